@@ -1,0 +1,163 @@
+// Package wire is the packet protocol of authz.sock, described in PROTOCOL.md beside this file: it parses a request by
+// borrowing from the caller's buffer, appends a reply to the caller's buffer, and holds the list of reason codes.
+//
+// It does no I/O and allocates nothing once a Request's slice of targets has grown. It is not safe for concurrent use of
+// one Request. What a Request holds is valid until the buffer it was parsed from is written again.
+package wire
+
+// Reason says why an answer is what it is. Its Code is stable: programs may compare it. The zero value denies.
+type Reason uint8
+
+// The reasons, in the order in which a request meets them. The table beside them says what each means.
+const (
+	Undecided Reason = iota // the zero value: nothing decided, so denied
+
+	// Allowed.
+	OK
+	Public
+	Observed
+	ModeOff
+
+	// The packet is not one (protocol §1).
+	PacketTooLong
+	PacketForm
+	PacketVerb
+	PacketText
+	PacketName
+	PacketTwice
+	PacketMissing
+	PacketID
+
+	// The request.
+	Method
+	AmbiguousPath
+	TwoTokens
+	EmptyToken
+	NoToken
+
+	// The token's form.
+	TokenTooLarge
+	TokenMalformed
+	TokenJSON
+	TokenAlgorithm
+	TokenCritical
+	TokenType
+
+	// Its issuer, keys and signature.
+	IssuerMissing
+	IssuerUntrusted
+	KeysPending
+	KeyUnknown
+	Signature
+
+	// Its claims, believed only after the signature.
+	SubjectMissing
+	AudienceMissing
+	ExpiryMissing
+	TimeForm
+	ClientMissing
+	ClientConflict
+	ScopeForm
+	ClockUntrusted
+	Expired
+	IssuedLater
+	NotYetValid
+	Audience
+
+	// What it permits.
+	PathClosed
+	PathVersion
+	APINotGranted
+	PathNotGranted
+
+	// Reasons is how many there are.
+	Reasons int = iota
+)
+
+// Info is one row of the table of reasons.
+type Info struct {
+	Code   string // stable, lower case, on the wire after "reason="
+	Status int    // HTTP status
+	Error  string // RFC 6750 §3.1 error code of the challenge; "" for none
+	Text   string // one line for people; no comma and no quote, since it becomes error_description (ANS-6)
+	Rule   string // the rule of the requirements that it applies
+	Source string // where that rule comes from
+}
+
+const (
+	invalidRequest    = "invalid_request"
+	invalidToken      = "invalid_token"
+	insufficientScope = "insufficient_scope"
+)
+
+var infos = [Reasons]Info{
+	Undecided: {"undecided", 503, "", "no decision was reached", "ANS-5", "fail closed"},
+
+	OK:       {"ok", 200, "", "the token permits it", "PATH-5", "IS-10 Access Tokens"},
+	Public:   {"public", 200, "", "no token is needed here", "PATH-3", "IS-10 Resource Servers"},
+	Observed: {"observe", 200, "", "observe mode allows everything", "OPS-3", "configuration"},
+	ModeOff:  {"off", 200, "", "authorization is switched off", "OPS-3", "configuration"},
+
+	PacketTooLong: {"packet-too-long", 400, "", "the packet is longer than the limit", "ANS-4", "protocol §1"},
+	PacketForm:    {"packet-form", 400, "", "the packet is not a first line and name=value lines each ended by a newline", "ANS-4", "protocol §1"},
+	PacketVerb:    {"packet-verb", 400, "", "the first line is not a known question in a known version", "ANS-4", "protocol §1"},
+	PacketText:    {"packet-text", 400, "", "the packet holds a NUL or is not UTF-8", "ANS-4", "protocol §1"},
+	PacketName:    {"packet-name", 400, "", "the packet holds a name that this question does not have", "ANS-4", "protocol §1"},
+	PacketTwice:   {"packet-twice", 400, "", "the packet gives one name twice", "ANS-4", "protocol §1"},
+	PacketMissing: {"packet-missing", 400, "", "the packet lacks a name that this question needs", "ANS-4", "protocol §1"},
+	PacketID:      {"packet-id", 400, "", "the id is over 64 bytes or holds control characters", "ANS-4", "protocol §1"},
+
+	Method:        {"method", 405, "", "the method is none of those that NMOS APIs use", "PATH-1", "RFC 9110 §9"},
+	AmbiguousPath: {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
+	TwoTokens:     {"two-tokens", 400, invalidRequest, "the request carries more than one token", "ANS-4", "RFC 6750 §2"},
+	EmptyToken:    {"token-empty", 400, invalidRequest, "the request carries an empty token", "ANS-4", "RFC 6750 §3.1"},
+	NoToken:       {"no-token", 401, "", "the request carries no token", "ANS-1", "RFC 6750 §3"},
+
+	TokenTooLarge:  {"token-too-large", 401, invalidToken, "the token is longer than the limit", "TOK-5", "RFC 8725 §2"},
+	TokenMalformed: {"token-malformed", 401, invalidToken, "the token is not three segments of unpadded canonical base64url", "TOK-1", "RFC 7515 §7.1"},
+	TokenJSON:      {"token-json", 401, invalidToken, "the token's header or payload is not one plain JSON object", "TOK-5", "RFC 7515 §4"},
+	TokenAlgorithm: {"token-algorithm", 401, invalidToken, "the token is not signed with RS512", "TOK-2", "IS-10 Access Tokens"},
+	TokenCritical:  {"token-critical", 401, invalidToken, "the token's header names a critical extension", "TOK-3", "RFC 7515 §4.1.11"},
+	TokenType:      {"token-type", 401, invalidToken, "the token's typ is not that of an access token", "TOK-4", "RFC 9068 §4"},
+
+	IssuerMissing:   {"issuer-missing", 401, invalidToken, "the token's iss is missing or no URL", "CLM-1", "IS-10 Access Tokens"},
+	IssuerUntrusted: {"issuer-untrusted", 401, invalidToken, "this device does not trust the token's issuer", "KEY-5", "IS-10 Resource Servers"},
+	KeysPending:     {"keys-pending", 503, "", "the issuer's keys are being fetched", "ANS-5", "IS-10 Resource Servers"},
+	KeyUnknown:      {"key-unknown", 401, invalidToken, "the token's key is not in its issuer's key set", "KEY-6", "IS-10 Resource Servers"},
+	Signature:       {"signature", 401, invalidToken, "the token's signature does not verify", "TOK-6", "RFC 7515 §5.2"},
+
+	SubjectMissing:  {"subject-missing", 401, invalidToken, "the token's sub is missing or empty", "CLM-2", "IS-10 Access Tokens"},
+	AudienceMissing: {"audience-missing", 401, invalidToken, "the token's aud is missing or no list of strings", "CLM-3", "IS-10 Access Tokens"},
+	ExpiryMissing:   {"expiry-missing", 401, invalidToken, "the token's exp is missing or no number", "CLM-7", "RFC 7519 §4.1.4"},
+	TimeForm:        {"time-form", 401, invalidToken, "the token's iat or nbf is no number", "CLM-8", "IS-10 Access Tokens"},
+	ClientMissing:   {"client-missing", 401, invalidToken, "the token names no client", "CLM-9", "IS-10 Access Tokens"},
+	ClientConflict:  {"client-conflict", 401, invalidToken, "the token's client_id and azp differ", "CLM-9", "IS-10 Access Tokens"},
+	ScopeForm:       {"scope-form", 401, invalidToken, "the token's scope is not one string", "CLM-10", "RFC 6749 §3.3"},
+	ClockUntrusted:  {"clock-untrusted", 503, "", "this device's clock is not set yet", "OPS-1", "IS-10 Time"},
+	Expired:         {"token-expired", 401, invalidToken, "the token has expired", "CLM-7", "RFC 7519 §4.1.4"},
+	IssuedLater:     {"token-issued-later", 401, invalidToken, "the token was issued in the future", "CLM-8", "IS-10 Access Tokens"},
+	NotYetValid:     {"token-not-yet-valid", 401, invalidToken, "the token is not valid yet", "CLM-8", "RFC 7519 §4.1.5"},
+	Audience:        {"audience", 403, insufficientScope, "the token is meant for other devices", "CLM-6", "AMWA nmos-testing"},
+
+	PathClosed:     {"path-closed", 403, insufficientScope, "paths outside /x-nmos are closed on this device", "PATH-11", "closed by default"},
+	PathVersion:    {"path-version", 403, insufficientScope, "the path does not start with an NMOS API and version", "PATH-10", "NMOS APIs"},
+	APINotGranted:  {"api-not-granted", 403, insufficientScope, "the token grants nothing in this API", "PATH-4", "IS-10 Resource Servers"},
+	PathNotGranted: {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
+}
+
+// Info returns the row of r; of a value outside the list the row of Undecided.
+func (r Reason) Info() *Info {
+	if int(r) >= Reasons {
+		r = Undecided
+	}
+	return &infos[r]
+}
+
+// String returns the stable code.
+func (r Reason) String() string { return r.Info().Code }
+
+// Allowed tells whether the answer is allow.
+func (r Reason) Allowed() bool { return r >= OK && r <= ModeOff }
+
+// packet tells whether the fault is in the packet, so that the answer is "error" rather than "deny".
+func (r Reason) packet() bool { return r >= PacketTooLong && r <= PacketID }
