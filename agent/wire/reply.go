@@ -1,0 +1,106 @@
+package wire
+
+import "strconv"
+
+// Reply is the answer to one Request. Its slices are borrowed from the session that made it, until its next question.
+// The zero value denies.
+type Reply struct {
+	Verb       Verb   // of the question; Ping answers "pong 1"
+	Reason     Reason // decides the first line
+	Enforced   Reason // observe mode: what enforce would have answered; else Undecided
+	ID         []byte
+	ClientID   []byte // once a token was verified
+	Subject    []byte
+	Issuer     []byte
+	ExpiresIn  int64  // whole seconds until the permission ends; only for allow with a token, else negative
+	Path       []byte // normalised; nil where the target has none
+	RetryAfter int    // whole seconds, for 503
+	Realm      string // of the challenge; holds no quote, backslash, comma or control character
+	Denied     []byte // decide-all: complete "denied=…\n" lines
+}
+
+// Status is the HTTP status of the reply.
+func (r *Reply) Status() int { return r.Reason.Info().Status }
+
+// Challenge tells whether the reply carries a WWW-Authenticate value: 401, 403, and the 400 that RFC 6750 defines.
+func (r *Reply) Challenge() bool {
+	i := r.Reason.Info()
+	return i.Status == 401 || i.Error != ""
+}
+
+// AppendChallenge appends the WWW-Authenticate value. It holds no comma but those between parameters and no space behind
+// them, so that parsers that split at every comma read it too (ANS-6).
+func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
+	i := reason.Info()
+	dst = append(dst, `Bearer realm="`...)
+	dst = append(dst, realm...)
+	dst = append(dst, '"')
+	if i.Error == "" {
+		return dst // RFC 6750 §3: no error where there were no credentials (ANS-1)
+	}
+	dst = append(dst, `,error=`...)
+	dst = append(dst, i.Error...)
+	dst = append(dst, `,error_description="`...)
+	dst = append(dst, i.Text...)
+	return append(dst, '"')
+}
+
+// Append appends the packet to dst. It allocates only where dst must grow.
+func (r *Reply) Append(dst []byte) []byte {
+	info := r.Reason.Info()
+	switch {
+	case r.Reason.packet():
+		dst = append(dst, "error "...)
+	case r.Verb == Ping && r.Reason == OK:
+		dst = append(dst, "pong 1\n"...)
+		return appendLine(dst, "id=", r.ID)
+	case r.Reason.Allowed():
+		dst = append(dst, "allow "...)
+	default:
+		dst = append(dst, "deny "...)
+	}
+	dst = strconv.AppendInt(dst, int64(info.Status), 10)
+	dst = append(dst, '\n')
+	dst = appendLine(dst, "id=", r.ID)
+	dst = append(dst, "reason="...)
+	dst = append(dst, info.Code...)
+	dst = append(dst, '\n')
+	if r.Enforced != Undecided {
+		would := r.Enforced.Info()
+		dst = append(dst, "would="...)
+		dst = strconv.AppendInt(dst, int64(would.Status), 10)
+		dst = append(dst, ' ')
+		dst = append(dst, would.Code...)
+		dst = append(dst, '\n')
+	}
+	dst = appendLine(dst, "client-id=", r.ClientID)
+	dst = appendLine(dst, "subject=", r.Subject)
+	dst = appendLine(dst, "issuer=", r.Issuer)
+	if r.ExpiresIn >= 0 && r.Reason.Allowed() {
+		dst = append(dst, "expires-in="...)
+		dst = strconv.AppendInt(dst, r.ExpiresIn, 10)
+		dst = append(dst, '\n')
+	}
+	dst = appendLine(dst, "path=", r.Path)
+	dst = append(dst, r.Denied...)
+	if r.Challenge() {
+		dst = append(dst, "www-authenticate="...)
+		dst = AppendChallenge(dst, r.Realm, r.Reason)
+		dst = append(dst, '\n')
+	}
+	if info.Status == 503 {
+		dst = append(dst, "retry-after="...)
+		dst = strconv.AppendInt(dst, int64(max(r.RetryAfter, 1)), 10)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+func appendLine(dst []byte, name string, value []byte) []byte {
+	if len(value) == 0 {
+		return dst
+	}
+	dst = append(dst, name...)
+	dst = append(dst, value...)
+	return append(dst, '\n')
+}

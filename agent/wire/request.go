@@ -1,0 +1,147 @@
+package wire
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// Limits of the packet protocol.
+const (
+	DefaultPacketLimit = 32 << 10 // bytes of one packet
+	MaxID              = 64       // bytes of an id
+)
+
+// Verb is the question that a packet asks. The zero value is none.
+type Verb uint8
+
+// The questions of protocol §1.
+const (
+	NoVerb Verb = iota
+	Decide
+	Verify
+	DecideAll
+	Ping
+)
+
+var verbs = [...]string{Decide: "decide 1", Verify: "verify 1", DecideAll: "decide-all 1", Ping: "ping 1"}
+
+// String returns the first line of the packet that asks v.
+func (v Verb) String() string {
+	if int(v) >= len(verbs) {
+		return ""
+	}
+	return verbs[v]
+}
+
+// Names that a packet can give, as bits, so that a doubled one is seen.
+const (
+	nameMethod = 1 << iota
+	nameTarget
+	nameAuthorization
+	nameUpgrade
+	nameID
+)
+
+// grammar says for each question which names it has, which it needs and which may come many times.
+var grammar = [...]struct{ has, needs, many uint8 }{
+	Decide:    {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameMethod | nameTarget},
+	Verify:    {has: nameAuthorization | nameID},
+	DecideAll: {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameTarget, many: nameTarget},
+	Ping:      {has: nameID},
+}
+
+// Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in; nobody
+// writes to them. A Request can be used again: Parse resets it.
+type Request struct {
+	Verb          Verb
+	Method        []byte   // case-sensitive; decide-all takes GET where it is absent
+	Target        []byte   // decide: the request target as it came, query included
+	Targets       [][]byte // decide-all: all of them, in order
+	Authorization []byte   // the header's value; nil where there was no header
+	Upgrade       []byte   // "websocket" for a handshake
+	ID            []byte   // echoed
+}
+
+func (r *Request) reset() {
+	*r = Request{Targets: r.Targets[:0]}
+}
+
+// Parse reads one packet into r, borrowing from packet. It returns OK, or the reason for an "error 400" reply; then r holds
+// the ID if one was read before the fault, and nothing else in it may be used. Limit is in bytes.
+func (r *Request) Parse(packet []byte, limit int) Reason {
+	r.reset()
+	if len(packet) > limit {
+		return PacketTooLong
+	}
+	if !utf8.Valid(packet) || bytes.IndexByte(packet, 0) >= 0 {
+		return PacketText
+	}
+	line, rest, ok := bytes.Cut(packet, newline)
+	if !ok {
+		return PacketForm
+	}
+	verb := NoVerb
+	for v := Decide; v <= Ping; v++ {
+		if string(line) == verbs[v] {
+			verb = v
+		}
+	}
+	if verb == NoVerb {
+		return PacketVerb
+	}
+	g := grammar[verb]
+	var seen uint8
+	for len(rest) > 0 {
+		line, rest, ok = bytes.Cut(rest, newline)
+		if !ok {
+			return PacketForm
+		}
+		eq := bytes.IndexByte(line, '=')
+		if eq < 0 {
+			return PacketForm
+		}
+		value := line[eq+1 : len(line) : len(line)]
+		var name uint8
+		switch string(line[:eq]) {
+		case "method":
+			name, r.Method = nameMethod, value
+		case "target":
+			name, r.Target = nameTarget, value
+		case "authorization":
+			name, r.Authorization = nameAuthorization, value
+		case "upgrade":
+			name, r.Upgrade = nameUpgrade, value
+		case "id":
+			if len(value) > MaxID || hasControl(value) {
+				return PacketID
+			}
+			name, r.ID = nameID, value
+		}
+		switch {
+		case name&g.has == 0:
+			return PacketName
+		case seen&name&^g.many != 0:
+			return PacketTwice
+		case name&g.many != 0:
+			r.Targets = append(r.Targets, value)
+		}
+		seen |= name
+	}
+	if g.needs&^seen != 0 {
+		return PacketMissing
+	}
+	r.Verb = verb
+	return OK
+}
+
+var newline = []byte("\n")
+
+// hasControl tells whether b holds a byte that could break a line or a terminal.
+func hasControl(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
