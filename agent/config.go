@@ -1,0 +1,147 @@
+package agent
+
+import "time"
+
+// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from ParseConfig or Default
+// always holds one of the constants.
+type Mode string
+
+// The modes, as the configuration spells them.
+const (
+	ModeEnforce Mode = "enforce" // answer what was decided
+	ModeObserve Mode = "observe" // allow everything, log what enforce would answer
+	ModeOff     Mode = "off"     // allow everything
+)
+
+// DiscoveryMode says where authorization servers are looked for beside those named in the configuration (DIS-1, DIS-2).
+type DiscoveryMode string
+
+// The discovery modes, as the configuration spells them.
+const (
+	DiscoveryBoth    DiscoveryMode = "both"    // unicast DNS-SD; mDNS only where that finds nothing
+	DiscoveryUnicast DiscoveryMode = "unicast" // unicast DNS-SD alone
+	DiscoveryMDNS    DiscoveryMode = "mdns"    // mDNS alone
+	DiscoveryOff     DiscoveryMode = "off"     // configured servers alone
+)
+
+// Config is the daemon's configuration, checked and complete: every field holds either what the file says or the default.
+// It is the TOML of the protocol, §4, one struct a section. It is not changed once made, so it may be shared.
+type Config struct {
+	Mode          Mode
+	Device        DeviceConfig
+	Authorization AuthorizationConfig
+	Discovery     DiscoveryConfig
+	Sockets       SocketsConfig
+	State         StateConfig
+	Limits        LimitsConfig
+	Log           LogConfig
+	Paths         PathsConfig
+}
+
+// DeviceConfig is [device].
+type DeviceConfig struct {
+	// Names are the host names by which a token's aud may name this device (CLM-4): lower case, no trailing dot, each
+	// once. Empty: the caller asks the device (package hal).
+	Names []string
+	// Realm is the realm of WWW-Authenticate (ANS-1), fit for a quoted string as it stands. Empty: see RealmFor.
+	Realm string
+}
+
+// RealmFor returns the realm of the challenge for a device with these names: the configured one, else the first name, else
+// "nmos".
+func (d DeviceConfig) RealmFor(names []string) string {
+	switch {
+	case d.Realm != "":
+		return d.Realm
+	case len(names) > 0:
+		return names[0]
+	default:
+		return "nmos"
+	}
+}
+
+// AuthorizationConfig is [authorization].
+type AuthorizationConfig struct {
+	// Servers are issuer URLs in the order in which to try them, as written, since issuers are compared as text (CLM-1).
+	Servers []string
+	// TrustedIssuers are further issuers whose keys may be looked up (KEY-5): `https://host[:port][/path]`, where `*` in
+	// the host stands for any part of it. The port takes no part in the comparison; the path does.
+	TrustedIssuers []string
+	// CAFile is the path of the PEM file with the roots for the servers' certificates (DIS-5). Empty: the system's roots.
+	CAFile string
+	// AllowHTTP lets issuers be http URLs. For development only.
+	AllowHTTP bool
+	// Refresh is how often the keys are fetched, 5 s to 24 h (KEY-1).
+	Refresh time.Duration
+	// Leeway is added to the device's clock, either way, for exp, iat and nbf: 0 to 60 s (CLM-8).
+	Leeway time.Duration
+	// Retry is the least time between two fetches for one issuer that tokens cause: 1 s to 1 h (KEY-6).
+	Retry time.Duration
+}
+
+// DiscoveryConfig is [discovery].
+type DiscoveryConfig struct {
+	Mode DiscoveryMode
+	// Domains are the domains to browse, lower case, no trailing dot. Empty: the device's search domains.
+	Domains []string
+	// DNSServers are name servers, "address:port", in the order in which to ask them, for every look-up that the daemon
+	// makes. Empty: the device's resolvers.
+	DNSServers []string
+}
+
+// SocketsConfig is [sockets]. The paths are absolute and short enough for a socket address.
+type SocketsConfig struct {
+	Authz string // decision socket, SOCK_SEQPACKET
+	HTTP  string // HTTP socket; empty: not opened
+	Admin string // administration socket; empty: not opened
+	// Group is the group that may connect, a name or a number. Empty: the daemon's own group.
+	Group string
+	// AllowUIDs are the users that may connect. Empty: whoever the file mode lets in.
+	AllowUIDs []uint32
+}
+
+// StateConfig is [state].
+type StateConfig struct {
+	Dir string // absolute path of what is kept across restarts (KEY-3); empty: nothing is
+}
+
+// LimitsConfig is [limits]: what bounds the daemon's memory, so that no caller can.
+type LimitsConfig struct {
+	TokenBytes   int // longest token, bytes, 1024 to 16384 (TOK-5)
+	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
+	CachedTokens int // verified tokens held, 1 to 4096
+	Connections  int // connections open at once on each socket, 1 to 4096
+}
+
+// LogConfig is [log].
+type LogConfig struct {
+	Level string // debug, info, warn or error
+}
+
+// PathsConfig is [paths].
+type PathsConfig struct {
+	// Public are prefixes outside /x-nmos that need no token (PATH-11): normalised, whole segments, no trailing slash.
+	// "/meters" opens /meters and /meters/1, not /meters2.
+	Public []string
+}
+
+// Default returns the configuration of an empty file. The caller may change it.
+func Default() *Config {
+	return &Config{
+		Mode: ModeEnforce,
+		Authorization: AuthorizationConfig{
+			CAFile:  "/etc/nmos-authd/ca.pem",
+			Refresh: time.Hour,
+			Retry:   30 * time.Second,
+		},
+		Discovery: DiscoveryConfig{Mode: DiscoveryBoth},
+		Sockets: SocketsConfig{
+			Authz: "/run/nmos-authd/authz.sock",
+			HTTP:  "/run/nmos-authd/http.sock",
+			Admin: "/run/nmos-authd/admin.sock",
+		},
+		State:  StateConfig{Dir: "/var/lib/nmos-authd"},
+		Limits: LimitsConfig{TokenBytes: 16384, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
+		Log:    LogConfig{Level: "info"},
+	}
+}

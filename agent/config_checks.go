@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// maxSocketPath is the longest path of a Unix socket, in bytes: sun_path of unix(7) with its closing NUL.
+const maxSocketPath = 107
+
+// hostName checks a host or domain name (RFC 1123 §2.1) and returns it in lower case without a trailing dot.
+func hostName(_ *Config, s string) (string, error) {
+	name := strings.ToLower(strings.TrimSuffix(s, "."))
+	if err := validHost(name); err != nil {
+		return "", fmt.Errorf("%s is no host name: %w", shown(s), err)
+	}
+	return name, nil
+}
+
+func validHost(name string) error {
+	switch {
+	case name == "":
+		return errors.New("it is empty")
+	case len(name) > 253:
+		return errors.New("it is over 253 characters")
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		switch {
+		case label == "":
+			return errors.New("a part between two dots is empty")
+		case len(label) > 63:
+			return errors.New("a part of it is over 63 characters")
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return errors.New("a part of it starts or ends with a hyphen")
+		}
+		for i := range len(label) {
+			switch c := label[i]; {
+			case c >= 0x80:
+				return errors.New("write characters outside ASCII in their xn-- form")
+			case !isAlphanumeric(c) && c != '-':
+				return fmt.Errorf("it holds %q", c)
+			}
+		}
+	}
+	return nil
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// realm checks the realm of a challenge. It becomes a quoted string that must survive parsers which split at commas
+// (ANS-6), so what would end or split it is refused rather than escaped.
+func realm(_ *Config, s string) (string, error) {
+	if len(s) > 256 {
+		return "", errors.New("the realm is over 256 characters")
+	}
+	for _, c := range s {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == ',' {
+			return "", fmt.Errorf("%s holds %q; only printable ASCII without quote, backslash and comma is allowed", shown(s), c)
+		}
+	}
+	return s, nil
+}
+
+// serverURL checks an issuer URL (RFC 8414 §2). It is returned as written, since issuers are compared as text (CLM-1).
+func serverURL(c *Config, s string) (string, error) {
+	u, err := issuerURL(c, s)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", shownURL(s), err)
+	}
+	if strings.Contains(u.Host, "*") {
+		return "", fmt.Errorf("%s holds a *; patterns belong in trusted_issuers", shown(s))
+	}
+	return s, nil
+}
+
+// issuerPattern checks an entry of trusted_issuers: an issuer URL whose host may hold `*`.
+func issuerPattern(c *Config, s string) (string, error) {
+	u, err := issuerURL(c, s)
+	if err != nil {
+		return "", fmt.Errorf("%s %w", shownURL(s), err)
+	}
+	if strings.Contains(u.Path, "*") {
+		return "", fmt.Errorf("%s holds a * outside the host", shown(s))
+	}
+	return s, nil
+}
+
+// shownURL quotes a URL for a message, without the parts that may hold a secret.
+func shownURL(s string) string {
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		s = s[:i+1] + "…"
+	}
+	if start := strings.Index(s, "//") + 2; start >= 2 {
+		host, _, _ := strings.Cut(s[start:], "/")
+		if at := strings.LastIndexByte(host, '@'); at >= 0 {
+			s = s[:start] + "…" + s[start+at:]
+		}
+	}
+	return shown(s)
+}
+
+// issuerURL reads what an issuer and a pattern for issuers have in common. Its errors continue a sentence whose subject is
+// the URL.
+func issuerURL(c *Config, s string) (*url.URL, error) {
+	if len(s) > 2048 {
+		return nil, errors.New("is over 2048 characters")
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("holds white space or characters outside ASCII")
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err // the rest repeats the URL
+		}
+		return nil, fmt.Errorf("is no URL: %w", err)
+	}
+	switch {
+	case u.Scheme == "" || u.Opaque != "" || u.Host == "" && u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("is no URL of the form https://host")
+	case u.Scheme == "http" && !c.Authorization.AllowHTTP:
+		return nil, errors.New("must be https; http needs allow_http = true, for development only")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("must be https")
+	case u.User != nil:
+		return nil, errors.New("holds a user name; remove it")
+	case u.RawQuery != "" || u.ForceQuery:
+		return nil, errors.New("holds a query; an issuer has none")
+	case strings.Contains(s, "#"):
+		return nil, errors.New("holds a fragment; an issuer has none")
+	}
+	host := u.Hostname()
+	if strings.HasPrefix(u.Host, "[") {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return nil, errors.New("holds a bad IPv6 address")
+		}
+	} else if err := validHost(strings.TrimSuffix(strings.ReplaceAll(host, "*", "x"), ".")); err != nil {
+		return nil, fmt.Errorf("has a bad host: %w", err)
+	}
+	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, errors.New("has a bad port")
+		}
+	}
+	return u, nil
+}
+
+// nameServer checks an entry of dns_servers. It is an address: the name of a name server could not be looked up.
+func nameServer(_ *Config, s string) (string, error) {
+	if addr, err := netip.ParseAddrPort(s); err == nil && addr.Port() != 0 {
+		return s, nil
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return "", fmt.Errorf("%s lacks the port; write %q", shown(s), netip.AddrPortFrom(addr, 53).String())
+	}
+	return "", fmt.Errorf("%s is no address and port such as \"192.0.2.53:53\"", shown(s))
+}
+
+// absolutePath checks a path that may be empty.
+func absolutePath(_ *Config, s string) (string, error) {
+	switch {
+	case s == "":
+		return "", nil
+	case strings.ContainsRune(s, 0):
+		return "", errors.New("the path holds a NUL")
+	case !path.IsAbs(s):
+		return "", fmt.Errorf("%s is no absolute path", shown(s))
+	case len(s) > 4095:
+		return "", errors.New("the path is over 4095 bytes")
+	}
+	return path.Clean(s), nil
+}
+
+// socketPath checks the path of a socket; empty: not opened.
+func socketPath(c *Config, s string) (string, error) {
+	s, err := absolutePath(c, s)
+	switch {
+	case err != nil:
+		return "", err
+	case s == "/":
+		return "", errors.New("the path names no file")
+	case len(s) > maxSocketPath:
+		return "", fmt.Errorf("the path is %d bytes long; a socket's path has at most %d", len(s), maxSocketPath)
+	}
+	return s, nil
+}
+
+// neededSocketPath checks the path of a socket that cannot be left out.
+func neededSocketPath(c *Config, s string) (string, error) {
+	if s == "" {
+		return "", errors.New("the decision socket needs a path")
+	}
+	return socketPath(c, s)
+}
+
+// groupName checks the form of a group's name or number; whether there is one, the device knows.
+func groupName(_ *Config, s string) (string, error) {
+	if len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '/' }) {
+		return "", fmt.Errorf("%s is no group name", shown(s))
+	}
+	return s, nil
+}
+
+// publicPrefix checks a prefix that needs no token (PATH-11). It must stand as PATH-8 and PATH-9 would leave it, since it
+// is compared with normalised paths, and must open nothing of /x-nmos, whose access the tokens rule.
+func publicPrefix(_ *Config, s string) (string, error) {
+	p := strings.TrimSuffix(s, "/")
+	switch {
+	case !strings.HasPrefix(s, "/"):
+		return "", fmt.Errorf("%s does not start with a slash", shown(s))
+	case p == "":
+		return "", errors.New(`"/" would open every path; name the prefixes one by one`)
+	case path.Clean(p) != p:
+		return "", fmt.Errorf("%s holds an empty, . or .. part", shown(s))
+	}
+	for _, c := range p {
+		if c <= ' ' || c > '~' || strings.ContainsRune(`%\?#*"<>^|{}`+"`", c) {
+			return "", fmt.Errorf("%s holds %q; write the path plain and normalised, without query or pattern", shown(s), c)
+		}
+	}
+	if first, _, _ := strings.Cut(p[1:], "/"); strings.EqualFold(first, "x-nmos") {
+		return "", fmt.Errorf("%s is an NMOS path; those need a token always", shown(s))
+	}
+	return p, nil
+}

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxMistakes bounds how many mistakes of one file are reported. A file with more is not a configuration at all.
+const maxMistakes = 50
+
+// ConfigError is one mistake in a configuration file. Its text reads `file:line: message`, as editors expect it.
+type ConfigError struct {
+	File    string
+	Line    int // 1 for the first
+	Message string
+}
+
+// Error returns the mistake as one line.
+func (e *ConfigError) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message) }
+
+// mistakes collects what is wrong with one file.
+type mistakes struct {
+	file string
+	list []*ConfigError
+}
+
+func (m *mistakes) add(line int, format string, args ...any) {
+	m.list = append(m.list, &ConfigError{m.file, max(line, 1), fmt.Sprintf(format, args...)})
+}
+
+// full tells that there are enough to stop looking for more.
+func (m *mistakes) full() bool { return len(m.list) >= maxMistakes }
+
+// err returns all of them joined, one line each in the order of the file; nil where there are none.
+func (m *mistakes) err() error {
+	if len(m.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(m.list, func(a, b *ConfigError) int { return cmp.Compare(a.Line, b.Line) })
+	errs := make([]error, 0, len(m.list)+1)
+	for _, e := range m.list {
+		errs = append(errs, e)
+	}
+	if m.full() {
+		last := m.list[len(m.list)-1]
+		errs = append(errs, &ConfigError{m.file, last.Line, "too many mistakes to list the rest"})
+	}
+	return errors.Join(errs...)
+}
+
+// shown quotes what a file says for a message, shortened where it is long.
+func shown(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// nearest returns the name that was most likely meant by word, "" where none is near enough to be worth saying.
+func nearest(word string, names []string) string {
+	const longest = 32 // no key is longer, and the comparison takes the product of the lengths
+	if len(word) > longest {
+		return ""
+	}
+	word = strings.ToLower(word)
+	best, least := "", 1+max(1, len(word)/3)
+	for _, name := range names {
+		if d := distance(word, name); d < least {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, substitutions and swaps of neighbours that turn a into b (optimal string
+// alignment). It counts bytes: the names it serves are ASCII.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

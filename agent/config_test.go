@@ -1,0 +1,332 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const file = "/etc/nmos-authd/nmos-authd.toml"
+
+// The example that ships is the documentation of the defaults, so it must hold all of them and nothing else.
+func TestConfigExampleIsDefault(t *testing.T) {
+	data, err := os.ReadFile("../configs/nmos-authd.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseConfig(file, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := Default(); !reflect.DeepEqual(got, want) {
+		t.Errorf("example:\n%+v\ndefault:\n%+v", got, want)
+	}
+	section := ""
+	have := map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(line, "[]")
+		} else if name, _, is := strings.Cut(line, " = "); is && !strings.HasPrefix(line, "#") {
+			have[section+"."+name] = true
+		}
+	}
+	for _, k := range configKeys {
+		if !have[k.section+"."+k.name] {
+			t.Errorf("the example lacks %s", &k)
+		}
+	}
+}
+
+func TestConfigEmptyIsDefault(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing\n", "\xef\xbb\xbf[device]\n"} {
+		got, err := ParseConfig(file, []byte(text))
+		if err != nil || !reflect.DeepEqual(got, Default()) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
+func TestConfigFull(t *testing.T) {
+	got, err := ParseConfig(file, []byte(`
+		mode = "observe"
+		log.level = "debug"
+		[device]
+		names = ["Node-1.Example.COM.", "node-1.example.com", "192.0.2.7"]
+		realm = "studio 3"
+		[authorization]
+		servers = ["http://auth.example.com:8080/realms/nmos", "https://[2001:db8::1]/"]
+		allow_http = true
+		trusted_issuers = ["https://*.example.com", "https://node-*.example.org:8443/a"]
+		ca_file = ""
+		refresh = "5s"
+		leeway = "1m"
+		retry = "1s"
+		[discovery]
+		mode = "off"
+		domains = ["Example.com."]
+		dns_servers = ["127.0.0.1:5300", "[2001:db8::53]:53"]
+		[sockets]
+		authz = "/tmp/x/../a.sock"
+		http = ""
+		admin = ""
+		group = "audio"
+		allow_uids = [0, 1000, 1000]
+		[state]
+		dir = ""
+		[limits]
+		token_bytes = 8192
+		packet_bytes = 65536
+		cached_tokens = 4096
+		connections = 1
+		[paths]
+		public = ["/meters/", "/api/v1"]
+	`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Mode:   ModeObserve,
+		Device: DeviceConfig{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
+		Authorization: AuthorizationConfig{
+			Servers:        []string{"http://auth.example.com:8080/realms/nmos", "https://[2001:db8::1]/"},
+			TrustedIssuers: []string{"https://*.example.com", "https://node-*.example.org:8443/a"},
+			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
+		},
+		Discovery: DiscoveryConfig{DiscoveryOff, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
+		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}},
+		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1},
+		Log:       LogConfig{Level: "debug"},
+		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+func TestConfigRealm_ANS1(t *testing.T) {
+	for _, c := range []struct {
+		realm string
+		names []string
+		want  string
+	}{
+		{"studio", []string{"a.example"}, "studio"},
+		{"", []string{"a.example", "b.example"}, "a.example"},
+		{"", nil, "nmos"},
+	} {
+		if got := (DeviceConfig{Realm: c.realm}).RealmFor(c.names); got != c.want {
+			t.Errorf("RealmFor(%q, %q) = %q, want %q", c.realm, c.names, got, c.want)
+		}
+	}
+}
+
+// One mistake a case. The message is compared whole: it is what an operator has to work with.
+func TestConfigMistakes(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"misspelt key", "\n[authorization]\nsevrers = []\n", `:3: unknown key "sevrers" in [authorization] (servers?)`},
+		{"misspelt key above", "moed = \"off\"\n", `:1: unknown key "moed" (mode?)`},
+		{"wrong case", "Mode = \"off\"\n", `:1: unknown key "Mode" (mode?)`},
+		{"unknown key", "[device]\ncolour = 3\n", `:2: unknown key "colour" in [device]`},
+		{"misspelt section", "\n[sokets]\nauthz=\"/a\"\nhttp=\"/a\"\n", `:2: unknown section [sokets] ([sockets]?)`},
+		{"unknown section", "[metrics]\n", `:1: unknown section [metrics]`},
+		{"unknown section by dots", "\nmetrics.port = 1\nmetrics.host = 2\n", `:2: unknown section [metrics]`},
+		{"unknown section list", "[[devices]]\n[[devices]]\n", `:2: unknown section [devices] ([device]?)`},
+		{"unknown sub-section", "[paths]\n[paths.claims]\n\"/meters\" = \"levels\"\n", `:2: unknown key "claims" in [paths]`},
+		{"key above its section", "servers = []\n", `:1: unknown key "servers" (it belongs in [authorization])`},
+		{"key below its place", "[device]\nmode = \"off\"\n", `:2: unknown key "mode" in [device] (it stands above all sections)`},
+		{"key in another section", "[device]\ngroup = \"x\"\n", `:2: unknown key "group" in [device] (it belongs in [sockets])`},
+		{"long unknown key", strings.Repeat("k", 500) + " = 1\n", `:1: unknown key "` + strings.Repeat("k", 80) + `…"`},
+		{"section as a value", "device = \"x\"\n", `:1: [device] must be a section, not a string`},
+		{"section as a list", "[[device]]\n", `:1: [device] must be a section, not a list of sections`},
+		{"key as a section", "[device.names]\n", `:1: [device] names: must be a list of strings, not a section`},
+		{"inline section", "device = { realm = 1 }\n", `:1: [device] realm: must be a string, not a whole number`},
+
+		{"syntax", "mode = \"off\"\n\n[device\n", `:3: expected '.' or ']' to end table name, but got '\n' instead`},
+		{"syntax over a line end", "mode = \"a\\\n\"\n", `:1: invalid escape in string '\\n'`},
+		{"twice", "mode = \"off\"\nmode = \"off\"\n", `:2: key 'mode' has already been defined`},
+		{"not UTF-8", "# a\n# b\xff\n", `:2: the file is not UTF-8 text`},
+		{"too long", strings.Repeat("# padding\n", 30000), `:1: the file is over 256 KiB`},
+		{"too deep", "x = " + strings.Repeat("[", 100000), `:1: brackets are nested too deeply`},
+		{"too deep after strings", "a = \"[\\\"\"\nb = '''\n'''''\nx = " + strings.Repeat("{", 9), `:4: brackets are nested too deeply`},
+		{"key too long", "x" + strings.Repeat(".x", 100000) + " = 1", `:1: the key has too many parts`},
+
+		{"mode", "mode = \"observ\"\n", `:1: mode: "observ" is none of enforce, observe, off (observe?)`},
+		{"mode type", "mode = true\n", `:1: mode: must be one of enforce, observe, off, not true or false`},
+		{"name", "[device]\nnames = [\"no de\"]\n", `:2: [device] names: "no de" is no host name: it holds ' '`},
+		{"name wildcard", "[device]\nnames = [\"*.a\"]\n", `:2: [device] names: "*.a" is no host name: it holds '*'`},
+		{"name empty", "[device]\nnames = [\"\"]\n", `:2: [device] names: "" is no host name: it is empty`},
+		{"name dots", "[device]\nnames = [\"a..b\"]\n", `:2: [device] names: "a..b" is no host name: a part between two dots is empty`},
+		{"name hyphen", "[device]\nnames = [\"a-.b\"]\n", `:2: [device] names: "a-.b" is no host name: a part of it starts or ends with a hyphen`},
+		{"name IDN", "[device]\nnames = [\"köln.example\"]\n", `:2: [device] names: "köln.example" is no host name: write characters outside ASCII in their xn-- form`},
+		{"name type", "[device]\nnames = \"a\"\n", `:2: [device] names: must be a list of strings, not a string`},
+		{"name entry type", "[device]\nnames = [1.5]\n", `:2: [device] names: must be a list of strings; it holds a number with a fraction`},
+		{"realm comma", "[device]\nrealm = \"a,b\"\n", `:2: [device] realm: "a,b" holds ','; only printable ASCII without quote, backslash and comma is allowed`},
+		{"realm lines", "[device]\nrealm = \"\"\"\na\nb\"\"\"\n", `:2: [device] realm: "a\nb" holds '\n'; only printable ASCII without quote, backslash and comma is allowed`},
+
+		{"http", "[authorization]\nservers = [\"http://a\"]\n", `:2: [authorization] servers: "http://a" must be https; http needs allow_http = true, for development only`},
+		{"ftp", "[authorization]\nservers = [\"ftp://a\"]\n", `:2: [authorization] servers: "ftp://a" must be https`},
+		{"no URL", "[authorization]\nservers = [\"auth.example.com\"]\n", `:2: [authorization] servers: "auth.example.com" is no URL of the form https://host`},
+		{"no host", "[authorization]\nservers = [\"https:///x\"]\n", `:2: [authorization] servers: "https:///x" has a bad host: it is empty`},
+		{"bad port", "[authorization]\nservers = [\"https://a:99999\"]\n", `:2: [authorization] servers: "https://a:99999" has a bad port`},
+		{"query", "[authorization]\nservers = [\"https://a/?key=secret\"]\n", `:2: [authorization] servers: "https://a/?…" holds a query; an issuer has none`},
+		{"fragment", "[authorization]\nservers = [\"https://a/#\"]\n", `:2: [authorization] servers: "https://a/#…" holds a fragment; an issuer has none`},
+		{"user", "[authorization]\nservers = [\"https://me:secret@a/b\"]\n", `:2: [authorization] servers: "https://…@a/b" holds a user name; remove it`},
+		{"pattern in servers", "[authorization]\nservers = [\"https://*.a\"]\n", `:2: [authorization] servers: "https://*.a" holds a *; patterns belong in trusted_issuers`},
+		{"pattern path", "[authorization]\ntrusted_issuers = [\"https://a/*\"]\n", `:2: [authorization] trusted_issuers: "https://a/*" holds a * outside the host`},
+		{"pattern scheme", "[authorization]\ntrusted_issuers = [\"*.a\"]\n", `:2: [authorization] trusted_issuers: "*.a" is no URL of the form https://host`},
+		{"ca_file", "[authorization]\nca_file = \"ca.pem\"\n", `:2: [authorization] ca_file: "ca.pem" is no absolute path`},
+		{"refresh number", "[authorization]\nrefresh = 3600\n", `:2: [authorization] refresh: must be a string such as "90s" or "1h", not a whole number`},
+		{"refresh word", "[authorization]\nrefresh = \"hourly\"\n", `:2: [authorization] refresh: "hourly" is no duration; write it as "90s", "10m" or "1h"`},
+		{"refresh short", "[authorization]\nrefresh = \"4s\"\n", `:2: [authorization] refresh: 4s is out of range; it must be 5s to 24h`},
+		{"leeway long", "[authorization]\nleeway = \"61s\"\n", `:2: [authorization] leeway: 61s is out of range; it must be 0s to 1m`},
+		{"leeway negative", "[authorization]\nleeway = \"-1s\"\n", `:2: [authorization] leeway: -1s is out of range; it must be 0s to 1m`},
+		{"retry short", "[authorization]\nretry = \"0s\"\n", `:2: [authorization] retry: 0s is out of range; it must be 1s to 1h`},
+		{"dns no port", "[discovery]\ndns_servers = [\"192.0.2.1\"]\n", `:2: [discovery] dns_servers: "192.0.2.1" lacks the port; write "192.0.2.1:53"`},
+		{"dns name", "[discovery]\ndns_servers = [\"ns.a:53\"]\n", `:2: [discovery] dns_servers: "ns.a:53" is no address and port such as "192.0.2.53:53"`},
+		{"socket relative", "[sockets]\nhttp = \"http.sock\"\n", `:2: [sockets] http: "http.sock" is no absolute path`},
+		{"socket long", "[sockets]\nhttp = \"/" + strings.Repeat("x", 107) + "\"\n", `:2: [sockets] http: the path is 108 bytes long; a socket's path has at most 107`},
+		{"socket missing", "[sockets]\nauthz = \"\"\n", `:2: [sockets] authz: the decision socket needs a path`},
+		{"socket shared", "[sockets]\nauthz = \"/run/nmos-authd/http.sock\"\n", `:2: [sockets] authz and [sockets] http are both "/run/nmos-authd/http.sock"`},
+		{"group", "[sockets]\ngroup = \"a b\"\n", `:2: [sockets] group: "a b" is no group name`},
+		{"uid", "[sockets]\nallow_uids = [-1]\n", `:2: [sockets] allow_uids: -1 is no user number`},
+		{"uid nobody", "[sockets]\nallow_uids = [4294967295]\n", `:2: [sockets] allow_uids: 4294967295 is no user number`},
+		{"uid name", "[sockets]\nallow_uids = [\"root\"]\n", `:2: [sockets] allow_uids: must be a list of user numbers; it holds a string`},
+		{"limit", "[limits]\ntoken_bytes = 16385\n", `:2: [limits] token_bytes: 16385 is out of range; it must be 1024 to 16384`},
+		{"level", "[log]\nlevel = \"verbose\"\n", `:2: [log] level: "verbose" is none of debug, info, warn, error`},
+		{"public root", "[paths]\npublic = [\"/\"]\n", `:2: [paths] public: "/" would open every path; name the prefixes one by one`},
+		{"public nmos", "[paths]\npublic = [\"/x-nmos/node\"]\n", `:2: [paths] public: "/x-nmos/node" is an NMOS path; those need a token always`},
+		{"public dots", "[paths]\npublic = [\"/a/../x-nmos\"]\n", `:2: [paths] public: "/a/../x-nmos" holds an empty, . or .. part`},
+		{"public encoded", "[paths]\npublic = [\"/a%2fb\"]\n", `:2: [paths] public: "/a%2fb" holds '%'; write the path plain and normalised, without query or pattern`},
+		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg, err := ParseConfig(file, []byte(c.text))
+			if err == nil || cfg != nil {
+				t.Fatalf("got %+v, %v", cfg, err)
+			}
+			if got := err.Error(); got != file+c.want {
+				t.Errorf("got  %s\nwant %s%s", got, file, c.want)
+			}
+		})
+	}
+}
+
+func TestConfigAllMistakesAtOnce(t *testing.T) {
+	_, err := ParseConfig("f", []byte(`mode = "on"
+[paths]
+public = ["/", "x"]
+[authorization]
+leeway = "2m"
+sevrers = []
+`))
+	want := `f:1: mode: "on" is none of enforce, observe, off
+f:3: [paths] public: "/" would open every path; name the prefixes one by one
+f:3: [paths] public: "x" does not start with a slash
+f:5: [authorization] leeway: 2m is out of range; it must be 0s to 1m
+f:6: unknown key "sevrers" in [authorization] (servers?)`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	var one *ConfigError
+	if !errors.As(err, &one) || one.Line != 1 || one.File != "f" {
+		t.Errorf("no *ConfigError: %#v", one)
+	}
+}
+
+// A file of nothing but mistakes is answered soon and in bounded length.
+func TestConfigTooManyMistakes(t *testing.T) {
+	var text strings.Builder
+	for i := range 20000 {
+		text.WriteString("k")
+		text.WriteString(strings.Repeat("x", i%7))
+		text.WriteString(strings.Repeat("y", i/7%50))
+		text.WriteString(strings.Repeat("z", i/350))
+		text.WriteString("=1\n")
+		if text.Len() > maxConfigBytes-200 {
+			break
+		}
+	}
+	start := time.Now()
+	_, err := ParseConfig("f", []byte(text.String()))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != maxMistakes+1 || lines[maxMistakes] != "f:50: too many mistakes to list the rest" {
+		t.Errorf("%d lines, the last: %s", len(lines), lines[len(lines)-1])
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// The example of the protocol, §4, as it stands there.
+func TestConfigOfProtocol(t *testing.T) {
+	got, err := ParseConfig(file, []byte(`
+    mode = "enforce"                       # enforce | observe | off
+
+    [device]
+    names = ["node-1.example.com"]         # what aud may name; empty: from the device itself
+    
+    [authorization]
+    servers = []                           # issuer URLs given by hand, tried before discovery
+    trusted_issuers = []
+    ca_file = "/etc/nmos-authd/ca.pem"
+    allow_http = false                     # development only
+    refresh = "1h"                         # 5s to 24h
+    leeway = "0s"
+
+    [discovery]
+    mode = "both"                          # both (unicast, else mDNS) | unicast | mdns | off
+    domains = []
+    dns_servers = []
+
+    [sockets]
+    authz = "/run/nmos-authd/authz.sock"
+    http = "/run/nmos-authd/http.sock"     # "" = not opened
+    admin = "/run/nmos-authd/admin.sock"
+    group = ""                             # group that may connect; mode 0660
+    allow_uids = []                        # empty: whoever the file mode lets in
+
+    [state]
+    dir = "/var/lib/nmos-authd"            # "" = keep nothing across restarts
+`))
+	want := Default()
+	want.Device.Names = []string{"node-1.example.com"}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// Whatever the file holds, it is read or refused with its name and a line in every line of the message.
+func FuzzParseConfig(f *testing.F) {
+	example, err := os.ReadFile("../configs/nmos-authd.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	for _, s := range []string{
+		"", "[", "a.b.c=1", "[[x]]", "device={names=[{a=1}]}", "x=\"\"\"\\", "''''''", "a=1979-05-27", "\"\"=1", "[\"\"]",
+		"[device]\nnames=[[\"a\"]]", "mode=\"\\U00110000\"", "\"mode\" = 'off'", "a={b={c={d={}}}}", "x=nan", "\x00", "\xff\xfe",
+		"discovery.mode.x=1", "a=0x", "[[device.names]]", "servers.\"\".x=1",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg, err := ParseConfig("name", data)
+		if (cfg == nil) == (err == nil) {
+			t.Fatalf("config %v, error %v", cfg, err)
+		}
+		if err == nil {
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if !strings.HasPrefix(line, "name:") {
+				t.Fatalf("a line without its place: %q in %q", line, err)
+			}
+		}
+	})
+}
