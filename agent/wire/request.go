@@ -55,8 +55,7 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 type Request struct {
 	Verb          Verb
 	Method        []byte   // case-sensitive; decide-all takes GET where it is absent
-	Target        []byte   // decide: the request target as it came, query included
-	Targets       [][]byte // decide-all: all of them, in order
+	Targets       [][]byte // request targets as they came, query included: one for decide, in order for decide-all
 	Authorization []byte   // the header's value; nil where there was no header
 	Upgrade       []byte   // "websocket" for a handshake
 	ID            []byte   // echoed
@@ -106,7 +105,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		case "method":
 			name, r.Method = nameMethod, value
 		case "target":
-			name, r.Target = nameTarget, value
+			name = nameTarget
 		case "authorization":
 			name, r.Authorization = nameAuthorization, value
 		case "upgrade":
@@ -122,7 +121,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			return PacketName
 		case seen&name&^g.many != 0:
 			return PacketTwice
-		case name&g.many != 0:
+		case name == nameTarget:
 			r.Targets = append(r.Targets, value)
 		}
 		seen |= name

@@ -1,0 +1,116 @@
+package decide
+
+import (
+	"bytes"
+
+	"nmosauthd/agent/wire"
+)
+
+// Credentials finds the token of a request: in the Authorization header, or, for a WebSocket handshake only, in the query of
+// a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one query: the token may
+// stand on one of them or, the same, on many. It returns OK and the token, or why there is none. The token borrows from the
+// header or, decoded from a query, from scratch; that is returned grown.
+func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grown []byte) {
+	reason, tok = bearer(r.Authorization)
+	if !isHandshake(r.Method, r.Upgrade) {
+		return reason, tok, scratch
+	}
+	var query []byte
+	found := false
+	for _, target := range r.Targets {
+		value, n := queryToken(target)
+		switch {
+		case n == 0:
+			continue
+		case n > 1, found && !bytes.Equal(value, query), reason != wire.NoToken: // RFC 6750 §2: one token a request
+			return wire.TwoTokens, nil, scratch
+		}
+		query, found = value, true
+	}
+	if !found {
+		return reason, tok, scratch
+	}
+	decoded, ok := unescape(scratch[:0], query)
+	switch {
+	case !ok:
+		return wire.TokenMalformed, nil, decoded
+	case len(decoded) == 0:
+		return wire.EmptyToken, nil, decoded
+	}
+	return wire.OK, decoded, decoded
+}
+
+// bearer reads the value of an Authorization header (RFC 6750 §2.1). The scheme has no case (RFC 9110 §11.1).
+func bearer(value []byte) (wire.Reason, []byte) {
+	const scheme = "bearer"
+	if len(value) < len(scheme) {
+		return wire.NoToken, nil
+	}
+	for i := range len(scheme) {
+		if value[i]|0x20 != scheme[i] {
+			return wire.NoToken, nil
+		}
+	}
+	rest := value[len(scheme):]
+	if len(rest) > 0 && rest[0] != ' ' {
+		return wire.NoToken, nil // another scheme, with a longer name
+	}
+	rest = bytes.TrimLeft(rest, " ")
+	switch {
+	case len(rest) == 0:
+		return wire.EmptyToken, nil
+	case bytes.IndexByte(rest, ',') >= 0:
+		return wire.TwoTokens, nil // two headers joined, as RFC 9110 §5.3 lets a server do; a token holds no comma
+	}
+	return wire.OK, rest
+}
+
+// isHandshake tells whether the request opens a WebSocket (RFC 6455 §4.1). Upgrade may be a list of protocols.
+func isHandshake(method, upgrade []byte) bool {
+	if len(method) > 0 && string(method) != "GET" { // decide-all may leave it out
+		return false
+	}
+	for len(upgrade) > 0 {
+		var one []byte
+		one, upgrade, _ = bytes.Cut(upgrade, []byte(","))
+		if bytes.EqualFold(bytes.Trim(one, " \t"), []byte("websocket")) {
+			return true
+		}
+	}
+	return false
+}
+
+// queryToken returns the first access_token of the target's query as it stands there, and how many there are.
+func queryToken(target []byte) (value []byte, n int) {
+	_, query, _ := bytes.Cut(target, []byte("?"))
+	query, _, _ = bytes.Cut(query, []byte("#"))
+	for len(query) > 0 {
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte("&"))
+		name, v, _ := bytes.Cut(pair, []byte("="))
+		if !bytes.Equal(name, []byte("access_token")) {
+			continue
+		}
+		if n++; n == 1 {
+			value = v
+		}
+	}
+	return value, n
+}
+
+// unescape undoes percent-encoding. A "+" stays: no token holds one, so that it is refused either way.
+func unescape(dst, b []byte) ([]byte, bool) {
+	for len(b) > 0 {
+		c := b[0]
+		if c != '%' {
+			dst, b = append(dst, c), b[1:]
+			continue
+		}
+		c, ok := unhex(b)
+		if !ok {
+			return dst, false
+		}
+		dst, b = append(dst, c), b[3:]
+	}
+	return dst, true
+}

@@ -1,0 +1,209 @@
+package decide
+
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"nmosauthd/agent/token"
+)
+
+// Normalize appends the normal form of a request target's path to dst (RFC 3986 §6.2.2: percent-encoded unreserved characters
+// decoded, hexadecimal digits in upper case, dot segments removed; the query takes no part). ok is false for a path that two
+// HTTP servers could read differently (PATH-9): that must be refused, since the one that decides and the one that serves may
+// be two. The result is never longer than target.
+func Normalize(dst, target []byte) (path []byte, ok bool) {
+	if query := bytes.IndexByte(target, '?'); query >= 0 {
+		target = target[:query]
+	}
+	if len(target) == 0 || target[0] != '/' {
+		return dst, false
+	}
+	start := len(dst) // of the path
+	path = append(dst, '/')
+	segment := len(path) // start of the segment being read
+	for i := 1; i < len(target); {
+		switch c := target[i]; {
+		case c == '/':
+			if len(path) == segment {
+				return dst, false // an empty segment
+			}
+			if path, ok = endSegment(path, start, segment); !ok {
+				return dst, false
+			}
+			if path[len(path)-1] != '/' {
+				path = append(path, '/')
+			}
+			segment = len(path)
+			i++
+		case c == '%':
+			var n int
+			if path, n = appendEncoded(path, target[i:]); n == 0 {
+				return dst, false
+			}
+			i += n
+		case c <= ' ' || c >= 0x7f || c == '\\' || c == '#':
+			return dst, false
+		default:
+			path = append(path, c)
+			i++
+		}
+	}
+	if path, ok = endSegment(path, start, segment); !ok {
+		return dst, false
+	}
+	return path, true
+}
+
+// endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false where there
+// is no parent, and for "..;x": servers that know path parameters read that as "..".
+func endSegment(path []byte, start, segment int) ([]byte, bool) {
+	name, _, has := bytes.Cut(path[segment:], []byte(";"))
+	switch string(name) {
+	case ".":
+		return path[:segment], !has
+	case "..":
+		if has || segment == start+1 {
+			return path, false
+		}
+		parent := bytes.LastIndexByte(path[start:segment-1], '/')
+		return path[:start+parent+1], true
+	}
+	return path, true
+}
+
+// appendEncoded appends what the percent-encoding at the front of b stands for: an unreserved character itself, any other in
+// its normal encoded form. It returns how many bytes it read, or 0 where the encoding is bad or hides something that servers
+// treat differently: a slash, a control character, broken or overlong UTF-8.
+func appendEncoded(path, b []byte) ([]byte, int) {
+	var char [utf8.UTFMax]byte
+	n := 0
+	for n < len(char) {
+		c, ok := unhex(b[3*n:])
+		if !ok {
+			break
+		}
+		char[n] = c
+		n++
+		if utf8.FullRune(char[:n]) {
+			break
+		}
+	}
+	r, size := utf8.DecodeRune(char[:n])
+	switch {
+	case r == utf8.RuneError && size <= 1, r < 0x20, 0x7f <= r && r < 0xa0, r == '/', r == '\\':
+		return path, 0
+	case unreserved(r):
+		return append(path, byte(r)), 3
+	}
+	const hex = "0123456789ABCDEF"
+	for _, c := range char[:size] {
+		path = append(path, '%', hex[c>>4], hex[c&15])
+	}
+	return path, 3 * size
+}
+
+// unhex reads one percent-encoded byte.
+func unhex(b []byte) (byte, bool) {
+	if len(b) < 3 || b[0] != '%' {
+		return 0, false
+	}
+	high, ok1 := hexDigit(b[1])
+	low, ok2 := hexDigit(b[2])
+	return high<<4 | low, ok1 && ok2
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+// unreserved is RFC 3986 §2.3.
+func unreserved(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.' || r == '_' || r == '~'
+}
+
+// Place is where a path leads. Its slices borrow from the path.
+type Place struct {
+	Kind Kind
+	API  []byte // of Base and Resource
+	Rest []byte // of Resource: what follows the version's slash, without a trailing slash
+}
+
+// Kind sorts paths by the rule that governs them. The zero value is closed.
+type Kind uint8
+
+// The kinds of place.
+const (
+	Outside    Kind = iota // not below /x-nmos: closed unless configured (PATH-11)
+	Root                   // "/" and "/x-nmos" (PATH-3)
+	Base                   // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
+	Resource               // "/x-nmos/<api>/<version>/<path>" (PATH-5)
+	BadVersion             // below /x-nmos, and neither (PATH-10)
+	Open                   // configured to need no token (PATH-11)
+)
+
+// Find sorts a normalised path.
+func (r *Rules) Find(path []byte) Place {
+	rest, below := bytes.CutPrefix(path, []byte("/x-nmos"))
+	switch {
+	case len(path) == 1, below && len(rest) <= 1 && (len(rest) == 0 || rest[0] == '/'):
+		return Place{Kind: Root}
+	case !below || rest[0] != '/':
+		return r.outside(path)
+	}
+	api, rest, _ := bytes.Cut(rest[1:], slash)
+	version, rest, _ := bytes.Cut(rest, slash)
+	switch {
+	case !token.IsAPI(api), len(version) > 0 && !isVersion(version):
+		return Place{Kind: BadVersion}
+	case len(rest) == 0:
+		return Place{Kind: Base, API: api}
+	}
+	return Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+}
+
+// outside sorts a path that is not below /x-nmos by the configured prefixes.
+func (r *Rules) outside(path []byte) Place {
+	for _, prefix := range r.Public {
+		if under(path, prefix) {
+			return Place{Kind: Open}
+		}
+	}
+	return Place{Kind: Outside}
+}
+
+// under tells whether path is prefix or below it.
+func under(path []byte, prefix string) bool {
+	n := len(prefix)
+	if n > 0 && prefix[n-1] == '/' {
+		n--
+	}
+	return len(path) >= n && string(path[:n]) == prefix[:n] && (len(path) == n || path[n] == '/')
+}
+
+var slash = []byte("/")
+
+// isVersion tells whether b is v<number>.<number> (PATH-10).
+func isVersion(b []byte) bool {
+	if len(b) == 0 || b[0] != 'v' {
+		return false
+	}
+	major, minor, found := bytes.Cut(b[1:], []byte("."))
+	return found && isNumber(major) && isNumber(minor)
+}
+
+func isNumber(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(b) > 0
+}

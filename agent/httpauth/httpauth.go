@@ -1,0 +1,150 @@
+// Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve (nginx
+// auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns headers into a
+// wire.Request and a wire.Reply into headers.
+//
+// The web server is the caller and must set the headers below itself, so that its own client cannot.
+package httpauth
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// Path is where the question is asked, with any method.
+const Path = "/authorize"
+
+// Session answers one question at a time; the reply is borrowed until the next.
+type Session interface {
+	Ask(*wire.Request) *wire.Reply
+}
+
+// Handler returns the handler of http.sock. newSession makes a Session; they are used again.
+func Handler(newSession func() Session) http.Handler {
+	h := &handler{}
+	h.sessions.New = func() any { return newSession() }
+	mux := http.NewServeMux()
+	mux.Handle(Path, h)
+	return mux
+}
+
+type handler struct{ sessions sync.Pool }
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	request, fault := Question(r.Header)
+	if fault != wire.OK {
+		Answer(w, &wire.Reply{Reason: fault, ExpiresIn: -1})
+		return
+	}
+	session := h.sessions.Get().(Session)
+	defer h.sessions.Put(session)
+	Answer(w, session.Ask(request))
+}
+
+// Question reads the original request from the headers of the question. It returns OK, or what is wrong with them.
+//
+// X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one pair and
+// may pass on the other from its own client, so a pair must be whole, and where both are there they must agree: what the client
+// wrote can then only make its own request fail.
+func Question(h http.Header) (*wire.Request, wire.Reason) {
+	method, uri, fault := pair(h, "X-Original-Method", "X-Original-Uri")
+	if fault != wire.OK {
+		return nil, fault
+	}
+	forwardedMethod, forwardedURI, fault := pair(h, "X-Forwarded-Method", "X-Forwarded-Uri")
+	switch {
+	case method == "" && fault != wire.OK:
+		return nil, fault
+	case method == "":
+		method, uri = forwardedMethod, forwardedURI
+	case has(h, "X-Forwarded-Method") && h.Get("X-Forwarded-Method") != method,
+		has(h, "X-Forwarded-Uri") && h.Get("X-Forwarded-Uri") != uri:
+		return nil, wire.PacketTwice
+	}
+	if method == "" {
+		return nil, wire.PacketMissing
+	}
+	request := &wire.Request{Verb: wire.Decide, Method: []byte(method), Targets: [][]byte{[]byte(uri)}}
+	if has(h, "Authorization") {
+		// Two headers are two tokens; joined as RFC 9110 §5.3 has it they are seen as such.
+		request.Authorization = []byte(strings.Join(h["Authorization"], ","))
+	}
+	if upgrade := "X-Original-Upgrade"; has(h, upgrade) {
+		request.Upgrade = []byte(h.Get(upgrade))
+	} else {
+		request.Upgrade = []byte(h.Get("Upgrade"))
+	}
+	for _, v := range [][]byte{request.Method, request.Targets[0], request.Authorization, request.Upgrade} {
+		if !utf8.Valid(v) {
+			return nil, wire.PacketText
+		}
+	}
+	return request, wire.OK
+}
+
+func has(h http.Header, name string) bool { return len(h[name]) > 0 }
+
+// pair returns two headers that only count together; both empty where neither is there.
+func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
+	switch {
+	case len(h[method]) > 1 || len(h[uri]) > 1:
+		return "", "", wire.PacketTwice
+	case !has(h, method) && !has(h, uri):
+		return "", "", wire.OK
+	case h.Get(method) == "" || h.Get(uri) == "":
+		return "", "", wire.PacketMissing
+	}
+	return h.Get(method), h.Get(uri), wire.OK
+}
+
+// Answer writes the reply as protocol §2 has it. For a denial the body is an NMOS error (ANS-7).
+func Answer(w http.ResponseWriter, reply *wire.Reply) {
+	info := reply.Reason.Info()
+	h := w.Header()
+	set := func(name string, value []byte) {
+		if len(value) > 0 {
+			h.Set(name, string(value))
+		}
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Auth-Reason", info.Code)
+	set("X-Auth-Client-Id", reply.ClientID)
+	set("X-Auth-Subject", reply.Subject)
+	set("X-Auth-Path", reply.Path)
+	if reply.Enforced != wire.Undecided {
+		h.Set("X-Auth-Would", strconv.Itoa(reply.Enforced.Info().Status)+" "+reply.Enforced.String())
+	}
+	if reply.ExpiresIn >= 0 && reply.Reason.Allowed() {
+		h.Set("X-Auth-Expires-In", strconv.FormatInt(reply.ExpiresIn, 10))
+	}
+	if reply.Challenge() {
+		set("WWW-Authenticate", wire.AppendChallenge(nil, reply.Realm, reply.Reason))
+	}
+	switch info.Status {
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(max(reply.RetryAfter, 1)))
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 §15.5.6
+	}
+	if reply.Reason.Allowed() {
+		w.WriteHeader(info.Status)
+		return
+	}
+	body, err := json.Marshal(struct {
+		Code  int    `json:"code"`
+		Error string `json:"error"`
+		Debug string `json:"debug"`
+	}{info.Status, info.Text, info.Code})
+	if err != nil { // of three plain values: cannot happen, and must not allow
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(info.Status)
+	w.Write(append(body, '\n'))
+}

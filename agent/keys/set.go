@@ -1,0 +1,130 @@
+// Package keys holds the Authorization Servers' public keys: one immutable Set at a time, swapped atomically, and the
+// schedule by which each issuer's keys are fetched again. It fetches nothing itself: a function is handed in.
+//
+// A Set may be read by any number of goroutines. A Store starts no work before Run and ends with Run's context.
+package keys
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Thumbprint is the RFC 7638 SHA-256 thumbprint of a key: the same key has the same one under any kid.
+type Thumbprint [32]byte
+
+// Key is one RSA key that may verify RS512.
+type Key struct {
+	KID        string // "" where the set names none
+	Public     *rsa.PublicKey
+	Thumbprint Thumbprint
+}
+
+// Issuer is the key set of one Authorization Server. It always holds at least one key.
+type Issuer struct {
+	Name    string // without a trailing slash
+	Keys    []Key
+	Fetches uint64   // how often its keys have been fetched, so that a caller knows whether they were since it last looked
+	retired []string // the kids that left the set, newest last
+}
+
+// maxRetired bounds how many kids that left the set are remembered.
+const maxRetired = 16
+
+// Retired tells whether kid named a key that has left the issuer's set and has not come back, so that a token that names it
+// is refused without another fetch.
+func (i *Issuer) Retired(kid []byte) bool {
+	for _, k := range i.retired {
+		if k == string(kid) {
+			return true
+		}
+	}
+	return false
+}
+
+// Holds tells whether the key is in the issuer's set.
+func (i *Issuer) Holds(t *Thumbprint) bool {
+	for k := range i.Keys {
+		if i.Keys[k].Thumbprint == *t {
+			return true
+		}
+	}
+	return false
+}
+
+// Set is an immutable snapshot of all issuers' keys.
+type Set struct {
+	Generation uint64 // differs between any two sets of one Store
+	issuers    map[string]*Issuer
+}
+
+// TrimIssuer takes off the one trailing slash that comparisons of issuers ignore (CLM-1).
+func TrimIssuer[T ~string | ~[]byte](iss T) T {
+	if n := len(iss); n > 0 && iss[n-1] == '/' {
+		return iss[:n-1]
+	}
+	return iss
+}
+
+// Issuer returns the keys of the issuer, or nil where none are held. It allocates nothing.
+func (s *Set) Issuer(iss []byte) *Issuer {
+	return s.issuers[string(TrimIssuer(iss))]
+}
+
+// Issuers returns all issuers that keys are held of, sorted by name.
+func (s *Set) Issuers() []*Issuer {
+	all := make([]*Issuer, 0, len(s.issuers))
+	for _, i := range s.issuers {
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// with returns a set in which name has these keys.
+func (s *Set) with(name string, keys []Key) *Set {
+	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers)+1)}
+	for n, i := range s.issuers {
+		next.issuers[n] = i
+	}
+	issuer := &Issuer{Name: name, Keys: keys, Fetches: 1}
+	if old := s.issuers[name]; old != nil {
+		issuer.Fetches = old.Fetches + 1
+		gone := slices.Clone(old.retired)
+		for _, k := range old.Keys {
+			if k.KID != "" && !slices.Contains(gone, k.KID) {
+				gone = append(gone, k.KID)
+			}
+		}
+		gone = slices.DeleteFunc(gone, func(kid string) bool {
+			return slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid })
+		})
+		issuer.retired = gone[max(0, len(gone)-maxRetired):]
+	}
+	next.issuers[name] = issuer
+	return next
+}
+
+// without returns a set that lacks the issuers for which drop says so.
+func (s *Set) without(drop func(name string) bool) *Set {
+	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers))}
+	for n, i := range s.issuers {
+		if !drop(n) {
+			next.issuers[n] = i
+		}
+	}
+	return next
+}
+
+func newKey(jwk *jose.JSONWebKey, pub *rsa.PublicKey) (Key, error) {
+	sum, err := jwk.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return Key{}, err
+	}
+	k := Key{KID: jwk.KeyID, Public: pub}
+	copy(k.Thumbprint[:], sum)
+	return k, nil
+}

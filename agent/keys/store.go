@@ -1,0 +1,282 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Fetch gets the key set document of one issuer. It obeys ctx and limits what it reads.
+type Fetch func(ctx context.Context, issuer string) (document []byte, err error)
+
+// Policy is what the configuration says about issuers. The zero value trusts nobody.
+type Policy struct {
+	Servers []string              // issuers whose keys are always held
+	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
+	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
+	Retry   time.Duration         // least time between two fetches that tokens cause, per issuer (KEY-6)
+}
+
+// Event is one attempt to fetch an issuer's keys, for the log.
+type Event struct {
+	Issuer  string
+	Err     error   // nil: the set was replaced
+	Left    []error // keys that were left out of it
+	Keys    int     // how many there are now
+	Changed bool    // whether they differ from those held before
+	Next    time.Duration
+}
+
+const (
+	maxJitter     = time.Minute     // KEY-1
+	firstBackOff  = time.Second     // KEY-2
+	maxBackOff    = 5 * time.Minute // KEY-2
+	maxLearned    = 16              // issuers learned from tokens that are remembered at once
+	maxInFlight   = 4               // fetches at once, so that one server that hangs does not hold up the others
+	inFlightGuess = 2 * time.Second // what a caller is told to wait for a fetch under way
+)
+
+// issuerState is the schedule of one issuer. Guarded by Store.mu.
+type issuerState struct {
+	configured bool
+	next       time.Time // when its keys are fetched again
+	last       time.Time // when the last fetch started
+	backOff    time.Duration
+	inFlight   bool
+}
+
+// Store holds the current Set and renews it. The hot path only loads a pointer.
+type Store struct {
+	set    atomic.Pointer[Set]
+	fetch  Fetch
+	report func(Event)
+	wake   chan struct{}
+
+	mu       sync.Mutex
+	policy   Policy
+	schedule map[string]*issuerState
+	inFlight int
+}
+
+// NewStore returns a Store that holds no keys. report is called after every attempt, from the fetching goroutine.
+func NewStore(fetch Fetch, report func(Event)) *Store {
+	s := &Store{fetch: fetch, report: report, wake: make(chan struct{}, 1), schedule: map[string]*issuerState{}}
+	s.set.Store(&Set{})
+	return s
+}
+
+// Set returns the current snapshot.
+func (s *Store) Set() *Set { return s.set.Load() }
+
+// Configure puts a policy into force. Keys of issuers that it no longer trusts are dropped; those of others are kept.
+func (s *Store) Configure(p Policy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.Servers = slices.Clone(p.Servers)
+	for i := range p.Servers {
+		p.Servers[i] = TrimIssuer(p.Servers[i])
+	}
+	s.policy = p
+	now := time.Now()
+	for name, st := range s.schedule {
+		st.configured = slices.Contains(p.Servers, name)
+		if !st.configured && !s.trusts(name) {
+			delete(s.schedule, name)
+		} else if soonest := now.Add(p.Refresh); st.next.After(soonest) {
+			st.next = soonest
+		}
+	}
+	for _, name := range p.Servers {
+		if s.schedule[name] == nil {
+			s.schedule[name] = &issuerState{configured: true, next: now}
+		}
+	}
+	s.dropUnscheduled()
+	s.nudge()
+}
+
+// dropUnscheduled publishes a set without the keys of issuers that are no longer followed. The caller holds mu.
+func (s *Store) dropUnscheduled() {
+	followed := func(name string) bool { return s.schedule[name] != nil }
+	set := s.set.Load()
+	for _, i := range set.Issuers() {
+		if !followed(i.Name) {
+			s.set.Store(set.without(func(name string) bool { return !followed(name) }))
+			return
+		}
+	}
+}
+
+func (s *Store) trusts(name string) bool {
+	return slices.Contains(s.policy.Servers, name) || s.policy.Trusts != nil && s.policy.Trusts(name)
+}
+
+// Want says that a token of this issuer could not be judged by the keys held. It returns whether the issuer is trusted, and
+// if so after how long asking again is worthwhile: a fetch is under way or has been scheduled, never sooner than the policy's
+// Retry after the last one, whatever arrives (KEY-5, KEY-6). It does not block and sends nothing itself.
+func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
+	name := string(TrimIssuer(iss))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.trusts(name) {
+		return false, 0
+	}
+	now := time.Now()
+	st := s.schedule[name]
+	if st == nil {
+		if !s.makeRoom() {
+			return true, s.policy.Retry
+		}
+		st = &issuerState{next: now}
+		s.schedule[name] = st
+		s.nudge()
+	}
+	if st.inFlight {
+		return true, inFlightGuess
+	}
+	soonest := now
+	if !st.last.IsZero() && st.last.Add(s.policy.Retry).After(now) {
+		soonest = st.last.Add(s.policy.Retry)
+	}
+	if st.next.After(soonest) {
+		st.next = soonest
+		s.nudge()
+	}
+	return true, max(st.next.Sub(now), 0) + inFlightGuess
+}
+
+// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one of which no keys are held gives way.
+// The caller holds mu.
+func (s *Store) makeRoom() bool {
+	learned, victim := 0, ""
+	set := s.set.Load()
+	for name, st := range s.schedule {
+		if st.configured {
+			continue
+		}
+		learned++
+		// Its next attempt must not come sooner for having been forgotten, so one tried a moment ago is kept.
+		if set.issuers[name] == nil && !st.inFlight && time.Since(st.last) > s.policy.Retry && !st.last.IsZero() {
+			victim = name
+		}
+	}
+	if learned < maxLearned {
+		return true
+	}
+	if victim == "" {
+		return false
+	}
+	delete(s.schedule, victim)
+	return true
+}
+
+// nudge makes Run look at the schedule again.
+func (s *Store) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run fetches what is due until ctx ends, and returns once no fetch is under way.
+func (s *Store) Run(ctx context.Context) {
+	var fetches sync.WaitGroup
+	defer fetches.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-timer.C:
+		}
+		due, wait := s.take()
+		for _, name := range due {
+			fetches.Go(func() { s.renew(ctx, name) })
+		}
+		timer.Reset(wait)
+	}
+}
+
+// take marks the issuers that are due as in flight and returns them, with the time until the next one is.
+func (s *Store) take() (due []string, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	wait = time.Hour
+	for name, st := range s.schedule {
+		if st.inFlight {
+			continue
+		}
+		if left := st.next.Sub(now); left > 0 {
+			wait = min(wait, left)
+		} else if s.inFlight < maxInFlight { // else the end of a fetch nudges
+			st.inFlight, st.last = true, now
+			s.inFlight++
+			due = append(due, name)
+		}
+	}
+	return due, wait
+}
+
+// renew fetches one issuer's keys and schedules the next fetch.
+func (s *Store) renew(ctx context.Context, name string) {
+	event := Event{Issuer: name}
+	document, err := s.fetch(ctx, name)
+	var keys []Key
+	if err == nil {
+		keys, event.Left, err = Parse(document)
+	}
+
+	s.mu.Lock()
+	s.inFlight--
+	st := s.schedule[name]
+	if st == nil { // no longer trusted since
+		err = errors.New("no longer trusted")
+	} else {
+		st.inFlight = false
+		var wait time.Duration
+		if err == nil {
+			event.Changed = s.publish(name, keys)
+			st.backOff = 0
+			wait = jitter(s.policy.Refresh)
+		} else {
+			st.backOff = min(max(2*st.backOff, firstBackOff), maxBackOff, max(s.policy.Refresh, firstBackOff))
+			wait = st.backOff/2 + rand.N(st.backOff)
+		}
+		st.next = time.Now().Add(wait)
+		event.Next = wait
+	}
+	if held := s.set.Load().issuers[name]; held != nil {
+		event.Keys = len(held.Keys)
+	}
+	event.Err = err
+	s.nudge()
+	s.mu.Unlock()
+
+	if ctx.Err() == nil {
+		s.report(event)
+	}
+}
+
+// publish swaps in a set in which name has these keys, and tells whether they differ from those before. The caller holds mu.
+func (s *Store) publish(name string, keys []Key) (changed bool) {
+	set := s.set.Load()
+	next := set.with(name, keys)
+	s.set.Store(next)
+	old := set.issuers[name]
+	return old == nil || !slices.EqualFunc(old.Keys, keys, func(a, b Key) bool {
+		return a.KID == b.KID && a.Thumbprint == b.Thumbprint
+	})
+}
+
+// jitter takes a random part of up to a minute off the interval, so that devices which started together drift apart and none
+// waits longer than the interval (KEY-1). Of a short interval, as in tests, half remains at least.
+func jitter(interval time.Duration) time.Duration {
+	return interval - rand.N(min(maxJitter, interval/2)+1)
+}

@@ -1,0 +1,140 @@
+package token
+
+import (
+	"bytes"
+	"sync"
+
+	"nmosauthd/agent/keys"
+)
+
+// cache remembers verified tokens: a fixed number of slots, found by a seeded hash and confirmed by a full compare, so that no
+// two tokens can be taken for one another. A slot keeps its buffers when it is given to another token, so that a full cache
+// allocates nothing more; each grows to the longest token it held, at most MaxBytes and the payload's part of that.
+type cache struct {
+	mu    sync.Mutex
+	heads []int32 // by hash: the first slot of the chain, or none
+	slots []slot
+	used  int    // slots in use; the rest follow
+	tick  uint64 // of the last use
+}
+
+const none = int32(-1)
+
+type slot struct {
+	hash       uint64
+	tick       uint64 // when it was last used
+	generation uint64 // of the set in which its key was last seen
+	next       int32
+	raw        []byte
+	token      Token
+}
+
+func newCache(slots int) *cache {
+	heads := 1
+	for heads < 2*slots {
+		heads *= 2
+	}
+	c := &cache{heads: make([]int32, heads), slots: make([]slot, slots)}
+	for i := range c.heads {
+		c.heads[i] = none
+	}
+	return c
+}
+
+// lookup is what get found.
+type lookup int
+
+const (
+	missing lookup = iota
+	held
+	keyGone // it was held, and its key has left the set: it is held no more
+)
+
+func (c *cache) head(hash uint64) *int32 { return &c.heads[hash&uint64(len(c.heads)-1)] }
+
+// get copies the verified token into t, if it is held and its key is still in set (KEY-7).
+func (c *cache) get(raw []byte, hash uint64, set *keys.Set, t *Token) lookup {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := *c.head(hash)
+	for i != none && (c.slots[i].hash != hash || !bytes.Equal(c.slots[i].raw, raw)) {
+		i = c.slots[i].next
+	}
+	if i == none {
+		return missing
+	}
+	s := &c.slots[i]
+	if s.generation != set.Generation {
+		issuer := set.Issuer(s.token.Issuer())
+		if issuer == nil {
+			c.remove(i)
+			return missing
+		}
+		if !issuer.Holds(&s.token.key) {
+			c.remove(i)
+			return keyGone
+		}
+		s.generation = set.Generation
+	}
+	c.tick++
+	s.tick = c.tick
+	t.copyFrom(&s.token)
+	return held
+}
+
+// put remembers a verified token, in place of the one used longest ago, an expired one first.
+func (c *cache) put(raw []byte, hash uint64, set *keys.Set, t *Token, now int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := *c.head(hash); i != none; i = c.slots[i].next {
+		if c.slots[i].hash == hash && bytes.Equal(c.slots[i].raw, raw) {
+			return // another connection was quicker
+		}
+	}
+	if c.used == len(c.slots) {
+		victim, age := 0, ^uint64(0)
+		for i := range c.slots {
+			tick := c.slots[i].tick
+			if c.slots[i].token.expires <= now {
+				tick = 0
+			}
+			if tick < age {
+				victim, age = i, tick
+			}
+		}
+		c.remove(int32(victim))
+	}
+	i := int32(c.used)
+	c.used++
+	s := &c.slots[i]
+	c.tick++
+	s.hash, s.tick, s.generation = hash, c.tick, set.Generation
+	s.raw = append(s.raw[:0], raw...)
+	s.token.copyFrom(t)
+	head := c.head(hash)
+	s.next, *head = *head, i
+}
+
+// remove forgets slot i. The last slot in use takes its place, so that those in use stay together.
+func (c *cache) remove(i int32) {
+	c.unlink(i)
+	c.used--
+	last := int32(c.used)
+	if i != last {
+		p := c.link(last)
+		c.slots[i], c.slots[last] = c.slots[last], c.slots[i]
+		*p = i
+	}
+	c.slots[last].token.verified = false
+}
+
+func (c *cache) unlink(i int32) { *c.link(i) = c.slots[i].next }
+
+// link returns what points to slot i.
+func (c *cache) link(i int32) *int32 {
+	p := c.head(c.slots[i].hash)
+	for *p != i {
+		p = &c.slots[*p].next
+	}
+	return p
+}

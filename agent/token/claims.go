@@ -1,0 +1,246 @@
+package token
+
+import (
+	"bytes"
+
+	"nmosauthd/agent/wire"
+)
+
+// What is known of a string claim while the payload is read.
+type claim struct {
+	span
+	present, valid bool
+}
+
+// claims reads the payload into t in one pass. It returns false where the JSON is broken; fault is then not set. Otherwise
+// fault is OK or the first CLM rule, in their order, that the claims break: the caller may speak of it once the signature is
+// verified, and not before (TOK-6).
+func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reason, ok bool) {
+	t.Reset()
+	t.expires, t.issued, t.notYet = notEver, notEver, notEver
+	if !r.start(document) {
+		return 0, false
+	}
+	var issuer, subject, clientID, azp claim
+	hasAudience, hasExpiry, timesGood, scopeGood := false, false, true, true
+	for {
+		name, more, ok := r.member()
+		if !ok {
+			return 0, false
+		}
+		if !more {
+			break
+		}
+		is := false
+		switch string(name) {
+		case "iss":
+			ok = r.text(t, &issuer)
+		case "sub":
+			ok = r.text(t, &subject)
+		case "client_id":
+			ok = r.text(t, &clientID)
+		case "azp":
+			ok = r.text(t, &azp)
+		case "aud":
+			t.audience, hasAudience, ok = r.audience(t, names)
+		case "exp":
+			t.expires, hasExpiry, ok = r.time()
+		case "iat":
+			t.issued, is, ok = r.time()
+			timesGood = timesGood && is
+		case "nbf":
+			t.notYet, is, ok = r.time()
+			timesGood = timesGood && is
+		case "scope":
+			scopeGood, ok = r.scope(t)
+		default:
+			if api, found := bytes.CutPrefix(name, nmosPrefix); found && IsAPI(api) {
+				ok = r.permissions(t, api)
+			} else {
+				ok = r.skip()
+			}
+		}
+		if !ok {
+			return 0, false
+		}
+	}
+	if !r.end() {
+		return 0, false
+	}
+	t.issuer, t.subject, t.client = issuer.span, subject.span, clientID.span
+	if !clientID.present {
+		t.client = azp.span
+	}
+	switch {
+	case !issuer.valid || !isURL(t.Issuer()):
+		fault = wire.IssuerMissing
+	case !subject.valid:
+		fault = wire.SubjectMissing
+	case !hasAudience:
+		fault = wire.AudienceMissing
+	case !hasExpiry:
+		fault = wire.ExpiryMissing
+	case !timesGood:
+		fault = wire.TimeForm
+	case !clientID.present && !azp.present, clientID.present && !clientID.valid, azp.present && !azp.valid:
+		fault = wire.ClientMissing
+	case clientID.present && azp.present && !bytes.Equal(t.slice(clientID.span), t.slice(azp.span)):
+		fault = wire.ClientConflict
+	case !scopeGood:
+		fault = wire.ScopeForm
+	default:
+		fault = wire.OK
+	}
+	return fault, true
+}
+
+var nmosPrefix = []byte("x-nmos-")
+
+// IsAPI tells whether b can be the <api> of a path or claim: lower-case letters, digits and "-" (PATH-10).
+func IsAPI(b []byte) bool {
+	for _, c := range b {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// isURL tells whether iss is an http or https URL with a host and without query and fragment (RFC 8414 §2). Whether http will
+// do is for those to say who trust an issuer.
+func isURL(iss []byte) bool {
+	rest, found := bytes.CutPrefix(iss, []byte("https://"))
+	if !found {
+		rest, found = bytes.CutPrefix(iss, []byte("http://"))
+	}
+	return found && len(rest) > 0 && rest[0] != '/' && bytes.IndexByte(rest, '?') < 0 && bytes.IndexByte(rest, '#') < 0
+}
+
+// open begins a record in the arena; close ends it.
+func (t *Token) open(kind byte) (at int) {
+	t.text = append(t.text, kind, 0, 0)
+	return len(t.text)
+}
+
+func (t *Token) close(at int) span {
+	n := len(t.text) - at // a payload is shorter than 64 KiB, and so is all of the arena
+	t.text[at-2], t.text[at-1] = byte(n), byte(n>>8)
+	return span{uint16(at), uint16(n)}
+}
+
+// text reads a claim that must be a non-empty string. One with control characters is not valid either: these values are
+// written into lines of replies and logs.
+func (r *reader) text(t *Token, c *claim) (ok bool) {
+	at := t.open(recordText)
+	c.present = true
+	t.text, c.valid, ok = r.appendString(t.text)
+	if !c.valid || !ok {
+		t.text = t.text[:at-recordHead]
+		return ok
+	}
+	c.span = t.close(at)
+	for _, b := range t.slice(c.span) {
+		if b < 0x20 || b == 0x7f {
+			c.valid = false
+		}
+	}
+	c.valid = c.valid && c.len > 0
+	return true
+}
+
+// scope reads the scope claim, one string (CLM-10).
+func (r *reader) scope(t *Token) (is, ok bool) {
+	at := t.open(recordScope)
+	t.text, is, ok = r.appendString(t.text)
+	t.close(at)
+	return is, ok
+}
+
+// audience reads aud, an array of strings or one string (CLM-3), and tells whether an entry names this device (CLM-4). The
+// entries are not kept.
+func (r *reader) audience(t *Token, names Names) (match, is, ok bool) {
+	at := len(t.text)
+	defer func() { t.text = t.text[:at] }()
+	if r.dec.PeekKind() != '[' {
+		t.text, is, ok = r.appendString(t.text)
+		return is && names.match(t.text[at:]), is, ok
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		return false, false, false
+	}
+	is = true
+	for r.dec.PeekKind() != ']' {
+		var str bool
+		if t.text, str, ok = r.appendString(t.text[:at]); !ok {
+			return false, false, false
+		}
+		is = is && str
+		match = match || str && names.match(t.text[at:])
+	}
+	_, err := r.dec.ReadToken()
+	return match, is, err == nil
+}
+
+// permissions reads one x-nmos-<api> claim (CLM-11). Where a type in it is wrong nothing of it is kept.
+func (r *reader) permissions(t *Token, api []byte) bool {
+	start := len(t.text)
+	at := t.open(recordAPI)
+	t.text = append(t.text, api...)
+	t.close(at)
+	if r.dec.PeekKind() != '{' {
+		t.text = t.text[:start]
+		return r.skip()
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		return false
+	}
+	good := true
+	for {
+		name, more, ok := r.member()
+		if !ok {
+			return false
+		}
+		if !more {
+			break
+		}
+		is := true
+		switch string(name) {
+		case "read":
+			is, ok = r.specifiers(t, recordRead)
+		case "write":
+			is, ok = r.specifiers(t, recordWrite)
+		default:
+			ok = r.skip()
+		}
+		if !ok {
+			return false
+		}
+		good = good && is
+	}
+	if !good {
+		t.text = t.text[:start]
+	}
+	return true
+}
+
+// specifiers reads an array of strings into records.
+func (r *reader) specifiers(t *Token, kind byte) (is, ok bool) {
+	if r.dec.PeekKind() != '[' {
+		return false, r.skip()
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		return false, false
+	}
+	is = true
+	for r.dec.PeekKind() != ']' {
+		var str bool
+		at := t.open(kind)
+		if t.text, str, ok = r.appendString(t.text); !ok {
+			return false, false
+		}
+		t.close(at)
+		is = is && str
+	}
+	_, err := r.dec.ReadToken()
+	return is, err == nil
+}

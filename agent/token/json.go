@@ -1,0 +1,178 @@
+package token
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"nmosauthd/agent/wire"
+)
+
+// reader reads the two JSON objects of a token in one pass each. It is the only user of jsontext, which refuses duplicate
+// names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is used again and again.
+type reader struct {
+	in   bytes.Buffer
+	dec  jsontext.Decoder
+	name []byte // scratch for names with escapes
+}
+
+// start begins one document, which must be an object.
+func (r *reader) start(document []byte) bool {
+	r.in = *bytes.NewBuffer(document) // jsontext parses a bytes.Buffer in place
+	r.dec.Reset(&r.in)
+	t, err := r.dec.ReadToken()
+	return err == nil && t.Kind() == '{'
+}
+
+// end tells whether the object was the whole document.
+func (r *reader) end() bool {
+	_, err := r.dec.ReadToken()
+	return err == io.EOF
+}
+
+// member reads the next member's name. ok is false where the JSON is broken; at the object's end more is false.
+func (r *reader) member() (name []byte, more, ok bool) {
+	if r.dec.PeekKind() == '}' {
+		_, err := r.dec.ReadToken()
+		return nil, false, err == nil
+	}
+	v, err := r.dec.ReadValue()
+	if err != nil {
+		return nil, false, false
+	}
+	if bytes.IndexByte(v, '\\') < 0 {
+		return v[1 : len(v)-1], true, true
+	}
+	r.name, err = jsontext.AppendUnquote(r.name[:0], v)
+	return r.name, true, err == nil
+}
+
+// skip reads over a value of any kind and tells whether it is well formed and not nested too deep.
+func (r *reader) skip() bool {
+	depth := r.dec.StackDepth()
+	for {
+		if _, err := r.dec.ReadToken(); err != nil {
+			return false
+		}
+		switch now := r.dec.StackDepth(); {
+		case now > MaxDepth:
+			return false
+		case now == depth:
+			return true
+		}
+	}
+}
+
+// appendString appends the text of a string to dst. is is false where the value is of another kind; it is skipped then.
+func (r *reader) appendString(dst []byte) (text []byte, is, ok bool) {
+	if r.dec.PeekKind() != '"' {
+		return dst, false, r.skip()
+	}
+	v, err := r.dec.ReadValue()
+	if err != nil {
+		return dst, false, false
+	}
+	dst, err = jsontext.AppendUnquote(dst, v)
+	return dst, true, err == nil
+}
+
+// time reads a NumericDate (RFC 7519 §2) in microseconds, held within ±never. is is false where the value is no number.
+func (r *reader) time() (us int64, is, ok bool) {
+	if r.dec.PeekKind() != '0' {
+		return 0, false, r.skip()
+	}
+	v, err := r.dec.ReadValue()
+	if err != nil {
+		return 0, false, false
+	}
+	seconds, err := strconv.ParseFloat(string(v), 64)
+	if err != nil {
+		return 0, false, true // 1e400: no time that can be compared
+	}
+	return int64(min(max(seconds*1e6, float64(notEver+1)), float64(never-1))), true, true
+}
+
+// header is what is used of the JOSE header (RFC 7515 §4.1). Keys inside it are never looked at (TOK-3).
+type header struct {
+	fault wire.Reason // OK, or the first of the rules TOK-2 to TOK-4 that it breaks
+	kid   []byte
+}
+
+// header reads the JOSE header. text is scratch, which kid borrows from.
+func (r *reader) header(document, text []byte) (h header, grown []byte, ok bool) {
+	if !r.start(document) {
+		return h, text, false
+	}
+	rs512, critical, typeKnown := false, false, true
+	for {
+		name, more, ok := r.member()
+		if !ok {
+			return h, text, false
+		}
+		if !more {
+			break
+		}
+		at := len(text)
+		is := false
+		switch string(name) {
+		case "alg":
+			text, is, ok = r.appendString(text)
+			rs512 = is && string(text[at:]) == "RS512"
+		case "crit":
+			critical = true
+			ok = r.skip()
+		case "typ":
+			text, is, ok = r.appendString(text)
+			typeKnown = is && accessTokenType(text[at:])
+		case "kid":
+			text, is, ok = r.appendString(text)
+			if is {
+				h.kid = text[at:]
+			}
+		default:
+			ok = r.skip()
+		}
+		if !ok {
+			return h, text, false
+		}
+	}
+	switch {
+	case !rs512:
+		h.fault = wire.TokenAlgorithm
+	case critical:
+		h.fault = wire.TokenCritical
+	case !typeKnown:
+		h.fault = wire.TokenType
+	default:
+		h.fault = wire.OK
+	}
+	return h, text, r.end()
+}
+
+// accessTokenType tells whether typ is that of an access token: JWT or at+jwt, in any case, with or without "application/"
+// (TOK-4, RFC 7515 §4.1.9).
+func accessTokenType(typ []byte) bool {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && equalFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return equalFold(typ, "jwt") || equalFold(typ, "at+jwt")
+}
+
+// equalFold compares ASCII text with a lower-case word. bytes.EqualFold would fold U+017F and U+212A too.
+func equalFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}

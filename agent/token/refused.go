@@ -1,0 +1,69 @@
+package token
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/wire"
+)
+
+// refused remembers tokens that cost a signature check and failed for good, so that one which comes again and again costs no
+// further one. It is a place of its own: a flood of forged tokens pushes out other forged ones and no good one. It keeps no
+// text: two independent seeded hashes, 128 bits, stand for the token; nobody can find another token with both without the
+// seeds. What it says holds for one key set; with the next, a token is verified anew.
+type refused struct {
+	seed maphash.Seed
+	mu   sync.Mutex
+	rows [refusedSets][refusedWays]refusal
+	turn uint
+}
+
+const (
+	refusedSets = 32
+	refusedWays = 4
+)
+
+// identity stands for one token.
+type identity [2]uint64
+
+type refusal struct {
+	id         identity
+	generation uint64
+	fetches    uint64 // KeysPending: how often the issuer's keys had been fetched when it was first seen
+	reason     wire.Reason
+}
+
+func newRefused() *refused { return &refused{seed: maphash.MakeSeed()} }
+
+func (r *refused) identify(raw []byte, hash uint64) identity {
+	return identity{hash, maphash.Bytes(r.seed, raw)}
+}
+
+func (r *refused) row(id identity) *[refusedWays]refusal { return &r.rows[id[1]%refusedSets] }
+
+func (r *refused) get(id identity) (refusal, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.row(id) {
+		if e.id == id && e.reason != wire.Undecided {
+			return e, true
+		}
+	}
+	return refusal{}, false
+}
+
+func (r *refused) put(id identity, e refusal, set *keys.Set) {
+	e.id, e.generation = id, set.Generation
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	row := r.row(id)
+	for i := range row {
+		if row[i].id == id {
+			row[i] = e
+			return
+		}
+	}
+	r.turn++
+	row[r.turn%refusedWays] = e
+}
