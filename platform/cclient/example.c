@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asks the daemon one question and prints the reply. Exits 0 for allow, 1 for deny, 2 when it could not ask.
+ *
+ *     example SOCKET METHOD TARGET
+ *     example -a SOCKET METHOD TARGET < authorization.txt
+ *
+ * With -a the value of the Authorization header is the first line of standard input: arguments are for all to see in ps.
+ */
+#include "nmos_authz.h"
+
+#include <stdio.h>
+
+/* Larger than a small stack; its buffers are used again by every question. */
+static struct nmos_authz authz;
+
+static char authorization[NMOS_AUTHZ_PACKET_MAX];
+
+static void print(const char *name, const char *value)
+{
+	if (value != NULL && value[0] != '\0')
+		printf("%s: %s\n", name, value);
+}
+
+static void print_number(const char *name, long value)
+{
+	if (value >= 0)
+		printf("%s: %ld\n", name, value);
+}
+
+static void print_reply(const struct nmos_authz_reply *reply)
+{
+	printf("%s %d\n", reply->decision == NMOS_AUTHZ_ALLOW ? "allow" : "deny", reply->status);
+	print("reason", reply->reason);
+	print("would", reply->would);
+	print("client-id", reply->client_id);
+	print("subject", reply->subject);
+	print("issuer", reply->issuer);
+	print_number("expires-in", reply->expires_in);
+	print("path", reply->path);
+	print("www-authenticate", reply->www_authenticate);
+	print_number("retry-after", reply->retry_after);
+	if (reply->decision != NMOS_AUTHZ_ALLOW) {
+		char body[256];
+		nmos_authz_error_body(reply, body, sizeof body);
+		print("body", body);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int with_authorization = argc == 5 && strcmp(argv[1], "-a") == 0;
+	if (argc != 4 && !with_authorization) {
+		fprintf(stderr, "usage: %s [-a] SOCKET METHOD TARGET\n", argv[0]);
+		return 2;
+	}
+	char **words = argv + 1 + with_authorization;
+
+	struct nmos_authz_request request = {0};
+	request.method = nmos_authz_string(words[1]);
+	request.target = nmos_authz_string(words[2]);
+	if (with_authorization) {
+		if (fgets(authorization, sizeof authorization, stdin) == NULL) {
+			fprintf(stderr, "%s: no authorization on standard input\n", argv[0]);
+			return 2;
+		}
+		request.authorization = nmos_authz_bytes(authorization, strcspn(authorization, "\r\n"));
+	}
+
+	struct nmos_authz_reply reply;
+	if (nmos_authz_init(&authz, words[0], 1000) != NMOS_AUTHZ_OK) {
+		fprintf(stderr, "%s: %s is no path of a socket\n", argv[0], words[0]);
+		return 2;
+	}
+	nmos_authz_decide(&authz, &request, &reply);
+	print_reply(&reply);
+	if (reply.error != NMOS_AUTHZ_OK) {
+		fprintf(stderr, "%s: %s\n", argv[0], nmos_authz_strerror(reply.error));
+		if (reply.system_error != 0)
+			fprintf(stderr, "%s: %s\n", words[0], strerror(reply.system_error));
+	}
+	nmos_authz_close(&authz); /* the numbers in the reply outlive it, its text does not */
+	if (reply.error != NMOS_AUTHZ_OK)
+		return 2;
+	return reply.decision == NMOS_AUTHZ_ALLOW ? 0 : 1;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nmos_authz: asks nmos-authd whether a request may be served (AMWA IS-10).
+ *
+ * Two files to copy, C99, Linux, no dependency but libc, no allocation. Every question ends in "allow" or "deny"; where
+ * the daemon cannot be asked, or its answer cannot be trusted, the answer is "deny".
+ *
+ * Threads: one handle a thread. Handles share nothing, so no call needs a lock; one handle in two threads is a race.
+ * A child after fork() may go on with its copy of a handle: it opens a connection of its own.
+ *
+ * Ownership: the caller owns handle, request and reply. Text in a request is borrowed for the length of the call. Text in
+ * a reply lies in the handle and is good until the next call with that handle.
+ */
+#ifndef NMOS_AUTHZ_H
+#define NMOS_AUTHZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NMOS_AUTHZ_VERSION "1.0.0"
+#define NMOS_AUTHZ_VERSION_NUMBER 10000 /* major * 10000 + minor * 100 + patch */
+
+/*
+ * Longest packet to the daemon in bytes, all values of a question together; the daemon's own limit is the same unless
+ * configured. A smaller one saves memory. It sets the size of the handle, so every file of a program must be compiled
+ * with the same value; nmos_authz_init refuses a handle of another size.
+ */
+#ifndef NMOS_AUTHZ_PACKET_MAX
+#define NMOS_AUTHZ_PACKET_MAX 32768
+#endif
+#if NMOS_AUTHZ_PACKET_MAX < 1024
+#error "NMOS_AUTHZ_PACKET_MAX is too small for a token"
+#endif
+
+/* Longest reply in bytes. Denied targets come back, so it must exceed the longest question by the rest of a reply. */
+#define NMOS_AUTHZ_REPLY_MAX (NMOS_AUTHZ_PACKET_MAX + 1024)
+
+/* Longest path of a socket in bytes: what sockaddr_un holds besides its NUL. */
+#define NMOS_AUTHZ_SOCKET_PATH_MAX 107
+
+/* Seconds that a reply of the client's own making (status 503) asks the remote to wait. */
+#define NMOS_AUTHZ_RETRY_AFTER 1
+
+/* Reasons that firmware may want to tell apart. The daemon has more; all are stable. */
+#define NMOS_AUTHZ_REASON_OK "ok"                             /* allow: the token permits it */
+#define NMOS_AUTHZ_REASON_PUBLIC "public"                     /* allow: no token is needed */
+#define NMOS_AUTHZ_REASON_OBSERVE "observe"                   /* allow: observe mode, see would */
+#define NMOS_AUTHZ_REASON_OFF "off"                           /* allow: authorization is switched off */
+#define NMOS_AUTHZ_REASON_NO_TOKEN "no-token"                 /* 401 */
+#define NMOS_AUTHZ_REASON_TOKEN_EXPIRED "token-expired"       /* 401 */
+#define NMOS_AUTHZ_REASON_AUDIENCE "audience"                 /* 403: a token for other devices */
+#define NMOS_AUTHZ_REASON_API_NOT_GRANTED "api-not-granted"   /* 403 */
+#define NMOS_AUTHZ_REASON_PATH_NOT_GRANTED "path-not-granted" /* 403 */
+#define NMOS_AUTHZ_REASON_METHOD "method"                     /* 405 */
+#define NMOS_AUTHZ_REASON_PATH_AMBIGUOUS "path-ambiguous"     /* 400 */
+#define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"         /* 503 */
+#define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"   /* 503 */
+
+/* The zero value denies. */
+enum nmos_authz_decision {
+	NMOS_AUTHZ_DENY = 0,
+	NMOS_AUTHZ_ALLOW = 1
+};
+
+/* Whether the daemon could be asked. Anything but NMOS_AUTHZ_OK comes with NMOS_AUTHZ_DENY and the status shown. */
+enum nmos_authz_error {
+	NMOS_AUTHZ_OK = 0,          /* the daemon answered; its decision may be either */
+	NMOS_AUTHZ_BAD_CALL,        /* 500: handle not initialised, or a value missing; a fault of the program */
+	NMOS_AUTHZ_BAD_VALUE,       /* 400: a value holds a control character; nothing was sent */
+	NMOS_AUTHZ_TOO_LONG,        /* 400: the question is longer than a packet may be; nothing was sent */
+	NMOS_AUTHZ_REFUSED,         /* 400: the daemon did not take the packet; reason says why */
+	NMOS_AUTHZ_UNREACHABLE,     /* 503: no connection; system_error says why */
+	NMOS_AUTHZ_CONNECTION_LOST, /* 503: the daemon closed the connection, and the new one too */
+	NMOS_AUTHZ_TIMEOUT,         /* 503: no answer in time */
+	NMOS_AUTHZ_BAD_REPLY        /* 503: the answer breaks the protocol or belongs to another question */
+};
+
+/* Text of known length; it need not end in a NUL. data == NULL means "absent", which is not the same as empty. */
+struct nmos_authz_text {
+	const char *data;
+	size_t size; /* bytes */
+};
+
+/* Text from a string, or "absent" from NULL. */
+static inline struct nmos_authz_text nmos_authz_string(const char *s)
+{
+	struct nmos_authz_text t;
+	t.data = s;
+	t.size = s != NULL ? strlen(s) : 0;
+	return t;
+}
+
+/* Text from bytes whose number the HTTP stack knows; a NUL among them is refused rather than taken for the end. */
+static inline struct nmos_authz_text nmos_authz_bytes(const char *data, size_t size)
+{
+	struct nmos_authz_text t;
+	t.data = data;
+	t.size = size;
+	return t;
+}
+
+/* The HTTP request that the question is about, exactly as it came: nothing decoded, nothing shortened. */
+struct nmos_authz_request {
+	struct nmos_authz_text method;        /* "GET"; for decide_all it may be absent and is then GET */
+	struct nmos_authz_text target;        /* path and query of the request line; absent for decide_all */
+	struct nmos_authz_text authorization; /* value of the Authorization header; absent where the header was */
+	struct nmos_authz_text upgrade;       /* "websocket" for a WebSocket handshake, else absent */
+};
+
+/* The answer. Each pointer is NULL where the daemon said nothing, except reason, which is then "". */
+struct nmos_authz_reply {
+	enum nmos_authz_decision decision;
+	int status;                   /* HTTP status to answer with; 200 for allow */
+	enum nmos_authz_error error;  /* whether the daemon was asked */
+	int system_error;             /* errno behind the error, or 0 */
+	const char *reason;           /* stable lower-case code */
+	const char *client_id;        /* these three once a token was verified */
+	const char *subject;
+	const char *issuer;
+	const char *path;             /* normalised; route on this rather than on the target */
+	const char *www_authenticate; /* copy into the response */
+	const char *would;            /* observe mode: status and reason that enforce mode would have given */
+	long expires_in;              /* seconds until the permission ends, or -1; close a WebSocket by then */
+	long retry_after;             /* seconds, or -1; copy into the response as Retry-After */
+	const char *lines;            /* private */
+	const char *lines_end;        /* private */
+};
+
+/*
+ * A connection to the daemon and its buffers, about 65 KiB: keep it in static or heap memory rather than on a small
+ * stack. Only timeout_ms is for the caller, who may change it between calls; all else is private.
+ */
+struct nmos_authz {
+	int timeout_ms; /* for one call: connecting, sending and receiving together; at least 1 */
+	int ready;
+	int fd;
+	long owner;
+	uint64_t counter;
+	char socket_path[NMOS_AUTHZ_SOCKET_PATH_MAX + 1];
+	char request[NMOS_AUTHZ_PACKET_MAX];
+	char reply[NMOS_AUTHZ_REPLY_MAX];
+};
+
+/*
+ * Prepares a handle; it does not connect, so the daemon may start later. The path is copied. Do not initialise a handle
+ * that is open. Returns NMOS_AUTHZ_OK, or NMOS_AUTHZ_BAD_CALL for an empty or too long path, a timeout below 1, or a
+ * library compiled with another NMOS_AUTHZ_PACKET_MAX; with such a handle, or one that is all zero, every call denies.
+ */
+#define nmos_authz_init(handle, socket_path, timeout_ms) \
+	nmos_authz_init_sized((handle), sizeof(struct nmos_authz), (socket_path), (timeout_ms))
+enum nmos_authz_error nmos_authz_init_sized(struct nmos_authz *handle, size_t handle_size, const char *socket_path,
+                                            int timeout_ms);
+
+/* Closes the connection and wipes the buffers, and with them the text of the last reply. A later call connects again. */
+void nmos_authz_close(struct nmos_authz *handle);
+
+/*
+ * May this request be served? Fills in the reply, which must not be NULL, and returns its decision. Serve the request
+ * only if that is NMOS_AUTHZ_ALLOW. The call takes handle->timeout_ms at most. If the daemon went away since the last
+ * call, it connects again and asks once more within the same time.
+ */
+enum nmos_authz_decision nmos_authz_decide(struct nmos_authz *handle, const struct nmos_authz_request *request,
+                                           struct nmos_authz_reply *reply);
+
+/*
+ * May all of these targets be served, for instance every source of an IS-07 WebSocket? Allows only if each is allowed;
+ * nmos_authz_next_denied lists those that are not. At least one target; request->target must be absent.
+ */
+enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const struct nmos_authz_request *request,
+                                               const struct nmos_authz_text *targets, size_t count,
+                                               struct nmos_authz_reply *reply);
+
+/*
+ * Is this token genuine, current, and meant for this device? For stacks that match paths themselves; an allow says
+ * nothing about any path. The text is the value of the Authorization header.
+ */
+enum nmos_authz_decision nmos_authz_verify(struct nmos_authz *handle, struct nmos_authz_text authorization,
+                                           struct nmos_authz_reply *reply);
+
+/* Does the daemon answer? NMOS_AUTHZ_OK if so. */
+enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle);
+
+/* The denied target after previous, or the first one for NULL; NULL when there is none left. */
+const char *nmos_authz_next_denied(const struct nmos_authz_reply *reply, const char *previous);
+
+/*
+ * Writes the NMOS error body for a reply, {"code":403,"error":"Forbidden","debug":"path-not-granted"}, and a NUL.
+ * Returns its length without the NUL, or 0 and an empty string if size is too small; 256 is enough for any reason that
+ * the daemon has. Send it as application/json.
+ */
+size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, size_t size);
+
+/* One line for people; static text, never NULL. */
+const char *nmos_authz_strerror(enum nmos_authz_error error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,175 @@
+// Package cclient_test compiles the C client of platform/cclient with the address and undefined-behaviour sanitizers and
+// runs it against a daemon that misbehaves on demand and against the real one.
+//
+// It needs a C compiler (CC, else cc) with those sanitizers; without a compiler the tests are skipped and say so.
+package cclient_test
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	clientDir = "../../platform/cclient"
+	probeFile = "testdata/probe.c"
+)
+
+var (
+	warnings   = []string{"-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"}
+	sanitizers = []string{"-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"}
+)
+
+// buildDir holds what the tests compile; TestMain removes it.
+var buildDir string
+
+func TestMain(m *testing.M) {
+	code := 1
+	dir, err := os.MkdirTemp("", "n")
+	if err == nil {
+		buildDir = dir
+		code = m.Run()
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// compiler returns the path of a compiler, or skips the test and says why.
+func compiler(t *testing.T, variable, fallback string) string {
+	t.Helper()
+	name := os.Getenv(variable)
+	if name == "" {
+		name = fallback
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		fmt.Printf("%s skipped: no compiler: %v\n", t.Name(), err)
+		t.Skip(err)
+	}
+	return path
+}
+
+// output runs a program to its end and returns what it printed; the test fails if the program does.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// join makes one command line out of several lists of arguments.
+func join(lists ...[]string) []string {
+	var all []string
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+// compile builds name from C sources, once for all tests that want it, and returns its path.
+func compile(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cc := compiler(t, "CC", "cc")
+	path := filepath.Join(buildDir, name)
+	compiled.Lock()
+	defer compiled.Unlock()
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	output(t, cc, join(warnings, args, []string{"-I" + clientDir, "-pthread", "-o", path})...)
+	return path
+}
+
+var compiled sync.Mutex
+
+// probe returns the path of the sanitized test program.
+func probeProgram(t *testing.T) string {
+	t.Helper()
+	return compile(t, "probe", join(sanitizers, []string{probeFile, clientDir + "/nmos_authz.c"})...)
+}
+
+func TestHeaderIsCPlusPlus(t *testing.T) {
+	cxx := compiler(t, "CXX", "g++")
+	source := filepath.Join(t.TempDir(), "stack.cpp")
+	program := `#include "nmos_authz.h"
+int main()
+{
+	static nmos_authz authz;
+	nmos_authz_request request = nmos_authz_request();
+	nmos_authz_reply reply;
+	request.method = nmos_authz_string("GET");
+	nmos_authz_init(&authz, "/run/nmos-authd/authz.sock", 100);
+	return nmos_authz_decide(&authz, &request, &reply) == NMOS_AUTHZ_DENY ? 0 : 1;
+}
+`
+	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	object := compile(t, "linked.o", "-c", clientDir+"/nmos_authz.c")
+	stack := filepath.Join(buildDir, "stack")
+	output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-o", stack, source, object)
+	output(t, stack) // no target was given, so it denies without a daemon
+}
+
+// A call must not allocate: firmware counts on it.
+func TestObjectNeedsNoAllocator(t *testing.T) {
+	object, err := elf.Open(compile(t, "plain.o", "-O2", "-c", clientDir+"/nmos_authz.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer object.Close()
+	symbols, err := object.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, s := range symbols {
+		if s.Section == elf.SHN_UNDEF {
+			seen[s.Name] = true
+		}
+	}
+	if !seen["recv"] {
+		t.Fatalf("recv is not among the symbols that the object needs: %v", seen)
+	}
+	for _, name := range []string{"malloc", "calloc", "realloc", "free", "strdup", "printf", "syslog"} {
+		if seen[name] {
+			t.Errorf("the client calls %s", name)
+		}
+	}
+}
+
+func TestMakeInstall(t *testing.T) {
+	compiler(t, "CC", "cc")
+	root := t.TempDir()
+	output(t, "make", "-C", clientDir, "install", "BUILD="+filepath.Join(root, "build"), "DESTDIR="+root, "PREFIX=/opt",
+		"PACKET_MAX=4096", "CFLAGS=-O1 -Werror")
+	for _, name := range []string{"include/nmos_authz.h", "lib/libnmos_authz.a", "lib/pkgconfig/nmos-authz.pc"} {
+		if _, err := os.Stat(filepath.Join(root, "opt", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	pc, err := os.ReadFile(filepath.Join(root, "opt/lib/pkgconfig/nmos-authz.pc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"prefix=/opt\n", "Version: 1.0.0\n", "-DNMOS_AUTHZ_PACKET_MAX=4096\n"} {
+		if !strings.Contains(string(pc), want) {
+			t.Errorf("the pkg-config file lacks %q:\n%s", want, pc)
+		}
+	}
+}

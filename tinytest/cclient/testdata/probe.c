@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Does with the C client what the Go test tells it on standard input, a command a line, and prints what came of it:
+ * name=value lines and an empty line. A value is written in hexadecimal after an "x", and "-" is an absent one.
+ *
+ *     probe SOCKET TIMEOUT_MS
+ */
+#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
+
+#include "nmos_authz.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MOST_WORDS = 2048, MOST_THREADS = 16 };
+
+static struct nmos_authz authz;
+static struct nmos_authz_reply reply;
+static const char *socket_path;
+
+static char line[4 * NMOS_AUTHZ_PACKET_MAX];
+static struct nmos_authz_text words[MOST_WORDS];
+static size_t count;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "probe: %s\n", what);
+	exit(3);
+}
+
+static int digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+/* Decodes in place; the text then lies over its own hexadecimal form, without a NUL. */
+static struct nmos_authz_text value(char *word)
+{
+	size_t n = 0;
+	if (word[0] != 'x')
+		return nmos_authz_string(NULL); /* absent, or a number */
+	for (char *p = word + 1; p[0] != '\0' && p[1] != '\0'; p += 2)
+		word[n++] = (char)(digit(p[0]) * 16 + digit(p[1]));
+	return nmos_authz_bytes(word, n);
+}
+
+static struct nmos_authz_text word(size_t i)
+{
+	return i < count ? words[i] : nmos_authz_string(NULL);
+}
+
+static void print(const char *name, const char *text)
+{
+	if (text != NULL)
+		printf("%s=%s\n", name, text);
+}
+
+static void print_reply(enum nmos_authz_decision returned)
+{
+	if (returned != reply.decision)
+		die("the returned decision is not that of the reply");
+	printf("decision=%s\n", reply.decision == NMOS_AUTHZ_ALLOW ? "allow" : "deny");
+	printf("status=%d\nerror=%d\nsystem-error=%d\n", reply.status, (int)reply.error, reply.system_error);
+	printf("expires-in=%ld\nretry-after=%ld\n", reply.expires_in, reply.retry_after);
+	print("reason", reply.reason);
+	print("client-id", reply.client_id);
+	print("subject", reply.subject);
+	print("issuer", reply.issuer);
+	print("path", reply.path);
+	print("www-authenticate", reply.www_authenticate);
+	print("would", reply.would);
+	for (const char *t = NULL; (t = nmos_authz_next_denied(&reply, t)) != NULL;)
+		print("denied", t);
+}
+
+/* Whether the buffer that held the token is all zero. */
+static const char *wiped(void)
+{
+	for (size_t i = 0; i < sizeof authz.request; i++) {
+		if (authz.request[i] != 0)
+			return "no";
+	}
+	return "yes";
+}
+
+static void print_body(size_t size)
+{
+	/* Of exactly that size, so that the sanitizer sees a byte too many. */
+	char *out = malloc(size > 0 ? size : 1);
+	if (out == NULL)
+		die("out of memory");
+	size_t n = nmos_authz_error_body(&reply, size > 0 ? out : NULL, size);
+	printf("length=%zu\nbody=%s\n", n, size > 0 ? out : "");
+	if (size > 0 && strlen(out) != n)
+		die("the length is not that of the body");
+	free(out);
+}
+
+/* A reason that the daemon does not have, to see what becomes of it in JSON. */
+static void odd_reply(void)
+{
+	memset(&reply, 0, sizeof reply);
+	reply.status = 418;
+	reply.reason = "\"\\\n\x01\x7f\xc3\xa9/";
+}
+
+/* Asks count times with handle and says how many questions went unanswered. */
+static long unanswered(struct nmos_authz *handle, long times)
+{
+	long n = 0;
+	while (times-- > 0)
+		n += nmos_authz_ping(handle) != NMOS_AUTHZ_OK;
+	return n;
+}
+
+static void fork_and_ask(long times)
+{
+	fflush(stdout);
+	pid_t child = fork();
+	if (child < 0)
+		die("cannot fork");
+	if (child == 0)
+		_exit(unanswered(&authz, times) == 0 ? 0 : 1);
+	long mine = unanswered(&authz, times);
+	int status = -1;
+	waitpid(child, &status, 0);
+	printf("parent=%ld\nchild=%d\n", mine, status);
+}
+
+struct worker {
+	pthread_t thread;
+	struct nmos_authz handle;
+	long times;
+	long unanswered;
+};
+
+static void *work(void *argument)
+{
+	struct worker *w = argument;
+	w->unanswered = w->times;
+	if (nmos_authz_init(&w->handle, socket_path, 5000) == NMOS_AUTHZ_OK)
+		w->unanswered = unanswered(&w->handle, w->times);
+	nmos_authz_close(&w->handle);
+	return NULL;
+}
+
+static void ask_in_threads(long threads, long times)
+{
+	static struct worker workers[MOST_THREADS];
+	long n = 0;
+	if (threads > MOST_THREADS)
+		die("too many threads");
+	for (long i = 0; i < threads; i++) {
+		workers[i].times = times;
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
+			die("cannot start a thread");
+	}
+	for (long i = 0; i < threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+		n += workers[i].unanswered;
+	}
+	printf("unanswered=%ld\n", n);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/* From now on a signal interrupts whatever system call is under way, every so many microseconds; 0 ends that. */
+static void interrupt_every(long microseconds)
+{
+	struct sigaction action;
+	memset(&action, 0, sizeof action);
+	action.sa_handler = on_alarm;
+	sigaction(SIGALRM, &action, NULL);
+	struct itimerval timer = {{0, microseconds}, {0, microseconds}};
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void decide(struct nmos_authz *handle)
+{
+	struct nmos_authz_request request = {word(0), word(1), word(2), word(3)};
+	print_reply(nmos_authz_decide(handle, &request, &reply));
+}
+
+static void decide_all(void)
+{
+	/* method, target (to be absent), authorization, upgrade, then the targets */
+	struct nmos_authz_request request = {word(0), word(1), word(2), word(3)};
+	size_t targets = count > 4 ? count - 4 : 0;
+	print_reply(nmos_authz_decide_all(&authz, &request, words + 4, targets, &reply));
+}
+
+static void run(const char *command, long a, long b)
+{
+	static struct nmos_authz never_initialised;
+
+	if (strcmp(command, "decide") == 0)
+		decide(&authz);
+	else if (strcmp(command, "decide-all") == 0)
+		decide_all();
+	else if (strcmp(command, "verify") == 0)
+		print_reply(nmos_authz_verify(&authz, word(0), &reply));
+	else if (strcmp(command, "ping") == 0)
+		printf("error=%d\n", (int)nmos_authz_ping(&authz));
+	else if (strcmp(command, "decide-zero") == 0)
+		decide(&never_initialised);
+	else if (strcmp(command, "odd-reply") == 0)
+		odd_reply();
+	else if (strcmp(command, "body") == 0)
+		print_body((size_t)a);
+	else if (strcmp(command, "wiped") == 0)
+		print("wiped", wiped());
+	else if (strcmp(command, "timeout") == 0)
+		authz.timeout_ms = (int)a;
+	else if (strcmp(command, "strerror") == 0)
+		print("text", nmos_authz_strerror((enum nmos_authz_error)a));
+	else if (strcmp(command, "interrupt") == 0)
+		interrupt_every(a);
+	else if (strcmp(command, "fork") == 0)
+		fork_and_ask(a);
+	else if (strcmp(command, "threads") == 0)
+		ask_in_threads(a, b);
+	else if (strcmp(command, "close") == 0)
+		nmos_authz_close(&authz);
+	else
+		die("unknown command");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3)
+		die("usage: probe SOCKET TIMEOUT_MS");
+	socket_path = argv[1];
+	printf("init=%d\n\n", (int)nmos_authz_init(&authz, socket_path, atoi(argv[2])));
+	fflush(stdout);
+	while (fgets(line, sizeof line, stdin) != NULL) {
+		long numbers[2] = {0, 0};
+		char *command = strtok(line, " \n");
+		count = 0;
+		for (char *w; (w = strtok(NULL, " \n")) != NULL; count++) {
+			if (count >= MOST_WORDS)
+				die("too many words");
+			if (count < 2)
+				numbers[count] = strtol(w, NULL, 10);
+			words[count] = value(w);
+		}
+		if (command != NULL)
+			run(command, numbers[0], numbers[1]);
+		printf("\n");
+		fflush(stdout);
+	}
+	nmos_authz_close(&authz);
+	return 0;
+}
