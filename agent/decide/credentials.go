@@ -40,29 +40,41 @@ func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grow
 	return wire.OK, decoded, decoded
 }
 
-// bearer reads the value of an Authorization header (RFC 6750 §2.1). The scheme has no case (RFC 9110 §11.1).
+// bearer reads the value of an Authorization header (RFC 6750 §2.1).
 func bearer(value []byte) (wire.Reason, []byte) {
+	tok, is := cutScheme(value)
+	if !is {
+		return wire.NoToken, nil
+	}
+	if len(tok) == 0 {
+		return wire.EmptyToken, nil
+	}
+	// Two headers may reach us joined by a comma (RFC 9110 §5.3). A token holds none, so any other comma is for the token's
+	// form to refuse.
+	if _, second, found := bytes.Cut(tok, []byte(",")); found {
+		if _, is = cutScheme(bytes.TrimLeft(second, " \t")); is {
+			return wire.TwoTokens, nil
+		}
+	}
+	return wire.OK, tok
+}
+
+// cutScheme cuts the scheme "Bearer", which has no case (RFC 9110 §11.1), and the spaces behind it off credentials.
+func cutScheme(value []byte) (rest []byte, is bool) {
 	const scheme = "bearer"
 	if len(value) < len(scheme) {
-		return wire.NoToken, nil
+		return nil, false
 	}
 	for i := range len(scheme) {
 		if value[i]|0x20 != scheme[i] {
-			return wire.NoToken, nil
+			return nil, false
 		}
 	}
-	rest := value[len(scheme):]
+	rest = value[len(scheme):]
 	if len(rest) > 0 && rest[0] != ' ' {
-		return wire.NoToken, nil // another scheme, with a longer name
+		return nil, false // another scheme, with a longer name
 	}
-	rest = bytes.TrimLeft(rest, " ")
-	switch {
-	case len(rest) == 0:
-		return wire.EmptyToken, nil
-	case bytes.IndexByte(rest, ',') >= 0:
-		return wire.TwoTokens, nil // two headers joined, as RFC 9110 §5.3 lets a server do; a token holds no comma
-	}
-	return wire.OK, rest
+	return bytes.TrimLeft(rest, " "), true
 }
 
 // isHandshake tells whether the request opens a WebSocket (RFC 6455 §4.1). Upgrade may be a list of protocols.

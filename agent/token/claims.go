@@ -106,14 +106,10 @@ func IsAPI(b []byte) bool {
 	return len(b) > 0
 }
 
-// isURL tells whether iss is an http or https URL with a host and without query and fragment (RFC 8414 §2). Whether http will
-// do is for those to say who trust an issuer.
+// isURL tells whether iss is a URL. Which URLs can be an issuer is for those to say who trust one (KEY-5).
 func isURL(iss []byte) bool {
-	rest, found := bytes.CutPrefix(iss, []byte("https://"))
-	if !found {
-		rest, found = bytes.CutPrefix(iss, []byte("http://"))
-	}
-	return found && len(rest) > 0 && rest[0] != '/' && bytes.IndexByte(rest, '?') < 0 && bytes.IndexByte(rest, '#') < 0
+	scheme, rest, found := bytes.Cut(iss, []byte("://"))
+	return found && isScheme(scheme) && len(rest) > 0
 }
 
 // open begins a record in the arena; close ends it.

@@ -128,9 +128,8 @@ func (r *reader) header(document, text []byte) (h header, grown []byte, ok bool)
 			typeKnown = is && accessTokenType(text[at:])
 		case "kid":
 			text, is, ok = r.appendString(text)
-			if is {
-				h.kid = text[at:]
-			}
+			ok = ok && is // RFC 7515 §4.1.4
+			h.kid = text[at:]
 		default:
 			ok = r.skip()
 		}

@@ -39,10 +39,10 @@ func formFaults() []Case {
 			head, _ := t.segments()
 			return signText(head+".", t.Key)
 		}),
-		fault("signature-segment-empty", "TOK-1", "token-malformed", func(t *Token) string {
+		fault("signature-segment-empty", "TOK-6", "signature", func(t *Token) string {
 			head, payload := t.segments()
 			return head + "." + payload + "."
-		}).note("an empty segment could be read as zero bytes; then the answer is signature"),
+		}).note("RFC 7515 lets the third segment be empty, for alg none; zero bytes sign nothing"),
 		fault("json-serialization", "TOK-1", "token-malformed", jsonForm),
 		fault("json-serialization-flat", "TOK-1", "token-malformed", flatForm),
 

@@ -19,7 +19,7 @@ type Key struct {
 }
 
 // GenerateKey returns a new key of that many bits, 1024 or more. Hundreds of milliseconds for 2048 bits on a slow
-// machine: prefer CachedKey or Borrow.
+// machine: prefer CachedKey where it need not be new.
 func GenerateKey(kid string, bits int) *Key {
 	private, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
@@ -36,7 +36,6 @@ type cacheKey struct {
 var (
 	cacheMu sync.Mutex
 	cache   = map[cacheKey]*Key{}
-	idle    = map[int][]*rsa.PrivateKey{} // by bits; what Return brought back
 )
 
 // CachedKey returns the key of that name and size, the same one for as long as the process lives.
@@ -49,29 +48,6 @@ func CachedKey(kid string, bits int) *Key {
 		cache[cacheKey{kid, bits}] = k
 	}
 	return k
-}
-
-// Borrow returns a key under that name which nobody else holds until it is given to Return: for servers that must not
-// share keys while both are up, but need not wait for new ones either. It is never a key of CachedKey.
-func Borrow(kid string, bits int) *Key {
-	cacheMu.Lock()
-	free := idle[bits]
-	if n := len(free); n > 0 {
-		private := free[n-1]
-		idle[bits] = free[:n-1]
-		cacheMu.Unlock()
-		return &Key{KID: kid, Private: private}
-	}
-	cacheMu.Unlock()
-	return GenerateKey(kid, bits)
-}
-
-// Return gives back a key of Borrow. The caller must not sign with it any more.
-func Return(k *Key) {
-	cacheMu.Lock()
-	defer cacheMu.Unlock()
-	bits := k.Private.N.BitLen()
-	idle[bits] = append(idle[bits], k.Private)
 }
 
 // JWK is a public key as RFC 7517 writes it. Empty members are left out.

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/token"
+)
+
+// Clock returns the time, and whether it can be trusted to say which tokens have expired (OPS-1).
+type Clock func() (now time.Time, trusted bool)
+
+// Agent decides. It is safe for concurrent use; each connection asks through a Session of its own.
+type Agent struct {
+	keys  *keys.Store
+	clock Clock
+	state atomic.Pointer[state]
+}
+
+// state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed under the
+// next, since audience and leeway may differ.
+type state struct {
+	mode        Mode
+	realm       string
+	rules       decide.Rules
+	verifier    *token.Verifier
+	leeway      int64 // microseconds
+	packetLimit int   // bytes
+}
+
+// New returns an Agent that decides by the keys in store, for a device that aud may name by these names.
+func New(c *Config, names []string, store *keys.Store, clock Clock) *Agent {
+	a := &Agent{keys: store, clock: clock}
+	a.Configure(c, names)
+	return a
+}
+
+// Configure puts a configuration into force. A question being answered meanwhile is answered by the old or the new one.
+func (a *Agent) Configure(c *Config, names []string) {
+	leeway := c.Authorization.Leeway.Microseconds()
+	a.state.Store(&state{
+		mode:  c.Mode,
+		realm: c.Device.RealmFor(names),
+		rules: decide.Rules{Public: c.Paths.Public},
+		verifier: token.NewVerifier(token.Options{
+			Names:    names,
+			MaxBytes: c.Limits.TokenBytes,
+			Cached:   c.Limits.CachedTokens,
+			// One processor stays free of cold verifications where there are several, so that a flood of forged tokens leaves
+			// room for those that are remembered.
+			Parallel: runtime.GOMAXPROCS(0) - 1,
+			Leeway:   leeway,
+		}),
+		leeway:      leeway,
+		packetLimit: c.Limits.PacketBytes,
+	})
+}
+
+// KeyPolicy returns what the configuration says about issuers.
+func (c *Config) KeyPolicy() keys.Policy {
+	return keys.Policy{
+		Servers: c.Authorization.Servers,
+		Trusts:  c.Authorization.Trusts,
+		Refresh: c.Authorization.Refresh,
+		Retry:   c.Authorization.Retry,
+	}
+}

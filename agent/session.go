@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"bytes"
+	"time"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+// Session answers questions one after another, in buffers of its own that it keeps: once they have grown to the questions that
+// come, answering allocates nothing. It must not be used by two goroutines at once.
+type Session struct {
+	agent   *Agent
+	request wire.Request
+	reply   wire.Reply
+	token   token.Token
+	path    []byte
+	query   []byte // a token decoded from a query
+	denied  []byte
+}
+
+// NewSession returns a Session.
+func (a *Agent) NewSession() *Session { return &Session{agent: a} }
+
+// Packet answers one packet of authz.sock and appends the reply to dst. limit is in bytes; a longer packet is refused.
+func (s *Session) Packet(dst, packet []byte, limit int) []byte {
+	if fault := s.request.Parse(packet, limit); fault != wire.OK {
+		reply := wire.Reply{Reason: fault, ID: s.request.ID}
+		return reply.Append(dst)
+	}
+	return s.Ask(&s.request).Append(dst)
+}
+
+// Ask answers one question. The reply borrows from r and from s, until the next question.
+func (s *Session) Ask(r *wire.Request) *wire.Reply {
+	st := s.agent.state.Load()
+	s.reply = wire.Reply{Verb: r.Verb, ID: r.ID, Realm: st.realm, ExpiresIn: -1}
+	s.token.Reset()
+	reason := s.answer(st, r)
+	reply := &s.reply
+	if s.token.Verified() {
+		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
+	}
+	switch {
+	case reason.Allowed() || r.Verb == wire.Ping:
+	case st.mode == ModeObserve: // OPS-3
+		reply.Enforced, reason = reason, wire.Observed
+		reply.Denied = nil
+	}
+	reply.Reason = reason
+	return reply
+}
+
+// answer decides, and fills in what the reply says besides.
+func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
+	if r.Verb == wire.Ping {
+		return wire.OK
+	}
+	if st.mode == ModeOff { // OPS-3
+		if r.Verb == wire.Decide {
+			s.path, _ = decide.Normalize(s.path[:0], r.Targets[0])
+			s.reply.Path = s.path
+		}
+		return wire.ModeOff
+	}
+	switch r.Verb {
+	case wire.Verify:
+		return s.authenticate(st, r)
+	case wire.Decide:
+		return s.decide(st, r)
+	case wire.DecideAll:
+		return s.decideAll(st, r)
+	}
+	return wire.Undecided
+}
+
+// decide answers for one target.
+func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
+	access := decide.MethodAccess(r.Method)
+	if access == decide.Preflight && string(r.Targets[0]) == "*" {
+		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
+	}
+	reason, place := s.withoutToken(st, access, r.Targets[0])
+	s.reply.Path = s.path
+	if reason != wire.OK {
+		return reason
+	}
+	if reason = s.authenticate(st, r); reason != wire.OK {
+		return reason
+	}
+	return decide.Permit(access, place, &s.token)
+}
+
+// decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a target is
+// met that needs it.
+func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
+	access := decide.Read // of a source, where no method is given
+	if len(r.Method) > 0 {
+		access = decide.MethodAccess(r.Method)
+	}
+	all, authenticated := wire.Public, wire.Undecided
+	s.denied = s.denied[:0]
+	for _, target := range r.Targets {
+		reason, place := s.withoutToken(st, access, target)
+		if reason == wire.OK {
+			if authenticated == wire.Undecided {
+				authenticated = s.authenticate(st, r)
+			}
+			if reason = authenticated; reason == wire.OK {
+				reason = decide.Permit(access, place, &s.token)
+			}
+		}
+		if !reason.Allowed() {
+			bare, _, _ := bytes.Cut(target, []byte("?")) // the query may hold the token
+			s.denied = append(s.denied, "denied="...)
+			s.denied = append(s.denied, bare...)
+			s.denied = append(s.denied, '\n')
+		}
+		if all.Allowed() && reason != wire.Public {
+			all = reason // the first denial, else OK where a token was needed
+		}
+	}
+	s.reply.Denied = s.denied
+	return all
+}
+
+// withoutToken normalises a target into s.path and answers as far as no token takes part; OK means that one is needed.
+func (s *Session) withoutToken(st *state, access decide.Access, target []byte) (wire.Reason, decide.Place) {
+	path, ok := decide.Normalize(s.path[:0], target)
+	s.path = path
+	switch {
+	case access == decide.NoAccess:
+		return wire.Method, decide.Place{}
+	case !ok:
+		return wire.AmbiguousPath, decide.Place{}
+	}
+	place := st.rules.Find(path)
+	return decide.WithoutToken(access, place), place
+}
+
+// clockRetry is what a caller is told to wait for a clock that is not set.
+const clockRetry = 5 // seconds
+
+// authenticate finds the request's token and checks it into s.token. It returns OK where the token may be believed.
+func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
+	reason, raw, query := decide.Credentials(r, s.query)
+	s.query = query
+	if reason != wire.OK {
+		return reason
+	}
+	now, trusted := s.agent.clock()
+	clock := token.Clock{Now: now.UnixMicro(), Trusted: trusted}
+	outcome := st.verifier.Check(raw, clock, s.agent.keys.Set(), &s.token)
+	switch reason = outcome.Reason; reason {
+	case wire.OK:
+		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
+	case wire.ClockUntrusted:
+		s.reply.RetryAfter = clockRetry
+	case wire.KeysPending, wire.Signature:
+		if !outcome.Fetch {
+			break
+		}
+		known, wait := s.agent.keys.Want(s.token.Issuer())
+		switch {
+		case !known:
+			return wire.IssuerUntrusted
+		case reason == wire.KeysPending:
+			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
+		}
+	}
+	return reason
+}

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"net/url"
+	"strings"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/wildcard"
+)
+
+// Trusts tells whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of TrustedIssuers. A "*"
+// stands for any part of the host; scheme and path are compared as text; the port takes no part. What cannot be taken apart
+// into just these is not trusted: a user name before the host, say, would make the host another one.
+func (c AuthorizationConfig) Trusts(issuer string) bool {
+	if len(c.TrustedIssuers) == 0 {
+		return false
+	}
+	u, err := url.Parse(issuer)
+	if err != nil || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Host == "" ||
+		u.Scheme != "https" && !(c.AllowHTTP && u.Scheme == "http") {
+		return false
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	for _, pattern := range c.TrustedIssuers {
+		scheme, rest, _ := strings.Cut(pattern, "://")
+		authority, path, _ := strings.Cut(rest, "/")
+		if scheme == u.Scheme && "/"+keys.TrimIssuer(path) == "/"+keys.TrimIssuer(strings.TrimPrefix(u.EscapedPath(), "/")) &&
+			wildcard.Match([]byte(patternHost(authority)), []byte(host)) {
+			return true
+		}
+	}
+	return false
+}
+
+// patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are configured.
+func patternHost(authority string) string {
+	host := authority
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host = host[:i]
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
