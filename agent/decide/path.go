@@ -25,10 +25,10 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 		switch c := target[i]; {
 		case c == '/':
 			if len(path) == segment {
-				return dst, false // an empty segment
+				return path[:start], false // an empty segment
 			}
 			if path, ok = endSegment(path, start, segment); !ok {
-				return dst, false
+				return path[:start], false
 			}
 			if path[len(path)-1] != '/' {
 				path = append(path, '/')
@@ -38,18 +38,18 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 		case c == '%':
 			var n int
 			if path, n = appendEncoded(path, target[i:]); n == 0 {
-				return dst, false
+				return path[:start], false
 			}
 			i += n
 		case c <= ' ' || c >= 0x7f || c == '\\' || c == '#':
-			return dst, false
+			return path[:start], false
 		default:
 			path = append(path, c)
 			i++
 		}
 	}
 	if path, ok = endSegment(path, start, segment); !ok {
-		return dst, false
+		return path[:start], false
 	}
 	return path, true
 }

@@ -16,7 +16,6 @@ type refused struct {
 	seed maphash.Seed
 	mu   sync.Mutex
 	rows [refusedSets][refusedWays]refusal
-	turn uint
 }
 
 const (
@@ -64,6 +63,6 @@ func (r *refused) put(id identity, e refusal, set *keys.Set) {
 			return
 		}
 	}
-	r.turn++
-	row[r.turn%refusedWays] = e
+	copy(row[1:], row[:]) // the oldest goes
+	row[0] = e
 }

@@ -1,0 +1,195 @@
+package agent_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha512"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent/token"
+	"nmosauthd/tinytest/mint"
+)
+
+// budgets is the one table of allocation figures: how many times each kind of answer may allocate, from the packet received to
+// the reply packet. A cold answer's figure is what it adds to crypto/rsa, which makes its own.
+var budgets = []struct {
+	name  string
+	want  string // the first line and the reason expected, so that the figure is that of the path meant
+	added float64
+	cold  bool
+	ask   func(d *device, n int) string // the n-th packet to ask
+}{
+	{"warm allow", "allow 200 ok", 0, false, func(d *device, n int) string { return get(senders, distinct(0)) }},
+	{"warm deny, path", "deny 403 path-not-granted", 0, false, func(d *device, n int) string { return get(senders+"/x", distinct(0)) }},
+	{"warm deny, forged", "deny 401 signature", 0, false, func(d *device, n int) string { return get(senders, forged(distinct(0))) }},
+	{"no token", "deny 401 no-token", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=" + senders + "\n" }},
+	{"public", "allow 200 public", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=/x-nmos/\n" }},
+	{"ambiguous path", "deny 400 path-ambiguous", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=/a//b\n" }},
+	{"verify", "allow 200 ok", 0, false, func(d *device, n int) string { return "verify 1\nauthorization=Bearer " + distinct(0) + "\n" }},
+	{"WebSocket, token in query", "allow 200 ok", 0, false, func(d *device, n int) string {
+		return "decide 1\nmethod=GET\nupgrade=websocket\ntarget=" + senders + "?access_token=" + strings.ReplaceAll(distinct(0), ".", "%2E") + "\n"
+	}},
+	{"decide-all, 20 sources", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
+		return "decide-all 1\nauthorization=Bearer " + distinct(0) + "\n" + strings.Repeat("target="+senders+"/x\n", 20)
+	}},
+	{"bad packet", "error 400 packet-name", 0, false, func(*device, int) string { return "decide 1\ncolour=red\n" }},
+	{"cold allow", "allow 200 ok", 0, true, func(d *device, n int) string { return get(senders, distinct(n)) }},
+	{"cold deny, forged", "deny 401 signature", 0, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
+}
+
+// cycle is how many different tokens a cold row asks with, in turn: more than any memory for tokens has places, so that each
+// is forgotten before it comes again.
+const cycle = 3 * 128
+
+var minted [cycle]string
+
+// distinct returns the n-th of a number of good tokens, all of the same length.
+func distinct(n int) string {
+	n %= cycle
+	if minted[n] == "" {
+		minted[n] = mint.New(mint.Options{
+			Client:      fmt.Sprintf("controller-%04d", n),
+			Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
+		}).Sign()
+	}
+	return minted[n]
+}
+
+// forged returns tok with another signature of the same length: one bit of its number is changed.
+func forged(tok string) string {
+	dot := strings.LastIndexByte(tok, '.')
+	sig, _ := base64.RawURLEncoding.DecodeString(tok[dot+1:])
+	sig[len(sig)-1] ^= 1
+	return tok[:dot+1] + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// rsaAllocations measures what crypto/rsa makes for one signature check, of a good or a forged token.
+func rsaAllocations(t *testing.T, tok string, good bool) float64 {
+	dot := strings.LastIndexByte(tok, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(tok[dot+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha512.Sum512([]byte(tok[:dot]))
+	pub := &mint.New(mint.Options{}).Key.Private.PublicKey
+	return testing.AllocsPerRun(50, func() {
+		if (rsa.VerifyPKCS1v15(pub, crypto.SHA512, digest[:], sig) == nil) != good {
+			t.Fatal("the measured check is not the one meant")
+		}
+	})
+}
+
+func TestAllocationBudgets(t *testing.T) {
+	if raceEnabled {
+		t.Skip("skipped: the race detector allocates on its own account")
+	}
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	for _, b := range budgets {
+		t.Run(b.name, func(t *testing.T) {
+			s := d.NewSession()
+			packets := make([][]byte, cycle)
+			for n := range packets {
+				packets[n] = []byte(b.ask(d, n))
+			}
+			var reply []byte
+			n := 0
+			step := func() {
+				reply = s.Packet(reply[:0], packets[n%cycle], 32<<10)
+				n++
+			}
+			for range 2 * cycle { // buffers grow to what they will hold
+				step()
+			}
+			a := parseAnswer(t, reply)
+			if got := a.first + " " + a.reason(); got != b.want {
+				t.Fatalf("answered %q, so the path meant was not taken", got)
+			}
+			budget := b.added
+			if b.cold {
+				tok := distinct(0)
+				good := strings.HasPrefix(b.want, "allow")
+				if !good {
+					tok = forged(tok)
+				}
+				budget += rsaAllocations(t, tok, good)
+			}
+			if got := testing.AllocsPerRun(cycle, step); got > budget {
+				t.Errorf("%v allocations, %v budgeted", got, budget)
+			} else if b.cold && got == 0 {
+				t.Error("no allocation: the answer was remembered, not worked out")
+			} else {
+				t.Logf("%v allocations of %v budgeted", got, budget)
+			}
+		})
+	}
+}
+
+// The same through a real socket: the runtime's reads and writes of a packet allocate nothing either.
+func TestAllocationBudgetOfASocket(t *testing.T) {
+	if raceEnabled {
+		t.Skip("skipped: the race detector allocates on its own account")
+	}
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	l, err := net.Listen("unixpacket", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			d.ServePackets(conn)
+			conn.Close()
+		}
+	}()
+	conn, err := net.Dial("unixpacket", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	packet, reply := []byte(get(senders, distinct(0))), make([]byte, 4096)
+	n := 0
+	step := func() {
+		if _, err = conn.Write(packet); err == nil {
+			n, err = conn.Read(reply)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	step()
+	if a := parseAnswer(t, reply[:n]); a.first != "allow 200" || a.reason() != "ok" {
+		t.Fatalf("answered %v", a)
+	}
+	if got := testing.AllocsPerRun(1000, step); got > 0 {
+		t.Errorf("%v allocations for a warm question and its answer over a socket", got)
+	}
+}
+
+// What is remembered of tokens stays within its bound, whatever comes: full of the longest tokens, the cache holds at most the
+// tokens and their payloads.
+func TestAllocationBudgetOfLongTokens(t *testing.T) {
+	if raceEnabled {
+		t.Skip("skipped: the race detector allocates on its own account")
+	}
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	long := mint.New(mint.Options{})
+	long.Claims.Set("x-nmos-connection", mint.Permission{Read: []string{strings.Repeat("a", token.MaxBytes*3/4-1200), "single/senders"}})
+	packet := []byte(get(senders, long.Sign()))
+	s := d.NewSession()
+	var reply []byte
+	step := func() { reply = s.Packet(reply[:0], packet, 32<<10) }
+	step()
+	if a := parseAnswer(t, reply); a.first != "allow 200" {
+		t.Fatalf("answered %v", a)
+	}
+	if got := testing.AllocsPerRun(100, step); got > 0 {
+		t.Errorf("%v allocations for a warm answer about a token of %d bytes", got, len(packet))
+	}
+}
