@@ -1,0 +1,48 @@
+package platform
+
+import (
+	"testing"
+	"time"
+)
+
+func TestClock_OPS1(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		floor time.Time
+		want  bool
+	}{
+		{"floor passed", time.Unix(0, 0), true},
+		{"floor ahead: the clock was not set", time.Now().Add(time.Hour), false},
+		{"no floor given: the build's", time.Time{}, !time.Now().Before(BuildTime())},
+	} {
+		now, trusted := Clock{c.floor}.Now()
+		if trusted != c.want {
+			t.Errorf("%s: trusted is %v", c.name, trusted)
+		}
+		if now.Location() != time.UTC || time.Since(now).Abs() > time.Minute {
+			t.Errorf("%s: the time is %v", c.name, now)
+		}
+	}
+}
+
+func TestBuildTime_OPS1(t *testing.T) {
+	later := oldest.Add(time.Hour)
+	for _, c := range []struct {
+		given []string
+		want  time.Time
+	}{
+		{nil, oldest},
+		{[]string{"", "yesterday"}, oldest},
+		{[]string{"", later.Format(time.RFC3339)}, later},
+		{[]string{later.Format(time.RFC3339), "2100-01-01T00:00:00Z"}, later},
+		{[]string{"1970-01-01T00:00:00Z"}, oldest},
+		{[]string{later.In(time.FixedZone("", 3600)).Format(time.RFC3339)}, later},
+	} {
+		if got := firstOf(c.given...); !got.Equal(c.want) {
+			t.Errorf("%q: %v, want %v", c.given, got, c.want)
+		}
+	}
+	if BuildTime().Before(oldest) {
+		t.Errorf("BuildTime is %v", BuildTime())
+	}
+}

@@ -1,0 +1,40 @@
+//go:build !linux
+
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+)
+
+// Listener is a listening Unix socket. Its Close also removes the socket's file.
+type Listener struct{ *net.UnixListener }
+
+// ListenPacket opens a SOCK_SEQPACKET socket at path; not on this system.
+func ListenPacket(path string, o Options) (*Listener, error) {
+	return nil, unsupported("packet sockets")
+}
+
+// ListenStream opens a SOCK_STREAM socket at path; not on this system.
+func ListenStream(path string, o Options) (*Listener, error) { return nil, unsupported("sockets") }
+
+// PeerUID returns the user at the other end of a connection; not on this system.
+func PeerUID(c *net.UnixConn) (uint32, error) { return 0, unsupported("peer credentials") }
+
+// Harden keeps tokens out of core files; not on this system.
+func Harden() error { return unsupported("hardening") }
+
+// Ready would tell the service manager that the daemon serves; there is none to tell.
+func Ready() error { return nil }
+
+// Reloading would tell the service manager that the configuration is being read again; there is none to tell.
+func Reloading() error { return nil }
+
+// Stopping would tell the service manager that the daemon ends; there is none to tell.
+func Stopping() error { return nil }
+
+func unsupported(what string) error {
+	return fmt.Errorf("platform: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
+}

@@ -1,0 +1,23 @@
+// Package platform is what the daemon needs of the operating system: its listening sockets and who is at their other end,
+// the service manager, the clock, and a process that leaves no core behind.
+//
+// It works on Linux. On other systems the package builds, so that the rest can be worked on there, and whatever it cannot do
+// answers with an error that wraps errors.ErrUnsupported. It knows nothing of tokens.
+package platform
+
+import "io/fs"
+
+// Options are the access rights of a listening socket.
+type Options struct {
+	// Group is the group that may connect, a name or a number. Empty: the daemon's own group, and no rights are needed.
+	Group string
+	// Mode is the file mode of the socket, its permission bits alone. Zero: 0660.
+	Mode fs.FileMode
+}
+
+func (o Options) mode() fs.FileMode {
+	if m := o.Mode.Perm(); m != 0 {
+		return m
+	}
+	return 0o660
+}

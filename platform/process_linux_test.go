@@ -1,0 +1,80 @@
+package platform
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hardenedChild is set in the process that TestHarden starts, since what Harden does cannot be undone.
+const hardenedChild = "PLATFORM_TEST_HARDENED"
+
+func TestHarden(t *testing.T) {
+	if os.Getenv(hardenedChild) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHarden$", "-test.count=1")
+		cmd.Env = append(os.Environ(), hardenedChild+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if err := Harden(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || n != 0 {
+		t.Errorf("dumpable %d, %v", n, err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil || limit != (unix.Rlimit{}) {
+		t.Errorf("core limit %+v, %v", limit, err)
+	}
+	if n, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || n != 1 {
+		t.Errorf("no new privileges %d, %v", n, err)
+	}
+	// A path near the limit is bound by way of /proc, which a process that is not dumpable must still reach.
+	dir := socketDir(t)
+	mustListen(t, filepath.Join(dir, strings.Repeat("x", maxSocketPath-len(dir)-1)), Options{})
+}
+
+func TestNotify(t *testing.T) {
+	path := filepath.Join(socketDir(t), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	manager.SetDeadline(time.Now().Add(5 * time.Second))
+	t.Setenv("NOTIFY_SOCKET", path)
+	for _, c := range []struct {
+		tell func() error
+		want string
+	}{
+		{Ready, `^READY=1$`},
+		{Reloading, `^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*$`},
+		{Stopping, `^STOPPING=1$`},
+	} {
+		if err := c.tell(); err != nil {
+			t.Error(err)
+		}
+		var b [256]byte
+		n, err := manager.Read(b[:])
+		if err != nil || !regexp.MustCompile(c.want).Match(b[:n]) {
+			t.Errorf("got %q, %v, want %s", b[:n], err, c.want)
+		}
+	}
+	manager.Close()
+	if err := Ready(); err == nil || !strings.HasPrefix(err.Error(), "telling the service manager: ") {
+		t.Errorf("a manager that is gone: %v", err)
+	}
+	t.Setenv("NOTIFY_SOCKET", "")
+	if err := Ready(); err != nil {
+		t.Errorf("no manager: %v", err)
+	}
+}

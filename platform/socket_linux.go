@@ -1,0 +1,304 @@
+package platform
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxSocketPath is the longest path of a Unix socket, in bytes: sun_path of unix(7) with its closing NUL.
+	maxSocketPath = 107
+	// lockWait bounds the wait for another process that opens or closes a socket at the same path. Either takes milliseconds.
+	lockWait = 2 * time.Second
+	// inside is the socket's name in its private directory, short because it counts towards maxSocketPath.
+	inside = "s"
+)
+
+// ListenPacket opens a SOCK_SEQPACKET socket at path, as ListenStream does.
+func ListenPacket(path string, o Options) (*Listener, error) {
+	return listen(path, "unixpacket", unix.SOCK_SEQPACKET, o)
+}
+
+// ListenStream opens a SOCK_STREAM socket at path.
+//
+// The socket is bound in a directory that only the daemon may enter, gets its group and mode there, and is then moved to
+// the path in one step: at no moment can anybody connect who may not. What is at the path already is replaced only if it is
+// a socket on which nobody answers. A socket that answers, and anything that is no socket, is an error and stays untouched.
+//
+// A missing parent directory is created with mode 0755, since the callers must be able to pass through it; a missing
+// grandparent is an error, since it is rather a misspelt path. Beside the socket stays an empty file with the suffix
+// ".lock", by which daemons that start at the same time take turns.
+func ListenStream(path string, o Options) (*Listener, error) {
+	return listen(path, "unix", unix.SOCK_STREAM, o)
+}
+
+// Listener is a listening Unix socket. Its Close also removes the socket's file.
+type Listener struct {
+	*net.UnixListener
+	addr  net.UnixAddr
+	file  fs.FileInfo // the socket's file, to know it again
+	close sync.Once
+	err   error
+}
+
+// Addr returns the path that callers connect to. The kernel knows the socket by the name under which it was bound, which is
+// what tools such as ss show.
+func (l *Listener) Addr() net.Addr { return &l.addr }
+
+// Close stops listening and removes the socket's file, unless another one stands at its path by now. Connections that were
+// accepted stay open. Further calls return what the first returned.
+func (l *Listener) Close() error {
+	l.close.Do(func() { l.err = errors.Join(l.remove(), l.UnixListener.Close()) })
+	return l.err
+}
+
+// remove takes the file away while the socket still holds its inode: after that the number may be given to another file.
+func (l *Listener) remove() error {
+	unlock, err := lock(l.addr.Name)
+	if err != nil {
+		return err // the file stays, and the next daemon finds that nobody answers on it
+	}
+	defer unlock()
+	if now, err := os.Lstat(l.addr.Name); err != nil || !os.SameFile(now, l.file) {
+		return nil
+	}
+	return os.Remove(l.addr.Name)
+}
+
+func listen(path, network string, socktype int, o Options) (*Listener, error) {
+	path = filepath.Clean(path)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("%s: the path is %d bytes long; a socket's path has at most %d", path, len(path), maxSocketPath)
+	}
+	gid, err := groupID(o.Group)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := makeParent(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	unlock, err := lock(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	if err := vacant(path, socktype); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	removeLeftovers(path)
+	l, err := open(path, socktype, gid, o.mode())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	l.addr = net.UnixAddr{Name: path, Net: network}
+	return l, nil
+}
+
+// open makes the socket in a private directory and moves it to the path. The lock is held.
+func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
+	dir := privatePrefix(path) + randomHex()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the socket's private directory: %w", err)
+	}
+	defer removePrivate(dir)
+
+	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close() // the listener holds a copy of its own
+
+	if err := bind(fd, dir); err != nil {
+		return nil, fmt.Errorf("binding: %w", err)
+	}
+	private := filepath.Join(dir, inside)
+	if gid >= 0 {
+		if err := os.Lchown(private, -1, gid); err != nil {
+			return nil, fmt.Errorf("giving it to group %d: %w", gid, errors.Unwrap(err))
+		}
+	}
+	if err := os.Chmod(private, mode); err != nil {
+		return nil, fmt.Errorf("setting its mode: %w", err)
+	}
+	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	info, err := os.Lstat(private)
+	if err != nil {
+		return nil, err
+	}
+	generic, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	// os.Rename would refuse to replace some files that rename(2) replaces; what may be replaced, vacant has judged.
+	if err := unix.Rename(private, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("moving it into place: %w", err), generic.Close())
+	}
+	return &Listener{UnixListener: generic.(*net.UnixListener), file: info}, nil
+}
+
+// bind binds to the socket's name in the private directory. That name is longer than the final one; where it is too long
+// for a socket address, the directory is named by a descriptor instead.
+func bind(fd int, dir string) error {
+	name := filepath.Join(dir, inside)
+	if len(name) > maxSocketPath {
+		at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(at)
+		name = fmt.Sprintf("/proc/self/fd/%d/%s", at, inside)
+	}
+	return unix.Bind(fd, &unix.SockaddrUnix{Name: name})
+}
+
+// vacant returns nil if a socket may be put at the path: nothing is there, or a socket on which nobody answers.
+func vacant(path string, socktype int) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("it is there already and no socket; remove it or choose another path")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("the socket: %w", err)
+	}
+	defer unix.Close(fd)
+	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err {
+	case unix.ECONNREFUSED, unix.ENOENT:
+		return nil
+	case nil, unix.EAGAIN, unix.EINPROGRESS, unix.EPROTOTYPE:
+		// EAGAIN: it listens and its queue is full. EPROTOTYPE: it lives and is of another type.
+		return errors.New("another process is answering on it")
+	default:
+		return fmt.Errorf("it cannot be seen whether another process is answering on it: %w", err)
+	}
+}
+
+// lock makes the caller the only one that opens or removes the socket at path, until unlock. The lock's file is never
+// removed: whoever had it open already would lock a file that nobody else sees.
+func lock(path string) (unlock func(), err error) {
+	name := path + ".lock"
+	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%s: the lock file %s: %w", path, filepath.Base(name), err)
+	}
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
+		switch err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return func() { unix.Close(fd) }, nil
+		case err == unix.EINTR:
+		case err != unix.EWOULDBLOCK:
+			unix.Close(fd)
+			return nil, fmt.Errorf("%s: locking %s: %w", path, filepath.Base(name), err)
+		case time.Now().After(deadline):
+			unix.Close(fd)
+			return nil, fmt.Errorf("%s: another process holds the lock file %s", path, filepath.Base(name))
+		}
+	}
+}
+
+func makeParent(dir string) error {
+	switch err := os.Mkdir(dir, 0o755); {
+	case err == nil:
+		return os.Chmod(dir, 0o755) // whatever the umask took away
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no directory %s to hold it", filepath.Dir(dir))
+	default:
+		return err
+	}
+}
+
+// groupID returns the number of a group, -1 for the empty name.
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if n, err := strconv.ParseUint(group, 10, 31); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		var unknown user.UnknownGroupError
+		if errors.As(err, &unknown) {
+			return 0, fmt.Errorf("there is no group %q on this system", group)
+		}
+		return 0, fmt.Errorf("looking up group %q: %w", group, err)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+const randomBytes = 4
+
+// privatePrefix is what the names of the private directories for a socket start with; hex digits follow.
+func privatePrefix(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-")
+}
+
+func randomHex() string {
+	var b [randomBytes]byte
+	rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
+}
+
+func removePrivate(dir string) {
+	os.Remove(filepath.Join(dir, inside))
+	os.Remove(dir)
+}
+
+// removeLeftovers removes the private directories of daemons that were killed while they opened this socket. The lock is
+// held, so none is in use. What cannot be removed does no harm.
+func removeLeftovers(path string) {
+	parent, prefix := filepath.Split(privatePrefix(path))
+	entries, err := os.ReadDir(filepath.Clean(parent))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		random, ours := strings.CutPrefix(e.Name(), prefix)
+		if _, err := hex.DecodeString(random); ours && err == nil && len(random) == 2*randomBytes && e.IsDir() {
+			removePrivate(filepath.Join(parent, e.Name()))
+		}
+	}
+}
+
+// PeerUID returns the user at the other end of a connection, as it was when it connected (SO_PEERCRED of unix(7)).
+func PeerUID(c *net.UnixConn) (uint32, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, err
+	}
+	if credErr != nil {
+		return 0, fmt.Errorf("the peer's user: %w", credErr)
+	}
+	return cred.Uid, nil
+}
