@@ -146,8 +146,7 @@ func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	// os.Rename would refuse to replace some files that rename(2) replaces; what may be replaced, vacant has judged.
-	if err := unix.Rename(private, path); err != nil {
+	if err := os.Rename(private, path); err != nil {
 		return nil, errors.Join(fmt.Errorf("moving it into place: %w", err), generic.Close())
 	}
 	return &Listener{UnixListener: generic.(*net.UnixListener), file: info}, nil
