@@ -25,7 +25,7 @@ struct call {
 	struct nmos_authz *handle;
 	enum nmos_authz_error fault; /* the first one; nothing is added or sent after it */
 	int system_error;
-	int64_t deadline; /* on now_ms */
+	int64_t deadline; /* in the microseconds of now_us */
 	size_t request_size;
 	size_t reply_size;
 	char id[24]; /* the handle's counter in decimal */
@@ -39,17 +39,17 @@ static void wipe(char *buffer, size_t size)
 }
 
 /* The monotonic clock: a device that sets its clock from the network jumps by decades. */
-static int64_t now_ms(void)
+static int64_t now_us(void)
 {
 	struct timespec t = {0, 0};
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 static int remaining_ms(const struct call *c)
 {
-	int64_t left = c->deadline - now_ms();
-	return left > 0 ? (int)left : 0;
+	int64_t left = c->deadline - now_us();
+	return left > 0 ? (int)((left + 999) / 1000) : 0; /* rounded up, or the last millisecond would be a busy loop */
 }
 
 static bool is_control(char c)
@@ -100,7 +100,7 @@ static void begin(struct call *c, struct nmos_authz *handle, const char *first_l
 		c->fault = NMOS_AUTHZ_BAD_CALL;
 		return;
 	}
-	c->deadline = now_ms() + handle->timeout_ms;
+	c->deadline = now_us() + (int64_t)handle->timeout_ms * 1000;
 	snprintf(c->id, sizeof c->id, "%" PRIu64, ++handle->counter);
 	put(c, first_line, strlen(first_line));
 	put_line(c, "id=", nmos_authz_string(c->id));

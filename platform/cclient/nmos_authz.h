@@ -109,7 +109,7 @@ struct nmos_authz_request {
 	struct nmos_authz_text method;        /* "GET"; for decide_all it may be absent and is then GET */
 	struct nmos_authz_text target;        /* path and query of the request line; absent for decide_all */
 	struct nmos_authz_text authorization; /* value of the Authorization header; absent where the header was */
-	struct nmos_authz_text upgrade;       /* "websocket" for a WebSocket handshake, else absent */
+	struct nmos_authz_text upgrade;       /* value of the Upgrade header, likewise: "websocket" for a handshake */
 };
 
 /* The answer. Each pointer is NULL where the daemon said nothing, except reason, which is then "". */

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -124,6 +125,23 @@ int main()
 	stack := filepath.Join(buildDir, "stack")
 	output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-o", stack, source, object)
 	output(t, stack) // no target was given, so it denies without a daemon
+}
+
+// What the README tells people to write compiles as it stands.
+func TestReadmeCompiles(t *testing.T) {
+	readme, err := os.ReadFile(clientDir + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```c\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("the README has %d C blocks; want 2", len(blocks))
+	}
+	source := filepath.Join(t.TempDir(), "readme.c")
+	if err := os.WriteFile(source, []byte(blocks[0][1]+blocks[1][1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	compile(t, "readme.o", "-include", "testdata/stack.h", "-c", source)
 }
 
 // A call must not allocate: firmware counts on it.

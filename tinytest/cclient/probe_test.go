@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// What enum nmos_authz_error says; TestHeader compares.
+// What enum nmos_authz_error says; TestHeaderConstants compares.
 const (
 	answered = iota
 	badCall

@@ -127,6 +127,17 @@ func TestLongQuestions(t *testing.T) {
 	}
 }
 
+// A packet larger than the kernel takes is too long as well, whatever the client was compiled for.
+func TestLongerThanTheKernelTakes(t *testing.T) {
+	d := startDaemon(t, socketPath(t), honest)
+	large := compile(t, "largeprobe", join(sanitizers, []string{"-DNMOS_AUTHZ_PACKET_MAX=4194304", probeFile,
+		clientDir + "/nmos_authz.c"})...)
+	p := startProbe(t, large, d.ln.Addr().String(), 5*time.Second)
+	p.wantAllowed(p.decide("GET", "/"))
+	p.wantFailure(p.decide("GET", strings.Repeat("a", 4<<20-64)), tooLong, 400)
+	p.wantAllowed(p.decide("GET", "/"))
+}
+
 // A fault of the program denies with 500, without a word to the daemon.
 func TestBadCalls(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
