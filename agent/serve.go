@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
@@ -33,18 +32,13 @@ func (a *Agent) ServePackets(conn io.ReadWriter) error {
 // PacketServer serves authz.sock.
 type PacketServer struct {
 	Agent  *Agent
-	Limit  int                  // connections open at once; one more is closed at once
-	Admit  func(net.Conn) error // nil: all; else an error closes the connection
-	Report func(error)          // a connection refused, or one that ended with an error
+	Report func(error) // a connection that ended with an error
 
 	mu     sync.Mutex
 	open   map[net.Conn]struct{}
 	closed bool
 	served sync.WaitGroup
 }
-
-// errTooMany is reported for connections over the limit.
-var errTooMany = errors.New("a connection was refused: as many as the limit allows are open")
 
 // Serve accepts connections until the listener is closed, which is no error.
 func (p *PacketServer) Serve(l net.Listener) error {
@@ -54,24 +48,15 @@ func (p *PacketServer) Serve(l net.Listener) error {
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			if isTemporary(err) { // out of file descriptors, say: the connections that are open go on
-				p.Report(err)
-				time.Sleep(100 * time.Millisecond)
-				continue
-			}
 			return err
 		}
-		if err := p.admit(conn); err != nil {
-			p.Report(err)
+		if !p.add(conn) {
 			conn.Close()
-			continue
+			return nil
 		}
 		p.served.Go(func() {
 			err := p.Agent.ServePackets(conn)
-			p.mu.Lock()
-			delete(p.open, conn)
-			p.mu.Unlock()
-			conn.Close()
+			p.remove(conn)
 			if err != nil && !errors.Is(err, net.ErrClosed) {
 				p.Report(err)
 			}
@@ -79,31 +64,34 @@ func (p *PacketServer) Serve(l net.Listener) error {
 	}
 }
 
-func isTemporary(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
-}
-
-// admit takes a connection into the open ones, or says why not.
-func (p *PacketServer) admit(conn net.Conn) error {
-	if p.Admit != nil {
-		if err := p.Admit(conn); err != nil {
-			return err
-		}
-	}
+// add takes a connection into the open ones; not after Shutdown.
+func (p *PacketServer) add(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return net.ErrClosed
-	case len(p.open) >= p.Limit:
-		return errTooMany
+	if p.closed {
+		return false
 	}
 	if p.open == nil {
 		p.open = make(map[net.Conn]struct{})
 	}
 	p.open[conn] = struct{}{}
-	return nil
+	return true
+}
+
+func (p *PacketServer) remove(conn net.Conn) {
+	p.mu.Lock()
+	delete(p.open, conn)
+	p.mu.Unlock()
+	conn.Close()
+}
+
+// each calls f for every open connection.
+func (p *PacketServer) each(f func(net.Conn)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.open {
+		f(conn)
+	}
 }
 
 // Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The listener
@@ -111,15 +99,14 @@ func (p *PacketServer) admit(conn net.Conn) error {
 func (p *PacketServer) Shutdown(ctx context.Context) {
 	p.mu.Lock()
 	p.closed = true
-	for conn := range p.open {
+	p.mu.Unlock()
+	p.each(func(conn net.Conn) {
 		// Packets sent before this are still read and answered; then the reader sees the end.
-		if half, ok := conn.(interface{ CloseRead() error }); ok {
-			half.CloseRead()
-		} else {
+		half, ok := conn.(interface{ CloseRead() error })
+		if !ok || half.CloseRead() != nil {
 			conn.Close()
 		}
-	}
-	p.mu.Unlock()
+	})
 	done := make(chan struct{})
 	go func() {
 		p.served.Wait()
@@ -128,11 +115,7 @@ func (p *PacketServer) Shutdown(ctx context.Context) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		p.mu.Lock()
-		for conn := range p.open {
-			conn.Close()
-		}
-		p.mu.Unlock()
+		p.each(func(conn net.Conn) { conn.Close() })
 		<-done
 	}
 }
