@@ -280,3 +280,13 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 func jitter(interval time.Duration) time.Duration {
 	return interval - rand.N(min(maxJitter, interval/2)+1)
 }
+
+// Hold puts keys that came another way, such as from a file, in place of those held of a followed issuer. Others are ignored.
+func (s *Store) Hold(issuer string, keys []Key) {
+	name := TrimIssuer(issuer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.schedule[name] != nil && len(keys) > 0 {
+		s.publish(name, keys)
+	}
+}

@@ -1,0 +1,206 @@
+package explain
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// mark is how a check is shown where it does not decide.
+type mark int
+
+const (
+	good    mark = iota
+	unknown      // it could not be checked
+	silent       // not shown: another check shows the same
+)
+
+// check is one rule as people read it: what it looked at, and by which reasons it ends the matter.
+type check struct {
+	rule    string
+	text    string
+	mark    mark
+	reasons []wire.Reason
+}
+
+// checks returns the rules in the order in which a session meets them.
+func (s *state) checks() []check {
+	var all []check
+	if s.Method != "" {
+		all = append(all, s.request()...)
+	}
+	all = append(all, s.form()...)
+	all = append(all, s.trust()...)
+	all = append(all, s.claims()...)
+	if s.Method != "" {
+		all = append(all, s.permission()...)
+	}
+	return all
+}
+
+func (s *state) request() []check {
+	var rules decide.Rules
+	rules.Public = s.Config.Paths.Public
+	path, ok := decide.Normalize(nil, []byte(s.Target))
+	normal := fmt.Sprintf("normalised path %s", path)
+	if !ok {
+		normal = "two servers could read this path differently"
+	}
+	return []check{
+		{"PATH-1", fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
+			good, []wire.Reason{wire.Method}},
+		{"PATH-9", normal, good, []wire.Reason{wire.AmbiguousPath}},
+		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
+	}
+}
+
+var accessWords = map[decide.Access]string{
+	decide.NoAccess: "do what NMOS APIs do not know", decide.Read: "read", decide.Write: "write",
+	decide.Preflight: "describe (OPTIONS), which needs no token",
+}
+
+func (s *state) form() []check {
+	credentials := "a bearer token is there"
+	if s.Token == nil {
+		credentials = "no token is there"
+	}
+	header := check{"TOK-5", "header " + show(s.header), good, nil}
+	payload := check{"TOK-5", fmt.Sprintf("payload with %d claims", len(s.payload)), good, []wire.Reason{wire.TokenJSON}}
+	if s.headerFault == wire.TokenJSON {
+		header.text, header.reasons = "the header is not one plain JSON object", payload.reasons
+	} else if s.reply.Reason == wire.TokenJSON {
+		payload.text = "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, or nested too deep"
+	}
+	return []check{
+		{"ANS-1", credentials, good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
+		{"TOK-5", fmt.Sprintf("%d bytes long", len(s.Token)), good, []wire.Reason{wire.TokenTooLarge}},
+		{"TOK-1", "three segments of canonical base64url", good, []wire.Reason{wire.TokenMalformed}},
+		header,
+		{"TOK-2", "alg is " + show(s.header["alg"]), good, []wire.Reason{wire.TokenAlgorithm}},
+		{"TOK-3", "crit is " + show(s.header["crit"]), good, []wire.Reason{wire.TokenCritical}},
+		{"TOK-4", "typ is " + show(s.header["typ"]), good, []wire.Reason{wire.TokenType}},
+		payload,
+	}
+}
+
+func (s *state) trust() []check {
+	trust := check{"KEY-5", "the configuration trusts this issuer", good, []wire.Reason{wire.IssuerUntrusted}}
+	if !s.Trust {
+		trust.text, trust.mark = "whether the device trusts this issuer is not known without its configuration", unknown
+	} else if !s.trusted() {
+		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
+	}
+	all := []check{{"CLM-1", "iss is " + show(s.payload["iss"]), good, []wire.Reason{wire.IssuerMissing}}, trust}
+	for _, err := range s.left {
+		all = append(all, check{"KEY-4", err.Error(), good, nil})
+	}
+	signature := check{"TOK-6", "", good, []wire.Reason{wire.Signature, wire.KeyUnknown}}
+	kid := show(s.header["kid"])
+	switch {
+	case s.unchecked:
+		signature.text, signature.mark = "signature not checkable without keys", unknown
+	case s.reply.Reason == wire.KeyUnknown:
+		signature.rule = "KEY-6"
+		signature.text = fmt.Sprintf("none of the %d keys has kid %s, and none verifies the signature", len(s.keys), kid)
+	case s.reply.Reason == wire.Signature:
+		signature.text = fmt.Sprintf("none of the %d keys verifies the signature (kid %s)", len(s.keys), kid)
+	default:
+		signature.text = fmt.Sprintf("one of the %d keys verifies the signature (kid %s)", len(s.keys), kid)
+	}
+	return append(all, signature)
+}
+
+func (s *state) claims() []check {
+	expiry, times := "exp is "+s.date("exp"), fmt.Sprintf("iat is %s and nbf is %s", s.date("iat"), s.date("nbf"))
+	client := fmt.Sprintf("client_id is %s and azp is %s", show(s.payload["client_id"]), show(s.payload["azp"]))
+	return []check{
+		{"CLM-2", "sub is " + show(s.payload["sub"]), good, []wire.Reason{wire.SubjectMissing}},
+		{"CLM-3", "aud is " + show(s.payload["aud"]), good, []wire.Reason{wire.AudienceMissing}},
+		{"CLM-7", expiry, silent, []wire.Reason{wire.ExpiryMissing}},
+		{"CLM-8", times, silent, []wire.Reason{wire.TimeForm}},
+		{"CLM-9", client, good, []wire.Reason{wire.ClientMissing, wire.ClientConflict}},
+		{"CLM-10", "scope is " + show(s.payload["scope"]), good, []wire.Reason{wire.ScopeForm}},
+		{"CLM-7", expiry, good, []wire.Reason{wire.Expired}},
+		{"CLM-8", times, good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
+		{"CLM-6", fmt.Sprintf("this device is %s", show(s.Names)), good, []wire.Reason{wire.Audience}},
+	}
+}
+
+func (s *state) permission() []check {
+	var rules decide.Rules
+	path, _ := decide.Normalize(nil, []byte(s.Target))
+	place := rules.Find(path)
+	claim := "x-nmos-" + string(place.API)
+	held := s.payload[claim]
+	switch place.Kind {
+	case decide.Base:
+		return []check{{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s is %s", claim, place.API, claim, show(held)),
+			good, []wire.Reason{wire.APINotGranted, wire.OK}}}
+	case decide.Resource:
+		permission := "read"
+		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
+			permission = "write"
+		}
+		object, _ := held.(map[string]any)
+		return []check{{"PATH-5", fmt.Sprintf("needs a specifier for %s under %s of %s; there: %s", show(string(place.Rest)),
+			permission, claim, show(object[permission])), good,
+			[]wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+	}
+	return []check{
+		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
+		{"PATH-11", "the path is neither below /x-nmos nor configured", silent, []wire.Reason{wire.PathClosed}},
+	}
+}
+
+// date shows a time claim as a date, and how far it is off.
+func (s *state) date(claim string) string {
+	v, ok := s.payload[claim].(float64)
+	if !ok || v != v || v > 1<<40 || v < -(1<<40) {
+		return show(s.payload[claim])
+	}
+	t := time.UnixMilli(int64(v * 1000)).UTC()
+	off := s.Now.Sub(t).Round(time.Second)
+	way := "ago"
+	if off < 0 {
+		off, way = -off, "from now"
+	}
+	return fmt.Sprintf("%s, %s %s", t.Format("2006-01-02 15:04:05Z"), duration(off), way)
+}
+
+// duration shows a time span as people say it.
+func duration(d time.Duration) string {
+	if days := int(d.Hours() / 24); days > 2 {
+		return fmt.Sprintf("%d days", days)
+	}
+	return d.String()
+}
+
+// maxShown bounds how much of one value is shown.
+const maxShown = 200
+
+// show renders a JSON value in one line of printable ASCII, cut off where it is long.
+func show(v any) string {
+	if v == nil {
+		return "absent"
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return "unprintable"
+	}
+	var b strings.Builder
+	for _, r := range string(text) {
+		if b.Len() > maxShown {
+			return b.String() + "…"
+		}
+		if r < 0x20 || r > 0x7e {
+			fmt.Fprintf(&b, "\\u%04x", r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(b.String())
+}

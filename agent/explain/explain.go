@@ -1,0 +1,187 @@
+// Package explain says rule by rule why a request is allowed or denied.
+//
+// It decides nothing itself: it puts the question to an agent of its own, made of the configuration and keys at hand, and then
+// walks through the rules in the order in which an agent meets them, telling what each found, up to the one that decided.
+// It never prints a token's signature, so that what it printed is no token.
+package explain
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+// Question is what to explain.
+type Question struct {
+	Config *agent.Config
+	Names  []string // of the device
+	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
+	Trust  bool
+	Token  []byte    // nil: a request without one
+	Method string    // "": the token alone
+	Target string    // request target
+	JWKS   []byte    // key set of the token's issuer; nil: its signature cannot be checked
+	Now    time.Time // at which to judge it
+}
+
+// state is what the checks look at.
+type state struct {
+	Question
+	header, payload map[string]any
+	headerFault     wire.Reason
+	issuer          string
+	keys            []keys.Key
+	left            []error
+	unchecked       bool // the signature, for want of keys
+	reply           wire.Reply
+}
+
+// Explain writes the explanation to w and returns the reason that decided. It returns an error where the keys cannot be read or
+// w written to.
+func Explain(w io.Writer, q Question) (wire.Reason, error) {
+	s := &state{Question: q}
+	if q.Token != nil {
+		var header, payload []byte
+		header, payload, s.headerFault = token.Inspect(q.Token)
+		json.Unmarshal(header, &s.header) // what is no object stays empty; the agent has the say
+		json.Unmarshal(payload, &s.payload)
+		s.issuer, _ = s.payload["iss"].(string)
+		if q.JWKS != nil {
+			var err error
+			if s.keys, s.left, err = keys.Parse(q.JWKS); err != nil {
+				return wire.Undecided, err
+			}
+		}
+	}
+	if err := s.decide(); err != nil {
+		return wire.Undecided, err
+	}
+	return s.print(w)
+}
+
+// decide asks an agent that trusts the token's issuer and holds the keys given. Without keys the claims are asked about once
+// more, signed by a key made for the purpose: no code that decides can be told to go without a signature.
+func (s *state) decide() error {
+	set, raw := s.JWKS, s.Token
+	reply := s.ask(set, raw)
+	if set == nil && reply.Reason == wire.KeysPending {
+		s.unchecked = true
+		var err error
+		if set, raw, err = resign(raw); err != nil {
+			return err
+		}
+		reply = s.ask(set, raw)
+	}
+	// With all keys at hand none is pending.
+	if reply.Reason == wire.KeysPending {
+		reply.Reason = wire.KeyUnknown
+	}
+	if s.Trust && s.Token != nil && afterTrust(reply.Reason) && !s.trusted() {
+		reply.Reason = wire.IssuerUntrusted
+	}
+	s.reply = reply
+	return nil
+}
+
+// afterTrust tells whether the reason is one that is met only with a trusted issuer.
+func afterTrust(r wire.Reason) bool { return r == wire.OK || r >= wire.KeyUnknown }
+
+func (s *state) trusted() bool {
+	for _, server := range s.Config.Authorization.Servers {
+		if keys.TrimIssuer(server) == keys.TrimIssuer(s.issuer) {
+			return true
+		}
+	}
+	return s.Config.Authorization.Trusts(s.issuer)
+}
+
+// ask puts the question to an agent that holds this key set for the token's issuer.
+func (s *state) ask(jwks, raw []byte) wire.Reply {
+	config := *s.Config
+	config.Mode = agent.ModeEnforce
+	config.Authorization.Servers = []string{s.issuer}
+	store := keys.NewStore(nil, nil)
+	store.Configure(config.KeyPolicy())
+	if jwks != nil {
+		store.Hold(s.issuer, s.keysOf(jwks))
+	}
+	a := agent.New(&config, s.Names, store, func() (time.Time, bool) { return s.Now, true })
+	request := &wire.Request{Verb: wire.Verify}
+	if s.Method != "" {
+		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}
+	}
+	if raw != nil {
+		request.Authorization = append([]byte("Bearer "), raw...)
+	}
+	return *a.NewSession().Ask(request)
+}
+
+func (s *state) keysOf(jwks []byte) []keys.Key {
+	k, _, _ := keys.Parse(jwks) // parsed before, or made by resign
+	return k
+}
+
+// resign signs a token's payload anew with a key made for the purpose, and returns that key's set and the token.
+func resign(raw []byte) (set, signed []byte, err error) {
+	_, payload, _ := token.Inspect(raw)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "RS512"}}})
+	if err != nil {
+		return nil, nil, err
+	}
+	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS512"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	digest := sha512.Sum512([]byte(text))
+	sig, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA512, digest[:])
+	return set, []byte(text + "." + base64.RawURLEncoding.EncodeToString(sig)), err
+}
+
+// print walks through the rules up to the one that decided.
+func (s *state) print(w io.Writer) (wire.Reason, error) {
+	decided := s.reply.Reason
+	for _, c := range s.checks() {
+		deciding := slices.Contains(c.reasons, decided)
+		if c.mark == silent && !deciding {
+			continue
+		}
+		word := "ok"
+		switch {
+		case deciding && !decided.Allowed():
+			word = "NO"
+		case c.mark == unknown:
+			word = "?"
+		}
+		if _, err := fmt.Fprintf(w, "%-8s %-3s %s\n", c.rule, word, c.text); err != nil {
+			return decided, err
+		}
+		if deciding {
+			break
+		}
+	}
+	info := decided.Info()
+	verdict := "deny"
+	if decided.Allowed() {
+		verdict = "allow"
+	}
+	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", verdict, info.Status, info.Code, info.Text, info.Rule, info.Source)
+	if err == nil && s.unchecked {
+		_, err = fmt.Fprintln(w, "The signature was not checked: give the issuer's keys with --jwks FILE.")
+	}
+	return decided, err
+}

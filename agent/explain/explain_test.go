@@ -1,0 +1,154 @@
+package explain_test
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/explain"
+	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/mint"
+)
+
+// run explains q for the mint's device and returns what was printed.
+func run(t *testing.T, q explain.Question) (string, wire.Reason) {
+	t.Helper()
+	if q.Config == nil {
+		q.Config = agent.Default()
+		q.Config.Authorization.Servers = []string{mint.DefaultIssuer}
+	}
+	if q.Names == nil {
+		q.Names = []string{mint.DefaultDevice}
+	}
+	if q.Now.IsZero() {
+		q.Now = time.Now()
+	}
+	var out bytes.Buffer
+	reason, err := explain.Explain(&out, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), reason
+}
+
+// AMWA's own sample token, without its keys.
+func TestSampleTokenOfINFO002_TOK2_CLM7(t *testing.T) {
+	tok, err := os.ReadFile("testdata/info-002-token.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok = bytes.TrimSpace(tok)
+	out, reason := run(t, explain.Question{Token: tok})
+	if reason != wire.Expired {
+		t.Errorf("decided by %v", reason)
+	}
+	for _, want := range []string{
+		`TOK-2    ok  alg is "RS512"`, `CLM-1    ok  iss is "https://authorization-server.com"`,
+		"TOK-6    ?   signature not checkable without keys", "CLM-7    NO  exp is 2021-02-08 14:11:56Z",
+		"deny 401 token-expired", "rule CLM-7 (RFC 7519",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "CLM-6") {
+		t.Errorf("it goes on behind the rule that decides:\n%s", out)
+	}
+}
+
+// What explain says is what the agent says, for every token of the mint; it stops at a line that says NO, or allows; and the
+// signature is never in it.
+func TestExplainsEveryTokenOfTheMint(t *testing.T) {
+	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
+		for _, c := range table {
+			t.Run(c.Rule+"/"+c.Name, func(t *testing.T) {
+				base := mint.New(mint.Options{})
+				tok := c.Make(base)
+				published := []mint.JWK{base.Key.JWK()}
+				if c.Publish != nil {
+					published = append(published, c.Publish()...)
+				}
+				want := c.Want
+				if want == "keys-pending" {
+					want = c.Then
+				}
+				method, target := c.Request()
+				out, reason := run(t, explain.Question{
+					Token: []byte(tok), Trust: true, Method: method, Target: target, JWKS: mint.JWKSOf(published...),
+				})
+				if reason.String() != want {
+					t.Errorf("decided by %v, want %s:\n%s", reason, want, out)
+				}
+				story, verdict, _ := strings.Cut(out, "\n\n")
+				lines := strings.Split(story, "\n")
+				last := lines[len(lines)-1]
+				if said := strings.Contains(last, " NO "); said == reason.Allowed() {
+					t.Errorf("the last line is %q, the verdict %q", last, verdict)
+				}
+				if !reason.Allowed() && !strings.HasPrefix(last, reason.Info().Rule[:4]) {
+					t.Errorf("the last line is %q, the rule %s", last, reason.Info().Rule)
+				}
+				for _, line := range lines[:len(lines)-1] {
+					if strings.Contains(line, " NO ") {
+						t.Errorf("%q, and it went on", line)
+					}
+				}
+				if sig := tok[strings.LastIndexByte(tok, '.')+1:]; len(sig) > 8 && strings.Contains(out, sig) {
+					t.Error("the signature is printed")
+				}
+			})
+		}
+	}
+}
+
+func TestExplainsRequests(t *testing.T) {
+	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
+	tok, jwks := []byte(base.Sign()), mint.JWKSOf(base.Key.JWK())
+	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
+	for name, c := range map[string]struct {
+		q      explain.Question
+		reason wire.Reason
+		line   string
+	}{
+		"PATH-1":  {explain.Question{Token: tok, Method: "BREW", Target: "/"}, wire.Method, `PATH-1   NO  method "BREW"`},
+		"PATH-2":  {explain.Question{Method: "OPTIONS", Target: "/a"}, wire.Public, "no token is needed"},
+		"PATH-3":  {explain.Question{Method: "GET", Target: "/x-nmos"}, wire.Public, "no token is needed"},
+		"PATH-4":  {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query"}, wire.APINotGranted, "PATH-4   NO  needs x-nmos-query"},
+		"PATH-5":  {explain.Question{Token: tok, Method: "PATCH", Target: receiver}, wire.PathNotGranted, `under write of x-nmos-connection; there: absent`},
+		"allowed": {explain.Question{Token: tok, Method: "GET", Target: receiver + "?a=b"}, wire.OK, `there: ["single/*"]`},
+		"PATH-9":  {explain.Question{Token: tok, Method: "GET", Target: "/a//b"}, wire.AmbiguousPath, "PATH-9   NO "},
+		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"}, wire.PathVersion, "PATH-10  NO "},
+		"PATH-11": {explain.Question{Token: tok, Method: "GET", Target: "/admin"}, wire.PathClosed, "PATH-11  NO "},
+		"ANS-1":   {explain.Question{Method: "GET", Target: receiver}, wire.NoToken, "ANS-1    NO  no token"},
+		"KEY-5": {explain.Question{Token: tok, Trust: true, Config: agent.Default()}, wire.IssuerUntrusted,
+			"KEY-5    NO  the configuration does not trust"},
+		"CLM-6":    {explain.Question{Token: tok, Names: []string{"other.example.com"}}, wire.Audience, "CLM-6    NO "},
+		"verified": {explain.Question{Token: tok}, wire.OK, "one of the 1 keys verifies"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.q.JWKS = jwks
+			out, reason := run(t, c.q)
+			if reason != c.reason || !strings.Contains(out, c.line) {
+				t.Errorf("decided by %v, want %v and %q:\n%s", reason, c.reason, c.line, out)
+			}
+		})
+	}
+}
+
+// What a token says cannot draw on the terminal of whoever looks at it.
+func TestPrintsNoControlCharacters(t *testing.T) {
+	base := mint.New(mint.Options{})
+	base.Claims.Set("scope", "\x1b[2J\u009bnode\nallow 200 ok")
+	out, _ := run(t, explain.Question{Token: []byte(base.Sign())})
+	for _, r := range out {
+		if r != '\n' && r != '…' && (r < 0x20 || r > 0x7e) {
+			t.Fatalf("%q is printed in\n%q", r, out)
+		}
+	}
+	if strings.Contains(out, "\nallow 200 ok\n") {
+		t.Errorf("a claim made a line of its own:\n%s", out)
+	}
+}
