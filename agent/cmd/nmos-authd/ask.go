@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+func runAsk(args []string) int {
+	set, config := flags("ask", "METHOD TARGET [TARGET ...]")
+	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
+	tokenFile := set.String("token", "", "`file` with the access token, - for standard input; none: a request without a token")
+	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
+	verify := set.Bool("verify", false, "ask about the token alone (no METHOD and TARGET)")
+	timeout := set.Duration("timeout", 2*time.Second, "how long to wait for the reply")
+	if status, done := parse(set, args, 0, 1000); done {
+		return status
+	}
+	if *verify != (set.NArg() == 0) || set.NArg() == 1 {
+		complain(errors.New("ask: it takes a METHOD and a TARGET, or --verify and neither"))
+		return exitFail
+	}
+	packet, err := question(set.Args(), *tokenFile, *upgrade)
+	if err != nil {
+		complain(err)
+		return exitFail
+	}
+	path := *socket
+	if path == "" {
+		c, _, err := loadConfig(*config)
+		if err != nil {
+			complain(err)
+			return exitFail
+		}
+		path = c.Sockets.Authz
+	}
+	reply, err := exchange(path, packet, *timeout)
+	if err != nil {
+		complain(fmt.Errorf("could not ask: %w", err))
+		return exitFail
+	}
+	fmt.Printf("%s", reply)
+	switch first, _, _ := bytes.Cut(reply, []byte(" ")); string(first) {
+	case "allow":
+		return exitOK
+	case "deny":
+		return exitDeny
+	}
+	return exitFail
+}
+
+// question writes the packet for the arguments: verify for none, decide for one target, decide-all for more.
+func question(args []string, tokenFile, upgrade string) ([]byte, error) {
+	var b bytes.Buffer
+	line := func(name, value string) error {
+		if strings.ContainsAny(value, "\n\x00") {
+			return fmt.Errorf("the %s holds a line end or a NUL", name)
+		}
+		fmt.Fprintf(&b, "%s=%s\n", name, value)
+		return nil
+	}
+	verb := wire.Decide
+	switch {
+	case len(args) == 0:
+		verb = wire.Verify
+	case len(args) > 2:
+		verb = wire.DecideAll
+	}
+	b.WriteString(verb.String() + "\n")
+	var err error
+	if len(args) > 0 {
+		err = line("method", args[0])
+		for _, target := range args[1:] {
+			err = errors.Join(err, line("target", target))
+		}
+	}
+	if upgrade != "" {
+		err = errors.Join(err, line("upgrade", upgrade))
+	}
+	if tokenFile != "" {
+		tok, readErr := readToken(tokenFile)
+		if readErr != nil {
+			return nil, readErr
+		}
+		err = errors.Join(err, line("authorization", "Bearer "+tok))
+	}
+	return b.Bytes(), err
+}
+
+// readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see. White
+// space around it, and a scheme before it, are taken off.
+func readToken(file string) (string, error) {
+	f := os.Stdin
+	if file != "-" {
+		var err error
+		if f, err = os.Open(file); err != nil {
+			return "", err
+		}
+		defer f.Close()
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 16*token.MaxBytes))
+	if err != nil {
+		return "", err
+	}
+	tok := strings.TrimSpace(string(text))
+	if scheme, rest, found := strings.Cut(tok, " "); found && strings.EqualFold(scheme, "bearer") {
+		tok = strings.TrimSpace(rest)
+	}
+	if tok == "" {
+		return "", fmt.Errorf("%s holds no token", file)
+	}
+	return tok, nil
+}
+
+// exchange puts one packet to the daemon and returns its reply.
+func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error) {
+	deadline := time.Now().Add(timeout)
+	conn, err := (&net.Dialer{Deadline: deadline}).Dial("unixpacket", path)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err = conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if _, err = conn.Write(packet); err != nil {
+		return nil, err
+	}
+	reply := make([]byte, 64<<10)
+	n, err := conn.Read(reply)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the daemon hung up: it may have as many connections as its limit allows, or this user may not ask")
+	}
+	return reply[:n], err
+}

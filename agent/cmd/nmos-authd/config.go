@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"nmosauthd/agent"
+	"nmosauthd/hal/models"
+)
+
+// maxConfig is the most that is read of a configuration file, bytes; the parser refuses far less.
+const maxConfig = 1 << 20
+
+// loadConfig reads the configuration and finds the names of the device.
+func loadConfig(file string) (*agent.Config, []string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := agent.ParseConfig(file, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := c.Device.Names
+	if len(names) == 0 {
+		if names, err = deviceNames(); err != nil {
+			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device does not say its names: %w", file, err)
+		}
+	}
+	return c, names, nil
+}
+
+// deviceNames asks the device what it is called.
+func deviceNames() ([]string, error) {
+	model, err := models.Detect("/")
+	if err != nil {
+		return nil, err
+	}
+	identity, err := model.Identify("/")
+	if err != nil {
+		return nil, err
+	}
+	if len(identity.Names) == 0 {
+		return nil, errors.New("it has no host name")
+	}
+	return identity.Names, nil
+}
+
+func runCheckConfig(args []string) int {
+	set, file := flags("check-config", "")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	c, names, err := loadConfig(*file)
+	if err == nil {
+		_, err = readRoots(c.Authorization.CAFile)
+	}
+	if err != nil {
+		complain(err)
+		return exitDeny
+	}
+	fmt.Printf("%s: good. Mode %s; this device is %q; servers %q.\n", *file, c.Mode, names, c.Authorization.Servers)
+	return exitOK
+}

@@ -1,0 +1,102 @@
+// Nmos-authd answers one question for the software of an NMOS device: may this request be served? It holds the Authorization
+// Server's keys and validates access tokens as AMWA IS-10 and BCP-003-02 have it.
+//
+// This folder is flags and wiring, a file a subcommand; what the daemon does is in package agent and below it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
+
+// Exit statuses.
+const (
+	exitOK   = 0
+	exitDeny = 1 // ask, explain: the answer was no. Others: it went wrong.
+	exitFail = 2 // it could not be asked, or the command line is wrong
+)
+
+// command is a subcommand. run gets the arguments after its name.
+type command struct {
+	name, args, about string
+	run               func(args []string) int
+}
+
+func commands() []command {
+	return []command{
+		{"run", "", "run the daemon in the foreground", runDaemon},
+		{"check-config", "", "read the configuration and say what is wrong with it", runCheckConfig},
+		{"ask", "METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
+		{"explain", "[METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
+		{"version", "", "print the version", runVersion},
+	}
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		usage(os.Stderr)
+		os.Exit(exitFail)
+	}
+	name := os.Args[1]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		usage(os.Stdout)
+		return
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			os.Exit(c.run(os.Args[2:]))
+		}
+	}
+	complain(fmt.Errorf("unknown command %q; \"nmos-authd help\" lists them", name))
+	os.Exit(exitFail)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "nmos-authd: AMWA IS-10 authorization for a networked audio device\n\nUsage:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  nmos-authd %-30s %s\n", c.name+" [flags] "+c.args, c.about)
+	}
+	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes --config FILE, by default\n%s.\n", defaultConfig)
+}
+
+// complain prints an error, a line for each part of a joined one.
+func complain(err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			complain(e)
+		}
+		return
+	}
+	fmt.Fprintf(os.Stderr, "nmos-authd: %v\n", err)
+}
+
+// flags returns the flag set of a subcommand, with --config.
+func flags(name, args string) (set *flag.FlagSet, config *string) {
+	set = flag.NewFlagSet(name, flag.ContinueOnError)
+	set.Usage = func() {
+		fmt.Fprintf(set.Output(), "Usage: nmos-authd %s [flags] %s\n", name, args)
+		set.PrintDefaults()
+	}
+	return set, set.String("config", defaultConfig, "configuration `file`")
+}
+
+// parse parses a subcommand's arguments. done is true where the subcommand has nothing left to do.
+func parse(set *flag.FlagSet, args []string, least, most int) (status int, done bool) {
+	switch err := set.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK, true
+	case err != nil:
+		return exitFail, true
+	case set.NArg() < least || set.NArg() > most:
+		complain(fmt.Errorf("%s: %d arguments given", set.Name(), set.NArg()))
+		set.Usage()
+		return exitFail, true
+	}
+	return exitOK, false
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/discovery"
+	"nmosauthd/agent/httpauth"
+	"nmosauthd/agent/keys"
+	"nmosauthd/platform"
+)
+
+// drainTime is how long requests that have arrived may take once the daemon is told to stop.
+const drainTime = 5 * time.Second
+
+func runDaemon(args []string) int {
+	set, file := flags("run", "")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	d, err := newDaemon(*file)
+	if err == nil {
+		err = d.run()
+	}
+	if err != nil {
+		complain(err)
+		return exitDeny
+	}
+	return exitOK
+}
+
+// daemon is the parts put together.
+type daemon struct {
+	file   string
+	log    *zap.Logger
+	level  zap.AtomicLevel
+	config *agent.Config // in force; only the goroutine of run touches it
+	names  []string
+	client atomic.Pointer[discovery.Client]
+	store  *keys.Store
+	agent  *agent.Agent
+	allow  atomic.Pointer[[]uint32] // allow_uids
+
+	listeners []net.Listener
+	packets   *agent.PacketServer
+	http      *http.Server
+}
+
+func newDaemon(file string) (*daemon, error) {
+	c, names, err := loadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{file: file, config: c, names: names}
+	d.log, d.level = newLogger()
+	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
+		document, err := d.client.Load().KeySet(ctx, issuer)
+		return document.JWKS, err
+	}, func(e keys.Event) { logKeys(d.log, e) })
+	var clock platform.Clock
+	d.agent = agent.New(c, names, d.store, clock.Now)
+	return d, d.apply(c, names)
+}
+
+// apply puts a configuration into force, all but its sockets.
+func (d *daemon) apply(c *agent.Config, names []string) error {
+	level, err := zap.ParseAtomicLevel(c.Log.Level)
+	if err != nil {
+		return err
+	}
+	if _, err := readRoots(c.Authorization.CAFile); err != nil {
+		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
+		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
+	}
+	d.level.SetLevel(level.Level())
+	d.allow.Store(&c.Sockets.AllowUIDs)
+	d.client.Store(newClient(c))
+	d.agent.Configure(c, names)
+	d.store.Configure(c.KeyPolicy())
+	d.config, d.names = c, names
+	return nil
+}
+
+// run serves until a signal ends it.
+func (d *daemon) run() error {
+	if err := platform.Harden(); err != nil {
+		d.log.Warn("not hardened", zap.Error(err))
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	failed := make(chan error, 2)
+	if err := d.listen(failed); err != nil {
+		d.close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	background.Go(func() { d.store.Run(ctx) })
+	d.log.Info("serving", zap.String("version", version), zap.String("mode", string(d.config.Mode)),
+		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
+		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP))
+	d.notify(platform.Ready())
+
+	var err error
+	for err == nil {
+		select {
+		case err = <-failed:
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				d.log.Info("stopping", zap.String("signal", s.String()))
+				d.notify(platform.Stopping())
+				err = errStop
+				break
+			}
+			d.notify(platform.Reloading())
+			d.reload()
+			d.notify(platform.Ready())
+		}
+	}
+	d.close()
+	cancel()
+	background.Wait()
+	d.log.Info("stopped")
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
+
+var errStop = errors.New("told to stop")
+
+// notify logs what went wrong in telling the service manager.
+func (d *daemon) notify(err error) {
+	if err != nil {
+		d.log.Warn("the service manager was not told", zap.Error(err))
+	}
+}
+
+// reload reads the configuration again. A broken one changes nothing.
+func (d *daemon) reload() {
+	c, names, err := loadConfig(d.file)
+	if err == nil {
+		old := d.config.Sockets
+		err = d.apply(c, names)
+		if c.Sockets.Authz != old.Authz || c.Sockets.HTTP != old.HTTP || c.Sockets.Group != old.Group {
+			d.log.Warn("sockets stay where they are until the daemon is started again", zap.String("file", d.file))
+		}
+	}
+	if err != nil {
+		d.log.Error("configuration not reread; the old one stays in force", zap.Error(err))
+		return
+	}
+	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))
+}
+
+// listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
+func (d *daemon) listen(failed chan<- error) error {
+	c := d.config.Sockets
+	d.packets = &agent.PacketServer{Agent: d.agent, Report: d.report(c.Authz)}
+	err := d.open(c.Authz, platform.ListenPacket, d.packets.Serve, failed)
+	if err != nil || c.HTTP == "" {
+		return err
+	}
+	errorLog, err := zap.NewStdLogAt(d.log, zap.WarnLevel)
+	if err != nil {
+		return err
+	}
+	d.http = &http.Server{
+		Handler:           httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() }),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          errorLog,
+	}
+	return d.open(c.HTTP, platform.ListenStream, d.http.Serve, failed)
+}
+
+// open opens one socket and serves it.
+func (d *daemon) open(path string, listen func(string, platform.Options) (*platform.Listener, error),
+	serve func(net.Listener) error, failed chan<- error) error {
+	l, err := listen(path, platform.Options{Group: d.config.Sockets.Group})
+	if err != nil {
+		return err
+	}
+	d.listeners = append(d.listeners, l)
+	bounded := &agent.BoundedListener{
+		Listener: l, Limit: d.config.Limits.Connections, Admit: d.admit, Report: d.report(path),
+	}
+	go func() {
+		if err := serve(bounded); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("%s: %w", path, err)
+		}
+	}()
+	return nil
+}
+
+// report returns what logs the troubles of a socket's connections.
+func (d *daemon) report(path string) func(error) {
+	return func(err error) { d.log.Warn("connection", zap.String("socket", path), zap.Error(err)) }
+}
+
+// admit turns away users that allow_uids does not name.
+func (d *daemon) admit(conn net.Conn) error {
+	allowed := *d.allow.Load()
+	if len(allowed) == 0 {
+		return nil
+	}
+	unix, ok := conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("not a connection of a Unix socket")
+	}
+	uid, err := platform.PeerUID(unix)
+	if err != nil {
+		return err
+	}
+	for _, u := range allowed {
+		if u == uid {
+			return nil
+		}
+	}
+	return fmt.Errorf("user %d may not ask: allow_uids does not name it", uid)
+}
+
+// close stops listening, answers what has arrived, and ends the connections.
+func (d *daemon) close() {
+	for _, l := range d.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			d.log.Warn("closing a socket", zap.Error(err))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var drained sync.WaitGroup
+	if d.packets != nil {
+		drained.Go(func() { d.packets.Shutdown(ctx) })
+	}
+	if d.http != nil {
+		drained.Go(func() {
+			if d.http.Shutdown(ctx) != nil {
+				d.http.Close()
+			}
+		})
+	}
+	drained.Wait()
+}
