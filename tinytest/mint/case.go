@@ -1,7 +1,6 @@
 package mint
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,15 +151,6 @@ func quote(s string) string { return string(marshal(s)) }
 
 // seconds is a number of seconds after the template's present, in JSON.
 func (t *Token) seconds(after int64) string { return strconv.FormatInt(t.Now.Unix()+after, 10) }
-
-// text reads a claim that New wrote as a string.
-func (t *Token) text(name string) string {
-	s, err := strconv.Unquote(string(t.Claims.Get(name)))
-	if err != nil {
-		panic(fmt.Errorf("mint: the base's %s is no string", name))
-	}
-	return s
-}
 
 // segments returns the two first segments of the signed token.
 func (t *Token) segments() (header, payload string) {

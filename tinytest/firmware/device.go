@@ -1,0 +1,229 @@
+// Package firmware pretends to be an audio device: a small NMOS Node that asks the daemon about every request before it
+// serves it, as a device's firmware has to.
+//
+// It has an IS-04 Node API v1.3, an IS-05 Connection API v1.1 with single senders and receivers, and an IS-07 source, a
+// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. It is the second
+// implementation of the decision socket's client side, written from the protocol's description; it imports nothing of
+// agent/*.
+//
+// The order of work in [Device.ServeHTTP] is the one that a firmware should copy: ask with the request target as it
+// came, answer a denial with the daemon's status and headers, and route on the path of the reply, never on its own
+// reading of the target. When the daemon cannot be asked, nothing is served (503).
+//
+// Limits: for tests and demonstrations. Plain HTTP on the loopback interface; activations are immediate only.
+package firmware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are what Start needs to know.
+type Options struct {
+	Socket  string                        // path of the daemon's authz.sock
+	Addr    string                        // where to listen; "": 127.0.0.1:0
+	Label   string                        // the device's name for people; "": "Pretend stage box"
+	Timeout time.Duration                 // of one question; 0: DefaultTimeout
+	Logf    func(format string, a ...any) // one line a request; nil: none
+}
+
+// Device is a running pretend device. Close it. Its methods may be called from any number of goroutines.
+type Device struct {
+	opt      Options
+	asker    *Asker
+	server   *http.Server
+	url      string
+	tree     tree
+	model    *model
+	asked    atomic.Uint64
+	closing  context.Context
+	release  context.CancelFunc
+	closeErr error
+	once     sync.Once
+
+	mu      sync.Mutex
+	closed  bool
+	serving sync.WaitGroup // Serve, and the requests being served; added to under mu while not closed
+}
+
+// Start listens and serves. The daemon need not be there yet.
+func Start(o Options) (*Device, error) {
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:0"
+	}
+	if o.Label == "" {
+		o.Label = "Pretend stage box"
+	}
+	l, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("firmware: %w", err)
+	}
+	d := &Device{opt: o, asker: NewAsker(o.Socket, o.Timeout), url: "http://" + l.Addr().String()}
+	d.closing, d.release = context.WithCancel(context.Background())
+	d.model = newModel(o.Label, l.Addr().(*net.TCPAddr))
+	d.tree = newTree(d.model)
+	d.server = &http.Server{
+		Handler: d,
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a request like any other: asked for
+		ReadHeaderTimeout:            10 * time.Second,
+		ReadTimeout:                  30 * time.Second,
+		ErrorLog:                     log.New(io.Discard, "", 0),
+	}
+	d.serving.Go(func() {
+		if err := d.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			d.logf("firmware: %v", err)
+		}
+	})
+	return d, nil
+}
+
+// Close stops the device, ends its connections, and returns when all requests have ended.
+func (d *Device) Close() error {
+	d.once.Do(func() {
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		d.release()
+		d.closeErr = errors.Join(d.server.Close(), d.asker.Close())
+		d.serving.Wait()
+	})
+	return d.closeErr
+}
+
+// URL is the device's origin, such as "http://127.0.0.1:40123".
+func (d *Device) URL() string { return d.url }
+
+// Asked is how many questions the device has put to the daemon.
+func (d *Device) Asked() uint64 { return d.asked.Load() }
+
+// SetLevel sets what the level meter reads, in dBFS.
+func (d *Device) SetLevel(dBFS float64) { d.model.setLevel(dBFS) }
+
+func (d *Device) logf(format string, a ...any) {
+	if d.opt.Logf != nil {
+		d.opt.Logf(format, a...)
+	}
+}
+
+// methods are what the device's resources can have at most.
+const methods = "GET, HEAD, OPTIONS, PATCH"
+
+// enter counts a request as being served. It returns false once the device is closed.
+func (d *Device) enter() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.serving.Add(1)
+	}
+	return !d.closed
+}
+
+// ServeHTTP asks, and serves what is allowed.
+func (d *Device) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !d.enter() {
+		return
+	}
+	defer d.serving.Done()
+	w.Header().Set("Access-Control-Allow-Origin", "*") // NMOS APIs are open to browsers; the token is what protects
+	target := originForm(r.RequestURI)
+	if bare, _, _ := strings.Cut(target, "?"); bare == socketPath && isHandshake(r) {
+		d.handshake(w, r, target)
+		return
+	}
+	lines := []string{"decide 1", "method=" + r.Method, "target=" + target}
+	reply, ok := d.ask(w, r, append(lines, credentials(r)...))
+	if !ok {
+		return
+	}
+	switch {
+	case r.Method == http.MethodOptions:
+		preflight(w)
+	case reply.Path == "":
+		fail(w, http.StatusBadRequest, "this path cannot be read in one way only")
+	case reply.Path == socketPath && isHandshake(r): // spelt in another way: the sources have not been asked for yet
+		d.handshake(w, r, target)
+	default:
+		d.route(w, r, reply.Path)
+	}
+}
+
+// ask puts one question, with an id of its own. Unless the answer is allow it answers the request and returns false.
+func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Reply, bool) {
+	lines = append(lines, "id="+strconv.FormatUint(d.asked.Add(1), 10))
+	reply, err := d.asker.Ask(lines...)
+	if err != nil {
+		d.logf("%s %s: 503: %v", r.Method, r.URL.Path, err)
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, "the authorization daemon cannot be asked")
+		return Reply{}, false
+	}
+	d.logf("%s %s: %s %d %s", r.Method, r.URL.Path, reply.Verdict, reply.Status, reply.Reason)
+	if reply.Allowed() {
+		return reply, true
+	}
+	if reply.WWWAuthenticate != "" {
+		w.Header().Set("WWW-Authenticate", reply.WWWAuthenticate)
+	}
+	if reply.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(reply.RetryAfter))
+	}
+	if reply.Status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", methods) // RFC 9110 §15.5.6
+	}
+	status := reply.Status
+	if status < 400 { // pong, which was not asked for
+		status = http.StatusServiceUnavailable
+	}
+	fail(w, status, reply.Reason)
+	return Reply{}, false
+}
+
+// credentials are the lines that say how the request authenticates itself. A header given twice is joined as RFC 9110
+// §5.3 says: to choose one of them is not the firmware's business.
+func credentials(r *http.Request) []string {
+	var lines []string
+	if values := r.Header.Values("Authorization"); len(values) > 0 {
+		lines = append(lines, "authorization="+strings.Join(values, ", "))
+	}
+	if isHandshake(r) {
+		lines = append(lines, "upgrade=websocket")
+	}
+	return lines
+}
+
+// originForm cuts the scheme and the authority from a target in absolute form (RFC 9112 §3.2.2), and changes nothing
+// else: the daemon must see what came.
+func originForm(target string) string {
+	for _, scheme := range []string{"http://", "https://"} {
+		if len(target) > len(scheme) && strings.EqualFold(target[:len(scheme)], scheme) {
+			rest := target[len(scheme):]
+			i := strings.IndexAny(rest, "/?#")
+			switch {
+			case i < 0:
+				return "/"
+			case rest[i] == '/':
+				return rest[i:]
+			}
+			return "/" + rest[i:]
+		}
+	}
+	return target
+}
+
+func preflight(w http.ResponseWriter) {
+	w.Header().Set("Allow", methods)
+	w.Header().Set("Access-Control-Allow-Methods", methods)
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	w.WriteHeader(http.StatusOK)
+}
