@@ -1,0 +1,215 @@
+package cclient_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// liveDaemon is the real daemon with no authorization server, run from the sources beside this test.
+type liveDaemon struct {
+	t       *testing.T
+	program string
+	config  string
+	socket  string
+	command *exec.Cmd
+	log     bytes.Buffer // of the process that runs; read it only after stop
+}
+
+var buildDaemon = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(buildDir, "nmos-authd")
+	out, err := exec.Command("go", "build", "-o", program, "nmosauthd/agent/cmd/nmos-authd").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the daemon: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+func newLiveDaemon(t *testing.T) *liveDaemon {
+	t.Helper()
+	program, err := buildDaemon()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &liveDaemon{t: t, program: program, socket: socketPath(t), config: filepath.Join(t.TempDir(), "nmos-authd.toml")}
+	config := fmt.Sprintf(`[device]
+names = ["node-1.example.com"]
+[authorization]
+servers = []
+ca_file = ""
+[discovery]
+mode = "off"
+[sockets]
+authz = %q
+http = ""
+admin = ""
+[state]
+dir = ""
+`, l.socket)
+	if err := os.WriteFile(l.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.stop(syscall.SIGKILL) })
+	return l
+}
+
+// start runs the daemon and waits until p gets an answer from it.
+func (l *liveDaemon) start(p *probe) {
+	l.t.Helper()
+	l.log.Reset()
+	l.command = exec.Command(l.program, "run", "--config", l.config)
+	l.command.Stdout, l.command.Stderr = &l.log, &l.log
+	if err := l.command.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		a := p.tell("ping")
+		if a.err == answered {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.stop(syscall.SIGKILL)
+			l.t.Fatalf("the daemon does not answer, error %d; it says:\n%s", a.err, &l.log)
+		}
+	}
+}
+
+// stop ends the daemon, if it runs, and waits for it.
+func (l *liveDaemon) stop(how syscall.Signal) {
+	if l.command == nil {
+		return
+	}
+	l.command.Process.Signal(how)
+	stuck := time.AfterFunc(10*time.Second, func() { l.command.Process.Kill() })
+	l.command.Wait()
+	stuck.Stop()
+	l.command = nil
+}
+
+func TestLiveAnswers(t *testing.T) {
+	l := newLiveDaemon(t)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start(p)
+	token := forgedToken()
+	const self = "/x-nmos/node/v1.3/self"
+	tests := []struct {
+		name      string
+		command   []string
+		decision  string
+		status    int
+		err       int
+		reason    string
+		challenge string // what it starts with
+		path      string
+	}{
+		{"preflight", []string{"decide", value("OPTIONS"), value(self)}, "allow", 200, answered, "public", "", self},
+		{"the base path", []string{"decide", value("GET"), value("/x-nmos/")}, "allow", 200, answered, "public", "", "/x-nmos/"},
+		{"no token", []string{"decide", value("GET"), value(self)}, "deny", 401, answered, "no-token", `Bearer realm="`, self},
+		{"another scheme", []string{"decide", value("GET"), value(self), value("Basic eA==")}, "deny", 401, answered,
+			"no-token", `Bearer realm="`, self},
+		{"a token in the query", []string{"decide", value("GET"), value(self + "?access_token=" + token)}, "deny", 401,
+			answered, "no-token", `Bearer realm="`, self},
+		{"the same in a handshake", []string{"decide", value("GET"), value(self + "?access_token=" + token), "-",
+			value("websocket")}, "deny", 401, answered, "issuer-untrusted", `Bearer realm="`, self},
+		{"an empty token", []string{"decide", value("GET"), value(self), value("Bearer ")}, "deny", 400, answered,
+			"token-empty", `Bearer realm="`, self},
+		{"a broken token", []string{"decide", value("GET"), value(self), value("Bearer nonsense")}, "deny", 401, answered,
+			"token-malformed", `Bearer realm="`, self},
+		{"a forged token", []string{"decide", value("GET"), value(self), value("Bearer " + token)}, "deny", 401, answered,
+			"issuer-untrusted", `Bearer realm="`, self},
+		{"a forged token alone", []string{"verify", value("Bearer " + token)}, "deny", 401, answered, "issuer-untrusted",
+			`Bearer realm="`, ""},
+		{"no token alone", []string{"verify", "-"}, "deny", 401, answered, "no-token", `Bearer realm="`, ""},
+		{"an ambiguous path", []string{"decide", value("GET"), value("/x-nmos//node/v1.3/self")}, "deny", 400, answered,
+			"path-ambiguous", `Bearer realm="`, ""},
+		{"an unknown method", []string{"decide", value("BREW"), value(self)}, "deny", 405, answered, "method", "", ""},
+		{"not UTF-8", []string{"decide", value("GET"), value("/\xff")}, "deny", 400, refused, "packet-text", "", ""},
+	}
+	for _, test := range tests {
+		a := p.tell(test.command...)
+		if a.decision != test.decision || a.status != test.status || a.err != test.err || a.text["reason"] != test.reason {
+			t.Errorf("%s: got %+v; want %s %d %s", test.name, a, test.decision, test.status, test.reason)
+		}
+		challenge := a.text["www-authenticate"]
+		if !strings.HasPrefix(challenge, test.challenge) || (challenge == "") != (test.challenge == "") {
+			t.Errorf("%s: challenge %q", test.name, challenge)
+		}
+		if test.path != "" && a.text["path"] != test.path {
+			t.Errorf("%s: path %q; want %q", test.name, a.text["path"], test.path)
+		}
+	}
+
+	const sources = "/x-nmos/events/v1.0/sources/"
+	a := p.tell("decide-all", "-", "-", "-", "-", value(sources+"1"), value("/x-nmos/"), value(sources+"2"))
+	if a.decision != "deny" || a.status != 401 || fmt.Sprint(a.denied) != "["+sources+"1 "+sources+"2]" {
+		t.Errorf("decide-all: got %+v", a)
+	}
+	p.wantAllowed(p.tell("decide-all", "-", "-", "-", "-", value("/"), value("/x-nmos/")))
+
+	l.stop(syscall.SIGTERM)
+	if strings.Contains(l.log.String(), token) || strings.Contains(l.log.String(), "nonsense") {
+		t.Errorf("the daemon logged a token:\n%s", &l.log)
+	}
+}
+
+// forgedToken is well-formed, and from an issuer that no device trusts.
+func forgedToken() string {
+	segment := base64.RawURLEncoding.EncodeToString
+	return segment([]byte(`{"alg":"RS512","typ":"JWT"}`)) + "." + segment([]byte(`{"iss":"https://evil.example.com",`+
+		`"sub":"s","aud":"*","client_id":"c","exp":9999999999}`)) + "." + segment(bytes.Repeat([]byte{7}, 256))
+}
+
+// The longest question that the client sends is the longest that the daemon takes.
+func TestLiveLimit(t *testing.T) {
+	l := newLiveDaemon(t)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start(p)
+	for _, size := range []int{100, 20000, 32768 - 200, 32768} {
+		a := p.decide("OPTIONS", "/"+strings.Repeat("a", size))
+		if a.err == refused {
+			t.Errorf("a target of %d bytes: the daemon refused the packet: %s", size, a.text["reason"])
+		}
+		if (a.err == tooLong) != (size == 32768) {
+			t.Errorf("a target of %d bytes: %+v", size, a)
+		}
+	}
+	targets := []string{"decide-all", "-", "-", "-", "-"}
+	for i := range 700 {
+		targets = append(targets, value(fmt.Sprintf("/x-nmos/events/v1.0/sources/%04d", i)))
+	}
+	if a := p.tell(targets...); a.status != 401 || len(a.denied) != 700 {
+		t.Errorf("of 700 sources %d came back as denied: deny %d, error %d", len(a.denied), a.status, a.err)
+	}
+}
+
+// A handle outlives the daemon, however that ends.
+func TestLiveRestart(t *testing.T) {
+	l := newLiveDaemon(t)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	p.wantFailure(p.decide("GET", "/"), unreachable, 503)
+	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		l.start(p)
+		p.wantAllowed(p.decide("GET", "/"))
+		l.stop(how)
+		p.wantFailure(p.decide("GET", "/"), unreachable, 503)
+	}
+	l.start(p)
+	p.wantAllowed(p.decide("GET", "/"))
+}
+
+func TestLiveThreads(t *testing.T) {
+	l := newLiveDaemon(t)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start(p)
+	if a := p.tell("threads", "8", "3000"); a.text["unanswered"] != "0" {
+		t.Errorf("%v; want every question answered", a.text)
+	}
+}
