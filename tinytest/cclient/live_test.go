@@ -7,14 +7,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/mint"
 )
 
-// liveDaemon is the real daemon with no authorization server, run from the sources beside this test.
+// liveDaemon is the real daemon, run from the sources beside this test.
 type liveDaemon struct {
 	t       *testing.T
 	program string
@@ -33,18 +37,27 @@ var buildDaemon = sync.OnceValues(func() (string, error) {
 	return program, nil
 })
 
-func newLiveDaemon(t *testing.T) *liveDaemon {
+// newLiveDaemon prepares a daemon in the given mode that knows server, or no authorization server at all.
+func newLiveDaemon(t *testing.T, mode string, server *authserver.Server) *liveDaemon {
 	t.Helper()
 	program, err := buildDaemon()
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &liveDaemon{t: t, program: program, socket: socketPath(t), config: filepath.Join(t.TempDir(), "nmos-authd.toml")}
-	config := fmt.Sprintf(`[device]
+	servers, ca := "", ""
+	if server != nil {
+		servers, ca = strconv.Quote(server.Issuer()), filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, server.CAPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := fmt.Sprintf(`mode = %q
+[device]
 names = ["node-1.example.com"]
 [authorization]
-servers = []
-ca_file = ""
+servers = [%s]
+ca_file = %q
 [discovery]
 mode = "off"
 [sockets]
@@ -53,7 +66,7 @@ http = ""
 admin = ""
 [state]
 dir = ""
-`, l.socket)
+`, mode, servers, ca, l.socket)
 	if err := os.WriteFile(l.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +108,7 @@ func (l *liveDaemon) stop(how syscall.Signal) {
 }
 
 func TestLiveAnswers(t *testing.T) {
-	l := newLiveDaemon(t)
+	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
 	l.start(p)
 	token := forgedToken()
@@ -167,9 +180,56 @@ func forgedToken() string {
 		`"sub":"s","aud":"*","client_id":"c","exp":9999999999}`)) + "." + segment(bytes.Repeat([]byte{7}, 256))
 }
 
+// A real token, from a real authorization server: what it permits is allowed, with the facts that the stack needs.
+func TestLiveToken(t *testing.T) {
+	server, err := authserver.Start(authserver.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	token := value("Bearer " + server.Token(mint.Options{Device: "node-1.example.com", Life: time.Hour,
+		Permissions: map[string]mint.Permission{"node": {Read: []string{"self"}}}}).Sign())
+
+	l := newLiveDaemon(t, "enforce", server)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start(p)
+	a := p.tell("verify", token)
+	for deadline := time.Now().Add(10 * time.Second); a.status == 503 && time.Now().Before(deadline); {
+		if a.err != answered || a.retry < 1 {
+			t.Fatalf("got %+v; want deny 503 with Retry-After", a)
+		}
+		time.Sleep(20 * time.Millisecond)
+		a = p.tell("verify", token)
+	}
+	p.wantAllowed(a)
+	a = p.decide("GET", "/x-nmos/node/v1.3/self/", token)
+	p.wantAllowed(a)
+	if a.text["client-id"] != mint.DefaultClient || a.text["subject"] != mint.DefaultSubject ||
+		a.text["issuer"] != server.Issuer() || a.text["reason"] != "ok" || a.expires < 3500 || a.expires > 3600 {
+		t.Errorf("got %+v", a)
+	}
+	a = p.decide("GET", "/x-nmos/node/v1.3/devices", token)
+	if a.status != 403 || a.text["reason"] != "path-not-granted" || a.text["client-id"] != mint.DefaultClient ||
+		!strings.Contains(a.text["www-authenticate"], "error=insufficient_scope") || a.expires != -1 {
+		t.Errorf("a path that the token does not permit: got %+v", a)
+	}
+}
+
+// Observe mode allows, and says what it would have answered.
+func TestLiveObserve(t *testing.T) {
+	l := newLiveDaemon(t, "observe", nil)
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start(p)
+	a := p.decide("GET", "/x-nmos/node/v1.3/self")
+	p.wantAllowed(a)
+	if a.text["reason"] != "observe" || a.text["would"] != "401 no-token" {
+		t.Errorf("got %+v; want the answer of enforce mode", a)
+	}
+}
+
 // The longest question that the client sends is the longest that the daemon takes.
 func TestLiveLimit(t *testing.T) {
-	l := newLiveDaemon(t)
+	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
 	l.start(p)
 	for _, size := range []int{100, 20000, 32768 - 200, 32768} {
@@ -192,7 +252,7 @@ func TestLiveLimit(t *testing.T) {
 
 // A handle outlives the daemon, however that ends.
 func TestLiveRestart(t *testing.T) {
-	l := newLiveDaemon(t)
+	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
 	p.wantFailure(p.decide("GET", "/"), unreachable, 503)
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -206,7 +266,7 @@ func TestLiveRestart(t *testing.T) {
 }
 
 func TestLiveThreads(t *testing.T) {
-	l := newLiveDaemon(t)
+	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
 	l.start(p)
 	if a := p.tell("threads", "8", "3000"); a.text["unanswered"] != "0" {
