@@ -119,7 +119,8 @@ func TestLateAnswer(t *testing.T) {
 // Two answers to one question: the second must not answer the next question, though the connection is kept.
 func TestAnswerTooMany(t *testing.T) {
 	d := startDaemon(t, socketPath(t), func(c io.Writer, question string) bool {
-		return honest(c, question) && honest(c, question)
+		honest(c, question)
+		return honest(c, question)
 	})
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
 	p.wantAllowed(p.decide("GET", "/"))
