@@ -58,6 +58,10 @@ type Options struct {
 	Audience []string          // aud of the tokens from PathToken; nil: "*"
 	Life     time.Duration     // of the tokens from PathToken; 0: mint.DefaultLife
 
+	// Rotated is called with every key that the server makes, the first one included. It may be called at any time, and
+	// must not call the server back.
+	Rotated func(*mint.Key)
+
 	Admin bool                          // POST /admin/rotate, /admin/misbehave and /admin/behave work
 	Logf  func(format string, a ...any) // one line a request; nil: none
 }
@@ -230,6 +234,9 @@ func (s *Server) rotate(keep bool) *mint.Key {
 	kid := "key-" + strconv.Itoa(s.made)
 	s.mu.Unlock()
 	key := mint.GenerateKey(kid, 2048) // slow, so not under the lock
+	if s.opt.Rotated != nil {
+		s.opt.Rotated(key) // before the first token of this key
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !keep {
