@@ -114,7 +114,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			if len(value) > MaxID || hasControl(value) {
 				return PacketID
 			}
-			name, r.ID = nameID, value
+			name = nameID
 		}
 		switch {
 		case name&g.has == 0:
@@ -123,6 +123,8 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			return PacketTwice
 		case name == nameTarget:
 			r.Targets = append(r.Targets, value)
+		case name == nameID:
+			r.ID = value
 		}
 		seen |= name
 	}

@@ -1,0 +1,226 @@
+package wire_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// packet is what a request says, in the types that a reader expects. A line that is absent is nil.
+type packet struct {
+	verb                               string
+	method, authorization, upgrade, id *string
+	targets                            []string
+}
+
+// slowGrammar is protocol §1 by names: the names that a question has, those it needs, those that may come many times.
+var slowGrammar = map[string]struct{ has, needs, many string }{
+	"decide 1":     {has: "method target authorization upgrade id", needs: "method target"},
+	"verify 1":     {has: "authorization id"},
+	"decide-all 1": {has: "method target authorization upgrade id", needs: "target", many: "target"},
+	"ping 1":       {has: "id"},
+}
+
+// slowParse is the readable twin of Request.Parse.
+func slowParse(text string, limit int) (p packet, reason wire.Reason) {
+	switch {
+	case len(text) > limit:
+		return p, wire.PacketTooLong
+	case !utf8.ValidString(text) || strings.Contains(text, "\x00"):
+		return p, wire.PacketText
+	}
+	lines := strings.Split(text, "\n")
+	unended := lines[len(lines)-1] != ""
+	lines = lines[:len(lines)-1]
+	if len(lines) == 0 {
+		return p, wire.PacketForm
+	}
+	grammar, known := slowGrammar[lines[0]]
+	if !known {
+		return p, wire.PacketVerb
+	}
+	seen := map[string]bool{}
+	for _, line := range lines[1:] {
+		name, value, found := strings.Cut(line, "=")
+		control := func(r rune) bool { return r < ' ' || r == 0x7f }
+		switch {
+		case !found:
+			return p, wire.PacketForm
+		case name == "id" && (len(value) > 64 || strings.ContainsFunc(value, control)):
+			return p, wire.PacketID
+		case !slices.Contains(strings.Fields(grammar.has), name):
+			return p, wire.PacketName
+		case seen[name] && !slices.Contains(strings.Fields(grammar.many), name):
+			return p, wire.PacketTwice
+		}
+		seen[name] = true
+		switch name {
+		case "method":
+			p.method = &value
+		case "target":
+			p.targets = append(p.targets, value)
+		case "authorization":
+			p.authorization = &value
+		case "upgrade":
+			p.upgrade = &value
+		case "id":
+			p.id = &value
+		}
+	}
+	if unended {
+		return p, wire.PacketForm
+	}
+	for _, name := range strings.Fields(grammar.needs) {
+		if !seen[name] {
+			return p, wire.PacketMissing
+		}
+	}
+	p.verb = lines[0]
+	return p, wire.OK
+}
+
+// packets are one of each kind: what is wrong with it, and the answer.
+var packets = []struct {
+	name, text string
+	want       wire.Reason
+}{
+	{"decide", "decide 1\nmethod=GET\ntarget=/\n", wire.OK},
+	{"decide-in-full", "decide 1\nid=17\nupgrade=websocket\nauthorization=Bearer a.b.c\ntarget=/a?b=c\nmethod=GET\n", wire.OK},
+	{"decide-all", "decide-all 1\ntarget=/a\ntarget=/b\ntarget=/a\n", wire.OK},
+	{"decide-all-with-method", "decide-all 1\nmethod=PUT\ntarget=/a\n", wire.OK},
+	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.OK},
+	{"verify-nothing", "verify 1\n", wire.OK},
+	{"ping", "ping 1\n", wire.OK},
+	{"ping-with-id", "ping 1\nid=a b=c\n", wire.OK},
+	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.OK},
+	{"value-with-equals-signs", "decide 1\nmethod==\ntarget=a=b==\n", wire.OK},
+	{"value-not-ascii", "decide 1\nmethod=é\ntarget=🎚\n", wire.OK},
+	{"value-with-carriage-return", "decide 1\nmethod=GET\r\ntarget=/\r\n", wire.OK},
+	{"id-at-limit", "ping 1\nid=" + strings.Repeat("x", 64) + "\n", wire.OK},
+
+	{"too-long", "ping 1\nid=" + strings.Repeat("x", 4096) + "\n", wire.PacketTooLong},
+	{"empty", "", wire.PacketForm},
+	{"one-byte", "x", wire.PacketForm},
+	{"newline-only", "\n", wire.PacketVerb},
+	{"first-line-not-ended", "ping 1", wire.PacketForm},
+	{"last-line-not-ended", "ping 1\nid=7", wire.PacketForm},
+	{"cut-short", "decide 1\nmethod=GET\ntarg", wire.PacketForm},
+	{"line-without-equals-sign", "decide 1\nmethod\ntarget=/\n", wire.PacketForm},
+	{"empty-line", "decide 1\n\nmethod=GET\ntarget=/\n", wire.PacketForm},
+	{"empty-line-at-end", "ping 1\n\n", wire.PacketForm},
+	{"no-first-line", "method=GET\ntarget=/\n", wire.PacketVerb},
+	{"version-missing", "decide\nmethod=GET\ntarget=/\n", wire.PacketVerb},
+	{"version-2", "decide 2\nmethod=GET\ntarget=/\n", wire.PacketVerb},
+	{"question-in-capitals", "PING 1\n", wire.PacketVerb},
+	{"space-behind-question", "ping 1 \n", wire.PacketVerb},
+	{"carriage-return-behind-question", "ping 1\r\n", wire.PacketVerb},
+	{"question-unknown", "resource 7\n", wire.PacketVerb},
+	{"nul", "ping 1\nid=\x00\n", wire.PacketText},
+	{"nul-at-end", "ping 1\n\x00", wire.PacketText},
+	{"not-utf8", "decide 1\nmethod=\xff\ntarget=/\n", wire.PacketText},
+	{"overlong-utf8", "ping 1\nid=\xc0\x8a\n", wire.PacketText},
+	{"surrogate", "ping 1\nid=\xed\xa0\x80\n", wire.PacketText},
+	{"byte-order-mark", "\ufeffping 1\n", wire.PacketVerb},
+	{"name-unknown", "ping 1\nname=x\n", wire.PacketName},
+	{"name-of-another-question", "verify 1\ntarget=/\n", wire.PacketName},
+	{"name-empty", "ping 1\n=x\n", wire.PacketName},
+	{"name-in-capitals", "decide 1\nMethod=GET\ntarget=/\n", wire.PacketName},
+	{"space-before-name", "decide 1\n method=GET\ntarget=/\n", wire.PacketName},
+	{"space-behind-name", "decide 1\nmethod =GET\ntarget=/\n", wire.PacketName},
+	{"method-twice", "decide 1\nmethod=GET\nmethod=GET\ntarget=/\n", wire.PacketTwice},
+	{"target-twice", "decide 1\nmethod=GET\ntarget=/a\ntarget=/b\n", wire.PacketTwice},
+	{"authorization-twice", "verify 1\nauthorization=Bearer a\nauthorization=Bearer b\n", wire.PacketTwice},
+	{"upgrade-twice", "decide 1\nmethod=GET\ntarget=/\nupgrade=websocket\nupgrade=\n", wire.PacketTwice},
+	{"id-twice", "ping 1\nid=1\nid=2\n", wire.PacketTwice},
+	{"method-missing", "decide 1\ntarget=/\n", wire.PacketMissing},
+	{"target-missing", "decide 1\nmethod=GET\n", wire.PacketMissing},
+	{"targets-missing", "decide-all 1\nmethod=GET\n", wire.PacketMissing},
+	{"id-too-long", "ping 1\nid=" + strings.Repeat("x", 65) + "\n", wire.PacketID},
+	{"id-with-tab", "ping 1\nid=a\tb\n", wire.PacketID},
+	{"id-with-escape", "ping 1\nid=\x1b[2J\n", wire.PacketID},
+	{"id-with-carriage-return", "ping 1\nid=7\r\n", wire.PacketID},
+	{"id-with-delete", "ping 1\nid=\x7f\n", wire.PacketID},
+}
+
+const testLimit = 2048
+
+func TestParse_ANS4(t *testing.T) {
+	var r wire.Request // one for all: what it held before must not show
+	for _, c := range packets {
+		if got := r.Parse([]byte(c.text), testLimit); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		comparePacket(t, c.text)
+	}
+}
+
+// The limit is in bytes of the whole packet.
+func TestParseLimit_ANS4(t *testing.T) {
+	const text = "ping 1\nid=7\n"
+	var r wire.Request
+	if got := r.Parse([]byte(text), len(text)); got != wire.OK {
+		t.Errorf("at the limit: %v", got)
+	}
+	if got := r.Parse([]byte(text), len(text)-1); got != wire.PacketTooLong {
+		t.Errorf("one byte over: %v", got)
+	}
+}
+
+// A value that is appended to must not run into its neighbour in the packet.
+func TestParseCapsItsSlices(t *testing.T) {
+	text := []byte("decide 1\nmethod=GET\ntarget=/a\nauthorization=Bearer x\nupgrade=y\nid=7\n")
+	var r wire.Request
+	if got := r.Parse(text, testLimit); got != wire.OK {
+		t.Fatal(got)
+	}
+	before := string(text)
+	for _, v := range [][]byte{r.Method, r.Targets[0], r.Authorization, r.Upgrade, r.ID} {
+		_ = append(v, "zzzz"...)
+	}
+	if string(text) != before {
+		t.Errorf("the packet became %q", text)
+	}
+}
+
+// comparePacket parses text with Parse and with its twin.
+func comparePacket(t *testing.T, text string) {
+	t.Helper()
+	r := wire.Request{Verb: wire.Ping, Method: []byte("old"), Targets: [][]byte{[]byte("old")}, ID: []byte("old")}
+	reason := r.Parse([]byte(text), testLimit)
+	want, wantReason := slowParse(text, testLimit)
+	if reason != wantReason {
+		t.Fatalf("%q: %v, its twin says %v", text, reason, wantReason)
+	}
+	same := func(name string, got []byte, want *string) {
+		if (got == nil) != (want == nil) || want != nil && string(got) != *want {
+			t.Errorf("%q: %s is %q", text, name, got)
+		}
+	}
+	same("id", r.ID, want.id)
+	if reason != wire.OK {
+		if r.Verb != wire.NoVerb {
+			t.Errorf("%q: refused, with the verb %v", text, r.Verb)
+		}
+		return
+	}
+	same("method", r.Method, want.method)
+	same("authorization", r.Authorization, want.authorization)
+	same("upgrade", r.Upgrade, want.upgrade)
+	targets := make([]string, len(r.Targets))
+	for i := range r.Targets {
+		targets[i] = string(r.Targets[i])
+	}
+	if r.Verb.String() != want.verb || !slices.Equal(targets, want.targets) {
+		t.Errorf("%q: %v %q", text, r.Verb, targets)
+	}
+}
+
+func FuzzPacket(f *testing.F) {
+	for _, c := range packets {
+		f.Add(c.text)
+	}
+	f.Fuzz(comparePacket)
+}

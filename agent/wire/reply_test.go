@@ -1,0 +1,151 @@
+package wire_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// order is the order in which the lines of a reply come.
+var order = []string{
+	"id", "reason", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied", "www-authenticate", "retry-after",
+}
+
+// slowReply reads a reply into its first line and values, with an error for anything that the protocol does not have.
+func slowReply(text string) (first string, lines map[string][]string, err error) {
+	text, ended := strings.CutSuffix(text, "\n")
+	if !ended {
+		return "", nil, fmt.Errorf("%q is not ended", text)
+	}
+	all := strings.Split(text, "\n")
+	lines = map[string][]string{}
+	last := 0
+	for _, line := range all[1:] {
+		name, value, found := strings.Cut(line, "=")
+		at := slices.Index(order, name)
+		switch {
+		case !found || at < 0:
+			return "", nil, fmt.Errorf("%q is no line of a reply", line)
+		case at < last, at == last && lines[name] != nil && name != "denied":
+			return "", nil, fmt.Errorf("%q is not where it belongs", line)
+		}
+		last = at
+		lines[name] = append(lines[name], value)
+	}
+	return all[0], lines, nil
+}
+
+// compareReply appends a reply and reads it back: every field must be what it was, in a line of its own.
+func compareReply(t *testing.T, r wire.Reply) {
+	t.Helper()
+	prefix := []byte("before")
+	text := string(r.Append(prefix))[len("before"):]
+	first, lines, err := slowReply(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{}
+	set := func(name, value string) {
+		if value != "" {
+			want[name] = []string{value}
+		}
+	}
+	set("id", string(r.ID))
+	info := r.Reason.Info()
+	word := "deny"
+	switch {
+	case strings.HasPrefix(info.Code, "packet-"):
+		word = "error"
+	case info.Status == 200:
+		word = "allow"
+	}
+	wantFirst := word + " " + strconv.Itoa(info.Status)
+	if r.Verb == wire.Ping && r.Reason == wire.OK {
+		wantFirst = "pong 1"
+	} else {
+		set("reason", info.Code)
+		if r.Enforced != wire.Undecided {
+			set("would", strconv.Itoa(r.Enforced.Info().Status)+" "+r.Enforced.String())
+		}
+		set("client-id", string(r.ClientID))
+		set("subject", string(r.Subject))
+		set("issuer", string(r.Issuer))
+		if info.Status == 200 && r.ExpiresIn >= 0 {
+			set("expires-in", strconv.FormatInt(r.ExpiresIn, 10))
+		}
+		set("path", string(r.Path))
+		for line := range strings.Lines(string(r.Denied)) {
+			want["denied"] = append(want["denied"], strings.TrimSuffix(strings.TrimPrefix(line, "denied="), "\n"))
+		}
+		if info.Status == 401 || info.Error != "" {
+			challenge := `Bearer realm="` + r.Realm + `"`
+			if info.Error != "" {
+				challenge += `,error=` + info.Error + `,error_description="` + info.Text + `"`
+			}
+			set("www-authenticate", challenge)
+		}
+		if info.Status == 503 {
+			set("retry-after", strconv.Itoa(max(r.RetryAfter, 1)))
+		}
+	}
+	if first != wantFirst || fmt.Sprint(lines) != fmt.Sprint(want) {
+		t.Errorf("%+v became\n%swant %s %v", r, text, wantFirst, want)
+	}
+}
+
+// Every reason, with every field set and with none.
+func TestReply_ANS8(t *testing.T) {
+	for i := range wire.Reasons {
+		reason := wire.Reason(i)
+		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Ping} {
+			compareReply(t, wire.Reply{Verb: verb, Reason: reason, ExpiresIn: -1})
+			compareReply(t, wire.Reply{
+				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),
+				Subject: []byte("cn=operator, o=x"), Issuer: []byte("https://a"), ExpiresIn: 0, Path: []byte("/x-nmos"),
+				RetryAfter: 3, Realm: "node 1", Denied: []byte("denied=/a\ndenied=/b\n"),
+			})
+		}
+	}
+}
+
+// The zero value denies, and so does a reason outside the list.
+func TestReplyFailsClosed_ANS5(t *testing.T) {
+	for _, r := range []wire.Reply{{}, {Reason: wire.Reason(wire.Reasons)}, {Reason: 255, Verb: wire.Ping}} {
+		text := string(r.Append(nil))
+		if !strings.HasPrefix(text, "deny 503\nreason=undecided\n") || !strings.HasSuffix(text, "\nretry-after=1\n") {
+			t.Errorf("%+v became %q", r, text)
+		}
+	}
+}
+
+// FuzzReply holds Reply to its word for values as its makers have them: no control characters, since a Token has none in its
+// text, a request none in its id and a path none at all.
+func FuzzReply(f *testing.F) {
+	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a", int64(284), "/x-nmos", 0, "/a")
+	f.Add(uint8(wire.Ping), uint8(wire.OK), uint8(0), "reason=ok", "", "", "", int64(-1), "", 0, "")
+	f.Add(uint8(wire.DecideAll), uint8(wire.PathNotGranted), uint8(0), "", "a=b", "=", "é", int64(-1), "", 0, "/b=c")
+	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
+	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
+	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64, path string,
+		retry int, denied string) {
+		for _, v := range []string{id, client, subject, issuer, path, denied} {
+			if !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				return
+			}
+		}
+		r := wire.Reply{
+			Verb: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(enforced), ID: []byte(id),
+			ClientID: []byte(client), Subject: []byte(subject), Issuer: []byte(issuer), ExpiresIn: expires, Path: []byte(path),
+			RetryAfter: retry, Realm: "node-1.example.com",
+		}
+		if denied != "" {
+			r.Denied = []byte("denied=" + denied + "\n")
+		}
+		compareReply(t, r)
+	})
+}
