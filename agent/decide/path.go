@@ -22,8 +22,16 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	path = append(dst, '/')
 	segment := len(path) // start of the segment being read
 	for i := 1; i < len(target); {
-		switch c := target[i]; {
-		case c == '/':
+		run := i
+		for i < len(target) && plain[target[i]] {
+			i++
+		}
+		path = append(path, target[run:i]...)
+		if i == len(target) {
+			break
+		}
+		switch target[i] {
+		case '/':
 			if len(path) == segment {
 				return path[:start], false // an empty segment
 			}
@@ -35,17 +43,14 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 			}
 			segment = len(path)
 			i++
-		case c == '%':
+		case '%':
 			var n int
 			if path, n = appendEncoded(path, target[i:]); n == 0 {
 				return path[:start], false
 			}
 			i += n
-		case c <= ' ' || c >= 0x7f || c == '\\' || c == '#':
-			return path[:start], false
 		default:
-			path = append(path, c)
-			i++
+			return path[:start], false
 		}
 	}
 	if path, ok = endSegment(path, start, segment); !ok {
@@ -54,9 +59,21 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	return path, true
 }
 
+// plain tells which bytes stand for themselves in a path. The others are "/" and "%", and those that servers treat differently:
+// control characters, space, backslash, "#" and whatever is not ASCII.
+var plain = func() (t [256]bool) {
+	for c := '!'; c < 0x7f; c++ {
+		t[c] = c != '/' && c != '%' && c != '\\' && c != '#'
+	}
+	return t
+}()
+
 // endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false where there
 // is no parent, and for "..;x": servers that know path parameters read that as "..".
 func endSegment(path []byte, start, segment int) ([]byte, bool) {
+	if segment == len(path) || path[segment] != '.' {
+		return path, true
+	}
 	name, _, has := bytes.Cut(path[segment:], []byte(";"))
 	switch string(name) {
 	case ".":

@@ -1,0 +1,64 @@
+# nmos-authd: the front door. "make help" lists the targets.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The time of the sources, not of the build: the floor below which a clock has not been set, and the same bits each time.
+SOURCE_DATE ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+# HTTP/2 would cost 0.46 MB of flash; one small document an hour does not need it.
+TAGS    := nethttpomithttp2
+LDFLAGS := -s -w -X main.version=$(VERSION) -X nmosauthd/platform.buildTime=$(SOURCE_DATE)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
+DAEMON  := ./agent/cmd/nmos-authd
+CROSS   := arm64 armv7 amd64 riscv64
+FUZZTIME ?= 30s
+
+.PHONY: all help demo test table race lint cross bench fuzz dist clean
+
+all: ## build/nmos-authd for this machine
+	$(BUILD) -o build/nmos-authd $(DAEMON)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: all ## an authorization server, the daemon and a pretend device on loopback, and a short story (KEEP=1: they stay up)
+	$(GO) run ./tinytest/cmd/demo -daemon build/nmos-authd $(if $(KEEP),-keep)
+
+test: ## all tests; TABLE=1 also prints which tests check which rule
+	$(GO) test -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
+
+race: ## the packages that share memory, under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
+
+lint: ## gofmt, vet, staticcheck
+	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	  if [ -n "$$files" ]; then echo "not as gofmt writes it:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=scripts/tools.mod staticcheck ./...
+
+cross: $(CROSS:%=build/linux-%/nmos-authd) ## static binaries for the devices, and their size against the budget
+	sh scripts/size.sh $^
+
+# $(1) is the name of the folder, $(2) GOARCH and what else the toolchain needs to know.
+define cross_target
+.PHONY: build/linux-$(1)/nmos-authd
+build/linux-$(1)/nmos-authd:
+	GOOS=linux $(2) $$(BUILD) -o $$@ $$(DAEMON)
+endef
+$(eval $(call cross_target,arm64,GOARCH=arm64))
+$(eval $(call cross_target,armv7,GOARCH=arm GOARM=7))
+$(eval $(call cross_target,amd64,GOARCH=amd64))
+$(eval $(call cross_target,riscv64,GOARCH=riscv64))
+
+bench: ## what a decision costs, beside the floors it is built on
+	$(GO) test -run '^$$' -bench . -benchmem ./agent
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
+
+dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=nmos-authd-$(VERSION)/ -o build/nmos-authd-$(VERSION).tar.gz HEAD
+	@echo build/nmos-authd-$(VERSION).tar.gz
+
+clean: ## remove build/
+	rm -rf build

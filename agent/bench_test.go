@@ -1,0 +1,139 @@
+package agent_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha512"
+	"encoding/base64"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"nmosauthd/tinytest/mint"
+)
+
+// The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's, answers over
+// a socket beside an echo over the same kind of socket. Compare within a run, not between machines.
+
+func BenchmarkColdFloorRSA(b *testing.B) {
+	tok := distinct(0)
+	dot := strings.LastIndexByte(tok, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(tok[dot+1:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	pub := &mint.New(mint.Options{}).Key.Private.PublicKey
+	signed := []byte(tok[:dot])
+	b.ReportAllocs()
+	for b.Loop() {
+		digest := sha512.Sum512(signed)
+		if rsa.VerifyPKCS1v15(pub, crypto.SHA512, digest[:], sig) != nil {
+			b.Fatal("not verified")
+		}
+	}
+}
+
+func BenchmarkColdGoJose(b *testing.B) {
+	pub := &mint.New(mint.Options{}).Key.Private.PublicKey
+	tok := distinct(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		jws, err := jose.ParseSigned(tok, []jose.SignatureAlgorithm{jose.RS512})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err = jws.Verify(pub); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchmarkPackets answers packets within the process, in turn.
+func benchmarkPackets(b *testing.B, want string, packets [][]byte) {
+	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
+	s := d.NewSession()
+	var reply []byte
+	for n := range 2 * len(packets) {
+		reply = s.Packet(reply[:0], packets[n%len(packets)], 32<<10)
+	}
+	if a := parseAnswer(b, reply); a.reason() != want {
+		b.Fatalf("answered %v", a)
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		reply = s.Packet(reply[:0], packets[n%len(packets)], 32<<10)
+		n++
+	}
+}
+
+func questions(n int, tok func(int) string) [][]byte {
+	packets := make([][]byte, n)
+	for i := range packets {
+		packets[i] = []byte(get(senders, tok(i)))
+	}
+	return packets
+}
+
+func BenchmarkColdAllow(b *testing.B) { benchmarkPackets(b, "ok", questions(cycle, distinct)) }
+func BenchmarkWarmAllow(b *testing.B) { benchmarkPackets(b, "ok", questions(1, distinct)) }
+func BenchmarkWarm32(b *testing.B)    { benchmarkPackets(b, "ok", questions(32, distinct)) }
+func BenchmarkNoToken(b *testing.B) {
+	benchmarkPackets(b, "no-token", [][]byte{[]byte("decide 1\nmethod=GET\ntarget=" + senders + "\n")})
+}
+func BenchmarkWarmForged(b *testing.B) {
+	benchmarkPackets(b, "signature", questions(1, func(n int) string { return forged(distinct(n)) }))
+}
+
+// benchmarkSocket sends packets of the size of a question over SOCK_SEQPACKET and waits for each reply.
+func benchmarkSocket(b *testing.B, serve func(net.Conn)) {
+	l, err := net.Listen("unixpacket", filepath.Join(b.TempDir(), "s"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			serve(conn)
+			conn.Close()
+		}
+	}()
+	conn, err := net.Dial("unixpacket", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	packet, reply := []byte(get(senders, distinct(0))), make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err = conn.Write(packet); err == nil {
+			_, err = conn.Read(reply)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSocketFloorEcho(b *testing.B) {
+	benchmarkSocket(b, func(conn net.Conn) {
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			if _, err = conn.Write(buf[:min(n, 200)]); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkSocketWarmAllow(b *testing.B) {
+	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
+	benchmarkSocket(b, func(conn net.Conn) { d.ServePackets(conn) })
+}
