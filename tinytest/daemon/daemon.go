@@ -1,0 +1,202 @@
+// Package daemon runs the real nmos-authd as a process of its own, for system tests and the demo.
+//
+// Limits: for tests only. A Daemon is for one goroutine; Log and what it reads may be used by any.
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Build compiles the daemon into dir and returns the program's path.
+func Build(dir string) (string, error) {
+	program := filepath.Join(dir, "nmos-authd")
+	out, err := exec.Command("go", "build", "-o", program, "nmosauthd/agent/cmd/nmos-authd").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the daemon: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// Config is what a test's configuration says; what it leaves out is shut: no discovery, no state, no admin socket.
+type Config struct {
+	Mode    string   // "": enforce
+	Names   []string // nil: node-1.example.com
+	Servers []string // issuers
+	CAPEM   []byte   // their roots; nil: ca_file = ""
+	More    string   // more keys of [authorization], then more sections
+}
+
+// Dir is a folder made for one daemon: its configuration, roots and sockets.
+type Dir struct{ path string }
+
+// NewDir makes a Dir in the system's folder for temporary files, since a socket's path must be short. Remove it.
+func NewDir() (Dir, error) {
+	path, err := os.MkdirTemp("", "nmos-")
+	return Dir{path}, err
+}
+
+// Remove removes the folder with all that is in it.
+func (d Dir) Remove() error { return os.RemoveAll(d.path) }
+
+// Authz is the path of the decision socket, HTTP that of the HTTP socket, ConfigFile that of the configuration.
+func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.sock") }
+func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }
+func (d Dir) ConfigFile() string { return filepath.Join(d.path, "nmos-authd.toml") }
+
+// Write writes the configuration. A daemon that runs reads it at SIGHUP.
+func (d Dir) Write(c Config) error {
+	if c.Mode == "" {
+		c.Mode = "enforce"
+	}
+	if c.Names == nil {
+		c.Names = []string{"node-1.example.com"}
+	}
+	ca := ""
+	if c.CAPEM != nil {
+		ca = filepath.Join(d.path, "ca.pem")
+		if err := os.WriteFile(ca, c.CAPEM, 0o644); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\nmode = \"off\"\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n"+
+		"[state]\ndir = \"\"\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
+		c.Mode, list(c.Names), d.Authz(), d.HTTP(), list(c.Servers), ca, c.More)
+	return d.WriteText(text)
+}
+
+// WriteText writes a configuration word by word, be it good or bad.
+func (d Dir) WriteText(text string) error { return os.WriteFile(d.ConfigFile(), []byte(text), 0o644) }
+
+// list writes a TOML array of strings.
+func list(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = strconv.Quote(v)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// Daemon is a running daemon.
+type Daemon struct {
+	Dir
+	command *exec.Cmd
+	log     log
+	ended   chan struct{}
+	err     error // how it ended; read it once ended is closed
+}
+
+// log collects what the daemon writes to standard error.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+// Start runs the program with the configuration in dir and waits until it answers. An error holds what the daemon said.
+func Start(ctx context.Context, program string, dir Dir) (*Daemon, error) {
+	d := &Daemon{Dir: dir, command: exec.Command(program, "run", "--config", dir.ConfigFile()), ended: make(chan struct{})}
+	d.command.Stdout, d.command.Stderr = &d.log, &d.log
+	if err := d.command.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		d.err = d.command.Wait()
+		close(d.ended)
+	}()
+	for {
+		err := ping(dir.Authz())
+		if err == nil {
+			return d, nil
+		}
+		select {
+		case <-d.ended:
+			return nil, fmt.Errorf("the daemon ended: %w\n%s", errors.Join(d.err, err), d.Log())
+		case <-ctx.Done():
+			d.Kill()
+			return nil, fmt.Errorf("the daemon does not answer: %w\n%s", err, d.Log())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// ping asks whether a daemon answers on the socket.
+func ping(socket string) error {
+	conn, err := net.DialTimeout("unixpacket", socket, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Second))
+	if _, err = conn.Write([]byte("ping 1\n")); err != nil {
+		return err
+	}
+	reply := make([]byte, 64)
+	n, err := conn.Read(reply)
+	if err == nil && string(reply[:n]) != "pong 1\n" {
+		err = fmt.Errorf("it answers a ping with %q", reply[:n])
+	}
+	return err
+}
+
+// Log returns what the daemon has written so far.
+func (d *Daemon) Log() string {
+	d.log.mu.Lock()
+	defer d.log.mu.Unlock()
+	return d.log.b.String()
+}
+
+// WaitLog waits until the log holds the text behind its first `after` bytes.
+func (d *Daemon) WaitLog(ctx context.Context, after int, text string) error {
+	for !strings.Contains(d.Log()[after:], text) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the daemon's log does not say %q:\n%s", text, d.Log()[after:])
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// PID is the daemon's process id.
+func (d *Daemon) PID() int { return d.command.Process.Pid }
+
+// Signal sends a signal.
+func (d *Daemon) Signal(s syscall.Signal) error { return d.command.Process.Signal(s) }
+
+// Ended is closed when the daemon has ended.
+func (d *Daemon) Ended() <-chan struct{} { return d.ended }
+
+// Stop tells the daemon to stop and waits; the error is how it ended, nil for exit status 0.
+func (d *Daemon) Stop() error {
+	d.Signal(syscall.SIGTERM)
+	select {
+	case <-d.ended:
+		return d.err
+	case <-time.After(10 * time.Second):
+		d.Kill()
+		return fmt.Errorf("the daemon did not stop within 10 s:\n%s", d.Log())
+	}
+}
+
+// Kill ends the daemon as a power cut does, if it runs, and waits.
+func (d *Daemon) Kill() {
+	d.Signal(syscall.SIGKILL)
+	<-d.ended
+}
