@@ -55,6 +55,9 @@ func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.so
 func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }
 func (d Dir) ConfigFile() string { return filepath.Join(d.path, "nmos-authd.toml") }
 
+// File is the path of another file in the folder.
+func (d Dir) File(name string) string { return filepath.Join(d.path, name) }
+
 // Write writes the configuration. A daemon that runs reads it at SIGHUP.
 func (d Dir) Write(c Config) error {
 	if c.Mode == "" {

@@ -35,6 +35,8 @@ type Options struct {
 	Label   string                        // the device's name for people; "": "Pretend stage box"
 	Timeout time.Duration                 // of one question; 0: DefaultTimeout
 	Logf    func(format string, a ...any) // one line a request; nil: none
+	// Decided is called with every reply and how long it took to ask for it; nil: it is not.
+	Decided func(reply Reply, took time.Duration)
 }
 
 // Device is a running pretend device. Close it. Its methods may be called from any number of goroutines.
@@ -161,7 +163,11 @@ func (d *Device) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // ask puts one question, with an id of its own. Unless the answer is allow it answers the request and returns false.
 func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Reply, bool) {
 	lines = append(lines, "id="+strconv.FormatUint(d.asked.Add(1), 10))
+	start := time.Now()
 	reply, err := d.asker.Ask(lines...)
+	if d.opt.Decided != nil && err == nil {
+		d.opt.Decided(reply, time.Since(start))
+	}
 	if err != nil {
 		d.logf("%s %s: 503: %v", r.Method, r.URL.Path, err)
 		w.Header().Set("Retry-After", "1")

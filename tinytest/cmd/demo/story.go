@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/mint"
+)
+
+// The resources of the story.
+const (
+	senders = "/x-nmos/connection/v1.1/single/senders"
+	staged  = "/x-nmos/connection/v1.1/single/receivers/" + firmware.Receiver1ID + "/staged"
+	meter   = "/x-nmos/events/v1.0/sources/" + firmware.MeterSourceID + "/state"
+)
+
+// What the tokens of the story grant.
+var (
+	controller = mint.Options{Device: device, Client: "controller", Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"*"}, Write: []string{"single/*"}},
+	}}
+	readOnly = mint.Options{Device: device, Client: "multiviewer", Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"*"}},
+	}}
+	meters = mint.Options{Device: device, Client: "loudness-display", Permissions: map[string]mint.Permission{
+		"events": {Read: []string{"sources/*"}},
+	}}
+	elsewhere = mint.Options{Device: "stagebox-2.studio.example", Client: "controller"}
+	old       = mint.Options{Device: device, Client: "controller", Now: time.Now().Add(-2 * time.Hour)}
+)
+
+// step is one line of the story.
+type step struct {
+	method, target, body string
+	token                string // what it is called
+	bearer               string
+	want                 string // "200 ok"
+	once                 bool   // the answer changes with time: it is not asked again for the warm figure
+}
+
+// forged changes one bit of a token's signature.
+func forged(token string) string {
+	dot := strings.LastIndexByte(token, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
+	if err != nil {
+		panic(err) // it was minted a moment ago
+	}
+	sig[0] ^= 1
+	return token[:dot+1] + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// play tells the story. It returns an error where an answer is not the one expected.
+func (s *stage) play(ctx context.Context) error {
+	good := s.server.Token(controller).Sign()
+	const patch = `{"master_enable":true}`
+	fmt.Printf(columns, "asked of the device", "with this token", "answer and reason", "first", "again")
+	err := s.steps(ctx, []step{
+		{"GET", "/x-nmos/", "", "none", "", "200 public", false},
+		{"GET", senders, "", "none", "", "401 no-token", false},
+		{"GET", senders, "", "controller", good, "200 ok", false},
+		{"PATCH", staged, patch, "controller", good, "200 ok", false},
+		{"PATCH", staged, patch, "read only", s.server.Token(readOnly).Sign(), "403 path-not-granted", false},
+		{"GET", senders, "", "for another device", s.server.Token(elsewhere).Sign(), "403 audience", false},
+		{"GET", senders, "", "expired an hour ago", s.server.Token(old).Sign(), "401 token-expired", false},
+		{"GET", senders, "", "forged", forged(good), "401 signature", false},
+		{"GET", meter, "", "level meters", s.server.Token(meters).Sign(), "200 ok", false},
+		{"GET", "/x-nmos/connection/v1.1//single", "", "controller", good, "400 path-ambiguous", false},
+	})
+	if err != nil {
+		return err
+	}
+	s.server.Replace()
+	fresh := s.server.Token(controller).Sign()
+	fmt.Println("\nThe authorization server replaces its key. The device learns of it from the first token under the new one.")
+	fresh503 := step{"GET", senders, "", "new key", fresh, "503 keys-pending", true}
+	if err := s.steps(ctx, []step{fresh503}); err != nil {
+		return err
+	}
+	if err := s.waitForKeys(ctx, fresh); err != nil {
+		return err
+	}
+	return s.steps(ctx, []step{
+		{"GET", senders, "", "new key", fresh, "200 ok", false},
+		{"GET", senders, "", "controller, old key", good, "401 key-unknown", false},
+	})
+}
+
+// waitForKeys asks for the device's senders until the answer is no longer that keys are being fetched.
+func (s *stage) waitForKeys(ctx context.Context, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		status, _, err := s.request(ctx, step{method: "GET", target: senders, bearer: token})
+		if err != nil || status != http.StatusServiceUnavailable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the new key was not fetched within 10 s")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// columns is the form of a line.
+const columns = "%-57s %-19s %-20s %7s %7s\n"
+
+// again makes a request some more times and returns the median of how long asking took.
+func (s *stage) again(ctx context.Context, st step) (string, error) {
+	var took [9]time.Duration
+	for i := range took {
+		_, d, err := s.request(ctx, st)
+		if err != nil {
+			return "", err
+		}
+		took[i] = d.took
+	}
+	slices.Sort(took[:])
+	return micros(took[len(took)/2]), nil
+}
+
+func (s *stage) steps(ctx context.Context, steps []step) error {
+	for _, st := range steps {
+		status, first, err := s.request(ctx, st)
+		if err != nil {
+			return err
+		}
+		got := fmt.Sprintf("%d %s", status, first.reply.Reason)
+		again := ""
+		if !st.once {
+			if again, err = s.again(ctx, st); err != nil {
+				return err
+			}
+		}
+		fmt.Printf(columns, short(st.method+" "+st.target), st.token, got, micros(first.took), again)
+		if got != st.want || status != first.reply.Status {
+			return fmt.Errorf("the answer should have been %s; the daemon said:\n%s", st.want, first.reply.Text)
+		}
+	}
+	return nil
+}
+
+// request makes one request of the device and returns its status and the decision behind it.
+func (s *stage) request(ctx context.Context, st step) (int, decision, error) {
+	r, err := http.NewRequestWithContext(ctx, st.method, s.device.URL()+st.target, strings.NewReader(st.body))
+	if err != nil {
+		return 0, decision{}, err
+	}
+	if st.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+st.bearer)
+	}
+	if st.body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, decision{}, err
+	}
+	defer response.Body.Close()
+	if _, err = io.Copy(io.Discard, response.Body); err != nil {
+		return 0, decision{}, err
+	}
+	select {
+	case d := <-s.decided:
+		return response.StatusCode, d, nil
+	default:
+		return response.StatusCode, decision{}, errors.New("the device answered without asking the daemon")
+	}
+}
+
+// micros shows how long asking took.
+func micros(d time.Duration) string { return fmt.Sprintf("%d µs", d.Microseconds()) }
+
+// short leaves out the middle of a request line's identifiers, which say nothing to people.
+func short(line string) string {
+	for _, id := range []string{firmware.Receiver1ID, firmware.MeterSourceID} {
+		line = strings.ReplaceAll(line, id, "…"+id[len(id)-2:])
+	}
+	return line
+}
