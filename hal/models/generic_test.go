@@ -17,7 +17,7 @@ func TestDetectGeneric(t *testing.T) {
 	}
 }
 
-func TestGenericIdentity_CLM4(t *testing.T) {
+func TestGenericIdentity(t *testing.T) {
 	type files map[string]string
 	for _, c := range []struct {
 		name  string

@@ -1,0 +1,112 @@
+// Package discovery finds Authorization Servers and fetches what they publish: their metadata (RFC 8414) and their keys
+// (RFC 7517). It is the only part of the daemon that sends requests, and it keeps nothing of what it got.
+//
+// What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
+// (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and time.
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+const (
+	// maxDocument is the longest document accepted, in bytes (KEY-8).
+	maxDocument = 256 << 10
+	// defaultTimeout is for one KeySet. The device needs its keys soon or not at all: the schedule tries again.
+	defaultTimeout = 10 * time.Second
+)
+
+// Options say how servers are reached and trusted. The zero value is for production: the system's roots, https alone.
+type Options struct {
+	// Roots returns the certificates that servers must chain to (DIS-5); a nil pool stands for the system's. It is called
+	// for every KeySet, before it connects, so that roots installed meanwhile count. Nil: the system's roots.
+	Roots func() (*x509.CertPool, error)
+	// AllowHTTP lets issuers be http URLs, for development.
+	AllowHTTP bool
+	// Timeout is the most that one KeySet takes, name look-ups and both documents included. Zero: 10 s.
+	Timeout time.Duration
+	// DNSServers are name servers, "address:port", asked in this order for every host name, in place of the device's own
+	// resolvers. Names in /etc/hosts count before them.
+	DNSServers []string
+}
+
+// Client fetches. It is safe for concurrent use and holds no connection between two calls.
+type Client struct {
+	options Options
+	dialer  net.Dialer
+}
+
+// New returns a Client.
+func New(o Options) *Client {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Roots == nil {
+		o.Roots = func() (*x509.CertPool, error) { return nil, nil }
+	}
+	// The dialer's own bound ends an attempt that a cancelled request leaves behind.
+	return &Client{options: o, dialer: net.Dialer{Timeout: o.Timeout}}
+}
+
+// Document is what one Authorization Server publishes.
+type Document struct {
+	Issuer  string // as its metadata has it
+	JWKSURI string
+	JWKS    []byte // JSON, an object or an array; which keys are in it nobody has looked at
+}
+
+// KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the issuer's
+// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8).
+//
+// Errors are for people: they say which document could not be had and why, and never hold a query or what a server sent.
+func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	iss, err := c.parseIssuer(issuer)
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
+	}
+	f, err := c.newFetch()
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: the root certificates: %w", err)
+	}
+	defer f.close()
+
+	from := metadataURL(iss)
+	body, err := f.get(ctx, from)
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
+	}
+	meta, keys, err := c.parseMetadata(body, iss, issuer)
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
+	}
+	jwks, err := f.get(ctx, keys)
+	if err == nil {
+		err = objectOrArray(jwks)
+	}
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: keys from %s: %w", plain(keys), err)
+	}
+	return Document{Issuer: meta.Issuer, JWKSURI: meta.JWKSURI, JWKS: jwks}, nil
+}
+
+// objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).
+func objectOrArray(body []byte) error {
+	var outer json.RawMessage
+	if err := parseJSON(body, &outer); err != nil {
+		return err
+	}
+	if outer = bytes.TrimSpace(outer); outer[0] != '{' && outer[0] != '[' {
+		return errors.New("neither a JSON object nor an array")
+	}
+	return nil
+}

@@ -1,0 +1,403 @@
+package discovery
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestKeySet_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	var connections atomic.Int32
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux, func(s *httptest.Server) {
+		s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				connections.Add(1)
+			}
+		}
+	})
+	publish(mux, s.URL, "")
+	publish2 := func(path, issuer string) {
+		mux.HandleFunc("GET "+wellKnown+path, func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, issuer, s.URL+"/jwks#x")
+		})
+	}
+	publish2("/realms/nmos", s.URL+"/realms/nmos/")
+	publish2("/a%2fb", s.URL+"/a%2fb")
+	c := New(Options{Roots: ca.roots})
+	for _, issuer := range []string{s.URL, s.URL + "/", s.URL + "/realms/nmos", s.URL + "/realms/nmos/", s.URL + "/a%2fb"} {
+		before := connections.Load()
+		doc, err := c.KeySet(t.Context(), issuer)
+		if err != nil {
+			t.Errorf("%s: %v", issuer, err)
+			continue
+		}
+		if string(doc.JWKS) != someKeys || strings.TrimSuffix(doc.Issuer, "/") != strings.TrimSuffix(issuer, "/") || !strings.HasPrefix(doc.JWKSURI, s.URL+"/jwks") {
+			t.Errorf("%s: %+v", issuer, doc)
+		}
+		if n := connections.Load() - before; n != 1 {
+			t.Errorf("%s: %d connections for two documents", issuer, n)
+		}
+	}
+}
+
+// A device holds no connection that it does not need.
+func TestKeySetHoldsNoConnection(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	closed := make(chan struct{}, 1)
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux, func(s *httptest.Server) {
+		s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				closed <- struct{}{}
+			}
+		}
+	})
+	publish(mux, s.URL, "")
+	if _, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Error("the connection is still open")
+	}
+}
+
+// What a server can do wrong, and what an operator reads then. The text after "…: " is compared whole.
+func TestKeySetMisbehaviour_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
+	text := func(s string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s) }
+	}
+	big := strings.Repeat(" ", maxDocument)
+	for _, c := range []struct {
+		name     string
+		metadata http.HandlerFunc // nil: good
+		keys     http.HandlerFunc // nil: good
+		from     string           // which document the error names
+		want     string
+	}{
+		{"not found", http.NotFound, nil, "metadata", "HTTP 404 Not Found"},
+		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, nil, "metadata", "HTTP 599 "},
+		{"HTML by type", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			io.WriteString(w, "Please log in")
+		}, nil, "metadata", "an HTML page, not JSON"},
+		{"HTML by content", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, "\n<!DOCTYPE html><p>secret")
+		}, nil, "metadata", "an HTML page, not JSON"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://portal.example.com/login?secret=1", http.StatusFound)
+		}, nil, "metadata", `a redirect to "portal.example.com" (HTTP 302), which is not followed`},
+		{"redirect nowhere", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, nil, "metadata",
+			"HTTP 304 Not Modified"},
+		{"empty", text(""), nil, "metadata", "an empty document"},
+		{"not JSON", text(`{"issuer":secret}`), nil, "metadata", "not JSON at byte 11 of 17: invalid character 's' looking for beginning of value"},
+		{"cut short", text(`{"issuer":"https`), nil, "metadata", "not JSON at byte 16 of 16: unexpected end of JSON input"},
+		{"array", text(`["secret"]`), nil, "metadata", "not as expected at byte 1 of 10: a JSON array"},
+		{"number", text(`{"issuer":4711}`), nil, "metadata", "not as expected at byte 14 of 15: a JSON number"},
+		{"null", text(`null`), nil, "metadata", "it names no issuer"},
+		{"issuer twice", text(`{"issuer":"https://a","issuer":"https://b"}`), nil, "metadata",
+			"not JSON that all read alike: it gives one member name twice"},
+		{"issuer in another case", text(`{"Issuer":"https://a"}`), nil, "metadata", "it names no issuer"},
+		{"nested deeply", text(`{"x":` + strings.Repeat("[", 200000) + `}`), nil, "metadata", "not JSON at byte 10005 of 200006: invalid character '[' exceeded max depth"},
+		{"lying issuer", text(`{"issuer":"https://user:secret@evil.example.com/?secret=1","jwks_uri":"https://evil.example.com/"}`), nil, "metadata",
+			`it speaks for another issuer, "https://evil.example.com/"`},
+		{"no jwks_uri", text(`{"issuer":"ISSUER"}`), nil, "metadata", "it names no jwks_uri"},
+		{"jwks_uri http", text(`{"issuer":"ISSUER","jwks_uri":"http://127.0.0.1:9/jwks?secret=1"}`), nil, "metadata",
+			`its jwks_uri "http://127.0.0.1:9/jwks": it is not https`},
+		{"jwks_uri of a file", text(`{"issuer":"ISSUER","jwks_uri":"file:///etc/shadow"}`), nil, "metadata",
+			`its jwks_uri "file:///etc/shadow": it is no https URL`},
+		{"jwks_uri relative", text(`{"issuer":"ISSUER","jwks_uri":"/jwks"}`), nil, "metadata", `its jwks_uri "/jwks": it is no https URL`},
+		{"jwks_uri with user", text(`{"issuer":"ISSUER","jwks_uri":"https://me:secret@a/"}`), nil, "metadata", `its jwks_uri "https://a/": it holds a user name`},
+		{"announced too long", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10000000")
+			io.WriteString(w, "{")
+		}, nil, "metadata", "the document is over 256 KiB"},
+		{"10 MB", func(w http.ResponseWriter, _ *http.Request) {
+			for range 40 {
+				io.WriteString(w, big)
+			}
+		}, nil, "metadata", "the document is over 256 KiB"},
+		{"one byte too long", text(big + "1"), nil, "metadata", "the document is over 256 KiB"},
+		{"compressed", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept-Encoding") != "" {
+				t.Error("compression was asked for")
+			}
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			for range 40 {
+				io.WriteString(z, big)
+			}
+			z.Close()
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(b.Bytes())
+		}, nil, "metadata", "the document is compressed, which was not asked for"},
+		{"half", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, `{"issuer":`)
+		}, nil, "metadata", "the answer breaks off after 10 bytes: unexpected EOF"},
+		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "EOF"},
+
+		{"keys not found", nil, http.NotFound, "keys", "HTTP 404 Not Found"},
+		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusTemporaryRedirect) }, "keys", "a redirect to"},
+		{"keys HTML", nil, text("<html>"), "keys", "an HTML page, not JSON"},
+		{"keys not JSON", nil, text(`{"keys":[}`), "keys", "not JSON at byte 10 of 10: invalid character '}' looking for beginning of value"},
+		{"keys a string", nil, text(`"secret"`), "keys", "neither a JSON object nor an array"},
+		{"keys too long", nil, text(big + "[]"), "keys", "the document is over 256 KiB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			mux := http.NewServeMux()
+			s := serve(t, cert, mux)
+			good := http.NewServeMux()
+			publish(good, s.URL, "")
+			mux.HandleFunc(wellKnown, func(w http.ResponseWriter, r *http.Request) {
+				if c.metadata == nil {
+					good.ServeHTTP(w, r)
+					return
+				}
+				c.metadata(&replacing{w, s.URL}, r)
+			})
+			mux.HandleFunc("/jwks", func(w http.ResponseWriter, r *http.Request) { c.keys(w, r) })
+			doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL)
+			if err == nil {
+				t.Fatalf("got %+v", doc)
+			}
+			from := map[string]string{"metadata": s.URL + wellKnown, "keys": s.URL + "/jwks"}[c.from]
+			want := "discovery: " + c.from + " from " + from + ": " + c.want
+			if got := err.Error(); got != want && !(c.name == "keys redirected" && strings.HasPrefix(got, want)) {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("a secret in %v", err)
+			}
+		})
+	}
+}
+
+// replacing writes the server's URL for ISSUER.
+type replacing struct {
+	http.ResponseWriter
+	issuer string
+}
+
+func (r *replacing) Write(p []byte) (int, error) {
+	if _, err := r.ResponseWriter.Write(bytes.ReplaceAll(p, []byte("ISSUER"), []byte(r.issuer))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (r *replacing) WriteString(s string) (int, error) { return r.Write([]byte(s)) }
+
+// A longest document that is allowed, and a bare array (INFO-002), are read.
+func TestKeySetForms_KEY4(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
+	mux.HandleFunc(wellKnown, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain") // seen in the field
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, s.URL, s.URL+"/jwks")
+	})
+	body := " [" + strings.Repeat(" ", maxDocument-3) + "]"
+	mux.HandleFunc("/jwks", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })
+	doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL)
+	if err != nil || string(doc.JWKS) != body {
+		t.Errorf("%d bytes, %v", len(doc.JWKS), err)
+	}
+}
+
+// Failed validation: no interaction. The server must not see a request.
+func TestKeySetCertificate_DIS5(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
+	for _, c := range []struct {
+		name string
+		cert tls.Certificate
+		conf func(*httptest.Server)
+		want string
+	}{
+		{"unknown authority", other.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
+			"its certificate comes from no authority that this device trusts: "},
+		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "its certificate is for another host: "},
+		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "its certificate is not good: x509: certificate has expired"},
+		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11), "remote error: tls: protocol version not supported"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var requests atomic.Int32
+			conf := c.conf
+			if conf == nil {
+				conf = versions(tls.VersionTLS12, tls.VersionTLS13)
+			}
+			s := serve(t, c.cert, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }), conf)
+			_, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL)
+			if want := "discovery: metadata from " + s.URL + wellKnown + ": " + c.want; err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("got  %v\nwant %s…", err, want)
+			}
+			if requests.Load() != 0 {
+				t.Error("a request was sent")
+			}
+		})
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		mux := http.NewServeMux()
+		s := serve(t, good, mux, versions(version, version))
+		publish(mux, s.URL, "")
+		if _, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+	}
+}
+
+// versions limits the TLS versions that a server speaks.
+func versions(least, most uint16) func(*httptest.Server) {
+	return func(s *httptest.Server) { s.TLS.MinVersion, s.TLS.MaxVersion = least, most }
+}
+
+// Roots that are installed or removed count from the next fetch on.
+func TestKeySetRootsChange_DIS5(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
+	publish(mux, s.URL, "")
+	roots := func() (*x509.CertPool, error) { return nil, errors.New("ca.pem: no such file") }
+	c := New(Options{Roots: func() (*x509.CertPool, error) { return roots() }})
+	_, err := c.KeySet(t.Context(), s.URL)
+	if want := "discovery: the root certificates: ca.pem: no such file"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	roots = ca.roots
+	if _, err := c.KeySet(t.Context(), s.URL); err != nil {
+		t.Error("installed:", err)
+	}
+	roots = newAuthority(t).roots
+	if _, err := c.KeySet(t.Context(), s.URL); err == nil {
+		t.Error("removed: still trusted")
+	}
+	roots = func() (*x509.CertPool, error) { return nil, nil } // the system's, where no test root is
+	if _, err := c.KeySet(t.Context(), s.URL); err == nil {
+		t.Error("system roots: trusted")
+	}
+}
+
+func TestKeySetHTTP_KEY8(t *testing.T) {
+	var requests atomic.Int32
+	mux := http.NewServeMux()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		mux.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	publish(mux, s.URL, "")
+	_, err := New(Options{}).KeySet(t.Context(), s.URL)
+	if want := fmt.Sprintf("discovery: issuer %q: it is not https", s.URL); err == nil || err.Error() != want || requests.Load() != 0 {
+		t.Errorf("got %v after %d requests, want %s", err, requests.Load(), want)
+	}
+	doc, err := New(Options{AllowHTTP: true}).KeySet(t.Context(), s.URL)
+	if err != nil || string(doc.JWKS) != someKeys {
+		t.Errorf("in development: %+v, %v", doc, err)
+	}
+	// Allowed http does not make an https issuer's keys travel in the clear.
+	ca := newAuthority(t)
+	tlsMux := http.NewServeMux()
+	secure := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), tlsMux)
+	tlsMux.HandleFunc(wellKnown, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, secure.URL, s.URL+"/jwks")
+	})
+	_, err = New(Options{AllowHTTP: true, Roots: ca.roots}).KeySet(t.Context(), secure.URL)
+	if err == nil || !strings.HasSuffix(err.Error(), "it is not https") {
+		t.Errorf("an https issuer with http keys: %v", err)
+	}
+}
+
+func TestKeySetIssuerForm_KEY8(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"":                          `discovery: issuer "": it is no https URL`,
+		"auth.example.com":          `discovery: issuer "auth.example.com": it is no https URL`,
+		"https://":                  `discovery: issuer "https:": it is no https URL`,
+		"ftp://a":                   `discovery: issuer "ftp://a": it is no https URL`,
+		"https://a\x00/?secret":     `discovery: issuer "https://a\x00/": it is no URL`,
+		"https://me:secret@a/b":     `discovery: issuer "https://a/b": it holds a user name`,
+		"https://a/?secret=1":       `discovery: issuer "https://a/": it has a query or a fragment`,
+		"https://a/#secret":         `discovery: issuer "https://a/": it has a query or a fragment`,
+		"mailto:secret@example.com": `discovery: issuer "mailto:…": it is no https URL`,
+	} {
+		if _, err := New(Options{}).KeySet(t.Context(), issuer); err == nil || err.Error() != want {
+			t.Errorf("%q:\ngot  %v\nwant %s", issuer, err, want)
+		}
+	}
+}
+
+// A server that says nothing, or one byte now and then, costs the timeout and no more.
+func TestKeySetTimeout(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
+	release := make(chan struct{})
+	hang := serve(t, cert, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	drip := serve(t, cert, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			io.WriteString(w, " ")
+			w.(http.Flusher).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	}))
+	defer close(release)
+	deaf, err := net.Listen("tcp", "127.0.0.1:0") // never accepts: the TLS handshake hangs
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	const timeout = 300 * time.Millisecond
+	c := New(Options{Roots: ca.roots, Timeout: timeout})
+	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL, "handshake": "https://" + deaf.Addr().String()} {
+		start := time.Now()
+		_, err := c.KeySet(t.Context(), issuer)
+		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline exceeded"; err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", name, err, want)
+		}
+		if took := time.Since(start); took < timeout || took > 10*timeout {
+			t.Errorf("%s: took %v", name, took)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := c.KeySet(ctx, hang.URL); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestKeySetNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	_, err = New(Options{}).KeySet(t.Context(), "https://"+address)
+	want := "discovery: metadata from https://" + address + wellKnown + ": dial tcp " + address + ": connect: connection refused"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}

@@ -1,0 +1,122 @@
+package discovery
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+)
+
+// errPage is what a captive portal, a login form or a web server's own error page comes to.
+var errPage = errors.New("an HTML page, not JSON")
+
+// fetch is the requests of one KeySet. They share a connection where both documents lie on one server: a second TLS
+// handshake costs a small device some 100 ms.
+type fetch struct {
+	client    http.Client
+	transport *http.Transport
+}
+
+func (c *Client) newFetch() (*fetch, error) {
+	roots, err := c.options.Roots()
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{
+		// No Proxy: the servers of a media network are reached directly, whatever the environment of the service says.
+		DialContext:            c.dial,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, // DIS-5
+		DisableCompression:     true,                                                      // a small body must not become a large document
+		MaxResponseHeaderBytes: 32 << 10,
+		TLSHandshakeTimeout:    c.options.Timeout,
+	}
+	return &fetch{
+		transport: t,
+		client: http.Client{
+			Transport:     t,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// close ends the connections: a device holds none that it does not need.
+func (f *fetch) close() { f.transport.CloseIdleConnections() }
+
+// get returns a document, whole. It follows no redirect: where the keys lie, the issuer alone may say.
+func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, errors.New("it is no URL")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "nmos-authd")
+	res, err := f.client.Do(req)
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	defer res.Body.Close()
+	if err := acceptable(res); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
+	switch {
+	case len(body) > maxDocument:
+		return nil, errTooLong
+	case err != nil && ctx.Err() == nil:
+		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), err)
+	case err != nil:
+		return nil, explain(ctx, err)
+	}
+	return body, nil
+}
+
+var errTooLong = fmt.Errorf("the document is over %d KiB", maxDocument>>10)
+
+// acceptable judges an answer by its head.
+func acceptable(res *http.Response) error {
+	to, locationErr := res.Location()
+	switch {
+	case res.StatusCode >= 300 && res.StatusCode < 400 && locationErr == nil:
+		return fmt.Errorf("a redirect to %.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
+	case res.StatusCode != http.StatusOK:
+		return fmt.Errorf("HTTP %d %s", res.StatusCode, http.StatusText(res.StatusCode))
+	case res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity":
+		return errors.New("the document is compressed, which was not asked for")
+	case res.ContentLength > maxDocument:
+		return errTooLong
+	}
+	// Other types are not judged: servers are known to send JSON as text/plain.
+	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err == nil && kind == "text/html" {
+		return errPage
+	}
+	return nil
+}
+
+// explain turns an error of a request into one for people. It drops the wrapper that repeats the URL with its query.
+func explain(ctx context.Context, err error) error {
+	var wrapper *url.Error
+	if errors.As(err, &wrapper) {
+		err = wrapper.Err
+	}
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("no full answer in time: %w", ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &unknown):
+		return fmt.Errorf("its certificate comes from no authority that this device trusts: %w", unknown)
+	case errors.As(err, &name):
+		return fmt.Errorf("its certificate is for another host: %w", name)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("its certificate is not good: %w", invalid)
+	}
+	return err
+}

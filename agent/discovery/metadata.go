@@ -1,0 +1,131 @@
+package discovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
+)
+
+// wellKnown is where metadata lies, between the host and the path of an issuer (RFC 8414 §3.1).
+const wellKnown = "/.well-known/oauth-authorization-server"
+
+// metadata is what the daemon needs of RFC 8414 §2.
+type metadata struct {
+	Issuer  string `json:"issuer"`
+	JWKSURI string `json:"jwks_uri"`
+}
+
+// parseIssuer reads an issuer URL: https without query or fragment (RFC 8414 §2).
+func (c *Client) parseIssuer(issuer string) (*url.URL, error) {
+	u, err := parseURL(issuer)
+	switch {
+	case err != nil:
+		return nil, err
+	case u.Scheme != "https" && !c.options.AllowHTTP:
+		return nil, errors.New("it is not https")
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(issuer, "#"):
+		return nil, errors.New("it has a query or a fragment")
+	}
+	return u, nil
+}
+
+// parseURL reads an absolute http or https URL without a user.
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil: // its text repeats the URL, which may hold a secret
+		return nil, errors.New("it is no URL")
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return nil, errors.New("it is no https URL")
+	case u.User != nil:
+		return nil, errors.New("it holds a user name")
+	}
+	return u, nil
+}
+
+// metadataURL inserts the well-known part between host and path, less the path's last slash (RFC 8414 §3.1, DIS-4).
+func metadataURL(issuer *url.URL) *url.URL {
+	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
+	u := &url.URL{Scheme: issuer.Scheme, Host: issuer.Host}
+	u.Path, u.RawPath = wellKnown+strings.TrimSuffix(issuer.Path, "/"), wellKnown+path
+	return u
+}
+
+// parseMetadata reads metadata and returns where it says the keys are.
+func (c *Client) parseMetadata(body []byte, issuer *url.URL, asked string) (metadata, *url.URL, error) {
+	var m metadata
+	if err := parseJSON(body, &m); err != nil {
+		return m, nil, err
+	}
+	switch {
+	case m.Issuer == "":
+		return m, nil, errors.New("it names no issuer")
+	case strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(asked, "/"): // RFC 8414 §3.3, CLM-1, KEY-8
+		return m, nil, fmt.Errorf("it speaks for another issuer, %s", shown(m.Issuer))
+	case m.JWKSURI == "":
+		return m, nil, errors.New("it names no jwks_uri")
+	}
+	keys, err := parseURL(m.JWKSURI)
+	if err != nil {
+		return m, nil, fmt.Errorf("its jwks_uri %s: %w", shown(m.JWKSURI), err)
+	}
+	// An http issuer was allowed for development; an https one must not lead there all the same (KEY-8).
+	if keys.Scheme != "https" && issuer.Scheme == "https" {
+		return m, nil, fmt.Errorf("its jwks_uri %s: it is not https", shown(m.JWKSURI))
+	}
+	keys.Fragment, keys.RawFragment = "", ""
+	return m, keys, nil
+}
+
+// parseJSON reads a document, and says what it is instead where it is no JSON.
+func parseJSON(body []byte, into any) error {
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return errors.New("an empty document")
+	case trimmed[0] == '<':
+		return errPage
+	}
+	err := json.Unmarshal(body, into)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not JSON at byte %d of %d: %w", syntax.Offset, len(body), err)
+	case errors.As(err, &kind):
+		what, _, _ := strings.Cut(kind.Value, " ") // the value may follow
+		return fmt.Errorf("not as expected at byte %d of %d: a JSON %s", kind.Offset, len(body), what)
+	case strings.Contains(err.Error(), "duplicate key"): // the name follows
+		return errors.New("not JSON that all read alike: it gives one member name twice")
+	default:
+		return errors.New("not as expected")
+	}
+}
+
+// plain writes a URL for a message: without user, query and fragment.
+func plain(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+// shown quotes a URL that somebody sent, for a message: without user, query and fragment, and of bounded length.
+func shown(s string) string {
+	const most = 200
+	if u, err := url.Parse(s); err == nil {
+		s = plain(u)
+		if u.Opaque != "" {
+			s = u.Scheme + ":…"
+		}
+	} else {
+		s, _, _ = strings.Cut(s, "?")
+	}
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

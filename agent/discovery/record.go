@@ -1,0 +1,197 @@
+package discovery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// service is the DNS-SD type of Authorization Servers (IS-10 Discovery).
+const service = "_nmos-auth._tcp"
+
+// version is the version of the Authorization API that the daemon speaks.
+const version = "v1.0"
+
+// Record is one advertisement of an Authorization Server as DNS-SD gives it, unicast or multicast: its SRV, TXT and address
+// records. Nothing in it can be relied on: whoever is on the network may have sent it. What makes a server worth talking to
+// is its certificate (DIS-5).
+type Record struct {
+	Instance         string // name of the instance, in the presentation form of RFC 1035 §5.1
+	Host             string // target of the SRV record
+	Port             uint16
+	Priority, Weight uint16 // of the SRV record; 0 where the source does not tell
+	TXT              []string
+	TTL              time.Duration
+	Addresses        []netip.Addr
+}
+
+// Server is an Authorization Server that was advertised and that this device may use.
+type Server struct {
+	Instance  string
+	Scheme    string // api_proto: https, or http in development
+	Host      string // lower case, no trailing dot (DIS-4)
+	Port      uint16
+	Selector  string // api_selector, without slashes at its ends; "" for none
+	Pri       int    // the advertised pri: the lowest is tried first
+	Priority  uint16 // of the SRV record
+	Weight    uint16
+	TTL       time.Duration
+	Addresses []netip.Addr
+}
+
+// MetadataURL is where the server's metadata lies (DIS-4).
+func (s *Server) MetadataURL() string {
+	return s.Scheme + "://" + s.hostPort() + wellKnown + s.path()
+}
+
+// IssuerURL is the issuer whose metadata lies there (RFC 8414 §3.1), written as issuers are: without the scheme's own port.
+func (s *Server) IssuerURL() string {
+	host := s.hostPort()
+	if s.Scheme == "https" && s.Port == 443 || s.Scheme == "http" && s.Port == 80 {
+		host = s.Host
+	}
+	return s.Scheme + "://" + host + s.path()
+}
+
+func (s *Server) hostPort() string { return net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))) }
+
+func (s *Server) path() string {
+	if s.Selector == "" {
+		return ""
+	}
+	return "/" + s.Selector
+}
+
+// ParseRecord makes a Server of a record, or says why this device may not use it (DIS-3). Development also admits http, and
+// servers with a pri of 100 or more, which are there to be tried out.
+func ParseRecord(r Record, development bool) (Server, error) {
+	s := Server{
+		Instance:  r.Instance,
+		Host:      strings.ToLower(strings.TrimSuffix(r.Host, ".")),
+		Port:      r.Port,
+		Priority:  r.Priority,
+		Weight:    r.Weight,
+		TTL:       r.TTL,
+		Addresses: r.Addresses,
+	}
+	if err := plausibleHost(s.Host); err != nil {
+		return Server{}, err
+	}
+	if s.Port == 0 {
+		return Server{}, errors.New("it has port 0: the service is not offered") // RFC 6763 §A
+	}
+	txt := parseTXT(r.TXT)
+
+	switch s.Scheme = txt["api_proto"]; {
+	case s.Scheme == "":
+		return Server{}, errors.New("it has no api_proto")
+	case s.Scheme == "http" && !development:
+		return Server{}, errors.New("its api_proto is http, which counts in development only")
+	case s.Scheme != "http" && s.Scheme != "https":
+		return Server{}, fmt.Errorf("its api_proto is %.20q", s.Scheme)
+	}
+	versions := strings.Split(strings.ReplaceAll(txt["api_ver"], " ", ""), ",")
+	if !slices.Contains(versions, version) {
+		return Server{}, fmt.Errorf("its api_ver %.60q lacks %s", txt["api_ver"], version)
+	}
+	pri, err := strconv.ParseUint(txt["pri"], 10, 16)
+	if err != nil {
+		return Server{}, fmt.Errorf("its pri %.20q is no number", txt["pri"])
+	}
+	if pri >= 100 && !development {
+		return Server{}, fmt.Errorf("its pri %d is for development only", pri)
+	}
+	s.Pri = int(pri)
+	if s.Selector = strings.Trim(txt["api_selector"], "/"); !plausibleSelector(s.Selector) {
+		return Server{}, fmt.Errorf("its api_selector %.60q is no path", s.Selector)
+	}
+	return s, nil
+}
+
+// parseTXT reads the strings of a TXT record: names in lower case, the first of a name counts (RFC 6763 §6.4).
+func parseTXT(strs []string) map[string]string {
+	values := make(map[string]string)
+	for _, s := range strs {
+		name, value, _ := strings.Cut(s, "=")
+		name = strings.ToLower(name)
+		if _, twice := values[name]; !twice && name != "" {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+// plausibleHost refuses what cannot be the host of a URL. The rest a certificate must confirm.
+func plausibleHost(host string) error {
+	if host == "" || len(host) > 253 {
+		return errors.New("its host name is empty or too long")
+	}
+	for _, c := range []byte(host) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return fmt.Errorf("its host name %.60q holds %q", host, c)
+		}
+	}
+	return nil
+}
+
+// plausibleSelector tells whether a selector is plain path segments, which no server reads as anything else.
+func plausibleSelector(selector string) bool {
+	if selector == "" {
+		return true
+	}
+	for segment := range strings.SplitSeq(selector, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return false
+		}
+		for _, c := range []byte(segment) {
+			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~", rune(c)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Order puts servers into the order in which to try them: by pri, then by SRV priority, and among equals at random in
+// proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random number
+// in [0, n), as rand.IntN does.
+func Order(servers []Server, intn func(n int) int) {
+	slices.SortStableFunc(servers, compare)
+	for len(servers) > 0 {
+		equal := 1
+		for equal < len(servers) && compare(servers[0], servers[equal]) == 0 {
+			equal++
+		}
+		spread(servers[:equal], intn)
+		servers = servers[equal:]
+	}
+}
+
+func compare(a, b Server) int {
+	return cmp.Or(cmp.Compare(a.Pri, b.Pri), cmp.Compare(a.Priority, b.Priority))
+}
+
+// spread draws the servers one after the other, each with a chance in proportion to its weight among those that are left.
+// One more than the weight counts, so that a server of weight 0 is drawn at times: "a very small chance", says RFC 2782, and
+// all of them alike where no weights are given.
+func spread(servers []Server, intn func(n int) int) {
+	for ; len(servers) > 1; servers = servers[1:] {
+		total := 0
+		for _, s := range servers {
+			total += int(s.Weight) + 1
+		}
+		drawn := intn(total)
+		for i, s := range servers {
+			if drawn -= int(s.Weight) + 1; drawn < 0 {
+				servers[0], servers[i] = servers[i], servers[0]
+				break
+			}
+		}
+	}
+}
