@@ -113,13 +113,14 @@ func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outco
 		if issuer == nil { // no signature was checked, so nothing is worth remembering
 			return Outcome{Reason: reason, Fetch: true}
 		}
-		// It is pending until its issuer's keys have been fetched once more; a second look at it then says no.
+		// It is pending until its issuer's keys have been fetched once more; a second look at it then says no, and so does every
+		// later one, or each fetch would be a reason for the next.
 		fetches := issuer.Fetches
+		if known && (before.reason == wire.KeyUnknown || before.reason == wire.KeysPending && fetches > before.fetches) {
+			v.refused.put(id, refusal{reason: wire.KeyUnknown}, set)
+			return Outcome{Reason: wire.KeyUnknown}
+		}
 		if known && before.reason == wire.KeysPending {
-			if fetches > before.fetches {
-				v.refused.put(id, refusal{reason: wire.KeyUnknown}, set)
-				return Outcome{Reason: wire.KeyUnknown}
-			}
 			fetches = before.fetches
 		}
 		v.refused.put(id, refusal{reason: reason, fetches: fetches}, set)
