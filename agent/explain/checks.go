@@ -1,10 +1,11 @@
 package explain
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"

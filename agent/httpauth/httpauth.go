@@ -6,12 +6,13 @@
 package httpauth
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/wire"
 )
@@ -28,14 +29,16 @@ type Session interface {
 func Handler(newSession func() Session) http.Handler {
 	h := &handler{}
 	h.sessions.New = func() any { return newSession() }
-	mux := http.NewServeMux()
-	mux.Handle(Path, h)
-	return mux
+	return h
 }
 
 type handler struct{ sessions sync.Pool }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != Path {
+		http.NotFound(w, r)
+		return
+	}
 	request, fault := Question(r.Header)
 	if fault != wire.OK {
 		Answer(w, &wire.Reply{Reason: fault, ExpiresIn: -1})

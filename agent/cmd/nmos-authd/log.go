@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -9,30 +11,25 @@ import (
 	"nmosauthd/agent/keys"
 )
 
+// level is the least level that is logged. Zap's own AtomicLevel is also an HTTP handler, which would bring in what a handler
+// needs, 0.1 MB of flash.
+type level struct{ atomic.Int32 }
+
+// Enabled implements zapcore.LevelEnabler.
+func (l *level) Enabled(at zapcore.Level) bool { return at >= zapcore.Level(l.Load()) }
+
 // newLogger logs JSON lines to standard error, whose reader (the journal, procd, a file) keeps them. No line is sampled away.
-func newLogger() (*zap.Logger, zap.AtomicLevel) {
-	level := zap.NewAtomicLevel()
-	c := zap.Config{
-		Level:            level,
-		Encoding:         "json",
-		OutputPaths:      []string{"stderr"},
-		ErrorOutputPaths: []string{"stderr"},
-		EncoderConfig: zapcore.EncoderConfig{
-			TimeKey: "time", LevelKey: "level", MessageKey: "message",
-			EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-				e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
-			},
-			EncodeLevel:    zapcore.LowercaseLevelEncoder,
-			EncodeDuration: zapcore.StringDurationEncoder,
+func newLogger() (*zap.Logger, *level) {
+	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message",
+		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
+			e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
 		},
-		DisableCaller:     true,
-		DisableStacktrace: true,
-	}
-	logger, err := c.Build()
-	if err != nil {
-		panic(err) // stderr and json are always there
-	}
-	return logger, level
+		EncodeLevel:    zapcore.LowercaseLevelEncoder,
+		EncodeDuration: zapcore.StringDurationEncoder,
+	})
+	l := new(level)
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), l
 }
 
 // logKeys reports one attempt to fetch an issuer's keys.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/discovery"
@@ -45,7 +46,7 @@ func runDaemon(args []string) int {
 type daemon struct {
 	file   string
 	log    *zap.Logger
-	level  zap.AtomicLevel
+	level  *level
 	config *agent.Config // in force; only the goroutine of run touches it
 	names  []string
 	client atomic.Pointer[discovery.Client]
@@ -76,7 +77,7 @@ func newDaemon(file string) (*daemon, error) {
 
 // apply puts a configuration into force, all but its sockets.
 func (d *daemon) apply(c *agent.Config, names []string) error {
-	level, err := zap.ParseAtomicLevel(c.Log.Level)
+	level, err := zapcore.ParseLevel(c.Log.Level)
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
 		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
 	}
-	d.level.SetLevel(level.Level())
+	d.level.Store(int32(level))
 	d.allow.Store(&c.Sockets.AllowUIDs)
 	d.client.Store(newClient(c))
 	d.agent.Configure(c, names)
