@@ -18,6 +18,9 @@ const (
 	maxKeyBits  = 8192 // beyond it one forged token costs the device too much
 )
 
+// go-jose leaves out RSA keys of over 4096 bits where it is not told otherwise, before anything is parsed.
+func init() { jose.MaxRSAModulusBits = maxKeyBits }
+
 // errNoKeys is for a document that is well formed and holds nothing that can verify an access token.
 var errNoKeys = errors.New("it holds no RSA key that can verify RS512")
 

@@ -62,6 +62,9 @@ type Store struct {
 	inFlight int
 }
 
+// errDropped is reported for a fetch whose issuer is not followed any more.
+var errDropped = errors.New("the issuer was dropped meanwhile")
+
 // NewStore returns a Store that holds no keys. report is called after every attempt, from the fetching goroutine.
 func NewStore(fetch Fetch, report func(Event)) *Store {
 	s := &Store{fetch: fetch, report: report, wake: make(chan struct{}, 1), schedule: map[string]*issuerState{}}
@@ -111,8 +114,11 @@ func (s *Store) dropUnscheduled() {
 	}
 }
 
+// trusts tells whether the policy trusts an issuer. The name has lost one slash; with another it is not the issuer that it looks
+// like (CLM-1).
 func (s *Store) trusts(name string) bool {
-	return slices.Contains(s.policy.Servers, name) || s.policy.Trusts != nil && s.policy.Trusts(name)
+	return slices.Contains(s.policy.Servers, name) ||
+		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)
 }
 
 // Want says that a token of this issuer could not be judged by the keys held. It returns whether the issuer is trusted, and
@@ -196,17 +202,18 @@ func (s *Store) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		due, wait := s.take()
-		for _, name := range due {
-			fetches.Go(func() { s.renew(ctx, name) })
+		for name, st := range due {
+			fetches.Go(func() { s.renew(ctx, name, st) })
 		}
 		timer.Reset(wait)
 	}
 }
 
 // take marks the issuers that are due as in flight and returns them, with the time until the next one is.
-func (s *Store) take() (due []string, wait time.Duration) {
+func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	due = make(map[string]*issuerState)
 	now := time.Now()
 	wait = time.Hour
 	for name, st := range s.schedule {
@@ -218,14 +225,15 @@ func (s *Store) take() (due []string, wait time.Duration) {
 		} else if s.inFlight < maxInFlight { // else the end of a fetch nudges
 			st.inFlight, st.last = true, now
 			s.inFlight++
-			due = append(due, name)
+			due[name] = st
 		}
 	}
 	return due, wait
 }
 
-// renew fetches one issuer's keys and schedules the next fetch.
-func (s *Store) renew(ctx context.Context, name string) {
+// renew fetches one issuer's keys and schedules the next fetch. What comes in after the issuer was dropped is thrown away, even
+// where it has been taken up again since: it was fetched under another policy, and the next fetch is under way.
+func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	event := Event{Issuer: name}
 	document, err := s.fetch(ctx, name)
 	var keys []Key
@@ -235,9 +243,8 @@ func (s *Store) renew(ctx context.Context, name string) {
 
 	s.mu.Lock()
 	s.inFlight--
-	st := s.schedule[name]
-	if st == nil { // no longer trusted since
-		err = errors.New("no longer trusted")
+	if s.schedule[name] != st {
+		err = errDropped
 	} else {
 		st.inFlight = false
 		var wait time.Duration
@@ -248,6 +255,9 @@ func (s *Store) renew(ctx context.Context, name string) {
 		} else {
 			st.backOff = min(max(2*st.backOff, firstBackOff), maxBackOff, max(s.policy.Refresh, firstBackOff))
 			wait = st.backOff/2 + rand.N(st.backOff)
+			if !st.configured {
+				wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
+			}
 		}
 		st.next = time.Now().Add(wait)
 		event.Next = wait

@@ -1,0 +1,68 @@
+package keys_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/mint"
+)
+
+func TestTrimIssuer_CLM1(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "/": "", "//": "/", "https://a": "https://a", "https://a/": "https://a", "https://a//": "https://a/", "https://a/b/": "https://a/b",
+	} {
+		if got := keys.TrimIssuer(in); got != want {
+			t.Errorf("%q became %q", in, got)
+		}
+		if got := string(keys.TrimIssuer([]byte(in))); got != want {
+			t.Errorf("%q became %q", in, got)
+		}
+	}
+}
+
+// Kids that left the set are remembered, a bounded number, until they come back; the same key by another kid stays.
+func TestRetiredKeys_KEY7(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stable := mint.FakeJWK("stable", 2048)
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour},
+			func(_ context.Context, _ string, n int) ([]byte, error) {
+				stable.KeyID = fmt.Sprint("stable-", n)
+				if n == 30 {
+					return mint.JWKSOf(stable, mint.FakeJWK("turn-29", 2048)), nil // it comes back, as another key
+				}
+				return mint.JWKSOf(stable, mint.FakeJWK(fmt.Sprint("turn-", n), 2048)), nil
+			})
+		first := s.Set().Issuer([]byte(issuer))
+		thumbprint := first.Keys[0].Thumbprint
+		if first.Retired([]byte("turn-0")) || first.Fetches != 1 {
+			t.Errorf("at first: %+v", first)
+		}
+		pass(29*time.Hour + 59*time.Minute)
+		now := s.Set().Issuer([]byte(issuer))
+		turns := len(s.of(issuer))
+		if int(now.Fetches) != turns || turns < 30 {
+			t.Fatalf("%d fetches counted, %d made", now.Fetches, turns)
+		}
+		if now.Keys[0].KID == first.Keys[0].KID || !now.Holds(&thumbprint) || now.Holds(&first.Keys[1].Thumbprint) {
+			t.Errorf("held: %+v", now.Keys)
+		}
+		if now.Retired([]byte("turn-0")) {
+			t.Error("a kid of long ago is still remembered: not bounded")
+		}
+		for _, kid := range []string{"", "turn-29", "never-seen"} {
+			if turns == 31 && now.Retired([]byte(kid)) {
+				t.Errorf("%q is retired", kid)
+			}
+		}
+		if !now.Retired([]byte("turn-28")) || !now.Retired([]byte("stable-28")) {
+			t.Error("the last kids are not remembered")
+		}
+		if first.Retired([]byte("turn-0")) || len(first.Keys) != 2 {
+			t.Error("a set that somebody reads was changed")
+		}
+	})
+}
