@@ -139,7 +139,8 @@ func issuerURL(c *Config, s string) (*url.URL, error) {
 	}
 	host := u.Hostname()
 	if strings.HasPrefix(u.Host, "[") {
-		if _, err := netip.ParseAddr(host); err != nil {
+		// A zone is free text behind the address, in which a name could hide that a pattern matches.
+		if addr, err := netip.ParseAddr(host); err != nil || addr.Zone() != "" {
 			return nil, errors.New("holds a bad IPv6 address")
 		}
 	} else if err := validHost(strings.TrimSuffix(strings.ReplaceAll(host, "*", "x"), ".")); err != nil {

@@ -54,17 +54,18 @@ func (p *PacketServer) Serve(l net.Listener) error {
 			conn.Close()
 			return nil
 		}
-		p.served.Go(func() {
+		go func() {
+			defer p.served.Done()
 			err := p.Agent.ServePackets(conn)
 			p.remove(conn)
 			if err != nil && !errors.Is(err, net.ErrClosed) {
 				p.Report(err)
 			}
-		})
+		}()
 	}
 }
 
-// add takes a connection into the open ones; not after Shutdown.
+// add takes a connection into the open ones, so that Shutdown waits for it; not after Shutdown.
 func (p *PacketServer) add(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,6 +76,7 @@ func (p *PacketServer) add(conn net.Conn) bool {
 		p.open = make(map[net.Conn]struct{})
 	}
 	p.open[conn] = struct{}{}
+	p.served.Add(1) // under the lock, so that it never meets Shutdown's Wait
 	return true
 }
 

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"net/url"
 	"strings"
 
 	"nmosauthd/agent/keys"
@@ -15,9 +14,9 @@ func (c AuthorizationConfig) Trusts(issuer string) bool {
 	if len(c.TrustedIssuers) == 0 {
 		return false
 	}
-	u, err := url.Parse(issuer)
-	if err != nil || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Host == "" ||
-		u.Scheme != "https" && !(c.AllowHTTP && u.Scheme == "http") {
+	// The same checks as for an issuer in the configuration: what is no plain URL of a plain host is nobody's issuer.
+	u, err := issuerURL(&Config{Authorization: c}, issuer)
+	if err != nil || strings.Contains(u.Host, "*") {
 		return false
 	}
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
