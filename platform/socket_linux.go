@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -249,17 +248,9 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-const randomBytes = 4
-
 // privatePrefix is what the names of the private directories for a socket start with; hex digits follow.
 func privatePrefix(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-")
-}
-
-func randomHex() string {
-	var b [randomBytes]byte
-	rand.Read(b[:]) // never fails, by its documentation
-	return hex.EncodeToString(b[:])
 }
 
 func removePrivate(dir string) {

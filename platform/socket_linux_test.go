@@ -73,19 +73,6 @@ func ask(t *testing.T, path string) {
 	}
 }
 
-func names(t *testing.T, dir string) string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []string
-	for _, e := range entries {
-		list = append(list, e.Name())
-	}
-	return strings.Join(list, " ")
-}
-
 func TestListenPacket(t *testing.T) {
 	dir := socketDir(t)
 	path := filepath.Join(dir, "authz.sock")

@@ -1,0 +1,204 @@
+package platform
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// killedChild names the directory into which the process that TestStateDirKilled starts writes for as long as it lives.
+const killedChild = "PLATFORM_TEST_STATE_DIR"
+
+const killedFile = "state"
+
+// numbered is the content of the n-th file: as long as its number says, and the same number all through.
+func numbered(n int) []byte {
+	return []byte(strings.Repeat(fmt.Sprintf("%08d\n", n), 1+n*7919%5000))
+}
+
+// A process that is killed in the middle leaves the old file or the new one, whole, each time.
+func TestStateDirKilled_KEY3(t *testing.T) {
+	if dir := os.Getenv(killedChild); dir != "" {
+		writeUntilKilled(StateDir{Path: dir, Disk: &toldDisk{}})
+	}
+	d := StateDir{Path: t.TempDir()}
+	last, leftovers := -1, 0
+	for range 40 {
+		reported := killWriter(t, d.Path, rand.IntN(60))
+		if strings.Contains(names(t, d.Path), tempInfix) {
+			leftovers++
+		}
+		data, err := d.ReadFile(killedFile, 1<<20)
+		if errors.Is(err, fs.ErrNotExist) && last < 0 && reported < 0 {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(string(data[:min(8, len(data))]))
+		if err != nil || string(data) != string(numbered(n)) {
+			t.Fatalf("a broken file of %d bytes: %.20q", len(data), data)
+		}
+		if n < max(last, reported) || n > max(last, reported)+1 {
+			t.Fatalf("file %d, but %d was there before and %d reported as written", n, last, reported)
+		}
+		last = n
+	}
+	t.Logf("%d files written, %d kills left a file behind", last+1, leftovers)
+	if last < 0 {
+		t.Error("nothing was written")
+	}
+	if err := d.Prepare(); err != nil || names(t, d.Path) != killedFile {
+		t.Errorf("prepared, the directory holds %s, %v", names(t, d.Path), err)
+	}
+}
+
+// killWriter starts a writer, kills it when it is about to take that step, and returns the number of the last file that it
+// reported as written, -1 for none.
+func killWriter(t *testing.T, dir string, step int) (reported int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirKilled_KEY3$", "-test.count=1")
+	cmd.Env = append(os.Environ(), killedChild+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	reported = -1
+	lines := bufio.NewScanner(out)
+	for steps := 0; lines.Scan(); {
+		if n, ok := strings.CutPrefix(lines.Text(), "written "); ok {
+			if reported, err = strconv.Atoi(n); err != nil {
+				t.Error(err)
+			}
+		} else if lines.Text() != "step" {
+			t.Errorf("the writer says %q", lines.Text())
+		} else if steps++; steps == step+1 {
+			cmd.Process.Kill()
+		}
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("the writer was not killed: %v", err)
+	}
+	return reported
+}
+
+// writeUntilKilled goes on after the last number that it finds.
+func writeUntilKilled(d StateDir) {
+	n := 0
+	if data, err := d.ReadFile(killedFile, 1<<20); err == nil {
+		n, err = strconv.Atoi(string(data[:8]))
+		if err != nil {
+			panic(err)
+		}
+		n++
+	}
+	if err := d.Prepare(); err != nil {
+		panic(err)
+	}
+	for ; ; n++ {
+		if err := d.WriteFile(killedFile, numbered(n)); err != nil {
+			panic(err)
+		}
+		fmt.Println("written", n)
+	}
+}
+
+// toldDisk is the real disk, and prints each step of a write before it is taken.
+type toldDisk struct{ realDisk }
+
+func (d *toldDisk) Create(path string) (DiskFile, error) {
+	fmt.Println("step")
+	f, err := d.realDisk.Create(path)
+	return toldFile{f}, err
+}
+
+func (d *toldDisk) Rename(from, to string) error {
+	fmt.Println("step")
+	return d.realDisk.Rename(from, to)
+}
+
+func (d *toldDisk) SyncDir(dir string) error {
+	fmt.Println("step")
+	return d.realDisk.SyncDir(dir)
+}
+
+type toldFile struct{ DiskFile }
+
+func (f toldFile) Write(p []byte) (int, error) {
+	fmt.Println("step")
+	return f.DiskFile.Write(p)
+}
+
+func (f toldFile) Sync() error {
+	fmt.Println("step")
+	return f.DiskFile.Sync()
+}
+
+const readOnlyChild = "PLATFORM_TEST_READ_ONLY"
+
+// A file system that is mounted read-only is told as such: what it held is read, nothing is written, nobody fails to start.
+func TestStateDirReadOnly_KEY3(t *testing.T) {
+	if dir := os.Getenv(readOnlyChild); dir != "" {
+		useReadOnly(t, StateDir{Path: dir})
+		return
+	}
+	d := StateDir{Path: t.TempDir()}
+	if err := d.WriteFile("a", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirReadOnly_KEY3$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), readOnlyChild+"="+d.Path)
+	// A mount namespace of its own, so that nothing is mounted for others.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	var status *exec.ExitError
+	switch {
+	case err == nil:
+		if strings.Contains(string(out), "SKIP") {
+			t.Skipf("%s", out)
+		}
+	case errors.As(err, &status):
+		t.Errorf("%v\n%s", err, out)
+	default:
+		t.Skip("no namespace to mount in: ", err)
+	}
+}
+
+func useReadOnly(t *testing.T, d StateDir) {
+	err := errors.Join(
+		unix.Mount(d.Path, d.Path, "", unix.MS_BIND, ""),
+		unix.Mount("", d.Path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""),
+	)
+	if err != nil {
+		t.Skip("may not mount: ", err)
+	}
+	if err := d.Prepare(); err != nil {
+		t.Errorf("nothing to remove, nothing to make: %v", err)
+	}
+	if err := d.WriteFile("a", []byte("new")); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("write: %v", err)
+	}
+	if _, err := d.SetAside("a"); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("set aside: %v", err)
+	}
+	if data, err := d.ReadFile("a", 10); err != nil || string(data) != "kept" {
+		t.Errorf("read: %q, %v", data, err)
+	}
+}
