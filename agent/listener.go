@@ -66,6 +66,15 @@ func (c *boundedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// CloseWrite tells the caller that nothing more comes, where the connection can do that. An HTTP server does so before it closes
+// a connection whose request it did not read to the end: the caller would see a reset in place of the answer.
+func (c *boundedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // CloseRead lets what has arrived be read and nothing more arrive, where the connection can do that.
 func (c *boundedConn) CloseRead() error {
 	if half, ok := c.Conn.(interface{ CloseRead() error }); ok {

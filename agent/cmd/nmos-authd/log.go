@@ -37,8 +37,12 @@ func logKeys(log *zap.Logger, e keys.Event) {
 	fields := []zap.Field{
 		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
 	}
+	level := zap.DebugLevel // of what was said before
+	if e.Changed || e.Err != nil {
+		level = zap.WarnLevel
+	}
 	for _, err := range e.Left {
-		log.Warn("a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
+		log.Log(level, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
 	}
 	switch {
 	case e.Err != nil:

@@ -186,6 +186,8 @@ func (d *daemon) listen(failed chan<- error) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          errorLog,
+
+		DisableGeneralOptionsHandler: true, // it answers "OPTIONS *" with 200, which a web server would take for a permission
 	}
 	return d.open(c.HTTP, platform.ListenStream, d.http.Serve, failed)
 }
