@@ -6,9 +6,7 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,10 +17,11 @@ import (
 	"time"
 )
 
-// Build compiles the daemon into dir and returns the program's path.
-func Build(dir string) (string, error) {
+// Build compiles the daemon into dir and returns the program's path. Flags are further ones of go build, such as -race.
+func Build(dir string, flags ...string) (string, error) {
 	program := filepath.Join(dir, "nmos-authd")
-	out, err := exec.Command("go", "build", "-o", program, "nmosauthd/agent/cmd/nmos-authd").CombinedOutput()
+	args := append([]string{"build", "-o", program}, flags...)
+	out, err := exec.Command("go", append(args, "nmosauthd/agent/cmd/nmos-authd")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the daemon: %w\n%s", err, out)
 	}
@@ -35,6 +34,7 @@ type Config struct {
 	Names   []string // nil: node-1.example.com
 	Servers []string // issuers
 	CAPEM   []byte   // their roots; nil: ca_file = ""
+	Sockets string   // more keys of [sockets]
 	More    string   // more keys of [authorization], then more sections
 }
 
@@ -50,10 +50,13 @@ func NewDir() (Dir, error) {
 // Remove removes the folder with all that is in it.
 func (d Dir) Remove() error { return os.RemoveAll(d.path) }
 
-// Authz is the path of the decision socket, HTTP that of the HTTP socket, ConfigFile that of the configuration.
+// Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, ConfigFile that of the configuration
+// and CAFile that of the roots.
+func (d Dir) Path() string       { return d.path }
 func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.sock") }
 func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }
 func (d Dir) ConfigFile() string { return filepath.Join(d.path, "nmos-authd.toml") }
+func (d Dir) CAFile() string     { return filepath.Join(d.path, "ca.pem") }
 
 // File is the path of another file in the folder.
 func (d Dir) File(name string) string { return filepath.Join(d.path, name) }
@@ -68,14 +71,14 @@ func (d Dir) Write(c Config) error {
 	}
 	ca := ""
 	if c.CAPEM != nil {
-		ca = filepath.Join(d.path, "ca.pem")
+		ca = d.CAFile()
 		if err := os.WriteFile(ca, c.CAPEM, 0o644); err != nil {
 			return err
 		}
 	}
-	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\nmode = \"off\"\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n"+
+	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\nmode = \"off\"\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n%s\n"+
 		"[state]\ndir = \"\"\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
-		c.Mode, list(c.Names), d.Authz(), d.HTTP(), list(c.Servers), ca, c.More)
+		c.Mode, list(c.Names), d.Authz(), d.HTTP(), c.Sockets, list(c.Servers), ca, c.More)
 	return d.WriteText(text)
 }
 
@@ -96,6 +99,7 @@ type Daemon struct {
 	Dir
 	command *exec.Cmd
 	log     log
+	manager *manager
 	ended   chan struct{}
 	err     error // how it ended; read it once ended is closed
 }
@@ -112,50 +116,40 @@ func (l *log) Write(b []byte) (int, error) {
 	return l.b.Write(b)
 }
 
-// Start runs the program with the configuration in dir and waits until it answers. An error holds what the daemon said.
+// Start runs the program with the configuration in dir and waits until it serves. An error holds what the daemon said.
 func Start(ctx context.Context, program string, dir Dir) (*Daemon, error) {
-	d := &Daemon{Dir: dir, command: exec.Command(program, "run", "--config", dir.ConfigFile()), ended: make(chan struct{})}
-	d.command.Stdout, d.command.Stderr = &d.log, &d.log
-	if err := d.command.Start(); err != nil {
+	return StartCommand(ctx, exec.Command(program), dir)
+}
+
+// StartCommand is Start for a command that has an environment, a folder or a user of its own. Its arguments are added here.
+func StartCommand(ctx context.Context, command *exec.Cmd, dir Dir) (*Daemon, error) {
+	m, err := newManager(filepath.Join(dir.path, "notify"))
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{Dir: dir, command: command, manager: m, ended: make(chan struct{})}
+	command.Args = append(command.Args, "run", "--config", dir.ConfigFile())
+	command.Env = append(command.Environ(), "NOTIFY_SOCKET="+m.path)
+	command.Stdout, command.Stderr = &d.log, &d.log
+	endWithParent(command)
+	if err := command.Start(); err != nil {
+		m.close()
 		return nil, err
 	}
 	go func() {
-		d.err = d.command.Wait()
+		d.err = command.Wait()
+		m.close()
 		close(d.ended)
 	}()
-	for {
-		err := ping(dir.Authz())
-		if err == nil {
-			return d, nil
-		}
-		select {
-		case <-d.ended:
-			return nil, fmt.Errorf("the daemon ended: %w\n%s", errors.Join(d.err, err), d.Log())
-		case <-ctx.Done():
-			d.Kill()
-			return nil, fmt.Errorf("the daemon does not answer: %w\n%s", err, d.Log())
-		case <-time.After(5 * time.Millisecond):
-		}
+	select {
+	case <-m.ready:
+		return d, nil
+	case <-d.ended:
+		return nil, fmt.Errorf("the daemon ended: %w\n%s", d.err, d.Log())
+	case <-ctx.Done():
+		d.Kill()
+		return nil, fmt.Errorf("the daemon does not say that it serves: %w\n%s", ctx.Err(), d.Log())
 	}
-}
-
-// ping asks whether a daemon answers on the socket.
-func ping(socket string) error {
-	conn, err := net.DialTimeout("unixpacket", socket, time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err = conn.Write([]byte("ping 1\n")); err != nil {
-		return err
-	}
-	reply := make([]byte, 64)
-	n, err := conn.Read(reply)
-	if err == nil && string(reply[:n]) != "pong 1\n" {
-		err = fmt.Errorf("it answers a ping with %q", reply[:n])
-	}
-	return err
 }
 
 // Log returns what the daemon has written so far.
@@ -185,6 +179,12 @@ func (d *Daemon) Signal(s syscall.Signal) error { return d.command.Process.Signa
 
 // Ended is closed when the daemon has ended.
 func (d *Daemon) Ended() <-chan struct{} { return d.ended }
+
+// Told is what the daemon has told the service manager so far, such as READY=1.
+func (d *Daemon) Told() []string { return d.manager.all() }
+
+// State is how the daemon ended; ask once Ended is closed.
+func (d *Daemon) State() *os.ProcessState { return d.command.ProcessState }
 
 // Stop tells the daemon to stop and waits; the error is how it ended, nil for exit status 0.
 func (d *Daemon) Stop() error {
