@@ -1,0 +1,182 @@
+package agent_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/mint"
+)
+
+const challenge = `Bearer realm="node-1.example.com"`
+
+// answerRows are questions and what the reply says, by the ANS rule that they are about.
+var answerRows = []struct {
+	name   string
+	lines  string // of the packet, TOKEN standing for a good token
+	first  string
+	reason string
+	www    string // www-authenticate, behind the realm; "-": none
+}{
+	{"ANS-1/no-credentials", "", "deny 401", "no-token", ""},
+	{"ANS-1/empty-header", "authorization=\n", "deny 401", "no-token", ""},
+	{"ANS-1/basic", "authorization=Basic dTpw\n", "deny 401", "no-token", ""},
+	{"ANS-1/negotiate-with-good-token", "authorization=Negotiate TOKEN\n", "deny 401", "no-token", ""},
+	{"ANS-1/any-case", "authorization=bEaReR TOKEN\n", "allow 200", "ok", "-"},
+	{"ANS-2/malformed", "authorization=Bearer x\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
+	{"ANS-2/not-json", "authorization=Bearer YQ.YQ.YQ\n", "deny 401", "token-json", `,error=invalid_token,error_description="the token's header or payload is not one plain JSON object"`},
+	{"ANS-2/space-behind", "authorization=Bearer TOKEN \n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
+	{"ANS-2/two-schemes", "authorization=Bearer TOKEN,Basic x\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
+	{"ANS-3/path", "method=PATCH\nauthorization=Bearer TOKEN\n", "deny 403", "path-not-granted", `,error=insufficient_scope,error_description="the token does not grant this method on this path"`},
+	{"ANS-4/empty-token", "authorization=Bearer\n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
+	{"ANS-4/empty-token-space", "authorization=Bearer \n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
+	{"ANS-4/two-tokens", "authorization=Bearer TOKEN, Bearer TOKEN\n", "deny 400", "two-tokens", `,error=invalid_request,error_description="the request carries more than one token"`},
+	{"ANS-4/header-and-query", "upgrade=websocket\nauthorization=Bearer TOKEN\ntarget=" + senders + "?access_token=TOKEN\n", "deny 400", "two-tokens", `,error=invalid_request,error_description="the request carries more than one token"`},
+	{"ANS-4/ambiguous-path", "authorization=Bearer TOKEN\ntarget=/x-nmos//connection\n", "deny 400", "path-ambiguous", `,error=invalid_request,error_description="two servers could read this path differently"`},
+	{"ANS-6/method", "method=TRACE\n", "deny 405", "method", "-"},
+	{"ANS-6/packet", "colour=red\n", "error 400", "packet-name", "-"},
+	{"ANS-6/allowed", "authorization=Bearer TOKEN\n", "allow 200", "ok", "-"},
+
+	{"ANS-9/handshake", "upgrade=websocket\ntarget=" + senders + "?access_token=TOKEN\n", "allow 200", "ok", "-"},
+	{"ANS-9/handshake-percent-encoded", "upgrade=websocket\ntarget=" + senders + "?a=b&access_token=ENCODED\n", "allow 200", "ok", "-"},
+	{"ANS-9/handshake-forged", "upgrade=websocket\ntarget=" + senders + "?access_token=x.y.z\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
+	{"ANS-9/handshake-empty", "upgrade=websocket\ntarget=" + senders + "?access_token=\n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
+	{"ANS-9/no-handshake", "target=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
+	{"ANS-9/other-upgrade", "upgrade=h2c\ntarget=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
+	{"ANS-9/other-method", "method=HEAD\nupgrade=websocket\ntarget=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
+	{"ANS-9/ignored-beside-header", "authorization=Bearer TOKEN\ntarget=" + senders + "?access_token=x\n", "allow 200", "ok", "-"},
+}
+
+// question completes the lines of a row to a packet.
+func question(lines, tok string) string {
+	packet := "decide 1\n"
+	for _, line := range []string{"method=GET\n", "target=" + senders + "\n"} {
+		name, _, _ := strings.Cut(line, "=")
+		if !strings.Contains("\n"+lines, "\n"+name+"=") {
+			packet += line
+		}
+	}
+	encoded := strings.NewReplacer(".", "%2e", "e", "%65", "J", "%4A").Replace(tok)
+	return packet + strings.NewReplacer("TOKEN", tok, "ENCODED", encoded).Replace(lines)
+}
+
+func TestAnswers(t *testing.T) {
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
+	d := newDevice(t, nil, tok.Key.JWK())
+	for _, row := range answerRows {
+		t.Run(row.name, func(t *testing.T) {
+			got := d.ask(t, question("id=a=7\n"+row.lines, tok.Sign()))
+			www, carried := got.lines["www-authenticate"]
+			if got.first != row.first || got.reason() != row.reason || carried != (row.www != "-") {
+				t.Fatalf("got %v", got)
+			}
+			if carried && www != challenge+row.www {
+				t.Errorf("the challenge is\n%s, want\n%s", www, challenge+row.www)
+			}
+			if got.lines["id"] != "a=7" {
+				t.Errorf("the id is %q", got.lines["id"])
+			}
+			if _, has := got.lines["retry-after"]; has {
+				t.Errorf("a retry-after with %s", got.first)
+			}
+		})
+	}
+}
+
+// What a reply carries besides (ANS-8): of a good token everything, of one that is good and not enough who it was, of one that
+// nobody verified nothing.
+func TestRepliesSay_ANS8(t *testing.T) {
+	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
+	d := newDevice(t, func(c *agent.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
+	now := tok.Now.Add(16*time.Second + 300*time.Millisecond)
+	d.clock.Store(&now)
+	who := map[string]string{"client-id": mint.DefaultClient, "subject": mint.DefaultSubject, "issuer": mint.DefaultIssuer}
+	check := func(name, packet, first, expires string, who map[string]string) {
+		t.Helper()
+		got := d.ask(t, packet)
+		if got.first != first || got.lines["expires-in"] != expires {
+			t.Errorf("%s: %v", name, got)
+		}
+		for _, line := range []string{"client-id", "subject", "issuer"} {
+			if got.lines[line] != who[line] {
+				t.Errorf("%s: %s is %q", name, line, got.lines[line])
+			}
+		}
+	}
+	check("good", get(senders, tok.Sign()), "allow 200", "285", who) // 300 + 2 - 16.3, the part of a second cut off
+	check("again", get(senders, tok.Sign()), "allow 200", "285", who)
+	check("verify", "verify 1\nauthorization=Bearer "+tok.Sign()+"\n", "allow 200", "285", who)
+	check("not granted", strings.Replace(get(senders, tok.Sign()), "GET", "PUT", 1), "deny 403", "", who)
+	check("forged", get(senders, forged(tok.Sign())), "deny 401", "", nil)
+	check("public", get("/x-nmos", tok.Sign()), "allow 200", "", nil)
+	last := tok.Now.Add(5*time.Minute + 1500*time.Millisecond) // within the leeway
+	d.clock.Store(&last)
+	check("about to end", get(senders, tok.Sign()), "allow 200", "0", who)
+	over := tok.Now.Add(5*time.Minute + 2*time.Second)
+	d.clock.Store(&over)
+	check("over", get(senders, tok.Sign()), "deny 401", "", who)
+}
+
+// A question with a token of an issuer whose keys are not there is answered at once, with a wait, while they are fetched.
+func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
+	tok := mint.New(mint.Options{})
+	fetch := make(chan []byte)
+	store := keys.NewStore(func(ctx context.Context, _ string) ([]byte, error) {
+		select {
+		case document := <-fetch:
+			return document, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}, func(keys.Event) {})
+	config := agent.Default()
+	config.Authorization.Servers = []string{mint.DefaultIssuer}
+	store.Configure(config.KeyPolicy())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { store.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	d := &device{Agent: agent.New(config, []string{mint.DefaultDevice}, store, func() (time.Time, bool) { return time.Now(), true }), store: store}
+
+	for range 3 {
+		got := d.ask(t, get(senders, tok.Sign()))
+		wait, err := strconv.Atoi(got.lines["retry-after"])
+		if got.first != "deny 503" || got.reason() != "keys-pending" || err != nil || wait < 1 || wait > 60 {
+			t.Fatalf("got %v", got)
+		}
+		if _, has := got.lines["www-authenticate"]; has {
+			t.Errorf("a challenge with 503: %v", got)
+		}
+	}
+	fetch <- mint.JWKS(tok.Key)
+	d.waitForKeys(t, 0)
+	if got := d.ask(t, get(senders, tok.Sign())); got.first != "allow 200" {
+		t.Errorf("with the keys there: %v", got)
+	}
+}
+
+// verify looks at the token and at nothing else.
+func TestVerify_ANS2_CLM6(t *testing.T) {
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{}})
+	elsewhere := mint.New(mint.Options{Device: "other.example.org"})
+	d := newDevice(t, nil, tok.Key.JWK())
+	for _, c := range []struct{ lines, want string }{
+		{"authorization=Bearer " + tok.Sign() + "\n", "allow 200 ok"},
+		{"authorization=Bearer " + elsewhere.Sign() + "\n", "deny 403 audience"},
+		{"authorization=Bearer " + forged(tok.Sign()) + "\n", "deny 401 signature"},
+		{"authorization=Bearer\n", "deny 400 token-empty"},
+		{"", "deny 401 no-token"},
+		{"id=7\n", "deny 401 no-token"},
+		{"upgrade=websocket\n", "error 400 packet-name"},
+		{"target=/\n", "error 400 packet-name"},
+	} {
+		got := d.ask(t, "verify 1\n"+c.lines)
+		if got.first+" "+got.reason() != c.want || got.lines["path"] != "" {
+			t.Errorf("%.40q: %v, want %s", c.lines, got, c.want)
+		}
+	}
+}
