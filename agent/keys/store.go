@@ -37,6 +37,7 @@ const (
 	maxBackOff    = 5 * time.Minute // KEY-2
 	maxLearned    = 16              // issuers learned from tokens that are remembered at once
 	maxInFlight   = 4               // fetches at once, so that one server that hangs does not hold up the others
+	maxLearning   = 2               // of these, for issuers learned from tokens: what those name must not hold up the configured
 	inFlightGuess = 2 * time.Second // what a caller is told to wait for a fetch under way
 )
 
@@ -47,6 +48,7 @@ type issuerState struct {
 	last       time.Time // when the last fetch started
 	backOff    time.Duration
 	inFlight   bool
+	learning   bool // in flight, and not configured when that began
 }
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
@@ -60,6 +62,7 @@ type Store struct {
 	policy   Policy
 	schedule map[string]*issuerState
 	inFlight int
+	learning int // of these, for issuers learned from tokens
 }
 
 // errDropped is reported for a fetch whose issuer is not followed any more.
@@ -222,9 +225,12 @@ func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
 		}
 		if left := st.next.Sub(now); left > 0 {
 			wait = min(wait, left)
-		} else if s.inFlight < maxInFlight { // else the end of a fetch nudges
-			st.inFlight, st.last = true, now
+		} else if s.inFlight < maxInFlight && (st.configured || s.learning < maxLearning) { // else the end of a fetch nudges
+			st.inFlight, st.last, st.learning = true, now, !st.configured
 			s.inFlight++
+			if st.learning {
+				s.learning++
+			}
 			due[name] = st
 		}
 	}
@@ -243,6 +249,10 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 
 	s.mu.Lock()
 	s.inFlight--
+	if st.learning {
+		st.learning = false
+		s.learning--
+	}
 	if s.schedule[name] != st {
 		err = errDropped
 	} else {
