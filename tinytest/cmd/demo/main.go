@@ -78,7 +78,12 @@ func run(ctx context.Context, program string, keep bool) error {
 	}
 	s.device, err = firmware.Start(firmware.Options{
 		Socket:  dir.Authz(),
-		Decided: func(r firmware.Reply, took time.Duration) { s.decided <- decision{r, took} },
+		Decided: func(r firmware.Reply, took time.Duration) {
+			select {
+			case s.decided <- decision{r, took}:
+			default: // the story is over, and nobody listens
+			}
+		},
 	})
 	if err != nil {
 		return errors.Join(err, s.daemon.Stop())
