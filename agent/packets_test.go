@@ -1,0 +1,328 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/tinytest/mint"
+)
+
+// packetSocket listens on a SOCK_SEQPACKET socket with a short path.
+func packetSocket(tb testing.TB) net.Listener {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "n")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unixpacket", filepath.Join(dir, "s"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	return l
+}
+
+// caller is one connection to a packet socket.
+type caller struct {
+	*net.UnixConn
+	tb testing.TB
+}
+
+func dial(tb testing.TB, l net.Listener) caller {
+	tb.Helper()
+	conn, err := net.DialUnix("unixpacket", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn.SetWriteBuffer(1 << 20) // for packets far beyond what the agent reads
+	return caller{conn, tb}
+}
+
+func (c caller) send(packet string) {
+	c.tb.Helper()
+	if _, _, err := c.WriteMsgUnix([]byte(packet), nil, nil); err != nil { // Write would send nothing for an empty packet
+		c.tb.Fatal(err)
+	}
+}
+
+func (c caller) receive() answer {
+	c.tb.Helper()
+	reply := make([]byte, 1<<17)
+	n, err := c.Read(reply)
+	if err != nil {
+		c.tb.Fatalf("no reply: %v", err)
+	}
+	return parseAnswer(c.tb, reply[:n])
+}
+
+func (c caller) ended() bool {
+	_, err := c.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF)
+}
+
+// serving is a PacketServer on a socket.
+type serving struct {
+	agent.PacketServer
+	listener net.Listener
+	served   chan error
+}
+
+func serve(tb testing.TB, d *device) *serving {
+	s := &serving{listener: packetSocket(tb), served: make(chan error, 1)}
+	s.Agent, s.Report = d.Agent, func(err error) { tb.Logf("reported: %v", err) }
+	go func() { s.served <- s.Serve(s.listener) }()
+	tb.Cleanup(func() { s.end(tb, 10*time.Second) })
+	return s
+}
+
+func (s *serving) end(tb testing.TB, within time.Duration) {
+	tb.Helper()
+	s.listener.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	s.Shutdown(ctx)
+	if s.served != nil {
+		if err := <-s.served; err != nil {
+			tb.Error(err)
+		}
+		s.served = nil
+	}
+}
+
+// Bad input of every kind gets its answer, and the next request on that connection is served.
+func TestBadPackets_ANS4_TOK5(t *testing.T) {
+	tok := mint.New(mint.Options{})
+	d := newDevice(t, nil, tok.Key.JWK())
+	good := get(senders, tok.Sign())
+	c := dial(t, serve(t, d).listener)
+	padding := func(total int) string {
+		const head = "decide 1\nmethod=GET\ntarget=/"
+		return head + strings.Repeat("x", total-len(head)-1) + "\n"
+	}
+	made := func(name string) string {
+		made, ok := mint.Lookup(name)
+		if !ok {
+			t.Fatalf("the mint has no %s", name)
+		}
+		return made.Make(tok)
+	}
+	for _, bad := range []struct{ name, packet, want string }{
+		{"one byte", "x", "error 400 packet-form"},
+		{"one newline", "\n", "error 400 packet-verb"},
+		{"one NUL", "\x00", "error 400 packet-text"},
+		{"one byte over the limit", padding(32<<10 + 1), "error 400 packet-too-long"},
+		{"64 KiB", padding(64 << 10), "error 400 packet-too-long"},
+		{"64 KiB of NUL", string(make([]byte, 64<<10)), "error 400 packet-too-long"},
+		{"64 KiB of newlines", strings.Repeat("\n", 64<<10), "error 400 packet-too-long"},
+		{"32 KiB of newlines", "ping 1\n" + strings.Repeat("\n", 32<<10-7), "error 400 packet-form"},
+		{"cut short", good[:len(good)-20], "error 400 packet-form"},
+		{"cut short in the first line", good[:5], "error 400 packet-form"},
+		{"not UTF-8", "decide 1\nmethod=GET\ntarget=/\xff\n", "error 400 packet-text"},
+		{"NUL", "decide 1\nmethod=GET\ntarget=/\x00\n", "error 400 packet-text"},
+		{"doubled name", "decide 1\nmethod=GET\nmethod=GET\ntarget=/\n", "error 400 packet-twice"},
+		{"unknown name", "decide 1\nmethod=GET\ntarget=/\ncookie=x\n", "error 400 packet-name"},
+		{"missing name", "decide 1\nmethod=GET\n", "error 400 packet-missing"},
+		{"unknown question", "decide 9\nmethod=GET\ntarget=/\n", "error 400 packet-verb"},
+		{"HTTP", "GET / HTTP/1.1\r\nHost: node\r\n\r\n", "error 400 packet-verb"},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00", "error 400 packet-text"},
+		{"long id", "ping 1\nid=" + strings.Repeat("x", 65) + "\n", "error 400 packet-id"},
+		{"a token of 100 KB", get(senders, made("token-100-kb")), "error 400 packet-too-long"},
+		{"a token of 30 KB", get(senders, strings.Repeat("x", 30_000)), "deny 401 token-too-large"},
+		{"a token nested 200,000 deep", get(senders, made("payload-nested-200000-deep")), "error 400 packet-too-long"},
+		{"a token nested 5,000 deep", get(senders, made("payload-nested-5000-deep")), "deny 401 token-json"},
+		{"a token nested and unfinished", get(senders, made("payload-nested-unfinished")), "deny 401 token-json"},
+		{"a path of 32 KiB", padding(32 << 10), "deny 401 no-token"},
+		{"a method of 30 KB", "decide 1\nmethod=" + strings.Repeat("G", 30_000) + "\ntarget=/\n", "deny 405 method"},
+		{"4,000 empty targets", "decide-all 1\n" + strings.Repeat("target=\n", 4000), "deny 400 path-ambiguous"},
+	} {
+		c.send(bad.packet)
+		if got := c.receive(); got.first+" "+got.reason() != bad.want {
+			t.Errorf("%s: %v, want %s", bad.name, got.first+" "+got.reason(), bad.want)
+		}
+		c.send(good)
+		if got := c.receive(); got.first != "allow 200" {
+			t.Errorf("after %s: %v", bad.name, got)
+		}
+	}
+}
+
+// Packets may be sent ahead; the replies come in order.
+func TestRepliesComeInOrder(t *testing.T) {
+	c := dial(t, serve(t, newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())).listener)
+	for _, id := range []string{"1", "2", "3", "4", "5"} {
+		c.send("ping 1\nid=" + id + "\n")
+	}
+	for _, id := range []string{"1", "2", "3", "4", "5"} {
+		if got := c.receive(); got.first != "pong 1" || got.lines["id"] != id {
+			t.Errorf("%v, want %s", got, id)
+		}
+	}
+}
+
+// A packet of 0 bytes ends the connection; what was sent before is answered, what comes after is not.
+func TestEmptyPacketEnds(t *testing.T) {
+	s := serve(t, newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK()))
+	c := dial(t, s.listener)
+	c.send("ping 1\nid=1\n")
+	c.send("")
+	if got := c.receive(); got.lines["id"] != "1" {
+		t.Errorf("%v", got)
+	}
+	if !c.ended() {
+		t.Error("the connection is still open")
+	}
+	next := dial(t, s.listener)
+	next.send("ping 1\n")
+	if got := next.receive(); got.first != "pong 1" {
+		t.Errorf("on the next connection: %v", got)
+	}
+}
+
+// Shutdown answers what has arrived, then ends the connections; a caller that does not read is cut off when time is up.
+func TestShutdown(t *testing.T) {
+	d := newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())
+	s := serve(t, d)
+	idle, busy := dial(t, s.listener), dial(t, s.listener)
+	for _, c := range []caller{idle, busy} {
+		c.send("ping 1\n")
+		c.receive()
+	}
+	for range 5 {
+		busy.send("ping 1\n")
+	}
+	s.end(t, time.Minute)
+	for i := range 5 {
+		if got := busy.receive(); got.first != "pong 1" {
+			t.Fatalf("packet %d: %v", i, got)
+		}
+	}
+	if !busy.ended() || !idle.ended() {
+		t.Error("a connection is still open")
+	}
+	if _, err := net.DialUnix("unixpacket", nil, s.listener.Addr().(*net.UnixAddr)); err == nil {
+		t.Error("still listening")
+	}
+
+	s = serve(t, d)
+	deaf := dial(t, s.listener)
+	deaf.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	for {
+		if _, err := deaf.Write([]byte("ping 1\n")); err != nil { // until the replies that nobody reads stop the server
+			break
+		}
+	}
+	start := time.Now()
+	s.end(t, 10*time.Millisecond)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("waited %v for a caller that does not read", took)
+	}
+}
+
+// As many connections as the limit says; one more is closed at once, and a place that is given back is given out again.
+func TestConnectionLimit(t *testing.T) {
+	d := newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())
+	l := packetSocket(t)
+	reports := make(chan error, 10_000)
+	bounded := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { reports <- err }}
+	server := agent.PacketServer{Agent: d.Agent, Report: func(err error) { reports <- err }}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(bounded) }()
+	works := func(c caller) bool {
+		if _, err := c.Write([]byte("ping 1\n")); err != nil {
+			return false
+		}
+		_, err := c.Read(make([]byte, 64))
+		return err == nil
+	}
+	first, second := dial(t, l), dial(t, l)
+	if !works(first) || !works(second) {
+		t.Fatal("the first two do not work")
+	}
+	if works(dial(t, l)) {
+		t.Error("a third connection works")
+	}
+	if err := <-reports; err == nil || !strings.Contains(err.Error(), "limit") {
+		t.Errorf("reported %v", err)
+	}
+	if !works(first) {
+		t.Error("the first does not work any more")
+	}
+	first.Close()
+	for deadline := time.Now().Add(20 * time.Second); !works(dial(t, l)); {
+		if time.Now().After(deadline) {
+			t.Fatal("the place was not given back")
+		}
+	}
+	l.Close()
+	server.Shutdown(t.Context())
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// failing is a listener that is out of file descriptors at first, and gives out one connection.
+type failing struct {
+	net.Listener
+	conns chan net.Conn
+	fails int
+}
+
+type outOfFiles struct{ error }
+
+func (outOfFiles) Temporary() bool { return true }
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.fails > 0 {
+		f.fails--
+		return nil, outOfFiles{errors.New("out of files")}
+	}
+	conn, ok := <-f.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+// Running out of file descriptors is survived, and those who may not ask are turned away.
+func TestListenerSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reported []error
+		errStranger := errors.New("a stranger")
+		l := &failing{conns: make(chan net.Conn, 2), fails: 20}
+		strange, _ := net.Pipe()
+		welcome, _ := net.Pipe()
+		l.conns <- strange
+		l.conns <- welcome
+		close(l.conns)
+		bounded := &agent.BoundedListener{Listener: l, Limit: 1, Report: func(err error) { reported = append(reported, err) },
+			Admit: func(c net.Conn) error {
+				if c == strange {
+					return errStranger
+				}
+				return nil
+			}}
+		conn, err := bounded.Accept()
+		if err != nil || len(reported) != 21 || reported[20] != errStranger {
+			t.Fatalf("%v, reported %v", err, reported)
+		}
+		if _, err := strange.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Error("the stranger's connection is still open")
+		}
+		conn.Close()
+		if _, err := bounded.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
