@@ -1,0 +1,239 @@
+package system_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/mint"
+)
+
+// The keys are fetched again by themselves, no later than the interval says, and not all the time either.
+func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
+	t.Parallel()
+	const interval = 5 * time.Second // the shortest that can be configured
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "refresh = \"5s\""
+	b := start(t, config)
+	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+
+	withdrawn := server.Signer() // nobody asks about it: the daemon learns it by itself
+	old := everything(server).Sign()
+	b.want(get(senders).bearing(old), 200, "ok")
+	server.AddKey(mint.CachedKey("key-2", 2048))
+	server.RemoveKey(withdrawn.KID)
+	waitRequests(t, server, authserver.PathJWKS, 3)
+	b.await(get(senders).bearing(old), 401, "key-unknown")
+
+	var last time.Time
+	for _, r := range server.Log() {
+		if r.Path != authserver.PathJWKS {
+			continue
+		}
+		if gap := r.Time.Sub(last); !last.IsZero() && (gap < interval/2-500*time.Millisecond || gap > interval+3*time.Second) {
+			t.Errorf("fetched after %v, want about %v to %v", gap, interval/2, interval)
+		}
+		last = r.Time
+	}
+	if n, m := server.Requests(authserver.PathMetadata), server.Requests(authserver.PathJWKS); n-m < 0 || n-m > 1 {
+		t.Errorf("%d requests for metadata, %d for keys", n, m)
+	}
+}
+
+// Every key of the set counts, whichever the token names; a set may be a bare array, and keys of other kinds do no harm.
+func TestManyKeys_KEY4(t *testing.T) {
+	t.Parallel()
+	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
+	bare.Misbehave(authserver.PathJWKS, authserver.KeysBare)
+	mixed.Misbehave(authserver.PathJWKS, authserver.KeysMixed)
+	second, third := mint.CachedKey("key-2", 2048), mint.CachedKey("key-3", 2048)
+	for _, s := range []*authserver.Server{usual, bare, mixed} {
+		s.AddKey(second)
+		s.AddKey(third)
+	}
+	nameless := third.JWK()
+	nameless.KeyID = ""
+	noName := newServer(t, authserver.Options{})
+	noName.SetJWKS(mint.JWKSOf(second.JWK(), nameless))
+	b := start(t, trusting(t, usual, bare, mixed, noName))
+
+	token := func(s *authserver.Server, key *mint.Key, kid string) string {
+		tok := another(s)
+		tok.Key = key
+		tok.Header.Set("kid", kid)
+		if kid == "" {
+			tok.Header.Delete("kid")
+		}
+		return tok.Sign()
+	}
+	for name, s := range map[string]*authserver.Server{"usual": usual, "bare": bare, "mixed": mixed} {
+		t.Run(name, func(t *testing.T) {
+			b := b.on(t)
+			for _, key := range s.Keys() {
+				for _, kid := range []string{key.KID, "key-1", "key-3", "no-such-key", ""} {
+					b.await(get(senders).bearing(token(s, key, kid)), 200, "ok")
+				}
+			}
+			b.await(get(senders).bearing(token(s, mint.CachedKey("attacker", 2048), "key-2")), 401, "signature")
+		})
+	}
+	t.Run("no name", func(t *testing.T) {
+		for _, kid := range []string{"key-3", "key-2", ""} {
+			b.on(t).await(get(senders).bearing(token(noName, third, kid)), 200, "ok")
+		}
+	})
+	for _, s := range []*authserver.Server{usual, bare, mixed, noName} {
+		if n := s.Requests(authserver.PathJWKS); n != 1 {
+			t.Errorf("%d requests for keys, want 1", n)
+		}
+	}
+}
+
+// A forged token costs no fetch where the key that it names is held, and otherwise at most one an interval, however many come.
+// Meanwhile good tokens are served, remembered ones and new ones.
+func TestFloodOfForgedTokens_KEY6(t *testing.T) {
+	t.Parallel()
+	const interval, flood = time.Second, 3500 * time.Millisecond
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "retry = \"1s\""
+	b := start(t, config)
+	good := get(senders).bearing(everything(server).Sign())
+	b.await(good, 200, "ok")
+
+	forge := forger(server)
+	for range 2000 {
+		b.want(get(senders).bearing(forge("key-1")), 401, "signature")
+	}
+	if n := server.Requests(authserver.PathJWKS); n != 1 {
+		t.Fatalf("%d requests for keys after tokens that name a key which is held, want 1", n)
+	}
+
+	begin := time.Now()
+	var asked [3]int
+	stopped := make(chan struct{})
+	for i := range asked { // one names new keys, one few keys, one none
+		flooder := newCaller(t, b.Dir)
+		go func() {
+			defer func() { stopped <- struct{}{} }()
+			for n := 0; time.Since(begin) < flood; n++ {
+				kid := ""
+				if i < 2 {
+					kid = fmt.Sprintf("k-%d", n%[]int{1 << 30, 3}[i])
+				}
+				r, err := flooder.packet.Ask(get(senders).bearing(forge(kid)).lines()...)
+				if err != nil || r.Allowed() || r.Status == 503 && (r.Reason != "keys-pending" || r.RetryAfter < 1) {
+					t.Errorf("a forged token: %v, %v", r, err)
+					return
+				}
+				asked[i] = n + 1
+			}
+		}()
+	}
+	served := 0
+	for time.Since(begin) < flood {
+		b.want(good, 200, "ok")
+		b.want(get(senders).bearing(another(server).Sign()), 200, "ok")
+		served += 2
+	}
+	for range asked {
+		<-stopped
+	}
+	most := 2 + int(time.Since(begin)/interval)
+	if n := server.Requests(authserver.PathJWKS); n < 2 || n > most {
+		t.Errorf("%d requests for keys within %v, want 2 to %d", n, time.Since(begin), most)
+	}
+	if n := server.Requests(authserver.PathMetadata); n > most {
+		t.Errorf("%d requests for metadata, want at most %d", n, most)
+	}
+	t.Logf("%v forged tokens, and %d good ones meanwhile; %d fetches", asked, served, server.Requests(authserver.PathJWKS))
+	if served < 20 || asked[0] < 50 {
+		t.Error("that was no flood, or nobody else was served")
+	}
+}
+
+// forger returns tokens of the server that no key of its has signed, each another one.
+func forger(s *authserver.Server) func(kid string) string {
+	return func(kid string) string {
+		t := another(s)
+		if t.Header.Set("kid", kid); kid == "" {
+			t.Header.Delete("kid")
+		}
+		return unsigned(t)
+	}
+}
+
+// unsigned ends the token with what looks like a signature: a flood must not wait for an attacker who computes one.
+func unsigned(t *mint.Token) string {
+	segment := base64.RawURLEncoding.EncodeToString
+	return segment(t.Header.Bytes()) + "." + segment(t.Claims.Bytes()) + "." + segment(bytes.Repeat([]byte{7}, 256))
+}
+
+// A new key beside the old one: tokens of both are good. A new key in place of the old one: the old one's tokens are refused,
+// those that were just accepted included.
+func TestRotation_KEY7(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "retry = \"1s\""
+	b := start(t, config)
+	old := everything(server)
+	remembered := get(senders).bearing(old.Sign())
+	b.await(remembered, 200, "ok")
+
+	server.Rotate()
+	second := get(senders).bearing(everything(server).Sign())
+	if a := b.ask(second); a.status != 503 || a.reason != "keys-pending" || a.retry < 1 || a.client != "" {
+		t.Errorf("before the new key is held: %+v", a)
+	}
+	b.await(second, 200, "ok")
+	b.want(remembered, 200, "ok")
+
+	// The first key comes back as part of no set: its tokens are refused, whether remembered, new, or without a name.
+	server.Replace()
+	third := get(senders).bearing(everything(server).Sign())
+	b.await(third, 200, "ok")
+	for _, q := range []question{remembered, second} {
+		if a := b.askBoth(q); a.status != 401 || a.reason != "key-unknown" {
+			t.Errorf("a remembered token of a withdrawn key: %v", a)
+		}
+	}
+	fetches := server.Requests(authserver.PathJWKS)
+	for range 3 {
+		old.Claims.Set("jti", time.Now().String())
+		if a := b.askBoth(get(senders).bearing(old.Sign())); a.status != 401 || a.reason != "key-unknown" {
+			t.Errorf("a new token of a withdrawn key: %v", a)
+		}
+	}
+	if n := server.Requests(authserver.PathJWKS); n > fetches+1 {
+		t.Errorf("%d fetches for a key that is known to have left", n-fetches)
+	}
+	old.Header.Delete("kid")
+	if a := b.askBoth(get(senders).bearing(old.Sign())); a.status != 401 || a.reason != "signature" {
+		t.Errorf("a token of a withdrawn key, unnamed: %v", a)
+	}
+	b.want(third, 200, "ok")
+}
+
+// A server may sign before all its replicas publish the key: the token is refused after one look, and accepted once a later
+// fetch brings the key.
+func TestKeyIsPublishedLate_KEY6(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "retry = \"1s\"\nrefresh = \"5s\""
+	b := start(t, config)
+	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	early := everything(server)
+	early.Key = mint.CachedKey("key-2", 2048)
+	early.Header.Set("kid", early.Key.KID)
+	q := get(senders).bearing(early.Sign())
+	b.want(q, 503, "keys-pending")
+	b.await(q, 401, "key-unknown")
+	server.AddKey(early.Key)
+	eventually(t, "the key published late", func() bool { return b.ask(q).reason == "ok" })
+}
