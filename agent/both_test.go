@@ -1,0 +1,202 @@
+package agent_test
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent/httpauth"
+	"nmosauthd/tinytest/mint"
+)
+
+// webServer asks a device over HTTP on a Unix socket, by a connection that it keeps open.
+type webServer struct {
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func askHTTP(tb testing.TB, d *device) *webServer {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "n")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server := &http.Server{Handler: httpauth.Handler(func() httpauth.Session { return d.NewSession() })}
+	go server.Serve(l)
+	tb.Cleanup(func() { server.Close() })
+	conn, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return &webServer{conn, bufio.NewReader(conn)}
+}
+
+// headersOf are the names under which a web server passes on what a packet says.
+var headersOf = map[string]string{
+	"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization", "upgrade": "X-Original-Upgrade",
+}
+
+// asHTTP writes a packet's question as an HTTP request. ok is false where HTTP cannot say it: another question than decide, a
+// value that no field has (RFC 9110 §5.5), or none where the web server has none to pass on.
+func asHTTP(packet string) (text string, ok bool) {
+	lines, decide := strings.CutPrefix(packet, "decide 1\n")
+	text = "GET " + httpauth.Path + " HTTP/1.1\r\nHost: localhost\r\n"
+	for line := range strings.Lines(lines) {
+		line = strings.TrimSuffix(line, "\n")
+		name, value, _ := strings.Cut(line, "=")
+		header := headersOf[name]
+		control := func(r rune) bool { return r < ' ' || r == 0x7f }
+		if value != strings.Trim(value, " ") || strings.ContainsFunc(value, control) || value == "" && name != "authorization" {
+			return "", false
+		}
+		if name == "id" {
+			continue
+		}
+		if header == "" {
+			return "", false
+		}
+		text += header + ": " + value + "\r\n"
+	}
+	return text + "\r\n", decide
+}
+
+// ask puts the question and returns the answer in the lines of the other socket.
+func (w *webServer) ask(tb testing.TB, text string) answer {
+	tb.Helper()
+	if _, err := w.conn.Write([]byte(text)); err != nil {
+		tb.Fatal(err)
+	}
+	response, err := http.ReadResponse(w.reader, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	response.Body.Close()
+	a := answer{first: response.Status[:3], lines: map[string]string{}}
+	for line, header := range map[string]string{
+		"reason": "X-Auth-Reason", "www-authenticate": "WWW-Authenticate", "retry-after": "Retry-After", "client-id": "X-Auth-Client-Id",
+		"subject": "X-Auth-Subject", "path": "X-Auth-Path", "expires-in": "X-Auth-Expires-In",
+	} {
+		if values := response.Header.Values(header); len(values) == 1 {
+			a.lines[line] = values[0]
+		} else if len(values) > 1 {
+			tb.Errorf("%s is there %d times", header, len(values))
+		}
+	}
+	return a
+}
+
+// compareSockets asks one device the question in a packet and another by HTTP, and compares the answers. It returns false where
+// HTTP cannot ask it.
+func compareSockets(t *testing.T, packets *device, web *webServer, packet string) bool {
+	t.Helper()
+	text, ok := asHTTP(packet)
+	if !ok {
+		return false
+	}
+	want, got := packets.ask(t, packet), web.ask(t, text)
+	if status := want.first[len(want.first)-3:]; got.first != status {
+		t.Errorf("the status is %s by HTTP, %s by packet", got.first, status)
+	}
+	if (got.lines["retry-after"] == "") != (want.lines["retry-after"] == "") { // how long depends on when it was asked
+		t.Errorf("retry-after is %q by HTTP, %q by packet", got.lines["retry-after"], want.lines["retry-after"])
+	}
+	for _, line := range []string{"reason", "www-authenticate", "client-id", "subject", "path", "expires-in"} {
+		if got.lines[line] != want.lines[line] {
+			t.Errorf("%s is %q by HTTP, %q by packet", line, got.lines[line], want.lines[line])
+		}
+	}
+	return true
+}
+
+// Both sockets give the same answers to the same questions: every token of the mint, cold and remembered, before and after its
+// keys were looked for.
+func TestBothSockets(t *testing.T) {
+	base := mint.New(mint.Options{})
+	asked := 0
+	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
+		for _, c := range table {
+			method, target := c.Request()
+			packet := "decide 1\nmethod=" + method + "\ntarget=" + target + "\nauthorization=Bearer " + c.Make(base) + "\n"
+			if _, ok := asHTTP(packet); !ok || c.Packet != "" {
+				continue
+			}
+			asked++
+			t.Run(c.Rule+"/"+c.Name, func(t *testing.T) {
+				published := []mint.JWK{base.Key.JWK()}
+				if c.Publish != nil {
+					published = append(published, c.Publish()...)
+				}
+				one, two := newDevice(t, nil, published...), newDevice(t, nil, published...)
+				one.clock.Store(&base.Now)
+				two.clock.Store(&base.Now)
+				web := askHTTP(t, two)
+				first, second := one.store.Set().Generation, two.store.Set().Generation
+				compareSockets(t, one, web, packet)
+				if c.Then != "" {
+					one.waitForKeys(t, first)
+					two.waitForKeys(t, second)
+				}
+				compareSockets(t, one, web, packet)
+				compareSockets(t, one, web, packet)
+			})
+		}
+	}
+	if all := len(mint.Faults) + len(mint.Variants); asked < all*9/10 {
+		t.Errorf("asked %d of %d", asked, all)
+	}
+}
+
+// The same for questions about paths, methods and credentials.
+func TestBothSocketsAboutRequests(t *testing.T) {
+	tok := mint.New(permit)
+	one, two := newDevice(t, publicMeters, tok.Key.JWK()), newDevice(t, publicMeters, tok.Key.JWK())
+	one.clock.Store(&tok.Now)
+	two.clock.Store(&tok.Now)
+	web := askHTTP(t, two)
+	asked := 0
+	compare := func(name, packet string) {
+		if _, ok := asHTTP(packet); ok {
+			asked++
+		}
+		t.Run(name, func(t *testing.T) { compareSockets(t, one, web, packet) })
+	}
+	for _, row := range pathRows {
+		packet := "decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\n"
+		if !row.tokenless {
+			packet += "authorization=Bearer " + tok.Sign() + "\n"
+		}
+		compare(row.name, packet)
+	}
+	for _, row := range answerRows {
+		compare(row.name, question(row.lines, tok.Sign()))
+	}
+	if all := len(pathRows) + len(answerRows); asked < all*8/10 {
+		t.Errorf("asked %d of %d", asked, all)
+	}
+}
+
+// A clock that is not set is the same to both.
+func TestBothSocketsWithoutClock_OPS1(t *testing.T) {
+	tok := mint.New(mint.Options{})
+	d := newDevice(t, nil, tok.Key.JWK())
+	unset := time.Unix(5, 0)
+	d.clock.Store(&unset)
+	web := askHTTP(t, d)
+	for _, raw := range []string{tok.Sign(), forged(tok.Sign())} {
+		if !compareSockets(t, d, web, get(senders, raw)) {
+			t.Error("HTTP cannot ask")
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package agent_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/mint"
+)
+
+// FuzzSession puts packets of any kind to a session. The reply must be one of the protocol, with nothing in it that is a line
+// of its own only because the packet said so; the same question has the same answer; and nothing is allowed by a token unless
+// the packet holds one.
+func FuzzSession(f *testing.F) {
+	tok := mint.New(permit)
+	d := newDevice(f, publicMeters, tok.Key.JWK())
+	now := time.Now()
+	d.clock.Store(&now)
+	const placeholder = "TOKEN" // the fuzzer cannot sign
+	for _, row := range answerRows {
+		f.Add(question(row.lines, placeholder))
+	}
+	for _, row := range sourceRows {
+		f.Add("decide-all 1\nid=1\n" + row.lines)
+	}
+	for _, row := range pathRows {
+		f.Add("decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\nauthorization=Bearer " + placeholder + "\n")
+	}
+	f.Add("verify 1\nauthorization=Bearer TOKEN\nid=reason=ok\n")
+	f.Add("decide-all 1\ntarget=/a\rreason=ok\ntarget=/\u0085\u2028denied=\n")
+	f.Add("decide-all 1\ntarget=reason=ok?\ntarget=allow 200\n")
+	f.Add("ping 1\nid=\n")
+	session := d.NewSession()
+	names := strings.Fields("id reason client-id subject issuer expires-in path www-authenticate retry-after")
+	firsts := []string{"allow 200", "deny 400", "deny 401", "deny 403", "deny 405", "deny 503", "error 400", "pong 1"}
+	f.Fuzz(func(t *testing.T, packet string) {
+		packet = strings.ReplaceAll(packet, placeholder, tok.Sign())
+		reply := string(session.Packet(nil, []byte(packet), 32<<10))
+		got := parseAnswer(t, []byte(reply))
+		if !slices.Contains(firsts, got.first) {
+			t.Errorf("%q: %q", packet, got.first)
+		}
+		denied := strings.Count(packet, "\ntarget=")
+		if len(got.many) > denied || len(got.many) > 0 && !strings.HasPrefix(packet, "decide-all 1\n") {
+			t.Errorf("%q: denied %q", packet, got.many)
+		}
+		for name := range got.lines {
+			if !slices.Contains(names, name) {
+				t.Errorf("%q: %s=%s", packet, name, got.lines[name])
+			}
+		}
+		if id := got.lines["id"]; id != "" && !strings.Contains(packet, "\nid="+id+"\n") {
+			t.Errorf("%q: the id %q", packet, id)
+		}
+		signature := tok.Sign()[len(tok.Sign())-10:]
+		if got.reason() == "ok" && !strings.Contains(packet, signature) && !strings.Contains(packet, "%") {
+			t.Errorf("%q: %v", packet, got)
+		}
+		elsewhere := strings.NewReplacer("\nauthorization=Bearer "+tok.Sign(), "", "?access_token="+tok.Sign(), "").Replace(packet)
+		if strings.Contains(reply, tok.Sign()) && !strings.Contains(elsewhere, tok.Sign()) {
+			t.Errorf("%q: the token comes back: %q", packet, reply)
+		}
+		if again := string(d.NewSession().Packet(nil, []byte(packet), 32<<10)); again != reply {
+			t.Errorf("%q: %q, and by another session %q", packet, reply, again)
+		}
+	})
+}
