@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"nmosauthd/agent/token"
@@ -131,13 +132,16 @@ func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error)
 	if err = conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	if _, err = conn.Write(packet); err != nil {
-		return nil, err
-	}
 	reply := make([]byte, 64<<10)
-	n, err := conn.Read(reply)
-	if errors.Is(err, io.EOF) {
+	n := 0
+	if _, err = conn.Write(packet); err == nil {
+		n, err = conn.Read(reply)
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		err = errors.New("the daemon hung up: it may have as many connections as its limit allows, or this user may not ask")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("no reply within %v", timeout)
 	}
 	return reply[:n], err
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
@@ -60,7 +61,7 @@ func main() {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "nmos-authd: AMWA IS-10 authorization for a networked audio device\n\nUsage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  nmos-authd %-30s %s\n", c.name+" [flags] "+c.args, c.about)
+		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" [flags] "+c.args, c.about)
 	}
 	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes --config FILE, by default\n%s.\n", defaultConfig)
 }
@@ -94,9 +95,15 @@ func parse(set *flag.FlagSet, args []string, least, most int) (status int, done 
 	case err != nil:
 		return exitFail, true
 	case set.NArg() < least || set.NArg() > most:
-		complain(fmt.Errorf("%s: %d arguments given", set.Name(), set.NArg()))
+		complain(fmt.Errorf("%s: too few or too many arguments: %q", set.Name(), set.Args()))
 		set.Usage()
 		return exitFail, true
+	}
+	for _, arg := range set.Args() {
+		if strings.HasPrefix(arg, "-") { // package flag stops at the first argument, and this would be taken for one more
+			complain(fmt.Errorf("%s: flags stand before the arguments, so %q is none", set.Name(), arg))
+			return exitFail, true
+		}
 	}
 	return exitOK, false
 }
