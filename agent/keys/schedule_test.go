@@ -15,7 +15,7 @@ import (
 
 var errDown = errors.New("the server is down")
 
-// The interval, less a random part of up to a minute; of a short interval half remains.
+// The interval, less a random part of up to a minute; of a short interval half remains. The first time it is any part of it.
 func TestRefresh_KEY1(t *testing.T) {
 	for _, c := range []struct{ refresh, least time.Duration }{
 		{time.Hour, 59 * time.Minute}, {24 * time.Hour, 24*time.Hour - time.Minute}, {5 * time.Second, 2500 * time.Millisecond},
@@ -26,15 +26,19 @@ func TestRefresh_KEY1(t *testing.T) {
 				s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: c.refresh}, always(oneKey))
 				pass(200 * c.refresh)
 				all := gaps(s.of(issuer))
+				if all[0] < time.Second || all[0] > c.refresh {
+					t.Errorf("the first interval is %v", all[0])
+				}
+				all = all[1:]
 				low, high := slices.Min(all), slices.Max(all)
-				if len(all) < 200 || low < c.least || high > c.refresh {
+				if len(all) < 198 || low < c.least || high > c.refresh {
 					t.Errorf("%d fetches, %v to %v apart; want %v to %v", len(all), low, high, c.least, c.refresh)
 				}
 				if spread := c.refresh - c.least; low > c.least+spread/10 || high < c.refresh-spread/10 {
 					t.Errorf("%v to %v apart does not use the range of %v to %v", low, high, c.least, c.refresh)
 				}
 				slices.Sort(all)
-				if different := len(slices.Compact(all)); different < 190 {
+				if different := len(slices.Compact(all)); different < 188 {
 					t.Errorf("only %d different intervals in 200: not random", different)
 				}
 			})
@@ -59,37 +63,94 @@ func TestRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 	})
 }
 
-// Each failure doubles the wait, from a second to five minutes, moved at random by a half; a success starts anew.
-func TestBackOff_KEY2(t *testing.T) {
+// Each failure doubles the wait, moved at random by a half; a success starts anew. Without keys it goes from a second to five
+// minutes; with keys, which stay good, from a twelfth of the interval to half of it.
+func TestBackOff_KEY2_KEY3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const failures = 15
+		const without, with = 15, 8 // failures in a row before keys are held, and after each success then
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour},
 			func(_ context.Context, _ string, n int) ([]byte, error) {
-				if n%(failures+1) == failures {
+				if n >= without && (n-without)%(with+1) == 0 {
 					return oneKey, nil
 				}
 				return nil, errDown
 			})
-		pass(6 * time.Hour)
+		pass(24 * time.Hour)
 		all := gaps(s.of(issuer))
-		if len(all) < 2*failures+2 {
+		if len(all) < without+3*(with+1) {
 			t.Fatalf("%d attempts only", len(all))
 		}
-		for i, gap := range all {
-			n := i % (failures + 1)
-			if n == failures {
-				if gap < 59*time.Minute {
-					t.Errorf("%v after a success", gap)
-				}
-				continue
-			}
-			base := min(time.Second<<n, 5*time.Minute)
+		check := func(what string, gap, base time.Duration) {
+			t.Helper()
 			if gap < base/2 || gap > base*3/2 {
-				t.Errorf("%v after failure %d; want a half to one and a half of %v", gap, n+1, base)
+				t.Errorf("%v after %s; want a half to one and a half of %v", gap, what, base)
 			}
 		}
-		if slices.Equal(all[:failures], all[failures+1:2*failures+1]) {
+		for i, gap := range all[:without] {
+			check(fmt.Sprint("failure ", i+1), gap, min(time.Second<<i, 5*time.Minute))
+		}
+		later := all[without:]
+		for i, gap := range later {
+			switch n := i % (with + 1); {
+			case n > 0:
+				check(fmt.Sprint("failure with keys ", n), gap, min(5*time.Minute<<(n-1), 30*time.Minute))
+			case i == 0 && (gap < time.Second || gap > time.Hour), i > 0 && (gap < 59*time.Minute || gap > time.Hour):
+				t.Errorf("%v after a success", gap)
+			}
+		}
+		if slices.Equal(later[1:with+1], later[with+2:2*(with+1)]) {
 			t.Error("the same intervals both times: not random")
+		}
+	})
+}
+
+// The servers are tried in their order, the next at once when one fails; while one answers, those behind it are left alone.
+func TestServerOrder_KEY1_KEY2(t *testing.T) {
+	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
+	synctest.Test(t, func(t *testing.T) {
+		down := map[string]bool{}
+		s := serve(t, keys.Policy{Servers: []string{first, second, third}, Refresh: time.Hour, Retry: retry},
+			func(_ context.Context, name string, _ int) ([]byte, error) {
+				if down[name] {
+					return nil, errDown
+				}
+				return oneKey, nil
+			})
+		pass(3 * time.Hour)
+		if !s.holds(first) || len(s.of(first)) < 3 || len(s.of(second))+len(s.of(third)) != 0 {
+			t.Errorf("the first answers, and there were %d, %d, %d fetches", len(s.of(first)), len(s.of(second)), len(s.of(third)))
+		}
+		down[first] = true
+		pass(time.Hour)
+		if !s.holds(first) || !s.holds(second) || len(s.of(third)) != 0 {
+			t.Error("the first fails, and the second was not asked, or the third was, or keys were lost")
+		}
+		failed := s.of(first)[len(s.of(first))-1].at
+		for _, a := range s.of(first) {
+			if a.event.Err != nil {
+				failed = a.at
+				break
+			}
+		}
+		if at := s.of(second)[0].at; at != failed {
+			t.Errorf("the second was asked %v after the first failed", at.Sub(failed))
+		}
+		down[second] = true
+		pass(2 * time.Hour)
+		if !s.holds(third) {
+			t.Error("the third is not asked though the others fail")
+		}
+		down[third] = true
+		before := s.Set()
+		pass(48 * time.Hour)
+		if s.Set() != before {
+			t.Error("keys changed while no server answered")
+		}
+		clear(down)
+		at := time.Now()
+		pass(time.Hour)
+		if last := s.of(first); last[len(last)-1].event.Err != nil || time.Since(at) > time.Hour {
+			t.Error("the first is well again, and was not asked within the hour")
 		}
 	})
 }
@@ -149,30 +210,32 @@ func TestFailureKeepsKeys_KEY3_KEY8(t *testing.T) {
 	})
 }
 
-// A server that hangs holds up nobody else.
+// A server that hangs is one that failed: the next has its turn, and issuers that tokens name are not held up.
 func TestHangingServers_KEY2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hanging := []string{"https://a.example.com", "https://b.example.com", "https://c.example.com"}
-		s := serve(t, keys.Policy{Servers: append(hanging, issuer, issuer+"/2"), Refresh: time.Hour},
+		s := serve(t, keys.Policy{Servers: append(hanging, issuer), Trusts: below("https://learned"), Refresh: time.Hour},
 			func(ctx context.Context, name string, _ int) ([]byte, error) {
 				if slices.Contains(hanging, name) {
 					return hang(ctx)
 				}
 				return oneKey, nil
 			})
-		if !s.holds(issuer) || !s.holds(issuer+"/2") {
-			t.Error("the others are not there")
+		s.Want([]byte("https://learned.example.com"))
+		synctest.Wait()
+		if !s.holds("https://learned.example.com") {
+			t.Error("an issuer that a token names waits for a server that hangs")
+		}
+		pass(time.Minute)
+		if !s.holds(issuer) {
+			t.Error("the fourth server was not asked within a minute, though those before it hang")
 		}
 		pass(10 * time.Hour)
-		for _, name := range []string{issuer, issuer + "/2"} {
-			if n := len(s.of(name)); n < 10 {
-				t.Errorf("%s: fetched %d times in 10 hours", name, n)
-			}
+		if n := len(s.of(issuer)); n < 10 {
+			t.Errorf("fetched %d times in 10 hours", n)
 		}
-		for _, name := range hanging {
-			if n := len(s.of(name)); n != 1 {
-				t.Errorf("%s: %d fetches under way", name, n)
-			}
+		if s.most > 1 {
+			t.Errorf("%d fetches from one issuer at once", s.most)
 		}
 	})
 }
@@ -187,7 +250,7 @@ func TestRunEnds(t *testing.T) {
 		store.Configure(keys.Policy{Servers: []string{issuer}, Refresh: time.Hour})
 		ended := make(chan struct{})
 		go func() { store.Run(ctx); close(ended) }()
-		pass(time.Minute)
+		pass(10 * time.Second)
 		cancel()
 		<-ended
 	})

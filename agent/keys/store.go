@@ -13,9 +13,11 @@ import (
 // Fetch gets the key set document of one issuer. It obeys ctx and limits what it reads.
 type Fetch func(ctx context.Context, issuer string) (document []byte, err error)
 
-// Policy is what the configuration says about issuers. The zero value trusts nobody.
+// Policy is what configuration and discovery say about issuers. The zero value trusts nobody.
 type Policy struct {
-	Servers []string              // issuers whose keys are always held
+	// Servers are issuers in the order in which to try them: the keys of the first that answers are held, and those of
+	// every other that had to be asked since (KEY-1, KEY-2).
+	Servers []string
 	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
 	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
 	Retry   time.Duration         // least time between two fetches that tokens cause, per issuer (KEY-6)
@@ -32,24 +34,29 @@ type Event struct {
 }
 
 const (
-	maxJitter     = time.Minute     // KEY-1
-	firstBackOff  = time.Second     // KEY-2
-	maxBackOff    = 5 * time.Minute // KEY-2
-	maxLearned    = 16              // issuers learned from tokens that are remembered at once
-	maxInFlight   = 4               // fetches at once, so that one server that hangs does not hold up the others
-	maxLearning   = 2               // of these, for issuers learned from tokens: what those name must not hold up the configured
-	inFlightGuess = 2 * time.Second // what a caller is told to wait for a fetch under way
+	maxJitter     = time.Minute      // KEY-1
+	firstBackOff  = time.Second      // KEY-2, of an issuer of which no keys are held
+	maxBackOff    = 5 * time.Minute  // KEY-2, likewise
+	maxLearned    = 16               // issuers learned from tokens that are remembered at once
+	maxInFlight   = 4                // fetches at once, so that one server that hangs does not hold up the others
+	maxLearning   = 2                // of these, for issuers learned from tokens: what those name must not hold up the configured
+	fetchTime     = 15 * time.Second // of one fetch at most: a server that hangs is one that failed
+	inFlightGuess = 2 * time.Second  // what a caller is told to wait for a fetch under way
 )
 
 // issuerState is the schedule of one issuer. Guarded by Store.mu.
 type issuerState struct {
-	configured bool
-	next       time.Time // when its keys are fetched again
-	last       time.Time // when the last fetch started
-	backOff    time.Duration
-	inFlight   bool
-	learning   bool // in flight, and not configured when that began
+	server   bool      // one of the policy's Servers
+	next     time.Time // when its keys are fetched again; zero: never, a server whose turn has not come
+	last     time.Time // when the last fetch started
+	settled  bool      // its place in the interval is its own, away from devices that started at the same time
+	backOff  time.Duration
+	inFlight bool
+	learning bool // in flight, and no server when that began
 }
+
+// failing tells whether the last attempt failed.
+func (st *issuerState) failing() bool { return st.backOff > 0 }
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
 type Store struct {
@@ -87,22 +94,40 @@ func (s *Store) Configure(p Policy) {
 		p.Servers[i] = TrimIssuer(p.Servers[i])
 	}
 	s.policy = p
-	now := time.Now()
+	soonest := time.Now().Add(p.Refresh)
 	for name, st := range s.schedule {
-		st.configured = slices.Contains(p.Servers, name)
-		if !st.configured && !s.trusts(name) {
+		st.server = slices.Contains(p.Servers, name)
+		if !st.server && !s.trusts(name) {
 			delete(s.schedule, name)
-		} else if soonest := now.Add(p.Refresh); st.next.After(soonest) {
+		} else if st.next.After(soonest) {
 			st.next = soonest
 		}
 	}
 	for _, name := range p.Servers {
 		if s.schedule[name] == nil {
-			s.schedule[name] = &issuerState{configured: true, next: now}
+			s.schedule[name] = &issuerState{server: true}
 		}
 	}
 	s.dropUnscheduled()
+	s.choose()
 	s.nudge()
+}
+
+// choose sees to it that one of the servers answers, or that all have been tried: where none is well the next of the list has
+// its turn at once (KEY-2). The caller holds mu.
+func (s *Store) choose() {
+	next := (*issuerState)(nil)
+	for _, name := range s.policy.Servers {
+		switch st := s.schedule[name]; {
+		case !st.next.IsZero() && !st.failing(), st.inFlight && !st.failing():
+			return // this one is well, or about to be asked
+		case st.next.IsZero() && next == nil:
+			next = st
+		}
+	}
+	if next != nil {
+		next.next = time.Now()
+	}
 }
 
 // dropUnscheduled publishes a set without the keys of issuers that are no longer followed. The caller holds mu.
@@ -151,7 +176,7 @@ func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 	if !st.last.IsZero() && st.last.Add(s.policy.Retry).After(now) {
 		soonest = st.last.Add(s.policy.Retry)
 	}
-	if st.next.After(soonest) {
+	if st.next.IsZero() || st.next.After(soonest) {
 		st.next = soonest
 		s.nudge()
 	}
@@ -164,7 +189,7 @@ func (s *Store) makeRoom() bool {
 	learned, victim := 0, ""
 	set := s.set.Load()
 	for name, st := range s.schedule {
-		if st.configured {
+		if st.server {
 			continue
 		}
 		learned++
@@ -220,13 +245,13 @@ func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
 	now := time.Now()
 	wait = time.Hour
 	for name, st := range s.schedule {
-		if st.inFlight {
+		if st.inFlight || st.next.IsZero() {
 			continue
 		}
 		if left := st.next.Sub(now); left > 0 {
 			wait = min(wait, left)
-		} else if s.inFlight < maxInFlight && (st.configured || s.learning < maxLearning) { // else the end of a fetch nudges
-			st.inFlight, st.last, st.learning = true, now, !st.configured
+		} else if s.inFlight < maxInFlight && (st.server || s.learning < maxLearning) { // else the end of a fetch nudges
+			st.inFlight, st.last, st.learning = true, now, !st.server
 			s.inFlight++
 			if st.learning {
 				s.learning++
@@ -241,7 +266,9 @@ func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
 // where it has been taken up again since: it was fetched under another policy, and the next fetch is under way.
 func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	event := Event{Issuer: name}
-	document, err := s.fetch(ctx, name)
+	bounded, cancel := context.WithTimeout(ctx, fetchTime)
+	document, err := s.fetch(bounded, name)
+	cancel()
 	var keys []Key
 	if err == nil {
 		keys, event.Left, err = Parse(document)
@@ -261,20 +288,15 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		if err == nil {
 			event.Changed = s.publish(name, keys)
 			st.backOff = 0
-			wait = jitter(s.policy.Refresh)
+			wait = s.interval(st)
 		} else {
-			st.backOff = min(max(2*st.backOff, firstBackOff), maxBackOff, max(s.policy.Refresh, firstBackOff))
-			wait = st.backOff/2 + rand.N(st.backOff)
-			if !st.configured {
-				wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
-			}
+			wait = s.backOff(name, st)
 		}
 		st.next = time.Now().Add(wait)
 		event.Next = wait
+		s.choose()
 	}
-	if held := s.set.Load().issuers[name]; held != nil {
-		event.Keys = len(held.Keys)
-	}
+	event.Keys = s.held(name)
 	event.Err = err
 	s.nudge()
 	s.mu.Unlock()
@@ -295,18 +317,62 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 	})
 }
 
-// jitter takes a random part of up to a minute off the interval, so that devices which started together drift apart and none
-// waits longer than the interval (KEY-1). Of a short interval, as in tests, half remains at least.
+// interval returns how long to wait after a fetch that succeeded. The first time it is any part of the interval: devices that
+// were switched on together would come together every hour else, forever. The caller holds mu.
+func (s *Store) interval(st *issuerState) time.Duration {
+	if !st.settled {
+		st.settled = true
+		return leastInterval + rand.N(max(s.policy.Refresh-leastInterval, 1))
+	}
+	return jitter(s.policy.Refresh)
+}
+
+// leastInterval is the least time between two fetches that nothing but the schedule asks for.
+const leastInterval = time.Second
+
+// backOff returns how long to wait after a fetch that failed: twice as long each time, moved at random by half of it. Where keys
+// are held there is no hurry (KEY-3), and many devices that lost their server at the same time must not make up for each other
+// in asking: the waits start at a twelfth of the interval and end at half of it. The caller holds mu.
+func (s *Store) backOff(name string, st *issuerState) time.Duration {
+	first, most := firstBackOff, min(maxBackOff, s.policy.Refresh)
+	if s.held(name) > 0 {
+		first, most = s.policy.Refresh/12, s.policy.Refresh/2
+	}
+	st.backOff = min(max(2*st.backOff, first), max(most, firstBackOff))
+	wait := st.backOff/2 + rand.N(st.backOff)
+	if !st.server {
+		wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
+	}
+	return wait
+}
+
+// held returns how many keys are held of an issuer.
+func (s *Store) held(name string) int {
+	if issuer := s.set.Load().issuers[name]; issuer != nil {
+		return len(issuer.Keys)
+	}
+	return 0
+}
+
+// jitter takes a random part of up to a minute off the interval, so that devices drift apart and none waits longer than the
+// interval (KEY-1). Of a short interval, as in tests, half remains at least.
 func jitter(interval time.Duration) time.Duration {
 	return interval - rand.N(min(maxJitter, interval/2)+1)
 }
 
-// Hold puts keys that came another way, such as from a file, in place of those held of a followed issuer. Others are ignored.
+// Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts; others are
+// ignored. They are good until the next fetch, which comes in the first third of the interval, at random: after a power cut
+// every device of a facility starts in the same second.
 func (s *Store) Hold(issuer string, keys []Key) {
 	name := TrimIssuer(issuer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.schedule[name] != nil && len(keys) > 0 {
-		s.publish(name, keys)
+	if len(keys) == 0 || !s.trusts(name) {
+		return
 	}
+	if s.schedule[name] == nil {
+		s.schedule[name] = &issuerState{}
+	}
+	s.schedule[name].next = time.Now().Add(rand.N(s.policy.Refresh/3 + 1))
+	s.publish(name, keys)
 }
