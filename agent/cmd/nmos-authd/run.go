@@ -48,6 +48,7 @@ type daemon struct {
 	log    *zap.Logger
 	level  *level
 	config *agent.Config // in force; only the goroutine of run touches it
+	opened *agent.Config // by which the sockets were opened
 	names  []string
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
@@ -153,10 +154,12 @@ func (d *daemon) notify(err error) {
 func (d *daemon) reload() {
 	c, names, err := loadConfig(d.file)
 	if err == nil {
-		old := d.config.Sockets
 		err = d.apply(c, names)
-		if c.Sockets.Authz != old.Authz || c.Sockets.HTTP != old.HTTP || c.Sockets.Group != old.Group {
-			d.log.Warn("sockets stay where they are until the daemon is started again", zap.String("file", d.file))
+		old := d.opened
+		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
+			c.Limits.Connections != old.Limits.Connections {
+			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
+				zap.String("file", d.file))
 		}
 	}
 	if err != nil {
@@ -168,7 +171,8 @@ func (d *daemon) reload() {
 
 // listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
 func (d *daemon) listen(failed chan<- error) error {
-	c := d.config.Sockets
+	d.opened = d.config
+	c := d.opened.Sockets
 	d.packets = &agent.PacketServer{Agent: d.agent, Report: d.report(c.Authz)}
 	err := d.open(c.Authz, platform.ListenPacket, d.packets.Serve, failed)
 	if err != nil || c.HTTP == "" {
