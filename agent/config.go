@@ -24,6 +24,15 @@ const (
 	DiscoveryOff     DiscoveryMode = "off"     // configured servers alone
 )
 
+// ClockAnswer says what a token gets from a device whose clock nobody vouches for (OPS-1).
+type ClockAnswer string
+
+// The answers, as the configuration spells them.
+const (
+	ClockJudge ClockAnswer = "judge" // it is judged by that clock
+	ClockDeny  ClockAnswer = "deny"  // 503
+)
+
 // Config is the daemon's configuration, checked and complete: every field holds either what the file says or the default.
 // It is the TOML of the protocol, §4, one struct a section. It is not changed once made, so it may be shared.
 type Config struct {
@@ -32,6 +41,7 @@ type Config struct {
 	Authorization AuthorizationConfig
 	Discovery     DiscoveryConfig
 	Sockets       SocketsConfig
+	Clock         ClockConfig
 	State         StateConfig
 	Limits        LimitsConfig
 	Log           LogConfig
@@ -100,6 +110,13 @@ type SocketsConfig struct {
 	AllowUIDs []uint32
 }
 
+// ClockConfig is [clock]. There is a key for the one state of the clock about which opinions can differ: by one that is not set
+// nobody can judge, and one that is synchronised there is no reason to doubt.
+type ClockConfig struct {
+	// Unsynchronised is for a clock that may be right and for which nobody vouches.
+	Unsynchronised ClockAnswer
+}
+
 // StateConfig is [state].
 type StateConfig struct {
 	Dir string // absolute path of what is kept across restarts (KEY-3); empty: nothing is
@@ -140,6 +157,7 @@ func Default() *Config {
 			HTTP:  "/run/nmos-authd/http.sock",
 			Admin: "/run/nmos-authd/admin.sock",
 		},
+		Clock:  ClockConfig{Unsynchronised: ClockJudge},
 		State:  StateConfig{Dir: "/var/lib/nmos-authd"},
 		Limits: LimitsConfig{TokenBytes: 16384, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
 		Log:    LogConfig{Level: "info"},

@@ -56,6 +56,8 @@ var configKeys = []configKey{
 	{"sockets", "group", text(func(c *Config) *string { return &c.Sockets.Group }, groupName)},
 	{"sockets", "allow_uids", userIDs},
 
+	{"clock", "unsynchronised", choice(func(c *Config) *ClockAnswer { return &c.Clock.Unsynchronised }, ClockJudge, ClockDeny)},
+
 	{"state", "dir", text(func(c *Config) *string { return &c.State.Dir }, absolutePath)},
 
 	{"limits", "token_bytes", number(func(c *Config) *int { return &c.Limits.TokenBytes }, 1024, 16384)},

@@ -75,6 +75,8 @@ func TestConfigFull(t *testing.T) {
 		admin = ""
 		group = "audio"
 		allow_uids = [0, 1000, 1000]
+		[clock]
+		unsynchronised = "deny"
 		[state]
 		dir = ""
 		[limits]
@@ -98,6 +100,7 @@ func TestConfigFull(t *testing.T) {
 		},
 		Discovery: DiscoveryConfig{DiscoveryOff, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}},
+		Clock:     ClockConfig{ClockDeny},
 		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1},
 		Log:       LogConfig{Level: "debug"},
 		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}},
@@ -194,6 +197,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"uid", "[sockets]\nallow_uids = [-1]\n", `:2: [sockets] allow_uids: -1 is no user number`},
 		{"uid nobody", "[sockets]\nallow_uids = [4294967295]\n", `:2: [sockets] allow_uids: 4294967295 is no user number`},
 		{"uid name", "[sockets]\nallow_uids = [\"root\"]\n", `:2: [sockets] allow_uids: must be a list of user numbers; it holds a string`},
+		{"clock", "[clock]\nunsynchronised = \"trust\"\n", `:2: [clock] unsynchronised: "trust" is none of judge, deny`},
+		{"clock unset", "[clock]\nunset = \"judge\"\n", `:2: unknown key "unset" in [clock]`},
 		{"limit", "[limits]\ntoken_bytes = 16385\n", `:2: [limits] token_bytes: 16385 is out of range; it must be 1024 to 16384`},
 		{"level", "[log]\nlevel = \"verbose\"\n", `:2: [log] level: "verbose" is none of debug, info, warn, error`},
 		{"public root", "[paths]\npublic = [\"/\"]\n", `:2: [paths] public: "/" would open every path; name the prefixes one by one`},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"time"
 )
 
 // Listener is a listening Unix socket. Its Close also removes the socket's file.
@@ -25,6 +26,18 @@ func PeerUID(c *net.UnixConn) (uint32, error) { return 0, unsupported("peer cred
 
 // Harden keeps tokens out of core files; not on this system.
 func Harden() error { return unsupported("hardening") }
+
+// realClock is the clock of this machine, of which nothing more is known than that it runs.
+type realClock struct{}
+
+var started = time.Now()
+
+func (realClock) now() time.Time        { return time.Now() }
+func (realClock) uptime() time.Duration { return time.Since(started) }
+func (realClock) voucher() (string, bool, time.Duration) {
+	return "nobody is asked on " + runtime.GOOS, false, 0
+}
+func (realClock) watch() (clockWatch, error) { return nil, unsupported("timers on the clock") }
 
 // Ready would tell the service manager that the daemon serves; there is none to tell.
 func Ready() error { return nil }

@@ -52,6 +52,7 @@ type daemon struct {
 	names  []string
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
+	clock  *clock
 	agent  *agent.Agent
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
@@ -65,14 +66,13 @@ func newDaemon(file string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{file: file, config: c, names: names}
+	d := &daemon{file: file, config: c, names: names, clock: newClock()}
 	d.log, d.level = newLogger()
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
 		return document.JWKS, err
 	}, func(e keys.Event) { logKeys(d.log, e) })
-	var clock platform.Clock
-	d.agent = agent.New(c, names, d.store, clock.Now)
+	d.agent = agent.New(c, names, d.store, d.clock.now)
 	return d, d.apply(c, names)
 }
 
@@ -89,6 +89,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.level.Store(int32(level))
 	d.allow.Store(&c.Sockets.AllowUIDs)
 	d.client.Store(newClient(c))
+	d.clock.configure(c.Clock)
 	d.agent.Configure(c, names)
 	d.store.Configure(c.KeyPolicy())
 	d.config, d.names = c, names
@@ -110,6 +111,8 @@ func (d *daemon) run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { d.store.Run(ctx) })
+	background.Go(func() { d.clock.Run(ctx, func(e platform.ClockEvent) { d.clock.logEvent(d.log, e) }) })
+	d.clock.logStatus(d.log)
 	d.log.Info("serving", zap.String("version", version), zap.String("mode", string(d.config.Mode)),
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
 		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP))

@@ -1,0 +1,44 @@
+package platform
+
+import (
+	"runtime/debug"
+	"time"
+)
+
+// buildTime may be set by the linker to the time of the sources in RFC 3339, for builds from an archive:
+// -ldflags "-X nmosauthd/platform.buildTime=…".
+var buildTime string
+
+// oldest is the floor of a build that does not know its own time: no build is older than the toolchain it needs.
+var oldest = time.Date(2026, time.February, 1, 0, 0, 0, 0, time.UTC)
+
+var built = firstOf(buildTime, revisionTime())
+
+// BuildTime returns a time in UTC at which this program's sources existed: that given to the linker, else that of the
+// revision, else that of the toolchain. It is never zero. It is that of the sources, not of the compiler's run, so that a
+// build can be repeated bit by bit.
+func BuildTime() time.Time { return built }
+
+// firstOf returns the first of the candidates that is a time, but nothing before oldest.
+func firstOf(candidates ...string) time.Time {
+	for _, s := range candidates {
+		if t, err := time.Parse(time.RFC3339, s); err == nil && t.After(oldest) {
+			return t.UTC()
+		}
+	}
+	return oldest
+}
+
+// revisionTime returns when the revision was committed, "" where the build does not say.
+func revisionTime() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			return s.Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,111 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// realClock is the clock of this machine. root stands before the paths of the marks, for tests.
+type realClock struct{ root string }
+
+func (realClock) now() time.Time { return time.Now() }
+
+// started is where uptime starts if the kernel does not have CLOCK_BOOTTIME.
+var started = time.Now()
+
+func (realClock) uptime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return time.Since(started)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// clockMarks are files that time services leave in a file system that is empty after a boot, once they have set the clock.
+//
+// There are fewer than one would think. chrony, ntpd, OpenNTPD, busybox ntpd and linuxptp's phc2sys tell the kernel, chrony
+// where its configuration has rtcsync, as that of the distributions does. The drift files of chrony and ntpd are no mark:
+// both also write them when they stop, whether they ever had the time or not.
+var clockMarks = []struct{ service, path string }{
+	{"systemd-timesyncd", "/run/systemd/timesync/synchronized"}, // systemd-timesyncd.service(8), touched at each synchronisation
+}
+
+func (r realClock) voucher() (text string, ok bool, tai time.Duration) {
+	text, ok, tai = kernelVouches(unix.Adjtimex)
+	for _, m := range clockMarks {
+		if ok {
+			break
+		}
+		switch _, err := os.Stat(filepath.Join(r.root, m.path)); {
+		case err == nil:
+			text, ok = m.service+" says so: there is "+m.path, true
+		case !errors.Is(err, fs.ErrNotExist):
+			text += "; " + err.Error()
+		}
+	}
+	return text, ok, tai
+}
+
+// kernelVouches asks the kernel, which changes nothing where no mode is given and needs no privilege (adjtimex(2)). A time
+// service clears STA_UNSYNC; the kernel sets it again when it has not heard from one for some nine hours.
+func kernelVouches(adjtimex func(*unix.Timex) (int, error)) (text string, ok bool, tai time.Duration) {
+	var t unix.Timex
+	state, err := adjtimex(&t)
+	tai = time.Duration(t.Tai) * time.Second
+	switch {
+	case err != nil: // a sandbox that keeps a program from setting the clock often keeps it from this too
+		return fmt.Sprintf("nobody vouches for it, and the kernel does not say: adjtimex: %v", err), false, 0
+	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
+		return "nobody vouches for it: the kernel has not heard from a time service", false, tai
+	}
+	return "a time service has told the kernel so", true, tai
+}
+
+// watch opens a timer that never comes to its time, but is cancelled when the clock is set (timerfd_create(2)).
+func (realClock) watch() (clockWatch, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("a timer on the clock: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "timer on the clock")
+	never := int64(math.MaxInt64) // the year 2262
+	if strconv.IntSize == 32 {
+		never = math.MaxInt32 * int64(time.Second) // 2038, as far as these kernel calls go there
+	}
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(never)}
+	if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("a timer on the clock: %w", err)
+	}
+	return timerfd{f}, nil
+}
+
+// timerfd is the timer as a file: Close ends a read that waits.
+type timerfd struct{ *os.File }
+
+func (f timerfd) wait(d time.Duration) error {
+	// The deadline of a file is kept by Go, on the monotonic clock.
+	err := f.SetReadDeadline(time.Now().Add(d))
+	if err == nil {
+		var expirations [8]byte
+		_, err = f.Read(expirations[:])
+	}
+	return timerResult(err)
+}
+
+// timerResult takes the ways in which a read of the timer ends well from those in which it fails: the clock was set, or the
+// time is up. Without an error the timer has come to its time after all, since the clock is past it.
+func timerResult(err error) error {
+	if errors.Is(err, unix.ECANCELED) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestKernelVouches_OPS1(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		state  int
+		status int32
+		tai    int32
+		err    error
+		want   bool
+		text   string
+	}{
+		{"synchronised", unix.TIME_OK, unix.STA_PLL, 37, nil, true, "a time service has told the kernel so"},
+		{"a leap second is coming", unix.TIME_INS, unix.STA_PLL | unix.STA_INS, 37, nil, true, "a time service has told the kernel so"},
+		{"as after a boot", unix.TIME_ERROR, unix.STA_UNSYNC, 0, nil, false, "the kernel has not heard from a time service"},
+		{"the flag alone", unix.TIME_OK, unix.STA_UNSYNC, 0, nil, false, "the kernel has not heard from a time service"},
+		{"a clock that fails", unix.TIME_ERROR, unix.STA_CLOCKERR, 37, nil, false, "the kernel has not heard from a time service"},
+		{"a sandbox", -1, 0, 37, unix.EPERM, false, "the kernel does not say: adjtimex: operation not permitted"},
+	} {
+		text, ok, tai := kernelVouches(func(x *unix.Timex) (int, error) {
+			if x.Modes != 0 {
+				t.Fatal("it would set the clock")
+			}
+			x.Status, x.Tai = c.status, c.tai
+			return c.state, c.err
+		})
+		wantTAI := time.Duration(c.tai) * time.Second
+		if c.err != nil {
+			wantTAI = 0
+		}
+		if ok != c.want || !strings.HasSuffix(text, c.text) || tai != wantTAI {
+			t.Errorf("%s: %q, %v, %v", c.name, text, ok, tai)
+		}
+	}
+}
+
+// The kernel of this machine is asked, and what it says is understood.
+func TestKernelOfThisMachine_OPS1(t *testing.T) {
+	asked := 0
+	text, ok, tai := kernelVouches(func(x *unix.Timex) (int, error) {
+		asked++
+		state, err := unix.Adjtimex(x)
+		t.Logf("adjtimex: state %d, status %#x, TAI %d, %v", state, x.Status, x.Tai, err)
+		return state, err
+	})
+	if asked != 1 || text == "" || tai < 0 || tai > time.Minute {
+		t.Errorf("%q, %v, %v", text, ok, tai)
+	}
+	now, state := NewClock().Now()
+	if time.Since(now).Abs() > time.Minute || ok && state == ClockUnsynchronised {
+		t.Errorf("%v at %v", state, now)
+	}
+}
+
+// The mark of systemd-timesyncd stands where the kernel does not know.
+func TestMarks_OPS1(t *testing.T) {
+	root := t.TempDir()
+	c := realClock{root: root}
+	_, kernel, _ := kernelVouches(unix.Adjtimex)
+	if text, ok, _ := c.voucher(); ok != kernel || text == "" {
+		t.Errorf("no mark: %q, %v", text, ok)
+	}
+	mark := filepath.Join(root, "run/systemd/timesync/synchronized")
+	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if text, ok, _ := c.voucher(); ok != kernel {
+		t.Errorf("a service that is not done: %q, %v", text, ok)
+	}
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text, ok, _ := c.voucher()
+	if !ok || !kernel && text != "systemd-timesyncd says so: there is /run/systemd/timesync/synchronized" {
+		t.Errorf("the mark: %q, %v", text, ok)
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(root, "run")), os.WriteFile(filepath.Join(root, "run"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if text, ok, _ := c.voucher(); ok != kernel || !kernel && !strings.Contains(text, "not a directory") {
+		t.Errorf("a mark that cannot be looked for: %q, %v", text, ok)
+	}
+}
+
+// The timer is one that the kernel cancels when the clock is set. Setting it is not for a test, so the kernel is asked.
+func TestTimerfd_OPS1(t *testing.T) {
+	w, err := realClock{}.watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := w.(timerfd)
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	want := fmt.Sprintf("settime flags: 0%o\n", unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET)
+	if err != nil || !strings.Contains(string(info), want) || !strings.Contains(string(info), "clockid: 0\n") {
+		t.Errorf("%v, %s", err, info)
+	}
+	w.Close()
+}
+
+func TestTimerfdWaits_OPS1(t *testing.T) {
+	w, err := realClock{}.watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := w.wait(20 * time.Millisecond); err != nil || time.Since(start) < 20*time.Millisecond {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+	waited := make(chan error)
+	go func() { waited <- w.wait(time.Hour) }()
+	w.Close()
+	if err := <-waited; err == nil {
+		t.Error("waits on when closed")
+	}
+	if err := w.wait(time.Hour); err == nil {
+		t.Error("waits when closed")
+	}
+}
+
+func TestTimerResult_OPS1(t *testing.T) {
+	for _, c := range []struct{ err, want error }{
+		{nil, nil},
+		{&fs.PathError{Op: "read", Path: "timer", Err: unix.ECANCELED}, nil},
+		{&fs.PathError{Op: "read", Path: "timer", Err: os.ErrDeadlineExceeded}, nil},
+		{os.ErrClosed, os.ErrClosed},
+		{io.EOF, io.EOF},
+	} {
+		if got := timerResult(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}
+
+// The real clock runs, and ends when it is told to.
+func TestClockRuns_OPS1(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		NewClock().Run(ctx, func(e ClockEvent) {
+			if e.Err != nil {
+				t.Error(e.Err)
+			}
+		})
+	}()
+	cancel()
+	<-done
+}
+
+func TestUptime_OPS1(t *testing.T) {
+	a := realClock{}.uptime()
+	b := realClock{}.uptime()
+	if a <= 0 || b < a {
+		t.Errorf("%v, then %v", a, b)
+	}
+}
