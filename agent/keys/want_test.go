@@ -93,6 +93,26 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 	})
 }
 
+// Servers that tokens name and that hang do not keep the configured one from being asked.
+func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour, Retry: retry},
+			func(ctx context.Context, name string, _ int) ([]byte, error) {
+				if name == issuer {
+					return oneKey, nil
+				}
+				return hang(ctx)
+			})
+		for n := range 10 {
+			s.Want(fmt.Appendf(nil, "https://host-%d.example.com", n))
+		}
+		pass(10 * time.Hour)
+		if n := len(s.of(issuer)); n < 10 {
+			t.Errorf("the configured issuer was fetched %d times in 10 hours", n)
+		}
+	})
+}
+
 // Tokens cause at most one fetch in each Retry, whatever arrives, and their callers are told to wait no longer than that.
 func TestWantIsBounded_KEY6(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
