@@ -117,7 +117,7 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 	store := keys.NewStore(nil, nil)
 	store.Configure(config.KeyPolicy())
 	if jwks != nil {
-		store.Hold(s.issuer, s.keysOf(jwks))
+		store.Hold(keys.Held{Name: s.issuer, Keys: s.keysOf(jwks)})
 	}
 	a := agent.New(&config, s.Names, store, func() (time.Time, bool) { return s.Now, true })
 	request := &wire.Request{Verb: wire.Verify}

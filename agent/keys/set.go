@@ -84,27 +84,36 @@ func (s *Set) Issuers() []*Issuer {
 	return all
 }
 
-// with returns a set in which name has these keys.
+// with returns a set in which name has these keys, fetched once more; kids that are no longer there are retired.
 func (s *Set) with(name string, keys []Key) *Set {
+	old := s.issuers[name]
+	if old == nil {
+		return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: 1})
+	}
+	gone := slices.Clone(old.retired)
+	for _, k := range old.Keys {
+		if k.KID != "" && !slices.Contains(gone, k.KID) {
+			gone = append(gone, k.KID)
+		}
+	}
+	gone = slices.DeleteFunc(gone, func(kid string) bool {
+		return slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid })
+	})
+	return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: old.Fetches + 1, retired: gone[max(0, len(gone)-maxRetired):]})
+}
+
+// holding returns a set with what was kept of an issuer. That is no fetch.
+func (s *Set) holding(h Held) *Set {
+	return s.replacing(&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, retired: h.Retired})
+}
+
+// replacing returns a set with this issuer in place of the one of its name.
+func (s *Set) replacing(issuer *Issuer) *Set {
 	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers)+1)}
 	for n, i := range s.issuers {
 		next.issuers[n] = i
 	}
-	issuer := &Issuer{Name: name, Keys: keys, Fetches: 1}
-	if old := s.issuers[name]; old != nil {
-		issuer.Fetches = old.Fetches + 1
-		gone := slices.Clone(old.retired)
-		for _, k := range old.Keys {
-			if k.KID != "" && !slices.Contains(gone, k.KID) {
-				gone = append(gone, k.KID)
-			}
-		}
-		gone = slices.DeleteFunc(gone, func(kid string) bool {
-			return slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid })
-		})
-		issuer.retired = gone[max(0, len(gone)-maxRetired):]
-	}
-	next.issuers[name] = issuer
+	next.issuers[issuer.Name] = issuer
 	return next
 }
 

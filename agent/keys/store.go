@@ -363,16 +363,17 @@ func jitter(interval time.Duration) time.Duration {
 // Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts; others are
 // ignored. They are good until the next fetch, which comes in the first third of the interval, at random: after a power cut
 // every device of a facility starts in the same second.
-func (s *Store) Hold(issuer string, keys []Key) {
-	name := TrimIssuer(issuer)
+func (s *Store) Hold(h Held) {
+	name := TrimIssuer(h.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(keys) == 0 || !s.trusts(name) {
+	if len(h.Keys) == 0 || !s.trusts(name) {
 		return
 	}
 	if s.schedule[name] == nil {
 		s.schedule[name] = &issuerState{}
 	}
 	s.schedule[name].next = time.Now().Add(rand.N(s.policy.Refresh/3 + 1))
-	s.publish(name, keys)
+	s.set.Store(s.set.Load().holding(h))
+	s.nudge()
 }

@@ -1,0 +1,166 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/mint"
+)
+
+// network is discovery and all authorization servers of a test in virtual time.
+type network struct {
+	mu      sync.Mutex
+	listed  []string
+	finds   []time.Time
+	fetched []string
+	changes [][]string
+}
+
+func (n *network) find(context.Context) ([]string, time.Duration, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.finds = append(n.finds, time.Now())
+	if n.listed == nil {
+		return nil, 0, errors.New("nothing is advertised")
+	}
+	return slices.Clone(n.listed), 10 * time.Minute, nil
+}
+
+func (n *network) list(issuers ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listed = issuers
+}
+
+// start runs a store and discovery for this policy.
+func (n *network) start(t *testing.T, policy keys.Policy) (*agent.Servers, *keys.Store) {
+	document := mint.JWKSOf(mint.FakeJWK("one", 2048))
+	store := keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.fetched = append(n.fetched, issuer)
+		return document, nil
+	}, func(keys.Event) {})
+	servers := agent.NewServers(store, func(found []string) { n.changes = append(n.changes, found) })
+	policy.Refresh, policy.Retry = time.Hour, 30*time.Second
+	servers.Configure(policy, n.find)
+	go store.Run(t.Context())
+	go servers.Run(t.Context())
+	synctest.Wait()
+	return servers, store
+}
+
+func held(store *keys.Store) (names []string) {
+	for _, i := range store.Set().Issuers() {
+		names = append(names, i.Name)
+	}
+	return names
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+const (
+	serverA = "https://a.example.com"
+	serverB = "https://b.example.com"
+	byHand  = "https://hand.example.com"
+)
+
+// A device that comes up before its network looks again and again, not in step with others, and finds its server when it is there.
+func TestFoundServersAreUsed_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		_, store := n.start(t, keys.Policy{})
+		pass(time.Hour)
+		if len(n.finds) < 30 || len(n.finds) > 150 || len(n.fetched) != 0 {
+			t.Errorf("looked %d times in an hour, fetched from %q", len(n.finds), n.fetched)
+		}
+		n.list(serverA, serverB)
+		pass(2 * time.Minute)
+		if got := held(store); !slices.Equal(got, []string{serverA}) {
+			t.Errorf("held: %q", got)
+		}
+		if trusted, _ := store.Want([]byte(serverB)); !trusted {
+			t.Error("the second server that discovery found is not trusted (KEY-5)")
+		}
+		finds := len(n.finds)
+		pass(time.Hour)
+		if again := len(n.finds) - finds; again < 4 || again > 6 {
+			t.Errorf("looked again %d times in an hour; the records are good for 10 minutes", again)
+		}
+		if len(n.changes) != 1 {
+			t.Errorf("told of %q", n.changes)
+		}
+	})
+}
+
+// The configured servers come first, and another order among those found is no change worth a write to flash.
+func TestConfiguredServersFirst_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA, serverB}}
+		_, store := n.start(t, keys.Policy{Servers: []string{byHand}})
+		pass(time.Minute)
+		if got := held(store); !slices.Equal(got, []string{byHand}) {
+			t.Errorf("held: %q", got)
+		}
+		n.list(serverB, serverA)
+		pass(time.Hour)
+		if len(n.changes) != 1 {
+			t.Errorf("told of %q", n.changes)
+		}
+	})
+}
+
+// A server that is no longer advertised keeps its place for a day: what is held is not lost by one incomplete answer (KEY-3).
+func TestServerNoLongerAdvertised_KEY3_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}}
+		_, store := n.start(t, keys.Policy{})
+		pass(time.Minute)
+		n.list(serverB)
+		pass(23 * time.Hour)
+		if got := held(store); !slices.Contains(got, serverA) {
+			t.Errorf("held after 23 h: %q", got)
+		}
+		n.list()
+		pass(48 * time.Hour)
+		if got := held(store); !slices.Contains(got, serverA) {
+			t.Errorf("held after two days without any answer: %q", got)
+		}
+		n.list(serverB)
+		pass(2 * time.Hour)
+		if got := held(store); slices.Contains(got, serverA) || !slices.Contains(got, serverB) {
+			t.Errorf("held: %q", got)
+		}
+	})
+}
+
+// What was remembered is trusted before the network is there; where discovery is switched off nothing found is.
+func TestRememberedServers_KEY3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		servers, store := n.start(t, keys.Policy{})
+		servers.Remember([]string{serverA})
+		if trusted, _ := store.Want([]byte(serverA)); !trusted {
+			t.Error("not trusted")
+		}
+		servers.Configure(keys.Policy{Refresh: time.Hour}, nil)
+		finds := len(n.finds)
+		pass(time.Hour)
+		if trusted, _ := store.Want([]byte(serverA)); trusted || len(held(store)) != 0 {
+			t.Error("still trusted with discovery off")
+		}
+		if len(n.finds) != finds {
+			t.Error("looked for servers with discovery off")
+		}
+	})
+}
