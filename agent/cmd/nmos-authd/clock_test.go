@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"nmosauthd/agent"
+	"nmosauthd/platform"
+)
+
+// What each state of the clock answers, by the configuration.
+func TestClockTrusts_OPS1(t *testing.T) {
+	for _, c := range []struct {
+		config agent.ClockAnswer
+		trusts string // of unset, unsynchronised, synchronised
+	}{
+		{agent.Default().Clock.Unsynchronised, "[false true true]"},
+		{agent.ClockJudge, "[false true true]"},
+		{agent.ClockDeny, "[false false true]"},
+		{"", "[false false true]"},
+	} {
+		k := newClock()
+		k.configure(agent.ClockConfig{Unsynchronised: c.config})
+		got := fmt.Sprint([]bool{
+			k.trusts(platform.ClockUnset), k.trusts(platform.ClockUnsynchronised), k.trusts(platform.ClockSynchronised),
+		})
+		if got != c.trusts {
+			t.Errorf("%q: %s, want %s", c.config, got, c.trusts)
+		}
+		now, trusted := k.now()
+		if _, state := k.Now(); trusted != k.trusts(state) || time.Since(now).Abs() > time.Minute {
+			t.Errorf("%q: %v, %v in state %v", c.config, now, trusted, state)
+		}
+	}
+}
+
+func TestClockLog_OPS1(t *testing.T) {
+	k := newClock()
+	k.configure(agent.ClockConfig{Unsynchronised: agent.ClockJudge})
+	unset := platform.ClockStatus{State: platform.ClockUnset, Why: "it shows 1970"}
+	good := platform.ClockStatus{State: platform.ClockSynchronised, Why: "the kernel says so"}
+	for _, c := range []struct {
+		event platform.ClockEvent
+		want  string
+	}{
+		{platform.ClockEvent{ClockStatus: unset},
+			"warn clock; tokens are answered 503 map[state:unset why:it shows 1970]"},
+		{platform.ClockEvent{ClockStatus: good, Moved: 500000 * time.Hour},
+			"info the clock was set map[before:unset moved:500000h0m0s state:synchronised why:the kernel says so]"},
+		{platform.ClockEvent{ClockStatus: good, Before: good.State, Moved: -37*time.Second - 1234*time.Microsecond},
+			"info the clock was set map[moved:-37.001s state:synchronised why:the kernel says so]"},
+		{platform.ClockEvent{ClockStatus: unset, Before: good.State, Moved: -time.Hour},
+			"warn the clock was set; tokens are answered 503 map[before:synchronised moved:-1h0m0s state:unset why:it shows 1970]"},
+		{platform.ClockEvent{ClockStatus: good, Before: good.State, Err: errors.New("not permitted")},
+			"info the system does not tell when the clock is set, which is now noticed within a minute " +
+				"map[error:not permitted state:synchronised why:the kernel says so]"},
+	} {
+		core, logs := observer.New(zapcore.DebugLevel)
+		k.logEvent(zap.New(core), c.event)
+		for _, l := range logs.All() {
+			if got := fmt.Sprint(l.Level, " ", l.Message, " ", l.ContextMap()); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		}
+		if logs.Len() != 1 {
+			t.Errorf("%+v: %d lines", c.event, logs.Len())
+		}
+	}
+}

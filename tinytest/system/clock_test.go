@@ -1,0 +1,71 @@
+package system_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"nmosauthd/platform"
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/daemon"
+)
+
+// What a token gets follows from the state of this machine's clock, whatever that is, and from the configuration, at once
+// after a reload.
+func TestClockOfThisMachine_OPS1(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	judging := trusting(t, server)
+	b := start(t, judging)
+	token := get(senders).bearing(everything(server).Sign())
+	b.await(token, 200, "ok")
+
+	state := platform.NewClock().Status().State
+	if !strings.Contains(b.Log(), `"message":"clock","state":"`+state.String()+`"`) {
+		t.Errorf("the log does not say that the clock is %v", state)
+	}
+	denying := judging
+	denying.More += "[clock]\nunsynchronised = \"deny\"\n"
+	b.reload(denying)
+	if state == platform.ClockSynchronised {
+		b.want(token, 200, "ok")
+	} else if a := b.askBoth(token); a.status != 503 || a.reason != "clock-untrusted" {
+		t.Errorf("nobody vouches for the clock: %v", a)
+	}
+	b.want(get(senders), 401, "no-token")
+	b.reload(judging)
+	b.want(token, 200, "ok")
+}
+
+// A device that was switched on before its clock was set: to a daemon from the year 2099 the clock of this machine looks like
+// that. The configuration has no say in it.
+func TestClockUnset_OPS1(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	later, err := daemon.Build(dir, "-ldflags=-X nmosauthd/platform.buildTime=2099-01-01T00:00:00Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More += "[clock]\nunsynchronised = \"judge\"\n"
+	folder := newDir(t)
+	if err := folder.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, folder)}
+	b.Daemon = startCommand(t, exec.Command(later), folder)
+
+	good, broken := get(senders).bearing(everything(server).Sign()), get(senders).bearing("x.y.z")
+	b.await(good, 503, "clock-untrusted")
+	if a := b.askBoth(good); a.status != 503 || a.reason != "clock-untrusted" {
+		t.Errorf("%v", a)
+	}
+	if a := b.askBoth(broken); a.status != 401 {
+		t.Errorf("broken: %v", a)
+	}
+	b.want(get("/x-nmos/"), 200, "public")
+	if log := b.Log(); !strings.Contains(log, "clock; tokens are answered 503") || !strings.Contains(log, "but 2099-01-01T00:00:00Z was when this program was built") {
+		t.Errorf("the log does not say why:\n%s", log)
+	}
+}
