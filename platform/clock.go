@@ -66,6 +66,7 @@ type Clock struct {
 	mu         sync.Mutex
 	remembered time.Time
 	witnessed  time.Time
+	kept       time.Time // the latest time at which somebody vouched and Known was asked
 	who        string // vouches, or why nobody is known to
 	tai        time.Duration
 	last       reading
@@ -150,8 +151,10 @@ func (c *Clock) Witness(t time.Time) (explanation string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.witnessed = t
-	if c.remembered.Sub(t) > witnessSlack {
-		c.remembered = time.Time{}
+	for _, known := range []*time.Time{&c.remembered, &c.kept} {
+		if known.Sub(t) > witnessSlack {
+			*known = time.Time{}
+		}
 	}
 	c.setFloor()
 	return ExplainOffset(c.system.now().Sub(t), c.tai)
@@ -175,16 +178,19 @@ func (c *Clock) latest() (floor time.Time, why string) {
 	return floor, why
 }
 
-// Known returns the latest time that has certainly passed, to Remember after a restart: the floor, or now where somebody
-// vouches for the clock. A clock for which nobody does may be ahead, and is not taken for certain.
+// Known returns the latest time that has certainly passed, to Remember after a restart: the floor, or a later time at which
+// somebody vouched for the clock, now if that is so now. A clock for which nobody does may be ahead, and is not taken for certain.
+// It goes back only where a server has witnessed that it was wrong; then what is kept of it should be replaced.
 func (c *Clock) Known() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known, _ := c.latest()
-	if t := c.system.now().Round(0).UTC(); c.judge(t) == ClockSynchronised {
-		return t
+	if t := c.system.now().Round(0).UTC(); c.judge(t) == ClockSynchronised && t.After(c.kept) {
+		c.kept = t
 	}
-	return known
+	if floor, _ := c.latest(); floor.After(c.kept) {
+		return floor
+	}
+	return c.kept
 }
 
 // Status returns the state and the reason for it.

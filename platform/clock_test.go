@@ -199,9 +199,37 @@ func TestClockKnown_OPS1(t *testing.T) {
 		if got := clock.Known(); !got.Equal(now) || got.Location() != time.UTC {
 			t.Errorf("synchronised: %v", got)
 		}
+		f.vouch(false)
+		clock.check()
 		f.move(-90 * time.Minute)
-		if got := clock.Known(); !got.Equal(remembered) {
+		if got := clock.Known(); !got.Equal(now) {
 			t.Errorf("unset: %v", got)
+		}
+		clock.Witness(now.Add(time.Minute))
+		if got := clock.Known(); !got.Equal(now.Add(time.Minute)) {
+			t.Errorf("witnessed: %v", got)
+		}
+	})
+}
+
+// A time server that went astray leaves nothing behind once an authorization server has said what the time is.
+func TestClockKnownWrongly_OPS1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now, wrong := BuildTime().Add(time.Hour), BuildTime().AddDate(73, 0, 0)
+		f := newFakeClock(wrong)
+		f.vouched = true
+		clock := newClock(f)
+		if got := clock.Known(); !got.Equal(wrong) {
+			t.Errorf("%v", got)
+		}
+		f.move(now.Sub(wrong))
+		clock.check()
+		if got := clock.Known(); !got.Equal(wrong) {
+			t.Errorf("forgotten without a witness: %v", got)
+		}
+		clock.Witness(now)
+		if got := clock.Known(); !got.Equal(now) {
+			t.Errorf("%v", got)
 		}
 	})
 }
