@@ -67,7 +67,7 @@ type Clock struct {
 	remembered time.Time
 	witnessed  time.Time
 	kept       time.Time // the latest time at which somebody vouched and Known was asked
-	who        string // vouches, or why nobody is known to
+	who        string    // vouches, or why nobody is known to
 	tai        time.Duration
 	last       reading
 	state      ClockState // at the last check
