@@ -34,6 +34,9 @@ func hold(tb testing.TB, documents map[string][]byte) *issuers {
 		policy.Servers = append(policy.Servers, name)
 	}
 	h.Configure(policy)
+	for _, name := range policy.Servers {
+		h.Want([]byte(name)) // else only the first that answers is asked
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { h.Run(ctx); close(done) }()
