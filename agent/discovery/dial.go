@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -18,22 +19,47 @@ const (
 	resolutionDelay = 50 * time.Millisecond
 )
 
-// dial connects to "host:port". With name servers configured, they alone are asked for the host.
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial connects to "host:port". For the host of a server that was found, the addresses that were found with it come first: a host
+// of mDNS has no others. With name servers configured, they alone are asked for any other host.
+func (c *Client) dial(ctx context.Context, network, address string, found *Server) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
+	if found == nil || found.Host != strings.ToLower(host) || len(found.Addresses) == 0 {
+		return c.dialHost(ctx, network, host, port)
+	}
+	if found.mdnsHost() {
+		return c.dialEach(ctx, network, found.Addresses, port, false)
+	}
+	conn, err := c.dialEach(ctx, network, found.Addresses, port, true)
+	if err == nil || ctx.Err() != nil {
+		return conn, err
+	}
+	conn, again := c.dialHost(ctx, network, host, port) // the addresses may be old by now
+	if again != nil {
+		return nil, fmt.Errorf("%w; and by its present addresses: %w", err, again)
+	}
+	return conn, nil
+}
+
+// dialHost connects to a host by its addresses as of now.
+func (c *Client) dialHost(ctx context.Context, network, host, port string) (net.Conn, error) {
 	if _, err := netip.ParseAddr(host); err == nil || len(c.options.DNSServers) == 0 {
-		return c.dialer.DialContext(ctx, network, address)
+		return c.dialer.DialContext(ctx, network, net.JoinHostPort(host, port))
 	}
 	addrs, err := c.lookup(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	var conn net.Conn
+	return c.dialEach(ctx, network, addrs, port, false)
+}
+
+// dialEach connects to the first of one or more addresses that takes the connection; more says that there is another way to try
+// after them.
+func (c *Client) dialEach(ctx context.Context, network string, addrs []netip.Addr, port string, more bool) (conn net.Conn, err error) {
 	for i, a := range addrs {
-		once, cancel := patience(ctx, addressPatience, i == len(addrs)-1)
+		once, cancel := patience(ctx, addressPatience, i == len(addrs)-1 && !more)
 		conn, err = c.dialer.DialContext(once, network, net.JoinHostPort(a.String(), port))
 		cancel()
 		if err == nil || ctx.Err() != nil {

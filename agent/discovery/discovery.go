@@ -1,5 +1,5 @@
-// Package discovery finds Authorization Servers and fetches what they publish: their metadata (RFC 8414) and their keys
-// (RFC 7517). It is the only part of the daemon that sends requests, and it keeps nothing of what it got.
+// Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they publish: their
+// metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests, and it keeps nothing of what it got.
 //
 // What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
 // (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and time.
@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -33,15 +35,17 @@ type Options struct {
 	AllowHTTP bool
 	// Timeout is the most that one KeySet takes, name look-ups and both documents included. Zero: 10 s.
 	Timeout time.Duration
-	// DNSServers are name servers, "address:port", asked in this order for every host name, in place of the device's own
-	// resolvers. Names in /etc/hosts count before them.
+	// DNSServers are name servers, "address:port", asked in this order for every name, in place of the device's own resolvers.
+	// Host names in /etc/hosts count before them.
 	DNSServers []string
 }
 
 // Client fetches. It is safe for concurrent use and holds no connection between two calls.
 type Client struct {
-	options Options
-	dialer  net.Dialer
+	options  Options
+	dialer   net.Dialer
+	patience time.Duration                                       // with one packet to a name server; tests shorten it
+	browse   func(context.Context, BrowseOptions) (Found, error) // Browse, but in tests
 }
 
 // New returns a Client.
@@ -53,39 +57,80 @@ func New(o Options) *Client {
 		o.Roots = func() (*x509.CertPool, error) { return nil, nil }
 	}
 	// The dialer's own bound ends an attempt that a cancelled request leaves behind.
-	return &Client{options: o, dialer: net.Dialer{Timeout: o.Timeout}}
+	return &Client{options: o, dialer: net.Dialer{Timeout: o.Timeout}, patience: serverPatience, browse: Browse}
 }
 
 // Document is what one Authorization Server publishes.
 type Document struct {
-	Issuer  string // as its metadata has it
-	JWKSURI string
-	JWKS    []byte // JSON, an object or an array; which keys are in it nobody has looked at
+	Issuer      string // as its metadata has it, and so as its tokens should
+	MetadataURL string // where that was
+	JWKSURI     string
+	JWKS        []byte // JSON, an object or an array; which keys are in it nobody has looked at
 }
 
 // KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the issuer's
-// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8).
+// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8). Where the
+// server has nothing at that place, those of older servers are tried; any other failure is final.
 //
 // Errors are for people: they say which document could not be had and why, and never hold a query or what a server sent.
 func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
-	defer cancel()
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
 	}
-	f, err := c.newFetch()
+	return c.keySet(ctx, source{
+		issuer:    iss,
+		places:    metadataPlaces(metadataURL(iss), iss),
+		speaksFor: func(named string) bool { return strings.TrimSuffix(named, "/") == strings.TrimSuffix(issuer, "/") }, // CLM-1
+	})
+}
+
+// ServerKeySet returns the key set of a server that Discover found, as KeySet does, from the addresses that were found with it.
+// Its certificate must be for its host name all the same (DIS-5). The issuer that its metadata names must be the server's
+// IssuerURL (KEY-8) or the same URL written otherwise: with the scheme's own port, or the host in other case. Since tokens are
+// compared with what the metadata says, the caller goes by Document.Issuer from then on.
+func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
+	iss, err := c.parseIssuer(s.IssuerURL())
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+	}
+	first, err := parseURL(s.MetadataURL()) // DIS-4
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+	}
+	return c.keySet(ctx, source{
+		issuer: iss,
+		places: metadataPlaces(first, iss),
+		speaksFor: func(named string) bool {
+			n, err := c.parseIssuer(named)
+			return err == nil && normalIssuer(n) == normalIssuer(iss)
+		},
+		server: &s,
+	})
+}
+
+// source is where a key set comes from.
+type source struct {
+	issuer    *url.URL
+	places    []*url.URL               // of the metadata, in the order in which to try them
+	speaksFor func(issuer string) bool // whether metadata that names this issuer is that of the source
+	server    *Server                  // nil: its host is looked up
+}
+
+func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	f, err := c.newFetch(s.server)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: the root certificates: %w", err)
 	}
 	defer f.close()
 
-	from := metadataURL(iss)
-	body, err := f.get(ctx, from)
+	from, body, err := f.first(ctx, s.places)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
+		return Document{}, fmt.Errorf("discovery: %w", err)
 	}
-	meta, keys, err := c.parseMetadata(body, iss, issuer)
+	meta, keys, err := parseMetadata(body, s)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
 	}
@@ -96,7 +141,7 @@ func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: keys from %s: %w", plain(keys), err)
 	}
-	return Document{Issuer: meta.Issuer, JWKSURI: meta.JWKSURI, JWKS: jwks}, nil
+	return Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI, JWKS: jwks}, nil
 }
 
 // objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).

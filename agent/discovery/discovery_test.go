@@ -92,7 +92,7 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		from     string           // which document the error names
 		want     string
 	}{
-		{"not found", http.NotFound, nil, "metadata", "HTTP 404 Not Found"},
+		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, "metadata", "HTTP 403 Forbidden"},
 		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, nil, "metadata", "HTTP 599 "},
 		{"HTML by type", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -156,7 +156,9 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "EOF"},
 
 		{"keys not found", nil, http.NotFound, "keys", "HTTP 404 Not Found"},
-		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusTemporaryRedirect) }, "keys", "a redirect to"},
+		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+		}, "keys", "a redirect to"},
 		{"keys HTML", nil, text("<html>"), "keys", "an HTML page, not JSON"},
 		{"keys not JSON", nil, text(`{"keys":[}`), "keys", "not JSON at byte 10 of 10: invalid character '}' looking for beginning of value"},
 		{"keys a string", nil, text(`"secret"`), "keys", "neither a JSON object nor an array"},

@@ -8,12 +8,17 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // errPage is what a captive portal, a login form or a web server's own error page comes to.
 var errPage = errors.New("an HTML page, not JSON")
+
+// maxDrained is how much is read of an answer that is of no use, in bytes.
+const maxDrained = 4 << 10
 
 // fetch is the requests of one KeySet. They share a connection where both documents lie on one server: a second TLS
 // handshake costs a small device some 100 ms.
@@ -22,18 +27,21 @@ type fetch struct {
 	transport *http.Transport
 }
 
-func (c *Client) newFetch() (*fetch, error) {
+// newFetch prepares the requests; server, where it is not nil, brings the addresses of its host with it.
+func (c *Client) newFetch(server *Server) (*fetch, error) {
 	roots, err := c.options.Roots()
 	if err != nil {
 		return nil, err
 	}
 	t := &http.Transport{
 		// No Proxy: the servers of a media network are reached directly, whatever the environment of the service says.
-		DialContext:            c.dial,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.dial(ctx, network, address, server)
+		},
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, // DIS-5
 		DisableCompression:     true,                                                      // a small body must not become a large document
 		MaxResponseHeaderBytes: 32 << 10,
-		TLSHandshakeTimeout:    c.options.Timeout,
+		TLSHandshakeTimeout:    2 * c.options.Timeout, // ends a handshake that a cancelled request leaves behind
 	}
 	return &fetch{
 		transport: t,
@@ -46,6 +54,35 @@ func (c *Client) newFetch() (*fetch, error) {
 
 // close ends the connections: a device holds none that it does not need.
 func (f *fetch) close() { f.transport.CloseIdleConnections() }
+
+// first returns the first document that there is. The next place is tried only where a server says that there is none at this
+// one: whatever else goes wrong would go wrong there too, or somebody means it to.
+func (f *fetch) first(ctx context.Context, places []*url.URL) (from *url.URL, body []byte, err error) {
+	missing := ""
+	for _, from = range places {
+		if body, err = f.get(ctx, from); err == nil {
+			return from, body, nil
+		}
+		var status statusError
+		if !errors.As(err, &status) || !status.nothingThere() {
+			return nil, nil, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
+		}
+		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
+	}
+	return nil, nil, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
+}
+
+// statusError is an HTTP status that is not the one hoped for.
+type statusError int
+
+func (s statusError) Error() string {
+	return fmt.Sprintf("HTTP %d %s", int(s), http.StatusText(int(s)))
+}
+
+// nothingThere tells whether the server has nothing to be got at the place.
+func (s statusError) nothingThere() bool {
+	return s == http.StatusNotFound || s == http.StatusMethodNotAllowed || s == http.StatusGone
+}
 
 // get returns a document, whole. It follows no redirect: where the keys lie, the issuer alone may say.
 func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
@@ -61,6 +98,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	}
 	defer res.Body.Close()
 	if err := acceptable(res); err != nil {
+		io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
@@ -84,7 +122,7 @@ func acceptable(res *http.Response) error {
 	case res.StatusCode >= 300 && res.StatusCode < 400 && locationErr == nil:
 		return fmt.Errorf("a redirect to %.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
 	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("HTTP %d %s", res.StatusCode, http.StatusText(res.StatusCode))
+		return statusError(res.StatusCode)
 	case res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity":
 		return errors.New("the document is compressed, which was not asked for")
 	case res.ContentLength > maxDocument:

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -37,18 +36,6 @@ type BrowseOptions struct {
 	Development bool
 	// Interfaces are the network interfaces to use. Empty: all that are up and can multicast.
 	Interfaces []net.Interface
-}
-
-// Found is the outcome of one Browse.
-type Found struct {
-	Servers []Server  // in the order in which to try them
-	Skipped []Skipped // what else was advertised, in no order
-}
-
-// Skipped is an advertisement that this device may not use.
-type Skipped struct {
-	Instance string
-	Reason   error
 }
 
 // Browse looks for Authorization Servers by mDNS (DIS-2, DIS-3), and returns when its window is over or ctx ends. Finding none
@@ -101,7 +88,7 @@ func startBrowse(ctx context.Context, ip zeroconf.IPType, interfaces []net.Inter
 		return nil, err
 	}
 	entries := make(chan *zeroconf.ServiceEntry)
-	if err := resolver.Browse(ctx, service, "local.", entries); err != nil {
+	if err := resolver.Browse(ctx, service, mdnsDomain+".", entries); err != nil {
 		go func() { // the loop was started and has been told to end
 			for range entries {
 			}
@@ -136,11 +123,10 @@ func (c *collector) add(e *zeroconf.ServiceEntry) {
 		}
 	}
 	for _, ip := range slices.Concat(e.AddrIPv4, e.AddrIPv6) {
-		// A link-local IPv6 address is of no use without its interface, which the library does not tell.
-		if a, ok := netip.AddrFromSlice(ip); ok && !(a.Is6() && !a.Is4In6() && a.IsLinkLocalUnicast()) {
-			if a = a.Unmap(); !slices.Contains(r.Addresses, a) && len(r.Addresses) < maxAddresses {
-				r.Addresses = append(r.Addresses, a)
-			}
+		a, _ := netip.AddrFromSlice(ip)
+		// The device itself is no server: an advertisement that says so would have it knock at its own doors.
+		if a = a.Unmap(); usable(a) && !a.IsLoopback() && !slices.Contains(r.Addresses, a) && len(r.Addresses) < maxAddresses {
+			r.Addresses = append(r.Addresses, a)
 		}
 	}
 	c.records[key] = r
@@ -149,14 +135,21 @@ func (c *collector) add(e *zeroconf.ServiceEntry) {
 // found sorts the advertisements into those that may be used and those that may not. Nothing is added any more.
 func (c *collector) found(development bool) Found {
 	var f Found
+	holds := maxTTL
 	for _, r := range c.records {
 		s, err := ParseRecord(r, development)
 		if err != nil {
-			f.Skipped = append(f.Skipped, Skipped{r.Instance, err})
+			f.Skipped = append(f.Skipped, Skipped{InstanceName(r.Instance), err})
 			continue
 		}
+		s.Domain = mdnsDomain
+		holds = min(holds, s.TTL)
 		f.Servers = append(f.Servers, s)
 	}
-	Order(f.Servers, rand.IntN)
+	if len(f.Servers) == 0 {
+		holds = retryAgain
+	}
+	f.Again = max(holds, minAgain)
+	f.finish()
 	return f
 }

@@ -134,7 +134,7 @@ func TestCollectorBounded(t *testing.T) {
 	c := collector{records: make(map[string]Record)}
 	for i := range 1000 {
 		e := zeroconf.NewServiceEntry(fmt.Sprint("a", i), service, "local.")
-		e.HostName, e.Port, e.Text = "a.local.", 1, txt()
+		e.HostName, e.Port, e.Text = "a.local.", i+1, txt()
 		e.AddrIPv4 = []net.IP{net.IPv4(192, 0, 2, byte(i))}
 		e.AddrIPv6 = []net.IP{net.ParseIP("fe80::1"), net.ParseIP("2001:db8::1")}
 		c.add(e)

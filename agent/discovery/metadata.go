@@ -10,8 +10,12 @@ import (
 	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
 )
 
-// wellKnown is where metadata lies, between the host and the path of an issuer (RFC 8414 §3.1).
-const wellKnown = "/.well-known/oauth-authorization-server"
+const (
+	// wellKnown is where metadata lies, between the host and the path of an issuer (RFC 8414 §3.1).
+	wellKnown = "/.well-known/oauth-authorization-server"
+	// wellKnownOpenID is where OpenID Connect has it, behind the path (OpenID Connect Discovery 1.0 §4).
+	wellKnownOpenID = "/.well-known/openid-configuration"
+)
 
 // metadata is what the daemon needs of RFC 8414 §2.
 type metadata struct {
@@ -49,14 +53,42 @@ func parseURL(s string) (*url.URL, error) {
 
 // metadataURL inserts the well-known part between host and path, less the path's last slash (RFC 8414 §3.1, DIS-4).
 func metadataURL(issuer *url.URL) *url.URL {
-	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	u := &url.URL{Scheme: issuer.Scheme, Host: issuer.Host}
-	u.Path, u.RawPath = wellKnown+strings.TrimSuffix(issuer.Path, "/"), wellKnown+path
+	u.Path = wellKnown + strings.TrimSuffix(issuer.Path, "/")
+	u.RawPath = wellKnown + strings.TrimSuffix(issuer.EscapedPath(), "/")
 	return u
 }
 
+// metadataPlaces returns the places of an issuer's metadata in the order in which to try them: first the one given, then those
+// where Keycloak before 26.4 has it, behind the path.
+func metadataPlaces(first, issuer *url.URL) []*url.URL {
+	places := []*url.URL{first}
+	for _, known := range []string{wellKnown, wellKnownOpenID} {
+		u := &url.URL{Scheme: first.Scheme, Host: first.Host}
+		u.Path = strings.TrimSuffix(issuer.Path, "/") + known
+		u.RawPath = strings.TrimSuffix(issuer.EscapedPath(), "/") + known
+		if u.String() != first.String() {
+			places = append(places, u)
+		}
+	}
+	return places
+}
+
+// normalIssuer writes an issuer in the one way of several that mean the same (RFC 3986 §6.2.3): without the scheme's own port,
+// the host in lower case, without a last slash.
+func normalIssuer(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + strings.TrimSuffix(host, ":") + strings.TrimSuffix(u.EscapedPath(), "/")
+}
+
 // parseMetadata reads metadata and returns where it says the keys are.
-func (c *Client) parseMetadata(body []byte, issuer *url.URL, asked string) (metadata, *url.URL, error) {
+func parseMetadata(body []byte, from source) (metadata, *url.URL, error) {
 	var m metadata
 	if err := parseJSON(body, &m); err != nil {
 		return m, nil, err
@@ -64,7 +96,7 @@ func (c *Client) parseMetadata(body []byte, issuer *url.URL, asked string) (meta
 	switch {
 	case m.Issuer == "":
 		return m, nil, errors.New("it names no issuer")
-	case strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(asked, "/"): // RFC 8414 §3.3, CLM-1, KEY-8
+	case !from.speaksFor(m.Issuer): // RFC 8414 §3.3, KEY-8
 		return m, nil, fmt.Errorf("it speaks for another issuer, %s", shown(m.Issuer))
 	case m.JWKSURI == "":
 		return m, nil, errors.New("it names no jwks_uri")
@@ -74,7 +106,7 @@ func (c *Client) parseMetadata(body []byte, issuer *url.URL, asked string) (meta
 		return m, nil, fmt.Errorf("its jwks_uri %s: %w", shown(m.JWKSURI), err)
 	}
 	// An http issuer was allowed for development; an https one must not lead there all the same (KEY-8).
-	if keys.Scheme != "https" && issuer.Scheme == "https" {
+	if keys.Scheme != "https" && from.issuer.Scheme == "https" {
 		return m, nil, fmt.Errorf("its jwks_uri %s: it is not https", shown(m.JWKSURI))
 	}
 	keys.Fragment, keys.RawFragment = "", ""

@@ -15,6 +15,9 @@ import (
 // service is the DNS-SD type of Authorization Servers (IS-10 Discovery).
 const service = "_nmos-auth._tcp"
 
+// mdnsDomain is the domain of mDNS (RFC 6762 §3).
+const mdnsDomain = "local"
+
 // version is the version of the Authorization API that the daemon speaks.
 const version = "v1.0"
 
@@ -42,7 +45,8 @@ type Server struct {
 	Priority  uint16 // of the SRV record
 	Weight    uint16
 	TTL       time.Duration
-	Addresses []netip.Addr
+	Addresses []netip.Addr // empty: Host has to be looked up
+	Domain    string       // where it was found, without trailing dot; "local" by mDNS
 }
 
 // MetadataURL is where the server's metadata lies (DIS-4).
@@ -57,6 +61,11 @@ func (s *Server) IssuerURL() string {
 		host = s.Host
 	}
 	return s.Scheme + "://" + host + s.path()
+}
+
+// mdnsHost tells whether the host is one that no name server knows (RFC 6762 §3).
+func (s *Server) mdnsHost() bool {
+	return s.Domain == mdnsDomain && (s.Host == mdnsDomain || strings.HasSuffix(s.Host, "."+mdnsDomain))
 }
 
 func (s *Server) hostPort() string { return net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))) }

@@ -1,0 +1,175 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Mode says by which means servers are looked for, spelled as in the configuration.
+type Mode string
+
+// The modes. The zero value is ModeBoth.
+const (
+	ModeBoth    Mode = "both"    // unicast DNS-SD; mDNS only where that finds nothing (DIS-2)
+	ModeUnicast Mode = "unicast" // unicast DNS-SD alone
+	ModeMDNS    Mode = "mdns"    // mDNS alone
+	ModeOff     Mode = "off"     // nothing
+)
+
+const (
+	// minAgain is the least time between two discoveries, whatever TTL the records have.
+	minAgain = 30 * time.Second
+	// retryAgain is the most where nothing was found, or not everything could be learned.
+	retryAgain = 5 * time.Minute
+
+	// unicastTimeout bounds unicast DNS-SD as a whole: three name servers that are silent cost 12 s.
+	unicastTimeout = 20 * time.Second
+)
+
+// DiscoverOptions say how to look for servers. The zero value looks by all means, in the domains that it can learn of.
+type DiscoverOptions struct {
+	Mode Mode
+	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host name, and
+	// where they hold no server, those that RFC 6763 §11 has the network name.
+	Domains []string
+	// ResolvConf returns the contents of resolv.conf(5). It is called in every Discover, since a device's network changes
+	// while it runs. Nil: there is none.
+	ResolvConf func() ([]byte, error)
+	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
+	HostName func() string
+	// Networks returns the device's addresses with the lengths of their prefixes, for the network to name domains by where
+	// nothing else does. Nil: those of its interfaces.
+	Networks func() []netip.Prefix
+	// Window and Interfaces are for mDNS, as in BrowseOptions.
+	Window     time.Duration
+	Interfaces []net.Interface
+}
+
+// Found is the outcome of one discovery.
+type Found struct {
+	Servers []Server      // in the order in which to try them, each issuer once
+	Skipped []Skipped     // what else was advertised, in no order
+	Again   time.Duration // how long this holds: discover again then (DIS-6); 30 s to 1 h
+}
+
+// Skipped is an advertisement that this device may not use.
+type Skipped struct {
+	Instance string // for people, safe to print
+	Reason   error
+}
+
+// finish puts the servers in order, and leaves one of those that are the same.
+func (f *Found) finish() {
+	Order(f.Servers, rand.IntN)
+	first := make(map[string]string)
+	servers := f.Servers[:0]
+	for _, s := range f.Servers {
+		if other, twice := first[s.IssuerURL()]; twice {
+			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), fmt.Errorf("it is the same server as %s", other)})
+			continue
+		}
+		first[s.IssuerURL()] = InstanceName(s.Instance)
+		servers = append(servers, s)
+	}
+	f.Servers = servers
+}
+
+// Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS where that finds none that may be used
+// (DIS-2). It takes up to 25 s, where name servers are silent. Servers for development count only where the Client allows
+// http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
+//
+// An error means that there is no server and that not everything could be asked; there may be one all the same. That nothing
+// is advertised is no error. Found.Again counts in either case.
+func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
+	if trace == nil {
+		trace = func(Step) {}
+	}
+	found := Found{Again: maxTTL}
+	var errs []error
+	mode := cmp.Or(o.Mode, ModeBoth)
+	if mode == ModeBoth || mode == ModeUnicast {
+		var err error
+		if found, err = c.unicast(ctx, o, trace); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if mode == ModeMDNS || mode == ModeBoth && len(found.Servers) == 0 && ctx.Err() == nil {
+		more, err := c.multicast(ctx, o, trace)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		found.Servers, found.Again = more.Servers, min(found.Again, more.Again)
+		found.Skipped = append(found.Skipped, more.Skipped...)
+	}
+	for _, s := range found.Skipped {
+		trace(Step{Kind: StepLeftOut, Subject: s.Instance, Err: s.Reason})
+	}
+	for i := range found.Servers {
+		trace(Step{Kind: StepFound, Found: &found.Servers[i]})
+	}
+	if len(found.Servers) > 0 {
+		return found, nil
+	}
+	return found, errors.Join(errs...)
+}
+
+// unicast looks for servers by unicast DNS-SD.
+func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
+	ctx, cancel := context.WithTimeout(ctx, unicastTimeout)
+	defer cancel()
+	conf := o.resolverConfig(trace)
+	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, trace: trace}
+	for _, address := range c.nameServers(conf, trace) {
+		r.servers = append(r.servers, &dnsServer{address: address})
+	}
+	b := newBrowser(r, c.options.AllowHTTP)
+
+	domains := o.domains(conf, trace)
+	for _, d := range domains {
+		b.browse(ctx, d)
+	}
+	if len(o.Domains) == 0 && len(b.servers) == 0 {
+		bases := domains
+		if len(bases) == 0 {
+			bases = o.reverseDomains()
+		}
+		if len(bases) == 0 {
+			b.fail(errors.New("there is no domain to look in: none is configured, nor does the device have a search list, a domain or an address"))
+		} else {
+			trace(Step{Kind: StepNote, Text: "no server so far: which domains does the network have its hosts browse?"})
+		}
+		for _, d := range b.enumerate(ctx, bases) {
+			b.browse(ctx, d)
+		}
+	}
+	found := b.found()
+	if err := errors.Join(b.errs...); err != nil {
+		return found, fmt.Errorf("discovery: unicast DNS-SD: %w", err)
+	}
+	return found, nil
+}
+
+// multicast looks for servers by mDNS.
+func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
+	trace(Step{Kind: StepNote, Text: "mDNS on the local link"})
+	start := time.Now()
+	found, err := c.browse(ctx, BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP})
+	step := Step{
+		Kind: StepAsked, Query: "PTR " + service + "." + mdnsDomain, Server: "all hosts of the link", Network: "mdns",
+		Outcome: Answered, Took: time.Since(start), Err: err,
+	}
+	switch {
+	case err != nil:
+		step.Outcome, found.Again = Unreachable, retryAgain
+	case len(found.Servers)+len(found.Skipped) == 0:
+		step.Outcome = Silent
+	}
+	trace(step)
+	return found, err
+}

@@ -1,0 +1,196 @@
+package discovery
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// tcpPatience is how long an answer by TCP may take, with the connection.
+	tcpPatience = 3 * time.Second
+	// maxForeign is how many packets that are no answer are passed over while one is waited for.
+	maxForeign = 64
+	// receiveSize is what fits of an answer by UDP: more than was asked for, since some servers send it.
+	receiveSize = 4096
+)
+
+// reply is how one server answered one question.
+type reply struct {
+	message message
+	network string // by which the last packet went: "udp" or "tcp"
+	outcome Outcome
+	err     error // why there is no definite answer, for people
+}
+
+// exchange puts a question to one server: by UDP with EDNS0; without, where the server does not know it (RFC 6891 §7); by TCP,
+// where the answer does not fit (RFC 7766 §5). It waits for the patience, and again where it asks again.
+func exchange(ctx context.Context, dialer *net.Dialer, server string, q question, patience time.Duration) reply {
+	r := reply{network: "udp"}
+	m, err := overUDP(ctx, dialer, server, q, true, patience)
+	if err == nil && (m.rcode == dns.RcodeFormatError || m.rcode == dns.RcodeNotImplemented || m.rcode == dns.RcodeBadVers) {
+		m, err = overUDP(ctx, dialer, server, q, false, patience)
+	}
+	if err == nil && m.truncated {
+		r.network = "tcp"
+		if m, err = overTCP(ctx, dialer, server, q, max(patience, tcpPatience)); err != nil {
+			r.outcome, r.err = judge(m, err)
+			r.err = fmt.Errorf("the answer does not fit into a UDP packet, and by TCP: %w", r.err)
+			return r
+		}
+	}
+	r.message = m
+	r.outcome, r.err = judge(m, err)
+	return r
+}
+
+var errSilent = errors.New("no answer in time")
+
+// judge tells what an answer, or the failure to get one, comes to.
+func judge(m message, err error) (Outcome, error) {
+	var failed *net.OpError // its own text repeats the addresses
+	switch {
+	case errors.Is(err, errSilent):
+		return Silent, err
+	case errors.As(err, &failed) && failed.Timeout():
+		return Silent, errSilent
+	case errors.As(err, &failed):
+		return Unreachable, innermost(failed)
+	case err != nil:
+		return Garbled, err
+	case m.truncated:
+		return Garbled, errors.New("truncated, even by TCP")
+	case m.rcode == dns.RcodeNameError:
+		return NoSuchName, nil
+	case m.rcode != dns.RcodeSuccess:
+		return Failed, errors.New(rcodeName(m.rcode))
+	case m.referral:
+		return Failed, errors.New("it only names other servers to ask: it offers no recursion")
+	case len(m.answer) == 0:
+		return NoRecord, nil
+	}
+	return Answered, nil
+}
+
+// innermost is the cause alone: "connection refused".
+func innermost(err error) error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
+}
+
+func rcodeName(code int) string {
+	switch code {
+	case dns.RcodeFormatError:
+		return "FORMERR: it does not understand the question"
+	case dns.RcodeServerFailure:
+		return "SERVFAIL: it could not find out"
+	case dns.RcodeNotImplemented:
+		return "NOTIMP: it does not answer such questions"
+	case dns.RcodeRefused:
+		return "REFUSED: it does not answer this device"
+	}
+	return fmt.Sprintf("response code %d", code)
+}
+
+// overUDP asks by UDP. The socket is connected, so that only packets from the server's address arrive, has a port of its own
+// that the kernel drew, and the question a random number: what a forger who sees no packet must guess (RFC 5452 §9).
+func overUDP(ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration) (message, error) {
+	id := randomID()
+	packet, err := q.pack(id, edns)
+	if err != nil {
+		return message{}, err
+	}
+	conn, hangUp, err := connect(ctx, dialer, "udp", server, patience)
+	if err != nil {
+		return message{}, err
+	}
+	defer hangUp()
+	if _, err := conn.Write(packet); err != nil {
+		return message{}, err
+	}
+	buf := make([]byte, receiveSize)
+	for foreign := range maxForeign {
+		n, err := conn.Read(buf)
+		if err != nil && foreign > 0 {
+			return message{}, fmt.Errorf("%w, but %d that are none to this question", errSilent, foreign)
+		} else if err != nil {
+			return message{}, err
+		}
+		m, err := parseMessage(buf[:n], id, q)
+		switch {
+		case errors.Is(err, errForeign):
+			continue
+		case err != nil && n == len(buf): // what the buffer cut off comes by TCP
+			return message{truncated: true}, nil
+		}
+		return m, err
+	}
+	return message{}, fmt.Errorf("%d answers, none of them to this question", maxForeign)
+}
+
+// overTCP asks by TCP. There is one answer, and it is as long as its first two bytes say (RFC 1035 §4.2.2).
+func overTCP(ctx context.Context, dialer *net.Dialer, server string, q question, patience time.Duration) (message, error) {
+	id := randomID()
+	packet, err := q.pack(id, true)
+	if err != nil {
+		return message{}, err
+	}
+	conn, hangUp, err := connect(ctx, dialer, "tcp", server, patience)
+	if err != nil {
+		return message{}, err
+	}
+	defer hangUp()
+	packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+	if _, err := conn.Write(packet); err != nil {
+		return message{}, err
+	}
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return message{}, closed(err)
+	}
+	buf := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, buf); err != nil {
+		return message{}, closed(err)
+	}
+	return parseMessage(buf, id, q)
+}
+
+// closed names the end of a connection.
+func closed(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the server hangs up")
+	}
+	return err
+}
+
+// connect opens a connection for one question. Whoever waits on it is woken when the patience or ctx is over. The caller calls
+// hangUp.
+func connect(ctx context.Context, dialer *net.Dialer, network, server string, patience time.Duration) (conn net.Conn, hangUp func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	if conn, err = dialer.DialContext(ctx, network, server); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return conn, func() {
+		stop()
+		cancel()
+		conn.Close()
+	}, nil
+}
+
+// randomID returns a number for a question that nobody can foresee.
+func randomID() uint16 {
+	var b [2]byte
+	rand.Read(b[:]) // it never fails
+	return binary.BigEndian.Uint16(b[:])
+}

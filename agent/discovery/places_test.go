@@ -1,0 +1,303 @@
+package discovery
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/dnsserver"
+)
+
+// The three places of metadata, for an issuer with the path /realms/nmos.
+const (
+	inserted = wellKnown + "/realms/nmos"
+	appended = "/realms/nmos" + wellKnown
+	openID   = "/realms/nmos" + wellKnownOpenID
+)
+
+// keycloak is a server with a realm, that has metadata only at some places and remembers where it was asked.
+type keycloak struct {
+	*httptest.Server
+	issuer string
+	mu     sync.Mutex
+	asked  []string
+	conns  map[net.Conn]bool
+}
+
+func newKeycloak(t *testing.T, ca *authority, answers map[string]http.HandlerFunc) *keycloak {
+	t.Helper()
+	k := &keycloak{conns: map[net.Conn]bool{}}
+	k.Server = serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1", "auth.nmos.test"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		k.mu.Lock()
+		k.asked = append(k.asked, r.URL.EscapedPath())
+		k.mu.Unlock()
+		switch answer := answers[r.URL.EscapedPath()]; {
+		case r.URL.Path == "/jwks":
+			io.WriteString(w, someKeys)
+		case answer != nil:
+			answer(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	}), func(s *httptest.Server) {
+		s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.conns[c] = true
+		}
+	})
+	k.issuer = k.URL + "/realms/nmos"
+	return k
+}
+
+// good answers with the metadata of the server.
+func (k *keycloak) good(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, k.issuer, k.URL+"/jwks")
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func TestKeySetPlaces_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	lie := func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"issuer":"https://evil.example.com","jwks_uri":"https://evil.example.com/"}`)
+	}
+	hangUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	redirect := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }
+	for _, c := range []struct {
+		name                       string
+		inserted, appended, openID http.HandlerFunc // nil: good; without a word: 404
+		asked                      string
+		err                        string // what the error ends with; "": none
+	}{
+		{"the first", nil, nil, nil, "i", ""},
+		{"the second", status(404), nil, nil, "ia", ""},
+		{"the third", status(404), status(404), nil, "iao", ""},
+		{"405 and 410", status(405), status(410), nil, "iao", ""},
+		{"none", status(404), status(405), status(404), "iao",
+			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: HTTP 404 Not Found"},
+		{"the first fails", status(500), nil, nil, "i", "metadata from INSERTED: HTTP 500 Internal Server Error"},
+		{"the first forbids", status(403), nil, nil, "i", "metadata from INSERTED: HTTP 403 Forbidden"},
+		{"the first lies", lie, nil, nil, "i", `metadata from INSERTED: it speaks for another issuer, "https://evil.example.com"`},
+		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: EOF"},
+		{"the first leads elsewhere", redirect, nil, nil, "i", "metadata from INSERTED: a redirect to ADDRESS (HTTP 302), which is not followed"},
+		{"the second lies", status(404), lie, nil, "ia", `metadata from APPENDED: it speaks for another issuer, "https://evil.example.com"`},
+		{"the second fails", status(404), status(503), nil, "ia",
+			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 503 Service Unavailable"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			answers := map[string]http.HandlerFunc{inserted: c.inserted, appended: c.appended, openID: c.openID}
+			k := newKeycloak(t, ca, answers)
+			for path, answer := range answers {
+				if answer == nil {
+					answers[path] = k.good
+				}
+			}
+			doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), k.issuer)
+			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks", "").Replace(strings.Join(k.asked, ""))
+			expect(t, "asked", strings.ReplaceAll(asked, c.asked+c.asked, c.asked), c.asked) // a request that was hung up on is sent again
+			if c.err == "" {
+				last := map[byte]string{'i': inserted, 'a': appended, 'o': openID}[c.asked[len(c.asked)-1]]
+				if err != nil || doc.Issuer != k.issuer || doc.MetadataURL != k.URL+last || string(doc.JWKS) != someKeys {
+					t.Errorf("%+v, %v", doc, err)
+				}
+				if len(k.conns) != 1 {
+					t.Errorf("%d connections", len(k.conns))
+				}
+				return
+			}
+			want := strings.NewReplacer("INSERTED", k.URL+inserted, "APPENDED", k.URL+appended, "OPENID", k.URL+openID,
+				"ADDRESS", strconv.Quote(k.Listener.Addr().String())).Replace(c.err)
+			expect(t, "error", err, "discovery: "+want)
+		})
+	}
+}
+
+// An issuer without a path has two places only.
+func TestMetadataPlaces(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"https://a":           "https://a" + wellKnown + " https://a" + wellKnownOpenID,
+		"https://a/":          "https://a" + wellKnown + " https://a" + wellKnownOpenID,
+		"https://a:8443/r/s/": "https://a:8443" + wellKnown + "/r/s https://a:8443/r/s" + wellKnown + " https://a:8443/r/s" + wellKnownOpenID,
+		"https://a/r%2fs":     "https://a" + wellKnown + "/r%2fs https://a/r%2fs" + wellKnown + " https://a/r%2fs" + wellKnownOpenID,
+	} {
+		iss, err := url.Parse(issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, u := range metadataPlaces(metadataURL(iss), iss) {
+			got = append(got, u.String())
+		}
+		expect(t, issuer, strings.Join(got, " "), want)
+	}
+}
+
+// found is a server as Discover returns it, at the address of the test's own.
+func found(t *testing.T, s *httptest.Server, selector string, addresses ...string) Server {
+	t.Helper()
+	a := netip.MustParseAddrPort(s.Listener.Addr().String())
+	f := Server{Instance: "a", Scheme: "https", Host: "auth.nmos.test", Port: a.Port(), Selector: selector, Domain: "nmos.test"}
+	for _, s := range addresses {
+		f.Addresses = append(f.Addresses, netip.MustParseAddr(s))
+	}
+	return f
+}
+
+func TestServerKeySet_DIS4(t *testing.T) {
+	ca := newAuthority(t)
+	answers := map[string]http.HandlerFunc{}
+	k := newKeycloak(t, ca, answers)
+	_, port, _ := net.SplitHostPort(k.Listener.Addr().String())
+	issuer := "https://auth.nmos.test:" + port + "/realms/nmos"
+	metadata := func(issuer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"https://auth.nmos.test:%s/jwks"}`, issuer, port)
+		}
+	}
+	c := New(Options{Roots: ca.roots})
+	s := found(t, k.Server, "realms/nmos", "127.0.0.1")
+	for _, place := range []string{inserted, appended, openID} {
+		clear(answers)
+		answers[place] = metadata(issuer)
+		doc, err := c.ServerKeySet(t.Context(), s)
+		if err != nil || doc.Issuer != issuer || string(doc.JWKS) != someKeys || doc.MetadataURL != "https://auth.nmos.test:"+port+place {
+			t.Errorf("%s: %+v, %v", place, doc, err)
+		}
+	}
+	clear(answers)
+	for named, good := range map[string]bool{
+		issuer:       true,
+		issuer + "/": true,
+		"https://AUTH.nmos.test:" + port + "/realms/nmos": true,
+		"https://auth.nmos.test/realms/nmos":              false, // another port
+		"https://auth.nmos.test:" + port:                  false,
+		"https://auth.nmos.test:" + port + "/realms/NMOS": false,
+		issuer + "?x=1": false,
+		issuer + "#x":   false,
+		"http" + strings.TrimPrefix(issuer, "https"):         false,
+		"https://me@auth.nmos.test:" + port + "/realms/nmos": false,
+	} {
+		answers[inserted] = metadata(named)
+		doc, err := c.ServerKeySet(t.Context(), s)
+		if (err == nil) != good || good && doc.Issuer != named {
+			t.Errorf("issuer %s: %+v, %v", named, doc, err)
+		}
+	}
+}
+
+// The scheme's own port may be written or left out, by either side; any other counts.
+func TestServerIssuer_DIS4(t *testing.T) {
+	c := New(Options{AllowHTTP: true})
+	for _, pair := range []struct {
+		a, b string
+		same bool
+	}{
+		{"https://a", "https://a:443", true},
+		{"https://a/x", "https://A:443/x/", true},
+		{"https://a:443/x", "https://a/x", true},
+		{"http://a", "http://a:80", true},
+		{"https://a", "https://a:80", false},
+		{"http://a", "https://a", false},
+		{"https://a", "https://a:8443", false},
+		{"https://a:44", "https://a:443", false},
+		{"https://a:4443", "https://a:4", false},
+		{"https://[2001:db8::443]", "https://[2001:db8:]", false},
+		{"https://a/x", "https://a/X", false},
+	} {
+		a, err := c.parseIssuer(pair.a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.parseIssuer(pair.b)
+		if err != nil {
+			continue
+		}
+		if same := normalIssuer(a) == normalIssuer(b); same != pair.same {
+			t.Errorf("%s and %s: same %v", pair.a, pair.b, same)
+		}
+	}
+}
+
+// A server is reached at the addresses that were found with it, and must show a certificate for its name all the same.
+func TestServerKeySetAddresses_DIS5(t *testing.T) {
+	ca := newAuthority(t)
+	answers := map[string]http.HandlerFunc{}
+	k := newKeycloak(t, ca, answers)
+	answers[wellKnown] = func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"issuer":"https://%s","jwks_uri":"https://%s/jwks"}`, r.Host, r.Host)
+	}
+	// The name servers know the name of the one, and that of the other not.
+	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
+	c := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
+
+	s := found(t, k.Server, "", "127.0.0.1")
+	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) != 0 {
+		t.Errorf("%v after questions %q", err, questions(ns))
+	}
+	s.Addresses = nil
+	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) == 0 {
+		t.Errorf("no address: %v after questions %q", err, questions(ns))
+	}
+	s.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")} // nobody listens there any more
+	ns.Forget()
+	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) == 0 {
+		t.Errorf("old addresses: %v after questions %q", err, questions(ns))
+	}
+	s.Addresses = append(s.Addresses, netip.MustParseAddr("127.0.0.1"))
+	ns.Forget()
+	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) != 0 {
+		t.Errorf("the third address: %v after questions %q", err, questions(ns))
+	}
+
+	s = found(t, k.Server, "", "127.0.0.1")
+	s.Host = "other.nmos.test"
+	asked := len(k.asked)
+	_, err := c.ServerKeySet(t.Context(), s)
+	if err == nil || !strings.Contains(err.Error(), "its certificate is for another host") || len(k.asked) != asked {
+		t.Errorf("a certificate for another host: %v", err)
+	}
+}
+
+// A host of mDNS is known to no name server, and none is asked (RFC 6762 §3).
+func TestServerKeySetMDNS_DIS2(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.local"), mux)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	publish(mux, "https://auth.local:"+port, "")
+	ns := startDNS(t, dnsserver.Options{})
+	c := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
+	f := found(t, s, "", "127.0.0.1")
+	f.Host, f.Domain = "auth.local", mdnsDomain
+	doc, err := c.ServerKeySet(t.Context(), f)
+	if err != nil || doc.Issuer != "https://auth.local:"+port {
+		t.Errorf("%+v, %v", doc, err)
+	}
+	f.Addresses[0] = netip.MustParseAddr("127.0.0.2")
+	_, err = c.ServerKeySet(t.Context(), f)
+	if err == nil || !strings.HasSuffix(err.Error(), "connection refused") {
+		t.Errorf("nobody there: %v", err)
+	}
+	if len(ns.Questions()) != 0 {
+		t.Errorf("questions %q", questions(ns))
+	}
+}
+
+// In production a server is never asked by http, however it was found.
+func TestServerKeySetHTTP_DIS3(t *testing.T) {
+	_, err := New(Options{}).ServerKeySet(t.Context(), Server{Scheme: "http", Host: "a.test", Port: 80})
+	expect(t, "error", err, `discovery: server "http://a.test": it is not https`)
+}

@@ -1,0 +1,192 @@
+package discovery
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/dnsserver"
+)
+
+// How questions are put to name servers that misbehave, and to the next one.
+
+func TestUnicastFaults_DIS1(t *testing.T) {
+	const good = "https://auth-1.example.com"
+	for fault, want := range map[dnsserver.Fault]struct{ issuers, outcomes string }{
+		// What a client can do something about, or need not mind.
+		dnsserver.None:           {good, "PTR udp answered"},
+		dnsserver.Truncated:      {good, "PTR tcp answered"},
+		dnsserver.TruncatedHalf:  {good, "PTR tcp answered"},
+		dnsserver.TruncatedNever: {good, "PTR udp answered"},
+		dnsserver.NoEDNS:         {good, "PTR udp answered"},
+		dnsserver.Forged:         {good, "PTR udp answered"},
+		dnsserver.Poison:         {good, "PTR udp answered"},
+		dnsserver.Huge:           {good, "PTR tcp answered"},
+		// What it must see through, and not wait for longer than for silence.
+		dnsserver.Silent:        {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.HangUp:        {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.WrongID:       {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.WrongQuestion: {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.NoQuestion:    {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.Echo:          {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.Late:          {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.Garbage:       {"", "PTR udp no answer, PTR udp no answer"},
+		dnsserver.Flood:         {"", "PTR udp not understood"},
+		dnsserver.Half:          {"", "PTR udp not understood"},
+		dnsserver.PointerLoop:   {"", "PTR udp not understood"},
+		dnsserver.BadLength:     {"", "PTR udp not understood"},
+		dnsserver.TruncatedTCP:  {"", "PTR tcp not understood"},
+		// What the name server says.
+		dnsserver.ServFail:   {"", "PTR udp refused or failed"},
+		dnsserver.Refused:    {"", "PTR udp refused or failed"},
+		dnsserver.Referral:   {"", "PTR udp refused or failed"},
+		dnsserver.NXDomain:   {"", "PTR udp no such name (NXDOMAIN)"},
+		dnsserver.NoData:     {"", "PTR udp no record of this type"},
+		dnsserver.CNAMELoop:  {"", "PTR udp answered"},
+		dnsserver.CNAMEChain: {"", strings.TrimSuffix(strings.Repeat("PTR udp answered, ", maxAliases+1), ", ")},
+	} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			s := startDNS(t, dnsserver.Options{Zone: oneServer})
+			if fault == dnsserver.CNAMEChain {
+				s.Misbehave("", "", fault)
+			} else {
+				s.Misbehave("_nmos-auth._tcp.example.com", "PTR", fault)
+			}
+			started := time.Now()
+			r := discover(t, dnsClient(s), example)
+			expect(t, "issuers", r.issuers(), want.issuers)
+			if fault != dnsserver.Huge { // each of its records is an instance
+				expect(t, "outcomes", r.outcomes(), want.outcomes)
+			}
+			definite := want.issuers != "" || fault == dnsserver.NXDomain || fault == dnsserver.NoData
+			if (r.err == nil) != definite {
+				t.Errorf("error %v", r.err)
+			}
+			if took := time.Since(started); took > 3*time.Second {
+				t.Errorf("took %v", took)
+			}
+			for _, server := range r.Servers {
+				if slices.Contains(server.Addresses, netip.MustParseAddr(dnsserver.Attacker)) {
+					t.Errorf("the attacker's address: %+v", server)
+				}
+			}
+		})
+	}
+}
+
+func TestUnicastErrors_DIS1(t *testing.T) {
+	for fault, want := range map[dnsserver.Fault]string{
+		dnsserver.Silent:       "no answer in time",
+		dnsserver.ServFail:     "SERVFAIL: it could not find out",
+		dnsserver.Refused:      "REFUSED: it does not answer this device",
+		dnsserver.Referral:     "it only names other servers to ask: it offers no recursion",
+		dnsserver.Half:         "a record breaks off, or does not fit its length",
+		dnsserver.Flood:        "64 answers, none of them to this question",
+		dnsserver.WrongID:      "no answer in time, but 1 that are none to this question",
+		dnsserver.TruncatedTCP: "truncated, even by TCP",
+	} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			s := startDNS(t, dnsserver.Options{Zone: oneServer})
+			s.Misbehave("", "", fault)
+			r := discover(t, dnsClient(s), example)
+			expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+s.Addr()+": "+want)
+		})
+	}
+}
+
+// Truncated, and by TCP it goes wrong: the message says both.
+func TestUnicastTCPFaults_DIS1(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{Zone: oneServer})
+	for fault, want := range map[dnsserver.Fault]string{
+		dnsserver.HangUp:  "the server hangs up",
+		dnsserver.WrongID: "an answer to another question",
+		dnsserver.Half:    "a record breaks off, or does not fit its length",
+	} {
+		s.Behave()
+		s.Misbehave("", "", fault)
+		s.MisbehaveTimes("", "", dnsserver.Truncated, 1)
+		r := discover(t, dnsClient(s), example)
+		if want := "the answer does not fit into a UDP packet, and by TCP: " + want; r.err == nil || !strings.HasSuffix(r.err.Error(), want) {
+			t.Errorf("%s:\ngot  %v\nwant …%s", fault, r.err, want)
+		}
+	}
+	// Nothing listens there.
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp.Close()
+	c := New(Options{DNSServers: []string{udp.LocalAddr().String()}})
+	r := discover(t, c, example)
+	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+udp.LocalAddr().String()+": connection refused")
+	expect(t, "outcomes", r.outcomes(), "PTR udp not reachable")
+}
+
+func TestUnicastNextNameServer_DIS1(t *testing.T) {
+	for _, c := range []struct {
+		first    dnsserver.Fault
+		issuers  string
+		outcomes string // of all questions
+	}{
+		{dnsserver.ServFail, "https://auth-1.example.com", "refused or failed, answered"},
+		{dnsserver.Silent, "https://auth-1.example.com", "no answer, answered"},
+		{dnsserver.Half, "https://auth-1.example.com", "not understood, answered"},
+		{dnsserver.NXDomain, "", "no such name (NXDOMAIN)"}, // known is known
+	} {
+		t.Run(string(c.first), func(t *testing.T) {
+			t.Parallel()
+			bad, good := startDNS(t, dnsserver.Options{Zone: oneServer}), startDNS(t, dnsserver.Options{Zone: oneServer})
+			bad.Misbehave("", "", c.first)
+			r := discover(t, dnsClient(bad, good), example)
+			expect(t, "issuers", r.issuers(), c.issuers)
+			expect(t, "outcomes", strings.ReplaceAll(r.outcomes(), "PTR udp ", ""), c.outcomes)
+		})
+	}
+}
+
+// A server that never says a word is waited for once, not for every record.
+func TestUnicastSilentServerLast_DIS1(t *testing.T) {
+	silent, good := startDNS(t, dnsserver.Options{}), startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
+	silent.Misbehave("", "", dnsserver.Silent)
+	r := discover(t, dnsClient(silent, good), example)
+	expect(t, "issuers", r.issuers(), "https://auth-1.example.com")
+	expect(t, "asked of the silent one", questions(silent), "[PTR _nmos-auth._tcp.example.com. udp]")
+}
+
+// Where all are silent, it ends after two rounds, however many domains there are.
+func TestUnicastAllSilent_DIS1(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{})
+	s.Misbehave("", "", dnsserver.Silent)
+	r := discover(t, dnsClient(s), DiscoverOptions{Domains: []string{"a.test", "b.test", "c.test"}})
+	expect(t, "asked", questions(s), "[PTR _nmos-auth._tcp.a.test. udp PTR _nmos-auth._tcp.a.test. udp]")
+	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.a.test: name server "+s.Addr()+": no answer in time")
+	expect(t, "again", r.Again, retryAgain)
+}
+
+// Lost packets are sent again.
+func TestUnicastLostPacket_DIS1(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
+	for _, kind := range []string{"PTR", "SRV", "TXT", "A"} {
+		s.MisbehaveTimes("", kind, dnsserver.Silent, 1)
+	}
+	r := discover(t, dnsClient(s), example)
+	expect(t, "issuers", r.issuers(), "https://auth-1.example.com")
+	expect(t, "addresses", r.Servers[0].Addresses, "[192.0.2.1 2001:db8::1]")
+}
+
+// A server that never answers AAAA costs a moment, and what is there is used.
+func TestUnicastNoAnswerForAAAA_DIS1(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
+	s.Misbehave("", "AAAA", dnsserver.Silent)
+	r := discover(t, dnsClient(s), example)
+	if len(r.Servers) != 1 || fmt.Sprint(r.Servers[0].Addresses) != "[192.0.2.1]" || r.err != nil {
+		t.Errorf("%+v, %v", r.Servers, r.err)
+	}
+}
+

@@ -1,0 +1,83 @@
+package discovery
+
+import (
+	"fmt"
+	"time"
+)
+
+// StepKind tells what a Step is about, and which of its fields count.
+type StepKind int
+
+// The kinds of steps.
+const (
+	StepNote    StepKind = iota + 1 // Text: where is looked and why
+	StepAsked                       // Query, Server, Network, Outcome, Took, Records, Err: one question put to one server
+	StepLeftOut                     // Subject, Err: something was advertised and may not be used
+	StepFound                       // Found: a server was found
+)
+
+// Step is one step of a discovery, told as it happens, for whoever looks for the record that is wrong. All text in it is safe to
+// print: what came from the network is escaped.
+type Step struct {
+	Kind    StepKind
+	Text    string
+	Query   string // type and name: "PTR _nmos-auth._tcp.example.com"
+	Server  string // "192.0.2.53:53"; for mDNS the groups asked
+	Network string // "udp", "tcp" or "mdns"
+	Outcome Outcome
+	Took    time.Duration
+	Records []StepRecord // what came, in its order; only the first maxShown
+	More    int          // how many came beside those
+	Subject string       // instance or name
+	Err     error        // StepAsked: why there is no answer; StepLeftOut: why it may not be used
+	Found   *Server
+}
+
+// StepRecord is one record of an answer. The texts are in presentation form.
+type StepRecord struct {
+	Name, Type, Data string
+	TTL              time.Duration
+	Additional       bool  // it came beside the answer
+	Ignored          error // why it is not looked at; nil: it is
+}
+
+// maxShown bounds the records of one step.
+const maxShown = 100
+
+// Outcome is how a question was answered. What is the case and what could not be learned are kept apart: the first is in the
+// zone, the second in the network or the name server.
+type Outcome int
+
+// The outcomes.
+const (
+	Answered    Outcome = iota + 1
+	NoSuchName          // NXDOMAIN: nothing has this name
+	NoRecord            // the name exists, without records of this type
+	Failed              // the name server says that it cannot or will not answer: SERVFAIL, REFUSED, …
+	Garbled             // an answer came and cannot be used
+	Silent              // nothing came in time
+	Unreachable         // the question could not be sent, or nothing listens
+)
+
+// definite tells whether the question is answered, be it with yes or no.
+func (o Outcome) definite() bool { return o == Answered || o == NoSuchName || o == NoRecord }
+
+func (o Outcome) String() string {
+	switch o {
+	case Answered:
+		return "answered"
+	case NoSuchName:
+		return "no such name (NXDOMAIN)"
+	case NoRecord:
+		return "no record of this type"
+	case Failed:
+		return "refused or failed"
+	case Garbled:
+		return "not understood"
+	case Silent:
+		return "no answer"
+	case Unreachable:
+		return "not reachable"
+	}
+	return fmt.Sprintf("Outcome(%d)", int(o))
+}

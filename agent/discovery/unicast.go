@@ -1,0 +1,261 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// maxInstances bounds the instances that one discovery looks at, over all domains. A facility has a handful.
+	maxInstances = 64
+	// maxTargets bounds the SRV records of one instance. It has one, as a rule (RFC 6763 §5).
+	maxTargets = 8
+	// maxErrors bounds the errors that are told.
+	maxErrors = 8
+)
+
+// browser collects the servers of one discovery by unicast DNS-SD (DIS-1, RFC 6763).
+type browser struct {
+	resolver    *resolver
+	development bool
+	browsed     map[string]bool     // domains
+	seen        map[string]bool     // instances
+	hosts       map[string]*answers // hosts that were asked for
+	servers     []Server
+	skipped     []Skipped
+	positive    time.Duration // how long what was found holds
+	negative    time.Duration // how long it holds that there was nothing
+	errs        []error       // what kept it from being complete
+}
+
+// answers is what asking for a host's addresses came to.
+type answers struct {
+	records []resource
+	err     error // why there are none, or none that are known
+	none    bool  // there are none
+}
+
+func newBrowser(r *resolver, development bool) *browser {
+	return &browser{
+		resolver: r, development: development,
+		browsed: make(map[string]bool), seen: make(map[string]bool), hosts: make(map[string]*answers),
+		positive: maxTTL, negative: maxTTL,
+	}
+}
+
+// browse looks for the instances of the service in one domain (RFC 6763 §4.1).
+func (b *browser) browse(ctx context.Context, domain string) {
+	if b.browsed[domain] || len(b.browsed) >= maxDomains {
+		return
+	}
+	b.browsed[domain] = true
+	got, err := b.resolver.resolve(ctx, canonical(service+"."+domain), dns.TypePTR, domain)
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	if len(got.records) == 0 {
+		b.negative = min(b.negative, got.ttl)
+		return
+	}
+	b.positive = min(b.positive, got.ttl)
+	for i, ptr := range got.records {
+		if len(b.seen) >= maxInstances {
+			b.leaveOut(undot(domain), fmt.Errorf("%d more instances: %d are looked at", len(got.records)-i, maxInstances))
+			return
+		}
+		b.instance(ctx, ptr, got.extra)
+	}
+}
+
+// instance looks at one instance of the service. Its records are taken from what came beside the answer, else asked for (RFC
+// 6763 §12.1).
+func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) {
+	label, domain, ok := cutInstance(ptr.target)
+	if !ok {
+		b.leaveOut(undot(ptr.target), fmt.Errorf("it is not named <instance>.%s.<domain>", service))
+		return
+	}
+	name := canonical(ptr.target)
+	if b.seen[name] {
+		return
+	}
+	b.seen[name] = true
+	instance := InstanceName(label)
+	srv, more, err := b.records(ctx, name, dns.TypeSRV, domain, extra)
+	if err != nil {
+		b.leaveOut(instance, err)
+		return
+	}
+	extra = append(slices.Clone(extra), more...)
+	txt, more, err := b.records(ctx, name, dns.TypeTXT, domain, extra)
+	if err != nil {
+		b.leaveOut(instance, err)
+		return
+	}
+	extra = append(extra, more...)
+	for _, s := range srv[:min(len(srv), maxTargets)] {
+		b.target(ctx, Record{
+			Instance: label,
+			Host:     s.target,
+			Port:     s.port,
+			Priority: s.priority,
+			Weight:   s.weight,
+			TXT:      txt[0].txt,
+			TTL:      min(ptr.ttl, s.ttl, txt[0].ttl),
+		}, domain, extra)
+	}
+}
+
+// records returns the records of an instance, one or more.
+func (b *browser) records(ctx context.Context, name string, kind uint16, domain string, extra []resource) (records, more []resource, err error) {
+	if records = pick(extra, name, kind); len(records) > 0 {
+		return records, nil, nil
+	}
+	got, err := b.resolver.resolve(ctx, name, kind, domain)
+	switch {
+	case err != nil:
+		b.fail(err)
+		return nil, nil, err
+	case len(got.records) == 0:
+		b.positive = min(b.positive, got.ttl) // what is wrong may be put right
+		return nil, nil, fmt.Errorf("it has no %s record: %s", kindName(kind), got.outcome)
+	}
+	return got.records, got.extra, nil
+}
+
+// pick returns the records of a name and kind, in their order.
+func pick(records []resource, name string, kind uint16) []resource {
+	var picked []resource
+	for i := range records {
+		if records[i].name == name && records[i].kind == kind {
+			picked = append(picked, records[i])
+		}
+	}
+	return picked
+}
+
+// target judges one SRV record of an instance with all that belongs to it, and finds the addresses of its host.
+func (b *browser) target(ctx context.Context, r Record, domain string, extra []resource) {
+	b.positive = min(b.positive, r.TTL)
+	instance := InstanceName(r.Instance)
+	if r.Host == "." { // RFC 2782
+		b.leaveOut(instance, errors.New(`its SRV record has the target ".": the service is not offered`))
+		return
+	}
+	server, err := ParseRecord(r, b.development)
+	if err != nil {
+		b.leaveOut(instance, err)
+		return
+	}
+	found := b.host(ctx, canonical(r.Host), domain, extra)
+	if found.none {
+		b.leaveOut(instance, found.err)
+		return
+	}
+	if found.err != nil { // it may be known by the time it is needed, or to the device in another way
+		b.resolver.trace(Step{Kind: StepNote, Text: fmt.Sprintf("%s: its host %s will be looked up when it is contacted", instance, server.Host)})
+	}
+	for _, a := range found.records {
+		if usable(a.addr) && !slices.Contains(server.Addresses, a.addr) && len(server.Addresses) < maxAddresses {
+			server.Addresses = append(server.Addresses, a.addr)
+		}
+		server.TTL = min(server.TTL, a.ttl)
+	}
+	if len(found.records) > 0 && len(server.Addresses) == 0 {
+		b.leaveOut(instance, fmt.Errorf("no address of its host %s is one that can be connected to", server.Host))
+		return
+	}
+	b.positive = min(b.positive, server.TTL)
+	server.Domain = undot(domain)
+	b.servers = append(b.servers, server)
+}
+
+// host returns the addresses of a host. It is asked for once, however many instances it serves.
+func (b *browser) host(ctx context.Context, name, domain string, extra []resource) *answers {
+	known := slices.Concat(pick(extra, name, dns.TypeA), pick(extra, name, dns.TypeAAAA))
+	if len(known) > 0 {
+		return &answers{records: known}
+	}
+	if found := b.hosts[name]; found != nil {
+		return found
+	}
+	found := new(answers)
+	b.hosts[name] = found
+	var outcome Outcome
+	found.records, outcome, found.err = b.resolver.addresses(ctx, name, domain)
+	switch {
+	case found.err != nil:
+		b.fail(found.err)
+	case len(found.records) == 0:
+		found.none = true
+		found.err = fmt.Errorf("its host %s has no address: %s", undot(name), outcome)
+	}
+	return found
+}
+
+// usable tells whether an address can belong to a server that is to be connected to. Link-local ones of IPv6 need to be told
+// their interface, which no record does.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
+		!(a.Is6() && a.IsLinkLocalUnicast())
+}
+
+func (b *browser) leaveOut(subject string, err error) {
+	b.skipped = append(b.skipped, Skipped{subject, err})
+}
+
+// fail notes what could not be learned. That nobody answers any more is said of the first question alone.
+func (b *browser) fail(err error) {
+	if len(b.errs) == 0 || len(b.errs) < maxErrors && !errors.Is(err, errNoServer) {
+		b.errs = append(b.errs, err)
+	}
+}
+
+// enumerate asks for the domains that a network's administrator has its hosts browse (RFC 6763 §11), from those that the device
+// knows of itself.
+func (b *browser) enumerate(ctx context.Context, bases []string) []string {
+	var names []string
+	for _, base := range bases {
+		for _, prefix := range []string{"b", "lb"} {
+			got, err := b.resolver.resolve(ctx, canonical(prefix+"._dns-sd._udp."+base), dns.TypePTR, base)
+			if err != nil {
+				b.fail(err)
+				continue
+			}
+			if len(got.records) == 0 {
+				b.negative = min(b.negative, got.ttl)
+			}
+			for _, r := range got.records {
+				b.positive = min(b.positive, got.ttl)
+				if !plausibleDomain(canonical(r.target)) {
+					b.leaveOut(undot(r.target), errors.New("it is no domain that a name server can be asked for"))
+					continue
+				}
+				names = append(names, r.target)
+			}
+		}
+	}
+	return domainList(names)
+}
+
+// found returns what the browser has collected, the servers in the order in which to try them.
+func (b *browser) found() Found {
+	f := Found{Servers: b.servers, Skipped: b.skipped}
+	f.finish()
+	holds := b.positive
+	if len(f.Servers) == 0 {
+		holds = min(holds, b.negative, retryAgain)
+	}
+	if len(b.errs) > 0 {
+		holds = min(holds, retryAgain)
+	}
+	f.Again = max(holds, minAgain)
+	return f
+}
