@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -85,7 +86,8 @@ func (f *Found) finish() {
 // http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
 //
 // An error means that there is no server and that not everything could be asked; there may be one all the same. That nothing
-// is advertised is no error. Found.Again counts in either case.
+// is advertised is no error. Found.Again counts in either case. The servers are remembered until others are found: KeySet
+// goes by them.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	if trace == nil {
 		trace = func(Step) {}
@@ -114,6 +116,8 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 		trace(Step{Kind: StepFound, Found: &found.Servers[i]})
 	}
 	if len(found.Servers) > 0 {
+		held := slices.Clone(found.Servers) // the caller may do with its own as it likes
+		c.found.Store(&held)
 		return found, nil
 	}
 	return found, errors.Join(errs...)

@@ -1,5 +1,5 @@
 // Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they publish: their
-// metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests, and it keeps nothing of what it got.
+// metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests. Of what it got it keeps which servers were found last.
 //
 // What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
 // (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and time.
@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -40,10 +41,11 @@ type Options struct {
 	DNSServers []string
 }
 
-// Client fetches. It is safe for concurrent use and holds no connection between two calls.
+// Client discovers and fetches. It is safe for concurrent use and holds no connection between two calls.
 type Client struct {
 	options  Options
 	dialer   net.Dialer
+	found    atomic.Pointer[[]Server]                            // by the last Discover that found any
 	patience time.Duration                                       // with one packet to a name server; tests shorten it
 	browse   func(context.Context, BrowseOptions) (Found, error) // Browse, but in tests
 }
@@ -72,8 +74,13 @@ type Document struct {
 // URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8). Where the
 // server has nothing at that place, those of older servers are tried; any other failure is final.
 //
+// For the IssuerURL of a server that this Client's Discover found last, it is ServerKeySet.
+//
 // Errors are for people: they say which document could not be had and why, and never hold a query or what a server sent.
 func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
+	if s := c.foundServer(issuer); s != nil {
+		return c.ServerKeySet(ctx, *s)
+	}
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
@@ -107,6 +114,20 @@ func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 		},
 		server: &s,
 	})
+}
+
+// foundServer returns the server that was found last with this issuer; nil: none was.
+func (c *Client) foundServer(issuer string) *Server {
+	found := c.found.Load()
+	if found == nil {
+		return nil
+	}
+	for i := range *found {
+		if s := &(*found)[i]; s.IssuerURL() == strings.TrimSuffix(issuer, "/") {
+			return s
+		}
+	}
+	return nil
 }
 
 // source is where a key set comes from.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -293,6 +294,47 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 	}
 	if len(ns.Questions()) != 0 {
 		t.Errorf("questions %q", questions(ns))
+	}
+}
+
+// The issuer of a server that was found leads to the addresses that were found with it, until others are.
+func TestKeySetOfFoundServer_DIS6(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.local"), mux)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	issuer := "https://auth.local:" + port
+	publish(mux, issuer, "")
+	c := New(Options{Roots: ca.roots, DNSServers: []string{startDNS(t, dnsserver.Options{}).Addr()}})
+	f := found(t, s, "", "127.0.0.1")
+	f.Host, f.Domain = "auth.local", mdnsDomain
+	all := Found{Servers: []Server{f}}
+	c.browse = func(context.Context, BrowseOptions) (Found, error) { return all, nil }
+
+	if _, err := c.KeySet(t.Context(), issuer); err == nil {
+		t.Error("found before it was looked for")
+	}
+	for range 2 {
+		r, err := c.Discover(t.Context(), DiscoverOptions{Mode: ModeMDNS}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(r.Servers) // what the caller does with its own is its affair
+		for _, written := range []string{issuer, issuer + "/"} {
+			if doc, err := c.KeySet(t.Context(), written); err != nil || doc.Issuer != issuer {
+				t.Errorf("%+v, %v", doc, err)
+			}
+		}
+		all.Servers = nil // nothing is found any more, which changes nothing of where it was
+	}
+	g := f
+	g.Host = "other.local"
+	all.Servers = []Server{g}
+	if _, err := c.Discover(t.Context(), DiscoverOptions{Mode: ModeMDNS}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.KeySet(t.Context(), issuer); err == nil {
+		t.Error("found after another took its place")
 	}
 }
 

@@ -189,4 +189,3 @@ func TestUnicastNoAnswerForAAAA_DIS1(t *testing.T) {
 		t.Errorf("%+v, %v", r.Servers, r.err)
 	}
 }
-
