@@ -2,115 +2,73 @@ package cclient_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"nmosauthd/tinytest/authserver"
+	live "nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
 )
 
 // liveDaemon is the real daemon, run from the sources beside this test.
 type liveDaemon struct {
 	t       *testing.T
-	program string
-	config  string
+	dir     live.Dir
 	socket  string
-	command *exec.Cmd
-	log     bytes.Buffer // of the process that runs; read it only after stop
+	running *live.Daemon // nil: it does not run
 }
 
-var buildDaemon = sync.OnceValues(func() (string, error) {
-	program := filepath.Join(buildDir, "nmos-authd")
-	out, err := exec.Command("go", "build", "-o", program, "nmosauthd/agent/cmd/nmos-authd").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building the daemon: %w\n%s", err, out)
-	}
-	return program, nil
-})
+var buildDaemon = sync.OnceValues(func() (string, error) { return live.Build(buildDir) })
 
 // newLiveDaemon prepares a daemon in the given mode that knows server, or no authorization server at all.
 func newLiveDaemon(t *testing.T, mode string, server *authserver.Server) *liveDaemon {
 	t.Helper()
-	program, err := buildDaemon()
+	dir, err := live.NewDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &liveDaemon{t: t, program: program, socket: socketPath(t), config: filepath.Join(t.TempDir(), "nmos-authd.toml")}
-	servers, ca := "", ""
-	if server != nil {
-		servers, ca = strconv.Quote(server.Issuer()), filepath.Join(t.TempDir(), "ca.pem")
-		if err := os.WriteFile(ca, server.CAPEM(), 0o600); err != nil {
-			t.Fatal(err)
+	l := &liveDaemon{t: t, dir: dir, socket: dir.Authz()}
+	t.Cleanup(func() {
+		if l.running != nil {
+			l.running.Kill()
 		}
+		if err := dir.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	config := live.Config{Mode: mode}
+	if server != nil {
+		config.Servers, config.CAPEM = []string{server.Issuer()}, server.CAPEM()
 	}
-	config := fmt.Sprintf(`mode = %q
-[device]
-names = ["node-1.example.com"]
-[authorization]
-servers = [%s]
-ca_file = %q
-[discovery]
-mode = "off"
-[sockets]
-authz = %q
-http = ""
-admin = ""
-[state]
-dir = ""
-`, mode, servers, ca, l.socket)
-	if err := os.WriteFile(l.config, []byte(config), 0o600); err != nil {
+	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.stop(syscall.SIGKILL) })
 	return l
 }
 
-// start runs the daemon and waits until p gets an answer from it.
-func (l *liveDaemon) start(p *probe) {
+// start runs the daemon and waits until it serves.
+func (l *liveDaemon) start() {
 	l.t.Helper()
-	l.log.Reset()
-	l.command = exec.Command(l.program, "run", "--config", l.config)
-	l.command.Stdout, l.command.Stderr = &l.log, &l.log
-	if err := l.command.Start(); err != nil {
+	program, err := buildDaemon()
+	if err != nil {
 		l.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		a := p.tell("ping")
-		if a.err == answered {
-			return
-		}
-		if time.Now().After(deadline) {
-			l.stop(syscall.SIGKILL)
-			l.t.Fatalf("the daemon does not answer, error %d; it says:\n%s", a.err, &l.log)
-		}
+	ctx, cancel := context.WithTimeout(l.t.Context(), 15*time.Second)
+	defer cancel()
+	if l.running, err = live.Start(ctx, program, l.dir); err != nil {
+		l.t.Fatal(err)
 	}
-}
-
-// stop ends the daemon, if it runs, and waits for it.
-func (l *liveDaemon) stop(how syscall.Signal) {
-	if l.command == nil {
-		return
-	}
-	l.command.Process.Signal(how)
-	stuck := time.AfterFunc(10*time.Second, func() { l.command.Process.Kill() })
-	l.command.Wait()
-	stuck.Stop()
-	l.command = nil
 }
 
 func TestLiveAnswers(t *testing.T) {
 	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
-	l.start(p)
+	l.start()
 	token := forgedToken()
 	const self = "/x-nmos/node/v1.3/self"
 	tests := []struct {
@@ -167,9 +125,11 @@ func TestLiveAnswers(t *testing.T) {
 	}
 	p.wantAllowed(p.tell("decide-all", "-", "-", "-", "-", value("/"), value("/x-nmos/")))
 
-	l.stop(syscall.SIGTERM)
-	if strings.Contains(l.log.String(), token) || strings.Contains(l.log.String(), "nonsense") {
-		t.Errorf("the daemon logged a token:\n%s", &l.log)
+	if err := l.running.Stop(); err != nil {
+		t.Error(err)
+	}
+	if log := l.running.Log(); strings.Contains(log, token) || strings.Contains(log, "nonsense") {
+		t.Errorf("the daemon logged a token:\n%s", log)
 	}
 }
 
@@ -192,7 +152,7 @@ func TestLiveToken(t *testing.T) {
 
 	l := newLiveDaemon(t, "enforce", server)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
-	l.start(p)
+	l.start()
 	a := p.tell("verify", token)
 	for deadline := time.Now().Add(10 * time.Second); a.status == 503 && time.Now().Before(deadline); {
 		if a.err != answered || a.retry < 1 {
@@ -219,7 +179,7 @@ func TestLiveToken(t *testing.T) {
 func TestLiveObserve(t *testing.T) {
 	l := newLiveDaemon(t, "observe", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
-	l.start(p)
+	l.start()
 	a := p.decide("GET", "/x-nmos/node/v1.3/self")
 	p.wantAllowed(a)
 	if a.text["reason"] != "observe" || a.text["would"] != "401 no-token" {
@@ -231,7 +191,7 @@ func TestLiveObserve(t *testing.T) {
 func TestLiveLimit(t *testing.T) {
 	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
-	l.start(p)
+	l.start()
 	for _, size := range []int{100, 20000, 32768 - 200, 32768} {
 		a := p.decide("OPTIONS", "/"+strings.Repeat("a", size))
 		if a.err == refused {
@@ -255,20 +215,24 @@ func TestLiveRestart(t *testing.T) {
 	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
 	p.wantFailure(p.decide("GET", "/"), unreachable, 503)
-	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		l.start(p)
+	for _, kill := range []bool{false, true} {
+		l.start()
 		p.wantAllowed(p.decide("GET", "/"))
-		l.stop(how)
+		if kill {
+			l.running.Kill()
+		} else if err := l.running.Stop(); err != nil {
+			t.Error(err)
+		}
 		p.wantFailure(p.decide("GET", "/"), unreachable, 503)
 	}
-	l.start(p)
+	l.start()
 	p.wantAllowed(p.decide("GET", "/"))
 }
 
 func TestLiveThreads(t *testing.T) {
 	l := newLiveDaemon(t, "enforce", nil)
 	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
-	l.start(p)
+	l.start()
 	if a := p.tell("threads", "8", "3000"); a.text["unanswered"] != "0" {
 		t.Errorf("%v; want every question answered", a.text)
 	}
