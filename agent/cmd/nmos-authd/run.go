@@ -220,7 +220,8 @@ func (d *daemon) open(path string, listen func(string, platform.Options) (*platf
 
 // report returns what logs the troubles of a socket's connections.
 func (d *daemon) report(path string) func(error) {
-	return func(err error) { d.log.Warn("connection", zap.String("socket", path), zap.Error(err)) }
+	r := &reporter{log: d.log, socket: path}
+	return r.report
 }
 
 // admit turns away users that allow_uids does not name.
