@@ -3,6 +3,7 @@ package system_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -274,5 +275,67 @@ func TestServerHangs(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// A device may be up before its server, and before its roots are installed: nobody is let in by mistake meanwhile, and all is
+// well by itself in the end.
+func TestServerComesLate_KEY2_DIS5(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	server.Misbehave("", authserver.ResetConnect)
+	config := trusting(t, server)
+	config.More = "retry = \"1s\""
+	b := start(t, config)
+	good, forged := get(senders).bearing(everything(server).Sign()), get(senders).bearing(unsigned(everything(server)))
+	for range 3 {
+		b.want(forged, 503, "keys-pending")
+		if a := b.ask(good); a.status != 503 || a.retry < 1 {
+			t.Errorf("without keys: %+v", a)
+		}
+		b.want(get("/x-nmos"), 200, "public")
+		b.want(get(senders), 401, "no-token")
+	}
+	server.Behave()
+	waitRequests(t, server, authserver.PathJWKS, 1) // without a question
+	b.await(good, 200, "ok")
+	b.want(forged, 401, "signature")
+
+	// The roots come late, and go: what is held stays valid, and new keys need roots.
+	if err := os.Rename(b.CAFile(), b.CAFile()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	server.AddKey(mint.CachedKey("key-2", 2048))
+	fresh := trouble{server: server}.newKey()
+	b.want(fresh, 503, "keys-pending")
+	eventually(t, "the failure in the log", func() bool { return strings.Contains(b.Log(), "the root certificates: ca_file: open ") })
+	b.want(good, 200, "ok")
+	b.want(fresh, 503, "keys-pending")
+	if err := os.WriteFile(b.CAFile(), []byte("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the failure in the log", func() bool {
+		b.want(fresh, 503, "keys-pending")
+		return strings.Contains(b.Log(), "holds no certificate in PEM")
+	})
+	if err := os.Rename(b.CAFile()+".away", b.CAFile()); err != nil {
+		t.Fatal(err)
+	}
+	b.await(fresh, 200, "ok")
+}
+
+// A daemon that waits for a server ends at once when it is told to.
+func TestStopWhileServerHangs(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	server.Misbehave(authserver.PathMetadata, authserver.Hang)
+	b := start(t, trusting(t, server))
+	waitRequests(t, server, authserver.PathMetadata, 1)
+	begin := time.Now()
+	if err := b.Stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
