@@ -52,6 +52,8 @@ type daemon struct {
 	names  []string
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
+	finder *agent.Servers
+	memory *memory
 	clock  *clock
 	agent  *agent.Agent
 	allow  atomic.Pointer[[]uint32] // allow_uids
@@ -71,9 +73,39 @@ func newDaemon(file string) (*daemon, error) {
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
 		return document.JWKS, err
-	}, func(e keys.Event) { logKeys(d.log, e) })
+	}, d.keysFetched)
+	d.memory = &memory{dir: platform.StateDir{Path: c.State.Dir}, log: d.log}
+	d.finder = agent.NewServers(d.store, func(found []string) {
+		d.log.Info("servers found", zap.Strings("servers", found))
+		d.memory.discovered(found, d.store.Set())
+	})
 	d.agent = agent.New(c, names, d.store, d.clock.now)
-	return d, d.apply(c, names)
+	if err := d.apply(c, names); err != nil {
+		return nil, err
+	}
+	d.recall()
+	return d, nil
+}
+
+// recall takes up what was kept before the restart, so that the first decision needs no network (KEY-3).
+func (d *daemon) recall() {
+	d.memory.recallTime(d.clock.Clock)
+	good := d.memory.load()
+	d.finder.Remember(good.Servers)
+	for _, h := range good.Issuers {
+		d.store.Hold(h)
+	}
+	if held := d.store.Set().Issuers(); len(held) > 0 {
+		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
+	}
+}
+
+// keysFetched logs an attempt to fetch keys, and keeps what has changed.
+func (d *daemon) keysFetched(e keys.Event) {
+	logKeys(d.log, e)
+	if e.Changed {
+		d.memory.keep(d.store.Set())
+	}
 }
 
 // apply puts a configuration into force, all but its sockets.
@@ -91,7 +123,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
 	d.agent.Configure(c, names)
-	d.store.Configure(c.KeyPolicy())
+	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
 	d.config, d.names = c, names
 	return nil
 }
@@ -110,7 +142,9 @@ func (d *daemon) run() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
+	background.Go(func() { d.memory.keepTime(ctx, d.clock.Clock) })
 	background.Go(func() { d.store.Run(ctx) })
+	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, func(e platform.ClockEvent) { d.clock.logEvent(d.log, e) }) })
 	d.clock.logStatus(d.log)
 	d.log.Info("serving", zap.String("version", version), zap.String("mode", string(d.config.Mode)),

@@ -77,7 +77,7 @@ func run(ctx context.Context, program string, keep bool) error {
 		return errors.Join(err, s.daemon.Stop())
 	}
 	s.device, err = firmware.Start(firmware.Options{
-		Socket:  dir.Authz(),
+		Socket: dir.Authz(),
 		Decided: func(r firmware.Reply, took time.Duration) {
 			select {
 			case s.decided <- decision{r, took}:

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/platform"
+)
+
+// The files under state.dir.
+const (
+	keysFile = "keys" // keys.LastGood
+	timeFile = "time" // RFC 3339, the last time that was known
+)
+
+// timeEvery is how often the time is written at most: flash wears out.
+const timeEvery = 24 * time.Hour
+
+// memory is what outlives a restart (KEY-3). Where it cannot be written the daemon goes on without.
+type memory struct {
+	dir platform.StateDir
+	log *zap.Logger
+
+	mu      sync.Mutex
+	found   []string // issuers that discovery has found
+	written []byte   // what keysFile holds, as far as known
+	failed  bool     // the last write failed, and that was logged
+
+	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
+}
+
+// load reads what was kept. What is damaged is set aside.
+func (m *memory) load() keys.LastGood {
+	if err := m.dir.Prepare(); err != nil {
+		m.log.Warn("state is not kept across restarts", zap.Error(err))
+	}
+	var good keys.LastGood
+	data := m.read(keysFile, keys.MaxLastGood, func(data []byte) (err error) {
+		good, err = keys.DecodeLastGood(data)
+		return err
+	})
+	m.written, m.found = data, good.Servers
+	return good
+}
+
+// read reads one file and hands it to decode. It returns nil where there is none, or none that can be used.
+func (m *memory) read(name string, limit int, decode func([]byte) error) []byte {
+	data, err := m.dir.ReadFile(name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		if err = decode(data); err == nil {
+			return data
+		}
+	}
+	aside, moveErr := m.dir.SetAside(name)
+	m.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err), zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
+	return nil
+}
+
+// keep writes what is held if it differs from what the file holds.
+func (m *memory) keep(set *keys.Set) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, err := set.LastGood(m.found).Encode()
+	if err == nil && bytes.Equal(data, m.written) {
+		return
+	}
+	if err == nil {
+		err = m.dir.WriteFile(keysFile, data)
+	}
+	m.result(keysFile, err)
+	if err == nil {
+		m.written = data
+	}
+}
+
+// result logs a write that failed, once until one succeeds. The caller holds mu.
+func (m *memory) result(name string, err error) {
+	if err != nil && !m.failed {
+		m.log.Warn("state not written; it is tried again when it changes", zap.String("file", name), zap.Error(err))
+	}
+	m.failed = err != nil
+}
+
+// discovered takes up what discovery has found.
+func (m *memory) discovered(found []string, set *keys.Set) {
+	m.mu.Lock()
+	m.found = found
+	m.mu.Unlock()
+	m.keep(set)
+}
+
+// recallTime tells the clock the last time that was known before the restart.
+func (m *memory) recallTime(clock *platform.Clock) {
+	m.read(timeFile, 64, func(data []byte) (err error) {
+		m.timeWritten, err = time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
+		return err
+	})
+	clock.Remember(m.timeWritten)
+}
+
+// keepTime writes what the clock knows, now and then, until ctx ends.
+func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
+	look := time.NewTicker(10 * time.Minute)
+	defer look.Stop()
+	for {
+		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery {
+			err := m.dir.WriteFile(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
+			m.mu.Lock()
+			m.result(timeFile, err)
+			m.mu.Unlock()
+			m.timeWritten = known // also where it failed: a full disk is not tried every ten minutes
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
