@@ -84,7 +84,7 @@ func startFirmware(t *testing.T, socket string) client {
 }
 
 // The whole way of a controller's request: a device that asks the daemon about everything and serves what is allowed.
-func TestDeviceWithDaemon(t *testing.T) {
+func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
