@@ -1,0 +1,233 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/discovery"
+	"nmosauthd/agent/keys"
+)
+
+func runDiscover(args []string) int {
+	set, file := flags("discover", "")
+	timeout := set.Duration("timeout", time.Minute, "how long to look for servers and try them, at most")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	p := printer{w: os.Stdout}
+	c, _, err := loadConfig(*file)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist) && *file == defaultConfig:
+		// Away from the device, the network can be looked at all the same.
+		p.line("There is no %s: defaults, and the root certificates of this system.", *file)
+		c = agent.Default()
+		c.Authorization.CAFile = ""
+	default:
+		complain(err)
+		return exitFail
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
+	defer cancel()
+	if !discover(ctx, &p, c) {
+		return exitDeny
+	}
+	return exitOK
+}
+
+// candidate is a server to try.
+type candidate struct {
+	issuer string
+	from   string            // how the device knows of it
+	server *discovery.Server // nil: by the configuration
+}
+
+// discover looks for servers, tells each step, tries them in their order, and tells whether one can be used.
+func discover(ctx context.Context, p *printer, c *agent.Config) bool {
+	client := newClient(c)
+	var all []candidate
+	for _, issuer := range c.Authorization.Servers {
+		all = append(all, candidate{issuer: issuer, from: "configured"})
+	}
+	p.title("Looking (mode %q)", c.Discovery.Mode)
+	if c.Discovery.Mode == agent.DiscoveryOff {
+		p.line("discovery is off in the configuration")
+	}
+	found, err := client.Discover(ctx, discoverOptions(c), p.step)
+	for _, e := range parts(err) {
+		p.line("! %v", e)
+	}
+	for i := range found.Servers {
+		s := &found.Servers[i]
+		if slices.ContainsFunc(all, func(c candidate) bool { return c.issuer == s.IssuerURL() }) {
+			continue // it is configured, too
+		}
+		all = append(all, candidate{s.IssuerURL(), fmt.Sprintf("%q, found in %s: pri %d, priority %d, weight %d",
+			discovery.InstanceName(s.Instance), s.Domain, s.Pri, s.Priority, s.Weight), s})
+	}
+
+	p.title("Trying, in this order")
+	chosen := ""
+	for i, one := range all {
+		p.line("%d  %s", i+1, one.issuer)
+		p.line("   %s", one.from)
+		if p.try(ctx, client, one) && chosen == "" {
+			chosen = one.issuer
+		}
+	}
+	if len(all) == 0 {
+		p.line("there is no server to try: none is configured, none was found")
+	}
+
+	p.title("Outcome")
+	if c.Discovery.Mode != agent.DiscoveryOff {
+		p.line("what was found holds for %v, then the daemon looks again", found.Again.Round(time.Second))
+	}
+	if chosen == "" {
+		p.line("NO authorization server can be used")
+		return false
+	}
+	p.line("the server that would be used: %s", chosen)
+	return true
+}
+
+// parts are the errors that were joined to one.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
+// printer writes for a person at a terminal.
+type printer struct {
+	w     io.Writer
+	query string // the question whose answers are being printed
+}
+
+// line prints one line, whatever the network has put into it.
+func (p *printer) line(format string, a ...any) {
+	var b strings.Builder
+	for _, r := range fmt.Sprintf(format, a...) {
+		switch {
+		case r == '\n': // between joined errors
+			b.WriteString("; ")
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	fmt.Fprintf(p.w, "  %s\n", b.String())
+}
+
+func (p *printer) title(format string, a ...any) { fmt.Fprintf(p.w, "\n"+format+"\n", a...) }
+
+// step prints one step of a discovery.
+func (p *printer) step(s discovery.Step) {
+	if s.Kind != discovery.StepAsked {
+		p.query = ""
+	}
+	switch s.Kind {
+	case discovery.StepNote:
+		p.line("%s", s.Text)
+	case discovery.StepAsked:
+		p.asked(s)
+	case discovery.StepLeftOut:
+		p.line("left out  %s: %v", s.Subject, s.Err)
+	case discovery.StepFound:
+		addresses := make([]string, len(s.Found.Addresses))
+		for i, a := range s.Found.Addresses {
+			addresses[i] = a.String()
+		}
+		p.line("found     %s: %s at %s", discovery.InstanceName(s.Found.Instance), s.Found.IssuerURL(),
+			cmp.Or(strings.Join(addresses, ", "), "an address to be looked up"))
+	}
+}
+
+// asked prints a question, once for all that are asked it, and what one of them answers.
+func (p *printer) asked(s discovery.Step) {
+	if s.Query != p.query {
+		p.query = s.Query
+		p.line("%s ?", s.Query)
+	}
+	answer := s.Outcome.String()
+	if s.Err != nil {
+		answer = s.Err.Error()
+	}
+	p.line("    %s (%s, %s): %s", s.Server, s.Network, short(s.Took), answer)
+	width := 0
+	for _, r := range s.Records {
+		width = max(width, min(len(r.Name), 60))
+	}
+	for _, r := range s.Records {
+		use, why := "answer", ""
+		if r.Additional {
+			use = "beside"
+		}
+		if r.Ignored != nil {
+			use, why = "unused", fmt.Sprintf("  (%v)", r.Ignored)
+		}
+		p.line("        %s  %-*s  %5s  %-4s %s%s", use, width, r.Name, short(r.TTL), r.Type, r.Data, why)
+	}
+	if s.More > 0 {
+		p.line("        and %d records more", s.More)
+	}
+}
+
+// short writes a duration in few characters.
+func short(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", max(d.Milliseconds(), 1))
+	case d < 10*time.Second && d%time.Second != 0:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f s", d.Seconds())
+}
+
+// try fetches what a server publishes, and tells whether the daemon could use it.
+func (p *printer) try(ctx context.Context, client *discovery.Client, c candidate) bool {
+	var document discovery.Document
+	var err error
+	if c.server != nil {
+		document, err = client.ServerKeySet(ctx, *c.server)
+	} else {
+		document, err = client.KeySet(ctx, c.issuer)
+	}
+	if err != nil {
+		p.line("   CANNOT be used: %s", strings.TrimPrefix(err.Error(), "discovery: "))
+		return false
+	}
+	p.line("   metadata from %s", document.MetadataURL)
+	if document.Issuer != c.issuer {
+		p.line("   its tokens are from the issuer %s", document.Issuer)
+	}
+	from, _, _ := strings.Cut(document.JWKSURI, "?")
+	set, left, err := keys.Parse(document.JWKS)
+	for _, l := range left {
+		p.line("   %v", l)
+	}
+	if err != nil {
+		p.line("   CANNOT be used: keys from %s: %v", from, err)
+		return false
+	}
+	p.line("   keys from %s: %d that can verify RS512", from, len(set))
+	p.line("   can be used")
+	return true
+}
