@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/grandcat/zeroconf"
+
+	"nmosauthd/tinytest/dnsserver"
 )
 
 // insideNetwork is set in the process that runs in a network of its own.
@@ -50,6 +54,7 @@ func advertise(t *testing.T, instance, host string, port int, text ...string) {
 }
 
 func TestBrowse_DIS3(t *testing.T) {
+	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return
 	}
@@ -107,6 +112,43 @@ func TestBrowse_DIS3(t *testing.T) {
 	if now := runtime.NumGoroutine(); now > before {
 		buf := make([]byte, 1<<16)
 		t.Errorf("%d goroutines before, %d after\n%s", before, now, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// From the name server that knows nothing to the keys of a server in .local, on a network.
+func TestDiscoverByMDNS_DIS2(t *testing.T) {
+	t.Parallel() // the outer run only waits
+	if !ownNetwork(t) {
+		return
+	}
+	ca := newAuthority(t)
+	l, err := net.Listen("tcp", "192.0.2.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth-1.local"), mux, func(s *httptest.Server) {
+		s.Listener.Close()
+		s.Listener = l
+	})
+	port := l.Addr().(*net.TCPAddr).Port
+	issuer := fmt.Sprintf("https://auth-1.local:%d", port)
+	publish(mux, issuer, "")
+	advertise(t, "auth-1", "auth-1", port, "api_proto=https", "api_ver=v1.0", "pri=10")
+	ns := startDNS(t, dnsserver.Options{})
+
+	c := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
+	found, err := c.Discover(t.Context(), DiscoverOptions{Domains: []string{"example.com"}}, nil)
+	if err != nil || len(found.Servers) != 1 || found.Servers[0].IssuerURL() != issuer {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	ns.Forget()
+	doc, err := c.KeySet(t.Context(), issuer)
+	if err != nil || string(doc.JWKS) != someKeys || len(ns.Questions()) != 0 {
+		t.Errorf("%+v, %v, after questions %q", doc, err, questions(ns))
+	}
+	if _, err := New(Options{Roots: newAuthority(t).roots}).ServerKeySet(t.Context(), found.Servers[0]); err == nil {
+		t.Errorf("%s is believed without a certificate", s.URL)
 	}
 }
 
