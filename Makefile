@@ -11,9 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X nmosauthd/platform.buildTime=$(SO
 HOT     := nmosauthd/agent nmosauthd/agent/decide nmosauthd/agent/keys nmosauthd/agent/token nmosauthd/agent/wildcard \
 	nmosauthd/agent/wire github.com/go-json-experiment/json/... bytes crypto/internal/constanttime \
 	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha512 \
-	crypto/internal/fips140/subtle crypto/rsa crypto/sha512 encoding/base64 hash/maphash internal/abi internal/bytealg \
-	internal/poll internal/runtime/... internal/strconv internal/sync internal/syscall/... runtime strconv sync sync/atomic \
-	syscall time unicode/utf8
+	crypto/internal/fips140/subtle crypto/rsa crypto/sha512 encoding/base64 hash/maphash unicode/utf8
 INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/tinytest/mint"
 )
@@ -31,9 +32,16 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server := &http.Server{Handler: httpauth.Handler(func() httpauth.Session { return d.NewSession() })}
+	handler := httpauth.Handler(func() httpauth.Session { return d.NewSession() })
+	server := &agent.Server{
+		Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) },
+		Report: func(err error) { tb.Error(err) },
+	}
 	go server.Serve(l)
-	tb.Cleanup(func() { server.Close() })
+	tb.Cleanup(func() {
+		l.Close()
+		server.Shutdown(tb.Context())
+	})
 	conn, err := net.Dial("unix", l.Addr().String())
 	if err != nil {
 		tb.Fatal(err)

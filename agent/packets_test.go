@@ -72,16 +72,16 @@ func (c caller) ended() bool {
 	return errors.Is(err, io.EOF)
 }
 
-// serving is a PacketServer on a socket.
+// serving is a Server of packets on a socket.
 type serving struct {
-	agent.PacketServer
+	agent.Server
 	listener net.Listener
 	served   chan error
 }
 
 func serve(tb testing.TB, d *device) *serving {
 	s := &serving{listener: packetSocket(tb), served: make(chan error, 1)}
-	s.Agent, s.Report = d.Agent, func(err error) { tb.Logf("reported: %v", err) }
+	s.Handle, s.Report = d.ServePackets, func(err error) { tb.Logf("reported: %v", err) }
 	go func() { s.served <- s.Serve(s.listener) }()
 	tb.Cleanup(func() { s.end(tb, 10*time.Second) })
 	return s
@@ -236,7 +236,7 @@ func TestConnectionLimit(t *testing.T) {
 	l := packetSocket(t)
 	reports := make(chan error, 10_000)
 	bounded := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { reports <- err }}
-	server := agent.PacketServer{Agent: d.Agent, Report: func(err error) { reports <- err }}
+	server := agent.Server{Handle: d.ServePackets, Report: func(err error) { reports <- err }}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(bounded) }()
 	works := func(c caller) bool {

@@ -9,7 +9,7 @@ import (
 )
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
-func (a *Agent) ServePackets(conn io.ReadWriter) error {
+func (a *Agent) ServePackets(conn net.Conn) error {
 	limit := a.state.Load().packetLimit
 	s := a.NewSession()
 	packet := make([]byte, limit+1) // the kernel cuts a longer packet off: one byte more than allowed shows that
@@ -29,10 +29,10 @@ func (a *Agent) ServePackets(conn io.ReadWriter) error {
 	}
 }
 
-// PacketServer serves authz.sock.
-type PacketServer struct {
-	Agent  *Agent
-	Report func(error) // a connection that ended with an error
+// Server serves the connections of one socket.
+type Server struct {
+	Handle func(net.Conn) error // serves one connection until it ends; it is closed then
+	Report func(error)          // a connection that ended with an error
 
 	mu     sync.Mutex
 	open   map[net.Conn]struct{}
@@ -41,7 +41,7 @@ type PacketServer struct {
 }
 
 // Serve accepts connections until the listener is closed, which is no error.
-func (p *PacketServer) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -50,59 +50,59 @@ func (p *PacketServer) Serve(l net.Listener) error {
 			}
 			return err
 		}
-		if !p.add(conn) {
+		if !s.add(conn) {
 			conn.Close()
 			return nil
 		}
 		go func() {
-			defer p.served.Done()
-			err := p.Agent.ServePackets(conn)
-			p.remove(conn)
+			defer s.served.Done()
+			err := s.Handle(conn)
+			s.remove(conn)
 			if err != nil && !errors.Is(err, net.ErrClosed) {
-				p.Report(err)
+				s.Report(err)
 			}
 		}()
 	}
 }
 
 // add takes a connection into the open ones, so that Shutdown waits for it; not after Shutdown.
-func (p *PacketServer) add(conn net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+func (s *Server) add(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
 		return false
 	}
-	if p.open == nil {
-		p.open = make(map[net.Conn]struct{})
+	if s.open == nil {
+		s.open = make(map[net.Conn]struct{})
 	}
-	p.open[conn] = struct{}{}
-	p.served.Add(1) // under the lock, so that it never meets Shutdown's Wait
+	s.open[conn] = struct{}{}
+	s.served.Add(1) // under the lock, so that it never meets Shutdown's Wait
 	return true
 }
 
-func (p *PacketServer) remove(conn net.Conn) {
-	p.mu.Lock()
-	delete(p.open, conn)
-	p.mu.Unlock()
+func (s *Server) remove(conn net.Conn) {
+	s.mu.Lock()
+	delete(s.open, conn)
+	s.mu.Unlock()
 	conn.Close()
 }
 
 // each calls f for every open connection.
-func (p *PacketServer) each(f func(net.Conn)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for conn := range p.open {
+func (s *Server) each(f func(net.Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.open {
 		f(conn)
 	}
 }
 
 // Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The listener
 // must have been closed.
-func (p *PacketServer) Shutdown(ctx context.Context) {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.each(func(conn net.Conn) {
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.each(func(conn net.Conn) {
 		// Packets sent before this are still read and answered; then the reader sees the end.
 		half, ok := conn.(interface{ CloseRead() error })
 		if !ok || half.CloseRead() != nil {
@@ -111,13 +111,13 @@ func (p *PacketServer) Shutdown(ctx context.Context) {
 	})
 	done := make(chan struct{})
 	go func() {
-		p.served.Wait()
+		s.served.Wait()
 		close(done)
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		p.each(func(conn net.Conn) { conn.Close() })
+		s.each(func(conn net.Conn) { conn.Close() })
 		<-done
 	}
 }

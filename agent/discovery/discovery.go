@@ -68,6 +68,9 @@ type Document struct {
 	MetadataURL string // where that was
 	JWKSURI     string
 	JWKS        []byte // JSON, an object or an array; which keys are in it nobody has looked at
+	// Date is the server's time, to the second, where it gave one over a connection that was verified (RFC 9110 §6.6.1); else
+	// zero.
+	Date time.Time
 }
 
 // KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the issuer's
@@ -162,7 +165,7 @@ func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: keys from %s: %w", plain(keys), err)
 	}
-	return Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI, JWKS: jwks}, nil
+	return Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI, JWKS: jwks, Date: f.date}, nil
 }
 
 // objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).

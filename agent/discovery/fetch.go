@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // errPage is what a captive portal, a login form or a web server's own error page comes to.
@@ -23,8 +24,8 @@ const maxDrained = 4 << 10
 // fetch is the requests of one KeySet. They share a connection where both documents lie on one server: a second TLS
 // handshake costs a small device some 100 ms.
 type fetch struct {
-	client    http.Client
 	transport *http.Transport
+	date      time.Time // that the last answer over https gave; zero: none has
 }
 
 // newFetch prepares the requests; server, where it is not nil, brings the addresses of its host with it.
@@ -43,13 +44,7 @@ func (c *Client) newFetch(server *Server) (*fetch, error) {
 		MaxResponseHeaderBytes: 32 << 10,
 		TLSHandshakeTimeout:    2 * c.options.Timeout, // ends a handshake that a cancelled request leaves behind
 	}
-	return &fetch{
-		transport: t,
-		client: http.Client{
-			Transport:     t,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	return &fetch{transport: t}, nil
 }
 
 // close ends the connections: a device holds none that it does not need.
@@ -92,11 +87,14 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "nmos-authd")
-	res, err := f.client.Do(req)
+	res, err := f.transport.RoundTrip(req) // a Client would only add redirects and cookies, and 30 KB of flash
 	if err != nil {
 		return nil, explain(ctx, err)
 	}
 	defer res.Body.Close()
+	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil && u.Scheme == "https" {
+		f.date = date
+	}
 	if err := acceptable(res); err != nil {
 		io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
 		return nil, err

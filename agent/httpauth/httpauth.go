@@ -6,6 +6,7 @@
 package httpauth
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
@@ -83,7 +84,7 @@ func Question(h http.Header) (*wire.Request, wire.Reason) {
 		request.Upgrade = []byte(h.Get("Upgrade"))
 	}
 	for _, v := range [][]byte{request.Method, request.Targets[0], request.Authorization, request.Upgrade} {
-		if !utf8.Valid(v) {
+		if !utf8.Valid(v) || bytes.IndexByte(v, 0) >= 0 {
 			return nil, wire.PacketText
 		}
 	}

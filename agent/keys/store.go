@@ -49,7 +49,8 @@ type issuerState struct {
 	server   bool      // one of the policy's Servers
 	next     time.Time // when its keys are fetched again; zero: never, a server whose turn has not come
 	last     time.Time // when the last fetch started
-	settled  bool      // its place in the interval is its own, away from devices that started at the same time
+	moved    time.Time // when that would be if a token had not asked for it sooner; zero: none has
+	apart    bool      // that is a moment of this device's own, at which others that started with it do not come
 	backOff  time.Duration
 	inFlight bool
 	learning bool // in flight, and no server when that began
@@ -99,8 +100,13 @@ func (s *Store) Configure(p Policy) {
 		st.server = slices.Contains(p.Servers, name)
 		if !st.server && !s.trusts(name) {
 			delete(s.schedule, name)
-		} else if st.next.After(soonest) {
+			continue
+		}
+		if st.next.After(soonest) {
 			st.next = soonest
+		}
+		if st.moved.After(soonest) {
+			st.moved = soonest
 		}
 	}
 	for _, name := range p.Servers {
@@ -109,12 +115,11 @@ func (s *Store) Configure(p Policy) {
 		}
 	}
 	s.dropUnscheduled()
-	s.choose()
 	s.nudge()
 }
 
 // choose sees to it that one of the servers answers, or that all have been tried: where none is well the next of the list has
-// its turn at once (KEY-2). The caller holds mu.
+// its turn at once (KEY-2). One whose keys are held from before is taken for well until it is asked. The caller holds mu.
 func (s *Store) choose() {
 	next := (*issuerState)(nil)
 	for _, name := range s.policy.Servers {
@@ -127,6 +132,7 @@ func (s *Store) choose() {
 	}
 	if next != nil {
 		next.next = time.Now()
+		next.apart = s.serves() // the one before it failed when its time had come; else this is the start, for all at once
 	}
 }
 
@@ -177,10 +183,23 @@ func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 		soonest = st.last.Add(s.policy.Retry)
 	}
 	if st.next.IsZero() || st.next.After(soonest) {
-		st.next = soonest
+		st.moved, st.next = st.next, soonest
 		s.nudge()
 	}
 	return true, max(st.next.Sub(now), 0) + inFlightGuess
+}
+
+// Hurry makes fetches that failed due at once: the caller knows of something that may have mended them, such as a clock that was
+// set, without which no certificate is valid.
+func (s *Store) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.schedule {
+		if st.failing() {
+			st.next = time.Now()
+		}
+	}
+	s.nudge()
 }
 
 // makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one of which no keys are held gives way.
@@ -242,6 +261,7 @@ func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due = make(map[string]*issuerState)
+	s.choose()
 	now := time.Now()
 	wait = time.Hour
 	for name, st := range s.schedule {
@@ -292,9 +312,9 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		} else {
 			wait = s.backOff(name, st)
 		}
+		st.moved, st.apart = time.Time{}, err == nil
 		st.next = time.Now().Add(wait)
 		event.Next = wait
-		s.choose()
 	}
 	event.Keys = s.held(name)
 	event.Err = err
@@ -317,12 +337,15 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 	})
 }
 
-// interval returns how long to wait after a fetch that succeeded. The first time it is any part of the interval: devices that
-// were switched on together would come together every hour else, forever. The caller holds mu.
+// interval returns how long to wait after a fetch that succeeded. Devices that came together now must not come together every
+// hour from now on: where the fetch came at the start, after failures or because of a token, it is any part of the interval, or
+// what was left of it when the token came. The caller holds mu.
 func (s *Store) interval(st *issuerState) time.Duration {
-	if !st.settled {
-		st.settled = true
-		return leastInterval + rand.N(max(s.policy.Refresh-leastInterval, 1))
+	if left := time.Until(st.moved); left > 0 {
+		return left
+	}
+	if !st.apart {
+		return max(anyPart(s.policy.Refresh), leastInterval)
 	}
 	return jitter(s.policy.Refresh)
 }
@@ -330,13 +353,13 @@ func (s *Store) interval(st *issuerState) time.Duration {
 // leastInterval is the least time between two fetches that nothing but the schedule asks for.
 const leastInterval = time.Second
 
-// backOff returns how long to wait after a fetch that failed: twice as long each time, moved at random by half of it. Where keys
-// are held there is no hurry (KEY-3), and many devices that lost their server at the same time must not make up for each other
-// in asking: the waits start at a twelfth of the interval and end at half of it. The caller holds mu.
+// backOff returns how long to wait after a fetch that failed: twice as long each time, moved at random by half of it. Where there
+// are keys to decide by there is no hurry (KEY-3), and many devices that lost their server at the same time must not make up for
+// each other in asking: the waits start at a quarter of the interval and end at half of it. The caller holds mu.
 func (s *Store) backOff(name string, st *issuerState) time.Duration {
 	first, most := firstBackOff, min(maxBackOff, s.policy.Refresh)
-	if s.held(name) > 0 {
-		first, most = s.policy.Refresh/12, s.policy.Refresh/2
+	if s.held(name) > 0 || st.server && s.serves() {
+		first, most = s.policy.Refresh/4, s.policy.Refresh/2
 	}
 	st.backOff = min(max(2*st.backOff, first), max(most, firstBackOff))
 	wait := st.backOff/2 + rand.N(st.backOff)
@@ -344,6 +367,11 @@ func (s *Store) backOff(name string, st *issuerState) time.Duration {
 		wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
 	}
 	return wait
+}
+
+// serves tells whether keys of one of the servers are held. The caller holds mu.
+func (s *Store) serves() bool {
+	return slices.ContainsFunc(s.policy.Servers, func(name string) bool { return s.held(name) > 0 })
 }
 
 // held returns how many keys are held of an issuer.
@@ -360,9 +388,13 @@ func jitter(interval time.Duration) time.Duration {
 	return interval - rand.N(min(maxJitter, interval/2)+1)
 }
 
+// anyPart returns any part of an interval that jitter has shortened: so many devices, each at its place in its interval, come at
+// the same rate all the time.
+func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval)) }
+
 // Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts; others are
-// ignored. They are good until the next fetch, which comes in the first third of the interval, at random: after a power cut
-// every device of a facility starts in the same second.
+// ignored. They are good until the next fetch, which comes anywhere in the interval, at random: after a power cut every device
+// of a facility starts in the same second. It is to be called before Run, which asks a server at once where none are held.
 func (s *Store) Hold(h Held) {
 	name := TrimIssuer(h.Name)
 	s.mu.Lock()
@@ -370,10 +402,12 @@ func (s *Store) Hold(h Held) {
 	if len(h.Keys) == 0 || !s.trusts(name) {
 		return
 	}
-	if s.schedule[name] == nil {
-		s.schedule[name] = &issuerState{}
+	st := s.schedule[name]
+	if st == nil {
+		st = &issuerState{}
+		s.schedule[name] = st
 	}
-	s.schedule[name].next = time.Now().Add(rand.N(s.policy.Refresh/3 + 1))
+	st.next, st.apart = time.Now().Add(anyPart(s.policy.Refresh)), true
 	s.set.Store(s.set.Load().holding(h))
 	s.nudge()
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -59,8 +58,7 @@ type daemon struct {
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
 	listeners []net.Listener
-	packets   *agent.PacketServer
-	http      *http.Server
+	servers   []*agent.Server
 }
 
 func newDaemon(file string) (*daemon, error) {
@@ -72,6 +70,11 @@ func newDaemon(file string) (*daemon, error) {
 	d.log, d.level = newLogger()
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
+		if err == nil && !document.Date.IsZero() {
+			if why := d.clock.Witness(document.Date); why != "" {
+				d.log.Warn(why, zap.String("issuer", issuer))
+			}
+		}
 		return document.JWKS, err
 	}, d.keysFetched)
 	d.memory = &memory{dir: platform.StateDir{Path: c.State.Dir}, log: d.log}
@@ -97,6 +100,14 @@ func (d *daemon) recall() {
 	}
 	if held := d.store.Set().Issuers(); len(held) > 0 {
 		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
+	}
+}
+
+// clockEvent logs what happened to the clock. With the right time certificates are valid that were not.
+func (d *daemon) clockEvent(e platform.ClockEvent) {
+	d.clock.logEvent(d.log, e)
+	if e.Moved != 0 {
+		d.store.Hurry()
 	}
 }
 
@@ -145,7 +156,7 @@ func (d *daemon) run() error {
 	background.Go(func() { d.memory.keepTime(ctx, d.clock.Clock) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
-	background.Go(func() { d.clock.Run(ctx, func(e platform.ClockEvent) { d.clock.logEvent(d.log, e) }) })
+	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
 	d.clock.logStatus(d.log)
 	d.log.Info("serving", zap.String("version", version), zap.String("mode", string(d.config.Mode)),
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
@@ -210,42 +221,26 @@ func (d *daemon) reload() {
 func (d *daemon) listen(failed chan<- error) error {
 	d.opened = d.config
 	c := d.opened.Sockets
-	d.packets = &agent.PacketServer{Agent: d.agent, Report: d.report(c.Authz)}
-	err := d.open(c.Authz, platform.ListenPacket, d.packets.Serve, failed)
-	if err != nil || c.HTTP == "" {
+	if err := d.open(c.Authz, platform.ListenPacket, d.agent.ServePackets, failed); err != nil || c.HTTP == "" {
 		return err
 	}
-	errorLog, err := zap.NewStdLogAt(d.log, zap.WarnLevel)
-	if err != nil {
-		return err
-	}
-	d.http = &http.Server{
-		Handler:           httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() }),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          errorLog,
-
-		DisableGeneralOptionsHandler: true, // it answers "OPTIONS *" with 200, which a web server would take for a permission
-	}
-	return d.open(c.HTTP, platform.ListenStream, d.http.Serve, failed)
+	handler := httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() })
+	return d.open(c.HTTP, platform.ListenStream, func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) }, failed)
 }
 
 // open opens one socket and serves it.
 func (d *daemon) open(path string, listen func(string, platform.Options) (*platform.Listener, error),
-	serve func(net.Listener) error, failed chan<- error) error {
+	handle func(net.Conn) error, failed chan<- error) error {
 	l, err := listen(path, platform.Options{Group: d.config.Sockets.Group})
 	if err != nil {
 		return err
 	}
-	d.listeners = append(d.listeners, l)
-	bounded := &agent.BoundedListener{
-		Listener: l, Limit: d.config.Limits.Connections, Admit: d.admit, Report: d.report(path),
-	}
+	report := d.report(path)
+	server := &agent.Server{Handle: handle, Report: report}
+	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
+	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Admit: d.admit, Report: report}
 	go func() {
-		if err := serve(bounded); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(bounded); err != nil {
 			failed <- fmt.Errorf("%s: %w", path, err)
 		}
 	}()
@@ -290,15 +285,8 @@ func (d *daemon) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var drained sync.WaitGroup
-	if d.packets != nil {
-		drained.Go(func() { d.packets.Shutdown(ctx) })
-	}
-	if d.http != nil {
-		drained.Go(func() {
-			if d.http.Shutdown(ctx) != nil {
-				d.http.Close()
-			}
-		})
+	for _, server := range d.servers {
+		drained.Go(func() { server.Shutdown(ctx) })
 	}
 	drained.Wait()
 }

@@ -113,7 +113,8 @@ func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
 	look := time.NewTicker(10 * time.Minute)
 	defer look.Stop()
 	for {
-		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery {
+		// What is known goes back only where a server has witnessed that what was kept is wrong.
+		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery || known.Before(m.timeWritten) {
 			err := m.dir.WriteFile(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
 			m.mu.Lock()
 			m.result(timeFile, err)
