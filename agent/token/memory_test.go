@@ -162,8 +162,8 @@ func TestUnknownKey_KEY6_ANS5(t *testing.T) {
 	}
 	pending := token.Outcome{Reason: wire.KeysPending, Fetch: true}
 	pendingAgain := token.Outcome{Reason: wire.KeysPending, Fetch: true, Hit: true}
-	unknown := token.Outcome{Reason: wire.KeyUnknown}
-	unknownAgain := token.Outcome{Reason: wire.KeyUnknown, Hit: true}
+	unknown := token.Outcome{Reason: wire.KeyUnknown, Fetch: true}
+	unknownAgain := token.Outcome{Reason: wire.KeyUnknown, Fetch: true, Hit: true}
 	early := template("early")
 	m.check(t, "first", early, pending)
 	m.check(t, "again", early, pendingAgain)

@@ -31,6 +31,7 @@ type refusal struct {
 	generation uint64
 	fetches    uint64 // KeysPending: how often the issuer's keys had been fetched when it was first seen
 	reason     wire.Reason
+	fetch      bool // KeysPending and KeyUnknown: another fetch may bring its key
 }
 
 func newRefused() *refused { return &refused{seed: maphash.MakeSeed()} }

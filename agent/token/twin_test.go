@@ -44,7 +44,12 @@ func slowForm(raw string) (s slowToken, fault wire.Reason) {
 		}
 		decoded[i] = string(b)
 	}
-	if !plainObject(decoded[0], &s.header) {
+	return slowRead(decoded[0], decoded[1])
+}
+
+// slowRead reads a header and a payload: TOK-2 to TOK-5.
+func slowRead(header, payload string) (s slowToken, fault wire.Reason) {
+	if !plainObject(header, &s.header) {
 		return s, wire.TokenJSON
 	}
 	if _, has := s.header["kid"]; has && !text(s.header["kid"], &s.kid) {
@@ -60,7 +65,7 @@ func slowForm(raw string) (s slowToken, fault wire.Reason) {
 		return s, wire.TokenCritical
 	case hasTyp && (!text(s.header["typ"], &typ) || !accessType.MatchString(typ)):
 		return s, wire.TokenType
-	case !plainObject(decoded[1], &s.claims):
+	case !plainObject(payload, &s.claims):
 		return s, wire.TokenJSON
 	}
 	return s, wire.OK

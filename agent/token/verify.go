@@ -33,7 +33,8 @@ type Outcome struct {
 	Reason wire.Reason // OK where the token may be believed
 	Hit    bool        // it was remembered
 	// Fetch says that the issuer's keys should be fetched (once in a while; the caller bounds it). Reason is then
-	// KeysPending, to be answered once the caller has found the issuer trusted, or Signature.
+	// KeysPending, to be answered once the caller has found the issuer trusted; KeyUnknown, where that did not help; or
+	// Signature.
 	Fetch bool
 }
 
@@ -97,8 +98,8 @@ func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outco
 	id := v.refused.identify(raw, hash)
 	before, known := v.refused.get(id)
 	if known && before.generation == set.Generation {
-		if before.reason == wire.KeysPending { // the caller needs to know whose keys
-			return v.pending(raw, t)
+		if before.fetch { // the caller needs to know whose keys
+			return v.again(raw, before.reason, t)
 		}
 		return Outcome{Reason: before.reason, Hit: true}
 	}
@@ -114,17 +115,16 @@ func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outco
 			return Outcome{Reason: reason, Fetch: true}
 		}
 		// It is pending until its issuer's keys have been fetched once more; a second look at it then says no, and so does every
-		// later one, or each fetch would be a reason for the next.
-		fetches := issuer.Fetches
-		if known && (before.reason == wire.KeyUnknown || before.reason == wire.KeysPending && fetches > before.fetches) {
-			v.refused.put(id, refusal{reason: wire.KeyUnknown}, set)
-			return Outcome{Reason: wire.KeyUnknown}
-		}
+		// later one until its key is there.
+		e := refusal{reason: wire.KeysPending, fetches: issuer.Fetches, fetch: true}
 		if known && before.reason == wire.KeysPending {
-			fetches = before.fetches
+			e.fetches = before.fetches
 		}
-		v.refused.put(id, refusal{reason: reason, fetches: fetches}, set)
-		return Outcome{Reason: reason, Fetch: true}
+		if known && (before.reason == wire.KeyUnknown || issuer.Fetches > e.fetches) {
+			e.reason = wire.KeyUnknown
+		}
+		v.refused.put(id, e, set)
+		return Outcome{Reason: e.reason, Fetch: true}
 	case wire.Signature:
 		v.refused.put(id, refusal{reason: reason}, set)
 		// A token without kid may be under a key that is not held yet, where the server names none (KEY-6).
@@ -136,13 +136,13 @@ func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outco
 	return Outcome{Reason: reason}
 }
 
-// pending answers for a token known to wait for its issuer's keys; t gets the issuer's name.
-func (v *Verifier) pending(raw []byte, t *Token) Outcome {
+// again answers for a token that its issuer's keys may yet come for; t gets the issuer's name.
+func (v *Verifier) again(raw []byte, reason wire.Reason, t *Token) Outcome {
 	sc := <-v.scratch
 	defer func() { v.scratch <- sc }()
 	if s, ok := split(raw, sc.room(len(raw))); ok {
 		if _, ok = sc.json.claims(s.payload, nil, t); ok {
-			return Outcome{Reason: wire.KeysPending, Hit: true, Fetch: true}
+			return Outcome{Reason: reason, Hit: true, Fetch: true}
 		}
 	}
 	return Outcome{Reason: wire.TokenMalformed}
