@@ -101,7 +101,7 @@ func documents(base *mint.Token) [][2]string {
 	}
 	header := string(base.Header.Bytes())
 	for _, aud := range []string{`"NODE-1.Example.com."`, `["HTTPS://*.example.com"]`, `"**.example.com"`, `"*.*.*"`, `"İ"`, `"*.\u212a"`} {
-		all = append(all, [2]string{header, `{"iss":"https://auth.example.com","sub":"s","aud":` + aud + `,"exp":1e10,"azp":"a","iat":0.5}`})
+		all = append(all, [2]string{header, `{"iss":"A://0","sub":"s","aud":` + aud + `,"exp":1e10,"azp":"a","iat":0.5,"scope":" "}`})
 	}
 	return all
 }

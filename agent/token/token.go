@@ -107,7 +107,7 @@ func hasWord(list, word []byte) bool {
 		for end < len(list) && list[end] != ' ' {
 			end++
 		}
-		if string(list[:end]) == string(word) {
+		if end > 0 && string(list[:end]) == string(word) {
 			return true
 		}
 		list = list[min(end+1, len(list)):]
