@@ -115,7 +115,12 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		if !reason.Allowed() {
 			bare, _, _ := bytes.Cut(target, []byte("?")) // the query may hold the token
 			s.denied = append(s.denied, "denied="...)
-			s.denied = append(s.denied, bare...)
+			for _, c := range bare {
+				if c < ' ' || c == 0x7f { // no value of a reply holds one
+					c = '?'
+				}
+				s.denied = append(s.denied, c)
+			}
 			s.denied = append(s.denied, '\n')
 		}
 		if all.Allowed() && reason != wire.Public {
@@ -158,6 +163,10 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
 	case wire.ClockUntrusted:
 		s.reply.RetryAfter = clockRetry
+	case wire.KeyUnknown:
+		if outcome.Fetch {
+			s.agent.keys.Suspect(s.token.Issuer())
+		}
 	case wire.KeysPending, wire.Signature:
 		if !outcome.Fetch {
 			break

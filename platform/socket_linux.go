@@ -229,6 +229,12 @@ func makeParent(dir string) error {
 	}
 }
 
+// CheckGroup tells what is wrong with the name or number of a group, if anything.
+func CheckGroup(group string) error {
+	_, err := groupID(group)
+	return err
+}
+
 // groupID returns the number of a group, -1 for the empty name.
 func groupID(group string) (int, error) {
 	if group == "" {

@@ -63,8 +63,8 @@ func TestRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 	})
 }
 
-// Each failure doubles the wait, moved at random by a half; a success starts anew. Without keys it goes from a second to five
-// minutes; with keys, which stay good, from a twelfth of the interval to half of it.
+// Each failure doubles the wait, moved at random by a half; a success starts anew, anywhere in the interval. Without keys it goes
+// from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of it.
 func TestBackOff_KEY2_KEY3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const without, with = 15, 8 // failures in a row before keys are held, and after each success then
@@ -75,7 +75,7 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 				}
 				return nil, errDown
 			})
-		pass(24 * time.Hour)
+		pass(48 * time.Hour)
 		all := gaps(s.of(issuer))
 		if len(all) < without+3*(with+1) {
 			t.Fatalf("%d attempts only", len(all))
@@ -93,8 +93,8 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 		for i, gap := range later {
 			switch n := i % (with + 1); {
 			case n > 0:
-				check(fmt.Sprint("failure with keys ", n), gap, min(5*time.Minute<<(n-1), 30*time.Minute))
-			case i == 0 && (gap < time.Second || gap > time.Hour), i > 0 && (gap < 59*time.Minute || gap > time.Hour):
+				check(fmt.Sprint("failure with keys ", n), gap, min(15*time.Minute<<(n-1), 30*time.Minute))
+			case gap < time.Second || gap > time.Hour:
 				t.Errorf("%v after a success", gap)
 			}
 		}
@@ -151,6 +151,28 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 		pass(time.Hour)
 		if last := s.of(first); last[len(last)-1].event.Err != nil || time.Since(at) > time.Hour {
 			t.Error("the first is well again, and was not asked within the hour")
+		}
+	})
+}
+
+// A server of which no keys are held is asked again without haste where those of another are: the device can decide.
+func TestBackOffWithAnothersKeys_KEY2(t *testing.T) {
+	const dead = "https://dead.example.com"
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{Servers: []string{dead, issuer}, Refresh: time.Hour},
+			func(_ context.Context, name string, _ int) ([]byte, error) {
+				if name == dead {
+					return nil, errDown
+				}
+				return oneKey, nil
+			})
+		if !s.holds(issuer) {
+			t.Fatal("the second was not asked at once")
+		}
+		pass(24 * time.Hour)
+		all := gaps(s.of(dead))
+		if least := slices.Min(all[1:]); len(all) < 24 || least < 7*time.Minute { // the first wait began before keys were held
+			t.Errorf("asked %d times in a day, %v apart at least", len(all), least)
 		}
 	})
 }

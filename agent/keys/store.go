@@ -189,6 +189,25 @@ func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 	return true, max(st.next.Sub(now), 0) + inFlightGuess
 }
 
+// patience is how many times Retry lie between two fetches for tokens under a key that a fetch did not bring.
+const patience = 10
+
+// Suspect says that a token names a key that is still not in its issuer's set. The server may publish it late, or a fetch may have
+// been under way when it did: the keys are fetched again, but not so soon that whoever repeats a forged token gains by it.
+func (s *Store) Suspect(iss []byte) {
+	name := string(TrimIssuer(iss))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.schedule[name]
+	if st == nil || st.inFlight || st.last.IsZero() {
+		return
+	}
+	if soonest := st.last.Add(patience * s.policy.Retry); st.next.After(soonest) {
+		st.next = soonest
+		s.nudge()
+	}
+}
+
 // Hurry makes fetches that failed due at once: the caller knows of something that may have mended them, such as a clock that was
 // set, without which no certificate is valid.
 func (s *Store) Hurry() {

@@ -146,6 +146,51 @@ func TestWantIsBounded_KEY6(t *testing.T) {
 	}
 }
 
+// A fetch for a token comes between those of the schedule and does not move them: a token of a new key reaches all devices at the
+// same time, and they must not come together every hour from then on.
+func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var after []time.Duration
+		for range 100 {
+			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour, Retry: retry}, always(oneKey))
+			pass(2 * time.Hour)
+			before := len(s.of(issuer))
+			s.Want([]byte(issuer))
+			pass(time.Hour)
+			all := s.of(issuer)
+			if len(all) < before+2 {
+				t.Fatalf("%d fetches in the hour after a token", len(all)-before)
+			}
+			after = append(after, gaps(all)[before])
+		}
+		slices.Sort(after)
+		if low, middle, high := after[0], after[50], after[99]; low > 10*time.Minute || high < 50*time.Minute ||
+			middle < 15*time.Minute || middle > 45*time.Minute {
+			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour", low, high, middle)
+		}
+	})
+}
+
+// A key that was looked for and is not there is looked for again, but seldom: whoever repeats a forged token gains nothing.
+func TestSuspect_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+		pass(time.Second)
+		s.Suspect([]byte("https://unknown.example.com"))
+		before := len(s.of(issuer))
+		for range 3600 {
+			s.Suspect([]byte(issuer + "/"))
+			pass(time.Second)
+		}
+		if n := len(s.of(issuer)) - before; n < 10 || n > 13 {
+			t.Errorf("%d fetches in an hour of forged tokens, with %v between those that a first one may cause", n, retry)
+		}
+		if len(s.of("")) != len(s.of(issuer)) {
+			t.Error("an issuer that is not followed was asked")
+		}
+	})
+}
+
 // Without tokens that ask for it nothing is fetched before its time.
 func TestNoTokenNoFetch_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

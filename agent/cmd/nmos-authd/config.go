@@ -8,6 +8,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/hal/models"
+	"nmosauthd/platform"
 )
 
 // maxConfig is the most that is read of a configuration file, bytes; the parser refuses far less.
@@ -61,6 +62,11 @@ func runCheckConfig(args []string) int {
 	c, names, err := loadConfig(*file)
 	if err == nil {
 		_, err = readRoots(c.Authorization.CAFile)
+	}
+	if err == nil {
+		if err = platform.CheckGroup(c.Sockets.Group); err != nil {
+			err = fmt.Errorf("%s: [sockets] group: %w", *file, err)
+		}
 	}
 	if err != nil {
 		complain(err)
