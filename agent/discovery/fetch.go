@@ -142,6 +142,7 @@ func explain(ctx context.Context, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("no full answer in time: %w", ctx.Err())
@@ -153,6 +154,8 @@ func explain(ctx context.Context, err error) error {
 		return fmt.Errorf("its certificate is for another host: %w", name)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate is not good: %w", invalid)
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+		return http.ErrSchemeMismatch
 	}
 	return err
 }

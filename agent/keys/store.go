@@ -49,8 +49,8 @@ type issuerState struct {
 	server   bool      // one of the policy's Servers
 	next     time.Time // when its keys are fetched again; zero: never, a server whose turn has not come
 	last     time.Time // when the last fetch started
-	moved    time.Time // when that would be if a token had not asked for it sooner; zero: none has
-	apart    bool      // that is a moment of this device's own, at which others that started with it do not come
+	moved    time.Time // when it would be if a token had not made it come sooner; zero: none has
+	apart    bool      // it is at a moment of this device's own, not one at which all that started with it come
 	backOff  time.Duration
 	inFlight bool
 	learning bool // in flight, and no server when that began
@@ -58,6 +58,14 @@ type issuerState struct {
 
 // failing tells whether the last attempt failed.
 func (st *issuerState) failing() bool { return st.backOff > 0 }
+
+// bring makes the next fetch come sooner, for a token's sake.
+func (st *issuerState) bring(at time.Time) {
+	if st.moved.IsZero() {
+		st.moved = st.next
+	}
+	st.next = at
+}
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
 type Store struct {
@@ -132,7 +140,7 @@ func (s *Store) choose() {
 	}
 	if next != nil {
 		next.next = time.Now()
-		next.apart = s.serves() // the one before it failed when its time had come; else this is the start, for all at once
+		next.apart = s.serves() // the one before it failed at such a moment; else this is the start, for all at once
 	}
 }
 
@@ -183,7 +191,7 @@ func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 		soonest = st.last.Add(s.policy.Retry)
 	}
 	if st.next.IsZero() || st.next.After(soonest) {
-		st.moved, st.next = st.next, soonest
+		st.bring(soonest)
 		s.nudge()
 	}
 	return true, max(st.next.Sub(now), 0) + inFlightGuess
@@ -195,26 +203,25 @@ const patience = 10
 // Suspect says that a token names a key that is still not in its issuer's set. The server may publish it late, or a fetch may have
 // been under way when it did: the keys are fetched again, but not so soon that whoever repeats a forged token gains by it.
 func (s *Store) Suspect(iss []byte) {
-	name := string(TrimIssuer(iss))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.schedule[name]
+	st := s.schedule[string(TrimIssuer(iss))]
 	if st == nil || st.inFlight || st.last.IsZero() {
 		return
 	}
 	if soonest := st.last.Add(patience * s.policy.Retry); st.next.After(soonest) {
-		st.next = soonest
+		st.bring(soonest)
 		s.nudge()
 	}
 }
 
-// Hurry makes fetches that failed due at once: the caller knows of something that may have mended them, such as a clock that was
-// set, without which no certificate is valid.
+// Hurry makes fetches that failed due at once where there are no keys to decide by: the caller knows of something that may have
+// mended them, such as a clock that was set, without which no certificate is valid.
 func (s *Store) Hurry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, st := range s.schedule {
-		if st.failing() {
+	for name, st := range s.schedule {
+		if st.failing() && !s.decides(name, st) {
 			st.next = time.Now()
 		}
 	}
@@ -357,10 +364,10 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 }
 
 // interval returns how long to wait after a fetch that succeeded. Devices that came together now must not come together every
-// hour from now on: where the fetch came at the start, after failures or because of a token, it is any part of the interval, or
-// what was left of it when the token came. The caller holds mu.
+// hour from now on: after a fetch for a token it is what was left to the one that it came before, and at the start or after
+// failures any part of the interval. The caller holds mu.
 func (s *Store) interval(st *issuerState) time.Duration {
-	if left := time.Until(st.moved); left > 0 {
+	if left := time.Until(st.moved); left > s.policy.Retry {
 		return left
 	}
 	if !st.apart {
@@ -377,7 +384,7 @@ const leastInterval = time.Second
 // each other in asking: the waits start at a quarter of the interval and end at half of it. The caller holds mu.
 func (s *Store) backOff(name string, st *issuerState) time.Duration {
 	first, most := firstBackOff, min(maxBackOff, s.policy.Refresh)
-	if s.held(name) > 0 || st.server && s.serves() {
+	if s.decides(name, st) {
 		first, most = s.policy.Refresh/4, s.policy.Refresh/2
 	}
 	st.backOff = min(max(2*st.backOff, first), max(most, firstBackOff))
@@ -387,6 +394,10 @@ func (s *Store) backOff(name string, st *issuerState) time.Duration {
 	}
 	return wait
 }
+
+// decides tells whether there are keys to decide by while an issuer fails: its own or, of a server, another server's. The caller
+// holds mu.
+func (s *Store) decides(name string, st *issuerState) bool { return s.held(name) > 0 || st.server && s.serves() }
 
 // serves tells whether keys of one of the servers are held. The caller holds mu.
 func (s *Store) serves() bool {
