@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/platform"
+	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/powercut"
+)
+
+const stateDir = "/var/lib/nmos-authd"
+
+// facts is the world around a device in virtual time: what is advertised, what the server publishes, what time it gives.
+type facts struct {
+	began time.Time // of the bubble
+
+	mu        sync.Mutex
+	listed    []string
+	published map[string][]byte
+	fetches   int
+	down      bool
+}
+
+func newFacts(listed ...string) *facts {
+	return &facts{began: time.Now(), listed: listed, published: map[string][]byte{}}
+}
+
+func (f *facts) publish(issuer string, signers ...*mint.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.published[issuer] = mint.JWKS(signers...)
+}
+
+func (f *facts) setDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+}
+
+// date is the server's time: virtual time starts in 2000, when no program of today was built.
+func (f *facts) date() time.Time {
+	return platform.BuildTime().AddDate(1, 0, 0).Add(time.Since(f.began))
+}
+
+// find is discovery: the same servers, each time in another order.
+func (f *facts) find(context.Context) ([]string, time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, 0, fmt.Errorf("no name server answers")
+	}
+	found := slices.Clone(f.listed)
+	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+	return found, 20 * time.Minute, nil
+}
+
+// device is a daemon without sockets on a disk of its own; its network is facts.
+type device struct {
+	*daemon
+	logs *observer.ObservedLogs
+}
+
+// newDevice starts a device on a disk as newDaemon does. Its configuration names no server.
+func (f *facts) newDevice(dir string, disk platform.Disk) *device {
+	core, logs := observer.New(zapcore.InfoLevel)
+	c := agent.Default()
+	d := &daemon{config: c, log: zap.New(core), clock: newClock()}
+	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, log: d.log}
+	d.store = keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.down || f.published[issuer] == nil {
+			return nil, fmt.Errorf("%s does not answer", issuer)
+		}
+		f.fetches++
+		d.clock.Witness(f.date())
+		return f.published[issuer], nil
+	}, d.keysFetched)
+	d.finder = agent.NewServers(d.store, func(found []string) { d.memory.discovered(found, d.store.Set()) })
+	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() (time.Time, bool) { return time.Now(), true })
+	d.finder.Configure(c.KeyPolicy(), f.find)
+	d.recall()
+	return &device{daemon: d, logs: logs}
+}
+
+// run looks for servers and fetches keys as daemon.run does, until the test ends.
+func (d *device) run(t *testing.T) {
+	go d.store.Run(t.Context())
+	go d.finder.Run(t.Context())
+	synctest.Wait()
+}
+
+// decide is the answer to a token.
+func (d *device) decide(token string) string {
+	reply := d.agent.NewSession().Packet(nil, []byte("decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single/senders\n"+
+		"authorization=Bearer "+token+"\n"), 32<<10)
+	first, rest, _ := strings.Cut(string(reply), "\n")
+	_, reason, _ := strings.Cut(rest, "reason=")
+	reason, _, _ = strings.Cut(reason, "\n")
+	return first + " " + reason
+}
+
+// warnings are the lines of the log that an operator must see.
+func (d *device) warnings() []string {
+	var all []string
+	for _, l := range d.logs.All() {
+		if l.Level >= zapcore.WarnLevel {
+			all = append(all, fmt.Sprint(l.Message, " ", l.ContextMap()))
+		}
+	}
+	return all
+}
+
+// pass lets time go by.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// What each state decides, for tokens of the old and of the new key.
+const (
+	decidesNone = "deny 401 issuer-untrusted / deny 401 issuer-untrusted" // nothing was found yet
+	decidesWait = "deny 503 keys-pending / deny 503 keys-pending"         // the server is known, its keys are not
+	decidesOld  = "allow 200 ok / deny 503 keys-pending"
+	decidesBoth = "allow 200 ok / allow 200 ok"
+	decidesNew  = "deny 401 key-unknown / allow 200 ok"
+)
+
+// The power fails at every moment while a device finds its server, fetches its keys, and has them rotated: it then starts with its
+// network dead, and decides rightly by the state of before or after.
+func TestPowerCutOfKeys_KEY3(t *testing.T) {
+	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
+	synctest.Test(t, func(t *testing.T) {
+		old := mint.New(mint.Options{Key: one, Life: 24 * time.Hour}).Sign()
+		rotated := mint.New(mint.Options{Key: two, Life: 24 * time.Hour}).Sign()
+		f, dead := newFacts(mint.DefaultIssuer), newFacts()
+		dead.down = true
+		disk := powercut.New("/var/lib")
+		var d *device
+		for _, c := range []struct {
+			name      string
+			change    func()
+			may, must string // what may be found on the way, in order; what must be in the end
+		}{
+			{"first start", func() {
+				f.publish(mint.DefaultIssuer, one)
+				d = f.newDevice(stateDir, disk)
+				d.run(t)
+			}, decidesNone + "\n" + decidesWait + "\n" + decidesOld, decidesOld},
+			{"a new key beside the old", func() {
+				f.publish(mint.DefaultIssuer, one, two)
+				pass(time.Hour)
+			}, decidesOld + "\n" + decidesBoth, decidesBoth},
+			{"the old key withdrawn", func() {
+				f.publish(mint.DefaultIssuer, two)
+				pass(time.Hour)
+			}, decidesBoth + "\n" + decidesNew, decidesNew},
+		} {
+			cuts := map[string]int{}
+			if err := disk.Cut(func() error { c.change(); return nil }, func(moment string, found *powercut.Disk) {
+				after := dead.newDevice(stateDir, found)
+				if w := after.warnings(); len(w) > 0 {
+					t.Errorf("%s, %s: %q", c.name, moment, w)
+				}
+				decides := after.decide(old) + " / " + after.decide(rotated)
+				cuts[decides]++
+				if !slices.Contains(strings.Split(c.may, "\n"), decides) || moment == "at the end" && decides != c.must {
+					t.Errorf("%s, %s: %s", c.name, moment, decides)
+				}
+			}); err != nil {
+				t.Error(err)
+			}
+			for _, want := range strings.Split(c.may, "\n") {
+				if cuts[want] == 0 {
+					t.Errorf("%s: no moment at which the device decides %s", c.name, want)
+				}
+			}
+			t.Logf("%s: %v", c.name, cuts)
+		}
+		if got := d.decide(old) + " / " + d.decide(rotated); got != decidesNew {
+			t.Errorf("the device itself: %s", got)
+		}
+	})
+}
+
+// The power fails at every moment while the time is written: the device remembers that of before or after.
+func TestPowerCutOfTime_OPS1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFacts(mint.DefaultIssuer)
+		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+		disk := powercut.New("/var/lib", stateDir)
+		known := func(disk *powercut.Disk) time.Time {
+			core, logs := observer.New(zapcore.InfoLevel)
+			m, clock := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.New(core)}, newClock()
+			m.recallTime(clock.Clock)
+			if logs.Len() > 0 {
+				t.Errorf("%v", logs.All())
+			}
+			return clock.Known()
+		}
+		d := f.newDevice(stateDir, disk)
+		d.run(t)
+		pass(time.Minute) // the keys are written, by another goroutine
+		go d.memory.keepTime(t.Context(), d.clock.Clock)
+		pass(time.Hour)
+		before, cuts := known(disk), map[time.Time]int{}
+		if before.Sub(f.date()).Abs() > 2*time.Hour {
+			t.Fatalf("an hour after the start %v is kept, and it is %v", before, f.date())
+		}
+		err := disk.Cut(func() error { pass(25 * time.Hour); return nil }, func(_ string, found *powercut.Disk) { cuts[known(found)]++ })
+		after := known(disk)
+		if err != nil || len(cuts) != 2 || cuts[before] == 0 || cuts[after] == 0 || f.date().Sub(after) > 3*time.Hour {
+			t.Errorf("before %v, after %v, found %v, %v", before, after, cuts, err)
+		}
+	})
+}
