@@ -44,7 +44,7 @@ func (a *Agent) Configure(c *Config, names []string) {
 	a.state.Store(&state{
 		mode:  c.Mode,
 		realm: c.Device.RealmFor(names),
-		rules: decide.Rules{Public: c.Paths.Public},
+		rules: c.Paths.Rules(),
 		verifier: token.NewVerifier(token.Options{
 			Names:    names,
 			MaxBytes: c.Limits.TokenBytes,

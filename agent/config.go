@@ -1,6 +1,11 @@
 package agent
 
-import "time"
+import (
+	"strings"
+	"time"
+
+	"nmosauthd/agent/decide"
+)
 
 // Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from ParseConfig or Default
 // always holds one of the constants.
@@ -140,6 +145,19 @@ type PathsConfig struct {
 	// Public are prefixes outside /x-nmos that need no token (PATH-11): normalised, whole segments, no trailing slash.
 	// "/meters" opens /meters and /meters/1, not /meters2.
 	Public []string
+	// Claims have paths outside /x-nmos ruled by a claim (PATH-11), as "prefix=api": with "/meters=events" the path
+	// /meters/in-1 needs what in-1 needs in the API events. The prefixes are in the form of Public's.
+	Claims []string
+}
+
+// Rules returns what the section says, as the decision takes it.
+func (p PathsConfig) Rules() decide.Rules {
+	rules := decide.Rules{Public: p.Public}
+	for _, c := range p.Claims {
+		prefix, api, _ := strings.Cut(c, "=")
+		rules.Claims = append(rules.Claims, decide.Mapping{Prefix: prefix, API: []byte(api)})
+	}
+	return rules
 }
 
 // Default returns the configuration of an empty file. The caller may change it.

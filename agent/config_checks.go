@@ -8,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"nmosauthd/agent/token"
 )
 
 // maxSocketPath is the longest path of a Unix socket, in bytes: sun_path of unix(7) with its closing NUL.
@@ -231,4 +233,14 @@ func publicPrefix(_ *Config, s string) (string, error) {
 		return "", fmt.Errorf("%s is an NMOS path; those need a token always", shown(s))
 	}
 	return p, nil
+}
+
+// claimPrefix checks a prefix that a claim rules, "/prefix=api" (PATH-11).
+func claimPrefix(c *Config, s string) (string, error) {
+	prefix, api, found := strings.Cut(s, "=")
+	if !found || !token.IsAPI([]byte(api)) {
+		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>", shown(s))
+	}
+	prefix, err := publicPrefix(c, prefix)
+	return prefix + "=" + api, err
 }

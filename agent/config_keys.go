@@ -68,6 +68,7 @@ var configKeys = []configKey{
 	{"log", "level", choice(func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error")},
 
 	{"paths", "public", list(func(c *Config) *[]string { return &c.Paths.Public }, publicPrefix)},
+	{"paths", "claims", list(func(c *Config) *[]string { return &c.Paths.Claims }, claimPrefix)},
 }
 
 // sectionNames are the sections of configKeys, each once.

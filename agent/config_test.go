@@ -86,6 +86,7 @@ func TestConfigFull(t *testing.T) {
 		connections = 1
 		[paths]
 		public = ["/meters/", "/api/v1"]
+		claims = ["/levels/=events"]
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +104,7 @@ func TestConfigFull(t *testing.T) {
 		Clock:     ClockConfig{ClockDeny},
 		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1},
 		Log:       LogConfig{Level: "debug"},
-		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}},
+		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}, Claims: []string{"/levels=events"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -137,7 +138,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"unknown section", "[metrics]\n", `:1: unknown section [metrics]`},
 		{"unknown section by dots", "\nmetrics.port = 1\nmetrics.host = 2\n", `:2: unknown section [metrics]`},
 		{"unknown section list", "[[devices]]\n[[devices]]\n", `:2: unknown section [devices] ([device]?)`},
-		{"unknown sub-section", "[paths]\n[paths.claims]\n\"/meters\" = \"levels\"\n", `:2: unknown key "claims" in [paths]`},
+		{"unknown sub-section", "[paths]\n[paths.maps]\n\"/meters\" = \"levels\"\n", `:2: unknown key "maps" in [paths]`},
 		{"key above its section", "servers = []\n", `:1: unknown key "servers" (it belongs in [authorization])`},
 		{"key below its place", "[device]\nmode = \"off\"\n", `:2: unknown key "mode" in [device] (it stands above all sections)`},
 		{"key in another section", "[device]\ngroup = \"x\"\n", `:2: unknown key "group" in [device] (it belongs in [sockets])`},
@@ -205,6 +206,9 @@ func TestConfigMistakes(t *testing.T) {
 		{"public nmos", "[paths]\npublic = [\"/x-nmos/node\"]\n", `:2: [paths] public: "/x-nmos/node" is an NMOS path; those need a token always`},
 		{"public dots", "[paths]\npublic = [\"/a/../x-nmos\"]\n", `:2: [paths] public: "/a/../x-nmos" holds an empty, . or .. part`},
 		{"public encoded", "[paths]\npublic = [\"/a%2fb\"]\n", `:2: [paths] public: "/a%2fb" holds '%'; write the path plain and normalised, without query or pattern`},
+		{"claims", "[paths]\nclaims = [\"/meters\"]\n", `:2: [paths] claims: "/meters" is not of the form "/prefix=api", the api in lower case as in x-nmos-<api>`},
+		{"claims API", "[paths]\nclaims = [\"/a=B\"]\n", `:2: [paths] claims: "/a=B" is not of the form "/prefix=api", the api in lower case as in x-nmos-<api>`},
+		{"claims nmos", "[paths]\nclaims = [\"/x-nmos/a=b\"]\n", `:2: [paths] claims: "/x-nmos/a" is an NMOS path; those need a token always`},
 		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

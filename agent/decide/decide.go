@@ -38,7 +38,14 @@ func MethodAccess(method []byte) Access {
 
 // Rules are what the configuration says about paths.
 type Rules struct {
-	Public []string // prefixes outside /x-nmos that need no token (PATH-11)
+	Public []string  // prefixes outside /x-nmos that need no token (PATH-11)
+	Claims []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
+}
+
+// Mapping has the paths below a prefix ruled by x-nmos-<api>, its specifiers matching what follows the prefix's slash.
+type Mapping struct {
+	Prefix string
+	API    []byte
 }
 
 // WithoutToken answers where no token takes part: OK means that one is needed, Public that none is, Method that nothing helps.

@@ -186,14 +186,25 @@ func (r *Rules) Find(path []byte) Place {
 	return Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
 }
 
-// outside sorts a path that is not below /x-nmos by the configured prefixes.
+// outside sorts a path that is not below /x-nmos by the configured prefixes, of which the longest counts (PATH-11).
 func (r *Rules) outside(path []byte) Place {
+	best, place := 0, Place{Kind: Outside}
 	for _, prefix := range r.Public {
-		if under(path, prefix) {
-			return Place{Kind: Open}
+		if len(prefix) > best && under(path, prefix) {
+			best, place = len(prefix), Place{Kind: Open}
 		}
 	}
-	return Place{Kind: Outside}
+	for i := range r.Claims {
+		c := &r.Claims[i]
+		if len(c.Prefix) < best || len(c.Prefix) == 0 || !under(path, c.Prefix) { // a prefix in both lists needs a token
+			continue
+		}
+		best, place = len(c.Prefix), Place{Kind: Base, API: c.API}
+		if rest := bytes.Trim(path[len(c.Prefix):], "/"); len(rest) > 0 { // a normal path has no two slashes together
+			place.Kind, place.Rest = Resource, rest
+		}
+	}
+	return place
 }
 
 // under tells whether path is prefix or below it.

@@ -8,6 +8,32 @@ import (
 	"nmosauthd/agent/wire"
 )
 
+// A claim may rule paths outside /x-nmos; of prefixes that overlap the longest counts, and one in both lists needs a token.
+func TestClaimPrefixes_PATH11(t *testing.T) {
+	rules := decide.Rules{
+		Public: []string{"/meters/help", "/both", "/ui"},
+		Claims: []decide.Mapping{{Prefix: "/meters", API: []byte("events")}, {Prefix: "/both", API: []byte("node")},
+			{Prefix: "/ui/admin", API: []byte("node")}},
+	}
+	for _, c := range []struct {
+		path string
+		want decide.Kind
+		api  string
+		rest string
+	}{
+		{"/meters", decide.Base, "events", ""}, {"/meters/", decide.Base, "events", ""},
+		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/", decide.Resource, "events", "in-1/level"},
+		{"/meters2", decide.Outside, "", ""}, {"/meters/help", decide.Open, "", ""}, {"/meters/help/a", decide.Open, "", ""},
+		{"/both", decide.Base, "node", ""}, {"/both/a", decide.Resource, "node", "a"},
+		{"/ui/a", decide.Open, "", ""}, {"/ui/admin/a", decide.Resource, "node", "a"}, {"/other", decide.Outside, "", ""},
+	} {
+		place := rules.Find([]byte(c.path))
+		if place.Kind != c.want || string(place.API) != c.api || string(place.Rest) != c.rest {
+			t.Errorf("%s: %v %q %q, want %v %q %q", c.path, place.Kind, place.API, place.Rest, c.want, c.api, c.rest)
+		}
+	}
+}
+
 func TestMethodAccess_PATH1_PATH2(t *testing.T) {
 	for method, want := range map[string]decide.Access{
 		"GET": decide.Read, "HEAD": decide.Read,

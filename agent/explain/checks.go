@@ -44,8 +44,6 @@ func (s *state) checks() []check {
 }
 
 func (s *state) request() []check {
-	var rules decide.Rules
-	rules.Public = s.Config.Paths.Public
 	path, ok := decide.Normalize(nil, []byte(s.Target))
 	normal := fmt.Sprintf("normalised path %s", path)
 	if !ok {
@@ -132,7 +130,7 @@ func (s *state) claims() []check {
 }
 
 func (s *state) permission() []check {
-	var rules decide.Rules
+	rules := s.Config.Paths.Rules()
 	path, _ := decide.Normalize(nil, []byte(s.Target))
 	place := rules.Find(path)
 	claim := "x-nmos-" + string(place.API)
