@@ -28,10 +28,11 @@ type memory struct {
 	dir platform.StateDir
 	log *zap.Logger
 
-	mu      sync.Mutex
-	found   []string // issuers that discovery has found
-	written []byte   // what keysFile holds, as far as known
-	failed  bool     // the last write failed, and that was logged
+	mu      sync.Mutex // also held while a file is written
+	found   []string   // issuers that discovery has found
+	set     *keys.Set  // the latest to keep; nil: none yet
+	written []byte     // what keysFile holds, as far as known
+	failed  bool       // the last write failed, or would have, and that was logged
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
 }
@@ -40,6 +41,7 @@ type memory struct {
 func (m *memory) load() keys.LastGood {
 	if err := m.dir.Prepare(); err != nil {
 		m.log.Warn("state is not kept across restarts", zap.Error(err))
+		m.failed = true // the writes that fail for the same reason say no more
 	}
 	var good keys.LastGood
 	data := m.read(keysFile, keys.MaxLastGood, func(data []byte) (err error) {
@@ -66,11 +68,22 @@ func (m *memory) read(name string, limit int, decode func([]byte) error) []byte 
 	return nil
 }
 
-// keep writes what is held if it differs from what the file holds.
+// keep writes what is held if it differs from what the file holds. Of two fetches that end together, the earlier set may come last.
 func (m *memory) keep(set *keys.Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	data, err := set.LastGood(m.found).Encode()
+	if m.set == nil || set.Generation > m.set.Generation {
+		m.set = set
+	}
+	m.catchUp()
+}
+
+// catchUp writes what is to be kept if it differs from what the file holds. The caller holds mu.
+func (m *memory) catchUp() {
+	if m.set == nil {
+		return
+	}
+	data, err := m.set.LastGood(m.found).Encode()
 	if err == nil && bytes.Equal(data, m.written) {
 		return
 	}
@@ -85,8 +98,11 @@ func (m *memory) keep(set *keys.Set) {
 
 // result logs a write that failed, once until one succeeds. The caller holds mu.
 func (m *memory) result(name string, err error) {
-	if err != nil && !m.failed {
-		m.log.Warn("state not written; it is tried again when it changes", zap.String("file", name), zap.Error(err))
+	switch {
+	case err != nil && !m.failed:
+		m.log.Warn("state not written; it is tried again every hour", zap.String("file", name), zap.Error(err))
+	case err == nil && m.failed:
+		m.log.Info("state is written again", zap.String("file", name))
 	}
 	m.failed = err != nil
 }
@@ -108,19 +124,24 @@ func (m *memory) recallTime(clock *platform.Clock) {
 	clock.Remember(m.timeWritten)
 }
 
-// keepTime writes what the clock knows, now and then, until ctx ends.
+// keepTime writes what the clock knows, now and then, until ctx ends. Every hour it also tries again to write the keys where that
+// failed: a disk was full, or mounted late.
 func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
-	look := time.NewTicker(10 * time.Minute)
+	const often, hour = 10 * time.Minute, 6
+	look := time.NewTicker(often)
 	defer look.Stop()
-	for {
-		// What is known goes back only where a server has witnessed that what was kept is wrong.
-		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery || known.Before(m.timeWritten) {
-			err := m.dir.WriteFile(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
-			m.mu.Lock()
-			m.result(timeFile, err)
-			m.mu.Unlock()
+	for n := 1; ; n++ {
+		m.mu.Lock()
+		// The time of the build is known without a file. What is known goes back only where a server has witnessed that what was
+		// kept is wrong.
+		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) || known.Before(m.timeWritten) {
+			m.result(timeFile, m.dir.WriteFile(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n")))
 			m.timeWritten = known // also where it failed: a full disk is not tried every ten minutes
 		}
+		if n%hour == 0 {
+			m.catchUp()
+		}
+		m.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return

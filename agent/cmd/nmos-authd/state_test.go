@@ -45,6 +45,13 @@ func (f *facts) publish(issuer string, signers ...*mint.Key) {
 	f.published[issuer] = mint.JWKS(signers...)
 }
 
+// count is how often keys were fetched.
+func (f *facts) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fetches
+}
+
 func (f *facts) setDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,6 +109,26 @@ func (d *device) run(t *testing.T) {
 	go d.store.Run(t.Context())
 	go d.finder.Run(t.Context())
 	synctest.Wait()
+}
+
+// start runs all that daemon.run does in the background, and returns what ends it.
+func (d *device) start(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var background sync.WaitGroup
+	background.Go(func() { d.memory.keepTime(ctx, d.clock.Clock) })
+	background.Go(func() { d.store.Run(ctx) })
+	background.Go(func() { d.finder.Run(ctx) })
+	synctest.Wait()
+	return func() {
+		cancel()
+		background.Wait()
+	}
+}
+
+// settle has what the test did to the disk come before what the daemon does to it next, as the race detector sees it.
+func (d *device) settle() {
+	d.memory.mu.Lock()
+	defer d.memory.mu.Unlock()
 }
 
 // decide is the answer to a token.
@@ -162,10 +189,12 @@ func TestPowerCutOfKeys_KEY3(t *testing.T) {
 				d.run(t)
 			}, decidesNone + "\n" + decidesWait + "\n" + decidesOld, decidesOld},
 			{"a new key beside the old", func() {
+				d.settle()
 				f.publish(mint.DefaultIssuer, one, two)
 				pass(time.Hour)
 			}, decidesOld + "\n" + decidesBoth, decidesBoth},
 			{"the old key withdrawn", func() {
+				d.settle()
 				f.publish(mint.DefaultIssuer, two)
 				pass(time.Hour)
 			}, decidesBoth + "\n" + decidesNew, decidesNew},
@@ -221,7 +250,11 @@ func TestPowerCutOfTime_OPS1(t *testing.T) {
 		if before.Sub(f.date()).Abs() > 2*time.Hour {
 			t.Fatalf("an hour after the start %v is kept, and it is %v", before, f.date())
 		}
-		err := disk.Cut(func() error { pass(25 * time.Hour); return nil }, func(_ string, found *powercut.Disk) { cuts[known(found)]++ })
+		err := disk.Cut(func() error {
+			d.settle()
+			pass(25 * time.Hour)
+			return nil
+		}, func(_ string, found *powercut.Disk) { cuts[known(found)]++ })
 		after := known(disk)
 		if err != nil || len(cuts) != 2 || cuts[before] == 0 || cuts[after] == 0 || f.date().Sub(after) > 3*time.Hour {
 			t.Errorf("before %v, after %v, found %v, %v", before, after, cuts, err)

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/platform"
+	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/powercut"
+)
+
+// flash is a disk that counts what wears it, and can refuse.
+type flash struct {
+	*powercut.Disk
+	mu     sync.Mutex
+	writes map[string][]time.Time // by file
+	fails  error                  // every write does
+}
+
+func newFlash(dirs ...string) *flash {
+	return &flash{Disk: powercut.New(dirs...), writes: map[string][]time.Time{}}
+}
+
+// Create begins every write of a StateDir: ".keys.new-0123abcd".
+func (f *flash) Create(path string) (platform.DiskFile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "."), ".")
+	f.writes[name] = append(f.writes[name], time.Now())
+	if f.fails != nil {
+		return nil, f.fails
+	}
+	return f.Disk.Create(path)
+}
+
+func (f *flash) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails = err
+}
+
+// wrote tells how often each file was written since the last call.
+func (f *flash) wrote() map[string][]time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	writes := f.writes
+	f.writes = map[string][]time.Time{}
+	return writes
+}
+
+// In a month of hourly fetches that bring the same keys, and of looks that bring the same servers in any order, nothing is written
+// but the time, once a day; from the first minute on, and whatever restarts lie between.
+func TestQuietMonth_KEY3_DIS6(t *testing.T) {
+	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
+	servers := []string{mint.DefaultIssuer, "https://b.example.com", "https://c.example.com"}
+	for _, restarts := range []int{0, 40} {
+		t.Run(fmt.Sprint("restarts ", restarts), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, disk := newFacts(servers...), newFlash("/var/lib", stateDir)
+				for _, s := range servers {
+					f.publish(s, one, two)
+				}
+				stop := f.newDevice(stateDir, disk).start(t)
+				pass(day(1))
+				first := disk.wrote()
+				if n := len(first["time"]); n != 1 {
+					t.Errorf("the time is written %d times on the first day: %v", n, first["time"])
+				}
+				if n := len(first["keys"]); n < 1 || n > 2 {
+					t.Errorf("the keys are written %d times on the first day", n)
+				}
+				fetches := f.count()
+				for range restarts + 1 {
+					stop()
+					stop = f.newDevice(stateDir, disk).start(t)
+					pass(day(30) / time.Duration(restarts+1))
+				}
+				quiet := disk.wrote()
+				if f.count()-fetches < 29*24 && restarts == 0 || f.count()-fetches < 500 {
+					t.Errorf("only %d fetches: that was no month", f.count()-fetches)
+				}
+				// With restarts another server of the three may be asked for the first time.
+				if n := len(quiet["keys"]); n > 0 && restarts == 0 || n > len(servers) {
+					t.Errorf("the keys are written %d times in a quiet month", n)
+				}
+				if n := len(quiet["time"]); n < 25 || n > 31 {
+					t.Errorf("the time is written %d times in a month", n)
+				}
+				for i, at := range quiet["time"] {
+					// What is known of the time is up to an hour old, and of two that are a day apart not as old each time.
+					if i > 0 && at.Sub(quiet["time"][i-1]) < 22*time.Hour {
+						t.Errorf("the time is written twice within %v", at.Sub(quiet["time"][i-1]))
+					}
+				}
+				if n := len(quiet); n > 2 {
+					t.Errorf("more is written: %v", quiet)
+				}
+
+				// What is new is written, once.
+				for _, s := range servers {
+					f.publish(s, two)
+				}
+				pass(2 * time.Hour)
+				if n := len(disk.wrote()["keys"]); n < 1 || n > len(servers) {
+					t.Errorf("the keys are written %d times when one was withdrawn", n)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// A disk that was full, or not there, when the keys came: they are kept once it takes them, without waiting for the next rotation;
+// and it is not pestered meanwhile.
+func TestKeptLater_KEY3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
+		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+		disk.fail(fmt.Errorf("no space left on device"))
+		d := f.newDevice(stateDir, disk)
+		stop := d.start(t)
+		pass(48 * time.Hour)
+		w := d.warnings()
+		if len(w) != 1 || !strings.Contains(w[0], "state not written") || !strings.Contains(w[0], "no space left on device") {
+			t.Errorf("in two days with a full disk it says %q", w)
+		}
+		if n := len(disk.wrote()["keys"]); n < 24 || n > 60 {
+			t.Errorf("tried %d times in two days", n)
+		}
+		disk.fail(nil)
+		pass(2 * time.Hour)
+		stop()
+		f.setDown(true)
+		again := f.newDevice(stateDir, disk)
+		if got := again.decide(mint.New(mint.Options{Life: day(9)}).Sign()); got != "allow 200 ok" {
+			t.Errorf("after a restart: %s", got)
+		}
+		if w := d.warnings(); len(w) != 1 {
+			t.Errorf("%q", w)
+		}
+	})
+}
+
+func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+
+// Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both brought.
+func TestReportsOutOfOrder_KEY3(t *testing.T) {
+	disk := newFlash("/var/lib", stateDir)
+	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
+	store := keys.NewStore(nil, nil)
+	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"}, Refresh: time.Hour})
+	hold := func(issuer string) *keys.Set {
+		set, _, err := keys.Parse(mint.JWKS(mint.CachedKey("key-1", 2048)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Hold(keys.Held{Name: issuer, Keys: set})
+		return store.Set()
+	}
+	first, second := hold("https://a.example.com"), hold("https://b.example.com")
+	m.keep(second)
+	m.keep(first)
+	m.discovered([]string{"https://b.example.com"}, first)
+	if good := m.load(); len(good.Issuers) != 2 || len(good.Servers) != 1 {
+		t.Errorf("kept: %+v", good)
+	}
+}
