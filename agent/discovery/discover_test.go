@@ -148,6 +148,7 @@ f: its api_ver "v2.0" lacks v1.0`)
 
 // mDNS only where unicast finds nothing, and only if the configuration allows it.
 func TestDiscoverModes_DIS2(t *testing.T) {
+	t.Parallel()
 	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
 	for _, c := range []struct {
 		name    string
@@ -173,7 +174,7 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := startDNS(t, dnsserver.Options{Zone: c.zone})
 			s.Misbehave("", "", c.fault)
-			client := dnsClient(s)
+			client := impatient(s)
 			browsed := 0
 			client.browse = func(context.Context, BrowseOptions) (Found, error) {
 				browsed++

@@ -154,6 +154,7 @@ func TestDiscoverByMDNS_DIS2(t *testing.T) {
 
 // A device whose network is not up yet is told so, at once.
 func TestBrowseNoNetwork(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(insideNetwork) == "" {
 		if out, err := exec.Command("unshare", "-n", "true").CombinedOutput(); err != nil {
 			t.Skipf("no network namespace of its own here: %v %s", err, out)

@@ -33,18 +33,24 @@ func startDNS(t *testing.T, o dnsserver.Options) *dnsserver.Server {
 	return s
 }
 
-// shortPatience is what name servers get in tests whose servers are silent.
-const shortPatience = 150 * time.Millisecond
+// shortPatience is what name servers get in tests where one is silent.
+const shortPatience = 200 * time.Millisecond
 
-// dnsClient returns a Client that asks these name servers, waits for them shortly, and finds nothing by mDNS.
+// dnsClient returns a Client that asks these name servers, and finds nothing by mDNS.
 func dnsClient(servers ...*dnsserver.Server) *Client {
 	o := Options{}
 	for _, s := range servers {
 		o.DNSServers = append(o.DNSServers, s.Addr())
 	}
 	c := New(o)
-	c.patience = shortPatience
 	c.browse = func(context.Context, BrowseOptions) (Found, error) { return Found{Again: retryAgain}, nil }
+	return c
+}
+
+// impatient is dnsClient, but waits only shortly.
+func impatient(servers ...*dnsserver.Server) *Client {
+	c := dnsClient(servers...)
+	c.patience = shortPatience
 	return c
 }
 

@@ -45,7 +45,7 @@ const (
 	CNAMELoop   Fault = "cname-loop"   // two names that stand for each other
 	CNAMEChain  Fault = "cname-chain"  // CNAMEs without end, a new one at every question
 	Poison      Fault = "poison"       // additional records about another domain, example.net, that lead to the attacker
-	Late        Fault = "late"         // the answer comes with that to the next question
+	Late        Fault = "late"         // UDP: the answer comes with that to the next question; TCP: none does
 )
 
 // Faults are all of them.
@@ -191,6 +191,9 @@ func (s *Server) send(w dns.ResponseWriter, r, m, whole *dns.Msg, q Question, fa
 	case Poison:
 		m.Extra = append(poison(), m.Extra...)
 	case Late:
+		if !udp {
+			return // by then the connection is closed
+		}
 		s.mu.Lock()
 		s.late = append(s.late, func() { s.raw(w, pack(m)) })
 		s.mu.Unlock()
