@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
+	"strings"
 	"time"
 )
 
@@ -36,6 +36,8 @@ func ServeConn(conn net.Conn, h http.Handler) error {
 		w := recorder{header: http.Header{}}
 		last := true
 		switch {
+		case err == nil && !tokenNames(r.Header):
+			w.WriteHeader(http.StatusBadRequest)
 		case err == nil:
 			h.ServeHTTP(&w, r)
 			// A body says nothing. One that the caller waits to be asked for is not asked for.
@@ -45,7 +47,7 @@ func ServeConn(conn net.Conn, h http.Handler) error {
 			}
 		case limited.N == 0:
 			w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, io.ErrUnexpectedEOF), isTimeout(err):
 			return hangUp(err)
 		default:
 			w.WriteHeader(http.StatusBadRequest)
@@ -70,10 +72,26 @@ func ServeConn(conn net.Conn, h http.Handler) error {
 // hangUp returns the error of a connection that ended between two requests, or in one: none where the caller hung up or did not
 // go on.
 func hangUp(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isTimeout(err) {
 		return nil
 	}
 	return err
+}
+
+// tokenNames tells whether no field has a space before its colon (RFC 9112 §5.1): ReadRequest lets that through as another name,
+// so that with "Content-Length : 5" a body would be taken for the next request. net/http's Server refuses it likewise.
+func tokenNames(h http.Header) bool {
+	for name := range h {
+		if strings.Contains(name, " ") {
+			return false
+		}
+	}
+	return true
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // linger reads on for a while before the connection is closed: with something unread the caller would see a reset in place of

@@ -1,0 +1,140 @@
+package httpauth_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent/httpauth"
+)
+
+// exchange sends text on one connection, then hangs up, and returns the statuses of the answers and what ServeConn returned.
+func exchange(t *testing.T, text string) (statuses []int, asked int, err error) {
+	t.Helper()
+	client, server := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }))
+		server.Close()
+		ended <- err
+	}()
+	answers := make(chan []int)
+	go func() {
+		var got []int
+		in := bufio.NewReader(client)
+		for {
+			response, err := http.ReadResponse(in, nil)
+			if err != nil {
+				break
+			}
+			if _, err := io.Copy(io.Discard, response.Body); err != nil {
+				t.Errorf("the body: %v", err)
+			}
+			got = append(got, response.StatusCode)
+		}
+		answers <- got
+	}()
+	io.WriteString(client, text) // an error: it has closed already
+	synctest.Wait()
+	client.Close()
+	return <-answers, asked, <-ended
+}
+
+const (
+	requestLine = "GET /authorize HTTP/1.1\r\nHost: localhost\r\n"
+	original    = "X-Original-Method: GET\r\nX-Original-URI: /a\r\n"
+	whole       = requestLine + original + "\r\n"
+)
+
+// One request, one answer, in order, and nothing that a request holds is taken for another one.
+func TestServeConn_ANS4(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []int
+	}{
+		{"one", whole, []int{200}},
+		{"three ahead", whole + whole + whole, []int{200, 200, 200}},
+		{"a question that is none between two", whole + requestLine + "\r\n" + whole, []int{200, 400, 200}},
+		{"another path between two", whole + "GET /x HTTP/1.1\r\nHost: a\r\n\r\n" + whole, []int{200, 404, 200}},
+		{"a body", requestLine + original + "Content-Length: 5\r\n\r\nhello" + whole, []int{200, 200}},
+		{"a body that looks like a request", requestLine + "Content-Length: 69\r\n\r\n" + whole[:69] + whole, []int{400, 200}},
+		{"a chunked body", requestLine + original + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + whole, []int{200, 200}},
+		{"close", requestLine + original + "Connection: close\r\n\r\n" + whole, []int{200}},
+		{"HTTP/1.0", "GET /authorize HTTP/1.0\r\n" + original + "\r\n" + whole, []int{200}},
+		{"a body that waits to be asked for", requestLine + original + "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n", []int{200}},
+
+		{"nothing", "", nil},
+		{"half a line", "GET /auth", nil},
+		{"half a head", requestLine + original, nil},
+		{"half a body", requestLine + original + "Content-Length: 5\r\n\r\nhe", nil},
+		{"no HTTP", "decide 1\nmethod=GET\ntarget=/\n\n" + whole, []int{400}},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n" + whole, []int{400}},
+		{"a head of 64 KiB", requestLine + "X: " + strings.Repeat("x", 64<<10) + "\r\n\r\n" + whole, []int{431}},
+		{"a line of 64 KiB", strings.Repeat("x", 64<<10+1) + "\r\n\r\n" + whole, []int{431}},
+		{"two lengths", requestLine + original + "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello" + whole, []int{400}},
+		{"a length that is none", requestLine + original + "Content-Length: +5\r\n\r\nhello" + whole, []int{400}},
+		{"an encoding that is none", requestLine + original + "Transfer-Encoding: identity\r\n\r\n" + whole, []int{400}},
+		{"space before the colon", requestLine + original + "Content-Length : 5\r\n\r\nhello" + whole, []int{400}},
+		{"a control character", requestLine + "X-Original-Method: GET\x01\r\nX-Original-URI: /a\r\n\r\n" + whole, []int{400}},
+		{"a NUL", requestLine + "X-Original-Method: GET\r\nX-Original-URI: /a\x00\r\n\r\n" + whole, []int{400}},
+		{"a folded line", requestLine + "X-Original-Method: GET\r\nX-Original-URI: /a\r\n /b\r\n\r\n", []int{200}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				statuses, asked, err := exchange(t, c.text)
+				if len(statuses) != len(c.want) || err != nil && len(c.want) > 0 {
+					t.Fatalf("answered %v, %v; want %v", statuses, err, c.want)
+				}
+				allowed := 0
+				for i, status := range statuses {
+					if status != c.want[i] {
+						t.Fatalf("answered %v, want %v", statuses, c.want)
+					}
+					if status == 200 {
+						allowed++
+					}
+				}
+				if len(c.want) > 0 && asked != allowed {
+					t.Errorf("asked %d times, allowed %d", asked, allowed)
+				}
+			})
+		})
+	}
+}
+
+// A caller that does nothing, or that is too slow in asking or listening, is hung up on.
+func TestServeConnSlowCallers(t *testing.T) {
+	for name, caller := range map[string]func(conn net.Conn){
+		"silent": func(net.Conn) {},
+		"a byte a second": func(conn net.Conn) {
+			for i := range len(whole) {
+				if _, err := conn.Write([]byte{whole[i]}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		},
+		"deaf": func(conn net.Conn) { io.WriteString(conn, whole) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				asked := 0
+				start := time.Now()
+				go caller(client)
+				httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }))
+				server.Close()
+				if took := time.Since(start); took > 2*time.Minute {
+					t.Errorf("waited %v", took)
+				}
+				synctest.Wait()
+				client.Close()
+			})
+		})
+	}
+}
