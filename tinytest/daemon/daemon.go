@@ -30,12 +30,14 @@ func Build(dir string, flags ...string) (string, error) {
 
 // Config is what a test's configuration says; what it leaves out is shut: no discovery, no state, no admin socket.
 type Config struct {
-	Mode    string   // "": enforce
-	Names   []string // nil: node-1.example.com
-	Servers []string // issuers
-	CAPEM   []byte   // their roots; nil: ca_file = ""
-	Sockets string   // more keys of [sockets]
-	More    string   // more keys of [authorization], then more sections
+	Mode      string   // "": enforce
+	Names     []string // nil: node-1.example.com
+	Servers   []string // issuers
+	CAPEM     []byte   // their roots; nil: ca_file = ""
+	Discovery string   // the keys of [discovery]; "": mode = "off"
+	State     string   // the folder of the state; "": none
+	Sockets   string   // more keys of [sockets]
+	More      string   // more keys of [authorization], then more sections
 }
 
 // Dir is a folder made for one daemon: its configuration, roots and sockets.
@@ -76,9 +78,12 @@ func (d Dir) Write(c Config) error {
 			return err
 		}
 	}
-	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\nmode = \"off\"\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n%s\n"+
-		"[state]\ndir = \"\"\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
-		c.Mode, list(c.Names), d.Authz(), d.HTTP(), c.Sockets, list(c.Servers), ca, c.More)
+	if c.Discovery == "" {
+		c.Discovery = "mode = \"off\""
+	}
+	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\n%s\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n%s\n"+
+		"[state]\ndir = %q\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
+		c.Mode, list(c.Names), c.Discovery, d.Authz(), d.HTTP(), c.Sockets, c.State, list(c.Servers), ca, c.More)
 	return d.WriteText(text)
 }
 
