@@ -63,6 +63,29 @@ func TestRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 	})
 }
 
+// A shorter interval, which all devices may get at the same time, does not bring them together.
+func TestShorterRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}
+		var waits []time.Duration
+		for range 40 {
+			s := serve(t, policy, always(oneKey))
+			pass(48 * time.Hour)
+			before, now := len(s.of(issuer)), time.Now()
+			shorter := policy
+			shorter.Refresh = time.Hour
+			s.Configure(shorter)
+			pass(time.Hour)
+			waits = append(waits, s.of(issuer)[before].at.Sub(now))
+		}
+		slices.Sort(waits)
+		if low, middle, high := waits[0], waits[20], waits[39]; low > 15*time.Minute || high < 45*time.Minute ||
+			middle < 10*time.Minute || middle > 50*time.Minute {
+			t.Errorf("they come %v to %v later, %v in the middle: not spread over the hour", low, high, middle)
+		}
+	})
+}
+
 // Each failure doubles the wait, moved at random by a half; a success starts anew, anywhere in the interval. Without keys it goes
 // from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of it.
 func TestBackOff_KEY2_KEY3(t *testing.T) {

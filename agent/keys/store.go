@@ -49,8 +49,7 @@ type issuerState struct {
 	server   bool      // one of the policy's Servers
 	next     time.Time // when its keys are fetched again; zero: never, a server whose turn has not come
 	last     time.Time // when the last fetch started
-	moved    time.Time // when it would be if a token had not made it come sooner; zero: none has
-	apart    bool      // it is at a moment of this device's own, not one at which all that started with it come
+	place    time.Time // this device's own place in the interval, the next or one that has passed; zero: it has none yet
 	backOff  time.Duration
 	inFlight bool
 	learning bool // in flight, and no server when that began
@@ -58,14 +57,6 @@ type issuerState struct {
 
 // failing tells whether the last attempt failed.
 func (st *issuerState) failing() bool { return st.backOff > 0 }
-
-// bring makes the next fetch come sooner, for a token's sake.
-func (st *issuerState) bring(at time.Time) {
-	if st.moved.IsZero() {
-		st.moved = st.next
-	}
-	st.next = at
-}
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
 type Store struct {
@@ -103,18 +94,19 @@ func (s *Store) Configure(p Policy) {
 		p.Servers[i] = TrimIssuer(p.Servers[i])
 	}
 	s.policy = p
-	soonest := time.Now().Add(p.Refresh)
+	now := time.Now()
+	latest := now.Add(p.Refresh)
 	for name, st := range s.schedule {
 		st.server = slices.Contains(p.Servers, name)
 		if !st.server && !s.trusts(name) {
 			delete(s.schedule, name)
 			continue
 		}
-		if st.next.After(soonest) {
-			st.next = soonest
+		if st.next.After(latest) {
+			st.next = now.Add(anyPart(p.Refresh))
 		}
-		if st.moved.After(soonest) {
-			st.moved = soonest
+		if st.place.After(latest) {
+			st.place = st.next
 		}
 	}
 	for _, name := range p.Servers {
@@ -140,7 +132,9 @@ func (s *Store) choose() {
 	}
 	if next != nil {
 		next.next = time.Now()
-		next.apart = s.serves() // the one before it failed at such a moment; else this is the start, for all at once
+		if s.serves() {
+			next.place = next.next // that of the server before it; else this is the start, which devices have in common
+		}
 	}
 }
 
@@ -191,7 +185,7 @@ func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 		soonest = st.last.Add(s.policy.Retry)
 	}
 	if st.next.IsZero() || st.next.After(soonest) {
-		st.bring(soonest)
+		st.next = soonest
 		s.nudge()
 	}
 	return true, max(st.next.Sub(now), 0) + inFlightGuess
@@ -210,7 +204,7 @@ func (s *Store) Suspect(iss []byte) {
 		return
 	}
 	if soonest := st.last.Add(patience * s.policy.Retry); st.next.After(soonest) {
-		st.bring(soonest)
+		st.next = soonest
 		s.nudge()
 	}
 }
@@ -338,7 +332,6 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		} else {
 			wait = s.backOff(name, st)
 		}
-		st.moved, st.apart = time.Time{}, err == nil
 		st.next = time.Now().Add(wait)
 		event.Next = wait
 	}
@@ -363,17 +356,18 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 	})
 }
 
-// interval returns how long to wait after a fetch that succeeded. Devices that came together now must not come together every
-// hour from now on: after a fetch for a token it is what was left to the one that it came before, and at the start or after
-// failures any part of the interval. The caller holds mu.
+// interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the interval the
+// first time. Whatever else made devices come together, failures or a token, does not move it, so that they do not come together
+// every hour from then on. The caller holds mu.
 func (s *Store) interval(st *issuerState) time.Duration {
-	if left := time.Until(st.moved); left > s.policy.Retry {
-		return left
+	now, refresh := time.Now(), s.policy.Refresh
+	if st.place.IsZero() {
+		st.place = now.Add(anyPart(refresh))
 	}
-	if !st.apart {
-		return max(anyPart(s.policy.Refresh), leastInterval)
+	for soonest := now.Add(max(min(s.policy.Retry, refresh/2), leastInterval)); st.place.Before(soonest); {
+		st.place = st.place.Add(max(jitter(refresh), leastInterval))
 	}
-	return jitter(s.policy.Refresh)
+	return min(st.place.Sub(now), max(refresh, leastInterval))
 }
 
 // leastInterval is the least time between two fetches that nothing but the schedule asks for.
@@ -397,7 +391,9 @@ func (s *Store) backOff(name string, st *issuerState) time.Duration {
 
 // decides tells whether there are keys to decide by while an issuer fails: its own or, of a server, another server's. The caller
 // holds mu.
-func (s *Store) decides(name string, st *issuerState) bool { return s.held(name) > 0 || st.server && s.serves() }
+func (s *Store) decides(name string, st *issuerState) bool {
+	return s.held(name) > 0 || st.server && s.serves()
+}
 
 // serves tells whether keys of one of the servers are held. The caller holds mu.
 func (s *Store) serves() bool {
@@ -420,7 +416,7 @@ func jitter(interval time.Duration) time.Duration {
 
 // anyPart returns any part of an interval that jitter has shortened: so many devices, each at its place in its interval, come at
 // the same rate all the time.
-func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval)) }
+func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval) + 1) }
 
 // Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts; others are
 // ignored. They are good until the next fetch, which comes anywhere in the interval, at random: after a power cut every device
@@ -437,7 +433,8 @@ func (s *Store) Hold(h Held) {
 		st = &issuerState{}
 		s.schedule[name] = st
 	}
-	st.next, st.apart = time.Now().Add(anyPart(s.policy.Refresh)), true
+	st.place = time.Now().Add(anyPart(s.policy.Refresh))
+	st.next = st.place
 	s.set.Store(s.set.Load().holding(h))
 	s.nudge()
 }
