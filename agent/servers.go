@@ -54,11 +54,15 @@ func (s *Servers) Configure(base keys.Policy, find Find) {
 	s.mu.Lock()
 	s.base, s.find = base, find
 	s.revision++
-	if find == nil {
+	forgotten := find == nil && len(s.found) > 0
+	if forgotten {
 		s.found = nil
 	}
 	s.apply()
 	s.mu.Unlock()
+	if forgotten {
+		s.changed(nil)
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -82,6 +86,7 @@ func (s *Servers) Remember(found []string) {
 func (s *Servers) apply() {
 	policy := s.base
 	policy.Servers = slices.Clone(s.base.Servers)
+	policy.Pending = s.find != nil && len(s.base.Servers) == 0 && len(s.found) == 0
 	for _, a := range s.found {
 		if !slices.ContainsFunc(policy.Servers, func(p string) bool { return keys.TrimIssuer(p) == keys.TrimIssuer(a.issuer) }) {
 			policy.Servers = append(policy.Servers, a.issuer)

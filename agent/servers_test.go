@@ -39,6 +39,13 @@ func (n *network) list(issuers ...string) {
 	n.listed = issuers
 }
 
+// seen returns how often was looked, fetched and told of a change.
+func (n *network) seen() (looks, fetched, changes int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.finds), len(n.fetched), len(n.changes)
+}
+
 // start runs a store and discovery for this policy.
 func (n *network) start(t *testing.T, policy keys.Policy) (*agent.Servers, *keys.Store) {
 	document := mint.JWKSOf(mint.FakeJWK("one", 2048))
@@ -48,7 +55,11 @@ func (n *network) start(t *testing.T, policy keys.Policy) (*agent.Servers, *keys
 		n.fetched = append(n.fetched, issuer)
 		return document, nil
 	}, func(keys.Event) {})
-	servers := agent.NewServers(store, func(found []string) { n.changes = append(n.changes, found) })
+	servers := agent.NewServers(store, func(found []string) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.changes = append(n.changes, found)
+	})
 	policy.Refresh, policy.Retry = time.Hour, 30*time.Second
 	servers.Configure(policy, n.find)
 	go store.Run(t.Context())
@@ -80,9 +91,12 @@ func TestFoundServersAreUsed_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
 		_, store := n.start(t, keys.Policy{})
+		if pending, _ := store.Want([]byte(serverA)); !pending {
+			t.Error("refused for good before it is known who is trusted")
+		}
 		pass(time.Hour)
-		if len(n.finds) < 30 || len(n.finds) > 150 || len(n.fetched) != 0 {
-			t.Errorf("looked %d times in an hour, fetched from %q", len(n.finds), n.fetched)
+		if looks, fetched, _ := n.seen(); looks < 30 || looks > 150 || fetched != 0 {
+			t.Errorf("looked %d times in an hour, fetched %d times", looks, fetched)
 		}
 		n.list(serverA, serverB)
 		pass(2 * time.Minute)
@@ -92,13 +106,17 @@ func TestFoundServersAreUsed_DIS6(t *testing.T) {
 		if trusted, _ := store.Want([]byte(serverB)); !trusted {
 			t.Error("the second server that discovery found is not trusted (KEY-5)")
 		}
-		finds := len(n.finds)
+		if trusted, _ := store.Want([]byte("https://other.example.com")); trusted {
+			t.Error("an issuer is trusted that discovery did not find (KEY-5)")
+		}
+		before, _, _ := n.seen()
 		pass(time.Hour)
-		if again := len(n.finds) - finds; again < 4 || again > 6 {
+		looks, _, changes := n.seen()
+		if again := looks - before; again < 4 || again > 6 {
 			t.Errorf("looked again %d times in an hour; the records are good for 10 minutes", again)
 		}
-		if len(n.changes) != 1 {
-			t.Errorf("told of %q", n.changes)
+		if changes != 1 {
+			t.Errorf("told of %d changes", changes)
 		}
 	})
 }
@@ -114,8 +132,8 @@ func TestConfiguredServersFirst_DIS6(t *testing.T) {
 		}
 		n.list(serverB, serverA)
 		pass(time.Hour)
-		if len(n.changes) != 1 {
-			t.Errorf("told of %q", n.changes)
+		if _, _, changes := n.seen(); changes != 1 {
+			t.Errorf("told of %d changes", changes)
 		}
 	})
 }
@@ -154,12 +172,12 @@ func TestRememberedServers_KEY3(t *testing.T) {
 			t.Error("not trusted")
 		}
 		servers.Configure(keys.Policy{Refresh: time.Hour}, nil)
-		finds := len(n.finds)
+		before, _, _ := n.seen()
 		pass(time.Hour)
 		if trusted, _ := store.Want([]byte(serverA)); trusted || len(held(store)) != 0 {
 			t.Error("still trusted with discovery off")
 		}
-		if len(n.finds) != finds {
+		if looks, _, _ := n.seen(); looks != before {
 			t.Error("looked for servers with discovery off")
 		}
 	})

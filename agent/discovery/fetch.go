@@ -103,10 +103,11 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	switch {
 	case len(body) > maxDocument:
 		return nil, errTooLong
-	case err != nil && ctx.Err() == nil:
-		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), err)
+	case ctx.Err() != nil:
+		// Whatever came: a server may answer with nothing when it sees us hang up.
+		return nil, explain(ctx, ctx.Err())
 	case err != nil:
-		return nil, explain(ctx, err)
+		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), err)
 	}
 	return body, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,9 +141,17 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 func TestServerOrder_KEY1_KEY2(t *testing.T) {
 	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		down := map[string]bool{}
+		fail := func(name string) {
+			mu.Lock()
+			defer mu.Unlock()
+			down[name] = true
+		}
 		s := serve(t, keys.Policy{Servers: []string{first, second, third}, Refresh: time.Hour, Retry: retry},
 			func(_ context.Context, name string, _ int) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				if down[name] {
 					return nil, errDown
 				}
@@ -152,7 +161,7 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 		if !s.holds(first) || len(s.of(first)) < 3 || len(s.of(second))+len(s.of(third)) != 0 {
 			t.Errorf("the first answers, and there were %d, %d, %d fetches", len(s.of(first)), len(s.of(second)), len(s.of(third)))
 		}
-		down[first] = true
+		fail(first)
 		pass(time.Hour)
 		if !s.holds(first) || !s.holds(second) || len(s.of(third)) != 0 {
 			t.Error("the first fails, and the second was not asked, or the third was, or keys were lost")
@@ -167,18 +176,20 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 		if at := s.of(second)[0].at; at != failed {
 			t.Errorf("the second was asked %v after the first failed", at.Sub(failed))
 		}
-		down[second] = true
+		fail(second)
 		pass(2 * time.Hour)
 		if !s.holds(third) {
 			t.Error("the third is not asked though the others fail")
 		}
-		down[third] = true
+		fail(third)
 		before := s.Set()
 		pass(48 * time.Hour)
 		if s.Set() != before {
 			t.Error("keys changed while no server answered")
 		}
+		mu.Lock()
 		clear(down)
+		mu.Unlock()
 		at := time.Now()
 		pass(time.Hour)
 		if last := s.of(first); last[len(last)-1].event.Err != nil || time.Since(at) > time.Hour {

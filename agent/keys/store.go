@@ -18,6 +18,8 @@ type Policy struct {
 	// Servers are issuers in the order in which to try them: the keys of the first that answers are held, and those of
 	// every other that had to be asked since (KEY-1, KEY-2).
 	Servers []string
+	// Pending says that servers are being looked for and none is known yet: which issuers are trusted will show.
+	Pending bool
 	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
 	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
 	Retry   time.Duration         // least time between two fetches that tokens cause, per issuer (KEY-6)
@@ -157,14 +159,18 @@ func (s *Store) trusts(name string) bool {
 		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)
 }
 
-// Want says that a token of this issuer could not be judged by the keys held. It returns whether the issuer is trusted, and
-// if so after how long asking again is worthwhile: a fetch is under way or has been scheduled, never sooner than the policy's
-// Retry after the last one, whatever arrives (KEY-5, KEY-6). It does not block and sends nothing itself.
+// Want says that a token of this issuer could not be judged by the keys held. It returns whether the issuer is trusted, or may
+// turn out to be, and if so after how long asking again is worthwhile: a fetch is under way or has been scheduled, never sooner
+// than the policy's Retry after the last one, whatever arrives (KEY-5, KEY-6). It does not block and sends nothing itself.
 func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
 	name := string(TrimIssuer(iss))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.trusts(name) {
+	switch {
+	case s.trusts(name):
+	case s.policy.Pending: // no packet leaves for it, whatever the token says (KEY-5)
+		return true, inFlightGuess
+	default:
 		return false, 0
 	}
 	now := time.Now()
