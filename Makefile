@@ -8,7 +8,7 @@ SOURCE_DATE ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ
 TAGS    := nethttpomithttp2
 LDFLAGS := -s -w -X main.version=$(VERSION) -X nmosauthd/platform.buildTime=$(SOURCE_DATE)
 # Inlining costs 0.6 MB of flash; it is worth that only where a decision passes. The budgets are tested as built here, too.
-HOT     := nmosauthd/agent nmosauthd/agent/decide nmosauthd/agent/keys nmosauthd/agent/token nmosauthd/agent/wildcard \
+HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard \
 	nmosauthd/agent/wire github.com/go-json-experiment/json/... bytes crypto/internal/constanttime \
 	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha512 \
 	crypto/internal/fips140/subtle crypto/rsa crypto/sha512 encoding/base64 hash/maphash unicode/utf8
