@@ -107,7 +107,7 @@ func TestDamagedState_KEY3(t *testing.T) {
 				if c.file == timeFile {
 					want(t, "from the other file", d, token, "allow 200 ok")
 				} else {
-					want(t, "from nothing", d, token, "deny 401 issuer-untrusted")
+					want(t, "from nothing", d, token, "deny 503 keys-pending")
 				}
 				stop := d.start(t)
 				pass(day(2))
