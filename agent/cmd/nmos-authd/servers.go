@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,20 +15,44 @@ import (
 	"nmosauthd/agent/discovery"
 )
 
-// readRoots reads the roots for the authorization servers' certificates (DIS-5); nil for the system's.
-func readRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
+// readRoots reads the roots for the authorization servers' certificates (DIS-5) from a file, or from all files of a folder; nil
+// for the system's.
+func readRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
+	files := []string{path}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		files = nil
+		for _, e := range entries {
+			// Links into elsewhere and names that start with a dot are how such folders are kept up to date: what a name leads
+			// to counts, and what is still being put there does not.
+			if file := filepath.Join(path, e.Name()); !strings.HasPrefix(e.Name(), ".") && isFile(file) {
+				files = append(files, file)
+			}
+		}
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", file)
+	pool, found := x509.NewCertPool(), false
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		found = pool.AppendCertsFromPEM(pem) || found
+	}
+	if !found {
+		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", path)
 	}
 	return pool, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // newClient returns what fetches from the authorization servers. The roots are read at each connection, so that certificates
