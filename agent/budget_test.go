@@ -172,8 +172,7 @@ func TestAllocationBudgetOfASocket(t *testing.T) {
 	}
 }
 
-// What is remembered of tokens stays within its bound, whatever comes: full of the longest tokens, the cache holds at most the
-// tokens and their payloads.
+// A warm answer about the longest token allocates no more than one about a short one.
 func TestAllocationBudgetOfLongTokens(t *testing.T) {
 	if raceEnabled {
 		t.Skip("skipped: the race detector allocates on its own account")
