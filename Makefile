@@ -66,7 +66,7 @@ $(eval $(call cross_target,riscv64,GOARCH=riscv64))
 bench: ## what a decision costs, beside the floors it is built on
 	$(GO) test -run '^$$' -bench . -benchmem ./agent
 
-fuzz: ## every fuzz target for FUZZTIME (30s)
+fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
 dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed
