@@ -51,6 +51,10 @@ type Config struct {
 	Limits        LimitsConfig
 	Log           LogConfig
 	Paths         PathsConfig
+	Inventory     InventoryConfig
+	Audit         AuditConfig
+	Metrics       MetricsConfig
+	Sandbox       SandboxConfig
 }
 
 // DeviceConfig is [device].
@@ -113,6 +117,9 @@ type SocketsConfig struct {
 	Group string
 	// AllowUIDs are the users that may connect. Empty: whoever the file mode lets in.
 	AllowUIDs []uint32
+	// AdminGroup is the group that may connect to the administration socket. Empty: the daemon's own group. Who may ask need not
+	// be who may see and change.
+	AdminGroup string
 }
 
 // ClockConfig is [clock]. There is a key for the one state of the clock about which opinions can differ: by one that is not set
@@ -133,6 +140,7 @@ type LimitsConfig struct {
 	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
 	CachedTokens int // verified tokens held, 1 to 4096
 	Connections  int // connections open at once on each socket, 1 to 4096
+	MemoryBytes  int // soft limit of the runtime's memory (GOMEMLIMIT), 8388608 to 1073741824; 0: none
 }
 
 // LogConfig is [log].
@@ -160,6 +168,55 @@ func (p PathsConfig) Rules() decide.Rules {
 	return rules
 }
 
+// InventoryConfig is [inventory].
+type InventoryConfig struct {
+	// File is the path of the device's resources, which its firmware writes. Empty: what the model of the device says, until
+	// something is pushed.
+	File string
+}
+
+// AuditSink is a place to which the audit's records go.
+type AuditSink string
+
+// The sinks, as the configuration spells them.
+const (
+	AuditLog    AuditSink = "log"    // standard error: the journal
+	AuditFile   AuditSink = "file"   // a file with rotation
+	AuditSyslog AuditSink = "syslog" // RFC 5424
+)
+
+// AuditFull says what happens to a record for which a sink has no room.
+type AuditFull string
+
+// What happens, as the configuration spells it.
+const (
+	AuditDrop AuditFull = "drop" // it is counted as dropped
+	AuditWait AuditFull = "wait" // the decision waits
+)
+
+// AuditConfig is [audit] (OPS-2).
+type AuditConfig struct {
+	Sinks      []AuditSink   // each once; none: no record leaves the ring
+	Full       AuditFull     // for each sink
+	QueueBytes int           // held for each sink until it has taken them, 4096 to 16777216
+	Repeat     time.Duration // equal denials within it are counted into one record, 0 (never) to 1 h
+	File       string        // absolute path
+	FileBytes  int           // at which a file is rotated, 65536 to 1073741824
+	Files      int           // files kept with the current one, 1 to 100
+	Syslog     string        // "udp://host:514", "tcp://host:601", "tls://host:6514"; the port may be left out
+	RingBytes  int           // kept in memory, 4096 to 16777216
+}
+
+// MetricsConfig is [metrics].
+type MetricsConfig struct {
+	File string // absolute path to which the metrics are written now and then, in the Prometheus text format; empty: nowhere
+}
+
+// SandboxConfig is [sandbox].
+type SandboxConfig struct {
+	Landlock bool // after its start the daemon reaches no file but its own
+}
+
 // Default returns the configuration of an empty file. The caller may change it.
 func Default() *Config {
 	return &Config{
@@ -179,5 +236,15 @@ func Default() *Config {
 		State:  StateConfig{Dir: "/var/lib/nmos-authd"},
 		Limits: LimitsConfig{TokenBytes: 16384, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
 		Log:    LogConfig{Level: "info"},
+		Audit: AuditConfig{
+			Sinks:      []AuditSink{AuditLog},
+			Full:       AuditDrop,
+			QueueBytes: 64 << 10,
+			Repeat:     10 * time.Second,
+			FileBytes:  1 << 20,
+			Files:      4,
+			RingBytes:  64 << 10,
+		},
+		Sandbox: SandboxConfig{Landlock: true},
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"path"
@@ -180,6 +181,44 @@ func absolutePath(_ *Config, s string) (string, error) {
 		return "", errors.New("the path is over 4095 bytes")
 	}
 	return path.Clean(s), nil
+}
+
+// filePath checks the path of a file; empty: none.
+func filePath(c *Config, s string) (string, error) {
+	s, err := absolutePath(c, s)
+	if err == nil && s == "/" {
+		err = errors.New("the path names no file")
+	}
+	return s, err
+}
+
+// syslogPorts are the ports of a syslog server where none is given (RFC 5426, RFC 6587, RFC 5425).
+var syslogPorts = map[string]string{"udp": "514", "tcp": "601", "tls": "6514"}
+
+// syslogURL checks the address of a syslog server and completes it by the port.
+func syslogURL(_ *Config, s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	const form = "is none of udp://host:514, tcp://host:601 and tls://host:6514"
+	u, err := url.Parse(s)
+	if err != nil || syslogPorts[u.Scheme] == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" ||
+		strings.ContainsAny(s, "?#") {
+		return "", fmt.Errorf("%s %s", shownURL(s), form)
+	}
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = syslogPorts[u.Scheme]
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%s has a bad port", shownURL(s))
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		if err := validHost(strings.TrimSuffix(host, ".")); err != nil {
+			return "", fmt.Errorf("%s has a bad host: %w", shownURL(s), err)
+		}
+	}
+	return u.Scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
 // socketPath checks the path of a socket; empty: not opened.

@@ -55,6 +55,7 @@ var configKeys = []configKey{
 	{"sockets", "admin", text(func(c *Config) *string { return &c.Sockets.Admin }, socketPath)},
 	{"sockets", "group", text(func(c *Config) *string { return &c.Sockets.Group }, groupName)},
 	{"sockets", "allow_uids", userIDs},
+	{"sockets", "admin_group", text(func(c *Config) *string { return &c.Sockets.AdminGroup }, groupName)},
 
 	{"clock", "unsynchronised", choice(func(c *Config) *ClockAnswer { return &c.Clock.Unsynchronised }, ClockJudge, ClockDeny)},
 
@@ -64,11 +65,28 @@ var configKeys = []configKey{
 	{"limits", "packet_bytes", number(func(c *Config) *int { return &c.Limits.PacketBytes }, 1024, 65536)},
 	{"limits", "cached_tokens", number(func(c *Config) *int { return &c.Limits.CachedTokens }, 1, 4096)},
 	{"limits", "connections", number(func(c *Config) *int { return &c.Limits.Connections }, 1, 4096)},
+	{"limits", "memory_bytes", memoryLimit},
 
 	{"log", "level", choice(func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error")},
 
 	{"paths", "public", list(func(c *Config) *[]string { return &c.Paths.Public }, publicPrefix)},
 	{"paths", "claims", list(func(c *Config) *[]string { return &c.Paths.Claims }, claimPrefix)},
+
+	{"inventory", "file", text(func(c *Config) *string { return &c.Inventory.File }, filePath)},
+
+	{"audit", "sinks", auditSinks},
+	{"audit", "full", choice(func(c *Config) *AuditFull { return &c.Audit.Full }, AuditDrop, AuditWait)},
+	{"audit", "queue_bytes", number(func(c *Config) *int { return &c.Audit.QueueBytes }, 4<<10, 16<<20)},
+	{"audit", "repeat", duration(func(c *Config) *time.Duration { return &c.Audit.Repeat }, 0, time.Hour)},
+	{"audit", "file", text(func(c *Config) *string { return &c.Audit.File }, filePath)},
+	{"audit", "file_bytes", number(func(c *Config) *int { return &c.Audit.FileBytes }, 64<<10, 1<<30)},
+	{"audit", "files", number(func(c *Config) *int { return &c.Audit.Files }, 1, 100)},
+	{"audit", "syslog", text(func(c *Config) *string { return &c.Audit.Syslog }, syslogURL)},
+	{"audit", "ring_bytes", number(func(c *Config) *int { return &c.Audit.RingBytes }, 4<<10, 16<<20)},
+
+	{"metrics", "file", text(func(c *Config) *string { return &c.Metrics.File }, filePath)},
+
+	{"sandbox", "landlock", boolean(func(c *Config) *bool { return &c.Sandbox.Landlock })},
 }
 
 // sectionNames are the sections of configKeys, each once.
@@ -100,11 +118,25 @@ func (r *configReader) crossChecks() {
 		{"[sockets] http", r.cfg.Sockets.HTTP},
 		{"[sockets] admin", r.cfg.Sockets.Admin},
 	}
+	r.auditChecks()
 	for i, a := range sockets {
 		for _, b := range sockets[i+1:] {
 			if a.path == b.path && a.path != "" {
 				r.mistakes.add(max(r.lines[a.key], r.lines[b.key]), "%s and %s are both %s", a.key, b.key, shown(a.path))
 			}
+		}
+	}
+}
+
+// auditChecks reports sinks that lack what they need.
+func (r *configReader) auditChecks() {
+	for _, need := range []struct {
+		sink AuditSink
+		key  string
+		has  string
+	}{{AuditFile, "[audit] file", r.cfg.Audit.File}, {AuditSyslog, "[audit] syslog", r.cfg.Audit.Syslog}} {
+		if slices.Contains(r.cfg.Audit.Sinks, need.sink) && need.has == "" {
+			r.mistakes.add(r.lines["[audit] sinks"], "[audit] sinks holds %q, which needs %s", need.sink, need.key)
 		}
 	}
 }
@@ -238,6 +270,34 @@ func choice[T ~string](field func(*Config) *T, words ...T) setter {
 		}
 		*field(c) = T(s)
 	}
+}
+
+// auditSinks sets [audit] sinks.
+func auditSinks(c *Config, value any, bad badFunc) {
+	values, ok := value.([]any)
+	if !ok {
+		bad("must be a list of strings, not %s", kind(value))
+		return
+	}
+	var kept []AuditSink
+	one := choice(func(*Config) *AuditSink { return &kept[len(kept)-1] }, AuditLog, AuditFile, AuditSyslog)
+	for _, v := range values {
+		kept = append(kept, "")
+		one(c, v, bad)
+		if sink := kept[len(kept)-1]; sink == "" || slices.Contains(kept[:len(kept)-1], sink) {
+			kept = kept[:len(kept)-1]
+		}
+	}
+	c.Audit.Sinks = kept
+}
+
+// memoryLimit sets [limits] memory_bytes. Under the least the collector would run without end.
+func memoryLimit(c *Config, value any, bad badFunc) {
+	if value == int64(0) {
+		c.Limits.MemoryBytes = 0
+		return
+	}
+	number(func(c *Config) *int { return &c.Limits.MemoryBytes }, 8<<20, 1<<30)(c, value, bad)
 }
 
 // userIDs sets [sockets] allow_uids.

@@ -21,8 +21,14 @@ const maxConfigBytes = 256 << 10
 // The error joins one *ConfigError for every mistake found, in the order of their lines: all mistakes of a file are
 // reported at once, unless it is no TOML, where the first one hides the rest. On error the Config is nil.
 func ParseConfig(name string, data []byte) (*Config, error) {
+	return ParseConfigOver(Default(), name, data)
+}
+
+// ParseConfigOver is ParseConfig over other defaults than Default: those of a device that has places of its own. It takes over
+// defaults and changes it.
+func ParseConfigOver(defaults *Config, name string, data []byte) (*Config, error) {
 	r := &configReader{
-		cfg:      Default(),
+		cfg:      defaults,
 		lines:    make(map[string]int),
 		mistakes: mistakes{file: name},
 	}

@@ -75,6 +75,7 @@ func TestConfigFull(t *testing.T) {
 		admin = ""
 		group = "audio"
 		allow_uids = [0, 1000, 1000]
+		admin_group = "wheel"
 		[clock]
 		unsynchronised = "deny"
 		[state]
@@ -84,6 +85,23 @@ func TestConfigFull(t *testing.T) {
 		packet_bytes = 65536
 		cached_tokens = 4096
 		connections = 1
+		memory_bytes = 16777216
+		[inventory]
+		file = "/run/firmware//inventory.json"
+		[audit]
+		sinks = ["syslog", "file", "syslog"]
+		full = "wait"
+		queue_bytes = 4096
+		repeat = "0s"
+		file = "/var/log/audit"
+		file_bytes = 65536
+		files = 1
+		syslog = "tls://log.example.com"
+		ring_bytes = 4096
+		[metrics]
+		file = "/run/metrics.prom"
+		[sandbox]
+		landlock = false
 		[paths]
 		public = ["/meters/", "/api/v1"]
 		claims = ["/levels/=events"]
@@ -100,11 +118,17 @@ func TestConfigFull(t *testing.T) {
 			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
 		},
 		Discovery: DiscoveryConfig{DiscoveryOff, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
-		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}},
+		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
 		Clock:     ClockConfig{ClockDeny},
-		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1},
+		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:       LogConfig{Level: "debug"},
 		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}, Claims: []string{"/levels=events"}},
+		Inventory: InventoryConfig{File: "/run/firmware/inventory.json"},
+		Audit: AuditConfig{
+			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, File: "/var/log/audit",
+			FileBytes: 65536, Files: 1, Syslog: "tls://log.example.com:6514", RingBytes: 4096,
+		},
+		Metrics: MetricsConfig{File: "/run/metrics.prom"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -135,8 +159,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"wrong case", "Mode = \"off\"\n", `:1: unknown key "Mode" (mode?)`},
 		{"unknown key", "[device]\ncolour = 3\n", `:2: unknown key "colour" in [device]`},
 		{"misspelt section", "\n[sokets]\nauthz=\"/a\"\nhttp=\"/a\"\n", `:2: unknown section [sokets] ([sockets]?)`},
-		{"unknown section", "[metrics]\n", `:1: unknown section [metrics]`},
-		{"unknown section by dots", "\nmetrics.port = 1\nmetrics.host = 2\n", `:2: unknown section [metrics]`},
+		{"unknown section", "[limiter]\n", `:1: unknown section [limiter]`},
+		{"unknown section by dots", "\nproxy.port = 1\nproxy.host = 2\n", `:2: unknown section [proxy]`},
 		{"unknown section list", "[[devices]]\n[[devices]]\n", `:2: unknown section [devices] ([device]?)`},
 		{"unknown sub-section", "[paths]\n[paths.maps]\n\"/meters\" = \"levels\"\n", `:2: unknown key "maps" in [paths]`},
 		{"key above its section", "servers = []\n", `:1: unknown key "servers" (it belongs in [authorization])`},
@@ -201,6 +225,21 @@ func TestConfigMistakes(t *testing.T) {
 		{"clock", "[clock]\nunsynchronised = \"trust\"\n", `:2: [clock] unsynchronised: "trust" is none of judge, deny`},
 		{"clock unset", "[clock]\nunset = \"judge\"\n", `:2: unknown key "unset" in [clock]`},
 		{"limit", "[limits]\ntoken_bytes = 16385\n", `:2: [limits] token_bytes: 16385 is out of range; it must be 1024 to 16384`},
+		{"memory", "[limits]\nmemory_bytes = 1000000\n", `:2: [limits] memory_bytes: 1000000 is out of range; it must be 8388608 to 1073741824`},
+		{"memory type", "[limits]\nmemory_bytes = \"8MiB\"\n", `:2: [limits] memory_bytes: must be a whole number, not a string`},
+		{"inventory", "[inventory]\nfile = \"a.json\"\n", `:2: [inventory] file: "a.json" is no absolute path`},
+		{"inventory root", "[inventory]\nfile = \"/\"\n", `:2: [inventory] file: the path names no file`},
+		{"sink", "[audit]\nsinks = [\"sysolg\"]\n", `:2: [audit] sinks: "sysolg" is none of log, file, syslog (syslog?)`},
+		{"sink type", "[audit]\nsinks = \"log\"\n", `:2: [audit] sinks: must be a list of strings, not a string`},
+		{"sink entry", "[audit]\nsinks = [1]\n", `:2: [audit] sinks: must be one of log, file, syslog, not a whole number`},
+		{"sink without file", "[audit]\nfile = \"\"\nsinks = [\"file\"]\n", `:3: [audit] sinks holds "file", which needs [audit] file`},
+		{"sink without server", "[audit]\nsinks = [\"log\", \"syslog\"]\n", `:2: [audit] sinks holds "syslog", which needs [audit] syslog`},
+		{"syslog scheme", "[audit]\nsyslog = \"https://a\"\n", `:2: [audit] syslog: "https://a" is none of udp://host:514, tcp://host:601 and tls://host:6514`},
+		{"syslog secret", "[audit]\nsyslog = \"tls://me:secret@a\"\n", `:2: [audit] syslog: "tls://…@a" is none of udp://host:514, tcp://host:601 and tls://host:6514`},
+		{"syslog path", "[audit]\nsyslog = \"udp://a/b\"\n", `:2: [audit] syslog: "udp://a/b" is none of udp://host:514, tcp://host:601 and tls://host:6514`},
+		{"syslog host", "[audit]\nsyslog = \"udp://:514\"\n", `:2: [audit] syslog: "udp://:514" has a bad host: it is empty`},
+		{"syslog port", "[audit]\nsyslog = \"udp://a:0\"\n", `:2: [audit] syslog: "udp://a:0" has a bad port`},
+		{"landlock", "[sandbox]\nlandlock = \"on\"\n", `:2: [sandbox] landlock: must be true or false, not a string`},
 		{"level", "[log]\nlevel = \"verbose\"\n", `:2: [log] level: "verbose" is none of debug, info, warn, error`},
 		{"public root", "[paths]\npublic = [\"/\"]\n", `:2: [paths] public: "/" would open every path; name the prefixes one by one`},
 		{"public nmos", "[paths]\npublic = [\"/x-nmos/node\"]\n", `:2: [paths] public: "/x-nmos/node" is an NMOS path; those need a token always`},
