@@ -159,7 +159,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"wrong case", "Mode = \"off\"\n", `:1: unknown key "Mode" (mode?)`},
 		{"unknown key", "[device]\ncolour = 3\n", `:2: unknown key "colour" in [device]`},
 		{"misspelt section", "\n[sokets]\nauthz=\"/a\"\nhttp=\"/a\"\n", `:2: unknown section [sokets] ([sockets]?)`},
-		{"unknown section", "[limiter]\n", `:1: unknown section [limiter]`},
+		{"unknown section", "[proxies]\n", `:1: unknown section [proxies]`},
 		{"unknown section by dots", "\nproxy.port = 1\nproxy.host = 2\n", `:2: unknown section [proxy]`},
 		{"unknown section list", "[[devices]]\n[[devices]]\n", `:2: unknown section [devices] ([device]?)`},
 		{"unknown sub-section", "[paths]\n[paths.maps]\n\"/meters\" = \"levels\"\n", `:2: unknown key "maps" in [paths]`},
