@@ -21,7 +21,7 @@ func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reas
 	if !r.start(document) {
 		return 0, false
 	}
-	var issuer, subject, clientID, azp claim
+	var issuer, subject, clientID, azp, id claim
 	hasAudience, hasExpiry, timesGood, scopeGood := false, false, true, true
 	for {
 		name, more, ok := r.member()
@@ -41,6 +41,8 @@ func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reas
 			ok = r.text(t, &clientID)
 		case "azp":
 			ok = r.text(t, &azp)
+		case "jti":
+			ok = r.text(t, &id)
 		case "aud":
 			t.audience, hasAudience, ok = r.audience(t, names)
 		case "exp":
@@ -70,6 +72,9 @@ func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reas
 	t.issuer, t.subject, t.client = issuer.span, subject.span, clientID.span
 	if !clientID.present {
 		t.client = azp.span
+	}
+	if id.valid { // nothing is decided by it
+		t.id = id.span
 	}
 	switch {
 	case !issuer.valid || !isURL(t.Issuer()):

@@ -6,7 +6,11 @@
 // and fetches keys when told that they are lacking.
 package token
 
-import "nmosauthd/agent/keys"
+import (
+	"crypto/sha256"
+
+	"nmosauthd/agent/keys"
+)
 
 // Limits on what is read at all (TOK-5).
 const (
@@ -32,7 +36,10 @@ type Token struct {
 	issuer   span
 	subject  span
 	client   span
+	id       span // empty: no jti that can be shown
 	key      keys.Thumbprint
+	kid      string
+	digest   Digest
 	text     []byte
 }
 
@@ -62,6 +69,25 @@ func (t *Token) Subject() []byte { return t.slice(t.subject) }
 
 // Client returns client_id, or azp where there is none.
 func (t *Token) Client() []byte { return t.slice(t.client) }
+
+// ID returns jti (RFC 7519 §4.1.7), empty where there is none that can be shown.
+func (t *Token) ID() []byte { return t.slice(t.id) }
+
+// KeyID returns the kid under which the key that verified the token was published, which may be empty.
+func (t *Token) KeyID() string { return t.kid }
+
+// Digest stands for a token where it may be named and not shown (OPS-2): the first half of the SHA-256 of its compact form.
+type Digest [16]byte
+
+// DigestOf returns the digest of a token.
+func DigestOf(raw []byte) (d Digest) {
+	sum := sha256.Sum256(raw)
+	copy(d[:], sum[:])
+	return d
+}
+
+// Digest returns the digest of a verified token without ID. With an ID it is zero: nobody needs both.
+func (t *Token) Digest() Digest { return t.digest }
 
 // Expires returns exp in microseconds since 1970.
 func (t *Token) Expires() int64 { return t.expires }

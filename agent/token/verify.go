@@ -197,7 +197,10 @@ func (v *Verifier) verify(raw []byte, set *keys.Set, sc *scratch, t *Token) (wir
 	if fault != wire.OK {
 		return fault, issuer
 	}
-	t.verified, t.key = true, key.Thumbprint
+	t.verified, t.key, t.kid = true, key.Thumbprint, key.KID
+	if len(t.ID()) == 0 {
+		t.digest = DigestOf(raw)
+	}
 	return wire.OK, issuer
 }
 
