@@ -5,6 +5,6 @@ GO=${GO:-go}
 for package in $("$GO" list ./...); do
 	for target in $("$GO" test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 		echo "$package $target"
-		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" "$package"
+		"$GO" test -fuzzminimizetime 1s -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" "$package"
 	done
 done

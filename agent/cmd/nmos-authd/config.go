@@ -72,6 +72,9 @@ func runCheckConfig(args []string) int {
 		complain(err)
 		return exitDeny
 	}
+	for _, w := range c.Warnings() {
+		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
+	}
 	fmt.Printf("%s: good. Mode %s; this device is %q; servers %q.\n", *file, c.Mode, names, c.Authorization.Servers)
 	return exitOK
 }

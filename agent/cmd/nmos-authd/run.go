@@ -130,6 +130,9 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
 	}
 	d.level.Store(int32(level))
+	for _, w := range c.Warnings() {
+		d.log.Warn("configuration", zap.String("warning", w))
+	}
 	d.allow.Store(&c.Sockets.AllowUIDs)
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
