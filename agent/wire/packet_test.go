@@ -13,6 +13,7 @@ import (
 type packet struct {
 	verb                               string
 	method, authorization, upgrade, id *string
+	kind, name, access                 *string
 	targets                            []string
 }
 
@@ -21,6 +22,7 @@ var slowGrammar = map[string]struct{ has, needs, many string }{
 	"decide 1":     {has: "method target authorization upgrade id", needs: "method target"},
 	"verify 1":     {has: "authorization id"},
 	"decide-all 1": {has: "method target authorization upgrade id", needs: "target", many: "target"},
+	"resource 1":   {has: "kind name access authorization id", needs: "kind name access"},
 	"ping 1":       {has: "id"},
 }
 
@@ -32,6 +34,7 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	case !utf8.ValidString(text) || strings.Contains(text, "\x00"):
 		return p, wire.PacketText
 	}
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
 	lines := strings.Split(text, "\n")
 	unended := lines[len(lines)-1] != ""
 	lines = lines[:len(lines)-1]
@@ -45,7 +48,6 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	seen := map[string]bool{}
 	for _, line := range lines[1:] {
 		name, value, found := strings.Cut(line, "=")
-		control := func(r rune) bool { return r < ' ' || r == 0x7f }
 		switch {
 		case !found:
 			return p, wire.PacketForm
@@ -68,6 +70,12 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			p.upgrade = &value
 		case "id":
 			p.id = &value
+		case "kind":
+			p.kind = &value
+		case "name":
+			p.name = &value
+		case "access":
+			p.access = &value
 		}
 	}
 	if unended {
@@ -76,6 +84,12 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	for _, name := range strings.Fields(grammar.needs) {
 		if !seen[name] {
 			return p, wire.PacketMissing
+		}
+	}
+	if lines[0] == "resource 1" {
+		within := func(v string, limit int) bool { return v != "" && len(v) <= limit && !strings.ContainsFunc(v, control) }
+		if !within(*p.kind, 64) || !within(*p.name, 256) || !slices.Contains([]string{"read", "write"}, *p.access) {
+			return p, wire.PacketValue
 		}
 	}
 	p.verb = lines[0]
@@ -93,6 +107,9 @@ var packets = []struct {
 	{"decide-all-with-method", "decide-all 1\nmethod=PUT\ntarget=/a\n", wire.OK},
 	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.OK},
 	{"verify-nothing", "verify 1\n", wire.OK},
+	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.OK},
+	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\nkind=sender\n", wire.OK},
+	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) + "\naccess=read\n", wire.OK},
 	{"ping", "ping 1\n", wire.OK},
 	{"ping-with-id", "ping 1\nid=a b=c\n", wire.OK},
 	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.OK},
@@ -117,14 +134,20 @@ var packets = []struct {
 	{"question-in-capitals", "PING 1\n", wire.PacketVerb},
 	{"space-behind-question", "ping 1 \n", wire.PacketVerb},
 	{"carriage-return-behind-question", "ping 1\r\n", wire.PacketVerb},
-	{"question-unknown", "resource 7\n", wire.PacketVerb},
+	{"question-unknown", "resources 1\n", wire.PacketVerb},
 	{"nul", "ping 1\nid=\x00\n", wire.PacketText},
 	{"nul-at-end", "ping 1\n\x00", wire.PacketText},
 	{"not-utf8", "decide 1\nmethod=\xff\ntarget=/\n", wire.PacketText},
 	{"overlong-utf8", "ping 1\nid=\xc0\x8a\n", wire.PacketText},
 	{"surrogate", "ping 1\nid=\xed\xa0\x80\n", wire.PacketText},
 	{"byte-order-mark", "\ufeffping 1\n", wire.PacketVerb},
-	{"name-unknown", "ping 1\nname=x\n", wire.PacketName},
+	{"name-unknown", "ping 1\ncolour=x\n", wire.PacketName},
+	{"resource-with-target", "resource 1\nkind=meter\nname=1\naccess=read\ntarget=/\n", wire.PacketName},
+	{"resource-with-upgrade", "resource 1\nkind=meter\nname=1\naccess=read\nupgrade=websocket\n", wire.PacketName},
+	{"resource-with-method", "resource 1\nkind=meter\nname=1\naccess=read\nmethod=GET\n", wire.PacketName},
+	{"decide-with-kind", "decide 1\nmethod=GET\ntarget=/\nkind=meter\n", wire.PacketName},
+	{"ping-with-name", "ping 1\nname=x\n", wire.PacketName},
+	{"verify-with-access", "verify 1\naccess=read\n", wire.PacketName},
 	{"name-of-another-question", "verify 1\ntarget=/\n", wire.PacketName},
 	{"name-empty", "ping 1\n=x\n", wire.PacketName},
 	{"name-in-capitals", "decide 1\nMethod=GET\ntarget=/\n", wire.PacketName},
@@ -138,6 +161,22 @@ var packets = []struct {
 	{"method-missing", "decide 1\ntarget=/\n", wire.PacketMissing},
 	{"target-missing", "decide 1\nmethod=GET\n", wire.PacketMissing},
 	{"targets-missing", "decide-all 1\nmethod=GET\n", wire.PacketMissing},
+	{"kind-twice", "resource 1\nkind=meter\nkind=meter\nname=1\naccess=read\n", wire.PacketTwice},
+	{"name-twice", "resource 1\nkind=meter\nname=1\nname=2\naccess=read\n", wire.PacketTwice},
+	{"access-twice", "resource 1\nkind=meter\nname=1\naccess=read\naccess=write\n", wire.PacketTwice},
+	{"kind-missing", "resource 1\nname=1\naccess=read\n", wire.PacketMissing},
+	{"name-missing", "resource 1\nkind=meter\naccess=read\n", wire.PacketMissing},
+	{"access-missing", "resource 1\nkind=meter\nname=1\n", wire.PacketMissing},
+	{"access-neither", "resource 1\nkind=meter\nname=1\naccess=own\n", wire.PacketValue},
+	{"access-empty", "resource 1\nkind=meter\nname=1\naccess=\n", wire.PacketValue},
+	{"access-in-capitals", "resource 1\nkind=meter\nname=1\naccess=READ\n", wire.PacketValue},
+	{"kind-empty", "resource 1\nkind=\nname=1\naccess=read\n", wire.PacketValue},
+	{"kind-too-long", "resource 1\nkind=" + strings.Repeat("k", 65) + "\nname=1\naccess=read\n", wire.PacketValue},
+	{"kind-with-tab", "resource 1\nkind=a\tb\nname=1\naccess=read\n", wire.PacketValue},
+	{"resource-name-empty", "resource 1\nkind=meter\nname=\naccess=read\n", wire.PacketValue},
+	{"resource-name-too-long", "resource 1\nkind=meter\nname=" + strings.Repeat("n", 257) + "\naccess=read\n", wire.PacketValue},
+	{"resource-name-with-escape", "resource 1\nkind=meter\nname=\x1b[2J\naccess=read\n", wire.PacketValue},
+	{"resource-name-with-delete", "resource 1\nkind=meter\nname=\x7f\naccess=read\n", wire.PacketValue},
 	{"id-too-long", "ping 1\nid=" + strings.Repeat("x", 65) + "\n", wire.PacketID},
 	{"id-with-tab", "ping 1\nid=a\tb\n", wire.PacketID},
 	{"id-with-escape", "ping 1\nid=\x1b[2J\n", wire.PacketID},
@@ -171,24 +210,28 @@ func TestParseLimit_ANS4(t *testing.T) {
 
 // A value that is appended to must not run into its neighbour in the packet.
 func TestParseCapsItsSlices(t *testing.T) {
-	text := []byte("decide 1\nmethod=GET\ntarget=/a\nauthorization=Bearer x\nupgrade=y\nid=7\n")
-	var r wire.Request
-	if got := r.Parse(text, testLimit); got != wire.OK {
-		t.Fatal(got)
-	}
-	before := string(text)
-	for _, v := range [][]byte{r.Method, r.Targets[0], r.Authorization, r.Upgrade, r.ID} {
-		_ = append(v, "zzzz"...)
-	}
-	if string(text) != before {
-		t.Errorf("the packet became %q", text)
+	for _, text := range []string{
+		"decide 1\nmethod=GET\ntarget=/a\nauthorization=Bearer x\nupgrade=y\nid=7\n",
+		"resource 1\nkind=meter\nname=1\naccess=read\nauthorization=Bearer x\nid=7\n",
+	} {
+		packet := []byte(text)
+		var r wire.Request
+		if got := r.Parse(packet, testLimit); got != wire.OK {
+			t.Fatal(got)
+		}
+		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access) {
+			_ = append(v, "zzzz"...)
+		}
+		if string(packet) != text {
+			t.Errorf("the packet became %q", packet)
+		}
 	}
 }
 
 // comparePacket parses text with Parse and with its twin.
 func comparePacket(t *testing.T, text string) {
 	t.Helper()
-	r := wire.Request{Verb: wire.Ping, Method: []byte("old"), Targets: [][]byte{[]byte("old")}, ID: []byte("old")}
+	r := wire.Request{Verb: wire.Ping, Method: []byte("old"), Targets: [][]byte{[]byte("old")}, ID: []byte("old"), Kind: []byte("old"), Name: []byte("old"), Access: []byte("old")}
 	reason := r.Parse([]byte(text), testLimit)
 	want, wantReason := slowParse(text, testLimit)
 	if reason != wantReason {
@@ -209,6 +252,9 @@ func comparePacket(t *testing.T, text string) {
 	same("method", r.Method, want.method)
 	same("authorization", r.Authorization, want.authorization)
 	same("upgrade", r.Upgrade, want.upgrade)
+	same("kind", r.Kind, want.kind)
+	same("name", r.Name, want.name)
+	same("access", r.Access, want.access)
 	targets := make([]string, len(r.Targets))
 	for i := range r.Targets {
 		targets[i] = string(r.Targets[i])

@@ -27,10 +27,12 @@ const (
 	PacketTwice
 	PacketMissing
 	PacketID
+	PacketValue
 
 	// The request.
 	Method
 	AmbiguousPath
+	InventoryPending
 	TwoTokens
 	EmptyToken
 	NoToken
@@ -65,6 +67,7 @@ const (
 	Audience
 
 	// What it permits.
+	ResourceUnknown
 	PathClosed
 	PathVersion
 	APINotGranted
@@ -106,12 +109,14 @@ var infos = [Reasons]Info{
 	PacketTwice:   {"packet-twice", 400, "", "the packet gives one name twice", "ANS-4", "protocol §1"},
 	PacketMissing: {"packet-missing", 400, "", "the packet lacks a name that this question needs", "ANS-4", "protocol §1"},
 	PacketID:      {"packet-id", 400, "", "the id is over 64 bytes or holds control characters", "ANS-4", "protocol §1"},
+	PacketValue:   {"packet-value", 400, "", "the access is neither read nor write or the kind or name is outside its limits", "ANS-4", "protocol §1"},
 
-	Method:        {"method", 405, "", "the method is none of those that NMOS APIs use", "PATH-1", "RFC 9110 §9"},
-	AmbiguousPath: {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
-	TwoTokens:     {"two-tokens", 400, invalidRequest, "the request carries more than one token", "ANS-4", "RFC 6750 §2"},
-	EmptyToken:    {"token-empty", 400, invalidRequest, "the request carries an empty token", "ANS-4", "RFC 6750 §3.1"},
-	NoToken:       {"no-token", 401, "", "the request carries no token", "ANS-1", "RFC 6750 §3"},
+	Method:           {"method", 405, "", "the method is none of those that NMOS APIs use", "PATH-1", "RFC 9110 §9"},
+	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
+	InventoryPending: {"inventory-pending", 503, "", "this device's inventory has not been read or pushed yet", "ANS-5", "fail closed"},
+	TwoTokens:        {"two-tokens", 400, invalidRequest, "the request carries more than one token", "ANS-4", "RFC 6750 §2"},
+	EmptyToken:       {"token-empty", 400, invalidRequest, "the request carries an empty token", "ANS-4", "RFC 6750 §3.1"},
+	NoToken:          {"no-token", 401, "", "the request carries no token", "ANS-1", "RFC 6750 §3"},
 
 	TokenTooLarge:  {"token-too-large", 401, invalidToken, "the token is longer than the limit", "TOK-5", "RFC 8725 §2"},
 	TokenMalformed: {"token-malformed", 401, invalidToken, "the token is not three segments of unpadded canonical base64url", "TOK-1", "RFC 7515 §7.1"},
@@ -139,10 +144,11 @@ var infos = [Reasons]Info{
 	NotYetValid:     {"token-not-yet-valid", 401, invalidToken, "the token is not valid yet", "CLM-8", "RFC 7519 §4.1.5"},
 	Audience:        {"audience", 403, insufficientScope, "the token is meant for other devices", "CLM-6", "AMWA nmos-testing"},
 
-	PathClosed:     {"path-closed", 403, insufficientScope, "paths outside /x-nmos are closed on this device", "PATH-11", "closed by default"},
-	PathVersion:    {"path-version", 403, insufficientScope, "the path does not start with an NMOS API and version", "PATH-10", "NMOS APIs"},
-	APINotGranted:  {"api-not-granted", 403, insufficientScope, "the token grants nothing in this API", "PATH-4", "IS-10 Resource Servers"},
-	PathNotGranted: {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
+	ResourceUnknown: {"resource-unknown", 403, insufficientScope, "the device's inventory has no such resource or no such access to it", "PATH-11", "closed by default"},
+	PathClosed:      {"path-closed", 403, insufficientScope, "paths outside /x-nmos are closed on this device", "PATH-11", "closed by default"},
+	PathVersion:     {"path-version", 403, insufficientScope, "the path does not start with an NMOS API and version", "PATH-10", "NMOS APIs"},
+	APINotGranted:   {"api-not-granted", 403, insufficientScope, "the token grants nothing in this API", "PATH-4", "IS-10 Resource Servers"},
+	PathNotGranted:  {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
 }
 
 // Info returns the row of r; of a value outside the list the row of Undecided.
@@ -160,4 +166,4 @@ func (r Reason) String() string { return r.Info().Code }
 func (r Reason) Allowed() bool { return r >= OK && r <= ModeOff }
 
 // packet tells whether the fault is in the packet, so that the answer is "error" rather than "deny".
-func (r Reason) packet() bool { return r >= PacketTooLong && r <= PacketID }
+func (r Reason) packet() bool { return r >= PacketTooLong && r <= PacketValue }

@@ -102,7 +102,7 @@ func compareReply(t *testing.T, r wire.Reply) {
 func TestReply_ANS8(t *testing.T) {
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
-		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Ping} {
+		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Ping} {
 			compareReply(t, wire.Reply{Verb: verb, Reason: reason, ExpiresIn: -1})
 			compareReply(t, wire.Reply{
 				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),

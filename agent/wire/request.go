@@ -9,6 +9,8 @@ import (
 const (
 	DefaultPacketLimit = 32 << 10 // bytes of one packet
 	MaxID              = 64       // bytes of an id
+	MaxKind            = 64       // bytes of a resource's kind
+	MaxName            = 256      // bytes of a resource's name
 )
 
 // Verb is the question that a packet asks. The zero value is none.
@@ -20,10 +22,11 @@ const (
 	Decide
 	Verify
 	DecideAll
+	Resource
 	Ping
 )
 
-var verbs = [...]string{Decide: "decide 1", Verify: "verify 1", DecideAll: "decide-all 1", Ping: "ping 1"}
+var verbs = [...]string{Decide: "decide 1", Verify: "verify 1", DecideAll: "decide-all 1", Resource: "resource 1", Ping: "ping 1"}
 
 // String returns the first line of the packet that asks v.
 func (v Verb) String() string {
@@ -40,6 +43,9 @@ const (
 	nameAuthorization
 	nameUpgrade
 	nameID
+	nameKind
+	nameName
+	nameAccess
 )
 
 // grammar says for each question which names it has, which it needs and which may come many times.
@@ -47,6 +53,7 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 	Decide:    {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameMethod | nameTarget},
 	Verify:    {has: nameAuthorization | nameID},
 	DecideAll: {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameTarget, many: nameTarget},
+	Resource:  {has: nameKind | nameName | nameAccess | nameAuthorization | nameID, needs: nameKind | nameName | nameAccess},
 	Ping:      {has: nameID},
 }
 
@@ -59,6 +66,9 @@ type Request struct {
 	Authorization []byte   // the header's value; nil where there was no header
 	Upgrade       []byte   // "websocket" for a handshake
 	ID            []byte   // echoed
+	Kind          []byte   // of resource: "meter"
+	Name          []byte   // of resource: the device's own name for it
+	Access        []byte   // of resource: "read" or "write"
 }
 
 func (r *Request) reset() {
@@ -115,6 +125,12 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 				return PacketID
 			}
 			name = nameID
+		case "kind":
+			name, r.Kind = nameKind, value
+		case "name":
+			name, r.Name = nameName, value
+		case "access":
+			name, r.Access = nameAccess, value
 		}
 		switch {
 		case name&g.has == 0:
@@ -131,9 +147,21 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 	if g.needs&^seen != 0 {
 		return PacketMissing
 	}
+	if verb == Resource && !r.namesResource() {
+		return PacketValue
+	}
 	r.Verb = verb
 	return OK
 }
+
+// namesResource tells whether the values of a resource question are within their limits.
+func (r *Request) namesResource() bool {
+	access := string(r.Access) == "read" || string(r.Access) == "write"
+	return access && fits(r.Kind, MaxKind) && fits(r.Name, MaxName)
+}
+
+// fits tells whether b has 1 to limit bytes and none that could break a line or a terminal.
+func fits(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !hasControl(b) }
 
 var newline = []byte("\n")
 
