@@ -44,7 +44,7 @@ func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
 			want["Www-Authenticate"] = string(wire.AppendChallenge(nil, "node-1", reason))
 		}
 		if info.Status != 200 {
-			want["Content-Type"] = "application/json"
+			want["Content-Type"], want["X-Auth-Error"] = "application/json", info.Text
 		}
 		for name, values := range got.Header {
 			if want[name] != strings.Join(values, "|") {

@@ -139,6 +139,7 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 		w.WriteHeader(info.Status)
 		return
 	}
+	h.Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
 	body, err := json.Marshal(struct {
 		Code  int    `json:"code"`
 		Error string `json:"error"`
