@@ -55,6 +55,10 @@ type issuerState struct {
 	backOff  time.Duration
 	inFlight bool
 	learning bool // in flight, and no server when that began
+
+	fetched time.Time // when the keys came; zero: not since the start
+	err     error     // of the last attempt that failed
+	failed  time.Time // when that was
 }
 
 // failing tells whether the last attempt failed.
@@ -333,9 +337,10 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		var wait time.Duration
 		if err == nil {
 			event.Changed = s.publish(name, keys)
-			st.backOff = 0
+			st.backOff, st.fetched = 0, time.Now()
 			wait = s.interval(st)
 		} else {
+			st.err, st.failed = err, time.Now()
 			wait = s.backOff(name, st)
 		}
 		st.next = time.Now().Add(wait)

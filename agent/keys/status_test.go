@@ -1,0 +1,57 @@
+package keys_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent/keys"
+)
+
+// What people are told: which server is used, when its keys came and come again, and what went wrong, in the servers' order.
+func TestStatus_KEY2_KEY3(t *testing.T) {
+	const first, second, learned = "https://first.example.com", "https://second.example.com", "https://learned.example.com"
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		s := serve(t, keys.Policy{
+			Servers: []string{first + "/", second}, Refresh: time.Hour, Retry: retry,
+			Trusts: func(iss string) bool { return iss == learned },
+		}, func(_ context.Context, issuer string, _ int) ([]byte, error) {
+			if issuer == first && down.Load() {
+				return nil, errDown
+			}
+			return oneKey, nil
+		})
+		s.Want([]byte(learned))
+		pass(time.Minute)
+		began := time.Now().Add(-time.Minute)
+		got := s.Status()
+		if len(got) != 3 || got[0].Issuer != first || got[1].Issuer != second || got[2].Issuer != learned {
+			t.Fatalf("%+v", got)
+		}
+		one, two, three := got[0], got[1], got[2]
+		if one.Used || !one.Server || len(one.KIDs) > 0 || !one.Fetched.IsZero() || !one.Failing || !errors.Is(one.Err, errDown) ||
+			one.Failed.Before(began) || one.Next.IsZero() {
+			t.Errorf("the first, which is down: %+v", one)
+		}
+		if !two.Used || !two.Server || !slices.Equal(two.KIDs, []string{"one"}) || two.Fetched.IsZero() || two.Failing || two.Err != nil ||
+			two.Next.Before(time.Now()) || two.Next.After(time.Now().Add(time.Hour)) {
+			t.Errorf("the second: %+v", two)
+		}
+		if three.Used || three.Server || len(three.KIDs) != 1 {
+			t.Errorf("the one that a token named: %+v", three)
+		}
+
+		down.Store(false)
+		pass(time.Hour)
+		one, two = s.Status()[0], s.Status()[1]
+		if !one.Used || one.Failing || !errors.Is(one.Err, errDown) || len(one.KIDs) != 1 || two.Used {
+			t.Errorf("after the first came back: %+v, %+v", one, two)
+		}
+	})
+}
