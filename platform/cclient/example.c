@@ -3,7 +3,8 @@
  * Asks the daemon one question and prints the reply. Exits 0 for allow, 1 for deny, 2 when it could not ask.
  *
  *     example SOCKET METHOD TARGET
- *     example -a SOCKET METHOD TARGET < authorization.txt
+ *     example SOCKET KIND NAME read|write
+ *     example -a SOCKET ... < authorization.txt
  *
  * With -a the value of the Authorization header is the first line of standard input: arguments are for all to see in ps.
  */
@@ -41,38 +42,58 @@ static void print_reply(const struct nmos_authz_reply *reply)
 	print("www-authenticate", reply->www_authenticate);
 	print_number("retry-after", reply->retry_after);
 	if (reply->decision != NMOS_AUTHZ_ALLOW) {
-		char body[256];
+		char body[NMOS_AUTHZ_ERROR_BODY_MAX];
 		nmos_authz_error_body(reply, body, sizeof body);
 		print("body", body);
 	}
 }
 
+/* Asks about METHOD TARGET, or about KIND NAME read|write; false if the words are neither. */
+static int ask(char **words, int count, struct nmos_authz_text value, struct nmos_authz_reply *reply)
+{
+	if (count == 2) {
+		struct nmos_authz_request request = {0};
+		request.method = nmos_authz_string(words[0]);
+		request.target = nmos_authz_string(words[1]);
+		request.authorization = value;
+		nmos_authz_decide(&authz, &request, reply);
+		return 1;
+	}
+	int write = strcmp(words[2], "write") == 0;
+	if (!write && strcmp(words[2], "read") != 0)
+		return 0;
+	nmos_authz_resource(&authz, nmos_authz_string(words[0]), nmos_authz_string(words[1]),
+	                    write ? NMOS_AUTHZ_WRITE : NMOS_AUTHZ_READ, value, reply);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
-	int with_authorization = argc == 5 && strcmp(argv[1], "-a") == 0;
-	if (argc != 4 && !with_authorization) {
-		fprintf(stderr, "usage: %s [-a] SOCKET METHOD TARGET\n", argv[0]);
+	int with_authorization = argc > 1 && strcmp(argv[1], "-a") == 0;
+	char **words = argv + 1 + with_authorization;
+	int count = argc - 1 - with_authorization;
+	struct nmos_authz_text value = nmos_authz_string(NULL);
+	struct nmos_authz_reply reply;
+
+	if (count != 3 && count != 4) {
+		fprintf(stderr, "usage: %s [-a] SOCKET METHOD TARGET\n       %s [-a] SOCKET KIND NAME read|write\n", argv[0], argv[0]);
 		return 2;
 	}
-	char **words = argv + 1 + with_authorization;
-
-	struct nmos_authz_request request = {0};
-	request.method = nmos_authz_string(words[1]);
-	request.target = nmos_authz_string(words[2]);
 	if (with_authorization) {
 		if (fgets(authorization, sizeof authorization, stdin) == NULL) {
 			fprintf(stderr, "%s: no authorization on standard input\n", argv[0]);
 			return 2;
 		}
-		request.authorization = nmos_authz_bytes(authorization, strcspn(authorization, "\r\n"));
+		value = nmos_authz_bytes(authorization, strcspn(authorization, "\r\n"));
 	}
-
-	struct nmos_authz_reply reply;
 	if (nmos_authz_init(&authz, words[0], 1000) != NMOS_AUTHZ_OK) {
 		fprintf(stderr, "%s: %s is no path of a socket\n", argv[0], words[0]);
 		return 2;
 	}
-	nmos_authz_decide(&authz, &request, &reply);
+	if (!ask(words + 1, count - 1, value, &reply)) {
+		fprintf(stderr, "%s: the access is read or write, not %s\n", argv[0], words[3]);
+		return 2;
+	}
 	print_reply(&reply);
 	if (reply.error != NMOS_AUTHZ_OK) {
 		fprintf(stderr, "%s: %s\n", argv[0], nmos_authz_strerror(reply.error));

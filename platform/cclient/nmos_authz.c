@@ -437,6 +437,20 @@ enum nmos_authz_decision nmos_authz_verify(struct nmos_authz *handle, struct nmo
 	return ask(&c, NULL, reply);
 }
 
+enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct nmos_authz_text kind,
+                                             struct nmos_authz_text name, enum nmos_authz_access access,
+                                             struct nmos_authz_text authorization, struct nmos_authz_reply *reply)
+{
+	struct call c;
+	const char *word = access == NMOS_AUTHZ_READ ? "read" : access == NMOS_AUTHZ_WRITE ? "write" : NULL;
+	begin(&c, handle, "resource 1\n");
+	put_required(&c, "kind=", kind);
+	put_required(&c, "name=", name);
+	put_required(&c, "access=", nmos_authz_string(word));
+	put_line(&c, "authorization=", authorization);
+	return ask(&c, NULL, reply);
+}
+
 enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle)
 {
 	struct nmos_authz_reply reply;
@@ -486,6 +500,50 @@ size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, si
 		memcpy(out + n, "\"}", 3);
 		return n + 2;
 	}
+	if (size > 0)
+		out[0] = '\0';
+	return 0;
+}
+
+/* Appends parts, up to the one that is NULL, at *n, and a NUL. Once something did not fit, *n is size and stays it. */
+static void append(char *out, size_t size, size_t *n, const char *const *parts)
+{
+	for (; *parts != NULL; parts++) {
+		size_t length = strlen(*parts);
+		if (length >= size - *n) {
+			*n = size;
+			return;
+		}
+		memcpy(out + *n, *parts, length + 1);
+		*n += length;
+	}
+}
+
+size_t nmos_authz_denial_head(const struct nmos_authz_reply *reply, char *out, size_t size)
+{
+	char body[NMOS_AUTHZ_ERROR_BODY_MAX], status[16], length[24], seconds[24];
+	snprintf(status, sizeof status, "%d", reply->status);
+	snprintf(length, sizeof length, "%zu", nmos_authz_error_body(reply, body, sizeof body));
+	snprintf(seconds, sizeof seconds, "%ld", reply->retry_after);
+	const struct { bool due; const char *parts[5]; } lines[] = {
+		{true, {"HTTP/1.1 ", status, " ", phrase(reply->status), NULL}},
+		{true, {"Content-Type: application/json", NULL}},
+		{true, {"Content-Length: ", length, NULL}},
+		{true, {"Access-Control-Allow-Origin: *", NULL}},
+		{reply->www_authenticate != NULL, {"WWW-Authenticate: ", reply->www_authenticate, NULL}},
+		{reply->retry_after >= 0, {"Retry-After: ", seconds, NULL}},
+		{reply->status == 405, {"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE", NULL}},
+	};
+	static const char *const line_end[] = {"\r\n", NULL};
+	size_t n = 0;
+	for (size_t i = 0; reply->decision != NMOS_AUTHZ_ALLOW && i < sizeof lines / sizeof lines[0]; i++) {
+		if (lines[i].due) {
+			append(out, size, &n, lines[i].parts);
+			append(out, size, &n, line_end);
+		}
+	}
+	if (n > 0 && n < size)
+		return n;
 	if (size > 0)
 		out[0] = '\0';
 	return 0;

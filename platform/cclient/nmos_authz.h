@@ -22,8 +22,8 @@
 extern "C" {
 #endif
 
-#define NMOS_AUTHZ_VERSION "1.0.0"
-#define NMOS_AUTHZ_VERSION_NUMBER 10000 /* major * 10000 + minor * 100 + patch */
+#define NMOS_AUTHZ_VERSION "1.1.0"
+#define NMOS_AUTHZ_VERSION_NUMBER 10100 /* major * 10000 + minor * 100 + patch */
 
 /*
  * Longest packet to the daemon in bytes, all values of a question together; the daemon's own limit is the same unless
@@ -60,6 +60,10 @@ extern "C" {
 #define NMOS_AUTHZ_REASON_PATH_AMBIGUOUS "path-ambiguous"     /* 400 */
 #define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"         /* 503 */
 #define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"   /* 503 */
+
+/* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
+#define NMOS_AUTHZ_ERROR_BODY_MAX 256
+#define NMOS_AUTHZ_DENIAL_HEAD_MAX 1024
 
 /* The zero value denies. */
 enum nmos_authz_decision {
@@ -110,6 +114,12 @@ struct nmos_authz_request {
 	struct nmos_authz_text target;        /* path and query of the request line; absent for decide_all */
 	struct nmos_authz_text authorization; /* value of the Authorization header; absent where the header was */
 	struct nmos_authz_text upgrade;       /* value of the Upgrade header, likewise: "websocket" for a handshake */
+};
+
+/* What is to be done with a resource of the device. Zero is neither, so that it cannot be forgotten. */
+enum nmos_authz_access {
+	NMOS_AUTHZ_READ = 1,
+	NMOS_AUTHZ_WRITE = 2
 };
 
 /* The answer. Each pointer is NULL where the daemon said nothing, except reason, which is then "". */
@@ -176,6 +186,16 @@ enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const 
                                                struct nmos_authz_reply *reply);
 
 /*
+ * May this resource of the device be read, or written? For whatever is not HTTP: a meter feed over UDP, a front panel,
+ * SNMP, Ember+. The kind ("meter", "sender", "receiver", "source", or one of the maker's) and the device's own name or
+ * number for it are looked up in the device's inventory; the reply's path is the API path that they stand for. Text as
+ * in a request; no authorization is the absent one, nmos_authz_string(NULL).
+ */
+enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct nmos_authz_text kind,
+                                             struct nmos_authz_text name, enum nmos_authz_access access,
+                                             struct nmos_authz_text authorization, struct nmos_authz_reply *reply);
+
+/*
  * Is this token genuine, current, and meant for this device? For stacks that match paths themselves; an allow says
  * nothing about any path. The text is the value of the Authorization header.
  */
@@ -190,10 +210,19 @@ const char *nmos_authz_next_denied(const struct nmos_authz_reply *reply, const c
 
 /*
  * Writes the NMOS error body for a reply, {"code":403,"error":"Forbidden","debug":"path-not-granted"}, and a NUL.
- * Returns its length without the NUL, or 0 and an empty string if size is too small; 256 is enough for any reason that
- * the daemon has. Send it as application/json.
+ * Returns its length without the NUL, or 0 and an empty string if size is too small; NMOS_AUTHZ_ERROR_BODY_MAX never is.
+ * Send it as application/json.
  */
 size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, size_t size);
+
+/*
+ * For stacks that write HTTP themselves: the status line of a denial and its header fields, each ended by CRLF, and a NUL.
+ * They are Content-Type and Content-Length of the error body, WWW-Authenticate, Retry-After and Allow where due, and the
+ * CORS field that every NMOS response carries. Add what else there is to say, an empty line, and the error body (not for
+ * HEAD). Returns the length without the NUL; 0 and an empty string if size is too small, which NMOS_AUTHZ_DENIAL_HEAD_MAX
+ * never is, or if the reply is no denial.
+ */
+size_t nmos_authz_denial_head(const struct nmos_authz_reply *reply, char *out, size_t size);
 
 /* One line for people; static text, never NULL. */
 const char *nmos_authz_strerror(enum nmos_authz_error error);

@@ -105,7 +105,6 @@ func probeProgram(t *testing.T) string {
 }
 
 func TestHeaderIsCPlusPlus(t *testing.T) {
-	cxx := compiler(t, "CXX", "g++")
 	source := filepath.Join(t.TempDir(), "stack.cpp")
 	program := `#include "nmos_authz.h"
 int main()
@@ -115,6 +114,9 @@ int main()
 	nmos_authz_reply reply;
 	request.method = nmos_authz_string("GET");
 	nmos_authz_init(&authz, "/run/nmos-authd/authz.sock", 100);
+	if (nmos_authz_resource(&authz, nmos_authz_string("meter"), nmos_authz_string(nullptr), NMOS_AUTHZ_READ,
+	                        request.authorization, &reply) != NMOS_AUTHZ_DENY)
+		return 1;
 	return nmos_authz_decide(&authz, &request, &reply) == NMOS_AUTHZ_DENY ? 0 : 1;
 }
 `
@@ -122,9 +124,32 @@ int main()
 		t.Fatal(err)
 	}
 	object := compile(t, "linked.o", "-c", clientDir+"/nmos_authz.c")
-	stack := filepath.Join(buildDir, "stack")
-	output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-o", stack, source, object)
-	output(t, stack) // no target was given, so it denies without a daemon
+	for _, cxx := range []string{compiler(t, "CXX", "g++"), "clang++"} {
+		t.Run(filepath.Base(cxx), func(t *testing.T) {
+			cxx := compiler(t, "", cxx)
+			for _, standard := range []string{"-std=c++11", "-std=c++20"} {
+				stack := filepath.Join(t.TempDir(), "stack")
+				output(t, cxx, standard, "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion", "-Wshadow",
+					"-I"+clientDir, "-o", stack, source, object)
+				output(t, stack) // a name and a target are missing, so it denies without a daemon
+			}
+		})
+	}
+}
+
+// Other compilers warn of other things, and so does the optimiser.
+func TestCompilers(t *testing.T) {
+	for _, cc := range []string{compiler(t, "CC", "cc"), "clang"} {
+		t.Run(filepath.Base(cc), func(t *testing.T) {
+			cc := compiler(t, "", cc)
+			for _, flags := range [][]string{{"-O0"}, {"-O2"}, {"-Os", "-std=c11"}, {"-O3", "-std=gnu17"}} {
+				for _, source := range []string{"nmos_authz.c", "example.c"} {
+					output(t, cc, join(warnings, []string{"-Wcast-qual", "-Wwrite-strings", "-Wstrict-prototypes", "-Wmissing-prototypes",
+						"-Wvla"}, flags, []string{"-c", "-o", filepath.Join(t.TempDir(), "o"), clientDir + "/" + source})...)
+				}
+			}
+		})
+	}
 }
 
 // What the README tells people to write compiles as it stands.
@@ -134,11 +159,11 @@ func TestReadmeCompiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```c\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) != 2 {
-		t.Fatalf("the README has %d C blocks; want 2", len(blocks))
+	if len(blocks) != 3 {
+		t.Fatalf("the README has %d C blocks; want 3", len(blocks))
 	}
 	source := filepath.Join(t.TempDir(), "readme.c")
-	if err := os.WriteFile(source, []byte(blocks[0][1]+blocks[1][1]), 0o600); err != nil {
+	if err := os.WriteFile(source, []byte(blocks[0][1]+blocks[1][1]+blocks[2][1]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	compile(t, "readme.o", "-include", "testdata/stack.h", "-c", source)
@@ -164,7 +189,7 @@ func TestObjectNeedsNoAllocator(t *testing.T) {
 	if !seen["recv"] {
 		t.Fatalf("recv is not among the symbols that the object needs: %v", seen)
 	}
-	for _, name := range []string{"malloc", "calloc", "realloc", "free", "strdup", "printf", "syslog"} {
+	for _, name := range []string{"malloc", "calloc", "realloc", "free", "strdup", "printf", "syslog", "sleep", "exit", "abort"} {
 		if seen[name] {
 			t.Errorf("the client calls %s", name)
 		}
@@ -185,7 +210,8 @@ func TestMakeInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"prefix=/opt\n", "Version: 1.0.0\n", "-DNMOS_AUTHZ_PACKET_MAX=4096\n"} {
+	version := regexp.MustCompile(`VERSION "([0-9.]+)"`).FindStringSubmatch(header(t))[1]
+	for _, want := range []string{"prefix=/opt\n", "Version: " + version + "\n", "-DNMOS_AUTHZ_PACKET_MAX=4096\n"} {
 		if !strings.Contains(string(pc), want) {
 			t.Errorf("the pkg-config file lacks %q:\n%s", want, pc)
 		}

@@ -273,7 +273,7 @@ func TestErrorBody(t *testing.T) {
 	full := 0
 	for size := range 128 {
 		a := p.tell("body", fmt.Sprint(size))
-		switch a.text["body"] {
+		switch a.text["text"] {
 		case want:
 			full++
 		case "":
@@ -281,22 +281,60 @@ func TestErrorBody(t *testing.T) {
 				t.Errorf("nothing for a buffer of %d bytes", size)
 			}
 		default:
-			t.Fatalf("a buffer of %d bytes holds %s", size, a.text["body"])
+			t.Fatalf("a buffer of %d bytes holds %s", size, a.text["text"])
 		}
-		if a.text["length"] != fmt.Sprint(len(a.text["body"])) {
-			t.Errorf("length %s of %s", a.text["length"], a.text["body"])
+		if a.text["length"] != fmt.Sprint(len(a.text["text"])) {
+			t.Errorf("length %s of %s", a.text["length"], a.text["text"])
 		}
 	}
 	if full == 0 || full > 128-len(want)-1 {
 		t.Errorf("%d buffers under 128 bytes held the body of %d", full, len(want))
 	}
 	p.tell("odd-reply")
-	if a := p.tell("body", "256"); a.text["body"] != `{"code":418,"error":"Error","debug":"\"\\\u000a\u0001\u007f\ufffd\ufffd/"}` {
-		t.Errorf("an odd reason becomes %s", a.text["body"])
+	if a := p.tell("body", "256"); a.text["text"] != `{"code":418,"error":"Error","debug":"\"\\\u000a\u0001\u007f\ufffd\ufffd/"}` {
+		t.Errorf("an odd reason becomes %s", a.text["text"])
 	}
 	d.stop()
 	p.decide("GET", "/")
-	if a := p.tell("body", "256"); !strings.Contains(a.text["body"], `"debug":"the daemon cannot be reached"`) {
-		t.Errorf("an unreachable daemon becomes %s", a.text["body"])
+	if a := p.tell("body", "256"); !strings.Contains(a.text["text"], `"debug":"the daemon cannot be reached"`) {
+		t.Errorf("an unreachable daemon becomes %s", a.text["text"])
+	}
+}
+
+// The head of a denial says what HTTP and NMOS want said with each status, or is not there.
+func TestDenialHead_ANS7(t *testing.T) {
+	d := startDaemon(t, socketPath(t), honest)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	const common = "|Content-Type: application/json|Content-Length: %d|Access-Control-Allow-Origin: *|"
+	for _, test := range []struct {
+		reply, status, body, more string
+	}{
+		{"deny 401\nid=$ID\nreason=no-token\nwww-authenticate=Bearer realm=\"n\"\n", "401 Unauthorized",
+			`{"code":401,"error":"Unauthorized","debug":"no-token"}`, "WWW-Authenticate: Bearer realm=\"n\"|"},
+		{"deny 503\nid=$ID\nreason=keys-pending\nretry-after=2\n", "503 Service Unavailable",
+			`{"code":503,"error":"Service Unavailable","debug":"keys-pending"}`, "Retry-After: 2|"},
+		{"deny 405\nid=$ID\nreason=method\n", "405 Method Not Allowed",
+			`{"code":405,"error":"Method Not Allowed","debug":"method"}`, "Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE|"},
+		{"error 400\nid=$ID\nreason=packet-text\n", "400 Bad Request",
+			`{"code":400,"error":"Bad Request","debug":"packet-text"}`, ""},
+	} {
+		d.become(replying(test.reply))
+		p.decide("GET", "/")
+		want := "HTTP/1.1 " + test.status + fmt.Sprintf(common, len(test.body)) + test.more
+		if body := p.tell("body", "256").text["text"]; body != test.body {
+			t.Errorf("%s: body %s; want %s", test.status, body, test.body)
+		}
+		length := len(want) + strings.Count(want, "|") // CRLF is two bytes
+		for size := range length + 4 {
+			a := p.tell("head", fmt.Sprint(size))
+			if fits := size > length; fits && a.text["text"] != want || !fits && a.text["text"] != "" {
+				t.Fatalf("%s: a buffer of %d bytes holds %q; want %q of %d", test.status, size, a.text["text"], want, length)
+			}
+		}
+	}
+	d.become(honest)
+	p.wantAllowed(p.decide("GET", "/"))
+	if a := p.tell("head", "1024"); a.text["text"] != "" || a.text["length"] != "0" {
+		t.Errorf("an allow has the head of a denial: %q", a.text["text"])
 	}
 }

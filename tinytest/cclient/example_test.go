@@ -29,6 +29,11 @@ func TestExample(t *testing.T) {
 			[]string{socket, "GET", "/"}, "", 1,
 			"deny 401\nreason: no-token\nwww-authenticate: Bearer realm=\"n\"\n" +
 				"body: {\"code\":401,\"error\":\"Unauthorized\",\"debug\":\"no-token\"}\n", "\ntarget=/\n"},
+		{"resource", honest, []string{socket, "meter", "in-1", "read"}, "", 0, "allow 200\n",
+			"\nkind=meter\nname=in-1\naccess=read\n"},
+		{"resource with a token", honest, []string{"-a", socket, "sender", "1", "write"}, "Bearer s3cret\n", 0, "allow 200\n",
+			"\naccess=write\nauthorization=Bearer s3cret\n"},
+		{"resource without access", honest, []string{socket, "meter", "in-1", "look"}, "", 2, "read or write, not look", ""},
 		{"lost", hangup, []string{socket, "GET", "/"}, "", 2, "deny 503\nretry-after: 1\n", "\ntarget=/\n"},
 		{"bad value", hangup, []string{socket, "GET", "/\x01"}, "", 2, "deny 400\n", ""},
 		{"nobody", hangup, []string{socket + "x", "GET", "/"}, "", 2, "deny 503\n", ""},

@@ -138,6 +138,41 @@ func TestLongerThanTheKernelTakes(t *testing.T) {
 	p.wantAllowed(p.decide("GET", "/"))
 }
 
+// A resource is asked for in the device's own terms. The header's access that is neither read nor write is no question.
+func TestResourceQuestions(t *testing.T) {
+	d := startDaemon(t, socketPath(t), honest)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	for i, test := range []struct {
+		command []string
+		rest    string
+	}{
+		{[]string{"resource", "1", value("meter"), value("in-1"), value("Bearer x")},
+			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n"},
+		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n"},
+		{[]string{"resource", "1", value("meter"), value(""), value("")}, "kind=meter\nname=\naccess=read\nauthorization=\n"},
+	} {
+		p.wantAllowed(p.tell(test.command...))
+		questions, _ := d.asked()
+		if want := fmt.Sprintf("resource 1\nid=%d\n%s", i+1, test.rest); questions[i] != want {
+			t.Errorf("sent %q; want %q", questions[i], want)
+		}
+	}
+	for _, access := range []string{"0", "3", "-1"} {
+		p.wantFailure(p.tell("resource", access, value("meter"), value("in-1")), badCall, 500)
+	}
+	p.wantFailure(p.tell("resource", "1", "-", value("in-1")), badCall, 500)
+	p.wantFailure(p.tell("resource", "1", value("meter"), "-"), badCall, 500)
+	p.wantFailure(p.tell("resource", "1", value("meter\naccess=write"), value("in-1")), badValue, 400)
+	p.wantFailure(p.tell("resource", "1", value("meter"), value("in\n1")), badValue, 400)
+	p.wantFailure(p.tell("resource", "1", value("meter"), value("in-1"), value("Bearer x\n")), badValue, 400)
+	if questions, _ := d.asked(); len(questions) != 3 {
+		t.Errorf("the daemon was asked %q; want 3 questions", questions)
+	}
+	if w := p.tell("wiped"); w.text["wiped"] != "yes" {
+		t.Error("the request buffer still holds a question")
+	}
+}
+
 // A fault of the program denies with 500, without a word to the daemon.
 func TestBadCalls(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)

@@ -89,16 +89,26 @@ static const char *wiped(void)
 	return "yes";
 }
 
-static void print_body(size_t size)
+typedef size_t writer(const struct nmos_authz_reply *, char *, size_t);
+
+/* What write makes of the reply in a buffer of that size; the CRLFs are printed as "|". */
+static void print_written(writer *write, size_t size)
 {
 	/* Of exactly that size, so that the sanitizer sees a byte too many. */
 	char *out = malloc(size > 0 ? size : 1);
 	if (out == NULL)
 		die("out of memory");
-	size_t n = nmos_authz_error_body(&reply, size > 0 ? out : NULL, size);
-	printf("length=%zu\nbody=%s\n", n, size > 0 ? out : "");
+	size_t n = write(&reply, size > 0 ? out : NULL, size);
 	if (size > 0 && strlen(out) != n)
-		die("the length is not that of the body");
+		die("the length is not that of the text");
+	printf("length=%zu\ntext=", n);
+	for (size_t i = 0; i < n; i++) {
+		if (out[i] == '\r' && i + 1 < n && out[i + 1] == '\n')
+			i++, putchar('|');
+		else
+			putchar(out[i]);
+	}
+	printf("\n");
 	free(out);
 }
 
@@ -215,7 +225,11 @@ static void run(const char *command, long a, long b)
 	else if (strcmp(command, "odd-reply") == 0)
 		odd_reply();
 	else if (strcmp(command, "body") == 0)
-		print_body((size_t)a);
+		print_written(nmos_authz_error_body, (size_t)a);
+	else if (strcmp(command, "head") == 0)
+		print_written(nmos_authz_denial_head, (size_t)a);
+	else if (strcmp(command, "resource") == 0)
+		print_reply(nmos_authz_resource(&authz, word(1), word(2), (enum nmos_authz_access)a, word(3), &reply));
 	else if (strcmp(command, "wiped") == 0)
 		print("wiped", wiped());
 	else if (strcmp(command, "timeout") == 0)

@@ -16,5 +16,16 @@ void http_set_number(struct http_response *out, const char *name, long value);
 void http_respond(struct http_response *out, int status, const char *type, const char *body);
 void http_log(const char *what, const char *about);
 
+struct peer;
+struct meter {
+	const char *name; /* "in-1" */
+};
+
+void udp_send_levels(struct peer *peer, const struct meter *meter);
+void udp_send_refusal(struct peer *peer, const char *reason, long retry_after);
+long seconds_now(void); /* of a monotonic clock */
+
+void on_meter_request(struct peer *peer, const struct meter *meter, const char *token, long *granted_until);
+void on_meter_tick(struct peer *peer, const struct meter *meter, long granted_until);
 int may_serve(struct http_request *in, struct http_response *out);
 int may_subscribe(struct http_request *in, const char *const *sources, size_t count);
