@@ -47,19 +47,21 @@ extern "C" {
 #define NMOS_AUTHZ_RETRY_AFTER 1
 
 /* Reasons that firmware may want to tell apart. The daemon has more; all are stable. */
-#define NMOS_AUTHZ_REASON_OK "ok"                             /* allow: the token permits it */
-#define NMOS_AUTHZ_REASON_PUBLIC "public"                     /* allow: no token is needed */
-#define NMOS_AUTHZ_REASON_OBSERVE "observe"                   /* allow: observe mode, see would */
-#define NMOS_AUTHZ_REASON_OFF "off"                           /* allow: authorization is switched off */
-#define NMOS_AUTHZ_REASON_NO_TOKEN "no-token"                 /* 401 */
-#define NMOS_AUTHZ_REASON_TOKEN_EXPIRED "token-expired"       /* 401 */
-#define NMOS_AUTHZ_REASON_AUDIENCE "audience"                 /* 403: a token for other devices */
-#define NMOS_AUTHZ_REASON_API_NOT_GRANTED "api-not-granted"   /* 403 */
-#define NMOS_AUTHZ_REASON_PATH_NOT_GRANTED "path-not-granted" /* 403 */
-#define NMOS_AUTHZ_REASON_METHOD "method"                     /* 405 */
-#define NMOS_AUTHZ_REASON_PATH_AMBIGUOUS "path-ambiguous"     /* 400 */
-#define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"         /* 503 */
-#define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"   /* 503 */
+#define NMOS_AUTHZ_REASON_OK "ok"                               /* allow: the token permits it */
+#define NMOS_AUTHZ_REASON_PUBLIC "public"                       /* allow: no token is needed */
+#define NMOS_AUTHZ_REASON_OBSERVE "observe"                     /* allow: observe mode, see would */
+#define NMOS_AUTHZ_REASON_OFF "off"                             /* allow: authorization is switched off */
+#define NMOS_AUTHZ_REASON_NO_TOKEN "no-token"                   /* 401 */
+#define NMOS_AUTHZ_REASON_TOKEN_EXPIRED "token-expired"         /* 401 */
+#define NMOS_AUTHZ_REASON_AUDIENCE "audience"                   /* 403: a token for other devices */
+#define NMOS_AUTHZ_REASON_API_NOT_GRANTED "api-not-granted"     /* 403 */
+#define NMOS_AUTHZ_REASON_PATH_NOT_GRANTED "path-not-granted"   /* 403 */
+#define NMOS_AUTHZ_REASON_RESOURCE_UNKNOWN "resource-unknown"   /* 403: not in the inventory */
+#define NMOS_AUTHZ_REASON_METHOD "method"                       /* 405 */
+#define NMOS_AUTHZ_REASON_PATH_AMBIGUOUS "path-ambiguous"       /* 400 */
+#define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"           /* 503 */
+#define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"     /* 503 */
+#define NMOS_AUTHZ_REASON_INVENTORY_PENDING "inventory-pending" /* 503 */
 
 /* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
 #define NMOS_AUTHZ_ERROR_BODY_MAX 256
