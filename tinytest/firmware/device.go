@@ -35,6 +35,8 @@ type Options struct {
 	Label   string                        // the device's name for people; "": "Pretend stage box"
 	Timeout time.Duration                 // of one question; 0: DefaultTimeout
 	Logf    func(format string, a ...any) // one line a request; nil: none
+	// Text says to people what a denial's reason means; nil, or "" from it: the status in words.
+	Text func(reason string) string
 	// Decided is called with every reply and how long it took to ask for it; nil: it is not.
 	Decided func(reply Reply, took time.Duration)
 }
@@ -148,15 +150,20 @@ func (d *Device) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	d.serve(w, r, target, reply.Path)
+}
+
+// serve serves what is allowed, by the path that was judged.
+func (d *Device) serve(w http.ResponseWriter, r *http.Request, target, path string) {
 	switch {
 	case r.Method == http.MethodOptions:
 		preflight(w)
-	case reply.Path == "":
+	case path == "":
 		fail(w, http.StatusBadRequest, "this path cannot be read in one way only")
-	case reply.Path == socketPath && isHandshake(r): // spelt in another way: the sources have not been asked for yet
+	case path == socketPath && isHandshake(r): // the sources have not been asked for yet
 		d.handshake(w, r, target)
 	default:
-		d.route(w, r, reply.Path)
+		d.route(w, r, path)
 	}
 }
 
@@ -191,7 +198,11 @@ func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Re
 	if status < 400 { // pong, which was not asked for
 		status = http.StatusServiceUnavailable
 	}
-	fail(w, status, reply.Reason)
+	text := ""
+	if d.opt.Text != nil {
+		text = d.opt.Text(reply.Reason)
+	}
+	failSaying(w, status, text, reply.Reason)
 	return Reply{}, false
 }
 

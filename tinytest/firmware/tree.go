@@ -105,12 +105,18 @@ func (thing resource) write(w http.ResponseWriter, document any) {
 }
 
 // fail answers with the error body of NMOS APIs (ANS-7).
-func fail(w http.ResponseWriter, status int, debug string) {
+func fail(w http.ResponseWriter, status int, debug string) { failSaying(w, status, "", debug) }
+
+// failSaying is fail with a text for people; "": the status in words.
+func failSaying(w http.ResponseWriter, status int, text, debug string) {
+	if text == "" {
+		text = http.StatusText(status)
+	}
 	writeJSON(w, status, struct {
 		Code  int    `json:"code"`
 		Error string `json:"error"`
 		Debug string `json:"debug"`
-	}{status, http.StatusText(status), debug})
+	}{status, text, debug})
 }
 
 func writeJSON(w http.ResponseWriter, status int, document any) {
