@@ -10,6 +10,9 @@ import (
 	"fmt"
 )
 
+// SealOverhead is how many bytes a sealed file is longer than what is in it.
+const SealOverhead = len(sealed) + 12 + 16 // the nonce and the tag of GCM
+
 // KeySize is the length of a device's key in bytes.
 const KeySize = 32
 
@@ -51,7 +54,7 @@ func NewSealer(key []byte) (*Sealer, error) {
 }
 
 // Seal returns what to write to the file of this name in place of plain. The name binds it: Open refuses it under any other.
-// It is 42 bytes longer than plain, and different each time.
+// It is SealOverhead bytes longer than plain, and different each time.
 func (s *Sealer) Seal(name string, plain []byte) ([]byte, error) {
 	if uint64(len(plain)) > 1<<30 { // far below what GCM panics at, and far above any file of the daemon
 		return nil, fmt.Errorf("hal: sealing %s: %d bytes are too many", name, len(plain))

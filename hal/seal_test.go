@@ -36,7 +36,7 @@ func TestSeal_KEY3(t *testing.T) {
 	s := newSealer(t, testKey(1))
 	for _, plain := range []string{"", "x", `{"keys":[]}`, strings.Repeat("long ", 100_000)} {
 		file := mustSeal(t, s, "keys.json", []byte(plain))
-		if len(file) != len(plain)+42 {
+		if len(file) != len(plain)+SealOverhead {
 			t.Errorf("%d bytes became %d", len(plain), len(file))
 		}
 		if len(plain) > 1 && bytes.Contains(file, []byte(plain)) {

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"nmosauthd/agent"
-	"nmosauthd/hal/models"
 	"nmosauthd/platform"
 )
 
@@ -15,7 +13,7 @@ import (
 const maxConfig = 1 << 20
 
 // loadConfig reads the configuration and finds the names of the device.
-func loadConfig(file string) (*agent.Config, []string, error) {
+func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, nil, err
@@ -25,33 +23,26 @@ func loadConfig(file string) (*agent.Config, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := agent.ParseConfig(file, data)
+	c, err := agent.ParseConfigOver(d.defaults(), file, data)
 	if err != nil {
 		return nil, nil, err
 	}
 	names := c.Device.Names
 	if len(names) == 0 {
-		if names, err = deviceNames(); err != nil {
+		if names, err = d.names(); err != nil {
 			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device does not say its names: %w", file, err)
 		}
 	}
 	return c, names, nil
 }
 
-// deviceNames asks the device what it is called.
-func deviceNames() ([]string, error) {
-	model, err := models.Detect("/")
+// loadConfig is the same for a subcommand, which needs the device no more.
+func loadConfig(file string) (*agent.Config, []string, error) {
+	d, err := detectDevice()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	identity, err := model.Identify("/")
-	if err != nil {
-		return nil, err
-	}
-	if len(identity.Names) == 0 {
-		return nil, errors.New("it has no host name")
-	}
-	return identity.Names, nil
+	return d.loadConfig(file)
 }
 
 func runCheckConfig(args []string) int {
@@ -59,7 +50,12 @@ func runCheckConfig(args []string) int {
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	c, names, err := loadConfig(*file)
+	d, err := detectDevice()
+	if err != nil {
+		complain(err)
+		return exitDeny
+	}
+	c, names, err := d.loadConfig(*file)
 	if err == nil {
 		_, err = readRoots(c.Authorization.CAFile)
 	}
@@ -75,6 +71,6 @@ func runCheckConfig(args []string) int {
 	for _, w := range c.Warnings() {
 		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
 	}
-	fmt.Printf("%s: good. Mode %s; this device is %q; servers %q.\n", *file, c.Mode, names, c.Authorization.Servers)
+	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n", *file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return exitOK
 }

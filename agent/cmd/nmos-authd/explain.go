@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"nmosauthd/agent"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
 )
@@ -43,15 +42,19 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 	if q.Method != "" && q.Target == "" {
 		return errors.New("explain: a METHOD needs a TARGET")
 	}
-	q.Config, q.Names, err = loadConfig(config)
+	d, err := detectDevice()
+	if err != nil {
+		return err
+	}
+	q.Config, q.Names, err = d.loadConfig(config)
 	switch {
 	case err == nil:
 		q.Trust = true
 	case errors.Is(err, fs.ErrNotExist) && config == defaultConfig:
 		// Away from the device, tokens can be looked at all the same.
 		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", config)
-		q.Config = agent.Default()
-		if q.Names, err = deviceNames(); err != nil {
+		q.Config = d.defaults()
+		if q.Names, err = d.names(); err != nil {
 			return err
 		}
 	default:

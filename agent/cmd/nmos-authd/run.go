@@ -44,6 +44,7 @@ func runDaemon(args []string) int {
 // daemon is the parts put together.
 type daemon struct {
 	file   string
+	device *thisDevice
 	log    *zap.Logger
 	level  *level
 	config *agent.Config // in force; only the goroutine of run touches it
@@ -62,11 +63,15 @@ type daemon struct {
 }
 
 func newDaemon(file string) (*daemon, error) {
-	c, names, err := loadConfig(file)
+	dev, err := detectDevice()
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{file: file, config: c, names: names, clock: newClock()}
+	c, names, err := dev.loadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{file: file, device: dev, config: c, names: names, clock: newClock()}
 	d.log, d.level = newLogger()
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
@@ -77,7 +82,7 @@ func newDaemon(file string) (*daemon, error) {
 		}
 		return document.JWKS, err
 	}, d.keysFetched)
-	d.memory = &memory{dir: platform.StateDir{Path: c.State.Dir}, log: d.log}
+	d.memory = newMemory(c.State.Dir, dev, d.log)
 	d.finder = agent.NewServers(d.store, func(found []string) {
 		d.log.Info("servers found", zap.Strings("servers", found))
 		d.memory.discovered(found, d.store.Set())
@@ -161,7 +166,7 @@ func (d *daemon) run() error {
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
 	d.clock.logStatus(d.log)
-	d.log.Info("serving", zap.String("version", version), zap.String("mode", string(d.config.Mode)),
+	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(d.config.Mode)),
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
 		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP))
 	d.notify(platform.Ready())
@@ -203,7 +208,7 @@ func (d *daemon) notify(err error) {
 
 // reload reads the configuration again. A broken one changes nothing.
 func (d *daemon) reload() {
-	c, names, err := loadConfig(d.file)
+	c, names, err := d.device.loadConfig(d.file)
 	if err == nil {
 		err = d.apply(c, names)
 		old := d.opened

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/hal"
 	"nmosauthd/platform"
 )
 
@@ -25,8 +26,9 @@ const timeEvery = 24 * time.Hour
 
 // memory is what outlives a restart (KEY-3). Where it cannot be written the daemon goes on without.
 type memory struct {
-	dir platform.StateDir
-	log *zap.Logger
+	dir  platform.StateDir
+	seal *hal.Sealer // nil: the files are as they are
+	log  *zap.Logger
 
 	mu      sync.Mutex // also held while a file is written
 	found   []string   // issuers that discovery has found
@@ -35,6 +37,18 @@ type memory struct {
 	failed  bool       // the last write failed, or would have, and that was logged
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
+}
+
+// newMemory returns the memory in this folder. What a device has a key for is sealed with it.
+func newMemory(dir string, d *thisDevice, log *zap.Logger) *memory {
+	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
+	var err error
+	if m.seal, err = d.sealer(); err != nil {
+		// Unsealed files would be believed from then on, whoever wrote them.
+		log.Warn("state is not kept across restarts", zap.Error(err))
+		m.dir.Path = ""
+	}
+	return m
 }
 
 // load reads what was kept. What is damaged is set aside.
@@ -54,9 +68,15 @@ func (m *memory) load() keys.LastGood {
 
 // read reads one file and hands it to decode. It returns nil where there is none, or none that can be used.
 func (m *memory) read(name string, limit int, decode func([]byte) error) []byte {
+	if m.seal != nil {
+		limit += hal.SealOverhead
+	}
 	data, err := m.dir.ReadFile(name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil && m.seal != nil {
+		data, err = m.seal.Open(name, data)
 	}
 	if err == nil {
 		if err = decode(data); err == nil {
@@ -78,6 +98,16 @@ func (m *memory) keep(set *keys.Set) {
 	m.catchUp()
 }
 
+// write writes one file.
+func (m *memory) write(name string, data []byte) (err error) {
+	if m.seal != nil {
+		if data, err = m.seal.Seal(name, data); err != nil {
+			return err
+		}
+	}
+	return m.dir.WriteFile(name, data)
+}
+
 // catchUp writes what is to be kept if it differs from what the file holds. The caller holds mu.
 func (m *memory) catchUp() {
 	if m.set == nil {
@@ -88,7 +118,7 @@ func (m *memory) catchUp() {
 		return
 	}
 	if err == nil {
-		err = m.dir.WriteFile(keysFile, data)
+		err = m.write(keysFile, data)
 	}
 	m.result(keysFile, err)
 	if err == nil {
@@ -135,7 +165,7 @@ func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
 		// The time of the build is known without a file. What is known goes back only where a server has witnessed that what was
 		// kept is wrong.
 		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) || known.Before(m.timeWritten) {
-			m.result(timeFile, m.dir.WriteFile(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n")))
+			m.result(timeFile, m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n")))
 			m.timeWritten = known // also where it failed: a full disk is not tried every ten minutes
 		}
 		if n%hour == 0 {

@@ -17,6 +17,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/keys"
+	"nmosauthd/hal"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
@@ -83,10 +84,15 @@ type device struct {
 
 // newDevice starts a device on a disk as newDaemon does. Its configuration names no server.
 func (f *facts) newDevice(dir string, disk platform.Disk) *device {
+	return f.newDeviceSealed(dir, disk, nil)
+}
+
+// newDeviceSealed starts a device that seals what it keeps.
+func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer) *device {
 	core, logs := observer.New(zapcore.InfoLevel)
 	c := agent.Default()
 	d := &daemon{config: c, log: zap.New(core), clock: newClock()}
-	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, log: d.log}
+	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
 	d.store = keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

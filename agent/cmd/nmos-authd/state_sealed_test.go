@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"nmosauthd/hal"
+	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/powercut"
+)
+
+// On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody sealed do
+// not: who can write the flash cannot say who is let in.
+func TestSealedState_KEY3(t *testing.T) {
+	mine, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := hal.NewSealer(bytes.Repeat([]byte("cd"), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name            string
+		wrote, reads    *hal.Sealer
+		decides, warned string
+	}{
+		{"its own", mine, mine, "allow 200 ok", ""},
+		{"of another device", other, mine, "deny 503 keys-pending", "sealed on another device"},
+		{"not sealed", nil, mine, "deny 503 keys-pending", "is not sealed"},
+		{"sealed, and the key is gone", mine, nil, "deny 503 keys-pending", "a state file is not used"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, disk := newFacts(mint.DefaultIssuer), powercut.New("/var/lib", stateDir)
+				f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+				before := f.newDevice(stateDir, disk)
+				before.memory.seal = c.wrote
+				stop := before.start(t)
+				pass(day(1))
+				stop()
+				if text, err := before.memory.dir.ReadFile(keysFile, 1<<20); err != nil || (c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
+					t.Errorf("%v, kept %q", err, text)
+				}
+
+				f.setDown(true)
+				after := f.newDeviceSealed(stateDir, disk, c.reads)
+				if got := after.decide(mint.New(mint.Options{Key: mint.CachedKey("key-1", 2048), Life: day(9)}).Sign()); got != c.decides {
+					t.Errorf("it decides %q", got)
+				}
+				w := after.warnings()
+				if c.warned == "" && len(w) > 0 || c.warned != "" && !slices.ContainsFunc(w, func(s string) bool { return strings.Contains(s, c.warned) }) {
+					t.Errorf("it says %q", w)
+				}
+			})
+		})
+	}
+}
