@@ -1,6 +1,8 @@
 # nmos-authd: the front door. "make help" lists the targets.
 
 GO      ?= go
+# The archive that "make dist" makes says here what git says elsewhere.
+-include .version.mk
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The time of the sources, not of the build: the floor below which a clock has not been set, and the same bits each time.
 SOURCE_DATE ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
@@ -18,7 +20,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test budget race fleet lint cross bench fuzz dist clean
+.PHONY: all help demo test budget race fleet lint cross bench fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -69,10 +71,12 @@ bench: ## what a decision costs, beside the floors it is built on
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
-dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed
-	@mkdir -p build
-	git archive --format=tar.gz --prefix=nmos-authd-$(VERSION)/ -o build/nmos-authd-$(VERSION).tar.gz HEAD
-	@echo build/nmos-authd-$(VERSION).tar.gz
+dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build without git and without a network
+	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)
+
+packages: cross ## build/packages: .deb and .ipk for arm64, armv7 and amd64
+	$(GO) build -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
 
 clean: ## remove build/
 	rm -rf build

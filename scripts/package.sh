@@ -1,0 +1,73 @@
+#!/bin/sh
+# Puts the binaries that "make cross" has built into packages: sh scripts/package.sh VERSION SOURCE_DATE NFPM...
+# NFPM... is the command that runs nfpm. Environment: MAINTAINER, IPK_ARM64, IPK_ARMV7, IPK_AMD64 (names of OpenWrt's architectures:
+# "opkg print-architecture" on the device).
+#
+# The same sources give the same bits: nothing in a package has a time but that of the sources.
+set -eu
+version=$1 date=$2
+shift 2
+SOURCE_DATE_EPOCH=$(date -u -d "$date" +%s)
+MAINTAINER=${MAINTAINER:-nmos-authd <root@localhost>}
+out=build/packages
+STAGE=$out/stage
+export SOURCE_DATE_EPOCH MAINTAINER STAGE
+
+# What git describe says, as Debian and opkg compare versions: v1.2-3-gabc is later than v1.2, and abc comes before any release.
+case $version in
+v[0-9]*) VERSION=${version#v} ;;
+[0-9]*.*) VERSION=$version ;;
+*) VERSION=0~$(date -u -d "$date" +%Y%m%d).$version ;;
+esac
+VERSION=$(printf %s "$VERSION" | sed 's/-/+/; s/[-_]/./g')
+export VERSION
+
+rm -rf "$out"
+doc=$STAGE/share/doc/nmos-authd
+mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
+cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
+cp agent/wire/PROTOCOL.md "$doc"
+for folder in nginx lighttpd caddy; do
+	if [ -d configs/$folder ]; then
+		cp -R configs/$folder "$doc/examples"
+	fi
+done
+if [ -f configs/man/nmos-authd.1 ]; then
+	mkdir -p "$STAGE/share/man/man1"
+	gzip -9n <configs/man/nmos-authd.1 >"$STAGE/share/man/man1/nmos-authd.1.gz"
+fi
+sed -f configs/openwrt/paths.sed configs/nmos-authd.toml >"$STAGE/openwrt.toml"
+
+# The licences of all that is linked into the binary, as these ask for.
+{
+	printf 'nmos-authd is under the Apache License 2.0, /usr/share/common-licenses/Apache-2.0 on Debian systems.\n'
+	printf 'It is linked with the following.\n\n==== Go %s, https://go.dev\n\n' "$(go env GOVERSION)"
+	cat "$(go env GOROOT)/LICENSE"
+	go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./agent/cmd/nmos-authd |
+		sort -u | while read -r module at dir; do
+		printf '\n==== %s %s\n\n' "$module" "$at"
+		find "$dir" -maxdepth 1 -type f \( -iname 'LICENSE*' -o -iname 'COPYING*' -o -iname 'NOTICE*' \) | sort | xargs cat
+	done
+} >"$doc/copyright"
+{
+	printf 'nmos-authd (%s) unstable; urgency=medium\n\n  * Built from %s.\n\n' "$VERSION" "$version"
+	printf ' -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "$date")"
+} | gzip -9n >"$doc/changelog.gz"
+chmod -R u=rwX,go=rX "$STAGE"
+find "$STAGE" -exec touch -h -d "$date" {} +
+
+# package MACHINE ARCHITECTURE FORMAT
+package() {
+	export BINARY="build/linux-$1/nmos-authd" ARCH="$2"
+	target=$out/nmos-authd_${VERSION}_$2.$3
+	$nfpm package --config configs/nfpm/nfpm.yaml --packager "$3" --target "$target" >/dev/null
+	printf '%9d bytes  %s\n' "$(wc -c <"$target")" "$target"
+}
+nfpm=$*
+package arm64 arm64 deb
+package armv7 armhf deb
+package amd64 amd64 deb
+package arm64 "${IPK_ARM64:-aarch64_generic}" ipk
+package armv7 "${IPK_ARMV7:-arm_cortex-a7_neon-vfpv4}" ipk
+package amd64 "${IPK_AMD64:-x86_64}" ipk
+rm -rf "$STAGE"
