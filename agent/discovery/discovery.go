@@ -58,8 +58,7 @@ func New(o Options) *Client {
 	if o.Roots == nil {
 		o.Roots = func() (*x509.CertPool, error) { return nil, nil }
 	}
-	// The dialer's own bound ends an attempt that a cancelled request leaves behind.
-	return &Client{options: o, dialer: net.Dialer{Timeout: o.Timeout}, patience: serverPatience, browse: Browse}
+	return &Client{options: o, patience: serverPatience, browse: Browse}
 }
 
 // Document is what one Authorization Server publishes.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,8 +23,11 @@ const maxDrained = 4 << 10
 // fetch is the requests of one KeySet. They share a connection where both documents lie on one server: a second TLS
 // handshake costs a small device some 100 ms.
 type fetch struct {
-	transport *http.Transport
-	date      time.Time // that the last answer over https gave; zero: none has
+	connection
+	client *Client
+	server *Server // nil: hosts are looked up
+	roots  *x509.CertPool
+	date   time.Time // that the last answer over https gave; zero: none has
 }
 
 // newFetch prepares the requests; server, where it is not nil, brings the addresses of its host with it.
@@ -34,21 +36,8 @@ func (c *Client) newFetch(server *Server) (*fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &http.Transport{
-		// No Proxy: the servers of a media network are reached directly, whatever the environment of the service says.
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return c.dial(ctx, network, address, server)
-		},
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, // DIS-5
-		DisableCompression:     true,                                                      // a small body must not become a large document
-		MaxResponseHeaderBytes: 32 << 10,
-		TLSHandshakeTimeout:    2 * c.options.Timeout, // ends a handshake that a cancelled request leaves behind
-	}
-	return &fetch{transport: t}, nil
+	return &fetch{client: c, server: server, roots: roots}, nil
 }
-
-// close ends the connections: a device holds none that it does not need.
-func (f *fetch) close() { f.transport.CloseIdleConnections() }
 
 // first returns the first document that there is. The next place is tried only where a server says that there is none at this
 // one: whatever else goes wrong would go wrong there too, or somebody means it to.
@@ -81,25 +70,21 @@ func (s statusError) nothingThere() bool {
 
 // get returns a document, whole. It follows no redirect: where the keys lie, the issuer alone may say.
 func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	res, err := f.request(ctx, u)
 	if err != nil {
-		return nil, errors.New("it is no URL")
-	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "nmos-authd")
-	res, err := f.transport.RoundTrip(req) // a Client would only add redirects and cookies, and 30 KB of flash
-	if err != nil {
+		f.close()
 		return nil, explain(ctx, err)
 	}
-	defer res.Body.Close()
 	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil && u.Scheme == "https" {
 		f.date = date
 	}
 	if err := acceptable(res); err != nil {
-		io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
+		_, end := io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
+		f.done(res, end == io.EOF)
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
+	f.done(res, err == nil && len(body) <= maxDocument)
 	switch {
 	case len(body) > maxDocument:
 		return nil, errTooLong
@@ -134,12 +119,8 @@ func acceptable(res *http.Response) error {
 	return nil
 }
 
-// explain turns an error of a request into one for people. It drops the wrapper that repeats the URL with its query.
+// explain turns an error of a request into one for people.
 func explain(ctx context.Context, err error) error {
-	var wrapper *url.Error
-	if errors.As(err, &wrapper) {
-		err = wrapper.Err
-	}
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError

@@ -47,6 +47,9 @@ func parseURL(s string) (*url.URL, error) {
 		return nil, errors.New("it is no https URL")
 	case u.User != nil:
 		return nil, errors.New("it holds a user name")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }):
+		// RFC 3986 §3.2.2; what is more, a request is written with it, and no certificate is for an address with a zone.
+		return nil, errors.New("its host is not plain ASCII; other scripts are written as xn--…")
 	}
 	return u, nil
 }
