@@ -16,7 +16,7 @@ type Model struct {
 	// Is tells whether the device is one of the kind. It is called for every model of the table until one says yes.
 	Is func(root string) bool
 	// Identify reads what the device says of itself. An error means that nothing could be found out at all; what is not known
-	// is empty. It is called at the start, and again on SIGHUP if the configuration does not name the device. Never nil.
+	// is empty. It is called at the start, and again on SIGHUP, when only the names are looked at. Never nil.
 	Identify func(root string) (Identity, error)
 	// Inventory lists what the device has. It is called at the start and again on SIGHUP, unless the configuration names an
 	// inventory file. With an error nothing of the list is used: the device goes on with what was read before.
@@ -66,8 +66,9 @@ type Places struct {
 	// Stateless says that the device has no folder to write to: nothing is kept, and after a start the keys come from the
 	// network. State is then "".
 	Stateless bool
-	// Reads are the files and folders, links followed, that Identify and Inventory open when they are called again. The daemon
-	// leaves them readable to itself when it shuts itself in. Of a file that is replaced by renaming, name the folder.
+	// Reads are the files and folders, links followed, that Inventory opens and that the names are made of: what is needed on
+	// SIGHUP. The daemon leaves them readable to itself when it shuts itself in. Of a file that is replaced by renaming, name
+	// the folder.
 	Reads []string
 }
 

@@ -81,7 +81,7 @@ func TestGenericUnreadable(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "etc/hostname"), 0o755); err != nil { // a directory where the file should be
 		t.Fatal(err)
 	}
-	if id, err := generic.Identify(root); err == nil || !strings.HasPrefix(err.Error(), "hal: the host name: ") {
+	if id, err := generic.Identify(root); err == nil || !strings.HasPrefix(err.Error(), "hal: open "+root+"/etc/hostname: ") {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
