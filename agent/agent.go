@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/decide"
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 )
@@ -15,9 +16,10 @@ type Clock func() (now time.Time, trusted bool)
 
 // Agent decides. It is safe for concurrent use; each connection asks through a Session of its own.
 type Agent struct {
-	keys  *keys.Store
-	clock Clock
-	state atomic.Pointer[state]
+	keys      *keys.Store
+	clock     Clock
+	state     atomic.Pointer[state]
+	inventory atomic.Pointer[inventory.Table] // nil: none yet
 }
 
 // state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed under the
@@ -58,6 +60,10 @@ func (a *Agent) Configure(c *Config, names []string) {
 		packetLimit: c.Limits.PacketBytes,
 	})
 }
+
+// SetInventory puts an inventory into force. Before the first, questions about resources are answered with 503. A question being
+// answered meanwhile is answered by the old or the new one.
+func (a *Agent) SetInventory(t *inventory.Table) { a.inventory.Store(t) }
 
 // KeyPolicy returns what the configuration says about issuers.
 func (c *Config) KeyPolicy() keys.Policy {

@@ -54,6 +54,7 @@ func BenchmarkColdGoJose(b *testing.B) {
 // benchmarkPackets answers packets within the process, in turn.
 func benchmarkPackets(b *testing.B, want string, packets [][]byte) {
 	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
+	d.setInventory(b, manySenders())
 	s := d.NewSession()
 	var reply []byte
 	for n := range 2 * len(packets) {
@@ -81,6 +82,13 @@ func questions(n int, tok func(int) string) [][]byte {
 func BenchmarkColdAllow(b *testing.B) { benchmarkPackets(b, "ok", questions(cycle, distinct)) }
 func BenchmarkWarmAllow(b *testing.B) { benchmarkPackets(b, "ok", questions(1, distinct)) }
 func BenchmarkWarm32(b *testing.B)    { benchmarkPackets(b, "ok", questions(32, distinct)) }
+
+// The same answer by the device's own name, out of as many resources as there can be.
+func BenchmarkWarmResource(b *testing.B) {
+	packet := "resource 1\nkind=sender\nname=out-16383\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
+	benchmarkPackets(b, "ok", [][]byte{[]byte(packet)})
+}
+
 func BenchmarkNoToken(b *testing.B) {
 	benchmarkPackets(b, "no-token", [][]byte{[]byte("decide 1\nmethod=GET\ntarget=" + senders + "\n")})
 }

@@ -38,8 +38,23 @@ var budgets = []struct {
 	{"decide-all, 20 sources", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
 		return "decide-all 1\nauthorization=Bearer " + distinct(0) + "\n" + strings.Repeat("target="+senders+"/x\n", 20)
 	}},
+	{"resource, warm allow", "allow 200 ok", 0, false, func(*device, int) string {
+		return "resource 1\nkind=sender\nname=out-16383\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
+	}},
+	{"resource, warm deny", "deny 403 path-not-granted", 0, false, func(*device, int) string {
+		return "resource 1\nkind=sender\nname=out-0\naccess=write\nauthorization=Bearer " + distinct(0) + "\n"
+	}},
+	{"resource unknown", "deny 403 resource-unknown", 0, false, func(*device, int) string {
+		return "resource 1\nkind=sender\nname=out-16384\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
+	}},
+	{"resource, no token", "deny 401 no-token", 0, false, func(*device, int) string {
+		return "resource 1\nkind=sender\nname=out-7\naccess=read\n"
+	}},
 	{"bad packet", "error 400 packet-name", 0, false, func(*device, int) string { return "decide 1\ncolour=red\n" }},
 	{"cold allow", "allow 200 ok", 0, true, func(d *device, n int) string { return get(senders, distinct(n)) }},
+	{"resource, cold allow", "allow 200 ok", 0, true, func(_ *device, n int) string {
+		return "resource 1\nkind=sender\nname=out-8000\naccess=read\nauthorization=Bearer " + distinct(n) + "\n"
+	}},
 	{"cold deny, forged", "deny 401 signature", 0, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
 }
 
@@ -90,6 +105,7 @@ func TestAllocationBudgets(t *testing.T) {
 		t.Skip("skipped: the race detector allocates on its own account")
 	}
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	d.setInventory(t, manySenders())
 	for _, b := range budgets {
 		t.Run(b.name, func(t *testing.T) {
 			s := d.NewSession()

@@ -71,6 +71,7 @@ func TestModes_OPS3(t *testing.T) {
 	devices := map[agent.Mode]*device{}
 	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve, agent.ModeOff} {
 		devices[mode] = newDevice(t, func(c *agent.Config) { c.Mode = mode }, tok.Key.JWK())
+		devices[mode].setInventory(t, deviceInventory)
 	}
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
 	for _, c := range []struct{ packet, enforce, would, off string }{
@@ -83,6 +84,11 @@ func TestModes_OPS3(t *testing.T) {
 		{"verify 1\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=/x-nmos\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\n" + authorization, "allow 200 ok", "", "allow 200 off"},
+		{"resource 1\nkind=sender\nname=out-1\naccess=read\n" + authorization, "allow 200 ok", "", "allow 200 off"},
+		{"resource 1\nkind=sender\nname=out-1\naccess=write\n" + authorization, "deny 403 path-not-granted", "403 path-not-granted", "allow 200 off"},
+		{"resource 1\nkind=sender\nname=out-9\naccess=read\n" + authorization, "deny 403 resource-unknown", "403 resource-unknown", "allow 200 off"},
+		{"resource 1\nkind=sender\nname=out-1\naccess=read\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
+		{"resource 1\nkind=sender\nname=out-1\naccess=own\n", "error 400 packet-value", "", "error 400 packet-value"},
 		{"decide 1\ncolour=red\n", "error 400 packet-name", "", "error 400 packet-name"},
 	} {
 		for mode, d := range devices {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/decide"
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -59,9 +60,14 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 		return wire.OK
 	}
 	if st.mode == ModeOff { // OPS-3
-		if r.Verb == wire.Decide {
+		switch r.Verb {
+		case wire.Decide:
 			s.path, _ = decide.Normalize(s.path[:0], r.Targets[0])
 			s.reply.Path = s.path
+		case wire.Resource:
+			if table := s.agent.inventory.Load(); table != nil {
+				_, s.reply.Path = find(table, r)
+			}
 		}
 		return wire.ModeOff
 	}
@@ -72,6 +78,8 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 		return s.decide(st, r)
 	case wire.DecideAll:
 		return s.decideAll(st, r)
+	case wire.Resource:
+		return s.resource(st, r)
 	}
 	return wire.Undecided
 }
@@ -129,6 +137,51 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	}
 	s.reply.Denied = s.denied
 	return all
+}
+
+// inventoryRetry is what a caller is told to wait for an inventory that was not read yet.
+const inventoryRetry = 2 // seconds
+
+// resource answers for a resource of the device as decide does for the path that it stands for. One that is not there is denied
+// only to a good token, as a closed path is (PATH-11): nobody without one learns which names there are.
+func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
+	table := s.agent.inventory.Load()
+	if table == nil {
+		s.reply.RetryAfter = inventoryRetry
+		return wire.InventoryPending
+	}
+	access, path := find(table, r)
+	if path == nil {
+		if reason := s.authenticate(st, r); reason != wire.OK {
+			return reason
+		}
+		return wire.ResourceUnknown
+	}
+	s.reply.Path = path
+	place := st.rules.Find(path) // each time: the configuration may change, and then what the path leads to
+	if reason := decide.WithoutToken(access, place); reason != wire.OK {
+		return reason
+	}
+	if reason := s.authenticate(st, r); reason != wire.OK {
+		return reason
+	}
+	return decide.Permit(access, place, &s.token)
+}
+
+// find returns what a question about a resource wants to do, and the path that it does it to; nil where there is none.
+func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
+	access := decide.NoAccess
+	switch string(r.Access) {
+	case "read":
+		access = decide.Read
+	case "write":
+		access = decide.Write
+	}
+	path, known := table.Find(r.Kind, r.Name, access == decide.Write)
+	if !known {
+		return access, nil
+	}
+	return access, path
 }
 
 // withoutToken normalises a target into s.path and answers as far as no token takes part; OK means that one is needed.

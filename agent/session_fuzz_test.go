@@ -15,6 +15,7 @@ import (
 func FuzzSession(f *testing.F) {
 	tok := mint.New(permit)
 	d := newDevice(f, publicMeters, tok.Key.JWK())
+	d.setInventory(f, deviceInventory)
 	now := time.Now()
 	d.clock.Store(&now)
 	const placeholder = "TOKEN" // the fuzzer cannot sign
@@ -31,6 +32,9 @@ func FuzzSession(f *testing.F) {
 	f.Add("verify 1\nauthorization=Bearer TOKEN\nid=reason=ok\n")
 	f.Add("decide-all 1\ntarget=/a\rreason=ok\ntarget=/\u0085\u2028denied=\n")
 	f.Add("decide-all 1\ntarget=reason=ok?\ntarget=allow 200\n")
+	for _, row := range resourceRows {
+		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", placeholder))
+	}
 	f.Add("ping 1\nid=\n")
 	session := d.NewSession()
 	names := strings.Fields("id reason client-id subject issuer expires-in path www-authenticate retry-after")

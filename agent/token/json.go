@@ -10,7 +10,7 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// reader reads the two JSON objects of a token in one pass each. It is the only user of jsontext, which refuses duplicate
+// reader reads the two JSON objects of a token in one pass each. Only it and agent/inventory use jsontext, which refuses duplicate
 // names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is used again and again.
 type reader struct {
 	in   bytes.Buffer

@@ -157,11 +157,11 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 // namesResource tells whether the values of a resource question are within their limits.
 func (r *Request) namesResource() bool {
 	access := string(r.Access) == "read" || string(r.Access) == "write"
-	return access && fits(r.Kind, MaxKind) && fits(r.Name, MaxName)
+	return access && IsName(r.Kind, MaxKind) && IsName(r.Name, MaxName)
 }
 
-// fits tells whether b has 1 to limit bytes and none that could break a line or a terminal.
-func fits(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !hasControl(b) }
+// IsName tells whether b can be a kind or a name: 1 to limit bytes and none that could break a line or a terminal.
+func IsName(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !hasControl(b) }
 
 var newline = []byte("\n")
 

@@ -1,0 +1,257 @@
+// Package inventory says which API path stands for a resource of the device, so that firmware which has no HTTP request in hand
+// can ask in its own terms: kind, name, and read or write. It decides nothing: a path that it finds is judged like any other.
+//
+// The document that it reads is JSON:
+//
+//	{
+//	  "kinds": {"gpio": {"read": "/gpio/{name}", "write": "/gpio/{name}/level"}},
+//	  "resources": [
+//	    {"kind": "sender", "name": "out-1", "id": "6f1e0000-0000-4000-8000-000000000031"},
+//	    {"kind": "gpio", "name": 7},
+//	    {"kind": "meter", "name": "in-1", "read": "/x-vendor/meters/left"}
+//	  ]
+//	}
+//
+// "kinds" may be left out: sender, receiver, meter and source are known (Kinds). A kind that the document has takes the place of
+// the known one, with all its templates; templates of a resource itself take the place of its kind's, one by one. A kind
+// without a template for write has nothing to write. A template is a path in normal form (PATH-8, PATH-9) with {id}, the UUID by
+// which NMOS knows the resource, and {name}, percent-encoded, in it. A name is text or a whole number, compared byte by byte.
+//
+// A document with any mistake is refused as a whole.
+package inventory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// Limits of a document. They bound the memory of a Table at about four times MaxDocument, whatever the document says.
+const (
+	MaxDocument  = 4 << 20 // bytes of a document, and of all paths of a Table
+	MaxResources = 16384
+	maxKinds     = 256  // in a document
+	maxTemplate  = 1024 // bytes of a template, and of the path made of it
+)
+
+// Templates are the paths that stand for a kind of resource, or for one; empty: there is none.
+type Templates struct{ Read, Write string }
+
+// Kinds returns the kinds that are known without being told, as IS-05 v1.1 and IS-07 v1.0 have them.
+func Kinds() map[string]Templates {
+	const single, sources = "/x-nmos/connection/v1.1/single/", "/x-nmos/events/v1.0/sources/{id}/state"
+	return map[string]Templates{
+		"sender":   {Read: single + "senders/{id}/active", Write: single + "senders/{id}/staged"},
+		"receiver": {Read: single + "receivers/{id}/active", Write: single + "receivers/{id}/staged"},
+		"meter":    {Read: sources},
+		"source":   {Read: sources},
+	}
+}
+
+// Resource is one resource of a document.
+type Resource struct {
+	Kind, Name  string
+	ID          string // UUID, lower case; empty where no template needs it
+	Read, Write string // its own templates; empty: those of its kind
+}
+
+// Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value knows no
+// resource.
+type Table struct {
+	kinds map[string]map[string]entry // by kind and name
+	paths []byte                      // of all entries, one behind the other
+	count int
+}
+
+// entry is where the paths of a resource lie.
+type entry struct{ read, write span }
+
+type span struct{ from, to uint32 }
+
+// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false where there is no
+// such resource, or nothing of it to read or to write. It allocates nothing, and takes no longer where there are more resources.
+func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
+	e := t.kinds[string(kind)][string(name)]
+	s := e.read
+	if write {
+		s = e.write
+	}
+	return t.paths[s.from:s.to:s.to], s.to > s.from
+}
+
+// Len returns how many resources there are.
+func (t *Table) Len() int { return t.count }
+
+// builder makes a Table.
+type builder struct {
+	Table
+	templates map[string]Templates // by kind
+}
+
+func newBuilder(kinds map[string]Templates) (*builder, error) {
+	b := &builder{Table: Table{kinds: map[string]map[string]entry{}}, templates: Kinds()}
+	for kind, templates := range kinds {
+		if !wire.IsName([]byte(kind), wire.MaxKind) {
+			return nil, fmt.Errorf("the kind %.80q: it must be 1 to %d bytes without control characters", kind, wire.MaxKind)
+		}
+		for _, template := range []string{templates.Read, templates.Write} {
+			sample := Resource{Name: "x", ID: "x"} // also a template that no resource uses is read to its end
+			if _, err := expand(nil, template, &sample); err != nil {
+				return nil, fmt.Errorf("the kind %q: %w", kind, err)
+			}
+		}
+		b.templates[kind] = templates
+	}
+	return b, nil
+}
+
+// add takes a resource in.
+func (b *builder) add(r *Resource) error {
+	switch {
+	case !wire.IsName([]byte(r.Kind), wire.MaxKind):
+		return fmt.Errorf("its kind must be 1 to %d bytes without control characters", wire.MaxKind)
+	case !wire.IsName([]byte(r.Name), wire.MaxName):
+		return fmt.Errorf("its name must be 1 to %d bytes without control characters", wire.MaxName)
+	case r.ID != "" && !isUUID(r.ID):
+		return fmt.Errorf("its id %.80q is no UUID in lower case", r.ID)
+	}
+	templates, known := b.templates[r.Kind]
+	if r.Read != "" {
+		templates.Read = r.Read
+	}
+	if r.Write != "" {
+		templates.Write = r.Write
+	}
+	if templates == (Templates{}) {
+		if known {
+			return errors.New("neither it nor its kind has a template to read or to write by")
+		}
+		return errors.New(`its kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`)
+	}
+	if _, twice := b.kinds[r.Kind][r.Name]; twice {
+		return errors.New("it is listed twice")
+	}
+	var e entry
+	var err error
+	if e.read, err = b.path(templates.Read, r); err != nil {
+		return err
+	}
+	if e.write, err = b.path(templates.Write, r); err != nil {
+		return err
+	}
+	if b.kinds[r.Kind] == nil {
+		b.kinds[r.Kind] = map[string]entry{}
+	}
+	b.kinds[r.Kind][r.Name] = e
+	b.count++
+	return nil
+}
+
+// path makes the path of a resource and puts it with the others; none for an empty template.
+func (b *builder) path(template string, r *Resource) (span, error) {
+	from := len(b.paths)
+	paths, err := expand(b.paths, template, r)
+	if err != nil {
+		return span{}, err
+	}
+	if len(paths) > MaxDocument {
+		return span{}, fmt.Errorf("the paths of all resources are over %d bytes together", MaxDocument)
+	}
+	b.paths = paths
+	return span{uint32(from), uint32(len(paths))}, nil
+}
+
+// table returns what was added.
+func (b *builder) table() *Table {
+	t := b.Table
+	t.paths = slices.Clip(bytes.Clone(t.paths))
+	return &t
+}
+
+// expand appends the path that a template stands for to dst; nothing for an empty template. A path that is not in normal form
+// would be another path than the one that a request for it is judged by, and its claims would never match (PATH-8).
+func expand(dst []byte, template string, r *Resource) ([]byte, error) {
+	if template == "" {
+		return dst, nil
+	}
+	if len(template) > maxTemplate {
+		return nil, fmt.Errorf("the template %.80q… is over %d bytes", template, maxTemplate)
+	}
+	from := len(dst)
+	for rest := template; ; {
+		literal, behind, open := strings.Cut(rest, "{")
+		if strings.Contains(literal, "}") {
+			return nil, fmt.Errorf("the template %q has a } without a { before it", template)
+		}
+		dst = append(dst, literal...)
+		if !open {
+			break
+		}
+		placeholder, behind, closed := strings.Cut(behind, "}")
+		switch {
+		case !closed:
+			return nil, fmt.Errorf("the template %q has a { without a } behind it", template)
+		case placeholder == "id" && r.ID == "":
+			return nil, fmt.Errorf("it has no id, which the template %q needs", template)
+		case placeholder == "id":
+			dst = append(dst, r.ID...)
+		case placeholder == "name":
+			dst = appendEncoded(dst, r.Name)
+		default:
+			return nil, fmt.Errorf("the template %q has {%s}; there are {id} and {name}", template, placeholder)
+		}
+		if len(dst)-from > maxTemplate {
+			break
+		}
+		rest = behind
+	}
+	path := dst[from:]
+	if len(path) > maxTemplate {
+		return nil, fmt.Errorf("the path made of the template %q is over %d bytes", template, maxTemplate)
+	}
+	switch normal, ok := decide.Normalize(nil, path); {
+	case !ok:
+		return nil, fmt.Errorf("the template %q gives the path %q, which no request may have: it must start with /, with no empty "+
+			"segment, no encoded slash, and nothing that two servers could read differently", template, path)
+	case !bytes.Equal(normal, path):
+		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: write that", template, path, normal)
+	}
+	return dst, nil
+}
+
+// appendEncoded appends text as part of one path segment: what is not unreserved (RFC 3986 §2.3) is percent-encoded, so that a
+// name cannot change the path's structure. A slash becomes %2F, which a path may not have (PATH-9).
+func appendEncoded(dst []byte, text string) []byte {
+	const hex = "0123456789ABCDEF"
+	for _, c := range []byte(text) {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+			dst = append(dst, c)
+			continue
+		}
+		dst = append(dst, '%', hex[c>>4], hex[c&15])
+	}
+	return dst
+}
+
+// isUUID tells whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
+func isUUID(id string) bool {
+	if len(id) != 36 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
+}
