@@ -13,6 +13,7 @@ import (
 type BoundedListener struct {
 	net.Listener
 	Limit  int                  // connections open at once
+	Own    func(net.Conn) bool  // nil: none; else those for which it is true are let in, uncounted
 	Admit  func(net.Conn) error // nil: all; else an error turns the connection away
 	Report func(error)          // a connection turned away
 
@@ -33,6 +34,9 @@ func (b *BoundedListener) Accept() (net.Conn, error) {
 				continue
 			}
 			return nil, err
+		}
+		if b.Own != nil && b.Own(conn) {
+			return conn, nil
 		}
 		if b.Admit != nil {
 			err = b.Admit(conn)
@@ -65,6 +69,9 @@ func (c *boundedConn) Close() error {
 	c.release()
 	return c.Conn.Close()
 }
+
+// NetConn returns the connection itself, for those who need to know its peer.
+func (c *boundedConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite tells the caller that nothing more comes, where the connection can do that. An HTTP server does so before it closes
 // a connection whose request it did not read to the end: the caller would see a reset in place of the answer.

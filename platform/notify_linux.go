@@ -2,6 +2,7 @@ package platform
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,19 @@ func Reloading() error {
 
 // Stopping tells the service manager that the daemon finishes what it has and ends.
 func Stopping() error { return notify(daemon.SdNotifyStopping) }
+
+// Watchdog returns within which time the service manager wants to hear Well, over and over, or else ends the daemon and starts
+// it again (sd_watchdog_enabled(3)); 0: it does not.
+func Watchdog() (time.Duration, error) {
+	within, err := daemon.SdWatchdogEnabled(true)
+	if err != nil {
+		return 0, fmt.Errorf("the service manager's watchdog: %w", err)
+	}
+	return within, nil
+}
+
+// Well tells the service manager that the daemon does what it is for.
+func Well() error { return notify(daemon.SdNotifyWatchdog) }
 
 func notify(state string) error {
 	if _, err := daemon.SdNotify(false, state); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"time"
 )
@@ -24,8 +25,21 @@ func ListenStream(path string, o Options) (*Listener, error) { return nil, unsup
 // CheckGroup would tell whether a group is there; not on this system.
 func CheckGroup(group string) error { return nil }
 
-// PeerUID returns the user at the other end of a connection; not on this system.
-func PeerUID(c *net.UnixConn) (uint32, error) { return 0, unsupported("peer credentials") }
+// PeerOf returns the process at the other end of a connection; not on this system.
+func PeerOf(c net.Conn) (Peer, error) { return Peer{}, unsupported("peer credentials") }
+
+// GivenSockets returns the sockets that the service manager has opened; there is none here.
+func GivenSockets() (map[string]*os.File, error) { return nil, nil }
+
+// AdoptPacket serves a socket that the service manager has opened; not on this system.
+func AdoptPacket(f *os.File, path string) (*Listener, error) {
+	return nil, unsupported("socket activation")
+}
+
+// AdoptStream serves a socket that the service manager has opened; not on this system.
+func AdoptStream(f *os.File, path string) (*Listener, error) {
+	return nil, unsupported("socket activation")
+}
 
 // Harden keeps tokens out of core files; not on this system.
 func Harden() error { return unsupported("hardening") }
@@ -50,6 +64,15 @@ func Reloading() error { return nil }
 
 // Stopping would tell the service manager that the daemon ends; there is none to tell.
 func Stopping() error { return nil }
+
+// Watchdog says how often the service manager wants to hear that all is well; there is none to want it.
+func Watchdog() (time.Duration, error) { return 0, nil }
+
+// Well would tell the service manager that all is well; there is none to tell.
+func Well() error { return nil }
+
+// Confine shuts the process in; not on this system.
+func Confine(places []Place) (*Sandbox, error) { return nil, unsupported("Landlock") }
 
 func unsupported(what string) error {
 	return fmt.Errorf("platform: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)

@@ -1,5 +1,6 @@
 // Package platform is what the daemon needs of the operating system: its listening sockets and who is at their other end,
-// the service manager, the clock, files that outlive a power cut, and a process that leaves no core behind.
+// the service manager, the clock, files that outlive a power cut, and a process that leaves no core behind and reaches no file
+// but its own.
 //
 // It works on Linux. On other systems the package builds, so that the rest can be worked on there, and whatever it cannot do
 // answers with an error that wraps errors.ErrUnsupported. It knows nothing of tokens.
@@ -13,6 +14,12 @@ type Options struct {
 	Group string
 	// Mode is the file mode of the socket, its permission bits alone. Zero: 0660.
 	Mode fs.FileMode
+}
+
+// Peer is the process at the other end of a connection, as it was when it connected.
+type Peer struct {
+	UID, GID uint32
+	PID      int // 0: a process that this one cannot see, in another PID namespace
 }
 
 func (o Options) mode() fs.FileMode {

@@ -44,11 +44,11 @@ func ListenStream(path string, o Options) (*Listener, error) {
 	return listen(path, "unix", unix.SOCK_STREAM, o)
 }
 
-// Listener is a listening Unix socket. Its Close also removes the socket's file.
+// Listener is a listening Unix socket. Its Close also removes the socket's file, unless the service manager made it.
 type Listener struct {
 	*net.UnixListener
 	addr  net.UnixAddr
-	file  fs.FileInfo // the socket's file, to know it again
+	file  fs.FileInfo // the socket's file, to know it again; nil: not ours to remove
 	close sync.Once
 	err   error
 }
@@ -57,7 +57,8 @@ type Listener struct {
 // what tools such as ss show.
 func (l *Listener) Addr() net.Addr { return &l.addr }
 
-// Close stops listening and removes the socket's file, unless another one stands at its path by now. Connections that were
+// Close stops listening and removes the socket's file, unless another one stands at its path by now, or the service manager
+// made it: that goes on listening, and starts the daemon again for whoever connects. Connections that were
 // accepted stay open. Further calls return what the first returned.
 func (l *Listener) Close() error {
 	l.close.Do(func() { l.err = errors.Join(l.remove(), l.UnixListener.Close()) })
@@ -66,6 +67,9 @@ func (l *Listener) Close() error {
 
 // remove takes the file away while the socket still holds its inode: after that the number may be given to another file.
 func (l *Listener) remove() error {
+	if l.file == nil {
+		return nil
+	}
 	unlock, err := lock(l.addr.Name)
 	if err != nil {
 		return err // the file stays, and the next daemon finds that nobody answers on it
@@ -278,23 +282,4 @@ func removeLeftovers(path string) {
 			removePrivate(filepath.Join(parent, e.Name()))
 		}
 	}
-}
-
-// PeerUID returns the user at the other end of a connection, as it was when it connected (SO_PEERCRED of unix(7)).
-func PeerUID(c *net.UnixConn) (uint32, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, fmt.Errorf("the peer's user: %w", credErr)
-	}
-	return cred.Uid, nil
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -361,27 +360,5 @@ func TestListenMakesParent(t *testing.T) {
 	_, err := ListenPacket(path, Options{})
 	if want := fmt.Sprintf("%s: there is no directory %s/no to hold it", path, dir); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestPeerUID(t *testing.T) {
-	path := filepath.Join(socketDir(t), "a.sock")
-	l := mustListen(t, path, Options{})
-	c, err := net.Dial("unixpacket", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	peer, err := l.AcceptUnix()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	if uid, err := PeerUID(peer); err != nil || strconv.Itoa(int(uid)) != strconv.Itoa(os.Getuid()) {
-		t.Errorf("user %d, %v", uid, err)
-	}
-	peer.Close()
-	if _, err := PeerUID(peer); err == nil {
-		t.Error("a closed connection has no peer")
 	}
 }

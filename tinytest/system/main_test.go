@@ -207,3 +207,18 @@ func (b *box) waitEnd() int {
 	}
 	return b.State().ExitCode()
 }
+
+// troubles returns the warnings and errors of the daemon's log, but those about where the test runs: as root, or on a kernel
+// without a sandbox.
+func (b *box) troubles() string {
+	var lines strings.Builder
+	for line := range strings.Lines(b.Log()) {
+		if strings.Contains(line, "running as root") || strings.Contains(line, "sandbox: not in force") {
+			continue
+		}
+		if strings.Contains(line, `"level":"warn"`) || strings.Contains(line, `"level":"error"`) {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -58,8 +59,11 @@ type daemon struct {
 	agent  *agent.Agent
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
-	listeners []net.Listener
-	servers   []*agent.Server
+	given        map[string]*os.File // sockets from the service manager, not yet taken
+	listeners    []net.Listener
+	servers      []*agent.Server
+	socketPlaces []platform.Place  // folders of the sockets that the daemon made
+	sandbox      *platform.Sandbox // nil: none is in force
 }
 
 func newDaemon(file string) (*daemon, error) {
@@ -135,6 +139,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
 	}
 	d.level.Store(int32(level))
+	platform.LimitMemory(c.Limits.MemoryBytes)
 	for _, w := range c.Warnings() {
 		d.log.Warn("configuration", zap.String("warning", w))
 	}
@@ -159,12 +164,17 @@ func (d *daemon) run() error {
 		d.close()
 		return err
 	}
+	d.confine()
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { d.memory.keepTime(ctx, d.clock.Clock) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
+	watched, unwatch := context.WithCancel(ctx)
+	if w := newWatchdog(d.opened.Sockets.Authz, d.log); w != nil {
+		background.Go(func() { w.run(watched) })
+	}
 	d.clock.logStatus(d.log)
 	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(d.config.Mode)),
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
@@ -187,6 +197,7 @@ func (d *daemon) run() error {
 			d.notify(platform.Ready())
 		}
 	}
+	unwatch()
 	d.close()
 	cancel()
 	background.Wait()
@@ -210,12 +221,18 @@ func (d *daemon) notify(err error) {
 func (d *daemon) reload() {
 	c, names, err := d.device.loadConfig(d.file)
 	if err == nil {
+		err = d.outside(c)
+	}
+	if err == nil {
 		err = d.apply(c, names)
 		old := d.opened
 		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
 			c.Limits.Connections != old.Limits.Connections {
 			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
 				zap.String("file", d.file))
+		}
+		if c.Sandbox != old.Sandbox {
+			d.log.Warn("the sandbox stays as it is until the daemon is started again", zap.String("file", d.file))
 		}
 	}
 	if err != nil {
@@ -229,24 +246,27 @@ func (d *daemon) reload() {
 func (d *daemon) listen(failed chan<- error) error {
 	d.opened = d.config
 	c := d.opened.Sockets
-	if err := d.open(c.Authz, platform.ListenPacket, d.agent.ServePackets, failed); err != nil || c.HTTP == "" {
+	if err := d.takeSockets(); err != nil {
+		return err
+	}
+	defer d.leaveSockets()
+	if err := d.open(authzSocket, c.Authz, d.agent.ServePackets, failed); err != nil || c.HTTP == "" {
 		return err
 	}
 	handler := httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() })
-	return d.open(c.HTTP, platform.ListenStream, func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) }, failed)
+	return d.open(httpSocket, c.HTTP, func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) }, failed)
 }
 
 // open opens one socket and serves it.
-func (d *daemon) open(path string, listen func(string, platform.Options) (*platform.Listener, error),
-	handle func(net.Conn) error, failed chan<- error) error {
-	l, err := listen(path, platform.Options{Group: d.config.Sockets.Group})
+func (d *daemon) open(name, path string, handle func(net.Conn) error, failed chan<- error) error {
+	l, err := d.listener(name, path, d.config.Sockets.Group)
 	if err != nil {
 		return err
 	}
 	report := d.report(path)
 	server := &agent.Server{Handle: handle, Report: report}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
-	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Admit: d.admit, Report: report}
+	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Own: own, Admit: d.admit, Report: report}
 	go func() {
 		if err := server.Serve(bounded); err != nil {
 			failed <- fmt.Errorf("%s: %w", path, err)
@@ -267,20 +287,14 @@ func (d *daemon) admit(conn net.Conn) error {
 	if len(allowed) == 0 {
 		return nil
 	}
-	unix, ok := conn.(*net.UnixConn)
-	if !ok {
-		return errors.New("not a connection of a Unix socket")
-	}
-	uid, err := platform.PeerUID(unix)
+	peer, err := platform.PeerOf(conn)
 	if err != nil {
 		return err
 	}
-	for _, u := range allowed {
-		if u == uid {
-			return nil
-		}
+	if !slices.Contains(allowed, peer.UID) {
+		return fmt.Errorf("user %d may not ask: allow_uids does not name it", peer.UID)
 	}
-	return fmt.Errorf("user %d may not ask: allow_uids does not name it", uid)
+	return nil
 }
 
 // close stops listening, answers what has arrived, and ends the connections.

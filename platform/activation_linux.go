@@ -1,0 +1,93 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// GivenSockets returns the sockets that the service manager has opened for the daemon, by the names that it gave them
+// (sd_listen_fds(3), FileDescriptorName= of systemd.socket(5)). What told of them is taken out of the environment, so the second
+// call finds none. What the caller has no use for, it closes.
+func GivenSockets() (map[string]*os.File, error) {
+	given := make(map[string]*os.File)
+	var errs []error
+	for _, f := range activation.Files(true) {
+		if given[f.Name()] != nil {
+			errs = append(errs, fmt.Errorf("the service manager has opened two sockets of the name %q", f.Name()))
+			f.Close()
+			continue
+		}
+		given[f.Name()] = f
+	}
+	return given, errors.Join(errs...)
+}
+
+// AdoptPacket returns the listener of a SOCK_SEQPACKET socket that the service manager has opened. An error says in what it is
+// not the one that was asked for: a listening Unix socket of this type at this path. Its group and mode are the service
+// manager's affair. The file is closed either way; the listener has a copy.
+func AdoptPacket(f *os.File, path string) (*Listener, error) {
+	return adopt(f, path, "unixpacket", unix.SOCK_SEQPACKET, "SequentialPacket")
+}
+
+// AdoptStream is AdoptPacket for a SOCK_STREAM socket.
+func AdoptStream(f *os.File, path string) (*Listener, error) {
+	return adopt(f, path, "unix", unix.SOCK_STREAM, "Stream")
+}
+
+// adopt checks what systemd.socket(5) leaves to the unit's author. key is the kind of Listen…= line that was due.
+func adopt(f *os.File, path, network string, socktype int, key string) (*Listener, error) {
+	defer f.Close()
+	path = filepath.Clean(path)
+	fault := func(format string, args ...any) (*Listener, error) {
+		return nil, fmt.Errorf("the socket %q from the service manager: "+format, append([]any{f.Name()}, args...)...)
+	}
+	fd := int(f.Fd())
+	option := func(name int) int {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
+		if err != nil {
+			return -1 // no socket, or no file at all
+		}
+		return n
+	}
+	domain, kind, listens := option(unix.SO_DOMAIN), option(unix.SO_TYPE), option(unix.SO_ACCEPTCONN)
+	switch {
+	case domain == -1:
+		return fault("it is no socket")
+	case domain != unix.AF_UNIX:
+		return fault("it is no Unix socket; its unit needs Listen%s=%s", key, path)
+	case kind != socktype:
+		return fault("it is of another type; its unit needs Listen%s=%s", key, path)
+	case listens != 1:
+		return fault("it does not listen; its unit must not have Accept=yes")
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return fault("%w", err)
+	}
+	at := name.(*unix.SockaddrUnix).Name
+	if strings.HasPrefix(at, "@") || !samePath(at, path) {
+		return fault("it is at %q, and the configuration says %q", at, path)
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return fault("%w", err)
+	}
+	return &Listener{UnixListener: l.(*net.UnixListener), addr: net.UnixAddr{Name: path, Net: network}}, nil
+}
+
+// samePath tells whether two paths are one, also where links such as that of /var/run lead from one to the other.
+func samePath(a, b string) bool {
+	if filepath.Clean(a) == b {
+		return true
+	}
+	x, errX := os.Lstat(a)
+	y, errY := os.Lstat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}

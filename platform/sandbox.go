@@ -1,0 +1,80 @@
+package platform
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Place is a file, or a folder with all below it, that the process may go on to reach once it is shut in. Links are followed.
+type Place struct {
+	For  string // what it is for, for people: "[state] dir"
+	Path string
+	// Write lets files there also be made, written, renamed within their folder and removed. Nothing is ever executable.
+	Write bool
+	// Optional is for one of many places where systems keep the same thing: that it is missing goes without saying.
+	Optional bool
+}
+
+// Sandbox is what the kernel has put into force. It is not changed once made.
+type Sandbox struct {
+	ABI     int      // the version of Landlock; 0: the kernel has none, and nothing is in force
+	InForce []string // what is denied, for people
+	Lacking []string // what a newer kernel would deny, too
+	Places  []Place  // those that can be reached
+	Missing []Place  // those that were not there, not counting the optional ones: they cannot be reached even if they come
+
+	granted []granted
+}
+
+// granted is a place as the kernel knows it: not by its path.
+type granted struct {
+	file  fs.FileInfo
+	write bool
+}
+
+// Reaches tells whether the sandbox leaves a place open: whether it, or a folder above it, is one of those that were there when
+// the process was shut in. A folder that has since been put in place of one, or mounted over it, is another.
+func (s *Sandbox) Reaches(p Place) bool {
+	if s.ABI == 0 {
+		return true
+	}
+	for dir := RealPath(p.Path); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil {
+			for _, g := range s.granted {
+				if (g.write || !p.Write) && os.SameFile(g.file, info) {
+					return true
+				}
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+// maxLinks is how many links are followed before they are taken for a circle, as the kernel does (path_resolution(7)).
+const maxLinks = 40
+
+// RealPath follows all links of an absolute path, also those that lead to where nothing is yet.
+func RealPath(path string) string {
+	for range maxLinks {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return real
+		}
+		dir := filepath.Dir(path)
+		if dir == path {
+			break
+		}
+		target, err := os.Readlink(path)
+		switch {
+		case err != nil: // not there, or not a link
+			return filepath.Join(RealPath(dir), filepath.Base(path))
+		case filepath.IsAbs(target):
+			path = target
+		default:
+			path = filepath.Join(RealPath(dir), target)
+		}
+	}
+	return path
+}
