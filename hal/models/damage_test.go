@@ -46,6 +46,20 @@ func replace(path string, by func() error) error {
 	return by()
 }
 
+// restore puts the file back as it was.
+func restore(t *testing.T, path, from string) {
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.RemoveAll(path)
+	}
+	if err == nil {
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // junk is every byte again and again, in an order that no format has.
 func junk(n int) []byte {
 	data := make([]byte, n)
@@ -59,11 +73,12 @@ func junk(n int) []byte {
 // be as it was.
 func TestDamagedTrees(t *testing.T) {
 	for _, p := range ports {
+		root := copyTree(t, p.tree)
 		for _, file := range filesOf(t, p.tree) {
+			path := filepath.Join(root, file)
 			for _, d := range damages {
 				t.Run(p.tree+"/"+file+" is "+d.name, func(t *testing.T) {
-					root := copyTree(t, p.tree)
-					path := filepath.Join(root, file)
+					defer restore(t, path, filepath.Join("testdata", p.tree, file))
 					if err := d.do(path); err != nil {
 						t.Skip(err) // a file system without FIFOs or sparse files
 					}
