@@ -1,0 +1,205 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// lineStart starts each line, and tells it from those of the daemon's log where both go to standard error. The number is the
+// version of the form.
+var lineStart = []byte(`{"audit":1,`)
+
+// shortText is the limit of every text in a line that must fit into a datagram.
+const shortText = 96
+
+// maxLine is longer than any line.
+const maxLine = 8 << 10
+
+const (
+	eventOpen    = "open"
+	eventClose   = "close"
+	eventDropped = "dropped"
+)
+
+// appendRecord appends r's line without its end, that is the chain and the closing brace. Texts are cut to their limits, and to
+// most characters as they are written.
+func appendRecord(dst []byte, r *Record, most int) []byte {
+	dst = append(dst, lineStart...)
+	dst = append(dst, `"seq":`...)
+	dst = strconv.AppendUint(dst, r.Seq, 10)
+	dst = append(dst, `,"time":"`...)
+	dst = append(appendTime(dst, r.Time), '"')
+	dst = appendWord(dst, "clock", r.Clock.String())
+	if r.UID >= 0 {
+		dst = appendNumber(dst, "uid", uint64(r.UID))
+	}
+	if r.PID > 0 {
+		dst = appendNumber(dst, "pid", uint64(r.PID))
+	}
+	question, _, _ := strings.Cut(r.Question.String(), " ")
+	dst = appendWord(dst, "question", question)
+	cut := r.cut
+	text := func(from, to int) {
+		for i := from; i <= to; i++ {
+			var short bool
+			if i == textDenied {
+				if r.Targets > 0 {
+					dst = appendNumber(dst, "targets", uint64(r.Targets))
+				}
+				dst, short = appendDenied(dst, r.Denied, min(most, limit(i)))
+			} else {
+				dst, short = appendText(dst, textNames[i], *r.text(i), min(most, limit(i)))
+			}
+			if short {
+				cut |= 1 << i
+			}
+		}
+	}
+	text(textMethod, textAccess)
+	info := r.Reason.Info()
+	dst = appendWord(dst, "decision", decision(r.Reason))
+	dst = appendNumber(dst, "status", uint64(info.Status))
+	dst = appendWord(dst, "reason", info.Code)
+	dst = appendWord(dst, "rule", info.Rule)
+	if r.Enforced != wire.Undecided {
+		dst = appendWord(dst, "would", r.Enforced.Info().Code)
+		dst = appendNumber(dst, "would_status", uint64(r.Enforced.Info().Status))
+	}
+	text(textIssuer, textJTI)
+	if len(r.JTI) == 0 && r.Digest != [16]byte{} {
+		dst = append(dst, `,"digest":"sha256:`...)
+		dst = hex.AppendEncode(dst, r.Digest[:])
+		dst = append(dst, '"')
+	}
+	text(textKeyID, textKeyID)
+	if r.Cached {
+		dst = append(dst, `,"cached":true`...)
+	}
+	if r.Count > 1 || r.First != r.Seq && r.First != 0 {
+		dst = appendNumber(dst, "count", r.Count)
+		dst = appendNumber(dst, "first", r.First)
+		dst = append(dst, `,"since":"`...)
+		dst = appendTime(dst, r.Since)
+		dst = append(dst, '"')
+	}
+	if cut != 0 {
+		dst = append(dst, `,"cut":[`...)
+		for i := range texts {
+			if cut>>i&1 == 1 {
+				dst = append(dst, '"')
+				dst = append(dst, textNames[i]...)
+				dst = append(dst, `",`...)
+			}
+		}
+		dst[len(dst)-1] = ']'
+	}
+	return dst
+}
+
+// decision names the first word of the reply.
+func decision(r wire.Reason) string {
+	switch {
+	case r.Allowed():
+		return "allow"
+	case strings.HasPrefix(r.String(), "packet-"):
+		return "error"
+	}
+	return "deny"
+}
+
+func appendNumber(dst []byte, name string, n uint64) []byte {
+	return strconv.AppendUint(appendName(dst, name), n, 10)
+}
+
+// appendWord appends a member whose value needs no escapes; none for an empty one.
+func appendWord(dst []byte, name, word string) []byte {
+	if word == "" {
+		return dst
+	}
+	dst = append(appendName(dst, name), '"')
+	dst = append(dst, word...)
+	return append(dst, '"')
+}
+
+func appendName(dst []byte, name string) []byte {
+	dst = append(dst, `,"`...)
+	dst = append(dst, name...)
+	return append(dst, `":`...)
+}
+
+func appendText(dst []byte, name string, text []byte, most int) ([]byte, bool) {
+	if len(text) == 0 {
+		return dst, false
+	}
+	return appendString(appendName(dst, name), text, most)
+}
+
+// appendDenied appends the targets of "denied=…\n" lines as an array. The last of a list that was cut may be cut itself.
+func appendDenied(dst, lines []byte, most int) (_ []byte, cut bool) {
+	if len(lines) == 0 {
+		return dst, false
+	}
+	dst = append(appendName(dst, "denied"), '[')
+	start := len(dst)
+	for len(lines) > 0 && !cut {
+		var line []byte
+		line, lines, _ = bytes.Cut(lines, []byte("\n"))
+		if most <= len(dst)-start {
+			cut = true
+			break
+		}
+		dst, cut = appendString(dst, bytes.TrimPrefix(line, []byte("denied=")), most-(len(dst)-start))
+		dst = append(dst, ',')
+	}
+	if dst[len(dst)-1] == ',' {
+		dst = dst[:len(dst)-1]
+	}
+	return append(dst, ']'), cut
+}
+
+// appendString appends a JSON string of at most so many characters between its quotes, and tells whether it was cut. It is all
+// ASCII: what else a text holds is escaped, so that nothing in it can end a line, move a terminal's cursor or turn the direction
+// of writing, and a syslog message needs no mark of its encoding. Bytes that are not UTF-8 become U+FFFD, one each.
+func appendString(dst, text []byte, most int) (_ []byte, cut bool) {
+	const digits = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := len(dst)
+	for len(text) > 0 {
+		before := len(dst)
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == '"' || r == '\\':
+			dst = append(dst, '\\', byte(r))
+		case r >= ' ' && r < 0x7f:
+			dst = append(dst, byte(r))
+		default:
+			units := [2]rune{r}
+			count := 1
+			if r > 0xffff { // RFC 8259 §7: a surrogate pair
+				units = [2]rune{0xd800 + (r-0x10000)>>10, 0xdc00 + (r-0x10000)&0x3ff}
+				count = 2
+			}
+			for _, u := range units[:count] {
+				dst = append(dst, '\\', 'u', digits[u>>12&15], digits[u>>8&15], digits[u>>4&15], digits[u&15])
+			}
+		}
+		if len(dst)-start > most {
+			dst, cut = dst[:before], true
+			break
+		}
+		text = text[n:]
+	}
+	return append(dst, '"'), cut
+}
+
+// appendTime appends a time, given in microseconds since 1970, as RFC 3339 has it.
+func appendTime(dst []byte, t int64) []byte {
+	const last = 253402300799999999 // of the year 9999: RFC 3339 has no more
+	return time.UnixMicro(min(max(t, 0), last)).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+}

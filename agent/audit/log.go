@@ -1,0 +1,427 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// gather is how long records wait for others, so that a busy daemon wakes one goroutine for many decisions.
+const gather = 5 * time.Millisecond
+
+// Options are the settings of a Log.
+type Options struct {
+	Sinks      []Sink        // each name once
+	Wait       bool          // Append waits while a sink's queue is full; else records are dropped and counted
+	QueueBytes int           // held for each sink, and as many before they are sorted to the sinks
+	Repeat     time.Duration // equal denials within it are counted into one record; 0: never
+	RingBytes  int           // of lines kept in memory
+
+	Version string                    // of the daemon, for the records that open a stream
+	Now     func() (time.Time, Clock) // for records of the Log's own; nil: the system's clock, ClockUnset
+	Observe func(*Record)             // is told of each record, on the Log's goroutine; it must not keep or wait
+	Report  func(Trouble)             // is told of troubles with a sink, at most once a minute for each while they last
+}
+
+// Trouble is what the daemon's own log says about a sink.
+type Trouble struct {
+	Sink    string
+	Err     error  // what is wrong; nil where it is over, or where the sink just does not keep up
+	Dropped uint64 // decisions not recorded there since the last report
+	Over    bool   // the sink takes records again
+}
+
+// Log takes records and brings them to its sinks. Its methods may be called at the same time.
+type Log struct {
+	options Options // those that Reconfigure does not change
+	id      string  // names this start of the daemon
+
+	mu       sync.Mutex
+	room     sync.Cond // for those who wait for room in queue
+	queue    queue
+	repeats  repeats
+	scratch  []byte
+	seq      uint64
+	done     uint64 // decisions of which the sinks were told
+	late     uint64 // decisions after the end
+	wait     bool
+	released bool // nobody waits any more
+	closed   bool
+
+	wake    chan struct{} // something to do
+	urgent  chan struct{} // and soon
+	closing chan struct{}
+	stopped chan struct{} // the goroutine has ended
+	close   sync.Once
+
+	waits    atomic.Bool // as wait, for the pumps
+	change   sync.Mutex  // one Reconfigure at a time
+	pumps    atomic.Pointer[[]*pump]
+	lost     atomic.Uint64 // decisions dropped before they were sorted
+	ring     ring
+	watch    watchers
+	reports  chan Trouble
+	pumping  sync.WaitGroup
+	abort    context.CancelFunc
+	aborted  context.Context
+	reported chan struct{}
+}
+
+// New starts a Log. It must be closed.
+func New(o Options) *Log {
+	if o.Now == nil {
+		o.Now = func() (time.Time, Clock) { return time.Now(), ClockUnset }
+	}
+	var id [8]byte
+	rand.Read(id[:]) // never fails, by its documentation
+	l := &Log{
+		options: o, id: hex.EncodeToString(id[:]),
+		scratch: make([]byte, 0, maxRecord),
+		wake:    make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		closing: make(chan struct{}), stopped: make(chan struct{}),
+		reports: make(chan Trouble, 16), reported: make(chan struct{}),
+	}
+	l.room.L = &l.mu
+	l.repeats.seed = maphash.MakeSeed()
+	l.aborted, l.abort = context.WithCancel(context.Background())
+	l.pumps.Store(new([]*pump))
+	l.reserve(o.QueueBytes)
+	l.Reconfigure(o)
+	go l.tellTroubles()
+	go l.run()
+	return l
+}
+
+// reserve makes the queue's buffers, so that no decision has to.
+func (l *Log) reserve(limit int) {
+	l.queue.limit = limit
+	most := limit + 2*(itemHead+maxRecord) + lostSize
+	l.queue.items = append(make([]byte, 0, most), l.queue.items...)
+	l.queue.spare = make([]byte, 0, most)
+}
+
+// Append takes one decision's record, assigns its sequence number and returns it. It allocates nothing once as many different
+// denials have come as are counted, and waits for nothing but, if Options.Wait says so, room in the queue.
+func (l *Log) Append(r *Record) uint64 {
+	l.mu.Lock()
+	for !l.add(r) {
+		l.room.Wait()
+	}
+	seq := l.seq
+	l.mu.Unlock()
+	r.Seq = seq
+	return seq
+}
+
+// add counts or queues a record; false means that it must wait for room.
+func (l *Log) add(r *Record) bool {
+	seq := l.seq + 1
+	if l.closed {
+		l.seq, l.late = seq, l.late+1
+		return true
+	}
+	r.Seq = seq
+	record, key := r.append(l.scratch[:0])
+	var victim []byte
+	var hash uint64
+	counted := l.repeats.within > 0 && r.denies()
+	if counted {
+		var place int
+		if place, hash = l.repeats.find(record[:key]); place >= 0 {
+			l.repeats.again(place, record)
+			l.seq = seq
+			return true
+		}
+		victim = l.repeats.victim()
+	}
+	need := len(record)
+	if victim != nil {
+		need += itemHead + len(victim)
+	}
+	idle := l.queue.used == 0 && l.queue.lost.count == 0
+	fits := l.queue.room(need)
+	if !fits && l.wait {
+		return false
+	}
+	l.seq = seq
+	if fits {
+		if victim != nil {
+			l.queue.put(itemRecord, nil, victim)
+		}
+		l.queue.put(itemRecord, nil, record)
+	} else {
+		if victim != nil {
+			l.queue.lost.add(lostOf(victim))
+		}
+		l.queue.lost.add(lost{1, seq, seq})
+	}
+	if counted {
+		l.repeats.begin(record[:key], hash)
+	}
+	if idle {
+		signal(l.wake)
+	} else if l.queue.used > l.queue.limit/2 {
+		signal(l.urgent)
+	}
+	return true
+}
+
+// lostOf returns what is lost with a record.
+func lostOf(record []byte) lost {
+	var r Record
+	r.read(record)
+	if r.Count == 1 {
+		r.First = r.Seq
+	}
+	return lost{r.Count, r.First, r.Seq}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run sorts records to the sinks until the Log is closed.
+func (l *Log) run() {
+	defer close(l.stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var sums queue // those repeated
+	sums.limit = maxRecord * repeatPlaces
+	for final := false; !final; {
+		select {
+		case <-l.closing:
+			final = true
+		case <-timer.C:
+		case <-l.wake:
+			select {
+			case <-l.closing:
+				final = true
+			case <-l.urgent:
+			case <-time.After(gather):
+			}
+		}
+		l.mu.Lock()
+		batch := l.queue.take()
+		due := l.repeats.due(&sums, time.Now(), final || l.repeats.within == 0)
+		l.closed = final
+		l.mu.Unlock()
+		n := l.deliver(batch)
+		n += l.deliver(sums.items)
+		sums = queue{limit: sums.limit, items: sums.items[:0]}
+		l.mu.Lock()
+		l.done += n
+		l.queue.release(len(batch))
+		l.queue.recycle(batch)
+		l.room.Broadcast()
+		again := l.queue.used > 0 || l.queue.lost.count > 0
+		l.mu.Unlock()
+		if again {
+			signal(l.wake) // it was not idle, so nobody else did
+		}
+		if timer.Reset(time.Hour); !due.IsZero() {
+			timer.Reset(max(time.Until(due), 0))
+		}
+	}
+}
+
+// deliver brings a batch to all who want it and returns how many decisions it holds.
+func (l *Log) deliver(batch []byte) (decisions uint64) {
+	var r Record
+	var line, short []byte
+	for len(batch) > 0 {
+		var kind byte
+		var item []byte
+		kind, item, batch = next(batch)
+		pumps := *l.pumps.Load()
+		if kind == itemLost {
+			lost := readLost(item)
+			decisions += lost.count
+			l.lost.Add(lost.count)
+			for _, p := range pumps {
+				p.lose(lost)
+			}
+			l.watch.lose(lost)
+			continue
+		}
+		r.read(item)
+		if r.Count == 1 {
+			r.First, r.Since = r.Seq, r.Time
+		}
+		decisions += r.Count
+		line, short = appendRecord(line[:0], &r, MaxPath), short[:0]
+		l.ring.add(r.First, r.Seq, line)
+		l.watch.put(&r, line)
+		if l.options.Observe != nil {
+			l.options.Observe(&r)
+		}
+		meta := metaOf(&r)
+		for _, p := range pumps {
+			body := line
+			if most := p.most(); most > 0 && len(line) > most {
+				if len(short) == 0 {
+					short = appendRecord(short, &r, shortText)
+				}
+				body = short
+			}
+			p.put(meta, body)
+		}
+	}
+	return decisions
+}
+
+// Reconfigure puts other sinks, limits and times into force. A sink whose name and settings stay goes on as it is; one with the
+// name of another takes over what waits for that one; what waits for one that is left out is written within stopPatience.
+func (l *Log) Reconfigure(o Options) {
+	l.change.Lock()
+	defer l.change.Unlock()
+	old := *l.pumps.Load()
+	var pumps []*pump
+	for _, s := range o.Sinks {
+		i := slices.IndexFunc(old, func(p *pump) bool { return p.name == s.Name() })
+		if i < 0 {
+			p := newPump(l, s, o.QueueBytes)
+			l.pumping.Go(p.run)
+			pumps = append(pumps, p)
+			continue
+		}
+		old[i].replace(s, o.QueueBytes)
+		pumps = append(pumps, old[i])
+	}
+	l.pumps.Store(&pumps)
+	for _, p := range old {
+		if !slices.Contains(pumps, p) {
+			p.stop()
+			time.AfterFunc(stopPatience, p.abandon)
+		}
+	}
+	l.ring.resize(o.RingBytes)
+	l.mu.Lock()
+	if o.QueueBytes != l.queue.limit {
+		l.queue.limit = o.QueueBytes // its buffers grow when they must, or are let go when they are empty
+	}
+	l.repeats.within = o.Repeat
+	l.wait = o.Wait && !l.released
+	l.mu.Unlock()
+	l.stirWaiting(o.Wait)
+	signal(l.wake)
+}
+
+// stirWaiting lets those who wait look again whether they must.
+func (l *Log) stirWaiting(wait bool) {
+	l.mu.Lock()
+	l.waits.Store(wait && !l.released)
+	l.room.Broadcast()
+	l.mu.Unlock()
+	for _, p := range *l.pumps.Load() {
+		p.stir()
+	}
+}
+
+// Release says that the daemon stops: nothing waits any more, whatever Options.Wait says. It comes before the daemon waits for
+// its connections to end.
+func (l *Log) Release() {
+	l.mu.Lock()
+	l.released, l.wait = true, false
+	l.mu.Unlock()
+	l.stirWaiting(false)
+}
+
+// Close writes out what is held, pending repeats included, and closes the sinks. What is not written when ctx ends is counted as
+// dropped. Records that come later are, too.
+func (l *Log) Close(ctx context.Context) {
+	l.close.Do(func() {
+		l.Release()
+		close(l.closing)
+		<-l.stopped // nothing waits, so it ends
+		for _, p := range *l.pumps.Load() {
+			p.stop()
+		}
+		done := make(chan struct{})
+		go func() {
+			l.pumping.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		l.abort()
+		for _, p := range *l.pumps.Load() {
+			p.abandon()
+		}
+		l.watch.end()
+		close(l.reported)
+	})
+}
+
+// tellTroubles calls Report, which may be as slow as the sink that it reports on.
+func (l *Log) tellTroubles() {
+	for {
+		select {
+		case t := <-l.reports:
+			l.report(t)
+		case <-l.reported:
+			for {
+				select {
+				case t := <-l.reports:
+					l.report(t)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (l *Log) report(t Trouble) {
+	if l.options.Report != nil {
+		l.options.Report(t)
+	}
+}
+
+// Stats are the figures of a Log.
+type Stats struct {
+	Appended uint64 // decisions so far
+	Pending  uint64 // of them, those that the sinks were not told of yet: repeats being counted, and what waits to be sorted
+	Lost     uint64 // of them, those dropped before they were sorted: no sink, watcher or observer has seen them
+	Sinks    []SinkStats
+}
+
+// SinkStats are the figures of a sink. Kept, Dropped and Queued add up to Offered, which with Pending adds up to Appended for a
+// sink that was there from the start.
+type SinkStats struct {
+	Name        string
+	Offered     uint64 // decisions that were to be recorded there
+	Kept        uint64
+	Dropped     uint64
+	Queued      uint64
+	QueuedBytes int
+	Err         error     // that it has now; nil: none
+	Since       time.Time // of the error
+	Lines       uint64    // of the stream
+	Head        string    // of the chain
+}
+
+// Stats returns the figures as they are now.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	s := Stats{Appended: l.seq, Pending: l.seq - l.done - l.late}
+	late := l.late
+	l.mu.Unlock()
+	s.Lost = l.lost.Load() + late
+	for _, p := range *l.pumps.Load() {
+		f := p.stats()
+		f.Offered += late
+		f.Dropped += late
+		s.Sinks = append(s.Sinks, f)
+	}
+	return s
+}

@@ -1,0 +1,226 @@
+// Package audit keeps one record of each decision (OPS-2): who asked, for what, by whose token, what was answered and why.
+// AUDIT.md beside this file describes the records.
+//
+// A decision never waits for a disk or a network: Append copies the record into memory, one goroutine makes a line of it, and
+// each sink takes the lines from a queue of its own, so that a sink that is stuck costs itself alone. What does not fit is
+// counted, and for every sink the decisions kept, dropped and queued add up to those that it was offered. The lines of a sink
+// are chained by hash; Verify says which are missing or altered.
+//
+// The package never sees a token: callers hand in a digest. The texts of a record may hold whatever a client sent.
+package audit
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// Clock is what was known of the device's clock when a record was made (OPS-1). The zero value is the worst.
+type Clock uint8
+
+// The states, with the numbers that package platform gives them.
+const (
+	ClockUnset Clock = iota
+	ClockUnsynchronised
+	ClockSynchronised
+)
+
+// String names the state as the configuration and the log do.
+func (c Clock) String() string {
+	switch c {
+	case ClockUnsynchronised:
+		return "unsynchronised"
+	case ClockSynchronised:
+		return "synchronised"
+	}
+	return "unset"
+}
+
+// Record is one decision, or several equal ones. Its texts are borrowed: Append copies them. An empty text is left out of the
+// line; one longer than its limit is cut and marked as cut.
+type Record struct {
+	Seq   uint64 // assigned by Append, from 1 at each start of the daemon
+	Time  int64  // microseconds since 1970
+	Clock Clock
+
+	UID int64 // of the peer; -1 where it is not known
+	PID int32 // of the peer; 0 where it is not known
+
+	Question wire.Verb
+	Reason   wire.Reason
+	Enforced wire.Reason // observe mode: what enforce would have answered; else Undecided
+
+	Method  []byte // as it came
+	Path    []byte // normalised, without a query; for decide-all that of the first target
+	Targets int    // decide-all: how many were asked for; else 0
+	Denied  []byte // decide-all: complete "denied=…\n" lines as in the reply, without queries
+	Kind    []byte // of a resource
+	Name    []byte
+	Access  []byte // read or write
+
+	Issuer  []byte // of a verified token
+	Subject []byte
+	Client  []byte
+
+	JTI    []byte   // of a verified token
+	Digest [16]byte // first half of the SHA-256 of the token; zero: none. It is written where there is no JTI
+	KeyID  []byte
+	Cached bool // the token had been verified before
+
+	// Set by the Log where a record stands for several: Seq and Time are then those of the last, and what tells their tokens
+	// apart is left out.
+	Count uint64 // decisions that it stands for, 1 or more
+	First uint64 // sequence number of the first of them
+	Since int64  // time of the first of them
+
+	cut uint16 // a bit for each text that was cut
+}
+
+// Denied tells whether the decision denies, or would in enforce mode. Those are the ones of which equal ones are counted together.
+func (r *Record) denies() bool { return !r.Reason.Allowed() || r.Enforced != wire.Undecided }
+
+// The texts of a record in the order in which they are held. Those up to textToken make decisions equal.
+const (
+	textMethod = iota
+	textPath
+	textDenied
+	textKind
+	textName
+	textAccess
+	textIssuer
+	textSubject
+	textClient
+	textJTI
+	textKeyID
+	texts
+
+	textToken = textJTI // from here on a text tells tokens apart
+)
+
+// MaxPath and MaxText are the longest texts that a record holds, in bytes as they came and in characters as they are written.
+const (
+	MaxPath = 1024 // a path, and the paths denied
+	MaxText = 256  // any other
+)
+
+var textNames = [texts]string{"method", "path", "denied", "kind", "name", "access", "issuer", "subject", "client", "jti", "kid"}
+
+// limit returns the longest text i, in bytes.
+func limit(i int) int {
+	if i == textPath || i == textDenied {
+		return MaxPath
+	}
+	return MaxText
+}
+
+func (r *Record) text(i int) *[]byte {
+	switch i {
+	case textMethod:
+		return &r.Method
+	case textPath:
+		return &r.Path
+	case textDenied:
+		return &r.Denied
+	case textKind:
+		return &r.Kind
+	case textName:
+		return &r.Name
+	case textAccess:
+		return &r.Access
+	case textIssuer:
+		return &r.Issuer
+	case textSubject:
+		return &r.Subject
+	case textClient:
+		return &r.Client
+	case textJTI:
+		return &r.JTI
+	}
+	return &r.KeyID
+}
+
+// A record in memory: first what differs from one decision to the next, then what makes two equal, then the texts of the token.
+const (
+	atSeq    = 0
+	atTime   = 8
+	atCount  = 16
+	atFirst  = 24
+	atSince  = 32
+	atDigest = 40
+	atClock  = 56
+	atCached = 57
+	atCut    = 58
+	atKey    = 60 // what makes two equal starts here
+	atUID    = 60
+	atPID    = 68
+	atTarget = 72
+	atVerb   = 76
+	atReason = 77
+	atWould  = 78
+	atTexts  = 79 // each two bytes of length and itself
+
+	maxRecord = atTexts + 2*texts + 2*MaxPath + (texts-2)*MaxText
+)
+
+// append appends r's form in memory to b. It returns where in b the part ends that makes two equal.
+func (r *Record) append(b []byte) (record []byte, key int) {
+	var head [atTexts]byte
+	binary.LittleEndian.PutUint64(head[atSeq:], r.Seq)
+	binary.LittleEndian.PutUint64(head[atTime:], uint64(r.Time))
+	binary.LittleEndian.PutUint64(head[atCount:], max(r.Count, 1))
+	binary.LittleEndian.PutUint64(head[atFirst:], r.First)
+	binary.LittleEndian.PutUint64(head[atSince:], uint64(r.Since))
+	copy(head[atDigest:], r.Digest[:])
+	head[atClock] = byte(r.Clock)
+	if r.Cached {
+		head[atCached] = 1
+	}
+	binary.LittleEndian.PutUint64(head[atUID:], uint64(r.UID))
+	binary.LittleEndian.PutUint32(head[atPID:], uint32(r.PID))
+	binary.LittleEndian.PutUint32(head[atTarget:], uint32(r.Targets))
+	head[atVerb], head[atReason], head[atWould] = byte(r.Question), byte(r.Reason), byte(r.Enforced)
+	start := len(b)
+	b = append(b, head[:]...)
+	cut := r.cut
+	for i := range texts {
+		if i == textToken {
+			key = len(b)
+		}
+		text := *r.text(i)
+		if most := limit(i); len(text) > most {
+			for range utf8.UTFMax - 1 { // not in the middle of a character
+				if !utf8.RuneStart(text[most]) {
+					most--
+				}
+			}
+			text = text[:most]
+			cut |= 1 << i
+		}
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+		b = append(b, text...)
+	}
+	binary.LittleEndian.PutUint16(b[start+atCut:], cut)
+	return b, key
+}
+
+// read makes r the record that b holds, borrowing from b. Texts that are not there are empty.
+func (r *Record) read(b []byte) {
+	*r = Record{
+		Seq:   binary.LittleEndian.Uint64(b[atSeq:]),
+		Time:  int64(binary.LittleEndian.Uint64(b[atTime:])),
+		Count: binary.LittleEndian.Uint64(b[atCount:]),
+		First: binary.LittleEndian.Uint64(b[atFirst:]),
+		Since: int64(binary.LittleEndian.Uint64(b[atSince:])),
+		Clock: Clock(b[atClock]), Cached: b[atCached] != 0, cut: binary.LittleEndian.Uint16(b[atCut:]),
+		UID: int64(binary.LittleEndian.Uint64(b[atUID:])), PID: int32(binary.LittleEndian.Uint32(b[atPID:])),
+		Targets:  int(binary.LittleEndian.Uint32(b[atTarget:])),
+		Question: wire.Verb(b[atVerb]), Reason: wire.Reason(b[atReason]), Enforced: wire.Reason(b[atWould]),
+	}
+	copy(r.Digest[:], b[atDigest:])
+	b = b[atTexts:]
+	for i := 0; i < texts && len(b) > 0; i++ {
+		end := 2 + int(binary.LittleEndian.Uint16(b))
+		*r.text(i), b = b[2:end:end], b[end:]
+	}
+}

@@ -1,0 +1,108 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"time"
+)
+
+// repeatPlaces is how many different denials are counted at once.
+const repeatPlaces = 64
+
+// repeats counts denials that are equal but for their tokens. The first goes out at once; those that follow within a time are
+// one record at its end. It is not safe for concurrent use: the Log's lock is its own.
+type repeats struct {
+	seed   maphash.Seed
+	within time.Duration // 0: nothing is counted together
+	hashes [repeatPlaces]uint64
+	places [repeatPlaces]repeat
+	oldest int // the place to give up next: they are filled in turn
+}
+
+// repeat is a denial that may come again.
+type repeat struct {
+	used   bool
+	record []byte    // up to the token's texts; its head is that of those counted
+	until  time.Time // zero: the time has not begun yet
+}
+
+func (r *repeat) count() uint64 { return binary.LittleEndian.Uint64(r.record[atCount:]) }
+
+// find returns the place of a record that equals this one, or -1, and the hash of what makes it so.
+func (r *repeats) find(record []byte) (place int, hash uint64) {
+	hash = maphash.Bytes(r.seed, record[atKey:])
+	for i, h := range r.hashes {
+		if h == hash && r.places[i].used && bytes.Equal(r.places[i].record[atKey:], record[atKey:]) {
+			return i, hash
+		}
+	}
+	return -1, hash
+}
+
+// again counts one more of what is in a place.
+func (r *repeats) again(place int, record []byte) {
+	held := r.places[place].record
+	n := binary.LittleEndian.Uint64(held[atCount:])
+	if n == 0 {
+		copy(held[atFirst:], record[atSeq:atTime])
+		copy(held[atSince:], record[atTime:atCount])
+	}
+	binary.LittleEndian.PutUint64(held[atCount:], n+1)
+	copy(held[atSeq:], record[atSeq:atCount])
+	held[atClock] = record[atClock]
+	cut := binary.LittleEndian.Uint16(held[atCut:]) | binary.LittleEndian.Uint16(record[atCut:])&(1<<textToken-1)
+	binary.LittleEndian.PutUint16(held[atCut:], cut)
+}
+
+// victim returns the record that must go out before another can take a place: nil where nothing was counted there.
+func (r *repeats) victim() []byte {
+	if p := &r.places[r.oldest]; p.used && p.count() > 0 {
+		return p.record
+	}
+	return nil
+}
+
+// begin takes the place of the victim, which has gone out.
+func (r *repeats) begin(record []byte, hash uint64) {
+	p := &r.places[r.oldest]
+	p.used, p.until = true, time.Time{}
+	p.record = append(p.record[:0], record...)
+	clear(p.record[atCount:atDigest])
+	clear(p.record[atDigest:atClock])
+	p.record[atCached] = 0
+	cut := binary.LittleEndian.Uint16(p.record[atCut:]) & (1<<textToken - 1)
+	binary.LittleEndian.PutUint16(p.record[atCut:], cut)
+	r.hashes[r.oldest] = hash
+	r.oldest = (r.oldest + 1) % repeatPlaces
+}
+
+// due appends to out, as items, the records whose time has ended, or all of them, and returns when to ask again; the zero time
+// where nothing is counted. What was repeated goes on being counted.
+func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time) {
+	for i := range r.places {
+		p := &r.places[i]
+		if !p.used {
+			continue
+		}
+		if p.until.IsZero() {
+			p.until = now.Add(r.within)
+		}
+		if all || !p.until.After(now) {
+			if p.count() == 0 {
+				p.used = false
+				continue
+			}
+			start := out.begin(itemRecord)
+			out.items = append(out.items, p.record...)
+			out.end(start)
+			clear(p.record[atCount:atDigest])
+			p.until = now.Add(r.within)
+			p.used = !all
+		}
+		if p.used && (wake.IsZero() || p.until.Before(wake)) {
+			wake = p.until
+		}
+	}
+	return wake
+}
