@@ -24,8 +24,9 @@ type Model struct {
 	// Places tells where the device keeps things. It is called once, before everything below.
 	Places func(root string) Places
 	// Key returns KeySize bytes that no other device has and that are on none of the storage which it protects: from fuses,
-	// from OTP memory, or a file that a TPM unsealed. It is given to NewSealer. Called once, before the daemon shuts itself in.
-	// An error means that what was sealed cannot be read, and nothing is kept until the next start.
+	// from OTP memory, or a file that a TPM unsealed. It is given to NewSealer; a key that is nil, without an error, says that
+	// this device has none. Called once, before the daemon shuts itself in. An error means that what was sealed cannot be read,
+	// and nothing is kept until the next start.
 	Key func(root string) ([]byte, error)
 	// Indicator opens the light (or whatever else) that shows how the daemon is. Called once, before the daemon shuts itself in
 	// with Landlock; from then on it can open no file there, so an Indicator holds open what it writes to. An error is logged,

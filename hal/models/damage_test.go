@@ -196,41 +196,40 @@ const someID = "2ed6657d-e927-568b-95e1-2665a8aea6a2"
 // The mistakes that each format of its own can have.
 func TestInventoryMistakes(t *testing.T) {
 	for _, c := range []struct {
-		p          int // of ports
-		file, text string
-		want       string // after the file's name
+		tree, file, text string
+		want             string // after the file's name
 	}{
-		{0, senderEEPROM, board(1, 8, "SB8-1")[:19], ": shorter than 20 bytes"},
-		{0, senderEEPROM, strings.Repeat("\xff", 256), ": not programmed"},
-		{0, senderEEPROM, board(1, 8, "SB8-1")[:19] + "\x00", ": the checksum is wrong"},
-		{0, senderEEPROM, board(2, 8, "SB8-1"), ": its layout is not 1"},
-		{0, senderEEPROM, board(1, 0, "SB8-1"), ": the microphone inputs are not 1 to 64"},
-		{0, senderEEPROM, board(1, 65, "SB8-1"), ": the microphone inputs are not 1 to 64"},
-		{0, senderEEPROM, board(1, 8, ""), ": no serial number"},
-		{0, senderEEPROM, board(1, 8, "0000000000"), ": no serial number"},
-		{0, senderEEPROM, board(1, 8, "SB8\x01\xff"), ": no serial number"},
-		{1, "proc/asound/cards", " 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its driver loaded?"},
-		{1, "proc/asound/cards", "--- no soundcards ---\n", ": no card AES67"},
-		{1, "proc/asound/pcm", "01-02: Monitor :  : playback 1\n", ": the card AES67 captures nothing"},
-		{1, receiverIDs, "rx-1 " + someID + "\n", ": no id for rx-2, which is in /proc/asound/pcm once"},
-		{1, receiverIDs, "rx-1 " + someID + "\n\nrx-1 " + strings.Replace(someID, "2", "3", 1) + "\n", ":3: the name is there twice"},
-		{1, receiverIDs, "rx-1 " + someID + "\nrx-2 " + someID + "\n", ":2: the id is there twice"},
-		{1, receiverIDs, "rx-1 " + strings.ToUpper(someID) + "\n", ":1: the id is no UUID in lower case"},
-		{1, receiverIDs, "rx-1\n", ":1: not a name and an id"},
-		{2, meterCommand, "quiet\n", ": no example.serial=; set it in the boot loader"},
-		{2, meterCommand, "example.serial= quiet\n", ": no example.serial="},
-		{2, meterCommand, "example.serial=none\n", ": no example.serial="},
-		{2, meterProduct, "LM-9000\n", ": neither LM-2 nor LM-8"},
-		{3, consoleChannels, "# nothing\n\n", ": no channel"},
-		{3, consoleChannels, "1\tKick\t-\t-\n", ":1: not five columns"},
-		{3, consoleChannels, "# x\n0\tKick\t-\t-\t-\n", ":2: the channel is no number from 1 to 1024"},
-		{3, consoleChannels, "1025\tKick\t-\t-\t-\n", ":1: the channel is no number"},
-		{3, consoleChannels, "one\tKick\t-\t-\t-\n", ":1: the channel is no number"},
-		{3, consoleChannels, "1\tKick\t-\t-\t-\n01\tSnare\t-\t-\t-\n", ":2: channel 1 is there twice"},
-		{3, consoleChannels, "1\tKick\t-\tyes\t-\n", ":1: the id of the receiver is no UUID in lower case"},
-		{3, consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n", ":1: the id of the meter is there twice"},
+		{"sender", senderEEPROM, board(1, 8, "SB8-1")[:19], ": shorter than 20 bytes"},
+		{"sender", senderEEPROM, strings.Repeat("\xff", 256), ": not programmed"},
+		{"sender", senderEEPROM, board(1, 8, "SB8-1")[:19] + "\x00", ": the checksum is wrong"},
+		{"sender", senderEEPROM, board(2, 8, "SB8-1"), ": its layout is not 1"},
+		{"sender", senderEEPROM, board(1, 0, "SB8-1"), ": the microphone inputs are not 1 to 64"},
+		{"sender", senderEEPROM, board(1, 65, "SB8-1"), ": the microphone inputs are not 1 to 64"},
+		{"sender", senderEEPROM, board(1, 8, ""), ": no serial number"},
+		{"sender", senderEEPROM, board(1, 8, "0000000000"), ": no serial number"},
+		{"sender", senderEEPROM, board(1, 8, "SB8\x01\xff"), ": no serial number"},
+		{"receiver", "proc/asound/cards", " 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its driver loaded?"},
+		{"receiver", "proc/asound/cards", "--- no soundcards ---\n", ": no card AES67"},
+		{"receiver", "proc/asound/pcm", "01-02: Monitor :  : playback 1\n", ": the card AES67 captures nothing"},
+		{"receiver", receiverIDs, "rx-1 " + someID + "\n", ": no id for rx-2, which is in /proc/asound/pcm once"},
+		{"receiver", receiverIDs, "rx-1 " + someID + "\n\nrx-1 " + strings.Replace(someID, "2", "3", 1) + "\n", ":3: the name is there twice"},
+		{"receiver", receiverIDs, "rx-1 " + someID + "\nrx-2 " + someID + "\n", ":2: the id is there twice"},
+		{"receiver", receiverIDs, "rx-1 " + strings.ToUpper(someID) + "\n", ":1: the id is no UUID in lower case"},
+		{"receiver", receiverIDs, "rx-1\n", ":1: not a name and an id"},
+		{"meter", meterCommand, "quiet\n", ": no example.serial=; set it in the boot loader"},
+		{"meter", meterCommand, "example.serial= quiet\n", ": no example.serial="},
+		{"meter", meterCommand, "example.serial=none\n", ": no example.serial="},
+		{"meter", meterProduct, "LM-9000\n", ": neither LM-2 nor LM-8"},
+		{"console", consoleChannels, "# nothing\n\n", ": no channel"},
+		{"console", consoleChannels, "1\tKick\t-\t-\n", ":1: not five columns"},
+		{"console", consoleChannels, "# x\n0\tKick\t-\t-\t-\n", ":2: the channel is no number from 1 to 1024"},
+		{"console", consoleChannels, "1025\tKick\t-\t-\t-\n", ":1: the channel is no number"},
+		{"console", consoleChannels, "one\tKick\t-\t-\t-\n", ":1: the channel is no number"},
+		{"console", consoleChannels, "1\tKick\t-\t-\t-\n01\tSnare\t-\t-\t-\n", ":2: channel 1 is there twice"},
+		{"console", consoleChannels, "1\tKick\t-\tyes\t-\n", ":1: the id of the receiver is no UUID in lower case"},
+		{"console", consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n", ":1: the id of the meter is there twice"},
 	} {
-		p := ports[c.p]
+		p := ports[slices.IndexFunc(ports, func(p port) bool { return p.tree == c.tree })]
 		root := copyTree(t, p.tree)
 		path := filepath.Join(root, c.file)
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
