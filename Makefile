@@ -15,14 +15,14 @@ HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard
 	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha512 \
 	crypto/internal/fips140/subtle crypto/rsa crypto/sha512 encoding/base64 hash/maphash unicode/utf8
 INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
-BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -overlay build/overlay.json -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
 .PHONY: all help demo test budget race fleet lint cross bench fuzz dist packages clean
 
-all: ## build/nmos-authd for this machine
+all: build/overlay.json ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
 
 help: ## this list
@@ -57,13 +57,17 @@ cross: $(CROSS:%=build/linux-%/nmos-authd) ## static binaries for the devices, a
 # $(1) is the name of the folder, $(2) GOARCH and what else the toolchain needs to know.
 define cross_target
 .PHONY: build/linux-$(1)/nmos-authd
-build/linux-$(1)/nmos-authd:
+build/linux-$(1)/nmos-authd: build/overlay.json
 	GOOS=linux $(2) $$(BUILD) -o $$@ $$(DAEMON)
 endef
 $(eval $(call cross_target,arm64,GOARCH=arm64))
 $(eval $(call cross_target,armv7,GOARCH=arm GOARM=7))
 $(eval $(call cross_target,amd64,GOARCH=amd64))
 $(eval $(call cross_target,riscv64,GOARCH=riscv64))
+
+.PHONY: build/overlay.json # GO may be another than last time
+build/overlay.json:
+	@GO=$(GO) sh scripts/overlay.sh
 
 bench: ## what a decision costs, beside the floors it is built on
 	$(GO) test -run '^$$' -bench . -benchmem ./agent
