@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nmos-cpp's authorization handlers over the C client. See nmos_authz_nmos_cpp.h. */
+#include "nmos_authz_nmos_cpp.h"
+
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+
+#include "cpprest/http_utils.h"
+#include "nmos/api_utils.h"
+#include "nmos/slog.h"
+#include "nmos_authz.h"
+
+namespace nmos_authd
+{
+	/* Handles that no thread uses at the moment. The last one given back is taken first, so that few connections open. */
+	class connections
+	{
+	public:
+		connections(const std::string& socket_path, int timeout_ms, size_t most) : timeout(timeout_ms)
+		{
+			if (most == 0)
+				throw std::invalid_argument("nmos_authd: no connections to the daemon are allowed");
+			for (; most > 0; --most)
+			{
+				idle.emplace_back(new nmos_authz());
+				if (nmos_authz_init(idle.back().get(), socket_path.c_str(), timeout_ms) != NMOS_AUTHZ_OK)
+					throw std::invalid_argument("nmos_authd: " + socket_path + " is no path of a socket, or the timeout is below 1");
+			}
+		}
+
+		~connections()
+		{
+			for (auto& handle : idle)
+				nmos_authz_close(handle.get());
+		}
+
+		/* A handle with what is left of the timeout, or nullptr when that is over. */
+		std::unique_ptr<nmos_authz> take()
+		{
+			const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout);
+			std::unique_lock<std::mutex> lock(mutex);
+			if (!freed.wait_until(lock, deadline, [this] { return !idle.empty(); }))
+				return nullptr;
+			const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+			auto handle = std::move(idle.back());
+			idle.pop_back();
+			handle->timeout_ms = left.count() > 0 ? static_cast<int>(left.count()) : 1;
+			return handle;
+		}
+
+		void give(std::unique_ptr<nmos_authz> handle)
+		{
+			{
+				std::lock_guard<std::mutex> lock(mutex);
+				idle.push_back(std::move(handle)); /* within the capacity that it had */
+			}
+			freed.notify_one();
+		}
+
+	private:
+		const int timeout;
+		std::mutex mutex;
+		std::condition_variable freed;
+		std::vector<std::unique_ptr<nmos_authz>> idle;
+	};
+
+	namespace
+	{
+		/* A taken handle; its text of a reply is good until it is given back. */
+		class lease
+		{
+		public:
+			explicit lease(connections& owner) : from(owner), handle(from.take()) {}
+			~lease()
+			{
+				if (handle)
+					from.give(std::move(handle));
+			}
+			lease(const lease&) = delete;
+			lease& operator=(const lease&) = delete;
+
+			nmos_authz* get() const { return handle.get(); }
+
+		private:
+			connections& from;
+			std::unique_ptr<nmos_authz> handle;
+		};
+
+		/* The reply where every connection was busy until the timeout. */
+		nmos_authz_reply busy()
+		{
+			auto reply = nmos_authz_reply();
+			reply.status = 503;
+			reply.error = NMOS_AUTHZ_TIMEOUT;
+			reply.reason = "";
+			reply.expires_in = -1;
+			reply.retry_after = NMOS_AUTHZ_RETRY_AFTER;
+			return reply;
+		}
+
+		nmos_authz_text text(const std::string& s) { return nmos_authz_bytes(s.data(), s.size()); }
+
+		/* The value of a header field, or "absent". */
+		nmos_authz_text header(const web::http::http_request& request, const utility::string_t& name)
+		{
+			const auto& headers = request.headers();
+			const auto found = headers.find(name);
+			return headers.end() == found ? nmos_authz_string(nullptr) : text(found->second);
+		}
+
+		/* Sets up the response to a request that is denied. */
+		void set_denial(web::http::http_response& res, const nmos_authz_reply& reply)
+		{
+			char body[NMOS_AUTHZ_ERROR_BODY_MAX];
+			nmos_authz_error_body(&reply, body, sizeof body);
+			web::http::set_reply(res, static_cast<web::http::status_code>(reply.status), utility::string_t(body),
+			                     U("application/json"));
+			if (reply.www_authenticate != nullptr)
+				res.headers().add(web::http::header_names::www_authenticate, utility::string_t(reply.www_authenticate));
+			if (reply.retry_after >= 0)
+				res.headers().add(web::http::header_names::retry_after, reply.retry_after);
+			if (reply.status == web::http::status_codes::MethodNotAllowed)
+				res.headers().add(web::http::header_names::allow, U("GET, HEAD, POST, PUT, PATCH, DELETE"));
+		}
+
+		/* The daemon keeps the record of decisions; here is what only the node knows, above all that it could not ask. */
+		void log(slog::base_gate& gate, const nmos_authz_reply& reply)
+		{
+			if (reply.error != NMOS_AUTHZ_OK)
+				slog::log<slog::severities::error>(gate, SLOG_FLF)
+					<< "Authorization error: " << nmos_authz_strerror(reply.error)
+					<< (reply.system_error != 0 ? std::string(": ") + std::strerror(reply.system_error) : std::string());
+			else
+				slog::log<slog::severities::more_info>(gate, SLOG_FLF)
+					<< "Authorization denied: " << reply.status << " " << reply.reason;
+		}
+
+		/*
+		 * nmos-cpp routes on the path as it came. Where the daemon judged another spelling of it, with dot segments removed
+		 * or escapes decoded, the two might mean different resources to some handler: refused, as ambiguous (PATH-9).
+		 */
+		void refuse_other_path(nmos_authz_reply& reply, const std::string& path)
+		{
+			const std::string reason(reply.reason);
+			if (reply.decision != NMOS_AUTHZ_ALLOW || (reply.path != nullptr && path == reply.path))
+				return;
+			if (reason == NMOS_AUTHZ_REASON_OBSERVE || reason == NMOS_AUTHZ_REASON_OFF)
+				return; /* these modes refuse nothing */
+			reply.decision = NMOS_AUTHZ_DENY;
+			reply.status = 400;
+			reply.reason = NMOS_AUTHZ_REASON_PATH_AMBIGUOUS;
+		}
+
+		/* Asks about a request as it came. An HTTP request has no Upgrade field for which nmos-cpp would open a WebSocket. */
+		nmos_authz_reply decide(const lease& handle, const web::http::http_request& request, const char* upgrade)
+		{
+			if (!handle.get())
+				return busy();
+			const auto uri = request.relative_uri(); /* what nmos-cpp routes on; cpprest keeps its spelling */
+			const std::string method(request.method()), target(uri.to_string()), path(uri.path());
+			auto question = nmos_authz_request();
+			question.method = text(method);
+			question.target = text(target);
+			question.authorization = header(request, web::http::header_names::authorization);
+			question.upgrade = nmos_authz_string(upgrade);
+			nmos_authz_reply reply;
+			nmos_authz_decide(handle.get(), &question, &reply);
+			refuse_other_path(reply, path);
+			return reply;
+		}
+
+		/* Asks about all the sources of a WebSocket. A token in the handshake's query goes along with the first. */
+		nmos_authz_reply decide_sources(const lease& handle, const web::http::http_request& request,
+		                                const std::vector<utility::string_t>& sources)
+		{
+			if (!handle.get())
+				return busy();
+			const auto query = request.relative_uri().query();
+			std::vector<std::string> targets;
+			for (const auto& id : sources)
+				targets.push_back("/x-nmos/events/v1.0/sources/" + id);
+			if (!query.empty())
+				targets.front() += "?" + query;
+			std::vector<nmos_authz_text> texts;
+			for (const auto& target : targets)
+				texts.push_back(text(target));
+			const std::string method(request.method());
+			auto question = nmos_authz_request();
+			question.method = text(method);
+			question.authorization = header(request, web::http::header_names::authorization);
+			question.upgrade = nmos_authz_string("websocket");
+			nmos_authz_reply reply;
+			nmos_authz_decide_all(handle.get(), &question, texts.data(), texts.size(), &reply);
+			return reply;
+		}
+	}
+
+	connections_ptr make_connections(const std::string& socket_path, int timeout_ms, size_t most)
+	{
+		return std::make_shared<connections>(socket_path, timeout_ms, most);
+	}
+
+	nmos::experimental::validate_authorization_handler
+	make_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate)
+	{
+		/* The scope is that of the API whose routes are guarded; the daemon sees it in the path. */
+		return [daemon, &gate](const nmos::experimental::scope&) -> web::http::experimental::listener::route_handler
+		{
+			return [daemon, &gate](web::http::http_request req, web::http::http_response res, const utility::string_t&,
+			                       const web::http::experimental::listener::route_parameters&)
+			{
+				const lease handle(*daemon);
+				const auto reply = decide(handle, req, nullptr);
+				if (reply.decision == NMOS_AUTHZ_ALLOW)
+					return pplx::task_from_result(true); /* go on to the next route */
+				log(gate, reply);
+				set_denial(res, reply);
+				throw nmos::details::to_api_finally_handler{}; /* past all other routes, to the one that sends the response */
+			};
+		};
+	}
+
+	nmos::experimental::ws_validate_authorization_handler
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, events_sources_handler events_sources)
+	{
+		return [daemon, &gate, events_sources](web::http::http_request& request, const nmos::experimental::scope& scope)
+		{
+			std::vector<utility::string_t> sources;
+			if (events_sources && nmos::experimental::scopes::events == scope)
+				sources = events_sources(request);
+			const lease handle(*daemon);
+			const auto reply = sources.empty() ? decide(handle, request, "websocket") : decide_sources(handle, request, sources);
+			if (reply.decision == NMOS_AUTHZ_ALLOW)
+				return true;
+			log(gate, reply);
+			web::http::http_response res;
+			set_denial(res, reply);
+			request.reply(res);
+			return false;
+		};
+	}
+
+	nmos::experimental::validate_authorization_token_handler
+	make_validate_authorization_token_handler(connections_ptr daemon, slog::base_gate& gate)
+	{
+		using nmos::experimental::authorization_error;
+		return [daemon, &gate](const utility::string_t& access_token) -> authorization_error
+		{
+			try
+			{
+				const lease handle(*daemon);
+				const std::string authorization("Bearer " + access_token);
+				auto reply = busy();
+				if (handle.get())
+					nmos_authz_verify(handle.get(), text(authorization), &reply);
+				if (reply.decision == NMOS_AUTHZ_ALLOW)
+					return{ authorization_error::succeeded };
+				log(gate, reply);
+				const std::string message(reply.reason[0] != '\0' ? reply.reason : nmos_authz_strerror(reply.error));
+				switch (reply.status)
+				{
+				case 403: return{ authorization_error::insufficient_scope, message };
+				case 503: return{ authorization_error::no_matching_keys, message }; /* nmos-cpp answers 503 to this one */
+				default: return{ authorization_error::failed, message };
+				}
+			}
+			catch (const std::exception& e)
+			{
+				return{ authorization_error::failed, e.what() };
+			}
+		};
+	}
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nmos-authd in an nmos-cpp node: the three handlers through which nmos-cpp (github.com/sony/nmos-cpp) asks whether a
+ * request may be served. They replace its own check of tokens; see README.md for the lines to change.
+ *
+ * Copy this pair of files and nmos_authz.h and nmos_authz.c into the node. C++11, Linux.
+ *
+ * Threads: the handlers may be called from any number of threads, as nmos-cpp does. A call blocks its thread until the
+ * daemon has answered: some microseconds, and never longer than the timeout.
+ */
+#ifndef NMOS_AUTHZ_NMOS_CPP_H
+#define NMOS_AUTHZ_NMOS_CPP_H
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nmos/authorization_handlers.h"
+#include "nmos/ws_api_utils.h"
+
+namespace slog
+{
+	class base_gate;
+}
+
+namespace nmos_authd
+{
+	/* The connections to one daemon, which the handlers share: make one for the node. */
+	class connections;
+	typedef std::shared_ptr<connections> connections_ptr;
+
+	/*
+	 * Prepares most connections to the socket of the daemon, about 65 KiB each; none is opened before it is needed, so the
+	 * daemon may start later. More than most questions at a time wait for one another. The timeout, in milliseconds, covers
+	 * this, too. Throws std::invalid_argument for a path that is no socket's, a timeout below 1, or most of 0.
+	 */
+	connections_ptr make_connections(const std::string& socket_path = "/run/nmos-authd/authz.sock", int timeout_ms = 200,
+	                                 size_t most = 4);
+
+	/*
+	 * The route guard, for node_implementation::on_validate_authorization. What the daemon does not allow is answered with
+	 * its status, its challenge, Retry-After, and the NMOS error body, and no other route handler runs. So is, with 400, a
+	 * path that is not spelled in its normal form, since nmos-cpp would route on another path than the one that was judged.
+	 */
+	nmos::experimental::validate_authorization_handler
+	make_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate);
+
+	/*
+	 * The ids of the IS-07 sources that a WebSocket can return, for a handshake: the token must permit each (BCP-003-02).
+	 * An empty list, like no function at all, has the path of the WebSocket judged instead.
+	 */
+	typedef std::function<std::vector<utility::string_t>(const web::http::http_request& request)> events_sources_handler;
+
+	/* The guard of WebSocket handshakes, for node_implementation::on_ws_validate_authorization. */
+	nmos::experimental::ws_validate_authorization_handler
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate,
+	                                       events_sources_handler events_sources = events_sources_handler());
+
+	/*
+	 * The check of a token alone: signature, issuer, time, audience. Only for code that takes nmos-cpp's own guard, which
+	 * then matches scopes and paths itself, or that checks a token without a request.
+	 */
+	nmos::experimental::validate_authorization_token_handler
+	make_validate_authorization_token_handler(connections_ptr daemon, slog::base_gate& gate);
+}
+
+#endif
