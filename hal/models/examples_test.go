@@ -74,7 +74,7 @@ var ports = []port{
 }
 
 // all is the table as a maker would have it who built every example.
-func all() []hal.Model { return append(slices.Clone(examples), table...) }
+func all() []hal.Model { return append(examples(), table...) }
 
 // copyTree returns the root of a copy of testdata/NAME, which a test may damage.
 func copyTree(t *testing.T, tree string) string {

@@ -15,13 +15,10 @@ var table = []hal.Model{
 	generic,
 }
 
-// examples are the reference models, one of each class: devices of a maker who does not exist, to be copied (PORTING.md). They
-// are asked by the tests, as rows above generic. No binary holds them: 25 KB of flash.
-var examples = []hal.Model{
-	exampleSender,
-	exampleReceiver,
-	exampleMeter,
-	exampleConsole,
+// examples returns the reference models, one of each class: devices of a maker who does not exist, to be copied (PORTING.md).
+// Tests ask them as rows above generic. It is a function, and called by tests alone, so that no binary holds their 25 KB.
+func examples() []hal.Model {
+	return []hal.Model{exampleSender, exampleReceiver, exampleMeter, exampleConsole}
 }
 
 // Detect returns the model of the device whose file system has this root, "/" but in tests.

@@ -70,7 +70,7 @@ func TestPortingNamesWhatIsThere(t *testing.T) {
 	if names < 20 || files < 5 || keys < 4 {
 		t.Errorf("found %d names, %d files and %d keys: not looked in the right place", names, files, keys)
 	}
-	for _, m := range examples {
+	for _, m := range examples() {
 		if !strings.Contains(text, strings.TrimPrefix(m.Name, "example-")+".go`") {
 			t.Errorf("%s is not among the models to be copied", m.Name)
 		}
