@@ -3,6 +3,7 @@ package platform
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -54,6 +55,9 @@ func Confine(places []Place) (*Sandbox, error) {
 			if !p.Optional {
 				s.Missing = append(s.Missing, p)
 			}
+			continue
+		}
+		if slices.ContainsFunc(s.granted, func(g granted) bool { return g.write == p.Write && os.SameFile(g.file, info) }) {
 			continue
 		}
 		rights := readRights
