@@ -7,12 +7,12 @@ package explain
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"math/big"
 	"slices"
 	"time"
 
@@ -74,7 +74,7 @@ func Explain(w io.Writer, q Question) (wire.Reason, error) {
 }
 
 // decide asks an agent that trusts the token's issuer and holds the keys given. Without keys the claims are asked about once
-// more, signed by a key made for the purpose: no code that decides can be told to go without a signature.
+// more, signed by a key that all may know: no code that decides can be told to go without a signature.
 func (s *state) decide() error {
 	set, raw := s.JWKS, s.Token
 	reply := s.ask(set, raw)
@@ -135,21 +135,35 @@ func (s *state) keysOf(jwks []byte) []keys.Key {
 	return k
 }
 
-// resign signs a token's payload anew with a key made for the purpose, and returns that key's set and the token.
+// resign signs a token's payload anew with a key that is good for nothing else, and returns that key's set and the token.
 func resign(raw []byte) (set, signed []byte, err error) {
 	_, payload, _ := token.Inspect(raw)
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, nil, err
-	}
+	key := mersenne()
 	set, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "RS512"}}})
 	if err != nil {
 		return nil, nil, err
 	}
 	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS512"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
 	digest := sha512.Sum512([]byte(text))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA512, digest[:])
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA512, digest[:])
 	return set, []byte(text + "." + base64.RawURLEncoding.EncodeToString(sig)), err
+}
+
+// mersenne returns a key that is nobody's secret: its primes are two of Mersenne's, 2^1279-1 and 2^2203-1. To find others would
+// take a small device seconds, and 26 KB of flash. Only the store of one explanation ever holds it, and what it verifies is what
+// was signed here: the signature that came with a token is dropped.
+func mersenne() *rsa.PrivateKey {
+	one := big.NewInt(1)
+	prime := func(exponent uint) *big.Int {
+		p := new(big.Int).Lsh(one, exponent)
+		return p.Sub(p, one)
+	}
+	p, q := prime(1279), prime(2203)
+	key := &rsa.PrivateKey{Primes: []*big.Int{p, q}}
+	key.N, key.E = new(big.Int).Mul(p, q), 65537
+	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	key.D = new(big.Int).ModInverse(big.NewInt(int64(key.E)), phi)
+	return key
 }
 
 // print walks through the rules up to the one that decided.

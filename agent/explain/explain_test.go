@@ -138,6 +138,20 @@ func TestExplainsRequests(t *testing.T) {
 	}
 }
 
+// Without keys all but the signature is judged, whoever signed it.
+func TestExplainsWithoutKeys_TOK6(t *testing.T) {
+	good := mint.New(mint.Options{}).Sign()
+	forged := good[:strings.LastIndexByte(good, '.')] + "." + strings.Repeat("A", 342)
+	for _, token := range []string{good, forged} {
+		for target, want := range map[string]wire.Reason{"/x-nmos/node/v1.3/self": wire.OK, "/x-nmos/query/v1.3/nodes": wire.APINotGranted} {
+			out, reason := run(t, explain.Question{Token: []byte(token), Method: "GET", Target: target})
+			if reason != want || !strings.Contains(out, "TOK-6    ?   signature not checkable without keys") {
+				t.Errorf("%s: decided by %v, want %v:\n%s", target, reason, want, out)
+			}
+		}
+	}
+}
+
 // What a token says cannot draw on the terminal of whoever looks at it.
 func TestPrintsNoControlCharacters(t *testing.T) {
 	base := mint.New(mint.Options{})
