@@ -56,7 +56,9 @@ func okay(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-func metadataOf(url string) string { return fmt.Sprintf(`{"issuer":%q,"jwks_uri":"%s/jwks"}`, url, url) }
+func metadataOf(url string) string {
+	return fmt.Sprintf(`{"issuer":%q,"jwks_uri":"%s/jwks"}`, url, url)
+}
 
 // What comes before a document, at the borders of what a device takes.
 func TestKeySetHead_KEY8(t *testing.T) {
