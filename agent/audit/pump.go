@@ -302,7 +302,7 @@ func (p *pump) begin() error {
 		return nil
 	}
 	at := p.chain
-	if tail.Found {
+	if tail.Found && (!tail.Before || at.line == 0) { // of a file that was taken away, the numbers of its lines are missing
 		at = tail.chain
 	}
 	body := appendWord(p.event(nil, eventOpen), "run", p.log.id)

@@ -44,8 +44,9 @@ type Tail struct {
 	Resumed bool
 	// Torn is how many bytes follow the last good line, as a power cut leaves them.
 	Torn int64
-	// Found says that chain and Closed are what the sink's medium holds.
+	// Found says that chain and Closed are what the sink's medium holds; Before, that it is the file before that holds them.
 	Found  bool
+	Before bool
 	Closed bool // the last good line is a closing one
 	chain  chain
 }

@@ -1,0 +1,206 @@
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// slowText is what a text reads as, by the words of AUDIT.md: bytes that are not UTF-8 are U+FFFD, one each.
+func slowText(b []byte) string {
+	var s strings.Builder
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		s.WriteRune(r)
+		b = b[n:]
+	}
+	return s.String()
+}
+
+// escaped is how many characters a text takes in a line.
+func escaped(s string) (n int) {
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			n += 2
+		case r >= ' ' && r < 0x7f:
+			n++
+		case r > 0xffff:
+			n += 12
+		default:
+			n += 6
+		}
+	}
+	return n
+}
+
+// checkLine holds a line against the record that it was made of.
+func checkLine(t *testing.T, line []byte, r *Record) {
+	t.Helper()
+	if len(line) > maxLine {
+		t.Errorf("a line of %d bytes", len(line))
+	}
+	for i, c := range line[:len(line)-1] {
+		if c < ' ' || c > '~' {
+			t.Fatalf("byte %d is %q in %q", i, c, line)
+		}
+	}
+	if line[len(line)-1] != '\n' {
+		t.Fatalf("%q has no end", line)
+	}
+	var m map[string]any
+	d := json.NewDecoder(strings.NewReader(string(line)))
+	d.UseNumber()
+	if err := d.Decode(&m); err != nil || d.More() {
+		t.Fatalf("%v in %q", err, line)
+	}
+	wantCut := map[string]bool{}
+	text := func(name string, b []byte) {
+		want := slowText(b)
+		got, given := m[name].(string)
+		most := MaxText
+		if name == "path" {
+			most = MaxPath
+		}
+		switch {
+		case len(b) == 0:
+			if given {
+				t.Errorf("%s is %q, of nothing", name, got)
+			}
+		case escaped(want) <= most && len(b) <= most:
+			if got != want {
+				t.Errorf("%s is %q, not %q", name, got, want)
+			}
+		default:
+			wantCut[name] = true
+			// What was cut begins as the whole; where the bytes of one character were cut apart, it ends with U+FFFD.
+			if !given || !strings.HasPrefix(want, strings.TrimRight(got, "\ufffd")) || got == "" || escaped(got) > most {
+				t.Errorf("%s is %q, of %q", name, got, want)
+			}
+		}
+	}
+	for i := range texts {
+		if i != textDenied {
+			text(textNames[i], *r.text(i))
+		}
+	}
+	gotCut := map[string]bool{}
+	if list, ok := m["cut"].([]any); ok {
+		for _, c := range list {
+			gotCut[c.(string)] = true
+		}
+	}
+	if delete(gotCut, "denied"); !reflect.DeepEqual(gotCut, wantCut) {
+		t.Errorf("cut is %v, not %v", gotCut, wantCut)
+	}
+	if list, ok := m["denied"].([]any); ok != (len(r.Denied) > 0) || len(list) > strings.Count(string(r.Denied), "\n")+1 {
+		t.Errorf("denied is %v, of %q", list, r.Denied)
+	}
+	number := func(name string, want any, there bool) {
+		if got, ok := m[name]; ok != there || there && fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s is %v, not %v (there: %v)", name, got, want, there)
+		}
+	}
+	number("seq", r.Seq, true)
+	number("uid", r.UID, r.UID >= 0)
+	number("pid", r.PID, r.PID > 0)
+	number("reason", r.Reason.String(), true)
+	number("status", r.Reason.Info().Status, true)
+	number("decision", decision(r.Reason), true)
+	number("would", r.Enforced.String(), r.Enforced != wire.Undecided)
+	number("cached", true, r.Cached)
+	number("digest", fmt.Sprintf("sha256:%x", r.Digest), len(r.JTI) == 0 && r.Digest != [16]byte{})
+}
+
+// Whatever a client sends, a record is one line of JSON, all of printable ASCII, from which the same texts are read again.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte("GET"), []byte("/x-nmos/"), []byte("controller"), []byte("jti"), uint8(1), uint8(1), uint8(0), int64(1000), int32(1), int64(0))
+	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00"), []byte("\u202eevil\u2028"), []byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9),
+		int64(-1), int32(-5), int64(1)<<62)
+	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)), []byte(strings.Repeat("a", 300)),
+		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
+	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32, at int64) {
+		r := Record{
+			Seq: 1, Time: at, Clock: Clock(verb), UID: uid, PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
+			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
+			KeyID: path, Denied: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
+		}
+		held, _ := r.append(nil)
+		if len(held) > maxRecord {
+			t.Fatalf("%d bytes in memory, over %d", len(held), maxRecord)
+		}
+		var back Record
+		back.read(held)
+		body := appendRecord(nil, &back, MaxPath)
+		line, c := chain{}.append(nil, body)
+		checkLine(t, line, &r)
+		if got, _, ok := parseChain(line); !ok || got != c {
+			t.Errorf("%q is not read as the line that it is", line)
+		}
+		if strings.Contains(string(line), `"event":"`) || field(line, "seq") != "1" {
+			t.Errorf("%q passes for another line", line)
+		}
+		// The short form for datagrams, with the longest head.
+		s := NewSyslog(SyslogOptions{Network: "udp", Host: strings.Repeat("h", 300), App: strings.Repeat("a", 300), PID: 1 << 30})
+		short := appendRecord(nil, &back, shortText)
+		if len(short) > s.MaxLine() {
+			t.Errorf("the short form has %d bytes, over %d", len(short), s.MaxLine())
+		}
+		line, _ = chain{line: 1<<64 - 2}.append(nil, short)
+		if m := s.message(nil, line, metaOf(&back)); len(m) > maxDatagram {
+			t.Errorf("a datagram of %d bytes", len(m))
+		}
+		if m := metaOf(&back); readMeta(m.append(nil)) != m {
+			t.Errorf("%+v is not read again", m)
+		}
+	})
+}
+
+// AUDIT.md describes every member of a line, and its example is one.
+func TestAuditListsEveryField(t *testing.T) {
+	text, err := os.ReadFile("AUDIT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := Record{
+		Seq: 4711, Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, PID: 7, Question: wire.DecideAll,
+		Reason: wire.Observed, Enforced: wire.PathNotGranted,
+		Method: []byte("GET"), Path: []byte("/a"), Targets: 2, Denied: []byte("denied=/a\n"), Kind: []byte("meter"), Name: []byte("in-1"),
+		Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
+		Cached: true, Count: 3, First: 4700,
+	}
+	var held Record
+	b, _ := full.append(nil)
+	held.read(b)
+	line := string(appendRecord(nil, &held, MaxPath))
+	full.JTI, full.Digest = nil, [16]byte{1}
+	line += string(appendRecord(nil, &full, MaxPath))
+	for _, body := range []string{line, string(chainPart), string(linePart), `,"event":,"run":,"version":,"previous":,"closed":,"torn":,"why":,"kept":,"last":`} {
+		for name := range strings.SplitSeq(body, `,"`) {
+			name, _, found := strings.Cut(name, `":`)
+			if found && !strings.ContainsAny(name, `"{`) && !strings.Contains(string(text), "| `"+name+"`") {
+				t.Errorf("AUDIT.md does not describe %q", name)
+			}
+		}
+	}
+	examples := 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimPrefix(line, "    ")
+		if !strings.HasPrefix(line, string(lineStart)) {
+			continue
+		}
+		examples++
+		if !json.Valid([]byte(line)) {
+			t.Errorf("an example is no JSON: %s", line)
+		}
+	}
+	if examples == 0 {
+		t.Error("AUDIT.md has no example")
+	}
+}
