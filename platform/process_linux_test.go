@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,7 @@ func TestNotify(t *testing.T) {
 		{Ready, `^READY=1$`},
 		{Reloading, `^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*$`},
 		{Stopping, `^STOPPING=1$`},
+		{Well, `^WATCHDOG=1$`},
 	} {
 		if err := c.tell(); err != nil {
 			t.Error(err)
@@ -76,5 +78,30 @@ func TestNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	if err := Ready(); err != nil {
 		t.Errorf("no manager: %v", err)
+	}
+}
+
+func TestWatchdogEnabled(t *testing.T) {
+	for _, c := range []struct {
+		usec, pid string
+		want      time.Duration
+		fault     string
+	}{
+		{"", "", 0, ""},
+		{"30000000", "", 30 * time.Second, ""},
+		{"30000000", strconv.Itoa(os.Getpid()), 30 * time.Second, ""},
+		{"30000000", "1", 0, ""},
+		{"soon", "", 0, "the service manager's watchdog: "},
+		{"-1", "", 0, "the service manager's watchdog: "},
+	} {
+		t.Setenv("WATCHDOG_USEC", c.usec)
+		t.Setenv("WATCHDOG_PID", c.pid)
+		got, err := Watchdog()
+		if got != c.want || (err == nil) != (c.fault == "") || err != nil && !strings.HasPrefix(err.Error(), c.fault) {
+			t.Errorf("%q for %q: %v, %v", c.usec, c.pid, got, err)
+		}
+		if _, set := os.LookupEnv("WATCHDOG_USEC"); set {
+			t.Error("WATCHDOG_USEC is left in the environment")
+		}
 	}
 }

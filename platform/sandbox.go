@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Place is a file, or a folder with all below it, that the process may go on to reach once it is shut in. Links are followed.
@@ -56,25 +57,32 @@ func (s *Sandbox) Reaches(p Place) bool {
 // maxLinks is how many links are followed before they are taken for a circle, as the kernel does (path_resolution(7)).
 const maxLinks = 40
 
-// RealPath follows all links of an absolute path, also those that lead to where nothing is yet.
+// RealPath follows all links of an absolute path as the kernel does, also those that lead to where nothing is yet.
 func RealPath(path string) string {
-	for range maxLinks {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			return real
+	real, rest, links := "/", path, 0
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			real = filepath.Dir(real)
+			continue
 		}
-		dir := filepath.Dir(path)
-		if dir == path {
-			break
+		next := filepath.Join(real, name)
+		target, err := os.Readlink(next)
+		if err != nil { // not a link, or not there
+			real = next
+			continue
 		}
-		target, err := os.Readlink(path)
-		switch {
-		case err != nil: // not there, or not a link
-			return filepath.Join(RealPath(dir), filepath.Base(path))
-		case filepath.IsAbs(target):
-			path = target
-		default:
-			path = filepath.Join(RealPath(dir), target)
+		if links++; links > maxLinks {
+			return filepath.Join(next, rest)
 		}
+		if filepath.IsAbs(target) {
+			real = "/"
+		}
+		rest = target + "/" + rest
 	}
-	return path
+	return real
 }

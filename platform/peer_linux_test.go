@@ -1,0 +1,41 @@
+package platform
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+type wrapped struct{ net.Conn }
+
+func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+func TestPeerOf(t *testing.T) {
+	path := filepath.Join(socketDir(t), "a.sock")
+	l := mustListen(t, path, Options{})
+	c, err := net.Dial("unixpacket", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	want := Peer{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: os.Getpid()}
+	for _, conn := range []net.Conn{conn, wrapped{conn}, wrapped{wrapped{conn}}} {
+		if peer, err := PeerOf(conn); err != nil || peer != want {
+			t.Errorf("%T: %+v, %v, want %+v", conn, peer, err, want)
+		}
+	}
+	conn.Close()
+	if peer, err := PeerOf(conn); err == nil {
+		t.Errorf("a closed connection has the peer %+v", peer)
+	}
+	pipe, _ := net.Pipe()
+	if peer, err := PeerOf(pipe); err == nil {
+		t.Errorf("a pipe has the peer %+v", peer)
+	}
+}
