@@ -34,7 +34,7 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 	}
 	handler := httpauth.Handler(func() httpauth.Session { return d.NewSession() })
 	server := &agent.Server{
-		Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) },
+		Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, handler, 0) },
 		Report: func(err error) { tb.Error(err) },
 	}
 	go server.Serve(l)

@@ -23,7 +23,7 @@ import (
 const importRules = `
 agent/wire agent/token agent/decide agent/wildcard      never  net net/... os fmt log reflect
 agent/... !agent/cmd/...                                never  os os/... syscall unsafe golang.org/x/sys/...
-agent/... !agent/discovery !agent/httpauth !agent/cmd/... never  net/http net/http/...
+agent/... !agent/discovery !agent/httpauth !agent/admin !agent/cmd/... never  net/http net/http/...
 agent/... !agent/cmd/...                                never  platform platform/...
 platform/... hal/...                                    never  agent agent/...
 hal/...                                                 never  platform platform/...
@@ -93,6 +93,9 @@ func TestImportRulesAreChecked(t *testing.T) {
 		{"agent/discovery/a.go", "net/http", 0},
 		{"agent/discovery/mdns/a.go", "net/http", 1},
 		{"agent/httpauth/a.go", "net/http", 0},
+		{"agent/admin/a.go", "net/http", 0},
+		{"agent/admin/a.go", "os", 1},
+		{"agent/inventory/a.go", "net/http", 1},
 		{"agent/httpauth/a.go", "os", 1},
 		{"agent/cmd/nmos-authd/a.go", "os net/http syscall agent platform hal", 0},
 		{"agent/cmd/nmos-authd/a.go", "tinytest/mint", 1},
@@ -188,7 +191,7 @@ func readSources(t *testing.T) []source {
 		if d.IsDir() {
 			_, err := os.Stat(filepath.Join(file, "go.mod"))
 			another := err == nil && file != root // a module of its own
-			if another || name == "testdata" || name == "build" || strings.HasPrefix(name, ".") && file != root {
+			if another || name == "testdata" || name == "build" || name == "vendor" || strings.HasPrefix(name, ".") && file != root {
 				return fs.SkipDir
 			}
 			return nil
@@ -247,7 +250,7 @@ func rootEntries(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() != "build" {
+		if e.Name() != "build" && e.Name() != "vendor" {
 			names = append(names, e.Name())
 		}
 	}

@@ -24,6 +24,7 @@ const Path = "/authorize"
 // Session answers one question at a time; the reply is borrowed until the next.
 type Session interface {
 	Ask(*wire.Request) *wire.Reply
+	Refuse(fault wire.Reason) *wire.Reply // a question that is none
 }
 
 // Handler returns the handler of http.sock. newSession makes a Session; they are used again.
@@ -40,13 +41,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	request, fault := Question(r.Header)
-	if fault != wire.OK {
-		Answer(w, &wire.Reply{Reason: fault, ExpiresIn: -1})
-		return
-	}
 	session := h.sessions.Get().(Session)
 	defer h.sessions.Put(session)
+	request, fault := Question(r.Header)
+	if fault != wire.OK {
+		Answer(w, session.Refuse(fault))
+		return
+	}
 	Answer(w, session.Ask(request))
 }
 
@@ -140,16 +141,21 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 		return
 	}
 	h.Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
+	Fail(w, info.Status, info.Text, info.Code)
+}
+
+// Fail answers with an NMOS error (ANS-7): text is for people, debug says more.
+func Fail(w http.ResponseWriter, status int, text, debug string) {
 	body, err := json.Marshal(struct {
 		Code  int    `json:"code"`
 		Error string `json:"error"`
 		Debug string `json:"debug"`
-	}{info.Status, info.Text, info.Code})
+	}{status, text, debug})
 	if err != nil { // of three plain values: cannot happen, and must not allow
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	h.Set("Content-Type", "application/json")
-	w.WriteHeader(info.Status)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	w.Write(append(body, '\n'))
 }

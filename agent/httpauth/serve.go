@@ -3,7 +3,9 @@ package httpauth
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,7 +15,7 @@ import (
 
 // Bounds of a connection.
 const (
-	maxHead   = 64 << 10         // bytes of a request's first line and headers; its body counts in too
+	maxHead   = 64 << 10         // bytes of a request's first line and headers
 	idleTime  = 2 * time.Minute  // between two requests
 	readTime  = 10 * time.Second // for a request to come in
 	writeTime = 10 * time.Second // for an answer to be taken
@@ -21,8 +23,13 @@ const (
 )
 
 // ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow. Requests are read and
-// answers written by net/http; its Server is left out, since it would cost 0.15 MB of flash for a question without a body.
-func ServeConn(conn net.Conn, h http.Handler) error {
+// answers written by net/http; its Server is left out, since it would cost 0.15 MB of flash. maxBody is in bytes: so much may
+// come of a body besides what fits into the head's bound; then it breaks off, and the connection with it.
+//
+// An answer is held until the handler is done, unless that flushes it (http.Flusher): then it is sent as it is written, and the
+// connection ends with it. The body must have been read by then. The request's context ends when the caller hangs up meanwhile,
+// or the connection is told to take no more (CloseRead).
+func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 	limited := &io.LimitedReader{R: conn}
 	in, out := bufio.NewReader(limited), bufio.NewWriter(conn)
 	for {
@@ -33,16 +40,26 @@ func ServeConn(conn net.Conn, h http.Handler) error {
 		}
 		conn.SetReadDeadline(time.Now().Add(readTime))
 		r, err := http.ReadRequest(in)
-		w := recorder{header: http.Header{}}
+		w := recorder{header: http.Header{}, conn: conn, out: out}
 		last := true
 		switch {
 		case err == nil && !tokenNames(r.Header):
 			w.WriteHeader(http.StatusBadRequest)
 		case err == nil:
-			h.ServeHTTP(&w, r)
-			// A body says nothing. One that the caller waits to be asked for is not asked for.
-			if r.Header.Get("Expect") == "" {
-				_, err := io.Copy(io.Discard, r.Body)
+			limited.N += maxBody
+			body := &body{ReadCloser: r.Body, out: out, waits: r.Header.Get("Expect") != ""}
+			r.Body = body
+			ctx, cancel := context.WithCancel(r.Context())
+			w.hungUp = cancel
+			h.ServeHTTP(&w, r.WithContext(ctx))
+			cancel()
+			if w.streams {
+				return hangUp(w.err)
+			}
+			w.WriteHeader(http.StatusOK) // where the handler had nothing to say
+			// What the handler has no use for says nothing. A body that the caller waits to be asked for is not asked for.
+			if !body.waits {
+				_, err := io.Copy(io.Discard, body)
 				last = err != nil || limited.N == 0 || r.Close
 			}
 		case limited.N == 0:
@@ -105,11 +122,35 @@ func linger(conn net.Conn) error {
 	return hangUp(err)
 }
 
-// recorder holds an answer until it is written.
+// body is a request's body. One that the caller waits to be asked for is asked for when it is first read (RFC 9110 §10.1.1).
+type body struct {
+	io.ReadCloser
+	out   *bufio.Writer
+	waits bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.waits {
+		b.waits = false
+		b.out.WriteString("HTTP/1.1 100 Continue\r\n\r\n")
+		if err := b.out.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// recorder holds an answer until it is written, or sends it while it is.
 type recorder struct {
 	status int
 	header http.Header
 	body   bytes.Buffer
+
+	conn    net.Conn
+	out     *bufio.Writer
+	hungUp  func() // called when the caller does, while the answer is sent
+	streams bool   // it is sent while it is written
+	err     error  // of sending
 }
 
 func (w *recorder) Header() http.Header { return w.header }
@@ -122,5 +163,40 @@ func (w *recorder) WriteHeader(status int) {
 
 func (w *recorder) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	if w.streams {
+		return w.send(b)
+	}
 	return w.body.Write(b)
+}
+
+// Flush sends what was written, and has the rest sent as it is written.
+func (w *recorder) Flush() {
+	if w.streams {
+		return
+	}
+	w.streams = true
+	w.WriteHeader(http.StatusOK)
+	w.conn.SetReadDeadline(time.Time{})
+	go func() {
+		io.Copy(io.Discard, w.conn) // until the caller hangs up
+		w.hungUp()
+	}()
+	fmt.Fprintf(w.out, "HTTP/1.1 %d %s\r\nConnection: close\r\n", w.status, http.StatusText(w.status))
+	w.header.Write(w.out)
+	w.out.WriteString("\r\n")
+	w.send(w.body.Bytes())
+}
+
+// send sends b now. After an error nothing is sent any more.
+func (w *recorder) send(b []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.conn.SetWriteDeadline(time.Now().Add(writeTime))
+	n, err := w.out.Write(b)
+	if err == nil {
+		err = w.out.Flush()
+	}
+	w.err = err
+	return n, err
 }

@@ -19,7 +19,7 @@ func exchange(t *testing.T, text string) (statuses []int, asked int, err error) 
 	client, server := net.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }))
+		err := httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }), 0)
 		server.Close()
 		ended <- err
 	}()
@@ -127,13 +127,140 @@ func TestServeConnSlowCallers(t *testing.T) {
 				asked := 0
 				start := time.Now()
 				go caller(client)
-				httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }))
+				httpauth.ServeConn(server, httpauth.Handler(func() httpauth.Session { return counting{&asked} }), 0)
 				server.Close()
 				if took := time.Since(start); took > 2*time.Minute {
 					t.Errorf("waited %v", took)
 				}
 				synctest.Wait()
 				client.Close()
+			})
+		})
+	}
+}
+
+// serveHandler serves a connection by any handler and returns the caller's end; ended gets what ServeConn returns.
+func serveHandler(maxBody int64, h http.HandlerFunc) (client net.Conn, ended chan error) {
+	client, server := net.Pipe()
+	ended = make(chan error, 1)
+	go func() {
+		err := httpauth.ServeConn(server, h, maxBody)
+		server.Close()
+		ended <- err
+	}()
+	return client, ended
+}
+
+// A handler that flushes is heard while it writes, and told when the caller hangs up.
+func TestServeConnStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := false
+		client, ended := serveHandler(0, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "one\n")
+			w.Header().Set("X-A", "b")
+			w.(http.Flusher).Flush()
+			time.Sleep(time.Hour) // far longer than a connection may be idle
+			io.WriteString(w, "two\n")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			told = true
+		})
+		go io.WriteString(client, whole)
+		in := bufio.NewReader(client)
+		response, err := http.ReadResponse(in, nil)
+		if err != nil || response.StatusCode != 200 || response.Header.Get("X-A") != "b" || !response.Close || response.ContentLength != -1 {
+			t.Fatalf("%+v, %v", response, err)
+		}
+		lines := bufio.NewReader(response.Body)
+		start := time.Now()
+		for _, c := range []struct {
+			line  string
+			after time.Duration
+		}{{"one\n", 0}, {"two\n", time.Hour}} {
+			line, err := lines.ReadString('\n')
+			if took := time.Since(start); line != c.line || err != nil || took != c.after {
+				t.Errorf("%q, %v after %v", line, err, took)
+			}
+		}
+		client.Close()
+		if err := <-ended; err != nil || !told {
+			t.Errorf("ended with %v; the handler was told: %v", err, told)
+		}
+	})
+}
+
+// A caller that does not listen to what is sent to it is hung up on.
+func TestServeConnStreamsToTheDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		client, ended := serveHandler(0, func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			for ; writes < 1000; writes++ {
+				if _, err := io.WriteString(w, "x"); err != nil {
+					return
+				}
+			}
+		})
+		start := time.Now()
+		io.WriteString(client, whole)
+		if <-ended; time.Since(start) > time.Minute || writes > 0 {
+			t.Errorf("hung up after %v and %d writes", time.Since(start), writes)
+		}
+		client.Close()
+	})
+}
+
+// A body is read as far as maxBody and the rest of the head's bound go, and asked for only if the handler reads it.
+func TestServeConnBodies(t *testing.T) {
+	const limit = 1 << 20
+	for _, c := range []struct {
+		name, text string
+		reads      bool
+		want       string // the answers
+		got        int    // bytes that the handler had
+	}{
+		{"none", "PUT / HTTP/1.1\r\nHost: a\r\n\r\n", true, "200", 0},
+		{"one and another request", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + whole, true, "200 200", 5},
+		{"unread", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + whole, false, "200 200", 0},
+		{"the longest", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n" + strings.Repeat("x", limit) + whole, true, "200 200", limit},
+		{"too long", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat("x", 2*limit), true, "400", 0},
+		{"asked for", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello" + whole, true, "100 200 200", 5},
+		{"not asked for", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", false, "200", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got := 0
+				client, ended := serveHandler(limit, func(w http.ResponseWriter, r *http.Request) {
+					if !c.reads {
+						return
+					}
+					b, err := io.ReadAll(r.Body)
+					if err != nil {
+						w.WriteHeader(http.StatusBadRequest)
+						return
+					}
+					got += len(b)
+				})
+				answers := make(chan string)
+				go func() {
+					var statuses []string
+					for in := bufio.NewReader(client); ; {
+						response, err := http.ReadResponse(in, nil)
+						if err != nil {
+							break
+						}
+						io.Copy(io.Discard, response.Body)
+						statuses = append(statuses, strings.Fields(response.Status)[0])
+					}
+					answers <- strings.Join(statuses, " ")
+				}()
+				io.WriteString(client, c.text) // an error: it has closed already
+				synctest.Wait()
+				client.Close()
+				if statuses := <-answers; statuses != c.want || got != c.got {
+					t.Errorf("answered %s, want %s; %d bytes were read", statuses, c.want, got)
+				}
+				<-ended
 			})
 		})
 	}

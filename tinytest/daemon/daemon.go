@@ -36,6 +36,7 @@ type Config struct {
 	CAPEM     []byte   // their roots; nil: ca_file = ""
 	Discovery string   // the keys of [discovery]; "": mode = "off"
 	State     string   // the folder of the state; "": none
+	Admin     bool     // the admin socket is open
 	Sockets   string   // more keys of [sockets]
 	More      string   // more keys of [authorization], then more sections
 }
@@ -52,11 +53,12 @@ func NewDir() (Dir, error) {
 // Remove removes the folder with all that is in it.
 func (d Dir) Remove() error { return os.RemoveAll(d.path) }
 
-// Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, ConfigFile that of the configuration
-// and CAFile that of the roots.
+// Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, Admin that of the admin socket,
+// ConfigFile that of the configuration and CAFile that of the roots.
 func (d Dir) Path() string       { return d.path }
 func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.sock") }
 func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }
+func (d Dir) Admin() string      { return filepath.Join(d.path, "run", "admin.sock") }
 func (d Dir) ConfigFile() string { return filepath.Join(d.path, "nmos-authd.toml") }
 func (d Dir) CAFile() string     { return filepath.Join(d.path, "ca.pem") }
 
@@ -78,12 +80,16 @@ func (d Dir) Write(c Config) error {
 			return err
 		}
 	}
+	admin := ""
+	if c.Admin {
+		admin = d.Admin()
+	}
 	if c.Discovery == "" {
 		c.Discovery = "mode = \"off\""
 	}
-	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\n%s\n[sockets]\nauthz = %q\nhttp = %q\nadmin = \"\"\n%s\n"+
+	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\n%s\n[sockets]\nauthz = %q\nhttp = %q\nadmin = %q\n%s\n"+
 		"[state]\ndir = %q\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
-		c.Mode, list(c.Names), c.Discovery, d.Authz(), d.HTTP(), c.Sockets, c.State, list(c.Servers), ca, c.More)
+		c.Mode, list(c.Names), c.Discovery, d.Authz(), d.HTTP(), admin, c.Sockets, c.State, list(c.Servers), ca, c.More)
 	return d.WriteText(text)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,11 +65,27 @@ func runCheckConfig(args []string) int {
 			err = fmt.Errorf("%s: [sockets] group: %w", *file, err)
 		}
 	}
+	if err == nil {
+		if err = platform.CheckGroup(c.Sockets.AdminGroup); err != nil {
+			err = fmt.Errorf("%s: [sockets] admin_group: %w", *file, err)
+		}
+	}
+	var warnings []string
+	if err == nil {
+		warnings = c.Warnings()
+	}
+	if err == nil && c.Inventory.File != "" {
+		_, _, _, err = readInventory(c.Inventory.File)
+		if errors.Is(err, os.ErrNotExist) { // the firmware may write it later
+			warnings = append(warnings, "[inventory] file: there is no "+c.Inventory.File+" yet")
+			err = nil
+		}
+	}
 	if err != nil {
 		complain(err)
 		return exitDeny
 	}
-	for _, w := range c.Warnings() {
+	for _, w := range warnings {
 		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
 	}
 	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n", *file, c.Mode, names, d.Name, c.Authorization.Servers)

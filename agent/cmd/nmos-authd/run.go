@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/admin"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/keys"
@@ -55,6 +57,7 @@ type daemon struct {
 	store  *keys.Store
 	finder *agent.Servers
 	memory *memory
+	stock  *inventories
 	clock  *clock
 	agent  *agent.Agent
 	allow  atomic.Pointer[[]uint32] // allow_uids
@@ -96,6 +99,8 @@ func newDaemon(file string) (*daemon, error) {
 		return nil, err
 	}
 	d.recall()
+	d.stock = newInventories(d.agent, dev.Inventory, d.memory, d.log)
+	d.stock.configure(c.Inventory.File)
 	return d, nil
 }
 
@@ -159,7 +164,7 @@ func (d *daemon) run() error {
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	if err := d.listen(failed); err != nil {
 		d.close()
 		return err
@@ -171,6 +176,7 @@ func (d *daemon) run() error {
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
+	background.Go(func() { d.stock.watch(ctx) })
 	watched, unwatch := context.WithCancel(ctx)
 	if w := newWatchdog(d.opened.Sockets.Authz, d.log); w != nil {
 		background.Go(func() { w.run(watched) })
@@ -178,7 +184,8 @@ func (d *daemon) run() error {
 	d.clock.logStatus(d.log)
 	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(d.config.Mode)),
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
-		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP))
+		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP),
+		zap.String("admin", d.config.Sockets.Admin))
 	d.notify(platform.Ready())
 
 	var err error
@@ -224,9 +231,12 @@ func (d *daemon) reload() {
 		err = d.outside(c)
 	}
 	if err == nil {
-		err = d.apply(c, names)
+		if err = d.apply(c, names); err == nil {
+			d.stock.configure(c.Inventory.File)
+		}
 		old := d.opened
 		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
+			c.Sockets.Admin != old.Sockets.Admin || c.Sockets.AdminGroup != old.Sockets.AdminGroup ||
 			c.Limits.Connections != old.Limits.Connections {
 			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
 				zap.String("file", d.file))
@@ -250,26 +260,47 @@ func (d *daemon) listen(failed chan<- error) error {
 		return err
 	}
 	defer d.leaveSockets()
-	if err := d.open(authzSocket, c.Authz, d.agent.ServePackets, failed); err != nil || c.HTTP == "" {
-		return err
+	question := httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() })
+	for _, s := range []socket{
+		{authzSocket, c.Authz, c.Group, d.admit, d.agent.ServePackets},
+		{httpSocket, c.HTTP, c.Group, d.admit, serveHTTP(question, 0)},
+		{adminSocket, c.Admin, c.AdminGroup, nil, serveHTTP(d.administration(), admin.MaxBody)},
+	} {
+		if s.path == "" {
+			continue
+		}
+		if err := d.open(s, failed); err != nil {
+			return err
+		}
 	}
-	handler := httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() })
-	return d.open(httpSocket, c.HTTP, func(conn net.Conn) error { return httpauth.ServeConn(conn, handler) }, failed)
+	return nil
+}
+
+// socket is one of the daemon's sockets.
+type socket struct {
+	name, path, group string               // no path: it is not opened
+	admit             func(net.Conn) error // nil: whoever the file lets in
+	handle            func(net.Conn) error
+}
+
+// serveHTTP returns what serves a connection by a handler, with so many bytes of a body.
+func serveHTTP(h http.Handler, maxBody int64) func(net.Conn) error {
+	return func(conn net.Conn) error { return httpauth.ServeConn(conn, h, maxBody) }
 }
 
 // open opens one socket and serves it.
-func (d *daemon) open(name, path string, handle func(net.Conn) error, failed chan<- error) error {
-	l, err := d.listener(name, path, d.config.Sockets.Group)
+func (d *daemon) open(s socket, failed chan<- error) error {
+	l, err := d.listener(s.name, s.path, s.group)
 	if err != nil {
 		return err
 	}
-	report := d.report(path)
-	server := &agent.Server{Handle: handle, Report: report}
+	report := d.report(s.path)
+	server := &agent.Server{Handle: s.handle, Report: report}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
-	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Own: own, Admit: d.admit, Report: report}
+	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Own: own, Admit: s.admit, Report: report}
 	go func() {
 		if err := server.Serve(bounded); err != nil {
-			failed <- fmt.Errorf("%s: %w", path, err)
+			failed <- fmt.Errorf("%s: %w", s.path, err)
 		}
 	}()
 	return nil

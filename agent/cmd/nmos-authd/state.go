@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
@@ -17,8 +18,9 @@ import (
 
 // The files under state.dir.
 const (
-	keysFile = "keys" // keys.LastGood
-	timeFile = "time" // RFC 3339, the last time that was known
+	keysFile      = "keys"      // keys.LastGood
+	timeFile      = "time"      // RFC 3339, the last time that was known
+	inventoryFile = "inventory" // the document that was pushed last
 )
 
 // timeEvery is how often the time is written at most: flash wears out.
@@ -34,6 +36,8 @@ type memory struct {
 	found   []string   // issuers that discovery has found
 	set     *keys.Set  // the latest to keep; nil: none yet
 	written []byte     // what keysFile holds, as far as known
+	pushed  []byte     // the inventory to keep; nil: none yet
+	kept    []byte     // what inventoryFile holds, as far as known
 	failed  bool       // the last write failed, or would have, and that was logged
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
@@ -108,8 +112,39 @@ func (m *memory) write(name string, data []byte) (err error) {
 	return m.dir.WriteFile(name, data)
 }
 
-// catchUp writes what is to be kept if it differs from what the file holds. The caller holds mu.
+// recallInventory returns the inventory that was pushed before the restart; nil where there is none.
+func (m *memory) recallInventory() (*inventory.Table, []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pushed != nil { // since the start
+		table, _ := inventory.Parse(m.pushed) // it was good when it came
+		return table, m.pushed
+	}
+	var table *inventory.Table
+	m.kept = m.read(inventoryFile, inventory.MaxDocument, func(data []byte) (err error) {
+		table, err = inventory.Parse(data)
+		return err
+	})
+	return table, m.kept
+}
+
+// keepInventory writes an inventory that was pushed.
+func (m *memory) keepInventory(document []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pushed = document
+	m.catchUp()
+}
+
+// catchUp writes what is to be kept if it differs from what the files hold. The caller holds mu.
 func (m *memory) catchUp() {
+	if m.pushed != nil && !bytes.Equal(m.pushed, m.kept) {
+		err := m.write(inventoryFile, m.pushed)
+		m.result(inventoryFile, err)
+		if err == nil {
+			m.kept = m.pushed
+		}
+	}
 	if m.set == nil {
 		return
 	}

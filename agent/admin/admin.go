@@ -1,0 +1,120 @@
+// Package admin is the administration socket: HTTP/1.1 on a Unix stream socket, served by httpauth.ServeConn. It knows the paths,
+// methods and bounds, and does nothing itself: what is shown and changed comes from the functions that it is given.
+//
+//	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
+//	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
+//
+// Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
+package admin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"nmosauthd/agent/httpauth"
+)
+
+// MaxBody is the longest body of a request, bytes; what the functions take may be less.
+const MaxBody = 4 << 20
+
+// ErrFixed is wrapped by an error of a function that would change what only the configuration can change: 409.
+var ErrFixed = errors.New("it is not changed here")
+
+// Functions are what the socket shows and does. They are called by any number of connections at a time.
+type Functions struct {
+	// Inventory returns the inventory's document in force, nil where there is none. It is not written to.
+	Inventory func() []byte
+	// PushInventory puts a document into force, which it may keep. An error says what is wrong with it.
+	PushInventory func(document []byte) error
+}
+
+// Handler returns the handler of the socket. Serve it with MaxBody.
+func Handler(f Functions) http.Handler {
+	m := &mux{Functions: f}
+	m.paths = map[string][]method{
+		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+	}
+	return m
+}
+
+type mux struct {
+	Functions
+	paths   map[string][]method
+	pushing sync.Mutex // one body is held at a time
+}
+
+type method struct {
+	name  string
+	serve http.HandlerFunc
+}
+
+func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	methods, known := m.paths[r.URL.Path]
+	if !known {
+		httpauth.Fail(w, http.StatusNotFound, "there is nothing at this path", "not-found")
+		return
+	}
+	at := slices.IndexFunc(methods, func(has method) bool { return has.name == r.Method })
+	if at < 0 {
+		var names []string
+		for _, has := range methods {
+			names = append(names, has.name)
+		}
+		allow := strings.Join(names, ", ")
+		w.Header().Set("Allow", allow)
+		httpauth.Fail(w, http.StatusMethodNotAllowed, "this path does not have this method", allow)
+		return
+	}
+	methods[at].serve(w, r)
+}
+
+func (m *mux) getInventory(w http.ResponseWriter, _ *http.Request) {
+	document := m.Inventory()
+	if document == nil {
+		httpauth.Fail(w, http.StatusNotFound, "no inventory has been read or pushed yet", "inventory-pending")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
+	if flusher, ok := w.(http.Flusher); ok {
+		flusher.Flush() // sent as it is, not copied: it may be long
+	}
+	w.Write(document)
+}
+
+func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
+	const tooLong, unread = "the document is too long", "the document did not arrive whole"
+	if r.ContentLength > MaxBody {
+		httpauth.Fail(w, http.StatusRequestEntityTooLarge, tooLong, "4 MiB at most")
+		return
+	}
+	if !m.pushing.TryLock() {
+		w.Header().Set("Retry-After", "1")
+		httpauth.Fail(w, http.StatusServiceUnavailable, "another inventory is being pushed", "one at a time")
+		return
+	}
+	defer m.pushing.Unlock()
+	document, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	switch {
+	case len(document) > MaxBody:
+		httpauth.Fail(w, http.StatusRequestEntityTooLarge, tooLong, "4 MiB at most")
+		return
+	case err != nil:
+		httpauth.Fail(w, http.StatusBadRequest, unread, err.Error())
+		return
+	}
+	switch err = m.PushInventory(slices.Clip(document)); {
+	case errors.Is(err, ErrFixed):
+		httpauth.Fail(w, http.StatusConflict, "the inventory is not taken from here", err.Error())
+	case err != nil:
+		httpauth.Fail(w, http.StatusBadRequest, "the inventory is refused, and what was in force stays", err.Error())
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}

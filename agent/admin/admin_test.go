@@ -1,0 +1,248 @@
+package admin_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent/admin"
+	"nmosauthd/agent/httpauth"
+)
+
+// shelf is what the socket shows in these tests.
+type shelf struct {
+	document []byte
+	err      error
+	pushed   int
+}
+
+func (s *shelf) functions() admin.Functions {
+	return admin.Functions{
+		Inventory: func() []byte { return s.document },
+		PushInventory: func(document []byte) error {
+			s.pushed++
+			if s.err == nil {
+				s.document = document
+			}
+			return s.err
+		},
+	}
+}
+
+// answer is one answer as its caller reads it.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends text on one connection, hangs up, and returns the answers.
+func ask(t *testing.T, s *shelf, text string) []answer {
+	t.Helper()
+	client, server := net.Pipe()
+	h := admin.Handler(s.functions())
+	ended := make(chan error, 1)
+	go func() {
+		err := httpauth.ServeConn(server, h, admin.MaxBody)
+		server.Close()
+		ended <- err
+	}()
+	answers := make(chan []answer)
+	go func() {
+		var got []answer
+		in := bufio.NewReader(client)
+		for {
+			response, err := http.ReadResponse(in, nil)
+			if err != nil {
+				break
+			}
+			body, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Errorf("the body: %v", err)
+			}
+			got = append(got, answer{response.StatusCode, response.Header, string(body)})
+		}
+		answers <- got
+	}()
+	io.WriteString(client, text) // an error: it has closed already
+	synctest.Wait()
+	client.Close()
+	got := <-answers
+	<-ended
+	return got
+}
+
+func put(body string) string {
+	return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+const get = "GET /inventory HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+// Every path, method and outcome has its status, and errors are NMOS errors (ANS-7).
+func TestInventory_ANS7(t *testing.T) {
+	long := strings.Repeat("x", admin.MaxBody)
+	chunked := func(body string) string {
+		return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	}
+	mistake := errors.New("line 3: resource 1: it has no name")
+	for _, c := range []struct {
+		name, text string
+		err        error
+		want       []int
+		held       string // the document afterwards
+		debug      string // of the last error
+	}{
+		{"get nothing", get, nil, []int{404}, "", "inventory-pending"},
+		{"put and get", put("{}") + get, nil, []int{204, 200}, "{}", ""},
+		{"put chunked", chunked("{}") + get, nil, []int{204, 200}, "{}", ""},
+		{"put nothing", "PUT /inventory HTTP/1.1\r\nHost: a\r\n\r\n" + get, nil, []int{204, 200}, "", ""}, // for the function to refuse
+		{"put a mistake", put("{}") + get, mistake, []int{400, 404}, "", "inventory-pending"},
+		{"put a mistake last", put("{}"), mistake, []int{400}, "", "line 3: resource 1: it has no name"},
+		{"put where a file is", put("{}"), fmt.Errorf("it is read from /a: %w", admin.ErrFixed), []int{409}, "", "it is read from /a: it is not changed here"},
+		{"put the longest", put(long), nil, []int{204}, long, ""},
+		{"put the longest chunked", chunked(long), nil, []int{204}, long, ""},
+		{"put a byte more", put(long + "x"), nil, []int{413}, "", "4 MiB at most"},
+		{"put a byte more, chunked", chunked(long + "x"), nil, []int{413}, "", "4 MiB at most"},
+		{"put what never ends, chunked", chunked(long + long), nil, []int{413}, "", "4 MiB at most"},
+		{"put, announcing 1 TB", "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n" + long + long, nil, []int{413}, "", "4 MiB at most"},
+		{"put, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + get, nil, []int{100, 204, 200}, "{}", ""},
+		{"put too much, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5000000\r\n\r\n", nil, []int{413}, "", "4 MiB at most"},
+		{"put twice", put("{}") + put("{\n}"), nil, []int{204, 204}, "{\n}", ""},
+		{"another path", "GET / HTTP/1.1\r\nHost: a\r\n\r\n" + put("{}"), nil, []int{404, 204}, "{}", ""},
+		{"another path with a body", "PUT /inventory/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + put("[]"), nil, []int{404, 204}, "[]", ""},
+		{"a path in other letters", "GET /Inventory HTTP/1.1\r\nHost: a\r\n\r\n", nil, []int{404}, "", "not-found"},
+		{"delete", "DELETE /inventory HTTP/1.1\r\nHost: a\r\n\r\n", nil, []int{405}, "", "GET, PUT"},
+		{"post", "POST /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", nil, []int{405}, "", "GET, PUT"},
+		{"cut short", "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{}", nil, nil, "", ""},
+		{"no HTTP", "{}\r\n\r\n", nil, []int{400}, "", "-"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &shelf{err: c.err}
+				got := ask(t, s, c.text)
+				var statuses []int
+				for _, a := range got {
+					statuses = append(statuses, a.status)
+				}
+				if fmt.Sprint(statuses) != fmt.Sprint(c.want) || string(s.document) != c.held {
+					t.Fatalf("answered %v, want %v; %d bytes are held", statuses, c.want, len(s.document))
+				}
+				if len(got) == 0 {
+					return
+				}
+				last := got[len(got)-1]
+				switch {
+				case last.status == 200:
+					if last.body != c.held || last.header.Get("Content-Type") != "application/json" {
+						t.Errorf("%v", last)
+					}
+				case last.status >= 400 && c.debug != "-":
+					var e struct {
+						Code         int
+						Error, Debug string
+					}
+					if err := json.Unmarshal([]byte(last.body), &e); err != nil || e.Code != last.status || e.Error == "" || e.Debug != c.debug {
+						t.Errorf("%v, %+v", err, e)
+					}
+					if allow := last.header.Get("Allow"); (last.status == 405) != (allow == "GET, PUT") {
+						t.Errorf("Allow is %q", allow)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A long document is got as it is, whole.
+func TestGetLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{document: bytes.Repeat([]byte("0123456789abcdef"), admin.MaxBody/16)}
+		got := ask(t, s, get)
+		if len(got) != 1 || got[0].status != 200 || got[0].body != string(s.document) || got[0].header.Get("Content-Length") != "4194304" {
+			t.Errorf("%d answers", len(got))
+		}
+	})
+}
+
+// A caller that is slow holds the place for ten seconds and no longer; who pushes meanwhile is told to come again, and all else
+// is answered.
+func TestSlowPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{}
+		h := admin.Handler(s.functions())
+		start := time.Now()
+		connect := func() (net.Conn, chan error) {
+			client, server := net.Pipe()
+			ended := make(chan error, 1)
+			go func() {
+				err := httpauth.ServeConn(server, h, admin.MaxBody)
+				server.Close()
+				ended <- err
+			}()
+			return client, ended
+		}
+		slow, slowEnded := connect()
+		wrote := make(chan struct{})
+		go func() {
+			defer close(wrote)
+			io.WriteString(slow, "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+			for range 1000 {
+				time.Sleep(time.Second)
+				if _, err := slow.Write([]byte("x")); err != nil {
+					return
+				}
+			}
+		}()
+		refused := make(chan string, 1)
+		go func() {
+			text, _ := io.ReadAll(slow)
+			refused <- string(text)
+		}()
+		time.Sleep(time.Millisecond)
+		other, otherEnded := connect()
+		in := bufio.NewReader(other)
+		for _, c := range []struct {
+			text string
+			want int
+		}{{put("{}"), 503}, {get, 404}} {
+			if c.text == get { // read to its end by a connection of its own
+				io.WriteString(other, c.text)
+			} else {
+				go io.WriteString(other, c.text)
+			}
+			response, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != c.want {
+				t.Errorf("%d, %v, want %d", response.StatusCode, err, c.want)
+			}
+			if wait := response.Header.Get("Retry-After"); (wait == "1") != (c.want == 503) {
+				t.Errorf("Retry-After is %q", wait)
+			}
+		}
+		other.Close()
+		<-otherEnded
+		if text := <-refused; !strings.HasPrefix(text, "HTTP/1.1 400 ") || !strings.Contains(text, "did not arrive whole") {
+			t.Errorf("the slow one gets %q", text)
+		}
+		<-slowEnded
+		slow.Close()
+		<-wrote
+		if took := time.Since(start); took > 15*time.Second || s.pushed != 0 {
+			t.Errorf("it took %v, and %d were pushed", took, s.pushed)
+		}
+		if got := ask(t, s, put("{}")); len(got) != 1 || got[0].status != 204 {
+			t.Errorf("afterwards: %v", got)
+		}
+	})
+}
