@@ -25,6 +25,10 @@ func newManager(path string) (*manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(path, 0o666); err != nil { // for a daemon of another user
+		conn.Close()
+		return nil, err
+	}
 	m := &manager{path: path, conn: conn, ready: make(chan struct{}), done: make(chan struct{})}
 	go m.read()
 	return m, nil
