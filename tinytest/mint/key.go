@@ -44,7 +44,7 @@ func CachedKey(kid string, bits int) *Key {
 	defer cacheMu.Unlock()
 	k := cache[cacheKey{kid, bits}]
 	if k == nil {
-		k = GenerateKey(kid, bits)
+		k = keptKey(kid, bits)
 		cache[cacheKey{kid, bits}] = k
 	}
 	return k
