@@ -16,20 +16,33 @@ import (
 )
 
 func runAsk(args []string) int {
-	set, config := flags("ask", "METHOD TARGET [TARGET ...]")
+	set, config := flags("ask", "METHOD TARGET [TARGET ...] | --resource KIND NAME read|write")
 	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
 	tokenFile := set.String("token", "", "`file` with the access token, - for standard input; none: a request without a token")
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
 	verify := set.Bool("verify", false, "ask about the token alone (no METHOD and TARGET)")
+	resource := set.Bool("resource", false, "ask about a resource of the device, by its own KIND and NAME, and read or write")
 	timeout := set.Duration("timeout", 2*time.Second, "how long to wait for the reply")
 	if status, done := parse(set, args, 0, 1000); done {
 		return status
 	}
-	if *verify != (set.NArg() == 0) || set.NArg() == 1 {
-		complain(errors.New("ask: it takes a METHOD and a TARGET, or --verify and neither"))
+	verb := wire.Decide
+	wrong := set.NArg() < 2
+	switch {
+	case *verify && *resource:
+		wrong = true
+	case *verify:
+		verb, wrong = wire.Verify, set.NArg() > 0
+	case *resource:
+		verb, wrong = wire.Resource, set.NArg() != 3
+	case set.NArg() > 2:
+		verb = wire.DecideAll
+	}
+	if wrong {
+		complain(errors.New("ask: it takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; or --verify and nothing"))
 		return exitFail
 	}
-	packet, err := question(set.Args(), *tokenFile, *upgrade)
+	packet, err := question(verb, set.Args(), *tokenFile, *upgrade)
 	if err != nil {
 		complain(err)
 		return exitFail
@@ -58,8 +71,8 @@ func runAsk(args []string) int {
 	return exitFail
 }
 
-// question writes the packet for the arguments: verify for none, decide for one target, decide-all for more.
-func question(args []string, tokenFile, upgrade string) ([]byte, error) {
+// question writes the packet of a question. The arguments are a method and targets, or the kind, name and access of a resource.
+func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte, error) {
 	var b bytes.Buffer
 	line := func(name, value string) error {
 		if strings.ContainsAny(value, "\n\x00") {
@@ -68,20 +81,17 @@ func question(args []string, tokenFile, upgrade string) ([]byte, error) {
 		fmt.Fprintf(&b, "%s=%s\n", name, value)
 		return nil
 	}
-	verb := wire.Decide
-	switch {
-	case len(args) == 0:
-		verb = wire.Verify
-	case len(args) > 2:
-		verb = wire.DecideAll
-	}
 	b.WriteString(verb.String() + "\n")
 	var err error
-	if len(args) > 0 {
-		err = line("method", args[0])
-		for _, target := range args[1:] {
-			err = errors.Join(err, line("target", target))
+	for i, arg := range args {
+		name := "target"
+		switch {
+		case verb == wire.Resource:
+			name = []string{"kind", "name", "access"}[i]
+		case i == 0:
+			name = "method"
 		}
+		err = errors.Join(err, line(name, arg))
 	}
 	if upgrade != "" {
 		err = errors.Join(err, line("upgrade", upgrade))
