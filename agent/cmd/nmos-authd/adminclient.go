@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// adminTimeout is how long the daemon may take to begin an answer, and one to come in that is read whole.
+const adminTimeout = 10 * time.Second
+
+// adminClient asks the running daemon over its admin socket.
+type adminClient struct{ socket string }
+
+// adminOf returns the client for the daemon of a configuration.
+func adminOf(config string) (adminClient, error) {
+	c, _, err := loadConfig(config)
+	if err != nil {
+		return adminClient{}, err
+	}
+	if c.Sockets.Admin == "" {
+		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", config)
+	}
+	return adminClient{c.Sockets.Admin}, nil
+}
+
+// errStatus is an answer that is an error. Text and Debug are the NMOS error's (ANS-7), and may be empty.
+type errStatus struct {
+	Status int
+	Text   string `json:"error"`
+	Debug  string `json:"debug"`
+}
+
+func (e *errStatus) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("the daemon answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("%q (%q, %d)", e.Text, e.Debug, e.Status)
+}
+
+// get asks for a path, with its query. The answer's body may go on for ever and has no deadline; closing it ends the connection.
+// An answer other than 2xx is an *errStatus.
+func (c adminClient) get(path string) (*http.Response, error) { return c.exchange(http.MethodGet, path) }
+
+// read gets a body of at most so many bytes.
+func (c adminClient) read(path string, most int64) ([]byte, error) {
+	answer, err := c.get(path)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	answer.Body.(adminBody).conn.SetDeadline(time.Now().Add(adminTimeout))
+	return readBody(answer.Body, most)
+}
+
+// send makes a request without a body, of whose answer only the status counts.
+func (c adminClient) send(method, path string) error {
+	answer, err := c.exchange(method, path)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+func (c adminClient) exchange(method, path string) (_ *http.Response, err error) {
+	conn, err := net.DialTimeout("unix", c.socket, adminTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("is the daemon running? %w", err)
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	conn.SetDeadline(time.Now().Add(adminTimeout))
+	if _, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path); err != nil {
+		return nil, err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.socket, err)
+	}
+	if answer.StatusCode/100 != 2 {
+		e := &errStatus{}
+		if text, err := readBody(answer.Body, 64<<10); err == nil {
+			json.Unmarshal(text, e) // what is none leaves the status alone
+		}
+		e.Status = answer.StatusCode
+		return nil, e
+	}
+	conn.SetDeadline(time.Time{})
+	answer.Body = adminBody{answer.Body, conn}
+	return answer, nil
+}
+
+func readBody(r io.Reader, most int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(body)) > most {
+		err = errors.New("the answer is too long")
+	}
+	return body, err
+}
+
+// adminBody is a body with its connection.
+type adminBody struct {
+	io.ReadCloser
+	conn net.Conn
+}
+
+func (b adminBody) Close() error { return b.conn.Close() }
