@@ -181,10 +181,18 @@ func TestAuditListsEveryField(t *testing.T) {
 	line := string(appendRecord(nil, &held, MaxPath))
 	full.JTI, full.Digest = nil, [16]byte{1}
 	line += string(appendRecord(nil, &full, MaxPath))
+	described := map[string]bool{}
+	for row := range strings.Lines(string(text)) {
+		if cell, _, found := strings.Cut(strings.TrimPrefix(row, "| "), " | "); found {
+			for name := range strings.FieldsSeq(cell) {
+				described[strings.Trim(name, "`")] = true
+			}
+		}
+	}
 	for _, body := range []string{line, string(chainPart), string(linePart), `,"event":,"run":,"version":,"previous":,"closed":,"torn":,"why":,"kept":,"last":`} {
 		for name := range strings.SplitSeq(body, `,"`) {
 			name, _, found := strings.Cut(name, `":`)
-			if found && !strings.ContainsAny(name, `"{`) && !strings.Contains(string(text), "| `"+name+"`") {
+			if found && !strings.ContainsAny(name, `"{`) && !described[name] {
 				t.Errorf("AUDIT.md does not describe %q", name)
 			}
 		}

@@ -61,6 +61,7 @@ type Log struct {
 
 	waits    atomic.Bool // as wait, for the pumps
 	change   sync.Mutex  // one Reconfigure at a time
+	over     bool        // none any more
 	pumps    atomic.Pointer[[]*pump]
 	lost     atomic.Uint64 // decisions dropped before they were sorted
 	ring     ring
@@ -282,6 +283,9 @@ func (l *Log) deliver(batch []byte) (decisions uint64) {
 func (l *Log) Reconfigure(o Options) {
 	l.change.Lock()
 	defer l.change.Unlock()
+	if l.over {
+		return
+	}
 	old := *l.pumps.Load()
 	var pumps []*pump
 	for _, s := range o.Sinks {
@@ -309,38 +313,47 @@ func (l *Log) Reconfigure(o Options) {
 	}
 	l.repeats.within = o.Repeat
 	l.wait = o.Wait && !l.released
+	l.room.Broadcast()
 	l.mu.Unlock()
-	l.stirWaiting(o.Wait)
+	l.sortWaiting(o.Wait)
 	signal(l.wake)
 }
 
-// stirWaiting lets those who wait look again whether they must.
-func (l *Log) stirWaiting(wait bool) {
-	l.mu.Lock()
-	l.waits.Store(wait && !l.released)
-	l.room.Broadcast()
-	l.mu.Unlock()
+// sortWaiting says whether the goroutine that sorts records to the sinks waits for room there.
+func (l *Log) sortWaiting(wait bool) {
+	l.waits.Store(wait)
 	for _, p := range *l.pumps.Load() {
 		p.stir()
 	}
 }
 
-// Release says that the daemon stops: nothing waits any more, whatever Options.Wait says. It comes before the daemon waits for
-// its connections to end.
+// Release says that the daemon stops: no decision waits any more, whatever Options.Wait says. It comes before the daemon waits
+// for its connections to end.
 func (l *Log) Release() {
 	l.mu.Lock()
 	l.released, l.wait = true, false
+	l.room.Broadcast()
 	l.mu.Unlock()
-	l.stirWaiting(false)
 }
+
+// closeGrace is what the sinks have even where Close has no time left, so that those that work get what they can.
+const closeGrace = 200 * time.Millisecond
 
 // Close writes out what is held, pending repeats included, and closes the sinks. What is not written when ctx ends is counted as
 // dropped. Records that come later are, too.
 func (l *Log) Close(ctx context.Context) {
 	l.close.Do(func() {
+		l.change.Lock()
+		l.over = true
+		l.change.Unlock()
 		l.Release()
 		close(l.closing)
-		<-l.stopped // nothing waits, so it ends
+		select {
+		case <-l.stopped:
+		case <-ctx.Done():
+			l.sortWaiting(false)
+			<-l.stopped
+		}
 		for _, p := range *l.pumps.Load() {
 			p.stop()
 		}
@@ -352,6 +365,10 @@ func (l *Log) Close(ctx context.Context) {
 		select {
 		case <-done:
 		case <-ctx.Done():
+			select {
+			case <-done:
+			case <-time.After(closeGrace):
+			}
 		}
 		l.abort()
 		for _, p := range *l.pumps.Load() {
