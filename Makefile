@@ -79,7 +79,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build without git and without a network
 	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)
 
-packages: cross ## build/packages: .deb and .ipk for arm64, armv7 and amd64
+packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## build/packages: .deb and .ipk for arm64, armv7 and amd64
 	$(GO) build -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
 

@@ -13,13 +13,14 @@ out=build/packages
 STAGE=$out/stage
 export SOURCE_DATE_EPOCH MAINTAINER STAGE
 
-# What git describe says, as Debian and opkg compare versions: v1.2-3-gabc is later than v1.2, and abc comes before any release.
+# What git describe says, as Debian and opkg compare versions: v1.2-3-gabc is later than v1.2, v1.2-rc1 is earlier, and abc comes
+# before any release.
 case $version in
 v[0-9]*) VERSION=${version#v} ;;
 [0-9]*.*) VERSION=$version ;;
 *) VERSION=0~$(date -u -d "$date" +%Y%m%d).$version ;;
 esac
-VERSION=$(printf %s "$VERSION" | sed 's/-/+/; s/[-_]/./g')
+VERSION=$(printf %s "$VERSION" | sed -E 's/-(alpha|beta|pre|rc)/~\1/; s/-/+/; s/[-_]/./g')
 export VERSION
 
 rm -rf "$out"

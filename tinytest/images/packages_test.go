@@ -1,0 +1,211 @@
+package images_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"debug/elf"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestPackagesAreMadeTheSameTwice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 20 s")
+	}
+	sources := packages(t)
+	sums := func() string {
+		return mustRun(t, filepath.Join(sources, "build/packages"), nil, "sh", "-c", "sha256sum *")
+	}
+	first := sums()
+	if strings.Count(first, "\n") != 6 {
+		t.Fatalf("6 packages are wanted:\n%s", first)
+	}
+	mustRun(t, sources, []string{"TZ=Asia/Tokyo", "MAINTAINER=Test <test@example.com>"}, "sh", "-c",
+		"umask 077; sh scripts/package.sh "+version+" "+sourceDate+" build/nfpm")
+	if again := sums(); again != first {
+		t.Errorf("the packages are not the same a second time:\n%s\n%s", first, again)
+	}
+}
+
+// Versions compare as releases follow each other.
+func TestPackageVersions(t *testing.T) {
+	needs(t, "dpkg", "git")
+	script := read(t, filepath.Join(root, "scripts/package.sh"))
+	begin, end := strings.Index(script, "case $version in"), strings.Index(script, "export VERSION")
+	if begin < 0 || end < begin {
+		t.Fatal("scripts/package.sh has changed; this test takes the rule from there")
+	}
+	var last string
+	for _, git := range []string{"db75521", "v1.2.3", "v1.2.3-4-gabcdef0", "v1.2.3-4-gabcdef0-dirty", "v1.3.0-rc1", "v1.3.0", "1.4"} {
+		debian := mustRun(t, root, nil, "sh", "-euc", "version=$1 date=$2\n"+script[begin:end]+"printf %s \"$VERSION\"", "sh", git, sourceDate)
+		if _, err := command(root, nil, "dpkg", "--validate-version", debian); err != nil {
+			t.Errorf("%s becomes %s: %v", git, debian, err)
+		}
+		if last != "" {
+			if _, err := command(root, nil, "dpkg", "--compare-versions", last, "lt", debian); err != nil {
+				t.Errorf("%s becomes %s, which is not later than %s", git, debian, last)
+			}
+		}
+		last = debian
+	}
+}
+
+func TestDebs(t *testing.T) {
+	needs(t, "dpkg-deb")
+	for _, p := range []struct {
+		architecture string
+		machine      elf.Machine
+	}{{"amd64", elf.EM_X86_64}, {"arm64", elf.EM_AARCH64}, {"armhf", elf.EM_ARM}} {
+		deb := built(t, p.architecture+".deb")
+		fields := mustRun(t, root, nil, "dpkg-deb", "--field", deb, "Package", "Version", "Architecture", "Depends")
+		if want := "Package: nmos-authd\nVersion: " + version + "\nArchitecture: " + p.architecture +
+			"\nDepends: systemd | systemd-sysusers | adduser\n"; fields != want {
+			t.Errorf("%s says\n%s", deb, fields)
+		}
+		dir := t.TempDir()
+		mustRun(t, root, nil, "dpkg-deb", "--raw-extract", deb, dir)
+		if got := read(t, filepath.Join(dir, "DEBIAN/conffiles")); got != "/etc/init.d/nmos-authd\n/etc/nmos-authd/nmos-authd.toml\n" {
+			t.Errorf("%s: conffiles are %q", deb, got)
+		}
+		binary, err := os.ReadFile(filepath.Join(dir, "usr/bin/nmos-authd"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		isStatic(t, deb, binary, p.machine)
+		for installed, source := range map[string]string{
+			"etc/nmos-authd/nmos-authd.toml":                 "configs/nmos-authd.toml",
+			"etc/init.d/nmos-authd":                          "configs/sysvinit/nmos-authd",
+			"lib/systemd/system/nmos-authd.service":          "configs/systemd/nmos-authd.service",
+			"lib/systemd/system/nmos-authd.socket":           "configs/systemd/nmos-authd.socket",
+			"lib/systemd/system/nmos-authd-http.socket":      "configs/systemd/nmos-authd-http.socket",
+			"lib/systemd/system/nmos-authd-admin.socket":     "configs/systemd/nmos-authd-admin.socket",
+			"usr/lib/sysusers.d/nmos-authd.conf":             "configs/sysusers.d/nmos-authd.conf",
+			"usr/lib/tmpfiles.d/nmos-authd.conf":             "configs/tmpfiles.d/nmos-authd.conf",
+			"usr/share/nmos-authd/cclient/nmos_authz.h":      "platform/cclient/nmos_authz.h",
+			"usr/share/nmos-authd/cclient/nmos_authz.c":      "platform/cclient/nmos_authz.c",
+			"usr/share/doc/nmos-authd/PROTOCOL.md":           "agent/wire/PROTOCOL.md",
+			"usr/share/doc/nmos-authd/examples/nginx":        "configs/nginx",
+			"usr/share/doc/nmos-authd/examples/lighttpd":     "configs/lighttpd",
+			"usr/share/doc/nmos-authd/examples/caddy":        "configs/caddy",
+			"usr/share/man/man1/nmos-authd.1.gz":             "configs/man/nmos-authd.1",
+			"usr/share/doc/nmos-authd/examples/no-such-file": "configs/no-such-file",
+		} {
+			source = filepath.Join(packages(t), source)
+			info, err := os.Stat(source)
+			got, gotErr := os.ReadFile(filepath.Join(dir, installed))
+			_, isThere := os.Stat(filepath.Join(dir, installed))
+			switch {
+			case err != nil || info.IsDir() || strings.HasSuffix(installed, ".gz"):
+				if (err == nil) != (isThere == nil) {
+					t.Errorf("%s: %s: %v, but its source: %v", deb, installed, isThere, err)
+				}
+			case gotErr != nil || !bytes.Equal(got, []byte(read(t, source))):
+				t.Errorf("%s: %s is not %s: %v", deb, installed, source, gotErr)
+			}
+		}
+		// Everything that is linked in asks for its notice.
+		notices := read(t, filepath.Join(dir, "usr/share/doc/nmos-authd/copyright"))
+		for _, module := range []string{"==== Go ", "==== github.com/go-jose/go-jose/v4 ", "==== go.uber.org/zap ", "==== golang.org/x/sys "} {
+			if !strings.Contains(notices, "\n"+module) {
+				t.Errorf("%s: the file copyright has no %q", deb, module)
+			}
+		}
+	}
+}
+
+func TestIpks(t *testing.T) {
+	for _, p := range []struct {
+		architecture string
+		machine      elf.Machine
+	}{{"x86_64", elf.EM_X86_64}, {"aarch64_generic", elf.EM_AARCH64}, {"arm_cortex-a7_neon-vfpv4", elf.EM_ARM}} {
+		ipk := built(t, p.architecture+".ipk")
+		outer := members(t, []byte(read(t, ipk)))
+		if names := sortedKeys(outer); !slices.Equal(names, []string{"control.tar.gz", "data.tar.gz", "debian-binary"}) {
+			t.Fatalf("%s holds %q", ipk, names)
+		}
+		control := members(t, outer["control.tar.gz"])
+		if names := sortedKeys(control); !slices.Equal(names, []string{"conffiles", "control", "postinst", "prerm"}) {
+			t.Errorf("%s: its control part holds %q", ipk, names)
+		}
+		if string(control["conffiles"]) != "/etc/nmos-authd/nmos-authd.toml\n" {
+			t.Errorf("%s: conffiles are %q", ipk, control["conffiles"])
+		}
+		for _, field := range []string{"Package: nmos-authd", "Version: " + version, "Architecture: " + p.architecture,
+			"Require-User: nmos-authd:nmos-authd", "License: Apache-2.0"} {
+			if !strings.Contains("\n"+string(control["control"]), "\n"+field+"\n") {
+				t.Errorf("%s: no field %s in\n%s", ipk, field, control["control"])
+			}
+		}
+		data := members(t, outer["data.tar.gz"])
+		if names := sortedKeys(data); !slices.Equal(names, []string{"etc/init.d/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "usr/bin/nmos-authd"}) {
+			t.Errorf("%s holds %q", ipk, names)
+		}
+		isStatic(t, ipk, data["usr/bin/nmos-authd"], p.machine)
+		for _, line := range []string{`authz = "/var/run/nmos-authd/authz.sock"`, `dir = "/etc/nmos-authd/state"`} {
+			if !bytes.Contains(data["etc/nmos-authd/nmos-authd.toml"], []byte("\n"+line+"\n")) {
+				t.Errorf("%s: its configuration has no line %s", ipk, line)
+			}
+		}
+	}
+}
+
+// isStatic checks that a program is for the machine and asks for no loader.
+func isStatic(t *testing.T, name string, program []byte, machine elf.Machine) {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if f.Machine != machine {
+		t.Errorf("%s: the program is for %v", name, f.Machine)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Errorf("%s: the program is not static", name)
+		}
+	}
+}
+
+// members reads the files of a .tar.gz.
+func members(t *testing.T, archive []byte) map[string][]byte {
+	t.Helper()
+	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for r := tar.NewReader(unzipped); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if header.Uid != 0 || header.Gid != 0 {
+			t.Errorf("%s belongs to %d:%d", header.Name, header.Uid, header.Gid)
+		}
+		if files[strings.TrimPrefix(header.Name, "./")], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func sortedKeys(m map[string][]byte) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
