@@ -1,11 +1,14 @@
 package platform
 
 import (
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,5 +106,54 @@ func TestWatchdogEnabled(t *testing.T) {
 		if _, set := os.LookupEnv("WATCHDOG_USEC"); set {
 			t.Error("WATCHDOG_USEC is left in the environment")
 		}
+	}
+}
+
+// confinedChild is set in the process that TestConfineAbstractManager starts.
+const confinedChild = "PLATFORM_TEST_CONFINED"
+
+// A service manager that listens on an abstract socket, as old ones do, is told of things from inside the sandbox.
+func TestConfineAbstractManager(t *testing.T) {
+	if dir := os.Getenv(confinedChild); dir != "" {
+		s, err := Confine([]Place{{For: "the test", Path: dir}, {For: "nothing", Path: dir + "/none"}, {For: "chance", Path: "/none", Optional: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.ABI == 0 {
+			t.Skip("this kernel has no Landlock")
+		}
+		if slices.Contains(s.InForce, abstractSockets) || !slices.Contains(s.Lacking, abstractSockets) {
+			t.Errorf("said to be in force: %q", s.InForce)
+		}
+		if len(s.Places) != 1 || s.Places[0].Path != dir || len(s.Missing) != 1 || s.Missing[0].For != "nothing" {
+			t.Errorf("places %+v, missing %+v", s.Places, s.Missing)
+		}
+		if _, err := os.ReadFile("/proc/self/status"); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a file elsewhere: %v", err)
+		}
+		if err := Ready(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	dir := socketDir(t)
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@" + dir, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestConfineAbstractManager$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), confinedChild+"="+dir, "NOTIFY_SOCKET=@"+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "--- SKIP") {
+		t.Skip("this kernel has no Landlock")
+	}
+	manager.SetDeadline(time.Now().Add(5 * time.Second))
+	var b [64]byte
+	if n, err := manager.Read(b[:]); err != nil || string(b[:n]) != "READY=1" {
+		t.Errorf("%q, %v", b[:n], err)
 	}
 }

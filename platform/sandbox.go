@@ -21,7 +21,7 @@ type Place struct {
 type Sandbox struct {
 	ABI     int      // the version of Landlock; 0: the kernel has none, and nothing is in force
 	InForce []string // what is denied, for people
-	Lacking []string // what a newer kernel would deny, too
+	Lacking []string // what is not: the kernel is too old, or the daemon needs it here
 	Places  []Place  // those that can be reached
 	Missing []Place  // those that were not there, not counting the optional ones: they cannot be reached even if they come
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -26,8 +27,11 @@ var restrictions = []struct {
 	{4, "listening on TCP ports"},
 	{5, "ioctl on devices"},
 	{6, "signals to other processes"},
-	{6, "abstract sockets of other processes"},
+	{6, abstractSockets},
 }
+
+// abstractSockets is not asked for where the service manager could then not be told anything.
+const abstractSockets = "abstract sockets of other processes"
 
 // Confine shuts the process in with Landlock, for good and in all its threads: from then on it opens nothing but what lies in
 // one of the places, executes no file, listens on no TCP port, and neither signals other processes nor connects to their abstract
@@ -40,8 +44,15 @@ var restrictions = []struct {
 // files that belong to the daemon's user, listening on Multipath TCP (the kernel's own gap).
 func Confine(places []Place) (*Sandbox, error) {
 	s := &Sandbox{ABI: landlockABI()}
+	// Of the newest version with which this was tested: what a newer one denies besides might be needed.
+	config := landlock.V7.BestEffort()
+	config.HandledAccessNet = ll.AccessNetBindTCP
+	manager := strings.HasPrefix(os.Getenv("NOTIFY_SOCKET"), "@") // it listens on an abstract socket, as old ones do
+	if manager {
+		config.Scoped &^= ll.ScopeAbstractUnixSocket
+	}
 	for _, r := range restrictions {
-		if s.ABI >= r.abi {
+		if s.ABI >= r.abi && !(manager && r.what == abstractSockets) {
 			s.InForce = append(s.InForce, r.what)
 		} else {
 			s.Lacking = append(s.Lacking, r.what)
@@ -73,9 +84,6 @@ func Confine(places []Place) (*Sandbox, error) {
 		p.Path = real
 		s.Places = append(s.Places, p)
 	}
-	// Of the newest version with which this was tested: what a newer one denies besides might be needed.
-	config := landlock.V7.BestEffort()
-	config.HandledAccessNet = ll.AccessNetBindTCP
 	if err := config.Restrict(rules...); err != nil {
 		return nil, fmt.Errorf("landlock: %w", err)
 	}

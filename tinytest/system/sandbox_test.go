@@ -179,6 +179,11 @@ func TestSandboxPlaceMissing(t *testing.T) {
 		b.waitLog(0, fmt.Sprintf(`is out of reach until the daemon is started again","place":%q,"path":%q`, key, path))
 	}
 	b.want(get("/x-nmos"), 200, "public")
+
+	// It is no reason to refuse other changes either.
+	config.Mode = "observe"
+	b.reload(config)
+	b.want(get(senders), 200, "observe")
 }
 
 // status returns fields of the kernel's account of every thread of the daemon (proc_pid_status(5)).

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -34,7 +35,7 @@ func (d *daemon) confine() {
 		d.log.Warn("sandbox: not in force", zap.Error(err))
 		return
 	case s.ABI == 0:
-		d.log.Warn("sandbox: not in force: the kernel has no Landlock, or it is not among its lsm=")
+		d.log.Warn("sandbox: not in force: the kernel has no Landlock, or not among its lsm=, or a filter of system calls forbids it")
 		return
 	}
 	d.sandbox = s
@@ -54,15 +55,17 @@ func (d *daemon) confine() {
 	}
 }
 
-// outside returns an error if a configuration that was read again needs what the sandbox does not reach.
+// outside returns an error if a configuration that was read again needs a place, other than those before, that the sandbox does
+// not reach.
 func (d *daemon) outside(c *agent.Config) error {
 	if d.sandbox == nil {
 		return nil
 	}
 	kept := *c
 	kept.State = d.opened.State // where it is does not change while the daemon runs
+	before := d.places(d.config)
 	for _, p := range d.places(&kept) {
-		if !p.Optional && !d.sandbox.Reaches(p) {
+		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
 			return fmt.Errorf("%s %s is outside the sandbox; start the daemon again to put the configuration into force", p.For, p.Path)
 		}
 	}
