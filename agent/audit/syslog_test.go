@@ -1,0 +1,411 @@
+package audit_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/wire"
+)
+
+// message is one of RFC 5424.
+type message struct {
+	priority                  int
+	time, host, app, proc, id string
+	text                      string
+}
+
+// parseMessage reads a message strictly by the grammar of RFC 5424 §6, as far as it has no structured data.
+func parseMessage(b []byte) (m message, err error) {
+	rest, ok := bytes.CutPrefix(b, []byte("<"))
+	pri, rest, found := bytes.Cut(rest, []byte(">"))
+	m.priority, err = strconv.Atoi(string(pri))
+	if !ok || !found || err != nil || m.priority > 191 || strconv.Itoa(m.priority) != string(pri) {
+		return m, fmt.Errorf("no priority in %q", b)
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte("1 ")); !ok {
+		return m, fmt.Errorf("no version 1 in %q", b)
+	}
+	for _, part := range []struct {
+		name string
+		to   *string
+		most int
+	}{{"time", &m.time, 32}, {"host", &m.host, 255}, {"app", &m.app, 48}, {"procid", &m.proc, 128}, {"msgid", &m.id, 32}} {
+		value, after, found := bytes.Cut(rest, []byte(" "))
+		if !found || len(value) == 0 || len(value) > part.most || bytes.ContainsFunc(value, func(r rune) bool { return r < 33 || r > 126 }) {
+			return m, fmt.Errorf("%s is %q in %q", part.name, value, b)
+		}
+		*part.to, rest = string(value), after
+	}
+	if m.time != "-" {
+		if _, err := time.Parse("2006-01-02T15:04:05.000000Z", m.time); err != nil {
+			return m, err
+		}
+	}
+	text, ok := bytes.CutPrefix(rest, []byte("- "))
+	if !ok {
+		return m, fmt.Errorf("structured data in %q", b)
+	}
+	m.text = string(text)
+	return m, nil
+}
+
+// receiver is a syslog server on loopback.
+type receiver struct {
+	t     *testing.T
+	close func()
+
+	mu       sync.Mutex
+	messages []message
+	conns    []net.Conn
+}
+
+func (r *receiver) take(b []byte) {
+	m, err := parseMessage(b)
+	if err != nil {
+		r.t.Error(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, m)
+}
+
+func (r *receiver) stream() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, m := range r.messages {
+		b.WriteString(m.text + "\n")
+	}
+	return b.String()
+}
+
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.messages)
+}
+
+// serve takes connections and reads messages by RFC 6587 §3.4.1; where reads is false it never reads.
+func (r *receiver) serve(l net.Listener, reads bool) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		r.conns = append(r.conns, conn)
+		r.mu.Unlock()
+		if !reads {
+			continue
+		}
+		go func() {
+			b := bufio.NewReader(conn)
+			for {
+				length, err := b.ReadString(' ')
+				if err != nil {
+					return
+				}
+				n, err := strconv.Atoi(strings.TrimSuffix(length, " "))
+				if err != nil || n < 1 || n > 64<<10 || length[0] == '0' {
+					r.t.Errorf("%q is no length", length)
+					return
+				}
+				frame := make([]byte, n)
+				if _, err := io.ReadFull(b, frame); err != nil {
+					return // a part of a message is none
+				}
+				r.take(frame)
+			}
+		}()
+	}
+}
+
+func (r *receiver) hangUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		c.Close()
+	}
+	r.conns = nil
+}
+
+func listenTCP(t *testing.T, address string, config *tls.Config, reads bool) (*receiver, string) {
+	t.Helper()
+	var l net.Listener
+	eventually(t, "the port is free", func() bool {
+		var err error
+		l, err = net.Listen("tcp", address)
+		return err == nil
+	})
+	at := l.Addr().String()
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	r := &receiver{t: t}
+	r.close = func() { l.Close(); r.hangUp() }
+	t.Cleanup(r.close)
+	go r.serve(l, reads)
+	return r, at
+}
+
+func listenUDP(t *testing.T, address string) (*receiver, string) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &receiver{t: t, close: func() { conn.Close() }}
+	t.Cleanup(r.close)
+	go func() {
+		b := make([]byte, 64<<10)
+		for {
+			n, _, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if n > 2048 {
+				t.Errorf("a datagram of %d bytes", n)
+			}
+			r.take(bytes.Clone(b[:n]))
+		}
+	}()
+	return r, conn.LocalAddr().String()
+}
+
+var dialer net.Dialer
+
+func syslogOptions(network, address string) audit.SyslogOptions {
+	return audit.SyslogOptions{
+		Network: network, Address: address, Host: "monitor 1", App: "nmos-authd", PID: 42, Dial: dialer.DialContext,
+	}
+}
+
+// fill appends one of each kind, and one with texts of all sorts.
+func fill(l *audit.Log) {
+	l.Append(record("/allowed"))
+	denied := record("/denied\n<14>1 - - - - - - forged")
+	denied.Reason = wire.PathNotGranted
+	l.Append(denied)
+	unready := record("/503")
+	unready.Reason, unready.Clock, unready.Time = wire.KeysPending, audit.ClockUnset, 0
+	l.Append(unready)
+	none := record("")
+	none.Reason, none.Question = wire.PacketForm, wire.NoVerb
+	l.Append(none)
+	l.Append(record("/" + strings.Repeat("é\x1b", 2000)))
+}
+
+func checkMessages(t *testing.T, r *receiver) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := []struct {
+		priority int
+		id       string
+	}{{110, "open"}, {110, "allow"}, {109, "deny"}, {108, "deny"}, {108, "error"}, {110, "allow"}, {110, "close"}}
+	if len(r.messages) != len(want) {
+		t.Fatalf("%d messages: %+v", len(r.messages), r.messages)
+	}
+	for i, m := range r.messages {
+		if m.priority != want[i].priority || m.id != want[i].id || m.host != "monitor_1" || m.app != "nmos-authd" || m.proc != "42" ||
+			!strings.HasPrefix(m.text, `{"audit":1,`) || i > 0 && i < 6 && (m.time == "-") != (i == 3) {
+			t.Errorf("message %d: %+v", i, m)
+		}
+	}
+}
+
+func checkStream(t *testing.T, r *receiver, decisions uint64) {
+	t.Helper()
+	v, err := audit.Verify(strings.NewReader(r.stream()))
+	if err != nil || !v.Good() || v.Decisions != decisions || !v.Closed {
+		t.Errorf("%v, %+v", err, v)
+	}
+}
+
+func TestSyslogUDP(t *testing.T) {
+	r, at := listenUDP(t, "127.0.0.1:0")
+	l := open(nil, audit.NewSyslog(syslogOptions("udp", at)))
+	fill(l)
+	shut(l)
+	eventually(t, "all messages", func() bool { return r.count() >= 7 })
+	checkMessages(t, r)
+	checkStream(t, r, 5)
+	if !strings.Contains(r.stream(), `"cut":["path"]`) {
+		t.Error("the long one is not marked as cut")
+	}
+}
+
+func TestSyslogTCP(t *testing.T) {
+	r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+	l := open(nil, audit.NewSyslog(syslogOptions("tcp", at)))
+	fill(l)
+	shut(l)
+	eventually(t, "all messages", func() bool { return r.count() >= 7 })
+	checkMessages(t, r)
+	checkStream(t, r, 5)
+}
+
+// The server is gone for a while: what comes meanwhile is held, and sent when it is back. What it had before and what comes after
+// are one stream.
+func TestSyslogServerRestarts(t *testing.T) {
+	r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+	var told troubles
+	l := open(told.add, audit.NewSyslog(syslogOptions("tcp", at)))
+	l.Append(record("/1"))
+	eventually(t, "the first", func() bool { return r.count() == 2 })
+	r.close()
+	eventually(t, "an error", func() bool {
+		l.Append(record("/more"))
+		return l.Stats().Sinks[0].Err != nil
+	})
+	again, _ := listenTCP(t, at, nil, true)
+	eventually(t, "all sent", func() bool { s := l.Stats(); return s.Sinks[0].Kept == s.Appended && s.Sinks[0].Err == nil })
+	shut(l)
+	n := l.Stats().Appended
+	eventually(t, "the closing line", func() bool { return strings.Contains(again.stream(), `"event":"close"`) })
+	v, err := audit.Verify(strings.NewReader(r.stream() + again.stream()))
+	// What was given to the connection as it died may be missing, which the chain then says, and nothing else is wrong.
+	for _, f := range v.Faults {
+		if f.Kind != audit.Missing {
+			t.Errorf("%v", f)
+		}
+	}
+	if err != nil || !v.Closed || v.Decisions+4 < n || v.Last != n+2 {
+		t.Errorf("%v, %d decisions: %+v", err, n, v)
+	}
+	if !strings.Contains(told.text(), at) {
+		t.Errorf("reported %s", told.text())
+	}
+}
+
+// A server that takes connections and never reads: the records are held, then dropped and counted, and the end is not held up.
+func TestSyslogServerIsStuck(t *testing.T) {
+	_, at := listenTCP(t, "127.0.0.1:0", nil, false)
+	l := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewSyslog(syslogOptions("tcp", at))}, QueueBytes: 16 << 10})
+	path := "/" + strings.Repeat("a", 1000)
+	eventually(t, "something dropped", func() bool {
+		for range 100 {
+			l.Append(record(path))
+		}
+		return l.Stats().Sinks[0].Dropped > 0
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	l.Close(ctx)
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	s := l.Stats()
+	if f := s.Sinks[0]; f.Kept+f.Dropped != s.Appended || f.Offered != s.Appended || f.Queued != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Nobody listens: a datagram that the network refuses is tried again, and no decision is the worse for it.
+func TestSyslogUDPNobodyThere(t *testing.T) {
+	r, at := listenUDP(t, "127.0.0.1:0")
+	r.close()
+	l := open(nil, audit.NewSyslog(syslogOptions("udp", at)))
+	for range 50 {
+		l.Append(record("/1"))
+	}
+	shut(l)
+	s := l.Stats()
+	if f := s.Sinks[0]; f.Kept+f.Dropped != 50 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// certificate makes a certificate of its own for these hosts, and the pool that trusts it.
+func certificate(t *testing.T, hosts ...string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: hosts,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func TestSyslogTLS(t *testing.T) {
+	cert, pool := certificate(t, "syslog.example.com")
+	_, other := certificate(t, "syslog.example.com")
+	for _, c := range []struct {
+		name, host string
+		config     *tls.Config
+		roots      func() (*x509.CertPool, error)
+		fails      string
+	}{
+		{"good", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil }, ""},
+		{"TLS 1.2", "syslog.example.com", &tls.Config{MaxVersion: tls.VersionTLS12}, func() (*x509.CertPool, error) { return pool, nil }, ""},
+		{"TLS 1.1", "syslog.example.com", &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11},
+			func() (*x509.CertPool, error) { return pool, nil }, "version"},
+		{"another host", "other.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil }, "not other.example.com"},
+		{"another authority", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return other, nil }, "certificate"},
+		{"no roots", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return nil, errors.New("no file of roots") }, "no file of roots"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.config.Certificates = []tls.Certificate{cert}
+			r, at := listenTCP(t, "127.0.0.1:0", c.config, true)
+			o := syslogOptions("tls", net.JoinHostPort(c.host, "6514"))
+			o.Roots = c.roots
+			o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address != c.host+":6514" || network != "tcp" {
+					t.Errorf("dialled %s %s", network, address)
+				}
+				return dialer.DialContext(ctx, network, at)
+			}
+			l := open(nil, audit.NewSyslog(o))
+			fill(l)
+			if c.fails == "" {
+				shut(l)
+				eventually(t, "all messages", func() bool { return r.count() >= 7 })
+				checkMessages(t, r)
+				checkStream(t, r, 5)
+				return
+			}
+			eventually(t, "an error", func() bool { return l.Stats().Sinks[0].Err != nil })
+			if err := l.Stats().Sinks[0].Err; !strings.Contains(err.Error(), c.fails) || !strings.Contains(err.Error(), c.host) {
+				t.Errorf("%v", err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			l.Close(ctx)
+			if s := l.Stats().Sinks[0]; s.Kept != 0 || s.Dropped != 5 || r.count() != 0 {
+				t.Errorf("%+v, received %d", s, r.count())
+			}
+		})
+	}
+}
