@@ -2,7 +2,8 @@
 // serves it, as a device's firmware has to.
 //
 // It has an IS-04 Node API v1.3, an IS-05 Connection API v1.1 with single senders and receivers, and an IS-07 source, a
-// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. It is the second
+// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. Beside those it has a front
+// panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]). It is the second
 // implementation of the decision socket's client side, written from the protocol's description; it imports nothing of
 // agent/*.
 //
@@ -46,6 +47,7 @@ type Device struct {
 	opt      Options
 	asker    *Asker
 	server   *http.Server
+	panel    net.PacketConn
 	url      string
 	tree     tree
 	model    *model
@@ -72,7 +74,12 @@ func Start(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("firmware: %w", err)
 	}
-	d := &Device{opt: o, asker: NewAsker(o.Socket, o.Timeout), url: "http://" + l.Addr().String()}
+	panel, err := net.ListenPacket("udp", net.JoinHostPort(l.Addr().(*net.TCPAddr).IP.String(), "0"))
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("firmware: %w", err)
+	}
+	d := &Device{opt: o, panel: panel, asker: NewAsker(o.Socket, o.Timeout), url: "http://" + l.Addr().String()}
 	d.closing, d.release = context.WithCancel(context.Background())
 	d.model = newModel(o.Label, l.Addr().(*net.TCPAddr))
 	d.tree = newTree(d.model)
@@ -84,6 +91,7 @@ func Start(o Options) (*Device, error) {
 		ReadTimeout:                  30 * time.Second,
 		ErrorLog:                     log.New(io.Discard, "", 0),
 	}
+	d.serving.Go(d.servePanel)
 	d.serving.Go(func() {
 		if err := d.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			d.logf("firmware: %v", err)
@@ -99,7 +107,7 @@ func (d *Device) Close() error {
 		d.closed = true
 		d.mu.Unlock()
 		d.release()
-		d.closeErr = errors.Join(d.server.Close(), d.asker.Close())
+		d.closeErr = errors.Join(d.server.Close(), d.panel.Close(), d.asker.Close())
 		d.serving.Wait()
 	})
 	return d.closeErr
@@ -167,14 +175,20 @@ func (d *Device) serve(w http.ResponseWriter, r *http.Request, target, path stri
 	}
 }
 
-// ask puts one question, with an id of its own. Unless the answer is allow it answers the request and returns false.
-func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Reply, bool) {
+// question puts one question, with an id of its own.
+func (d *Device) question(lines []string) (Reply, error) {
 	lines = append(lines, "id="+strconv.FormatUint(d.asked.Add(1), 10))
 	start := time.Now()
 	reply, err := d.asker.Ask(lines...)
 	if d.opt.Decided != nil && err == nil {
 		d.opt.Decided(reply, time.Since(start))
 	}
+	return reply, err
+}
+
+// ask puts one question. Unless the answer is allow it answers the request and returns false.
+func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Reply, bool) {
+	reply, err := d.question(lines)
 	if err != nil {
 		d.logf("%s %s: 503: %v", r.Method, r.URL.Path, err)
 		w.Header().Set("Retry-After", "1")

@@ -47,6 +47,7 @@ type model struct {
 	started time.Time
 
 	mu        sync.Mutex
+	names     []named
 	level     float64
 	changed   time.Time // when the level was set
 	endpoints map[string]*endpoint
@@ -55,7 +56,7 @@ type model struct {
 func newModel(label string, addr *net.TCPAddr) *model {
 	m := &model{
 		label: label, host: addr.IP.String(), port: addr.Port, started: time.Now(), changed: time.Now(), level: -60,
-		endpoints: map[string]*endpoint{},
+		endpoints: map[string]*endpoint{}, names: newNames(),
 	}
 	for i, id := range Senders {
 		m.endpoints[id] = newSender(i)

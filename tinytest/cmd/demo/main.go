@@ -39,6 +39,7 @@ func main() {
 // stage is everything that runs.
 type stage struct {
 	server  *authserver.Server
+	admin   string // the daemon's admin socket
 	daemon  *daemon.Daemon
 	device  *firmware.Device
 	decided chan decision
@@ -62,8 +63,10 @@ func run(ctx context.Context, program string, keep bool) error {
 		return err
 	}
 	defer dir.Remove()
+	s.admin = dir.Admin()
 	err = dir.Write(daemon.Config{
-		Names: []string{device}, Servers: []string{s.server.Issuer()}, CAPEM: s.server.CAPEM(), More: `retry = "1s"`,
+		Names: []string{device}, Servers: []string{s.server.Issuer()}, CAPEM: s.server.CAPEM(), Admin: true,
+		More: `retry = "1s"`,
 	})
 	if err != nil {
 		return err
@@ -106,6 +109,7 @@ func (s *stage) stay(ctx context.Context, program string, dir daemon.Dir) error 
 	files := map[string]string{
 		"good.jwt":     s.server.Token(controller).Sign(),
 		"readonly.jwt": s.server.Token(readOnly).Sign(),
+		"meters.jwt":   s.server.Token(meters).Sign(),
 		"jwks.json":    string(mint.JWKS(s.server.Keys()...)),
 	}
 	for name, text := range files {
@@ -120,9 +124,12 @@ Everything stays up until you press Ctrl-C. Try, from another terminal:
   %[1]s ask --config %[2]s --token %[3]s GET %[5]s
   %[1]s ask --config %[2]s --token %[4]s PATCH %[6]s
   %[1]s explain --config %[2]s --jwks %[7]s --token %[4]s PATCH %[6]s
+  %[1]s ask --config %[2]s --token %[10]s --resource meter stage-left read
   curl -i -H "Authorization: Bearer $(cat %[3]s)" %[8]s%[5]s
+  curl --unix-socket %[11]s http://localhost/inventory
   kill -HUP %[9]d    # after a change of %[2]s
-`, program, config, path("good.jwt"), path("readonly.jwt"), senders, staged, path("jwks.json"), s.device.URL(), s.daemon.PID())
+`, program, config, path("good.jwt"), path("readonly.jwt"), senders, staged, path("jwks.json"), s.device.URL(), s.daemon.PID(),
+		path("meters.jwt"), s.admin)
 	select {
 	case <-ctx.Done():
 		return nil

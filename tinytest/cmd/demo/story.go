@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +39,8 @@ var (
 	old       = mint.Options{Device: device, Client: "controller", Now: time.Now().Add(-2 * time.Hour)}
 )
 
-// step is one line of the story.
+// step is one line of the story: a request to the device's APIs or, where the method is read or write, a command of its front
+// panel, whose target is the kind and the name of a resource, and body what to write.
 type step struct {
 	method, target, body string
 	token                string // what it is called
@@ -74,6 +77,9 @@ func (s *stage) play(ctx context.Context) error {
 		{"GET", meter, "", "level meters", s.server.Token(meters).Sign(), "200 ok", false},
 		{"GET", "/x-nmos/connection/v1.1//single", "", "controller", good, "400 path-ambiguous", false},
 	})
+	if err == nil {
+		err = s.ownTerms(ctx, good)
+	}
 	if err != nil {
 		return err
 	}
@@ -90,6 +96,40 @@ func (s *stage) play(ctx context.Context) error {
 	return s.steps(ctx, []step{
 		{"GET", senders, "", "new key", fresh, "200 ok", false},
 		{"GET", senders, "", "controller, old key", good, "401 key-unknown", false},
+	})
+}
+
+// ownTerms tells of the meter feed and the front panel, which have no HTTP request in hand.
+func (s *stage) ownTerms(ctx context.Context, good string) error {
+	levels, viewer := s.server.Token(meters).Sign(), s.server.Token(readOnly).Sign()
+	fmt.Println("\nThe meter feed and the front panel speak no HTTP. They ask by the device's own names, once it has said what it has.")
+	if err := s.steps(ctx, []step{{"read", "meter meter-1", "", "level meters", levels, "503 inventory-pending", true}}); err != nil {
+		return err
+	}
+	if err := s.device.PushInventory(ctx, s.admin); err != nil {
+		return err
+	}
+	err := s.steps(ctx, []step{
+		{"read", "meter meter-1", "", "none", "", "401 no-token", false},
+		{"read", "meter meter-1", "", "level meters", levels, "200 ok", false},
+		{"read", "sender out-1", "", "read only", viewer, "200 ok", false},
+		{"write", "receiver in-1", "on", "controller", good, "200 ok", false},
+		{"write", "receiver in-1", "off", "read only", viewer, "403 path-not-granted", false},
+		{"read", "meter meter-9", "", "level meters", levels, "403 resource-unknown", false},
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println("\nSomebody labels the meter \"stage-left\", and the device says so.")
+	if err = s.device.Rename("meter", "meter-1", "stage-left"); err == nil {
+		err = s.device.PushInventory(ctx, s.admin)
+	}
+	if err != nil {
+		return err
+	}
+	return s.steps(ctx, []step{
+		{"read", "meter meter-1", "", "level meters", levels, "403 resource-unknown", false},
+		{"read", "meter stage-left", "", "level meters", levels, "200 ok", false},
 	})
 }
 
@@ -111,7 +151,7 @@ func (s *stage) waitForKeys(ctx context.Context, token string) error {
 }
 
 // columns is the form of a line.
-const columns = "%-57s %-19s %-20s %7s %7s\n"
+const columns = "%-57s %-19s %-21s %7s %7s\n"
 
 // again makes a request some more times and returns the median of how long asking took.
 func (s *stage) again(ctx context.Context, st step) (string, error) {
@@ -140,7 +180,7 @@ func (s *stage) steps(ctx context.Context, steps []step) error {
 				return err
 			}
 		}
-		fmt.Printf(columns, short(st.method+" "+st.target), st.token, got, micros(first.took), again)
+		fmt.Printf(columns, short(strings.TrimSpace(st.method+" "+st.target+" "+st.spoken())), st.token, got, micros(first.took), again)
 		if got != st.want || status != first.reply.Status {
 			return fmt.Errorf("the answer should have been %s; the daemon said:\n%s", st.want, first.reply.Text)
 		}
@@ -148,11 +188,61 @@ func (s *stage) steps(ctx context.Context, steps []step) error {
 	return nil
 }
 
+// isPanel tells whether the step is a command of the front panel.
+func (st step) isPanel() bool { return st.method == "read" || st.method == "write" }
+
+// spoken is what the panel's command says behind the resource.
+func (st step) spoken() string {
+	if st.isPanel() {
+		return st.body
+	}
+	return ""
+}
+
 // request makes one request of the device and returns its status and the decision behind it.
-func (s *stage) request(ctx context.Context, st step) (int, decision, error) {
-	r, err := http.NewRequestWithContext(ctx, st.method, s.device.URL()+st.target, strings.NewReader(st.body))
+func (s *stage) request(ctx context.Context, st step) (status int, d decision, err error) {
+	if st.isPanel() {
+		status, err = s.command(ctx, st)
+	} else {
+		status, err = s.overHTTP(ctx, st)
+	}
 	if err != nil {
 		return 0, decision{}, err
+	}
+	select {
+	case d = <-s.decided:
+		return status, d, nil
+	default:
+		return status, decision{}, errors.New("the device answered without asking the daemon")
+	}
+}
+
+// command gives the front panel's command, and returns the status of the answer.
+func (s *stage) command(ctx context.Context, st step) (int, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", s.device.PanelAddr())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if err = conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return 0, err
+	}
+	if _, err = fmt.Fprint(conn, strings.Join([]string{st.method, st.target, st.body, st.bearer}, " ")); err != nil {
+		return 0, err
+	}
+	answer := make([]byte, 1024)
+	n, err := conn.Read(answer)
+	if err != nil {
+		return 0, err
+	}
+	status, _, _ := strings.Cut(string(answer[:n]), " ")
+	return strconv.Atoi(status)
+}
+
+func (s *stage) overHTTP(ctx context.Context, st step) (int, error) {
+	r, err := http.NewRequestWithContext(ctx, st.method, s.device.URL()+st.target, strings.NewReader(st.body))
+	if err != nil {
+		return 0, err
 	}
 	if st.bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+st.bearer)
@@ -162,18 +252,11 @@ func (s *stage) request(ctx context.Context, st step) (int, decision, error) {
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return 0, decision{}, err
+		return 0, err
 	}
 	defer response.Body.Close()
-	if _, err = io.Copy(io.Discard, response.Body); err != nil {
-		return 0, decision{}, err
-	}
-	select {
-	case d := <-s.decided:
-		return response.StatusCode, d, nil
-	default:
-		return response.StatusCode, decision{}, errors.New("the device answered without asking the daemon")
-	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
 }
 
 // micros shows how long asking took.
