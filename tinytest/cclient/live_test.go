@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -172,6 +173,89 @@ func TestLiveToken(t *testing.T) {
 	if a.status != 403 || a.text["reason"] != "path-not-granted" || a.text["client-id"] != mint.DefaultClient ||
 		!strings.Contains(a.text["www-authenticate"], "error=insufficient_scope") || a.expires != -1 {
 		t.Errorf("a path that the token does not permit: got %+v", a)
+	}
+}
+
+// A level meter is asked for by the device's own name. What the inventory does not have stays shut.
+func TestLiveResource_PATH5_PATH11(t *testing.T) {
+	server, err := authserver.Start(authserver.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	const meter1, meter2, sender7 = "6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a01", "6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a02",
+		"6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a03"
+	sign := func(device string) string {
+		return value("Bearer " + server.Token(mint.Options{Device: device, Life: time.Hour, Permissions: map[string]mint.Permission{
+			"events":     {Read: []string{"sources/" + meter1 + "/*"}},
+			"connection": {Write: []string{"single/senders/" + sender7 + "/*"}},
+		}}).Sign())
+	}
+	token := sign("node-1.example.com")
+
+	l := newLiveDaemon(t, "enforce", nil)
+	file := l.dir.File("inventory.json")
+	if err := l.dir.Write(live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(),
+		More: fmt.Sprintf("[inventory]\nfile = %q\n", file)}); err != nil {
+		t.Fatal(err)
+	}
+	p := startProbe(t, probeProgram(t), l.socket, 5*time.Second)
+	l.start()
+	meter := func(token string) answer { return p.tell("resource", "1", value("meter"), value("in-1"), token) }
+	await := func(what string, done func(answer) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !done(meter(token)); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no %s: %+v\n%s", what, meter(token), l.running.Log())
+			}
+		}
+	}
+	await("keys", func(a answer) bool { return a.text["reason"] != "keys-pending" })
+	if a := meter(token); a.status != 503 || a.text["reason"] != "inventory-pending" || a.retry < 1 || a.err != answered {
+		t.Errorf("before there is an inventory: %+v", a)
+	}
+	const document = `{"resources": [{"kind": "meter", "name": "in-1", "id": "` + meter1 + `"},
+		{"kind": "meter", "name": "in-2", "id": "` + meter2 + `"}, {"kind": "sender", "name": 7, "id": "` + sender7 + `"},
+		{"kind": "meter", "name": "Küche = 1", "id": "` + meter1 + `"}]}`
+	if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await("inventory", func(a answer) bool { return a.text["reason"] != "inventory-pending" })
+
+	const read, write = "1", "2"
+	for _, test := range []struct {
+		access, kind, name, token string
+		status                    int
+		reason, path              string
+	}{
+		{read, "meter", "in-1", token, 200, "ok", "/x-nmos/events/v1.0/sources/" + meter1 + "/state"},
+		{read, "meter", "Küche = 1", token, 200, "ok", "/x-nmos/events/v1.0/sources/" + meter1 + "/state"},
+		{write, "sender", "7", token, 200, "ok", "/x-nmos/connection/v1.1/single/senders/" + sender7 + "/staged"},
+		{read, "sender", "7", token, 403, "path-not-granted", "/x-nmos/connection/v1.1/single/senders/" + sender7 + "/active"},
+		{read, "meter", "in-2", token, 403, "path-not-granted", "/x-nmos/events/v1.0/sources/" + meter2 + "/state"},
+		{write, "meter", "in-1", token, 403, "resource-unknown", ""},
+		{read, "meter", "in-3", token, 403, "resource-unknown", ""},
+		{read, "meters", "in-1", token, 403, "resource-unknown", ""},
+		{read, "meter", "in-1", "-", 401, "no-token", ""},
+		{read, "meter", "in-1", sign("node-2.example.com"), 403, "audience", ""},
+		{read, strings.Repeat("k", 65), "in-1", token, 400, "packet-value", ""},
+		{read, "meter", strings.Repeat("n", 257), token, 400, "packet-value", ""},
+	} {
+		a := p.tell("resource", test.access, value(test.kind), value(test.name), test.token)
+		decision, wantErr := "deny", answered
+		if test.status == 200 {
+			decision = "allow"
+		}
+		if test.reason == "packet-value" {
+			wantErr = refused
+		}
+		if a.decision != decision || a.status != test.status || a.err != wantErr || a.text["reason"] != test.reason ||
+			test.path != "" && a.text["path"] != test.path {
+			t.Errorf("%s %.8s %.8s: got %+v; want %d %s %s", test.access, test.kind, test.name, a, test.status, test.reason, test.path)
+		}
+		if test.status == 200 && (a.expires < 3500 || a.expires > 3600) {
+			t.Errorf("%s %s: expires in %d", test.kind, test.name, a.expires)
+		}
 	}
 }
 

@@ -145,16 +145,22 @@ func TestResourceQuestions(t *testing.T) {
 	for i, test := range []struct {
 		command []string
 		rest    string
+		reads   wire.Reason // what the daemon's parser says
 	}{
 		{[]string{"resource", "1", value("meter"), value("in-1"), value("Bearer x")},
-			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n"},
-		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n"},
-		{[]string{"resource", "1", value("meter"), value(""), value("")}, "kind=meter\nname=\naccess=read\nauthorization=\n"},
+			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n", wire.OK},
+		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n", wire.OK},
+		{[]string{"resource", "1", value("meter"), value(""), value("")}, "kind=meter\nname=\naccess=read\nauthorization=\n",
+			wire.PacketValue},
 	} {
 		p.wantAllowed(p.tell(test.command...))
 		questions, _ := d.asked()
 		if want := fmt.Sprintf("resource 1\nid=%d\n%s", i+1, test.rest); questions[i] != want {
 			t.Errorf("sent %q; want %q", questions[i], want)
+		}
+		var got wire.Request
+		if reason := got.Parse([]byte(questions[i]), wire.DefaultPacketLimit); reason != test.reads {
+			t.Errorf("%q: the daemon's parser says %s; want %s", questions[i], reason, test.reads)
 		}
 	}
 	for _, access := range []string{"0", "3", "-1"} {
