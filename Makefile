@@ -13,8 +13,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X nmosauthd/platform.buildTime=$(SO
 # (internal/strconv is 5 kB smaller with it.)
 HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard \
 	nmosauthd/agent/wire github.com/go-json-experiment/json/... bytes crypto/internal/constanttime \
-	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha512 \
-	crypto/internal/fips140/subtle crypto/rsa crypto/sha512 encoding/base64 hash/maphash internal/strconv unicode/utf8
+	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha256 \
+	crypto/internal/fips140/sha512 crypto/internal/fips140/subtle crypto/rsa crypto/sha256 crypto/sha512 encoding/base64 \
+	hash/maphash internal/strconv unicode/utf8
 INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -overlay build/overlay.json -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd
