@@ -1,0 +1,33 @@
+package webserver_test
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+)
+
+// startCaddy runs Caddy with the shipped file, word by word but for addresses.
+func startCaddy(t *testing.T, r *rig) *front {
+	f := newFront(t, "caddy", "/usr/bin/caddy")
+	f.keepsSpelling = true
+	host, port, err := net.SplitHostPort(f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.copy("caddy/Caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.dir.HTTP(), "127.0.0.1:8080", r.behind, "\n:80 {",
+		"\n:"+port+" {\n\tbind "+host)
+	f.start("run", "--config", filepath.Join(f.dir, "Caddyfile"), "--adapter", "caddyfile")
+	return f
+}
+
+// caddyDifferences come from Caddy's reading the target before it asks.
+var caddyDifferences = []difference{
+	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "503", "longer than the daemon's HTTP socket takes: 431, which is no answer to the question"},
+	{`TOK-1/(payload-(carriage-return|nul)|signature-carriage-return-after)`, "400", "the HTTP servers of Go say in different words"},
+	{`target .*/x-nmos/node/v1\.3/self#.*`, "200|401|404", "Caddy judges and hands over %23"},
+	{`target .*/x-nmos/node/v1\.3/é`, "200|401|404", "Caddy judges and hands over %C3%A9"},
+	{`target .*(http:/x-nmos|http://|ftp://.*)`, "200", "Caddy does not look at scheme and host: what is judged and served is the path"},
+	{`target options \*`, "200", "Caddy says itself what it can do, which is nothing of the device's"},
+	{`handshake token in a fragment`, "404", "Caddy judges and hands over %23"},
+	{`handshake for the sources? only`, "403", "Caddy asks for the socket's own path"},
+}

@@ -1,0 +1,270 @@
+package webserver_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// fronts are the web servers, each of which gets the same tests.
+var fronts = []struct {
+	name        string
+	start       func(*testing.T, *rig) *front
+	differences []difference
+	// gone is what a client sees when the device behind does not listen, as a status, and the body if it is an NMOS error.
+	gone string
+}{
+	{"nginx", func(t *testing.T, r *rig) *front { return startNginx(t, r, true) }, nginxDifferences,
+		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"nmos_device"}` + "\n"},
+	{"lighttpd", startLighttpd, lighttpdDifferences, "503 "},
+	{"caddy", startCaddy, caddyDifferences,
+		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"caddy"}`},
+}
+
+const cannotBeAsked = `{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}`
+
+// In front of the pretend device each web server answers what the device itself answers, over all that is asked in the conformance
+// tests; and without an answer of the daemon nothing is served.
+func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testing.T) {
+	for _, one := range fronts {
+		t.Run(one.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			f := one.start(t, r)
+			t.Run("same answers", func(t *testing.T) {
+				rows := allRows(r)
+				if len(rows) < 1000 {
+					t.Errorf("only %d requests", len(rows))
+				}
+				compare(t, r, f, rows, one.differences)
+			})
+			t.Run("pending keys", func(t *testing.T) { checkPending(t, r, f) })
+			t.Run("other modes", func(t *testing.T) { checkModes(t, r, f) })
+			t.Run("no daemon", func(t *testing.T) { checkNoDaemon(t, r, f) })
+			t.Run("no device", func(t *testing.T) { checkNoDevice(t, r, f, one.gone) })
+			f.stop()
+			checkLogs(t, f)
+		})
+	}
+}
+
+// checkPending asks with keys that the authorization server does not have: 503 with Retry-After until that is known.
+func checkPending(t *testing.T, r *rig, f *front) {
+	rows := pendingRows(r)
+	if len(rows) < 3 {
+		t.Fatalf("only %d rows wait for keys", len(rows))
+	}
+	waited := 0
+	for _, one := range rows {
+		if a := r.send(f.addr, one.request, t); a.status == 503 {
+			waited++
+			if a.retry == "" || !strings.Contains(a.body, `"debug":"keys-pending"`) || len(r.take()) > 0 {
+				t.Errorf("%s: %s", one.name, a.shown())
+			}
+		}
+	}
+	if waited == 0 {
+		t.Error("no request had to wait for keys")
+	}
+	eventually(t, "the keys are known to be unknown", func() bool {
+		return !slices.ContainsFunc(rows, func(one row) bool { return r.send(r.direct, one.request, t).status == 503 })
+	})
+	compare(t, r, f, rows, nil)
+}
+
+// checkModes compares in the modes that allow everything: there the path may be one that cannot be read in one way only.
+func checkModes(t *testing.T, r *rig, f *front) {
+	for _, mode := range []string{"observe", "off"} {
+		r.reload(t, mode)
+		for _, q := range []request{get(self), get(self + "?a=b").bearing("nonsense"), get(self).bearing(r.good()), get("/admin"), get(senders + "//"),
+			{method: "PATCH", target: receiver, body: "{}"}, get(events).upgrading(), get("/x-nmos/node/v1.3/nothing")} {
+			want := r.send(r.direct, q, t)
+			r.take()
+			got := r.send(f.addr, q, t)
+			if fault := r.checkPassed(f, q, want, got, r.take(), false); want.shown() != got.shown() || fault != "" {
+				t.Errorf("%s: %s\n%s answers %s\nthe device %s\n%s", mode, q, f.name, got.shown(), want.shown(), fault)
+			}
+		}
+	}
+	r.reload(t, "enforce")
+}
+
+// reload puts another mode into force.
+func (r *rig) reload(t *testing.T, mode string) {
+	t.Helper()
+	r.config.Mode = mode
+	if err := r.dir.Write(r.config); err != nil {
+		t.Fatal(err)
+	}
+	after := len(r.daemon.Log())
+	if err := r.daemon.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.daemon.WaitLog(t.Context(), after, "configuration reread"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkNoDaemon stops the daemon, and has it hang.
+func checkNoDaemon(t *testing.T, r *rig, f *front) {
+	good := r.good()
+	asks := []request{get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"}, get(self + "?access_token=" + good).upgrading()}
+	closed := func(when string) {
+		t.Helper()
+		for _, q := range asks {
+			a := r.send(f.addr, q, t)
+			if a.status != 503 || a.retry != "1" || a.media != "application/json" || strings.TrimSpace(a.body) != cannotBeAsked || a.challenge != "" {
+				t.Errorf("%s: %s: %s", when, q, a.shown())
+			}
+		}
+		if got := r.take(); len(got) > 0 {
+			t.Errorf("%s the device got %+v", when, got)
+		}
+	}
+	if err := r.daemon.Stop(); err != nil {
+		t.Error(err)
+	}
+	closed("without a daemon")
+	r.daemon = startDaemon(r.t, r.dir)
+	eventually(t, "the daemon's keys", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
+
+	r.take()
+	r.daemon.Kill() // the socket's file stays
+	asks = asks[:2]
+	closed("with a daemon that was killed")
+	r.daemon = startDaemon(r.t, r.dir)
+	eventually(t, "the daemon's keys", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
+
+	r.take()
+	if err := r.daemon.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the daemon has stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.daemon.PID()))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
+	asks = asks[:1]
+	closed("with a daemon that hangs")
+	if err := r.daemon.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the daemon answers again", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
+}
+
+// checkNoDevice ends the device's HTTP server: the answer is an error, and none of the daemon's.
+func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
+	r.door.Close()
+	good := r.good()
+	for _, q := range []request{get(self).bearing(good), get(events + "?access_token=" + good).upgrading(), get(self + "?access_token=" + good).upgrading()} {
+		a := r.send(f.addr, q, t)
+		if got := fmt.Sprintf("%d %s", a.status, a.body); !strings.HasPrefix(got, gone) {
+			t.Errorf("%s: %s, want %s", q, a.shown(), gone)
+		}
+	}
+	if a := r.send(f.addr, get(self), t); a.status != 401 {
+		t.Errorf("the daemon's answer does not need the device: %s", a.shown())
+	}
+}
+
+// checkLogs looks for tokens and their queries in all that the web server wrote. Every token of these tests starts in one of these
+// ways, or has one of these words with it.
+func checkLogs(t *testing.T, f *front) {
+	t.Helper()
+	logs := f.logs()
+	total := 0
+	for name, text := range logs {
+		total += len(text)
+		for _, secret := range []string{"eyJ", "access_token", "Bearer", "bearer", "nonsense", "b3BlcmF0b3I6c2VjcmV0"} {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s has %q: …%s…", name, secret, text[max(0, i-300):min(len(text), i+60)])
+			}
+		}
+	}
+	if total < 1000 {
+		t.Errorf("the logs %q are nearly empty: not looked in the right place", slices.Collect(maps.Keys(logs)))
+	}
+}
+
+// Reloaded while it is in use nginx drops nothing, and lets nothing through.
+func TestNginxReloaded_ANS5(t *testing.T) {
+	r := newRig(t)
+	f := startNginx(t, r, false)
+	good := get(self).bearing(r.good())
+	var stop atomic.Bool
+	served := make(chan int)
+	go func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			if a, err := exchange(f.addr, good); err != nil || a.status != 200 {
+				t.Errorf("request %d: %v, %s", n, err, a.shown())
+			}
+			if a, err := exchange(f.addr, get(self)); err != nil || a.status != 401 {
+				t.Errorf("request %d without a token: %v, %s", n, err, a.shown())
+			}
+		}
+		served <- n
+	}()
+	defer func() {
+		stop.Store(true)
+		t.Logf("%d pairs of requests", <-served)
+	}()
+	for range 3 {
+		var before []string
+		eventually(t, "the workers", func() bool { before = f.workers(); return len(before) == 2 })
+		if err := f.command.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the new workers", func() bool {
+			return !slices.ContainsFunc(f.workers(), func(pid string) bool { return slices.Contains(before, pid) })
+		})
+	}
+}
+
+// workers are the process ids of the web server's children.
+func (f *front) workers() []string {
+	pid := f.command.Process.Pid
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits in vain
+	return strings.Fields(string(children))
+}
+
+// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its sources: the token
+// must grant both.
+func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
+	r := newRig(t)
+	f := startNginx(t, r, false)
+	compare(t, r, f, handshakeRows(r), []difference{
+		{"handshake for the sources? only", "403", "nginx asks for the socket's own path"},
+	})
+}
+
+// A script that lighttpd cannot run opens nothing, nor one that finds no way to ask.
+func TestLighttpdWithABrokenScript_ANS5(t *testing.T) {
+	for name, script := range map[string]string{
+		"no Lua":      "this is no Lua",
+		"fails":       "error('so')",
+		"without luv": "package.cpath, package.path = '', ''\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			f := startLighttpdWith(t, r, func(shipped string) string {
+				if name == "without luv" {
+					return script + shipped
+				}
+				return script
+			})
+			for _, q := range []request{get(self).bearing(r.good()), get("/x-nmos/")} {
+				if a := r.send(f.addr, q, t); a.status != 500 && a.status != 503 {
+					t.Errorf("%s: %s", q, a.shown())
+				}
+			}
+			if got := r.take(); len(got) > 0 {
+				t.Errorf("the device got %+v", got)
+			}
+		})
+	}
+}

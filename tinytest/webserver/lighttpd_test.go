@@ -1,0 +1,62 @@
+package webserver_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// startLighttpd runs lighttpd with the shipped files, word by word but for addresses and folders.
+func startLighttpd(t *testing.T, r *rig) *front {
+	return startLighttpdWith(t, r, func(script string) string { return script })
+}
+
+// startLighttpdWith is startLighttpd for another script.
+func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
+	f := newFront(t, "lighttpd", "/usr/sbin/lighttpd")
+	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.dir.HTTP(), "local own = {}", `local own = { ["`+events+`"] = true }`)
+	f.passesEvents = true
+	script, err := os.ReadFile(filepath.Join(f.dir, "nmos-authd.lua"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("nmos-authd.lua", another(string(script)))
+	host, port, err := net.SplitHostPort(r.behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.copy("lighttpd/nmos-authd.conf", `"127.0.0.1", "port" => 8080`, `"`+host+`", "port" => `+port,
+		"/etc/lighttpd/nmos-authd.lua", f.dir+"/nmos-authd.lua", "/var/log/lighttpd/", f.dir+"/")
+	host, port, err = net.SplitHostPort(f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("lighttpd.conf", `server.document-root = "`+f.dir+`"
+server.bind = "`+host+`"
+server.port = `+port+`
+server.errorlog = "`+f.dir+`/error.log"
+server.upload-dirs = ( "`+f.dir+`" )
+include "`+f.dir+`/nmos-authd.conf"
+`)
+	f.start("-D", "-f", filepath.Join(f.dir, "lighttpd.conf"))
+	return f
+}
+
+// lighttpdDifferences are mostly requests that lighttpd refuses before it asks.
+var lighttpdDifferences = []difference{
+	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "more headers than server.max-request-field-size"},
+	{`TOK-1/(payload-(carriage-return|nul|newline)|signature-carriage-return-after)`, "400", "a control character in a header"},
+	{`target.* (\?x|x|\*\*|@?nmos.*|http:/x-nmos|http://|ftp://.*)`, "400", "no target for lighttpd"},
+	{`target (with token )?\*`, "400", "only OPTIONS has this target"},
+	{`target options \*`, "200", "lighttpd says itself what it can do, which is nothing of the device's"},
+	{`target.* http://node-1\.example\.com([?#]x)?`, "400", "lighttpd wants a path"},
+	{`target.* http://(user@|other\.).*`, "400", "not the host of the Host header"},
+	{`target.* /x-nmos/node/v1\.3/self%(2|zz)?`, "400", "the daemon is asked; the device's HTTP server says 400 in other words, before the device can ask"},
+	{`method with (body|token) (GET|HEAD) .*|body of a GET`, "400", "a GET has no body here"},
+	{`method POST .*|handshake by POST`, "411", "a POST has a length here"},
+	{`method.* ([Gg]et|PATCHX|M-SEARCH) .*`, "501", "lighttpd knows the methods of HTTP and WebDAV only"},
+	{`handshake asked for .*of two protocols`, "401", "lighttpd takes the offer of h2c for itself, so that no handshake is left"},
+	{`header space before colon`, "400", "no name of a header"},
+	{`body (of two lengths|of no length|with a length and chunked)`, "400", "lighttpd does not choose between two readings of a body's length"},
+}

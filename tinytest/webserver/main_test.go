@@ -1,0 +1,64 @@
+// Package webserver_test puts real web servers, with the configurations that this project ships, in front of the pretend device,
+// and compares: whatever a client sends, the web server must answer what the device answers that asks the daemon itself, and hand
+// over to the device what was judged and nothing else. The daemon is the real one.
+//
+// What HTTP or a web server makes different stands in the table of that web server, each row with its reason. Any other difference
+// fails, and so does a row that no request meets.
+package webserver_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/daemon"
+)
+
+// program is the daemon, built by TestMain.
+var program string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "nmos-web-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		program, err = daemon.Build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// patience is how long anything is waited for that should come.
+const patience = 30 * time.Second
+
+// eventually waits until done is true. What it waits for is named for the failure.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain: %s", patience, what)
+		}
+	}
+}
+
+// startDaemon runs a daemon by the configuration that lies in dir.
+func startDaemon(t *testing.T, dir daemon.Dir) *daemon.Daemon {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	d, err := daemon.StartCommand(ctx, exec.Command(program), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Kill)
+	return d
+}

@@ -1,0 +1,139 @@
+package webserver_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/mint"
+)
+
+// rig is what stands behind a web server: an authorization server, the daemon, and a pretend device that has two doors. At the
+// one it asks the daemon itself. The other is for the web server that has asked, and what comes in there is noted.
+type rig struct {
+	t      *testing.T
+	auth   *authserver.Server
+	daemon *daemon.Daemon
+	dir    daemon.Dir
+	config daemon.Config
+	door   *httptest.Server
+	direct string // address of the door where the device asks
+	behind string // address of the other
+
+	mu  sync.Mutex
+	got []received
+}
+
+// received is a request that came in behind the web server.
+type received struct {
+	method, target, body string
+	header               http.Header
+}
+
+// newRig starts it all. The authorization server has published every key that a row of the mint needs.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t}
+	var err error
+	if r.auth, err = authserver.Start(authserver.Options{Key: mint.CachedKey("key-1", 2048)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.auth.Close() })
+	published := []mint.JWK{r.auth.Signer().JWK()}
+	for _, c := range mint.Faults {
+		if c.Publish != nil {
+			published = append(published, c.Publish()...)
+		}
+	}
+	r.auth.SetJWKS(mint.JWKSOf(published...))
+
+	if r.dir, err = daemon.NewDir(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.dir.Remove() })
+	r.config = daemon.Config{CAPEM: r.auth.CAPEM(), Servers: []string{r.auth.Issuer()}, More: "retry = \"1s\""}
+	if err := r.dir.Write(r.config); err != nil {
+		t.Fatal(err)
+	}
+	r.daemon = startDaemon(t, r.dir)
+
+	device, err := firmware.Start(firmware.Options{Socket: r.dir.Authz(), Timeout: patience, Text: textOf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { device.Close() })
+	r.direct = strings.TrimPrefix(device.URL(), "http://")
+	r.door = httptest.NewUnstartedServer(r.note(device.Behind()))
+	r.door.Config.DisableGeneralOptionsHandler = true
+	r.door.Start()
+	t.Cleanup(r.door.Close)
+	r.behind = strings.TrimPrefix(r.door.URL, "http://")
+	eventually(t, "the keys", func() bool {
+		return r.send(r.direct, get(senders).bearing(r.good()), t).status == 200
+	})
+	return r
+}
+
+// textOf is what the daemon's HTTP socket says to people of a reason: the device shall say the same.
+func textOf(reason string) string {
+	for i := range wire.Reasons {
+		if info := wire.Reason(i).Info(); info.Code == reason {
+			return info.Text
+		}
+	}
+	return ""
+}
+
+// note remembers what comes in.
+func (r *rig) note(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		if err != nil {
+			return // whoever sends half a request gets no answer
+		}
+		r.mu.Lock()
+		r.got = append(r.got, received{q.Method, q.RequestURI, string(body), q.Header.Clone()})
+		r.mu.Unlock()
+		q.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, q)
+	})
+}
+
+// take returns what has come in since the last call.
+func (r *rig) take() []received {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.got
+	r.got = nil
+	return got
+}
+
+// everything is a template of a token that may do all.
+func (r *rig) everything() *mint.Token { return r.auth.Token(mint.Options{}) }
+
+func (r *rig) good() string { return r.everything().Sign() }
+
+// granting is a token for these APIs only.
+func (r *rig) granting(permissions map[string]mint.Permission) string {
+	return r.auth.Token(mint.Options{Permissions: permissions}).Sign()
+}
+
+// freeAddr is an address of the loopback interface where nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
