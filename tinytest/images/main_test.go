@@ -27,6 +27,7 @@ const (
 func TestMain(m *testing.M) {
 	status := m.Run()
 	os.RemoveAll(packagesDir)
+	os.RemoveAll(archiveDir)
 	os.Exit(status)
 }
 

@@ -1,0 +1,13 @@
+PKG_BUILD_DIR = $(WORK)/$(PKG_NAME)-$(PKG_VERSION)
+
+# As there, the commands are expanded once more than they are written.
+define BuildPackage
+install:
+	test '$(PKG_VERSION)' = '$(WANT)'
+	$(call Build/Prepare)
+	test -s $(PKG_BUILD_DIR)/$(PKG_LICENSE_FILES)
+	$(call Build/Configure)
+	$(call Build/Compile)
+	$(call Package/$(1)/install,$(WORK)/root)
+	test -e $(WORK)/root$(strip $(call Package/$(1)/conffiles))
+endef
