@@ -5,14 +5,22 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 )
 
-// Clock returns the time, and whether it can be trusted to say which tokens have expired (OPS-1).
-type Clock func() (now time.Time, trusted bool)
+// Clock returns the time.
+type Clock func() Time
+
+// Time is a time by the device's clock, and what that is worth.
+type Time struct {
+	Now     time.Time
+	Trusted bool        // whether it says which tokens have expired (OPS-1)
+	State   audit.Clock // for the record
+}
 
 // Agent decides. It is safe for concurrent use; each connection asks through a Session of its own.
 type Agent struct {
@@ -20,6 +28,8 @@ type Agent struct {
 	clock     Clock
 	state     atomic.Pointer[state]
 	inventory atomic.Pointer[inventory.Table] // nil: none yet
+	audit     *audit.Log                      // nil: nothing is recorded
+	counts    counts
 }
 
 // state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed under the

@@ -140,7 +140,7 @@ func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 	done := make(chan struct{})
 	go func() { store.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	d := &device{Agent: agent.New(config, []string{mint.DefaultDevice}, store, func() (time.Time, bool) { return time.Now(), true }), store: store}
+	d := &device{Agent: agent.New(config, []string{mint.DefaultDevice}, store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} }), store: store}
 
 	for range 3 {
 		got := d.ask(t, get(senders, tok.Sign()))

@@ -143,5 +143,5 @@ func BenchmarkSocketFloorEcho(b *testing.B) {
 
 func BenchmarkSocketWarmAllow(b *testing.B) {
 	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
-	benchmarkSocket(b, func(conn net.Conn) { d.ServePackets(conn) })
+	benchmarkSocket(b, func(conn net.Conn) { d.NewSession().ServePackets(conn) })
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/token"
 	"nmosauthd/tinytest/mint"
 )
@@ -106,9 +108,14 @@ func TestAllocationBudgets(t *testing.T) {
 	}
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	d.setInventory(t, manySenders())
+	log := audit.New(audit.Options{
+		QueueBytes: 64 << 10, Repeat: time.Minute, RingBytes: 64 << 10,
+	})
+	defer log.Close(t.Context())
+	d.Audit(log)
 	for _, b := range budgets {
 		t.Run(b.name, func(t *testing.T) {
-			s := d.NewSession()
+			s := d.NewSessionOf(agent.Peer{UID: 1000, PID: 1000}) // recorded, as those of callers are
 			packets := make([][]byte, cycle)
 			for n := range packets {
 				packets[n] = []byte(b.ask(d, n))
@@ -159,7 +166,7 @@ func TestAllocationBudgetOfASocket(t *testing.T) {
 	defer l.Close()
 	go func() {
 		if conn, err := l.Accept(); err == nil {
-			d.ServePackets(conn)
+			d.NewSession().ServePackets(conn)
 			conn.Close()
 		}
 	}()

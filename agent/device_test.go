@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,11 +39,11 @@ func newDevice(tb testing.TB, change func(*agent.Config), published ...mint.JWK)
 		d.fetches.Add(1)
 		return *d.jwks.Load(), nil
 	}, func(keys.Event) {})
-	d.Agent = agent.New(d.config, d.config.Device.Names, d.store, func() (time.Time, bool) {
+	d.Agent = agent.New(d.config, d.config.Device.Names, d.store, func() agent.Time {
 		if t := d.clock.Load(); t != nil {
-			return *t, t.Year() > 2000
+			return agent.Time{Now: *t, Trusted: t.Year() > 2000}
 		}
-		return time.Now(), true
+		return agent.Time{Now: time.Now(), Trusted: true}
 	})
 	d.store.Configure(d.config.KeyPolicy())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,3 +118,6 @@ func get(target, tok string) string {
 }
 
 const senders = "/x-nmos/connection/v1.1/single/senders"
+
+// servePackets serves a connection by a Session of its own.
+func (d *device) servePackets(conn net.Conn) error { return d.NewSession().ServePackets(conn) }

@@ -81,7 +81,7 @@ type serving struct {
 
 func serve(tb testing.TB, d *device) *serving {
 	s := &serving{listener: packetSocket(tb), served: make(chan error, 1)}
-	s.Handle, s.Report = d.ServePackets, func(err error) { tb.Logf("reported: %v", err) }
+	s.Handle, s.Report = d.servePackets, func(err error) { tb.Logf("reported: %v", err) }
 	go func() { s.served <- s.Serve(s.listener) }()
 	tb.Cleanup(func() { s.end(tb, 10*time.Second) })
 	return s
@@ -236,7 +236,7 @@ func TestConnectionLimit(t *testing.T) {
 	l := packetSocket(t)
 	reports := make(chan error, 10_000)
 	bounded := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { reports <- err }}
-	server := agent.Server{Handle: d.ServePackets, Report: func(err error) { reports <- err }}
+	server := agent.Server{Handle: d.servePackets, Report: func(err error) { reports <- err }}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(bounded) }()
 	works := func(c caller) bool {

@@ -9,9 +9,8 @@ import (
 )
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
-func (a *Agent) ServePackets(conn net.Conn) error {
-	limit := a.state.Load().packetLimit
-	s := a.NewSession()
+func (s *Session) ServePackets(conn net.Conn) error {
+	limit := s.agent.state.Load().packetLimit
 	packet := make([]byte, limit+1) // the kernel cuts a longer packet off: one byte more than allowed shows that
 	var reply []byte
 	for {

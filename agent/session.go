@@ -18,39 +18,64 @@ type Session struct {
 	reply   wire.Reply
 	token   token.Token
 	path    []byte
+	first   []byte // decide-all: the path of the first target
 	query   []byte // a token decoded from a query
 	denied  []byte
+
+	now    Time   // of the question
+	raw    []byte // the token that came with it; nil: none
+	cached bool   // it was remembered
+
+	recorder // for the decisions of a caller
 }
 
-// NewSession returns a Session.
+// NewSession returns a Session whose decisions are neither recorded nor counted: nobody acts on them.
 func (a *Agent) NewSession() *Session { return &Session{agent: a} }
 
 // Packet answers one packet of authz.sock and appends the reply to dst. limit is in bytes; a longer packet is refused.
 func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 	if fault := s.request.Parse(packet, limit); fault != wire.OK {
-		reply := wire.Reply{Reason: fault, ID: s.request.ID}
+		reply := s.Refuse(fault)
+		reply.ID = s.request.ID
 		return reply.Append(dst)
 	}
 	return s.Ask(&s.request).Append(dst)
 }
 
+// Refuse answers a question that is none.
+func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
+	s.begin()
+	s.reply = wire.Reply{Reason: fault, ExpiresIn: -1}
+	s.record(&wire.Request{}, nil)
+	return &s.reply
+}
+
+// begin forgets the question before.
+func (s *Session) begin() {
+	s.now, s.raw, s.cached = s.agent.clock(), nil, false
+	s.first = s.first[:0]
+	s.token.Reset()
+}
+
 // Ask answers one question. The reply borrows from r and from s, until the next question.
 func (s *Session) Ask(r *wire.Request) *wire.Reply {
 	st := s.agent.state.Load()
+	s.begin()
 	s.reply = wire.Reply{Verb: r.Verb, ID: r.ID, Realm: st.realm, ExpiresIn: -1}
-	s.token.Reset()
 	reason := s.answer(st, r)
 	reply := &s.reply
 	if s.token.Verified() {
 		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
 	}
-	switch {
-	case reason.Allowed() || r.Verb == wire.Ping:
-	case st.mode == ModeObserve: // OPS-3
+	denied := reply.Denied
+	if st.mode == ModeObserve && !reason.Allowed() { // OPS-3
 		reply.Enforced, reason = reason, wire.Observed
 		reply.Denied = nil
 	}
 	reply.Reason = reason
+	if r.Verb != wire.Ping {
+		s.record(r, denied)
+	}
 	return reply
 }
 
@@ -120,10 +145,12 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 				reason = decide.Permit(access, place, &s.token)
 			}
 		}
+		if len(s.first) == 0 {
+			s.first = append(s.first, s.path...)
+		}
 		if !reason.Allowed() {
-			bare, _, _ := bytes.Cut(target, []byte("?")) // the query may hold the token
 			s.denied = append(s.denied, "denied="...)
-			for _, c := range bare {
+			for _, c := range bare(target) {
 				if c < ' ' || c == 0x7f { // no value of a reply holds one
 					c = '?'
 				}
@@ -137,6 +164,12 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	}
 	s.reply.Denied = s.denied
 	return all
+}
+
+// bare returns a target without its query, which may hold the token.
+func bare(target []byte) []byte {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	return path
 }
 
 // inventoryRetry is what a caller is told to wait for an inventory that was not read yet.
@@ -208,9 +241,12 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 	if reason != wire.OK {
 		return reason
 	}
-	now, trusted := s.agent.clock()
-	clock := token.Clock{Now: now.UnixMicro(), Trusted: trusted}
+	if len(raw) <= token.MaxBytes {
+		s.raw = raw
+	}
+	clock := token.Clock{Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted}
 	outcome := st.verifier.Check(raw, clock, s.agent.keys.Set(), &s.token)
+	s.cached = outcome.Hit
 	switch reason = outcome.Reason; reason {
 	case wire.OK:
 		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)

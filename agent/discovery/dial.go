@@ -19,6 +19,11 @@ const (
 	resolutionDelay = 50 * time.Millisecond
 )
 
+// Dial connects to "host:port" as the client itself does, by the configured name servers if there are any.
+func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return c.dial(ctx, network, address, nil)
+}
+
 // dial connects to "host:port". For the host of a server that was found, the addresses that were found with it come first: a host
 // of mDNS has no others. With name servers configured, they alone are asked for any other host.
 func (c *Client) dial(ctx context.Context, network, address string, found *Server) (net.Conn, error) {

@@ -14,12 +14,14 @@ import (
 	"io"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/decide"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
@@ -32,6 +34,7 @@ type Question struct {
 	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
 	Trust  bool
 	Token  []byte    // nil: a request without one
+	Claims []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
 	Method string    // "": the token alone
 	Target string    // request target
 	JWKS   []byte    // key set of the token's issuer; nil: its signature cannot be checked
@@ -43,6 +46,7 @@ type state struct {
 	Question
 	header, payload map[string]any
 	headerFault     wire.Reason
+	filled          []string // claims that were left out and taken as good
 	issuer          string
 	keys            []keys.Key
 	left            []error
@@ -54,9 +58,14 @@ type state struct {
 // w written to.
 func Explain(w io.Writer, q Question) (wire.Reason, error) {
 	s := &state{Question: q}
-	if q.Token != nil {
+	if q.Claims != nil {
+		if err := s.typed(); err != nil {
+			return wire.Undecided, err
+		}
+	}
+	if s.Token != nil {
 		var header, payload []byte
-		header, payload, s.headerFault = token.Inspect(q.Token)
+		header, payload, s.headerFault = token.Inspect(s.Token)
 		json.Unmarshal(header, &s.header) // what is no object stays empty; the agent has the say
 		json.Unmarshal(payload, &s.payload)
 		s.issuer, _ = s.payload["iss"].(string)
@@ -81,7 +90,8 @@ func (s *state) decide() error {
 	if set == nil && reply.Reason == wire.KeysPending {
 		s.unchecked = true
 		var err error
-		if set, raw, err = resign(raw); err != nil {
+		_, payload, _ := token.Inspect(raw)
+		if set, raw, err = sign(payload); err != nil {
 			return err
 		}
 		reply = s.ask(set, raw)
@@ -90,7 +100,7 @@ func (s *state) decide() error {
 	if reply.Reason == wire.KeysPending {
 		reply.Reason = wire.KeyUnknown
 	}
-	if s.Trust && s.Token != nil && afterTrust(reply.Reason) && !s.trusted() {
+	if s.Trust && s.Token != nil && s.Claims == nil && afterTrust(reply.Reason) && !s.trusted() {
 		reply.Reason = wire.IssuerUntrusted
 	}
 	s.reply = reply
@@ -119,7 +129,7 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 	if jwks != nil {
 		store.Hold(keys.Held{Name: s.issuer, Keys: s.keysOf(jwks)})
 	}
-	a := agent.New(&config, s.Names, store, func() (time.Time, bool) { return s.Now, true })
+	a := agent.New(&config, s.Names, store, func() agent.Time { return agent.Time{Now: s.Now, Trusted: true} })
 	request := &wire.Request{Verb: wire.Verify}
 	if s.Method != "" {
 		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}
@@ -131,13 +141,12 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 }
 
 func (s *state) keysOf(jwks []byte) []keys.Key {
-	k, _, _ := keys.Parse(jwks) // parsed before, or made by resign
+	k, _, _ := keys.Parse(jwks) // parsed before, or made by sign
 	return k
 }
 
-// resign signs a token's payload anew with a key that is good for nothing else, and returns that key's set and the token.
-func resign(raw []byte) (set, signed []byte, err error) {
-	_, payload, _ := token.Inspect(raw)
+// sign signs a payload with a key that is good for nothing else, and returns that key's set and the token.
+func sign(payload []byte) (set, signed []byte, err error) {
 	key := mersenne()
 	set, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "RS512"}}})
 	if err != nil {
@@ -169,6 +178,11 @@ func mersenne() *rsa.PrivateKey {
 // print walks through the rules up to the one that decided.
 func (s *state) print(w io.Writer) (wire.Reason, error) {
 	decided := s.reply.Reason
+	if len(s.filled) > 0 {
+		if _, err := fmt.Fprintf(w, "Left out, and taken as good: %s.\n\n", strings.Join(s.filled, ", ")); err != nil {
+			return decided, err
+		}
+	}
 	for _, c := range s.checks() {
 		deciding := slices.Contains(c.reasons, decided)
 		if c.mark == silent && !deciding {
@@ -188,14 +202,24 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 			break
 		}
 	}
-	info := decided.Info()
-	verdict := "deny"
-	if decided.Allowed() {
-		verdict = "allow"
+	if err := verdict(w, decided); err != nil {
+		return decided, err
 	}
-	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", verdict, info.Status, info.Code, info.Text, info.Rule, info.Source)
-	if err == nil && s.unchecked {
-		_, err = fmt.Fprintln(w, "The signature was not checked: give the issuer's keys with --jwks FILE.")
+	if s.unchecked && s.Claims == nil {
+		if _, err := fmt.Fprintln(w, "The signature was not checked: give the issuer's keys with --jwks FILE."); err != nil {
+			return decided, err
+		}
 	}
-	return decided, err
+	if err := advise(w, decided); err != nil {
+		return decided, err
+	}
+	switch decided {
+	case wire.Audience:
+		return decided, missing(w, map[string][]string{"aud": s.Names})
+	case wire.APINotGranted, wire.PathNotGranted:
+		rules := s.Config.Paths.Rules()
+		path, _ := decide.Normalize(nil, []byte(s.Target))
+		return decided, missingFor(w, decide.MethodAccess([]byte(s.Method)), &rules, path)
+	}
+	return decided, nil
 }

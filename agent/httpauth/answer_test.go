@@ -107,6 +107,10 @@ func (c counting) Ask(r *wire.Request) *wire.Reply {
 	return &wire.Reply{Verb: r.Verb, Reason: wire.OK, Path: r.Targets[0], ExpiresIn: int64(*c.asked)}
 }
 
+func (c counting) Refuse(fault wire.Reason) *wire.Reply {
+	return &wire.Reply{Reason: fault, ExpiresIn: -1}
+}
+
 // The question is asked at one path, by any method, and nothing else of the server is one.
 func TestHandler_ANS4(t *testing.T) {
 	asked := 0

@@ -24,6 +24,7 @@ const Path = "/authorize"
 // Session answers one question at a time; the reply is borrowed until the next.
 type Session interface {
 	Ask(*wire.Request) *wire.Reply
+	Refuse(fault wire.Reason) *wire.Reply // a question that is none
 }
 
 // Handler returns the handler of http.sock. newSession makes a Session; they are used again.
@@ -40,13 +41,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	request, fault := Question(r.Header)
-	if fault != wire.OK {
-		Answer(w, &wire.Reply{Reason: fault, ExpiresIn: -1})
-		return
-	}
 	session := h.sessions.Get().(Session)
 	defer h.sessions.Put(session)
+	request, fault := Question(r.Header)
+	if fault != wire.OK {
+		Answer(w, session.Refuse(fault))
+		return
+	}
 	Answer(w, session.Ask(request))
 }
 

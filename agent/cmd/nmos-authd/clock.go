@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/platform"
 )
 
@@ -25,9 +26,9 @@ func (c *clock) configure(config agent.ClockConfig) {
 }
 
 // now is the agent.Clock.
-func (c *clock) now() (t time.Time, trusted bool) {
+func (c *clock) now() agent.Time {
 	t, state := c.Now()
-	return t, c.trusts(state)
+	return agent.Time{Now: t, Trusted: c.trusts(state), State: audit.Clock(state)}
 }
 
 // trusts tells whether tokens are judged by a clock in this state.

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/platform"
 )
 
@@ -33,9 +34,18 @@ func TestClockTrusts_OPS1(t *testing.T) {
 		if got != c.trusts {
 			t.Errorf("%q: %s, want %s", c.config, got, c.trusts)
 		}
-		now, trusted := k.now()
-		if _, state := k.Now(); trusted != k.trusts(state) || time.Since(now).Abs() > time.Minute {
-			t.Errorf("%q: %v, %v in state %v", c.config, now, trusted, state)
+		now := k.now()
+		if _, state := k.Now(); now.Trusted != k.trusts(state) || now.State.String() != state.String() || time.Since(now.Now).Abs() > time.Minute {
+			t.Errorf("%q: %v in state %v", c.config, now, state)
+		}
+	}
+}
+
+// The record calls each state of the clock what the log calls it.
+func TestClockOfTheRecord_OPS2(t *testing.T) {
+	for _, s := range []platform.ClockState{platform.ClockUnset, platform.ClockUnsynchronised, platform.ClockSynchronised} {
+		if got := audit.Clock(s).String(); got != s.String() {
+			t.Errorf("%v is recorded as %q", s, got)
 		}
 	}
 }

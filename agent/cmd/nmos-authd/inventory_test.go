@@ -37,7 +37,7 @@ func newShelf(t *testing.T, dir string, list func(string) ([]hal.Resource, error
 	log := zap.New(core)
 	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
 	m.load()
-	a := agent.New(agent.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), nil)
+	a := agent.New(agent.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), newClock().now)
 	return &shelf{newInventories(a, list, m, log), t, logs, a.NewSession()}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -19,6 +18,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/keys"
@@ -60,6 +60,7 @@ type daemon struct {
 	stock  *inventories
 	clock  *clock
 	agent  *agent.Agent
+	audit  *audit.Log               // nil before it runs
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
 	given        map[string]*os.File // sockets from the service manager, not yet taken
@@ -154,6 +155,9 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
 	d.config, d.names = c, names
+	if d.audit != nil {
+		d.audit.Reconfigure(d.auditOptions(c))
+	}
 	return nil
 }
 
@@ -165,6 +169,8 @@ func (d *daemon) run() error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	failed := make(chan error, 3)
+	d.startAudit()
+	defer d.closeAudit()
 	if err := d.listen(failed); err != nil {
 		d.close()
 		return err
@@ -205,6 +211,7 @@ func (d *daemon) run() error {
 		}
 	}
 	unwatch()
+	d.audit.Release()
 	d.close()
 	cancel()
 	background.Wait()
@@ -260,11 +267,13 @@ func (d *daemon) listen(failed chan<- error) error {
 		return err
 	}
 	defer d.leaveSockets()
-	question := httpauth.Handler(func() httpauth.Session { return d.agent.NewSession() })
+	administration := d.administration()
 	for _, s := range []socket{
-		{authzSocket, c.Authz, c.Group, d.admit, d.agent.ServePackets},
-		{httpSocket, c.HTTP, c.Group, d.admit, serveHTTP(question, 0)},
-		{adminSocket, c.Admin, c.AdminGroup, nil, serveHTTP(d.administration(), admin.MaxBody)},
+		{authzSocket, c.Authz, c.Group, d.admit, func(conn net.Conn) error { return d.session(conn).ServePackets(conn) }},
+		{httpSocket, c.HTTP, c.Group, d.admit, d.serveQuestions},
+		{adminSocket, c.Admin, c.AdminGroup, nil, func(conn net.Conn) error {
+			return httpauth.ServeConn(conn, administration, admin.MaxBody)
+		}},
 	} {
 		if s.path == "" {
 			continue
@@ -283,9 +292,9 @@ type socket struct {
 	handle            func(net.Conn) error
 }
 
-// serveHTTP returns what serves a connection by a handler, with so many bytes of a body.
-func serveHTTP(h http.Handler, maxBody int64) func(net.Conn) error {
-	return func(conn net.Conn) error { return httpauth.ServeConn(conn, h, maxBody) }
+// serveQuestions serves a connection of a web server.
+func (d *daemon) serveQuestions(conn net.Conn) error {
+	return httpauth.ServeConn(conn, httpauth.Handler(func() httpauth.Session { return d.session(conn) }), 0)
 }
 
 // open opens one socket and serves it.

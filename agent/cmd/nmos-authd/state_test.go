@@ -104,7 +104,7 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 		return f.published[issuer], nil
 	}, d.keysFetched)
 	d.finder = agent.NewServers(d.store, func(found []string) { d.memory.discovered(found, d.store.Set()) })
-	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() (time.Time, bool) { return time.Now(), true })
+	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
 	d.finder.Configure(c.KeyPolicy(), f.find)
 	d.recall()
 	return &device{daemon: d, logs: logs}

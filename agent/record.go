@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"sync/atomic"
+
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+// Peer is who asks: the process at the other end of a socket.
+type Peer struct {
+	UID int64 // -1: not known
+	PID int32 // 0: not known
+}
+
+// recorder is what a Session needs to record its decisions.
+type recorder struct {
+	on    bool
+	peer  Peer
+	entry audit.Record
+	kid   []byte
+}
+
+// NewSessionOf returns a Session for a caller, whose decisions are counted and recorded (OPS-2).
+func (a *Agent) NewSessionOf(p Peer) *Session {
+	return &Session{agent: a, recorder: recorder{on: true, peer: p}}
+}
+
+// Audit has decisions recorded in l. It is called before the first question.
+func (a *Agent) Audit(l *audit.Log) { a.audit = l }
+
+// counts are how often each reason was given since the start: for what was answered, and in observe mode for what enforce would
+// have answered.
+type counts struct{ answered, would [wire.Reasons]atomic.Uint64 }
+
+// Counts returns how often each reason was given since the start and, in observe mode, would have been given by enforce, by their
+// numbers.
+func (a *Agent) Counts() (answered, would [wire.Reasons]uint64) {
+	for i := range answered {
+		answered[i], would[i] = a.counts.answered[i].Load(), a.counts.would[i].Load()
+	}
+	return answered, would
+}
+
+// record counts and records the answer in s.reply, of whose question r is. denied is what decide-all denied, or would have.
+func (s *Session) record(r *wire.Request, denied []byte) {
+	if !s.on {
+		return
+	}
+	reply := &s.reply
+	s.agent.counts.answered[reply.Reason].Add(1)
+	if reply.Enforced != wire.Undecided {
+		s.agent.counts.would[reply.Enforced].Add(1)
+	}
+	if s.agent.audit == nil {
+		return
+	}
+	e := &s.entry
+	*e = audit.Record{
+		Time: s.now.Now.UnixMicro(), Clock: s.now.State,
+		UID: s.peer.UID, PID: s.peer.PID,
+		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,
+		Method: r.Method, Path: reply.Path, Denied: denied,
+		Kind: r.Kind, Name: r.Name, Access: r.Access,
+		Cached: s.cached,
+	}
+	if r.Verb == wire.DecideAll {
+		e.Path, e.Targets = s.first, len(r.Targets)
+	}
+	if len(e.Path) == 0 && len(r.Targets) > 0 { // it has no normal form
+		e.Path = bare(r.Targets[0])
+	}
+	switch {
+	case s.token.Verified():
+		s.kid = append(s.kid[:0], s.token.KeyID()...)
+		e.Issuer, e.Subject, e.Client = reply.Issuer, reply.Subject, reply.ClientID
+		e.JTI, e.KeyID, e.Digest = s.token.ID(), s.kid, s.token.Digest()
+	case s.raw != nil:
+		e.Digest = token.DigestOf(s.raw)
+	}
+	s.agent.audit.Append(e)
+}
