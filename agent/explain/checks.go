@@ -74,9 +74,14 @@ func (s *state) form() []check {
 	} else if s.reply.Reason == wire.TokenJSON {
 		payload.text = "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, or nested too deep"
 	}
+	length := check{"TOK-5", fmt.Sprintf("%d bytes long", len(s.Token)), good, []wire.Reason{wire.TokenTooLarge}}
+	if s.Claims != nil {
+		length.text = "as a token they are " + length.text
+		return []check{length, payload}
+	}
 	return []check{
 		{"ANS-1", credentials, good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
-		{"TOK-5", fmt.Sprintf("%d bytes long", len(s.Token)), good, []wire.Reason{wire.TokenTooLarge}},
+		length,
 		{"TOK-1", "three segments of canonical base64url", good, []wire.Reason{wire.TokenMalformed}},
 		header,
 		{"TOK-2", "alg is " + show(s.header["alg"]), good, []wire.Reason{wire.TokenAlgorithm}},
@@ -88,16 +93,21 @@ func (s *state) form() []check {
 
 func (s *state) trust() []check {
 	trust := check{"KEY-5", "the configuration trusts this issuer", good, []wire.Reason{wire.IssuerUntrusted}}
+	signature := check{"TOK-6", "", good, []wire.Reason{wire.Signature, wire.KeyUnknown}}
+	if s.Claims != nil {
+		trust.text, trust.mark = "taken as an issuer that the device trusts", unknown
+		signature.text, signature.mark = "taken as signed by it", unknown
+		return []check{s.issuerCheck(), trust, signature}
+	}
 	if !s.Trust {
 		trust.text, trust.mark = "whether the device trusts this issuer is not known without its configuration", unknown
 	} else if !s.trusted() {
 		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
 	}
-	all := []check{{"CLM-1", "iss is " + show(s.payload["iss"]), good, []wire.Reason{wire.IssuerMissing}}, trust}
+	all := []check{s.issuerCheck(), trust}
 	for _, err := range s.left {
 		all = append(all, check{"KEY-4", err.Error(), good, nil})
 	}
-	signature := check{"TOK-6", "", good, []wire.Reason{wire.Signature, wire.KeyUnknown}}
 	kid := show(s.header["kid"])
 	switch {
 	case s.unchecked:
@@ -111,6 +121,10 @@ func (s *state) trust() []check {
 		signature.text = fmt.Sprintf("one of the %d keys verifies the signature (kid %s)", len(s.keys), kid)
 	}
 	return append(all, signature)
+}
+
+func (s *state) issuerCheck() check {
+	return check{"CLM-1", "iss is " + show(s.payload["iss"]), good, []wire.Reason{wire.IssuerMissing}}
 }
 
 func (s *state) claims() []check {

@@ -46,7 +46,9 @@ func (e *errStatus) Error() string {
 
 // get asks for a path, with its query. The answer's body may go on for ever and has no deadline; closing it ends the connection.
 // An answer other than 2xx is an *errStatus.
-func (c adminClient) get(path string) (*http.Response, error) { return c.exchange(http.MethodGet, path) }
+func (c adminClient) get(path string) (*http.Response, error) {
+	return c.exchange(http.MethodGet, path)
+}
 
 // read gets a body of at most so many bytes.
 func (c adminClient) read(path string, most int64) ([]byte, error) {

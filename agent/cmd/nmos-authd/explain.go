@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
 )
 
 func runExplain(args []string) int {
@@ -17,16 +23,35 @@ func runExplain(args []string) int {
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
 	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; none: the signature is not checked")
 	device := set.String("device", "", "host `names` of the device, separated by commas; by default those of the configuration")
+	claims := set.String("claims", "", "`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them")
+	seq := set.Uint64("seq", 0, "explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
 	if status, done := parse(set, args, 0, 2); done {
 		return status
 	}
-	q := explain.Question{Method: set.Arg(0), Target: set.Arg(1), Now: time.Now()}
-	if err := explainInputs(&q, *config, *tokenFile, *jwks, *device, *at); err != nil {
-		complain(err)
-		return exitFail
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var reason wire.Reason
+	var err error
+	switch {
+	case given["seq"] && (set.NArg() > 0 || len(given) > 2 || len(given) == 2 && !given["config"]):
+		err = errors.New("explain: --seq takes no METHOD and TARGET, and of the other flags --config alone")
+	case given["claims"] && (given["token"] || given["jwks"]):
+		err = errors.New("explain: --claims are in place of a token, so --token and --jwks do not go with it")
+	case given["seq"]:
+		reason, err = explainDecision(*config, *seq)
+	default:
+		if given["claims"] {
+			*tokenFile = ""
+		}
+		q := explain.Question{Method: set.Arg(0), Target: set.Arg(1), Now: time.Now()}
+		if err = explainInputs(&q, *config, *tokenFile, *jwks, *device, *at); err == nil && given["claims"] {
+			q.Claims, err = readClaims(*claims)
+		}
+		if err == nil {
+			reason, err = explain.Explain(os.Stdout, q)
+		}
 	}
-	reason, err := explain.Explain(os.Stdout, q)
 	switch {
 	case err != nil:
 		complain(err)
@@ -35,6 +60,49 @@ func runExplain(args []string) int {
 		return exitOK
 	}
 	return exitDeny
+}
+
+// explainDecision explains a decision that the running daemon made.
+func explainDecision(file string, seq uint64) (wire.Reason, error) {
+	c, names, err := loadConfig(file)
+	if err != nil {
+		return wire.Undecided, err
+	}
+	admin, err := adminOf(file)
+	if err != nil {
+		return wire.Undecided, err
+	}
+	line, err := admin.read(fmt.Sprintf("/records?seq=%d", seq), 64<<10)
+	if status := (*errStatus)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
+		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d bytes of records, since it was started", seq, c.Audit.RingBytes)
+	}
+	if err != nil {
+		return wire.Undecided, err
+	}
+	return explain.Record(os.Stdout, line, c, names)
+}
+
+// readClaims reads claims that somebody typed.
+func readClaims(file string) ([]byte, error) {
+	f := os.Stdin
+	if file != "-" {
+		var err error
+		if f, err = os.Open(file); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	const most = 4 * token.MaxBytes
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > most:
+		return nil, fmt.Errorf("%s is over %d bytes", file, most)
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, fmt.Errorf("%s holds no claims", file)
+	}
+	return text, nil
 }
 
 // explainInputs reads what is to be explained.

@@ -1,0 +1,73 @@
+package explain
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// verdict writes what a reason is.
+func verdict(w io.Writer, r wire.Reason) error {
+	info := r.Info()
+	word := "deny"
+	if r.Allowed() {
+		word = "allow"
+	}
+	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", word, info.Status, info.Code, info.Text, info.Rule, info.Source)
+	return err
+}
+
+// advise writes what a reason means and what to do.
+func advise(w io.Writer, r wire.Reason) error {
+	advice := AdviceOn(r)
+	_, err := fmt.Fprintf(w, "\n%s\n", advice.Means)
+	if err == nil && advice.Do != "" {
+		_, err = fmt.Fprintf(w, "%s\n", advice.Do)
+	}
+	return err
+}
+
+// missing writes a claim that is missing, as JSON to paste.
+func missing(w io.Writer, claim any) error {
+	text, err := json.Marshal(claim)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "Missing: %s\n", text)
+	}
+	return err
+}
+
+// missingFor writes the claims that grant an access to these paths, or that none does.
+func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ...[]byte) (err error) {
+	claims := Claims{}
+	var notes []string
+	for _, path := range paths {
+		place := rules.Find(path)
+		n, ok := decide.Needs(access, place)
+		switch {
+		case !ok && place.Kind == decide.Base:
+			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))
+			continue
+		case !ok:
+			notes = append(notes, fmt.Sprintf("No claim grants %s: the configuration rules that path by none.", path))
+			continue
+		case n.Wide:
+			notes = append(notes, fmt.Sprintf("That is more than %s: a * in a claim stands for anything.", path))
+		case n.Permission == "":
+			notes = append(notes, fmt.Sprintf("Or the name %s in scope.", n.API))
+		}
+		claims.Add(n)
+	}
+	if len(claims) > 0 {
+		err = missing(w, claims)
+	}
+	for _, note := range notes {
+		if err == nil {
+			_, err = fmt.Fprintln(w, note)
+		}
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// record is what is read of a line of the audit: see AUDIT.md.
+type record struct {
+	Seq        uint64   `json:"seq"`
+	Time       string   `json:"time"`
+	Clock      string   `json:"clock"`
+	UID        *uint64  `json:"uid"`
+	PID        *uint64  `json:"pid"`
+	Question   string   `json:"question"`
+	Method     string   `json:"method"`
+	Path       string   `json:"path"`
+	Targets    int      `json:"targets"`
+	Denied     []string `json:"denied"`
+	Kind       string   `json:"kind"`
+	Name       string   `json:"name"`
+	Access     string   `json:"access"`
+	Reason     string   `json:"reason"`
+	Would      string   `json:"would"`
+	Issuer     string   `json:"issuer"`
+	Subject    string   `json:"subject"`
+	Client     string   `json:"client"`
+	JTI        string   `json:"jti"`
+	Digest     string   `json:"digest"`
+	KeyID      string   `json:"kid"`
+	Count      uint64   `json:"count"`
+	First      uint64   `json:"first"`
+	Since      string   `json:"since"`
+	Cut        []string `json:"cut"`
+	Audit      int      `json:"audit"`
+	wouldWire  wire.Reason
+	reasonWire wire.Reason
+}
+
+// Record explains a decision of a device with this configuration and these names by its line of the audit. Nothing is decided
+// anew: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which enforce would have
+// given.
+func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wire.Reason, error) {
+	var r record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return wire.Undecided, fmt.Errorf("the record: %w", err)
+	}
+	var known bool
+	if r.reasonWire, known = reasonOf(r.Reason); r.Audit != 1 || !known {
+		return wire.Undecided, errors.New("the record is in a form that this program does not know; is the daemon of another version?")
+	}
+	decided := r.reasonWire
+	if r.Would != "" {
+		if r.wouldWire, known = reasonOf(r.Would); !known {
+			return wire.Undecided, fmt.Errorf("the record gives the reason %s, which this program does not know", show(r.Would))
+		}
+		decided = r.wouldWire
+	}
+	var b strings.Builder
+	r.facts(&b)
+	verdict(&b, decided)
+	advise(&b, decided)
+	r.need(&b, decided, config, names)
+	_, err := io.WriteString(w, b.String())
+	return decided, err
+}
+
+// reasonOf returns the reason of a code.
+func reasonOf(code string) (wire.Reason, bool) {
+	for r := range wire.Reason(wire.Reasons) {
+		if r.String() == code {
+			return r, true
+		}
+	}
+	return wire.Undecided, false
+}
+
+// facts writes what the record says.
+func (r *record) facts(b *strings.Builder) {
+	fmt.Fprintf(b, "decision  %d at %s, clock %s\n", r.Seq, show(r.Time), show(r.Clock))
+	if r.Count > 1 {
+		fmt.Fprintf(b, "          and equal ones: %d, from %d at %s on\n", r.Count, r.First, show(r.Since))
+	}
+	if r.UID != nil && r.PID != nil {
+		fmt.Fprintf(b, "asked by  user %d, process %d\n", *r.UID, *r.PID)
+	}
+	fmt.Fprintf(b, "question  %s", show(r.Question))
+	for _, part := range []struct{ name, text string }{
+		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access},
+	} {
+		if part.text != "" {
+			fmt.Fprintf(b, ", %s %s", part.name, show(part.text))
+		}
+	}
+	b.WriteByte('\n')
+	for _, target := range r.Denied {
+		fmt.Fprintf(b, "          denied %s\n", show(target))
+	}
+	switch {
+	case r.Client != "":
+		fmt.Fprintf(b, "token     client %s, subject %s, issuer %s", show(r.Client), show(r.Subject), show(r.Issuer))
+		for _, part := range []struct{ name, text string }{{"jti", r.JTI}, {"digest", r.Digest}, {"kid", r.KeyID}} {
+			if part.text != "" {
+				fmt.Fprintf(b, ", %s %s", part.name, show(part.text))
+			}
+		}
+		b.WriteByte('\n')
+	case r.Digest != "":
+		fmt.Fprintf(b, "token     not verified, so nothing that it says is believed; digest %s\n", show(r.Digest))
+	}
+	for _, name := range r.Cut {
+		fmt.Fprintf(b, "          cut off, being long: %s\n", show(name))
+	}
+	if r.Would != "" {
+		b.WriteString("\nObserve mode let it pass. Enforce would have said:\n")
+	}
+}
+
+// need writes what is missing, as far as the record shows that. A Builder takes all.
+func (r *record) need(b *strings.Builder, decided wire.Reason, config *agent.Config, names []string) {
+	switch decided {
+	case wire.Audience:
+		missing(b, map[string][]string{"aud": names})
+		return
+	case wire.APINotGranted, wire.PathNotGranted:
+	default:
+		return
+	}
+	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") {
+		b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
+		return
+	}
+	access := decide.Read // of a source, where no method is given
+	switch {
+	case r.Method != "":
+		access = decide.MethodAccess([]byte(r.Method))
+	case r.Access == "write":
+		access = decide.Write
+	}
+	targets := []string{r.Path}
+	if len(r.Denied) > 0 {
+		targets = r.Denied
+	}
+	var paths [][]byte
+	for _, target := range targets {
+		if path, ok := decide.Normalize(nil, []byte(target)); ok {
+			paths = append(paths, path)
+		}
+	}
+	rules := config.Paths.Rules()
+	missingFor(b, access, &rules, paths...)
+	b.WriteString("The record holds no token, so what else the token grants is not known here.\n")
+}

@@ -1,0 +1,60 @@
+package explain
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// What is taken for a claim that is left out, where the configuration does not say better.
+const (
+	typedIssuer = "https://authorization-server.example"
+	typedName   = "what-if"
+	typedLife   = time.Hour
+)
+
+// typed makes a token of Claims. They are judged to the letter; of the claims that every token must have, those that are left out
+// are put in such that they are good.
+func (s *state) typed() error {
+	text := bytes.TrimSpace(s.Claims)
+	given := map[string]json.RawMessage{}
+	if err := json.Unmarshal(text, &given); err != nil {
+		return fmt.Errorf("the claims are no plain JSON object: %w", err)
+	}
+	if text[0] != '{' { // "null"
+		return errors.New("the claims are no plain JSON object")
+	}
+	issuer := typedIssuer
+	if servers := s.Config.Authorization.Servers; len(servers) > 0 {
+		issuer = servers[0]
+	}
+	_, azp := given["azp"]
+	fill := map[string]any{}
+	for name, value := range map[string]any{
+		"iss": issuer, "sub": typedName, "aud": s.Names, "exp": s.Now.Add(typedLife).Unix(), "client_id": typedName,
+	} {
+		if _, is := given[name]; !is && !(name == "client_id" && azp) {
+			fill[name] = value
+			s.filled = append(s.filled, name)
+		}
+	}
+	slices.Sort(s.filled)
+	payload := text
+	if len(fill) > 0 {
+		good, err := json.Marshal(fill)
+		if err != nil {
+			return err
+		}
+		payload = good
+		if len(given) > 0 { // beside each other, since what was typed stays as it stands
+			payload = append(append(good[:len(good)-1], ','), text[1:]...)
+		}
+	}
+	var err error
+	s.JWKS, s.Token, err = sign(payload)
+	return err
+}
