@@ -71,6 +71,10 @@ $(eval $(call cross_target,riscv64,GOARCH=riscv64))
 build/overlay.json:
 	@GO=$(GO) sh scripts/overlay.sh
 
+.PHONY: emulate
+emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)
+	GO=$(GO) sh scripts/emulate.sh
+
 bench: ## what a decision costs, beside the floors it is built on
 	$(GO) test -run '^$$' -bench . -benchmem ./agent
 
