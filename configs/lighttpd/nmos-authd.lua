@@ -1,22 +1,23 @@
--- nmos-authd and lighttpd: asks the daemon about each request before anything else looks at it (magnet.attract-raw-url-to).
--- Debian: /etc/lighttpd/nmos-authd.lua; nmos-authd.conf says the rest. Needs luv (Debian: lua-luv) for lighttpd's Lua. LuaSocket will
--- not do: it and lighttpd have functions of one name (buffer_init), so that lighttpd crashes.
+-- nmos-authd and lighttpd: asks the daemon about each request before anything else looks at it
+-- (magnet.attract-raw-url-to). Debian: /etc/lighttpd/nmos-authd.lua; nmos-authd.conf says the rest. Needs luv (Debian:
+-- lua-luv) for lighttpd's Lua. LuaSocket will not do: it and lighttpd have functions of one name (buffer_init), so that
+-- lighttpd crashes.
 --
 -- lighttpd waits while this script asks: some ten microseconds as a rule, and no longer than the time below.
 
 local socket = "/run/nmos-authd/http.sock" -- lighttpd's user must be in the group that may connect: [sockets] group
 local patience = 500                       -- milliseconds for an answer
 
--- Paths that are handed to the firmware without asking. ONLY for firmware that asks the daemon itself whenever a request comes
--- without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token that grants the sources of the IS-07 WebSocket, and not
--- the socket's own path, opens it as it should.
+-- Paths that are handed to the firmware without asking. ONLY for firmware that asks the daemon itself whenever a request
+-- comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token that grants the sources of the IS-07
+-- WebSocket, and not the socket's own path, opens it as it should.
 local own = {}
 
 local r = lighty.r
 local headers = r.req_header
 
--- handshake tells whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in the query
--- counts for no other request.
+-- handshake tells whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in the
+-- query counts for no other request.
 local function handshake()
 	local function has(name, word)
 		for item in ((headers[name] or "") .. ","):lower():gmatch("[ \t]*([^,]-)[ \t]*,") do
@@ -27,8 +28,8 @@ local function handshake()
 	return r.req_attr["request.method"] == "GET" and has("Connection", "upgrade") and has("Upgrade", "websocket")
 end
 
--- exchange sends a request over the socket and returns all that comes back until the daemon ends the connection; nil where that
--- fails or takes too long.
+-- exchange sends a request over the socket and returns all that comes back until the daemon ends the connection; nil
+-- where that fails or takes too long.
 local function exchange(request)
 	local found, uv = pcall(require, "luv")
 	if not found then return nil end
@@ -105,8 +106,8 @@ if status ~= 200 then
 	return status
 end
 
--- The device gets the path that was judged, and lighttpd looks for it, too. Without one (OPTIONS with a path that cannot be read in
--- one way only; modes that allow everything) it gets what came.
+-- The device gets the path that was judged, and lighttpd looks for it, too. Without one (OPTIONS with a path that cannot
+-- be read in one way only; modes that allow everything) it gets what came.
 local path = said["x-auth-path"]
 if path then
 	local query = r.req_attr["request.uri"]:match("%?.*$") or ""

@@ -28,8 +28,8 @@ var fronts = []struct {
 
 const cannotBeAsked = `{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}`
 
-// In front of the pretend device each web server answers what the device itself answers, over all that is asked in the conformance
-// tests; and without an answer of the daemon nothing is served.
+// In front of the pretend device each web server answers what the device itself answers, over all that is asked in the
+// conformance tests; and without an answer of the daemon nothing is served.
 func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testing.T) {
 	for _, one := range fronts {
 		t.Run(one.name, func(t *testing.T) {
@@ -81,8 +81,10 @@ func checkPending(t *testing.T, r *rig, f *front) {
 func checkModes(t *testing.T, r *rig, f *front) {
 	for _, mode := range []string{"observe", "off"} {
 		r.reload(t, mode)
-		for _, q := range []request{get(self), get(self + "?a=b").bearing("nonsense"), get(self).bearing(r.good()), get("/admin"), get(senders + "//"),
-			{method: "PATCH", target: receiver, body: "{}"}, get(events).upgrading(), get("/x-nmos/node/v1.3/nothing")} {
+		for _, q := range []request{
+			get(self), get(self + "?a=b").bearing("nonsense"), get(self).bearing(r.good()), get("/admin"), get(senders + "//"),
+			{method: "PATCH", target: receiver, body: "{}"}, get(events).upgrading(), get("/x-nmos/node/v1.3/nothing"),
+		} {
 			want := r.send(r.direct, q, t)
 			r.take()
 			got := r.send(f.addr, q, t)
@@ -113,12 +115,16 @@ func (r *rig) reload(t *testing.T, mode string) {
 // checkNoDaemon stops the daemon, and has it hang.
 func checkNoDaemon(t *testing.T, r *rig, f *front) {
 	good := r.good()
-	asks := []request{get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"}, get(self + "?access_token=" + good).upgrading()}
+	asks := []request{
+		get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"},
+		get(self + "?access_token=" + good).upgrading(),
+	}
 	closed := func(when string) {
 		t.Helper()
 		for _, q := range asks {
 			a := r.send(f.addr, q, t)
-			if a.status != 503 || a.retry != "1" || a.media != "application/json" || strings.TrimSpace(a.body) != cannotBeAsked || a.challenge != "" {
+			if a.status != 503 || a.retry != "1" || a.media != "application/json" || a.challenge != "" ||
+				strings.TrimSpace(a.body) != cannotBeAsked {
 				t.Errorf("%s: %s: %s", when, q, a.shown())
 			}
 		}
@@ -160,7 +166,8 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
 	r.door.Close()
 	good := r.good()
-	for _, q := range []request{get(self).bearing(good), get(events + "?access_token=" + good).upgrading(), get(self + "?access_token=" + good).upgrading()} {
+	query := "?access_token=" + good
+	for _, q := range []request{get(self + query).upgrading(), get(events + query).upgrading(), get(self).bearing(good)} {
 		a := r.send(f.addr, q, t)
 		if got := fmt.Sprintf("%d %s", a.status, a.body); !strings.HasPrefix(got, gone) {
 			t.Errorf("%s: %s, want %s", q, a.shown(), gone)
@@ -171,8 +178,8 @@ func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
 	}
 }
 
-// checkLogs looks for tokens and their queries in all that the web server wrote. Every token of these tests starts in one of these
-// ways, or has one of these words with it.
+// checkLogs looks for tokens and their queries in all that the web server wrote. Every token of these tests starts in one
+// of these ways, or has one of these words with it.
 func checkLogs(t *testing.T, f *front) {
 	t.Helper()
 	logs := f.logs()
@@ -232,8 +239,8 @@ func (f *front) workers() []string {
 	return strings.Fields(string(children))
 }
 
-// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its sources: the token
-// must grant both.
+// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its sources:
+// the token must grant both.
 func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
 	r := newRig(t)
 	f := startNginx(t, r, false)

@@ -53,8 +53,8 @@ func newFront(t *testing.T, name, usual string) *front {
 	return f
 }
 
-// copy takes a file of configs/ over into the folder. Each old text in it is replaced by the new one that follows it, and must be
-// there: what is tested is what is shipped.
+// copy takes a file of configs/ over into the folder. Each old text in it is replaced by the new one that follows it, and
+// must be there: what is tested is what is shipped.
 func (f *front) copy(name string, replace ...string) {
 	f.t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../../configs", name))

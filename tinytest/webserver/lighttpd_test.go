@@ -15,7 +15,8 @@ func startLighttpd(t *testing.T, r *rig) *front {
 // startLighttpdWith is startLighttpd for another script.
 func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
 	f := newFront(t, "lighttpd", "/usr/sbin/lighttpd")
-	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.dir.HTTP(), "local own = {}", `local own = { ["`+events+`"] = true }`)
+	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.dir.HTTP(),
+		"local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
 	script, err := os.ReadFile(filepath.Join(f.dir, "nmos-authd.lua"))
 	if err != nil {
@@ -52,11 +53,11 @@ var lighttpdDifferences = []difference{
 	{`target options \*`, "200", "lighttpd says itself what it can do, which is nothing of the device's"},
 	{`target.* http://node-1\.example\.com([?#]x)?`, "400", "lighttpd wants a path"},
 	{`target.* http://(user@|other\.).*`, "400", "not the host of the Host header"},
-	{`target.* /x-nmos/node/v1\.3/self%(2|zz)?`, "400", "the daemon is asked; the device's HTTP server says 400 in other words, before the device can ask"},
+	{`target.* /x-nmos/node/v1\.3/self%(2|zz)?`, "400", "the device's HTTP server says so before the device can ask"},
 	{`method with (body|token) (GET|HEAD) .*|body of a GET`, "400", "a GET has no body here"},
 	{`method POST .*|handshake by POST`, "411", "a POST has a length here"},
 	{`method.* ([Gg]et|PATCHX|M-SEARCH) .*`, "501", "lighttpd knows the methods of HTTP and WebDAV only"},
 	{`handshake asked for .*of two protocols`, "401", "lighttpd takes the offer of h2c for itself, so that no handshake is left"},
 	{`header space before colon`, "400", "no name of a header"},
-	{`body (of two lengths|of no length|with a length and chunked)`, "400", "lighttpd does not choose between two readings of a body's length"},
+	{`body (of two lengths|of no length|with a length and chunked)`, "400", "lighttpd does not choose a body's length"},
 }

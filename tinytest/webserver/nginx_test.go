@@ -45,14 +45,15 @@ http {
 
 // nginxDifferences are mostly requests that nginx refuses before it asks, because it cannot read them.
 var nginxDifferences = []difference{
-	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "400", "more headers than large_client_header_buffers; the device asks and is refused"},
-	{`TOK-1/payload-(carriage-return|nul)`, "400", "a control character in a header: the device's HTTP server says 400 in other words"},
+	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "400", "more headers than large_client_header_buffers"},
+	{`TOK-1/payload-(carriage-return|nul)`, "400", "a control character in a header, in other words"},
 	{`TOK-1/payload-newline`, "401", "nginx ends a header at a bare line feed, too: it asks with half the token"},
 	{`TOK-1/signature-carriage-return-after`, "200", "nginx takes a carriage return at the end of a header away"},
-	{`target.* (/\.\./x-nmos/|/x-nmos/\.\./\.\./x-nmos|/x-nmos/node/v1\.3/self%(00|2|zz)?|\?x|x|\*\*?|@?nmos.*)`, "400", "no target for nginx"},
-	{`target.* http:(//|/x-nmos|//node-1\.example\.com[?#]x|//user@node-1\.example\.com/x-nmos/)`, "400", "nor this"},
+	{`target.* (/\.\./x-nmos/|/x-nmos/\.\./\.\./x-nmos|/x-nmos/node/v1\.3/self%(00|2|zz)?)`, "400", "no path for nginx"},
+	{`target.* (\?x|x|\*\*?|@?nmos.*)`, "400", "no target for nginx"},
+	{`target.* http:(//|/x-nmos|//node-1\.example\.com[?#]x|//user@.*)`, "400", "nor this"},
 	{`target.* ftp://.*`, "200", "nginx does not look at the scheme: what is judged and served is the path"},
 	{`method.* [Gg]et .*`, "400", "nginx knows methods in upper case only"},
 	{`header (twice.*|space before colon|folded)`, "400", "nginx takes one Authorization header, on one line"},
-	{`body (of two lengths|of no length|with a length and chunked)`, "400", "nginx does not choose between two readings of a body's length"},
+	{`body (of two lengths|of no length|with a length and chunked)`, "400", "nginx does not choose a body's length"},
 }

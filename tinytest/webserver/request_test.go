@@ -41,7 +41,8 @@ func (q request) bearing(token string) request { return q.with("Authorization: B
 
 // upgrading is q as the handshake of a WebSocket.
 func (q request) upgrading() request {
-	return q.with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+	return q.with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
 }
 
 func (q request) String() string {
@@ -79,7 +80,8 @@ type response struct {
 
 // shown is what is compared.
 func (r response) shown() string {
-	return fmt.Sprintf("%d\n  WWW-Authenticate: %s\n  Retry-After: %s\n  Content-Type: %s\n  Access-Control-Allow-Origin: %s\n  %q",
+	return fmt.Sprintf("%d\n  WWW-Authenticate: %s\n  Retry-After: %s\n  Content-Type: %s\n"+
+		"  Access-Control-Allow-Origin: %s\n  %q",
 		r.status, r.challenge, r.retry, r.media, r.cors, r.body)
 }
 

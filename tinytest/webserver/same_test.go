@@ -34,8 +34,8 @@ func (l *ledger) find(name string) *difference {
 	return nil
 }
 
-// compare sends each row to the device that asks and to the web server, and compares the answers, and what came in behind the
-// web server. Every row of the table of differences must be met.
+// compare sends each row to the device that asks and to the web server, and compares the answers, and what came in behind
+// the web server. Every row of the table of differences must be met.
 func compare(t *testing.T, r *rig, f *front, rows []row, differences []difference) {
 	t.Helper()
 	known := &ledger{differences, make([]int, len(differences))}
@@ -68,8 +68,8 @@ func compare(t *testing.T, r *rig, f *front, rows []row, differences []differenc
 	t.Logf("%d requests by status: %v", len(rows), counted)
 }
 
-// checkPassed looks at what came in behind the web server for a request, by what the daemon says of it, and at the answer's body.
-// want is the device's own answer, different that the table lets the web server's be another.
+// checkPassed looks at what came in behind the web server for a request, by what the daemon says of it, and at the
+// answer's body. want is the device's own answer, different that the table lets the web server's be another.
 func (r *rig) checkPassed(f *front, q request, want, got response, passed []received, different bool) string {
 	told, path := r.judge(q)
 	if len(passed) == 0 {
@@ -99,8 +99,8 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 		return fmt.Sprintf("the device got %s %s %q", in.method, in.target, in.body)
 	}
 
-	// The target: the path that was judged, or another spelling of it, and the query as it came but for a fragment, which is no part
-	// of a request (RFC 9112 §3.2).
+	// The target: the path that was judged, or another spelling of it, and the query as it came but for a fragment, which
+	// is no part of a request (RFC 9112 §3.2).
 	_, query, _ := strings.Cut(originForm(q.target), "?")
 	query, _, _ = strings.Cut(query, "#")
 	inPath, inQuery, _ := strings.Cut(in.target, "?")
@@ -144,9 +144,10 @@ func (r *rig) judge(q request) (response, string) {
 			}
 		}
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", r.dir.HTTP())
-	}}}
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	answer, err := client.Do(ask)
 	if err != nil { // it holds what Go does not send
 		return response{}, ""
