@@ -3,6 +3,7 @@
 //
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
+//	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/observe
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
 package admin
@@ -31,6 +32,10 @@ type Functions struct {
 	Inventory func() []byte
 	// PushInventory puts a document into force, which it may keep. An error says what is wrong with it.
 	PushInventory func(document []byte) error
+	// Observed returns the report of what was observed, as JSON.
+	Observed func() ([]byte, error)
+	// ForgetObserved has it begin anew.
+	ForgetObserved func()
 }
 
 // Handler returns the handler of the socket. Serve it with MaxBody.
@@ -38,6 +43,7 @@ func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
 		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+		"/observe":   {{http.MethodGet, m.getObserved}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
 }
@@ -117,4 +123,19 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+func (m *mux) getObserved(w http.ResponseWriter, _ *http.Request) {
+	report, err := m.Observed()
+	if err != nil {
+		httpauth.Fail(w, http.StatusInternalServerError, "the report could not be made", err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(report)
+}
+
+func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {
+	m.ForgetObserved()
+	w.WriteHeader(http.StatusNoContent)
 }

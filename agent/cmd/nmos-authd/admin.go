@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"time"
 
 	"nmosauthd/agent/admin"
 )
@@ -9,7 +10,9 @@ import (
 // administration returns the handler of the admin socket.
 func (d *daemon) administration() http.Handler {
 	return admin.Handler(admin.Functions{
-		Inventory:     d.stock.document,
-		PushInventory: d.stock.push,
+		Inventory:      d.stock.document,
+		PushInventory:  d.stock.push,
+		Observed:       func() ([]byte, error) { return d.observation.report(d.audit) },
+		ForgetObserved: func() { d.observation.Reset(time.Now(), d.audit.Stats()) },
 	})
 }

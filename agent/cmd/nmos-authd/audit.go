@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/observe"
 	"nmosauthd/platform"
 )
 
@@ -27,6 +28,8 @@ func (d *daemon) startAudit() {
 		return now.Now, now.State
 	}
 	o.Report = d.auditTrouble
+	d.observation.Observer = observe.New(observe.DefaultLimits)
+	o.Observe = d.observation.Observe
 	d.audit = audit.New(o)
 	d.agent.Audit(d.audit)
 }

@@ -34,6 +34,7 @@ func commands() []command {
 		{"check-config", "", "read the configuration and say what is wrong with it", runCheckConfig},
 		{"ask", "METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
 		{"explain", "[METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
+		{"observe", "report | reset", "which controllers enforce would deny, and the claims that they lack", runObserve},
 		{"discover", "", "look for authorization servers, step by step, and try each", runDiscover},
 		{"version", "", "print the version", runVersion},
 	}

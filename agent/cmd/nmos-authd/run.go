@@ -63,6 +63,8 @@ type daemon struct {
 	audit  *audit.Log               // nil before it runs
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
+	observation observation
+
 	given        map[string]*os.File // sockets from the service manager, not yet taken
 	listeners    []net.Listener
 	servers      []*agent.Server
@@ -152,6 +154,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.allow.Store(&c.Sockets.AllowUIDs)
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
+	d.observation.config.Store(c)
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
 	d.config, d.names = c, names

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/observe"
+)
+
+// maxReport is longer than any report, bytes.
+const maxReport = 16 << 20
+
+// observation is what is gathered for "observe report", and the configuration by which it is judged.
+type observation struct {
+	*observe.Observer
+	config atomic.Pointer[agent.Config]
+}
+
+// report returns the report as JSON.
+func (o *observation) report(l *audit.Log) ([]byte, error) {
+	c := o.config.Load()
+	rules := c.Paths.Rules()
+	return json.Marshal(o.Report(time.Now(), string(c.Mode), &rules, l.Stats()))
+}
+
+func runObserve(args []string) int {
+	what := ""
+	if len(args) > 0 {
+		what, args = args[0], args[1:]
+	}
+	switch what {
+	case "report":
+		return runObserveReport(args)
+	case "reset":
+		return runObserveReset(args)
+	case "-h", "-help", "--help":
+		fmt.Println("Usage: nmos-authd observe report [--json]   which controllers enforce would deny, why, and the claims that they lack\n" +
+			"       nmos-authd observe reset             forget what was observed and begin anew, as a restart does")
+		return exitOK
+	}
+	complain(errors.New("observe: \"observe report\" or \"observe reset\""))
+	return exitFail
+}
+
+func runObserveReport(args []string) int {
+	set, config := flags("observe report", "")
+	asJSON := set.Bool("json", false, "the report for programs, as GET /observe of the admin socket has it")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	if err := printReport(*config, *asJSON); err != nil {
+		complain(err)
+		return exitFail
+	}
+	return exitOK
+}
+
+func printReport(config string, asJSON bool) error {
+	admin, err := adminOf(config)
+	if err != nil {
+		return err
+	}
+	text, err := admin.read("/observe", maxReport)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err = fmt.Printf("%s\n", text)
+		return err
+	}
+	var r observe.Report
+	if err = json.Unmarshal(text, &r); err != nil {
+		return fmt.Errorf("the daemon's report: %w; is it of another version?", err)
+	}
+	return r.Write(os.Stdout)
+}
+
+func runObserveReset(args []string) int {
+	set, config := flags("observe reset", "")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	admin, err := adminOf(*config)
+	if err == nil {
+		err = admin.send(http.MethodDelete, "/observe")
+	}
+	if err != nil {
+		complain(err)
+		return exitFail
+	}
+	return exitOK
+}

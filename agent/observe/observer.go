@@ -1,0 +1,264 @@
+// Package observe gathers from the audit's records which controllers do what, and what of it enforce denies or would deny, and
+// reports what would have to change: the claims that are missing, and what no claim mends. With it a facility switches on
+// authorization without a dark screen.
+//
+// It is fed beside the decision's path and holds no more than its limits, whatever is sent; what it leaves out it counts. It
+// never sees a token and keeps nothing across a restart.
+package observe
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// Limits bound what an Observer holds. No controller takes more than a quarter of it, so that one that asks for everything, or
+// anybody without a token, leaves room for the others.
+type Limits struct {
+	Controllers int
+	Accesses    int // of all controllers: different paths, times reading and writing, times the reasons given
+	Bytes       int // of their texts
+}
+
+// DefaultLimits keep an Observer within 1 MB.
+var DefaultLimits = Limits{Controllers: 256, Accesses: 4096, Bytes: 256 << 10}
+
+const share = 4 // the part of the limits that is one controller's, as a divisor
+
+// Observer gathers. Its methods may be called at the same time.
+type Observer struct {
+	limits Limits
+
+	mu          sync.Mutex
+	since       time.Time
+	lost        uint64 // by the audit's count when this was begun
+	total       figures
+	unlisted    uint64 // decisions for controllers that there was no room for
+	controllers map[who]*controller
+	accesses    map[access]*figures
+	bytes       int
+}
+
+// figures count decisions.
+type figures struct {
+	decisions uint64
+	would     uint64 // of them, those that enforce would have denied
+	denied    uint64 // of them, those that were
+	off       uint64 // of them, those that nobody looked at (mode off)
+	first     int64  // microseconds since 1970
+	last      int64
+}
+
+func (f *figures) add(r *audit.Record) {
+	if f.decisions == 0 {
+		f.first = r.Since
+	}
+	f.first, f.last = min(f.first, r.Since), max(f.last, r.Time)
+	f.decisions += r.Count
+	switch {
+	case r.Enforced != wire.Undecided:
+		f.would += r.Count
+	case r.Reason == wire.ModeOff:
+		f.off += r.Count
+	case !r.Reason.Allowed():
+		f.denied += r.Count
+	}
+}
+
+// Token says what came with the requests of a controller.
+type Token string
+
+// What came.
+const (
+	Verified Token = "verified" // a token of its own, which was verified
+	None     Token = "none"     // none: who it was is not known
+	Refused  Token = "refused"  // one that was not verified; or the request was denied before that
+)
+
+// who tells controllers apart: by what a verified token says; else by the process's user who asked for them.
+type who struct {
+	token          Token
+	client, issuer string
+	uid            int64
+}
+
+// controller is what is known of one.
+type controller struct {
+	figures
+	accesses int
+	bytes    int
+	unlisted uint64 // decisions about accesses that there was no room for
+	hidden   uint64 // decisions about several targets, of which the audit does not name all
+}
+
+// access is one thing that a controller did, and the reason given.
+type access struct {
+	of       who
+	verb     string // "read", "write", "verify", or a method that is neither
+	path     string // normalised; as it came where that cannot be
+	resource string // kind and name, where there is no path
+	reason   wire.Reason
+}
+
+// New returns an Observer.
+func New(l Limits) *Observer {
+	o := &Observer{limits: l}
+	o.Reset(time.Now(), audit.Stats{})
+	return o
+}
+
+// Reset forgets everything and begins anew, now, when the audit's figures are these.
+func (o *Observer) Reset(now time.Time, s audit.Stats) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.since, o.lost = now, s.Lost
+	o.total, o.unlisted, o.bytes = figures{}, 0, 0
+	o.controllers, o.accesses = map[who]*controller{}, map[access]*figures{}
+}
+
+// Observe takes a record, as audit.Options.Observe hands it over.
+func (o *Observer) Observe(r *audit.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.total.add(r)
+	reason := judged(r)
+	if reason == wire.Public || reason == wire.ModeOff {
+		return // nobody needs anything for it
+	}
+	id, c := o.controller(r, reason)
+	if c == nil {
+		o.unlisted += r.Count
+		return
+	}
+	c.add(r)
+	a := access{of: id, verb: verbOf(r), reason: reason}
+	switch {
+	case len(r.Path) >= audit.MaxPath: // it was cut off
+		c.unlisted += r.Count
+	case r.Question == wire.DecideAll:
+		o.several(a, c, r)
+	case len(r.Path) > 0:
+		a.path = string(r.Path)
+		o.add(a, c, r)
+	default:
+		if r.Question == wire.Resource {
+			a.resource = string(r.Kind) + " " + string(r.Name)
+		}
+		o.add(a, c, r)
+	}
+}
+
+// judged returns what enforce says.
+func judged(r *audit.Record) wire.Reason {
+	if r.Enforced != wire.Undecided {
+		return r.Enforced
+	}
+	return r.Reason
+}
+
+// verbOf names what was to be done.
+func verbOf(r *audit.Record) string {
+	switch {
+	case r.Question == wire.Verify:
+		return "verify"
+	case r.Question == wire.Resource:
+		return string(r.Access)
+	case r.Question == wire.DecideAll && len(r.Method) == 0:
+		return "read"
+	}
+	switch decide.MethodAccess(r.Method) {
+	case decide.Read:
+		return "read"
+	case decide.Write:
+		return "write"
+	}
+	return string(r.Method)
+}
+
+// accessOf is the reverse.
+func accessOf(verb string) decide.Access {
+	switch verb {
+	case "read":
+		return decide.Read
+	case "write":
+		return decide.Write
+	}
+	return decide.NoAccess
+}
+
+// controller returns the one that a record is of; nil where there is no room for it, or its name was cut off and may be that of
+// several.
+func (o *Observer) controller(r *audit.Record, reason wire.Reason) (who, *controller) {
+	id := who{token: Refused, uid: r.UID}
+	switch {
+	case len(r.Client) > 0:
+		const whole = audit.MaxText - 3 // a longer one may have been cut in the middle of a character
+		if len(r.Client) >= whole || len(r.Issuer) >= whole {
+			return id, nil
+		}
+		id = who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}
+	case reason == wire.NoToken:
+		id.token = None
+	}
+	c := o.controllers[id]
+	need := len(id.client) + len(id.issuer)
+	if c == nil && len(o.controllers) < o.limits.Controllers && o.bytes+need <= o.limits.Bytes {
+		c = &controller{bytes: need}
+		o.controllers[id], o.bytes = c, o.bytes+need
+	}
+	return id, c
+}
+
+// several takes a question about several targets. The record names the first, and those denied, of which the last may have been
+// cut off with its line's end.
+func (o *Observer) several(a access, c *controller, r *audit.Record) {
+	named, firstDenied := 0, false
+	lines := r.Denied
+	for {
+		line, rest, whole := bytes.Cut(lines, []byte("\n"))
+		if !whole {
+			break
+		}
+		lines = rest
+		target := bytes.TrimPrefix(line, []byte("denied="))
+		path, ok := decide.Normalize(nil, target)
+		if !ok {
+			path = target
+		}
+		firstDenied = firstDenied || bytes.Equal(path, r.Path)
+		named++
+		a.path = string(path)
+		o.add(a, c, r)
+	}
+	if !firstDenied && len(lines) == 0 {
+		named++
+		a.path, a.reason = string(r.Path), wire.OK
+		o.add(a, c, r)
+	}
+	if named < r.Targets {
+		c.hidden += r.Count
+	}
+}
+
+// add counts an access, if there is room for it.
+func (o *Observer) add(a access, c *controller, r *audit.Record) {
+	f := o.accesses[a]
+	if f == nil {
+		need := len(a.verb) + len(a.path) + len(a.resource)
+		if len(o.accesses) >= o.limits.Accesses || c.accesses >= o.limits.Accesses/share ||
+			o.bytes+need > o.limits.Bytes || c.bytes+need > o.limits.Bytes/share {
+			c.unlisted += r.Count
+			return
+		}
+		f = new(figures)
+		o.accesses[a] = f
+		c.accesses++
+		c.bytes += need
+		o.bytes += need
+	}
+	f.add(r)
+}

@@ -1,0 +1,238 @@
+package observe
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/explain"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+// Report is what was observed and what follows from it.
+type Report struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+	Mode  string    `json:"mode"` // of the daemon, now
+
+	Decisions uint64 `json:"decisions"`
+	Would     uint64 `json:"would_deny"` // of them, those that enforce would have denied
+	Denied    uint64 `json:"denied"`     // of them, those that were
+	Off       uint64 `json:"off"`        // of them, those that nobody looked at (mode off)
+	Unseen    uint64 `json:"unseen"`     // more decisions, which the audit dropped
+	Waiting   uint64 `json:"waiting"`    // more decisions, which the audit is still counting or sorting
+	Unlisted  uint64 `json:"unlisted"`   // of Decisions, those for controllers that are not listed, for want of room
+
+	Controllers []Controller `json:"controllers"`
+}
+
+// Controller is what one controller did: a client of an issuer; or, where no token was verified, all for whom one user's process
+// asked.
+type Controller struct {
+	Token  Token  `json:"token"`
+	Client string `json:"client,omitempty"`
+	Issuer string `json:"issuer,omitempty"`
+	UID    *int64 `json:"uid,omitempty"`
+
+	Decisions uint64    `json:"decisions"`
+	Would     uint64    `json:"would_deny"`
+	Denied    uint64    `json:"denied"`
+	First     time.Time `json:"first"`
+	Last      time.Time `json:"last"`
+
+	// Add are the claims that it lacks for what was denied, and nothing broader: to be put beside those that its tokens have.
+	Add explain.Claims `json:"add,omitempty"`
+	// Claims are those for all that it did, whether denied or permitted, and nothing broader: they can replace what its tokens
+	// have, unless Incomplete says why not. Neither is given for tokens that were refused: whose they are is not known.
+	Claims explain.Claims `json:"claims,omitempty"`
+	// TokenBytes is about how long a token with Claims is.
+	TokenBytes int      `json:"token_bytes,omitempty"`
+	Incomplete []string `json:"incomplete,omitempty"`
+
+	Mend     []Mend   `json:"mend,omitempty"`     // what no claim mends
+	Accesses []Access `json:"accesses,omitempty"` // those denied
+}
+
+// Mend is something that is to be mended otherwise than by a claim.
+type Mend struct {
+	Reason    string `json:"reason"`
+	Decisions uint64 `json:"decisions"`
+	Means     string `json:"means"`
+	Do        string `json:"do"`
+}
+
+// Access is something that was denied, or would have been.
+type Access struct {
+	Access    string    `json:"access"` // read, write, verify, or a method that is neither
+	Path      string    `json:"path,omitempty"`
+	Resource  string    `json:"resource,omitempty"` // kind and name, where there is no path
+	Reason    string    `json:"reason"`
+	Decisions uint64    `json:"decisions"`
+	First     time.Time `json:"first"`
+	Last      time.Time `json:"last"`
+}
+
+// Report says what was observed, by the rules about paths as they are now.
+func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s audit.Stats) *Report {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := &Report{
+		Since: o.since.UTC(), Until: now.UTC(), Mode: mode,
+		Decisions: o.total.decisions, Would: o.total.would, Denied: o.total.denied, Off: o.total.off,
+		Unseen: s.Lost - min(o.lost, s.Lost), Waiting: s.Pending, Unlisted: o.unlisted,
+		Controllers: []Controller{},
+	}
+	of := map[who][]access{}
+	for a := range o.accesses {
+		of[a.of] = append(of[a.of], a)
+	}
+	for id, c := range o.controllers {
+		out := Controller{
+			Token: id.token, Client: id.client, Issuer: id.issuer,
+			Decisions: c.decisions, Would: c.would, Denied: c.denied, First: at(c.first), Last: at(c.last),
+		}
+		if id.token != Verified {
+			out.UID = &id.uid
+		}
+		o.judge(&out, of[id], rules)
+		if c.unlisted > 0 {
+			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did")
+		}
+		if c.hidden > 0 {
+			out.Incomplete = append(out.Incomplete, "some questions were about several targets, and those that were permitted are not known")
+		}
+		r.Controllers = append(r.Controllers, out)
+	}
+	slices.SortFunc(r.Controllers, func(a, b Controller) int {
+		return cmp.Or(cmp.Compare(a.Token.rank(), b.Token.rank()), cmp.Compare(a.Client, b.Client), cmp.Compare(a.Issuer, b.Issuer), compareUID(a.UID, b.UID))
+	})
+	return r
+}
+
+func (t Token) rank() int { return slices.Index([]Token{Verified, None, Refused}, t) }
+
+func compareUID(a, b *int64) int {
+	if a == nil || b == nil {
+		return 0
+	}
+	return cmp.Compare(*a, *b)
+}
+
+func at(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }
+
+// judge fills in what follows from a controller's accesses.
+func (o *Observer) judge(out *Controller, accesses []access, rules *decide.Rules) {
+	add, all := explain.Claims{}, explain.Claims{}
+	mend := map[wire.Reason]uint64{}
+	wide := false
+	for _, a := range accesses {
+		f := o.accesses[a]
+		need, grantable, inPath := needs(a, rules)
+		if a.reason.Allowed() {
+			switch {
+			case !grantable: // public by now, or the token alone
+			case need.Wide:
+				wide = true
+			default:
+				all.Add(need)
+			}
+			continue
+		}
+		reason := a.reason
+		byPath := isByPath(reason)
+		switch {
+		case grantable && byPath && reason != wire.APINotGranted && reason != wire.PathNotGranted:
+			reason = wire.PathNotGranted // of several targets another gave the reason; or the rules have changed
+		case byPath && inPath != wire.OK:
+			reason = inPath
+		}
+		out.Accesses = append(out.Accesses, Access{
+			Access: a.verb, Path: a.path, Resource: a.resource, Reason: reason.String(),
+			Decisions: f.decisions, First: at(f.first), Last: at(f.last),
+		})
+		if !grantable || !byPath {
+			mend[reason] += f.decisions
+		}
+		switch {
+		case !grantable:
+			if !byPath && inPath != wire.OK {
+				mend[inPath] += f.decisions
+			}
+		case need.Wide:
+			wide = true
+		default:
+			all.Add(need)
+			if byPath || out.Token == None {
+				add.Add(need)
+			}
+		}
+	}
+	if wide {
+		out.Incomplete = append(out.Incomplete, "a path that it asked for holds a *, which in a claim stands for anything: such a claim is left to you")
+	}
+	if out.Token != Refused && len(all) > 0 {
+		out.Add, out.Claims = add, all
+		out.TokenBytes = tokenBytes(all)
+		if out.TokenBytes > token.MaxBytes {
+			out.Incomplete = append(out.Incomplete, "a token with all these claims is longer than this device reads: use wildcards")
+		}
+	}
+	for reason, n := range mend {
+		out.Mend = append(out.Mend, mendOf(reason, n))
+	}
+	slices.SortFunc(out.Mend, func(a, b Mend) int { return cmp.Compare(a.Reason, b.Reason) })
+	slices.SortFunc(out.Accesses, func(a, b Access) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Access, b.Access), cmp.Compare(a.Reason, b.Reason))
+	})
+}
+
+// isByPath tells whether another path or claim would have had another answer.
+func isByPath(r wire.Reason) bool {
+	switch r {
+	case wire.Method, wire.AmbiguousPath, wire.PathClosed, wire.PathVersion, wire.APINotGranted, wire.PathNotGranted:
+		return true
+	}
+	return false
+}
+
+// needs returns the claim that grants an access. Where none does, reason is why; OK where that does not lie in the path.
+func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason wire.Reason) {
+	if a.path == "" {
+		return n, false, wire.OK
+	}
+	path, ok := decide.Normalize(nil, []byte(a.path))
+	if !ok {
+		return n, false, wire.AmbiguousPath
+	}
+	access := accessOf(a.verb)
+	place := rules.Find(path)
+	if reason = decide.WithoutToken(access, place); reason != wire.OK {
+		if reason.Allowed() {
+			reason = wire.OK
+		}
+		return n, false, reason
+	}
+	if n, grantable = decide.Needs(access, place); grantable {
+		return n, true, wire.OK
+	}
+	return n, false, decide.Permit(access, place, new(token.Token)) // what it says to any
+}
+
+// mendOf returns what to do about a reason.
+func mendOf(reason wire.Reason, decisions uint64) Mend {
+	advice := explain.AdviceOn(reason)
+	m := Mend{Reason: reason.String(), Decisions: decisions, Means: advice.Means, Do: advice.Do}
+	if reason == wire.APINotGranted { // a claim that can be had is no matter for mending
+		m.Means, m.Do = "The base of an API can only be read, and this was to write.", "Mend the controller. No claim permits it."
+	}
+	return m
+}
+
+// tokenBytes is about how long a token is that has these claims, the usual others, and the signature of a key of 2048 bits.
+func tokenBytes(c explain.Claims) int {
+	const head, others, signature = 80, 300, 342
+	return head + (len(c.String())+others)*4/3 + signature
+}

@@ -1,0 +1,100 @@
+package observe
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/explain"
+	"nmosauthd/agent/token"
+)
+
+// Write writes the report for people.
+func (r *Report) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Observed from %s to %s (%v); the mode is %s now.\n", clock(r.Since), clock(r.Until),
+		r.Until.Sub(r.Since).Round(time.Second), r.Mode)
+	fmt.Fprintf(&b, "%d decisions: enforce would have denied %d and did deny %d.\n", r.Decisions, r.Would, r.Denied)
+	for _, more := range []struct {
+		n    uint64
+		text string
+	}{
+		{r.Off, "of them were not looked at, since the mode was off"},
+		{r.Unlisted, "of them are for controllers that there was no room to list"},
+		{r.Unseen, "more were not seen, since the audit dropped them"},
+		{r.Waiting, "more the audit is still counting: they show within [audit] repeat"},
+	} {
+		if more.n > 0 {
+			fmt.Fprintf(&b, "%d %s.\n", more.n, more.text)
+		}
+	}
+	for i := range r.Controllers {
+		r.Controllers[i].write(&b)
+	}
+	if len(r.Controllers) == 0 {
+		b.WriteString("No controller did anything that needs a token.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05Z") }
+
+func (c *Controller) write(b *strings.Builder) {
+	switch c.Token {
+	case Verified:
+		fmt.Fprintf(b, "\nClient %+q of %+q", c.Client, c.Issuer)
+	case None:
+		fmt.Fprintf(b, "\nRequests without a token, asked about by user %d", *c.UID)
+	default:
+		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by user %d", *c.UID)
+	}
+	fmt.Fprintf(b, ": %d decisions, %d denied or to be denied, last at %s\n", c.Decisions, c.Would+c.Denied, clock(c.Last))
+	for _, a := range c.Accesses {
+		what := a.Path
+		if what == "" {
+			what = a.Resource
+		}
+		fmt.Fprintf(b, "  %6d  %-20s %s %s\n", a.Decisions, a.Reason, plain(a.Access), plain(what))
+	}
+	for _, m := range c.Mend {
+		fmt.Fprintf(b, "  %s: %s %s\n", m.Reason, m.Means, m.Do)
+	}
+	all := "  All that it did takes these claims. They permit just that, so they can replace those that its tokens have:\n"
+	switch {
+	case c.Token == None && len(c.Claims) > 0:
+		all = "  With a token they need these claims, each of those who asked its part of them:\n"
+	case len(c.Claims) > 0 && len(c.Add) > 0 && c.Add.String() != c.Claims.String():
+		b.WriteString("  These claims are missing; put them beside those that its tokens have:\n")
+		claims(b, c.Add)
+	}
+	if len(c.Claims) > 0 {
+		b.WriteString(all)
+		claims(b, c.Claims)
+		if c.TokenBytes > token.MaxBytes/3 {
+			fmt.Fprintf(b, "  A token with them is about %d bytes long. This device reads %d, many web servers 8192 of all headers.\n",
+				c.TokenBytes, token.MaxBytes)
+		}
+	}
+	for _, why := range c.Incomplete {
+		fmt.Fprintf(b, "  Not complete: %s.\n", why)
+	}
+}
+
+// claims writes claims as JSON to paste.
+func claims(b *strings.Builder, c explain.Claims) {
+	text, _ := json.MarshalIndent(c, "    ", "  ") // of strings in maps: cannot fail
+	fmt.Fprintf(b, "    %s\n", text)
+}
+
+// plain writes what a client sent such that it cannot draw on a terminal.
+func plain(s string) string {
+	quoted := fmt.Sprintf("%+q", s)
+	if quoted == `"`+s+`"` {
+		return s
+	}
+	return quoted
+}
