@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"strconv"
@@ -110,20 +111,17 @@ func (f *File) Rotate() error { return f.file.Rotate() }
 func (f *File) Write(line []byte, _ Meta) error {
 	if f.unended {
 		if n, err := f.file.Write([]byte("\n")); n < 1 {
-			return err
+			return cmp.Or(err, io.ErrShortWrite)
 		}
 		f.size++
 		f.unended = false
 	}
 	n, err := f.file.Write(line)
 	f.size += int64(n)
-	switch {
-	case n >= len(line):
+	if n >= len(line) {
 		return nil
-	case err == nil:
-		err = io.ErrShortWrite
 	}
-	return err
+	return cmp.Or(err, io.ErrShortWrite)
 }
 
 // Sync implements syncer.

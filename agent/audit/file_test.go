@@ -62,8 +62,8 @@ func TestFileRotates(t *testing.T) {
 	const size, files = 64 << 10, 3
 	for run := range 2 {
 		l := open(nil, fileSink(path, size, files))
-		for range 800 {
-			l.Append(record("/x-nmos/connection/v1.1/single/senders"))
+		for i := range 800 {
+			l.Append(record("/x-nmos/connection/v1.1/single/senders/" + strings.Repeat("a", i*7%400)))
 		}
 		shut(l)
 		s := l.Stats().Sinks[0]
@@ -123,7 +123,7 @@ func TestFileAfterPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := 1; cut < len(text); cut++ {
+	for cut := 1; cut < len(text); cut += 1 + cut%5 {
 		path := filepath.Join(dir, "cut")
 		if err := os.WriteFile(path, text[:cut], 0o640); err != nil {
 			t.Fatal(err)
@@ -203,6 +203,25 @@ func TestFileVanishes(t *testing.T) {
 	eventually(t, "the third record", func() bool { return kept(l) == 3 })
 	shut(l)
 	if r := verifyFiles(t, path+".old", path); !r.Good() || r.Decisions != 2 || r.First == 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A file that is taken away behind one that was rotated: its lines are missing between the two that are left.
+func TestFileVanishesBehindAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := open(nil, fileSink(path, 64<<10, 3))
+	for range 300 {
+		l.Append(record("/1"))
+	}
+	eventually(t, "the first records", func() bool { return kept(l) == 300 })
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Append(record("/2"))
+	shut(l)
+	r := verifyFiles(t, path+".1", path)
+	if len(r.Faults) != 1 || r.Faults[0].Kind != audit.Missing || r.Faults[0].File != "audit.jsonl" || r.Faults[0].At != 1 || !r.Closed {
 		t.Errorf("%+v", r)
 	}
 }

@@ -121,7 +121,7 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 // Whatever a client sends, a record is one line of JSON, all of printable ASCII, from which the same texts are read again.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte("GET"), []byte("/x-nmos/"), []byte("controller"), []byte("jti"), uint8(1), uint8(1), uint8(0), int64(1000), int32(1), int64(0))
-	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00"), []byte("\u202eevil\u2028"), []byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9),
+	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00\x7f"), []byte("\u202eevil\u2028"), []byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9),
 		int64(-1), int32(-5), int64(1)<<62)
 	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)), []byte(strings.Repeat("a", 300)),
 		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)

@@ -141,6 +141,25 @@ func TestVerifyTruncated(t *testing.T) {
 	}
 }
 
+// What an opening line calls torn is no more than that: other bytes than it says are an alteration.
+func TestVerifyTornElsewhere(t *testing.T) {
+	lines := stream(t, 2)
+	before, _, _ := parseChain([]byte(lines[3]))
+	for torn, good := range map[string]bool{"half a li\n": true, "half\n": false, "ten bytes\nand more\n": false, "": true} {
+		text := `{"audit":1,"event":"open","time":"","previous":"` + string(before.head[:]) + `","torn":10`
+		opening, _ := before.append(nil, []byte(text))
+		r := verify(t, strings.Join(lines, "")+torn+string(opening))
+		if r.Good() != good || !good && (r.Faults[0].Kind != Altered || r.Faults[0].At != 5) {
+			t.Errorf("%q: %+v", torn, r)
+		}
+	}
+	// The closing line's account of what was kept must be true, too.
+	closing, _ := before.append(nil, []byte(`{"audit":1,"event":"close","kept":3`))
+	if r := verify(t, strings.Join(lines, "")+string(closing)); r.Good() {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The lines stand among others in the daemon's log, and a restart begins anew there.
 func TestVerifyMixed(t *testing.T) {
 	a, b := stream(t, 3), stream(t, 2)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -9,9 +10,10 @@ import (
 // Writer is a sink that writes lines to an io.Writer: standard error, which the journal or the init system keeps. The lines stand
 // there among those of the daemon's log, and are told from them by how they start.
 type Writer struct {
-	mu   sync.Mutex
-	w    io.Writer
-	torn int64 // bytes of a line of which only a part was written
+	mu     sync.Mutex
+	w      io.Writer
+	torn   int64 // bytes behind the last whole line: of lines of which only a part was written
+	within bool  // the last of them is no line feed
 }
 
 // NewWriter returns a sink named "log". w gets one whole line at a time.
@@ -33,28 +35,32 @@ func (w *Writer) Open(context.Context) (Tail, error) {
 	if w.torn == 0 {
 		return Tail{Resumed: true}, nil
 	}
-	return Tail{Torn: w.torn + 1}, nil // a line feed ends the part
+	t := Tail{Torn: w.torn}
+	if w.within {
+		t.Torn++ // a line feed comes first
+	}
+	return t, nil
 }
 
 // Write implements Sink.
 func (w *Writer) Write(line []byte, _ Meta) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.torn > 0 {
-		if _, err := w.w.Write([]byte("\n")); err != nil {
-			return err
+	if w.within {
+		if n, err := w.w.Write([]byte("\n")); n < 1 {
+			return cmp.Or(err, io.ErrShortWrite)
 		}
-		w.torn = 0
+		w.torn++
+		w.within = false
 	}
 	n, err := w.w.Write(line)
-	switch {
-	case n >= len(line):
+	if n >= len(line) {
+		w.torn = 0
 		return nil
-	case err == nil:
-		err = io.ErrShortWrite
 	}
-	w.torn = int64(n)
-	return err
+	w.torn += int64(n)
+	w.within = n > 0
+	return cmp.Or(err, io.ErrShortWrite)
 }
 
 // Close implements Sink. What it writes to stays open.
