@@ -54,7 +54,7 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 			h.ServeHTTP(&w, r.WithContext(ctx))
 			cancel()
 			if w.streams {
-				return hangUp(w.err)
+				return nil // a caller who has heard enough is no trouble
 			}
 			w.WriteHeader(http.StatusOK) // where the handler had nothing to say
 			// What the handler has no use for says nothing. A body that the caller waits to be asked for is not asked for.

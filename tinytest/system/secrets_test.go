@@ -56,8 +56,12 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
 	config.More = "retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8"
+	config.Admin = true
 	b := start(t, config)
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	if status, _ := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
+		t.Fatal(status)
+	}
 
 	secrets, questions := secretQuestions(server)
 	var replies strings.Builder
@@ -66,6 +70,13 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		b.reload(config)
 		for _, q := range questions {
 			replies.WriteString(secretReplies(t, b, q))
+		}
+	}
+	// An administrator who takes one socket for the other, and a name for a token.
+	for _, path := range []string{"/inventory", "/" + secrets[0], "/status?access_token=" + secrets[0]} {
+		for _, body := range []string{"", secrets[0], `{"resources": [], "` + secrets[0] + `": 1}`} {
+			_, text := b.admin("GET", path, body)
+			replies.WriteString(text)
 		}
 	}
 	// A caller that is turned away, one that breaks off, and a server that repeats what it was asked do not change that.
@@ -149,6 +160,8 @@ func secretReplies(t *testing.T, b *box, q question) string {
 	t.Helper()
 	var all strings.Builder
 	for _, lines := range [][]string{q.lines(), {"verify 1", "authorization=" + q.authorization},
+		{"resource 1", "kind=meter", "name=in-1", "access=read", "authorization=" + q.authorization},
+		{"resource 1", "kind=meter", "name=in-2", "access=write", "authorization=" + q.authorization},
 		append([]string{"decide-all 1", "target=/x-nmos/events/v1.0/sources/1"}, q.lines()[1:]...)} {
 		r, err := b.packet.Ask(lines...)
 		if err != nil {
