@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // newDebian is a machine without systemd, to which a package is brought; it returns the package's path there.
@@ -196,6 +198,19 @@ func TestDebUnderSystemd(t *testing.T) {
 	m.must(takeUp + " && systemctl reload nmos-authd")
 	m.decides()
 
+	// The watchdog is fed, and a daemon that hangs is started again.
+	m.must(`mkdir -p /etc/systemd/system/nmos-authd.service.d && printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n' \
+		>/etc/systemd/system/nmos-authd.service.d/test.conf && systemctl daemon-reload && systemctl restart nmos-authd.service`)
+	m.decides()
+	fed := m.must("systemctl show -P WatchdogTimestampMonotonic nmos-authd")
+	m.wait("the watchdog is fed", func() bool { return m.must("systemctl show -P WatchdogTimestampMonotonic nmos-authd") != fed })
+	if out := m.must("systemctl show -P NRestarts nmos-authd"); out != "0" {
+		t.Errorf("the daemon was started again %s times", out)
+	}
+	m.must("kill -STOP $(systemctl show -P MainPID nmos-authd)")
+	m.wait("a daemon that hangs is started again", func() bool { out, _ := m.try("systemctl show -P NRestarts nmos-authd"); return out == "1" })
+	m.decides()
+
 	// A daemon that dies is started again; who asks meanwhile waits.
 	pid := m.must("systemctl show -P MainPID nmos-authd")
 	m.must("systemctl kill -s KILL nmos-authd")
@@ -223,7 +238,13 @@ func TestDebUnderSystemd(t *testing.T) {
 	if strings.Contains(journal, "not permitted") || strings.Contains(journal, "not hardened") || !strings.Contains(journal, "serving") {
 		t.Errorf("the daemon's log under the unit:\n%s", journal)
 	}
-	m.must("dpkg --purge nmos-authd")
+	const askVersion = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	if abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, askVersion); errno != 0 {
+		t.Logf("the kernel has no Landlock: %v", errno)
+	} else if !strings.Contains(journal, fmt.Sprintf(`"sandbox: in force","landlock":%d`, abi)) {
+		t.Errorf("the unit keeps the daemon from shutting itself in:\n%s", journal)
+	}
+	m.must("rm -r /etc/systemd/system/nmos-authd.service.d && dpkg --purge nmos-authd")
 	m.status(1, "pgrep -x nmos-authd")
 	m.must("! test -e /run/nmos-authd && ! test -e /var/lib/nmos-authd && ! test -e /etc/nmos-authd/nmos-authd.toml")
 	if out, _ := m.try("systemctl list-units --all --plain --no-legend 'nmos-authd*'; find /etc/systemd -name 'nmos*'"); out != "" {
