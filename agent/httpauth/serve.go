@@ -47,7 +47,7 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 			w.WriteHeader(http.StatusBadRequest)
 		case err == nil:
 			limited.N += maxBody
-			body := &body{ReadCloser: r.Body, out: out, waits: r.Header.Get("Expect") != ""}
+			body := &body{ReadCloser: r.Body, conn: conn, out: out, waits: r.Header.Get("Expect") != ""}
 			r.Body = body
 			ctx, cancel := context.WithCancel(r.Context())
 			w.hungUp = cancel
@@ -125,6 +125,7 @@ func linger(conn net.Conn) error {
 // body is a request's body. One that the caller waits to be asked for is asked for when it is first read (RFC 9110 §10.1.1).
 type body struct {
 	io.ReadCloser
+	conn  net.Conn
 	out   *bufio.Writer
 	waits bool
 }
@@ -132,6 +133,7 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	if b.waits {
 		b.waits = false
+		b.conn.SetWriteDeadline(time.Now().Add(writeTime))
 		b.out.WriteString("HTTP/1.1 100 Continue\r\n\r\n")
 		if err := b.out.Flush(); err != nil {
 			return 0, err

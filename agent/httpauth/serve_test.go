@@ -265,3 +265,33 @@ func TestServeConnBodies(t *testing.T) {
 		})
 	}
 }
+
+// A body is asked for long after the answer before it.
+func TestServeConnAsksForABodyLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := ""
+		client, ended := serveHandler(0, func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			got += string(b)
+		})
+		in := bufio.NewReader(client)
+		for range 3 {
+			io.WriteString(client, "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+			if response, err := http.ReadResponse(in, nil); err != nil || response.StatusCode != http.StatusContinue {
+				t.Fatalf("%+v, %v", response, err)
+			}
+			io.WriteString(client, "hello")
+			if response, err := http.ReadResponse(in, nil); err != nil || response.StatusCode != http.StatusOK {
+				t.Fatalf("%+v, %v", response, err)
+			}
+			time.Sleep(time.Minute)
+		}
+		client.Close()
+		if err := <-ended; err != nil || got != "hellohellohello" {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
+}

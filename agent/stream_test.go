@@ -1,0 +1,72 @@
+package agent_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/httpauth"
+)
+
+// Shutdown ends an answer that would go on, and so does a caller who leaves; neither is reported.
+func TestShutdownEndsAStream(t *testing.T) {
+	dir, err := os.MkdirTemp("", "n") // a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan struct{}, 2)
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "first\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		io.WriteString(w, "last\n")
+		left <- struct{}{}
+	})
+	report := func(err error) { t.Errorf("reported: %v", err) }
+	server := &agent.Server{Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, stream, 0) }, Report: report}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(&agent.BoundedListener{Listener: l, Limit: 2, Report: report}) }()
+	open := func() (net.Conn, *bufio.Reader) {
+		conn, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		in := bufio.NewReader(conn)
+		for line := ""; line != "first\n"; {
+			if line, err = in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return conn, in
+	}
+	conn, _ := open()
+	conn.Close()
+	<-left
+	conn, in := open()
+	defer conn.Close()
+	l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	server.Shutdown(ctx)
+	<-left
+	if rest, err := io.ReadAll(in); string(rest) != "last\n" || err != nil || ctx.Err() != nil {
+		t.Errorf("the rest is %q, %v; %v", rest, err, ctx.Err())
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
