@@ -1,0 +1,456 @@
+package observe_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/explain"
+	"nmosauthd/agent/inventory"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/observe"
+	"nmosauthd/tinytest/mint"
+)
+
+// rig is an agent with an audit that an Observer listens to.
+type rig struct {
+	*agent.Agent
+	t        *testing.T
+	config   *agent.Config
+	log      *audit.Log
+	observer *observe.Observer
+	base     *mint.Token
+}
+
+// newRig makes one in observe mode. /meters is ruled by events, /ui is public; there is one fader that the inventory knows.
+func newRig(t *testing.T, l observe.Limits, o audit.Options) *rig {
+	t.Helper()
+	r := &rig{t: t, config: agent.Default(), observer: observe.New(l), base: mint.New(mint.Options{})}
+	r.config.Mode = agent.ModeObserve
+	r.config.Authorization.Servers = []string{mint.DefaultIssuer}
+	r.config.Paths.Public = []string{"/ui"}
+	r.config.Paths.Claims = []string{"/meters=events"}
+	store := keys.NewStore(nil, nil)
+	store.Configure(r.config.KeyPolicy())
+	held, _, err := keys.Parse(mint.JWKSOf(r.base.Key.JWK()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Hold(keys.Held{Name: mint.DefaultIssuer, Keys: held})
+	r.Agent = agent.New(r.config, []string{mint.DefaultDevice}, store, func() agent.Time {
+		return agent.Time{Now: time.Now(), Trusted: true, State: audit.ClockSynchronised}
+	})
+	table, err := inventory.Parse([]byte(`{"kinds": {"fader": {"read": "/meters/{name}"}}, "resources": [{"kind": "fader", "name": "f-1"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetInventory(table)
+	if o.QueueBytes == 0 {
+		o.QueueBytes, o.Wait = 1<<20, true
+	}
+	o.Observe = r.observer.Observe
+	r.log = audit.New(o)
+	r.Audit(r.log)
+	t.Cleanup(func() { r.log.Close(context.Background()) })
+	return r
+}
+
+// enforce puts enforce mode into force.
+func (r *rig) enforce() {
+	c := *r.config
+	c.Mode = agent.ModeEnforce
+	r.Configure(&c, []string{mint.DefaultDevice})
+}
+
+// token returns a token of this client with these x-nmos-* claims alone.
+func (r *rig) token(client string, claims map[string]map[string][]string) string {
+	t := r.base.Clone()
+	for _, api := range strings.Fields(mint.DefaultScope) {
+		t.Claims.Delete("x-nmos-" + api)
+	}
+	t.Claims.Delete("scope")
+	t.Claims.Set("client_id", client)
+	for name, value := range claims {
+		t.Claims.Set(name, value)
+	}
+	return t.Sign()
+}
+
+// asker asks for one peer.
+func (r *rig) asker(uid int64) func(question, token string) string {
+	s := r.NewSessionOf(agent.Peer{UID: uid, PID: 7})
+	return func(question, token string) string {
+		if token != "" {
+			question += "authorization=Bearer " + token + "\n"
+		}
+		first, rest, _ := strings.Cut(string(s.Packet(nil, []byte(question), 32<<10)), "\n")
+		_, reason, _ := strings.Cut(rest, "reason=")
+		reason, _, _ = strings.Cut(reason, "\n")
+		return first + " " + reason
+	}
+}
+
+// report waits until everything was observed, and takes the report as a program does: by its JSON.
+func (r *rig) report() *observe.Report {
+	r.t.Helper()
+	r.log.Close(context.Background())
+	rules := r.config.Paths.Rules()
+	text, err := json.Marshal(r.observer.Report(time.Now(), "observe", &rules, r.log.Stats()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	report := new(observe.Report)
+	if err = json.Unmarshal(text, report); err != nil {
+		r.t.Fatal(err)
+	}
+	return report
+}
+
+// deed is something that a controller does, as the test knows it: what it is to the rules is written down here a second time.
+type deed struct {
+	question  string // all but the token
+	api       string
+	write     bool
+	rest      string // "": the API's base
+	grantable bool   // some claim permits it
+}
+
+// same tells whether claims for one deed cannot but permit the other: a specifier holds in all versions and for the whole of
+// reading or writing, and any claim opens the API's base.
+func (d deed) same(o deed) bool {
+	if d.api != o.api || !d.grantable || !o.grantable {
+		return false
+	}
+	return d.rest == "" || d.write == o.write && d.rest == o.rest
+}
+
+// deeds are all that can be made of a few parts.
+func deeds() []deed {
+	var all []deed
+	add := func(method, target, api, rest string) {
+		write := method != "GET" && method != "HEAD"
+		all = append(all, deed{
+			question: "decide 1\nmethod=" + method + "\ntarget=" + target + "\n",
+			api:      api, write: write, rest: rest, grantable: api != "" && !(rest == "" && write),
+		})
+	}
+	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE"} {
+		for _, api := range []string{"node", "node2", "connection", "events"} {
+			for _, version := range []string{"v1.0", "v1.3"} {
+				add(method, "/x-nmos/"+api+"/"+version+"/", api, "")
+				for _, rest := range []string{"a", "ab", "b", "a/b", "a/b/c", "b/a", "%61b/x?y=z", "A", "a%2Fb%20", "a%20b", "a.b", "%2A", "in-1", "f-1"} {
+					normal, _, _ := strings.Cut(strings.Replace(rest, "%61", "a", 1), "?")
+					if strings.Contains(rest, "%2F") { // ambiguous
+						add(method, "/x-nmos/"+api+"/"+version+"/"+rest, "", "")
+						continue
+					}
+					add(method, "/x-nmos/"+api+"/"+version+"/"+rest, api, normal)
+				}
+				add(method, "/x-nmos/"+api+"/"+version+"/a/b/", api, "a/b")
+			}
+			add(method, "/x-nmos/"+api+"/latest/a", "", "")
+		}
+		add(method, "/meters", "events", "")
+		add(method, "/meters/in-1", "events", "in-1")
+		add(method, "/meters/a/b", "events", "a/b")
+		add(method, "/admin", "", "")
+		add(method, "/admin/a", "", "")
+	}
+	all = append(all,
+		deed{question: "decide 1\nmethod=BREW\ntarget=/x-nmos/node/v1.0/a\n"},
+		deed{question: "resource 1\nkind=fader\nname=f-1\naccess=read\n", api: "events", rest: "f-1", grantable: true},
+		deed{question: "resource 1\nkind=fader\nname=f-1\naccess=write\n"},
+		deed{question: "resource 1\nkind=fader\nname=f-2\naccess=read\n"},
+		deed{question: "decide-all 1\ntarget=/x-nmos/events/v1.0/a\n", api: "events", rest: "a", grantable: true},
+	)
+	return all
+}
+
+// What the report suggests, minted, permits all that was observed and can be permitted, and of everything else only what claims
+// cannot tell apart from it. Controllers start with nothing, a little, too much scope, or no token at all.
+func TestSuggestedClaimsPermitWhatWasObserved_OPS3(t *testing.T) {
+	universe := deeds()
+	for seed := range uint64(12) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		r := newRig(t, observe.DefaultLimits, audit.Options{Repeat: time.Hour})
+		ask := r.asker(33)
+		had := map[string]map[string]map[string][]string{
+			"nothing": {}, "little": {"x-nmos-node": {"read": {"a*"}}, "x-nmos-events": {}}, "": nil,
+		}
+		did := map[string][]deed{}
+		for client, claims := range had {
+			token := ""
+			if client != "" {
+				token = r.token(client, claims)
+			}
+			for range 2 + random.IntN(25) {
+				d := universe[random.IntN(len(universe))]
+				did[client] = append(did[client], d)
+				for range 1 + random.IntN(3) {
+					if got := ask(d.question, token); !strings.HasPrefix(got, "allow 200 ") {
+						t.Fatalf("observe mode answers %q", got)
+					}
+				}
+			}
+		}
+		report := r.report()
+		enforced := newRig(t, observe.DefaultLimits, audit.Options{})
+		enforced.enforce()
+		for client, done := range did {
+			at := slices.IndexFunc(report.Controllers, func(c observe.Controller) bool {
+				return c.Client == client && (c.Token == observe.Verified || client == "" && c.Token == observe.None)
+			})
+			if at < 0 {
+				if client != "" || slices.ContainsFunc(done, func(d deed) bool { return d.grantable }) {
+					t.Errorf("seed %d: client %q is not in the report", seed, client)
+				}
+				continue
+			}
+			c := report.Controllers[at]
+			if len(c.Incomplete) > 0 {
+				t.Errorf("seed %d: incomplete: %q", seed, c.Incomplete)
+			}
+			exact := enforced.token("new", c.Claims)
+			more := enforced.token("new", merge(had[client], c.Add))
+			before := enforced.token("new", had[client])
+			askEnforced := enforced.asker(33)
+			for _, d := range universe {
+				observed := slices.ContainsFunc(done, func(o deed) bool { return o.question == d.question }) && d.grantable
+				same := d.grantable && (slices.ContainsFunc(done, d.same) || d.rest == "" && !d.write && slices.ContainsFunc(done, func(o deed) bool {
+					return o.grantable && o.api == d.api
+				}))
+				answer := askEnforced(d.question, exact)
+				if got := strings.HasPrefix(answer, "allow"); got != same || observed && !same {
+					t.Errorf("seed %d, client %q, claims %v:\n%s%s, observed %v, the same as something observed %v", seed, client, c.Claims, d.question, answer, observed, same)
+				}
+				got := strings.HasPrefix(askEnforced(d.question, more), "allow")
+				if want := same || strings.HasPrefix(askEnforced(d.question, before), "allow"); got != want {
+					t.Errorf("seed %d, client %q, added %v to %v:\n%sallowed %v, want %v", seed, client, c.Add, had[client], d.question, got, want)
+				}
+			}
+		}
+	}
+}
+
+// merge returns what both claims have.
+func merge(a map[string]map[string][]string, b explain.Claims) map[string]map[string][]string {
+	sum := map[string]map[string][]string{}
+	for _, claims := range []map[string]map[string][]string{a, b} {
+		for name, permissions := range claims {
+			if sum[name] == nil {
+				sum[name] = map[string][]string{}
+			}
+			for permission, specifiers := range permissions {
+				sum[name][permission] = append(slices.Clone(sum[name][permission]), specifiers...)
+			}
+		}
+	}
+	return sum
+}
+
+// Each kind of denial is told to the operator: by a claim, or by what else to do.
+func TestReportTellsWhatNoClaimMends(t *testing.T) {
+	r := newRig(t, observe.DefaultLimits, audit.Options{Repeat: time.Hour})
+	ask := r.asker(33)
+	good := r.token("c", nil)
+	late := r.base.Clone()
+	late.Claims.Set("client_id", "late")
+	late.Claims.Set("exp", time.Now().Add(-time.Hour).Unix())
+	other := r.base.Clone()
+	other.Claims.Set("client_id", "elsewhere")
+	other.Claims.Set("aud", []string{"other.example.net"})
+	const a = "decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/a\n"
+	for _, q := range [][2]string{
+		{a, good}, {a, ""}, {a, "nonsense"}, {a, late.Sign()}, {a, other.Sign()}, {"verify 1\n", ""}, {"verify 1\n", good}, {"decide 2\n", ""},
+		{"decide 1\nmethod=GET\ntarget=/ui/x\n", ""}, {"decide 1\nmethod=GET\ntarget=/x-nmos\n", ""},
+		{"decide 1\nmethod=GET\ntarget=/admin\n", good}, {"decide 1\nmethod=GET\ntarget=/admin\n", ""},
+		{"decide 1\nmethod=POST\ntarget=/x-nmos/node/v1.3\n", good}, {"decide 1\nmethod=POST\ntarget=/x-nmos/\n", good},
+		{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/a*\n", good}, {"decide 1\nmethod=BREW\ntarget=/\n", good},
+		{"decide 1\nmethod=GET\ntarget=/x-nmos//x\n", good}, {"resource 1\nkind=fader\nname=f 2\naccess=read\n", good},
+	} {
+		ask(q[0], q[1])
+	}
+	report := r.report()
+	for i := range report.Controllers {
+		c := &report.Controllers[i]
+		var got []string
+		for _, m := range c.Mend {
+			got = append(got, fmt.Sprintf("%s %d", m.Reason, m.Decisions))
+			if m.Means == "" || m.Do == "" {
+				t.Errorf("no advice: %+v", m)
+			}
+		}
+		for _, a := range c.Accesses {
+			got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s%s %s", a.Access, a.Path, a.Resource, a.Reason)))
+		}
+		name := string(c.Token) + " " + c.Client
+		want := map[string]struct {
+			claims, add string
+			said        []string
+		}{
+			"verified c": {`{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, []string{
+				"api-not-granted 1", "path-closed 1", "path-version 1", "resource-unknown 1",
+				"read fader f 2 resource-unknown", "read /admin path-closed", "write /x-nmos/ path-version", "write /x-nmos/node/v1.3 api-not-granted",
+				"read /x-nmos/node/v1.3/a api-not-granted", "read /x-nmos/node/v1.3/a* api-not-granted",
+			}},
+			"verified late":      {`{"x-nmos-node":{"read":["a"]}}`, `{}`, []string{"token-expired 1", "read /x-nmos/node/v1.3/a token-expired"}},
+			"verified elsewhere": {`{"x-nmos-node":{"read":["a"]}}`, `{}`, []string{"audience 1", "read /x-nmos/node/v1.3/a audience"}},
+			"none ": {`{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, []string{
+				"no-token 3", "path-closed 1", "verify  no-token", "read /admin no-token", "read /x-nmos/node/v1.3/a no-token"}},
+			"refused ": {`null`, `null`, []string{"method 1", "packet-verb 1", "path-ambiguous 1", "token-malformed 1",
+				"packet-verb", "BREW / method", "read /x-nmos//x path-ambiguous", "read /x-nmos/node/v1.3/a token-malformed"}},
+		}[name]
+		if !slices.Equal(got, want.said) {
+			t.Errorf("%s:\n%q, want\n%q", name, got, want.said)
+		}
+		if c.Claims.String() != want.claims || c.Claims != nil && merged(c.Add) != want.add {
+			t.Errorf("%s: claims %v, add %v", name, c.Claims, c.Add)
+		}
+		if wide := strings.Contains(strings.Join(c.Incomplete, ";"), "holds a *"); wide != (c.Client == "c") {
+			t.Errorf("%s: incomplete %q", name, c.Incomplete)
+		}
+	}
+	if len(report.Controllers) != 5 || report.Decisions != 18 || report.Would != 14 || report.Denied != 1 {
+		t.Errorf("%d controllers, %+v", len(report.Controllers), report)
+	}
+}
+
+func merged(c explain.Claims) string {
+	if len(c) == 0 {
+		return "{}"
+	}
+	return c.String()
+}
+
+// Of several targets in one question the record names those denied, so that the report says when it does not know all.
+func TestSeveralTargets_PATH12(t *testing.T) {
+	for _, c := range []struct {
+		targets, claims, add string
+		incomplete           bool
+	}{
+		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/b%7A/\ntarget=/x-nmos/events/v1.0/%62z?q=1\n", // one place twice
+			`{"x-nmos-events":{"read":["a","bz"]}}`, `{"x-nmos-events":{"read":["a","bz"]}}`, false},
+		{"target=/x-nmos/events/v1.0/in-1\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, false},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\n",
+			`{"x-nmos-events":{"read":["a","in-1"]}}`, `{"x-nmos-events":{"read":["a"]}}`, false},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
+		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["a"]}}`, `{"x-nmos-events":{"read":["a"]}}`, true},
+		{"target=/admin\ntarget=/x-nmos/node/v1.0/a\ntarget=/a//b\n", `{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, false},
+		{strings.Repeat("target=/x-nmos/events/v1.0/"+strings.Repeat("x", 400)+"\n", 3), // longer than a record
+			`{"x-nmos-events":{"read":["` + strings.Repeat("x", 400) + `"]}}`, `{"x-nmos-events":{"read":["` + strings.Repeat("x", 400) + `"]}}`, true},
+	} {
+		r := newRig(t, observe.DefaultLimits, audit.Options{})
+		r.asker(33)("decide-all 1\n"+c.targets, r.token("c", map[string]map[string][]string{"x-nmos-events": {"read": {"in-*"}}}))
+		report := r.report()
+		if len(report.Controllers) != 1 {
+			t.Fatalf("%s%+v", c.targets, report)
+		}
+		got := report.Controllers[0]
+		if got.Claims.String() != c.claims || merged(got.Add) != c.add || (len(got.Incomplete) > 0) != c.incomplete {
+			t.Errorf("%s\nclaims %v\nadd %v\nincomplete %q", c.targets, got.Claims, got.Add, got.Incomplete)
+		}
+	}
+}
+
+// Whatever is sent, an Observer holds no more than its limits, says what it leaves out, and one controller leaves room for others.
+func TestLimits(t *testing.T) {
+	limits := observe.Limits{Controllers: 3, Accesses: 40, Bytes: 4000}
+	r := newRig(t, limits, audit.Options{})
+	ask := r.asker(33)
+	for i := range 100 {
+		ask(fmt.Sprintf("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/%d\n", i), "")
+	}
+	ask("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/"+strings.Repeat("x", 2000)+"\n", "")
+	for i := range 5 {
+		ask("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/a\n", r.token(fmt.Sprintf("client-%d", i), nil))
+	}
+	ask("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/a\n", r.token(strings.Repeat("c", 300), nil))
+	report := r.report()
+	if len(report.Controllers) != 3 || report.Unlisted != 4 || report.Decisions != 107 || report.Would != 107 {
+		t.Fatalf("%+v", report)
+	}
+	listed := 0
+	for _, c := range report.Controllers {
+		listed += len(c.Accesses)
+		switch {
+		case c.Token == observe.None && (len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 || len(c.Incomplete) == 0):
+			t.Errorf("%+v", c)
+		case c.Token == observe.Verified && (len(c.Accesses) != 1 || len(c.Incomplete) > 0):
+			t.Errorf("%+v", c)
+		}
+	}
+	if listed != 12 {
+		t.Errorf("%d accesses", listed)
+	}
+	r.observer.Reset(time.Now(), r.log.Stats())
+	if again := r.report(); again.Decisions+again.Unlisted+uint64(len(again.Controllers)) != 0 {
+		t.Errorf("after a reset: %+v", again)
+	}
+}
+
+// What the audit dropped is said, and only since the observation began.
+func TestUnseenDecisions(t *testing.T) {
+	o := observe.New(observe.DefaultLimits)
+	o.Reset(time.Now(), audit.Stats{Lost: 5})
+	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Pending: 3})
+	if report.Unseen != 7 || report.Waiting != 3 {
+		t.Errorf("%+v", report)
+	}
+	var b strings.Builder
+	report.Mode = "enforce"
+	if err := report.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"the mode is enforce now", "7 more were not seen", "3 more the audit is still counting", "No controller did anything"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+}
+
+// The text has the claims as JSON to paste, and nothing in it draws on a terminal.
+func TestReportForPeople(t *testing.T) {
+	r := newRig(t, observe.DefaultLimits, audit.Options{})
+	ask := r.asker(33)
+	evil := r.token("\u009b2Jclient\u202e", map[string]map[string][]string{"x-nmos-node": {"read": {"self"}}})
+	ask("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", evil)
+	ask("decide 1\nmethod=PUT\ntarget=/x-nmos/node/v1.3/self\n", evil)
+	ask("decide 1\nmethod=GET\ntarget=/x\x1b[2J\n", evil)
+	ask("decide 1\nmethod=\x1b[2J\ntarget=/x\n", evil)
+	ask("resource 1\nkind=\u009b\nname=x\naccess=read\n", evil)
+	for i := range 500 {
+		ask(fmt.Sprintf("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/%d%s\n", i, strings.Repeat("y", 20)), "")
+	}
+	var b strings.Builder
+	if err := r.report().Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	out := b.String()
+	for _, c := range out {
+		if c != '\n' && (c < ' ' || c > '~') {
+			t.Fatalf("%q is printed in\n%q", c, out)
+		}
+	}
+	for _, want := range []string{
+		`Client "\u009b2Jclient\u202e" of "https://auth.example.com": 3 decisions, 2 denied or to be denied`,
+		"Requests without a token, asked about by user 33: 500 decisions", "path-not-granted     write /x-nmos/node/v1.3/self\n",
+		"These claims are missing", "bytes long. This device reads 16384", "path-ambiguous: ",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	_, add, _ := strings.Cut(out, "its tokens have:\n")
+	var claims map[string]map[string][]string
+	if err := json.NewDecoder(strings.NewReader(add)).Decode(&claims); err != nil || !slices.Equal(claims["x-nmos-node"]["write"], []string{"self"}) {
+		t.Errorf("%v: %v", err, claims)
+	}
+}
