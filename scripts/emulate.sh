@@ -36,7 +36,8 @@ fi
 # A key takes seconds to make under an emulator, so this machine makes them.
 NMOS_MINT_KEYS=$(mktemp -d)
 export NMOS_MINT_KEYS
-trap 'rm -rf "$NMOS_MINT_KEYS"' EXIT INT TERM
+trap 'rm -rf "$NMOS_MINT_KEYS"' EXIT
+trap 'exit 1' INT TERM
 
 # Left out is what costs minutes here and does not depend on the processor: seeds of fuzz targets, the configuration, budgets of
 # allocations, and tables that compare one answer with another.

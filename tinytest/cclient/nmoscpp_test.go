@@ -190,10 +190,9 @@ func (n *node) wantServed(name string, got map[string]string) {
 	}
 }
 
-// What nmos_authz.h calls authorization_error::status_t in the order of nmos-cpp.
+// The values of nmos-cpp's authorization_error::status_t that the check of a token can have.
 const (
-	tokenGood = "0"
-	// 1: without_authentication, which a token is never
+	tokenGood         = "0"
 	tokenInsufficient = "2"
 	tokenNoKeys       = "3"
 	tokenFailed       = "4"
