@@ -27,13 +27,20 @@ type front struct {
 	keepsSpelling bool // the device gets the path as the client spelt it, not as it was judged
 }
 
-// newFront looks for the web server's program, and skips the test where there is none.
-func newFront(t *testing.T, name, usual string) *front {
+// newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test where
+// one is missing. Packages are those of Debian that have them.
+func newFront(t *testing.T, name, packages string, files ...string) *front {
 	t.Helper()
 	program, err := exec.LookPath(name)
 	if err != nil {
-		if program, err = exec.LookPath(usual); err != nil {
-			t.Skipf("%s is not installed here: Debian has it as a package of a name like that", name)
+		program, err = exec.LookPath("/usr/sbin/" + name) // not in everybody's PATH
+	}
+	if err != nil {
+		t.Skipf("%s is not installed here: apt-get install %s", name, packages)
+	}
+	for _, pattern := range files {
+		if found, err := filepath.Glob(pattern); err != nil || len(found) == 0 {
+			t.Skipf("%s has no %s here: apt-get install %s", name, pattern, packages)
 		}
 	}
 	dir, err := os.MkdirTemp("", "nmos-"+name+"-")

@@ -14,8 +14,10 @@ func startLighttpd(t *testing.T, r *rig) *front {
 
 // startLighttpdWith is startLighttpd for another script.
 func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
-	f := newFront(t, "lighttpd", "/usr/sbin/lighttpd")
+	f := newFront(t, "lighttpd", "lighttpd lighttpd-modules-lua lua-luv",
+		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
 	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.dir.HTTP(),
+		"patience = 500 ", "patience = 2000 ", // machines that test are slow at times
 		"local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
 	script, err := os.ReadFile(filepath.Join(f.dir, "nmos-authd.lua"))
