@@ -1,0 +1,237 @@
+package explain_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/explain"
+	"nmosauthd/agent/inventory"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/mint"
+)
+
+// missing returns the claims that an explanation says are missing.
+func missing(t *testing.T, out string) map[string]json.RawMessage {
+	t.Helper()
+	_, text, found := strings.Cut(out, "\nMissing: ")
+	if !found {
+		return nil
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	claims := map[string]json.RawMessage{}
+	if err := json.Unmarshal([]byte(text), &claims); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+	return claims
+}
+
+const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
+
+// Claims typed by hand are judged as those of a token that a trusted server signed. What is missing, put in, permits it.
+func TestClaimsTypedByHand(t *testing.T) {
+	config := agent.Default()
+	config.Authorization.Servers = []string{"https://servers.example"}
+	config.Paths.Claims = []string{"/meters=events"}
+	for _, c := range []struct {
+		claims, method, target string
+		want                   wire.Reason
+		says, missing          string
+	}{
+		{`{}`, "", "", wire.OK, "Left out, and taken as good: aud, client_id, exp, iss, sub.\n", ""},
+		{` {"azp":"c"}` + "\n", "", "", wire.OK, "taken as good: aud, exp, iss, sub.", ""},
+		{`{}`, "", "", wire.OK, `iss is "https://servers.example"`, ""},
+		{`{"iss":"https://else.example","sub":"s","aud":"*","exp":99999999999,"client_id":"c"}`, "", "", wire.OK,
+			"KEY-5    ?   taken as an issuer that the device trusts\nTOK-6    ?   taken as signed by it", ""},
+		{`{}`, "GET", receiver, wire.APINotGranted, "PATH-5   NO", `{"x-nmos-connection":{"read":["single/receivers/1"]}}`},
+		{`{"x-nmos-connection":{"read":["*"]}}`, "PATCH", receiver + "/", wire.PathNotGranted, "says nothing", `{"x-nmos-connection":{"write":["single/receivers/1"]}}`},
+		{`{"x-nmos-connection":{"read":["*"]}}`, "GET", receiver, wire.OK, "its claims permit this", ""},
+		{`{"scope":"node"}`, "GET", "/x-nmos/query/v1.3", wire.APINotGranted, "Or the name query in scope.", `{"x-nmos-query":{}}`},
+		{`{"scope":"query"}`, "POST", "/x-nmos/query/v1.3", wire.APINotGranted, "the base of an API can only be read", ""},
+		{`{}`, "GET", "/x-nmos/node/v1.3/a*b", wire.APINotGranted, "That is more than", `{"x-nmos-node":{"read":["a*b"]}}`},
+		{`{}`, "GET", "/meters/in-1", wire.APINotGranted, "PATH-5   NO", `{"x-nmos-events":{"read":["in-1"]}}`},
+		{`{}`, "GET", "/admin", wire.PathClosed, "name it in [paths]", ""},
+		{`{"aud":["a.example.net"]}`, "GET", receiver, wire.Audience, "CLM-6    NO", `{"aud":["node-1.example.com"]}`},
+		{`{"exp":1}`, "GET", receiver, wire.Expired, "CLM-7    NO", ""},
+		{`{"iss":7}`, "GET", receiver, wire.IssuerMissing, "CLM-1    NO", ""},
+		{`{"client_id":""}`, "GET", receiver, wire.ClientMissing, "CLM-9    NO", ""},
+		{`{"azp":"a","client_id":"b"}`, "GET", receiver, wire.ClientConflict, "CLM-9    NO", ""},
+		{`{"x-nmos-node":{"read":[],"read":["*"]}}`, "GET", receiver, wire.TokenJSON, "TOK-5    NO", ""},
+		{`{"a":"` + strings.Repeat("x", 13000) + `"}`, "GET", receiver, wire.TokenTooLarge, "TOK-5    NO  as a token they are", ""},
+	} {
+		q := explain.Question{Config: config, Trust: true, Claims: []byte(c.claims), Method: c.method, Target: c.target}
+		out, reason := run(t, q)
+		says := c.says
+		if says == "says nothing" {
+			says = "reading and writing are permitted apart"
+		}
+		if reason != c.want || !strings.Contains(out, says) {
+			t.Errorf("%s for %s %s: %v, want %v and %q:\n%s", c.claims, c.method, c.target, reason, c.want, says, out)
+		}
+		add := missing(t, out)
+		if text, _ := json.Marshal(add); c.missing == "" && add != nil || c.missing != "" && string(text) != c.missing {
+			t.Errorf("%s for %s %s: %s is missing, want %s", c.claims, c.method, c.target, text, c.missing)
+			continue
+		}
+		if add == nil || reason == wire.Audience && c.method == "" {
+			continue
+		}
+		sum := map[string]json.RawMessage{}
+		if err := json.Unmarshal([]byte(c.claims), &sum); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range add {
+			sum[name] = value
+		}
+		q.Claims, _ = json.Marshal(sum)
+		if reason == wire.Audience {
+			q.Method, q.Target = "", ""
+		}
+		if out, reason = run(t, q); reason != wire.OK {
+			t.Errorf("with what was missing, %s: %v\n%s", q.Claims, reason, out)
+		}
+	}
+	for _, bad := range []string{"", "null", "[]", `{"a":1,"a":2}`, `{"a":1}{}`, `{"a":1`, "x"} {
+		err := errorOf(explain.Question{Config: config, Names: []string{"a"}, Claims: []byte(bad), Now: time.Now()})
+		if err == nil || !strings.Contains(err.Error(), "the claims are no plain JSON object") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func errorOf(q explain.Question) error {
+	_, err := explain.Explain(new(bytes.Buffer), q)
+	return err
+}
+
+// A line of the audit is explained by the reason that was given; what it says is missing, minted, permits what was denied.
+func TestRecord_OPS2(t *testing.T) {
+	config := agent.Default()
+	config.Authorization.Servers = []string{mint.DefaultIssuer}
+	names := []string{mint.DefaultDevice}
+	base := mint.New(mint.Options{Scope: "connection", Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
+	held, _, err := keys.Parse(mint.JWKSOf(base.Key.JWK()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := inventory.Parse([]byte(`{"resources": [{"kind": "meter", "name": "in-1", "id": "6f1e0000-0000-4000-8000-000000000021"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve} {
+		config.Mode = mode
+		store := keys.NewStore(nil, nil)
+		store.Configure(config.KeyPolicy())
+		store.Hold(keys.Held{Name: mint.DefaultIssuer, Keys: held})
+		a := agent.New(config, names, store, func() agent.Time {
+			return agent.Time{Now: time.Now(), Trusted: true, State: audit.ClockSynchronised}
+		})
+		a.SetInventory(table)
+		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20})
+		a.Audit(log)
+		session := a.NewSessionOf(agent.Peer{UID: 33, PID: 7})
+		ask := func(question string, tok *mint.Token) string {
+			if tok != nil {
+				question += "authorization=Bearer " + tok.Sign() + "\n"
+			}
+			return string(session.Packet(nil, []byte(question), 32<<10))
+		}
+		elsewhere := base.Clone()
+		elsewhere.Claims.Set("aud", []string{"other.example.net"})
+		type row struct {
+			question string
+			token    *mint.Token
+			want     wire.Reason
+			says     string
+		}
+		rows := []row{
+			{"decide 1\nmethod=GET\ntarget=" + receiver + "\n", base, wire.OK, `client "controller-1", subject "operator@example.com"`},
+			{"decide 1\nmethod=PATCH\ntarget=" + receiver + "?a=b\n", base, wire.PathNotGranted, "what else the token grants is not known"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", base, wire.APINotGranted, `method "GET", path "/x-nmos/node/v1.3/self"`},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", nil, wire.NoToken, "asked by  user 33, process 7"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", elsewhere, wire.Audience, "for other devices"},
+			{"decide 1\nmethod=GET\ntarget=/\u009b\n", base, wire.AmbiguousPath, `path "/\u009b"`},
+			{"resource 1\nkind=meter\nname=in-1\naccess=read\n", base, wire.APINotGranted, `kind "meter", name "in-1", access "read"`},
+			{"resource 1\nkind=meter\nname=in-2\naccess=read\n", base, wire.ResourceUnknown, "Compare the inventory"},
+			{"decide-all 1\ntarget=/x-nmos/events/v1.0/sources/1\ntarget=/x-nmos/events/v1.0/sources/2/\ntarget=" + receiver + "\n", base,
+				wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base, wire.APINotGranted, "so the claim cannot be told"},
+			{"verify 1\n", base, wire.OK, ""},
+			{"hello\n", nil, wire.PacketVerb, "firmware"},
+		}
+		for _, row := range rows {
+			ask(row.question, row.token)
+		}
+		log.Close(context.Background())
+		for i, row := range rows {
+			line, ok := log.Find(uint64(i + 1))
+			if !ok {
+				t.Fatalf("no record %d", i+1)
+			}
+			var b bytes.Buffer
+			reason, err := explain.Record(&b, line, config, names)
+			out := b.String()
+			observed := strings.Contains(out, "Observe mode let it pass")
+			if err != nil || reason != row.want || !strings.Contains(out, row.says) ||
+				observed != (mode == agent.ModeObserve && !row.want.Allowed() && row.want != wire.PacketVerb) {
+				t.Errorf("%s\n%v, %v, want %v and %q:\n%s", row.question, reason, err, row.want, row.says, out)
+			}
+			add := missing(t, out)
+			if want := (row.want == wire.PathNotGranted || row.want == wire.APINotGranted) && len(row.question) < 1000 || row.want == wire.Audience; want != (add != nil) {
+				t.Errorf("%s\nmissing: %v\n%s", row.question, add, out)
+			}
+			if add == nil {
+				continue
+			}
+			mended := row.token.Clone()
+			for name, value := range add {
+				mended.Claims.SetRaw(name, string(value))
+			}
+			enforce := *config
+			enforce.Mode = agent.ModeEnforce
+			a.Configure(&enforce, names)
+			question := row.question
+			if row.want == wire.Audience {
+				question = "verify 1\n"
+			}
+			if strings.HasPrefix(question, "decide-all") { // it held what the third target needs
+				mended.Claims.SetRaw("x-nmos-connection", `{"read":["single/*"]}`)
+			}
+			if reply := ask(question, mended); !strings.HasPrefix(reply, "allow 200\n") {
+				t.Errorf("%s\nwith %s: %s", question, add, reply)
+			}
+		}
+	}
+}
+
+func TestRecordOfAnotherForm(t *testing.T) {
+	for _, line := range []string{
+		"", "x", "[]", "{}", `{"audit":2,"seq":1,"reason":"ok"}`, `{"audit":1,"event":"open"}`, `{"audit":1,"seq":1,"reason":"of the future"}`,
+		`{"audit":1,"seq":1,"reason":"observe","would":"of the future"}`, `{"audit":1,"seq":1,"reason":7}`,
+	} {
+		var b bytes.Buffer
+		if reason, err := explain.Record(&b, []byte(line), agent.Default(), nil); err == nil || reason != wire.Undecided || b.Len() > 0 {
+			t.Errorf("%s: %v, %v, %q", line, reason, err, b.String())
+		}
+	}
+}
+
+// Records that count equal decisions say so.
+func TestRecordOfMany(t *testing.T) {
+	const line = `{"audit":1,"seq":9,"time":"2027-01-15T08:00:00.000001Z","clock":"unset","question":"decide","method":"GET","path":"/x-nmos",` +
+		`"decision":"deny","status":401,"reason":"no-token","rule":"ANS-1","count":7,"first":3,"since":"2027-01-15T07:59:59.000001Z"}`
+	var b bytes.Buffer
+	if _, err := explain.Record(&b, []byte(line), agent.Default(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(b.String(), want) {
+		t.Errorf("%q is missing in\n%s", want, b.String())
+	}
+}
