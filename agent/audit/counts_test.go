@@ -383,6 +383,46 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// A sink that is down at the start is tried again though nothing waits, and one that comes and goes is not reported each time.
+func TestSinkComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		out.err = errTape
+		var told []Trouble
+		o := options(out)
+		o.Report = func(r Trouble) { told = append(told, r) }
+		l := New(o)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := len(told); n < 4 || n > 11 || l.Stats().Sinks[0].Err != errTape {
+			t.Errorf("%d reports in ten minutes", n)
+		}
+		out.set(func() { out.err = nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if last := told[len(told)-1]; !last.Over || l.Stats().Sinks[0].Err != nil || l.Stats().Sinks[0].Lines != 1 {
+			t.Errorf("%+v, %+v", last, l.Stats())
+		}
+		told = nil
+		for i := range 600 {
+			out.set(func() {
+				if out.err = nil; i%2 == 0 {
+					out.err = errTape
+				}
+			})
+			r := allowed()
+			l.Append(&r)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if n := len(told); n < 2 || n > 22 {
+			t.Errorf("%d reports of ten minutes in which it came and went", n)
+		}
+		closeLog(l)
+		exact(t, l.Stats())
+	})
+}
+
 // Another configuration: a sink that stays goes on, one that is set up otherwise takes over what waits, one that is left out ends.
 func TestReconfigure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -308,9 +308,7 @@ func (l *Log) Reconfigure(o Options) {
 	}
 	l.ring.resize(o.RingBytes)
 	l.mu.Lock()
-	if o.QueueBytes != l.queue.limit {
-		l.queue.limit = o.QueueBytes // its buffers grow when they must, or are let go when they are empty
-	}
+	l.queue.limit = o.QueueBytes // its buffers grow where they must
 	l.repeats.within = o.Repeat
 	l.wait = o.Wait && !l.released
 	l.room.Broadcast()

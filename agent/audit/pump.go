@@ -38,6 +38,7 @@ type pump struct {
 	gone     bool // given up: nothing is counted as kept any more
 	err      error
 	since    time.Time
+	alarm    bool // an error was reported, and not that it is over
 	sink     Sink // to be used from now on
 	chain    chain
 
@@ -174,9 +175,9 @@ func (p *pump) stats() SinkStats {
 // run is p's goroutine.
 func (p *pump) run() {
 	defer p.abandon()
-	p.begin() // so that a wrong path or a missing server shows at the start
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	signal(p.ready) // so that a wrong path or a missing server shows at the start
 	for {
 		select {
 		case <-p.ended.Done():
@@ -193,10 +194,12 @@ func (p *pump) run() {
 		p.mu.Unlock()
 		if changed {
 			p.shut("replaced")
-			p.begin()
 		}
 		if c, is := p.open.(checker); is && c.Stale() {
 			p.shut("")
+		}
+		if len(batch) == 0 && !stopping {
+			p.begin()
 		}
 		for rest := batch; len(rest) > 0; {
 			before := len(rest)
@@ -222,7 +225,10 @@ func (p *pump) run() {
 		case !empty:
 			signal(p.ready)
 		}
-		if _, is := p.open.(syncer); is && !p.unsynced && len(batch) > 0 {
+		switch _, syncs := p.open.(syncer); {
+		case p.open == nil:
+			timer.Reset(p.pause()) // tried again though nothing waits, so that the status says what is
+		case syncs && !p.unsynced && len(batch) > 0:
 			p.unsynced = true
 			timer.Reset(syncEvery)
 		}
@@ -404,9 +410,9 @@ func (p *pump) failed(err error) {
 	if p.err == nil {
 		p.since = time.Now()
 	}
-	fresh := p.err == nil || p.err.Error() != err.Error() && time.Since(p.told) >= reportEvery
 	p.err = err
-	if fresh || time.Since(p.told) >= reportEvery {
+	if time.Since(p.told) >= reportEvery {
+		p.alarm = true
 		p.tell(Trouble{Err: err})
 	}
 }
@@ -416,16 +422,16 @@ func (p *pump) worked() {
 	p.retry = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil {
-		p.err, p.since = nil, time.Time{}
+	p.err, p.since = nil, time.Time{}
+	if p.alarm {
+		p.alarm = false
 		p.tell(Trouble{Over: true})
 	}
 }
 
 // wait waits before a sink that failed is tried again; false means that p is given up.
 func (p *pump) wait() bool {
-	p.retry = min(max(2*p.retry, leastRetry), mostRetry)
-	timer := time.NewTimer(p.retry/2 + rand.N(p.retry/2+1)) // not all devices of a house at once
+	timer := time.NewTimer(p.pause())
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -436,6 +442,12 @@ func (p *pump) wait() bool {
 	case <-p.ended.Done():
 		return false
 	}
+}
+
+// pause returns how long to wait before the next attempt.
+func (p *pump) pause() time.Duration {
+	p.retry = min(max(2*p.retry, leastRetry), mostRetry)
+	return p.retry/2 + rand.N(p.retry/2+1) // not all devices of a house at once
 }
 
 func (p *pump) event(dst []byte, name string) []byte {

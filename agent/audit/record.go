@@ -188,6 +188,10 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 			key = len(b)
 		}
 		text := *r.text(i)
+		if len(text) == 0 {
+			b = append(b, 0, 0)
+			continue
+		}
 		if most := limit(i); len(text) > most {
 			for range utf8.UTFMax - 1 { // not in the middle of a character
 				if !utf8.RuneStart(text[most]) {
@@ -197,7 +201,7 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 			text = text[:most]
 			cut |= 1 << i
 		}
-		b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+		b = append(b, byte(len(text)), byte(len(text)>>8))
 		b = append(b, text...)
 	}
 	binary.LittleEndian.PutUint16(b[start+atCut:], cut)

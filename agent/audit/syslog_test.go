@@ -296,6 +296,25 @@ func TestSyslogServerRestarts(t *testing.T) {
 	}
 }
 
+// A server that hangs up on a connection without work loses nothing: that is noticed before the next record is given to it.
+func TestSyslogServerHangsUpWhenIdle(t *testing.T) {
+	for range 5 { // how soon it can be noticed is up to the kernel
+		r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+		l := open(nil, audit.NewSyslog(syslogOptions("tcp", at)))
+		l.Append(record("/1"))
+		eventually(t, "the first", func() bool { return r.count() == 2 })
+		r.hangUp()
+		time.Sleep(200 * time.Millisecond)
+		l.Append(record("/2"))
+		shut(l)
+		eventually(t, "the closing line", func() bool { return strings.Contains(r.stream(), `"event":"close"`) })
+		if v, _ := audit.Verify(strings.NewReader(r.stream())); v.Good() && v.Decisions == 2 {
+			return
+		}
+	}
+	t.Error("each time a record was given to a connection that the server had closed")
+}
+
 // A server that takes connections and never reads: the records are held, then dropped and counted, and the end is not held up.
 func TestSyslogServerIsStuck(t *testing.T) {
 	_, at := listenTCP(t, "127.0.0.1:0", nil, false)
