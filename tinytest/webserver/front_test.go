@@ -93,7 +93,7 @@ func (f *front) start(args ...string) {
 	f.command.Dir = f.dir
 	f.command.Env = append(os.Environ(), "HOME="+f.dir, "XDG_DATA_HOME="+f.dir, "XDG_CONFIG_HOME="+f.dir)
 	f.command.Stdout, f.command.Stderr = &said, &said
-	f.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	f.command.SysProcAttr = &ofItsOwn
 	if err := f.command.Start(); err != nil {
 		f.t.Fatal(err)
 	}

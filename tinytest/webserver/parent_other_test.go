@@ -1,0 +1,7 @@
+//go:build !linux
+
+package webserver_test
+
+import "syscall"
+
+var ofItsOwn = syscall.SysProcAttr{Setpgid: true}
