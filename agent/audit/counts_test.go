@@ -442,6 +442,10 @@ func TestReconfigure(t *testing.T) {
 		same.name, other.name, comes.name = "stays", "other", "comes"
 		other.settings = "another server"
 		l.Reconfigure(options(same, other, comes))
+		time.Sleep(10 * time.Millisecond)
+		if kept, _ := sum(t, other.String()); kept != 10 {
+			t.Errorf("what waited for the broken sink is not with the other at once: %d", kept)
+		}
 		add(10)
 		closeLog(l)
 		for _, c := range []struct {
