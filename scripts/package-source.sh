@@ -4,7 +4,8 @@
 #
 # The same commit and version give the same bits.
 set -eu
-version=$1 date=$2
+version=$1
+date=${2:?"when the sources were made is not known; say SOURCE_DATE=2026-01-31T12:00:00Z"}
 name=nmos-authd-$version
 out=$PWD/build/$name.tar.gz
 work=$(mktemp -d)

@@ -5,7 +5,8 @@
 #
 # The same sources give the same bits: nothing in a package has a time but that of the sources.
 set -eu
-version=$1 date=$2
+version=$1
+date=${2:?"when the sources were made is not known; say SOURCE_DATE=2026-01-31T12:00:00Z"}
 shift 2
 SOURCE_DATE_EPOCH=$(date -u -d "$date" +%s)
 MAINTAINER=${MAINTAINER:-nmos-authd <root@localhost>}

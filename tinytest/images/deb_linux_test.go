@@ -16,7 +16,7 @@ import (
 // newDebian is a machine without systemd, to which a package is brought; it returns the package's path there.
 func newDebian(t *testing.T) (*machine, string) {
 	t.Helper()
-	needs(t, "dpkg", "invoke-rc.d", "update-rc.d", "start-stop-daemon")
+	needs(t, "dpkg", "invoke-rc.d", "update-rc.d", "start-stop-daemon", "logger", "pgrep")
 	m := newMachine(t, plainInit)
 	// No init tells invoke-rc.d which services are to run.
 	m.must(`rm -f /sbin/runlevel && printf '#!/bin/sh\necho N 2\n' >/sbin/runlevel && chmod 755 /sbin/runlevel`)
@@ -178,7 +178,7 @@ func (m *machine) listenSyslog() func() string {
 
 func TestDebUnderSystemd(t *testing.T) {
 	needsAMD64(t)
-	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke")
+	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke", "pgrep")
 	m := newSystemd(t)
 	deb := m.bring(built(t, "amd64.deb"))
 	const units = "nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket"
@@ -224,6 +224,18 @@ func TestDebUnderSystemd(t *testing.T) {
 	m.must("nmos-authd ask --timeout 20s --token /box/good.jwt GET " + senders)
 	m.decides()
 
+	// Another group may ask, and there is no HTTP socket.
+	m.must(`systemctl stop nmos-authd.service nmos-authd.socket nmos-authd-http.socket; systemctl mask nmos-authd-http.socket
+		printf '[sockets]\nhttp = ""\n' >>/etc/nmos-authd/nmos-authd.toml && mkdir /etc/systemd/system/nmos-authd.socket.d &&
+		printf '[Socket]\nSocketGroup=audio\n' >/etc/systemd/system/nmos-authd.socket.d/group.conf &&
+		systemctl daemon-reload && systemctl start nmos-authd.service`)
+	m.decides()
+	if got := m.must("cd /run/nmos-authd && ! test -e http.sock && stat -c '%U:%G %a' authz.sock"); got != "nmos-authd:audio 660" {
+		t.Errorf("the decision socket is %s, want nmos-authd:audio 660", got)
+	}
+	m.must("systemctl unmask nmos-authd-http.socket; rm -r /etc/systemd/system/nmos-authd.socket.d; systemctl daemon-reload; " + takeUp +
+		"; systemctl stop nmos-authd.service nmos-authd.socket; systemctl start nmos-authd.service")
+
 	pid = m.must("systemctl show -P MainPID nmos-authd")
 	m.must("dpkg -i " + deb)
 	all("active")
@@ -255,7 +267,7 @@ func TestDebUnderSystemd(t *testing.T) {
 // On a device without systemd BusyBox brings all that the init script calls.
 func TestDebWithBusyBox(t *testing.T) {
 	needsAMD64(t)
-	needs(t, "busybox")
+	needs(t, "busybox", "adduser")
 	m, deb := newDebian(t)
 	m.must(`rm -f /usr/bin/systemd-sysusers /bin/systemd-sysusers /bin/systemd-tmpfiles /usr/sbin/invoke-rc.d /usr/bin/deb-systemd-helper \
 		/lib/lsb/init-functions
