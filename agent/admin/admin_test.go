@@ -23,6 +23,8 @@ type shelf struct {
 	document []byte
 	err      error
 	pushed   int
+
+	forgotten int
 }
 
 func (s *shelf) functions() admin.Functions {
@@ -35,6 +37,8 @@ func (s *shelf) functions() admin.Functions {
 			}
 			return s.err
 		},
+		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
+		ForgetObserved: func() { s.forgotten++ },
 	}
 }
 
@@ -245,4 +249,29 @@ func TestSlowPush(t *testing.T) {
 			t.Errorf("afterwards: %v", got)
 		}
 	})
+}
+
+func TestObserved_ANS7(t *testing.T) {
+	for _, c := range []struct {
+		name, method string
+		err          error
+		status       int
+		body         string
+		forgotten    int
+	}{
+		{"report", "GET", nil, 200, `{"decisions":1}`, 0},
+		{"no report", "GET", errors.New("why"), 500, `{"code":500,"error":"the report could not be made","debug":"why"}` + "\n", 0},
+		{"forget", "DELETE", nil, 204, "", 1},
+		{"put", "PUT", nil, 405, `{"code":405,"error":"this path does not have this method","debug":"GET, DELETE"}` + "\n", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &shelf{err: c.err}
+				got := ask(t, s, c.method+" /observe HTTP/1.1\r\nHost: a\r\n\r\n")
+				if len(got) != 1 || got[0].status != c.status || got[0].body != c.body || s.forgotten != c.forgotten {
+					t.Errorf("%+v, forgotten %d times", got, s.forgotten)
+				}
+			})
+		})
+	}
 }

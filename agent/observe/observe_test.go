@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/observe"
+	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -399,12 +400,17 @@ func TestLimits(t *testing.T) {
 // What the audit dropped is said, and only since the observation began.
 func TestUnseenDecisions(t *testing.T) {
 	o := observe.New(observe.DefaultLimits)
-	o.Reset(time.Now(), audit.Stats{Lost: 5})
+	o.Reset(time.Now(), audit.Stats{Appended: 9, Lost: 5})
+	o.Observe(&audit.Record{Seq: 9, Count: 1, Reason: wire.Public}) // decided before, and sorted only now
 	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Pending: 3})
-	if report.Unseen != 7 || report.Waiting != 3 {
+	if report.Unseen != 7 || report.Waiting != 3 || report.Decisions != 0 {
 		t.Errorf("%+v", report)
 	}
 	var b strings.Builder
+	o.Observe(&audit.Record{Seq: 10, Count: 1, Reason: wire.Public})
+	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 1 || report.Unseen != 0 {
+		t.Errorf("%+v", report)
+	}
 	report.Mode = "enforce"
 	if err := report.Write(&b); err != nil {
 		t.Fatal(err)

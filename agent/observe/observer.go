@@ -35,7 +35,8 @@ type Observer struct {
 
 	mu          sync.Mutex
 	since       time.Time
-	lost        uint64 // by the audit's count when this was begun
+	after       uint64 // sequence number of the last decision before that
+	lost        uint64 // by the audit's count then
 	total       figures
 	unlisted    uint64 // decisions for controllers that there was no room for
 	controllers map[who]*controller
@@ -115,7 +116,7 @@ func New(l Limits) *Observer {
 func (o *Observer) Reset(now time.Time, s audit.Stats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.since, o.lost = now, s.Lost
+	o.since, o.after, o.lost = now, s.Appended, s.Lost
 	o.total, o.unlisted, o.bytes = figures{}, 0, 0
 	o.controllers, o.accesses = map[who]*controller{}, map[access]*figures{}
 }
@@ -124,6 +125,9 @@ func (o *Observer) Reset(now time.Time, s audit.Stats) {
 func (o *Observer) Observe(r *audit.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if r.Seq <= o.after { // decided before, and sorted only now
+		return
+	}
 	o.total.add(r)
 	reason := judged(r)
 	if reason == wire.Public || reason == wire.ModeOff {
