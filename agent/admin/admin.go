@@ -32,6 +32,8 @@ type Functions struct {
 	Inventory func() []byte
 	// PushInventory puts a document into force, which it may keep. An error says what is wrong with it.
 	PushInventory func(document []byte) error
+	// Record returns the audit's line about a decision, without a line feed; ok is false where it is not remembered.
+	Record func(seq uint64) (line []byte, ok bool)
 	// Observed returns the report of what was observed, as JSON.
 	Observed func() ([]byte, error)
 	// ForgetObserved has it begin anew.
@@ -43,6 +45,7 @@ func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
 		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+		"/records":   {{http.MethodGet, m.getRecords}},
 		"/observe":   {{http.MethodGet, m.getObserved}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
@@ -123,6 +126,21 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
+	seq, err := strconv.ParseUint(r.URL.Query().Get("seq"), 10, 64)
+	if err != nil {
+		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision", err.Error())
+		return
+	}
+	line, ok := m.Record(seq)
+	if !ok {
+		httpauth.Fail(w, http.StatusNotFound, "this decision is not remembered", "not-found")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(line, '\n'))
 }
 
 func (m *mux) getObserved(w http.ResponseWriter, _ *http.Request) {

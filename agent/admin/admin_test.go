@@ -37,6 +37,7 @@ func (s *shelf) functions() admin.Functions {
 			}
 			return s.err
 		},
+		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
 		ForgetObserved: func() { s.forgotten++ },
 	}
@@ -270,6 +271,21 @@ func TestObserved_ANS7(t *testing.T) {
 				got := ask(t, s, c.method+" /observe HTTP/1.1\r\nHost: a\r\n\r\n")
 				if len(got) != 1 || got[0].status != c.status || got[0].body != c.body || s.forgotten != c.forgotten {
 					t.Errorf("%+v, forgotten %d times", got, s.forgotten)
+				}
+			})
+		})
+	}
+}
+
+func TestRecords_ANS7(t *testing.T) {
+	for query, want := range map[string]string{
+		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": "404 ", "": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",
+	} {
+		t.Run(query, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got := ask(t, &shelf{}, "GET /records"+query+" HTTP/1.1\r\nHost: a\r\n\r\n")
+				if len(got) != 1 || !strings.HasPrefix(fmt.Sprint(got[0].status, " ", got[0].body), want) {
+					t.Errorf("%+v, want %s", got, want)
 				}
 			})
 		})

@@ -12,6 +12,7 @@ func (d *daemon) administration() http.Handler {
 	return admin.Handler(admin.Functions{
 		Inventory:      d.stock.document,
 		PushInventory:  d.stock.push,
+		Record:         d.audit.Find,
 		Observed:       func() ([]byte, error) { return d.observation.report(d.audit) },
 		ForgetObserved: func() { d.observation.Reset(time.Now(), d.audit.Stats()) },
 	})
