@@ -1,0 +1,81 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/mint"
+)
+
+// A denial in the log is explained by its number, and the claim that is said to be missing mends it: put into a token, and
+// beforehand as a question what would be.
+func TestExplainDenial_OPS2(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.Admin = true
+	b := start(t, config)
+	b.waitLog(0, "keys fetched")
+	token := server.Token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign()
+	b.want(question{method: "PATCH", target: receiver}.bearing(token), 403, "path-not-granted")
+	b.want(get(receiver), 401, "no-token")
+	b.want(get(receiver).bearing(token), 200, "ok")
+
+	explained := func(seq, status int, says string) string {
+		t.Helper()
+		var r result
+		eventually(t, "the record", func() bool { // it is there a few milliseconds after the answer
+			r = command(t, "", "explain", "--config", b.ConfigFile(), "--seq", fmt.Sprint(seq))
+			return !strings.Contains(r.errors, "remembers no decision")
+		})
+		r.check(t, status, says, "")
+		if leak := leaked(r.out, token); leak != "" {
+			t.Errorf("it prints %q of the token", leak)
+		}
+		return r.out
+	}
+	explained(2, 1, "deny 401 no-token")
+	explained(3, 0, "allow 200 ok")
+	out := explained(1, 1, "rule PATH-5 (IS-10 Access Tokens)")
+	_, text, _ := strings.Cut(out, "\nMissing: ")
+	text, _, _ = strings.Cut(text, "\n")
+	var claims map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &claims); err != nil || len(claims) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r := command(t, text, "explain", "--config", b.ConfigFile(), "--claims", "-", "PATCH", receiver)
+	r.check(t, 0, "Left out, and taken as good: aud, client_id, exp, iss, sub.", "")
+	r = command(t, text, "explain", "--config", b.ConfigFile(), "--claims", "-", "GET", receiver)
+	r.check(t, 1, `Missing: {"x-nmos-connection":{"read":["single/receivers/`, "")
+	mended := server.Token(mint.Options{})
+	mended.Claims.SetRaw("x-nmos-connection", string(claims["x-nmos-connection"]))
+	b.want(question{method: "PATCH", target: receiver}.bearing(mended.Sign()), 200, "ok")
+
+	for _, c := range []struct {
+		args      []string
+		complaint string
+	}{
+		{[]string{"--seq", "1000"}, "the daemon remembers no decision 1000: it keeps [audit] ring_bytes = 65536 bytes"},
+		{[]string{"--seq", "0"}, "the daemon remembers no decision 0"},
+		{[]string{"--seq", "x"}, `invalid value "x"`},
+		{[]string{"--seq", "1", "GET", "/"}, "--seq takes no METHOD and TARGET"},
+		{[]string{"--seq", "1", "--token", "-"}, "--config alone"},
+		{[]string{"--claims", "-", "--token", "-"}, "in place of a token"},
+		{[]string{"--claims", "-"}, "- holds no claims"},
+		{[]string{"--claims", file(t, "claims", "[]")}, "the claims are no plain JSON object"},
+		{[]string{"--claims", file(t, "claims", strings.Repeat(" ", 70_000))}, "is over 65536 bytes"},
+		{[]string{"--claims", "/no/such/file"}, "/no/such/file"},
+	} {
+		args := append([]string{"explain", "--config", b.ConfigFile()}, c.args...)
+		command(t, "", args...).check(t, 2, "", c.complaint)
+	}
+	dir := newDir(t)
+	if err := dir.Write(daemon.Config{Admin: true}); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "", "explain", "--seq", "1", "--config", dir.ConfigFile()).check(t, 2, "", "is the daemon running? dial unix")
+}
