@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +19,9 @@ const (
 	// resolutionDelay is how long IPv6 addresses are waited for once there are IPv4 ones (compare RFC 8305 §3).
 	resolutionDelay = 50 * time.Millisecond
 )
+
+// Roots returns the roots by which servers are verified now; nil for the system's.
+func (c *Client) Roots() (*x509.CertPool, error) { return c.options.Roots() }
 
 // Dial connects to "host:port" as the client itself does, by the configured name servers if there are any.
 func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -60,7 +60,7 @@ func (d *daemon) auditOptions(c *agent.Config) audit.Options {
 func (d *daemon) syslog(c *agent.Config) audit.Sink {
 	o := audit.SyslogOptions{
 		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
-		Roots: func() (*x509.CertPool, error) { return readRoots(c.Authorization.CAFile) },
+		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force
 	}
 	if u, err := url.Parse(c.Audit.Syslog); err == nil { // it was checked with the rest
 		o.Network, o.Address = u.Scheme, u.Host
