@@ -1,7 +1,7 @@
 package explain
 
 import (
-	"slices"
+	"sort"
 
 	"github.com/go-jose/go-jose/v4/json"
 
@@ -21,9 +21,15 @@ func (c Claims) Add(n decide.Need) {
 		return
 	}
 	list := c[name][n.Permission]
-	if at, found := slices.BinarySearch(list, string(n.Specifier)); !found {
-		c[name][n.Permission] = slices.Insert(list, at, string(n.Specifier))
+	specifier := string(n.Specifier)
+	at := sort.SearchStrings(list, specifier)
+	if at < len(list) && list[at] == specifier {
+		return
 	}
+	list = append(list, "")
+	copy(list[at+1:], list[at:])
+	list[at] = specifier
+	c[name][n.Permission] = list
 }
 
 // String returns the claims as JSON, in one line.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -458,5 +459,46 @@ func TestReportForPeople(t *testing.T) {
 	var claims map[string]map[string][]string
 	if err := json.NewDecoder(strings.NewReader(add)).Decode(&claims); err != nil || !slices.Equal(claims["x-nmos-node"]["write"], []string{"self"}) {
 		t.Errorf("%v: %v", err, claims)
+	}
+}
+
+// An Observer that is as full as it gets takes about what DefaultLimits says.
+func TestFullObserver(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	o := observe.New(observe.DefaultLimits)
+	var seq uint64
+	for client := range 2 * observe.DefaultLimits.Controllers {
+		for path := range 2 * observe.DefaultLimits.Accesses / observe.DefaultLimits.Controllers {
+			seq++
+			o.Observe(&audit.Record{
+				Seq: seq, Count: 1, Question: wire.Decide, Reason: wire.PathNotGranted, Method: []byte("GET"), Issuer: []byte("https://a.example"),
+				Client: fmt.Appendf(nil, "client-%d", client), Path: fmt.Appendf(nil, "/x-nmos/node/v1.0/%d/%d/%s", client, path, strings.Repeat("x", 25)),
+			})
+		}
+	}
+	took := heap() - before
+	runtime.KeepAlive(o)
+	t.Logf("%d bytes", took)
+	if took > 2<<20 {
+		t.Errorf("%d bytes", took)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	o := observe.New(observe.DefaultLimits)
+	r := &audit.Record{
+		Count: 1, Question: wire.Decide, Reason: wire.OK, Method: []byte("GET"), Issuer: []byte("https://a.example"), Client: []byte("client"),
+		Path: []byte("/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/active"),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Seq++
+		o.Observe(r)
 	}
 }

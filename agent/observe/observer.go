@@ -98,7 +98,7 @@ type controller struct {
 
 // access is one thing that a controller did, and the reason given.
 type access struct {
-	of       who
+	of       *controller
 	verb     string // "read", "write", "verify", or a method that is neither
 	path     string // normalised; as it came where that cannot be
 	resource string // kind and name, where there is no path
@@ -133,26 +133,23 @@ func (o *Observer) Observe(r *audit.Record) {
 	if reason == wire.Public || reason == wire.ModeOff {
 		return // nobody needs anything for it
 	}
-	id, c := o.controller(r, reason)
+	c := o.controller(r, reason)
 	if c == nil {
 		o.unlisted += r.Count
 		return
 	}
 	c.add(r)
-	a := access{of: id, verb: verbOf(r), reason: reason}
+	a := access{of: c, verb: verbOf(r), reason: reason}
 	switch {
 	case len(r.Path) >= audit.MaxPath: // it was cut off
 		c.unlisted += r.Count
 	case r.Question == wire.DecideAll:
-		o.several(a, c, r)
-	case len(r.Path) > 0:
-		a.path = string(r.Path)
-		o.add(a, c, r)
+		o.several(a, r)
 	default:
-		if r.Question == wire.Resource {
+		if r.Question == wire.Resource && len(r.Path) == 0 {
 			a.resource = string(r.Kind) + " " + string(r.Name)
 		}
-		o.add(a, c, r)
+		o.add(a, r.Path, r)
 	}
 }
 
@@ -169,9 +166,9 @@ func verbOf(r *audit.Record) string {
 	switch {
 	case r.Question == wire.Verify:
 		return "verify"
-	case r.Question == wire.Resource:
-		return string(r.Access)
-	case r.Question == wire.DecideAll && len(r.Method) == 0:
+	case r.Question == wire.Resource && string(r.Access) == "write":
+		return "write"
+	case r.Question == wire.Resource, r.Question == wire.DecideAll && len(r.Method) == 0:
 		return "read"
 	}
 	switch decide.MethodAccess(r.Method) {
@@ -196,30 +193,41 @@ func accessOf(verb string) decide.Access {
 
 // controller returns the one that a record is of; nil where there is no room for it, or its name was cut off and may be that of
 // several.
-func (o *Observer) controller(r *audit.Record, reason wire.Reason) (who, *controller) {
-	id := who{token: Refused, uid: r.UID}
+func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
+	var c *controller
+	var id who
 	switch {
-	case len(r.Client) > 0:
-		const whole = audit.MaxText - 3 // a longer one may have been cut in the middle of a character
-		if len(r.Client) >= whole || len(r.Issuer) >= whole {
-			return id, nil
+	case len(r.Client) == 0:
+		id = who{token: Refused, uid: r.UID}
+		if reason == wire.NoToken {
+			id.token = None
 		}
-		id = who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}
-	case reason == wire.NoToken:
-		id.token = None
+		c = o.controllers[id]
+	case len(r.Client) >= whole || len(r.Issuer) >= whole:
+		return nil
+	default:
+		c = o.controllers[who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}]
 	}
-	c := o.controllers[id]
+	if c != nil {
+		return c
+	}
+	if id.token == "" {
+		id = who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}
+	}
 	need := len(id.client) + len(id.issuer)
-	if c == nil && len(o.controllers) < o.limits.Controllers && o.bytes+need <= o.limits.Bytes {
+	if len(o.controllers) < o.limits.Controllers && o.bytes+need <= o.limits.Bytes {
 		c = &controller{bytes: need}
 		o.controllers[id], o.bytes = c, o.bytes+need
 	}
-	return id, c
+	return c
 }
+
+// whole is where a text ends that cannot have been cut off by the audit, not even in the middle of a character.
+const whole = audit.MaxText - 3
 
 // several takes a question about several targets. The record names the first, and those denied, of which the last may have been
 // cut off with its line's end.
-func (o *Observer) several(a access, c *controller, r *audit.Record) {
+func (o *Observer) several(a access, r *audit.Record) {
 	named, firstDenied := 0, false
 	lines := r.Denied
 	for {
@@ -235,23 +243,24 @@ func (o *Observer) several(a access, c *controller, r *audit.Record) {
 		}
 		firstDenied = firstDenied || bytes.Equal(path, r.Path)
 		named++
-		a.path = string(path)
-		o.add(a, c, r)
+		o.add(a, path, r)
 	}
 	if !firstDenied && len(lines) == 0 {
 		named++
-		a.path, a.reason = string(r.Path), wire.OK
-		o.add(a, c, r)
+		a.reason = wire.OK
+		o.add(a, r.Path, r)
 	}
 	if named < r.Targets {
-		c.hidden += r.Count
+		a.of.hidden += r.Count
 	}
 }
 
-// add counts an access, if there is room for it.
-func (o *Observer) add(a access, c *controller, r *audit.Record) {
-	f := o.accesses[a]
+// add counts an access to a path, if there is room for it.
+func (o *Observer) add(a access, path []byte, r *audit.Record) {
+	c := a.of
+	f := o.accesses[access{c, a.verb, string(path), a.resource, a.reason}] // which allocates nothing for one that is there
 	if f == nil {
+		a.path = string(path)
 		need := len(a.verb) + len(a.path) + len(a.resource)
 		if len(o.accesses) >= o.limits.Accesses || c.accesses >= o.limits.Accesses/share ||
 			o.bytes+need > o.limits.Bytes || c.bytes+need > o.limits.Bytes/share {
