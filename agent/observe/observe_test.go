@@ -490,6 +490,52 @@ func TestFullObserver(t *testing.T) {
 	}
 }
 
+// Whatever records hold, the report is there, its claims hold nothing that stands for more than was asked for, and its text
+// draws on no terminal.
+func FuzzObserver(f *testing.F) {
+	f.Add(uint8(wire.Decide), uint8(wire.PathNotGranted), "GET", "/x-nmos/node/v1.3/a*b", "", "client", "", "")
+	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "denied=/x-nmos/node/v1.3/%2e\ndenied=/a//b\ndenied=x", "", "", "")
+	f.Add(uint8(wire.Resource), uint8(wire.ResourceUnknown), "", "", "", "\x1b[2J", "meter\u202e", "\xff")
+	f.Add(uint8(wire.NoVerb), uint8(wire.PacketForm), "", "", "", "", "", "")
+	f.Fuzz(func(t *testing.T, verb, reason uint8, method, path, denied, client, kind, name string) {
+		o := observe.New(observe.DefaultLimits)
+		for i, enforced := range []wire.Reason{wire.Undecided, wire.Reason(reason % uint8(wire.Reasons))} {
+			r := &audit.Record{
+				Seq: uint64(i + 1), Count: 1, UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)), Enforced: enforced,
+				Method: []byte(method), Path: []byte(path), Denied: []byte(denied), Client: []byte(client), Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
+			}
+			if enforced != wire.Undecided {
+				r.Reason = wire.Observed
+			}
+			o.Observe(r)
+		}
+		report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{})
+		if report.Decisions != 2 {
+			t.Errorf("%+v", report)
+		}
+		for _, c := range report.Controllers {
+			for name, permissions := range c.Claims {
+				for permission, specifiers := range permissions {
+					for _, s := range specifiers {
+						if strings.Contains(s, "*") || !strings.HasPrefix(name, "x-nmos-") || permission != "read" && permission != "write" || s == "" {
+							t.Errorf("%s %s %q", name, permission, s)
+						}
+					}
+				}
+			}
+		}
+		var b strings.Builder
+		if err := report.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.String() {
+			if c != '\n' && (c < ' ' || c > '~') {
+				t.Fatalf("%q is printed in\n%q", c, b.String())
+			}
+		}
+	})
+}
+
 func BenchmarkObserve(b *testing.B) {
 	o := observe.New(observe.DefaultLimits)
 	r := &audit.Record{

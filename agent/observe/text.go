@@ -48,9 +48,9 @@ func (c *Controller) write(b *strings.Builder) {
 	case Verified:
 		fmt.Fprintf(b, "\nClient %+q of %+q", c.Client, c.Issuer)
 	case None:
-		fmt.Fprintf(b, "\nRequests without a token, asked about by user %d", *c.UID)
+		fmt.Fprintf(b, "\nRequests without a token, asked about by %s", c.user())
 	default:
-		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by user %d", *c.UID)
+		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by %s", c.user())
 	}
 	fmt.Fprintf(b, ": %d decisions, %d denied or to be denied, last at %s\n", c.Decisions, c.Would+c.Denied, clock(c.Last))
 	for _, a := range c.Accesses {
@@ -64,6 +64,9 @@ func (c *Controller) write(b *strings.Builder) {
 		fmt.Fprintf(b, "  %s: %s %s\n", m.Reason, m.Means, m.Do)
 	}
 	all := "  All that it did takes these claims. They permit just that, so they can replace those that its tokens have:\n"
+	if len(c.Incomplete) > 0 {
+		all = "  What is known of what it did takes these claims, and they permit just that:\n"
+	}
 	switch {
 	case c.Token == None && len(c.Claims) > 0:
 		all = "  With a token they need these claims, each of those who asked its part of them:\n"
@@ -82,6 +85,14 @@ func (c *Controller) write(b *strings.Builder) {
 	for _, why := range c.Incomplete {
 		fmt.Fprintf(b, "  Not complete: %s.\n", why)
 	}
+}
+
+// user names the user who asked.
+func (c *Controller) user() string {
+	if c.UID == nil || *c.UID < 0 {
+		return "an unknown user"
+	}
+	return fmt.Sprintf("user %d", *c.UID)
 }
 
 // claims writes claims as JSON to paste.

@@ -77,5 +77,5 @@ func TestExplainDenial_OPS2(t *testing.T) {
 	if err := dir.Write(daemon.Config{Admin: true}); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "explain", "--seq", "1", "--config", dir.ConfigFile()).check(t, 2, "", "is the daemon running? dial unix")
+	command(t, "", "explain", "--seq", "1", "--config", dir.ConfigFile()).check(t, 2, "", dir.Admin())
 }

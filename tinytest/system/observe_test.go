@@ -304,7 +304,7 @@ func TestObserveWithoutDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, what := range []string{"report", "reset"} {
-		command(t, "", "observe", what, "--config", dir.ConfigFile()).check(t, 2, "", "is the daemon running? dial unix")
+		command(t, "", "observe", what, "--config", dir.ConfigFile()).check(t, 2, "", dir.Admin())
 	}
 	command(t, "", "observe").check(t, 2, "", "observe report")
 	command(t, "", "observe", "--help").check(t, 0, "observe reset", "")
