@@ -1,6 +1,6 @@
 // Package observe gathers from the audit's records which controllers do what, and what of it enforce denies or would deny, and
 // reports what would have to change: the claims that are missing, and what no claim mends. With it a facility switches on
-// authorization without a dark screen.
+// authorization without a dark screen. OBSERVE.md beside this file describes the report.
 //
 // It is fed beside the decision's path and holds no more than its limits, whatever is sent; what it leaves out it counts. It
 // never sees a token and keeps nothing across a restart.
@@ -24,7 +24,7 @@ type Limits struct {
 	Bytes       int // of their texts
 }
 
-// DefaultLimits keep an Observer within 1 MB.
+// DefaultLimits keep an Observer within about 1.1 MB.
 var DefaultLimits = Limits{Controllers: 256, Accesses: 4096, Bytes: 256 << 10}
 
 const share = 4 // the part of the limits that is one controller's, as a divisor
