@@ -148,7 +148,9 @@ func deeds() []deed {
 		for _, api := range []string{"node", "node2", "connection", "events"} {
 			for _, version := range []string{"v1.0", "v1.3"} {
 				add(method, "/x-nmos/"+api+"/"+version+"/", api, "")
-				for _, rest := range []string{"a", "ab", "b", "a/b", "a/b/c", "b/a", "%61b/x?y=z", "A", "a%2Fb%20", "a%20b", "a.b", "%2A", "in-1", "f-1"} {
+				for _, rest := range []string{
+					"a", "ab", "b", "a/b", "a/b/c", "b/a", "%61b/x?y=z", "A", "a%2Fb%20", "a%20b", "a.b", "%2A", "in-1", "f-1",
+				} {
 					normal, _, _ := strings.Cut(strings.Replace(rest, "%61", "a", 1), "?")
 					if strings.Contains(rest, "%2F") { // ambiguous
 						add(method, "/x-nmos/"+api+"/"+version+"/"+rest, "", "")
@@ -226,16 +228,17 @@ func TestSuggestedClaimsPermitWhatWasObserved_OPS3(t *testing.T) {
 			askEnforced := enforced.asker(33)
 			for _, d := range universe {
 				observed := slices.ContainsFunc(done, func(o deed) bool { return o.question == d.question }) && d.grantable
-				same := d.grantable && (slices.ContainsFunc(done, d.same) || d.rest == "" && !d.write && slices.ContainsFunc(done, func(o deed) bool {
-					return o.grantable && o.api == d.api
-				}))
+				same := d.grantable && (slices.ContainsFunc(done, d.same) || d.rest == "" && !d.write &&
+					slices.ContainsFunc(done, func(o deed) bool { return o.grantable && o.api == d.api }))
 				answer := askEnforced(d.question, exact)
 				if got := strings.HasPrefix(answer, "allow"); got != same || observed && !same {
-					t.Errorf("seed %d, client %q, claims %v:\n%s%s, observed %v, the same as something observed %v", seed, client, c.Claims, d.question, answer, observed, same)
+					t.Errorf("seed %d, client %q, claims %v:\n%s%s, observed %v, the same as something observed %v",
+						seed, client, c.Claims, d.question, answer, observed, same)
 				}
 				got := strings.HasPrefix(askEnforced(d.question, more), "allow")
 				if want := same || strings.HasPrefix(askEnforced(d.question, before), "allow"); got != want {
-					t.Errorf("seed %d, client %q, added %v to %v:\n%sallowed %v, want %v", seed, client, c.Add, had[client], d.question, got, want)
+					t.Errorf("seed %d, client %q, added %v to %v:\n%sallowed %v, want %v",
+						seed, client, c.Add, had[client], d.question, got, want)
 				}
 			}
 		}

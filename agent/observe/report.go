@@ -102,7 +102,8 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did")
 		}
 		if c.hidden > 0 {
-			out.Incomplete = append(out.Incomplete, "some questions were about several targets, and those that were permitted are not known")
+			out.Incomplete = append(out.Incomplete,
+				"some questions were about several targets, and those that were permitted are not known")
 		}
 		r.Controllers = append(r.Controllers, out)
 	}
@@ -172,7 +173,8 @@ func (o *Observer) judge(out *Controller, accesses []access, rules *decide.Rules
 		}
 	}
 	if wide {
-		out.Incomplete = append(out.Incomplete, "a path that it asked for holds a *, which in a claim stands for anything: such a claim is left to you")
+		out.Incomplete = append(out.Incomplete,
+			"a path that it asked for holds a *, which in a claim stands for anything: such a claim is left to you")
 	}
 	if out.Token != Refused && len(all) > 0 {
 		out.Add, out.Claims = add, all

@@ -63,9 +63,10 @@ func (c *Controller) write(b *strings.Builder) {
 	for _, m := range c.Mend {
 		fmt.Fprintf(b, "  %s: %s %s\n", m.Reason, m.Means, m.Do)
 	}
-	all := "  All that it did takes these claims. They permit just that, so they can replace those that its tokens have:\n"
+	all := "  These claims permit all that it did, as far as claims can, and nothing else.\n" +
+		"  They can replace those that its tokens have:\n"
 	if len(c.Incomplete) > 0 {
-		all = "  What is known of what it did takes these claims, and they permit just that:\n"
+		all = "  These claims permit what is known of what it did, as far as claims can, and nothing else:\n"
 	}
 	switch {
 	case c.Token == None && len(c.Claims) > 0:

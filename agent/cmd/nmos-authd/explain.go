@@ -23,8 +23,10 @@ func runExplain(args []string) int {
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
 	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; none: the signature is not checked")
 	device := set.String("device", "", "host `names` of the device, separated by commas; by default those of the configuration")
-	claims := set.String("claims", "", "`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them")
-	seq := set.Uint64("seq", 0, "explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
+	claims := set.String("claims", "",
+		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them")
+	seq := set.Uint64("seq", 0,
+		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
 	if status, done := parse(set, args, 0, 2); done {
 		return status
@@ -74,7 +76,8 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	}
 	line, err := admin.read(fmt.Sprintf("/records?seq=%d", seq), 64<<10)
 	if status := (*errStatus)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
-		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d bytes of records, since it was started", seq, c.Audit.RingBytes)
+		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d bytes of records, since it was started",
+			seq, c.Audit.RingBytes)
 	}
 	if err != nil {
 		return wire.Undecided, err
