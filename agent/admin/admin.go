@@ -4,6 +4,7 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/observe
+//	curl --unix-socket /run/nmos-authd/admin.sock -N 'http://localhost/watch?last=10&denied=true'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
 package admin
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/httpauth"
 )
 
@@ -34,6 +36,10 @@ type Functions struct {
 	PushInventory func(document []byte) error
 	// Record returns the audit's line about a decision, without a line feed; ok is false where it is not remembered.
 	Record func(seq uint64) (line []byte, ok bool)
+	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made, nil
+	// where too many watch.
+	Last  func(last int, match func(*audit.Record) bool) []byte
+	Watch func(last int, match func(*audit.Record) bool) *audit.Watcher
 	// Observed returns the report of what was observed, as JSON.
 	Observed func() ([]byte, error)
 	// ForgetObserved has it begin anew.
@@ -46,6 +52,7 @@ func Handler(f Functions) http.Handler {
 	m.paths = map[string][]method{
 		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
 		"/records":   {{http.MethodGet, m.getRecords}},
+		"/watch":     {{http.MethodGet, m.watch}},
 		"/observe":   {{http.MethodGet, m.getObserved}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
@@ -126,21 +133,6 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
-}
-
-func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
-	seq, err := strconv.ParseUint(r.URL.Query().Get("seq"), 10, 64)
-	if err != nil {
-		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision", err.Error())
-		return
-	}
-	line, ok := m.Record(seq)
-	if !ok {
-		httpauth.Fail(w, http.StatusNotFound, "this decision is not remembered", "not-found")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(line, '\n'))
 }
 
 func (m *mux) getObserved(w http.ResponseWriter, _ *http.Request) {

@@ -20,7 +20,7 @@ type Options struct {
 	Wait       bool          // Append waits while a sink's queue is full; else records are dropped and counted
 	QueueBytes int           // held for each sink, and as many before they are sorted to the sinks
 	Repeat     time.Duration // equal denials within it are counted into one record; 0: never
-	RingBytes  int           // of lines kept in memory
+	RingBytes  int           // of records kept in memory, in a form of about half the length of their lines
 
 	Version string                    // of the daemon, for the records that open a stream
 	Now     func() (time.Time, Clock) // for records of the Log's own; nil: the system's clock, ClockUnset
@@ -65,7 +65,6 @@ type Log struct {
 	pumps    atomic.Pointer[[]*pump]
 	lost     atomic.Uint64 // decisions dropped before they were sorted
 	ring     ring
-	watch    watchers
 	reports  chan Trouble
 	pumping  sync.WaitGroup
 	abort    context.CancelFunc
@@ -176,9 +175,6 @@ func (l *Log) add(r *Record) bool {
 func lostOf(record []byte) lost {
 	var r Record
 	r.read(record)
-	if r.Count == 1 {
-		r.First = r.Seq
-	}
 	return lost{r.Count, r.First, r.Seq}
 }
 
@@ -249,17 +245,13 @@ func (l *Log) deliver(batch []byte) (decisions uint64) {
 			for _, p := range pumps {
 				p.lose(lost)
 			}
-			l.watch.lose(lost)
+			l.ring.lose(lost)
 			continue
 		}
 		r.read(item)
-		if r.Count == 1 {
-			r.First, r.Since = r.Seq, r.Time
-		}
 		decisions += r.Count
 		line, short = appendRecord(line[:0], &r, MaxPath), short[:0]
-		l.ring.add(r.First, r.Seq, line)
-		l.watch.put(&r, line)
+		l.ring.add(item, &r, line)
 		if l.options.Observe != nil {
 			l.options.Observe(&r)
 		}
@@ -372,7 +364,7 @@ func (l *Log) Close(ctx context.Context) {
 		for _, p := range *l.pumps.Load() {
 			p.abandon()
 		}
-		l.watch.end()
+		l.ring.end()
 		close(l.reported)
 	})
 }

@@ -37,8 +37,8 @@ func (c Clock) String() string {
 	return "unset"
 }
 
-// Record is one decision, or several equal ones. Its texts are borrowed: Append copies them. An empty text is left out of the
-// line; one longer than its limit is cut and marked as cut.
+// Record is one decision, or several equal ones. Its texts are borrowed: Append copies them, without what looks like a token in
+// those up to Name. An empty text is left out of the line; one longer than its limit is cut and marked as cut.
 type Record struct {
 	Seq   uint64 // assigned by Append, from 1 at each start of the daemon
 	Time  int64  // microseconds since 1970
@@ -77,7 +77,7 @@ type Record struct {
 	cut uint16 // a bit for each text that was cut
 }
 
-// Denied tells whether the decision denies, or would in enforce mode. Those are the ones of which equal ones are counted together.
+// denies tells whether the decision denies, or would in enforce mode. Those are the ones of which equal ones are counted together.
 func (r *Record) denies() bool { return !r.Reason.Allowed() || r.Enforced != wire.Undecided }
 
 // The texts of a record in the order in which they are held. Those up to textToken make decisions equal.
@@ -187,22 +187,27 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 		if i == textToken {
 			key = len(b)
 		}
-		text := *r.text(i)
+		text, most := *r.text(i), limit(i)
+		at := len(b) + 2
+		b = append(b, 0, 0)
 		if len(text) == 0 {
-			b = append(b, 0, 0)
 			continue
 		}
-		if most := limit(i); len(text) > most {
+		if i <= textName {
+			b = appendClean(b, text, most)
+		} else {
+			b = append(b, text[:min(len(text), most+1)]...)
+		}
+		if len(b)-at > most {
 			for range utf8.UTFMax - 1 { // not in the middle of a character
-				if !utf8.RuneStart(text[most]) {
+				if !utf8.RuneStart(b[at+most]) {
 					most--
 				}
 			}
-			text = text[:most]
+			b = b[:at+most]
 			cut |= 1 << i
 		}
-		b = append(b, byte(len(text)), byte(len(text)>>8))
-		b = append(b, text...)
+		binary.LittleEndian.PutUint16(b[at-2:], uint16(len(b)-at))
 	}
 	binary.LittleEndian.PutUint16(b[start+atCut:], cut)
 	return b, key
@@ -220,6 +225,9 @@ func (r *Record) read(b []byte) {
 		UID: int64(binary.LittleEndian.Uint64(b[atUID:])), PID: int32(binary.LittleEndian.Uint32(b[atPID:])),
 		Targets:  int(binary.LittleEndian.Uint32(b[atTarget:])),
 		Question: wire.Verb(b[atVerb]), Reason: wire.Reason(b[atReason]), Enforced: wire.Reason(b[atWould]),
+	}
+	if r.Count == 1 {
+		r.First, r.Since = r.Seq, r.Time
 	}
 	copy(r.Digest[:], b[atDigest:])
 	b = b[atTexts:]

@@ -1,22 +1,22 @@
 package audit
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
-	"iter"
 	"slices"
 	"sync"
 )
 
-// ring keeps the last lines in memory.
+// ring keeps the last records in memory, and tells the watchers of each. One lock is for both, so that a watcher who begins with
+// those in memory gets each record once.
 type ring struct {
-	mu    sync.Mutex
-	limit int
-	from  int    // of lines that are kept
-	lines []byte // items, each first and last sequence number and the line without its end
+	mu       sync.Mutex
+	limit    int
+	from     int    // of records that are kept
+	items    []byte // each as in a queue
+	watchers []*Watcher
+	ended    bool
 }
-
-const ringHead = 16
 
 func (r *ring) resize(limit int) {
 	r.mu.Lock()
@@ -25,183 +25,171 @@ func (r *ring) resize(limit int) {
 	r.trim()
 }
 
-func (r *ring) add(first, last uint64, line []byte) {
+// add takes a record, in its form in memory and as a line without its end.
+func (r *ring) add(item []byte, record *Record, line []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines = binary.LittleEndian.AppendUint32(r.lines, uint32(ringHead+len(line)))
-	r.lines = append(r.lines, itemLine)
-	r.lines = binary.LittleEndian.AppendUint64(r.lines, first)
-	r.lines = binary.LittleEndian.AppendUint64(r.lines, last)
-	r.lines = append(r.lines, line...)
+	q := queue{items: r.items}
+	q.put(itemRecord, nil, item)
+	r.items = q.items
 	r.trim()
+	for _, w := range r.watchers {
+		if w.match == nil || w.match(record) {
+			w.put(record, line)
+		}
+	}
 }
 
-// trim forgets the oldest lines over the limit. What they took is used again once it is as much as is kept.
+// trim forgets the oldest records over the limit. What they took is used again once it is as much as is kept.
 func (r *ring) trim() {
-	for len(r.lines)-r.from > r.limit {
-		_, _, rest := next(r.lines[r.from:])
-		r.from = len(r.lines) - len(rest)
+	for len(r.items)-r.from > r.limit {
+		_, _, rest := next(r.items[r.from:])
+		r.from = len(r.items) - len(rest)
 	}
-	if r.from > len(r.lines)/2 {
-		r.lines = append(r.lines[:0], r.lines[r.from:]...)
+	if r.from > len(r.items)/2 {
+		r.items = append(r.items[:0], r.items[r.from:]...)
 		r.from = 0
 	}
 }
 
-func (r *ring) all() iter.Seq2[lost, []byte] {
-	return func(yield func(lost, []byte) bool) {
-		for rest := r.lines[r.from:]; len(rest) > 0; {
-			var item []byte
-			_, item, rest = next(rest)
-			l := lost{first: binary.LittleEndian.Uint64(item), last: binary.LittleEndian.Uint64(item[8:])}
-			if !yield(l, item[ringHead:]) {
-				return
-			}
+// appendLast appends the lines of the last records that match.
+func (r *ring) appendLast(dst []byte, most int, match func(*Record) bool) []byte {
+	var record Record
+	var at []int
+	for rest := r.items[r.from:]; len(rest) > 0; {
+		start := len(r.items) - len(rest)
+		var item []byte
+		_, item, rest = next(rest)
+		if record.read(item); match == nil || match(&record) {
+			at = append(at, start)
 		}
 	}
+	for _, start := range at[max(0, len(at)-most):] {
+		_, item, _ := next(r.items[start:])
+		record.read(item)
+		dst = append(appendRecord(dst, &record, MaxPath), "}\n"...)
+	}
+	return dst
 }
 
-// Records returns the lines in memory that are about decisions after this sequence number, oldest first, each with a line feed.
-// They are not numbered and chained, which is a matter of each sink.
-func (l *Log) Records(after uint64) []byte {
+// Last returns the lines of the last records in memory that match, nil: of all. They are oldest first, each has a line feed, and
+// there are at most so many. They are not numbered and chained, which is a matter of each sink.
+func (l *Log) Last(most int, match func(*Record) bool) []byte {
 	l.ring.mu.Lock()
 	defer l.ring.mu.Unlock()
-	var out []byte
-	for span, line := range l.ring.all() {
-		if span.last > after {
-			out = append(append(out, line...), "}\n"...)
-		}
-	}
-	return out
+	return l.ring.appendLast(nil, most, match)
 }
 
-// Find returns the line in memory about a decision, without a line feed. Where equal ones were counted into one record, it may be
+// Find returns the line about a decision in memory, without a line feed. Where equal ones were counted into one record, it may be
 // one of several within which the number lies.
 func (l *Log) Find(seq uint64) (line []byte, ok bool) {
-	l.ring.mu.Lock()
-	defer l.ring.mu.Unlock()
-	for span, held := range l.ring.all() {
-		if span.last == seq || span.first <= seq && seq <= span.last && !ok {
-			line, ok = append(append(line[:0], held...), '}'), true
-			if span.last == seq {
-				break
-			}
-		}
-	}
-	return line, ok
+	exact := false
+	line = l.Last(1, func(r *Record) bool {
+		exact = exact || r.Seq == seq
+		return r.Seq == seq || !exact && r.First <= seq && seq <= r.Seq
+	})
+	return bytes.TrimSuffix(line, []byte("\n")), len(line) > 0
 }
 
-// watcherBytes are held for a watcher that does not keep up.
-const watcherBytes = 64 << 10
-
-// watchers are those who look on.
-type watchers struct {
-	mu    sync.Mutex
-	all   []*Watcher
-	ended bool
-}
+const (
+	// MaxWatchers is how many may look on at a time.
+	MaxWatchers = 8
+	// watcherBytes are held for a watcher that does not keep up.
+	watcherBytes = 64 << 10
+)
 
 // Watcher gets the lines of records as they are made. One goroutine at a time uses it.
 type Watcher struct {
-	list  *watchers
+	ring  *ring
 	match func(*Record) bool
 	ready chan struct{}
-	over  chan struct{}
+	taken []byte // the caller's
 
-	queue queue // under the list's lock
-	batch []byte
-	rest  []byte
+	// Under the ring's lock.
+	text   []byte
+	missed lost
 }
 
-// Watch returns a Watcher of the records that match; nil: of all. match is called on the Log's goroutine and must not keep the
-// record. The Watcher must be closed.
-func (l *Log) Watch(match func(*Record) bool) *Watcher {
-	w := &Watcher{list: &l.watch, match: match, ready: make(chan struct{}, 1), over: make(chan struct{})}
-	w.queue.limit = watcherBytes
-	l.watch.mu.Lock()
-	defer l.watch.mu.Unlock()
-	if l.watch.ended {
-		close(w.over)
-	} else {
-		l.watch.all = append(l.watch.all, w)
+// Watch returns a Watcher of the records that match, nil: of all. It begins with the last so many in memory. match is called on
+// the Log's goroutine and must not keep the record. The Watcher must be closed; it is nil where there are MaxWatchers.
+func (l *Log) Watch(last int, match func(*Record) bool) *Watcher {
+	r := &l.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.watchers) == MaxWatchers {
+		return nil
 	}
+	w := &Watcher{ring: r, match: match, ready: make(chan struct{}, 1), text: r.appendLast(nil, last, match)}
+	r.watchers = append(r.watchers, w)
 	return w
 }
 
-// Next waits for the next line, which is valid until the next call and has no line feed. Before it, missed decisions were left
-// out, since the caller did not keep up; then line may be nil. ok is false once ctx or the Log has ended.
-func (w *Watcher) Next(ctx context.Context) (line []byte, missed uint64, ok bool) {
-	for len(w.rest) == 0 {
-		w.list.mu.Lock()
-		if w.batch != nil {
-			w.queue.release(len(w.batch))
-			w.queue.recycle(w.batch)
+// Next waits for lines and returns those that there are, each with a line feed. They are valid until the next call. Where the
+// caller does not keep up, decisions are left out, and a line says how many: {"audit":1,"event":"missed","count":57}. ok is false
+// once ctx or the Log has ended.
+func (w *Watcher) Next(ctx context.Context) (lines []byte, ok bool) {
+	for {
+		w.ring.mu.Lock()
+		w.tell()
+		w.taken, w.text = w.text, w.taken[:0]
+		ended := w.ring.ended
+		w.ring.mu.Unlock()
+		if len(w.taken) > 0 {
+			return w.taken, true
 		}
-		w.batch = w.queue.take()
-		w.rest = w.batch
-		w.list.mu.Unlock()
-		if len(w.rest) > 0 {
-			break
+		if ended {
+			return nil, false
 		}
 		select {
 		case <-w.ready:
-		case <-w.over:
-			w.list.mu.Lock()
-			empty := w.queue.used == 0
-			w.list.mu.Unlock()
-			if empty {
-				return nil, 0, false
-			}
 		case <-ctx.Done():
-			return nil, 0, false
+			return nil, false
 		}
 	}
-	kind, item, rest := next(w.rest)
-	w.rest = rest
-	if kind == itemLost {
-		return nil, readLost(item).count, true
-	}
-	return item, 0, true
 }
 
 // Close ends the watching.
 func (w *Watcher) Close() {
-	w.list.mu.Lock()
-	defer w.list.mu.Unlock()
-	w.list.all = slices.DeleteFunc(w.list.all, func(o *Watcher) bool { return o == w })
+	w.ring.mu.Lock()
+	defer w.ring.mu.Unlock()
+	w.ring.watchers = slices.DeleteFunc(w.ring.watchers, func(o *Watcher) bool { return o == w })
 }
 
-func (ws *watchers) put(r *Record, line []byte) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	for _, w := range ws.all {
-		switch {
-		case w.match != nil && !w.match(r):
-			continue
-		case w.queue.room(len(line) + 1):
-			w.queue.put(itemLine, line, []byte("}"))
-		default:
-			w.queue.lost.add(lost{r.Count, r.First, r.Seq})
-		}
+// put is called with the lock held.
+func (w *Watcher) put(r *Record, line []byte) {
+	if len(w.text)+len(line) > watcherBytes {
+		w.missed.add(lost{r.Count, r.First, r.Seq})
+	} else {
+		w.tell()
+		w.text = append(append(w.text, line...), "}\n"...)
+	}
+	signal(w.ready)
+}
+
+// tell puts in what was missed.
+func (w *Watcher) tell() {
+	if w.missed.count > 0 {
+		w.text = appendNumber(append(w.text, `{"audit":1,"event":"missed"`...), "count", w.missed.count)
+		w.text = append(w.text, "}\n"...)
+		w.missed = lost{}
+	}
+}
+
+// lose tells the watchers of decisions that were dropped before they came here.
+func (r *ring) lose(l lost) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.watchers {
+		w.missed.add(l)
 		signal(w.ready)
 	}
 }
 
-func (ws *watchers) lose(l lost) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	for _, w := range ws.all {
-		w.queue.lost.add(l)
+func (r *ring) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	for _, w := range r.watchers {
 		signal(w.ready)
 	}
-}
-
-func (ws *watchers) end() {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	ws.ended = true
-	for _, w := range ws.all {
-		close(w.over)
-	}
-	ws.all = nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // FaultKind says what is wrong with a stream.
@@ -56,6 +57,10 @@ type Report struct {
 	First     uint64 // number of the first line in the stream; over 1: files before these were rotated away
 	Last      uint64
 	Head      string // of the chain, to compare with one known from elsewhere
+	Known     bool   // the line with the chain Verifier.Known is there
+
+	FirstSeq, LastSeq   uint64 // of the decisions; they start anew at each start of the daemon
+	FirstTime, LastTime string // of the good lines
 }
 
 // Good tells whether nothing is altered, missing, doubled or reordered.
@@ -72,6 +77,8 @@ type Verifier struct {
 	// Mixed says that other lines stand between those of the stream, as in the daemon's log, and that each start of the daemon
 	// begins the stream anew. They are passed over.
 	Mixed bool
+	// Known is the chain of a line that must be there, as known from elsewhere: lines cut off the end do not show otherwise.
+	Known string
 
 	report Report
 	file   string
@@ -267,6 +274,11 @@ func (v *Verifier) accept(line []byte, c chain) {
 	v.chain = c
 	v.last = append(v.last[:0], line...)
 	r := &v.report
+	if r.Lines == 0 {
+		r.FirstTime = field(line, "time")
+	}
+	r.LastTime = field(line, "time")
+	r.Known = r.Known || string(c.head[:]) == v.Known
 	r.Lines++
 	r.Closed = false
 	switch field(line, "event") {
@@ -286,6 +298,10 @@ func (v *Verifier) accept(line []byte, c chain) {
 		r.Dropped += n
 		v.note("%s: %d decisions were dropped between seq %s and %s", v.place(), n, field(line, "first"), field(line, "last"))
 	default:
+		r.LastSeq = number(line, "seq")
+		if r.Decisions == 0 {
+			r.FirstSeq = r.LastSeq
+		}
 		n := max(number(line, "count"), 1)
 		r.Decisions += n
 		v.kept += n
@@ -341,4 +357,31 @@ func (v *Verifier) Report() Report {
 		v.report.Head = string(v.chain.head[:])
 	}
 	return v.report
+}
+
+// String says for people what was found.
+func (r *Report) String() string {
+	var b strings.Builder
+	for _, f := range r.Faults {
+		fmt.Fprintln(&b, f)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "and %d more\n", r.More)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(&b, n)
+	}
+	verdict, end := "intact", "open: the daemon is at work, or did not come to close it"
+	if !r.Good() {
+		verdict = "NOT AS IT WAS WRITTEN"
+	}
+	if r.Truncated {
+		end = "cut off in the middle of a line"
+	} else if r.Closed {
+		end = "closed"
+	}
+	fmt.Fprintf(&b, "%s\nlines      %d, number %d to %d, %s to %s\ndecisions  %d, seq %d to %d, and %d dropped by the daemon's own account\n"+
+		"starts     %d of the daemon\nend        %s\nhead       %s\n", verdict, r.Lines, r.First, r.Last, r.FirstTime, r.LastTime,
+		r.Decisions, r.FirstSeq, r.LastSeq, r.Dropped, r.Runs, end, r.Head)
+	return b.String()
 }

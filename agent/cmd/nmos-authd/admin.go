@@ -13,6 +13,8 @@ func (d *daemon) administration() http.Handler {
 		Inventory:      d.stock.document,
 		PushInventory:  d.stock.push,
 		Record:         d.audit.Find,
+		Last:           d.audit.Last,
+		Watch:          d.audit.Watch,
 		Observed:       func() ([]byte, error) { return d.observation.report(d.audit) },
 		ForgetObserved: func() { d.observation.Reset(time.Now(), d.audit.Stats()) },
 	})

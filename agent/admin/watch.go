@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/httpauth"
+)
+
+const (
+	jsonLines = "application/x-ndjson"
+	lastWords = 100 * time.Millisecond // for what is being sent when the daemon stops, or the caller
+)
+
+// getRecords serves the records in memory: one, or the last.
+func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if query.Has("last") {
+		if filter, last, ok := wanted(w, r); ok {
+			w.Header().Set("Content-Type", jsonLines)
+			w.Write(m.Last(last, filter.Match))
+		}
+		return
+	}
+	seq, err := strconv.ParseUint(query.Get("seq"), 10, 64)
+	if err != nil || len(query) > 1 {
+		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision, or what ?last= takes", "seq")
+		return
+	}
+	line, ok := m.Record(seq)
+	if !ok {
+		httpauth.Fail(w, http.StatusNotFound, "this decision is not remembered", "not-found")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(line, '\n'))
+}
+
+// watch sends the last records in memory, then others as they are made, until the caller hangs up or the daemon stops.
+func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
+	filter, last, ok := wanted(w, r)
+	if !ok {
+		return
+	}
+	watcher := m.Watch(last, filter.Match)
+	if watcher == nil {
+		w.Header().Set("Retry-After", "1")
+		httpauth.Fail(w, http.StatusServiceUnavailable, "too many are watching", fmt.Sprint(audit.MaxWatchers, " at most"))
+		return
+	}
+	w.Header().Set("Content-Type", jsonLines)
+	if flusher, ok := w.(http.Flusher); ok {
+		flusher.Flush()
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		defer watcher.Close()
+		for {
+			lines, ok := watcher.Next(ctx)
+			if !ok {
+				return
+			}
+			if _, err := w.Write(lines); err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case <-sent:
+	case <-ctx.Done():
+		select { // one who takes nothing does not keep the daemon from stopping: the connection is closed under the writer
+		case <-sent:
+		case <-time.After(lastWords):
+		}
+	}
+}
+
+// wanted reads which records a request asks for. It fails the request where it makes no sense.
+func wanted(w http.ResponseWriter, r *http.Request) (f audit.Filter, last int, ok bool) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	for name, values := range query {
+		value := values[len(values)-1]
+		var wrong error
+		switch name {
+		case "last":
+			if last, wrong = strconv.Atoi(value); last < 0 {
+				wrong = strconv.ErrRange
+			}
+		case "denied":
+			f.Denied, wrong = strconv.ParseBool(value)
+		case "client":
+			f.Client = value
+		case "path":
+			f.Path = value
+		default:
+			wrong = fmt.Errorf("there is no %q", name)
+		}
+		if wrong != nil {
+			err = wrong
+		}
+	}
+	if err != nil {
+		httpauth.Fail(w, http.StatusBadRequest, "it takes ?last=N, denied=true, client=PATTERN and path=PATTERN", err.Error())
+	}
+	return f, last, err == nil
+}

@@ -1,0 +1,97 @@
+package audit
+
+import "bytes"
+
+// cleaned stands in a record where a token stood.
+const cleaned = "[token]"
+
+// claims is how a JSON object begins in base64url, and so the header and the claims of every token.
+const claims = "eyJ"
+
+// appendClean appends text without the tokens in it: a client may put one where it does not belong, into a path. It appends no
+// more than most bytes and some, which tell that it had to be cut, and searches no more, so that a long text costs no decision
+// much.
+func appendClean(dst, text []byte, most int) []byte {
+	for end := len(dst) + most + 1; ; {
+		from, to := findToken(text, end-len(dst))
+		dst = append(dst, text[:min(from, end-len(dst))]...)
+		if from == to || len(dst) >= end {
+			return dst
+		}
+		dst = append(dst, cleaned...)
+		if text = text[to:]; len(dst) >= end {
+			return dst
+		}
+	}
+}
+
+// findToken returns where a token starts and ends, of those that start within the first bytes. from and to are the length of the
+// text where there is none.
+func findToken(text []byte, first int) (from, to int) {
+	if bytes.IndexByte(text, '%') < 0 {
+		if from = bytes.Index(text, []byte(claims)); from < 0 {
+			return len(text), len(text)
+		}
+	}
+	for from < min(first, len(text)) {
+		n, found := token(text[from:])
+		if found {
+			return from, from + n
+		}
+		from += n
+	}
+	return len(text), len(text)
+}
+
+// token tells whether text starts with what looks like a token in the compact form (RFC 7515 §3.1), be it cut off after its second
+// part has begun, or percent-encoded, and how many bytes of it to take away or pass over. Whatever follows a token up to the next
+// slash or line feed goes with it, for it may be a part of it that was tampered with.
+func token(text []byte) (n int, found bool) {
+	dots, chars, begun := 0, 0, 0 // of this part: its characters, and how many of them are those of claims
+	for n < len(text) {
+		c, size := octet(text[n:])
+		switch {
+		case c == '.' && (dots > 0 || begun == len(claims)):
+			dots++
+			chars, begun = 0, 0
+		case c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z'):
+			return max(n, 1), false
+		default:
+			if chars == begun && begun < len(claims) && c == claims[begun] {
+				begun++
+			} else if dots == 0 && begun < len(claims) {
+				return max(n, 1), false
+			}
+			chars++
+		}
+		n += size
+		if dots == 2 || dots == 1 && begun == len(claims) {
+			if end := bytes.IndexAny(text[n:], "/\n"); end >= 0 {
+				return n + end, true
+			}
+			return len(text), true
+		}
+	}
+	return n, false
+}
+
+// octet reads one byte of a path, which may be percent-encoded.
+func octet(text []byte) (c byte, size int) {
+	if text[0] == '%' && len(text) > 2 {
+		if high, low := digit(text[1]), digit(text[2]); high|low < 16 {
+			return high<<4 | low, 3
+		}
+	}
+	return text[0], 1
+}
+
+// digit returns the value of a hex digit, 0xff where c is none.
+func digit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10
+	}
+	return 0xff
+}

@@ -1,0 +1,21 @@
+package audit
+
+import "nmosauthd/agent/wildcard"
+
+// Filter says which records somebody wants to see. In a pattern "*" stands for any text; an empty one matches all.
+type Filter struct {
+	Denied bool   // those that deny, or would in enforce mode
+	Client string // pattern of the client
+	Path   string // pattern of the path; of a resource, also of its kind/name
+}
+
+// Match tells whether r is wanted.
+func (f *Filter) Match(r *Record) bool {
+	if f.Denied && !r.denies() || f.Client != "" && !wildcard.Match([]byte(f.Client), r.Client) {
+		return false
+	}
+	if f.Path == "" || wildcard.Match([]byte(f.Path), r.Path) {
+		return true
+	}
+	return len(r.Kind) > 0 && wildcard.Match([]byte(f.Path), []byte(string(r.Kind)+"/"+string(r.Name)))
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"nmosauthd/agent/audit"
+)
+
+func runWatch(args []string) int {
+	set, config := flags("watch", "")
+	denied := set.Bool("denied", false, "only what is denied, or would be in enforce mode")
+	client := set.String("client", "", "only clients that match this `pattern`, in which * stands for any text")
+	path := set.String("path", "", "only paths, or kind/name of resources, that match this `pattern`")
+	asJSON := set.Bool("json", false, "the records for programs, a line each: see agent/audit/AUDIT.md")
+	last := set.Int("last", 10, "begin with the last `N` that the daemon remembers")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	query := fmt.Sprintf("/watch?last=%d&denied=%t&client=%s&path=%s", *last, *denied, url.QueryEscape(*client), url.QueryEscape(*path))
+	if err := watch(*config, query, *asJSON); err != nil {
+		complain(err)
+		return exitFail
+	}
+	return exitOK
+}
+
+// watch prints what the daemon sends until it is interrupted, which is no error.
+func watch(config, path string, asJSON bool) error {
+	admin, err := adminOf(config)
+	if err != nil {
+		return err
+	}
+	answer, err := admin.get(path)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	var interrupted atomic.Bool
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		interrupted.Store(true)
+		answer.Body.Close()
+	}()
+
+	out := bufio.NewWriter(os.Stdout)
+	var view audit.View
+	if !asJSON {
+		out.WriteString(audit.ViewHead)
+		out.Flush()
+	}
+	for in := bufio.NewReaderSize(answer.Body, 64<<10); ; {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			out.Flush()
+			if interrupted.Load() {
+				return nil
+			}
+			return fmt.Errorf("the daemon has ended it: it was stopped, or its lines were not taken for too long (%w)", err)
+		}
+		row := line
+		if !asJSON {
+			view.Width, view.Colour = terminal()
+			if row, err = view.Append(nil, line); err != nil {
+				return err
+			}
+		}
+		out.Write(row)
+		if in.Buffered() == 0 {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// terminal returns the width of the terminal that standard output is, 0 where it is none, and whether it is to show colours.
+func terminal() (width int, colour bool) {
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0, false
+	}
+	return int(size.Col), os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
