@@ -1,10 +1,9 @@
 package agent
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -39,7 +38,7 @@ func (m *mistakes) err() error {
 	if len(m.list) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(m.list, func(a, b *ConfigError) int { return cmp.Compare(a.Line, b.Line) })
+	sort.SliceStable(m.list, func(i, j int) bool { return m.list[i].Line < m.list[j].Line })
 	errs := make([]error, 0, len(m.list)+1)
 	for _, e := range m.list {
 		errs = append(errs, e)

@@ -8,7 +8,7 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"slices"
-	"strings"
+	"sort"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -80,7 +80,7 @@ func (s *Set) Issuers() []*Issuer {
 	for _, i := range s.issuers {
 		all = append(all, i)
 	}
-	slices.SortFunc(all, func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name }) // slices.SortFunc is 12 KB of flash for each type
 	return all
 }
 

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -30,7 +29,7 @@ func (s *Store) Status() []Status {
 			learned = append(learned, name)
 		}
 	}
-	slices.SortFunc(learned, strings.Compare)
+	slices.Sort(learned)
 	names = append(names, learned...)
 	set, used := s.set.Load(), false
 	all := make([]Status, 0, len(names))
