@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha512"
 	"encoding/base64"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -95,6 +98,36 @@ func BenchmarkNoToken(b *testing.B) {
 func BenchmarkWarmForged(b *testing.B) {
 	benchmarkPackets(b, "signature", questions(1, func(n int) string { return forged(distinct(n)) }))
 }
+
+// benchmarkRecorded answers one question as a caller's, whose decisions are recorded, with this many who watch them.
+func benchmarkRecorded(b *testing.B, watchers int) {
+	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(io.Discard)}, QueueBytes: 64 << 10, RingBytes: 64 << 10})
+	defer log.Close(b.Context())
+	d.Audit(log)
+	for range watchers {
+		w := log.Watch(10, nil)
+		defer w.Close()
+		go func() {
+			for ok := true; ok; {
+				_, ok = w.Next(b.Context())
+			}
+		}()
+	}
+	s := d.NewSessionOf(agent.Peer{UID: 1000, PID: 1000})
+	packet := []byte(get(senders, distinct(0)))
+	var reply []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		reply = s.Packet(reply[:0], packet, 32<<10)
+	}
+	if a := parseAnswer(b, reply); a.reason() != "ok" {
+		b.Fatalf("answered %v", a)
+	}
+}
+
+func BenchmarkWarmRecorded(b *testing.B) { benchmarkRecorded(b, 0) }
+func BenchmarkWarmWatched(b *testing.B)  { benchmarkRecorded(b, 1) }
 
 // benchmarkSocket sends packets of the size of a question over SOCK_SEQPACKET and waits for each reply.
 func benchmarkSocket(b *testing.B, serve func(net.Conn)) {

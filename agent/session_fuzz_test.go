@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/tinytest/mint"
 )
 
 // FuzzSession puts packets of any kind to a session. The reply must be one of the protocol, with nothing in it that is a line
 // of its own only because the packet said so; the same question has the same answer; and nothing is allowed by a token unless
-// the packet holds one.
+// the packet holds one. No record of it holds a token, wherever the packet does.
 func FuzzSession(f *testing.F) {
 	tok := mint.New(permit)
 	d := newDevice(f, publicMeters, tok.Key.JWK())
@@ -35,6 +37,11 @@ func FuzzSession(f *testing.F) {
 	for _, row := range resourceRows {
 		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", placeholder))
 	}
+	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b", "method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=%2FxTOKEN!x"} {
+		f.Add("decide 1\n" + where + "\n")
+		f.Add("decide-all 1\nid=TOKEN\ntarget=/\n" + where[strings.Index(where, "target"):] + "?TOKEN\n")
+	}
+	f.Add("resource 1\nkind=meter\nname=in-TOKEN\naccess=TOKEN\n")
 	f.Add("ping 1\nid=\n")
 	session := d.NewSession()
 	names := strings.Fields("id reason client-id subject issuer expires-in path www-authenticate retry-after")
@@ -65,6 +72,21 @@ func FuzzSession(f *testing.F) {
 		elsewhere := strings.NewReplacer("\nauthorization=Bearer "+good, "", "?access_token="+good, "").Replace(packet)
 		if strings.Contains(reply, good) && !strings.Contains(elsewhere, good) {
 			t.Errorf("%q: the token comes back: %q", packet, reply)
+		}
+		out := &ledger{}
+		log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 64 << 10})
+		d.Audit(log)
+		d.NewSessionOf(agent.Peer{}).Packet(nil, []byte(packet), 32<<10)
+		log.Close(t.Context())
+		records := out.b.String()
+		elsewhere = strings.ReplaceAll(packet, good, "")
+		for _, part := range strings.Split(good, ".") {
+			if strings.Contains(records, part) && !strings.Contains(elsewhere, part) {
+				t.Errorf("%q: recorded as %s", packet, records)
+			}
+		}
+		if strings.Count(records, `"question":`) > 1 || !strings.HasPrefix(packet, "ping") && !strings.Contains(records, `"seq":1,`) {
+			t.Errorf("%q: recorded as %s", packet, records)
 		}
 		if again := string(d.NewSession().Packet(nil, []byte(packet), 32<<10)); again != reply {
 			t.Errorf("%q: %q, and by another session %q", packet, reply, again)

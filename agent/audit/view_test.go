@@ -1,0 +1,113 @@
+package audit
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"nmosauthd/agent/wire"
+)
+
+// A row says who was answered what, in columns, and nothing in it does anything to a terminal.
+func TestView(t *testing.T) {
+	denied := deniedAt("/x-nmos/node/v1.3/self")
+	denied.Clock, denied.Client = ClockUnsynchronised, nil
+	would := allowed()
+	would.Reason, would.Enforced, would.Count, would.First = wire.Observed, wire.PathNotGranted, 57, 3
+	resource := allowed()
+	resource.Question, resource.Method, resource.Kind, resource.Name, resource.Access = wire.Resource, nil, []byte("meter"), []byte("in-1"), []byte("read")
+	all := deniedAt("/a")
+	all.Question, all.Method, all.Targets, all.Denied = wire.DecideAll, nil, 3, []byte("denied=/a\ndenied=/b\n")
+	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
+	hostile.Client = []byte("a-client-with-a-name-that-is-long")
+	none := Record{Question: wire.Decide, Reason: wire.PacketVerb, UID: -1}
+	for _, c := range []struct {
+		record Record
+		want   string
+	}{
+		{allowed(), "08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
+		{denied, "08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
+		{would, "08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
+		{resource, "08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
+		{all, "08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
+		{hostile, `08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
+		{none, "00:00:00.000? error 400 packet-verb                               decide  "},
+	} {
+		line := append(appendRecord(nil, &c.record, MaxPath), "}\n"...)
+		got, err := new(View).Append(nil, line)
+		if err != nil || string(got) != c.want+"\n" {
+			t.Errorf("%v\n%q, want\n%q", err, got, c.want)
+		}
+	}
+	head, _, _ := strings.Cut(ViewHead, "path")
+	if row, err := new(View).Append(nil, append(appendRecord(nil, &denied, MaxPath), '}')); err != nil || strings.Index(string(row), "/x-nmos") != len(head) {
+		t.Errorf("the head stands elsewhere: %v\n%s%s", err, ViewHead, row)
+	}
+	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil || !strings.HasPrefix(string(got), "-- 57 decisions") {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, line := range []string{"", "{}", "[]", `{"audit":2,"decision":"allow","time":"2027-01-15T08:00:00.000001Z"}`, `{"audit":1,"decision":"allow","time":"x"}`,
+		`{"audit":1,"event":"open","time":"2027-01-15T08:00:00.000001Z"}`} {
+		if got, err := new(View).Append(nil, []byte(line)); err == nil || len(got) > 0 {
+			t.Errorf("%q is shown as %q", line, got)
+		}
+	}
+}
+
+// A row fits into the terminal, if that is not too narrow, whatever its colours; of a path that is too long the middle is left out.
+func TestViewOnATerminal(t *testing.T) {
+	const path = "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged"
+	for _, reason := range []wire.Reason{wire.OK, wire.PathNotGranted, wire.Observed} {
+		for width := 1; width < 200; width++ {
+			r := deniedAt(path)
+			r.Reason, r.Count = reason, 57
+			if reason == wire.Observed {
+				r.Enforced = wire.NoToken
+			}
+			v := View{Width: width, Colour: true}
+			row, err := v.Append(nil, append(appendRecord(nil, &r, MaxPath), '}'))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(row), "\x1b[") != 2 || !strings.Contains(string(row), "\x1b[0m") {
+				t.Fatalf("colours: %q", row)
+			}
+			seen := utf8.RuneCount(row) - len("\n") - len("\x1b[31m\x1b[0m")
+			whole := strings.Contains(string(row), path)
+			if least := 74 + leastWidth + len(" x57"); seen > max(width, least) || whole != (width >= 74+len(path)+len(" x57")) {
+				t.Errorf("%d columns: %d of %d, whole %v\n%s", width, seen, width, whole, row)
+			}
+			if width >= 100 && (!strings.Contains(string(row), "  /x-n") || !strings.Contains(string(row), "staged ×57")) {
+				t.Errorf("%d columns: %s", width, row)
+			}
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	r := allowed()
+	r.Kind, r.Name = []byte("sender"), []byte("out-1")
+	would := r
+	would.Reason, would.Enforced = wire.Observed, wire.NoToken
+	for _, c := range []struct {
+		filter            Filter
+		served, wouldFail bool
+	}{
+		{Filter{}, true, true},
+		{Filter{Denied: true}, false, true},
+		{Filter{Client: "controller-1"}, true, true},
+		{Filter{Client: "controller"}, false, false},
+		{Filter{Client: "*-1", Path: "*"}, true, true},
+		{Filter{Path: "*/senders"}, true, true},
+		{Filter{Path: "sender/out-*"}, true, true},
+		{Filter{Path: "out-1"}, false, false},
+		{Filter{Path: "sender/out-1", Client: "x", Denied: true}, false, false},
+	} {
+		if got := c.filter.Match(&r); got != c.served {
+			t.Errorf("%+v: %v", c.filter, got)
+		}
+		if got := c.filter.Match(&would); got != c.wouldFail {
+			t.Errorf("%+v: %v of what would be denied", c.filter, got)
+		}
+	}
+}
