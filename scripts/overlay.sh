@@ -8,7 +8,7 @@
 #   only for fields made by zap.Any; but zap's table of encoders is always set, too. Whoever comes to it gets an error.
 set -eu
 json='leaves encoding/json out; see scripts/overlay.sh"'
-mkdir -p build
+mkdir -p build/.overlay # go passes over a folder of such a name
 places=
 # replace PACKAGE FILE LINE OTHER
 replace() {
@@ -18,9 +18,9 @@ replace() {
 		exit 1
 	fi
 	# Renamed when they are whole: another make may be reading them.
-	LINE=$3 OTHER=$4 awk '$0 == ENVIRON["LINE"] { $0 = ENVIRON["OTHER"] } { print }' "$source" >"build/$2.$$"
-	mv "build/$2.$$" "build/$2"
-	places="$places${places:+,}\"$source\":\"$PWD/build/$2\""
+	LINE=$3 OTHER=$4 awk '$0 == ENVIRON["LINE"] { $0 = ENVIRON["OTHER"] } { print }' "$source" >"build/.overlay/$2.$$"
+	mv "build/.overlay/$2.$$" "build/.overlay/$2"
+	places="$places${places:+,}\"$source\":\"$PWD/build/.overlay/$2\""
 }
 replace net/http transport.go '	Proxy: ProxyFromEnvironment,' ''
 replace encoding/json encode.go '	e.reflectValue(reflect.ValueOf(v), opts)' \
