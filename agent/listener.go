@@ -54,6 +54,9 @@ func (b *BoundedListener) Accept() (net.Conn, error) {
 	}
 }
 
+// Open is how many connections are open that count.
+func (b *BoundedListener) Open() int { return int(b.open.Load()) }
+
 func isTemporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()

@@ -32,7 +32,10 @@ func (a *Agent) Audit(l *audit.Log) { a.audit = l }
 
 // counts are how often each reason was given since the start: for what was answered, and in observe mode for what enforce would
 // have answered.
-type counts struct{ answered, would [wire.Reasons]atomic.Uint64 }
+type counts struct {
+	answered, would    [wire.Reasons]atomic.Uint64
+	remembered, judged atomic.Uint64 // questions with a token, by whether that was remembered
+}
 
 // Counts returns how often each reason was given since the start and, in observe mode, would have been given by enforce, by their
 // numbers.
@@ -41,6 +44,13 @@ func (a *Agent) Counts() (answered, would [wire.Reasons]uint64) {
 		answered[i], would[i] = a.counts.answered[i].Load(), a.counts.would[i].Load()
 	}
 	return answered, would
+}
+
+// Tokens is what is known of tokens: how many are remembered and can be, and to how many questions, since the start, the token
+// was remembered or was not.
+func (a *Agent) Tokens() (held, limit int, remembered, judged uint64) {
+	held, limit = a.state.Load().verifier.Held()
+	return held, limit, a.counts.remembered.Load(), a.counts.judged.Load()
 }
 
 // record counts and records the answer in s.reply, of whose question r is. denied is what decide-all denied, or would have.
@@ -52,6 +62,12 @@ func (s *Session) record(r *wire.Request, denied []byte) {
 	s.agent.counts.answered[reply.Reason].Add(1)
 	if reply.Enforced != wire.Undecided {
 		s.agent.counts.would[reply.Enforced].Add(1)
+	}
+	switch {
+	case s.cached:
+		s.agent.counts.remembered.Add(1)
+	case s.raw != nil:
+		s.agent.counts.judged.Add(1)
 	}
 	if s.agent.audit == nil {
 		return

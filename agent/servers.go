@@ -35,6 +35,22 @@ type Servers struct {
 	find     Find
 	revision int          // of base and find
 	found    []advertised // in the order in which to try them
+	looked   time.Time    // when find last returned
+	err      error        // and with what
+}
+
+// Found is what discovery has found.
+type Found struct {
+	Issuers []string  // in the order in which they are tried
+	Looked  time.Time // last; zero: not yet
+	Err     error     // of that look
+}
+
+// Found returns what discovery has found.
+func (s *Servers) Found() Found {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Found{names(s.found), s.looked, s.err}
 }
 
 type advertised struct {
@@ -116,6 +132,9 @@ func (s *Servers) Run(ctx context.Context) {
 			continue
 		}
 		issuers, again, err := find(ctx)
+		s.mu.Lock()
+		s.looked, s.err = time.Now(), err
+		s.mu.Unlock()
 		if err != nil || len(issuers) == 0 {
 			backOff = min(max(2*backOff, firstFindBackOff), maxFindBackOff)
 			timer.Reset(backOff/2 + rand.N(backOff))

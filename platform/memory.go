@@ -1,7 +1,10 @@
 package platform
 
 import (
+	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -16,4 +19,23 @@ func LimitMemory(bytes int) {
 		limit = int64(bytes)
 	}
 	debug.SetMemoryLimit(limit)
+}
+
+// Resident is open to read how much memory the process occupies. The zero Resident does not know.
+type Resident struct{ statm *os.File }
+
+// OpenResident opens what a process that is shut in cannot open any more (proc_pid_statm(5)).
+func OpenResident() (Resident, error) {
+	f, err := os.Open("/proc/self/statm")
+	return Resident{f}, err
+}
+
+// Bytes returns how much it is, 0 where that is not known.
+func (r Resident) Bytes() uint64 {
+	var text [128]byte
+	n, _ := r.statm.ReadAt(text[:], 0) // it ends before the text is full
+	_, rest, _ := strings.Cut(string(text[:n]), " ")
+	resident, _, _ := strings.Cut(rest, " ")
+	pages, _ := strconv.ParseUint(resident, 10, 64)
+	return pages * uint64(os.Getpagesize())
 }

@@ -38,6 +38,9 @@ func Watchdog() (time.Duration, error) {
 // Well tells the service manager that the daemon does what it is for.
 func Well() error { return notify(daemon.SdNotifyWatchdog) }
 
+// Tell has the service manager show a line of text as the daemon's status.
+func Tell(text string) error { return notify("STATUS=" + text) }
+
 func notify(state string) error {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		return fmt.Errorf("telling the service manager: %w", err)

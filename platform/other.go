@@ -68,6 +68,9 @@ func Stopping() error { return nil }
 // Watchdog says how often the service manager wants to hear that all is well; there is none to want it.
 func Watchdog() (time.Duration, error) { return 0, nil }
 
+// Tell would have the service manager show a line of text; there is none to show it.
+func Tell(string) error { return nil }
+
 // Well would tell the service manager that all is well; there is none to tell.
 func Well() error { return nil }
 

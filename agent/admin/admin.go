@@ -5,6 +5,8 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/observe
 //	curl --unix-socket /run/nmos-authd/admin.sock -N 'http://localhost/watch?last=10&denied=true'
+//	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/status
+//	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/metrics
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
 package admin
@@ -44,6 +46,10 @@ type Functions struct {
 	Observed func() ([]byte, error)
 	// ForgetObserved has it begin anew.
 	ForgetObserved func()
+	// Status returns how the daemon is, as JSON.
+	Status func() ([]byte, error)
+	// Metrics returns that in the text format of Prometheus.
+	Metrics func() ([]byte, error)
 }
 
 // Handler returns the handler of the socket. Serve it with MaxBody.
@@ -53,7 +59,9 @@ func Handler(f Functions) http.Handler {
 		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
 		"/records":   {{http.MethodGet, m.getRecords}},
 		"/watch":     {{http.MethodGet, m.watch}},
-		"/observe":   {{http.MethodGet, m.getObserved}, {http.MethodDelete, m.forgetObserved}},
+		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
+		"/metrics":   {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
+		"/observe":   {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
 }
@@ -135,14 +143,17 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (m *mux) getObserved(w http.ResponseWriter, _ *http.Request) {
-	report, err := m.Observed()
-	if err != nil {
-		httpauth.Fail(w, http.StatusInternalServerError, "the report could not be made", err.Error())
-		return
+// document serves what a function makes at each request.
+func document(kind string, make func() ([]byte, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		text, err := make()
+		if err != nil {
+			httpauth.Fail(w, http.StatusInternalServerError, "the report could not be made", err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Write(text)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(report)
 }
 
 func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {

@@ -115,6 +115,13 @@ func (c *cache) put(raw []byte, hash uint64, set *keys.Set, t *Token, now int64)
 	s.next, *head = *head, i
 }
 
+// held is how many tokens are remembered.
+func (c *cache) held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.used
+}
+
 // remove forgets slot i. The last slot in use takes its place, so that those in use stay together.
 func (c *cache) remove(i int32) {
 	c.unlink(i)

@@ -77,6 +77,9 @@ func NewVerifier(o Options) *Verifier {
 	return v
 }
 
+// Held is how many verified tokens are remembered, and how many can be.
+func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cached }
+
 // Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. Where Reason is OK, or
 // one of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid, Audience), t holds the
 // token; else t permits nothing, and of its methods only Issuer says what the token claims.

@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 	if n := second.Requests(authserver.PathJWKS); n != 1 {
 		t.Errorf("the keys that were held have been fetched %d times", n)
 	}
-	if told := b.Told(); len(told) < 3 || told[0] != "READY=1" || !strings.HasPrefix(told[1], "RELOADING=1\nMONOTONIC_USEC=") || told[2] != "READY=1" {
+	if told := states(b.Told()); len(told) < 3 || told[0] != "READY=1" || !strings.HasPrefix(told[1], "RELOADING=1\nMONOTONIC_USEC=") || told[2] != "READY=1" {
 		t.Errorf("the service manager was told %q", told)
 	}
 }
@@ -199,7 +199,7 @@ func TestStopAnswersWhatHasArrived(t *testing.T) {
 			t.Errorf("%s is still there: %v", path, err)
 		}
 	}
-	if told := b.Told(); !slices.Equal(told, []string{"READY=1", "STOPPING=1"}) {
+	if told := states(b.Told()); !slices.Equal(told, []string{"READY=1", "STOPPING=1"}) {
 		t.Errorf("the service manager was told %q", told)
 	}
 	if log := b.Log(); b.troubles() != "" || !strings.Contains(log, `"message":"stopped"`) {

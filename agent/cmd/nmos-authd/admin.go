@@ -16,6 +16,8 @@ func (d *daemon) administration() http.Handler {
 		Last:           d.audit.Last,
 		Watch:          d.audit.Watch,
 		Observed:       func() ([]byte, error) { return d.observation.report(d.audit) },
+		Status:         d.statusJSON,
+		Metrics:        d.metricsText,
 		ForgetObserved: func() { d.observation.Reset(time.Now(), d.audit.Stats()) },
 	})
 }

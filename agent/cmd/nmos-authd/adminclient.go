@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -16,7 +20,10 @@ import (
 const adminTimeout = 10 * time.Second
 
 // adminClient asks the running daemon over its admin socket.
-type adminClient struct{ socket string }
+type adminClient struct {
+	socket string
+	group  string // that may ask; "": the daemon's own
+}
 
 // adminOf returns the client for the daemon of a configuration.
 func adminOf(config string) (adminClient, error) {
@@ -27,7 +34,7 @@ func adminOf(config string) (adminClient, error) {
 	if c.Sockets.Admin == "" {
 		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", config)
 	}
-	return adminClient{c.Sockets.Admin}, nil
+	return adminClient{c.Sockets.Admin, c.Sockets.AdminGroup}, nil
 }
 
 // errStatus is an answer that is an error. Text and Debug are the NMOS error's (ANS-7), and may be empty.
@@ -73,7 +80,7 @@ func (c adminClient) send(method, path string) error {
 func (c adminClient) exchange(method, path string) (_ *http.Response, err error) {
 	conn, err := net.DialTimeout("unix", c.socket, adminTimeout)
 	if err != nil {
-		return nil, fmt.Errorf("is the daemon running? %w", err)
+		return nil, c.unreachable(err)
 	}
 	defer func() {
 		if err != nil {
@@ -99,6 +106,22 @@ func (c adminClient) exchange(method, path string) (_ *http.Response, err error)
 	conn.SetDeadline(time.Time{})
 	answer.Body = adminBody{answer.Body, conn}
 	return answer, nil
+}
+
+// unreachable says why nobody answers on the socket, and what to do.
+func (c adminClient) unreachable(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("the daemon is not running: nobody answers on %s", c.socket)
+	case !errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the daemon cannot be asked: %w", err)
+	}
+	group := strconv.Quote(c.group)
+	if info, err := os.Stat(c.socket); c.group == "" && err == nil {
+		group = strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid))
+	}
+	return fmt.Errorf("%s: permission denied: only root, the daemon's user and the group %s may ask the daemon ([sockets] admin_group)",
+		c.socket, group)
 }
 
 func readBody(r io.Reader, most int64) ([]byte, error) {

@@ -43,6 +43,7 @@ type inventories struct {
 	mu    sync.Mutex
 	file  string
 	seen  os.FileInfo // file as it was when last read; nil: it was not there
+	wrong error       // with what was read last
 	doubt bool        // what was seen could not be used, and may still be being written
 	now   inForce
 }
@@ -53,6 +54,7 @@ type inForce struct {
 	Since     time.Time
 	Resources int
 	document  []byte
+	Refused   error // why what was read last is not in force; nil: it is
 }
 
 func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m *memory, log *zap.Logger) *inventories {
@@ -68,6 +70,7 @@ func (s *inventories) configure(file string) {
 		s.read(false)
 		return
 	}
+	s.wrong = nil
 	if s.now.Source == fromPush {
 		return
 	}
@@ -76,6 +79,7 @@ func (s *inventories) configure(file string) {
 		return
 	}
 	table, document, err := s.listed()
+	s.wrong = err
 	switch {
 	case err != nil:
 		s.log.Warn("the device does not say what it has", zap.Error(err))
@@ -155,8 +159,10 @@ func (s *inventories) read(mayGrow bool) {
 	s.seen, s.doubt = info, err != nil && mayGrow
 	switch {
 	case err == nil:
+		s.wrong = nil
 		s.use(fromFile, table, document)
 	case !s.doubt:
+		s.wrong = err
 		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))
 	}
 }
@@ -209,6 +215,7 @@ func (s *inventories) push(document []byte) error {
 	if err != nil {
 		return err
 	}
+	s.wrong = nil
 	s.use(fromPush, table, document)
 	s.memory.keepInventory(document)
 	return nil
@@ -221,5 +228,7 @@ func (s *inventories) document() []byte { return s.status().document }
 func (s *inventories) status() inForce {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now
+	now := s.now
+	now.Refused = s.wrong
+	return now
 }

@@ -35,6 +35,7 @@ func commands() []command {
 		{"ask", "METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
 		{"explain", "[METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
 		{"observe", "report | reset", "which controllers enforce would deny, and the claims that they lack", runObserve},
+		{"status", "", "say how the daemon is: exit status 0 well, 1 degraded, 2 not running", runStatus},
 		{"watch", "", "show decisions as they are made", runWatch},
 		{"audit", "verify FILE ...", "check that no record is altered or missing", runAudit},
 		{"discover", "", "look for authorization servers, step by step, and try each", runDiscover},

@@ -64,12 +64,15 @@ type daemon struct {
 	allow  atomic.Pointer[[]uint32] // allow_uids
 
 	observation observation
+	health      health
 
 	given        map[string]*os.File // sockets from the service manager, not yet taken
 	listeners    []net.Listener
 	servers      []*agent.Server
-	socketPlaces []platform.Place  // folders of the sockets that the daemon made
+	socketPlaces []platform.Place // folders of the sockets that the daemon made
+	bounded      []namedListener
 	sandbox      *platform.Sandbox // nil: none is in force
+	unconfined   string            // why
 }
 
 func newDaemon(file string) (*daemon, error) {
@@ -83,6 +86,7 @@ func newDaemon(file string) (*daemon, error) {
 	}
 	d := &daemon{file: file, device: dev, config: c, names: names, clock: newClock()}
 	d.log, d.level = newLogger()
+	d.log = d.health.troubles.watch(d.log)
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
 		if err == nil && !document.Date.IsZero() {
@@ -155,6 +159,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
 	d.observation.config.Store(c)
+	d.health.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
 	d.config, d.names = c, names
@@ -174,6 +179,8 @@ func (d *daemon) run() error {
 	failed := make(chan error, 3)
 	d.startAudit()
 	defer d.closeAudit()
+	d.openHealth()
+	defer d.closeHealth()
 	if err := d.listen(failed); err != nil {
 		d.close()
 		return err
@@ -196,6 +203,7 @@ func (d *daemon) run() error {
 		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP),
 		zap.String("admin", d.config.Sockets.Admin))
 	d.notify(platform.Ready())
+	d.startHealth()
 
 	var err error
 	for err == nil {
@@ -214,6 +222,7 @@ func (d *daemon) run() error {
 		}
 	}
 	unwatch()
+	d.stopHealth()
 	d.audit.Release()
 	d.close()
 	cancel()
@@ -255,6 +264,7 @@ func (d *daemon) reload() {
 			d.log.Warn("the sandbox stays as it is until the daemon is started again", zap.String("file", d.file))
 		}
 	}
+	d.health.refused.Store(&err)
 	if err != nil {
 		d.log.Error("configuration not reread; the old one stays in force", zap.Error(err))
 		return
@@ -310,6 +320,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	server := &agent.Server{Handle: s.handle, Report: report}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
 	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Own: own, Admit: s.admit, Report: report}
+	d.bounded = append(d.bounded, namedListener{s.name, s.path, bounded})
 	go func() {
 		if err := server.Serve(bounded); err != nil {
 			failed <- fmt.Errorf("%s: %w", s.path, err)

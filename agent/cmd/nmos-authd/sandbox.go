@@ -26,15 +26,18 @@ func (d *daemon) confine() {
 		d.log.Warn("running as root, which nothing needs: start the daemon as a user of its own")
 	}
 	if !d.config.Sandbox.Landlock {
+		d.unconfined = "off, by [sandbox] landlock"
 		d.log.Info("sandbox: off, by [sandbox] landlock")
 		return
 	}
 	s, err := platform.Confine(append(d.places(d.config), d.socketPlaces...))
 	switch {
 	case err != nil:
+		d.unconfined = "not in force: " + err.Error()
 		d.log.Warn("sandbox: not in force", zap.Error(err))
 		return
 	case s.ABI == 0:
+		d.unconfined = "not in force: the kernel has no Landlock for it"
 		d.log.Warn("sandbox: not in force: the kernel has no Landlock, or not among its lsm=, or a filter of system calls forbids it")
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,13 +33,14 @@ type memory struct {
 	seal *hal.Sealer // nil: the files are as they are
 	log  *zap.Logger
 
-	mu      sync.Mutex // also held while a file is written
-	found   []string   // issuers that discovery has found
-	set     *keys.Set  // the latest to keep; nil: none yet
-	written []byte     // what keysFile holds, as far as known
-	pushed  []byte     // the inventory to keep; nil: none yet
-	kept    []byte     // what inventoryFile holds, as far as known
-	failed  bool       // the last write failed, or would have, and that was logged
+	mu      sync.Mutex            // also held while a file is written
+	found   []string              // issuers that discovery has found
+	set     *keys.Set             // the latest to keep; nil: none yet
+	written []byte                // what keysFile holds, as far as known
+	pushed  []byte                // the inventory to keep; nil: none yet
+	kept    []byte                // what inventoryFile holds, as far as known
+	failed  bool                  // the last write failed, or would have, and that was logged
+	trouble atomic.Pointer[error] // why; nil: it did not. Not under mu, which a flash that hangs holds
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
 }
@@ -51,6 +53,7 @@ func newMemory(dir string, d *thisDevice, log *zap.Logger) *memory {
 		// Unsealed files would be believed from then on, whoever wrote them.
 		log.Warn("state is not kept across restarts", zap.Error(err))
 		m.dir.Path = ""
+		m.trouble.Store(&err)
 	}
 	return m
 }
@@ -59,6 +62,7 @@ func newMemory(dir string, d *thisDevice, log *zap.Logger) *memory {
 func (m *memory) load() keys.LastGood {
 	if err := m.dir.Prepare(); err != nil {
 		m.log.Warn("state is not kept across restarts", zap.Error(err))
+		m.trouble.Store(&err)
 		m.failed = true // the writes that fail for the same reason say no more
 	}
 	var good keys.LastGood
@@ -170,6 +174,10 @@ func (m *memory) result(name string, err error) {
 		m.log.Info("state is written again", zap.String("file", name))
 	}
 	m.failed = err != nil
+	m.trouble.Store(nil)
+	if m.failed {
+		m.trouble.Store(&err)
+	}
 }
 
 // discovered takes up what discovery has found.

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/status"
+	"nmosauthd/agent/wire"
+)
+
+// maxStatus is longer than any status, bytes.
+const maxStatus = 4 << 20
+
+func runStatus(args []string) int {
+	set, config := flags("status", "")
+	asJSON := set.Bool("json", false, "for programs, as GET /status of the admin socket has it")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	s, err := askStatus(*config)
+	if err == nil {
+		if *asJSON {
+			err = s.WriteJSON(os.Stdout)
+		} else {
+			err = s.WriteText(os.Stdout)
+		}
+	}
+	switch {
+	case err != nil:
+		complain(err)
+		return exitFail
+	case !s.Healthy:
+		return exitDeny
+	}
+	return exitOK
+}
+
+func askStatus(config string) (*status.Status, error) {
+	admin, err := adminOf(config)
+	if err != nil {
+		return nil, err
+	}
+	text, err := admin.read("/status", maxStatus)
+	if err != nil {
+		return nil, err
+	}
+	return status.Parse(text)
+}
+
+// namedListener is one of the daemon's sockets.
+type namedListener struct {
+	name, path string
+	*agent.BoundedListener
+}
+
+// errStarting is the answer before all that a snapshot shows is there.
+var errStarting = errors.New("the daemon is just starting")
+
+// statusJSON is GET /status.
+func (d *daemon) statusJSON() ([]byte, error) {
+	if !d.health.known.Load() {
+		return nil, errStarting
+	}
+	return d.measured().JSON()
+}
+
+// metricsText is GET /metrics.
+func (d *daemon) metricsText() ([]byte, error) {
+	if !d.health.known.Load() {
+		return nil, errStarting
+	}
+	return d.measured().Metrics(), nil
+}
+
+// measured is a snapshot with the memory, for which everything stops for some microseconds.
+func (d *daemon) measured() *status.Status {
+	s := d.snapshot()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s.Memory = status.Memory{Resident: d.health.resident.Bytes(), Heap: memory.HeapAlloc}
+	return s
+}
+
+// snapshot says how the daemon is.
+func (d *daemon) snapshot() *status.Status {
+	now := time.Now()
+	c := d.health.inForce.Load()
+	s := &status.Status{
+		Time: status.At(now, now), Since: status.At(d.health.began, now),
+		Version: version, Model: d.device.Name, Names: c.names, Mode: string(c.Mode),
+		Refused: deref(d.health.refused.Load()),
+		Refresh: int64(c.Authorization.Refresh / time.Second),
+		Errors:  d.health.troubles.last(now),
+	}
+	if lost := d.health.lost.Load(); lost != nil {
+		s.Audit.DroppedAt = status.At(*lost, now)
+	}
+	clock := d.clock.Status()
+	s.Clock = status.Clock{State: clock.State.String(), Why: clock.Why, Trusted: d.clock.trusts(clock.State)}
+	d.showServers(s, c.Config, now)
+	d.showAudit(s, now)
+
+	answered, would := d.agent.Counts()
+	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {
+		s.Decisions = append(s.Decisions, status.Count{
+			Reason: r.String(), Status: r.Info().Status, Answered: answered[r], Would: would[r],
+		})
+	}
+	t := &s.Tokens
+	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
+	for _, l := range d.bounded {
+		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: l.Open(), Limit: l.Limit})
+	}
+	v := d.stock.status()
+	s.Inventory = status.Inventory{
+		Source: v.Source, Resources: v.Resources, Since: status.At(v.Since, now), Error: textOf(v.Refused),
+	}
+	s.State = status.State{Dir: d.opened.State.Dir, Error: deref(d.memory.trouble.Load())}
+	s.State.Kept = s.State.Dir != "" && s.State.Error == ""
+	s.Sandbox.Why = d.unconfined
+	if d.sandbox != nil {
+		s.Sandbox.Landlock, s.Sandbox.Denied, s.Sandbox.NotDenied = d.sandbox.ABI, d.sandbox.InForce, d.sandbox.Lacking
+	}
+	s.Degraded = s.Health()
+	s.Healthy = len(s.Degraded) == 0
+	return s
+}
+
+// showServers shows the authorization servers and what discovery found.
+func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
+	s.Discovery = status.Discovery{Mode: string(c.Discovery.Mode), Found: []string{}}
+	if c.Discovery.Mode != agent.DiscoveryOff {
+		found := d.finder.Found()
+		s.Discovery.Found, s.Discovery.Looked, s.Discovery.Error = found.Issuers, status.At(found.Looked, now), textOf(found.Err)
+	}
+	configured := make([]string, len(c.Authorization.Servers))
+	for i, issuer := range c.Authorization.Servers {
+		configured[i] = keys.TrimIssuer(issuer)
+	}
+	s.Servers = []status.Server{}
+	for _, k := range d.store.Status() {
+		v := status.Server{
+			Issuer: k.Issuer, Origin: status.Learned, Used: k.Used, KIDs: append([]string{}, k.KIDs...),
+			Fetched: status.At(k.Fetched, now), Next: status.At(k.Next, now),
+			Failing: k.Failing, Error: textOf(k.Err), Failed: status.At(k.Failed, now),
+		}
+		switch {
+		case slices.Contains(configured, keys.TrimIssuer(k.Issuer)):
+			v.Origin = status.Configured
+		case k.Server:
+			v.Origin = status.Discovered
+		}
+		s.Servers = append(s.Servers, v)
+	}
+}
+
+// showAudit shows what became of the decisions' records.
+func (d *daemon) showAudit(s *status.Status, now time.Time) {
+	stats := d.audit.Stats()
+	s.Audit.Recorded, s.Audit.Pending, s.Audit.Sinks = stats.Appended, stats.Pending, []status.Sink{}
+	for i := range stats.Sinks {
+		k := &stats.Sinks[i]
+		s.Audit.Sinks = append(s.Audit.Sinks, status.Sink{
+			Name: k.Name, Kept: k.Kept, Dropped: k.Dropped, Queued: k.Queued, QueuedBytes: k.QueuedBytes, Head: k.Head,
+			Error: textOf(k.Err), Since: status.At(k.Since, now),
+		})
+	}
+}
+
+// textOf is the error's text, "" for none.
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// deref is the same for one that is read while another is put in its place.
+func deref(err *error) string {
+	if err == nil {
+		return ""
+	}
+	return textOf(*err)
+}

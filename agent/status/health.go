@@ -1,0 +1,83 @@
+package status
+
+import (
+	"strconv"
+)
+
+// droppedLately is for how long the daemon is degraded after decisions were dropped, seconds.
+const droppedLately = 600
+
+// Health returns what is wrong, most important first; nothing where all is well. The texts hold no figures that run, so that they
+// are equal for as long as the same is wrong.
+func (s *Status) Health() (wrong []string) {
+	add := func(is bool, text, why string) {
+		if !is {
+			return
+		}
+		if why != "" {
+			text += ": " + why
+		}
+		wrong = append(wrong, text)
+	}
+	add(s.Mode != "enforce", "the mode is "+s.Mode+", so nothing is denied", "")
+	add(!s.Clock.Trusted, "the clock is "+s.Clock.State+", so tokens are answered 503", s.Clock.Why)
+	if text, why := s.keys(); text != "" {
+		add(true, text, why)
+	}
+	add(s.Inventory.Error != "", "the inventory is refused, and what was in force stays", s.Inventory.Error)
+	add(s.Refused != "", "the configuration is refused, and the old one stays in force", s.Refused)
+	for i := range s.Audit.Sinks {
+		sink := &s.Audit.Sinks[i]
+		add(sink.Error != "", "audit: the sink "+sink.Name+" does not take records", sink.Error)
+	}
+	add(s.Audit.DroppedAt != 0 && s.Time-s.Audit.DroppedAt < droppedLately, "audit: decisions of the last 10 minutes were not recorded", "")
+	add(s.State.Dir != "" && !s.State.Kept, "state is not kept across restarts", s.State.Error)
+	return wrong
+}
+
+// keys tells what is wrong with the servers and their keys (KEY-1, KEY-3).
+func (s *Status) keys() (text, why string) {
+	servers, held, newest := 0, 0, s.Since
+	for i := range s.Servers {
+		v := &s.Servers[i]
+		if v.Origin != Learned {
+			servers++
+			newest = max(newest, v.Fetched)
+			if v.Failing && why == "" {
+				why = v.Issuer + ": " + v.Error
+			}
+		}
+		held += len(v.KIDs)
+	}
+	switch {
+	case len(s.Servers) == 0 && s.Discovery.Mode == "off":
+		return "no authorization server is known", "none is configured, and discovery is off"
+	case len(s.Servers) == 0:
+		return "no authorization server is known, and discovery finds none", s.Discovery.Error
+	case held == 0:
+		return "no keys are held, so no token can be verified", why
+	case servers > 0 && int64(s.Time-newest) > 2*s.Refresh:
+		return "no keys have been fetched since " + newest.String() + "; those held stay valid", why
+	}
+	return "", ""
+}
+
+// Line is the health on one line of printable ASCII.
+func (s *Status) Line() string {
+	if len(s.Degraded) > 0 {
+		return Escape("degraded: " + s.Degraded[0])
+	}
+	held := 0
+	for i := range s.Servers {
+		held += len(s.Servers[i].KIDs)
+	}
+	return Escape("healthy: " + s.Mode + ", " + many(len(s.Servers), "server") + ", " + many(held, "key"))
+}
+
+// many counts things.
+func many(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
+}

@@ -1,0 +1,149 @@
+package status
+
+import (
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Metrics returns the snapshot in the text format of Prometheus, version 0.0.4.
+func (s *Status) Metrics() []byte {
+	m := &metrics{}
+	m.family("info", gauge, "The daemon and the device; always 1.")
+	m.sample(1, "version", s.Version, "model", s.Model, "mode", s.Mode)
+	for _, g := range []struct {
+		name, help string
+		value      int64
+	}{
+		{"healthy", "Whether the daemon is as it should be.", one(s.Healthy)},
+		{"start_time_seconds", "When it was started, by the clock of now.", int64(s.Since)},
+		{"clock_trusted", "Whether tokens are judged by the clock.", one(s.Clock.Trusted)},
+		{"config_refused", "Whether the configuration in the file is not the one in force, since it is refused.", one(s.Refused != "")},
+		{"discovered_servers", "Authorization servers that discovery has found.", int64(len(s.Discovery.Found))},
+		{"tokens_held", "Verified tokens that are remembered.", int64(s.Tokens.Held)},
+		{"tokens_limit", "Verified tokens that can be remembered.", int64(s.Tokens.Limit)},
+		{"audit_pending_decisions", "Decisions that are not yet with the sinks.", int64(s.Audit.Pending)},
+		{"inventory_resources", "Resources of the inventory in force.", int64(s.Inventory.Resources)},
+		{"inventory_refused", "Whether another inventory was refused since.", one(s.Inventory.Error != "")},
+		{"state_kept", "Whether keys and time outlive a restart.", one(s.State.Kept)},
+		{"landlock_abi", "Version of Landlock in force, 0 for none.", int64(s.Sandbox.Landlock)},
+		{"resident_memory_bytes", "Memory that the process occupies.", int64(s.Memory.Resident)},
+		{"heap_bytes", "Memory of Go's objects.", int64(s.Memory.Heap)},
+	} {
+		m.family(g.name, gauge, g.help)
+		m.sample(g.value)
+	}
+	m.family("decisions_total", counter, "Answers by reason.")
+	for i := range s.Decisions {
+		c := &s.Decisions[i]
+		m.sample(int64(c.Answered), "reason", c.Reason, "status", strconv.Itoa(c.Status))
+	}
+	m.family("would_decisions_total", counter, "In observe mode, what enforce would have answered, by reason.")
+	for i := range s.Decisions {
+		c := &s.Decisions[i]
+		m.sample(int64(c.Would), "reason", c.Reason, "status", strconv.Itoa(c.Status))
+	}
+	m.family("token_lookups_total", counter, "Questions with a token, by whether it was remembered.")
+	m.sample(int64(s.Tokens.Remembered), "result", "hit")
+	m.sample(int64(s.Tokens.Judged), "result", "miss")
+	m.family("audit_decisions_total", counter, "Decisions to be recorded.")
+	m.sample(int64(s.Audit.Recorded))
+	for f := range len(serverFamilies) {
+		m.family(serverFamilies[f][0], gauge, serverFamilies[f][1])
+		for i := range s.Servers {
+			v := &s.Servers[i]
+			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer", v.Issuer)
+		}
+	}
+	for f := range len(socketFamilies) {
+		m.family(socketFamilies[f][0], gauge, socketFamilies[f][1])
+		for i := range s.Sockets {
+			m.sample([...]int64{int64(s.Sockets[i].Open), int64(s.Sockets[i].Limit)}[f], "socket", s.Sockets[i].Name)
+		}
+	}
+	for f := range len(sinkFamilies) {
+		kind := gauge
+		if strings.HasSuffix(sinkFamilies[f][0], "_total") {
+			kind = counter
+		}
+		m.family(sinkFamilies[f][0], kind, sinkFamilies[f][1])
+		for i := range s.Audit.Sinks {
+			k := &s.Audit.Sinks[i]
+			m.sample([...]int64{int64(k.Kept), int64(k.Dropped), int64(k.Queued), int64(k.QueuedBytes), one(k.Error != "")}[f], "sink", k.Name)
+		}
+	}
+	return m.b
+}
+
+// The families that have a sample for each server, socket and sink: name and help.
+var (
+	serverFamilies = [...][2]string{
+		{"server_used", "Whether it is the server whose keys are fetched on schedule."},
+		{"server_keys", "Keys held of a server."},
+		{"server_keys_fetched_timestamp_seconds", "When they came, 0 where they are from before the start or there are none."},
+		{"server_failing", "Whether the last attempt to fetch them failed."},
+	}
+	socketFamilies = [...][2]string{
+		{"connections", "Connections that are open."},
+		{"connections_limit", "Connections that may be open at once."},
+	}
+	sinkFamilies = [...][2]string{
+		{"audit_kept_total", "Decisions recorded in a sink."},
+		{"audit_dropped_total", "Decisions not recorded in a sink."},
+		{"audit_queued_decisions", "Decisions that wait for a sink."},
+		{"audit_queued_bytes", "Their records."},
+		{"audit_failing", "Whether a sink does not take records."},
+	}
+)
+
+// WriteMetrics writes Metrics.
+func (s *Status) WriteMetrics(w io.Writer) error {
+	_, err := w.Write(s.Metrics())
+	return err
+}
+
+const (
+	gauge   = "gauge"
+	counter = "counter"
+)
+
+// metrics is the text so far.
+type metrics struct {
+	b    []byte
+	name string // of the family
+}
+
+func (m *metrics) add(parts ...string) {
+	for _, p := range parts {
+		m.b = append(m.b, p...)
+	}
+}
+
+func (m *metrics) family(name, kind, help string) {
+	m.name = "nmos_authd_" + name
+	m.add("# HELP ", m.name, " ", help, "\n# TYPE ", m.name, " ", kind, "\n")
+}
+
+// labelText escapes a label's value. The format is UTF-8.
+var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// sample writes a value with pairs of label and text.
+func (m *metrics) sample(value int64, labels ...string) {
+	m.add(m.name)
+	sep := "{"
+	for i := 0; i < len(labels); i += 2 {
+		m.add(sep, labels[i], `="`, labelText.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")), `"`)
+		sep = ","
+	}
+	if len(labels) > 0 {
+		m.add("}")
+	}
+	m.add(" ", strconv.FormatInt(value, 10), "\n")
+}
+
+func one(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,224 @@
+// Package status is what the daemon tells of itself: a snapshot, what is wrong by it, and the three forms in which it is
+// shown: JSON for programs, text for people, and the text format of Prometheus.
+//
+// A snapshot holds no token and no secret. It holds text from outside, such as issuers and the kids of their keys; no form lets
+// that draw on a terminal: whatever is not printable ASCII is written as \u and four hexadecimal digits, as JSON has it.
+package status
+
+import (
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf16"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// Status is a snapshot of the daemon. The names of its fields in JSON are stable: fields are added, none is renamed.
+type Status struct {
+	Healthy   bool      `json:"healthy"`
+	Degraded  []string  `json:"degraded,omitempty"` // what is wrong, most important first
+	Time      Time      `json:"time"`               // of the snapshot
+	Since     Time      `json:"since"`              // the start of the daemon
+	Version   string    `json:"version"`
+	Model     string    `json:"model"` // of the device
+	Names     []string  `json:"names"` // by which a token may name the device
+	Mode      string    `json:"mode"`
+	Refused   string    `json:"config_refused,omitempty"` // why the configuration was not reread; the old one is in force
+	Clock     Clock     `json:"clock"`
+	Refresh   int64     `json:"refresh_seconds"` // how often keys are to be fetched
+	Servers   []Server  `json:"servers"`
+	Discovery Discovery `json:"discovery"`
+	Decisions []Count   `json:"decisions"` // of each reason
+	Tokens    Tokens    `json:"tokens"`
+	Sockets   []Socket  `json:"sockets"`
+	Audit     Audit     `json:"audit"`
+	Inventory Inventory `json:"inventory"`
+	State     State     `json:"state"`
+	Sandbox   Sandbox   `json:"sandbox"`
+	Memory    Memory    `json:"memory"`
+	Errors    []Error   `json:"last_errors"` // oldest first
+}
+
+// Clock is the device's clock (OPS-1).
+type Clock struct {
+	State   string `json:"state"` // synchronised, unsynchronised or unset
+	Why     string `json:"why"`
+	Trusted bool   `json:"trusted"` // tokens are judged by it
+}
+
+// Where the daemon knows a server from.
+const (
+	Configured = "configured"
+	Discovered = "discovered"
+	Learned    = "learned" // from a token, and trusted by the configuration
+)
+
+// Server is an authorization server.
+type Server struct {
+	Issuer  string   `json:"issuer"`
+	Origin  string   `json:"origin"`
+	Used    bool     `json:"used"`              // the one whose keys are fetched on schedule
+	KIDs    []string `json:"kids"`              // of the keys held
+	Fetched Time     `json:"fetched,omitempty"` // none: they are from before the start, or there are none
+	Next    Time     `json:"next,omitempty"`    // none: when its turn comes
+	Failing bool     `json:"failing"`           // the last attempt failed
+	Error   string   `json:"error,omitempty"`   // of the last attempt that failed
+	Failed  Time     `json:"failed,omitempty"`  // when that was
+}
+
+// Discovery is the search for servers.
+type Discovery struct {
+	Mode   string   `json:"mode"`
+	Found  []string `json:"found"`            // issuers
+	Looked Time     `json:"looked,omitempty"` // last
+	Error  string   `json:"error,omitempty"`  // of that look
+}
+
+// Count is how often a reason was given.
+type Count struct {
+	Reason   string `json:"reason"`
+	Status   int    `json:"status"` // HTTP status
+	Answered uint64 `json:"answered"`
+	Would    uint64 `json:"would"` // in observe mode: what enforce would have answered
+}
+
+// Tokens are those remembered.
+type Tokens struct {
+	Held       int    `json:"held"`
+	Limit      int    `json:"limit"`
+	Remembered uint64 `json:"remembered"` // questions whose token was
+	Judged     uint64 `json:"judged"`     // questions whose token was not
+}
+
+// Socket is one of the daemon's.
+type Socket struct {
+	Name  string `json:"name"`
+	Path  string `json:"path"`
+	Open  int    `json:"open"` // connections
+	Limit int    `json:"limit"`
+}
+
+// Audit is the record of decisions.
+type Audit struct {
+	Recorded  uint64 `json:"recorded"` // decisions so far
+	Pending   uint64 `json:"pending"`  // of them, not yet with the sinks
+	DroppedAt Time   `json:"dropped_at,omitempty"`
+	Sinks     []Sink `json:"sinks"`
+}
+
+// Sink is where decisions are recorded.
+type Sink struct {
+	Name        string `json:"name"`
+	Kept        uint64 `json:"kept"` // decisions, as the next two
+	Dropped     uint64 `json:"dropped"`
+	Queued      uint64 `json:"queued"`
+	QueuedBytes int    `json:"queued_bytes"`
+	Head        string `json:"head"` // of the chain
+	Error       string `json:"error,omitempty"`
+	Since       Time   `json:"since,omitempty"` // of the error
+}
+
+// Inventory is that of the device's resources.
+type Inventory struct {
+	Source    string `json:"source,omitempty"` // file, pushed or device; none: there is none
+	Resources int    `json:"resources"`
+	Since     Time   `json:"since,omitempty"`
+	Error     string `json:"error,omitempty"` // of the one that is not in force
+}
+
+// State is what outlives a restart.
+type State struct {
+	Dir   string `json:"dir,omitempty"` // none: none is configured
+	Kept  bool   `json:"kept"`
+	Error string `json:"error,omitempty"`
+}
+
+// Sandbox is Landlock's.
+type Sandbox struct {
+	Landlock  int      `json:"landlock"` // version; 0: not in force
+	Denied    []string `json:"denied,omitempty"`
+	NotDenied []string `json:"not_denied,omitempty"`
+	Why       string   `json:"why,omitempty"` // it is not in force
+}
+
+// Memory is in bytes; 0: not known.
+type Memory struct {
+	Resident uint64 `json:"resident_bytes"`
+	Heap     uint64 `json:"heap_bytes"` // of Go's objects
+}
+
+// Error is a line of the log that told of trouble.
+type Error struct {
+	Time  Time   `json:"time"` // of the last time
+	Level string `json:"level"`
+	Text  string `json:"text"`
+	Times int    `json:"times"` // without another in between
+}
+
+// Time is in seconds since 1970, UTC; 0 is none. In JSON it is as RFC 3339 has it.
+type Time int64
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *Time) UnmarshalText(text []byte) error {
+	at, err := time.Parse(time.RFC3339, string(text))
+	*t = Time(at.Unix())
+	return err
+}
+
+func (t Time) String() string { return time.Unix(int64(t), 0).UTC().Format(time.RFC3339) }
+
+// At returns a time that was taken at some time before now or is planned for later, by the clock as it shows now: a device's
+// clock may have been set in between.
+func At(t, now time.Time) Time {
+	if t.IsZero() {
+		return 0
+	}
+	return Time(now.Add(t.Sub(now)).Unix())
+}
+
+// JSON returns the snapshot as JSON in ASCII.
+func (s *Status) JSON() ([]byte, error) {
+	text, err := json.Marshal(s)
+	return escape(nil, string(text)), err
+}
+
+// WriteJSON writes JSON and a newline.
+func (s *Status) WriteJSON(w io.Writer) error {
+	text, err := s.JSON()
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
+}
+
+// Parse reads what JSON returned.
+func Parse(text []byte) (*Status, error) {
+	s := &Status{}
+	return s, json.Unmarshal(text, s)
+}
+
+// Escape writes what is not printable ASCII as \u and four digits, those beyond the basic plane as two of them.
+func Escape(s string) string { return string(escape(nil, s)) }
+
+func escape(b []byte, s string) []byte {
+	unit := func(r rune) {
+		digits := strconv.FormatInt(int64(r)|0x10000, 16)
+		b = append(append(b, `\u`...), digits[1:]...)
+	}
+	for _, r := range s {
+		switch high, low := utf16.EncodeRune(r); {
+		case r >= ' ' && r <= '~':
+			b = append(b, byte(r))
+		case r > 0xffff:
+			unit(high)
+			unit(low)
+		default:
+			unit(r)
+		}
+	}
+	return b
+}

@@ -1,0 +1,121 @@
+package status
+
+import (
+	"io"
+	"strconv"
+	"strings"
+)
+
+// WriteText writes the snapshot for people: on the first line how the daemon is.
+func (s *Status) WriteText(w io.Writer) error {
+	t := &text{now: s.Time}
+	t.b = append(append(t.b, s.Line()...), '\n')
+	if len(s.Degraded) > 1 {
+		for _, more := range s.Degraded[1:] {
+			t.row("and", more)
+		}
+	}
+	t.row("daemon", s.Version+", model "+s.Model+", started "+t.ago(s.Since)+" ago")
+	t.row("names", strings.Join(s.Names, ", "))
+	t.row("mode", s.Mode)
+	t.row("clock", s.Clock.State+", "+s.Clock.Why+"; "+s.Time.String())
+	for i := range s.Servers {
+		t.server(&s.Servers[i])
+	}
+	d := &s.Discovery
+	t.row("discovery", d.Mode, t.some(d.Mode != "off", ", found "+strconv.Itoa(len(d.Found))),
+		t.some(d.Looked != 0, ", last looked "+t.ago(d.Looked)+" ago"), t.some(d.Error != "", ": "+d.Error))
+	var all, denied, would uint64
+	for i := range s.Decisions {
+		c := &s.Decisions[i]
+		all += c.Answered
+		if c.Status != 200 {
+			denied += c.Answered
+			would += c.Would
+		}
+	}
+	t.row("decisions", number(all), ", not allowed ", number(denied), t.some(would > 0, ", would be by enforce "+number(would)))
+	for i := range s.Decisions {
+		if c := &s.Decisions[i]; c.Answered > 0 || c.Would > 0 {
+			t.row("", number(c.Answered), " ", c.Reason, t.some(c.Would > 0, ", would be "+number(c.Would)))
+		}
+	}
+	t.row("tokens", strconv.Itoa(s.Tokens.Held), " of ", strconv.Itoa(s.Tokens.Limit), " remembered; met again ",
+		number(s.Tokens.Remembered), ", judged anew ", number(s.Tokens.Judged))
+	for i := range s.Sockets {
+		c := &s.Sockets[i]
+		t.row("socket", c.Path, " (", c.Name, "), ", strconv.Itoa(c.Open), " of ", strconv.Itoa(c.Limit), " connections")
+	}
+	for i := range s.Audit.Sinks {
+		k := &s.Audit.Sinks[i]
+		t.row("audit", k.Name, ", kept ", number(k.Kept), ", dropped ", number(k.Dropped), ", queued ", number(k.Queued),
+			t.some(k.Head != "", ", chain "+k.Head), t.some(k.Error != "", "; "+k.Error))
+	}
+	v := &s.Inventory
+	t.row("inventory", t.some(v.Source == "", "none"), v.Source,
+		t.some(v.Source != "", ", "+many(v.Resources, "resource")+", for "+t.ago(v.Since)), t.some(v.Error != "", "; refused: "+v.Error))
+	k := &s.State
+	t.row("state", t.some(k.Dir == "", "no folder"), k.Dir, t.some(k.Kept, ", kept"), t.some(k.Error != "", ": "+k.Error))
+	x := &s.Sandbox
+	t.row("sandbox", t.some(x.Landlock > 0, "Landlock "+strconv.Itoa(x.Landlock)+" denies "+strings.Join(x.Denied, ", ")),
+		t.some(len(x.NotDenied) > 0, "; not "+strings.Join(x.NotDenied, ", ")), x.Why)
+	t.row("memory", number(s.Memory.Resident>>10), " KiB, of it heap ", number(s.Memory.Heap>>10), " KiB")
+	for i := range s.Errors {
+		e := &s.Errors[i]
+		t.row("log", t.ago(e.Time), " ago, ", e.Level, t.some(e.Times > 1, ", "+strconv.Itoa(e.Times)+" times"), ": ", e.Text)
+	}
+	_, err := w.Write(t.b)
+	return err
+}
+
+func (t *text) server(v *Server) {
+	t.row("server", v.Issuer, " (", v.Origin, t.some(v.Used, ", used"), ")")
+	kids := make([]string, len(v.KIDs))
+	for i, kid := range v.KIDs {
+		kids[i] = strconv.Quote(kid)
+	}
+	t.row("", many(len(kids), "key"), t.some(len(kids) > 0, " "+strings.Join(kids, " ")),
+		t.some(v.Fetched != 0, ", fetched "+t.ago(v.Fetched)+" ago"), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+	if v.Error != "" {
+		t.row("", t.some(v.Failing, "failing, "), t.some(!v.Failing, "failed "), t.ago(v.Failed), " ago: ", v.Error)
+	}
+}
+
+// text is written line by line.
+type text struct {
+	b   []byte
+	now Time
+}
+
+// row writes a line: a name, in a column of its own, and what there is to say.
+func (t *text) row(name string, parts ...string) {
+	t.b = append(t.b, (name + "            ")[:12]...)
+	for _, p := range parts {
+		t.b = escape(t.b, p)
+	}
+	t.b = append(t.b, '\n')
+}
+
+// some returns what is said if it is so.
+func (t *text) some(is bool, s string) string {
+	if is {
+		return s
+	}
+	return ""
+}
+
+// ago says how long from now a time is, before or after, in the largest unit of which there are two.
+func (t *text) ago(at Time) string {
+	d := int64(max(t.now-at, at-t.now))
+	switch {
+	case d >= 2*86400:
+		return strconv.FormatInt(d/86400, 10) + " days"
+	case d >= 2*3600:
+		return strconv.FormatInt(d/3600, 10) + " h"
+	case d >= 2*60:
+		return strconv.FormatInt(d/60, 10) + " min"
+	}
+	return strconv.FormatInt(d, 10) + " s"
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,332 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	daemonstatus "nmosauthd/agent/status"
+	"nmosauthd/agent/wire"
+	"nmosauthd/platform"
+	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/daemon"
+)
+
+// states are those that the service manager was told, without the lines for people.
+func states(told []string) []string {
+	return slices.DeleteFunc(told, func(t string) bool { return strings.HasPrefix(t, "STATUS=") })
+}
+
+// status asks with the command, both ways.
+func (b *box) status() (exit int, text string, s *daemonstatus.Status) {
+	b.t.Helper()
+	inText := command(b.t, "", "status", "--config", b.ConfigFile())
+	inJSON := command(b.t, "", "status", "--config", b.ConfigFile(), "--json")
+	s = &daemonstatus.Status{}
+	if err := json.Unmarshal([]byte(inJSON.out), s); err != nil {
+		b.t.Fatalf("%v: %s%s", err, inJSON.out, inJSON.errors)
+	}
+	if inText.status != inJSON.status || inText.errors != "" || inJSON.errors != "" {
+		b.t.Errorf("%+v and %+v", inText, inJSON)
+	}
+	return inJSON.status, inText.out, s
+}
+
+// awaitStatus waits for a status that is right.
+func (b *box) awaitStatus(what string, right func(*daemonstatus.Status) bool) {
+	b.t.Helper()
+	eventually(b.t, "the status has "+what, func() bool {
+		_, text := b.admin("GET", "/status", "")
+		s, err := daemonstatus.Parse([]byte(text))
+		return err == nil && right(s)
+	})
+}
+
+// counted are the reasons that were given.
+func counted(s *daemonstatus.Status) (answered, would map[string]uint64) {
+	answered, would = map[string]uint64{}, map[string]uint64{}
+	for _, c := range s.Decisions {
+		if c.Answered > 0 {
+			answered[c.Reason] = c.Answered
+		}
+		if c.Would > 0 {
+			would[c.Reason] = c.Would
+		}
+	}
+	return answered, would
+}
+
+// samples reads metrics: each value by its name and labels.
+func samples(t *testing.T, text string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		at := strings.LastIndexByte(line, ' ')
+		if _, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64); err != nil || all[line[:at]] != "" {
+			t.Fatalf("%q", line)
+		}
+		all[line[:at]] = strings.TrimSpace(line[at+1:])
+	}
+	return all
+}
+
+// What the daemon says of itself is what it was asked, in each form, and enforce says nothing of observe.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.Admin = true
+	dir := newDir(t)
+	file := dir.File("metrics/nmos.prom")
+	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config.More += fmt.Sprintf("[metrics]\nfile = %q\n", file)
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
+	b.waitLog(0, "keys fetched")
+	good := everything(server).Sign()
+	for n, q := range []question{get("/x-nmos"), get(senders), get(senders).bearing("x.y.z"), get(senders).bearing(good)} {
+		for range n + 1 {
+			if b.askBoth(q).status == 0 { // twice: a packet and a request
+				t.Fatal(q)
+			}
+		}
+	}
+	want := map[string]uint64{"public": 2, "no-token": 4, "token-malformed": 6, "ok": 8}
+	b.awaitStatus("the records that are kept", func(s *daemonstatus.Status) bool {
+		return s.Audit.Pending == 0 && s.Audit.Sinks[0].Queued == 0
+	})
+	exit, text, s := b.status()
+	if exit != 0 || !s.Healthy || len(s.Degraded) > 0 || !strings.HasPrefix(text, "healthy: enforce, 1 server, 1 key\n") {
+		t.Errorf("exit status %d, %q\n%s", exit, s.Degraded, text)
+	}
+	answered, would := counted(s)
+	if !maps.Equal(answered, want) || len(would) > 0 {
+		t.Errorf("%v, would be %v", answered, would)
+	}
+	v := &s.Servers[0]
+	if len(s.Servers) != 1 || v.Issuer != strings.TrimSuffix(server.Issuer(), "/") || v.Origin != daemonstatus.Configured || !v.Used ||
+		v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) || v.Fetched < s.Since || v.Fetched > s.Time || v.Next <= s.Time {
+		t.Errorf("%+v", s.Servers)
+	}
+	sink := s.Audit.Sinks[0]
+	if s.Audit.Recorded != 20 || sink.Name != "log" || sink.Kept != 20 || sink.Dropped != 0 || len(sink.Head) != 32 {
+		t.Errorf("%+v", s.Audit)
+	}
+	if s.Tokens.Held != 1 || s.Tokens.Remembered+s.Tokens.Judged != 14 || s.Tokens.Remembered < 7 || s.Tokens.Judged < 2 {
+		t.Errorf("%+v", s.Tokens)
+	}
+	if age := time.Since(time.Unix(int64(s.Time), 0)); age < 0 || age > patience || s.Mode != "enforce" || s.Model == "" ||
+		!slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" || s.State.Kept || s.Inventory.Source != "" {
+		t.Errorf("%+v", s)
+	}
+	if resident := s.Memory.Resident; resident < 1<<20 || resident > 200<<20 || s.Memory.Heap == 0 || s.Memory.Heap > resident {
+		t.Errorf("%+v", s.Memory)
+	}
+	if len(s.Sockets) != 3 || s.Sockets[0].Path != b.Authz() || s.Sockets[0].Open != 1 ||
+		s.Sockets[2].Name != "admin" || s.Sockets[2].Open != 1 {
+		t.Errorf("%+v", s.Sockets)
+	}
+	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, not allowed 10", "chain " + sink.Head, `1 key "key-1", fetched`} {
+		if !strings.Contains(text, line) {
+			t.Errorf("no %q in\n%s", line, text)
+		}
+	}
+
+	code, metrics := b.admin("GET", "/metrics", "")
+	all := samples(t, metrics)
+	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {
+		name := fmt.Sprintf(`nmos_authd_decisions_total{reason="%s",status="%d"}`, r, r.Info().Status)
+		if all[name] != fmt.Sprint(want[r.String()]) {
+			t.Errorf("%s is %q, not %d", name, all[name], want[r.String()])
+		}
+	}
+	if code != 200 || all["nmos_authd_healthy"] != "1" || all[`nmos_authd_audit_kept_total{sink="log"}`] != "20" ||
+		all[`nmos_authd_server_keys{issuer="`+v.Issuer+`"}`] != "1" {
+		t.Errorf("%d\n%s", code, metrics)
+	}
+	for name, form := range map[string]string{"text": text, "metrics": metrics, "JSON": fmt.Sprintf("%+v", s)} {
+		if strings.Contains(form, good) || strings.Contains(form, "x.y.z") {
+			t.Errorf("a token is in the %s", name)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if told := b.Told(); !slices.Contains(told, "STATUS=healthy: enforce, 1 server, 1 key") {
+		t.Errorf("told %q", told)
+	}
+
+	// The last ones are written as the daemon ends.
+	if err := b.Stop(); err != nil {
+		t.Error(err)
+	}
+	written, err := os.ReadFile(file)
+	if err != nil || samples(t, string(written))[`nmos_authd_decisions_total{reason="ok",status="200"}`] != "8" {
+		t.Errorf("%v\n%s", err, written)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	r := command(t, "", "status", "--config", b.ConfigFile())
+	r.check(t, 2, "", "the daemon is not running: nobody answers on "+b.Admin())
+}
+
+// Observe mode is no health, and what enforce would have answered is told apart.
+func TestStatusObserve_OPS3(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.Admin, config.Mode = true, "observe"
+	b := start(t, config)
+	b.waitLog(0, "keys fetched")
+	b.want(get(senders), 200, "observe")
+	b.want(get("/x-nmos"), 200, "public")
+	exit, text, s := b.status()
+	if exit != 1 || !strings.HasPrefix(text, "degraded: the mode is observe, so nothing is denied\n") || len(s.Degraded) != 1 {
+		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
+	}
+	answered, would := counted(s)
+	if answered["observe"] != would["no-token"] || answered["observe"] == 0 || len(would) != 1 || len(answered) != 2 {
+		t.Errorf("%v, would be %v", answered, would)
+	}
+}
+
+// What goes wrong shows on the first line, at the service manager, and is over when it is.
+func TestStatusDegraded(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	server.Misbehave(authserver.PathJWKS, authserver.ServerError)
+	config := trusting(t, server)
+	config.Admin = true
+	config.More += "retry = \"1s\"\n"
+	dir := newDir(t)
+	inventory := dir.File("inventory.json")
+	config.More += fmt.Sprintf("[inventory]\nfile = %q\n", inventory)
+	if err := os.WriteFile(inventory, []byte(`{"resources":[]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
+	b.awaitStatus("a failure", func(s *daemonstatus.Status) bool { return len(s.Servers) == 1 && s.Servers[0].Failing })
+	exit, text, s := b.status()
+	first, _, _ := strings.Cut(text, "\n")
+	if exit != 1 || !strings.HasPrefix(first, "degraded: no keys are held") || !strings.Contains(first, server.Issuer()) ||
+		!strings.Contains(first, "500") {
+		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
+	}
+	eventually(t, "the service manager is told", func() bool {
+		return slices.ContainsFunc(b.Told(), func(told string) bool {
+			return strings.HasPrefix(told, "STATUS=degraded: no keys are held")
+		})
+	})
+
+	server.Behave()
+	b.awaitStatus("health", func(s *daemonstatus.Status) bool { return s.Healthy })
+	eventually(t, "the service manager is told", func() bool {
+		return slices.Contains(b.Told(), "STATUS=healthy: enforce, 1 server, 1 key")
+	})
+
+	replaceFile(t, inventory, `{"resources":[{"kind":"\u001b[31m","name":"x"}]}`)
+	b.awaitStatus("a refused inventory", func(s *daemonstatus.Status) bool { return s.Inventory.Error != "" })
+	exit, text, _ = b.status()
+	if exit != 1 || !strings.HasPrefix(text, "degraded: the inventory is refused") || strings.Contains(text, "\x1b") {
+		t.Errorf("%d\n%s", exit, text)
+	}
+	b.waitLog(0, `"degraded"`)
+	replaceFile(t, inventory, `{"resources":[{"kind":"meter","name":"x","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`)
+	b.awaitStatus("health", func(s *daemonstatus.Status) bool {
+		return s.Healthy && s.Inventory.Resources == 1 && s.Inventory.Source == "file"
+	})
+	b.waitLog(0, `"healthy again"`)
+
+	if err := b.WriteText("mode = \"off\"\nnonsense"); err != nil {
+		t.Fatal(err)
+	}
+	b.hangUp("configuration not reread")
+	_, text = b.admin("GET", "/status", "")
+	if s, err := daemonstatus.Parse([]byte(text)); err != nil || s.Healthy || s.Mode != "enforce" || len(s.Degraded) != 1 ||
+		!strings.HasPrefix(s.Degraded[0], "the configuration is refused") || !slices.ContainsFunc(s.Errors, func(e daemonstatus.Error) bool {
+		return e.Level == "error" && strings.Contains(e.Text, "not reread")
+	}) {
+		t.Errorf("%v: %s", err, text)
+	}
+	b.reload(config)
+	b.awaitStatus("health", func(s *daemonstatus.Status) bool { return s.Healthy })
+}
+
+// A clock that was never set is no health, and the place of the metrics may come later.
+func TestStatusClock_OPS1(t *testing.T) {
+	t.Parallel()
+	later, err := daemon.Build(t.TempDir(), "-ldflags=-X nmosauthd/platform.buildTime=2099-01-01T00:00:00Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := trusting(t)
+	config.Admin = true
+	dir := newDir(t)
+	folder := dir.File("metrics")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "m.prom"), []byte("of before\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config.More += fmt.Sprintf("[metrics]\nfile = %q\n", filepath.Join(folder, "m.prom"))
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir)}
+	b.Daemon = startCommand(t, exec.Command(later), dir)
+	_, text := b.admin("GET", "/status", "")
+	s, err := daemonstatus.Parse([]byte(text))
+	if err != nil || s.Clock.Trusted || s.Clock.State != platform.ClockUnset.String() || len(s.Degraded) != 2 ||
+		!strings.HasPrefix(s.Degraded[0], "the clock is unset, so tokens are answered 503: ") ||
+		!strings.HasPrefix(s.Degraded[1], "no authorization server is known") {
+		t.Errorf("%v: %s", err, text)
+	}
+	eventually(t, "metrics are written", func() bool {
+		text, err := os.ReadFile(filepath.Join(folder, "m.prom"))
+		return err == nil && samples(t, strings.TrimPrefix(string(text), "of before\n"))["nmos_authd_clock_trusted"] == "0"
+	})
+}
+
+// Who may not ask learns who may.
+func TestStatusRights(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	dir := newDir(t)
+	config := trusting(t)
+	config.Admin = true
+	config.Sockets = "admin_group = \"0\"\n"
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir.Path(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	startIn(t, dir)
+	c := exec.Command(program, "status", "--config", dir.ConfigFile())
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	r := finish(t, c, "")
+	r.check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and the group \"0\" may ask")
+}
