@@ -28,16 +28,18 @@ rm -rf "$out"
 doc=$STAGE/share/doc/nmos-authd
 mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
 cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
-cp agent/wire/PROTOCOL.md "$doc"
+cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md "$doc"
+# There they stand side by side.
+sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)\)#](\1)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
+	configs/OPERATING.md >"$doc/OPERATING.md"
 for folder in nginx lighttpd caddy; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
 	fi
 done
-if [ -f configs/man/nmos-authd.1 ]; then
-	mkdir -p "$STAGE/share/man/man1"
-	gzip -9n <configs/man/nmos-authd.1 >"$STAGE/share/man/man1/nmos-authd.1.gz"
-fi
+mkdir -p "$STAGE/share/man/man1" "$STAGE/share/man/man5"
+gzip -9n <configs/man/nmos-authd.1 >"$STAGE/share/man/man1/nmos-authd.1.gz"
+gzip -9n <configs/man/nmos-authd.toml.5 >"$STAGE/share/man/man5/nmos-authd.toml.5.gz"
 sed -f configs/openwrt/paths.sed configs/nmos-authd.toml >"$STAGE/openwrt.toml"
 
 # The licences of all that is linked into the binary, as these ask for.
