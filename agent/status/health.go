@@ -1,14 +1,12 @@
 package status
 
-import (
-	"strconv"
-)
+import "strconv"
 
 // droppedLately is for how long the daemon is degraded after decisions were dropped, seconds.
 const droppedLately = 600
 
-// Health returns what is wrong, most important first; nothing where all is well. The texts hold no figures that run, so that they
-// are equal for as long as the same is wrong.
+// Health returns what is wrong, most important first; nothing where all is well. The texts hold no figures that run, so that
+// they are equal for as long as the same is wrong.
 func (s *Status) Health() (wrong []string) {
 	add := func(is bool, text, why string) {
 		if !is {
@@ -30,7 +28,8 @@ func (s *Status) Health() (wrong []string) {
 		sink := &s.Audit.Sinks[i]
 		add(sink.Error != "", "audit: the sink "+sink.Name+" does not take records", sink.Error)
 	}
-	add(s.Audit.DroppedAt != 0 && s.Time-s.Audit.DroppedAt < droppedLately, "audit: decisions of the last 10 minutes were not recorded", "")
+	lately := s.Audit.DroppedAt != 0 && s.Time-s.Audit.DroppedAt < droppedLately
+	add(lately, "audit: decisions of the last 10 minutes were not recorded", "")
 	add(s.State.Dir != "" && !s.State.Kept, "state is not kept across restarts", s.State.Error)
 	return wrong
 }

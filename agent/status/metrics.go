@@ -18,7 +18,7 @@ func (s *Status) Metrics() []byte {
 		{"healthy", "Whether the daemon is as it should be.", one(s.Healthy)},
 		{"start_time_seconds", "When it was started, by the clock of now.", int64(s.Since)},
 		{"clock_trusted", "Whether tokens are judged by the clock.", one(s.Clock.Trusted)},
-		{"config_refused", "Whether the configuration in the file is not the one in force, since it is refused.", one(s.Refused != "")},
+		{"config_refused", "Whether the configuration in the file is refused and not in force.", one(s.Refused != "")},
 		{"discovered_servers", "Authorization servers that discovery has found.", int64(len(s.Discovery.Found))},
 		{"tokens_held", "Verified tokens that are remembered.", int64(s.Tokens.Held)},
 		{"tokens_limit", "Verified tokens that can be remembered.", int64(s.Tokens.Limit)},
@@ -69,7 +69,9 @@ func (s *Status) Metrics() []byte {
 		m.family(sinkFamilies[f][0], kind, sinkFamilies[f][1])
 		for i := range s.Audit.Sinks {
 			k := &s.Audit.Sinks[i]
-			m.sample([...]int64{int64(k.Kept), int64(k.Dropped), int64(k.Queued), int64(k.QueuedBytes), one(k.Error != "")}[f], "sink", k.Name)
+			m.sample([...]int64{
+				int64(k.Kept), int64(k.Dropped), int64(k.Queued), int64(k.QueuedBytes), one(k.Error != ""),
+			}[f], "sink", k.Name)
 		}
 	}
 	return m.b

@@ -1,0 +1,316 @@
+package status_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nmosauthd/agent/status"
+)
+
+// now is when the snapshots of these tests were taken.
+const now = status.Time(1795312810) // 2026-11-22T02:00:10Z
+
+// well is a snapshot of a daemon that is as it should be.
+func well() *status.Status {
+	return &status.Status{
+		Healthy: true, Time: now, Since: now - 3*3600, Version: "1.2.3", Model: "level meter",
+		Names: []string{"meter.example.com", "m"},
+		Mode:  "enforce", Clock: status.Clock{State: "synchronised", Why: "the kernel says so", Trusted: true}, Refresh: 3600,
+		Servers: []status.Server{
+			{
+				Issuer: "https://a.example.com", Origin: status.Configured, Used: true, KIDs: []string{"one", "two"},
+				Fetched: now - 720, Next: now + 2880, Error: "it was down", Failed: now - 2*86400,
+			},
+			{Issuer: "https://b.example.com", Origin: status.Discovered, KIDs: []string{}},
+		},
+		Discovery: status.Discovery{Mode: "both", Found: []string{"https://b.example.com"}, Looked: now - 5},
+		Decisions: []status.Count{
+			{Reason: "ok", Status: 200, Answered: 40}, {Reason: "public", Status: 200},
+			{Reason: "no-token", Status: 401, Answered: 2, Would: 3},
+		},
+		Tokens:  status.Tokens{Held: 2, Limit: 64, Remembered: 38, Judged: 2},
+		Sockets: []status.Socket{{Name: "authz", Path: "/run/authz.sock", Open: 3, Limit: 64}},
+		Audit: status.Audit{Recorded: 42, Sinks: []status.Sink{
+			{Name: "log", Kept: 42, Head: "00ff"}, {Name: "syslog", Kept: 40, Queued: 2, QueuedBytes: 900},
+		}},
+		Inventory: status.Inventory{Source: "file", Resources: 12, Since: now - 200},
+		State:     status.State{Dir: "/var/lib/nmos-authd", Kept: true},
+		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{"files", "ports"}, NotDenied: []string{"signals"}},
+		Memory:    status.Memory{Resident: 9 << 20, Heap: 3 << 20},
+		Errors:    []status.Error{{Time: now - 60, Level: "warn", Text: "connection; socket: /run/authz.sock", Times: 3}},
+	}
+}
+
+// hostile is text that would draw on a terminal, end a line, or look like something else.
+const hostile = "\x1b[31m\u009b2J\"\\\n\r\t\u202e\u00e9\U0001f50a\xff}# TYPE x"
+
+// marked is the snapshot with hostile text wherever text comes from outside.
+func marked() *status.Status {
+	s := well()
+	var mark func(v reflect.Value)
+	mark = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString(v.String() + hostile)
+		case reflect.Struct:
+			for i := range v.NumField() {
+				mark(v.Field(i))
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				mark(v.Index(i))
+			}
+		}
+	}
+	mark(reflect.ValueOf(s).Elem())
+	s.Audit.DroppedAt, s.Audit.Sinks[0].Since = now-900, now-1
+	s.Degraded = s.Health()
+	return s
+}
+
+// Every reason alone, and where there are several the most important one first.
+func TestHealth(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(*status.Status)
+		want  string // of the first reason
+		more  int
+	}{
+		{"nothing", func(*status.Status) {}, "", 0},
+		{"mode", func(s *status.Status) { s.Mode = "observe" }, "the mode is observe, so nothing is denied", 0},
+		{"clock", func(s *status.Status) { s.Clock = status.Clock{State: "unset", Why: "before the build"} },
+			"the clock is unset, so tokens are answered 503: before the build", 0},
+		{"no server", func(s *status.Status) { s.Servers, s.Discovery.Error = nil, "no answer" },
+			"no authorization server is known, and discovery finds none: no answer", 0},
+		{"no server, no discovery", func(s *status.Status) { s.Servers, s.Discovery.Mode = nil, "off" },
+			"no authorization server is known: none is configured, and discovery is off", 0},
+		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil }, "no keys are held, so no token can be verified", 0},
+		{"no keys", func(s *status.Status) {
+			s.Servers[0].KIDs, s.Servers[0].Failing = nil, true
+			s.Servers[1].Failing, s.Servers[1].Error = true, "no route"
+		}, "no keys are held, so no token can be verified: https://a.example.com: it was down", 0},
+		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" }, "", 0},
+		{"keys only learned", func(s *status.Status) { s.Servers = s.Servers[:1]; s.Servers[0].Origin = status.Learned }, "", 0},
+		{"keys of two intervals ago", func(s *status.Status) { s.Servers[0].Fetched, s.Since = now-7200, 1 }, "", 0},
+		{"keys of before that", func(s *status.Status) {
+			s.Servers[0].Fetched, s.Servers[0].Failing, s.Since = now-7201, true, 1
+		}, "no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid: https://a.example.com: it was down", 0},
+		{"keys of before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7200 }, "", 0},
+		{"keys of long before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7201 },
+			"no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid", 0},
+		{"inventory", func(s *status.Status) { s.Inventory.Error = "inv.json:3: no" },
+			"the inventory is refused, and what was in force stays: inv.json:3: no", 0},
+		{"configuration", func(s *status.Status) { s.Refused = "a.toml:1: no" },
+			"the configuration is refused, and the old one stays in force: a.toml:1: no", 0},
+		{"audit fails", func(s *status.Status) { s.Audit.Sinks[1].Error = "no host" },
+			"audit: the sink syslog does not take records: no host", 0},
+		{"audit dropped", func(s *status.Status) { s.Audit.DroppedAt = now - 599 },
+			"audit: decisions of the last 10 minutes were not recorded", 0},
+		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 }, "", 0},
+		{"state", func(s *status.Status) { s.State.Kept, s.State.Error = false, "read only" },
+			"state is not kept across restarts: read only", 0},
+		{"no state wanted", func(s *status.Status) { s.State = status.State{} }, "", 0},
+		{"all", func(s *status.Status) {
+			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"}, State: status.State{Dir: "/c"},
+				Time: now, Audit: status.Audit{DroppedAt: now, Sinks: []status.Sink{{Error: "d"}}}}
+		}, "the mode is off, so nothing is denied", 7},
+	} {
+		s := well()
+		c.spoil(s)
+		got := s.Health()
+		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1+c.more || got[0] != c.want) {
+			t.Errorf("%s: %q", c.name, got)
+		}
+		s.Time++
+		if later := s.Health(); len(got) > 0 && !slices.Equal(later, got) && s.Audit.DroppedAt == 0 {
+			t.Errorf("%s: another text a second later: %q", c.name, later)
+		}
+		s.Degraded = got
+		line, first := s.Line(), "degraded: "+c.want
+		if c.want == "" {
+			first = "healthy: "
+		}
+		if !strings.HasPrefix(line, first) || strings.Contains(line, "\n") {
+			t.Errorf("%s: %q", c.name, line)
+		}
+	}
+	if line := well().Line(); line != "healthy: enforce, 2 servers, 2 keys" {
+		t.Errorf("%q", line)
+	}
+}
+
+// What JSON says is what encoding/json says, in ASCII; its names stay what they are.
+func TestJSON(t *testing.T) {
+	for _, s := range []*status.Status{well(), marked(), {}} {
+		want, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := s.WriteJSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		var got, wanted any
+		if err := json.Unmarshal(want, &wanted); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b.Bytes(), &got); err != nil || !reflect.DeepEqual(got, wanted) {
+			t.Errorf("%v\ngot  %s\nwant %s", err, b.Bytes(), want)
+		}
+		if text, ok := strings.CutSuffix(b.String(), "\n"); !ok || strings.ContainsFunc(text, unprintable) {
+			t.Errorf("%q", b.String())
+		}
+		again, err := status.Parse(b.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := again.JSON(); err != nil || string(text)+"\n" != b.String() {
+			t.Errorf("%v, read and written again: %s", err, text)
+		}
+	}
+	text, err := marked().JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]any
+	if err := json.Unmarshal(text, &members); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	walk("", members, &names)
+	slices.Sort(names)
+	if got, want := strings.Join(slices.Compact(names), " "), strings.Join(strings.Fields(stable), " "); got != want {
+		t.Errorf("names that others rely on have changed:\n%s", got)
+	}
+	if _, err := status.Parse([]byte("{")); err == nil {
+		t.Error("half a status")
+	}
+	if _, err := status.Parse([]byte(`{"time":"yesterday"}`)); err == nil {
+		t.Error("a time that is none")
+	}
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
+
+// walk gathers the names of members.
+func walk(at string, v any, names *[]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			*names = append(*names, at+name)
+			walk(at+name+".", member, names)
+		}
+	case []any:
+		for _, member := range v {
+			walk(at, member, names)
+		}
+	}
+}
+
+// stable are the names of the members that a full snapshot has.
+const stable = `
+audit audit.dropped_at audit.pending audit.recorded audit.sinks audit.sinks.dropped audit.sinks.error audit.sinks.head
+audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since clock clock.state
+clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
+degraded discovery discovery.error discovery.found discovery.looked discovery.mode healthy inventory inventory.error
+inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
+last_errors.times memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
+sandbox.landlock sandbox.not_denied sandbox.why servers servers.error servers.failed servers.failing servers.fetched
+servers.issuer servers.kids servers.next servers.origin servers.used since sockets sockets.limit sockets.name
+sockets.open sockets.path state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit
+tokens.remembered version
+`
+
+// A time is a distance from now, and none stays none.
+func TestAt(t *testing.T) {
+	began := time.Now()
+	if got := status.At(began.Add(-time.Minute), began); got != status.Time(began.Unix()-60) {
+		t.Error(got)
+	}
+	if status.At(time.Time{}, began) != 0 {
+		t.Error("none is none")
+	}
+	text, err := status.Time(0).MarshalText()
+	if err != nil || string(text) != "1970-01-01T00:00:00Z" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// The text says it all, aligned, a fact a line; the first line is the health.
+func TestText(t *testing.T) {
+	s := well()
+	s.Degraded = []string{"the mode is observe, so nothing is denied", "state is not kept across restarts"}
+	var b strings.Builder
+	if err := s.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != fullText {
+		t.Errorf("\n%s", b.String())
+	}
+	b.Reset()
+	if err := (&status.Status{}).WriteText(&b); err != nil || !strings.HasPrefix(b.String(), "healthy: ") {
+		t.Errorf("%v: %s", err, b.String())
+	}
+}
+
+const fullText = `degraded: the mode is observe, so nothing is denied
+and         state is not kept across restarts
+daemon      1.2.3, model level meter, started 3 h ago
+names       meter.example.com, m
+mode        enforce
+clock       synchronised, the kernel says so; 2026-11-22T02:00:10Z
+server      https://a.example.com (configured, used)
+            2 keys "one" "two", fetched 12 min ago, next in 48 min
+            failed 2 days ago: it was down
+server      https://b.example.com (discovered)
+            0 keys
+discovery   both, found 1, last looked 5 s ago
+decisions   42, not allowed 2, would be by enforce 3
+            40 ok
+            2 no-token, would be 3
+tokens      2 of 64 remembered; met again 38, judged anew 2
+socket      /run/authz.sock (authz), 3 of 64 connections
+audit       log, kept 42, dropped 0, queued 0, chain 00ff
+audit       syslog, kept 40, dropped 0, queued 2
+inventory   file, 12 resources, for 3 min
+state       /var/lib/nmos-authd, kept
+sandbox     Landlock 6 denies files, ports; not signals
+memory      9216 KiB, of it heap 3072 KiB
+log         60 s ago, warn, 3 times: connection; socket: /run/authz.sock
+`
+
+// No text from outside draws on a terminal or adds a line.
+func TestTextHostile(t *testing.T) {
+	for name, write := range map[string]func(*status.Status, *strings.Builder) error{
+		"text": func(s *status.Status, b *strings.Builder) error { return s.WriteText(b) },
+		"line": func(s *status.Status, b *strings.Builder) error { b.WriteString(s.Line()); return nil },
+	} {
+		var plain, b strings.Builder
+		clean := well()
+		clean.Mode, clean.Refused = "x", "x"
+		clean.Inventory.Error, clean.State.Error, clean.Discovery.Error, clean.Sandbox.Why = "x", "x", "x", "x"
+		for i := range clean.Audit.Sinks {
+			clean.Audit.Sinks[i].Error = "x"
+		}
+		clean.Servers[1].Error = "x"
+		clean.Degraded = clean.Health()
+		s := marked()
+		if write(clean, &plain) != nil || write(s, &b) != nil {
+			t.Fatal("not written")
+		}
+		if strings.ContainsFunc(strings.ReplaceAll(b.String(), "\n", ""), unprintable) {
+			t.Errorf("%s: %q", name, b.String())
+		}
+		if got, want := strings.Count(b.String(), "\n"), strings.Count(plain.String(), "\n"); got != want {
+			t.Errorf("%s: %d lines, want %d:\n%s\n%s", name, got, want, b.String(), plain.String())
+		}
+		if !strings.Contains(b.String(), `\u001b[31m\u009b2J`) {
+			t.Errorf("%s: what was escaped is not to be seen: %s", name, b.String())
+		}
+	}
+}
