@@ -45,6 +45,8 @@ func (s *shelf) functions() admin.Functions {
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
 		ForgetObserved: func() { s.forgotten++ },
+		Status:         func() ([]byte, error) { return []byte(`{"healthy":true}`), s.err },
+		Metrics:        func() ([]byte, error) { return []byte("# HELP a b.\n"), s.err },
 	}
 }
 
@@ -278,6 +280,27 @@ func TestObserved_ANS7(t *testing.T) {
 					t.Errorf("%+v, forgotten %d times", got, s.forgotten)
 				}
 			})
+		})
+	}
+}
+
+func TestStatus_ANS7(t *testing.T) {
+	for path, want := range map[string]string{
+		"/status": "application/json {\"healthy\":true}", "/metrics": "text/plain; version=0.0.4; charset=utf-8 # HELP a b.\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			got := ask(t, &shelf{}, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || got[0].status != 200 || got[0].header.Get("Content-Type")+" "+got[0].body != want {
+				t.Errorf("%s: %+v", path, got)
+			}
+			got = ask(t, &shelf{err: errors.New("why")}, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || got[0].status != 500 || !strings.Contains(got[0].body, `"debug":"why"`) {
+				t.Errorf("%s: %+v", path, got)
+			}
+			got = ask(t, &shelf{}, "DELETE "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || got[0].status != 405 {
+				t.Errorf("%s: %+v", path, got)
+			}
 		})
 	}
 }

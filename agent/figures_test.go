@@ -1,0 +1,98 @@
+package agent_test
+
+import (
+	"net"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/mint"
+)
+
+// Tokens are told apart by whether they were remembered; questions without one count for neither, nor do those of the daemon.
+func TestTokensCounted(t *testing.T) {
+	base := mint.New(mint.Options{})
+	d := newDevice(t, func(c *agent.Config) { c.Limits.CachedTokens = 7 }, base.Key.JWK())
+	s := d.NewSessionOf(agent.Peer{})
+	ask := func(s *agent.Session, token string) {
+		t.Helper()
+		if token != "" {
+			token = "authorization=Bearer " + token + "\n"
+		}
+		s.Packet(nil, []byte("decide 1\nmethod=GET\ntarget="+senders+"\n"+token), 32<<10)
+	}
+	want := func(when string, held int, remembered, judged uint64) {
+		t.Helper()
+		h, limit, r, j := d.Tokens()
+		if h != held || limit != 7 || r != remembered || j != judged {
+			t.Errorf("%s: %d of %d held, %d remembered, %d judged; want %d, %d, %d", when, h, limit, r, j, held, remembered, judged)
+		}
+	}
+	want("at first", 0, 0, 0)
+	ask(s, "")
+	want("without a token", 0, 0, 0)
+	good := base.Sign()
+	ask(s, good)
+	want("once", 1, 0, 1)
+	ask(s, good)
+	ask(s, good)
+	want("again", 1, 2, 1)
+	ask(s, "x.y.z")
+	want("one that is none", 1, 2, 2)
+	ask(d.NewSession(), good)
+	want("the daemon itself", 1, 2, 2)
+}
+
+// What discovery found last, and what went wrong.
+func TestFound_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		s, _ := n.start(t, keys.Policy{Refresh: time.Hour, Retry: time.Second})
+		synctest.Wait()
+		if f := s.Found(); len(f.Issuers) > 0 || f.Err == nil || !f.Looked.Equal(time.Now()) {
+			t.Errorf("nothing is advertised: %+v", f)
+		}
+		n.list("https://a.example.com")
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if f := s.Found(); !slices.Equal(f.Issuers, []string{"https://a.example.com"}) || f.Err != nil || f.Looked.IsZero() {
+			t.Errorf("one is: %+v", f)
+		}
+	})
+}
+
+// Open connections are counted until they are closed, however often.
+func TestOpenConnections(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "a.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	b := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { t.Error(err) }}
+	var open []net.Conn
+	for n := range 2 {
+		caller, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer caller.Close()
+		conn, err := b.Accept()
+		if err != nil || b.Open() != n+1 {
+			t.Fatalf("%d open, %v", b.Open(), err)
+		}
+		open = append(open, conn)
+	}
+	open[0].Close()
+	open[0].Close()
+	if b.Open() != 1 {
+		t.Errorf("%d open after one of two was closed", b.Open())
+	}
+	open[1].Close()
+	if b.Open() != 0 {
+		t.Errorf("%d open", b.Open())
+	}
+}
