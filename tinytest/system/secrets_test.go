@@ -101,6 +101,14 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		}
 		seen[name] = string(text)
 	}
+	for _, path := range []string{"/status", "/metrics", "/observe", "/records?last=1000"} {
+		status, text := b.admin("GET", path, "")
+		if status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+		seen[path] = text
+	}
+	seen["service manager"] = strings.Join(b.Told(), "\n")
 	if !strings.Contains(seen["environ"], "NOTIFY_SOCKET") {
 		t.Errorf("the environment could not be read: %q", seen["environ"])
 	}
