@@ -10,8 +10,9 @@ import (
 
 // Peer is who asks: the process at the other end of a socket.
 type Peer struct {
-	UID int64 // -1: not known
-	PID int32 // 0: not known
+	UID int64  // -1: not known
+	GID uint32 // where UID is known
+	PID int32  // 0: not known
 }
 
 // recorder is what a Session needs to record its decisions.
@@ -75,7 +76,7 @@ func (s *Session) record(r *wire.Request, denied []byte) {
 	e := &s.entry
 	*e = audit.Record{
 		Time: s.now.Now.UnixMicro(), Clock: s.now.State,
-		UID: s.peer.UID, PID: s.peer.PID,
+		UID: s.peer.UID, GID: s.peer.GID, PID: s.peer.PID,
 		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,
 		Method: r.Method, Path: reply.Path, Denied: denied,
 		Kind: r.Kind, Name: r.Name, Access: r.Access,

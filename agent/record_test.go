@@ -103,7 +103,7 @@ func TestRecords_OPS2(t *testing.T) {
 		{"resource 1\nkind=" + good[:40] + "\nname=" + good[:200] + "\naccess=read\n", map[string]any{"kind": good[:40], "name": "[token]"}, nil},
 		{"decide 2\n", map[string]any{"decision": "error", "status": 400.0, "reason": "packet-verb"}, nil},
 	}
-	session := d.NewSessionOf(agent.Peer{UID: 1000, PID: 42})
+	session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})
 	began := time.Now()
 	for _, r := range rows {
 		session.Packet(nil, []byte(r.packet), 32<<10)
@@ -125,8 +125,8 @@ func TestRecords_OPS2(t *testing.T) {
 				t.Errorf("%q: %s is %v, want %v", strings.SplitN(r.packet, "\nauth", 2)[0], name, got[i][name], want)
 			}
 		}
-		if got[i]["seq"] != float64(i+1) || got[i]["uid"] != 1000.0 || got[i]["pid"] != 42.0 {
-			t.Errorf("seq %v, uid %v, pid %v", got[i]["seq"], got[i]["uid"], got[i]["pid"])
+		if got[i]["seq"] != float64(i+1) || got[i]["uid"] != 1000.0 || got[i]["gid"] != 100.0 || got[i]["pid"] != 42.0 {
+			t.Errorf("seq %v, uid %v, gid %v, pid %v", got[i]["seq"], got[i]["uid"], got[i]["gid"], got[i]["pid"])
 		}
 		at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(got[i]["time"]))
 		if err != nil || at.Before(began.Add(-time.Second)) || at.After(time.Now().Add(time.Second)) {
@@ -166,7 +166,7 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 		t.Fatalf("%v", got)
 	}
 	for _, r := range got {
-		if r["decision"] != "allow" || r["reason"] != "observe" || r["would"] != "no-token" || r["would_status"] != 401.0 || r["uid"] != nil {
+		if r["decision"] != "allow" || r["reason"] != "observe" || r["would"] != "no-token" || r["would_status"] != 401.0 || r["uid"] != nil || r["gid"] != nil {
 			t.Errorf("%v", r)
 		}
 	}

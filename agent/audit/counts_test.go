@@ -149,7 +149,7 @@ func TestRepeatedDenials(t *testing.T) {
 		}
 	})
 	for name, change := range map[string]func(*Record){
-		"uid": func(r *Record) { r.UID++ }, "pid": func(r *Record) { r.PID++ }, "question": func(r *Record) { r.Question = wire.Verify },
+		"uid": func(r *Record) { r.UID++ }, "gid": func(r *Record) { r.GID++ }, "pid": func(r *Record) { r.PID++ }, "question": func(r *Record) { r.Question = wire.Verify },
 		"reason": func(r *Record) { r.Reason = wire.PathClosed }, "would": func(r *Record) { r.Enforced = wire.Expired },
 		"method": func(r *Record) { r.Method = []byte("PUT") }, "path": func(r *Record) { r.Path = []byte("/b") },
 		"denied": func(r *Record) { r.Denied = []byte("denied=/c\n") }, "targets": func(r *Record) { r.Targets = 3 },

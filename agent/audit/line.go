@@ -38,6 +38,7 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	dst = appendWord(dst, "clock", r.Clock.String())
 	if r.UID >= 0 {
 		dst = appendNumber(dst, "uid", uint64(r.UID))
+		dst = appendNumber(dst, "gid", uint64(r.GID))
 	}
 	if r.PID > 0 {
 		dst = appendNumber(dst, "pid", uint64(r.PID))

@@ -109,6 +109,7 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 	}
 	number("seq", r.Seq, true)
 	number("uid", r.UID, r.UID >= 0)
+	number("gid", int64(r.GID), r.UID >= 0)
 	number("pid", r.PID, r.PID > 0)
 	number("reason", r.Reason.String(), true)
 	number("status", r.Reason.Info().Status, true)
@@ -127,7 +128,7 @@ func FuzzRecord(f *testing.F) {
 		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
 	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32, at int64) {
 		r := Record{
-			Seq: 1, Time: at, Clock: Clock(verb), UID: uid, PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
+			Seq: 1, Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
 			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
 			KeyID: path, Denied: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
 		}
@@ -169,7 +170,7 @@ func TestAuditListsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := Record{
-		Seq: 4711, Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, PID: 7, Question: wire.DecideAll,
+		Seq: 4711, Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.DecideAll,
 		Reason: wire.Observed, Enforced: wire.PathNotGranted,
 		Method: []byte("GET"), Path: []byte("/a"), Targets: 2, Denied: []byte("denied=/a\n"), Kind: []byte("meter"), Name: []byte("in-1"),
 		Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),

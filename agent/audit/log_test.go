@@ -17,7 +17,7 @@ import (
 // allowed is a record of a request that was served.
 func allowed() Record {
 	return Record{
-		Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, PID: 7, Question: wire.Decide, Reason: wire.OK,
+		Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.Decide, Reason: wire.OK,
 		Method: []byte("GET"), Path: []byte("/x-nmos/connection/v1.1/single/senders"), Issuer: []byte("https://auth.example.com"),
 		Subject: []byte("operator"), Client: []byte("controller-1"), JTI: []byte("17"), KeyID: []byte("key-1"), Cached: true,
 	}
@@ -183,7 +183,7 @@ func TestRecord_OPS2(t *testing.T) {
 			t.Fatalf("%s", out)
 		}
 		for i, want := range []map[string]any{
-			{"audit": 1, "seq": 1, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "pid": 7,
+			{"audit": 1, "seq": 1, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "gid": 100, "pid": 7,
 				"question": "decide", "method": "GET", "path": "/x-nmos/connection/v1.1/single/senders", "decision": "allow", "status": 200,
 				"reason": "ok", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1",
 				"jti": "17", "kid": "key-1", "cached": true, "line": 2},
@@ -192,7 +192,7 @@ func TestRecord_OPS2(t *testing.T) {
 				"denied": []string{"/a", "/b"}, "decision": "deny", "status": 403,
 				"reason": "path-not-granted", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator",
 				"client": "controller-1", "digest": "sha256:01020300000000000000000000000000", "kid": "key-1", "cached": true, "line": 3},
-			{"audit": 1, "seq": 3, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "pid": 7,
+			{"audit": 1, "seq": 3, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "gid": 100, "pid": 7,
 				"question": "decide", "method": "GET", "path": "/x-nmos/query/v1.3/nodes", "decision": "allow", "status": 200,
 				"reason": "observe", "rule": "OPS-3", "would": "api-not-granted", "would_status": 403,
 				"issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1",

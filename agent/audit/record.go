@@ -44,8 +44,9 @@ type Record struct {
 	Time  int64  // microseconds since 1970
 	Clock Clock
 
-	UID int64 // of the peer; -1 where it is not known
-	PID int32 // of the peer; 0 where it is not known
+	UID int64  // of the peer; -1 where it is not known
+	GID uint32 // of the peer; where UID is known
+	PID int32  // of the peer; 0 where it is not known
 
 	Question wire.Verb
 	Reason   wire.Reason
@@ -154,11 +155,12 @@ const (
 	atKey    = 60 // what makes two equal starts here
 	atUID    = 60
 	atPID    = 68
-	atTarget = 72
-	atVerb   = 76
-	atReason = 77
-	atWould  = 78
-	atTexts  = 79 // each two bytes of length and itself
+	atGID    = 72
+	atTarget = 76
+	atVerb   = 80
+	atReason = 81
+	atWould  = 82
+	atTexts  = 83 // each two bytes of length and itself
 
 	maxRecord = atTexts + 2*texts + 2*MaxPath + (texts-2)*MaxText
 )
@@ -178,6 +180,7 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 	}
 	binary.LittleEndian.PutUint64(head[atUID:], uint64(r.UID))
 	binary.LittleEndian.PutUint32(head[atPID:], uint32(r.PID))
+	binary.LittleEndian.PutUint32(head[atGID:], r.GID)
 	binary.LittleEndian.PutUint32(head[atTarget:], uint32(r.Targets))
 	head[atVerb], head[atReason], head[atWould] = byte(r.Question), byte(r.Reason), byte(r.Enforced)
 	start := len(b)
@@ -223,6 +226,7 @@ func (r *Record) read(b []byte) {
 		Since: int64(binary.LittleEndian.Uint64(b[atSince:])),
 		Clock: Clock(b[atClock]), Cached: b[atCached] != 0, cut: binary.LittleEndian.Uint16(b[atCut:]),
 		UID: int64(binary.LittleEndian.Uint64(b[atUID:])), PID: int32(binary.LittleEndian.Uint32(b[atPID:])),
+		GID:      binary.LittleEndian.Uint32(b[atGID:]),
 		Targets:  int(binary.LittleEndian.Uint32(b[atTarget:])),
 		Question: wire.Verb(b[atVerb]), Reason: wire.Reason(b[atReason]), Enforced: wire.Reason(b[atWould]),
 	}

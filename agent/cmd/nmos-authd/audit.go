@@ -109,5 +109,5 @@ func (d *daemon) session(conn net.Conn) *agent.Session {
 	case peer.PID == os.Getpid():
 		return d.agent.NewSession()
 	}
-	return d.agent.NewSessionOf(agent.Peer{UID: int64(peer.UID), PID: int32(peer.PID)})
+	return d.agent.NewSessionOf(agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)})
 }
