@@ -28,7 +28,7 @@ rm -rf "$out"
 doc=$STAGE/share/doc/nmos-authd
 mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
 cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
-cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md "$doc"
+cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md "$doc"
 # There they stand side by side.
 sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)\)#](\1)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
 	configs/OPERATING.md >"$doc/OPERATING.md"

@@ -95,6 +95,7 @@ func TestDebs(t *testing.T) {
 			"usr/share/doc/nmos-authd/examples/caddy":        "configs/caddy",
 			"usr/share/doc/nmos-authd/AUDIT.md":              "agent/audit/AUDIT.md",
 			"usr/share/doc/nmos-authd/OBSERVE.md":            "agent/observe/OBSERVE.md",
+			"usr/share/doc/nmos-authd/STATUS.md":             "agent/status/STATUS.md",
 			"usr/share/man/man1/nmos-authd.1.gz":             "configs/man/nmos-authd.1",
 			"usr/share/man/man5/nmos-authd.toml.5.gz":        "configs/man/nmos-authd.toml.5",
 			"usr/share/doc/nmos-authd/examples/no-such-file": "configs/no-such-file",

@@ -291,6 +291,14 @@ func TestGuidesCommands(t *testing.T) {
 			t.Errorf("the guide does not have the command %s any more", command)
 		}
 	}
+	if err := f.Stop(); err != nil {
+		t.Error(err)
+	}
+	const says = "the daemon is not running"
+	out, err := f.command(t.Context(), "nmos-authd status").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), says) || !strings.Contains(read(t, "configs/OPERATING.md"), says+":") {
+		t.Errorf("without the daemon: %v\n%s", err, out)
+	}
 }
 
 // ask has the controller ask for the receiver, which its token permits it to read.
