@@ -1,41 +1,15 @@
 package audit
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/go-jose/go-jose/v4/json"
 )
 
 // View writes lines for people: a row each, in columns.
 type View struct {
 	Width  int  // of the terminal; 0: any
 	Colour bool // by ANSI escapes
-}
-
-// viewed is what a row shows of a line.
-type viewed struct {
-	Audit       int      `json:"audit"`
-	Event       string   `json:"event"`
-	Time        string   `json:"time"`
-	Clock       string   `json:"clock"`
-	Question    string   `json:"question"`
-	Method      string   `json:"method"`
-	Path        string   `json:"path"`
-	Targets     int      `json:"targets"`
-	Denied      []string `json:"denied"`
-	Kind        string   `json:"kind"`
-	Name        string   `json:"name"`
-	Access      string   `json:"access"`
-	Decision    string   `json:"decision"`
-	Status      int      `json:"status"`
-	Reason      string   `json:"reason"`
-	Would       string   `json:"would"`
-	WouldStatus int      `json:"would_status"`
-	Client      string   `json:"client"`
-	Count       uint64   `json:"count"`
 }
 
 // ViewHead is what stands above the columns. A time with a question mark is by a clock that nobody vouches for.
@@ -48,15 +22,14 @@ const (
 
 // Append appends the row of a line.
 func (v *View) Append(dst, line []byte) ([]byte, error) {
-	var r viewed
-	if err := json.Unmarshal(line, &r); err != nil {
-		return dst, err
-	}
+	r, err := ParseLine(line)
 	switch {
+	case err != nil:
+		return dst, err
 	case r.Event == "missed":
 		return fmt.Appendf(dst, "-- %d decisions are left out: they came faster than they were shown --\n", r.Count), nil
-	case r.Audit != 1 || r.Decision == "" || len(r.Time) < len("2006-01-02T15:04:05.000"):
-		return dst, errors.New("a record in a form that this program does not know; is the daemon of another version?")
+	case r.Decision == "" || len(r.Time) < len("2006-01-02T15:04:05.000"):
+		return dst, ErrForm
 	}
 	doubt, colour, plain := " ", "", ""
 	if r.Clock != "synchronised" {

@@ -1,47 +1,20 @@
 package explain
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4/json"
-
 	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
 )
 
-// record is what is read of a line of the audit: see AUDIT.md.
+// record is a line of the audit, and the reasons that it gives by their codes.
 type record struct {
-	Seq        uint64   `json:"seq"`
-	Time       string   `json:"time"`
-	Clock      string   `json:"clock"`
-	UID        *uint64  `json:"uid"`
-	PID        *uint64  `json:"pid"`
-	Question   string   `json:"question"`
-	Method     string   `json:"method"`
-	Path       string   `json:"path"`
-	Targets    int      `json:"targets"`
-	Denied     []string `json:"denied"`
-	Kind       string   `json:"kind"`
-	Name       string   `json:"name"`
-	Access     string   `json:"access"`
-	Reason     string   `json:"reason"`
-	Would      string   `json:"would"`
-	Issuer     string   `json:"issuer"`
-	Subject    string   `json:"subject"`
-	Client     string   `json:"client"`
-	JTI        string   `json:"jti"`
-	Digest     string   `json:"digest"`
-	KeyID      string   `json:"kid"`
-	Count      uint64   `json:"count"`
-	First      uint64   `json:"first"`
-	Since      string   `json:"since"`
-	Cut        []string `json:"cut"`
-	Audit      int      `json:"audit"`
+	audit.Line
 	wouldWire  wire.Reason
 	reasonWire wire.Reason
 }
@@ -51,12 +24,13 @@ type record struct {
 // given.
 func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wire.Reason, error) {
 	var r record
-	if err := json.Unmarshal(line, &r); err != nil {
-		return wire.Undecided, fmt.Errorf("the record: %w", err)
+	var err error
+	if r.Line, err = audit.ParseLine(line); err != nil {
+		return wire.Undecided, err
 	}
 	var known bool
-	if r.reasonWire, known = reasonOf(r.Reason); r.Audit != 1 || !known {
-		return wire.Undecided, errors.New("the record is in a form that this program does not know; is the daemon of another version?")
+	if r.reasonWire, known = reasonOf(r.Reason); !known {
+		return wire.Undecided, audit.ErrForm
 	}
 	decided := r.reasonWire
 	if r.Would != "" {
@@ -70,7 +44,7 @@ func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wir
 	verdict(&b, decided)
 	advise(&b, decided)
 	r.need(&b, decided, config, names)
-	_, err := io.WriteString(w, b.String())
+	_, err = io.WriteString(w, b.String())
 	return decided, err
 }
 
