@@ -44,24 +44,24 @@ func findToken(text []byte, first int) (from, to int) {
 }
 
 // token tells whether text starts with what looks like a token in the compact form (RFC 7515 §3.1), be it cut off after its second
-// part has begun, or percent-encoded, and how many bytes of it to take away or pass over. Whatever follows a token up to the next
-// slash or line feed goes with it, for it may be a part of it that was tampered with.
+// part has begun, percent-encoded or tampered with, and how many bytes of it to take away or pass over. Whatever follows a token up
+// to the next slash or line feed goes with it.
 func token(text []byte) (n int, found bool) {
 	dots, chars, begun := 0, 0, 0 // of this part: its characters, and how many of them are those of claims
 	for n < len(text) {
 		c, size := octet(text[n:])
 		switch {
+		case size == 1 && (c == '/' || c == '\n'):
+			return max(n, 1), false
 		case c == '.' && (dots > 0 || begun == len(claims)):
 			dots++
 			chars, begun = 0, 0
-		case c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z'):
+		case chars == begun && begun < len(claims) && c == claims[begun]:
+			begun++
+			chars++
+		case dots == 0 && begun < len(claims):
 			return max(n, 1), false
 		default:
-			if chars == begun && begun < len(claims) && c == claims[begun] {
-				begun++
-			} else if dots == 0 && begun < len(claims) {
-				return max(n, 1), false
-			}
 			chars++
 		}
 		n += size

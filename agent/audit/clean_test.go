@@ -33,7 +33,9 @@ func TestClean_OPS2(t *testing.T) {
 		"/eyJ.":                            "/eyJ.",
 		"/eyJoe.json":                      "/eyJoe.json",
 		"/eyJoe.tar.gz":                    "/[token]", // it has three parts
-		"/eyJa!.b.c":                       "/eyJa!.b.c",
+		"/eyJa!.b.c":                       "/[token]",
+		"/eyJa=.eyJb==.c":                  "/[token]",
+		"/eyJa%2F.eyJb%2fc/d":              "/[token]/d",
 		"/eyJ/a.b.c":                       "/eyJ/a.b.c",
 		"/ey.eyJ/a":                        "/ey.eyJ/a",
 		"/eyeyJa.eyJb":                     "/ey[token]",

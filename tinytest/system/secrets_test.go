@@ -49,15 +49,22 @@ func leaked(text, token string) string {
 	return parts.in(text)
 }
 
-// Whatever a request brings as a secret, nothing of it stands in the log, in the replies or in what other processes can see of
-// the daemon, in any mode and at the most talkative level (OPS-2).
+// Whatever a request brings as a secret, nothing of it stands in the log, in the replies, in any sink of the audit, in what the
+// daemon says of itself or in what other processes can see of it, in any mode and at the most talkative level (OPS-2).
 func TestNoSecretIsShown_OPS2(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
-	config.More = "retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8"
+	syslog, dir := startSyslog(t), newDir(t)
+	file := dir.File("audit.jsonl")
+	config.More = fmt.Sprintf("retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8\n[audit]\nsinks = [\"log\", \"file\", \"syslog\"]\n"+
+		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
 	config.Admin = true
-	b := start(t, config)
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
+	watched := b.watch("last=0")
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 	if status, _ := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
 		t.Fatal(status)
@@ -71,6 +78,7 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		for _, q := range questions {
 			replies.WriteString(secretReplies(t, b, q))
 		}
+		misplaced(t, b, secrets)
 	}
 	// An administrator who takes one socket for the other, and a name for a token.
 	for _, path := range []string{"/inventory", "/" + secrets[0], "/status?access_token=" + secrets[0]} {
@@ -94,19 +102,44 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		t.Errorf("only %d lines of replies", n)
 	}
 	seen := map[string]string{"replies": replies.String()}
+	marks := b.askMarked(server)
+	eventually(t, "every record is written", func() bool {
+		status := b.auditStatus()
+		for _, s := range status.Sinks {
+			if s.Dropped > 0 {
+				t.Fatalf("%+v", status)
+			}
+			if logged, _ := syslog.tally(); s.Queued > 0 || logged.kept != s.Kept || watched.tally().kept != s.Kept {
+				return false
+			}
+		}
+		return status.Pending == 0
+	})
+	for _, path := range []string{"/records?last=1000000", "/status", "/metrics", "/observe"} {
+		status, text := b.admin("GET", path, "")
+		if status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+		seen[path] = text
+	}
+	for _, args := range []string{"status", "observe report", "explain --seq 1000"} {
+		r := command(t, "", append(strings.Fields(args), "--config", b.ConfigFile())...)
+		if seen["command "+args] = r.out + r.errors; r.out == "" {
+			t.Errorf("%s: %s", args, r.errors)
+		}
+	}
+	seen["syslog"], seen["watch"] = syslog.text(), watched.printed()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen["file"] = string(text)
 	for _, name := range []string{"environ", "cmdline", "comm", "status"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", b.PID(), name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen[name] = string(text)
-	}
-	for _, path := range []string{"/status", "/metrics", "/observe", "/records?last=1000"} {
-		status, text := b.admin("GET", path, "")
-		if status != 200 {
-			t.Errorf("%s: %d", path, status)
-		}
-		seen[path] = text
 	}
 	seen["service manager"] = strings.Join(b.Told(), "\n")
 	if !strings.Contains(seen["environ"], "NOTIFY_SOCKET") {
@@ -128,10 +161,99 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		if leak := parts.in(text); leak != "" {
 			t.Errorf("the %s: %q of %.2000q", where, leak, parts[leak])
 		}
+		for _, mark := range marks {
+			if form := markIn(text, mark); form != "" {
+				t.Errorf("the %s: the mark %s as %s", where, mark, form)
+			}
+		}
 	}
-	if parts.in("a line with "+secrets[0]+"\n") == "" {
+	for _, where := range []string{"log", "file", "syslog", "watch", "/records?last=1000000"} { // that it was searched
+		if n := strings.Count(seen[where], "[token]"); n < 100 {
+			t.Errorf("the %s: only %d tokens were taken out", where, n)
+		}
+	}
+	claims := base64.RawURLEncoding.EncodeToString([]byte(`{"a":"` + marks[0] + `"}`))
+	if parts.in("a line with "+secrets[0]+"\n") == "" || markIn(claims, marks[0]) == "" {
 		t.Error("nothing is found where there is something")
 	}
+}
+
+// misplaced asks with tokens where none belongs. Of what it answers, path= is the caller's own, so that is not looked at.
+func misplaced(t *testing.T, b *box, secrets []string) {
+	t.Helper()
+	for _, s := range secrets {
+		if parts := strings.Split(s, "."); len(parts) < 2 || !strings.HasPrefix(parts[0], "eyJ") || !strings.HasPrefix(parts[1], "eyJ") || strings.ContainsAny(s, " /{") {
+			continue // not in the compact form: nothing tells it from a name
+		}
+		name := s[:min(len(s), 256)]
+		if !strings.Contains(name, ".eyJ") {
+			name = "in-1" // of which a whole name would be the header alone, which is no secret
+		}
+		percent := &strings.Builder{}
+		for _, c := range []byte(s) {
+			fmt.Fprintf(percent, "%%%02x", c)
+		}
+		for _, lines := range [][]string{
+			{"decide 1", "method=GET", "target=/" + s},
+			{"decide 1", "method=GET", "target=" + senders + "/" + s + "/staged?x"},
+			{"decide 1", "method=GET", "target=/a//x" + s},
+			{"decide 1", "method=GET", "target=/" + percent.String()},
+			{"decide 1", "method=GET", "target=/a//" + strings.ReplaceAll(s, ".", "%2E")},
+			{"decide 1", "method=" + s, "target=/"},
+			{"decide 1", "method=GET", "target=/", "upgrade=" + s, "id=" + s},
+			{"decide 1", "method=GET", "target=/", "id=" + s[len(s)-60:]},
+			{"decide 1", "method=GET", "target=/", s + "=x"},
+			{s, "method=GET", "target=/"},
+			{"decide-all 1", "target=/" + s, "target=" + senders + "/" + s + "?y", "method=" + s},
+			{"resource 1", "kind=meter", "name=" + name, "access=read"},
+			{"resource 1", "kind=meter", "name=in-1", "access=" + s},
+		} {
+			if _, err := b.packet.AskPacket([]byte(strings.Join(lines, "\n") + "\n")); err != nil {
+				t.Fatalf("%q: %v", lines, err)
+			}
+		}
+	}
+}
+
+// askMarked asks with tokens that are marked in every place, and returns the marks that must be seen nowhere: all those of a
+// forged token, and of a good one those that it does not put down as its name, or its bearer's.
+func (b *box) askMarked(server *authserver.Server) (marks []string) {
+	mark := func(what string) string {
+		m := "mark-" + what + "-Zq81Lw5xTr90"
+		marks = append(marks, m)
+		return m
+	}
+	forged := another(server)
+	forged.Header.Set("kid", mark("kid"))
+	for _, name := range []string{"jti", "sub", "client_id", "scope", "x-private"} {
+		forged.Claims.Set(name, mark(name))
+	}
+	good := everything(server)
+	good.Claims.Set("x-secret", mark("secret"))
+	good.Claims.Set("scope", mark("good-scope"))
+	good.Header.Set("typ", "at+jwt")
+	for _, tok := range []string{unsigned(forged), forged.Sign(), good.Sign()} {
+		for _, q := range []question{get(senders).bearing(tok), get("/" + tok), get("/admin").bearing(tok), get(senders + "?access_token=" + tok)} {
+			b.ask(q)
+			b.askHTTP(q)
+		}
+	}
+	return marks
+}
+
+// markIn tells in which form a mark stands in the text: as it is, in base64 of any alignment, or percent-encoded.
+func markIn(text, mark string) string {
+	forms := []string{mark, strings.ReplaceAll(mark, "-", "%2D"), strings.ReplaceAll(mark, "-", "%2d")}
+	for before := range 3 {
+		encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", before) + mark))
+		forms = append(forms, encoded[(before*8+5)/6:len(encoded)-1])
+	}
+	for _, form := range forms {
+		if strings.Contains(text, form) {
+			return form
+		}
+	}
+	return ""
 }
 
 // secretQuestions are questions of every kind that bring secrets, and the secrets in them.
