@@ -12,8 +12,8 @@ type View struct {
 	Colour bool // by ANSI escapes
 }
 
-// ViewHead is what stands above the columns. A time with a question mark is by a clock that nobody vouches for.
-const ViewHead = "UTC           decision  reason              client                method  path\n"
+// ViewHead is what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock that nobody vouches for.
+const ViewHead = "   seq  UTC           decision  reason              client                method  path\n"
 
 const (
 	clientWidth = 20
@@ -63,8 +63,8 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 		suffix += fmt.Sprintf(" ×%d", r.Count)
 	}
 	start := len(dst)
-	dst = fmt.Appendf(dst, "%.12s%s %s%-5s %3d%s %-19s %-*s  %-6s  ", r.Time[len("2006-01-02T"):], doubt, colour, r.Decision, r.Status,
-		plain, show(r.Reason, 0), clientWidth, show(r.Client, clientWidth), show(method, clientWidth))
+	dst = fmt.Appendf(dst, "%6d  %.12s%s %s%-5s %3d%s %-19s %-*s  %-6s  ", r.Seq, r.Time[len("2006-01-02T"):], doubt, colour, r.Decision,
+		r.Status, plain, show(r.Reason, 0), clientWidth, show(r.Client, clientWidth), show(method, clientWidth))
 	room := 0
 	if v.Width > 0 {
 		used := utf8.RuneCount(dst[start:]) - len(colour) - len(plain) + utf8.RuneCountInString(suffix)

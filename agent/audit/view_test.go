@@ -25,13 +25,13 @@ func TestView(t *testing.T) {
 		record Record
 		want   string
 	}{
-		{allowed(), "08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
-		{denied, "08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
-		{would, "08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
-		{resource, "08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
-		{all, "08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
-		{hostile, `08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
-		{none, "00:00:00.000? error 400 packet-verb                               decide  "},
+		{allowed(), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
+		{denied, "     0  08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
+		{would, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
+		{resource, "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
+		{all, "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
+		{hostile, `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
+		{none, "     0  00:00:00.000? error 400 packet-verb                               decide  "},
 	} {
 		line := append(appendRecord(nil, &c.record, MaxPath), "}\n"...)
 		got, err := new(View).Append(nil, line)
@@ -74,10 +74,10 @@ func TestViewOnATerminal(t *testing.T) {
 			}
 			seen := utf8.RuneCount(row) - len("\n") - len("\x1b[31m\x1b[0m")
 			whole := strings.Contains(string(row), path)
-			if least := 74 + leastWidth + len(" x57"); seen > max(width, least) || whole != (width >= 74+len(path)+len(" x57")) {
+			if least := 82 + leastWidth + len(" x57"); seen > max(width, least) || whole != (width >= 82+len(path)+len(" x57")) {
 				t.Errorf("%d columns: %d of %d, whole %v\n%s", width, seen, width, whole, row)
 			}
-			if width >= 100 && (!strings.Contains(string(row), "  /x-n") || !strings.Contains(string(row), "staged ×57")) {
+			if width >= 108 && (!strings.Contains(string(row), "  /x-n") || !strings.Contains(string(row), "staged ×57")) {
 				t.Errorf("%d columns: %s", width, row)
 			}
 		}

@@ -17,7 +17,7 @@ func (r *Report) Write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Observed from %s to %s (%v); the mode is %s now.\n", clock(r.Since), clock(r.Until),
 		r.Until.Sub(r.Since).Round(time.Second), r.Mode)
-	fmt.Fprintf(&b, "%d decisions: enforce would have denied %d and did deny %d.\n", r.Decisions, r.Would, r.Denied)
+	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", decisions(r.Decisions), r.Would, r.Denied)
 	for _, more := range []struct {
 		n    uint64
 		text string
@@ -41,6 +41,13 @@ func (r *Report) Write(w io.Writer) error {
 	return err
 }
 
+func decisions(n uint64) string {
+	if n == 1 {
+		return "1 decision"
+	}
+	return fmt.Sprint(n, " decisions")
+}
+
 func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05Z") }
 
 func (c *Controller) write(b *strings.Builder) {
@@ -52,7 +59,7 @@ func (c *Controller) write(b *strings.Builder) {
 	default:
 		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by %s", c.user())
 	}
-	fmt.Fprintf(b, ": %d decisions, %d denied or to be denied, last at %s\n", c.Decisions, c.Would+c.Denied, clock(c.Last))
+	fmt.Fprintf(b, ": %s, %d denied or to be denied, last at %s\n", decisions(c.Decisions), c.Would+c.Denied, clock(c.Last))
 	for _, a := range c.Accesses {
 		what := a.Path
 		if what == "" {

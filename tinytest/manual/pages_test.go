@@ -137,7 +137,7 @@ func plain(page string) string {
 func programCommands(t *testing.T) map[string]map[string]flag {
 	t.Helper()
 	all := map[string]map[string]flag{}
-	for _, m := range regexp.MustCompile(`(?m)^  nmos-authd ([a-z-]+) \[flags\](.*?)  `).FindAllStringSubmatch(output(t, "help"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  nmos-authd ([a-z-]+)(.*?) \[flags\]`).FindAllStringSubmatch(output(t, "help"), -1) {
 		names := []string{m[1]}
 		if words := regexp.MustCompile(`(?:^ |\| )([a-z]+)\b`).FindAllStringSubmatch(m[2], -1); words != nil { // report | reset
 			names = nil

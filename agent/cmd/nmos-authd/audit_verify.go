@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,9 @@ import (
 )
 
 func runAudit(args []string) int {
+	if len(args) == 1 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+		args = []string{"verify", args[0]} // there is nothing else to say
+	}
 	if len(args) == 0 || args[0] != "verify" {
 		complain(errors.New("audit: \"audit verify FILE ...\""))
 		return exitFail

@@ -30,16 +30,16 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"run", "", "run the daemon in the foreground", runDaemon},
-		{"check-config", "", "read the configuration and say what is wrong with it", runCheckConfig},
-		{"ask", "METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
-		{"explain", "[METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
-		{"observe", "report | reset", "which controllers enforce would deny, and the claims that they lack", runObserve},
-		{"status", "", "say how the daemon is: exit status 0 well, 1 degraded, 2 not running", runStatus},
-		{"watch", "", "show decisions as they are made", runWatch},
-		{"audit", "verify FILE ...", "check that no record is altered or missing", runAudit},
-		{"discover", "", "look for authorization servers, step by step, and try each", runDiscover},
-		{"version", "", "print the version", runVersion},
+		{"run", "[flags]", "run the daemon in the foreground", runDaemon},
+		{"check-config", "[flags]", "read the configuration and say what is wrong with it", runCheckConfig},
+		{"ask", "[flags] METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
+		{"explain", "[flags] [METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
+		{"observe", "report | reset [flags]", "which controllers enforce would deny, and the claims that they lack", runObserve},
+		{"status", "[flags]", "say how the daemon is: exit status 0 well, 1 degraded, 2 not running", runStatus},
+		{"watch", "[flags]", "show decisions as they are made", runWatch},
+		{"audit", "verify [flags] FILE ...", "check that no record is altered or missing", runAudit},
+		{"discover", "[flags]", "look for authorization servers, step by step, and try each", runDiscover},
+		{"version", "[flags]", "print the version", runVersion},
 	}
 }
 
@@ -66,7 +66,7 @@ func main() {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "nmos-authd: AMWA IS-10 authorization for a networked audio device\n\nUsage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" [flags] "+c.args, c.about)
+		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" "+c.args, c.about)
 	}
 	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes --config FILE, by default\n%s.\n", defaultConfig)
 }
