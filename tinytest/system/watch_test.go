@@ -104,7 +104,7 @@ func TestWatchCommand(t *testing.T) {
 	const row = " allow 200 ok                  controller-1          GET     " + senders + "\n"
 	all.await(row)
 	all.await(" allow 200 public                                    GET     /x-nmos\n")
-	denied.await("UTC ")
+	denied.await("   seq  UTC ")
 	json.await(`"path":"` + senders + `"`)
 
 	b.want(get(senders), 401, "no-token")
@@ -121,7 +121,7 @@ func TestWatchCommand(t *testing.T) {
 	if text := json.printed(); strings.Contains(text, "no-token") || strings.Count(text, "\n") != 2 || !strings.HasPrefix(text, `{"audit":1,"seq":2,`) {
 		t.Errorf("not only the client's:\n%s", text)
 	}
-	if text := all.printed(); strings.ContainsRune(text, '\x1b') || !strings.HasPrefix(text, "UTC ") {
+	if text := all.printed(); strings.ContainsRune(text, '\x1b') || !strings.HasPrefix(text, "   seq  UTC ") {
 		t.Errorf("colours in a file:\n%q", text)
 	}
 
@@ -233,7 +233,7 @@ func TestWatchOnATerminal(t *testing.T) {
 		}
 		rows := strings.Split(text.String(), "\r\n")
 		bare := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(rows[2])
-		if len(bare) != 110 || !strings.HasSuffix(bare, "xx/staged") || !strings.Contains(bare, "/x-nmos/con..") {
+		if len(bare) != 110 || !strings.HasSuffix(bare, "xx/staged") || !strings.Contains(bare, "/x-nmos/..") {
 			t.Errorf("%d columns: %q", len(bare), bare)
 		}
 		w.command.Process.Signal(syscall.SIGINT)
