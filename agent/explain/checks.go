@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
 )
@@ -92,7 +93,7 @@ func (s *state) form() []check {
 }
 
 func (s *state) trust() []check {
-	trust := check{"KEY-5", "the configuration trusts this issuer", good, []wire.Reason{wire.IssuerUntrusted}}
+	trust := check{"KEY-5", "the device trusts this issuer", good, []wire.Reason{wire.IssuerUntrusted}}
 	signature := check{"TOK-6", "", good, []wire.Reason{wire.Signature, wire.KeyUnknown}}
 	if s.Claims != nil {
 		trust.text, trust.mark = "taken as an issuer that the device trusts", unknown
@@ -103,6 +104,11 @@ func (s *state) trust() []check {
 		trust.text, trust.mark = "whether the device trusts this issuer is not known without its configuration", unknown
 	} else if !s.trusted() {
 		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
+		if s.Unfound {
+			trust.text, trust.mark = trust.text+"; whether discovery has found it, only the running daemon knows", unknown
+		} else if s.Config.Discovery.Mode != agent.DiscoveryOff {
+			trust.text += ", nor has discovery found it"
+		}
 	}
 	all := []check{s.issuerCheck(), trust}
 	for _, err := range s.left {

@@ -32,13 +32,17 @@ type Question struct {
 	Config *agent.Config
 	Names  []string // of the device
 	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
-	Trust  bool
-	Token  []byte    // nil: a request without one
-	Claims []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
-	Method string    // "": the token alone
-	Target string    // request target
-	JWKS   []byte    // key set of the token's issuer; nil: its signature cannot be checked
-	Now    time.Time // at which to judge it
+	Trust bool
+	// Found are issuers that discovery has found. Unfound tells that it is on and that what it has found is not known: only the
+	// running daemon does.
+	Found   []string
+	Unfound bool
+	Token   []byte    // nil: a request without one
+	Claims  []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
+	Method  string    // "": the token alone
+	Target  string    // request target
+	JWKS    []byte    // key set of the token's issuer; nil: its signature cannot be checked
+	Now     time.Time // at which to judge it
 }
 
 // state is what the checks look at.
@@ -100,7 +104,7 @@ func (s *state) decide() error {
 	if reply.Reason == wire.KeysPending {
 		reply.Reason = wire.KeyUnknown
 	}
-	if s.Trust && s.Token != nil && s.Claims == nil && afterTrust(reply.Reason) && !s.trusted() {
+	if s.Trust && s.Token != nil && s.Claims == nil && afterTrust(reply.Reason) && !s.trusted() && !s.Unfound {
 		reply.Reason = wire.IssuerUntrusted
 	}
 	s.reply = reply
@@ -111,7 +115,7 @@ func (s *state) decide() error {
 func afterTrust(r wire.Reason) bool { return r == wire.OK || r >= wire.KeyUnknown }
 
 func (s *state) trusted() bool {
-	for _, server := range s.Config.Authorization.Servers {
+	for _, server := range slices.Concat(s.Config.Authorization.Servers, s.Found) {
 		if keys.TrimIssuer(server) == keys.TrimIssuer(s.issuer) {
 			return true
 		}

@@ -166,3 +166,30 @@ func TestPrintsNoControlCharacters(t *testing.T) {
 		t.Errorf("a claim made a line of its own:\n%s", out)
 	}
 }
+
+// An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied where that is not known.
+func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
+	tok := []byte(mint.New(mint.Options{}).Sign())
+	for _, c := range []struct {
+		name    string
+		mode    agent.DiscoveryMode
+		found   []string
+		unfound bool
+		reason  wire.Reason
+		says    string
+	}{
+		{"found", agent.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK, "KEY-5    ok  "},
+		{"another found", agent.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it, nor has discovery found it"},
+		{"not known", agent.DiscoveryBoth, nil, true, wire.OK, "KEY-5    ?   "},
+		{"off", agent.DiscoveryOff, nil, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := agent.Default()
+			config.Discovery.Mode = c.mode
+			out, reason := run(t, explain.Question{Config: config, Trust: true, Found: c.found, Unfound: c.unfound, Token: tok, JWKS: mint.JWKS(mint.New(mint.Options{}).Key)})
+			if reason != c.reason || !strings.Contains(out, c.says) {
+				t.Errorf("%v, want %v\n%s", reason, c.reason, out)
+			}
+		})
+	}
+}

@@ -93,7 +93,9 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFacility(t, 4, c.records)
-			b := start(t, f.config())
+			config := f.config()
+			config.Admin = true
+			b := start(t, config)
 			first := f.servers[c.first-1]
 			waitRequests(t, first, authserver.PathJWKS, 1)
 			f.await(b, c.first)
@@ -114,6 +116,13 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 			}
 			if n := f.servers[3].Connections(); n != 0 {
 				t.Errorf("%d connections to a server that is not advertised", n)
+			}
+			// What is asked away from the daemon knows of its servers, too.
+			for number, says := range map[int]string{c.first: "KEY-5    ok  ", 4: "nor has discovery found it"} {
+				r := command(t, another(f.servers[number-1]).Sign(), "explain", "--config", b.ConfigFile(), "GET", senders)
+				if !strings.Contains(r.out, says) || (r.status == 0) != (number != 4) {
+					t.Errorf("server %d: exit status %d, %s\n%s", number, r.status, r.errors, r.out)
+				}
 			}
 		})
 	}

@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/status"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -85,6 +87,28 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	return explain.Record(os.Stdout, line, c, names)
 }
 
+// foundServers asks the running daemon which issuers discovery has found.
+func foundServers(config string) (issuers []string, err error) {
+	admin, err := adminOf(config)
+	if err != nil {
+		return nil, err
+	}
+	text, err := admin.read("/status", maxStatus)
+	if err != nil {
+		return nil, err
+	}
+	s, err := status.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range s.Servers {
+		if server.Origin == status.Discovered {
+			issuers = append(issuers, server.Issuer)
+		}
+	}
+	return issuers, nil
+}
+
 // readClaims reads claims that somebody typed.
 func readClaims(file string) ([]byte, error) {
 	f := os.Stdin
@@ -121,6 +145,10 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 	switch {
 	case err == nil:
 		q.Trust = true
+		if q.Config.Discovery.Mode != agent.DiscoveryOff {
+			q.Found, err = foundServers(config)
+			q.Unfound = err != nil
+		}
 	case errors.Is(err, fs.ErrNotExist) && config == defaultConfig:
 		// Away from the device, tokens can be looked at all the same.
 		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", config)
