@@ -10,6 +10,7 @@
 
 #include "nmos_authz.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -248,6 +249,17 @@ static void run(const char *command, long a, long b)
 		die("unknown command");
 }
 
+/* Reads the next command, also where interrupt_every interrupts that. */
+static int next_line(void)
+{
+	while (fgets(line, sizeof line, stdin) == NULL) {
+		if (!ferror(stdin) || errno != EINTR)
+			return 0;
+		clearerr(stdin);
+	}
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3)
@@ -255,7 +267,7 @@ int main(int argc, char **argv)
 	socket_path = argv[1];
 	printf("init=%d\n\n", (int)nmos_authz_init(&authz, socket_path, atoi(argv[2])));
 	fflush(stdout);
-	while (fgets(line, sizeof line, stdin) != NULL) {
+	while (next_line()) {
 		long numbers[2] = {0, 0};
 		char *command = strtok(line, " \n");
 		count = 0;
