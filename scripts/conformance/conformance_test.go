@@ -38,7 +38,7 @@ func TestRulesFile(t *testing.T) {
 		if len(r.summary) > 72 {
 			t.Errorf("%s: the summary is too long for the table", r.id)
 		}
-		later := r.id == "OPS-2" || family == "CLI"
+		later := family == "CLI"
 		if r.required == later {
 			t.Errorf("%s: required is %v", r.id, r.required)
 		}
