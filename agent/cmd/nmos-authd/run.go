@@ -202,8 +202,8 @@ func (d *daemon) run() error {
 		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
 		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP),
 		zap.String("admin", d.config.Sockets.Admin))
+	d.startHealth() // whoever learns that the daemon serves may ask how it is
 	d.notify(platform.Ready())
-	d.startHealth()
 
 	var err error
 	for err == nil {
