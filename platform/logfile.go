@@ -25,10 +25,10 @@ type LogFile struct {
 func (l *LogFile) Open() (size int64, err error) {
 	l.Close()
 	// A pipe or a device of that name could block, and a link lead elsewhere.
-	if info, err := os.Lstat(l.Path); err == nil && !info.Mode().IsRegular() {
-		return 0, l.failed("opening", fmt.Errorf("%s is not a plain file", info.Mode().Type()))
+	there, missing := os.Lstat(l.Path)
+	if missing == nil && !there.Mode().IsRegular() {
+		return 0, l.failed("opening", fmt.Errorf("%s is not a plain file", there.Mode().Type()))
 	}
-	_, missing := os.Lstat(l.Path)
 	f, err := os.OpenFile(l.Path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
 		return 0, l.failed("opening", err)

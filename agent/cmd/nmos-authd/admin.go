@@ -15,9 +15,9 @@ func (d *daemon) administration() http.Handler {
 		Record:         d.audit.Find,
 		Last:           d.audit.Last,
 		Watch:          d.audit.Watch,
-		Observed:       func() ([]byte, error) { return d.observation.report(d.audit) },
+		Observed:       func() ([]byte, error) { return d.observed() },
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,
-		ForgetObserved: func() { d.observation.Reset(time.Now(), d.audit.Stats()) },
+		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
 	})
 }

@@ -28,8 +28,8 @@ func (d *daemon) startAudit() {
 		return now.Now, now.State
 	}
 	o.Report = d.auditTrouble
-	d.observation.Observer = observe.New(observe.DefaultLimits)
-	o.Observe = d.observation.Observe
+	d.observer = observe.New(observe.DefaultLimits)
+	o.Observe = d.observer.Observe
 	d.audit = audit.New(o)
 	d.agent.Audit(d.audit)
 }

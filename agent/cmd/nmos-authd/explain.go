@@ -89,15 +89,7 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 
 // foundServers asks the running daemon which issuers discovery has found.
 func foundServers(config string) (issuers []string, err error) {
-	admin, err := adminOf(config)
-	if err != nil {
-		return nil, err
-	}
-	text, err := admin.read("/status", maxStatus)
-	if err != nil {
-		return nil, err
-	}
-	s, err := status.Parse(text)
+	s, err := askStatus(config)
 	if err != nil {
 		return nil, err
 	}

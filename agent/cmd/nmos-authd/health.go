@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"nmosauthd/agent"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 )
@@ -27,7 +26,6 @@ type health struct {
 	began    time.Time
 	troubles troubles
 	resident platform.Resident
-	inForce  atomic.Pointer[inForceConfig]
 	refused  atomic.Pointer[error]     // of the last reload
 	lost     atomic.Pointer[time.Time] // when decisions were last seen to have been dropped; nil: never
 	known    atomic.Bool               // all that a snapshot shows is there
@@ -42,12 +40,6 @@ type health struct {
 	well    bool // once
 	state   hal.State
 	metrics metricsFile
-}
-
-// inForceConfig is the configuration in force.
-type inForceConfig struct {
-	*agent.Config
-	names []string
 }
 
 // openHealth opens what cannot be opened once the daemon is shut in.
@@ -150,7 +142,7 @@ func (d *daemon) lookAtHealth() {
 
 // writeMetrics writes the metrics where the configuration wants them.
 func (d *daemon) writeMetrics() {
-	path := d.health.inForce.Load().Metrics.File
+	path := d.inForce.Load().Metrics.File
 	if path == "" {
 		return
 	}

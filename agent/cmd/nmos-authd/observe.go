@@ -5,30 +5,21 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
 
-	"nmosauthd/agent"
-	"nmosauthd/agent/audit"
 	"nmosauthd/agent/observe"
 )
 
 // maxReport is longer than any report, bytes.
 const maxReport = 16 << 20
 
-// observation is what is gathered for "observe report", and the configuration by which it is judged.
-type observation struct {
-	*observe.Observer
-	config atomic.Pointer[agent.Config]
-}
-
-// report returns the report as JSON.
-func (o *observation) report(l *audit.Log) ([]byte, error) {
-	c := o.config.Load()
+// observed is GET /observe.
+func (d *daemon) observed() ([]byte, error) {
+	c := d.inForce.Load()
 	rules := c.Paths.Rules()
-	return json.Marshal(o.Report(time.Now(), string(c.Mode), &rules, l.Stats()))
+	return json.Marshal(d.observer.Report(time.Now(), string(c.Mode), &rules, d.audit.Stats()))
 }
 
 func runObserve(args []string) int {

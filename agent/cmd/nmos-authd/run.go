@@ -22,6 +22,7 @@ import (
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/observe"
 	"nmosauthd/platform"
 )
 
@@ -44,6 +45,12 @@ func runDaemon(args []string) int {
 	return exitOK
 }
 
+// inForceConfig is the configuration in force.
+type inForceConfig struct {
+	*agent.Config
+	names []string
+}
+
 // daemon is the parts put together.
 type daemon struct {
 	file   string
@@ -60,11 +67,11 @@ type daemon struct {
 	stock  *inventories
 	clock  *clock
 	agent  *agent.Agent
-	audit  *audit.Log               // nil before it runs
-	allow  atomic.Pointer[[]uint32] // allow_uids
+	audit  *audit.Log // nil before it runs
 
-	observation observation
-	health      health
+	observer *observe.Observer
+	inForce  atomic.Pointer[inForceConfig] // for all other goroutines
+	health   health
 
 	given        map[string]*os.File // sockets from the service manager, not yet taken
 	listeners    []net.Listener
@@ -155,11 +162,9 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	for _, w := range c.Warnings() {
 		d.log.Warn("configuration", zap.String("warning", w))
 	}
-	d.allow.Store(&c.Sockets.AllowUIDs)
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
-	d.observation.config.Store(c)
-	d.health.inForce.Store(&inForceConfig{c, names})
+	d.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
 	d.config, d.names = c, names
@@ -337,7 +342,7 @@ func (d *daemon) report(path string) func(error) {
 
 // admit turns away users that allow_uids does not name.
 func (d *daemon) admit(conn net.Conn) error {
-	allowed := *d.allow.Load()
+	allowed := d.inForce.Load().Sockets.AllowUIDs
 	if len(allowed) == 0 {
 		return nil
 	}

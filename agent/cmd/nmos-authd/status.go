@@ -89,7 +89,7 @@ func (d *daemon) measured() *status.Status {
 // snapshot says how the daemon is.
 func (d *daemon) snapshot() *status.Status {
 	now := time.Now()
-	c := d.health.inForce.Load()
+	c := d.inForce.Load()
 	s := &status.Status{
 		Time: status.At(now, now), Since: status.At(d.health.began, now),
 		Version: version, Model: d.device.Name, Names: c.names, Mode: string(c.Mode),

@@ -1,0 +1,235 @@
+package audit
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// With wait no record is dropped while a sink is stuck, decisions wait, and go on when it does; Release lets them go without it.
+func TestWait(t *testing.T) {
+	for _, released := range []bool{false, true} {
+		stuck := newTape()
+		stuck.stuck = make(chan struct{})
+		o := options(stuck)
+		o.Wait, o.QueueBytes = true, 4096
+		l := New(o)
+		const askers, each = 4, 200
+		var asking sync.WaitGroup
+		for range askers {
+			asking.Go(func() {
+				for range each {
+					r := allowed()
+					l.Append(&r)
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { asking.Wait(); close(done) }()
+		select {
+		case <-done:
+			t.Fatal("nobody waited for a sink that is stuck")
+		case <-time.After(100 * time.Millisecond):
+		}
+		if s := l.Stats(); s.Sinks[0].Dropped != 0 || s.Appended == askers*each {
+			t.Errorf("while waiting: %+v", s)
+		}
+		if released {
+			l.Release()
+			<-done
+			close(stuck.stuck)
+		} else {
+			close(stuck.stuck)
+			<-done
+		}
+		closeLog(l)
+		s := l.Stats()
+		exact(t, s)
+		if s.Appended != askers*each || released != (s.Sinks[0].Dropped > 0) {
+			t.Errorf("released: %v: %+v", released, s)
+		}
+	}
+}
+
+// A stuck sink costs itself alone, and Close leaves it behind when its time is over.
+func TestStuckSinkIsAlone(t *testing.T) {
+	stuck, good := newTape(), newTape()
+	stuck.name = "stuck"
+	stuck.stuck = make(chan struct{})
+	defer close(stuck.stuck)
+	var mu sync.Mutex
+	var told []Trouble
+	o := options(stuck, good)
+	o.Report = func(r Trouble) { mu.Lock(); told = append(told, r); mu.Unlock() }
+	l := New(o)
+	for i := range 2000 {
+		r := allowed()
+		l.Append(&r)
+		for i%50 == 0 { // as fast as the good one can follow, so that all that is lost is lost by the other
+			if s := l.Stats(); s.Pending+s.Sinks[1].Queued == 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	l.Close(ctx)
+	s := l.Stats()
+	exact(t, s)
+	if s.Sinks[0].Kept != 0 || s.Sinks[0].Dropped != 2000 || s.Sinks[1].Kept != 2000 {
+		t.Errorf("%+v", s)
+	}
+	for range 100 {
+		mu.Lock()
+		n := len(told)
+		mu.Unlock()
+		if n > 1 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	var dropped uint64
+	for _, r := range told {
+		dropped += r.Dropped
+	}
+	if len(told) != 2 || dropped != 2000 {
+		t.Errorf("reported %+v", told)
+	}
+}
+
+// What is dropped is said at most once a minute, and that it is over.
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		out.err = errTape
+		var told []Trouble
+		o := options(out)
+		o.QueueBytes, o.Repeat = 4096, 0
+		o.Report = func(r Trouble) { told = append(told, r) }
+		l := New(o)
+		for range 600 { // ten minutes
+			for range 2 {
+				r := allowed()
+				l.Append(&r)
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if len(told) < 9 || len(told) > 12 || told[0].Err != errTape {
+			t.Errorf("%d reports in ten minutes: %+v", len(told), told)
+		}
+		s := l.Stats()
+		if s.Sinks[0].Err != errTape || s.Sinks[0].Since.IsZero() {
+			t.Errorf("%+v", s)
+		}
+		out.set(func() { out.err = nil })
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if last := told[len(told)-1]; !last.Over || last.Err != nil {
+			t.Errorf("the end was told as %+v", last)
+		}
+		closeLog(l)
+		synctest.Wait()
+		s = l.Stats()
+		exact(t, s)
+		var dropped uint64
+		for _, r := range told {
+			dropped += r.Dropped
+		}
+		kept, lost := sum(t, out.String())
+		if s.Sinks[0].Err != nil || dropped != s.Sinks[0].Dropped || kept != s.Sinks[0].Kept || lost != dropped || kept == 0 || lost == 0 {
+			t.Errorf("told %d, in the stream %d and %d: %+v", dropped, kept, lost, s)
+		}
+	})
+}
+
+// A sink that is down at the start is tried again though nothing waits, and one that comes and goes is not reported each time.
+func TestSinkComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		out.err = errTape
+		var told []Trouble
+		o := options(out)
+		o.Report = func(r Trouble) { told = append(told, r) }
+		l := New(o)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := len(told); n < 4 || n > 11 || l.Stats().Sinks[0].Err != errTape {
+			t.Errorf("%d reports in ten minutes", n)
+		}
+		out.set(func() { out.err = nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if last := told[len(told)-1]; !last.Over || l.Stats().Sinks[0].Err != nil || l.Stats().Sinks[0].Lines != 1 {
+			t.Errorf("%+v, %+v", last, l.Stats())
+		}
+		told = nil
+		for i := range 600 {
+			out.set(func() {
+				if out.err = nil; i%2 == 0 {
+					out.err = errTape
+				}
+			})
+			r := allowed()
+			l.Append(&r)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if n := len(told); n < 2 || n > 22 {
+			t.Errorf("%d reports of ten minutes in which it came and went", n)
+		}
+		closeLog(l)
+		exact(t, l.Stats())
+	})
+}
+
+// Another configuration: a sink that stays goes on, one that is set up otherwise takes over what waits, one that is left out ends.
+func TestReconfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stays, broken, leaves := newTape(), newTape(), newTape()
+		stays.name, broken.name, leaves.name = "stays", "other", "leaves"
+		broken.err = errTape
+		l := New(options(stays, broken, leaves))
+		add := func(n int) {
+			for range n {
+				r := allowed()
+				l.Append(&r)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		add(10)
+		same, other, comes := newTape(), newTape(), newTape()
+		same.name, other.name, comes.name = "stays", "other", "comes"
+		other.settings = "another server"
+		l.Reconfigure(options(same, other, comes))
+		time.Sleep(10 * time.Millisecond)
+		if kept, _ := sum(t, other.String()); kept != 10 {
+			t.Errorf("what waited for the broken sink is not with the other at once: %d", kept)
+		}
+		add(10)
+		closeLog(l)
+		for _, c := range []struct {
+			name string
+			tape *tape
+			want uint64
+		}{{"stays", stays, 20}, {"the same again", same, 0}, {"broken", broken, 0}, {"other", other, 20}, {"leaves", leaves, 10}, {"comes", comes, 10}} {
+			kept, dropped := sum(t, c.tape.String())
+			v, _ := Verify(strings.NewReader(c.tape.String()))
+			if kept != c.want || dropped != 0 || c.want > 0 && (!v.Good() || !v.Closed) {
+				t.Errorf("%s has %d decisions, want %d; %+v", c.name, kept, c.want, v)
+			}
+		}
+		for _, f := range l.Stats().Sinks {
+			if f.Kept != f.Offered || f.Queued != 0 {
+				t.Errorf("%+v", f)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
+}
