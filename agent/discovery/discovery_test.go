@@ -339,7 +339,7 @@ func TestKeySetIssuerForm_KEY8(t *testing.T) {
 		"https://me:secret@a/b":     `discovery: issuer "https://a/b": it holds a user name`,
 		"https://a/?secret=1":       `discovery: issuer "https://a/": it has a query or a fragment`,
 		"https://a/#secret":         `discovery: issuer "https://a/": it has a query or a fragment`,
-		"mailto:secret@example.com": `discovery: issuer "mailto:…": it is no https URL`,
+		"mailto:secret@example.com": `discovery: issuer "mailto:"…: it is no https URL`,
 	} {
 		if _, err := New(Options{}).KeySet(t.Context(), issuer); err == nil || err.Error() != want {
 			t.Errorf("%q:\ngot  %v\nwant %s", issuer, err, want)

@@ -104,7 +104,7 @@ func acceptable(res *http.Response) error {
 	to, locationErr := res.Location()
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400 && locationErr == nil:
-		return fmt.Errorf("a redirect to %.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
+		return fmt.Errorf("a redirect to %+.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return statusError(res.StatusCode)
 	case res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity":

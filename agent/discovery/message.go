@@ -67,7 +67,7 @@ func (q question) pack(id uint16, edns bool) ([]byte, error) {
 	p[5] = 1 // QDCOUNT
 	off, err := dns.PackDomainName(q.name, p, headerSize, nil, false)
 	if err != nil || off == headerSize || off > headerSize+255 {
-		return nil, fmt.Errorf("%.80q is no domain name", q.name)
+		return nil, fmt.Errorf("%+.80q is no domain name", q.name)
 	}
 	binary.BigEndian.PutUint16(p[off:], q.kind)
 	binary.BigEndian.PutUint16(p[off+2:], dns.ClassINET)

@@ -254,6 +254,7 @@ func FuzzTXT(f *testing.F) {
 	f.Add([]byte("\x0fapi_proto=https\x0capi_ver=v1.0\x05pri=1"))
 	f.Add([]byte("\x00\x00\x0fapi_proto=https\x06=noise\x04flag\x0capi_ver=v1.0\x05PRI=1\x07pri=200"))
 	f.Add([]byte("\x0fapi_proto=https\xffapi_ver"))
+	f.Add([]byte("\x0fapi_proto=\u036b\xab\x000")) // a mark that would stand on the character before it
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := resource{kind: dns.TypeTXT}
 		if !r.parseData(data, 0, len(data)) {

@@ -148,19 +148,20 @@ func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// shown quotes a URL that somebody sent, for a message: without user, query and fragment, and of bounded length.
+// shown quotes a URL that somebody sent, for a message: without user, query and fragment, in ASCII and of bounded length.
 func shown(s string) string {
 	const most = 200
+	more := ""
 	if u, err := url.Parse(s); err == nil {
 		s = plain(u)
 		if u.Opaque != "" {
-			s = u.Scheme + ":…"
+			s, more = u.Scheme+":", "…"
 		}
 	} else {
 		s, _, _ = strings.Cut(s, "?")
 	}
 	if len(s) > most {
-		s = s[:most] + "…"
+		s, more = s[:most], "…"
 	}
-	return fmt.Sprintf("%q", s)
+	return fmt.Sprintf("%+q%s", s, more)
 }

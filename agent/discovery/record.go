@@ -104,22 +104,22 @@ func ParseRecord(r Record, development bool) (Server, error) {
 	case s.Scheme == "http" && !development:
 		return Server{}, errors.New("its api_proto is http, which counts in development only")
 	case s.Scheme != "http" && s.Scheme != "https":
-		return Server{}, fmt.Errorf("its api_proto is %.20q", s.Scheme)
+		return Server{}, fmt.Errorf("its api_proto is %+.20q", s.Scheme)
 	}
 	versions := strings.Split(strings.ReplaceAll(txt["api_ver"], " ", ""), ",")
 	if !slices.Contains(versions, version) {
-		return Server{}, fmt.Errorf("its api_ver %.60q lacks %s", txt["api_ver"], version)
+		return Server{}, fmt.Errorf("its api_ver %+.60q lacks %s", txt["api_ver"], version)
 	}
 	pri, err := strconv.ParseUint(txt["pri"], 10, 16)
 	if err != nil {
-		return Server{}, fmt.Errorf("its pri %.20q is no number", txt["pri"])
+		return Server{}, fmt.Errorf("its pri %+.20q is no number", txt["pri"])
 	}
 	if pri >= 100 && !development {
 		return Server{}, fmt.Errorf("its pri %d is for development only", pri)
 	}
 	s.Pri = int(pri)
 	if s.Selector = strings.Trim(txt["api_selector"], "/"); !plausibleSelector(s.Selector) {
-		return Server{}, fmt.Errorf("its api_selector %.60q is no path", s.Selector)
+		return Server{}, fmt.Errorf("its api_selector %+.60q is no path", s.Selector)
 	}
 	return s, nil
 }
@@ -144,7 +144,7 @@ func plausibleHost(host string) error {
 	}
 	for _, c := range []byte(host) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
-			return fmt.Errorf("its host name %.60q holds %q", host, c)
+			return fmt.Errorf("its host name %+.60q holds %+q", host, c)
 		}
 	}
 	return nil

@@ -77,9 +77,9 @@ func parseKey(raw json.RawMessage) (Key, error) {
 	case !ok:
 		return Key{}, errors.New("not an RSA public key")
 	case jwk.Use != "" && jwk.Use != "sig":
-		return Key{}, fmt.Errorf("its use is %.20q, not sig", jwk.Use)
+		return Key{}, fmt.Errorf("its use is %+.20q, not sig", jwk.Use)
 	case jwk.Algorithm != "" && jwk.Algorithm != "RS512":
-		return Key{}, fmt.Errorf("its alg is %.20q, not RS512", jwk.Algorithm)
+		return Key{}, fmt.Errorf("its alg is %+.20q, not RS512", jwk.Algorithm)
 	case pub.N.BitLen() < minKeyBits || pub.N.BitLen() > maxKeyBits:
 		return Key{}, fmt.Errorf("its modulus has %d bits, not %d to %d", pub.N.BitLen(), minKeyBits, maxKeyBits)
 	case pub.N.Bit(0) == 0 || pub.E < 3 || pub.E&1 == 0 || pub.E > 1<<31-1:
