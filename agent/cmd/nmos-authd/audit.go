@@ -21,7 +21,7 @@ const auditTime = 3 * time.Second
 
 // startAudit has every decision recorded from now on (OPS-2).
 func (d *daemon) startAudit() {
-	o := d.auditOptions(d.config)
+	o := d.auditOptions(d.opened)
 	o.Version = version
 	o.Now = func() (time.Time, audit.Clock) {
 		now := d.clock.now()
@@ -65,8 +65,8 @@ func (d *daemon) syslog(c *agent.Config) audit.Sink {
 	if u, err := url.Parse(c.Audit.Syslog); err == nil { // it was checked with the rest
 		o.Network, o.Address = u.Scheme, u.Host
 	}
-	if len(d.names) > 0 {
-		o.Host = d.names[0]
+	if names := d.inForce.Load().names; len(names) > 0 {
+		o.Host = names[0]
 	}
 	return audit.NewSyslog(o)
 }

@@ -50,7 +50,6 @@ func newHealthy(t *testing.T, more string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.opened = d.config
 	d.startAudit()
 	t.Cleanup(d.closeAudit)
 	return d

@@ -33,7 +33,6 @@ func TestMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(64 << 20)
-	d.opened = d.config // as listen does
 	for _, c := range []struct {
 		bytes int
 		want  int64

@@ -57,9 +57,7 @@ type daemon struct {
 	device *thisDevice
 	log    *zap.Logger
 	level  *level
-	config *agent.Config // in force; only the goroutine of run touches it
-	opened *agent.Config // by which the sockets were opened
-	names  []string
+	opened *agent.Config // of the start: the sockets and the sandbox are made by it
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
 	finder *agent.Servers
@@ -70,7 +68,7 @@ type daemon struct {
 	audit  *audit.Log // nil before it runs
 
 	observer *observe.Observer
-	inForce  atomic.Pointer[inForceConfig] // for all other goroutines
+	inForce  atomic.Pointer[inForceConfig]
 	health   health
 
 	given        map[string]*os.File // sockets from the service manager, not yet taken
@@ -91,7 +89,7 @@ func newDaemon(file string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{file: file, device: dev, config: c, names: names, clock: newClock()}
+	d := &daemon{file: file, device: dev, opened: c, clock: newClock()}
 	d.log, d.level = newLogger()
 	d.log = d.health.troubles.watch(d.log)
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
@@ -167,7 +165,6 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
-	d.config, d.names = c, names
 	if d.audit != nil {
 		d.audit.Reconfigure(d.auditOptions(c))
 	}
@@ -203,10 +200,10 @@ func (d *daemon) run() error {
 		background.Go(func() { w.run(watched) })
 	}
 	d.clock.logStatus(d.log)
-	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(d.config.Mode)),
-		zap.Strings("names", d.names), zap.Strings("servers", d.config.Authorization.Servers),
-		zap.String("authz", d.config.Sockets.Authz), zap.String("http", d.config.Sockets.HTTP),
-		zap.String("admin", d.config.Sockets.Admin))
+	c := d.inForce.Load()
+	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(c.Mode)),
+		zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
+		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
 	d.startHealth() // whoever learns that the daemon serves may ask how it is
 	d.notify(platform.Ready())
 
@@ -279,7 +276,6 @@ func (d *daemon) reload() {
 
 // listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
 func (d *daemon) listen(failed chan<- error) error {
-	d.opened = d.config
 	c := d.opened.Sockets
 	if err := d.takeSockets(); err != nil {
 		return err
@@ -324,7 +320,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	report := d.report(s.path)
 	server := &agent.Server{Handle: s.handle, Report: report}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
-	bounded := &agent.BoundedListener{Listener: l, Limit: d.config.Limits.Connections, Own: own, Admit: s.admit, Report: report}
+	bounded := &agent.BoundedListener{Listener: l, Limit: d.opened.Limits.Connections, Own: own, Admit: s.admit, Report: report}
 	d.bounded = append(d.bounded, namedListener{s.name, s.path, bounded})
 	go func() {
 		if err := server.Serve(bounded); err != nil {

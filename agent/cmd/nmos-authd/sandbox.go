@@ -25,12 +25,12 @@ func (d *daemon) confine() {
 	if os.Geteuid() == 0 {
 		d.log.Warn("running as root, which nothing needs: start the daemon as a user of its own")
 	}
-	if !d.config.Sandbox.Landlock {
+	if !d.opened.Sandbox.Landlock {
 		d.unconfined = "off, by [sandbox] landlock"
 		d.log.Info("sandbox: off, by [sandbox] landlock")
 		return
 	}
-	s, err := platform.Confine(append(d.places(d.config), d.socketPlaces...))
+	s, err := platform.Confine(append(d.places(d.opened), d.socketPlaces...))
 	switch {
 	case err != nil:
 		d.unconfined = "not in force: " + err.Error()
@@ -66,7 +66,7 @@ func (d *daemon) outside(c *agent.Config) error {
 	}
 	kept := *c
 	kept.State = d.opened.State // where it is does not change while the daemon runs
-	before := d.places(d.config)
+	before := d.places(d.inForce.Load().Config)
 	for _, p := range d.places(&kept) {
 		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
 			return fmt.Errorf("%s %s is outside the sandbox; start the daemon again to put the configuration into force", p.For, p.Path)

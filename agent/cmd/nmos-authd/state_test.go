@@ -91,7 +91,7 @@ func (f *facts) newDevice(dir string, disk platform.Disk) *device {
 func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer) *device {
 	core, logs := observer.New(zapcore.InfoLevel)
 	c := agent.Default()
-	d := &daemon{config: c, log: zap.New(core), clock: newClock()}
+	d := &daemon{log: zap.New(core), clock: newClock()}
 	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
 	d.store = keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
 		f.mu.Lock()
