@@ -47,7 +47,7 @@ type Log struct {
 	repeats  repeats
 	scratch  []byte
 	seq      uint64
-	done     uint64 // decisions of which the sinks were told
+	sorted   uint64 // decisions that the goroutine has taken to bring them to the sinks
 	late     uint64 // decisions after the end
 	wait     bool
 	released bool // nobody waits any more
@@ -69,7 +69,8 @@ type Log struct {
 	pumping  sync.WaitGroup
 	abort    context.CancelFunc
 	aborted  context.Context
-	reported chan struct{}
+	reported chan struct{} // no report comes any more
+	told     chan struct{} // and all were told
 }
 
 // New starts a Log. It must be closed.
@@ -84,7 +85,7 @@ func New(o Options) *Log {
 		scratch: make([]byte, 0, maxRecord),
 		wake:    make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
-		reports: make(chan Trouble, 16), reported: make(chan struct{}),
+		reports: make(chan Trouble, 16), reported: make(chan struct{}), told: make(chan struct{}),
 	}
 	l.room.L = &l.mu
 	l.repeats.seed = maphash.MakeSeed()
@@ -207,14 +208,15 @@ func (l *Log) run() {
 		}
 		l.mu.Lock()
 		batch := l.queue.take()
-		due := l.repeats.due(&sums, time.Now(), final || l.repeats.within == 0)
+		due, held := l.repeats.due(&sums, time.Now(), final || l.repeats.within == 0)
+		l.sorted = l.seq - held
+		pumps := *l.pumps.Load()
 		l.closed = final
 		l.mu.Unlock()
-		n := l.deliver(batch)
-		n += l.deliver(sums.items)
+		l.deliver(pumps, batch)
+		l.deliver(pumps, sums.items)
 		sums = queue{limit: sums.limit, items: sums.items[:0]}
 		l.mu.Lock()
-		l.done += n
 		l.queue.release(len(batch))
 		l.queue.recycle(batch)
 		l.room.Broadcast()
@@ -229,18 +231,16 @@ func (l *Log) run() {
 	}
 }
 
-// deliver brings a batch to all who want it and returns how many decisions it holds.
-func (l *Log) deliver(batch []byte) (decisions uint64) {
+// deliver brings a batch to all who want it.
+func (l *Log) deliver(pumps []*pump, batch []byte) {
 	var r Record
 	var line, short []byte
 	for len(batch) > 0 {
 		var kind byte
 		var item []byte
 		kind, item, batch = next(batch)
-		pumps := *l.pumps.Load()
 		if kind == itemLost {
 			lost := readLost(item)
-			decisions += lost.count
 			l.lost.Add(lost.count)
 			for _, p := range pumps {
 				p.lose(lost)
@@ -249,7 +249,6 @@ func (l *Log) deliver(batch []byte) (decisions uint64) {
 			continue
 		}
 		r.read(item)
-		decisions += r.Count
 		line, short = appendRecord(line[:0], &r, MaxPath), short[:0]
 		l.ring.add(item, &r, line)
 		if l.options.Observe != nil {
@@ -267,7 +266,6 @@ func (l *Log) deliver(batch []byte) (decisions uint64) {
 			p.put(meta, body)
 		}
 	}
-	return decisions
 }
 
 // Reconfigure puts other sinks, limits and times into force. A sink whose name and settings stay goes on as it is; one with the
@@ -279,19 +277,24 @@ func (l *Log) Reconfigure(o Options) {
 		return
 	}
 	old := *l.pumps.Load()
-	var pumps []*pump
+	var pumps, begun []*pump
 	for _, s := range o.Sinks {
 		i := slices.IndexFunc(old, func(p *pump) bool { return p.name == s.Name() })
 		if i < 0 {
 			p := newPump(l, s, o.QueueBytes)
-			l.pumping.Go(p.run)
-			pumps = append(pumps, p)
+			pumps, begun = append(pumps, p), append(begun, p)
 			continue
 		}
 		old[i].replace(s, o.QueueBytes)
 		pumps = append(pumps, old[i])
 	}
+	l.mu.Lock()
+	for _, p := range begun {
+		p.before = l.sorted
+		l.pumping.Go(p.run)
+	}
 	l.pumps.Store(&pumps)
+	l.mu.Unlock()
 	for _, p := range old {
 		if !slices.Contains(pumps, p) {
 			p.stop()
@@ -366,11 +369,16 @@ func (l *Log) Close(ctx context.Context) {
 		}
 		l.ring.end()
 		close(l.reported)
+		select { // what was dropped at the end is said, too
+		case <-l.told:
+		case <-time.After(closeGrace):
+		}
 	})
 }
 
 // tellTroubles calls Report, which may be as slow as the sink that it reports on.
 func (l *Log) tellTroubles() {
+	defer close(l.told)
 	for {
 		select {
 		case t := <-l.reports:
@@ -397,7 +405,7 @@ func (l *Log) report(t Trouble) {
 // Stats are the figures of a Log.
 type Stats struct {
 	Appended uint64 // decisions so far
-	Pending  uint64 // of them, those that the sinks were not told of yet: repeats being counted, and what waits to be sorted
+	Pending  uint64 // of them, those that no sink was offered yet: repeats being counted, and what waits to be sorted
 	Lost     uint64 // of them, those dropped before they were sorted: no sink, watcher or observer has seen them
 	Sinks    []SinkStats
 }
@@ -419,16 +427,19 @@ type SinkStats struct {
 
 // Stats returns the figures as they are now.
 func (l *Log) Stats() Stats {
+	var s Stats
+	pumps := *l.pumps.Load()
+	for _, p := range pumps { // first: what comes to a sink meanwhile counts as queued there
+		s.Sinks = append(s.Sinks, p.stats())
+	}
 	l.mu.Lock()
-	s := Stats{Appended: l.seq, Pending: l.seq - l.done - l.late}
-	late := l.late
-	l.mu.Unlock()
-	s.Lost = l.lost.Load() + late
-	for _, p := range *l.pumps.Load() {
-		f := p.stats()
-		f.Offered += late
-		f.Dropped += late
-		s.Sinks = append(s.Sinks, f)
+	defer l.mu.Unlock()
+	s.Appended, s.Pending, s.Lost = l.seq, l.seq-l.sorted-l.late, l.lost.Load()+l.late
+	for i, p := range pumps {
+		f := &s.Sinks[i]
+		f.Offered = l.sorted - p.before + l.late
+		f.Dropped += l.late
+		f.Queued = f.Offered - f.Kept - f.Dropped
 	}
 	return s
 }

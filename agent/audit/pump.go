@@ -26,6 +26,8 @@ type pump struct {
 	quit  context.CancelFunc
 	ended context.Context // nothing more is to be tried
 
+	before uint64 // decisions that were sorted before it was there
+
 	mu       sync.Mutex
 	room     sync.Cond
 	queue    queue
@@ -163,8 +165,7 @@ func (p *pump) stats() SinkStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := SinkStats{
-		Name: p.name, Offered: p.offered, Kept: p.kept, Dropped: p.dropped, Queued: p.offered - p.kept - p.dropped,
-		QueuedBytes: p.queue.used, Err: p.err, Since: p.since, Lines: p.chain.line,
+		Name: p.name, Kept: p.kept, Dropped: p.dropped, QueuedBytes: p.queue.used, Err: p.err, Since: p.since, Lines: p.chain.line,
 	}
 	if p.chain.line > 0 {
 		s.Head = string(p.chain.head[:])
@@ -175,13 +176,13 @@ func (p *pump) stats() SinkStats {
 // run is p's goroutine.
 func (p *pump) run() {
 	defer p.abandon()
+	defer p.shut("")
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	signal(p.ready) // so that a wrong path or a missing server shows at the start
 	for {
 		select {
 		case <-p.ended.Done():
-			p.shut("")
 			return
 		case <-timer.C:
 			p.sync()
@@ -250,8 +251,10 @@ func (p *pump) keep(kind byte, item []byte) bool {
 		switch {
 		case errors.Is(err, errTooLong):
 			p.mu.Lock()
-			p.dropped += m.count
-			p.untold += m.count
+			if !p.gone {
+				p.dropped += m.count
+				p.untold += m.count
+			}
 			p.mu.Unlock()
 			p.pending.add(m.lost)
 			return p.tellLost()

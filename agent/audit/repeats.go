@@ -77,9 +77,9 @@ func (r *repeats) begin(record []byte, hash uint64) {
 	r.oldest = (r.oldest + 1) % repeatPlaces
 }
 
-// due appends to out, as items, the records whose time has ended, or all of them, and returns when to ask again; the zero time
-// where nothing is counted. What was repeated goes on being counted.
-func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time) {
+// due appends to out, as items, the records whose time has ended, or all of them. It returns when to ask again, the zero time where
+// nothing is counted, and how many decisions are held. What was repeated goes on being counted.
+func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time, held uint64) {
 	for i := range r.places {
 		p := &r.places[i]
 		if !p.used {
@@ -100,9 +100,13 @@ func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time) {
 			p.until = now.Add(r.within)
 			p.used = !all
 		}
-		if p.used && (wake.IsZero() || p.until.Before(wake)) {
+		if !p.used {
+			continue
+		}
+		held += p.count()
+		if wake.IsZero() || p.until.Before(wake) {
 			wake = p.until
 		}
 	}
-	return wake
+	return wake, held
 }
