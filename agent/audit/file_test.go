@@ -105,7 +105,7 @@ func TestFileRotates(t *testing.T) {
 	if names, _ := filepath.Glob(path + "*"); len(names) != 1 {
 		t.Errorf("%v", names)
 	}
-	if r := verifyFiles(t, path); !r.Good() || r.First == 1 {
+	if r := verifyFiles(t, path); !r.Good() || r.First == 1 || len(r.Notes) > 0 {
 		t.Errorf("%+v", r)
 	}
 }

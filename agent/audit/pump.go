@@ -47,6 +47,8 @@ type pump struct {
 	// Of the goroutine alone.
 	open     Sink // that is open; nil: none
 	line     []byte
+	begun    string // settings of the sink in which the stream was opened
+	closed   bool   // the last line closes the stream
 	section  uint64 // decisions kept since the opening line
 	last     uint64 // highest sequence number since then
 	pending  lost   // dropped here, to be told
@@ -307,26 +309,29 @@ func (p *pump) begin() error {
 		return err
 	}
 	p.open = sink
-	if tail.Resumed && p.chain.line > 0 {
+	if tail.Resumed && p.chain.line > 0 && sink.Settings() == p.begun {
 		return nil
 	}
-	at := p.chain
+	at, closed := p.chain, p.closed
 	if tail.Found && (!tail.Before || at.line == 0) { // of a file that was taken away, the numbers of its lines are missing
-		at = tail.chain
+		at, closed = tail.chain, tail.Closed
 	}
 	body := appendWord(p.event(nil, eventOpen), "run", p.log.id)
 	body, _ = appendText(body, "version", []byte(p.log.options.Version), MaxText)
 	body = appendWord(body, "previous", string(at.previous()))
 	if at.line > 0 {
 		body = append(body, `,"closed":`...)
-		body = strconv.AppendBool(body, tail.Closed)
+		body = strconv.AppendBool(body, closed)
 	}
 	if tail.Torn > 0 {
 		body = appendNumber(body, "torn", uint64(tail.Torn))
 	}
 	p.setChain(at)
 	p.section, p.last = 0, 0
-	return p.put1(body, p.eventMeta(eventOpen))
+	if err = p.put1(body, p.eventMeta(eventOpen)); err == nil {
+		p.begun = sink.Settings()
+	}
+	return err
 }
 
 // shut closes the stream, with a closing line where there is a reason to give, and the sink.
@@ -382,6 +387,7 @@ func (p *pump) put1(body []byte, m Meta) error {
 		return err
 	}
 	p.setChain(after)
+	p.closed = m.ID == eventClose
 	p.worked()
 	return nil
 }
