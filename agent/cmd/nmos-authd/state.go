@@ -167,6 +167,9 @@ func (m *memory) catchUp() {
 
 // result logs a write that failed, once until one succeeds. The caller holds mu.
 func (m *memory) result(name string, err error) {
+	if m.dir.Path == "" {
+		return // nothing was written; why not, trouble says where that is not by the configuration
+	}
 	switch {
 	case err != nil && !m.failed:
 		m.log.Warn("state not written; it is tried again every hour", zap.String("file", name), zap.Error(err))

@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"go.uber.org/zap"
 
 	"nmosauthd/hal"
 	"nmosauthd/tinytest/mint"
@@ -57,5 +61,20 @@ func TestSealedState_KEY3(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A device whose key cannot be read keeps nothing, and says so for as long as it runs.
+func TestKeyCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	d := &thisDevice{Model: hal.Model{Key: func(string) ([]byte, error) { return nil, errors.New("hal: /otp: it ends before the key does") }}}
+	m := newMemory(dir, d, zap.NewNop())
+	m.load()
+	m.keepInventory([]byte(`{"resources": []}`))
+	if why := deref(m.trouble.Load()); !strings.Contains(why, "/otp") {
+		t.Errorf("the status says of the state %q", why)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("kept %v, %v", entries, err)
 	}
 }
