@@ -54,8 +54,8 @@ func (a *Agent) Tokens() (held, limit int, remembered, judged uint64) {
 	return held, limit, a.counts.remembered.Load(), a.counts.judged.Load()
 }
 
-// record counts and records the answer in s.reply, of whose question r is. denied is what decide-all denied, or would have.
-func (s *Session) record(r *wire.Request, denied []byte) {
+// record counts and records the answer in s.reply, of whose question r is.
+func (s *Session) record(r *wire.Request) {
 	if !s.on {
 		return
 	}
@@ -78,7 +78,7 @@ func (s *Session) record(r *wire.Request, denied []byte) {
 		Time: s.now.Now.UnixMicro(), Clock: s.now.State,
 		UID: s.peer.UID, GID: s.peer.GID, PID: s.peer.PID,
 		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,
-		Method: r.Method, Path: reply.Path, Denied: denied,
+		Method: r.Method, Path: reply.Path, Denied: s.denied, Permitted: s.permitted,
 		Kind: r.Kind, Name: r.Name, Access: r.Access,
 		Cached: s.cached,
 	}

@@ -93,7 +93,12 @@ func TestRecords_OPS2(t *testing.T) {
 		{"decide 1\nmethod=GET\ntarget=/a//b?access_token=" + good + "\n", map[string]any{"status": 400.0, "reason": "path-ambiguous", "path": "/a//b"}, nil},
 		{"verify 1\n" + bearer + good + "\n", map[string]any{"question": "verify", "reason": "ok", "path": nil, "method": nil}, verified},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/x?y\n" + bearer + good + "\n",
-			map[string]any{"question": "decide-all", "path": senders, "targets": 2.0, "reason": "path-not-granted"}, verified},
+			map[string]any{"question": "decide-all", "path": senders, "targets": 2.0, "reason": "path-not-granted",
+				"denied": "[" + senders + "/x]", "permitted": "[" + senders + "]"}, verified},
+		{"decide-all 1\ntarget=/a\x01b\ntarget=" + senders + "\n" + bearer + good + "\n",
+			map[string]any{"path": "/a\x01b", "reason": "path-ambiguous", "denied": `[/a\b]`, "permitted": "[" + senders + "]"}, verified},
+		{"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/?a\n" + bearer + good + "\n",
+			map[string]any{"reason": "ok", "denied": nil, "permitted": "[" + senders + " " + senders + "/]"}, verified},
 		{"resource 1\nkind=meter\nname=in-1\naccess=read\n" + bearer + good + "\n",
 			map[string]any{"question": "resource", "kind": "meter", "name": "in-1", "access": "read", "reason": "path-not-granted",
 				"path": "/x-nmos/events/v1.0/sources/f0a1b2c3-0000-4000-8000-000000000001/state"}, verified},
@@ -141,7 +146,7 @@ func TestRecords_OPS2(t *testing.T) {
 
 	answered, would := d.Counts()
 	want := map[wire.Reason]uint64{
-		wire.OK: 4, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 4, wire.Method: 1, wire.Public: 1, wire.AmbiguousPath: 1,
+		wire.OK: 5, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 4, wire.Method: 1, wire.Public: 1, wire.AmbiguousPath: 2,
 		wire.PacketVerb: 1,
 	}
 	for reason, n := range answered {

@@ -20,7 +20,8 @@ type Session struct {
 	path    []byte
 	first   []byte // decide-all: the path of the first target
 	query   []byte // a token decoded from a query
-	denied  []byte
+
+	denied, permitted []byte // decide-all: targets, each in a line
 
 	now    Time   // of the question
 	raw    []byte // the token that came with it; nil: none
@@ -46,14 +47,14 @@ func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 	s.begin()
 	s.reply = wire.Reply{Reason: fault, ExpiresIn: -1}
-	s.record(&wire.Request{}, nil)
+	s.record(&wire.Request{})
 	return &s.reply
 }
 
 // begin forgets the question before.
 func (s *Session) begin() {
 	s.now, s.raw, s.cached = s.agent.clock(), nil, false
-	s.first = s.first[:0]
+	s.first, s.denied, s.permitted = s.first[:0], s.denied[:0], s.permitted[:0]
 	s.token.Reset()
 }
 
@@ -67,14 +68,13 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 	if s.token.Verified() {
 		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
 	}
-	denied := reply.Denied
 	if st.mode == ModeObserve && !reason.Allowed() { // OPS-3
 		reply.Enforced, reason = reason, wire.Observed
 		reply.Denied = nil
 	}
 	reply.Reason = reason
 	if r.Verb != wire.Ping {
-		s.record(r, denied)
+		s.record(r)
 	}
 	return reply
 }
@@ -134,8 +134,7 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		access = decide.MethodAccess(r.Method)
 	}
 	all, authenticated := wire.Public, wire.Undecided
-	s.denied = s.denied[:0]
-	for _, target := range r.Targets {
+	for i, target := range r.Targets {
 		reason, place := s.withoutToken(st, access, target)
 		if reason == wire.OK {
 			if authenticated == wire.Undecided {
@@ -145,18 +144,13 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 				reason = decide.Permit(access, place, &s.token)
 			}
 		}
-		if len(s.first) == 0 {
+		if i == 0 {
 			s.first = append(s.first, s.path...)
 		}
-		if !reason.Allowed() {
-			s.denied = append(s.denied, "denied="...)
-			for _, c := range bare(target) {
-				if c < ' ' || c == 0x7f { // no value of a reply holds one
-					c = '?'
-				}
-				s.denied = append(s.denied, c)
-			}
-			s.denied = append(s.denied, '\n')
+		if reason.Allowed() {
+			s.permitted = appendTarget(s.permitted, "permitted=", target)
+		} else {
+			s.denied = appendTarget(s.denied, "denied=", target)
 		}
 		if all.Allowed() && reason != wire.Public {
 			all = reason // the first denial, else OK where a token was needed
@@ -164,6 +158,19 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	}
 	s.reply.Denied = s.denied
 	return all
+}
+
+// appendTarget appends a line that names a target, without its query. A control character, which no value of a reply holds, becomes
+// one that makes the target ambiguous, as that does.
+func appendTarget(dst []byte, name string, target []byte) []byte {
+	dst = append(dst, name...)
+	for _, c := range bare(target) {
+		if c < ' ' || c == 0x7f {
+			c = '\\'
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '\n')
 }
 
 // bare returns a target without its query, which may hold the token.

@@ -2,8 +2,8 @@ package audit
 
 import "bytes"
 
-// cleaned stands in a record where a token stood.
-const cleaned = "[token]"
+// Cleaned stands in a record where a token stood.
+const Cleaned = "[token]"
 
 // claims is how a JSON object begins in base64url, and so the header and the claims of every token.
 const claims = "eyJ"
@@ -18,7 +18,7 @@ func appendClean(dst, text []byte, most int) []byte {
 		if from == to || len(dst) >= end {
 			return dst
 		}
-		dst = append(dst, cleaned...)
+		dst = append(dst, Cleaned...)
 		if text = text[to:]; len(dst) >= end {
 			return dst
 		}

@@ -149,7 +149,7 @@ func TestRepeatedDenials(t *testing.T) {
 		"reason": func(r *Record) { r.Reason = wire.PathClosed }, "would": func(r *Record) { r.Enforced = wire.Expired },
 		"method": func(r *Record) { r.Method = []byte("PUT") }, "path": func(r *Record) { r.Path = []byte("/b") },
 		"denied": func(r *Record) { r.Denied = []byte("denied=/c\n") }, "targets": func(r *Record) { r.Targets = 3 },
-		"kind": func(r *Record) { r.Kind = []byte("meter") }, "name": func(r *Record) { r.Name = []byte("1") },
+		"permitted": func(r *Record) { r.Permitted = []byte("permitted=/c\n") }, "kind": func(r *Record) { r.Kind = []byte("meter") }, "name": func(r *Record) { r.Name = []byte("1") },
 		"access": func(r *Record) { r.Access = []byte("read") }, "issuer": func(r *Record) { r.Issuer = nil },
 		"subject": func(r *Record) { r.Subject = nil }, "client": func(r *Record) { r.Client = nil },
 		"allowed": func(r *Record) { r.Reason = wire.OK },

@@ -49,11 +49,11 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	text := func(from, to int) {
 		for i := from; i <= to; i++ {
 			var short bool
-			if i == textDenied {
-				if r.Targets > 0 {
-					dst = appendNumber(dst, "targets", uint64(r.Targets))
-				}
-				dst, short = appendDenied(dst, r.Denied, min(most, limit(i)))
+			if i == textDenied && r.Targets > 0 {
+				dst = appendNumber(dst, "targets", uint64(r.Targets))
+			}
+			if i == textDenied || i == textPermitted {
+				dst, short = appendTargets(dst, textNames[i], *r.text(i), min(most, limit(i)))
 			} else {
 				dst, short = appendText(dst, textNames[i], *r.text(i), min(most, limit(i)))
 			}
@@ -141,12 +141,12 @@ func appendText(dst []byte, name string, text []byte, most int) ([]byte, bool) {
 	return appendString(appendName(dst, name), text, most)
 }
 
-// appendDenied appends the targets of "denied=…\n" lines as an array. The last of a list that was cut may be cut itself.
-func appendDenied(dst, lines []byte, most int) (_ []byte, cut bool) {
+// appendTargets appends the targets of "name=…\n" lines as an array. The last of a list that was cut may be cut itself.
+func appendTargets(dst []byte, name string, lines []byte, most int) (_ []byte, cut bool) {
 	if len(lines) == 0 {
 		return dst, false
 	}
-	dst = append(appendName(dst, "denied"), '[')
+	dst = append(appendName(dst, name), '[')
 	start := len(dst)
 	for len(lines) > 0 && !cut {
 		var line []byte
@@ -155,7 +155,8 @@ func appendDenied(dst, lines []byte, most int) (_ []byte, cut bool) {
 			cut = true
 			break
 		}
-		dst, cut = appendString(dst, bytes.TrimPrefix(line, []byte("denied=")), most-(len(dst)-start))
+		_, target, _ := bytes.Cut(line, []byte("="))
+		dst, cut = appendString(dst, target, most-(len(dst)-start))
 		dst = append(dst, ',')
 	}
 	if dst[len(dst)-1] == ',' {

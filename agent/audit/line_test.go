@@ -86,7 +86,7 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 		}
 	}
 	for i := range texts {
-		if i != textDenied {
+		if i != textDenied && i != textPermitted {
 			text(textNames[i], *r.text(i))
 		}
 	}
@@ -96,11 +96,14 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 			gotCut[c.(string)] = true
 		}
 	}
-	if delete(gotCut, "denied"); !reflect.DeepEqual(gotCut, wantCut) {
-		t.Errorf("cut is %v, not %v", gotCut, wantCut)
+	for name, targets := range map[string][]byte{"denied": r.Denied, "permitted": r.Permitted} {
+		delete(gotCut, name)
+		if list, ok := m[name].([]any); ok != (len(targets) > 0) || len(list) > strings.Count(string(targets), "\n")+1 {
+			t.Errorf("%s is %v, of %q", name, list, targets)
+		}
 	}
-	if list, ok := m["denied"].([]any); ok != (len(r.Denied) > 0) || len(list) > strings.Count(string(r.Denied), "\n")+1 {
-		t.Errorf("denied is %v, of %q", list, r.Denied)
+	if !reflect.DeepEqual(gotCut, wantCut) {
+		t.Errorf("cut is %v, not %v", gotCut, wantCut)
 	}
 	number := func(name string, want any, there bool) {
 		if got, ok := m[name]; ok != there || there && fmt.Sprint(got) != fmt.Sprint(want) {
@@ -130,7 +133,7 @@ func FuzzRecord(f *testing.F) {
 		r := Record{
 			Seq: 1, Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
 			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
-			KeyID: path, Denied: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
+			KeyID: path, Denied: path, Permitted: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
 		}
 		held, _ := r.append(nil)
 		if len(held) > maxRecord {
@@ -172,8 +175,8 @@ func TestAuditListsEveryField(t *testing.T) {
 	full := Record{
 		Seq: 4711, Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.DecideAll,
 		Reason: wire.Observed, Enforced: wire.PathNotGranted,
-		Method: []byte("GET"), Path: []byte("/a"), Targets: 2, Denied: []byte("denied=/a\n"), Kind: []byte("meter"), Name: []byte("in-1"),
-		Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
+		Method: []byte("GET"), Path: []byte("/a"), Targets: 2, Denied: []byte("denied=/a\n"), Permitted: []byte("permitted=/b\n"),
+		Kind: []byte("meter"), Name: []byte("in-1"), Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
 		Cached: true, Count: 3, First: 4700,
 	}
 	var held Record

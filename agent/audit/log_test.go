@@ -169,8 +169,8 @@ func TestRecord_OPS2(t *testing.T) {
 			t.Errorf("the first record has number %d", seq)
 		}
 		d := deniedAt("/x-nmos/events/v1.0/sources/1/state")
-		d.JTI, d.Digest, d.Question, d.Targets = nil, [16]byte{1, 2, 3}, wire.DecideAll, 2
-		d.Denied = []byte("denied=/a\ndenied=/b\n")
+		d.JTI, d.Digest, d.Question, d.Targets = nil, [16]byte{1, 2, 3}, wire.DecideAll, 3
+		d.Denied, d.Permitted = []byte("denied=/a\ndenied=/b\n"), []byte("permitted=/c=d\n")
 		d.UID, d.PID = -1, 0
 		l.Append(&d)
 		o := deniedAt("/x-nmos/query/v1.3/nodes")
@@ -188,8 +188,8 @@ func TestRecord_OPS2(t *testing.T) {
 				"reason": "ok", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1",
 				"jti": "17", "kid": "key-1", "cached": true, "line": 2},
 			{"audit": 1, "seq": 2, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised",
-				"question": "decide-all", "method": "GET", "path": "/x-nmos/events/v1.0/sources/1/state", "targets": 2,
-				"denied": []string{"/a", "/b"}, "decision": "deny", "status": 403,
+				"question": "decide-all", "method": "GET", "path": "/x-nmos/events/v1.0/sources/1/state", "targets": 3,
+				"denied": []string{"/a", "/b"}, "permitted": []string{"/c=d"}, "decision": "deny", "status": 403,
 				"reason": "path-not-granted", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator",
 				"client": "controller-1", "digest": "sha256:01020300000000000000000000000000", "kid": "key-1", "cached": true, "line": 3},
 			{"audit": 1, "seq": 3, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "gid": 100, "pid": 7,

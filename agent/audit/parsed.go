@@ -21,6 +21,7 @@ type Line struct {
 	Path        string   `json:"path"`
 	Targets     int      `json:"targets"`
 	Denied      []string `json:"denied"`
+	Permitted   []string `json:"permitted"`
 	Kind        string   `json:"kind"`
 	Name        string   `json:"name"`
 	Access      string   `json:"access"`

@@ -52,13 +52,14 @@ type Record struct {
 	Reason   wire.Reason
 	Enforced wire.Reason // observe mode: what enforce would have answered; else Undecided
 
-	Method  []byte // as it came
-	Path    []byte // normalised, without a query; for decide-all that of the first target
-	Targets int    // decide-all: how many were asked for; else 0
-	Denied  []byte // decide-all: complete "denied=…\n" lines as in the reply, without queries
-	Kind    []byte // of a resource
-	Name    []byte
-	Access  []byte // read or write
+	Method    []byte // as it came
+	Path      []byte // normalised, without a query; for decide-all that of the first target
+	Targets   int    // decide-all: how many were asked for; else 0
+	Denied    []byte // decide-all: complete "denied=…\n" lines as in the reply, without queries; observe mode: as enforce would have
+	Permitted []byte // decide-all: those that are not denied, as "permitted=…\n"
+	Kind      []byte // of a resource
+	Name      []byte
+	Access    []byte // read or write
 
 	Issuer  []byte // of a verified token
 	Subject []byte
@@ -86,6 +87,7 @@ const (
 	textMethod = iota
 	textPath
 	textDenied
+	textPermitted
 	textKind
 	textName
 	textAccess
@@ -101,15 +103,15 @@ const (
 
 // MaxPath and MaxText are the longest texts that a record holds, in bytes as they came and in characters as they are written.
 const (
-	MaxPath = 1024 // a path, and the paths denied
+	MaxPath = 1024 // a path, the paths denied, and those permitted
 	MaxText = 256  // any other
 )
 
-var textNames = [texts]string{"method", "path", "denied", "kind", "name", "access", "issuer", "subject", "client", "jti", "kid"}
+var textNames = [texts]string{"method", "path", "denied", "permitted", "kind", "name", "access", "issuer", "subject", "client", "jti", "kid"}
 
 // limit returns the longest text i, in bytes.
 func limit(i int) int {
-	if i == textPath || i == textDenied {
+	if i == textPath || i == textDenied || i == textPermitted {
 		return MaxPath
 	}
 	return MaxText
@@ -123,6 +125,8 @@ func (r *Record) text(i int) *[]byte {
 		return &r.Path
 	case textDenied:
 		return &r.Denied
+	case textPermitted:
+		return &r.Permitted
 	case textKind:
 		return &r.Kind
 	case textName:
@@ -162,7 +166,7 @@ const (
 	atWould  = 82
 	atTexts  = 83 // each two bytes of length and itself
 
-	maxRecord = atTexts + 2*texts + 2*MaxPath + (texts-2)*MaxText
+	maxRecord = atTexts + 2*texts + 3*MaxPath + (texts-3)*MaxText
 )
 
 // append appends r's form in memory to b. It returns where in b the part ends that makes two equal.

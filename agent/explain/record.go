@@ -79,6 +79,9 @@ func (r *record) facts(b *strings.Builder) {
 	for _, target := range r.Denied {
 		fmt.Fprintf(b, "          denied %s\n", show(target))
 	}
+	for _, target := range r.Permitted {
+		fmt.Fprintf(b, "          permitted %s\n", show(target))
+	}
 	switch {
 	case r.Client != "":
 		fmt.Fprintf(b, "token     client %s, subject %s, issuer %s", show(r.Client), show(r.Subject), show(r.Issuer))

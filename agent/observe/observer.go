@@ -92,8 +92,8 @@ type controller struct {
 	figures
 	accesses int
 	bytes    int
-	unlisted uint64 // decisions about accesses that there was no room for
-	hidden   uint64 // decisions about several targets, of which the audit does not name all
+	unlisted uint64 // decisions about accesses that there was no room for, or whose path is not known
+	hidden   uint64 // decisions about more targets than the audit has room to name
 }
 
 // access is one thing that a controller did, and the reason given.
@@ -140,17 +140,14 @@ func (o *Observer) Observe(r *audit.Record) {
 	}
 	c.add(r)
 	a := access{of: c, verb: verbOf(r), reason: reason}
-	switch {
-	case len(r.Path) >= audit.MaxPath: // it was cut off
-		c.unlisted += r.Count
-	case r.Question == wire.DecideAll:
+	if r.Question == wire.DecideAll {
 		o.several(a, r)
-	default:
-		if r.Question == wire.Resource && len(r.Path) == 0 {
-			a.resource = string(r.Kind) + " " + string(r.Name)
-		}
-		o.add(a, r.Path, r)
+		return
 	}
+	if r.Question == wire.Resource && len(r.Path) == 0 {
+		a.resource = string(r.Kind) + " " + string(r.Name)
+	}
+	o.add(a, r.Path, r)
 }
 
 // judged returns what enforce says.
@@ -225,39 +222,41 @@ func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 // whole is where a text ends that cannot have been cut off by the audit, not even in the middle of a character.
 const whole = audit.MaxText - 3
 
-// several takes a question about several targets. The record names the first, and those denied, of which the last may have been
-// cut off with its line's end.
+// several takes a question about several targets. The record names them, as far as there is room in it: the last of a list may have
+// been cut off with its line's end.
 func (o *Observer) several(a access, r *audit.Record) {
-	named, firstDenied := 0, false
-	lines := r.Denied
-	for {
-		line, rest, whole := bytes.Cut(lines, []byte("\n"))
-		if !whole {
-			break
+	named := 0
+	each := func(lines []byte) {
+		for {
+			line, rest, whole := bytes.Cut(lines, []byte("\n"))
+			if !whole {
+				return
+			}
+			lines = rest
+			_, target, _ := bytes.Cut(line, []byte("="))
+			path, ok := decide.Normalize(nil, target)
+			if !ok {
+				path = target
+			}
+			named++
+			o.add(a, path, r)
 		}
-		lines = rest
-		target := bytes.TrimPrefix(line, []byte("denied="))
-		path, ok := decide.Normalize(nil, target)
-		if !ok {
-			path = target
-		}
-		firstDenied = firstDenied || bytes.Equal(path, r.Path)
-		named++
-		o.add(a, path, r)
 	}
-	if !firstDenied && len(lines) == 0 {
-		named++
-		a.reason = wire.OK
-		o.add(a, r.Path, r)
-	}
+	each(r.Denied)
+	a.reason = wire.OK
+	each(r.Permitted)
 	if named < r.Targets {
 		a.of.hidden += r.Count
 	}
 }
 
-// add counts an access to a path, if there is room for it.
+// add counts an access to a path, if there is room for it and the path is as it came: neither cut off nor rid of a token.
 func (o *Observer) add(a access, path []byte, r *audit.Record) {
 	c := a.of
+	if len(path) >= audit.MaxPath || bytes.Contains(path, []byte(audit.Cleaned)) {
+		c.unlisted += r.Count
+		return
+	}
 	f := o.accesses[access{c, a.verb, string(path), a.resource, a.reason}] // which allocates nothing for one that is there
 	if f == nil {
 		a.path = string(path)

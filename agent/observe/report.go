@@ -99,11 +99,10 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 		}
 		o.judge(&out, of[c], rules)
 		if c.unlisted > 0 {
-			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did")
+			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did, or its path held a token")
 		}
 		if c.hidden > 0 {
-			out.Incomplete = append(out.Incomplete,
-				"some questions were about several targets, and those that were permitted are not known")
+			out.Incomplete = append(out.Incomplete, "some questions were about more targets than a record has room for")
 		}
 		r.Controllers = append(r.Controllers, out)
 	}
