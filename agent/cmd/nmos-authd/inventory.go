@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,13 +41,19 @@ type inventories struct {
 	memory *memory
 	log    *zap.Logger
 
-	mu    sync.Mutex
+	mu    sync.Mutex // also held while a file is read or written
 	file  string
 	seen  os.FileInfo // file as it was when last read; nil: it was not there
 	wrong error       // with what was read last
 	doubt bool        // what was seen could not be used, and may still be being written
+	young bool        // what was seen may since have been written over without showing it
 	now   inForce
+	shown atomic.Pointer[inForce] // now, for those who cannot wait for a disk that hangs; nil: none yet
 }
+
+// settled is the age from which on a file that is written again gets another time: the coarsest clock of a file system, that of FAT,
+// counts two seconds.
+const settled = 3 * time.Second
 
 // inForce says which inventory is in force.
 type inForce struct {
@@ -65,6 +72,7 @@ func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m
 func (s *inventories) configure(file string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.show()
 	s.file = file
 	if file != "" {
 		s.read(false)
@@ -131,6 +139,7 @@ func (s *inventories) watch(ctx context.Context) {
 func (s *inventories) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.show()
 	if s.file == "" {
 		return
 	}
@@ -139,7 +148,7 @@ func (s *inventories) look() {
 		info = nil
 	}
 	changed := !sameFile(info, s.seen)
-	if changed || s.doubt {
+	if changed || s.doubt || s.young {
 		s.read(changed)
 	}
 }
@@ -156,16 +165,22 @@ func sameFile(a, b os.FileInfo) bool {
 // once more: its writer may be in the middle of it. The caller holds mu.
 func (s *inventories) read(mayGrow bool) {
 	table, document, info, err := readInventory(s.file)
-	s.seen, s.doubt = info, err != nil && mayGrow
+	s.seen, s.doubt = info, err != nil && mayGrow && !s.doubt
+	s.young = err == nil && time.Since(info.ModTime()).Abs() < settled
 	switch {
 	case err == nil:
 		s.wrong = nil
 		s.use(fromFile, table, document)
 	case !s.doubt:
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; if its mode is not the reason, its folder is new since the start: start the daemon again", err)
+		}
 		s.wrong = err
 		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))
 	}
 }
+
+var errNoFile = errors.New("it is no regular file")
 
 // readInventory reads a file. The error names it; info is nil where the file is not there.
 func readInventory(file string) (table *inventory.Table, document []byte, info os.FileInfo, err error) {
@@ -178,15 +193,18 @@ func readInventory(file string) (table *inventory.Table, document []byte, info o
 		return nil, nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, info, errors.New("it is no regular file")
+		return nil, nil, info, errNoFile
 	}
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // should it have become a pipe by now
 	if err != nil {
 		return nil, nil, info, err
 	}
 	defer f.Close()
-	if opened, err := f.Stat(); err == nil { // before it is read: what is written later shows by its time
-		info = opened
+	if info, err = f.Stat(); err != nil { // before it is read: what is written later shows by its time
+		return nil, nil, nil, err
+	}
+	if !info.Mode().IsRegular() { // by now; to read it could take forever
+		return nil, nil, info, errNoFile
 	}
 	if document, err = io.ReadAll(io.LimitReader(f, inventory.MaxDocument+1)); err == nil {
 		table, err = inventory.Parse(document)
@@ -217,8 +235,16 @@ func (s *inventories) push(document []byte) error {
 	}
 	s.wrong = nil
 	s.use(fromPush, table, document)
+	s.show()
 	s.memory.keepInventory(document)
 	return nil
+}
+
+// show has status tell of what is in force. The caller holds mu.
+func (s *inventories) show() {
+	now := s.now
+	now.Refused = s.wrong
+	s.shown.Store(&now)
 }
 
 // document returns that in force; nil where there is none.
@@ -226,9 +252,8 @@ func (s *inventories) document() []byte { return s.status().document }
 
 // status says which inventory is in force.
 func (s *inventories) status() inForce {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now
-	now.Refused = s.wrong
-	return now
+	if shown := s.shown.Load(); shown != nil {
+		return *shown
+	}
+	return inForce{}
 }

@@ -169,6 +169,76 @@ func TestInventoryFile(t *testing.T) {
 	s.want("and it is not looked at", "", "")
 }
 
+// A file that is written over within one tick of the file system's clock, with as many bytes, looks the same and is read nevertheless.
+func TestInventoryFileWithinOneTick(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inventory.json")
+	tick := time.Now().Add(2 * time.Second) // young for as long as the test may take
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, tick, tick)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newShelf(t, "", nil)
+	write(meterAt("/1"))
+	s.configure(file)
+	s.want("at first", fromFile, "/1")
+	write(meterAt("/2"))
+	s.look()
+	s.want("written over", fromFile, "/2")
+	write(meterAt("/3"))
+	s.look()
+	s.want("and once more", fromFile, "/3")
+	write("not JSON, and of the same length" + strings.Repeat(".", len(meterAt("/3"))-len("not JSON, and of the same length")))
+	s.look()
+	s.look()
+	s.want("with a mistake", fromFile, "/3")
+	if got := s.logged(); strings.Count(got, "error: ") != 1 {
+		t.Errorf("logged %s", got)
+	}
+	tick = tick.Add(-time.Minute)
+	write(meterAt("/4"))
+	s.look()
+	if s.young {
+		t.Error("a file of a minute ago is read each second")
+	}
+}
+
+// A file with a mistake that is written again and again is not taken for one that is still being written.
+func TestInventoryFileNeverWhole(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inventory.json")
+	replace(t, file, meterAt("/1"))
+	s := newShelf(t, "", nil)
+	s.configure(file)
+	s.logged()
+	for i := range 4 {
+		replace(t, file, strings.Repeat("{", i+1))
+		s.look()
+	}
+	if got := s.logged(); strings.Count(got, "error: inventory not read") != 2 || s.status().Refused == nil {
+		t.Errorf("refused: %v; logged %s", s.status().Refused, got)
+	}
+	s.want("meanwhile", fromFile, "/1")
+}
+
+// Who asks how the daemon is does not wait for a disk that hangs.
+func TestInventoryStatusDoesNotWait(t *testing.T) {
+	s := newShelf(t, "", nil)
+	s.memory.mu.Lock() // as while a file is written
+	pushed := make(chan error)
+	go func() { pushed <- s.push([]byte(meterAt("/pushed"))) }()
+	for deadline := time.Now().Add(10 * time.Second); s.status().Source != fromPush; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what was pushed is not shown before it is kept")
+		}
+	}
+	s.want("not yet kept", fromPush, "/pushed")
+	s.memory.mu.Unlock()
+	if err := <-pushed; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What is pushed goes before what the model lists, and outlives a restart; it is written only where it differs.
 func TestPushedInventory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
