@@ -112,10 +112,6 @@ func (r *record) need(b *strings.Builder, decided wire.Reason, config *agent.Con
 	default:
 		return
 	}
-	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") {
-		b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
-		return
-	}
 	access := decide.Read // of a source, where no method is given
 	switch {
 	case r.Method != "":
@@ -126,6 +122,10 @@ func (r *record) need(b *strings.Builder, decided wire.Reason, config *agent.Con
 	targets := []string{r.Path}
 	if len(r.Denied) > 0 {
 		targets = r.Denied
+	}
+	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") || strings.Contains(strings.Join(targets, ""), audit.Cleaned) {
+		b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
+		return
 	}
 	var paths [][]byte
 	for _, target := range targets {

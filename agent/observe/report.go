@@ -80,7 +80,8 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	r := &Report{
-		Since: o.since.UTC(), Until: now.UTC(), Mode: mode,
+		Since: now.Add(o.since.Sub(now)).UTC(), // by the clock as it is now: it may have been 1970 then
+		Until: now.UTC(), Mode: mode,
 		Decisions: o.total.decisions, Would: o.total.would, Denied: o.total.denied, Off: o.total.off,
 		Unseen: s.Lost - min(o.lost, s.Lost), Waiting: s.Pending, Unlisted: o.unlisted,
 		Controllers: []Controller{},
@@ -98,6 +99,12 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 			out.UID = &id.uid
 		}
 		o.judge(&out, of[c], rules)
+		if r.Off > 0 {
+			out.Incomplete = append(out.Incomplete, "while the mode was off, nobody looked at what was done")
+		}
+		if r.Unseen > 0 {
+			out.Incomplete = append(out.Incomplete, "the audit dropped decisions, and they may have been about it")
+		}
 		if c.unlisted > 0 {
 			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did, or its path held a token")
 		}

@@ -172,7 +172,18 @@ func TestUnseenDecisions(t *testing.T) {
 	}
 	var b strings.Builder
 	o.Observe(&audit.Record{Seq: 10, Count: 1, Reason: wire.Public})
-	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 1 || report.Unseen != 0 {
+	o.Observe(&audit.Record{Seq: 11, Count: 1, Reason: wire.OK, Client: []byte("c"), Question: wire.Decide, Method: []byte("GET"), Path: []byte("/x-nmos/node")})
+	for lost, incomplete := range map[uint64]bool{5: false, 6: true} {
+		c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: lost}).Controllers[0]
+		if (len(c.Incomplete) > 0) != incomplete || c.Claims.String() != `{"x-nmos-node":{}}` {
+			t.Errorf("%d lost: %+v", lost, c)
+		}
+	}
+	o.Observe(&audit.Record{Seq: 12, Count: 1, Reason: wire.ModeOff})
+	if c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}).Controllers[0]; len(c.Incomplete) != 1 {
+		t.Errorf("the mode was off: %+v", c)
+	}
+	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 3 || report.Unseen != 0 {
 		t.Errorf("%+v", report)
 	}
 	report.Mode = "enforce"
