@@ -115,7 +115,8 @@ const confinedChild = "PLATFORM_TEST_CONFINED"
 // A service manager that listens on an abstract socket, as old ones do, is told of things from inside the sandbox.
 func TestConfineAbstractManager(t *testing.T) {
 	if dir := os.Getenv(confinedChild); dir != "" {
-		s, err := Confine([]Place{{For: "the test", Path: dir}, {For: "nothing", Path: dir + "/none"}, {For: "chance", Path: "/none", Optional: true}})
+		s, err := Confine([]Place{{For: "late", Path: dir + "/none"}, {For: "the test", Path: dir}, {For: "late, to write", Path: dir + "/none", Write: true},
+			{For: "nothing", Path: "/none/none"}, {For: "chance", Path: "/none", Optional: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +126,8 @@ func TestConfineAbstractManager(t *testing.T) {
 		if slices.Contains(s.InForce, abstractSockets) || !slices.Contains(s.Lacking, abstractSockets) {
 			t.Errorf("said to be in force: %q", s.InForce)
 		}
-		if len(s.Places) != 1 || s.Places[0].Path != dir || len(s.Missing) != 1 || s.Missing[0].For != "nothing" {
+		if len(s.Places) != 1 || s.Places[0].Path != dir ||
+			len(s.Missing) != 2 || s.Missing[0].For != "late, to write" || s.Missing[1].For != "nothing" {
 			t.Errorf("places %+v, missing %+v", s.Places, s.Missing)
 		}
 		if _, err := os.ReadFile("/proc/self/status"); !errors.Is(err, fs.ErrPermission) {

@@ -84,6 +84,7 @@ func Confine(places []Place) (*Sandbox, error) {
 		p.Path = real
 		s.Places = append(s.Places, p)
 	}
+	s.Missing = slices.DeleteFunc(s.Missing, s.Reaches) // what comes within another place can be reached
 	if err := config.Restrict(rules...); err != nil {
 		return nil, fmt.Errorf("landlock: %w", err)
 	}
