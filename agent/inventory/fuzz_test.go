@@ -74,7 +74,7 @@ func slowTable(document []byte) (map[string]string, bool) {
 		}
 		p := strings.ReplaceAll(strings.ReplaceAll(template, "{id}", id), "{name}", encoded)
 		normal, ok := decide.Normalize(nil, []byte(p))
-		return p, ok && string(normal) == p
+		return p, ok && string(normal) == p && strings.Trim(p, "/") != "" && strings.Trim(p, "/") != "x-nmos"
 	}
 	if form.Kinds != nil {
 		for kind, t := range *form.Kinds {
@@ -146,7 +146,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		`{"resources": []}`, `{"resources": [{"kind": "a", "name": "..", "read": "/{name}"}]}`,
 		`{"resources": [{"kind": "a", "name": "x", "read": "/{name}{id}{"}]}`, `{"resources": [null]}`, `{"resources": [], "kinds": null}`,
-		`{"resources": [{"kind": "sender", "name": 1}]}`, `{"kinds": {"sender": {}}, "resources": [{"kind": "sender", "name": 1}]}`,
+		`{"resources": [{"kind": "a", "name": "x-nmos", "read": "/{name}"}]}`, `{"resources": [{"kind": "sender", "name": 1}]}`, `{"kinds": {"sender": {}}, "resources": [{"kind": "sender", "name": 1}]}`,
 		`{"resources": [{"kind": "a", "name": 1, "read": "/x"}, {"kind": "a", "name": "1", "read": "/x"}]}`,
 		`{"resources": [{"kind": "meter", "name": "\u0031", "id": "` + sourceID + `"}]} `,
 	} {

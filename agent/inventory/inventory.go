@@ -15,7 +15,8 @@
 // "kinds" may be left out: sender, receiver, meter and source are known (Kinds). A kind that the document has takes the place of
 // the known one, with all its templates; templates of a resource itself take the place of its kind's, one by one. A kind
 // without a template for write has nothing to write. A template is a path in normal form (PATH-8, PATH-9) with {id}, the UUID by
-// which NMOS knows the resource, and {name}, percent-encoded, in it. A name is text or a whole number, compared byte by byte.
+// which NMOS knows the resource, and {name}, percent-encoded, in it; not one that all may read (PATH-3). A name
+// is text or a whole number, compared byte by byte.
 //
 // A document with any mistake is refused as a whole.
 package inventory
@@ -219,7 +220,9 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		return nil, fmt.Errorf("the template %q gives the path %q, which no request may have: it must start with /, with no empty "+
 			"segment, no encoded slash, and nothing that two servers could read differently", template, path)
 	case !bytes.Equal(normal, path):
-		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: write that", template, path, normal)
+		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: that alone may stand here", template, path, normal)
+	case new(decide.Rules).Find(path).Kind == decide.Root: // PATH-3; a resource must not get there by its name
+		return nil, fmt.Errorf("the template %q gives the path %q, which all may read without a token", template, path)
 	}
 	return dst, nil
 }

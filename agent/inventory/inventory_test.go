@@ -155,7 +155,7 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"template backslash", reading(`/a\\b`), "could read differently"},
 		{"template encoded slash", reading("/a%2Fb"), "no encoded slash"},
 		{"template not ASCII", reading("/ü"), "could read differently"},
-		{"template with a query", reading("/a?b"), `gives the path "/a?b", whose normal form is "/a": write that`},
+		{"template with a query", reading("/a?b"), `gives the path "/a?b", whose normal form is "/a": that alone may stand here`},
 		{"template with dots", reading("/a/../b"), `whose normal form is "/b"`},
 		{"template above the root", reading("/../b"), "could read differently"},
 		{"template with needless encoding", reading("/%61"), `whose normal form is "/a"`},
@@ -172,6 +172,9 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"name that goes up", resource(`{"kind": "a", "name": "..", "read": "/a/{name}"}`), `whose normal form is "/"`},
 		{"name that stays", resource(`{"kind": "a", "name": ".", "read": "/a/{name}/b"}`), `whose normal form is "/a/b"`},
 		{"name like a UUID with C1", resource(`{"kind": "a", "name": "\u0085", "read": "/a/{name}"}`), "which no request may have"},
+		{"a path that all may read", reading("/x-nmos"), `gives the path "/x-nmos", which all may read without a token`},
+		{"name that all may read", resource(`{"kind": "a", "name": "x-nmos", "read": "/{name}/"}`), "which all may read without a token"},
+		{"kind that all may read", `{"resources": [], "kinds": {"a": {"write": "/"}}}`, "which all may read without a token"},
 		{"too long", strings.Repeat(" ", inventory.MaxDocument+1), "it is over 4194304 bytes"},
 	} {
 		table, err := inventory.Parse([]byte(c.document))
