@@ -151,7 +151,7 @@ func (s *state) keysOf(jwks []byte) []keys.Key {
 
 // sign signs a payload with a key that is good for nothing else, and returns that key's set and the token.
 func sign(payload []byte) (set, signed []byte, err error) {
-	key := mersenne()
+	key := openKey()
 	set, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "RS512"}}})
 	if err != nil {
 		return nil, nil, err
@@ -162,16 +162,17 @@ func sign(payload []byte) (set, signed []byte, err error) {
 	return set, []byte(text + "." + base64.RawURLEncoding.EncodeToString(sig)), err
 }
 
-// mersenne returns a key that is nobody's secret: its primes are two of Mersenne's, 2^1279-1 and 2^2203-1. To find others would
-// take a small device seconds, and 26 KB of flash. Only the store of one explanation ever holds it, and what it verifies is what
-// was signed here: the signature that came with a token is dropped.
-func mersenne() *rsa.PrivateKey {
+// openKey returns a key that is nobody's secret: its primes are the greatest of 1024 bits and the least of those, 2^1024-105 and
+// 2^1023+1155. To find others would take a small device seconds, and 26 KB of flash. No key that counts is shorter, so that what is
+// signed is no longer than it came. Only the store of one explanation ever holds it, and what it verifies is what was signed here:
+// the signature that came with a token is dropped.
+func openKey() *rsa.PrivateKey {
 	one := big.NewInt(1)
-	prime := func(exponent uint) *big.Int {
+	prime := func(exponent uint, and int64) *big.Int {
 		p := new(big.Int).Lsh(one, exponent)
-		return p.Sub(p, one)
+		return p.Add(p, big.NewInt(and))
 	}
-	p, q := prime(1279), prime(2203)
+	p, q := prime(1024, -105), prime(1023, 1155)
 	key := &rsa.PrivateKey{Primes: []*big.Int{p, q}}
 	key.N, key.E = new(big.Int).Mul(p, q), 65537
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
