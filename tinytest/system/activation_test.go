@@ -152,7 +152,10 @@ func TestSocketActivationMisfits(t *testing.T) {
 			},
 		},
 		"another type": {
-			func(t *testing.T, m *serviceManager, dir daemon.Dir) { m.open(t, "authz", "unix", dir.Authz()) },
+			func(t *testing.T, m *serviceManager, dir daemon.Dir) {
+				m.open(t, "authz", "unix", dir.Authz())
+				m.open(t, "http", "unix", dir.HTTP())
+			},
 			func(dir daemon.Dir) string {
 				return `it is of another type; its unit needs ListenSequentialPacket=` + dir.Authz()
 			},
@@ -179,7 +182,7 @@ func TestSocketActivationMisfits(t *testing.T) {
 			m := &serviceManager{}
 			c.open(t, m, dir)
 			r := finish(t, m.command("run", "--config", dir.ConfigFile()), "")
-			if says := c.says(dir); r.status != 1 || !strings.Contains(r.errors, says) {
+			if says := c.says(dir); r.status != 1 || !strings.Contains(r.errors, says) || strings.Contains(r.errors, "nobody answers") {
 				t.Errorf("exit status %d, want %q:\n%s", r.status, says, r.errors)
 			}
 		})

@@ -280,7 +280,6 @@ func (d *daemon) listen(failed chan<- error) error {
 	if err := d.takeSockets(); err != nil {
 		return err
 	}
-	defer d.leaveSockets()
 	administration := d.administration()
 	for _, s := range []socket{
 		{authzSocket, c.Authz, c.Group, d.admit, func(conn net.Conn) error { return d.session(conn).ServePackets(conn) }},
@@ -296,6 +295,7 @@ func (d *daemon) listen(failed chan<- error) error {
 			return err
 		}
 	}
+	d.leaveSockets()
 	return nil
 }
 
