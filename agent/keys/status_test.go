@@ -55,3 +55,13 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 		}
 	})
 }
+
+// A server that is named twice, with a slash and without, is one server.
+func TestStatusOfServerNamedTwice_CLM1(t *testing.T) {
+	const issuer = "https://auth.example.com"
+	s := keys.NewStore(nil, nil)
+	s.Configure(keys.Policy{Servers: []string{issuer, issuer + "/", issuer}, Refresh: time.Hour})
+	if got := s.Status(); len(got) != 1 || got[0].Issuer != issuer {
+		t.Errorf("%+v", got)
+	}
+}

@@ -95,9 +95,12 @@ func (s *Store) Set() *Set { return s.set.Load() }
 func (s *Store) Configure(p Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.Servers = slices.Clone(p.Servers)
-	for i := range p.Servers {
-		p.Servers[i] = TrimIssuer(p.Servers[i])
+	servers := p.Servers
+	p.Servers = nil
+	for _, name := range servers {
+		if name = TrimIssuer(name); !slices.Contains(p.Servers, name) {
+			p.Servers = append(p.Servers, name)
+		}
 	}
 	s.policy = p
 	now := time.Now()
