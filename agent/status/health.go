@@ -36,25 +36,29 @@ func (s *Status) Health() (wrong []string) {
 
 // keys tells what is wrong with the servers and their keys (KEY-1, KEY-3).
 func (s *Status) keys() (text, why string) {
-	servers, held, newest := 0, 0, s.Since
+	servers, held, learned, newest := 0, 0, 0, s.Since
 	for i := range s.Servers {
 		v := &s.Servers[i]
-		if v.Origin != Learned {
-			servers++
-			newest = max(newest, v.Fetched)
-			if v.Failing && why == "" {
-				why = v.Issuer + ": " + v.Error
-			}
+		if v.Origin == Learned {
+			learned += len(v.KIDs)
+			continue
 		}
+		servers++
 		held += len(v.KIDs)
+		newest = max(newest, v.Fetched)
+		if v.Failing && why == "" {
+			why = v.Issuer + ": " + v.Error
+		}
 	}
 	switch {
 	case len(s.Servers) == 0 && s.Discovery.Mode == "off":
 		return "no authorization server is known", "none is configured, and discovery is off"
 	case len(s.Servers) == 0:
 		return "no authorization server is known, and discovery finds none", s.Discovery.Error
-	case held == 0:
+	case held+learned == 0:
 		return "no keys are held, so no token can be verified", why
+	case servers > 0 && held == 0:
+		return "no keys are held but of issuers that tokens have named", why
 	case servers > 0 && int64(s.Time-newest) > 2*s.Refresh:
 		return "no keys have been fetched since " + newest.String() + "; those held stay valid", why
 	}

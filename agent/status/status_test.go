@@ -94,6 +94,10 @@ func TestHealth(t *testing.T) {
 			s.Servers[0].KIDs, s.Servers[0].Failing = nil, true
 			s.Servers[1].Failing, s.Servers[1].Error = true, "no route"
 		}, "no keys are held, so no token can be verified: https://a.example.com: it was down", 0},
+		{"keys of none but a learned issuer", func(s *status.Status) {
+			s.Servers[0].KIDs, s.Servers[0].Fetched, s.Servers[0].Failing = nil, 0, true
+			s.Servers[1].KIDs, s.Servers[1].Origin = []string{"other"}, status.Learned
+		}, "no keys are held but of issuers that tokens have named: https://a.example.com: it was down", 0},
 		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" }, "", 0},
 		{"keys only learned", func(s *status.Status) { s.Servers = s.Servers[:1]; s.Servers[0].Origin = status.Learned }, "", 0},
 		{"keys of two intervals ago", func(s *status.Status) { s.Servers[0].Fetched, s.Since = now-7200, 1 }, "", 0},
