@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -325,8 +326,39 @@ func TestStatusRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	startIn(t, dir)
-	c := exec.Command(program, "status", "--config", dir.ConfigFile())
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	r := finish(t, c, "")
-	r.check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and the group \"0\" may ask")
+	ask := func(complaint string) {
+		t.Helper()
+		c := exec.Command(program, "status", "--config", dir.ConfigFile())
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		finish(t, c, "").check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and "+complaint+" may ask")
+	}
+	ask("the group \"0\"")
+	config.Sockets = ""
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	ask("the group 0")
+	if err := os.Chmod(filepath.Dir(dir.Admin()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ask("its group")
+}
+
+// Who finds all places taken learns that.
+func TestStatusOfACrowdedSocket(t *testing.T) {
+	t.Parallel()
+	config := trusting(t)
+	config.Admin = true
+	config.More = "[limits]\nconnections = 2\n"
+	b := start(t, config)
+	for range 2 {
+		conn, err := net.Dial("unix", b.Admin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for _, ask := range []string{"status", "watch"} {
+		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+": as many as [limits] connections allows")
+	}
 }

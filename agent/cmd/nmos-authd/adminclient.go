@@ -88,12 +88,13 @@ func (c adminClient) exchange(method, path string) (_ *http.Response, err error)
 		}
 	}()
 	conn.SetDeadline(time.Now().Add(adminTimeout))
-	if _, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path); err != nil {
-		return nil, err
+	var answer *http.Response
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path)
+	if err == nil {
+		answer, err = http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.socket, err)
+		return nil, c.unanswered(err)
 	}
 	if answer.StatusCode/100 != 2 {
 		e := &errStatus{}
@@ -116,12 +117,25 @@ func (c adminClient) unreachable(err error) error {
 	case !errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the daemon cannot be asked: %w", err)
 	}
-	group := strconv.Quote(c.group)
-	if info, err := os.Stat(c.socket); c.group == "" && err == nil {
-		group = strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid))
+	group := "its group" // of a folder that shows nothing
+	if info, err := os.Stat(c.socket); c.group != "" {
+		group = "the group " + strconv.Quote(c.group)
+	} else if err == nil {
+		group = "the group " + strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid))
 	}
-	return fmt.Errorf("%s: permission denied: only root, the daemon's user and the group %s may ask the daemon ([sockets] admin_group)",
+	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] admin_group)",
 		c.socket, group)
+}
+
+// unanswered says why no answer came of one who was there.
+func (c adminClient) unanswered(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the daemon does not answer on %s: it is starting, or stuck", c.socket)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("the daemon hung up on %s: as many as [limits] connections allows are connected, or it is stopping", c.socket)
+	}
+	return fmt.Errorf("%s: %w", c.socket, err)
 }
 
 func readBody(r io.Reader, most int64) ([]byte, error) {
