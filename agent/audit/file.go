@@ -108,7 +108,7 @@ func (f *File) Full(next int) bool { return f.size+int64(next)+closing > f.most 
 func (f *File) Rotate() error { return f.file.Rotate() }
 
 // Write implements Sink.
-func (f *File) Write(line []byte, _ Meta) error {
+func (f *File) Write(line []byte) error {
 	if f.unended {
 		if n, err := f.file.Write([]byte("\n")); n < 1 {
 			return cmp.Or(err, io.ErrShortWrite)

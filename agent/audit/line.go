@@ -16,7 +16,7 @@ import (
 var lineStart = []byte(`{"audit":1,`)
 
 // shortText is the limit of every text in a line that must fit into a datagram.
-const shortText = 96
+const shortText = 80
 
 // maxLine is longer than any line.
 const maxLine = 8 << 10
@@ -101,6 +101,17 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 		dst[len(dst)-1] = ']'
 	}
 	return dst
+}
+
+// decisionsOf tells for which decisions a line stands, as appendRecord wrote it.
+func decisionsOf(line []byte) lost {
+	l := lost{1, number(line, "first"), number(line, "seq")}
+	if l.first == 0 {
+		l.first = l.last
+	} else {
+		l.count = number(line, "count")
+	}
+	return l
 }
 
 // decision names the first word of the reply.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -131,9 +132,9 @@ func FuzzRecord(f *testing.F) {
 		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
 	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32, at int64) {
 		r := Record{
-			Seq: 1, Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
+			Seq: 1<<64 - 1, Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
 			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
-			KeyID: path, Denied: path, Permitted: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
+			KeyID: path, Denied: path, Permitted: path, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7}, Count: uint64(would) << 56, First: 1 << 63, Since: at,
 		}
 		held, _ := r.append(nil)
 		if len(held) > maxRecord {
@@ -147,7 +148,7 @@ func FuzzRecord(f *testing.F) {
 		if got, _, ok := parseChain(line); !ok || got != c {
 			t.Errorf("%q is not read as the line that it is", line)
 		}
-		if strings.Contains(string(line), `"event":"`) || field(line, "seq") != "1" {
+		if strings.Contains(string(line), `"event":"`) || number(line, "seq") != r.Seq {
 			t.Errorf("%q passes for another line", line)
 		}
 		// The short form for datagrams, with the longest head.
@@ -157,13 +158,49 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("the short form has %d bytes, over %d", len(short), s.MaxLine())
 		}
 		line, _ = chain{line: 1<<64 - 2}.append(nil, short)
-		if m := s.message(nil, line, metaOf(&back)); len(m) > maxDatagram {
+		if m := s.message(nil, line); len(m) > maxDatagram {
 			t.Errorf("a datagram of %d bytes", len(m))
+		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m, []byte(" "+decision(back.Reason)+" - {")) {
+			t.Errorf("a message that does not begin with %s: %s", pri, m)
 		}
-		if m := metaOf(&back); readMeta(m.append(nil)) != m {
-			t.Errorf("%+v is not read again", m)
+		if got, want := decisionsOf(line), (lost{back.Count, back.First, back.Seq}); got != want {
+			t.Errorf("%+v is read as %+v from %s", want, got, line)
 		}
 	})
+}
+
+// priority is how a record's message begins: RFC 5424 §6.2.1, and no time where the clock is unset.
+func priority(r *Record) []byte {
+	severity := 6
+	if d := decision(r.Reason); d == "error" || r.Reason.Info().Status == 503 {
+		severity = 4
+	} else if d == "deny" {
+		severity = 5
+	}
+	at := "-"
+	if r.Clock.String() != "unset" {
+		at = string(appendTime(nil, r.Time))
+	}
+	return fmt.Appendf(nil, "<%d>1 %s ", 13*8+severity, at)
+}
+
+// The longest short form of all fits into a datagram, with the longest head.
+func TestShortFormFits(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), 2*MaxPath)
+	s := NewSyslog(SyslogOptions{Network: "udp", Host: string(long), App: string(long), PID: 1 << 30})
+	for reason := range wire.Reasons {
+		for would := range wire.Reasons {
+			r := Record{
+				Seq: 1<<64 - 1, Clock: ClockUnsynchronised, UID: 1<<32 - 1, GID: 1<<32 - 1, PID: 1<<31 - 1, Question: wire.DecideAll,
+				Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: long, Path: long, Targets: 1<<32 - 1, Denied: long, Permitted: long,
+				Kind: long, Name: long, Access: long, Issuer: long, Subject: long, Client: long, JTI: long, KeyID: long, Cached: true,
+				Count: 1<<64 - 1, First: 1<<64 - 2,
+			}
+			if n := len(appendRecord(nil, &r, shortText)); n > s.MaxLine() {
+				t.Fatalf("%d bytes, over %d: %v, %v", n, s.MaxLine(), r.Reason, r.Enforced)
+			}
+		}
+	}
 }
 
 // AUDIT.md describes every member of a line, and its example is one.

@@ -152,9 +152,9 @@ func (l *Log) add(r *Record) bool {
 	l.seq = seq
 	if fits {
 		if victim != nil {
-			l.queue.put(itemRecord, nil, victim)
+			l.queue.put(itemRecord, victim)
 		}
-		l.queue.put(itemRecord, nil, record)
+		l.queue.put(itemRecord, record)
 	} else {
 		if victim != nil {
 			l.queue.lost.add(lostOf(victim))
@@ -254,7 +254,6 @@ func (l *Log) deliver(pumps []*pump, batch []byte) {
 		if l.options.Observe != nil {
 			l.options.Observe(&r)
 		}
-		meta := metaOf(&r)
 		for _, p := range pumps {
 			body := line
 			if most := p.most(); most > 0 && len(line) > most {
@@ -263,7 +262,7 @@ func (l *Log) deliver(pumps []*pump, batch []byte) {
 				}
 				body = short
 			}
-			p.put(meta, body)
+			p.put(lost{r.Count, r.First, r.Seq}, body)
 		}
 	}
 }

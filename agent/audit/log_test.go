@@ -65,7 +65,7 @@ func (t *tape) Open(ctx context.Context) (Tail, error) {
 	return Tail{Resumed: torn == 0, Torn: torn}, nil
 }
 
-func (t *tape) Write(line []byte, _ Meta) error {
+func (t *tape) Write(line []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stuck != nil {

@@ -64,23 +64,21 @@ func newPump(l *Log, s Sink, limit int) *pump {
 	return p
 }
 
-// put queues a line, or counts it as dropped where there is no room; or waits for room, where the Log does.
-func (p *pump) put(m Meta, body []byte) {
-	var head [metaSize]byte
-	m.append(head[:0])
+// put queues the line of these decisions, or counts them as dropped where there is no room; or waits for room, where the Log does.
+func (p *pump) put(l lost, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offered += m.count
-	for !p.queue.room(metaSize+len(body)) && p.log.waits.Load() && !p.gone {
+	p.offered += l.count
+	for !p.queue.room(len(body)) && p.log.waits.Load() && !p.gone {
 		p.room.Wait()
 	}
 	switch {
 	case p.gone:
-		p.dropped += m.count
-	case !p.queue.room(metaSize + len(body)):
-		p.drop(m.lost)
+		p.dropped += l.count
+	case !p.queue.room(len(body)):
+		p.drop(l)
 	default:
-		p.queue.put(itemLine, head[:], body)
+		p.queue.put(itemLine, body)
 	}
 	signal(p.ready)
 }
@@ -244,29 +242,29 @@ func (p *pump) keep(kind byte, item []byte) bool {
 		p.pending.add(readLost(item))
 		return p.tellLost()
 	}
-	m := readMeta(item)
+	l := decisionsOf(item)
 	for {
 		err := p.begin()
 		if err == nil {
-			err = p.write(item[metaSize:], m)
+			err = p.write(item)
 		}
 		switch {
 		case errors.Is(err, errTooLong):
 			p.mu.Lock()
 			if !p.gone {
-				p.dropped += m.count
-				p.untold += m.count
+				p.dropped += l.count
+				p.untold += l.count
 			}
 			p.mu.Unlock()
-			p.pending.add(m.lost)
+			p.pending.add(l)
 			return p.tellLost()
 		case err == nil:
-			p.section += m.count
-			p.last = max(p.last, m.last)
+			p.section += l.count
+			p.last = max(p.last, l.last)
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			if !p.gone {
-				p.kept += m.count
+				p.kept += l.count
 			}
 			return !p.gone
 		case !p.wait():
@@ -283,7 +281,7 @@ func (p *pump) tellLost() bool {
 			body := appendNumber(p.event(nil, eventDropped), "count", p.pending.count)
 			body = appendNumber(body, "first", p.pending.first)
 			body = appendNumber(body, "last", p.pending.last)
-			if err = p.write(body, p.eventMeta(eventDropped)); err == nil {
+			if err = p.write(body); err == nil {
 				p.pending = lost{}
 			}
 		}
@@ -328,7 +326,7 @@ func (p *pump) begin() error {
 	}
 	p.setChain(at)
 	p.section, p.last = 0, 0
-	if err = p.put1(body, p.eventMeta(eventOpen)); err == nil {
+	if err = p.put1(body); err == nil {
 		p.begun = sink.Settings()
 	}
 	return err
@@ -353,11 +351,11 @@ func (p *pump) closing(why string) error {
 	body := appendWord(p.event(nil, eventClose), "why", why)
 	body = appendNumber(body, "seq", p.last)
 	body = appendNumber(body, "kept", p.section)
-	return p.put1(body, p.eventMeta(eventClose))
+	return p.put1(body)
 }
 
 // write writes a line, in the next place where this one is full.
-func (p *pump) write(body []byte, m Meta) error {
+func (p *pump) write(body []byte) error {
 	const end = len(`,"line":18446744073709551615`) + chainSize
 	if r, is := p.open.(rotater); is && r.Full(len(body)+end) {
 		if err := p.closing("full"); err != nil {
@@ -373,21 +371,21 @@ func (p *pump) write(body []byte, m Meta) error {
 			return err
 		}
 	}
-	return p.put1(body, m)
+	return p.put1(body)
 }
 
 // put1 writes a line where the stream is.
-func (p *pump) put1(body []byte, m Meta) error {
+func (p *pump) put1(body []byte) error {
 	var after chain
 	p.line, after = p.chain.append(p.line[:0], body)
-	if err := p.open.Write(p.line, m); err != nil {
+	if err := p.open.Write(p.line); err != nil {
 		if !errors.Is(err, errTooLong) {
 			p.failed(err)
 		}
 		return err
 	}
 	p.setChain(after)
-	p.closed = m.ID == eventClose
+	p.closed = field(body, "event") == eventClose
 	p.worked()
 	return nil
 }
@@ -467,9 +465,4 @@ func (p *pump) event(dst []byte, name string) []byte {
 	dst = append(dst, `","time":"`...)
 	dst = append(appendTime(dst, now.UnixMicro()), '"')
 	return appendWord(dst, "clock", clock.String())
-}
-
-func (p *pump) eventMeta(name string) Meta {
-	now, clock := p.log.options.Now()
-	return Meta{Time: now.UnixMicro(), Clock: clock, ID: name, Fault: name == eventDropped}
 }

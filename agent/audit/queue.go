@@ -95,9 +95,9 @@ func next(batch []byte) (kind byte, item, rest []byte) {
 	return batch[4], batch[itemHead:end:end], batch[end:]
 }
 
-// put appends an item of two parts; room must have been asked for.
-func (q *queue) put(kind byte, head, body []byte) {
+// put appends an item; room must have been asked for.
+func (q *queue) put(kind byte, item []byte) {
 	start := q.begin(kind)
-	q.items = append(append(q.items, head...), body...)
+	q.items = append(q.items, item...)
 	q.end(start)
 }

@@ -30,7 +30,7 @@ func (r *ring) add(item []byte, record *Record, line []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := queue{items: r.items}
-	q.put(itemRecord, nil, item)
+	q.put(itemRecord, item)
 	r.items = q.items
 	r.trim()
 	for _, w := range r.watchers {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -146,16 +147,16 @@ func (s *Syslog) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
 var errHungUp = errors.New("the server closed the connection")
 
 // Write implements Sink.
-func (s *Syslog) Write(line []byte, m Meta) error {
-	err := s.write(line, m)
+func (s *Syslog) Write(line []byte) error {
+	err := s.write(line)
 	if err != nil && !errors.Is(err, errTooLong) {
 		err = fmt.Errorf("syslog server %s://%s: %w", s.o.Network, s.o.Address, err)
 	}
 	return err
 }
 
-func (s *Syslog) write(line []byte, m Meta) error {
-	message := s.message(s.buffer[:0], line, m)
+func (s *Syslog) write(line []byte) error {
+	message := s.message(s.buffer[:0], line)
 	s.buffer = message
 	if s.o.Network == "udp" {
 		if len(message) > maxDatagram {
@@ -182,24 +183,25 @@ func (s *Syslog) write(line []byte, m Meta) error {
 }
 
 // message appends the message for a line: RFC 5424 §6. Its text is ASCII, so that it needs no mark of its encoding.
-func (s *Syslog) message(dst, line []byte, m Meta) []byte {
+func (s *Syslog) message(dst, line []byte) []byte {
+	id := cmp.Or(field(line, "decision"), field(line, "event"))
 	severity := severityInfo
 	switch {
-	case m.Fault:
+	case id == "error" || id == eventDropped || field(line, "status") == "503":
 		severity = severityWarning
-	case m.ID == "deny":
+	case id == "deny":
 		severity = severityNotice
 	}
 	dst = append(dst, '<')
 	dst = strconv.AppendInt(dst, int64(facilityAudit*8+severity), 10)
 	dst = append(dst, ">1 "...)
-	if m.Clock == ClockUnset {
+	if field(line, "clock") == ClockUnset.String() {
 		dst = append(dst, '-') // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
 	} else {
-		dst = appendTime(dst, m.Time)
+		dst = append(dst, field(line, "time")...)
 	}
 	dst = append(dst, s.head...)
-	dst = append(dst, m.ID...)
+	dst = append(dst, id...)
 	dst = append(dst, " - "...)
 	return append(dst, line[:len(line)-1]...) // without its line feed
 }

@@ -43,7 +43,7 @@ func (w *Writer) Open(context.Context) (Tail, error) {
 }
 
 // Write implements Sink.
-func (w *Writer) Write(line []byte, _ Meta) error {
+func (w *Writer) Write(line []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.within {
