@@ -19,8 +19,8 @@ const (
 	maxFindBackOff   = time.Minute
 	shortestFind     = 10 * time.Second // however short the records' TTL is
 	longestFind      = time.Hour        // however long it is
-	// forget is how long a server that is no longer advertised stays trusted: an answer may be incomplete for a while, and
-	// keys that are held must not be lost by that (KEY-3).
+	// forget is how long a server of which keys are held stays trusted though it is no longer advertised: an answer may be
+	// incomplete for a while, and keys must not be lost by that (KEY-3).
 	forget = 24 * time.Hour
 )
 
@@ -147,7 +147,7 @@ func (s *Servers) Run(ctx context.Context) {
 	}
 }
 
-// take puts a new list in place of the old one; those of the old that are missing in it follow behind for a while. What was found
+// take puts a new list in place of the old one; those of the old that are missing in it, but not their keys, follow for a while. What was found
 // under another configuration is not taken: its Configure has woken Run to look again.
 func (s *Servers) take(issuers []string, revision int) {
 	s.mu.Lock()
@@ -161,8 +161,9 @@ func (s *Servers) take(issuers []string, revision int) {
 	for _, issuer := range issuers {
 		next = append(next, advertised{issuer, now})
 	}
+	held := s.store.Set()
 	for _, old := range s.found {
-		if !slices.Contains(issuers, old.issuer) && now.Sub(old.last) < forget {
+		if !slices.Contains(issuers, old.issuer) && now.Sub(old.last) < forget && held.Issuer([]byte(old.issuer)) != nil {
 			next = append(next, old)
 		}
 	}

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -179,6 +180,28 @@ func TestRememberedServers_KEY3(t *testing.T) {
 		}
 		if looks, _, _ := n.seen(); looks != before {
 			t.Error("looked for servers with discovery off")
+		}
+	})
+}
+
+// Whoever advertises other servers at each look takes no more memory than those of one look (KEY-3 is about keys that are held).
+func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keys.NewStore(func(context.Context, string) ([]byte, error) { return nil, errors.New("no such server") }, func(keys.Event) {})
+		servers := agent.NewServers(store, func([]string) {})
+		looks := 0
+		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context) ([]string, time.Duration, error) {
+			looks++
+			return []string{fmt.Sprintf("https://a%d.example.com", looks), fmt.Sprintf("https://b%d.example.com", looks)}, time.Second, nil
+		})
+		go store.Run(t.Context())
+		go servers.Run(t.Context())
+		pass(time.Hour)
+		if n := len(servers.Found().Issuers); looks < 100 || n != 2 {
+			t.Errorf("%d are found after %d looks", n, looks)
+		}
+		if n := len(store.Status()); n != 2 {
+			t.Errorf("%d are followed", n)
 		}
 	})
 }
