@@ -16,6 +16,12 @@ func AdviceOn(r wire.Reason) Advice {
 	return advice[r]
 }
 
+// WritingBase is the advice on APINotGranted where no claim can be had: to write to the base of an API.
+var WritingBase = Advice{"The base of an API can only be read, and this was to write.", "Mend the controller. No claim permits it."}
+
+// aboutToken is that on OK where nothing but the token was asked about.
+var aboutToken = Advice{Means: "The token is good. Whether its claims permit a request was not asked."}
+
 const (
 	firmware = "Mend the device's firmware or web server: its question breaks the protocol (PROTOCOL.md)."
 	issuing  = "Mend how the authorization server makes its tokens: see its settings for this client."
@@ -45,7 +51,7 @@ var advice = [wire.Reasons]Advice{
 	wire.PacketValue:   {"The question about a resource wanted neither read nor write, or its kind or name is too long.", firmware},
 
 	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else mend the controller. No claim permits it."},
-	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, .. above the root), which is how checks are got around.",
+	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, .. above the root, a raw space, no slash at its start), which is how checks are got around.",
 		"Mend the controller: it must send a plain path. No claim permits it."},
 	wire.InventoryPending: {"The daemon does not know the device's resources yet.",
 		"It passes once the firmware pushes its inventory (PUT /inventory) or writes [inventory] file; \"nmos-authd status\" shows whether it has."},

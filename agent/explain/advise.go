@@ -21,9 +21,15 @@ func verdict(w io.Writer, r wire.Reason) error {
 	return err
 }
 
-// advise writes what a reason means and what to do.
-func advise(w io.Writer, r wire.Reason) error {
+// advise writes what a reason means and what to do. tokenAlone tells that nothing else was asked about.
+func advise(w io.Writer, r wire.Reason, tokenAlone bool, access decide.Access, rules *decide.Rules, paths ...[]byte) error {
 	advice := AdviceOn(r)
+	switch {
+	case r == wire.OK && tokenAlone:
+		advice = aboutToken
+	case r == wire.APINotGranted && len(paths) == 1 && access == decide.Write && rules.Find(paths[0]).Kind == decide.Base:
+		advice = WritingBase
+	}
 	_, err := fmt.Fprintf(w, "\n%s\n", advice.Means)
 	if err == nil && advice.Do != "" {
 		_, err = fmt.Fprintf(w, "%s\n", advice.Do)
@@ -48,6 +54,8 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ..
 		place := rules.Find(path)
 		n, ok := decide.Needs(access, place)
 		switch {
+		case !ok && place.Kind == decide.Base && len(paths) == 1:
+			continue // all is said by WritingBase
 		case !ok && place.Kind == decide.Base:
 			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))
 			continue

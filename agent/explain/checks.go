@@ -47,7 +47,9 @@ func (s *state) checks() []check {
 func (s *state) request() []check {
 	path, ok := decide.Normalize(nil, []byte(s.Target))
 	normal := fmt.Sprintf("normalised path %s", path)
-	if !ok {
+	if !ok && !strings.HasPrefix(s.Target, "/") {
+		normal = "the target does not start with a slash"
+	} else if !ok {
 		normal = "two servers could read this path differently"
 	}
 	return []check{
@@ -143,6 +145,7 @@ func (s *state) claims() []check {
 		{"CLM-8", times, silent, []wire.Reason{wire.TimeForm}},
 		{"CLM-9", client, good, []wire.Reason{wire.ClientMissing, wire.ClientConflict}},
 		{"CLM-10", "scope is " + show(s.payload["scope"]), good, []wire.Reason{wire.ScopeForm}},
+		{"OPS-1", "the daemon's clock is " + s.Clock, silent, []wire.Reason{wire.ClockUntrusted}},
 		{"CLM-7", expiry, good, []wire.Reason{wire.Expired}},
 		{"CLM-8", times, good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
 		{"CLM-6", fmt.Sprintf("this device is %s", show(s.Names)), good, []wire.Reason{wire.Audience}},

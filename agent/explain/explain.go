@@ -37,6 +37,7 @@ type Question struct {
 	// running daemon does.
 	Found   []string
 	Unfound bool
+	Clock   string    // what is wrong with the daemon's clock, so that it judges no token now; "": nothing that is known
 	Token   []byte    // nil: a request without one
 	Claims  []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
 	Method  string    // "": the token alone
@@ -133,7 +134,7 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 	if jwks != nil {
 		store.Hold(keys.Held{Name: s.issuer, Keys: s.keysOf(jwks)})
 	}
-	a := agent.New(&config, s.Names, store, func() agent.Time { return agent.Time{Now: s.Now, Trusted: true} })
+	a := agent.New(&config, s.Names, store, func() agent.Time { return agent.Time{Now: s.Now, Trusted: s.Clock == "" || s.Claims != nil} })
 	request := &wire.Request{Verb: wire.Verify}
 	if s.Method != "" {
 		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}
@@ -215,16 +216,16 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 			return decided, err
 		}
 	}
-	if err := advise(w, decided); err != nil {
+	rules, access := s.Config.Paths.Rules(), decide.MethodAccess([]byte(s.Method))
+	path, _ := decide.Normalize(nil, []byte(s.Target))
+	if err := advise(w, decided, s.Method == "", access, &rules, path); err != nil {
 		return decided, err
 	}
 	switch decided {
 	case wire.Audience:
 		return decided, missing(w, map[string][]string{"aud": s.Names})
 	case wire.APINotGranted, wire.PathNotGranted:
-		rules := s.Config.Paths.Rules()
-		path, _ := decide.Normalize(nil, []byte(s.Target))
-		return decided, missingFor(w, decide.MethodAccess([]byte(s.Method)), &rules, path)
+		return decided, missingFor(w, access, &rules, path)
 	}
 	return decided, nil
 }

@@ -154,6 +154,31 @@ func TestExplainsWithoutKeys_TOK6(t *testing.T) {
 	}
 }
 
+// Where the daemon cannot trust its clock, it answers so to each token that it cannot refuse for another reason before; what typed
+// claims would permit is told all the same.
+func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
+	good, expired := mint.New(mint.Options{}), mint.New(mint.Options{})
+	expired.Claims.Set("exp", 1)
+	nobody := mint.New(mint.Options{})
+	nobody.Claims.Delete("sub")
+	jwks := mint.JWKSOf(good.Key.JWK())
+	for _, c := range []struct {
+		q    explain.Question
+		want wire.Reason
+		says string
+	}{
+		{explain.Question{Token: []byte(good.Sign()), JWKS: jwks}, wire.ClockUntrusted, "OPS-1    NO  the daemon's clock is unset, 1970\n\ndeny 503 "},
+		{explain.Question{Token: []byte(expired.Sign())}, wire.ClockUntrusted, "OPS-1    NO "},
+		{explain.Question{Token: []byte(nobody.Sign())}, wire.SubjectMissing, "CLM-2    NO "},
+		{explain.Question{Claims: []byte("{}")}, wire.OK, "CLM-7    ok "},
+	} {
+		c.q.Clock = "unset, 1970"
+		if out, reason := run(t, c.q); reason != c.want || !strings.Contains(out, c.says) {
+			t.Errorf("%v, want %v and %q\n%s", reason, c.want, c.says, out)
+		}
+	}
+}
+
 // What a token says cannot draw on the terminal of whoever looks at it.
 func TestPrintsNoControlCharacters(t *testing.T) {
 	base := mint.New(mint.Options{})

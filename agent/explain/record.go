@@ -42,8 +42,20 @@ func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wir
 	var b strings.Builder
 	r.facts(&b)
 	verdict(&b, decided)
-	advise(&b, decided)
-	r.need(&b, decided, config, names)
+	rules := config.Paths.Rules()
+	access, paths := r.asked()
+	advise(&b, decided, r.Question == "verify", access, &rules, paths...)
+	switch decided {
+	case wire.Audience:
+		missing(&b, map[string][]string{"aud": names})
+	case wire.APINotGranted, wire.PathNotGranted:
+		if len(paths) == 0 {
+			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
+			break
+		}
+		missingFor(&b, access, &rules, paths...)
+		b.WriteString("The record holds no token, so what else the token grants is not known here.\n")
+	}
 	_, err = io.WriteString(w, b.String())
 	return decided, err
 }
@@ -102,17 +114,10 @@ func (r *record) facts(b *strings.Builder) {
 	}
 }
 
-// need writes what is missing, as far as the record shows that. A Builder takes all.
-func (r *record) need(b *strings.Builder, decided wire.Reason, config *agent.Config, names []string) {
-	switch decided {
-	case wire.Audience:
-		missing(b, map[string][]string{"aud": names})
-		return
-	case wire.APINotGranted, wire.PathNotGranted:
-	default:
-		return
-	}
-	access := decide.Read // of a source, where no method is given
+// asked returns what was asked for: of several paths those denied, if any were. There are none where the record does not hold them
+// as they came.
+func (r *record) asked() (access decide.Access, paths [][]byte) {
+	access = decide.Read // of a source, where no method is given
 	switch {
 	case r.Method != "":
 		access = decide.MethodAccess([]byte(r.Method))
@@ -124,16 +129,12 @@ func (r *record) need(b *strings.Builder, decided wire.Reason, config *agent.Con
 		targets = r.Denied
 	}
 	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") || strings.Contains(strings.Join(targets, ""), audit.Cleaned) {
-		b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
-		return
+		return access, nil
 	}
-	var paths [][]byte
 	for _, target := range targets {
 		if path, ok := decide.Normalize(nil, []byte(target)); ok {
 			paths = append(paths, path)
 		}
 	}
-	rules := config.Paths.Rules()
-	missingFor(b, access, &rules, paths...)
-	b.WriteString("The record holds no token, so what else the token grants is not known here.\n")
+	return access, paths
 }

@@ -235,11 +235,10 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 // mendOf returns what to do about a reason.
 func mendOf(reason wire.Reason, decisions uint64) Mend {
 	advice := explain.AdviceOn(reason)
-	m := Mend{Reason: reason.String(), Decisions: decisions, Means: advice.Means, Do: advice.Do}
 	if reason == wire.APINotGranted { // a claim that can be had is no matter for mending
-		m.Means, m.Do = "The base of an API can only be read, and this was to write.", "Mend the controller. No claim permits it."
+		advice = explain.WritingBase
 	}
-	return m
+	return Mend{Reason: reason.String(), Decisions: decisions, Means: advice.Means, Do: advice.Do}
 }
 
 // tokenBytes is about how long a token is that has these claims, the usual others, and the signature of a key of 2048 bits.

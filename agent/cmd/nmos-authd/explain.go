@@ -87,18 +87,22 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	return explain.Record(os.Stdout, line, c, names)
 }
 
-// foundServers asks the running daemon which issuers discovery has found.
-func foundServers(config string) (issuers []string, err error) {
+// askDaemon puts in what only the running daemon knows: the issuers that discovery has found, and whether it trusts the clock by which
+// tokens are judged now.
+func askDaemon(q *explain.Question, config string, now bool) {
 	s, err := askStatus(config)
 	if err != nil {
-		return nil, err
+		q.Unfound = q.Config.Discovery.Mode != agent.DiscoveryOff
+		return
 	}
 	for _, server := range s.Servers {
 		if server.Origin == status.Discovered {
-			issuers = append(issuers, server.Issuer)
+			q.Found = append(q.Found, server.Issuer)
 		}
 	}
-	return issuers, nil
+	if now && !s.Clock.Trusted {
+		q.Clock = s.Clock.State + ", " + s.Clock.Why
+	}
 }
 
 // readClaims reads claims that somebody typed.
@@ -137,10 +141,7 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 	switch {
 	case err == nil:
 		q.Trust = true
-		if q.Config.Discovery.Mode != agent.DiscoveryOff {
-			q.Found, err = foundServers(config)
-			q.Unfound = err != nil
-		}
+		askDaemon(q, config, at == "")
 	case errors.Is(err, fs.ErrNotExist) && config == defaultConfig:
 		// Away from the device, tokens can be looked at all the same.
 		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", config)
