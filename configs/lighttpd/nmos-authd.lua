@@ -106,8 +106,8 @@ if status ~= 200 then
 	return status
 end
 
--- The device gets the path that was judged, and lighttpd looks for it, too. Without one (OPTIONS with a path that cannot
--- be read in one way only; modes that allow everything) it gets what came.
+-- The device gets the path that was judged, and lighttpd looks for it, too. Without one (in modes that allow everything, of
+-- a path that cannot be read in one way only) it gets what came.
 local path = said["x-auth-path"]
 if path then
 	local query = r.req_attr["request.uri"]:match("%?.*$") or ""

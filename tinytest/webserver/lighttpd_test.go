@@ -12,11 +12,19 @@ func startLighttpd(t *testing.T, r *rig) *front {
 	return startLighttpdWith(t, r, func(script string) string { return script })
 }
 
+// debianParseopts is what Debian's lighttpd.conf says before it includes others: it would have lighttpd mend targets.
+const debianParseopts = `server.http-parseopts = (
+	"header-strict" => "enable", "host-strict" => "enable", "host-normalize" => "enable",
+	"url-normalize-unreserved" => "enable", "url-normalize-required" => "enable", "url-ctrls-reject" => "enable",
+	"url-path-2f-decode" => "enable", "url-path-dotseg-remove" => "enable",
+)
+`
+
 // startLighttpdWith is startLighttpd for another script.
 func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
 	f := newFront(t, "lighttpd", "lighttpd lighttpd-modules-lua lua-luv",
 		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
-	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.dir.HTTP(),
+	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.http,
 		"patience = 500 ", "patience = 2000 ", // machines that test are slow at times
 		"local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
@@ -40,7 +48,8 @@ server.bind = "`+host+`"
 server.port = `+port+`
 server.errorlog = "`+f.dir+`/error.log"
 server.upload-dirs = ( "`+f.dir+`" )
-include "`+f.dir+`/nmos-authd.conf"
+accesslog.filename = "`+f.dir+`/access.log"
+`+debianParseopts+`include "`+f.dir+`/nmos-authd.conf"
 `)
 	f.start("-D", "-f", filepath.Join(f.dir, "lighttpd.conf"))
 	return f
