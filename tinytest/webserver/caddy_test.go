@@ -14,7 +14,7 @@ func startCaddy(t *testing.T, r *rig) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.copy("caddy/Caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.dir.HTTP(), "127.0.0.1:8080", r.behind, "\n:80 {",
+	f.copy("caddy/Caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.http, "127.0.0.1:8080", r.behind, "\n:80 {",
 		"\n:"+port+" {\n\tbind "+host)
 	f.start("run", "--config", filepath.Join(f.dir, "Caddyfile"), "--adapter", "caddyfile")
 	return f

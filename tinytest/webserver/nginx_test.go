@@ -10,7 +10,7 @@ import (
 func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
 	f := newFront(t, "nginx", "nginx-light")
 	logs := []string{"/var/log/nginx/", f.dir + "/"}
-	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.dir.HTTP())
+	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.http)
 	f.copy("nginx/nmos-authd.conf", logs...)
 	f.copy("nginx/nmos-authd-events.conf")
 	server := []string{"listen 80 ", "listen " + f.addr + " ", "127.0.0.1:8080", r.behind, "include snippets/nmos-authd.conf",

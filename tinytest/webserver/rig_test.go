@@ -24,6 +24,7 @@ type rig struct {
 	auth   *authserver.Server
 	daemon *daemon.Daemon
 	dir    daemon.Dir
+	http   string // the socket at which web servers ask
 	config daemon.Config
 	door   *httptest.Server
 	direct string // address of the door where the device asks
@@ -60,6 +61,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.dir.Remove() })
+	r.http = r.dir.HTTP()
 	r.config = daemon.Config{CAPEM: r.auth.CAPEM(), Servers: []string{r.auth.Issuer()}, More: "retry = \"1s\""}
 	if err := r.dir.Write(r.config); err != nil {
 		t.Fatal(err)
