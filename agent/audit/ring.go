@@ -52,12 +52,12 @@ func (r *ring) trim() {
 	}
 }
 
-// appendLast appends the lines of the last records that match.
-func (r *ring) appendLast(dst []byte, most int, match func(*Record) bool) []byte {
+// linesOf returns the lines of the last records that match.
+func linesOf(items []byte, most int, match func(*Record) bool) (lines []byte) {
 	var record Record
 	var at []int
-	for rest := r.items[r.from:]; len(rest) > 0; {
-		start := len(r.items) - len(rest)
+	for rest := items; len(rest) > 0; {
+		start := len(items) - len(rest)
 		var item []byte
 		_, item, rest = next(rest)
 		if record.read(item); match == nil || match(&record) {
@@ -65,19 +65,20 @@ func (r *ring) appendLast(dst []byte, most int, match func(*Record) bool) []byte
 		}
 	}
 	for _, start := range at[max(0, len(at)-most):] {
-		_, item, _ := next(r.items[start:])
+		_, item, _ := next(items[start:])
 		record.read(item)
-		dst = append(appendRecord(dst, &record, MaxPath), "}\n"...)
+		lines = append(appendRecord(lines, &record, MaxPath), "}\n"...)
 	}
-	return dst
+	return lines
 }
 
 // Last returns the lines of the last records in memory that match, nil: of all. They are oldest first, each has a line feed, and
 // there are at most so many. They are not numbered and chained, which is a matter of each sink.
 func (l *Log) Last(most int, match func(*Record) bool) []byte {
 	l.ring.mu.Lock()
-	defer l.ring.mu.Unlock()
-	return l.ring.appendLast(nil, most, match)
+	items := bytes.Clone(l.ring.items[l.ring.from:])
+	l.ring.mu.Unlock() // no record waits until they are lines
+	return linesOf(items, most, match)
 }
 
 // Find returns the line about a decision in memory, without a line feed. Where equal ones were counted into one record, it may be
@@ -103,6 +104,7 @@ type Watcher struct {
 	ring  *ring
 	match func(*Record) bool
 	ready chan struct{}
+	first []byte // of those in memory when it began
 	taken []byte // the caller's
 
 	// Under the ring's lock.
@@ -111,16 +113,19 @@ type Watcher struct {
 }
 
 // Watch returns a Watcher of the records that match, nil: of all. It begins with the last so many in memory. match is called on
-// the Log's goroutine and must not keep the record. The Watcher must be closed; it is nil where there are MaxWatchers.
+// the Log's goroutine, too, and must not keep the record. The Watcher must be closed; it is nil where there are MaxWatchers.
 func (l *Log) Watch(last int, match func(*Record) bool) *Watcher {
 	r := &l.ring
+	w := &Watcher{ring: r, match: match, ready: make(chan struct{}, 1)}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if len(r.watchers) == MaxWatchers {
+		r.mu.Unlock()
 		return nil
 	}
-	w := &Watcher{ring: r, match: match, ready: make(chan struct{}, 1), text: r.appendLast(nil, last, match)}
 	r.watchers = append(r.watchers, w)
+	items := bytes.Clone(r.items[r.from:])
+	r.mu.Unlock()
+	w.first = linesOf(items, last, match)
 	return w
 }
 
@@ -128,6 +133,10 @@ func (l *Log) Watch(last int, match func(*Record) bool) *Watcher {
 // caller does not keep up, decisions are left out, and a line says how many: {"audit":1,"event":"missed","count":57}. ok is false
 // once ctx or the Log has ended.
 func (w *Watcher) Next(ctx context.Context) (lines []byte, ok bool) {
+	if len(w.first) > 0 {
+		lines, w.first = w.first, nil
+		return lines, true
+	}
 	for {
 		w.ring.mu.Lock()
 		w.tell()

@@ -55,6 +55,34 @@ func TestRing(t *testing.T) {
 	})
 }
 
+// Who asks for the records in memory, all of them, keeps no other from its sink.
+func TestLastHoldsNothingUp(t *testing.T) {
+	out := newTape()
+	l := New(options(out))
+	r := allowed()
+	l.Append(&r)
+	kept := func(*Record) bool {
+		r := allowed()
+		l.Append(&r)
+		before := len(out.String())
+		for range 1000 {
+			if time.Sleep(time.Millisecond); len(out.String()) > before {
+				return true
+			}
+		}
+		return false
+	}
+	for range 1000 {
+		if time.Sleep(time.Millisecond); len(l.Last(1, nil)) > 0 {
+			break
+		}
+	}
+	if len(l.Last(1, kept)) == 0 {
+		t.Error("no record came to the sink while others were read")
+	}
+	closeLog(l)
+}
+
 // A watcher gets what it asks for, once, those in memory first; one that is slow is told how many it missed.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
