@@ -1,7 +1,6 @@
 package status
 
 import (
-	"io"
 	"strconv"
 	"strings"
 )
@@ -97,12 +96,6 @@ var (
 		{"audit_failing", "Whether a sink does not take records."},
 	}
 )
-
-// WriteMetrics writes Metrics.
-func (s *Status) WriteMetrics(w io.Writer) error {
-	_, err := w.Write(s.Metrics())
-	return err
-}
 
 const (
 	gauge   = "gauge"

@@ -6,7 +6,6 @@
 package status
 
 import (
-	"io"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -184,15 +183,6 @@ func At(t, now time.Time) Time {
 func (s *Status) JSON() ([]byte, error) {
 	text, err := json.Marshal(s)
 	return escape(nil, string(text)), err
-}
-
-// WriteJSON writes JSON and a newline.
-func (s *Status) WriteJSON(w io.Writer) error {
-	text, err := s.JSON()
-	if err == nil {
-		_, err = w.Write(append(text, '\n'))
-	}
-	return err
 }
 
 // Parse reads what JSON returned.

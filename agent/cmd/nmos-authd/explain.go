@@ -90,7 +90,7 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 // askDaemon puts in what only the running daemon knows: the issuers that discovery has found, and whether it trusts the clock by which
 // tokens are judged now.
 func askDaemon(q *explain.Question, config string, now bool) {
-	s, err := askStatus(config)
+	s, _, err := askStatus(config)
 	if err != nil {
 		q.Unfound = q.Config.Discovery.Mode != agent.DiscoveryOff
 		return

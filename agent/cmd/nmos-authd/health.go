@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (d *daemon) lookAtHealth() {
 	}
 	switch {
 	case state == hal.Degraded && before != state:
-		d.log.Warn("degraded", zap.Strings("why", s.Degraded))
+		d.log.Warn("degraded", zap.String("why", strings.Join(s.Degraded, "; and ")))
 	case before == hal.Degraded && s.Healthy:
 		d.log.Info("healthy again")
 	}

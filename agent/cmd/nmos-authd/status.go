@@ -22,13 +22,13 @@ func runStatus(args []string) int {
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	s, err := askStatus(*config)
-	if err == nil {
-		if *asJSON {
-			err = s.WriteJSON(os.Stdout)
-		} else {
-			err = s.WriteText(os.Stdout)
-		}
+	s, text, err := askStatus(*config)
+	switch {
+	case err != nil:
+	case *asJSON:
+		_, err = os.Stdout.Write(append(text, '\n'))
+	default:
+		err = s.WriteText(os.Stdout)
 	}
 	switch {
 	case err != nil:
@@ -40,16 +40,17 @@ func runStatus(args []string) int {
 	return exitOK
 }
 
-func askStatus(config string) (*status.Status, error) {
+// askStatus returns what the running daemon says of itself, and as what text.
+func askStatus(config string) (s *status.Status, text []byte, err error) {
 	admin, err := adminOf(config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	text, err := admin.read("/status", maxStatus)
-	if err != nil {
-		return nil, err
+	if text, err = admin.read("/status", maxStatus); err != nil {
+		return nil, nil, err
 	}
-	return status.Parse(text)
+	s, err = status.Parse(text)
+	return s, text, err
 }
 
 // namedListener is one of the daemon's sockets.
