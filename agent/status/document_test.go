@@ -3,11 +3,17 @@ package status_test
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// STATUS.md names every member and every metric.
+// values are those that members have, beside the members' names in STATUS.md.
+const values = `enforce observe off synchronised unsynchronised unset configured discovered learned file pushed device`
+
+var quoted = regexp.MustCompile("`([^`]*)`")
+
+// STATUS.md names every member and every metric with its labels, and none that there is not.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("STATUS.md")
 	if err != nil {
@@ -27,6 +33,14 @@ func TestDocument(t *testing.T) {
 			t.Errorf("nothing is said about %s", name)
 		}
 	}
+	names := strings.FieldsFunc(stable+values, func(r rune) bool { return r == '.' || r <= ' ' })
+	for _, row := range regexp.MustCompile("(?m)^\\| `.*$").FindAllString(about, -1) {
+		for _, name := range quoted.FindAllStringSubmatch(row, -1) {
+			if !slices.Contains(names, name[1]) {
+				t.Errorf("there is no member %s", name[1])
+			}
+		}
+	}
 	all, err := parseMetrics(string(well().Metrics()))
 	if err != nil {
 		t.Fatal(err)
@@ -36,11 +50,26 @@ func TestDocument(t *testing.T) {
 			t.Errorf("nothing is said about %s", name)
 		}
 	}
-	for _, name := range regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(metrics, -1) {
-		for _, name := range strings.Fields(strings.ReplaceAll(name[1], "`", "")) {
-			if all["nmos_authd_"+name] == nil {
-				t.Errorf("there is no metric %s", name)
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?`) \\|(.*?)\\|").FindAllStringSubmatch(metrics, -1) {
+		for _, name := range quoted.FindAllStringSubmatch(row[1], -1) {
+			f := all["nmos_authd_"+name[1]]
+			if f == nil {
+				t.Errorf("there is no metric %s", name[1])
+				continue
+			}
+			for labels := range f.samples {
+				for _, label := range strings.Fields(labelValues.ReplaceAllString(labels, "")) {
+					if !strings.Contains(row[2], "`"+label+"`") {
+						t.Errorf("nothing is said about the label %s of %s", label, name[1])
+					}
+				}
+				if labels == "" && strings.Contains(row[2], "`") {
+					t.Errorf("%s has no labels", name[1])
+				}
 			}
 		}
 	}
 }
+
+// labelValues are the parts of a sample's key that are no names of labels.
+var labelValues = regexp.MustCompile(`="[^"]*"`)
