@@ -293,6 +293,10 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 		all, _ := syslog.tally()
 		return all.kept+all.dropped >= decisions
 	})
+	eventually(t, "nothing waits for a sink", func() bool {
+		status := b.auditStatus()
+		return status.Pending+status.Sinks[0].Queued+status.Sinks[1].Queued == 0
+	})
 	head := b.statusAccounts(decisions)
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
