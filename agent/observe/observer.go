@@ -89,6 +89,7 @@ type who struct {
 
 // controller is what is known of one.
 type controller struct {
+	who
 	figures
 	accesses int
 	bytes    int
@@ -213,7 +214,7 @@ func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	}
 	need := len(id.client) + len(id.issuer)
 	if len(o.controllers) < o.limits.Controllers && o.bytes+need <= o.limits.Bytes {
-		c = &controller{bytes: need}
+		c = &controller{who: id, bytes: need}
 		o.controllers[id], o.bytes = c, o.bytes+need
 	}
 	return c

@@ -1,7 +1,6 @@
 package observe
 
 import (
-	"fmt"
 	"sort"
 	"time"
 
@@ -75,70 +74,82 @@ type Access struct {
 	Last      time.Time `json:"last"`
 }
 
+// deed is an access and its figures.
+type deed struct {
+	access
+	figures
+}
+
+// one is a controller and all that is held of what it did.
+type one struct {
+	controller
+	deeds []deed
+}
+
 // Report says what was observed, by the rules about paths as they are now.
 func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s audit.Stats) *Report {
+	r, all := o.held(now, mode, s)
+	for i := range all {
+		r.Controllers = append(r.Controllers, r.judge(&all[i], rules))
+	}
+	// Here and below not by package slices: its code for such structs would be 9 KB of flash each.
+	sort.Slice(r.Controllers, func(i, j int) bool { return r.Controllers[i].before(&r.Controllers[j]) })
+	return r
+}
+
+// held returns a copy of what is held, so that nobody who is recorded has to wait while it is judged.
+func (o *Observer) held(now time.Time, mode string, s audit.Stats) (r *Report, all []one) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r := &Report{
+	r = &Report{
 		Since: now.Add(o.since.Sub(now)).UTC(), // by the clock as it is now: it may have been 1970 then
 		Until: now.UTC(), Mode: mode,
 		Decisions: o.total.decisions, Would: o.total.would, Denied: o.total.denied, Off: o.total.off,
 		Unseen: s.Lost - min(o.lost, s.Lost), Waiting: s.Pending, Unlisted: o.unlisted,
 		Controllers: []Controller{},
 	}
-	of := map[*controller][]access{}
-	for a := range o.accesses {
-		of[a.of] = append(of[a.of], a)
+	index := map[*controller]int{}
+	for _, c := range o.controllers {
+		index[c] = len(all)
+		all = append(all, one{*c, make([]deed, 0, c.accesses)})
 	}
-	for id, c := range o.controllers {
-		out := Controller{
-			Token: id.token, Client: id.client, Issuer: id.issuer,
-			Decisions: c.decisions, Would: c.would, Denied: c.denied, First: at(c.first), Last: at(c.last),
-		}
-		if id.token != Verified {
-			out.UID = &id.uid
-		}
-		o.judge(&out, of[c], rules)
-		if r.Off > 0 {
-			out.Incomplete = append(out.Incomplete, "while the mode was off, nobody looked at what was done")
-		}
-		if r.Unseen > 0 {
-			out.Incomplete = append(out.Incomplete, "the audit dropped decisions, and they may have been about it")
-		}
-		if c.unlisted > 0 {
-			out.Incomplete = append(out.Incomplete, "there was no room for some of what it did, or its path held a token")
-		}
-		if c.hidden > 0 {
-			out.Incomplete = append(out.Incomplete, "some questions were about more targets than a record has room for")
-		}
-		r.Controllers = append(r.Controllers, out)
+	for a, f := range o.accesses {
+		c := &all[index[a.of]]
+		c.deeds = append(c.deeds, deed{a, *f})
 	}
-	// Here and below not by package slices: its code for such structs would be 9 KB of flash each.
-	sort.Slice(r.Controllers, func(i, j int) bool { return r.Controllers[i].key() < r.Controllers[j].key() })
-	return r
+	return r, all
 }
 
-// key is what controllers are sorted by: those with a token come first.
-func (c *Controller) key() string {
-	switch c.Token {
-	case Verified:
-		return "1" + c.Client + "\x00" + c.Issuer
-	case None:
-		return fmt.Sprintf("2%020d", *c.UID)
+// before sorts controllers: those with a token come first.
+func (c *Controller) before(d *Controller) bool {
+	switch {
+	case c.Token != d.Token:
+		return c.Token == Verified || c.Token == None && d.Token == Refused
+	case c.Token != Verified:
+		return *c.UID < *d.UID
+	case c.Client != d.Client:
+		return c.Client < d.Client
 	}
-	return fmt.Sprintf("3%020d", *c.UID)
+	return c.Issuer < d.Issuer
 }
 
 func at(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }
 
-// judge fills in what follows from a controller's accesses.
-func (o *Observer) judge(out *Controller, accesses []access, rules *decide.Rules) {
+// judge says what follows from what a controller did.
+func (r *Report) judge(c *one, rules *decide.Rules) Controller {
+	out := Controller{
+		Token: c.token, Client: c.client, Issuer: c.issuer,
+		Decisions: c.decisions, Would: c.would, Denied: c.denied, First: at(c.first), Last: at(c.last),
+	}
+	if c.token != Verified {
+		out.UID = &c.uid
+	}
 	add, all := explain.Claims{}, explain.Claims{}
 	mend := map[wire.Reason]uint64{}
 	wide := false
-	for _, a := range accesses {
-		f := o.accesses[a]
-		need, grantable, inPath := needs(a, rules)
+	for i := range c.deeds {
+		a := &c.deeds[i]
+		need, grantable, inPath := needs(a.access, rules)
 		if a.reason.Allowed() {
 			switch {
 			case !grantable: // public by now, or the token alone
@@ -159,15 +170,15 @@ func (o *Observer) judge(out *Controller, accesses []access, rules *decide.Rules
 		}
 		out.Accesses = append(out.Accesses, Access{
 			Access: a.verb, Path: a.path, Resource: a.resource, Reason: reason.String(),
-			Decisions: f.decisions, First: at(f.first), Last: at(f.last),
+			Decisions: a.decisions, First: at(a.first), Last: at(a.last),
 		})
 		if !grantable || !byPath {
-			mend[reason] += f.decisions
+			mend[reason] += a.decisions
 		}
 		switch {
 		case !grantable:
 			if !byPath && inPath != wire.OK {
-				mend[inPath] += f.decisions
+				mend[inPath] += a.decisions
 			}
 		case need.Wide:
 			wide = true
@@ -193,11 +204,33 @@ func (o *Observer) judge(out *Controller, accesses []access, rules *decide.Rules
 		out.Mend = append(out.Mend, mendOf(reason, n))
 	}
 	sort.Slice(out.Mend, func(i, j int) bool { return out.Mend[i].Reason < out.Mend[j].Reason })
-	sort.Slice(out.Accesses, func(i, j int) bool { return out.Accesses[i].key() < out.Accesses[j].key() })
+	sort.Slice(out.Accesses, func(i, j int) bool { return out.Accesses[i].before(&out.Accesses[j]) })
+	for _, why := range []struct {
+		is   bool
+		text string
+	}{
+		{r.Off > 0, "while the mode was off, nobody looked at what was done"},
+		{r.Unseen > 0, "the audit dropped decisions, and they may have been about it"},
+		{c.unlisted > 0, "there was no room for some of what it did, or its path held a token"},
+		{c.hidden > 0, "some questions were about more targets than a record has room for"},
+	} {
+		if why.is {
+			out.Incomplete = append(out.Incomplete, why.text)
+		}
+	}
+	return out
 }
 
-func (a *Access) key() string {
-	return a.Path + "\x00" + a.Resource + "\x00" + a.Access + "\x00" + a.Reason
+func (a *Access) before(b *Access) bool {
+	switch {
+	case a.Path != b.Path:
+		return a.Path < b.Path
+	case a.Resource != b.Resource:
+		return a.Resource < b.Resource
+	case a.Access != b.Access:
+		return a.Access < b.Access
+	}
+	return a.Reason < b.Reason
 }
 
 // isByPath tells whether another path or claim would have had another answer.
