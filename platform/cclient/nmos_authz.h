@@ -6,7 +6,8 @@
  * the daemon cannot be asked, or its answer cannot be trusted, the answer is "deny".
  *
  * Threads: one handle a thread. Handles share nothing, so no call needs a lock; one handle in two threads is a race.
- * A child after fork() may go on with its copy of a handle: it opens a connection of its own.
+ * A child after fork() may go on with its copy of a handle: it opens a connection of its own. Close the handle before a
+ * child closes descriptors by their numbers, as daemons do when they start: what has the number afterwards is another file.
  *
  * Ownership: the caller owns handle, request and reply. Text in a request is borrowed for the length of the call. Text in
  * a reply lies in the handle and is good until the next call with that handle.
@@ -134,7 +135,7 @@ struct nmos_authz_reply {
 	const char *client_id;        /* these three once a token was verified */
 	const char *subject;
 	const char *issuer;
-	const char *path;             /* normalised; route on this rather than on the target */
+	const char *path;             /* normalised; route on this, not on the target; NULL, too, where the target has none: "*" */
 	const char *www_authenticate; /* copy into the response */
 	const char *would;            /* observe mode: status and reason that enforce mode would have given */
 	long expires_in;              /* seconds until the permission ends, or -1; close a WebSocket by then */

@@ -119,8 +119,14 @@ func TestLiveAnswers(t *testing.T) {
 		}
 	}
 
+	a := p.decide("OPTIONS", "*")
+	p.wantAllowed(a)
+	if path, has := a.text["path"]; has {
+		t.Errorf("the server as a whole has the path %q", path)
+	}
+
 	const sources = "/x-nmos/events/v1.0/sources/"
-	a := p.tell("decide-all", "-", "-", "-", "-", value(sources+"1"), value("/x-nmos/"), value(sources+"2"))
+	a = p.tell("decide-all", "-", "-", "-", "-", value(sources+"1"), value("/x-nmos/"), value(sources+"2"))
 	if a.decision != "deny" || a.status != 401 || fmt.Sprint(a.denied) != "["+sources+"1 "+sources+"2]" {
 		t.Errorf("decide-all: got %+v", a)
 	}
