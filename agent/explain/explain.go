@@ -211,7 +211,7 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 	if err := verdict(w, decided); err != nil {
 		return decided, err
 	}
-	if s.unchecked && s.Claims == nil {
+	if s.unchecked && afterTrust(decided) {
 		if _, err := fmt.Fprintln(w, "The signature was not checked: give the issuer's keys with --jwks FILE."); err != nil {
 			return decided, err
 		}
