@@ -17,7 +17,7 @@ HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard
 	crypto/internal/fips140/sha512 crypto/internal/fips140/subtle crypto/rsa crypto/sha256 crypto/sha512 encoding/base64 \
 	hash/maphash internal/strconv unicode/utf8
 INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
-BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -overlay build/overlay.json -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -overlay build/overlay.json -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
@@ -85,8 +85,8 @@ dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build wit
 	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)
 
 packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## build/packages: .deb and .ipk for arm64, armv7 and amd64
-	$(GO) build -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
-	sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
+	$(GO) build -mod=readonly -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	GO=$(GO) sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
 
 clean: ## remove build/
 	rm -rf build

@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p build
 git archive --prefix="$name/" HEAD | tar -x -C "$work"
-(cd "$work/$name" && GOFLAGS= GOWORK=off "${GO:-go}" mod vendor)
+(cd "$work/$name" && GOFLAGS= GOWORK=off "${GO:-go}" mod vendor && GOFLAGS=-mod=vendor sh scripts/licences.sh >vendor/LICENSES)
 # What the Makefile asks git for elsewhere.
 printf 'VERSION ?= %s\nSOURCE_DATE ?= %s\n' "$version" "$date" >"$work/$name/.version.mk"
 tar -c -C "$work" --format=gnu --sort=name --mtime="$date" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$name" |

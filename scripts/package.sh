@@ -42,17 +42,8 @@ gzip -9n <configs/man/nmos-authd.1 >"$STAGE/share/man/man1/nmos-authd.1.gz"
 gzip -9n <configs/man/nmos-authd.toml.5 >"$STAGE/share/man/man5/nmos-authd.toml.5.gz"
 sed -f configs/openwrt/paths.sed configs/nmos-authd.toml >"$STAGE/openwrt.toml"
 
-# The licences of all that is linked into the binary, as these ask for.
-{
-	printf 'nmos-authd is under the Apache License 2.0, /usr/share/common-licenses/Apache-2.0 on Debian systems.\n'
-	printf 'It is linked with the following.\n\n==== Go %s, https://go.dev\n\n' "$(go env GOVERSION)"
-	cat "$(go env GOROOT)/LICENSE"
-	go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./agent/cmd/nmos-authd |
-		sort -u | while read -r module at dir; do
-		printf '\n==== %s %s\n\n' "$module" "$at"
-		find "$dir" -maxdepth 1 -type f \( -iname 'LICENSE*' -o -iname 'COPYING*' -o -iname 'NOTICE*' \) | sort | xargs cat
-	done
-} >"$doc/copyright"
+sh scripts/licences.sh >"$doc/copyright"
+gzip -9n <"$doc/copyright" >"$STAGE/copyright.gz"
 {
 	printf 'nmos-authd (%s) unstable; urgency=medium\n\n  * Built from %s.\n\n' "$VERSION" "$version"
 	printf ' -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "$date")"

@@ -4,11 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -113,12 +115,27 @@ func TestDebs(t *testing.T) {
 				t.Errorf("%s: %s is not %s: %v", deb, installed, source, gotErr)
 			}
 		}
-		// Everything that is linked in asks for its notice.
-		notices := read(t, filepath.Join(dir, "usr/share/doc/nmos-authd/copyright"))
-		for _, module := range []string{"==== Go ", "==== github.com/go-jose/go-jose/v4 ", "==== go.uber.org/zap ", "==== golang.org/x/sys "} {
-			if !strings.Contains(notices, "\n"+module) {
-				t.Errorf("%s: the file copyright has no %q", deb, module)
-			}
+		hasLicences(t, deb, binary, read(t, filepath.Join(dir, "usr/share/doc/nmos-authd/copyright")))
+	}
+}
+
+// hasLicences checks that the notices have one for everything that is linked into a program.
+func hasLicences(t *testing.T, name string, program []byte, notices string) {
+	t.Helper()
+	linked, err := buildinfo.Read(bytes.NewReader(program))
+	if err != nil || len(linked.Deps) < 10 {
+		t.Fatalf("%s does not say what is linked in: %v, %v", name, linked, err)
+	}
+	of := map[string]string{}
+	for _, part := range strings.Split(notices, "\n==== ")[1:] {
+		module, text, _ := strings.Cut(part, "\n")
+		of[module] = text
+	}
+	for _, module := range append(linked.Deps, &debug.Module{Path: "Go,", Version: "https://go.dev"}) {
+		if text := of[module.Path+" "+module.Version]; !strings.Contains(text, "opyright") || len(text) < 500 {
+			t.Errorf("%s: the licence of %s %s is %q", name, module.Path, module.Version, text)
+		} else if strings.HasSuffix(module.Path, "/go-jose/v4") && !strings.Contains(text, "Redistribution and use") {
+			t.Errorf("%s: the licence of go-jose's folder json is missing", name) // another one than that of go-jose
 		}
 	}
 }
@@ -141,15 +158,17 @@ func TestIpks(t *testing.T) {
 			t.Errorf("%s: conffiles are %q", ipk, control["conffiles"])
 		}
 		for _, field := range []string{"Package: nmos-authd", "Version: " + version, "Architecture: " + p.architecture,
-			"Require-User: nmos-authd:nmos-authd", "License: Apache-2.0"} {
+			"Require-User: nmos-authd:nmos-authd", "License: Apache-2.0 AND BSD-3-Clause AND MIT"} {
 			if !strings.Contains("\n"+string(control["control"]), "\n"+field+"\n") {
 				t.Errorf("%s: no field %s in\n%s", ipk, field, control["control"])
 			}
 		}
 		data := members(t, outer["data.tar.gz"])
-		if names := sortedKeys(data); !slices.Equal(names, []string{"etc/init.d/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "usr/bin/nmos-authd"}) {
+		if names := sortedKeys(data); !slices.Equal(names, []string{"etc/init.d/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "usr/bin/nmos-authd",
+			"usr/share/doc/nmos-authd/copyright.gz"}) {
 			t.Errorf("%s holds %q", ipk, names)
 		}
+		hasLicences(t, ipk, data["usr/bin/nmos-authd"], unzipped(t, data["usr/share/doc/nmos-authd/copyright.gz"]))
 		isStatic(t, ipk, data["usr/bin/nmos-authd"], p.machine)
 		for _, line := range []string{`authz = "/var/run/nmos-authd/authz.sock"`, `dir = "/etc/nmos-authd/state"`} {
 			if !bytes.Contains(data["etc/nmos-authd/nmos-authd.toml"], []byte("\n"+line+"\n")) {
@@ -177,15 +196,24 @@ func isStatic(t *testing.T, name string, program []byte, machine elf.Machine) {
 	}
 }
 
-// members reads the files of a .tar.gz.
-func members(t *testing.T, archive []byte) map[string][]byte {
+func unzipped(t *testing.T, zipped []byte) string {
 	t.Helper()
-	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
+	r, err := gzip.NewReader(bytes.NewReader(zipped))
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// members reads the files of a .tar.gz.
+func members(t *testing.T, archive []byte) map[string][]byte {
+	t.Helper()
 	files := map[string][]byte{}
-	for r := tar.NewReader(unzipped); ; {
+	for r := tar.NewReader(strings.NewReader(unzipped(t, archive))); ; {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return files

@@ -96,7 +96,15 @@ func TestBuildrootPackage(t *testing.T) {
 	if out, err := command(dir, nil, "make", harness...); err == nil || !strings.Contains(out, "put the archive") {
 		t.Errorf("without the archive: %v\n%s", err, out)
 	}
+	older := filepath.Join(external, "dl/nmos-authd-1.2.2.tar.gz")
+	write(t, older, "", 0o644)
 	write(t, filepath.Join(external, "dl", filepath.Base(source)), read(t, source), 0o644)
+	if out, err := command(dir, nil, "make", harness...); err == nil || !strings.Contains(out, "and no other") {
+		t.Errorf("with two archives: %v\n%s", err, out)
+	}
+	if err := os.Remove(older); err != nil {
+		t.Fatal(err)
+	}
 	mustRun(t, dir, offline(t), "make", append(harness, filepath.Join(dir, "build/nmos-authd/.stamp"))...)
 	holds(t, filepath.Join(dir, "target"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml",
 		"etc/init.d/S45nmos-authd"}, systemdFiles...)...)
@@ -133,7 +141,28 @@ func TestOpenWrtPackage(t *testing.T) {
 	if out, err := command(dir, nil, "make", append(harness, "WANT=0")...); err == nil || !strings.Contains(out, "put the archive") {
 		t.Errorf("without the archive: %v\n%s", err, out)
 	}
+	// apk refuses what is not digit{.digit}{_suffix{digit}}{~hash}.
+	for archive, want := range map[string]string{
+		"1.2.3": "1.2.3", "v1.2.3": "1.2.3", "v1.2.3-4-gabcdef0": "1.2.3_p4~abcdef0", "v1.3.0-rc1": "1.3.0_rc1", "55e3182": "0~55e3182",
+	} {
+		file := filepath.Join(dir, "package", "nmos-authd-"+archive+".tar.gz")
+		write(t, file, "", 0o644)
+		if got := mustRun(t, dir, nil, "make", append(harness, "-s", "version")...); got != want+"\n" {
+			t.Errorf("the archive of %s makes the package %q, want %s", archive, got, want)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write(t, filepath.Join(dir, "package", filepath.Base(source)), read(t, source), 0o644)
+	older := filepath.Join(dir, "package/nmos-authd-1.2.2.tar.gz")
+	write(t, older, "", 0o644)
+	if out, err := command(dir, nil, "make", append(harness, "WANT=1.2.2")...); err == nil || !strings.Contains(out, "and no other") {
+		t.Errorf("with two archives: %v\n%s", err, out)
+	}
+	if err := os.Remove(older); err != nil {
+		t.Fatal(err)
+	}
 	mustRun(t, dir, offline(t), "make", harness...)
 	installed := filepath.Join(dir, "root")
 	holds(t, installed, "usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd")
@@ -150,7 +179,7 @@ func TestYoctoRecipe(t *testing.T) {
 	values := map[string]string{
 		"NMOS_AUTHD_VERSION": version, "PN": "nmos-authd", "S": filepath.Join(dir, "nmos-authd-"+version), "D": filepath.Join(dir, "image"),
 		"bindir": "/usr/bin", "sysconfdir": "/etc", "localstatedir": "/var", "nonarch_libdir": "/usr/lib",
-		"systemd_system_unitdir": "/usr/lib/systemd/system", "GO": "go",
+		"docdir": "/usr/share/doc", "systemd_system_unitdir": "/usr/lib/systemd/system", "GO": "go",
 	}
 	inner := regexp.MustCompile(`\$\{([A-Za-z_]+(?::[a-z-]+)?)\}`)
 	expand := func(text string) string {
@@ -170,7 +199,7 @@ func TestYoctoRecipe(t *testing.T) {
 	}
 	license := md5.Sum([]byte(read(t, filepath.Join(root, "LICENSE"))))
 	for name, want := range map[string]string{
-		"PV": version, "SRC_URI": "file://nmos-authd-" + version + ".tar.gz", "LICENSE": "Apache-2.0",
+		"PV": version, "SRC_URI": "file://nmos-authd-" + version + ".tar.gz", "LICENSE": "Apache-2.0 & BSD-3-Clause & MIT",
 		"LIC_FILES_CHKSUM": "file://LICENSE;md5=" + hex.EncodeToString(license[:]), "USERADD_PACKAGES": "nmos-authd",
 		"SYSTEMD_SERVICE:nmos-authd": "nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket",
 		"CONFFILES:nmos-authd":       "/etc/nmos-authd/nmos-authd.toml",
@@ -198,6 +227,6 @@ func TestYoctoRecipe(t *testing.T) {
 		mustRun(t, dir, append(offline(t), "GOOS=linux", "GOARCH=arm64", "GOFLAGS="+values["GOFLAGS"]), "sh", "-euc",
 			"oe_runmake() { make \"$@\"; }\n"+script)
 	}
-	holds(t, filepath.Join(dir, "image"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd"},
-		systemdFiles...)...)
+	holds(t, filepath.Join(dir, "image"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd",
+		"usr/share/doc/nmos-authd/copyright"}, systemdFiles...)...)
 }

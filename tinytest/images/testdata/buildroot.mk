@@ -12,7 +12,7 @@ $(WORK)/build/nmos-authd/.stamp:
 	test '$(NMOS_AUTHD_VERSION)' = '$(WANT)' && test '$(NMOS_AUTHD_SITE_METHOD)' = file
 	mkdir -p $(@D) $(TARGET_DIR)
 	tar -xzf $(NMOS_AUTHD_SITE)/$(NMOS_AUTHD_SOURCE) --strip-components=1 -C $(@D)
-	cd $(@D) && test -s $(NMOS_AUTHD_LICENSE_FILES)
+	cd $(@D) && for f in $(NMOS_AUTHD_LICENSE_FILES); do test -s $$f || exit 1; done
 	$(NMOS_AUTHD_BUILD_CMDS)
 	$(NMOS_AUTHD_INSTALL_TARGET_CMDS)
 	$(NMOS_AUTHD_INSTALL_INIT_SYSV)

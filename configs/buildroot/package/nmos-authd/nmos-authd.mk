@@ -7,14 +7,18 @@
 # The archive of "make dist" says the version, and holds all that is installed: nothing is downloaded.
 NMOS_AUTHD_SITE = $(BR2_EXTERNAL_NMOS_AUTHD_PATH)/dl
 NMOS_AUTHD_SITE_METHOD = file
-NMOS_AUTHD_SOURCE = $(notdir $(lastword $(sort $(wildcard $(NMOS_AUTHD_SITE)/nmos-authd-*.tar.gz))))
+NMOS_AUTHD_SOURCE = $(notdir $(wildcard $(NMOS_AUTHD_SITE)/nmos-authd-*.tar.gz))
 NMOS_AUTHD_VERSION = $(patsubst nmos-authd-%.tar.gz,%,$(NMOS_AUTHD_SOURCE))
-NMOS_AUTHD_LICENSE = Apache-2.0
-NMOS_AUTHD_LICENSE_FILES = LICENSE
+NMOS_AUTHD_LICENSE = Apache-2.0, BSD-3-Clause, MIT
+NMOS_AUTHD_LICENSE_FILES = LICENSE vendor/LICENSES
 NMOS_AUTHD_GOMOD = nmosauthd
+BR_NO_CHECK_HASH_FOR += $(NMOS_AUTHD_SOURCE)
 
-ifeq ($(BR2_PACKAGE_NMOS_AUTHD)$(NMOS_AUTHD_SOURCE),y)
-$(error put the archive that "make dist" makes into $(NMOS_AUTHD_SITE))
+# With two of them nobody could say which is the later one.
+ifeq ($(BR2_PACKAGE_NMOS_AUTHD),y)
+ifneq ($(words $(NMOS_AUTHD_SOURCE)),1)
+$(error put the archive that "make dist" makes into $(NMOS_AUTHD_SITE), and no other)
+endif
 endif
 
 # The project's own Makefile knows the flags by which the binary is small, and fast where it matters.

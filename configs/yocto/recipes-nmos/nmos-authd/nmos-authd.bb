@@ -1,7 +1,7 @@
 SUMMARY = "NMOS authorization (AMWA IS-10)"
 DESCRIPTION = "Answers the software of an NMOS device, over a Unix socket, whether a request may be served."
 HOMEPAGE = "https://specs.amwa.tv/is-10/"
-LICENSE = "Apache-2.0"
+LICENSE = "Apache-2.0 & BSD-3-Clause & MIT"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=3b83ef96387f14655fc854ddc3c6bd57"
 
 # The archive of "make dist" lies in the folder files beside this recipe; nothing is downloaded.
@@ -12,7 +12,6 @@ SRC_URI = "file://nmos-authd-${PV}.tar.gz"
 GO_IMPORT = "nmosauthd"
 inherit go useradd systemd update-rc.d
 
-B = "${S}"
 export GOPROXY = "off"
 export GOFLAGS = "-mod=vendor"
 
@@ -26,6 +25,7 @@ do_compile() {
 do_install() {
 	install -D -m 0755 ${S}/build/nmos-authd ${D}${bindir}/nmos-authd
 	install -D -m 0644 ${S}/configs/nmos-authd.toml ${D}${sysconfdir}/nmos-authd/nmos-authd.toml
+	install -D -m 0644 ${S}/vendor/LICENSES ${D}${docdir}/nmos-authd/copyright
 	if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
 		for unit in ${SYSTEMD_SERVICE:${PN}}; do
 			install -D -m 0644 ${S}/configs/systemd/$unit ${D}${systemd_system_unitdir}/$unit
