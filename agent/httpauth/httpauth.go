@@ -1,6 +1,6 @@
 // Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve (nginx
-// auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns headers into a
-// wire.Request and a wire.Reply into headers.
+// auth_request, Caddy forward_auth, Traefik ForwardAuth). It decides nothing itself: it turns headers into a wire.Request and a
+// wire.Reply into headers.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
 package httpauth
