@@ -25,6 +25,9 @@ func ListenStream(path string, o Options) (*Listener, error) { return nil, unsup
 // CheckGroup would tell whether a group is there; not on this system.
 func CheckGroup(group string) error { return nil }
 
+// GroupOf returns the number of the group that a file belongs to; not on this system.
+func GroupOf(path string) (gid int, err error) { return 0, unsupported("groups of files") }
+
 // PeerOf returns the process at the other end of a connection; not on this system.
 func PeerOf(c net.Conn) (Peer, error) { return Peer{}, unsupported("peer credentials") }
 
@@ -67,6 +70,9 @@ func Stopping() error { return nil }
 
 // Watchdog says how often the service manager wants to hear that all is well; there is none to want it.
 func Watchdog() (time.Duration, error) { return 0, nil }
+
+// TerminalWidth returns how many columns a terminal has; not on this system.
+func TerminalWidth(f *os.File) (int, error) { return 0, unsupported("the width of a terminal") }
 
 // Tell would have the service manager show a line of text; there is none to show it.
 func Tell(string) error { return nil }

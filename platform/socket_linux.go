@@ -258,6 +258,15 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
+// GroupOf returns the number of the group that a file belongs to.
+func GroupOf(path string) (gid int, err error) {
+	var info unix.Stat_t
+	if err := unix.Stat(path, &info); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return int(info.Gid), nil
+}
+
 // privatePrefix is what the names of the private directories for a socket start with; hex digits follow.
 func privatePrefix(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-")

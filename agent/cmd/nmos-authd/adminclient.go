@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent"
+	"nmosauthd/platform"
 )
 
 // adminTimeout is how long the daemon may take to begin an answer, and one to come in that is read whole.
@@ -25,11 +28,20 @@ type adminClient struct {
 	group  string // that may ask; "": the daemon's own
 }
 
-// adminOf returns the client for the daemon of a configuration.
+// adminOf returns the client for the daemon of a configuration. Mistakes in that are told and no hindrance: the daemon that runs
+// has an older one in force, and says so.
 func adminOf(config string) (adminClient, error) {
-	c, _, err := loadConfig(config)
+	d, err := detectDevice()
 	if err != nil {
 		return adminClient{}, err
+	}
+	data, err := readConfig(config)
+	if err != nil {
+		return adminClient{}, err
+	}
+	c := d.defaults()
+	if _, err := agent.ParseConfigOver(c, config, data); err != nil {
+		complain(err)
 	}
 	if c.Sockets.Admin == "" {
 		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", config)
@@ -118,10 +130,10 @@ func (c adminClient) unreachable(err error) error {
 		return fmt.Errorf("the daemon cannot be asked: %w", err)
 	}
 	group := "its group" // of a folder that shows nothing
-	if info, err := os.Stat(c.socket); c.group != "" {
+	if gid, err := platform.GroupOf(c.socket); c.group != "" {
 		group = "the group " + strconv.Quote(c.group)
 	} else if err == nil {
-		group = "the group " + strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid))
+		group = "the group " + strconv.Itoa(gid)
 	}
 	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] admin_group)",
 		c.socket, group)

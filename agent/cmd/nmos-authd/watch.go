@@ -9,9 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"nmosauthd/agent/audit"
+	"nmosauthd/platform"
 )
 
 func runWatch(args []string) int {
@@ -85,9 +84,9 @@ func watch(config, path string, asJSON bool) error {
 
 // terminal returns the width of the terminal that standard output is, 0 where it is none, and whether it is to show colours.
 func terminal() (width int, colour bool) {
-	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	width, err := platform.TerminalWidth(os.Stdout)
 	if err != nil {
 		return 0, false
 	}
-	return int(size.Col), os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
