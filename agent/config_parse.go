@@ -25,7 +25,7 @@ func ParseConfig(name string, data []byte) (*Config, error) {
 }
 
 // ParseConfigOver is ParseConfig over other defaults than Default: those of a device that has places of its own. It takes over
-// defaults and changes it.
+// defaults and changes it, also where there are mistakes: it then holds what of the file is good.
 func ParseConfigOver(defaults *Config, name string, data []byte) (*Config, error) {
 	r := &configReader{
 		cfg:      defaults,

@@ -269,6 +269,16 @@ func TestStatusDegraded(t *testing.T) {
 	}) {
 		t.Errorf("%v: %s", err, text)
 	}
+	// The command asks for all that.
+	mistaken := config
+	mistaken.More += "nonsense = true\n"
+	if err := dir.Write(mistaken); err != nil {
+		t.Fatal(err)
+	}
+	r := command(t, "", "status", "--config", b.ConfigFile())
+	if r.status != 1 || !strings.HasPrefix(r.out, "degraded: the configuration is refused") || !strings.Contains(r.errors, "nonsense") {
+		t.Errorf("%+v", r)
+	}
 	b.reload(config)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool { return s.Healthy })
 }

@@ -13,14 +13,19 @@ import (
 // maxConfig is the most that is read of a configuration file, bytes; the parser refuses far less.
 const maxConfig = 1 << 20
 
-// loadConfig reads the configuration and finds the names of the device.
-func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
+// readConfig returns what is in the file.
+func readConfig(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	return io.ReadAll(io.LimitReader(f, maxConfig))
+}
+
+// loadConfig reads the configuration and finds the names of the device.
+func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
+	data, err := readConfig(file)
 	if err != nil {
 		return nil, nil, err
 	}
