@@ -4,8 +4,8 @@
 #
 # - One belongs to the DefaultTransport of net/http, which nothing here uses, and brings in proxies, and those host names in all
 #   scripts of the world. The linker must keep them, since a variable of a package is always set.
-# - Two are where encoding/json begins to encode and to decode. Nothing here uses it, go-jose has a JSON of its own, and zap would
-#   only for fields made by zap.Any; but zap's table of encoders is always set, too. Whoever comes to it gets an error.
+# - Two are where encoding/json begins to encode and to decode. Nothing here uses it, go-jose has a JSON of its own, and
+#   zapcore would only for fields of its ReflectType; but it names them all the same. Whoever comes to it gets an error.
 set -eu
 json='leaves encoding/json out; see scripts/overlay.sh"'
 mkdir -p build/.overlay # go passes over a folder of such a name

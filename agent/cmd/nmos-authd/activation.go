@@ -6,8 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"go.uber.org/zap"
-
+	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/platform"
 )
 
@@ -48,7 +47,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 	delete(d.given, name)
 	if group != "" {
 		d.log.Info("the socket keeps the group and mode that the service manager gave it; the configuration's group is not applied",
-			zap.String("socket", path), zap.String("group", group))
+			zlog.String("socket", path), zlog.String("group", group))
 	}
 	return adopt(f, path)
 }
@@ -57,7 +56,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 func (d *daemon) leaveSockets() {
 	for name, f := range d.given {
 		d.log.Warn("the service manager gives a socket that the configuration does not have; nobody answers on it",
-			zap.String("name", name))
+			zlog.String("name", name))
 		f.Close()
 	}
 	d.given = nil

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 )
 
@@ -19,7 +19,7 @@ type level struct{ atomic.Int32 }
 func (l *level) Enabled(at zapcore.Level) bool { return at >= zapcore.Level(l.Load()) }
 
 // newLogger logs JSON lines to standard error, whose reader (the journal, procd, a file) keeps them. No line is sampled away.
-func newLogger() (*zap.Logger, *level) {
+func newLogger() (zlog.Logger, *level) {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message",
 		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
@@ -29,24 +29,24 @@ func newLogger() (*zap.Logger, *level) {
 		EncodeDuration: zapcore.StringDurationEncoder,
 	})
 	l := new(level)
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), l
+	return zlog.Logger{Core: zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)}, l
 }
 
 // logKeys reports one attempt to fetch an issuer's keys.
-func logKeys(log *zap.Logger, e keys.Event) {
-	fields := []zap.Field{
-		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
+func logKeys(log zlog.Logger, e keys.Event) {
+	fields := []zlog.Field{
+		zlog.String("issuer", e.Issuer), zlog.Int("keys", e.Keys), zlog.Duration("next", e.Next.Round(time.Millisecond)),
 	}
-	level := zap.DebugLevel // of what was said before
+	level := zapcore.DebugLevel // of what was said before
 	if e.Changed || e.Err != nil {
-		level = zap.WarnLevel
+		level = zapcore.WarnLevel
 	}
 	for _, err := range e.Left {
-		log.Log(level, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
+		log.Log(level, "a key of the set is not used", zlog.String("issuer", e.Issuer), zlog.Error(err))
 	}
 	switch {
 	case e.Err != nil:
-		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
+		log.Warn("keys not fetched; those held stay valid", append(fields, zlog.Error(e.Err))...)
 	case e.Changed:
 		log.Info("keys fetched and changed", fields...)
 	default:

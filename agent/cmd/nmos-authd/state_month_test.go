@@ -9,8 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
+	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
@@ -154,7 +155,7 @@ func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 // Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both brought.
 func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	disk := newFlash("/var/lib", stateDir)
-	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
+	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zlog.Logger{Core: zapcore.NewNopCore()}}
 	store := keys.NewStore(nil, nil)
 	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"}, Refresh: time.Hour})
 	hold := func(issuer string) *keys.Set {

@@ -9,8 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"nmosauthd/agent/cmd/nmos-authd/zlog"
 )
 
 // decider stands for the decision socket and for the service manager.
@@ -68,9 +70,9 @@ func TestWatchdog(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &decider{}
 				d.reply.Store(&good)
-				core, logged := observer.New(zap.InfoLevel)
+				core, logged := observer.New(zapcore.InfoLevel)
 				ctx, cancel := context.WithCancel(t.Context())
-				w := &watchdog{within: within, dial: d.dial, well: d.well, log: zap.New(core)}
+				w := &watchdog{within: within, dial: d.dial, well: d.well, log: zlog.Logger{Core: core}}
 				ended := make(chan struct{})
 				go func() {
 					w.run(ctx)
@@ -92,7 +94,7 @@ func TestWatchdog(t *testing.T) {
 				c.stall(d)
 				time.Sleep(within / 2 * 4)
 				fed(7)
-				if n := logged.Len(); n != 1 || logged.All()[0].Level != zap.ErrorLevel {
+				if n := logged.Len(); n != 1 || logged.All()[0].Level != zapcore.ErrorLevel {
 					t.Errorf("logged while it is not fed: %v", logged.All())
 				}
 				c.recover(d)
@@ -131,7 +133,7 @@ func TestWatchdogLateAnswers(t *testing.T) {
 			return ours, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watchdog{within: 20 * time.Second, dial: dial, well: d.well, log: zap.NewNop()}
+		w := &watchdog{within: 20 * time.Second, dial: dial, well: d.well, log: zlog.Logger{Core: zapcore.NewNopCore()}}
 		go w.run(ctx)
 		time.Sleep(2 * time.Minute)
 		if n := d.fed.Load(); n != 0 {
@@ -148,9 +150,9 @@ func TestWatchdogManagerGone(t *testing.T) {
 		d := &decider{}
 		good := "allow 200\n"
 		d.reply.Store(&good)
-		core, logged := observer.New(zap.InfoLevel)
+		core, logged := observer.New(zapcore.InfoLevel)
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watchdog{within: 20 * time.Second, dial: d.dial, log: zap.New(core),
+		w := &watchdog{within: 20 * time.Second, dial: d.dial, log: zlog.Logger{Core: core},
 			well: func() error { return errors.New("telling the service manager: gone") }}
 		go w.run(ctx)
 		time.Sleep(2 * time.Minute)
