@@ -75,7 +75,13 @@ func TestNoAnswer(t *testing.T) {
 	if len(questions) != 3 || accepted != 3 {
 		t.Errorf("%d questions over %d connections; want 3 over 3", len(questions), accepted)
 	}
+	if w := p.tell("wiped"); w.text["reply-wiped"] != "no" {
+		t.Error("the reply is gone before the handle is closed")
+	}
 	p.tell("close")
+	if w := p.tell("wiped"); w.text["reply-wiped"] != "yes" {
+		t.Error("a closed handle still holds a reply")
+	}
 	if after := descriptors(t, p); after != before {
 		t.Errorf("%d open descriptors; before the calls %d", after, before)
 	}
@@ -89,6 +95,36 @@ func descriptors(t *testing.T, p *probe) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// What the firmware executes does not inherit the connection.
+func TestClosedOnExec(t *testing.T) {
+	d := startDaemon(t, socketPath(t), honest)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p.wantAllowed(p.decide("GET", "/"))
+	dir := fmt.Sprintf("/proc/%d/", p.pid)
+	entries, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := 0
+	for _, e := range entries {
+		if to, _ := os.Readlink(dir + "fd/" + e.Name()); !strings.HasPrefix(to, "socket:") {
+			continue
+		}
+		sockets++
+		info, err := os.ReadFile(dir + "fdinfo/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var position, flags int
+		if _, err := fmt.Sscanf(string(info), "pos: %d\nflags: %o\n", &position, &flags); err != nil || flags&syscall.O_CLOEXEC == 0 {
+			t.Errorf("descriptor %s: %v, %s", e.Name(), err, info)
+		}
+	}
+	if sockets != 1 {
+		t.Errorf("%d sockets", sockets)
+	}
 }
 
 // The answer to a question that timed out arrives while the next one waits: it must not answer that one.

@@ -93,6 +93,10 @@ func TestReplyDetails(t *testing.T) {
 	}
 	d.become(replying("deny 403\nid=$ID\ndenied=" + strings.Repeat("d", room+1) + "\n"))
 	p.wantFailure(p.decide("GET", "/"), badReply, 503)
+	// What fits of this one is a whole reply, and says allow.
+	room = wire.DefaultPacketLimit + 1024 - len("allow 200\nid=7\nnew=\n")
+	d.become(replying("allow 200\nid=$ID\nnew=" + strings.Repeat("n", room) + "\ndenied=/\n"))
+	p.wantFailure(p.decide("GET", "/"), badReply, 503)
 }
 
 // A packet that could not be read has no id to echo; that is an answer still, but the connection ends.

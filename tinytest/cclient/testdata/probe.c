@@ -80,11 +80,11 @@ static void print_reply(enum nmos_authz_decision returned)
 		print("denied", t);
 }
 
-/* Whether the buffer that held the token is all zero. */
-static const char *wiped(void)
+/* Whether a buffer of the handle is all zero: that which held the token, or that which held the reply. */
+static const char *wiped(const char *buffer, size_t size)
 {
-	for (size_t i = 0; i < sizeof authz.request; i++) {
-		if (authz.request[i] != 0)
+	for (size_t i = 0; i < size; i++) {
+		if (buffer[i] != 0)
 			return "no";
 	}
 	return "yes";
@@ -232,7 +232,7 @@ static void run(const char *command, long a, long b)
 	else if (strcmp(command, "resource") == 0)
 		print_reply(nmos_authz_resource(&authz, word(1), word(2), (enum nmos_authz_access)a, word(3), &reply));
 	else if (strcmp(command, "wiped") == 0)
-		print("wiped", wiped());
+		print("wiped", wiped(authz.request, sizeof authz.request)), print("reply-wiped", wiped(authz.reply, sizeof authz.reply));
 	else if (strcmp(command, "timeout") == 0)
 		authz.timeout_ms = (int)a;
 	else if (strcmp(command, "strerror") == 0)
