@@ -161,24 +161,30 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 }
 
-// A place that is not there is no reason not to start, and the log says what follows from it.
+// A place that is not there is no reason not to start, and the log says what follows from it, then and when it comes.
 func TestSandboxPlaceMissing(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	config := trusting(t)
 	config.CAPEM = nil
 	config.State = dir.File("disk") + "/state"
-	config.Sockets = fmt.Sprintf("[inventory]\nfile = %q", dir.File("none")+"/inventory.json")
+	none := filepath.Join(t.TempDir(), "none")
+	config.Sockets = fmt.Sprintf("[inventory]\nfile = %q", none+"/inventory.json")
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
 	b := &box{t: t, config: config, caller: newCaller(t, dir)}
 	b.Daemon = startIn(t, dir)
 	b.needSandbox()
-	for key, path := range map[string]string{"[state] dir": config.State, "[inventory] file": dir.File("none")} {
+	for key, path := range map[string]string{"[state] dir": config.State, "[inventory] file": none} {
 		b.waitLog(0, fmt.Sprintf(`is out of reach until the daemon is started again","place":%q,"path":%q`, key, path))
 	}
 	b.want(get("/x-nmos"), 200, "public")
+	if err := os.Mkdir(none, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	replaceFile(t, none+"/inventory.json", `{"resources": []}`)
+	b.waitLog(0, "/inventory.json: permission denied; if its mode is not the reason, its folder is new since the start: start the daemon again")
 
 	// It is no reason to refuse other changes either.
 	config.Mode = "observe"
