@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,9 +25,9 @@ const (
 	maxLinger = 1 << 20          // bytes that are read of a request which is not wanted, so that its answer is
 )
 
-// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow. Requests are read and
-// answers written by net/http; its Server is left out, since it would cost 0.15 MB of flash. maxBody is in bytes: so much may
-// come of a body besides what fits into the head's bound; then it breaks off, and the connection with it.
+// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow. Requests are read by
+// net/http; its Server is left out, since it would cost 0.15 MB of flash, and what writes a Response, 46 kB. maxBody is in bytes:
+// so much may come of a body besides what fits into the head's bound; then it breaks off, and the connection with it.
 //
 // An answer is held until the handler is done, unless that flushes it (http.Flusher): then it is sent as it is written, and the
 // connection ends with it. The body must have been read by then. The request's context ends when the caller hangs up meanwhile,
@@ -70,14 +73,7 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTime))
-		answer := http.Response{
-			StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Request: r, Close: last,
-			Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
-		}
-		if err := answer.Write(out); err != nil {
-			return err
-		}
-		if err := out.Flush(); err != nil {
+		if err := w.answer(r != nil && r.Method == http.MethodHead, last); err != nil {
 			return err
 		}
 		if last {
@@ -183,10 +179,38 @@ func (w *recorder) Flush() {
 		io.Copy(io.Discard, w.conn) // until the caller hangs up
 		w.hungUp()
 	}()
-	fmt.Fprintf(w.out, "HTTP/1.1 %d %s\r\nConnection: close\r\n", w.status, http.StatusText(w.status))
-	w.header.Write(w.out)
-	w.out.WriteString("\r\n")
+	w.header.Set("Connection", "close")
+	w.head()
 	w.send(w.body.Bytes())
+}
+
+// answer sends what was held; headOnly says that nothing follows the head (RFC 9110 §9.3.2).
+func (w *recorder) answer(headOnly, last bool) error {
+	if w.status != http.StatusNoContent { // RFC 9110 §8.6
+		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
+	}
+	if last {
+		w.header.Set("Connection", "close")
+	}
+	w.head()
+	if !headOnly {
+		w.out.Write(w.body.Bytes())
+	}
+	return w.out.Flush()
+}
+
+// lineBreaks would begin a header that nobody has set.
+var lineBreaks = strings.NewReplacer("\r", " ", "\n", " ")
+
+// head writes the first line and the headers. Its errors come back from out when that is flushed.
+func (w *recorder) head() {
+	fmt.Fprintf(w.out, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
+	for _, name := range slices.Sorted(maps.Keys(w.header)) {
+		for _, value := range w.header[name] {
+			w.out.WriteString(name + ": " + lineBreaks.Replace(value) + "\r\n")
+		}
+	}
+	w.out.WriteString("\r\n")
 }
 
 // send sends b now. After an error nothing is sent any more.

@@ -107,6 +107,49 @@ func TestServeConn_ANS4(t *testing.T) {
 	}
 }
 
+// What goes out, byte by byte: the lengths are those of the bodies, and no value of a header begins another one.
+func TestServeConnWrites(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/nothing":
+			w.WriteHeader(http.StatusNoContent)
+		case "/break":
+			w.Header().Set("X-B", "a\r\nX-C: b\nc")
+			w.Header()["X-A"] = []string{"1", "2"}
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			io.WriteString(w, "hello")
+		}
+	})
+	const hello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+	for _, c := range []struct{ ask, want string }{
+		{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", hello + "hello"},
+		{"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", hello},
+		{"GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"},
+		{"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"},
+		{"GET /break HTTP/1.1\r\nHost: a\r\n\r\n",
+			"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nX-A: 1\r\nX-A: 2\r\nX-B: a  X-C: b c\r\n\r\n"},
+		{"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client, ended := serveHandler(0, h)
+			defer func() { client.Close(); <-ended }()
+			got := make(chan string)
+			go func() {
+				var b strings.Builder
+				io.Copy(&b, client)
+				got <- b.String()
+			}()
+			io.WriteString(client, c.ask)
+			synctest.Wait()
+			client.Close()
+			if g := <-got; g != c.want {
+				t.Errorf("%q: answered\n%q, want\n%q", c.ask, g, c.want)
+			}
+		})
+	}
+}
+
 // A caller that does nothing, or that is too slow in asking or listening, is hung up on.
 func TestServeConnSlowCallers(t *testing.T) {
 	for name, caller := range map[string]func(conn net.Conn){
