@@ -183,7 +183,7 @@ func TestAsk(t *testing.T) {
 		{"no token", "", []string{"GET", senders}, 1, "deny 401\nreason=no-token\n", ""},
 		{"a token in a file", "", []string{"--token", tokenFile, "GET", senders}, 0, "allow 200\nreason=ok\nclient-id=controller-1\n", ""},
 		{"a token from standard input", token, []string{"--token", "-", "GET", senders}, 0, "allow 200\nreason=ok\n", ""},
-		{"nothing on standard input", " \n", []string{"--token", "-", "GET", senders}, 2, "", "holds no token"},
+		{"nothing on standard input", " \n", []string{"--token", "-", "GET", senders}, 2, "", "standard input is empty"},
 		{"two lines on standard input", token + "\n" + token, []string{"--token", "-", "GET", senders}, 2, "", "holds a line end"},
 		{"a target with a line end", "", []string{"GET", "/x-nmos\nauthorization=x"}, 2, "", "the target holds a line end"},
 		{"permission missing", "", []string{"--token", readOnly, "PATCH", receiver}, 1, "deny 403\nreason=path-not-granted\n", ""},
@@ -280,10 +280,11 @@ func TestExplain(t *testing.T) {
 		{"later", good, []string{"--jwks", keys, "--at", "2200-01-01T00:00:00Z", "GET", senders}, 1, "CLM-7    NO  exp is", ""},
 		{"no token", good, []string{"--token", "", "GET", senders}, 1, "deny 401 no-token", ""},
 		{"nonsense", "nonsense", []string{"GET", senders}, 1, "TOK-1    NO  ", ""},
-		{"nothing", "", []string{"GET", senders}, 2, "", "holds no token"},
-		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: parsing time"},
+		{"nothing", "", []string{"GET", senders}, 2, "", "standard input is empty"},
+		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is no time such as "},
 		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" nor an array of keys"},
 		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "", "is over 262144 bytes"},
+		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "", "/dev/zero is over 262144 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := command(t, c.token, append([]string{"explain", "--config", dir.ConfigFile()}, c.args...)...)

@@ -109,15 +109,7 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 // readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see. White
 // space around it, and a scheme before it, are taken off.
 func readToken(file string) (string, error) {
-	f := os.Stdin
-	if file != "-" {
-		var err error
-		if f, err = os.Open(file); err != nil {
-			return "", err
-		}
-		defer f.Close()
-	}
-	text, err := io.ReadAll(io.LimitReader(f, 16*token.MaxBytes))
+	text, err := readInput(file, 16*token.MaxBytes)
 	if err != nil {
 		return "", err
 	}
@@ -125,10 +117,30 @@ func readToken(file string) (string, error) {
 	if scheme, rest, found := strings.Cut(tok, " "); found && strings.EqualFold(scheme, "bearer") {
 		tok = strings.TrimSpace(rest)
 	}
-	if tok == "" {
-		return "", fmt.Errorf("%s holds no token", file)
-	}
 	return tok, nil
+}
+
+// readInput reads a file, or standard input for "-", that is not empty and has at most so many bytes.
+func readInput(file string, most int64) ([]byte, error) {
+	f, name := os.Stdin, "standard input"
+	if file != "-" {
+		name = file
+		var err error
+		if f, err = os.Open(file); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(text)) > most:
+		return nil, fmt.Errorf("%s is over %d bytes", name, most)
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, fmt.Errorf("%s is empty", name)
+	}
+	return text, nil
 }
 
 // exchange puts one packet to the daemon and returns its reply.

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -50,7 +48,7 @@ func runExplain(args []string) int {
 		}
 		q := explain.Question{Method: set.Arg(0), Target: set.Arg(1), Now: time.Now()}
 		if err = explainInputs(&q, *config, *tokenFile, *jwks, *device, *at); err == nil && given["claims"] {
-			q.Claims, err = readClaims(*claims)
+			q.Claims, err = readInput(*claims, 4*token.MaxBytes)
 		}
 		if err == nil {
 			reason, err = explain.Explain(os.Stdout, q)
@@ -105,29 +103,6 @@ func askDaemon(q *explain.Question, config string, now bool) {
 	}
 }
 
-// readClaims reads claims that somebody typed.
-func readClaims(file string) ([]byte, error) {
-	f := os.Stdin
-	if file != "-" {
-		var err error
-		if f, err = os.Open(file); err != nil {
-			return nil, err
-		}
-		defer f.Close()
-	}
-	const most = 4 * token.MaxBytes
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(text) > most:
-		return nil, fmt.Errorf("%s is over %d bytes", file, most)
-	case len(bytes.TrimSpace(text)) == 0:
-		return nil, fmt.Errorf("%s holds no claims", file)
-	}
-	return text, nil
-}
-
 // explainInputs reads what is to be explained.
 func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at string) (err error) {
 	if q.Method != "" && q.Target == "" {
@@ -157,7 +132,7 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 	}
 	if at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, at); err != nil {
-			return fmt.Errorf("--at: %w", err)
+			return fmt.Errorf("--at: %q is no time such as 2027-01-15T08:00:00Z", at)
 		}
 	}
 	if tokenFile != "" {
@@ -168,14 +143,7 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 		q.Token = []byte(tok)
 	}
 	if jwks != "" {
-		info, err := os.Stat(jwks)
-		if err != nil {
-			return err
-		}
-		if info.Size() > keys.MaxDocument {
-			return fmt.Errorf("%s is over %d bytes", jwks, keys.MaxDocument)
-		}
-		if q.JWKS, err = os.ReadFile(jwks); err != nil {
+		if q.JWKS, err = readInput(jwks, keys.MaxDocument); err != nil {
 			return err
 		}
 	}
