@@ -258,6 +258,9 @@ func TestFullBacklog(t *testing.T) {
 	for range 3 { // the first waits for an answer, the others for a place
 		p.wantTimeout(p.decide("GET", "/"))
 	}
+	p.tell("interrupt", "1000")
+	p.wantTimeout(p.decide("GET", "/"))
+	p.tell("interrupt", "0")
 }
 
 // Signals neither end a wait nor prolong it.
