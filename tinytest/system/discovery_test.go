@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	daemonstatus "nmosauthd/agent/status"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/dnsserver"
@@ -123,6 +124,19 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 				if !strings.Contains(r.out, says) || (r.status == 0) != (number != 4) {
 					t.Errorf("server %d: exit status %d, %s\n%s", number, r.status, r.errors, r.out)
 				}
+			}
+			_, _, s := b.status()
+			if d := s.Discovery; d.Mode != "unicast" || len(d.Found) != 3 || d.Looked < s.Since || d.Looked > s.Time || d.Error != "" {
+				t.Errorf("the status has %+v", d)
+			}
+			for i, v := range s.Servers {
+				asked := i == 0 || v.Issuer == strings.TrimSuffix(f.servers[second-1].Issuer(), "/")
+				if v.Origin != daemonstatus.Discovered || v.Used != (i == 0) || len(v.KIDs) > 0 != asked || v.Fetched > 0 != asked {
+					t.Errorf("the status has server %d: %+v", i, v)
+				}
+			}
+			if v := s.Servers[0]; len(s.Servers) != 3 || v.Issuer != strings.TrimSuffix(first.Issuer(), "/") {
+				t.Errorf("the status has %+v", s.Servers)
 			}
 		})
 	}

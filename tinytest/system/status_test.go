@@ -149,6 +149,22 @@ func TestStatus(t *testing.T) {
 		}
 	}
 
+	logged := struct {
+		Landlock  int
+		Denied    []string
+		NotDenied []string `json:"not_denied"`
+	}{}
+	if _, line, in := strings.Cut(b.Log(), `"message":"sandbox: in force",`); in {
+		line, _, _ = strings.Cut(line, "\n")
+		if err := json.Unmarshal([]byte("{"+line), &logged); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if x := s.Sandbox; x.Landlock != logged.Landlock || !slices.Equal(x.Denied, logged.Denied) || !slices.Equal(x.NotDenied, logged.NotDenied) ||
+		(x.Landlock > 0) != (len(x.Denied) > 0) || (x.Landlock > 0) == (x.Why != "") {
+		t.Errorf("%+v, and the log has %+v", x, logged)
+	}
+
 	code, metrics := b.admin("GET", "/metrics", "")
 	all := samples(t, metrics)
 	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {
@@ -194,6 +210,7 @@ func TestStatusObserve_OPS3(t *testing.T) {
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
 	config.Admin, config.Mode = true, "observe"
+	config.More += "[sandbox]\nlandlock = false\n"
 	b := start(t, config)
 	b.waitLog(0, "keys fetched")
 	b.want(get(senders), 200, "observe")
@@ -201,6 +218,9 @@ func TestStatusObserve_OPS3(t *testing.T) {
 	exit, text, s := b.status()
 	if exit != 1 || !strings.HasPrefix(text, "degraded: the mode is observe, so nothing is denied\n") || len(s.Degraded) != 1 {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
+	}
+	if x := s.Sandbox; x.Landlock != 0 || len(x.Denied) > 0 || x.Why != "off, by [sandbox] landlock" {
+		t.Errorf("%+v", x)
 	}
 	answered, would := counted(s)
 	if answered["observe"] != would["no-token"] || answered["observe"] == 0 || len(would) != 1 || len(answered) != 2 {
@@ -233,6 +253,9 @@ func TestStatusDegraded(t *testing.T) {
 		!strings.Contains(first, "500") {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
 	}
+	if v := s.Servers[0]; v.Failed < s.Since || v.Failed > s.Time || v.Fetched != 0 || !strings.Contains(v.Error, "500") {
+		t.Errorf("%+v", v)
+	}
 	eventually(t, "the service manager is told", func() bool {
 		return slices.ContainsFunc(b.Told(), func(told string) bool {
 			return strings.HasPrefix(told, "STATUS=degraded: no keys are held")
@@ -254,7 +277,8 @@ func TestStatusDegraded(t *testing.T) {
 	b.waitLog(0, `"degraded"`)
 	replaceFile(t, inventory, `{"resources":[{"kind":"meter","name":"x","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool {
-		return s.Healthy && s.Inventory.Resources == 1 && s.Inventory.Source == "file"
+		v := s.Inventory
+		return s.Healthy && v.Resources == 1 && v.Source == "file" && v.Since >= s.Since && v.Since <= s.Time && v.Error == ""
 	})
 	b.waitLog(0, `"healthy again"`)
 
@@ -281,6 +305,55 @@ func TestStatusDegraded(t *testing.T) {
 	}
 	b.reload(config)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool { return s.Healthy })
+}
+
+// What becomes of the records is told sink by sink, and the figures add up.
+func TestStatusOfTheAudit_OPS2(t *testing.T) {
+	t.Parallel()
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close() // who connects waits for an answer
+	config := trusting(t)
+	config.Admin = true
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = 4096\nrepeat = \"0s\"\n", deaf.Addr())
+	b := start(t, config)
+	const asked = 200
+	for range asked {
+		b.ask(get(senders))
+	}
+	b.awaitStatus("all records", func(s *daemonstatus.Status) bool { return s.Audit.Pending == 0 && s.Audit.Sinks[0].Queued == 0 })
+	_, text, s := b.status()
+	log, syslog := s.Audit.Sinks[0], s.Audit.Sinks[1]
+	if s.Audit.Recorded != asked || log.Kept+log.Dropped != asked || log.Kept < 10 || log.QueuedBytes != 0 || len(log.Head) != 32 || log.Error != "" || log.Since != 0 {
+		t.Errorf("recorded %d, %+v", s.Audit.Recorded, log)
+	}
+	if syslog.Kept != 0 || syslog.Queued+syslog.Dropped != asked || syslog.Queued < 5 || syslog.Queued > 50 || syslog.QueuedBytes < 1000 ||
+		syslog.QueuedBytes > 4096 || syslog.Head != "" {
+		t.Errorf("%+v", syslog)
+	}
+	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time || !slices.Contains(s.Degraded, "audit: decisions of the last 10 minutes were not recorded") ||
+		!strings.Contains(text, fmt.Sprintf("syslog, kept 0, dropped %d, queued %d", syslog.Dropped, syslog.Queued)) {
+		t.Errorf("dropped at %v, %q\n%s", at, s.Degraded, text)
+	}
+	_, metrics := b.admin("GET", "/metrics", "")
+	all := samples(t, metrics)
+	for name, want := range map[string]uint64{
+		`audit_decisions_total`: asked, `audit_kept_total{sink="log"}`: log.Kept, `audit_kept_total{sink="syslog"}`: 0,
+		`audit_dropped_total{sink="syslog"}`: syslog.Dropped, `audit_queued_decisions{sink="syslog"}`: syslog.Queued,
+	} {
+		if all["nmos_authd_"+name] != fmt.Sprint(want) {
+			t.Errorf("%s is %q, not %d", name, all["nmos_authd_"+name], want)
+		}
+	}
+	deaf.Close()
+	b.awaitStatus("the sink's error", func(s *daemonstatus.Status) bool {
+		v := s.Audit.Sinks[1]
+		return v.Error != "" && v.Since >= s.Since && v.Since <= s.Time && slices.ContainsFunc(s.Degraded, func(why string) bool {
+			return strings.HasPrefix(why, "audit: the sink syslog does not take records: ")
+		})
+	})
 }
 
 // A clock that was never set is no health, and the place of the metrics may come later.

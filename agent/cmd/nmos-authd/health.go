@@ -26,16 +26,18 @@ type health struct {
 	began    time.Time
 	troubles troubles
 	resident platform.Resident
-	refused  atomic.Pointer[error]     // of the last reload
-	lost     atomic.Pointer[time.Time] // when decisions were last seen to have been dropped; nil: never
-	known    atomic.Bool               // all that a snapshot shows is there
+	refused  atomic.Pointer[error] // of the last reload
+	known    atomic.Bool           // all that a snapshot shows is there
+
+	counting sync.Mutex
+	dropped  uint64    // decisions, when last looked
+	lost     time.Time // when some were last seen to have been; zero: never
 
 	light   hal.Indicator // nil: the device has none
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
 	// Of the goroutine that looks.
-	dropped uint64
 	line    string
 	well    bool // once
 	state   hal.State
@@ -107,16 +109,6 @@ func (h *health) show(s hal.State) {
 // lookAtHealth shows the health where it has changed.
 func (d *daemon) lookAtHealth() {
 	h := &d.health
-	stats := d.audit.Stats()
-	dropped := stats.Lost
-	for i := range stats.Sinks {
-		dropped += stats.Sinks[i].Dropped
-	}
-	if now := time.Now(); dropped > h.dropped {
-		h.lost.Store(&now)
-	}
-	h.dropped = dropped // less after a reload that left a sink out
-
 	s := d.snapshot()
 	before, state := h.state, hal.Serving
 	h.well = h.well || s.Healthy

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -142,12 +143,12 @@ func TestDroppedLately(t *testing.T) {
 	d.openHealth()
 	hold(t, d)
 	d.lookAtHealth()
-	if d.health.lost.Load() != nil {
+	if !d.health.lost.IsZero() {
 		t.Fatal("dropped before anything was")
 	}
 	d.health.dropped = 5 // as if a sink was left out
 	d.lookAtHealth()
-	if d.health.lost.Load() != nil || d.health.dropped != 0 {
+	if !d.health.lost.IsZero() || d.health.dropped != 0 {
 		t.Error("a smaller sum is no drop")
 	}
 }
@@ -203,6 +204,29 @@ func TestMetricsFile(t *testing.T) {
 	if n := troubles(); n != 2 {
 		t.Errorf("logged %d times after it was well in between", n)
 	}
+}
+
+// The file of the metrics is there from the start and renewed every 15 s.
+func TestMetricsFileIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "nmos.prom")
+		d := newHealthy(t, fmt.Sprintf("[metrics]\nfile = %q\n", file))
+		d.openHealth()
+		d.startHealth()
+		defer d.stopHealth()
+		for range 3 {
+			synctest.Wait()
+			if err := os.Remove(file); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(metricsEvery - healthEvery)
+			synctest.Wait()
+			if _, err := os.Stat(file); err == nil {
+				t.Error("renewed too soon")
+			}
+			time.Sleep(healthEvery)
+		}
+	})
 }
 
 // The last troubles are kept, so many and so long, each with what it says in words; what comes again is counted.

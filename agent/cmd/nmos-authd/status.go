@@ -98,9 +98,6 @@ func (d *daemon) snapshot() *status.Status {
 		Refresh: int64(c.Authorization.Refresh / time.Second),
 		Errors:  d.health.troubles.last(now),
 	}
-	if lost := d.health.lost.Load(); lost != nil {
-		s.Audit.DroppedAt = status.At(*lost, now)
-	}
 	clock := d.clock.Status()
 	s.Clock = status.Clock{State: clock.State.String(), Why: clock.Why, Trusted: d.clock.trusts(clock.State)}
 	d.showServers(s, c.Config, now)
@@ -162,15 +159,25 @@ func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
 
 // showAudit shows what became of the decisions' records.
 func (d *daemon) showAudit(s *status.Status, now time.Time) {
+	h := &d.health
+	h.counting.Lock()
+	defer h.counting.Unlock()
 	stats := d.audit.Stats()
+	dropped := stats.Lost
 	s.Audit.Recorded, s.Audit.Pending, s.Audit.Sinks = stats.Appended, stats.Pending, []status.Sink{}
 	for i := range stats.Sinks {
 		k := &stats.Sinks[i]
+		dropped += k.Dropped
 		s.Audit.Sinks = append(s.Audit.Sinks, status.Sink{
 			Name: k.Name, Kept: k.Kept, Dropped: k.Dropped, Queued: k.Queued, QueuedBytes: k.QueuedBytes, Head: k.Head,
 			Error: textOf(k.Err), Since: status.At(k.Since, now),
 		})
 	}
+	if dropped > h.dropped {
+		h.lost = now
+	}
+	h.dropped = dropped // less after a reload that left a sink out
+	s.Audit.DroppedAt = status.At(h.lost, now)
 }
 
 // textOf is the error's text, "" for none.
