@@ -38,8 +38,8 @@ type memory struct {
 	written []byte                // what keysFile holds, as far as known
 	pushed  []byte                // the inventory to keep; nil: none yet
 	kept    []byte                // what inventoryFile holds, as far as known
-	failed  bool                  // the last write failed, or would have, and that was logged
-	trouble atomic.Pointer[error] // why; nil: it did not. Not under mu, which a flash that hangs holds
+	failing map[string]error      // by file, why its last write failed; "": why any would. That was logged
+	trouble atomic.Pointer[error] // one of these; nil: none. Not under mu, which a flash that hangs holds
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
 }
@@ -62,7 +62,7 @@ func (m *memory) load() keys.LastGood {
 	if err := m.dir.Prepare(); err != nil {
 		m.log.Warn("state is not kept across restarts", zlog.Error(err))
 		m.trouble.Store(&err)
-		m.failed = true // the writes that fail for the same reason say no more
+		m.failing = map[string]error{"": err} // the writes that fail for the same reason say no more
 	}
 	var good keys.LastGood
 	data := m.read(keysFile, keys.MaxLastGood, func(data []byte) (err error) {
@@ -164,21 +164,29 @@ func (m *memory) catchUp() {
 	}
 }
 
-// result logs a write that failed, once until one succeeds. The caller holds mu.
+// result logs a write that failed, once until all succeed. The caller holds mu.
 func (m *memory) result(name string, err error) {
 	if m.dir.Path == "" {
 		return // nothing was written; why not, trouble says where that is not by the configuration
 	}
+	failed := len(m.failing) > 0
+	delete(m.failing, "") // now that one was tried
+	delete(m.failing, name)
+	if err != nil {
+		if m.failing == nil {
+			m.failing = map[string]error{}
+		}
+		m.failing[name] = err
+	}
 	switch {
-	case err != nil && !m.failed:
+	case err != nil && !failed:
 		m.log.Warn("state not written; it is tried again every hour", zlog.String("file", name), zlog.Error(err))
-	case err == nil && m.failed:
+	case failed && len(m.failing) == 0:
 		m.log.Info("state is written again", zlog.String("file", name))
 	}
-	m.failed = err != nil
 	m.trouble.Store(nil)
-	if m.failed {
-		m.trouble.Store(&err)
+	for _, why := range m.failing {
+		m.trouble.Store(&why)
 	}
 }
 
@@ -209,7 +217,8 @@ func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
 		m.mu.Lock()
 		// The time of the build is known without a file. What is known goes back only where a server has witnessed that what was
 		// kept is wrong.
-		if known := clock.Known(); known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) || known.Before(m.timeWritten) {
+		known, again := clock.Known(), n%hour == 0 && m.failing[timeFile] != nil
+		if again || known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) || known.Before(m.timeWritten) {
 			m.result(timeFile, m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n")))
 			m.timeWritten = known // also where it failed: a full disk is not tried every ten minutes
 		}

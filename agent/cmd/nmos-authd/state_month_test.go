@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
@@ -137,8 +139,12 @@ func TestKeptLater_KEY3(t *testing.T) {
 			t.Errorf("tried %d times in two days", n)
 		}
 		disk.fail(nil)
+		tried := len(disk.wrote()["time"])
 		pass(2 * time.Hour)
 		stop()
+		if n := len(disk.wrote()["time"]); n != tried+1 || d.memory.trouble.Load() != nil {
+			t.Errorf("two hours after there is space, the time was written %d times more, and the status says %q", n-tried, deref(d.memory.trouble.Load()))
+		}
 		f.setDown(true)
 		again := f.newDevice(stateDir, disk)
 		if got := again.decide(mint.New(mint.Options{Life: day(9)}).Sign()); got != "allow 200 ok" {
@@ -148,6 +154,30 @@ func TestKeptLater_KEY3(t *testing.T) {
 			t.Errorf("%q", w)
 		}
 	})
+}
+
+// A disk with space for the time and none for the keys is one that keeps nothing.
+func TestOneFileOfTwoIsKept(t *testing.T) {
+	core, logged := observer.New(zapcore.InfoLevel)
+	m := &memory{dir: platform.StateDir{Path: stateDir}, log: zlog.Logger{Core: core}}
+	for i, c := range []struct {
+		file    string
+		err     error
+		trouble string
+		lines   int
+	}{
+		{timeFile, nil, "", 0},
+		{keysFile, errors.New("full"), "full", 1},
+		{timeFile, nil, "full", 1},
+		{timeFile, errors.New("full, too"), "full", 1},
+		{keysFile, nil, "full, too", 1},
+		{timeFile, nil, "", 2},
+	} {
+		m.result(c.file, c.err)
+		if got := deref(m.trouble.Load()); !strings.HasPrefix(got, c.trouble) || (got == "") != (c.trouble == "") || logged.Len() != c.lines {
+			t.Errorf("%d: %s, %v: the status says %q, %d lines are logged", i, c.file, c.err, got, logged.Len())
+		}
+	}
 }
 
 func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
