@@ -19,7 +19,7 @@ type Model struct {
 	// is empty. It is called at the start, and again on SIGHUP, when only the names are looked at. Never nil.
 	Identify func(root string) (Identity, error)
 	// Inventory lists what the device has. It is called at the start and again on SIGHUP, unless the configuration names an
-	// inventory file. With an error nothing of the list is used: the device goes on with what was read before.
+	// inventory file, or one was pushed. With an error nothing of the list is used: the device goes on with what was read before.
 	Inventory func(root string) ([]Resource, error)
 	// Places tells where the device keeps things. It is called once, before everything below.
 	Places func(root string) Places
