@@ -41,17 +41,16 @@ type Log struct {
 	options Options // those that Reconfigure does not change
 	id      string  // names this start of the daemon
 
-	mu       sync.Mutex
-	room     sync.Cond // for those who wait for room in queue
-	queue    queue
-	repeats  repeats
-	scratch  []byte
-	seq      uint64
-	sorted   uint64 // decisions that the goroutine has taken to bring them to the sinks
-	late     uint64 // decisions after the end
-	wait     bool
-	released bool // nobody waits any more
-	closed   bool
+	mu      sync.Mutex
+	room    sync.Cond // for those who wait for room in queue
+	queue   queue
+	repeats repeats
+	scratch []byte
+	seq     uint64
+	sorted  uint64 // decisions that the goroutine has taken to bring them to the sinks
+	late    uint64 // decisions after the end
+	wait    bool
+	closed  bool
 
 	wake    chan struct{} // something to do
 	urgent  chan struct{} // and soon
@@ -304,7 +303,7 @@ func (l *Log) Reconfigure(o Options) {
 	l.mu.Lock()
 	l.queue.limit = o.QueueBytes // its buffers grow where they must
 	l.repeats.within = o.Repeat
-	l.wait = o.Wait && !l.released
+	l.wait = o.Wait
 	l.room.Broadcast()
 	l.mu.Unlock()
 	l.sortWaiting(o.Wait)
@@ -319,11 +318,14 @@ func (l *Log) sortWaiting(wait bool) {
 	}
 }
 
-// Release says that the daemon stops: no decision waits any more, whatever Options.Wait says. It comes before the daemon waits
-// for its connections to end.
+// Release says that the daemon stops: no decision waits any more, whatever Options.Wait says, and Reconfigure does nothing. It
+// comes before the daemon waits for its connections to end.
 func (l *Log) Release() {
+	l.change.Lock()
+	defer l.change.Unlock()
+	l.over = true
 	l.mu.Lock()
-	l.released, l.wait = true, false
+	l.wait = false
 	l.room.Broadcast()
 	l.mu.Unlock()
 }
@@ -335,9 +337,6 @@ const closeGrace = 200 * time.Millisecond
 // dropped. Records that come later are, too.
 func (l *Log) Close(ctx context.Context) {
 	l.close.Do(func() {
-		l.change.Lock()
-		l.over = true
-		l.change.Unlock()
 		l.Release()
 		close(l.closing)
 		select {

@@ -73,8 +73,7 @@ func (p *pump) put(l lost, body []byte) {
 		p.room.Wait()
 	}
 	switch {
-	case p.gone:
-		p.dropped += l.count
+	case p.gone: // it was left out, and nobody asks for its figures any more
 	case !p.queue.room(len(body)):
 		p.drop(l)
 	default:

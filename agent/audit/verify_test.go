@@ -6,8 +6,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // stream makes a stream of so many records, opened and closed.
@@ -258,8 +260,34 @@ func TestVerifyResumed(t *testing.T) {
 	}
 }
 
+// A file is synced within 5 s of a record, and not again while none comes.
+func TestFileIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := &memoryFile{}
+		l := New(options(NewFile(file, "file", 1<<20, 2)))
+		for i := range 3 {
+			for range 10 {
+				r := allowed()
+				l.Append(&r)
+				time.Sleep(100 * time.Millisecond)
+			}
+			time.Sleep(time.Hour)
+			if file.synced.Load() != int32(i+1) {
+				t.Errorf("synced %d times after %d times records came", file.synced.Load(), i+1)
+			}
+		}
+		closeLog(l)
+		if file.synced.Load() != 4 {
+			t.Errorf("synced %d times at the end", file.synced.Load())
+		}
+	})
+}
+
 // memoryFile is a LogFile in memory.
-type memoryFile struct{ now, before []byte }
+type memoryFile struct {
+	now, before []byte
+	synced      atomic.Int32 // times
+}
 
 func (f *memoryFile) Open() (int64, error) { return int64(len(f.now)), nil }
 func (f *memoryFile) Tail(p []byte) (int, error) {
@@ -272,7 +300,7 @@ func (f *memoryFile) Write(p []byte) (n int, err error) {
 	f.now = append(f.now, p...)
 	return len(p), nil
 }
-func (f *memoryFile) Sync() error   { return nil }
+func (f *memoryFile) Sync() error   { f.synced.Add(1); return nil }
 func (f *memoryFile) Moved() bool   { return false }
 func (f *memoryFile) Rotate() error { f.before, f.now = f.now, nil; return nil }
 func (f *memoryFile) Close() error  { return nil }

@@ -56,17 +56,81 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// With wait and a sink that is stuck for ever, Close ends when its time is over, though decisions wait, and all are counted.
+func TestWaitEnds(t *testing.T) {
+	stuck := newTape()
+	stuck.stuck = make(chan struct{})
+	defer close(stuck.stuck)
+	o := options(stuck)
+	o.Wait, o.QueueBytes = true, 4096
+	l := New(o)
+	const askers, each = 4, 100
+	var asking sync.WaitGroup
+	for range askers {
+		asking.Go(func() {
+			for range each {
+				r := allowed()
+				l.Append(&r)
+			}
+		})
+	}
+	for l.Stats().Appended == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	l.Close(ctx)
+	asking.Wait()
+	s := l.Stats()
+	exact(t, s)
+	if s.Appended != askers*each || s.Sinks[0].Dropped != s.Appended {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A record that comes while others are sorted needs no third to be sorted, and many together are sorted at once.
+func TestNoneIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		o := options(out)
+		var l *Log
+		o.Observe = func(r *Record) {
+			if r.Seq == 1 {
+				second := allowed()
+				l.Append(&second)
+			}
+		}
+		l = New(o)
+		r := allowed()
+		l.Append(&r)
+		time.Sleep(time.Second)
+		if s := l.Stats(); s.Sinks[0].Kept != 2 {
+			t.Errorf("%+v", s)
+		}
+		for range 200 { // over half of the queue
+			l.Append(&r)
+		}
+		synctest.Wait() // without time to gather
+		if s := l.Stats(); s.Pending > 100 {
+			t.Errorf("%+v", s)
+		}
+		closeLog(l)
+	})
+}
+
 // A stuck sink costs itself alone, and Close leaves it behind when its time is over.
 func TestStuckSinkIsAlone(t *testing.T) {
 	stuck, good := newTape(), newTape()
 	stuck.name = "stuck"
-	stuck.stuck = make(chan struct{})
-	defer close(stuck.stuck)
 	var mu sync.Mutex
 	var told []Trouble
 	o := options(stuck, good)
 	o.Report = func(r Trouble) { mu.Lock(); told = append(told, r); mu.Unlock() }
 	l := New(o)
+	for stuck.String() == "" { // opened
+		time.Sleep(time.Millisecond)
+	}
+	stuck.set(func() { stuck.stuck = make(chan struct{}) })
 	for i := range 2000 {
 		r := allowed()
 		l.Append(&r)
@@ -93,6 +157,14 @@ func TestStuckSinkIsAlone(t *testing.T) {
 	}
 	if len(told) != 2 || dropped != 2000 {
 		t.Errorf("reported %+v", told)
+	}
+	close(stuck.stuck) // too late
+	for closed := false; !closed; time.Sleep(time.Millisecond) {
+		stuck.set(func() { closed = stuck.closed > 0 })
+	}
+	exact(t, l.Stats())
+	if again := l.Stats(); again.Sinks[0].Dropped != 2000 {
+		t.Errorf("%+v, and later %+v", s.Sinks[0], again.Sinks[0])
 	}
 }
 
@@ -185,10 +257,10 @@ func TestSinkComesAndGoes(t *testing.T) {
 // Another configuration: a sink that stays goes on, one that is set up otherwise takes over what waits, one that is left out ends.
 func TestReconfigure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stays, moves, broken, leaves := newTape(), newTape(), newTape(), newTape()
-		stays.name, moves.name, broken.name, leaves.name = "stays", "moves", "other", "leaves"
-		broken.err = errTape
-		l := New(options(stays, moves, broken, leaves))
+		stays, moves, broken, leaves, useless := newTape(), newTape(), newTape(), newTape(), newTape()
+		stays.name, moves.name, broken.name, leaves.name, useless.name = "stays", "moves", "other", "leaves", "useless"
+		broken.err, useless.err = errTape, errTape
+		l := New(options(stays, moves, broken, leaves, useless))
 		add := func(n int) {
 			for range n {
 				r := allowed()
@@ -209,6 +281,15 @@ func TestReconfigure(t *testing.T) {
 		moved.set(func() { moved.err = nil })
 		add(10)
 		exact(t, Stats{Appended: 10, Sinks: l.Stats().Sinks[3:]})
+		time.Sleep(stopPatience)
+		var tried int
+		useless.set(func() { tried = useless.opened })
+		time.Sleep(time.Hour)
+		useless.set(func() {
+			if useless.opened != tried {
+				t.Error("one that failed and was left out is tried for ever")
+			}
+		})
 		closeLog(l)
 		for _, c := range []struct {
 			name string
