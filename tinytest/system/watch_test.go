@@ -203,6 +203,36 @@ func TestSlowWatcher(t *testing.T) {
 	}
 }
 
+// One whose output nobody takes can be ended all the same, with a second signal.
+func TestWatchIntoAFullPipe(t *testing.T) {
+	t.Parallel()
+	config := trusting(t)
+	config.Admin = true
+	config.More = "[audit]\nsinks = []\nrepeat = \"0s\"\n"
+	b := start(t, config)
+	full, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	w := startWatch(t, out, nil, "--config", b.ConfigFile(), "--json")
+	out.Close()
+	eventually(t, "the pipe is full", func() bool {
+		b.burst("x.y.z", 1000)
+		held, err := unix.IoctlGetInt(int(full.Fd()), unix.TIOCINQ)
+		return err == nil && held > 60_000 // of 65,536; TIOCINQ is also FIONREAD
+	})
+	eventually(t, "it ends", func() bool {
+		w.command.Process.Signal(syscall.SIGINT)
+		select {
+		case <-w.ended:
+			return true
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	})
+}
+
 // On a terminal there are colours, unless NO_COLOR says otherwise, and a row fits into its width.
 func TestWatchOnATerminal(t *testing.T) {
 	t.Parallel()

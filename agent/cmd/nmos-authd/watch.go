@@ -47,6 +47,7 @@ func watch(config, path string, asJSON bool) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-signals
+		signal.Stop(signals) // the next one ends it even where nobody takes what is printed
 		interrupted.Store(true)
 		answer.Body.Close()
 	}()
