@@ -71,7 +71,8 @@ func methodRows(good string) (all []row) {
 func headerRows(r *rig) []row {
 	good, patch := r.good(), request{method: "PATCH", target: receiver, body: `{"master_enable":false}`}
 	chunked := request{method: "PATCH", target: receiver, body: "{}", chunked: true}.bearing(good)
-	identity := []string{"X-Auth-Client-Id: a", "X-Auth-Subject: b"}
+	identity := []string{"X-Auth-Client-Id: forged", "X-Auth-Subject: forged", "X-Auth-Expires-In: forged", "X-Auth-Would: forged",
+		"X-Auth-Error: forged"}
 	return []row{
 		{"header none", get(self)},
 		{"header lower case", get(self).with("authorization: bearer " + good)},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,6 +85,11 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 		return ""
 	}
 	in := passed[0]
+	for name, values := range in.header {
+		if strings.HasPrefix(name, "X-Auth-") && slices.Contains(values, "forged") {
+			return "the device got from the client " + name
+		}
+	}
 	unasked := in.header.Get("X-Auth-Reason") == ""
 	switch {
 	case len(passed) > 1:
