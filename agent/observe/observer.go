@@ -16,8 +16,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Limits bound what an Observer holds. No controller takes more than a quarter of it, so that one that asks for everything, or
-// anybody without a token, leaves room for the others.
+// Limits bound what an Observer holds. No controller takes more than a quarter of it, and all without a verified token no more than
+// half, so that one that asks for everything, or anybody without a token, leaves room for the others.
 type Limits struct {
 	Controllers int
 	Accesses    int // of all controllers: different paths, times reading and writing, times the reasons given
@@ -27,7 +27,26 @@ type Limits struct {
 // DefaultLimits keep an Observer within about 1.1 MB.
 var DefaultLimits = Limits{Controllers: 256, Accesses: 4096, Bytes: 256 << 10}
 
-const share = 4 // the part of the limits that is one controller's, as a divisor
+const (
+	share     = 4 // the part of the limits that is one controller's, as a divisor
+	strangers = 2 // that of all without a verified token
+)
+
+// held is what is held, of all or of some.
+type held struct {
+	accesses int
+	bytes    int
+}
+
+// room tells whether an access of so many bytes more fits into a part of the limits.
+func (h *held) room(bytes int, l Limits, divisor int) bool {
+	return h.accesses < l.Accesses/divisor && h.bytes+bytes <= l.Bytes/divisor
+}
+
+func (h *held) put(bytes int) {
+	h.accesses++
+	h.bytes += bytes
+}
 
 // Observer gathers. Its methods may be called at the same time.
 type Observer struct {
@@ -41,7 +60,8 @@ type Observer struct {
 	unlisted    uint64 // decisions for controllers that there was no room for
 	controllers map[who]*controller
 	accesses    map[access]*figures
-	bytes       int
+	all         held
+	strangers   held // of all, what is of controllers without a verified token
 }
 
 // figures count decisions.
@@ -91,8 +111,7 @@ type who struct {
 type controller struct {
 	who
 	figures
-	accesses int
-	bytes    int
+	held
 	unlisted uint64 // decisions about accesses that there was no room for, or whose path is not known
 	hidden   uint64 // decisions about more targets than the audit has room to name
 }
@@ -118,7 +137,7 @@ func (o *Observer) Reset(now time.Time, s audit.Stats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.since, o.after, o.lost = now, s.Appended, s.Lost
-	o.total, o.unlisted, o.bytes = figures{}, 0, 0
+	o.total, o.unlisted, o.all, o.strangers = figures{}, 0, held{}, held{}
 	o.controllers, o.accesses = map[who]*controller{}, map[access]*figures{}
 }
 
@@ -213,9 +232,10 @@ func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 		id = who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}
 	}
 	need := len(id.client) + len(id.issuer)
-	if len(o.controllers) < o.limits.Controllers && o.bytes+need <= o.limits.Bytes {
-		c = &controller{who: id, bytes: need}
-		o.controllers[id], o.bytes = c, o.bytes+need
+	if len(o.controllers) < o.limits.Controllers && o.all.bytes+need <= o.limits.Bytes {
+		c = &controller{who: id, held: held{bytes: need}}
+		o.controllers[id] = c
+		o.all.bytes += need
 	}
 	return c
 }
@@ -262,16 +282,18 @@ func (o *Observer) add(a access, path []byte, r *audit.Record) {
 	if f == nil {
 		a.path = string(path)
 		need := len(a.verb) + len(a.path) + len(a.resource)
-		if len(o.accesses) >= o.limits.Accesses || c.accesses >= o.limits.Accesses/share ||
-			o.bytes+need > o.limits.Bytes || c.bytes+need > o.limits.Bytes/share {
+		if !o.all.room(need, o.limits, 1) || !c.room(need, o.limits, share) ||
+			c.token != Verified && !o.strangers.room(need, o.limits, strangers) {
 			c.unlisted += r.Count
 			return
 		}
 		f = new(figures)
 		o.accesses[a] = f
-		c.accesses++
-		c.bytes += need
-		o.bytes += need
+		o.all.put(need)
+		c.put(need)
+		if c.token != Verified {
+			o.strangers.put(need)
+		}
 	}
 	f.add(r)
 }

@@ -88,7 +88,7 @@ type one struct {
 
 // Report says what was observed, by the rules about paths as they are now.
 func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s audit.Stats) *Report {
-	r, all := o.held(now, mode, s)
+	r, all := o.snapshot(now, mode, s)
 	for i := range all {
 		r.Controllers = append(r.Controllers, r.judge(&all[i], rules))
 	}
@@ -97,8 +97,8 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 	return r
 }
 
-// held returns a copy of what is held, so that nobody who is recorded has to wait while it is judged.
-func (o *Observer) held(now time.Time, mode string, s audit.Stats) (r *Report, all []one) {
+// snapshot returns a copy of what is held, so that nobody who is recorded has to wait while it is judged.
+func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Report, all []one) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	r = &Report{

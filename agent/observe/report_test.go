@@ -161,6 +161,38 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// All who come without a verified token, whoever asks for them, leave half of the room to the controllers.
+func TestLimitsOfStrangers(t *testing.T) {
+	limits := observe.Limits{Controllers: 20, Accesses: 40, Bytes: 4000}
+	for _, length := range []int{1, 50} { // of paths: accesses run out, or bytes
+		r := newRig(t, limits, audit.Options{})
+		path := func(i int) string {
+			return fmt.Sprintf("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/%d%s\n", i, strings.Repeat("x", length))
+		}
+		for uid := range int64(5) {
+			ask := r.asker(uid)
+			for i := range 30 {
+				ask(path(i), "")
+				ask(path(i), "nonsense")
+			}
+		}
+		for i := range 10 {
+			r.asker(0)(path(i), r.token("c", nil))
+		}
+		report := r.report()
+		others := 0
+		for _, c := range report.Controllers[1:] {
+			others += len(c.Accesses)
+		}
+		if c := report.Controllers[0]; c.Client != "c" || len(c.Accesses) != 10 || len(c.Incomplete) > 0 {
+			t.Errorf("%+v", c)
+		}
+		if len(report.Controllers) != 11 || others == 0 || others > limits.Accesses/2 {
+			t.Errorf("%d controllers, %d accesses of strangers", len(report.Controllers), others)
+		}
+	}
+}
+
 // What the audit dropped is said, and only since the observation began.
 func TestUnseenDecisions(t *testing.T) {
 	o := observe.New(observe.DefaultLimits)
