@@ -51,6 +51,9 @@ func (s *Status) Metrics() []byte {
 		m.family(serverFamilies[f][0], gauge, serverFamilies[f][1])
 		for i := range s.Servers {
 			v := &s.Servers[i]
+			if v.Origin != Configured && len(v.KIDs) == 0 {
+				continue // whoever names or advertises one more after the other makes no series of them
+			}
 			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer", v.Issuer)
 		}
 	}

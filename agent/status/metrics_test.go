@@ -162,7 +162,12 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	all, err := parseMetrics(string(well().Metrics()))
+	more := well()
+	more.Servers = append(more.Servers, // whose labels would have no bound
+		status.Server{Issuer: "https://named.example.com:1", Origin: status.Learned, Failing: true},
+		status.Server{Issuer: "https://advertised.example.com", Origin: status.Discovered, Failing: true})
+	more.Servers[1].Origin = status.Configured
+	all, err := parseMetrics(string(more.Metrics()))
 	if err != nil {
 		t.Fatal(err)
 	}
