@@ -17,7 +17,9 @@ HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard
 	crypto/internal/fips140/sha512 crypto/internal/fips140/subtle crypto/rsa crypto/sha256 crypto/sha512 encoding/base64 \
 	hash/maphash internal/strconv unicode/utf8
 INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
-BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -overlay build/overlay.json -tags $(TAGS) $(INLINE) -ldflags '$(LDFLAGS)'
+# Tests of the code as it is shipped have the same flags, or go builds the whole standard library once more for them.
+FLAGS   := -trimpath -buildvcs=false -tags $(TAGS) $(INLINE)
+BUILD   := CGO_ENABLED=0 $(GO) build $(FLAGS) -overlay build/overlay.json -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
@@ -37,7 +39,7 @@ test: ## all tests; TABLE=1 also prints which tests check which rule
 	$(GO) test -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
 
 budget: ## the table of allocations, for the code as it is built for devices
-	$(GO) test -tags $(TAGS) $(INLINE) -run Budget ./agent
+	CGO_ENABLED=0 $(GO) test $(FLAGS) -run Budget ./agent
 
 race: ## the packages that share memory, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
@@ -73,7 +75,7 @@ build/overlay.json:
 
 .PHONY: emulate
 emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)
-	GO=$(GO) sh scripts/emulate.sh
+	GO=$(GO) FLAGS='$(FLAGS)' sh scripts/emulate.sh
 
 bench: ## what a decision costs, beside the floors it is built on
 	$(GO) test -run '^$$' -bench . -benchmem ./agent

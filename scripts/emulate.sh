@@ -1,6 +1,7 @@
 #!/bin/sh
 # The decision path's unit tests, and the daemon with the C client, built for 64-bit and 32-bit ARM and run under qemu-user.
-# What is missing is installed where this runs as root on a system with apt-get; elsewhere it says so and fails.
+# FLAGS are those of the daemon's build: what is tested is what is shipped. What is missing is installed where this runs as root on a
+# system with apt-get; elsewhere it says so and fails.
 set -eu
 cd "$(dirname "$0")/.."
 GO=${GO:-go}
@@ -51,7 +52,8 @@ for arch in arm64:aarch64 arm:arm; do
 	qemu=qemu-${arch##*:}
 	command -v "$qemu" >/dev/null || qemu=$qemu-static
 	echo "emulate: unit tests, $arch"
-	GOARCH=${arch%%:*} GOARM=7 CGO_ENABLED=0 tests -exec "$qemu"
+	# shellcheck disable=SC2086
+	GOARCH=${arch%%:*} GOARM=7 CGO_ENABLED=0 tests ${FLAGS:-} -exec "$qemu"
 done
 echo "emulate: the daemon and the C client"
 NMOS_EMULATE=1 "$GO" test -count=1 -v ./tinytest/emulate
