@@ -76,9 +76,8 @@ func parseChain(line []byte) (c chain, hashed []byte, ok bool) {
 	if i < 0 {
 		return c, nil, false
 	}
-	digits := string(hashed[i+len(linePart):])
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != digits {
+	n, err := strconv.ParseUint(string(hashed[i+len(linePart):]), 10, 64)
+	if err != nil || n == 0 {
 		return c, nil, false
 	}
 	c.line = n

@@ -37,6 +37,7 @@ func TestClean_OPS2(t *testing.T) {
 		"/eyJa=.eyJb==.c":                  "/[token]",
 		"/eyJa%2F.eyJb%2fc/d":              "/[token]/d",
 		"/eyJ/a.b.c":                       "/eyJ/a.b.c",
+		"/eyJa.exyJ":                       "/eyJa.exyJ",
 		"/ey.eyJ/a":                        "/ey.eyJ/a",
 		"/eyeyJa.eyJb":                     "/ey[token]",
 		"/Monkey.Jar.a.b":                  "/Monkey.Jar.a.b",

@@ -110,6 +110,24 @@ func TestFileRotates(t *testing.T) {
 	}
 }
 
+// A file that is over its size when it is opened, since the configuration now says less, is rotated though no record comes.
+func TestFileIsTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	for _, size := range []int{1 << 20, 64 << 10} {
+		l := open(nil, fileSink(path, size, 2))
+		for i := 0; i < 300 && size == 1<<20; i++ {
+			l.Append(record("/x-nmos/connection/v1.1/single/senders"))
+		}
+		shut(l)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > 2000 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if r := verifyFiles(t, path+".1", path); !r.Good() || r.Decisions != 300 || len(r.Notes) > 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The power is cut in the middle of a line, at every byte: the next start goes on in the same file, which is good.
 func TestFileAfterPowerCut(t *testing.T) {
 	dir := t.TempDir()
@@ -305,14 +323,14 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 // Nothing of an old file that is none of ours is lost or taken for a stream.
 func TestFileOfOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	if err := os.WriteFile(path, []byte(strings.Repeat("not ours\n", 100)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Repeat("not ours\n", 10000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l := open(nil, fileSink(path, 1<<20, 2))
 	l.Append(record("/1"))
 	shut(l)
 	text, _ := os.ReadFile(path)
-	if !strings.HasPrefix(string(text), strings.Repeat("not ours\n", 100)) || !strings.Contains(string(text), `"torn":900`) {
-		t.Errorf("%s", text)
+	if !strings.HasPrefix(string(text), strings.Repeat("not ours\n", 10000)) || !strings.Contains(string(text), `"torn":90000,`) {
+		t.Errorf("%s", text[90000:])
 	}
 }

@@ -98,10 +98,6 @@ func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time, held
 			out.end(start)
 			clear(p.record[atCount:atDigest])
 			p.until = now.Add(r.within)
-			p.used = !all
-		}
-		if !p.used {
-			continue
 		}
 		held += p.count()
 		if wake.IsZero() || p.until.Before(wake) {

@@ -23,7 +23,7 @@ func TestRing(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		all := lines(t, string(l.Last(1000, nil)))
-		if len(all) < 10 || len(all) > 40 || all[0]["seq"] != float64(104-len(all)) && all[len(all)-1]["count"] != 2.0 {
+		if len(all) < 10 || len(all) > 40 || all[0]["seq"] != float64(103-len(all)) || all[len(all)-1]["count"] != 2.0 {
 			t.Errorf("%d lines: %v", len(all), all)
 		}
 		if got := lines(t, string(l.Last(2, nil))); len(got) != 2 || got[0]["seq"] != 101.0 || got[1]["seq"] != 103.0 {
@@ -44,6 +44,20 @@ func TestRing(t *testing.T) {
 		}
 		for _, seq := range []uint64{0, 1, 104} {
 			if line, ok := l.Find(seq); ok {
+				t.Errorf("%d is %s", seq, line)
+			}
+		}
+		for _, path := range []string{"/c", "/c", "", "/c"} { // another between those that are counted
+			r := deniedAt(path)
+			if path == "" {
+				r = allowed()
+			}
+			l.Append(&r)
+		}
+		time.Sleep(time.Minute)
+		for seq, want := range map[uint64]float64{104: 104, 105: 107, 106: 106, 107: 107} {
+			line, ok := l.Find(seq)
+			if got := lines(t, string(line)); !ok || len(got) != 1 || got[0]["seq"] != want {
 				t.Errorf("%d is %s", seq, line)
 			}
 		}

@@ -15,10 +15,12 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"nmosauthd/agent/audit"
@@ -337,6 +339,32 @@ func TestSyslogServerIsStuck(t *testing.T) {
 	if f := s.Sinks[0]; f.Kept+f.Dropped != s.Appended || f.Offered != s.Appended || f.Queued != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// A server that stops reading is an error after a while, so that the status says so and another connection is tried.
+func TestSyslogWriteEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := syslogOptions("tcp", "192.0.2.1:601")
+		dialled := 0
+		o.Dial = func(context.Context, string, string) (net.Conn, error) {
+			conn, other := net.Pipe()
+			t.Cleanup(func() { other.Close() })
+			dialled++
+			return conn, nil
+		}
+		l := open(nil, audit.NewSyslog(o))
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if err := l.Stats().Sinks[0].Err; err == nil || !strings.Contains(err.Error(), "192.0.2.1:601: ") || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if dialled < 2 {
+			t.Error("no other connection was tried")
+		}
+		shut(l)
+	})
 }
 
 // Nobody listens: a datagram that the network refuses is tried again, and no decision is the worse for it.

@@ -192,8 +192,6 @@ func (v *Verifier) take(line []byte) {
 		v.bad = bad{}
 		v.note("at %s are %d bytes of a line that a power cut or an error has torn, as the daemon itself noted", v.place(), torn)
 		v.accept(line, c)
-	case opening && !v.began && v.bad.lines == 0:
-		v.accept(line, c)
 	default:
 		v.follow(line, c, hashed)
 	}
