@@ -59,7 +59,7 @@ func TestSampleTokenOfINFO002_TOK2_CLM7(t *testing.T) {
 	}
 }
 
-// What explain says is what the agent says, for every token of the mint; it stops at a line that says NO, or allows; and the
+// What explain says is what the agent says, for every token of the mint, and without keys too but for the signature; it stops at a line that says NO, or allows; and the
 // signature is never in it.
 func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
@@ -76,9 +76,8 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 					want = c.Then
 				}
 				method, target := c.Request()
-				out, reason := run(t, explain.Question{
-					Token: []byte(tok), Trust: true, Method: method, Target: target, JWKS: mint.JWKSOf(published...),
-				})
+				q := explain.Question{Token: []byte(tok), Trust: true, Method: method, Target: target, JWKS: mint.JWKSOf(published...)}
+				out, reason := run(t, q)
 				if reason.String() != want {
 					t.Errorf("decided by %v, want %s:\n%s", reason, want, out)
 				}
@@ -95,6 +94,10 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 					if strings.Contains(line, " NO ") {
 						t.Errorf("%q, and it went on", line)
 					}
+				}
+				q.JWKS = nil
+				if out, without := run(t, q); without != reason && reason != wire.Signature && reason != wire.KeyUnknown {
+					t.Errorf("decided by %v, without keys by %v:\n%s", reason, without, out)
 				}
 				if sig := tok[strings.LastIndexByte(tok, '.')+1:]; len(sig) > 8 && strings.Contains(out, sig) {
 					t.Error("the signature is printed")
