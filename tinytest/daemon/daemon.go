@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,17 @@ func Build(dir string, flags ...string) (string, error) {
 	}
 	return program, nil
 }
+
+// lookAtSources looks at the folders of what the daemon is built from, where they are: "go test" gives no result of before once
+// what a test has looked at is changed, and it knows nothing of a program that a test builds.
+var lookAtSources = sync.OnceFunc(func() {
+	module, err := exec.Command("go", "env", "GOMOD").Output()
+	for _, folder := range []string{"agent", "platform", "hal"} {
+		if err == nil {
+			filepath.WalkDir(filepath.Join(filepath.Dir(string(module)), folder), func(_ string, _ fs.DirEntry, err error) error { return err })
+		}
+	}
+})
 
 // Config is what a test's configuration says; what it leaves out is shut: no discovery, no state, no admin socket.
 type Config struct {
@@ -134,6 +146,7 @@ func Start(ctx context.Context, program string, dir Dir) (*Daemon, error) {
 
 // StartCommand is Start for a command that has an environment, a folder or a user of its own. Its arguments are added here.
 func StartCommand(ctx context.Context, command *exec.Cmd, dir Dir) (*Daemon, error) {
+	lookAtSources()
 	m, err := newManager(filepath.Join(dir.path, "notify"))
 	if err != nil {
 		return nil, err
