@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
-	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"nmosauthd/agent"
@@ -61,9 +61,7 @@ func (d *daemon) syslog(c *agent.Config) audit.Sink {
 		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
 		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force
 	}
-	if u, err := url.Parse(c.Audit.Syslog); err == nil { // it was checked with the rest
-		o.Network, o.Address = u.Scheme, u.Host
-	}
+	o.Network, o.Address, _ = strings.Cut(c.Audit.Syslog, "://") // it was checked with the rest
 	if names := d.inForce.Load().names; len(names) > 0 {
 		o.Host = names[0]
 	}
