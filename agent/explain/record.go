@@ -45,10 +45,11 @@ func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wir
 	rules := config.Paths.Rules()
 	access, paths := r.asked()
 	advise(&b, decided, r.Question == "verify", access, &rules, paths...)
-	switch decided {
-	case wire.Audience:
+	closed := decided == wire.PathClosed || decided == wire.PathVersion
+	switch {
+	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
-	case wire.APINotGranted, wire.PathNotGranted:
+	case decided == wire.APINotGranted, decided == wire.PathNotGranted, closed && len(r.Denied) > 1: // others may lack a claim
 		if len(paths) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
 			break
