@@ -97,7 +97,7 @@ func startNode(t *testing.T, program, socket string, timeout time.Duration, conn
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stuck := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	stuck := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
 	t.Cleanup(func() {
 		in.Close()
 		err := cmd.Wait()

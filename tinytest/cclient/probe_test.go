@@ -53,7 +53,7 @@ func startProbe(t *testing.T, program, socket string, timeout time.Duration) *pr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stuck := time.AfterFunc(25*time.Second, func() { cmd.Process.Kill() })
+	stuck := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
 	p.in, p.out, p.pid = in, bufio.NewReader(out), cmd.Process.Pid
 	t.Cleanup(func() {
 		p.in.Close()
