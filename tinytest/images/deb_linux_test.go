@@ -315,3 +315,20 @@ func TestReadOnlyRoot(t *testing.T) {
 	}
 	m.must("/etc/init.d/nmos-authd stop")
 }
+
+// The same under systemd with no folder but those in memory, by the drop-in of configs/README.md.
+func TestReadOnlyRootUnderSystemd(t *testing.T) {
+	needsAMD64(t)
+	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke")
+	m := newSystemd(t)
+	m.must("dpkg -i " + m.bring(built(t, "amd64.deb")))
+	m.configure("[state]\ndir = \"\"\n")
+	m.must(takeUp + ` && systemctl stop nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket &&
+		mkdir /etc/systemd/system/nmos-authd.service.d && rm -r /var/lib/nmos-authd &&
+		printf '[Service]\nStateDirectory=\n' >/etc/systemd/system/nmos-authd.service.d/device.conf &&
+		systemctl daemon-reload && mount -o remount,ro /`)
+	m.status(1, "touch /etc/nmos-authd/written /var/lib/written /var/tmp/written 2>/dev/null")
+	m.must("systemctl start nmos-authd.service || { journalctl --no-pager -q -n 30; exit 1; }")
+	m.decides()
+	m.must("test $(systemctl show -P NRestarts nmos-authd) = 0 && ! test -e /var/lib/nmos-authd")
+}
