@@ -274,6 +274,14 @@ func TestPushedInventory(t *testing.T) {
 	s = newShelf(t, dir, listing)
 	s.configure("")
 	s.want("after a restart", fromPush, "/pushed")
+	if err := os.Rename(file, file+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	s.configure("") // SIGHUP
+	s.want("with the file gone", fromPush, "/pushed")
+	if err := os.Rename(file+".moved", file); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.push([]byte(meterAt("/pushed"))); err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func TestSandbox(t *testing.T) {
 // layOut makes a device's folders: those of the daemon, and "outside".
 func layOut(t *testing.T, dir string) {
 	t.Helper()
-	for _, folder := range []string{"conf", "roots", "shared-roots", "run", "log", "metrics", "inventory", "outside", "outside/folder"} {
+	for _, folder := range []string{"conf", "roots", "shared-roots", "run", "log", "metrics", "inventory", "firmware", "outside", "outside/folder"} {
 		if err := os.Mkdir(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -96,18 +96,20 @@ file = "%[1]s/log/audit.log"
 file = "%[1]s/metrics/nmos.prom"
 `, dir)
 	for name, text := range map[string]string{
-		"conf/nmos-authd.toml":     config,
-		"shared-roots/ca.pem":      "a root",
-		"inventory/resources.json": "{}",
-		"outside/precious":         "precious",
-		"outside/folder/file":      "file",
+		"conf/nmos-authd.toml":    config,
+		"shared-roots/ca.pem":     "a root",
+		"firmware/resources.json": "{}",
+		"outside/precious":        "precious",
+		"outside/folder/file":     "file",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(filepath.Join(dir, "shared-roots", "ca.pem"), filepath.Join(dir, "roots", "ca.pem")); err != nil {
-		t.Fatal(err)
+	for name, target := range map[string]string{"roots/ca.pem": "shared-roots/ca.pem", "inventory/resources.json": "firmware/resources.json"} {
+		if err := os.Symlink(filepath.Join(dir, target), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -150,15 +152,18 @@ func testConfined(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	d.confine()
-	if d.sandbox == nil {
+	if strings.Contains(d.unconfined, "the kernel has no Landlock") {
 		t.Skip("this kernel has no Landlock")
+	}
+	if d.sandbox == nil {
+		t.Fatal(d.unconfined)
 	}
 
 	p := &prober{t: t}
 	for _, name := range []string{"state", "run", "log", "metrics"} {
 		p.writes = append(p.writes, at(name))
 	}
-	p.reads = append(p.writes, at("conf"), at("roots"), at("shared-roots"), at("inventory"))
+	p.reads = append(p.writes, at("conf"), at("roots"), at("shared-roots"), at("inventory"), at("firmware"))
 	for _, place := range resolverPlaces() {
 		p.reads = append(p.reads, platform.RealPath(place.Path))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/hal"
 	"nmosauthd/tinytest/mint"
@@ -77,5 +79,28 @@ func TestKeyCannotBeRead(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("kept %v, %v", entries, err)
+	}
+}
+
+// Where state is kept the device says, and the configuration goes before it.
+func TestPlaceOfTheState(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.toml")
+	for _, c := range []struct {
+		places       hal.Places
+		config, want string
+	}{
+		{hal.Places{}, "", agent.Default().State.Dir},
+		{hal.Places{State: "/data/nmos-authd"}, "", "/data/nmos-authd"},
+		{hal.Places{Stateless: true}, "", ""},
+		{hal.Places{State: "/data/nmos-authd"}, "[state]\ndir = \"\"\n", ""},
+		{hal.Places{Stateless: true}, "[state]\ndir = \"/flash\"\n", "/flash"},
+	} {
+		if err := os.WriteFile(file, []byte("[device]\nnames = [\"node-1.example.com\"]\n"+c.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := &thisDevice{places: c.places}
+		if got, _, err := d.loadConfig(file); err != nil || got.State.Dir != c.want {
+			t.Errorf("%+v, %q: %v, %v", c.places, c.config, got, err)
+		}
 	}
 }
