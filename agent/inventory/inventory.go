@@ -206,9 +206,6 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		default:
 			return nil, fmt.Errorf("the template %q has {%s}; there are {id} and {name}", template, placeholder)
 		}
-		if len(dst)-from > maxTemplate {
-			break
-		}
 		rest = behind
 	}
 	path := dst[from:]
