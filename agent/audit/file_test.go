@@ -128,6 +128,26 @@ func TestFileIsTooLarge(t *testing.T) {
 	}
 }
 
+// A file that is left out by a reload and comes back by the next is one stream: the first has written all before the second begins.
+func TestFileComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	options := audit.Options{Sinks: []audit.Sink{fileSink(path, 64<<20, 2)}, QueueBytes: 1 << 20}
+	l := audit.New(options)
+	for range 20 {
+		for range 1000 {
+			l.Append(record("/1"))
+		}
+		time.Sleep(6 * time.Millisecond) // some are sorted
+		l.Reconfigure(audit.Options{QueueBytes: 1 << 20})
+		options.Sinks = []audit.Sink{fileSink(path, 64<<20, 2)}
+		l.Reconfigure(options)
+	}
+	shut(l)
+	if r := verifyFiles(t, path); !r.Good() || !r.Closed || r.Decisions < 1000 {
+		t.Error(r.String())
+	}
+}
+
 // The power is cut in the middle of a line, at every byte: the next start goes on in the same file, which is good.
 func TestFileAfterPowerCut(t *testing.T) {
 	dir := t.TempDir()

@@ -58,9 +58,10 @@ type Log struct {
 	stopped chan struct{} // the goroutine has ended
 	close   sync.Once
 
-	waits    atomic.Bool // as wait, for the pumps
-	change   sync.Mutex  // one Reconfigure at a time
-	over     bool        // none any more
+	waits    atomic.Bool                // as wait, for the pumps
+	change   sync.Mutex                 // one Reconfigure at a time
+	over     bool                       // none any more
+	left     map[string]<-chan struct{} // by name: closed when the last that was left out has ended
 	pumps    atomic.Pointer[[]*pump]
 	lost     atomic.Uint64 // decisions dropped before they were sorted
 	ring     ring
@@ -84,6 +85,7 @@ func New(o Options) *Log {
 		scratch: make([]byte, 0, maxRecord),
 		wake:    make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
+		left:    map[string]<-chan struct{}{},
 		reports: make(chan Trouble, 16), reported: make(chan struct{}), told: make(chan struct{}),
 	}
 	l.room.L = &l.mu
@@ -288,7 +290,7 @@ func (l *Log) Reconfigure(o Options) {
 	}
 	l.mu.Lock()
 	for _, p := range begun {
-		p.before = l.sorted
+		p.before, p.after = l.sorted, l.left[p.name]
 		l.pumping.Go(p.run)
 	}
 	l.pumps.Store(&pumps)
@@ -296,6 +298,7 @@ func (l *Log) Reconfigure(o Options) {
 	for _, p := range old {
 		if !slices.Contains(pumps, p) {
 			p.stop()
+			l.left[p.name] = p.done
 			time.AfterFunc(stopPatience, p.abandon)
 		}
 	}

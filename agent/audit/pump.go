@@ -26,7 +26,9 @@ type pump struct {
 	quit  context.CancelFunc
 	ended context.Context // nothing more is to be tried
 
-	before uint64 // decisions that were sorted before it was there
+	before uint64          // decisions that were sorted before it was there
+	after  <-chan struct{} // closed when another of its name has ended, that may be at work in the same file; nil: there is none
+	done   chan struct{}   // closed when it has ended
 
 	mu       sync.Mutex
 	room     sync.Cond
@@ -57,7 +59,7 @@ type pump struct {
 }
 
 func newPump(l *Log, s Sink, limit int) *pump {
-	p := &pump{log: l, name: s.Name(), sink: s, ready: make(chan struct{}, 1), fresh: make(chan struct{}, 1)}
+	p := &pump{log: l, name: s.Name(), sink: s, ready: make(chan struct{}, 1), fresh: make(chan struct{}, 1), done: make(chan struct{})}
 	p.room.L = &p.mu
 	p.queue.limit = limit
 	p.ended, p.quit = context.WithCancel(l.aborted)
@@ -174,8 +176,16 @@ func (p *pump) stats() SinkStats {
 
 // run is p's goroutine.
 func (p *pump) run() {
+	defer close(p.done)
 	defer p.abandon()
 	defer p.shut("")
+	if p.after != nil {
+		select {
+		case <-p.after:
+		case <-p.ended.Done():
+			return
+		}
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	signal(p.ready) // so that a wrong path or a missing server shows at the start
