@@ -290,7 +290,8 @@ func TestStatus_ANS7(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			got := ask(t, &shelf{}, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
-			if len(got) != 1 || got[0].status != 200 || got[0].header.Get("Content-Type")+" "+got[0].body != want {
+			if len(got) != 1 || got[0].status != 200 || got[0].header.Get("Content-Type")+" "+got[0].body != want ||
+				got[0].header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %+v", path, got)
 			}
 			got = ask(t, &shelf{err: errors.New("why")}, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
