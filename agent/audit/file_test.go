@@ -118,6 +118,7 @@ func TestFileIsTooLarge(t *testing.T) {
 		for i := 0; i < 300 && size == 1<<20; i++ {
 			l.Append(record("/x-nmos/connection/v1.1/single/senders"))
 		}
+		eventually(t, "the file is opened", func() bool { return l.Stats().Sinks[0].Lines > 0 })
 		shut(l)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() > 2000 {
