@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	live "nmosauthd/tinytest/daemon"
 )
 
 const (
@@ -28,22 +30,14 @@ var (
 	sanitizers = []string{"-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"}
 )
 
-// buildDir holds what the tests compile; TestMain removes it.
+// buildDir holds what the tests compile.
 var buildDir string
 
 func TestMain(m *testing.M) {
-	code := 1
-	dir, err := os.MkdirTemp("", "n")
-	if err == nil {
+	os.Exit(live.Main(m, func(dir string) error {
 		buildDir = dir
-		code = m.Run()
-		err = os.RemoveAll(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+		return nil
+	}))
 }
 
 // compiler returns the path of a compiler, or skips the test and says why.

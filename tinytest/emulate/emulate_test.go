@@ -96,18 +96,10 @@ func run(t *testing.T, input, name string, args ...string) (printed string, exit
 var buildDir string
 
 func TestMain(m *testing.M) {
-	code := 1
-	dir, err := os.MkdirTemp("", "n")
-	if err == nil {
+	os.Exit(daemon.Main(m, func(dir string) error {
 		buildDir = dir
-		code = m.Run()
-		err = os.RemoveAll(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+		return nil
+	}))
 }
 
 // program is compiled for m once, statically linked, from C sources.

@@ -3,7 +3,6 @@
 package manual_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,19 +15,11 @@ const root = "../.."
 // program is the daemon, built by TestMain.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "nmos-manual-")
-	if err == nil {
-		defer os.RemoveAll(dir)
+func TestMain(m *testing.M) {
+	os.Exit(daemon.Main(m, func(dir string) (err error) {
 		program, err = daemon.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+		return err
+	}))
 }
 
 func read(t *testing.T, path string) string {

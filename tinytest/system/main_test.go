@@ -8,7 +8,6 @@ package system_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -29,28 +28,14 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "nmos-system-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		// Another user runs the program from here.
-		err = os.Chmod(dir, 0o755)
-	}
 	var flags []string
 	if raceDetector {
 		flags = []string{"-race"}
 	}
-	if err == nil {
+	os.Exit(daemon.Main(m, func(dir string) (err error) {
 		program, err = daemon.Build(dir, flags...)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+		return err
+	}))
 }
 
 // patience is how long anything is waited for that should come. Machines that test are slow at times.

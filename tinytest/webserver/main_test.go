@@ -8,7 +8,6 @@ package webserver_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -21,20 +20,10 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "nmos-web-")
-	if err == nil {
-		defer os.RemoveAll(dir)
+	os.Exit(daemon.Main(m, func(dir string) (err error) {
 		program, err = daemon.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+		return err
+	}))
 }
 
 // patience is how long anything is waited for that should come.
