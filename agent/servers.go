@@ -147,8 +147,8 @@ func (s *Servers) Run(ctx context.Context) {
 	}
 }
 
-// take puts a new list in place of the old one; those of the old that are missing in it, but not their keys, follow for a while. What was found
-// under another configuration is not taken: its Configure has woken Run to look again.
+// take puts a new list in place of the old one; those of the old that are missing in it, but not their keys, follow for a while.
+// What was found under another configuration is not taken: its Configure has woken Run to look again.
 func (s *Servers) take(issuers []string, revision int) {
 	s.mu.Lock()
 	if s.revision != revision {

@@ -23,7 +23,7 @@ type Sandbox struct {
 	InForce []string // what is denied, for people
 	Lacking []string // what is not: the kernel is too old, or the daemon needs it here
 	Places  []Place  // those that can be reached
-	Missing []Place  // those that were not there, but for the optional ones and those within others: they stay out of reach should they come
+	Missing []Place  // not there, not optional and not within another: they stay out of reach should they come
 
 	granted []granted
 }
