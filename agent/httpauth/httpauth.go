@@ -1,6 +1,6 @@
 // Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve (nginx
-// auth_request, Caddy forward_auth, Traefik ForwardAuth). It decides nothing itself: it turns headers into a wire.Request and a
-// wire.Reply into headers.
+// auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns headers into a
+// wire.Request and a wire.Reply into headers.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
 package httpauth
@@ -18,7 +18,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Path is where the question is asked, with any method.
+// Path is where the question is asked, with any method. Envoy puts the target of the original request behind it, where it counts
+// for nothing: it may be Envoy's reading of it.
 const Path = "/authorize"
 
 // Session answers one question at a time; the reply is borrowed until the next.
@@ -37,7 +38,7 @@ func Handler(newSession func() Session) http.Handler {
 type handler struct{ sessions sync.Pool }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != Path {
+	if r.URL.Path != Path && !strings.HasPrefix(r.URL.Path, Path+"/") {
 		http.NotFound(w, r)
 		return
 	}

@@ -47,7 +47,7 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 		last := true
 		switch {
 		case err == nil && !tokenNames(r.Header):
-			w.WriteHeader(http.StatusBadRequest)
+			unread(&w)
 		case err == nil:
 			limited.N += maxBody
 			body := &body{ReadCloser: r.Body, conn: conn, out: out, waits: r.Header.Get("Expect") != ""}
@@ -66,11 +66,11 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 				last = err != nil || limited.N == 0 || r.Close
 			}
 		case limited.N == 0:
-			w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+			Fail(&w, http.StatusRequestHeaderFieldsTooLarge, "the request is longer than this socket takes", "64 KiB at most")
 		case errors.Is(err, io.ErrUnexpectedEOF), isTimeout(err):
 			return hangUp(err)
 		default:
-			w.WriteHeader(http.StatusBadRequest)
+			unread(&w)
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTime))
 		if err := w.answer(r != nil && r.Method == http.MethodHead, last); err != nil {
@@ -80,6 +80,11 @@ func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
 			return linger(conn)
 		}
 	}
+}
+
+// unread answers a request that net/http cannot read. What it says of it would quote it, and it may hold a token.
+func unread(w http.ResponseWriter) {
+	Fail(w, http.StatusBadRequest, "the request cannot be read as HTTP/1.1", "its first line, a header or its length")
 }
 
 // hangUp returns the error of a connection that ended between two requests, or in one: none where the caller hung up or did not

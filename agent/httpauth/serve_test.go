@@ -107,6 +107,48 @@ func TestServeConn_ANS4(t *testing.T) {
 	}
 }
 
+// Whatever follows the path of the question, and whether or not it can be read, nothing of it comes back: neither to the web
+// server, whose client may see it, nor to the daemon's log.
+func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
+	for _, c := range []struct {
+		target, headers string
+		status          int
+	}{
+		{"/authorize/secret?access_token=secret", original, 200},
+		{"/authorize/secret?access_token=secret", "", 400},
+		{"/authorize/secret%", original, 400},
+		{"/authorize/secret%zz?access_token=secret", original, 400},
+		{"/authorize/\x01secret", original, 400},
+		{"/authorize/ secret", original, 400},
+		{"/authorize/secret", "Host : secret\r\n", 400},
+		{"secret", original, 400},
+		{"/secret?access_token=secret", original, 404},
+		{"/authorize/secret?" + strings.Repeat("secret", 64<<10/6), original, 431},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			client, ended := serveHandler(0, httpauth.Handler(func() httpauth.Session { return counting{&asked} }).ServeHTTP)
+			go io.WriteString(client, "PATCH "+c.target+" HTTP/1.1\r\nHost: localhost\r\n"+c.headers+"\r\n")
+			var said strings.Builder
+			response, err := http.ReadResponse(bufio.NewReader(io.TeeReader(client, &said)), nil)
+			if err != nil {
+				t.Fatalf("%.60s: %v", c.target, err)
+			}
+			body, err := io.ReadAll(response.Body)
+			client.Close()
+			if err := <-ended; err != nil {
+				t.Errorf("%.60s: reported %v", c.target, err)
+			}
+			if err != nil || response.StatusCode != c.status || (asked == 1) != (c.status == 200) || strings.Contains(said.String(), "secret") {
+				t.Errorf("%.60s: asked %d times, answered %v %s", c.target, asked, err, said.String())
+			}
+			if c.status == 400 || c.status == 431 {
+				checkNMOSError(t, c.status, body)
+			}
+		})
+	}
+}
+
 // What goes out, byte by byte: the lengths are those of the bodies, and no value of a header begins another one.
 func TestServeConnWrites(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +171,8 @@ func TestServeConnWrites(t *testing.T) {
 		{"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"},
 		{"GET /break HTTP/1.1\r\nHost: a\r\n\r\n",
 			"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nX-A: 1\r\nX-A: 2\r\nX-B: a  X-C: b c\r\n\r\n"},
-		{"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"},
+		{"nonsense\r\n\r\n", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 111\r\nContent-Type: application/json\r\n\r\n" +
+			`{"code":400,"error":"the request cannot be read as HTTP/1.1","debug":"its first line, a header or its length"}` + "\n"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			client, ended := serveHandler(0, h)
