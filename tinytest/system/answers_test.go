@@ -199,8 +199,8 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %d %s", c.name, a, err, c.status, c.reason)
 		}
 	}
-	// Anything but the one place where questions are asked opens nothing, whatever a misconfigured web server asks for.
-	for _, line := range []string{"GET /", "GET /authorize/", "GET //authorize", "GET /authorise", "OPTIONS *", "CONNECT daemon:80",
+	// Anything but the place where questions are asked, and below it, opens nothing, whatever a misconfigured web server asks for.
+	for _, line := range []string{"GET /", "GET /authorized", "GET //authorize", "GET /authorise", "OPTIONS *", "CONNECT daemon:80",
 		"GET http://daemon/x-nmos", "PATCH /x-nmos"} {
 		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nConnection: close\r\n\r\n")
 		if err != nil || a.status < 300 {
