@@ -8,7 +8,7 @@ import (
 
 // startCaddy runs Caddy with the shipped file, word by word but for addresses.
 func startCaddy(t *testing.T, r *rig) *front {
-	f := newFront(t, "caddy", "caddy")
+	f := newFront(t, "caddy", "apt-get install caddy")
 	f.keepsSpelling = true
 	host, port, err := net.SplitHostPort(f.addr)
 	if err != nil {

@@ -24,6 +24,8 @@ var fronts = []struct {
 	{"lighttpd", startLighttpd, lighttpdDifferences, "503 "},
 	{"caddy", startCaddy, caddyDifferences,
 		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"caddy"}`},
+	{"envoy", startEnvoy, envoyDifferences,
+		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"envoy"}` + "\n"},
 }
 
 const cannotBeAsked = `{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}`
@@ -42,13 +44,14 @@ func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testi
 					t.Errorf("only %d requests", len(rows))
 				}
 				compare(t, r, f, rows, one.differences)
+				checkLogs(t, map[string]string{"the daemon's log": r.daemon.Log()})
 			})
 			t.Run("pending keys", func(t *testing.T) { checkPending(t, r, f) })
 			t.Run("other modes", func(t *testing.T) { checkModes(t, r, f) })
 			t.Run("no daemon", func(t *testing.T) { checkNoDaemon(t, r, f) })
 			t.Run("no device", func(t *testing.T) { checkNoDevice(t, r, f, one.gone) })
 			f.stop()
-			checkLogs(t, f)
+			checkLogs(t, f.logs())
 		})
 	}
 }
@@ -178,11 +181,10 @@ func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
 	}
 }
 
-// checkLogs looks for tokens and their queries in all that the web server wrote. Every token of these tests starts in one
-// of these ways, or has one of these words with it.
-func checkLogs(t *testing.T, f *front) {
+// checkLogs looks for tokens and their queries in all that the web server wrote, or the daemon. Every token of these tests
+// starts in one of these ways, or has one of these words with it.
+func checkLogs(t *testing.T, logs map[string]string) {
 	t.Helper()
-	logs := f.logs()
 	total := 0
 	for name, text := range logs {
 		total += len(text)

@@ -28,19 +28,19 @@ type front struct {
 }
 
 // newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test where
-// one is missing. Packages are those of Debian that have them.
-func newFront(t *testing.T, name, packages string, files ...string) *front {
+// one is missing. install says how to get them.
+func newFront(t *testing.T, name, install string, files ...string) *front {
 	t.Helper()
 	program, err := exec.LookPath(name)
 	if err != nil {
 		program, err = exec.LookPath("/usr/sbin/" + name) // not in everybody's PATH
 	}
 	if err != nil {
-		t.Skipf("%s is not installed here: apt-get install %s", name, packages)
+		t.Skipf("%s is not installed here: %s", name, install)
 	}
 	for _, pattern := range files {
 		if found, err := filepath.Glob(pattern); err != nil || len(found) == 0 {
-			t.Skipf("%s has no %s here: apt-get install %s", name, pattern, packages)
+			t.Skipf("%s has no %s here: %s", name, pattern, install)
 		}
 	}
 	dir, err := os.MkdirTemp("", "nmos-"+name+"-")

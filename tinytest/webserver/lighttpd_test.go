@@ -22,7 +22,7 @@ const debianParseopts = `server.http-parseopts = (
 
 // startLighttpdWith is startLighttpd for another script.
 func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
-	f := newFront(t, "lighttpd", "lighttpd lighttpd-modules-lua lua-luv",
+	f := newFront(t, "lighttpd", "apt-get install lighttpd lighttpd-modules-lua lua-luv",
 		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
 	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.http,
 		"patience = 500 ", "patience = 2000 ", // machines that test are slow at times

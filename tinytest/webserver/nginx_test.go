@@ -8,7 +8,7 @@ import (
 
 // startNginx runs nginx with the shipped files, word by word but for addresses and folders.
 func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
-	f := newFront(t, "nginx", "nginx-light")
+	f := newFront(t, "nginx", "apt-get install nginx-light")
 	logs := []string{"/var/log/nginx/", f.dir + "/"}
 	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.http)
 	f.copy("nginx/nmos-authd.conf", logs...)
