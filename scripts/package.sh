@@ -32,7 +32,7 @@ cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/st
 # There they stand side by side.
 sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)\)#](\1)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
 	configs/OPERATING.md >"$doc/OPERATING.md"
-for folder in nginx lighttpd caddy; do
+for folder in nginx lighttpd caddy envoy; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
 	fi
