@@ -56,7 +56,8 @@ func token(text []byte) (n int, found bool) {
 		case c == '.' && (dots > 0 || begun == len(claims)):
 			dots++
 			chars, begun = 0, 0
-		case chars == begun && begun < len(claims) && c == claims[begun]:
+		case chars == begun && begun < len(claims) && (c == claims[begun] || n == 0 && c == 'E'):
+			// A capital where the token came behind "%3": to a server that was the first digit of an escape, and the e the second.
 			begun++
 			chars++
 		case dots == 0 && begun < len(claims):

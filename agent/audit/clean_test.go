@@ -27,6 +27,8 @@ func TestClean_OPS2(t *testing.T) {
 		"/a/" + encoded + "/b":             "/a/[token]/b",
 		"/a/" + all.String() + "/b":        "/a/[token]/b",
 		"/a/%" + tok:                       "/a/%[token]",
+		"/a/%3" + tok:                      "/a/%3[token]",
+		"/a/%3E" + tok[1:]:                 "/a/%3[token]", // normalised
 		"/a/%65yJ0.e%79Jx":                 "/a/[token]",
 		"denied=/" + tok + "\ndenied=/b\n": "denied=/[token]\ndenied=/b\n",
 		"/eyJ":                             "/eyJ",
