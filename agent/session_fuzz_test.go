@@ -37,7 +37,7 @@ func FuzzSession(f *testing.F) {
 	for _, row := range resourceRows {
 		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", placeholder))
 	}
-	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b", "method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=/a/%3TOKEN", "method=GET\ntarget=%2FxTOKEN!x"} {
+	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b", "method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=/a/%3TOKEN", "method=GET\ntarget=/a/%4TOKEN", "method=GET\ntarget=%2FxTOKEN!x"} {
 		f.Add("decide 1\n" + where + "\n")
 		f.Add("decide-all 1\nid=TOKEN\ntarget=/\n" + where[strings.Index(where, "target"):] + "?TOKEN\n")
 	}

@@ -8,6 +8,9 @@ const Cleaned = "[token]"
 // claims is how a JSON object begins in base64url, and so the header and the claims of every token.
 const claims = "eyJ"
 
+// shortHeader is shorter than the header of any token: {"alg":"RS512"} has 20 characters.
+const shortHeader = 16
+
 // appendClean appends text without the tokens in it: a client may put one where it does not belong, into a path. It appends no
 // more than most bytes and some, which tell that it had to be cut, and searches no more, so that a long text costs no decision
 // much.
@@ -29,9 +32,10 @@ func appendClean(dst, text []byte, most int) []byte {
 // text where there is none.
 func findToken(text []byte, first int) (from, to int) {
 	if bytes.IndexByte(text, '%') < 0 {
-		if from = bytes.Index(text, []byte(claims)); from < 0 {
+		if from = bytes.Index(text, []byte(claims[1:])) - 1; from < -1 {
 			return len(text), len(text)
 		}
+		from = max(from, 0)
 	}
 	for from < min(first, len(text)) {
 		n, found := token(text[from:])
@@ -45,19 +49,25 @@ func findToken(text []byte, first int) (from, to int) {
 
 // token tells whether text starts with what looks like a token in the compact form (RFC 7515 §3.1), be it cut off after its second
 // part has begun, percent-encoded or tampered with, and how many bytes of it to take away or pass over. Whatever follows a token up
-// to the next slash or line feed goes with it.
+// to the next slash or line feed goes with it. The e at its start may be missing: behind "%4" it is the end of an escape, and N to
+// whoever reads the path. Names like myJack.left.level are told from that by their length.
 func token(text []byte) (n int, found bool) {
 	dots, chars, begun := 0, 0, 0 // of this part: its characters, and how many of them are those of claims
+	headless := len(text) > 0 && text[0] == claims[1]
+	if headless {
+		chars, begun = 1, 1
+	}
 	for n < len(text) {
 		c, size := octet(text[n:])
 		switch {
 		case size == 1 && (c == '/' || c == '\n'):
 			return max(n, 1), false
+		case c == '.' && headless && dots == 0 && chars < shortHeader:
+			return 1, false
 		case c == '.' && (dots > 0 || begun == len(claims)):
 			dots++
 			chars, begun = 0, 0
-		case chars == begun && begun < len(claims) && (c == claims[begun] || n == 0 && c == 'E'):
-			// A capital where the token came behind "%3": to a server that was the first digit of an escape, and the e the second.
+		case chars == begun && begun < len(claims) && c == claims[begun]:
 			begun++
 			chars++
 		case dots == 0 && begun < len(claims):

@@ -28,7 +28,12 @@ func TestClean_OPS2(t *testing.T) {
 		"/a/" + all.String() + "/b":        "/a/[token]/b",
 		"/a/%" + tok:                       "/a/%[token]",
 		"/a/%3" + tok:                      "/a/%3[token]",
-		"/a/%3E" + tok[1:]:                 "/a/%3[token]", // normalised
+		"/a/%3E" + tok[1:]:                 "/a/%3E[token]", // normalised
+		"/a/N" + tok[1:]:                   "/a/N[token]",   // normalised, of %4
+		"/a/%7" + tok:                      "/a/%7[token]",
+		tok[1:]:                            "[token]",
+		"/myJack.left.level":               "/myJack.left.level",
+		"/myJack.%6cevel.%4" + tok:         "/myJack.%6cevel.%4[token]",
 		"/a/%65yJ0.e%79Jx":                 "/a/[token]",
 		"denied=/" + tok + "\ndenied=/b\n": "denied=/[token]\ndenied=/b\n",
 		"/eyJ":                             "/eyJ",
