@@ -76,8 +76,9 @@ func parseChain(line []byte) (c chain, hashed []byte, ok bool) {
 	if i < 0 {
 		return c, nil, false
 	}
-	n, err := strconv.ParseUint(string(hashed[i+len(linePart):]), 10, 64)
-	if err != nil || n == 0 {
+	digits := string(hashed[i+len(linePart):])
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != digits {
 		return c, nil, false
 	}
 	c.line = n

@@ -253,3 +253,14 @@ func TestAuditListsEveryField(t *testing.T) {
 		t.Error("AUDIT.md has no example")
 	}
 }
+
+// The number of a line has one form.
+func TestLineNumberHasOneForm(t *testing.T) {
+	for number, good := range map[string]bool{"1": true, "18446744073709551615": true, "01": false, "0": false, "+1": false, "-1": false,
+		"": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
+		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` + strings.Repeat("0", 2*chainBytes) + "\"}\n"
+		if c, _, ok := parseChain([]byte(line)); ok != good {
+			t.Errorf("%q: %+v, %v", number, c, ok)
+		}
+	}
+}

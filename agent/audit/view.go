@@ -12,7 +12,8 @@ type View struct {
 	Colour bool // by ANSI escapes
 }
 
-// ViewHead is what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock that nobody vouches for.
+// ViewHead is what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock that
+// nobody vouches for.
 const ViewHead = "   seq  UTC           decision  reason              client                method  path\n"
 
 const (

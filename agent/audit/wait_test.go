@@ -9,26 +9,30 @@ import (
 	"time"
 )
 
+// askStuck has four goroutines append so many records, with wait, to a Log whose sink is stuck. done is closed when all have.
+func askStuck(records int) (l *Log, stuck *tape, done chan struct{}) {
+	stuck = newTape()
+	stuck.stuck = make(chan struct{})
+	o := options(stuck)
+	o.Wait, o.QueueBytes = true, 4096
+	l, done = New(o), make(chan struct{})
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for range records / 4 {
+				r := allowed()
+				l.Append(&r)
+			}
+		})
+	}
+	go func() { asking.Wait(); close(done) }()
+	return l, stuck, done
+}
+
 // With wait no record is dropped while a sink is stuck, decisions wait, and go on when it does; Release lets them go without it.
 func TestWait(t *testing.T) {
 	for _, released := range []bool{false, true} {
-		stuck := newTape()
-		stuck.stuck = make(chan struct{})
-		o := options(stuck)
-		o.Wait, o.QueueBytes = true, 4096
-		l := New(o)
-		const askers, each = 4, 200
-		var asking sync.WaitGroup
-		for range askers {
-			asking.Go(func() {
-				for range each {
-					r := allowed()
-					l.Append(&r)
-				}
-			})
-		}
-		done := make(chan struct{})
-		go func() { asking.Wait(); close(done) }()
+		l, stuck, done := askStuck(800)
 		select {
 		case <-done:
 			t.Fatal("nobody waited for a sink that is stuck")
@@ -36,7 +40,7 @@ func TestWait(t *testing.T) {
 		}
 		s := l.Stats()
 		exact(t, s)
-		if s.Sinks[0].Dropped != 0 || s.Appended == askers*each {
+		if s.Sinks[0].Dropped != 0 || s.Appended == 800 {
 			t.Errorf("while waiting: %+v", s)
 		}
 		if released {
@@ -50,7 +54,7 @@ func TestWait(t *testing.T) {
 		closeLog(l)
 		s = l.Stats()
 		exact(t, s)
-		if s.Appended != askers*each || released != (s.Sinks[0].Dropped > 0) {
+		if s.Appended != 800 || released != (s.Sinks[0].Dropped > 0) {
 			t.Errorf("released: %v: %+v", released, s)
 		}
 	}
@@ -58,32 +62,18 @@ func TestWait(t *testing.T) {
 
 // With wait and a sink that is stuck for ever, Close ends when its time is over, though decisions wait, and all are counted.
 func TestWaitEnds(t *testing.T) {
-	stuck := newTape()
-	stuck.stuck = make(chan struct{})
+	l, stuck, done := askStuck(400)
 	defer close(stuck.stuck)
-	o := options(stuck)
-	o.Wait, o.QueueBytes = true, 4096
-	l := New(o)
-	const askers, each = 4, 100
-	var asking sync.WaitGroup
-	for range askers {
-		asking.Go(func() {
-			for range each {
-				r := allowed()
-				l.Append(&r)
-			}
-		})
-	}
 	for l.Stats().Appended == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	l.Close(ctx)
-	asking.Wait()
+	<-done
 	s := l.Stats()
 	exact(t, s)
-	if s.Appended != askers*each || s.Sinks[0].Dropped != s.Appended {
+	if s.Appended != 400 || s.Sinks[0].Dropped != s.Appended {
 		t.Errorf("%+v", s)
 	}
 }
