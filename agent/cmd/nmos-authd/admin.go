@@ -15,7 +15,7 @@ func (d *daemon) administration() http.Handler {
 		Record:         d.audit.Find,
 		Last:           d.audit.Last,
 		Watch:          d.audit.Watch,
-		Observed:       func() ([]byte, error) { return d.observed() },
+		Observed:       d.observed,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,
 		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
