@@ -6,27 +6,19 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The time of the sources, not of the build: the floor below which a clock has not been set, and the same bits each time.
 SOURCE_DATE ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
-# HTTP/2 would cost 0.46 MB of flash; one small document an hour does not need it.
+# HTTP/2 would cost 0.46 MB of flash; one small document an hour needs no more than HTTP/1.1.
 TAGS    := nethttpomithttp2
 LDFLAGS := -s -w -X main.version=$(VERSION) -X nmosauthd/platform.buildTime=$(SOURCE_DATE)
-# Inlining costs 0.6 MB of flash; it is worth that only where a decision passes. The budgets are tested as built here, too.
-# (internal/strconv is 5 kB smaller with it.)
-HOT     := nmosauthd/agent/decide nmosauthd/agent/token nmosauthd/agent/wildcard \
-	nmosauthd/agent/wire github.com/go-json-experiment/json/... bytes crypto/internal/constanttime \
-	crypto/internal/fips140/alias crypto/internal/fips140/bigmod crypto/internal/fips140/rsa crypto/internal/fips140/sha256 \
-	crypto/internal/fips140/sha512 crypto/internal/fips140/subtle crypto/rsa crypto/sha256 crypto/sha512 encoding/base64 \
-	hash/maphash internal/strconv unicode/utf8
-INLINE  := -gcflags=all=-l $(HOT:%=-gcflags=%=)
-# Tests of the code as it is shipped have the same flags, or go builds the whole standard library once more for them.
-FLAGS   := -trimpath -buildvcs=false -tags $(TAGS) $(INLINE)
-BUILD   := CGO_ENABLED=0 $(GO) build $(FLAGS) -overlay build/overlay.json -ldflags '$(LDFLAGS)'
+# Tests of the code as it is shipped have the same flags, or go builds the standard library once more for them.
+FLAGS   := -trimpath -buildvcs=false -tags $(TAGS)
+BUILD   := CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags '$(LDFLAGS)'
 DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test budget race fleet lint cross bench fuzz dist packages clean
+.PHONY: all help demo test budget race fleet lint cross size bench fuzz dist packages clean
 
-all: build/overlay.json ## build/nmos-authd for this machine
+all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
 
 help: ## this list
@@ -57,22 +49,21 @@ lint: ## gofmt, vet, staticcheck; what is shipped builds on other systems
 	GOOS=windows $(GO) build ./agent/... ./platform/... ./hal/... # other systems build, too, and say ErrUnsupported
 
 cross: $(CROSS:%=build/linux-%/nmos-authd) ## static binaries for the devices, and their size against the budget
-	sh scripts/size.sh $^
+	$(GO) run ./scripts/size $^
+
+size: build/linux-arm64/nmos-authd ## what the arm64 binary takes of flash, against its budget, and its largest dependencies (needs xz)
+	$(GO) run ./scripts/size -code $<
 
 # $(1) is the name of the folder, $(2) GOARCH and what else the toolchain needs to know.
 define cross_target
 .PHONY: build/linux-$(1)/nmos-authd
-build/linux-$(1)/nmos-authd: build/overlay.json
+build/linux-$(1)/nmos-authd:
 	GOOS=linux $(2) $$(BUILD) -o $$@ $$(DAEMON)
 endef
 $(eval $(call cross_target,arm64,GOARCH=arm64))
 $(eval $(call cross_target,armv7,GOARCH=arm GOARM=7))
 $(eval $(call cross_target,amd64,GOARCH=amd64))
 $(eval $(call cross_target,riscv64,GOARCH=riscv64))
-
-.PHONY: build/overlay.json # GO may be another than last time
-build/overlay.json:
-	@GO=$(GO) sh scripts/overlay.sh
 
 .PHONY: emulate
 emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)

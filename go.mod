@@ -1,6 +1,6 @@
 module nmosauthd
 
-go 1.26.0
+go 1.26.5 // 1.26.3 and 1.26.4 make programs that die on 32-bit ARM (golang/go#79612)
 
 require (
 	github.com/BurntSushi/toml v1.6.0

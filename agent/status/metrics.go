@@ -47,6 +47,8 @@ func (s *Status) Metrics() []byte {
 	m.sample(int64(s.Tokens.Judged), "result", "miss")
 	m.family("audit_decisions_total", counter, "Decisions to be recorded.")
 	m.sample(int64(s.Audit.Recorded))
+	m.family("log_lines_dropped_total", counter, "Lines of the log dropped because standard error was too slow.")
+	m.sample(int64(s.Unlogged))
 	for f := range len(serverFamilies) {
 		m.family(serverFamilies[f][0], gauge, serverFamilies[f][1])
 		for i := range s.Servers {

@@ -36,7 +36,8 @@ type Status struct {
 	State     State     `json:"state"`
 	Sandbox   Sandbox   `json:"sandbox"`
 	Memory    Memory    `json:"memory"`
-	Errors    []Error   `json:"last_errors"` // oldest first
+	Errors    []Error   `json:"last_errors"`       // oldest first
+	Unlogged  uint64    `json:"log_lines_dropped"` // since the start: standard error was too slow
 }
 
 // Clock is the device's clock (OPS-1).

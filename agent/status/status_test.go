@@ -223,7 +223,7 @@ audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes au
 clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
 degraded discovery discovery.error discovery.found discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
-last_errors.times memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
+last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
 sandbox.landlock sandbox.not_denied sandbox.why servers servers.error servers.failed servers.failing servers.fetched
 servers.issuer servers.kids servers.next servers.origin servers.used since sockets sockets.limit sockets.name
 sockets.open sockets.path state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit

@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
+	"go.uber.org/zap"
+
 	"nmosauthd/platform"
 )
 
@@ -47,7 +48,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 	delete(d.given, name)
 	if group != "" {
 		d.log.Info("the socket keeps the group and mode that the service manager gave it; the configuration's group is not applied",
-			zlog.String("socket", path), zlog.String("group", group))
+			zap.String("socket", path), zap.String("group", group))
 	}
 	return adopt(f, path)
 }
@@ -56,7 +57,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 func (d *daemon) leaveSockets() {
 	for name, f := range d.given {
 		d.log.Warn("the service manager gives a socket that the configuration does not have; nobody answers on it",
-			zlog.String("name", name))
+			zap.String("name", name))
 		f.Close()
 	}
 	d.given = nil

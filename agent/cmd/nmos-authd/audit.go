@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/observe"
 	"nmosauthd/platform"
 )
@@ -75,12 +76,12 @@ func (d *daemon) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // auditTrouble logs what is wrong with a sink, without what was recorded there.
 func (d *daemon) auditTrouble(t audit.Trouble) {
-	fields := []zlog.Field{zlog.String("sink", t.Sink), zlog.Uint64("dropped", t.Dropped)}
+	fields := []zap.Field{zap.String("sink", t.Sink), zap.Uint64("dropped", t.Dropped)}
 	switch {
 	case t.Over:
 		d.log.Info("audit: decisions are recorded again", fields...)
 	case t.Err != nil:
-		d.log.Error("audit: decisions are not recorded", append(fields, zlog.Error(t.Err))...)
+		d.log.Error("audit: decisions are not recorded", append(fields, zap.Error(t.Err))...)
 	default:
 		d.log.Error("audit: decisions were not recorded; the sink does not keep up", fields...)
 	}

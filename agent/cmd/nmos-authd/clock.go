@@ -4,11 +4,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/platform"
 )
 
@@ -37,25 +37,25 @@ func (c *clock) trusts(state platform.ClockState) bool {
 }
 
 // logStatus says what the clock is worth as the daemon starts to serve.
-func (c *clock) logStatus(log zlog.Logger) {
+func (c *clock) logStatus(log *zap.Logger) {
 	s := c.Status()
 	c.logEvent(log, platform.ClockEvent{ClockStatus: s, Before: s.State})
 }
 
 // logEvent reports what happened to the clock. Nothing is left to do about it: no time is remembered with a token.
-func (c *clock) logEvent(log zlog.Logger, e platform.ClockEvent) {
+func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 	level, message := zapcore.InfoLevel, "clock"
-	fields := []zlog.Field{zlog.String("state", e.State.String()), zlog.String("why", e.Why)}
+	fields := []zap.Field{zap.String("state", e.State.String()), zap.String("why", e.Why)}
 	if e.State != e.Before {
-		fields = append(fields, zlog.String("before", e.Before.String()))
+		fields = append(fields, zap.String("before", e.Before.String()))
 	}
 	if e.Moved != 0 {
 		message = "the clock was set"
-		fields = append(fields, zlog.Duration("moved", e.Moved.Round(time.Millisecond)))
+		fields = append(fields, zap.Duration("moved", e.Moved.Round(time.Millisecond)))
 	}
 	if e.Err != nil {
 		message = "the system does not tell when the clock is set, which is now noticed within a minute"
-		fields = append(fields, zlog.Error(e.Err))
+		fields = append(fields, zap.Error(e.Err))
 	}
 	if !c.trusts(e.State) {
 		level, message = zapcore.WarnLevel, message+"; tokens are answered 503"

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/platform"
 )
 
@@ -72,7 +72,7 @@ func TestClockLog_OPS1(t *testing.T) {
 				"map[error:not permitted state:synchronised why:the kernel says so]"},
 	} {
 		core, logs := observer.New(zapcore.DebugLevel)
-		k.logEvent(zlog.Logger{Core: core}, c.event)
+		k.logEvent(zap.New(core), c.event)
 		for _, l := range logs.All() {
 			if got := fmt.Sprint(l.Level, " ", l.Message, " ", l.ContextMap()); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)

@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
+	"go.uber.org/zap"
+
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 )
@@ -50,13 +51,13 @@ func (d *daemon) openHealth() {
 	h.began = time.Now()
 	var err error
 	if h.resident, err = platform.OpenResident(); err != nil {
-		d.log.Warn("the memory is not measured", zlog.Error(err))
+		d.log.Warn("the memory is not measured", zap.Error(err))
 	}
 	if d.device.Indicator == nil {
 		return
 	}
 	if h.light, err = d.device.Indicator("/"); err != nil {
-		d.log.Warn("the device does not show how the daemon is", zlog.Error(err))
+		d.log.Warn("the device does not show how the daemon is", zap.Error(err))
 		h.light = nil
 	}
 	h.show(hal.Starting)
@@ -126,7 +127,7 @@ func (d *daemon) lookAtHealth() {
 	}
 	switch {
 	case state == hal.Degraded && before != state:
-		d.log.Warn("degraded", zlog.String("why", strings.Join(s.Degraded, "; and ")))
+		d.log.Warn("degraded", zap.String("why", strings.Join(s.Degraded, "; and ")))
 	case before == hal.Degraded && s.Healthy:
 		d.log.Info("healthy again")
 	}
@@ -143,7 +144,7 @@ func (d *daemon) writeMetrics() {
 		err = replaceMetrics(platform.RealPath(path), text)
 	}
 	if m := &d.health.metrics; m.failed(path, err) {
-		d.log.Warn("metrics not written", zlog.Error(err))
+		d.log.Warn("metrics not written", zap.Error(err))
 	}
 }
 

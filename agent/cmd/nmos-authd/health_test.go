@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,10 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/status"
 	"nmosauthd/hal"
@@ -47,7 +48,7 @@ func newHealthy(t *testing.T, more string) *daemon {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDaemon(file)
+	d, err := newDaemon(file, newLogQueue(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +234,11 @@ func TestMetricsFileIsRenewed(t *testing.T) {
 func TestTroubles(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	var kept troubles
-	log := kept.watch(zlog.Logger{Core: core})
+	log := kept.watch(zap.New(core))
 	log.Info("all is well")
 	log.Debug("and nobody cares")
-	log.Warn("odd", zlog.String("file", "a"), zlog.Int("count", 3), zlog.Error(errors.New("no disk")), zlog.Error(nil))
-	log.Error("worse", zlog.Strings("all", []string{"b"}))
+	log.Warn("odd", zap.String("file", "a"), zap.Int("count", 3), zap.Error(errors.New("no disk")), zap.Error(nil))
+	log.Error("worse", zap.Strings("all", []string{"b"}))
 	log.Error("worse")
 	now := time.Now()
 	got := kept.last(now)
@@ -260,7 +261,7 @@ func TestTroubles(t *testing.T) {
 			t.Errorf("%q", e.Text)
 		}
 	}
-	zlog.Logger{Core: log.Core.With([]zlog.Field{zlog.String("of", "it")})}.Warn("with more")
+	log.With(zap.String("of", "it")).Warn("with more")
 	if got = kept.last(now); got[troublesKept-1].Text != "with more" || logs.Len() != 5+3*troublesKept {
 		t.Errorf("%+v", got)
 	}

@@ -13,9 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/hal"
 )
@@ -38,7 +39,7 @@ type inventories struct {
 	agent  *agent.Agent
 	list   func(root string) ([]hal.Resource, error) // of the device's model; nil: it has none
 	memory *memory
-	log    zlog.Logger
+	log    *zap.Logger
 
 	mu    sync.Mutex // also held while a file is read or written
 	file  string
@@ -63,7 +64,7 @@ type inForce struct {
 	Refused   error // why what was read last is not in force; nil: it is
 }
 
-func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m *memory, log zlog.Logger) *inventories {
+func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m *memory, log *zap.Logger) *inventories {
 	return &inventories{agent: a, list: list, memory: m, log: log}
 }
 
@@ -89,7 +90,7 @@ func (s *inventories) configure(file string) {
 	s.wrong = err
 	switch {
 	case err != nil:
-		s.log.Warn("the device does not say what it has", zlog.Error(err))
+		s.log.Warn("the device does not say what it has", zap.Error(err))
 	case table != nil:
 		s.use(fromDevice, table, document)
 	}
@@ -175,7 +176,7 @@ func (s *inventories) read(mayGrow bool) {
 			err = fmt.Errorf("%w; if its mode is not the reason, its folder is new since the start: start the daemon again", err)
 		}
 		s.wrong = err
-		s.log.Error("inventory not read; what was in force stays", zlog.Error(err), zlog.String("in_force", s.now.Source))
+		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))
 	}
 }
 
@@ -218,7 +219,7 @@ func (s *inventories) use(source string, table *inventory.Table, document []byte
 	}
 	s.agent.SetInventory(table)
 	s.now = inForce{Source: source, Since: time.Now(), Resources: table.Len(), document: document}
-	s.log.Info("inventory in force", zlog.String("source", source), zlog.Int("resources", table.Len()))
+	s.log.Info("inventory in force", zap.String("source", source), zap.Int("resources", table.Len()))
 }
 
 // push puts an inventory from the admin socket into force and keeps it.

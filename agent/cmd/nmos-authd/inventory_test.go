@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wire"
@@ -34,7 +34,7 @@ type shelf struct {
 // newShelf starts an inventories with the state in dir, for a device that lists these.
 func newShelf(t *testing.T, dir string, list func(string) ([]hal.Resource, error)) *shelf {
 	core, logs := observer.New(zapcore.InfoLevel)
-	log := zlog.Logger{Core: core}
+	log := zap.New(core)
 	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
 	m.load()
 	a := agent.New(agent.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), newClock().now)

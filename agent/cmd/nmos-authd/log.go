@@ -1,52 +1,46 @@
 package main
 
 import (
-	"os"
-	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 )
 
-// level is the least level that is logged. Zap's own AtomicLevel is also an HTTP handler, which would bring in what a handler
-// needs, 0.1 MB of flash.
-type level struct{ atomic.Int32 }
+// logTime is how the log writes a time, which is in UTC.
+const logTime = "2006-01-02T15:04:05.000Z"
 
-// Enabled implements zapcore.LevelEnabler.
-func (l *level) Enabled(at zapcore.Level) bool { return at >= zapcore.Level(l.Load()) }
-
-// newLogger logs JSON lines to standard error, whose reader (the journal, procd, a file) keeps them. No line is sampled away.
-func newLogger() (zlog.Logger, *level) {
+// newLogger logs JSON lines to out. No line is sampled away. Its level can be changed while it runs.
+func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message",
 		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-			e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+			e.AppendString(t.UTC().Format(logTime))
 		},
 		EncodeLevel:    zapcore.LowercaseLevelEncoder,
 		EncodeDuration: zapcore.StringDurationEncoder,
 	})
-	l := new(level)
-	return zlog.Logger{Core: zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)}, l
+	level := zap.NewAtomicLevel()
+	return zap.New(zapcore.NewCore(encoder, out, level)), level
 }
 
 // logKeys reports one attempt to fetch an issuer's keys.
-func logKeys(log zlog.Logger, e keys.Event) {
-	fields := []zlog.Field{
-		zlog.String("issuer", e.Issuer), zlog.Int("keys", e.Keys), zlog.Duration("next", e.Next.Round(time.Millisecond)),
+func logKeys(log *zap.Logger, e keys.Event) {
+	fields := []zap.Field{
+		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
 	}
 	level := zapcore.DebugLevel // of what was said before
 	if e.Changed || e.Err != nil {
 		level = zapcore.WarnLevel
 	}
 	for _, err := range e.Left {
-		log.Log(level, "a key of the set is not used", zlog.String("issuer", e.Issuer), zlog.Error(err))
+		log.Log(level, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
 	}
 	switch {
 	case e.Err != nil:
-		log.Warn("keys not fetched; those held stay valid", append(fields, zlog.Error(e.Err))...)
+		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
 	case e.Changed:
 		log.Info("keys fetched and changed", fields...)
 	default:

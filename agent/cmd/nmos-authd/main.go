@@ -72,14 +72,16 @@ func usage(w io.Writer) {
 }
 
 // complain prints an error, a line for each part of a joined one.
-func complain(err error) {
+func complain(err error) { complainTo(os.Stderr, err) }
+
+func complainTo(w io.Writer, err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
-			complain(e)
+			complainTo(w, e)
 		}
 		return
 	}
-	fmt.Fprintf(os.Stderr, "nmos-authd: %v\n", err)
+	fmt.Fprintf(w, "nmos-authd: %v\n", err)
 }
 
 // flags returns the flag set of a subcommand, with --config.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -28,7 +29,7 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 	write(64 << 20)
-	d, err := newDaemon(file)
+	d, err := newDaemon(file, newLogQueue(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
+	"go.uber.org/zap"
 )
 
 // reportInterval is the least time between two lines about the connections of one socket.
@@ -14,7 +14,7 @@ const reportInterval = time.Second
 // in a loop if they are broken, and a device's flash takes only so many lines. So one line an interval is written, and the next
 // one says how many were not. Decisions are another matter: none of those is left out.
 type reporter struct {
-	log    zlog.Logger
+	log    *zap.Logger
 	socket string
 
 	mu      sync.Mutex
@@ -30,6 +30,6 @@ func (r *reporter) report(err error) {
 		r.leftOut++
 		return
 	}
-	r.log.Warn("connection", zlog.String("socket", r.socket), zlog.Int("left_out", r.leftOut), zlog.Error(err))
+	r.log.Warn("connection", zap.String("socket", r.socket), zap.Int("left_out", r.leftOut), zap.Error(err))
 	r.last, r.leftOut = now, 0
 }

@@ -13,12 +13,12 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/keys"
@@ -29,17 +29,22 @@ import (
 // drainTime is how long requests that have arrived may take once the daemon is told to stop.
 const drainTime = 5 * time.Second
 
+// flushTime is how long the last lines of the log may take to be written once the daemon ends.
+const flushTime = time.Second
+
 func runDaemon(args []string) int {
 	set, file := flags("run", "")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	d, err := newDaemon(*file)
+	queue := newLogQueue(os.Stderr)
+	defer queue.Flush(flushTime)
+	d, err := newDaemon(*file, queue)
 	if err == nil {
 		err = d.run()
 	}
 	if err != nil {
-		complain(err)
+		complainTo(queue, err) // behind the lines of the log; and if standard error is stuck, the daemon ends all the same
 		return exitDeny
 	}
 	return exitOK
@@ -55,8 +60,9 @@ type inForceConfig struct {
 type daemon struct {
 	file   string
 	device *thisDevice
-	log    zlog.Logger
-	level  *level
+	log    *zap.Logger
+	level  zap.AtomicLevel
+	queue  *logQueue     // in front of standard error
 	opened *agent.Config // of the start: the sockets and the sandbox are made by it
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
@@ -80,7 +86,7 @@ type daemon struct {
 	unconfined   string            // why
 }
 
-func newDaemon(file string) (*daemon, error) {
+func newDaemon(file string, queue *logQueue) (*daemon, error) {
 	dev, err := detectDevice()
 	if err != nil {
 		return nil, err
@@ -89,21 +95,21 @@ func newDaemon(file string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{file: file, device: dev, opened: c, clock: newClock()}
-	d.log, d.level = newLogger()
+	d := &daemon{file: file, device: dev, opened: c, clock: newClock(), queue: queue}
+	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
 	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
 		document, err := d.client.Load().KeySet(ctx, issuer)
 		if err == nil && !document.Date.IsZero() {
 			if why := d.clock.Witness(document.Date); why != "" {
-				d.log.Warn(why, zlog.String("issuer", issuer))
+				d.log.Warn(why, zap.String("issuer", issuer))
 			}
 		}
 		return document.JWKS, err
 	}, d.keysFetched)
 	d.memory = newMemory(c.State.Dir, dev, d.log)
 	d.finder = agent.NewServers(d.store, func(found []string) {
-		d.log.Info("servers found", zlog.Strings("servers", found))
+		d.log.Info("servers found", zap.Strings("servers", found))
 		d.memory.discovered(found, d.store.Set())
 	})
 	d.agent = agent.New(c, names, d.store, d.clock.now)
@@ -125,7 +131,7 @@ func (d *daemon) recall() {
 		d.store.Hold(h)
 	}
 	if held := d.store.Set().Issuers(); len(held) > 0 {
-		d.log.Info("keys from before the restart are held", zlog.Int("issuers", len(held)))
+		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
 	}
 }
 
@@ -153,12 +159,12 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	}
 	if _, err := readRoots(c.Authorization.CAFile); err != nil {
 		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
-		d.log.Warn("authorization servers cannot be verified", zlog.Error(err))
+		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
 	}
-	d.level.Store(int32(level))
+	d.level.SetLevel(level)
 	platform.LimitMemory(c.Limits.MemoryBytes)
 	for _, w := range c.Warnings() {
-		d.log.Warn("configuration", zlog.String("warning", w))
+		d.log.Warn("configuration", zap.String("warning", w))
 	}
 	d.client.Store(newClient(c))
 	d.clock.configure(c.Clock)
@@ -174,7 +180,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 // run serves until a signal ends it.
 func (d *daemon) run() error {
 	if err := platform.Harden(); err != nil {
-		d.log.Warn("not hardened", zlog.Error(err))
+		d.log.Warn("not hardened", zap.Error(err))
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -201,9 +207,9 @@ func (d *daemon) run() error {
 	}
 	d.clock.logStatus(d.log)
 	c := d.inForce.Load()
-	d.log.Info("serving", zlog.String("version", version), zlog.String("model", d.device.Name), zlog.String("mode", string(c.Mode)),
-		zlog.Strings("names", c.names), zlog.Strings("servers", c.Authorization.Servers),
-		zlog.String("authz", c.Sockets.Authz), zlog.String("http", c.Sockets.HTTP), zlog.String("admin", c.Sockets.Admin))
+	d.log.Info("serving", zap.String("version", version), zap.String("model", d.device.Name), zap.String("mode", string(c.Mode)),
+		zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
+		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
 	d.startHealth() // whoever learns that the daemon serves may ask how it is
 	d.notify(platform.Ready())
 
@@ -213,7 +219,7 @@ func (d *daemon) run() error {
 		case err = <-failed:
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				d.log.Info("stopping", zlog.String("signal", s.String()))
+				d.log.Info("stopping", zap.String("signal", s.String()))
 				d.notify(platform.Stopping())
 				err = errStop
 				break
@@ -241,7 +247,7 @@ var errStop = errors.New("told to stop")
 // notify logs what went wrong in telling the service manager.
 func (d *daemon) notify(err error) {
 	if err != nil {
-		d.log.Warn("the service manager was not told", zlog.Error(err))
+		d.log.Warn("the service manager was not told", zap.Error(err))
 	}
 }
 
@@ -260,18 +266,18 @@ func (d *daemon) reload() {
 			c.Sockets.Admin != old.Sockets.Admin || c.Sockets.AdminGroup != old.Sockets.AdminGroup ||
 			c.Limits.Connections != old.Limits.Connections {
 			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
-				zlog.String("file", d.file))
+				zap.String("file", d.file))
 		}
 		if c.Sandbox != old.Sandbox {
-			d.log.Warn("the sandbox stays as it is until the daemon is started again", zlog.String("file", d.file))
+			d.log.Warn("the sandbox stays as it is until the daemon is started again", zap.String("file", d.file))
 		}
 	}
 	d.health.refused.Store(&err)
 	if err != nil {
-		d.log.Error("configuration not reread; the old one stays in force", zlog.Error(err))
+		d.log.Error("configuration not reread; the old one stays in force", zap.Error(err))
 		return
 	}
-	d.log.Info("configuration reread", zlog.String("file", d.file), zlog.String("mode", string(c.Mode)))
+	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))
 }
 
 // listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
@@ -356,7 +362,7 @@ func (d *daemon) admit(conn net.Conn) error {
 func (d *daemon) close() {
 	for _, l := range d.listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			d.log.Warn("closing a socket", zlog.Error(err))
+			d.log.Warn("closing a socket", zap.Error(err))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"nmosauthd/agent"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/platform"
 )
 
@@ -33,7 +34,7 @@ func (d *daemon) confine() {
 	switch {
 	case err != nil:
 		d.unconfined = "not in force: " + err.Error()
-		d.log.Warn("sandbox: not in force", zlog.Error(err))
+		d.log.Warn("sandbox: not in force", zap.Error(err))
 		return
 	case s.ABI == 0:
 		d.unconfined = "not in force: the kernel has no Landlock for it"
@@ -49,11 +50,11 @@ func (d *daemon) confine() {
 			reads = append(reads, p.Path)
 		}
 	}
-	d.log.Info("sandbox: in force", zlog.Int("landlock", s.ABI), zlog.Strings("denied", s.InForce), zlog.Strings("not_denied", s.Lacking),
-		zlog.Strings("reads", reads), zlog.Strings("writes", writes))
+	d.log.Info("sandbox: in force", zap.Int("landlock", s.ABI), zap.Strings("denied", s.InForce), zap.Strings("not_denied", s.Lacking),
+		zap.Strings("reads", reads), zap.Strings("writes", writes))
 	for _, p := range s.Missing {
 		d.log.Warn("sandbox: a place is not there; should it come, it is out of reach until the daemon is started again",
-			zlog.String("place", p.For), zlog.String("path", p.Path))
+			zap.String("place", p.For), zap.String("path", p.Path))
 	}
 }
 

@@ -143,7 +143,7 @@ func testConfined(t *testing.T, dir string) {
 	files, folders := collect(dir)
 	threads := startThreads(16) // that are there already when it happens
 
-	d, err := newDaemon(at("conf/nmos-authd.toml"))
+	d, err := newDaemon(at("conf/nmos-authd.toml"), newLogQueue(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"nmosauthd/agent"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/discovery"
 )
 
@@ -82,7 +83,7 @@ func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
 }
 
 // finder returns what looks for servers as the configuration has it, nil where that is off.
-func finder(c *agent.Config, client *discovery.Client, log zlog.Logger) agent.Find {
+func finder(c *agent.Config, client *discovery.Client, log *zap.Logger) agent.Find {
 	if c.Discovery.Mode == agent.DiscoveryOff {
 		return nil
 	}
@@ -100,10 +101,10 @@ func finder(c *agent.Config, client *discovery.Client, log zlog.Logger) agent.Fi
 		if now := fmt.Sprint(skipped, len(issuers) == 0, err); now != said && ctx.Err() == nil {
 			said = now
 			if len(skipped) > 0 {
-				log.Warn("servers are advertised that cannot be used", zlog.Strings("servers", skipped))
+				log.Warn("servers are advertised that cannot be used", zap.Strings("servers", skipped))
 			}
 			if len(issuers) == 0 {
-				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zlog.Error(err))
+				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zap.Error(err))
 			}
 		}
 		return issuers, found.Again, err

@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
+	"go.uber.org/zap"
+
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/hal"
@@ -30,7 +31,7 @@ const timeEvery = 24 * time.Hour
 type memory struct {
 	dir  platform.StateDir
 	seal *hal.Sealer // nil: the files are as they are
-	log  zlog.Logger
+	log  *zap.Logger
 
 	mu      sync.Mutex            // also held while a file is written
 	found   []string              // issuers that discovery has found
@@ -45,12 +46,12 @@ type memory struct {
 }
 
 // newMemory returns the memory in this folder. What a device has a key for is sealed with it.
-func newMemory(dir string, d *thisDevice, log zlog.Logger) *memory {
+func newMemory(dir string, d *thisDevice, log *zap.Logger) *memory {
 	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
 	var err error
 	if m.seal, err = d.sealer(); err != nil {
 		// Unsealed files would be believed from then on, whoever wrote them.
-		log.Warn("state is not kept across restarts", zlog.Error(err))
+		log.Warn("state is not kept across restarts", zap.Error(err))
 		m.dir.Path = ""
 		m.trouble.Store(&err)
 	}
@@ -60,7 +61,7 @@ func newMemory(dir string, d *thisDevice, log zlog.Logger) *memory {
 // load reads what was kept. What is damaged is set aside.
 func (m *memory) load() keys.LastGood {
 	if err := m.dir.Prepare(); err != nil {
-		m.log.Warn("state is not kept across restarts", zlog.Error(err))
+		m.log.Warn("state is not kept across restarts", zap.Error(err))
 		m.trouble.Store(&err)
 		m.failing = map[string]error{"": err} // the writes that fail for the same reason say no more
 	}
@@ -91,7 +92,7 @@ func (m *memory) read(name string, limit int, decode func([]byte) error) []byte 
 		}
 	}
 	aside, moveErr := m.dir.SetAside(name)
-	m.log.Warn("a state file is not used", zlog.String("file", name), zlog.Error(err), zlog.String("set_aside", aside), zlog.NamedError("moving", moveErr))
+	m.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err), zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
 	return nil
 }
 
@@ -180,9 +181,9 @@ func (m *memory) result(name string, err error) {
 	}
 	switch {
 	case err != nil && !failed:
-		m.log.Warn("state not written; it is tried again every hour", zlog.String("file", name), zlog.Error(err))
+		m.log.Warn("state not written; it is tried again every hour", zap.String("file", name), zap.Error(err))
 	case failed && len(m.failing) == 0:
-		m.log.Info("state is written again", zlog.String("file", name))
+		m.log.Info("state is written again", zap.String("file", name))
 	}
 	m.trouble.Store(nil)
 	for _, why := range m.failing {

@@ -10,10 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
@@ -159,7 +159,7 @@ func TestKeptLater_KEY3(t *testing.T) {
 // A disk with space for the time and none for the keys is one that keeps nothing.
 func TestOneFileOfTwoIsKept(t *testing.T) {
 	core, logged := observer.New(zapcore.InfoLevel)
-	m := &memory{dir: platform.StateDir{Path: stateDir}, log: zlog.Logger{Core: core}}
+	m := &memory{dir: platform.StateDir{Path: stateDir}, log: zap.New(core)}
 	for i, c := range []struct {
 		file    string
 		err     error
@@ -185,7 +185,7 @@ func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 // Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both brought.
 func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	disk := newFlash("/var/lib", stateDir)
-	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zlog.Logger{Core: zapcore.NewNopCore()}}
+	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
 	store := keys.NewStore(nil, nil)
 	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"}, Refresh: time.Hour})
 	hold := func(issuer string) *keys.Set {

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap"
 
 	"nmosauthd/agent"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/hal"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
@@ -71,7 +70,7 @@ func TestSealedState_KEY3(t *testing.T) {
 func TestKeyCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	d := &thisDevice{Model: hal.Model{Key: func(string) ([]byte, error) { return nil, errors.New("hal: /otp: it ends before the key does") }}}
-	m := newMemory(dir, d, zlog.Logger{Core: zapcore.NewNopCore()})
+	m := newMemory(dir, d, zap.NewNop())
 	m.load()
 	m.keepInventory([]byte(`{"resources": []}`))
 	if why := deref(m.trouble.Load()); !strings.Contains(why, "/otp") {

@@ -11,11 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent"
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/keys"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
@@ -91,7 +91,7 @@ func (f *facts) newDevice(dir string, disk platform.Disk) *device {
 func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer) *device {
 	core, logs := observer.New(zapcore.InfoLevel)
 	c := agent.Default()
-	d := &daemon{log: zlog.Logger{Core: core}, clock: newClock()}
+	d := &daemon{log: zap.New(core), clock: newClock()}
 	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
 	d.store = keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
 		f.mu.Lock()
@@ -242,7 +242,7 @@ func TestPowerCutOfTime_OPS1(t *testing.T) {
 		disk := powercut.New("/var/lib", stateDir)
 		known := func(disk *powercut.Disk) time.Time {
 			core, logs := observer.New(zapcore.InfoLevel)
-			m, clock := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zlog.Logger{Core: core}}, newClock()
+			m, clock := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.New(core)}, newClock()
 			m.recallTime(clock.Clock)
 			if logs.Len() > 0 {
 				t.Errorf("%v", logs.All())

@@ -96,7 +96,7 @@ func (d *daemon) snapshot() *status.Status {
 		Version: version, Model: d.device.Name, Names: c.names, Mode: string(c.Mode),
 		Refused: deref(d.health.refused.Load()),
 		Refresh: int64(c.Authorization.Refresh / time.Second),
-		Errors:  d.health.troubles.last(now),
+		Errors:  d.health.troubles.last(now), Unlogged: d.queue.Dropped(),
 	}
 	clock := d.clock.Status()
 	s.Clock = status.Clock{State: clock.State.String(), Why: clock.Why, Trusted: d.clock.trusts(clock.State)}

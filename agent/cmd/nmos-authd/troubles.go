@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 	"nmosauthd/agent/status"
 )
 
@@ -30,8 +30,8 @@ type trouble struct {
 }
 
 // watch returns the same log, whose warnings and errors are kept.
-func (t *troubles) watch(log zlog.Logger) zlog.Logger {
-	return zlog.Logger{Core: troubleCore{log.Core, t}}
+func (t *troubles) watch(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return troubleCore{c, t} }))
 }
 
 // troubleCore is a log that keeps the troubles.

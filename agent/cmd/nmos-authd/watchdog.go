@@ -8,7 +8,8 @@ import (
 	"os"
 	"time"
 
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
+	"go.uber.org/zap"
+
 	"nmosauthd/platform"
 )
 
@@ -24,17 +25,17 @@ type watchdog struct {
 	within time.Duration // in which the service manager wants to hear of it
 	dial   func() (net.Conn, error)
 	well   func() error // tells the service manager
-	log    zlog.Logger
+	log    *zap.Logger
 
 	conn   net.Conn // nil: not connected
 	failed bool     // the last time, and that was logged
 }
 
 // newWatchdog returns a watchdog that asks on the decision socket at path, nil where the service manager wants none.
-func newWatchdog(path string, log zlog.Logger) *watchdog {
+func newWatchdog(path string, log *zap.Logger) *watchdog {
 	within, err := platform.Watchdog()
 	if err != nil {
-		log.Warn("no watchdog", zlog.Error(err))
+		log.Warn("no watchdog", zap.Error(err))
 	}
 	if within <= 0 {
 		return nil
@@ -62,7 +63,7 @@ func (w *watchdog) run(ctx context.Context) {
 		}
 		switch {
 		case err != nil && !w.failed:
-			w.log.Error("the service manager is not told that all is well, and may start the daemon anew", zlog.Error(err))
+			w.log.Error("the service manager is not told that all is well, and may start the daemon anew", zap.Error(err))
 		case err == nil && w.failed:
 			w.log.Info("all is well again")
 		}

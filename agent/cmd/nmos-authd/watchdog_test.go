@@ -9,10 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
-
-	"nmosauthd/agent/cmd/nmos-authd/zlog"
 )
 
 // decider stands for the decision socket and for the service manager.
@@ -72,7 +71,7 @@ func TestWatchdog(t *testing.T) {
 				d.reply.Store(&good)
 				core, logged := observer.New(zapcore.InfoLevel)
 				ctx, cancel := context.WithCancel(t.Context())
-				w := &watchdog{within: within, dial: d.dial, well: d.well, log: zlog.Logger{Core: core}}
+				w := &watchdog{within: within, dial: d.dial, well: d.well, log: zap.New(core)}
 				ended := make(chan struct{})
 				go func() {
 					w.run(ctx)
@@ -133,7 +132,7 @@ func TestWatchdogLateAnswers(t *testing.T) {
 			return ours, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watchdog{within: 20 * time.Second, dial: dial, well: d.well, log: zlog.Logger{Core: zapcore.NewNopCore()}}
+		w := &watchdog{within: 20 * time.Second, dial: dial, well: d.well, log: zap.NewNop()}
 		go w.run(ctx)
 		time.Sleep(2 * time.Minute)
 		if n := d.fed.Load(); n != 0 {
@@ -152,7 +151,7 @@ func TestWatchdogManagerGone(t *testing.T) {
 		d.reply.Store(&good)
 		core, logged := observer.New(zapcore.InfoLevel)
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watchdog{within: 20 * time.Second, dial: d.dial, log: zlog.Logger{Core: core},
+		w := &watchdog{within: 20 * time.Second, dial: d.dial, log: zap.New(core),
 			well: func() error { return errors.New("telling the service manager: gone") }}
 		go w.run(ctx)
 		time.Sleep(2 * time.Minute)
