@@ -102,11 +102,15 @@ func (f *fetch) request(ctx context.Context, u *url.URL) (*http.Response, error)
 	}
 }
 
+// accept are the types that metadata and key sets are served as (RFC 8414 §3.2, RFC 7517 §8.5.2). Others are taken, too: a strict
+// server answers 406 to a request that does not name the one it has.
+const accept = "application/json, application/jwk-set+json, */*;q=0.1"
+
 // send writes a request and waits for the first byte of its answer. Neither line nor header can be broken: parseURL lets no control
 // character through, and in the host nothing but visible ASCII.
 func (c *connection) send(u *url.URL) error {
 	_, err := io.WriteString(c.conn, "GET "+u.RequestURI()+" HTTP/1.1\r\nHost: "+strings.TrimSuffix(u.Host, ":")+
-		"\r\nUser-Agent: nmos-authd\r\nAccept: application/json\r\n\r\n")
+		"\r\nUser-Agent: nmos-authd\r\nAccept: "+accept+"\r\nAccept-Encoding: identity\r\n\r\n")
 	if err != nil {
 		return err
 	}

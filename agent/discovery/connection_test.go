@@ -37,8 +37,8 @@ func answering(t *testing.T, answer func(conn, request int, url string) (text st
 					if err != nil {
 						return
 					}
-					if r.Method != http.MethodGet || "http://"+r.Host != url || r.Header.Get("Accept") != "application/json" ||
-						r.Header.Get("User-Agent") != "nmos-authd" || len(r.Header) != 2 {
+					if r.Method != http.MethodGet || "http://"+r.Host != url || r.Header.Get("Accept") != accept ||
+						r.Header.Get("User-Agent") != "nmos-authd" || r.Header.Get("Accept-Encoding") != "identity" || len(r.Header) != 3 {
 						t.Errorf("asked %s for %s with %v", r.Host, r.Method, r.Header)
 					}
 					text, last := answer(number, i, url)

@@ -54,6 +54,31 @@ func TestKeySet_KEY8(t *testing.T) {
 	}
 }
 
+// Servers that are strict about what a request accepts, that compress what they are not asked not to (RFC 9110 §12.5.3), and
+// that begin a document with a byte order mark.
+func TestKeySetOfStrictServer_KEY4_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
+	as := func(kind, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case !strings.Contains(r.Header.Get("Accept"), kind):
+				w.WriteHeader(http.StatusNotAcceptable)
+			case r.Header.Get("Accept-Encoding") != "identity":
+				w.Header().Set("Content-Encoding", "gzip")
+			}
+			w.Header().Set("Content-Type", kind)
+			io.WriteString(w, body)
+		}
+	}
+	mux.HandleFunc("GET "+wellKnown, as("application/json", fmt.Sprintf("\ufeff{\"issuer\":%q,\"jwks_uri\":%q}", s.URL, s.URL+"/jwks")))
+	mux.HandleFunc("GET /jwks", as("application/jwk-set+json", someKeys))
+	if doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil || string(doc.JWKS) != someKeys {
+		t.Errorf("got %q, error %v; want %q", doc.JWKS, err, someKeys)
+	}
+}
+
 // A device holds no connection that it does not need.
 func TestKeySetHoldsNoConnection(t *testing.T) {
 	ca := newAuthority(t)
@@ -137,7 +162,7 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		}, nil, "metadata", "the document is over 256 KiB"},
 		{"one byte too long", text(big + "1"), nil, "metadata", "the document is over 256 KiB"},
 		{"compressed", func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Accept-Encoding") != "" {
+			if r.Header.Get("Accept-Encoding") != "identity" {
 				t.Error("compression was asked for")
 			}
 			var b bytes.Buffer

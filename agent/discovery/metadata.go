@@ -118,6 +118,7 @@ func parseMetadata(body []byte, from source) (metadata, *url.URL, error) {
 
 // parseJSON reads a document, and says what it is instead where it is no JSON.
 func parseJSON(body []byte, into any) error {
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark (RFC 8259 §8.1 lets a parser ignore it)
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
 	switch {
 	case len(trimmed) == 0:

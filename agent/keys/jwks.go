@@ -2,51 +2,52 @@ package keys
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
+	"slices"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits of a key set document (KEY-8, TOK-6).
+// Limits of a key set document (KEY-4, KEY-8, TOK-6).
 const (
 	MaxDocument = 256 << 10 // bytes
 	MaxKeys     = 64
+	maxKID      = 256  // bytes
 	minKeyBits  = 2048 // RFC 7518 §3.3
 	maxKeyBits  = 8192 // beyond it one forged token costs the device too much
+	// maxWork bounds the sum of bits² over a set: a signature check costs so much, and a forged token is tried against every key.
+	maxWork = 512 << 20 // 128 keys of 2048 bits, 8 of 8192
 )
 
-// go-jose leaves out RSA keys of over 4096 bits where it is not told otherwise, before anything is parsed.
-func init() { jose.MaxRSAModulusBits = maxKeyBits }
+// ErrUnneeded is what Parse says of a key for another algorithm or purpose: every realm publishes such keys.
+var ErrUnneeded = errors.New("a key for another purpose")
+
+// unneeded is an ErrUnneeded that says why.
+type unneeded string
+
+func (u unneeded) Error() string        { return string(u) }
+func (u unneeded) Is(target error) bool { return target == ErrUnneeded }
 
 // errNoKeys is for a document that is well formed and holds nothing that can verify an access token.
 var errNoKeys = errors.New("it holds no RSA key that can verify RS512")
 
 // Parse reads a JWK Set (RFC 7517 §5), or a bare array of keys (INFO-002's example), key by key: one that cannot be used is
-// left out and named in the second result, it does not lose the set (KEY-4). An error means that no key can be used.
+// left out and named in the second result; it does not lose the set (KEY-4). An error means that no key can be used.
 func Parse(document []byte) ([]Key, []error, error) {
 	if len(document) > MaxDocument {
 		return nil, nil, fmt.Errorf("the key set is over %d bytes", MaxDocument)
 	}
-	var raw []json.RawMessage
-	var err error
-	if document = bytes.TrimLeft(document, " \t\r\n"); len(document) > 0 && document[0] == '[' {
-		err = json.Unmarshal(document, &raw)
-	} else {
-		var set struct {
-			Keys *[]json.RawMessage `json:"keys"`
-		}
-		if err = json.Unmarshal(document, &set); err == nil {
-			if set.Keys == nil {
-				return nil, nil, errors.New(`the key set is neither an object with "keys" nor an array of keys`)
-			}
-			raw = *set.Keys
-		}
-	}
+	raw, err := elements(bytes.TrimLeft(bytes.TrimPrefix(document, []byte("\ufeff")), " \t\r\n"))
 	if err != nil {
-		return nil, nil, fmt.Errorf("the key set is not JSON as RFC 7517 has it: %w", err)
+		return nil, nil, err
 	}
 	if len(raw) > MaxKeys {
 		return nil, nil, fmt.Errorf("the key set holds %d keys, more than %d", len(raw), MaxKeys)
@@ -61,29 +62,197 @@ func Parse(document []byte) ([]Key, []error, error) {
 		}
 		keys = append(keys, k)
 	}
+	if fit := affordable(keys); len(fit) < len(keys) {
+		left = append(left, fmt.Errorf("the last %d of %d good keys left out: trying them all would take too long", len(keys)-len(fit), len(keys)))
+		keys = fit
+	}
 	if len(keys) == 0 {
 		return nil, left, errNoKeys
 	}
 	return keys, left, nil
 }
 
-func parseKey(raw json.RawMessage) (Key, error) {
-	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(raw); err != nil {
+// affordable returns as many of the first keys as maxWork allows.
+func affordable(keys []Key) []Key {
+	work := 0
+	for n := range keys {
+		bits := keys[n].Public.N.BitLen()
+		if work += bits * bits; work > maxWork {
+			return keys[:n]
+		}
+	}
+	return keys
+}
+
+// elements returns the keys of a document as they stand in it.
+func elements(document []byte) ([]jsontext.Value, error) {
+	d := decoder(document)
+	value, err := d.ReadValue()
+	if err == nil {
+		err = ended(d)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the key set is not JSON as RFC 7517 has it: %w", err)
+	}
+	if value.Kind() == '{' {
+		set, err := members(value, "keys")
+		if err != nil {
+			return nil, fmt.Errorf("the key set: %w", err)
+		}
+		value = set["keys"]
+	}
+	if value.Kind() != '[' {
+		return nil, errors.New(`the key set is neither an object with "keys" nor an array of keys`)
+	}
+	return array(value), nil
+}
+
+// decoder reads JSON as leniently as can be: what stands beside the members that a key is must not lose it (KEY-4).
+func decoder(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// ended returns an error if anything but white space follows.
+func ended(d *jsontext.Decoder) error {
+	if d.PeekKind() == 0 {
+		_, err := d.ReadToken()
+		if err == io.EOF {
+			return nil
+		}
+		return err
+	}
+	return errors.New("more follows the document")
+}
+
+// array returns the elements of a valid JSON array.
+func array(value jsontext.Value) (all []jsontext.Value) {
+	d := decoder(value)
+	d.ReadToken()
+	for d.PeekKind() != ']' {
+		element, err := d.ReadValue()
+		if err != nil {
+			return nil
+		}
+		all = append(all, element.Clone())
+	}
+	return all
+}
+
+// members returns those of an object's members that have one of these names; what else there is, is not looked at. One that is
+// null counts as absent. The same name twice is an error: nobody can say which counts.
+func members(object jsontext.Value, names ...string) (map[string]jsontext.Value, error) {
+	if object.Kind() != '{' {
+		return nil, errors.New("not a JSON object")
+	}
+	found := map[string]jsontext.Value{}
+	d := decoder(object)
+	d.ReadToken()
+	for d.PeekKind() != '}' {
+		token, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		name := token.String()
+		value, err := d.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if _, twice := found[name]; twice {
+			return nil, fmt.Errorf("%q stands in it twice", name)
+		}
+		found[name] = value.Clone()
+	}
+	for name, value := range found {
+		if value.Kind() == 'n' {
+			delete(found, name)
+		}
+	}
+	return found, nil
+}
+
+// parseKey reads one key. Nothing is read but the members named here (KEY-4).
+func parseKey(raw jsontext.Value) (Key, error) {
+	jwk, err := members(raw, "kty", "use", "key_ops", "alg", "kid", "n", "e")
+	if err != nil {
 		return Key{}, err
 	}
-	pub, ok := jwk.Key.(*rsa.PublicKey)
-	switch {
-	case !ok:
-		return Key{}, errors.New("not an RSA public key")
-	case jwk.Use != "" && jwk.Use != "sig":
-		return Key{}, fmt.Errorf("its use is %+.20q, not sig", jwk.Use)
-	case jwk.Algorithm != "" && jwk.Algorithm != "RS512":
-		return Key{}, fmt.Errorf("its alg is %+.20q, not RS512", jwk.Algorithm)
-	case pub.N.BitLen() < minKeyBits || pub.N.BitLen() > maxKeyBits:
-		return Key{}, fmt.Errorf("its modulus has %d bits, not %d to %d", pub.N.BitLen(), minKeyBits, maxKeyBits)
-	case pub.N.Bit(0) == 0 || pub.E < 3 || pub.E&1 == 0 || pub.E > 1<<31-1:
-		return Key{}, errors.New("its modulus or exponent is none of RSA")
+	var kty, use, alg, kid, n, e string
+	for _, m := range []struct {
+		name string
+		into *string
+	}{{"kty", &kty}, {"use", &use}, {"alg", &alg}, {"kid", &kid}, {"n", &n}, {"e", &e}} {
+		value, given := jwk[m.name]
+		if given && value.Kind() != '"' {
+			return Key{}, fmt.Errorf("its %s is not a string", m.name)
+		}
+		*m.into = text(value)
 	}
-	return newKey(&jwk, pub)
+	ops, restricted := jwk["key_ops"]
+	if restricted && ops.Kind() != '[' {
+		return Key{}, errors.New("its key_ops is not an array")
+	}
+	switch {
+	case kty == "":
+		return Key{}, errors.New("it has no kty")
+	case kty != "RSA":
+		return Key{}, unneeded(fmt.Sprintf("its kty is %+.20q, not RSA", kty))
+	case use != "" && use != "sig":
+		return Key{}, unneeded(fmt.Sprintf("its use is %+.20q, not sig", use))
+	case alg != "" && alg != string(jose.RS512):
+		return Key{}, unneeded(fmt.Sprintf("its alg is %+.20q, not RS512", alg))
+	case restricted && !slices.ContainsFunc(array(ops), func(op jsontext.Value) bool { return text(op) == "verify" }):
+		return Key{}, unneeded("its key_ops lack verify")
+	case len(kid) > maxKID:
+		return Key{}, fmt.Errorf("its kid has %d bytes, more than %d", len(kid), maxKID)
+	}
+	modulus, err := number("n", n)
+	if err != nil {
+		return Key{}, err
+	}
+	exponent, err := number("e", e)
+	if err != nil {
+		return Key{}, err
+	}
+	bits := modulus.BitLen()
+	switch {
+	case bits < minKeyBits || bits > maxKeyBits:
+		return Key{}, fmt.Errorf("its modulus has %d bits, not %d to %d", bits, minKeyBits, maxKeyBits)
+	case modulus.Bit(0) == 0 || exponent.BitLen() > 31 || exponent.Bit(0) == 0 || exponent.Int64() < 3:
+		return Key{}, errors.New("invalid RSA modulus or exponent")
+	}
+	return newKey(kid, &rsa.PublicKey{N: modulus, E: int(exponent.Int64())})
+}
+
+// text returns the text of a JSON string, and "" for everything else.
+func text(value jsontext.Value) string {
+	if value.Kind() != '"' {
+		return ""
+	}
+	text, _ := jsontext.AppendUnquote(nil, value) // an error is for invalid UTF-8, which was replaced
+	return string(text)
+}
+
+// number reads a Base64urlUInt (RFC 7518 §2). Padding, which some servers write, does no harm.
+func number(name, text string) (*big.Int, error) {
+	if text == "" {
+		return nil, fmt.Errorf("it has no %s", name)
+	}
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	if err != nil {
+		return nil, fmt.Errorf("its %s is not base64url: %w", name, err)
+	}
+	return new(big.Int).SetBytes(b), nil
+}
+
+func newKey(kid string, pub *rsa.PublicKey) (Key, error) {
+	sum, err := (&jose.JSONWebKey{Key: pub}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return Key{}, err
+	}
+	k := Key{KID: kid, Public: pub}
+	copy(k.Thumbprint[:], sum)
+	return k, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // LastGood is what is kept of keys across restarts (KEY-3). Its encoded form is one line of JSON and one with that line's
@@ -100,7 +101,7 @@ func DecodeLastGood(data []byte) (LastGood, error) {
 	for _, i := range form.Issuers {
 		h := Held{Name: i.Issuer, Retired: slices.Clone(i.Retired[:min(len(i.Retired), maxRetired)])}
 		for _, raw := range i.Keys[:min(len(i.Keys), MaxKeys)] {
-			k, err := parseKey(raw)
+			k, err := parseKey(jsontext.Value(raw))
 			if err != nil {
 				return LastGood{}, fmt.Errorf("a key of %.100q in it is none: %w", i.Issuer, err)
 			}

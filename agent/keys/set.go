@@ -5,12 +5,9 @@
 package keys
 
 import (
-	"crypto"
 	"crypto/rsa"
 	"slices"
 	"sort"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // Thumbprint is the RFC 7638 SHA-256 thumbprint of a key: the same key has the same one under any kid.
@@ -126,14 +123,4 @@ func (s *Set) without(drop func(name string) bool) *Set {
 		}
 	}
 	return next
-}
-
-func newKey(jwk *jose.JSONWebKey, pub *rsa.PublicKey) (Key, error) {
-	sum, err := jwk.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return Key{}, err
-	}
-	k := Key{KID: jwk.KeyID, Public: pub}
-	copy(k.Thumbprint[:], sum)
-	return k, nil
 }

@@ -449,6 +449,7 @@ func (s *Store) Hold(h Held) {
 	}
 	st.place = time.Now().Add(anyPart(s.policy.Refresh))
 	st.next = st.place
+	h.Keys = affordable(h.Keys)
 	s.set.Store(s.set.Load().holding(h))
 	s.nudge()
 }

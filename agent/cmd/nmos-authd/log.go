@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,7 +37,11 @@ func logKeys(log *zap.Logger, e keys.Event) {
 		level = zapcore.WarnLevel
 	}
 	for _, err := range e.Left {
-		log.Log(level, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
+		at := level
+		if errors.Is(err, keys.ErrUnneeded) && e.Err == nil {
+			at = zapcore.DebugLevel // every realm has such keys
+		}
+		log.Log(at, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
 	}
 	switch {
 	case e.Err != nil:

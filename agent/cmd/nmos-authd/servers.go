@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -42,7 +43,8 @@ func readRoots(path string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
-		found = pool.AppendCertsFromPEM(pem) || found
+		// A byte order mark, at the front or where one file was appended to another, would hide the certificate behind it.
+		found = pool.AppendCertsFromPEM(bytes.ReplaceAll(pem, []byte("\ufeff"), nil)) || found
 	}
 	if !found {
 		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", path)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,5 +54,26 @@ func TestReadRoots_DIS5(t *testing.T) {
 	}
 	if pool, err := readRoots(dir); err != nil || !pool.Equal(authorities[1].Pool()) {
 		t.Errorf("%v, or a root that was removed is still there", err)
+	}
+}
+
+// An editor's byte order mark hides no certificate, neither in front of the file nor where one file was appended to another.
+func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	want := x509.NewCertPool()
+	var text []byte
+	for range 2 {
+		ca, err := authserver.NewCA("test authority")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.AppendCertsFromPEM(ca.PEM())
+		text = append(append(text, "\ufeff"...), ca.PEM()...)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := readRoots(file); err != nil || !pool.Equal(want) {
+		t.Errorf("got error %v, or not both roots", err)
 	}
 }
