@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -71,6 +72,8 @@ func TestRecords_OPS2(t *testing.T) {
 		sum := token.DigestOf([]byte(tok))
 		return "sha256:" + hex.EncodeToString(sum[:])
 	}
+	encode := base64.RawURLEncoding.EncodeToString // JSON may begin with white space
+	spaced := encode([]byte("\r\n { \"alg\":\"RS512\"}")) + "." + encode([]byte("\t{\"iss\":\"x\"}")) + ".c2ln"
 	bearer := "authorization=Bearer "
 	verified := map[string]any{"client": client, "issuer": mint.DefaultIssuer, "kid": mint.DefaultKID, "jti": "id-1"}
 	type row struct {
@@ -106,6 +109,10 @@ func TestRecords_OPS2(t *testing.T) {
 		{"decide 1\nmethod=" + good + "\ntarget=/a//" + strings.ReplaceAll(good, ".", "%2E") + "\n", map[string]any{"method": "[token]", "path": "/a//[token]"}, nil},
 		{"decide-all 1\ntarget=/" + good + "\ntarget=/" + nameless + "/a\n", map[string]any{"path": "/[token]", "denied": "[/[token] /[token]/a]", "reason": "no-token"}, nil},
 		{"resource 1\nkind=" + good[:40] + "\nname=" + good[:200] + "\naccess=read\n", map[string]any{"kind": good[:40], "name": "[token]"}, nil},
+		{"decide 1\nmethod=" + spaced + "\ntarget=/x-nmos/node/v1.3/" + strings.ReplaceAll(spaced, ".", "%2e") + "\n",
+			map[string]any{"method": "[token]", "path": "/x-nmos/node/v1.3/[token]"}, nil},
+		{"decide-all 1\ntarget=/a/" + spaced + "/b\ntarget=/" + spaced + "\n", map[string]any{"path": "/a/[token]/b", "denied": "[/a/[token]/b /[token]]"}, nil},
+		{"resource 1\nkind=" + spaced + "\nname=x" + spaced + "\naccess=read\n", map[string]any{"kind": "[token]", "name": "x[token]"}, nil},
 		{"decide 2\n", map[string]any{"decision": "error", "status": 400.0, "reason": "packet-verb"}, nil},
 	}
 	session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})

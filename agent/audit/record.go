@@ -38,7 +38,7 @@ func (c Clock) String() string {
 }
 
 // Record is one decision, or several equal ones. Its texts are borrowed: Append copies them, without what looks like a token in
-// those up to Name. An empty text is left out of the line; one longer than its limit is cut and marked as cut.
+// them. An empty text is left out of the line; one longer than its limit is cut and marked as cut.
 type Record struct {
 	Seq   uint64 // assigned by Append, from 1 at each start of the daemon
 	Time  int64  // microseconds since 1970
@@ -200,11 +200,7 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 		if len(text) == 0 {
 			continue
 		}
-		if i <= textName {
-			b = appendClean(b, text, most)
-		} else {
-			b = append(b, text[:min(len(text), most+1)]...)
-		}
+		b = appendClean(b, text, most)
 		if len(b)-at > most {
 			for range utf8.UTFMax - 1 { // not in the middle of a character
 				if !utf8.RuneStart(b[at+most]) {
