@@ -56,7 +56,7 @@ func (a *Agent) Configure(c *Config, names []string) {
 	a.state.Store(&state{
 		mode:  c.Mode,
 		realm: c.Device.RealmFor(names),
-		rules: c.Paths.Rules(),
+		rules: c.Rules(),
 		verifier: token.NewVerifier(token.Options{
 			Names:    names,
 			MaxBytes: c.Limits.TokenBytes,

@@ -137,6 +137,7 @@ type StateConfig struct {
 // LimitsConfig is [limits]: what bounds the daemon's memory, so that no caller can.
 type LimitsConfig struct {
 	TokenBytes   int // longest token, bytes, 1024 to 16384 (TOK-5)
+	PathBytes    int // longest normalised path of a request, bytes, 256 to 4096 (PATH-16)
 	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
 	CachedTokens int // verified tokens held, 1 to 4096
 	Connections  int // connections open at once on each socket, 1 to 4096
@@ -150,19 +151,21 @@ type LogConfig struct {
 
 // PathsConfig is [paths].
 type PathsConfig struct {
-	// Public are prefixes outside /x-nmos that need no token (PATH-11): normalised, whole segments, no trailing slash.
-	// "/meters" opens /meters and /meters/1, not /meters2.
+	// Public are prefixes that can be read without a token (PATH-11): outside /x-nmos, or /x-nmos/system; normalised, whole
+	// segments, no trailing slash. "/meters" opens /meters and /meters/1, not /meters2.
 	Public []string
 	// Claims have paths outside /x-nmos ruled by a claim (PATH-11), as "prefix=api": with "/meters=events" the path
 	// /meters/in-1 needs what in-1 needs in the API events. The prefixes are in the form of Public's.
 	Claims []string
+	// Control are paths of IS-12 control sockets besides /x-nmos/ncp/<version> (PATH-15), in the form of Public's.
+	Control []string
 }
 
-// Rules returns what the section says, as the decision takes it.
-func (p PathsConfig) Rules() decide.Rules {
-	rules := decide.Rules{Public: p.Public}
-	for _, c := range p.Claims {
-		prefix, api, _ := strings.Cut(c, "=")
+// Rules returns what the configuration says about paths, as the decision takes it.
+func (c *Config) Rules() decide.Rules {
+	rules := decide.Rules{Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes}
+	for _, claim := range c.Paths.Claims {
+		prefix, api, _ := strings.Cut(claim, "=")
 		rules.Claims = append(rules.Claims, decide.Mapping{Prefix: prefix, API: []byte(api)})
 	}
 	return rules
@@ -234,7 +237,7 @@ func Default() *Config {
 		},
 		Clock:  ClockConfig{Unsynchronised: ClockJudge},
 		State:  StateConfig{Dir: "/var/lib/nmos-authd"},
-		Limits: LimitsConfig{TokenBytes: 16384, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
+		Limits: LimitsConfig{TokenBytes: 16384, PathBytes: decide.DefaultPathBytes, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
 		Log:    LogConfig{Level: "info"},
 		Audit: AuditConfig{
 			Sinks:      []AuditSink{AuditLog},

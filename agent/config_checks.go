@@ -251,9 +251,27 @@ func groupName(_ *Config, s string) (string, error) {
 	return s, nil
 }
 
-// publicPrefix checks a prefix that needs no token (PATH-11). It must stand as PATH-8 and PATH-9 would leave it, since it
-// is compared with normalised paths, and must open nothing of /x-nmos, whose access the tokens rule.
+// publicPrefix checks a prefix that needs no token (PATH-11). It must open nothing of /x-nmos, whose access the tokens rule,
+// but for IS-09's API, which has no authorization.
 func publicPrefix(_ *Config, s string) (string, error) {
+	p, err := plainPath(s)
+	if err != nil {
+		return "", err
+	}
+	if isNMOS(p) && p != "/x-nmos/system" && !strings.HasPrefix(p, "/x-nmos/system/") {
+		return "", fmt.Errorf("%s is an NMOS path; those need a token always, but for /x-nmos/system", shown(s))
+	}
+	return p, nil
+}
+
+// isNMOS reports whether a path is /x-nmos, in any case, or below it.
+func isNMOS(p string) bool {
+	first, _, _ := strings.Cut(p[1:], "/")
+	return strings.EqualFold(first, "x-nmos")
+}
+
+// plainPath checks a path that is compared with normalised paths: it must stand as PATH-8 and PATH-9 would leave it.
+func plainPath(s string) (string, error) {
 	p := strings.TrimSuffix(s, "/")
 	switch {
 	case !strings.HasPrefix(s, "/"):
@@ -264,22 +282,31 @@ func publicPrefix(_ *Config, s string) (string, error) {
 		return "", fmt.Errorf("%s holds an empty, . or .. part", shown(s))
 	}
 	for _, c := range p {
-		if c <= ' ' || c > '~' || strings.ContainsRune(`%\?#*"<>^|{}`+"`", c) {
+		if c <= ' ' || c > '~' || strings.ContainsRune(`%\?#*";<>^|{}`+"`", c) {
 			return "", fmt.Errorf("%s holds %q; write the path plain and normalised, without query or pattern", shown(s), c)
 		}
-	}
-	if first, _, _ := strings.Cut(p[1:], "/"); strings.EqualFold(first, "x-nmos") {
-		return "", fmt.Errorf("%s is an NMOS path; those need a token always", shown(s))
 	}
 	return p, nil
 }
 
+// controlPath checks the path of a control socket (PATH-15), which may be anywhere but where all may read.
+func controlPath(_ *Config, s string) (string, error) {
+	p, err := plainPath(s)
+	if err == nil && strings.EqualFold(p, "/x-nmos") {
+		err = fmt.Errorf("%s is what all may read; name the socket's own path", shown(s))
+	}
+	return p, err
+}
+
 // claimPrefix checks a prefix that a claim rules, "/prefix=api" (PATH-11).
-func claimPrefix(c *Config, s string) (string, error) {
+func claimPrefix(_ *Config, s string) (string, error) {
 	prefix, api, found := strings.Cut(s, "=")
 	if !found || !token.IsAPI([]byte(api)) {
 		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>", shown(s))
 	}
-	prefix, err := publicPrefix(c, prefix)
+	prefix, err := plainPath(prefix)
+	if err == nil && isNMOS(prefix) {
+		err = fmt.Errorf("%s is an NMOS path; the claim of its own API rules it", shown(prefix))
+	}
 	return prefix + "=" + api, err
 }

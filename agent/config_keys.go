@@ -62,6 +62,7 @@ var configKeys = []configKey{
 	{"state", "dir", text(func(c *Config) *string { return &c.State.Dir }, absolutePath)},
 
 	{"limits", "token_bytes", number(func(c *Config) *int { return &c.Limits.TokenBytes }, 1024, 16384)},
+	{"limits", "path_bytes", number(func(c *Config) *int { return &c.Limits.PathBytes }, 256, 4096)},
 	{"limits", "packet_bytes", number(func(c *Config) *int { return &c.Limits.PacketBytes }, 1024, 65536)},
 	{"limits", "cached_tokens", number(func(c *Config) *int { return &c.Limits.CachedTokens }, 1, 4096)},
 	{"limits", "connections", number(func(c *Config) *int { return &c.Limits.Connections }, 1, 4096)},
@@ -71,6 +72,7 @@ var configKeys = []configKey{
 
 	{"paths", "public", list(func(c *Config) *[]string { return &c.Paths.Public }, publicPrefix)},
 	{"paths", "claims", list(func(c *Config) *[]string { return &c.Paths.Claims }, claimPrefix)},
+	{"paths", "control", list(func(c *Config) *[]string { return &c.Paths.Control }, controlPath)},
 
 	{"inventory", "file", text(func(c *Config) *string { return &c.Inventory.File }, filePath)},
 

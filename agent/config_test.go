@@ -82,6 +82,7 @@ func TestConfigFull(t *testing.T) {
 		dir = ""
 		[limits]
 		token_bytes = 8192
+		path_bytes = 512
 		packet_bytes = 65536
 		cached_tokens = 4096
 		connections = 1
@@ -103,8 +104,9 @@ func TestConfigFull(t *testing.T) {
 		[sandbox]
 		landlock = false
 		[paths]
-		public = ["/meters/", "/api/v1"]
+		public = ["/meters/", "/api/v1", "/x-nmos/system/"]
 		claims = ["/levels/=events"]
+		control = ["/slot/2/", "/x-nmos/ncp/v1.0/b"]
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +122,9 @@ func TestConfigFull(t *testing.T) {
 		Discovery: DiscoveryConfig{DiscoveryOff, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
 		Clock:     ClockConfig{ClockDeny},
-		Limits:    LimitsConfig{TokenBytes: 8192, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
+		Limits:    LimitsConfig{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:       LogConfig{Level: "debug"},
-		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1"}, Claims: []string{"/levels=events"}},
+		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Inventory: InventoryConfig{File: "/run/firmware/inventory.json"},
 		Audit: AuditConfig{
 			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, File: "/var/log/audit",
@@ -242,12 +244,20 @@ func TestConfigMistakes(t *testing.T) {
 		{"landlock", "[sandbox]\nlandlock = \"on\"\n", `:2: [sandbox] landlock: must be true or false, not a string`},
 		{"level", "[log]\nlevel = \"verbose\"\n", `:2: [log] level: "verbose" is none of debug, info, warn, error`},
 		{"public root", "[paths]\npublic = [\"/\"]\n", `:2: [paths] public: "/" would open every path; name the prefixes one by one`},
-		{"public nmos", "[paths]\npublic = [\"/x-nmos/node\"]\n", `:2: [paths] public: "/x-nmos/node" is an NMOS path; those need a token always`},
+		{"public nmos", "[paths]\npublic = [\"/x-nmos/node\"]\n", `:2: [paths] public: "/x-nmos/node" is an NMOS path; those need a token always, but for /x-nmos/system`},
 		{"public dots", "[paths]\npublic = [\"/a/../x-nmos\"]\n", `:2: [paths] public: "/a/../x-nmos" holds an empty, . or .. part`},
 		{"public encoded", "[paths]\npublic = [\"/a%2fb\"]\n", `:2: [paths] public: "/a%2fb" holds '%'; write the path plain and normalised, without query or pattern`},
 		{"claims", "[paths]\nclaims = [\"/meters\"]\n", `:2: [paths] claims: "/meters" is not of the form "/prefix=api", the api in lower case as in x-nmos-<api>`},
 		{"claims API", "[paths]\nclaims = [\"/a=B\"]\n", `:2: [paths] claims: "/a=B" is not of the form "/prefix=api", the api in lower case as in x-nmos-<api>`},
-		{"claims nmos", "[paths]\nclaims = [\"/x-nmos/a=b\"]\n", `:2: [paths] claims: "/x-nmos/a" is an NMOS path; those need a token always`},
+		{"claims nmos", "[paths]\nclaims = [\"/x-nmos/a=b\"]\n", `:2: [paths] claims: "/x-nmos/a" is an NMOS path; the claim of its own API rules it`},
+		{"public parameter", "[paths]\npublic = [\"/a;b\"]\n", `:2: [paths] public: "/a;b" holds ';'; write the path plain and normalised, without query or pattern`},
+		{"public nearly system", "[paths]\npublic = [\"/x-nmos/systems\"]\n", `:2: [paths] public: "/x-nmos/systems" is an NMOS path; those need a token always, but for /x-nmos/system`},
+		{"claims system", "[paths]\nclaims = [\"/x-nmos/system=system\"]\n", `:2: [paths] claims: "/x-nmos/system" is an NMOS path; the claim of its own API rules it`},
+		{"control root", "[paths]\ncontrol = [\"/\"]\n", `:2: [paths] control: "/" would open every path; name the prefixes one by one`},
+		{"control nmos", "[paths]\ncontrol = [\"/x-nmos/\"]\n", `:2: [paths] control: "/x-nmos/" is what all may read; name the socket's own path`},
+		{"control dots", "[paths]\ncontrol = [\"/a/../b\"]\n", `:2: [paths] control: "/a/../b" holds an empty, . or .. part`},
+		{"path bytes low", "[limits]\npath_bytes = 255\n", ":2: [limits] path_bytes: 255 is out of range; it must be 256 to 4096"},
+		{"path bytes high", "[limits]\npath_bytes = 4097\n", ":2: [limits] path_bytes: 4097 is out of range; it must be 256 to 4096"},
 		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

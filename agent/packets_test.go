@@ -143,7 +143,7 @@ func TestBadPackets_ANS4_TOK5(t *testing.T) {
 		{"a token nested 200,000 deep", get(senders, made("payload-nested-200000-deep")), "error 400 packet-too-long"},
 		{"a token nested 5,000 deep", get(senders, made("payload-nested-5000-deep")), "deny 401 token-json"},
 		{"a token nested and unfinished", get(senders, made("payload-nested-unfinished")), "deny 401 token-json"},
-		{"a path of 32 KiB", padding(32 << 10), "deny 401 no-token"},
+		{"a path of 32 KiB", padding(32 << 10), "deny 400 path-too-long"},
 		{"a method of 30 KB", "decide 1\nmethod=" + strings.Repeat("G", 30_000) + "\ntarget=/\n", "deny 405 method"},
 		{"4,000 empty targets", "decide-all 1\n" + strings.Repeat("target=\n", 4000), "deny 400 path-ambiguous"},
 	} {

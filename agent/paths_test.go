@@ -58,7 +58,7 @@ var pathRows = []struct {
 	{"PATH-4/claim-slashes", "GET", "/x-nmos/connection/v1.1/", false, "allow 200 ok", "/x-nmos/connection/v1.1/"},
 	{"PATH-4/claim-without-read", "GET", "/x-nmos/streamcompatibility/v1.0", false, "allow 200 ok", "/x-nmos/streamcompatibility/v1.0"},
 	{"PATH-4/scope", "GET", "/x-nmos/node/", false, "allow 200 ok", "/x-nmos/node/"},
-	{"PATH-4/scope-version", "HEAD", "/x-nmos/system/v1.0/", false, "allow 200 ok", "/x-nmos/system/v1.0/"},
+	{"PATH-4/scope-version", "HEAD", "/x-nmos/node/v1.3/", false, "allow 200 ok", "/x-nmos/node/v1.3/"},
 	{"PATH-4/neither", "GET", "/x-nmos/query", false, "deny 403 api-not-granted", "/x-nmos/query"},
 	{"PATH-4/part-of-a-name-in-scope", "GET", "/x-nmos/nod", false, "deny 403 api-not-granted", "/x-nmos/nod"},
 	{"PATH-4/part-of-a-claim's-name", "GET", "/x-nmos/connect", false, "deny 403 api-not-granted", "/x-nmos/connect"},
@@ -93,6 +93,13 @@ var pathRows = []struct {
 	{"PATH-9/carriage-return", "GET", "/x-nmos/events/v1.0/sources/1\r", false, "deny 400 path-ambiguous", ""},
 	{"PATH-9/bad-encoding", "GET", "/x-nmos/events/v1.0/sources/%g1", false, "deny 400 path-ambiguous", ""},
 	{"PATH-9/above-root", "GET", "/x-nmos/../../x-nmos", false, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter", "GET", "/x-nmos/events/v1.0/sources/1;a=b", false, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter-before-dots", "PATCH", "/x-nmos/connection/v1.1/single/senders/;x/../receivers/1", false, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter-encoded", "GET", "/x-nmos/events/v1.0/..%3B/node", false, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter-encoded-in-small-letters", "GET", "/x-nmos/events/v1.0/sources/1%3b", false, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter-in-public-path", "GET", "/meters/..;/x-nmos", true, "deny 400 path-ambiguous", ""},
+	{"PATH-9/parameter-for-options", "OPTIONS", "/meters;a", true, "deny 400 path-ambiguous", ""},
+	{"PATH-9/semicolon-in-query", "GET", "/x-nmos/events/v1.0/sources/1?a;b=%3B", false, "allow 200 ok", "/x-nmos/events/v1.0/sources/1"},
 	{"PATH-9/without-token-too", "GET", "//x-nmos", true, "deny 400 path-ambiguous", ""},
 	{"PATH-9/absolute-form", "GET", "http://node-1.example.com/x-nmos", true, "deny 400 path-ambiguous", ""},
 	{"PATH-9/empty", "GET", "", true, "deny 400 path-ambiguous", ""},
@@ -106,7 +113,22 @@ var pathRows = []struct {
 	{"PATH-11/closed-without-token", "GET", "/vendor", true, "deny 401 no-token", "/vendor"},
 	{"PATH-11/capitals", "GET", "/X-NMOS/connection/v1.1/single", false, "deny 403 path-closed", "/X-NMOS/connection/v1.1/single"},
 	{"PATH-11/public", "GET", "/meters/1", true, "allow 200 public", "/meters/1"},
-	{"PATH-11/public-write", "POST", "/meters", true, "allow 200 public", "/meters"},
+	{"PATH-11/public-head", "HEAD", "/meters", true, "allow 200 public", "/meters"},
+	{"PATH-11/public-options", "OPTIONS", "/meters", true, "allow 200 public", "/meters"},
+	{"PATH-11/public-write-without-token", "POST", "/meters", true, "deny 401 no-token", "/meters"},
+	{"PATH-11/public-write", "DELETE", "/meters/1", false, "deny 403 path-closed", "/meters/1"},
+	{"PATH-11/public-system", "GET", "/x-nmos/system/v1.0/global", true, "allow 200 public", "/x-nmos/system/v1.0/global"},
+	{"PATH-11/public-system-base", "GET", "/x-nmos/system/", true, "allow 200 public", "/x-nmos/system/"},
+	{"PATH-11/public-system-write", "PUT", "/x-nmos/system/v1.0/global", true, "deny 401 no-token", "/x-nmos/system/v1.0/global"},
+	{"PATH-11/beside-public-system", "GET", "/x-nmos/systems/v1.0/global", true, "deny 401 no-token", "/x-nmos/systems/v1.0/global"},
+	{"PATH-4/mapped-prefix", "GET", "/levels", false, "deny 403 path-not-granted", "/levels"},
+	{"PATH-4/mapped-prefix-slash", "GET", "/levels/", false, "deny 403 path-not-granted", "/levels/"},
+	{"PATH-4/mapped-prefix-below", "GET", "/levels/sources/1", false, "allow 200 ok", "/levels/sources/1"},
+	{"PATH-4/mapped-prefix-everything", "GET", "/patch", false, "allow 200 ok", "/patch"},
+	{"PATH-4/mapped-prefix-everything-not-for-writing", "POST", "/patch", false, "deny 403 path-not-granted", "/patch"},
+	{"PATH-4/mapped-prefix-everything-for-writing", "POST", "/streams/", false, "allow 200 ok", "/streams/"},
+	{"PATH-4/mapped-prefix-everything-for-writing-only", "GET", "/streams", false, "deny 403 path-not-granted", "/streams"},
+	{"PATH-4/mapped-prefix-scope-alone", "GET", "/nodes", false, "deny 403 path-not-granted", "/nodes"},
 	{"PATH-11/beside-public", "GET", "/meters2", true, "deny 401 no-token", "/meters2"},
 	{"PATH-11/dots-into-public", "GET", "/x-nmos/../meters/1", true, "allow 200 public", "/meters/1"},
 	{"PATH-11/dots-out-of-public", "GET", "/meters/../x-nmos/connection/v1.1/single", true, "deny 401 no-token", "/x-nmos/connection/v1.1/single"},
@@ -119,7 +141,10 @@ func publicMeters(c *agent.Config) { c.Paths.Public = []string{"/meters"} }
 
 func TestPaths(t *testing.T) {
 	tok := mint.New(permit)
-	d := newDevice(t, publicMeters, tok.Key.JWK())
+	d := newDevice(t, func(c *agent.Config) {
+		c.Paths.Public = []string{"/meters", "/x-nmos/system"}
+		c.Paths.Claims = []string{"/levels=events", "/patch=connection", "/streams=streamcompatibility", "/nodes=node"}
+	}, tok.Key.JWK())
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
 	for _, row := range pathRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -150,6 +175,154 @@ func TestPublicIgnoresTokens_PATH2_PATH3_PATH11(t *testing.T) {
 				t.Errorf("%q with %q: %v", question, authorization, got)
 			}
 		}
+	}
+}
+
+// A path may be as long as configured, in every kind of question, and what the token permits makes no difference.
+func TestLongPaths_PATH16(t *testing.T) {
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"node": {Read: []string{"*"}, Write: []string{"*"}}}})
+	authorization := "authorization=Bearer " + tok.Sign() + "\n"
+	path := func(n int) string {
+		const base = "/x-nmos/node/v1.3/"
+		return base + strings.Repeat("a", n-len(base))
+	}
+	for _, most := range []int{0, 256, 4096} {
+		bound := most
+		d := newDevice(t, func(c *agent.Config) {
+			if most == 0 {
+				bound = c.Limits.PathBytes // the default
+				return
+			}
+			c.Limits.PathBytes = most
+		}, tok.Key.JWK())
+		if most == 0 && bound != 2048 {
+			t.Errorf("the default is %d, want 2048", bound)
+		}
+		for _, c := range []struct{ question, target, want string }{
+			{"decide 1\nmethod=GET\n", path(bound), "allow 200 ok"},
+			{"decide 1\nmethod=GET\n", path(bound + 1), "deny 400 path-too-long"},
+			{"decide 1\nmethod=GET\n", path(bound) + "?" + strings.Repeat("q", 5000), "allow 200 ok"}, // the path alone
+			{"decide 1\nmethod=GET\n", path(bound-1) + "%61", "allow 200 ok"},                         // normalised
+			{"decide 1\nmethod=GET\n", path(bound-1) + "/.././" + path(bound)[1:], "deny 400 path-too-long"},
+			{"decide 1\nmethod=PUT\n", path(bound + 1), "deny 400 path-too-long"},
+			{"decide 1\nmethod=OPTIONS\n", path(bound + 1), "deny 400 path-too-long"},
+			{"decide 1\nmethod=BREW\n", path(bound + 1), "deny 405 method"},
+			{"decide-all 1\ntarget=" + path(100) + "\n", path(bound), "allow 200 ok"},
+			{"decide-all 1\ntarget=" + path(100) + "\n", path(bound + 1), "deny 400 path-too-long"},
+		} {
+			got := d.ask(t, c.question+"target="+c.target+"\n"+authorization)
+			if got.first+" "+got.reason() != c.want {
+				t.Errorf("bound %d, %.14q, %d bytes: got %s %s, want %s", bound, c.question, len(c.target), got.first, got.reason(), c.want)
+			}
+			if c.want == "deny 400 path-too-long" && !strings.Contains(got.lines["www-authenticate"], "error=invalid_request") {
+				t.Errorf("www-authenticate %q, want an error=invalid_request", got.lines["www-authenticate"])
+			}
+		}
+		if got := d.ask(t, "decide 1\nmethod=GET\ntarget="+path(bound+1)+"\n"); got.first != "deny 400" {
+			t.Errorf("without a token: %v, want deny 400", got)
+		}
+	}
+}
+
+// Whoever has a control socket can change all that the device model holds, so the handshake needs the whole model for reading
+// and for writing, whether or not a proxy has taken its Upgrade away.
+func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
+	all, none := []string{"*"}, []string(nil)
+	root, some := []string{"root.*"}, []string{"root.receiver-monitors.*"}
+	for name, c := range map[string]struct {
+		scope string
+		claim map[string]mint.Permission
+		want  string
+	}{
+		"control, all":              {"", map[string]mint.Permission{"control": {Read: all, Write: all}}, "allow 200 ok"},
+		"ncp, all":                  {"", map[string]mint.Permission{"ncp": {Read: all, Write: all}}, "allow 200 ok"},
+		"role paths of all":         {"", map[string]mint.Permission{"control": {Read: root, Write: root}}, "allow 200 ok"},
+		"added up":                  {"", map[string]mint.Permission{"control": {Read: root}, "ncp": {Write: all}}, "allow 200 ok"},
+		"among others":              {"", map[string]mint.Permission{"ncp": {Read: append(some[:1:1], "**"), Write: append(some[:1:1], "root.**")}}, "allow 200 ok"},
+		"read only":                 {"", map[string]mint.Permission{"control": {Read: all}}, "deny 403 control-not-granted"},
+		"write only":                {"", map[string]mint.Permission{"ncp": {Write: all}}, "deny 403 control-not-granted"},
+		"to write only a part":      {"", map[string]mint.Permission{"ncp": {Read: all, Write: some}}, "deny 403 control-not-granted"},
+		"to read only a part":       {"", map[string]mint.Permission{"ncp": {Read: some, Write: all}}, "deny 403 control-not-granted"},
+		"the root block alone":      {"", map[string]mint.Permission{"ncp": {Read: []string{"root"}, Write: []string{"root", "root."}}}, "deny 403 control-not-granted"},
+		"empty specifiers":          {"", map[string]mint.Permission{"ncp": {Read: []string{""}, Write: []string{""}}}, "deny 403 control-not-granted"},
+		"empty lists":               {"", map[string]mint.Permission{"ncp": {Read: none, Write: none}}, "deny 403 control-not-granted"},
+		"scope alone":               {"ncp control", map[string]mint.Permission{}, "deny 403 control-not-granted"},
+		"another claim":             {"", map[string]mint.Permission{"configuration": {Read: all, Write: all}, "nc": {Read: all, Write: all}}, "deny 403 api-not-granted"},
+		"nothing":                   {"", map[string]mint.Permission{}, "deny 403 api-not-granted"},
+		"read there and write here": {"", map[string]mint.Permission{"control": {Read: all}, "events": {Write: all}}, "deny 403 control-not-granted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tok := mint.New(mint.Options{Scope: c.scope, Permissions: c.claim})
+			d := newDevice(t, func(c *agent.Config) {
+				c.Paths.Control = []string{"/slot/2/ncp", "/x-nmos/node/v1.3/control"}
+				c.Paths.Public, c.Paths.Claims = []string{"/slot"}, []string{"/slot/2=events"}
+			}, tok.Key.JWK())
+			authorization := "authorization=Bearer " + tok.Sign() + "\n"
+			for _, target := range []string{"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/x-nmos/ncp/v1%2E1?a=b", "/slot/2/ncp", "/slot/2/x/../ncp/",
+				"/x-nmos/node/v1.3/control"} {
+				for _, question := range []string{"decide 1\nmethod=GET\n", "decide 1\nmethod=GET\nupgrade=websocket\n", "decide 1\nmethod=HEAD\n",
+					"decide-all 1\n", "decide-all 1\nupgrade=websocket\n"} {
+					got := d.ask(t, question+"target="+target+"\n"+authorization)
+					if got.first+" "+got.reason() != c.want {
+						t.Errorf("%s, %q: got %s %s, want %s", target, question, got.first, got.reason(), c.want)
+					}
+				}
+				for _, method := range []string{"PUT", "POST", "PATCH", "DELETE"} {
+					got := d.ask(t, "decide 1\nmethod="+method+"\ntarget="+target+"\n"+authorization)
+					if got.first != "deny 403" {
+						t.Errorf("%s %s: got %s %s, want deny 403", method, target, got.first, got.reason())
+					}
+				}
+				if got := d.ask(t, "decide 1\nmethod=GET\ntarget="+target+"\n"); got.first != "deny 401" {
+					t.Errorf("%s without a token: got %s, want deny 401", target, got.first)
+				}
+			}
+		})
+	}
+}
+
+// The path of a Query API's socket does not decide, but the resource_path of its subscription does, which the question names.
+func TestQuerySockets_PATH14(t *testing.T) {
+	for name, c := range map[string]struct {
+		read              []string
+		nodes, everything string // the answers for the resource_path /nodes, and for what shows everything
+	}{
+		"everything":    {[]string{"*"}, "ok", "ok"},
+		"nodes":         {[]string{"nodes"}, "ok", "path-not-granted"},
+		"subscriptions": {[]string{"subscriptions*", "subscriptions/*", "/", "", "nodes*"}, "ok", "path-not-granted"},
+		"devices":       {[]string{"devices*"}, "path-not-granted", "path-not-granted"},
+		"nothing":       {nil, "path-not-granted", "path-not-granted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tok := mint.New(mint.Options{Scope: "query", Permissions: map[string]mint.Permission{"query": {Read: c.read, Write: []string{"*"}}}})
+			d := newDevice(t, nil, tok.Key.JWK())
+			for target, want := range map[string]string{
+				"/x-nmos/query/v1.3/nodes": c.nodes, "/x-nmos/query/v1.3/nodes/": c.nodes,
+				"/x-nmos/query/v1.3": c.everything, "/x-nmos/query/v1.3/": c.everything, "/x-nmos/query": c.everything,
+				"/x-nmos/query/v1.3/subscriptions/1": c.everything, "/x-nmos/query/v1.3/subscriptions": c.everything,
+				"/x-nmos/query/v1.3/x/../subscriptions/%31/": c.everything,
+			} {
+				for _, question := range []string{"decide 1\nmethod=GET\n", "decide-all 1\n"} {
+					for _, packet := range []string{
+						question + "upgrade=websocket\ntarget=" + target + "\nauthorization=Bearer " + tok.Sign() + "\n",
+						question + "upgrade=WebSocket\ntarget=" + target + "?access_token=" + tok.Sign() + "\n",
+					} {
+						if got := d.ask(t, packet); got.reason() != want {
+							t.Errorf("%s as a socket: got %s, want %s", target, got.reason(), want)
+						}
+					}
+				}
+			}
+			if name != "subscriptions" {
+				return
+			}
+			for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/subscriptions/1"} { // PATH-4, PATH-5 as ever
+				got := d.ask(t, "decide 1\nmethod=GET\ntarget="+target+"\nauthorization=Bearer "+tok.Sign()+"\n")
+				if got.reason() != "ok" {
+					t.Errorf("%s over HTTP: got %s, want ok", target, got.reason())
+				}
+			}
+		})
 	}
 }
 

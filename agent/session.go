@@ -115,7 +115,7 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 	if access == decide.Preflight && string(r.Targets[0]) == "*" {
 		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
 	}
-	reason, place := s.withoutToken(st, access, r.Targets[0])
+	reason, place := s.withoutToken(st, r, access, r.Targets[0])
 	s.reply.Path = s.path
 	if reason != wire.OK {
 		return reason
@@ -135,7 +135,7 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	}
 	all, authenticated := wire.Public, wire.Undecided
 	for i, target := range r.Targets {
-		reason, place := s.withoutToken(st, access, target)
+		reason, place := s.withoutToken(st, r, access, target)
 		if reason == wire.OK {
 			if authenticated == wire.Undecided {
 				authenticated = s.authenticate(st, r)
@@ -225,7 +225,7 @@ func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
 }
 
 // withoutToken normalises a target into s.path and answers as far as no token takes part; OK means that one is needed.
-func (s *Session) withoutToken(st *state, access decide.Access, target []byte) (wire.Reason, decide.Place) {
+func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access, target []byte) (wire.Reason, decide.Place) {
 	path, ok := decide.Normalize(s.path[:0], target)
 	s.path = path
 	switch {
@@ -235,6 +235,9 @@ func (s *Session) withoutToken(st *state, access decide.Access, target []byte) (
 		return wire.AmbiguousPath, decide.Place{}
 	}
 	place := st.rules.Find(path)
+	if decide.IsHandshake(r) {
+		place = place.Socket()
+	}
 	return decide.WithoutToken(access, place), place
 }
 

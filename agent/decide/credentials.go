@@ -12,7 +12,7 @@ import (
 // header or, decoded from a query, from scratch; that is returned grown.
 func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grown []byte) {
 	reason, tok = bearer(r.Authorization)
-	if !isHandshake(r.Method, r.Upgrade) {
+	if !IsHandshake(r) {
 		return reason, tok, scratch
 	}
 	var query []byte
@@ -72,11 +72,12 @@ func cutScheme(value []byte) (rest []byte, is bool) {
 	return bytes.TrimLeft(rest, " "), true
 }
 
-// isHandshake tells whether the request opens a WebSocket (RFC 6455 §4.1). Upgrade may be a list of protocols.
-func isHandshake(method, upgrade []byte) bool {
-	if len(method) > 0 && string(method) != "GET" { // decide-all may leave it out
+// IsHandshake reports whether the request opens a WebSocket (RFC 6455 §4.1). Upgrade may be a list of protocols.
+func IsHandshake(r *wire.Request) bool {
+	if len(r.Method) > 0 && string(r.Method) != "GET" { // decide-all may leave it out
 		return false
 	}
+	upgrade := r.Upgrade
 	for len(upgrade) > 0 {
 		var one []byte
 		one, upgrade, _ = bytes.Cut(upgrade, []byte(","))

@@ -38,9 +38,15 @@ func MethodAccess(method []byte) Access {
 
 // Rules are what the configuration says about paths.
 type Rules struct {
-	Public []string  // prefixes outside /x-nmos that need no token (PATH-11)
-	Claims []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
+	Public    []string  // prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
+	Claims    []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
+	Control   []string  // paths of IS-12 sockets besides /x-nmos/ncp/<version>, without a slash at the end (PATH-15)
+	PathBytes int       // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
 }
+
+// DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion to
+// the length of the path times that of the token's specifiers, so the path needs a bound as the token does (PATH-16).
+const DefaultPathBytes = 2048
 
 // Mapping has the paths below a prefix ruled by x-nmos-<api>, its specifiers matching what follows the prefix's slash.
 type Mapping struct {
@@ -53,17 +59,19 @@ func WithoutToken(access Access, place Place) wire.Reason {
 	switch {
 	case access == NoAccess:
 		return wire.Method // PATH-1
+	case place.Kind == TooLong: // PATH-16
+		return wire.PathTooLong
 	case access == Preflight: // PATH-2
 		return wire.Public
 	case place.Kind == Root && access == Read: // PATH-3
 		return wire.Public
-	case place.Kind == Open: // PATH-11
+	case place.Kind == Open && access == Read: // PATH-11
 		return wire.Public
 	}
 	return wire.OK
 }
 
-// Permit tells whether a verified token, good for this device and time, permits the access. A token that is not verified
+// Permit reports whether a verified token, good for this device and time, permits the access. A token that is not verified
 // permits nothing.
 func Permit(access Access, place Place, t *token.Token) wire.Reason {
 	switch place.Kind {
@@ -72,12 +80,16 @@ func Permit(access Access, place Place, t *token.Token) wire.Reason {
 			return wire.OK
 		}
 		return wire.APINotGranted
-	case Resource: // PATH-5
+	case Resource, Everything: // PATH-5
 		return permitResource(access, place, t)
+	case Control:
+		return permitControl(access, t)
 	case BadVersion: // PATH-10
 		return wire.PathVersion
 	case Root: // only read is free
 		return wire.PathVersion
+	case TooLong:
+		return wire.PathTooLong
 	}
 	return wire.PathClosed // PATH-11
 }
@@ -92,7 +104,7 @@ func permitResource(access Access, place Place, t *token.Token) wire.Reason {
 		if !more {
 			break
 		}
-		if matches(specifier, place.Rest) {
+		if place.Kind == Everything && isAll(specifier) || place.Kind == Resource && matches(specifier, place.Rest) {
 			return wire.OK
 		}
 	}
@@ -102,7 +114,36 @@ func permitResource(access Access, place Place, t *token.Token) wire.Reason {
 	return wire.PathNotGranted
 }
 
-// matches tells whether the specifier matches rest (PATH-6), or rest with a slash at its end, which names the same resource
+// controlAPIs are the claims in use for IS-12, x-nmos-control and x-nmos-ncp, whose permissions are added up (CTL-15).
+var controlAPIs = [...][]byte{[]byte("control"), []byte("ncp")}
+
+// permitControl answers for the handshake of an IS-12 socket. Whoever has the socket can change whatever the device model
+// holds, so the handshake needs the whole model for writing, too (PATH-15, CTL-22).
+func permitControl(access Access, t *token.Token) wire.Reason {
+	granted := false
+	var whole [2]bool // of reading, of writing
+	for _, api := range controlAPIs {
+		granted = granted || t.Grants(api)
+		for i := range whole {
+			specifiers := t.Specifiers(api, i == 1)
+			for specifier, more := specifiers.Next(); more; specifier, more = specifiers.Next() {
+				whole[i] = whole[i] || isAll(bytes.TrimPrefix(specifier, []byte("root.")))
+			}
+		}
+	}
+	switch {
+	case !granted, access != Read:
+		return wire.APINotGranted
+	case !whole[0] || !whole[1]:
+		return wire.ControlNotGranted
+	}
+	return wire.OK
+}
+
+// isAll reports whether a specifier matches whatever there is: "*", or several of them, which say the same.
+func isAll(specifier []byte) bool { return len(specifier) > 0 && len(bytes.Trim(specifier, "*")) == 0 }
+
+// matches reports whether the specifier matches rest (PATH-6), or rest with a slash at its end, which names the same resource
 // (PATH-7). For the latter the specifier must end in a slash, stars behind it standing for nothing.
 func matches(specifier, rest []byte) bool {
 	if wildcard.Match(specifier, rest) {

@@ -6,8 +6,9 @@ import "bytes"
 type Need struct {
 	API        []byte // of the claim x-nmos-<api>
 	Permission string // under which the claim must hold Specifier, "read" or "write"; "": the claim, or the API in scope, is enough
-	Specifier  []byte // the path itself
-	// Wide: the path holds a "*". A specifier cannot say just that, since its "*" stands for anything (PATH-6): this one grants
+	Specifier  []byte // the path itself; "*" where everything is needed
+	Both       bool   // under "write" as well as under "read" (PATH-15)
+	// Wide: the path holds a "*", or everything is needed. A specifier cannot say just that, since its "*" stands for anything (PATH-6): this one grants
 	// the access and others too.
 	Wide bool
 }
@@ -22,7 +23,9 @@ func Needs(access Access, place Place) (n Need, ok bool) {
 	switch {
 	case place.Kind == Base:
 		return n, access == Read
-	case place.Kind != Resource:
+	case place.Kind == Control:
+		return Need{API: controlAPIs[0], Permission: "read", Both: true, Specifier: []byte("root.*")}, access == Read
+	case place.Kind != Resource && place.Kind != Everything:
 		return Need{}, false
 	case access == Read:
 		n.Permission = "read"
@@ -30,6 +33,10 @@ func Needs(access Access, place Place) (n Need, ok bool) {
 		n.Permission = "write"
 	default:
 		return Need{}, false
+	}
+	if place.Kind == Everything {
+		n.Specifier, n.Wide = []byte("*"), true
+		return n, true
 	}
 	n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
 	return n, true

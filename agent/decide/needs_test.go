@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-func TestNeeds_PATH4_PATH5(t *testing.T) {
-	rules := Rules{Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}}}
+func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
+	rules := Rules{Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}}, Control: []string{"/slot/2/ncp"}}
 	const id = "6f1e0000-0000-4000-8000-000000000031"
 	for _, c := range []struct {
 		access     Access
@@ -22,7 +22,13 @@ func TestNeeds_PATH4_PATH5(t *testing.T) {
 		{Write, "/x-nmos/query/v1.3/", ""}, // nothing grants writing to the base of an API
 		{Read, "/x-nmos/node/v1.3/a*b", "node read a*b wide"},
 		{Read, "/x-nmos/node/v1.3/a%2Ab", "node read a%2Ab"},
-		{Read, "/meters", "events"},
+		{Read, "/meters", "events read * wide"},
+		{Write, "/meters", "events write * wide"},
+		{Read, "/x-nmos/ncp/v1.0/", "control read root.* both"},
+		{Read, "/slot/2/ncp", "control read root.* both"},
+		{Write, "/x-nmos/ncp/v1.0", ""},
+		{Read, "/x-nmos/ncp", "ncp"},
+		{Read, "/x-nmos/node/v1.3/" + strings.Repeat("a", DefaultPathBytes), ""},
 		{Read, "/meters/in-1/", "events read in-1"},
 		{Write, "/meters/in-1", "events write in-1"},
 		{Read, "/x-nmos/node/latest/self", ""},
@@ -36,6 +42,9 @@ func TestNeeds_PATH4_PATH5(t *testing.T) {
 		got := strings.TrimSpace(fmt.Sprintf("%s %s %s", n.API, n.Permission, n.Specifier))
 		if n.Wide {
 			got += " wide"
+		}
+		if n.Both {
+			got += " both"
 		}
 		if !ok || granted != (c.want != "") || granted && got != c.want {
 			t.Errorf("%d %s: %q %v, want %q", c.access, c.path, got, granted, c.want)

@@ -32,15 +32,14 @@ func slowNormalize(target string) (string, bool) {
 			}
 			return strings.ToUpper(e)
 		})
-		name, _, parameters := strings.Cut(segment, ";")
-		if name != "." && name != ".." {
+		if segment != "." && segment != ".." {
 			kept = append(kept, segment)
 			continue
 		}
-		if parameters || name == ".." && len(kept) == 0 {
+		if segment == ".." && len(kept) == 0 {
 			return "", false
 		}
-		if name == ".." {
+		if segment == ".." {
 			kept = kept[:len(kept)-1]
 		}
 		if i == last { // a dot segment names a folder
@@ -53,7 +52,7 @@ func slowNormalize(target string) (string, bool) {
 func neverRaw(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' || r == '#' }
 
 func neverHidden(r rune) bool {
-	return r < ' ' || 0x7f <= r && r < 0xa0 || r == '/' || r == '\\'
+	return r < ' ' || 0x7f <= r && r < 0xa0 || r == '/' || r == '\\' || r == ';'
 }
 
 var normalized = []struct{ target, want string }{
@@ -69,8 +68,9 @@ var normalized = []struct{ target, want string }{
 	{"/%20%22%23%25%3f%3C", "/%20%22%23%25%3F%3C"},
 	{"/%252e%252e/a", "/%252e%252e/a"}, // decoded once, not twice
 	{"/%252F", "/%252F"},
-	{"/!$&'()*+,;=:@", "/!$&'()*+,;=:@"},
-	{"/a;b=c", "/a;b=c"},
+	{"/!$&'()*+,=:@", "/!$&'()*+,=:@"},
+	{"/a?b;c=d", "/a"},
+	{"/%253b", "/%253b"},
 	{"/a/.", "/a/"},
 	{"/a/./b", "/a/b"},
 	{"/./a", "/a"},
@@ -154,6 +154,13 @@ var ambiguous = []struct{ name, target string }{
 	{"above-root-slash", "/../x-nmos"},
 	{"above-root-later", "/a/../../b"},
 	{"above-root-encoded", "/%2e%2e/a"},
+	{"parameter", "/a;b=c"},
+	{"parameter-empty", "/a;/b"},
+	{"parameter-alone", "/;"},
+	{"parameter-encoded", "/a%3Bb"},
+	{"parameter-encoded-in-small-letters", "/a%3b"},
+	{"dots-with-parameter-encoded", "/a/..%3B/b"},
+	{"segment-of-a-parameter-before-dots", "/a/;x/../receivers/1"},
 	{"dots-with-parameter", "/a/..;/b"},
 	{"dots-with-parameter-last", "/a/..;x=y"},
 	{"dot-with-parameter", "/a/.;/b"},
@@ -184,7 +191,7 @@ func compareNormalize(t *testing.T, target string) {
 	if again, ok := decide.Normalize(nil, got); !ok || string(again) != string(got) {
 		t.Errorf("%q became %q, and that %q", target, got, again)
 	}
-	for _, never := range []string{"//", "/./", "/../", "\\", "%2F", "%5C"} {
+	for _, never := range []string{"//", "/./", "/../", "\\", "%2F", "%5C", ";", "%3B"} {
 		if strings.Contains(string(got), never) {
 			t.Errorf("%q became %q, which holds %q", target, got, never)
 		}

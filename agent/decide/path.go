@@ -59,27 +59,24 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	return path, true
 }
 
-// plain tells which bytes stand for themselves in a path. The others are "/" and "%", and those that servers treat differently:
-// control characters, space, backslash, "#" and whatever is not ASCII.
+// plain says which bytes stand for themselves in a path. The others are "/" and "%", and those that servers treat differently:
+// control characters, space, backslash, "#", whatever is not ASCII, and ";": servers that know path parameters cut them off
+// before they look for empty segments and dot segments (PATH-9).
 var plain = func() (t [256]bool) {
 	for c := '!'; c < 0x7f; c++ {
-		t[c] = c != '/' && c != '%' && c != '\\' && c != '#'
+		t[c] = c != '/' && c != '%' && c != '\\' && c != '#' && c != ';'
 	}
 	return t
 }()
 
-// endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false where there
-// is no parent, and for "..;x": servers that know path parameters read that as "..".
+// endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false if there is
+// no parent.
 func endSegment(path []byte, start, segment int) ([]byte, bool) {
-	if segment == len(path) || path[segment] != '.' {
-		return path, true
-	}
-	name, _, has := bytes.Cut(path[segment:], []byte(";"))
-	switch string(name) {
+	switch string(path[segment:]) {
 	case ".":
-		return path[:segment], !has
+		return path[:segment], true
 	case "..":
-		if has || segment == start+1 {
+		if segment == start+1 {
 			return path, false
 		}
 		parent := bytes.LastIndexByte(path[start:segment-1], '/')
@@ -90,7 +87,7 @@ func endSegment(path []byte, start, segment int) ([]byte, bool) {
 
 // appendEncoded appends what the percent-encoding at the front of b stands for: an unreserved character itself, any other in
 // its normal encoded form. It returns how many bytes it read, or 0 where the encoding is bad or hides something that servers
-// treat differently: a slash, a control character, broken or overlong UTF-8.
+// treat differently: a slash, a semicolon, a control character, broken or overlong UTF-8.
 func appendEncoded(path, b []byte) ([]byte, int) {
 	var char [utf8.UTFMax]byte
 	n := 0
@@ -107,7 +104,7 @@ func appendEncoded(path, b []byte) ([]byte, int) {
 	}
 	r, size := utf8.DecodeRune(char[:n])
 	switch {
-	case r == utf8.RuneError && size <= 1, r < 0x20, 0x7f <= r && r < 0xa0, r == '/', r == '\\':
+	case r == utf8.RuneError && size <= 1, r < 0x20, 0x7f <= r && r < 0xa0, r == '/', r == '\\', r == ';':
 		return path, 0
 	case unreserved(r):
 		return append(path, byte(r)), 3
@@ -149,7 +146,7 @@ func unreserved(r rune) bool {
 // Place is where a path leads. Its slices borrow from the path.
 type Place struct {
 	Kind Kind
-	API  []byte // of Base and Resource
+	API  []byte // of Base, Resource and Everything
 	Rest []byte // of Resource: what follows the version's slash, without a trailing slash
 }
 
@@ -163,11 +160,26 @@ const (
 	Base                   // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
 	Resource               // "/x-nmos/<api>/<version>/<path>" (PATH-5)
 	BadVersion             // below /x-nmos, and neither (PATH-10)
-	Open                   // configured to need no token (PATH-11)
+	Open                   // configured to be read without a token (PATH-11)
+	Everything             // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
+	Control                // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
+	TooLong                // longer than the bound (PATH-16)
 )
 
 // Find sorts a normalised path.
 func (r *Rules) Find(path []byte) Place {
+	most := r.PathBytes
+	if most == 0 {
+		most = DefaultPathBytes
+	}
+	if len(path) > most {
+		return Place{Kind: TooLong}
+	}
+	for _, control := range r.Control {
+		if string(bytes.TrimSuffix(path, slash)) == control {
+			return Place{Kind: Control}
+		}
+	}
 	rest, below := bytes.CutPrefix(path, []byte("/x-nmos"))
 	switch {
 	case len(path) == 1, below && len(rest) <= 1 && (len(rest) == 0 || rest[0] == '/'):
@@ -176,14 +188,35 @@ func (r *Rules) Find(path []byte) Place {
 		return r.outside(path)
 	}
 	api, rest, _ := bytes.Cut(rest[1:], slash)
+	if string(api) == "system" { // the one API that may be public: IS-09 has no authorization (PATH-11)
+		if place := r.outside(path); place.Kind == Open {
+			return place
+		}
+	}
 	version, rest, _ := bytes.Cut(rest, slash)
 	switch {
 	case !token.IsAPI(api), len(version) > 0 && !isVersion(version):
 		return Place{Kind: BadVersion}
-	case len(rest) == 0:
-		return Place{Kind: Base, API: api}
+	case len(rest) > 0:
+		return Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+	case len(version) > 0 && string(api) == "ncp":
+		return Place{Kind: Control}
 	}
-	return Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+	return Place{Kind: Base, API: api}
+}
+
+// Socket returns the place that the handshake of a WebSocket at p asks for. The resource_path of a subscription is what
+// decides on a socket of the Query API, and the question names it; where it is empty, or the question names the subscription
+// in its place, the socket may show everything (PATH-14).
+func (p Place) Socket() Place {
+	if string(p.API) != "query" {
+		return p
+	}
+	first, _, _ := bytes.Cut(p.Rest, slash)
+	if p.Kind == Base || p.Kind == Resource && string(first) == "subscriptions" {
+		return Place{Kind: Everything, API: p.API}
+	}
+	return p
 }
 
 // outside sorts a path that is not below /x-nmos by the configured prefixes, of which the longest counts (PATH-11).
@@ -199,7 +232,7 @@ func (r *Rules) outside(path []byte) Place {
 		if len(c.Prefix) < best || len(c.Prefix) == 0 || !under(path, c.Prefix) { // a prefix in both lists needs a token
 			continue
 		}
-		best, place = len(c.Prefix), Place{Kind: Base, API: c.API}
+		best, place = len(c.Prefix), Place{Kind: Everything, API: c.API}  // PATH-4
 		if rest := bytes.Trim(path[len(c.Prefix):], "/"); len(rest) > 0 { // a normal path has no two slashes together
 			place.Kind, place.Rest = Resource, rest
 		}
@@ -207,7 +240,7 @@ func (r *Rules) outside(path []byte) Place {
 	return place
 }
 
-// under tells whether path is prefix or below it.
+// under reports whether path is prefix or below it.
 func under(path []byte, prefix string) bool {
 	n := len(prefix)
 	if n > 0 && prefix[n-1] == '/' {
@@ -218,7 +251,7 @@ func under(path []byte, prefix string) bool {
 
 var slash = []byte("/")
 
-// isVersion tells whether b is v<number>.<number> (PATH-10).
+// isVersion reports whether b is v<number>.<number> (PATH-10).
 func isVersion(b []byte) bool {
 	if len(b) == 0 || b[0] != 'v' {
 		return false

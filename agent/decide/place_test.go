@@ -1,6 +1,7 @@
 package decide_test
 
 import (
+	"strings"
 	"testing"
 
 	"nmosauthd/agent/decide"
@@ -9,7 +10,7 @@ import (
 )
 
 // A claim may rule paths outside /x-nmos; of prefixes that overlap the longest counts, and one in both lists needs a token.
-func TestClaimPrefixes_PATH11(t *testing.T) {
+func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
 	rules := decide.Rules{
 		Public: []string{"/meters/help", "/both", "/ui"},
 		Claims: []decide.Mapping{{Prefix: "/meters", API: []byte("events")}, {Prefix: "/both", API: []byte("node")},
@@ -21,10 +22,10 @@ func TestClaimPrefixes_PATH11(t *testing.T) {
 		api  string
 		rest string
 	}{
-		{"/meters", decide.Base, "events", ""}, {"/meters/", decide.Base, "events", ""},
+		{"/meters", decide.Everything, "events", ""}, {"/meters/", decide.Everything, "events", ""},
 		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/", decide.Resource, "events", "in-1/level"},
 		{"/meters2", decide.Outside, "", ""}, {"/meters/help", decide.Open, "", ""}, {"/meters/help/a", decide.Open, "", ""},
-		{"/both", decide.Base, "node", ""}, {"/both/a", decide.Resource, "node", "a"},
+		{"/both", decide.Everything, "node", ""}, {"/both/a", decide.Resource, "node", "a"},
 		{"/ui/a", decide.Open, "", ""}, {"/ui/admin/a", decide.Resource, "node", "a"}, {"/other", decide.Outside, "", ""},
 	} {
 		place := rules.Find([]byte(c.path))
@@ -48,8 +49,12 @@ func TestMethodAccess_PATH1_PATH2(t *testing.T) {
 	}
 }
 
-func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11(t *testing.T) {
-	rules := decide.Rules{Public: []string{"/meters", "/ui/"}}
+func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
+	rules := decide.Rules{
+		Public:  []string{"/meters", "/ui/", "/x-nmos/system", "/x-nmos/node"}, // the last is what no configuration says
+		Control: []string{"/ui/control", "/x-nmos/ncp/v1.0/slot-2"},
+	}
+	long := func(n int) string { return "/x-nmos/node/v1.3/" + strings.Repeat("a", n-len("/x-nmos/node/v1.3/")) }
 	for _, c := range []struct {
 		path      string
 		kind      decide.Kind
@@ -91,6 +96,25 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11(t *testing.T) {
 		{"/ui", decide.Open, "", ""},
 		{"/ui/index.html", decide.Open, "", ""},
 		{"/uix", decide.Outside, "", ""},
+		{"/x-nmos/system", decide.Open, "", ""},
+		{"/x-nmos/system/v1.0/global", decide.Open, "", ""},
+		{"/x-nmos/systems/v1.0", decide.Base, "systems", ""},
+		{"/x-nmos/ncp", decide.Base, "ncp", ""},
+		{"/x-nmos/ncp/", decide.Base, "ncp", ""},
+		{"/x-nmos/ncp/v1.0", decide.Control, "", ""},
+		{"/x-nmos/ncp/v1.0/", decide.Control, "", ""},
+		{"/x-nmos/ncp/v2.13", decide.Control, "", ""},
+		{"/x-nmos/ncp/v1", decide.BadVersion, "", ""},
+		{"/x-nmos/ncp/v1.0/a", decide.Resource, "ncp", "a"},
+		{"/x-nmos/ncp/v1.0/slot-2", decide.Control, "", ""},
+		{"/x-nmos/ncp/v1.0/slot-2/", decide.Control, "", ""},
+		{"/x-nmos/ncp/v1.0/slot-20", decide.Resource, "ncp", "slot-20"},
+		{"/ui/control", decide.Control, "", ""},
+		{"/ui/control/", decide.Control, "", ""},
+		{"/ui/control/a", decide.Open, "", ""},
+		{long(decide.DefaultPathBytes), decide.Resource, "node", long(decide.DefaultPathBytes)[len("/x-nmos/node/v1.3/"):]},
+		{long(decide.DefaultPathBytes + 1), decide.TooLong, "", ""},
+		{"/ui/" + long(decide.DefaultPathBytes), decide.TooLong, "", ""},
 	} {
 		got := rules.Find([]byte(c.path))
 		if got.Kind != c.kind || string(got.API) != c.api || string(got.Rest) != c.rest {
@@ -99,10 +123,40 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11(t *testing.T) {
 	}
 }
 
+// The bound on a path can be set, and 0 is not "none".
+func TestPathBytes_PATH16(t *testing.T) {
+	for _, c := range []struct{ most, length, want int }{
+		{256, 256, int(decide.Outside)}, {256, 257, int(decide.TooLong)}, {4096, 4096, int(decide.Outside)}, {4096, 4097, int(decide.TooLong)},
+		{0, 2048, int(decide.Outside)}, {0, 2049, int(decide.TooLong)},
+	} {
+		rules := decide.Rules{PathBytes: c.most}
+		if got := rules.Find([]byte("/" + strings.Repeat("a", c.length-1))).Kind; int(got) != c.want {
+			t.Errorf("%d bytes of %d: kind %d, want %d", c.length, c.most, got, c.want)
+		}
+	}
+}
+
+// What the handshake of a Query API's socket needs does not stand in the path of the socket.
+func TestSocket_PATH14(t *testing.T) {
+	rules := decide.Rules{Claims: []decide.Mapping{{Prefix: "/registry", API: []byte("query")}}}
+	for path, want := range map[string]decide.Kind{
+		"/x-nmos/query": decide.Everything, "/x-nmos/query/v1.3": decide.Everything, "/x-nmos/query/v1.3/": decide.Everything,
+		"/x-nmos/query/v1.3/subscriptions": decide.Everything, "/x-nmos/query/v1.3/subscriptions/1": decide.Everything,
+		"/x-nmos/query/v1.3/subscriptions/1/": decide.Everything, "/registry/subscriptions/1": decide.Everything,
+		"/registry": decide.Everything, "/x-nmos/query/v1.3/nodes": decide.Resource, "/x-nmos/query/v1.3/nodes/": decide.Resource,
+		"/x-nmos/query/v1.3/subscription": decide.Resource, "/x-nmos/events/v1.0/subscriptions/1": decide.Resource,
+		"/x-nmos/events/v1.0": decide.Base, "/x-nmos/ncp/v1.0": decide.Control, "/": decide.Root, "/query": decide.Outside,
+	} {
+		if got := rules.Find([]byte(path)).Socket().Kind; got != want {
+			t.Errorf("%s: kind %d, want %d", path, got, want)
+		}
+	}
+}
+
 // A token that nobody verified permits nothing, anywhere; and the zero values deny.
 func TestPermitFailsClosed_PATH5(t *testing.T) {
-	places := []decide.Place{{}, {Kind: decide.Kind(200)}}
-	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x", "/vendor"} {
+	places := []decide.Place{{}, {Kind: decide.Kind(200)}, {Kind: decide.Open}, {Kind: decide.TooLong}, {Kind: decide.Everything}}
+	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x", "/vendor", "/x-nmos/ncp/v1.0"} {
 		places = append(places, (&decide.Rules{}).Find([]byte(path)))
 	}
 	for _, place := range places {

@@ -28,7 +28,7 @@ const (
 	sending  = "Mend the controller: it sends what is no access token of the authorization server."
 	timing   = "Compare the clocks of this device and of the authorization server: both need the right UTC (NTP or PTP, without TAI's offset)."
 	granting = "Have the authorization server put the missing claim into this client's tokens, and get a new token."
-	settings = "If it should be reached, name it in [paths] of the configuration: claims maps it to a claim, public opens it to all."
+	settings = "If it should be reached, name it in [paths] of the configuration: claims maps it to a claim, public lets all read it."
 )
 
 var advice = [wire.Reasons]Advice{
@@ -51,8 +51,10 @@ var advice = [wire.Reasons]Advice{
 	wire.PacketValue:   {"The question about a resource wanted neither read nor write, or its kind or name is too long.", firmware},
 
 	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else mend the controller. No claim permits it."},
-	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, .. above the root, a raw space, no slash at its start), which is how checks are got around.",
+	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, a semicolon, .. above the root, a raw space, no slash at its start), which is how checks are got around.",
 		"Mend the controller: it must send a plain path. No claim permits it."},
+	wire.PathTooLong: {"The path is longer than this device judges: none of an NMOS API is.",
+		"Mend the controller; if a vendor's API has longer ones, raise [limits] path_bytes, which ends at 4096. No claim permits it."},
 	wire.InventoryPending: {"The daemon does not know the device's resources yet.",
 		"It passes once the firmware pushes its inventory (PUT /inventory) or writes [inventory] file; \"nmos-authd status\" shows whether it has."},
 	wire.TwoTokens:  {"The request carried a token in two places, and which one counts is not to be guessed.", "Mend the controller: one token a request."},
@@ -97,8 +99,10 @@ var advice = [wire.Reasons]Advice{
 
 	wire.ResourceUnknown: {"The firmware asked about a resource, or an access to one, that is not in the device's inventory.",
 		"Compare the inventory in force (GET /inventory on the admin socket) with the kind and name that were asked for. No claim permits it."},
-	wire.PathClosed:     {"The path is outside /x-nmos, where all is closed until the configuration opens it.", settings},
+	wire.PathClosed:     {"The path is outside /x-nmos, where all is closed until the configuration opens it; public opens it for reading only.", settings},
 	wire.PathVersion:    {"Below /x-nmos the path is not that of an API and a version such as v1.3.", "Mend the controller: it asks for what no NMOS API has. No claim permits it."},
 	wire.APINotGranted:  {"The token is good, and says nothing about this API.", granting},
 	wire.PathNotGranted: {"The token is good and about this API, but does not permit this: reading and writing are permitted apart, path by path.", granting},
+	wire.ControlNotGranted: {"Whoever has a control socket (IS-12) can read and change the whole device model, and the token does not permit both.",
+		"If this client may control the device, have the authorization server put root.* under read and write of x-nmos-control into its tokens."},
 }

@@ -27,7 +27,7 @@ func advise(w io.Writer, r wire.Reason, tokenAlone bool, access decide.Access, r
 	switch {
 	case r == wire.OK && tokenAlone:
 		advice = aboutToken
-	case r == wire.APINotGranted && len(paths) == 1 && access == decide.Write && rules.Find(paths[0]).Kind == decide.Base:
+	case r == wire.APINotGranted && len(paths) == 1 && access == decide.Write && isBase(rules.Find(paths[0])):
 		advice = WritingBase
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", advice.Means)
@@ -35,6 +35,11 @@ func advise(w io.Writer, r wire.Reason, tokenAlone bool, access decide.Access, r
 		_, err = fmt.Fprintf(w, "%s\n", advice.Do)
 	}
 	return err
+}
+
+// isBase reports whether a place is the base of an API, which can only be read.
+func isBase(place decide.Place) bool {
+	return place.Kind == decide.Base || place.Kind == decide.Control
 }
 
 // missing writes a claim that is missing, as JSON to paste.
@@ -54,9 +59,9 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ..
 		place := rules.Find(path)
 		n, ok := decide.Needs(access, place)
 		switch {
-		case !ok && place.Kind == decide.Base && len(paths) == 1:
+		case !ok && isBase(place) && len(paths) == 1:
 			continue // all is said by WritingBase
-		case !ok && place.Kind == decide.Base:
+		case !ok && isBase(place):
 			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))
 			continue
 		case !ok:
@@ -64,8 +69,13 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ..
 			continue
 		case n.Wide:
 			notes = append(notes, fmt.Sprintf("That is more than %s: a * in a claim stands for anything.", path))
+		case n.Both:
+			notes = append(notes, "Or the same in x-nmos-ncp; * stands for root.* there, too.")
 		case n.Permission == "":
 			notes = append(notes, fmt.Sprintf("Or the name %s in scope.", n.API))
+		}
+		if access == decide.Read && place.Socket().Kind != place.Kind {
+			notes = append(notes, fmt.Sprintf("To open %s as a WebSocket needs the specifier * (PATH-14).", path))
 		}
 		claims.Add(n)
 	}

@@ -56,6 +56,7 @@ func (s *state) request() []check {
 		{"PATH-1", fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
 			good, []wire.Reason{wire.Method}},
 		{"PATH-9", normal, good, []wire.Reason{wire.AmbiguousPath}},
+		{"PATH-16", fmt.Sprintf("%d bytes long", len(path)), silent, []wire.Reason{wire.PathTooLong}},
 		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
 	}
 }
@@ -153,7 +154,7 @@ func (s *state) claims() []check {
 }
 
 func (s *state) permission() []check {
-	rules := s.Config.Paths.Rules()
+	rules := s.Config.Rules()
 	path, _ := decide.Normalize(nil, []byte(s.Target))
 	place := rules.Find(path)
 	claim := "x-nmos-" + string(place.API)
@@ -162,19 +163,27 @@ func (s *state) permission() []check {
 	case decide.Base:
 		return []check{{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s is %s", claim, place.API, claim, show(held)),
 			good, []wire.Reason{wire.APINotGranted, wire.OK}}}
-	case decide.Resource:
+	case decide.Control:
+		held := fmt.Sprintf("x-nmos-control is %s and x-nmos-ncp is %s", show(s.payload["x-nmos-control"]),
+			show(s.payload["x-nmos-ncp"]))
+		return []check{{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
+			good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}}}
+	case decide.Resource, decide.Everything:
 		permission := "read"
 		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
 			permission = "write"
 		}
 		object, _ := held.(map[string]any)
-		return []check{{"PATH-5", fmt.Sprintf("needs a specifier for %s under %s of %s; there: %s", show(string(place.Rest)),
-			permission, claim, show(object[permission])), good,
-			[]wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+		rule, specifier := "PATH-5", "a specifier for "+show(string(place.Rest))
+		if place.Kind == decide.Everything {
+			rule, specifier = "PATH-4", "the specifier \"*\""
+		}
+		return []check{{rule, fmt.Sprintf("needs %s under %s of %s; there: %s", specifier, permission, claim, show(object[permission])),
+			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
 	}
 	return []check{
 		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
-		{"PATH-11", "the path is neither below /x-nmos nor configured", silent, []wire.Reason{wire.PathClosed}},
+		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent, []wire.Reason{wire.PathClosed}},
 	}
 }
 

@@ -20,6 +20,11 @@ func (c Claims) Add(n decide.Need) {
 	if n.Permission == "" {
 		return
 	}
+	if n.Both {
+		n.Both = false
+		c.Add(n)
+		n.Permission = "write"
+	}
 	list := c[name][n.Permission]
 	specifier := string(n.Specifier)
 	at := sort.SearchStrings(list, specifier)

@@ -216,7 +216,7 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 			return decided, err
 		}
 	}
-	rules, access := s.Config.Paths.Rules(), decide.MethodAccess([]byte(s.Method))
+	rules, access := s.Config.Rules(), decide.MethodAccess([]byte(s.Method))
 	path, _ := decide.Normalize(nil, []byte(s.Target))
 	if err := advise(w, decided, s.Method == "", access, &rules, path); err != nil {
 		return decided, err
@@ -224,7 +224,7 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 	switch decided {
 	case wire.Audience:
 		return decided, missing(w, map[string][]string{"aud": s.Names})
-	case wire.APINotGranted, wire.PathNotGranted:
+	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted:
 		return decided, missingFor(w, access, &rules, path)
 	}
 	return decided, nil

@@ -110,6 +110,9 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 func TestExplainsRequests(t *testing.T) {
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
 	tok, jwks := []byte(base.Sign()), mint.JWKSOf(base.Key.JWK())
+	reads := []byte(mint.New(mint.Options{Permissions: map[string]mint.Permission{"ncp": {Read: []string{"*"}}}}).Sign())
+	mapped := agent.Default()
+	mapped.Paths.Claims, mapped.Paths.Public = []string{"/levels=connection"}, []string{"/ui"}
 	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 	for name, c := range map[string]struct {
 		q      explain.Question
@@ -125,7 +128,18 @@ func TestExplainsRequests(t *testing.T) {
 		"PATH-9":  {explain.Question{Token: tok, Method: "GET", Target: "/a//b"}, wire.AmbiguousPath, "PATH-9   NO "},
 		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"}, wire.PathVersion, "PATH-10  NO "},
 		"PATH-11": {explain.Question{Token: tok, Method: "GET", Target: "/admin"}, wire.PathClosed, "PATH-11  NO "},
-		"ANS-1":   {explain.Question{Method: "GET", Target: receiver}, wire.NoToken, "ANS-1    NO  no token"},
+		"PATH-4 mapped": {explain.Question{Token: tok, Method: "GET", Target: "/levels", Config: mapped}, wire.PathNotGranted,
+			`PATH-4   NO  needs the specifier "*" under read of x-nmos-connection`},
+		"PATH-11 read only": {explain.Question{Token: tok, Method: "PUT", Target: "/ui/a", Config: mapped}, wire.PathClosed, "PATH-11  NO "},
+		"PATH-14": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/v1.3/subscriptions/1"}, wire.APINotGranted,
+			"To open /x-nmos/query/v1.3/subscriptions/1 as a WebSocket needs the specifier *"},
+		"PATH-15 nothing": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/ncp/v1.0"}, wire.APINotGranted,
+			`Missing: {"x-nmos-control":{"read":["root.*"],"write":["root.*"]}}`},
+		"PATH-15": {explain.Question{Token: reads, Method: "GET", Target: "/x-nmos/ncp/v1.0"}, wire.ControlNotGranted,
+			"PATH-15  NO  needs * or root.* under both read and write"},
+		"PATH-16": {explain.Question{Token: tok, Method: "GET", Target: "/a/" + strings.Repeat("b", 2046)}, wire.PathTooLong,
+			"PATH-16  NO  2049 bytes"},
+		"ANS-1": {explain.Question{Method: "GET", Target: receiver}, wire.NoToken, "ANS-1    NO  no token"},
 		"KEY-5": {explain.Question{Token: tok, Trust: true, Config: agent.Default()}, wire.IssuerUntrusted,
 			"KEY-5    NO  the configuration does not trust"},
 		"CLM-6":    {explain.Question{Token: tok, Names: []string{"other.example.com"}}, wire.Audience, "CLM-6    NO "},

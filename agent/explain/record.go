@@ -42,14 +42,15 @@ func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wir
 	var b strings.Builder
 	r.facts(&b)
 	verdict(&b, decided)
-	rules := config.Paths.Rules()
+	rules := config.Rules()
 	access, paths := r.asked()
 	advise(&b, decided, r.Question == "verify", access, &rules, paths...)
 	closed := decided == wire.PathClosed || decided == wire.PathVersion
 	switch {
 	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
-	case decided == wire.APINotGranted, decided == wire.PathNotGranted, closed && len(r.Denied) > 1: // others may lack a claim
+	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted,
+		closed && len(r.Denied) > 1: // others may lack a claim
 		if len(paths) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
 			break

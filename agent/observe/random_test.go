@@ -58,6 +58,8 @@ func (q request) access(rules *decide.Rules) string {
 	switch place := rules.Find(path); {
 	case place.Kind == decide.Base && verb == "read":
 		return "base " + string(place.API)
+	case place.Kind == decide.Everything && verb != "":
+		return fmt.Sprintf("%s %s *", verb, place.API)
 	case place.Kind == decide.Resource && verb != "":
 		return fmt.Sprintf("%s %s %s", verb, place.API, place.Rest)
 	}
@@ -70,7 +72,7 @@ func TestClaimsOfAnyRequests_OPS3(t *testing.T) {
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 77))
 		r := newRig(t, observe.DefaultLimits, audit.Options{Repeat: time.Hour})
-		rules := r.config.Paths.Rules()
+		rules := r.config.Rules()
 		had := []map[string]map[string][]string{{}, {"x-nmos-node": {"read": {"*"}, "write": {"a*"}}, "x-nmos-events": {"read": {"*"}}}}[seed%2]
 		token := r.token("c", had)
 		ask := r.asker(33)

@@ -163,7 +163,8 @@ func (r *Report) judge(c *one, rules *decide.Rules) Controller {
 		reason := a.reason
 		byPath := isByPath(reason)
 		switch {
-		case grantable && byPath && reason != wire.APINotGranted && reason != wire.PathNotGranted:
+		case grantable && byPath && reason != wire.APINotGranted && reason != wire.PathNotGranted &&
+			reason != wire.ControlNotGranted:
 			reason = wire.PathNotGranted // of several targets another gave the reason; or the rules have changed
 		case byPath && inPath != wire.OK:
 			reason = inPath
@@ -191,7 +192,7 @@ func (r *Report) judge(c *one, rules *decide.Rules) Controller {
 	}
 	if wide {
 		out.Incomplete = append(out.Incomplete,
-			"a path that it asked for holds a *, which in a claim stands for anything: such a claim is left to you")
+			"it asked for a path that needs a claim with a *, which stands for anything: such a claim is left to you")
 	}
 	if out.Token != Refused && len(all) > 0 {
 		out.Add, out.Claims = add, all
@@ -236,7 +237,8 @@ func (a *Access) before(b *Access) bool {
 // isByPath tells whether another path or claim would have had another answer.
 func isByPath(r wire.Reason) bool {
 	switch r {
-	case wire.Method, wire.AmbiguousPath, wire.PathClosed, wire.PathVersion, wire.APINotGranted, wire.PathNotGranted:
+	case wire.Method, wire.AmbiguousPath, wire.PathTooLong, wire.PathClosed, wire.PathVersion, wire.APINotGranted,
+		wire.PathNotGranted, wire.ControlNotGranted:
 		return true
 	}
 	return false

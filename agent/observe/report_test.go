@@ -74,7 +74,7 @@ func TestReportTellsWhatNoClaimMends(t *testing.T) {
 		if c.Claims.String() != want.claims || c.Claims != nil && merged(c.Add) != want.add {
 			t.Errorf("%s: claims %v, add %v", name, c.Claims, c.Add)
 		}
-		if wide := strings.Contains(strings.Join(c.Incomplete, ";"), "holds a *"); wide != (c.Client == "c") {
+		if wide := strings.Contains(strings.Join(c.Incomplete, ";"), "a claim with a *"); wide != (c.Client == "c") {
 			t.Errorf("%s: incomplete %q", name, c.Incomplete)
 		}
 	}

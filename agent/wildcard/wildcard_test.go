@@ -1,7 +1,6 @@
 package wildcard
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -98,34 +97,70 @@ func TestHost_CLM5(t *testing.T) {
 	}
 }
 
-// A pattern made to defeat backtracking and one made to defeat rolling hashes: both would take minutes if matching were
-// quadratic at this size; the bound is so wide that only that can break it.
-func TestMatchIsLinear_PATH6(t *testing.T) {
-	const n = 1 << 20
-	a := strings.Repeat("a", n)
+// worst are the specifiers that make matching a path of n bytes slow, each filling a token of 16 KiB, whose payload holds 12 KiB,
+// with its quotation marks and commas: many short ones, whose piece is nearly everywhere; long ones that defeat backtracking; and long
+// ones that defeat rolling hashes, equal to the text's modulo any power of two (Thue and Morse) or different at their end only.
+func worst(n int) (all []worstCase) {
+	const room = 12 << 10
 	thue := []byte{'a'}
-	for len(thue) < n/2 {
+	for len(thue) < n {
 		for _, c := range thue {
 			thue = append(thue, 'a'+'b'-c)
 		}
 	}
-	start := time.Now()
-	for _, c := range []struct {
-		pattern, text string
-		want          bool
-	}{
-		{"*" + a[:n/2] + "b*", a, false},
-		{"*" + strings.Repeat("a*", n/2) + "b", a, false},
-		{"*b" + a[:n/2] + "*", a, false},
-		{"*" + string(thue[:n/8]) + "c*", string(thue), false},
-		{"*" + strings.Repeat("ab", n/8) + "b*", strings.Repeat("ab", n/2), false},
+	as := strings.Repeat("a", n)
+	for _, c := range []struct{ name, text, specifier string }{
+		{"*ab*", as, "*ab*"},
+		{"*b", as, "*b"},
+		{"empty", as, ""},
+		{"*a*a…b", as, "*" + strings.Repeat("a*", n/2) + "b"},
+		{"*aa…ab*", as, "*" + as[:n/2] + "b*"},
+		{"*baa…a*", as, "*b" + as[:n/2] + "*"},
+		{"*aa…b*…", as, strings.Repeat("*"+as[:60]+"b", n/62)},
+		{"Thue, Morse", string(thue[:n]), "*" + string(thue[:n/4]) + "c*"},
+		{"Thue, Morse, no cubes", string(thue[:n]), "*" + strings.Repeat(string(thue[:n/8]), 3) + "*"},
 	} {
-		if Match([]byte(c.pattern), []byte(c.text)) != c.want {
-			t.Errorf("wrong for a pattern that starts %q", c.pattern[:20])
+		one := worstCase{c.name, []byte(c.text), nil}
+		for left := room; left > 0; left -= len(c.specifier) + 3 {
+			one.specifiers = append(one.specifiers, []byte(c.specifier))
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+type worstCase struct {
+	name       string
+	text       []byte
+	specifiers [][]byte
+}
+
+// The time of a match is bounded by the product of both lengths (PATH-16). Each set below is at most 12 KiB of specifiers against the
+// longest path that can be configured; a term worse than that would take minutes, and the bound is so wide that only that breaks it.
+func TestWorstToken_PATH16(t *testing.T) {
+	for _, c := range worst(4096) {
+		start := time.Now()
+		for _, one := range c.specifiers {
+			if Match(one, c.text) {
+				t.Fatalf("%s: Match(%.20q…) is true, want false", c.name, one)
+			}
+		}
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s: took %v", c.name, d)
 		}
 	}
-	if d := time.Since(start); d > 20*time.Second {
-		t.Errorf("took %v", d)
+}
+
+// BenchmarkWorstToken is what the worst token of 16 KiB costs a decision, on the longest path by default.
+func BenchmarkWorstToken(b *testing.B) {
+	for _, c := range worst(2048) {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				for _, one := range c.specifiers {
+					Match(one, c.text)
+				}
+			}
+		})
 	}
 }
 
@@ -146,22 +181,6 @@ func FuzzMatch(f *testing.F) {
 		}
 		if got, want := Host([]byte(pattern), []byte(text)), slowHost(pattern, text); got != want {
 			t.Errorf("Host(%q, %q) = %v, its twin says %v", pattern, text, got, want)
-		}
-	})
-}
-
-func FuzzIndex(f *testing.F) {
-	f.Add([]byte("abaababaab"), []byte("abaab"))
-	f.Add([]byte("aaaaab"), []byte("aab"))
-	f.Fuzz(func(t *testing.T, text, piece []byte) {
-		for i := range text { // few letters, so that there is something to find
-			text[i] = 'a' + text[i]%3
-		}
-		for i := range piece {
-			piece[i] = 'a' + piece[i]%3
-		}
-		if got, want := index(text, piece), bytes.Index(text, piece); got != want {
-			t.Errorf("index(%q, %q) = %d, want %d", text, piece, got, want)
 		}
 	})
 }

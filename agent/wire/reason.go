@@ -32,6 +32,7 @@ const (
 	// The request.
 	Method
 	AmbiguousPath
+	PathTooLong
 	InventoryPending
 	TwoTokens
 	EmptyToken
@@ -72,6 +73,7 @@ const (
 	PathVersion
 	APINotGranted
 	PathNotGranted
+	ControlNotGranted
 
 	// Reasons is how many there are.
 	Reasons int = iota
@@ -113,6 +115,7 @@ var infos = [Reasons]Info{
 
 	Method:           {"method", 405, "", "the method is none of those that NMOS APIs use", "PATH-1", "RFC 9110 §9"},
 	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
+	PathTooLong:      {"path-too-long", 400, invalidRequest, "the path is longer than the limit", "PATH-16", "our bound"},
 	InventoryPending: {"inventory-pending", 503, "", "this device's inventory has not been read or pushed yet", "ANS-5", "fail closed"},
 	TwoTokens:        {"two-tokens", 400, invalidRequest, "the request carries more than one token", "ANS-4", "RFC 6750 §2"},
 	EmptyToken:       {"token-empty", 400, invalidRequest, "the request carries an empty token", "ANS-4", "RFC 6750 §3.1"},
@@ -145,10 +148,12 @@ var infos = [Reasons]Info{
 	Audience:        {"audience", 403, insufficientScope, "the token is meant for other devices", "CLM-6", "AMWA nmos-testing"},
 
 	ResourceUnknown: {"resource-unknown", 403, insufficientScope, "the device's inventory has no such resource or no such access to it", "PATH-11", "closed by default"},
-	PathClosed:      {"path-closed", 403, insufficientScope, "paths outside /x-nmos are closed on this device", "PATH-11", "closed by default"},
+	PathClosed:      {"path-closed", 403, insufficientScope, "this path is closed on this device", "PATH-11", "closed by default"},
 	PathVersion:     {"path-version", 403, insufficientScope, "the path does not start with an NMOS API and version", "PATH-10", "NMOS APIs"},
 	APINotGranted:   {"api-not-granted", 403, insufficientScope, "the token grants nothing in this API", "PATH-4", "IS-10 Resource Servers"},
 	PathNotGranted:  {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
+
+	ControlNotGranted: {"control-not-granted", 403, insufficientScope, "a control socket needs the whole model under both read and write", "PATH-15", "a channel that can write"},
 }
 
 // Info returns the row of r; of a value outside the list the row of Undecided.

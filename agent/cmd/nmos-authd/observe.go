@@ -18,7 +18,7 @@ const maxReport = 16 << 20
 // observed is GET /observe.
 func (d *daemon) observed() ([]byte, error) {
 	c := d.inForce.Load()
-	rules := c.Paths.Rules()
+	rules := c.Rules()
 	return json.Marshal(d.observer.Report(time.Now(), string(c.Mode), &rules, d.audit.Stats()))
 }
 
