@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha512"
@@ -177,4 +178,30 @@ func BenchmarkSocketFloorEcho(b *testing.B) {
 func BenchmarkSocketWarmAllow(b *testing.B) {
 	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
 	benchmarkSocket(b, func(conn net.Conn) { d.NewSession().ServePackets(conn) })
+}
+
+// raw asks by HTTP and reads an answer without a body, neither of which allocates.
+func (w *webServer) raw(tb testing.TB, question, buf []byte) []byte {
+	if _, err := w.conn.Write(question); err != nil {
+		tb.Fatal(err)
+	}
+	n := 0
+	for !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+		more, err := w.conn.Read(buf[n:])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		n += more
+	}
+	return buf[:n]
+}
+
+func BenchmarkHTTPWarmAllow(b *testing.B) {
+	web := askHTTP(b, newDevice(b, nil, mint.New(mint.Options{}).Key.JWK()))
+	text, _ := asHTTP(get(senders, distinct(0)))
+	question, buf := []byte(text), make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		web.raw(b, question, buf)
+	}
 }

@@ -32,10 +32,12 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	handler := httpauth.Handler(func() httpauth.Session { return d.NewSession() })
+	report := func(err error) { tb.Error(err) }
 	server := &agent.Server{
-		Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, handler, 0) },
-		Report: func(err error) { tb.Error(err) },
+		Handle: func(conn net.Conn) error {
+			return httpauth.NewServer(httpauth.Handler(d.NewSession()), false, report).ServeConn(conn)
+		},
+		Report: report,
 	}
 	go server.Serve(l)
 	tb.Cleanup(func() {

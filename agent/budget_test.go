@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha512"
@@ -59,6 +60,10 @@ var budgets = []struct {
 	}},
 	{"cold deny, forged", "deny 401 signature", 0, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
 }
+
+// httpBudget is how many times the whole way of a remembered token's question over http.sock may allocate: all of it by net/http and
+// for the answer's headers.
+const httpBudget = 40
 
 // cycle is how many different tokens a cold row asks with, in turn: more than any memory for tokens has places, so that each
 // is forgotten before it comes again.
@@ -213,5 +218,24 @@ func TestAllocationBudgetOfLongTokens(t *testing.T) {
 	}
 	if got := testing.AllocsPerRun(100, step); got > 0 {
 		t.Errorf("%v allocations for a warm answer about a token of %d bytes", got, len(packet))
+	}
+}
+
+func TestHTTPAllocationBudget(t *testing.T) {
+	if raceEnabled {
+		t.Skip("skipped: the race detector allocates on its own account")
+	}
+	web := askHTTP(t, newDevice(t, nil, mint.New(mint.Options{}).Key.JWK()))
+	text, _ := asHTTP(get(senders, distinct(0)))
+	question, buf := []byte(text), make([]byte, 4096)
+	for range 100 { // buffers grow to what they will hold
+		if got := web.raw(t, question, buf); !bytes.HasPrefix(got, []byte("HTTP/1.1 200 ")) {
+			t.Fatalf("answered %q, so the path meant was not taken", got)
+		}
+	}
+	got := testing.AllocsPerRun(200, func() { web.raw(t, question, buf) })
+	t.Logf("%-28s %3.0f, budgeted %d", "http.sock, warm allow", got, httpBudget)
+	if got > httpBudget {
+		t.Errorf("got %v allocations for a question over http.sock, budgeted are %d", got, httpBudget)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,14 +29,15 @@ func TestShutdownEndsAStream(t *testing.T) {
 	}
 	left := make(chan struct{}, 2)
 	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "first\n")
-		w.(http.Flusher).Flush()
+		out, stop := httpauth.Stream(w, r)
+		defer stop()
+		io.WriteString(out, "first\n")
 		<-r.Context().Done()
-		io.WriteString(w, "last\n")
+		io.WriteString(out, "last\n")
 		left <- struct{}{}
 	})
 	report := func(err error) { t.Errorf("reported: %v", err) }
-	server := &agent.Server{Handle: func(conn net.Conn) error { return httpauth.ServeConn(conn, stream, 0) }, Report: report}
+	server := &agent.Server{Handle: httpauth.NewServer(stream, true, report).ServeConn, Report: report}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(&agent.BoundedListener{Listener: l, Limit: 2, Report: report}) }()
 	open := func() (net.Conn, *bufio.Reader) {
@@ -63,7 +65,7 @@ func TestShutdownEndsAStream(t *testing.T) {
 	defer cancel()
 	server.Shutdown(ctx)
 	<-left
-	if rest, err := io.ReadAll(in); string(rest) != "last\n" || err != nil || ctx.Err() != nil {
+	if rest, err := io.ReadAll(in); !strings.Contains(string(rest), "last\n") || !strings.HasSuffix(string(rest), "0\r\n\r\n") || err != nil || ctx.Err() != nil {
 		t.Errorf("the rest is %q, %v; %v", rest, err, ctx.Err())
 	}
 	if err := <-served; err != nil {

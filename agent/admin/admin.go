@@ -1,4 +1,4 @@
-// Package admin is the administration socket: HTTP/1.1 on a Unix stream socket, served by httpauth.ServeConn. It knows the paths,
+// Package admin is the administration socket: HTTP/1.1 on a Unix stream socket, served by httpauth.Server. It knows the paths,
 // methods and bounds, and does nothing itself: what is shown and changed comes from the functions that it is given.
 //
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
@@ -52,7 +52,7 @@ type Functions struct {
 	Metrics func() ([]byte, error)
 }
 
-// Handler returns the handler of the socket. Serve it with MaxBody.
+// Handler returns the handler of the socket. It reads bodies, up to MaxBody.
 func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
@@ -106,9 +106,6 @@ func (m *mux) getInventory(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
-	if flusher, ok := w.(http.Flusher); ok {
-		flusher.Flush() // sent as it is, not copied: it may be long
-	}
 	w.Write(document)
 }
 

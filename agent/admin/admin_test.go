@@ -57,6 +57,11 @@ type answer struct {
 	body   string
 }
 
+// serve serves a connection of the admin socket until it ends.
+func serve(t *testing.T, conn net.Conn, h http.Handler) error {
+	return httpauth.NewServer(h, true, func(err error) { t.Errorf("reported: %v", err) }).ServeConn(conn)
+}
+
 // ask sends text on one connection, hangs up, and returns the answers.
 func ask(t *testing.T, s *shelf, text string) []answer {
 	t.Helper()
@@ -64,9 +69,7 @@ func ask(t *testing.T, s *shelf, text string) []answer {
 	h := admin.Handler(s.functions())
 	ended := make(chan error, 1)
 	go func() {
-		err := httpauth.ServeConn(server, h, admin.MaxBody)
-		server.Close()
-		ended <- err
+		ended <- serve(t, server, h)
 	}()
 	answers := make(chan []answer)
 	go func() {
@@ -196,9 +199,7 @@ func TestSlowPush(t *testing.T) {
 			client, server := net.Pipe()
 			ended := make(chan error, 1)
 			go func() {
-				err := httpauth.ServeConn(server, h, admin.MaxBody)
-				server.Close()
-				ended <- err
+				ended <- serve(t, server, h)
 			}()
 			return client, ended
 		}
@@ -356,9 +357,7 @@ func TestWatch_ANS7(t *testing.T) {
 			client, server := net.Pipe()
 			ended := make(chan error, 1)
 			go func() {
-				err := httpauth.ServeConn(server, h, admin.MaxBody)
-				server.Close()
-				ended <- err
+				ended <- serve(t, server, h)
 			}()
 			io.WriteString(client, "GET /watch?"+query+" HTTP/1.1\r\nHost: a\r\n\r\n")
 			response, err := http.ReadResponse(bufio.NewReader(client), nil)

@@ -1,21 +1,16 @@
 package admin
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/httpauth"
 )
 
-const (
-	jsonLines = "application/x-ndjson"
-	lastWords = 100 * time.Millisecond // for what is being sent when the daemon stops, or the caller
-)
+const jsonLines = "application/x-ndjson"
 
 // getRecords serves the records in memory: one, or the last.
 func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
@@ -53,32 +48,13 @@ func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
 		httpauth.Fail(w, http.StatusServiceUnavailable, "too many are watching", fmt.Sprint(audit.MaxWatchers, " at most"))
 		return
 	}
+	defer watcher.Close()
 	w.Header().Set("Content-Type", jsonLines)
-	if flusher, ok := w.(http.Flusher); ok {
-		flusher.Flush()
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		defer watcher.Close()
-		for {
-			lines, ok := watcher.Next(ctx)
-			if !ok {
-				return
-			}
-			if _, err := w.Write(lines); err != nil {
-				return
-			}
-		}
-	}()
-	select {
-	case <-sent:
-	case <-ctx.Done():
-		select { // one who takes nothing does not keep the daemon from stopping: the connection is closed under the writer
-		case <-sent:
-		case <-time.After(lastWords):
+	out, stop := httpauth.Stream(w, r)
+	defer stop()
+	for lines, more := []byte(nil), true; more; lines, more = watcher.Next(r.Context()) {
+		if _, err := out.Write(lines); err != nil {
+			return
 		}
 	}
 }

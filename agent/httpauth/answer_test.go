@@ -114,7 +114,7 @@ func (c counting) Refuse(fault wire.Reason) *wire.Reply {
 // The question is asked at one path, by any method, and nothing else of the server is one. What follows the path says nothing.
 func TestHandler_ANS4(t *testing.T) {
 	asked := 0
-	handler := httpauth.Handler(func() httpauth.Session { return counting{&asked} })
+	handler := httpauth.Handler(counting{&asked})
 	for _, c := range []struct {
 		method, url string
 		header      http.Header

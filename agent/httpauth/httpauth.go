@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -28,28 +27,22 @@ type Session interface {
 	Refuse(fault wire.Reason) *wire.Reply // a question that is none
 }
 
-// Handler returns the handler of http.sock. newSession makes a Session; they are used again.
-func Handler(newSession func() Session) http.Handler {
-	h := &handler{}
-	h.sessions.New = func() any { return newSession() }
-	return h
-}
+// Handler returns the handler of one connection of http.sock, whose requests come one after another.
+func Handler(session Session) http.Handler { return handler{session} }
 
-type handler struct{ sessions sync.Pool }
+type handler struct{ session Session }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != Path && !strings.HasPrefix(r.URL.Path, Path+"/") {
 		http.NotFound(w, r)
 		return
 	}
-	session := h.sessions.Get().(Session)
-	defer h.sessions.Put(session)
 	request, fault := Question(r.Header)
 	if fault != wire.OK {
-		Answer(w, session.Refuse(fault))
+		Answer(w, h.session.Refuse(fault))
 		return
 	}
-	Answer(w, session.Ask(request))
+	Answer(w, h.session.Ask(request))
 }
 
 // Question reads the original request from the headers of the question. It returns OK, or what is wrong with them.
@@ -80,17 +73,28 @@ func Question(h http.Header) (*wire.Request, wire.Reason) {
 		// Two headers are two tokens; joined as RFC 9110 §5.3 has it they are seen as such.
 		request.Authorization = []byte(strings.Join(h["Authorization"], ","))
 	}
-	if upgrade := "X-Original-Upgrade"; has(h, upgrade) {
-		request.Upgrade = []byte(h.Get(upgrade))
-	} else {
-		request.Upgrade = []byte(h.Get("Upgrade"))
-	}
+	request.Upgrade = []byte(upgrade(h))
 	for _, v := range [][]byte{request.Method, request.Targets[0], request.Authorization, request.Upgrade} {
 		if !utf8.Valid(v) || bytes.IndexByte(v, 0) >= 0 {
 			return nil, wire.PacketText
 		}
 	}
 	return request, wire.OK
+}
+
+// upgrade returns the protocol that the original request asks for. Traefik passes no Upgrade on, and says that it was a WebSocket's
+// handshake in X-Forwarded-Proto. That counts only in Traefik's own form of the question, which has no X-Original-Method.
+func upgrade(h http.Header) string {
+	switch {
+	case has(h, "X-Original-Upgrade"):
+		return h.Get("X-Original-Upgrade")
+	case has(h, "Upgrade") || has(h, "X-Original-Method"):
+		return h.Get("Upgrade")
+	}
+	if proto := h.Get("X-Forwarded-Proto"); proto == "ws" || proto == "wss" {
+		return "websocket"
+	}
+	return ""
 }
 
 func has(h http.Header, name string) bool { return len(h[name]) > 0 }

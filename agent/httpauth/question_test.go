@@ -68,6 +68,10 @@ func TestQuestion_ANS4_ANS9(t *testing.T) {
 		{"original upgrade", with("X-Original-Upgrade", "websocket"), wire.OK, "GET /a|-|websocket"},
 		{"original upgrade first", with("X-Original-Upgrade", "h2c", "Upgrade", "websocket"), wire.OK, "GET /a|-|h2c"},
 		{"original upgrade empty", with("X-Original-Upgrade", "", "Upgrade", "websocket"), wire.OK, "GET /a|-|"},
+		{"Traefik's handshake", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "wss"), wire.OK, "GET /a|-|websocket"},
+		{"Traefik's, without TLS", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "ws"), wire.OK, "GET /a|-|websocket"},
+		{"Traefik's plain request", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "https"), wire.OK, "GET /a|-|"},
+		{"from nginx's client", with("X-Forwarded-Proto", "wss"), wire.OK, "GET /a|-|"},
 
 		{"method not UTF-8", headers("X-Original-Method", "G\xff", "X-Original-URI", "/a"), wire.PacketText, ""},
 		{"URI not UTF-8", headers("X-Original-Method", "GET", "X-Original-URI", "/\xff"), wire.PacketText, ""},

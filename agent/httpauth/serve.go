@@ -1,233 +1,155 @@
 package httpauth
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"maps"
+	"log"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // Bounds of a connection.
 const (
-	maxHead   = 64 << 10         // bytes of a request's first line and headers
+	maxHead   = 60 << 10         // bytes of a request's first line and headers; net/http adds 4 KiB
 	idleTime  = 2 * time.Minute  // between two requests
 	readTime  = 10 * time.Second // for a request to come in
-	writeTime = 10 * time.Second // for an answer to be taken
-	maxLinger = 1 << 20          // bytes that are read of a request which is not wanted, so that its answer is
+	writeTime = 10 * time.Second // for an answer to be taken, or for a part of one that is streamed
+
+	lastWords = 100 * time.Millisecond // for what is being streamed when the daemon stops
 )
 
-// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow. Requests are read by
-// net/http; its Server is left out, since it would cost 0.15 MB of flash, and what writes a Response, 46 kB. maxBody is in bytes:
-// so much may come of a body besides what fits into the head's bound; then it breaks off, and the connection with it.
-//
-// An answer is held until the handler is done, unless that flushes it (http.Flusher): then it is sent as it is written, and the
-// connection ends with it. The body must have been read by then. The request's context ends when the caller hangs up meanwhile,
-// or the connection is told to take no more (CloseRead).
-func ServeConn(conn net.Conn, h http.Handler, maxBody int64) error {
-	limited := &io.LimitedReader{R: conn}
-	in, out := bufio.NewReader(limited), bufio.NewWriter(conn)
-	for {
-		limited.N = maxHead
-		conn.SetReadDeadline(time.Now().Add(idleTime))
-		if _, err := in.Peek(1); err != nil {
-			return hangUp(err)
-		}
-		conn.SetReadDeadline(time.Now().Add(readTime))
-		r, err := http.ReadRequest(in)
-		w := recorder{header: http.Header{}, conn: conn, out: out}
-		last := true
-		switch {
-		case err == nil && !tokenNames(r.Header):
-			unread(&w)
-		case err == nil:
-			limited.N += maxBody
-			body := &body{ReadCloser: r.Body, conn: conn, out: out, waits: r.Header.Get("Expect") != ""}
-			r.Body = body
-			ctx, cancel := context.WithCancel(r.Context())
-			w.hungUp = cancel
-			h.ServeHTTP(&w, r.WithContext(ctx))
-			cancel()
-			if w.streams {
-				return nil // a caller who has heard enough is no trouble
-			}
-			w.WriteHeader(http.StatusOK) // where the handler had nothing to say
-			// What the handler has no use for says nothing. A body that the caller waits to be asked for is not asked for.
-			if !body.waits {
-				_, err := io.Copy(io.Discard, body)
-				last = err != nil || limited.N == 0 || r.Close
-			}
-		case limited.N == 0:
-			Fail(&w, http.StatusRequestHeaderFieldsTooLarge, "the request is longer than this socket takes", "64 KiB at most")
-		case errors.Is(err, io.ErrUnexpectedEOF), isTimeout(err):
-			return hangUp(err)
-		default:
-			unread(&w)
-		}
-		conn.SetWriteDeadline(time.Now().Add(writeTime))
-		if err := w.answer(r != nil && r.Method == http.MethodHead, last); err != nil {
-			return err
-		}
-		if last {
-			return linger(conn)
-		}
+// Server serves HTTP/1.1 on connections that somebody else accepts.
+type Server struct{ http http.Server }
+
+// NewServer returns a server of h. If bodies is false, h reads no request's body: then a body that a request announces is not waited
+// for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends for longer than
+// writeTime uses Stream. report is called with what goes wrong beside the answers: a handler that panics, say.
+func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
+	if !bodies {
+		h = bodiless(h)
 	}
+	return &Server{http.Server{
+		Handler:                      h,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is no question
+		ReadHeaderTimeout:            readTime,
+		ReadTimeout:                  readTime,
+		WriteTimeout:                 writeTime,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               maxHead,
+		ErrorLog:                     log.New(reporter(report), "", 0),
+	}}
 }
 
-// unread answers a request that net/http cannot read. What it says of it would quote it, and it may hold a token.
-func unread(w http.ResponseWriter) {
-	Fail(w, http.StatusBadRequest, "the request cannot be read as HTTP/1.1", "its first line, a header or its length")
+// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow, and closes it. The context
+// of a request ends when the caller hangs up meanwhile, or the connection is told to take no more (CloseRead).
+func (s *Server) ServeConn(conn net.Conn) error {
+	one := &single{Conn: conn, closed: make(chan struct{})}
+	if err := s.http.Serve(one); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
-// hangUp returns the error of a connection that ended between two requests, or in one: none where the caller hung up or did not
-// go on.
-func hangUp(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isTimeout(err) {
-		return nil
+// single is a connection, and the listener that accepts it and nothing else. It ends with the connection.
+type single struct {
+	net.Conn
+	accepted  bool
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+// Accept implements net.Listener. Only http.Server.Serve calls it, in one goroutine.
+func (s *single) Accept() (net.Conn, error) {
+	if !s.accepted {
+		s.accepted = true
+		return (*singleConn)(s), nil
 	}
+	<-s.closed
+	return nil, net.ErrClosed
+}
+
+// Addr implements net.Listener.
+func (s *single) Addr() net.Addr { return s.Conn.LocalAddr() }
+
+// Close implements net.Listener: Serve calls it at its end, and the connection has ended by then.
+func (s *single) Close() error { return nil }
+
+// singleConn is the connection of a single.
+type singleConn single
+
+// Close implements net.Conn.
+func (c *singleConn) Close() error {
+	err := c.Conn.Close()
+	c.closeOnce.Do(func() { close(c.closed) })
 	return err
 }
 
-// tokenNames tells whether no field has a space before its colon (RFC 9112 §5.1): ReadRequest lets that through as another name,
-// so that with "Content-Length : 5" a body would be taken for the next request. net/http's Server refuses it likewise.
-func tokenNames(h http.Header) bool {
-	for name := range h {
-		if strings.Contains(name, " ") {
-			return false
+// CloseWrite lets http.Server end an answer before it closes: a caller that is still sending would see a reset in its place.
+func (c *singleConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// bodiless answers without waiting for a body. http.Server would read it, up to 256 KiB, before it sends the answer and once more
+// behind it: full duplex ends the first, a deadline that has passed the second.
+func bodiless(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			w.Header().Set("Connection", "close")
+			control := http.NewResponseController(w)
+			// Neither fails on a connection of http.Server.
+			control.EnableFullDuplex()
+			control.SetReadDeadline(time.Unix(1, 0))
 		}
-	}
-	return true
+		h.ServeHTTP(w, r)
+	})
 }
 
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+// Stream returns a writer of an answer that may take as long as the caller stays: each write is sent immediately, and fails if it is
+// not taken in time, or soon after the request's context has ended. The connection ends with the answer.
+func Stream(w http.ResponseWriter, r *http.Request) (out io.Writer, stop func()) {
+	s := &stream{w, http.NewResponseController(w), r.Context()}
+	s.control.SetReadDeadline(time.Time{}) // else the context ends when it passes
+	w.Header().Set("Connection", "close")
+	cancel := context.AfterFunc(s.ctx, s.bound) // a write that is under way
+	return s, func() { cancel() }
 }
 
-// linger reads on for a while before the connection is closed: with something unread the caller would see a reset in place of
-// its answer.
-func linger(conn net.Conn) error {
-	if half, ok := conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
-		return nil
-	}
-	conn.SetReadDeadline(time.Now().Add(time.Second))
-	_, err := io.Copy(io.Discard, io.LimitReader(conn, maxLinger))
-	return hangUp(err)
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	ctx     context.Context
 }
 
-// body is a request's body. One that the caller waits to be asked for is asked for when it is first read (RFC 9110 §10.1.1).
-type body struct {
-	io.ReadCloser
-	conn  net.Conn
-	out   *bufio.Writer
-	waits bool
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.waits {
-		b.waits = false
-		b.conn.SetWriteDeadline(time.Now().Add(writeTime))
-		b.out.WriteString("HTTP/1.1 100 Continue\r\n\r\n")
-		if err := b.out.Flush(); err != nil {
-			return 0, err
-		}
-	}
-	return b.ReadCloser.Read(p)
-}
-
-// recorder holds an answer until it is written, or sends it while it is.
-type recorder struct {
-	status int
-	header http.Header
-	body   bytes.Buffer
-
-	conn    net.Conn
-	out     *bufio.Writer
-	hungUp  func() // called when the caller does, while the answer is sent
-	streams bool   // it is sent while it is written
-	err     error  // of sending
-}
-
-func (w *recorder) Header() http.Header { return w.header }
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+// bound sets the time in which a write must be taken.
+func (s *stream) bound() {
+	s.control.SetWriteDeadline(time.Now().Add(writeTime))
+	if s.ctx.Err() != nil { // looked at after the deadline was set: a context that ends in between sets its own after this one
+		s.control.SetWriteDeadline(time.Now().Add(lastWords))
 	}
 }
 
-func (w *recorder) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	if w.streams {
-		return w.send(b)
-	}
-	return w.body.Write(b)
-}
-
-// Flush sends what was written, and has the rest sent as it is written.
-func (w *recorder) Flush() {
-	if w.streams {
-		return
-	}
-	w.streams = true
-	w.WriteHeader(http.StatusOK)
-	w.conn.SetReadDeadline(time.Time{})
-	go func() {
-		io.Copy(io.Discard, w.conn) // until the caller hangs up
-		w.hungUp()
-	}()
-	w.header.Set("Connection", "close")
-	w.head()
-	w.send(w.body.Bytes())
-}
-
-// answer sends what was held; headOnly says that nothing follows the head (RFC 9110 §9.3.2).
-func (w *recorder) answer(headOnly, last bool) error {
-	if w.status != http.StatusNoContent { // RFC 9110 §8.6
-		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
-	}
-	if last {
-		w.header.Set("Connection", "close")
-	}
-	w.head()
-	if !headOnly {
-		w.out.Write(w.body.Bytes())
-	}
-	return w.out.Flush()
-}
-
-// lineBreaks would begin a header that nobody has set.
-var lineBreaks = strings.NewReplacer("\r", " ", "\n", " ")
-
-// head writes the first line and the headers. Its errors come back from out when that is flushed.
-func (w *recorder) head() {
-	fmt.Fprintf(w.out, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
-	for _, name := range slices.Sorted(maps.Keys(w.header)) {
-		for _, value := range w.header[name] {
-			w.out.WriteString(name + ": " + lineBreaks.Replace(value) + "\r\n")
-		}
-	}
-	w.out.WriteString("\r\n")
-}
-
-// send sends b now. After an error nothing is sent any more.
-func (w *recorder) send(b []byte) (int, error) {
-	if w.err != nil {
-		return 0, w.err
-	}
-	w.conn.SetWriteDeadline(time.Now().Add(writeTime))
-	n, err := w.out.Write(b)
+// Write implements io.Writer. With nothing to write it sends the head.
+func (s *stream) Write(b []byte) (int, error) {
+	s.bound()
+	n, err := s.w.Write(b)
 	if err == nil {
-		err = w.out.Flush()
+		err = s.control.Flush()
 	}
-	w.err = err
 	return n, err
+}
+
+// reporter passes on what http.Server logs, its first line: what follows is a stack.
+type reporter func(error)
+
+func (r reporter) Write(b []byte) (int, error) {
+	line, _, _ := strings.Cut(string(b), "\n")
+	r(errors.New(line))
+	return len(b), nil
 }

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
-	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
@@ -286,13 +285,15 @@ func (d *daemon) listen(failed chan<- error) error {
 	if err := d.takeSockets(); err != nil {
 		return err
 	}
-	administration := d.administration()
+	administration := httpauth.NewServer(d.administration(), true, d.report(c.Admin))
+	report := d.report(c.HTTP)
+	questions := func(conn net.Conn) error { // a web server's
+		return httpauth.NewServer(httpauth.Handler(d.session(conn)), false, report).ServeConn(conn)
+	}
 	for _, s := range []socket{
 		{authzSocket, c.Authz, c.Group, d.admit, func(conn net.Conn) error { return d.session(conn).ServePackets(conn) }},
-		{httpSocket, c.HTTP, c.Group, d.admit, d.serveQuestions},
-		{adminSocket, c.Admin, c.AdminGroup, nil, func(conn net.Conn) error {
-			return httpauth.ServeConn(conn, administration, admin.MaxBody)
-		}},
+		{httpSocket, c.HTTP, c.Group, d.admit, questions},
+		{adminSocket, c.Admin, c.AdminGroup, nil, administration.ServeConn},
 	} {
 		if s.path == "" {
 			continue
@@ -310,11 +311,6 @@ type socket struct {
 	name, path, group string               // no path: it is not opened
 	admit             func(net.Conn) error // nil: whoever the file lets in
 	handle            func(net.Conn) error
-}
-
-// serveQuestions serves a connection of a web server.
-func (d *daemon) serveQuestions(conn net.Conn) error {
-	return httpauth.ServeConn(conn, httpauth.Handler(func() httpauth.Session { return d.session(conn) }), 0)
 }
 
 // open opens one socket and serves it.
