@@ -37,7 +37,7 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is no question
 		ReadHeaderTimeout:            readTime,
 		ReadTimeout:                  readTime,
-		WriteTimeout:                 writeTime,
+		WriteTimeout:                 readTime + writeTime, // it begins with the body, which the handler may read all the while
 		IdleTimeout:                  idleTime,
 		MaxHeaderBytes:               maxHead,
 		ErrorLog:                     log.New(reporter(report), "", 0),

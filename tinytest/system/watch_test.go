@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -181,12 +182,11 @@ func TestSlowWatcher(t *testing.T) {
 	defer conn.Close()
 	conn.(*net.UnixConn).SetReadBuffer(4096)
 	fmt.Fprint(conn, "GET /watch?last=0 HTTP/1.1\r\nHost: a\r\n\r\n")
-	in := bufio.NewReader(conn)
-	for line := ""; line != "\r\n"; {
-		if line, err = in.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	in := bufio.NewReader(answer.Body)
 	const load = 4000
 	b.burst(everything(server).Sign(), load) // nothing is read meanwhile
 	conn.SetReadDeadline(time.Now().Add(patience))
