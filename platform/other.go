@@ -5,6 +5,7 @@ package platform
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"runtime"
@@ -86,3 +87,9 @@ func Confine(places []Place) (*Sandbox, error) { return nil, unsupported("Landlo
 func unsupported(what string) error {
 	return fmt.Errorf("platform: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
 }
+
+// openNoFollow is more to ask of the system when a state file is opened; nothing here.
+const openNoFollow = 0
+
+// checkOwn would tell whether others can have written a state file; not on this system.
+func checkOwn(f *os.File, info fs.FileInfo) error { return nil }

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -291,4 +292,13 @@ func removeLeftovers(path string) {
 			removePrivate(filepath.Join(parent, e.Name()))
 		}
 	}
+}
+
+const randomBytes = 4
+
+// randomHex returns digits that make a name unlike that of any other process.
+func randomHex() string {
+	var b [randomBytes]byte
+	rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
 }

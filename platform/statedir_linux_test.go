@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,15 +30,13 @@ func numbered(n int) []byte {
 // A process that is killed in the middle leaves the old file or the new one, whole, each time.
 func TestStateDirKilled_KEY3(t *testing.T) {
 	if dir := os.Getenv(killedChild); dir != "" {
-		writeUntilKilled(StateDir{Path: dir, Disk: &toldDisk{}})
+		writeUntilKilled(&StateDir{Path: dir, Disk: &toldDisk{}})
 	}
-	d := StateDir{Path: t.TempDir()}
-	last, leftovers := -1, 0
+	torn := 0
+	d := &StateDir{Path: t.TempDir(), Told: func(error) { torn++ }}
+	last := -1
 	for range 40 {
 		reported := killWriter(t, d.Path, rand.IntN(60))
-		if strings.Contains(names(t, d.Path), tempInfix) {
-			leftovers++
-		}
 		data, err := d.ReadFile(killedFile, 1<<20)
 		if errors.Is(err, fs.ErrNotExist) && last < 0 && reported < 0 {
 			continue
@@ -54,12 +53,12 @@ func TestStateDirKilled_KEY3(t *testing.T) {
 		}
 		last = n
 	}
-	t.Logf("%d files written, %d kills left a file behind", last+1, leftovers)
+	t.Logf("%d files written, %d kills left a slot that is not whole", last+1, torn)
 	if last < 0 {
 		t.Error("nothing was written")
 	}
-	if err := d.Prepare(); err != nil || names(t, d.Path) != killedFile {
-		t.Errorf("prepared, the directory holds %s, %v", names(t, d.Path), err)
+	if got, want := names(t, d.Path), killedFile+" "+killedFile+secondSuffix; got != want {
+		t.Errorf("the directory holds %s, want %s", got, want)
 	}
 }
 
@@ -96,7 +95,7 @@ func killWriter(t *testing.T, dir string, step int) (reported int) {
 }
 
 // writeUntilKilled goes on after the last number that it finds.
-func writeUntilKilled(d StateDir) {
+func writeUntilKilled(d *StateDir) {
 	n := 0
 	if data, err := d.ReadFile(killedFile, 1<<20); err == nil {
 		n, err = strconv.Atoi(string(data[:8]))
@@ -119,15 +118,10 @@ func writeUntilKilled(d StateDir) {
 // toldDisk is the real disk, and prints each step of a write before it is taken.
 type toldDisk struct{ realDisk }
 
-func (d *toldDisk) Create(path string) (DiskFile, error) {
+func (d *toldDisk) Edit(path string) (DiskFile, error) {
 	fmt.Println("step")
-	f, err := d.realDisk.Create(path)
+	f, err := d.realDisk.Edit(path)
 	return toldFile{f}, err
-}
-
-func (d *toldDisk) Rename(from, to string) error {
-	fmt.Println("step")
-	return d.realDisk.Rename(from, to)
 }
 
 func (d *toldDisk) SyncDir(dir string) error {
@@ -152,7 +146,7 @@ const readOnlyChild = "PLATFORM_TEST_READ_ONLY"
 // A file system that is mounted read-only is told as such: what it held is read, nothing is written, nobody fails to start.
 func TestStateDirReadOnly_KEY3(t *testing.T) {
 	if dir := os.Getenv(readOnlyChild); dir != "" {
-		useReadOnly(t, StateDir{Path: dir})
+		useReadOnly(t, &StateDir{Path: dir})
 		return
 	}
 	d := StateDir{Path: t.TempDir()}
@@ -181,7 +175,7 @@ func TestStateDirReadOnly_KEY3(t *testing.T) {
 	}
 }
 
-func useReadOnly(t *testing.T, d StateDir) {
+func useReadOnly(t *testing.T, d *StateDir) {
 	err := errors.Join(
 		unix.Mount(d.Path, d.Path, "", unix.MS_BIND, ""),
 		unix.Mount("", d.Path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""),
@@ -200,5 +194,95 @@ func useReadOnly(t *testing.T, d StateDir) {
 	}
 	if data, err := d.ReadFile("a", 10); err != nil || string(data) != "kept" {
 		t.Errorf("read: %q, %v", data, err)
+	}
+}
+
+// What another user may have put in a folder that others may write is not believed, and not written to; what comes next is kept in
+// its place. A pipe does not keep the start waiting.
+func TestPlantedStateFiles_KEY3(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to other users")
+	}
+	const other = 65534
+	good := func(t *testing.T) []byte { return slotOf(99, []byte("planted")) }
+	for _, c := range []struct {
+		name  string
+		plant func(t *testing.T, path string)
+		says  string
+	}{
+		{"another user's", func(t *testing.T, path string) {
+			put(t, path, good(t), 0o600)
+			try(t, os.Chown(path, other, other))
+		}, "it belongs to user 65534, and the daemon is user 0"},
+		{"others may write", func(t *testing.T, path string) { put(t, path, good(t), 0o666) }, "others may write to it (mode 0666)"},
+		{"its group may write", func(t *testing.T, path string) { put(t, path, good(t), 0o660) }, "others may write to it (mode 0660)"},
+		{"a link", func(t *testing.T, path string) {
+			put(t, path+"-elsewhere", good(t), 0o600)
+			try(t, os.Symlink(path+"-elsewhere", path))
+		}, "not a regular file"},
+		{"a link to nowhere", func(t *testing.T, path string) { try(t, os.Symlink(path+"-elsewhere", path)) }, "not a regular file"},
+		{"a second name", func(t *testing.T, path string) {
+			put(t, path+"-elsewhere", good(t), 0o600)
+			try(t, os.Link(path+"-elsewhere", path))
+		}, "it has 2 names (hard links)"},
+		{"a pipe", func(t *testing.T, path string) { try(t, unix.Mkfifo(path, 0o600)) }, "not a regular file"},
+		{"a device", func(t *testing.T, path string) {
+			try(t, unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
+		}, "not a regular file"},
+		{"a socket", func(t *testing.T, path string) { try(t, unix.Mknod(path, unix.S_IFSOCK|0o600, 0)) }, "not a regular file"},
+		{"a directory", func(t *testing.T, path string) { try(t, os.Mkdir(path, 0o700)) }, "not a regular file"},
+	} {
+		for _, slot := range []string{"", secondSuffix} {
+			for _, held := range []bool{false, true} {
+				t.Run(fmt.Sprintf("KEY-3/%s/slot%s/held=%v", c.name, slot, held), func(t *testing.T) {
+					var told []error
+					d := &StateDir{Path: t.TempDir(), Told: func(err error) { told = append(told, err) }}
+					path := filepath.Join(d.Path, "a")
+					if held {
+						try(t, d.WriteFile("a", []byte("old")))
+						try(t, d.WriteFile("a", []byte("ours")))
+						try(t, d.WriteFile("a", []byte("ours"))) // in both slots
+						try(t, os.Remove(path+slot))
+					}
+					try(t, os.Chmod(d.Path, 0o777))
+					c.plant(t, path+slot)
+					data, err := d.ReadFile("a", 100)
+					if !held {
+						if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), path+slot+": "+ErrUnfit.Error()+": "+c.says) {
+							t.Errorf("read: got %q, %v, want that it says %q", data, err, c.says)
+						}
+					} else if err != nil || string(data) != "ours" || len(told) != 1 || !strings.Contains(told[0].Error(), c.says) {
+						t.Errorf("read: got %q, %v, told %v, want ours, and told %q", data, err, told, c.says)
+					}
+					try(t, d.WriteFile("a", []byte("new")))
+					try(t, d.WriteFile("a", []byte("newer")))
+					told = nil
+					if data, err := d.ReadFile("a", 100); err != nil || string(data) != "newer" || len(told) != 0 {
+						t.Errorf("written: got %q, %v, told %v", data, err, told)
+					}
+					for _, s := range slots {
+						if info, err := os.Lstat(path + s); err != nil || info.Mode() != 0o600 {
+							t.Errorf("a%s: got %v, %v, want a file of mode 0600", s, info, err)
+						}
+					}
+					if text, err := os.ReadFile(path + slot + "-elsewhere"); err == nil && string(text) != string(good(t)) {
+						t.Error("what the link leads to was written to")
+					}
+				})
+			}
+		}
+	}
+}
+
+func put(t *testing.T, path string, data []byte, mode os.FileMode) {
+	t.Helper()
+	try(t, os.WriteFile(path, data, 0o600))
+	try(t, os.Chmod(path, mode)) // whatever the umask took away
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

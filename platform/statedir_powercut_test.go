@@ -1,7 +1,10 @@
 package platform_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"testing"
@@ -17,12 +20,16 @@ const (
 	newText  = "the keys of today, which are more"
 )
 
-// diskWith returns a disk that holds the old file; with "" it holds no file, and no directory for it.
-func diskWith(t *testing.T, text string) *powercut.Disk {
+// disks are the kinds of disk: of one, renames are lost.
+var disks = map[string]bool{"": false, " on FAT": true}
+
+// diskWith returns a disk that holds these texts, written one after the other; with none it holds no file, and no directory for it.
+func diskWith(t *testing.T, fat bool, texts ...string) *powercut.Disk {
 	t.Helper()
 	disk := powercut.New("/var/lib")
-	if text != "" {
-		state := platform.StateDir{Path: stateDir, Disk: disk}
+	disk.LosesRenames = fat
+	state := platform.StateDir{Path: stateDir, Disk: disk}
+	for _, text := range texts {
 		if err := errors.Join(state.Prepare(), state.WriteFile(kept, []byte(text))); err != nil {
 			t.Fatal(err)
 		}
@@ -30,10 +37,39 @@ func diskWith(t *testing.T, text string) *powercut.Disk {
 	return disk
 }
 
-// read returns the text of the file, "" where there is none.
+// plain returns a disk that holds a file as releases without slots wrote it.
+func plain(t *testing.T, fat bool, text string) *powercut.Disk {
+	t.Helper()
+	disk := powercut.New("/var/lib", stateDir)
+	disk.LosesRenames = fat
+	put(t, disk, kept, text)
+	return disk
+}
+
+// put writes a file without slots.
+func put(t *testing.T, disk *powercut.Disk, name, text string) {
+	t.Helper()
+	f, err := disk.Create(stateDir + "/" + name)
+	if err == nil {
+		_, err = f.Write([]byte(text))
+	}
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), disk.SyncDir(stateDir))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read returns the text of the file, "" if there is none.
 func read(t *testing.T, disk platform.Disk) string {
 	t.Helper()
-	data, err := platform.StateDir{Path: stateDir, Disk: disk}.ReadFile(kept, 1000)
+	state := platform.StateDir{Path: stateDir, Disk: disk, Told: func(err error) {
+		if !errors.Is(err, platform.ErrTorn) {
+			t.Errorf("told of %v, want only of slots that are not whole", err)
+		}
+	}}
+	data, err := state.ReadFile(kept, 1000)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -41,50 +77,118 @@ func read(t *testing.T, disk platform.Disk) string {
 }
 
 // Whenever the power goes while the file is written, the old or the new one is found, and the new one for certain once
-// WriteFile has said so. Whatever is left over goes at the next start, and the file can be written then.
+// WriteFile has said so. Two slots are all that there is then, and the file can be written.
 func TestPowerCut_KEY3(t *testing.T) {
-	for _, before := range []string{"", oldText} {
-		disk := diskWith(t, before)
-		state := platform.StateDir{Path: stateDir, Disk: disk}
-		cuts := map[string]int{} // by what was found
-		err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) }, func(moment string, found *powercut.Disk) {
-			text := read(t, found)
-			cuts[text]++
-			if text != before && text != newText {
-				t.Fatalf("%s: neither the old nor the new file but %q", moment, text)
-			}
-			if moment == "at the end" && text != newText {
-				t.Fatalf("written, and gone again: %q", text)
-			}
-			next := platform.StateDir{Path: stateDir, Disk: found}
-			if err := next.Prepare(); err != nil {
-				t.Fatal(err)
-			}
-			names, err := found.Names(stateDir)
-			if err != nil || len(names) > 1 || len(names) == 1 && names[0] != kept || read(t, found) != text {
-				t.Fatalf("%s: prepared, the directory holds %q, %v", moment, names, err)
-			}
-			if err := next.WriteFile(kept, []byte("next")); err != nil || read(t, found) != "next" {
-				t.Fatalf("%s: the next write: %v", moment, err)
+	for kind, fat := range disks {
+		for name, c := range map[string]struct {
+			before string
+			disk   *powercut.Disk
+		}{
+			"the first file":            {"", diskWith(t, fat)},
+			"another file":              {oldText, diskWith(t, fat, oldText)},
+			"a third":                   {oldText, diskWith(t, fat, newText, oldText)},
+			"a shorter one":             {newText + oldText, diskWith(t, fat, newText, newText+oldText)},
+			"over an earlier release's": {oldText, plain(t, fat, oldText)},
+		} {
+			t.Run("KEY-3/"+name+kind, func(t *testing.T) {
+				state := platform.StateDir{Path: stateDir, Disk: c.disk}
+				cuts := map[string]int{} // by what was found
+				write := func() error { return state.WriteFile(kept, []byte(newText)) }
+				err := c.disk.Cut(write, func(moment string, found *powercut.Disk) {
+					text := read(t, found)
+					cuts[text]++
+					if text != c.before && text != newText {
+						t.Fatalf("%s: got %q, want the old or the new file", moment, text)
+					}
+					if moment == "at the end" && text != newText {
+						t.Fatalf("written, and gone again: got %q", text)
+					}
+					next := platform.StateDir{Path: stateDir, Disk: found}
+					if err := next.Prepare(); err != nil {
+						t.Fatal(err)
+					}
+					if err := next.WriteFile(kept, []byte("next")); err != nil || read(t, found) != "next" {
+						t.Fatalf("%s: the next write: got %q, %v", moment, read(t, found), err)
+					}
+					if names, err := found.Names(stateDir); err != nil || strings.Join(names, " ") != kept+" "+kept+".2" {
+						t.Fatalf("%s: the directory holds %q, %v", moment, names, err)
+					}
+				})
+				if err != nil || cuts[c.before] < 50 || cuts[newText] == 0 {
+					t.Errorf("cuts %v, %v", cuts, err)
+				}
+			})
+		}
+	}
+}
+
+// A power cut while the file is written after another power cut, which left one slot torn.
+func TestPowerCutTwice_KEY3(t *testing.T) {
+	for kind, fat := range disks {
+		t.Run("KEY-3/twice"+kind, func(t *testing.T) {
+			n := 0
+			disk := diskWith(t, fat, oldText)
+			state := platform.StateDir{Path: stateDir, Disk: disk}
+			first := func() error { return state.WriteFile(kept, []byte(newText)) }
+			err := disk.Cut(first, func(moment string, found *powercut.Disk) {
+				if n++; n%7 != 0 || t.Failed() {
+					return // a choice
+				}
+				before := read(t, found)
+				again := platform.StateDir{Path: stateDir, Disk: found}
+				second := func() error { return again.WriteFile(kept, []byte("third")) }
+				err := found.Cut(second, func(later string, found *powercut.Disk) {
+					if text := read(t, found); text != before && text != "third" || later == "at the end" && text != "third" {
+						t.Fatalf("%s, then %s: got %q, want %q or the third", moment, later, text, before)
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			if err != nil || n < 100 {
+				t.Errorf("%d cuts, %v", n, err)
 			}
 		})
-		if err != nil || cuts[before] < 50 || cuts[newText] == 0 {
-			t.Errorf("cuts %v, %v", cuts, err)
+	}
+}
+
+// A write that failed at its last sync may not be on the disk although it can be read: the next one goes to the same slot, and
+// leaves the one that is whole for certain.
+func TestPowerCutAfterFailedSync_KEY3(t *testing.T) {
+	disk := diskWith(t, false, "older", oldText)
+	state := platform.StateDir{Path: stateDir, Disk: disk}
+	disk.Step = func(next string) error {
+		if strings.HasPrefix(next, "fsync "+stateDir+"/") {
+			return errors.New("input/output error")
 		}
+		return nil
+	}
+	if err := state.WriteFile(kept, []byte("lost")); err == nil {
+		t.Fatal("the write succeeds, want the disk's error")
+	}
+	disk.Step = nil
+	err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) }, func(moment string, found *powercut.Disk) {
+		if text := read(t, found); text != oldText && text != "lost" && text != newText || moment == "at the end" && text != newText {
+			t.Fatalf("%s: got %q", moment, text)
+		}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
 // Setting a file aside leaves it under the one name or the other.
 func TestPowerCutSetAside_KEY3(t *testing.T) {
-	disk := diskWith(t, oldText)
+	disk := diskWith(t, false, oldText)
 	state := platform.StateDir{Path: stateDir, Disk: disk}
 	err := disk.Cut(func() error {
 		_, err := state.SetAside(kept)
 		return err
 	}, func(moment string, found *powercut.Disk) {
 		names, _ := found.Names(stateDir)
-		if len(names) != 1 || moment == "at the end" && names[0] != kept+".damaged" {
-			t.Errorf("%s: %q", moment, names)
+		if len(names) != 2 || moment == "at the end" && (names[0] != kept+".2.damaged" || names[1] != kept+".damaged") {
+			t.Errorf("%s: got %q", moment, names)
 		}
 	})
 	if err != nil {
@@ -104,8 +208,8 @@ type forgetfulFile struct {
 
 func (forgetfulFile) Sync() error { return nil }
 
-func (d forgetful) Create(path string) (platform.DiskFile, error) {
-	f, err := d.Disk.Create(path)
+func (d forgetful) Edit(path string) (platform.DiskFile, error) {
+	f, err := d.Disk.Edit(path)
 	if d.fsync {
 		f = forgetfulFile{f}
 	}
@@ -124,40 +228,39 @@ func TestPowerCutNeedsEachStep_KEY3(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		fsync, fsyncDir bool
-		neither, undone bool
+		undone          bool
 	}{
 		{name: "whole"},
-		{name: "no fsync of the file", fsync: true, neither: true},
+		{name: "no fsync of the file", fsync: true, undone: true},
 		{name: "no fsync of the directory", fsyncDir: true, undone: true},
 	} {
-		disk := diskWith(t, oldText)
+		disk := diskWith(t, false)
 		state := platform.StateDir{Path: stateDir, Disk: forgetful{disk, c.fsync, c.fsyncDir}}
-		neither, undone := false, false
+		undone := false
 		err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) }, func(moment string, found *powercut.Disk) {
-			text := read(t, found)
-			neither = neither || text != oldText && text != newText
-			undone = undone || moment == "at the end" && text == oldText
+			state := platform.StateDir{Path: stateDir, Disk: found}
+			text, err := state.ReadFile(kept, 1000) // with both slots torn it is an error
+			undone = undone || moment == "at the end" && (err != nil || string(text) != newText)
 		})
-		if err != nil || neither != c.neither || undone != c.undone {
-			t.Errorf("%s: %v; found neither old nor new: %v; undone: %v", c.name, err, neither, undone)
+		if err != nil || undone != c.undone {
+			t.Errorf("%s: %v; undone: got %v, want %v", c.name, err, undone, c.undone)
 		}
 	}
 }
 
-// A step that fails leaves the old file, and nothing else; but after the rename it is the new one that stands.
+// A step that fails leaves the old file or the new one, and the next write succeeds.
 func TestWriteFails_KEY3(t *testing.T) {
 	failure := errors.New("input/output error")
 	for _, c := range []struct{ step, want string }{
-		{"create ", oldText},
+		{"edit ", oldText},
 		{"write ", oldText},
-		{"fsync " + stateDir + "/", oldText},
-		{"close ", oldText},
-		{"rename ", oldText},
+		{"fsync " + stateDir + "/", newText},
+		{"close ", newText},
 		{"fsync directory ", newText},
 	} {
-		disk := diskWith(t, oldText)
+		disk := diskWith(t, false, oldText)
 		disk.Step = func(next string) error {
-			if strings.HasPrefix(next, c.step) {
+			if strings.HasPrefix(next, c.step) || strings.HasPrefix(next, "rename ") {
 				return failure
 			}
 			return nil
@@ -168,8 +271,59 @@ func TestWriteFails_KEY3(t *testing.T) {
 		}
 		disk.Step = nil
 		names, err := disk.Names(stateDir)
-		if text := read(t, disk); text != c.want || len(names) != 1 || err != nil {
-			t.Errorf("%s fails: the file holds %q, the directory %q, %v", c.step, text, names, err)
+		if text := read(t, disk); text != c.want || len(names) != 2 || err != nil {
+			t.Errorf("%s fails: the file holds %q, want %q; the directory %q, %v", c.step, text, c.want, names, err)
+		}
+		if err := state.WriteFile(kept, []byte("next")); err != nil || read(t, disk) != "next" {
+			t.Errorf("%s failed: the next write: got %q, %v", c.step, read(t, disk), err)
+		}
+	}
+}
+
+// What is not whole is used only if it is the slot of a write that was cut short; else it is damage, and said to be.
+func TestTornSlots_KEY3(t *testing.T) {
+	const torn, missing, whole, other = "torn", "missing", "whole", "plain"
+	for _, c := range []struct {
+		first, second string // NAME.2, NAME
+		want          string // text, or part of the error
+	}{
+		{torn, missing, "does not exist"}, // the first write, cut short
+		{missing, missing, "does not exist"},
+		{torn, torn, "not whole"},
+		{missing, torn, "not whole"},
+		{whole, torn, newText},
+		{torn, whole, newText},
+		{whole, missing, newText},
+		{missing, whole, newText},
+		{missing, other, oldText}, // an earlier release's
+		{torn, other, oldText},    // and the first write after it, cut short
+		{whole, other, newText},
+	} {
+		from := diskWith(t, false, newText)
+		disk := powercut.New("/var/lib", stateDir)
+		for name, what := range map[string]string{kept + ".2": c.first, kept: c.second} {
+			f, err := from.Open(stateDir + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slot, err := io.ReadAll(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch what {
+			case torn:
+				slot = bytes.Replace(slot, []byte("today"), []byte("tOday"), 1)
+			case other:
+				slot = []byte(oldText)
+			case missing:
+				continue
+			}
+			put(t, disk, name, string(slot))
+		}
+		state := platform.StateDir{Path: stateDir, Disk: disk}
+		data, err := state.ReadFile(kept, 1000)
+		if got := string(data) + fmt.Sprint(err); !strings.Contains(got, c.want) {
+			t.Errorf("%s.2 %s, %s %s: got %q, want %q", kept, c.first, kept, c.second, got, c.want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 )
 
 func TestStateDir_KEY3(t *testing.T) {
-	d := StateDir{Path: filepath.Join(t.TempDir(), "state")}
+	d := &StateDir{Path: filepath.Join(t.TempDir(), "state")}
 	if _, err := d.ReadFile("a", 10); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
@@ -30,7 +31,10 @@ func TestStateDir_KEY3(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
-	if got, err := d.ReadFile("a", 9); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "over 9 bytes") {
+	if err := d.WriteFile("b", []byte("the second")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.ReadFile("b", 9); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "over 9 bytes") {
 		t.Errorf("over the limit: %q, %v", got, err)
 	}
 	for path, want := range map[string]fs.FileMode{d.Path: fs.ModeDir | 0o700, filepath.Join(d.Path, "a"): 0o600} {
@@ -38,8 +42,19 @@ func TestStateDir_KEY3(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
-	if got := names(t, d.Path); got != "a" {
-		t.Errorf("left behind: %s", got)
+	if got, want := names(t, d.Path), "a a.2 b b.2"; got != want {
+		t.Errorf("the directory holds %s, want %s", got, want)
+	}
+	if err := d.WriteFile("a", []byte(strings.Repeat("long ", 5000))); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"short", "shorter"} { // over the longer one, too
+		if err := d.WriteFile("a", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.ReadFile("a", 10); err != nil || string(got) != text {
+			t.Errorf("got %q, %v, want %q", got, err, text)
+		}
 	}
 }
 
@@ -63,38 +78,28 @@ func TestStateDirSetAside_KEY3(t *testing.T) {
 		if err := d.WriteFile("a", []byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		path, err := d.SetAside("a")
-		if err != nil || path != filepath.Join(d.Path, "a.damaged") {
-			t.Errorf("%s, %v", path, err)
+		paths, err := d.SetAside("a")
+		first, second := filepath.Join(d.Path, "a.damaged"), filepath.Join(d.Path, "a.2.damaged")
+		if err != nil || paths != first+", "+second {
+			t.Errorf("got %s, %v", paths, err)
 		}
-		if got, err := os.ReadFile(path); err != nil || string(got) != text {
-			t.Errorf("%q, %v", got, err)
+		for _, path := range []string{first, second} {
+			if got, err := os.ReadFile(path); err != nil || !strings.Contains(string(got), "\n"+text+"\x00") {
+				t.Errorf("%s: got %q, %v", path, got, err)
+			}
 		}
-		if got := names(t, d.Path); got != "a.damaged" {
-			t.Errorf("the directory holds %s", got)
+		if got, want := names(t, d.Path), "a.2.damaged a.damaged"; got != want {
+			t.Errorf("the directory holds %s, want %s", got, want)
 		}
 	}
 	if _, err := d.SetAside("a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing there: %v", err)
 	}
-}
-
-// What a killed daemon has left is removed at the start, and nothing else, whatever it is called.
-func TestStateDirPrepare_KEY3(t *testing.T) {
-	d := StateDir{Path: t.TempDir()}
-	for _, name := range []string{
-		".a.new-01234567", ".a.b.new-deadbeef", "a", "a.damaged", ".a", ".a.new-", ".a.new-0123456", ".a.new-0123456g",
-		"a.new-01234567", ".new-01234567",
-	} {
-		if err := os.WriteFile(filepath.Join(d.Path, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := d.Prepare(); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Path, "b"), []byte("of an earlier release"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, d.Path), ".a .a.new- .a.new-0123456 .a.new-0123456g .new-01234567 a a.damaged a.new-01234567"; got != want {
-		t.Errorf("left %s, want %s", got, want)
+	if paths, err := d.SetAside("b"); err != nil || paths != filepath.Join(d.Path, "b.damaged") {
+		t.Errorf("one slot: got %s, %v", paths, err)
 	}
 }
 
@@ -110,15 +115,15 @@ func TestStateDirErrors_KEY3(t *testing.T) {
 	full := faultyDisk{err: &fs.PathError{Op: "open", Path: "/x", Err: syscall.ENOSPC}}
 	for _, c := range []struct {
 		name string
-		d    StateDir
+		d    *StateDir
 		is   error
 		want string
 	}{
-		{"parent missing", StateDir{Path: filepath.Join(dir, "no", "state")}, ErrNoDirectory,
+		{"parent missing", &StateDir{Path: filepath.Join(dir, "no", "state")}, ErrNoDirectory,
 			filepath.Join(dir, "no/state/a") + ": neither the directory is there nor the one to make it in"},
-		{"a file", StateDir{Path: filepath.Join(dir, "file")}, syscall.ENOTDIR, filepath.Join(dir, "file/a") + ": not a directory"},
-		{"read-only", StateDir{Path: "/x", Disk: readOnly}, ErrReadOnly, "/x/a: the file system is read-only"},
-		{"full", StateDir{Path: "/x", Disk: full}, syscall.ENOSPC, "/x/a: no space left on device"},
+		{"a file", &StateDir{Path: filepath.Join(dir, "file")}, syscall.ENOTDIR, filepath.Join(dir, "file/a") + ": not a directory"},
+		{"read-only", &StateDir{Path: "/x", Disk: readOnly}, ErrReadOnly, "/x/a: the file system is read-only"},
+		{"full", &StateDir{Path: "/x", Disk: full}, syscall.ENOSPC, "/x/a: no space left on device"},
 	} {
 		err := c.d.WriteFile("a", []byte("x"))
 		if !errors.Is(err, c.is) || err.Error() != "writing "+c.want {
@@ -136,17 +141,18 @@ type faultyDisk struct {
 	err error
 }
 
-func (d faultyDisk) Names(string) ([]string, error)  { return nil, d.err }
-func (d faultyDisk) Create(string) (DiskFile, error) { return nil, d.err }
-func (d faultyDisk) Rename(from, to string) error    { return d.err }
+func (d faultyDisk) CheckDir(string) error              { return d.err }
+func (d faultyDisk) Open(string) (io.ReadCloser, error) { return nil, d.err }
+func (d faultyDisk) Edit(string) (DiskFile, error)      { return nil, d.err }
+func (d faultyDisk) Rename(from, to string) error       { return d.err }
 
 func TestStateDirNames_KEY3(t *testing.T) {
 	d := StateDir{Path: t.TempDir()}
-	for _, name := range []string{"", ".", "..", "../a", "/a", "b/a", ".a", "a\x00", "a.damaged"} {
+	for _, name := range []string{"", ".", "..", "../a", "/a", "b/a", ".a", "a\x00", "a.damaged", "a.2"} {
 		_, readErr := d.ReadFile(name, 10)
 		_, asideErr := d.SetAside(name)
 		for _, err := range []error{d.WriteFile(name, nil), readErr, asideErr} {
-			if err == nil || !strings.Contains(err.Error(), "is no name for a state file") {
+			if err == nil || !strings.Contains(err.Error(), "cannot be the name of a state file") {
 				t.Errorf("%q: %v", name, err)
 			}
 		}

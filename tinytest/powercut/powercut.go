@@ -1,9 +1,10 @@
 // Package powercut is a disk for tests whose power can fail at any moment. It keeps what has reached the medium apart from
 // what the kernel still holds, and can say what may be found when the power comes back.
 //
-// It promises as little as a file system does: data that were not synced are there, or not, or cut off anywhere, or zeros;
-// each change of a directory that was not synced has happened or has not, whatever became of those before it. A program that
-// is right on it is right on any file system whose rename is atomic. Nothing here is safe for concurrent use.
+// It promises as little as a file system does: data that were not synced are there, or not, or cut off anywhere, or zeros; of data
+// written over others, either end may still be the old one; each change of a directory that was not synced has happened or has
+// not, whatever became of those before it. A program that is right on it is right on any file system whose rename is atomic; with
+// LosesRenames, on FAT, too. Nothing here is safe for concurrent use.
 package powercut
 
 import (
@@ -23,6 +24,9 @@ import (
 type Disk struct {
 	// Step, where it is set, is told what happens next. An error makes that fail without an effect.
 	Step func(next string) error
+	// LosesRenames has a file that was renamed be lost, under its new name, until it is synced once more, as on FAT: what a name
+	// leads to, a number of a cluster and a length, is written with the file, not with the directory.
+	LosesRenames bool
 
 	dirs map[string]*directory
 }
@@ -45,7 +49,8 @@ type change struct {
 // inode is a file without its name.
 type inode struct {
 	data    []byte // as programs see it
-	durable []byte // what was synced; a prefix of data, since files are only appended to
+	durable []byte // what was synced; never longer than data, since files are not cut short
+	moved   bool   // renamed since it was synced, on a disk that loses renames
 }
 
 // New returns a disk that holds these directories, empty.
@@ -103,6 +108,7 @@ func (d *Disk) Found() iter.Seq[*Disk] {
 		}
 		for number := range count(bases) {
 			found := New()
+			found.LosesRenames = d.LosesRenames
 			content := map[*inode][]byte{}
 			for i, n := range files {
 				content[n] = remains[n][number[len(paths)+i]]
@@ -141,18 +147,38 @@ func count(bases []int) iter.Seq[[]int] {
 	}
 }
 
-// everyLength is up to how many unsynced bytes each length is tried; of more, a choice.
+// everyLength is how many unsynced bytes are tried one by one; of those that follow, as many steps.
 const everyLength = 64
 
-// remains returns what may be found of a file: cut off anywhere in what was not synced, with or without zeros in place of the
-// rest.
+// remains returns what may be found of a file. From the first byte that was not synced to the last, it is cut off anywhere, with or
+// without zeros in place of the rest; where it was written over something, either part may still be that. A file that was lost is
+// empty, or zeros.
 func (n *inode) remains() [][]byte {
-	unsynced := len(n.data) - len(n.durable)
-	step := max(1, unsynced/everyLength)
+	begin := 0
+	for begin < len(n.durable) && n.data[begin] == n.durable[begin] {
+		begin++
+	}
+	old, unsynced := n.durable, len(n.data)-begin
 	var all [][]byte
-	for k := 0; k < unsynced; k += step {
-		cut := n.data[:len(n.durable)+k]
-		all = append(all, cut, append(bytes.Clone(cut), make([]byte, unsynced-k)...))
+	for k, step := 0, 1; k < unsynced; k += step {
+		if k == everyLength {
+			step = max(1, (unsynced-k)/everyLength)
+		}
+		at := begin + k
+		cut := n.data[:at]
+		all = append(all, append(bytes.Clone(cut), make([]byte, unsynced-k)...))
+		if at >= len(old) {
+			all = append(all, cut)
+		}
+		if at < len(old) {
+			all = append(all, append(bytes.Clone(cut), old[at:]...))
+		}
+		if at > begin && begin < len(old) {
+			all = append(all, append(append(bytes.Clone(old[:min(at, len(old))]), make([]byte, max(0, at-len(old)))...), n.data[at:]...))
+		}
+	}
+	if n.moved {
+		all = append(all, nil, make([]byte, len(n.data)))
 	}
 	return append(all, n.data)
 }
@@ -234,23 +260,27 @@ func (d *Disk) Mkdir(path string) error {
 	return nil
 }
 
-// Names implements platform.Disk.
-func (d *Disk) Names(path string) ([]string, error) {
-	if err := d.step("readdir %s", path); err != nil {
-		return nil, err
+// CheckDir implements platform.Disk.
+func (d *Disk) CheckDir(path string) error {
+	if err := d.step("stat %s", path); err != nil {
+		return err
 	}
+	if d.dirs[path] == nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	return nil
+}
+
+// Names returns what is in a directory, sorted.
+func (d *Disk) Names(path string) ([]string, error) {
 	dir := d.dirs[path]
 	if dir == nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
-	var names []string
-	for name := range dir.entries {
-		names = append(names, name)
-	}
-	return names, nil
+	return slices.Sorted(maps.Keys(dir.entries)), nil
 }
 
-// Create implements platform.Disk.
+// Create makes a file to be written, as os.OpenFile does with O_EXCL.
 func (d *Disk) Create(path string) (platform.DiskFile, error) {
 	if err := d.step("create %s", path); err != nil {
 		return nil, err
@@ -265,6 +295,21 @@ func (d *Disk) Create(path string) (platform.DiskFile, error) {
 	n := &inode{}
 	dir.change(n, func(entries map[string]*inode) { entries[name] = n })
 	return &file{disk: d, path: path, inode: n}, nil
+}
+
+// Edit implements platform.Disk.
+func (d *Disk) Edit(path string) (platform.DiskFile, error) {
+	dir, name, err := d.split("open", path)
+	if err == nil && dir.entries[name] == nil {
+		return d.Create(path)
+	}
+	if err := d.step("edit %s", path); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &file{disk: d, path: path, inode: dir.entries[name]}, nil
 }
 
 // Open implements platform.Disk.
@@ -300,6 +345,7 @@ func (d *Disk) Rename(from, to string) error {
 		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrInvalid}
 	}
 	name := filepath.Base(to)
+	n.moved = d.LosesRenames
 	dir.change(n, func(entries map[string]*inode) {
 		if entries[old] == n {
 			delete(entries, old)
@@ -309,7 +355,7 @@ func (d *Disk) Rename(from, to string) error {
 	return nil
 }
 
-// Remove implements platform.Disk, for files.
+// Remove removes a file.
 func (d *Disk) Remove(path string) error {
 	if err := d.step("remove %s", path); err != nil {
 		return err
@@ -356,13 +402,18 @@ type file struct {
 	disk  *Disk
 	path  string
 	inode *inode
+	at    int // where the next bytes go
 }
 
 func (f *file) Write(p []byte) (int, error) {
 	if err := f.disk.step("write %d bytes to %s", len(p), f.path); err != nil {
 		return 0, err
 	}
-	f.inode.data = append(f.inode.data[:len(f.inode.data):len(f.inode.data)], p...)
+	data := append(bytes.Clone(f.inode.data[:f.at]), p...)
+	if f.at += len(p); f.at < len(f.inode.data) {
+		data = append(data, f.inode.data[f.at:]...)
+	}
+	f.inode.data = data
 	return len(p), nil
 }
 
@@ -370,7 +421,7 @@ func (f *file) Sync() error {
 	if err := f.disk.step("fsync %s", f.path); err != nil {
 		return err
 	}
-	f.inode.durable = f.inode.data
+	f.inode.durable, f.inode.moved = f.inode.data, false
 	return nil
 }
 

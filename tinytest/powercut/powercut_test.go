@@ -85,6 +85,61 @@ func TestFound(t *testing.T) {
 	}
 }
 
+// Of data that were written over others, either part may be the old one, or zeros.
+func TestFoundOverwritten(t *testing.T) {
+	d := New("/d")
+	write(t, d, "/d/a", "xy", true)
+	must(t, d.SyncDir("/d"))
+	f, err := d.Edit("/d/a")
+	must(t, err)
+	_, err = f.Write([]byte("vwz"))
+	must(t, err)
+	if got, want := found(t, d), `"000" "v00" "vw" "vw0" "vwz" "vy" "xwz" "xy" "xyz"`; got != want {
+		t.Errorf("written over: %s, want %s", got, want)
+	}
+	must(t, f.Sync())
+	if got, want := found(t, d), `"vwz"`; got != want {
+		t.Errorf("synced: %s, want %s", got, want)
+	}
+	f, err = d.Edit("/d/a")
+	must(t, err)
+	_, err = f.Write([]byte("V"))
+	must(t, err)
+	if got, want := content(t, d, "/d/a"), `"Vwz"`; got != want {
+		t.Errorf("its beginning written over: %s, want %s", got, want)
+	}
+	if _, err := d.Edit("/e/a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	f, err = d.Edit("/d/b")
+	must(t, err, f.Close())
+	if got, want := content(t, d, "/d/b"), `""`; got != want {
+		t.Errorf("made: %s, want %s", got, want)
+	}
+}
+
+// On FAT a file that was renamed is lost until it is synced again, whatever becomes of the directory.
+func TestFoundRenamedOnFAT(t *testing.T) {
+	d := New("/d")
+	d.LosesRenames = true
+	write(t, d, "/d/a", "x", true)
+	must(t, d.SyncDir("/d"))
+	write(t, d, "/d/b", "y", true)
+	must(t, d.SyncDir("/d"), d.Rename("/d/b", "/d/a"))
+	if got, want := found(t, d), `"" "0" "x" "y"`; got != want {
+		t.Errorf("renamed: %s, want %s", got, want)
+	}
+	must(t, d.SyncDir("/d"))
+	if got, want := found(t, d), `"" "0" "y"`; got != want {
+		t.Errorf("directory synced: %s, want %s", got, want)
+	}
+	f, err := d.Edit("/d/a")
+	must(t, err, f.Sync())
+	if got, want := found(t, d), `"y"`; got != want {
+		t.Errorf("file synced once more: %s, want %s", got, want)
+	}
+}
+
 func TestFoundDirectory(t *testing.T) {
 	d := New("/")
 	must(t, d.Mkdir("/d"))
@@ -149,7 +204,7 @@ func TestStepFails(t *testing.T) {
 // A long file is cut off at many lengths, not at each.
 func TestRemainsOfALongFile(t *testing.T) {
 	n := &inode{data: make([]byte, 100_000)}
-	if got := len(n.remains()); got < everyLength || got > 3*everyLength {
-		t.Errorf("%d", got)
+	if got := len(n.remains()); got < 2*everyLength || got > 5*everyLength {
+		t.Errorf("got %d outcomes, want a few times %d", got, everyLength)
 	}
 }
