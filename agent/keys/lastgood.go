@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
@@ -25,10 +26,12 @@ type LastGood struct {
 type Held struct {
 	Name    string
 	Keys    []Key
-	Retired []string // kids that had left the set
+	Retired []string  // kids that had left the set
+	Fetched time.Time // when the keys came; zero if unknown
 }
 
-// MaxLastGood is the most that an encoded LastGood can have, bytes: every followed issuer with a full set.
+// MaxLastGood is the most that an encoded LastGood can have, in bytes, when it is written as well as when it is read. Four keys and
+// the kids of as many that were rotated take less than 4 KiB.
 const MaxLastGood = 2 << 20
 
 // format is raised when a reader of the format before would misread it.
@@ -44,28 +47,78 @@ type issuerForm struct {
 	Issuer  string            `json:"issuer"`
 	Keys    []json.RawMessage `json:"keys"` // RFC 7517
 	Retired []string          `json:"retired,omitempty"`
+	Fetched string            `json:"fetched,omitempty"` // RFC 3339
 }
 
 // LastGood returns what is held now, to be kept. servers are those that discovery found.
 func (s *Set) LastGood(servers []string) LastGood {
 	g := LastGood{Servers: servers}
 	for _, i := range s.Issuers() {
-		g.Issuers = append(g.Issuers, Held{Name: i.Name, Keys: i.Keys, Retired: i.retired})
+		g.Issuers = append(g.Issuers, Held{Name: i.Name, Keys: i.Keys, Retired: i.retired, Fetched: i.Fetched})
 	}
 	return g
 }
 
-// Encode returns the bytes to keep. What is the same gives the same bytes.
+// Equal reports whether g and o hold the same, whenever that was fetched.
+func (g LastGood) Equal(o LastGood) bool {
+	return slices.Equal(g.Servers, o.Servers) && slices.EqualFunc(g.Issuers, o.Issuers, func(a, b Held) bool {
+		return a.Name == b.Name && slices.Equal(a.Retired, b.Retired) && slices.EqualFunc(a.Keys, b.Keys, sameKey)
+	})
+}
+
+func sameKey(a, b Key) bool { return a.KID == b.KID && a.Thumbprint == b.Thumbprint }
+
+// Fit returns what of g can be kept in MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the most, so that
+// nobody who publishes much can have the keys of others forgotten (KEY-8).
+func (g LastGood) Fit() (fitting LastGood, left []string) {
+	sizes := make([]int, len(g.Issuers))
+	total := len(`{"format":0,"servers":[],"issuers":[]}`) + 1 + len(checksum(nil))
+	for _, s := range g.Servers {
+		quoted, _ := json.Marshal(s) // a string can always be marshalled
+		total += len(quoted) + 1
+	}
+	for n, h := range g.Issuers {
+		if form, err := h.form(); err == nil {
+			text, _ := json.Marshal(form)
+			sizes[n] = len(text) + 1
+		}
+		total += sizes[n]
+	}
+	if total <= MaxLastGood {
+		return g, nil
+	}
+	fitting = LastGood{Servers: g.Servers, Issuers: slices.Clone(g.Issuers)}
+	for total > MaxLastGood && len(sizes) > 0 {
+		n := slices.Index(sizes, slices.Max(sizes))
+		left = append(left, fitting.Issuers[n].Name)
+		total -= sizes[n]
+		sizes, fitting.Issuers = slices.Delete(sizes, n, n+1), slices.Delete(fitting.Issuers, n, n+1)
+	}
+	return fitting, left
+}
+
+func (h Held) form() (issuerForm, error) {
+	i := issuerForm{Issuer: h.Name, Retired: h.Retired}
+	if !h.Fetched.IsZero() {
+		i.Fetched = h.Fetched.UTC().Format(time.RFC3339)
+	}
+	for _, k := range h.Keys {
+		raw, err := jose.JSONWebKey{Key: k.Public, KeyID: k.KID, Algorithm: string(jose.RS512), Use: "sig"}.MarshalJSON()
+		if err != nil {
+			return i, fmt.Errorf("keys: encoding key %q of %s: %w", k.KID, h.Name, err)
+		}
+		i.Keys = append(i.Keys, raw)
+	}
+	return i, nil
+}
+
+// Encode returns the bytes to keep. What is the same gives the same bytes. More than DecodeLastGood reads is an error: see Fit.
 func (g LastGood) Encode() ([]byte, error) {
 	form := fileForm{Format: format, Servers: g.Servers}
 	for _, h := range g.Issuers {
-		i := issuerForm{Issuer: h.Name, Retired: h.Retired}
-		for _, k := range h.Keys {
-			raw, err := jose.JSONWebKey{Key: k.Public, KeyID: k.KID, Algorithm: string(jose.RS512), Use: "sig"}.MarshalJSON()
-			if err != nil {
-				return nil, fmt.Errorf("keys: encoding key %q of %s: %w", k.KID, h.Name, err)
-			}
-			i.Keys = append(i.Keys, raw)
+		i, err := h.form()
+		if err != nil {
+			return nil, err
 		}
 		form.Issuers = append(form.Issuers, i)
 	}
@@ -73,7 +126,11 @@ func (g LastGood) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	return append(append(line, '\n'), checksum(line)...), nil
+	data := append(append(line, '\n'), checksum(line)...)
+	if len(data) > MaxLastGood {
+		return nil, fmt.Errorf("keys: what is held takes %d bytes, more than the %d that are read back", len(data), MaxLastGood)
+	}
+	return data, nil
 }
 
 func checksum(line []byte) string {
@@ -81,36 +138,48 @@ func checksum(line []byte) string {
 	return hex.EncodeToString(sum[:]) + "\n"
 }
 
-// DecodeLastGood reads what Encode made. An error says what is wrong with it; nothing of it is to be used then.
-func DecodeLastGood(data []byte) (LastGood, error) {
+// DecodeLastGood reads what Encode made. What cannot be used of one issuer, such as a key that this release does not take, is left
+// out and named in the second result: it does not lose the keys of others. An error means that nothing of it is to be used.
+func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {
-		return LastGood{}, fmt.Errorf("it is over %d bytes", MaxLastGood)
+		return LastGood{}, nil, fmt.Errorf("kept keys are over %d bytes", MaxLastGood)
 	}
 	line, sum, found := bytes.Cut(data, []byte("\n"))
 	if !found || string(sum) != checksum(line) {
-		return LastGood{}, errors.New("it is damaged: its checksum is not that of its content")
+		return LastGood{}, nil, errors.New("damaged: its checksum is not that of its content")
 	}
 	var form fileForm
 	if err := json.Unmarshal(line, &form); err != nil {
-		return LastGood{}, fmt.Errorf("it is not the JSON expected: %w", err)
+		return LastGood{}, nil, fmt.Errorf("not the JSON expected: %w", err)
 	}
 	if form.Format != format {
-		return LastGood{}, fmt.Errorf("it has format %d, and this release reads %d", form.Format, format)
+		return LastGood{}, nil, fmt.Errorf("format %d, and this release reads %d", form.Format, format)
 	}
 	g := LastGood{Servers: form.Servers}
+	var left []error
 	for _, i := range form.Issuers {
-		h := Held{Name: i.Issuer, Retired: slices.Clone(i.Retired[:min(len(i.Retired), maxRetired)])}
-		for _, raw := range i.Keys[:min(len(i.Keys), MaxKeys)] {
+		h := Held{Name: i.Issuer}
+		for _, kid := range i.Retired {
+			if len(kid) <= maxKID && len(h.Retired) < maxRetired {
+				h.Retired = append(h.Retired, kid)
+			}
+		}
+		if at, err := time.Parse(time.RFC3339, i.Fetched); err == nil {
+			h.Fetched = at
+		}
+		for n, raw := range i.Keys[:min(len(i.Keys), MaxKeys)] {
 			k, err := parseKey(jsontext.Value(raw))
 			if err != nil {
-				return LastGood{}, fmt.Errorf("a key of %.100q in it is none: %w", i.Issuer, err)
+				left = append(left, fmt.Errorf("key %d of %+.100q left out: %w", n+1, i.Issuer, err))
+				continue
 			}
 			h.Keys = append(h.Keys, k)
 		}
 		if len(h.Keys) == 0 {
-			return LastGood{}, fmt.Errorf("it holds no key of %.100q", i.Issuer)
+			left = append(left, fmt.Errorf("no key of %+.100q", i.Issuer))
+			continue
 		}
 		g.Issuers = append(g.Issuers, h)
 	}
-	return g, nil
+	return g, left, nil
 }

@@ -2,6 +2,8 @@ package keys_test
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,7 +37,7 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 	if err != nil || !bytes.Equal(data, again) {
 		t.Errorf("the same is not written as the same bytes: %v", err)
 	}
-	g, err := keys.DecodeLastGood(data)
+	g, _, err := keys.DecodeLastGood(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,31 +96,154 @@ func TestDamagedLastGood_KEY3(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range data {
-		if _, err := keys.DecodeLastGood(data[:n]); err == nil {
+		if _, _, err := keys.DecodeLastGood(data[:n]); err == nil {
 			t.Fatalf("cut off at %d of %d bytes it is read", n, len(data))
 		}
 		broken := bytes.Clone(data)
 		broken[n] ^= 0x20
-		if _, err := keys.DecodeLastGood(broken); err == nil {
+		if _, _, err := keys.DecodeLastGood(broken); err == nil {
 			t.Fatalf("with byte %d changed it is read", n)
 		}
 	}
-	if _, err := keys.DecodeLastGood(bytes.Repeat([]byte("x"), keys.MaxLastGood+1)); err == nil {
+	if _, _, err := keys.DecodeLastGood(bytes.Repeat([]byte("x"), keys.MaxLastGood+1)); err == nil {
 		t.Error("too large, and read")
 	}
 	seal := func(line string) []byte { return keys.Sealed([]byte(line)) }
 	for _, c := range []struct{ line, want string }{
 		{`{"format":2,"issuers":[]}`, "format 2"}, {`{"issuers":[]}`, "format 0"}, {`[]`, "JSON"},
-		{`{"format":1,"issuers":[{"issuer":"https://a","keys":[]}]}`, "no key"},
-		{`{"format":1,"issuers":[{"issuer":"https://a","keys":[{"kty":"oct","k":"AA"}]}]}`, "a key of"},
 	} {
-		if _, err := keys.DecodeLastGood(seal(c.line)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := keys.DecodeLastGood(seal(c.line)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.line, err)
 		}
 	}
 	// A later release may write more.
 	line := strings.Replace(strings.Split(string(data), "\n")[0], `{"format":1`, `{"more":{"a":[1]},"format":1`, 1)
-	if _, err := keys.DecodeLastGood(seal(line)); err != nil {
+	if _, _, err := keys.DecodeLastGood(seal(line)); err != nil {
 		t.Errorf("written by a later release of the same format: %v", err)
 	}
+}
+
+// A key, or all keys of one issuer, that this release does not take do not lose those of others: an earlier release kept a kid of
+// any length.
+func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
+	jwk := func(kid string) string {
+		set := string(mint.JWKSOf(mint.FakeJWK(kid, 2048))) // {"keys":[…]}
+		return set[strings.Index(set, "[")+1 : strings.LastIndex(set, "]")]
+	}
+	good, long := jwk("one"), jwk(strings.Repeat("k", 200_000))
+	line := `{"format":1,"servers":["https://a"],"issuers":[` +
+		`{"issuer":"https://a","keys":[` + long + `]},` +
+		`{"issuer":"https://b","keys":[` + long + `,` + good + `],"retired":["` + strings.Repeat("r", 200_000) + `","zero"]},` +
+		`{"issuer":"https://c","keys":[{"kty":"oct","k":"AA"}]},` +
+		`{"issuer":"https://d","keys":[]},` +
+		`{"issuer":"https://e","keys":[` + good + `]}]}`
+	g, left, err := keys.DecodeLastGood(keys.Sealed([]byte(line)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, h := range g.Issuers {
+		got = append(got, fmt.Sprint(h.Name, " ", len(h.Keys), " ", h.Retired))
+	}
+	if want := []string{"https://b 1 [zero]", "https://e 1 []"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	var says []string
+	for _, err := range left {
+		if len(err.Error()) > 300 {
+			t.Errorf("an error of %d bytes: %.300s", len(err.Error()), err)
+		}
+		name := err.Error()[strings.Index(err.Error(), `"`)+1:]
+		says = append(says, name[:strings.Index(name, `"`)])
+	}
+	if want := strings.Fields("https://a https://a https://b https://c https://c https://d"); !slices.Equal(says, want) {
+		t.Errorf("left out of %q, want %q: %v", says, want, left)
+	}
+}
+
+// What is written is never larger than what is read back, however much servers publish; and who publishes most is the one whose
+// keys are forgotten.
+func TestLastGoodFits_KEY8(t *testing.T) {
+	var small, large []mint.JWK
+	small = append(small, mint.FakeJWK("one", 2048))
+	for n := range keys.MaxKeys {
+		large = append(large, mint.FakeJWK(fmt.Sprint(strings.Repeat("<", 250), n), 2048)) // "\u003c" in the file
+	}
+	parse := func(set []mint.JWK) []keys.Key {
+		parsed, left, err := keys.Parse(mint.JWKSOf(set...))
+		if err != nil || len(left) > 0 {
+			t.Fatal(left, err)
+		}
+		return parsed
+	}
+	few, many := parse(small), parse(large)
+	g := keys.LastGood{Servers: []string{"https://0"}}
+	for n := range 40 {
+		name, set := fmt.Sprintf("https://%02d", n), few
+		if n%2 == 1 {
+			set = many
+		}
+		g.Issuers = append(g.Issuers, keys.Held{Name: name, Keys: set})
+	}
+	if data, err := g.Encode(); err == nil {
+		t.Errorf("got %d bytes, want an error: no more than %d are read back", len(data), keys.MaxLastGood)
+	}
+	fitting, left := g.Fit()
+	data, err := fitting.Encode()
+	if err != nil || len(data) > keys.MaxLastGood {
+		t.Fatalf("got %d bytes, %v, want at most %d", len(data), err, keys.MaxLastGood)
+	}
+	again, unread, err := keys.DecodeLastGood(data)
+	if err != nil || len(unread) > 0 || !again.Equal(fitting) {
+		t.Fatalf("read back: %v, %v", unread, err)
+	}
+	if len(left) == 0 || len(left)+len(again.Issuers) != 40 {
+		t.Errorf("got %d issuers kept and %d left out, want 40 in all", len(again.Issuers), len(left))
+	}
+	var kept []string
+	for _, h := range again.Issuers {
+		if len(h.Keys) == 1 {
+			kept = append(kept, h.Name)
+		}
+	}
+	if len(kept) != 20 {
+		t.Errorf("of the 20 issuers with one key, got %q kept", kept)
+	}
+	if all, none := again.Fit(); len(none) > 0 || !all.Equal(again) {
+		t.Errorf("what fits is cut: %q", none)
+	}
+}
+
+// When keys were fetched is kept; what was fetched again is the same all the same.
+func TestLastGoodFetched_KEY3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := kept(t)
+		at := time.Now().Add(-time.Hour)
+		g.Issuers[0].Fetched = at
+		data, err := g.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _, err := keys.DecodeLastGood(data)
+		if err != nil || !again.Issuers[0].Fetched.Equal(at) {
+			t.Errorf("got %+v, %v, want fetched %v", again, err, at)
+		}
+		if again.Issuers[0].Fetched = time.Now(); !g.Equal(again) {
+			t.Errorf("%+v and %+v: got different, want equal", g, again)
+		}
+		again.Issuers[0].Fetched = at
+
+		s := &servers{answer: always(oneKey), under: map[string]int{}}
+		s.Store = keys.NewStore(s.fetch, s.report)
+		s.Configure(keys.Policy{Servers: []string{issuer}, Refresh: time.Hour})
+		s.Hold(again.Issuers[0])
+		if v := s.Status()[0]; !v.Kept || !v.Fetched.Equal(at) {
+			t.Errorf("after a restart: got %+v, want kept, fetched %v", v, at)
+		}
+		go s.Run(t.Context())
+		pass(time.Hour)
+		if v := s.Status()[0]; v.Kept || time.Since(v.Fetched) > time.Hour {
+			t.Errorf("after a fetch: got %+v, want fetched since", v)
+		}
+	})
 }

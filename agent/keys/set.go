@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"slices"
 	"sort"
+	"time"
 )
 
 // Thumbprint is the RFC 7638 SHA-256 thumbprint of a key: the same key has the same one under any kid.
@@ -24,8 +25,10 @@ type Key struct {
 type Issuer struct {
 	Name    string // without a trailing slash
 	Keys    []Key
-	Fetches uint64   // how often its keys have been fetched, so that a caller knows whether they were since it last looked
-	retired []string // the kids that left the set, newest last
+	Fetches uint64    // how often its keys have been fetched, so that a caller knows whether they were since it last looked
+	Fetched time.Time // when the keys came, by the clock of then; zero if unknown
+	Kept    bool      // they came before the start, and were kept
+	retired []string  // the kids that left the set, newest last
 }
 
 // maxRetired bounds how many kids that left the set are remembered.
@@ -85,7 +88,7 @@ func (s *Set) Issuers() []*Issuer {
 func (s *Set) with(name string, keys []Key) *Set {
 	old := s.issuers[name]
 	if old == nil {
-		return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: 1})
+		return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: 1, Fetched: time.Now()})
 	}
 	gone := slices.Clone(old.retired)
 	for _, k := range old.Keys {
@@ -96,12 +99,14 @@ func (s *Set) with(name string, keys []Key) *Set {
 	gone = slices.DeleteFunc(gone, func(kid string) bool {
 		return slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid })
 	})
-	return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: old.Fetches + 1, retired: gone[max(0, len(gone)-maxRetired):]})
+	return s.replacing(&Issuer{
+		Name: name, Keys: keys, Fetches: old.Fetches + 1, Fetched: time.Now(), retired: gone[max(0, len(gone)-maxRetired):],
+	})
 }
 
 // holding returns a set with what was kept of an issuer. That is no fetch.
 func (s *Set) holding(h Held) *Set {
-	return s.replacing(&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, retired: h.Retired})
+	return s.replacing(&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, Fetched: h.Fetched, Kept: true, retired: h.Retired})
 }
 
 // replacing returns a set with this issuer in place of the one of its name.

@@ -11,7 +11,8 @@ type Status struct {
 	Server  bool      // of the configuration or found by discovery; else learned from a token
 	Used    bool      // the first of the servers that is well: the one whose keys are fetched on schedule
 	KIDs    []string  // of the keys held, "" for one without; none: no keys are held
-	Fetched time.Time // when they came; zero: they are from before the start, or there are none
+	Fetched time.Time // when they came; zero if unknown, or there are none
+	Kept    bool      // they are from before the start
 	Next    time.Time // when they are fetched again; zero: when the server's turn comes
 	Failing bool      // the last attempt failed
 	Err     error     // of the last attempt that failed, at Failed; nil: none did
@@ -36,9 +37,10 @@ func (s *Store) Status() []Status {
 	for _, name := range names {
 		st := s.schedule[name]
 		status := Status{
-			Issuer: name, Server: st.server, Fetched: st.fetched, Next: st.next, Failing: st.failing(), Err: st.err, Failed: st.failed,
+			Issuer: name, Server: st.server, Next: st.next, Failing: st.failing(), Err: st.err, Failed: st.failed,
 		}
 		if issuer := set.issuers[name]; issuer != nil {
+			status.Fetched, status.Kept = issuer.Fetched, issuer.Kept
 			for _, k := range issuer.Keys {
 				status.KIDs = append(status.KIDs, k.KID)
 			}

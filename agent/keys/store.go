@@ -56,9 +56,8 @@ type issuerState struct {
 	inFlight bool
 	learning bool // in flight, and no server when that began
 
-	fetched time.Time // when the keys came; zero: not since the start
-	err     error     // of the last attempt that failed
-	failed  time.Time // when that was
+	err    error     // of the last attempt that failed
+	failed time.Time // when that was
 }
 
 // failing tells whether the last attempt failed.
@@ -340,7 +339,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		var wait time.Duration
 		if err == nil {
 			event.Changed = s.publish(name, keys)
-			st.backOff, st.fetched = 0, time.Now()
+			st.backOff = 0
 			wait = s.interval(st)
 		} else {
 			st.err, st.failed = err, time.Now()
@@ -365,9 +364,7 @@ func (s *Store) publish(name string, keys []Key) (changed bool) {
 	next := set.with(name, keys)
 	s.set.Store(next)
 	old := set.issuers[name]
-	return old == nil || !slices.EqualFunc(old.Keys, keys, func(a, b Key) bool {
-		return a.KID == b.KID && a.Thumbprint == b.Thumbprint
-	})
+	return old == nil || !slices.EqualFunc(old.Keys, keys, sameKey)
 }
 
 // interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the interval the

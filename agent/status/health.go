@@ -30,13 +30,13 @@ func (s *Status) Health() (wrong []string) {
 	}
 	lately := s.Audit.DroppedAt != 0 && s.Time-s.Audit.DroppedAt < droppedLately
 	add(lately, "audit: decisions of the last 10 minutes were not recorded", "")
-	add(s.State.Dir != "" && !s.State.Kept, "state is not kept across restarts", s.State.Error)
+	add(s.State.Dir != "" && s.State.Error != "", "state is not kept across restarts", s.State.Error)
 	return wrong
 }
 
 // keys tells what is wrong with the servers and their keys (KEY-1, KEY-3).
 func (s *Status) keys() (text, why string) {
-	servers, held, learned, newest := 0, 0, 0, s.Since
+	servers, held, learned, newest := 0, 0, 0, Time(0)
 	for i := range s.Servers {
 		v := &s.Servers[i]
 		if v.Origin == Learned {
@@ -59,7 +59,10 @@ func (s *Status) keys() (text, why string) {
 		return "no keys are held, so no token can be verified", why
 	case servers > 0 && held == 0:
 		return "no keys are held but of issuers that tokens have named", why
-	case servers > 0 && int64(s.Time-newest) > 2*s.Refresh:
+	case servers > 0 && int64(s.Time-max(newest, s.Since)) > 2*s.Refresh:
+		if newest == 0 {
+			newest = s.Since
+		}
 		return "no keys have been fetched since " + newest.String() + "; those held stay valid", why
 	}
 	return "", ""

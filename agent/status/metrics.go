@@ -24,7 +24,7 @@ func (s *Status) Metrics() []byte {
 		{"audit_pending_decisions", "Decisions that are not yet with the sinks.", int64(s.Audit.Pending)},
 		{"inventory_resources", "Resources of the inventory in force.", int64(s.Inventory.Resources)},
 		{"inventory_refused", "Whether another inventory was refused since.", one(s.Inventory.Error != "")},
-		{"state_kept", "Whether keys and time outlive a restart.", one(s.State.Kept)},
+		{"state_kept", "Whether what is to outlive a restart is written.", one(s.State.Kept)},
 		{"landlock_abi", "Version of Landlock in force, 0 for none.", int64(s.Sandbox.Landlock)},
 		{"resident_memory_bytes", "Memory that the process occupies.", int64(s.Memory.Resident)},
 		{"heap_bytes", "Memory of Go's objects.", int64(s.Memory.Heap)},
@@ -86,7 +86,7 @@ var (
 	serverFamilies = [...][2]string{
 		{"server_used", "Whether it is the server whose keys are fetched on schedule."},
 		{"server_keys", "Keys held of a server."},
-		{"server_keys_fetched_timestamp_seconds", "When they came, 0 where they are from before the start or there are none."},
+		{"server_keys_fetched_timestamp_seconds", "When they came, before the start or since; 0 if that is unknown or there are none."},
 		{"server_failing", "Whether the last attempt to fetch them failed."},
 	}
 	socketFamilies = [...][2]string{

@@ -60,7 +60,8 @@ type Server struct {
 	Origin  string   `json:"origin"`
 	Used    bool     `json:"used"`              // the one whose keys are fetched on schedule
 	KIDs    []string `json:"kids"`              // of the keys held
-	Fetched Time     `json:"fetched,omitempty"` // none: they are from before the start, or there are none
+	Fetched Time     `json:"fetched,omitempty"` // when they came; none if unknown, or there are no keys
+	Kept    bool     `json:"kept,omitempty"`    // they are from before the start
 	Next    Time     `json:"next,omitempty"`    // none: when its turn comes
 	Failing bool     `json:"failing"`           // the last attempt failed
 	Error   string   `json:"error,omitempty"`   // of the last attempt that failed
@@ -130,7 +131,7 @@ type Inventory struct {
 // State is what outlives a restart.
 type State struct {
 	Dir   string `json:"dir,omitempty"` // none: none is configured
-	Kept  bool   `json:"kept"`
+	Kept  bool   `json:"kept"`          // what is to be kept is written; false before anything was
 	Error string `json:"error,omitempty"`
 }
 

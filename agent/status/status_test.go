@@ -107,6 +107,12 @@ func TestHealth(t *testing.T) {
 		{"keys of before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7200 }, "", 0},
 		{"keys of long before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7201 },
 			"no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid", 0},
+		{"kept keys of long before the start", func(s *status.Status) {
+			s.Servers[0].Fetched, s.Servers[0].Kept, s.Since = now-9000, true, now-7201
+		}, "no keys have been fetched since 2026-11-21T23:30:10Z; those held stay valid", 0},
+		{"kept keys, just started", func(s *status.Status) {
+			s.Servers[0].Fetched, s.Servers[0].Kept, s.Since = now-90000, true, now-10
+		}, "", 0},
 		{"inventory", func(s *status.Status) { s.Inventory.Error = "inv.json:3: no" },
 			"the inventory is refused, and what was in force stays: inv.json:3: no", 0},
 		{"configuration", func(s *status.Status) { s.Refused = "a.toml:1: no" },
@@ -118,9 +124,10 @@ func TestHealth(t *testing.T) {
 		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 }, "", 0},
 		{"state", func(s *status.Status) { s.State.Kept, s.State.Error = false, "read only" },
 			"state is not kept across restarts: read only", 0},
+		{"state not yet written", func(s *status.Status) { s.State.Kept = false }, "", 0},
 		{"no state wanted", func(s *status.Status) { s.State = status.State{} }, "", 0},
 		{"all", func(s *status.Status) {
-			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"}, State: status.State{Dir: "/c"},
+			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"}, State: status.State{Dir: "/c", Error: "e"},
 				Time: now, Audit: status.Audit{DroppedAt: now, Sinks: []status.Sink{{Error: "d"}}}}
 		}, "the mode is off, so nothing is denied", 7},
 	} {
@@ -255,6 +262,28 @@ func TestText(t *testing.T) {
 	}
 	if b.String() != fullText {
 		t.Errorf("\n%s", b.String())
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(*status.Status)
+		want  string
+	}{
+		{"kept", func(s *status.Status) { s.Servers[0].Kept = true },
+			`2 keys "one" "two", kept from before the restart, fetched 01:48:10Z, next in 48 min`},
+		{"kept of the day before", func(s *status.Status) { s.Servers[0].Kept, s.Servers[0].Fetched = true, now-86400 },
+			`2 keys "one" "two", kept from before the restart, fetched 2026-11-21T02:00:10Z, next in 48 min`},
+		{"kept by an earlier release", func(s *status.Status) { s.Servers[0].Kept, s.Servers[0].Fetched = true, 0 },
+			`2 keys "one" "two", kept from before the restart, next in 48 min`},
+		{"state not written", func(s *status.Status) { s.State.Kept = false }, "state       /var/lib/nmos-authd, not yet written\n"},
+		{"state cannot be written", func(s *status.Status) { s.State.Kept, s.State.Error = false, "full" },
+			"state       /var/lib/nmos-authd: full\n"},
+	} {
+		s := well()
+		c.spoil(s)
+		var b strings.Builder
+		if err := s.WriteText(&b); err != nil || !strings.Contains(b.String(), c.want) {
+			t.Errorf("%s: got %s, %v, want %q", c.name, b.String(), err, c.want)
+		}
 	}
 	b.Reset()
 	if err := (&status.Status{}).WriteText(&b); err != nil || !strings.HasPrefix(b.String(), "healthy: ") {

@@ -55,7 +55,8 @@ func (s *Status) WriteText(w io.Writer) error {
 	t.row("inventory", t.some(v.Source == "", "none"), v.Source,
 		t.some(v.Source != "", ", "+many(v.Resources, "resource")+", for "+t.ago(v.Since)), t.some(v.Error != "", "; refused: "+v.Error))
 	k := &s.State
-	t.row("state", t.some(k.Dir == "", "no folder"), k.Dir, t.some(k.Kept, ", kept"), t.some(k.Error != "", ": "+k.Error))
+	t.row("state", t.some(k.Dir == "", "no folder"), k.Dir, t.some(k.Kept, ", kept"),
+		t.some(!k.Kept && k.Dir != "" && k.Error == "", ", not yet written"), t.some(k.Error != "", ": "+k.Error))
 	x := &s.Sandbox
 	t.row("sandbox", t.some(x.Landlock > 0, "Landlock "+strconv.Itoa(x.Landlock)+" denies "+strings.Join(x.Denied, ", ")),
 		t.some(len(x.NotDenied) > 0, "; not "+strings.Join(x.NotDenied, ", ")), x.Why)
@@ -75,10 +76,28 @@ func (t *text) server(v *Server) {
 		kids[i] = strconv.Quote(kid)
 	}
 	t.row("", many(len(kids), "key"), t.some(len(kids) > 0, " "+strings.Join(kids, " ")),
-		t.some(v.Fetched != 0, ", fetched "+t.ago(v.Fetched)+" ago"), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+		t.fetched(v), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
 	if v.Error != "" {
 		t.row("", t.some(v.Failing, "failing, "), t.some(!v.Failing, "failed "), t.ago(v.Failed), " ago: ", v.Error)
 	}
+}
+
+// fetched says when the keys of a server came. For those from before the restart it is a time of day, if it was today: how long
+// that is ago depends on a clock that may not be set yet.
+func (t *text) fetched(v *Server) string {
+	when := v.Fetched.String()
+	if day, clock, _ := strings.Cut(when, "T"); strings.HasPrefix(t.now.String(), day+"T") {
+		when = clock
+	}
+	switch {
+	case len(v.KIDs) == 0:
+		return ""
+	case v.Kept:
+		return ", kept from before the restart" + t.some(v.Fetched != 0, ", fetched "+when)
+	case v.Fetched != 0:
+		return ", fetched " + t.ago(v.Fetched) + " ago"
+	}
+	return ""
 }
 
 // text is written line by line.

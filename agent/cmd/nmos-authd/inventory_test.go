@@ -295,8 +295,10 @@ func TestPushedInventory(t *testing.T) {
 	s.configure("")
 	s.want("without it again", fromPush, "/pushed")
 
-	if err := os.WriteFile(file, []byte("damaged"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, slot := range []string{"", ".2"} {
+		if err := os.WriteFile(file+slot, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s = newShelf(t, dir, listing)
 	s.configure("")

@@ -142,10 +142,10 @@ func (d *daemon) clockEvent(e platform.ClockEvent) {
 	}
 }
 
-// keysFetched logs an attempt to fetch keys, and keeps what has changed.
+// keysFetched logs an attempt to fetch keys, and keeps what it brought.
 func (d *daemon) keysFetched(e keys.Event) {
 	logKeys(d.log, e)
-	if e.Changed {
+	if e.Err == nil {
 		d.memory.keep(d.store.Set())
 	}
 }
@@ -234,6 +234,7 @@ func (d *daemon) run() error {
 	d.close()
 	cancel()
 	background.Wait()
+	d.memory.stop()
 	d.log.Info("stopped")
 	if errors.Is(err, errStop) {
 		return nil

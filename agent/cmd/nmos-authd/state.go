@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +26,18 @@ const (
 	inventoryFile = "inventory" // the document that was pushed last
 )
 
-// timeEvery is how often the time is written at most: flash wears out.
-const timeEvery = 24 * time.Hour
+// fileLimits are the most bytes that the files hold, before they are sealed: what is written is never larger than what is read
+// back (KEY-8).
+var fileLimits = map[string]int{keysFile: keys.MaxLastGood, timeFile: 64, inventoryFile: inventory.MaxDocument}
 
-// memory is what outlives a restart (KEY-3). Where it cannot be written the daemon goes on without.
+const (
+	// timeEvery is how often the time, and when keys that stayed the same were fetched, is written at most: flash wears out.
+	timeEvery = 24 * time.Hour
+	// retryEvery is how often a write that failed is tried again: a disk was full, or mounted late.
+	retryEvery = 2 * time.Minute
+)
+
+// memory is what outlives a restart (KEY-3). If it cannot be written the daemon goes on without.
 type memory struct {
 	dir  platform.StateDir
 	seal *hal.Sealer // nil: the files are as they are
@@ -36,11 +46,13 @@ type memory struct {
 	mu      sync.Mutex            // also held while a file is written
 	found   []string              // issuers that discovery has found
 	set     *keys.Set             // the latest to keep; nil: none yet
-	written []byte                // what keysFile holds, as far as known
+	saved   keys.LastGood         // what keysFile holds, as far as known
+	stopped bool                  // nothing comes after this
 	pushed  []byte                // the inventory to keep; nil: none yet
 	kept    []byte                // what inventoryFile holds, as far as known
 	failing map[string]error      // by file, why its last write failed; "": why any would. That was logged
 	trouble atomic.Pointer[error] // one of these; nil: none. Not under mu, which a flash that hangs holds
+	safe    atomic.Bool           // what is to be kept is on flash. Likewise
 
 	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
 }
@@ -48,6 +60,13 @@ type memory struct {
 // newMemory returns the memory in this folder. What a device has a key for is sealed with it.
 func newMemory(dir string, d *thisDevice, log *zap.Logger) *memory {
 	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
+	m.dir.Told = func(err error) {
+		if errors.Is(err, platform.ErrTorn) {
+			m.log.Info("the last write of a state file was cut short; the one before counts", zap.Error(err))
+			return
+		}
+		m.log.Warn("a state file is not used; its other slot is", zap.Error(err))
+	}
 	var err error
 	if m.seal, err = d.sealer(); err != nil {
 		// Unsealed files would be believed from then on, whoever wrote them.
@@ -66,16 +85,22 @@ func (m *memory) load() keys.LastGood {
 		m.failing = map[string]error{"": err} // the writes that fail for the same reason say no more
 	}
 	var good keys.LastGood
-	data := m.read(keysFile, keys.MaxLastGood, func(data []byte) (err error) {
-		good, err = keys.DecodeLastGood(data)
+	m.read(keysFile, func(data []byte) (err error) {
+		var left []error
+		good, left, err = keys.DecodeLastGood(data)
+		if len(left) > 0 {
+			m.log.Warn("not all that was kept of keys is used", zap.Errors("left", left))
+		}
 		return err
 	})
-	m.written, m.found = data, good.Servers
+	m.saved, m.found = good, good.Servers
+	m.safe.Store(len(good.Issuers) > 0)
 	return good
 }
 
-// read reads one file and hands it to decode. It returns nil where there is none, or none that can be used.
-func (m *memory) read(name string, limit int, decode func([]byte) error) []byte {
+// read reads one file and hands it to decode. It returns nil if there is none, or none that can be used.
+func (m *memory) read(name string, decode func([]byte) error) []byte {
+	limit := fileLimits[name]
 	if m.seal != nil {
 		limit += hal.SealOverhead
 	}
@@ -108,6 +133,9 @@ func (m *memory) keep(set *keys.Set) {
 
 // write writes one file.
 func (m *memory) write(name string, data []byte) (err error) {
+	if limit := fileLimits[name]; len(data) > limit {
+		return fmt.Errorf("writing %s: %d bytes are more than the %d that are read back", name, len(data), limit)
+	}
 	if m.seal != nil {
 		if data, err = m.seal.Seal(name, data); err != nil {
 			return err
@@ -125,7 +153,7 @@ func (m *memory) recallInventory() (*inventory.Table, []byte) {
 		return table, m.pushed
 	}
 	var table *inventory.Table
-	m.kept = m.read(inventoryFile, inventory.MaxDocument, func(data []byte) (err error) {
+	m.kept = m.read(inventoryFile, func(data []byte) (err error) {
 		table, err = inventory.Parse(data)
 		return err
 	})
@@ -143,26 +171,77 @@ func (m *memory) keepInventory(document []byte) {
 // catchUp writes what is to be kept if it differs from what the files hold. The caller holds mu.
 func (m *memory) catchUp() {
 	if m.pushed != nil && !bytes.Equal(m.pushed, m.kept) {
+		m.safe.Store(false)
 		err := m.write(inventoryFile, m.pushed)
 		m.result(inventoryFile, err)
 		if err == nil {
 			m.kept = m.pushed
 		}
 	}
-	if m.set == nil {
+	if m.set != nil {
+		m.catchUpKeys()
+	}
+	m.safe.Store(len(m.failing) == 0 && (m.set != nil || len(m.saved.Issuers) > 0))
+}
+
+// catchUpKeys is the part of catchUp that is about keys.
+func (m *memory) catchUpKeys() {
+	good, left := dated(m.set.LastGood(m.found)).Fit()
+	var err error
+	if same := good.Equal(m.saved); !same || m.outdated(good) {
+		if !same {
+			m.safe.Store(false)
+		}
+		var data []byte
+		if data, err = good.Encode(); err == nil {
+			err = m.write(keysFile, data)
+		}
+		if err == nil {
+			m.saved = good
+		}
+	} else if m.failing[keysFile] == nil && len(left) == 0 {
 		return
 	}
-	data, err := m.set.LastGood(m.found).Encode()
-	if err == nil && bytes.Equal(data, m.written) {
-		return
-	}
-	if err == nil {
-		err = m.write(keysFile, data)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("no room in %s for the keys of %+.300q: they need more than others'", keysFile, left)
 	}
 	m.result(keysFile, err)
-	if err == nil {
-		m.written = data
+}
+
+// dated returns g with the times at which keys were fetched by the clock as it shows now, without those that it cannot have shown.
+func dated(g keys.LastGood) keys.LastGood {
+	now := time.Now()
+	for n := range g.Issuers {
+		fetched := &g.Issuers[n].Fetched
+		if fetched.IsZero() {
+			continue
+		}
+		if *fetched = now.Add(fetched.Sub(now)).Round(0); fetched.Before(platform.BuildTime()) {
+			*fetched = time.Time{}
+		}
 	}
+	return g
+}
+
+// outdated reports whether keys were fetched so long after what keysFile says that it is worth a write.
+func (m *memory) outdated(g keys.LastGood) bool {
+	least := timeEvery
+	if m.stopped {
+		least = time.Second
+	}
+	return slices.ContainsFunc(g.Issuers, func(h keys.Held) bool {
+		return !slices.ContainsFunc(m.saved.Issuers, func(s keys.Held) bool {
+			return s.Name == h.Name && h.Fetched.Sub(s.Fetched) < least
+		})
+	})
+}
+
+// stop writes what an orderly end leaves time for. Nothing is kept after it.
+func (m *memory) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopped = true
+	m.catchUp()
 }
 
 // result logs a write that failed, once until all succeed. The caller holds mu.
@@ -181,7 +260,7 @@ func (m *memory) result(name string, err error) {
 	}
 	switch {
 	case err != nil && !failed:
-		m.log.Warn("state not written; it is tried again every hour", zap.String("file", name), zap.Error(err))
+		m.log.Warn("state not written; it is tried again every 2 minutes", zap.String("file", name), zap.Error(err))
 	case failed && len(m.failing) == 0:
 		m.log.Info("state is written again", zap.String("file", name))
 	}
@@ -201,31 +280,29 @@ func (m *memory) discovered(found []string, set *keys.Set) {
 
 // recallTime tells the clock the last time that was known before the restart.
 func (m *memory) recallTime(clock *platform.Clock) {
-	m.read(timeFile, 64, func(data []byte) (err error) {
+	m.read(timeFile, func(data []byte) (err error) {
 		m.timeWritten, err = time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
 		return err
 	})
 	clock.Remember(m.timeWritten)
 }
 
-// keepTime writes what the clock knows, now and then, until ctx ends. Every hour it also tries again to write the keys where that
-// failed: a disk was full, or mounted late.
+// keepTime writes what the clock knows, once a day, until ctx ends. Meanwhile it tries again to write what could not be written.
 func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
-	const often, hour = 10 * time.Minute, 6
-	look := time.NewTicker(often)
+	look := time.NewTicker(retryEvery)
 	defer look.Stop()
-	for n := 1; ; n++ {
+	for {
 		m.mu.Lock()
-		// The time of the build is known without a file. What is known goes back only where a server has witnessed that what was
+		// The time of the build is known without a file. What is known goes back only if a server has witnessed that what was
 		// kept is wrong.
-		known, again := clock.Known(), n%hour == 0 && m.failing[timeFile] != nil
-		if again || known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) || known.Before(m.timeWritten) {
-			m.result(timeFile, m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n")))
-			m.timeWritten = known // also where it failed: a full disk is not tried every ten minutes
+		known := clock.Known()
+		if m.failing[timeFile] != nil || known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) ||
+			known.Before(m.timeWritten) {
+			err := m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
+			m.result(timeFile, err)
+			m.timeWritten = known // also if it failed, which failing says
 		}
-		if n%hour == 0 {
-			m.catchUp()
-		}
+		m.catchUp()
 		m.mu.Unlock()
 		select {
 		case <-ctx.Done():

@@ -35,7 +35,7 @@ func kept(t *testing.T, dir string, disk platform.Disk, name string) []byte {
 		pass(day(1))
 		stop()
 	})
-	data, err := platform.StateDir{Path: dir, Disk: disk}.ReadFile(name, keys.MaxLastGood)
+	data, err := (&platform.StateDir{Path: dir, Disk: disk}).ReadFile(name, keys.MaxLastGood)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +71,13 @@ func TestDamagedState_KEY3(t *testing.T) {
 		{"newer format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":2`, 1)), "format 2"},
 		{"other JSON", keysFile, sealed("[1,2,3]"), "not the JSON expected"},
 		{"oversized", keysFile, bytes.Repeat([]byte("x"), keys.MaxLastGood+1), "too large"},
-		{"directory", keysFile, nil, "is a directory"},
+		{"directory", keysFile, nil, "not a regular file"},
 		{"garbage", timeFile, []byte("yesterday\n"), "parsing time"},
 		{"empty", timeFile, []byte{}, "parsing time"},
 		{"zeros", timeFile, make([]byte, len(good[timeFile])), "parsing time"},
 		{"truncated", timeFile, good[timeFile][:10], "parsing time"},
 		{"oversized", timeFile, bytes.Repeat([]byte("2"), 1000), "too large"},
-		{"directory", timeFile, nil, "is a directory"},
+		{"directory", timeFile, nil, "not a regular file"},
 	} {
 		t.Run("KEY-3/"+c.file+"/"+c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -160,20 +160,12 @@ func TestNothingCanBeKept_KEY3(t *testing.T) {
 	readOnly := func(disk *powercut.Disk) *powercut.Disk {
 		disk.Step = func(next string) error {
 			switch op, path, _ := strings.Cut(next, " "); op {
-			case "open", "readdir":
+			case "open", "stat":
 				return nil
 			default:
 				return &fs.PathError{Op: op, Path: path, Err: syscall.EROFS}
 			}
 		}
-		return disk
-	}
-	leftover := func(disk *powercut.Disk) *powercut.Disk {
-		f, err := disk.Create(stateDir + "/.keys.new-0123abcd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
 		return disk
 	}
 	for _, c := range []struct {
@@ -188,7 +180,6 @@ func TestNothingCanBeKept_KEY3(t *testing.T) {
 		{"read-only without the directory", stateDir, readOnly(powercut.New("/var/lib")), false, "read-only"},
 		{"read-only and empty", stateDir, readOnly(powercut.New("/var/lib", stateDir)), false, "read-only"},
 		{"read-only with a state", stateDir, readOnly(full()), true, "read-only"},
-		{"read-only with a state and a write cut off", stateDir, readOnly(leftover(full())), true, "read-only"},
 	} {
 		t.Run("KEY-3/"+c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -119,7 +119,7 @@ func (d *daemon) snapshot() *status.Status {
 		Source: v.Source, Resources: v.Resources, Since: status.At(v.Since, now), Error: textOf(v.Refused),
 	}
 	s.State = status.State{Dir: d.opened.State.Dir, Error: deref(d.memory.trouble.Load())}
-	s.State.Kept = s.State.Dir != "" && s.State.Error == ""
+	s.State.Kept = s.State.Dir != "" && s.State.Error == "" && d.memory.safe.Load()
 	s.Sandbox.Why = d.unconfined
 	if d.sandbox != nil {
 		s.Sandbox.Landlock, s.Sandbox.Denied, s.Sandbox.NotDenied = d.sandbox.ABI, d.sandbox.InForce, d.sandbox.Lacking
@@ -144,7 +144,7 @@ func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
 	for _, k := range d.store.Status() {
 		v := status.Server{
 			Issuer: k.Issuer, Origin: status.Learned, Used: k.Used, KIDs: append([]string{}, k.KIDs...),
-			Fetched: status.At(k.Fetched, now), Next: status.At(k.Next, now),
+			Fetched: status.At(k.Fetched, now), Kept: k.Kept, Next: status.At(k.Next, now),
 			Failing: k.Failing, Error: textOf(k.Err), Failed: status.At(k.Failed, now),
 		}
 		switch {
