@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test budget race fleet lint cross size bench fuzz dist packages clean
+.PHONY: all help demo test check budget mutate race fleet lint cross size bench fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -30,8 +30,16 @@ demo: all ## an authorization server, the daemon and a pretend device on loopbac
 test: ## all tests; TABLE=1 also prints which tests check which rule
 	$(GO) test -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
 
+check: lint ## lint and the unit tests: a minute or two
+	$(GO) test ./agent/... ./platform/... ./hal/... ./scripts/... ./tinytest
+
 budget: ## the table of allocations, for the code as it is built for devices
-	CGO_ENABLED=0 $(GO) test $(FLAGS) -run Budget ./agent
+	@mkdir -p build
+	CGO_ENABLED=0 $(GO) test $(FLAGS) -count=1 -run Budget -v ./agent >build/budget.txt || { cat build/budget.txt; exit 1; }
+	@sed -n 's/^ *budget_test.go:[0-9]*: //p' build/budget.txt
+
+mutate: ## one operator at a time is changed in the decision's packages: which change does no test notice? (SAMPLE=200: so many; hours without)
+	$(GO) run ./scripts/mutate $(if $(SAMPLE),-sample $(SAMPLE)) agent/decide agent/token agent/wildcard agent/keys
 
 race: ## the packages that share memory, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware

@@ -148,11 +148,11 @@ func TestAllocationBudgets(t *testing.T) {
 				budget += rsaAllocations(t, tok, good)
 			}
 			if got := testing.AllocsPerRun(cycle, step); got > budget {
-				t.Errorf("%v allocations, %v budgeted", got, budget)
+				t.Errorf("%s: got %v allocations, want at most %v", b.name, got, budget)
 			} else if b.cold && got == 0 {
 				t.Error("no allocation: the answer was remembered, not worked out")
 			} else {
-				t.Logf("%v allocations of %v budgeted", got, budget)
+				t.Logf("%-28s %3.0f allocations, budget %3.0f", b.name, got, budget)
 			}
 		})
 	}
@@ -234,7 +234,7 @@ func TestHTTPAllocationBudget(t *testing.T) {
 		}
 	}
 	got := testing.AllocsPerRun(200, func() { web.raw(t, question, buf) })
-	t.Logf("%-28s %3.0f, budgeted %d", "http.sock, warm allow", got, httpBudget)
+	t.Logf("%-28s %3.0f allocations, budget %3d", "http.sock, warm allow", got, httpBudget)
 	if got > httpBudget {
 		t.Errorf("got %v allocations for a question over http.sock, budgeted are %d", got, httpBudget)
 	}
