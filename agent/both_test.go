@@ -34,7 +34,7 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 	}
 	report := func(err error) { tb.Error(err) }
 	server := &agent.Server{
-		Handle: func(conn net.Conn) error {
+		Handle: func(conn *agent.Conn) error {
 			return httpauth.NewServer(httpauth.Handler(d.NewSession()), false, report).ServeConn(conn)
 		},
 		Report: report,

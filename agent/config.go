@@ -140,7 +140,7 @@ type LimitsConfig struct {
 	PathBytes    int // longest normalised path of a request, bytes, 256 to 4096 (PATH-16)
 	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
 	CachedTokens int // verified tokens held, 1 to 4096
-	Connections  int // connections open at once on each socket, 1 to 4096
+	Connections  int // connections served at once on each socket, 1 to 4096
 	MemoryBytes  int // soft limit of the runtime's memory (GOMEMLIMIT), 8388608 to 1073741824; 0: none
 }
 

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -120,4 +119,4 @@ func get(target, tok string) string {
 const senders = "/x-nmos/connection/v1.1/single/senders"
 
 // servePackets serves a connection by a Session of its own.
-func (d *device) servePackets(conn net.Conn) error { return d.NewSession().ServePackets(conn) }
+func (d *device) servePackets(conn *agent.Conn) error { return d.NewSession().ServePackets(conn) }

@@ -1,8 +1,6 @@
 package agent_test
 
 import (
-	"net"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -63,36 +61,4 @@ func TestFound_DIS6(t *testing.T) {
 			t.Errorf("one is: %+v", f)
 		}
 	})
-}
-
-// Open connections are counted until they are closed, however often.
-func TestOpenConnections(t *testing.T) {
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "a.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	b := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { t.Error(err) }}
-	var open []net.Conn
-	for n := range 2 {
-		caller, err := net.Dial("unix", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer caller.Close()
-		conn, err := b.Accept()
-		if err != nil || b.Open() != n+1 {
-			t.Fatalf("%d open, %v", b.Open(), err)
-		}
-		open = append(open, conn)
-	}
-	open[0].Close()
-	open[0].Close()
-	if b.Open() != 1 {
-		t.Errorf("%d open after one of two was closed", b.Open())
-	}
-	open[1].Close()
-	if b.Open() != 0 {
-		t.Errorf("%d open", b.Open())
-	}
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"nmosauthd/agent"
@@ -228,101 +227,4 @@ func TestShutdown(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("waited %v for a caller that does not read", took)
 	}
-}
-
-// As many connections as the limit says; one more is closed at once, and a place that is given back is given out again.
-func TestConnectionLimit(t *testing.T) {
-	d := newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())
-	l := packetSocket(t)
-	reports := make(chan error, 10_000)
-	bounded := &agent.BoundedListener{Listener: l, Limit: 2, Report: func(err error) { reports <- err }}
-	server := agent.Server{Handle: d.servePackets, Report: func(err error) { reports <- err }}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(bounded) }()
-	works := func(c caller) bool {
-		if _, err := c.Write([]byte("ping 1\n")); err != nil {
-			return false
-		}
-		_, err := c.Read(make([]byte, 64))
-		return err == nil
-	}
-	first, second := dial(t, l), dial(t, l)
-	if !works(first) || !works(second) {
-		t.Fatal("the first two do not work")
-	}
-	if works(dial(t, l)) {
-		t.Error("a third connection works")
-	}
-	if err := <-reports; err == nil || !strings.Contains(err.Error(), "limit") {
-		t.Errorf("reported %v", err)
-	}
-	if !works(first) {
-		t.Error("the first does not work any more")
-	}
-	first.Close()
-	for deadline := time.Now().Add(20 * time.Second); !works(dial(t, l)); {
-		if time.Now().After(deadline) {
-			t.Fatal("the place was not given back")
-		}
-	}
-	l.Close()
-	server.Shutdown(t.Context())
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// failing is a listener that is out of file descriptors at first, and gives out one connection.
-type failing struct {
-	net.Listener
-	conns chan net.Conn
-	fails int
-}
-
-type outOfFiles struct{ error }
-
-func (outOfFiles) Temporary() bool { return true }
-
-func (f *failing) Accept() (net.Conn, error) {
-	if f.fails > 0 {
-		f.fails--
-		return nil, outOfFiles{errors.New("out of files")}
-	}
-	conn, ok := <-f.conns
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-// Running out of file descriptors is survived, and those who may not ask are turned away.
-func TestListenerSurvives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var reported []error
-		errStranger := errors.New("a stranger")
-		l := &failing{conns: make(chan net.Conn, 2), fails: 20}
-		strange, _ := net.Pipe()
-		welcome, _ := net.Pipe()
-		l.conns <- strange
-		l.conns <- welcome
-		close(l.conns)
-		bounded := &agent.BoundedListener{Listener: l, Limit: 1, Report: func(err error) { reported = append(reported, err) },
-			Admit: func(c net.Conn) error {
-				if c == strange {
-					return errStranger
-				}
-				return nil
-			}}
-		conn, err := bounded.Accept()
-		if err != nil || len(reported) != 21 || reported[20] != errStranger {
-			t.Fatalf("%v, reported %v", err, reported)
-		}
-		if _, err := strange.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
-			t.Error("the stranger's connection is still open")
-		}
-		conn.Close()
-		if _, err := bounded.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
-		}
-	})
 }

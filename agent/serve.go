@@ -3,9 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
@@ -13,6 +16,7 @@ func (s *Session) ServePackets(conn net.Conn) error {
 	limit := s.agent.state.Load().packetLimit
 	packet := make([]byte, limit+1) // the kernel cuts a longer packet off: one byte more than allowed shows that
 	var reply []byte
+	c, _ := conn.(*Conn)
 	for {
 		n, err := conn.Read(packet)
 		if err != nil {
@@ -21,78 +25,214 @@ func (s *Session) ServePackets(conn net.Conn) error {
 			}
 			return err
 		}
+		c.Asked()
 		reply = s.Packet(reply[:0], packet[:n], limit)
 		if _, err = conn.Write(reply); err != nil {
 			return err
 		}
+		c.Answered()
 	}
 }
 
-// Server serves the connections of one socket.
+// Server serves the connections of one socket: a limited number concurrently, in slots that callers share fairly (slots.go).
+// Connections that find no slot wait. Nothing that accepts connections waits for a log, a caller or a slot.
 type Server struct {
-	Handle func(net.Conn) error // serves one connection until it ends; it is closed then
-	Report func(error)          // a connection that ended with an error
+	Handle func(*Conn) error            // serves one connection until it ends; it is closed then
+	Report func(error)                  // a connection was refused, or ended with an error. It must not wait: it is called while others connect
+	Limit  int                          // slots; 0 if there is no limit
+	PeerOf func(net.Conn) (Peer, error) // nil if callers are not told apart
+	Own    func(Peer) bool              // nil if none; else the connections of these peers are served whatever the limit is
+	Ready  func(net.Conn) bool          // reports whether there is something to read; nil if that cannot be known
+	Admit  func(Peer) error             // nil if all may ask; else an error refuses the peer. An unknown one has the UID -1
 
-	mu     sync.Mutex
-	open   map[net.Conn]struct{}
+	mu sync.Mutex
+	slots
 	closed bool
-	served sync.WaitGroup
+	served sync.WaitGroup // connections, those that wait included
+}
+
+// Conn is a connection of a Server. Its handler says when a question has come and when it is answered: a connection that asks
+// nothing gives way to those that wait.
+type Conn struct {
+	net.Conn
+	Peer Peer
+
+	server  *Server
+	caller  *caller // nil for the daemon's own connections, which need no slot
+	came    int64   // when it was accepted, in ns since the server began
+	state   atomic.Int64
+	asked   atomic.Bool // at least once
+	leaving bool        // told to give way, or cut
+}
+
+// The state of a Conn: idle since a time t > 0, or busy, or writing since -t < 0.
+const busy = 0
+
+// Asked says that a question has come, or has begun to.
+func (c *Conn) Asked() {
+	if c != nil {
+		c.state.Store(busy)
+	}
+}
+
+// Write implements net.Conn. A caller who does not take what is written is cut off if others wait.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.state.Store(-c.server.now())
+	n, err := c.Conn.Write(b)
+	c.state.Store(busy)
+	return n, err
+}
+
+// Answered says that the question is answered, so that the connection asks nothing.
+func (c *Conn) Answered() {
+	if c == nil {
+		return
+	}
+	c.state.Store(c.server.now())
+	if !c.asked.Load() {
+		c.asked.Store(true)
+	}
+	if c.server.pressed.Load() {
+		c.server.mu.Lock()
+		c.server.share()
+		c.server.mu.Unlock()
+	}
+}
+
+// NetConn returns the connection itself, for those who need to know its peer.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite tells the caller that nothing more comes, if the connection can do that. An HTTP server does so before it closes a
+// connection whose request it did not read to the end: the caller would see a reset in place of the answer.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// CloseRead lets what has arrived be read and nothing more arrive, if the connection can do that.
+func (c *Conn) CloseRead() error {
+	if half, ok := c.Conn.(interface{ CloseRead() error }); ok {
+		return half.CloseRead()
+	}
+	return errors.ErrUnsupported
+}
+
+// finish lets the questions that have arrived be answered and takes no further ones: the caller's next write fails, so that it
+// knows that this question was not read.
+func (c *Conn) finish() {
+	if c.CloseRead() != nil {
+		c.Conn.Close()
+	}
 }
 
 // Serve accepts connections until the listener is closed, which is no error.
 func (s *Server) Serve(l net.Listener) error {
+	s.begin()
 	for {
 		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return nil
-			}
+		switch {
+		case err == nil:
+			s.take(conn)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case isTemporary(err): // out of file descriptors, say: the connections that are open go on
+			s.Report(err)
+			time.Sleep(100 * time.Millisecond)
+		default:
 			return err
 		}
-		if !s.add(conn) {
-			conn.Close()
-			return nil
-		}
-		go func() {
-			defer s.served.Done()
-			err := s.Handle(conn)
-			s.remove(conn)
-			if err != nil && !errors.Is(err, net.ErrClosed) {
-				s.Report(err)
-			}
-		}()
 	}
 }
 
-// add takes a connection into the open ones, so that Shutdown waits for it; not after Shutdown.
-func (s *Server) add(conn net.Conn) bool {
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// take gives a new connection a slot, or has it wait for one; or refuses it.
+func (s *Server) take(conn net.Conn) {
+	c := &Conn{Conn: conn, server: s, Peer: Peer{UID: -1}, came: s.now()}
+	if s.PeerOf != nil {
+		if peer, err := s.PeerOf(conn); err == nil {
+			c.Peer = peer
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false
+		conn.Close()
+		return
 	}
-	if s.open == nil {
-		s.open = make(map[net.Conn]struct{})
+	own := s.Own != nil && s.Own(c.Peer)
+	if !own && s.Admit != nil {
+		// Under the lock, so that Readmit misses nobody whom the configuration before would have let in.
+		if err := s.Admit(c.Peer); err != nil {
+			conn.Close()
+			s.Report(err)
+			return
+		}
 	}
-	s.open[conn] = struct{}{}
 	s.served.Add(1) // under the lock, so that it never meets Shutdown's Wait
-	return true
+	if own {
+		s.start(c)
+		return
+	}
+	s.wait(c)
+	s.share()
 }
 
-func (s *Server) remove(conn net.Conn) {
-	s.mu.Lock()
-	delete(s.open, conn)
-	s.mu.Unlock()
-	conn.Close()
+// start serves c. The caller holds mu.
+func (s *Server) start(c *Conn) {
+	s.open[c] = struct{}{}
+	c.state.Store(s.now())
+	go func() {
+		defer s.served.Done()
+		err := s.Handle(c)
+		c.Conn.Close()
+		s.mu.Lock()
+		s.leave(c)
+		cut := c.leaving // its end is our doing
+		s.share()
+		s.mu.Unlock()
+		if err != nil && !errors.Is(err, net.ErrClosed) && !cut {
+			s.Report(err)
+		}
+	}()
 }
 
-// each calls f for every open connection.
-func (s *Server) each(f func(net.Conn)) {
+// Readmit closes the connections of those who may not ask any more, because Admit says other things than before.
+func (s *Server) Readmit() {
+	if s.Admit == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for conn := range s.open {
-		f(conn)
+	refused := func(c *Conn) bool {
+		if c.caller == nil {
+			return false
+		}
+		err := s.Admit(c.Peer)
+		if err != nil {
+			s.Report(err)
+		}
+		return err != nil
 	}
+	s.sift(refused)
+	for c := range s.open {
+		if refused(c) {
+			s.goes(c)
+			c.Conn.Close()
+		}
+	}
+}
+
+// Open is how many connections have a slot, and Waiting how many wait for one.
+func (s *Server) Open() (open, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken, s.waiting
 }
 
 // Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The listener
@@ -100,14 +240,12 @@ func (s *Server) each(f func(net.Conn)) {
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
+	// Packets sent before this are still read and answered; then the reader sees the end.
+	for c := range s.open {
+		c.finish()
+	}
+	s.sift(func(c *Conn) bool { c.finish(); return false })
 	s.mu.Unlock()
-	s.each(func(conn net.Conn) {
-		// Packets sent before this are still read and answered; then the reader sees the end.
-		half, ok := conn.(interface{ CloseRead() error })
-		if !ok || half.CloseRead() != nil {
-			conn.Close()
-		}
-	})
 	done := make(chan struct{})
 	go func() {
 		s.served.Wait()
@@ -116,7 +254,19 @@ func (s *Server) Shutdown(ctx context.Context) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		s.each(func(conn net.Conn) { conn.Close() })
+		s.mu.Lock()
+		for c := range s.open {
+			c.Conn.Close()
+		}
+		s.sift(func(*Conn) bool { return true })
+		s.mu.Unlock()
 		<-done
 	}
 }
+
+// The errors of connections that the Server refuses, or cuts off for those that wait.
+var (
+	errTooMany = fmt.Errorf("connection refused: %d others wait for a slot ([limits] connections)", maxWaiting)
+	errTooLate = fmt.Errorf("connection refused: no slot became free within %v ([limits] connections)", maxWait)
+	errDeaf    = fmt.Errorf("connection cut off: its answer was not taken within %v while others waited", quiet)
+)

@@ -37,9 +37,10 @@ func TestShutdownEndsAStream(t *testing.T) {
 		left <- struct{}{}
 	})
 	report := func(err error) { t.Errorf("reported: %v", err) }
-	server := &agent.Server{Handle: httpauth.NewServer(stream, true, report).ServeConn, Report: report}
+	handler := httpauth.NewServer(stream, true, report)
+	server := &agent.Server{Handle: func(conn *agent.Conn) error { return handler.ServeConn(conn) }, Report: report, Limit: 2}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(&agent.BoundedListener{Listener: l, Limit: 2, Report: report}) }()
+	go func() { served <- server.Serve(l) }()
 	open := func() (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("unix", l.Addr().String())
 		if err != nil {

@@ -40,6 +40,7 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 		WriteTimeout:                 readTime + writeTime, // it begins with the body, which the handler may read all the while
 		IdleTimeout:                  idleTime,
 		MaxHeaderBytes:               maxHead,
+		ConnState:                    tellSlot,
 		ErrorLog:                     log.New(reporter(report), "", 0),
 	}}
 }
@@ -86,6 +87,21 @@ func (c *singleConn) Close() error {
 	err := c.Conn.Close()
 	c.closeOnce.Do(func() { close(c.closed) })
 	return err
+}
+
+// tellSlot tells a connection that wants to know it (agent.Conn) whether it asks: one that asks nothing gives way to those that wait.
+func tellSlot(conn net.Conn, state http.ConnState) {
+	slot, ok := conn.(*singleConn).Conn.(interface {
+		Asked()
+		Answered()
+	})
+	switch {
+	case !ok:
+	case state == http.StateActive:
+		slot.Asked()
+	case state == http.StateIdle:
+		slot.Answered()
+	}
 }
 
 // CloseWrite lets http.Server end an answer before it closes: a caller that is still sending would see a reset in its place.

@@ -427,21 +427,31 @@ func TestStatusRights(t *testing.T) {
 	ask("its group")
 }
 
-// Who finds all places taken learns that.
+// Connections that ask nothing give way to whoever asks how the daemon is. Whoever finds all taken by those that watch learns that.
 func TestStatusOfACrowdedSocket(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)
 	config.Admin = true
-	config.More = "[limits]\nconnections = 2\n"
+	config.More = "[limits]\nconnections = 1\n"
 	b := start(t, config)
-	for range 2 {
+	dial := func() net.Conn {
 		conn, err := net.Dial("unix", b.Admin())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	dial()
+	if r := command(t, "", "status", "--config", b.ConfigFile()); !strings.Contains(r.out, "connections") {
+		t.Errorf("beside a connection that asks nothing: %+v", r)
+	}
+	watching := dial()
+	fmt.Fprint(watching, "GET /watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if _, err := watching.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
 	}
 	for _, ask := range []string{"status", "watch"} {
-		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+": as many as [limits] connections allows")
+		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+": others hold all its connections")
 	}
 }

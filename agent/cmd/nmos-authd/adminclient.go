@@ -145,7 +145,7 @@ func (c adminClient) unanswered(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the daemon does not answer on %s: it is starting, or stuck", c.socket)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("the daemon hung up on %s: as many as [limits] connections allows are connected, or it is stopping", c.socket)
+		return fmt.Errorf("the daemon hung up on %s: others hold all its connections ([limits] connections), or it is stopping", c.socket)
 	}
 	return fmt.Errorf("%s: %w", c.socket, err)
 }

@@ -161,7 +161,7 @@ func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error)
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		err = errors.New("the daemon hung up: it may have as many connections as its limit allows, or this user may not ask")
+		err = errors.New("the daemon hung up: this user may not ask ([sockets] allow_uids), or too many wait already ([limits] connections)")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("no reply within %v", timeout)
 	}

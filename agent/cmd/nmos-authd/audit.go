@@ -99,13 +99,9 @@ func (d *daemon) closeAudit() {
 
 // session returns what answers the questions of a connection. The daemon's own, the watchdog's, are no decisions: nobody acts on
 // the answers.
-func (d *daemon) session(conn net.Conn) *agent.Session {
-	peer, err := platform.PeerOf(conn)
-	switch {
-	case err != nil:
-		return d.agent.NewSessionOf(agent.Peer{UID: -1})
-	case peer.PID == os.Getpid():
+func (d *daemon) session(peer agent.Peer) *agent.Session {
+	if own(peer) {
 		return d.agent.NewSession()
 	}
-	return d.agent.NewSessionOf(agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)})
+	return d.agent.NewSessionOf(peer)
 }

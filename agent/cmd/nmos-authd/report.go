@@ -18,18 +18,26 @@ type reporter struct {
 	socket string
 
 	mu      sync.Mutex
+	logging bool // a line is being written
 	last    time.Time
 	leftOut int
 }
 
+// report never waits for the log: connections are accepted while it is stuck.
 func (r *reporter) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if now.Sub(r.last) < reportInterval {
+	if r.logging || now.Sub(r.last) < reportInterval {
 		r.leftOut++
 		return
 	}
-	r.log.Warn("connection", zap.String("socket", r.socket), zap.Int("left_out", r.leftOut), zap.Error(err))
-	r.last, r.leftOut = now, 0
+	line := []zap.Field{zap.String("socket", r.socket), zap.Int("left_out", r.leftOut), zap.Error(err)}
+	r.logging, r.last, r.leftOut = true, now, 0
+	go func() {
+		r.log.Warn("connection", line...)
+		r.mu.Lock()
+		r.logging = false
+		r.mu.Unlock()
+	}()
 }

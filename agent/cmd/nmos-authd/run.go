@@ -78,9 +78,8 @@ type daemon struct {
 
 	given        map[string]*os.File // sockets from the service manager, not yet taken
 	listeners    []net.Listener
-	servers      []*agent.Server
-	socketPlaces []platform.Place // folders of the sockets that the daemon made
-	bounded      []namedListener
+	servers      []namedServer
+	socketPlaces []platform.Place  // folders of the sockets that the daemon made
 	sandbox      *platform.Sandbox // nil: none is in force
 	unconfined   string            // why
 }
@@ -260,6 +259,9 @@ func (d *daemon) reload() {
 	if err == nil {
 		if err = d.apply(c, names); err == nil {
 			d.stock.configure(c.Inventory.File)
+			for _, s := range d.servers {
+				s.Readmit() // allow_uids may name fewer users
+			}
 		}
 		old := d.opened
 		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
@@ -288,13 +290,13 @@ func (d *daemon) listen(failed chan<- error) error {
 	}
 	administration := httpauth.NewServer(d.administration(), true, d.report(c.Admin))
 	report := d.report(c.HTTP)
-	questions := func(conn net.Conn) error { // a web server's
-		return httpauth.NewServer(httpauth.Handler(d.session(conn)), false, report).ServeConn(conn)
+	questions := func(conn *agent.Conn) error { // a web server's
+		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
 	}
 	for _, s := range []socket{
-		{authzSocket, c.Authz, c.Group, d.admit, func(conn net.Conn) error { return d.session(conn).ServePackets(conn) }},
+		{authzSocket, c.Authz, c.Group, d.admit, func(conn *agent.Conn) error { return d.session(conn.Peer).ServePackets(conn) }},
 		{httpSocket, c.HTTP, c.Group, d.admit, questions},
-		{adminSocket, c.Admin, c.AdminGroup, nil, administration.ServeConn},
+		{adminSocket, c.Admin, c.AdminGroup, nil, func(conn *agent.Conn) error { return administration.ServeConn(conn) }},
 	} {
 		if s.path == "" {
 			continue
@@ -309,9 +311,9 @@ func (d *daemon) listen(failed chan<- error) error {
 
 // socket is one of the daemon's sockets.
 type socket struct {
-	name, path, group string               // no path: it is not opened
-	admit             func(net.Conn) error // nil: whoever the file lets in
-	handle            func(net.Conn) error
+	name, path, group string                 // no path: it is not opened
+	admit             func(agent.Peer) error // nil: whoever the file lets in
+	handle            func(*agent.Conn) error
 }
 
 // open opens one socket and serves it.
@@ -320,13 +322,13 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	if err != nil {
 		return err
 	}
-	report := d.report(s.path)
-	server := &agent.Server{Handle: s.handle, Report: report}
-	d.listeners, d.servers = append(d.listeners, l), append(d.servers, server)
-	bounded := &agent.BoundedListener{Listener: l, Limit: d.opened.Limits.Connections, Own: own, Admit: s.admit, Report: report}
-	d.bounded = append(d.bounded, namedListener{s.name, s.path, bounded})
+	server := &agent.Server{
+		Handle: s.handle, Report: d.report(s.path), Limit: d.opened.Limits.Connections,
+		PeerOf: peerOf, Ready: platform.Readable, Own: own, Admit: s.admit,
+	}
+	d.listeners, d.servers = append(d.listeners, l), append(d.servers, namedServer{s.name, s.path, server})
 	go func() {
-		if err := server.Serve(bounded); err != nil {
+		if err := server.Serve(l); err != nil {
 			failed <- fmt.Errorf("%s: %w", s.path, err)
 		}
 	}()
@@ -339,20 +341,24 @@ func (d *daemon) report(path string) func(error) {
 	return r.report
 }
 
-// admit turns away users that allow_uids does not name.
-func (d *daemon) admit(conn net.Conn) error {
+// admit refuses users that allow_uids does not name.
+func (d *daemon) admit(peer agent.Peer) error {
 	allowed := d.inForce.Load().Sockets.AllowUIDs
-	if len(allowed) == 0 {
+	switch {
+	case len(allowed) == 0:
 		return nil
-	}
-	peer, err := platform.PeerOf(conn)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(allowed, peer.UID) {
+	case peer.UID < 0:
+		return errors.New("an unknown user may not ask: allow_uids names those who may")
+	case !slices.Contains(allowed, uint32(peer.UID)):
 		return fmt.Errorf("user %d may not ask: allow_uids does not name it", peer.UID)
 	}
 	return nil
+}
+
+// peerOf returns who asks on a connection.
+func peerOf(conn net.Conn) (agent.Peer, error) {
+	peer, err := platform.PeerOf(conn)
+	return agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)}, err
 }
 
 // close stops listening, answers what has arrived, and ends the connections.

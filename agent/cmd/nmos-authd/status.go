@@ -53,10 +53,10 @@ func askStatus(config string) (s *status.Status, text []byte, err error) {
 	return s, text, err
 }
 
-// namedListener is one of the daemon's sockets.
-type namedListener struct {
+// namedServer is what serves one of the daemon's sockets.
+type namedServer struct {
 	name, path string
-	*agent.BoundedListener
+	*agent.Server
 }
 
 // errStarting is the answer before all that a snapshot shows is there.
@@ -111,8 +111,9 @@ func (d *daemon) snapshot() *status.Status {
 	}
 	t := &s.Tokens
 	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
-	for _, l := range d.bounded {
-		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: l.Open(), Limit: l.Limit})
+	for _, l := range d.servers {
+		open, _ := l.Open()
+		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: open, Limit: l.Limit})
 	}
 	v := d.stock.status()
 	s.Inventory = status.Inventory{

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"nmosauthd/agent"
 	"nmosauthd/platform"
 )
 
@@ -108,9 +109,6 @@ func (w *watchdog) hangUp() {
 	}
 }
 
-// own tells whether a connection is the daemon's own, the watchdog's. It is let in whatever the limits say, and what is asked on
+// own reports whether a connection is the daemon's own, the watchdog's. It is served whatever the limit is, and what is asked on
 // it is nobody's request.
-func own(conn net.Conn) bool {
-	peer, err := platform.PeerOf(conn)
-	return err == nil && peer.PID == os.Getpid()
-}
+func own(peer agent.Peer) bool { return peer.PID == int32(os.Getpid()) }
