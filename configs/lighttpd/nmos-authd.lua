@@ -8,7 +8,7 @@
 local socket = "/run/nmos-authd/http.sock" -- lighttpd's user must be in the group that may connect: [sockets] group
 local patience = 500                       -- milliseconds for an answer
 
--- Paths that are handed to the firmware without asking. ONLY for firmware that asks the daemon itself whenever a request
+-- Paths of WebSockets whose handshakes are handed to the firmware without asking. ONLY for firmware that asks the daemon itself whenever a request
 -- comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token that grants the sources of the IS-07
 -- WebSocket, and not the socket's own path, opens it as it should.
 local own = {}
@@ -28,21 +28,32 @@ local function handshake()
 	return r.req_attr["request.method"] == "GET" and has("Connection", "upgrade") and has("Upgrade", "websocket")
 end
 
+-- unanswered leaves a line in lighttpd's error log.
+local function unanswered(why)
+	print("nmos-authd cannot be asked at " .. socket .. ": " .. why)
+end
+
 -- exchange sends a request over the socket and returns all that comes back until the daemon ends the connection; nil
 -- where that fails or takes too long.
 local function exchange(request)
 	local found, uv = pcall(require, "luv")
-	if not found then return nil end
+	if not found then
+		unanswered("lighttpd's Lua finds no luv")
+		return nil
+	end
 	local answer, ended, late = {}, false, false
 	local pipe, clock = uv.new_pipe(false), uv.new_timer()
-	local function failed() late = true end
+	local function failed(why)
+		unanswered(why or "no answer in time")
+		late = true
+	end
 	uv.update_time() -- or the clock starts when luv was last used
 	clock:start(patience, 0, failed)
 	pipe:connect(socket, function(err)
-		if err then return failed() end
+		if err then return failed(err) end
 		pipe:write(request)
 		pipe:read_start(function(err, text)
-			if err then return failed() end
+			if err then return failed(err) end
 			answer[#answer + 1], ended = text, text == nil
 		end)
 	end)
@@ -71,12 +82,33 @@ local function ask(upgrade)
 	if not status then return nil end
 	local said = {}
 	for name, value in head:gmatch("\n([^:\r\n]+): *([^\r\n]*)") do said[name:lower()] = value end
-	if #body ~= tonumber(said["content-length"] or 0) then return nil end -- it broke off
-	return tonumber(status), said, body
+	status = tonumber(status)
+	local unread = status == 400 or status == 431 -- of an HTTP server that reads no further: to its end, and of no length
+	if #body ~= tonumber(said["content-length"] or unread and #body or 0) then return nil end -- it broke off
+	return status, said, body
+end
+
+-- Headers that some HTTP servers take for the method or the path: the device would do another thing than was judged.
+local misleading = {}
+for _, name in ipairs { "x-http-method-override", "x-http-method", "x-method-override", "x-rewrite-url", "x-rewrite-uri",
+	"x-override-url", "x-request-url", "x-request-uri", "x-forwarded-method", "x-forwarded-url", "x-forwarded-uri",
+	"x-forwarded-path", "x-forwarded-prefix", "x-envoy-original-path", "trailer" } do
+	misleading[name] = true
+end
+
+-- clear takes out what a client wrote to mislead the device. To some servers X_Auth_Reason is X-Auth-Reason.
+local function clear()
+	local found = {}
+	for name in pairs(headers) do
+		local lower = name:lower()
+		if misleading[lower] or lower:find("_", 1, true) or lower:find("^x%-original%-") then found[#found + 1] = name end
+	end
+	for _, name in ipairs(found) do headers[name] = "" end
 end
 
 -- hand gives the request to the device, with headers that it may trust, and none of these from the client.
 local function hand(said, upgrade)
+	clear()
 	for _, name in ipairs { "Reason", "Path", "Client-Id", "Subject", "Expires-In", "Would", "Error" } do
 		headers["X-Auth-" .. name] = said["x-auth-" .. name:lower()] or ""
 	end
@@ -86,14 +118,17 @@ local function hand(said, upgrade)
 end
 
 local upgrade = handshake()
-if own[r.req_attr["request.orig-uri"]:match("^[^?]*")] then return hand({}, upgrade) end
+if upgrade and own[r.req_attr["request.orig-uri"]:match("^[^?]*")] then return hand({}, upgrade) end
 local status, said, body = ask(upgrade)
-local known = { [200] = true, [400] = true, [401] = true, [403] = true, [405] = true, [503] = true }
-if not known[status] or not said["x-auth-reason"] then
+local known = { [200] = true, [400] = true, [401] = true, [403] = true, [405] = true, [431] = true, [503] = true }
+local unread = status == 400 or status == 431 -- the daemon could not read the question: that comes from what the client sent
+if not known[status] or not (said["x-auth-reason"] or unread) then
 	status, said = 503, { ["retry-after"] = "1", ["x-auth-reason"] = "" }
 	body = '{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}\n'
+elseif unread and not said["x-auth-reason"] then
+	body = '{"code":' .. status .. ',"error":"the daemon cannot read this request","debug":"lighttpd"}\n'
 end
-r.req_env["NMOS_REASON"] = said["x-auth-reason"] -- for the access log
+r.req_env["NMOS_REASON"] = said["x-auth-reason"] or "" -- for the access log
 
 if status ~= 200 then
 	for _, name in ipairs { "WWW-Authenticate", "Retry-After", "Allow" } do
@@ -102,6 +137,7 @@ if status ~= 200 then
 	r.resp_header["Content-Type"] = "application/json"
 	r.resp_header["Cache-Control"] = "no-store"
 	r.resp_header["Access-Control-Allow-Origin"] = "*" -- so that a browser's page can read why
+	r.resp_header["Access-Control-Expose-Headers"] = "WWW-Authenticate, Retry-After, Allow"
 	r.resp_body.set(body)
 	return status
 end

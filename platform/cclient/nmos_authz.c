@@ -530,6 +530,7 @@ size_t nmos_authz_denial_head(const struct nmos_authz_reply *reply, char *out, s
 		{true, {"Content-Type: application/json", NULL}},
 		{true, {"Content-Length: ", length, NULL}},
 		{true, {"Access-Control-Allow-Origin: *", NULL}},
+		{true, {"Access-Control-Expose-Headers: WWW-Authenticate, Retry-After, Allow", NULL}},
 		{reply->www_authenticate != NULL, {"WWW-Authenticate: ", reply->www_authenticate, NULL}},
 		{reply->retry_after >= 0, {"Retry-After: ", seconds, NULL}},
 		{reply->status == 405, {"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE", NULL}},

@@ -223,7 +223,7 @@ size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, si
 /*
  * For stacks that write HTTP themselves: the status line of a denial and its header fields, each ended by CRLF, and a NUL.
  * They are Content-Type and Content-Length of the error body, WWW-Authenticate, Retry-After and Allow where due, and the
- * CORS field that every NMOS response carries. Add what else there is to say, an empty line, and the error body (not for
+ * CORS fields that let a browser's page read them. Add what else there is to say, an empty line, and the error body (not for
  * HEAD). Returns the length without the NUL; 0 and an empty string if size is too small, which NMOS_AUTHZ_DENIAL_HEAD_MAX
  * never is, or if the reply is no denial.
  */

@@ -344,7 +344,8 @@ func TestErrorBody(t *testing.T) {
 func TestDenialHead_ANS7(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
-	const common = "|Content-Type: application/json|Content-Length: %d|Access-Control-Allow-Origin: *|"
+	const common = "|Content-Type: application/json|Content-Length: %d|Access-Control-Allow-Origin: *|" +
+		"Access-Control-Expose-Headers: WWW-Authenticate, Retry-After, Allow|"
 	for _, test := range []struct {
 		reply, status, body, more string
 	}{

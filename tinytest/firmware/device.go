@@ -199,6 +199,7 @@ func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Re
 	if reply.Allowed() {
 		return reply, true
 	}
+	w.Header().Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, Allow")
 	if reply.WWWAuthenticate != "" {
 		w.Header().Set("WWW-Authenticate", reply.WWWAuthenticate)
 	}

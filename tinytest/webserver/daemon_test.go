@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -46,6 +48,8 @@ func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testi
 				compare(t, r, f, rows, one.differences)
 				checkLogs(t, map[string]string{"the daemon's log": r.daemon.Log()})
 			})
+			t.Run("what cannot be read", func(t *testing.T) { checkUnread(t, r, f) })
+			t.Run("nothing that misleads the device", func(t *testing.T) { checkMisleading(t, r, f) })
 			t.Run("pending keys", func(t *testing.T) { checkPending(t, r, f) })
 			t.Run("other modes", func(t *testing.T) { checkModes(t, r, f) })
 			t.Run("no daemon", func(t *testing.T) { checkNoDaemon(t, r, f) })
@@ -53,6 +57,16 @@ func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testi
 			f.stop()
 			checkLogs(t, f.logs())
 		})
+	}
+}
+
+// checkUnread sends what cannot be asked about: the client's fault, so that 503 would have it try again for nothing.
+func checkUnread(t *testing.T, r *rig, f *front) {
+	for _, one := range unreadRows() {
+		a := r.send(f.addr, one.request, t)
+		if got := r.take(); a.status != 400 && a.status != 431 || len(got) > 0 {
+			t.Errorf("%s: %s, want 400 or 431; the device got %+v", one.name, a.shown(), got)
+		}
 	}
 }
 
@@ -127,7 +141,7 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 		for _, q := range asks {
 			a := r.send(f.addr, q, t)
 			if a.status != 503 || a.retry != "1" || a.media != "application/json" || a.challenge != "" ||
-				strings.TrimSpace(a.body) != cannotBeAsked {
+				!strings.Contains(a.expose, "Retry-After") || strings.TrimSpace(a.body) != cannotBeAsked {
 				t.Errorf("%s: %s: %s", when, q, a.shown())
 			}
 		}
@@ -139,6 +153,7 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 		t.Error(err)
 	}
 	closed("without a daemon")
+	checkSaid(t, f)
 	r.daemon = startDaemon(r.t, r.dir)
 	eventually(t, "the daemon's keys", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
 
@@ -163,6 +178,68 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 		t.Fatal(err)
 	}
 	eventually(t, "the daemon answers again", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
+}
+
+// checkSaid looks for a line in the web server's logs that says that the daemon cannot be asked: nobody finds the reason for a 503
+// without one.
+func checkSaid(t *testing.T, f *front) {
+	t.Helper()
+	eventually(t, "a line in a log about the daemon that cannot be asked", func() bool {
+		for _, text := range f.logs() {
+			if saysUnanswered.MatchString(text) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// saysUnanswered is what nginx and lighttpd say, Caddy, and Envoy.
+var saysUnanswered = regexp.MustCompile(`cannot be asked at (unix:)?/|dial unix /|ext_authz_error`)
+
+// misleading are headers by which HTTP servers may take another method or path than was judged, and how they are written.
+var misleading = strings.Fields("X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-Method X-Original-URL " +
+	"X-Original-URI X-Original-Path X-Original-Upgrade X-Rewrite-URL X-Rewrite-URI X-Override-URL X-Request-URL X-Request-URI " +
+	"X-Forwarded-Method X-Forwarded-URL X-Forwarded-URI X-Forwarded-Path X-Forwarded-Prefix X-Envoy-Original-Path")
+
+// checkMisleading sends each of them, in three spellings and with a request that needs no token, one that is public, and one with a
+// token. The device must not see them, whatever was judged: it would serve something else.
+func checkMisleading(t *testing.T, r *rig, f *front) {
+	canonical := func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "-")) }
+	forbidden := map[string]bool{"trailer": true}
+	var headers []string
+	for _, name := range misleading {
+		forbidden[canonical(name)] = true
+		headers = append(headers, name+": PATCH", strings.ToLower(name)+": PATCH", strings.ReplaceAll(name, "-", "_")+": PATCH")
+	}
+	for _, name := range []string{"Reason", "Path", "Client_Id", "Client-Id", "Subject", "Expires_In", "Error", "Would"} {
+		headers = append(headers, "X_Auth_"+name+": forged", "X-Auth_"+name+": forged", "X_Auth-"+name+": forged")
+	}
+	with := func(method, target string) request { return request{method: method, target: target}.with(headers...) }
+	chunked := with("PATCH", receiver).with("Trailer: X-Auth-Client-Id, X-Auth-Subject").bearing(r.good())
+	chunked.body, chunked.chunked, chunked.trailer = "{}", true, "X-Auth-Client-Id: forged\r\nX-HTTP-Method-Override: forged\r\n"
+	asks := []request{with("OPTIONS", receiver), with("GET", "/x-nmos/"), with("GET", self).bearing(r.good()), chunked}
+	if f.passesEvents {
+		asks = append(asks, with("GET", events+"?access_token="+r.good()).upgrading())
+	}
+	for _, q := range asks {
+		answer := r.send(f.addr, q, t)
+		got := r.take()
+		if len(got) != 1 || got[0].method != q.method {
+			t.Errorf("%s %s: %s: the device got %+v", q.method, q.target, answer.shown(), got)
+			continue
+		}
+		for name, values := range got[0].header {
+			if forbidden[canonical(name)] || strings.Contains(name, "_") || slices.Contains(values, "forged") {
+				t.Errorf("%s %s: the device got %s: %q", q.method, q.target, name, values)
+			}
+		}
+		for name, values := range got[0].trailer {
+			if len(values) > 0 && !f.passesTrailers {
+				t.Errorf("%s %s: the device got the trailer %s: %q", q.method, q.target, name, values)
+			}
+		}
+	}
 }
 
 // checkNoDevice ends the device's HTTP server: the answer is an error, and none of the daemon's.
@@ -239,6 +316,21 @@ func (f *front) workers() []string {
 	pid := f.command.Process.Pid
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits in vain
 	return strings.Fields(string(children))
+}
+
+// A socket that the user of nginx may not open leaves a line in a log that says what to look at, and no token.
+func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can have nginx ask as another user")
+	}
+	r := newRig(t)
+	f := startNginxAs(t, r, false, "nobody")
+	a := r.send(f.addr, get(self+"?access_token="+r.good()).upgrading(), t)
+	if got := r.take(); a.status != 503 || len(got) > 0 {
+		t.Errorf("%s, and the device got %+v", a.shown(), got)
+	}
+	checkSaid(t, f)
+	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
 }
 
 // Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its sources:

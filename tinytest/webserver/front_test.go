@@ -1,7 +1,6 @@
 package webserver_test
 
 import (
-	"bytes"
 	"io/fs"
 	"net"
 	"os"
@@ -23,8 +22,9 @@ type front struct {
 	command *exec.Cmd
 	ended   chan struct{}
 
-	passesEvents  bool // the handshake of the IS-07 WebSocket goes to the device unasked
-	keepsSpelling bool // the device gets the path as the client spelt it, not as it was judged
+	passesEvents   bool // the handshake of the IS-07 WebSocket goes to the device unasked
+	passesTrailers bool // as the client wrote them, behind a chunked body
+	keepsSpelling  bool // the device gets the path as the client spelt it, not as it was judged
 }
 
 // newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test where
@@ -88,24 +88,27 @@ func (f *front) write(name, text string) {
 // start runs the web server and waits until it can be reached.
 func (f *front) start(args ...string) {
 	f.t.Helper()
-	var said bytes.Buffer
+	said, err := os.Create(filepath.Join(f.dir, "output.log"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer said.Close()
 	f.command = exec.Command(f.program, args...)
 	f.command.Dir = f.dir
 	f.command.Env = append(os.Environ(), "HOME="+f.dir, "XDG_DATA_HOME="+f.dir, "XDG_CONFIG_HOME="+f.dir)
-	f.command.Stdout, f.command.Stderr = &said, &said
+	f.command.Stdout, f.command.Stderr = said, said
 	f.command.SysProcAttr = &ofItsOwn
 	if err := f.command.Start(); err != nil {
 		f.t.Fatal(err)
 	}
 	go func() {
 		f.command.Wait()
-		os.WriteFile(filepath.Join(f.dir, "output.log"), said.Bytes(), 0o644)
 		close(f.ended)
 	}()
 	eventually(f.t, f.name+" listens", func() bool {
 		select {
 		case <-f.ended:
-			f.t.Fatalf("%s ended: %v\n%s", f.name, f.command.ProcessState, said.String())
+			f.t.Fatalf("%s ended: %v\n%s", f.name, f.command.ProcessState, f.logs()[said.Name()])
 		default:
 		}
 		conn, err := net.Dial("tcp", f.addr)

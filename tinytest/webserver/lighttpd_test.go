@@ -69,6 +69,7 @@ var lighttpdDifferences = []difference{
 	{`method POST .*|handshake by POST`, "411", "a POST has a length here"},
 	{`method.* ([Gg]et|PATCHX|M-SEARCH) .*`, "501", "lighttpd knows the methods of HTTP and WebDAV only"},
 	{`handshake asked for .*of two protocols`, "401", "lighttpd takes the offer of h2c for itself, so that no handshake is left"},
+	{`header with a delete`, "400", "a control character in a header"},
 	{`header space before colon`, "400", "no name of a header"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "400", "lighttpd does not choose a body's length"},
 }

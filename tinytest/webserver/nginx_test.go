@@ -2,12 +2,18 @@ package webserver_test
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 	"testing"
 )
 
 // startNginx runs nginx with the shipped files, word by word but for addresses and folders.
 func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
+	return startNginxAs(t, r, eventsToo, "root") // the folder is this test's own
+}
+
+// startNginxAs is startNginx with a user for the processes that ask, if this test may choose one.
+func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 	f := newFront(t, "nginx", "apt-get install nginx-light")
 	logs := []string{"/var/log/nginx/", f.dir + "/"}
 	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.http)
@@ -19,11 +25,10 @@ func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
 		server = append(server, "# include snippets/nmos-authd-events.conf", "include "+f.dir+"/nmos-authd-events.conf")
 	}
 	f.copy("nginx/server.conf", server...)
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;\n" // the folder is this test's own
+	if as = "user " + as + " " + group(t, as) + ";\n"; os.Getuid() != 0 {
+		as = "" // nginx asks as the user of this test
 	}
-	f.write("nginx.conf", user+`daemon off;
+	f.write("nginx.conf", as+`daemon off;
 worker_processes 2;
 pid `+f.dir+`/nginx.pid;
 error_log `+f.dir+`/error.log;
@@ -43,6 +48,20 @@ http {
 	return f
 }
 
+// group is the name of a user's group.
+func group(t *testing.T, name string) string {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := user.LookupGroupId(u.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.Name
+}
+
 // nginxDifferences are mostly requests that nginx refuses before it asks, because it cannot read them.
 var nginxDifferences = []difference{
 	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "400", "more headers than large_client_header_buffers"},
@@ -54,6 +73,7 @@ var nginxDifferences = []difference{
 	{`target.* http:(//|/x-nmos|//node-1\.example\.com[?#]x|//user@.*)`, "400", "nor this"},
 	{`target.* ftp://.*`, "200", "nginx does not look at the scheme: what is judged and served is the path"},
 	{`method.* [Gg]et .*`, "400", "nginx knows methods in upper case only"},
+	{`header with a delete`, "400", "the daemon's HTTP socket cannot read the question, nor the device the header"},
 	{`header (twice.*|space before colon|folded)`, "400", "nginx takes one Authorization header, on one line"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "400", "nginx does not choose a body's length"},
 }

@@ -25,7 +25,8 @@ type request struct {
 	method, target string
 	headers        []string // lines without their ends, beside Host
 	body           string
-	chunked        bool // how the body is sent
+	chunked        bool   // how the body is sent
+	trailer        string // lines behind a chunked body, with their ends
 }
 
 func get(target string) request { return request{method: "GET", target: target} }
@@ -62,7 +63,7 @@ func (q request) bytes() string {
 	}
 	switch {
 	case q.chunked:
-		chunks := fmt.Sprintf("\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(q.body), q.body)
+		chunks := fmt.Sprintf("\r\n\r\n%x\r\n%s\r\n0\r\n%s\r\n", len(q.body), q.body, q.trailer)
 		return strings.Join(append(lines, "Transfer-Encoding: chunked"), "\r\n") + chunks
 	case q.body != "":
 		lines = append(lines, "Content-Type: application/json", fmt.Sprint("Content-Length: ", len(q.body)))
@@ -72,17 +73,18 @@ func (q request) bytes() string {
 
 // response is what a client sees, as far as it must be the same everywhere.
 type response struct {
-	status                        int
-	challenge, retry, media, cors string // all values of a header
-	body                          string // of 101: what comes over the WebSocket
-	header                        http.Header
+	status                  int
+	challenge, retry, media string // all values of a header
+	cors, expose            string
+	body                    string // of 101: what comes over the WebSocket
+	header                  http.Header
 }
 
 // shown is what is compared.
 func (r response) shown() string {
 	return fmt.Sprintf("%d\n  WWW-Authenticate: %s\n  Retry-After: %s\n  Content-Type: %s\n"+
-		"  Access-Control-Allow-Origin: %s\n  %q",
-		r.status, r.challenge, r.retry, r.media, r.cors, r.body)
+		"  Access-Control-Allow-Origin: %s\n  Access-Control-Expose-Headers: %s\n  %q",
+		r.status, r.challenge, r.retry, r.media, r.cors, r.expose, r.body)
 }
 
 // send sends a request and returns the response; status 0 is none at all.
@@ -127,6 +129,6 @@ func exchange(addr string, q request) (response, error) {
 	all := func(name string) string { return strings.Join(answer.Header.Values(name), " | ") }
 	return response{
 		status: answer.StatusCode, challenge: all("WWW-Authenticate"), retry: all("Retry-After"), media: all("Content-Type"),
-		cors: all("Access-Control-Allow-Origin"), body: string(body), header: answer.Header,
+		cors: all("Access-Control-Allow-Origin"), expose: all("Access-Control-Expose-Headers"), body: string(body), header: answer.Header,
 	}, err
 }

@@ -37,7 +37,7 @@ type rig struct {
 // received is a request that came in behind the web server.
 type received struct {
 	method, target, body string
-	header               http.Header
+	header, trailer      http.Header
 }
 
 // newRig starts it all. The authorization server has published every key that a row of the mint needs.
@@ -103,7 +103,7 @@ func (r *rig) note(next http.Handler) http.Handler {
 			return // whoever sends half a request gets no answer
 		}
 		r.mu.Lock()
-		r.got = append(r.got, received{q.Method, q.RequestURI, string(body), q.Header.Clone()})
+		r.got = append(r.got, received{q.Method, q.RequestURI, string(body), q.Header.Clone(), q.Trailer.Clone()})
 		r.mu.Unlock()
 		q.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, q)

@@ -54,6 +54,14 @@ func targetRows(good string) (all []row) {
 	return all
 }
 
+// unreadRows cannot be asked about over HTTP, whoever asks: their 400 is no fault of the daemon.
+func unreadRows() []row {
+	return []row{
+		{"unread delete", get(self + "\x7f")}, {"unread control character", get(self + "\x01")}, {"unread escape", get(self + "?\x1b")},
+		{"unread control character, to write", request{method: "PATCH", target: receiver + "\x01", body: "{}"}},
+	}
+}
+
 func methodRows(good string) (all []row) {
 	const methods = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND get Get M-SEARCH PATCHX"
 	for _, method := range strings.Fields(methods) {
@@ -84,6 +92,7 @@ func headerRows(r *rig) []row {
 		{"header twice, one basic", get(self).bearing(good).with("Authorization: Basic b3BlcmF0b3I6c2VjcmV0")},
 		{"header space before colon", get(self).with("Authorization : Bearer " + good)},
 		{"header folded", get(self).with("Authorization: Bearer\r\n " + good)},
+		{"header with a delete", get(self).with("Authorization: Bearer a\x7fb")},
 		{"header not ASCII", get(self).with("Authorization: Bearer \xff")},
 
 		{"forged original", get(self).with("X-Original-URI: /x-nmos/", "X-Original-Method: GET")},
@@ -142,6 +151,21 @@ func handshakeRows(r *rig) (all []row) {
 	in("another spelling, for the socket only", get("/x-nmos/events/v1.0/%77s?access_token="+events1("ws")).upgrading())
 	in("dots", get("/x-nmos/events/v1.0/../v1.0/ws?access_token="+good).upgrading())
 	in("two slashes", get("/x-nmos/events//v1.0/ws?access_token="+good).upgrading())
+	for name, target := range map[string]string{
+		"dots from elsewhere":         receiver + "/../../../../../../events/v1.0/ws",
+		"encoded dots from elsewhere": receiver + strings.Repeat("/%2e%2e", 6) + "/events/v1.0/ws",
+		"encoded slashes":             "/x-nmos/connection/%2e%2e%2fevents/v1.0/ws",
+		"all slashes encoded":         "/x-nmos/node%2f..%2fevents%2fv1.0%2fws",
+		"a fragment with dots":        "/x-nmos/events/v1.0/w%73#/../../../../connection",
+		"a slash behind":              events + "/",
+		"a parameter":                 events + ";a",
+	} {
+		in(name, get(target+"?access_token="+good).upgrading())
+		in(name+", no handshake", get(target))
+		in(name+", to write", request{method: "PATCH", target: target, body: "{}"})
+	}
+	in("no handshake", get(events))
+	in("to write", request{method: "PUT", target: events, body: "{}"})
 	in("absolute form", get("http://node-1.example.com"+query+good).upgrading())
 	in("elsewhere", get(self+"?access_token="+good).upgrading())
 	in("elsewhere, no token", get(self).upgrading())
