@@ -247,3 +247,19 @@ func TestLastGoodFetched_KEY3(t *testing.T) {
 		}
 	})
 }
+
+// What 9345a8c wrote, before there were slots and times.
+func TestLastGoodOfEarlierRelease_KEY3(t *testing.T) {
+	const file = `{"format":1,"servers":null,"issuers":[{"issuer":"https://127.0.0.1:25283","keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS512","n":"` +
+		`vqbFJSXn6pREKOoDN8B1eJenS7UilFNniTM7FNEb3veH48WNKnOEHaN_eagrZWCQvCNK7Mhs3bHw6wso878ry2LAU52V0mBvJi1X` +
+		`EDWdj0AjuW38i6Kfu10winyn0mZ7v-HPWRmbuMHonXNIeAkFU-SKDbXOFXH8-XLrZXlyzZCWSyfjArvTgetY04j_4NUpevmvBWfx` +
+		`487e_8OBMT-hw4aSTpe68dnF-HVABWLJTfe4dWMrM5IZIxyPJD4bxZkCGyFp7gFIA0moWL9stccpQ3KQmyPvAMEhovGKQ9Gi2X5Y` +
+		`CG-INY5_UFMClcrZtdsnmYBidwfPJXapvUBEWFW-dw` +
+		`","e":"AQAB"}]}]}` + "\n" +
+		"308527444252e66f5e4631fa84b37981007915f6c72bf9fb8c46251db457cecd\n"
+	g, left, err := keys.DecodeLastGood([]byte(file))
+	if err != nil || len(left) > 0 || len(g.Issuers) != 1 || g.Issuers[0].Name != "https://127.0.0.1:25283" ||
+		len(g.Issuers[0].Keys) != 1 || g.Issuers[0].Keys[0].KID != "k1" || !g.Issuers[0].Fetched.IsZero() {
+		t.Errorf("got %+v, %v, %v", g, left, err)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -129,6 +130,102 @@ func TestDamagedState_KEY3(t *testing.T) {
 	}
 }
 
+// One slot of a file that is not whole, as after a power cut, is made up for by the other; both are damage, and that is said.
+func TestDamagedSlots_KEY3(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		slots   []string // that are damaged
+		decides string
+		says    string
+	}{
+		{"one", []string{""}, "allow 200 ok", ""},
+		{"the other", []string{".2"}, "allow 200 ok", ""},
+		{"both", []string{"", ".2"}, "deny 503 keys-pending", "the slot is not whole"},
+	} {
+		t.Run("KEY-3/"+c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			same := kept(t, dir, nil, keysFile)
+			if err := (&platform.StateDir{Path: dir}).WriteFile(keysFile, same); err != nil { // in the older slot, too
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, keysFile)
+			for _, slot := range c.slots {
+				text, err := os.ReadFile(path + slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path+slot, bytes.Replace(text, []byte("https"), []byte("httpr"), 1), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Test(t, func(t *testing.T) {
+				f, token := found()
+				f.setDown(true)
+				d := f.newDevice(dir, nil)
+				want(t, "at the start", d, token, c.decides)
+				if w := d.warnings(); (c.says == "") != (len(w) == 0) || len(w) > 1 || len(w) == 1 && (!strings.Contains(w[0], c.says) ||
+					!strings.Contains(w[0], "set_aside:"+path+".damaged, "+path+".2.damaged")) {
+					t.Errorf("got %q, want %q", w, c.says)
+				}
+			})
+		})
+	}
+}
+
+// Keys that another user put where the daemon keeps its own decide nothing, and the log says whose they are; a pipe does not keep
+// the start waiting. In place of the one as of both slots.
+func TestPlantedKeys_KEY3(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to other users")
+	}
+	good := kept(t, filepath.Join(t.TempDir(), "state"), nil, keysFile)
+	for _, c := range []struct {
+		name  string
+		plant func(path string) error
+		says  string
+	}{
+		{"a file of another user", func(path string) error {
+			return errors.Join(os.WriteFile(path, good, 0o600), os.Chown(path, 65534, 65534))
+		}, "it belongs to user 65534"},
+		{"a file that all may write", func(path string) error {
+			return errors.Join(os.WriteFile(path, good, 0o600), os.Chmod(path, 0o666))
+		}, "others may write to it (mode 0666)"},
+		{"a link", func(path string) error {
+			return errors.Join(os.WriteFile(path+"-elsewhere", good, 0o600), os.Symlink(path+"-elsewhere", path))
+		}, "not a regular file"},
+		{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "not a regular file"},
+	} {
+		for _, held := range []bool{false, true} {
+			t.Run(fmt.Sprint("KEY-3/", c.name, "/held=", held), func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "state")
+				decides := "deny 503 keys-pending"
+				if held {
+					kept(t, dir, nil, keysFile)
+					decides = "allow 200 ok"
+				} else if err := os.Mkdir(dir, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				path := filepath.Join(dir, keysFile)
+				os.Remove(path)
+				if err := c.plant(path); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Test(t, func(t *testing.T) {
+					f, token := found()
+					f.setDown(true)
+					d := f.newDevice("", nil) // recalls nothing
+					d.memory = newMemory(dir, &thisDevice{}, d.log)
+					d.recall()
+					want(t, "at the start", d, token, decides)
+					if w := d.warnings(); len(w) != 1 || !strings.Contains(w[0], path+": not used as a state file: "+c.says) {
+						t.Errorf("got %q, want that %s", w, c.says)
+					}
+				})
+			})
+		}
+	}
+}
+
 // write writes a file, or with nil makes a directory with something in it.
 func write(t *testing.T, path string, content []byte) {
 	t.Helper()
@@ -195,6 +292,9 @@ func TestNothingCanBeKept_KEY3(t *testing.T) {
 				pass(day(30))
 				want(t, "a key withdrawn", d, token, "deny 401 key-unknown")
 				stop()
+				if got, kept := d.memory.safe.Load(), c.says == ""; got != kept {
+					t.Errorf("the status says kept: got %v, want %v", got, kept)
+				}
 				w := d.warnings()
 				if c.says == "" && len(w) > 0 || c.says != "" && (len(w) != 1 || !strings.Contains(w[0], c.says)) {
 					t.Errorf("in a month it says %q", w)

@@ -161,6 +161,85 @@ func TestKeptLater_KEY3(t *testing.T) {
 	})
 }
 
+// After a restart it is known when the keys were fetched, at the last hour before an orderly stop, and within a day before a power cut.
+// To keep that is not worth more than a write a day.
+func TestAgeOfKeptKeys_KEY3(t *testing.T) {
+	for _, orderly := range []bool{true, false} {
+		t.Run(fmt.Sprint("KEY-3/orderly=", orderly), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pass(time.Until(platform.BuildTime().AddDate(1, 0, 0))) // so that the clock is believed
+				f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
+				f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+				d := f.newDevice(stateDir, disk)
+				if d.memory.safe.Load() {
+					t.Error("the status says that state is kept before any was written")
+				}
+				stop := d.start(t)
+				pass(day(30) + 12*time.Hour)
+				if n := len(disk.wrote()["keys"]); n < 29 || n > 33 {
+					t.Errorf("the keys are written %d times in a quiet month, want about once a day", n)
+				}
+				if !d.memory.safe.Load() {
+					t.Error("the status says that state is not kept")
+				}
+				fetched, most := d.store.Status()[0].Fetched, day(1)+2*time.Hour
+				if orderly {
+					stop()
+					most = time.Second
+				}
+				f.setDown(true)
+				again := f.newDevice(stateDir, disk)
+				v := again.store.Status()[0]
+				if older := fetched.Sub(v.Fetched); !v.Kept || older < 0 || older > most {
+					t.Errorf("after the restart: got kept %v, fetched %v; want %v, or at most %v before", v.Kept, v.Fetched, fetched, most)
+				}
+				if !again.memory.safe.Load() {
+					t.Error("after the restart the status says that state is not kept")
+				}
+				if !orderly {
+					stop()
+				}
+			})
+		})
+	}
+}
+
+// By a clock that was never set nobody can say when keys were fetched.
+func TestAgeByWrongClock_KEY3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // in the year 2000
+		f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
+		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+		stop := f.newDevice(stateDir, disk).start(t)
+		pass(time.Hour)
+		stop()
+		if v := f.newDevice(stateDir, disk).store.Status()[0]; !v.Kept || !v.Fetched.IsZero() {
+			t.Errorf("got kept %v, fetched %v; want kept, and no time", v.Kept, v.Fetched)
+		}
+	})
+}
+
+// What is larger than what is read back is not written, whatever it is, and the file stays what it was.
+func TestWrittenIsReadBack_KEY8(t *testing.T) {
+	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: newFlash("/var/lib")}, log: zap.NewNop()}
+	for name, limit := range fileLimits {
+		for _, n := range []int{0, limit, limit + 1} {
+			err := m.write(name, make([]byte, n))
+			if (err != nil) != (n > limit) {
+				t.Errorf("%s, %d bytes: %v", name, n, err)
+			}
+			read := -1
+			if m.read(name, func(data []byte) error { read = len(data); return nil }); read != min(n, limit) {
+				t.Errorf("%s, %d bytes: got %d read back", name, n, read)
+			}
+		}
+	}
+	if err := m.write("other", nil); err != nil {
+		t.Error(err)
+	} else if err := m.write("other", []byte("x")); err == nil {
+		t.Error("a file without a limit is written")
+	}
+}
+
 // A disk with space for the time and none for the keys is one that keeps nothing.
 func TestOneFileOfTwoIsKept(t *testing.T) {
 	core, logged := observer.New(zapcore.InfoLevel)

@@ -128,6 +128,7 @@ func (d *device) start(t *testing.T) (stop func()) {
 	return func() {
 		cancel()
 		background.Wait()
+		d.memory.stop()
 	}
 }
 
