@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Disk is what a StateDir asks of the operating system, about a system call each, so that a test can cut the power between any
-// two of them. Errors are those of package os, and ErrUnfit.
+// Disk is what a StateDir asks of the operating system, about a system call each, so that a test can cut the power
+// between any two of them. Errors are those of package os, and ErrUnfit.
 type Disk interface {
 	// Mkdir makes a directory for its owner alone.
 	Mkdir(path string) error
@@ -18,7 +18,8 @@ type Disk interface {
 	CheckDir(path string) error
 	// Open opens a file to be read.
 	Open(path string) (io.ReadCloser, error)
-	// Edit opens a file to be written over from its start, and makes it, for its owner alone, if it is not there. It keeps its length.
+	// Edit opens a file to be written over from its start, and makes it, for its owner alone, if it is not there. It
+	// keeps its length.
 	Edit(path string) (DiskFile, error)
 	// Rename moves a file, in place of any that bears the new name.
 	Rename(from, to string) error
@@ -65,8 +66,8 @@ func (realDisk) Edit(path string) (DiskFile, error) {
 	return f, nil
 }
 
-// openOwn opens a regular file that nobody but the daemon's user and root can have written. A pipe would keep who opens it
-// waiting, a device may do anything when it is opened, and a link leads to where its maker wants.
+// openOwn opens a regular file that nobody but the daemon's user and root can have written. A pipe would keep who opens
+// it waiting, a device may do anything when it is opened, and a link leads to where its maker wants.
 func openOwn(path string, flag int) (*os.File, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -104,7 +105,7 @@ func (realDisk) SyncDir(dir string) error {
 	}
 	defer f.Close()
 	if err = f.Sync(); errors.Is(err, syscall.EINVAL) {
-		return nil // a file system that has nothing to sync a directory with says so (fsync(2)); there is no more to be done
+		return nil // the file system has nothing to sync a directory with (fsync(2)); there is no more to be done
 	}
 	return err
 }

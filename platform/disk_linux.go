@@ -11,8 +11,8 @@ import (
 // openNoFollow has a link not followed, and nobody kept waiting for the other end of a pipe.
 const openNoFollow = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
-// checkOwn returns an error if somebody other than the daemon's user and root can have written a file. On FAT and exFAT all files
-// belong to whom the mount options say, and have the mode that they say.
+// checkOwn returns an error if somebody other than the daemon's user and root can have written a file. On FAT and exFAT
+// all files belong to whom the mount options say, and have the mode that they say.
 func checkOwn(f *os.File, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -34,42 +34,44 @@ const damagedSuffix = ".damaged"
 // secondSuffix makes the name of a file's second slot.
 const secondSuffix = ".2"
 
-// slots are the two places that a file has, as suffixes of its name, in the order in which they are first written: what an earlier
-// release left under the plain name is whole until the second slot is.
+// slots are the two places that a file has, as suffixes of its name, in the order in which they are first written: what
+// an earlier release left under the plain name is whole until the second slot is.
 var slots = [2]string{secondSuffix, ""}
 
-// StateDir is a directory of small files that outlive a power cut at any moment (KEY-3): a file that is written is found
-// with its old or its new content, whole, whenever the power goes. Once WriteFile has returned nil it is the new.
+// StateDir is a directory of small files that outlive a power cut at any moment (KEY-3): a file that is written is
+// found with its old or its new content, whole, whenever the power goes. Once WriteFile has returned nil it is the new.
 //
-// Each file has two slots, NAME and NAME.2, which are written in turn, in place, and never renamed or cut short; the one with
-// the higher number that is whole counts. That asks the least of a file system: that writing to one file harms no other. A
-// rename is more than FAT can do: there, it is not on the medium until the file is synced once more, and until then the name
-// leads to clusters that are free. Nor may a slot be truncated: a power cut in the middle leaves a file whose chain of clusters
-// is too short, at which Linux makes the whole file system read-only.
+// Each file has two slots, NAME and NAME.2, which are written in turn, in place, and never renamed or cut short; the
+// one with the higher number that is whole counts. That asks the least of a file system: that writing to one file harms
+// no other. A rename is more than FAT can do: there, it is not on the medium until the file is synced once more, and
+// until then the name leads to clusters that are free. Nor may a slot be truncated: a power cut in the middle leaves a
+// file whose chain of clusters is too short, at which Linux makes the whole file system read-only.
 //
-// What is not a regular file, has more than one name, is owned by another user than the daemon's or root, or can be written by
-// others is neither believed nor written to, if the file system knows owners. Links are not followed, but the directory may be one.
+// What is not a regular file, has more than one name, is owned by another user than the daemon's or root, or can be
+// written by others is neither believed nor written to, if the file system knows owners. Links are not followed, but
+// the directory may be one.
 //
-// The directory is looked up at each call, so that it may come with a disk that is mounted late, and is never held busy.
-// Methods may be called concurrently; of two writers of one file, the last wins. Two processes must not write to one directory
-// concurrently. Every error names the file.
+// The directory is looked up at each call, so that it may come with a disk that is mounted late, and is never held
+// busy. Methods may be called concurrently; of two writers of one file, the last wins. Two processes must not write to
+// one directory concurrently. Every error names the file.
 type StateDir struct {
-	// Path is the directory, of which the daemon is the owner. If empty, nothing is kept: writing does nothing and nothing is found.
+	// Path is the directory, of which the daemon is the owner. If empty, nothing is kept: writing does nothing and
+	// nothing is found.
 	Path string
 	// Disk is nil but in tests.
 	Disk Disk
-	// Told, if not nil, is called when a slot is not used although the other one is: with ErrTorn after a power cut, with
-	// ErrUnfit for what somebody else may have put there.
+	// Told, if not nil, is called when a slot is not used although the other one is: with ErrTorn after a power cut,
+	// with ErrUnfit for what somebody else may have put there.
 	Told func(error)
 
 	mu sync.Mutex
-	// doubt has the slots whose last write failed. What can be read from them may not be on the medium: after a failed sync, the
-	// kernel may have dropped the data and yet show them (fsync(2)).
+	// doubt has the slots whose last write failed. What can be read from them may not be on the medium: after a failed
+	// sync, the kernel may have dropped the data and yet show them (fsync(2)).
 	doubt map[string]bool
 }
 
-// Prepare makes the directory if only it and not its parent is missing. It is called once at the start. An error means that what
-// is written will not be kept; the daemon runs all the same.
+// Prepare makes the directory if only it and not its parent is missing. It is called once at the start. An error means
+// that what is written will not be kept; the daemon runs all the same.
 func (d *StateDir) Prepare() error {
 	if d.Path == "" {
 		return nil
@@ -84,8 +86,8 @@ func (d *StateDir) Prepare() error {
 	return nil
 }
 
-// WriteFile puts data in place of what the file holds, with mode 0600. The error is ErrReadOnly, ErrNoDirectory or one of the
-// system's, such as a full disk; the file then holds what it held, or data.
+// WriteFile puts data in place of what the file holds, with mode 0600. The error is ErrReadOnly, ErrNoDirectory or one
+// of the system's, such as a full disk; the file then holds what it held, or data.
 func (d *StateDir) WriteFile(name string, data []byte) error {
 	if d.Path == "" {
 		return nil
@@ -98,8 +100,8 @@ func (d *StateDir) WriteFile(name string, data []byte) error {
 	return nil
 }
 
-// write writes to the slot that does not count now. If the other one is then not whole, as at the first write, that is written,
-// too: from then on a file with one slot that is not whole is one whose first write was cut short.
+// write writes to the slot that does not count now. If the other one is then not whole, as at the first write, that is
+// written, too: from then on a file with one slot that is not whole is one whose first write was cut short.
 func (d *StateDir) write(name string, data []byte) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -139,7 +141,8 @@ func (d *StateDir) writeSlot(name string, slot int, number uint64, data []byte) 
 	d.doubt[name+slots[slot]] = true
 	_, err = f.Write(slotOf(number, data))
 	if err == nil {
-		// A sync that failed is not tried again: the kernel may have dropped the data and call the second one good (fsync(2)).
+		// A sync that failed is not tried again: the kernel may have dropped the data and call the second one good
+		// (fsync(2)).
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -171,7 +174,8 @@ func (d *StateDir) edit(path string) (DiskFile, error) {
 	return d.disk().Edit(path)
 }
 
-// makeDirectory makes the directory for its owner alone; not its parent, whose absence is rather a disk that is not mounted.
+// makeDirectory makes the directory for its owner alone; not its parent, whose absence is rather a disk that is not
+// mounted.
 func (d *StateDir) makeDirectory() error {
 	err := d.disk().Mkdir(d.Path)
 	switch {
@@ -185,9 +189,9 @@ func (d *StateDir) makeDirectory() error {
 	return d.disk().SyncDir(filepath.Dir(d.Path))
 }
 
-// ReadFile returns what the file holds. The error wraps fs.ErrNotExist if there is none, ErrTooLarge if it is longer than limit,
-// in bytes, ErrTorn if no slot is whole, and ErrUnfit if it may be somebody else's. What an earlier release wrote, without slots,
-// is returned as it is, whole or not.
+// ReadFile returns what the file holds. The error wraps fs.ErrNotExist if there is none, ErrTooLarge if it is longer
+// than limit, in bytes, ErrTorn if no slot is whole, and ErrUnfit if it may be somebody else's. What an earlier release
+// wrote, without slots, is returned as it is, whole or not.
 func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
 	if d.Path == "" {
 		return nil, fmt.Errorf("reading %s: no directory is configured: %w", name, fs.ErrNotExist)
@@ -207,35 +211,38 @@ func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
 		}
 		errs[i] = err
 	}
-	if best == nil && errors.Is(errs[0], ErrTorn) && errors.Is(errs[1], fs.ErrNotExist) {
-		errs[0] = fs.ErrNotExist // the first write was cut short, and nobody was told that it is done
+	if best == nil {
+		best, errs = d.withoutSlots(name, limit, errs)
 	}
-	if best == nil && errors.Is(errs[1], errPlain) && (errors.Is(errs[0], fs.ErrNotExist) || errors.Is(errs[0], ErrTorn)) {
-		best, errs[1] = d.readPlain(name, limit)
-	}
-	var first error // the one that says most
+	result := error(nil)
 	for i, err := range errs {
-		switch {
-		case err == nil:
-		case errors.Is(err, fs.ErrNotExist):
-			if first == nil {
-				first = fmt.Errorf("reading %s: %w", d.file(name), cause(err))
-			}
-		default:
-			if errors.Is(err, errPlain) {
-				err = ErrTorn
-			}
-			err = fmt.Errorf("reading %s: %w", d.file(name+slots[i]), cause(err))
-			if best != nil {
-				d.told(err)
-			}
-			first = err
+		if errors.Is(err, errPlain) {
+			err = ErrTorn
+		}
+		if err == nil || result != nil && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		result = fmt.Errorf("reading %s: %w", d.file(name+slots[i]), cause(err))
+		if best != nil && !errors.Is(err, fs.ErrNotExist) {
+			d.told(result)
 		}
 	}
 	if best != nil {
 		return best, nil
 	}
-	return nil, first
+	return nil, result
+}
+
+// withoutSlots returns what there is if no slot is whole, nil if nothing, and what is wrong with the slots then.
+func (d *StateDir) withoutSlots(name string, limit int, errs [2]error) ([]byte, [2]error) {
+	var data []byte
+	switch {
+	case errors.Is(errs[1], errPlain):
+		data, errs[1] = d.readPlain(name, limit)
+	case errors.Is(errs[1], fs.ErrNotExist) && errors.Is(errs[0], ErrTorn):
+		errs[0] = fs.ErrNotExist // a first write that was cut short, and of which nobody was told that it is done
+	}
+	return data, errs
 }
 
 func (d *StateDir) told(err error) {
@@ -250,11 +257,12 @@ const slotMark = "nmos-authd-state-1 "
 // headerMost is the most that a slot's first line can have: the mark, two numbers, and a SHA-256.
 const headerMost = len(slotMark) + 2*21 + 2*sha256.Size + 1
 
-// grain is what a slot's length is a multiple of: most writes then do not make it longer, and change nothing but its data.
+// grain is what a slot's length is a multiple of: most writes then do not make it longer, and change nothing but its
+// data.
 const grain = 4096
 
-// slotOf returns what a slot holds: a line with its number, the length of the data and a checksum of all, then the data. Zeros, or
-// what is left of a longer one before, follow.
+// slotOf returns what a slot holds: a line with its number, the length of the data and a checksum of all, then the
+// data. Zeros, or what is left of a longer one before, follow.
 func slotOf(number uint64, data []byte) []byte {
 	header := fmt.Sprintf("%s%d %d ", slotMark, number, len(data))
 	slot := fmt.Appendf(make([]byte, 0, headerMost+len(data)+grain), "%s%s\n%s", header, slotSum(header, data), data)
@@ -271,7 +279,8 @@ func slotSum(header string, data []byte) string {
 // errPlain means that a slot does not begin as one does: it may be the file of an earlier release.
 var errPlain = errors.New("not a slot")
 
-// readSlot returns a slot's number and data, never nil. A slot that is too large is an error only when limit, in bytes, says so.
+// readSlot returns a slot's number and data, never nil. A slot that is too large is an error only when limit, in bytes,
+// says so.
 func (d *StateDir) readSlot(name string, slot int, limit int) (number uint64, data []byte, err error) {
 	f, err := d.disk().Open(d.file(name + slots[slot]))
 	if err != nil {
@@ -308,7 +317,8 @@ func (d *StateDir) readSlot(name string, slot int, limit int) (number uint64, da
 		return 0, nil, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
 	}
 	data = append([]byte{}, rest[:min(uint64(len(rest)), size)]...)
-	more, err := io.ReadAll(io.LimitReader(f, int64(size)-int64(len(data)))) // as much as there is, whatever the line says
+	// As much as there is, whatever the line says.
+	more, err := io.ReadAll(io.LimitReader(f, int64(size)-int64(len(data))))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -332,8 +342,9 @@ func (d *StateDir) readPlain(name string, limit int) ([]byte, error) {
 	return data, err
 }
 
-// SetAside takes a damaged file out of the way without losing it: its slots are renamed to their names with ".damaged", in place
-// of those that were set aside before, and can be looked at there. It returns the paths to tell people, separated by ", ".
+// SetAside takes a damaged file out of the way without losing it: its slots are renamed to their names with ".damaged",
+// in place of those that were set aside before, and can be looked at there. It returns the paths to tell people,
+// separated by ", ".
 func (d *StateDir) SetAside(name string) (paths string, err error) {
 	if d.Path == "" {
 		return "", nil
@@ -387,8 +398,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// cause takes off the operation and path that package os wraps around an error, since ours names the file already, and makes
-// the kernel's "read-only file system" one that callers can recognise on every system.
+// cause takes off the operation and path that package os wraps around an error, since ours names the file already, and
+// makes the kernel's "read-only file system" one that callers can recognise on every system.
 func cause(err error) error {
 	var link *os.LinkError
 	var path *fs.PathError

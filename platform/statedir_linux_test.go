@@ -62,8 +62,8 @@ func TestStateDirKilled_KEY3(t *testing.T) {
 	}
 }
 
-// killWriter starts a writer, kills it when it is about to take that step, and returns the number of the last file that it
-// reported as written, -1 for none.
+// killWriter starts a writer, kills it when it is about to take that step, and returns the number of the last file that
+// it reported as written, -1 for none.
 func killWriter(t *testing.T, dir string, step int) (reported int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirKilled_KEY3$", "-test.count=1")
@@ -143,7 +143,8 @@ func (f toldFile) Sync() error {
 
 const readOnlyChild = "PLATFORM_TEST_READ_ONLY"
 
-// A file system that is mounted read-only is told as such: what it held is read, nothing is written, nobody fails to start.
+// A file system that is mounted read-only is told as such: what it held is read, nothing is written, nobody fails to
+// start.
 func TestStateDirReadOnly_KEY3(t *testing.T) {
 	if dir := os.Getenv(readOnlyChild); dir != "" {
 		useReadOnly(t, &StateDir{Path: dir})
@@ -197,8 +198,8 @@ func useReadOnly(t *testing.T, d *StateDir) {
 	}
 }
 
-// What another user may have put in a folder that others may write is not believed, and not written to; what comes next is kept in
-// its place. A pipe does not keep the start waiting.
+// What another user may have put in a folder that others may write is not believed, and not written to; what comes next
+// is kept in its place. A pipe does not keep the start waiting.
 func TestPlantedStateFiles_KEY3(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to other users")

@@ -14,9 +14,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// LastGood is what is kept of keys across restarts (KEY-3). Its encoded form is one line of JSON and one with that line's
-// SHA-256, so that damage shows. A later release may add members, which this one passes over; one that changes the meaning of a
-// member must raise the format, and this one then says that it cannot read it.
+// LastGood is what is kept of keys across restarts (KEY-3). Its encoded form is one line of JSON and one with that
+// line's SHA-256, so that damage shows. A later release may add members, which this one passes over; one that changes
+// the meaning of a member must raise the format, and this one then says that it cannot read it.
 type LastGood struct {
 	Servers []string // issuers that discovery had found, in order
 	Issuers []Held
@@ -30,8 +30,8 @@ type Held struct {
 	Fetched time.Time // when the keys came; zero if unknown
 }
 
-// MaxLastGood is the most that an encoded LastGood can have, in bytes, when it is written as well as when it is read. Four keys and
-// the kids of as many that were rotated take less than 4 KiB.
+// MaxLastGood is the most that an encoded LastGood can have, in bytes, when it is written as well as when it is read.
+// Four keys and the kids of as many that were rotated take less than 4 KiB.
 const MaxLastGood = 2 << 20
 
 // format is raised when a reader of the format before would misread it.
@@ -68,8 +68,8 @@ func (g LastGood) Equal(o LastGood) bool {
 
 func sameKey(a, b Key) bool { return a.KID == b.KID && a.Thumbprint == b.Thumbprint }
 
-// Fit returns what of g can be kept in MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the most, so that
-// nobody who publishes much can have the keys of others forgotten (KEY-8).
+// Fit returns what of g can be kept in MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the
+// most, so that nobody who publishes much can have the keys of others forgotten (KEY-8).
 func (g LastGood) Fit() (fitting LastGood, left []string) {
 	sizes := make([]int, len(g.Issuers))
 	total := len(`{"format":0,"servers":[],"issuers":[]}`) + 1 + len(checksum(nil))
@@ -112,7 +112,8 @@ func (h Held) form() (issuerForm, error) {
 	return i, nil
 }
 
-// Encode returns the bytes to keep. What is the same gives the same bytes. More than DecodeLastGood reads is an error: see Fit.
+// Encode returns the bytes to keep. What is the same gives the same bytes. More than DecodeLastGood reads is an error:
+// see Fit.
 func (g LastGood) Encode() ([]byte, error) {
 	form := fileForm{Format: format, Servers: g.Servers}
 	for _, h := range g.Issuers {
@@ -138,8 +139,9 @@ func checksum(line []byte) string {
 	return hex.EncodeToString(sum[:]) + "\n"
 }
 
-// DecodeLastGood reads what Encode made. What cannot be used of one issuer, such as a key that this release does not take, is left
-// out and named in the second result: it does not lose the keys of others. An error means that nothing of it is to be used.
+// DecodeLastGood reads what Encode made. What cannot be used of one issuer, such as a key that this release does not
+// take, is left out and named in the second result: it does not lose the keys of others. An error means that nothing of
+// it is to be used.
 func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {
 		return LastGood{}, nil, fmt.Errorf("kept keys are over %d bytes", MaxLastGood)

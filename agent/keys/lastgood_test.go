@@ -69,7 +69,8 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 	})
 }
 
-// Where keys of any server are held, none is asked at once after a restart, not even one that comes before it in the list.
+// Where keys of any server are held, none is asked at once after a restart, not even one that comes before it in the
+// list.
 func TestLastGoodOfSecondServer_KEY3(t *testing.T) {
 	const before = "https://before.example.com"
 	synctest.Test(t, func(t *testing.T) {
@@ -123,8 +124,8 @@ func TestDamagedLastGood_KEY3(t *testing.T) {
 	}
 }
 
-// A key, or all keys of one issuer, that this release does not take do not lose those of others: an earlier release kept a kid of
-// any length.
+// A key, or all keys of one issuer, that this release does not take do not lose those of others: an earlier release
+// kept a kid of any length.
 func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 	jwk := func(kid string) string {
 		set := string(mint.JWKSOf(mint.FakeJWK(kid, 2048))) // {"keys":[…]}
@@ -161,8 +162,8 @@ func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 	}
 }
 
-// What is written is never larger than what is read back, however much servers publish; and who publishes most is the one whose
-// keys are forgotten.
+// What is written is never larger than what is read back, however much servers publish; and who publishes most is the
+// one whose keys are forgotten.
 func TestLastGoodFits_KEY8(t *testing.T) {
 	var small, large []mint.JWK
 	small = append(small, mint.FakeJWK("one", 2048))
@@ -250,7 +251,8 @@ func TestLastGoodFetched_KEY3(t *testing.T) {
 
 // What 9345a8c wrote, before there were slots and times.
 func TestLastGoodOfEarlierRelease_KEY3(t *testing.T) {
-	const file = `{"format":1,"servers":null,"issuers":[{"issuer":"https://127.0.0.1:25283","keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS512","n":"` +
+	const file = `{"format":1,"servers":null,"issuers":[{"issuer":"https://127.0.0.1:25283",` +
+		`"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS512","n":"` +
 		`vqbFJSXn6pREKOoDN8B1eJenS7UilFNniTM7FNEb3veH48WNKnOEHaN_eagrZWCQvCNK7Mhs3bHw6wso878ry2LAU52V0mBvJi1X` +
 		`EDWdj0AjuW38i6Kfu10winyn0mZ7v-HPWRmbuMHonXNIeAkFU-SKDbXOFXH8-XLrZXlyzZCWSyfjArvTgetY04j_4NUpevmvBWfx` +
 		`487e_8OBMT-hw4aSTpe68dnF-HVABWLJTfe4dWMrM5IZIxyPJD4bxZkCGyFp7gFIA0moWL9stccpQ3KQmyPvAMEhovGKQ9Gi2X5Y` +

@@ -82,8 +82,8 @@ func (t *text) server(v *Server) {
 	}
 }
 
-// fetched says when the keys of a server came. For those from before the restart it is a time of day, if it was today: how long
-// that is ago depends on a clock that may not be set yet.
+// fetched says when the keys of a server came. For those from before the restart it is a time of day, if it was today:
+// how long that is ago depends on a clock that may not be set yet.
 func (t *text) fetched(v *Server) string {
 	when := v.Fetched.String()
 	if day, clock, _ := strings.Cut(when, "T"); strings.HasPrefix(t.now.String(), day+"T") {

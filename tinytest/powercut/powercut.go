@@ -1,10 +1,10 @@
-// Package powercut is a disk for tests whose power can fail at any moment. It keeps what has reached the medium apart from
-// what the kernel still holds, and can say what may be found when the power comes back.
+// Package powercut is a disk for tests whose power can fail at any moment. It keeps what has reached the medium apart
+// from what the kernel still holds, and can say what may be found when the power comes back.
 //
-// It promises as little as a file system does: data that were not synced are there, or not, or cut off anywhere, or zeros; of data
-// written over others, either end may still be the old one; each change of a directory that was not synced has happened or has
-// not, whatever became of those before it. A program that is right on it is right on any file system whose rename is atomic; with
-// LosesRenames, on FAT, too. Nothing here is safe for concurrent use.
+// It promises as little as a file system does: data that were not synced are there, or not, or cut off anywhere, or
+// zeros; of data written over others, either end may still be the old one; each change of a directory that was not
+// synced has happened or has not, whatever became of those before it. A program that is right on it is right on any
+// file system whose rename is atomic; with LosesRenames, on FAT, too. Nothing here is safe for concurrent use.
 package powercut
 
 import (
@@ -24,15 +24,15 @@ import (
 type Disk struct {
 	// Step, where it is set, is told what happens next. An error makes that fail without an effect.
 	Step func(next string) error
-	// LosesRenames has a file that was renamed be lost, under its new name, until it is synced once more, as on FAT: what a name
-	// leads to, a number of a cluster and a length, is written with the file, not with the directory.
+	// LosesRenames has a file that was renamed be lost, under its new name, until it is synced once more, as on FAT:
+	// what a name leads to, a number of a cluster and a length, is written with the file, not with the directory.
 	LosesRenames bool
 
 	dirs map[string]*directory
 }
 
-// directory is one directory and the files in it. A directory inside another is not modelled as an entry there, but for its
-// existence: see Mkdir.
+// directory is one directory and the files in it. A directory inside another is not modelled as an entry there, but for
+// its existence: see Mkdir.
 type directory struct {
 	entries map[string]*inode // as programs see it
 	durable map[string]*inode // as it is on the medium
@@ -62,8 +62,8 @@ func New(dirs ...string) *Disk {
 	return d
 }
 
-// Cut runs write and calls check, for every moment at which the power could fail meanwhile, with every disk that could then be
-// found: before each step, and after the last. It returns what write returned.
+// Cut runs write and calls check, for every moment at which the power could fail meanwhile, with every disk that could
+// then be found: before each step, and after the last. It returns what write returned.
 func (d *Disk) Cut(write func() error, check func(moment string, found *Disk)) error {
 	now := func(moment string) {
 		for found := range d.Found() {
@@ -150,9 +150,9 @@ func count(bases []int) iter.Seq[[]int] {
 // everyLength is how many unsynced bytes are tried one by one; of those that follow, as many steps.
 const everyLength = 64
 
-// remains returns what may be found of a file. From the first byte that was not synced to the last, it is cut off anywhere, with or
-// without zeros in place of the rest; where it was written over something, either part may still be that. A file that was lost is
-// empty, or zeros.
+// remains returns what may be found of a file. From the first byte that was not synced to the last, it is cut off
+// anywhere, with or without zeros in place of the rest; where it was written over something, either part may still be
+// that. A file that was lost is empty, or zeros.
 func (n *inode) remains() [][]byte {
 	begin := 0
 	for begin < len(n.durable) && n.data[begin] == n.durable[begin] {
@@ -174,7 +174,8 @@ func (n *inode) remains() [][]byte {
 			all = append(all, append(bytes.Clone(cut), old[at:]...))
 		}
 		if at > begin && begin < len(old) {
-			all = append(all, append(append(bytes.Clone(old[:min(at, len(old))]), make([]byte, max(0, at-len(old)))...), n.data[at:]...))
+			first := append(bytes.Clone(old[:min(at, len(old))]), make([]byte, max(0, at-len(old)))...)
+			all = append(all, append(first, n.data[at:]...))
 		}
 	}
 	if n.moved {

@@ -26,12 +26,13 @@ const (
 	inventoryFile = "inventory" // the document that was pushed last
 )
 
-// fileLimits are the most bytes that the files hold, before they are sealed: what is written is never larger than what is read
-// back (KEY-8).
+// fileLimits are the most bytes that the files hold, before they are sealed: what is written is never larger than what
+// is read back (KEY-8).
 var fileLimits = map[string]int{keysFile: keys.MaxLastGood, timeFile: 64, inventoryFile: inventory.MaxDocument}
 
 const (
-	// timeEvery is how often the time, and when keys that stayed the same were fetched, is written at most: flash wears out.
+	// timeEvery is how often the time, and when keys that stayed the same were fetched, is written at most: flash wears
+	// out.
 	timeEvery = 24 * time.Hour
 	// retryEvery is how often a write that failed is tried again: a disk was full, or mounted late.
 	retryEvery = 2 * time.Minute
@@ -121,7 +122,8 @@ func (m *memory) read(name string, decode func([]byte) error) []byte {
 	return nil
 }
 
-// keep writes what is held if it differs from what the file holds. Of two fetches that end together, the earlier set may come last.
+// keep writes what is held if it differs from what the file holds. Of two fetches that end together, the earlier set
+// may come last.
 func (m *memory) keep(set *keys.Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +210,8 @@ func (m *memory) catchUpKeys() {
 	m.result(keysFile, err)
 }
 
-// dated returns g with the times at which keys were fetched by the clock as it shows now, without those that it cannot have shown.
+// dated returns g with the times at which keys were fetched by the clock as it shows now, without those that it cannot
+// have shown.
 func dated(g keys.LastGood) keys.LastGood {
 	now := time.Now()
 	for n := range g.Issuers {
@@ -287,14 +290,15 @@ func (m *memory) recallTime(clock *platform.Clock) {
 	clock.Remember(m.timeWritten)
 }
 
-// keepTime writes what the clock knows, once a day, until ctx ends. Meanwhile it tries again to write what could not be written.
+// keepTime writes what the clock knows, once a day, until ctx ends. Meanwhile it tries again to write what could not be
+// written.
 func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
 	look := time.NewTicker(retryEvery)
 	defer look.Stop()
 	for {
 		m.mu.Lock()
-		// The time of the build is known without a file. What is known goes back only if a server has witnessed that what was
-		// kept is wrong.
+		// The time of the build is known without a file. What is known goes back only if a server has witnessed that
+		// what was kept is wrong.
 		known := clock.Known()
 		if m.failing[timeFile] != nil || known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) ||
 			known.Before(m.timeWritten) {

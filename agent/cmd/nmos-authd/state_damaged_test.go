@@ -48,8 +48,8 @@ func sealed(line string) []byte {
 	return fmt.Appendf(nil, "%s\n%x\n", line, sha256.Sum256([]byte(line)))
 }
 
-// A state file that cannot be used never keeps the daemon from starting: it is set aside, the log says where, and what comes next
-// is kept in its place.
+// A state file that cannot be used never keeps the daemon from starting: it is set aside, the log says where, and what
+// comes next is kept in its place.
 func TestDamagedState_KEY3(t *testing.T) {
 	good := map[string][]byte{}
 	for _, name := range []string{keysFile, timeFile} {
@@ -130,7 +130,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 	}
 }
 
-// One slot of a file that is not whole, as after a power cut, is made up for by the other; both are damage, and that is said.
+// One slot of a file that is not whole, as after a power cut, is made up for by the other; both are damage, and that is
+// said.
 func TestDamagedSlots_KEY3(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -172,8 +173,8 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 	}
 }
 
-// Keys that another user put where the daemon keeps its own decide nothing, and the log says whose they are; a pipe does not keep
-// the start waiting. In place of the one as of both slots.
+// Keys that another user put where the daemon keeps its own decide nothing, and the log says whose they are; a pipe
+// does not keep the start waiting. In place of the one as of both slots.
 func TestPlantedKeys_KEY3(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to other users")

@@ -59,8 +59,8 @@ func (f *flash) wrote() map[string][]time.Time {
 	return writes
 }
 
-// In a month of hourly fetches that bring the same keys, and of looks that bring the same servers in any order, nothing is written
-// but the time, once a day; from the first minute on, and whatever restarts lie between.
+// In a month of hourly fetches that bring the same keys, and of looks that bring the same servers in any order, nothing
+// is written but the time, once a day; from the first minute on, and whatever restarts lie between.
 func TestQuietMonth_KEY3_DIS6(t *testing.T) {
 	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
 	servers := []string{mint.DefaultIssuer, "https://b.example.com", "https://c.example.com"}
@@ -98,7 +98,8 @@ func TestQuietMonth_KEY3_DIS6(t *testing.T) {
 					t.Errorf("the time is written %d times in a month", n)
 				}
 				for i, at := range quiet["time"] {
-					// What is known of the time is up to an hour old, and of two that are a day apart not as old each time.
+					// What is known of the time is up to an hour old, and of two that are a day apart not as old each
+					// time.
 					if i > 0 && at.Sub(quiet["time"][i-1]) < 22*time.Hour {
 						t.Errorf("the time is written twice within %v", at.Sub(quiet["time"][i-1]))
 					}
@@ -121,8 +122,8 @@ func TestQuietMonth_KEY3_DIS6(t *testing.T) {
 	}
 }
 
-// A disk that was full, or not there, when the keys came: they are kept once it takes them, without waiting for the next rotation;
-// and within minutes.
+// A disk that was full, or not there, when the keys came: they are kept once it takes them, without waiting for the
+// next rotation; and within minutes.
 func TestKeptLater_KEY3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
@@ -143,7 +144,8 @@ func TestKeptLater_KEY3(t *testing.T) {
 		pass(3 * time.Minute)
 		wrote := disk.wrote()
 		if d.memory.trouble.Load() != nil || !d.memory.safe.Load() {
-			t.Errorf("minutes after there is space, the status says %q, kept: got %v", deref(d.memory.trouble.Load()), d.memory.safe.Load())
+			t.Errorf("minutes after there is space: got %q, kept %v; want nothing, true",
+				deref(d.memory.trouble.Load()), d.memory.safe.Load())
 		}
 		pass(2 * time.Hour)
 		stop()
@@ -161,8 +163,8 @@ func TestKeptLater_KEY3(t *testing.T) {
 	})
 }
 
-// After a restart it is known when the keys were fetched, at the last hour before an orderly stop, and within a day before a power cut.
-// To keep that is not worth more than a write a day.
+// After a restart it is known when the keys were fetched, at the last hour before an orderly stop, and within a day
+// before a power cut. To keep that is not worth more than a write a day.
 func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 	for _, orderly := range []bool{true, false} {
 		t.Run(fmt.Sprint("KEY-3/orderly=", orderly), func(t *testing.T) {
@@ -191,7 +193,8 @@ func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 				again := f.newDevice(stateDir, disk)
 				v := again.store.Status()[0]
 				if older := fetched.Sub(v.Fetched); !v.Kept || older < 0 || older > most {
-					t.Errorf("after the restart: got kept %v, fetched %v; want %v, or at most %v before", v.Kept, v.Fetched, fetched, most)
+					t.Errorf("after the restart: got kept %v, fetched %v; want %v, or at most %v before",
+						v.Kept, v.Fetched, fetched, most)
 				}
 				if !again.memory.safe.Load() {
 					t.Error("after the restart the status says that state is not kept")
@@ -266,7 +269,8 @@ func TestOneFileOfTwoIsKept(t *testing.T) {
 
 func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
-// Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both brought.
+// Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both
+// brought.
 func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	disk := newFlash("/var/lib", stateDir)
 	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
