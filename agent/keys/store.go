@@ -228,8 +228,11 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 		}
 	}
 	issuer := set.issuers[string(iss)]
-	// What counts is the set that the token was checked by: a newer one may hold its key.
-	answered := issuer != nil && issuer.fetch > s.sights.first(id, s.fetches)
+	first := s.sights.first(id, s.fetches)
+	if s.set.Load().issuers[string(iss)] != issuer {
+		return Awaited, inFlightGuess // keys came since the token was checked, and it may be good by those
+	}
+	answered := issuer != nil && issuer.fetch > first
 	earliest := latest(st.asked.Add(s.policy.Retry), st.rested)
 	if answered {
 		earliest = latest(earliest, st.last.Add(patience*s.policy.Retry))

@@ -245,8 +245,16 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 		if s.Set() == before {
 			t.Fatal("nothing was fetched for the token")
 		}
-		if got, _ := s.Seek(before, []byte(issuer), []byte("token"), keys.KIDUnknown); got != keys.Awaited {
-			t.Errorf("checked by the keys before: got %v, want awaited", got)
+		fetches := len(s.of(issuer))
+		for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
+			got, wait := s.Seek(before, []byte(issuer), []byte("token"), kid)
+			if got != keys.Awaited || wait <= 0 || wait > 5*time.Second {
+				t.Errorf("checked by the keys before, kid %v: got %v, wait %v; want awaited, and soon", kid, got, wait)
+			}
+		}
+		synctest.Wait()
+		if got := len(s.of(issuer)) - fetches; got != 0 {
+			t.Errorf("got %d fetches for a token that has to be checked again, want none", got)
 		}
 		if got, _ := s.Seek(s.Set(), []byte(issuer), []byte("token"), keys.KIDUnknown); got != keys.Hopeless {
 			t.Errorf("checked by the new keys: got %v, want hopeless", got)
