@@ -101,9 +101,9 @@ func BenchmarkWarmForged(b *testing.B) {
 }
 
 // benchmarkRecorded answers one question as a caller's, whose decisions are recorded, with this many who watch them.
-func benchmarkRecorded(b *testing.B, watchers int) {
+func benchmarkRecorded(b *testing.B, watchers int, rates audit.Rates) {
 	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
-	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(io.Discard)}, QueueBytes: 64 << 10, RingBytes: 64 << 10})
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(io.Discard)}, QueueBytes: 64 << 10, RingBytes: 64 << 10, Rates: rates})
 	defer log.Close(b.Context())
 	d.Audit(log)
 	for range watchers {
@@ -127,8 +127,11 @@ func benchmarkRecorded(b *testing.B, watchers int) {
 	}
 }
 
-func BenchmarkWarmRecorded(b *testing.B) { benchmarkRecorded(b, 0) }
-func BenchmarkWarmWatched(b *testing.B)  { benchmarkRecorded(b, 1) }
+func BenchmarkWarmRecorded(b *testing.B) {
+	benchmarkRecorded(b, 0, audit.Rates{Denials: 1e5, Allows: 1e9})
+}                                       // each within the budget
+func BenchmarkWarmJoined(b *testing.B)  { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) } // nearly all beyond it
+func BenchmarkWarmWatched(b *testing.B) { benchmarkRecorded(b, 1, audit.Rates{}) }
 
 // benchmarkSocket sends packets of the size of a question over SOCK_SEQPACKET and waits for each reply.
 func benchmarkSocket(b *testing.B, serve func(net.Conn)) {

@@ -114,7 +114,7 @@ func TestAllocationBudgets(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	d.setInventory(t, manySenders())
 	log := audit.New(audit.Options{
-		QueueBytes: 64 << 10, Repeat: time.Minute, RingBytes: 64 << 10,
+		QueueBytes: 64 << 10, Repeat: time.Minute, RingBytes: 64 << 10, Rates: audit.Rates{Denials: 2, Allows: 20},
 	})
 	defer log.Close(t.Context())
 	d.Audit(log)

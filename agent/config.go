@@ -203,6 +203,8 @@ type AuditConfig struct {
 	Full       AuditFull     // for each sink
 	QueueBytes int           // held for each sink until it has taken them, 4096 to 16777216
 	Repeat     time.Duration // equal denials within it are counted into one record, 0 (never) to 1 h
+	DenyRate   int           // denials of a caller with records of their own, each second, 0 (any number) to 100000
+	AllowRate  int           // of what tokens permit to read, likewise
 	File       string        // absolute path
 	FileBytes  int           // at which a file is rotated, 65536 to 1073741824
 	Files      int           // files kept with the current one, 1 to 100
@@ -244,6 +246,8 @@ func Default() *Config {
 			Full:       AuditDrop,
 			QueueBytes: 64 << 10,
 			Repeat:     10 * time.Second,
+			DenyRate:   2,
+			AllowRate:  20,
 			FileBytes:  1 << 20,
 			Files:      4,
 			RingBytes:  64 << 10,

@@ -80,6 +80,8 @@ var configKeys = []configKey{
 	{"audit", "full", choice(func(c *Config) *AuditFull { return &c.Audit.Full }, AuditDrop, AuditWait)},
 	{"audit", "queue_bytes", number(func(c *Config) *int { return &c.Audit.QueueBytes }, 4<<10, 16<<20)},
 	{"audit", "repeat", duration(func(c *Config) *time.Duration { return &c.Audit.Repeat }, 0, time.Hour)},
+	{"audit", "deny_rate", number(func(c *Config) *int { return &c.Audit.DenyRate }, 0, 100_000)},
+	{"audit", "allow_rate", number(func(c *Config) *int { return &c.Audit.AllowRate }, 0, 100_000)},
 	{"audit", "file", text(func(c *Config) *string { return &c.Audit.File }, filePath)},
 	{"audit", "file_bytes", number(func(c *Config) *int { return &c.Audit.FileBytes }, 64<<10, 1<<30)},
 	{"audit", "files", number(func(c *Config) *int { return &c.Audit.Files }, 1, 100)},

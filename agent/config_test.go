@@ -94,6 +94,8 @@ func TestConfigFull(t *testing.T) {
 		full = "wait"
 		queue_bytes = 4096
 		repeat = "0s"
+		deny_rate = 0
+		allow_rate = 100000
 		file = "/var/log/audit"
 		file_bytes = 65536
 		files = 1
@@ -127,7 +129,7 @@ func TestConfigFull(t *testing.T) {
 		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Inventory: InventoryConfig{File: "/run/firmware/inventory.json"},
 		Audit: AuditConfig{
-			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, File: "/var/log/audit",
+			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, AllowRate: 100000, File: "/var/log/audit",
 			FileBytes: 65536, Files: 1, Syslog: "tls://log.example.com:6514", RingBytes: 4096,
 		},
 		Metrics: MetricsConfig{File: "/run/metrics.prom"},

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/decide"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -80,7 +81,7 @@ func (s *Session) record(r *wire.Request) {
 		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,
 		Method: r.Method, Path: reply.Path, Denied: s.denied, Permitted: s.permitted,
 		Kind: r.Kind, Name: r.Name, Access: r.Access,
-		Cached: s.cached,
+		Cached: s.cached, Reads: s.reads(r),
 	}
 	if r.Verb == wire.DecideAll {
 		e.Path, e.Targets = s.first, len(r.Targets)
@@ -94,7 +95,23 @@ func (s *Session) record(r *wire.Request) {
 		e.Issuer, e.Subject, e.Client = reply.Issuer, reply.Subject, reply.ClientID
 		e.JTI, e.KeyID, e.Digest = s.token.ID(), s.kid, s.token.Digest()
 	case s.raw != nil:
-		e.Digest = token.DigestOf(s.raw)
+		e.Digest, e.Claimed = token.DigestOf(s.raw), s.token.Issuer()
 	}
 	s.agent.audit.Append(e)
+}
+
+// reads reports whether the device is as it was after what r asks for. What a verified token is used for nobody has said.
+func (s *Session) reads(r *wire.Request) bool {
+	switch r.Verb {
+	case wire.Decide:
+		switch decide.MethodAccess(r.Method) {
+		case decide.Read, decide.Preflight:
+			return !s.opens
+		}
+	case wire.DecideAll:
+		return (len(r.Method) == 0 || decide.MethodAccess(r.Method) == decide.Read) && !s.opens
+	case wire.Resource:
+		return string(r.Access) == "read" && !s.opens
+	}
+	return false
 }

@@ -153,7 +153,7 @@ func TestRecords_OPS2(t *testing.T) {
 
 	answered, would := d.Counts()
 	want := map[wire.Reason]uint64{
-		wire.OK: 5, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 4, wire.Method: 1, wire.Public: 1, wire.AmbiguousPath: 2,
+		wire.OK: 5, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 6, wire.Method: 2, wire.Public: 1, wire.AmbiguousPath: 2,
 		wire.PacketVerb: 1,
 	}
 	for reason, n := range answered {
@@ -188,5 +188,128 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 	answered, would := d.Counts()
 	if answered[wire.Observed] != 2 || would[wire.NoToken] != 2 {
 		t.Errorf("counted %d and %d", answered[wire.Observed], would[wire.NoToken])
+	}
+}
+
+// What may change the device has a record of its own, however fast it comes; what is denied or read without end does not (OPS-2).
+func TestChangesAreNeverJoined_OPS2(t *testing.T) {
+	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve} {
+		d := newDevice(t, func(c *agent.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} }, mint.New(mint.Options{}).Key.JWK())
+		table, err := inventory.Parse([]byte(`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.SetInventory(table)
+		out := &ledger{}
+		log := audit.New(audit.Options{
+			Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096, Repeat: time.Hour,
+			Rates: audit.Rates{Denials: 1, Allows: 1},
+		})
+		d.Audit(log)
+		all := mint.Permission{Read: []string{"*"}, Write: []string{"*"}}
+		bearer := "authorization=Bearer " + mint.New(mint.Options{
+			Permissions: map[string]mint.Permission{"connection": all, "control": all},
+		}).Sign() + "\n"
+		alone := []string{ // each of which may change the device
+			"decide 1\nmethod=PATCH\ntarget=" + senders + "\n" + bearer,
+			"decide 1\nmethod=POST\ntarget=" + senders + "\n" + bearer,
+			"decide 1\nmethod=PUT\ntarget=" + senders + "\n" + bearer,
+			"decide 1\nmethod=DELETE\ntarget=" + senders + "\n" + bearer,
+			"decide 1\nmethod=GET\ntarget=/x-nmos/ncp/v1.0\n" + bearer,
+			"decide 1\nmethod=GET\ntarget=/slot/2\nupgrade=websocket\n" + bearer,
+			"decide-all 1\nmethod=PATCH\ntarget=" + senders + "\ntarget=" + senders + "/x\n" + bearer,
+			"decide-all 1\nmethod=GET\ntarget=/slot/2\ntarget=" + senders + "\n" + bearer,
+			"resource 1\nkind=receiver\nname=in-1\naccess=write\n" + bearer,
+			"verify 1\n" + bearer,
+		}
+		if mode == agent.ModeObserve { // which lets through what enforce would not
+			alone = append(alone, "decide 1\nmethod=PATCH\ntarget="+senders+"\n", "verify 1\n", "decide 1\nmethod=GET\ntarget=/x-nmos/ncp/v1.0\n")
+		}
+		joined := []string{
+			"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer,
+			"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/x\n" + bearer,
+			"resource 1\nkind=receiver\nname=in-1\naccess=read\n" + bearer,
+			"decide 1\nmethod=OPTIONS\ntarget=" + senders + "\n",
+			"decide 1\nmethod=GET\ntarget=/x-nmos\n",
+			"decide 1\nmethod=GET\ntarget=" + senders + "\n",
+		}
+		const each = 100
+		session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})
+		for range each {
+			for _, packet := range append(alone[:len(alone):len(alone)], joined...) {
+				if reply := string(session.Packet(nil, []byte(packet), 32<<10)); !strings.HasPrefix(reply, "allow") && strings.Contains(packet, bearer) {
+					t.Fatalf("%s: %q answered %q", mode, packet, reply)
+				}
+			}
+		}
+		log.Close(context.Background())
+		own, decisions := 0, 0.0
+		for _, r := range out.records(t) {
+			count, several := r["count"].(float64)
+			if !several {
+				count = 1
+			}
+			decisions += count
+			if r["joined"] == nil && !several {
+				own++
+			}
+			what := fmt.Sprint(r["method"], " ", r["path"], " ", r["access"])
+			if r["decision"] == "allow" && several && (strings.Contains(what, "PATCH") || strings.Contains(what, "write") || r["question"] == "verify") {
+				t.Errorf("%s: a change was joined: %v", mode, r)
+			}
+		}
+		if want := len(alone) * each; own < want || own > want+60 {
+			t.Errorf("%s: %d records of one decision each, want those of %d changes and the budget", mode, own, want)
+		}
+		if want := float64((len(alone) + len(joined)) * each); decisions != want {
+			t.Errorf("%s: %v decisions in all, want %v", mode, decisions, want)
+		}
+	}
+}
+
+// A token that was not verified is nobody's word: the record names its issuer as claimed, and nothing else that it says (OPS-2;
+// issue 10, D.24).
+func TestUnverifiedTokens_OPS2(t *testing.T) {
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	out := &ledger{}
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})
+	d.Audit(log)
+	minted := func(issuer string) string {
+		return mint.New(mint.Options{Issuer: issuer, Client: "controller-of-nobody", Subject: "nobody"}).Sign()
+	}
+	const evil = "https://evil.example/realms/x"
+	session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})
+	for range 2 {
+		for _, packet := range []string{
+			"decide 1\nmethod=GET\ntarget=" + senders + "\nauthorization=Bearer " + minted(evil) + "\n",
+			"verify 1\nauthorization=Bearer " + minted(evil+"/"+minted(evil)) + "\n", // a token that claims a token
+			"verify 1\nauthorization=Bearer x.y.z\n",
+			"verify 1\nauthorization=Bearer " + forged(minted(mint.DefaultIssuer)) + "\n",
+		} {
+			session.Packet(nil, []byte(packet), 32<<10)
+		}
+	}
+	log.Close(context.Background())
+	got := out.records(t)
+	if len(got) != 8 {
+		t.Fatalf("%d records, want 8: %v", len(got), got)
+	}
+	for i, want := range []struct{ reason, claimed string }{
+		{"issuer-untrusted", evil}, {"issuer-untrusted", evil + "/[token]"}, {"token-malformed", ""}, {"signature", mint.DefaultIssuer},
+	} {
+		for _, r := range []map[string]any{got[i], got[i+4]} {
+			claimed, _ := r["unverified_issuer"].(string)
+			if r["reason"] != want.reason || claimed != want.claimed && want.reason != "signature" {
+				t.Errorf("got %v with the claimed issuer %q, want %s with %q: %v", r["reason"], claimed, want.reason, want.claimed, r)
+			}
+			for _, member := range []string{"issuer", "subject", "client", "jti", "kid"} {
+				if r[member] != nil {
+					t.Errorf("%s: %s is %v, which nobody vouches for", want.reason, member, r[member])
+				}
+			}
+			if text := fmt.Sprint(r); strings.Contains(text, "nobody") {
+				t.Errorf("%s: the record holds what nobody vouches for: %s", want.reason, text)
+			}
+		}
 	}
 }

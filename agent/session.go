@@ -6,7 +6,6 @@ import (
 
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
-	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -27,6 +26,7 @@ type Session struct {
 	now    Time   // of the question
 	raw    []byte // the token that came with it; nil: none
 	cached bool   // it was remembered
+	opens  bool   // a control socket is asked for, through which the device can be changed (PATH-15)
 
 	recorder // for the decisions of a caller
 }
@@ -54,7 +54,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 
 // begin forgets the question before.
 func (s *Session) begin() {
-	s.now, s.raw, s.cached = s.agent.clock(), nil, false
+	s.now, s.raw, s.cached, s.opens = s.agent.clock(), nil, false, false
 	s.first, s.denied, s.permitted = s.first[:0], s.denied[:0], s.permitted[:0]
 	s.token.Reset()
 }
@@ -200,6 +200,7 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	}
 	s.reply.Path = path
 	place := st.rules.Find(path) // each time: the configuration may change, and then what the path leads to
+	s.opens = place.Kind == decide.Control
 	if reason := decide.WithoutToken(access, place); reason != wire.OK {
 		return reason
 	}
@@ -236,6 +237,7 @@ func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access,
 		return wire.AmbiguousPath, decide.Place{}
 	}
 	place := st.rules.Find(path)
+	s.opens = s.opens || place.Kind == decide.Control
 	if decide.IsHandshake(r) {
 		place = place.Socket()
 	}
@@ -256,24 +258,28 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 		s.raw = raw
 	}
 	clock := token.Clock{Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted}
-	set := s.agent.keys.Set()
-	outcome := st.verifier.Check(raw, clock, set, &s.token)
+	outcome := st.verifier.Check(raw, clock, s.agent.keys.Set(), &s.token)
 	s.cached = outcome.Hit
-	reason = outcome.Reason
-	switch {
-	case outcome.Missing: // KEY-6
-		prospect, wait := s.agent.keys.Seek(set, s.token.Issuer(), raw, outcome.KID)
-		switch prospect {
-		case keys.Untrusted:
-			return wire.IssuerUntrusted
-		case keys.Awaited:
-			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
-			return wire.KeysPending
-		}
-	case reason == wire.OK:
+	switch reason = outcome.Reason; reason {
+	case wire.OK:
 		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
-	case reason == wire.ClockUntrusted:
+	case wire.ClockUntrusted:
 		s.reply.RetryAfter = clockRetry
+	case wire.KeyUnknown:
+		if outcome.Fetch {
+			s.agent.keys.Suspect(s.token.Issuer())
+		}
+	case wire.KeysPending, wire.Signature:
+		if !outcome.Fetch {
+			break
+		}
+		known, wait := s.agent.keys.Want(s.token.Issuer())
+		switch {
+		case !known:
+			return wire.IssuerUntrusted
+		case reason == wire.KeysPending:
+			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
+		}
 	}
 	return reason
 }

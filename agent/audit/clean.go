@@ -5,24 +5,18 @@ import "bytes"
 // Cleaned stands in a record where a token stood.
 const Cleaned = "[token]"
 
-const (
-	// shortHeader is the least length of a token's header: {"alg":""} in base64url.
-	shortHeader = 14
-	// beyond is how far behind the place where a text is cut a token is still recognised. One whose header ends later shows
-	// nothing but that.
-	beyond = 1024
-)
+// shortHeader is the least length of a token's header: {"alg":""} in base64url.
+const shortHeader = 14
 
 // Clean returns text without the tokens in it, for those who show what a client sent elsewhere than in a record.
 func Clean(text []byte) []byte { return appendClean(nil, text, len(text)+len(Cleaned)) }
 
 // appendClean appends text without the tokens in it: a client may put one where it does not belong, into a path. It appends no
-// more than most bytes and some, which tell that it had to be cut, and searches little more, so that a long text costs no
-// decision much.
+// more than most bytes and some, which tell that it had to be cut, and of what follows it looks only for the end of a token, so
+// that a long text costs no decision much.
 func appendClean(dst, text []byte, most int) []byte {
-	text = text[:min(len(text), most+beyond)]
 	for end := len(dst) + most + 1; ; {
-		from, to := findToken(text)
+		from, to := findToken(text, end-len(dst))
 		dst = append(dst, text[:min(from, end-len(dst))]...)
 		if from == len(text) || len(dst) >= end {
 			return dst
@@ -34,13 +28,14 @@ func appendClean(dst, text []byte, most int) []byte {
 	}
 }
 
-// findToken returns where the first token starts and ends; both are the length of the text if there is none.
+// findToken returns where the first token starts and ends, of those that start within the first bytes; both are the length of the
+// text if there is none.
 //
 // What counts is the compact form (RFC 7515 §3.1), percent-encoded or not, whole, tampered with, or cut off after its claims have
 // begun: a segment of base64url in which a JSON object begins, with a dot and another such behind it, or two more segments of
 // whatever kind. The segment before an object may also be one whose own first letters were read as part of an escape: "%4eyJ…"
 // is "NyJ…" once normalised. Whatever follows a token up to the next slash or line feed goes with it.
-func findToken(text []byte) (from, to int) {
+func findToken(text []byte, first int) (from, to int) {
 	if !suspicious(text) {
 		return len(text), len(text)
 	}
@@ -51,6 +46,17 @@ func findToken(text []byte) (from, to int) {
 	header := -1  // where the token starts whose header is the segment before; -1: that is not one
 	untested := 0 // from where on an object may start
 	for at := 0; at < len(text); {
+		if at >= first {
+			if segment >= first && header < 0 {
+				break
+			}
+			if n := bytes.IndexAny(text[at:], "./\n%"); n != 0 {
+				if n < 0 {
+					break
+				}
+				at, chars, inside = at+n, chars+n, inside+n
+			}
+		}
 		c, size := octet(text[at:])
 		next := at + size
 		switch {
@@ -76,7 +82,7 @@ func findToken(text []byte) (from, to int) {
 			}
 			segment, object, chars = next, -1, 0
 		default:
-			if object < 0 && at >= untested {
+			if object < 0 && at >= untested && at < first {
 				begins, space := beginsObject(text[at:])
 				if begins {
 					object, inside = at, 0

@@ -102,8 +102,12 @@ func TestCleanWhiteSpace_OPS2(t *testing.T) {
 
 // A token is found where the text has to be cut, too.
 func TestCleanBeforeCut_OPS2(t *testing.T) {
-	const tok = "eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
-	for at := range MaxPath + 10 {
+	tok := "eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
+	for at := range 2 * (MaxPath + 10) {
+		if at == MaxPath+10 { // with a header that is longer than all that is shown
+			tok = "eyJhbGciOiJSUzUxMi" + strings.Repeat("x", 8<<10) + ".eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
+		}
+		at %= MaxPath + 10
 		r := allowed()
 		r.Path = []byte(strings.Repeat("x", at) + tok + "/" + strings.Repeat("y", MaxPath))
 		b, _ := r.append(nil)
@@ -113,6 +117,22 @@ func TestCleanBeforeCut_OPS2(t *testing.T) {
 		if bytes.Contains(back.Path, []byte("eyJhbG")) || len(back.Path) > MaxPath || !bytes.Contains(line, []byte(`"cut":["path"]`)) {
 			t.Fatalf("at %d: %d bytes, %s", at, len(back.Path), line)
 		}
+	}
+}
+
+// A long text costs a decision no more than it must: the search is linear in it.
+func BenchmarkClean(b *testing.B) {
+	for name, text := range map[string]string{
+		"path": "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged", "issuer": "https://auth.example.com/realms/nmos",
+		"plain": strings.Repeat("x", 32<<10), "dots": strings.Repeat("xxxxxxxxxxxxxxxx.", 2<<10), "percent": strings.Repeat("%65", 10<<10),
+		"spaces": strings.Repeat("ICAg", 8<<10) + "%", "many spaces": strings.Repeat("ICAgICAg.", 3<<10) + "%", "starts": strings.Repeat("eyJ", 10<<10) + ".",
+	} {
+		b.Run(name, func(b *testing.B) {
+			dst := make([]byte, 0, maxRecord)
+			for b.Loop() {
+				appendClean(dst, []byte(text), MaxPath)
+			}
+		})
 	}
 }
 
@@ -142,7 +162,7 @@ func FuzzClean(f *testing.F) {
 	f.Add("%65%79%4A%2E%65%79%4A", uint16(100))
 	f.Fuzz(func(t *testing.T, text string, most uint16) {
 		got := appendClean(nil, []byte(text), int(most))
-		if from, to := findToken(got); from != len(got) || to != len(got) {
+		if from, to := findToken(got, len(got)); from != len(got) || to != len(got) {
 			t.Errorf("%q: what is left, %q, holds a token from %d to %d", text, got, from, to)
 		}
 		if !bytes.Contains(got, []byte(Cleaned)) && string(got) != text[:min(len(text), int(most)+1)] {

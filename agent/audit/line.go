@@ -38,7 +38,9 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	dst = appendWord(dst, "clock", r.Clock.String())
 	if r.UID >= 0 {
 		dst = appendNumber(dst, "uid", uint64(r.UID))
-		dst = appendNumber(dst, "gid", uint64(r.GID))
+		if r.Joined == Alone {
+			dst = appendNumber(dst, "gid", uint64(r.GID))
+		}
 	}
 	if r.PID > 0 {
 		dst = appendNumber(dst, "pid", uint64(r.PID))
@@ -81,6 +83,9 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	text(textKeyID, textKeyID)
 	if r.Cached {
 		dst = append(dst, `,"cached":true`...)
+	}
+	if int(r.Joined) < len(joinedNames) {
+		dst = appendWord(dst, "joined", joinedNames[r.Joined])
 	}
 	if r.Count > 1 || r.First != r.Seq && r.First != 0 {
 		dst = appendNumber(dst, "count", r.Count)

@@ -194,7 +194,7 @@ func TestShortFormFits(t *testing.T) {
 				Seq: 1<<64 - 1, Clock: ClockUnsynchronised, UID: 1<<32 - 1, GID: 1<<32 - 1, PID: 1<<31 - 1, Question: wire.DecideAll,
 				Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: long, Path: long, Targets: 1<<32 - 1, Denied: long, Permitted: long,
 				Kind: long, Name: long, Access: long, Issuer: long, Subject: long, Client: long, JTI: long, KeyID: long, Cached: true,
-				Count: 1<<64 - 1, First: 1<<64 - 2,
+				Claimed: long, Joined: ByReason, Count: 1<<64 - 1, First: 1<<64 - 2,
 			}
 			if n := len(appendRecord(nil, &r, shortText)); n > s.MaxLine() {
 				t.Fatalf("%d bytes, over %d: %v, %v", n, s.MaxLine(), r.Reason, r.Enforced)
@@ -214,7 +214,7 @@ func TestAuditListsEveryField(t *testing.T) {
 		Reason: wire.Observed, Enforced: wire.PathNotGranted,
 		Method: []byte("GET"), Path: []byte("/a"), Targets: 2, Denied: []byte("denied=/a\n"), Permitted: []byte("permitted=/b\n"),
 		Kind: []byte("meter"), Name: []byte("in-1"), Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
-		Cached: true, Count: 3, First: 4700,
+		Cached: true, Count: 3, First: 4700, Claimed: []byte("u"), Joined: ByReason,
 	}
 	var held Record
 	b, _ := full.append(nil)

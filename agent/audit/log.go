@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,11 +19,12 @@ type Options struct {
 	Wait       bool          // Append waits while a sink's queue is full; else records are dropped and counted
 	QueueBytes int           // held for each sink, and as many before they are sorted to the sinks
 	Repeat     time.Duration // equal denials within it are counted into one record; 0: never
+	Rates      Rates         // what is beyond them is joined into records with a count
 	RingBytes  int           // of records kept in memory, in a form of about half the length of their lines
 
 	Version string                    // of the daemon, for the records that open a stream
 	Now     func() (time.Time, Clock) // for records of the Log's own; nil: the system's clock, ClockUnset
-	Observe func(*Record)             // is told of each record, on the Log's goroutine; it must not keep or wait
+	Observe func(*Record)             // is shown every decision, on the Log's goroutine; it must not keep the record or wait
 	Report  func(Trouble)             // is told of troubles with a sink, at most once a minute for each while they last
 }
 
@@ -44,8 +44,10 @@ type Log struct {
 	mu      sync.Mutex
 	room    sync.Cond // for those who wait for room in queue
 	queue   queue
-	repeats repeats
-	scratch []byte
+	repeats repeats // of denials
+	reads   repeats // of what is read beyond the budget
+	callers callers
+	scratch [2][]byte
 	seq     uint64
 	sorted  uint64 // decisions that the goroutine has taken to bring them to the sinks
 	late    uint64 // decisions after the end
@@ -64,6 +66,7 @@ type Log struct {
 	left     map[string]<-chan struct{} // by name: closed when the last that was left out has ended
 	pumps    atomic.Pointer[[]*pump]
 	lost     atomic.Uint64 // decisions dropped before they were sorted
+	observed atomic.Uint64 // decisions that Observe was shown
 	ring     ring
 	reports  chan Trouble
 	pumping  sync.WaitGroup
@@ -82,14 +85,15 @@ func New(o Options) *Log {
 	rand.Read(id[:]) // never fails, by its documentation
 	l := &Log{
 		options: o, id: hex.EncodeToString(id[:]),
-		scratch: make([]byte, 0, maxRecord),
-		wake:    make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		scratch: [2][]byte{make([]byte, 0, maxRecord), make([]byte, 0, maxRecord)},
+		repeats: newRepeats(repeatPlaces), reads: newRepeats(readPlaces),
+		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 		left:    map[string]<-chan struct{}{},
 		reports: make(chan Trouble, 16), reported: make(chan struct{}), told: make(chan struct{}),
 	}
 	l.room.L = &l.mu
-	l.repeats.seed = maphash.MakeSeed()
+	l.reads.within = joinEvery
 	l.aborted, l.abort = context.WithCancel(context.Background())
 	l.pumps.Store(new([]*pump))
 	l.reserve(o.QueueBytes)
@@ -128,19 +132,43 @@ func (l *Log) add(r *Record) bool {
 		return true
 	}
 	r.Seq = seq
-	record, key := r.append(l.scratch[:0])
-	var victim []byte
+	record, key := r.append(l.scratch[0][:0])
+	k := r.kindOf()
+	counted := l.repeats.within > 0 && (k == stranger || k == denial)
 	var hash uint64
-	counted := l.repeats.within > 0 && r.denies()
 	if counted {
 		var place int
 		if place, hash = l.repeats.find(record[:key]); place >= 0 {
-			l.repeats.again(place, record)
+			l.repeats.again(place, record, false)
 			l.seq = seq
 			return true
 		}
+	}
+	var p *caller
+	if k != change {
+		if p = l.callers.of(r); !l.callers.within(p, k, r.Time) {
+			return l.join(p, k, r, record)
+		}
+	}
+	var victim []byte
+	if counted {
 		victim = l.repeats.victim()
 	}
+	if !l.put(victim, record) {
+		return false
+	}
+	l.seq = seq
+	if counted {
+		l.repeats.begin(record[:key], hash)
+	}
+	if p != nil {
+		p.spend(k)
+	}
+	return true
+}
+
+// put queues a victim, which may be nil, and the record behind it, or counts them as dropped; false means that they must wait.
+func (l *Log) put(victim, record []byte) bool {
 	need := len(record)
 	if victim != nil {
 		need += itemHead + len(victim)
@@ -150,26 +178,64 @@ func (l *Log) add(r *Record) bool {
 	if !fits && l.wait {
 		return false
 	}
-	l.seq = seq
-	if fits {
-		if victim != nil {
-			l.queue.put(itemRecord, victim)
+	for _, item := range [...][]byte{victim, record} {
+		switch {
+		case item == nil:
+		case fits:
+			l.queue.put(itemRecord, item)
+		default:
+			l.queue.lost.add(lostOf(item))
 		}
-		l.queue.put(itemRecord, record)
-	} else {
-		if victim != nil {
-			l.queue.lost.add(lostOf(victim))
-		}
-		l.queue.lost.add(lost{1, seq, seq})
-	}
-	if counted {
-		l.repeats.begin(record[:key], hash)
 	}
 	if idle {
 		signal(l.wake)
 	} else if l.queue.used > l.queue.limit/2 {
 		signal(l.urgent)
 	}
+	return true
+}
+
+// join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room. record is r
+// in memory.
+func (l *Log) join(p *caller, k kind, r *Record, record []byte) bool {
+	if k != reading {
+		if p.pending == 0 {
+			signal(l.wake) // their time begins
+		}
+		p.join(r, l.show(record))
+		l.seq = r.Seq
+		return true
+	}
+	j := *r
+	j.Joined, j.PID, j.GID, j.Subject, j.JTI, j.KeyID = ByPath, 0, 0, nil, nil, nil
+	b, key := j.append(l.scratch[1][:0])
+	place, hash := l.reads.find(b[:key])
+	if place < 0 && l.reads.busy >= allPaths {
+		j.Joined, j.Path, j.Targets, j.Permitted, j.Kind, j.Name = ByClient, nil, 0, nil, nil, nil
+		b, key = j.append(l.scratch[1][:0])
+		place, hash = l.reads.find(b[:key])
+	}
+	if place < 0 {
+		if victim := l.reads.victim(); victim != nil && !l.put(nil, victim) {
+			return false
+		}
+		place = l.reads.begin(b[:key], hash)
+		signal(l.wake) // its time begins
+	}
+	l.reads.again(place, b, j.Joined == ByClient && l.show(record))
+	l.seq = r.Seq
+	return true
+}
+
+// show queues a record for Observe alone, which is to see what a joined record leaves out, if there is room to spare.
+func (l *Log) show(record []byte) bool {
+	if l.options.Observe == nil || l.queue.used+itemHead+len(record)+lostSize > l.queue.limit/2 {
+		return false
+	}
+	if l.queue.used == 0 {
+		signal(l.wake)
+	}
+	l.queue.put(itemSeen, record)
 	return true
 }
 
@@ -193,7 +259,6 @@ func (l *Log) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var sums queue // those repeated
-	sums.limit = maxRecord * repeatPlaces
 	for final := false; !final; {
 		select {
 		case <-l.closing:
@@ -209,14 +274,21 @@ func (l *Log) run() {
 		}
 		l.mu.Lock()
 		batch := l.queue.take()
-		due, held := l.repeats.due(&sums, time.Now(), final || l.repeats.within == 0)
+		now := time.Now()
+		due, held := l.repeats.due(&sums, now, final || l.repeats.within == 0)
+		for _, more := range [...]func(*queue, time.Time, bool) (time.Time, uint64){l.reads.due, l.callers.due} {
+			wake, n := more(&sums, now, final)
+			if held += n; due.IsZero() || !wake.IsZero() && wake.Before(due) {
+				due = wake
+			}
+		}
 		l.sorted = l.seq - held
 		pumps := *l.pumps.Load()
 		l.closed = final
 		l.mu.Unlock()
 		l.deliver(pumps, batch)
 		l.deliver(pumps, sums.items)
-		sums = queue{limit: sums.limit, items: sums.items[:0]}
+		sums = queue{items: sums.items[:0]}
 		l.mu.Lock()
 		l.queue.release(len(batch))
 		l.queue.recycle(batch)
@@ -250,11 +322,18 @@ func (l *Log) deliver(pumps []*pump, batch []byte) {
 			continue
 		}
 		r.read(item)
+		if l.options.Observe != nil && r.unseen > 0 {
+			count := r.Count
+			r.Count = r.unseen
+			l.options.Observe(&r)
+			r.Count = count
+			l.observed.Add(r.unseen)
+		}
+		if kind == itemSeen {
+			continue
+		}
 		line, short = appendRecord(line[:0], &r, MaxPath), short[:0]
 		l.ring.add(item, &r, line)
-		if l.options.Observe != nil {
-			l.options.Observe(&r)
-		}
 		for _, p := range pumps {
 			body := line
 			if most := p.most(); most > 0 && len(line) > most {
@@ -306,6 +385,7 @@ func (l *Log) Reconfigure(o Options) {
 	l.mu.Lock()
 	l.queue.limit = o.QueueBytes // its buffers grow where they must
 	l.repeats.within = o.Repeat
+	l.callers.rates = o.Rates
 	l.wait = o.Wait
 	l.room.Broadcast()
 	l.mu.Unlock()
@@ -406,7 +486,8 @@ func (l *Log) report(t Trouble) {
 // Stats are the figures of a Log.
 type Stats struct {
 	Appended uint64 // decisions so far
-	Pending  uint64 // of them, those that no sink was offered yet: repeats being counted, and what waits to be sorted
+	Pending  uint64 // of them, those that no sink was offered yet: those being counted, and what waits to be sorted
+	Unseen   uint64 // of them, those that Options.Observe was not shown yet, and will be
 	Lost     uint64 // of them, those dropped before they were sorted: no sink, watcher or observer has seen them
 	Sinks    []SinkStats
 }
@@ -433,9 +514,11 @@ func (l *Log) Stats() Stats {
 	for _, p := range pumps { // first: what comes to a sink meanwhile counts as queued there
 		s.Sinks = append(s.Sinks, p.stats())
 	}
+	observed, lost := l.observed.Load(), l.lost.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s.Appended, s.Pending, s.Lost = l.seq, l.seq-l.sorted-l.late, l.lost.Load()+l.late
+	s.Appended, s.Pending, s.Lost = l.seq, l.seq-l.sorted-l.late, lost+l.late
+	s.Unseen = s.Appended - min(s.Appended, observed+s.Lost)
 	for i, p := range pumps {
 		f := &s.Sinks[i]
 		f.Offered = l.sorted - p.before + l.late

@@ -33,9 +33,11 @@ type Line struct {
 	Issuer      string   `json:"issuer"`
 	Subject     string   `json:"subject"`
 	Client      string   `json:"client"`
+	Claimed     string   `json:"unverified_issuer"`
 	JTI         string   `json:"jti"`
 	Digest      string   `json:"digest"`
 	KeyID       string   `json:"kid"`
+	Joined      string   `json:"joined"`
 	Count       uint64   `json:"count"`
 	First       uint64   `json:"first"`
 	Since       string   `json:"since"`

@@ -25,6 +25,7 @@ func (l *lost) add(m lost) {
 // Kinds of items.
 const (
 	itemRecord = 'r' // a record, in the Log's queue
+	itemSeen   = 's' // a record for Options.Observe alone, in the Log's queue: the decision was joined with others
 	itemLine   = 'l' // a line, in that of a sink
 	itemLost   = 'd' // a lost
 )

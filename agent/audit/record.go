@@ -51,6 +51,7 @@ type Record struct {
 	Question wire.Verb
 	Reason   wire.Reason
 	Enforced wire.Reason // observe mode: what enforce would have answered; else Undecided
+	Reads    bool        // if allowed, it leaves the device as it is. Others are never joined with one another
 
 	Method    []byte // as it came
 	Path      []byte // normalised, without a query; for decide-all that of the first target
@@ -64,22 +65,25 @@ type Record struct {
 	Issuer  []byte // of a verified token
 	Subject []byte
 	Client  []byte
+	Claimed []byte // the issuer that a token names which was not verified: anybody can have written it
 
 	JTI    []byte   // of a verified token
 	Digest [16]byte // first half of the SHA-256 of the token; zero: none. It is written where there is no JTI
 	KeyID  []byte
 	Cached bool // the token had been verified before
 
-	// Set by the Log where a record stands for several: Seq and Time are then those of the last, and what tells their tokens
-	// apart is left out.
-	Count uint64 // decisions that it stands for, 1 or more
-	First uint64 // sequence number of the first of them
-	Since int64  // time of the first of them
+	// Set by the Log for a record that stands for several: Seq and Time are then those of the last, and what tells them apart is
+	// left out.
+	Joined Joined // what they have in common
+	Count  uint64 // decisions that it stands for, 1 or more
+	First  uint64 // sequence number of the first of them
+	Since  int64  // time of the first of them
 
-	cut uint16 // a bit for each text that was cut
+	unseen uint64 // of them, those that Options.Observe was not shown
+	cut    uint16 // a bit for each text that was cut
 }
 
-// denies tells whether the decision denies, or would in enforce mode. Those are the ones of which equal ones are counted together.
+// denies reports whether the decision denies, or would in enforce mode.
 func (r *Record) denies() bool { return !r.Reason.Allowed() || r.Enforced != wire.Undecided }
 
 // The texts of a record in the order in which they are held. Those up to textToken make decisions equal.
@@ -94,6 +98,7 @@ const (
 	textIssuer
 	textSubject
 	textClient
+	textClaimed
 	textJTI
 	textKeyID
 	texts
@@ -107,7 +112,8 @@ const (
 	MaxText = 256  // any other
 )
 
-var textNames = [texts]string{"method", "path", "denied", "permitted", "kind", "name", "access", "issuer", "subject", "client", "jti", "kid"}
+var textNames = [texts]string{"method", "path", "denied", "permitted", "kind", "name", "access", "issuer", "subject", "client",
+	"unverified_issuer", "jti", "kid"}
 
 // limit returns the longest text i, in bytes.
 func limit(i int) int {
@@ -139,6 +145,8 @@ func (r *Record) text(i int) *[]byte {
 		return &r.Subject
 	case textClient:
 		return &r.Client
+	case textClaimed:
+		return &r.Claimed
 	case textJTI:
 		return &r.JTI
 	}
@@ -152,19 +160,21 @@ const (
 	atCount  = 16
 	atFirst  = 24
 	atSince  = 32
-	atDigest = 40
-	atClock  = 56
-	atCached = 57
-	atCut    = 58
-	atKey    = 60 // what makes two equal starts here
-	atUID    = 60
-	atPID    = 68
-	atGID    = 72
-	atTarget = 76
-	atVerb   = 80
-	atReason = 81
-	atWould  = 82
-	atTexts  = 83 // each two bytes of length and itself
+	atUnseen = 40
+	atDigest = 48
+	atClock  = 64
+	atCached = 65
+	atCut    = 66
+	atKey    = 68 // what makes two equal starts here
+	atUID    = 68
+	atPID    = 76
+	atGID    = 80
+	atTarget = 84
+	atVerb   = 88
+	atReason = 89
+	atWould  = 90
+	atJoined = 91
+	atTexts  = 92 // each two bytes of length and itself
 
 	maxRecord = atTexts + 2*texts + 3*MaxPath + (texts-3)*MaxText
 )
@@ -174,7 +184,12 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 	var head [atTexts]byte
 	binary.LittleEndian.PutUint64(head[atSeq:], r.Seq)
 	binary.LittleEndian.PutUint64(head[atTime:], uint64(r.Time))
+	unseen := r.unseen
+	if r.Count == 0 {
+		unseen = 1
+	}
 	binary.LittleEndian.PutUint64(head[atCount:], max(r.Count, 1))
+	binary.LittleEndian.PutUint64(head[atUnseen:], unseen)
 	binary.LittleEndian.PutUint64(head[atFirst:], r.First)
 	binary.LittleEndian.PutUint64(head[atSince:], uint64(r.Since))
 	copy(head[atDigest:], r.Digest[:])
@@ -186,7 +201,7 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 	binary.LittleEndian.PutUint32(head[atPID:], uint32(r.PID))
 	binary.LittleEndian.PutUint32(head[atGID:], r.GID)
 	binary.LittleEndian.PutUint32(head[atTarget:], uint32(r.Targets))
-	head[atVerb], head[atReason], head[atWould] = byte(r.Question), byte(r.Reason), byte(r.Enforced)
+	head[atVerb], head[atReason], head[atWould], head[atJoined] = byte(r.Question), byte(r.Reason), byte(r.Enforced), byte(r.Joined)
 	start := len(b)
 	b = append(b, head[:]...)
 	cut := r.cut
@@ -227,6 +242,8 @@ func (r *Record) read(b []byte) {
 		Clock: Clock(b[atClock]), Cached: b[atCached] != 0, cut: binary.LittleEndian.Uint16(b[atCut:]),
 		UID: int64(binary.LittleEndian.Uint64(b[atUID:])), PID: int32(binary.LittleEndian.Uint32(b[atPID:])),
 		GID:      binary.LittleEndian.Uint32(b[atGID:]),
+		unseen:   binary.LittleEndian.Uint64(b[atUnseen:]),
+		Joined:   Joined(b[atJoined]),
 		Targets:  int(binary.LittleEndian.Uint32(b[atTarget:])),
 		Question: wire.Verb(b[atVerb]), Reason: wire.Reason(b[atReason]), Enforced: wire.Reason(b[atWould]),
 	}

@@ -7,20 +7,27 @@ import (
 	"time"
 )
 
-// repeatPlaces is how many different denials are counted at once.
-const repeatPlaces = 64
+const (
+	// repeatPlaces is how many different denials are counted at once.
+	repeatPlaces = 64
+	// readPlaces is how many different things that clients read beyond the budget are counted at once. Over allPaths of them the
+	// paths are left out.
+	readPlaces = 128
+	allPaths   = 96
+)
 
-// repeats counts denials that are equal but for their tokens. The first goes out at once; those that follow within a time are
-// one record at its end. It is not safe for concurrent use: the Log's lock is its own.
+// repeats counts decisions that are equal but for their tokens. What was counted within a time is one record at its end. It is not
+// safe for concurrent use: the Log's lock is its own.
 type repeats struct {
 	seed   maphash.Seed
 	within time.Duration // 0: nothing is counted together
-	hashes [repeatPlaces]uint64
-	places [repeatPlaces]repeat
-	oldest int // the place to give up next: they are filled in turn
+	hashes []uint64
+	places []repeat
+	oldest int // the place to look at first for one to give up: they are filled in turn
+	busy   int // places in which something was counted
 }
 
-// repeat is a denial that may come again.
+// repeat is a decision that may come again.
 type repeat struct {
 	used   bool
 	record []byte    // up to the token's texts; its head is that of those counted
@@ -28,6 +35,10 @@ type repeat struct {
 }
 
 func (r *repeat) count() uint64 { return binary.LittleEndian.Uint64(r.record[atCount:]) }
+
+func newRepeats(places int) repeats {
+	return repeats{seed: maphash.MakeSeed(), hashes: make([]uint64, places), places: make([]repeat, places)}
+}
 
 // find returns the place of a record that equals this one, or -1, and the hash of what makes it so.
 func (r *repeats) find(record []byte) (place int, hash uint64) {
@@ -40,41 +51,52 @@ func (r *repeats) find(record []byte) (place int, hash uint64) {
 	return -1, hash
 }
 
-// again counts one more of what is in a place.
-func (r *repeats) again(place int, record []byte) {
+// again counts one more of what is in a place. seen says that Options.Observe is shown it.
+func (r *repeats) again(place int, record []byte, seen bool) {
 	held := r.places[place].record
 	n := binary.LittleEndian.Uint64(held[atCount:])
 	if n == 0 {
 		copy(held[atFirst:], record[atSeq:atTime])
 		copy(held[atSince:], record[atTime:atCount])
+		r.busy++
 	}
 	binary.LittleEndian.PutUint64(held[atCount:], n+1)
+	if !seen {
+		binary.LittleEndian.PutUint64(held[atUnseen:], binary.LittleEndian.Uint64(held[atUnseen:])+1)
+	}
 	copy(held[atSeq:], record[atSeq:atCount])
 	held[atClock] = record[atClock]
 	cut := binary.LittleEndian.Uint16(held[atCut:]) | binary.LittleEndian.Uint16(record[atCut:])&(1<<textToken-1)
 	binary.LittleEndian.PutUint16(held[atCut:], cut)
 }
 
-// victim returns the record that must go out before another can take a place: nil where nothing was counted there.
+// victim returns the record that must go out before another can take a place: nil if there is a place in which nothing was counted.
 func (r *repeats) victim() []byte {
-	if p := &r.places[r.oldest]; p.used && p.count() > 0 {
-		return p.record
+	for i := range r.places {
+		if at := (r.oldest + i) % len(r.places); !r.places[at].used || r.places[at].count() == 0 {
+			r.oldest = at
+			return nil
+		}
 	}
-	return nil
+	return r.places[r.oldest].record
 }
 
-// begin takes the place of the victim, which has gone out.
-func (r *repeats) begin(record []byte, hash uint64) {
-	p := &r.places[r.oldest]
+// begin takes the place of the victim, which has gone out, and returns it.
+func (r *repeats) begin(record []byte, hash uint64) (place int) {
+	place = r.oldest
+	p := &r.places[place]
+	if p.used && p.count() > 0 {
+		r.busy--
+	}
 	p.used, p.until = true, time.Time{}
 	p.record = append(p.record[:0], record...)
-	clear(p.record[atCount:atDigest])
-	clear(p.record[atDigest:atClock])
+	clear(p.record[atCount:atClock])
 	p.record[atCached] = 0
 	cut := binary.LittleEndian.Uint16(p.record[atCut:]) & (1<<textToken - 1)
 	binary.LittleEndian.PutUint16(p.record[atCut:], cut)
-	r.hashes[r.oldest] = hash
-	r.oldest = (r.oldest + 1) % repeatPlaces
+	r.hashes[place] = hash
+	r.oldest = (place + 1) % len(r.places)
+	return place
 }
 
 // due appends to out, as items, the records whose time has ended, or all of them. It returns when to ask again, the zero time where
@@ -97,6 +119,7 @@ func (r *repeats) due(out *queue, now time.Time, all bool) (wake time.Time, held
 			out.items = append(out.items, p.record...)
 			out.end(start)
 			clear(p.record[atCount:atDigest])
+			r.busy--
 			p.until = now.Add(r.within)
 		}
 		held += p.count()

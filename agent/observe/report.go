@@ -105,7 +105,7 @@ func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Repor
 		Since: now.Add(o.since.Sub(now)).UTC(), // by the clock as it is now: it may have been 1970 then
 		Until: now.UTC(), Mode: mode,
 		Decisions: o.total.decisions, Would: o.total.would, Denied: o.total.denied, Off: o.total.off,
-		Unseen: s.Lost - min(o.lost, s.Lost), Waiting: s.Pending, Unlisted: o.unlisted,
+		Unseen: s.Lost - min(o.lost, s.Lost), Waiting: s.Unseen, Unlisted: o.unlisted,
 		Controllers: []Controller{},
 	}
 	index := map[*controller]int{}

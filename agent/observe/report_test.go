@@ -104,7 +104,7 @@ func TestSeveralTargets_PATH12(t *testing.T) {
 		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-1","in-2"]}}`, `{}`, false},
 		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["a","in-2"]}}`, `{"x-nmos-events":{"read":["a"]}}`, false},
 		{"target=/ui/x\ntarget=/a//b\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-2"]}}`, `{}`, false},
-		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/eyJh.eyJi.c\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
 		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\x01b\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, false},
 		{"target=/admin\ntarget=/x-nmos/node/v1.0/a\ntarget=/a//b\n", `{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, false},
 		{strings.Repeat("target=/x-nmos/events/v1.0/"+strings.Repeat("x", 400)+"\n", 3), // longer than a record
@@ -198,7 +198,7 @@ func TestUnseenDecisions(t *testing.T) {
 	o := observe.New(observe.DefaultLimits)
 	o.Reset(time.Now(), audit.Stats{Appended: 9, Lost: 5})
 	o.Observe(&audit.Record{Seq: 9, Count: 1, Reason: wire.Public}) // decided before, and sorted only now
-	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Pending: 3})
+	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Unseen: 3})
 	if report.Unseen != 7 || report.Waiting != 3 || report.Decisions != 0 {
 		t.Errorf("%+v", report)
 	}

@@ -13,11 +13,11 @@ func ReadUnsigned(header, payload []byte, names Names, t *Token) (kid []byte, fa
 	case h.fault != wire.OK:
 		return nil, h.fault
 	}
-	fault, ok = r.claims(payload, t)
+	fault, ok = r.claims(payload, names, t)
 	if !ok {
 		return nil, wire.TokenJSON
 	}
-	t.verified, t.audience = fault == wire.OK, r.names(names)
+	t.verified = fault == wire.OK
 	return h.kid, fault
 }
 

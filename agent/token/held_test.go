@@ -2,7 +2,6 @@ package token_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +18,6 @@ type issuers struct {
 
 	mu        sync.Mutex
 	documents map[string][]byte
-	asked     int
 }
 
 // hold returns a store that holds these documents' keys, by the name of their issuer.
@@ -37,7 +35,7 @@ func hold(tb testing.TB, documents map[string][]byte) *issuers {
 	}
 	h.Configure(policy)
 	for _, name := range policy.Servers {
-		h.seek(name) // else only the first that answers is asked
+		h.Want([]byte(name)) // else only the first that answers is asked
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -62,20 +60,13 @@ func (h *issuers) await(tb testing.TB) {
 	}
 }
 
-// seek has the keys of an issuer fetched, as a token does that was not seen before.
-func (h *issuers) seek(issuer string) keys.Prospect {
-	h.asked++
-	prospect, _ := h.Seek(h.Set(), []byte(issuer), fmt.Appendf(nil, "token %d of %s", h.asked, issuer), keys.KIDUnknown)
-	return prospect
-}
-
 // renew replaces the document of one issuer and has it fetched.
 func (h *issuers) renew(tb testing.TB, issuer string, document []byte) {
 	tb.Helper()
 	h.mu.Lock()
 	h.documents[issuer] = document
 	h.mu.Unlock()
-	if h.seek(issuer) == keys.Untrusted {
+	if trusted, _ := h.Want([]byte(issuer)); !trusted {
 		tb.Fatalf("%s is not trusted", issuer)
 	}
 	h.await(tb)

@@ -108,7 +108,7 @@ func TestObserveReport_OPS3(t *testing.T) {
 	dir := newDir(t)
 	config := trusting(t, server)
 	config.Mode, config.Admin = "observe", true
-	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = \"0s\"\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
+	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 	syslog, dir := startSyslog(t), newDir(t)
 	file := dir.File("audit.jsonl")
 	config.More = fmt.Sprintf("retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8\n[audit]\nsinks = [\"log\", \"file\", \"syslog\"]\n"+
-		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
+		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
 	config.Admin = true
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)

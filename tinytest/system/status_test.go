@@ -317,7 +317,7 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 	defer deaf.Close() // who connects waits for an answer
 	config := trusting(t)
 	config.Admin = true
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = 4096\nrepeat = \"0s\"\n", deaf.Addr())
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = 4096\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n", deaf.Addr())
 	b := start(t, config)
 	const asked = 200
 	for range asked {

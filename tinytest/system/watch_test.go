@@ -172,7 +172,7 @@ func TestSlowWatcher(t *testing.T) {
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
 	config.Admin = true
-	config.More = "[audit]\nsinks = []\nrepeat = \"0s\"\n"
+	config.More = "[audit]\nsinks = []\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n"
 	b := start(t, config)
 	b.waitLog(0, "keys fetched")
 	conn, err := net.Dial("unix", b.Admin())
@@ -208,7 +208,7 @@ func TestWatchIntoAFullPipe(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)
 	config.Admin = true
-	config.More = "[audit]\nsinks = []\nrepeat = \"0s\"\n"
+	config.More = "[audit]\nsinks = []\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n"
 	b := start(t, config)
 	full, out, err := os.Pipe()
 	if err != nil {

@@ -40,6 +40,7 @@ func (d *daemon) auditOptions(c *agent.Config) audit.Options {
 		Wait:       c.Audit.Full == agent.AuditWait,
 		QueueBytes: c.Audit.QueueBytes,
 		Repeat:     c.Audit.Repeat,
+		Rates:      audit.Rates{Denials: c.Audit.DenyRate, Allows: c.Audit.AllowRate},
 		RingBytes:  c.Audit.RingBytes,
 	}
 	for _, sink := range c.Audit.Sinks {
