@@ -6,6 +6,7 @@ import (
 
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
+	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -258,28 +259,24 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 		s.raw = raw
 	}
 	clock := token.Clock{Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted}
-	outcome := st.verifier.Check(raw, clock, s.agent.keys.Set(), &s.token)
+	set := s.agent.keys.Set()
+	outcome := st.verifier.Check(raw, clock, set, &s.token)
 	s.cached = outcome.Hit
-	switch reason = outcome.Reason; reason {
-	case wire.OK:
-		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
-	case wire.ClockUntrusted:
-		s.reply.RetryAfter = clockRetry
-	case wire.KeyUnknown:
-		if outcome.Fetch {
-			s.agent.keys.Suspect(s.token.Issuer())
-		}
-	case wire.KeysPending, wire.Signature:
-		if !outcome.Fetch {
-			break
-		}
-		known, wait := s.agent.keys.Want(s.token.Issuer())
-		switch {
-		case !known:
+	reason = outcome.Reason
+	switch {
+	case outcome.Missing: // KEY-6
+		prospect, wait := s.agent.keys.Seek(set, s.token.Issuer(), raw, outcome.KID)
+		switch prospect {
+		case keys.Untrusted:
 			return wire.IssuerUntrusted
-		case reason == wire.KeysPending:
+		case keys.Awaited:
 			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
+			return wire.KeysPending
 		}
+	case reason == wire.OK:
+		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
+	case reason == wire.ClockUntrusted:
+		s.reply.RetryAfter = clockRetry
 	}
 	return reason
 }

@@ -104,6 +104,9 @@ func (s *state) decide() error {
 	// With all keys at hand none is pending.
 	if reply.Reason == wire.KeysPending {
 		reply.Reason = wire.KeyUnknown
+		if s.header["kid"] == nil || s.header["kid"] == "" { // no key is named that could be unknown
+			reply.Reason = wire.Signature
+		}
 	}
 	if s.Trust && s.Token != nil && s.Claims == nil && afterTrust(reply.Reason) && !s.trusted() && !s.Unfound {
 		reply.Reason = wire.IssuerUntrusted

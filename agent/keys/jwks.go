@@ -97,7 +97,7 @@ func elements(document []byte) ([]jsontext.Value, error) {
 	if value.Kind() == '{' {
 		set, err := members(value, "keys")
 		if err != nil {
-			return nil, fmt.Errorf("the key set: %w", err)
+			return nil, err
 		}
 		value = set["keys"]
 	}
@@ -161,7 +161,7 @@ func members(object jsontext.Value, names ...string) (map[string]jsontext.Value,
 			continue
 		}
 		if _, twice := found[name]; twice {
-			return nil, fmt.Errorf("%q stands in it twice", name)
+			return nil, fmt.Errorf("it gives one member name twice: %q", name)
 		}
 		found[name] = value.Clone()
 	}

@@ -53,7 +53,7 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 		go s.Run(t.Context())
 		synctest.Wait()
 		i := s.Set().Issuer([]byte(issuer))
-		if i == nil || i.Keys[0].KID != "one" || !i.Retired([]byte("zero")) || i.Retired([]byte("one")) {
+		if i == nil || i.Keys[0].KID != "one" || i.KID([]byte("zero")) != keys.KIDRetired || i.KID([]byte("one")) != keys.KIDHeld {
 			t.Errorf("held: %+v", i)
 		}
 		if s.holds("https://evil.example.com") {

@@ -286,7 +286,7 @@ func TestHangingServers_KEY2(t *testing.T) {
 				}
 				return oneKey, nil
 			})
-		s.Want([]byte("https://learned.example.com"))
+		s.ask("https://learned.example.com")
 		synctest.Wait()
 		if !s.holds("https://learned.example.com") {
 			t.Error("an issuer that a token names waits for a server that hangs")

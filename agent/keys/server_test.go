@@ -2,7 +2,9 @@ package keys_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +27,7 @@ type servers struct {
 	*keys.Store
 	// answer is called for each fetch, by its number for that issuer.
 	answer func(ctx context.Context, issuer string, n int) ([]byte, error)
+	tokens atomic.Int64
 
 	mu       sync.Mutex
 	attempts []*attempt
@@ -93,6 +96,16 @@ func gaps(attempts []*attempt) []time.Duration {
 		all = append(all, attempts[i].at.Sub(attempts[i-1].at))
 	}
 	return all
+}
+
+// ask asks about a token that was not seen before and that no held key verifies, and whose kid is not known either.
+func (s *servers) ask(issuer string) (keys.Prospect, time.Duration) {
+	return s.askAgain(issuer, fmt.Sprint("token ", s.tokens.Add(1)))
+}
+
+// askAgain asks about a certain token.
+func (s *servers) askAgain(issuer, token string) (keys.Prospect, time.Duration) {
+	return s.Seek(s.Set(), []byte(issuer), []byte(token), keys.KIDUnknown)
 }
 
 // holds tells whether keys of the issuer are held.

@@ -25,24 +25,40 @@ type Key struct {
 type Issuer struct {
 	Name    string // without a trailing slash
 	Keys    []Key
-	Fetches uint64    // how often its keys have been fetched, so that a caller knows whether they were since it last looked
 	Fetched time.Time // when the keys came, by the clock of then; zero if unknown
 	Kept    bool      // they came before the start, and were kept
+	fetch   uint64    // the number of the fetch that brought them; 0 if they were kept
 	retired []string  // the kids that left the set, newest last
 }
 
 // maxRetired bounds how many kids that left the set are remembered.
 const maxRetired = 16
 
-// Retired tells whether kid named a key that has left the issuer's set and has not come back, so that a token that names it
-// is refused without another fetch.
-func (i *Issuer) Retired(kid []byte) bool {
-	for _, k := range i.retired {
-		if k == string(kid) {
-			return true
+// KID is what an issuer's set says of a token's kid.
+type KID int
+
+const (
+	KIDUnknown KID = iota // the token has none, or it names no key that is or was in the set
+	KIDHeld               // it names a key in the set
+	KIDRetired            // it names one that has left the set and has not come back
+)
+
+// KID returns what the set says of a kid. It allocates nothing.
+func (i *Issuer) KID(kid []byte) KID {
+	if len(kid) == 0 {
+		return KIDUnknown
+	}
+	for k := range i.Keys {
+		if i.Keys[k].KID == string(kid) {
+			return KIDHeld
 		}
 	}
-	return false
+	for _, k := range i.retired {
+		if k == string(kid) {
+			return KIDRetired
+		}
+	}
+	return KIDUnknown
 }
 
 // Holds tells whether the key is in the issuer's set.
@@ -84,11 +100,11 @@ func (s *Set) Issuers() []*Issuer {
 	return all
 }
 
-// with returns a set in which name has these keys, fetched once more; kids that are no longer there are retired.
-func (s *Set) with(name string, keys []Key) *Set {
+// with returns a set in which name has the keys that a fetch brought; kids that are no longer there are retired.
+func (s *Set) with(name string, keys []Key, fetch uint64) *Set {
 	old := s.issuers[name]
 	if old == nil {
-		return s.replacing(&Issuer{Name: name, Keys: keys, Fetches: 1, Fetched: time.Now()})
+		return s.replacing(&Issuer{Name: name, Keys: keys, Fetched: time.Now(), fetch: fetch})
 	}
 	gone := slices.Clone(old.retired)
 	for _, k := range old.Keys {
@@ -100,7 +116,7 @@ func (s *Set) with(name string, keys []Key) *Set {
 		return slices.ContainsFunc(keys, func(k Key) bool { return k.KID == kid })
 	})
 	return s.replacing(&Issuer{
-		Name: name, Keys: keys, Fetches: old.Fetches + 1, Fetched: time.Now(), retired: gone[max(0, len(gone)-maxRetired):],
+		Name: name, Keys: keys, Fetched: time.Now(), fetch: fetch, retired: gone[max(0, len(gone)-maxRetired):],
 	})
 }
 

@@ -37,7 +37,7 @@ func (s *Store) Status() []Status {
 	for _, name := range names {
 		st := s.schedule[name]
 		status := Status{
-			Issuer: name, Server: st.server, Next: st.next, Failing: st.failing(), Err: st.err, Failed: st.failed,
+			Issuer: name, Server: st.server, Next: st.next, Failing: st.failed(), Err: st.err, Failed: st.errTime,
 		}
 		if issuer := set.issuers[name]; issuer != nil {
 			status.Fetched, status.Kept = issuer.Fetched, issuer.Kept
@@ -45,7 +45,7 @@ func (s *Store) Status() []Status {
 				status.KIDs = append(status.KIDs, k.KID)
 			}
 		}
-		if !used && st.server && !st.failing() && len(status.KIDs) > 0 {
+		if !used && st.server && !st.failed() && len(status.KIDs) > 0 {
 			status.Used, used = true, true
 		}
 		all = append(all, status)

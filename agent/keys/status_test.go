@@ -27,7 +27,7 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 			}
 			return oneKey, nil
 		})
-		s.Want([]byte(learned))
+		s.ask(learned)
 		pass(time.Minute)
 		began := time.Now().Add(-time.Minute)
 		got := s.Status()

@@ -39,29 +39,50 @@ const (
 	maxJitter     = time.Minute      // KEY-1
 	firstBackOff  = time.Second      // KEY-2, of an issuer of which no keys are held
 	maxBackOff    = 5 * time.Minute  // KEY-2, likewise
-	maxLearned    = 16               // issuers learned from tokens that are remembered at once
-	maxInFlight   = 4                // fetches at once, so that one server that hangs does not hold up the others
-	maxLearning   = 2                // of these, for issuers learned from tokens: what those name must not hold up the configured
+	maxLearned    = 16               // issuers learned from tokens that are remembered (KEY-6)
+	maxLookUps    = 4                // of learned issuers without keys, in all, in each Retry (KEY-6)
+	maxInFlight   = 4                // concurrent fetches, so that one server that hangs does not hold up the others
+	maxLearning   = 2                // of these, for learned issuers: what tokens name must not hold up the configured
+	patience      = 10               // times Retry between fetches for a token that a fetch did not help (KEY-6)
 	fetchTime     = 15 * time.Second // of one fetch at most: a server that hangs is one that failed
 	inFlightGuess = 2 * time.Second  // what a caller is told to wait for a fetch under way
 )
 
+// phase is where an issuer stands.
+type phase int
+
+const (
+	idle     phase = iota // a server whose turn has not come
+	due                   // to be asked for the first time
+	fetching              // being asked, and the fetch before did not fail
+	healthy               // the last fetch brought keys, or they were kept from before the start
+	failing               // the last fetch failed
+	retrying              // being asked again after a failure
+)
+
+func (p phase) inFlight() bool { return p == fetching || p == retrying }
+
+// failed reports whether the last fetch that ended failed.
+func (p phase) failed() bool { return p == failing || p == retrying }
+
 // issuerState is the schedule of one issuer. Guarded by Store.mu.
 type issuerState struct {
+	phase
 	server   bool      // one of the policy's Servers
-	next     time.Time // when its keys are fetched again; zero: never, a server whose turn has not come
-	last     time.Time // when the last fetch started
-	place    time.Time // this device's own place in the interval, the next or one that has passed; zero: it has none yet
-	backOff  time.Duration
-	inFlight bool
-	learning bool // in flight, and no server when that began
+	learning bool      // in flight, and not a server when that began
+	number   uint64    // of the last fetch, among all of the Store
+	last     time.Time // when that began
+	next     time.Time // when the next is due; zero while idle
+	place    time.Time // this device's own place in the interval, the next or one that has passed; zero if it has none yet
 
-	err    error     // of the last attempt that failed
-	failed time.Time // when that was
+	byToken  bool      // a token brought next forward
+	asked    time.Time // when the last fetch began that a token had brought forward
+	failures int       // in a row
+	rested   time.Time // when KEY-2's back-off ends for tokens that wait; next is later if there are keys to decide by
+
+	err     error     // of the last fetch that failed
+	errTime time.Time // when that was
 }
-
-// failing tells whether the last attempt failed.
-func (st *issuerState) failing() bool { return st.backOff > 0 }
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
 type Store struct {
@@ -72,9 +93,13 @@ type Store struct {
 
 	mu       sync.Mutex
 	policy   Policy
-	schedule map[string]*issuerState
+	schedule map[string]*issuerState // of every trusted issuer that is followed
+	sights   sights
+	fetches  uint64 // begun so far
 	inFlight int
-	learning int // of these, for issuers learned from tokens
+	learning int                   // of these, for issuers learned from tokens
+	lookUps  [maxLookUps]time.Time // when the last ones of learned issuers without keys began, in a ring
+	lookUp   int                   // the oldest of them
 }
 
 // errDropped is reported for a fetch whose issuer is not followed any more.
@@ -82,7 +107,10 @@ var errDropped = errors.New("the issuer was dropped meanwhile")
 
 // NewStore returns a Store that holds no keys. report is called after every attempt, from the fetching goroutine.
 func NewStore(fetch Fetch, report func(Event)) *Store {
-	s := &Store{fetch: fetch, report: report, wake: make(chan struct{}, 1), schedule: map[string]*issuerState{}}
+	s := &Store{
+		fetch: fetch, report: report, wake: make(chan struct{}, 1),
+		schedule: map[string]*issuerState{}, sights: newSights(),
+	}
 	s.set.Store(&Set{})
 	return s
 }
@@ -126,20 +154,22 @@ func (s *Store) Configure(p Policy) {
 	s.nudge()
 }
 
-// choose sees to it that one of the servers answers, or that all have been tried: where none is well the next of the list has
-// its turn at once (KEY-2). One whose keys are held from before is taken for well until it is asked. The caller holds mu.
+// choose schedules the next server in the list if no earlier one is well (KEY-2). One whose keys are held from before the start
+// is taken for well until it is asked. The caller holds mu.
 func (s *Store) choose() {
 	next := (*issuerState)(nil)
 	for _, name := range s.policy.Servers {
-		switch st := s.schedule[name]; {
-		case !st.next.IsZero() && !st.failing(), st.inFlight && !st.failing():
-			return // this one is well, or about to be asked
-		case st.next.IsZero() && next == nil:
-			next = st
+		switch st := s.schedule[name]; st.phase {
+		case due, fetching, healthy:
+			return
+		case idle:
+			if next == nil {
+				next = st
+			}
 		}
 	}
 	if next != nil {
-		next.next = time.Now()
+		next.phase, next.next = due, time.Now()
 		if s.serves() {
 			next.place = next.next // that of the server before it; else this is the start, which devices have in common
 		}
@@ -165,60 +195,98 @@ func (s *Store) trusts(name string) bool {
 		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)
 }
 
-// Want says that a token of this issuer could not be judged by the keys held. It returns whether the issuer is trusted, or may
-// turn out to be, and if so after how long asking again is worthwhile: a fetch is under way or has been scheduled, never sooner
-// than the policy's Retry after the last one, whatever arrives (KEY-5, KEY-6). It does not block and sends nothing itself.
-func (s *Store) Want(iss []byte) (trusted bool, retryAfter time.Duration) {
-	name := string(TrimIssuer(iss))
+// Prospect says whether a key may still come for a token.
+type Prospect int
+
+const (
+	Untrusted Prospect = iota // its issuer is not trusted: no packet leaves for it (KEY-5)
+	Awaited                   // a fetch is under way or due that may bring its key
+	Hopeless                  // its key is not among those that its issuer publishes
+)
+
+// Seek is told of a token that no key of set verifies, and says whether its key may still come, and if so after how long asking
+// again is worthwhile (KEY-6). Keys are fetched for it in the background: never sooner than the policy's Retry after the last
+// time that a token had them fetched, whatever arrives, and not before a server that failed has had its rest. kid is what the
+// issuer's set says of the token's kid. Seek does not block and sends nothing itself.
+func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAfter time.Duration) {
+	iss = TrimIssuer(iss)
+	id := s.sights.identify(token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.trusts(name):
-	case s.policy.Pending: // no packet leaves for it, whatever the token says (KEY-5)
-		return true, inFlightGuess
-	default:
-		return false, 0
-	}
 	now := time.Now()
-	st := s.schedule[name]
+	st := s.schedule[string(iss)]
 	if st == nil {
-		if !s.makeRoom() {
-			return true, s.policy.Retry
+		switch name := string(iss); {
+		case s.trusts(name):
+			if st = s.learn(name, now); st == nil {
+				return Awaited, s.policy.Retry
+			}
+		case s.policy.Pending: // which issuers are trusted will show; until then no packet leaves for it (KEY-5)
+			return Awaited, inFlightGuess
+		default:
+			return Untrusted, 0
 		}
-		st = &issuerState{next: now}
-		s.schedule[name] = st
-		s.nudge()
 	}
-	if st.inFlight {
-		return true, inFlightGuess
+	issuer := set.issuers[string(iss)]
+	first := s.sights.first(id, s.fetches)
+	if s.set.Load().issuers[string(iss)] != issuer {
+		return Awaited, inFlightGuess // keys came since the token was checked, and it may be good by those
 	}
-	soonest := now
-	if !st.last.IsZero() && st.last.Add(s.policy.Retry).After(now) {
-		soonest = st.last.Add(s.policy.Retry)
+	answered := issuer != nil && issuer.fetch > first
+	earliest := latest(st.asked.Add(s.policy.Retry), st.rested)
+	if answered {
+		earliest = latest(earliest, st.last.Add(patience*s.policy.Retry))
 	}
-	if st.next.IsZero() || st.next.After(soonest) {
-		st.next = soonest
-		s.nudge()
+	s.bring(st, latest(earliest, now))
+	if answered || issuer != nil && kid != KIDUnknown {
+		return Hopeless, 0
 	}
-	return true, max(st.next.Sub(now), 0) + inFlightGuess
+	return Awaited, s.wait(st, now, issuer == nil && !st.server)
 }
 
-// patience is how many times Retry lie between two fetches for tokens under a key that a fetch did not bring.
-const patience = 10
-
-// Suspect says that a token names a key that is still not in its issuer's set. The server may publish it late, or a fetch may have
-// been under way when it did: the keys are fetched again, but not so soon that whoever repeats a forged token gains by it.
-func (s *Store) Suspect(iss []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.schedule[string(TrimIssuer(iss))]
-	if st == nil || st.inFlight || st.last.IsZero() {
+// bring makes an issuer's next fetch due at a time at the latest, for a token. The caller holds mu.
+func (s *Store) bring(st *issuerState, at time.Time) {
+	switch {
+	case st.phase == idle:
+		st.phase = due
+	case st.phase == due || st.inFlight() || !st.next.After(at):
 		return
 	}
-	if soonest := st.last.Add(patience * s.policy.Retry); st.next.After(soonest) {
-		st.next = soonest
-		s.nudge()
+	st.next, st.byToken = at, true
+	s.nudge()
+}
+
+// wait returns how long it takes until the issuer's next fetch, which may be a look-up, has probably ended. The caller holds mu.
+func (s *Store) wait(st *issuerState, now time.Time, lookUp bool) time.Duration {
+	if st.inFlight() {
+		return inFlightGuess
 	}
+	next := st.next
+	if lookUp {
+		next = latest(next, s.nextLookUp())
+	}
+	return max(next.Sub(now), 0) + inFlightGuess
+}
+
+// nextLookUp returns from when on a learned issuer without keys may be asked (KEY-6). The caller holds mu.
+func (s *Store) nextLookUp() time.Time { return s.lookUps[s.lookUp].Add(s.policy.Retry) }
+
+// learn follows an issuer that a token names, if there is room. The caller holds mu.
+func (s *Store) learn(name string, now time.Time) *issuerState {
+	if !s.makeRoom(now) {
+		return nil
+	}
+	st := &issuerState{phase: due, next: now, byToken: true}
+	s.schedule[name] = st
+	s.nudge()
+	return st
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Hurry makes fetches that failed due at once where there are no keys to decide by: the caller knows of something that may have
@@ -227,25 +295,24 @@ func (s *Store) Hurry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, st := range s.schedule {
-		if st.failing() && !s.decides(name, st) {
+		if st.phase == failing && !s.decides(name, st) {
 			st.next = time.Now()
 		}
 	}
 	s.nudge()
 }
 
-// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one of which no keys are held gives way.
-// The caller holds mu.
-func (s *Store) makeRoom() bool {
+// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one without keys that has been tried
+// gives way. The caller holds mu.
+func (s *Store) makeRoom(now time.Time) bool {
 	learned, victim := 0, ""
-	set := s.set.Load()
 	for name, st := range s.schedule {
 		if st.server {
 			continue
 		}
 		learned++
 		// Its next attempt must not come sooner for having been forgotten, so one tried a moment ago is kept.
-		if set.issuers[name] == nil && !st.inFlight && time.Since(st.last) > s.policy.Retry && !st.last.IsZero() {
+		if st.phase == failing && s.held(name) == 0 && now.Sub(st.last) > s.policy.Retry {
 			victim = name
 		}
 	}
@@ -289,29 +356,55 @@ func (s *Store) Run(ctx context.Context) {
 }
 
 // take marks the issuers that are due as in flight and returns them, with the time until the next one is.
-func (s *Store) take() (due map[string]*issuerState, wait time.Duration) {
+func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due = make(map[string]*issuerState)
+	started = make(map[string]*issuerState)
 	s.choose()
 	now := time.Now()
 	wait = time.Hour
 	for name, st := range s.schedule {
-		if st.inFlight || st.next.IsZero() {
+		if st.phase == idle || st.inFlight() {
 			continue
 		}
-		if left := st.next.Sub(now); left > 0 {
-			wait = min(wait, left)
-		} else if s.inFlight < maxInFlight && (st.server || s.learning < maxLearning) { // else the end of a fetch nudges
-			st.inFlight, st.last, st.learning = true, now, !st.server
-			s.inFlight++
-			if st.learning {
-				s.learning++
-			}
-			due[name] = st
+		at := st.next
+		lookUp := !st.server && s.held(name) == 0
+		if lookUp {
+			at = latest(at, s.nextLookUp())
 		}
+		if left := at.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		if s.inFlight == maxInFlight || !st.server && s.learning == maxLearning {
+			continue // the end of a fetch nudges
+		}
+		if lookUp {
+			s.lookUps[s.lookUp] = now
+			s.lookUp = (s.lookUp + 1) % maxLookUps
+		}
+		s.begin(st, now)
+		started[name] = st
 	}
-	return due, wait
+	return started, wait
+}
+
+// begin marks an issuer as in flight. The caller holds mu.
+func (s *Store) begin(st *issuerState, now time.Time) {
+	if st.phase == failing {
+		st.phase = retrying
+	} else {
+		st.phase = fetching
+	}
+	s.fetches++
+	st.number, st.last = s.fetches, now
+	if st.byToken {
+		st.byToken, st.asked = false, now
+	}
+	s.inFlight++
+	if st.learning = !st.server; st.learning {
+		s.learning++
+	}
 }
 
 // renew fetches one issuer's keys and schedules the next fetch. What comes in after the issuer was dropped is thrown away, even
@@ -335,18 +428,18 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	if s.schedule[name] != st {
 		err = errDropped
 	} else {
-		st.inFlight = false
-		var wait time.Duration
+		now := time.Now()
 		if err == nil {
-			event.Changed = s.publish(name, keys)
-			st.backOff = 0
-			wait = s.interval(st)
+			event.Changed = s.publish(name, keys, st.number)
+			st.phase, st.failures, st.rested = healthy, 0, time.Time{}
+			event.Next = s.interval(st)
 		} else {
-			st.err, st.failed = err, time.Now()
-			wait = s.backOff(name, st)
+			st.phase, st.err, st.errTime = failing, err, now
+			st.failures++
+			st.rested = now.Add(spread(doubled(firstBackOff, min(maxBackOff, s.policy.Refresh), st.failures)))
+			event.Next = s.backOff(name, st, now)
 		}
-		st.next = time.Now().Add(wait)
-		event.Next = wait
+		st.next = now.Add(event.Next)
 	}
 	event.Keys = s.held(name)
 	event.Err = err
@@ -358,10 +451,11 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	}
 }
 
-// publish swaps in a set in which name has these keys, and tells whether they differ from those before. The caller holds mu.
-func (s *Store) publish(name string, keys []Key) (changed bool) {
+// publish swaps in a set in which name has the keys that a fetch brought, and reports whether they differ from those before. The
+// caller holds mu.
+func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	set := s.set.Load()
-	next := set.with(name, keys)
+	next := set.with(name, keys, fetch)
 	s.set.Store(next)
 	old := set.issuers[name]
 	return old == nil || !slices.EqualFunc(old.Keys, keys, sameKey)
@@ -384,21 +478,30 @@ func (s *Store) interval(st *issuerState) time.Duration {
 // leastInterval is the least time between two fetches that nothing but the schedule asks for.
 const leastInterval = time.Second
 
-// backOff returns how long to wait after a fetch that failed: twice as long each time, moved at random by half of it. Where there
-// are keys to decide by there is no hurry (KEY-3), and many devices that lost their server at the same time must not make up for
-// each other in asking: the waits start at a quarter of the interval and end at half of it. The caller holds mu.
-func (s *Store) backOff(name string, st *issuerState) time.Duration {
-	first, most := firstBackOff, min(maxBackOff, s.policy.Refresh)
+// backOff returns how long to wait after a fetch that failed (KEY-2). Where there are keys to decide by there is no hurry (KEY-3),
+// and many devices that lost their server at the same time must not make up for each other in asking: the waits start at a
+// quarter of the interval and end at half of it. The caller holds mu.
+func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Duration {
+	wait := st.rested.Sub(now)
 	if s.decides(name, st) {
-		first, most = s.policy.Refresh/4, s.policy.Refresh/2
+		wait = spread(doubled(s.policy.Refresh/4, s.policy.Refresh/2, st.failures))
 	}
-	st.backOff = min(max(2*st.backOff, first), max(most, firstBackOff))
-	wait := st.backOff/2 + rand.N(st.backOff)
 	if !st.server {
 		wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
 	}
 	return wait
 }
+
+// doubled returns a back-off that starts at first and doubles with each further failure, to most. It is never under a second.
+func doubled(first, most time.Duration, failures int) time.Duration {
+	for first = max(first, firstBackOff); failures > 1 && first < most; failures-- {
+		first *= 2
+	}
+	return min(first, max(most, firstBackOff))
+}
+
+// spread moves a back-off at random by half of it.
+func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // decides tells whether there are keys to decide by while an issuer fails: its own or, of a server, another server's. The caller
 // holds mu.
@@ -444,6 +547,7 @@ func (s *Store) Hold(h Held) {
 		st = &issuerState{}
 		s.schedule[name] = st
 	}
+	st.phase = healthy
 	st.place = time.Now().Add(anyPart(s.policy.Refresh))
 	st.next = st.place
 	h.Keys = affordable(h.Keys)

@@ -25,8 +25,8 @@ func TestTrust_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Trusts: below("https://good."), Refresh: time.Hour, Retry: retry}, always(oneKey))
 		for _, iss := range []string{"https://evil.example.com", "", "/", "x", "https://good", issuer} {
-			if trusted, wait := s.Want([]byte(iss)); trusted || wait != 0 {
-				t.Errorf("%q is trusted, wait %v", iss, wait)
+			if prospect, wait := s.ask(iss); prospect != keys.Untrusted || wait != 0 {
+				t.Errorf("%q: got prospect %v, wait %v; want it not trusted", iss, prospect, wait)
 			}
 		}
 		pass(24 * time.Hour)
@@ -34,14 +34,14 @@ func TestTrust_KEY5(t *testing.T) {
 			t.Fatalf("%d fetches", n)
 		}
 		const good = "https://good.example.com"
-		if trusted, wait := s.Want([]byte(good + "/")); !trusted || wait <= 0 || wait > 5*time.Second {
-			t.Errorf("trusted is %v, wait %v", trusted, wait)
+		if prospect, wait := s.ask(good + "/"); prospect != keys.Awaited || wait <= 0 || wait > 5*time.Second {
+			t.Errorf("got prospect %v, wait %v; want it awaited within 5 s", prospect, wait)
 		}
 		synctest.Wait()
 		if all := s.of(""); len(all) != 1 || all[0].issuer != good || !s.holds(good) || !s.holds(good+"/") {
 			t.Errorf("%d fetches, held: %v", len(all), s.holds(good))
 		}
-		if trusted, _ := s.Want([]byte(good + "//")); trusted || s.holds(good+"//") {
+		if prospect, _ := s.ask(good + "//"); prospect != keys.Untrusted || s.holds(good+"//") {
 			t.Error("two slashes are taken for one (CLM-1)")
 		}
 		pass(10 * time.Hour)
@@ -64,8 +64,8 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 		const most = 16
 		for i := range 3600 {
 			for n := range 10 {
-				if trusted, wait := s.Want(fmt.Appendf(nil, "https://host-%d-%d.example.com", i, n)); !trusted || wait <= 0 {
-					t.Fatalf("trusted is %v, wait %v", trusted, wait)
+				if prospect, wait := s.ask(fmt.Sprintf("https://host-%d-%d.example.com", i, n)); prospect != keys.Awaited || wait <= 0 {
+					t.Fatalf("got prospect %v, wait %v", prospect, wait)
 				}
 			}
 			pass(time.Second)
@@ -80,7 +80,7 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 		for n := range 20 {
 			name := fmt.Sprintf("https://real-%d.example.com", n)
 			for range 600 { // as a controller asks again and again
-				if s.Want([]byte(name)); s.holds(name) {
+				if s.ask(name); s.holds(name) {
 					break
 				}
 				pass(time.Second)
@@ -109,7 +109,7 @@ func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 				return hang(ctx)
 			})
 		for n := range 10 {
-			s.Want(fmt.Appendf(nil, "https://host-%d.example.com", n))
+			s.ask(fmt.Sprintf("https://host-%d.example.com", n))
 		}
 		pass(10 * time.Hour)
 		if n := len(s.of(issuer)); n < 10 {
@@ -118,11 +118,18 @@ func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 	})
 }
 
-// Tokens cause at most one fetch in each Retry, whatever arrives, and their callers are told to wait no longer than that.
-func TestWantIsBounded_KEY6(t *testing.T) {
+// However tokens pour in, none of them seen before, they cause at most one fetch in each Retry, whatever their kids, and callers
+// are told to wait no longer than that. A server that fails is left alone until its back-off has passed (KEY-2).
+func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"good":    always(oneKey),
 		"failing": func(context.Context, string, int) ([]byte, error) { return nil, errDown },
+		"fails later": func(_ context.Context, _ string, n int) ([]byte, error) {
+			if n == 0 {
+				return oneKey, nil
+			}
+			return nil, errDown
+		},
 		"slow": func(context.Context, string, int) ([]byte, error) {
 			time.Sleep(7 * time.Second)
 			return oneKey, nil
@@ -131,20 +138,273 @@ func TestWantIsBounded_KEY6(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, answer)
-				pass(12 * time.Hour)
-				before := len(s.of(issuer))
-				for range 20_000 {
-					if trusted, wait := s.Want([]byte(issuer)); !trusted || wait <= 0 || wait > retry+2*time.Second {
-						t.Fatalf("trusted is %v, wait %v", trusted, wait)
+				pass(time.Minute)
+				began := time.Now()
+				for n := range 20_000 {
+					kid := []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired}[n%3]
+					prospect, wait := s.Seek(s.Set(), []byte(issuer), fmt.Append(nil, n), kid)
+					want := keys.Awaited
+					if kid != keys.KIDUnknown && s.holds(issuer) {
+						want = keys.Hopeless
+					}
+					if prospect != want {
+						t.Fatalf("kid %v: got prospect %v, want %v", kid, prospect, want)
+					}
+					most := retry + 2*time.Second
+					if strings.HasPrefix(name, "fail") {
+						most = 7*time.Minute + 32*time.Second // half of five minutes more than five minutes
+					}
+					if prospect == keys.Awaited && (wait <= 0 || wait > most) {
+						t.Fatalf("got a wait of %v, want up to %v", wait, most)
 					}
 					pass(50 * time.Millisecond)
 				}
-				all := s.of(issuer)[max(0, before-1):]
-				if least := slices.Min(gaps(all)); least < retry {
-					t.Errorf("two fetches %v apart", least)
+				all := s.of(issuer)
+				all = all[slices.IndexFunc(all, func(a *attempt) bool { return !a.at.Before(began) }):]
+				least, first := retry, 25
+				switch name {
+				case "failing": // for a minute already
+					least, first = 16*time.Second, 3
+				case "fails later": // now and then 1, 2, 4 s later, or as long as Retry has it
+					first = 6
 				}
-				if n := len(all); n < 25 || n > 1000/30+3 {
-					t.Errorf("%d fetches in 1,000 s", n)
+				if got := slices.Min(gaps(all)); got < least {
+					t.Errorf("got two fetches %v apart, want at least %v", got, least)
+				}
+				if got := len(all); got < first || got > 1000/30+1 {
+					t.Errorf("got %d fetches in 1,000 s, want %d to %d", got, first, 1000/30+1)
+				}
+				if strings.HasPrefix(name, "fail") {
+					if got := slices.Max(gaps(all)); got < 2*time.Minute || got > 7*time.Minute+30*time.Second {
+						t.Errorf("got waits of up to %v after failures; want them to grow to five minutes, half of that more or less", got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A token whose kid is unknown is awaited until a fetch has succeeded that began after it was first seen; then it is refused.
+func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const took = 5 * time.Second
+		outcomes := map[int]error{2: errDown}
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry},
+			func(_ context.Context, _ string, n int) ([]byte, error) {
+				time.Sleep(took)
+				return oneKey, outcomes[n]
+			})
+		check := func(when, token string, want keys.Prospect) {
+			t.Helper()
+			if got, wait := s.askAgain(issuer, token); got != want || (got == keys.Awaited) != (wait > 0) {
+				t.Errorf("%s: got %v, wait %v; want %v", when, got, wait, want)
+			}
+		}
+		fetches := func(want int) {
+			t.Helper()
+			if got := len(s.of(issuer)); got != want {
+				t.Fatalf("got %d fetches, want %d", got, want)
+			}
+		}
+		check("no keys yet, and they are being fetched", "zero", keys.Awaited)
+		pass(took)
+		check("that fetch began before it was seen", "zero", keys.Awaited)
+		synctest.Wait()
+		fetches(2) // the first was not for a token
+		check("seen while the second is under way", "one", keys.Awaited)
+		pass(took)
+		check("the second began after it was seen", "zero", keys.Hopeless)
+		check("the second began before it was seen", "one", keys.Awaited)
+		pass(retry - took - time.Second)
+		fetches(2)
+		pass(time.Second)
+		fetches(3)
+		pass(took)
+		check("a fetch failed", "one", keys.Awaited)
+		check("new, after a fetch failed", "two", keys.Awaited)
+		pass(retry - took)
+		fetches(4)
+		check("while the next is under way", "one", keys.Awaited)
+		pass(took)
+		check("fetched at last", "one", keys.Hopeless)
+		check("fetched at last", "two", keys.Hopeless)
+		check("and again", "two", keys.Hopeless)
+		check("new", "three", keys.Awaited)
+	})
+}
+
+// The keys that decide are those that the token was checked by. If others have come since, it has to be checked again: by them it
+// may be good.
+func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+		pass(time.Minute)
+		before := s.Set()
+		s.askAgain(issuer, "token")
+		synctest.Wait()
+		if s.Set() == before {
+			t.Fatal("nothing was fetched for the token")
+		}
+		fetches := len(s.of(issuer))
+		for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
+			got, wait := s.Seek(before, []byte(issuer), []byte("token"), kid)
+			if got != keys.Awaited || wait <= 0 || wait > 5*time.Second {
+				t.Errorf("checked by the keys before, kid %v: got %v, wait %v; want awaited, and soon", kid, got, wait)
+			}
+		}
+		synctest.Wait()
+		if got := len(s.of(issuer)) - fetches; got != 0 {
+			t.Errorf("got %d fetches for a token that has to be checked again, want none", got)
+		}
+		if got, _ := s.Seek(s.Set(), []byte(issuer), []byte("token"), keys.KIDUnknown); got != keys.Hopeless {
+			t.Errorf("checked by the new keys: got %v, want hopeless", got)
+		}
+	})
+}
+
+// A token whose kid is known, or retired, is refused immediately, and has the keys fetched all the same: a server that was built
+// anew under the same kid is found before the next hour.
+func TestKnownKidFetches_KEY6(t *testing.T) {
+	for _, kid := range []keys.KID{keys.KIDHeld, keys.KIDRetired} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+			pass(time.Minute)
+			before := len(s.of(issuer))
+			for _, token := range []string{"one", "one", "two"} {
+				if got, wait := s.Seek(s.Set(), []byte(issuer), []byte(token), kid); got != keys.Hopeless || wait != 0 {
+					t.Errorf("kid %v, token %s: got %v, wait %v; want hopeless", kid, token, got, wait)
+				}
+				pass(time.Second)
+			}
+			if got := len(s.of(issuer)) - before; got != 1 {
+				t.Errorf("kid %v: got %d fetches, want 1", kid, got)
+			}
+			pass(retry)
+			if got := len(s.of(issuer)) - before; got != 2 {
+				t.Errorf("kid %v: got %d fetches after the second token's turn, want 2", kid, got)
+			}
+		})
+	}
+}
+
+// Whoever repeats a token that a fetch did not help gains a fetch in ten intervals. A new token has its own meanwhile.
+func TestPatience_KEY6(t *testing.T) {
+	for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+			pass(time.Minute)
+			before := len(s.of(issuer))
+			for range 3600 {
+				s.Seek(s.Set(), []byte(issuer+"/"), []byte("forged"), kid)
+				pass(time.Second)
+			}
+			all := s.of(issuer)[before:]
+			if n := len(all); n < 12 || n > 13 {
+				t.Errorf("kid %v: got %d fetches in an hour of one forged token, want 12 or 13", kid, n)
+			}
+			if got := slices.Min(gaps(all)); got < 10*retry {
+				t.Errorf("kid %v: got two fetches %v apart, want at least %v", kid, got, 10*retry)
+			}
+			pass(retry)
+			before = len(s.of(issuer))
+			s.ask(issuer)
+			synctest.Wait()
+			if got := len(s.of(issuer)) - before; got != 1 {
+				t.Errorf("kid %v: got %d fetches for a new token, want 1", kid, got)
+			}
+			if len(s.of("")) != len(s.of(issuer)) {
+				t.Error("an issuer that is not followed was asked")
+			}
+		})
+	}
+}
+
+// A key that is published while forged tokens pour in, of all kinds, is held within two intervals.
+func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		published := time.Now().Add(300 * 24 * time.Hour)
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: 24 * time.Hour, Retry: retry},
+			func(_ context.Context, name string, _ int) ([]byte, error) {
+				switch {
+				case name != issuer:
+					return nil, errDown
+				case time.Now().Before(published):
+					return oneKey, nil
+				}
+				return mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("new", 2048)), nil
+			})
+		for n := range 5 * 3600 {
+			s.Seek(s.Set(), []byte(issuer), fmt.Append(nil, n), keys.KIDHeld)
+			s.Seek(s.Set(), []byte(issuer), fmt.Append(nil, n%1000, "repeated"), keys.KIDRetired)
+			s.ask(issuer)
+			s.ask(fmt.Sprintf("https://host-%d.example.com", n))
+			pass(time.Second)
+			if n == 3600+7 {
+				published = time.Now()
+			}
+			if time.Since(published) >= 2*retry {
+				if got := s.Set().Issuer([]byte(issuer)).KID([]byte("new")); got != keys.KIDHeld {
+					t.Fatalf("two intervals after it was published the key is not held")
+				}
+				return
+			}
+		}
+	})
+}
+
+// What is remembered of tokens is bounded: one that has made room for others counts as new.
+func TestSightsAreBounded_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+		pass(time.Minute)
+		s.askAgain(issuer, "early")
+		pass(time.Second)
+		for n := range 500 { // as many as fit beside it for sure, or nearly so
+			s.askAgain(issuer, fmt.Sprint("few ", n%50))
+		}
+		if got, _ := s.askAgain(issuer, "early"); got != keys.Hopeless {
+			t.Errorf("after fifty others: got %v, want hopeless: it is remembered", got)
+		}
+		for range 100_000 {
+			s.ask(issuer)
+		}
+		if got, _ := s.askAgain(issuer, "early"); got != keys.Awaited {
+			t.Errorf("after 100,000 others: got %v, want awaited: it is new", got)
+		}
+	})
+}
+
+// Of issuers that are new to the device four are looked up in each interval, whatever names tokens bring, and sixteen are followed.
+func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
+	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
+		"failing": func(context.Context, string, int) ([]byte, error) { return nil, errDown },
+		"good":    always(oneKey),
+		"hanging": func(ctx context.Context, _ string, _ int) ([]byte, error) { return hang(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: 24 * time.Hour, Retry: retry}, answer)
+				for n := range 3600 {
+					if prospect, wait := s.ask(fmt.Sprintf("https://host-%d.example.com", n)); prospect != keys.Awaited || wait <= 0 {
+						t.Fatalf("got prospect %v, wait %v; want it awaited", prospect, wait)
+					}
+					pass(time.Second)
+				}
+				var all []*attempt
+				for _, a := range s.of("") {
+					if len(s.of(a.issuer)) == 1 || name != "good" { // what is learned is fetched again at its time
+						all = append(all, a)
+					}
+				}
+				for i := 4; i < len(all); i++ {
+					if got := all[i].at.Sub(all[i-4].at); got < retry {
+						t.Fatalf("got five look-ups within %v, want at least %v between the first and the last", got, retry)
+					}
+				}
+				if got := len(s.Set().Issuers()); name == "good" && got != 16 {
+					t.Errorf("got %d issuers learned, want 16", got)
+				} else if name == "failing" && len(all) < 3600/30*4-8 {
+					t.Errorf("got %d look-ups in an hour, want four in each interval", len(all))
 				}
 			})
 		})
@@ -163,7 +423,7 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 		pass(2 * time.Hour)
 		now := time.Now()
 		for _, s := range devices {
-			s.Want([]byte(issuer))
+			s.ask(issuer)
 		}
 		pass(time.Hour)
 		var waits []time.Duration
@@ -179,26 +439,6 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 		if low, middle, high := waits[0], waits[50], waits[99]; low > 10*time.Minute || high < 50*time.Minute ||
 			middle < 15*time.Minute || middle > 45*time.Minute {
 			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour", low, high, middle)
-		}
-	})
-}
-
-// A key that was looked for and is not there is looked for again, but seldom: whoever repeats a forged token gains nothing.
-func TestSuspect_KEY6(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
-		pass(time.Second)
-		s.Suspect([]byte("https://unknown.example.com"))
-		before := len(s.of(issuer))
-		for range 3600 {
-			s.Suspect([]byte(issuer + "/"))
-			pass(time.Second)
-		}
-		if n := len(s.of(issuer)) - before; n < 10 || n > 13 {
-			t.Errorf("%d fetches in an hour of forged tokens, with %v between those that a first one may cause", n, retry)
-		}
-		if len(s.of("")) != len(s.of(issuer)) {
-			t.Error("an issuer that is not followed was asked")
 		}
 	})
 }
@@ -220,8 +460,8 @@ func TestConfigure_KEY5_KEY7(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
 		policy := keys.Policy{Servers: []string{issuer + "/", second}, Trusts: below(learned), Refresh: time.Hour, Retry: retry}
 		s := serve(t, policy, always(oneKey))
-		s.Want([]byte(learned))
-		s.Want([]byte(second))
+		s.ask(learned)
+		s.ask(second)
 		synctest.Wait()
 		if !s.holds(issuer) || !s.holds(second) || !s.holds(learned) {
 			t.Fatal("not all are held")
@@ -237,7 +477,7 @@ func TestConfigure_KEY5_KEY7(t *testing.T) {
 		if s.holds(issuer) || !s.holds(second) || !s.holds(learned) || s.Set().Generation == before.Generation {
 			t.Errorf("held: %v", s.Set().Issuers())
 		}
-		if trusted, _ := s.Want([]byte(issuer)); trusted {
+		if prospect, _ := s.ask(issuer); prospect != keys.Untrusted {
 			t.Error("the dropped one is still trusted")
 		}
 		policy.Trusts = nil
@@ -287,7 +527,7 @@ func TestConfigureWhileFetching_KEY5(t *testing.T) {
 		if s.holds(issuer) {
 			t.Error("keys are held that were fetched under another policy")
 		}
-		if _, wait := s.Want([]byte(issuer)); wait <= 0 {
+		if _, wait := s.ask(issuer); wait <= 0 {
 			t.Error("no wait though a fetch is under way")
 		}
 		pass(retry)

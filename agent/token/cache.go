@@ -71,6 +71,7 @@ func (c *cache) get(raw []byte, hash uint64, set *keys.Set, t *Token) lookup {
 			return missing
 		}
 		if !issuer.Holds(&s.token.key) {
+			t.claimIssuer(issuer.Name)
 			c.remove(i)
 			return keyGone
 		}

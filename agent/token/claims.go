@@ -15,8 +15,9 @@ type claim struct {
 // claims reads the payload into t in one pass. It returns false where the JSON is broken; fault is then not set. Otherwise
 // fault is OK or the first CLM rule, in their order, that the claims break: the caller may speak of it once the signature is
 // verified, and not before (TOK-6).
-func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reason, ok bool) {
+func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) {
 	t.Reset()
+	r.audience = r.audience[:0]
 	t.expires, t.issued, t.notYet = notEver, notEver, notEver
 	if !r.start(document) {
 		return 0, false
@@ -44,7 +45,7 @@ func (r *reader) claims(document []byte, names Names, t *Token) (fault wire.Reas
 		case "jti":
 			ok = r.text(t, &id)
 		case "aud":
-			t.audience, hasAudience, ok = r.audience(t, names)
+			hasAudience, ok = r.readAudience()
 		case "exp":
 			t.expires, hasExpiry, ok = r.time()
 		case "iat":
@@ -157,29 +158,47 @@ func (r *reader) scope(t *Token) (is, ok bool) {
 	return is, ok
 }
 
-// audience reads aud, an array of strings or one string (CLM-3), and tells whether an entry names this device (CLM-4). The
-// entries are not kept.
-func (r *reader) audience(t *Token, names Names) (match, is, ok bool) {
-	at := len(t.text)
-	defer func() { t.text = t.text[:at] }()
+// readAudience reads aud, an array of strings or one string (CLM-3), into r.audience: entries of two bytes of length and that
+// many bytes. What they name is for names to say, once the signature is verified: a forged token must not buy thousands of
+// comparisons (TOK-6).
+func (r *reader) readAudience() (is, ok bool) {
 	if r.dec.PeekKind() != '[' {
-		t.text, is, ok = r.appendString(t.text)
-		return is && names.match(t.text[at:]), is, ok
+		return r.entry()
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return false, false, false
+		return false, false
 	}
 	is = true
 	for r.dec.PeekKind() != ']' {
-		var str bool
-		if t.text, str, ok = r.appendString(t.text[:at]); !ok {
-			return false, false, false
+		str, ok := r.entry()
+		if !ok {
+			return false, false
 		}
 		is = is && str
-		match = match || str && names.match(t.text[at:])
 	}
 	_, err := r.dec.ReadToken()
-	return match, is, err == nil
+	return is, err == nil
+}
+
+// entry reads one entry of aud. One that is not a string leaves an empty one, which names nobody.
+func (r *reader) entry() (is, ok bool) {
+	at := len(r.audience)
+	r.audience, is, ok = r.appendString(append(r.audience, 0, 0))
+	n := len(r.audience) - at - 2 // a payload is shorter than 64 KiB
+	r.audience[at], r.audience[at+1] = byte(n), byte(n>>8)
+	return is, ok
+}
+
+// names reports whether an entry of the aud read last names this device (CLM-4).
+func (r *reader) names(device Names) bool {
+	for b := r.audience; len(b) > 0; {
+		end := 2 + (int(b[0]) | int(b[1])<<8)
+		if device.match(b[2:end]) {
+			return true
+		}
+		b = b[end:]
+	}
+	return false
 }
 
 // permissions reads one x-nmos-<api> claim (CLM-11). Where a type in it is wrong nothing of it is kept.

@@ -13,11 +13,11 @@ func ReadUnsigned(header, payload []byte, names Names, t *Token) (kid []byte, fa
 	case h.fault != wire.OK:
 		return nil, h.fault
 	}
-	fault, ok = r.claims(payload, names, t)
+	fault, ok = r.claims(payload, t)
 	if !ok {
 		return nil, wire.TokenJSON
 	}
-	t.verified = fault == wire.OK
+	t.verified, t.audience = fault == wire.OK, r.names(names)
 	return h.kid, fault
 }
 

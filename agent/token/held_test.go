@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type issuers struct {
 
 	mu        sync.Mutex
 	documents map[string][]byte
+	asked     int
 }
 
 // hold returns a store that holds these documents' keys, by the name of their issuer.
@@ -35,7 +37,7 @@ func hold(tb testing.TB, documents map[string][]byte) *issuers {
 	}
 	h.Configure(policy)
 	for _, name := range policy.Servers {
-		h.Want([]byte(name)) // else only the first that answers is asked
+		h.seek(name) // else only the first that answers is asked
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -60,13 +62,20 @@ func (h *issuers) await(tb testing.TB) {
 	}
 }
 
+// seek has the keys of an issuer fetched, as a token does that was not seen before.
+func (h *issuers) seek(issuer string) keys.Prospect {
+	h.asked++
+	prospect, _ := h.Seek(h.Set(), []byte(issuer), fmt.Appendf(nil, "token %d of %s", h.asked, issuer), keys.KIDUnknown)
+	return prospect
+}
+
 // renew replaces the document of one issuer and has it fetched.
 func (h *issuers) renew(tb testing.TB, issuer string, document []byte) {
 	tb.Helper()
 	h.mu.Lock()
 	h.documents[issuer] = document
 	h.mu.Unlock()
-	if trusted, _ := h.Want([]byte(issuer)); !trusted {
+	if h.seek(issuer) == keys.Untrusted {
 		tb.Fatalf("%s is not trusted", issuer)
 	}
 	h.await(tb)

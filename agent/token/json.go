@@ -16,6 +16,8 @@ type reader struct {
 	in   bytes.Buffer
 	dec  jsontext.Decoder
 	name []byte // scratch for names with escapes
+	// audience is the aud of the payload read last; see readAudience.
+	audience []byte
 }
 
 // start begins one document, which must be an object.

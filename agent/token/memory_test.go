@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
@@ -27,11 +28,16 @@ func (m *memory) publish(tb testing.TB, published ...mint.JWK) {
 	m.renew(tb, mint.DefaultIssuer, mint.JWKSOf(published...))
 }
 
+// outcome asks about a token.
+func (m *memory) outcome(tok string) token.Outcome {
+	var t token.Token
+	return m.Check([]byte(tok), m.clock, m.Set(), &t)
+}
+
 // check asks about a token and compares with what is expected.
 func (m *memory) check(tb testing.TB, when, tok string, want token.Outcome) {
 	tb.Helper()
-	var t token.Token
-	if got := m.Check([]byte(tok), m.clock, m.Set(), &t); got != want {
+	if got := m.outcome(tok); got != want {
 		tb.Errorf("%s: %+v, want %+v", when, got, want)
 	}
 }
@@ -46,12 +52,15 @@ func TestRefusedTokensAreRemembered_TOK6(t *testing.T) {
 	key, other := mint.CachedKey(mint.DefaultKID, 2048), mint.CachedKey("other", 2048)
 	m := newMemory(t, token.Options{}, key.JWK())
 	forged := spoil(tokenFor("a").Sign())
-	m.check(t, "first", forged, token.Outcome{Reason: wire.Signature})
-	m.check(t, "again", forged, token.Outcome{Reason: wire.Signature, Hit: true})
-	m.check(t, "another", spoil(tokenFor("b").Sign()), token.Outcome{Reason: wire.Signature})
+	first := token.Outcome{Reason: wire.Signature, Missing: true, KID: keys.KIDHeld}
+	again := first
+	again.Hit = true
+	m.check(t, "first", forged, first)
+	m.check(t, "again", forged, again)
+	m.check(t, "another", spoil(tokenFor("b").Sign()), first)
 	m.publish(t, key.JWK(), other.JWK())
-	m.check(t, "under the next set", forged, token.Outcome{Reason: wire.Signature})
-	m.check(t, "again under the next set", forged, token.Outcome{Reason: wire.Signature, Hit: true})
+	m.check(t, "under the next set", forged, first)
+	m.check(t, "again under the next set", forged, again)
 
 	bad := tokenFor("c")
 	bad.Claims.Delete("sub")
@@ -127,12 +136,19 @@ func TestKeyLeavesTheSet_KEY7(t *testing.T) {
 	m.check(t, "by the second key", byTwo.Sign(), good)
 
 	m.publish(t, two.JWK())
-	gone := token.Outcome{Reason: wire.KeyUnknown}
+	gone := token.Outcome{Reason: wire.KeyUnknown, Missing: true, KID: keys.KIDRetired}
+	goneAgain := gone
+	goneAgain.Hit = true
 	m.check(t, "its key has left", byOne.Sign(), gone)
-	gone.Hit = true
-	m.check(t, "its key has left, again", byOne.Sign(), gone)
-	m.check(t, "its key has left, without kid", nameless.Sign(), token.Outcome{Reason: wire.KeyUnknown})
-	m.check(t, "its key has left, never seen before", late.Sign(), token.Outcome{Reason: wire.KeyUnknown})
+	m.check(t, "its key has left, again", byOne.Sign(), goneAgain)
+	m.check(t, "its key has left, without kid", nameless.Sign(), gone)
+	m.check(t, "its key has left, without kid, again", nameless.Sign(), goneAgain)
+	m.check(t, "its key has left, never seen before", late.Sign(), gone)
+	m.publish(t, two.JWK())
+	m.check(t, "its key has left, after another fetch", byOne.Sign(), gone)
+	if got := m.outcome(nameless.Sign()); got.KID != gone.KID || !got.Missing {
+		t.Errorf("its key has left, without kid, after another fetch: got %+v, want one that is retired", got)
+	}
 	m.check(t, "the other key is there", byTwo.Sign(), goodAgain)
 
 	renamed := two.JWK()
@@ -146,60 +162,58 @@ func TestKeyLeavesTheSet_KEY7(t *testing.T) {
 	impostor := *mint.CachedKey("impostor", 2048)
 	impostor.KID = "one"
 	m.publish(t, impostor.JWK(), two.JWK())
-	m.check(t, "another key has its name", byOne.Sign(), token.Outcome{Reason: wire.KeyUnknown})
-	m.check(t, "another key has its name, never seen before", late.Sign(), token.Outcome{Reason: wire.Signature})
+	m.check(t, "another key has its name", byOne.Sign(), gone)
+	m.check(t, "another key has its name, never seen before", late.Sign(),
+		token.Outcome{Reason: wire.Signature, Missing: true, KID: keys.KIDHeld})
 }
 
-// A token under a key that is not held waits for one fetch, then is good or refused; it is not fetched for again.
-func TestUnknownKey_KEY6_ANS5(t *testing.T) {
-	one, two := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048)
-	m := newMemory(t, token.Options{}, one.JWK())
-	template := func(client string) string {
-		tok := tokenFor(client)
-		tok.Key = two
-		tok.Header.Set("kid", "two")
-		return tok.Sign()
-	}
-	pending := token.Outcome{Reason: wire.KeysPending, Fetch: true}
-	pendingAgain := token.Outcome{Reason: wire.KeysPending, Fetch: true, Hit: true}
-	unknown := token.Outcome{Reason: wire.KeyUnknown, Fetch: true}
-	unknownAgain := token.Outcome{Reason: wire.KeyUnknown, Fetch: true, Hit: true}
-	early := template("early")
-	m.check(t, "first", early, pending)
-	m.check(t, "again", early, pendingAgain)
-
-	m.publish(t, one.JWK())
-	m.check(t, "fetched, and not there", early, unknown)
-	m.check(t, "fetched, and not there, again", early, unknownAgain)
-	m.publish(t, one.JWK())
-	m.check(t, "after the next fetch", early, unknown)
-	m.check(t, "after the next fetch, again", early, unknownAgain)
-
-	late := template("late")
-	m.check(t, "another token", late, pending)
-	m.publish(t, one.JWK(), two.JWK())
-	m.check(t, "fetched, and there", late, good)
-	m.check(t, "fetched, and there, the one refused before", early, good)
-	m.check(t, "both remembered", late, goodAgain)
-	m.check(t, "both remembered", early, goodAgain)
-}
-
-// Fetching another issuer's keys says nothing about a token that waits for its own.
-func TestUnknownKeyOfAnotherIssuer_KEY6(t *testing.T) {
-	const other = "https://other.example.com"
-	one, two := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048)
-	v := newVerifier(token.Options{})
-	h := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(one), other: mint.JWKS(one)})
-	tok := tokenFor("a")
-	tok.Key = two
-	tok.Header.Set("kid", "two")
-	var held token.Token
-	for range 3 {
-		if got := v.Check([]byte(tok.Sign()), clock, h.Set(), &held); got.Reason != wire.KeysPending || !got.Fetch ||
-			string(held.Issuer()) != mint.DefaultIssuer || held.Verified() {
-			t.Errorf("%+v of %q", got, held.Issuer())
-		}
-		h.renew(t, other, mint.JWKS(one, two))
+// A token that no held key verifies says so, what it is to be called and what its kid is, each time until its key is there; each
+// key set costs it one signature check.
+func TestMissingKey_KEY6(t *testing.T) {
+	one, two, gone := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048), mint.CachedKey("gone", 2048)
+	for name, c := range map[string]struct {
+		kid    string
+		reason wire.Reason
+		is     keys.KID
+	}{
+		"unknown kid": {"two", wire.KeyUnknown, keys.KIDUnknown},
+		"no kid":      {"", wire.Signature, keys.KIDUnknown},
+		"empty kid":   {"empty", wire.Signature, keys.KIDUnknown},
+		"known kid":   {"one", wire.Signature, keys.KIDHeld},
+		"retired kid": {"gone", wire.KeyUnknown, keys.KIDRetired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(t, token.Options{}, one.JWK(), gone.JWK())
+			m.publish(t, one.JWK())
+			tok := tokenFor("early")
+			tok.Key = two
+			switch c.kid {
+			case "":
+				tok.Header.Delete("kid")
+			case "empty":
+				tok.Header.Set("kid", "")
+			default:
+				tok.Header.Set("kid", c.kid)
+			}
+			raw := tok.Sign()
+			first := token.Outcome{Reason: c.reason, Missing: true, KID: c.is}
+			again := first
+			again.Hit = true
+			for _, when := range []string{"at first", "after a fetch", "after another"} {
+				m.check(t, when, raw, first)
+				m.check(t, when+", again", raw, again)
+				var held token.Token
+				if m.Check([]byte(raw), m.clock, m.Set(), &held); string(held.Issuer()) != mint.DefaultIssuer || held.Verified() ||
+					len(held.Client()) > 0 {
+					t.Errorf("%s, again: got issuer %q, client %q, verified %v; want the issuer alone",
+						when, held.Issuer(), held.Client(), held.Verified())
+				}
+				m.publish(t, one.JWK())
+			}
+			m.publish(t, one.JWK(), two.JWK())
+			m.check(t, "its key is there", raw, good)
+			m.check(t, "its key is there, again", raw, goodAgain)
+		})
 	}
 }
 
@@ -222,7 +236,7 @@ func TestIssuersDoNotMix_CLM1_KEY4(t *testing.T) {
 		}{
 			{mint.DefaultIssuer, mine, wire.OK}, {other, theirs, wire.OK},
 			{mint.DefaultIssuer, theirs, wire.Signature}, {other, mine, wire.Signature},
-			{other + "/", theirs, wire.OK}, {other + "//", theirs, wire.KeysPending},
+			{other + "/", theirs, wire.OK}, {other + "//", theirs, wire.KeyUnknown},
 		} {
 			for _, kid := range []string{"key-1", ""} {
 				tok := tokenFor("a")
@@ -268,7 +282,7 @@ func TestVerifierConcurrently_KEY7(t *testing.T) {
 					if k.forged || string(held.Client()) != k.client || !held.Verified() {
 						t.Errorf("%+v (forged: %v) is taken for one of %q", got, k.forged, held.Client())
 					}
-				case wire.Signature, wire.KeyUnknown, wire.KeysPending:
+				case wire.Signature, wire.KeyUnknown:
 					if held.Verified() {
 						t.Errorf("%+v, and verified", got)
 					}

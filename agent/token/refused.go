@@ -29,9 +29,10 @@ type identity [2]uint64
 type refusal struct {
 	id         identity
 	generation uint64
-	fetches    uint64 // KeysPending: how often the issuer's keys had been fetched when it was first seen
 	reason     wire.Reason
-	fetch      bool // KeysPending and KeyUnknown: another fetch may bring its key
+	missing    bool // no key of the set verifies it; kid and issuer are set only then
+	kid        keys.KID
+	issuer     string
 }
 
 func newRefused() *refused { return &refused{seed: maphash.MakeSeed()} }

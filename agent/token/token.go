@@ -64,6 +64,14 @@ func (t *Token) Verified() bool { return t.verified }
 // Issuer returns iss as it stands in the token. It is unverified text until Verified.
 func (t *Token) Issuer() []byte { return t.slice(t.issuer) }
 
+// claimIssuer makes t a token that says nothing but who its issuer is.
+func (t *Token) claimIssuer(name string) {
+	t.Reset()
+	at := t.open(recordText)
+	t.text = append(t.text, name...)
+	t.issuer = t.close(at)
+}
+
 // Subject returns sub.
 func (t *Token) Subject() []byte { return t.slice(t.subject) }
 

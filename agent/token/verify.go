@@ -32,10 +32,10 @@ type Clock struct {
 type Outcome struct {
 	Reason wire.Reason // OK where the token may be believed
 	Hit    bool        // it was remembered
-	// Fetch says that the issuer's keys should be fetched (once in a while; the caller bounds it). Reason is then
-	// KeysPending, to be answered once the caller has found the issuer trusted; KeyUnknown, where that did not help; or
-	// Signature.
-	Fetch bool
+	// Missing says that no held key verifies the token. Reason is then what to answer if its key will not come either,
+	// KeyUnknown or Signature; whether it may is for keys.Store.Seek to say, which gets KID and the token's Issuer.
+	Missing bool
+	KID     keys.KID
 }
 
 // Verifier checks tokens and remembers what it found. Its configuration is fixed; a changed one needs a new Verifier, which
@@ -80,75 +80,46 @@ func NewVerifier(o Options) *Verifier {
 // Held is how many verified tokens are remembered, and how many can be.
 func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cached }
 
-// Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. Where Reason is OK, or
-// one of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid, Audience), t holds the
-// token; else t permits nothing, and of its methods only Issuer says what the token claims.
+// Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. If Reason is OK, or one
+// of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid, Audience), t holds the token;
+// else t permits nothing, and of its methods only Issuer says what the token claims.
 func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outcome {
 	t.Reset()
 	if len(raw) > v.options.MaxBytes {
 		return Outcome{Reason: wire.TokenTooLarge}
 	}
 	hash := maphash.Bytes(v.seed, raw)
-	switch v.cache.get(raw, hash, set, t) {
-	case held:
+	found := v.cache.get(raw, hash, set, t)
+	if found == held {
 		return Outcome{Reason: v.judge(t, clock), Hit: true}
-	case keyGone:
-		// KEY-7. Its issuer's keys have been fetched since it was verified: nothing is pending.
-		t.Reset()
-		v.refused.put(v.refused.identify(raw, hash), refusal{reason: wire.KeyUnknown}, set)
-		return Outcome{Reason: wire.KeyUnknown}
 	}
 	id := v.refused.identify(raw, hash)
+	if found == keyGone { // KEY-7; its key has left the set, under whatever kid or none
+		e := refusal{reason: wire.KeyUnknown, missing: true, kid: keys.KIDRetired, issuer: set.Issuer(t.Issuer()).Name}
+		v.refused.put(id, e, set)
+		return Outcome{Reason: e.reason, Missing: true, KID: e.kid}
+	}
 	before, known := v.refused.get(id)
 	if known && before.generation == set.Generation {
-		if before.fetch { // the caller needs to know whose keys
-			return v.again(raw, before.reason, t)
+		if before.missing {
+			t.claimIssuer(before.issuer)
 		}
-		return Outcome{Reason: before.reason, Hit: true}
+		return Outcome{Reason: before.reason, Hit: true, Missing: before.missing, KID: before.kid}
 	}
 	sc := <-v.scratch
-	reason, issuer := v.verify(raw, set, sc, t)
+	o, issuer := v.verify(raw, set, sc, t)
 	v.scratch <- sc
-	switch reason {
-	case wire.OK:
+	switch {
+	case o.Reason == wire.OK:
 		v.cache.put(raw, hash, set, t, clock.Now)
-		return Outcome{Reason: v.judge(t, clock)}
-	case wire.KeysPending:
-		if issuer == nil { // no signature was checked, so nothing is worth remembering
-			return Outcome{Reason: reason, Fetch: true}
+		o.Reason = v.judge(t, clock)
+	case issuer != nil: // the signature was checked, which cost something
+		if o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
+			o.KID = before.kid // it has none, or one forgotten since: that its key has left the set is known
 		}
-		// It is pending until its issuer's keys have been fetched once more; a second look at it then says no, and so does every
-		// later one until its key is there.
-		e := refusal{reason: wire.KeysPending, fetches: issuer.Fetches, fetch: true}
-		if known && before.reason == wire.KeysPending {
-			e.fetches = before.fetches
-		}
-		if known && (before.reason == wire.KeyUnknown || issuer.Fetches > e.fetches) {
-			e.reason = wire.KeyUnknown
-		}
-		v.refused.put(id, e, set)
-		return Outcome{Reason: e.reason, Fetch: true}
-	case wire.Signature:
-		v.refused.put(id, refusal{reason: reason}, set)
-		// A token without kid may be under a key that is not held yet, where the server names none (KEY-6).
-		return Outcome{Reason: reason, Fetch: issuer != nil}
+		v.refused.put(id, refusal{reason: o.Reason, missing: o.Missing, kid: o.KID, issuer: issuer.Name}, set)
 	}
-	if issuer != nil { // the signature was checked, which cost something
-		v.refused.put(id, refusal{reason: reason}, set)
-	}
-	return Outcome{Reason: reason}
-}
-
-// again answers for a token that its issuer's keys may yet come for; t gets the issuer's name.
-func (v *Verifier) again(raw []byte, reason wire.Reason, t *Token) Outcome {
-	sc := <-v.scratch
-	defer func() { v.scratch <- sc }()
-	if s, ok := split(raw, sc.room(len(raw))); ok {
-		if _, ok = sc.json.claims(s.payload, nil, t); ok {
-			return Outcome{Reason: reason, Hit: true, Fetch: true}
-		}
-	}
-	return Outcome{Reason: wire.TokenMalformed}
+	return o
 }
 
 // room returns n bytes of scratch.
@@ -159,75 +130,64 @@ func (sc *scratch) room(n int) []byte {
 	return sc.buf[:n]
 }
 
-// verify is the cold path: form, signature, claims. issuer is set where a signature was checked, unless its key was named and
-// held: then there is nothing to fetch.
-func (v *Verifier) verify(raw []byte, set *keys.Set, sc *scratch, t *Token) (wire.Reason, *keys.Issuer) {
+// verify is the cold path: form, signature, claims. issuer is nil if no signature was checked.
+func (v *Verifier) verify(raw []byte, set *keys.Set, sc *scratch, t *Token) (o Outcome, issuer *keys.Issuer) {
 	s, ok := split(raw, sc.room(len(raw)))
 	if !ok {
-		return wire.TokenMalformed, nil
+		return Outcome{Reason: wire.TokenMalformed}, nil
 	}
 	var h header
 	if h, sc.text, ok = sc.json.header(s.header, sc.text[:0]); !ok {
-		return wire.TokenJSON, nil
+		return Outcome{Reason: wire.TokenJSON}, nil
 	}
 	if h.fault != wire.OK {
-		return h.fault, nil
+		return Outcome{Reason: h.fault}, nil
 	}
-	fault, ok := sc.json.claims(s.payload, v.options.Names, t)
+	fault, ok := sc.json.claims(s.payload, t)
 	if !ok {
 		t.Reset()
-		return wire.TokenJSON, nil
+		return Outcome{Reason: wire.TokenJSON}, nil
 	}
 	if fault == wire.IssuerMissing {
-		return fault, nil // without an issuer there is no key to check it by
+		return Outcome{Reason: fault}, nil // without an issuer there is no key to check it by
 	}
-	issuer := set.Issuer(t.Issuer())
-	if issuer == nil {
-		return wire.KeysPending, nil
+	if issuer = set.Issuer(t.Issuer()); issuer == nil {
+		return Outcome{Reason: wire.KeyUnknown, Missing: true}, nil
 	}
-	key, fits := findKey(issuer, h.kid, &s)
+	key := findKey(issuer, h.kid, &s)
 	if key == nil {
-		switch {
-		case fits:
-			return wire.Signature, nil
-		case len(h.kid) == 0:
-			return wire.Signature, issuer
-		case issuer.Retired(h.kid):
-			return wire.KeyUnknown, issuer
+		o = Outcome{Reason: wire.KeyUnknown, Missing: true, KID: issuer.KID(h.kid)}
+		if len(h.kid) == 0 || o.KID == keys.KIDHeld { // no key is named that could be unknown
+			o.Reason = wire.Signature
 		}
-		return wire.KeysPending, issuer
+		return o, issuer
 	}
 	if fault != wire.OK {
-		return fault, issuer
+		return Outcome{Reason: fault}, issuer
 	}
 	t.verified, t.key, t.kid = true, key.Thumbprint, key.KID
+	t.audience = sc.json.names(v.options.Names)
 	if len(t.ID()) == 0 {
 		t.digest = DigestOf(raw)
 	}
-	return wire.OK, issuer
+	return Outcome{Reason: wire.OK}, issuer
 }
 
 // findKey returns the key of the issuer that verifies the signature, or nil. One that kid names is tried first, then every
-// other (KEY-4); fits tells whether kid names one that is held.
-func findKey(issuer *keys.Issuer, kid []byte, s *segments) (key *keys.Key, fits bool) {
+// other (KEY-4).
+func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 	digest := sha512.Sum512(s.signed)
-	verifies := func(k *keys.Key) bool {
-		return rsa.VerifyPKCS1v15(k.Public, crypto.SHA512, digest[:], s.signature) == nil
-	}
-	for i := range issuer.Keys {
-		if k := &issuer.Keys[i]; len(kid) > 0 && k.KID == string(kid) {
-			fits = true
-			if verifies(k) {
-				return k, true
+	for _, named := range []bool{true, false} {
+		for i := range issuer.Keys {
+			k := &issuer.Keys[i]
+			// A signature is as long as the modulus (RFC 8017 §8.2.2); crypto/rsa notices only once it has set up the modulus.
+			if named == (len(kid) > 0 && k.KID == string(kid)) && len(s.signature) == k.Public.Size() &&
+				rsa.VerifyPKCS1v15(k.Public, crypto.SHA512, digest[:], s.signature) == nil {
+				return k
 			}
 		}
 	}
-	for i := range issuer.Keys {
-		if k := &issuer.Keys[i]; (len(kid) == 0 || k.KID != string(kid)) && verifies(k) {
-			return k, fits
-		}
-	}
-	return nil, fits
+	return nil
 }
 
 // judge says what a verified token is worth now. It is asked again at every use.

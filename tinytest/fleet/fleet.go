@@ -107,7 +107,7 @@ func (f *fleet) device(ctx context.Context) {
 	}
 	if f.NewKey > 0 {
 		f.sleepUntil(f.NewKey + rand.N(reach))
-		store.Want([]byte(f.issuers[0]))
+		store.Seek(store.Set(), []byte(f.issuers[0]), []byte("a token under the new key"), keys.KIDUnknown)
 	}
 }
 

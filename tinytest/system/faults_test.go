@@ -43,7 +43,7 @@ var sayings = map[authserver.Fault]string{
 
 	authserver.KeysEmpty:   "it holds no RSA key that can verify RS512",
 	authserver.KeysMissing: "neither an object with \"keys\" nor an array of keys",
-	authserver.KeysObject:  "not JSON as RFC 7517 has it",
+	authserver.KeysObject:  "neither an object with \"keys\" nor an array of keys",
 	authserver.KeysOfEnc:   "it holds no RSA key that can verify RS512",
 	authserver.KeysOfRS256: "it holds no RSA key that can verify RS512",
 	authserver.KeysOf1024:  "it holds no RSA key that can verify RS512",
