@@ -259,17 +259,15 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 		s.raw = raw
 	}
 	clock := token.Clock{Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted}
-	set := s.agent.keys.Set()
-	outcome := st.verifier.Check(raw, clock, set, &s.token)
+	outcome, prospect, wait := s.check(st, raw, clock)
 	s.cached = outcome.Hit
 	reason = outcome.Reason
 	switch {
 	case outcome.Missing: // KEY-6
-		prospect, wait := s.agent.keys.Seek(set, s.token.Issuer(), raw, outcome.KID)
 		switch prospect {
 		case keys.Untrusted:
 			return wire.IssuerUntrusted
-		case keys.Awaited:
+		case keys.Awaited, keys.Stale:
 			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
 			return wire.KeysPending
 		}
@@ -279,4 +277,22 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 		s.reply.RetryAfter = clockRetry
 	}
 	return reason
+}
+
+// check checks a token into s.token, and once more if other keys came meanwhile. If no held key verifies it, p says whether
+// its key may still come, and wait how long that may take.
+func (s *Session) check(st *state, raw []byte, clock token.Clock) (
+	o token.Outcome, p keys.Prospect, wait time.Duration,
+) {
+	for range 2 {
+		set := s.agent.keys.Set()
+		o = st.verifier.Check(raw, clock, set, &s.token)
+		if !o.Missing {
+			return o, p, wait
+		}
+		if p, wait = s.agent.keys.Seek(set, s.token.Issuer(), raw, o.KID); p != keys.Stale {
+			return o, p, wait
+		}
+	}
+	return o, p, wait
 }

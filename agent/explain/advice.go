@@ -74,7 +74,7 @@ var advice = [wire.Reasons]Advice{
 	wire.IssuerMissing: {"The token does not say who issued it.", issuing},
 	wire.IssuerUntrusted: {"The token is of an authorization server that this device does not know.",
 		"If that server is yours, announce it by DNS-SD or name it in [authorization] servers or trusted_issuers, as its tokens' iss spells it."},
-	wire.KeysPending: {"The device has not got the keys of the token's issuer yet, and is fetching them.",
+	wire.KeysPending: {"The device has not got the key that signed the token yet, and is fetching its issuer's keys.",
 		"It passes by itself once the server can be reached; if not, see \"nmos-authd status\" and \"nmos-authd discover\"."},
 	wire.KeyUnknown: {"The token was signed with a key that its issuer does not publish, or not any more.",
 		"Have the controller get a new token; if that does not help, see whether the server publishes the key that it signs with (jwks_uri)."},

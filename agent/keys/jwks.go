@@ -23,7 +23,8 @@ const (
 	maxKID      = 256  // bytes
 	minKeyBits  = 2048 // RFC 7518 §3.3
 	maxKeyBits  = 8192 // beyond it one forged token costs the device too much
-	// maxWork bounds the sum of bits² over a set: a signature check costs so much, and a forged token is tried against every key.
+	// maxWork bounds the sum of bits² over a set: a signature check costs so much, and a forged token is tried
+	// against every key.
 	maxWork = 512 << 20 // 128 keys of 2048 bits, 8 of 8192
 )
 
@@ -39,8 +40,9 @@ func (u unneeded) Is(target error) bool { return target == ErrUnneeded }
 // errNoKeys is for a document that is well formed and holds nothing that can verify an access token.
 var errNoKeys = errors.New("it holds no RSA key that can verify RS512")
 
-// Parse reads a JWK Set (RFC 7517 §5), or a bare array of keys (INFO-002's example), key by key: one that cannot be used is
-// left out and named in the second result; it does not lose the set (KEY-4). An error means that no key can be used.
+// Parse reads a JWK Set (RFC 7517 §5), or a bare array of keys (INFO-002's example), key by key: one that cannot be
+// used is left out and named in the second result; it does not lose the set (KEY-4). An error means that no key can
+// be used.
 func Parse(document []byte) ([]Key, []error, error) {
 	if len(document) > MaxDocument {
 		return nil, nil, fmt.Errorf("the key set is over %d bytes", MaxDocument)
@@ -63,7 +65,8 @@ func Parse(document []byte) ([]Key, []error, error) {
 		keys = append(keys, k)
 	}
 	if fit := affordable(keys); len(fit) < len(keys) {
-		left = append(left, fmt.Errorf("the last %d of %d good keys left out: trying them all would take too long", len(keys)-len(fit), len(keys)))
+		left = append(left, fmt.Errorf("the last %d of %d good keys left out: trying them all would take too long",
+			len(keys)-len(fit), len(keys)))
 		keys = fit
 	}
 	if len(keys) == 0 {
@@ -138,8 +141,8 @@ func array(value jsontext.Value) (all []jsontext.Value) {
 	return all
 }
 
-// members returns those of an object's members that have one of these names; what else there is, is not looked at. One that is
-// null counts as absent. The same name twice is an error: nobody can say which counts.
+// members returns those of an object's members that have one of these names; what else there is, is not looked at.
+// One that is null counts as absent. The same name twice is an error: nobody can say which counts.
 func members(object jsontext.Value, names ...string) (map[string]jsontext.Value, error) {
 	if object.Kind() != '{' {
 		return nil, errors.New("not a JSON object")

@@ -223,7 +223,8 @@ func TestDocuments_KEY4_KEY8(t *testing.T) {
 	}
 }
 
-// What trying every key of a set costs is bounded: the sum of (bits/1024)² is at most 512, and the last keys go first (KEY-4).
+// What trying every key of a set costs is bounded: the sum of (bits/1024)² is at most 512, and the last keys go first
+// (KEY-4).
 func TestCostOfASet_KEY4(t *testing.T) {
 	many := func(n, bits int) (all []any) {
 		for range n {
@@ -296,8 +297,8 @@ func TestUnneededKeys_KEY4(t *testing.T) {
 	}
 }
 
-// FuzzJWKS compares with go-jose: each key that is taken is one that it reads, and where it reads the whole set the same keys
-// come out.
+// FuzzJWKS compares with go-jose: each key that is taken is one that it reads, and where it reads the whole set the
+// same keys come out.
 func FuzzJWKS(f *testing.F) {
 	good := jwk("good", nil)
 	f.Add(document(good, jwk("enc", func(k *mint.JWK) { k.Use = "enc" }), mint.FakeJWK("small", 512)))
@@ -338,8 +339,8 @@ func FuzzJWKS(f *testing.F) {
 	})
 }
 
-// ask has go-jose read a set and returns the keys that should be taken from it. all is false where it does not read the whole
-// set, or it is over the limit.
+// ask has go-jose read a set and returns the keys that should be taken from it. all is false where it does not read
+// the whole set, or it is over the limit.
 func ask(text []byte) (want string, all bool) {
 	var set jose.JSONWebKeySet
 	var members struct {

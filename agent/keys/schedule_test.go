@@ -16,7 +16,8 @@ import (
 
 var errDown = errors.New("the server is down")
 
-// The interval, less a random part of up to a minute; of a short interval half remains. The first time it is any part of it.
+// The interval, less a random part of up to a minute; of a short interval half remains. The first time it is any part
+// of it.
 func TestRefresh_KEY1(t *testing.T) {
 	for _, c := range []struct{ refresh, least time.Duration }{
 		{time.Hour, 59 * time.Minute}, {24 * time.Hour, 24*time.Hour - time.Minute}, {5 * time.Second, 2500 * time.Millisecond},
@@ -96,8 +97,9 @@ func TestShorterRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 	})
 }
 
-// Each failure doubles the wait, moved at random by a half; a success starts anew, anywhere in the interval. Without keys it goes
-// from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of it.
+// Each failure doubles the wait, moved at random by a half; a success starts anew, anywhere in the interval. Without
+// keys it goes from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of
+// it.
 func TestBackOff_KEY2_KEY3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const without, with = 15, 8 // failures in a row before keys are held, and after each success then
@@ -137,7 +139,8 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 	})
 }
 
-// The servers are tried in their order, the next at once when one fails; while one answers, those behind it are left alone.
+// The servers are tried in their order, the next at once when one fails; while one answers, those behind it are left
+// alone.
 func TestServerOrder_KEY1_KEY2(t *testing.T) {
 	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
 	synctest.Test(t, func(t *testing.T) {

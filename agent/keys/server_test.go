@@ -108,7 +108,7 @@ func (s *servers) askAgain(issuer, token string) (keys.Prospect, time.Duration) 
 	return s.Seek(s.Set(), []byte(issuer), []byte(token), keys.KIDUnknown)
 }
 
-// holds tells whether keys of the issuer are held.
+// holds reports whether keys of the issuer are held.
 func (s *servers) holds(issuer string) bool { return s.Set().Issuer([]byte(issuer)) != nil }
 
 // pass lets virtual time pass.

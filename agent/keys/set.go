@@ -61,7 +61,7 @@ func (i *Issuer) KID(kid []byte) KID {
 	return KIDUnknown
 }
 
-// Holds tells whether the key is in the issuer's set.
+// Holds reports whether the key is in the issuer's set.
 func (i *Issuer) Holds(t *Thumbprint) bool {
 	for k := range i.Keys {
 		if i.Keys[k].Thumbprint == *t {

@@ -2,9 +2,9 @@ package keys
 
 import "hash/maphash"
 
-// sights remembers, of tokens that no held key verifies, how many fetches had begun when each was first seen (KEY-6). Two
-// seeded hashes, 128 bits, stand for a token: without the seeds nobody can find another one with both. It has a fixed size. In
-// a full row the token seen longest ago is forgotten, and counts as new should it come again.
+// sights remembers, of tokens that no held key verifies, how many fetches had begun when each was first seen (KEY-6).
+// Two seeded hashes, 128 bits, stand for a token: without the seeds nobody can find another one with both. It has a
+// fixed size. In a full row the token seen longest ago is forgotten, and counts as new should it come again.
 type sights struct {
 	seeds [2]maphash.Seed
 	rows  [sightRows][sightsInRow]sight

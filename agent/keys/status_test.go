@@ -12,7 +12,8 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// What people are told: which server is used, when its keys came and come again, and what went wrong, in the servers' order.
+// What people are told: which server is used, when its keys came and come again, and what went wrong, in the servers'
+// order.
 func TestStatus_KEY2_KEY3(t *testing.T) {
 	const first, second, learned = "https://first.example.com", "https://second.example.com", "https://learned.example.com"
 	synctest.Test(t, func(t *testing.T) {

@@ -154,8 +154,8 @@ func (s *Store) Configure(p Policy) {
 	s.nudge()
 }
 
-// choose schedules the next server in the list if no earlier one is well (KEY-2). One whose keys are held from before the start
-// is taken for well until it is asked. The caller holds mu.
+// choose schedules the next server in the list if no earlier one is well (KEY-2). One whose keys are held from before
+// the start is taken for well until it is asked. The caller holds mu.
 func (s *Store) choose() {
 	next := (*issuerState)(nil)
 	for _, name := range s.policy.Servers {
@@ -188,8 +188,8 @@ func (s *Store) dropUnscheduled() {
 	}
 }
 
-// trusts tells whether the policy trusts an issuer. The name has lost one slash; with another it is not the issuer that it looks
-// like (CLM-1).
+// trusts reports whether the policy trusts an issuer. The name has lost one slash; with another it is not the issuer
+// that it looks like (CLM-1).
 func (s *Store) trusts(name string) bool {
 	return slices.Contains(s.policy.Servers, name) ||
 		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)
@@ -200,14 +200,15 @@ type Prospect int
 
 const (
 	Untrusted Prospect = iota // its issuer is not trusted: no packet leaves for it (KEY-5)
+	Stale                     // keys came since it was checked, by which it may be good: check again
 	Awaited                   // a fetch is under way or due that may bring its key
 	Hopeless                  // its key is not among those that its issuer publishes
 )
 
-// Seek is told of a token that no key of set verifies, and says whether its key may still come, and if so after how long asking
-// again is worthwhile (KEY-6). Keys are fetched for it in the background: never sooner than the policy's Retry after the last
-// time that a token had them fetched, whatever arrives, and not before a server that failed has had its rest. kid is what the
-// issuer's set says of the token's kid. Seek does not block and sends nothing itself.
+// Seek is told of a token that no key of set verifies, and says whether its key may still come, and if so after how
+// long asking again is worthwhile (KEY-6). Keys are fetched for it in the background: never sooner than the policy's
+// Retry after the last time that a token had them fetched, whatever arrives, and not before a server that failed has
+// had its rest. kid is what the issuer's set says of the token's kid. Seek does not block and sends nothing itself.
 func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAfter time.Duration) {
 	iss = TrimIssuer(iss)
 	id := s.sights.identify(token)
@@ -230,7 +231,7 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 	issuer := set.issuers[string(iss)]
 	first := s.sights.first(id, s.fetches)
 	if s.set.Load().issuers[string(iss)] != issuer {
-		return Awaited, inFlightGuess // keys came since the token was checked, and it may be good by those
+		return Stale, inFlightGuess
 	}
 	answered := issuer != nil && issuer.fetch > first
 	earliest := latest(st.asked.Add(s.policy.Retry), st.rested)
@@ -256,7 +257,8 @@ func (s *Store) bring(st *issuerState, at time.Time) {
 	s.nudge()
 }
 
-// wait returns how long it takes until the issuer's next fetch, which may be a look-up, has probably ended. The caller holds mu.
+// wait returns how long it takes until the issuer's next fetch, which may be a look-up, has probably ended. The
+// caller holds mu.
 func (s *Store) wait(st *issuerState, now time.Time, lookUp bool) time.Duration {
 	if st.inFlight() {
 		return inFlightGuess
@@ -289,8 +291,8 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// Hurry makes fetches that failed due at once where there are no keys to decide by: the caller knows of something that may have
-// mended them, such as a clock that was set, without which no certificate is valid.
+// Hurry makes fetches that failed due at once where there are no keys to decide by: the caller knows of something
+// that may have mended them, such as a clock that was set, without which no certificate is valid.
 func (s *Store) Hurry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,8 +304,8 @@ func (s *Store) Hurry() {
 	s.nudge()
 }
 
-// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one without keys that has been tried
-// gives way. The caller holds mu.
+// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one without keys that has been
+// tried gives way. The caller holds mu.
 func (s *Store) makeRoom(now time.Time) bool {
 	learned, victim := 0, ""
 	for name, st := range s.schedule {
@@ -407,8 +409,9 @@ func (s *Store) begin(st *issuerState, now time.Time) {
 	}
 }
 
-// renew fetches one issuer's keys and schedules the next fetch. What comes in after the issuer was dropped is thrown away, even
-// where it has been taken up again since: it was fetched under another policy, and the next fetch is under way.
+// renew fetches one issuer's keys and schedules the next fetch. What comes in after the issuer was dropped is thrown
+// away, even where it has been taken up again since: it was fetched under another policy, and the next fetch is under
+// way.
 func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	event := Event{Issuer: name}
 	bounded, cancel := context.WithTimeout(ctx, fetchTime)
@@ -451,8 +454,8 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	}
 }
 
-// publish swaps in a set in which name has the keys that a fetch brought, and reports whether they differ from those before. The
-// caller holds mu.
+// publish swaps in a set in which name has the keys that a fetch brought, and reports whether they differ from those
+// before. The caller holds mu.
 func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	set := s.set.Load()
 	next := set.with(name, keys, fetch)
@@ -461,9 +464,9 @@ func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	return old == nil || !slices.EqualFunc(old.Keys, keys, sameKey)
 }
 
-// interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the interval the
-// first time. Whatever else made devices come together, failures or a token, does not move it, so that they do not come together
-// every hour from then on. The caller holds mu.
+// interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the
+// interval the first time. Whatever else made devices come together, failures or a token, does not move it, so that
+// they do not come together every hour from then on. The caller holds mu.
 func (s *Store) interval(st *issuerState) time.Duration {
 	now, refresh := time.Now(), s.policy.Refresh
 	if st.place.IsZero() {
@@ -478,9 +481,9 @@ func (s *Store) interval(st *issuerState) time.Duration {
 // leastInterval is the least time between two fetches that nothing but the schedule asks for.
 const leastInterval = time.Second
 
-// backOff returns how long to wait after a fetch that failed (KEY-2). Where there are keys to decide by there is no hurry (KEY-3),
-// and many devices that lost their server at the same time must not make up for each other in asking: the waits start at a
-// quarter of the interval and end at half of it. The caller holds mu.
+// backOff returns how long to wait after a fetch that failed (KEY-2). Where there are keys to decide by there is no
+// hurry (KEY-3), and many devices that lost their server at the same time must not make up for each other in asking:
+// the waits start at a quarter of the interval and end at half of it. The caller holds mu.
 func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Duration {
 	wait := st.rested.Sub(now)
 	if s.decides(name, st) {
@@ -492,7 +495,8 @@ func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Durati
 	return wait
 }
 
-// doubled returns a back-off that starts at first and doubles with each further failure, to most. It is never under a second.
+// doubled returns a back-off that starts at first and doubles with each further failure, to most. It is never under a
+// second.
 func doubled(first, most time.Duration, failures int) time.Duration {
 	for first = max(first, firstBackOff); failures > 1 && first < most; failures-- {
 		first *= 2
@@ -503,13 +507,13 @@ func doubled(first, most time.Duration, failures int) time.Duration {
 // spread moves a back-off at random by half of it.
 func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// decides tells whether there are keys to decide by while an issuer fails: its own or, of a server, another server's. The caller
-// holds mu.
+// decides reports whether there are keys to decide by while an issuer fails: its own or, of a server, another server's.
+// The caller holds mu.
 func (s *Store) decides(name string, st *issuerState) bool {
 	return s.held(name) > 0 || st.server && s.serves()
 }
 
-// serves tells whether keys of one of the servers are held. The caller holds mu.
+// serves reports whether keys of one of the servers are held. The caller holds mu.
 func (s *Store) serves() bool {
 	return slices.ContainsFunc(s.policy.Servers, func(name string) bool { return s.held(name) > 0 })
 }
@@ -522,19 +526,20 @@ func (s *Store) held(name string) int {
 	return 0
 }
 
-// jitter takes a random part of up to a minute off the interval, so that devices drift apart and none waits longer than the
-// interval (KEY-1). Of a short interval, as in tests, half remains at least.
+// jitter takes a random part of up to a minute off the interval, so that devices drift apart and none waits longer
+// than the interval (KEY-1). Of a short interval, as in tests, half remains at least.
 func jitter(interval time.Duration) time.Duration {
 	return interval - rand.N(min(maxJitter, interval/2)+1)
 }
 
-// anyPart returns any part of an interval that jitter has shortened: so many devices, each at its place in its interval, come at
-// the same rate all the time.
+// anyPart returns any part of an interval that jitter has shortened: so many devices, each at its place in its
+// interval, come at the same rate all the time.
 func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval) + 1) }
 
-// Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts; others are
-// ignored. They are good until the next fetch, which comes anywhere in the interval, at random: after a power cut every device
-// of a facility starts in the same second. It is to be called before Run, which asks a server at once where none are held.
+// Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts;
+// others are ignored. They are good until the next fetch, which comes anywhere in the interval, at random: after a
+// power cut every device of a facility starts in the same second. It is to be called before Run, which asks a server
+// at once where none are held.
 func (s *Store) Hold(h Held) {
 	name := TrimIssuer(h.Name)
 	s.mu.Lock()

@@ -20,7 +20,8 @@ func below(prefix string) func(string) bool {
 	return func(iss string) bool { return strings.HasPrefix(iss, prefix) }
 }
 
-// An issuer that is not trusted causes nothing at all; one that a pattern trusts is looked up at once, in the background.
+// An issuer that is not trusted causes nothing at all; one that a pattern trusts is looked up at once, in the
+// background.
 func TestTrust_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Trusts: below("https://good."), Refresh: time.Hour, Retry: retry}, always(oneKey))
@@ -118,8 +119,9 @@ func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 	})
 }
 
-// However tokens pour in, none of them seen before, they cause at most one fetch in each Retry, whatever their kids, and callers
-// are told to wait no longer than that. A server that fails is left alone until its back-off has passed (KEY-2).
+// However tokens pour in, none of them seen before, they cause at most one fetch in each Retry, whatever their kids,
+// and callers are told to wait no longer than that. A server that fails is left alone until its back-off has passed
+// (KEY-2).
 func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"good":    always(oneKey),
@@ -184,7 +186,8 @@ func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 	}
 }
 
-// A token whose kid is unknown is awaited until a fetch has succeeded that began after it was first seen; then it is refused.
+// A token whose kid is unknown is awaited until a fetch has succeeded that began after it was first seen; then it is
+// refused.
 func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 5 * time.Second
@@ -233,8 +236,8 @@ func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
 	})
 }
 
-// The keys that decide are those that the token was checked by. If others have come since, it has to be checked again: by them it
-// may be good.
+// The keys that decide are those that the token was checked by. If others have come since, it has to be checked
+// again: by them it may be good.
 func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
@@ -248,8 +251,8 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 		fetches := len(s.of(issuer))
 		for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
 			got, wait := s.Seek(before, []byte(issuer), []byte("token"), kid)
-			if got != keys.Awaited || wait <= 0 || wait > 5*time.Second {
-				t.Errorf("checked by the keys before, kid %v: got %v, wait %v; want awaited, and soon", kid, got, wait)
+			if got != keys.Stale || wait <= 0 || wait > 5*time.Second {
+				t.Errorf("checked by the keys before, kid %v: got %v, wait %v; want stale, and soon", kid, got, wait)
 			}
 		}
 		synctest.Wait()
@@ -262,8 +265,8 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 	})
 }
 
-// A token whose kid is known, or retired, is refused immediately, and has the keys fetched all the same: a server that was built
-// anew under the same kid is found before the next hour.
+// A token whose kid is known, or retired, is refused immediately, and has the keys fetched all the same: a server
+// that was built anew under the same kid is found before the next hour.
 func TestKnownKidFetches_KEY6(t *testing.T) {
 	for _, kid := range []keys.KID{keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
@@ -374,7 +377,8 @@ func TestSightsAreBounded_KEY6(t *testing.T) {
 	})
 }
 
-// Of issuers that are new to the device four are looked up in each interval, whatever names tokens bring, and sixteen are followed.
+// Of issuers that are new to the device four are looked up in each interval, whatever names tokens bring, and sixteen
+// are followed.
 func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"failing": func(context.Context, string, int) ([]byte, error) { return nil, errDown },
@@ -411,8 +415,8 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 	}
 }
 
-// A fetch for a token comes between those of the schedule and does not move them: a token of a new key reaches all devices at the
-// same time, and they must not come together every hour from then on.
+// A fetch for a token comes between those of the schedule and does not move them: a token of a new key reaches all
+// devices at the same time, and they must not come together every hour from then on.
 func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var devices []*servers
