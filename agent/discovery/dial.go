@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,20 +17,18 @@ const (
 	serverPatience = 2 * time.Second
 	// addressPatience is how long one address of a host is tried while there is another.
 	addressPatience = 3 * time.Second
-	// resolutionDelay is how long IPv6 addresses are waited for once there are IPv4 ones (compare RFC 8305 §3).
-	resolutionDelay = 50 * time.Millisecond
 )
 
 // Roots returns the roots by which servers are verified now; nil for the system's.
 func (c *Client) Roots() (*x509.CertPool, error) { return c.options.Roots() }
 
-// Dial connects to "host:port" as the client itself does, by the configured name servers if there are any.
+// Dial connects to "host:port" as the client itself does.
 func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return c.dial(ctx, network, address, nil)
 }
 
-// dial connects to "host:port". For the host of a server that was found, the addresses that were found with it come first: a host
-// of mDNS has no others. With name servers configured, they alone are asked for any other host.
+// dial connects to "host:port". For the host of a server that was found, the addresses that were found with it come
+// first.
 func (c *Client) dial(ctx context.Context, network, address string, found *Server) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -38,25 +37,26 @@ func (c *Client) dial(ctx context.Context, network, address string, found *Serve
 	if found == nil || found.Host != strings.ToLower(host) || len(found.Addresses) == 0 {
 		return c.dialHost(ctx, network, host, port)
 	}
-	if found.mdnsHost() {
-		return c.dialEach(ctx, network, found.Addresses, port, false)
-	}
 	conn, err := c.dialEach(ctx, network, found.Addresses, port, true)
 	if err == nil || ctx.Err() != nil {
 		return conn, err
 	}
-	conn, again := c.dialHost(ctx, network, host, port) // the addresses may be old by now
-	if again != nil {
-		return nil, fmt.Errorf("%w; and by its present addresses: %w", err, again)
+	addrs, again := c.lookup(ctx, host) // the addresses may be old by now
+	tried := func(a netip.Addr) bool { return slices.Contains(found.Addresses, a) }
+	if addrs = slices.DeleteFunc(addrs, tried); len(addrs) > 0 {
+		conn, again = c.dialEach(ctx, network, addrs, port, false)
 	}
-	return conn, nil
+	switch {
+	case conn != nil:
+		return conn, nil
+	case again == nil || ctx.Err() != nil:
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w; and %w", err, again)
 }
 
 // dialHost connects to a host by its addresses as of now.
 func (c *Client) dialHost(ctx context.Context, network, host, port string) (net.Conn, error) {
-	if _, err := netip.ParseAddr(host); err == nil || len(c.options.DNSServers) == 0 {
-		return c.dialer.DialContext(ctx, network, net.JoinHostPort(host, port))
-	}
 	addrs, err := c.lookup(ctx, host)
 	if err != nil {
 		return nil, err
@@ -64,86 +64,120 @@ func (c *Client) dialHost(ctx context.Context, network, host, port string) (net.
 	return c.dialEach(ctx, network, addrs, port, false)
 }
 
-// dialEach connects to the first of one or more addresses that takes the connection; more says that there is another way to try
-// after them.
-func (c *Client) dialEach(ctx context.Context, network string, addrs []netip.Addr, port string, more bool) (conn net.Conn, err error) {
+// dialEach connects to the first of one or more addresses that takes the connection; more says that there is another
+// way to try after them.
+func (c *Client) dialEach(
+	ctx context.Context, network string, addrs []netip.Addr, port string, more bool,
+) (conn net.Conn, err error) {
 	for i, a := range addrs {
+		address := net.JoinHostPort(a.String(), port)
 		once, cancel := patience(ctx, addressPatience, i == len(addrs)-1 && !more)
-		conn, err = c.dialer.DialContext(once, network, net.JoinHostPort(a.String(), port))
+		conn, err = c.dialer.DialContext(once, network, address)
 		cancel()
 		if err == nil || ctx.Err() != nil {
-			break
+			return conn, err
 		}
+		err = &dialError{address, err}
 	}
-	return conn, err
+	return nil, err
 }
 
-// lookup asks the configured name servers for a host, one after the other until one knows. That a name does not exist is an
-// answer too, which the next server is not asked to contradict. It returns one address or more, or an error.
-func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	var errs []error
-	for i, server := range c.options.DNSServers {
-		once, cancel := patience(ctx, serverPatience, i == len(c.options.DNSServers)-1)
-		addrs, err := c.ask(once, server, host)
-		cancel()
-		if err == nil {
-			return addrs, nil
-		}
-		// Only the reason: the name server that the library names is not the one that was asked.
-		reason := err.Error()
-		var dns *net.DNSError
-		if errors.As(err, &dns) {
-			reason = dns.Err
-		}
-		errs = append(errs, fmt.Errorf("looking up %s at name server %s: %s", host, server, reason))
-		if ctx.Err() != nil || dns != nil && dns.IsNotFound {
-			break
-		}
-	}
-	return nil, errors.Join(errs...)
+// dialError says why an address takes no connection, and names it once.
+type dialError struct {
+	address string
+	err     error
 }
 
-// ask asks one name server for the addresses of both families at once, so that a server which leaves one of the two
-// questions unanswered, as some do with AAAA, is still of use. IPv4 comes first: media networks rarely route IPv6.
-func (c *Client) ask(ctx context.Context, server, host string) ([]netip.Addr, error) {
-	resolver := &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return c.dialer.DialContext(ctx, network, server)
-		},
+func (e *dialError) Error() string {
+	if reason := e.reason(); reason != "connection refused" {
+		return reason + " (" + e.address + ")"
 	}
-	type answer struct {
-		addrs []netip.Addr
-		err   error
-	}
-	start := func(network string) <-chan answer {
-		done := make(chan answer, 1)
-		go func() {
-			addrs, err := resolver.LookupNetIP(ctx, network, host)
-			done <- answer{addrs, err}
-		}()
-		return done
-	}
-	from4, from6 := start("ip4"), start("ip6")
-	v4, v6 := <-from4, answer{}
-	if v4.err == nil {
-		select {
-		case v6 = <-from6:
-		case <-time.After(resolutionDelay): // there is enough to go on with
-		}
-	} else {
-		v6 = <-from6
-	}
-	addrs := append(v4.addrs, v6.addrs...)
-	var none *net.DNSError
+	return "connection refused by " + e.address
+}
+
+// reason is what went wrong, without the address.
+func (e *dialError) reason() string {
+	var failed *net.OpError
 	switch {
-	case len(addrs) > 0:
-		return addrs, nil
-	case errors.As(v4.err, &none) && none.IsNotFound:
-		return nil, v6.err // "not found" too, or why half of the answer is missing
-	default:
-		return nil, v4.err
+	case errors.As(e.err, &failed) && failed.Timeout():
+		return "no answer in time"
+	case errors.As(e.err, &failed):
+		return innermost(failed).Error()
 	}
+	return e.err.Error()
+}
+
+func (e *dialError) Unwrap() error { return e.err }
+
+// hostsFile looks names up in /etc/hosts, read as Go does: its name servers cannot be asked.
+var hostsFile = net.Resolver{
+	PreferGo: true,
+	Dial:     func(context.Context, string, string) (net.Conn, error) { return nil, errNoServer },
+}
+
+// lookup returns the addresses of a host, one or more. It is the only way from the name of a host to its addresses: for
+// servers that are configured, those that were found, and a collector of the audit. An entry of /etc/hosts counts
+// first; names in .local are asked of the link, by mDNS (RFC 6762 §3), any other name of the name servers.
+func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	if addrs, err := hostsFile.LookupNetIP(ctx, "ip", host); err == nil && len(addrs) > 0 {
+		return addrs, nil
+	}
+	conf := readResolvConf(c.options.ResolvConf, noTrace)
+	r := c.newResolver(c.nameServers(conf, noTrace), noTrace)
+	var failed error
+	outcome := NoSuchName
+	for _, name := range conf.names(host) {
+		got, err := c.hostAddresses(ctx, r, name)
+		var addrs []netip.Addr
+		for _, a := range got.records {
+			if usable(a.addr) && !slices.Contains(addrs, a.addr) && len(addrs) < maxAddresses {
+				addrs = append(addrs, a.addr)
+			}
+		}
+		if err == nil && len(addrs) == 0 && len(got.records) > 0 {
+			err = errors.New("answered, but with no usable address")
+		}
+		switch {
+		case len(addrs) > 0:
+			return addrs, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil && failed == nil:
+			failed = err
+		case err == nil && got.outcome != NoSuchName:
+			outcome = got.outcome
+		}
+	}
+	if failed == nil {
+		failed = errors.New(outcome.String())
+	}
+	return nil, fmt.Errorf("looking up %s: %w", host, failed)
+}
+
+// hostAddresses asks for the addresses of a host, the link for a name in .local and name servers for any other.
+func (c *Client) hostAddresses(ctx context.Context, r *resolver, name string) (resolved, error) {
+	if !local(name) {
+		return r.addresses(ctx, name, name)
+	}
+	got, err := c.askLink(ctx, name)
+	if err == nil && len(got.records) == 0 {
+		err = fmt.Errorf("no host of this link answers to %s (mDNS)", undot(name))
+	}
+	return got, err
+}
+
+func noTrace(Step) {}
+
+// newResolver returns a resolver that asks these name servers.
+func (c *Client) newResolver(addresses []string, trace func(Step)) *resolver {
+	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, trace: trace}
+	for _, address := range addresses {
+		r.servers = append(r.servers, &dnsServer{address: address})
+	}
+	return r
 }
 
 // patience bounds one of several attempts; the last may take all the time that is left.

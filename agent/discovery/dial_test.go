@@ -1,14 +1,19 @@
 package discovery
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"nmosauthd/tinytest/dnsserver"
 )
 
 // nameServer answers on loopback by the function; a nil answer is silence. It returns its address and counts questions.
@@ -83,8 +88,8 @@ func TestKeySetNameServers(t *testing.T) {
 		{"one address of two serves", []string{deadThenLive}, ""},
 		{"the first fails", []string{failing, good}, ""},
 		{"the first is silent", []string{silent, good}, ""},
-		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test at name server " + unknown + ": no such host"},
-		{"all fail", []string{failing}, "looking up auth.nmos.test at name server " + failing + ": server misbehaving"},
+		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test: no such name (NXDOMAIN)"},
+		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing + ": SERVFAIL: it could not find out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -103,6 +108,115 @@ func TestKeySetNameServers(t *testing.T) {
 			t.Error("the silent server was not asked")
 		}
 	})
+}
+
+// A configured server's host is looked up as DNS-SD is, by configured name servers and by those of resolv.conf: EDNS0
+// is no must, CNAMEs are followed, one family is enough.
+func TestLookupHost_DIS1(t *testing.T) {
+	t.Parallel()
+	const zone = `
+		auth.nmos.test.      A     127.0.0.1
+		six.nmos.test.       AAAA  2001:db8::6
+		alias.nmos.test.     CNAME auth.nmos.test.
+		none.nmos.test.      TXT   "x"
+		unusable.nmos.test.  A     0.0.0.0
+		unusable.nmos.test.  AAAA  fe80::1
+		www.studio.nmos.test. A    127.0.0.3`
+	for _, c := range []struct {
+		name, host, resolvConf string
+		fault                  dnsserver.Fault
+		kind                   string // of the questions that it spoils; "": all
+		want                   string // addresses, or the error
+	}{
+		{"plain", "auth.nmos.test", "", "", "", "[127.0.0.1]"},
+		{"FORMERR to EDNS0", "auth.nmos.test", "", dnsserver.NoEDNS, "", "[127.0.0.1]"},
+		{"NOTIMP to EDNS0", "auth.nmos.test", "", dnsserver.EDNSNotImp, "", "[127.0.0.1]"},
+		{"EDNS0 is dropped", "auth.nmos.test", "", dnsserver.EDNSSilent, "", "[127.0.0.1]"},
+		{"AAAA alone", "six.nmos.test", "", "", "", "[2001:db8::6]"},
+		{"CNAME", "alias.nmos.test", "", "", "", "[127.0.0.1]"},
+		{"no AAAA: NXDOMAIN", "auth.nmos.test", "", dnsserver.NXDomain, "AAAA", "[127.0.0.1]"},
+		{"no AAAA: SERVFAIL", "auth.nmos.test", "", dnsserver.ServFail, "AAAA", "[127.0.0.1]"},
+		{"no AAAA: silence", "auth.nmos.test", "", dnsserver.Silent, "AAAA", "[127.0.0.1]"},
+		{"no A: SERVFAIL", "six.nmos.test", "", dnsserver.ServFail, "A", "[2001:db8::6]"},
+		{"truncated", "auth.nmos.test", "", dnsserver.Truncated, "", "[127.0.0.1]"},
+		{"other case", "AUTH.nmos.Test", "", "", "", "[127.0.0.1]"},
+		{"a dot at its end", "auth.nmos.test.", "search x.test", "", "", "[127.0.0.1]"},
+		{"search list", "www", "search x.test studio.nmos.test", "", "", "[127.0.0.3]"},
+		{"search list after the name itself", "www.studio", "search nmos.test", "", "", "[127.0.0.3]"},
+		{"ndots", "www.studio", "search nmos.test\noptions ndots:2", "", "", "[127.0.0.3]"},
+		{"no such name", "www.nmos.test", "search x.test", "", "", "looking up www.nmos.test: no such name (NXDOMAIN)"},
+		{"no address", "none.nmos.test", "", "", "", "looking up none.nmos.test: no record of this type"},
+		{"no usable address", "unusable.nmos.test", "", "", "", "looking up unusable.nmos.test: answered, but with no usable address"},
+		{"an address", "192.0.2.1", "", dnsserver.Silent, "", "[192.0.2.1]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := startDNS(t, dnsserver.Options{Zone: zone})
+			s.Misbehave("", c.kind, c.fault)
+			client := impatient(s)
+			client.options.ResolvConf = resolvConf(c.resolvConf)
+			addrs, err := client.lookup(t.Context(), c.host)
+			got := fmt.Sprint(addrs)
+			if err != nil {
+				got = err.Error()
+			}
+			expect(t, c.host, got, c.want)
+		})
+	}
+}
+
+// The name servers of resolv.conf are read at every look-up.
+func TestLookupResolvConf_DIS1(t *testing.T) {
+	conf, reads := "nameserver 127.0.0.254\nsearch a.test", 0
+	c := New(Options{ResolvConf: func() ([]byte, error) {
+		reads++
+		return []byte(conf), nil
+	}})
+	c.patience = shortPatience
+	for range 2 {
+		if _, err := c.lookup(t.Context(), "auth"); err == nil || !strings.Contains(err.Error(), "name server 127.0.0.254:53: ") {
+			t.Errorf("got %v, want an error that names the name server of resolv.conf", err)
+		}
+	}
+	expect(t, "resolv.conf read", reads, 2)
+}
+
+// Names in .local are asked of the link, and of no name server, however the daemon comes to them (RFC 6762
+// §3).
+func TestLookupLocal_DIS2(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{Zone: "alias.nmos.test. CNAME auth.local.\nauth.local. TXT x"})
+	c := dnsClient(s)
+	var asked []string
+	c.askLink = func(_ context.Context, name string) (resolved, error) {
+		asked = append(asked, name)
+		got := resolved{outcome: Silent}
+		if name == "auth.local." {
+			got.records = []resource{{addr: netip.MustParseAddr("127.0.0.7")}}
+		}
+		return got, nil
+	}
+	for _, host := range []string{"auth.local", "AUTH.Local", "auth.local."} {
+		addrs, err := c.lookup(t.Context(), host)
+		expect(t, host, fmt.Sprint(addrs, err), "[127.0.0.7] <nil>")
+	}
+	_, err := c.lookup(t.Context(), "other.local")
+	expect(t, "unknown", err, "looking up other.local: no host of this link answers to other.local (mDNS)")
+	expect(t, "asked of the link", asked, "[auth.local. auth.local. auth.local. other.local.]")
+	expect(t, "asked of the name server", questions(s), "[]")
+
+	_, err = c.lookup(t.Context(), "alias.nmos.test")
+	if err == nil || !strings.Contains(err.Error(), errLocal.Error()) {
+		t.Errorf("CNAME into .local: got %v, want %v", err, errLocal)
+	}
+	c.options.ResolvConf = resolvConf("search x.local local") // such domains complete no name
+	if addrs, err := c.lookup(t.Context(), "auth"); err == nil {
+		t.Errorf("search list: got %v, want an error", addrs)
+	}
+	for _, q := range questions(s) {
+		if strings.Contains(q, "local.") {
+			t.Errorf("asked of the name server: %s", q)
+		}
+	}
 }
 
 func TestKeySetAddressNeedsNoNameServer(t *testing.T) {

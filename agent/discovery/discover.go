@@ -39,8 +39,7 @@ type DiscoverOptions struct {
 	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host name, and
 	// where they hold no server, those that RFC 6763 §11 has the network name.
 	Domains []string
-	// ResolvConf returns the contents of resolv.conf(5). It is called in every Discover, since a device's network changes
-	// while it runs. Nil: there is none.
+	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. Nil stands for that of the Client.
 	ResolvConf func() ([]byte, error)
 	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
 	HostName func() string
@@ -127,12 +126,11 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	ctx, cancel := context.WithTimeout(ctx, unicastTimeout)
 	defer cancel()
-	conf := o.resolverConfig(trace)
-	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, trace: trace}
-	for _, address := range c.nameServers(conf, trace) {
-		r.servers = append(r.servers, &dnsServer{address: address})
+	if o.ResolvConf == nil {
+		o.ResolvConf = c.options.ResolvConf
 	}
-	b := newBrowser(r, c.options.AllowHTTP)
+	conf := readResolvConf(o.ResolvConf, trace)
+	b := newBrowser(c.newResolver(c.nameServers(conf, trace), trace), trace, c.options.AllowHTTP)
 
 	domains := o.domains(conf, trace)
 	for _, d := range domains {

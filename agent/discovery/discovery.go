@@ -36,9 +36,12 @@ type Options struct {
 	AllowHTTP bool
 	// Timeout is the most that one KeySet takes, name look-ups and both documents included. Zero: 10 s.
 	Timeout time.Duration
-	// DNSServers are name servers, "address:port", asked in this order for every name, in place of the device's own resolvers.
+	// DNSServers are name servers, "address:port", asked in this order for every name, in place of those of ResolvConf.
 	// Host names in /etc/hosts count before them.
 	DNSServers []string
+	// ResolvConf returns the contents of resolv.conf(5). It is called for every look-up, since a device's network changes while
+	// it runs. Nil if there is none.
+	ResolvConf func() ([]byte, error)
 }
 
 // Client discovers and fetches. It is safe for concurrent use and holds no connection between two calls.
@@ -48,6 +51,7 @@ type Client struct {
 	found    atomic.Pointer[[]Server]                            // by the last Discover that found any
 	patience time.Duration                                       // with one packet to a name server; tests shorten it
 	browse   func(context.Context, BrowseOptions) (Found, error) // Browse, but in tests
+	askLink  func(context.Context, string) (resolved, error)     // multicastAddresses, but in tests
 }
 
 // New returns a Client.
@@ -58,7 +62,7 @@ func New(o Options) *Client {
 	if o.Roots == nil {
 		o.Roots = func() (*x509.CertPool, error) { return nil, nil }
 	}
-	return &Client{options: o, patience: serverPatience, browse: Browse}
+	return &Client{options: o, patience: serverPatience, browse: Browse, askLink: multicastAddresses}
 }
 
 // Document is what one Authorization Server publishes.

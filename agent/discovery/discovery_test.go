@@ -423,7 +423,7 @@ func TestKeySetNobodyListens(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	_, err = New(Options{}).KeySet(t.Context(), "https://"+address)
-	want := "discovery: metadata from https://" + address + wellKnown + ": dial tcp " + address + ": connect: connection refused"
+	want := "discovery: metadata from https://" + address + wellKnown + ": connection refused by " + address
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -11,18 +11,6 @@ import (
 // maxNetworks bounds the networks whose addresses domains are asked for by.
 const maxNetworks = 4
 
-// resolverConfig reads the device's resolv.conf. Without one, what is configured or found otherwise counts alone.
-func (o *DiscoverOptions) resolverConfig(trace func(Step)) resolverConfig {
-	if o.ResolvConf == nil {
-		return resolverConfig{}
-	}
-	text, err := o.ResolvConf()
-	if err != nil {
-		trace(Step{Kind: StepNote, Text: fmt.Sprintf("the device's resolver configuration cannot be read: %v", err)})
-	}
-	return parseResolvConf(text)
-}
-
 // nameServers returns whom to ask.
 func (c *Client) nameServers(conf resolverConfig, trace func(Step)) []string {
 	servers, from := c.options.DNSServers, "of the configuration"

@@ -16,7 +16,7 @@ import (
 const (
 	// tcpPatience is how long an answer by TCP may take, with the connection.
 	tcpPatience = 3 * time.Second
-	// maxForeign is how many packets that are no answer are passed over while one is waited for.
+	// maxForeign is how many unrelated packets are passed over while an answer is waited for.
 	maxForeign = 64
 	// receiveSize is what fits of an answer by UDP: more than was asked for, since some servers send it.
 	receiveSize = 4096
@@ -26,34 +26,50 @@ const (
 type reply struct {
 	message message
 	network string // by which the last packet went: "udp" or "tcp"
+	plain   bool   // the last packet went without EDNS0
 	outcome Outcome
 	err     error // why there is no definite answer, for people
 }
 
-// exchange puts a question to one server: by UDP with EDNS0; without, where the server does not know it (RFC 6891 §7); by TCP,
-// where the answer does not fit (RFC 7766 §5). It waits for the patience, and again where it asks again.
-func exchange(ctx context.Context, dialer *net.Dialer, server string, q question, patience time.Duration) reply {
+// exchange puts a question to one server: by UDP with EDNS0, or without if edns is false or the server says that it
+// does not know it (RFC 6891 §7); by TCP, if the answer does not fit (RFC 7766 §5). It waits for the patience, and
+// again if it asks again.
+func exchange(
+	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
+) reply {
 	r := reply{network: "udp"}
-	m, err := overUDP(ctx, dialer, server, q, true, patience)
-	if err == nil && (m.rcode == dns.RcodeFormatError || m.rcode == dns.RcodeNotImplemented || m.rcode == dns.RcodeBadVers) {
-		m, err = overUDP(ctx, dialer, server, q, false, patience)
+	m, err := overUDP(ctx, dialer, server, q, edns, patience)
+	if err == nil && edns && noEDNS(m.rcode) {
+		edns = false
+		m, err = overUDP(ctx, dialer, server, q, edns, patience)
 	}
 	if err == nil && m.truncated {
 		r.network = "tcp"
-		if m, err = overTCP(ctx, dialer, server, q, max(patience, tcpPatience)); err != nil {
+		patience = max(patience, tcpPatience)
+		m, err = overTCP(ctx, dialer, server, q, edns, patience)
+		if err == nil && edns && noEDNS(m.rcode) {
+			edns = false
+			m, err = overTCP(ctx, dialer, server, q, edns, patience)
+		}
+		if err != nil {
 			r.outcome, r.err = judge(m, err)
 			r.err = fmt.Errorf("the answer does not fit into a UDP packet, and by TCP: %w", r.err)
 			return r
 		}
 	}
-	r.message = m
+	r.message, r.plain = m, !edns
 	r.outcome, r.err = judge(m, err)
 	return r
 }
 
+// noEDNS reports whether a server that was asked with EDNS0 answers that it does not know it.
+func noEDNS(rcode int) bool {
+	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented || rcode == dns.RcodeBadVers
+}
+
 var errSilent = errors.New("no answer in time")
 
-// judge tells what an answer, or the failure to get one, comes to.
+// judge says what an answer, or the failure to get one, comes to.
 func judge(m message, err error) (Outcome, error) {
 	var failed *net.OpError // its own text repeats the addresses
 	switch {
@@ -101,9 +117,12 @@ func rcodeName(code int) string {
 	return fmt.Sprintf("response code %d", code)
 }
 
-// overUDP asks by UDP. The socket is connected, so that only packets from the server's address arrive, has a port of its own
-// that the kernel drew, and the question a random number: what a forger who sees no packet must guess (RFC 5452 §9).
-func overUDP(ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration) (message, error) {
+// overUDP asks by UDP. The socket is connected, so that only packets from the server's address arrive, has a port of
+// its own that the kernel drew, and the question a random number: what a forger who sees no packet must guess (RFC 5452
+// §9).
+func overUDP(
+	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
+) (message, error) {
 	id := randomID()
 	packet, err := q.pack(id, edns)
 	if err != nil {
@@ -121,7 +140,7 @@ func overUDP(ctx context.Context, dialer *net.Dialer, server string, q question,
 	for foreign := range maxForeign {
 		n, err := conn.Read(buf)
 		if err != nil && foreign > 0 {
-			return message{}, fmt.Errorf("%w, but %d that are none to this question", errSilent, foreign)
+			return message{}, fmt.Errorf("%w (%d unrelated packets ignored)", errSilent, foreign)
 		} else if err != nil {
 			return message{}, err
 		}
@@ -134,13 +153,15 @@ func overUDP(ctx context.Context, dialer *net.Dialer, server string, q question,
 		}
 		return m, err
 	}
-	return message{}, fmt.Errorf("%d answers, none of them to this question", maxForeign)
+	return message{}, fmt.Errorf("%d packets, none of which answers this question", maxForeign)
 }
 
 // overTCP asks by TCP. There is one answer, and it is as long as its first two bytes say (RFC 1035 §4.2.2).
-func overTCP(ctx context.Context, dialer *net.Dialer, server string, q question, patience time.Duration) (message, error) {
+func overTCP(
+	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
+) (message, error) {
 	id := randomID()
-	packet, err := q.pack(id, true)
+	packet, err := q.pack(id, edns)
 	if err != nil {
 		return message{}, err
 	}
@@ -172,9 +193,11 @@ func closed(err error) error {
 	return err
 }
 
-// connect opens a connection for one question. Whoever waits on it is woken when the patience or ctx is over. The caller calls
-// hangUp.
-func connect(ctx context.Context, dialer *net.Dialer, network, server string, patience time.Duration) (conn net.Conn, hangUp func(), err error) {
+// connect opens a connection for one question. Whoever waits on it is woken when the patience or ctx is over. The
+// caller calls hangUp.
+func connect(
+	ctx context.Context, dialer *net.Dialer, network, server string, patience time.Duration,
+) (conn net.Conn, hangUp func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	if conn, err = dialer.DialContext(ctx, network, server); err != nil {
 		cancel()

@@ -8,24 +8,32 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/grandcat/zeroconf"
+	"github.com/miekg/dns"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 const (
-	// minWindow and maxWindow bound how long one Browse listens. The question is asked at its start and once more towards the
-	// end: much longer brings no more answers, only traffic of others to look at.
+	// minWindow and maxWindow bound how long one Browse listens for advertisements. Much longer brings no more answers,
+	// only traffic of others to look at.
 	minWindow     = 2 * time.Second
 	defaultWindow = 3 * time.Second
 	maxWindow     = 5 * time.Second
-	// maxAdvertised bounds how many advertisements of one window are looked at. A network has a handful; whoever sends
-	// thousands must not fill the device's memory.
-	maxAdvertised = 64
-	// maxAddresses bounds the addresses of one of them.
-	maxAddresses = 16
+	// lateWindow is how much longer it listens for records that have been asked for and are still missing.
+	lateWindow = time.Second
+	// askEvery is the least time between two times that one question is put to the link (RFC 6762 §5.2), and maxAsked
+	// how often.
+	askEvery = time.Second
+	maxAsked = 3
+	// lookEvery is how often is looked what is missing. Records that were sent together have come together by then.
+	lookEvery = 100 * time.Millisecond
+
+	// maxQuestions is how many questions go into one packet: so that it fits an Ethernet frame.
+	maxQuestions = 16
 )
 
 // BrowseOptions say how to look for servers by mDNS.
@@ -38,118 +46,295 @@ type BrowseOptions struct {
 	Interfaces []net.Interface
 }
 
-// Browse looks for Authorization Servers by mDNS (DIS-2, DIS-3), and returns when its window is over or ctx ends. Finding none
-// is no error; an error means that no question could be asked.
-//
-// Limit: an advertisement counts only if its SRV, TXT and address records come in one packet, as responders send them to this
-// question (RFC 6763 §12.1), and SRV priority and weight are not told.
+// Browse looks for Authorization Servers by mDNS (DIS-2, DIS-3), and returns when its window is over or ctx ends.
+// Records that did not come along with an advertisement are asked for (RFC 6763 §12), which may take 1 s longer.
+// Finding none is not an error; an error means that no question could be asked.
 func Browse(ctx context.Context, o BrowseOptions) (Found, error) {
-	window := cmp.Or(o.Window, defaultWindow)
-	ctx, cancel := context.WithTimeout(ctx, min(max(window, minWindow), maxWindow))
-	defer cancel()
-
-	// IPv4 and IPv6 are browsed apart: together, the library fails where a device has only one of them, and leaves the socket
-	// of the other open.
-	var streams []<-chan *zeroconf.ServiceEntry
-	var errs []error
-	for family, ip := range map[string]zeroconf.IPType{"IPv4": zeroconf.IPv4, "IPv6": zeroconf.IPv6} {
-		stream, err := startBrowse(ctx, ip, o.Interfaces)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", family, err))
-			continue
-		}
-		streams = append(streams, stream)
+	c := newCollector()
+	l, err := openLink(o.Interfaces, c.take)
+	if err != nil {
+		return Found{}, fmt.Errorf("discovery: mDNS: %w", err)
 	}
-	if len(streams) == 0 {
-		return Found{}, fmt.Errorf("discovery: mDNS: %w", errors.Join(errs...))
-	}
-	c := collector{records: make(map[string]Record)}
-	var drained sync.WaitGroup
-	for _, stream := range streams {
-		drained.Go(func() {
-			for e := range stream {
-				c.add(e)
+	defer l.close()
+	start, asked := time.Now(), 0
+	window := min(max(cmp.Or(o.Window, defaultWindow), minWindow), maxWindow)
+	err = l.gather(ctx, c, func(missing bool) (done bool, err error) {
+		now := time.Since(start)
+		if asked < 2 && now >= time.Duration(asked)*askEvery {
+			asked++
+			if err := l.askService(); err != nil {
+				return false, err
 			}
-		})
+		}
+		return now >= window && (!missing || now >= window+lateWindow), nil
+	})
+	if err != nil {
+		return Found{}, fmt.Errorf("discovery: mDNS: %w", err)
 	}
-	drained.Wait()
-	return c.found(o.Development), nil
+	l.close() // nothing is added any more
+	b := newBrowser(c, noTrace, o.Development)
+	b.browse(ctx, mdnsDomain+".")
+	return b.found(), nil
 }
 
-// startBrowse asks the question on one address family. The channel is new, is the library's to close, which it does when ctx
-// ends, and must be drained until then: the library's loop would stand still otherwise, with its sockets open.
-func startBrowse(ctx context.Context, ip zeroconf.IPType, interfaces []net.Interface) (<-chan *zeroconf.ServiceEntry, error) {
-	options := []zeroconf.ClientOption{zeroconf.SelectIPTraffic(ip)}
-	if len(interfaces) > 0 {
-		options = append(options, zeroconf.SelectIfaces(interfaces))
+// multicastAddresses asks the link for the addresses of a host in .local (RFC 6762 §3).
+func multicastAddresses(ctx context.Context, name string) (resolved, error) {
+	c := newCollector()
+	c.await(name)
+	l, err := openLink(nil, c.take)
+	if err != nil {
+		return resolved{}, fmt.Errorf("%s by mDNS: %w", undot(name), err)
 	}
-	resolver, err := zeroconf.NewResolver(options...)
+	defer l.close()
+	ctx, cancel := context.WithTimeout(ctx, maxAsked*askEvery)
+	defer cancel()
+	if err := l.gather(ctx, c, func(missing bool) (bool, error) { return !missing, nil }); err != nil {
+		return resolved{}, err
+	}
+	l.close()
+	return c.addresses(ctx, name, "")
+}
+
+// gather asks for what is missing until done says so, or ctx ends.
+func (l *link) gather(ctx context.Context, c *collector, done func(missing bool) (bool, error)) error {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		due, missing := c.missing(time.Now())
+		l.ask(due)
+		if end, err := done(missing); end || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+const (
+	mdnsPort = 5353
+	// maxPacket is the longest packet of mDNS, in bytes (RFC 6762 §17).
+	maxPacket = 9000
+)
+
+var (
+	group4 = &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: mdnsPort}
+	group6 = &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: mdnsPort}
+)
+
+// link is the sockets by which the device hears the hosts of its links, one an address family. A family that a device
+// does not have is left out.
+//
+// The question for the service is asked by the library, zeroconf, which also opens sockets of its own. But it keeps
+// every advertisement that arrives while it listens: a flood of 40,000 packets a second was 100 MB in 3 s. So it is
+// told to end as soon as its question is out, and the packets are read here, within bounds (DIS-2).
+type link struct {
+	interfaces []net.Interface
+	families   []*family
+	reading    sync.WaitGroup
+	closing    sync.Once
+}
+
+// family is one address family of a link.
+type family struct {
+	ip    zeroconf.IPType
+	read  func(buf []byte) (n int, from net.Addr, h heading, err error)
+	write func(p []byte, index int) error
+	close func() error
+}
+
+// heading is where a packet came to: its address, and the number of the interface.
+type heading struct {
+	to    net.IP
+	index int
+}
+
+// openLink opens the sockets and hands on what hosts of the link send to all others, until it is closed. take is called
+// by two goroutines, and must not keep the packet.
+func openLink(interfaces []net.Interface, take func(p []byte, from netip.Addr)) (*link, error) {
+	if len(interfaces) == 0 {
+		interfaces = multicastInterfaces()
+	}
+	l := &link{interfaces: interfaces}
+	var errs []error
+	for _, open := range []func([]net.Interface) (*family, error){openFamily4, openFamily6} {
+		f, err := open(interfaces)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l.families = append(l.families, f)
+		l.reading.Go(func() { l.listen(f, take) })
+	}
+	if len(l.families) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return l, nil
+}
+
+// close ends the reading. It may be called again.
+func (l *link) close() {
+	l.closing.Do(func() {
+		for _, f := range l.families {
+			f.close()
+		}
+	})
+	l.reading.Wait()
+}
+
+// listen reads one family's packets. Those that were not sent to the group may come from anywhere in the world, and
+// those from another port than that of mDNS are to be ignored (RFC 6762 §11, §6).
+func (l *link) listen(f *family, take func(p []byte, from netip.Addr)) {
+	buf := make([]byte, maxPacket)
+	for {
+		n, from, h, err := f.read(buf)
+		if err != nil {
+			return
+		}
+		sender, ok := from.(*net.UDPAddr)
+		known := slices.ContainsFunc(l.interfaces, func(i net.Interface) bool { return i.Index == h.index })
+		if !ok || sender.Port != mdnsPort || !h.to.IsMulticast() || !known {
+			continue
+		}
+		take(buf[:n], sender.AddrPort().Addr().Unmap())
+	}
+}
+
+// askService asks the link for instances of the service. It fails only if no family can ask.
+func (l *link) askService() error {
+	var errs []error
+	for _, f := range l.families {
+		if err := askService(f.ip, l.interfaces); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) < len(l.families) {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// askService has the library ask on one address family; together, it fails if a device has only one of them.
+func askService(ip zeroconf.IPType, interfaces []net.Interface) error {
+	resolver, err := zeroconf.NewResolver(zeroconf.SelectIPTraffic(ip), zeroconf.SelectIfaces(interfaces))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	entries := make(chan *zeroconf.ServiceEntry)
+	err = resolver.Browse(ctx, service, mdnsDomain+".", entries)
+	cancel() // the question is out
+	for range entries {
+	} // until its loop has ended
+	return err
+}
+
+// ask puts questions to the link. A packet that cannot be sent is as one that gets lost.
+func (l *link) ask(questions []question) {
+	for some := range slices.Chunk(questions, maxQuestions) {
+		m := dns.Msg{Compress: true}
+		for _, q := range some {
+			m.Question = append(m.Question, dns.Question{Name: q.name, Qtype: q.kind, Qclass: dns.ClassINET})
+		}
+		p, err := m.Pack()
+		if err != nil {
+			continue // a name that came in a packet and goes into none
+		}
+		for _, f := range l.families {
+			for _, i := range l.interfaces {
+				f.write(p, i.Index)
+			}
+		}
+	}
+}
+
+func openFamily4(interfaces []net.Interface) (*family, error) {
+	conn, err := net.ListenUDP("udp4", group4) // others may have the port, too: that follows from the group's address
 	if err != nil {
 		return nil, err
 	}
-	entries := make(chan *zeroconf.ServiceEntry)
-	if err := resolver.Browse(ctx, service, mdnsDomain+".", entries); err != nil {
-		go func() { // the loop was started and has been told to end
-			for range entries {
+	p := ipv4.NewPacketConn(conn)
+	if err := join(interfaces, func(i *net.Interface) error { return p.JoinGroup(i, group4) }); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("IPv4: %w", err)
+	}
+	err = errors.Join(p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true), p.SetMulticastTTL(255))
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("IPv4: %w", err)
+	}
+	return &family{
+		ip: zeroconf.IPv4,
+		read: func(buf []byte) (int, net.Addr, heading, error) {
+			n, cm, from, err := p.ReadFrom(buf)
+			if cm == nil {
+				return n, from, heading{}, err
 			}
-		}()
+			return n, from, heading{cm.Dst, cm.IfIndex}, err
+		},
+		write: func(b []byte, index int) error {
+			_, err := p.WriteTo(b, &ipv4.ControlMessage{IfIndex: index}, group4)
+			return err
+		},
+		close: conn.Close,
+	}, nil
+}
+
+func openFamily6(interfaces []net.Interface) (*family, error) {
+	conn, err := net.ListenUDP("udp6", group6)
+	if err != nil {
 		return nil, err
 	}
-	return entries, nil
+	p := ipv6.NewPacketConn(conn)
+	if err := join(interfaces, func(i *net.Interface) error { return p.JoinGroup(i, group6) }); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("IPv6: %w", err)
+	}
+	err = errors.Join(p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true), p.SetMulticastHopLimit(255))
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("IPv6: %w", err)
+	}
+	return &family{
+		ip: zeroconf.IPv6,
+		read: func(buf []byte) (int, net.Addr, heading, error) {
+			n, cm, from, err := p.ReadFrom(buf)
+			if cm == nil {
+				return n, from, heading{}, err
+			}
+			return n, from, heading{cm.Dst, cm.IfIndex}, err
+		},
+		write: func(b []byte, index int) error {
+			_, err := p.WriteTo(b, &ipv6.ControlMessage{IfIndex: index}, group6)
+			return err
+		},
+		close: conn.Close,
+	}, nil
 }
 
-// collector puts together what the packets of one window say. An instance that is heard on several interfaces, or on both
-// address families, is one server.
-type collector struct {
-	mu      sync.Mutex
-	records map[string]Record // by instance and target
+// join joins the group on each interface; one is enough.
+func join(interfaces []net.Interface, one func(*net.Interface) error) error {
+	joined, err := false, errors.New("no interface is up and can multicast")
+	for i := range interfaces {
+		if err = one(&interfaces[i]); err == nil {
+			joined = true
+		}
+	}
+	if joined {
+		return nil
+	}
+	return err
 }
 
-func (c *collector) add(e *zeroconf.ServiceEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := strings.ToLower(e.Instance) + "\x00" + strings.ToLower(e.HostName)
-	r, again := c.records[key]
-	if !again {
-		if len(c.records) >= maxAdvertised {
-			return
-		}
-		r = Record{
-			Instance: e.Instance,
-			Host:     e.HostName,
-			Port:     uint16(e.Port),
-			TXT:      e.Text,
-			TTL:      time.Duration(e.TTL) * time.Second,
-		}
+// multicastInterfaces returns the interfaces that are up and can multicast.
+func multicastInterfaces() []net.Interface {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil // as with none
 	}
-	for _, ip := range slices.Concat(e.AddrIPv4, e.AddrIPv6) {
-		a, _ := netip.AddrFromSlice(ip)
-		// The device itself is no server: an advertisement that says so would have it knock at its own doors.
-		if a = a.Unmap(); usable(a) && !a.IsLoopback() && !slices.Contains(r.Addresses, a) && len(r.Addresses) < maxAddresses {
-			r.Addresses = append(r.Addresses, a)
-		}
-	}
-	c.records[key] = r
-}
-
-// found sorts the advertisements into those that may be used and those that may not. Nothing is added any more.
-func (c *collector) found(development bool) Found {
-	var f Found
-	holds := maxTTL
-	for _, r := range c.records {
-		s, err := ParseRecord(r, development)
-		if err != nil {
-			f.Skipped = append(f.Skipped, Skipped{InstanceName(r.Instance), err})
-			continue
-		}
-		s.Domain = mdnsDomain
-		holds = min(holds, s.TTL)
-		f.Servers = append(f.Servers, s)
-	}
-	if len(f.Servers) == 0 {
-		holds = retryAgain
-	}
-	f.Again = max(holds, minAgain)
-	f.finish()
-	return f
+	return slices.DeleteFunc(all, func(i net.Interface) bool {
+		return i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0
+	})
 }

@@ -1,19 +1,25 @@
 package discovery
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/grandcat/zeroconf"
+	"github.com/miekg/dns"
+	"golang.org/x/net/ipv4"
 
 	"nmosauthd/tinytest/dnsserver"
 )
@@ -21,8 +27,8 @@ import (
 // insideNetwork is set in the process that runs in a network of its own.
 const insideNetwork = "DISCOVERY_TEST_NETWORK"
 
-// ownNetwork runs the calling test again in a network namespace with two interfaces that can multicast, so that no packet
-// leaves the machine and none of its own is heard. It reports whether this is that inner run.
+// ownNetwork runs the calling test again in a network namespace with two interfaces that can multicast, so that no
+// packet leaves the machine and none of its own is heard. It reports whether this is that inner run.
 func ownNetwork(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(insideNetwork) != "" {
@@ -172,30 +178,156 @@ func TestBrowseNoNetwork(t *testing.T) {
 	}
 }
 
-// Whoever floods the network with advertisements fills no memory.
-func TestCollectorBounded(t *testing.T) {
-	c := collector{records: make(map[string]Record)}
-	for i := range 1000 {
-		e := zeroconf.NewServiceEntry(fmt.Sprint("a", i), service, "local.")
-		e.HostName, e.Port, e.Text = "a.local.", i+1, txt()
-		e.AddrIPv4 = []net.IP{net.IPv4(192, 0, 2, byte(i))}
-		e.AddrIPv6 = []net.IP{net.ParseIP("fe80::1"), net.ParseIP("2001:db8::1")}
-		c.add(e)
-		e.Instance = "a0"
-		c.add(e)
+// responder answers questions of the link by hand, on interface v0: with each of the records of its name and kind in a
+// packet of its own, and nothing beside it.
+func responder(t *testing.T, records ...string) *net.UDPConn {
+	t.Helper()
+	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}
+	v0, err := net.InterfaceByName("v0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	f := c.found(false)
-	if len(f.Servers) != maxAdvertised {
-		t.Errorf("%d servers", len(f.Servers))
+	conn, err := net.ListenMulticastUDP("udp4", v0, group)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, s := range f.Servers {
-		if s.Instance == "a0" && len(s.Addresses) != maxAddresses {
-			t.Errorf("%d addresses", len(s.Addresses))
-		}
-		for _, a := range s.Addresses {
-			if a.IsLinkLocalUnicast() {
-				t.Errorf("address %v", a)
+	p := ipv4.NewPacketConn(conn)
+	if err := p.SetMulticastLoopback(true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		buf := make([]byte, 9000)
+		for {
+			n, _, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var m dns.Msg
+			if m.Unpack(buf[:n]) != nil || m.Response {
+				continue
+			}
+			for _, q := range m.Question {
+				for _, text := range records {
+					rr, err := dns.NewRR(text)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if strings.EqualFold(rr.Header().Name, q.Name) && rr.Header().Rrtype == q.Qtype {
+						a := dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Answer: []dns.RR{rr}}
+						packet, err := a.Pack()
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						conn.WriteTo(packet, group)
+					}
+				}
 			}
 		}
+	}()
+	return conn
+}
+
+// A responder that sends nothing but what it is asked for, and writes names in another case than it is asked (RFC 6763
+// §12, RFC 6762 §16).
+func TestBrowseSplit_DIS2(t *testing.T) {
+	t.Parallel() // the outer run only waits
+	if !ownNetwork(t) {
+		return
+	}
+	responder(t,
+		"_NMOS-Auth._tcp.Local. 120 IN PTR Auth._nmos-auth._tcp.local.",
+		"Auth._NMOS-AUTH._tcp.local. 100 IN SRV 3 4 8443 Auth-1.local.",
+		`Auth._nmos-auth._tcp.LOCAL. 110 IN TXT "api_proto=https" "api_ver=v1.0" "pri=10"`,
+		"AUTH-1.local. 90 IN AAAA fe80::1",
+		"AUTH-1.local. 90 IN A 192.0.2.7")
+	found, err := Browse(t.Context(), BrowseOptions{})
+	if err != nil || len(found.Servers) != 1 {
+		t.Fatalf("got %+v, %v, want one server", found, err)
+	}
+	want := Server{Instance: "Auth", Scheme: "https", Host: "auth-1.local", Port: 8443, Pri: 10, Priority: 3, Weight: 4, TTL: 90 * time.Second,
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Domain: "local"}
+	expect(t, "server", fmt.Sprintf("%+v", found.Servers[0]), fmt.Sprintf("%+v", want))
+}
+
+// The host of a server in .local is found by its name alone: after SIGHUP, after a restart, in the configuration.
+func TestLookupByMDNS_DIS2(t *testing.T) {
+	t.Parallel() // the outer run only waits
+	if !ownNetwork(t) {
+		return
+	}
+	responder(t, "Auth-1.local. 90 IN A 192.0.2.7")
+	started := time.Now()
+	addrs, err := New(Options{}).lookup(t.Context(), "auth-1.local")
+	expect(t, "addresses", fmt.Sprint(addrs, err), "[192.0.2.7] <nil>")
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+	_, err = New(Options{}).lookup(t.Context(), "auth-2.local")
+	expect(t, "unknown", err, "looking up auth-2.local: no host of this link answers to auth-2.local (mDNS)")
+}
+
+// A flood of advertisements costs little memory, and the server is found all the same.
+func TestBrowseFlood_DIS2(t *testing.T) {
+	t.Parallel() // the outer run only waits
+	if !ownNetwork(t) {
+		return
+	}
+	advertise(t, "auth-1", "auth-1", 443, "api_proto=https", "api_ver=v1.0", "pri=10")
+	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}
+	conn := responder(t)
+	filler := make([]string, 20)
+	for i := range filler {
+		filler[i] = strings.Repeat("x", 240)
+	}
+	m := dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
+	for _, text := range []string{
+		"_nmos-auth._tcp.local. 4500 IN PTR flood-00000000._nmos-auth._tcp.local.",
+		"flood-00000000._nmos-auth._tcp.local. 4500 IN SRV 0 0 443 host.local.",
+		`flood-00000000._nmos-auth._tcp.local. 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" "` + strings.Join(filler, `" "`) + `"`,
+		"host.local. 4500 IN A 192.0.2.9",
+	} {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Answer = append(m.Answer, rr)
+	}
+	packet, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(packet, []byte("00000000"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var sent atomic.Int32
+	go func() {
+		for ctx.Err() == nil {
+			copy(packet[at:], fmt.Sprintf("%08d", sent.Add(1)))
+			conn.WriteTo(packet, group)
+		}
+	}()
+	before, most := heap(), int64(0)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ctx.Err() == nil {
+			var stats runtime.MemStats
+			runtime.ReadMemStats(&stats)
+			most = max(most, int64(stats.HeapInuse))
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	found, err := Browse(ctx, BrowseOptions{})
+	cancel()
+	<-watched
+	if err != nil || !slices.ContainsFunc(found.Servers, func(s Server) bool { return s.Host == "auth-1.local" }) {
+		t.Errorf("got %d servers, %v, want auth-1.local among them", len(found.Servers), err)
+	}
+	t.Logf("%d packets sent, heap %d kB before, %d kB at most", sent.Load(), before>>10, most>>10)
+	if most-before > 8<<20 {
+		t.Errorf("got %d kB of heap in a flood, %d kB before; want 8 MB more at most", most>>10, before>>10)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -15,19 +16,20 @@ import (
 const (
 	// udpSize is the longest answer asked for by UDP, in bytes: what no path of today breaks into fragments.
 	udpSize = 1232
-	// maxRecords bounds the records of one answer that are looked at. 64 servers with all that belongs to them come to 320.
+	// maxRecords bounds the records of one answer that are looked at. 64 servers with all that belongs to them come to
+	// 320.
 	maxRecords = 512
 	// maxStrings bounds the strings of one TXT record; IS-10 has four.
 	maxStrings = 64
-	// maxTTL is the longest time to live that is believed. A caching name server is asked more often than it need be then, and
-	// a record that was forged, or mistyped, is forgotten within the hour.
+	// maxTTL is the longest time to live that is believed. A caching name server is asked more often than it need be
+	// then, and a record that was forged, or mistyped, is forgotten within the hour.
 	maxTTL = time.Hour
 
 	headerSize = 12
 )
 
-// errForeign is for a packet that is no answer to the question asked. Whoever can send packets to the device can send such
-// ones, so they are passed over and the answer is waited for.
+// errForeign is for a packet that does not answer the question asked. Whoever can send packets to the device can send
+// such ones, so they are passed over and the answer is waited for.
 var errForeign = errors.New("an answer to another question")
 
 // question is what is asked: class IN always.
@@ -38,47 +40,22 @@ type question struct {
 
 func (q question) String() string { return kindName(q.kind) + " " + undot(q.name) }
 
-func kindName(kind uint16) string {
-	switch kind {
-	case dns.TypeA:
-		return "A"
-	case dns.TypeAAAA:
-		return "AAAA"
-	case dns.TypeCNAME:
-		return "CNAME"
-	case dns.TypePTR:
-		return "PTR"
-	case dns.TypeSOA:
-		return "SOA"
-	case dns.TypeSRV:
-		return "SRV"
-	case dns.TypeTXT:
-		return "TXT"
-	default:
-		return "TYPE" + strconv.Itoa(int(kind))
-	}
-}
+func kindName(kind uint16) string { return dns.Type(kind).String() }
 
-// pack writes the question as a packet (RFC 1035 §4.1), with EDNS0 (RFC 6891 §6.1.2) or without.
+// pack writes the question as a packet, with EDNS0 (RFC 6891 §6.1.2) or without.
 func (q question) pack(id uint16, edns bool) ([]byte, error) {
-	p := make([]byte, headerSize+256+4+11)
-	binary.BigEndian.PutUint16(p[0:], id)
-	p[2] = 1 // RD: the device asks nobody else
-	p[5] = 1 // QDCOUNT
-	off, err := dns.PackDomainName(q.name, p, headerSize, nil, false)
-	if err != nil || off == headerSize || off > headerSize+255 {
-		return nil, fmt.Errorf("%+.80q is no domain name", q.name)
+	m := dns.Msg{
+		MsgHdr:   dns.MsgHdr{Id: id, RecursionDesired: true}, // the device asks nobody else
+		Question: []dns.Question{{Name: q.name, Qtype: q.kind, Qclass: dns.ClassINET}},
 	}
-	binary.BigEndian.PutUint16(p[off:], q.kind)
-	binary.BigEndian.PutUint16(p[off+2:], dns.ClassINET)
-	off += 4
 	if edns {
-		p[11] = 1 // ARCOUNT
-		binary.BigEndian.PutUint16(p[off+1:], dns.TypeOPT)
-		binary.BigEndian.PutUint16(p[off+3:], udpSize)
-		off += 11
+		m.SetEdns0(udpSize, false)
 	}
-	return p[:off], nil
+	p, err := m.Pack()
+	if _, ok := dns.IsDomainName(q.name); err != nil || !ok {
+		return nil, fmt.Errorf("%+.80q is not a domain name", q.name)
+	}
+	return p, nil
 }
 
 // resource is one resource record of the types that discovery reads. Which fields count follows from kind.
@@ -116,110 +93,162 @@ type message struct {
 	referral  bool // it only names servers to ask instead
 	answer    []resource
 	extra     []resource    // the additional section
-	negative  time.Duration // how long it holds that there is no such thing (RFC 2308 §5); 0: not told
+	negative  time.Duration // how long it holds that there is no such thing (RFC 2308 §5); 0 if unknown
 	cut       bool          // there were more than maxRecords
 }
 
-// parseMessage reads a packet that came in answer to q. errForeign: it is none. Another error: it is, but cannot be read.
-// What the packet claims of its own size is believed nowhere; records of other types and classes are passed over.
+// parseMessage reads a packet that came in answer to q. errForeign: it answers something else. Another error: it
+// answers q, but cannot be read. What the packet claims of its own size is believed nowhere; records of other types and
+// classes are passed over.
 func parseMessage(p []byte, id uint16, q question) (message, error) {
 	var m message
-	if len(p) < headerSize || binary.BigEndian.Uint16(p) != id {
+	var head dns.Msg
+	if len(p) < headerSize || head.Unpack(p[:headerSize]) != nil {
 		return m, errForeign
 	}
-	const response, opcode = 0x80, 0x78
-	if p[2]&response == 0 || p[2]&opcode != 0 {
+	if head.Id != id || !head.Response || head.Opcode != dns.OpcodeQuery {
 		return m, errForeign
 	}
-	authoritative, recursive := p[2]&0x04 != 0, p[3]&0x80 != 0
-	m.truncated = p[2]&0x02 != 0
-	m.rcode = int(p[3] & 0x0f)
+	m.truncated, m.rcode = head.Truncated, head.Rcode
 	off := headerSize
-	switch questions := binary.BigEndian.Uint16(p[4:]); {
-	case questions == 1:
-		name, next, err := dns.UnpackDomainName(p, off)
-		if err != nil || next+4 > len(p) || canonical(name) != canonical(q.name) ||
-			binary.BigEndian.Uint16(p[next:]) != q.kind || binary.BigEndian.Uint16(p[next+2:]) != dns.ClassINET {
+	switch count := binary.BigEndian.Uint16(p[4:]); {
+	case count == 1:
+		asked, next, err := parseQuestion(p, off)
+		if err != nil || asked != (question{canonical(q.name), q.kind}) {
 			return m, errForeign
 		}
-		off = next + 4
-	case questions != 0 || m.rcode == dns.RcodeSuccess || m.rcode == dns.RcodeNameError:
+		off = next
+	case count != 0 || m.rcode == dns.RcodeSuccess || m.rcode == dns.RcodeNameError:
 		return m, errForeign // only a server that could not read the question may leave it out
 	}
 	if m.truncated {
 		return m, nil // what is there need not be whole (RFC 2181 §9)
 	}
 	referred := false
+	cut, err := eachRecord(p, off, func(section int, rr dns.RR) error {
+		switch rr := rr.(type) {
+		case *dns.OPT:
+			if section == 2 {
+				m.rcode |= rr.ExtendedRcode()
+			}
+			return nil
+		case *dns.SOA:
+			if section == 1 { // the record's own TTL bounds MINIMUM (RFC 2308 §5)
+				m.negative = min(lifetime(rr.Hdr.Ttl), lifetime(rr.Minttl))
+			}
+			return nil
+		case *dns.NS:
+			referred = referred || section == 1
+			return nil
+		}
+		r, err := newResource(rr)
+		switch {
+		case err != nil || rr.Header().Class != dns.ClassINET:
+		case section == 0:
+			m.answer = append(m.answer, r)
+		case section == 2:
+			m.extra = append(m.extra, r)
+		}
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	m.cut = cut
+	m.referral = referred && !head.Authoritative && !head.RecursionAvailable &&
+		m.rcode == dns.RcodeSuccess && len(m.answer) == 0
+	return m, nil
+}
+
+// parseQuestion reads the question at off, its name canonical. Of another class it is an error.
+func parseQuestion(p []byte, off int) (q question, next int, err error) {
+	name, off, err := dns.UnpackDomainName(p, off)
+	if err != nil || off+4 > len(p) || binary.BigEndian.Uint16(p[off+2:]) != dns.ClassINET {
+		return q, 0, errRecord
+	}
+	return question{canonical(name), binary.BigEndian.Uint16(p[off:])}, off + 4, nil
+}
+
+var errRecord = errors.New("a record breaks off, or does not fit its length")
+
+// eachRecord hands on the records behind the questions, those of the types that discovery reads; section is 0 for the
+// answer, 1 for the authority section and 2 for the additional one. cut: there are more than maxRecords.
+//
+// The library reads the records, but it is not given the whole packet. Its types number a hundred, and some turn 2
+// bytes into a name of 1000: a packet of 64 KiB comes to 32 MB with them. What nobody asks for is skipped, by its
+// length.
+func eachRecord(p []byte, off int, each func(section int, rr dns.RR) error) (cut bool, err error) {
 	left := maxRecords
-	for section := range 3 { // answer, authority, additional
+	for section := range 3 {
 		for range binary.BigEndian.Uint16(p[6+2*section:]) {
 			if left--; left < 0 {
-				m.cut = true
-				return m, nil
+				return true, nil
 			}
-			r, next, err := parseResource(p, off)
-			if err != nil {
-				return m, err
+			_, data, err := dns.UnpackDomainName(p, off)
+			if err != nil || data+10 > len(p) {
+				return false, errRecord
+			}
+			next := data + 10 + int(binary.BigEndian.Uint16(p[data+8:]))
+			if next > len(p) {
+				return false, errRecord
+			}
+			if kind := binary.BigEndian.Uint16(p[data:]); wanted(kind) {
+				rr, end, err := dns.UnpackRR(p[:next], off)
+				if err != nil || end != next {
+					return false, errRecord
+				}
+				if err := each(section, rr); err != nil {
+					return false, err
+				}
 			}
 			off = next
-			switch {
-			case r.kind == dns.TypeOPT && section == 2:
-				m.rcode |= int(r.priority) << 4
-			case section == 0 && wanted(r.kind):
-				m.answer = append(m.answer, r)
-			case section == 1 && r.kind == dns.TypeSOA:
-				m.negative = r.ttl
-			case section == 1 && r.kind == dns.TypeNS:
-				referred = true
-			case section == 2 && wanted(r.kind):
-				m.extra = append(m.extra, r)
-			}
 		}
 	}
-	m.referral = referred && !authoritative && !recursive && m.rcode == dns.RcodeSuccess && len(m.answer) == 0
-	return m, nil
+	return false, nil
 }
 
 func wanted(kind uint16) bool {
 	switch kind {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypePTR, dns.TypeSRV, dns.TypeTXT:
+	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypePTR, dns.TypeSRV, dns.TypeTXT,
+		dns.TypeSOA, dns.TypeNS, dns.TypeOPT:
 		return true
 	}
 	return false
 }
 
-var errRecord = errors.New("a record breaks off, or does not fit its length")
+// newResource takes over a record, whatever its class.
+func newResource(rr dns.RR) (resource, error) {
+	h := rr.Header()
+	r := resource{name: canonical(h.Name), kind: h.Rrtype, ttl: lifetime(h.Ttl)}
+	good := true
+	switch rr := rr.(type) {
+	case *dns.A:
+		good = r.setAddress(rr.A)
+	case *dns.AAAA:
+		good = r.setAddress(rr.AAAA)
+	case *dns.PTR:
+		r.target, good = rr.Ptr, rr.Ptr != ""
+	case *dns.CNAME:
+		r.target, good = rr.Target, rr.Target != ""
+	case *dns.SRV:
+		r.priority, r.weight, r.port, r.target, good = rr.Priority, rr.Weight, rr.Port, rr.Target, rr.Target != ""
+	case *dns.TXT:
+		for _, s := range rr.Txt {
+			if s != "" && len(r.txt) < maxStrings { // an empty string stands for none (RFC 6763 §6.1)
+				r.txt = append(r.txt, unescape(s))
+			}
+		}
+	}
+	if !good {
+		return r, errRecord
+	}
+	return r, nil
+}
 
-// parseResource reads the record at off. Of a kind that nobody asks for it returns the kind 0. An OPT record's extended code
-// comes as its priority, and a SOA record's ttl is that of a negative answer.
-func parseResource(p []byte, off int) (r resource, next int, err error) {
-	if r.name, off, err = dns.UnpackDomainName(p, off); err != nil {
-		return r, 0, errRecord
-	}
-	if off+10 > len(p) {
-		return r, 0, errRecord
-	}
-	r.name = canonical(r.name)
-	r.kind = binary.BigEndian.Uint16(p[off:])
-	class := binary.BigEndian.Uint16(p[off+2:])
-	ttl := binary.BigEndian.Uint32(p[off+4:])
-	data := off + 10
-	next = data + int(binary.BigEndian.Uint16(p[off+8:]))
-	if next > len(p) {
-		return r, 0, errRecord
-	}
-	if r.kind == dns.TypeOPT {
-		r.priority = uint16(ttl >> 24)
-		return r, next, nil
-	}
-	if class != dns.ClassINET {
-		return resource{}, next, nil
-	}
-	r.ttl = lifetime(ttl)
-	if !r.parseData(p, data, next) {
-		return r, 0, errRecord
-	}
-	return r, next, nil
+func (r *resource) setAddress(ip net.IP) bool {
+	addr, ok := netip.AddrFromSlice(ip)
+	r.addr = addr.Unmap()
+	return ok
 }
 
 // lifetime reads a TTL. One with the top bit set counts as zero (RFC 2181 §8).
@@ -228,48 +257,4 @@ func lifetime(seconds uint32) time.Duration {
 		return 0
 	}
 	return min(time.Duration(seconds)*time.Second, maxTTL)
-}
-
-// parseData reads the data of a record, p[off:end]; names in it may point back into p. False: it is not what its kind has.
-func (r *resource) parseData(p []byte, off, end int) bool {
-	switch r.kind {
-	case dns.TypeA, dns.TypeAAAA:
-		addr, ok := netip.AddrFromSlice(p[off:end])
-		r.addr = addr.Unmap()
-		return ok && addr.Is4() == (r.kind == dns.TypeA)
-	case dns.TypeTXT:
-		for off < end {
-			start := off + 1
-			if off = start + int(p[off]); off > end {
-				return false
-			}
-			if off > start && len(r.txt) < maxStrings { // an empty string stands for none (RFC 6763 §6.1)
-				r.txt = append(r.txt, string(p[start:off]))
-			}
-		}
-		return true
-	case dns.TypeSRV:
-		if off+6 > end {
-			return false
-		}
-		r.priority = binary.BigEndian.Uint16(p[off:])
-		r.weight = binary.BigEndian.Uint16(p[off+2:])
-		r.port = binary.BigEndian.Uint16(p[off+4:])
-		return r.parseTarget(p, off+6, end)
-	case dns.TypePTR, dns.TypeCNAME:
-		return r.parseTarget(p, off, end)
-	case dns.TypeSOA:
-		// MINIMUM is its last field; the record's own TTL bounds it (RFC 2308 §5).
-		if off+20 > end {
-			return false
-		}
-		r.ttl = min(r.ttl, lifetime(binary.BigEndian.Uint32(p[end-4:])))
-	}
-	return true
-}
-
-func (r *resource) parseTarget(p []byte, off, end int) bool {
-	target, off, err := dns.UnpackDomainName(p[:end], off)
-	r.target = target
-	return err == nil && off == end
 }

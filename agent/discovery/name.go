@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Names are handled in the presentation form of RFC 1035 §5.1, as the DNS library reads and writes them: labels ended by dots,
-// `\.` for a dot inside a label, `\032` or `\ ` for a space, everything outside ASCII as `\DDD`. So a name never holds a
-// control character, and is safe to print.
+// Names are handled in the presentation form of RFC 1035 §5.1, as the DNS library reads and writes them: labels ended
+// by dots, `\.` for a dot inside a label, `\032` or `\ ` for a space, everything outside ASCII as `\DDD`. So a name
+// never holds a control character, and is safe to print.
 
 // canonical is the form in which names are compared (RFC 4343): lower case, with the trailing dot.
 func canonical(name string) string {
@@ -35,7 +35,10 @@ func cutLabel(name string) (label, rest string) {
 	return name, ""
 }
 
-// within tells whether a name is domain or below it; both are canonical.
+// local reports whether a name belongs to mDNS, and is never asked of a name server (RFC 6762 §3, DIS-2).
+func local(name string) bool { return within(canonical(name), mdnsDomain+".") }
+
+// within reports whether a name is domain or below it; both are canonical.
 func within(name, domain string) bool {
 	for name != domain {
 		if name == "." || name == "" {
@@ -53,23 +56,31 @@ func cutInstance(name string) (instance, domain string, ok bool) {
 	return instance, domain, ok && instance != "" && domain != ""
 }
 
-// InstanceName writes the name of an instance for people: without escapes where it is printable, else quoted.
-func InstanceName(label string) string {
-	raw := make([]byte, 0, len(label))
-	for i := 0; i < len(label); i++ {
-		c := label[i]
-		if c == '\\' && i+1 < len(label) {
-			if n, err := strconv.ParseUint(label[i+1:min(i+4, len(label))], 10, 8); err == nil && i+3 < len(label) {
+// unescape takes the escapes of the presentation form out of a label or a string of a TXT record.
+func unescape(text string) string {
+	if !strings.Contains(text, `\`) {
+		return text
+	}
+	raw := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == '\\' && i+1 < len(text) {
+			if n, err := strconv.ParseUint(text[i+1:min(i+4, len(text))], 10, 8); err == nil && i+3 < len(text) {
 				c = byte(n)
 				i += 3
 			} else {
 				i++
-				c = label[i]
+				c = text[i]
 			}
 		}
 		raw = append(raw, c)
 	}
-	text := string(raw)
+	return string(raw)
+}
+
+// InstanceName writes the name of an instance for people: without escapes if it is printable, else quoted.
+func InstanceName(label string) string {
+	text := unescape(label)
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return strconv.QuoteToASCII(text)
 	}

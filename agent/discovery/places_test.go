@@ -298,9 +298,23 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 		t.Errorf("%+v, %v", doc, err)
 	}
 	f.Addresses[0] = netip.MustParseAddr("127.0.0.2")
+	address := netip.MustParseAddr("127.0.0.2")
+	c.askLink = func(context.Context, string) (resolved, error) {
+		return resolved{records: []resource{{addr: address}}}, nil
+	}
 	_, err = c.ServerKeySet(t.Context(), f)
-	if err == nil || !strings.HasSuffix(err.Error(), "connection refused") {
-		t.Errorf("nobody there: %v", err)
+	if want := "connection refused by 127.0.0.2:" + port; err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("nobody there: got %v, want …%s", err, want)
+	}
+	address = netip.MustParseAddr("127.0.0.1") // the host has another address by now
+	if _, err := c.ServerKeySet(t.Context(), f); err != nil {
+		t.Errorf("at its new address: %v", err)
+	}
+	// The next Client, after SIGHUP or a restart, knows the issuer alone.
+	next := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
+	next.askLink = c.askLink
+	if _, err := next.KeySet(t.Context(), "https://auth.local:"+port); err != nil {
+		t.Errorf("after SIGHUP: %v", err)
 	}
 	if len(ns.Questions()) != 0 {
 		t.Errorf("questions %q", questions(ns))
@@ -320,6 +334,7 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 	f.Host, f.Domain = "auth.local", mdnsDomain
 	all := Found{Servers: []Server{f}}
 	c.browse = func(context.Context, BrowseOptions) (Found, error) { return all, nil }
+	c.askLink = func(context.Context, string) (resolved, error) { return resolved{outcome: Silent}, nil }
 
 	if _, err := c.KeySet(t.Context(), issuer); err == nil {
 		t.Error("found before it was looked for")

@@ -22,9 +22,9 @@ const mdnsDomain = "local"
 // version is the version of the Authorization API that the daemon speaks.
 const version = "v1.0"
 
-// Record is one advertisement of an Authorization Server as DNS-SD gives it, unicast or multicast: its SRV, TXT and address
-// records. Nothing in it can be relied on: whoever is on the network may have sent it. What makes a server worth talking to
-// is its certificate (DIS-5).
+// Record is one advertisement of an Authorization Server as DNS-SD gives it, unicast or multicast: its SRV, TXT and
+// address records. Nothing in it can be relied on: whoever is on the network may have sent it. What makes a server
+// worth talking to is its certificate (DIS-5).
 type Record struct {
 	Instance         string // name of the instance, in the presentation form of RFC 1035 §5.1
 	Host             string // target of the SRV record
@@ -55,18 +55,14 @@ func (s *Server) MetadataURL() string {
 	return s.Scheme + "://" + s.hostPort() + wellKnown + s.path()
 }
 
-// IssuerURL is the issuer whose metadata lies there (RFC 8414 §3.1), written as issuers are: without the scheme's own port.
+// IssuerURL is the issuer whose metadata lies there (RFC 8414 §3.1), written as issuers are: without the scheme's own
+// port.
 func (s *Server) IssuerURL() string {
 	host := s.hostPort()
 	if s.Scheme == "https" && s.Port == 443 || s.Scheme == "http" && s.Port == 80 {
 		host = s.Host
 	}
 	return s.Scheme + "://" + host + s.path()
-}
-
-// mdnsHost tells whether the host is one that no name server knows (RFC 6762 §3).
-func (s *Server) mdnsHost() bool {
-	return s.Domain == mdnsDomain && (s.Host == mdnsDomain || strings.HasSuffix(s.Host, "."+mdnsDomain))
 }
 
 func (s *Server) hostPort() string { return net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))) }
@@ -78,8 +74,8 @@ func (s *Server) path() string {
 	return "/" + s.Selector
 }
 
-// ParseRecord makes a Server of a record, or says why this device may not use it (DIS-3). Development also admits http, and
-// servers with a pri of 100 or more, which are there to be tried out.
+// ParseRecord makes a Server of a record, or says why this device may not use it (DIS-3). Development also admits http,
+// and servers with a pri of 100 or more, which are there to be tried out.
 func ParseRecord(r Record, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,
@@ -169,8 +165,8 @@ func plausibleSelector(selector string) bool {
 }
 
 // Order puts servers into the order in which to try them: by pri, then by SRV priority, and among equals at random in
-// proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random number
-// in [0, n), as rand.IntN does.
+// proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random
+// number in [0, n), as rand.IntN does.
 func Order(servers []Server, intn func(n int) int) {
 	// Not by package slices: its code for such a struct would be 4 KB of flash.
 	sort.SliceStable(servers, func(i, j int) bool { return compare(servers[i], servers[j]) < 0 })
@@ -188,9 +184,9 @@ func compare(a, b Server) int {
 	return cmp.Or(cmp.Compare(a.Pri, b.Pri), cmp.Compare(a.Priority, b.Priority))
 }
 
-// spread draws the servers one after the other, each with a chance in proportion to its weight among those that are left.
-// One more than the weight counts, so that a server of weight 0 is drawn at times: "a very small chance", says RFC 2782, and
-// all of them alike where no weights are given.
+// spread draws the servers one after the other, each with a chance in proportion to its weight among those that are
+// left. One more than the weight counts, so that a server of weight 0 is drawn at times: "a very small chance", says
+// RFC 2782, and all of them alike where no weights are given.
 func spread(servers []Server, intn func(n int) int) {
 	for ; len(servers) > 1; servers = servers[1:] {
 		total := 0

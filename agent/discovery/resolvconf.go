@@ -1,8 +1,11 @@
 package discovery
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -11,16 +14,31 @@ const (
 	maxNameServers = 3
 	// maxDomains bounds the domains that are browsed in one go.
 	maxDomains = 16
+	// maxNDots is the most that "options ndots" can ask for, as in the C library.
+	maxNDots = 15
 )
 
 // resolverConfig is what resolv.conf(5) says to discovery.
 type resolverConfig struct {
 	servers []string // "address:port"
 	search  []string // canonical
+	ndots   int      // a name with fewer dots is completed first; 0 stands for 1
 }
 
-// parseResolvConf reads the contents of resolv.conf. It never fails: what it does not know, it passes over, as every resolver
-// does.
+// readResolvConf reads the device's resolv.conf. Without one, what is configured or found otherwise counts alone.
+func readResolvConf(read func() ([]byte, error), trace func(Step)) resolverConfig {
+	if read == nil {
+		return resolverConfig{}
+	}
+	text, err := read()
+	if err != nil {
+		trace(Step{Kind: StepNote, Text: fmt.Sprintf("the device's resolver configuration cannot be read: %v", err)})
+	}
+	return parseResolvConf(text)
+}
+
+// parseResolvConf reads the contents of resolv.conf. It never fails: what it does not know, it passes over, as every
+// resolver does.
 func parseResolvConf(text []byte) resolverConfig {
 	var c resolverConfig
 	for line := range strings.Lines(string(text)) {
@@ -38,9 +56,33 @@ func parseResolvConf(text []byte) resolverConfig {
 			c.search = domainList(fields[1:2])
 		case "search":
 			c.search = domainList(fields[1:])
+		case "options":
+			for _, option := range fields[1:] {
+				if n, ok := strings.CutPrefix(option, "ndots:"); ok {
+					dots, _ := strconv.ParseUint(n, 10, 8)
+					c.ndots = int(min(dots, maxNDots))
+				}
+			}
 		}
 	}
 	return c
+}
+
+// names returns the names, canonical, that a host name can stand for, in the order in which to look them up: it is
+// completed with the domains of the search list, but a name with a dot at its end is not.
+func (c *resolverConfig) names(host string) []string {
+	full := canonical(host)
+	if strings.HasSuffix(host, ".") {
+		return []string{full}
+	}
+	var names []string
+	for _, domain := range c.search {
+		names = append(names, full+domain)
+	}
+	if strings.Count(host, ".") < cmp.Or(c.ndots, 1) {
+		return append(names, full)
+	}
+	return append([]string{full}, names...)
 }
 
 // domainList returns those of the names that can be browsed, each once, canonical, and no more than maxDomains.
@@ -54,9 +96,10 @@ func domainList(names []string) []string {
 	return domains
 }
 
-// plausibleDomain refuses what cannot be a domain of a facility: the root, names that are escaped, empty labels. The domain
-// local is that of mDNS (RFC 6762 §3) and asked of no name server.
+// plausibleDomain refuses what cannot be a domain of a facility: the root, names that are escaped, empty labels. The
+// domain local and all below it are those of mDNS and asked of no name server (RFC 6762 §3, DIS-2).
 func plausibleDomain(canonical string) bool {
 	name := undot(canonical)
-	return plausibleHost(name) == nil && name != mdnsDomain && !strings.Contains(name, "..") && !strings.HasPrefix(name, ".")
+	return plausibleHost(name) == nil && !local(canonical) &&
+		!strings.Contains(name, "..") && !strings.HasPrefix(name, ".")
 }

@@ -21,15 +21,17 @@ const (
 )
 
 var (
-	// errNoServer: no name server says anything, so that asking on is of no use.
+	// errNoServer: no name server says anything, so that asking on is useless.
 	errNoServer = errors.New("no name server answers")
 	errAliases  = errors.New("its CNAMEs lead in a circle or too far")
+	errLocal    = errors.New("names in .local belong to mDNS, and no name server is asked for them")
 )
 
 // dnsServer is one name server, with what this discovery has seen of it.
 type dnsServer struct {
 	address string
 	state   serverState
+	plain   bool // it has answered without EDNS0 what it did not answer with it
 }
 
 type serverState int
@@ -37,7 +39,7 @@ type serverState int
 const (
 	unknown serverState = iota
 	heard               // it has sent an answer of some kind
-	doubted             // it was waited for in vain, and has never sent anything: asked last
+	doubted             // it was silent, and has never sent anything: asked last
 	dead                // so it was for a whole question: not asked again
 )
 
@@ -50,25 +52,30 @@ type resolver struct {
 	trace    func(Step)
 }
 
-// ask puts a question to one server after the other until one answers it, yes or no: that a name does not exist is not for the
-// next server to contradict. Servers that are silent are asked again, since packets get lost; but not for every question
-// anew where they have never said a word, and nobody is asked once all are like that.
+// ask puts a question to one server after the other until one answers it, yes or no: that a name does not exist is not
+// for the next server to contradict. Servers that are silent are asked again, since packets get lost, and then without
+// EDNS0, since some servers and middleboxes drop what has it (RFC 6891 §6.2.6). But those that have never said a word
+// are not asked again for every question, and nobody is asked once all are like that.
 //
 // Of the additional section only what lies within zone is returned: for that the server was asked.
 func (r *resolver) ask(ctx context.Context, q question, zone string) (answer reply, by *dnsServer, err error) {
+	if local(q.name) {
+		return reply{}, nil, fmt.Errorf("%s: %w", q, errLocal)
+	}
 	waiting := r.inOrder()
 	if len(waiting) == 0 {
 		return reply{}, nil, errNoServer
 	}
 	reasons := make(map[*dnsServer]error)
-	for range r.rounds {
+	for round := range r.rounds {
 		var silent []*dnsServer
 		for _, s := range waiting {
-			answer = r.askOne(ctx, s, q, zone)
+			answer = r.askOne(ctx, s, q, zone, round == 0 && !s.plain)
 			switch {
 			case ctx.Err() != nil:
 				return reply{}, nil, fmt.Errorf("%s: %w", q, ctx.Err())
 			case answer.outcome.definite():
+				s.plain = answer.plain
 				return answer, s, nil
 			case answer.outcome == Silent:
 				silent = append(silent, s)
@@ -104,9 +111,9 @@ func (r *resolver) inOrder() []*dnsServer {
 }
 
 // askOne puts a question to one server.
-func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone string) reply {
+func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone string, edns bool) reply {
 	start := time.Now()
-	answer := exchange(ctx, r.dialer, s.address, q, r.patience)
+	answer := exchange(ctx, r.dialer, s.address, q, edns, r.patience)
 	step := Step{
 		Kind: StepAsked, Query: q.String(), Server: s.address, Network: answer.network,
 		Outcome: answer.outcome, Took: time.Since(start), Err: answer.err,
@@ -147,7 +154,7 @@ type resolved struct {
 	records []resource // of the kind asked for; their names may be those of aliases
 	extra   []resource // beside them, within the zone
 	outcome Outcome
-	ttl     time.Duration // how long it holds, yes or no; maxTTL where a "no" does not tell
+	ttl     time.Duration // how long it holds, yes or no; maxTTL if a "no" does not say
 	by      *dnsServer
 }
 
@@ -177,6 +184,9 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 				}
 			}
 			if len(records) > 0 {
+				for i := range records { // valid for the least TTL, that of the CNAMEs on the way included (DIS-2)
+					records[i].ttl = ttl
+				}
 				return resolved{records, m.extra, Answered, ttl, by}, nil
 			}
 			if alias == "" {
@@ -187,7 +197,8 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 			}
 			owner = alias
 		}
-		// NXDOMAIN is about the end of the chain (RFC 6604 §3), and an end that was asked for by its own name has been answered.
+		// NXDOMAIN is about the end of the chain (RFC 6604 §3), and an end that was asked for by its own name has been
+		// answered.
 		if owner == asked || answer.outcome == NoSuchName {
 			outcome := answer.outcome
 			if outcome == Answered { // with records of other names or types
@@ -198,27 +209,27 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 	}
 }
 
-// addresses asks for the addresses of a host, IPv4 first: media networks rarely route IPv6. Where there are IPv4 addresses, those
-// of IPv6 are waited for shortly, since some name servers never answer that question. An outcome of NoSuchName or NoRecord
-// comes without addresses.
-func (r *resolver) addresses(ctx context.Context, host, zone string) (all []resource, outcome Outcome, err error) {
+// addresses asks for the addresses of a host, IPv4 first: media networks rarely route IPv6. If there are IPv4
+// addresses, those of IPv6 are waited for shortly, since some name servers never answer that question. An outcome of
+// NoSuchName or NoRecord comes without addresses.
+func (r *resolver) addresses(ctx context.Context, host, zone string) (resolved, error) {
 	four, err := r.resolve(ctx, host, dns.TypeA, zone)
-	if err != nil && (errors.Is(err, errNoServer) || ctx.Err() != nil) {
-		return nil, 0, err
+	if err != nil && (errors.Is(err, errNoServer) || errors.Is(err, errLocal) || ctx.Err() != nil) {
+		return resolved{}, err
 	}
 	second := *r
 	if len(four.records) > 0 {
 		second.servers, second.rounds, second.patience = []*dnsServer{four.by}, 1, min(secondPatience, r.patience)
 	}
 	six, err6 := second.resolve(ctx, host, dns.TypeAAAA, zone)
-	all = append(four.records, six.records...)
 	switch {
-	case len(all) > 0:
-		return all, Answered, nil
+	case len(four.records) > 0:
+		four.records = append(four.records, six.records...)
+		return four, nil
+	case len(six.records) > 0:
+		return six, nil
 	case err != nil:
-		return nil, 0, err
-	case err6 != nil:
-		return nil, 0, err6
+		return resolved{}, err
 	}
-	return nil, six.outcome, nil
+	return six, err6
 }

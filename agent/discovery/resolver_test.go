@@ -23,6 +23,8 @@ func TestUnicastFaults_DIS1(t *testing.T) {
 		dnsserver.TruncatedHalf:  {good, "PTR tcp answered"},
 		dnsserver.TruncatedNever: {good, "PTR udp answered"},
 		dnsserver.NoEDNS:         {good, "PTR udp answered"},
+		dnsserver.EDNSNotImp:     {good, "PTR udp answered"},
+		dnsserver.EDNSSilent:     {good, "PTR udp no answer, PTR udp answered"},
 		dnsserver.Forged:         {good, "PTR udp answered"},
 		dnsserver.Poison:         {good, "PTR udp answered"},
 		dnsserver.Huge:           {good, "PTR tcp answered"},
@@ -83,6 +85,44 @@ func TestUnicastFaults_DIS1(t *testing.T) {
 	}
 }
 
+// A name server that does not know EDNS0 gets each question once with it at most, by TCP too, and then none.
+func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []dnsserver.Fault{dnsserver.NoEDNS, dnsserver.EDNSNotImp, dnsserver.EDNSSilent} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			zone := oneServer
+			for i := range 40 { // so that the answer does not fit into 512 bytes
+				zone += fmt.Sprintf("\n_nmos-auth._tcp 300 PTR other-%d-with-a-long-name._nmos-auth._udp", i)
+			}
+			s := startDNS(t, dnsserver.Options{Zone: zone, Bare: true})
+			s.Misbehave("", "", fault)
+			c := impatient(s)
+			r := discover(t, c, example)
+			expect(t, "issuers", r.issuers(), "https://auth-1.example.com")
+			with := 0
+			for _, q := range s.Questions() {
+				if q.UDPSize != 0 {
+					with++
+				}
+			}
+			expect(t, "questions with EDNS0", with, 1)
+			if q := s.Questions(); !slices.ContainsFunc(q, func(q dnsserver.Question) bool { return q.Network == "tcp" }) {
+				t.Errorf("got %v, want a question by TCP", q)
+			}
+			// A server that learns it when it is asked by TCP.
+			s.Behave()
+			s.Forget()
+			s.Misbehave("", "", fault)
+			s.MisbehaveTimes("", "", dnsserver.Truncated, 1)
+			r = discover(t, c, example)
+			if fault != dnsserver.EDNSSilent { // by TCP silence is not asked twice
+				expect(t, "issuers, by TCP", r.issuers(), "https://auth-1.example.com")
+			}
+		})
+	}
+}
+
 func TestUnicastErrors_DIS1(t *testing.T) {
 	for fault, want := range map[dnsserver.Fault]string{
 		dnsserver.Silent:       "no answer in time",
@@ -90,8 +130,8 @@ func TestUnicastErrors_DIS1(t *testing.T) {
 		dnsserver.Refused:      "REFUSED: it does not answer this device",
 		dnsserver.Referral:     "it only names other servers to ask: it offers no recursion",
 		dnsserver.Half:         "a record breaks off, or does not fit its length",
-		dnsserver.Flood:        "64 answers, none of them to this question",
-		dnsserver.WrongID:      "no answer in time, but 1 that are none to this question",
+		dnsserver.Flood:        "64 packets, none of which answers this question",
+		dnsserver.WrongID:      "no answer in time (1 unrelated packets ignored)",
 		dnsserver.TruncatedTCP: "truncated, even by TCP",
 	} {
 		t.Run(string(fault), func(t *testing.T) {

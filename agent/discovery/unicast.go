@@ -20,9 +20,16 @@ const (
 	maxErrors = 8
 )
 
-// browser collects the servers of one discovery by unicast DNS-SD (DIS-1, RFC 6763).
+// asker has questions answered: a resolver asks name servers, and mDNS looks at what the link has said.
+type asker interface {
+	resolve(ctx context.Context, name string, kind uint16, zone string) (resolved, error)
+	addresses(ctx context.Context, host, zone string) (resolved, error)
+}
+
+// browser collects the servers of one discovery by DNS-SD (DIS-1, DIS-2, RFC 6763).
 type browser struct {
-	resolver    *resolver
+	asker       asker
+	trace       func(Step)
 	development bool
 	browsed     map[string]bool     // domains
 	seen        map[string]bool     // instances
@@ -41,9 +48,9 @@ type answers struct {
 	none    bool  // there are none
 }
 
-func newBrowser(r *resolver, development bool) *browser {
+func newBrowser(a asker, trace func(Step), development bool) *browser {
 	return &browser{
-		resolver: r, development: development,
+		asker: a, trace: trace, development: development,
 		browsed: make(map[string]bool), seen: make(map[string]bool), hosts: make(map[string]*answers),
 		positive: maxTTL, negative: maxTTL,
 	}
@@ -55,7 +62,7 @@ func (b *browser) browse(ctx context.Context, domain string) {
 		return
 	}
 	b.browsed[domain] = true
-	got, err := b.resolver.resolve(ctx, canonical(service+"."+domain), dns.TypePTR, domain)
+	got, err := b.asker.resolve(ctx, canonical(service+"."+domain), dns.TypePTR, domain)
 	if err != nil {
 		b.fail(err)
 		return
@@ -67,15 +74,16 @@ func (b *browser) browse(ctx context.Context, domain string) {
 	b.positive = min(b.positive, got.ttl)
 	for i, ptr := range got.records {
 		if len(b.seen) >= maxInstances {
-			b.leaveOut(undot(domain), fmt.Errorf("%d more instances: %d are looked at", len(got.records)-i, maxInstances))
+			more := len(got.records) - i
+			b.leaveOut(undot(domain), fmt.Errorf("%d more instances: %d are looked at", more, maxInstances))
 			return
 		}
 		b.instance(ctx, ptr, got.extra)
 	}
 }
 
-// instance looks at one instance of the service. Its records are taken from what came beside the answer, else asked for (RFC
-// 6763 §12.1).
+// instance looks at one instance of the service. Its records are taken from what came beside the answer, else asked for
+// (RFC 6763 §12.1).
 func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) {
 	label, domain, ok := cutInstance(ptr.target)
 	if !ok {
@@ -114,11 +122,13 @@ func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) 
 }
 
 // records returns the records of an instance, one or more.
-func (b *browser) records(ctx context.Context, name string, kind uint16, domain string, extra []resource) (records, more []resource, err error) {
+func (b *browser) records(
+	ctx context.Context, name string, kind uint16, domain string, extra []resource,
+) (records, more []resource, err error) {
 	if records = pick(extra, name, kind); len(records) > 0 {
 		return records, nil, nil
 	}
-	got, err := b.resolver.resolve(ctx, name, kind, domain)
+	got, err := b.asker.resolve(ctx, name, kind, domain)
 	switch {
 	case err != nil:
 		b.fail(err)
@@ -160,7 +170,8 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		return
 	}
 	if found.err != nil { // it may be known by the time it is needed, or to the device in another way
-		b.resolver.trace(Step{Kind: StepNote, Text: fmt.Sprintf("%s: its host %s will be looked up when it is contacted", instance, server.Host)})
+		b.trace(Step{Kind: StepNote,
+			Text: fmt.Sprintf("%s: its host %s will be looked up when it is contacted", instance, server.Host)})
 	}
 	for _, a := range found.records {
 		if usable(a.addr) && !slices.Contains(server.Addresses, a.addr) && len(server.Addresses) < maxAddresses {
@@ -178,30 +189,39 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 }
 
 // host returns the addresses of a host. It is asked for once, however many instances it serves.
+//
+// What came beside another answer need not be all (RFC 6763 §12): only a usable IPv4 address, the first to be tried in
+// any case, makes asking needless.
 func (b *browser) host(ctx context.Context, name, domain string, extra []resource) *answers {
-	known := slices.Concat(pick(extra, name, dns.TypeA), pick(extra, name, dns.TypeAAAA))
-	if len(known) > 0 {
-		return &answers{records: known}
+	unusable := func(r resource) bool { return !usable(r.addr) }
+	four := slices.DeleteFunc(pick(extra, name, dns.TypeA), unusable)
+	six := slices.DeleteFunc(pick(extra, name, dns.TypeAAAA), unusable)
+	if len(four) > 0 {
+		return &answers{records: append(four, six...)}
 	}
-	if found := b.hosts[name]; found != nil {
-		return found
+	found := b.hosts[name]
+	if found == nil {
+		found = new(answers)
+		b.hosts[name] = found
+		var got resolved
+		got, found.err = b.asker.addresses(ctx, name, domain)
+		found.records = got.records
+		switch {
+		case found.err != nil:
+			b.fail(found.err)
+		case len(found.records) == 0:
+			found.none = true
+			found.err = fmt.Errorf("its host %s has no address: %s", undot(name), got.outcome)
+		}
 	}
-	found := new(answers)
-	b.hosts[name] = found
-	var outcome Outcome
-	found.records, outcome, found.err = b.resolver.addresses(ctx, name, domain)
-	switch {
-	case found.err != nil:
-		b.fail(found.err)
-	case len(found.records) == 0:
-		found.none = true
-		found.err = fmt.Errorf("its host %s has no address: %s", undot(name), outcome)
+	if len(six) > 0 {
+		return &answers{records: append(slices.Clone(found.records), six...)}
 	}
 	return found
 }
 
-// usable tells whether an address can belong to a server that is to be connected to. Link-local ones of IPv6 need to be told
-// their interface, which no record does.
+// usable reports whether an address can belong to a server that is to be connected to. Link-local ones of IPv6 need to
+// be told their interface, which no record does.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
 		!(a.Is6() && a.IsLinkLocalUnicast())
@@ -218,13 +238,13 @@ func (b *browser) fail(err error) {
 	}
 }
 
-// enumerate asks for the domains that a network's administrator has its hosts browse (RFC 6763 §11), from those that the device
-// knows of itself.
+// enumerate asks for the domains that a network's administrator has its hosts browse (RFC 6763 §11), from those that
+// the device knows of itself.
 func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 	var names []string
 	for _, base := range bases {
 		for _, prefix := range []string{"b", "lb"} {
-			got, err := b.resolver.resolve(ctx, canonical(prefix+"._dns-sd._udp."+base), dns.TypePTR, base)
+			got, err := b.asker.resolve(ctx, canonical(prefix+"._dns-sd._udp."+base), dns.TypePTR, base)
 			if err != nil {
 				b.fail(err)
 				continue

@@ -203,6 +203,55 @@ func TestUnicastAliases_DIS1(t *testing.T) {
 	}
 }
 
+// What was found is valid for the least TTL of all that led to it, that of each CNAME included.
+func TestUnicastLeastTTL_DIS2(t *testing.T) {
+	const zone = `
+		_nmos-auth._tcp.example.com.        100 PTR   main._nmos-auth._tcp.example.com.
+		main._nmos-auth._tcp.example.com.   ISRV CNAME x.example.com.
+		x.example.com.                      100 SRV   0 0 443 auth.example.net.
+		x.example.com.                      100 TXT   "api_proto=https" "api_ver=v1.0" "pri=1"
+		auth.example.net.                   IA CNAME  a.example.net.
+		a.example.net.                      100 A     192.0.2.7`
+	for _, ttl := range []string{"40 90", "90 40"} {
+		first, second, _ := strings.Cut(ttl, " ")
+		s := startDNS(t, dnsserver.Options{Zone: strings.NewReplacer("ISRV", first, "IA", second).Replace(zone), Bare: true})
+		r := discover(t, dnsClient(s), example)
+		if len(r.Servers) != 1 || r.Servers[0].TTL != 40*time.Second || r.Again != 40*time.Second {
+			t.Errorf("TTLs %s: got %+v, again %v, want 40 s", ttl, r.Servers, r.Again)
+		}
+	}
+}
+
+// What comes beside an answer need not be all: an address that is of no use does not keep the right one from being asked for (RFC
+// 6763 §12).
+func TestUnicastAdditionalPart_DIS1(t *testing.T) {
+	for beside, want := range map[string]string{
+		"auth-1 500 AAAA fe80::1":     "[192.0.2.1]",
+		"auth-1 500 AAAA 2001:db8::9": "[192.0.2.1 2001:db8::9]",
+		"auth-1 500 A 0.0.0.0":        "[192.0.2.1]",
+		"auth-1 500 A 192.0.2.9":      "[192.0.2.9]",
+		"auth-1 500 TXT \"not this\"": "[192.0.2.1]",
+	} {
+		part := strings.NewReplacer("auth-1                  500 A 192.0.2.1", "", "auth-1                  500 AAAA 2001:db8::1", beside).Replace(oneServer)
+		rest := strings.Replace(oneServer, "auth-1                  500 AAAA 2001:db8::1", "", 1)
+		s := startDNS(t, dnsserver.Options{Zone: part})
+		c := dnsClient(s)
+		r := c.newResolver([]string{s.Addr()}, func(step Step) {
+			if strings.HasPrefix(step.Query, "PTR ") {
+				if err := s.SetZone(rest); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		b := newBrowser(r, noTrace, false)
+		b.browse(t.Context(), "example.com.")
+		f := b.found()
+		if len(f.Servers) != 1 || fmt.Sprint(f.Servers[0].Addresses) != want {
+			t.Errorf("%s: got %+v, left out %v, want addresses %s", beside, f.Servers, f.Skipped, want)
+		}
+	}
+}
+
 // Whoever answers for example.com says nothing about example.net: what belongs to another domain is asked for.
 func TestUnicastPoison_DIS1(t *testing.T) {
 	s := startDNS(t, dnsserver.Options{Zone: `

@@ -15,15 +15,17 @@ type Fault string
 
 // The faults. Without "UDP" in its description a fault is the same over both networks.
 const (
-	None     Fault = ""
-	Silent   Fault = "silent"   // no answer; over TCP the connection stays open
-	HangUp   Fault = "hang-up"  // no answer; over TCP the connection is closed
-	ServFail Fault = "servfail" // SERVFAIL
-	Refused  Fault = "refused"  // REFUSED
-	NXDomain Fault = "nxdomain" // NXDOMAIN, whatever the zone has
-	NoData   Fault = "no-data"  // no record of the type, whatever the zone has
-	NoEDNS   Fault = "no-edns"  // FORMERR with nothing but a header, to questions with EDNS0 alone
-	Referral Fault = "referral" // the names of other servers, and no recursion
+	None       Fault = ""
+	Silent     Fault = "silent"      // no answer; over TCP the connection stays open
+	HangUp     Fault = "hang-up"     // no answer; over TCP the connection is closed
+	ServFail   Fault = "servfail"    // SERVFAIL
+	Refused    Fault = "refused"     // REFUSED
+	NXDomain   Fault = "nxdomain"    // NXDOMAIN, whatever the zone has
+	NoData     Fault = "no-data"     // no record of the type, whatever the zone has
+	NoEDNS     Fault = "no-edns"     // FORMERR with nothing but a header, to questions with EDNS0 alone
+	EDNSNotImp Fault = "edns-notimp" // NOTIMP, to questions with EDNS0 alone
+	EDNSSilent Fault = "edns-silent" // no answer, to questions with EDNS0 alone
+	Referral   Fault = "referral"    // the names of other servers, and no recursion
 
 	Truncated      Fault = "truncated"       // UDP: nothing but the mark that there is more
 	TruncatedHalf  Fault = "truncated-half"  // UDP: half of the answer, with that mark
@@ -49,7 +51,7 @@ const (
 )
 
 // Faults are all of them.
-var Faults = []Fault{Silent, HangUp, ServFail, Refused, NXDomain, NoData, NoEDNS, Referral, Truncated, TruncatedHalf, TruncatedNever,
+var Faults = []Fault{Silent, HangUp, ServFail, Refused, NXDomain, NoData, NoEDNS, EDNSNotImp, EDNSSilent, Referral, Truncated, TruncatedHalf, TruncatedNever,
 	TruncatedTCP, WrongID, WrongQuestion, NoQuestion, Echo, Forged, Flood, Garbage, Half, PointerLoop, BadLength, Huge, CNAMELoop,
 	CNAMEChain, Poison, Late}
 
@@ -127,6 +129,14 @@ func (s *Server) send(w dns.ResponseWriter, r, m, whole *dns.Msg, q Question, fa
 	case NoEDNS:
 		if q.UDPSize != 0 {
 			m = &dns.Msg{MsgHdr: dns.MsgHdr{Id: r.Id, Response: true, Rcode: dns.RcodeFormatError}}
+		}
+	case EDNSNotImp:
+		if q.UDPSize != 0 {
+			m = new(dns.Msg).SetRcode(r, dns.RcodeNotImplemented)
+		}
+	case EDNSSilent:
+		if q.UDPSize != 0 {
+			return
 		}
 	case Referral:
 		m = new(dns.Msg).SetReply(r)

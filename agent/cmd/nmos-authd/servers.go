@@ -65,15 +65,15 @@ func newClient(c *agent.Config) *discovery.Client {
 		Roots:      func() (*x509.CertPool, error) { return readRoots(file) },
 		AllowHTTP:  c.Authorization.AllowHTTP,
 		DNSServers: c.Discovery.DNSServers,
+		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
 	})
 }
 
 // discoverOptions returns where to look for servers. What the system says is read at each look.
 func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
 	return discovery.DiscoverOptions{
-		Mode:       discovery.Mode(c.Discovery.Mode),
-		Domains:    c.Discovery.Domains,
-		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
+		Mode:    discovery.Mode(c.Discovery.Mode),
+		Domains: c.Discovery.Domains,
 		HostName: func() string {
 			name, err := os.Hostname()
 			if err != nil {
