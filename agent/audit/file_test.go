@@ -355,3 +355,25 @@ func TestFileOfOthers(t *testing.T) {
 		t.Errorf("%s", text[90000:])
 	}
 }
+
+// A file that was begun because another was full is no start of the daemon; the next start is (issue 10, D.23).
+func TestStartsAreNotFiles_OPS2(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	for start := 1; start <= 3; start++ {
+		l := open(nil, fileSink(path, 64<<10, 9))
+		for range 400 {
+			l.Append(record("/x-nmos/connection/v1.1/single/senders"))
+		}
+		shut(l)
+		paths, err := filepath.Glob(path + "*")
+		if err != nil || len(paths) < 2*start {
+			t.Fatalf("%v, %v: too few files to tell them from starts", paths, err)
+		}
+		slices.Sort(paths) // the current one, then .1, .2
+		slices.Reverse(paths)
+		if r := verifyFiles(t, paths...); !r.Good() || r.Runs != start || r.Decisions != uint64(400*start) {
+			t.Errorf("got %d starts of the daemon and %d decisions in %d files, want %d and %d: %v", r.Runs, r.Decisions, len(paths), start,
+				400*start, r.Faults)
+		}
+	}
+}

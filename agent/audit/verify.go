@@ -3,6 +3,7 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ const (
 	Missing   FaultKind = "missing"   // lines are not there
 	Doubled   FaultKind = "doubled"   // a line is there twice
 	Reordered FaultKind = "reordered" // lines are all there, in another order
-	Anew      FaultKind = "anew"      // the stream begins again, as if nothing had been before
+	Restarted FaultKind = "restarted" // the stream begins again, as if nothing had been before
 )
 
 // Fault is one thing that is wrong.
@@ -57,14 +58,20 @@ type Report struct {
 	First     uint64 // number of the first line in the stream; over 1: files before these were rotated away
 	Last      uint64
 	Head      string // of the chain, to compare with one known from elsewhere
-	Known     bool   // the line with the chain Verifier.Known is there
+	Asked     bool   // Verifier.Known was given
+	Known     bool   // the line with that chain is there
 
-	FirstSeq, LastSeq   uint64 // of the decisions; they start anew at each start of the daemon
-	FirstTime, LastTime string // of the good lines
+	// Least and greatest of the good lines: those that stand for several decisions come later than they were made, the clock may
+	// have been set, and the numbers of decisions begin again at each start of the daemon.
+	FirstSeq, LastSeq   uint64
+	FirstTime, LastTime string
 }
 
-// Good tells whether nothing is altered, missing, doubled or reordered.
+// Good reports whether nothing is altered, missing, doubled or reordered.
 func (r *Report) Good() bool { return len(r.Faults) == 0 }
+
+// Complete reports whether the line is there whose chain was known from elsewhere.
+func (r *Report) Complete() bool { return !r.Asked || r.Known }
 
 const (
 	maxFaults = 64
@@ -89,6 +96,7 @@ type Verifier struct {
 	kept   uint64 // decisions since the opening line
 	whole  bool   // that line was seen, and no fault since
 	last   []byte // the last good line
+	run    string // the start of the daemon that it is of
 }
 
 // bad are lines, or the rest of one, that are none of ours, and may be what a power cut left.
@@ -182,7 +190,7 @@ func (v *Verifier) take(line []byte) {
 	case opening && v.began && before.line == 0 && !bytes.Equal(line, v.last):
 		v.endBad()
 		if !v.Mixed {
-			v.fault(Anew, line, "the stream begins again here, though there was something to go on from")
+			v.fault(Restarted, line, "the stream begins again here, though there was something to go on from")
 		} else if !v.report.Closed {
 			v.note("was not closed before %s: the daemon was killed or the power cut, or the end is missing", v.place())
 		}
@@ -272,16 +280,21 @@ func (v *Verifier) accept(line []byte, c chain) {
 	v.chain = c
 	v.last = append(v.last[:0], line...)
 	r := &v.report
+	at := field(line, "time") // RFC 3339 in UTC, whose order is that of the texts
+	since := cmp.Or(field(line, "since"), at)
 	if r.Lines == 0 {
-		r.FirstTime = field(line, "time")
+		r.FirstTime = since
 	}
-	r.LastTime = field(line, "time")
+	r.FirstTime, r.LastTime = min(r.FirstTime, since, at), max(r.LastTime, at)
 	r.Known = r.Known || string(c.head[:]) == v.Known
 	r.Lines++
 	r.Closed = false
 	switch field(line, "event") {
 	case eventOpen:
-		r.Runs++
+		if run := field(line, "run"); r.Runs == 0 || run != v.run { // a file that was begun when another was full is no start
+			v.run = run
+			r.Runs++
+		}
 		if c.line > 1 && field(line, "closed") == "false" {
 			v.note("was not closed before %s: the daemon was killed, or the power cut", v.place())
 		}
@@ -296,10 +309,11 @@ func (v *Verifier) accept(line []byte, c chain) {
 		r.Dropped += n
 		v.note("%s: %d decisions were dropped between seq %s and %s", v.place(), n, field(line, "first"), field(line, "last"))
 	default:
-		r.LastSeq = number(line, "seq")
+		l := decisionsOf(line)
 		if r.Decisions == 0 {
-			r.FirstSeq = r.LastSeq
+			r.FirstSeq = l.first
 		}
+		r.FirstSeq, r.LastSeq = min(r.FirstSeq, l.first), max(r.LastSeq, l.last)
 		n := max(number(line, "count"), 1)
 		r.Decisions += n
 		v.kept += n
@@ -350,7 +364,7 @@ func (v *Verifier) Report() Report {
 		v.bad = bad{}
 	}
 	v.endBad()
-	v.report.Last = v.chain.line
+	v.report.Last, v.report.Asked = v.chain.line, v.Known != ""
 	if v.began {
 		v.report.Head = string(v.chain.head[:])
 	}
@@ -370,16 +384,19 @@ func (r *Report) String() string {
 		fmt.Fprintln(&b, n)
 	}
 	verdict, end := "intact", "open: the daemon is at work, or did not come to close it"
-	if !r.Good() {
-		verdict = "NOT AS IT WAS WRITTEN"
+	switch {
+	case !r.Good():
+		verdict = "ALTERED"
+	case !r.Complete():
+		verdict = "NOT COMPLETE: the lines agree with one another, but the record with that\nchain is missing"
 	}
 	if r.Truncated {
 		end = "cut off in the middle of a line"
 	} else if r.Closed {
 		end = "closed"
 	}
-	fmt.Fprintf(&b, "%s\nlines      %d, number %d to %d, %s to %s\ndecisions  %d, seq %d to %d, and %d dropped by the daemon's own account\n"+
-		"starts     %d of the daemon\nend        %s\nhead       %s\n", verdict, r.Lines, r.First, r.Last, r.FirstTime, r.LastTime,
-		r.Decisions, r.FirstSeq, r.LastSeq, r.Dropped, r.Runs, end, r.Head)
+	fmt.Fprintf(&b, "%s\nlines      %d, number %d to %d\ntime       %s to %s\ndecisions  %d, seq %d to %d\n"+
+		"dropped    %d, by the daemon's own account\nstarts     %d of the daemon\nend        %s\nhead       %s\n", verdict, r.Lines, r.First,
+		r.Last, r.FirstTime, r.LastTime, r.Decisions, r.FirstSeq, r.LastSeq, r.Dropped, r.Runs, end, r.Head)
 	return b.String()
 }

@@ -177,7 +177,7 @@ func TestVerifyMixed(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// The same as a file of its own is not good, and neither is a journal with a line taken out.
-	if r := verify(t, strings.Join(append(slices.Clone(a[:4]), b...), "")); r.Good() || r.Faults[0].Kind != Anew {
+	if r := verify(t, strings.Join(append(slices.Clone(a[:4]), b...), "")); r.Good() || r.Faults[0].Kind != Restarted {
 		t.Errorf("%+v", r)
 	}
 	v = Verifier{Mixed: true}
@@ -189,6 +189,68 @@ func TestVerifyMixed(t *testing.T) {
 	v.Read("journal", strings.NewReader(strings.Join(a[2:], "")))
 	if r := v.Report(); !r.Good() || len(r.Notes) != 1 || r.First != 3 {
 		t.Errorf("a journal whose beginning is gone: %+v", r)
+	}
+}
+
+// The range is that of what is there, in whatever order it was written: records that stand for several decisions come later (issue
+// 10, D.23).
+func TestVerifyRange_OPS2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		o, _ := budgeted(out)
+		l := New(o)
+		clock := time.Now()
+		for i := range 1000 {
+			r := strangerAt(fmt.Sprint("/", i))
+			if i == 100 { // the clock is set back
+				clock = clock.Add(-time.Hour)
+			}
+			r.Time = clock.Add(time.Duration(i) * time.Millisecond).UnixMicro()
+			l.Append(&r)
+		}
+		r := allowed()
+		r.Time = clock.Add(time.Minute).UnixMicro()
+		l.Append(&r)
+		closeLog(l)
+		v := verify(t, out.String())
+		const first, last = "1999-12-31T23:00:00.", "2000-01-01T00:00:00.019000Z"
+		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 || !strings.HasPrefix(v.FirstTime, first) || v.LastTime != last {
+			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s", v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime, first, last)
+		}
+	})
+}
+
+// A stream whose record with a known chain is missing is not called intact (issue 10, D.23).
+func TestVerifyTheHead_OPS2(t *testing.T) {
+	lines := stream(t, 5)
+	head := field([]byte(lines[4]), "chain")
+	for name, c := range map[string]struct {
+		text, known, want string
+		complete          bool
+	}{
+		"there":          {strings.Join(lines, ""), head, "intact\n", true},
+		"not asked":      {strings.Join(lines[:3], ""), "", "intact\n", true},
+		"cut off":        {strings.Join(lines[:4], ""), head, "NOT COMPLETE: the lines agree with one another, but", false},
+		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9], head, "NOT COMPLETE: ", false},
+		"another stream": {strings.Join(lines, ""), strings.Repeat("7", 32), "NOT COMPLETE: ", false},
+		"altered":        {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1), strings.Repeat("7", 32), "ALTERED\n", false},
+	} {
+		v := Verifier{Known: c.known}
+		if err := v.Read("f", strings.NewReader(c.text)); err != nil {
+			t.Fatal(err)
+		}
+		r := v.Report()
+		text := r.String()
+		if r.Complete() != c.complete || !strings.Contains("\n"+text, "\n"+c.want) || strings.Contains(text, "intact") != c.complete {
+			t.Errorf("%s: complete %v, want %v and %q:\n%s", name, r.Complete(), c.complete, c.want, text)
+		}
+		if c.want != "ALTERED\n" { // faults name a file and are as long as they are
+			for line := range strings.Lines(text) {
+				if len(line) > 81 && !strings.HasPrefix(line, "f:") {
+					t.Errorf("%s: %d columns: %s", name, len(line)-1, line)
+				}
+			}
+		}
 	}
 }
 

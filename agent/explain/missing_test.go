@@ -168,7 +168,7 @@ func TestRecord_OPS2(t *testing.T) {
 			{"decide-all 1\ntarget=/admin\ntarget=/x-nmos/events/v1.0/sources/1\n", base, wire.PathClosed,
 				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration rules that path by none.\n"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base, wire.APINotGranted, "so the claim cannot be told"},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJh.eyJi.c\n", base, wire.APINotGranted, "so the claim cannot be told"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", base, wire.APINotGranted, "so the claim cannot be told"},
 			{"verify 1\n", base, wire.OK, "Whether its claims permit a request was not asked"},
 			{"hello\n", nil, wire.PacketVerb, "firmware"},
 		}

@@ -22,7 +22,7 @@ func runAudit(args []string) int {
 	}
 	set, _ := flags("audit verify", "FILE ...")
 	mixed := set.Bool("log", false, "the records stand among other lines, as those of the sink \"log\" do in the journal")
-	head := set.String("head", "", "`chain` of a record that must be there, as \"nmos-authd status\" or a syslog server had it: else records cut off the end do not show")
+	head := set.String("head", "", "`chain` of a record that must be there, as \"nmos-authd status\" or a syslog server had it: otherwise records cut off the end do not show")
 	if status, done := parse(set, args[1:], 1, 10000); done {
 		return status
 	}
@@ -35,15 +35,15 @@ func runAudit(args []string) int {
 		}
 	}
 	r := v.Report()
-	switch {
-	case r.Lines == 0 && r.Good():
+	if r.Lines == 0 && r.Good() {
 		complain(fmt.Errorf("%s: there is no record", strings.Join(files, ", ")))
 		return exitFail
-	case *head != "" && !r.Known:
-		fmt.Printf("the record with the chain %q is not here: it was cut off, or belongs to another stream\n", *head)
 	}
 	fmt.Print(&r)
-	if !r.Good() || *head != "" && !r.Known {
+	if !r.Complete() {
+		fmt.Printf("missing    %q: it was cut off, or belongs to another stream\n", *head)
+	}
+	if !r.Good() || !r.Complete() {
 		return exitDeny
 	}
 	return exitOK
