@@ -26,7 +26,8 @@ type recorder struct {
 
 // NewSessionOf returns a Session for a caller, whose decisions are counted and recorded (OPS-2).
 func (a *Agent) NewSessionOf(p Peer) *Session {
-	return &Session{agent: a, recorder: recorder{on: true, peer: p}}
+	caller := uint64(p.UID)<<32 | uint64(uint32(p.PID))
+	return &Session{agent: a, asker: token.Asker{Caller: caller}, recorder: recorder{on: true, peer: p}}
 }
 
 // Audit has decisions recorded in l. It is called before the first question.

@@ -29,6 +29,7 @@ type Session struct {
 	cached bool   // it was remembered
 	opens  bool   // a control socket is asked for, through which the device can be changed (PATH-15)
 
+	asker    token.Asker
 	recorder // for the decisions of a caller
 }
 
@@ -286,7 +287,7 @@ func (s *Session) check(st *state, raw []byte, clock token.Clock) (
 ) {
 	for range 2 {
 		set := s.agent.keys.Set()
-		o = st.verifier.Check(raw, clock, set, &s.token)
+		o = st.verifier.CheckFor(&s.asker, raw, clock, set, &s.token)
 		if !o.Missing {
 			return o, p, wait
 		}

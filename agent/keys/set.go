@@ -90,6 +90,18 @@ func (s *Set) Issuer(iss []byte) *Issuer {
 	return s.issuers[string(TrimIssuer(iss))]
 }
 
+// HoldsKID reports whether any issuer's key was published under this kid.
+func (s *Set) HoldsKID(kid []byte) bool {
+	for _, issuer := range s.issuers {
+		for i := range issuer.Keys {
+			if issuer.Keys[i].KID == string(kid) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Issuers returns all issuers that keys are held of, sorted by name.
 func (s *Set) Issuers() []*Issuer {
 	all := make([]*Issuer, 0, len(s.issuers))

@@ -45,7 +45,8 @@ type Verifier struct {
 	seed    maphash.Seed
 	cache   *cache
 	refused *refused
-	scratch chan *scratch
+	turns   *turns
+	peek    peek
 }
 
 // scratch is what one cold verification works in.
@@ -69,10 +70,7 @@ func NewVerifier(o Options) *Verifier {
 		seed:    maphash.MakeSeed(),
 		cache:   newCache(o.Cached),
 		refused: newRefused(),
-		scratch: make(chan *scratch, o.Parallel),
-	}
-	for range o.Parallel {
-		v.scratch <- new(scratch)
+		turns:   newTurns(o.Parallel),
 	}
 	return v
 }
@@ -84,6 +82,11 @@ func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cach
 // of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid, Audience), t holds the token;
 // else t permits nothing, and of its methods only Issuer says what the token claims.
 func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outcome {
+	return v.CheckFor(nil, raw, clock, set, t)
+}
+
+// CheckFor is Check for a connection, which gets its turn among others if many tokens are to be verified. It may be nil.
+func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t *Token) Outcome {
 	t.Reset()
 	if len(raw) > v.options.MaxBytes {
 		return Outcome{Reason: wire.TokenTooLarge}
@@ -106,9 +109,9 @@ func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outco
 		}
 		return Outcome{Reason: before.reason, Hit: true, Missing: before.missing, KID: before.kid}
 	}
-	sc := <-v.scratch
+	sc := v.place(by, raw, set)
 	o, issuer := v.verify(raw, set, sc, t)
-	v.scratch <- sc
+	v.turns.give(sc)
 	switch {
 	case o.Reason == wire.OK:
 		v.cache.put(raw, hash, set, t, clock.Now)
