@@ -395,7 +395,7 @@ func TestGuideOnHealth(t *testing.T) {
 	}
 	wrong := (&status.Status{
 		Mode: "observe", Clock: status.Clock{State: "unset"}, Discovery: status.Discovery{Mode: "off"}, Refused: "x", Time: 1,
-		Inventory: status.Inventory{Error: "x"}, State: status.State{Dir: "/x"},
+		Inventory: status.Inventory{Error: "x"}, State: status.State{Dir: "/x", Error: "x"},
 		Audit: status.Audit{DroppedAt: 1, Sinks: []status.Sink{{Name: "file", Error: "x"}}},
 	}).Health()
 	if len(wrong) != 8 {

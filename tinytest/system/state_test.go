@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/platform"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
@@ -34,8 +35,9 @@ func (b *box) stateFile(name string) string { return filepath.Join(b.config.Stat
 func (b *box) waitKept(text string) {
 	b.t.Helper()
 	eventually(b.t, "the state, to hold "+text, func() bool {
-		data, err := os.ReadFile(b.stateFile("keys"))
-		return err == nil && bytes.Contains(data, []byte(text))
+		data, err := (&platform.StateDir{Path: b.config.State}).ReadFile("keys", 1<<20)
+		_, begun := os.Stat(b.stateFile("keys")) // the slot that is written last at first
+		return err == nil && begun == nil && bytes.Contains(data, []byte(text))
 	})
 }
 
@@ -116,6 +118,7 @@ func TestDamagedState_KEY3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	whole = bytes.TrimRight(whole, "\x00") // what fills the slot
 	for name, c := range map[string]struct{ keys, time []byte }{
 		"garbage":   {[]byte("\x00\x01garbage\xff"), []byte("soon")},
 		"truncated": {whole[:len(whole)/2], []byte("2026-")},
@@ -124,8 +127,10 @@ func TestDamagedState_KEY3(t *testing.T) {
 	} {
 		b.Kill()
 		for file, content := range map[string][]byte{"keys": c.keys, "time": c.time} {
-			if err := os.WriteFile(b.stateFile(file), content, 0o600); err != nil {
-				t.Fatal(err)
+			for _, slot := range []string{"", ".2"} {
+				if err := os.WriteFile(b.stateFile(file)+slot, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		b.again(nil)
@@ -214,7 +219,7 @@ func TestKeptTimeWasWrong_OPS1(t *testing.T) {
 	b.waitKept(server.Issuer())
 	b.Kill()
 	server.Misbehave("", authserver.ResetConnect)
-	if err := os.WriteFile(b.stateFile("time"), []byte("2099-01-01T00:00:00Z\n"), 0o600); err != nil {
+	if err := (&platform.StateDir{Path: b.config.State}).WriteFile("time", []byte("2099-01-01T00:00:00Z\n")); err != nil {
 		t.Fatal(err)
 	}
 	b.again(nil)
