@@ -199,7 +199,7 @@ const (
 )
 
 // The handlers answer as the daemon does: every status, challenge, body and Retry-After.
-func TestNmosCppAnswers_ANS7(t *testing.T) {
+func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +212,8 @@ func TestNmosCppAnswers_ANS7(t *testing.T) {
 	token := sign(mint.Options{Permissions: map[string]mint.Permission{
 		"node":   {Read: []string{"self", "devices/*"}},
 		"events": {Read: []string{"sources/1", "sources/2", "devices/1"}},
+		"query":  {Read: []string{"nodes", "subscriptions*"}},
+		"ncp":    {Read: []string{"*"}},
 	}})
 	elsewhere := server.Token(mint.Options{Device: "node-2.example.com", Life: time.Hour}).Sign()
 
@@ -303,6 +305,33 @@ func TestNmosCppAnswers_ANS7(t *testing.T) {
 				t.Errorf("handshake, %s: got %v", test.name, got)
 			} else if !opens {
 				n.wantDenied("handshake, "+test.name, got, test.status, test.reason, "Bearer realm=")
+			}
+		}
+
+		got := n.handshake("ncp", "/x-nmos/ncp/v1.0", bearer) // PATH-15
+		n.wantDenied("control handshake", got, 403, "control-not-granted", "Bearer realm=")
+
+		const query = "/x-nmos/query/v1.3/subscriptions/1"
+		everything := "Bearer " + sign(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"*"}}}})
+		for _, test := range []struct { // PATH-14
+			name, target, authorization, href, resourcePath string
+			status                                          int
+			reason                                          string
+		}{
+			{"its nodes", query, bearer, "ws://registry:8011" + query, "/nodes", 0, ""},
+			{"its nodes, token in the query", query + "?access_token=" + token, "", "ws://registry:8011" + query, "/nodes", 0, ""},
+			{"devices", query, bearer, "ws://registry:8011" + query, "/devices", 403, "path-not-granted"},
+			{"an empty resource_path", query, bearer, "ws://registry:8011" + query, "", 403, "path-not-granted"},
+			{"an unknown subscription", query, bearer, "ws://registry:8011" + query + "2", "/nodes", 403, "path-not-granted"},
+			{"everything, devices", query, everything, "ws://registry:8011" + query, "/devices", 0, ""},
+			{"everything, an empty resource_path", query, everything, "ws://registry:8011" + query, "", 0, ""},
+			{"no token", query, "", "ws://registry:8011" + query, "/nodes", 401, "no-token"},
+		} {
+			got := n.tell("query", value(test.target), optional(test.authorization), value(test.href), value(test.resourcePath))
+			if opens := got["opens"] == "1"; opens != (test.status == 0) {
+				t.Errorf("query handshake, %s: got %v, want status %d", test.name, got, test.status)
+			} else if !opens {
+				n.wantDenied("query handshake, "+test.name, got, test.status, test.reason, "Bearer realm=")
 			}
 		}
 

@@ -4,11 +4,14 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <stdexcept>
+#include <vector>
 
 #include "cpprest/http_utils.h"
 #include "nmos/api_utils.h"
+#include "nmos/model.h"
 #include "nmos/slog.h"
 #include "nmos_authz.h"
 
@@ -171,16 +174,12 @@ namespace nmos_authd
 			return reply;
 		}
 
-		/* Asks about all the sources of a WebSocket. A token in the handshake's query goes along with the first. */
-		nmos_authz_reply decide_sources(const lease& handle, const web::http::http_request& request,
-		                                const std::vector<utility::string_t>& sources)
+		/* Asks about all that a WebSocket can show. A token in the handshake's query goes along with the first target. */
+		nmos_authz_reply decide_all(const lease& handle, const web::http::http_request& request, std::vector<std::string> targets)
 		{
 			if (!handle.get())
 				return busy();
 			const auto query = request.relative_uri().query();
-			std::vector<std::string> targets;
-			for (const auto& id : sources)
-				targets.push_back("/x-nmos/events/v1.0/sources/" + id);
 			if (!query.empty())
 				targets.front() += "?" + query;
 			std::vector<nmos_authz_text> texts;
@@ -194,6 +193,32 @@ namespace nmos_authd
 			nmos_authz_reply reply;
 			nmos_authz_decide_all(handle.get(), &question, texts.data(), texts.size(), &reply);
 			return reply;
+		}
+
+		/* The targets that a token must permit for a WebSocket; none if its own path decides. The model is locked already. */
+		typedef std::function<std::vector<std::string>(const std::string& path, const nmos::experimental::scope& scope)> shown;
+
+		nmos::experimental::ws_validate_authorization_handler make_ws_handler(connections_ptr daemon, slog::base_gate& gate, shown show)
+		{
+			return [daemon, &gate, show](web::http::http_request& request, const nmos::experimental::scope& scope)
+			{
+				const auto targets = show(request.relative_uri().path(), scope);
+				const lease handle(*daemon);
+				const auto reply = targets.empty() ? decide(handle, request, "websocket") : decide_all(handle, request, targets);
+				if (reply.decision == NMOS_AUTHZ_ALLOW)
+					return true;
+				log(gate, reply);
+				web::http::http_response res;
+				set_denial(res, reply);
+				request.reply(res);
+				return false;
+			};
+		}
+
+		/* A string of a resource, or "". */
+		std::string field(const nmos::resource& resource, const utility::string_t& name)
+		{
+			return resource.data.has_field(name) ? resource.data.at(name).as_string() : utility::string_t();
 		}
 	}
 
@@ -223,23 +248,31 @@ namespace nmos_authd
 	}
 
 	nmos::experimental::ws_validate_authorization_handler
-	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, events_sources_handler events_sources)
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, const nmos::node_model& model)
 	{
-		return [daemon, &gate, events_sources](web::http::http_request& request, const nmos::experimental::scope& scope)
+		return make_ws_handler(daemon, gate, [&model](const std::string&, const nmos::experimental::scope& scope)
 		{
-			std::vector<utility::string_t> sources;
-			if (events_sources && nmos::experimental::scopes::events == scope)
-				sources = events_sources(request);
-			const lease handle(*daemon);
-			const auto reply = sources.empty() ? decide(handle, request, "websocket") : decide_sources(handle, request, sources);
-			if (reply.decision == NMOS_AUTHZ_ALLOW)
-				return true;
-			log(gate, reply);
-			web::http::http_response res;
-			set_denial(res, reply);
-			request.reply(res);
-			return false;
-		};
+			std::vector<std::string> targets;
+			if (nmos::experimental::scopes::events == scope) /* PATH-12 */
+				for (const auto& resource : model.events_resources)
+					if (nmos::types::source == resource.type)
+						targets.push_back("/x-nmos/events/v1.0/sources/" + resource.id);
+			return targets;
+		});
+	}
+
+	nmos::experimental::ws_validate_authorization_handler
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, const nmos::registry_model& model)
+	{
+		return make_ws_handler(daemon, gate, [&model](const std::string& path, const nmos::experimental::scope& scope)
+		{
+			std::vector<std::string> targets;
+			if (nmos::experimental::scopes::query == scope) /* PATH-14 */
+				for (const auto& resource : model.registry_resources)
+					if (nmos::types::subscription == resource.type && web::uri(field(resource, U("ws_href"))).path() == path)
+						targets.push_back(path.substr(0, path.find("/subscriptions/")) + field(resource, U("resource_path")));
+			return targets;
+		});
 	}
 
 	nmos::experimental::validate_authorization_token_handler

@@ -11,10 +11,8 @@
 #ifndef NMOS_AUTHZ_NMOS_CPP_H
 #define NMOS_AUTHZ_NMOS_CPP_H
 
-#include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "nmos/authorization_handlers.h"
 #include "nmos/ws_api_utils.h"
@@ -22,6 +20,12 @@
 namespace slog
 {
 	class base_gate;
+}
+
+namespace nmos
+{
+	struct node_model;
+	struct registry_model;
 }
 
 namespace nmos_authd
@@ -47,15 +51,20 @@ namespace nmos_authd
 	make_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate);
 
 	/*
-	 * The ids of the IS-07 sources that a WebSocket can return, for a handshake: the token must permit each (BCP-003-02).
-	 * An empty list, like no function at all, has the path of the WebSocket judged instead.
+	 * The guards of WebSocket handshakes, for node_implementation and registry_implementation::on_ws_validate_authorization.
+	 * What decides is what the WebSocket can show. In a node the token must permit every IS-07 source that there is, since
+	 * nmos-cpp's events WebSockets return whichever of them a client subscribes to (BCP-003-02). In a registry it must
+	 * permit the resource_path of the Query API subscription, and with an empty one everything, "*". A handshake of which
+	 * the model knows neither, like that of IS-12, is judged by its path.
+	 *
+	 * LOCKS: nmos-cpp calls these handlers with the model locked for writing (make_events_ws_validate_handler,
+	 * make_query_ws_validate_handler), and its mutex is not recursive. They read the model under that lock and take none.
+	 * A handler of your own around them must not lock the model either: the node would hang for good.
 	 */
-	typedef std::function<std::vector<utility::string_t>(const web::http::http_request& request)> events_sources_handler;
-
-	/* The guard of WebSocket handshakes, for node_implementation::on_ws_validate_authorization. */
 	nmos::experimental::ws_validate_authorization_handler
-	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate,
-	                                       events_sources_handler events_sources = events_sources_handler());
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, const nmos::node_model& model);
+	nmos::experimental::ws_validate_authorization_handler
+	make_ws_validate_authorization_handler(connections_ptr daemon, slog::base_gate& gate, const nmos::registry_model& model);
 
 	/*
 	 * The check of a token alone: signature, issuer, time, audience. Only for code that takes nmos-cpp's own guard, which

@@ -6,7 +6,8 @@
  *     nmos_node SOCKET TIMEOUT_MS CONNECTIONS
  *
  *     http METHOD TARGET AUTHORIZATION          a request to a guarded route
- *     ws SCOPE TARGET AUTHORIZATION [SOURCE...] a WebSocket handshake; with the sources that it can return
+ *     ws SCOPE TARGET AUTHORIZATION [SOURCE...] a WebSocket handshake of a node that has these sources
+ *     query TARGET AUTHORIZATION [HREF PATH]    one of a registry that has this subscription
  *     token TOKEN                               the check of a token alone
  *     threads COUNT TIMES METHOD TARGET         how many of these requests were not served
  */
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "nmos/api_utils.h"
+#include "nmos/model.h"
 #include "nmos/slog.h"
 
 class stream_gate : public slog::base_gate
@@ -97,6 +99,27 @@ static int unserved(const web::http::experimental::listener::route_handler& guar
 	return n;
 }
 
+static nmos::resource make_resource(const nmos::type& type, const std::string& id)
+{
+	nmos::resource r;
+	r.type = type;
+	r.id = id;
+	r.data = web::json::value::object();
+	return r;
+}
+
+/* As nmos-cpp's validate handlers do: with the model locked. */
+template <typename Model>
+static void open(const nmos::experimental::ws_validate_authorization_handler& handshake, const Model& model, const std::string& scope,
+                 web::http::http_request req)
+{
+	const auto lock = model.write_lock();
+	const bool opens = handshake(req, nmos::experimental::scope{ scope });
+	std::cout << "opens=" << opens << "\n";
+	if (!opens)
+		print(req.get_response().get());
+}
+
 int main(int argc, char** argv)
 {
 	if (argc != 4)
@@ -115,12 +138,12 @@ int main(int argc, char** argv)
 	}
 	std::cout << std::endl;
 
-	std::vector<utility::string_t> sources;
+	nmos::node_model node;
+	nmos::registry_model registry;
 	const auto guard = nmos_authd::make_validate_authorization_handler(daemon, gate)(nmos::experimental::scopes::node);
 	const auto quiet_guard = nmos_authd::make_validate_authorization_handler(daemon, quiet)(nmos::experimental::scopes::node);
-	const auto handshake = nmos_authd::make_ws_validate_authorization_handler(daemon, gate);
-	const auto events_handshake = nmos_authd::make_ws_validate_authorization_handler(
-		daemon, gate, [&sources](const web::http::http_request&) { return sources; });
+	const auto handshake = nmos_authd::make_ws_validate_authorization_handler(daemon, gate, node);
+	const auto query_handshake = nmos_authd::make_ws_validate_authorization_handler(daemon, gate, registry);
 	const auto validate = nmos_authd::make_validate_authorization_token_handler(daemon, gate);
 
 	for (std::string line; std::getline(std::cin, line);)
@@ -132,14 +155,23 @@ int main(int argc, char** argv)
 			print(serve(guard, make_request(a, b, c)));
 		else if (command == "ws")
 		{
-			sources.clear();
+			node.events_resources.assign(1, make_resource(nmos::types::subscription, "not-a-source"));
 			for (std::string source; words >> source;)
-				sources.push_back(decoded(source));
-			auto req = make_request("x474554", b, c);
-			const bool opens = (sources.empty() ? handshake : events_handshake)(req, nmos::experimental::scope{ decoded(a) });
-			std::cout << "opens=" << opens << "\n";
-			if (!opens)
-				print(req.get_response().get());
+				node.events_resources.push_back(make_resource(nmos::types::source, decoded(source)));
+			open(handshake, node, decoded(a), make_request("x474554", b, c));
+		}
+		else if (command == "query")
+		{
+			std::string resource_path;
+			registry.registry_resources.assign(1, make_resource(nmos::types::source, "not-a-subscription"));
+			if (words >> resource_path)
+			{
+				auto subscription = make_resource(nmos::types::subscription, "1");
+				subscription.data[U("ws_href")] = web::json::value::string(decoded(c));
+				subscription.data[U("resource_path")] = web::json::value::string(decoded(resource_path));
+				registry.registry_resources.push_back(subscription);
+			}
+			open(query_handshake, registry, "query", make_request("x474554", a, b));
 		}
 		else if (command == "token")
 		{

@@ -16,7 +16,8 @@ namespace nmos
 		};
 		namespace scopes
 		{
-			const scope node{ U("node") }, connection{ U("connection") }, events{ U("events") };
+			const scope node{ U("node") }, connection{ U("connection") }, events{ U("events") },
+				query{ U("query") }, ncp{ U("ncp") };
 		}
 	}
 }
