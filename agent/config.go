@@ -23,7 +23,8 @@ type DiscoveryMode string
 
 // The discovery modes, as the configuration spells them.
 const (
-	DiscoveryBoth    DiscoveryMode = "both"    // unicast DNS-SD; mDNS only where that finds nothing
+	DiscoveryAuto    DiscoveryMode = "auto"    // both, or off if servers are configured
+	DiscoveryBoth    DiscoveryMode = "both"    // unicast DNS-SD; mDNS only if every domain answers that it has none
 	DiscoveryUnicast DiscoveryMode = "unicast" // unicast DNS-SD alone
 	DiscoveryMDNS    DiscoveryMode = "mdns"    // mDNS alone
 	DiscoveryOff     DiscoveryMode = "off"     // configured servers alone
@@ -100,12 +101,31 @@ type AuthorizationConfig struct {
 
 // DiscoveryConfig is [discovery].
 type DiscoveryConfig struct {
+	// Mode is what the file says; Config.Discovers what it comes to.
 	Mode DiscoveryMode
+	// Hosts are patterns (CLM-5) of the host names that may be found (DIS-6), lower case, no trailing dot. Empty: any.
+	Hosts []string
 	// Domains are the domains to browse, lower case, no trailing dot. Empty: the device's search domains.
 	Domains []string
 	// DNSServers are name servers, "address:port", in the order in which to ask them, for every look-up that the daemon
 	// makes. Empty: the device's resolvers.
 	DNSServers []string
+}
+
+// Discovers returns where servers are looked for: what the mode comes to beside the configured servers. By mDNS whoever is on the
+// link can answer, so it is never used beside a server that the configuration names (DIS-2, DIS-6).
+func (c *Config) Discovers() DiscoveryMode {
+	configured := len(c.Authorization.Servers) > 0
+	switch mode := c.Discovery.Mode; {
+	case configured && (mode == DiscoveryAuto || mode == DiscoveryMDNS):
+		return DiscoveryOff
+	case configured && mode == DiscoveryBoth:
+		return DiscoveryUnicast
+	case mode == DiscoveryAuto:
+		return DiscoveryBoth
+	default:
+		return mode
+	}
 }
 
 // SocketsConfig is [sockets]. The paths are absolute and short enough for a socket address.
@@ -231,7 +251,7 @@ func Default() *Config {
 			Refresh: time.Hour,
 			Retry:   30 * time.Second,
 		},
-		Discovery: DiscoveryConfig{Mode: DiscoveryBoth},
+		Discovery: DiscoveryConfig{Mode: DiscoveryAuto},
 		Sockets: SocketsConfig{
 			Authz: "/run/nmos-authd/authz.sock",
 			HTTP:  "/run/nmos-authd/http.sock",

@@ -46,7 +46,8 @@ var configKeys = []configKey{
 	{"authorization", "retry", duration(func(c *Config) *time.Duration { return &c.Authorization.Retry }, time.Second, time.Hour)},
 
 	{"discovery", "mode", choice(func(c *Config) *DiscoveryMode { return &c.Discovery.Mode },
-		DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff)},
+		DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff)},
+	{"discovery", "hosts", list(func(c *Config) *[]string { return &c.Discovery.Hosts }, hostPattern)},
 	{"discovery", "domains", list(func(c *Config) *[]string { return &c.Discovery.Domains }, hostName)},
 	{"discovery", "dns_servers", list(func(c *Config) *[]string { return &c.Discovery.DNSServers }, nameServer)},
 

@@ -67,6 +67,7 @@ func TestConfigFull(t *testing.T) {
 		retry = "1s"
 		[discovery]
 		mode = "off"
+		hosts = ["Auth.Example.COM.", "*.media.example.com", "auth.example.com"]
 		domains = ["Example.com."]
 		dns_servers = ["127.0.0.1:5300", "[2001:db8::53]:53"]
 		[sockets]
@@ -121,7 +122,7 @@ func TestConfigFull(t *testing.T) {
 			TrustedIssuers: []string{"https://*.example.com", "https://node-*.example.org:8443/a"},
 			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
 		},
-		Discovery: DiscoveryConfig{DiscoveryOff, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
+		Discovery: DiscoveryConfig{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
 		Clock:     ClockConfig{ClockDeny},
 		Limits:    LimitsConfig{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
@@ -216,6 +217,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"leeway long", "[authorization]\nleeway = \"61s\"\n", `:2: [authorization] leeway: 61s is out of range; it must be 0s to 1m`},
 		{"leeway negative", "[authorization]\nleeway = \"-1s\"\n", `:2: [authorization] leeway: -1s is out of range; it must be 0s to 1m`},
 		{"retry short", "[authorization]\nretry = \"0s\"\n", `:2: [authorization] retry: 0s is out of range; it must be 1s to 1h`},
+		{"hosts", "[discovery]\nhosts = [\"https://a.example.com\"]\n",
+			`:2: [discovery] hosts: "https://a.example.com" is not a pattern for host names such as "auth.example.com" or "*.example.com"`},
 		{"dns no port", "[discovery]\ndns_servers = [\"192.0.2.1\"]\n", `:2: [discovery] dns_servers: "192.0.2.1" lacks the port; write "192.0.2.1:53"`},
 		{"dns name", "[discovery]\ndns_servers = [\"ns.a:53\"]\n", `:2: [discovery] dns_servers: "ns.a:53" is no address and port such as "192.0.2.53:53"`},
 		{"socket relative", "[sockets]\nhttp = \"http.sock\"\n", `:2: [sockets] http: "http.sock" is no absolute path`},
@@ -340,7 +343,8 @@ func TestConfigOfProtocol(t *testing.T) {
     leeway = "0s"
 
     [discovery]
-    mode = "both"                          # both (unicast, else mDNS) | unicast | mdns | off
+    mode = "auto"                          # auto (both, or off where servers are given) | both (unicast, else mDNS) | unicast | mdns | off
+    hosts = []                             # patterns of host names that may be found; empty: any
     domains = []
     dns_servers = []
 

@@ -6,6 +6,31 @@ import (
 	"strings"
 )
 
+// DiscoveryTrust says whom discovery makes an issuer of tokens, in a sentence without a full stop (DIS-6).
+func (c *Config) DiscoveryTrust() string {
+	by := ""
+	switch c.Discovers() {
+	case DiscoveryOff:
+		return "discovery is off, so only issuers that [authorization] names are trusted"
+	case DiscoveryUnicast:
+		by = "DNS-SD names"
+	case DiscoveryMDNS:
+		by = "answers by mDNS"
+	default:
+		by = "DNS-SD names, or if it names none, that answers by mDNS"
+	}
+	roots := "the roots of the system"
+	if c.Authorization.CAFile != "" {
+		roots = c.Authorization.CAFile
+	}
+	if len(c.Discovery.Hosts) > 0 {
+		return fmt.Sprintf("[discovery] hosts = %q: tokens are accepted from each of these hosts that %s and whose certificate chains to %s",
+			c.Discovery.Hosts, by, roots)
+	}
+	return fmt.Sprintf("[discovery] hosts is empty: tokens are accepted from any host that %s, if its certificate chains to %s "+
+		"(in many facilities every device has such a certificate); name the hosts of your servers in hosts", by, roots)
+}
+
 // Warnings says what of a configuration is allowed and hardly ever meant, a sentence each.
 func (c *Config) Warnings() []string {
 	var all []string
@@ -26,6 +51,14 @@ func (c *Config) Warnings() []string {
 			// `*` stands for any part of the host, dots included.
 			warn("[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of yours", shown(p))
 		}
+	}
+	for _, p := range c.Discovery.Hosts {
+		if last := p[strings.LastIndexByte(p, '.')+1:]; strings.Contains(last, "*") {
+			warn("[discovery] hosts: %s also matches hosts of any other domain; end it in a domain of yours", shown(p))
+		}
+	}
+	if c.Discovery.Mode == DiscoveryMDNS && c.Discovers() == DiscoveryOff {
+		warn("[discovery] mode is \"mdns\", which is not used beside [authorization] servers: nothing is looked for")
 	}
 	if c.Audit.Full == AuditWait {
 		warn("[audit] full is \"wait\": while a sink is stuck the device's APIs are, too")

@@ -48,16 +48,17 @@ func TestTokensCounted(t *testing.T) {
 // What discovery found last, and what went wrong.
 func TestFound_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{}
+		n := &network{silent: true}
 		s, _ := n.start(t, keys.Policy{Refresh: time.Hour, Retry: time.Second})
 		synctest.Wait()
-		if f := s.Found(); len(f.Issuers) > 0 || f.Err == nil || !f.Looked.Equal(time.Now()) {
+		if f := s.Found(); len(f.Servers) > 0 || f.Err == nil || !f.Looked.Equal(time.Now()) {
 			t.Errorf("nothing is advertised: %+v", f)
 		}
 		n.list("https://a.example.com")
+		n.set(func() { n.silent = false })
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if f := s.Found(); !slices.Equal(f.Issuers, []string{"https://a.example.com"}) || f.Err != nil || f.Looked.IsZero() {
+		if f := s.Found(); len(f.Servers) != 1 || !slices.Equal(f.Servers[0].Issuers, []string{"https://a.example.com"}) || !f.Servers[0].Advertised || f.Err != nil || f.Looked.IsZero() {
 			t.Errorf("one is: %+v", f)
 		}
 	})

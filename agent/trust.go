@@ -1,6 +1,10 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 
 	"nmosauthd/agent/keys"
@@ -29,6 +33,34 @@ func (c AuthorizationConfig) Trusts(issuer string) bool {
 		}
 	}
 	return false
+}
+
+// Admits returns why the configuration does not let a server be found, or nil (DIS-2, DIS-6). It holds for what was found before,
+// too: whoever it does not admit is no longer an issuer.
+func (c *Config) Admits(s FoundServer) error {
+	mode := c.Discovers()
+	u, err := url.Parse(s.URL)
+	switch {
+	case mode == DiscoveryOff:
+		return errors.New("discovery is off")
+	case s.ByMDNS() && mode == DiscoveryUnicast:
+		return errors.New("mDNS is not used")
+	case !s.ByMDNS() && mode == DiscoveryMDNS:
+		return errors.New("[discovery] mode is \"mdns\"")
+	case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.Authorization.AllowHTTP):
+		return errors.New("its URL is not https")
+	case !s.ByMDNS() && len(c.Discovery.Domains) > 0 && !slices.Contains(c.Discovery.Domains, strings.ToLower(s.Domain)):
+		return fmt.Errorf("[discovery] domains does not name %s", shown(s.Domain))
+	case len(c.Discovery.Hosts) == 0:
+		return nil
+	}
+	host := []byte(strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")))
+	for _, pattern := range c.Discovery.Hosts {
+		if wildcard.Host([]byte(pattern), host) {
+			return nil
+		}
+	}
+	return fmt.Errorf("[discovery] hosts does not name its host %s", shown(string(host)))
 }
 
 // patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are configured.

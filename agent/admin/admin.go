@@ -7,6 +7,7 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock -N 'http://localhost/watch?last=10&denied=true'
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/status
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/metrics
+//	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/servers?issuer=https://auth.example.com'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
 package admin
@@ -30,6 +31,9 @@ const MaxBody = 4 << 20
 // ErrFixed is wrapped by an error of a function that would change what only the configuration can change: 409.
 var ErrFixed = errors.New("it is not changed here")
 
+// ErrUnknown is wrapped by an error of a function that was asked about something that there is not: 404.
+var ErrUnknown = errors.New("it is not known")
+
 // Functions are what the socket shows and does. They are called by any number of connections at a time.
 type Functions struct {
 	// Inventory returns the inventory's document in force, nil where there is none. It is not written to.
@@ -46,6 +50,8 @@ type Functions struct {
 	Observed func() ([]byte, error)
 	// ForgetObserved has it begin anew.
 	ForgetObserved func()
+	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if there is none.
+	ForgetServer func(issuer string) error
 	// Status returns how the daemon is, as JSON.
 	Status func() ([]byte, error)
 	// Metrics returns that in the text format of Prometheus.
@@ -61,6 +67,7 @@ func Handler(f Functions) http.Handler {
 		"/watch":     {{http.MethodGet, m.watch}},
 		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
 		"/metrics":   {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
+		"/servers":   {{http.MethodDelete, m.forgetServer}},
 		"/observe":   {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
@@ -156,4 +163,18 @@ func document(kind string, make func() ([]byte, error)) http.HandlerFunc {
 func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {
 	m.ForgetObserved()
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (m *mux) forgetServer(w http.ResponseWriter, r *http.Request) {
+	issuer := r.URL.Query().Get("issuer")
+	switch err := m.ForgetServer(issuer); {
+	case errors.Is(err, ErrFixed):
+		httpauth.Fail(w, http.StatusConflict, "this issuer is not forgotten", err.Error())
+	case errors.Is(err, ErrUnknown):
+		httpauth.Fail(w, http.StatusNotFound, "there is no such issuer", err.Error())
+	case err != nil:
+		httpauth.Fail(w, http.StatusInternalServerError, "this issuer is not forgotten", err.Error())
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }

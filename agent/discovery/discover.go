@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,7 +18,7 @@ type Mode string
 
 // The modes. The zero value is ModeBoth.
 const (
-	ModeBoth    Mode = "both"    // unicast DNS-SD; mDNS only where that finds nothing (DIS-2)
+	ModeBoth    Mode = "both"    // unicast DNS-SD; mDNS only if every domain answers that it has none (DIS-2)
 	ModeUnicast Mode = "unicast" // unicast DNS-SD alone
 	ModeMDNS    Mode = "mdns"    // mDNS alone
 	ModeOff     Mode = "off"     // nothing
@@ -39,6 +40,10 @@ type DiscoverOptions struct {
 	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host name, and
 	// where they hold no server, those that RFC 6763 §11 has the network name.
 	Domains []string
+	// Admit returns why a server that is advertised may not be used (DIS-6), or nil. Nil: any may.
+	Admit func(*Server) error
+	// NoMDNS says why mDNS is not used even if unicast DNS-SD finds none; "" if it may be (DIS-2).
+	NoMDNS string
 	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. Nil stands for that of the Client.
 	ResolvConf func() ([]byte, error)
 	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
@@ -56,6 +61,27 @@ type Found struct {
 	Servers []Server      // in the order in which to try them, each issuer once
 	Skipped []Skipped     // what else was advertised, in no order
 	Again   time.Duration // how long this holds: discover again then (DIS-6); 30 s to 1 h
+	// Answered are the domains that answered in full, without trailing dot: whoever is not among Servers is not advertised there.
+	// Nobody answers for the domain of mDNS, so it is among them if anything was advertised in it.
+	Answered []string
+	silent   []string // the domains that did not
+}
+
+// admit leaves out servers that may not be used.
+func (f *Found) admit(may func(*Server) error) {
+	if may == nil {
+		return
+	}
+	servers := f.Servers[:0]
+	for i := range f.Servers {
+		s := f.Servers[i]
+		if err := may(&s); err != nil {
+			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), err})
+		} else {
+			servers = append(servers, s)
+		}
+	}
+	f.Servers = servers
 }
 
 // Skipped is an advertisement that this device may not use.
@@ -80,13 +106,13 @@ func (f *Found) finish() {
 	f.Servers = servers
 }
 
-// Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS where that finds none that may be used
-// (DIS-2). It takes up to 25 s, where name servers are silent. Servers for development count only where the Client allows
+// Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS if every domain answers that it has none that may
+// be used (DIS-2): a name server that is silent for a moment does not make whoever is on the link an issuer. It takes up to 25 s, where name servers are silent. Servers for development count only where the Client allows
 // http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
 //
 // An error means that there is no server and that not everything could be asked; there may be one all the same. That nothing
-// is advertised is no error. Found.Again counts in either case. The servers are remembered until others are found: KeySet
-// goes by them.
+// is advertised is no error. Found.Again counts in either case. The addresses of the servers are remembered, for KeySet and
+// ServerKeySet: those of the last look, and some of looks before.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	if trace == nil {
 		trace = func(Step) {}
@@ -99,9 +125,12 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 		if found, err = c.unicast(ctx, o, trace); err != nil {
 			errs = append(errs, err)
 		}
+		found.admit(o.Admit)
 	}
-	if mode == ModeMDNS || mode == ModeBoth && len(found.Servers) == 0 && ctx.Err() == nil {
+	if mode == ModeMDNS || mode == ModeBoth && len(found.Servers) == 0 && o.mayBrowse(&found, trace) && ctx.Err() == nil {
 		more, err := c.multicast(ctx, o, trace)
+		more.admit(o.Admit)
+		found.Answered = append(found.Answered, more.Answered...)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -115,12 +144,43 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 		trace(Step{Kind: StepFound, Found: &found.Servers[i]})
 	}
 	if len(found.Servers) > 0 {
-		held := slices.Clone(found.Servers) // the caller may do with its own as it likes
-		c.found.Store(&held)
+		c.remember(found.Servers)
 		return found, nil
 	}
 	return found, errors.Join(errs...)
 }
+
+// mayBrowse reports whether mDNS may be used though the mode is both, and tells if not (DIS-2).
+func (o *DiscoverOptions) mayBrowse(found *Found, trace func(Step)) bool {
+	why := o.NoMDNS
+	if len(found.silent) > 0 {
+		why = "no answer was had from " + strings.Join(found.silent, ", ")
+	}
+	if why != "" {
+		trace(Step{Kind: StepNote, Text: "mDNS is not used: " + why})
+	}
+	return why == ""
+}
+
+// maxRemembered bounds the servers whose addresses are remembered.
+const maxRemembered = 2 * maxInstances
+
+// remember keeps the addresses of servers that were found, and those of others found before: a server that is not advertised for
+// a while is still asked, and that of a host of mDNS no name server knows.
+func (c *Client) remember(servers []Server) {
+	all := slices.Clone(servers) // the caller may do with its own as it likes
+	if before := c.found.Load(); before != nil {
+		for _, s := range *before {
+			if len(all) < maxRemembered && !slices.ContainsFunc(all, func(a Server) bool { return a.IssuerURL() == s.IssuerURL() }) {
+				all = append(all, s)
+			}
+		}
+	}
+	c.found.Store(&all)
+}
+
+// Adopt takes over what another Client remembers of the servers that it found, so that a changed configuration does not lose it.
+func (c *Client) Adopt(other *Client) { c.found.Store(other.found.Load()) }
 
 // unicast looks for servers by unicast DNS-SD.
 func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
@@ -171,6 +231,8 @@ func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(St
 		step.Outcome, found.Again = Unreachable, retryAgain
 	case len(found.Servers)+len(found.Skipped) == 0:
 		step.Outcome = Silent
+	default:
+		found.Answered = []string{mdnsDomain}
 	}
 	trace(step)
 	return found, err

@@ -163,8 +163,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 		{"both is the default", "", server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"both, unicast finds none", ModeBoth, "", "", "https://m.local", 1, true},
 		{"both, what unicast finds may not be used", ModeBoth, strings.ReplaceAll(server("example.com", ""), "pri=1", "pri=100"), "", "https://m.local", 1, true},
-		{"both, unicast is silent", ModeBoth, "", dnsserver.Silent, "https://m.local", 1, true},
-		{"both, unicast fails", ModeBoth, "", dnsserver.ServFail, "https://m.local", 1, true},
+		{"both, unicast is silent", ModeBoth, "", dnsserver.Silent, "", 0, true},
+		{"both, unicast fails", ModeBoth, "", dnsserver.ServFail, "", 0, true},
 		{"unicast, and there is one", ModeUnicast, server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"unicast, and there is none", ModeUnicast, "", "", "", 0, true},
 		{"mdns", ModeMDNS, server("example.com", ""), "", "https://m.local", 1, false},
@@ -182,11 +182,83 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 			}
 			r := discover(t, client, DiscoverOptions{Mode: c.mode, Domains: []string{"example.com"}})
 			expect(t, "issuers", r.issuers(), c.issuers)
-			expect(t, "error", r.err, nil)
+			expect(t, "an error", r.err != nil, c.fault != "")
 			expect(t, "windows of mDNS", browsed, c.mdns)
 			expect(t, "name server asked", len(s.Questions()) > 0, c.unicast)
 		})
 	}
+}
+
+// mDNS is not used if one of several domains does not answer, nor if the caller says so; and who has answered is told.
+func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
+	t.Parallel()
+	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
+	other := strings.ReplaceAll(server("c.test", ""), "a._nmos-auth._tcp.c.test", "a._nmos-auth._tcp.b.test") // listed in another domain
+	for _, c := range []struct {
+		name, zone, failing string // failing: the record for which the name server fails
+		noMDNS              string
+		heard               Found
+		issuers, answered   string
+		note                string // why mDNS is not used
+	}{
+		{"none anywhere", "", "", "", Found{}, "", "a.test c.test", ""},
+		{"mDNS answers", "", "", "", Found{Servers: []Server{byMDNS}}, "https://m.local", "a.test c.test local", ""},
+		{"mDNS has one that may not be used", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no")}}}, "", "a.test c.test local", ""},
+		{"forbidden", "", "", "for a reason", Found{Servers: []Server{byMDNS}}, "", "a.test c.test", "mDNS is not used: for a reason"},
+		{"one fails", "", "_nmos-auth._tcp.a.test.", "", Found{Servers: []Server{byMDNS}}, "", "c.test",
+			"mDNS is not used: no answer was had from a.test"},
+		{"its records fail", "_nmos-auth._tcp.a.test. PTR a._nmos-auth._tcp.a.test.", "a._nmos-auth._tcp.a.test.", "",
+			Found{Servers: []Server{byMDNS}}, "", "c.test", "mDNS is not used: no answer was had from a.test"},
+		{"one fails, the other has one", server("c.test", ""), "_nmos-auth._tcp.a.test.", "", Found{}, "https://auth.c.test", "c.test", ""},
+		{"an instance of another domain", other, "", "", Found{}, "https://auth.c.test", "a.test c.test", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := startDNS(t, dnsserver.Options{Zone: c.zone})
+			if c.failing != "" {
+				s.Misbehave(c.failing, "", dnsserver.ServFail)
+			}
+			client := impatient(s)
+			client.browse = func(context.Context, BrowseOptions) (Found, error) {
+				c.heard.Again = minAgain
+				return c.heard, nil
+			}
+			r := discover(t, client, DiscoverOptions{Domains: []string{"a.test", "c.test"}, NoMDNS: c.noMDNS})
+			expect(t, "issuers", r.issuers(), c.issuers)
+			expect(t, "answered", strings.Join(r.Answered, " "), c.answered)
+			for i := range r.Servers {
+				if in := r.Servers[i].Domain; in != mdnsDomain && in != "c.test" {
+					t.Errorf("found in %q, want c.test", in)
+				}
+			}
+			note := ""
+			for _, step := range r.steps {
+				if strings.HasPrefix(step.Text, "mDNS is not used") {
+					note = step.Text
+				}
+			}
+			expect(t, "note", note, c.note)
+		})
+	}
+}
+
+// Whom the configuration does not admit is left out, and whether mDNS is used is decided without it.
+func TestDiscoverAdmits_DIS6(t *testing.T) {
+	s := startDNS(t, dnsserver.Options{Zone: server("example.com", "")})
+	c := dnsClient(s)
+	c.browse = func(context.Context, BrowseOptions) (Found, error) {
+		return Found{Servers: []Server{
+			{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain},
+			{Instance: "rogue", Scheme: "https", Host: "rogue.local", Port: 443, Domain: mdnsDomain},
+		}, Again: minAgain}, nil
+	}
+	r := discover(t, c, DiscoverOptions{Domains: []string{"example.com"}, Admit: func(s *Server) error {
+		if s.Host != "m.local" {
+			return errors.New("not " + s.Host + " in " + s.Domain)
+		}
+		return nil
+	}})
+	expect(t, "issuers", r.issuers(), "https://m.local")
+	expect(t, "left out", strings.Join(r.left(), "\n"), "a: not auth.example.com in example.com\nrogue: not rogue.local in local")
 }
 
 // Both fail: the error says both, and what was left out on the way is kept.
@@ -197,9 +269,11 @@ func TestDiscoverErrors_DIS2(t *testing.T) {
 	c.browse = func(context.Context, BrowseOptions) (Found, error) {
 		return Found{}, errors.New("discovery: mDNS: no interface")
 	}
-	r := discover(t, c, DiscoverOptions{Domains: []string{"example.com"}})
-	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+s.Addr()+
-		": SERVFAIL: it could not find out\ndiscovery: mDNS: no interface")
+	r := discover(t, c, DiscoverOptions{
+		ResolvConf: resolvConf(""), Networks: func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("192.0.2.77/26")} },
+	})
+	failed := "64.2.0.192.in-addr.arpa: name server " + s.Addr() + ": SERVFAIL: it could not find out\n"
+	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR b._dns-sd._udp."+failed+"PTR lb._dns-sd._udp."+failed+"discovery: mDNS: no interface")
 }
 
 func TestParseResolvConf(t *testing.T) {

@@ -13,11 +13,14 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/keys"
 )
 
 const (
@@ -77,16 +80,13 @@ type Document struct {
 }
 
 // KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the issuer's
-// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8). Where the
-// server has nothing at that place, those of older servers are tried; any other failure is final.
+// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8). If the
+// server has other things at that place, those of older servers are tried; a failure to answer is final.
 //
-// For the IssuerURL of a server that this Client's Discover found last, it is ServerKeySet.
+// A server that this Client's Discover found by this URL is reached at the addresses that were found with it.
 //
 // Errors are for people: they say which document could not be had and why, and never hold a query or what a server sent.
 func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
-	if s := c.foundServer(issuer); s != nil {
-		return c.ServerKeySet(ctx, *s)
-	}
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
@@ -94,14 +94,35 @@ func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
 	return c.keySet(ctx, source{
 		issuer:    iss,
 		places:    metadataPlaces(metadataURL(iss), iss),
-		speaksFor: func(named string) bool { return strings.TrimSuffix(named, "/") == strings.TrimSuffix(issuer, "/") }, // CLM-1
+		speaksFor: func(named string) bool { return keys.TrimIssuer(named) == keys.TrimIssuer(issuer) }, // CLM-1
+		server:    c.foundServer(issuer),
 	})
 }
 
+// FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before, as
+// ServerKeySet does.
+func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
+	if s := c.foundServer(at); s != nil {
+		return c.ServerKeySet(ctx, *s)
+	}
+	u, err := c.parseIssuer(at)
+	if err != nil {
+		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(at), err)
+	}
+	s := Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: strings.Trim(u.EscapedPath(), "/")}
+	if u.Scheme == "http" {
+		s.Port = 80
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		s.Port = uint16(port)
+	}
+	return c.ServerKeySet(ctx, s)
+}
+
 // ServerKeySet returns the key set of a server that Discover found, as KeySet does, from the addresses that were found with it.
-// Its certificate must be for its host name all the same (DIS-5). The issuer that its metadata names must be the server's
-// IssuerURL (KEY-8) or the same URL written otherwise: with the scheme's own port, or the host in other case. Since tokens are
-// compared with what the metadata says, the caller goes by Document.Issuer from then on.
+// Its certificate must be for its host name all the same (DIS-5). The issuer that its metadata names must be one that it may name
+// (keys.MayName, KEY-8). Since tokens are compared with what the metadata says, the caller goes by Document.Issuer from then on, which
+// is set as soon as the metadata was read, even if the keys could not be.
 func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 	iss, err := c.parseIssuer(s.IssuerURL())
 	if err != nil {
@@ -115,10 +136,11 @@ func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 		issuer: iss,
 		places: metadataPlaces(first, iss),
 		speaksFor: func(named string) bool {
-			n, err := c.parseIssuer(named)
-			return err == nil && normalIssuer(n) == normalIssuer(iss)
+			_, err := c.parseIssuer(named)
+			return err == nil && keys.MayName(s.IssuerURL(), named)
 		},
 		server: &s,
+		found:  true,
 	})
 }
 
@@ -142,6 +164,7 @@ type source struct {
 	places    []*url.URL               // of the metadata, in the order in which to try them
 	speaksFor func(issuer string) bool // whether metadata that names this issuer is that of the source
 	server    *Server                  // nil: its host is looked up
+	found     bool                     // by discovery; else it is asked because its issuer was named
 }
 
 func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
@@ -153,22 +176,24 @@ func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
 	}
 	defer f.close()
 
-	from, body, err := f.first(ctx, s.places)
+	from, meta, err := f.first(ctx, s)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: %w", err)
+		return Document{}, fmt.Errorf("discovery: metadata %w", err)
 	}
-	meta, keys, err := parseMetadata(body, s)
+	doc := Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI}
+	at, err := meta.keysURL(s)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
+		return doc, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
 	}
-	jwks, err := f.get(ctx, keys)
+	jwks, err := f.get(ctx, at)
 	if err == nil {
 		err = objectOrArray(jwks)
 	}
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: keys from %s: %w", plain(keys), err)
+		return doc, fmt.Errorf("discovery: keys from %s: %w", plain(at), err)
 	}
-	return Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI, JWKS: jwks, Date: f.date}, nil
+	doc.JWKS, doc.Date = jwks, f.date
+	return doc, nil
 }
 
 // objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"nmosauthd/agent/keys"
 )
 
 // errPage is what a captive portal, a login form or a web server's own error page comes to.
@@ -28,6 +30,7 @@ type fetch struct {
 	server *Server // nil: hosts are looked up
 	roots  *x509.CertPool
 	date   time.Time // that the last answer over https gave; zero: none has
+	whole  bool      // the last request was answered, and to its end
 }
 
 // newFetch prepares the requests; server, where it is not nil, brings the addresses of its host with it.
@@ -39,21 +42,25 @@ func (c *Client) newFetch(server *Server) (*fetch, error) {
 	return &fetch{client: c, server: server, roots: roots}, nil
 }
 
-// first returns the first document that there is. The next place is tried only where a server says that there is none at this
-// one: whatever else goes wrong would go wrong there too, or somebody means it to.
-func (f *fetch) first(ctx context.Context, places []*url.URL) (from *url.URL, body []byte, err error) {
+// first returns the first metadata of the issuer that there is (KEY-8). The next place is tried only if a server has other things at
+// this one: whatever else goes wrong would go wrong there, too.
+func (f *fetch) first(ctx context.Context, s source) (from *url.URL, m metadata, err error) {
 	missing := ""
-	for _, from = range places {
-		if body, err = f.get(ctx, from); err == nil {
-			return from, body, nil
+	for _, from = range s.places {
+		body, err := f.get(ctx, from)
+		if err == nil {
+			m, err = parseMetadata(body, s)
+		}
+		if err == nil {
+			return from, m, nil
 		}
 		var status statusError
-		if !errors.As(err, &status) || !status.nothingThere() {
-			return nil, nil, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
+		if !f.whole || errors.As(err, &status) && !status.nothingThere() {
+			return nil, m, fmt.Errorf("%sfrom %s: %w", missing, plain(from), err)
 		}
 		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
 	}
-	return nil, nil, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
+	return nil, m, errors.New(strings.TrimSuffix(missing, "; "))
 }
 
 // statusError is an HTTP status that is not the one hoped for.
@@ -63,13 +70,40 @@ func (s statusError) Error() string {
 	return fmt.Sprintf("HTTP %d %s", int(s), http.StatusText(int(s)))
 }
 
-// nothingThere tells whether the server has nothing to be got at the place.
+// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in many ways.
 func (s statusError) nothingThere() bool {
-	return s == http.StatusNotFound || s == http.StatusMethodNotAllowed || s == http.StatusGone
+	return 200 <= s && s < 500 || s == http.StatusNotImplemented
 }
 
-// get returns a document, whole. It follows no redirect: where the keys lie, the issuer alone may say.
+// redirectError is an answer that leads elsewhere.
+type redirectError struct {
+	status int
+	to     *url.URL
+}
+
+func (r *redirectError) Error() string {
+	return fmt.Sprintf("a redirect to %+.100q (HTTP %d), which is not followed", r.to.Host, r.status)
+}
+
+// get returns a document, whole. It follows one redirect, to the same scheme, host and port (KEY-8): where else the keys lie, the
+// issuer alone may say.
 func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
+	body, err := f.getOnce(ctx, u)
+	var redirect *redirectError
+	if errors.As(err, &redirect) {
+		to := &url.URL{Scheme: redirect.to.Scheme, Host: redirect.to.Host}
+		if origin := keys.Origin(to.String()); redirect.to.User == nil && origin != "" &&
+			origin == keys.Origin((&url.URL{Scheme: u.Scheme, Host: u.Host}).String()) {
+			to = redirect.to
+			to.Fragment, to.RawFragment = "", ""
+			return f.getOnce(ctx, to)
+		}
+	}
+	return body, err
+}
+
+func (f *fetch) getOnce(ctx context.Context, u *url.URL) ([]byte, error) {
+	f.whole = false
 	res, err := f.request(ctx, u)
 	if err != nil {
 		f.close()
@@ -81,12 +115,14 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	if err := acceptable(res); err != nil {
 		_, end := io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
 		f.done(res, end == io.EOF)
+		f.whole = true
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
 	f.done(res, err == nil && len(body) <= maxDocument)
 	switch {
 	case len(body) > maxDocument:
+		f.whole = true
 		return nil, errTooLong
 	case ctx.Err() != nil:
 		// Whatever came: a server may answer with nothing when it sees us hang up.
@@ -94,6 +130,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), err)
 	}
+	f.whole = true
 	return body, nil
 }
 
@@ -104,7 +141,7 @@ func acceptable(res *http.Response) error {
 	to, locationErr := res.Location()
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400 && locationErr == nil:
-		return fmt.Errorf("a redirect to %+.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
+		return &redirectError{res.StatusCode, to}
 	case res.StatusCode != http.StatusOK:
 		return statusError(res.StatusCode)
 	case res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity":

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
+
+	"nmosauthd/agent/keys"
 )
 
 const (
@@ -62,8 +64,8 @@ func metadataURL(issuer *url.URL) *url.URL {
 	return u
 }
 
-// metadataPlaces returns the places of an issuer's metadata in the order in which to try them: first the one given, then those
-// where Keycloak before 26.4 has it, behind the path.
+// metadataPlaces returns the places of an issuer's metadata in the order in which to try them (KEY-8): first the one given, then
+// those where Keycloak before 26.4 has it, behind the path.
 func metadataPlaces(first, issuer *url.URL) []*url.URL {
 	places := []*url.URL{first}
 	for _, known := range []string{wellKnown, wellKnownOpenID} {
@@ -77,43 +79,53 @@ func metadataPlaces(first, issuer *url.URL) []*url.URL {
 	return places
 }
 
-// normalIssuer writes an issuer in the one way of several that mean the same (RFC 3986 §6.2.3): without the scheme's own port,
-// the host in lower case, without a last slash.
-func normalIssuer(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	switch u.Scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return u.Scheme + "://" + strings.TrimSuffix(host, ":") + strings.TrimSuffix(u.EscapedPath(), "/")
-}
-
-// parseMetadata reads metadata and returns where it says the keys are.
-func parseMetadata(body []byte, from source) (metadata, *url.URL, error) {
+// parseMetadata reads metadata of an issuer.
+func parseMetadata(body []byte, from source) (metadata, error) {
 	var m metadata
 	if err := parseJSON(body, &m); err != nil {
-		return m, nil, err
+		return m, err
 	}
 	switch {
 	case m.Issuer == "":
-		return m, nil, errors.New("it names no issuer")
+		return m, errors.New("it names no issuer")
 	case !from.speaksFor(m.Issuer): // RFC 8414 §3.3, KEY-8
-		return m, nil, fmt.Errorf("it speaks for another issuer, %s", shown(m.Issuer))
-	case m.JWKSURI == "":
-		return m, nil, errors.New("it names no jwks_uri")
+		return m, fmt.Errorf("it speaks for another issuer, %s%s", shown(m.Issuer), from.advice(m.Issuer))
 	}
-	keys, err := parseURL(m.JWKSURI)
+	return m, nil
+}
+
+// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, as Keycloak has
+// realms, and must be asked for the right one.
+func (s *source) advice(named string) string {
+	u, err := parseURL(named)
+	if err != nil || keys.Origin(named) == "" || keys.Origin(named) != keys.Origin(s.issuer.String()) {
+		return ""
+	}
+	selector := strings.Trim(u.EscapedPath(), "/")
+	switch {
+	case s.found && plausibleSelector(selector):
+		return "; announce it with api_selector=" + selector
+	case plausibleSelector(selector):
+		return "; name that one in [authorization] servers, or announce it with api_selector=" + selector
+	}
+	return ""
+}
+
+// keysURL returns where metadata says the keys are.
+func (m *metadata) keysURL(from source) (*url.URL, error) {
+	if m.JWKSURI == "" {
+		return nil, errors.New("it names no jwks_uri")
+	}
+	at, err := parseURL(m.JWKSURI)
 	if err != nil {
-		return m, nil, fmt.Errorf("its jwks_uri %s: %w", shown(m.JWKSURI), err)
+		return nil, fmt.Errorf("its jwks_uri %s: %w", shown(m.JWKSURI), err)
 	}
 	// An http issuer was allowed for development; an https one must not lead there all the same (KEY-8).
-	if keys.Scheme != "https" && from.issuer.Scheme == "https" {
-		return m, nil, fmt.Errorf("its jwks_uri %s: it is not https", shown(m.JWKSURI))
+	if at.Scheme != "https" && from.issuer.Scheme == "https" {
+		return nil, fmt.Errorf("its jwks_uri %s: it is not https", shown(m.JWKSURI))
 	}
-	keys.Fragment, keys.RawFragment = "", ""
-	return m, keys, nil
+	at.Fragment, at.RawFragment = "", ""
+	return at, nil
 }
 
 // parseJSON reads a document, and says what it is instead where it is no JSON.

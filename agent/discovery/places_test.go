@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -83,27 +84,47 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 		io.WriteString(w, `{"issuer":"https://evil.example.com","jwks_uri":"https://evil.example.com/"}`)
 	}
 	hangUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-	redirect := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }
+	redirect := func(to string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			to := strings.NewReplacer("INSERTED", inserted, "APPENDED", appended, "ADDRESS", r.Host).Replace(to)
+			http.Redirect(w, r, to, http.StatusFound)
+		}
+	}
+	page := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<p>Please log in")
+	}
+	noIssuer := func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"jwks_uri":"https://evil.example.com/"}`)
+	}
 	for _, c := range []struct {
 		name                       string
 		inserted, appended, openID http.HandlerFunc // nil: good; without a word: 404
 		asked                      string
 		err                        string // what the error ends with; "": none
+		from                       byte   // whose metadata it is; 0: the last that was asked
 	}{
-		{"the first", nil, nil, nil, "i", ""},
-		{"the second", status(404), nil, nil, "ia", ""},
-		{"the third", status(404), status(404), nil, "iao", ""},
-		{"405 and 410", status(405), status(410), nil, "iao", ""},
+		{"the first", nil, nil, nil, "i", "", 0},
+		{"the second", status(404), nil, nil, "ia", "", 0},
+		{"the third", status(404), status(404), nil, "iao", "", 0},
+		{"405 and 410", status(405), status(410), nil, "iao", "", 0},
+		{"400 and 501", status(400), status(501), nil, "iao", "", 0},
+		{"403 and a page", status(403), page, nil, "iao", "", 0},
+		{"a document without issuer", noIssuer, nil, nil, "ia", "", 0},
 		{"none", status(404), status(405), status(404), "iao",
-			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: HTTP 404 Not Found"},
-		{"the first fails", status(500), nil, nil, "i", "metadata from INSERTED: HTTP 500 Internal Server Error"},
-		{"the first forbids", status(403), nil, nil, "i", "metadata from INSERTED: HTTP 403 Forbidden"},
-		{"the first lies", lie, nil, nil, "i", `metadata from INSERTED: it speaks for another issuer, "https://evil.example.com"`},
-		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: EOF"},
-		{"the first leads elsewhere", redirect, nil, nil, "i", "metadata from INSERTED: a redirect to ADDRESS (HTTP 302), which is not followed"},
-		{"the second lies", status(404), lie, nil, "ia", `metadata from APPENDED: it speaks for another issuer, "https://evil.example.com"`},
+			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: HTTP 404 Not Found", 0},
+		{"the first fails", status(500), nil, nil, "i", "metadata from INSERTED: HTTP 500 Internal Server Error", 0},
+		{"the first lies", lie, nil, nil, "ia", "", 0},
+		{"all lie", lie, lie, lie, "iao", `metadata from INSERTED: it speaks for another issuer, "https://evil.example.com"; ` +
+			`from APPENDED: it speaks for another issuer, "https://evil.example.com"; from OPENID: it speaks for another issuer, "https://evil.example.com"`, 0},
+		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: EOF", 0},
+		{"the first leads to another place of the server", redirect("APPENDED"), nil, nil, "ia", "", 'i'},
+		{"the first leads in a circle", redirect("INSERTED"), nil, nil, "iia", "", 0},
+		{"all lead elsewhere", redirect("https://portal.example.com/"), redirect("http://ADDRESS/"), redirect("https://user@ADDRESS/"), "iao",
+			`metadata from INSERTED: a redirect to "portal.example.com" (HTTP 302), which is not followed; ` +
+				`from APPENDED: a redirect to ADDRESS (HTTP 302), which is not followed; from OPENID: a redirect to ADDRESS (HTTP 302), which is not followed`, 0},
 		{"the second fails", status(404), status(503), nil, "ia",
-			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 503 Service Unavailable"},
+			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 503 Service Unavailable", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +140,7 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks", "").Replace(strings.Join(paths, ""))
 			expect(t, "asked", strings.ReplaceAll(asked, c.asked+c.asked, c.asked), c.asked) // a request that was hung up on is sent again
 			if c.err == "" {
-				last := map[byte]string{'i': inserted, 'a': appended, 'o': openID}[c.asked[len(c.asked)-1]]
+				last := map[byte]string{'i': inserted, 'a': appended, 'o': openID}[cmp.Or(c.from, c.asked[len(c.asked)-1])]
 				if err != nil || doc.Issuer != k.issuer || doc.MetadataURL != k.URL+last || string(doc.JWKS) != someKeys {
 					t.Errorf("%+v, %v", doc, err)
 				}
@@ -193,7 +214,7 @@ func TestServerKeySet_DIS4(t *testing.T) {
 		issuer + "/": true,
 		"https://AUTH.nmos.test:" + port + "/realms/nmos": true,
 		"https://auth.nmos.test/realms/nmos":              false, // another port
-		"https://auth.nmos.test:" + port:                  false,
+		"https://auth.nmos.test:" + port:                  false, // with api_selector there is no choice
 		"https://auth.nmos.test:" + port + "/realms/NMOS": false,
 		issuer + "?x=1": false,
 		issuer + "#x":   false,
@@ -208,35 +229,63 @@ func TestServerKeySet_DIS4(t *testing.T) {
 	}
 }
 
-// The scheme's own port may be written or left out, by either side; any other counts.
-func TestServerIssuer_DIS4(t *testing.T) {
-	c := New(Options{AllowHTTP: true})
-	for _, pair := range []struct {
-		a, b string
-		same bool
+// A server that was found without api_selector is asked at its root, and its metadata there may name an issuer with a path; nobody else
+// may. What an operator reads then says what to announce.
+func TestRootNamesIssuer_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	answers := map[string]http.HandlerFunc{}
+	k := newKeycloak(t, ca, answers)
+	_, port, _ := net.SplitHostPort(k.Listener.Addr().String())
+	at := "https://auth.nmos.test:" + port
+	var named, keysAt string
+	answers[wellKnown] = func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, named, keysAt)
+	}
+	answers[inserted] = answers[wellKnown]
+	c := New(Options{Roots: ca.roots})
+	root, realm := found(t, k.Server, "", "127.0.0.1"), found(t, k.Server, "realms/nmos", "127.0.0.1")
+	for _, x := range []struct {
+		server Server
+		named  string
+		good   bool
+		says   string
 	}{
-		{"https://a", "https://a:443", true},
-		{"https://a/x", "https://A:443/x/", true},
-		{"https://a:443/x", "https://a/x", true},
-		{"http://a", "http://a:80", true},
-		{"https://a", "https://a:80", false},
-		{"http://a", "https://a", false},
-		{"https://a", "https://a:8443", false},
-		{"https://a:44", "https://a:443", false},
-		{"https://a:4443", "https://a:4", false},
-		{"https://[2001:db8::443]", "https://[2001:db8:]", false},
-		{"https://a/x", "https://a/X", false},
+		{root, at, true, ""},
+		{root, at + "/realms/nmos", true, ""},
+		{root, at + "/auth/realms/nmos/", true, ""},
+		{root, "https://auth.nmos.test/realms/nmos", false, "it speaks for another issuer"}, // another port
+		{root, "https://other.nmos.test:" + port + "/realms/nmos", false, "it speaks for another issuer"},
+		{root, "http://auth.nmos.test:" + port + "/realms/nmos", false, "it speaks for another issuer"},
+		{root, at + "/realms/nmos?x", false, "it speaks for another issuer"},
+		{realm, at + "/realms/nmos", true, ""},
+		{realm, at + "/realms/other", false, `it speaks for another issuer, "` + at + `/realms/other"; announce it with api_selector=realms/other; from`},
+		{realm, "https://auth.nmos.test/realms/other", false, `it speaks for another issuer, "https://auth.nmos.test/realms/other"; from`},
 	} {
-		a, err := c.parseIssuer(pair.a)
-		if err != nil {
-			t.Fatal(err)
+		named, keysAt = x.named, at+"/jwks"
+		doc, err := c.ServerKeySet(t.Context(), x.server)
+		if (err == nil) != x.good || x.good && doc.Issuer != x.named || !x.good && !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s names %s: got %+v, %v, want good %v, %q", x.server.IssuerURL(), x.named, doc, err, x.good, x.says)
 		}
-		b, err := c.parseIssuer(pair.b)
-		if err != nil {
-			continue
+	}
+	// The issuer is known once the metadata was read, even if its keys cannot be had.
+	named, keysAt = at+"/realms/nmos", at+"/nothing"
+	if doc, err := c.ServerKeySet(t.Context(), root); err == nil || doc.Issuer != named || doc.JWKS != nil {
+		t.Errorf("without keys: %+v, %v", doc, err)
+	}
+	// A client that did not find the server itself goes by its URL.
+	named, keysAt = k.URL+"/realms/nmos", k.URL+"/jwks"
+	if doc, err := c.FoundKeySet(t.Context(), k.URL); err != nil || doc.Issuer != named {
+		t.Errorf("found before: %+v, %v", doc, err)
+	}
+	// A configured issuer has no such choice.
+	for _, issuer := range []string{k.URL, k.URL + "/realms/nmos/x"} {
+		_, err := c.KeySet(t.Context(), issuer)
+		want := `it speaks for another issuer, "` + named + `"; name that one in [authorization] servers, or announce it with api_selector=realms/nmos`
+		if issuer != k.URL {
+			want = "HTTP 404 Not Found"
 		}
-		if same := normalIssuer(a) == normalIssuer(b); same != pair.same {
-			t.Errorf("%s and %s: same %v", pair.a, pair.b, same)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", issuer, err, want)
 		}
 	}
 }
@@ -358,8 +407,14 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 	if _, err := c.Discover(t.Context(), DiscoverOptions{Mode: ModeMDNS}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.KeySet(t.Context(), issuer); err == nil {
-		t.Error("found after another took its place")
+	// Keys of a server that is not advertised any more go on being fetched, and no name server knows its host.
+	if _, err := c.KeySet(t.Context(), issuer); err != nil {
+		t.Errorf("once another took its place: %v", err)
+	}
+	again := New(Options{Roots: ca.roots, DNSServers: c.options.DNSServers})
+	again.Adopt(c)
+	if _, err := again.FoundKeySet(t.Context(), issuer); err != nil {
+		t.Errorf("by the client of a reread configuration: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -31,7 +32,8 @@ type browser struct {
 	asker       asker
 	trace       func(Step)
 	development bool
-	browsed     map[string]bool     // domains
+	browsed     map[string]bool     // domains, and whether each has answered in full
+	browsing    string              // the one of them that is browsed now
 	seen        map[string]bool     // instances
 	hosts       map[string]*answers // hosts that were asked for
 	servers     []Server
@@ -58,10 +60,11 @@ func newBrowser(a asker, trace func(Step), development bool) *browser {
 
 // browse looks for the instances of the service in one domain (RFC 6763 §4.1).
 func (b *browser) browse(ctx context.Context, domain string) {
-	if b.browsed[domain] || len(b.browsed) >= maxDomains {
+	if _, twice := b.browsed[domain]; twice || len(b.browsed) >= maxDomains {
 		return
 	}
-	b.browsed[domain] = true
+	b.browsed[domain], b.browsing = true, domain
+	defer func() { b.browsing = "" }()
 	got, err := b.asker.resolve(ctx, canonical(service+"."+domain), dns.TypePTR, domain)
 	if err != nil {
 		b.fail(err)
@@ -76,6 +79,7 @@ func (b *browser) browse(ctx context.Context, domain string) {
 		if len(b.seen) >= maxInstances {
 			more := len(got.records) - i
 			b.leaveOut(undot(domain), fmt.Errorf("%d more instances: %d are looked at", more, maxInstances))
+			b.browsed[domain] = false
 			return
 		}
 		b.instance(ctx, ptr, got.extra)
@@ -184,7 +188,7 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		return
 	}
 	b.positive = min(b.positive, server.TTL)
-	server.Domain = undot(domain)
+	server.Domain = undot(b.browsing)
 	b.servers = append(b.servers, server)
 }
 
@@ -233,6 +237,9 @@ func (b *browser) leaveOut(subject string, err error) {
 
 // fail notes what could not be learned. That nobody answers any more is said of the first question alone.
 func (b *browser) fail(err error) {
+	if b.browsing != "" {
+		b.browsed[b.browsing] = false
+	}
 	if len(b.errs) == 0 || len(b.errs) < maxErrors && !errors.Is(err, errNoServer) {
 		b.errs = append(b.errs, err)
 	}
@@ -268,6 +275,13 @@ func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 // found returns what the browser has collected, the servers in the order in which to try them.
 func (b *browser) found() Found {
 	f := Found{Servers: b.servers, Skipped: b.skipped}
+	for _, domain := range slices.Sorted(maps.Keys(b.browsed)) {
+		if b.browsed[domain] {
+			f.Answered = append(f.Answered, undot(domain))
+		} else {
+			f.silent = append(f.silent, undot(domain))
+		}
+	}
 	f.finish()
 	holds := b.positive
 	if len(f.Servers) == 0 {

@@ -109,7 +109,7 @@ func (s *state) trust() []check {
 		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
 		if s.Unfound {
 			trust.text, trust.mark = trust.text+"; whether discovery has found it, only the running daemon knows", unknown
-		} else if s.Config.Discovery.Mode != agent.DiscoveryOff {
+		} else if s.Config.Discovers() != agent.DiscoveryOff {
 			trust.text += ", nor has discovery found it"
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // line's SHA-256, so that damage shows. A later release may add members, which this one passes over; one that changes
 // the meaning of a member must raise the format, and this one then says that it cannot read it.
 type LastGood struct {
-	Servers []string // issuers that discovery had found, in order
+	Servers []string // issuers that discovery had found, in order: for releases that know no other place of them
 	Issuers []Held
 }
 
@@ -127,11 +127,20 @@ func (g LastGood) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	data := append(append(line, '\n'), checksum(line)...)
+	data := WithChecksum(line)
 	if len(data) > MaxLastGood {
 		return nil, fmt.Errorf("keys: what is held takes %d bytes, more than the %d that are read back", len(data), MaxLastGood)
 	}
 	return data, nil
+}
+
+// WithChecksum returns a line of a state file with one behind it by which CutChecksum sees damage.
+func WithChecksum(line []byte) []byte { return append(append(line, '\n'), checksum(line)...) }
+
+// CutChecksum returns the line that WithChecksum was given; ok is false if it is not as it was.
+func CutChecksum(data []byte) (line []byte, ok bool) {
+	line, sum, found := bytes.Cut(data, []byte("\n"))
+	return line, found && string(sum) == checksum(line)
 }
 
 func checksum(line []byte) string {
@@ -146,8 +155,8 @@ func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {
 		return LastGood{}, nil, fmt.Errorf("kept keys are over %d bytes", MaxLastGood)
 	}
-	line, sum, found := bytes.Cut(data, []byte("\n"))
-	if !found || string(sum) != checksum(line) {
+	line, whole := CutChecksum(data)
+	if !whole {
 		return LastGood{}, nil, errors.New("damaged: its checksum is not that of its content")
 	}
 	var form fileForm

@@ -77,14 +77,6 @@ type Set struct {
 	issuers    map[string]*Issuer
 }
 
-// TrimIssuer takes off the one trailing slash that comparisons of issuers ignore (CLM-1).
-func TrimIssuer[T ~string | ~[]byte](iss T) T {
-	if n := len(iss); n > 0 && iss[n-1] == '/' {
-		return iss[:n-1]
-	}
-	return iss
-}
-
 // Issuer returns the keys of the issuer, or nil where none are held. It allocates nothing.
 func (s *Set) Issuer(iss []byte) *Issuer {
 	return s.issuers[string(TrimIssuer(iss))]

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -20,6 +21,8 @@ type Policy struct {
 	Servers []string
 	// Pending says that servers are being looked for and none is known yet: which issuers are trusted will show.
 	Pending bool
+	// Unread returns which server's metadata must be read before it is known whether this issuer is trusted, "" if none (KEY-8).
+	Unread  func(iss string) string
 	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
 	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
 	Retry   time.Duration         // least time between two fetches that tokens cause, per issuer (KEY-6)
@@ -176,6 +179,21 @@ func (s *Store) choose() {
 	}
 }
 
+// Forget drops an issuer that is not one of the servers, with its keys. It reports whether there was one. A token may bring it back
+// if the policy trusts it.
+func (s *Store) Forget(issuer string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := TrimIssuer(issuer)
+	st := s.schedule[name]
+	if st == nil || st.server {
+		return false
+	}
+	delete(s.schedule, name)
+	s.dropUnscheduled()
+	return true
+}
+
 // dropUnscheduled publishes a set without the keys of issuers that are no longer followed. The caller holds mu.
 func (s *Store) dropUnscheduled() {
 	followed := func(name string) bool { return s.schedule[name] != nil }
@@ -217,6 +235,9 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 	now := time.Now()
 	st := s.schedule[string(iss)]
 	if st == nil {
+		st = s.unread(iss)
+	}
+	if st == nil {
 		switch name := string(iss); {
 		case s.trusts(name):
 			if st = s.learn(name, now); st == nil {
@@ -243,6 +264,25 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 		return Hopeless, 0
 	}
 	return Awaited, s.wait(st, now, issuer == nil && !st.server)
+}
+
+// unread returns the schedule of the server whose metadata must be read before it is known whether an issuer that is
+// not followed is trusted (KEY-8); nil if there is none. The caller holds mu.
+func (s *Store) unread(iss []byte) *issuerState {
+	if s.policy.Unread == nil || s.trusts(string(iss)) {
+		return nil
+	}
+	return s.schedule[s.policy.Unread(string(iss))]
+}
+
+// Ask has the keys of a server, whose turn may not have come, fetched now.
+func (s *Store) Ask(issuer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.schedule[TrimIssuer(issuer)]; st != nil && st.phase == idle {
+		st.phase, st.next = due, time.Now()
+		s.nudge()
+	}
 }
 
 // bring makes an issuer's next fetch due at a time at the latest, for a token. The caller holds mu.
@@ -429,7 +469,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		s.learning--
 	}
 	if s.schedule[name] != st {
-		err = errDropped
+		err = cmp.Or(err, errDropped)
 	} else {
 		now := time.Now()
 		if err == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // values are those that members have, beside the members' names in STATUS.md.
-const values = `enforce observe off synchronised unsynchronised unset configured discovered learned file pushed device`
+const values = `local enforce observe off synchronised unsynchronised unset configured discovered learned file pushed device`
 
 var quoted = regexp.MustCompile("`([^`]*)`")
 

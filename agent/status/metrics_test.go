@@ -171,7 +171,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const a, b, log, syslog = `issuer="https://a.example.com" `, `issuer="https://b.example.com" `, `sink="log" `, `sink="syslog" `
+	const a, b, log, syslog = `issuer="https://a.example.com" `, `issuer="https://b.example.com/realms/nmos" `, `sink="log" `, `sink="syslog" `
 	for name, samples := range map[string]map[string]float64{
 		"info":               {`mode="enforce" model="level meter" version="1.2.3" `: 1},
 		"healthy":            {"": 1},

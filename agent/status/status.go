@@ -58,19 +58,23 @@ const (
 type Server struct {
 	Issuer  string   `json:"issuer"`
 	Origin  string   `json:"origin"`
-	Used    bool     `json:"used"`              // the one whose keys are fetched on schedule
-	KIDs    []string `json:"kids"`              // of the keys held
-	Fetched Time     `json:"fetched,omitempty"` // when they came; none if unknown, or there are no keys
-	Kept    bool     `json:"kept,omitempty"`    // they are from before the start
-	Next    Time     `json:"next,omitempty"`    // none: when its turn comes
-	Failing bool     `json:"failing"`           // the last attempt failed
-	Error   string   `json:"error,omitempty"`   // of the last attempt that failed
-	Failed  Time     `json:"failed,omitempty"`  // when that was
+	At      string   `json:"at,omitempty"`              // the URL by which discovery found it, if that is not the issuer
+	Domain  string   `json:"domain,omitempty"`          // in which that was: "local" by mDNS
+	Missing int64    `json:"missing_seconds,omitempty"` // it is no longer advertised: running time with answered looks since
+	Used    bool     `json:"used"`                      // the one whose keys are fetched on schedule
+	KIDs    []string `json:"kids"`                      // of the keys held
+	Fetched Time     `json:"fetched,omitempty"`         // when they came; none if unknown, or there are no keys
+	Kept    bool     `json:"kept,omitempty"`            // they are from before the start
+	Next    Time     `json:"next,omitempty"`            // none: when its turn comes
+	Failing bool     `json:"failing"`                   // the last attempt failed
+	Error   string   `json:"error,omitempty"`           // of the last attempt that failed
+	Failed  Time     `json:"failed,omitempty"`          // when that was
 }
 
 // Discovery is the search for servers.
 type Discovery struct {
 	Mode   string   `json:"mode"`
+	Hosts  []string `json:"hosts"`            // that may be found; empty: any
 	Found  []string `json:"found"`            // issuers
 	Looked Time     `json:"looked,omitempty"` // last
 	Error  string   `json:"error,omitempty"`  // of that look

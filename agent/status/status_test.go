@@ -26,9 +26,12 @@ func well() *status.Status {
 				Issuer: "https://a.example.com", Origin: status.Configured, Used: true, KIDs: []string{"one", "two"},
 				Fetched: now - 720, Next: now + 2880, Error: "it was down", Failed: now - 2*86400,
 			},
-			{Issuer: "https://b.example.com", Origin: status.Discovered, KIDs: []string{}},
+			{
+				Issuer: "https://b.example.com/realms/nmos", Origin: status.Discovered, At: "https://b.example.com", Domain: "example.com",
+				Missing: 3 * 3600, KIDs: []string{},
+			},
 		},
-		Discovery: status.Discovery{Mode: "both", Found: []string{"https://b.example.com"}, Looked: now - 5},
+		Discovery: status.Discovery{Mode: "both", Hosts: []string{"*.example.com"}, Found: []string{"https://b.example.com"}, Looked: now - 5},
 		Decisions: []status.Count{
 			{Reason: "ok", Status: 200, Answered: 40}, {Reason: "public", Status: 200},
 			{Reason: "no-token", Status: 401, Answered: 2, Would: 3},
@@ -228,11 +231,11 @@ const stable = `
 audit audit.dropped_at audit.pending audit.recorded audit.sinks audit.sinks.dropped audit.sinks.error audit.sinks.head
 audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since clock clock.state
 clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
-degraded discovery discovery.error discovery.found discovery.looked discovery.mode healthy inventory inventory.error
+degraded discovery discovery.error discovery.found discovery.hosts discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
 last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
-sandbox.landlock sandbox.not_denied sandbox.why servers servers.error servers.failed servers.failing servers.fetched
-servers.issuer servers.kids servers.next servers.origin servers.used since sockets sockets.limit sockets.name
+sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.domain servers.error servers.failed servers.failing servers.fetched
+servers.issuer servers.kids servers.missing_seconds servers.next servers.origin servers.used since sockets sockets.limit sockets.name
 sockets.open sockets.path state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit
 tokens.remembered version
 `
@@ -300,7 +303,9 @@ clock       synchronised, the kernel says so; 2026-11-22T02:00:10Z
 server      https://a.example.com (configured, used)
             2 keys "one" "two", fetched 12 min ago, next in 48 min
             failed 2 days ago: it was down
-server      https://b.example.com (discovered)
+server      https://b.example.com/realms/nmos (discovered in example.com)
+            named by https://b.example.com
+            no longer advertised, for 3 h; forgotten after 24 h, unless it is the last
             0 keys
 discovery   both, found 1, last looked 5 s ago
 decisions   42, not allowed 2, would be by enforce 3
@@ -330,7 +335,7 @@ func TestTextHostile(t *testing.T) {
 		for i := range clean.Audit.Sinks {
 			clean.Audit.Sinks[i].Error = "x"
 		}
-		clean.Servers[1].Error = "x"
+		clean.Servers[1].Error, clean.Servers[0].At = "x", "x"
 		clean.Degraded = clean.Health()
 		s := marked()
 		if write(clean, &plain) != nil || write(s, &b) != nil {

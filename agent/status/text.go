@@ -70,7 +70,13 @@ func (s *Status) WriteText(w io.Writer) error {
 }
 
 func (t *text) server(v *Server) {
-	t.row("server", v.Issuer, " (", v.Origin, t.some(v.Used, ", used"), ")")
+	t.row("server", v.Issuer, " (", v.Origin, t.some(v.Domain != "", " in "+v.Domain), t.some(v.Used, ", used"), ")")
+	if v.At != "" {
+		t.row("", "named by ", v.At)
+	}
+	if v.Missing > 0 {
+		t.row("", "no longer advertised, for ", t.ago(t.now-Time(v.Missing)), "; forgotten after 24 h, unless it is the last")
+	}
 	kids := make([]string, len(v.KIDs))
 	for i, kid := range v.KIDs {
 		kids[i] = strconv.Quote(kid)

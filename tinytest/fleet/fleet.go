@@ -89,10 +89,10 @@ func (f *fleet) device(ctx context.Context) {
 			f.record.decides(time.Since(started))
 		}
 	})
-	servers := agent.NewServers(store, func([]string) {})
-	servers.Configure(keys.Policy{Refresh: refresh, Retry: retry}, f.find)
+	servers := agent.NewServers(store, func([]agent.FoundServer) {}, func(agent.ServerEvent) {})
+	servers.Configure(keys.Policy{Refresh: refresh, Retry: retry}, f.find, func(agent.FoundServer) error { return nil })
 	if len(f.held) > 0 {
-		servers.Remember(f.issuers)
+		servers.Remember(f.advertised())
 		for _, h := range f.held {
 			store.Hold(h)
 		}
@@ -114,8 +114,18 @@ func (f *fleet) device(ctx context.Context) {
 func (f *fleet) sleepUntil(since time.Duration) { time.Sleep(time.Until(f.record.start.Add(since))) }
 
 // find is a discovery that always finds the same.
-func (f *fleet) find(context.Context) ([]string, time.Duration, error) {
-	return f.issuers, time.Hour, nil
+func (f *fleet) find(context.Context, string) (agent.Look, error) {
+	return agent.Look{Servers: f.advertised(), Answered: []string{domain}, Again: time.Hour}, nil
+}
+
+// domain is where the servers are advertised.
+const domain = "example.com"
+
+func (f *fleet) advertised() (all []agent.FoundServer) {
+	for _, issuer := range f.issuers {
+		all = append(all, agent.FoundServer{URL: issuer, Domain: domain, Issuer: issuer})
+	}
+	return all
 }
 
 // fetch is what a server answers.

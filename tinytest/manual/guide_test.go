@@ -142,7 +142,7 @@ func (f *facility) config(dir daemon.Dir) string {
 	for _, edit := range [][2]string{
 		{"\nnames = []", "\nnames = [\"node-1.example.com\"]"},
 		{"\nservers = []", fmt.Sprintf("\nservers = [%q]", f.server.Issuer())},
-		{"\nmode = \"both\"", "\nmode = \"off\""},
+		{"\nmode = \"auto\"", "\nmode = \"off\""},
 		{"\nsinks = [\"log\"]", "\nsinks = [\"log\", \"file\"]"},
 		{"\ndir = \"/var/lib/nmos-authd\"", fmt.Sprintf("\ndir = %q", dir.File("state"))},
 	} {

@@ -16,6 +16,7 @@ func (d *daemon) administration() http.Handler {
 		Last:           d.audit.Last,
 		Watch:          d.audit.Watch,
 		Observed:       d.observed,
+		ForgetServer:   d.forget,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,
 		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },

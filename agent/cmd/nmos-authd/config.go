@@ -93,6 +93,7 @@ func runCheckConfig(args []string) int {
 	for _, w := range warnings {
 		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
 	}
+	fmt.Printf("%s: %s.\n", *file, c.DiscoveryTrust())
 	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n", *file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return exitOK
 }

@@ -59,8 +59,9 @@ func discover(ctx context.Context, p *printer, c *agent.Config) bool {
 	for _, issuer := range c.Authorization.Servers {
 		all = append(all, candidate{issuer: issuer, from: "configured"})
 	}
-	p.title("Looking (mode %q)", c.Discovery.Mode)
-	if c.Discovery.Mode == agent.DiscoveryOff {
+	p.title("Looking (mode %q)", c.Discovers())
+	p.line("%s", c.DiscoveryTrust())
+	if c.Discovers() == agent.DiscoveryOff {
 		p.line("discovery is off in the configuration")
 	}
 	found, err := client.Discover(ctx, discoverOptions(c), p.step)
@@ -90,7 +91,7 @@ func discover(ctx context.Context, p *printer, c *agent.Config) bool {
 	}
 
 	p.title("Outcome")
-	if c.Discovery.Mode != agent.DiscoveryOff {
+	if c.Discovers() != agent.DiscoveryOff {
 		p.line("what was found holds for %v, then the daemon looks again", found.Again.Round(time.Second))
 	}
 	if chosen == "" {

@@ -90,7 +90,7 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 func askDaemon(q *explain.Question, config string, now bool) {
 	s, _, err := askStatus(config)
 	if err != nil {
-		q.Unfound = q.Config.Discovery.Mode != agent.DiscoveryOff
+		q.Unfound = q.Config.Discovers() != agent.DiscoveryOff
 		return
 	}
 	for _, server := range s.Servers {

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/keys"
 )
 
@@ -43,7 +44,10 @@ func logKeys(log *zap.Logger, e keys.Event) {
 		}
 		log.Log(at, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
 	}
+	var named *agent.NamedError
 	switch {
+	case errors.As(e.Err, &named) && e.Keys == 0:
+		log.Debug("keys not fetched", append(fields, zap.Error(e.Err))...) // which issuer it is was told
 	case e.Err != nil:
 		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
 	case e.Changed:
@@ -51,4 +55,20 @@ func logKeys(log *zap.Logger, e keys.Event) {
 	default:
 		log.Debug("keys fetched", fields...)
 	}
+}
+
+// logServer reports what happened to a server that discovery found.
+func (d *daemon) logServer(e agent.ServerEvent) {
+	if e.Found != nil || e.Server == "" {
+		d.log.Info(e.What, zap.Strings("servers", e.Found))
+		return
+	}
+	fields := []zap.Field{zap.String("server", e.Server)}
+	if e.Issuer != "" {
+		fields = append(fields, zap.String("issuer", e.Issuer))
+	}
+	if e.Why != "" {
+		fields = append(fields, zap.String("why", e.Why))
+	}
+	d.log.Info(e.What, fields...)
 }

@@ -39,6 +39,7 @@ func commands() []command {
 		{"watch", "[flags]", "show decisions as they are made", runWatch},
 		{"audit", "verify [flags] FILE ...", "check that no record is altered or missing", runAudit},
 		{"discover", "[flags]", "look for authorization servers, step by step, and try each", runDiscover},
+		{"forget", "[flags] ISSUER", "drop an issuer that discovery has found, or a token brought, with its keys", runForget},
 		{"version", "[flags]", "print the version", runVersion},
 	}
 }

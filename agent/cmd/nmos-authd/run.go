@@ -96,20 +96,11 @@ func newDaemon(file string, queue *logQueue) (*daemon, error) {
 	d := &daemon{file: file, device: dev, opened: c, clock: newClock(), queue: queue}
 	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
-	d.store = keys.NewStore(func(ctx context.Context, issuer string) ([]byte, error) {
-		document, err := d.client.Load().KeySet(ctx, issuer)
-		if err == nil && !document.Date.IsZero() {
-			if why := d.clock.Witness(document.Date); why != "" {
-				d.log.Warn(why, zap.String("issuer", issuer))
-			}
-		}
-		return document.JWKS, err
-	}, d.keysFetched)
+	d.store = keys.NewStore(d.fetchKeys, d.keysFetched)
 	d.memory = newMemory(c.State.Dir, dev, d.log)
-	d.finder = agent.NewServers(d.store, func(found []string) {
-		d.log.Info("servers found", zap.Strings("servers", found))
-		d.memory.discovered(found, d.store.Set())
-	})
+	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) {
+		d.memory.keepServers(found, d.store.Set())
+	}, d.logServer)
 	d.agent = agent.New(c, names, d.store, d.clock.now)
 	if err := d.apply(c, names); err != nil {
 		return nil, err
@@ -124,7 +115,7 @@ func newDaemon(file string, queue *logQueue) (*daemon, error) {
 func (d *daemon) recall() {
 	d.memory.recallTime(d.clock.Clock)
 	good := d.memory.load()
-	d.finder.Remember(good.Servers)
+	d.finder.Remember(d.memory.loadServers(good.Servers))
 	for _, h := range good.Issuers {
 		d.store.Hold(h)
 	}
@@ -145,6 +136,7 @@ func (d *daemon) clockEvent(e platform.ClockEvent) {
 func (d *daemon) keysFetched(e keys.Event) {
 	logKeys(d.log, e)
 	if e.Err == nil {
+		d.finder.Fetched(e.Issuer)
 		d.memory.keep(d.store.Set())
 	}
 }
@@ -164,11 +156,16 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	for _, w := range c.Warnings() {
 		d.log.Warn("configuration", zap.String("warning", w))
 	}
-	d.client.Store(newClient(c))
+	client := newClient(c)
+	if before := d.client.Load(); before != nil {
+		client.Adopt(before)
+	}
+	d.client.Store(client)
 	d.clock.configure(c.Clock)
 	d.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
-	d.finder.Configure(c.KeyPolicy(), finder(c, d.client.Load(), d.log))
+	d.finder.Configure(c.KeyPolicy(), finder(c, client, d.log), c.Admits)
+	d.log.Info(c.DiscoveryTrust())
 	if d.audit != nil {
 		d.audit.Reconfigure(d.auditOptions(c))
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -69,11 +68,35 @@ func newClient(c *agent.Config) *discovery.Client {
 	})
 }
 
+// fetchKeys gets the keys of an issuer for the store. One that a server which discovery found speaks for is asked of that server
+// (KEY-8).
+func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
+	client := d.client.Load()
+	var document discovery.Document
+	var err error
+	if at, found := d.finder.Server(issuer); !found {
+		document, err = client.KeySet(ctx, issuer)
+	} else if document, err = client.FoundKeySet(ctx, at); document.Issuer != "" {
+		if named := d.finder.Named(at, issuer, document.Issuer); named != nil {
+			err = named
+		}
+	}
+	if err == nil && !document.Date.IsZero() {
+		if why := d.clock.Witness(document.Date); why != "" {
+			d.log.Warn(why, zap.String("issuer", issuer))
+		}
+	}
+	return document.JWKS, err
+}
+
 // discoverOptions returns where to look for servers. What the system says is read at each look.
 func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
 	return discovery.DiscoverOptions{
-		Mode:    discovery.Mode(c.Discovery.Mode),
+		Mode:    discovery.Mode(c.Discovers()),
 		Domains: c.Discovery.Domains,
+		Admit: func(s *discovery.Server) error {
+			return c.Admits(agent.FoundServer{URL: s.IssuerURL(), Domain: s.Domain})
+		},
 		HostName: func() string {
 			name, err := os.Hostname()
 			if err != nil {
@@ -86,29 +109,31 @@ func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
 
 // finder returns what looks for servers as the configuration has it, nil where that is off.
 func finder(c *agent.Config, client *discovery.Client, log *zap.Logger) agent.Find {
-	if c.Discovery.Mode == agent.DiscoveryOff {
+	if c.Discovers() == agent.DiscoveryOff {
 		return nil
 	}
-	options := discoverOptions(c)
 	said := "" // what was logged last: looks come every minute while nothing is found
-	return func(ctx context.Context) ([]string, time.Duration, error) {
+	return func(ctx context.Context, noMDNS string) (agent.Look, error) {
+		options := discoverOptions(c)
+		options.NoMDNS = noMDNS
 		found, err := client.Discover(ctx, options, nil)
-		var issuers, skipped []string
+		look := agent.Look{Answered: found.Answered, Again: found.Again}
 		for i := range found.Servers {
-			issuers = append(issuers, found.Servers[i].IssuerURL())
+			look.Servers = append(look.Servers, agent.FoundServer{URL: found.Servers[i].IssuerURL(), Domain: found.Servers[i].Domain})
 		}
+		var skipped []string
 		for _, s := range found.Skipped {
 			skipped = append(skipped, s.Instance+": "+s.Reason.Error())
 		}
-		if now := fmt.Sprint(skipped, len(issuers) == 0, err); now != said && ctx.Err() == nil {
+		if now := fmt.Sprint(skipped, len(look.Servers) == 0, err); now != said && ctx.Err() == nil {
 			said = now
 			if len(skipped) > 0 {
 				log.Warn("servers are advertised that cannot be used", zap.Strings("servers", skipped))
 			}
-			if len(issuers) == 0 {
+			if len(look.Servers) == 0 {
 				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zap.Error(err))
 			}
 		}
-		return issuers, found.Again, err
+		return look, err
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/hal"
@@ -22,13 +23,16 @@ import (
 // The files under state.dir.
 const (
 	keysFile      = "keys"      // keys.LastGood
+	serversFile   = "servers"   // agent.FoundServer
 	timeFile      = "time"      // RFC 3339, the last time that was known
 	inventoryFile = "inventory" // the document that was pushed last
 )
 
 // fileLimits are the most bytes that the files hold, before they are sealed: what is written is never larger than what
 // is read back (KEY-8).
-var fileLimits = map[string]int{keysFile: keys.MaxLastGood, timeFile: 64, inventoryFile: inventory.MaxDocument}
+var fileLimits = map[string]int{
+	keysFile: keys.MaxLastGood, serversFile: agent.MaxFoundState, timeFile: 64, inventoryFile: inventory.MaxDocument,
+}
 
 const (
 	// timeEvery is how often the time, and when keys that stayed the same were fetched, is written at most: flash wears
@@ -45,7 +49,9 @@ type memory struct {
 	log  *zap.Logger
 
 	mu      sync.Mutex            // also held while a file is written
-	found   []string              // issuers that discovery has found
+	found   []string              // issuers of the servers that discovery has found
+	servers []byte                // these servers to keep; nil: none yet
+	listed  []byte                // what serversFile holds, as far as known
 	set     *keys.Set             // the latest to keep; nil: none yet
 	saved   keys.LastGood         // what keysFile holds, as far as known
 	stopped bool                  // nothing comes after this
@@ -170,6 +176,42 @@ func (m *memory) keepInventory(document []byte) {
 	m.catchUp()
 }
 
+// loadServers reads which servers discovery had found; before is what a release that kept their issuers alone has kept.
+func (m *memory) loadServers(before []string) (found []agent.FoundServer) {
+	m.listed = m.read(serversFile, func(data []byte) (err error) {
+		found, err = agent.DecodeFound(data)
+		return err
+	})
+	if m.listed == nil {
+		for _, issuer := range before {
+			found = append(found, agent.FoundServer{URL: issuer, Issuer: issuer})
+		}
+	}
+	return found
+}
+
+// keepServers writes which servers discovery has found, and the keys that are held with them.
+func (m *memory) keepServers(found []agent.FoundServer, set *keys.Set) {
+	data, err := agent.EncodeFound(found)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.set == nil || set.Generation > m.set.Generation {
+		m.set = set
+	}
+	if err != nil {
+		m.result(serversFile, err)
+		return
+	}
+	m.servers, m.found = data, nil
+	for _, f := range found {
+		if f.Issuer != "" {
+			m.found = append(m.found, f.Issuer)
+		}
+	}
+	slices.Sort(m.found)
+	m.catchUp()
+}
+
 // catchUp writes what is to be kept if it differs from what the files hold. The caller holds mu.
 func (m *memory) catchUp() {
 	if m.pushed != nil && !bytes.Equal(m.pushed, m.kept) {
@@ -178,6 +220,14 @@ func (m *memory) catchUp() {
 		m.result(inventoryFile, err)
 		if err == nil {
 			m.kept = m.pushed
+		}
+	}
+	if m.servers != nil && !bytes.Equal(m.servers, m.listed) {
+		m.safe.Store(false)
+		err := m.write(serversFile, m.servers)
+		m.result(serversFile, err)
+		if err == nil {
+			m.listed = m.servers
 		}
 	}
 	if m.set != nil {
@@ -271,14 +321,6 @@ func (m *memory) result(name string, err error) {
 	for _, why := range m.failing {
 		m.trouble.Store(&why)
 	}
-}
-
-// discovered takes up what discovery has found.
-func (m *memory) discovered(found []string, set *keys.Set) {
-	m.mu.Lock()
-	m.found = found
-	m.mu.Unlock()
-	m.keep(set)
 }
 
 // recallTime tells the clock the last time that was known before the restart.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
@@ -287,7 +288,7 @@ func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	first, second := hold("https://a.example.com"), hold("https://b.example.com")
 	m.keep(second)
 	m.keep(first)
-	m.discovered([]string{"https://b.example.com"}, first)
+	m.keepServers([]agent.FoundServer{{URL: "https://b.example.com", Issuer: "https://b.example.com"}}, first)
 	if good := m.load(); len(good.Issuers) != 2 || len(good.Servers) != 1 {
 		t.Errorf("kept: %+v", good)
 	}

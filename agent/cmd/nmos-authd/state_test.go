@@ -65,15 +65,19 @@ func (f *facts) date() time.Time {
 }
 
 // find is discovery: the same servers, each time in another order.
-func (f *facts) find(context.Context) ([]string, time.Duration, error) {
+func (f *facts) find(context.Context, string) (agent.Look, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down {
-		return nil, 0, fmt.Errorf("no name server answers")
+		return agent.Look{}, fmt.Errorf("no name server answers")
 	}
 	found := slices.Clone(f.listed)
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
-	return found, 20 * time.Minute, nil
+	look := agent.Look{Answered: []string{"example.com"}, Again: 20 * time.Minute}
+	for _, issuer := range found {
+		look.Servers = append(look.Servers, agent.FoundServer{URL: issuer, Domain: "example.com"})
+	}
+	return look, nil
 }
 
 // device is a daemon without sockets on a disk of its own; its network is facts.
@@ -103,9 +107,9 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 		d.clock.Witness(f.date())
 		return f.published[issuer], nil
 	}, d.keysFetched)
-	d.finder = agent.NewServers(d.store, func(found []string) { d.memory.discovered(found, d.store.Set()) })
+	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) { d.memory.keepServers(found, d.store.Set()) }, d.logServer)
 	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
-	d.finder.Configure(c.KeyPolicy(), f.find)
+	d.finder.Configure(c.KeyPolicy(), f.find, c.Admits)
 	d.recall()
 	return &device{daemon: d, logs: logs}
 }

@@ -132,10 +132,17 @@ func (d *daemon) snapshot() *status.Status {
 
 // showServers shows the authorization servers and what discovery found.
 func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
-	s.Discovery = status.Discovery{Mode: string(c.Discovery.Mode), Found: []string{}}
-	if c.Discovery.Mode != agent.DiscoveryOff {
-		found := d.finder.Found()
-		s.Discovery.Found, s.Discovery.Looked, s.Discovery.Error = found.Issuers, status.At(found.Looked, now), textOf(found.Err)
+	found := d.finder.Found()
+	s.Discovery = status.Discovery{
+		Mode: string(c.Discovers()), Hosts: append([]string{}, c.Discovery.Hosts...), Found: []string{},
+		Looked: status.At(found.Looked, now), Error: textOf(found.Err),
+	}
+	by := map[string]*agent.FoundStatus{}
+	for i := range found.Servers {
+		for _, issuer := range found.Servers[i].Issuers {
+			s.Discovery.Found = append(s.Discovery.Found, issuer)
+			by[issuer] = &found.Servers[i]
+		}
 	}
 	configured := make([]string, len(c.Authorization.Servers))
 	for i, issuer := range c.Authorization.Servers {
@@ -151,8 +158,12 @@ func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
 		switch {
 		case slices.Contains(configured, keys.TrimIssuer(k.Issuer)):
 			v.Origin = status.Configured
-		case k.Server:
-			v.Origin = status.Discovered
+		case by[k.Issuer] != nil:
+			f := by[k.Issuer]
+			v.Origin, v.Domain, v.Missing = status.Discovered, f.Domain, int64(f.Missing/time.Second)
+			if f.URL != k.Issuer {
+				v.At = f.URL
+			}
 		}
 		s.Servers = append(s.Servers, v)
 	}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/keys"
+)
+
+// DomainMDNS is the domain of what mDNS finds (RFC 6762 §3).
+const DomainMDNS = "local"
+
+// FoundServer is an authorization server that discovery has found, as it is kept across restarts.
+type FoundServer struct {
+	URL    string // by which it was advertised
+	Domain string // in which it was advertised last; "" if unknown, which counts as DomainMDNS
+	Issuer string // that its metadata named when its keys were fetched last (KEY-8); "" if they never were
+	// Missing is for how long it has not been advertised: running time in which its domain answered (DIS-6). 0 if it is.
+	Missing time.Duration
+}
+
+// ByMDNS reports whether anybody on the link may have advertised it.
+func (f *FoundServer) ByMDNS() bool { return f.Domain == DomainMDNS || f.Domain == "" }
+
+// MaxFoundState is the most that an encoded list of found servers has, bytes.
+const MaxFoundState = 1 << 20
+
+const (
+	foundFormat = 1 // raised when a reader of the format before would misread it
+	// maxFound bounds the list: those of one look, and maxMissing that are no longer advertised.
+	maxFound   = 128
+	maxMissing = 8
+)
+
+type foundForm struct {
+	Format  int               `json:"format"`
+	Servers []foundServerForm `json:"servers"`
+}
+
+type foundServerForm struct {
+	URL     string `json:"url"`
+	Domain  string `json:"domain,omitempty"`
+	Issuer  string `json:"issuer,omitempty"`
+	Missing int64  `json:"missing_seconds,omitempty"`
+}
+
+// EncodeFound returns the bytes to keep: a line of JSON, and its checksum.
+func EncodeFound(found []FoundServer) ([]byte, error) {
+	form := foundForm{Format: foundFormat}
+	for _, f := range found {
+		form.Servers = append(form.Servers, foundServerForm{f.URL, f.Domain, f.Issuer, int64(f.Missing / time.Second)})
+	}
+	line, err := json.Marshal(form)
+	if err != nil {
+		return nil, fmt.Errorf("servers found: %w", err)
+	}
+	return keys.WithChecksum(line), nil
+}
+
+// DecodeFound reads what EncodeFound made. An error says what is wrong with it; nothing of it is to be used then.
+func DecodeFound(data []byte) ([]FoundServer, error) {
+	line, whole := keys.CutChecksum(data)
+	if !whole {
+		return nil, errors.New("damaged: its checksum is not that of its content")
+	}
+	var form foundForm
+	if err := json.Unmarshal(line, &form); err != nil {
+		return nil, fmt.Errorf("not the JSON expected: %w", err)
+	}
+	if form.Format != foundFormat {
+		return nil, fmt.Errorf("format %d; this release reads %d", form.Format, foundFormat)
+	}
+	var found []FoundServer
+	for _, f := range form.Servers[:min(len(form.Servers), maxFound)] {
+		if keys.Origin(f.URL) == "" {
+			return nil, fmt.Errorf("%s cannot be a server", shown(f.URL))
+		}
+		if !keys.MayName(f.URL, f.Issuer) {
+			f.Issuer = ""
+		}
+		missing := time.Duration(min(max(f.Missing, 0), int64(forgetAfter/time.Second))) * time.Second
+		found = append(found, FoundServer{f.URL, f.Domain, f.Issuer, missing})
+	}
+	return found, nil
+}

@@ -1,0 +1,412 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+)
+
+// meets returns what a token of this issuer meets: keys are held, they may come, or it is refused.
+func meets(store *keys.Store, issuer string) string {
+	switch {
+	case store.Set().Issuer([]byte(issuer)) != nil:
+		return "held"
+	case trusts(store, issuer):
+		return "pending"
+	}
+	return "refused"
+}
+
+func wantTrust(t *testing.T, when string, store *keys.Store, want map[string]string) {
+	t.Helper()
+	for issuer, w := range want {
+		if got := meets(store, issuer); got != w {
+			t.Errorf("%s: %s is %s, want %s", when, issuer, got, w)
+		}
+	}
+}
+
+// Who is no longer advertised is forgotten after 24 hours of running time in which its domain answered: restarts and time that the
+// device was switched off do not begin them again or add to them.
+func TestMissingIsCounted_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA, serverB}}
+		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		trusts(store, serverB)
+		pass(time.Minute)
+		n.list(serverB)
+		held := []string{serverA, serverB}
+		for run := range 3 { // 3 × 7 h, and a year in between
+			pass(7 * time.Hour)
+			if got := meets(store, serverA); got != "held" {
+				t.Fatalf("run %d: %s is %s, want held", run, serverA, got)
+			}
+			stop()
+			time.Sleep(365 * 24 * time.Hour)
+			_, store, stop = n.boot(t, keys.Policy{}, n.last(), held)
+		}
+		i := slices.IndexFunc(n.last(), func(f agent.FoundServer) bool { return f.URL == serverA })
+		if i < 0 || n.last()[i].Missing < 20*time.Hour || n.last()[i].Missing > 21*time.Hour {
+			t.Fatalf("kept at the orderly stop: %+v, want 20 to 21 h of %s", n.last(), serverA)
+		}
+		n.set(func() { n.silent = true })
+		pass(24 * time.Hour)
+		wantTrust(t, "after a day without answers", store, map[string]string{serverA: "held"})
+		n.set(func() { n.silent = false })
+		pass(4 * time.Hour)
+		wantTrust(t, "after 24 hours with answers", store, map[string]string{serverA: "refused", serverB: "held"})
+		if told := n.told("server forgotten"); len(told) != 1 {
+			t.Errorf("told %q, want one line", told)
+		}
+		stop()
+	})
+}
+
+// A device that is cut off from power, not stopped, keeps its count all the same: after ten minutes, then hourly, and no more often.
+func TestMissingIsKept_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverB}}
+		kept := []agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain, Issuer: serverB}}
+		_, _, stop := n.boot(t, keys.Policy{}, kept, []string{serverA, serverB})
+		defer stop()
+		pass(9 * time.Minute)
+		if _, _, writes := n.seen(); writes != 0 {
+			t.Errorf("%d writes in 9 minutes, want 0", writes)
+		}
+		pass(2 * time.Minute)
+		if _, _, writes := n.seen(); writes != 1 || n.last()[1].Missing <= 0 {
+			t.Errorf("%d writes in 11 minutes, want 1: %+v", writes, n.last())
+		}
+		pass(10 * time.Hour)
+		if _, _, writes := n.seen(); writes < 10 || writes > 11 {
+			t.Errorf("%d writes in 10 hours, want 11", writes)
+		}
+	})
+}
+
+// The last issuer whose keys are held is never forgotten, however long it is not advertised (KEY-3): not if nobody else is, and not if
+// whoever is advertised in its place does not answer.
+func TestLastIssuerIsNotForgotten_DIS6_KEY3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}, dead: map[string]bool{serverB: true}}
+		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		n.list()
+		pass(72 * time.Hour)
+		wantTrust(t, "nobody is advertised", store, map[string]string{serverA: "held"})
+		n.list(serverB)
+		pass(72 * time.Hour)
+		wantTrust(t, "a dead one is advertised", store, map[string]string{serverA: "held", serverB: "pending"})
+		n.set(func() { n.dead = nil })
+		pass(2 * time.Hour)
+		wantTrust(t, "it is well", store, map[string]string{serverA: "refused", serverB: "held"})
+	})
+}
+
+// mDNS is asked only if unicast DNS-SD never gave an issuer that is still held, or not for 24 hours; what it finds is dropped once unicast
+// has given a server whose keys were fetched, and not before.
+func TestMDNSGivesWay_DIS2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rogue = "https://rogue.local"
+		n := &network{listed: []string{serverA}, byMDNS: []string{rogue}}
+		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		n.list()
+		pass(23 * time.Hour)
+		wantTrust(t, "unicast finds none for 23 hours", store, map[string]string{serverA: "held", rogue: "refused"})
+		pass(2 * time.Hour)
+		wantTrust(t, "for 25 hours", store, map[string]string{rogue: "held"})
+
+		n.set(func() { n.dead = map[string]bool{serverB: true} })
+		n.list(serverB)
+		pass(2 * time.Hour)
+		wantTrust(t, "unicast finds one that does not answer", store, map[string]string{rogue: "held", serverB: "pending"})
+		n.set(func() { n.dead = nil })
+		pass(time.Hour)
+		wantTrust(t, "its keys were fetched", store, map[string]string{rogue: "refused", serverB: "held"})
+	})
+}
+
+// What a release kept that did not keep where it was found counts as found by mDNS.
+func TestKeptWithoutDomain_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverB}}
+		_, store, stop := n.boot(t, keys.Policy{}, []agent.FoundServer{{URL: serverA, Issuer: serverA}}, []string{serverA})
+		defer stop()
+		pass(time.Minute)
+		wantTrust(t, "unicast finds another", store, map[string]string{serverA: "refused", serverB: "held"})
+	})
+}
+
+// Found earlier is no reason to be trusted under a configuration that would not find it: neither KEY-3 nor the 24 hours protect it.
+func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
+	c := func(mode agent.DiscoveryMode, change func(*agent.Config)) *agent.Config {
+		c := agent.Default()
+		c.Discovery.Mode = mode
+		if change != nil {
+			change(c)
+		}
+		return c
+	}
+	hosts := func(hosts ...string) func(*agent.Config) { return func(c *agent.Config) { c.Discovery.Hosts = hosts } }
+	byHand := func(c *agent.Config) { c.Authorization.Servers = []string{byHand} }
+	unicast := agent.FoundServer{URL: "https://auth.example.com:8443/realms/a", Domain: "example.com", Issuer: "x"}
+	mdns := agent.FoundServer{URL: "https://auth.local", Domain: agent.DomainMDNS}
+	unknown := agent.FoundServer{URL: "https://auth.example.com"}
+	for _, x := range []struct {
+		name                   string
+		config                 *agent.Config
+		unicast, mdns, unknown bool
+	}{
+		{"the default", agent.Default(), true, true, true},
+		{"auto beside servers", c(agent.DiscoveryAuto, byHand), false, false, false},
+		{"both", c(agent.DiscoveryBoth, nil), true, true, true},
+		{"both beside servers", c(agent.DiscoveryBoth, byHand), true, false, false},
+		{"unicast", c(agent.DiscoveryUnicast, nil), true, false, false},
+		{"mdns", c(agent.DiscoveryMDNS, nil), false, true, true},
+		{"mdns beside servers", c(agent.DiscoveryMDNS, byHand), false, false, false},
+		{"off", c(agent.DiscoveryOff, nil), false, false, false},
+		{"hosts", c(agent.DiscoveryBoth, hosts("auth.example.com")), true, false, true},
+		{"hosts, a pattern", c(agent.DiscoveryBoth, hosts("*.example.com", "x.org")), true, false, true},
+		{"hosts, part of a label", c(agent.DiscoveryBoth, hosts("au*.local")), false, true, false},
+		{"hosts, others", c(agent.DiscoveryBoth, hosts("example.com", "*.auth.example.com", "auth.example.com.evil.net")), false, false, false},
+		{"domains", c(agent.DiscoveryBoth, func(c *agent.Config) { c.Discovery.Domains = []string{"other.example.com"} }), false, true, true},
+	} {
+		for _, s := range []struct {
+			server agent.FoundServer
+			want   bool
+		}{{unicast, x.unicast}, {mdns, x.mdns}, {unknown, x.unknown}} {
+			if err := x.config.Admits(s.server); (err == nil) != s.want {
+				t.Errorf("%s: %+v: got %v, want admitted %v", x.name, s.server, err, s.want)
+			}
+		}
+	}
+	if http := (agent.FoundServer{URL: "http://auth.example.com", Domain: "example.com"}); agent.Default().Admits(http) == nil {
+		t.Error("an http server is admitted without allow_http")
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}}
+		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		only := c(agent.DiscoveryBoth, hosts("b.example.com"))
+		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context, string) (agent.Look, error) {
+			return agent.Look{}, errors.New("no name server answers")
+		}, only.Admits)
+		if len(store.Set().Issuers()) != 0 || len(servers.Found().Servers) != 0 {
+			t.Errorf("still held: %v, found: %+v", held(store), servers.Found())
+		}
+		if kept := n.last(); len(kept) != 0 {
+			t.Errorf("still kept: %+v", kept)
+		}
+		// Nor is it taken up at a start.
+		servers.Remember([]agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain, Issuer: serverB}})
+		wantTrust(t, "at a start", store, map[string]string{serverA: "refused", serverB: "pending"})
+	})
+}
+
+// The metadata at the root of a server names an issuer with a path: that one counts, and no other (INFO-002's Keycloak). Before it has
+// been read nothing is refused for good.
+func TestRootNamesIssuer_KEY8(t *testing.T) {
+	const realm = "https://a.example.com:443/realms/nmos"
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}, names: map[string]string{serverA: realm + "/"}, dead: map[string]bool{serverA: true}}
+		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		pass(10 * time.Minute)
+		wantTrust(t, "before its metadata is read", store, map[string]string{
+			realm: "pending", serverA: "pending", serverA + "/realms/x": "pending", serverB: "refused", "http://a.example.com": "refused",
+			"https://a.example.com:8443": "refused", "https://a.example.com.evil.net": "refused", "https://x@a.example.com": "refused",
+		})
+		n.set(func() { n.dead = nil })
+		pass(10 * time.Minute)
+		wantTrust(t, "read", store, map[string]string{
+			realm: "held", realm + "/": "held", serverA: "refused", serverA + "/realms/x": "refused",
+			"https://a.example.com/realms/nmos": "refused", // written otherwise: tokens are compared as text
+		})
+		if told := n.told("server names its issuer"); len(told) != 1 || !strings.Contains(told[0], realm) {
+			t.Errorf("told %q, want one line with %s", told, realm)
+		}
+		stop()
+
+		// After a restart the one that was kept judges, while nobody answers; the others may have become the right one meanwhile.
+		n.set(func() { n.dead = map[string]bool{serverA: true}; n.silent = true })
+		_, store, stop = n.boot(t, keys.Policy{}, n.last(), []string{realm})
+		pass(time.Minute)
+		wantTrust(t, "after a restart", store, map[string]string{realm: "held", serverA + "/realms/x": "pending", serverB: "refused"})
+		n.set(func() { n.dead = nil })
+		pass(time.Hour)
+		wantTrust(t, "read since the restart", store, map[string]string{realm: "held", serverA + "/realms/x": "refused"})
+		stop()
+	})
+}
+
+// An issuer that the root names in place of the one before replaces it once its keys are fetched, and that is told.
+func TestRootNamesAnotherIssuer_KEY8(t *testing.T) {
+	const first, second = serverA + "/realms/1", serverA + "/realms/2"
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverB, serverA}, names: map[string]string{serverA: first}}
+		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		trusts(store, first)
+		pass(time.Minute)
+		wantTrust(t, "at first", store, map[string]string{first: "held", second: "refused", serverB: "held"})
+		n.set(func() { n.names[serverA] = second; n.deadIssuers = []string{second} })
+		pass(61 * time.Minute)
+		wantTrust(t, "named, and its keys cannot be had", store, map[string]string{first: "held", second: "pending", serverA + "/realms/3": "refused"})
+		n.set(func() { n.deadIssuers = nil })
+		pass(time.Hour)
+		wantTrust(t, "its keys were fetched", store, map[string]string{first: "refused", second: "held"})
+		for text, want := range map[string]int{"server names another issuer": 1, "issuer replaced": 1} {
+			if told := n.told(text); len(told) != want {
+				t.Errorf("told %q, want %d lines of %q", told, want, text)
+			}
+		}
+		if i := slices.IndexFunc(n.last(), func(f agent.FoundServer) bool { return f.Issuer == second }); i < 0 {
+			t.Errorf("kept: %+v, want %s", n.last(), second)
+		}
+	})
+}
+
+// A server that names another issuer each time it is asked is asked no more often for that, and nothing grows.
+func TestRootNamesIssuersWithoutEnd_KEY8(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}, endless: true}
+		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Hour)
+		if _, fetched, _ := n.seen(); fetched < 12 || fetched > 200 {
+			t.Errorf("%d fetches in an hour, want 12 to 200", fetched)
+		}
+		if f := servers.Found().Servers; len(f) != 1 || len(f[0].Issuers) != 1 || len(store.Status()) != 1 {
+			t.Errorf("found %+v, followed %d", f, len(store.Status()))
+		}
+	})
+}
+
+// A server that is dropped while its metadata is being read names nobody.
+func TestNamedByNobody_KEY8(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}}
+		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		for _, x := range [][2]string{{serverB, serverB}, {serverA, serverB}, {serverA, "http://a.example.com"}, {serverA, serverA + "/?x"}} {
+			if err := servers.Named(x[0], x[1], x[1]); err == nil {
+				t.Errorf("%s names %s: got no error", x[0], x[1])
+			}
+		}
+		wantTrust(t, "after that", store, map[string]string{serverA: "held", serverB: "refused"})
+	})
+}
+
+// Forgotten by hand, with its keys, by either of its names; what nobody knows is not.
+func TestForget_DIS6(t *testing.T) {
+	const realm = serverA + "/realms/nmos"
+	for _, name := range []string{serverA, realm, realm + "/"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{listed: []string{serverA}, names: map[string]string{serverA: realm}}
+			policy := keys.Policy{Servers: []string{byHand}, Trusts: func(iss string) bool { return iss == serverB }}
+			servers, store, stop := n.boot(t, policy, nil, nil)
+			defer stop()
+			trusts(store, serverB)
+			pass(time.Minute)
+			trusts(store, serverA)
+			pass(time.Minute)
+			wantTrust(t, "before", store, map[string]string{realm: "held", serverB: "held", byHand: "held"})
+			n.set(func() { n.silent = true })
+			for issuer, want := range map[string]bool{name: true, serverB: true, byHand: false, "https://x.example.com": false, "": false} {
+				if got := servers.Forget(issuer); got != want {
+					t.Errorf("forget %q: got %v, want %v", issuer, got, want)
+				}
+			}
+			if got := held(store); !slices.Equal(got, []string{byHand}) {
+				t.Errorf("held: %q, want %s alone", got, byHand)
+			}
+			if len(n.last()) != 0 {
+				t.Errorf("kept: %+v, want none", n.last())
+			}
+			wantTrust(t, "after", store, map[string]string{realm: "refused", serverA: "refused"})
+		})
+	}
+}
+
+// Whoever has a certificate and advertises others without end takes no memory without end, and does not crowd out who was there before.
+func TestMissingIsBounded_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}}
+		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+		defer stop()
+		pass(time.Minute)
+		for i := range 100 {
+			url := fmt.Sprintf("https://evil-%d.example.com", i)
+			n.list(url)
+			pass(12 * time.Minute)
+			trusts(store, url)
+			pass(time.Second)
+		}
+		if got := len(servers.Found().Servers); got > 9 {
+			t.Errorf("%d are kept, want at most 9", got)
+		}
+		wantTrust(t, "after a hundred others", store, map[string]string{serverA: "held"})
+	})
+}
+
+// What is kept is read back; what is damaged, of another format or cannot be a server is not used.
+func TestFoundState_DIS6(t *testing.T) {
+	found := []agent.FoundServer{
+		{URL: "https://a.example.com", Domain: "example.com", Issuer: "https://a.example.com:443/realms/x", Missing: 3 * time.Hour},
+		{URL: "https://b.local:8443/x", Domain: agent.DomainMDNS},
+		{URL: "https://c.example.com"},
+	}
+	data, err := agent.EncodeFound(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := agent.DecodeFound(data); err != nil || !slices.Equal(got, found) {
+		t.Errorf("got %+v, %v, want %+v", got, err, found)
+	}
+	for at := range data {
+		damaged := slices.Clone(data)
+		damaged[at] ^= 1
+		if _, err := agent.DecodeFound(damaged); err == nil {
+			t.Errorf("byte %d is another, and nobody notices", at)
+		}
+	}
+	for line, want := range map[string]string{
+		`{"format":2,"servers":[]}`:                 "format 2",
+		`{"format":1,"servers":[{"url":"nobody"}]}`: "cannot be a server",
+		`[]`: "not the JSON expected",
+	} {
+		if _, err := agent.DecodeFound(keys.WithChecksum([]byte(line))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", line, err, want)
+		}
+	}
+	// An issuer that this server may not name is not believed, nor a count below or above all.
+	line := `{"format":1,"servers":[{"url":"https://a.example.com","issuer":"https://b.example.com","missing_seconds":-5},` +
+		`{"url":"https://c.example.com","missing_seconds":9223372036854775807}]}`
+	got, err := agent.DecodeFound(keys.WithChecksum([]byte(line)))
+	if err != nil || len(got) != 2 || got[0].Issuer != "" || got[0].Missing != 0 || got[1].Missing != 24*time.Hour {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	var all []agent.FoundServer
+	for i := range 128 {
+		url := fmt.Sprintf("https://a.example.com/%d/", i)
+		url += strings.Repeat("x", 2048-len(url))
+		all = append(all, agent.FoundServer{URL: url, Domain: strings.Repeat("d", 255), Issuer: url})
+	}
+	if data, err := agent.EncodeFound(all); err != nil || len(data) > agent.MaxFoundState {
+		t.Errorf("the longest list: %v, %d bytes; %d are read back", err, len(data), agent.MaxFoundState)
+	}
+}

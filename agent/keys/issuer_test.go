@@ -1,0 +1,61 @@
+package keys_test
+
+import (
+	"strings"
+	"testing"
+
+	"nmosauthd/agent/keys"
+)
+
+// Which issuer the metadata of a server that discovery found may name: the same URL in another spelling; and, of one advertised
+// without api_selector, any path on the same scheme, host and port (INFO-002's Keycloak behind a reverse proxy).
+func TestMayName_KEY8(t *testing.T) {
+	for _, c := range []struct {
+		server, issuer string
+		want           bool
+	}{
+		{"https://a", "https://a", true},
+		{"https://a", "https://a/", true},
+		{"https://a", "https://a:443", true},
+		{"https://a:443", "https://a", true},
+		{"https://a/x", "https://A:443/x/", true},
+		{"http://a", "http://a:80", true},
+		{"https://a", "https://a/realms/nmos", true},
+		{"https://a", "https://a:443/realms/nmos", true},
+		{"https://a:8443", "https://a:8443/auth/realms/nmos/", true},
+		{"https://[2001:db8::1]", "https://[2001:db8::1]:443/x", true},
+
+		{"https://a", "https://a:80", false},
+		{"http://a", "https://a", false},
+		{"https://a", "http://a/x", false},
+		{"https://a", "https://a:8443/x", false},
+		{"https://a:44", "https://a:443", false},
+		{"https://a:4443", "https://a:4", false},
+		{"https://[2001:db8::443]", "https://[2001:db8:]", false},
+		{"https://a/x", "https://a/X", false},
+		{"https://a/x", "https://a/x/y", false}, // with api_selector there is no choice
+		{"https://a/x", "https://a", false},
+		{"https://a/x", "https://a/y", false},
+		{"https://a", "https://b/x", false},
+		{"https://a", "https://a.evil.example.com/x", false},
+		{"https://a", "https://evil.example.com/https://a", false},
+		{"https://a", "https://a@evil.example.com/x", false},
+		{"https://a", "https://evil@a/x", false},
+		{"https://a", "https://a/x?y", false},
+		{"https://a", "https://a/x?", false},
+		{"https://a", "https://a/x#y", false},
+		{"https://a", "https://a/x#", false},
+		{"https://a", "https://a/x y", false},
+		{"https://a", "https://a/\u00e9", false},
+		{"https://a", "https://a/\n", false},
+		{"https://a", "https://a/" + strings.Repeat("x", 2048), false},
+		{"https://a", "", false},
+		{"", "", false},
+		{"https://a", "//a/x", false},
+		{"https://a", "https:a/x", false},
+	} {
+		if got := keys.MayName(c.server, c.issuer); got != c.want {
+			t.Errorf("%s names %.60q: got %v, want %v", c.server, c.issuer, got, c.want)
+		}
+	}
+}
