@@ -117,7 +117,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 		v.cache.put(raw, hash, set, t, clock.Now)
 		o.Reason = v.judge(t, clock)
 	case issuer != nil: // the signature was checked, which cost something
-		if o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
+		if o.Missing && o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
 			o.KID = before.kid // it has none, or one forgotten since: that its key has left the set is known
 		}
 		v.refused.put(id, refusal{reason: o.Reason, missing: o.Missing, kid: o.KID, issuer: issuer.Name}, set)
