@@ -3,22 +3,31 @@ package audit
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
-// View writes lines for people: a row each, in columns.
+// View writes lines for people: a row each, in columns, folded if the terminal is narrow.
 type View struct {
 	Width  int  // of the terminal; 0: any
 	Colour bool // by ANSI escapes
 }
 
-// ViewHead is what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock that
-// nobody vouches for.
-const ViewHead = "   seq  UTC           decision  reason              client                method  path\n"
+// Head returns what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock
+// that no time service has confirmed.
+func (v *View) Head() string {
+	const front, back = "   seq  UTC           decision  reason              client", "method  path"
+	if whole := front + strings.Repeat(" ", pathColumn-len("method  ")-len(front)) + back; v.Width == 0 || len(whole) <= v.Width {
+		return whole + "\n"
+	}
+	return front + "\n" + indent + back + "\n"
+}
 
 const (
 	clientWidth = 20
-	leastWidth  = 12 // of the path
+	pathColumn  = 82         // where the path begins in a row that is not folded
+	indent      = "        " // of a row's second line
+	leastWidth  = 12         // of the path
 )
 
 // Append appends the row of a line.
@@ -57,30 +66,64 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	if method == "" {
 		method = r.Question
 	}
+	switch r.Joined {
+	case joinedNames[ByReason]:
+		method, what = "-", "(requests of whatever kind)"
+	case joinedNames[ByClient]:
+		what = "(whatever path)"
+	}
 	if r.Targets > 1 {
 		suffix = fmt.Sprintf(" and %d more, %d denied", r.Targets-1, len(r.Denied))
 	}
 	if r.Count > 1 {
 		suffix += fmt.Sprintf(" ×%d", r.Count)
 	}
-	start := len(dst)
-	dst = fmt.Appendf(dst, "%6d  %.12s%s %s%-5s %3d%s %-19s %-*s  %-6s  ", r.Seq, r.Time[len("2006-01-02T"):], doubt, colour, r.Decision,
-		r.Status, plain, show(r.Reason, 0), clientWidth, show(r.Client, clientWidth), show(method, clientWidth))
-	room := 0
-	if v.Width > 0 {
-		used := utf8.RuneCount(dst[start:]) - len(colour) - len(plain) + utf8.RuneCountInString(suffix)
-		room = max(v.Width-used, leastWidth)
+	front := fmt.Sprintf("%6d  %.12s%s %s%-5s %3d%s %-19s ", r.Seq, r.Time[len("2006-01-02T"):], doubt, colour, r.Decision, r.Status, plain,
+		show(r.Reason))
+	client := middle(show(r.Client), clientWidth)
+	method, what = middle(show(method), clientWidth), show(what)
+	claimed := ""
+	if r.Claimed != "" { // anybody can have written it: not in a column of what is known
+		claimed = "claims to be of issuer " + show(r.Claimed)
 	}
-	return append(append(append(dst, show(what, room)...), suffix...), '\n'), nil
+	row := fmt.Sprintf("%s%-*s  %-6s  %s%s", front, clientWidth, client, method, what, suffix)
+	if claimed != "" {
+		row += "  (" + claimed + ", unverified)"
+	}
+	if v.Width == 0 || utf8.RuneCountInString(row)-len(colour)-len(plain) <= v.Width {
+		return append(append(dst, row...), '\n'), nil
+	}
+	method = fmt.Sprintf("%s%-6s  ", indent, method)
+	room := max(v.Width-utf8.RuneCountInString(method)-utf8.RuneCountInString(suffix), leastWidth)
+	dst = fmt.Appendf(dst, "%s\n%s%s%s\n", strings.TrimRight(front+client, " "), method, tail(what, room), suffix)
+	if claimed != "" {
+		const end = " (unverified)"
+		dst = fmt.Appendf(dst, "%s%s%s\n", indent, middle(claimed, max(v.Width-len(indent)-len(end), 3*leastWidth)), end)
+	}
+	return dst, nil
 }
 
-// show returns a text that does nothing to a terminal. One longer than most characters is cut in the middle; 0: none is.
-func show(text string, most int) string {
+// show returns a text that does nothing to a terminal.
+func show(text string) string {
 	text = strconv.Quote(text) // control characters and what turns the direction of writing are escaped
-	runes := []rune(text[1 : len(text)-1])
-	if most > 0 && len(runes) > most {
-		head := (most - 2) / 3
-		runes = append(append(runes[:head:head], '.', '.'), runes[len(runes)-(most-2-head):]...)
+	return text[1 : len(text)-1]
+}
+
+// middle returns text with its middle left out if it is longer than most characters.
+func middle(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
 	}
-	return string(runes)
+	head := (most - 2) / 3
+	return string(runes[:head]) + ".." + string(runes[len(runes)-(most-2-head):])
+}
+
+// tail returns the end of text if it is longer than most characters: that is how the paths of one API differ.
+func tail(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	return ".." + string(runes[len(runes)-(most-2):])
 }

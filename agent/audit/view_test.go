@@ -20,6 +20,11 @@ func TestView(t *testing.T) {
 	all.Question, all.Method, all.Targets, all.Denied = wire.DecideAll, nil, 3, []byte("denied=/a\ndenied=/b\n")
 	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
 	hostile.Client = []byte("a-client-with-a-name-that-is-long")
+	joined := Record{Seq: 99, Time: denied.Time, UID: 1000, Reason: wire.NoToken, Joined: ByReason, Count: 57, First: 3}
+	client := allowed()
+	client.Joined, client.Path, client.Count, client.First = ByClient, nil, 1234, 7
+	untrusted := deniedAt("/a")
+	untrusted.Reason, untrusted.Client, untrusted.Claimed = wire.IssuerUntrusted, nil, []byte("https://evil.example/\x1b[2J")
 	none := Record{Question: wire.Decide, Reason: wire.PacketVerb, UID: -1}
 	for _, c := range []struct {
 		record Record
@@ -31,6 +36,10 @@ func TestView(t *testing.T) {
 		{resource, "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
 		{all, "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
 		{hostile, `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
+		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of whatever kind) ×57"},
+		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          GET     (whatever path) ×1234"},
+		{untrusted, "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +
+			`  (claims to be of issuer https://evil.example/\x1b[2J, unverified)`},
 		{none, "     0  00:00:00.000? error 400 packet-verb                               decide  "},
 	} {
 		line := append(appendRecord(nil, &c.record, MaxPath), "}\n"...)
@@ -39,9 +48,9 @@ func TestView(t *testing.T) {
 			t.Errorf("%v\n%q, want\n%q", err, got, c.want)
 		}
 	}
-	head, _, _ := strings.Cut(ViewHead, "path")
+	head, _, _ := strings.Cut(new(View).Head(), "path")
 	if row, err := new(View).Append(nil, append(appendRecord(nil, &denied, MaxPath), '}')); err != nil || strings.Index(string(row), "/x-nmos") != len(head) {
-		t.Errorf("the head stands elsewhere: %v\n%s%s", err, ViewHead, row)
+		t.Errorf("the head stands elsewhere: %v\n%s%s", err, head, row)
 	}
 	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil || !strings.HasPrefix(string(got), "-- 57 decisions") {
 		t.Errorf("%q, %v", got, err)
@@ -54,31 +63,52 @@ func TestView(t *testing.T) {
 	}
 }
 
-// A row fits into the terminal, if that is not too narrow, whatever its colours; of a path that is too long the middle is left out.
+// A row fits into the terminal, if that is not too narrow, whatever its colours. It is folded to two lines only if it must, and of a
+// path that is too long the end stays, where the resources of an API differ.
 func TestViewOnATerminal(t *testing.T) {
 	const path = "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged"
-	for _, reason := range []wire.Reason{wire.OK, wire.PathNotGranted, wire.Observed} {
-		for width := 1; width < 200; width++ {
+	for reason := range wire.Reason(wire.Reasons) {
+		for width := 1; width < 250; width++ {
 			r := deniedAt(path)
-			r.Reason, r.Count = reason, 57
+			r.Seq, r.Count, r.First, r.Reason = 1234567, 57, 3, reason
+			r.Client = []byte("a-client-with-a-name-that-is-long")
 			if reason == wire.Observed {
 				r.Enforced = wire.NoToken
 			}
+			if reason == wire.IssuerUntrusted {
+				r.Client, r.Claimed = nil, []byte("https://"+strings.Repeat("long.", 40)+"example")
+			}
 			v := View{Width: width, Colour: true}
-			row, err := v.Append(nil, append(appendRecord(nil, &r, MaxPath), '}'))
+			text, err := v.Append(nil, append(appendRecord(nil, &r, MaxPath), '}'))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Count(string(row), "\x1b[") != 2 || !strings.Contains(string(row), "\x1b[0m") {
-				t.Fatalf("colours: %q", row)
+			if strings.Count(string(text), "\x1b[") != 2 || !strings.Contains(string(text), "\x1b[0m") {
+				t.Fatalf("colours: %q", text)
 			}
-			seen := utf8.RuneCount(row) - len("\n") - len("\x1b[31m\x1b[0m")
-			whole := strings.Contains(string(row), path)
-			if least := 82 + leastWidth + len(" x57"); seen > max(width, least) || whole != (width >= 82+len(path)+len(" x57")) {
-				t.Errorf("%d columns: %d of %d, whole %v\n%s", width, seen, width, whole, row)
+			rows := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+			rows[0] = strings.ReplaceAll(strings.ReplaceAll(rows[0], "\x1b[31m", ""), "\x1b[0m", "")
+			rows[0] = strings.ReplaceAll(strings.ReplaceAll(rows[0], "\x1b[32m", ""), "\x1b[33m", "")
+			most := 2
+			if len(r.Claimed) > 0 {
+				most = 3
 			}
-			if width >= 108 && (!strings.Contains(string(row), "  /x-n") || !strings.Contains(string(row), "staged ×57")) {
-				t.Errorf("%d columns: %s", width, row)
+			if len(rows) > most || width >= 190 && most == 2 && len(rows) > 1 {
+				t.Errorf("%d columns: %d lines, want at most %d\n%s", width, len(rows), most, text)
+			}
+			for _, row := range rows {
+				if n := utf8.RuneCountInString(row); n > max(width, 76) {
+					t.Errorf("%v: %d columns, want at most %d: %s", reason, n, width, row)
+				}
+			}
+			if !strings.Contains(string(text), "staged ×57") || width >= 80 && !strings.Contains(string(text), "0000-4000-8000-000000000041/staged ×57") ||
+				width >= 110 && !strings.Contains(string(text), path) {
+				t.Errorf("%d columns: the end of the path is missing\n%s", width, text)
+			}
+			for _, row := range strings.Split(v.Head(), "\n") {
+				if len(row) > max(width, 58) {
+					t.Errorf("the head has %d columns, want at most %d: %s", len(row), width, row)
+				}
 			}
 		}
 	}

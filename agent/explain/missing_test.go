@@ -159,6 +159,8 @@ func TestRecord_OPS2(t *testing.T) {
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", base, wire.APINotGranted, `method "GET", path "/x-nmos/node/v1.3/self"`},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", nil, wire.NoToken, "asked by  user 33, process 7"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", elsewhere, wire.Audience, "for other devices"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", mint.New(mint.Options{Issuer: "https://evil.example/x"}), wire.IssuerUntrusted,
+				`it claims to be of issuer "https://evil.example/x" (unverified: anybody can write that)`},
 			{"decide 1\nmethod=POST\ntarget=/x-nmos/connection/v1.1\n", base, wire.APINotGranted, "No claim permits it.\nThe record holds"},
 			{"decide 1\nmethod=GET\ntarget=/\u009b\n", base, wire.AmbiguousPath, `path "/\u009b"`},
 			{"resource 1\nkind=meter\nname=in-1\naccess=read\n", base, wire.APINotGranted, `kind "meter", name "in-1", access "read"`},
@@ -243,5 +245,49 @@ func TestRecordOfMany(t *testing.T) {
 	}
 	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(b.String(), want) {
 		t.Errorf("%q is missing in\n%s", want, b.String())
+	}
+}
+
+// A record that stands for several decisions is explained by what they have in common.
+func TestRecordOfSeveral_OPS2(t *testing.T) {
+	base := audit.Record{
+		Time: time.Now().UnixMicro(), UID: 33, GID: 3, PID: 7, Question: wire.Decide, Method: []byte("GET"), Reads: true,
+		Path: []byte("/x-nmos/node/v1.3/self"),
+	}
+	for _, c := range []struct {
+		name   string
+		change func(r *audit.Record, i int)
+		want   wire.Reason
+		says   []string
+	}{
+		{"denied", func(r *audit.Record, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) }, wire.NoToken,
+			[]string{"asked by  user 33\n", "question  unknown\n", "of its own: ", "nothing else is known of any of them", "deny 401 no-token"}},
+		{"would be denied", func(r *audit.Record, i int) {
+			r.Reason, r.Enforced, r.Path = wire.Observed, wire.PathNotGranted, fmt.Append(nil, "/", i)
+		}, wire.PathNotGranted, []string{"Observe mode let it pass", "so the claim cannot be told"}},
+		{"read", func(r *audit.Record, i int) { r.Reason, r.Client = wire.OK, []byte("c") }, wire.OK,
+			[]string{`path "/x-nmos/node/v1.3/self"`, "they have client and request in common", `client "c"`}},
+	} {
+		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20, Rates: audit.Rates{Denials: 1, Allows: 1}})
+		for i := range 100 {
+			r := base
+			c.change(&r, i)
+			log.Append(&r)
+		}
+		log.Close(context.Background())
+		line, ok := log.Find(100)
+		if !ok {
+			t.Fatalf("%s: no record", c.name)
+		}
+		var b bytes.Buffer
+		reason, err := explain.Record(&b, line, agent.Default(), []string{mint.DefaultDevice})
+		if err != nil || reason != c.want {
+			t.Errorf("%s: got %v, %v, want %v", c.name, reason, err, c.want)
+		}
+		for _, want := range append(c.says, ": 90,") {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%s: %q is missing in\n%s", c.name, want, b.String())
+			}
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -75,13 +76,30 @@ func reasonOf(code string) (wire.Reason, bool) {
 // facts writes what the record says.
 func (r *record) facts(b *strings.Builder) {
 	fmt.Fprintf(b, "decision  %d at %s, clock %s\n", r.Seq, show(r.Time), show(r.Clock))
-	if r.Count > 1 {
+	common := map[string]string{
+		"reason": "they have the user and the reason in common, and nothing else is known of any of them",
+		"path":   "they have client and request in common",
+		"client": "they have client and method in common",
+	}[r.Joined]
+	switch {
+	case r.Joined != "":
+		fmt.Fprintf(b, "          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n          %s\n",
+			max(r.Count, 1), cmp.Or(r.First, r.Seq), show(cmp.Or(r.Since, r.Time)), cmp.Or(common, "joined by "+show(r.Joined)))
+		b.WriteString("          A number in between may be that of one of them, or of another record\n")
+	case r.Count > 1:
 		fmt.Fprintf(b, "          and equal ones: %d, from %d at %s on\n", r.Count, r.First, show(r.Since))
 	}
-	if r.UID != nil && r.PID != nil {
+	switch {
+	case r.UID != nil && r.PID != nil:
 		fmt.Fprintf(b, "asked by  user %d, process %d\n", *r.UID, *r.PID)
+	case r.UID != nil:
+		fmt.Fprintf(b, "asked by  user %d\n", *r.UID)
 	}
-	fmt.Fprintf(b, "question  %s", show(r.Question))
+	question := "unknown"
+	if r.Question != "" {
+		question = show(r.Question)
+	}
+	fmt.Fprintf(b, "question  %s", question)
 	for _, part := range []struct{ name, text string }{
 		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access},
 	} {
@@ -107,6 +125,9 @@ func (r *record) facts(b *strings.Builder) {
 		b.WriteByte('\n')
 	case r.Digest != "":
 		fmt.Fprintf(b, "token     not verified, so nothing that it says is believed; digest %s\n", show(r.Digest))
+	}
+	if r.Claimed != "" {
+		fmt.Fprintf(b, "          it claims to be of issuer %s (unverified: anybody can write that)\n", show(r.Claimed))
 	}
 	for _, name := range r.Cut {
 		fmt.Fprintf(b, "          cut off, being long: %s\n", show(name))

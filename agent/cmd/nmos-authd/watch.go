@@ -55,7 +55,8 @@ func watch(config, path string, asJSON bool) error {
 	out := bufio.NewWriter(os.Stdout)
 	var view audit.View
 	if !asJSON {
-		out.WriteString(audit.ViewHead)
+		view.Width, view.Colour = terminal()
+		out.WriteString(view.Head())
 		out.Flush()
 	}
 	for in := bufio.NewReaderSize(answer.Body, 64<<10); ; {
