@@ -16,6 +16,11 @@ import (
 // Many askers at once, with a sink that works, one that never returns, one that fails always and one that fails at times and
 // writes parts of lines: decisions kept and dropped are all decisions, exactly, for each of them, and its lines say so too.
 func TestCountsAreExact_OPS2(t *testing.T) {
+	t.Run("no budget", func(t *testing.T) { testCounts(t, Rates{}) })
+	t.Run("budget", func(t *testing.T) { testCounts(t, Rates{Denials: 1, Allows: 10}) })
+}
+
+func testCounts(t *testing.T, rates Rates) {
 	good, stuck, broken, moody := newTape(), newTape(), newTape(), newTape()
 	good.name, stuck.name, broken.name, moody.name = "good", "stuck", "broken", "moody"
 	stuck.stuck = make(chan struct{})
@@ -23,7 +28,7 @@ func TestCountsAreExact_OPS2(t *testing.T) {
 	broken.err = errTape
 	o := options(good, stuck, broken, moody)
 	o.QueueBytes = 16 << 10
-	o.Repeat = 20 * time.Millisecond
+	o.Repeat, o.Rates = 20*time.Millisecond, rates
 	var seen uint64
 	o.Observe = func(r *Record) { seen += r.Count }
 	l := New(o)
@@ -40,7 +45,7 @@ func TestCountsAreExact_OPS2(t *testing.T) {
 				case 1: // more different ones than there are places
 					r = deniedAt(fmt.Sprintf("/%d/%s", random.IntN(200), strings.Repeat("a", random.IntN(1500))))
 				}
-				r.UID = int64(a % 2)
+				r.UID, r.Time, r.Reads = int64(a%2), time.Now().UnixMicro(), i%10 > 0
 				l.Append(&r)
 				if i%500 == 0 {
 					moody.set(func() {
