@@ -111,9 +111,14 @@ func (m *mux) getInventory(w http.ResponseWriter, _ *http.Request) {
 		httpauth.Fail(w, http.StatusNotFound, "no inventory has been read or pushed yet", "inventory-pending")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
-	w.Write(document)
+	send(w, "application/json", document)
+}
+
+// send answers with a text of known length, so that callers of few means need not read chunks.
+func send(w http.ResponseWriter, kind string, text []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.Write(text)
 }
 
 func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
@@ -155,8 +160,7 @@ func document(kind string, make func() ([]byte, error)) http.HandlerFunc {
 			httpauth.Fail(w, http.StatusInternalServerError, "the report could not be made", err.Error())
 			return
 		}
-		w.Header().Set("Content-Type", kind)
-		w.Write(text)
+		send(w, kind, text)
 	}
 }
 

@@ -28,6 +28,7 @@ type shelf struct {
 
 	forgotten int
 	log       *audit.Log
+	more      int // lines of the metrics
 }
 
 func (s *shelf) functions() admin.Functions {
@@ -46,7 +47,7 @@ func (s *shelf) functions() admin.Functions {
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
 		ForgetObserved: func() { s.forgotten++ },
 		Status:         func() ([]byte, error) { return []byte(`{"healthy":true}`), s.err },
-		Metrics:        func() ([]byte, error) { return []byte("# HELP a b.\n"), s.err },
+		Metrics:        func() ([]byte, error) { return []byte("# HELP a b.\n" + strings.Repeat("#\n", s.more)), s.err },
 	}
 }
 
@@ -305,6 +306,16 @@ func TestStatus_ANS7(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Long answers say how long they are, too: scripts read them without knowing of chunks.
+func TestLongAnswersHaveALength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := ask(t, &shelf{more: 10_000}, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+		if len(got) != 1 || got[0].header.Get("Content-Length") != "20012" || len(got[0].body) != 20012 {
+			t.Errorf("got %d answers, want one of 20012 bytes that says so: %v", len(got), got[0].header)
+		}
+	})
 }
 
 func TestRecords_ANS7(t *testing.T) {

@@ -17,8 +17,7 @@ func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if query.Has("last") {
 		if filter, last, ok := wanted(w, r); ok {
-			w.Header().Set("Content-Type", jsonLines)
-			w.Write(m.Last(last, filter.Match))
+			send(w, jsonLines, m.Last(last, filter.Match))
 		}
 		return
 	}
@@ -32,8 +31,7 @@ func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
 		httpauth.Fail(w, http.StatusNotFound, "this decision is not remembered", "not-found")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(line, '\n'))
+	send(w, "application/json", append(line, '\n'))
 }
 
 // watch sends the last records in memory, then others as they are made, until the caller hangs up or the daemon stops.
