@@ -89,11 +89,14 @@ type dialError struct {
 }
 
 func (e *dialError) Error() string {
-	if reason := e.reason(); reason != "connection refused" {
+	if reason := e.reason(); reason != errRefused {
 		return reason + " (" + e.address + ")"
 	}
-	return "connection refused by " + e.address
+	return errRefused + " by " + e.address
 }
+
+// errRefused is the text of ECONNREFUSED: this package does not import syscall.
+const errRefused = "connection refused"
 
 // reason is what went wrong, without the address.
 func (e *dialError) reason() string {

@@ -37,6 +37,10 @@ type Options struct {
 	Roots func() (*x509.CertPool, error)
 	// AllowHTTP lets issuers be http URLs, for development.
 	AllowHTTP bool
+	// RootsFile is where roots are installed, for messages. Empty stands for the system's.
+	RootsFile string
+	// Now is the clock by which certificates are judged (OPS-1). Nil stands for time.Now.
+	Now func() time.Time
 	// Timeout is the most that one KeySet takes, name look-ups and both documents included. Zero: 10 s.
 	Timeout time.Duration
 	// DNSServers are name servers, "address:port", asked in this order for every name, in place of those of ResolvConf.
@@ -170,15 +174,19 @@ type source struct {
 func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
-	f, err := c.newFetch(s.server)
+	f, err := c.newFetch(ctx, s.server)
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: the root certificates: %w", err)
 	}
 	defer f.close()
 
 	from, meta, err := f.first(ctx, s)
-	if err != nil {
-		return Document{}, fmt.Errorf("discovery: metadata %w", err)
+	var unreached *unreachedError
+	switch {
+	case errors.As(err, &unreached): // which is not about discovery
+		return Document{}, unreached
+	case err != nil:
+		return Document{}, fmt.Errorf("discovery: %w", err)
 	}
 	doc := Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI}
 	at, err := meta.keysURL(s)
@@ -188,6 +196,9 @@ func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
 	jwks, err := f.get(ctx, at)
 	if err == nil {
 		err = objectOrArray(jwks)
+	}
+	if errors.As(err, &unreached) {
+		err = unreached.why // the document names the server
 	}
 	if err != nil {
 		return doc, fmt.Errorf("discovery: keys from %s: %w", plain(at), err)

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/dnsserver"
 )
 
 func TestKeySet_KEY8(t *testing.T) {
@@ -178,8 +180,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"half", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"issuer":`)
-		}, nil, "metadata", "the answer breaks off after 10 bytes: unexpected EOF"},
-		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "EOF"},
+		}, nil, "metadata", "the answer breaks off after 10 bytes: the server hangs up"},
+		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "the server hangs up"},
 
 		{"keys not found", nil, http.NotFound, "keys", "HTTP 404 Not Found"},
 		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) {
@@ -261,7 +263,7 @@ func TestKeySetForms_KEY4(t *testing.T) {
 
 // Failed validation: no interaction. The server must not see a request.
 func TestKeySetCertificate_DIS5(t *testing.T) {
-	ca, other := newAuthority(t), newAuthority(t)
+	ca, other, namesake := newAuthority(t), newAuthority(t, "another root"), newAuthority(t)
 	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
 	for _, c := range []struct {
 		name string
@@ -270,7 +272,11 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 		want string
 	}{
 		{"unknown authority", other.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
-			"its certificate comes from no authority that this device trusts: "},
+			"its certificate comes from no authority that this device trusts: it was issued by \"CN=another root\"; " +
+				"put that root into /etc/ca.pem (or have the server send its whole chain)"},
+		{"authority of the same name", namesake.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
+			"its certificate comes from no authority that this device trusts: it was issued by \"CN=test root\", " +
+				"and /etc/ca.pem has a root of that name with another key"},
 		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "its certificate is for another host: "},
 		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "its certificate is not good: x509: certificate has expired"},
 		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11), "remote error: tls: protocol version not supported"},
@@ -282,8 +288,8 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 				conf = versions(tls.VersionTLS12, tls.VersionTLS13)
 			}
 			s := serve(t, c.cert, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }), conf)
-			_, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL)
-			if want := "discovery: metadata from " + s.URL + wellKnown + ": " + c.want; err == nil || !strings.HasPrefix(err.Error(), want) {
+			_, err := New(Options{Roots: ca.roots, RootsFile: "/etc/ca.pem"}).KeySet(t.Context(), s.URL)
+			if want := s.URL + ": " + c.want; err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("got  %v\nwant %s…", err, want)
 			}
 			if requests.Load() != 0 {
@@ -423,16 +429,115 @@ func TestKeySetTimeout(t *testing.T) {
 	}
 }
 
-func TestKeySetNobodyListens(t *testing.T) {
+// Whoever reads that a server cannot be reached reads its address once, and what may be wrong.
+func TestKeySetUnreached(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
 	l.Close()
-	_, err = New(Options{}).KeySet(t.Context(), "https://"+address)
-	want := "discovery: metadata from https://" + address + wellKnown + ": connection refused by " + address
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
+	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
+	c := New(Options{AllowHTTP: true, DNSServers: []string{ns.Addr()}})
+	for issuer, want := range map[string]string{
+		"https://" + address:             "https://" + address + ": connection refused. Is the server running?",
+		"http://" + address + "/realm":   "http://" + address + ": connection refused. Is the server running?",
+		"https://auth.nmos.test:" + port: "https://auth.nmos.test:" + port + ": connection refused by " + address + ". Is the server running?",
+		"https://none.nmos.test":         "https://none.nmos.test: looking up none.nmos.test: no such name (NXDOMAIN)",
+	} {
+		_, err := c.KeySet(t.Context(), issuer)
+		expect(t, issuer, err, want)
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	_, port, _ = net.SplitHostPort(plain.Listener.Addr().String())
+	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
+	expect(t, "http port", err, "https://127.0.0.1:"+port+": port "+port+" does not speak TLS (is it the http port?)")
+	mail, _ := answering(t, nil)
+	_, port, _ = net.SplitHostPort(strings.TrimPrefix(mail, "http://"))
+	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
+	expect(t, "not TLS", err, "https://127.0.0.1:"+port+": the server hangs up in the TLS handshake")
+
+	// The keys are elsewhere, and nothing listens there.
+	mux := http.NewServeMux()
+	meta := httptest.NewServer(mux)
+	defer meta.Close()
+	mux.HandleFunc(wellKnown, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"http://%s/jwks"}`, meta.URL, address)
+	})
+	_, err = c.KeySet(t.Context(), meta.URL)
+	expect(t, "keys", err, "discovery: keys from http://"+address+"/jwks: connection refused. Is the server running?")
+}
+
+// Certificates are judged by the clock that is handed in (OPS-1).
+func TestKeySetClock_DIS5(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(-30*time.Minute), "127.0.0.1"), mux)
+	publish(mux, s.URL, "")
+	now := time.Now
+	c := New(Options{Roots: ca.roots, Now: func() time.Time { return now() }})
+	if _, err := c.KeySet(t.Context(), s.URL); err == nil || !strings.Contains(err.Error(), "has expired") {
+		t.Errorf("expired: got %v", err)
+	}
+	now = func() time.Time { return time.Now().Add(-45 * time.Minute) }
+	if _, err := c.KeySet(t.Context(), s.URL); err != nil {
+		t.Errorf("by a clock that says it is valid: got %v", err)
+	}
+}
+
+// One redirect is followed, to the same scheme, host and port, for either document (KEY-8).
+func TestKeySetRedirect_KEY8(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1", "localhost"), mux)
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the redirect was followed to another server")
+	}))
+	defer plain.Close()
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	var to atomic.Value // where the document asked for redirects to
+	redirect := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", to.Load().(string))
+		w.WriteHeader(http.StatusFound)
+	}
+	mux.HandleFunc("/moved/metadata", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Referer") != "" {
+			t.Errorf("got a Referer %q, want none", r.Header.Get("Referer"))
+		}
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"%s/keys"}`, s.URL, s.URL)
+	})
+	mux.HandleFunc("/moved/keys", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, someKeys) })
+	mux.HandleFunc("/again/", redirect)
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "moved/keys", http.StatusPermanentRedirect)
+	})
+	mux.HandleFunc(wellKnown, redirect)
+	c := New(Options{Roots: ca.roots, AllowHTTP: true})
+	for location, want := range map[string]string{
+		"/moved/metadata":         "",
+		s.URL + "/moved/metadata": "",
+		"../moved/metadata":       "",
+		"/again/":                 `a redirect to "127.0.0.1:PORT" (HTTP 302), which is not followed`,
+		plain.URL + "/?secret=1":  `a redirect to "127.0.0.1:OTHER" (HTTP 302), which is not followed`,
+		"http://127.0.0.1:" + port + "/moved/metadata":            `a redirect to "127.0.0.1:PORT" (HTTP 302), which is not followed`,
+		"https://localhost:" + port + "/moved/metadata":           `a redirect to "localhost:PORT" (HTTP 302), which is not followed`,
+		"https://127.0.0.1/moved/metadata":                        `a redirect to "127.0.0.1" (HTTP 302), which is not followed`,
+		"https://me:secret@127.0.0.1:" + port + "/moved/metadata": `a redirect to "127.0.0.1:PORT" (HTTP 302), which is not followed`,
+		"//evil.example.com/":                                     `a redirect to "evil.example.com" (HTTP 302), which is not followed`,
+	} {
+		to.Store(location)
+		doc, err := c.KeySet(t.Context(), s.URL)
+		if want == "" {
+			if err != nil || string(doc.JWKS) != someKeys || doc.Issuer != s.URL {
+				t.Errorf("%s: got %+v, %v, want keys", location, doc, err)
+			}
+			continue
+		}
+		_, other, _ := net.SplitHostPort(plain.Listener.Addr().String())
+		want = "discovery: metadata from " + s.URL + wellKnown + ": " + strings.NewReplacer("PORT", port, "OTHER", other).Replace(want) +
+			"; from " + s.URL + wellKnownOpenID + ": HTTP 404 Not Found" // the next place
+		expect(t, location, err, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,34 +17,103 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// errPage is what a captive portal, a login form or a web server's own error page comes to.
-var errPage = errors.New("an HTML page, not JSON")
+const (
+	// maxHead is the most of an answer that comes before its document, in bytes.
+	maxHead = 32 << 10
+	// maxDrained is how much is read of an answer that is not used, in bytes, to keep the connection for the next
+	// request.
+	maxDrained = 4 << 10
+)
 
-// maxDrained is how much is read of an answer that is of no use, in bytes.
-const maxDrained = 4 << 10
+// accept are the types that metadata and key sets are served as (RFC 8414 §3.2, RFC 7517 §8.5.2). Others are taken,
+// too: a strict server answers 406 to a request that does not name the one it has.
+const accept = "application/json, application/jwk-set+json, */*;q=0.1"
 
-// fetch is the requests of one KeySet. They share a connection where both documents lie on one server: a second TLS
-// handshake costs a small device some 100 ms.
+var (
+	// errPage is what a captive portal, a login form or a web server's own error page comes to.
+	errPage     = errors.New("an HTML page, not JSON")
+	errTooLong  = fmt.Errorf("the document is over %d KiB", maxDocument>>10)
+	errLongHead = fmt.Errorf("the answer has headers of over %d KiB", maxHead>>10)
+	errNotHTTP  = errors.New("the answer is not HTTP/1.1")
+)
+
+// fetch is the requests of one KeySet. They share a connection if both documents lie on one server: a second TLS
+// handshake costs a small device some 100 ms. The roots are those of its beginning (DIS-5).
 type fetch struct {
-	connection
-	client *Client
-	server *Server // nil: hosts are looked up
-	roots  *x509.CertPool
-	date   time.Time // that the last answer over https gave; zero: none has
-	whole  bool      // the last request was answered, and to its end
+	transport http.Transport
+	date      time.Time // that the last answer over https gave; zero if none has
+	whole     bool      // the last request was answered, and to its end
 }
 
-// newFetch prepares the requests; server, where it is not nil, brings the addresses of its host with it.
-func (c *Client) newFetch(server *Server) (*fetch, error) {
+// newFetch prepares the requests, which all end with ctx. server, if it is not nil, brings the addresses of its host
+// with it.
+//
+// Not http.DefaultTransport: what this device fetches goes to the server itself, whatever proxy its environment names,
+// and keys are small. A compressed document could be long after all.
+func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 	roots, err := c.options.Roots()
 	if err != nil {
 		return nil, err
 	}
-	return &fetch{client: c, server: server, roots: roots}, nil
+	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Time: c.options.Now} // DIS-5, OPS-1
+	// The context of a call is not that of the request, and has no deadline: a connection may be of use to another one.
+	dial := func(scheme string) func(context.Context, string, string) (net.Conn, error) {
+		return func(_ context.Context, _, address string) (net.Conn, error) {
+			return c.connect(ctx, scheme, address, server, config)
+		}
+	}
+	return &fetch{transport: http.Transport{
+		DialContext:            dial("http"),
+		DialTLSContext:         dial("https"),
+		MaxResponseHeaderBytes: maxHead,
+		DisableCompression:     true,
+	}}, nil
 }
 
-// first returns the first metadata of the issuer that there is (KEY-8). The next place is tried only if a server has other things at
-// this one: whatever else goes wrong would go wrong there, too.
+// connect connects to the server of an address, "host:port", and for https verifies who that is. An error is an
+// unreachedError, or that of ctx.
+func (c *Client) connect(
+	ctx context.Context, scheme, address string, found *Server, config *tls.Config,
+) (net.Conn, error) {
+	conn, err := c.dial(ctx, "tcp", address, found)
+	var known *dialError
+	switch {
+	case err != nil && (ctx.Err() == nil || errors.As(err, &known)):
+		return nil, &unreachedError{serverAt(scheme, address), explainDial(err, address)}
+	case err != nil:
+		return nil, ctx.Err()
+	case scheme != "https":
+		return conn, nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		config = config.Clone()
+		config.ServerName = host
+		secure := tls.Client(conn, config)
+		if err = secure.HandshakeContext(ctx); err == nil {
+			return secure, nil
+		}
+	}
+	conn.Close()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, &unreachedError{serverAt(scheme, address), c.explainTLS(err, port)}
+}
+
+// serverAt is the URL of the server at an address, without a path.
+func serverAt(scheme, address string) string {
+	if own, ok := strings.CutSuffix(address, map[string]string{"https": ":443", "http": ":80"}[scheme]); ok {
+		address = own
+	}
+	return scheme + "://" + address
+}
+
+// close ends the connection: a device holds none that it does not need.
+func (f *fetch) close() { f.transport.CloseIdleConnections() }
+
+// first returns the first metadata of the issuer that there is (KEY-8). The next place is tried only if a server has
+// other things at this one: whatever else goes wrong would go wrong there, too.
 func (f *fetch) first(ctx context.Context, s source) (from *url.URL, m metadata, err error) {
 	missing := ""
 	for _, from = range s.places {
@@ -55,12 +125,16 @@ func (f *fetch) first(ctx context.Context, s source) (from *url.URL, m metadata,
 			return from, m, nil
 		}
 		var status statusError
-		if !f.whole || errors.As(err, &status) && !status.nothingThere() {
-			return nil, m, fmt.Errorf("%sfrom %s: %w", missing, plain(from), err)
+		var unreached *unreachedError
+		switch {
+		case errors.As(err, &unreached) && missing == "":
+			return nil, m, err // which names the server
+		case !f.whole || errors.As(err, &status) && !status.nothingThere():
+			return nil, m, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
 		}
 		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
 	}
-	return nil, m, errors.New(strings.TrimSuffix(missing, "; "))
+	return nil, m, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
 }
 
 // statusError is an HTTP status that is not the one hoped for.
@@ -70,56 +144,30 @@ func (s statusError) Error() string {
 	return fmt.Sprintf("HTTP %d %s", int(s), http.StatusText(int(s)))
 }
 
-// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in many ways.
+// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in many
+// ways.
 func (s statusError) nothingThere() bool {
 	return 200 <= s && s < 500 || s == http.StatusNotImplemented
 }
 
-// redirectError is an answer that leads elsewhere.
-type redirectError struct {
-	status int
-	to     *url.URL
-}
-
-func (r *redirectError) Error() string {
-	return fmt.Sprintf("a redirect to %+.100q (HTTP %d), which is not followed", r.to.Host, r.status)
-}
-
-// get returns a document, whole. It follows one redirect, to the same scheme, host and port (KEY-8): where else the keys lie, the
-// issuer alone may say.
+// get returns a document, whole.
 func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
-	body, err := f.getOnce(ctx, u)
-	var redirect *redirectError
-	if errors.As(err, &redirect) {
-		to := &url.URL{Scheme: redirect.to.Scheme, Host: redirect.to.Host}
-		if origin := keys.Origin(to.String()); redirect.to.User == nil && origin != "" &&
-			origin == keys.Origin((&url.URL{Scheme: u.Scheme, Host: u.Host}).String()) {
-			to = redirect.to
-			to.Fragment, to.RawFragment = "", ""
-			return f.getOnce(ctx, to)
-		}
-	}
-	return body, err
-}
-
-func (f *fetch) getOnce(ctx context.Context, u *url.URL) ([]byte, error) {
 	f.whole = false
 	res, err := f.request(ctx, u)
 	if err != nil {
-		f.close()
 		return nil, explain(ctx, err)
 	}
+	defer res.Body.Close()
 	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil && u.Scheme == "https" {
 		f.date = date
 	}
 	if err := acceptable(res); err != nil {
-		_, end := io.CopyN(io.Discard, res.Body, maxDrained) // a short answer read to its end leaves the connection for the next place
-		f.done(res, end == io.EOF)
+		// A short answer read to its end leaves the connection for the next place.
+		_, _ = io.CopyN(io.Discard, res.Body, maxDrained)
 		f.whole = true
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
-	f.done(res, err == nil && len(body) <= maxDocument)
 	switch {
 	case len(body) > maxDocument:
 		f.whole = true
@@ -128,20 +176,41 @@ func (f *fetch) getOnce(ctx context.Context, u *url.URL) ([]byte, error) {
 		// Whatever came: a server may answer with nothing when it sees us hang up.
 		return nil, explain(ctx, ctx.Err())
 	case err != nil:
-		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), err)
+		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), explain(ctx, err))
 	}
 	f.whole = true
 	return body, nil
 }
 
-var errTooLong = fmt.Errorf("the document is over %d KiB", maxDocument>>10)
+// request asks for a document, and follows one redirect to the same scheme, host and port (KEY-8): where else the
+// document may lie, its issuer alone may say.
+func (f *fetch) request(ctx context.Context, u *url.URL) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, errors.New("not a URL that can be requested")
+	}
+	r.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {accept}, "Accept-Encoding": {"identity"}}
+	client := http.Client{Transport: &f.transport, CheckRedirect: func(to *http.Request, via []*http.Request) error {
+		to.Header.Del("Referer") // it may hold a query
+		if len(via) > 1 || origin(to.URL) != origin(u) || to.URL.User != nil {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}
+	return client.Do(r)
+}
+
+// origin is scheme, host and port of a URL.
+func origin(u *url.URL) string {
+	return keys.Origin((&url.URL{Scheme: u.Scheme, Host: u.Host}).String())
+}
 
 // acceptable judges an answer by its head.
 func acceptable(res *http.Response) error {
 	to, locationErr := res.Location()
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400 && locationErr == nil:
-		return &redirectError{res.StatusCode, to}
+		return fmt.Errorf("a redirect to %+.100q (HTTP %d), which is not followed", to.Host, res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return statusError(res.StatusCode)
 	case res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity":
@@ -156,25 +225,89 @@ func acceptable(res *http.Response) error {
 	return nil
 }
 
-// explain turns an error of a request into one for people.
-func explain(ctx context.Context, err error) error {
+// unreachedError is for a server that takes no request. It names the server, since no document is at fault.
+type unreachedError struct {
+	server string
+	why    error
+}
+
+func (e *unreachedError) Error() string { return e.server + ": " + e.why.Error() }
+func (e *unreachedError) Unwrap() error { return e.why }
+
+// explainDial says for people why there is no connection to an address, "host:port", which is not said twice.
+func explainDial(err error, address string) error {
+	dial, ok := err.(*dialError)
+	switch {
+	case !ok: // the host was looked up to no effect, or in several ways
+		return err
+	case dial.reason() == errRefused && dial.address == address:
+		return fmt.Errorf("%s. Is the server running?", errRefused)
+	case dial.reason() == errRefused:
+		return fmt.Errorf("%w. Is the server running?", err)
+	case dial.address == address:
+		return errors.New(dial.reason())
+	}
+	return err
+}
+
+// explainTLS says for people why a TLS handshake with a port failed. Names in a certificate are all that a server has
+// sent of it.
+func (c *Client) explainTLS(err error, port string) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("no full answer in time: %w", ctx.Err())
-	case ctx.Err() != nil:
-		return ctx.Err()
 	case errors.As(err, &unknown):
-		return fmt.Errorf("its certificate comes from no authority that this device trusts: %w", unknown)
+		return fmt.Errorf("its certificate comes from no authority that this device trusts: %s", c.adviseRoot(unknown))
 	case errors.As(err, &name):
 		return fmt.Errorf("its certificate is for another host: %w", name)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate is not good: %w", invalid)
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
-		return http.ErrSchemeMismatch
+		return fmt.Errorf("port %s does not speak TLS (is it the http port?)", port)
+	case errors.As(err, &record):
+		return fmt.Errorf("port %s does not speak TLS", port)
+	case errors.Is(err, io.EOF):
+		return errors.New("the server hangs up in the TLS handshake")
 	}
 	return err
+}
+
+// adviseRoot says whose root would have to be installed for a certificate to be trusted, and where.
+func (c *Client) adviseRoot(unknown x509.UnknownAuthorityError) string {
+	if unknown.Cert == nil {
+		return unknown.Error()
+	}
+	issuer := fmt.Sprintf("%+.100q", unknown.Cert.Issuer.String())
+	where := c.options.RootsFile
+	if where == "" {
+		where = "this system's list of roots"
+	}
+	if strings.Contains(unknown.Error(), "candidate authority") {
+		return fmt.Sprintf("it was issued by %s, and %s has a root of that name with another key", issuer, where)
+	}
+	return fmt.Sprintf("it was issued by %s; put that root into %s (or have the server send its whole chain)", issuer, where)
+}
+
+// explain turns an error of a request into one for people. Of what a server sent nothing is in it: package net/http
+// quotes that.
+func explain(ctx context.Context, err error) error {
+	var unreached *unreachedError
+	var broken *net.OpError
+	switch {
+	case errors.As(err, &unreached):
+		return unreached
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("no full answer in time: %w", ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case strings.Contains(err.Error(), "headers exceeded"):
+		return errLongHead
+	case errors.As(err, &broken):
+		return innermost(broken)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the server hangs up")
+	}
+	return errNotHTTP
 }

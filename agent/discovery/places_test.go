@@ -117,7 +117,7 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 		{"the first lies", lie, nil, nil, "ia", "", 0},
 		{"all lie", lie, lie, lie, "iao", `metadata from INSERTED: it speaks for another issuer, "https://evil.example.com"; ` +
 			`from APPENDED: it speaks for another issuer, "https://evil.example.com"; from OPENID: it speaks for another issuer, "https://evil.example.com"`, 0},
-		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: EOF", 0},
+		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: the server hangs up", 0},
 		{"the first leads to another place of the server", redirect("APPENDED"), nil, nil, "ia", "", 'i'},
 		{"the first leads in a circle", redirect("INSERTED"), nil, nil, "iia", "", 0},
 		{"all lead elsewhere", redirect("https://portal.example.com/"), redirect("http://ADDRESS/"), redirect("https://user@ADDRESS/"), "iao",
@@ -352,7 +352,8 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 		return resolved{records: []resource{{addr: address}}}, nil
 	}
 	_, err = c.ServerKeySet(t.Context(), f)
-	if want := "connection refused by 127.0.0.2:" + port; err == nil || !strings.HasSuffix(err.Error(), want) {
+	if want := "https://auth.local:" + port + ": connection refused by 127.0.0.2:" + port + ". Is the server running?"; err == nil ||
+		err.Error() != want {
 		t.Errorf("nobody there: got %v, want …%s", err, want)
 	}
 	address = netip.MustParseAddr("127.0.0.1") // the host has another address by now

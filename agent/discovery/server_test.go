@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -25,11 +27,12 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority(t *testing.T) *authority {
+// newAuthority returns an authority, called "test root" or by the name given.
+func newAuthority(t *testing.T, name ...string) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	a.cert, a.key = a.issue(&x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test root"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: cmp.Or(strings.Join(name, ""), "test root")},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})

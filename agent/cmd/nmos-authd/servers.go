@@ -62,6 +62,7 @@ func newClient(c *agent.Config) *discovery.Client {
 	file := c.Authorization.CAFile
 	return discovery.New(discovery.Options{
 		Roots:      func() (*x509.CertPool, error) { return readRoots(file) },
+		RootsFile:  file,
 		AllowHTTP:  c.Authorization.AllowHTTP,
 		DNSServers: c.Discovery.DNSServers,
 		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
