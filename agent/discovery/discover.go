@@ -226,12 +226,13 @@ func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(St
 		Kind: StepAsked, Query: "PTR " + service + "." + mdnsDomain, Server: "all hosts of the link", Network: "mdns",
 		Outcome: Answered, Took: time.Since(start), Err: err,
 	}
+	found.Answered = nil
 	switch {
 	case err != nil:
 		step.Outcome, found.Again = Unreachable, retryAgain
 	case len(found.Servers)+len(found.Skipped) == 0:
 		step.Outcome = Silent
-	default:
+	case len(found.silent) == 0: // else somebody has not said all
 		found.Answered = []string{mdnsDomain}
 	}
 	trace(step)

@@ -204,6 +204,8 @@ func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 		{"none anywhere", "", "", "", Found{}, "", "a.test c.test", ""},
 		{"mDNS answers", "", "", "", Found{Servers: []Server{byMDNS}}, "https://m.local", "a.test c.test local", ""},
 		{"mDNS has one that may not be used", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no")}}}, "", "a.test c.test local", ""},
+		{"mDNS answers with less than all", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no SRV record")}}, silent: []string{"local"}}, "",
+			"a.test c.test", ""},
 		{"forbidden", "", "", "for a reason", Found{Servers: []Server{byMDNS}}, "", "a.test c.test", "mDNS is not used: for a reason"},
 		{"one fails", "", "_nmos-auth._tcp.a.test.", "", Found{Servers: []Server{byMDNS}}, "", "c.test",
 			"mDNS is not used: no answer was had from a.test"},

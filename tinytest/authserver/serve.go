@@ -77,6 +77,10 @@ func (s *Server) document(r *http.Request, path string, fault Fault) answer {
 	switch path {
 	case PathMetadata:
 		return jsonAnswer(s.metadata(fault))
+	case PathMetadata + "/":
+		if s.opt.AtRoot {
+			return jsonAnswer(s.metadata(fault))
+		}
 	case PathJWKS:
 		return jsonAnswer(s.jwks(fault))
 	case PathToken:

@@ -49,6 +49,7 @@ type Options struct {
 	Host       string        // host name in the issuer; "": 127.0.0.1. Names must lead to Addr, which is the caller's affair
 	IssuerPath string        // path of the issuer, such as "/realms/studio"; "": none
 	IssuerEnd  string        // what the issuer ends with: "" or "/"
+	AtRoot     bool          // its metadata is at the host's root, too, whatever its path (INFO-002's Keycloak)
 	Names      []string      // more host names and addresses for the certificate, beside localhost, 127.0.0.1, ::1 and Host
 	CA         *CA           // who signs the certificate; nil: a new CA
 	Key        *mint.Key     // the first key; nil: a new one of 2048 bits, called key-1
