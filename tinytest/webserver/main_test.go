@@ -8,6 +8,7 @@ package webserver_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -20,6 +21,10 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(bareSocket); socket != "" { // a process that a test has started
+		fmt.Fprintln(os.Stderr, respondBare(socket, os.Getenv(bareToken)))
+		os.Exit(1)
+	}
 	os.Exit(daemon.Main(m, func(dir string) (err error) {
 		program, err = daemon.Build(dir)
 		return err

@@ -32,7 +32,7 @@ func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 worker_processes 2;
 pid `+f.dir+`/nginx.pid;
 error_log `+f.dir+`/error.log;
-events { worker_connections 256; }
+events { worker_connections 1024; }
 http {
 	access_log `+f.dir+`/access.log;
 	client_body_temp_path `+f.dir+`/body;
