@@ -18,14 +18,16 @@ type Clock func() Time
 // Time is a time by the device's clock, and what that is worth.
 type Time struct {
 	Now     time.Time
-	Trusted bool        // whether it says which tokens have expired (OPS-1)
-	State   audit.Clock // for the record
+	Trusted bool // whether it says which tokens have expired (OPS-1)
+	State   audit.Clock
+	Run     time.Duration // since some moment, whatever is done to the clock
 }
 
 // Agent decides. It is safe for concurrent use; each connection asks through a Session of its own.
 type Agent struct {
 	keys      *keys.Store
 	clock     Clock
+	bounds    token.Bounds
 	state     atomic.Pointer[state]
 	inventory atomic.Pointer[inventory.Table] // nil: none yet
 	audit     *audit.Log                      // nil: nothing is recorded
@@ -65,10 +67,23 @@ func (a *Agent) Configure(c *Config, names []string) {
 			// room for those that are remembered.
 			Parallel: runtime.GOMAXPROCS(0) - 1,
 			Leeway:   leeway,
+			Bounds:   &a.bounds,
 		}),
 		leeway:      leeway,
 		packetLimit: c.Limits.PacketBytes,
 	})
+}
+
+// Dated takes the time that an issuer's server gave with its keys, just now. It bounds what that issuer's own tokens
+// may say of the time, and is there to be shown; nothing else follows from it (OPS-1).
+func (a *Agent) Dated(issuer string, date time.Time) {
+	a.bounds.Dated(issuer, date.UnixMicro(), a.clock().Run.Microseconds(), a.keys.Set())
+}
+
+// ServerTime returns what time it is now by an issuer's server; false if it never gave one.
+func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
+	us, ok := a.bounds.Date(issuer, a.clock().Run.Microseconds())
+	return time.UnixMicro(us).UTC(), ok
 }
 
 // SetInventory puts an inventory into force. Before the first, questions about resources are answered with 503. A question being

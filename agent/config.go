@@ -142,11 +142,14 @@ type SocketsConfig struct {
 	AdminGroup string
 }
 
-// ClockConfig is [clock]. There is a key for the one state of the clock about which opinions can differ: by one that is not set
-// nobody can judge, and one that is synchronised there is no reason to doubt.
+// ClockConfig is [clock]. There is an answer for the one state of the clock about which opinions can differ: by one
+// that is not set nobody can judge, and one that is synchronised there is no reason to doubt.
 type ClockConfig struct {
 	// Unsynchronised is for a clock that may be right and for which nobody vouches.
 	Unsynchronised ClockAnswer
+	// SynchronisedFile is the absolute path of a file that vouches for the clock by its being there, besides what is
+	// asked anyway; empty: none.
+	SynchronisedFile string
 }
 
 // StateConfig is [state].

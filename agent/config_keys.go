@@ -59,6 +59,7 @@ var configKeys = []configKey{
 	{"sockets", "admin_group", text(func(c *Config) *string { return &c.Sockets.AdminGroup }, groupName)},
 
 	{"clock", "unsynchronised", choice(func(c *Config) *ClockAnswer { return &c.Clock.Unsynchronised }, ClockJudge, ClockDeny)},
+	{"clock", "synchronised_file", text(func(c *Config) *string { return &c.Clock.SynchronisedFile }, filePath)},
 
 	{"state", "dir", text(func(c *Config) *string { return &c.State.Dir }, absolutePath)},
 

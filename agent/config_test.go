@@ -124,7 +124,7 @@ func TestConfigFull(t *testing.T) {
 		},
 		Discovery: DiscoveryConfig{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
-		Clock:     ClockConfig{ClockDeny},
+		Clock:     ClockConfig{ClockDeny, ""},
 		Limits:    LimitsConfig{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:       LogConfig{Level: "debug"},
 		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},

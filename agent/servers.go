@@ -168,6 +168,11 @@ func (s *Servers) Configure(base keys.Policy, find Find, admits func(FoundServer
 	s.apply()
 	s.unlock()
 	s.save(listChanges)
+	s.LookNow()
+}
+
+// LookNow has Run look for servers immediately, and once more if it is just looking.
+func (s *Servers) LookNow() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

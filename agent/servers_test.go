@@ -323,3 +323,17 @@ func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
 		}
 	})
 }
+
+// Whoever knows that something has changed has the servers looked for immediately (OPS-1).
+func TestLookNow_OPS1_DIS6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{listed: []string{serverA}}
+		servers, _ := n.start(t, keys.Policy{})
+		before, _, _ := n.seen()
+		servers.LookNow()
+		synctest.Wait()
+		if after, _, _ := n.seen(); after != before+1 {
+			t.Errorf("got %d looks, want %d", after, before+1)
+		}
+	})
+}

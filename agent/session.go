@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
@@ -259,7 +260,10 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 	if len(raw) <= token.MaxBytes {
 		s.raw = raw
 	}
-	clock := token.Clock{Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted}
+	clock := token.Clock{
+		Now: s.now.Now.UnixMicro(), Trusted: s.now.Trusted, Unsynchronised: s.now.State == audit.ClockUnsynchronised,
+		Run: s.now.Run.Microseconds(),
+	}
 	outcome, prospect, wait := s.check(st, raw, clock)
 	s.cached = outcome.Hit
 	reason = outcome.Reason
@@ -273,7 +277,8 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 			return wire.KeysPending
 		}
 	case reason == wire.OK:
-		s.reply.ExpiresIn = max(0, s.token.Expires()+st.leeway-clock.Now) / int64(time.Second/time.Microsecond)
+		left := s.token.Expires() + st.leeway - clock.Now - outcome.Later
+		s.reply.ExpiresIn = max(0, left) / int64(time.Second/time.Microsecond)
 	case reason == wire.ClockUntrusted:
 		s.reply.RetryAfter = clockRetry
 	}

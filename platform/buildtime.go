@@ -12,7 +12,10 @@ var buildTime string
 // oldest is the floor of a build that does not know its own time: no build is older than the toolchain it needs.
 var oldest = time.Date(2026, time.February, 1, 0, 0, 0, 0, time.UTC)
 
-var built = firstOf(buildTime, revisionTime())
+var (
+	built      = firstOf(buildTime, revisionTime())
+	builtMicro = built.UnixMicro()
+)
 
 // BuildTime returns a time in UTC at which this program's sources existed: that given to the linker, else that of the
 // revision, else that of the toolchain. It is never zero. It is that of the sources, not of the compiler's run, so that a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,43 +47,71 @@ type ClockStatus struct {
 type ClockEvent struct {
 	ClockStatus            // from now on
 	Before      ClockState // may be the same
-	// Moved is how far the clock was set ahead, negative for back; 0 where it just runs.
+	// Moved is how far the clock was set ahead, negative for back; 0 if it just runs.
 	Moved time.Duration
-	// Err says why the system does not tell when the clock is set, which is then noticed within a minute.
+	// Err says why the system does not report when the clock is set, which is then noticed within a minute.
 	Err error
+}
+
+// Renewed reports whether what depended on the time should be tried again immediately: the clock has become
+// synchronised, or was set by more than a minute (OPS-1).
+func (e *ClockEvent) Renewed() bool {
+	return e.State == ClockSynchronised && e.Before != ClockSynchronised || e.Moved.Abs() > movedFar
 }
 
 // Clock is the system's clock together with a judgement on it. It never sets the clock. It is safe for concurrent use.
 //
-// The floor below which a clock is unset is the latest of three times: when the program was built; what an earlier run has
-// Known, given to Remember; and what an authorization server last gave as the time, given to Witness. Only a time that has
-// certainly passed may be given to either: a floor that is in the future makes the device deny until the clock reaches it, or
-// a server witnesses against it.
+// A synchronised clock is believed whatever else says, unless it shows a time before the build. One that is not
+// synchronised is unset below the floor, the latest of: when the program was built; what an earlier run has Known,
+// given to Remember; what was known in this run while the clock was synchronised or, for an hour, as somebody had set
+// it. Neither a server's Date nor a file's modification time is ever a floor: the one may be wrong or a lie, and the
+// other is what the clock was restored from.
 type Clock struct {
-	system  clockSystem
-	floor   atomic.Int64 // microseconds since 1970
-	vouched atomic.Bool  // somebody vouches for the clock
+	system      clockSystem
+	floor       atomic.Int64 // microseconds since 1970, for a clock that is not synchronised
+	trustworthy atomic.Bool  // a time service has vouched for the clock, and it was not set since
 
 	mu         sync.Mutex
-	remembered time.Time
-	witnessed  time.Time
-	kept       time.Time // the latest time at which somebody vouched and Known was asked
-	who        string    // vouches, or why nobody is known to
-	tai        time.Duration
-	last       reading
-	state      ClockState // at the last check
+	mark       string    // "" if none is configured
+	remembered time.Time // known by an earlier run
+	known      time.Time // the latest time shown while synchronised
+	// operator is the latest time shown since somebody set the clock, once that has stood for long; zero if none.
+	operator time.Time
+	set      reading              // of the last step; zero if none
+	setBy    bool                 // that was by somebody for whom no time service vouched
+	since    time.Duration        // uptime at which the clock became synchronised, or was last set
+	seen     map[string]time.Time // when each voucher last looked at the clock, at the last check
+	stale    map[string]time.Time // the same at the last check before the clock was set
+	who      string               // vouches, or why nobody is known to
+	tai      time.Duration
+	last     reading
+	moved    time.Duration // since the last check
+	state    ClockState    // at the last check
+	running  bool
+
+	looking sync.Mutex
 }
 
 // clockSystem is what a Clock asks of the operating system.
 type clockSystem interface {
 	now() time.Time
-	// uptime is the time since some moment, whatever is done to the clock, sleep of the system included.
+	// uptime is the time since the boot, whatever is done to the clock, sleep of the system included.
 	uptime() time.Duration
-	// voucher tells who keeps the clock right; ok is false where nobody is known to, and text says why. tai is what the kernel
-	// holds for TAI − UTC, 0 where nobody told it.
-	voucher() (text string, ok bool, tai time.Duration)
+	// vouchers asks who keeps the clock right, best first; mark is a file that says so beside those that are known, ""
+	// if none. tai is what the kernel holds for TAI − UTC, 0 if nobody told it.
+	vouchers(mark string) (all []voucher, tai time.Duration)
 	// watch returns what notices that the clock is set.
 	watch() (clockWatch, error)
+}
+
+// voucher is a source that may say that the clock is synchronised.
+type voucher struct {
+	name string
+	text string // who it is and what it says
+	ok   bool   // it vouches for the clock
+	// at is when, by the clock, it last saw that the clock is right. Its word then ends when the clock is set: it must
+	// have looked again since. Zero for one that takes its word back itself.
+	at time.Time
 }
 
 // clockWatch notices that the clock is set.
@@ -96,11 +125,16 @@ type clockWatch interface {
 const (
 	// movedLeast is what the log hears of: a time service slews less than this between two checks, and tokens count in seconds.
 	movedLeast = 500 * time.Millisecond
+	// movedFar is a step after which servers and certificates are worth another look.
+	movedFar = time.Minute
 	// Checks cost some microseconds. Until somebody vouches for the clock, tokens may be waiting for that.
 	checkSoon  = 5 * time.Second
 	checkLater = time.Minute
-	// witnessSlack is how much older than now a server's answer may be: a cache in between may have kept it for hours.
-	witnessSlack = 24 * time.Hour
+	// standing is how long a clock must have run unbroken before what it shows counts against an earlier run's time,
+	// and before one that an operator has set counts at all: a mistake is put right before it is kept.
+	standing = time.Hour
+	// markSlack is how far the time of a file may be off: FAT counts in two seconds.
+	markSlack = 2 * time.Second
 )
 
 // NewClock returns the Clock of this system, judged.
@@ -108,7 +142,7 @@ func NewClock() *Clock { return newClock(realClock{}) }
 
 func newClock(s clockSystem) *Clock {
 	c := &Clock{system: s}
-	c.floor.Store(built.UnixMicro())
+	c.setFloor()
 	c.check()
 	return c
 }
@@ -121,13 +155,49 @@ func (c *Clock) Now() (time.Time, ClockState) {
 
 // judge compares with the floor each time, so that a clock that was set back is not believed for one decision.
 func (c *Clock) judge(t time.Time) ClockState {
+	at := t.UnixMicro()
 	switch {
-	case t.UnixMicro() < c.floor.Load():
+	case at < builtMicro:
 		return ClockUnset
-	case c.vouched.Load():
-		return ClockSynchronised
+	case c.trustworthy.Load():
+		return ClockSynchronised // whatever was kept
+	case at < c.floor.Load():
+		return ClockUnset
 	}
 	return ClockUnsynchronised
+}
+
+// NotBefore returns the later of the clock and its floor, by which certificates are judged: a clock that starts in 1970
+// must not keep the device from its servers.
+func (c *Clock) NotBefore() time.Time {
+	t, state := c.Now()
+	if state != ClockUnset {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if floor, _ := c.latest(); !c.trustworthy.Load() {
+		return floor
+	}
+	return built
+}
+
+// UseMark has a file vouch for the clock for as long as it is there, besides what is asked anyway; "" for none. It
+// takes effect immediately.
+func (c *Clock) UseMark(path string) {
+	c.mu.Lock()
+	changed := c.mark != path
+	c.mark = path
+	c.mu.Unlock()
+	if !changed {
+		return
+	}
+	now := c.look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.running { // the clock is first reported as it is then
+		c.state, c.moved = c.judge(now.wall), 0
+	}
 }
 
 // Remember raises the floor to what an earlier run has Known.
@@ -140,27 +210,15 @@ func (c *Clock) Remember(t time.Time) {
 	c.setFloor()
 }
 
-// Witness takes the time that an authorization server gave with its answer, over a connection that was verified (the Date of
-// RFC 9110 §6.6.1). Tokens are dated by that clock, and nobody else could have sent the answer, so it becomes the floor. It also
-// puts right what an earlier run took for certain and was wrong about, such as the year 2099 of a time server gone astray;
-// otherwise a device would deny until somebody removes its state.
-//
-// The text says how far the two clocks are apart and what that probably comes from; it is "" where they agree as far as such a
-// date can tell.
-func (c *Clock) Witness(t time.Time) (explanation string) {
+// Explain says how far this clock is from another at this moment and what that probably comes from; "" if they agree as
+// far as an HTTP date can show.
+func (c *Clock) Explain(other time.Time) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.witnessed = t
-	for _, known := range []*time.Time{&c.remembered, &c.kept} {
-		if known.Sub(t) > witnessSlack {
-			*known = time.Time{}
-		}
-	}
-	c.setFloor()
-	return ExplainOffset(c.system.now().Sub(t), c.tai)
+	return ExplainOffset(c.system.now().Sub(other), c.tai)
 }
 
-// setFloor works the floor out. The caller holds mu.
+// setFloor works the floor out. The caller holds mu, or is the only one.
 func (c *Clock) setFloor() {
 	floor, _ := c.latest()
 	c.floor.Store(floor.UnixMicro())
@@ -169,28 +227,49 @@ func (c *Clock) setFloor() {
 // latest returns the floor and what is known of it. The caller holds mu.
 func (c *Clock) latest() (floor time.Time, why string) {
 	floor, why = built, "when this program was built"
-	if c.remembered.After(floor) {
-		floor, why = c.remembered, "when an earlier run knew the time"
-	}
-	if c.witnessed.After(floor) {
-		floor, why = c.witnessed, "the time that an authorization server gave"
+	for _, f := range []struct {
+		at  time.Time
+		why string
+	}{
+		{c.remembered, "a time that an earlier run knew"},
+		{c.known, "a time at which the clock was synchronised"},
+		{c.operator, "a time to which the clock had been set"},
+	} {
+		if f.at.After(floor) {
+			floor, why = f.at, f.why
+		}
 	}
 	return floor, why
 }
 
-// Known returns the latest time that has certainly passed, to Remember after a restart: the floor, or a later time at which
-// somebody vouched for the clock, now if that is so now. A clock for which nobody does may be ahead, and is not taken for certain.
-// It goes back only where a server has witnessed that it was wrong; then what is kept of it should be replaced.
+// learn takes a reading into what is known of the time. The caller holds mu.
+func (c *Clock) learn(r reading) {
+	stood := r.uptime-c.since >= standing
+	switch state := c.judge(r.wall); {
+	case state == ClockSynchronised && stood:
+		// It has been right for so long that whatever was kept against it was wrong, such as the year 2099 of a time
+		// server gone astray.
+		c.remembered, c.operator, c.known = time.Time{}, time.Time{}, r.wall
+	case state == ClockSynchronised:
+		if r.wall.After(c.known) {
+			c.known = r.wall
+		}
+	case state == ClockUnsynchronised && c.setBy && stood:
+		c.operator = r.wall
+	}
+	c.setFloor()
+}
+
+// Known returns the latest time that has certainly passed, to Remember after a restart: the floor as of now. It is
+// earlier than before only if the clock has been synchronised for an hour, or was set again; then what is kept of it
+// should be replaced.
 func (c *Clock) Known() time.Time {
+	r := c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.system.now().Round(0).UTC(); c.judge(t) == ClockSynchronised && t.After(c.kept) {
-		c.kept = t
-	}
-	if floor, _ := c.latest(); floor.After(c.kept) {
-		return floor
-	}
-	return c.kept
+	c.learn(r)
+	floor, _ := c.latest()
+	return floor.UTC()
 }
 
 // Status returns the state and the reason for it.
@@ -205,6 +284,9 @@ func (c *Clock) status(t time.Time) ClockStatus {
 	s := ClockStatus{c.judge(t), c.who}
 	if s.State == ClockUnset {
 		floor, why := c.latest()
+		if c.trustworthy.Load() {
+			floor, why = built, "when this program was built"
+		}
 		s.Why = fmt.Sprintf("it shows %s, but %s was %s", stamp(t), stamp(floor), why)
 	}
 	return s
@@ -214,6 +296,9 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // Run watches the clock until ctx ends, and reports from the calling goroutine when it was set or its state has changed.
 func (c *Clock) Run(ctx context.Context, report func(ClockEvent)) {
+	c.mu.Lock()
+	c.running = true
+	c.mu.Unlock()
 	w, err := c.system.watch()
 	if err == nil {
 		err = c.runWatch(ctx, w, report)
@@ -243,20 +328,88 @@ func (c *Clock) runWatch(ctx context.Context, w clockWatch, report func(ClockEve
 	}
 }
 
-// check looks at the clock anew and tells whether anything happened since the last time.
+// check looks at the clock again and reports whether anything happened since the last time.
 func (c *Clock) check() (e ClockEvent, news bool) {
-	who, vouched, tai := c.system.voucher()
-	now := c.read()
+	now := c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.who, c.tai = who, tai
-	c.vouched.Store(vouched)
-	e = ClockEvent{ClockStatus: c.status(now.wall), Before: c.state}
-	if moved := now.since(c.last); moved.Abs() >= movedLeast {
-		e.Moved = moved
-	}
-	c.state, c.last = e.State, now
+	e = ClockEvent{ClockStatus: c.status(now.wall), Before: c.state, Moved: c.moved}
+	c.state, c.moved = e.State, 0
 	return e, e.State != e.Before || e.Moved != 0
+}
+
+// look reads the clock and asks who vouches for it.
+func (c *Clock) look() reading {
+	c.looking.Lock() // so that of two looks the later one counts
+	defer c.looking.Unlock()
+	now := c.read()
+	c.mu.Lock()
+	mark := c.mark
+	c.mu.Unlock()
+	all, tai := c.system.vouchers(mark)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if moved := now.since(c.last); moved.Abs() >= movedLeast {
+		c.moved += moved
+		c.wasSet(now, moved)
+	}
+	c.last, c.tai = now, tai
+	c.ask(all, now)
+	c.learn(now)
+	return now
+}
+
+// wasSet takes note of a step: nobody's word holds for the clock any more. The caller holds mu.
+func (c *Clock) wasSet(now reading, moved time.Duration) {
+	// By a time service, it is vouched for within moments, and then nothing is made of this.
+	c.set, c.setBy = now, moved.Abs() > movedFar
+	c.since, c.operator, c.stale = now.uptime, time.Time{}, c.seen
+	c.trustworthy.Store(false)
+}
+
+// ask goes through what the vouchers say. Once one has vouched for the clock since it was last set, the clock is
+// synchronised until it is set again: a time service that ends leaves a good clock. The caller holds mu.
+func (c *Clock) ask(all []voucher, now reading) {
+	c.seen = make(map[string]time.Time, len(all))
+	var against []string
+	for _, v := range all {
+		c.seen[v.name] = v.at
+	}
+	for _, v := range all {
+		switch {
+		case !v.ok:
+			against = append(against, v.text)
+		case !c.holds(v, now):
+			against = append(against, v.text+", but not since the clock was set")
+		default:
+			if !c.trustworthy.Swap(true) {
+				c.since = now.uptime
+			}
+			c.who, c.setBy = v.text, false
+			return
+		}
+	}
+	c.who = strings.Join(against, "; ")
+	if c.trustworthy.Load() {
+		c.who = "it was not set since a time service kept it; now " + c.who
+	}
+}
+
+// holds reports whether the word of a voucher is about the clock as it runs now: from this boot, and not from before it
+// was last set. The caller holds mu.
+func (c *Clock) holds(v voucher, now reading) bool {
+	if v.at.IsZero() {
+		return true
+	}
+	earliest := now.wall.Add(-now.uptime)
+	if !c.set.wall.IsZero() {
+		if v.at.Equal(c.stale[v.name]) {
+			return false
+		}
+		earliest = c.set.wall
+	}
+	return !v.at.Before(earliest.Add(-markSlack)) && !v.at.After(now.wall.Add(markSlack))
 }
 
 // reading is two clocks at one moment.

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// realClock is the clock of this machine. root stands before the paths of the marks, for tests.
-type realClock struct{ root string }
+// realClock is the clock of this machine. root stands before the paths of the marks and chrony in place of its address,
+// for tests.
+type realClock struct{ root, chrony string }
 
 func (realClock) now() time.Time { return time.Now() }
 
@@ -31,27 +32,47 @@ func (realClock) uptime() time.Duration {
 
 // clockMarks are files that time services leave in a file system that is empty after a boot, once they have set the clock.
 //
-// There are fewer than one would think. chrony, ntpd, OpenNTPD, busybox ntpd and linuxptp's phc2sys tell the kernel, chrony
-// where its configuration has rtcsync, as that of the distributions does. The drift files of chrony and ntpd are no mark:
-// both also write them when they stop, whether they ever had the time or not.
+// There are fewer than one would think. ntpd, OpenNTPD, busybox ntpd and linuxptp tell the kernel, and so does chrony
+// if its configuration has rtcsync, as that of the distributions does; else it is asked. The drift files of chrony and
+// ntpd are no mark: both also write them when they stop, whether they ever had the time or not.
 var clockMarks = []struct{ service, path string }{
 	{"systemd-timesyncd", "/run/systemd/timesync/synchronized"}, // systemd-timesyncd.service(8), touched at each synchronisation
 }
 
-func (r realClock) voucher() (text string, ok bool, tai time.Duration) {
-	text, ok, tai = kernelVouches(unix.Adjtimex)
+func (r realClock) vouchers(mark string) (all []voucher, tai time.Duration) {
+	text, ok, tai := kernelVouches(unix.Adjtimex)
+	all = append(all, voucher{name: "kernel", text: text, ok: ok})
 	for _, m := range clockMarks {
-		if ok {
-			break
-		}
-		switch _, err := os.Stat(filepath.Join(r.root, m.path)); {
-		case err == nil:
-			text, ok = m.service+" says so: there is "+m.path, true
-		case !errors.Is(err, fs.ErrNotExist):
-			text += "; " + err.Error()
+		if v, there := r.markVoucher(m.service, m.path); there {
+			all = append(all, v)
 		}
 	}
-	return text, ok, tai
+	if mark != "" {
+		v, there := r.markVoucher("[clock] synchronised_file", mark)
+		if !there {
+			v.text = "[clock] synchronised_file: there is no " + mark
+		}
+		all = append(all, v)
+	}
+	if !ok { // with rtcsync it has told the kernel
+		if v, there := chronyVouches(r.chrony); there {
+			all = append(all, v)
+		}
+	}
+	return all, tai
+}
+
+// markVoucher looks at a file that says by its being there that the clock is right, and by its time since when; there
+// is false if it does not exist.
+func (r realClock) markVoucher(service, path string) (v voucher, there bool) {
+	info, err := os.Stat(filepath.Join(r.root, path))
+	switch {
+	case err == nil:
+		return voucher{name: path, text: service + " says so: there is " + path, ok: true, at: info.ModTime()}, true
+	case errors.Is(err, fs.ErrNotExist):
+		return voucher{name: path}, false
+	}
+	return voucher{name: path, text: err.Error()}, true
 }
 
 // kernelVouches asks the kernel, which changes nothing where no mode is given and needs no privilege (adjtimex(2)). A time

@@ -67,34 +67,88 @@ func TestKernelOfThisMachine_OPS1(t *testing.T) {
 	}
 }
 
-// The mark of systemd-timesyncd stands where the kernel does not know.
+// The mark of systemd-timesyncd, and one that the configuration names, stand if the kernel does not know.
 func TestMarks_OPS1(t *testing.T) {
+	const configured = "/run/ptp/locked"
 	root := t.TempDir()
-	c := realClock{root: root}
-	_, kernel, _ := kernelVouches(unix.Adjtimex)
-	if text, ok, _ := c.voucher(); ok != kernel || text == "" {
-		t.Errorf("no mark: %q, %v", text, ok)
+	c := realClock{root: root, chrony: "127.0.0.1:1"}
+	said := func(mark string) map[string]voucher {
+		all, _ := c.vouchers(mark)
+		by := map[string]voucher{}
+		for _, v := range all {
+			by[v.name] = v
+		}
+		return by
 	}
-	mark := filepath.Join(root, "run/systemd/timesync/synchronized")
-	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
+	if all := said(""); len(all) != 1 || all["kernel"].text == "" {
+		t.Errorf("no mark: got %v, want the kernel alone", all)
+	}
+	for _, m := range []struct{ configure, path, service string }{
+		{"", "/run/systemd/timesync/synchronized", "systemd-timesyncd"},
+		{configured, configured, "[clock] synchronised_file"},
+	} {
+		mark := filepath.Join(root, m.path)
+		if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		missing := "[clock] synchronised_file: there is no " + configured
+		if v := said(m.configure)[m.path]; v.ok || m.configure != "" && v.text != missing {
+			t.Errorf("a service that is not done: got %+v", v)
+		}
+		if err := os.WriteFile(mark, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		v := said(m.configure)[m.path]
+		want := m.service + " says so: there is " + m.path
+		if !v.ok || v.text != want || time.Since(v.at).Abs() > time.Minute {
+			t.Errorf("the mark: got %+v, want %q", v, want)
+		}
+	}
+	run := filepath.Join(root, "run")
+	if err := errors.Join(os.RemoveAll(run), os.WriteFile(run, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if text, ok, _ := c.voucher(); ok != kernel {
-		t.Errorf("a service that is not done: %q, %v", text, ok)
+	for _, v := range said(configured) {
+		if v.name != "kernel" && (v.ok || !strings.Contains(v.text, "not a directory")) {
+			t.Errorf("a mark that cannot be looked for: got %+v", v)
+		}
 	}
+}
+
+// A clock of this machine with a mark, which is there or not, is what the mark says, and stays so once it is gone.
+func TestMarkVouches_OPS1(t *testing.T) {
+	if _, ok, _ := kernelVouches(unix.Adjtimex); ok {
+		t.Skip("skipped: the kernel of this machine vouches for its clock")
+	}
+	root := t.TempDir()
+	c := newClock(realClock{root: root, chrony: "127.0.0.1:1"})
+	mark := filepath.Join(root, "locked")
+	want := func(step string, want ClockState) {
+		t.Helper()
+		c.check()
+		if s := c.Status(); s.State != want {
+			t.Errorf("%s: got %v (%s), want %v", step, s.State, s.Why, want)
+		}
+	}
+	c.UseMark("/locked")
+	want("no mark", ClockUnsynchronised)
 	if err := os.WriteFile(mark, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	text, ok, _ := c.voucher()
-	if !ok || !kernel && text != "systemd-timesyncd says so: there is /run/systemd/timesync/synchronized" {
-		t.Errorf("the mark: %q, %v", text, ok)
-	}
-	if err := errors.Join(os.RemoveAll(filepath.Join(root, "run")), os.WriteFile(filepath.Join(root, "run"), nil, 0o644)); err != nil {
+	old := time.Now().Add(-realClock{}.uptime() - time.Hour)
+	if err := os.Chtimes(mark, old, old); err != nil {
 		t.Fatal(err)
 	}
-	if text, ok, _ := c.voucher(); ok != kernel || !kernel && !strings.Contains(text, "not a directory") {
-		t.Errorf("a mark that cannot be looked for: %q, %v", text, ok)
+	want("a mark from before the boot", ClockUnsynchronised)
+	now := time.Now()
+	if err := os.Chtimes(mark, now, now); err != nil {
+		t.Fatal(err)
 	}
+	want("the mark", ClockSynchronised)
+	if err := os.Remove(mark); err != nil {
+		t.Fatal(err)
+	}
+	want("the mark is gone", ClockSynchronised)
 }
 
 // The timer is one that the kernel cancels when the clock is set. Setting it is not for a test, so the kernel is asked.

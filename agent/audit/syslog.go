@@ -41,6 +41,8 @@ type SyslogOptions struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Roots are asked for at each TLS connection, so that a file of them may change; nil: the system's.
 	Roots func() (*x509.CertPool, error)
+	// Now is the time by which the certificate of a TLS server is judged; nil: the system's clock.
+	Now func() time.Time
 }
 
 // Syslog is a sink that sends each line as a message of RFC 5424. Over TCP and TLS a record counts as kept once the connection has
@@ -129,7 +131,7 @@ func (s *Syslog) connect(ctx context.Context) error {
 
 func (s *Syslog) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(s.o.Address)
-	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, Time: s.o.Now}
 	if err == nil && s.o.Roots != nil {
 		config.RootCAs, err = s.o.Roots()
 	}

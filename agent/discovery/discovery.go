@@ -78,8 +78,7 @@ type Document struct {
 	MetadataURL string // where that was
 	JWKSURI     string
 	JWKS        []byte // JSON, an object or an array; which keys are in it nobody has looked at
-	// Date is the server's time, to the second, where it gave one over a connection that was verified (RFC 9110 §6.6.1); else
-	// zero.
+	// Date is the server's time, to the second, by the answer that brought the keys; zero if that had none.
 	Date time.Time
 }
 

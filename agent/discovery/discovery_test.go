@@ -307,6 +307,57 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 	}
 }
 
+// The certificate is judged by the time that the caller says it is: a device whose clock is in 1970 reaches its server
+// (OPS-1).
+func TestKeySetTime_OPS1_DIS5(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
+	publish(mux, s.URL, "")
+	for _, c := range []struct {
+		name string
+		now  func() time.Time
+		want bool
+	}{
+		{"the system's", nil, true},
+		{"now", time.Now, true},
+		{"1970", func() time.Time { return time.Unix(0, 0) }, false},
+		{"after its end", func() time.Time { return time.Now().Add(24 * time.Hour) }, false},
+	} {
+		if _, err := New(Options{Roots: ca.roots, Now: c.now}).KeySet(t.Context(), s.URL); (err == nil) != c.want {
+			t.Errorf("%s: got error %v, want success %v", c.name, err, c.want)
+		}
+	}
+}
+
+// The server's time is what it says with the keys, and how long a cache has had them (OPS-1).
+func TestKeySetDate_OPS1(t *testing.T) {
+	const date, then = "Sun, 22 Nov 2026 02:00:10 GMT", 1795312810
+	for _, c := range []struct {
+		name, head string
+		want       int64 // 0: none
+	}{
+		{"a date", "Date: " + date + "\r\n", then},
+		{"from a cache", "Date: " + date + "\r\nAge: 3600\r\n", then + 3600},
+		{"a bad age", "Date: " + date + "\r\nAge: -3600\r\n", then},
+		{"an age of ages", "Date: " + date + "\r\nAge: 99999999999\r\n", then},
+		{"none", "", 0},
+		{"none that can be read", "Date: yesterday\r\n", 0},
+	} {
+		url, _ := answering(t, func(_, request int, url string) (string, bool) {
+			if request == 0 {
+				const other = "\r\nDate: Sat, 21 Nov 2026 00:00:00 GMT\r\n"
+				return strings.Replace(okay(metadataOf(url)), "\r\n", other, 1), false
+			}
+			return strings.Replace(okay(someKeys), "\r\n", "\r\n"+c.head, 1), false
+		})
+		doc, err := New(Options{AllowHTTP: true}).KeySet(t.Context(), url)
+		if err != nil || c.want == 0 && !doc.Date.IsZero() || c.want != 0 && doc.Date.Unix() != c.want {
+			t.Errorf("%s: got %v, error %v; want %d", c.name, doc.Date, err, c.want)
+		}
+	}
+}
+
 // versions limits the TLS versions that a server speaks.
 func versions(least, most uint16) func(*httptest.Server) {
 	return func(s *httptest.Server) { s.TLS.MinVersion, s.TLS.MaxVersion = least, most }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ var (
 // handshake costs a small device some 100 ms. The roots are those of its beginning (DIS-5).
 type fetch struct {
 	transport http.Transport
-	date      time.Time // that the last answer over https gave; zero if none has
+	date      time.Time // that the last answer gave; zero if none
 	whole     bool      // the last request was answered, and to its end
 }
 
@@ -158,9 +159,7 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 		return nil, explain(ctx, err)
 	}
 	defer res.Body.Close()
-	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil && u.Scheme == "https" {
-		f.date = date
-	}
+	f.date = dateOf(res)
 	if err := acceptable(res); err != nil {
 		// A short answer read to its end leaves the connection for the next place.
 		_, _ = io.CopyN(io.Discard, res.Body, maxDrained)
@@ -203,6 +202,19 @@ func (f *fetch) request(ctx context.Context, u *url.URL) (*http.Response, error)
 // origin is scheme, host and port of a URL.
 func origin(u *url.URL) string {
 	return keys.Origin((&url.URL{Scheme: u.Scheme, Host: u.Host}).String())
+}
+
+// dateOf returns the server's time by the Date of an answer and, if that comes from a cache, by the Age that it had
+// there (RFC 9110 §6.6.1, RFC 9111 §5.1); zero if it has none.
+func dateOf(res *http.Response) time.Time {
+	date, err := http.ParseTime(res.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	if age, err := strconv.ParseUint(res.Header.Get("Age"), 10, 31); err == nil {
+		date = date.Add(time.Duration(age) * time.Second)
+	}
+	return date
 }
 
 // acceptable judges an answer by its head.

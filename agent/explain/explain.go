@@ -21,6 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
@@ -37,13 +38,15 @@ type Question struct {
 	// running daemon does.
 	Found   []string
 	Unfound bool
-	Clock   string    // what is wrong with the daemon's clock, so that it judges no token now; "": nothing that is known
-	Token   []byte    // nil: a request without one
-	Claims  []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
-	Method  string    // "": the token alone
-	Target  string    // request target
-	JWKS    []byte    // key set of the token's issuer; nil: its signature cannot be checked
-	Now     time.Time // at which to judge it
+	Clock   string // what is wrong with the daemon's clock, so that it judges no token now; "": nothing that is known
+	// Unsynchronised says that the daemon's clock judges tokens and is not synchronised.
+	Unsynchronised bool
+	Token          []byte    // nil: a request without one
+	Claims         []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
+	Method         string    // "": the token alone
+	Target         string    // request target
+	JWKS           []byte    // key set of the token's issuer; nil: its signature cannot be checked
+	Now            time.Time // at which to judge it
 }
 
 // state is what the checks look at.
@@ -137,7 +140,11 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 	if jwks != nil {
 		store.Hold(keys.Held{Name: s.issuer, Keys: s.keysOf(jwks)})
 	}
-	a := agent.New(&config, s.Names, store, func() agent.Time { return agent.Time{Now: s.Now, Trusted: s.Clock == "" || s.Claims != nil} })
+	now := agent.Time{Now: s.Now, Trusted: s.Clock == "" || s.Claims != nil, State: audit.ClockSynchronised}
+	if s.Unsynchronised {
+		now.State = audit.ClockUnsynchronised
+	}
+	a := agent.New(&config, s.Names, store, func() agent.Time { return now })
 	request := &wire.Request{Verb: wire.Verify}
 	if s.Method != "" {
 		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}

@@ -73,6 +73,7 @@ type issuerState struct {
 	phase
 	server   bool      // one of the policy's Servers
 	learning bool      // in flight, and not a server when that began
+	again    bool      // another fetch follows the one under way
 	number   uint64    // of the last fetch, among all of the Store
 	last     time.Time // when that began
 	next     time.Time // when the next is due; zero while idle
@@ -331,14 +332,19 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// Hurry makes fetches that failed due at once where there are no keys to decide by: the caller knows of something
-// that may have mended them, such as a clock that was set, without which no certificate is valid.
-func (s *Store) Hurry() {
+// RenewNow makes the next fetch of every issuer whose turn has come due immediately: the caller knows of something that
+// may have mended those that failed, or changed which keys there are, such as a clock that was set (OPS-1). A fetch
+// under way may have begun before that, so another follows it.
+func (s *Store) RenewNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, st := range s.schedule {
-		if st.phase == failing && !s.decides(name, st) {
-			st.next = time.Now()
+	now := time.Now()
+	for _, st := range s.schedule {
+		switch {
+		case st.inFlight():
+			st.again = true
+		case st.phase != idle:
+			st.next = latest(now, st.last.Add(leastInterval)) // whoever sets the clock all the time
 		}
 	}
 	s.nudge()
@@ -481,6 +487,9 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 			st.failures++
 			st.rested = now.Add(spread(doubled(firstBackOff, min(maxBackOff, s.policy.Refresh), st.failures)))
 			event.Next = s.backOff(name, st, now)
+		}
+		if st.again {
+			st.again, event.Next = false, leastInterval
 		}
 		st.next = now.Add(event.Next)
 	}

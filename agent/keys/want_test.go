@@ -541,3 +541,55 @@ func TestConfigureWhileFetching_KEY5(t *testing.T) {
 		}
 	})
 }
+
+// What may have mended those that failed makes every fetch due, whose keys are held or not; one under way is followed
+// by another, and who says so all the time gains nothing.
+func TestRenewNow_OPS1(t *testing.T) {
+	const failing, hangs = "https://failing.example.com", "https://hangs.example.com"
+	const unused = "https://unused.example.com"
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, keys.Policy{
+			Servers: []string{failing, hangs, issuer, unused}, Refresh: time.Hour, Retry: retry,
+		}, func(ctx context.Context, issuer string, _ int) ([]byte, error) {
+			switch issuer {
+			case failing:
+				return nil, errDown
+			case hangs:
+				select {
+				case <-ctx.Done():
+				case <-time.After(5 * time.Second):
+				}
+				return nil, errDown
+			}
+			return oneKey, nil
+		})
+		pass(time.Minute)
+		count := func() string {
+			return fmt.Sprint(len(s.of(failing)), len(s.of(hangs)), len(s.of(issuer)), len(s.of(unused)))
+		}
+		before := []int{len(s.of(failing)), len(s.of(hangs)), len(s.of(issuer))}
+		s.RenewNow()
+		synctest.Wait()
+		want := fmt.Sprint(before[0]+1, before[1]+1, before[2]+1, 0)
+		if got := count(); got != want {
+			t.Errorf("got %s fetches, want %s", got, want)
+		}
+		s.RenewNow() // while one is under way
+		pass(500 * time.Millisecond)
+		if got := count(); got != want {
+			t.Errorf("a moment later: got %s fetches, want %s", got, want)
+		}
+		pass(10 * time.Second)
+		want = fmt.Sprint(before[0]+2, before[1]+2, before[2]+2, 0)
+		if got := count(); got != want {
+			t.Errorf("said while one was under way: got %s fetches, want %s", got, want)
+		}
+		for range 100 {
+			s.RenewNow()
+			pass(100 * time.Millisecond)
+		}
+		if n := len(s.of(issuer)) - before[2] - 2; n > 11 {
+			t.Errorf("said all the time, it was fetched %d times in 10 s", n)
+		}
+	})
+}

@@ -59,6 +59,13 @@ func (s *Status) Metrics() []byte {
 			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer", v.Issuer)
 		}
 	}
+	m.family("server_clock_ahead_seconds", gauge,
+		"How far the device's clock is ahead of a server's, by the Date that came with its keys.")
+	for i := range s.Servers {
+		if v := &s.Servers[i]; v.Date != 0 && (v.Origin == Configured || len(v.KIDs) > 0) {
+			m.sample(v.Ahead, "issuer", v.Issuer)
+		}
+	}
 	for f := range len(socketFamilies) {
 		m.family(socketFamilies[f][0], gauge, socketFamilies[f][1])
 		for i := range s.Sockets {

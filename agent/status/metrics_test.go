@@ -189,6 +189,7 @@ func TestMetrics(t *testing.T) {
 		"audit_decisions_total": {"": 42}, "log_lines_dropped_total": {"": 0},
 		"server_used": {a: 1, b: 0}, "server_keys": {a: 2, b: 0}, "server_failing": {a: 0, b: 0},
 		"server_keys_fetched_timestamp_seconds": {a: float64(now - 720), b: 0},
+		"server_clock_ahead_seconds":            {a: 37},
 		"connections":                           {`socket="authz" `: 3}, "connections_limit": {`socket="authz" `: 64},
 		"audit_kept_total": {log: 42, syslog: 40}, "audit_dropped_total": {log: 0, syslog: 0},
 		"audit_queued_decisions": {log: 0, syslog: 2},

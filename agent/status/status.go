@@ -69,6 +69,13 @@ type Server struct {
 	Failing bool     `json:"failing"`                   // the last attempt failed
 	Error   string   `json:"error,omitempty"`           // of the last attempt that failed
 	Failed  Time     `json:"failed,omitempty"`          // when that was
+
+	// Date is what the server's clock shows now, by the Date that it sent with its keys; none: it sent none. Ahead is
+	// how far the device's clock is ahead of that, negative for behind. Difference says what that probably comes from;
+	// none: the two agree as far as such a date can show. Nothing follows from them (OPS-1).
+	Date       Time   `json:"date,omitempty"`
+	Ahead      int64  `json:"clock_ahead_seconds,omitempty"`
+	Difference string `json:"clock_difference,omitempty"`
 }
 
 // Discovery is the search for servers.

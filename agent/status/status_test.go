@@ -25,6 +25,7 @@ func well() *status.Status {
 			{
 				Issuer: "https://a.example.com", Origin: status.Configured, Used: true, KIDs: []string{"one", "two"},
 				Fetched: now - 720, Next: now + 2880, Error: "it was down", Failed: now - 2*86400,
+				Date: now - 37, Ahead: 37, Difference: "this device's clock is 37s ahead; it probably runs on TAI",
 			},
 			{
 				Issuer: "https://b.example.com/realms/nmos", Origin: status.Discovered, At: "https://b.example.com", Domain: "example.com",
@@ -234,7 +235,8 @@ clock.trusted clock.why config_refused decisions decisions.answered decisions.re
 degraded discovery discovery.error discovery.found discovery.hosts discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
 last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
-sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.domain servers.error servers.failed servers.failing servers.fetched
+sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.clock_ahead_seconds
+servers.clock_difference servers.date servers.domain servers.error servers.failed servers.failing servers.fetched
 servers.issuer servers.kids servers.missing_seconds servers.next servers.origin servers.used since sockets sockets.limit sockets.name
 sockets.open sockets.path state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit
 tokens.remembered version
@@ -302,6 +304,7 @@ mode        enforce
 clock       synchronised, the kernel says so; 2026-11-22T02:00:10Z
 server      https://a.example.com (configured, used)
             2 keys "one" "two", fetched 12 min ago, next in 48 min
+            this device's clock is 37s ahead; it probably runs on TAI
             failed 2 days ago: it was down
 server      https://b.example.com/realms/nmos (discovered in example.com)
             named by https://b.example.com
@@ -335,7 +338,7 @@ func TestTextHostile(t *testing.T) {
 		for i := range clean.Audit.Sinks {
 			clean.Audit.Sinks[i].Error = "x"
 		}
-		clean.Servers[1].Error, clean.Servers[0].At = "x", "x"
+		clean.Servers[1].Error, clean.Servers[1].Difference, clean.Servers[0].At = "x", "x", "x"
 		clean.Degraded = clean.Health()
 		s := marked()
 		if write(clean, &plain) != nil || write(s, &b) != nil {

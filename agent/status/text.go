@@ -83,6 +83,9 @@ func (t *text) server(v *Server) {
 	}
 	t.row("", many(len(kids), "key"), t.some(len(kids) > 0, " "+strings.Join(kids, " ")),
 		t.fetched(v), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+	if v.Difference != "" {
+		t.row("", v.Difference)
+	}
 	if v.Error != "" {
 		t.row("", t.some(v.Failing, "failing, "), t.some(!v.Failing, "failed "), t.ago(v.Failed), " ago: ", v.Error)
 	}

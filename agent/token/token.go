@@ -39,6 +39,7 @@ type Token struct {
 	id       span // empty: no jti that can be shown
 	key      keys.Thumbprint
 	kid      string
+	bound    *bound // of its issuer; nil until verified
 	digest   Digest
 	text     []byte
 }

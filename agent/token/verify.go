@@ -17,15 +17,21 @@ type Options struct {
 	Cached   int   // verified tokens remembered; 0 is DefaultCached
 	Parallel int   // cold verifications at once; 0 is 1. It bounds what a flood of forged tokens can occupy.
 	Leeway   int64 // microseconds, for exp, iat and nbf
+	// Bounds are those of earlier Verifiers, since they hold whatever is configured; nil: the Verifier has its own.
+	Bounds *Bounds
 }
 
 // DefaultCached is how many verified tokens are remembered: a device has few controllers.
 const DefaultCached = 64
 
-// Clock is the time at which a token is judged.
+// Clock is the time at which a token is judged (OPS-1).
 type Clock struct {
 	Now     int64 // microseconds since 1970, UTC
-	Trusted bool  // false: the clock may not have been set, so that nothing is said about times (OPS-1)
+	Trusted bool  // false: the clock may not have been set, so that nothing is said about times
+	// Unsynchronised says that a clock that is trusted may be behind: tokens themselves may show that it is later, and
+	// one that seems to come from the future may be good.
+	Unsynchronised bool
+	Run            int64 // microseconds since the daemon started, whatever was done to the clock
 }
 
 // Outcome is what Check found.
@@ -36,6 +42,7 @@ type Outcome struct {
 	// KeyUnknown or Signature; whether it may is for keys.Store.Seek to say, which gets KID and the token's Issuer.
 	Missing bool
 	KID     keys.KID
+	Later   int64 // microseconds: a verified token was judged by a time so much later than Clock.Now (OPS-1)
 }
 
 // Verifier checks tokens and remembers what it found. Its configuration is fixed; a changed one needs a new Verifier, which
@@ -65,6 +72,9 @@ func NewVerifier(o Options) *Verifier {
 		o.Cached = DefaultCached
 	}
 	o.Parallel = max(o.Parallel, 1)
+	if o.Bounds == nil {
+		o.Bounds = new(Bounds)
+	}
 	v := &Verifier{
 		options: o,
 		seed:    maphash.MakeSeed(),
@@ -94,7 +104,9 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 	hash := maphash.Bytes(v.seed, raw)
 	found := v.cache.get(raw, hash, set, t)
 	if found == held {
-		return Outcome{Reason: v.judge(t, clock), Hit: true}
+		o := Outcome{Hit: true}
+		o.Reason, o.Later = v.judge(t, clock)
+		return o
 	}
 	id := v.refused.identify(raw, hash)
 	if found == keyGone { // KEY-7; its key has left the set, under whatever kid or none
@@ -115,7 +127,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 	switch {
 	case o.Reason == wire.OK:
 		v.cache.put(raw, hash, set, t, clock.Now)
-		o.Reason = v.judge(t, clock)
+		o.Reason, o.Later = v.judge(t, clock)
 	case issuer != nil: // the signature was checked, which cost something
 		if o.Missing && o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
 			o.KID = before.kid // it has none, or one forgotten since: that its key has left the set is known
@@ -170,6 +182,7 @@ func (v *Verifier) verify(raw []byte, set *keys.Set, sc *scratch, t *Token) (o O
 	}
 	t.verified, t.key, t.kid = true, key.Thumbprint, key.KID
 	t.audience = sc.json.names(v.options.Names)
+	t.bound = v.options.Bounds.of(t.Issuer(), set)
 	if len(t.ID()) == 0 {
 		t.digest = DigestOf(raw)
 	}
@@ -193,20 +206,35 @@ func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 	return nil
 }
 
-// judge says what a verified token is worth now. It is asked again at every use.
-func (v *Verifier) judge(t *Token, c Clock) wire.Reason {
-	leeway := v.options.Leeway
-	switch {
-	case !c.Trusted:
-		return wire.ClockUntrusted // OPS-1
-	case c.Now-leeway >= t.expires:
-		return wire.Expired // CLM-7
-	case t.issued != notEver && t.issued > c.Now+leeway:
-		return wire.IssuedLater // CLM-8
-	case t.notYet != notEver && c.Now+leeway < t.notYet:
-		return wire.NotYetValid // CLM-8
-	case !t.audience:
-		return wire.Audience // CLM-6
+// judge says what a verified token is worth now, and how much later than the clock shows now is, in microseconds. It is
+// asked again at every use.
+func (v *Verifier) judge(t *Token, c Clock) (reason wire.Reason, later int64) {
+	// A clock that is believed says which iat are wrong.
+	if !c.Trusted || c.Unsynchronised || t.issued <= c.Now+plausible {
+		t.bound.raise(t.issued, c.Run)
 	}
-	return wire.OK
+	reached := t.bound.reached(c.Run)
+	now, leeway := c.Now, v.options.Leeway
+	future, early := wire.IssuedLater, wire.NotYetValid
+	if c.Unsynchronised {
+		now = max(now, reached) // OPS-1 (b)
+		future, early = wire.ClockUntrusted, wire.ClockUntrusted
+	}
+	switch {
+	case !c.Trusted && reached < t.expires:
+		reason = wire.ClockUntrusted // OPS-1 (c)
+	case !c.Trusted, now-leeway >= t.expires:
+		reason = wire.Expired // CLM-7
+	case t.issued != notEver && t.issued > now+leeway:
+		reason = future // CLM-8
+	case reached >= t.expires:
+		reason = wire.Expired // OPS-1: in every state
+	case t.notYet != notEver && now+leeway < t.notYet:
+		reason = early // CLM-8
+	case !t.audience:
+		reason = wire.Audience // CLM-6
+	default:
+		reason = wire.OK
+	}
+	return reason, now - c.Now
 }

@@ -34,6 +34,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.serving.Done()
+	w.Header().Set("Date", time.Now().Add(s.opt.Date).UTC().Format(http.TimeFormat))
 	s.logf("%s %s: %s", r.Method, r.URL.Path, or(string(fault), "as it should be"))
 	switch fault {
 	case Hang:

@@ -53,6 +53,7 @@ type Options struct {
 	Names      []string      // more host names and addresses for the certificate, beside localhost, 127.0.0.1, ::1 and Host
 	CA         *CA           // who signs the certificate; nil: a new CA
 	Key        *mint.Key     // the first key; nil: a new one of 2048 bits, called key-1
+	Date       time.Duration // how far the server's clock is ahead, by the Date that it sends
 	Drip       time.Duration // between two bytes of the fault drip; 0: 50 ms
 
 	Clients  map[string]string // client id to secret, for PathToken; nil: nobody gets a token

@@ -103,7 +103,8 @@ func (f *fleet) device(ctx context.Context) {
 	f.running.Go(func() { servers.Run(ctx) })
 	if f.ClockSet > 0 {
 		f.sleepUntil(f.ClockSet + rand.N(time.Second))
-		store.Hurry()
+		store.RenewNow()
+		servers.LookNow()
 	}
 	if f.NewKey > 0 {
 		f.sleepUntil(f.NewKey + rand.N(reach))

@@ -1,9 +1,12 @@
 package system_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/authserver"
@@ -37,12 +40,13 @@ func TestClockOfThisMachine_OPS1(t *testing.T) {
 	b.want(token, 200, "ok")
 }
 
-// A device that was switched on before its clock was set: to a daemon from the year 2099 the clock of this machine looks like
-// that. The configuration has no say in it.
+// A device that was switched on before its clock was set: to a daemon that is built in half a year the clock of this machine looks
+// like that. The configuration has no say in it. Certificates that are valid then count meanwhile.
 func TestClockUnset_OPS1(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	later, err := daemon.Build(dir, "-ldflags=-X nmosauthd/platform.buildTime=2099-01-01T00:00:00Z")
+	built := time.Now().AddDate(0, 6, 0).UTC().Format(time.RFC3339)
+	later, err := daemon.Build(dir, "-ldflags=-X nmosauthd/platform.buildTime="+built)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +69,33 @@ func TestClockUnset_OPS1(t *testing.T) {
 		t.Errorf("broken: %v", a)
 	}
 	b.want(get("/x-nmos/"), 200, "public")
-	if log := b.Log(); !strings.Contains(log, "clock; tokens are answered 503") || !strings.Contains(log, "but 2099-01-01T00:00:00Z was when this program was built") {
+	if log := b.Log(); !strings.Contains(log, "clock; tokens are answered 503") || !strings.Contains(log, "but "+built+" was when this program was built") {
 		t.Errorf("the log does not say why:\n%s", log)
+	}
+}
+
+// A server whose Date is wrong, be it of the only one or of another, changes no answer, is shown, and is not kept (OPS-1).
+func TestClockOfServers_OPS1(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{37 * time.Second, 73 * 365 * 24 * time.Hour, -time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			server := newServer(t, authserver.Options{Date: ahead})
+			config := trusting(t, server)
+			b := startKeeping(t, config)
+			token := get(senders).bearing(everything(server).Sign())
+			b.await(token, 200, "ok")
+			b.want(token, 200, "ok")
+			if want := platform.ExplainOffset(-ahead, 0); !strings.Contains(b.Log(), strings.SplitN(want, "s ", 2)[0]) {
+				t.Errorf("the log does not say that %s", want)
+			}
+			b.waitKept(server.Issuer())
+			server.Misbehave("", authserver.ResetConnect)
+			b.again(nil)
+			b.await(token, 200, "ok")
+			if at, err := os.ReadFile(filepath.Join(b.config.State, "time")); strings.Contains(string(at), "20"+"99") {
+				t.Errorf("kept: %q, %v", at, err)
+			}
+		})
 	}
 }

@@ -62,6 +62,7 @@ func (d *daemon) syslog(c *agent.Config) audit.Sink {
 	o := audit.SyslogOptions{
 		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
 		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force
+		Now:   d.clock.NotBefore,
 	}
 	o.Network, o.Address, _ = strings.Cut(c.Audit.Syslog, "://") // it was checked with the rest
 	if names := d.inForce.Load().names; len(names) > 0 {

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +15,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
 	"nmosauthd/platform"
+	"nmosauthd/tinytest/mint"
 )
 
 // What each state of the clock answers, by the configuration.
@@ -81,5 +84,68 @@ func TestClockLog_OPS1(t *testing.T) {
 		if logs.Len() != 1 {
 			t.Errorf("%+v: %d lines", c.event, logs.Len())
 		}
+	}
+}
+
+// A clock that has become synchronised, or was set by more than a minute, has the daemon look for servers and fetch
+// keys (OPS-1).
+func TestClockEventRenews_OPS1(t *testing.T) {
+	doubtful := platform.ClockStatus{State: platform.ClockUnsynchronised}
+	good := platform.ClockStatus{State: platform.ClockSynchronised}
+	for _, c := range []struct {
+		name  string
+		event platform.ClockEvent
+		want  int
+	}{
+		{"synchronised", platform.ClockEvent{ClockStatus: good, Before: doubtful.State}, 1},
+		{"set", platform.ClockEvent{ClockStatus: doubtful, Before: doubtful.State, Moved: -61 * time.Second}, 1},
+		{"set a little", platform.ClockEvent{ClockStatus: doubtful, Before: doubtful.State, Moved: time.Second}, 0},
+		{"nothing new", platform.ClockEvent{ClockStatus: good, Before: good.State}, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFacts(mint.DefaultIssuer)
+			f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+			d := f.newDevice("", nil)
+			d.run(t)
+			pass(10 * time.Second)
+			fetched, looked := f.count(), d.finder.Found().Looked
+			pass(time.Second)
+			d.clockEvent(c.event)
+			synctest.Wait()
+			if got := f.count() - fetched; got != c.want {
+				t.Errorf("%s: got %d fetches, want %d", c.name, got, c.want)
+			}
+			if got := d.finder.Found().Looked.After(looked); got != (c.want > 0) {
+				t.Errorf("%s: looked for servers: got %v, want %v", c.name, got, c.want > 0)
+			}
+		})
+	}
+}
+
+// The log says once how far the clock differs from a server's, and again if that changes.
+func TestClockDifferenceIsLoggedOnce_OPS1(t *testing.T) {
+	f := newFacts()
+	d := f.newDevice("", nil)
+	for i, c := range []struct {
+		issuer string
+		ahead  time.Duration
+		want   int // lines so far
+	}{
+		{"a", 0, 0}, {"a", 37 * time.Second, 1}, {"a", 38 * time.Second, 1}, {"b", 37 * time.Second, 2},
+		{"a", time.Minute, 3}, {"a", 0, 3}, {"a", 37 * time.Second, 4}, {"a", -37 * time.Second, 5},
+	} {
+		d.dated(c.issuer, time.Now().Add(-c.ahead))
+		if w := d.warnings(); len(w) != c.want {
+			t.Errorf("%d: got %q, want %d lines", i, w, c.want)
+		}
+	}
+	if w := d.warnings(); !strings.Contains(w[0], "37s ahead; it probably runs on TAI") {
+		t.Errorf("got %q, want TAI to be named", w[0])
+	}
+	for i := range 1000 {
+		d.dated(fmt.Sprint(i), time.Now().Add(-time.Hour))
+	}
+	if n := len(d.clock.said); n > 64 {
+		t.Errorf("got %d issuers remembered, want 64 at most", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/keys"
+	"nmosauthd/platform"
 )
 
 func runDiscover(args []string) int {
@@ -54,7 +55,7 @@ type candidate struct {
 
 // discover looks for servers, tells each step, tries them in their order, and tells whether one can be used.
 func discover(ctx context.Context, p *printer, c *agent.Config) bool {
-	client := newClient(c)
+	client := newClient(c, platform.NewClock().NotBefore)
 	var all []candidate
 	for _, issuer := range c.Authorization.Servers {
 		all = append(all, candidate{issuer: issuer, from: "configured"})

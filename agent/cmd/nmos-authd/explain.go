@@ -16,6 +16,7 @@ import (
 	"nmosauthd/agent/status"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
+	"nmosauthd/platform"
 )
 
 func runExplain(args []string) int {
@@ -101,6 +102,7 @@ func askDaemon(q *explain.Question, config string, now bool) {
 	if now && !s.Clock.Trusted {
 		q.Clock = s.Clock.State + ", " + s.Clock.Why
 	}
+	q.Unsynchronised = now && s.Clock.State == platform.ClockUnsynchronised.String()
 }
 
 // explainInputs reads what is to be explained.

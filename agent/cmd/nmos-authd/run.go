@@ -69,6 +69,7 @@ type daemon struct {
 	memory *memory
 	stock  *inventories
 	clock  *clock
+	times  timeKeeper // that clock
 	agent  *agent.Agent
 	audit  *audit.Log // nil before it runs
 
@@ -94,6 +95,7 @@ func newDaemon(file string, queue *logQueue) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{file: file, device: dev, opened: c, clock: newClock(), queue: queue}
+	d.times = d.clock.Clock
 	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
 	d.store = keys.NewStore(d.fetchKeys, d.keysFetched)
@@ -113,7 +115,7 @@ func newDaemon(file string, queue *logQueue) (*daemon, error) {
 
 // recall takes up what was kept before the restart, so that the first decision needs no network (KEY-3).
 func (d *daemon) recall() {
-	d.memory.recallTime(d.clock.Clock)
+	d.memory.recallTime(d.times)
 	good := d.memory.load()
 	d.finder.Remember(d.memory.loadServers(good.Servers))
 	for _, h := range good.Issuers {
@@ -124,11 +126,22 @@ func (d *daemon) recall() {
 	}
 }
 
-// clockEvent logs what happened to the clock. With the right time certificates are valid that were not.
+// clockEvent logs what happened to the clock. With the right time certificates are valid that were not, and what was to
+// come in an hour by the old one may have come long ago.
 func (d *daemon) clockEvent(e platform.ClockEvent) {
 	d.clock.logEvent(d.log, e)
-	if e.Moved != 0 {
-		d.store.Hurry()
+	if e.Renewed() {
+		d.finder.LookNow()
+		d.store.RenewNow()
+	}
+}
+
+// dated takes the time that an issuer's server gave. It is shown, and decides nothing but what the issuer's own tokens
+// may say of the time (OPS-1).
+func (d *daemon) dated(issuer string, date time.Time) {
+	d.agent.Dated(issuer, date)
+	if why := d.clock.Explain(date); d.clock.worthSaying(issuer, why != "", date) {
+		d.log.Warn(why, zap.String("issuer", issuer))
 	}
 }
 
@@ -156,7 +169,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	for _, w := range c.Warnings() {
 		d.log.Warn("configuration", zap.String("warning", w))
 	}
-	client := newClient(c)
+	client := newClient(c, d.clock.NotBefore)
 	if before := d.client.Load(); before != nil {
 		client.Adopt(before)
 	}
@@ -191,7 +204,7 @@ func (d *daemon) run() error {
 	d.confine()
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
-	background.Go(func() { d.memory.keepTime(ctx, d.clock.Clock) })
+	background.Go(func() { d.memory.keepTime(ctx, d.times) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -56,9 +57,10 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// newClient returns what fetches from the authorization servers. The roots are read at each connection, so that certificates
-// can be installed and removed while the daemon runs.
-func newClient(c *agent.Config) *discovery.Client {
+// newClient returns what fetches from the authorization servers. The roots are read at each connection, so that
+// certificates can be installed and removed while the daemon runs. now is the time by which their certificates are
+// judged.
+func newClient(c *agent.Config, now func() time.Time) *discovery.Client {
 	file := c.Authorization.CAFile
 	return discovery.New(discovery.Options{
 		Roots:      func() (*x509.CertPool, error) { return readRoots(file) },
@@ -66,6 +68,7 @@ func newClient(c *agent.Config) *discovery.Client {
 		AllowHTTP:  c.Authorization.AllowHTTP,
 		DNSServers: c.Discovery.DNSServers,
 		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
+		Now:        now,
 	})
 }
 
@@ -83,9 +86,7 @@ func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 		}
 	}
 	if err == nil && !document.Date.IsZero() {
-		if why := d.clock.Witness(document.Date); why != "" {
-			d.log.Warn(why, zap.String("issuer", issuer))
-		}
+		d.dated(issuer, document.Date)
 	}
 	return document.JWKS, err
 }

@@ -35,8 +35,9 @@ var fileLimits = map[string]int{
 }
 
 const (
-	// timeEvery is how often the time, and when keys that stayed the same were fetched, is written at most: flash wears
-	// out.
+	// knownEvery is how often the last time that was known is written at most (OPS-1): flash wears out.
+	knownEvery = time.Hour
+	// timeEvery is how often it is written when keys that stayed the same were fetched, at most.
 	timeEvery = 24 * time.Hour
 	// retryEvery is how often a write that failed is tried again: a disk was full, or mounted late.
 	retryEvery = 2 * time.Minute
@@ -323,8 +324,14 @@ func (m *memory) result(name string, err error) {
 	}
 }
 
+// timeKeeper is the platform.Clock, as far as it is kept.
+type timeKeeper interface {
+	Known() time.Time
+	Remember(time.Time)
+}
+
 // recallTime tells the clock the last time that was known before the restart.
-func (m *memory) recallTime(clock *platform.Clock) {
+func (m *memory) recallTime(clock timeKeeper) {
 	m.read(timeFile, func(data []byte) (err error) {
 		m.timeWritten, err = time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
 		return err
@@ -332,18 +339,20 @@ func (m *memory) recallTime(clock *platform.Clock) {
 	clock.Remember(m.timeWritten)
 }
 
-// keepTime writes what the clock knows, once a day, until ctx ends. Meanwhile it tries again to write what could not be
-// written.
-func (m *memory) keepTime(ctx context.Context, clock *platform.Clock) {
+// keepTime writes what the clock knows, once an hour, until ctx ends. Meanwhile it tries again to write what could not
+// be written.
+func (m *memory) keepTime(ctx context.Context, clock timeKeeper) {
 	look := time.NewTicker(retryEvery)
 	defer look.Stop()
+	last := time.Time{} // when it was last written, or tried
 	for {
 		m.mu.Lock()
-		// The time of the build is known without a file. What is known goes back only if a server has witnessed that
-		// what was kept is wrong.
+		// The time of the build is known without a file. What is known goes back only if what was kept is wrong.
 		known := clock.Known()
-		if m.failing[timeFile] != nil || known.Sub(m.timeWritten) >= timeEvery && known.After(platform.BuildTime()) ||
-			known.Before(m.timeWritten) {
+		news := known.Before(m.timeWritten) ||
+			known.Sub(m.timeWritten) >= knownEvery && known.After(platform.BuildTime())
+		if m.failing[timeFile] != nil || news && (last.IsZero() || time.Since(last) >= knownEvery) {
+			last = time.Now()
 			err := m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
 			m.result(timeFile, err)
 			m.timeWritten = known // also if it failed, which failing says

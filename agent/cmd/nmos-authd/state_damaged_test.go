@@ -122,7 +122,7 @@ func TestDamagedState_KEY3(t *testing.T) {
 				if w := again.warnings(); len(w) != 0 {
 					t.Errorf("after the next restart it says %q", w)
 				}
-				if known := again.clock.Known(); !known.After(platform.BuildTime()) {
+				if known := again.times.(*knownTime).remembered; !known.After(platform.BuildTime()) {
 					t.Errorf("after the next restart it knows of no time after %v", known)
 				}
 			})

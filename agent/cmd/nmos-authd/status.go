@@ -155,6 +155,10 @@ func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
 			Fetched: status.At(k.Fetched, now), Kept: k.Kept, Next: status.At(k.Next, now),
 			Failing: k.Failing, Error: textOf(k.Err), Failed: status.At(k.Failed, now),
 		}
+		if date, ok := d.agent.ServerTime(k.Issuer); ok {
+			v.Date, v.Ahead = status.Time(date.Unix()), int64(now.Sub(date).Round(time.Second)/time.Second)
+			v.Difference = d.clock.Explain(date)
+		}
 		switch {
 		case slices.Contains(configured, keys.TrimIssuer(k.Issuer)):
 			v.Origin = status.Configured
