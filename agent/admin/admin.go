@@ -7,6 +7,7 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock -N 'http://localhost/watch?last=10&denied=true'
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/status
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/metrics
+//	curl --unix-socket /run/nmos-authd/admin.sock 'http://localhost/keys?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/servers?issuer=https://auth.example.com'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
@@ -52,6 +53,8 @@ type Functions struct {
 	ForgetObserved func()
 	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if there is none.
 	ForgetServer func(issuer string) error
+	// Keys returns the key set that is held of an issuer, nil if none.
+	Keys func(issuer string) ([]byte, error)
 	// Status returns how the daemon is, as JSON.
 	Status func() ([]byte, error)
 	// Metrics returns that in the text format of Prometheus.
@@ -63,6 +66,7 @@ func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
 		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+		"/keys":      {{http.MethodGet, m.getKeys}},
 		"/records":   {{http.MethodGet, m.getRecords}},
 		"/watch":     {{http.MethodGet, m.watch}},
 		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
@@ -119,6 +123,26 @@ func send(w http.ResponseWriter, kind string, text []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.Write(text)
+}
+
+func (m *mux) getKeys(w http.ResponseWriter, r *http.Request) {
+	issuer := r.URL.Query()["issuer"]
+	if len(issuer) != 1 {
+		httpauth.Fail(w, http.StatusBadRequest, "which issuer's keys?", "issuer=ISSUER")
+		return
+	}
+	set, err := m.Keys(issuer[0])
+	switch {
+	case err != nil:
+		httpauth.Fail(w, http.StatusInternalServerError, "the keys cannot be shown", err.Error())
+		return
+	case set == nil:
+		httpauth.Fail(w, http.StatusNotFound, "no keys of this issuer are held", "keys-pending")
+		return
+	}
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(set)))
+	w.Write(set)
 }
 
 func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {

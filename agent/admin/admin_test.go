@@ -46,8 +46,14 @@ func (s *shelf) functions() admin.Functions {
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
 		ForgetObserved: func() { s.forgotten++ },
-		Status:         func() ([]byte, error) { return []byte(`{"healthy":true}`), s.err },
-		Metrics:        func() ([]byte, error) { return []byte("# HELP a b.\n" + strings.Repeat("#\n", s.more)), s.err },
+		Keys: func(issuer string) ([]byte, error) {
+			if issuer != "https://a" {
+				return nil, s.err
+			}
+			return []byte(`{"keys":[]}`), s.err
+		},
+		Status:  func() ([]byte, error) { return []byte(`{"healthy":true}`), s.err },
+		Metrics: func() ([]byte, error) { return []byte("# HELP a b.\n" + strings.Repeat("#\n", s.more)), s.err },
 	}
 }
 
@@ -316,6 +322,27 @@ func TestLongAnswersHaveALength(t *testing.T) {
 			t.Errorf("got %d answers, want one of 20012 bytes that says so: %v", len(got), got[0].header)
 		}
 	})
+}
+
+func TestKeys_ANS7(t *testing.T) {
+	for _, c := range []struct {
+		query string
+		err   error
+		want  string
+	}{
+		{"?issuer=https://a", nil, "200 {\"keys\":[]}"},
+		{"?issuer=https://b", nil, "404 "},
+		{"?issuer=https://a", errors.New("why"), "500 "},
+		{"", nil, "400 "},
+		{"?issuer=https://a&issuer=https://b", nil, "400 "},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			got := ask(t, &shelf{err: c.err}, "GET /keys"+c.query+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || !strings.HasPrefix(fmt.Sprint(got[0].status, " ", got[0].body), c.want) {
+				t.Errorf("%s, %v: got %+v, want %s", c.query, c.err, got, c.want)
+			}
+		})
+	}
 }
 
 func TestRecords_ANS7(t *testing.T) {

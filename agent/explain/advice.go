@@ -81,7 +81,8 @@ var advice = [wire.Reasons]Advice{
 	wire.Signature: {"The token was changed on the way, or somebody else made it.",
 		"Have the controller get a new token; if it happens again, treat it as an attack and find who sends it."},
 
-	wire.SubjectMissing:  {"The token does not say whom it was issued for (sub).", issuing},
+	wire.SubjectMissing: {"The token does not say whom it was issued for (sub).",
+		"Mend how the authorization server makes its tokens. In Keycloak 25 and later, give the client the client scope \"basic\", which brings sub."},
 	wire.AudienceMissing: {"The token does not say for which devices it is (aud).", issuing},
 	wire.ExpiryMissing:   {"The token does not say when it expires (exp).", issuing},
 	wire.TimeForm:        {"A time in the token is no number.", issuing},

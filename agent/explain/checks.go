@@ -124,11 +124,11 @@ func (s *state) trust() []check {
 		signature.text, signature.mark = "signature not checkable without keys", unknown
 	case s.reply.Reason == wire.KeyUnknown:
 		signature.rule = "KEY-6"
-		signature.text = fmt.Sprintf("none of the %d keys has kid %s, and none verifies the signature", len(s.keys), kid)
+		signature.text = fmt.Sprintf("none of the %d keys%s has kid %s, and none verifies the signature", len(s.keys), s.holder, kid)
 	case s.reply.Reason == wire.Signature:
-		signature.text = fmt.Sprintf("none of the %d keys verifies the signature (kid %s)", len(s.keys), kid)
+		signature.text = fmt.Sprintf("none of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
 	default:
-		signature.text = fmt.Sprintf("one of the %d keys verifies the signature (kid %s)", len(s.keys), kid)
+		signature.text = fmt.Sprintf("one of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
 	}
 	return append(all, signature)
 }
@@ -160,14 +160,12 @@ func (s *state) permission() []check {
 	path, _ := decide.Normalize(nil, []byte(s.Target))
 	place := rules.Find(path)
 	claim := "x-nmos-" + string(place.API)
-	held := s.payload[claim]
 	switch place.Kind {
 	case decide.Base:
-		return []check{{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s is %s", claim, place.API, claim, show(held)),
+		return []check{{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s", claim, place.API, s.granted(claim)),
 			good, []wire.Reason{wire.APINotGranted, wire.OK}}}
 	case decide.Control:
-		held := fmt.Sprintf("x-nmos-control is %s and x-nmos-ncp is %s", show(s.payload["x-nmos-control"]),
-			show(s.payload["x-nmos-ncp"]))
+		held := s.granted("x-nmos-control") + " and " + s.granted("x-nmos-ncp")
 		return []check{{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
 			good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}}}
 	case decide.Resource, decide.Everything:
@@ -175,18 +173,75 @@ func (s *state) permission() []check {
 		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
 			permission = "write"
 		}
-		object, _ := held.(map[string]any)
+		there := s.misshapen(claim)
+		if there == "" {
+			object, _ := s.payload[claim].(map[string]any)
+			there = "there: " + show(object[permission])
+		}
 		rule, specifier := "PATH-5", "a specifier for "+show(string(place.Rest))
 		if place.Kind == decide.Everything {
 			rule, specifier = "PATH-4", "the specifier \"*\""
 		}
-		return []check{{rule, fmt.Sprintf("needs %s under %s of %s; there: %s", specifier, permission, claim, show(object[permission])),
+		return []check{{rule, fmt.Sprintf("needs %s under %s of %s; %s", specifier, permission, claim, there),
 			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
 	}
 	return []check{
 		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
 		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent, []wire.Reason{wire.PathClosed}},
 	}
+}
+
+// granted says what an x-nmos-<api> claim is.
+func (s *state) granted(claim string) string {
+	if wrong := s.misshapen(claim); wrong != "" {
+		return wrong
+	}
+	return claim + " is " + show(s.payload[claim])
+}
+
+// misshapen says what in an x-nmos-<api> claim has a wrong type, which spoils all of it (CLM-11); "" if nothing has.
+func (s *state) misshapen(claim string) string {
+	held, given := s.payload[claim]
+	if !given {
+		return ""
+	}
+	object, is := held.(map[string]any)
+	if !is {
+		return fmt.Sprintf("%s is %s, not an object", claim, kind(held))
+	}
+	for _, permission := range []string{"read", "write"} {
+		value, given := object[permission]
+		if !given {
+			continue
+		}
+		list, is := value.([]any)
+		if !is {
+			return fmt.Sprintf("%s of %s is %s, not a list", permission, claim, kind(value))
+		}
+		for _, specifier := range list {
+			if _, is := specifier.(string); !is {
+				return fmt.Sprintf("%s of %s holds %s, not only strings", permission, claim, kind(specifier))
+			}
+		}
+	}
+	return ""
+}
+
+// kind names the type of a JSON value.
+func kind(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "a string"
+	case bool:
+		return "true or false"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "an object"
+	}
+	return "a number"
 }
 
 // date shows a time claim as a date, and how far it is off.

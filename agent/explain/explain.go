@@ -1,8 +1,8 @@
 // Package explain says rule by rule why a request is allowed or denied.
 //
-// It decides nothing itself: it puts the question to an agent of its own, made of the configuration and keys at hand, and then
-// walks through the rules in the order in which an agent meets them, telling what each found, up to the one that decided.
-// It never prints a token's signature, so that what it printed is no token.
+// It decides nothing itself: it puts the question to an agent of its own, made of the configuration and keys at hand,
+// and then walks through the rules in the order in which an agent meets them, telling what each found, up to the one
+// that decided. It never prints a token's signature, so that what it printed is no token.
 package explain
 
 import (
@@ -34,19 +34,22 @@ type Question struct {
 	Names  []string // of the device
 	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
 	Trust bool
-	// Found are issuers that discovery has found. Unfound tells that it is on and that what it has found is not known: only the
-	// running daemon does.
+	// Found are issuers that discovery has found. Unfound tells that it is on and that what it has found is not known:
+	// only the running daemon does.
 	Found   []string
 	Unfound bool
 	Clock   string // what is wrong with the daemon's clock, so that it judges no token now; "": nothing that is known
 	// Unsynchronised says that the daemon's clock judges tokens and is not synchronised.
 	Unsynchronised bool
-	Token          []byte    // nil: a request without one
-	Claims         []byte    // in place of a token: claims as JSON, judged as if a trusted server had signed them
-	Method         string    // "": the token alone
-	Target         string    // request target
-	JWKS           []byte    // key set of the token's issuer; nil: its signature cannot be checked
-	Now            time.Time // at which to judge it
+	Token          []byte // nil: a request without one
+	Claims         []byte // in place of a token: claims as JSON, judged as if a trusted server had signed them
+	Method         string // "": the token alone
+	Target         string // request target
+	JWKS           []byte // key set of the token's issuer; nil if not at hand
+	// Held returns the key set that the running daemon holds of an issuer, nil if none. It is asked if JWKS is nil, and
+	// may be nil. Without either, the signature cannot be checked.
+	Held func(issuer string) []byte
+	Now  time.Time // at which to judge it
 }
 
 // state is what the checks look at.
@@ -58,17 +61,34 @@ type state struct {
 	issuer          string
 	keys            []keys.Key
 	left            []error
-	unchecked       bool // the signature, for want of keys
+	unchecked       bool   // the signature, for want of keys
+	holder          string // whose keys they are, if the daemon's: " that the daemon holds"
 	reply           wire.Reply
 }
 
-// Explain writes the explanation to w and returns the reason that decided. It returns an error where the keys cannot be read or
-// w written to.
-func Explain(w io.Writer, q Question) (wire.Reason, error) {
+// Answer is what Explain found.
+type Answer struct {
+	Reason wire.Reason // that decided
+	// Unchecked is true if no keys were at hand, so that Reason holds only if the token's signature is good.
+	Unchecked bool
+}
+
+// Explain writes the explanation to w. It returns an error if the keys cannot be read or w cannot be written to.
+func Explain(w io.Writer, q Question) (Answer, error) {
 	s := &state{Question: q}
-	if q.Claims != nil {
+	err := s.judge()
+	if err != nil {
+		return Answer{Reason: wire.Undecided}, err
+	}
+	err = s.print(w)
+	return Answer{s.reply.Reason, s.unchecked && afterTrust(s.reply.Reason)}, err
+}
+
+// judge reads what is asked about and has it decided.
+func (s *state) judge() error {
+	if s.Claims != nil {
 		if err := s.typed(); err != nil {
-			return wire.Undecided, err
+			return err
 		}
 	}
 	if s.Token != nil {
@@ -77,21 +97,23 @@ func Explain(w io.Writer, q Question) (wire.Reason, error) {
 		json.Unmarshal(header, &s.header) // what is no object stays empty; the agent has the say
 		json.Unmarshal(payload, &s.payload)
 		s.issuer, _ = s.payload["iss"].(string)
-		if q.JWKS != nil {
+		if s.JWKS == nil && s.Held != nil {
+			if s.JWKS = s.Held(s.issuer); s.JWKS != nil {
+				s.holder = " that the daemon holds"
+			}
+		}
+		if s.JWKS != nil {
 			var err error
-			if s.keys, s.left, err = keys.Parse(q.JWKS); err != nil {
-				return wire.Undecided, err
+			if s.keys, s.left, err = keys.Parse(s.JWKS); err != nil {
+				return err
 			}
 		}
 	}
-	if err := s.decide(); err != nil {
-		return wire.Undecided, err
-	}
-	return s.print(w)
+	return s.decide()
 }
 
-// decide asks an agent that trusts the token's issuer and holds the keys given. Without keys the claims are asked about once
-// more, signed by a key that all may know: no code that decides can be told to go without a signature.
+// decide asks an agent that trusts the token's issuer and holds the keys given. Without keys the claims are asked about
+// once more, signed by a key that all may know: no code that decides can be told to go without a signature.
 func (s *state) decide() error {
 	set, raw := s.JWKS, s.Token
 	reply := s.ask(set, raw)
@@ -192,11 +214,11 @@ func openKey() *rsa.PrivateKey {
 }
 
 // print walks through the rules up to the one that decided.
-func (s *state) print(w io.Writer) (wire.Reason, error) {
+func (s *state) print(w io.Writer) error {
 	decided := s.reply.Reason
 	if len(s.filled) > 0 {
 		if _, err := fmt.Fprintf(w, "Left out, and taken as good: %s.\n\n", strings.Join(s.filled, ", ")); err != nil {
-			return decided, err
+			return err
 		}
 	}
 	for _, c := range s.checks() {
@@ -212,30 +234,52 @@ func (s *state) print(w io.Writer) (wire.Reason, error) {
 			word = "?"
 		}
 		if _, err := fmt.Fprintf(w, "%-8s %-3s %s\n", c.rule, word, c.text); err != nil {
-			return decided, err
+			return err
 		}
 		if deciding {
 			break
 		}
 	}
+	if s.unchecked && decided == wire.OK {
+		return s.ifGood(w)
+	}
 	if err := verdict(w, decided); err != nil {
-		return decided, err
+		return err
 	}
 	if s.unchecked && afterTrust(decided) {
-		if _, err := fmt.Fprintln(w, "The signature was not checked: give the issuer's keys with --jwks FILE."); err != nil {
-			return decided, err
+		if _, err := fmt.Fprintln(w, "The signature was not checked: "+giveKeys); err != nil {
+			return err
 		}
 	}
 	rules, access := s.Config.Rules(), decide.MethodAccess([]byte(s.Method))
 	path, _ := decide.Normalize(nil, []byte(s.Target))
 	if err := advise(w, decided, s.Method == "", access, &rules, path); err != nil {
-		return decided, err
+		return err
 	}
 	switch decided {
 	case wire.Audience:
-		return decided, missing(w, map[string][]string{"aud": s.Names})
+		return missing(w, map[string][]string{"aud": s.Names})
 	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted:
-		return decided, missingFor(w, access, &rules, path)
+		if wrong := s.misshapen("x-nmos-" + string(rules.Find(path).API)); wrong != "" {
+			_, err := fmt.Fprintf(w, "%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
+			if err != nil {
+				return err
+			}
+		}
+		return missingFor(w, access, &rules, path)
 	}
-	return decided, nil
+	return nil
+}
+
+const giveKeys = "give the issuer's keys with --jwks FILE, or ask on the device, whose running daemon holds them."
+
+// ifGood writes what is known of a token that would be allowed if it were genuine.
+func (s *state) ifGood(w io.Writer) error {
+	claims := "Its claims permit this"
+	if s.Method == "" {
+		claims = "Its claims are those of a good token"
+	}
+	_, err := fmt.Fprintf(w, "\nallow, IF the signature is good: it was not checked\nrule TOK-6\n\n"+
+		"%s, but anybody can have written them.\nTo know: %s\n", claims, giveKeys)
+	return err
 }

@@ -27,11 +27,14 @@ func run(t *testing.T, q explain.Question) (string, wire.Reason) {
 		q.Now = time.Now()
 	}
 	var out bytes.Buffer
-	reason, err := explain.Explain(&out, q)
+	answer, err := explain.Explain(&out, q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out.String(), reason
+	if got, want := answer.Unchecked, strings.Contains(out.String(), "not checked"); got != want {
+		t.Errorf("unchecked: got %v, want %v by\n%s", got, want, out.String())
+	}
+	return out.String(), answer.Reason
 }
 
 // AMWA's own sample token, without its keys.
@@ -234,5 +237,76 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 				t.Errorf("%v, want %v\n%s", reason, c.reason, out)
 			}
 		})
+	}
+}
+
+// Without keys nobody can say who made a token: the headline says so. With those of the daemon it is said whose they are.
+func TestUncheckedSignature_TOK6(t *testing.T) {
+	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"node": {Read: []string{"*"}}}})
+	good := []byte(base.Sign())
+	base.Key = mint.CachedKey("attacker", 2048)
+	forged := []byte(base.Sign())
+	held := func(issuer string) []byte {
+		if issuer != mint.DefaultIssuer {
+			t.Errorf("got asked about %q, want %q", issuer, mint.DefaultIssuer)
+		}
+		return mint.JWKS(mint.CachedKey("key-1", 2048))
+	}
+	none := func(string) []byte { return nil }
+	for _, c := range []struct {
+		name     string
+		token    []byte
+		held     func(string) []byte
+		method   string
+		headline string
+		says     string
+	}{
+		{"forged", forged, nil, "GET", "allow, IF the signature is good: it was not checked", "Its claims permit this, but anybody can"},
+		{"good", good, nil, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
+		{"good, alone", good, nil, "", "allow, IF the signature is good: it was not checked", "Its claims are those of a good token"},
+		{"good, none held", good, none, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
+		{"good, held", good, held, "GET", "allow 200 ok: ", "one of the 1 keys that the daemon holds verifies the signature"},
+		{"forged, held", forged, held, "GET", "deny 401 ", "none of the 1 keys that the daemon holds"},
+		{"to write", good, nil, "PATCH", "deny 403 path-not-granted: ", "The signature was not checked: give the issuer's keys"},
+	} {
+		t.Run("TOK-6/"+c.name, func(t *testing.T) {
+			out, _ := run(t, explain.Question{Token: c.token, Method: c.method, Target: "/x-nmos/node/v1.3/self", Held: c.held})
+			if !strings.Contains(out, "\n"+c.headline) || !strings.Contains(out, c.says) {
+				t.Errorf("got\n%s\nwant %q and %q", out, c.headline, c.says)
+			}
+			if strings.HasPrefix(c.headline, "allow, IF") && (strings.Contains(out, "allow 200") || strings.Contains(out, "token is good")) {
+				t.Errorf("it says that the token is good:\n%s", out)
+			}
+		})
+	}
+}
+
+// What in a claim has the wrong type is named, and not shown as if it were absent or matched.
+func TestMisshapenClaims_CLM11(t *testing.T) {
+	for _, c := range []struct{ claims, target, want string }{
+		{`{"x-nmos-node":"{\"read\":[\"*\"]}"}`, "/x-nmos/node/v1.3/self", "x-nmos-node is a string, not an object"},
+		{`{"x-nmos-node":"{\"read\":[\"*\"]}"}`, "/x-nmos/node", "x-nmos-node is a string, not an object"},
+		{`{"x-nmos-node":["*"]}`, "/x-nmos/node/v1.3/self", "x-nmos-node is a list, not an object"},
+		{`{"x-nmos-node":null}`, "/x-nmos/node/v1.3/self", "x-nmos-node is null, not an object"},
+		{`{"x-nmos-node":{"read":"*"}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node is a string, not a list"},
+		{`{"x-nmos-node":{"read":["*"],"write":"*"}}`, "/x-nmos/node/v1.3/self", "write of x-nmos-node is a string, not a list"},
+		{`{"x-nmos-node":{"read":["*",5]}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node holds a number, not only strings"},
+		{`{"x-nmos-control":true}`, "/x-nmos/control/v1.0", "x-nmos-control is true or false, not an object"},
+		{`{}`, "/x-nmos/node/v1.3/self", "there: absent"},
+		{`{"x-nmos-node":{}}`, "/x-nmos/node/v1.3/self", "there: absent"},
+		{`{"x-nmos-node":{"read":["a"]}}`, "/x-nmos/node/v1.3/self", `there: ["a"]`},
+	} {
+		out, reason := run(t, explain.Question{Claims: []byte(c.claims), Method: "GET", Target: c.target})
+		if reason.Allowed() || !strings.Contains(out, "; "+c.want) {
+			t.Errorf("CLM-11: %s, %s: got %v\n%s\nwant %q", c.claims, c.target, reason, out, c.want)
+		}
+		if hint := strings.Contains(out, "Claim JSON Type"); hint != strings.Contains(c.want, ", not ") {
+			t.Errorf("%s, %s: how to mend it is said: got %v\n%s", c.claims, c.target, hint, out)
+		}
+	}
+	token := mint.New(mint.Options{})
+	token.Claims.Delete("sub")
+	if out, _ := run(t, explain.Question{Token: []byte(token.Sign())}); !strings.Contains(out, `client scope "basic"`) {
+		t.Errorf("CLM-2: no word of Keycloak's client scope:\n%s", out)
 	}
 }

@@ -112,6 +112,15 @@ func (h Held) form() (issuerForm, error) {
 	return i, nil
 }
 
+// JWKS returns the issuer's keys as a key set (RFC 7517 §5).
+func (i *Issuer) JWKS() ([]byte, error) {
+	form, err := Held{Keys: i.Keys}.form()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"keys": form.Keys})
+}
+
 // Encode returns the bytes to keep. What is the same gives the same bytes. More than DecodeLastGood reads is an error:
 // see Fit.
 func (g LastGood) Encode() ([]byte, error) {

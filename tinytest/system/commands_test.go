@@ -97,7 +97,7 @@ func TestCommandLine(t *testing.T) {
 		{"ask --socket /no/such/socket GET /x-nmos", 2, "", "could not ask: dial unixpacket /no/such/socket"},
 		{"ask --config /no/such/file GET /x-nmos", 2, "", "/no/such/file"},
 		{"ask GET /x-nmos --token /no/such/file", 2, "", `flags stand before the arguments, so "--token" is none`},
-		{"ask --socket /x --token /no/such/file GET /x-nmos", 2, "", "open /no/such/file"},
+		{"ask --socket /x --token /no/such/file GET /x-nmos", 2, "", `--token takes a file, not the token; "-" reads standard input: no such file`},
 		{"ask --socket /x --timeout soon GET /x-nmos", 2, "", `invalid value "soon"`},
 		{"explain GET", 2, "", "a METHOD needs a TARGET"},
 		{"explain --config /no/such/file", 2, "", "/no/such/file"},
@@ -264,6 +264,9 @@ func TestExplain(t *testing.T) {
 	keys := file(t, "jwks.json", string(mint.JWKS(server.Signer())))
 	otherKeys := file(t, "jwks.json", string(mint.JWKS(mint.CachedKey("attacker", 2048))))
 	good, lost := everything(server).Sign(), server.Token(mint.Options{Device: "other.example.com"}).Sign()
+	forger := everything(server)
+	forger.Key = mint.CachedKey("attacker", 2048)
+	forged, opaque := forger.Sign(), "2YotnFZFEjr1zCsicMWpAA"
 	for _, c := range []struct {
 		name, token    string
 		args           []string
@@ -272,7 +275,16 @@ func TestExplain(t *testing.T) {
 	}{
 		{"sample", string(text), []string{"GET", "/x-nmos/registration/v1.0/resource"}, 1, "KEY-5    NO  the configuration does not trust this issuer", ""},
 		{"good", good, []string{"--jwks", keys, "GET", senders}, 0, "allow 200 ok", ""},
-		{"good, keys unknown", good, []string{"GET", senders}, 0, "TOK-6    ?   signature not checkable without keys", ""},
+		{"good, keys unknown", good, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked", ""},
+		{"forged, keys unknown", forged, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked", ""},
+		{"the token in place of a file", good, []string{"--token", good, "GET", senders}, 2, "",
+			"--token takes a file, not the token; \"-\" reads standard input"},
+		{"an opaque token in place of a file", opaque, []string{"--token", opaque, "GET", senders}, 2, "",
+			"--token takes a file, not the token; \"-\" reads standard input: no such file"},
+		{"the token in place of the keys", good, []string{"--jwks", good, "GET", senders}, 2, "", "--jwks takes a file, not the key set"},
+		{"the token in place of a number", good, []string{"--seq", good}, 2, "", "invalid value"},
+		{"the token in place of the configuration", good, []string{"--config", good, "GET", senders}, 2, "", "open [token]"},
+		{"the token in place of the method", good, []string{good, "GET", senders}, 2, "", "too few or too many arguments"},
 		{"good, the token alone", good, []string{"--jwks", keys}, 0, "allow 200 ok", ""},
 		{"forged", good, []string{"--jwks", otherKeys, "GET", senders}, 1, "KEY-6    NO  none of the 1 keys has kid", ""},
 		{"another device", lost, []string{"--jwks", keys, "GET", senders}, 1, "CLM-6    NO  this device is [\"node-1.example.com\"]", ""},
@@ -284,7 +296,7 @@ func TestExplain(t *testing.T) {
 		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is no time such as "},
 		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" nor an array of keys"},
 		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "", "is over 262144 bytes"},
-		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "", "/dev/zero is over 262144 bytes"},
+		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "", "the file of --jwks is over 262144 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := command(t, c.token, append([]string{"explain", "--config", dir.ConfigFile()}, c.args...)...)

@@ -11,6 +11,32 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
+// On the device the daemon's keys are at hand: a forged token is told from a good one, without the keys in a file.
+func TestExplainByTheDaemonsKeys_TOK6(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.Admin = true
+	b := start(t, config)
+	b.waitLog(0, "keys fetched")
+	forged := everything(server)
+	forged.Key = mint.CachedKey("attacker", 2048)
+	for _, c := range []struct {
+		name, token string
+		status      int
+		says        string
+	}{
+		{"good", everything(server).Sign(), 0, "one of the 1 keys that the daemon holds verifies the signature"},
+		{"forged", forged.Sign(), 1, "none of the 1 keys that the daemon holds"},
+	} {
+		r := command(t, c.token, "explain", "--config", b.ConfigFile(), "GET", senders)
+		r.check(t, c.status, c.says, "")
+		if strings.Contains(r.out, "not checked") {
+			t.Errorf("TOK-6: %s: the signature is not checked:\n%s", c.name, r.out)
+		}
+	}
+}
+
 // A denial in the log is explained by its number, and the claim that is said to be missing mends it: put into a token, and
 // beforehand as a question what would be.
 func TestExplainDenial_OPS2(t *testing.T) {
@@ -68,7 +94,7 @@ func TestExplainDenial_OPS2(t *testing.T) {
 		{[]string{"--claims", "-"}, "standard input is empty"},
 		{[]string{"--claims", file(t, "claims", "[]")}, "the claims are no plain JSON object"},
 		{[]string{"--claims", file(t, "claims", strings.Repeat(" ", 70_000))}, "is over 65536 bytes"},
-		{[]string{"--claims", "/no/such/file"}, "/no/such/file"},
+		{[]string{"--claims", "/no/such/file"}, "--claims takes a file, not the claims"},
 	} {
 		args := append([]string{"explain", "--config", b.ConfigFile()}, c.args...)
 		command(t, "", args...).check(t, 2, "", c.complaint)

@@ -17,8 +17,18 @@ func (d *daemon) administration() http.Handler {
 		Watch:          d.audit.Watch,
 		Observed:       d.observed,
 		ForgetServer:   d.forget,
+		Keys:           d.heldKeys,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,
 		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
 	})
+}
+
+// heldKeys is GET /keys.
+func (d *daemon) heldKeys(issuer string) ([]byte, error) {
+	held := d.store.Set().Issuer([]byte(issuer))
+	if held == nil {
+		return nil, nil
+	}
+	return held.JWKS()
 }

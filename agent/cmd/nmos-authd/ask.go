@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -71,7 +72,8 @@ func runAsk(args []string) int {
 	return exitFail
 }
 
-// question writes the packet of a question. The arguments are a method and targets, or the kind, name and access of a resource.
+// question writes the packet of a question. The arguments are a method and targets, or the kind, name and access of a
+// resource.
 func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte, error) {
 	var b bytes.Buffer
 	line := func(name, value string) error {
@@ -106,10 +108,10 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 	return b.Bytes(), err
 }
 
-// readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see. White
-// space around it, and a scheme before it, are taken off.
+// readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see.
+// White space around it, and a scheme before it, are taken off.
 func readToken(file string) (string, error) {
-	text, err := readInput(file, 16*token.MaxBytes)
+	text, err := readInput("token", file, 16*token.MaxBytes)
 	if err != nil {
 		return "", err
 	}
@@ -120,27 +122,40 @@ func readToken(file string) (string, error) {
 	return tok, nil
 }
 
-// readInput reads a file, or standard input for "-", that is not empty and has at most so many bytes.
-func readInput(file string, most int64) ([]byte, error) {
-	f, name := os.Stdin, "standard input"
-	if file != "-" {
-		name = file
+// inputs say what the flags that take a file are about.
+var inputs = map[string]string{"token": "token", "claims": "claims", "jwks": "key set"}
+
+// readInput reads the file of a flag, or standard input for "-", that is not empty and has at most so many bytes. No
+// error names the file: it may be the token itself, put there by mistake.
+func readInput(flag, file string, most int64) ([]byte, error) {
+	name, f := "the file of --"+flag, os.Stdin
+	if file == "-" {
+		name = "standard input"
+	} else {
 		var err error
 		if f, err = os.Open(file); err != nil {
-			return nil, err
+			return nil, fmt.Errorf(`--%s takes a file, not the %s; "-" reads standard input: %w`, flag, inputs[flag], bare(err))
 		}
 		defer f.Close()
 	}
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, bare(err))
 	case int64(len(text)) > most:
 		return nil, fmt.Errorf("%s is over %d bytes", name, most)
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil, fmt.Errorf("%s is empty", name)
 	}
 	return text, nil
+}
+
+// bare takes the path off an error of the system.
+func bare(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // exchange puts one packet to the daemon and returns its reply.

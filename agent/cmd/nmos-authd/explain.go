@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ import (
 func runExplain(args []string) int {
 	set, config := flags("explain", "[METHOD TARGET]")
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
-	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; none: the signature is not checked")
+	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; by default what the running daemon holds of it, if it can be asked")
 	device := set.String("device", "", "host `names` of the device, separated by commas; by default those of the configuration")
 	claims := set.String("claims", "",
 		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them")
@@ -34,7 +35,7 @@ func runExplain(args []string) int {
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var reason wire.Reason
+	var answer explain.Answer
 	var err error
 	switch {
 	case given["seq"] && (set.NArg() > 0 || len(given) > 2 || len(given) == 2 && !given["config"]):
@@ -42,24 +43,26 @@ func runExplain(args []string) int {
 	case given["claims"] && (given["token"] || given["jwks"]):
 		err = errors.New("explain: --claims are in place of a token, so --token and --jwks do not go with it")
 	case given["seq"]:
-		reason, err = explainDecision(*config, *seq)
+		answer.Reason, err = explainDecision(*config, *seq)
 	default:
 		if given["claims"] {
 			*tokenFile = ""
 		}
 		q := explain.Question{Method: set.Arg(0), Target: set.Arg(1), Now: time.Now()}
 		if err = explainInputs(&q, *config, *tokenFile, *jwks, *device, *at); err == nil && given["claims"] {
-			q.Claims, err = readInput(*claims, 4*token.MaxBytes)
+			q.Claims, err = readInput("claims", *claims, 4*token.MaxBytes)
 		}
 		if err == nil {
-			reason, err = explain.Explain(os.Stdout, q)
+			answer, err = explain.Explain(os.Stdout, q)
 		}
 	}
 	switch {
 	case err != nil:
 		complain(err)
 		return exitFail
-	case reason.Allowed():
+	case answer.Reason.Allowed() && answer.Unchecked:
+		return exitUnchecked
+	case answer.Reason.Allowed():
 		return exitOK
 	}
 	return exitDeny
@@ -86,8 +89,8 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	return explain.Record(os.Stdout, line, c, names)
 }
 
-// askDaemon puts in what only the running daemon knows: the issuers that discovery has found, and whether it trusts the clock by which
-// tokens are judged now.
+// askDaemon puts in what only the running daemon knows: the issuers that discovery has found, the keys that it holds,
+// and whether it trusts the clock by which tokens are judged now.
 func askDaemon(q *explain.Question, config string, now bool) {
 	s, _, err := askStatus(config)
 	if err != nil {
@@ -103,6 +106,14 @@ func askDaemon(q *explain.Question, config string, now bool) {
 		q.Clock = s.Clock.State + ", " + s.Clock.Why
 	}
 	q.Unsynchronised = now && s.Clock.State == platform.ClockUnsynchronised.String()
+	q.Held = func(issuer string) []byte {
+		admin, err := adminOf(config)
+		if err != nil {
+			return nil
+		}
+		set, _ := admin.read("/keys?issuer="+url.QueryEscape(issuer), keys.MaxDocument) // an error is that there is none
+		return set
+	}
 }
 
 // explainInputs reads what is to be explained.
@@ -145,7 +156,7 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 		q.Token = []byte(tok)
 	}
 	if jwks != "" {
-		if q.JWKS, err = readInput(jwks, keys.MaxDocument); err != nil {
+		if q.JWKS, err = readInput("jwks", jwks, keys.MaxDocument); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"nmosauthd/agent/audit"
 )
 
 const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
@@ -20,6 +22,8 @@ const (
 	exitOK   = 0
 	exitDeny = 1 // ask, explain: the answer was no. Others: it went wrong.
 	exitFail = 2 // it could not be asked, or the command line is wrong
+
+	exitUnchecked = 3 // explain: allowed if the token's signature is good, which could not be checked
 )
 
 // command is a subcommand. run gets the arguments after its name.
@@ -82,12 +86,21 @@ func complainTo(w io.Writer, err error) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "nmos-authd: %v\n", err)
+	fmt.Fprintf(w, "nmos-authd: %s\n", audit.Clean([]byte(err.Error()))) // whatever an argument that is echoed holds
+}
+
+// cleaned writes without the tokens that an argument in the wrong place would bring.
+type cleaned struct{ io.Writer }
+
+func (c cleaned) Write(p []byte) (int, error) {
+	_, err := c.Writer.Write(audit.Clean(p))
+	return len(p), err
 }
 
 // flags returns the flag set of a subcommand, with --config.
 func flags(name, args string) (set *flag.FlagSet, config *string) {
 	set = flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(cleaned{os.Stderr})
 	set.Usage = func() {
 		fmt.Fprintf(set.Output(), "Usage: nmos-authd %s [flags] %s\n", name, args)
 		set.PrintDefaults()
