@@ -256,6 +256,9 @@ func TestCostOfASet_KEY4(t *testing.T) {
 			}
 		}
 		for _, l := range left {
+			if want := fmt.Sprintf("the last %d of %d good keys left out", len(c.keys)-c.want, len(c.keys)); !strings.Contains(l.Error(), want) {
+				t.Errorf("%s: got the report %q, want %q", c.name, l, want)
+			}
 			if errors.Is(l, keys.ErrUnneeded) {
 				t.Errorf("%s: reported as not needed: %v", c.name, l)
 			}
@@ -291,7 +294,8 @@ func TestUnneededKeys_KEY4(t *testing.T) {
 		"not a key":   {7, false},
 	} {
 		_, left, err := keys.Parse(document(good, c.key))
-		if err != nil || len(left) != 1 || errors.Is(left[0], keys.ErrUnneeded) != c.unneeded {
+		if err != nil || len(left) != 1 || errors.Is(left[0], keys.ErrUnneeded) != c.unneeded ||
+			!strings.HasPrefix(left[0].Error(), "key 2 left out: ") {
 			t.Errorf("%s: left out %v, error %v; want one, unneeded %v", name, left, err, c.unneeded)
 		}
 	}

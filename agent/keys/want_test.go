@@ -447,6 +447,71 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 	})
 }
 
+// Look-ups of new issuers are limited; the servers of the configuration and issuers with keys are not.
+func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var servers []string
+		for n := range 9 {
+			servers = append(servers, fmt.Sprintf("https://server-%d.example.com", n))
+		}
+		s := serve(t, keys.Policy{Servers: servers, Trusts: below("https://learned"), Refresh: 10 * time.Minute, Retry: retry},
+			func(_ context.Context, name string, n int) ([]byte, error) {
+				if strings.HasPrefix(name, "https://learned") {
+					return oneKey, nil
+				}
+				return nil, errDown
+			})
+		pass(time.Second)
+		for _, name := range servers {
+			if len(s.of(name)) == 0 {
+				t.Errorf("%s was not tried within a second", name)
+			}
+		}
+		for n := range 8 { // two intervals' worth
+			s.ask(fmt.Sprintf("https://learned-%d.example.com", n))
+		}
+		pass(retry)
+		if got := len(s.Set().Issuers()); got != 8 {
+			t.Fatalf("got %d issuers learned after an interval, want 8", got)
+		}
+		for n := range 8 {
+			before := len(s.of(fmt.Sprintf("https://learned-%d.example.com", n)))
+			pass(retry)
+			s.ask(fmt.Sprintf("https://learned-%d.example.com", n))
+			synctest.Wait()
+			if got := len(s.of(fmt.Sprintf("https://learned-%d.example.com", n))); got <= before {
+				t.Error("an issuer whose keys are held was not asked for a new token")
+			}
+		}
+	})
+}
+
+// Where sixteen names that tokens brought led nowhere, the seventeenth takes the place of one, and is looked up as it is.
+func TestRoomForOneMore_KEY5_KEY6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const real = "https://real.example.com"
+		s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: time.Hour, Retry: retry},
+			func(_ context.Context, name string, _ int) ([]byte, error) {
+				if name == real {
+					return oneKey, nil
+				}
+				return nil, errDown
+			})
+		for n := range 16 {
+			s.ask(fmt.Sprintf("https://host-%d.example.com", n))
+		}
+		if _, wait := s.ask(real); wait != retry {
+			t.Errorf("got a wait of %v while there is no room, want %v", wait, retry)
+		}
+		pass(10 * retry)
+		s.ask(real)
+		pass(10 * retry)
+		if !s.holds(real) {
+			t.Error("asked for once when there was room, and not looked up")
+		}
+	})
+}
+
 // Without tokens that ask for it nothing is fetched before its time.
 func TestNoTokenNoFetch_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,37 @@
+package keys
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// sights does what its readable twin does: in each row a list, the one seen last at the front, of four at most.
+func TestSightsAgainstTwin_KEY6(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	s := newSights()
+	twin := map[uint64][]sight{}
+	for now := range uint64(20_000) {
+		id := sightID{uint64(random.IntN(3)) + sightRows*uint64(random.IntN(2)), 1 + uint64(random.IntN(4))}
+		row := twin[id[0]%sightRows]
+		want := sight{id, now}
+		if i := slices.IndexFunc(row, func(s sight) bool { return s.id == id }); i >= 0 {
+			want = row[i]
+			row = slices.Delete(row, i, i+1)
+		}
+		row = slices.Insert(row, 0, want)
+		twin[id[0]%sightRows] = row[:min(len(row), 4)]
+		if got := s.first(id, now); got != want.fetches {
+			t.Fatalf("step %d: %v was first seen after %d fetches, want %d", now, id, got, want.fetches)
+		}
+	}
+}
+
+// Two tokens are told apart by either hash alone.
+func TestIdentityOfTokens_KEY6(t *testing.T) {
+	s := newSights()
+	a, b := s.identify([]byte("a")), s.identify([]byte("b"))
+	if a[0] == b[0] || a[1] == b[1] || a[0] == a[1] || a != s.identify([]byte("a")) {
+		t.Errorf("got %x and %x, want four hashes that differ, and the same each time", a, b)
+	}
+}
