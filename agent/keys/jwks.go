@@ -52,7 +52,7 @@ func Parse(document []byte) ([]Key, []error, error) {
 		return nil, nil, err
 	}
 	if len(raw) > MaxKeys {
-		return nil, nil, fmt.Errorf("the key set holds %d keys, more than %d", len(raw), MaxKeys)
+		return nil, nil, fmt.Errorf("the key set holds more than %d keys", MaxKeys)
 	}
 	var keys []Key
 	var left []error
@@ -87,7 +87,7 @@ func affordable(keys []Key) []Key {
 	return keys
 }
 
-// elements returns the keys of a document as they stand in it.
+// elements returns the keys of a document as they stand in it, and no more of them than show that there are too many.
 func elements(document []byte) ([]jsontext.Value, error) {
 	d := decoder(document)
 	value, err := d.ReadValue()
@@ -107,7 +107,7 @@ func elements(document []byte) ([]jsontext.Value, error) {
 	if value.Kind() != '[' {
 		return nil, errors.New(`the key set is neither an object with "keys" nor an array of keys`)
 	}
-	return array(value), nil
+	return array(value, MaxKeys+1), nil
 }
 
 // decoder reads JSON as leniently as can be: what stands beside the members that a key is must not lose it (KEY-4).
@@ -127,11 +127,11 @@ func ended(d *jsontext.Decoder) error {
 	return errors.New("more follows the document")
 }
 
-// array returns the elements of a valid JSON array.
-func array(value jsontext.Value) (all []jsontext.Value) {
+// array returns the elements of a valid JSON array, the first ones if there are more than most.
+func array(value jsontext.Value, most int) (all []jsontext.Value) {
 	d := decoder(value)
 	d.ReadToken()
-	for d.PeekKind() != ']' {
+	for len(all) < most && d.PeekKind() != ']' {
 		element, err := d.ReadValue()
 		if err != nil {
 			return nil
@@ -206,7 +206,7 @@ func parseKey(raw jsontext.Value) (Key, error) {
 		return Key{}, unneeded(fmt.Sprintf("its use is %+.20q, not sig", use))
 	case alg != "" && alg != string(jose.RS512):
 		return Key{}, unneeded(fmt.Sprintf("its alg is %+.20q, not RS512", alg))
-	case restricted && !slices.ContainsFunc(array(ops), func(op jsontext.Value) bool { return text(op) == "verify" }):
+	case restricted && !slices.ContainsFunc(array(ops, MaxKeys), func(op jsontext.Value) bool { return text(op) == "verify" }):
 		return Key{}, unneeded("its key_ops lack verify")
 	case len(kid) > maxKID:
 		return Key{}, fmt.Errorf("its kid has %d bytes, more than %d", len(kid), maxKID)
