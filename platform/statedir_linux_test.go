@@ -198,6 +198,79 @@ func useReadOnly(t *testing.T, d *StateDir) {
 	}
 }
 
+const fullChild = "PLATFORM_TEST_FULL"
+
+// On a disk that is full a write fails and what the file held stays; with room again it succeeds.
+func TestStateDirFull_KEY3(t *testing.T) {
+	if dir := os.Getenv(fullChild); dir != "" {
+		useFull(t, &StateDir{Path: dir})
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirFull_KEY3$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), fullChild+"="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	var status *exec.ExitError
+	switch {
+	case err == nil:
+		if strings.Contains(string(out), "SKIP") {
+			t.Skipf("%s", out)
+		}
+	case errors.As(err, &status):
+		t.Errorf("%v\n%s", err, out)
+	default:
+		t.Skip("no namespace to mount in: ", err)
+	}
+}
+
+func useFull(t *testing.T, d *StateDir) {
+	if err := unix.Mount("tmpfs", d.Path, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Skip("may not mount: ", err)
+	}
+	old, larger := strings.Repeat("old ", 1000), strings.Repeat("larger ", 2000)
+	filler := filepath.Join(d.Path, "filler")
+	fill := func() {
+		f, err := os.Create(filler)
+		try(t, err)
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+		f.Close()
+	}
+	wantFull := func(name, text string) {
+		t.Helper()
+		if err := d.WriteFile(name, []byte(text)); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s on a full disk: got %v, want %v", name, err, syscall.ENOSPC)
+		}
+	}
+	fill()
+	wantFull("first", old)
+	if data, err := d.ReadFile("first", 1<<20); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the first write failed: got %.9q, %v", data, err)
+	}
+	try(t, os.Remove(filler))
+	try(t, d.WriteFile("a", []byte(old)))
+	try(t, d.WriteFile("first", []byte(old)))
+	fill()
+	for range 3 { // never the slot that is whole
+		wantFull("a", larger)
+		for _, read := range []*StateDir{d, {Path: d.Path}} { // and by a daemon that is started then
+			if data, err := read.ReadFile("a", 1<<20); err != nil || string(data) != old {
+				t.Errorf("on a full disk: got %.9q, %v, want what was there", data, err)
+			}
+		}
+	}
+	try(t, os.Remove(filler))
+	try(t, d.WriteFile("a", []byte(larger)))
+	if data, err := d.ReadFile("a", 1<<20); err != nil || string(data) != larger {
+		t.Errorf("with room: got %.9q, %v, want what was written", data, err)
+	}
+}
+
 // What another user may have put in a folder that others may write is not believed, and not written to; what comes next
 // is kept in its place. A pipe does not keep the start waiting.
 func TestPlantedStateFiles_KEY3(t *testing.T) {

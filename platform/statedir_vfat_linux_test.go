@@ -50,6 +50,7 @@ func TestStateDirVFAT_KEY3(t *testing.T) {
 }
 
 func useVFAT(t *testing.T, dir string) {
+	const options = "loop,uid=65534,umask=000" // all files are another user's, and may be written by all: FAT knows no better
 	medium := filepath.Join(dir, "medium")
 	try(t, os.WriteFile(medium, make([]byte, 4<<20), 0o600))
 	if out, err := exec.Command("mkfs.vfat", medium).CombinedOutput(); err != nil {
@@ -60,7 +61,7 @@ func useVFAT(t *testing.T, dir string) {
 	}
 	mounted := filepath.Join(dir, "mounted")
 	try(t, os.Mkdir(mounted, 0o700))
-	if out, err := exec.Command("mount", "-t", "vfat", "-o", "loop", medium, mounted).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "vfat", "-o", options, medium, mounted).CombinedOutput(); err != nil {
 		t.Skipf("this kernel mounts no FAT: %v: %s", err, out)
 	}
 	defer unmount(t, mounted)
@@ -77,7 +78,7 @@ func useVFAT(t *testing.T, dir string) {
 		try(t, os.WriteFile(left, data, 0o600))
 		after := filepath.Join(dir, "after")
 		try(t, os.MkdirAll(after, 0o700))
-		if out, err := exec.Command("mount", "-t", "vfat", "-o", "loop", left, after).CombinedOutput(); err != nil {
+		if out, err := exec.Command("mount", "-t", "vfat", "-o", options, left, after).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", moment, err, out)
 		}
 		defer unmount(t, after)

@@ -37,7 +37,7 @@ var fileLimits = map[string]int{
 const (
 	// knownEvery is how often the last time that was known is written at most (OPS-1): flash wears out.
 	knownEvery = time.Hour
-	// timeEvery is how often it is written when keys that stayed the same were fetched, at most.
+	// timeEvery is how often, at most, keys that stayed the same are written again, for the time at which they were fetched.
 	timeEvery = 24 * time.Hour
 	// retryEvery is how often a write that failed is tried again: a disk was full, or mounted late.
 	retryEvery = 2 * time.Minute
