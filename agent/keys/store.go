@@ -411,10 +411,8 @@ func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 	s.choose()
 	now := time.Now()
 	wait = time.Hour
-	for name, st := range s.schedule {
-		if st.phase == idle || st.inFlight() {
-			continue
-		}
+	for _, name := range s.waiting() {
+		st := s.schedule[name]
 		at := st.next
 		lookUp := !st.server && s.held(name) == 0
 		if lookUp {
@@ -435,6 +433,18 @@ func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 		started[name] = st
 	}
 	return started, wait
+}
+
+// waiting returns the issuers that wait for their next fetch, the one that has waited longest first: whoever names new
+// issuers all the time must not keep another from its turn. The caller holds mu.
+func (s *Store) waiting() (names []string) {
+	for name, st := range s.schedule {
+		if st.phase != idle && !st.inFlight() {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return s.schedule[a].next.Compare(s.schedule[b].next) })
+	return names
 }
 
 // begin marks an issuer as in flight. The caller holds mu.

@@ -226,6 +226,58 @@ func TestRotation_KEY7(t *testing.T) {
 	b.want(third, 200, "ok")
 }
 
+// AMWA's "No Matching Public Keys": a token under a new key, without kid, is 503 with Retry-After until the keys have been
+// fetched, and good then; one under a key that never comes is 503 until then, and 401 from then on.
+func TestNewKeyWithoutKid_KEY6_ANS2_ANS5(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "retry = \"2s\""
+	b := start(t, config)
+	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	under := func(key *mint.Key) question {
+		tok := another(server)
+		tok.Key = key
+		tok.Header.Delete("kid")
+		return get(senders).bearing(tok.Sign())
+	}
+	for _, name := range []string{"key-2", "key-3"} { // the second while the limit on fetches is in force
+		key := mint.CachedKey(name, 2048)
+		nameless := key.JWK()
+		nameless.KeyID = ""
+		server.SetJWKS(mint.JWKSOf(nameless))
+		fresh, forged := under(key), under(mint.CachedKey("attacker", 2048))
+		for _, q := range []question{fresh, forged} {
+			if a := b.askBoth(q); a.status != 503 || a.reason != "keys-pending" || a.retry < 1 || a.retry > 4 {
+				t.Errorf("%s, at first: got %v, retry %d; want 503 keys-pending, retry 1 to 4", name, a, a.retry)
+			}
+		}
+		b.await(fresh, 200, "ok")
+		b.await(forged, 401, "signature")
+	}
+}
+
+// A server that was built anew and gives its new key the old kid is found soon, not only after an hour.
+func TestSameKidWithAnotherKey_KEY6(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.More = "retry = \"1s\""
+	b := start(t, config)
+	old := get(senders).bearing(everything(server).Sign())
+	b.await(old, 200, "ok")
+	rebuilt := mint.CachedKey("key-2", 2048)
+	published := rebuilt.JWK()
+	published.KeyID = server.Signer().KID
+	server.SetJWKS(mint.JWKSOf(published))
+	tok := everything(server)
+	tok.Key = rebuilt
+	fresh := get(senders).bearing(tok.Sign())
+	b.want(fresh, 401, "signature")
+	eventually(t, "the new key", func() bool { return b.ask(fresh).status == 200 })
+	b.want(old, 401, "key-unknown")
+}
+
 // A server may sign before all its replicas publish the key: the token is refused after one look, and accepted once a later
 // fetch brings the key.
 func TestKeyIsPublishedLate_KEY6(t *testing.T) {
