@@ -7,8 +7,8 @@ import (
 	"nmosauthd/agent/decide"
 )
 
-// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from ParseConfig or Default
-// always holds one of the constants.
+// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from ParseConfig or
+// Default always holds one of the constants.
 type Mode string
 
 // The modes, as the configuration spells them.
@@ -39,8 +39,8 @@ const (
 	ClockDeny  ClockAnswer = "deny"  // 503
 )
 
-// Config is the daemon's configuration, checked and complete: every field holds either what the file says or the default.
-// It is the TOML of the protocol, §4, one struct a section. It is not changed once made, so it may be shared.
+// Config is the daemon's configuration, checked and complete: every field holds either what the file says or the
+// default. It is the TOML of the protocol, §4, one struct a section. It is not changed once made, so it may be shared.
 type Config struct {
 	Mode          Mode
 	Device        DeviceConfig
@@ -67,8 +67,8 @@ type DeviceConfig struct {
 	Realm string
 }
 
-// RealmFor returns the realm of the challenge for a device with these names: the configured one, else the first name, else
-// "nmos".
+// RealmFor returns the realm of the challenge for a device with these names: the configured one, else the first name,
+// else "nmos".
 func (d DeviceConfig) RealmFor(names []string) string {
 	switch {
 	case d.Realm != "":
@@ -82,12 +82,14 @@ func (d DeviceConfig) RealmFor(names []string) string {
 
 // AuthorizationConfig is [authorization].
 type AuthorizationConfig struct {
-	// Servers are issuer URLs in the order in which to try them, as written, since issuers are compared as text (CLM-1).
+	// Servers are issuer URLs in the order in which to try them, as written, since issuers are compared as text
+	// (CLM-1).
 	Servers []string
-	// TrustedIssuers are further issuers whose keys may be looked up (KEY-5): `https://host[:port][/path]`, where `*` in
-	// the host stands for any part of it. The port takes no part in the comparison; the path does.
+	// TrustedIssuers are further issuers whose keys may be looked up (KEY-5): `https://host[:port][/path]`, where `*`
+	// in the host stands for any part of it. The port takes no part in the comparison; the path does.
 	TrustedIssuers []string
-	// CAFile is the path of the PEM file with the roots for the servers' certificates (DIS-5). Empty: the system's roots.
+	// CAFile is the path of the PEM file with the roots for the servers' certificates (DIS-5). Empty: the system's
+	// roots.
 	CAFile string
 	// AllowHTTP lets issuers be http URLs. For development only.
 	AllowHTTP bool
@@ -112,8 +114,8 @@ type DiscoveryConfig struct {
 	DNSServers []string
 }
 
-// Discovers returns where servers are looked for: what the mode comes to beside the configured servers. By mDNS whoever is on the
-// link can answer, so it is never used beside a server that the configuration names (DIS-2, DIS-6).
+// Discovers returns where servers are looked for: what the mode comes to beside the configured servers. By mDNS whoever
+// is on the link can answer, so it is never used beside a server that the configuration names (DIS-2, DIS-6).
 func (c *Config) Discovers() DiscoveryMode {
 	configured := len(c.Authorization.Servers) > 0
 	switch mode := c.Discovery.Mode; {
@@ -137,8 +139,8 @@ type SocketsConfig struct {
 	Group string
 	// AllowUIDs are the users that may connect. Empty: whoever the file mode lets in.
 	AllowUIDs []uint32
-	// AdminGroup is the group that may connect to the administration socket. Empty: the daemon's own group. Who may ask need not
-	// be who may see and change.
+	// AdminGroup is the group that may connect to the administration socket. Empty: the daemon's own group. Who may ask
+	// need not be who may see and change.
 	AdminGroup string
 }
 
@@ -174,8 +176,8 @@ type LogConfig struct {
 
 // PathsConfig is [paths].
 type PathsConfig struct {
-	// Public are prefixes that can be read without a token (PATH-11): outside /x-nmos, or /x-nmos/system; normalised, whole
-	// segments, no trailing slash. "/meters" opens /meters and /meters/1, not /meters2.
+	// Public are prefixes that can be read without a token (PATH-11): outside /x-nmos, or /x-nmos/system; normalised,
+	// whole segments, no trailing slash. "/meters" opens /meters and /meters/1, not /meters2.
 	Public []string
 	// Claims have paths outside /x-nmos ruled by a claim (PATH-11), as "prefix=api": with "/meters=events" the path
 	// /meters/in-1 needs what in-1 needs in the API events. The prefixes are in the form of Public's.
@@ -196,8 +198,8 @@ func (c *Config) Rules() decide.Rules {
 
 // InventoryConfig is [inventory].
 type InventoryConfig struct {
-	// File is the path of the device's resources, which its firmware writes. Empty: what the model of the device says, until
-	// something is pushed.
+	// File is the path of the device's resources, which its firmware writes. Empty: what the model of the device says,
+	// until something is pushed.
 	File string
 }
 

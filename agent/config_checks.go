@@ -28,7 +28,7 @@ func hostName(_ *Config, s string) (string, error) {
 // hostPattern checks a pattern for host names (CLM-5) and returns it in lower case without a trailing dot.
 func hostPattern(c *Config, s string) (string, error) {
 	if _, err := hostName(c, strings.ReplaceAll(s, "*", "x")); err != nil {
-		return "", fmt.Errorf("%s is not a pattern for host names such as \"auth.example.com\" or \"*.example.com\"", shown(s))
+		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`, shown(s))
 	}
 	return strings.ToLower(strings.TrimSuffix(s, ".")), nil
 }

@@ -24,11 +24,11 @@ func (c *Config) DiscoveryTrust() string {
 		roots = c.Authorization.CAFile
 	}
 	if len(c.Discovery.Hosts) > 0 {
-		return fmt.Sprintf("[discovery] hosts = %q: tokens are accepted from each of these hosts that %s and whose certificate chains to %s",
-			c.Discovery.Hosts, by, roots)
+		return fmt.Sprintf("[discovery] hosts = %q: tokens are accepted from each of these hosts that %s "+
+			"and whose certificate chains to %s", c.Discovery.Hosts, by, roots)
 	}
-	return fmt.Sprintf("[discovery] hosts is empty: tokens are accepted from any host that %s, if its certificate chains to %s "+
-		"(in many facilities every device has such a certificate); name the hosts of your servers in hosts", by, roots)
+	return fmt.Sprintf("[discovery] hosts is empty: tokens are accepted from any host that %s, "+
+		"if its certificate chains to %s (in many facilities every device has such a certificate); name the hosts of your servers in hosts", by, roots)
 }
 
 // Warnings says what of a configuration is allowed and hardly ever meant, a sentence each.

@@ -18,7 +18,8 @@ type FoundServer struct {
 	URL    string // by which it was advertised
 	Domain string // in which it was advertised last; "" if unknown, which counts as DomainMDNS
 	Issuer string // that its metadata named when its keys were fetched last (KEY-8); "" if they never were
-	// Missing is for how long it has not been advertised: running time in which its domain answered (DIS-6). 0 if it is.
+	// Missing is for how long it has not been advertised: running time in which its domain answered (DIS-6). 0 if it
+	// is.
 	Missing time.Duration
 }
 

@@ -34,8 +34,8 @@ func wantTrust(t *testing.T, when string, store *keys.Store, want map[string]str
 	}
 }
 
-// Who is no longer advertised is forgotten after 24 hours of running time in which its domain answered: restarts and time that the
-// device was switched off do not begin them again or add to them.
+// Who is no longer advertised is forgotten after 24 hours of running time in which its domain answered: restarts and
+// time that the device was switched off do not begin them again or add to them.
 func TestMissingIsCounted_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA, serverB}}
@@ -70,7 +70,8 @@ func TestMissingIsCounted_DIS6(t *testing.T) {
 	})
 }
 
-// A device that is cut off from power, not stopped, keeps its count all the same: after ten minutes, then hourly, and no more often.
+// A device that is cut off from power, not stopped, keeps its count all the same: after ten minutes, then hourly, and
+// no more often.
 func TestMissingIsKept_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB}}
@@ -92,8 +93,8 @@ func TestMissingIsKept_DIS6(t *testing.T) {
 	})
 }
 
-// The last issuer whose keys are held is never forgotten, however long it is not advertised (KEY-3): not if nobody else is, and not if
-// whoever is advertised in its place does not answer.
+// The last issuer whose keys are held is never forgotten, however long it is not advertised (KEY-3): not if nobody else
+// is, and not if whoever is advertised in its place does not answer.
 func TestLastIssuerIsNotForgotten_DIS6_KEY3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}, dead: map[string]bool{serverB: true}}
@@ -112,8 +113,8 @@ func TestLastIssuerIsNotForgotten_DIS6_KEY3(t *testing.T) {
 	})
 }
 
-// mDNS is asked only if unicast DNS-SD never gave an issuer that is still held, or not for 24 hours; what it finds is dropped once unicast
-// has given a server whose keys were fetched, and not before.
+// mDNS is asked only if unicast DNS-SD never gave an issuer that is still held, or not for 24 hours; what it finds is
+// dropped once unicast has given a server whose keys were fetched, and not before.
 func TestMDNSGivesWay_DIS2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rogue = "https://rogue.local"
@@ -148,7 +149,8 @@ func TestKeptWithoutDomain_DIS6(t *testing.T) {
 	})
 }
 
-// Found earlier is no reason to be trusted under a configuration that would not find it: neither KEY-3 nor the 24 hours protect it.
+// Found earlier is no reason to be trusted under a configuration that would not find it: neither KEY-3 nor the 24 hours
+// protect it.
 func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 	c := func(mode agent.DiscoveryMode, change func(*agent.Config)) *agent.Config {
 		c := agent.Default()
@@ -216,8 +218,8 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 	})
 }
 
-// The metadata at the root of a server names an issuer with a path: that one counts, and no other (INFO-002's Keycloak). Before it has
-// been read nothing is refused for good.
+// The metadata at the root of a server names an issuer with a path: that one counts, and no other (INFO-002's
+// Keycloak). Before it has been read nothing is refused for good.
 func TestRootNamesIssuer_KEY8(t *testing.T) {
 	const realm = "https://a.example.com:443/realms/nmos"
 	synctest.Test(t, func(t *testing.T) {
@@ -239,7 +241,8 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 		}
 		stop()
 
-		// After a restart the one that was kept judges, while nobody answers; the others may have become the right one meanwhile.
+		// After a restart the one that was kept judges, while nobody answers; the others may have become the right one
+		// meanwhile.
 		n.set(func() { n.dead = map[string]bool{serverA: true}; n.silent = true })
 		_, store, stop = n.boot(t, keys.Policy{}, n.last(), []string{realm})
 		pass(time.Minute)
@@ -342,7 +345,8 @@ func TestForget_DIS6(t *testing.T) {
 	}
 }
 
-// Whoever has a certificate and advertises others without end takes no memory without end, and does not crowd out who was there before.
+// Whoever has a certificate and advertises others without end takes no memory without end, and does not crowd out who
+// was there before.
 func TestMissingIsBounded_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}

@@ -19,8 +19,8 @@ type Look struct {
 	Again    time.Duration // how long it is good for
 }
 
-// Find looks for authorization servers. noMDNS says why mDNS must not be used even if unicast DNS-SD finds none; "" if it may. An
-// error means that not everything could be asked; what the Look has counts all the same.
+// Find looks for authorization servers. noMDNS says why mDNS must not be used even if unicast DNS-SD finds none; "" if
+// it may. An error means that not everything could be asked; what the Look has counts all the same.
 type Find func(ctx context.Context, noMDNS string) (Look, error)
 
 const (
@@ -28,19 +28,20 @@ const (
 	maxFindBackOff   = time.Minute
 	shortestFind     = 10 * time.Second // however short the records' TTL is
 	longestFind      = time.Hour        // however long it is
-	// forgetAfter is how long a server whose keys are held stays trusted though it is no longer advertised: an answer may be
-	// incomplete for a while, and keys must not be lost by that (KEY-3, DIS-6).
+	// forgetAfter is how long a server whose keys are held stays trusted though it is no longer advertised: an answer
+	// may be incomplete for a while, and keys must not be lost by that (KEY-3, DIS-6).
 	forgetAfter = 24 * time.Hour
-	// firstKeep and keepEvery are when a change that can wait is kept: flash wears out, and whoever is on the link could make
-	// changes without end.
+	// firstKeep and keepEvery are when a change that can wait is kept: flash wears out, and whoever is on the link
+	// could make changes without end.
 	firstKeep = 10 * time.Minute
 	keepEvery = time.Hour
-	// renameEvery is the least time in which a server may name another issuer for the second time: each one is fetched at once.
+	// renameEvery is the least time in which a server may name another issuer for the second time: each one is fetched
+	// at once.
 	renameEvery = 5 * time.Minute
 )
 
-// Servers keeps the store's policy up to date: the configured issuers first, then those that discovery finds (DIS-6). Nobody who can
-// answer on the link becomes an issuer by that alone: see DIS-2, DIS-6 and KEY-8 at the places below.
+// Servers keeps the store's policy up to date: the configured issuers first, then those that discovery finds (DIS-6).
+// Nobody who can answer on the link becomes an issuer by that alone: see DIS-2, DIS-6 and KEY-8 at the places below.
 type Servers struct {
 	store *keys.Store
 	keep  func([]FoundServer)
@@ -81,7 +82,7 @@ type server struct {
 	read    bool      // its metadata was, since the start (KEY-8)
 	fetched bool      // its keys were, since the start
 	listed  bool      // its domain listed it when it answered last
-	absent  time.Time // since when the last look has counted into Missing: its domain answered without it. Zero if it does not
+	absent  time.Time // since when its domain's last answer, without it, counts into Missing; zero if it does not
 	known   time.Time // when it was found first; zero if that was before the start
 }
 
@@ -94,7 +95,8 @@ func (f *server) state(now time.Time) FoundServer {
 	return kept
 }
 
-// look takes up whether its domain answered, and lists it. Only running time counts, and only after a look that was answered (DIS-6).
+// look takes up whether its domain answered, and lists it. Only running time counts, and only after a look that was
+// answered (DIS-6).
 func (f *server) look(now time.Time, answered, listed bool) {
 	f.Missing, f.absent = f.state(now).Missing, time.Time{}
 	switch {
@@ -127,8 +129,8 @@ type ServerEvent struct {
 	Found  []string // the URLs of all, if there are others than before; then the rest is empty
 }
 
-// NewServers returns a Servers for the store. keep is called with what is to be kept across restarts, and not at the same time from
-// two goroutines; tell for each event. Neither may call s.
+// NewServers returns a Servers for the store. keep is called with what is to be kept across restarts, and not at the
+// same time from two goroutines; tell for each event. Neither may call s.
 func NewServers(store *keys.Store, keep func([]FoundServer), tell func(ServerEvent)) *Servers {
 	return &Servers{store: store, keep: keep, tell: tell, wake: make(chan struct{}, 1)}
 }
@@ -158,8 +160,8 @@ func (s *Servers) Found() Found {
 	return found
 }
 
-// Configure puts a policy into force, whose Servers are the configured ones. find is nil if discovery is off. What was found before
-// and admits returns an error for is no longer trusted: KEY-3 does not protect it (DIS-6).
+// Configure puts a policy into force, whose Servers are the configured ones. find is nil if discovery is off. What was
+// found before and admits returns an error for is no longer trusted: KEY-3 does not protect it (DIS-6).
 func (s *Servers) Configure(base keys.Policy, find Find, admits func(FoundServer) error) {
 	s.mu.Lock()
 	s.base, s.find, s.admits = base, find, admits
@@ -183,7 +185,9 @@ func (s *Servers) LookNow() {
 func (s *Servers) admitted(f FoundServer) bool {
 	err := s.admits(f)
 	if err != nil {
-		s.event(ServerEvent{What: "server dropped: the configuration does not admit it", Server: f.URL, Issuer: f.Issuer, Why: err.Error()})
+		s.event(ServerEvent{
+			What: "server dropped: the configuration does not admit it", Server: f.URL, Issuer: f.Issuer, Why: err.Error(),
+		})
 	}
 	return err == nil
 }
@@ -218,8 +222,8 @@ func (s *Servers) apply() {
 	policy := s.base
 	policy.Servers = slices.Clone(s.base.Servers)
 	policy.Pending = s.find != nil && len(s.base.Servers) == 0 && len(s.found) == 0
-	// Once unicast gives a server, what mDNS found stays trusted until that server's keys are fetched (DIS-2). So does who is no
-	// longer advertised while others are. But neither is taken for a server by which these need not be asked.
+	// Once unicast gives a server, what mDNS found stays trusted until that server's keys are fetched (DIS-2). So does
+	// who is no longer advertised while others are. But neither is taken for a server by which these need not be asked.
 	listed := slices.ContainsFunc(s.found, func(f *server) bool { return f.listed })
 	unicast := slices.ContainsFunc(s.found, func(f *server) bool { return f.listed && !f.ByMDNS() })
 	var beside []string
@@ -252,8 +256,8 @@ func containsIssuer(issuers []string, issuer string) bool {
 	return slices.ContainsFunc(issuers, func(i string) bool { return keys.TrimIssuer(i) == keys.TrimIssuer(issuer) })
 }
 
-// Server returns the URL by which the server of this issuer was advertised, if discovery found it. A configured issuer is asked as
-// configured.
+// Server returns the URL by which the server of this issuer was advertised, if discovery found it. A configured issuer
+// is asked as configured.
 func (s *Servers) Server(issuer string) (url string, found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,8 +279,9 @@ func (e *NamedError) Error() string {
 	return fmt.Sprintf("the server's metadata now names the issuer %q", e.Issuer)
 }
 
-// Named says that the metadata of a server, read to fetch the keys of the issuer asked, names this one (KEY-8). It counts from then
-// on, and the one before until the new one's keys are fetched. The error is a *NamedError if the keys are not those of asked.
+// Named says that the metadata of a server, read to fetch the keys of the issuer asked, names this one (KEY-8). It
+// counts from then on, and the one before until the new one's keys are fetched. The error is a *NamedError if the keys
+// are not those of asked.
 func (s *Servers) Named(url, asked, named string) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -337,21 +342,24 @@ func (s *Servers) Fetched(issuer string) {
 	}
 }
 
-// preferUnicast drops what mDNS found once unicast has given a server whose keys were fetched (DIS-2). The caller holds mu.
+// preferUnicast drops what mDNS found once unicast has given a server whose keys were fetched (DIS-2). The caller holds
+// mu.
 func (s *Servers) preferUnicast() {
 	if !slices.ContainsFunc(s.found, func(f *server) bool { return f.listed && f.fetched && !f.ByMDNS() }) {
 		return
 	}
 	s.found = slices.DeleteFunc(s.found, func(f *server) bool {
 		if f.ByMDNS() {
-			s.event(ServerEvent{What: "server dropped: mDNS found it, and unicast DNS-SD has found one since", Server: f.URL, Issuer: f.Issuer})
+			s.event(ServerEvent{
+				What: "server dropped: mDNS found it, and unicast DNS-SD has found one since", Server: f.URL, Issuer: f.Issuer,
+			})
 		}
 		return f.ByMDNS()
 	})
 }
 
-// Forget drops a server that discovery found, by its URL or its issuer, or an issuer learned from a token. It reports whether there
-// was one. Configured ones are not dropped.
+// Forget drops a server that discovery found, by its URL or its issuer, or an issuer learned from a token. It reports
+// whether there was one. Configured ones are not dropped.
 func (s *Servers) Forget(issuer string) bool {
 	s.mu.Lock()
 	issuer = keys.TrimIssuer(issuer)
@@ -373,8 +381,8 @@ func (s *Servers) Forget(issuer string) bool {
 	return forgotten
 }
 
-// Run looks for servers until ctx ends: again when what was found has had its time, and, while nothing is found, at growing
-// intervals moved at random.
+// Run looks for servers until ctx ends: again when what was found has had its time, and, while nothing is found, at
+// growing intervals moved at random.
 func (s *Servers) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -416,8 +424,8 @@ func (s *Servers) Run(ctx context.Context) {
 	}
 }
 
-// noMDNS says why mDNS must not be used: if unicast ever gave an issuer that is still held, silence of the name servers for a moment,
-// or what looks like it, must not open the door to whoever is on the link (DIS-2). The caller holds mu.
+// noMDNS says why mDNS must not be used: if unicast ever gave an issuer that is still held, silence of the name servers
+// for a moment, or what looks like it, must not open the door to whoever is on the link (DIS-2). The caller holds mu.
 func (s *Servers) noMDNS() string {
 	held := s.store.Set()
 	for _, f := range s.found {
@@ -433,8 +441,9 @@ func holdsAny(held *keys.Set, f *server) bool {
 	return slices.ContainsFunc(f.issuers(), func(issuer string) bool { return held.Issuer([]byte(issuer)) != nil })
 }
 
-// take takes up a look: what it lists comes first, in its order; those of before that it does not list, but whose keys are held,
-// follow for a while. What was found under another configuration is not taken: its Configure has woken Run to look again.
+// take takes up a look: what it lists comes first, in its order; those of before that it does not list, but whose keys
+// are held, follow for a while. What was found under another configuration is not taken: its Configure has woken Run to
+// look again.
 func (s *Servers) take(look Look, err error, revision int) {
 	s.mu.Lock()
 	if s.revision != revision {
@@ -445,8 +454,11 @@ func (s *Servers) take(look Look, err error, revision int) {
 	s.looked, s.err = now, err
 	before := slices.Clone(s.found)
 	var next, missing []*server
-	for _, seen := range look.Servers[:min(len(look.Servers), maxFound-maxMissing)] {
+	for _, seen := range look.Servers {
 		f := s.byURL(seen.URL)
+		if f == nil && len(next) >= maxFound-maxMissing {
+			continue // but whoever is known is not crowded out
+		}
 		if f == nil {
 			f = &server{FoundServer: FoundServer{URL: seen.URL}, known: now}
 		}
@@ -472,7 +484,8 @@ func (s *Servers) take(look Look, err error, revision int) {
 	s.found = append(next, missing[:min(len(missing), maxMissing)]...)
 	s.preferUnicast()
 	s.apply()
-	if slices.ContainsFunc(s.found, func(f *server) bool { return !slices.Contains(before, f) }) || len(s.found) != len(before) {
+	isNew := func(f *server) bool { return !slices.Contains(before, f) }
+	if len(s.found) != len(before) || slices.ContainsFunc(s.found, isNew) {
 		e := ServerEvent{What: "servers found"}
 		for _, f := range s.found {
 			e.Found = append(e.Found, f.URL)
@@ -483,8 +496,8 @@ func (s *Servers) take(look Look, err error, revision int) {
 	s.save(issuerChanges)
 }
 
-// forget leaves out the missing whose time is up, what mDNS found first, but never the last of which keys are held (KEY-3). The caller
-// holds mu.
+// forget leaves out the missing whose time is up, what mDNS found first, but never the last of which keys are held
+// (KEY-3). The caller holds mu.
 func (s *Servers) forget(next, missing []*server) []*server {
 	held := map[string]bool{}
 	for _, i := range s.store.Set().Issuers() {
@@ -509,7 +522,9 @@ func (s *Servers) forget(next, missing []*server) []*server {
 				delete(held, issuer)
 			}
 			missing = slices.Delete(missing, i, i+1)
-			s.event(ServerEvent{What: "server forgotten: it has not been advertised for 24 hours", Server: f.URL, Issuer: f.Issuer})
+			s.event(ServerEvent{
+				What: "server forgotten: it has not been advertised for 24 hours", Server: f.URL, Issuer: f.Issuer,
+			})
 		}
 	}
 	return missing
@@ -521,7 +536,7 @@ type urgency int
 const (
 	anyChange     urgency = iota // of the count, too: firstKeep after the start, every keepEvery, and at the end
 	listChanges                  // now
-	issuerChanges                // now, if they are of servers whose keys were fetched; whoever is on the link makes the others at will
+	issuerChanges                // now, if servers whose keys were fetched differ: others come and go as the link likes
 )
 
 // save keeps what has changed.
@@ -541,7 +556,8 @@ func (s *Servers) save(u urgency) {
 	}
 }
 
-// worthKeeping is the list without what is not worth a write, in an order of its own: that of the list changes at random among equals.
+// worthKeeping is the list without what is not worth a write, in an order of its own: that of the list changes at
+// random among equals.
 func worthKeeping(all []FoundServer, u urgency) (kept []FoundServer) {
 	for _, f := range all {
 		if u != anyChange {

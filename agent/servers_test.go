@@ -198,7 +198,8 @@ func trusts(store *keys.Store, issuer string) bool {
 	return prospect != keys.Untrusted
 }
 
-// A device that comes up before its network looks again and again, not in step with others, and finds its server when it is there.
+// A device that comes up before its network looks again and again, not in step with others, and finds its server when
+// it is there.
 func TestFoundServersAreUsed_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
@@ -250,7 +251,8 @@ func TestConfiguredServersFirst_DIS6(t *testing.T) {
 	})
 }
 
-// A server that is no longer advertised keeps its place for a day: what is held is not lost by one incomplete answer (KEY-3).
+// A server that is no longer advertised keeps its place for a day: what is held is not lost by one incomplete answer
+// (KEY-3).
 func TestServerNoLongerAdvertised_KEY3_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}
@@ -295,7 +297,8 @@ func TestRememberedServers_KEY3(t *testing.T) {
 	})
 }
 
-// Whoever advertises other servers at each look takes no more memory than those of one look (KEY-3 is about keys that are held).
+// Whoever advertises other servers at each look takes no more memory than those of one look (KEY-3 is about keys that
+// are held).
 func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keys.NewStore(func(context.Context, string) ([]byte, error) { return nil, errors.New("no such server") }, func(keys.Event) {})

@@ -11,9 +11,10 @@ import (
 	"nmosauthd/agent/wildcard"
 )
 
-// Trusts tells whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of TrustedIssuers. A "*"
-// stands for any part of the host; scheme and path are compared as text; the port takes no part. What cannot be taken apart
-// into just these is not trusted: a user name before the host, say, would make the host another one.
+// Trusts tells whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of
+// TrustedIssuers. A "*" stands for any part of the host; scheme and path are compared as text; the port takes no part.
+// What cannot be taken apart into just these is not trusted: a user name before the host, say, would make the host
+// another one.
 func (c AuthorizationConfig) Trusts(issuer string) bool {
 	if len(c.TrustedIssuers) == 0 {
 		return false
@@ -35,10 +36,10 @@ func (c AuthorizationConfig) Trusts(issuer string) bool {
 	return false
 }
 
-// Admits returns why the configuration does not let a server be found, or nil (DIS-2, DIS-6). It holds for what was found before,
-// too: whoever it does not admit is no longer an issuer.
+// Admits returns why the configuration does not let a server be found, or nil (DIS-2, DIS-6). It holds for what was
+// found before, too: whoever it does not admit is no longer an issuer.
 func (c *Config) Admits(s FoundServer) error {
-	mode := c.Discovers()
+	mode, domains := c.Discovers(), c.Discovery.Domains
 	u, err := url.Parse(s.URL)
 	switch {
 	case mode == DiscoveryOff:
@@ -49,7 +50,7 @@ func (c *Config) Admits(s FoundServer) error {
 		return errors.New("[discovery] mode is \"mdns\"")
 	case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.Authorization.AllowHTTP):
 		return errors.New("its URL is not https")
-	case !s.ByMDNS() && len(c.Discovery.Domains) > 0 && !slices.Contains(c.Discovery.Domains, strings.ToLower(s.Domain)):
+	case !s.ByMDNS() && len(domains) > 0 && !slices.Contains(domains, strings.ToLower(s.Domain)):
 		return fmt.Errorf("[discovery] domains does not name %s", shown(s.Domain))
 	case len(c.Discovery.Hosts) == 0:
 		return nil
@@ -63,7 +64,8 @@ func (c *Config) Admits(s FoundServer) error {
 	return fmt.Errorf("[discovery] hosts does not name its host %s", shown(string(host)))
 }
 
-// patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are configured.
+// patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are
+// configured.
 func patternHost(authority string) string {
 	host := authority
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {

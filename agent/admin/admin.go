@@ -1,5 +1,6 @@
-// Package admin is the administration socket: HTTP/1.1 on a Unix stream socket, served by httpauth.Server. It knows the paths,
-// methods and bounds, and does nothing itself: what is shown and changed comes from the functions that it is given.
+// Package admin is the administration socket: HTTP/1.1 on a Unix stream socket, served by httpauth.Server. It knows the
+// paths, methods and bounds, and does nothing itself: what is shown and changed comes from the functions that it is
+// given.
 //
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
@@ -10,7 +11,8 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock 'http://localhost/keys?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/servers?issuer=https://auth.example.com'
 //
-// Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode and group.
+// Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode
+// and group.
 package admin
 
 import (
@@ -43,15 +45,16 @@ type Functions struct {
 	PushInventory func(document []byte) error
 	// Record returns the audit's line about a decision, without a line feed; ok is false where it is not remembered.
 	Record func(seq uint64) (line []byte, ok bool)
-	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made, nil
-	// where too many watch.
+	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made,
+	// nil where too many watch.
 	Last  func(last int, match func(*audit.Record) bool) []byte
 	Watch func(last int, match func(*audit.Record) bool) *audit.Watcher
 	// Observed returns the report of what was observed, as JSON.
 	Observed func() ([]byte, error)
 	// ForgetObserved has it begin anew.
 	ForgetObserved func()
-	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if there is none.
+	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if
+	// there is none.
 	ForgetServer func(issuer string) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)

@@ -37,19 +37,20 @@ const (
 // DiscoverOptions say how to look for servers. The zero value looks by all means, in the domains that it can learn of.
 type DiscoverOptions struct {
 	Mode Mode
-	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host name, and
-	// where they hold no server, those that RFC 6763 §11 has the network name.
+	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host
+	// name, and where they hold no server, those that RFC 6763 §11 has the network name.
 	Domains []string
 	// Admit returns why a server that is advertised may not be used (DIS-6), or nil. Nil: any may.
 	Admit func(*Server) error
 	// NoMDNS says why mDNS is not used even if unicast DNS-SD finds none; "" if it may be (DIS-2).
 	NoMDNS string
-	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. Nil stands for that of the Client.
+	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. Nil stands for that of the
+	// Client.
 	ResolvConf func() ([]byte, error)
 	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
 	HostName func() string
-	// Networks returns the device's addresses with the lengths of their prefixes, for the network to name domains by where
-	// nothing else does. Nil: those of its interfaces.
+	// Networks returns the device's addresses with the lengths of their prefixes, for the network to name domains by
+	// where nothing else does. Nil: those of its interfaces.
 	Networks func() []netip.Prefix
 	// Window and Interfaces are for mDNS, as in BrowseOptions.
 	Window     time.Duration
@@ -61,8 +62,8 @@ type Found struct {
 	Servers []Server      // in the order in which to try them, each issuer once
 	Skipped []Skipped     // what else was advertised, in no order
 	Again   time.Duration // how long this holds: discover again then (DIS-6); 30 s to 1 h
-	// Answered are the domains that answered in full, without trailing dot: whoever is not among Servers is not advertised there.
-	// Nobody answers for the domain of mDNS, so it is among them if anything was advertised in it.
+	// Answered are the domains that answered in full, without trailing dot: whoever is not among Servers is not
+	// advertised there. Nobody answers for the domain of mDNS, so it is among them if anything was advertised in it.
 	Answered []string
 	silent   []string // the domains that did not
 }
@@ -106,13 +107,14 @@ func (f *Found) finish() {
 	f.Servers = servers
 }
 
-// Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS if every domain answers that it has none that may
-// be used (DIS-2): a name server that is silent for a moment does not make whoever is on the link an issuer. It takes up to 25 s, where name servers are silent. Servers for development count only where the Client allows
-// http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
+// Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS if every domain answers that it has
+// none that may be used (DIS-2): a name server that is silent for a moment does not make whoever is on the link an
+// issuer. It takes up to 25 s, where name servers are silent. Servers for development count only where the Client
+// allows http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
 //
-// An error means that there is no server and that not everything could be asked; there may be one all the same. That nothing
-// is advertised is no error. Found.Again counts in either case. The addresses of the servers are remembered, for KeySet and
-// ServerKeySet: those of the last look, and some of looks before.
+// An error means that there is no server and that not everything could be asked; there may be one all the same. That
+// nothing is advertised is no error. Found.Again counts in either case. The addresses of the servers are remembered,
+// for KeySet and ServerKeySet: those of the last look, and some of looks before.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	if trace == nil {
 		trace = func(Step) {}
@@ -127,7 +129,8 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 		}
 		found.admit(o.Admit)
 	}
-	if mode == ModeMDNS || mode == ModeBoth && len(found.Servers) == 0 && o.mayBrowse(&found, trace) && ctx.Err() == nil {
+	none := mode == ModeBoth && len(found.Servers) == 0
+	if mode == ModeMDNS || none && o.mayBrowse(&found, trace) && ctx.Err() == nil {
 		more, err := c.multicast(ctx, o, trace)
 		more.admit(o.Admit)
 		found.Answered = append(found.Answered, more.Answered...)
@@ -165,13 +168,14 @@ func (o *DiscoverOptions) mayBrowse(found *Found, trace func(Step)) bool {
 // maxRemembered bounds the servers whose addresses are remembered.
 const maxRemembered = 2 * maxInstances
 
-// remember keeps the addresses of servers that were found, and those of others found before: a server that is not advertised for
-// a while is still asked, and that of a host of mDNS no name server knows.
+// remember keeps the addresses of servers that were found, and those of others found before: a server that is not
+// advertised for a while is still asked, and that of a host of mDNS no name server knows.
 func (c *Client) remember(servers []Server) {
 	all := slices.Clone(servers) // the caller may do with its own as it likes
 	if before := c.found.Load(); before != nil {
 		for _, s := range *before {
-			if len(all) < maxRemembered && !slices.ContainsFunc(all, func(a Server) bool { return a.IssuerURL() == s.IssuerURL() }) {
+			same := func(a Server) bool { return a.IssuerURL() == s.IssuerURL() }
+			if len(all) < maxRemembered && !slices.ContainsFunc(all, same) {
 				all = append(all, s)
 			}
 		}
@@ -179,7 +183,8 @@ func (c *Client) remember(servers []Server) {
 	c.found.Store(&all)
 }
 
-// Adopt takes over what another Client remembers of the servers that it found, so that a changed configuration does not lose it.
+// Adopt takes over what another Client remembers of the servers that it found, so that a changed configuration does not
+// lose it.
 func (c *Client) Adopt(other *Client) { c.found.Store(other.found.Load()) }
 
 // unicast looks for servers by unicast DNS-SD.

@@ -1,8 +1,10 @@
-// Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they publish: their
-// metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests. Of what it got it keeps which servers were found last.
+// Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they
+// publish: their metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests.
+// Of what it got it keeps which servers were found last.
 //
 // What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
-// (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and time.
+// (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and
+// time.
 package discovery
 
 import (
@@ -32,8 +34,8 @@ const (
 
 // Options say how servers are reached and trusted. The zero value is for production: the system's roots, https alone.
 type Options struct {
-	// Roots returns the certificates that servers must chain to (DIS-5); a nil pool stands for the system's. It is called
-	// for every KeySet, before it connects, so that roots installed meanwhile count. Nil: the system's roots.
+	// Roots returns the certificates that servers must chain to (DIS-5); a nil pool stands for the system's. It is
+	// called for every KeySet, before it connects, so that roots installed meanwhile count. Nil: the system's roots.
 	Roots func() (*x509.CertPool, error)
 	// AllowHTTP lets issuers be http URLs, for development.
 	AllowHTTP bool
@@ -46,8 +48,8 @@ type Options struct {
 	// DNSServers are name servers, "address:port", asked in this order for every name, in place of those of ResolvConf.
 	// Host names in /etc/hosts count before them.
 	DNSServers []string
-	// ResolvConf returns the contents of resolv.conf(5). It is called for every look-up, since a device's network changes while
-	// it runs. Nil if there is none.
+	// ResolvConf returns the contents of resolv.conf(5). It is called for every look-up, since a device's network
+	// changes while it runs. Nil if there is none.
 	ResolvConf func() ([]byte, error)
 }
 
@@ -82,13 +84,14 @@ type Document struct {
 	Date time.Time
 }
 
-// KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the issuer's
-// URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8). If the
-// server has other things at that place, those of older servers are tried; a failure to answer is final.
+// KeySet returns the key set of an issuer, found as RFC 8414 §3 says: metadata at a place that follows from the
+// issuer's URL, the keys where the metadata says. The issuer that the metadata names must be the one asked for (KEY-8).
+// If the server has other things at that place, those of older servers are tried; a failure to answer is final.
 //
 // A server that this Client's Discover found by this URL is reached at the addresses that were found with it.
 //
-// Errors are for people: they say which document could not be had and why, and never hold a query or what a server sent.
+// Errors are for people: they say which document could not be had and why, and never hold a query or what a server
+// sent.
 func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
@@ -102,8 +105,8 @@ func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
 	})
 }
 
-// FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before, as
-// ServerKeySet does.
+// FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before,
+// as ServerKeySet does.
 func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
 	if s := c.foundServer(at); s != nil {
 		return c.ServerKeySet(ctx, *s)
@@ -112,7 +115,8 @@ func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
 	if err != nil {
 		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(at), err)
 	}
-	s := Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: strings.Trim(u.EscapedPath(), "/")}
+	selector := strings.Trim(u.EscapedPath(), "/")
+	s := Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: selector}
 	if u.Scheme == "http" {
 		s.Port = 80
 	}
@@ -122,10 +126,10 @@ func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
 	return c.ServerKeySet(ctx, s)
 }
 
-// ServerKeySet returns the key set of a server that Discover found, as KeySet does, from the addresses that were found with it.
-// Its certificate must be for its host name all the same (DIS-5). The issuer that its metadata names must be one that it may name
-// (keys.MayName, KEY-8). Since tokens are compared with what the metadata says, the caller goes by Document.Issuer from then on, which
-// is set as soon as the metadata was read, even if the keys could not be.
+// ServerKeySet returns the key set of a server that Discover found, as KeySet does, from the addresses that were found
+// with it. Its certificate must be for its host name all the same (DIS-5). The issuer that its metadata names must be
+// one that it may name (keys.MayName, KEY-8). Since tokens are compared with what the metadata says, the caller goes by
+// Document.Issuer from then on, which is set as soon as the metadata was read, even if the keys could not be.
 func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 	iss, err := c.parseIssuer(s.IssuerURL())
 	if err != nil {

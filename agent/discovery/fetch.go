@@ -145,8 +145,8 @@ func (s statusError) Error() string {
 	return fmt.Sprintf("HTTP %d %s", int(s), http.StatusText(int(s)))
 }
 
-// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in many
-// ways.
+// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in
+// many ways.
 func (s statusError) nothingThere() bool {
 	return 200 <= s && s < 500 || s == http.StatusNotImplemented
 }

@@ -50,7 +50,8 @@ func parseURL(s string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("it holds a user name")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }):
-		// RFC 3986 §3.2.2; what is more, a request is written with it, and no certificate is for an address with a zone.
+		// RFC 3986 §3.2.2; what is more, a request is written with it, and no certificate is for an address with a
+		// zone.
 		return nil, errors.New("its host is not plain ASCII; other scripts are written as xn--…")
 	}
 	return u, nil
@@ -64,8 +65,8 @@ func metadataURL(issuer *url.URL) *url.URL {
 	return u
 }
 
-// metadataPlaces returns the places of an issuer's metadata in the order in which to try them (KEY-8): first the one given, then
-// those where Keycloak before 26.4 has it, behind the path.
+// metadataPlaces returns the places of an issuer's metadata in the order in which to try them (KEY-8): first the one
+// given, then those where Keycloak before 26.4 has it, behind the path.
 func metadataPlaces(first, issuer *url.URL) []*url.URL {
 	places := []*url.URL{first}
 	for _, known := range []string{wellKnown, wellKnownOpenID} {
@@ -94,8 +95,8 @@ func parseMetadata(body []byte, from source) (metadata, error) {
 	return m, nil
 }
 
-// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, as Keycloak has
-// realms, and must be asked for the right one.
+// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, as
+// Keycloak has realms, and must be asked for the right one.
 func (s *source) advice(named string) string {
 	u, err := parseURL(named)
 	if err != nil || keys.Origin(named) == "" || keys.Origin(named) != keys.Origin(s.issuer.String()) {
@@ -161,7 +162,8 @@ func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// shown quotes a URL that somebody sent, for a message: without user, query and fragment, in ASCII and of bounded length.
+// shown quotes a URL that somebody sent, for a message: without user, query and fragment, in ASCII and of bounded
+// length.
 func shown(s string) string {
 	const most = 200
 	more := ""

@@ -229,8 +229,8 @@ func TestServerKeySet_DIS4(t *testing.T) {
 	}
 }
 
-// A server that was found without api_selector is asked at its root, and its metadata there may name an issuer with a path; nobody else
-// may. What an operator reads then says what to announce.
+// A server that was found without api_selector is asked at its root, and its metadata there may name an issuer with a
+// path; nobody else may. What an operator reads then says what to announce.
 func TestRootNamesIssuer_KEY8(t *testing.T) {
 	ca := newAuthority(t)
 	answers := map[string]http.HandlerFunc{}

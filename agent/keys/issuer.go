@@ -16,17 +16,17 @@ func TrimIssuer[T ~string | ~[]byte](iss T) T {
 	return iss
 }
 
-// MayName reports whether the metadata of a server that discovery found at this URL may name this issuer (KEY-8): the URL itself,
-// however it is written; or, of a server that was advertised without api_selector, any issuer of the same scheme, host and port.
-// A configured issuer has no such choice.
+// MayName reports whether the metadata of a server that discovery found at this URL may name this issuer (KEY-8): the
+// URL itself, however it is written; or, of a server that was advertised without api_selector, any issuer of the same
+// scheme, host and port. A configured issuer has no such choice.
 func MayName(server, issuer string) bool {
 	at, path, ok := split(server)
 	origin, named, well := split(issuer)
 	return ok && well && at == origin && (path == "" || path == named)
 }
 
-// Origin returns the scheme, host and port of an issuer in the one way of several that mean the same (RFC 3986 §6.2.3): in lower
-// case, without the scheme's own port. It is "" for what cannot be an issuer.
+// Origin returns the scheme, host and port of an issuer in the one way of several that mean the same (RFC 3986 §6.2.3):
+// in lower case, without the scheme's own port. It is "" for what cannot be an issuer.
 func Origin(issuer string) string {
 	origin, _, _ := split(issuer)
 	return origin
@@ -34,7 +34,8 @@ func Origin(issuer string) string {
 
 // split takes an issuer apart; ok is false for what cannot be one (RFC 8414 §2).
 func split(issuer string) (origin, path string, ok bool) {
-	if len(issuer) > maxIssuer || strings.ContainsFunc(issuer, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
+	forbidden := func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }
+	if len(issuer) > maxIssuer || strings.ContainsFunc(issuer, forbidden) {
 		return "", "", false
 	}
 	u, err := url.Parse(issuer)

@@ -7,8 +7,9 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// Which issuer the metadata of a server that discovery found may name: the same URL in another spelling; and, of one advertised
-// without api_selector, any path on the same scheme, host and port (INFO-002's Keycloak behind a reverse proxy).
+// Which issuer the metadata of a server that discovery found may name: the same URL in another spelling; and, of one
+// advertised without api_selector, any path on the same scheme, host and port (INFO-002's Keycloak behind a reverse
+// proxy).
 func TestMayName_KEY8(t *testing.T) {
 	for _, c := range []struct {
 		server, issuer string

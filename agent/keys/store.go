@@ -21,7 +21,8 @@ type Policy struct {
 	Servers []string
 	// Pending says that servers are being looked for and none is known yet: which issuers are trusted will show.
 	Pending bool
-	// Unread returns which server's metadata must be read before it is known whether this issuer is trusted, "" if none (KEY-8).
+	// Unread returns which server's metadata must be read before it is known whether this issuer is trusted, "" if none
+	// (KEY-8).
 	Unread  func(iss string) string
 	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
 	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
@@ -180,8 +181,8 @@ func (s *Store) choose() {
 	}
 }
 
-// Forget drops an issuer that is not one of the servers, with its keys. It reports whether there was one. A token may bring it back
-// if the policy trusts it.
+// Forget drops an issuer that is not one of the servers, with its keys. It reports whether there was one. A token may
+// bring it back if the policy trusts it.
 func (s *Store) Forget(issuer string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

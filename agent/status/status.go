@@ -58,9 +58,9 @@ const (
 type Server struct {
 	Issuer  string   `json:"issuer"`
 	Origin  string   `json:"origin"`
-	At      string   `json:"at,omitempty"`              // the URL by which discovery found it, if that is not the issuer
+	At      string   `json:"at,omitempty"`              // the URL by which discovery found it, if another
 	Domain  string   `json:"domain,omitempty"`          // in which that was: "local" by mDNS
-	Missing int64    `json:"missing_seconds,omitempty"` // it is no longer advertised: running time with answered looks since
+	Missing int64    `json:"missing_seconds,omitempty"` // for how long it is no longer advertised
 	Used    bool     `json:"used"`                      // the one whose keys are fetched on schedule
 	KIDs    []string `json:"kids"`                      // of the keys held
 	Fetched Time     `json:"fetched,omitempty"`         // when they came; none if unknown, or there are no keys

@@ -308,7 +308,7 @@ server      https://a.example.com (configured, used)
             failed 2 days ago: it was down
 server      https://b.example.com/realms/nmos (discovered in example.com)
             named by https://b.example.com
-            no longer advertised, for 3 h; forgotten after 24 h, unless it is the last
+            no longer advertised, for 3 h; forgotten after 24 h, unless the last
             0 keys
 discovery   both, found 1, last looked 5 s ago
 decisions   42, not allowed 2, would be by enforce 3

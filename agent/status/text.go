@@ -75,7 +75,7 @@ func (t *text) server(v *Server) {
 		t.row("", "named by ", v.At)
 	}
 	if v.Missing > 0 {
-		t.row("", "no longer advertised, for ", t.ago(t.now-Time(v.Missing)), "; forgotten after 24 h, unless it is the last")
+		t.row("", "no longer advertised, for ", t.ago(t.now-Time(v.Missing)), "; forgotten after 24 h, unless the last")
 	}
 	kids := make([]string, len(v.KIDs))
 	for i, kid := range v.KIDs {

@@ -11,8 +11,8 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// With servers by hand and nothing said about discovery, whoever advertises itself is no issuer, and nobody is asked who does. Found
-// before the configuration named servers, it is dropped when that is read.
+// With servers by hand and nothing said about discovery, whoever advertises itself is no issuer, and nobody is asked
+// who does. Found before the configuration named servers, it is dropped when that is read.
 func TestConfiguredServersAreAlone_DIS2_DIS6(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 2, advertise(2, 10, 0))
@@ -78,8 +78,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 	r.check(t, 0, `[discovery] hosts = ["*-2.example.com"]: tokens are accepted from each of these hosts`, "")
 }
 
-// INFO-002's Keycloak: advertised without api_selector, its metadata at the root names an issuer with a path. That one counts and no
-// other; over a restart with everything dead, too.
+// INFO-002's Keycloak: advertised without api_selector, its metadata at the root names an issuer with a path. That one
+// counts and no other; over a restart with everything dead, too.
 func TestKeycloakAtRoot_KEY8(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 0, "")
@@ -131,7 +131,8 @@ func TestKeycloakAtRoot_KEY8(t *testing.T) {
 	b.want(of(server.URL()+"/auth/realms/master"), 503, "keys-pending") // it may have been renamed meanwhile
 }
 
-// "nmos-authd forget" drops an issuer that was found, with its keys; not one that the configuration names, and nothing that is not there.
+// "nmos-authd forget" drops an issuer that was found, with its keys; not one that the configuration names, and nothing
+// that is not there.
 func TestForgetCommand_DIS6(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 2, advertise(2, 10, 0))

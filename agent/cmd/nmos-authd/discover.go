@@ -62,9 +62,6 @@ func discover(ctx context.Context, p *printer, c *agent.Config) bool {
 	}
 	p.title("Looking (mode %q)", c.Discovers())
 	p.line("%s", c.DiscoveryTrust())
-	if c.Discovers() == agent.DiscoveryOff {
-		p.line("discovery is off in the configuration")
-	}
 	found, err := client.Discover(ctx, discoverOptions(c), p.step)
 	for _, e := range parts(err) {
 		p.line("! %v", e)

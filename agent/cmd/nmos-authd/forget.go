@@ -12,7 +12,8 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys (DIS-6).
+// forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys
+// (DIS-6).
 func (d *daemon) forget(issuer string) error {
 	c := d.inForce.Load()
 	for _, configured := range c.Authorization.Servers {
@@ -46,7 +47,7 @@ func runForget(args []string) int {
 		complain(err)
 		return exitFail
 	}
-	fmt.Printf("%s is forgotten, with its keys. It comes back if it is still advertised, or if a token names it and trusted_issuers\n"+
-		"fits: [discovery] hosts and mode say whom discovery may find.\n", set.Arg(0))
+	fmt.Printf("%s is forgotten, with its keys.\nIt comes back if it is still advertised, or if a token names it and "+
+		"trusted_issuers fits:\n[discovery] hosts and mode say whom discovery may find.\n", set.Arg(0))
 	return exitOK
 }

@@ -16,8 +16,8 @@ import (
 	"nmosauthd/agent/discovery"
 )
 
-// readRoots reads the roots for the authorization servers' certificates (DIS-5) from a file, or from all files of a folder; nil
-// for the system's.
+// readRoots reads the roots for the authorization servers' certificates (DIS-5) from a file, or from all files of a
+// folder; nil for the system's.
 func readRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
@@ -30,8 +30,8 @@ func readRoots(path string) (*x509.CertPool, error) {
 		}
 		files = nil
 		for _, e := range entries {
-			// Links into elsewhere and names that start with a dot are how such folders are kept up to date: what a name leads
-			// to counts, and what is still being put there does not.
+			// Links into elsewhere and names that start with a dot are how such folders are kept up to date: what a
+			// name leads to counts, and what is still being put there does not.
 			if file := filepath.Join(path, e.Name()); !strings.HasPrefix(e.Name(), ".") && isFile(file) {
 				files = append(files, file)
 			}
@@ -43,7 +43,8 @@ func readRoots(path string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
-		// A byte order mark, at the front or where one file was appended to another, would hide the certificate behind it.
+		// A byte order mark, at the front or where one file was appended to another, would hide the certificate behind
+		// it.
 		found = pool.AppendCertsFromPEM(bytes.ReplaceAll(pem, []byte("\ufeff"), nil)) || found
 	}
 	if !found {
@@ -72,8 +73,8 @@ func newClient(c *agent.Config, now func() time.Time) *discovery.Client {
 	})
 }
 
-// fetchKeys gets the keys of an issuer for the store. One that a server which discovery found speaks for is asked of that server
-// (KEY-8).
+// fetchKeys gets the keys of an issuer for the store. One that a server which discovery found speaks for is asked of
+// that server (KEY-8).
 func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 	client := d.client.Load()
 	var document discovery.Document
@@ -120,8 +121,8 @@ func finder(c *agent.Config, client *discovery.Client, log *zap.Logger) agent.Fi
 		options.NoMDNS = noMDNS
 		found, err := client.Discover(ctx, options, nil)
 		look := agent.Look{Answered: found.Answered, Again: found.Again}
-		for i := range found.Servers {
-			look.Servers = append(look.Servers, agent.FoundServer{URL: found.Servers[i].IssuerURL(), Domain: found.Servers[i].Domain})
+		for _, s := range found.Servers {
+			look.Servers = append(look.Servers, agent.FoundServer{URL: s.IssuerURL(), Domain: s.Domain})
 		}
 		var skipped []string
 		for _, s := range found.Skipped {
