@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The bounds of a collector. With all of them used up it holds 2 MB, and it reads 4160 packets.
+// The bounds of a collector. With all of them used up it holds 2 MB, and it reads 2080 packets.
 const (
 	// maxAdvertised bounds the instances that are looked at, and maxFromOne those of one sender: whoever sends
 	// thousands must neither fill the device's memory nor keep it from the others. A network has a handful.
@@ -26,7 +26,9 @@ const (
 	// maxSenders bounds the senders that are told apart; further ones count as one.
 	maxSenders = 64
 	// maxPackets is how many packets of one sender are looked at, of those that can concern the service.
-	maxPackets = 64
+	maxPackets = 32
+	// maxHeard bounds the records of one packet that are looked at. An instance has five.
+	maxHeard = 128
 )
 
 // collector puts together what the packets of one link say about the service and the hosts that serve it. An instance
@@ -107,7 +109,7 @@ func (c *collector) take(p []byte, from netip.Addr) {
 		off = next + 4
 	}
 	var records []resource
-	_, err := eachRecord(p, off, func(_ int, rr dns.RR) error {
+	_, err := eachRecord(p, off, maxHeard, func(_ int, rr dns.RR) error {
 		r, err := newResource(rr)
 		const flush = 1 << 15 // of the class (RFC 6762 §10.2)
 		if rr.Header().Class&^flush == dns.ClassINET && err == nil {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/grandcat/zeroconf"
@@ -31,6 +32,9 @@ const (
 	maxAsked = 3
 	// lookEvery is how often is looked what is missing. Records that were sent together have come together by then.
 	lookEvery = 100 * time.Millisecond
+
+	// maxCalm is how many packets a calm link brings in that time.
+	maxCalm = 64
 
 	// maxQuestions is how many questions go into one packet: so that it fits an Ethernet frame.
 	maxQuestions = 16
@@ -60,7 +64,7 @@ func Browse(ctx context.Context, o BrowseOptions) (Found, error) {
 	window := min(max(cmp.Or(o.Window, defaultWindow), minWindow), maxWindow)
 	err = l.gather(ctx, c, func(missing bool) (done bool, err error) {
 		now := time.Since(start)
-		if asked < 2 && now >= time.Duration(asked)*askEvery {
+		if asked < 2 && now >= lookEvery+time.Duration(asked)*askEvery {
 			asked++
 			if err := l.askService(); err != nil {
 				return false, err
@@ -102,6 +106,7 @@ func (l *link) gather(ctx context.Context, c *collector, done func(missing bool)
 	for {
 		due, missing := c.missing(time.Now())
 		l.ask(due)
+		l.busy = l.heard.Swap(0) > maxCalm
 		if end, err := done(missing); end || err != nil {
 			return err
 		}
@@ -127,14 +132,17 @@ var (
 // link is the sockets by which the device hears the hosts of its links, one an address family. A family that a device
 // does not have is left out.
 //
-// The question for the service is asked by the library, zeroconf, which also opens sockets of its own. But it keeps
-// every advertisement that arrives while it listens: a flood of 40,000 packets a second was 100 MB in 3 s. So it is
-// told to end as soon as its question is out, and the packets are read here, within bounds (DIS-2).
+// The question for the service is asked by the library, zeroconf, which opens sockets of its own. But it keeps every
+// advertisement that arrives while it listens, whatever it turns into: a flood of 40,000 packets a second was 100 MB in
+// 3 s. So it is told to end as soon as its question is out, it does not ask at all on a link that is busy, and the
+// packets are read here, within bounds (DIS-2).
 type link struct {
 	interfaces []net.Interface
 	families   []*family
 	reading    sync.WaitGroup
 	closing    sync.Once
+	heard      atomic.Int32 // packets since gather looked last
+	busy       bool         // they were many
 }
 
 // family is one address family of a link.
@@ -193,6 +201,7 @@ func (l *link) listen(f *family, take func(p []byte, from netip.Addr)) {
 		if err != nil {
 			return
 		}
+		l.heard.Add(1)
 		sender, ok := from.(*net.UDPAddr)
 		known := slices.ContainsFunc(l.interfaces, func(i net.Interface) bool { return i.Index == h.index })
 		if !ok || sender.Port != mdnsPort || !h.to.IsMulticast() || !known {
@@ -204,6 +213,10 @@ func (l *link) listen(f *family, take func(p []byte, from netip.Addr)) {
 
 // askService asks the link for instances of the service. It fails only if no family can ask.
 func (l *link) askService() error {
+	if l.busy {
+		l.ask([]question{{canonical(service + "." + mdnsDomain), dns.TypePTR}})
+		return nil
+	}
 	var errs []error
 	for _, f := range l.families {
 		if err := askService(f.ip, l.interfaces); err != nil {

@@ -125,7 +125,7 @@ func parseMessage(p []byte, id uint16, q question) (message, error) {
 		return m, nil // what is there need not be whole (RFC 2181 §9)
 	}
 	referred := false
-	cut, err := eachRecord(p, off, func(section int, rr dns.RR) error {
+	cut, err := eachRecord(p, off, maxRecords, func(section int, rr dns.RR) error {
 		switch rr := rr.(type) {
 		case *dns.OPT:
 			if section == 2 {
@@ -172,13 +172,13 @@ func parseQuestion(p []byte, off int) (q question, next int, err error) {
 var errRecord = errors.New("a record breaks off, or does not fit its length")
 
 // eachRecord hands on the records behind the questions, those of the types that discovery reads; section is 0 for the
-// answer, 1 for the authority section and 2 for the additional one. cut: there are more than maxRecords.
+// answer, 1 for the authority section and 2 for the additional one. cut: there are more than most.
 //
 // The library reads the records, but it is not given the whole packet. Its types number a hundred, and some turn 2
 // bytes into a name of 1000: a packet of 64 KiB comes to 32 MB with them. What nobody asks for is skipped, by its
 // length.
-func eachRecord(p []byte, off int, each func(section int, rr dns.RR) error) (cut bool, err error) {
-	left := maxRecords
+func eachRecord(p []byte, off, most int, each func(section int, rr dns.RR) error) (cut bool, err error) {
+	left := most
 	for section := range 3 {
 		for range binary.BigEndian.Uint16(p[6+2*section:]) {
 			if left--; left < 0 {
