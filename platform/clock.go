@@ -264,10 +264,9 @@ func (c *Clock) learn(r reading) {
 // earlier than before only if the clock has been synchronised for an hour, or was set again; then what is kept of it
 // should be replaced.
 func (c *Clock) Known() time.Time {
-	r := c.read()
+	c.look() // what a clock shows that was set a moment ago is not known
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.learn(r)
 	floor, _ := c.latest()
 	return floor.UTC()
 }

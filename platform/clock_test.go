@@ -293,6 +293,7 @@ func TestClockKnownWrongly_OPS1(t *testing.T) {
 		f.move(time.Second)
 		f.vouch(true)
 		clock.check()
+		again.check()
 		time.Sleep(standing - time.Second)
 		if got := clock.Known(); !got.Equal(wrong) {
 			t.Errorf("set in between: got %v, want %v", got, wrong)

@@ -74,7 +74,7 @@ type issuerState struct {
 	phase
 	server   bool      // one of the policy's Servers
 	learning bool      // in flight, and not a server when that began
-	again    bool      // another fetch follows the one under way
+	again    time.Time // when another fetch is to follow the one under way; zero if none is
 	number   uint64    // of the last fetch, among all of the Store
 	last     time.Time // when that began
 	next     time.Time // when the next is due; zero while idle
@@ -105,6 +105,7 @@ type Store struct {
 	learning int                   // of these, for issuers learned from tokens
 	lookUps  [maxLookUps]time.Time // when the last ones of learned issuers without keys began, in a ring
 	lookUp   int                   // the oldest of them
+	renewed  time.Time             // when the fetches were due that RenewNow asked for last
 }
 
 // errDropped is reported for a fetch whose issuer is not followed any more.
@@ -340,12 +341,15 @@ func (s *Store) RenewNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	if !s.renewed.After(now) { // else it is asked for already
+		s.renewed = latest(now, s.renewed.Add(renewalRest))
+	}
 	for _, st := range s.schedule {
 		switch {
 		case st.inFlight():
-			st.again = true
-		case st.phase != idle:
-			st.next = latest(now, st.last.Add(leastInterval)) // whoever sets the clock all the time
+			st.again = s.renewed
+		case st.phase != idle && st.next.After(s.renewed):
+			st.next = s.renewed
 		}
 	}
 	s.nudge()
@@ -499,8 +503,9 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 			st.rested = now.Add(spread(doubled(firstBackOff, min(maxBackOff, s.policy.Refresh), st.failures)))
 			event.Next = s.backOff(name, st, now)
 		}
-		if st.again {
-			st.again, event.Next = false, leastInterval
+		if !st.again.IsZero() {
+			event.Next = max(st.again.Sub(now), leastInterval)
+			st.again = time.Time{}
 		}
 		st.next = now.Add(event.Next)
 	}
@@ -540,6 +545,9 @@ func (s *Store) interval(st *issuerState) time.Duration {
 
 // leastInterval is the least time between two fetches that nothing but the schedule asks for.
 const leastInterval = time.Second
+
+// renewalRest is the least time between two that RenewNow asks for: of clocks that are set again and again.
+const renewalRest = 5 * time.Second
 
 // backOff returns how long to wait after a fetch that failed (KEY-2). Where there are keys to decide by there is no
 // hurry (KEY-3), and many devices that lost their server at the same time must not make up for each other in asking:

@@ -26,3 +26,13 @@ func Judge(t *Token, c Clock) wire.Reason {
 	reason, _ := new(Verifier).judge(t, c)
 	return reason
 }
+
+// Bounds are those of the Verifier.
+func (v *Verifier) Bounds() *Bounds { return v.options.Bounds }
+
+// Len is how many issuers are remembered.
+func (b *Bounds) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.named)
+}

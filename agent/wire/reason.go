@@ -141,7 +141,7 @@ var infos = [Reasons]Info{
 	ClientMissing:   {"client-missing", 401, invalidToken, "the token names no client", "CLM-9", "IS-10 Access Tokens"},
 	ClientConflict:  {"client-conflict", 401, invalidToken, "the token's client_id and azp differ", "CLM-9", "IS-10 Access Tokens"},
 	ScopeForm:       {"scope-form", 401, invalidToken, "the token's scope is not one string", "CLM-10", "RFC 6749 §3.3"},
-	ClockUntrusted:  {"clock-untrusted", 503, "", "this device's clock is not set yet", "OPS-1", "IS-10 Time"},
+	ClockUntrusted:  {"clock-untrusted", 503, "", "this device does not know the time yet", "OPS-1", "IS-10 Time"},
 	Expired:         {"token-expired", 401, invalidToken, "the token has expired", "CLM-7", "RFC 7519 §4.1.4"},
 	IssuedLater:     {"token-issued-later", 401, invalidToken, "the token was issued in the future", "CLM-8", "IS-10 Access Tokens"},
 	NotYetValid:     {"token-not-yet-valid", 401, invalidToken, "the token is not valid yet", "CLM-8", "RFC 7519 §4.1.5"},
