@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget mutate race fleet lint cross size bench fuzz dist packages clean
+.PHONY: all help demo test check budget mutate race soak fleet lint cross size bench fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -43,6 +43,13 @@ mutate: ## one operator at a time is changed in the decision's packages: which c
 
 race: ## the packages that share memory, under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
+
+soak: ## floods: over the web servers, of verifications, records and mDNS; three minutes at most, and prints its figures
+	@mkdir -p build
+	NMOS_SOAK=1 $(GO) test -count=1 -timeout 100s -run Soak -v ./tinytest/webserver >build/soak.txt && \
+	  NMOS_SOAK=1 $(GO) test -count=1 -timeout 80s -run Soak -v ./tinytest/system >>build/soak.txt || \
+	  { grep -v '"audit":1' build/soak.txt | tail -n 60; exit 1; }
+	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/soak.txt
 
 fleet: ## 10,000 devices after a power cut, in virtual time: a table, and build/fleet.svg (a minute)
 	@mkdir -p build

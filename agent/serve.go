@@ -42,7 +42,7 @@ type Server struct {
 	Limit  int                          // slots; 0 if there is no limit
 	PeerOf func(net.Conn) (Peer, error) // nil if callers are not told apart
 	Own    func(Peer) bool              // nil if none; else the connections of these peers are served whatever the limit is
-	Ready  func(net.Conn) bool          // reports whether there is something to read; nil if that cannot be known
+	Await  func(net.Conn)               // waits until there is something to read, or the connection ends; nil if that cannot be
 	Admit  func(Peer) error             // nil if all may ask; else an error refuses the peer. An unknown one has the UID -1
 
 	mu sync.Mutex
@@ -59,7 +59,8 @@ type Conn struct {
 
 	server  *Server
 	caller  *caller // nil for the daemon's own connections, which need no slot
-	came    int64   // when it was accepted, in ns since the server began
+	asks    bool    // its first question is there
+	came    int64   // when that came, in ns since the server began
 	state   atomic.Int64
 	asked   atomic.Bool // at least once
 	leaving bool        // told to give way, or cut
@@ -153,7 +154,7 @@ func isTemporary(err error) bool {
 
 // take gives a new connection a slot, or has it wait for one; or refuses it.
 func (s *Server) take(conn net.Conn) {
-	c := &Conn{Conn: conn, server: s, Peer: Peer{UID: -1}, came: s.now()}
+	c := &Conn{Conn: conn, server: s, Peer: Peer{UID: -1}}
 	if s.PeerOf != nil {
 		if peer, err := s.PeerOf(conn); err == nil {
 			c.Peer = peer
@@ -179,8 +180,17 @@ func (s *Server) take(conn net.Conn) {
 		s.start(c)
 		return
 	}
-	s.wait(c)
-	s.share()
+	s.enter(c)
+	s.served.Go(func() {
+		if s.Await != nil {
+			s.Await(conn)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.wait(c) {
+			s.share()
+		}
+	})
 }
 
 // start serves c. The caller holds mu.
@@ -228,11 +238,11 @@ func (s *Server) Readmit() {
 	}
 }
 
-// Open is how many connections have a slot, and Waiting how many wait for one.
-func (s *Server) Open() (open, waiting int) {
+// Count returns how many connections have a slot, how many wait for one, and how many have not asked anything yet.
+func (s *Server) Count() (served, waiting, silent int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken, s.waiting
+	return s.taken, s.waiting, s.silent
 }
 
 // Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The listener
@@ -266,7 +276,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 // The errors of connections that the Server refuses, or cuts off for those that wait.
 var (
-	errTooMany = fmt.Errorf("connection refused: %d others wait for a slot ([limits] connections)", maxWaiting)
+	errTooMany = fmt.Errorf("connection refused: %d others wait for a slot or ask nothing ([limits] connections)", maxOutside)
 	errTooLate = fmt.Errorf("connection refused: no slot became free within %v ([limits] connections)", maxWait)
 	errDeaf    = fmt.Errorf("connection cut off: its answer was not taken within %v while others waited", quiet)
 )

@@ -8,33 +8,30 @@ import (
 )
 
 const (
-	// maxWaiting is how many connections of one socket may wait for a slot. Further ones are refused, at the cost of the caller
-	// who has most of them waiting.
-	maxWaiting = 1024
-	// maxWait is how long a connection waits. No caller as shipped waits longer for an answer.
+	// maxOutside is how many connections of one socket may be without a slot. For one more another one is refused, at the cost of
+	// the caller who has the most of them.
+	maxOutside = 1024
+	// maxWait is how long a question waits for a slot. No caller as shipped waits longer for an answer.
 	maxWait = 3 * time.Second
 	// quiet is how long a connection may ask nothing, or leave an answer lying, and keep its slot whoever waits.
 	quiet = time.Second
 	// again is how often the Server looks around while some wait.
-	again = 20 * time.Millisecond
-	// probes is how many silent connections are looked at whenever a slot may be given.
-	probes = 8
+	again = 100 * time.Millisecond
 )
 
-// slots are the places of the connections that a Server serves, and the connections that wait for one. It is under the
-// Server's lock.
+// slots are the places of the connections that a Server serves, and the connections that have none. It is under the Server's lock.
 //
-// Callers, which are processes, share the slots: a free one goes to the caller who holds the fewest, and no caller holds all of
-// them, so that nobody is shut out by somebody who opens many connections. While questions wait, connections that ask nothing give
-// way to them, first those of the caller who holds the most. Of the connections that wait, those with a question come first.
+// A connection gets a slot when its first question is there. Callers, which are processes, share the slots: a free one goes to the
+// caller who holds the fewest, and no caller holds all of them, so that nobody is shut out by somebody who opens many connections.
+// While questions wait for a slot, connections that ask nothing give theirs up, first those of the caller who holds the most.
 type slots struct {
 	base    time.Time          // times are ns since then, by a clock that never jumps
 	open    map[*Conn]struct{} // being served
 	taken   int                // slots
 	leaving int                // slots of connections that have been told to give way
 	callers map[callerID]*caller
-	waiting int
-	asking  int         // of those that wait
+	silent  int         // connections without a question
+	waiting int         // connections whose question waits for a slot
 	pressed atomic.Bool // some wait
 	timer   *time.Timer // looks again while some wait; nil if none do
 }
@@ -45,15 +42,15 @@ type callerID struct {
 	pid int32
 }
 
-// caller is one who holds slots or waits for them.
+// caller is one who has connections.
 type caller struct {
-	id   callerID
-	held int // slots
-	// Those that wait, and in which a question waits, or none that is known of. The first to come is the first to be served.
-	asking, silent []*Conn
+	id      callerID
+	held    int     // slots
+	waiting []*Conn // first come, first served
+	silent  []*Conn
 }
 
-func (who *caller) waiting() int { return len(who.asking) + len(who.silent) }
+func (who *caller) outside() int { return len(who.waiting) + len(who.silent) }
 
 func (s *Server) begin() {
 	s.mu.Lock()
@@ -67,8 +64,8 @@ func (s *slots) now() int64 { return int64(time.Since(s.base)) + 1 }
 // quota is how many slots one caller may hold: a quarter stays free for others.
 func (s *Server) quota() int { return max(1, s.Limit-max(1, s.Limit/4)) }
 
-// wait has c wait behind the other connections of its caller.
-func (s *Server) wait(c *Conn) {
+// enter takes c to the silent connections of its caller.
+func (s *Server) enter(c *Conn) {
 	id := callerID{c.Peer.UID, c.Peer.PID}
 	who := s.callers[id]
 	if who == nil {
@@ -76,72 +73,65 @@ func (s *Server) wait(c *Conn) {
 		s.callers[id] = who
 	}
 	c.caller = who
-	s.waiting++
 	who.silent = append(who.silent, c)
-	s.probe(who, len(who.silent)-1)
-	if s.waiting <= maxWaiting {
+	s.silent++
+	if s.silent+s.waiting <= maxOutside {
 		return
 	}
 	most := who
 	for _, other := range s.callers {
-		if other.waiting() > most.waiting() {
+		if other.outside() > most.outside() {
 			most = other
 		}
 	}
 	queue := most.silent
 	if len(queue) == 0 {
-		queue = most.asking
+		queue = most.waiting
 	}
 	newest := queue[len(queue)-1]
 	s.sift(func(c *Conn) bool { return c == newest })
 	s.Report(errTooMany)
 }
 
-// probe looks whether the i-th silent connection asks by now, and reports it.
-func (s *Server) probe(who *caller, i int) bool {
-	c := who.silent[i]
-	if s.Ready != nil && !s.Ready(c.Conn) {
+// wait has c, in which there is a question now, wait for a slot behind the others of its caller. It reports whether c is still
+// there.
+func (s *Server) wait(c *Conn) bool {
+	who := c.caller
+	i := slices.Index(who.silent, c)
+	if i < 0 {
 		return false
 	}
 	who.silent = slices.Delete(who.silent, i, i+1)
-	who.asking = append(who.asking, c)
-	s.asking++
+	who.waiting = append(who.waiting, c)
+	s.silent--
+	s.waiting++
+	c.asks, c.came = true, s.now()
 	return true
 }
 
-// listen looks whether silent connections ask by now, at the first so many of each caller.
-func (s *Server) listen(most int) {
-	for _, who := range s.callers {
-		for i, n := 0, 0; i < len(who.silent) && n < most; n++ {
-			if !s.probe(who, i) {
-				i++
-			}
-		}
-	}
-}
-
-// sift takes away the waiting connections for which away is true, and closes them.
+// sift takes away the connections without a slot for which away is true, and closes them.
 func (s *Server) sift(away func(*Conn) bool) {
+	sift := func(queue *[]*Conn, n *int) {
+		before := len(*queue)
+		*queue = slices.DeleteFunc(*queue, func(c *Conn) bool {
+			if !away(c) {
+				return false
+			}
+			c.Conn.Close()
+			s.served.Done()
+			return true
+		})
+		*n -= before - len(*queue)
+	}
 	for _, who := range s.callers {
-		before := len(who.asking)
-		for _, queue := range []*[]*Conn{&who.asking, &who.silent} {
-			*queue = slices.DeleteFunc(*queue, func(c *Conn) bool {
-				if !away(c) {
-					return false
-				}
-				c.Conn.Close()
-				s.waiting--
-				s.served.Done()
-				return true
-			})
-		}
-		s.asking -= before - len(who.asking)
+		sift(&who.silent, &s.silent)
+		sift(&who.waiting, &s.waiting)
 		s.forget(who)
 	}
 }
 
 func (s *Server) forget(who *caller) {
-	if who.held == 0 && who.waiting() == 0 {
+	if who.held == 0 && who.outside() == 0 {
 		delete(s.callers, who.id)
 	}
 }
@@ -162,19 +152,13 @@ func (s *Server) leave(c *Conn) {
 
 // share gives free slots to connections that wait. If there are not enough, it has others give way.
 func (s *Server) share() {
-	if s.waiting > s.asking && s.pressed.Load() {
-		s.listen(probes)
-	}
 	for s.waiting > 0 && (s.Limit <= 0 || s.taken < s.Limit) {
-		who, queue := s.next()
+		who := s.next()
 		if who == nil {
 			break // those who wait hold as many as they may
 		}
-		c := (*queue)[0]
-		*queue = slices.Delete(*queue, 0, 1)
-		if queue == &who.asking {
-			s.asking--
-		}
+		c := who.waiting[0]
+		who.waiting = slices.Delete(who.waiting, 0, 1)
 		s.waiting--
 		s.taken++
 		who.held++
@@ -199,46 +183,39 @@ func (s *Server) lookAgain() {
 	s.timer = nil
 	late := s.now() - int64(maxWait)
 	before := s.waiting
-	s.sift(func(c *Conn) bool { return c.came < late })
+	s.sift(func(c *Conn) bool { return c.asks && c.came < late })
 	for range before - s.waiting {
 		s.Report(errTooLate)
 	}
-	s.listen(maxWaiting)
 	s.share()
 }
 
-// next returns the caller whose turn it is, and the queue of its next connection. Of those who may hold another slot, and have a
-// question waiting or else a silent connection, it is the one who holds the fewest, and among such the one who has waited longest.
-// It returns nil if there is none.
-func (s *Server) next() (next *caller, queue *[]*Conn) {
+// next returns the caller whose turn it is: of those who wait and may hold another slot the one who holds the fewest, and among
+// such the one who has waited longest. It returns nil if there is none.
+func (s *Server) next() (next *caller) {
 	for _, who := range s.callers {
-		from := &who.asking
-		if len(*from) == 0 {
-			from = &who.silent
-		}
-		if len(*from) == 0 || s.Limit > 0 && who.held >= s.quota() {
+		if len(who.waiting) == 0 || s.Limit > 0 && who.held >= s.quota() {
 			continue
 		}
-		if next == nil || cmp.Or(min(len(next.asking), 1)-min(len(who.asking), 1), who.held-next.held,
-			cmp.Compare((*from)[0].came, (*queue)[0].came)) < 0 {
-			next, queue = who, from
+		if next == nil || cmp.Or(who.held-next.held, cmp.Compare(who.waiting[0].came, next.waiting[0].came)) < 0 {
+			next = who
 		}
 	}
-	return next, queue
+	return next
 }
 
-// press has as many connections give way as questions wait, if so many ask nothing. One that asked nothing for a while gives way to
+// press has as many connections give way as wait, if so many ask nothing. One that asked nothing for a while gives way to
 // anybody, one that has just been answered to another of its caller, or to a caller who holds fewer slots: else a caller who asks
 // all the time would never be without. One whose answer is not taken is cut off.
 func (s *Server) press() {
 	fewest := int(^uint(0) >> 1)
 	for _, who := range s.callers {
-		if len(who.asking) > 0 {
+		if len(who.waiting) > 0 {
 			fewest = min(fewest, who.held)
 		}
 	}
 	now := s.now()
-	for s.leaving < s.asking {
+	for s.leaving < s.waiting {
 		var worst *Conn
 		var since int64
 		for c := range s.open {
@@ -253,7 +230,7 @@ func (s *Server) press() {
 			case long:
 			case state < 0, !c.asked.Load():
 				continue
-			case len(who.asking) > 0, who.held > fewest+1, who.held > fewest && fewest == 0:
+			case len(who.waiting) > 0, who.held > fewest+1, who.held > fewest && fewest == 0:
 			default:
 				continue
 			}

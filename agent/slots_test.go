@@ -115,11 +115,11 @@ func (h *hall) hog(pid int32) net.Conn {
 	return conn
 }
 
-func (h *hall) open(open, waiting int) {
+func (h *hall) open(served, waiting int) {
 	h.t.Helper()
 	synctest.Wait()
-	if o, w := h.Open(); o != open || w != waiting {
-		h.t.Errorf("%d connections have slots and %d wait, want %d and %d", o, w, open, waiting)
+	if s, w, _ := h.Count(); s != served || w != waiting {
+		h.t.Errorf("%d connections have slots and %d wait, want %d and %d", s, w, served, waiting)
 	}
 }
 
@@ -217,31 +217,56 @@ func TestQuietConnectionsGiveWay(t *testing.T) {
 	})
 }
 
-// Silent connections of the same process that wait do not stand before one that asks, and get the slots that nobody else wants.
-func TestSilentConnectionsWaitBehind(t *testing.T) {
+// Connections that have not asked anything have no slot, and so stand before nobody, whoever's they are; they stay open.
+func TestSilentConnectionsHaveNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHall(t, 8)
-		var asks sync.Map // of net.Conn
-		h.Ready = func(conn net.Conn) bool { _, ok := asks.Load(conn); return ok }
+		h := openHall(t, 4)
+		var asks sync.Map // channels of net.Conn
+		h.Await = func(conn net.Conn) {
+			first, _ := asks.LoadOrStore(conn, make(chan struct{}))
+			<-first.(chan struct{})
+		}
+		connect := func() (mine net.Conn, speak func()) {
+			mine, its := net.Pipe()
+			h.peers.Store(its, int32(1))
+			first := make(chan struct{})
+			asks.Store(its, first)
+			h.door <- its
+			return mine, sync.OnceFunc(func() { close(first) })
+		}
+		patient, speak := connect()
+		var speakers []func()
 		for range 300 {
-			h.connect(1)
+			_, speak := connect()
+			speakers = append(speakers, speak)
 		}
-		h.open(6, 294)
-		mine, its := net.Pipe()
-		h.peers.Store(its, int32(1))
-		h.door <- its
+		h.open(0, 0)
+		for range 20 {
+			mine, speak := connect()
+			speak()
+			if !ask(mine, 'x', time.Millisecond) {
+				t.Error("not answered at once")
+			}
+		}
+		time.Sleep(time.Hour)
+		speak()
+		if !ask(patient, 'x', time.Millisecond) {
+			t.Error("a connection that was silent for an hour is not answered at once")
+		}
+		for range 2000 {
+			_, speak := connect()
+			speakers = append(speakers, speak)
+		}
 		synctest.Wait()
-		time.Sleep(500 * time.Millisecond)
-		asks.Store(its, true)
-		begin := time.Now()
-		if !ask(mine, 'x', time.Minute) {
-			t.Error("not answered")
+		if _, _, silent := h.Count(); silent != 1024 {
+			t.Errorf("%d silent connections are open, want 1024", silent)
 		}
-		if took := time.Since(begin); took > 600*time.Millisecond {
-			t.Errorf("answered after %v, want as soon as the first had been silent for a second", took)
+		if !ask(patient, 'x', time.Millisecond) {
+			t.Error("lost its slot to silent connections")
 		}
-		h.connect(2)
-		h.open(7, 294) // one of process 1 gave way
+		for _, speak := range speakers {
+			speak()
+		}
 		h.shut()
 	})
 }

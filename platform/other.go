@@ -29,8 +29,8 @@ func CheckGroup(group string) error { return nil }
 // GroupOf returns the number of the group that a file belongs to; not on this system.
 func GroupOf(path string) (gid int, err error) { return 0, unsupported("groups of files") }
 
-// Readable reports whether there is something to read from a connection; on this system it is always said.
-func Readable(net.Conn) bool { return true }
+// AwaitReadable would wait until there is something to read from a connection; on this system it does not wait.
+func AwaitReadable(net.Conn) {}
 
 // PeerOf returns the process at the other end of a connection; not on this system.
 func PeerOf(c net.Conn) (Peer, error) { return Peer{}, unsupported("peer credentials") }

@@ -7,21 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Readable reports whether there is something to read from a connection, be it its end.
-func Readable(c net.Conn) bool {
+// AwaitReadable returns when there is something to read from a connection, or it has ended. It needs no buffer, as a read does.
+func AwaitReadable(c net.Conn) {
 	conn, ok := c.(syscall.Conn)
 	if !ok {
-		return true
+		return
 	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return true // a reader learns why
+		return // a reader learns why
 	}
-	ready := true
-	raw.Control(func(fd uintptr) {
+	raw.Read(func(fd uintptr) bool {
 		one := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(one, 0)
-		ready = n != 0 || err != nil
+		return n != 0 || err != nil
 	})
-	return ready
 }

@@ -43,19 +43,25 @@ type received struct {
 // newRig starts it all. The authorization server has published every key that a row of the mint needs.
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	var keys []mint.JWK
+	for _, c := range mint.Faults {
+		if c.Publish != nil {
+			keys = append(keys, c.Publish()...)
+		}
+	}
+	return newRigWith(t, keys...)
+}
+
+// newRigWith is newRig for a server that has published its own key and these.
+func newRigWith(t *testing.T, keys ...mint.JWK) *rig {
+	t.Helper()
 	r := &rig{t: t}
 	var err error
 	if r.auth, err = authserver.Start(authserver.Options{Key: mint.CachedKey("key-1", 2048)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.auth.Close() })
-	published := []mint.JWK{r.auth.Signer().JWK()}
-	for _, c := range mint.Faults {
-		if c.Publish != nil {
-			published = append(published, c.Publish()...)
-		}
-	}
-	r.auth.SetJWKS(mint.JWKSOf(published...))
+	r.auth.SetJWKS(mint.JWKSOf(append(keys, r.auth.Signer().JWK())...))
 
 	if r.dir, err = daemon.NewDir(); err != nil {
 		t.Fatal(err)

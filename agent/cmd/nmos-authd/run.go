@@ -334,7 +334,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	}
 	server := &agent.Server{
 		Handle: s.handle, Report: d.report(s.path), Limit: d.opened.Limits.Connections,
-		PeerOf: peerOf, Ready: platform.Readable, Own: own, Admit: s.admit,
+		PeerOf: peerOf, Await: platform.AwaitReadable, Own: own, Admit: s.admit,
 	}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, namedServer{s.name, s.path, server})
 	go func() {

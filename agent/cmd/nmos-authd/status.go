@@ -112,8 +112,8 @@ func (d *daemon) snapshot() *status.Status {
 	t := &s.Tokens
 	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
 	for _, l := range d.servers {
-		open, _ := l.Open()
-		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: open, Limit: l.Limit})
+		served, waiting, silent := l.Count()
+		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: served + waiting + silent, Limit: l.Limit})
 	}
 	v := d.stock.status()
 	s.Inventory = status.Inventory{
