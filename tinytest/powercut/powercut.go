@@ -148,7 +148,7 @@ func count(bases []int) iter.Seq[[]int] {
 }
 
 // everyLength is how many unsynced bytes are tried one by one; of those that follow, as many steps.
-const everyLength = 64
+const everyLength = 32
 
 // remains returns what may be found of a file. From the first byte that was not synced to the last, it is cut off
 // anywhere, with or without zeros in place of the rest; where it was written over something, either part may still be
