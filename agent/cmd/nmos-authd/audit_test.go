@@ -20,7 +20,7 @@ func TestSyslogAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := &daemon{}
+		d := &daemon{clock: newClock()}
 		d.inForce.Store(&inForceConfig{c, nil})
 		if got := d.syslog(c).Settings(); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q", syslog, got)
