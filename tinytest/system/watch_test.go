@@ -233,7 +233,7 @@ func TestWatchIntoAFullPipe(t *testing.T) {
 	})
 }
 
-// On a terminal there are colours, unless NO_COLOR says otherwise, and a row fits into its width.
+// On a terminal there are colours, unless NO_COLOR says otherwise, and a row fits into its width: on 80 columns in two lines.
 func TestWatchOnATerminal(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)
@@ -246,12 +246,12 @@ func TestWatchOnATerminal(t *testing.T) {
 		environment []string
 		colours     int
 	}{{[]string{"NO_COLOR=", "TERM=xterm"}, 4}, {[]string{"NO_COLOR=1", "TERM=xterm"}, 0}, {[]string{"NO_COLOR=", "TERM=dumb"}, 0}} {
-		master, slave := terminal(t, 110)
+		master, slave := terminal(t, 80)
 		w := startWatch(t, slave, c.environment, "--config", b.ConfigFile())
 		slave.Close()
 		var text strings.Builder
 		in := bufio.NewReader(master)
-		for range 3 { // the head, and two
+		for range 6 { // the head, and two rows
 			line, err := in.ReadString('\n')
 			if err != nil {
 				t.Fatalf("%v after %q", err, text.String())
@@ -262,9 +262,13 @@ func TestWatchOnATerminal(t *testing.T) {
 			t.Errorf("%v: %d colours, want %d: %q", c.environment, n, c.colours, text.String())
 		}
 		rows := strings.Split(text.String(), "\r\n")
-		bare := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(rows[2])
-		if len(bare) != 110 || !strings.HasSuffix(bare, "xx/staged") || !strings.Contains(bare, "/x-nmos/..") {
-			t.Errorf("%d columns: %q", len(bare), bare)
+		for _, row := range rows {
+			if bare := strings.NewReplacer("\x1b[31m", "", "\x1b[32m", "", "\x1b[0m", "").Replace(row); len(bare) > 80 {
+				t.Errorf("%d columns, want at most 80: %q", len(bare), bare)
+			}
+		}
+		if long := rows[5]; len(long) != 80 || !strings.HasSuffix(long, "xx/staged") || !strings.HasPrefix(long, "        GET     ..x") {
+			t.Errorf("got %q of %d columns, want the path's end in 80", long, len(long))
 		}
 		w.command.Process.Signal(syscall.SIGINT)
 		if status := w.end(); status != 0 {
