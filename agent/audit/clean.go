@@ -5,8 +5,12 @@ import "bytes"
 // Cleaned stands in a record where a token stood.
 const Cleaned = "[token]"
 
-// shortHeader is the least length of a token's header: {"alg":""} in base64url.
-const shortHeader = 14
+const (
+	// shortHeader is the least length of a token's header: {"alg":""} in base64url.
+	shortHeader = 14
+	// shortToken is the least length of what is taken for a token: the header, and two dots or a dot and the beginning of claims.
+	shortToken = shortHeader + 2
+)
 
 // Clean returns text without the tokens in it, for those who show what a client sent elsewhere than in a record.
 func Clean(text []byte) []byte { return appendClean(nil, text, len(text)+len(Cleaned)) }
@@ -36,7 +40,7 @@ func appendClean(dst, text []byte, most int) []byte {
 // whatever kind. The segment before an object may also be one whose own first letters were read as part of an escape: "%4eyJ…"
 // is "NyJ…" once normalised. Whatever follows a token up to the next slash or line feed goes with it.
 func findToken(text []byte, first int) (from, to int) {
-	if !suspicious(text) {
+	if len(text) < shortToken || !suspicious(text) {
 		return len(text), len(text)
 	}
 	segment := 0  // where this segment starts
@@ -98,8 +102,8 @@ func findToken(text []byte, first int) (from, to int) {
 	return len(text), len(text)
 }
 
-// suspicious reports whether text is worth a closer look: a percent sign, or a dot with as much before it as a header is long.
-// Ordinary paths have neither.
+// suspicious reports whether text is worth a closer look: a percent sign, or a dot with as much before it as a header is long, and
+// behind it an object or another dot. Ordinary paths, host names and user names have neither.
 func suspicious(text []byte) bool {
 	if bytes.IndexByte(text, '%') >= 0 {
 		return true
@@ -109,10 +113,15 @@ func suspicious(text []byte) bool {
 		if dot < 0 {
 			return false
 		}
-		if dot >= shortHeader && bytes.IndexAny(rest[dot-shortHeader:dot], "/\n") < 0 {
-			return true
+		header := dot >= shortHeader
+		for at := dot - shortHeader; header && at < dot; at++ {
+			header = rest[at] != '/' && rest[at] != '\n'
 		}
-		rest = rest[dot+1:]
+		if rest = rest[dot+1:]; header {
+			if begins, _ := beginsObject(rest); begins || bytes.IndexByte(rest, '.') >= 0 {
+				return true
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"slices"
 	"sync"
@@ -241,9 +242,14 @@ func (l *Log) show(record []byte) bool {
 
 // lostOf returns what is lost with a record.
 func lostOf(record []byte) lost {
-	var r Record
-	r.read(record)
-	return lost{r.Count, r.First, r.Seq}
+	l := lost{
+		count: binary.LittleEndian.Uint64(record[atCount:]), first: binary.LittleEndian.Uint64(record[atFirst:]),
+		last: binary.LittleEndian.Uint64(record[atSeq:]),
+	}
+	if l.count == 1 { // as Record.read has it
+		l.first = l.last
+	}
+	return l
 }
 
 func signal(c chan struct{}) {
