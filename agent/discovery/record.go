@@ -93,10 +93,11 @@ func ParseRecord(r Record, development bool) (Server, error) {
 		return Server{}, errors.New("it has port 0: the service is not offered") // RFC 6763 §A
 	}
 	txt := parseTXT(r.TXT)
+	if err := complete(r.TXT, txt); err != nil {
+		return Server{}, err
+	}
 
 	switch s.Scheme = txt["api_proto"]; {
-	case s.Scheme == "":
-		return Server{}, errors.New("it has no api_proto")
 	case s.Scheme == "http" && !development:
 		return Server{}, errors.New("its api_proto is http, which counts in development only")
 	case s.Scheme != "http" && s.Scheme != "https":
@@ -108,16 +109,36 @@ func ParseRecord(r Record, development bool) (Server, error) {
 	}
 	pri, err := strconv.ParseUint(txt["pri"], 10, 16)
 	if err != nil {
-		return Server{}, fmt.Errorf("its pri %+.20q is no number", txt["pri"])
+		return Server{}, fmt.Errorf("its pri %+.20q is not a number", txt["pri"])
 	}
 	if pri >= 100 && !development {
 		return Server{}, fmt.Errorf("its pri %d is for development only", pri)
 	}
 	s.Pri = int(pri)
 	if s.Selector = strings.Trim(txt["api_selector"], "/"); !plausibleSelector(s.Selector) {
-		return Server{}, fmt.Errorf("its api_selector %+.60q is no path", s.Selector)
+		return Server{}, fmt.Errorf("its api_selector %+.60q is not a path", s.Selector)
 	}
 	return s, nil
+}
+
+// complete returns an error if a TXT record lacks what every server has to say (IS-10 Discovery).
+func complete(strs []string, txt map[string]string) error {
+	var lacks []string
+	for _, name := range []string{"api_proto", "api_ver", "pri"} {
+		if txt[name] == "" {
+			lacks = append(lacks, "it has no "+name)
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	for _, s := range strs {
+		if i := strings.IndexAny(s, " ,;"); i >= 0 && strings.Contains(s[i:], "=") { // as one writes it for a shell
+			lacks = append(lacks, "each name=value needs a string of its own")
+			break
+		}
+	}
+	return errors.New(strings.Join(lacks, "; "))
 }
 
 // parseTXT reads the strings of a TXT record: names in lower case, the first of a name counts (RFC 6763 §6.4).

@@ -262,7 +262,7 @@ func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 			for _, r := range got.records {
 				b.positive = min(b.positive, got.ttl)
 				if !plausibleDomain(canonical(r.target)) {
-					b.leaveOut(undot(r.target), errors.New("it is no domain that a name server can be asked for"))
+					b.leaveOut(undot(r.target), errors.New("a name server cannot be asked for this domain"))
 					continue
 				}
 				names = append(names, r.target)

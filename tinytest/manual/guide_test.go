@@ -364,9 +364,10 @@ func TestGuideOnCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for fault, says := range map[authserver.Fault]string{
-		authserver.CertOtherCA:   "certificate signed by unknown authority",
+		authserver.CertOtherCA:   "its certificate comes from no authority that this device trusts",
 		authserver.CertExpired:   "certificate has expired or is not yet valid",
 		authserver.CertOtherHost: "certificate is valid for …, not …",
+		authserver.PlainPort:     "port … does not speak TLS",
 	} {
 		if !strings.Contains(guide, "\n| `"+says+"` |") {
 			t.Errorf("the guide does not say %q", says)

@@ -36,11 +36,11 @@ func TestDiscoverCommand_DIS1_DIS3_DIS5(t *testing.T) {
 		{"DIS-3/no api_proto", but(`"api_proto=https"`, ""), 1, `left out +auth-1: it has no api_proto`, nil},
 		{"DIS-3/api_proto http", but("api_proto=https", "api_proto=http"), 1, `left out +auth-1: its api_proto is http`, nil},
 		{"DIS-3/api_ver wrong", but("api_ver=v1.0", "api_ver=v2.0"), 1, `left out +auth-1: its api_ver "v2\.0" lacks v1\.0`, nil},
-		{"DIS-3/no pri", but(`"pri=10"`, ""), 1, `left out +auth-1: its pri "" is no number`, nil},
+		{"DIS-3/no pri", but(`"pri=10"`, ""), 1, `left out +auth-1: it has no pri`, nil},
 		{"DIS-1/target does not resolve", but("PORT1 auth-1", "PORT1 auth-9"), 1, `left out +auth-1: its host auth-9\.example\.com has no address: no such name`, nil},
 		{"DIS-1/no SRV", but("SRV 0 0 PORT1 auth-1", `HINFO "a" "b"`), 1, `left out +auth-1: it has no SRV record: no record of this type`, nil},
 		{"DIS-1/no TXT", but("TXT ", `TYPE999 \# 0 ; `), 1, `left out +auth-1: it has no TXT record: no record of this type`, nil},
-		{"DIS-5/certificate for another name", but("PORT1 auth-1", "PORT1 auth-2"), 1, `CANNOT be used: .*https://auth-2\.example\.com:\d+/.*its certificate is for another host`, nil},
+		{"DIS-5/certificate for another name", but("PORT1 auth-1", "PORT1 auth-2"), 1, `CANNOT be used: https://auth-2\.example\.com:\d+: its certificate is for another host`, nil},
 		{"DIS-5/certificate of another CA", good, 1, `CANNOT be used: .*its certificate comes from no authority that this device trusts`, func() {
 			f.servers[0].Misbehave("", authserver.CertOtherCA)
 		}},
