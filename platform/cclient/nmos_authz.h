@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-#define NMOS_AUTHZ_VERSION "1.1.0"
-#define NMOS_AUTHZ_VERSION_NUMBER 10100 /* major * 10000 + minor * 100 + patch */
+#define NMOS_AUTHZ_VERSION "1.2.0"
+#define NMOS_AUTHZ_VERSION_NUMBER 10200 /* major * 10000 + minor * 100 + patch */
 
 /*
  * Longest packet to the daemon in bytes, all values of a question together; the daemon's own limit is the same unless

@@ -215,6 +215,7 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 		"query":  {Read: []string{"nodes", "subscriptions*"}},
 		"ncp":    {Read: []string{"*"}},
 	}})
+	eventful := sign(mint.Options{Permissions: map[string]mint.Permission{"events": {Read: []string{"sources/1*"}}}})
 	elsewhere := server.Token(mint.Options{Device: "node-2.example.com", Life: time.Hour}).Sign()
 
 	eachNode(t, func(t *testing.T, program string) {
@@ -283,6 +284,10 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 		}
 
 		const socket = "/x-nmos/events/v1.0/devices/1"
+		var many []string // more than one packet holds
+		for i := range 700 {
+			many = append(many, fmt.Sprintf("10000000-0000-4000-8000-%012d", i))
+		}
 		for _, test := range []struct {
 			name, target, authorization string
 			sources                     []string
@@ -297,6 +302,10 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"no token for the sources", socket, "", []string{"1"}, 401, "no-token"},
 			{"another socket", "/x-nmos/events/v1.0/devices/2", bearer, nil, 403, "path-not-granted"},
 			{"one source too many", socket, bearer, []string{"1", "2", "3"}, 403, "path-not-granted"},
+			{"many sources", socket, "Bearer " + eventful, many, 0, ""},
+			{"many sources, in the query", socket + "?access_token=" + eventful, "", many, 0, ""},
+			{"many sources and one too many", socket, "Bearer " + eventful, append(many[:len(many):len(many)], "2"), 403, "path-not-granted"},
+			{"one too many and many sources", socket, "Bearer " + eventful, append([]string{"2"}, many...), 403, "path-not-granted"},
 			{"one source too many, in the query", socket + "?access_token=" + token, "", []string{"3", "1"}, 403, "path-not-granted"},
 			{"twice", socket + "?access_token=" + token, bearer, nil, 400, "two-tokens"},
 		} {

@@ -174,24 +174,32 @@ namespace nmos_authd
 			return reply;
 		}
 
-		/* Asks about all that a WebSocket can show. A token in the handshake's query goes along with the first target. */
-		nmos_authz_reply decide_all(const lease& handle, const web::http::http_request& request, std::vector<std::string> targets)
+		/*
+		 * Asks about all that a WebSocket can show, as many targets at a time as fit into a packet beside a long token. A token
+		 * in the handshake's query goes along with the first of them.
+		 */
+		nmos_authz_reply decide_all(const lease& handle, const web::http::http_request& request, const std::vector<std::string>& targets)
 		{
+			const size_t most = 100;
+			auto reply = busy();
 			if (!handle.get())
-				return busy();
+				return reply;
 			const auto query = request.relative_uri().query();
-			if (!query.empty())
-				targets.front() += "?" + query;
-			std::vector<nmos_authz_text> texts;
-			for (const auto& target : targets)
-				texts.push_back(text(target));
 			const std::string method(request.method());
 			auto question = nmos_authz_request();
 			question.method = text(method);
 			question.authorization = header(request, web::http::header_names::authorization);
 			question.upgrade = nmos_authz_string("websocket");
-			nmos_authz_reply reply;
-			nmos_authz_decide_all(handle.get(), &question, texts.data(), texts.size(), &reply);
+			for (size_t i = 0; i < targets.size(); i += most)
+			{
+				const auto first = query.empty() ? targets[i] : targets[i] + "?" + query;
+				std::vector<nmos_authz_text> texts(1, text(first));
+				while (texts.size() < most && i + texts.size() < targets.size())
+					texts.push_back(text(targets[i + texts.size()]));
+				nmos_authz_decide_all(handle.get(), &question, texts.data(), texts.size(), &reply);
+				if (reply.decision != NMOS_AUTHZ_ALLOW)
+					break;
+			}
 			return reply;
 		}
 
