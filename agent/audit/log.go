@@ -61,20 +61,20 @@ type Log struct {
 	stopped chan struct{} // the goroutine has ended
 	close   sync.Once
 
-	waits    atomic.Bool                // as wait, for the pumps
-	change   sync.Mutex                 // one Reconfigure at a time
-	over     bool                       // none any more
-	left     map[string]<-chan struct{} // by name: closed when the last that was left out has ended
-	pumps    atomic.Pointer[[]*pump]
-	lost     atomic.Uint64 // decisions dropped before they were sorted
-	observed atomic.Uint64 // decisions that Observe was shown
-	ring     ring
-	reports  chan Trouble
-	pumping  sync.WaitGroup
-	abort    context.CancelFunc
-	aborted  context.Context
-	reported chan struct{} // no report comes any more
-	told     chan struct{} // and all were told
+	waits          atomic.Bool                // as wait, for the pumps
+	change         sync.Mutex                 // one Reconfigure at a time
+	released       bool                       // Release was called: there is no Reconfigure any more
+	left           map[string]<-chan struct{} // by name: closed when the last that was left out has ended
+	pumps          atomic.Pointer[[]*pump]
+	lost           atomic.Uint64 // decisions dropped before they were sorted
+	observed       atomic.Uint64 // decisions that Observe was shown
+	ring           ring
+	reports        chan Trouble
+	pumping        sync.WaitGroup
+	abort          context.CancelFunc
+	aborted        context.Context
+	reportsClosed  chan struct{} // nothing is sent on reports any more
+	reportsDrained chan struct{} // and Report was called for all
 }
 
 // New starts a Log. It must be closed.
@@ -91,7 +91,7 @@ func New(o Options) *Log {
 		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 		left:    map[string]<-chan struct{}{},
-		reports: make(chan Trouble, 16), reported: make(chan struct{}), told: make(chan struct{}),
+		reports: make(chan Trouble, 16), reportsClosed: make(chan struct{}), reportsDrained: make(chan struct{}),
 	}
 	l.room.L = &l.mu
 	l.reads.within = joinEvery
@@ -358,7 +358,7 @@ func (l *Log) deliver(pumps []*pump, batch []byte) {
 func (l *Log) Reconfigure(o Options) {
 	l.change.Lock()
 	defer l.change.Unlock()
-	if l.over {
+	if l.released {
 		return
 	}
 	old := *l.pumps.Load()
@@ -403,7 +403,7 @@ func (l *Log) Reconfigure(o Options) {
 func (l *Log) sortWaiting(wait bool) {
 	l.waits.Store(wait)
 	for _, p := range *l.pumps.Load() {
-		p.stir()
+		p.wakeWaiters()
 	}
 }
 
@@ -412,7 +412,7 @@ func (l *Log) sortWaiting(wait bool) {
 func (l *Log) Release() {
 	l.change.Lock()
 	defer l.change.Unlock()
-	l.over = true
+	l.released = true
 	l.mu.Lock()
 	l.wait = false
 	l.room.Broadcast()
@@ -455,9 +455,9 @@ func (l *Log) Close(ctx context.Context) {
 			p.abandon()
 		}
 		l.ring.end()
-		close(l.reported)
+		close(l.reportsClosed)
 		select { // what was dropped at the end is said, too
-		case <-l.told:
+		case <-l.reportsDrained:
 		case <-time.After(closeGrace):
 		}
 	})
@@ -465,12 +465,12 @@ func (l *Log) Close(ctx context.Context) {
 
 // tellTroubles calls Report, which may be as slow as the sink that it reports on.
 func (l *Log) tellTroubles() {
-	defer close(l.told)
+	defer close(l.reportsDrained)
 	for {
 		select {
 		case t := <-l.reports:
 			l.report(t)
-		case <-l.reported:
+		case <-l.reportsClosed:
 			for {
 				select {
 				case t := <-l.reports:

@@ -19,12 +19,12 @@ const (
 
 // pump brings lines from a queue to one sink, on a goroutine of its own, and numbers and chains them.
 type pump struct {
-	log   *Log
-	name  string
-	ready chan struct{} // something to do
-	fresh chan struct{} // there is another sink, which need not wait for what the old one did wrong
-	quit  context.CancelFunc
-	ended context.Context // nothing more is to be tried
+	log      *Log
+	name     string
+	ready    chan struct{} // something to do
+	replaced chan struct{} // the sink was replaced: skip the back-off of the old one
+	quit     context.CancelFunc
+	ended    context.Context // nothing more is to be tried
 
 	before uint64          // decisions that were sorted before it was there
 	after  <-chan struct{} // closed when another of its name has ended, that may be at work in the same file; nil: there is none
@@ -59,7 +59,7 @@ type pump struct {
 }
 
 func newPump(l *Log, s Sink, limit int) *pump {
-	p := &pump{log: l, name: s.Name(), sink: s, ready: make(chan struct{}, 1), fresh: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &pump{log: l, name: s.Name(), sink: s, ready: make(chan struct{}, 1), replaced: make(chan struct{}, 1), done: make(chan struct{})}
 	p.room.L = &p.mu
 	p.queue.limit = limit
 	p.ended, p.quit = context.WithCancel(l.aborted)
@@ -126,14 +126,14 @@ func (p *pump) replace(s Sink, limit int) {
 	p.queue.limit = limit
 	if s.Settings() != p.sink.Settings() {
 		p.sink = s
-		signal(p.fresh)
+		signal(p.replaced)
 	}
 	p.room.Broadcast()
 	signal(p.ready)
 }
 
-// stir lets a put that waits look again.
-func (p *pump) stir() {
+// wakeWaiters wakes blocked put calls.
+func (p *pump) wakeWaiters() {
 	p.mu.Lock()
 	p.room.Broadcast()
 	p.mu.Unlock()
@@ -216,7 +216,7 @@ func (p *pump) run() {
 			var kind byte
 			var item []byte
 			kind, item, rest = next(rest)
-			if !p.keep(kind, item) {
+			if !p.deliver(kind, item) {
 				return
 			}
 			p.mu.Lock()
@@ -245,8 +245,8 @@ func (p *pump) run() {
 	}
 }
 
-// keep writes one item of the queue, however often it takes; false means that p is given up.
-func (p *pump) keep(kind byte, item []byte) bool {
+// deliver writes one item of the queue, retrying as needed. It reports false once p is abandoned.
+func (p *pump) deliver(kind byte, item []byte) bool {
 	if kind == itemLost {
 		p.pending.add(readLost(item))
 		return p.tellLost()
@@ -335,7 +335,7 @@ func (p *pump) begin() error {
 	}
 	p.setChain(at)
 	p.section, p.last = 0, 0
-	if err = p.put1(body); err == nil {
+	if err = p.writeLine(body); err == nil {
 		p.begun = sink.Settings()
 	}
 	return err
@@ -360,7 +360,7 @@ func (p *pump) closing(why string) error {
 	body := appendWord(p.event(nil, eventClose), "why", why)
 	body = appendNumber(body, "seq", p.last)
 	body = appendNumber(body, "kept", p.section)
-	return p.put1(body)
+	return p.writeLine(body)
 }
 
 // write writes a line, in the next place where this one is full.
@@ -380,11 +380,11 @@ func (p *pump) write(body []byte) error {
 			return err
 		}
 	}
-	return p.put1(body)
+	return p.writeLine(body)
 }
 
-// put1 writes a line where the stream is.
-func (p *pump) put1(body []byte) error {
+// writeLine appends one line to the open stream.
+func (p *pump) writeLine(body []byte) error {
 	var after chain
 	p.line, after = p.chain.append(p.line[:0], body)
 	if err := p.open.Write(p.line); err != nil {
@@ -452,7 +452,7 @@ func (p *pump) wait() bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-p.fresh:
+	case <-p.replaced:
 		p.retry = 0
 		return true
 	case <-p.ended.Done():

@@ -35,7 +35,7 @@ const (
 	lostSize = itemHead + 24 // bytes of an item of kind itemLost
 )
 
-// room tells whether n more bytes fit. One item always does, however long, into a queue that is empty.
+// room reports whether n more bytes fit. One item always does, however long, into a queue that is empty.
 func (q *queue) room(n int) bool {
 	if q.used == 0 {
 		return true

@@ -131,7 +131,7 @@ func (v *Verifier) Read(file string, r io.Reader) error {
 			v.at++
 			switch {
 			case long:
-				v.none(size, err != nil)
+				v.unrecognized(size, err != nil)
 			case err != nil:
 				v.unended(line)
 			default:
@@ -157,11 +157,11 @@ func (v *Verifier) unended(line []byte) {
 			return
 		}
 	}
-	v.none(uint64(len(line)), true)
+	v.unrecognized(uint64(len(line)), true)
 }
 
-// none takes a line that is none of ours.
-func (v *Verifier) none(size uint64, cut bool) {
+// unrecognized counts a line that is not an audit line.
+func (v *Verifier) unrecognized(size uint64, cut bool) {
 	if v.bad.lines == 0 {
 		v.bad.fault = Fault{
 			Kind: Altered, File: v.file, At: v.at, Text: "this is no audit line, or it was changed beyond recognition",
@@ -177,7 +177,7 @@ func (v *Verifier) take(line []byte) {
 	c, hashed, ok := parseChain(line)
 	if !ok {
 		if !v.Mixed || bytes.HasPrefix(line, lineStart) {
-			v.none(uint64(len(line)), false)
+			v.unrecognized(uint64(len(line)), false)
 		}
 		return
 	}

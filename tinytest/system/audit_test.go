@@ -472,3 +472,61 @@ func TestAuditVerifyCommand(t *testing.T) {
 	changed := strings.Replace(b.Log(), `"decision":"allow"`, `"decision":"deny"`, 1)
 	command(t, changed, "audit", "verify", "--log", "/dev/stdin").check(t, 1, " altered: this line", "")
 }
+
+// One connection that is denied something else each time takes bounded room in flash and journal, and takes no record of what was
+// allowed out of the files; each denial is accounted for (issue 10, B.9).
+func TestFloodOfDenials_OPS2(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	dir := newDir(t)
+	config := trusting(t, server)
+	config.Admin = true
+	path := dir.File("audit.jsonl")
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"file\"]\nfile = %q\nfile_bytes = 65536\nfiles = 4\nqueue_bytes = 1048576\n", path)
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
+	b.waitLog(0, "keys fetched")
+	change := get("/x-nmos/connection/v1.1/single/receivers/1/staged").bearing(everything(server).Sign())
+	change.method = "PATCH"
+	began, before := time.Now(), len(b.Log())
+	const denials, changes = 20_000, 100
+	for i := range denials {
+		b.want(get(fmt.Sprintf("/x-nmos/node/v1.3/%d", i)), 401, "no-token")
+		if i%(denials/changes) == 0 {
+			b.want(change, 200, "ok")
+		}
+	}
+	seconds := int(time.Since(began).Seconds()) + 1
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(path + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"the journal": b.Log()[before:]}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts["the files"] += string(text)
+	}
+	for where, text := range texts {
+		var all tally
+		for line := range bytes.Lines([]byte(text)) {
+			if bytes.HasPrefix(line, []byte(`{"audit":1,`)) {
+				all.add(t, line)
+			}
+		}
+		if all.decided["allow"] != changes || all.decided["deny"] != denials {
+			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d", where, all.decided["allow"], all.decided["deny"], changes, denials)
+		}
+		// Each change has a line. Of the denials there are two a second, those of ten seconds that were saved up, and the joined ones.
+		if most := 1000*changes + 600*(2*seconds+20+seconds/10+2); len(text) > most {
+			t.Errorf("%s: %d bytes in %d s, want at most %d", where, len(text), seconds, most)
+		}
+	}
+}
