@@ -122,7 +122,8 @@ func badDay(t *testing.T, b *box, server *authserver.Server) []expectation {
 		{get(senders).bearing(unsigned(everything(server))), "401 signature"},
 		{get(senders).bearing("a.b.c"), "401 token-malformed"},
 		{get(senders + "//x"), "400 path-ambiguous"},
-		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 20_000)).bearing(good.authorization[7:]), "200 ok"},
+		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 2_000)).bearing(good.authorization[7:]), "200 ok"},
+		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 20_000)).bearing(good.authorization[7:]), "400 path-too-long"},
 		{question{method: "BREW", target: "/"}, "405 method"},
 	}
 	for range 200 { // more than are remembered
