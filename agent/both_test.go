@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -171,7 +172,7 @@ func TestBothSockets(t *testing.T) {
 // The same for questions about paths, methods and credentials.
 func TestBothSocketsAboutRequests(t *testing.T) {
 	tok := mint.New(permit)
-	one, two := newDevice(t, publicMeters, tok.Key.JWK()), newDevice(t, publicMeters, tok.Key.JWK())
+	one, two := newDevice(t, configuredPaths, tok.Key.JWK()), newDevice(t, configuredPaths, tok.Key.JWK())
 	one.clock.Store(&tok.Now)
 	two.clock.Store(&tok.Now)
 	web := askHTTP(t, two)
@@ -189,11 +190,23 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 		}
 		compare(row.name, packet)
 	}
+	all := tok.Sign()
+	some := mint.New(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"nodes", "subscriptions/*"}},
+		"ncp": {Read: []string{"*"}}, "control": {Write: []string{"root.*"}}}}).Sign()
+	for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/nodes", "/x-nmos/query/v1.3/subscriptions/1", // PATH-14
+		"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/slot/2/ncp", // PATH-15
+		"/x-nmos/node/v1.3/" + strings.Repeat("a", 2030), "/x-nmos/node/v1.3/" + strings.Repeat("a", 2031)} { // PATH-16
+		for i, raw := range []string{all, some} {
+			packet := "decide 1\nmethod=GET\ntarget=" + target + "\nauthorization=Bearer " + raw + "\n"
+			compare(fmt.Sprintf("PATH-14 PATH-15 PATH-16/%.40s %d", target, i), packet)
+			compare(fmt.Sprintf("PATH-14 PATH-15 PATH-16/%.40s as a socket %d", target, i), packet+"upgrade=websocket\n")
+		}
+	}
 	for _, row := range answerRows {
 		compare(row.name, question(row.lines, tok.Sign()))
 	}
-	if all := len(pathRows) + len(answerRows); asked < all*8/10 {
-		t.Errorf("asked %d of %d", asked, all)
+	if n := len(pathRows) + len(answerRows) + 32; asked < n*8/10 {
+		t.Errorf("asked %d of %d", asked, n)
 	}
 }
 

@@ -139,12 +139,16 @@ var pathRows = []struct {
 
 func publicMeters(c *agent.Config) { c.Paths.Public = []string{"/meters"} }
 
+// configuredPaths is the configuration by which pathRows are answered.
+func configuredPaths(c *agent.Config) {
+	c.Paths.Public = []string{"/meters", "/x-nmos/system"}
+	c.Paths.Claims = []string{"/levels=events", "/patch=connection", "/streams=streamcompatibility", "/nodes=node"}
+	c.Paths.Control = []string{"/slot/2/ncp"}
+}
+
 func TestPaths(t *testing.T) {
 	tok := mint.New(permit)
-	d := newDevice(t, func(c *agent.Config) {
-		c.Paths.Public = []string{"/meters", "/x-nmos/system"}
-		c.Paths.Claims = []string{"/levels=events", "/patch=connection", "/streams=streamcompatibility", "/nodes=node"}
-	}, tok.Key.JWK())
+	d := newDevice(t, configuredPaths, tok.Key.JWK())
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
 	for _, row := range pathRows {
 		t.Run(row.name, func(t *testing.T) {
