@@ -198,6 +198,30 @@ func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
 	}
 }
 
+// A clock that is not synchronised judges a token as the daemon does: by the token's own iat if that is later (OPS-1).
+func TestExplainsAnUnsynchronisedClock_OPS1_CLM8(t *testing.T) {
+	later := mint.New(mint.Options{Now: time.Now().Add(2 * time.Hour)})
+	early := later.Clone()
+	early.Claims.Set("nbf", later.Now.Add(time.Hour).Unix())
+	jwks := mint.JWKSOf(later.Key.JWK())
+	for _, c := range []struct {
+		name           string
+		token          *mint.Token
+		unsynchronised bool
+		want           wire.Reason
+		says           string
+	}{
+		{"fresh, and the clock is behind", later, true, wire.OK, "CLM-8    ok "},
+		{"the same by a synchronised clock", later, false, wire.IssuedLater, "CLM-8    NO "},
+		{"nbf after that", early, true, wire.ClockUntrusted, "OPS-1    NO  the daemon's clock is not synchronised"},
+	} {
+		out, reason := run(t, explain.Question{Token: []byte(c.token.Sign()), JWKS: jwks, Unsynchronised: c.unsynchronised})
+		if reason != c.want || !strings.Contains(out, c.says) {
+			t.Errorf("%s: got %v, want %v and %q\n%s", c.name, reason, c.want, c.says, out)
+		}
+	}
+}
+
 // What a token says cannot draw on the terminal of whoever looks at it.
 func TestPrintsNoControlCharacters(t *testing.T) {
 	base := mint.New(mint.Options{})

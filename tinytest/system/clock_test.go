@@ -99,3 +99,31 @@ func TestClockOfServers_OPS1(t *testing.T) {
 		})
 	}
 }
+
+// A device whose clock was restored from a file at the boot is two hours behind its server, and nobody vouches for the
+// clock: fresh tokens are good, those that they show to have expired are not, and one that the server cannot have dated
+// yet is 503.
+func TestClockBehindItsServer_OPS1_CLM8(t *testing.T) {
+	t.Parallel()
+	if platform.NewClock().Status().State == platform.ClockSynchronised {
+		t.Skip("skipped: the clock of this machine is synchronised, and decides")
+	}
+	const behind = 2 * time.Hour
+	server := newServer(t, authserver.Options{Date: behind})
+	b := start(t, trusting(t, server))
+	dated := func(issued, expires time.Duration) question {
+		tok, now := everything(server), time.Now().Add(behind)
+		tok.Claims.Set("iat", now.Add(issued).Unix())
+		tok.Claims.Set("exp", now.Add(expires).Unix())
+		return get(senders).bearing(tok.Sign())
+	}
+	expired := dated(-time.Hour, -127*time.Second)
+	b.await(expired, 200, "ok") // the clock cannot know better
+	b.want(dated(-time.Second, time.Hour), 200, "ok")
+	b.want(expired, 401, "token-expired")
+	a := b.askBoth(dated(6*time.Minute, time.Hour))
+	if a.status != 503 || a.reason != "clock-untrusted" || a.retry < 1 {
+		t.Errorf("dated by a server six minutes ahead of itself: got %v, want 503 clock-untrusted", a)
+	}
+	b.want(dated(-time.Minute, time.Hour), 200, "ok")
+}

@@ -346,9 +346,9 @@ func (m *memory) keepTime(ctx context.Context, clock timeKeeper) {
 	defer look.Stop()
 	last := time.Time{} // when it was last written, or tried
 	for {
+		known := clock.Known()
 		m.mu.Lock()
 		// The time of the build is known without a file. What is known goes back only if what was kept is wrong.
-		known := clock.Known()
 		news := known.Before(m.timeWritten) ||
 			known.Sub(m.timeWritten) >= knownEvery && known.After(platform.BuildTime())
 		if m.failing[timeFile] != nil || news && (last.IsZero() || time.Since(last) >= knownEvery) {
