@@ -119,6 +119,32 @@ func TestCollectorForms_DIS2(t *testing.T) {
 	}
 }
 
+// A server of which something is missing in the end is left out, and the link has not answered in full (DIS-6).
+func TestCollectorIncomplete_DIS2_DIS6(t *testing.T) {
+	for want, records := range map[string][]string{
+		"auth: it has no SRV record: no answer":                 {mPTR, mTXT, mA},
+		"auth: it has no TXT record: no answer":                 {mPTR, mSRV, mA},
+		"auth: its host auth-1.local has no address: no answer": {mPTR, mSRV, mTXT},
+	} {
+		c := newCollector()
+		c.take(said(t, records...), sender1)
+		c.take(said(t, "_nmos-auth._tcp.local. 120 IN PTR b._nmos-auth._tcp.local.", strings.Replace(mSRV, "auth.", "b.", 1),
+			strings.Replace(strings.Replace(mTXT, "auth.", "b.", 1), "https", "ftp", 1)), sender1) // which says all, and is no good
+		f := told(t, c)
+		var left []string
+		for _, s := range f.Skipped {
+			left = append(left, s.Instance+": "+s.Reason.Error())
+		}
+		if !slices.Contains(left, want) || len(left) != 2 || len(f.Servers) != 0 {
+			t.Errorf("got %+v, left out %q, want %q", f.Servers, left, want)
+		}
+		expect(t, "silent", f.silent, "[local]")
+	}
+	c := newCollector()
+	c.take(said(t, mPTR, mSRV, mTXT, mA), sender1)
+	expect(t, "silent", told(t, c).silent, "[]")
+}
+
 // A question is put three times at most, a second apart, and then is waited for no longer.
 func TestCollectorAsks_DIS2(t *testing.T) {
 	c := newCollector()

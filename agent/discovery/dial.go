@@ -176,9 +176,10 @@ func noTrace(Step) {}
 
 // newResolver returns a resolver that asks these name servers.
 func (c *Client) newResolver(addresses []string, trace func(Step)) *resolver {
-	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, trace: trace}
+	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, plain: &c.plain, trace: trace}
 	for _, address := range addresses {
-		r.servers = append(r.servers, &dnsServer{address: address})
+		_, plain := c.plain.Load(address)
+		r.servers = append(r.servers, &dnsServer{address: address, plain: plain})
 	}
 	return r
 }

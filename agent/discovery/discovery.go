@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Client struct {
 	patience time.Duration                                       // with one packet to a name server; tests shorten it
 	browse   func(context.Context, BrowseOptions) (Found, error) // Browse, but in tests
 	askLink  func(context.Context, string) (resolved, error)     // multicastAddresses, but in tests
+	plain    sync.Map                                            // name servers that were found not to know EDNS0
 }
 
 // New returns a Client.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -49,6 +50,7 @@ type resolver struct {
 	servers  []*dnsServer
 	patience time.Duration // with one packet
 	rounds   int           // how often a server that is silent is asked
+	plain    *sync.Map     // addresses of servers that do not know EDNS0
 	trace    func(Step)
 }
 
@@ -75,7 +77,10 @@ func (r *resolver) ask(ctx context.Context, q question, zone string) (answer rep
 			case ctx.Err() != nil:
 				return reply{}, nil, fmt.Errorf("%s: %w", q, ctx.Err())
 			case answer.outcome.definite():
-				s.plain = answer.plain
+				if answer.plain && !s.plain {
+					s.plain = true
+					r.plain.Store(s.address, true)
+				}
 				return answer, s, nil
 			case answer.outcome == Silent:
 				silent = append(silent, s)

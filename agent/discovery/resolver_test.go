@@ -107,10 +107,19 @@ func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
 				}
 			}
 			expect(t, "questions with EDNS0", with, 1)
+			if _, err := c.lookup(t.Context(), "auth-1.example.com"); err != nil {
+				t.Errorf("looking its host up: %v", err)
+			}
+			for _, q := range s.Questions()[1:] {
+				if q.UDPSize != 0 {
+					t.Errorf("got %v with EDNS0, want it remembered that the server does not know it", q)
+				}
+			}
 			if q := s.Questions(); !slices.ContainsFunc(q, func(q dnsserver.Question) bool { return q.Network == "tcp" }) {
 				t.Errorf("got %v, want a question by TCP", q)
 			}
-			// A server that learns it when it is asked by TCP.
+			// With EDNS0 it says that the answer is longer, and by TCP that it does not know EDNS0.
+			c = impatient(s)
 			s.Behave()
 			s.Forget()
 			s.Misbehave("", "", fault)

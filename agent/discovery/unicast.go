@@ -139,7 +139,11 @@ func (b *browser) records(
 		return nil, nil, err
 	case len(got.records) == 0:
 		b.positive = min(b.positive, got.ttl) // what is wrong may be put right
-		return nil, nil, fmt.Errorf("it has no %s record: %s", kindName(kind), got.outcome)
+		err := fmt.Errorf("it has no %s record: %s", kindName(kind), got.outcome)
+		if !got.outcome.definite() { // on the link nobody says no
+			b.fail(err)
+		}
+		return nil, nil, err
 	}
 	return got.records, got.extra, nil
 }
@@ -216,6 +220,9 @@ func (b *browser) host(ctx context.Context, name, domain string, extra []resourc
 		case len(found.records) == 0:
 			found.none = true
 			found.err = fmt.Errorf("its host %s has no address: %s", undot(name), got.outcome)
+			if !got.outcome.definite() {
+				b.fail(found.err)
+			}
 		}
 	}
 	if len(six) > 0 {
