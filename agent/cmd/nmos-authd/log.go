@@ -28,6 +28,12 @@ func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
 	return zap.New(zapcore.NewCore(encoder, out, level)), level
 }
 
+// takeStdLog has what packages write to the standard logger go to log, for debugging: net/http quotes there what a server
+// sends unasked, and nothing else would bound it, or keep it from waiting for whoever reads standard error.
+func takeStdLog(log *zap.Logger) (restore func(), err error) {
+	return zap.RedirectStdLogAt(log, zapcore.DebugLevel)
+}
+
 // logKeys reports one attempt to fetch an issuer's keys.
 func logKeys(log *zap.Logger, e keys.Event) {
 	fields := []zap.Field{

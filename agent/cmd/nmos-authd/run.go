@@ -187,6 +187,9 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 
 // run serves until a signal ends it.
 func (d *daemon) run() error {
+	if _, err := takeStdLog(d.log); err != nil {
+		return err
+	}
 	if err := platform.Harden(); err != nil {
 		d.log.Warn("not hardened", zap.Error(err))
 	}
