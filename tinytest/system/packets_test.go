@@ -273,3 +273,64 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 		}
 	}
 }
+
+// Nobody reads the log, and connections are refused, which would be logged: whoever may ask is answered nevertheless, and SIGTERM
+// ends the daemon.
+func TestStuckLog_ANS5(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can ask as another user")
+	}
+	dir := newDir(t)
+	if err := os.Chmod(dir.Path(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config := trusting(t)
+	config.Sockets = fmt.Sprintf("group = \"%d\"\nallow_uids = [0]", nobody)
+	config.More = "[audit]\nsinks = [\"log\"]\nfull = \"drop\"\n"
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	unread, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Close()
+	d := exec.Command(program, "run", "--config", dir.ConfigFile())
+	d.Stderr = stderr
+	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stderr.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- d.Wait() }()
+	t.Cleanup(func() { d.Process.Kill() })
+	c := newCaller(t, dir)
+	eventually(t, "the daemon to serve", func() bool {
+		_, err := c.try(get("/x-nmos"), false)
+		return err == nil
+	})
+	for range 3000 { // more than the pipe holds
+		c.want(get("/x-nmos"), 200, "public")
+	}
+	for range 3 {
+		askAs(t, dir, nobody, nobody).check(t, 2, "", "this user may not ask")
+		for _, overHTTP := range []bool{false, true} {
+			if a, err := newCaller(t, dir).try(get("/x-nmos"), overHTTP); err != nil || a.status != 200 {
+				t.Fatalf("a new connection beside a refused one: %v, %v", a, err)
+			}
+		}
+	}
+	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("SIGTERM does not end it")
+	}
+}
