@@ -69,7 +69,8 @@ func (s *Status) Metrics() []byte {
 	for f := range len(socketFamilies) {
 		m.family(socketFamilies[f][0], gauge, socketFamilies[f][1])
 		for i := range s.Sockets {
-			m.sample([...]int64{int64(s.Sockets[i].Open), int64(s.Sockets[i].Limit)}[f], "socket", s.Sockets[i].Name)
+			v := &s.Sockets[i]
+			m.sample([...]int64{int64(v.Open), int64(v.Limit), int64(v.Waiting)}[f], "socket", v.Name)
 		}
 	}
 	for f := range len(sinkFamilies) {
@@ -97,8 +98,9 @@ var (
 		{"server_failing", "Whether the last attempt to fetch them failed."},
 	}
 	socketFamilies = [...][2]string{
-		{"connections", "Connections that are open."},
-		{"connections_limit", "Connections that may be open at once."},
+		{"connections", "Connections that are served."},
+		{"connections_limit", "Connections that may be served at once."},
+		{"connections_waiting", "Connections with a question that waits for others to be served."},
 	}
 	sinkFamilies = [...][2]string{
 		{"audit_kept_total", "Decisions recorded in a sink."},

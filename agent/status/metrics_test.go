@@ -191,7 +191,8 @@ func TestMetrics(t *testing.T) {
 		"server_keys_fetched_timestamp_seconds": {a: float64(now - 720), b: 0},
 		"server_clock_ahead_seconds":            {a: 37},
 		"connections":                           {`socket="authz" `: 3}, "connections_limit": {`socket="authz" `: 64},
-		"audit_kept_total": {log: 42, syslog: 40}, "audit_dropped_total": {log: 0, syslog: 0},
+		"connections_waiting": {`socket="authz" `: 5},
+		"audit_kept_total":    {log: 42, syslog: 40}, "audit_dropped_total": {log: 0, syslog: 0},
 		"audit_queued_decisions": {log: 0, syslog: 2},
 		"audit_queued_bytes":     {log: 0, syslog: 900}, "audit_failing": {log: 0, syslog: 0},
 	} {

@@ -107,8 +107,10 @@ type Tokens struct {
 type Socket struct {
 	Name  string `json:"name"`
 	Path  string `json:"path"`
-	Open  int    `json:"open"` // connections
-	Limit int    `json:"limit"`
+	Open  int    `json:"open"`  // connections that are served
+	Limit int    `json:"limit"` // of those
+	// Connections with a question that waits for others to be served.
+	Waiting int `json:"waiting"`
 }
 
 // Audit is the record of decisions.

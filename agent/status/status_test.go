@@ -38,7 +38,7 @@ func well() *status.Status {
 			{Reason: "no-token", Status: 401, Answered: 2, Would: 3},
 		},
 		Tokens:  status.Tokens{Held: 2, Limit: 64, Remembered: 38, Judged: 2},
-		Sockets: []status.Socket{{Name: "authz", Path: "/run/authz.sock", Open: 3, Limit: 64}},
+		Sockets: []status.Socket{{Name: "authz", Path: "/run/authz.sock", Open: 3, Limit: 64, Waiting: 5}},
 		Audit: status.Audit{Recorded: 42, Sinks: []status.Sink{
 			{Name: "log", Kept: 42, Head: "00ff"}, {Name: "syslog", Kept: 40, Queued: 2, QueuedBytes: 900},
 		}},
@@ -238,7 +238,7 @@ last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_byt
 sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.clock_ahead_seconds
 servers.clock_difference servers.date servers.domain servers.error servers.failed servers.failing servers.fetched
 servers.issuer servers.kids servers.missing_seconds servers.next servers.origin servers.used since sockets sockets.limit sockets.name
-sockets.open sockets.path state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit
+sockets.open sockets.path sockets.waiting state state.dir state.error state.kept time tokens tokens.held tokens.judged tokens.limit
 tokens.remembered version
 `
 
@@ -315,7 +315,7 @@ decisions   42, not allowed 2, would be by enforce 3
             40 ok
             2 no-token, would be 3
 tokens      2 of 64 remembered; met again 38, judged anew 2
-socket      /run/authz.sock (authz), 3 of 64 connections
+socket      /run/authz.sock (authz), 3 of 64 connections, 5 waiting
 audit       log, kept 42, dropped 0, queued 0, chain 00ff
 audit       syslog, kept 40, dropped 0, queued 2
 inventory   file, 12 resources, for 3 min

@@ -44,7 +44,11 @@ func (s *Status) WriteText(w io.Writer) error {
 		number(s.Tokens.Remembered), ", judged anew ", number(s.Tokens.Judged))
 	for i := range s.Sockets {
 		c := &s.Sockets[i]
-		t.row("socket", c.Path, " (", c.Name, "), ", strconv.Itoa(c.Open), " of ", strconv.Itoa(c.Limit), " connections")
+		waiting := ""
+		if c.Waiting > 0 {
+			waiting = ", " + strconv.Itoa(c.Waiting) + " waiting"
+		}
+		t.row("socket", c.Path, " (", c.Name, "), ", strconv.Itoa(c.Open), " of ", strconv.Itoa(c.Limit), " connections", waiting)
 	}
 	for i := range s.Audit.Sinks {
 		k := &s.Audit.Sinks[i]

@@ -112,8 +112,8 @@ func (d *daemon) snapshot() *status.Status {
 	t := &s.Tokens
 	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
 	for _, l := range d.servers {
-		served, waiting, silent := l.Count()
-		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: served + waiting + silent, Limit: l.Limit})
+		served, waiting, _ := l.Count()
+		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: served, Limit: l.Limit, Waiting: waiting})
 	}
 	v := d.stock.status()
 	s.Inventory = status.Inventory{
