@@ -521,6 +521,28 @@ func TestKeySetUnreached(t *testing.T) {
 	expect(t, "keys", err, "discovery: keys from http://"+address+"/jwks: connection refused. Is the server running?")
 }
 
+// Whatever proxy the environment names, a device goes to the server itself, and by HTTP/1.1.
+func TestKeySetNoProxy(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	var protocols atomic.Value
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.nmos.test"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols.Store(r.Proto)
+		mux.ServeHTTP(w, r)
+	}), func(s *httptest.Server) { s.EnableHTTP2 = true })
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	publish(mux, "https://auth.nmos.test:"+port, "")
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"} {
+		t.Setenv(name, "http://127.0.0.1:1")
+	}
+	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
+	c := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
+	if _, err := c.KeySet(t.Context(), "https://auth.nmos.test:"+port); err != nil {
+		t.Error(err)
+	}
+	expect(t, "protocol", protocols.Load(), "HTTP/1.1")
+}
+
 // Certificates are judged by the clock that is handed in (OPS-1).
 func TestKeySetClock_DIS5(t *testing.T) {
 	ca := newAuthority(t)

@@ -42,7 +42,7 @@ const (
 
 // BrowseOptions say how to look for servers by mDNS.
 type BrowseOptions struct {
-	// Window is how long to listen, 2 s to 5 s; other values are moved into that range. Zero: 3 s.
+	// Window is how long to listen, 2 s to 5 s; other values are moved into that range. Zero stands for 3 s.
 	Window time.Duration
 	// Development also admits http and a pri of 100 or more (DIS-3).
 	Development bool

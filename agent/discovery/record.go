@@ -29,7 +29,7 @@ type Record struct {
 	Instance         string // name of the instance, in the presentation form of RFC 1035 §5.1
 	Host             string // target of the SRV record
 	Port             uint16
-	Priority, Weight uint16 // of the SRV record; 0 where the source does not tell
+	Priority, Weight uint16 // of the SRV record; 0 if unknown
 	TXT              []string
 	TTL              time.Duration
 	Addresses        []netip.Addr
@@ -167,7 +167,7 @@ func plausibleHost(host string) error {
 	return nil
 }
 
-// plausibleSelector tells whether a selector is plain path segments, which no server reads as anything else.
+// plausibleSelector reports whether a selector is plain path segments, which no server reads as anything else.
 func plausibleSelector(selector string) bool {
 	if selector == "" {
 		return true
@@ -207,7 +207,7 @@ func compare(a, b Server) int {
 
 // spread draws the servers one after the other, each with a chance in proportion to its weight among those that are
 // left. One more than the weight counts, so that a server of weight 0 is drawn at times: "a very small chance", says
-// RFC 2782, and all of them alike where no weights are given.
+// RFC 2782, and all of them alike if no weights are given.
 func spread(servers []Server, intn func(n int) int) {
 	for ; len(servers) > 1; servers = servers[1:] {
 		total := 0

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// StepKind tells what a Step is about, and which of its fields count.
+// StepKind says what a Step is about, and which of its fields count.
 type StepKind int
 
 // The kinds of steps.
 const (
-	StepNote    StepKind = iota + 1 // Text: where is looked and why
+	StepNote    StepKind = iota + 1 // Text: where the search goes on, and why
 	StepAsked                       // Query, Server, Network, Outcome, Took, Records, Err: one question put to one server
 	StepLeftOut                     // Subject, Err: something was advertised and may not be used
 	StepFound                       // Found: a server was found
@@ -38,7 +38,7 @@ type StepRecord struct {
 	Name, Type, Data string
 	TTL              time.Duration
 	Additional       bool  // it came beside the answer
-	Ignored          error // why it is not looked at; nil: it is
+	Ignored          error // why it is not used; nil if it is
 }
 
 // maxShown bounds the records of one step.
@@ -59,7 +59,7 @@ const (
 	Unreachable         // the question could not be sent, or nothing listens
 )
 
-// definite tells whether the question is answered, be it with yes or no.
+// definite reports whether the question is answered, be it with yes or no.
 func (o Outcome) definite() bool { return o == Answered || o == NoSuchName || o == NoRecord }
 
 func (o Outcome) String() string {
