@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -412,5 +413,68 @@ func TestFoundState_DIS6(t *testing.T) {
 	}
 	if data, err := agent.EncodeFound(all); err != nil || len(data) > agent.MaxFoundState {
 		t.Errorf("the longest list: %v, %d bytes; %d are read back", err, len(data), agent.MaxFoundState)
+	}
+}
+
+// Whatever the network does in whatever order, these hold: the keys of the last issuer are not lost unless the
+// configuration drops it, nobody by mDNS is trusted beside a server of unicast whose keys are held and who is listed, and
+// the list is bounded.
+func TestServersAtRandom_DIS2_DIS6_KEY3(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				random := rand.New(rand.NewPCG(seed, 1))
+				some := func(domain string) (urls []string) {
+					for i := range 4 {
+						if random.IntN(3) == 0 {
+							urls = append(urls, fmt.Sprintf("https://%d.%s", i, domain))
+						}
+					}
+					return urls
+				}
+				n := &network{listed: []string{serverA}, dead: map[string]bool{}, names: map[string]string{}}
+				servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
+				pass(time.Minute)
+				for step := range 150 {
+					n.set(func() {
+						n.silent = random.IntN(4) == 0
+						n.listed, n.byMDNS = some("u.example.com"), some("local")
+						if random.IntN(3) > 0 {
+							n.listed = nil
+						}
+						for _, url := range append(n.listed, n.byMDNS...) {
+							n.dead[url] = random.IntN(3) == 0
+							n.names[url] = []string{"", url, url + "/realms/a", url + "/realms/b"}[random.IntN(4)]
+						}
+					})
+					for _, f := range servers.Found().Servers {
+						trusts(store, f.Issuers[len(f.Issuers)-1])
+					}
+					before := held(store)
+					pass(time.Duration(random.IntN(600)) * time.Minute)
+					if random.IntN(10) == 0 {
+						stop()
+						servers, store, stop = n.boot(t, keys.Policy{}, n.last(), held(store))
+					}
+					after, found := held(store), servers.Found().Servers
+					if len(before) > 0 && len(after) == 0 {
+						t.Fatalf("step %d: held %q, and now nothing", step, before)
+					}
+					unicast, mdns := false, false
+					for _, f := range found {
+						keyed := slices.ContainsFunc(f.Issuers, func(i string) bool { return slices.Contains(after, i) })
+						unicast = unicast || f.Advertised && !f.ByMDNS() && keyed
+						mdns = mdns || f.ByMDNS()
+					}
+					if unicast && mdns {
+						t.Errorf("step %d: by mDNS beside one of unicast: %+v", step, found)
+					}
+					if len(found) > 13 {
+						t.Errorf("step %d: %d are found", step, len(found))
+					}
+				}
+				stop()
+			})
+		})
 	}
 }
