@@ -48,6 +48,7 @@ var credentialRows = []credentials{
 	{"ANS-9/upgrade-with-a-kelvin-sign", "GET", "websoc\u212aet", "-", "/a?access_token=abc", wire.NoToken, ""},
 	{"ANS-9/other-method", "POST", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
 	{"ANS-9/method-in-small-letters", "get", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
+	{"ANS-9/method-of-one-letter", "G", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
 	{"ANS-9/handshake", "GET", handshake, "-", "/a?access_token=abc", wire.OK, "abc"},
 	{"ANS-9/upgrade-in-any-case", "GET", "WebSocket", "-", "/a?access_token=abc", wire.OK, "abc"},
 	{"ANS-9/list-of-upgrades", "GET", "h2c, websocket", "-", "/a?access_token=abc", wire.OK, "abc"},

@@ -64,6 +64,7 @@ var normalized = []struct{ target, want string }{
 	{"/a?b?c#d", "/a"},
 	{"/%61%2D%7E%2e%5F%30%5a", "/a-~._0Z"},
 	{"/%c3%a9%e2%82%ac%f0%9f%8e%9a", "/%C3%A9%E2%82%AC%F0%9F%8E%9A"},
+	{"/%c2%a0", "/%C2%A0"},       // the first behind the C1 controls
 	{"/%EF%BF%BD", "/%EF%BF%BD"}, // U+FFFD itself is no error
 	{"/%20%22%23%25%3f%3C", "/%20%22%23%25%3F%3C"},
 	{"/%252e%252e/a", "/%252e%252e/a"}, // decoded once, not twice
