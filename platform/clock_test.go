@@ -633,3 +633,37 @@ func TestExplainOffset_OPS1(t *testing.T) {
 		}
 	}
 }
+
+// All that uses the clock does so concurrently, and a clock that is set meanwhile is never called synchronised for good.
+func TestClockConcurrently_OPS1(t *testing.T) {
+	f := newFakeClock(BuildTime().Add(time.Hour))
+	clock := newClock(f)
+	var using sync.WaitGroup
+	for i := range 4 {
+		using.Go(func() {
+			for j := range 200 {
+				switch (i + j) % 5 {
+				case 0:
+					f.move(time.Duration(j%3-1) * time.Minute)
+				case 1:
+					f.vouch(j%2 == 0)
+				case 2:
+					clock.UseMark([]string{"", "/a", "/b"}[j%3])
+				case 3:
+					clock.check()
+				}
+				clock.Now()
+				clock.Known()
+				clock.Status()
+				clock.NotBefore()
+				clock.Explain(f.now())
+			}
+		})
+	}
+	using.Wait()
+	f.move(time.Hour)
+	clock.check()
+	if _, state := clock.Now(); state == ClockSynchronised {
+		t.Errorf("set, and nobody vouches: got %v", state)
+	}
+}
