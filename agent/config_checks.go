@@ -25,6 +25,17 @@ func hostName(_ *Config, s string) (string, error) {
 	return name, nil
 }
 
+// deviceName checks a host name or an address (CLM-4). An IPv6 address is returned without brackets, in the form of RFC 5952.
+func deviceName(c *Config, s string) (string, error) {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && addr.Is6() {
+		if addr.Zone() != "" {
+			return "", fmt.Errorf("%s holds a zone, which means nothing on another device", shown(s))
+		}
+		return addr.String(), nil
+	}
+	return hostName(c, s)
+}
+
 // hostPattern checks a pattern for host names (CLM-5) and returns it in lower case without a trailing dot.
 func hostPattern(c *Config, s string) (string, error) {
 	if _, err := hostName(c, strings.ReplaceAll(s, "*", "x")); err != nil {

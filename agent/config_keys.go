@@ -34,7 +34,7 @@ func (k *configKey) String() string {
 var configKeys = []configKey{
 	{"", "mode", choice(func(c *Config) *Mode { return &c.Mode }, ModeEnforce, ModeObserve, ModeOff)},
 
-	{"device", "names", list(func(c *Config) *[]string { return &c.Device.Names }, hostName)},
+	{"device", "names", list(func(c *Config) *[]string { return &c.Device.Names }, deviceName)},
 	{"device", "realm", text(func(c *Config) *string { return &c.Device.Realm }, realm)},
 
 	{"authorization", "allow_http", boolean(func(c *Config) *bool { return &c.Authorization.AllowHTTP })},

@@ -189,6 +189,9 @@ func TestConfigMistakes(t *testing.T) {
 		{"mode", "mode = \"observ\"\n", `:1: mode: "observ" is none of enforce, observe, off (observe?)`},
 		{"mode type", "mode = true\n", `:1: mode: must be one of enforce, observe, off, not true or false`},
 		{"name", "[device]\nnames = [\"no de\"]\n", `:2: [device] names: "no de" is no host name: it holds ' '`},
+		{"name with zone", "[device]\nnames = [\"fe80::1%eth0\"]\n", `:2: [device] names: "fe80::1%eth0" holds a zone, which means nothing on another device`},
+		{"name half an address", "[device]\nnames = [\"2001:db8::g\"]\n", `:2: [device] names: "2001:db8::g" is no host name: it holds ':'`},
+		{"name with port", "[device]\nnames = [\"[2001:db8::1]:80\"]\n", `:2: [device] names: "[2001:db8::1]:80" is no host name: it holds '['`},
 		{"name wildcard", "[device]\nnames = [\"*.a\"]\n", `:2: [device] names: "*.a" is no host name: it holds '*'`},
 		{"name empty", "[device]\nnames = [\"\"]\n", `:2: [device] names: "" is no host name: it is empty`},
 		{"name dots", "[device]\nnames = [\"a..b\"]\n", `:2: [device] names: "a..b" is no host name: a part between two dots is empty`},
@@ -393,4 +396,15 @@ func FuzzParseConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An IPv6 address may be a name as an IPv4 address may; it is held as RFC 5952 writes it.
+func TestAddressesAsNames_CLM4(t *testing.T) {
+	c, err := ParseConfig(file, []byte(`device.names = ["192.0.2.7", "[2001:DB8:0::1]", "2001:db8::0:1", "fe80::1"]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(c.Device.Names, " "), "192.0.2.7 2001:db8::1 fe80::1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

@@ -16,7 +16,8 @@ type Model struct {
 	// Is tells whether the device is one of the kind. It is called for every model of the table until one says yes.
 	Is func(root string) bool
 	// Identify reads what the device says of itself. An error means that nothing could be found out at all; what is not known
-	// is empty. It is called at the start, and again on SIGHUP, when only the names are looked at. Never nil.
+	// is empty. It is called at the start, and again on SIGHUP and every 10 s, when only the names are looked at: DHCP may bring
+	// one late. Never nil.
 	Identify func(root string) (Identity, error)
 	// Inventory lists what the device has. It is called at the start and again on SIGHUP, unless the configuration names an
 	// inventory file, or one was pushed. With an error nothing of the list is used: the device goes on with what was read before.
@@ -41,7 +42,7 @@ type Identity struct {
 	Serial   string
 	Firmware string // version of the firmware
 	// Names are the host names by which others reach the device, most usual first: lower case, no trailing dot, each once.
-	// A token must name one of them in aud, so a name that other devices bear too does not belong here.
+	// None, if it has none yet. A token must name one of them in aud, so a name that other devices bear too does not belong here.
 	Names []string
 }
 

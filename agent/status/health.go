@@ -22,6 +22,7 @@ func (s *Status) Health() (wrong []string) {
 	if text, why := s.keys(); text != "" {
 		add(true, text, why)
 	}
+	add(len(s.Names) == 0, "the device has no host name, so every token is answered 403", "set [device] names")
 	add(s.Inventory.Error != "", "the inventory is refused, and what was in force stays", s.Inventory.Error)
 	add(s.Refused != "", "the configuration is refused, and the old one stays in force", s.Refused)
 	for i := range s.Audit.Sinks {

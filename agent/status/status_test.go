@@ -119,6 +119,8 @@ func TestHealth(t *testing.T) {
 		}, "", 0},
 		{"inventory", func(s *status.Status) { s.Inventory.Error = "inv.json:3: no" },
 			"the inventory is refused, and what was in force stays: inv.json:3: no", 0},
+		{"no name", func(s *status.Status) { s.Names = nil },
+			"the device has no host name, so every token is answered 403: set [device] names", 0},
 		{"configuration", func(s *status.Status) { s.Refused = "a.toml:1: no" },
 			"the configuration is refused, and the old one stays in force: a.toml:1: no", 0},
 		{"audit fails", func(s *status.Status) { s.Audit.Sinks[1].Error = "no host" },
@@ -133,7 +135,7 @@ func TestHealth(t *testing.T) {
 		{"all", func(s *status.Status) {
 			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"}, State: status.State{Dir: "/c", Error: "e"},
 				Time: now, Audit: status.Audit{DroppedAt: now, Sinks: []status.Sink{{Error: "d"}}}}
-		}, "the mode is off, so nothing is denied", 7},
+		}, "the mode is off, so nothing is denied", 8},
 	} {
 		s := well()
 		c.spoil(s)

@@ -65,3 +65,15 @@ func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// What would hide from the daemon what comes later, or keep it from running although it can serve with what it has.
+func TestUnitLetsTheDaemonServe_CLM4_KEY3(t *testing.T) {
+	unit := read(t, filepath.Join(root, "configs/systemd/nmos-authd.service"))
+	for _, c := range []struct{ setting, why string }{
+		{"ProtectHostname", "a host name that DHCP brings is not seen: every token is 403 until a restart"},
+	} {
+		if found := regexp.MustCompile(`(?m)^` + c.setting + `=.*`).FindString(unit); found != "" {
+			t.Errorf("the unit has %s; want no %s=: %s", found, c.setting, c.why)
+		}
+	}
+}

@@ -36,7 +36,7 @@ func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
 	names := c.Device.Names
 	if len(names) == 0 {
 		if names, err = d.names(); err != nil {
-			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device does not say its names: %w", file, err)
+			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device's own cannot be read: %w", file, err)
 		}
 	}
 	return c, names, nil
@@ -78,6 +78,9 @@ func runCheckConfig(args []string) int {
 	var warnings []string
 	if err == nil {
 		warnings = c.Warnings()
+		if len(names) == 0 {
+			warnings = append(warnings, noName)
+		}
 	}
 	if err == nil && c.Inventory.File != "" {
 		_, _, _, err = readInventory(c.Inventory.File)

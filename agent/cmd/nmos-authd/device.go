@@ -1,8 +1,13 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
 
 	"nmosauthd/agent"
 	"nmosauthd/hal"
@@ -13,7 +18,11 @@ import (
 type thisDevice struct {
 	hal.Model
 	places hal.Places
+	asking sync.Mutex // the model is asked one thing at a time
 }
+
+// namesEvery is how often the device is asked for its names again: DHCP may bring one long after the start.
+const namesEvery = 10 * time.Second
 
 // detectDevice finds out what device this is.
 func detectDevice() (*thisDevice, error) {
@@ -28,16 +37,69 @@ func detectDevice() (*thisDevice, error) {
 	return d, nil
 }
 
-// names asks the device what it is called.
+// names asks the device what it is called. It may have no name yet, or one that every device has (localhost).
 func (d *thisDevice) names() ([]string, error) {
+	d.asking.Lock()
+	defer d.asking.Unlock()
 	identity, err := d.Identify("/")
-	if err != nil {
-		return nil, err
+	return identity.Names, err
+}
+
+// inventory returns what asks the device for what it has, nil if it cannot say.
+func (d *thisDevice) inventory() func(root string) ([]hal.Resource, error) {
+	if d.Inventory == nil {
+		return nil
 	}
-	if len(identity.Names) == 0 {
-		return nil, errors.New("it has no host name")
+	return func(root string) ([]hal.Resource, error) {
+		d.asking.Lock()
+		defer d.asking.Unlock()
+		return d.Inventory(root)
 	}
-	return identity.Names, nil
+}
+
+// noName says what follows if there is nothing that a token's aud could name (CLM-6).
+const noName = `this device has no host name yet, so no token can name it in "aud": each is answered 403. ` +
+	"Give it one, or set [device] names"
+
+// watchNames sends the device's names whenever they have changed, until ctx ends. What cannot be found out changes nothing.
+func (d *thisDevice) watchNames(ctx context.Context, last []string, changed chan<- []string) {
+	look := time.NewTicker(namesEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		names, err := d.names()
+		if err != nil || slices.Equal(names, last) {
+			continue
+		}
+		select {
+		case changed <- names:
+			last = names
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rename puts the device's new names into force. Those of the configuration win: the device's then count for nothing.
+func (d *daemon) rename(names []string) {
+	c := d.inForce.Load()
+	if len(c.Device.Names) > 0 || slices.Equal(names, c.names) {
+		return
+	}
+	d.inForce.Store(&inForceConfig{c.Config, names})
+	d.agent.Configure(c.Config, names)
+	d.log.Info("the device's names have changed", zap.Strings("names", names), zap.Strings("before", c.names))
+	d.warnNameless(names)
+}
+
+func (d *daemon) warnNameless(names []string) {
+	if len(names) == 0 {
+		d.log.Warn(noName)
+	}
 }
 
 // defaults is the configuration of an empty file on this device.

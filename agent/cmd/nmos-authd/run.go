@@ -108,7 +108,7 @@ func newDaemon(file string, queue *logQueue) (*daemon, error) {
 		return nil, err
 	}
 	d.recall()
-	d.stock = newInventories(d.agent, dev.Inventory, d.memory, d.log)
+	d.stock = newInventories(d.agent, dev.inventory(), d.memory, d.log)
 	d.stock.configure(c.Inventory.File)
 	return d, nil
 }
@@ -179,6 +179,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.agent.Configure(c, names)
 	d.finder.Configure(c.KeyPolicy(), finder(c, client, d.log), c.Admits)
 	d.log.Info(c.DiscoveryTrust())
+	d.warnNameless(names)
 	if d.audit != nil {
 		d.audit.Reconfigure(d.auditOptions(c))
 	}
@@ -212,6 +213,8 @@ func (d *daemon) run() error {
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
 	background.Go(func() { d.stock.watch(ctx) })
+	renamed := make(chan []string)
+	background.Go(func() { d.device.watchNames(ctx, nil, renamed) })
 	watched, unwatch := context.WithCancel(ctx)
 	if w := newWatchdog(d.opened.Sockets.Authz, d.log); w != nil {
 		background.Go(func() { w.run(watched) })
@@ -228,6 +231,8 @@ func (d *daemon) run() error {
 	for err == nil {
 		select {
 		case err = <-failed:
+		case names := <-renamed:
+			d.rename(names)
 		case s := <-signals:
 			if s != syscall.SIGHUP {
 				d.log.Info("stopping", zap.String("signal", s.String()))
