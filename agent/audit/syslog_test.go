@@ -406,6 +406,30 @@ func certificate(t *testing.T, hosts ...string) (tls.Certificate, *x509.CertPool
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
+// The certificate is judged by the time that the caller says it is, as those of authorization servers are.
+func TestSyslogTime_OPS1(t *testing.T) {
+	cert, pool := certificate(t, "syslog.example.com")
+	for _, c := range []struct {
+		name string
+		now  func() time.Time
+		want bool
+	}{{"the system's", nil, true}, {"now", time.Now, true}, {"1970", func() time.Time { return time.Unix(0, 0) }, false}} {
+		_, at := listenTCP(t, "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}}, true)
+		o := syslogOptions("tls", "syslog.example.com:6514")
+		o.Roots, o.Now = func() (*x509.CertPool, error) { return pool, nil }, c.now
+		o.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, at)
+		}
+		sink := audit.NewSyslog(o)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if _, err := sink.Open(ctx); (err == nil) != c.want {
+			t.Errorf("%s: got error %v, want success %v", c.name, err, c.want)
+		}
+		sink.Close()
+		cancel()
+	}
+}
+
 func TestSyslogTLS(t *testing.T) {
 	cert, pool := certificate(t, "syslog.example.com")
 	_, other := certificate(t, "syslog.example.com")
