@@ -13,8 +13,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A flood of forged tokens over as many connections as there are slots: a new good token is verified within 20 verifications,
-// be it of another process or of the same, and whether the forged ones name a key or not.
+// A flood of forged tokens over as many connections as there are slots: a new good token is verified within 20
+// verifications, be it of another process or of the same, and whether the forged ones name a key or not.
 func TestNewTokenBehindAFlood_ANS5(t *testing.T) {
 	const most, tokens = 20, 21
 	for _, c := range []struct {
@@ -49,7 +49,8 @@ func TestNewTokenBehindAFlood_ANS5(t *testing.T) {
 						default:
 						}
 						tail := fmt.Sprintf("%04d%08d", n, i) // another signature each time
-						reply = s.Packet(reply[:0], []byte(get(senders, header+"."+payload+"."+tail+signature[len(tail):])), 32<<10)
+						tok := header + "." + payload + "." + tail + signature[len(tail):]
+						reply = s.Packet(reply[:0], []byte(get(senders, tok)), 32<<10)
 						if strings.HasPrefix(string(reply), "allow") {
 							t.Errorf("a forged token: %s", reply)
 							return

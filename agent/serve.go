@@ -34,16 +34,18 @@ func (s *Session) ServePackets(conn net.Conn) error {
 	}
 }
 
-// Server serves the connections of one socket: a limited number concurrently, in slots that callers share fairly (slots.go).
-// Connections that find no slot wait. Nothing that accepts connections waits for a log, a caller or a slot.
+// Server serves the connections of one socket: a limited number concurrently, in slots that callers share fairly
+// (slots.go). Connections that find no slot wait. Nothing that accepts connections waits for a log, a caller or a slot.
 type Server struct {
-	Handle func(*Conn) error            // serves one connection until it ends; it is closed then
-	Report func(error)                  // a connection was refused, or ended with an error. It must not wait: it is called while others connect
+	Handle func(*Conn) error // serves one connection until it ends; it is closed then
+	// Report is told of a connection that was refused, or ended with an error. It must not wait: it is called while
+	// others connect.
+	Report func(error)
 	Limit  int                          // slots; 0 if there is no limit
 	PeerOf func(net.Conn) (Peer, error) // nil if callers are not told apart
-	Own    func(Peer) bool              // nil if none; else the connections of these peers are served whatever the limit is
-	Await  func(net.Conn)               // waits until there is something to read, or the connection ends; nil if that cannot be
-	Admit  func(Peer) error             // nil if all may ask; else an error refuses the peer. An unknown one has the UID -1
+	Own    func(Peer) bool              // nil if none; else these peers are served whatever the limit is
+	Await  func(net.Conn)               // nil, or waits until there is something to read, be it the end
+	Admit  func(Peer) error             // nil if all may ask; else an error refuses a peer. An unknown one has the UID -1
 
 	mu sync.Mutex
 	slots
@@ -51,8 +53,8 @@ type Server struct {
 	served sync.WaitGroup // connections, those that wait included
 }
 
-// Conn is a connection of a Server. Its handler says when a question has come and when it is answered: a connection that asks
-// nothing gives way to those that wait.
+// Conn is a connection of a Server. Its handler says when a question has come and when it is answered: a connection
+// that asks nothing gives way to those that wait.
 type Conn struct {
 	net.Conn
 	Peer Peer
@@ -103,8 +105,8 @@ func (c *Conn) Answered() {
 // NetConn returns the connection itself, for those who need to know its peer.
 func (c *Conn) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite tells the caller that nothing more comes, if the connection can do that. An HTTP server does so before it closes a
-// connection whose request it did not read to the end: the caller would see a reset in place of the answer.
+// CloseWrite tells the caller that nothing more comes, if the connection can do that. An HTTP server does so before it
+// closes a connection whose request it did not read to the end: the caller would see a reset in place of the answer.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -120,8 +122,8 @@ func (c *Conn) CloseRead() error {
 	return errors.ErrUnsupported
 }
 
-// finish lets the questions that have arrived be answered and takes no further ones: the caller's next write fails, so that it
-// knows that this question was not read.
+// finish lets the questions that have arrived be answered and takes no further ones: the caller's next write fails, so
+// that it knows that this question was not read.
 func (c *Conn) finish() {
 	if c.CloseRead() != nil {
 		c.Conn.Close()
@@ -245,8 +247,8 @@ func (s *Server) Count() (served, waiting, silent int) {
 	return s.taken, s.waiting, s.silent
 }
 
-// Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The listener
-// must have been closed.
+// Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The
+// listener must have been closed.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
@@ -276,7 +278,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 // The errors of connections that the Server refuses, or cuts off for those that wait.
 var (
-	errTooMany = fmt.Errorf("connection refused: %d others wait for a slot or ask nothing ([limits] connections)", maxOutside)
+	errTooMany = fmt.Errorf("connection refused: %d others wait or ask nothing ([limits] connections)", maxOutside)
 	errTooLate = fmt.Errorf("connection refused: no slot became free within %v ([limits] connections)", maxWait)
 	errDeaf    = fmt.Errorf("connection cut off: its answer was not taken within %v while others waited", quiet)
 )

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxOutside is how many connections of one socket may be without a slot. For one more another one is refused, at the cost of
-	// the caller who has the most of them.
+	// maxOutside is how many connections of one socket may be without a slot. For one more another one is refused, at
+	// the cost of the caller who has the most of them.
 	maxOutside = 1024
 	// maxWait is how long a question waits for a slot. No caller as shipped waits longer for an answer.
 	maxWait = 3 * time.Second
@@ -19,11 +19,13 @@ const (
 	again = 100 * time.Millisecond
 )
 
-// slots are the places of the connections that a Server serves, and the connections that have none. It is under the Server's lock.
+// slots are the places of the connections that a Server serves, and the connections that have none. It is under the
+// Server's lock.
 //
-// A connection gets a slot when its first question is there. Callers, which are processes, share the slots: a free one goes to the
-// caller who holds the fewest, and no caller holds all of them, so that nobody is shut out by somebody who opens many connections.
-// While questions wait for a slot, connections that ask nothing give theirs up, first those of the caller who holds the most.
+// A connection gets a slot when its first question is there. Callers, which are processes, share the slots: a free one
+// goes to the caller who holds the fewest, and no caller holds all of them, so that nobody is shut out by somebody who
+// opens many connections. While questions wait for a slot, connections that ask nothing give theirs up, first those of
+// the caller who holds the most.
 type slots struct {
 	base    time.Time          // times are ns since then, by a clock that never jumps
 	open    map[*Conn]struct{} // being served
@@ -93,8 +95,8 @@ func (s *Server) enter(c *Conn) {
 	s.Report(errTooMany)
 }
 
-// wait has c, in which there is a question now, wait for a slot behind the others of its caller. It reports whether c is still
-// there.
+// wait has c, in which there is a question now, wait for a slot behind the others of its caller. It reports whether c
+// is still there.
 func (s *Server) wait(c *Conn) bool {
 	who := c.caller
 	i := slices.Index(who.silent, c)
@@ -190,8 +192,8 @@ func (s *Server) lookAgain() {
 	s.share()
 }
 
-// next returns the caller whose turn it is: of those who wait and may hold another slot the one who holds the fewest, and among
-// such the one who has waited longest. It returns nil if there is none.
+// next returns the caller whose turn it is: of those who wait and may hold another slot the one who holds the fewest,
+// and among such the one who has waited longest. It returns nil if there is none.
 func (s *Server) next() (next *caller) {
 	for _, who := range s.callers {
 		if len(who.waiting) == 0 || s.Limit > 0 && who.held >= s.quota() {
@@ -204,9 +206,9 @@ func (s *Server) next() (next *caller) {
 	return next
 }
 
-// press has as many connections give way as wait, if so many ask nothing. One that asked nothing for a while gives way to
-// anybody, one that has just been answered to another of its caller, or to a caller who holds fewer slots: else a caller who asks
-// all the time would never be without. One whose answer is not taken is cut off.
+// press has as many connections give way as wait, if so many ask nothing. One that asked nothing for a while gives way
+// to anybody, one that has just been answered to another of its caller, or to a caller who holds fewer slots: else a
+// caller who asks all the time would never be without. One whose answer is not taken is cut off.
 func (s *Server) press() {
 	fewest := int(^uint(0) >> 1)
 	for _, who := range s.callers {
@@ -234,7 +236,8 @@ func (s *Server) press() {
 			default:
 				continue
 			}
-			if at := max(state, -state); worst == nil || cmp.Or(worst.caller.held-c.caller.held, cmp.Compare(at, since)) < 0 {
+			at := max(state, -state)
+			if worst == nil || cmp.Or(worst.caller.held-c.caller.held, cmp.Compare(at, since)) < 0 {
 				worst, since = c, at
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,8 +63,11 @@ func openHall(t *testing.T, limit int) *hall {
 				return nil
 			}
 			conn.Asked()
-			if question[0] == 'h' {
+			switch question[0] {
+			case 'h':
 				<-*h.hold.Load()
+			case 's':
+				time.Sleep(time.Millisecond)
 			}
 			if _, err := conn.Write(question[:]); err != nil {
 				return nil
@@ -150,7 +154,8 @@ func TestConnectionsWait_ANS5(t *testing.T) {
 	})
 }
 
-// The same over connections that are kept: each gives way once it was answered, and is not closed with a question in it.
+// The same over connections that are kept: each gives way once it was answered, and is not closed with a question in
+// it.
 func TestAnsweredConnectionsGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 8)
@@ -163,8 +168,8 @@ func TestAnsweredConnectionsGiveWay(t *testing.T) {
 	})
 }
 
-// A process that fills its slots with questions that take long leaves room for another one, which is served at once; and
-// whatever it has waiting, the other one has its turn first.
+// A process that fills its slots with questions that take long leaves room for another one, which is served at once;
+// and whatever it has waiting, the other one has its turn first.
 func TestNobodyHoldsAllSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 8)
@@ -217,7 +222,8 @@ func TestQuietConnectionsGiveWay(t *testing.T) {
 	})
 }
 
-// Connections that have not asked anything have no slot, and so stand before nobody, whoever's they are; they stay open.
+// Connections that have not asked anything have no slot, and so stand before nobody, whoever's they are; they stay
+// open.
 func TestSilentConnectionsHaveNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 4)
@@ -271,7 +277,8 @@ func TestSilentConnectionsHaveNoSlot(t *testing.T) {
 	})
 }
 
-// A process whose connection has been quiet for a moment only keeps it while another one, which holds more, wants still more.
+// A process whose connection has been quiet for a moment only keeps it while another one, which holds more, wants still
+// more.
 func TestShortPausesKeepTheirSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 8)
@@ -294,6 +301,45 @@ func TestShortPausesKeepTheirSlot(t *testing.T) {
 	})
 }
 
+// Callers who ask all the time over a connection that they keep, each a process of its own, are more than there are
+// slots: all have their turns, and so has one who comes later.
+func TestManyProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHall(t, 8)
+		var answered [100]int
+		end := time.Now().Add(2 * time.Second)
+		var flood sync.WaitGroup
+		for n := range answered {
+			flood.Go(func() {
+				for time.Now().Before(end) {
+					conn := h.connect(100 + int32(n))
+					for time.Now().Before(end) && ask(conn, 's', time.Second) {
+						answered[n]++
+					}
+					conn.Close()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		for range 10 {
+			conn := h.connect(1)
+			begin := time.Now()
+			if !ask(conn, 's', time.Second) {
+				t.Fatal("not answered")
+			}
+			if took := time.Since(begin); took > 50*time.Millisecond {
+				t.Errorf("answered after %v beside 100 questions of a millisecond, 8 at a time", took)
+			}
+			conn.Close()
+		}
+		flood.Wait()
+		if least, most := slices.Min(answered[:]), slices.Max(answered[:]); least < 50 || most > 500 {
+			t.Errorf("one process had %d answers and another %d, want about 160 each", least, most)
+		}
+		h.shut()
+	})
+}
+
 // Whoever does not take an answer loses the slot while others wait, and no sooner.
 func TestAnswerNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -312,7 +358,8 @@ func TestAnswerNotTaken(t *testing.T) {
 	})
 }
 
-// So many wait and no more, each only for a while; those over it are refused at the cost of whoever has most of them waiting.
+// So many wait and no more, each only for a while; those over it are refused at the cost of whoever has most of them
+// waiting.
 func TestWaitingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 4)
@@ -434,8 +481,8 @@ func TestOutOfFiles(t *testing.T) {
 	})
 }
 
-// Over a real socket a question that was sent is answered, also while its connection is told to give way: a caller learns from
-// the failure to send the next one that this was not read.
+// Over a real socket a question that was sent is answered, also while its connection is told to give way: a caller
+// learns from the failure to send the next one that this was not read.
 func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 	const callers, questions = 24, 200
 	d := newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AwaitReadable returns when there is something to read from a connection, or it has ended. It needs no buffer, as a read does.
+// AwaitReadable returns when there is something to read from a connection, or it has ended. It needs no buffer, as a
+// read does.
 func AwaitReadable(c net.Conn) {
 	conn, ok := c.(syscall.Conn)
 	if !ok {

@@ -16,8 +16,8 @@ type Asker struct {
 	turn chan *scratch
 }
 
-// turns gives out the places for verifications, fairly: a flood of forged tokens must not keep a good one from being verified,
-// whoever sends it. While all places are taken, turns go round
+// turns gives out the places for verifications, fairly: a flood of forged tokens must not keep a good one from being
+// verified, whoever sends it. While all places are taken, turns go round
 //
 //   - between kinds of tokens: those whose kid names a held key, which are quick to judge, get three of four turns;
 //   - between callers;
@@ -154,8 +154,8 @@ func (t *turns) give(place *scratch) {
 	by.turn <- place
 }
 
-// next returns the line whose turn it is: of the kind whose turn it is the one that had none for longest. It is nil if nobody
-// waits.
+// next returns the line whose turn it is: of the kind whose turn it is the one that had none for longest. It is nil if
+// nobody waits.
 func (t *turns) next() *line {
 	var first [kinds]*line
 	for _, l := range t.lines {

@@ -84,9 +84,11 @@ func TestTurns_ANS5(t *testing.T) {
 		{"the same process, they without kid", []flood{{64, 1, unnamed}}, Asker{Caller: 1}, named},
 		{"the same process, it without kid", []flood{{64, 1, named}}, Asker{Caller: 1}, unnamed},
 		{"the same process, a new connection", []flood{{64, 1, named}}, Asker{Caller: 1}, named},
-		{"many processes of each kind", []flood{{16, 1, named}, {16, 2, named}, {16, 3, unnamed}, {16, 4, unnamed}, {64, 5, named}},
+		{"many processes of each kind",
+			[]flood{{16, 1, named}, {16, 2, named}, {16, 3, unnamed}, {16, 4, unnamed}, {64, 5, named}},
 			Asker{Caller: 6}, named},
-		{"all at once", []flood{{32, 1, named}, {32, 1, unnamed}, {32, 2, named}, {32, 2, unnamed}}, Asker{Caller: 2}, named},
+		{"all at once", []flood{{32, 1, named}, {32, 1, unnamed}, {32, 2, named}, {32, 2, unnamed}},
+			Asker{Caller: 2}, named},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -110,8 +112,8 @@ func TestTurns_ANS5(t *testing.T) {
 	}
 }
 
-// Nobody starves: not an old connection behind new ones, nor a token without kid behind those that have one, nor the connection of a
-// caller with many.
+// Nobody starves: not an old connection behind new ones, nor a token without kid behind those that have one, nor the
+// connection of a caller with many.
 func TestNobodyStarves_ANS5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		crowd := &crowd{turns: newTurns(1), served: make(map[*Asker]int)}

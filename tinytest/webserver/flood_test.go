@@ -41,8 +41,9 @@ var floods = []struct {
 	}},
 }
 
-// While 300 clients send nothing but requests that are refused, a client with a known good token gets its answers: no 503, and no
-// client anything wrong. How long it takes is for "make soak" to show: a test of this would say how busy the machine is.
+// While 300 clients send nothing but requests that are refused, a client with a known good token gets its answers: no
+// 503, and no client anything wrong. How long it takes is for "make soak" to show: a test of this would say how busy
+// the machine is.
 func TestFlood_ANS5(t *testing.T) {
 	for _, one := range fronts {
 		for _, f := range floods {
@@ -112,8 +113,8 @@ func (b burst) String() string {
 	for _, n := range b.flood {
 		total += n
 	}
-	return fmt.Sprintf("known token %v, median %v, worst %v; flood %d answers", b.known, b.median().Round(100*time.Microsecond),
-		slices.Max(b.times).Round(100*time.Microsecond), total)
+	return fmt.Sprintf("known token %v, median %v, worst %v; flood %d answers", b.known,
+		b.median().Round(100*time.Microsecond), slices.Max(b.times).Round(100*time.Microsecond), total)
 }
 
 // check asserts counts, never times.
@@ -129,8 +130,8 @@ func (b burst) check(t *testing.T) {
 	}
 }
 
-// flood has 300 clients send such requests for a while, each over a connection that it keeps, and another one ask with a token that
-// is known, over a new connection each time.
+// flood has 300 clients send such requests for a while, each over a connection that it keeps, and another one ask with
+// a token that is known, over a new connection each time.
 func (r *rig) flood(t *testing.T, addr, token string, request func() request, lasts time.Duration) burst {
 	t.Helper()
 	known := get(self).bearing(token)

@@ -10,9 +10,9 @@ import (
 // reportInterval is the least time between two lines about the connections of one socket.
 const reportInterval = time.Second
 
-// reporter logs the troubles of a socket's connections: those of callers that are turned away or break off. Callers make them,
-// in a loop if they are broken, and a device's flash takes only so many lines. So one line an interval is written, and the next
-// one says how many were not. Decisions are another matter: none of those is left out.
+// reporter logs the troubles of a socket's connections: those of callers that are turned away or break off. Callers
+// make them, in a loop if they are broken, and a device's flash takes only so many lines. So one line an interval is
+// written, and the next one says how many were not. Decisions are another matter: none of those is left out.
 type reporter struct {
 	log    *zap.Logger
 	socket string
