@@ -76,7 +76,8 @@ func TestMissingIsCounted_DIS6(t *testing.T) {
 func TestMissingIsKept_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB}}
-		kept := []agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain, Issuer: serverB}}
+		kept := []agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain,
+			Issuer: serverB}}
 		_, _, stop := n.boot(t, keys.Policy{}, kept, []string{serverA, serverB})
 		defer stop()
 		pass(9 * time.Minute)
@@ -132,7 +133,8 @@ func TestMDNSGivesWay_DIS2(t *testing.T) {
 		n.set(func() { n.dead = map[string]bool{serverB: true} })
 		n.list(serverB)
 		pass(2 * time.Hour)
-		wantTrust(t, "unicast finds one that does not answer", store, map[string]string{rogue: "held", serverB: "pending"})
+		wantTrust(t, "unicast finds one that does not answer", store, map[string]string{rogue: "held",
+			serverB: "pending"})
 		n.set(func() { n.dead = nil })
 		pass(time.Hour)
 		wantTrust(t, "its keys were fetched", store, map[string]string{rogue: "refused", serverB: "held"})
@@ -143,7 +145,8 @@ func TestMDNSGivesWay_DIS2(t *testing.T) {
 func TestKeptWithoutDomain_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB}}
-		_, store, stop := n.boot(t, keys.Policy{}, []agent.FoundServer{{URL: serverA, Issuer: serverA}}, []string{serverA})
+		_, store, stop := n.boot(t, keys.Policy{}, []agent.FoundServer{{URL: serverA, Issuer: serverA}},
+			[]string{serverA})
 		defer stop()
 		pass(time.Minute)
 		wantTrust(t, "unicast finds another", store, map[string]string{serverA: "refused", serverB: "held"})
@@ -182,8 +185,10 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 		{"hosts", c(agent.DiscoveryBoth, hosts("auth.example.com")), true, false, true},
 		{"hosts, a pattern", c(agent.DiscoveryBoth, hosts("*.example.com", "x.org")), true, false, true},
 		{"hosts, part of a label", c(agent.DiscoveryBoth, hosts("au*.local")), false, true, false},
-		{"hosts, others", c(agent.DiscoveryBoth, hosts("example.com", "*.auth.example.com", "auth.example.com.evil.net")), false, false, false},
-		{"domains", c(agent.DiscoveryBoth, func(c *agent.Config) { c.Discovery.Domains = []string{"other.example.com"} }), false, true, true},
+		{"hosts, others", c(agent.DiscoveryBoth, hosts("example.com", "*.auth.example.com",
+			"auth.example.com.evil.net")), false, false, false},
+		{"domains", c(agent.DiscoveryBoth,
+			func(c *agent.Config) { c.Discovery.Domains = []string{"other.example.com"} }), false, true, true},
 	} {
 		for _, s := range []struct {
 			server agent.FoundServer
@@ -194,7 +199,8 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 			}
 		}
 	}
-	if http := (agent.FoundServer{URL: "http://auth.example.com", Domain: "example.com"}); agent.Default().Admits(http) == nil {
+	if http := (agent.FoundServer{URL: "http://auth.example.com",
+		Domain: "example.com"}); agent.Default().Admits(http) == nil {
 		t.Error("an http server is admitted without allow_http")
 	}
 
@@ -204,7 +210,8 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 		defer stop()
 		pass(time.Minute)
 		only := c(agent.DiscoveryBoth, hosts("b.example.com"))
-		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context, string) (agent.Look, error) {
+		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context,
+			string) (agent.Look, error) {
 			return agent.Look{}, errors.New("no name server answers")
 		}, only.Admits)
 		if len(store.Set().Issuers()) != 0 || len(servers.Found().Servers) != 0 {
@@ -214,7 +221,8 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 			t.Errorf("still kept: %+v", kept)
 		}
 		// Nor is it taken up at a start.
-		servers.Remember([]agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain, Issuer: serverB}})
+		servers.Remember([]agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB,
+			Domain: domain, Issuer: serverB}})
 		wantTrust(t, "at a start", store, map[string]string{serverA: "refused", serverB: "pending"})
 	})
 }
@@ -224,12 +232,15 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 func TestRootNamesIssuer_KEY8(t *testing.T) {
 	const realm = "https://a.example.com:443/realms/nmos"
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{listed: []string{serverA}, names: map[string]string{serverA: realm + "/"}, dead: map[string]bool{serverA: true}}
+		n := &network{listed: []string{serverA}, names: map[string]string{serverA: realm + "/"},
+			dead: map[string]bool{serverA: true}}
 		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
 		pass(10 * time.Minute)
 		wantTrust(t, "before its metadata is read", store, map[string]string{
-			realm: "pending", serverA: "pending", serverA + "/realms/x": "pending", serverB: "refused", "http://a.example.com": "refused",
-			"https://a.example.com:8443": "refused", "https://a.example.com.evil.net": "refused", "https://x@a.example.com": "refused",
+			realm: "pending", serverA: "pending", serverA + "/realms/x": "pending", serverB: "refused",
+			"http://a.example.com":       "refused",
+			"https://a.example.com:8443": "refused", "https://a.example.com.evil.net": "refused",
+			"https://x@a.example.com": "refused",
 		})
 		n.set(func() { n.dead = nil })
 		pass(10 * time.Minute)
@@ -247,10 +258,12 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 		n.set(func() { n.dead = map[string]bool{serverA: true}; n.silent = true })
 		_, store, stop = n.boot(t, keys.Policy{}, n.last(), []string{realm})
 		pass(time.Minute)
-		wantTrust(t, "after a restart", store, map[string]string{realm: "held", serverA + "/realms/x": "pending", serverB: "refused"})
+		wantTrust(t, "after a restart", store, map[string]string{realm: "held", serverA + "/realms/x": "pending",
+			serverB: "refused"})
 		n.set(func() { n.dead = nil })
 		pass(time.Hour)
-		wantTrust(t, "read since the restart", store, map[string]string{realm: "held", serverA + "/realms/x": "refused"})
+		wantTrust(t, "read since the restart", store, map[string]string{realm: "held", serverA +
+			"/realms/x": "refused"})
 		stop()
 	})
 }
@@ -268,7 +281,8 @@ func TestRootNamesAnotherIssuer_KEY8(t *testing.T) {
 		wantTrust(t, "at first", store, map[string]string{first: "held", second: "refused", serverB: "held"})
 		n.set(func() { n.names[serverA] = second; n.deadIssuers = []string{second} })
 		pass(61 * time.Minute)
-		wantTrust(t, "named, and its keys cannot be had", store, map[string]string{first: "held", second: "pending", serverA + "/realms/3": "refused"})
+		wantTrust(t, "named, and its keys cannot be had", store, map[string]string{first: "held", second: "pending",
+			serverA + "/realms/3": "refused"})
 		n.set(func() { n.deadIssuers = nil })
 		pass(time.Hour)
 		wantTrust(t, "its keys were fetched", store, map[string]string{first: "refused", second: "held"})
@@ -306,7 +320,8 @@ func TestNamedByNobody_KEY8(t *testing.T) {
 		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
 		defer stop()
 		pass(time.Minute)
-		for _, x := range [][2]string{{serverB, serverB}, {serverA, serverB}, {serverA, "http://a.example.com"}, {serverA, serverA + "/?x"}} {
+		for _, x := range [][2]string{{serverB, serverB}, {serverA, serverB}, {serverA, "http://a.example.com"},
+			{serverA, serverA + "/?x"}} {
 			if err := servers.Named(x[0], x[1], x[1]); err == nil {
 				t.Errorf("%s names %s: got no error", x[0], x[1])
 			}
@@ -330,7 +345,8 @@ func TestForget_DIS6(t *testing.T) {
 			pass(time.Minute)
 			wantTrust(t, "before", store, map[string]string{realm: "held", serverB: "held", byHand: "held"})
 			n.set(func() { n.silent = true })
-			for issuer, want := range map[string]bool{name: true, serverB: true, byHand: false, "https://x.example.com": false, "": false} {
+			for issuer, want := range map[string]bool{name: true, serverB: true, byHand: false,
+				"https://x.example.com": false, "": false} {
 				if got := servers.Forget(issuer); got != want {
 					t.Errorf("forget %q: got %v, want %v", issuer, got, want)
 				}
@@ -371,7 +387,8 @@ func TestMissingIsBounded_DIS6(t *testing.T) {
 // What is kept is read back; what is damaged, of another format or cannot be a server is not used.
 func TestFoundState_DIS6(t *testing.T) {
 	found := []agent.FoundServer{
-		{URL: "https://a.example.com", Domain: "example.com", Issuer: "https://a.example.com:443/realms/x", Missing: 3 * time.Hour},
+		{URL: "https://a.example.com", Domain: "example.com", Issuer: "https://a.example.com:443/realms/x",
+			Missing: 3 * time.Hour},
 		{URL: "https://b.local:8443/x", Domain: agent.DomainMDNS},
 		{URL: "https://c.example.com"},
 	}
@@ -394,7 +411,8 @@ func TestFoundState_DIS6(t *testing.T) {
 		`{"format":1,"servers":[{"url":"nobody"}]}`: "cannot be a server",
 		`[]`: "not the JSON expected",
 	} {
-		if _, err := agent.DecodeFound(keys.WithChecksum([]byte(line))); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := agent.DecodeFound(keys.WithChecksum([]byte(line))); err == nil || !strings.Contains(err.Error(),
+			want) {
 			t.Errorf("%s: got %v, want %q", line, err, want)
 		}
 	}
@@ -462,7 +480,10 @@ func TestServersAtRandom_DIS2_DIS6_KEY3(t *testing.T) {
 					}
 					unicast, mdns := false, false
 					for _, f := range found {
-						keyed := slices.ContainsFunc(f.Issuers, func(i string) bool { return slices.Contains(after, i) })
+						keyed := slices.ContainsFunc(f.Issuers, func(i string) bool {
+							return slices.Contains(after,
+								i)
+						})
 						unicast = unicast || f.Advertised && !f.ByMDNS() && keyed
 						mdns = mdns || f.ByMDNS()
 					}

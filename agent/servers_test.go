@@ -144,14 +144,21 @@ func (n *network) start(t *testing.T, policy keys.Policy) (*agent.Servers, *keys
 }
 
 // boot starts a device that kept these servers and the keys of their issuers; stop ends it in order.
-func (n *network) boot(t *testing.T, policy keys.Policy, kept []agent.FoundServer, held []string) (_ *agent.Servers, _ *keys.Store, stop func()) {
+func (n *network) boot(t *testing.T, policy keys.Policy, kept []agent.FoundServer, held []string) (_ *agent.Servers,
+	_ *keys.Store, stop func()) {
 	var servers *agent.Servers
-	store := keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) { return n.fetch(servers, issuer) }, func(e keys.Event) {
-		if e.Err == nil {
-			servers.Fetched(e.Issuer)
-		}
-	})
-	servers = agent.NewServers(store, func(found []agent.FoundServer) { n.set(func() { n.changes = append(n.changes, found) }) },
+	store := keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) { return n.fetch(servers, issuer) },
+		func(e keys.Event) {
+			if e.Err == nil {
+				servers.Fetched(e.Issuer)
+			}
+		})
+	servers = agent.NewServers(store, func(found []agent.FoundServer) {
+		n.set(func() {
+			n.changes = append(n.changes,
+				found)
+		})
+	},
 		func(e agent.ServerEvent) { n.set(func() { n.events = append(n.events, fmt.Sprintf("%+v", e)) }) })
 	policy.Refresh, policy.Retry = time.Hour, 30*time.Second
 	servers.Configure(policy, n.find, admitAll)
@@ -285,7 +292,8 @@ func TestRememberedServers_KEY3(t *testing.T) {
 		if !trusts(store, serverA) {
 			t.Error("not trusted")
 		}
-		servers.Configure(keys.Policy{Refresh: time.Hour}, nil, func(agent.FoundServer) error { return errors.New("discovery is off") })
+		servers.Configure(keys.Policy{Refresh: time.Hour}, nil,
+			func(agent.FoundServer) error { return errors.New("discovery is off") })
 		before, _, _ := n.seen()
 		pass(time.Hour)
 		if trusts(store, serverA) || len(held(store)) != 0 {
@@ -301,11 +309,15 @@ func TestRememberedServers_KEY3(t *testing.T) {
 // are held).
 func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := keys.NewStore(func(context.Context, string) ([]byte, error) { return nil, errors.New("no such server") }, func(keys.Event) {})
+		store := keys.NewStore(func(context.Context, string) ([]byte, error) {
+			return nil,
+				errors.New("no such server")
+		}, func(keys.Event) {})
 		kept := 0
 		servers := agent.NewServers(store, func([]agent.FoundServer) { kept++ }, func(agent.ServerEvent) {})
 		looks := 0
-		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context, string) (agent.Look, error) {
+		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context,
+			string) (agent.Look, error) {
 			looks++
 			return agent.Look{Servers: []agent.FoundServer{
 				{URL: fmt.Sprintf("https://a%d.example.com", looks), Domain: domain},

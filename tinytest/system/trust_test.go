@@ -58,7 +58,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 	f.await(b, 1)
 	f.await(b, 2)
 	r := command(t, "", "check-config", "--config", b.ConfigFile())
-	r.check(t, 0, "[discovery] hosts is empty: tokens are accepted from any host that DNS-SD names, if its certificate chains to "+b.CAFile(), "")
+	r.check(t, 0,
+		"[discovery] hosts is empty: tokens are accepted from any host that DNS-SD names, if its certificate chains to "+b.CAFile(), "")
 
 	bound := b.config
 	bound.Discovery += "\nhosts = [\"*-2.example.com\"]"
@@ -71,7 +72,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 	b.want(f.bearing(1), 401, "issuer-untrusted")
 	b.want(f.bearing(2), 200, "ok")
 	r = command(t, "", "discover", "--config", b.ConfigFile())
-	if r.status != 0 || !strings.Contains(r.out, `left out  auth-1: [discovery] hosts does not name its host "auth-1.example.com"`) {
+	if r.status != 0 || !strings.Contains(r.out,
+		`left out  auth-1: [discovery] hosts does not name its host "auth-1.example.com"`) {
 		t.Errorf("exit status %d, want 0 and auth-1 left out:\n%s", r.status, r.out)
 	}
 	r = command(t, "", "check-config", "--config", b.ConfigFile())
@@ -83,7 +85,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 func TestKeycloakAtRoot_KEY8(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 0, "")
-	server := newServer(t, authserver.Options{Host: "auth-1.example.com", IssuerPath: "/auth/realms/nmos", AtRoot: true})
+	server := newServer(t, authserver.Options{Host: "auth-1.example.com", IssuerPath: "/auth/realms/nmos",
+		AtRoot: true})
 	f.servers = append(f.servers, server)
 	f.zone(advertise(1, 10, 0))
 	of := func(issuer string) question {
@@ -99,7 +102,8 @@ func TestKeycloakAtRoot_KEY8(t *testing.T) {
 	for _, issuer := range []string{server.Issuer(), server.URL(), server.URL() + "/auth/realms/master"} {
 		b.want(of(issuer), 503, "keys-pending") // nobody knows yet which it is
 	}
-	for _, issuer := range []string{"https://auth-1.example.com/auth/realms/nmos", "http" + strings.TrimPrefix(server.Issuer(), "https"), "https://auth-2.example.com"} {
+	for _, issuer := range []string{"https://auth-1.example.com/auth/realms/nmos", "http" +
+		strings.TrimPrefix(server.Issuer(), "https"), "https://auth-2.example.com"} {
 		b.want(of(issuer), 401, "issuer-untrusted")
 	}
 	server.Behave()
@@ -107,10 +111,12 @@ func TestKeycloakAtRoot_KEY8(t *testing.T) {
 	for _, issuer := range []string{server.URL(), server.URL() + "/auth/realms/master"} {
 		b.want(of(issuer), 401, "issuer-untrusted")
 	}
-	b.waitLog(0, fmt.Sprintf(`"message":"server names its issuer","server":%q,"issuer":%q`, server.URL(), server.Issuer()))
+	b.waitLog(0, fmt.Sprintf(`"message":"server names its issuer","server":%q,"issuer":%q`, server.URL(),
+		server.Issuer()))
 	b.waitKept(server.Issuer() + `","keys"`)
 	_, text, s := b.status()
-	if v := s.Servers[0]; len(s.Servers) != 1 || v.Issuer != server.Issuer() || v.At != server.URL() || v.Origin != daemonstatus.Discovered || v.Domain != "example.com" {
+	if v := s.Servers[0]; len(s.Servers) != 1 || v.Issuer != server.Issuer() || v.At != server.URL() ||
+		v.Origin != daemonstatus.Discovered || v.Domain != "example.com" {
 		t.Errorf("the status has %+v", s.Servers)
 	}
 	if !strings.Contains(text, "named by "+server.URL()) {
@@ -143,18 +149,22 @@ func TestForgetCommand_DIS6(t *testing.T) {
 	f.await(b, 1)
 	f.await(b, 2)
 	f.zone("") // what is still advertised would come back
-	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[1].Issuer()).check(t, 0, f.servers[1].Issuer()+" is forgotten", "")
+	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[1].Issuer()).check(t, 0,
+		f.servers[1].Issuer()+" is forgotten", "")
 	b.want(f.bearing(2), 401, "issuer-untrusted")
 	b.want(f.bearing(1), 200, "ok")
 	b.waitLog(0, `"message":"issuer forgotten, as asked on the admin socket","issuer":"`+f.servers[1].Issuer())
 	b.again(nil)
 	b.want(f.bearing(2), 401, "issuer-untrusted")
 
-	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[1].Issuer()).check(t, 1, "", "there is no such issuer")
-	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[0].Issuer()+"/").check(t, 1, "", "[authorization] servers names it")
+	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[1].Issuer()).check(t, 1, "",
+		"there is no such issuer")
+	command(t, "", "forget", "--config", b.ConfigFile(), f.servers[0].Issuer()+"/").check(t, 1, "",
+		"[authorization] servers names it")
 	command(t, "", "forget", "--config", b.ConfigFile()).check(t, 2, "", "too few or too many arguments")
 	b.want(f.bearing(1), 200, "ok")
-	for path, want := range map[string]int{"/servers": 404, "/servers?issuer=": 404, "/servers?issuer=" + url.QueryEscape(f.servers[0].Issuer()): 409} {
+	for path, want := range map[string]int{"/servers": 404, "/servers?issuer=": 404, "/servers?issuer=" +
+		url.QueryEscape(f.servers[0].Issuer()): 409} {
 		if status, body := b.admin("DELETE", path, ""); status != want {
 			t.Errorf("DELETE %s: %d %s, want %d", path, status, body, want)
 		}
