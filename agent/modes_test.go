@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ func TestModes_OPS3(t *testing.T) {
 		{"decide 1\nmethod=GET\ntarget=" + senders + "\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide 1\nmethod=TRACE\ntarget=/\n", "deny 405 method", "405 method", "allow 200 off"},
 		{"decide 1\nmethod=GET\ntarget=//\n", "deny 400 path-ambiguous", "400 path-ambiguous", "allow 200 off"},
+		{"decide 1\nmethod=GET\ntarget=/" + strings.Repeat("a", 2048) + "\n", "deny 400 path-too-long", "400 path-too-long", "allow 200 off"},
 		{"verify 1\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=/x-nmos\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\n" + authorization, "allow 200 ok", "", "allow 200 off"},
@@ -93,6 +95,9 @@ func TestModes_OPS3(t *testing.T) {
 	} {
 		for mode, d := range devices {
 			got := d.ask(t, c.packet)
+			if path := got.lines["path"]; len(path) > 2048 {
+				t.Errorf("%s: a path of %d bytes in the reply, want none of over 2048", mode, len(path))
+			}
 			want, would := c.enforce, ""
 			switch {
 			case mode == agent.ModeOff:

@@ -92,7 +92,9 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 		switch r.Verb {
 		case wire.Decide:
 			s.path, _ = decide.Normalize(s.path[:0], r.Targets[0])
-			s.reply.Path = s.path
+			if st.rules.Find(s.path).Kind != decide.TooLong { // as in the other modes
+				s.reply.Path = s.path
+			}
 		case wire.Resource:
 			if table := s.agent.inventory.Load(); table != nil {
 				_, s.reply.Path = find(table, r)
@@ -120,7 +122,9 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
 	}
 	reason, place := s.withoutToken(st, r, access, r.Targets[0])
-	s.reply.Path = s.path
+	if reason != wire.PathTooLong { // nobody routes on it, and web servers take no header of that length
+		s.reply.Path = s.path
+	}
 	if reason != wire.OK {
 		return reason
 	}

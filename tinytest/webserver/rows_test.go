@@ -58,6 +58,7 @@ func targetRows(good string) (all []row) {
 func unreadRows() []row {
 	return []row{
 		{"unread delete", get(self + "\x7f")}, {"unread control character", get(self + "\x01")}, {"unread escape", get(self + "?\x1b")},
+		{"too long", get(self + strings.Repeat("a", 60_000))}, {"too long, nearly all", get(self + strings.Repeat("a", 65_300))},
 		{"unread control character, to write", request{method: "PATCH", target: receiver + "\x01", body: "{}"}},
 	}
 }
