@@ -362,8 +362,13 @@ func (c *Clock) look() reading {
 // wasSet takes note of a step: nobody's word holds for the clock any more. The caller holds mu.
 func (c *Clock) wasSet(now reading, moved time.Duration) {
 	// By a time service, it is vouched for within moments, and then nothing is made of this.
-	c.set, c.setBy = now, moved.Abs() > movedFar
-	c.since, c.operator, c.stale = now.uptime, time.Time{}, c.seen
+	c.set, c.since, c.stale = now, now.uptime, c.seen
+	switch {
+	case moved.Abs() > movedFar:
+		c.setBy, c.operator = true, time.Time{}
+	case now.wall.Before(c.operator): // a little correction
+		c.operator = now.wall
+	}
 	c.trustworthy.Store(false)
 }
 

@@ -344,6 +344,10 @@ func TestClockSetByOperator_OPS1(t *testing.T) {
 				if _, state := clock.Now(); state != ClockUnsynchronised {
 					t.Errorf("got %v, want %v", state, ClockUnsynchronised)
 				}
+				f.move(-10 * time.Second)
+				if got := clock.Known(); c.kept && !got.Equal(f.now()) || !c.kept && !got.Equal(BuildTime()) {
+					t.Errorf("moved back a little: got %v, want %v, or the build if not kept", got, f.now())
+				}
 				f.move(-c.move)
 				clock.check()
 				_, state := clock.Now()
