@@ -117,12 +117,6 @@ func (n *network) list(urls ...string) {
 	n.listed = urls
 }
 
-func (n *network) listMDNS(urls ...string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.byMDNS = urls
-}
-
 // set changes something of the network.
 func (n *network) set(change func()) {
 	n.mu.Lock()
