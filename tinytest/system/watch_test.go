@@ -249,6 +249,7 @@ func TestWatchOnATerminal(t *testing.T) {
 		master, slave := terminal(t, 80)
 		w := startWatch(t, slave, c.environment, "--config", b.ConfigFile())
 		slave.Close()
+		stuck := time.AfterFunc(20*time.Second, func() { w.command.Process.Kill() }) // so that reading ends
 		var text strings.Builder
 		in := bufio.NewReader(master)
 		for range 6 { // the head, and two rows
@@ -258,6 +259,7 @@ func TestWatchOnATerminal(t *testing.T) {
 			}
 			text.WriteString(line)
 		}
+		stuck.Stop()
 		if n := strings.Count(text.String(), "\x1b["); n != c.colours || c.colours > 0 && !strings.Contains(text.String(), "\x1b[32mallow 200\x1b[0m public") {
 			t.Errorf("%v: %d colours, want %d: %q", c.environment, n, c.colours, text.String())
 		}
