@@ -126,7 +126,7 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 		return []netip.Addr{a}, nil
 	}
 	if addrs, err := hostsFile.LookupNetIP(ctx, "ip", host); err == nil && len(addrs) > 0 {
-		return addrs, nil
+		return distinct(addrs), nil
 	}
 	conf := readResolvConf(c.options.ResolvConf, noTrace)
 	r := c.newResolver(c.nameServers(conf, noTrace), noTrace)
@@ -158,6 +158,17 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 		failed = errors.New(outcome.String())
 	}
 	return nil, fmt.Errorf("looking up %s: %w", host, failed)
+}
+
+// distinct returns each address once: package net returns an IPv4 address of /etc/hosts in its IPv6 form, too.
+func distinct(addrs []netip.Addr) []netip.Addr {
+	var all []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // hostAddresses asks for the addresses of a host, the link for a name in .local and name servers for any other.

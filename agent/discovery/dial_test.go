@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -227,5 +228,15 @@ func TestKeySetAddressNeedsNoNameServer(t *testing.T) {
 	ns, asked := nameServer(t, loopback)
 	if _, err := New(Options{Roots: ca.roots, DNSServers: []string{ns}}).KeySet(t.Context(), s.URL); err != nil || asked.Load() != 0 {
 		t.Errorf("%v after %d questions", err, asked.Load())
+	}
+}
+
+// An IPv4 address is tried once, however /etc/hosts and package net give it.
+func TestAddressesAreDistinct(t *testing.T) {
+	got := distinct([]netip.Addr{
+		netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("fd00::2"),
+	})
+	if want := []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -93,7 +93,8 @@ func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
 		"alg twice, null":  json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","alg":"RS256","alg":null}`),
 		"key_ops others":   jwk("a", func(k *mint.JWK) { k.KeyOps = []string{"encrypt", "wrapKey"} }),
 		"key_ops empty":    json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":[]}`),
-		"key_ops a string": json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":"verify"}`),
+		"key_ops a string": json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":"encrypt"}`),
+		"key_ops a number": json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":1}`),
 		"kid of 257 bytes": jwk(strings.Repeat("k", 257), nil),
 	} {
 		for _, order := range [][]any{{good, unfit}, {unfit, good}} {
@@ -126,6 +127,7 @@ func TestFitKeys_KEY4_TOK6(t *testing.T) {
 		"exponent 3":       jwk("", func(k *mint.JWK) { k.E = "Aw" }),
 		"exponent 2^31-1":  jwk("", func(k *mint.JWK) { k.E = "f____w" }),
 		"key_ops":          jwk("", func(k *mint.JWK) { k.KeyOps = []string{"verify"} }),
+		"key_ops a string": json.RawMessage(`{"kty":"RSA","n":"` + good + `","e":"AQAB","key_ops":"verify"}`),
 		"unknown members":  json.RawMessage(`{"kty":"RSA","n":"` + mint.FakeJWK("", 2048).N + `","e":"AQAB","x-vendor":{"a":[1]},"kid":""}`),
 		"leading zeros":    jwk("", func(k *mint.JWK) { k.N = "AAAA" + k.N }),
 		"several the same": jwk("good", nil),
