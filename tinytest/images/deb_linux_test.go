@@ -62,6 +62,10 @@ func TestDebIsInstalledAskedUpgradedAndPurged(t *testing.T) {
 
 	m.must("echo 'mode = 1' >/etc/nmos-authd/nmos-authd.toml")
 	m.status(6, "/etc/init.d/nmos-authd reload")
+	m.status(6, "/etc/init.d/nmos-authd restart") // the good daemon is not stopped for one that would not start
+	if now := m.must("cat /run/nmos-authd.pid; pgrep -c -x nmos-authd"); now != pid+"\n1" {
+		t.Errorf("after a restart with a broken file, process and number of processes are %q, want %s and 1", now, pid)
+	}
 	m.must("nmos-authd ask --socket /run/nmos-authd/authz.sock --token /box/good.jwt GET " + senders) // as before
 	m.must(takeUp)
 
@@ -73,8 +77,13 @@ func TestDebIsInstalledAskedUpgradedAndPurged(t *testing.T) {
 	m.status(3, "/etc/init.d/nmos-authd status")
 	m.status(1, "pgrep -x nmos-authd")
 	m.status(2, "nmos-authd ask GET /")
-	m.must("/etc/init.d/nmos-authd start")
+	m.must(`mv /usr/bin/nmos-authd /usr/bin/kept && printf '#!/bin/sh\nkill -KILL $$\n' >/usr/bin/nmos-authd && chmod 755 /usr/bin/nmos-authd`)
+	m.status(1, "/etc/init.d/nmos-authd start") // killed, as when there is no memory
+	m.must("mv /usr/bin/kept /usr/bin/nmos-authd; /etc/init.d/nmos-authd start")
 	m.decides()
+	if out := m.must("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"); strings.Contains(out, "mkfifo") {
+		t.Error("the list of processes shows the text of the init script")
+	}
 	m.must("/etc/init.d/nmos-authd restart")
 	m.decides()
 
@@ -308,7 +317,12 @@ func TestReadOnlyRoot(t *testing.T) {
 
 	m.configure("[state]\ndir = \"\"\n")
 	m.must("mount -o remount,rw / && " + takeUp + " && mount -o remount,ro /")
-	m.must("/etc/init.d/nmos-authd start")
+	if out := m.must("rm -r /run/nmos-authd; umask 077; /etc/init.d/nmos-authd start"); out != "" {
+		t.Errorf("the init script complains of a state that is not wanted: %q", out)
+	}
+	if got := m.must("stat -c '%U %a' /run/nmos-authd"); got != "nmos-authd 755" {
+		t.Errorf("started under umask 077, got %q for /run/nmos-authd, want nmos-authd 755", got)
+	}
 	m.decides()
 	if out := m.must("ls -A /var/lib/nmos-authd"); out != "" {
 		t.Errorf("without a state there is %q", out)
@@ -325,10 +339,36 @@ func TestReadOnlyRootUnderSystemd(t *testing.T) {
 	m.configure("[state]\ndir = \"\"\n")
 	m.must(takeUp + ` && systemctl stop nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket &&
 		mkdir /etc/systemd/system/nmos-authd.service.d && rm -r /var/lib/nmos-authd &&
-		printf '[Service]\nStateDirectory=\n' >/etc/systemd/system/nmos-authd.service.d/device.conf &&
 		systemctl daemon-reload && mount -o remount,ro /`)
 	m.status(1, "touch /etc/nmos-authd/written /var/lib/written /var/tmp/written 2>/dev/null")
 	m.must("systemctl start nmos-authd.service || { journalctl --no-pager -q -n 30; exit 1; }")
 	m.decides()
 	m.must("test $(systemctl show -P NRestarts nmos-authd) = 0 && ! test -e /var/lib/nmos-authd")
+}
+
+// A state partition that is missing, mounted with nofail, does not keep the daemon from running: it serves with what it has. Once the
+// partition is there, a restart keeps the keys on it.
+func TestMissingDiskUnderSystemd_KEY3(t *testing.T) {
+	needsAMD64(t)
+	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke")
+	m := newSystemd(t)
+	m.must("dpkg -i " + m.bring(built(t, "amd64.deb")))
+	m.configure("")
+	m.must(takeUp + ` && systemctl stop nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket &&
+		rm -r /var/lib/nmos-authd &&
+		printf '[Mount]\nWhat=/dev/none-such\nWhere=/var/lib\nType=ext4\n' >/etc/systemd/system/var-lib.mount &&
+		mkdir -p '/etc/systemd/system/dev-none\x2dsuch.device.d' &&
+		printf '[Unit]\nJobRunningTimeoutSec=2s\n' >'/etc/systemd/system/dev-none\x2dsuch.device.d/t.conf' &&
+		systemctl daemon-reload && ! timeout 60 systemctl start var-lib.mount`)
+	m.must("timeout 60 systemctl start nmos-authd.service || { journalctl --no-pager -q -n 30; exit 1; }")
+	m.decides()
+	m.must("test $(systemctl show -P NRestarts nmos-authd) = 0")
+	// The disk comes.
+	m.must(`rm -r /etc/systemd/system/var-lib.mount && systemctl daemon-reload && mount -t tmpfs -o mode=755 tmpfs /var/lib &&
+		systemctl restart nmos-authd.service || { journalctl --no-pager -q -n 30; exit 1; }`)
+	m.decides()
+	m.wait("the keys are kept", func() bool { _, status := m.try("ls /var/lib/nmos-authd | grep -q ."); return status == 0 })
+	if got := strings.TrimSpace(m.must("stat -c '%U %a' /var/lib/nmos-authd")); got != "nmos-authd 700" {
+		t.Errorf("got %q for the folder of the state, want nmos-authd 700", got)
+	}
 }

@@ -71,6 +71,9 @@ func TestUnitLetsTheDaemonServe_CLM4_KEY3(t *testing.T) {
 	unit := read(t, filepath.Join(root, "configs/systemd/nmos-authd.service"))
 	for _, c := range []struct{ setting, why string }{
 		{"ProtectHostname", "a host name that DHCP brings is not seen: every token is 403 until a restart"},
+		{"(?:State|Configuration|Logs|Cache)Directory", "it requires the disk to be mounted"},
+		{"RequiresMountsFor", "it requires the disk to be mounted"},
+		{"PrivateTmp", "it requires the disk of /var/tmp to be mounted"},
 	} {
 		if found := regexp.MustCompile(`(?m)^` + c.setting + `=.*`).FindString(unit); found != "" {
 			t.Errorf("the unit has %s; want no %s=: %s", found, c.setting, c.why)

@@ -399,7 +399,7 @@ func TestGuideOnHealth(t *testing.T) {
 		Inventory: status.Inventory{Error: "x"}, State: status.State{Dir: "/x", Error: "x"},
 		Audit: status.Audit{DroppedAt: 1, Sinks: []status.Sink{{Name: "file", Error: "x"}}},
 	}).Health()
-	if len(wrong) != 8 {
+	if len(wrong) != 9 {
 		t.Fatalf("%d things are wrong: %q", len(wrong), wrong)
 	}
 	for _, server := range []status.Server{{}, {Origin: status.Configured, KIDs: []string{"x"}}} {

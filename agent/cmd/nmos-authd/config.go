@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"nmosauthd/agent"
 	"nmosauthd/platform"
@@ -53,6 +55,7 @@ func loadConfig(file string) (*agent.Config, []string, error) {
 
 func runCheckConfig(args []string) int {
 	set, file := flags("check-config", "")
+	folders := set.Bool("folders", false, "print only the folders that must be the daemon's own before it starts, as \"mode path\"")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
@@ -62,6 +65,12 @@ func runCheckConfig(args []string) int {
 		return exitDeny
 	}
 	c, names, err := d.loadConfig(*file)
+	if err == nil && *folders {
+		for _, f := range ownFolders(c) {
+			fmt.Printf("%#04o %s\n", f.mode, f.path)
+		}
+		return exitOK
+	}
 	if err == nil {
 		_, err = readRoots(c.Authorization.CAFile)
 	}
@@ -99,4 +108,23 @@ func runCheckConfig(args []string) int {
 	fmt.Printf("%s: %s.\n", *file, c.DiscoveryTrust())
 	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n", *file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return exitOK
+}
+
+// ownFolder is a folder that the daemon writes to, and what an init script makes of it.
+type ownFolder struct {
+	mode os.FileMode
+	path string
+}
+
+// ownFolders returns those of the sockets, through which callers pass, and that of the state, each once.
+func ownFolders(c *agent.Config) (folders []ownFolder) {
+	for _, path := range []string{c.Sockets.Authz, c.Sockets.HTTP, c.Sockets.Admin} {
+		if f := (ownFolder{0o755, filepath.Dir(path)}); path != "" && !slices.Contains(folders, f) {
+			folders = append(folders, f)
+		}
+	}
+	if c.State.Dir != "" {
+		folders = append(folders, ownFolder{0o700, c.State.Dir})
+	}
+	return folders
 }
