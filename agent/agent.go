@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
@@ -37,7 +38,7 @@ type Agent struct {
 // state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed under the
 // next, since audience and leeway may differ.
 type state struct {
-	mode        Mode
+	mode        config.Mode
 	realm       string
 	rules       decide.Rules
 	verifier    *token.Verifier
@@ -46,14 +47,14 @@ type state struct {
 }
 
 // New returns an Agent that decides by the keys in store, for a device that aud may name by these names.
-func New(c *Config, names []string, store *keys.Store, clock Clock) *Agent {
+func New(c *config.Config, names []string, store *keys.Store, clock Clock) *Agent {
 	a := &Agent{keys: store, clock: clock}
 	a.Configure(c, names)
 	return a
 }
 
 // Configure puts a configuration into force. A question being answered meanwhile is answered by the old or the new one.
-func (a *Agent) Configure(c *Config, names []string) {
+func (a *Agent) Configure(c *config.Config, names []string) {
 	leeway := c.Authorization.Leeway.Microseconds()
 	a.state.Store(&state{
 		mode:  c.Mode,
@@ -91,7 +92,7 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 func (a *Agent) SetInventory(t *inventory.Table) { a.inventory.Store(t) }
 
 // KeyPolicy returns what the configuration says about issuers.
-func (c *Config) KeyPolicy() keys.Policy {
+func KeyPolicy(c *config.Config) keys.Policy {
 	return keys.Policy{
 		Servers: c.Authorization.Servers,
 		Trusts:  c.Authorization.Trusts,

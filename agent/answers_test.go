@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 )
@@ -91,7 +92,7 @@ func TestAnswers(t *testing.T) {
 // nobody verified nothing.
 func TestRepliesSay_ANS8(t *testing.T) {
 	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
-	d := newDevice(t, func(c *agent.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
+	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
 	now := tok.Now.Add(16*time.Second + 300*time.Millisecond)
 	d.clock.Store(&now)
 	who := map[string]string{"client-id": mint.DefaultClient, "subject": mint.DefaultSubject, "issuer": mint.DefaultIssuer}
@@ -133,9 +134,9 @@ func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 			return nil, ctx.Err()
 		}
 	}, func(keys.Event) {})
-	config := agent.Default()
+	config := config.Default()
 	config.Authorization.Servers = []string{mint.DefaultIssuer}
-	store.Configure(config.KeyPolicy())
+	store.Configure(agent.KeyPolicy(config))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { store.Run(ctx); close(done) }()

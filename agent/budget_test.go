@@ -16,6 +16,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/token"
 	"nmosauthd/tinytest/mint"
 )
@@ -122,7 +123,7 @@ func TestAllocationBudgets(t *testing.T) {
 		t.Skip("skipped: the race detector allocates on its own account")
 	}
 	// Forged tokens have keys fetched, which allocates beside what is measured: once, before that.
-	seldom := func(c *agent.Config) { c.Authorization.Retry = time.Hour }
+	seldom := func(c *config.Config) { c.Authorization.Retry = time.Hour }
 	d := newDevice(t, seldom, mint.New(mint.Options{}).Key.JWK())
 	generation := d.store.Set().Generation
 	d.ask(t, get(senders, forged(distinct(1))))

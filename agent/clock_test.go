@@ -8,6 +8,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 )
@@ -69,10 +70,10 @@ const otherIssuer = "https://other.example.com"
 func newDoubtful(t *testing.T, state audit.Clock, behind time.Duration) *doubtful {
 	d := &doubtful{t: t, start: time.Now().Truncate(time.Second)}
 	d.now = agent.Time{Now: d.start.Add(-behind), Trusted: state != audit.ClockUnset, State: state}
-	config := agent.Default()
+	config := config.Default()
 	config.Authorization.Servers = []string{mint.DefaultIssuer, otherIssuer}
 	store := keys.NewStore(nil, nil)
-	store.Configure(config.KeyPolicy())
+	store.Configure(agent.KeyPolicy(config))
 	for _, issuer := range config.Authorization.Servers {
 		set, _, err := keys.Parse(mint.JWKS(mint.CachedKey(issuer, 2048)))
 		if err != nil {
@@ -159,7 +160,7 @@ func TestClockUntrustedAndExpired_OPS1(t *testing.T) {
 	d.want("expired at the second", d.token(mint.DefaultIssuer, -time.Hour, 0), "token-expired")
 	d.want("expires a second later", d.token(mint.DefaultIssuer, -time.Hour, time.Second), "clock-untrusted")
 	d.want("expired, of another issuer", d.token(otherIssuer, -2*time.Hour, -time.Second), "clock-untrusted")
-	d.Configure(agent.Default(), []string{mint.DefaultDevice})
+	d.Configure(config.Default(), []string{mint.DefaultDevice})
 	d.want("expired, after a reload", expired, "token-expired")
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 )
@@ -17,16 +18,16 @@ import (
 type device struct {
 	*agent.Agent
 	store   *keys.Store
-	config  *agent.Config
+	config  *config.Config
 	clock   atomic.Pointer[time.Time] // nil: the real time, trusted
 	jwks    atomic.Pointer[[]byte]
 	fetches atomic.Int64
 }
 
 // newDevice starts a device that trusts mint.DefaultIssuer, whose set holds these keys, and waits until they are held.
-func newDevice(tb testing.TB, change func(*agent.Config), published ...mint.JWK) *device {
+func newDevice(tb testing.TB, change func(*config.Config), published ...mint.JWK) *device {
 	tb.Helper()
-	d := &device{config: agent.Default()}
+	d := &device{config: config.Default()}
 	d.publish(published...)
 	d.config.Device.Names = []string{mint.DefaultDevice}
 	d.config.Authorization.Servers = []string{mint.DefaultIssuer}
@@ -44,7 +45,7 @@ func newDevice(tb testing.TB, change func(*agent.Config), published ...mint.JWK)
 		}
 		return agent.Time{Now: time.Now(), Trusted: true}
 	})
-	d.store.Configure(d.config.KeyPolicy())
+	d.store.Configure(agent.KeyPolicy(d.config))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 )
@@ -14,7 +15,7 @@ import (
 // Tokens are told apart by whether they were remembered; questions without one count for neither, nor do those of the daemon.
 func TestTokensCounted(t *testing.T) {
 	base := mint.New(mint.Options{})
-	d := newDevice(t, func(c *agent.Config) { c.Limits.CachedTokens = 7 }, base.Key.JWK())
+	d := newDevice(t, func(c *config.Config) { c.Limits.CachedTokens = 7 }, base.Key.JWK())
 	s := d.NewSessionOf(agent.Peer{})
 	ask := func(s *agent.Session, token string) {
 		t.Helper()

@@ -3,20 +3,19 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 )
-
-// DomainMDNS is the domain of what mDNS finds (RFC 6762 §3).
-const DomainMDNS = "local"
 
 // FoundServer is an authorization server that discovery has found, as it is kept across restarts.
 type FoundServer struct {
 	URL    string // by which it was advertised
-	Domain string // in which it was advertised last; "" if unknown, which counts as DomainMDNS
+	Domain string // in which it was advertised last; "" if unknown, which counts as config.DomainMDNS
 	Issuer string // that its metadata named when its keys were fetched last (KEY-8); "" if they never were
 	// Missing is for how long it has not been advertised: running time in which its domain answered (DIS-6). 0 if it
 	// is.
@@ -24,7 +23,7 @@ type FoundServer struct {
 }
 
 // ByMDNS reports whether anybody on the link may have advertised it.
-func (f *FoundServer) ByMDNS() bool { return f.Domain == DomainMDNS || f.Domain == "" }
+func (f *FoundServer) ByMDNS() bool { return f.Domain == config.DomainMDNS || f.Domain == "" }
 
 // MaxFoundState is the most that an encoded list of found servers has, bytes.
 const MaxFoundState = 1 << 20
@@ -77,7 +76,7 @@ func DecodeFound(data []byte) ([]FoundServer, error) {
 	var found []FoundServer
 	for _, f := range form.Servers[:min(len(form.Servers), maxFound)] {
 		if keys.Origin(f.URL) == "" {
-			return nil, fmt.Errorf("%s cannot be a server", shown(f.URL))
+			return nil, fmt.Errorf("%s cannot be a server", strconv.QuoteToASCII(f.URL))
 		}
 		if !keys.MayName(f.URL, f.Issuer) {
 			f.Issuer = ""

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 )
 
@@ -156,51 +157,52 @@ func TestKeptWithoutDomain_DIS6(t *testing.T) {
 // Found earlier is no reason to be trusted under a configuration that would not find it: neither KEY-3 nor the 24 hours
 // protect it.
 func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
-	c := func(mode agent.DiscoveryMode, change func(*agent.Config)) *agent.Config {
-		c := agent.Default()
+	c := func(mode config.DiscoveryMode, change func(*config.Config)) *config.Config {
+		c := config.Default()
 		c.Discovery.Mode = mode
 		if change != nil {
 			change(c)
 		}
 		return c
 	}
-	hosts := func(hosts ...string) func(*agent.Config) { return func(c *agent.Config) { c.Discovery.Hosts = hosts } }
-	byHand := func(c *agent.Config) { c.Authorization.Servers = []string{byHand} }
+	hosts := func(hosts ...string) func(*config.Config) {
+		return func(c *config.Config) { c.Discovery.Hosts = hosts }
+	}
+	byHand := func(c *config.Config) { c.Authorization.Servers = []string{byHand} }
 	unicast := agent.FoundServer{URL: "https://auth.example.com:8443/realms/a", Domain: "example.com", Issuer: "x"}
-	mdns := agent.FoundServer{URL: "https://auth.local", Domain: agent.DomainMDNS}
+	mdns := agent.FoundServer{URL: "https://auth.local", Domain: config.DomainMDNS}
 	unknown := agent.FoundServer{URL: "https://auth.example.com"}
 	for _, x := range []struct {
 		name                   string
-		config                 *agent.Config
+		config                 *config.Config
 		unicast, mdns, unknown bool
 	}{
-		{"the default", agent.Default(), true, true, true},
-		{"auto beside servers", c(agent.DiscoveryAuto, byHand), false, false, false},
-		{"both", c(agent.DiscoveryBoth, nil), true, true, true},
-		{"both beside servers", c(agent.DiscoveryBoth, byHand), true, false, false},
-		{"unicast", c(agent.DiscoveryUnicast, nil), true, false, false},
-		{"mdns", c(agent.DiscoveryMDNS, nil), false, true, true},
-		{"mdns beside servers", c(agent.DiscoveryMDNS, byHand), false, false, false},
-		{"off", c(agent.DiscoveryOff, nil), false, false, false},
-		{"hosts", c(agent.DiscoveryBoth, hosts("auth.example.com")), true, false, true},
-		{"hosts, a pattern", c(agent.DiscoveryBoth, hosts("*.example.com", "x.org")), true, false, true},
-		{"hosts, part of a label", c(agent.DiscoveryBoth, hosts("au*.local")), false, true, false},
-		{"hosts, others", c(agent.DiscoveryBoth, hosts("example.com", "*.auth.example.com",
+		{"the default", config.Default(), true, true, true},
+		{"auto beside servers", c(config.DiscoveryAuto, byHand), false, false, false},
+		{"both", c(config.DiscoveryBoth, nil), true, true, true},
+		{"both beside servers", c(config.DiscoveryBoth, byHand), true, false, false},
+		{"unicast", c(config.DiscoveryUnicast, nil), true, false, false},
+		{"mdns", c(config.DiscoveryMDNS, nil), false, true, true},
+		{"mdns beside servers", c(config.DiscoveryMDNS, byHand), false, false, false},
+		{"off", c(config.DiscoveryOff, nil), false, false, false},
+		{"hosts", c(config.DiscoveryBoth, hosts("auth.example.com")), true, false, true},
+		{"hosts, a pattern", c(config.DiscoveryBoth, hosts("*.example.com", "x.org")), true, false, true},
+		{"hosts, part of a label", c(config.DiscoveryBoth, hosts("au*.local")), false, true, false},
+		{"hosts, others", c(config.DiscoveryBoth, hosts("example.com", "*.auth.example.com",
 			"auth.example.com.evil.net")), false, false, false},
-		{"domains", c(agent.DiscoveryBoth,
-			func(c *agent.Config) { c.Discovery.Domains = []string{"other.example.com"} }), false, true, true},
+		{"domains", c(config.DiscoveryBoth,
+			func(c *config.Config) { c.Discovery.Domains = []string{"other.example.com"} }), false, true, true},
 	} {
 		for _, s := range []struct {
 			server agent.FoundServer
 			want   bool
 		}{{unicast, x.unicast}, {mdns, x.mdns}, {unknown, x.unknown}} {
-			if err := x.config.Admits(s.server); (err == nil) != s.want {
+			if err := x.config.Admits(s.server.URL, s.server.Domain); (err == nil) != s.want {
 				t.Errorf("%s: %+v: got %v, want admitted %v", x.name, s.server, err, s.want)
 			}
 		}
 	}
-	if http := (agent.FoundServer{URL: "http://auth.example.com",
-		Domain: "example.com"}); agent.Default().Admits(http) == nil {
+	if config.Default().Admits("http://auth.example.com", "example.com") == nil {
 		t.Error("an http server is admitted without allow_http")
 	}
 
@@ -209,7 +211,7 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
 		defer stop()
 		pass(time.Minute)
-		only := c(agent.DiscoveryBoth, hosts("b.example.com"))
+		only := c(config.DiscoveryBoth, hosts("b.example.com"))
 		servers.Configure(keys.Policy{Refresh: time.Hour, Retry: 30 * time.Second}, func(context.Context,
 			string) (agent.Look, error) {
 			return agent.Look{}, errors.New("no name server answers")
@@ -389,7 +391,7 @@ func TestFoundState_DIS6(t *testing.T) {
 	found := []agent.FoundServer{
 		{URL: "https://a.example.com", Domain: "example.com", Issuer: "https://a.example.com:443/realms/x",
 			Missing: 3 * time.Hour},
-		{URL: "https://b.local:8443/x", Domain: agent.DomainMDNS},
+		{URL: "https://b.local:8443/x", Domain: config.DomainMDNS},
 		{URL: "https://c.example.com"},
 	}
 	data, err := agent.EncodeFound(found)

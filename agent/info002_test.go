@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -32,7 +32,7 @@ const info002 = "eyJhbGciOiJSUzUxMiIsInR5cCI6IkpXVCJ9." +
 // what they say.
 func TestTokenOfINFO002_CLM3_CLM9(t *testing.T) {
 	key := mint.CachedKey("key-1", 2048)
-	d := newDevice(t, func(c *agent.Config) {
+	d := newDevice(t, func(c *config.Config) {
 		c.Device.Names = []string{"registry.example.org"}
 		c.Authorization.Servers = []string{"https://authorization-server.com"}
 	}, key.JWK())

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -50,7 +50,7 @@ func TestClockNotSet_OPS1_ANS5(t *testing.T) {
 func TestLeeway_CLM7_CLM8(t *testing.T) {
 	tok := mint.New(mint.Options{Life: time.Minute})
 	tok.Claims.SetRaw("nbf", string(tok.Claims.Get("iat")))
-	d := newDevice(t, func(c *agent.Config) { c.Authorization.Leeway = 10 * time.Second }, tok.Key.JWK())
+	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 10 * time.Second }, tok.Key.JWK())
 	for _, c := range []struct {
 		after time.Duration
 		want  string
@@ -69,9 +69,9 @@ func TestLeeway_CLM7_CLM8(t *testing.T) {
 // observe allows all and says what enforce would answer; off allows all. A broken packet is one in every mode.
 func TestModes_OPS3(t *testing.T) {
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
-	devices := map[agent.Mode]*device{}
-	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve, agent.ModeOff} {
-		devices[mode] = newDevice(t, func(c *agent.Config) { c.Mode = mode }, tok.Key.JWK())
+	devices := map[config.Mode]*device{}
+	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
+		devices[mode] = newDevice(t, func(c *config.Config) { c.Mode = mode }, tok.Key.JWK())
 		devices[mode].setInventory(t, deviceInventory)
 	}
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
@@ -100,9 +100,9 @@ func TestModes_OPS3(t *testing.T) {
 			}
 			want, would := c.enforce, ""
 			switch {
-			case mode == agent.ModeOff:
+			case mode == config.ModeOff:
 				want = c.off
-			case mode == agent.ModeObserve && c.would != "":
+			case mode == config.ModeObserve && c.would != "":
 				want, would = "allow 200 observe", c.would
 			}
 			if got.first+" "+got.reason() != want || got.lines["would"] != would {
@@ -118,11 +118,11 @@ func TestModes_OPS3(t *testing.T) {
 			t.Errorf("%s: %v", mode, got)
 		}
 	}
-	got := devices[agent.ModeObserve].ask(t, "decide 1\nmethod=PUT\ntarget="+senders+"/a/..\n"+authorization)
+	got := devices[config.ModeObserve].ask(t, "decide 1\nmethod=PUT\ntarget="+senders+"/a/..\n"+authorization)
 	if got.lines["path"] != senders+"/" || got.lines["client-id"] != mint.DefaultClient {
 		t.Errorf("observe says less of what it saw: %v", got)
 	}
-	if got := devices[agent.ModeOff].ask(t, "decide 1\nmethod=GET\ntarget=/a/./b\n"); got.lines["path"] != "/a/b" {
+	if got := devices[config.ModeOff].ask(t, "decide 1\nmethod=GET\ntarget=/a/./b\n"); got.lines["path"] != "/a/b" {
 		t.Errorf("off does not normalise: %v", got)
 	}
 }
@@ -144,7 +144,7 @@ func TestReconfigure_CLM4_OPS3(t *testing.T) {
 		t.Errorf("after a new name: %s", got)
 	}
 	observe := *d.config
-	observe.Mode = agent.ModeObserve
+	observe.Mode = config.ModeObserve
 	d.Configure(&observe, []string{"renamed.example.com"})
 	if got := ask(); got != "observe" {
 		t.Errorf("after a new mode: %s", got)

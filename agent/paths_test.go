@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -137,10 +137,10 @@ var pathRows = []struct {
 	{"PATH-13/transportfile-without-token", "GET", "/x-nmos/connection/v1.1/single/senders/1/transportfile", true, "deny 401 no-token", "/x-nmos/connection/v1.1/single/senders/1/transportfile"},
 }
 
-func publicMeters(c *agent.Config) { c.Paths.Public = []string{"/meters"} }
+func publicMeters(c *config.Config) { c.Paths.Public = []string{"/meters"} }
 
 // configuredPaths is the configuration by which pathRows are answered.
-func configuredPaths(c *agent.Config) {
+func configuredPaths(c *config.Config) {
 	c.Paths.Public = []string{"/meters", "/x-nmos/system"}
 	c.Paths.Claims = []string{"/levels=events", "/patch=connection", "/streams=streamcompatibility", "/nodes=node"}
 	c.Paths.Control = []string{"/slot/2/ncp"}
@@ -192,7 +192,7 @@ func TestLongPaths_PATH16(t *testing.T) {
 	}
 	for _, most := range []int{0, 256, 4096} {
 		bound := most
-		d := newDevice(t, func(c *agent.Config) {
+		d := newDevice(t, func(c *config.Config) {
 			if most == 0 {
 				bound = c.Limits.PathBytes // the default
 				return
@@ -260,7 +260,7 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tok := mint.New(mint.Options{Scope: c.scope, Permissions: c.claim})
-			d := newDevice(t, func(c *agent.Config) {
+			d := newDevice(t, func(c *config.Config) {
 				c.Paths.Control = []string{"/slot/2/ncp", "/x-nmos/node/v1.3/control"}
 				c.Paths.Public, c.Paths.Claims = []string{"/slot"}, []string{"/slot/2=events"}
 			}, tok.Key.JWK())

@@ -15,6 +15,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
@@ -53,7 +54,7 @@ func (l *ledger) records(t *testing.T) (all []map[string]any) {
 // Every answer has its record, and the record says what was asked, by whom, and what was answered and why.
 func TestRecords_OPS2(t *testing.T) {
 	const client = "controller-1"
-	d := newDevice(t, func(c *agent.Config) { c.Paths.Public = []string{"/open"} }, mint.New(mint.Options{}).Key.JWK())
+	d := newDevice(t, func(c *config.Config) { c.Paths.Public = []string{"/open"} }, mint.New(mint.Options{}).Key.JWK())
 	table, err := inventory.Parse([]byte(`{"resources":[{"kind":"meter","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestRecords_OPS2(t *testing.T) {
 
 // In observe mode the record and the counts hold what enforce would have answered.
 func TestRecordsOfObserve_OPS3(t *testing.T) {
-	d := newDevice(t, func(c *agent.Config) { c.Mode = agent.ModeObserve }, mint.New(mint.Options{}).Key.JWK())
+	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeObserve }, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})
 	d.Audit(log)
@@ -193,8 +194,8 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 
 // What may change the device has a record of its own, however fast it comes; what is denied or read without end does not (OPS-2).
 func TestChangesAreNeverJoined_OPS2(t *testing.T) {
-	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve} {
-		d := newDevice(t, func(c *agent.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} }, mint.New(mint.Options{}).Key.JWK())
+	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
+		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} }, mint.New(mint.Options{}).Key.JWK())
 		table, err := inventory.Parse([]byte(`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +223,7 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 			"resource 1\nkind=receiver\nname=in-1\naccess=write\n" + bearer,
 			"verify 1\n" + bearer,
 		}
-		if mode == agent.ModeObserve { // which lets through what enforce would not
+		if mode == config.ModeObserve { // which lets through what enforce would not
 			alone = append(alone, "decide 1\nmethod=PATCH\ntarget="+senders+"\n", "verify 1\n", "decide 1\nmethod=GET\ntarget=/x-nmos/ncp/v1.0\n")
 		}
 		joined := []string{

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/tinytest/mint"
 )
@@ -87,7 +87,7 @@ var resourceToken = mint.Options{Permissions: map[string]mint.Permission{
 	"console":    {Read: []string{"*"}},
 }}
 
-func vendorPaths(c *agent.Config) {
+func vendorPaths(c *config.Config) {
 	c.Paths.Public = []string{"/lamps"}
 	c.Paths.Claims = []string{"/faders=console"}
 }
@@ -168,7 +168,7 @@ func TestInventoryPending_ANS5(t *testing.T) {
 	if got := d.ask(t, get(senders, tok.Sign())); got.first != "allow 200" {
 		t.Errorf("decide: %v", got)
 	}
-	for mode, want := range map[agent.Mode]string{agent.ModeObserve: "503 inventory-pending", agent.ModeOff: ""} {
+	for mode, want := range map[config.Mode]string{config.ModeObserve: "503 inventory-pending", config.ModeOff: ""} {
 		c := *d.config
 		c.Mode = mode
 		d.Configure(&c, c.Device.Names)
@@ -180,7 +180,7 @@ func TestInventoryPending_ANS5(t *testing.T) {
 
 // Observe and off say the path too, where there is one (OPS-3).
 func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
-	d := newDevice(t, func(c *agent.Config) { c.Mode = agent.ModeOff }, mint.CachedKey(mint.DefaultKID, 2048).JWK())
+	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	d.setInventory(t, deviceInventory)
 	const packet, unknown = "resource 1\nkind=meter\nname=in-1\naccess=read\n", "resource 1\nkind=meter\nname=in-9\naccess=read\n"
 	if got := d.ask(t, packet); got.reason() != "off" || got.lines["path"] != meterPath {
@@ -190,7 +190,7 @@ func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
 		t.Errorf("off, unknown: %v", got)
 	}
 	c := *d.config
-	c.Mode = agent.ModeObserve
+	c.Mode = config.ModeObserve
 	d.Configure(&c, c.Device.Names)
 	if got := d.ask(t, packet); got.lines["would"] != "401 no-token" || got.lines["path"] != meterPath {
 		t.Errorf("observe: %v", got)

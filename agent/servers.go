@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 )
 
@@ -51,7 +52,7 @@ type Servers struct {
 	mu       sync.Mutex
 	base     keys.Policy
 	find     Find
-	admits   func(FoundServer) error
+	admits   func(server, domain string) error
 	revision int       // of the three
 	found    []*server // in the order in which to try them
 	looked   time.Time // when find last returned
@@ -162,7 +163,7 @@ func (s *Servers) Found() Found {
 
 // Configure puts a policy into force, whose Servers are the configured ones. find is nil if discovery is off. What was
 // found before and admits returns an error for is no longer trusted: KEY-3 does not protect it (DIS-6).
-func (s *Servers) Configure(base keys.Policy, find Find, admits func(FoundServer) error) {
+func (s *Servers) Configure(base keys.Policy, find Find, admits func(server, domain string) error) {
 	s.mu.Lock()
 	s.base, s.find, s.admits = base, find, admits
 	s.revision++
@@ -183,7 +184,7 @@ func (s *Servers) LookNow() {
 
 // admitted reports whether the configuration admits a server, and tells if not. The caller holds mu.
 func (s *Servers) admitted(f FoundServer) bool {
-	err := s.admits(f)
+	err := s.admits(f.URL, f.Domain)
 	if err != nil {
 		s.event(ServerEvent{
 			What: "server dropped: the configuration does not admit it", Server: f.URL, Issuer: f.Issuer, Why: err.Error(),
@@ -472,7 +473,7 @@ func (s *Servers) take(look Look, err error, revision int) {
 			continue
 		}
 		// A domain that did not answer says nothing of who is no longer advertised in it.
-		answered := slices.Contains(look.Answered, cmp.Or(f.Domain, DomainMDNS))
+		answered := slices.Contains(look.Answered, cmp.Or(f.Domain, config.DomainMDNS))
 		f.look(now, answered, false)
 		if holdsAny(held, f) || !answered && len(next) == 0 {
 			missing = append(missing, f)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 )
@@ -84,7 +85,7 @@ func (n *network) last() []agent.FoundServer {
 	return n.changes[len(n.changes)-1]
 }
 
-func admitAll(agent.FoundServer) error { return nil }
+func admitAll(server, domain string) error { return nil }
 
 func (n *network) find(_ context.Context, noMDNS string) (agent.Look, error) {
 	n.mu.Lock()
@@ -102,8 +103,8 @@ func (n *network) find(_ context.Context, noMDNS string) (agent.Look, error) {
 	}
 	add(domain, n.listed)
 	if len(n.listed) == 0 && noMDNS == "" && len(n.byMDNS) > 0 {
-		add(agent.DomainMDNS, n.byMDNS)
-		look.Answered = append(look.Answered, agent.DomainMDNS)
+		add(config.DomainMDNS, n.byMDNS)
+		look.Answered = append(look.Answered, config.DomainMDNS)
 	}
 	return look, nil
 }
@@ -287,7 +288,7 @@ func TestRememberedServers_KEY3(t *testing.T) {
 			t.Error("not trusted")
 		}
 		servers.Configure(keys.Policy{Refresh: time.Hour}, nil,
-			func(agent.FoundServer) error { return errors.New("discovery is off") })
+			func(string, string) error { return errors.New("discovery is off") })
 		before, _, _ := n.seen()
 		pass(time.Hour)
 		if trusts(store, serverA) || len(held(store)) != 0 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
@@ -72,7 +73,7 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 	if s.token.Verified() {
 		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
 	}
-	if st.mode == ModeObserve && !reason.Allowed() { // OPS-3
+	if st.mode == config.ModeObserve && !reason.Allowed() { // OPS-3
 		reply.Enforced, reason = reason, wire.Observed
 		reply.Denied = nil
 	}
@@ -88,7 +89,7 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 	if r.Verb == wire.Ping {
 		return wire.OK
 	}
-	if st.mode == ModeOff { // OPS-3
+	if st.mode == config.ModeOff { // OPS-3
 		switch r.Verb {
 		case wire.Decide:
 			s.path, _ = decide.Normalize(s.path[:0], r.Targets[0])

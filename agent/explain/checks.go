@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
 )
@@ -110,7 +110,7 @@ func (s *state) trust() []check {
 		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
 		if s.Unfound {
 			trust.text, trust.mark = trust.text+"; whether discovery has found it, only the running daemon knows", unknown
-		} else if s.Config.Discovers() != agent.DiscoveryOff {
+		} else if s.Config.Discovers() != config.DiscoveryOff {
 			trust.text += ", nor has discovery found it"
 		}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
@@ -30,7 +31,7 @@ import (
 
 // Question is what to explain.
 type Question struct {
-	Config *agent.Config
+	Config *config.Config
 	Names  []string // of the device
 	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
 	Trust bool
@@ -154,11 +155,11 @@ func (s *state) trusted() bool {
 
 // ask puts the question to an agent that holds this key set for the token's issuer.
 func (s *state) ask(jwks, raw []byte) wire.Reply {
-	config := *s.Config
-	config.Mode = agent.ModeEnforce
-	config.Authorization.Servers = []string{s.issuer}
+	c := *s.Config
+	c.Mode = config.ModeEnforce
+	c.Authorization.Servers = []string{s.issuer}
 	store := keys.NewStore(nil, nil)
-	store.Configure(config.KeyPolicy())
+	store.Configure(agent.KeyPolicy(&c))
 	if jwks != nil {
 		store.Hold(keys.Held{Name: s.issuer, Keys: s.keysOf(jwks)})
 	}
@@ -166,7 +167,7 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 	if s.Unsynchronised {
 		now.State = audit.ClockUnsynchronised
 	}
-	a := agent.New(&config, s.Names, store, func() agent.Time { return now })
+	a := agent.New(&c, s.Names, store, func() agent.Time { return now })
 	request := &wire.Request{Verb: wire.Verify}
 	if s.Method != "" {
 		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}

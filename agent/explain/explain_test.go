@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
@@ -17,7 +17,7 @@ import (
 func run(t *testing.T, q explain.Question) (string, wire.Reason) {
 	t.Helper()
 	if q.Config == nil {
-		q.Config = agent.Default()
+		q.Config = config.Default()
 		q.Config.Authorization.Servers = []string{mint.DefaultIssuer}
 	}
 	if q.Names == nil {
@@ -114,7 +114,7 @@ func TestExplainsRequests(t *testing.T) {
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
 	tok, jwks := []byte(base.Sign()), mint.JWKSOf(base.Key.JWK())
 	reads := []byte(mint.New(mint.Options{Permissions: map[string]mint.Permission{"ncp": {Read: []string{"*"}}}}).Sign())
-	mapped := agent.Default()
+	mapped := config.Default()
 	mapped.Paths.Claims, mapped.Paths.Public = []string{"/levels=connection"}, []string{"/ui"}
 	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 	for name, c := range map[string]struct {
@@ -143,7 +143,7 @@ func TestExplainsRequests(t *testing.T) {
 		"PATH-16": {explain.Question{Token: tok, Method: "GET", Target: "/a/" + strings.Repeat("b", 2046)}, wire.PathTooLong,
 			"PATH-16  NO  2049 bytes"},
 		"ANS-1": {explain.Question{Method: "GET", Target: receiver}, wire.NoToken, "ANS-1    NO  no token"},
-		"KEY-5": {explain.Question{Token: tok, Trust: true, Config: agent.Default()}, wire.IssuerUntrusted,
+		"KEY-5": {explain.Question{Token: tok, Trust: true, Config: config.Default()}, wire.IssuerUntrusted,
 			"KEY-5    NO  the configuration does not trust"},
 		"CLM-6":    {explain.Question{Token: tok, Names: []string{"other.example.com"}}, wire.Audience, "CLM-6    NO "},
 		"verified": {explain.Question{Token: tok}, wire.OK, "one of the 1 keys verifies"},
@@ -164,7 +164,7 @@ func TestExplainsWithoutKeys_TOK6(t *testing.T) {
 	forged := good[:strings.LastIndexByte(good, '.')] + "." + strings.Repeat("A", 342)
 	for _, token := range []string{good, forged} {
 		for target, want := range map[string]wire.Reason{"/x-nmos/node/v1.3/self": wire.OK, "/x-nmos/query/v1.3/nodes": wire.APINotGranted} {
-			config := agent.Default()
+			config := config.Default()
 			config.Limits.TokenBytes = len(token) // none to spare
 			out, reason := run(t, explain.Question{Config: config, Token: []byte(token), Method: "GET", Target: target})
 			if reason != want || !strings.Contains(out, "TOK-6    ?   signature not checkable without keys") {
@@ -242,19 +242,19 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 	tok := []byte(mint.New(mint.Options{}).Sign())
 	for _, c := range []struct {
 		name    string
-		mode    agent.DiscoveryMode
+		mode    config.DiscoveryMode
 		found   []string
 		unfound bool
 		reason  wire.Reason
 		says    string
 	}{
-		{"found", agent.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK, "KEY-5    ok  "},
-		{"another found", agent.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it, nor has discovery found it"},
-		{"not known", agent.DiscoveryBoth, nil, true, wire.OK, "KEY-5    ?   "},
-		{"off", agent.DiscoveryOff, nil, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it\n"},
+		{"found", config.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK, "KEY-5    ok  "},
+		{"another found", config.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it, nor has discovery found it"},
+		{"not known", config.DiscoveryBoth, nil, true, wire.OK, "KEY-5    ?   "},
+		{"off", config.DiscoveryOff, nil, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			config := agent.Default()
+			config := config.Default()
 			config.Discovery.Mode = c.mode
 			out, reason := run(t, explain.Question{Config: config, Trust: true, Found: c.found, Unfound: c.unfound, Token: tok, JWKS: mint.JWKS(mint.New(mint.Options{}).Key)})
 			if reason != c.reason || !strings.Contains(out, c.says) {

@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
@@ -37,7 +38,7 @@ const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 
 // Claims typed by hand are judged as those of a token that a trusted server signed. What is missing, put in, permits it.
 func TestClaimsTypedByHand(t *testing.T) {
-	config := agent.Default()
+	config := config.Default()
 	config.Authorization.Servers = []string{"https://servers.example"}
 	config.Paths.Claims = []string{"/meters=events"}
 	for _, c := range []struct {
@@ -115,8 +116,8 @@ func errorOf(q explain.Question) error {
 
 // A line of the audit is explained by the reason that was given; what it says is missing, minted, permits what was denied.
 func TestRecord_OPS2(t *testing.T) {
-	config := agent.Default()
-	config.Authorization.Servers = []string{mint.DefaultIssuer}
+	conf := config.Default()
+	conf.Authorization.Servers = []string{mint.DefaultIssuer}
 	names := []string{mint.DefaultDevice}
 	base := mint.New(mint.Options{Scope: "connection", Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
 	held, _, err := keys.Parse(mint.JWKSOf(base.Key.JWK()))
@@ -127,12 +128,12 @@ func TestRecord_OPS2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []agent.Mode{agent.ModeEnforce, agent.ModeObserve} {
-		config.Mode = mode
+	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
+		conf.Mode = mode
 		store := keys.NewStore(nil, nil)
-		store.Configure(config.KeyPolicy())
+		store.Configure(agent.KeyPolicy(conf))
 		store.Hold(keys.Held{Name: mint.DefaultIssuer, Keys: held})
-		a := agent.New(config, names, store, func() agent.Time {
+		a := agent.New(conf, names, store, func() agent.Time {
 			return agent.Time{Now: time.Now(), Trusted: true, State: audit.ClockSynchronised}
 		})
 		a.SetInventory(table)
@@ -184,11 +185,11 @@ func TestRecord_OPS2(t *testing.T) {
 				t.Fatalf("no record %d", i+1)
 			}
 			var b bytes.Buffer
-			reason, err := explain.Record(&b, line, config, names)
+			reason, err := explain.Record(&b, line, conf, names)
 			out := b.String()
 			observed := strings.Contains(out, "Observe mode let it pass")
 			if err != nil || reason != row.want || !strings.Contains(out, row.says) ||
-				observed != (mode == agent.ModeObserve && !row.want.Allowed() && row.want != wire.PacketVerb) {
+				observed != (mode == config.ModeObserve && !row.want.Allowed() && row.want != wire.PacketVerb) {
 				t.Errorf("%s\n%v, %v, want %v and %q:\n%s", row.question, reason, err, row.want, row.says, out)
 			}
 			add := missing(t, out)
@@ -206,8 +207,8 @@ func TestRecord_OPS2(t *testing.T) {
 			for name, value := range add {
 				mended.Claims.SetRaw(name, string(value))
 			}
-			enforce := *config
-			enforce.Mode = agent.ModeEnforce
+			enforce := *conf
+			enforce.Mode = config.ModeEnforce
 			a.Configure(&enforce, names)
 			question := row.question
 			if row.want == wire.Audience {
@@ -229,7 +230,7 @@ func TestRecordOfAnotherForm(t *testing.T) {
 		`{"audit":1,"seq":1,"reason":"observe","would":"of the future"}`, `{"audit":1,"seq":1,"reason":7}`,
 	} {
 		var b bytes.Buffer
-		if reason, err := explain.Record(&b, []byte(line), agent.Default(), nil); err == nil || reason != wire.Undecided || b.Len() > 0 {
+		if reason, err := explain.Record(&b, []byte(line), config.Default(), nil); err == nil || reason != wire.Undecided || b.Len() > 0 {
 			t.Errorf("%s: %v, %v, %q", line, reason, err, b.String())
 		}
 	}
@@ -240,7 +241,7 @@ func TestRecordOfMany(t *testing.T) {
 	const line = `{"audit":1,"seq":9,"time":"2027-01-15T08:00:00.000001Z","clock":"unset","question":"decide","method":"GET","path":"/x-nmos",` +
 		`"decision":"deny","status":401,"reason":"no-token","rule":"ANS-1","count":7,"first":3,"since":"2027-01-15T07:59:59.000001Z"}`
 	var b bytes.Buffer
-	if _, err := explain.Record(&b, []byte(line), agent.Default(), nil); err != nil {
+	if _, err := explain.Record(&b, []byte(line), config.Default(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(b.String(), want) {
@@ -280,7 +281,7 @@ func TestRecordOfSeveral_OPS2(t *testing.T) {
 			t.Fatalf("%s: no record", c.name)
 		}
 		var b bytes.Buffer
-		reason, err := explain.Record(&b, line, agent.Default(), []string{mint.DefaultDevice})
+		reason, err := explain.Record(&b, line, config.Default(), []string{mint.DefaultDevice})
 		if err != nil || reason != c.want {
 			t.Errorf("%s: got %v, %v, want %v", c.name, reason, err, c.want)
 		}

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
 )
@@ -23,7 +23,7 @@ type record struct {
 // Record explains a decision of a device with this configuration and these names by its line of the audit. Nothing is decided
 // anew: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which enforce would have
 // given.
-func Record(w io.Writer, line []byte, config *agent.Config, names []string) (wire.Reason, error) {
+func Record(w io.Writer, line []byte, config *config.Config, names []string) (wire.Reason, error) {
 	var r record
 	var err error
 	if r.Line, err = audit.ParseLine(line); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
@@ -22,7 +23,7 @@ import (
 type rig struct {
 	*agent.Agent
 	t        *testing.T
-	config   *agent.Config
+	config   *config.Config
 	log      *audit.Log
 	observer *observe.Observer
 	base     *mint.Token
@@ -31,13 +32,13 @@ type rig struct {
 // newRig makes one in observe mode. /meters is ruled by events, /ui is public; there is one fader that the inventory knows.
 func newRig(t *testing.T, l observe.Limits, o audit.Options) *rig {
 	t.Helper()
-	r := &rig{t: t, config: agent.Default(), observer: observe.New(l), base: mint.New(mint.Options{})}
-	r.config.Mode = agent.ModeObserve
+	r := &rig{t: t, config: config.Default(), observer: observe.New(l), base: mint.New(mint.Options{})}
+	r.config.Mode = config.ModeObserve
 	r.config.Authorization.Servers = []string{mint.DefaultIssuer}
 	r.config.Paths.Public = []string{"/ui"}
 	r.config.Paths.Claims = []string{"/meters=events"}
 	store := keys.NewStore(nil, nil)
-	store.Configure(r.config.KeyPolicy())
+	store.Configure(agent.KeyPolicy(r.config))
 	held, _, err := keys.Parse(mint.JWKSOf(r.base.Key.JWK()))
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func newRig(t *testing.T, l observe.Limits, o audit.Options) *rig {
 // enforce puts enforce mode into force.
 func (r *rig) enforce() {
 	c := *r.config
-	c.Mode = agent.ModeEnforce
+	c.Mode = config.ModeEnforce
 	r.Configure(&c, []string{mint.DefaultDevice})
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
 )
@@ -207,7 +207,7 @@ func refusal(t *testing.T, section, name string, value any) string {
 	if section != "" {
 		text = "[" + section + "]\n" + text
 	}
-	_, err := agent.ParseConfig("x", []byte(text))
+	_, err := config.Parse("x", []byte(text))
 	if err == nil {
 		return ""
 	}

@@ -90,7 +90,7 @@ func (f *fleet) device(ctx context.Context) {
 		}
 	})
 	servers := agent.NewServers(store, func([]agent.FoundServer) {}, func(agent.ServerEvent) {})
-	servers.Configure(keys.Policy{Refresh: refresh, Retry: retry}, f.find, func(agent.FoundServer) error { return nil })
+	servers.Configure(keys.Policy{Refresh: refresh, Retry: retry}, f.find, func(string, string) error { return nil })
 	if len(f.held) > 0 {
 		servers.Remember(f.advertised())
 		for _, h := range f.held {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 )
 
 // exposure is the most that systemd-analyze may find, 0 to 10. What remains is what the daemon is for: a network, Unix sockets, who
@@ -48,7 +48,7 @@ func TestUnitsAreCorrect(t *testing.T) {
 // The daemon adopts a socket by its name and only at its configured path.
 func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 	const file = "configs/nmos-authd.toml"
-	c, err := agent.ParseConfig(file, []byte(read(t, filepath.Join(root, file))))
+	c, err := config.Parse(file, []byte(read(t, filepath.Join(root, file))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 )
 
@@ -30,21 +30,21 @@ type adminClient struct {
 
 // adminOf returns the client for the daemon of a configuration. Mistakes in that are told and no hindrance: the daemon that runs
 // has an older one in force, and says so.
-func adminOf(config string) (adminClient, error) {
+func adminOf(file string) (adminClient, error) {
 	d, err := detectDevice()
 	if err != nil {
 		return adminClient{}, err
 	}
-	data, err := readConfig(config)
+	data, err := readConfig(file)
 	if err != nil {
 		return adminClient{}, err
 	}
 	c := d.defaults()
-	if _, err := agent.ParseConfigOver(c, config, data); err != nil {
+	if _, err := config.ParseOver(c, file, data); err != nil {
 		complain(err)
 	}
 	if c.Sockets.Admin == "" {
-		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", config)
+		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", file)
 	}
 	return adminClient{c.Sockets.Admin, c.Sockets.AdminGroup}, nil
 }

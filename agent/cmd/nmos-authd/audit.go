@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/observe"
 	"nmosauthd/platform"
 )
@@ -35,9 +36,9 @@ func (d *daemon) startAudit() {
 }
 
 // auditOptions returns what a configuration says of the audit.
-func (d *daemon) auditOptions(c *agent.Config) audit.Options {
+func (d *daemon) auditOptions(c *config.Config) audit.Options {
 	o := audit.Options{
-		Wait:       c.Audit.Full == agent.AuditWait,
+		Wait:       c.Audit.Full == config.AuditWait,
 		QueueBytes: c.Audit.QueueBytes,
 		Repeat:     c.Audit.Repeat,
 		Rates:      audit.Rates{Denials: c.Audit.DenyRate, Allows: c.Audit.AllowRate},
@@ -45,12 +46,12 @@ func (d *daemon) auditOptions(c *agent.Config) audit.Options {
 	}
 	for _, sink := range c.Audit.Sinks {
 		switch sink {
-		case agent.AuditLog:
+		case config.AuditLog:
 			o.Sinks = append(o.Sinks, audit.NewWriter(os.Stderr))
-		case agent.AuditFile:
+		case config.AuditFile:
 			f := &platform.LogFile{Path: c.Audit.File, Files: c.Audit.Files}
 			o.Sinks = append(o.Sinks, audit.NewFile(f, c.Audit.File, c.Audit.FileBytes, c.Audit.Files))
-		case agent.AuditSyslog:
+		case config.AuditSyslog:
 			o.Sinks = append(o.Sinks, d.syslog(c))
 		}
 	}
@@ -58,7 +59,7 @@ func (d *daemon) auditOptions(c *agent.Config) audit.Options {
 }
 
 // syslog returns the sink that writes to the configured server.
-func (d *daemon) syslog(c *agent.Config) audit.Sink {
+func (d *daemon) syslog(c *config.Config) audit.Sink {
 	o := audit.SyslogOptions{
 		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
 		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 )
 
 // The server is where the configuration says, in whatever form it says so.
@@ -15,7 +15,7 @@ func TestSyslogAddress(t *testing.T) {
 		"tls://[2001:db8::1]":         "tls://[2001:db8::1]:6514 ",
 		"udp://[fe80::1%25eth0]:5514": "udp://[fe80::1%eth0]:5514 ",
 	} {
-		c, err := agent.ParseConfig("test", []byte("[authorization]\nservers = [\"https://auth.example.com\"]\n"+
+		c, err := config.Parse("test", []byte("[authorization]\nservers = [\"https://auth.example.com\"]\n"+
 			"[audit]\nsinks = [\"syslog\"]\nsyslog = \""+syslog+"\"\n"))
 		if err != nil {
 			t.Fatal(err)

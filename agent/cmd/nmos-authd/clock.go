@@ -10,6 +10,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 )
 
@@ -28,9 +29,9 @@ var started = time.Now()
 func newClock() *clock { return &clock{Clock: platform.NewClock()} }
 
 // configure puts [clock] into force.
-func (c *clock) configure(config agent.ClockConfig) {
-	c.unvouched.Store(config.Unsynchronised == agent.ClockJudge)
-	c.UseMark(config.SynchronisedFile)
+func (c *clock) configure(set config.Clock) {
+	c.unvouched.Store(set.Unsynchronised == config.ClockJudge)
+	c.UseMark(set.SynchronisedFile)
 }
 
 // now is the agent.Clock.

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 )
@@ -21,16 +21,16 @@ import (
 // What each state of the clock answers, by the configuration.
 func TestClockTrusts_OPS1(t *testing.T) {
 	for _, c := range []struct {
-		config agent.ClockAnswer
+		config config.ClockAnswer
 		trusts string // of unset, unsynchronised, synchronised
 	}{
-		{agent.Default().Clock.Unsynchronised, "[false true true]"},
-		{agent.ClockJudge, "[false true true]"},
-		{agent.ClockDeny, "[false false true]"},
+		{config.Default().Clock.Unsynchronised, "[false true true]"},
+		{config.ClockJudge, "[false true true]"},
+		{config.ClockDeny, "[false false true]"},
 		{"", "[false false true]"},
 	} {
 		k := newClock()
-		k.configure(agent.ClockConfig{Unsynchronised: c.config})
+		k.configure(config.Clock{Unsynchronised: c.config})
 		got := fmt.Sprint([]bool{
 			k.trusts(platform.ClockUnset), k.trusts(platform.ClockUnsynchronised), k.trusts(platform.ClockSynchronised),
 		})
@@ -55,7 +55,7 @@ func TestClockOfTheRecord_OPS2(t *testing.T) {
 
 func TestClockLog_OPS1(t *testing.T) {
 	k := newClock()
-	k.configure(agent.ClockConfig{Unsynchronised: agent.ClockJudge})
+	k.configure(config.Clock{Unsynchronised: config.ClockJudge})
 	unset := platform.ClockStatus{State: platform.ClockUnset, Why: "it shows 1970"}
 	good := platform.ClockStatus{State: platform.ClockSynchronised, Why: "the kernel says so"}
 	for _, c := range []struct {

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 )
 
@@ -26,12 +26,12 @@ func readConfig(file string) ([]byte, error) {
 }
 
 // loadConfig reads the configuration and finds the names of the device.
-func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
+func (d *thisDevice) loadConfig(file string) (*config.Config, []string, error) {
 	data, err := readConfig(file)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := agent.ParseConfigOver(d.defaults(), file, data)
+	c, err := config.ParseOver(d.defaults(), file, data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +45,7 @@ func (d *thisDevice) loadConfig(file string) (*agent.Config, []string, error) {
 }
 
 // loadConfig is the same for a subcommand, which needs the device no more.
-func loadConfig(file string) (*agent.Config, []string, error) {
+func loadConfig(file string) (*config.Config, []string, error) {
 	d, err := detectDevice()
 	if err != nil {
 		return nil, nil, err

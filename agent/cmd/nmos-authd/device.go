@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/hal"
 	"nmosauthd/hal/models"
 )
@@ -103,8 +103,8 @@ func (d *daemon) warnNameless(names []string) {
 }
 
 // defaults is the configuration of an empty file on this device.
-func (d *thisDevice) defaults() *agent.Config {
-	c := agent.Default()
+func (d *thisDevice) defaults() *config.Config {
+	c := config.Default()
 	switch {
 	case d.places.Stateless:
 		c.State.Dir = ""

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
@@ -32,7 +32,7 @@ func runDiscover(args []string) int {
 	case errors.Is(err, fs.ErrNotExist) && *file == defaultConfig:
 		// Away from the device, the network can be looked at all the same.
 		p.line("There is no %s: defaults, and the root certificates of this system.", *file)
-		c = agent.Default()
+		c = config.Default()
 		c.Authorization.CAFile = ""
 	default:
 		complain(err)
@@ -54,7 +54,7 @@ type candidate struct {
 }
 
 // discover looks for servers, tells each step, tries them in their order, and tells whether one can be used.
-func discover(ctx context.Context, p *printer, c *agent.Config) bool {
+func discover(ctx context.Context, p *printer, c *config.Config) bool {
 	client := newClient(c, platform.NewClock().NotBefore)
 	var all []candidate
 	for _, issuer := range c.Authorization.Servers {
@@ -90,7 +90,7 @@ func discover(ctx context.Context, p *printer, c *agent.Config) bool {
 	}
 
 	p.title("Outcome")
-	if c.Discovers() != agent.DiscoveryOff {
+	if c.Discovers() != config.DiscoveryOff {
 		p.line("what was found holds for %v, then the daemon looks again", found.Again.Round(time.Second))
 	}
 	if chosen == "" {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/status"
@@ -91,10 +91,10 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 
 // askDaemon puts in what only the running daemon knows: the issuers that discovery has found, the keys that it holds,
 // and whether it trusts the clock by which tokens are judged now.
-func askDaemon(q *explain.Question, config string, now bool) {
-	s, _, err := askStatus(config)
+func askDaemon(q *explain.Question, file string, now bool) {
+	s, _, err := askStatus(file)
 	if err != nil {
-		q.Unfound = q.Config.Discovers() != agent.DiscoveryOff
+		q.Unfound = q.Config.Discovers() != config.DiscoveryOff
 		return
 	}
 	for _, server := range s.Servers {
@@ -107,7 +107,7 @@ func askDaemon(q *explain.Question, config string, now bool) {
 	}
 	q.Unsynchronised = now && s.Clock.State == platform.ClockUnsynchronised.String()
 	q.Held = func(issuer string) []byte {
-		admin, err := adminOf(config)
+		admin, err := adminOf(file)
 		if err != nil {
 			return nil
 		}
@@ -117,7 +117,7 @@ func askDaemon(q *explain.Question, config string, now bool) {
 }
 
 // explainInputs reads what is to be explained.
-func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at string) (err error) {
+func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string) (err error) {
 	if q.Method != "" && q.Target == "" {
 		return errors.New("explain: a METHOD needs a TARGET")
 	}
@@ -125,14 +125,14 @@ func explainInputs(q *explain.Question, config, tokenFile, jwks, device, at stri
 	if err != nil {
 		return err
 	}
-	q.Config, q.Names, err = d.loadConfig(config)
+	q.Config, q.Names, err = d.loadConfig(file)
 	switch {
 	case err == nil:
 		q.Trust = true
-		askDaemon(q, config, at == "")
-	case errors.Is(err, fs.ErrNotExist) && config == defaultConfig:
+		askDaemon(q, file, at == "")
+	case errors.Is(err, fs.ErrNotExist) && file == defaultConfig:
 		// Away from the device, tokens can be looked at all the same.
-		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", config)
+		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", file)
 		q.Config = d.defaults()
 		if q.Names, err = d.names(); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wire"
@@ -37,7 +38,7 @@ func newShelf(t *testing.T, dir string, list func(string) ([]hal.Resource, error
 	log := zap.New(core)
 	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
 	m.load()
-	a := agent.New(agent.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), newClock().now)
+	a := agent.New(config.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), newClock().now)
 	return &shelf{newInventories(a, list, m, log), t, logs, a.NewSession()}
 }
 

@@ -54,8 +54,8 @@ func runObserveReport(args []string) int {
 	return exitOK
 }
 
-func printReport(config string, asJSON bool) error {
-	admin, err := adminOf(config)
+func printReport(file string, asJSON bool) error {
+	admin, err := adminOf(file)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/keys"
@@ -51,7 +52,7 @@ func runDaemon(args []string) int {
 
 // inForceConfig is the configuration in force.
 type inForceConfig struct {
-	*agent.Config
+	*config.Config
 	names []string
 }
 
@@ -61,8 +62,8 @@ type daemon struct {
 	device *thisDevice
 	log    *zap.Logger
 	level  zap.AtomicLevel
-	queue  *logQueue     // in front of standard error
-	opened *agent.Config // of the start: the sockets and the sandbox are made by it
+	queue  *logQueue      // in front of standard error
+	opened *config.Config // of the start: the sockets and the sandbox are made by it
 	client atomic.Pointer[discovery.Client]
 	store  *keys.Store
 	finder *agent.Servers
@@ -155,7 +156,7 @@ func (d *daemon) keysFetched(e keys.Event) {
 }
 
 // apply puts a configuration into force, all but its sockets.
-func (d *daemon) apply(c *agent.Config, names []string) error {
+func (d *daemon) apply(c *config.Config, names []string) error {
 	level, err := zapcore.ParseLevel(c.Log.Level)
 	if err != nil {
 		return err
@@ -177,7 +178,7 @@ func (d *daemon) apply(c *agent.Config, names []string) error {
 	d.clock.configure(c.Clock)
 	d.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
-	d.finder.Configure(c.KeyPolicy(), finder(c, client, d.log), c.Admits)
+	d.finder.Configure(agent.KeyPolicy(c), finder(c, client, d.log), c.Admits)
 	d.log.Info(c.DiscoveryTrust())
 	d.warnNameless(names)
 	if d.audit != nil {

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 )
 
@@ -60,7 +60,7 @@ func (d *daemon) confine() {
 
 // outside returns an error if a configuration that was read again needs a place, other than those before, that the sandbox does
 // not reach.
-func (d *daemon) outside(c *agent.Config) error {
+func (d *daemon) outside(c *config.Config) error {
 	if d.sandbox == nil {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (d *daemon) outside(c *agent.Config) error {
 }
 
 // places returns what the daemon needs by a configuration once it serves, all but its sockets.
-func (d *daemon) places(c *agent.Config) []platform.Place {
+func (d *daemon) places(c *config.Config) []platform.Place {
 	places := resolverPlaces()
 	config, err := filepath.Abs(d.file)
 	if err != nil { // the working directory is gone: what cannot be named cannot be read again

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/discovery"
 )
 
@@ -61,7 +62,7 @@ func isFile(path string) bool {
 // newClient returns what fetches from the authorization servers. The roots are read at each connection, so that
 // certificates can be installed and removed while the daemon runs. now is the time by which their certificates are
 // judged.
-func newClient(c *agent.Config, now func() time.Time) *discovery.Client {
+func newClient(c *config.Config, now func() time.Time) *discovery.Client {
 	file := c.Authorization.CAFile
 	return discovery.New(discovery.Options{
 		Roots:      func() (*x509.CertPool, error) { return readRoots(file) },
@@ -93,12 +94,12 @@ func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 }
 
 // discoverOptions returns where to look for servers. What the system says is read at each look.
-func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
+func discoverOptions(c *config.Config) discovery.DiscoverOptions {
 	return discovery.DiscoverOptions{
 		Mode:    discovery.Mode(c.Discovers()),
 		Domains: c.Discovery.Domains,
 		Admit: func(s *discovery.Server) error {
-			return c.Admits(agent.FoundServer{URL: s.IssuerURL(), Domain: s.Domain})
+			return c.Admits(s.IssuerURL(), s.Domain)
 		},
 		HostName: func() string {
 			name, err := os.Hostname()
@@ -111,8 +112,8 @@ func discoverOptions(c *agent.Config) discovery.DiscoverOptions {
 }
 
 // finder returns what looks for servers as the configuration has it, nil where that is off.
-func finder(c *agent.Config, client *discovery.Client, log *zap.Logger) agent.Find {
-	if c.Discovers() == agent.DiscoveryOff {
+func finder(c *config.Config, client *discovery.Client, log *zap.Logger) agent.Find {
+	if c.Discovers() == config.DiscoveryOff {
 		return nil
 	}
 	said := "" // what was logged last: looks come every minute while nothing is found

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/hal"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
@@ -88,7 +88,7 @@ func TestPlaceOfTheState(t *testing.T) {
 		places       hal.Places
 		config, want string
 	}{
-		{hal.Places{}, "", agent.Default().State.Dir},
+		{hal.Places{}, "", config.Default().State.Dir},
 		{hal.Places{State: "/data/nmos-authd"}, "", "/data/nmos-authd"},
 		{hal.Places{Stateless: true}, "", ""},
 		{hal.Places{State: "/data/nmos-authd"}, "[state]\ndir = \"\"\n", ""},

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
@@ -111,7 +112,7 @@ func (f *facts) newDevice(dir string, disk platform.Disk) *device {
 // newDeviceSealed starts a device that seals what it keeps.
 func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer) *device {
 	core, logs := observer.New(zapcore.InfoLevel)
-	c := agent.Default()
+	c := config.Default()
 	d := &daemon{log: zap.New(core), clock: newClock()}
 	d.times = &knownTime{f: f}
 	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
@@ -126,7 +127,7 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 	}, d.keysFetched)
 	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) { d.memory.keepServers(found, d.store.Set()) }, d.logServer)
 	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
-	d.finder.Configure(c.KeyPolicy(), f.find, c.Admits)
+	d.finder.Configure(agent.KeyPolicy(c), f.find, c.Admits)
 	d.recall()
 	return &device{daemon: d, logs: logs}
 }

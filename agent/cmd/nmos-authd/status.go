@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/status"
 	"nmosauthd/agent/wire"
@@ -41,8 +42,8 @@ func runStatus(args []string) int {
 }
 
 // askStatus returns what the running daemon says of itself, and as what text.
-func askStatus(config string) (s *status.Status, text []byte, err error) {
-	admin, err := adminOf(config)
+func askStatus(file string) (s *status.Status, text []byte, err error) {
+	admin, err := adminOf(file)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,7 +132,7 @@ func (d *daemon) snapshot() *status.Status {
 }
 
 // showServers shows the authorization servers and what discovery found.
-func (d *daemon) showServers(s *status.Status, c *agent.Config, now time.Time) {
+func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) {
 	found := d.finder.Found()
 	s.Discovery = status.Discovery{
 		Mode: string(c.Discovers()), Hosts: append([]string{}, c.Discovery.Hosts...), Found: []string{},

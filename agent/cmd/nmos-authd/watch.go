@@ -32,8 +32,8 @@ func runWatch(args []string) int {
 }
 
 // watch prints what the daemon sends until it is interrupted, which is no error.
-func watch(config, path string, asJSON bool) error {
-	admin, err := adminOf(config)
+func watch(file, path string, asJSON bool) error {
+	admin, err := adminOf(file)
 	if err != nil {
 		return err
 	}

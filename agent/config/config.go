@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 	"nmosauthd/agent/decide"
 )
 
-// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from ParseConfig or
+// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from Parse or
 // Default always holds one of the constants.
 type Mode string
 
@@ -43,23 +43,23 @@ const (
 // default. It is the TOML of the protocol, §4, one struct a section. It is not changed once made, so it may be shared.
 type Config struct {
 	Mode          Mode
-	Device        DeviceConfig
-	Authorization AuthorizationConfig
-	Discovery     DiscoveryConfig
-	Sockets       SocketsConfig
-	Clock         ClockConfig
-	State         StateConfig
-	Limits        LimitsConfig
-	Log           LogConfig
-	Paths         PathsConfig
-	Inventory     InventoryConfig
-	Audit         AuditConfig
-	Metrics       MetricsConfig
-	Sandbox       SandboxConfig
+	Device        Device
+	Authorization Authorization
+	Discovery     Discovery
+	Sockets       Sockets
+	Clock         Clock
+	State         State
+	Limits        Limits
+	Log           Log
+	Paths         Paths
+	Inventory     Inventory
+	Audit         Audit
+	Metrics       Metrics
+	Sandbox       Sandbox
 }
 
-// DeviceConfig is [device].
-type DeviceConfig struct {
+// Device is [device].
+type Device struct {
 	// Names are the host names by which a token's aud may name this device (CLM-4): lower case, no trailing dot, each
 	// once. Empty: the caller asks the device (package hal).
 	Names []string
@@ -69,7 +69,7 @@ type DeviceConfig struct {
 
 // RealmFor returns the realm of the challenge for a device with these names: the configured one, else the first name,
 // else "nmos".
-func (d DeviceConfig) RealmFor(names []string) string {
+func (d Device) RealmFor(names []string) string {
 	switch {
 	case d.Realm != "":
 		return d.Realm
@@ -80,8 +80,8 @@ func (d DeviceConfig) RealmFor(names []string) string {
 	}
 }
 
-// AuthorizationConfig is [authorization].
-type AuthorizationConfig struct {
+// Authorization is [authorization].
+type Authorization struct {
 	// Servers are issuer URLs in the order in which to try them, as written, since issuers are compared as text
 	// (CLM-1).
 	Servers []string
@@ -101,8 +101,8 @@ type AuthorizationConfig struct {
 	Retry time.Duration
 }
 
-// DiscoveryConfig is [discovery].
-type DiscoveryConfig struct {
+// Discovery is [discovery].
+type Discovery struct {
 	// Mode is what the file says; Config.Discovers what it comes to.
 	Mode DiscoveryMode
 	// Hosts are patterns (CLM-5) of the host names that may be found (DIS-6), lower case, no trailing dot. Empty: any.
@@ -130,8 +130,8 @@ func (c *Config) Discovers() DiscoveryMode {
 	}
 }
 
-// SocketsConfig is [sockets]. The paths are absolute and short enough for a socket address.
-type SocketsConfig struct {
+// Sockets is [sockets]. The paths are absolute and short enough for a socket address.
+type Sockets struct {
 	Authz string // decision socket, SOCK_SEQPACKET
 	HTTP  string // HTTP socket; empty: not opened
 	Admin string // administration socket; empty: not opened
@@ -144,9 +144,9 @@ type SocketsConfig struct {
 	AdminGroup string
 }
 
-// ClockConfig is [clock]. There is an answer for the one state of the clock about which opinions can differ: by one
+// Clock is [clock]. There is an answer for the one state of the clock about which opinions can differ: by one
 // that is not set nobody can judge, and one that is synchronised there is no reason to doubt.
-type ClockConfig struct {
+type Clock struct {
 	// Unsynchronised is for a clock that may be right and for which nobody vouches.
 	Unsynchronised ClockAnswer
 	// SynchronisedFile is the absolute path of a file that vouches for the clock by its being there, besides what is
@@ -154,13 +154,13 @@ type ClockConfig struct {
 	SynchronisedFile string
 }
 
-// StateConfig is [state].
-type StateConfig struct {
+// State is [state].
+type State struct {
 	Dir string // absolute path of what is kept across restarts (KEY-3); empty: nothing is
 }
 
-// LimitsConfig is [limits]: what bounds the daemon's memory, so that no caller can.
-type LimitsConfig struct {
+// Limits is [limits]: what bounds the daemon's memory, so that no caller can.
+type Limits struct {
 	TokenBytes   int // longest token, bytes, 1024 to 16384 (TOK-5)
 	PathBytes    int // longest normalised path of a request, bytes, 256 to 4096 (PATH-16)
 	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
@@ -169,13 +169,13 @@ type LimitsConfig struct {
 	MemoryBytes  int // soft limit of the runtime's memory (GOMEMLIMIT), 8388608 to 1073741824; 0: none
 }
 
-// LogConfig is [log].
-type LogConfig struct {
+// Log is [log].
+type Log struct {
 	Level string // debug, info, warn or error
 }
 
-// PathsConfig is [paths].
-type PathsConfig struct {
+// Paths is [paths].
+type Paths struct {
 	// Public are prefixes that can be read without a token (PATH-11): outside /x-nmos, or /x-nmos/system; normalised,
 	// whole segments, no trailing slash. "/meters" opens /meters and /meters/1, not /meters2.
 	Public []string
@@ -196,8 +196,8 @@ func (c *Config) Rules() decide.Rules {
 	return rules
 }
 
-// InventoryConfig is [inventory].
-type InventoryConfig struct {
+// Inventory is [inventory].
+type Inventory struct {
 	// File is the path of the device's resources, which its firmware writes. Empty: what the model of the device says,
 	// until something is pushed.
 	File string
@@ -222,8 +222,8 @@ const (
 	AuditWait AuditFull = "wait" // the decision waits
 )
 
-// AuditConfig is [audit] (OPS-2).
-type AuditConfig struct {
+// Audit is [audit] (OPS-2).
+type Audit struct {
 	Sinks      []AuditSink   // each once; none: no record leaves the ring
 	Full       AuditFull     // for each sink
 	QueueBytes int           // held for each sink until it has taken them, 4096 to 16777216
@@ -237,13 +237,13 @@ type AuditConfig struct {
 	RingBytes  int           // kept in memory, 4096 to 16777216
 }
 
-// MetricsConfig is [metrics].
-type MetricsConfig struct {
+// Metrics is [metrics].
+type Metrics struct {
 	File string // absolute path to which the metrics are written now and then, in the Prometheus text format; empty: nowhere
 }
 
-// SandboxConfig is [sandbox].
-type SandboxConfig struct {
+// Sandbox is [sandbox].
+type Sandbox struct {
 	Landlock bool // after its start the daemon reaches no file but its own
 }
 
@@ -251,22 +251,22 @@ type SandboxConfig struct {
 func Default() *Config {
 	return &Config{
 		Mode: ModeEnforce,
-		Authorization: AuthorizationConfig{
+		Authorization: Authorization{
 			CAFile:  "/etc/nmos-authd/ca.pem",
 			Refresh: time.Hour,
 			Retry:   30 * time.Second,
 		},
-		Discovery: DiscoveryConfig{Mode: DiscoveryAuto},
-		Sockets: SocketsConfig{
+		Discovery: Discovery{Mode: DiscoveryAuto},
+		Sockets: Sockets{
 			Authz: "/run/nmos-authd/authz.sock",
 			HTTP:  "/run/nmos-authd/http.sock",
 			Admin: "/run/nmos-authd/admin.sock",
 		},
-		Clock:  ClockConfig{Unsynchronised: ClockJudge},
-		State:  StateConfig{Dir: "/var/lib/nmos-authd"},
-		Limits: LimitsConfig{TokenBytes: 16384, PathBytes: decide.DefaultPathBytes, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
-		Log:    LogConfig{Level: "info"},
-		Audit: AuditConfig{
+		Clock:  Clock{Unsynchronised: ClockJudge},
+		State:  State{Dir: "/var/lib/nmos-authd"},
+		Limits: Limits{TokenBytes: 16384, PathBytes: decide.DefaultPathBytes, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
+		Log:    Log{Level: "info"},
+		Audit: Audit{
 			Sinks:      []AuditSink{AuditLog},
 			Full:       AuditDrop,
 			QueueBytes: 64 << 10,
@@ -277,6 +277,6 @@ func Default() *Config {
 			Files:      4,
 			RingBytes:  64 << 10,
 		},
-		Sandbox: SandboxConfig{Landlock: true},
+		Sandbox: Sandbox{Landlock: true},
 	}
 }

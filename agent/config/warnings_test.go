@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"strings"
@@ -15,7 +15,7 @@ func TestConfigWarnings(t *testing.T) {
 [authorization] trusted_issuers: "https://*" also matches hosts of any other domain; end it in a domain of yours`},
 		{"[audit]\nfull = \"wait\"\n", `[audit] full is "wait": while a sink is stuck the device's APIs are, too`},
 	} {
-		cfg, err := ParseConfig(file, []byte(c.text))
+		cfg, err := Parse(file, []byte(c.text))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"errors"
@@ -13,11 +13,11 @@ const file = "/etc/nmos-authd/nmos-authd.toml"
 
 // The example that ships is the documentation of the defaults, so it must hold all of them and nothing else.
 func TestConfigExampleIsDefault(t *testing.T) {
-	data, err := os.ReadFile("../configs/nmos-authd.toml")
+	data, err := os.ReadFile("../../configs/nmos-authd.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ParseConfig(file, data)
+	got, err := Parse(file, data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestConfigExampleIsDefault(t *testing.T) {
 			have[section+"."+name] = true
 		}
 	}
-	for _, k := range configKeys {
+	for _, k := range allKeys {
 		if !have[k.section+"."+k.name] {
 			t.Errorf("the example lacks %s", &k)
 		}
@@ -43,7 +43,7 @@ func TestConfigExampleIsDefault(t *testing.T) {
 
 func TestConfigEmptyIsDefault(t *testing.T) {
 	for _, text := range []string{"", "\n", "# nothing\n", "\xef\xbb\xbf[device]\n"} {
-		got, err := ParseConfig(file, []byte(text))
+		got, err := Parse(file, []byte(text))
 		if err != nil || !reflect.DeepEqual(got, Default()) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
@@ -51,7 +51,7 @@ func TestConfigEmptyIsDefault(t *testing.T) {
 }
 
 func TestConfigFull(t *testing.T) {
-	got, err := ParseConfig(file, []byte(`
+	got, err := Parse(file, []byte(`
 		mode = "observe"
 		log.level = "debug"
 		[device]
@@ -116,24 +116,24 @@ func TestConfigFull(t *testing.T) {
 	}
 	want := &Config{
 		Mode:   ModeObserve,
-		Device: DeviceConfig{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
-		Authorization: AuthorizationConfig{
+		Device: Device{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
+		Authorization: Authorization{
 			Servers:        []string{"http://auth.example.com:8080/realms/nmos", "https://[2001:db8::1]/"},
 			TrustedIssuers: []string{"https://*.example.com", "https://node-*.example.org:8443/a"},
 			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
 		},
-		Discovery: DiscoveryConfig{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
-		Sockets:   SocketsConfig{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
-		Clock:     ClockConfig{ClockDeny, ""},
-		Limits:    LimitsConfig{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
-		Log:       LogConfig{Level: "debug"},
-		Paths:     PathsConfig{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
-		Inventory: InventoryConfig{File: "/run/firmware/inventory.json"},
-		Audit: AuditConfig{
+		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
+		Sockets:   Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
+		Clock:     Clock{ClockDeny, ""},
+		Limits:    Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
+		Log:       Log{Level: "debug"},
+		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
+		Inventory: Inventory{File: "/run/firmware/inventory.json"},
+		Audit: Audit{
 			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, AllowRate: 100000, File: "/var/log/audit",
 			FileBytes: 65536, Files: 1, Syslog: "tls://log.example.com:6514", RingBytes: 4096,
 		},
-		Metrics: MetricsConfig{File: "/run/metrics.prom"},
+		Metrics: Metrics{File: "/run/metrics.prom"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -150,7 +150,7 @@ func TestConfigRealm_ANS1(t *testing.T) {
 		{"", []string{"a.example", "b.example"}, "a.example"},
 		{"", nil, "nmos"},
 	} {
-		if got := (DeviceConfig{Realm: c.realm}).RealmFor(c.names); got != c.want {
+		if got := (Device{Realm: c.realm}).RealmFor(c.names); got != c.want {
 			t.Errorf("RealmFor(%q, %q) = %q, want %q", c.realm, c.names, got, c.want)
 		}
 	}
@@ -269,7 +269,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg, err := ParseConfig(file, []byte(c.text))
+			cfg, err := Parse(file, []byte(c.text))
 			if err == nil || cfg != nil {
 				t.Fatalf("got %+v, %v", cfg, err)
 			}
@@ -281,7 +281,7 @@ func TestConfigMistakes(t *testing.T) {
 }
 
 func TestConfigAllMistakesAtOnce(t *testing.T) {
-	_, err := ParseConfig("f", []byte(`mode = "on"
+	_, err := Parse("f", []byte(`mode = "on"
 [paths]
 public = ["/", "x"]
 [authorization]
@@ -296,9 +296,9 @@ f:6: unknown key "sevrers" in [authorization] (servers?)`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
-	var one *ConfigError
+	var one *Error
 	if !errors.As(err, &one) || one.Line != 1 || one.File != "f" {
-		t.Errorf("no *ConfigError: %#v", one)
+		t.Errorf("no *Error: %#v", one)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestConfigTooManyMistakes(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	_, err := ParseConfig("f", []byte(text.String()))
+	_, err := Parse("f", []byte(text.String()))
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -331,7 +331,7 @@ func TestConfigTooManyMistakes(t *testing.T) {
 
 // The example of the protocol, §4, as it stands there.
 func TestConfigOfProtocol(t *testing.T) {
-	got, err := ParseConfig(file, []byte(`
+	got, err := Parse(file, []byte(`
     mode = "enforce"                       # enforce | observe | off
 
     [device]
@@ -369,8 +369,8 @@ func TestConfigOfProtocol(t *testing.T) {
 }
 
 // Whatever the file holds, it is read or refused with its name and a line in every line of the message.
-func FuzzParseConfig(f *testing.F) {
-	example, err := os.ReadFile("../configs/nmos-authd.toml")
+func FuzzParse(f *testing.F) {
+	example, err := os.ReadFile("../../configs/nmos-authd.toml")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func FuzzParseConfig(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, err := ParseConfig("name", data)
+		cfg, err := Parse("name", data)
 		if (cfg == nil) == (err == nil) {
 			t.Fatalf("config %v, error %v", cfg, err)
 		}
@@ -400,7 +400,7 @@ func FuzzParseConfig(f *testing.F) {
 
 // An IPv6 address may be a name as an IPv4 address may; it is held as RFC 5952 writes it.
 func TestAddressesAsNames_CLM4(t *testing.T) {
-	c, err := ParseConfig(file, []byte(`device.names = ["192.0.2.7", "[2001:DB8:0::1]", "2001:db8::0:1", "fe80::1"]`))
+	c, err := Parse(file, []byte(`device.names = ["192.0.2.7", "[2001:DB8:0::1]", "2001:db8::0:1", "fe80::1"]`))
 	if err != nil {
 		t.Fatal(err)
 	}

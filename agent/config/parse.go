@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"bytes"
@@ -16,18 +16,18 @@ import (
 // maxConfigBytes is the longest configuration that is read. The full example is under 8 KiB.
 const maxConfigBytes = 256 << 10
 
-// ParseConfig reads the text of a configuration file. The name is the file's, for messages alone: nothing is opened here.
+// Parse reads the text of a configuration file. The name is the file's, for messages alone: nothing is opened here.
 //
-// The error joins one *ConfigError for every mistake found, in the order of their lines: all mistakes of a file are
+// The error joins one *Error for every mistake found, in the order of their lines: all mistakes of a file are
 // reported at once, unless it is no TOML, where the first one hides the rest. On error the Config is nil.
-func ParseConfig(name string, data []byte) (*Config, error) {
-	return ParseConfigOver(Default(), name, data)
+func Parse(name string, data []byte) (*Config, error) {
+	return ParseOver(Default(), name, data)
 }
 
-// ParseConfigOver is ParseConfig over other defaults than Default: those of a device that has places of its own. It takes over
+// ParseOver is Parse over other defaults than Default: those of a device that has places of its own. It takes over
 // defaults and changes it, also where there are mistakes: it then holds what of the file is good.
-func ParseConfigOver(defaults *Config, name string, data []byte) (*Config, error) {
-	r := &configReader{
+func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
+	r := &reader{
 		cfg:      defaults,
 		lines:    make(map[string]int),
 		mistakes: mistakes{file: name},
@@ -43,9 +43,9 @@ func ParseConfigOver(defaults *Config, name string, data []byte) (*Config, error
 	return r.cfg, nil
 }
 
-// configReader is one reading of one file. The library gives the place of a value only in the errors that it makes, so
+// reader is one reading of one file. The library gives the place of a value only in the errors that it makes, so
 // each value is taken through a probe, which makes it fail on purpose: see at.
-type configReader struct {
+type reader struct {
 	cfg      *Config
 	text     string
 	meta     toml.MetaData
@@ -56,7 +56,7 @@ type configReader struct {
 }
 
 // decode reads the TOML and opens its sections. It reports whether there is anything to look at.
-func (r *configReader) decode(data []byte) bool {
+func (r *reader) decode(data []byte) bool {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark that some editors write
 	if len(data) > maxConfigBytes {
 		r.mistakes.add(1, "the file is over %d KiB", maxConfigBytes>>10)
@@ -108,7 +108,7 @@ func (r *configReader) decode(data []byte) bool {
 
 // decodeTOML runs the library's decoder. Its parser panics where it meets a fault of its own; the configuration of a
 // running daemon is reread on a signal, so such a panic must cost a message and no more.
-func (r *configReader) decodeTOML() (err error) {
+func (r *reader) decodeTOML() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the file cannot be read as TOML: %s", shown(fmt.Sprint(p)))
@@ -130,7 +130,7 @@ func (p *probe) UnmarshalTOML(value any) error {
 }
 
 // at returns a value and the line that it starts on; the line is 0 for a table that only dotted keys imply.
-func (r *configReader) at(prim toml.Primitive) (value any, line int) {
+func (r *reader) at(prim toml.Primitive) (value any, line int) {
 	var p probe
 	var placed toml.ParseError
 	if err := r.meta.PrimitiveDecode(prim, &p); errors.As(err, &placed) && placed.Position.Line > 0 {
@@ -141,13 +141,13 @@ func (r *configReader) at(prim toml.Primitive) (value any, line int) {
 
 // lineAt returns the line on which a position starts. Its own Line is that of its end: a string over many lines, or a line
 // break where none may be, would be reported too low.
-func (r *configReader) lineAt(p toml.Position) int {
+func (r *reader) lineAt(p toml.Position) int {
 	start := min(max(p.Start, 0), len(r.text))
 	return 1 + strings.Count(r.text[:start], "\n")
 }
 
 // lineOf returns the line of a value, looking into a table without one of its own for the first line of its content.
-func (r *configReader) lineOf(prim toml.Primitive) int {
+func (r *reader) lineOf(prim toml.Primitive) int {
 	value, line := r.at(prim)
 	if _, table := value.(map[string]any); line > 0 || !table {
 		return line
@@ -165,7 +165,7 @@ func (r *configReader) lineOf(prim toml.Primitive) int {
 }
 
 // unknownKeys reports every section and key that the table does not hold, once each, in the order of the file.
-func (r *configReader) unknownKeys() {
+func (r *reader) unknownKeys() {
 	seen := make(map[string]bool)
 	for _, key := range r.meta.Keys() {
 		if r.mistakes.full() {
@@ -189,7 +189,7 @@ func (r *configReader) unknownKeys() {
 }
 
 // unknownTop reports an unknown name outside all sections: a section where its value is a table, else a key.
-func (r *configReader) unknownTop(name string) {
+func (r *reader) unknownTop(name string) {
 	value, _ := r.at(r.top[name])
 	line := r.lineOf(r.top[name])
 	switch value.(type) {
@@ -207,8 +207,8 @@ func (r *configReader) unknownTop(name string) {
 // hint says what an unknown key was most likely meant to be: one of another section, or a misspelt one of its own.
 func hint(section, name string) string {
 	var here []string
-	for i := range configKeys {
-		switch k := &configKeys[i]; {
+	for i := range allKeys {
+		switch k := &allKeys[i]; {
 		case k.section == section:
 			here = append(here, k.name)
 		case k.name != name:
@@ -225,9 +225,9 @@ func hint(section, name string) string {
 }
 
 // knownKeys sets every key of the file, in the order of the table.
-func (r *configReader) knownKeys() {
-	for i := range configKeys {
-		k := &configKeys[i]
+func (r *reader) knownKeys() {
+	for i := range allKeys {
+		k := &allKeys[i]
 		from := r.top
 		if k.section != "" {
 			from = r.sections[k.section]

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// configKey is one key of the file: where it stands and how its value reaches the Config.
-type configKey struct {
+// key is one key of the file: where it stands and how its value reaches the Config.
+type key struct {
 	section string // "" above all sections
 	name    string
 	set     setter
@@ -22,16 +22,16 @@ type setter func(c *Config, value any, bad badFunc)
 type badFunc func(format string, args ...any)
 
 // String names the key as messages do.
-func (k *configKey) String() string {
+func (k *key) String() string {
 	if k.section == "" {
 		return k.name
 	}
 	return "[" + k.section + "] " + k.name
 }
 
-// configKeys is every key there is (protocol §4). A key that judges by another one stands after it: the values are set in
+// allKeys is every key there is (protocol §4). A key that judges by another one stands after it: the values are set in
 // this order, whatever the order of the file.
-var configKeys = []configKey{
+var allKeys = []key{
 	{"", "mode", choice(func(c *Config) *Mode { return &c.Mode }, ModeEnforce, ModeObserve, ModeOff)},
 
 	{"device", "names", list(func(c *Config) *[]string { return &c.Device.Names }, deviceName)},
@@ -95,10 +95,10 @@ var configKeys = []configKey{
 	{"sandbox", "landlock", boolean(func(c *Config) *bool { return &c.Sandbox.Landlock })},
 }
 
-// sectionNames are the sections of configKeys, each once.
+// sectionNames are the sections of allKeys, each once.
 var sectionNames = func() (names []string) {
-	for i := range configKeys {
-		if s := configKeys[i].section; s != "" && !slices.Contains(names, s) {
+	for i := range allKeys {
+		if s := allKeys[i].section; s != "" && !slices.Contains(names, s) {
 			names = append(names, s)
 		}
 	}
@@ -108,9 +108,9 @@ var sectionNames = func() (names []string) {
 func isSection(name string) bool { return slices.Contains(sectionNames, name) }
 
 // keyOf returns the key of that exact name, nil where there is none.
-func keyOf(section, name string) *configKey {
-	for i := range configKeys {
-		if k := &configKeys[i]; k.section == section && k.name == name {
+func keyOf(section, name string) *key {
+	for i := range allKeys {
+		if k := &allKeys[i]; k.section == section && k.name == name {
 			return k
 		}
 	}
@@ -118,7 +118,7 @@ func keyOf(section, name string) *configKey {
 }
 
 // crossChecks reports values that are good alone and not together.
-func (r *configReader) crossChecks() {
+func (r *reader) crossChecks() {
 	sockets := []struct{ key, path string }{
 		{"[sockets] authz", r.cfg.Sockets.Authz},
 		{"[sockets] http", r.cfg.Sockets.HTTP},
@@ -135,7 +135,7 @@ func (r *configReader) crossChecks() {
 }
 
 // auditChecks reports sinks that lack what they need.
-func (r *configReader) auditChecks() {
+func (r *reader) auditChecks() {
 	for _, need := range []struct {
 		sink AuditSink
 		key  string

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // TrustedIssuers. A "*" stands for any part of the host; scheme and path are compared as text; the port takes no part.
 // What cannot be taken apart into just these is not trusted: a user name before the host, say, would make the host
 // another one.
-func (c AuthorizationConfig) Trusts(issuer string) bool {
+func (c Authorization) Trusts(issuer string) bool {
 	if len(c.TrustedIssuers) == 0 {
 		return false
 	}
@@ -36,22 +36,27 @@ func (c AuthorizationConfig) Trusts(issuer string) bool {
 	return false
 }
 
+// DomainMDNS is the domain of what mDNS finds (RFC 6762 §3).
+const DomainMDNS = "local"
+
 // Admits returns why the configuration does not let a server be found, or nil (DIS-2, DIS-6). It holds for what was
-// found before, too: whoever it does not admit is no longer an issuer.
-func (c *Config) Admits(s FoundServer) error {
+// found before, too: whoever it does not admit is no longer an issuer. server is the URL by which it was advertised, and
+// domain where; "" if that is unknown, which counts as DomainMDNS.
+func (c *Config) Admits(server, domain string) error {
 	mode, domains := c.Discovers(), c.Discovery.Domains
-	u, err := url.Parse(s.URL)
+	byMDNS := domain == DomainMDNS || domain == ""
+	u, err := url.Parse(server)
 	switch {
 	case mode == DiscoveryOff:
 		return errors.New("discovery is off")
-	case s.ByMDNS() && mode == DiscoveryUnicast:
+	case byMDNS && mode == DiscoveryUnicast:
 		return errors.New("mDNS is not used")
-	case !s.ByMDNS() && mode == DiscoveryMDNS:
+	case !byMDNS && mode == DiscoveryMDNS:
 		return errors.New("[discovery] mode is \"mdns\"")
 	case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.Authorization.AllowHTTP):
 		return errors.New("its URL is not https")
-	case !s.ByMDNS() && len(domains) > 0 && !slices.Contains(domains, strings.ToLower(s.Domain)):
-		return fmt.Errorf("[discovery] domains does not name %s", shown(s.Domain))
+	case !byMDNS && len(domains) > 0 && !slices.Contains(domains, strings.ToLower(domain)):
+		return fmt.Errorf("[discovery] domains does not name %s", shown(domain))
 	case len(c.Discovery.Hosts) == 0:
 		return nil
 	}

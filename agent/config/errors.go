@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"errors"
@@ -10,24 +10,24 @@ import (
 // maxMistakes bounds how many mistakes of one file are reported. A file with more is not a configuration at all.
 const maxMistakes = 50
 
-// ConfigError is one mistake in a configuration file. Its text reads `file:line: message`, as editors expect it.
-type ConfigError struct {
+// Error is one mistake in a configuration file. Its text reads `file:line: message`, as editors expect it.
+type Error struct {
 	File    string
 	Line    int // 1 for the first
 	Message string
 }
 
 // Error returns the mistake as one line.
-func (e *ConfigError) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message) }
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message) }
 
 // mistakes collects what is wrong with one file.
 type mistakes struct {
 	file string
-	list []*ConfigError
+	list []*Error
 }
 
 func (m *mistakes) add(line int, format string, args ...any) {
-	m.list = append(m.list, &ConfigError{m.file, max(line, 1), fmt.Sprintf(format, args...)})
+	m.list = append(m.list, &Error{m.file, max(line, 1), fmt.Sprintf(format, args...)})
 }
 
 // full tells that there are enough to stop looking for more.
@@ -45,7 +45,7 @@ func (m *mistakes) err() error {
 	}
 	if m.full() {
 		last := m.list[len(m.list)-1]
-		errs = append(errs, &ConfigError{m.file, last.Line, "too many mistakes to list the rest"})
+		errs = append(errs, &Error{m.file, last.Line, "too many mistakes to list the rest"})
 	}
 	return errors.Join(errs...)
 }

@@ -1,9 +1,9 @@
-package agent_test
+package config_test
 
 import (
 	"testing"
 
-	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 )
 
 // What a pattern of trusted_issuers lets in, and what only looks as if it did: the host that is asked for keys must be the one
@@ -95,11 +95,11 @@ func TestTrusts_KEY5(t *testing.T) {
 		"https://auth.example.org/realms/../realms/media": false,
 		"https://auth.example.org/realms//media":          false,
 	} {
-		c := agent.AuthorizationConfig{TrustedIssuers: patterns}
+		c := config.Authorization{TrustedIssuers: patterns}
 		if got := c.Trusts(issuer); got != want {
 			t.Errorf("%q: %v", issuer, got)
 		}
-		if (agent.AuthorizationConfig{}).Trusts(issuer) {
+		if (config.Authorization{}).Trusts(issuer) {
 			t.Errorf("%q: trusted without a pattern", issuer)
 		}
 	}
@@ -116,7 +116,7 @@ func TestTrustsHTTP_KEY5(t *testing.T) {
 		{"https://*.example.com", "http://a.example.com", true, false},
 		{"http://*.example.com", "https://a.example.com", true, false},
 	} {
-		config := agent.AuthorizationConfig{TrustedIssuers: []string{c.pattern}, AllowHTTP: c.allow}
+		config := config.Authorization{TrustedIssuers: []string{c.pattern}, AllowHTTP: c.allow}
 		if got := config.Trusts(c.issuer); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
