@@ -117,7 +117,7 @@ type ownFolder struct {
 }
 
 // ownFolders returns those of the sockets, through which callers pass, and that of the state, each once.
-func ownFolders(c *agent.Config) (folders []ownFolder) {
+func ownFolders(c *config.Config) (folders []ownFolder) {
 	for _, path := range []string{c.Sockets.Authz, c.Sockets.HTTP, c.Sockets.Admin} {
 		if f := (ownFolder{0o755, filepath.Dir(path)}); path != "" && !slices.Contains(folders, f) {
 			folders = append(folders, f)
