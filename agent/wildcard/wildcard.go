@@ -36,23 +36,18 @@ func Match(pattern, text []byte) bool {
 // labels. A lone "*" matches every name; a leftmost label "*" stands for one or more labels (RFC 4592 §2.1.1, §3.3.1); a "*"
 // elsewhere in a label stands for zero or more characters of that label.
 func Host(pattern, host []byte) bool {
-	if len(pattern) == 0 || len(host) == 0 {
-		return false
-	}
-	for {
-		p, h := bytes.LastIndexByte(pattern, '.'), bytes.LastIndexByte(host, '.')
-		if p < 0 && pattern[0] == '*' && len(pattern) == 1 {
+	for len(host) > 0 {
+		if string(pattern) == "*" {
 			return true // one or more labels of host are left here
 		}
+		p, h := bytes.LastIndexByte(pattern, '.'), bytes.LastIndexByte(host, '.')
 		if !Match(pattern[p+1:], host[h+1:]) {
 			return false
 		}
-		if p < 0 || h < 0 {
-			return p < 0 && h < 0
+		if p == -1 || h == -1 {
+			return p == h
 		}
 		pattern, host = pattern[:p], host[:h]
-		if len(pattern) == 0 || len(host) == 0 {
-			return false
-		}
 	}
+	return false
 }

@@ -86,7 +86,7 @@ func TestHost_CLM5(t *testing.T) {
 		{"a.*.com", "a.b.com", true}, {"a.*.com", "a.b.c.com", false}, {"a.com", "a.com", true},
 		{"a.com", "b.a.com", false}, {"", "a", false}, {".com", "a.com", false}, {"a..com", "a.b.com", false},
 		{"*.*.com", "a.b.com", true}, {"*.*.com", "b.com", false}, {"a.", "a", false}, {"**.com", "a.com", true},
-		{"**.com", "a.b.com", false},
+		{"**.com", "a.b.com", false}, {"*", "", false}, {"**", "", false}, {"", "", false},
 	} {
 		if got := Host([]byte(c.pattern), []byte(c.host)); got != c.want {
 			t.Errorf("Host(%q, %q) = %v", c.pattern, c.host, got)

@@ -1,12 +1,17 @@
-// Command mutate changes one operator at a time in copies of the decision's packages and runs their tests on each: a change that no
-// test notices is a test that is missing, or makes no difference. "make mutate" runs it; the report is build/mutations.txt.
+// Command mutate changes one operator at a time in copies of the decision's packages and runs their tests on each: a
+// change that no test notices is a test that is missing, or makes no difference. "make mutate" runs it; the report is
+// build/mutations.txt.
 //
-// Changes that make no difference are listed in equivalent.txt beside this file, with the reason: "FILE FUNCTION: OLD -> NEW | reason".
+// Changes that make no difference are listed in equivalent.txt beside this file, each with the reason below it.
+//
+// The exit status is 0 if every change was noticed or is listed, 1 if not, and 2 if the run is incomplete: it was
+// interrupted, or the tests fail without any change.
 package main
 
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -17,6 +22,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -29,30 +35,45 @@ import (
 // mutation is one change of one file.
 type mutation struct {
 	file     string // from the root of the repository
-	function string
+	function string // with its receiver's type
+	text     string // of its line
 	line     int
+	nth      int // among those of the same name
 	from, to int // bytes of the file
 	old, new string
 }
 
-// String names the mutation as equivalent.txt does: by what it does, not by its line, which moves.
+// String names the mutation as equivalent.txt does: by what it changes, not by the line's number, which moves.
 func (m mutation) String() string {
-	return fmt.Sprintf("%s %s: %s -> %s", m.file, m.function, m.old, m.new)
+	s := fmt.Sprintf("%s %s: %s: %s -> %s", m.file, m.function, m.text, m.old, m.new)
+	if m.nth > 1 {
+		s += fmt.Sprintf(" #%d", m.nth)
+	}
+	return s
 }
+
+// errAlive says that a mutation is noticed by no test.
+var errAlive = errors.New("mutations are noticed by no test")
 
 func main() {
 	sample := flag.Int("sample", 0, "how many mutations, chosen at random; 0: all")
+	skip := flag.Int("skip", 0, "leave out so many of the choice, which an earlier run with the same seed has tried")
 	seed := flag.Uint64("seed", 1, "of the choice")
 	out := flag.String("out", "build/mutations.txt", "report `file`")
-	also := flag.String("also", "./agent", "`packages` whose tests are run, too, if a package's own notice nothing")
+	also := flag.String("also", "./agent", "`packages` whose tests run if a package's own notice nothing; may be empty")
 	flag.Parse()
-	if err := run(flag.Args(), *sample, *seed, *out, strings.Fields(*also)); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, flag.Args(), *sample, *skip, *seed, *out, strings.Fields(*also)); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
-		os.Exit(1)
+		if errors.Is(err, errAlive) {
+			os.Exit(1)
+		}
+		os.Exit(2)
 	}
 }
 
-func run(folders []string, sample int, seed uint64, out string, also []string) error {
+func run(ctx context.Context, folders []string, sample, skip int, seed uint64, out string, also []string) error {
 	var all []mutation
 	for _, folder := range folders {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -77,42 +98,84 @@ func run(folders []string, sample int, seed uint64, out string, also []string) e
 	if len(all) == 0 {
 		return fmt.Errorf("nothing to change in %q", folders)
 	}
-	if sample > 0 && sample < len(all) {
+	if sample > 0 || skip > 0 {
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:sample]
+		all = all[min(skip, len(all)):]
+		if sample > 0 {
+			all = all[:min(sample, len(all))]
+		}
 	}
 	known, err := equivalent("scripts/mutate/equivalent.txt")
 	if err != nil {
 		return err
 	}
-	alive, err := survivors(all, also)
+	tried, err := try(ctx, all, also)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(alive, func(a, b mutation) int { return strings.Compare(a.String(), b.String()) })
-	var report strings.Builder
-	unexplained := 0
-	for _, m := range alive {
-		reason := known[m.String()]
-		if reason == "" {
-			unexplained++
-			reason = "ALIVE"
-		}
-		fmt.Fprintf(&report, "%s | %s (line %d)\n", m, reason, m.line)
-	}
-	fmt.Fprintf(&report, "%d mutations, %d noticed, %d make no difference, %d alive\n",
-		len(all), len(all)-len(alive), len(alive)-unexplained, unexplained)
-	fmt.Print(report.String())
+	report, alive := reportOf(tried, known)
+	fmt.Print(report)
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(out, []byte(report.String()), 0o644); err != nil {
+	if err := os.WriteFile(out, []byte(report), 0o644); err != nil {
 		return err
 	}
-	if unexplained > 0 {
-		return fmt.Errorf("%d mutations are noticed by no test", unexplained)
+	if len(tried) < len(all) {
+		return fmt.Errorf("incomplete: %d of %d mutations were not tried", len(all)-len(tried), len(all))
+	}
+	if alive > 0 {
+		return fmt.Errorf("%d %w", alive, errAlive)
 	}
 	return nil
+}
+
+// reportOf lists the mutations that were not noticed, and counts all by package. alive are those that nothing explains.
+func reportOf(tried map[mutation]result, known map[string]string) (report string, alive int) {
+	type count struct{ all, caught, late, broken, equivalent, alive int }
+	counts := map[string]*count{}
+	var lines []string
+	for m, r := range tried {
+		folder := filepath.Dir(m.file)
+		c := counts[folder]
+		if c == nil {
+			c = &count{}
+			counts[folder] = c
+		}
+		c.all++
+		reason := known[m.String()]
+		if r != survived && reason != "" {
+			lines = append(lines, fmt.Sprintf("%s\n\tlisted in equivalent.txt, but %s (line %d)\n", m, r, m.line))
+		}
+		switch {
+		case r == failed:
+			c.caught++
+		case r == timedOut:
+			c.late++
+		case r == notCompiled:
+			c.broken++
+		case reason != "":
+			c.equivalent++
+			lines = append(lines, fmt.Sprintf("%s\n\t%s\n", m, reason))
+		default:
+			c.alive++
+			alive++
+			lines = append(lines, fmt.Sprintf("%s\n\tALIVE (line %d)\n", m, m.line))
+		}
+	}
+	slices.Sort(lines)
+	report = strings.Join(lines, "")
+	folders := make([]string, 0, len(counts))
+	for folder := range counts {
+		folders = append(folders, folder)
+	}
+	slices.Sort(folders)
+	for _, folder := range folders {
+		c := counts[folder]
+		report += fmt.Sprintf("%s: %d mutations: %d noticed, %d noticed by time-out, %d not compiled, "+
+			"%d make no difference, %d alive\n", folder, c.all, c.caught, c.late, c.broken, c.equivalent, c.alive)
+	}
+	return report, alive
 }
 
 // swaps are the operators that take each other's place.
@@ -125,14 +188,17 @@ var swaps = map[token.Token][]token.Token{
 	token.AND: {token.OR}, token.OR: {token.AND}, token.SHL: {token.SHR}, token.SHR: {token.SHL},
 }
 
-// mutationsOf returns the changes that a file allows: another operator, a number one more, true for false, no "!", break for continue.
+// mutationsOf returns the changes that a file allows: another operator, a number one more, true for false, no "!",
+// break for continue.
 func mutationsOf(file string, text []byte) ([]mutation, error) {
 	set := token.NewFileSet()
 	tree, err := parser.ParseFile(set, file, text, 0)
 	if err != nil {
 		return nil, err
 	}
+	lines := strings.Split(string(text), "\n")
 	var found []mutation
+	names := map[string]int{}
 	for _, d := range tree.Decls {
 		f, ok := d.(*ast.FuncDecl)
 		if !ok || f.Body == nil {
@@ -140,7 +206,11 @@ func mutationsOf(file string, text []byte) ([]mutation, error) {
 		}
 		add := func(pos token.Pos, old, new string) {
 			p := set.Position(pos)
-			found = append(found, mutation{file, f.Name.Name, p.Line, p.Offset, p.Offset + len(old), old, new})
+			m := mutation{file: file, function: nameOf(f), text: strings.TrimSpace(lines[p.Line-1]), line: p.Line,
+				from: p.Offset, to: p.Offset + len(old), old: old, new: new}
+			names[m.String()]++
+			m.nth = names[m.String()]
+			found = append(found, m)
 		}
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			switch n := n.(type) {
@@ -178,17 +248,47 @@ func mutationsOf(file string, text []byte) ([]mutation, error) {
 	return found, nil
 }
 
-// survivors runs the tests on every mutation, in as many copies of the repository as there are processors.
-func survivors(all []mutation, also []string) ([]mutation, error) {
+// nameOf returns the name of a function, with its receiver's type if it is a method.
+func nameOf(f *ast.FuncDecl) string {
+	if f.Recv == nil {
+		return f.Name.Name
+	}
+	kind := f.Recv.List[0].Type
+	if star, ok := kind.(*ast.StarExpr); ok {
+		kind = star.X
+	}
+	if id, ok := kind.(*ast.Ident); ok {
+		return id.Name + "." + f.Name.Name
+	}
+	return f.Name.Name
+}
+
+// result is what became of a mutation.
+type result int
+
+const (
+	survived result = iota
+	failed
+	timedOut
+	notCompiled
+)
+
+func (r result) String() string {
+	return [...]string{"no test notices it", "a test notices it", "its tests do not end", "it does not compile"}[r]
+}
+
+// try runs the tests on every mutation, in as many copies of the repository as there are processors. If it is
+// interrupted, it returns those that it has tried.
+func try(ctx context.Context, all []mutation, also []string) (map[mutation]result, error) {
 	var (
-		mu     sync.Mutex
-		alive  []mutation
-		failed error
-		done   int
-		group  sync.WaitGroup
+		mu    sync.Mutex
+		tried = map[mutation]result{}
+		wrong error
+		group sync.WaitGroup
 	)
 	work := make(chan mutation)
-	for range runtime.NumCPU() {
+	limits := map[string]time.Duration{}
+	for worker := range runtime.NumCPU() {
 		dir, err := os.MkdirTemp("", "mutate-")
 		if err != nil {
 			return nil, err
@@ -197,60 +297,105 @@ func survivors(all []mutation, also []string) ([]mutation, error) {
 		if err := copyTree(dir); err != nil {
 			return nil, err
 		}
+		if worker == 0 { // tests that fail by themselves would notice everything
+			for _, m := range all {
+				if folder := "./" + filepath.Dir(m.file); limits[folder] == 0 {
+					if limits[folder], err = unchanged(ctx, dir, []string{folder}); err != nil {
+						return nil, err
+					}
+				}
+			}
+			if len(also) > 0 {
+				if limits["also"], err = unchanged(ctx, dir, also); err != nil {
+					return nil, err
+				}
+			}
+		}
 		group.Go(func() {
 			for m := range work {
-				lives, err := survives(dir, m, also)
+				r, err := tryOne(ctx, dir, m, also, limits)
 				mu.Lock()
-				if err != nil {
-					failed = err
-				}
-				if lives {
-					alive = append(alive, m)
-				}
-				if done++; done%50 == 0 {
-					fmt.Fprintf(os.Stderr, "%d of %d, %d not noticed so far\n", done, len(all), len(alive))
+				switch {
+				case ctx.Err() != nil:
+				case err != nil:
+					wrong = err
+				default:
+					tried[m] = r
+					if r == survived {
+						fmt.Fprintf(os.Stderr, "not noticed: %s (line %d)\n", m, m.line)
+					}
+					if len(tried)%50 == 0 {
+						fmt.Fprintf(os.Stderr, "%d of %d tried\n", len(tried), len(all))
+					}
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	for _, m := range all {
-		work <- m
+		select {
+		case work <- m:
+		case <-ctx.Done():
+		}
 	}
 	close(work)
 	group.Wait()
-	return alive, failed
+	return tried, wrong
 }
 
-// survives reports whether no test notices the mutation. One that does not compile, or whose tests do not end, is noticed.
-func survives(dir string, m mutation, also []string) (bool, error) {
+// unchanged runs tests on what is not mutated yet and returns how long they may take on a mutation.
+func unchanged(ctx context.Context, dir string, packages []string) (limit time.Duration, err error) {
+	began := time.Now()
+	if r, output := test(ctx, dir, packages, 10*time.Minute); r != survived {
+		return 0, fmt.Errorf("the tests of %s fail without a mutation:\n%s", strings.Join(packages, " "), output)
+	}
+	return max(20*time.Second, 5*time.Since(began)), nil
+}
+
+// tryOne runs the tests on one mutation.
+func tryOne(
+	ctx context.Context, dir string, m mutation, also []string, limits map[string]time.Duration,
+) (result, error) {
 	path := filepath.Join(dir, m.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if string(text[m.from:m.to]) != m.old {
-		return false, fmt.Errorf("%s has changed meanwhile", m)
+		return 0, fmt.Errorf("%s has changed meanwhile", m)
 	}
 	changed := slices.Concat(text[:m.from], []byte(m.new), text[m.to:])
 	if err := os.WriteFile(path, changed, 0o644); err != nil {
-		return false, err
+		return 0, err
 	}
-	defer os.WriteFile(path, text, 0o644)
-	for _, packages := range [][]string{{"./" + filepath.Dir(m.file)}, also} {
-		if len(packages) > 0 && !passes(dir, packages) {
-			return false, nil
-		}
+	folder := "./" + filepath.Dir(m.file)
+	r, _ := test(ctx, dir, []string{folder}, limits[folder])
+	if r == survived && len(also) > 0 {
+		r, _ = test(ctx, dir, also, limits["also"])
 	}
-	return true, nil
+	return r, os.WriteFile(path, text, 0o644)
 }
 
-func passes(dir string, packages []string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+// test runs the tests of packages. A mutated loop may take all memory there is, so a test may have 4 GB of addresses.
+func test(ctx context.Context, dir string, packages []string, limit time.Duration) (result, string) {
+	ctx, cancel := context.WithTimeout(ctx, limit+2*time.Minute) // for the compiler
 	defer cancel()
-	test := exec.CommandContext(ctx, "go", slices.Concat([]string{"test", "-count=1", "-failfast", "-timeout=60s"}, packages)...)
-	test.Dir = dir
-	return test.Run() == nil
+	args := slices.Concat([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + limit.String(),
+		"-exec", `sh -c 'ulimit -v 4194304 && exec "$@"' sh`}, packages)
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Dir = dir
+	command.WaitDelay = 5 * time.Second
+	output, err := command.CombinedOutput()
+	switch text := string(output); {
+	case err == nil:
+		return survived, ""
+	case ctx.Err() != nil || strings.Contains(text, "panic: test timed out after"):
+		return timedOut, text
+	case strings.Contains(text, "[build failed]"):
+		return notCompiled, text
+	default:
+		return failed, text
+	}
 }
 
 // copyTree copies what the tests need of the repository.
@@ -285,7 +430,8 @@ func copyTree(dir string) error {
 	})
 }
 
-// equivalent reads which mutations make no difference, and why.
+// equivalent reads which mutations make no difference, and why: the name of each, and the reason on indented lines
+// below it.
 func equivalent(file string) (map[string]string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -293,15 +439,28 @@ func equivalent(file string) (map[string]string, error) {
 	}
 	defer f.Close()
 	known := map[string]string{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if lines.Text() == "" || strings.HasPrefix(lines.Text(), "#") {
-			continue
+	name := ""
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := lines.Text()
+		reason, indented := strings.CutPrefix(line, "\t")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case indented && name != "":
+			known[name] = strings.TrimSpace(known[name] + " " + reason)
+		case indented:
+			return nil, fmt.Errorf("%s: %q is the reason of nothing", file, reason)
+		default:
+			if _, again := known[line]; again {
+				return nil, fmt.Errorf("%s: %q is listed twice", file, line)
+			}
+			name, known[line] = line, ""
 		}
-		name, reason, ok := strings.Cut(lines.Text(), " | ")
-		if !ok || reason == "" {
-			return nil, fmt.Errorf("%s: %q has no \" | \" and reason", file, lines.Text())
-		}
-		known[name] = reason
 	}
-	return known, nil
+	for name, reason := range known {
+		if reason == "" {
+			return nil, fmt.Errorf("%s: %q has no reason below it", file, name)
+		}
+	}
+	return known, lines.Err()
 }
