@@ -80,7 +80,7 @@ func (s *Session) record(r *wire.Request) {
 		Time: s.now.Now.UnixMicro(), Clock: s.now.State,
 		UID: s.peer.UID, GID: s.peer.GID, PID: s.peer.PID,
 		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,
-		Method: r.Method, Path: reply.Path, Denied: s.denied, Permitted: s.permitted,
+		Method: r.Method, Path: reply.Path, Answers: s.answers,
 		Kind: r.Kind, Name: r.Name, Access: r.Access,
 		Cached: s.cached, Reads: s.reads(r),
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"time"
+	"unicode"
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
@@ -24,7 +25,8 @@ type Session struct {
 	first   []byte // decide-all: the path of the first target
 	query   []byte // a token decoded from a query
 
-	denied, permitted []byte // decide-all: targets, each in a line
+	answers []wire.Answer // decide-all: one a target
+	plain   []byte        // targets of them that held control characters
 
 	now    Time   // of the question
 	raw    []byte // the token that came with it; nil: none
@@ -59,7 +61,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 // begin forgets the question before.
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens = s.agent.clock(), nil, false, false
-	s.first, s.denied, s.permitted = s.first[:0], s.denied[:0], s.permitted[:0]
+	s.first, s.answers, s.plain = s.first[:0], s.answers[:0], s.plain[:0]
 	s.token.Reset()
 }
 
@@ -75,7 +77,7 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 	}
 	if st.mode == config.ModeObserve && !reason.Allowed() { // OPS-3
 		reply.Enforced, reason = reason, wire.Observed
-		reply.Denied = nil
+		reply.Answers = nil
 	}
 	reply.Reason = reason
 	if r.Verb != wire.Ping {
@@ -156,30 +158,30 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		if i == 0 {
 			s.first = append(s.first, s.path...)
 		}
-		if reason.Allowed() {
-			s.permitted = appendTarget(s.permitted, "permitted=", target)
-		} else {
-			s.denied = appendTarget(s.denied, "denied=", target)
-		}
+		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed()})
 		if all.Allowed() && reason != wire.Public {
 			all = reason // the first denial, else OK where a token was needed
 		}
 	}
-	s.reply.Denied = s.denied
+	s.reply.Answers = s.answers
 	return all
 }
 
-// appendTarget appends a line that names a target, without its query. A control character, which no value of a reply holds, becomes
+// shown returns a target as the answer names it: without its query. A control character, which no value of a reply holds, becomes
 // one that makes the target ambiguous, as that does.
-func appendTarget(dst []byte, name string, target []byte) []byte {
-	dst = append(dst, name...)
-	for _, c := range bare(target) {
+func (s *Session) shown(target []byte) []byte {
+	target = bare(target)
+	if !bytes.ContainsFunc(target, unicode.IsControl) {
+		return target
+	}
+	start := len(s.plain)
+	for _, c := range target {
 		if c < ' ' || c == 0x7f {
 			c = '\\'
 		}
-		dst = append(dst, c)
+		s.plain = append(s.plain, c)
 	}
-	return append(dst, '\n')
+	return s.plain[start:]
 }
 
 // bare returns a target without its query, which may hold the token.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"nmosauthd/agent/wire"
 )
 
 // What looks like a token is taken out of a text, and nothing else is.
@@ -41,7 +43,7 @@ func TestClean_OPS2(t *testing.T) {
 		tok[3:]:                                                "[token]",
 		"/myJack.left.level":                                   "/myJack.left.level",
 		"/myJack.%6cevel.%4" + tok:                             "/myJack.%6cevel.[token]",
-		"denied=/" + tok + "\ndenied=/b\n":                     "denied=/[token]\ndenied=/b\n",
+		"/" + tok + "\n/b\n":                                   "/[token]\n/b\n",
 		"/" + header:                                           "/" + header,
 		"/" + header + ".":                                     "/" + header + ".",
 		"/" + header + ".json":                                 "/" + header + ".json",
@@ -147,7 +149,7 @@ func TestCleanAllocatesNothing(t *testing.T) {
 		"tokens": strings.Repeat("eyJ.eyJ/", 4<<10), "halves": strings.Repeat("eyJ.", 8<<10), "one": "eyJ" + strings.Repeat("a", 32<<10) + ".b.c",
 		"spaces": strings.Repeat("ICAg", 8<<10) + "%", "spaces encoded": strings.Repeat("%49%43%41%67", 3<<10),
 	} {
-		r.Path, r.Denied = []byte(path), []byte(path)
+		r.Path, r.Answers = []byte(path), []wire.Answer{{Target: []byte(path)}}
 		scratch := make([]byte, 0, maxRecord)
 		if n := testing.AllocsPerRun(10, func() { r.append(scratch) }); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)

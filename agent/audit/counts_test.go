@@ -156,20 +156,20 @@ func TestRepeatedDenials(t *testing.T) {
 		"uid": func(r *Record) { r.UID++ }, "gid": func(r *Record) { r.GID++ }, "pid": func(r *Record) { r.PID++ }, "question": func(r *Record) { r.Question = wire.Verify },
 		"reason": func(r *Record) { r.Reason = wire.PathClosed }, "would": func(r *Record) { r.Enforced = wire.Expired },
 		"method": func(r *Record) { r.Method = []byte("PUT") }, "path": func(r *Record) { r.Path = []byte("/b") },
-		"denied": func(r *Record) { r.Denied = []byte("denied=/c\n") }, "targets": func(r *Record) { r.Targets = 3 },
-		"permitted": func(r *Record) { r.Permitted = []byte("permitted=/c\n") }, "kind": func(r *Record) { r.Kind = []byte("meter") }, "name": func(r *Record) { r.Name = []byte("1") },
+		"denied": func(r *Record) { r.Answers = []wire.Answer{{Target: []byte("/c")}} }, "targets": func(r *Record) { r.Targets = 3 },
+		"permitted": func(r *Record) { r.Answers = []wire.Answer{{Target: []byte("/c"), Allowed: true}} }, "kind": func(r *Record) { r.Kind = []byte("meter") }, "name": func(r *Record) { r.Name = []byte("1") },
 		"access": func(r *Record) { r.Access = []byte("read") }, "issuer": func(r *Record) { r.Issuer = nil },
 		"subject": func(r *Record) { r.Subject = nil }, "client": func(r *Record) { r.Client = nil },
 		"allowed": func(r *Record) { r.Reason = wire.OK },
 		// Texts side by side must not be taken for each other.
-		"shifted": func(r *Record) { r.Kind, r.Denied = []byte("x"), nil },
+		"shifted": func(r *Record) { r.Kind, r.Answers = []byte("x\n"), nil },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			out := newTape()
 			l := New(options(out))
 			r := deniedAt("/a")
 			if name == "shifted" {
-				r.Denied = []byte("x")
+				r.Answers = []wire.Answer{{Target: []byte("x")}}
 			}
 			l.Append(&r)
 			change(&r)

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -55,7 +54,7 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 				dst = appendNumber(dst, "targets", uint64(r.Targets))
 			}
 			if i == textDenied || i == textPermitted {
-				dst, short = appendTargets(dst, textNames[i], *r.text(i), min(most, limit(i)))
+				dst, short = appendList(dst, r, i, min(most, limit(i)))
 			} else {
 				dst, short = appendText(dst, textNames[i], *r.text(i), min(most, limit(i)))
 			}
@@ -157,28 +156,30 @@ func appendText(dst []byte, name string, text []byte, most int) ([]byte, bool) {
 	return appendString(appendName(dst, name), text, most)
 }
 
-// appendTargets appends the targets of "name=…\n" lines as an array. The last of a list that was cut may be cut itself.
-func appendTargets(dst []byte, name string, lines []byte, most int) (_ []byte, cut bool) {
-	if len(lines) == 0 {
-		return dst, false
-	}
-	dst = append(appendName(dst, name), '[')
+// appendList appends the targets denied, or those permitted, as an array.
+func appendList(dst []byte, r *Record, i, most int) (_ []byte, cut bool) {
+	before := len(dst)
+	dst = append(appendName(dst, textNames[i]), '[')
 	start := len(dst)
-	for len(lines) > 0 && !cut {
-		var line []byte
-		line, lines, _ = bytes.Cut(lines, []byte("\n"))
-		if most <= len(dst)-start {
-			cut = true
-			break
+	put := func(target []byte) {
+		if cut = cut || most <= len(dst)-start; !cut {
+			dst, cut = appendString(dst, target, most-(len(dst)-start))
+			dst = append(dst, ',')
 		}
-		_, target, _ := bytes.Cut(line, []byte("="))
-		dst, cut = appendString(dst, target, most-(len(dst)-start))
-		dst = append(dst, ',')
 	}
-	if dst[len(dst)-1] == ',' {
-		dst = dst[:len(dst)-1]
+	for _, a := range r.Answers {
+		if a.Allowed == (i == textPermitted) {
+			put(a.Target)
+		}
 	}
-	return append(dst, ']'), cut
+	if partial := r.partial[i-textDenied]; len(partial) > 0 {
+		put(partial)
+	}
+	if len(dst) == start {
+		return dst[:before], cut
+	}
+	dst[len(dst)-1] = ']'
+	return dst, cut
 }
 
 // appendString appends a JSON string of at most so many characters between its quotes, and tells whether it was cut. It is all

@@ -212,7 +212,7 @@ func (l *Log) join(p *caller, k kind, r *Record, record []byte) bool {
 	b, key := j.append(l.scratch[1][:0])
 	place, hash := l.reads.find(b[:key])
 	if place < 0 && l.reads.busy >= allPaths {
-		j.Joined, j.Path, j.Targets, j.Permitted, j.Kind, j.Name = ByClient, nil, 0, nil, nil, nil
+		j.Joined, j.Path, j.Targets, j.Answers, j.Kind, j.Name = ByClient, nil, 0, nil, nil, nil
 		b, key = j.append(l.scratch[1][:0])
 		place, hash = l.reads.find(b[:key])
 	}

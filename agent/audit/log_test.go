@@ -170,7 +170,7 @@ func TestRecord_OPS2(t *testing.T) {
 		}
 		d := deniedAt("/x-nmos/events/v1.0/sources/1/state")
 		d.JTI, d.Digest, d.Question, d.Targets = nil, [16]byte{1, 2, 3}, wire.DecideAll, 3
-		d.Denied, d.Permitted = []byte("denied=/a\ndenied=/b\n"), []byte("permitted=/c=d\n")
+		d.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c=d"), Allowed: true}, {Target: []byte("/b")}}
 		d.UID, d.PID = -1, 0
 		l.Append(&d)
 		o := deniedAt("/x-nmos/query/v1.3/nodes")

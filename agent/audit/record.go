@@ -10,6 +10,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
 
@@ -53,14 +54,13 @@ type Record struct {
 	Enforced wire.Reason // observe mode: what enforce would have answered; else Undecided
 	Reads    bool        // if allowed, it leaves the device as it is. Others are never joined with one another
 
-	Method    []byte // as it came
-	Path      []byte // normalised, without a query; for decide-all that of the first target
-	Targets   int    // decide-all: how many were asked for; else 0
-	Denied    []byte // decide-all: complete "denied=…\n" lines as in the reply, without queries; observe mode: as enforce would have
-	Permitted []byte // decide-all: those that are not denied, as "permitted=…\n"
-	Kind      []byte // of a resource
-	Name      []byte
-	Access    []byte // read or write
+	Method  []byte        // as it came
+	Path    []byte        // normalised, without a query; for decide-all that of the first target
+	Targets int           // decide-all: how many were asked for; else 0
+	Answers []wire.Answer // decide-all; observe mode: as enforce would have it; of a record read back, those that there was room for
+	Kind    []byte        // of a resource
+	Name    []byte
+	Access  []byte // read or write
 
 	Issuer  []byte // of a verified token
 	Subject []byte
@@ -79,8 +79,9 @@ type Record struct {
 	First  uint64 // sequence number of the first of them
 	Since  int64  // time of the first of them
 
-	unseen uint64 // of them, those that Options.Observe was not shown
-	cut    uint16 // a bit for each text that was cut
+	unseen  uint64    // of them, those that Options.Observe was not shown
+	cut     uint16    // a bit for each text that was cut
+	partial [2][]byte // what there is of the target for which the denied, and the permitted, had no room left
 }
 
 // denies reports whether the decision denies, or would in enforce mode.
@@ -108,7 +109,7 @@ const (
 
 // MaxPath and MaxText are the longest texts that a record holds, in bytes as they came and in characters as they are written.
 const (
-	MaxPath = 1024 // a path, the paths denied, and those permitted
+	MaxPath = 1024 // a path, the targets denied together, and those permitted
 	MaxText = 256  // any other
 )
 
@@ -123,16 +124,13 @@ func limit(i int) int {
 	return MaxText
 }
 
+// text returns one of the texts but for the targets, which are a list.
 func (r *Record) text(i int) *[]byte {
 	switch i {
 	case textMethod:
 		return &r.Method
 	case textPath:
 		return &r.Path
-	case textDenied:
-		return &r.Denied
-	case textPermitted:
-		return &r.Permitted
 	case textKind:
 		return &r.Kind
 	case textName:
@@ -209,13 +207,14 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 		if i == textToken {
 			key = len(b)
 		}
-		text, most := *r.text(i), limit(i)
+		most := limit(i)
 		at := len(b) + 2
 		b = append(b, 0, 0)
-		if len(text) == 0 {
-			continue
+		if i == textDenied || i == textPermitted {
+			b = appendTargets(b, r.Answers, i == textPermitted, most)
+		} else if text := *r.text(i); len(text) > 0 {
+			b = appendClean(b, text, most)
 		}
-		b = appendClean(b, text, most)
 		if len(b)-at > most {
 			for range utf8.UTFMax - 1 { // not in the middle of a character
 				if !utf8.RuneStart(b[at+most]) {
@@ -229,6 +228,18 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 	}
 	binary.LittleEndian.PutUint16(b[start+atCut:], cut)
 	return b, key
+}
+
+// appendTargets appends the targets that are allowed, or those that are not, each with a line feed; no more of them than tell that
+// they are longer than most.
+func appendTargets(b []byte, answers []wire.Answer, allowed bool, most int) []byte {
+	end := len(b) + most
+	for i := range answers {
+		if a := &answers[i]; a.Allowed == allowed && len(b) <= end {
+			b = append(appendClean(b, a.Target, end-len(b)), '\n')
+		}
+	}
+	return b
 }
 
 // read makes r the record that b holds, borrowing from b. Texts that are not there are empty.
@@ -246,6 +257,7 @@ func (r *Record) read(b []byte) {
 		Joined:   Joined(b[atJoined]),
 		Targets:  int(binary.LittleEndian.Uint32(b[atTarget:])),
 		Question: wire.Verb(b[atVerb]), Reason: wire.Reason(b[atReason]), Enforced: wire.Reason(b[atWould]),
+		Answers: r.Answers[:0],
 	}
 	if r.Count == 1 {
 		r.First, r.Since = r.Seq, r.Time
@@ -254,6 +266,20 @@ func (r *Record) read(b []byte) {
 	b = b[atTexts:]
 	for i := 0; i < texts && len(b) > 0; i++ {
 		end := 2 + int(binary.LittleEndian.Uint16(b))
-		*r.text(i), b = b[2:end:end], b[end:]
+		text := b[2:end:end]
+		b = b[end:]
+		if i != textDenied && i != textPermitted {
+			*r.text(i) = text
+			continue
+		}
+		for len(text) > 0 {
+			target, rest, whole := bytes.Cut(text, []byte("\n"))
+			if !whole {
+				r.partial[i-textDenied] = target
+				break
+			}
+			r.Answers = append(r.Answers, wire.Answer{Target: target, Allowed: i == textPermitted})
+			text = rest
+		}
 	}
 }

@@ -17,7 +17,8 @@ func TestView(t *testing.T) {
 	resource := allowed()
 	resource.Question, resource.Method, resource.Kind, resource.Name, resource.Access = wire.Resource, nil, []byte("meter"), []byte("in-1"), []byte("read")
 	all := deniedAt("/a")
-	all.Question, all.Method, all.Targets, all.Denied = wire.DecideAll, nil, 3, []byte("denied=/a\ndenied=/b\n")
+	all.Question, all.Method, all.Targets = wire.DecideAll, nil, 3
+	all.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b")}}
 	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
 	hostile.Client = []byte("a-client-with-a-name-that-is-long")
 	joined := Record{Seq: 99, Time: denied.Time, UID: 1000, Reason: wire.NoToken, Joined: ByReason, Count: 57, First: 3}

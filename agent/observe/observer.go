@@ -243,30 +243,20 @@ func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 // whole is where a text ends that cannot have been cut off by the audit, not even in the middle of a character.
 const whole = audit.MaxText - 3
 
-// several takes a question about several targets. The record names them, as far as there is room in it: the last of a list may have
-// been cut off with its line's end.
+// several takes a question about several targets. The record names them, as far as there is room in it.
 func (o *Observer) several(a access, r *audit.Record) {
-	named := 0
-	each := func(lines []byte) {
-		for {
-			line, rest, whole := bytes.Cut(lines, []byte("\n"))
-			if !whole {
-				return
-			}
-			lines = rest
-			_, target, _ := bytes.Cut(line, []byte("="))
-			path, ok := decide.Normalize(nil, target)
-			if !ok {
-				path = target
-			}
-			named++
-			o.add(a, path, r)
+	denied := a.reason
+	for _, answer := range r.Answers {
+		path, ok := decide.Normalize(nil, answer.Target)
+		if !ok {
+			path = answer.Target
 		}
+		if a.reason = denied; answer.Allowed {
+			a.reason = wire.OK
+		}
+		o.add(a, path, r)
 	}
-	each(r.Denied)
-	a.reason = wire.OK
-	each(r.Permitted)
-	if named < r.Targets {
+	if len(r.Answers) < r.Targets {
 		a.of.hidden += r.Count
 	}
 }

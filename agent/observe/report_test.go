@@ -300,7 +300,7 @@ func TestFullObserver(t *testing.T) {
 // draws on no terminal.
 func FuzzObserver(f *testing.F) {
 	f.Add(uint8(wire.Decide), uint8(wire.PathNotGranted), "GET", "/x-nmos/node/v1.3/a*b", "", "client", "", "")
-	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "denied=/x-nmos/node/v1.3/%2e\ndenied=/a//b\ndenied=x", "", "", "")
+	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "/x-nmos/node/v1.3/%2e\n/a//b\nx", "", "", "")
 	f.Add(uint8(wire.Resource), uint8(wire.ResourceUnknown), "", "", "", "\x1b[2J", "meter\u202e", "\xff")
 	f.Add(uint8(wire.NoVerb), uint8(wire.PacketForm), "", "", "", "", "", "")
 	f.Fuzz(func(t *testing.T, verb, reason uint8, method, path, denied, client, kind, name string) {
@@ -308,7 +308,10 @@ func FuzzObserver(f *testing.F) {
 		for i, enforced := range []wire.Reason{wire.Undecided, wire.Reason(reason % uint8(wire.Reasons))} {
 			r := &audit.Record{
 				Seq: uint64(i + 1), Count: 1, UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)), Enforced: enforced,
-				Method: []byte(method), Path: []byte(path), Denied: []byte(denied), Client: []byte(client), Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
+				Method: []byte(method), Path: []byte(path), Client: []byte(client), Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
+			}
+			for target := range strings.SplitSeq(denied, "\n") {
+				r.Answers = append(r.Answers, wire.Answer{Target: []byte(target), Allowed: len(target)%3 == 0})
 			}
 			if enforced != wire.Undecided {
 				r.Reason = wire.Observed

@@ -12,11 +12,17 @@ type Reply struct {
 	ClientID   []byte // once a token was verified
 	Subject    []byte
 	Issuer     []byte
-	ExpiresIn  int64  // whole seconds until the permission ends; only for allow with a token, else negative
-	Path       []byte // normalised; nil where the target has none
-	RetryAfter int    // whole seconds, for 503
-	Realm      string // of the challenge; holds no quote, backslash, comma or control character
-	Denied     []byte // decide-all: complete "denied=…\n" lines
+	ExpiresIn  int64    // whole seconds until the permission ends; only for allow with a token, else negative
+	Path       []byte   // normalised; nil where the target has none
+	RetryAfter int      // whole seconds, for 503
+	Realm      string   // of the challenge; holds no quote, backslash, comma or control character
+	Answers    []Answer // decide-all: one a target, in the order of the question
+}
+
+// Answer is one target of a question about several, and whether it is allowed. The zero value denies.
+type Answer struct {
+	Target  []byte // without its query, which may hold the token, and without control characters
+	Allowed bool
 }
 
 // Status is the HTTP status of the reply.
@@ -82,7 +88,13 @@ func (r *Reply) Append(dst []byte) []byte {
 		dst = append(dst, '\n')
 	}
 	dst = appendLine(dst, "path=", r.Path)
-	dst = append(dst, r.Denied...)
+	for i := range r.Answers {
+		if a := &r.Answers[i]; !a.Allowed {
+			dst = append(dst, "denied="...)
+			dst = append(dst, a.Target...)
+			dst = append(dst, '\n')
+		}
+	}
 	if r.Challenge() {
 		dst = append(dst, "www-authenticate="...)
 		dst = AppendChallenge(dst, r.Realm, r.Reason)

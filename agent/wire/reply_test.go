@@ -79,8 +79,10 @@ func compareReply(t *testing.T, r wire.Reply) {
 			set("expires-in", strconv.FormatInt(r.ExpiresIn, 10))
 		}
 		set("path", string(r.Path))
-		for line := range strings.Lines(string(r.Denied)) {
-			want["denied"] = append(want["denied"], strings.TrimSuffix(strings.TrimPrefix(line, "denied="), "\n"))
+		for _, a := range r.Answers {
+			if !a.Allowed {
+				want["denied"] = append(want["denied"], string(a.Target))
+			}
 		}
 		if info.Status == 401 || info.Error != "" {
 			challenge := `Bearer realm="` + r.Realm + `"`
@@ -107,7 +109,8 @@ func TestReply_ANS8(t *testing.T) {
 			compareReply(t, wire.Reply{
 				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),
 				Subject: []byte("cn=operator, o=x"), Issuer: []byte("https://a"), ExpiresIn: 0, Path: []byte("/x-nmos"),
-				RetryAfter: 3, Realm: "node 1", Denied: []byte("denied=/a\ndenied=/b\n"),
+				RetryAfter: 3, Realm: "node 1",
+				Answers: []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c"), Allowed: true}, {Target: []byte("/b")}},
 			})
 		}
 	}
@@ -144,7 +147,7 @@ func FuzzReply(f *testing.F) {
 			RetryAfter: retry, Realm: "node-1.example.com",
 		}
 		if denied != "" {
-			r.Denied = []byte("denied=" + denied + "\n")
+			r.Answers = []wire.Answer{{Target: []byte("/permitted"), Allowed: true}, {Target: []byte(denied)}}
 		}
 		compareReply(t, r)
 	})
