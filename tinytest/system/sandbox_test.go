@@ -13,7 +13,7 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// In which places the daemon may open what is tested where it is put together, agent/cmd/nmos-authd. Here it is the real process
+// In which places the daemon may open what is tested where it is put together, agent/daemon. Here it is the real process
 // that is shut in, and goes on with all it is for.
 
 // needSandbox skips where the kernel gives none.

@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/agent/daemon"
 	"nmosauthd/platform"
 )
 
@@ -31,15 +32,15 @@ type adminClient struct {
 // adminOf returns the client for the daemon of a configuration. Mistakes in that are told and no hindrance: the daemon that runs
 // has an older one in force, and says so.
 func adminOf(file string) (adminClient, error) {
-	d, err := detectDevice()
+	d, err := daemon.DetectDevice()
 	if err != nil {
 		return adminClient{}, err
 	}
-	data, err := readConfig(file)
+	data, err := daemon.ReadConfig(file)
 	if err != nil {
 		return adminClient{}, err
 	}
-	c := d.defaults()
+	c := d.Defaults()
 	if _, err := config.ParseOver(c, file, data); err != nil {
 		complain(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -50,7 +51,7 @@ func runAsk(args []string) int {
 	}
 	path := *socket
 	if path == "" {
-		c, _, err := loadConfig(*config)
+		c, _, err := daemon.LoadConfig(*config)
 		if err != nil {
 			complain(err)
 			return exitFail

@@ -3,55 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/agent/daemon"
 	"nmosauthd/platform"
 )
-
-// maxConfig is the most that is read of a configuration file, bytes; the parser refuses far less.
-const maxConfig = 1 << 20
-
-// readConfig returns what is in the file.
-func readConfig(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxConfig))
-}
-
-// loadConfig reads the configuration and finds the names of the device.
-func (d *thisDevice) loadConfig(file string) (*config.Config, []string, error) {
-	data, err := readConfig(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := config.ParseOver(d.defaults(), file, data)
-	if err != nil {
-		return nil, nil, err
-	}
-	names := c.Device.Names
-	if len(names) == 0 {
-		if names, err = d.names(); err != nil {
-			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device's own cannot be read: %w", file, err)
-		}
-	}
-	return c, names, nil
-}
-
-// loadConfig is the same for a subcommand, which needs the device no more.
-func loadConfig(file string) (*config.Config, []string, error) {
-	d, err := detectDevice()
-	if err != nil {
-		return nil, nil, err
-	}
-	return d.loadConfig(file)
-}
 
 func runCheckConfig(args []string) int {
 	set, file := flags("check-config", "")
@@ -59,12 +18,12 @@ func runCheckConfig(args []string) int {
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	d, err := detectDevice()
+	d, err := daemon.DetectDevice()
 	if err != nil {
 		complain(err)
 		return exitDeny
 	}
-	c, names, err := d.loadConfig(*file)
+	c, names, err := d.LoadConfig(*file)
 	if err == nil && *folders {
 		for _, f := range ownFolders(c) {
 			fmt.Printf("%#04o %s\n", f.mode, f.path)
@@ -72,7 +31,7 @@ func runCheckConfig(args []string) int {
 		return exitOK
 	}
 	if err == nil {
-		_, err = readRoots(c.Authorization.CAFile)
+		_, err = daemon.ReadRoots(c.Authorization.CAFile)
 	}
 	if err == nil {
 		if err = platform.CheckGroup(c.Sockets.Group); err != nil {
@@ -88,11 +47,11 @@ func runCheckConfig(args []string) int {
 	if err == nil {
 		warnings = c.Warnings()
 		if len(names) == 0 {
-			warnings = append(warnings, noName)
+			warnings = append(warnings, daemon.NoName)
 		}
 	}
 	if err == nil && c.Inventory.File != "" {
-		_, _, _, err = readInventory(c.Inventory.File)
+		_, _, _, err = daemon.ReadInventory(c.Inventory.File)
 		if errors.Is(err, os.ErrNotExist) { // the firmware may write it later
 			warnings = append(warnings, "[inventory] file: there is no "+c.Inventory.File+" yet")
 			err = nil

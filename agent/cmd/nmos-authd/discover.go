@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
@@ -26,7 +27,7 @@ func runDiscover(args []string) int {
 		return status
 	}
 	p := printer{w: os.Stdout}
-	c, _, err := loadConfig(*file)
+	c, _, err := daemon.LoadConfig(*file)
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist) && *file == defaultConfig:
@@ -55,14 +56,14 @@ type candidate struct {
 
 // discover looks for servers, tells each step, tries them in their order, and tells whether one can be used.
 func discover(ctx context.Context, p *printer, c *config.Config) bool {
-	client := newClient(c, platform.NewClock().NotBefore)
+	client := daemon.NewClient(c, platform.NewClock().NotBefore)
 	var all []candidate
 	for _, issuer := range c.Authorization.Servers {
 		all = append(all, candidate{issuer: issuer, from: "configured"})
 	}
 	p.title("Looking (mode %q)", c.Discovers())
 	p.line("%s", c.DiscoveryTrust())
-	found, err := client.Discover(ctx, discoverOptions(c), p.step)
+	found, err := client.Discover(ctx, daemon.DiscoverOptions(c), p.step)
 	for _, e := range parts(err) {
 		p.line("! %v", e)
 	}

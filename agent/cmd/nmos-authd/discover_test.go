@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"nmosauthd/agent/daemon"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/dnsserver"
 )
@@ -83,7 +84,7 @@ func (f *facility) config(mode, servers string) string {
 // discover runs the command and returns what it printed, with the ports by name.
 func (f *facility) discover(file string) (printed string, usable bool) {
 	f.t.Helper()
-	c, _, err := loadConfig(file)
+	c, _, err := daemon.LoadConfig(file)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/status"
@@ -70,7 +71,7 @@ func runExplain(args []string) int {
 
 // explainDecision explains a decision that the running daemon made.
 func explainDecision(file string, seq uint64) (wire.Reason, error) {
-	c, names, err := loadConfig(file)
+	c, names, err := daemon.LoadConfig(file)
 	if err != nil {
 		return wire.Undecided, err
 	}
@@ -121,11 +122,11 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 	if q.Method != "" && q.Target == "" {
 		return errors.New("explain: a METHOD needs a TARGET")
 	}
-	d, err := detectDevice()
+	d, err := daemon.DetectDevice()
 	if err != nil {
 		return err
 	}
-	q.Config, q.Names, err = d.loadConfig(file)
+	q.Config, q.Names, err = d.LoadConfig(file)
 	switch {
 	case err == nil:
 		q.Trust = true
@@ -133,8 +134,8 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 	case errors.Is(err, fs.ErrNotExist) && file == defaultConfig:
 		// Away from the device, tokens can be looked at all the same.
 		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", file)
-		q.Config = d.defaults()
-		if q.Names, err = d.names(); err != nil {
+		q.Config = d.Defaults()
+		if q.Names, err = d.Names(); err != nil {
 			return err
 		}
 	default:

@@ -5,29 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-
-	"go.uber.org/zap"
-
-	"nmosauthd/agent/admin"
-	"nmosauthd/agent/keys"
 )
-
-// forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys
-// (DIS-6).
-func (d *daemon) forget(issuer string) error {
-	c := d.inForce.Load()
-	for _, configured := range c.Authorization.Servers {
-		if keys.TrimIssuer(configured) == keys.TrimIssuer(issuer) {
-			return fmt.Errorf("[authorization] servers names it; take it out there and send SIGHUP: %w", admin.ErrFixed)
-		}
-	}
-	if !d.finder.Forget(issuer) {
-		return fmt.Errorf("\"nmos-authd status\" lists the issuers: %w", admin.ErrUnknown)
-	}
-	d.log.Warn("issuer forgotten, as asked on the admin socket", zap.String("issuer", issuer))
-	d.memory.keep(d.store.Set())
-	return nil
-}
 
 func runForget(args []string) int {
 	set, config := flags("forget", "ISSUER")

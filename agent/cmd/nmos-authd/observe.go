@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
 
@@ -14,13 +13,6 @@ import (
 
 // maxReport is longer than any report, bytes.
 const maxReport = 16 << 20
-
-// observed is GET /observe.
-func (d *daemon) observed() ([]byte, error) {
-	c := d.inForce.Load()
-	rules := c.Rules()
-	return json.Marshal(d.observer.Report(time.Now(), string(c.Mode), &rules, d.audit.Stats()))
-}
 
 func runObserve(args []string) int {
 	what := ""

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/admin"
+	"nmosauthd/agent/keys"
+)
+
+// administration returns the handler of the admin socket.
+func (d *daemon) administration() http.Handler {
+	return admin.Handler(admin.Functions{
+		Inventory:      d.stock.document,
+		PushInventory:  d.stock.push,
+		Record:         d.audit.Find,
+		Last:           d.audit.Last,
+		Watch:          d.audit.Watch,
+		Observed:       d.observed,
+		ForgetServer:   d.forget,
+		Keys:           d.heldKeys,
+		Status:         d.statusJSON,
+		Metrics:        d.metricsText,
+		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
+	})
+}
+
+// heldKeys is GET /keys.
+func (d *daemon) heldKeys(issuer string) ([]byte, error) {
+	held := d.store.Set().Issuer([]byte(issuer))
+	if held == nil {
+		return nil, nil
+	}
+	return held.JWKS()
+}
+
+// observed is GET /observe.
+func (d *daemon) observed() ([]byte, error) {
+	c := d.inForce.Load()
+	rules := c.Rules()
+	return json.Marshal(d.observer.Report(time.Now(), string(c.Mode), &rules, d.audit.Stats()))
+}
+
+// forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys
+// (DIS-6).
+func (d *daemon) forget(issuer string) error {
+	c := d.inForce.Load()
+	for _, configured := range c.Authorization.Servers {
+		if keys.TrimIssuer(configured) == keys.TrimIssuer(issuer) {
+			return fmt.Errorf("[authorization] servers names it; take it out there and send SIGHUP: %w", admin.ErrFixed)
+		}
+	}
+	if !d.finder.Forget(issuer) {
+		return fmt.Errorf("\"nmos-authd status\" lists the issuers: %w", admin.ErrUnknown)
+	}
+	d.log.Warn("issuer forgotten, as asked on the admin socket", zap.String("issuer", issuer))
+	d.memory.keep(d.store.Set())
+	return nil
+}

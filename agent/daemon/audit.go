@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/observe"
+	"nmosauthd/platform"
+)
+
+// auditTime is how long records that are held may take to be written once the daemon ends.
+const auditTime = 3 * time.Second
+
+// startAudit has every decision recorded from now on (OPS-2).
+func (d *daemon) startAudit() {
+	o := d.auditOptions(d.opened)
+	o.Version = d.version
+	o.Now = func() (time.Time, audit.Clock) {
+		now := d.clock.now()
+		return now.Now, now.State
+	}
+	o.Report = d.auditTrouble
+	d.observer = observe.New(observe.DefaultLimits)
+	o.Observe = d.observer.Observe
+	d.audit = audit.New(o)
+	d.agent.Audit(d.audit)
+}
+
+// auditOptions returns what a configuration says of the audit.
+func (d *daemon) auditOptions(c *config.Config) audit.Options {
+	o := audit.Options{
+		Wait:       c.Audit.Full == config.AuditWait,
+		QueueBytes: c.Audit.QueueBytes,
+		Repeat:     c.Audit.Repeat,
+		Rates:      audit.Rates{Denials: c.Audit.DenyRate, Allows: c.Audit.AllowRate},
+		RingBytes:  c.Audit.RingBytes,
+	}
+	for _, sink := range c.Audit.Sinks {
+		switch sink {
+		case config.AuditLog:
+			o.Sinks = append(o.Sinks, audit.NewWriter(os.Stderr))
+		case config.AuditFile:
+			f := &platform.LogFile{Path: c.Audit.File, Files: c.Audit.Files}
+			o.Sinks = append(o.Sinks, audit.NewFile(f, c.Audit.File, c.Audit.FileBytes, c.Audit.Files))
+		case config.AuditSyslog:
+			o.Sinks = append(o.Sinks, d.syslog(c))
+		}
+	}
+	return o
+}
+
+// syslog returns the sink that writes to the configured server.
+func (d *daemon) syslog(c *config.Config) audit.Sink {
+	o := audit.SyslogOptions{
+		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
+		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force
+		Now:   d.clock.NotBefore,
+	}
+	o.Network, o.Address, _ = strings.Cut(c.Audit.Syslog, "://") // it was checked with the rest
+	if names := d.inForce.Load().names; len(names) > 0 {
+		o.Host = names[0]
+	}
+	return audit.NewSyslog(o)
+}
+
+// dial connects as the client for the authorization servers does: by the configured name servers.
+func (d *daemon) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return d.client.Load().Dial(ctx, network, address)
+}
+
+// auditTrouble logs what is wrong with a sink, without what was recorded there.
+func (d *daemon) auditTrouble(t audit.Trouble) {
+	fields := []zap.Field{zap.String("sink", t.Sink), zap.Uint64("dropped", t.Dropped)}
+	switch {
+	case t.Over:
+		d.log.Info("audit: decisions are recorded again", fields...)
+	case t.Err != nil:
+		d.log.Error("audit: decisions are not recorded", append(fields, zap.Error(t.Err))...)
+	default:
+		d.log.Error("audit: decisions were not recorded; the sink does not keep up", fields...)
+	}
+}
+
+// closeAudit writes out what is recorded and not written yet.
+func (d *daemon) closeAudit() {
+	if d.audit == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), auditTime)
+	defer cancel()
+	d.audit.Close(ctx)
+}
+
+// session returns what answers the questions of a connection. The daemon's own, the watchdog's, are no decisions: nobody acts on
+// the answers.
+func (d *daemon) session(peer agent.Peer) *agent.Session {
+	if own(peer) {
+		return d.agent.NewSession()
+	}
+	return d.agent.NewSessionOf(peer)
+}

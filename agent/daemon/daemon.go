@@ -1,0 +1,393 @@
+// Package daemon is the running daemon: it puts the rooms together with the platform and the device, starts them, reloads the
+// configuration, keeps the state on flash, and reports its health. It decides nothing itself (agent does), and no other room but the
+// command line imports it.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/discovery"
+	"nmosauthd/agent/httpauth"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/observe"
+	"nmosauthd/platform"
+)
+
+// drainTime is how long requests that have arrived may take once the daemon is told to stop.
+const drainTime = 5 * time.Second
+
+// FlushTime is how long the last lines of the log may take to be written once the daemon ends.
+const FlushTime = time.Second
+
+// inForceConfig is the configuration in force.
+type inForceConfig struct {
+	*config.Config
+	names []string
+}
+
+// daemon is the parts put together.
+type daemon struct {
+	file    string
+	version string
+	device  *Device
+	log     *zap.Logger
+	level   zap.AtomicLevel
+	queue   *LogQueue      // in front of standard error
+	opened  *config.Config // of the start: the sockets and the sandbox are made by it
+	client  atomic.Pointer[discovery.Client]
+	store   *keys.Store
+	finder  *agent.Servers
+	memory  *memory
+	stock   *inventories
+	clock   *clock
+	times   timeKeeper // that clock
+	agent   *agent.Agent
+	audit   *audit.Log // nil before it runs
+
+	observer *observe.Observer
+	inForce  atomic.Pointer[inForceConfig]
+	health   health
+
+	given        map[string]*os.File // sockets from the service manager, not yet taken
+	listeners    []net.Listener
+	servers      []namedServer
+	socketPlaces []platform.Place  // folders of the sockets that the daemon made
+	sandbox      *platform.Sandbox // nil: none is in force
+	unconfined   string            // why
+}
+
+// Run runs the daemon with the configuration in a file until a signal ends it. version is what it says that it is; queue stands in front
+// of standard error.
+func Run(file, version string, queue *LogQueue) error {
+	d, err := newDaemon(file, version, queue)
+	if err != nil {
+		return err
+	}
+	return d.run()
+}
+
+func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
+	dev, err := DetectDevice()
+	if err != nil {
+		return nil, err
+	}
+	c, names, err := dev.LoadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{file: file, version: version, device: dev, opened: c, clock: newClock(), queue: queue}
+	d.times = d.clock.Clock
+	d.log, d.level = newLogger(queue)
+	d.log = d.health.troubles.watch(d.log)
+	d.store = keys.NewStore(d.fetchKeys, d.keysFetched)
+	d.memory = newMemory(c.State.Dir, dev, d.log)
+	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) {
+		d.memory.keepServers(found, d.store.Set())
+	}, d.logServer)
+	d.agent = agent.New(c, names, d.store, d.clock.now)
+	if err := d.apply(c, names); err != nil {
+		return nil, err
+	}
+	d.recall()
+	d.stock = newInventories(d.agent, dev.inventory(), d.memory, d.log)
+	d.stock.configure(c.Inventory.File)
+	return d, nil
+}
+
+// recall takes up what was kept before the restart, so that the first decision needs no network (KEY-3).
+func (d *daemon) recall() {
+	d.memory.recallTime(d.times)
+	good := d.memory.load()
+	d.finder.Remember(d.memory.loadServers(good.Servers))
+	for _, h := range good.Issuers {
+		d.store.Hold(h)
+	}
+	if held := d.store.Set().Issuers(); len(held) > 0 {
+		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
+	}
+}
+
+// clockEvent logs what happened to the clock. With the right time certificates are valid that were not, and what was to
+// come in an hour by the old one may have come long ago.
+func (d *daemon) clockEvent(e platform.ClockEvent) {
+	d.clock.logEvent(d.log, e)
+	if e.Renewed() {
+		d.finder.LookNow()
+		d.store.RenewNow()
+	}
+}
+
+// dated takes the time that an issuer's server gave. It is shown, and decides nothing but what the issuer's own tokens
+// may say of the time (OPS-1).
+func (d *daemon) dated(issuer string, date time.Time) {
+	d.agent.Dated(issuer, date)
+	if why := d.clock.Explain(date); d.clock.worthSaying(issuer, why != "", date) {
+		d.log.Warn(why, zap.String("issuer", issuer))
+	}
+}
+
+// keysFetched logs an attempt to fetch keys, and keeps what it brought.
+func (d *daemon) keysFetched(e keys.Event) {
+	logKeys(d.log, e)
+	if e.Err == nil {
+		d.finder.Fetched(e.Issuer)
+		d.memory.keep(d.store.Set())
+	}
+}
+
+// apply puts a configuration into force, all but its sockets.
+func (d *daemon) apply(c *config.Config, names []string) error {
+	level, err := zapcore.ParseLevel(c.Log.Level)
+	if err != nil {
+		return err
+	}
+	if _, err := ReadRoots(c.Authorization.CAFile); err != nil {
+		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
+		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
+	}
+	d.level.SetLevel(level)
+	platform.LimitMemory(c.Limits.MemoryBytes)
+	for _, w := range c.Warnings() {
+		d.log.Warn("configuration", zap.String("warning", w))
+	}
+	client := NewClient(c, d.clock.NotBefore)
+	if before := d.client.Load(); before != nil {
+		client.Adopt(before)
+	}
+	d.client.Store(client)
+	d.clock.configure(c.Clock)
+	d.inForce.Store(&inForceConfig{c, names})
+	d.agent.Configure(c, names)
+	d.finder.Configure(agent.KeyPolicy(c), finder(c, client, d.log), c.Admits)
+	d.log.Info(c.DiscoveryTrust())
+	d.warnNameless(names)
+	if d.audit != nil {
+		d.audit.Reconfigure(d.auditOptions(c))
+	}
+	return nil
+}
+
+// run serves until a signal ends it.
+func (d *daemon) run() error {
+	if _, err := takeStdLog(d.log); err != nil {
+		return err
+	}
+	if err := platform.Harden(); err != nil {
+		d.log.Warn("not hardened", zap.Error(err))
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	failed := make(chan error, 3)
+	d.startAudit()
+	defer d.closeAudit()
+	d.openHealth()
+	defer d.closeHealth()
+	if err := d.listen(failed); err != nil {
+		d.close()
+		return err
+	}
+	d.confine()
+	ctx, cancel := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	background.Go(func() { d.memory.keepTime(ctx, d.times) })
+	background.Go(func() { d.store.Run(ctx) })
+	background.Go(func() { d.finder.Run(ctx) })
+	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
+	background.Go(func() { d.stock.watch(ctx) })
+	renamed := make(chan []string)
+	background.Go(func() { d.device.watchNames(ctx, nil, renamed) })
+	watched, unwatch := context.WithCancel(ctx)
+	if w := newWatchdog(d.opened.Sockets.Authz, d.log); w != nil {
+		background.Go(func() { w.run(watched) })
+	}
+	d.clock.logStatus(d.log)
+	c := d.inForce.Load()
+	d.log.Info("serving", zap.String("version", d.version), zap.String("model", d.device.Name), zap.String("mode", string(c.Mode)),
+		zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
+		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
+	d.startHealth() // whoever learns that the daemon serves may ask how it is
+	d.notify(platform.Ready())
+
+	var err error
+	for err == nil {
+		select {
+		case err = <-failed:
+		case names := <-renamed:
+			d.rename(names)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				d.log.Info("stopping", zap.String("signal", s.String()))
+				d.notify(platform.Stopping())
+				err = errStop
+				break
+			}
+			d.notify(platform.Reloading())
+			d.reload()
+			d.notify(platform.Ready())
+		}
+	}
+	unwatch()
+	d.stopHealth()
+	d.audit.Release()
+	d.close()
+	cancel()
+	background.Wait()
+	d.memory.stop()
+	d.log.Info("stopped")
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
+
+var errStop = errors.New("told to stop")
+
+// notify logs what went wrong in telling the service manager.
+func (d *daemon) notify(err error) {
+	if err != nil {
+		d.log.Warn("the service manager was not told", zap.Error(err))
+	}
+}
+
+// reload reads the configuration again. A broken one changes nothing.
+func (d *daemon) reload() {
+	c, names, err := d.device.LoadConfig(d.file)
+	if err == nil {
+		err = d.outside(c)
+	}
+	if err == nil {
+		if err = d.apply(c, names); err == nil {
+			d.stock.configure(c.Inventory.File)
+			for _, s := range d.servers {
+				s.Readmit() // allow_uids may name fewer users
+			}
+		}
+		old := d.opened
+		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
+			c.Sockets.Admin != old.Sockets.Admin || c.Sockets.AdminGroup != old.Sockets.AdminGroup ||
+			c.Limits.Connections != old.Limits.Connections {
+			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
+				zap.String("file", d.file))
+		}
+		if c.Sandbox != old.Sandbox {
+			d.log.Warn("the sandbox stays as it is until the daemon is started again", zap.String("file", d.file))
+		}
+	}
+	d.health.refused.Store(&err)
+	if err != nil {
+		d.log.Error("configuration not reread; the old one stays in force", zap.Error(err))
+		return
+	}
+	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))
+}
+
+// listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
+func (d *daemon) listen(failed chan<- error) error {
+	c := d.opened.Sockets
+	if err := d.takeSockets(); err != nil {
+		return err
+	}
+	administration := httpauth.NewServer(d.administration(), true, d.report(c.Admin))
+	report := d.report(c.HTTP)
+	questions := func(conn *agent.Conn) error { // a web server's
+		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
+	}
+	for _, s := range []socket{
+		{authzSocket, c.Authz, c.Group, d.admit, func(conn *agent.Conn) error { return d.session(conn.Peer).ServePackets(conn) }},
+		{httpSocket, c.HTTP, c.Group, d.admit, questions},
+		{adminSocket, c.Admin, c.AdminGroup, nil, func(conn *agent.Conn) error { return administration.ServeConn(conn) }},
+	} {
+		if s.path == "" {
+			continue
+		}
+		if err := d.open(s, failed); err != nil {
+			return err
+		}
+	}
+	d.leaveSockets()
+	return nil
+}
+
+// socket is one of the daemon's sockets.
+type socket struct {
+	name, path, group string                 // no path: it is not opened
+	admit             func(agent.Peer) error // nil: whoever the file lets in
+	handle            func(*agent.Conn) error
+}
+
+// open opens one socket and serves it.
+func (d *daemon) open(s socket, failed chan<- error) error {
+	l, err := d.listener(s.name, s.path, s.group)
+	if err != nil {
+		return err
+	}
+	server := &agent.Server{
+		Handle: s.handle, Report: d.report(s.path), Limit: d.opened.Limits.Connections,
+		PeerOf: peerOf, Await: platform.AwaitReadable, Own: own, Admit: s.admit,
+	}
+	d.listeners, d.servers = append(d.listeners, l), append(d.servers, namedServer{s.name, s.path, server})
+	go func() {
+		if err := server.Serve(l); err != nil {
+			failed <- fmt.Errorf("%s: %w", s.path, err)
+		}
+	}()
+	return nil
+}
+
+// report returns what logs the troubles of a socket's connections.
+func (d *daemon) report(path string) func(error) {
+	r := &reporter{log: d.log, socket: path}
+	return r.report
+}
+
+// admit refuses users that allow_uids does not name.
+func (d *daemon) admit(peer agent.Peer) error {
+	allowed := d.inForce.Load().Sockets.AllowUIDs
+	switch {
+	case len(allowed) == 0:
+		return nil
+	case peer.UID < 0:
+		return errors.New("an unknown user may not ask: allow_uids names those who may")
+	case !slices.Contains(allowed, uint32(peer.UID)):
+		return fmt.Errorf("user %d may not ask: allow_uids does not name it", peer.UID)
+	}
+	return nil
+}
+
+// peerOf returns who asks on a connection.
+func peerOf(conn net.Conn) (agent.Peer, error) {
+	peer, err := platform.PeerOf(conn)
+	return agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)}, err
+}
+
+// close stops listening, answers what has arrived, and ends the connections.
+func (d *daemon) close() {
+	for _, l := range d.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			d.log.Warn("closing a socket", zap.Error(err))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var drained sync.WaitGroup
+	for _, server := range d.servers {
+		drained.Go(func() { server.Shutdown(ctx) })
+	}
+	drained.Wait()
+}

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/keys"
+)
+
+// logTime is how the log writes a time, which is in UTC.
+const logTime = "2006-01-02T15:04:05.000Z"
+
+// newLogger logs JSON lines to out. No line is sampled away. Its level can be changed while it runs.
+func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
+	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message",
+		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
+			e.AppendString(t.UTC().Format(logTime))
+		},
+		EncodeLevel:    zapcore.LowercaseLevelEncoder,
+		EncodeDuration: zapcore.StringDurationEncoder,
+	})
+	level := zap.NewAtomicLevel()
+	return zap.New(zapcore.NewCore(encoder, out, level)), level
+}
+
+// takeStdLog has what packages write to the standard logger go to log, for debugging: net/http quotes there what a server
+// sends unasked, and nothing else would bound it, or keep it from waiting for whoever reads standard error.
+func takeStdLog(log *zap.Logger) (restore func(), err error) {
+	return zap.RedirectStdLogAt(log, zapcore.DebugLevel)
+}
+
+// logKeys reports one attempt to fetch an issuer's keys.
+func logKeys(log *zap.Logger, e keys.Event) {
+	fields := []zap.Field{
+		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
+	}
+	level := zapcore.DebugLevel // of what was said before
+	if e.Changed || e.Err != nil {
+		level = zapcore.WarnLevel
+	}
+	for _, err := range e.Left {
+		at := level
+		if errors.Is(err, keys.ErrUnneeded) && e.Err == nil {
+			at = zapcore.DebugLevel // every realm has such keys
+		}
+		log.Log(at, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
+	}
+	var named *agent.NamedError
+	switch {
+	case errors.As(e.Err, &named) && e.Keys == 0:
+		log.Debug("keys not fetched", append(fields, zap.Error(e.Err))...) // which issuer it is was told
+	case e.Err != nil:
+		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
+	case e.Changed:
+		log.Info("keys fetched and changed", fields...)
+	default:
+		log.Debug("keys fetched", fields...)
+	}
+}
+
+// logServer reports what happened to a server that discovery found.
+func (d *daemon) logServer(e agent.ServerEvent) {
+	if e.Found != nil || e.Server == "" {
+		d.log.Info(e.What, zap.Strings("servers", e.Found))
+		return
+	}
+	fields := []zap.Field{zap.String("server", e.Server)}
+	if e.Issuer != "" {
+		fields = append(fields, zap.String("issuer", e.Issuer))
+	}
+	if e.Why != "" {
+		fields = append(fields, zap.String("why", e.Why))
+	}
+	d.log.Info(e.What, fields...)
+}

@@ -1,0 +1,178 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/config"
+	"nmosauthd/platform"
+)
+
+// systemRoots are where package crypto/x509 looks for the system's roots.
+var systemRoots = []string{
+	"/etc/ssl/certs", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+	"/etc/pki/tls/certs", "/etc/pki/tls/cacert.pem", "/etc/pki/ca-trust/extracted/pem",
+	os.Getenv("SSL_CERT_FILE"), os.Getenv("SSL_CERT_DIR"),
+}
+
+// confine has the daemon reach nothing but its own places from now on. The sockets are open by then, and the state folder is made.
+func (d *daemon) confine() {
+	if os.Geteuid() == 0 {
+		d.log.Warn("running as root, which nothing needs: start the daemon as a user of its own")
+	}
+	if !d.opened.Sandbox.Landlock {
+		d.unconfined = "off, by [sandbox] landlock"
+		d.log.Info("sandbox: off, by [sandbox] landlock")
+		return
+	}
+	s, err := platform.Confine(append(d.places(d.opened), d.socketPlaces...))
+	switch {
+	case err != nil:
+		d.unconfined = "not in force: " + err.Error()
+		d.log.Warn("sandbox: not in force", zap.Error(err))
+		return
+	case s.ABI == 0:
+		d.unconfined = "not in force: the kernel has no Landlock for it"
+		d.log.Warn("sandbox: not in force: the kernel has no Landlock, or not among its lsm=, or a filter of system calls forbids it")
+		return
+	}
+	d.sandbox = s
+	var reads, writes []string
+	for _, p := range s.Places {
+		if p.Write {
+			writes = append(writes, p.Path)
+		} else {
+			reads = append(reads, p.Path)
+		}
+	}
+	d.log.Info("sandbox: in force", zap.Int("landlock", s.ABI), zap.Strings("denied", s.InForce), zap.Strings("not_denied", s.Lacking),
+		zap.Strings("reads", reads), zap.Strings("writes", writes))
+	for _, p := range s.Missing {
+		d.log.Warn("sandbox: a place is not there; should it come, it is out of reach until the daemon is started again",
+			zap.String("place", p.For), zap.String("path", p.Path))
+	}
+}
+
+// outside returns an error if a configuration that was read again needs a place, other than those before, that the sandbox does
+// not reach.
+func (d *daemon) outside(c *config.Config) error {
+	if d.sandbox == nil {
+		return nil
+	}
+	kept := *c
+	kept.State = d.opened.State // where it is does not change while the daemon runs
+	before := d.places(d.inForce.Load().Config)
+	for _, p := range d.places(&kept) {
+		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
+			return fmt.Errorf("%s %s is outside the sandbox; start the daemon again to put the configuration into force", p.For, p.Path)
+		}
+	}
+	return nil
+}
+
+// places returns what the daemon needs by a configuration once it serves, all but its sockets.
+func (d *daemon) places(c *config.Config) []platform.Place {
+	places := resolverPlaces()
+	config, err := filepath.Abs(d.file)
+	if err != nil { // the working directory is gone: what cannot be named cannot be read again
+		config = d.file
+	}
+	places = append(places, foldersOf("the configuration", config, false)...)
+	places = append(places, rootPlaces(c.Authorization.CAFile)...)
+	for _, path := range d.device.places.Reads {
+		places = append(places, platform.Place{For: "the device", Path: path, Optional: true})
+	}
+	if c.Inventory.File != "" {
+		places = append(places, foldersOf("[inventory] file", c.Inventory.File, false)...)
+	}
+	if c.State.Dir != "" {
+		places = append(places, platform.Place{For: "[state] dir", Path: c.State.Dir, Write: true})
+	}
+	if c.Audit.File != "" {
+		places = append(places, foldersOf("[audit] file", c.Audit.File, true)...)
+	}
+	if c.Metrics.File != "" {
+		places = append(places, foldersOf("[metrics] file", c.Metrics.File, true)...)
+	}
+	return places
+}
+
+// foldersOf returns the folder in which a file lies and, where it is a link, that in which the real one does. A file that is
+// replaced by renaming, as most are, is another file to the kernel, so the place is its folder.
+func foldersOf(what, file string, write bool) []platform.Place {
+	places := []platform.Place{{For: what, Path: folderOf(file), Write: write}}
+	if real := folderOf(platform.RealPath(file)); real != platform.RealPath(places[0].Path) {
+		places = append(places, platform.Place{For: what, Path: real, Write: write})
+	}
+	return places
+}
+
+// folderOf returns the folder in which a file lies; for one in the root folder, which would be everything, the file itself.
+func folderOf(file string) string {
+	if dir := filepath.Dir(file); dir != "/" {
+		return dir
+	}
+	return file
+}
+
+// rootPlaces returns where the roots of the authorization servers are (ReadRoots).
+func rootPlaces(file string) (places []platform.Place) {
+	const what = "[authorization] ca_file"
+	if file == "" {
+		for _, path := range systemRoots {
+			for _, p := range strings.Split(path, ":") { // SSL_CERT_DIR
+				if filepath.IsAbs(p) {
+					places = append(places, platform.Place{For: what, Path: p, Optional: true})
+					places = append(places, linked(what, p)...)
+				}
+			}
+		}
+		return places
+	}
+	if info, err := os.Stat(file); err != nil || !info.IsDir() {
+		return foldersOf(what, file, false)
+	}
+	return append([]platform.Place{{For: what, Path: file}}, linked(what, file)...)
+}
+
+// linked returns the folders to which links in a folder of certificates lead, each once.
+func linked(what, dir string) (places []platform.Place) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	seen := map[string]bool{platform.RealPath(dir): true}
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink == 0 {
+			continue
+		}
+		if real := folderOf(platform.RealPath(filepath.Join(dir, e.Name()))); !seen[real] {
+			seen[real] = true
+			places = append(places, platform.Place{For: what, Path: real, Optional: true})
+		}
+	}
+	return places
+}
+
+// resolverPlaces returns what looking up names needs, Go's own resolver and discovery. Where resolv.conf lies in /etc itself and not,
+// linked, in a folder of its own, all of /etc is readable, as far as the daemon's user may: whoever brings the network up writes
+// a new file in place of the old, or the first one.
+func resolverPlaces() []platform.Place {
+	dir := folderOf(platform.RealPath("/etc/resolv.conf"))
+	// The folder may be made by who brings up the network, after the start.
+	for parent := filepath.Dir(dir); parent != "/"; dir, parent = parent, filepath.Dir(parent) {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+	}
+	return []platform.Place{
+		{For: "/etc/resolv.conf", Path: dir, Optional: true},
+		{For: "looking up names", Path: "/etc/hosts", Optional: true},
+		{For: "looking up names", Path: "/etc/nsswitch.conf", Optional: true},
+	}
+}

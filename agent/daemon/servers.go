@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/discovery"
+)
+
+// ReadRoots reads the roots for the authorization servers' certificates (DIS-5) from a file, or from all files of a
+// folder; nil for the system's.
+func ReadRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	files := []string{path}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		files = nil
+		for _, e := range entries {
+			// Links into elsewhere and names that start with a dot are how such folders are kept up to date: what a
+			// name leads to counts, and what is still being put there does not.
+			if file := filepath.Join(path, e.Name()); !strings.HasPrefix(e.Name(), ".") && isFile(file) {
+				files = append(files, file)
+			}
+		}
+	}
+	pool, found := x509.NewCertPool(), false
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		// A byte order mark, at the front or where one file was appended to another, would hide the certificate behind
+		// it.
+		found = pool.AppendCertsFromPEM(bytes.ReplaceAll(pem, []byte("\ufeff"), nil)) || found
+	}
+	if !found {
+		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", path)
+	}
+	return pool, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// NewClient returns what fetches from the authorization servers. The roots are read at each connection, so that
+// certificates can be installed and removed while the daemon runs. now is the time by which their certificates are
+// judged.
+func NewClient(c *config.Config, now func() time.Time) *discovery.Client {
+	file := c.Authorization.CAFile
+	return discovery.New(discovery.Options{
+		Roots:      func() (*x509.CertPool, error) { return ReadRoots(file) },
+		RootsFile:  file,
+		AllowHTTP:  c.Authorization.AllowHTTP,
+		DNSServers: c.Discovery.DNSServers,
+		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
+		Now:        now,
+	})
+}
+
+// fetchKeys gets the keys of an issuer for the store. One that a server which discovery found speaks for is asked of
+// that server (KEY-8).
+func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
+	client := d.client.Load()
+	var document discovery.Document
+	var err error
+	if at, found := d.finder.Server(issuer); !found {
+		document, err = client.KeySet(ctx, issuer)
+	} else if document, err = client.FoundKeySet(ctx, at); document.Issuer != "" {
+		if named := d.finder.Named(at, issuer, document.Issuer); named != nil {
+			err = named
+		}
+	}
+	if err == nil && !document.Date.IsZero() {
+		d.dated(issuer, document.Date)
+	}
+	return document.JWKS, err
+}
+
+// DiscoverOptions returns where to look for servers. What the system says is read at each look.
+func DiscoverOptions(c *config.Config) discovery.DiscoverOptions {
+	return discovery.DiscoverOptions{
+		Mode:    discovery.Mode(c.Discovers()),
+		Domains: c.Discovery.Domains,
+		Admit: func(s *discovery.Server) error {
+			return c.Admits(s.IssuerURL(), s.Domain)
+		},
+		HostName: func() string {
+			name, err := os.Hostname()
+			if err != nil {
+				return ""
+			}
+			return name
+		},
+	}
+}
+
+// finder returns what looks for servers as the configuration has it, nil where that is off.
+func finder(c *config.Config, client *discovery.Client, log *zap.Logger) agent.Find {
+	if c.Discovers() == config.DiscoveryOff {
+		return nil
+	}
+	said := "" // what was logged last: looks come every minute while nothing is found
+	return func(ctx context.Context, noMDNS string) (agent.Look, error) {
+		options := DiscoverOptions(c)
+		options.NoMDNS = noMDNS
+		found, err := client.Discover(ctx, options, nil)
+		look := agent.Look{Answered: found.Answered, Again: found.Again}
+		for _, s := range found.Servers {
+			look.Servers = append(look.Servers, agent.FoundServer{URL: s.IssuerURL(), Domain: s.Domain})
+		}
+		var skipped []string
+		for _, s := range found.Skipped {
+			skipped = append(skipped, s.Instance+": "+s.Reason.Error())
+		}
+		if now := fmt.Sprint(skipped, len(look.Servers) == 0, err); now != said && ctx.Err() == nil {
+			said = now
+			if len(skipped) > 0 {
+				log.Warn("servers are advertised that cannot be used", zap.Strings("servers", skipped))
+			}
+			if len(look.Servers) == 0 {
+				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zap.Error(err))
+			}
+		}
+		return look, err
+	}
+}

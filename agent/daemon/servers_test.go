@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nmosauthd/tinytest/authserver"
+)
+
+// Roots come from a file or from all files of a folder; what is read is what is there at that moment.
+func TestReadRoots_DIS5(t *testing.T) {
+	write := func(dir, name string, pem []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), pem, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var authorities [2]*authserver.CA
+	for i := range authorities {
+		ca, err := authserver.NewCA("test authority")
+		if err != nil {
+			t.Fatal(err)
+		}
+		authorities[i] = ca
+	}
+	dir := t.TempDir()
+	for _, path := range []string{dir, filepath.Join(dir, "none.pem")} {
+		if _, err := ReadRoots(path); err == nil || !strings.Contains(err.Error(), "ca_file") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	write(dir, "one.pem", authorities[0].PEM())
+	write(dir, ".two.pem.new", authorities[1].PEM())
+	write(dir, "README", []byte("not a certificate"))
+	if err := os.Mkdir(filepath.Join(dir, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "one.pem")} {
+		if pool, err := ReadRoots(path); err != nil || !pool.Equal(authorities[0].Pool()) {
+			t.Errorf("%s: %v, or not the one root that is there", path, err)
+		}
+	}
+	write(dir, "two.pem", authorities[1].PEM())
+	both := authorities[0].Pool()
+	both.AppendCertsFromPEM(authorities[1].PEM())
+	if pool, err := ReadRoots(dir); err != nil || !pool.Equal(both) {
+		t.Errorf("%v, or not both roots", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "one.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := ReadRoots(dir); err != nil || !pool.Equal(authorities[1].Pool()) {
+		t.Errorf("%v, or a root that was removed is still there", err)
+	}
+}
+
+// An editor's byte order mark hides no certificate, neither in front of the file nor where one file was appended to another.
+func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	want := x509.NewCertPool()
+	var text []byte
+	for range 2 {
+		ca, err := authserver.NewCA("test authority")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.AppendCertsFromPEM(ca.PEM())
+		text = append(append(text, "\ufeff"...), ca.PEM()...)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := ReadRoots(file); err != nil || !pool.Equal(want) {
+		t.Errorf("got error %v, or not both roots", err)
+	}
+}

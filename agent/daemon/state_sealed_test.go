@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/config"
+	"nmosauthd/hal"
+	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/powercut"
+)
+
+// On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody sealed do
+// not: who can write the flash cannot say who is let in.
+func TestSealedState_KEY3(t *testing.T) {
+	mine, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := hal.NewSealer(bytes.Repeat([]byte("cd"), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name            string
+		wrote, reads    *hal.Sealer
+		decides, warned string
+	}{
+		{"its own", mine, mine, "allow 200 ok", ""},
+		{"of another device", other, mine, "deny 503 keys-pending", "sealed on another device"},
+		{"not sealed", nil, mine, "deny 503 keys-pending", "is not sealed"},
+		{"sealed, and the key is gone", mine, nil, "deny 503 keys-pending", "a state file is not used"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, disk := newFacts(mint.DefaultIssuer), powercut.New("/var/lib", stateDir)
+				f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
+				before := f.newDevice(stateDir, disk)
+				before.memory.seal = c.wrote
+				stop := before.start(t)
+				pass(day(1))
+				stop()
+				if text, err := before.memory.dir.ReadFile(keysFile, 1<<20); err != nil || (c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
+					t.Errorf("%v, kept %q", err, text)
+				}
+
+				f.setDown(true)
+				after := f.newDeviceSealed(stateDir, disk, c.reads)
+				if got := after.decide(mint.New(mint.Options{Key: mint.CachedKey("key-1", 2048), Life: day(9)}).Sign()); got != c.decides {
+					t.Errorf("it decides %q", got)
+				}
+				w := after.warnings()
+				if c.warned == "" && len(w) > 0 || c.warned != "" && !slices.ContainsFunc(w, func(s string) bool { return strings.Contains(s, c.warned) }) {
+					t.Errorf("it says %q", w)
+				}
+			})
+		})
+	}
+}
+
+// A device whose key cannot be read keeps nothing, and says so for as long as it runs.
+func TestKeyCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	d := &Device{Model: hal.Model{Key: func(string) ([]byte, error) { return nil, errors.New("hal: /otp: it ends before the key does") }}}
+	m := newMemory(dir, d, zap.NewNop())
+	m.load()
+	m.keepInventory([]byte(`{"resources": []}`))
+	if why := deref(m.trouble.Load()); !strings.Contains(why, "/otp") {
+		t.Errorf("the status says of the state %q", why)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("kept %v, %v", entries, err)
+	}
+}
+
+// Where state is kept the device says, and the configuration goes before it.
+func TestPlaceOfTheState(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.toml")
+	for _, c := range []struct {
+		places       hal.Places
+		config, want string
+	}{
+		{hal.Places{}, "", config.Default().State.Dir},
+		{hal.Places{State: "/data/nmos-authd"}, "", "/data/nmos-authd"},
+		{hal.Places{Stateless: true}, "", ""},
+		{hal.Places{State: "/data/nmos-authd"}, "[state]\ndir = \"\"\n", ""},
+		{hal.Places{Stateless: true}, "[state]\ndir = \"/flash\"\n", "/flash"},
+	} {
+		if err := os.WriteFile(file, []byte("[device]\nnames = [\"node-1.example.com\"]\n"+c.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := &Device{places: c.places}
+		if got, _, err := d.LoadConfig(file); err != nil || got.State.Dir != c.want {
+			t.Errorf("%+v, %q: %v, %v", c.places, c.config, got, err)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"time"
+
+	"nmosauthd/agent"
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/status"
+	"nmosauthd/agent/wire"
+)
+
+// namedServer is what serves one of the daemon's sockets.
+type namedServer struct {
+	name, path string
+	*agent.Server
+}
+
+// errStarting is the answer before all that a snapshot shows is there.
+var errStarting = errors.New("the daemon is just starting")
+
+// statusJSON is GET /status.
+func (d *daemon) statusJSON() ([]byte, error) {
+	if !d.health.known.Load() {
+		return nil, errStarting
+	}
+	return d.measured().JSON()
+}
+
+// metricsText is GET /metrics.
+func (d *daemon) metricsText() ([]byte, error) {
+	if !d.health.known.Load() {
+		return nil, errStarting
+	}
+	return d.measured().Metrics(), nil
+}
+
+// measured is a snapshot with the memory, for which everything stops for some microseconds.
+func (d *daemon) measured() *status.Status {
+	s := d.snapshot()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s.Memory = status.Memory{Resident: d.health.resident.Bytes(), Heap: memory.HeapAlloc}
+	return s
+}
+
+// snapshot says how the daemon is.
+func (d *daemon) snapshot() *status.Status {
+	now := time.Now()
+	c := d.inForce.Load()
+	s := &status.Status{
+		Time: status.At(now, now), Since: status.At(d.health.began, now),
+		Version: d.version, Model: d.device.Name, Names: append([]string{}, c.names...), Mode: string(c.Mode),
+		Refused: deref(d.health.refused.Load()),
+		Refresh: int64(c.Authorization.Refresh / time.Second),
+		Errors:  d.health.troubles.last(now), Unlogged: d.queue.Dropped(),
+	}
+	clock := d.clock.Status()
+	s.Clock = status.Clock{State: clock.State.String(), Why: clock.Why, Trusted: d.clock.trusts(clock.State)}
+	d.showServers(s, c.Config, now)
+	d.showAudit(s, now)
+
+	answered, would := d.agent.Counts()
+	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {
+		s.Decisions = append(s.Decisions, status.Count{
+			Reason: r.String(), Status: r.Info().Status, Answered: answered[r], Would: would[r],
+		})
+	}
+	t := &s.Tokens
+	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
+	for _, l := range d.servers {
+		served, waiting, _ := l.Count()
+		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: served, Limit: l.Limit, Waiting: waiting})
+	}
+	v := d.stock.status()
+	s.Inventory = status.Inventory{
+		Source: v.Source, Resources: v.Resources, Since: status.At(v.Since, now), Error: textOf(v.Refused),
+	}
+	s.State = status.State{Dir: d.opened.State.Dir, Error: deref(d.memory.trouble.Load())}
+	s.State.Kept = s.State.Dir != "" && s.State.Error == "" && d.memory.safe.Load()
+	s.Sandbox.Why = d.unconfined
+	if d.sandbox != nil {
+		s.Sandbox.Landlock, s.Sandbox.Denied, s.Sandbox.NotDenied = d.sandbox.ABI, d.sandbox.InForce, d.sandbox.Lacking
+	}
+	s.Degraded = s.Health()
+	s.Healthy = len(s.Degraded) == 0
+	return s
+}
+
+// showServers shows the authorization servers and what discovery found.
+func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) {
+	found := d.finder.Found()
+	s.Discovery = status.Discovery{
+		Mode: string(c.Discovers()), Hosts: append([]string{}, c.Discovery.Hosts...), Found: []string{},
+		Looked: status.At(found.Looked, now), Error: textOf(found.Err),
+	}
+	by := map[string]*agent.FoundStatus{}
+	for i := range found.Servers {
+		for _, issuer := range found.Servers[i].Issuers {
+			s.Discovery.Found = append(s.Discovery.Found, issuer)
+			by[issuer] = &found.Servers[i]
+		}
+	}
+	configured := make([]string, len(c.Authorization.Servers))
+	for i, issuer := range c.Authorization.Servers {
+		configured[i] = keys.TrimIssuer(issuer)
+	}
+	s.Servers = []status.Server{}
+	for _, k := range d.store.Status() {
+		v := status.Server{
+			Issuer: k.Issuer, Origin: status.Learned, Used: k.Used, KIDs: append([]string{}, k.KIDs...),
+			Fetched: status.At(k.Fetched, now), Kept: k.Kept, Next: status.At(k.Next, now),
+			Failing: k.Failing, Error: textOf(k.Err), Failed: status.At(k.Failed, now),
+		}
+		if date, ok := d.agent.ServerTime(k.Issuer); ok {
+			v.Date, v.Ahead = status.Time(date.Unix()), int64(now.Sub(date).Round(time.Second)/time.Second)
+			v.Difference = d.clock.Explain(date)
+		}
+		switch {
+		case slices.Contains(configured, keys.TrimIssuer(k.Issuer)):
+			v.Origin = status.Configured
+		case by[k.Issuer] != nil:
+			f := by[k.Issuer]
+			v.Origin, v.Domain, v.Missing = status.Discovered, f.Domain, int64(f.Missing/time.Second)
+			if f.URL != k.Issuer {
+				v.At = f.URL
+			}
+		}
+		s.Servers = append(s.Servers, v)
+	}
+}
+
+// showAudit shows what became of the decisions' records.
+func (d *daemon) showAudit(s *status.Status, now time.Time) {
+	h := &d.health
+	h.counting.Lock()
+	defer h.counting.Unlock()
+	stats := d.audit.Stats()
+	dropped := stats.Lost
+	s.Audit.Recorded, s.Audit.Pending, s.Audit.Sinks = stats.Appended, stats.Pending, []status.Sink{}
+	for i := range stats.Sinks {
+		k := &stats.Sinks[i]
+		dropped += k.Dropped
+		s.Audit.Sinks = append(s.Audit.Sinks, status.Sink{
+			Name: k.Name, Kept: k.Kept, Dropped: k.Dropped, Queued: k.Queued, QueuedBytes: k.QueuedBytes, Head: k.Head,
+			Error: textOf(k.Err), Since: status.At(k.Since, now),
+		})
+	}
+	if dropped > h.dropped {
+		h.lost = now
+	}
+	h.dropped = dropped // less after a reload that left a sink out
+	s.Audit.DroppedAt = status.At(h.lost, now)
+}
+
+// textOf is the error's text, "" for none.
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// deref is the same for one that is read while another is put in its place.
+func deref(err *error) string {
+	if err == nil {
+		return ""
+	}
+	return textOf(*err)
+}
