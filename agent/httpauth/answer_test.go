@@ -13,7 +13,7 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Every reason as HTTP (protocol §2): for a denial the body is an NMOS error, as the schema of IS-04 has it.
+// Every reason as HTTP (HTTP.md): for a denial the body is an NMOS error, as the schema of IS-04 has it.
 func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)

@@ -112,7 +112,7 @@ func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 	return h.Get(method), h.Get(uri), wire.OK
 }
 
-// Answer writes the reply as protocol §2 has it. For a denial the body is an NMOS error (ANS-7).
+// Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7).
 func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	info := reply.Reason.Info()
 	h := w.Header()

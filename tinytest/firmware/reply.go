@@ -17,7 +17,7 @@ var ErrReply = errors.New("firmware: the daemon's reply does not follow the prot
 // Verdict is the first word of a reply. The zero value is none.
 type Verdict string
 
-// The verdicts of protocol §1.
+// The verdicts (protocol §2).
 const (
 	Allow  Verdict = "allow"
 	Deny   Verdict = "deny"

@@ -176,7 +176,7 @@ func TestInventoryPushed_PATH11(t *testing.T) {
 	b.waitLog(0, "a state file is not used")
 }
 
-// The command asks as firmware does (protocol §3).
+// The command asks as firmware does (protocol §4).
 func TestAskResource(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
