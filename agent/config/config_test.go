@@ -329,7 +329,7 @@ func TestConfigTooManyMistakes(t *testing.T) {
 	}
 }
 
-// The example of the protocol, §4, as it stands there.
+// An example with a value of every kind.
 func TestConfigOfProtocol(t *testing.T) {
 	got, err := Parse(file, []byte(`
     mode = "enforce"                       # enforce | observe | off

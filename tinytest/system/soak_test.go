@@ -201,7 +201,7 @@ func (b *box) descriptors() int {
 }
 
 // memory is what the daemon occupies, in KiB.
-type memory struct{ resident, peak int }
+type memory struct{ private, resident, peak int }
 
 func (b *box) memory() (m memory) {
 	b.t.Helper()
@@ -213,6 +213,8 @@ func (b *box) memory() (m memory) {
 		name, value, _ := strings.Cut(line, ":")
 		number, _, _ := strings.Cut(strings.TrimSpace(value), " ")
 		switch name {
+		case "RssAnon":
+			m.private, err = strconv.Atoi(number)
 		case "VmRSS":
 			m.resident, err = strconv.Atoi(number)
 		case "VmHWM":
