@@ -42,7 +42,7 @@ func (a *Agent) NewSession() *Session { return &Session{agent: a} }
 
 // Packet answers one packet of authz.sock and appends the reply to dst. limit is in bytes; a longer packet is refused.
 func (s *Session) Packet(dst, packet []byte, limit int) []byte {
-	if fault := s.request.Parse(packet, limit); fault != wire.OK {
+	if fault := s.request.Parse(packet, limit); fault != wire.Undecided {
 		reply := s.Refuse(fault)
 		reply.ID = s.request.ID
 		return reply.Append(dst)
@@ -107,7 +107,10 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 	}
 	switch r.Verb {
 	case wire.Verify:
-		return s.authenticate(st, r)
+		if fault, good := s.authenticate(st, r); !good {
+			return fault
+		}
+		return wire.OK
 	case wire.Decide:
 		return s.decide(st, r)
 	case wire.DecideAll:
@@ -124,15 +127,20 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 	if access == decide.Preflight && string(r.Targets[0]) == "*" {
 		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
 	}
-	reason, place := s.withoutToken(st, r, access, r.Targets[0])
-	if reason != wire.PathTooLong { // nobody routes on it, and web servers take no header of that length
+	early, place := s.withoutToken(st, r, access, r.Targets[0])
+	if early.Answer() != wire.PathTooLong { // nobody routes on it, and web servers take no header of that length
 		s.reply.Path = s.path
 	}
-	if reason != wire.OK {
-		return reason
+	if !early.TokenNeeded() {
+		return early.Answer()
 	}
-	if reason = s.authenticate(st, r); reason != wire.OK {
-		return reason
+	return s.permit(st, r, access, place)
+}
+
+// permit answers for what needs a token.
+func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place decide.Place) wire.Reason {
+	if fault, good := s.authenticate(st, r); !good {
+		return fault
 	}
 	return decide.Permit(access, place, &s.token)
 }
@@ -144,14 +152,17 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	if len(r.Method) > 0 {
 		access = decide.MethodAccess(r.Method)
 	}
-	all, authenticated := wire.Public, wire.Undecided
+	all := wire.Public
+	checked, good, fault := false, false, wire.Undecided
 	for i, target := range r.Targets {
-		reason, place := s.withoutToken(st, r, access, target)
-		if reason == wire.OK {
-			if authenticated == wire.Undecided {
-				authenticated = s.authenticate(st, r)
+		early, place := s.withoutToken(st, r, access, target)
+		reason := early.Answer()
+		if early.TokenNeeded() {
+			if !checked {
+				fault, good = s.authenticate(st, r)
+				checked = true
 			}
-			if reason = authenticated; reason == wire.OK {
+			if reason = fault; good {
 				reason = decide.Permit(access, place, &s.token)
 			}
 		}
@@ -203,21 +214,18 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	}
 	access, path := find(table, r)
 	if path == nil {
-		if reason := s.authenticate(st, r); reason != wire.OK {
-			return reason
+		if fault, good := s.authenticate(st, r); !good {
+			return fault
 		}
 		return wire.ResourceUnknown
 	}
 	s.reply.Path = path
 	place := st.rules.Find(path) // each time: the configuration may change, and then what the path leads to
 	s.opens = place.Kind == decide.Control
-	if reason := decide.WithoutToken(access, place); reason != wire.OK {
-		return reason
+	if early := decide.WithoutToken(access, place); !early.TokenNeeded() {
+		return early.Answer()
 	}
-	if reason := s.authenticate(st, r); reason != wire.OK {
-		return reason
-	}
-	return decide.Permit(access, place, &s.token)
+	return s.permit(st, r, access, place)
 }
 
 // find returns what a question about a resource wants to do, and the path that it does it to; nil where there is none.
@@ -236,15 +244,15 @@ func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
 	return access, path
 }
 
-// withoutToken normalises a target into s.path and answers as far as no token takes part; OK means that one is needed.
-func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access, target []byte) (wire.Reason, decide.Place) {
+// withoutToken normalises a target into s.path and answers as far as no token takes part.
+func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access, target []byte) (decide.Early, decide.Place) {
 	path, ok := decide.Normalize(s.path[:0], target)
 	s.path = path
 	switch {
 	case access == decide.NoAccess:
-		return wire.Method, decide.Place{}
+		return decide.Final(wire.Method), decide.Place{}
 	case !ok:
-		return wire.AmbiguousPath, decide.Place{}
+		return decide.Final(wire.AmbiguousPath), decide.Place{}
 	}
 	place := st.rules.Find(path)
 	s.opens = s.opens || place.Kind == decide.Control
@@ -257,12 +265,13 @@ func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access,
 // clockRetry is what a caller is told to wait for a clock that is not set.
 const clockRetry = 5 // seconds
 
-// authenticate finds the request's token and checks it into s.token. It returns OK where the token may be believed.
-func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
-	reason, raw, query := decide.Credentials(r, s.query)
+// authenticate finds the request's token and checks it into s.token. Unless it is good, fault says why, and denies; of a good one
+// fault is Undecided: being good is no answer yet.
+func (s *Session) authenticate(st *state, r *wire.Request) (fault wire.Reason, good bool) {
+	fault, raw, query := decide.Credentials(r, s.query)
 	s.query = query
-	if reason != wire.OK {
-		return reason
+	if fault != wire.Undecided {
+		return fault, false
 	}
 	if len(raw) <= token.MaxBytes {
 		s.raw = raw
@@ -273,23 +282,23 @@ func (s *Session) authenticate(st *state, r *wire.Request) wire.Reason {
 	}
 	outcome, prospect, wait := s.check(st, raw, clock)
 	s.cached = outcome.Hit
-	reason = outcome.Reason
 	switch {
 	case outcome.Missing: // KEY-6
 		switch prospect {
 		case keys.Untrusted:
-			return wire.IssuerUntrusted
+			return wire.IssuerUntrusted, false
 		case keys.Awaited, keys.Stale:
 			s.reply.RetryAfter = int((wait + time.Second - 1) / time.Second)
-			return wire.KeysPending
+			return wire.KeysPending, false
 		}
-	case reason == wire.OK:
+	case outcome.Reason == wire.OK:
 		left := s.token.Expires() + st.leeway - clock.Now - outcome.Later
 		s.reply.ExpiresIn = max(0, left) / int64(time.Second/time.Microsecond)
-	case reason == wire.ClockUntrusted:
+		return wire.Undecided, true
+	case outcome.Reason == wire.ClockUntrusted:
 		s.reply.RetryAfter = clockRetry
 	}
-	return reason
+	return outcome.Reason, false
 }
 
 // check checks a token into s.token, and once more if other keys came meanwhile. If no held key verifies it, p says whether

@@ -8,12 +8,12 @@ import (
 
 // Credentials finds the token of a request: in the Authorization header, or, for a WebSocket handshake only, in the query of
 // a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one query: the token may
-// stand on one of them or, the same, on many. It returns OK and the token, or why there is none. The token borrows from the
-// header or, decoded from a query, from scratch; that is returned grown.
-func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grown []byte) {
-	reason, tok = bearer(r.Authorization)
+// stand on one of them or, the same, on many. Without a token, fault says why; with one it is Undecided. The token borrows from
+// the header or, decoded from a query, from scratch; that is returned grown.
+func Credentials(r *wire.Request, scratch []byte) (fault wire.Reason, tok, grown []byte) {
+	fault, tok = bearer(r.Authorization)
 	if !IsHandshake(r) {
-		return reason, tok, scratch
+		return fault, tok, scratch
 	}
 	var query []byte
 	found := false
@@ -22,13 +22,13 @@ func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grow
 		switch {
 		case n == 0:
 			continue
-		case n > 1, found && !bytes.Equal(value, query), reason != wire.NoToken: // RFC 6750 §2: one token a request
+		case n > 1, found && !bytes.Equal(value, query), fault != wire.NoToken: // RFC 6750 §2: one token a request
 			return wire.TwoTokens, nil, scratch
 		}
 		query, found = value, true
 	}
 	if !found {
-		return reason, tok, scratch
+		return fault, tok, scratch
 	}
 	decoded, ok := unescape(scratch[:0], query)
 	switch {
@@ -37,7 +37,7 @@ func Credentials(r *wire.Request, scratch []byte) (reason wire.Reason, tok, grow
 	case len(decoded) == 0:
 		return wire.EmptyToken, nil, decoded
 	}
-	return wire.OK, decoded, decoded
+	return wire.Undecided, decoded, decoded
 }
 
 // bearer reads the value of an Authorization header (RFC 6750 §2.1).
@@ -56,7 +56,7 @@ func bearer(value []byte) (wire.Reason, []byte) {
 			return wire.TwoTokens, nil
 		}
 	}
-	return wire.OK, tok
+	return wire.Undecided, tok
 }
 
 // cutScheme cuts the scheme "Bearer", which has no case (RFC 9110 §11.1), and the spaces behind it off credentials.

@@ -30,11 +30,11 @@ var credentialRows = []credentials{
 	{"ANS-1/comma-behind-scheme", "GET", "", "Bearer,abc", "/a", wire.NoToken, ""},
 	{"ANS-1/letters-with-other-bits", "GET", "", "\x02earer abc", "/a", wire.NoToken, ""},
 	{"ANS-1/token-alone", "GET", "", "abc", "/a", wire.NoToken, ""},
-	{"ANS-2/good", "GET", "", "Bearer abc", "/a", wire.OK, "abc"},
-	{"ANS-2/scheme-in-any-case", "GET", "", "bEARER abc", "/a", wire.OK, "abc"},
-	{"ANS-2/many-spaces", "GET", "", "Bearer   abc", "/a", wire.OK, "abc"},
-	{"ANS-2/space-behind", "GET", "", "Bearer abc ", "/a", wire.OK, "abc "},
-	{"ANS-2/comma-and-no-second", "GET", "", "Bearer abc, def", "/a", wire.OK, "abc, def"},
+	{"ANS-2/good", "GET", "", "Bearer abc", "/a", wire.Undecided, "abc"},
+	{"ANS-2/scheme-in-any-case", "GET", "", "bEARER abc", "/a", wire.Undecided, "abc"},
+	{"ANS-2/many-spaces", "GET", "", "Bearer   abc", "/a", wire.Undecided, "abc"},
+	{"ANS-2/space-behind", "GET", "", "Bearer abc ", "/a", wire.Undecided, "abc "},
+	{"ANS-2/comma-and-no-second", "GET", "", "Bearer abc, def", "/a", wire.Undecided, "abc, def"},
 	{"ANS-4/empty", "GET", "", "Bearer", "/a", wire.EmptyToken, ""},
 	{"ANS-4/spaces-only", "GET", "", "Bearer   ", "/a", wire.EmptyToken, ""},
 	{"ANS-4/two-headers-joined", "GET", "", "Bearer abc, bearer def", "/a", wire.TwoTokens, ""},
@@ -49,30 +49,30 @@ var credentialRows = []credentials{
 	{"ANS-9/other-method", "POST", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
 	{"ANS-9/method-in-small-letters", "get", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
 	{"ANS-9/method-of-one-letter", "G", handshake, "-", "/a?access_token=abc", wire.NoToken, ""},
-	{"ANS-9/handshake", "GET", handshake, "-", "/a?access_token=abc", wire.OK, "abc"},
-	{"ANS-9/upgrade-in-any-case", "GET", "WebSocket", "-", "/a?access_token=abc", wire.OK, "abc"},
-	{"ANS-9/list-of-upgrades", "GET", "h2c, websocket", "-", "/a?access_token=abc", wire.OK, "abc"},
-	{"ANS-9/among-others", "GET", handshake, "-", "/a?b=c&access_token=abc&d", wire.OK, "abc"},
-	{"ANS-9/percent-encoded", "GET", handshake, "-", "/a?access_token=a%62%2Ec", wire.OK, "ab.c"},
+	{"ANS-9/handshake", "GET", handshake, "-", "/a?access_token=abc", wire.Undecided, "abc"},
+	{"ANS-9/upgrade-in-any-case", "GET", "WebSocket", "-", "/a?access_token=abc", wire.Undecided, "abc"},
+	{"ANS-9/list-of-upgrades", "GET", "h2c, websocket", "-", "/a?access_token=abc", wire.Undecided, "abc"},
+	{"ANS-9/among-others", "GET", handshake, "-", "/a?b=c&access_token=abc&d", wire.Undecided, "abc"},
+	{"ANS-9/percent-encoded", "GET", handshake, "-", "/a?access_token=a%62%2Ec", wire.Undecided, "ab.c"},
 	{"ANS-9/encoding-broken", "GET", handshake, "-", "/a?access_token=a%6", wire.TokenMalformed, ""},
-	{"ANS-9/plus-stays", "GET", handshake, "-", "/a?access_token=a+c", wire.OK, "a+c"},
-	{"ANS-9/value-with-equals-sign", "GET", handshake, "-", "/a?access_token=a=c", wire.OK, "a=c"},
+	{"ANS-9/plus-stays", "GET", handshake, "-", "/a?access_token=a+c", wire.Undecided, "a+c"},
+	{"ANS-9/value-with-equals-sign", "GET", handshake, "-", "/a?access_token=a=c", wire.Undecided, "a=c"},
 	{"ANS-9/name-encoded", "GET", handshake, "-", "/a?access%5Ftoken=abc", wire.NoToken, ""},
 	{"ANS-9/name-in-capitals", "GET", handshake, "-", "/a?Access_token=abc", wire.NoToken, ""},
 	{"ANS-9/name-longer", "GET", handshake, "-", "/a?xaccess_token=abc", wire.NoToken, ""},
 	{"ANS-9/behind-fragment", "GET", handshake, "-", "/a?b#access_token=abc", wire.NoToken, ""},
 	{"ANS-9/separated-by-semicolon", "GET", handshake, "-", "/a?b;access_token=abc", wire.NoToken, ""},
 	{"ANS-9/in-path", "GET", handshake, "-", "/access_token=abc", wire.NoToken, ""},
-	{"ANS-9/header-good-without-handshake", "GET", "", "Bearer abc", "/a?access_token=def", wire.OK, "abc"},
-	{"ANS-9/other-scheme-beside", "GET", handshake, "Basic dTpw", "/a?access_token=abc", wire.OK, "abc"},
+	{"ANS-9/header-good-without-handshake", "GET", "", "Bearer abc", "/a?access_token=def", wire.Undecided, "abc"},
+	{"ANS-9/other-scheme-beside", "GET", handshake, "Basic dTpw", "/a?access_token=abc", wire.Undecided, "abc"},
 	{"ANS-4/empty-in-query", "GET", handshake, "-", "/a?access_token=", wire.EmptyToken, ""},
 	{"ANS-4/empty-in-query-without-equals-sign", "GET", handshake, "-", "/a?access_token", wire.EmptyToken, ""},
 	{"ANS-4/header-and-query", "GET", handshake, "Bearer abc", "/a?access_token=abc", wire.TwoTokens, ""},
 	{"ANS-4/empty-header-and-query", "GET", handshake, "Bearer", "/a?access_token=abc", wire.TwoTokens, ""},
 	{"ANS-4/twice-in-query", "GET", handshake, "-", "/a?access_token=abc&access_token=abc", wire.TwoTokens, ""},
 	{"ANS-4/empty-and-full-in-query", "GET", handshake, "-", "/a?access_token=&access_token=abc", wire.TwoTokens, ""},
-	{"PATH-12/one-of-many", "", handshake, "-", "/a /b?access_token=abc /c", wire.OK, "abc"},
-	{"PATH-12/the-same-in-all", "", handshake, "-", "/a?access_token=abc /b?access_token=abc", wire.OK, "abc"},
+	{"PATH-12/one-of-many", "", handshake, "-", "/a /b?access_token=abc /c", wire.Undecided, "abc"},
+	{"PATH-12/the-same-in-all", "", handshake, "-", "/a?access_token=abc /b?access_token=abc", wire.Undecided, "abc"},
 	{"PATH-12/different-in-two", "", handshake, "-", "/a?access_token=abc /b?access_token=def", wire.TwoTokens, ""},
 	{"PATH-12/empty-in-one", "", handshake, "-", "/a?access_token= /b?access_token=abc", wire.TwoTokens, ""},
 }
@@ -117,7 +117,7 @@ func slowCredentials(c credentials) (wire.Reason, string) {
 		tokens = append(tokens, rest)
 	}
 	query, reason := slowQuery(c)
-	if reason != wire.OK {
+	if reason != wire.Undecided {
 		return reason, ""
 	}
 	tokens = append(tokens, query...)
@@ -137,7 +137,7 @@ func slowCredentials(c credentials) (wire.Reason, string) {
 	if tok == "" {
 		return wire.EmptyToken, ""
 	}
-	return wire.OK, tok
+	return wire.Undecided, tok
 }
 
 // slowQuery returns the token of the queries as it stands there, if the request is a handshake and has one.
@@ -147,7 +147,7 @@ func slowQuery(c credentials) (tokens []string, reason wire.Reason) {
 		return strings.ToLower(strings.Trim(protocol, " \t")) == handshake && !strings.Contains(protocol, "\u212a")
 	})
 	if !isHandshake || c.method != "GET" && c.method != "" {
-		return nil, wire.OK
+		return nil, wire.Undecided
 	}
 	for _, target := range strings.Fields(c.targets) {
 		_, query, _ := strings.Cut(target, "?")
@@ -164,7 +164,7 @@ func slowQuery(c credentials) (tokens []string, reason wire.Reason) {
 			tokens = []string{value}
 		}
 	}
-	return tokens, wire.OK
+	return tokens, wire.Undecided
 }
 
 func compareCredentials(t *testing.T, c credentials) {

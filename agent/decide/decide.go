@@ -54,21 +54,33 @@ type Mapping struct {
 	API    []byte
 }
 
-// WithoutToken answers where no token takes part: OK means that one is needed, Public that none is, Method that nothing helps.
-func WithoutToken(access Access, place Place) wire.Reason {
+// Early is what is decided before a token is looked at. The zero value says that one is needed.
+type Early struct{ answer wire.Reason }
+
+// Final is the answer to a request for which no token counts.
+func Final(answer wire.Reason) Early { return Early{answer} }
+
+// TokenNeeded reports whether there is no answer yet.
+func (e Early) TokenNeeded() bool { return e.answer == wire.Undecided }
+
+// Answer is the answer if no token is needed; else Undecided, so that it denies whoever forgets to ask.
+func (e Early) Answer() wire.Reason { return e.answer }
+
+// WithoutToken decides as far as no token takes part: everybody may (Public), or nobody.
+func WithoutToken(access Access, place Place) Early {
 	switch {
 	case access == NoAccess:
-		return wire.Method // PATH-1
+		return Final(wire.Method) // PATH-1
 	case place.Kind == TooLong: // PATH-16
-		return wire.PathTooLong
+		return Final(wire.PathTooLong)
 	case access == Preflight: // PATH-2
-		return wire.Public
+		return Final(wire.Public)
 	case place.Kind == Root && access == Read: // PATH-3
-		return wire.Public
+		return Final(wire.Public)
 	case place.Kind == Open && access == Read: // PATH-11
-		return wire.Public
+		return Final(wire.Public)
 	}
-	return wire.OK
+	return Early{}
 }
 
 // Permit reports whether a verified token, good for this device and time, permits the access. A token that is not verified

@@ -166,7 +166,22 @@ func TestPermitFailsClosed_PATH5(t *testing.T) {
 			}
 		}
 	}
-	if got := decide.WithoutToken(decide.NoAccess, decide.Place{}); got != wire.Method {
-		t.Errorf("the zero values: %v", got)
+	if got := decide.WithoutToken(decide.NoAccess, decide.Place{}); got.TokenNeeded() || got.Answer() != wire.Method {
+		t.Errorf("the zero values: %v, want %v", got.Answer(), wire.Method)
+	}
+}
+
+// Before a token is looked at, "one is needed" is no answer that allows, and the zero value says just that.
+func TestTokenNeededDenies_PATH5(t *testing.T) {
+	needed := decide.WithoutToken(decide.Read, decide.Place{Kind: decide.Resource})
+	if needed != (decide.Early{}) || !needed.TokenNeeded() {
+		t.Errorf("reading a resource: %+v, want the zero value, which needs a token", needed)
+	}
+	if got := needed.Answer(); got.Allowed() || got.Info().Status != 503 {
+		t.Errorf("whoever does not ask whether a token is needed answers %v, want a denial", got)
+	}
+	free := decide.WithoutToken(decide.Read, decide.Place{Kind: decide.Open})
+	if free.TokenNeeded() || free.Answer() != wire.Public {
+		t.Errorf("reading an open path: %v, want %v", free.Answer(), wire.Public)
 	}
 }

@@ -38,26 +38,26 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	request, fault := Question(r.Header)
-	if fault != wire.OK {
+	if fault != wire.Undecided {
 		Answer(w, h.session.Refuse(fault))
 		return
 	}
 	Answer(w, h.session.Ask(request))
 }
 
-// Question reads the original request from the headers of the question. It returns OK, or what is wrong with them.
+// Question reads the original request from the headers of the question. fault says what is wrong with them, Undecided nothing.
 //
 // X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one pair and
 // may pass on the other from its own client, so a pair must be whole, and where both are there they must agree: what the client
 // wrote can then only make its own request fail.
-func Question(h http.Header) (*wire.Request, wire.Reason) {
+func Question(h http.Header) (r *wire.Request, fault wire.Reason) {
 	method, uri, fault := pair(h, "X-Original-Method", "X-Original-Uri")
-	if fault != wire.OK {
+	if fault != wire.Undecided {
 		return nil, fault
 	}
 	forwardedMethod, forwardedURI, fault := pair(h, "X-Forwarded-Method", "X-Forwarded-Uri")
 	switch {
-	case method == "" && fault != wire.OK:
+	case method == "" && fault != wire.Undecided:
 		return nil, fault
 	case method == "":
 		method, uri = forwardedMethod, forwardedURI
@@ -79,7 +79,7 @@ func Question(h http.Header) (*wire.Request, wire.Reason) {
 			return nil, wire.PacketText
 		}
 	}
-	return request, wire.OK
+	return request, wire.Undecided
 }
 
 // upgrade returns the protocol that the original request asks for. Traefik passes no Upgrade on, and says that it was a WebSocket's
@@ -105,11 +105,11 @@ func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 	case len(h[method]) > 1 || len(h[uri]) > 1:
 		return "", "", wire.PacketTwice
 	case !has(h, method) && !has(h, uri):
-		return "", "", wire.OK
+		return "", "", wire.Undecided
 	case h.Get(method) == "" || h.Get(uri) == "":
 		return "", "", wire.PacketMissing
 	}
-	return h.Get(method), h.Get(uri), wire.OK
+	return h.Get(method), h.Get(uri), wire.Undecided
 }
 
 // Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7).

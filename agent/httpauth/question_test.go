@@ -30,12 +30,12 @@ func TestQuestion_ANS4_ANS9(t *testing.T) {
 		fault  wire.Reason
 		want   string // method target|authorization|upgrade; "-" for an absent authorization
 	}{
-		{"nginx", with(), wire.OK, "GET /a|-|"},
-		{"Traefik", headers("X-Forwarded-Method", "PUT", "X-Forwarded-Uri", "/a?b"), wire.OK, "PUT /a?b|-|"},
-		{"any method", headers("X-Original-Method", "BREW", "X-Original-URI", "*"), wire.OK, "BREW *|-|"},
-		{"both the same", with("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a"), wire.OK, "GET /a|-|"},
-		{"half of the other, the same", with("X-Forwarded-Uri", "/a"), wire.OK, "GET /a|-|"},
-		{"other headers of proxies", with("X-Forwarded-For", "::1", "X-Forwarded-Proto", "https", "X-HTTP-Method-Override", "PUT", "X-Original-URL", "/b", "X-Rewrite-URL", "/b"), wire.OK, "GET /a|-|"},
+		{"nginx", with(), wire.Undecided, "GET /a|-|"},
+		{"Traefik", headers("X-Forwarded-Method", "PUT", "X-Forwarded-Uri", "/a?b"), wire.Undecided, "PUT /a?b|-|"},
+		{"any method", headers("X-Original-Method", "BREW", "X-Original-URI", "*"), wire.Undecided, "BREW *|-|"},
+		{"both the same", with("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a"), wire.Undecided, "GET /a|-|"},
+		{"half of the other, the same", with("X-Forwarded-Uri", "/a"), wire.Undecided, "GET /a|-|"},
+		{"other headers of proxies", with("X-Forwarded-For", "::1", "X-Forwarded-Proto", "https", "X-HTTP-Method-Override", "PUT", "X-Original-URL", "/b", "X-Rewrite-URL", "/b"), wire.Undecided, "GET /a|-|"},
 
 		{"none", headers(), wire.PacketMissing, ""},
 		{"method alone", headers("X-Original-Method", "GET"), wire.PacketMissing, ""},
@@ -58,20 +58,20 @@ func TestQuestion_ANS4_ANS9(t *testing.T) {
 		{"forwarded method doubled", headers("X-Forwarded-Method", "GET", "X-Forwarded-Method", "PUT", "X-Forwarded-Uri", "/a"), wire.PacketTwice, ""},
 		{"forwarded URI doubled", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Uri", "/a"), wire.PacketTwice, ""},
 
-		{"token", with("Authorization", "Bearer x"), wire.OK, "GET /a|Bearer x|"},
-		{"empty authorization", with("Authorization", ""), wire.OK, "GET /a||"},
-		{"two authorizations", with("Authorization", "Bearer x", "Authorization", "Bearer y"), wire.OK, "GET /a|Bearer x,Bearer y|"},
-		{"a scheme and a token", with("Authorization", "Basic x", "Authorization", "Bearer y"), wire.OK, "GET /a|Basic x,Bearer y|"},
-		{"token of the proxy itself", with("Proxy-Authorization", "Bearer x", "X-Original-Authorization", "Bearer x"), wire.OK, "GET /a|-|"},
+		{"token", with("Authorization", "Bearer x"), wire.Undecided, "GET /a|Bearer x|"},
+		{"empty authorization", with("Authorization", ""), wire.Undecided, "GET /a||"},
+		{"two authorizations", with("Authorization", "Bearer x", "Authorization", "Bearer y"), wire.Undecided, "GET /a|Bearer x,Bearer y|"},
+		{"a scheme and a token", with("Authorization", "Basic x", "Authorization", "Bearer y"), wire.Undecided, "GET /a|Basic x,Bearer y|"},
+		{"token of the proxy itself", with("Proxy-Authorization", "Bearer x", "X-Original-Authorization", "Bearer x"), wire.Undecided, "GET /a|-|"},
 
-		{"upgrade", with("Upgrade", "websocket"), wire.OK, "GET /a|-|websocket"},
-		{"original upgrade", with("X-Original-Upgrade", "websocket"), wire.OK, "GET /a|-|websocket"},
-		{"original upgrade first", with("X-Original-Upgrade", "h2c", "Upgrade", "websocket"), wire.OK, "GET /a|-|h2c"},
-		{"original upgrade empty", with("X-Original-Upgrade", "", "Upgrade", "websocket"), wire.OK, "GET /a|-|"},
-		{"Traefik's handshake", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "wss"), wire.OK, "GET /a|-|websocket"},
-		{"Traefik's, without TLS", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "ws"), wire.OK, "GET /a|-|websocket"},
-		{"Traefik's plain request", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "https"), wire.OK, "GET /a|-|"},
-		{"from nginx's client", with("X-Forwarded-Proto", "wss"), wire.OK, "GET /a|-|"},
+		{"upgrade", with("Upgrade", "websocket"), wire.Undecided, "GET /a|-|websocket"},
+		{"original upgrade", with("X-Original-Upgrade", "websocket"), wire.Undecided, "GET /a|-|websocket"},
+		{"original upgrade first", with("X-Original-Upgrade", "h2c", "Upgrade", "websocket"), wire.Undecided, "GET /a|-|h2c"},
+		{"original upgrade empty", with("X-Original-Upgrade", "", "Upgrade", "websocket"), wire.Undecided, "GET /a|-|"},
+		{"Traefik's handshake", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "wss"), wire.Undecided, "GET /a|-|websocket"},
+		{"Traefik's, without TLS", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "ws"), wire.Undecided, "GET /a|-|websocket"},
+		{"Traefik's plain request", headers("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a", "X-Forwarded-Proto", "https"), wire.Undecided, "GET /a|-|"},
+		{"from nginx's client", with("X-Forwarded-Proto", "wss"), wire.Undecided, "GET /a|-|"},
 
 		{"method not UTF-8", headers("X-Original-Method", "G\xff", "X-Original-URI", "/a"), wire.PacketText, ""},
 		{"URI not UTF-8", headers("X-Original-Method", "GET", "X-Original-URI", "/\xff"), wire.PacketText, ""},
@@ -79,7 +79,7 @@ func TestQuestion_ANS4_ANS9(t *testing.T) {
 		{"upgrade not UTF-8", with("Upgrade", "\xff"), wire.PacketText, ""},
 	} {
 		request, fault := httpauth.Question(c.header)
-		if fault != c.fault || (request == nil) != (fault != wire.OK) {
+		if fault != c.fault || (request == nil) != (fault != wire.Undecided) {
 			t.Errorf("%s: %v %+v, want %v", c.name, fault, request, c.fault)
 			continue
 		}

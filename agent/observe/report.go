@@ -255,8 +255,8 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 	}
 	access := accessOf(a.verb)
 	place := rules.Find(path)
-	if reason = decide.WithoutToken(access, place); reason != wire.OK {
-		if reason.Allowed() {
+	if early := decide.WithoutToken(access, place); !early.TokenNeeded() {
+		if reason = early.Answer(); reason.Allowed() {
 			reason = wire.OK
 		}
 		return n, false, reason

@@ -93,7 +93,7 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 		}
 	}
 	p.verb = lines[0]
-	return p, wire.OK
+	return p, wire.Undecided
 }
 
 // packets are one of each kind: what is wrong with it, and the answer.
@@ -101,22 +101,22 @@ var packets = []struct {
 	name, text string
 	want       wire.Reason
 }{
-	{"decide", "decide 1\nmethod=GET\ntarget=/\n", wire.OK},
-	{"decide-in-full", "decide 1\nid=17\nupgrade=websocket\nauthorization=Bearer a.b.c\ntarget=/a?b=c\nmethod=GET\n", wire.OK},
-	{"decide-all", "decide-all 1\ntarget=/a\ntarget=/b\ntarget=/a\n", wire.OK},
-	{"decide-all-with-method", "decide-all 1\nmethod=PUT\ntarget=/a\n", wire.OK},
-	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.OK},
-	{"verify-nothing", "verify 1\n", wire.OK},
-	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.OK},
-	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\nkind=sender\n", wire.OK},
-	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) + "\naccess=read\n", wire.OK},
-	{"ping", "ping 1\n", wire.OK},
-	{"ping-with-id", "ping 1\nid=a b=c\n", wire.OK},
-	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.OK},
-	{"value-with-equals-signs", "decide 1\nmethod==\ntarget=a=b==\n", wire.OK},
-	{"value-not-ascii", "decide 1\nmethod=é\ntarget=🎚\n", wire.OK},
-	{"value-with-carriage-return", "decide 1\nmethod=GET\r\ntarget=/\r\n", wire.OK},
-	{"id-at-limit", "ping 1\nid=" + strings.Repeat("x", 64) + "\n", wire.OK},
+	{"decide", "decide 1\nmethod=GET\ntarget=/\n", wire.Undecided},
+	{"decide-in-full", "decide 1\nid=17\nupgrade=websocket\nauthorization=Bearer a.b.c\ntarget=/a?b=c\nmethod=GET\n", wire.Undecided},
+	{"decide-all", "decide-all 1\ntarget=/a\ntarget=/b\ntarget=/a\n", wire.Undecided},
+	{"decide-all-with-method", "decide-all 1\nmethod=PUT\ntarget=/a\n", wire.Undecided},
+	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.Undecided},
+	{"verify-nothing", "verify 1\n", wire.Undecided},
+	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.Undecided},
+	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\nkind=sender\n", wire.Undecided},
+	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) + "\naccess=read\n", wire.Undecided},
+	{"ping", "ping 1\n", wire.Undecided},
+	{"ping-with-id", "ping 1\nid=a b=c\n", wire.Undecided},
+	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.Undecided},
+	{"value-with-equals-signs", "decide 1\nmethod==\ntarget=a=b==\n", wire.Undecided},
+	{"value-not-ascii", "decide 1\nmethod=é\ntarget=🎚\n", wire.Undecided},
+	{"value-with-carriage-return", "decide 1\nmethod=GET\r\ntarget=/\r\n", wire.Undecided},
+	{"id-at-limit", "ping 1\nid=" + strings.Repeat("x", 64) + "\n", wire.Undecided},
 
 	{"too-long", "ping 1\nid=" + strings.Repeat("x", 4096) + "\n", wire.PacketTooLong},
 	{"empty", "", wire.PacketForm},
@@ -200,7 +200,7 @@ func TestParse_ANS4(t *testing.T) {
 func TestParseLimit_ANS4(t *testing.T) {
 	const text = "ping 1\nid=7\n"
 	var r wire.Request
-	if got := r.Parse([]byte(text), len(text)); got != wire.OK {
+	if got := r.Parse([]byte(text), len(text)); got != wire.Undecided {
 		t.Errorf("at the limit: %v", got)
 	}
 	if got := r.Parse([]byte(text), len(text)-1); got != wire.PacketTooLong {
@@ -216,7 +216,7 @@ func TestParseCapsItsSlices(t *testing.T) {
 	} {
 		packet := []byte(text)
 		var r wire.Request
-		if got := r.Parse(packet, testLimit); got != wire.OK {
+		if got := r.Parse(packet, testLimit); got != wire.Undecided {
 			t.Fatal(got)
 		}
 		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access) {
@@ -243,7 +243,7 @@ func comparePacket(t *testing.T, text string) {
 		}
 	}
 	same("id", r.ID, want.id)
-	if reason != wire.OK {
+	if reason != wire.Undecided {
 		if r.Verb != wire.NoVerb {
 			t.Errorf("%q: refused, with the verb %v", text, r.Verb)
 		}

@@ -75,8 +75,8 @@ func (r *Request) reset() {
 	*r = Request{Targets: r.Targets[:0]}
 }
 
-// Parse reads one packet into r, borrowing from packet. It returns OK, or the reason for an "error 400" reply; then r holds
-// the ID if one was read before the fault, and nothing else in it may be used. Limit is in bytes.
+// Parse reads one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided. After a
+// fault r holds the ID if one was read before, and nothing else in it may be used. Limit is in bytes.
 func (r *Request) Parse(packet []byte, limit int) Reason {
 	r.reset()
 	if len(packet) > limit {
@@ -151,7 +151,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		return PacketValue
 	}
 	r.Verb = verb
-	return OK
+	return Undecided
 }
 
 // namesResource tells whether the values of a resource question are within their limits.

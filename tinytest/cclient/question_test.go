@@ -50,7 +50,7 @@ func TestQuestions(t *testing.T) {
 			t.Errorf("%s: sent %q; want %q", test.name, got, test.packet)
 		}
 		var got wire.Request
-		if reason := got.Parse([]byte(test.packet), wire.DefaultPacketLimit); reason != wire.OK {
+		if reason := got.Parse([]byte(test.packet), wire.DefaultPacketLimit); reason != wire.Undecided {
 			t.Errorf("%s: the daemon's parser says %s", test.name, reason)
 		}
 		if string(got.ID) != fmt.Sprint(i+1) || !sameRequest(&got, &test.want) {
@@ -148,8 +148,8 @@ func TestResourceQuestions(t *testing.T) {
 		reads   wire.Reason // what the daemon's parser says
 	}{
 		{[]string{"resource", "1", value("meter"), value("in-1"), value("Bearer x")},
-			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n", wire.OK},
-		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n", wire.OK},
+			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n", wire.Undecided},
+		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n", wire.Undecided},
 		{[]string{"resource", "1", value("meter"), value(""), value("")}, "kind=meter\nname=\naccess=read\nauthorization=\n",
 			wire.PacketValue},
 	} {
