@@ -65,7 +65,7 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	}
 	text(textMethod, textAccess)
 	info := r.Reason.Info()
-	dst = appendWord(dst, "decision", decision(r.Reason))
+	dst = appendWord(dst, "decision", r.Reason.Decision())
 	dst = appendNumber(dst, "status", uint64(info.Status))
 	dst = appendWord(dst, "reason", info.Code)
 	dst = appendWord(dst, "rule", info.Rule)
@@ -116,17 +116,6 @@ func decisionsOf(line []byte) lost {
 		l.count = number(line, "count")
 	}
 	return l
-}
-
-// decision names the first word of the reply.
-func decision(r wire.Reason) string {
-	switch {
-	case r.Allowed():
-		return "allow"
-	case strings.HasPrefix(r.String(), "packet-"):
-		return "error"
-	}
-	return "deny"
 }
 
 func appendNumber(dst []byte, name string, n uint64) []byte {

@@ -123,7 +123,7 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 	number("pid", r.PID, r.PID > 0)
 	number("reason", r.Reason.String(), true)
 	number("status", r.Reason.Info().Status, true)
-	number("decision", decision(r.Reason), true)
+	number("decision", r.Reason.Decision(), true)
 	number("would", r.Enforced.String(), r.Enforced != wire.Undecided)
 	number("cached", true, r.Cached)
 	number("digest", fmt.Sprintf("sha256:%x", r.Digest), len(r.JTI) == 0 && r.Digest != [16]byte{})
@@ -172,7 +172,7 @@ func FuzzRecord(f *testing.F) {
 		line, _ = chain{line: 1<<64 - 2}.append(nil, short)
 		if m := s.message(nil, line); len(m) > maxDatagram {
 			t.Errorf("a datagram of %d bytes", len(m))
-		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m, []byte(" "+decision(back.Reason)+" - {")) {
+		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m, []byte(" "+back.Reason.Decision()+" - {")) {
 			t.Errorf("a message that does not begin with %s: %s", pri, m)
 		}
 		if got, want := decisionsOf(line), (lost{back.Count, back.First, back.Seq}); got != want {
@@ -184,7 +184,7 @@ func FuzzRecord(f *testing.F) {
 // priority is how a record's message begins: RFC 5424 §6.2.1, and no time where the clock is unset.
 func priority(r *Record) []byte {
 	severity := 6
-	if d := decision(r.Reason); d == "error" || r.Reason.Info().Status == 503 {
+	if d := r.Reason.Decision(); d == "error" || r.Reason.Info().Status == 503 {
 		severity = 4
 	} else if d == "deny" {
 		severity = 5

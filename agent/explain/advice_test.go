@@ -14,7 +14,7 @@ func TestAdviceOnEveryReason(t *testing.T) {
 	seen := map[string]wire.Reason{}
 	for r := range wire.Reason(wire.Reasons) {
 		a := explain.AdviceOn(r)
-		if other, twice := seen[a.Means]; twice {
+		if other, twice := seen[a.Means]; twice && a.Means != "" {
 			t.Errorf("%v and %v mean the same: %q", r, other, a.Means)
 		}
 		seen[a.Means] = r
@@ -32,7 +32,7 @@ func TestAdviceOnEveryReason(t *testing.T) {
 			}
 		}
 		if a.Means == "" || a.Do == "" && !r.Allowed() {
-			t.Errorf("%v: %+v", r, a)
+			t.Errorf("%v lacks its advice in agent/explain/advice.go: %+v", r, a)
 		}
 	}
 	if explain.AdviceOn(wire.Reason(wire.Reasons)) != explain.AdviceOn(wire.Undecided) {

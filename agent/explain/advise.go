@@ -13,7 +13,7 @@ import (
 // verdict writes what a reason is.
 func verdict(w io.Writer, r wire.Reason) error {
 	info := r.Info()
-	word := "deny"
+	word := "deny" // a record may be about a packet that is none: for people that is a denial, too
 	if r.Allowed() {
 		word = "allow"
 	}

@@ -82,7 +82,7 @@ func Explain(w io.Writer, q Question) (Answer, error) {
 		return Answer{Reason: wire.Undecided}, err
 	}
 	err = s.print(w)
-	return Answer{s.reply.Reason, s.unchecked && afterTrust(s.reply.Reason)}, err
+	return Answer{s.reply.Reason, s.unchecked && s.afterTrust(s.reply.Reason)}, err
 }
 
 // judge reads what is asked about and has it decided.
@@ -134,15 +134,22 @@ func (s *state) decide() error {
 			reply.Reason = wire.Signature
 		}
 	}
-	if s.Trust && s.Token != nil && s.Claims == nil && afterTrust(reply.Reason) && !s.trusted() && !s.Unfound {
+	if s.Trust && s.Token != nil && s.Claims == nil && s.afterTrust(reply.Reason) && !s.trusted() && !s.Unfound {
 		reply.Reason = wire.IssuerUntrusted
 	}
 	s.reply = reply
 	return nil
 }
 
-// afterTrust tells whether the reason is one that is met only with a trusted issuer.
-func afterTrust(r wire.Reason) bool { return r == wire.OK || r >= wire.KeyUnknown }
+// afterTrust reports whether the reason is one that is met only with a trusted issuer: that of a check behind it.
+func (s *state) afterTrust(r wire.Reason) bool {
+	all := s.checks()
+	ends := func(r wire.Reason) func(check) bool {
+		return func(c check) bool { return slices.Contains(c.reasons, r) }
+	}
+	trust := slices.IndexFunc(all, ends(wire.IssuerUntrusted))
+	return r == wire.OK || slices.ContainsFunc(all[trust+1:], ends(r))
+}
 
 func (s *state) trusted() bool {
 	for _, server := range slices.Concat(s.Config.Authorization.Servers, s.Found) {
@@ -247,7 +254,7 @@ func (s *state) print(w io.Writer) error {
 	if err := verdict(w, decided); err != nil {
 		return err
 	}
-	if s.unchecked && afterTrust(decided) {
+	if s.unchecked && s.afterTrust(decided) {
 		if _, err := fmt.Fprintln(w, "The signature was not checked: "+giveKeys); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"sort"
+	"strings"
 	"time"
 
 	"nmosauthd/agent/audit"
@@ -234,15 +235,8 @@ func (a *Access) before(b *Access) bool {
 	return a.Reason < b.Reason
 }
 
-// isByPath tells whether another path or claim would have had another answer.
-func isByPath(r wire.Reason) bool {
-	switch r {
-	case wire.Method, wire.AmbiguousPath, wire.PathTooLong, wire.PathClosed, wire.PathVersion, wire.APINotGranted,
-		wire.PathNotGranted, wire.ControlNotGranted:
-		return true
-	}
-	return false
-}
+// isByPath reports whether another path or claim would have had another answer.
+func isByPath(r wire.Reason) bool { return !r.Allowed() && strings.HasPrefix(r.Info().Rule, "PATH-") }
 
 // needs returns the claim that grants an access. Where none does, reason is why; OK where that does not lie in the path.
 func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason wire.Reason) {

@@ -5,10 +5,22 @@
 // one Request. What a Request holds is valid until the buffer it was parsed from is written again.
 package wire
 
+import "strings"
+
+// To add a reason:
+//
+//  1. a constant and its row below, which is all that the wire, the audit and the metrics need;
+//  2. what it means to an operator and what to do about it, in agent/explain/advice.go;
+//  3. the check that it ends, in agent/explain/checks.go, if a request or a token is at fault;
+//  4. the code that gives it, with its test.
+//
+// Then run "go run ./scripts/manual", which writes the tables of PROTOCOL.md and OPERATING.md. The tests of agent/wire,
+// agent/explain and scripts/manual name what was forgotten.
+
 // Reason says why an answer is what it is. Its Code is stable: programs may compare it. The zero value denies.
 type Reason uint8
 
-// The reasons, in the order in which a request meets them. The table beside them says what each means.
+// The reasons. Their order carries no meaning but that of the tables for people: it is that in which a request meets them.
 const (
 	Undecided Reason = iota // the zero value: nothing decided, so denied
 
@@ -75,14 +87,14 @@ const (
 	PathNotGranted
 	ControlNotGranted
 
-	// Reasons is how many there are.
+	// Reasons is how many there are, and stands last.
 	Reasons int = iota
 )
 
 // Info is one row of the table of reasons.
 type Info struct {
-	Code   string // stable, lower case, on the wire after "reason="
-	Status int    // HTTP status
+	Code   string // stable, lower case, on the wire after "reason="; "packet-…" if the fault is in the packet
+	Status int    // HTTP status; 200 allows, and nothing else does
 	Error  string // RFC 6750 §3.1 error code of the challenge; "" for none
 	Text   string // one line for people; no comma and no quote, since it becomes error_description (ANS-6)
 	Rule   string // the rule of the requirements that it applies
@@ -167,8 +179,16 @@ func (r Reason) Info() *Info {
 // String returns the stable code.
 func (r Reason) String() string { return r.Info().Code }
 
-// Allowed tells whether the answer is allow.
-func (r Reason) Allowed() bool { return r >= OK && r <= ModeOff }
+// Allowed reports whether the answer is allow.
+func (r Reason) Allowed() bool { return r.Info().Status == 200 }
 
-// packet tells whether the fault is in the packet, so that the answer is "error" rather than "deny".
-func (r Reason) packet() bool { return r >= PacketTooLong && r <= PacketValue }
+// Decision is the first word of the reply: "allow", "deny", or "error" if the fault is in the packet.
+func (r Reason) Decision() string {
+	switch {
+	case r.Allowed():
+		return "allow"
+	case strings.HasPrefix(r.Info().Code, "packet-"):
+		return "error"
+	}
+	return "deny"
+}

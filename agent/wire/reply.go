@@ -53,18 +53,12 @@ func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 
 // Append appends the packet to dst. It allocates only where dst must grow.
 func (r *Reply) Append(dst []byte) []byte {
-	info := r.Reason.Info()
-	switch {
-	case r.Reason.packet():
-		dst = append(dst, "error "...)
-	case r.Verb == Ping && r.Reason == OK:
-		dst = append(dst, "pong 1\n"...)
-		return appendLine(dst, "id=", r.ID)
-	case r.Reason.Allowed():
-		dst = append(dst, "allow "...)
-	default:
-		dst = append(dst, "deny "...)
+	if r.Verb == Ping && r.Reason == OK {
+		return appendLine(append(dst, "pong 1\n"...), "id=", r.ID)
 	}
+	info := r.Reason.Info()
+	dst = append(dst, r.Reason.Decision()...)
+	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, int64(info.Status), 10)
 	dst = append(dst, '\n')
 	dst = appendLine(dst, "id=", r.ID)

@@ -1,6 +1,6 @@
 // Manual writes what people read of the configuration and of the reasons from where they are said once: the page
-// configs/man/nmos-authd.toml.5 from configs/nmos-authd.toml, and the table of configs/OPERATING.md from agent/wire and
-// agent/explain. Run it from the root of the repository after a change to one of them:
+// configs/man/nmos-authd.toml.5 from configs/nmos-authd.toml, the table of agent/wire/PROTOCOL.md from agent/wire, and that of
+// configs/OPERATING.md from agent/wire and agent/explain. Run it from the root of the repository after a change to one of them:
 //
 //	go run ./scripts/manual
 //
@@ -28,13 +28,8 @@ var documents = []document{
 		}
 		return configPage(string(example))
 	}},
-	{"configs/OPERATING.md", func(root string) ([]byte, error) {
-		guide, err := os.ReadFile(filepath.Join(root, "configs/OPERATING.md"))
-		if err != nil {
-			return nil, err
-		}
-		return withReasons(guide)
-	}},
+	withTable("agent/wire/PROTOCOL.md", codeTable),
+	withTable("configs/OPERATING.md", adviceTable),
 }
 
 func main() {

@@ -85,7 +85,7 @@ func isReason(code string) bool {
 // A guide without the place for the table is refused rather than written over.
 func TestGuideWithoutPlaceForTheTable(t *testing.T) {
 	for _, guide := range []string{"", tableBegin, tableEnd + tableBegin} {
-		if text, err := withReasons([]byte(guide)); err == nil {
+		if text, err := replaceTable([]byte(guide), adviceTable()); err == nil {
 			t.Errorf("%q became %q", guide, text)
 		}
 	}

@@ -4,30 +4,55 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
 )
 
-// The table of reasons stands between these lines of the guide.
+// A table of reasons stands between these lines of a document.
 const (
 	tableBegin = "<!-- The table is made by: go run ./scripts/manual -->\n"
 	tableEnd   = "<!-- End of the table. -->\n"
 )
 
-// withReasons returns the guide with the table of reasons as the code has it.
-func withReasons(guide []byte) ([]byte, error) {
-	before, rest, begins := bytes.Cut(guide, []byte(tableBegin))
+// withTable is a document that people write but for its table of reasons.
+func withTable(path string, table func() string) document {
+	return document{path, func(root string) ([]byte, error) {
+		text, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			return nil, err
+		}
+		return replaceTable(text, table())
+	}}
+}
+
+// replaceTable returns the document with this table.
+func replaceTable(document []byte, table string) ([]byte, error) {
+	before, rest, begins := bytes.Cut(document, []byte(tableBegin))
 	_, after, ends := bytes.Cut(rest, []byte(tableEnd))
 	if !begins || !ends {
 		return nil, errors.New("it lacks the lines between which the table of reasons stands")
 	}
-	return bytes.Join([][]byte{before, []byte(tableBegin), []byte(reasonTable()), []byte(tableEnd), after}, nil), nil
+	return bytes.Join([][]byte{before, []byte(tableBegin), []byte(table), []byte(tableEnd), after}, nil), nil
 }
 
-// reasonTable is a row for every reason.
-func reasonTable() string {
+// codeTable is what a program needs to know of every reason.
+func codeTable() string {
+	var b strings.Builder
+	b.WriteString("\n| code | status | rule | source | meaning |\n|---|---|---|---|---|\n")
+	for r := range wire.Reason(wire.Reasons) {
+		info := r.Info()
+		fmt.Fprintf(&b, "| `%s` | %d | %s | %s | %s |\n", info.Code, info.Status, info.Rule, info.Source, info.Text)
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// adviceTable is what an operator needs to know of every reason.
+func adviceTable() string {
 	var b strings.Builder
 	b.WriteString("\n| code | status | rule | what it means | what to do |\n|---|---|---|---|---|\n")
 	for r := range wire.Reason(wire.Reasons) {

@@ -1,0 +1,32 @@
+package explain
+
+import (
+	"slices"
+	"testing"
+
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/wire"
+)
+
+// Every reason that lies in a request or a token ends a check, and a failure names the one that was forgotten.
+func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
+	elsewhere := []wire.Reason{ // in the packet, the device or the configuration; a resource is no request that explain is asked about
+		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
+	}
+	ends := map[wire.Reason]bool{}
+	c := config.Default()
+	for _, target := range []string{"/", "/ui", "/x-nmos/node/v1.3", "/x-nmos/node/v1.3/self", "/x-nmos/ncp/v1.0"} {
+		s := state{Question: Question{Config: c, Method: "GET", Target: target}, headerFault: wire.TokenJSON}
+		for _, check := range s.checks() {
+			for _, r := range check.reasons {
+				ends[r] = true
+			}
+		}
+	}
+	for r := range wire.Reason(wire.Reasons) {
+		want := !slices.Contains(elsewhere, r) && r.Decision() != "error"
+		if ends[r] != want {
+			t.Errorf("%v ends a check of agent/explain/checks.go: %t, want %t", r, ends[r], want)
+		}
+	}
+}
