@@ -1,6 +1,6 @@
 // Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they
-// publish: their metadata (RFC 8414) and their keys (RFC 7517). It is the only part of the daemon that sends requests.
-// Of what it got it keeps which servers were found last.
+// publish: their metadata (RFC 8414) and their keys (RFC 7517). Requests of other
+// packages go by its HTTPClient. Of what it got it keeps which servers were found last.
 //
 // What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
 // (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and
@@ -95,16 +95,25 @@ type Document struct {
 // Errors are for people: they say which document could not be had and why, and never hold a query or what a server
 // sent.
 func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
+	s, err := c.issuerSource(issuer)
+	if err != nil {
+		return Document{}, err
+	}
+	return c.keySet(ctx, s)
+}
+
+// issuerSource is where an issuer's documents come from.
+func (c *Client) issuerSource(issuer string) (source, error) {
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
+		return source{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
 	}
-	return c.keySet(ctx, source{
+	return source{
 		issuer:    iss,
 		places:    metadataPlaces(metadataURL(iss), iss),
 		speaksFor: func(named string) bool { return keys.TrimIssuer(named) == keys.TrimIssuer(issuer) }, // CLM-1
 		server:    c.foundServer(issuer),
-	})
+	}, nil
 }
 
 // FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before,
@@ -185,7 +194,7 @@ func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
 	}
 	defer f.close()
 
-	from, meta, err := f.first(ctx, s)
+	from, _, meta, err := f.first(ctx, s)
 	var unreached *unreachedError
 	switch {
 	case errors.As(err, &unreached): // which is not about discovery

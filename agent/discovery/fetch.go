@@ -115,7 +115,7 @@ func (f *fetch) close() { f.transport.CloseIdleConnections() }
 
 // first returns the first metadata of the issuer that there is (KEY-8). The next place is tried only if a server has
 // other things at this one: whatever else goes wrong would go wrong there, too.
-func (f *fetch) first(ctx context.Context, s source) (from *url.URL, m metadata, err error) {
+func (f *fetch) first(ctx context.Context, s source) (from *url.URL, body []byte, m metadata, err error) {
 	missing := ""
 	for _, from = range s.places {
 		body, err := f.get(ctx, from)
@@ -123,19 +123,19 @@ func (f *fetch) first(ctx context.Context, s source) (from *url.URL, m metadata,
 			m, err = parseMetadata(body, s)
 		}
 		if err == nil {
-			return from, m, nil
+			return from, body, m, nil
 		}
 		var status statusError
 		var unreached *unreachedError
 		switch {
 		case errors.As(err, &unreached) && missing == "":
-			return nil, m, err // which names the server
+			return nil, nil, m, err // which names the server
 		case !f.whole || errors.As(err, &status) && !status.nothingThere():
-			return nil, m, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
+			return nil, nil, m, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
 		}
 		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
 	}
-	return nil, m, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
+	return nil, nil, m, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
 }
 
 // statusError is an HTTP status that is not the one hoped for.

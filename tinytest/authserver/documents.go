@@ -13,17 +13,18 @@ import (
 // metadata is the document of RFC 8414 §2, with the members that IS-10 asks for.
 func (s *Server) metadata(fault Fault) []byte {
 	m := map[string]any{
-		"issuer":                                s.Issuer(),
-		"jwks_uri":                              s.URL() + PathJWKS,
-		"token_endpoint":                        s.URL() + PathToken,
-		"authorization_endpoint":                s.URL() + "/authorize",
-		"registration_endpoint":                 s.URL() + "/register",
-		"scopes_supported":                      []string{"connection", "events", "node", "query", "registration"},
-		"response_types_supported":              []string{"code"},
-		"grant_types_supported":                 []string{"authorization_code", "client_credentials", "refresh_token"},
-		"code_challenge_methods_supported":      []string{"S256"},
-		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
+		"issuer":                           s.Issuer(),
+		"jwks_uri":                         s.URL() + PathJWKS,
+		"token_endpoint":                   s.URL() + PathToken,
+		"authorization_endpoint":           s.URL() + "/authorize",
+		"registration_endpoint":            s.URL() + PathRegister,
+		"revocation_endpoint":              s.URL() + PathRevoke,
+		"scopes_supported":                 []string{"connection", "events", "node", "query", "registration"},
+		"response_types_supported":         []string{"code"},
+		"grant_types_supported":            []string{"authorization_code", "client_credentials", "refresh_token"},
+		"code_challenge_methods_supported": []string{"S256"},
 	}
+	s.clientMetadata(m)
 	switch fault {
 	case MetadataOtherIssuer:
 		m["issuer"] = "https://attacker.example.net"
@@ -135,6 +136,9 @@ func (s *Server) admin(r *http.Request, what string) answer {
 		return textAnswer(http.StatusOK, "signing with "+s.Rotate().KID)
 	case "replace":
 		return textAnswer(http.StatusOK, "signing with "+s.Replace().KID)
+	case "forget-clients":
+		s.ForgetClients()
+		return textAnswer(http.StatusOK, "no client is registered")
 	case "behave":
 		s.Behave()
 		return textAnswer(http.StatusOK, "behaving")

@@ -55,6 +55,37 @@ const (
 	KeysMany    Fault = "keys-many"     // ManyKeys strangers, then the right ones
 )
 
+// Faults of the token endpoint. Those marked good leave an answer that a client must be able to use.
+const (
+	TokenOtherScope  Fault = "token-other-scope"  // a token for a scope that was not asked for
+	TokenNoScope     Fault = "token-no-scope"     // good: no scope in the answer, so it is the one asked for (RFC 6749 §5.1)
+	TokenNoExpiry    Fault = "token-no-expiry"    // no expires_in
+	TokenExpiryZero  Fault = "token-expiry-zero"  // expires_in is 0
+	TokenExpiryText  Fault = "token-expiry-text"  // expires_in is a string
+	TokenExpiryHuge  Fault = "token-expiry-huge"  // good: expires_in is 10^18, which counts as a day
+	TokenMAC         Fault = "token-mac"          // token_type is not Bearer
+	TokenLowerCase   Fault = "token-lower-case"   // good: token_type is bearer
+	TokenOpaque      Fault = "token-opaque"       // good: the token is no JWT
+	TokenRefresh     Fault = "token-refresh"      // good: a refresh token comes beside it
+	TokenMissing     Fault = "token-missing"      // no access_token
+	TokenControl     Fault = "token-control"      // a line break in the token
+	InvalidClient    Fault = "invalid-client"     // 401, as if the client were unknown or disabled
+	InvalidScope     Fault = "invalid-scope"      // 400
+	TooMany          Fault = "too-many"           // 429 with Retry-After
+	ErrorNotJSON     Fault = "error-not-json"     // 400 with plain text
+	ErrorWithSecrets Fault = "error-with-secrets" // 400, whose description repeats what the client sent
+)
+
+// Faults of the registration endpoint.
+const (
+	HostNotTrusted   Fault = "host-not-trusted"   // Keycloak's policy Trusted Hosts
+	MaxClients       Fault = "max-clients"        // Keycloak's policy Max Clients Limit
+	ScopesNotAllowed Fault = "scopes-not-allowed" // Keycloak's policy Allowed Client Scopes
+	RegisterNoID     Fault = "register-no-id"     // 201 without a client_id
+	RegisterLost     Fault = "register-lost"      // registered, and the answer is lost
+	RegisterNoKeys   Fault = "register-no-keys"   // 400: jwks_uri cannot be fetched
+)
+
 // Faults of the connection: they spoil every path, whatever path they are set for.
 const (
 	CertOtherCA   Fault = "cert-other-ca"   // a certificate of a CA that nobody installed
@@ -81,6 +112,8 @@ const (
 	MetadataPath
 	KeysPath
 	Connection
+	TokenPath
+	RegisterPath
 )
 
 // FaultInfo is one row of the table of faults.
@@ -113,6 +146,19 @@ var Faults = []FaultInfo{
 	{HangConnect, Connection, false},
 }
 
+// ClientFaults is the table of the faults that only clients of the server meet.
+var ClientFaults = []FaultInfo{
+	{TokenOtherScope, TokenPath, false}, {TokenNoScope, TokenPath, true}, {TokenNoExpiry, TokenPath, false},
+	{TokenExpiryZero, TokenPath, false}, {TokenExpiryText, TokenPath, false}, {TokenExpiryHuge, TokenPath, true},
+	{TokenMAC, TokenPath, false}, {TokenLowerCase, TokenPath, true}, {TokenOpaque, TokenPath, true},
+	{TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
+	{InvalidClient, TokenPath, false}, {InvalidScope, TokenPath, false}, {TooMany, TokenPath, false},
+	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false},
+
+	{HostNotTrusted, RegisterPath, false}, {MaxClients, RegisterPath, false}, {ScopesNotAllowed, RegisterPath, false},
+	{RegisterNoID, RegisterPath, false}, {RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
+}
+
 // everyTime is a count that is not used up.
 const everyTime = -1
 
@@ -139,17 +185,19 @@ func (s *Server) misbehave(path string, f Fault, n int) {
 
 // tryMisbehave is misbehave with an error for what a person may have misspelt.
 func (s *Server) tryMisbehave(path string, f Fault, n int) error {
-	i := slices.IndexFunc(Faults, func(r FaultInfo) bool { return r.Fault == f })
+	all := slices.Concat(Faults, ClientFaults)
+	i := slices.IndexFunc(all, func(r FaultInfo) bool { return r.Fault == f })
 	if i < 0 {
 		return fmt.Errorf("authserver: no fault is called %q", f)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch scope := Faults[i].Scope; {
+	switch scope := all[i].Scope; {
 	case scope == Connection:
 		s.connFault = misbehaviour{f, n}
 		return nil
-	case scope == MetadataPath && path != PathMetadata, scope == KeysPath && path != PathJWKS:
+	case scope == MetadataPath && path != PathMetadata, scope == KeysPath && path != PathJWKS,
+		scope == TokenPath && path != PathToken, scope == RegisterPath && path != PathRegister:
 		return fmt.Errorf("authserver: %q cannot misbehave by %s", path, f)
 	}
 	s.faults[path] = misbehaviour{f, n}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,8 @@ func (s *Server) logical(path string) string {
 		return PathMetadata
 	case path == PathMetadata:
 		return PathMetadata + "/" // the bare form, asked of an issuer that has a path
+	case strings.HasPrefix(path, PathClient):
+		return PathClient
 	}
 	return path
 }

@@ -39,6 +39,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch fault {
 	case Hang:
 		s.hang(r)
+	case RegisterLost:
+		s.document(r, path, "")
+		s.resetRequest(w)
 	case Reset:
 		s.resetRequest(w)
 	case BodyEndless:
@@ -85,7 +88,13 @@ func (s *Server) document(r *http.Request, path string, fault Fault) answer {
 	case PathJWKS:
 		return jsonAnswer(s.jwks(fault))
 	case PathToken:
-		return s.token(r)
+		return s.token(r, fault)
+	case PathRegister:
+		return s.register(r, fault)
+	case PathClient:
+		return s.manage(r)
+	case PathRevoke:
+		return s.revoke(r)
 	}
 	if rest, ok := strings.CutPrefix(path, PathElsewhere); ok {
 		return s.elsewhere(rest)

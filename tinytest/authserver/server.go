@@ -40,7 +40,10 @@ const (
 	PathMetadata  = "/.well-known/oauth-authorization-server"
 	PathJWKS      = "/jwks"
 	PathToken     = "/token"
-	PathElsewhere = "/elsewhere" // what redirect-other and metadata-jwks-elsewhere lead to, under another host
+	PathRegister  = "/register"         // RFC 7591
+	PathClient    = "/register/client/" // RFC 7592, of whichever client
+	PathRevoke    = "/revoke"           // RFC 7009
+	PathElsewhere = "/elsewhere"        // what redirect-other and metadata-jwks-elsewhere lead to, under another host
 )
 
 // Options are what Start needs to know. The zero value is a good server with one key.
@@ -59,6 +62,13 @@ type Options struct {
 	Clients  map[string]string // client id to secret, for PathToken; nil: nobody gets a token
 	Audience []string          // aud of the tokens from PathToken; nil: "*"
 	Life     time.Duration     // of the tokens from PathToken; 0: mint.DefaultLife
+
+	Kind         Kind          // of server whose habits this one has
+	InitialToken string        // that a registration must bring; "": anybody may register
+	Scopes       []string      // that a client may have; nil: those of IS-10
+	Clock        time.Duration // how far the server's clock is ahead, for assertions
+	// FetchKeys gets the document at a client's jwks_uri; nil: the server cannot reach it.
+	FetchKeys func(uri string) ([]byte, error)
 
 	// Rotated is called with every key that the server makes, the first one included. It may be called at any time, and
 	// must not call the server back.
@@ -94,6 +104,7 @@ type Server struct {
 	counts      map[string]int
 	connections int
 	log         []Request
+	clients     clients
 	changed     chan struct{} // closed and replaced whenever counts or connections change
 }
 

@@ -1,0 +1,131 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+// Metadata is what a client of an Authorization Server needs to know of it (RFC 8414 §2). The endpoints are absolute
+// URLs without a user or fragment, https unless the issuer is http; empty if the server names none.
+type Metadata struct {
+	Issuer                string
+	TokenEndpoint         string
+	RegistrationEndpoint  string
+	RevocationEndpoint    string
+	TokenAuthMethods      []string // nil if it does not say: client_secret_basic alone (CLI-22)
+	TokenAuthSigningAlgs  []string // nil if it does not say
+	GrantTypes            []string // nil if it does not say: authorization_code and implicit
+	RevocationAuthMethods []string // nil if it does not say
+}
+
+// clientMetadata is read apart from metadata: what is wrong with it must not lose the keys.
+type clientMetadata struct {
+	TokenEndpoint         string   `json:"token_endpoint"`
+	RegistrationEndpoint  string   `json:"registration_endpoint"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthSigningAlgs  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+}
+
+// Metadata returns the metadata of an issuer, found as KeySet finds them, which must name that issuer.
+func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) {
+	s, err := c.issuerSource(issuer)
+	if err != nil {
+		return Metadata{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	f, err := c.newFetch(ctx, s.server)
+	if err != nil {
+		return Metadata{}, fmt.Errorf("discovery: the root certificates: %w", err)
+	}
+	defer f.close()
+	from, body, meta, err := f.first(ctx, s)
+	var unreached *unreachedError
+	switch {
+	case errors.As(err, &unreached):
+		return Metadata{}, unreached
+	case err != nil:
+		return Metadata{}, fmt.Errorf("discovery: %w", err)
+	}
+	var m clientMetadata
+	if err = parseJSON(body, &m); err == nil {
+		err = m.checkEndpoints(s.issuer)
+	}
+	if err != nil {
+		return Metadata{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
+	}
+	return Metadata{
+		Issuer: meta.Issuer, TokenEndpoint: m.TokenEndpoint, RegistrationEndpoint: m.RegistrationEndpoint,
+		RevocationEndpoint: m.RevocationEndpoint, TokenAuthMethods: m.TokenAuthMethods,
+		TokenAuthSigningAlgs: m.TokenAuthSigningAlgs, GrantTypes: m.GrantTypes,
+		RevocationAuthMethods: m.RevocationAuthMethods,
+	}, nil
+}
+
+// checkEndpoints judges the endpoints' form (CLI-21). The host may be another one: its certificate decides.
+func (m *clientMetadata) checkEndpoints(issuer *url.URL) error {
+	for _, e := range []struct{ name, value string }{
+		{"token_endpoint", m.TokenEndpoint},
+		{"registration_endpoint", m.RegistrationEndpoint},
+		{"revocation_endpoint", m.RevocationEndpoint},
+	} {
+		if e.value == "" {
+			continue
+		}
+		if err := checkEndpoint(e.value, issuer.Scheme); err != nil {
+			return fmt.Errorf("%s %s: %w", e.name, shown(e.value), err)
+		}
+	}
+	return nil
+}
+
+func checkEndpoint(endpoint, scheme string) error {
+	u, err := parseURL(endpoint)
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme != "https" && scheme == "https":
+		return errors.New("not https")
+	case u.Fragment != "": // RFC 6749 §3.2
+		return errors.New("it has a fragment")
+	}
+	return nil
+}
+
+// HTTPClient returns a client whose connections are made as those for key sets are: with the roots at that time
+// (DIS-5), to the addresses that were found with the issuer, by no proxy. It keeps no connection, follows no redirect,
+// and its errors are for people. Callers bound their requests in time and what they read in size.
+func (c *Client) HTTPClient(issuer string) *http.Client {
+	return &http.Client{
+		Transport:     &transport{client: c, issuer: issuer},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type transport struct {
+	client *Client
+	issuer string
+}
+
+// RoundTrip makes a connection for each request, so that roots installed meanwhile count.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	f, err := t.client.newFetch(r.Context(), t.client.foundServer(t.issuer))
+	if err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, fmt.Errorf("the root certificates: %w", err)
+	}
+	f.transport.DisableKeepAlives = true
+	res, err := f.transport.RoundTrip(r)
+	if err != nil {
+		return nil, explain(r.Context(), err)
+	}
+	return res, nil
+}
