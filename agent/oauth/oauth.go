@@ -1,0 +1,462 @@
+// Package oauth is the device as an OAuth client: it registers at the Authorization Server (RFC 7591, 7592), proves who
+// it is (RFC 7523 or a secret) and keeps tokens for the firmware by the client credentials grant (RFC 6749 §4.4).
+//
+// What the daemon hands in (Options): requests and metadata by agent/discovery, a Storage whose Save is durable when it
+// returns and seals what it keeps (CLI-4), a clock that says whether it can be trusted (OPS-1), and where events go. It
+// calls Configure with the issuer that discovery chose or the configuration names, runs Run, calls ClockChanged when
+// the clock was set, publishes JWKS if the configuration names a jwks_uri, and lets only admitted callers get at Token.
+// A factory reset is Configure(Config{}), then Forget for each issuer of Status.
+//
+// Nobody waits for the network: Token answers from memory, Run does the work, one request at a time. There is one
+// registration per issuer (CLI-24), written before its first use (CLI-36) and never made a second time unless the
+// server has lost it (CLI-44, CLI-57) or the operator forgets it. A crash between the server's answer and the write
+// leaves one behind at the server, and so does an answer that is lost on the way: the protocol has no cure for either.
+//
+// No token, secret or key is in any error, event or status. What a server says is quoted, bounded, and left out if it
+// repeats a secret.
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nmosauthd/agent/discovery"
+)
+
+// Storage keeps the registrations, with secrets and private keys. Save has replaced what was kept, durably, when it
+// returns nil, and must leave the one or the other after a power cut. Load returns nil if nothing was ever kept; an
+// error stops all registration, since what cannot be read may well be one.
+type Storage interface {
+	Load() ([]byte, error)
+	Save([]byte) error
+}
+
+// Options are what a Client works with. All are needed.
+type Options struct {
+	HTTP     func(issuer string) *http.Client // discovery.Client.HTTPClient; redirects are never followed
+	Metadata func(ctx context.Context, issuer string) (discovery.Metadata, error)
+	Storage  Storage
+	Clock    func() (now time.Time, trusted bool) // OPS-1
+	Report   func(Event)                          // called from Run and Forget; it must not call back
+}
+
+// Config says at which server the device is a client, and as what. The zero value is no client at all.
+type Config struct {
+	Issuer       string    // of the Authorization Server; empty until one was found
+	Name         string    // client_name, unique: maker, product, serial (CLI-31)
+	SoftwareID   string    // CLI-37; empty: not sent
+	Version      string    // software_version; empty: not sent
+	Scopes       []string  // that may be asked for, such as "registration" and "events" (CLI-10)
+	InitialToken string    // initial access token; empty: registers without (CLI-30)
+	JWKSURI      string    // where the device publishes its keys; empty: nowhere
+	Keys         KeyMethod // how the server gets them
+	AuthMethod   string    // PrivateKeyJWT or SecretBasic; empty: by the server's metadata (CLI-23)
+	Given        Given     // a client that the operator made by hand, in place of a registration
+}
+
+// Given is a client that was made by hand.
+type Given struct {
+	ID     string
+	Secret string // empty: it has the device's keys, by JWKS
+}
+
+// KeyMethod says how the server gets the device's public keys.
+type KeyMethod string
+
+// The key methods.
+const (
+	KeysAuto   KeyMethod = ""
+	KeysInline KeyMethod = "jwks"
+	KeysByURI  KeyMethod = "jwks_uri"
+)
+
+// Authentication methods (RFC 8414 §2).
+const (
+	PrivateKeyJWT = "private_key_jwt"
+	SecretBasic   = "client_secret_basic"
+)
+
+// Phase is where the registration stands.
+type Phase int
+
+// The phases.
+const (
+	NoServer     Phase = iota // no issuer is configured or found yet
+	Starting                  // waits for this device's place, so that a fleet does not come at once
+	Unreadable                // what is stored cannot be read, and must not be replaced
+	Unregistered              // a registration is due, or failed and will be tried again
+	Refused                   // the server refused to register the device: again in an hour
+	Unsaved                   // registered, but not stored yet, so not used
+	Registered                // a client is held, be it registered or given
+)
+
+func (p Phase) String() string {
+	return [...]string{
+		"no server", "starting", "unreadable", "unregistered", "refused", "unsaved", "registered",
+	}[p]
+}
+
+// Kind is what an Event is about.
+type Kind int
+
+// The kinds of events.
+const (
+	EventRegistered Kind = iota + 1 // Text: as what, and what differs from what was asked
+	EventUpdated                    // the registration was changed at the server
+	EventGone                       // the server does not know the client any more
+	EventForgotten
+	EventToken   // a token came
+	EventKeys    // Text: how the server gets the keys, and why; or a step of a rotation
+	EventFailure // Err; what was held stays in use
+)
+
+// Event is something for the log.
+type Event struct {
+	Kind   Kind
+	Issuer string
+	Scope  string // of a token
+	Text   string
+	Err    error
+	Again  time.Duration // EventFailure: when it is tried again
+}
+
+const (
+	requestTime  = 10 * time.Second // of one request at most
+	metadataLife = 24 * time.Hour   // the metadata are read again after this, or after a failure
+	metadataRest = 10 * time.Minute // but no sooner than this
+	refusedRest  = time.Hour        // CLI-35
+	goneAfter    = 24 * time.Hour   // CLI-57
+	firstSpread  = 20 * time.Second // of the start, before it is known how long tokens live
+	mostSpread   = 5 * time.Minute
+	firstBackOff = time.Second
+	mostBackOff  = 5 * time.Minute
+	mostSets     = 8  // scope sets that are followed
+	mostIssuers  = 16 // registrations that are kept
+	soon         = 2 * time.Second
+)
+
+// Client is the device's side of OAuth. Its methods may be called from any number of goroutines.
+type Client struct {
+	o    Options
+	wake chan struct{}
+	jwks atomic.Pointer[[]byte]
+	turn chan struct{} // holds one element while nobody works; what follows is the worker's
+
+	patience time.Duration // with one request; tests shorten it
+
+	kept    *state // nil: not loaded
+	dirty   bool   // what is kept could not be stored
+	meta    discovery.Metadata
+	metaAt  time.Time // zero: none
+	next    time.Time // when the registration is worked on again
+	tries   int       // failures in a row, of the registration
+	refused time.Time // when credentials were refused last, in a row; zero if they were not
+	upkeep  time.Time // when the registration is looked after again
+	stepAt  time.Time // of a rotation's present step
+	lastWhy string    // why the keys go the way they go, as reported
+
+	mu      sync.Mutex // guards the rest, for moments only
+	config  Config
+	changed bool      // since the worker looked
+	place   time.Time // before which nothing is sent
+	placed  string    // the issuer that place is for
+	phase   Phase
+	status  Status
+	grants  map[string]*grant
+}
+
+// New returns a Client that does nothing before Configure and Run.
+func New(o Options) *Client {
+	c := &Client{
+		o: o, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), patience: requestTime,
+		grants: map[string]*grant{},
+	}
+	c.turn <- struct{}{}
+	empty := []byte(`{"keys":[]}`)
+	c.jwks.Store(&empty)
+	return c
+}
+
+// Configure replaces the configuration. Tokens that are held stay in use until there are new ones.
+func (c *Client) Configure(config Config) {
+	config.Scopes = slices.Clone(config.Scopes)
+	c.mu.Lock()
+	c.config, c.changed = config, true
+	for name, g := range c.grants {
+		if c.admit(name) != nil && g.left(time.Now()) <= 0 { // a live one may have to be revoked
+			delete(c.grants, name)
+		}
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// ClockChanged has what waits for a clock that can be trusted (CLI-53) tried again.
+func (c *Client) ClockChanged() {
+	c.mu.Lock()
+	for _, g := range c.grants {
+		if errors.Is(g.err, errClock) {
+			g.next = time.Now()
+		}
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// JWKS returns the device's public keys (CLI-65, CLI-67), for the jwks_uri and for operators.
+func (c *Client) JWKS() []byte { return *c.jwks.Load() }
+
+func (c *Client) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run does the work until ctx ends.
+func (c *Client) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case <-timer.C:
+		}
+		if c.lock(ctx) != nil {
+			return
+		}
+		wait := c.step(ctx)
+		c.unlock()
+		timer.Reset(wait)
+	}
+}
+
+func (c *Client) lock(ctx context.Context) error {
+	select {
+	case <-c.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) unlock() { c.turn <- struct{}{} }
+
+// step does what is due and returns how long to wait for what comes next.
+func (c *Client) step(ctx context.Context) time.Duration {
+	c.mu.Lock()
+	config, changed := c.config, c.changed
+	c.changed = false
+	c.mu.Unlock()
+	if config.Issuer == "" {
+		c.enter(NoServer)
+		return time.Hour
+	}
+	now := time.Now()
+	if changed {
+		c.next, c.upkeep, c.tries, c.metaAt = time.Time{}, time.Time{}, 0, time.Time{}
+	}
+	if now.Before(c.next) {
+		return c.next.Sub(now)
+	}
+	if err := c.load(); err != nil {
+		return c.fail(config, Unreadable, err, mostBackOff)
+	}
+	e := c.kept.find(config)
+	if left := c.start(config.Issuer, e, now); left > 0 {
+		c.enter(Starting)
+		return left
+	}
+	e, wait := c.ready(ctx, config)
+	if wait > 0 || ctx.Err() != nil {
+		return max(wait, firstBackOff)
+	}
+	return min(c.lookAfter(ctx, config, e), c.renewAll(ctx, config))
+}
+
+// start returns how long this device has to wait until its place. Devices of a facility lose their power together: were
+// each to come when it starts, all would come together (KEY-1's thought). They are spread over a sixteenth of a token's
+// life, so the server meets eight times its steady rate, since tokens are renewed at half their life; and over five
+// minutes at most, so that the last is served soon.
+func (c *Client) start(issuer string, e *entry, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.placed != issuer {
+		spread := firstSpread
+		if e != nil && e.Life > 0 {
+			spread = max(min(time.Duration(e.Life)*time.Second/16, mostSpread), time.Second)
+		}
+		c.placed, c.place, c.stepAt = issuer, now.Add(rand.N(spread)), time.Time{}
+	}
+	return c.place.Sub(now)
+}
+
+// enter notes the phase.
+func (c *Client) enter(p Phase) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase = p
+}
+
+// fail notes and reports what went wrong with the registration, and returns how long to wait.
+func (c *Client) fail(config Config, p Phase, err error, wait time.Duration) time.Duration {
+	c.next = time.Now().Add(wait)
+	c.mu.Lock()
+	c.phase = p
+	c.status.Err, c.status.Failed = err, time.Now()
+	c.mu.Unlock()
+	c.o.Report(Event{Kind: EventFailure, Issuer: config.Issuer, Err: err, Again: wait})
+	return wait
+}
+
+// failure chooses the phase and the wait by the kind of error (CLI-35).
+func (c *Client) failure(config Config, err error) time.Duration {
+	c.tries++
+	if final(err) {
+		return c.fail(config, Refused, err, refusedRest+rand.N(refusedRest/4))
+	}
+	return c.fail(config, Unregistered, err, max(backOff(c.tries), retryAfter(err)))
+}
+
+// well notes that nothing is wrong with the registration any more.
+func (c *Client) well() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Err = nil
+}
+
+// backOff doubles with each failure and is moved at random, as that of keys is (KEY-2).
+func backOff(failures int) time.Duration {
+	d := firstBackOff
+	for ; failures > 1 && d < mostBackOff; failures-- {
+		d *= 2
+	}
+	return spread(min(d, mostBackOff))
+}
+
+// spread moves a wait at random by half of it.
+func spread(d time.Duration) time.Duration { return d/2 + rand.N(max(d, 1)) }
+
+// retryAfter returns how long the server wants to be left alone (CLI-57), moved at random so that those who were sent
+// away together do not come back together.
+func retryAfter(err error) time.Duration {
+	var refusal *refusalError
+	if !errors.As(err, &refusal) || refusal.retryAfter <= 0 {
+		return 0
+	}
+	return refusal.retryAfter + rand.N(max(refusal.retryAfter/2, time.Second))
+}
+
+// metadata returns the server's, read at most once a day unless something failed.
+func (c *Client) metadata(ctx context.Context, issuer string) (discovery.Metadata, error) {
+	if !c.metaAt.IsZero() && c.meta.Issuer == issuer && time.Since(c.metaAt) < metadataLife {
+		return c.meta, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	m, err := c.o.Metadata(ctx, issuer)
+	if err != nil {
+		return m, err
+	}
+	if m.TokenEndpoint == "" {
+		return m, errors.New("the server's metadata name no token_endpoint") // CLI-20
+	}
+	m.Issuer = issuer
+	c.meta, c.metaAt = m, time.Now()
+	return m, nil
+}
+
+// doubtMetadata has the metadata read again after a failure: an endpoint may have moved.
+func (c *Client) doubtMetadata(err error) {
+	var refusal *refusalError
+	if errors.As(err, &refusal) && refusal.code != "" { // an answer of the right endpoint
+		return
+	}
+	if time.Since(c.metaAt) >= metadataRest {
+		c.metaAt = time.Time{}
+	}
+}
+
+// chooseAuth returns the authentication method and the algorithm of its assertions (CLI-22, CLI-23). RS256 goes before
+// ES256 for a new key, since every server takes it; held is the algorithm of the key that is there already.
+func chooseAuth(m discovery.Metadata, config Config, held string) (method, alg string, err error) {
+	offered := m.TokenAuthMethods
+	if offered == nil {
+		offered = []string{SecretBasic}
+	}
+	algs := m.TokenAuthSigningAlgs
+	if algs == nil {
+		algs = []string{algRSA} // Hydra does not say, and takes it
+	}
+	for _, a := range []string{held, algRSA, algEC} {
+		if a != "" && alg == "" && slices.Contains(algs, a) {
+			alg = a
+		}
+	}
+	usable := func(method string) bool {
+		return slices.Contains(offered, method) && (method != PrivateKeyJWT || alg != "")
+	}
+	switch want := config.AuthMethod; {
+	case config.Given.ID != "" && config.Given.Secret != "":
+		return SecretBasic, "", nil
+	case config.Given.ID != "":
+		want = PrivateKeyJWT
+		fallthrough
+	case want != "":
+		if want == PrivateKeyJWT && alg == "" {
+			return "", "", fmt.Errorf("%s is configured, and the server takes none of RS256 and ES256 for it: it offers %s",
+				want, quoteList(algs))
+		}
+		if want != PrivateKeyJWT {
+			alg = ""
+		}
+		return want, alg, nil
+	case usable(PrivateKeyJWT):
+		return PrivateKeyJWT, alg, nil
+	case usable(SecretBasic):
+		return SecretBasic, "", nil
+	}
+	return "", "", fmt.Errorf("the server offers no way to authenticate that this device has (private_key_jwt with "+
+		"RS256 or ES256, client_secret_basic): it offers %s with %s", quoteList(offered), quoteList(algs))
+}
+
+// oneLine joins what went wrong.
+func oneLine(errs ...error) error {
+	var all error
+	for _, err := range errs {
+		switch {
+		case all == nil:
+			all = err
+		case err != nil:
+			all = fmt.Errorf("%w; %w", all, err)
+		}
+	}
+	return all
+}
+
+// quoteList writes names that a server sent.
+func quoteList(names []string) string {
+	const most = 8
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], ", …"
+	}
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%+.40q", n)
+	}
+	if len(quoted) == 0 {
+		return "nothing"
+	}
+	return strings.Join(quoted, ", ") + more
+}

@@ -1,0 +1,603 @@
+package oauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/discovery"
+)
+
+// clientMetadata is what a client says of itself (RFC 7591 §2).
+type clientMetadata struct {
+	ClientID     string              `json:"client_id,omitempty"` // in an update alone
+	Name         string              `json:"client_name"`
+	GrantTypes   []string            `json:"grant_types"`
+	Responses    []string            `json:"response_types"` // []: what all servers take (CLI-32)
+	RedirectURIs []string            `json:"redirect_uris"`
+	Scope        string              `json:"scope"`
+	Method       string              `json:"token_endpoint_auth_method"`
+	Alg          string              `json:"token_endpoint_auth_signing_alg,omitempty"`
+	JWKSURI      string              `json:"jwks_uri,omitempty"`
+	JWKS         *jose.JSONWebKeySet `json:"jwks,omitempty"`
+	SoftwareID   string              `json:"software_id,omitempty"`
+	Version      string              `json:"software_version,omitempty"`
+}
+
+// information is what the server says of the client (RFC 7591 §3.2.1). null is absent.
+type information struct {
+	ClientID   string   `json:"client_id"`
+	Secret     string   `json:"client_secret"`
+	Expires    int64    `json:"client_secret_expires_at"`
+	Token      string   `json:"registration_access_token"`
+	Manage     string   `json:"registration_client_uri"`
+	Scope      *string  `json:"scope"`
+	GrantTypes []string `json:"grant_types"`
+	Method     *string  `json:"token_endpoint_auth_method"`
+}
+
+// describe is the metadata to register or update with.
+func (e *entry) describe(config Config) clientMetadata {
+	m := clientMetadata{
+		Name: config.Name, GrantTypes: []string{"client_credentials"}, Responses: []string{}, RedirectURIs: []string{},
+		Scope: joinScopes(config.Scopes), Method: e.Method, SoftwareID: config.SoftwareID, Version: config.Version,
+	}
+	if e.Method != PrivateKeyJWT {
+		return m
+	}
+	m.Alg = e.Keys[0].Alg
+	if e.Inline { // never both (CLI-33)
+		set := publicSet(e.Keys)
+		m.JWKS = &set
+	} else {
+		m.JWKSURI = config.JWKSURI
+	}
+	return m
+}
+
+// digest stands for metadata: a change of it is one for the server, too.
+func (m clientMetadata) digest() string {
+	m.ClientID = ""
+	data, err := json.Marshal(m)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}
+
+// chooseKeys says how the server gets the keys, and why (CLI-33).
+func chooseKeys(config Config) (inline bool, why string) {
+	switch {
+	case config.Keys == KeysInline:
+		return true, "keys are sent to the server as jwks: so configured"
+	case config.Keys == KeysByURI:
+		return false, "the server gets the keys at the jwks_uri: so configured"
+	case config.JWKSURI != "":
+		return false, "the server gets the keys at the jwks_uri, since the device publishes them there"
+	}
+	return true, "keys are sent to the server as jwks, since no jwks_uri is configured"
+}
+
+// ready sees to it that a client is held for the configuration, and that it is stored. It returns a wait if none is.
+func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duration) {
+	if c.dirty {
+		if err := c.store(); err != nil {
+			return nil, c.failUnsaved(config, err)
+		}
+		c.tries = 0
+	}
+	e := c.kept.find(config)
+	if e != nil && e.ClientID != "" && (!e.Given || e.ClientID == config.Given.ID && e.fits(config)) {
+		c.enter(Registered)
+		return e, 0
+	}
+	m, err := c.metadata(ctx, config.Issuer)
+	if err != nil {
+		return nil, c.failure(config, err)
+	}
+	held := ""
+	if e != nil && len(e.Keys) > 0 {
+		held = e.Keys[0].Alg
+	}
+	method, alg, err := chooseAuth(m, config, held)
+	if err != nil {
+		return nil, c.failRefused(config, err)
+	}
+	if e, err = c.prepare(config, method, alg); err != nil {
+		return nil, c.failUnsaved(config, err)
+	}
+	if e.Given {
+		c.enter(Registered)
+		return e, 0
+	}
+	if err := c.register(ctx, config, m, e); err != nil {
+		c.doubtMetadata(err)
+		if c.dirty {
+			return nil, c.failUnsaved(config, err)
+		}
+		return nil, c.failure(config, err)
+	}
+	c.tries, c.next = 0, time.Time{}
+	return e, 0
+}
+
+// fits reports whether an operator's client is authenticated as the configuration now says.
+func (e *entry) fits(config Config) bool {
+	return (e.Method == SecretBasic) == (config.Given.Secret != "")
+}
+
+func (c *Client) failRefused(config Config, err error) time.Duration {
+	c.metaAt = time.Time{}
+	return c.fail(config, Refused, err, spread(mostBackOff))
+}
+
+func (c *Client) failUnsaved(config Config, err error) time.Duration {
+	c.tries++
+	return c.fail(config, Unsaved, err, backOff(c.tries))
+}
+
+// prepare stores an entry, with the key if the method needs one, before anything is sent: a key that a server knows
+// must not be lost, and storage that does not work is better met now.
+func (c *Client) prepare(config Config, method, alg string) (*entry, error) {
+	e := c.kept.find(config)
+	if e == nil {
+		if len(c.kept.Entries) >= mostIssuers {
+			return nil, fmt.Errorf("clients of %d issuers are stored already; forget one", mostIssuers)
+		}
+		e = &entry{Issuer: config.Issuer, Given: config.Given.ID != ""}
+		c.kept.Entries = append(c.kept.Entries, e)
+	}
+	e.Method = method
+	if method == PrivateKeyJWT && (len(e.Keys) == 0 || e.Keys[0].Alg != alg) {
+		k, err := makeKey(alg)
+		if err != nil {
+			return nil, err
+		}
+		e.Keys, e.Rotation = []*deviceKey{k}, steady
+	}
+	if e.Given {
+		e.ClientID, e.Scope = config.Given.ID, joinScopes(config.Scopes)
+		e.Since, e.Secret = c.unixNow(), "" // which the configuration has
+	} else {
+		inline, why := chooseKeys(config)
+		e.Inline, e.Attempted = inline, true
+		if method == PrivateKeyJWT {
+			c.reportKeys(config.Issuer, why)
+		}
+	}
+	return e, c.store()
+}
+
+// reportKeys reports how the keys go, once for each change.
+func (c *Client) reportKeys(issuer, why string) {
+	if c.lastWhy != issuer+why {
+		c.lastWhy = issuer + why
+		c.o.Report(Event{Kind: EventKeys, Issuer: issuer, Text: why})
+	}
+}
+
+// unixNow is the time for people to read; 0 while the clock is not trusted.
+func (c *Client) unixNow() int64 {
+	if now, trusted := c.o.Clock(); trusted {
+		return now.Unix()
+	}
+	return 0
+}
+
+// register registers the device (RFC 7591 §3), and stores the answer before anything else is done with it.
+func (c *Client) register(ctx context.Context, config Config, m discovery.Metadata, e *entry) error {
+	if m.RegistrationEndpoint == "" {
+		return errors.New("the server's metadata name no registration_endpoint: enable dynamic registration there " +
+			"(Hydra: oidc.dynamic_client_registration), or give this device a client made by hand")
+	}
+	if config.Name == "" || len(config.Scopes) == 0 {
+		return errors.New("a client needs a name and a scope to be registered") // CLI-31
+	}
+	c.enter(Unregistered)
+	body := e.describe(config)
+	r := request{what: "registration", method: http.MethodPost, url: m.RegistrationEndpoint, json: body}
+	if config.InitialToken != "" {
+		if !visible(config.InitialToken) || strings.Contains(config.InitialToken, " ") {
+			return errors.New("the initial access token holds characters that cannot be sent")
+		}
+		r.authorization, r.secrets = "Bearer "+config.InitialToken, []string{config.InitialToken} // CLI-30
+	}
+	a, err := c.send(ctx, config.Issuer, r, http.StatusCreated)
+	if status(err) == http.StatusBadRequest && body.JWKSURI != "" && config.Keys == KeysAuto && keysRefused(err) {
+		// A change, so it may be asked again (CLI-35).
+		c.reportKeys(config.Issuer, "keys are sent to the server as jwks, since it refuses the jwks_uri")
+		e.Inline = true
+		body = e.describe(config)
+		r.json = body
+		a, err = c.send(ctx, config.Issuer, r, http.StatusCreated)
+	}
+	switch {
+	case err != nil && a.status == http.StatusCreated:
+		return fmt.Errorf("%w; %w", err, errUnusable)
+	case err != nil:
+		return err
+	}
+	var info information
+	err = parseObject(a.body, &info)
+	if err != nil && a.status != http.StatusCreated {
+		return fmt.Errorf("registration at %s: the answer: %w", m.RegistrationEndpoint, err)
+	}
+	if err == nil && info.ClientID == "" {
+		err = errors.New("no client_id")
+	}
+	var differs []string
+	if err == nil {
+		differs, err = e.adopt(info, body)
+	}
+	if err != nil {
+		return fmt.Errorf("registration at %s: the answer: %w; %w", m.RegistrationEndpoint, err, errUnusable)
+	}
+	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false
+	if err := c.store(); err != nil {
+		return err
+	}
+	c.enter(Registered)
+	c.well()
+	c.upkeep, c.stepAt = time.Time{}, time.Time{}
+	c.o.Report(Event{Kind: EventRegistered, Issuer: config.Issuer, Text: registeredText(e, differs)})
+	return nil
+}
+
+// keysRefused reports whether it is the jwks_uri that a server does not like.
+func keysRefused(err error) bool {
+	var e *refusalError
+	return errors.As(err, &e) && strings.Contains(e.description, "jwks_uri")
+}
+
+func registeredText(e *entry, differs []string) string {
+	s := fmt.Sprintf("registered as %s, scope %q, %s", shownText(e.ClientID, nil), e.Scope, e.Method)
+	if !e.manageable() {
+		s += "; the server offers no updates (RFC 7592)"
+	}
+	if len(differs) > 0 {
+		s += "; other than asked: " + strings.Join(differs, ", ")
+	}
+	return s
+}
+
+// adopt takes over what the server says of the client, and says what differs from what was asked (CLI-34). Nothing is
+// taken over if it returns an error.
+func (e *entry) adopt(info information, asked clientMetadata) (differs []string, err error) {
+	const most = 4096
+	for _, s := range []string{info.ClientID, info.Secret, info.Token, info.Manage} {
+		if len(s) > most || !visible(s) {
+			return nil, errors.New("an identifier, secret or token cannot be used: too long, or not in ASCII")
+		}
+	}
+	method := e.Method
+	if info.Method != nil && *info.Method != method {
+		differs = append(differs, "token_endpoint_auth_method "+shownText(*info.Method, nil))
+		if *info.Method == PrivateKeyJWT && len(e.Keys) == 0 ||
+			*info.Method != PrivateKeyJWT && *info.Method != SecretBasic {
+			return nil, fmt.Errorf("the client is to authenticate by %s, which this device does not do",
+				shownText(*info.Method, nil))
+		}
+		method = *info.Method
+	}
+	secret := cmpOr(info.Secret, e.Secret)
+	if method == SecretBasic && secret == "" {
+		return nil, errors.New("no client_secret in it")
+	}
+	if info.GrantTypes != nil && !slices.Contains(info.GrantTypes, "client_credentials") {
+		differs = append(differs, "grant_types lacks client_credentials")
+	}
+	scope := asked.Scope
+	if info.Scope != nil && joinScopes(strings.Fields(*info.Scope)) != scope {
+		scope = joinScopes(strings.Fields(*info.Scope))
+		differs = append(differs, "scope "+shownText(scope, nil))
+	}
+	if info.Manage != "" && !usableURL(info.Manage, e.Issuer) {
+		differs = append(differs, "its registration_client_uri is not https, and is not used")
+		info.Manage = ""
+	}
+	e.Method, e.Secret, e.Scope = method, secret, scope
+	if info.Secret != "" {
+		e.Expires = info.Expires
+	}
+	e.Manage, e.Token = cmpOr(info.Manage, e.Manage), cmpOr(info.Token, e.Token)
+	return differs, nil
+}
+
+// usableURL reports whether a URL may be asked: https, unless the issuer is http (CLI-21).
+func usableURL(s, issuer string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && u.User == nil && u.Fragment == "" &&
+		(u.Scheme == "https" || u.Scheme == "http" && strings.HasPrefix(issuer, "http:"))
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// manage sends a request for the client's own registration (RFC 7592) and stores what comes, first of all a new
+// registration token, which replaces the old one (CLI-41).
+func (c *Client) manage(ctx context.Context, config Config, e *entry, method string, body *clientMetadata) error {
+	r := request{
+		what: "registration", method: method, url: e.Manage, authorization: "Bearer " + e.Token,
+		secrets: []string{e.Token, e.Secret},
+	}
+	switch method {
+	case http.MethodPut:
+		r.what, r.json = "update of the registration", body
+	case http.MethodDelete:
+		r.what = "removal of the registration"
+	}
+	a, err := c.send(ctx, e.Issuer, r, http.StatusNoContent)
+	if err != nil || method == http.MethodDelete {
+		return err
+	}
+	var info information
+	if err := parseObject(a.body, &info); err != nil {
+		return fmt.Errorf("%s: the answer: %w", r.what, err)
+	}
+	asked := e.describe(config)
+	if body != nil {
+		asked = *body
+	}
+	if info.ClientID != "" && info.ClientID != e.ClientID {
+		return fmt.Errorf("%s: the answer is about another client", r.what)
+	}
+	differs, err := e.adopt(info, asked)
+	if err != nil {
+		return fmt.Errorf("%s: the answer: %w", r.what, err)
+	}
+	if body != nil {
+		e.Asked = body.digest()
+	}
+	if err := c.store(); err != nil {
+		return err
+	}
+	if body != nil {
+		c.o.Report(Event{Kind: EventUpdated, Issuer: e.Issuer, Text: registeredText(e, differs)})
+	}
+	return nil
+}
+
+// update sends the whole metadata: what is left out may be deleted (CLI-42).
+func (c *Client) update(ctx context.Context, config Config, e *entry) error {
+	body := e.describe(config)
+	body.ClientID = e.ClientID
+	return c.manage(ctx, config, e, http.MethodPut, &body)
+}
+
+const (
+	// keySettled is when a server has read a new key: Keycloak asks no sooner than ten seconds after the last time.
+	keySettled = 15 * time.Second
+	keyRetired = time.Hour
+	upkeepRest = time.Hour // between two looks at a registration of which nothing is due
+)
+
+// lookAfter keeps a registration up to date: new settings, secrets that end, keys that rotate. It returns when there is
+// something to do again.
+func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Duration {
+	now := time.Now()
+	if left := c.upkeep.Sub(now); left > 0 {
+		return left
+	}
+	wait, err := c.tend(ctx, config, e)
+	switch {
+	case ctx.Err() != nil:
+		return firstBackOff
+	case err == nil:
+		c.well()
+	default:
+		wait = max(spread(10*time.Minute), retryAfter(err))
+		if final(err) { // CLI-35; by CLI-44 a 401 is no reason to register
+			wait = refusedRest + rand.N(refusedRest/4)
+		}
+		c.mu.Lock()
+		c.status.Err, c.status.Failed = err, now
+		c.mu.Unlock()
+		c.o.Report(Event{Kind: EventFailure, Issuer: e.Issuer, Err: err, Again: wait})
+	}
+	c.upkeep = time.Now().Add(wait)
+	return wait
+}
+
+func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Duration, error) {
+	if e.Given {
+		return upkeepRest, c.rotate(ctx, config, e)
+	}
+	wait := upkeepRest
+	if e.Expires != 0 { // CLI-38
+		clock, trusted := c.o.Clock()
+		left := time.Unix(e.Expires, 0).Sub(clock)
+		switch {
+		case !trusted:
+		case left <= upkeepRest+upkeepRest/2 && e.manageable():
+			before := e.Expires
+			err := c.manage(ctx, config, e, http.MethodGet, nil)
+			if err == nil && e.Expires == before {
+				err = c.update(ctx, config, e)
+			}
+			if err != nil {
+				return 0, err
+			}
+			if left <= 0 && e.Expires == before {
+				return 0, c.gone(e, "its secret has ended, and the server does not renew it")
+			}
+			wait = 10 * time.Minute
+		case left <= 0:
+			return 0, c.gone(e, "its secret has ended, and the server offers no updates")
+		default:
+			wait = min(wait, max(left, time.Second))
+		}
+	}
+	if e.Rotation != steady {
+		if err := c.rotate(ctx, config, e); err != nil {
+			return 0, err
+		}
+		return min(wait, keySettled), nil
+	}
+	if e.manageable() {
+		if config.Keys != KeysAuto {
+			e.Inline = config.Keys == KeysInline
+		}
+		if e.describe(config).digest() != e.Asked {
+			return wait, c.update(ctx, config, e)
+		}
+	}
+	return wait, nil
+}
+
+// gone drops a registration that the server has lost; the device is registered anew. The key stays.
+func (c *Client) gone(e *entry, why string) error {
+	e.ClientID, e.Secret, e.Manage, e.Token, e.Expires, e.Refused = "", "", "", "", 0, 0
+	if len(e.Keys) > 1 {
+		e.Keys, e.Rotation = e.Keys[:1], steady
+	}
+	if err := c.store(); err != nil {
+		return err
+	}
+	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why})
+	c.nudge()
+	return nil
+}
+
+// RotateKey begins to replace the key of the configured issuer (CLI-68): both are published, the new one signs when the
+// server may have read it, and the old one goes an hour later.
+func (c *Client) RotateKey(ctx context.Context) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	c.mu.Lock()
+	config := c.config
+	c.mu.Unlock()
+	if err := c.load(); err != nil {
+		return err
+	}
+	e := c.kept.find(config)
+	switch {
+	case e == nil || e.ClientID == "" || e.Method != PrivateKeyJWT:
+		return errors.New("no client with a key is registered")
+	case e.Rotation != steady:
+		return errors.New("the key is being replaced already")
+	case e.Inline && !e.Given && !e.manageable():
+		return errors.New("the server has the key as jwks and offers no updates (RFC 7592): " +
+			"publish the keys at a jwks_uri, or forget the registration")
+	}
+	k, err := makeKey(e.Keys[0].Alg)
+	if err != nil {
+		return err
+	}
+	e.Keys, e.Rotation = []*deviceKey{e.Keys[0], k}, publish
+	if err := c.store(); err != nil {
+		return err
+	}
+	c.upkeep, c.stepAt = time.Time{}, time.Time{}
+	c.nudge()
+	return nil
+}
+
+// rotate takes a rotation one step on. After a restart a step's time begins again, which only makes it longer.
+func (c *Client) rotate(ctx context.Context, config Config, e *entry) error {
+	if c.stepAt.IsZero() {
+		c.stepAt = time.Now()
+	}
+	update := func() error {
+		if e.Inline && e.manageable() {
+			return c.update(ctx, config, e)
+		}
+		return nil
+	}
+	switch e.Rotation {
+	case publish:
+		if err := update(); err != nil {
+			return err
+		}
+		return c.turnTo(e, settle, "the new key is published beside the old one")
+	case retire:
+		if time.Since(c.stepAt) < keyRetired {
+			return nil
+		}
+		old := e.Keys
+		e.Keys, e.Rotation = old[:1], steady
+		if err := update(); err != nil {
+			e.Keys, e.Rotation = old, retire
+			return err
+		}
+		return c.turnTo(e, steady, "the old key is withdrawn")
+	}
+	return nil
+}
+
+// turnTo stores the next step of a rotation.
+func (c *Client) turnTo(e *entry, r rotation, text string) error {
+	e.Rotation, c.stepAt = r, time.Now()
+	if err := c.store(); err != nil {
+		return err
+	}
+	c.o.Report(Event{Kind: EventKeys, Issuer: e.Issuer, Text: text})
+	return nil
+}
+
+// Forget ends the client at an issuer: its tokens are revoked and its registration is removed if the server offers
+// that (CLI-43, CLI-59), each tried once; then it is dropped, with its key. The error says what may have stayed behind.
+// If the issuer is still configured, Run registers the device anew.
+func (c *Client) Forget(ctx context.Context, issuer string) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	c.mu.Lock()
+	config := c.config
+	c.mu.Unlock()
+	if err := c.load(); err != nil {
+		c.kept = &state{Version: stateVersion} // what cannot be read is given up: that is asked for
+		return oneLine(err, c.store())
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	var left []error
+	found := false
+	for _, e := range slices.Clone(c.kept.Entries) {
+		if e.Issuer != issuer {
+			continue
+		}
+		found = true
+		left = append(left, c.revokeAll(ctx, config, e))
+		if e.manageable() && !e.Given && e.ClientID != "" {
+			left = append(left, c.manage(ctx, config, e, http.MethodDelete, nil))
+		} else if e.ClientID != "" && !e.Given {
+			left = append(left, fmt.Errorf("client %s stays at the server, which offers no removal (RFC 7592)",
+				shownText(e.ClientID, nil)))
+		}
+		c.kept.remove(e)
+	}
+	if !found {
+		return errors.New("no client is held for this issuer")
+	}
+	c.mu.Lock()
+	for _, g := range c.grants {
+		if g.issuer == issuer {
+			g.drop()
+		}
+	}
+	c.mu.Unlock()
+	c.next, c.upkeep, c.stepAt = time.Time{}, time.Time{}, time.Time{}
+	err := c.store()
+	c.o.Report(Event{Kind: EventForgotten, Issuer: issuer, Err: oneLine(left...)})
+	c.nudge()
+	return oneLine(append(left, err)...)
+}

@@ -1,0 +1,335 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
+)
+
+// maxAnswer is the longest answer that is read, in bytes (CLI-55).
+const maxAnswer = 64 << 10
+
+// request is one request of this package. What it is called is for messages.
+type request struct {
+	what, method, url string
+	form              url.Values // sent as such, or
+	json              any        // sent as such
+	authorization     string
+	secrets           []string // that the server must not see quoted: all that is sent and is one
+}
+
+// answer is what came. Its body is whole.
+type answer struct {
+	status int
+	body   []byte
+}
+
+// refusalError is a server's answer that is not the one hoped for.
+type refusalError struct {
+	what        string
+	status      int
+	code        string // error of RFC 6749 §5.2 or RFC 7591 §3.2.2; empty if it gave none
+	description string // safe to print
+	retryAfter  time.Duration
+	clock       string // what the server's clock has to do with it
+}
+
+func (e *refusalError) Error() string {
+	s := fmt.Sprintf("%s: HTTP %d", e.what, e.status)
+	if text := http.StatusText(e.status); text != "" {
+		s += " " + text
+	}
+	if e.code != "" {
+		s += ": " + e.code
+	}
+	if e.description != "" {
+		s += ": " + e.description
+	}
+	if a := advise(e.code, e.description); a != "" {
+		s += " (" + a + ")"
+	}
+	return s + e.clock
+}
+
+// errUnusable is for an answer that says that the server did what was asked, but not what it did.
+var errUnusable = errors.New("the server may have registered a client that nobody can use")
+
+// final reports whether asking again without a change is useless (CLI-35), or harmful: each time another client may be
+// left at the server.
+func final(err error) bool {
+	var e *refusalError
+	if !errors.As(err, &e) {
+		return errors.Is(err, errUnusable)
+	}
+	return e.status >= 400 && e.status < 500 && e.status != http.StatusRequestTimeout &&
+		e.status != http.StatusTooManyRequests && e.status != http.StatusNotFound
+}
+
+// credentials reports whether the server refused the client's authentication. Keycloak says unauthorized_client of a
+// wrong secret, and 400 with a key; Hydra jti_known.
+func credentials(err error) bool {
+	var e *refusalError
+	return errors.As(err, &e) &&
+		(e.code == "invalid_client" || e.status == http.StatusUnauthorized || e.code == "jti_known")
+}
+
+// status returns the HTTP status of a refusal, 0 for another error.
+func status(err error) int {
+	var e *refusalError
+	if errors.As(err, &e) {
+		return e.status
+	}
+	return 0
+}
+
+// advise names the server's own setting.
+func advise(code, text string) string {
+	has := func(s string) bool { return strings.Contains(text, s) }
+	switch {
+	case has("Trusted Hosts"), has("Host not trusted"):
+		return `Keycloak: client registration policy "Trusted Hosts" does not admit this device's address; ` +
+			`add it, or configure an initial access token`
+	case has("Max Clients Limit"), has("max 200 clients"):
+		return `Keycloak: client registration policy "Max Clients Limit" is reached; raise it, remove clients, ` +
+			`or configure an initial access token`
+	case has("Allowed Client Scopes"), has("clientScope"):
+		return `Keycloak: client registration policy "Allowed Client Scopes" lacks one of the configured scopes`
+	case has("No remaining count"):
+		return "the initial access token is used up; create another one"
+	case has("Failed decode token"):
+		return "the token that was sent is not one of this server"
+	case has("Token is not active"):
+		return "compare the server's clock with this device's"
+	case has("loading public key"), has("load public key"):
+		return "the server cannot get this device's keys: it must reach and trust the jwks_uri, or be given jwks"
+	case has("Multiple audiences"), has("Token reuse"):
+		return "a fault of this program"
+	case code == "invalid_scope":
+		return "the server does not grant this scope to this client"
+	case code == "unauthorized_client":
+		return "the client may not use client credentials, or its secret is wrong"
+	case code == "unsupported_grant_type":
+		return "enable client credentials at the server"
+	}
+	return ""
+}
+
+// send sends a request and returns an answer of status 200 or want. Any other, or none, is an error for people in which
+// no secret is; the status is there all the same if one came.
+func (c *Client) send(ctx context.Context, issuer string, r request, want int) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	what := r.what
+	if u, err := url.Parse(r.url); err == nil {
+		what += " at " + (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	}
+	failAt := func(status int, err error) (answer, error) {
+		return answer{status: status}, fmt.Errorf("%s: %w", what, err)
+	}
+	fail := func(err error) (answer, error) { return failAt(0, err) }
+	var body io.Reader
+	kind := ""
+	switch {
+	case r.form != nil:
+		kind, body = "application/x-www-form-urlencoded", strings.NewReader(r.form.Encode())
+	case r.json != nil:
+		data, err := json.Marshal(r.json)
+		if err != nil {
+			return fail(errors.New("cannot be written"))
+		}
+		kind, body = "application/json", bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, body)
+	if err != nil {
+		return fail(errors.New("not a URL that can be requested"))
+	}
+	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	if r.authorization != "" {
+		req.Header.Set("Authorization", r.authorization)
+	}
+	client := *c.o.HTTP(issuer)
+	client.Jar = nil
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	sent := time.Now()
+	res, err := client.Do(req)
+	if err != nil {
+		return fail(c.plainError(ctx, err))
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case len(data) > maxAnswer:
+		return failAt(res.StatusCode, fmt.Errorf("the answer is over %d KiB", maxAnswer>>10))
+	case err != nil:
+		err = fmt.Errorf("the answer breaks off after %d bytes: %w", len(data), c.plainError(ctx, err))
+		return failAt(res.StatusCode, err)
+	case res.StatusCode == http.StatusOK, res.StatusCode == want:
+		return answer{res.StatusCode, data}, nil
+	}
+	if res.StatusCode >= 300 && res.StatusCode < 400 {
+		return fail(fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode))
+	}
+	return answer{status: res.StatusCode}, refusal(what, res, data, r.secrets, c.clockDifference(res, sent))
+}
+
+// plainError takes the URL off an error of package net/http, which may hold a query.
+func (c *Client) plainError(ctx context.Context, err error) error {
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no full answer within %v", c.patience)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case strings.Contains(err.Error(), "malformed HTTP"): // the rest quotes what came
+		return errors.New("the answer is not HTTP/1.1")
+	}
+	return err
+}
+
+// refusal reads an answer that is an error. Most servers send JSON; others are told by their status alone.
+func refusal(what string, res *http.Response, body []byte, secrets []string, clock string) error {
+	e := &refusalError{what: what, status: res.StatusCode, retryAfter: waitFor(res.Header.Get("Retry-After"))}
+	var m struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if err := parseObject(body, &m); err == nil {
+		e.code, e.description = m.Error, shownText(m.Description, secrets)
+		if !isCode(m.Error) { // Hydra has a sentence there
+			e.code, e.description = "", shownText(m.Error, secrets)
+		}
+	}
+	if credentials(e) {
+		e.clock = clock
+	}
+	return e
+}
+
+// isCode reports whether a server's error is one of the specifications' form, which is safe to print.
+func isCode(s string) bool {
+	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
+}
+
+// shownText quotes what a server says, bounded, unless it repeats a secret.
+func shownText(s string, secrets []string) string {
+	const most = 200
+	if s == "" {
+		return ""
+	}
+	if repeats(s, secrets) {
+		return "(its text repeats a secret that was sent to it, and is left out)"
+	}
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	quoted := strconv.QuoteToASCII(s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
+
+// repeats reports whether a text has a piece of a secret in it, or something that looks like a JWT.
+func repeats(s string, secrets []string) bool {
+	const piece = 8
+	if strings.Contains(s, "eyJ") {
+		return true
+	}
+	for _, secret := range secrets {
+		if len(secret) <= piece {
+			if secret != "" && strings.Contains(s, secret) {
+				return true
+			}
+			continue
+		}
+		for i := 0; i+piece <= len(secret); i++ {
+			if strings.Contains(s, secret[i:i+piece]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mostRest is the longest Retry-After that is obeyed.
+const mostRest = time.Hour
+
+// waitFor reads Retry-After (RFC 9110 §10.2.3); 0 if there is none that can be read.
+func waitFor(value string) time.Duration {
+	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(n)*time.Second, mostRest)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, min(time.Until(at), mostRest))
+	}
+	return 0
+}
+
+// clockDifference says how far the server's clock is from the device's if that may be why it refuses an assertion. It
+// decides nothing (OPS-1).
+func (c *Client) clockDifference(res *http.Response, sent time.Time) string {
+	const usual = 5 * time.Second
+	date, err := http.ParseTime(res.Header.Get("Date"))
+	now, trusted := c.o.Clock()
+	if err != nil || !trusted {
+		return ""
+	}
+	off := date.Sub(now)
+	switch took := time.Since(sent); {
+	case off > usual+took:
+		return fmt.Sprintf("; its clock is %v ahead of this device's", off.Round(time.Second))
+	case off < -usual-took:
+		return fmt.Sprintf("; its clock is %v behind this device's", -off.Round(time.Second))
+	}
+	return ""
+}
+
+// parseObject reads a JSON object. Errors do not quote it.
+func parseObject(body []byte, into any) error {
+	trimmed := bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return errors.New("an empty answer")
+	case trimmed[0] == '<':
+		return errors.New("an HTML page, not JSON")
+	case trimmed[0] != '{':
+		return errors.New("not a JSON object")
+	}
+	err := json.Unmarshal(trimmed, into)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &kind):
+		what, _, _ := strings.Cut(kind.Value, " ") // the value may follow
+		return fmt.Errorf("a member has the wrong type: a JSON %s at byte %d", what, kind.Offset)
+	case strings.Contains(err.Error(), "duplicate key"):
+		return errors.New("not JSON that all read alike: it gives one member name twice")
+	}
+	return errors.New("not JSON, or not all of it")
+}
+
+// basic is the header of client_secret_basic: both halves are form-urlencoded first (CLI-54, RFC 6749 §2.3.1).
+func basic(id, secret string) string {
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
+	return r.Header.Get("Authorization")
+}
+
+// visible reports whether a string is of the characters that RFC 6749 appendix A has for tokens and secrets, and so can
+// be sent in a header.
+func visible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}

@@ -1,0 +1,396 @@
+package oauth_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nmosauthd/agent/discovery"
+	"nmosauthd/agent/oauth"
+)
+
+const issuer = "https://auth.example.com"
+
+// desk is a token endpoint in virtual time, for clients with a secret.
+type desk struct {
+	answer func(n int) (status int, head http.Header, body string) // by the number of the request
+	delay  time.Duration
+
+	mu     sync.Mutex
+	times  []time.Time
+	flying map[string]int
+	most   int
+	events []oauth.Event
+}
+
+func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	scope := string(body)
+	d.mu.Lock()
+	d.times = append(d.times, time.Now())
+	n := len(d.times)
+	d.flying[scope]++
+	d.most = max(d.most, d.flying[scope])
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.flying[scope]--
+		d.mu.Unlock()
+	}()
+	select {
+	case <-time.After(d.delay):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	status, head, text := d.answer(n)
+	if status == 0 {
+		return nil, errors.New("connection refused")
+	}
+	if head == nil {
+		head = http.Header{}
+	}
+	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(bytes.NewReader([]byte(text))), Request: r}, nil
+}
+
+// open starts a client of the desk.
+func (d *desk) open(ctx context.Context, kept *flash) *oauth.Client {
+	if d.flying == nil {
+		d.flying = map[string]int{}
+	}
+	c := oauth.New(oauth.Options{
+		HTTP: func(string) *http.Client { return &http.Client{Transport: d} },
+		Metadata: func(context.Context, string) (discovery.Metadata, error) {
+			return discovery.Metadata{TokenEndpoint: issuer + "/token"}, nil
+		},
+		Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
+		Report: func(e oauth.Event) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.events = append(d.events, e)
+		},
+	})
+	c.Configure(oauth.Config{
+		Issuer: issuer, Scopes: []string{"registration", "events"}, Given: oauth.Given{ID: "one", Secret: "a secret"},
+	})
+	go c.Run(ctx)
+	return c
+}
+
+func (d *desk) seen() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.times)
+}
+
+// good is a token that lives so many seconds.
+func good(life int) func(int) (int, http.Header, string) {
+	return func(n int) (int, http.Header, string) {
+		return 200, nil, fmt.Sprintf(`{"access_token":"token-%d","token_type":"bearer","expires_in":%d}`, n, life)
+	}
+}
+
+// ask asks for a token once a second for a time, as firmware may, and returns the longest time without one.
+func ask(c *oauth.Client, d time.Duration) (gap time.Duration) {
+	without := time.Duration(0)
+	for range d / time.Second {
+		if c.Token("registration").Err != nil {
+			without += time.Second
+			gap = max(gap, without)
+		} else {
+			without = 0
+		}
+		time.Sleep(time.Second)
+	}
+	synctest.Wait()
+	return gap
+}
+
+// Tokens are renewed at half their life and 15 s before the end, from a second to a day; there is never none.
+func TestRenewal_CLI3_CLI58(t *testing.T) {
+	for _, life := range []int{1, 2, 20, 29, 30, 31, 60, 300, 3600, 86400, 1e9} {
+		t.Run(fmt.Sprint("CLI-58/", life), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &desk{answer: good(life)}
+				c := d.open(t.Context(), &flash{})
+				lasts := time.Duration(min(life, 86400)) * time.Second
+				c.Token("registration")
+				time.Sleep(25 * time.Second)
+				gap := time.Duration(0)
+				for range 100 {
+					if c.Token("registration").Err != nil {
+						gap++
+					}
+					time.Sleep(lasts / 10)
+				}
+				synctest.Wait()
+				times := d.seen()
+				if life > 1 && gap > 0 { // one with less than a second left is not handed out
+					t.Errorf("%d of 100 questions had no token", gap)
+				}
+				if len(times) < 15 {
+					t.Fatalf("only %d requests in ten lives", len(times))
+				}
+				for i := 2; i < len(times); i++ {
+					after := times[i].Sub(times[i-1])
+					if after > lasts/2 || life >= 30 && lasts-after < 15*time.Second || after < lasts/2-min(time.Minute, lasts/4) {
+						t.Errorf("renewed after %v of %v", after, lasts)
+					}
+				}
+			})
+		})
+	}
+}
+
+// While the server fails the old token stays in use, and the new one comes within a back-off of its return.
+func TestBackOff_CLI57_CLI58(t *testing.T) {
+	for name, bad := range map[string]func(int) (int, http.Header, string){
+		"refused": func(int) (int, http.Header, string) { return 0, nil, "" },
+		"500":     func(int) (int, http.Header, string) { return 500, nil, "" },
+		"html":    func(int) (int, http.Header, string) { return 200, nil, "<html>" },
+	} {
+		t.Run("CLI-57/"+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &desk{answer: good(300)}
+				c := d.open(t.Context(), &flash{})
+				c.Token("registration")
+				time.Sleep(25 * time.Second)
+				start := time.Now()
+				held := c.Token("registration").Left
+				d.answer = bad
+				n := len(d.seen())
+				if c.Token("registration").Err != nil {
+					t.Fatal("no token to begin with")
+				}
+				ask(c, held-3*time.Second)
+				if a := c.Token("registration"); a.Err != nil {
+					t.Errorf("after %v: %v, want the old token", time.Since(start), a.Err)
+				}
+				ask(c, 4*time.Hour)
+				times := d.seen()[n:]
+				if len(times) < 20 || len(times) > 150 {
+					t.Errorf("%d requests in four hours", len(times))
+				}
+				a := c.Token("registration")
+				if a.Err == nil || a.Retry <= 0 || a.Retry > 10*time.Minute {
+					t.Errorf("got %v, retry %v; want a reason and a wait of up to ten minutes", a, a.Retry)
+				}
+				d.answer = good(300)
+				if gap := ask(c, 15*time.Minute); gap > 8*time.Minute {
+					t.Errorf("no token for %v after the server's return", gap)
+				}
+			})
+		})
+	}
+}
+
+func TestRetryAfter_CLI57(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{answer: func(int) (int, http.Header, string) {
+			return 503, http.Header{"Retry-After": {"120"}}, ""
+		}}
+		c := d.open(t.Context(), &flash{})
+		ask(c, time.Hour)
+		times := d.seen()
+		if len(times) < 10 {
+			t.Fatalf("%d requests in an hour", len(times))
+		}
+		for i := 1; i < len(times); i++ {
+			if gap := times[i].Sub(times[i-1]); gap < 120*time.Second {
+				t.Errorf("asked again after %v, want 120 s or more", gap)
+			}
+		}
+	})
+}
+
+// One request at a time for a scope set, whoever asks, and no one waits.
+func TestOneInFlight_CLI3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{answer: good(60), delay: 5 * time.Second}
+		c := d.open(t.Context(), &flash{})
+		for range 20 {
+			go func() {
+				for range 300 {
+					start := time.Now()
+					c.Token("registration")
+					c.Token("events registration")
+					if took := time.Since(start); took > 0 {
+						t.Errorf("an answer took %v", took)
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+		}
+		time.Sleep(301 * time.Second)
+		synctest.Wait()
+		if d.most != 1 {
+			t.Errorf("%d requests at a time, want 1", d.most)
+		}
+		if n := len(d.seen()); n > 60 {
+			t.Errorf("%d requests in five minutes", n)
+		}
+	})
+}
+
+// A token that nobody asks for is not renewed.
+func TestUnusedToken_CLI58(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{answer: good(60)}
+		c := d.open(t.Context(), &flash{})
+		c.Token("registration")
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := len(d.seen()); n > 6 {
+			t.Errorf("%d requests in a day for one question", n)
+		}
+		if gap := ask(c, time.Minute); gap > 3*time.Second {
+			t.Errorf("no token for %v after a day", gap)
+		}
+	})
+}
+
+// A refused token is replaced, once at once, then with a back-off.
+func TestReportRefused_CLI14(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{answer: good(3600)}
+		c := d.open(t.Context(), &flash{})
+		c.Token("registration")
+		time.Sleep(25 * time.Second)
+		n := len(d.seen())
+		first := c.Token("registration").Token
+		if !c.ReportRefused(first) || c.ReportRefused("another") || c.ReportRefused("") {
+			t.Error("the wrong tokens count as refused")
+		}
+		synctest.Wait()
+		if a := c.Token("registration"); a.Token == first || len(d.seen()) != n+1 {
+			t.Errorf("not replaced at once: %v, %d requests", a, len(d.seen())-n)
+		}
+		for range 600 { // a registry that refuses every token
+			c.ReportRefused(c.Token("registration").Token)
+			time.Sleep(time.Second)
+		}
+		if n := len(d.seen()) - n; n < 3 || n > 15 {
+			t.Errorf("%d requests in ten minutes, want a few", n)
+		}
+	})
+}
+
+// Without RFC 7592 a client counts as gone after a day of refused credentials, over restarts too.
+func TestGoneAfterADay_CLI57(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registered := 0
+		d := &desk{answer: func(int) (int, http.Header, string) {
+			return 401, nil, `{"error":"invalid_client"}`
+		}}
+		kept := &flash{}
+		start := func(ctx context.Context) *oauth.Client {
+			c := oauth.New(oauth.Options{
+				HTTP: func(string) *http.Client {
+					return &http.Client{Transport: byPath{d, func() (int, string) {
+						registered++
+						return 201, fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered, registered)
+					}}}
+				},
+				Metadata: func(context.Context, string) (discovery.Metadata, error) {
+					return discovery.Metadata{TokenEndpoint: issuer + "/token", RegistrationEndpoint: issuer + "/register"}, nil
+				},
+				Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true }, Report: func(oauth.Event) {},
+			})
+			c.Configure(oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"registration"}})
+			go c.Run(ctx)
+			return c
+		}
+		d.flying = map[string]int{}
+		ctx, off := context.WithCancel(t.Context())
+		ask(start(ctx), 12*time.Hour)
+		off()
+		synctest.Wait()
+		c := start(t.Context())
+		ask(c, 11*time.Hour)
+		if registered != 1 {
+			t.Errorf("after 23 h: %d registrations, want 1", registered)
+		}
+		ask(c, 4*time.Hour)
+		if registered != 2 {
+			t.Errorf("after 27 h: %d registrations, want 2", registered)
+		}
+	})
+}
+
+// byPath leads registrations to another handler.
+type byPath struct {
+	*desk
+	register func() (int, string)
+}
+
+func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != "/register" {
+		return b.desk.RoundTrip(r)
+	}
+	status, text := b.register()
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+}
+
+// A fleet that lost its power and its tokens does not stampede: no minute has ten times the steady rate, and all have
+// their tokens within ten minutes. It does not come together later either.
+func TestFleet_CLI58_KEY1(t *testing.T) {
+	for _, life := range []int{300, 3600} {
+		synctest.Test(t, func(t *testing.T) {
+			const devices = 1000
+			d := &desk{answer: good(life)}
+			kept := fmt.Appendf(nil, `{"version":1,"clients":[{"issuer":%q,"given":true,"client_id":"one",`+
+				`"token_endpoint_auth_method":"client_secret_basic","life":%d}]}`, issuer, life)
+			var fleet []*oauth.Client
+			begin := time.Now()
+			for range devices {
+				fleet = append(fleet, d.open(t.Context(), &flash{data: kept}))
+			}
+			lasts := time.Duration(life) * time.Second
+			all := time.Duration(0)
+			for time.Since(begin) < 4*lasts {
+				missing := 0
+				for _, c := range fleet {
+					if c.Token("registration").Err != nil {
+						missing++
+					}
+				}
+				if missing == 0 && all == 0 {
+					all = time.Since(begin)
+				}
+				time.Sleep(10 * time.Second)
+			}
+			synctest.Wait()
+			minutes := map[int]int{}
+			busiest, later := 0, 0
+			for _, at := range d.seen() {
+				minutes[int(at.Sub(begin)/time.Minute)]++
+			}
+			for m, n := range minutes {
+				busiest = max(busiest, n)
+				if m >= 10 {
+					later = max(later, n)
+				}
+			}
+			steady := float64(devices) / (lasts / 2).Minutes()
+			t.Logf("life %v: busiest minute %.1f times the steady rate, later %.1f; all served after %v",
+				lasts, float64(busiest)/steady, float64(later)/steady, all)
+			if float64(busiest) >= 10*steady || float64(later) >= 3*steady {
+				t.Errorf("busiest minute %d, later %d; the steady rate is %.0f", busiest, later, steady)
+			}
+			if all == 0 || all > 10*time.Minute {
+				t.Errorf("all served after %v", all)
+			}
+		})
+	}
+}
