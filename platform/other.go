@@ -48,6 +48,9 @@ func AdoptStream(f *os.File, path string) (*Listener, error) {
 	return nil, unsupported("socket activation")
 }
 
+// DenyCalls would have the system refuse calls that the daemon never makes; not on this system.
+func DenyCalls() error { return unsupported("filtering system calls") }
+
 // Harden keeps tokens out of core files; not on this system.
 func Harden() error { return unsupported("hardening") }
 

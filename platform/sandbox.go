@@ -19,7 +19,8 @@ type Place struct {
 
 // Sandbox is what the kernel has put into force. It is not changed once made.
 type Sandbox struct {
-	ABI     int      // the version of Landlock; 0: the kernel has none, and nothing is in force
+	ABI     int      // the version of Landlock; 0 if the kernel does not do it, and nothing is in force
+	Why     string   // if ABI is 0, for people
 	InForce []string // what is denied, for people
 	Lacking []string // what is not: the kernel is too old, or the daemon needs it here
 	Places  []Place  // those that can be reached
@@ -59,7 +60,19 @@ const maxLinks = 40
 
 // RealPath follows all links of an absolute path as the kernel does, also those that lead to where nothing is yet.
 func RealPath(path string) string {
-	real, rest, links := "/", path, 0
+	real, _ := follow(path)
+	return real
+}
+
+// Links returns the real paths of the links that are followed on the way to an absolute path.
+func Links(path string) []string {
+	_, links := follow(path)
+	return links
+}
+
+func follow(path string) (real string, links []string) {
+	rest := path
+	real = "/"
 	for rest != "" {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
@@ -76,13 +89,13 @@ func RealPath(path string) string {
 			real = next
 			continue
 		}
-		if links++; links > maxLinks {
-			return filepath.Join(next, rest)
+		if links = append(links, next); len(links) > maxLinks {
+			return filepath.Join(next, rest), links
 		}
 		if filepath.IsAbs(target) {
 			real = "/"
 		}
 		rest = target + "/" + rest
 	}
-	return real
+	return real, links
 }

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -43,7 +45,11 @@ const abstractSockets = "abstract sockets of other processes"
 // than what this was tested with can tell; and what Landlock does not know: looking at a file's attributes, changing those of
 // files that belong to the daemon's user, listening on Multipath TCP (the kernel's own gap).
 func Confine(places []Place) (*Sandbox, error) {
-	s := &Sandbox{ABI: landlockABI()}
+	s := &Sandbox{}
+	s.ABI, s.Why = landlockABI()
+	if s.ABI == 0 {
+		return s, nil
+	}
 	// Of the newest version with which this was tested: what a newer one denies besides might be needed.
 	config := landlock.V7.BestEffort()
 	config.HandledAccessNet = ll.AccessNetBindTCP
@@ -91,15 +97,20 @@ func Confine(places []Place) (*Sandbox, error) {
 	return s, nil
 }
 
-// landlockABI returns the version of Landlock in this kernel, 0 for none. A version 6 or newer that keeps the threads of one
+// landlockABI returns the version of Landlock in this kernel; 0 if it has none, and why. A version 6 or newer that keeps the threads of one
 // process from signalling each other, which Go's runtime does, counts as 5, as it does in the library.
-func landlockABI() int {
+func landlockABI() (abi int, why string) {
 	abi, err := ll.LandlockGetABIVersion()
-	if err != nil {
-		return 0
+	switch {
+	case errors.Is(err, unix.ENOSYS):
+		return 0, "the kernel has no Landlock"
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return 0, "the kernel has no Landlock among its lsm="
+	case err != nil:
+		return 0, "a filter of system calls forbids Landlock: " + err.Error()
 	}
 	if errata, err := ll.LandlockGetErrata(); abi > 5 && (err != nil || errata&2 == 0) {
-		return 5
+		return 5, ""
 	}
-	return abi
+	return abi, ""
 }

@@ -20,10 +20,17 @@ var systemRoots = []string{
 	os.Getenv("SSL_CERT_FILE"), os.Getenv("SSL_CERT_DIR"),
 }
 
+// runningPrograms is what the filter of system calls denies.
+const runningPrograms = "running programs, from memory too, and tracing processes"
+
 // confine has the daemon reach nothing but its own places from now on. The sockets are open by then, and the state folder is made.
 func (d *daemon) confine() {
 	if os.Geteuid() == 0 {
-		d.log.Warn("running as root, which nothing needs: start the daemon as a user of its own")
+		d.log.Warn("running as root is not needed: start the daemon as a user of its own")
+	}
+	filtered := platform.DenyCalls()
+	if filtered != nil {
+		d.log.Warn("sandbox: the kernel does not refuse to run programs for the daemon", zap.Error(filtered))
 	}
 	if !d.opened.Sandbox.Landlock {
 		d.unconfined = "off, by [sandbox] landlock"
@@ -37,9 +44,14 @@ func (d *daemon) confine() {
 		d.log.Warn("sandbox: not in force", zap.Error(err))
 		return
 	case s.ABI == 0:
-		d.unconfined = "not in force: the kernel has no Landlock for it"
-		d.log.Warn("sandbox: not in force: the kernel has no Landlock, or not among its lsm=, or a filter of system calls forbids it")
+		d.unconfined = "not in force: " + s.Why
+		d.log.Warn("sandbox: not in force: " + s.Why)
 		return
+	}
+	if filtered == nil {
+		s.InForce = append(s.InForce, runningPrograms)
+	} else {
+		s.Lacking = append(s.Lacking, runningPrograms)
 	}
 	d.sandbox = s
 	var reads, writes []string
@@ -103,11 +115,31 @@ func (d *daemon) places(c *config.Config) []platform.Place {
 }
 
 // foldersOf returns the folder in which a file lies and, where it is a link, that in which the real one does. A file that is
-// replaced by renaming, as most are, is another file to the kernel, so the place is its folder.
+// replaced by renaming, as most are, is another file to the kernel, so the place is its folder. What is only read may also be
+// replaced together with its folder, or by a link to one beside it (beside).
 func foldersOf(what, file string, write bool) []platform.Place {
 	places := []platform.Place{{For: what, Path: folderOf(file), Write: write}}
 	if real := folderOf(platform.RealPath(file)); real != platform.RealPath(places[0].Path) {
 		places = append(places, platform.Place{For: what, Path: real, Write: write})
+	}
+	if !write {
+		places = append(places, beside(what, file, folderOf(file), folderOf(platform.RealPath(file)))...)
+	}
+	return places
+}
+
+// beside returns the folders in which another version of what is at the path may come to lie: those of the links on the way to
+// it (current -> v1), and those above its folders, by name and in truth, in which v2 is put beside v1. Folders in which anybody may put something are
+// left out.
+func beside(what, path string, folders ...string) (places []platform.Place) {
+	for _, swapped := range append(platform.Links(path), folders...) {
+		dir := filepath.Dir(swapped)
+		if info, err := os.Stat(dir); dir == "/" || err != nil || info.Mode().Perm()&0o002 != 0 {
+			continue
+		}
+		if p := (platform.Place{For: what, Path: dir, Optional: true}); !slices.Contains(places, p) {
+			places = append(places, p)
+		}
 	}
 	return places
 }
@@ -137,7 +169,7 @@ func rootPlaces(file string) (places []platform.Place) {
 	if info, err := os.Stat(file); err != nil || !info.IsDir() {
 		return foldersOf(what, file, false)
 	}
-	return append([]platform.Place{{For: what, Path: file}}, linked(what, file)...)
+	return append(append([]platform.Place{{For: what, Path: file}}, linked(what, file)...), beside(what, file, file, platform.RealPath(file))...)
 }
 
 // linked returns the folders to which links in a folder of certificates lead, each once.
@@ -159,20 +191,25 @@ func linked(what, dir string) (places []platform.Place) {
 	return places
 }
 
-// resolverPlaces returns what looking up names needs, Go's own resolver and discovery. Where resolv.conf lies in /etc itself and not,
-// linked, in a folder of its own, all of /etc is readable, as far as the daemon's user may: whoever brings the network up writes
-// a new file in place of the old, or the first one.
+// resolverPlaces returns what looking up names needs, Go's own resolver and discovery. All of /etc is readable, as far as the
+// daemon's user may: whoever brings the network up writes a new hosts or resolv.conf in place of the old, or the first one. Either
+// may also be a link into another folder.
 func resolverPlaces() []platform.Place {
-	dir := folderOf(platform.RealPath("/etc/resolv.conf"))
+	places := []platform.Place{{For: "looking up names", Path: "/etc", Optional: true}}
+	for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"} {
+		places = append(places, platform.Place{For: file, Path: folderToCome(file), Optional: true})
+	}
+	return places
+}
+
+// folderToCome returns the folder in which a file of the system lies, or the first above it that is there.
+func folderToCome(file string) string {
+	dir := folderOf(platform.RealPath(file))
 	// The folder may be made by who brings up the network, after the start.
 	for parent := filepath.Dir(dir); parent != "/"; dir, parent = parent, filepath.Dir(parent) {
 		if _, err := os.Stat(dir); err == nil {
 			break
 		}
 	}
-	return []platform.Place{
-		{For: "/etc/resolv.conf", Path: dir, Optional: true},
-		{For: "looking up names", Path: "/etc/hosts", Optional: true},
-		{For: "looking up names", Path: "/etc/nsswitch.conf", Optional: true},
-	}
+	return dir
 }

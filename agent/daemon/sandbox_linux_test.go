@@ -68,11 +68,12 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
-// layOut makes a device's folders: those of the daemon, and "outside".
+// layOut makes a device's folders: those of the daemon, and "outside". What the daemon only reads lies in folders named v1, beside
+// which a v2 can be put.
 func layOut(t *testing.T, dir string) {
 	t.Helper()
-	for _, folder := range []string{"conf", "roots", "shared-roots", "run", "log", "metrics", "inventory", "firmware", "outside", "outside/folder"} {
-		if err := os.Mkdir(filepath.Join(dir, folder), 0o755); err != nil {
+	for _, folder := range []string{"conf/v1", "roots/v1", "shared-roots/v1", "run", "log", "metrics", "inventory/v1", "firmware/v1", "outside/folder"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,7 +82,7 @@ names = ["node-1.example.com"]
 [discovery]
 mode = "off"
 [authorization]
-ca_file = "%[1]s/roots"
+ca_file = "%[1]s/roots/v1"
 [sockets]
 authz = "%[1]s/run/authz.sock"
 http = "%[1]s/run/http.sock"
@@ -89,24 +90,24 @@ admin = ""
 [state]
 dir = "%[1]s/state"
 [inventory]
-file = "%[1]s/inventory/resources.json"
+file = "%[1]s/inventory/v1/resources.json"
 [audit]
 file = "%[1]s/log/audit.log"
 [metrics]
 file = "%[1]s/metrics/nmos.prom"
 `, dir)
 	for name, text := range map[string]string{
-		"conf/nmos-authd.toml":    config,
-		"shared-roots/ca.pem":     "a root",
-		"firmware/resources.json": "{}",
-		"outside/precious":        "precious",
-		"outside/folder/file":     "file",
+		"conf/v1/nmos-authd.toml":    config,
+		"shared-roots/v1/ca.pem":     "a root",
+		"firmware/v1/resources.json": "{}",
+		"outside/precious":           "precious",
+		"outside/folder/file":        "file",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, target := range map[string]string{"roots/ca.pem": "shared-roots/ca.pem", "inventory/resources.json": "firmware/resources.json"} {
+	for name, target := range map[string]string{"roots/v1/ca.pem": "shared-roots/v1/ca.pem", "inventory/v1/resources.json": "firmware/v1/resources.json"} {
 		if err := os.Symlink(filepath.Join(dir, target), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +144,7 @@ func testConfined(t *testing.T, dir string) {
 	files, folders := collect(dir)
 	threads := startThreads(16) // that are there already when it happens
 
-	d, err := newDaemon(at("conf/nmos-authd.toml"), "test", NewLogQueue(os.Stderr))
+	d, err := newDaemon(at("conf/v1/nmos-authd.toml"), "test", NewLogQueue(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func testConfined(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	d.confine()
-	if strings.Contains(d.unconfined, "the kernel has no Landlock") {
+	if strings.Contains(d.unconfined, "the kernel has no Landlock") { // qemu has neither
 		t.Skip("this kernel has no Landlock")
 	}
 	if d.sandbox == nil {
@@ -226,10 +227,11 @@ func testOutside(t *testing.T, d *daemon, dir string) {
 		"making a folder":        func() error { return os.Mkdir(at("outside/new"), 0o700) },
 		"making a folder inside": func() error { return os.Mkdir(filepath.Join(state, "new"), 0o700) },
 		"listing":                func() error { _, err := os.ReadDir(at("outside")); return err },
-		"writing the config":     func() error { return os.WriteFile(at("conf/nmos-authd.toml"), nil, 0o600) },
+		"writing the config":     func() error { return os.WriteFile(at("conf/v1/nmos-authd.toml"), nil, 0o600) },
 		"executing a script":     run(filepath.Join(state, "script")),
 		"executing the shell":    run("/bin/sh", "-c", "true"),
 		"executing itself":       run(self, "-test.run=^$"),
+		"a file in memory":       func() error { _, err := unix.MemfdCreate("program", 0); return err },
 		"an abstract socket": func() error {
 			_, err := net.Dial("unix", "@"+dir)
 			return err
@@ -276,7 +278,7 @@ func testInside(t *testing.T, d *daemon, dir string) {
 	if err := d.memory.dir.WriteFile("keys", []byte("kept")); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"conf/nmos-authd.toml", "roots/ca.pem", "inventory/resources.json"} {
+	for _, name := range []string{"conf/v1/nmos-authd.toml", "roots/v1/ca.pem", "inventory/v1/resources.json"} {
 		if _, err := os.ReadFile(at(name)); err != nil {
 			t.Error(err)
 		}
