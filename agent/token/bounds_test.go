@@ -98,8 +98,9 @@ func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
 			slow[name].issued = append(slow[name].issued, float64(issued.UnixMicro()))
 			expires := float64(issued.Add(life).UnixMicro())
 			want := slow[name].judge(c, float64(issued.UnixMicro()), expires)
+			raw := []byte(m.Sign())
 			for range 2 {
-				got := v.Check([]byte(m.Sign()), c, held.Set(), &tok)
+				got := v.Check(raw, c, held.Set(), &tok)
 				if got.Reason != want {
 					t.Fatalf("seed %d, step %d: %s by %+v: got %v, want %v", seed, i, name, c, got.Reason, want)
 				}

@@ -20,14 +20,14 @@ func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) 
 	r.audience = r.audience[:0]
 	t.expires, t.issued, t.notYet = notEver, notEver, notEver
 	if !r.start(document) {
-		return 0, false
+		return fault, false
 	}
 	var issuer, subject, clientID, azp, id claim
 	hasAudience, hasExpiry, timesGood, scopeGood := false, false, true, true
 	for {
 		name, more, ok := r.member()
 		if !ok {
-			return 0, false
+			return fault, false
 		}
 		if !more {
 			break
@@ -64,11 +64,11 @@ func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) 
 			}
 		}
 		if !ok {
-			return 0, false
+			return fault, false
 		}
 	}
 	if !r.end() {
-		return 0, false
+		return fault, false
 	}
 	t.issuer, t.subject, t.client = issuer.span, subject.span, clientID.span
 	if !clientID.present {
@@ -166,7 +166,7 @@ func (r *reader) readAudience() (is, ok bool) {
 		return r.entry()
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return false, false
+		return is, false
 	}
 	is = true
 	for r.dec.PeekKind() != ']' {
@@ -249,14 +249,14 @@ func (r *reader) specifiers(t *Token, kind byte) (is, ok bool) {
 		return false, r.skip()
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return false, false
+		return is, false
 	}
 	is = true
 	for r.dec.PeekKind() != ']' {
 		var str bool
 		at := t.open(kind)
 		if t.text, str, ok = r.appendString(t.text); !ok {
-			return false, false
+			return is, false
 		}
 		t.close(at)
 		is = is && str

@@ -1,6 +1,9 @@
 package token
 
-import "nmosauthd/agent/wire"
+import (
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/wire"
+)
 
 // ReadUnsigned reads a header and a payload into t as a verification does, and takes the signature for good: signing is what
 // makes fuzzing slow.
@@ -36,3 +39,6 @@ func (b *Bounds) Len() int {
 	defer b.mu.Unlock()
 	return len(b.named)
 }
+
+// Named reports whether a token that waits for its turn is one whose kid names a held key.
+func (v *Verifier) Named(raw []byte, set *keys.Set) bool { return v.peek.kind(raw, set) == named }

@@ -44,7 +44,7 @@ func (r *reader) member() (name []byte, more, ok bool) {
 	if err != nil {
 		return nil, false, false
 	}
-	if bytes.IndexByte(v, '\\') < 0 {
+	if !bytes.ContainsRune(v, '\\') {
 		return v[1 : len(v)-1], true, true
 	}
 	r.name, err = jsontext.AppendUnquote(r.name[:0], v)

@@ -14,26 +14,28 @@ type segments struct {
 // RFC 7515 §2: no padding; Strict also refuses unused trailing bits that are not zero, so that one token has one form.
 var base64url = base64.RawURLEncoding.Strict()
 
+var dot = []byte(".")
+
 // split takes a compact JWS apart and decodes it into buf, which must have room for len(raw) bytes (TOK-1). The signature may
 // be empty, as that of alg "none" is: that is for the algorithm's check to say.
 func split(raw, buf []byte) (s segments, ok bool) {
-	first := bytes.IndexByte(raw, '.')
-	last := bytes.LastIndexByte(raw, '.')
-	if first <= 0 || last <= first+1 || bytes.IndexByte(raw[first+1:last], '.') >= 0 {
+	header, rest, _ := bytes.Cut(raw, dot)
+	payload, signature, found := bytes.Cut(rest, dot)
+	if !found || len(header) == 0 || len(payload) == 0 { // another "." is not base64url
 		return s, false
 	}
 	// The decoder passes over line ends; RFC 7515 §2 has none.
-	if bytes.IndexByte(raw, '\n') >= 0 || bytes.IndexByte(raw, '\r') >= 0 {
+	if bytes.ContainsRune(raw, '\n') || bytes.ContainsRune(raw, '\r') {
 		return s, false
 	}
-	s.signed = raw[:last]
-	if s.header, buf, ok = decode(buf, raw[:first]); !ok {
+	s.signed = bytes.TrimSuffix(raw[:len(raw)-len(signature)], dot)
+	if s.header, buf, ok = decode(buf, header); !ok {
 		return s, false
 	}
-	if s.payload, buf, ok = decode(buf, raw[first+1:last]); !ok {
+	if s.payload, buf, ok = decode(buf, payload); !ok {
 		return s, false
 	}
-	s.signature, _, ok = decode(buf, raw[last+1:])
+	s.signature, _, ok = decode(buf, signature)
 	return s, ok
 }
 

@@ -117,7 +117,7 @@ func (t *turns) line(caller uint64, k kind) *line {
 	} else {
 		l = new(line)
 	}
-	l.caller, l.kind, l.since = caller, k, t.count
+	l.caller, l.kind, l.since, l.wasFresh = caller, k, t.count, false
 	t.lines = append(t.lines, l)
 	return l
 }

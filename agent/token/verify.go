@@ -197,7 +197,7 @@ func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 		for i := range issuer.Keys {
 			k := &issuer.Keys[i]
 			// A signature is as long as the modulus (RFC 8017 §8.2.2); crypto/rsa notices only once it has set up the modulus.
-			if named == (len(kid) > 0 && k.KID == string(kid)) && len(s.signature) == k.Public.Size() &&
+			if named == (k.KID == string(kid)) && len(s.signature) == k.Public.Size() &&
 				rsa.VerifyPKCS1v15(k.Public, crypto.SHA512, digest[:], s.signature) == nil {
 				return k
 			}
