@@ -46,5 +46,6 @@ var (
 	Renewal    = renewal
 	ParseToken = parseToken
 	ShownText  = shownText
+	ChooseAuth = chooseAuth
 	ErrClock   = errClock
 )

@@ -2,10 +2,12 @@ package oauth_test
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -239,4 +241,14 @@ func (r *rig) silent(where, text string) {
 	if strings.Contains(text, "eyJ") {
 		r.t.Errorf("%s has a JWT: %.300s", where, text)
 	}
+}
+
+// startTLS serves a handler with a certificate, and returns its URL.
+func startTLS(t *testing.T, cert tls.Certificate, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL
 }
