@@ -20,8 +20,7 @@ const (
 var (
 	heading      = regexp.MustCompile(`(?m)^##+ (.+)$`)
 	protocolCite = regexp.MustCompile(`(?i)(?:the )?\bprotocol(?:\.md)?,?\s+(?://\s*)?§ ?(\d+)`)
-	// The rules of the device as a client, CLI-10 and on, come with the issue that puts agent/oauth to use.
-	ruleCite     = regexp.MustCompile(`\b(?:(?:TOK|CLM|PATH|ANS|KEY|DIS|OPS)-[0-9]+|CLI-[0-9])\b`)
+	ruleCite     = regexp.MustCompile(`\b(?:TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI)-[0-9]+\b`)
 	ruleLine     = regexp.MustCompile(`(?m)^[A-Z]+-[0-9]+`)
 	documentCite = regexp.MustCompile(`\b[A-Z]{3,}\.md\b`)
 	link         = regexp.MustCompile(`\]\(([^)\s]+)\)`)

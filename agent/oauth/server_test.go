@@ -449,7 +449,7 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 }
 
 // What is stored and cannot be read may be a registration: no other is made.
-func TestStorageThatFails_CLI36_CLI4(t *testing.T) {
+func TestStorageThatFails_CLI36(t *testing.T) {
 	r := newRig(t, authserver.Options{})
 	r.must("registration")
 	kept := r.flash.data

@@ -120,9 +120,9 @@ func (c *Client) admit(name string) error {
 	return nil
 }
 
-// ReportRefused says that a resource server refused a token with 401 (CLI-14): another is fetched, the first time at
-// once, then with a back-off, since a new token may not help. Until it is there the old one is still handed out: another
-// resource server may well take it. It reports whether that was the token in use.
+// ReportRefused says that a resource server refused a token with 401 (CLI-14): another is fetched, the first time
+// immediately, then with a back-off, since a new token may not help. Until it is there the old one is still handed out:
+// another resource server may well take it. It reports whether that was the token in use.
 func (c *Client) ReportRefused(token string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -334,9 +334,8 @@ func (c *Client) byOtherKeys(ctx context.Context, config Config, e *entry) bool 
 	return true
 }
 
-// judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44), or
-// after a day of it if the server offers no look at the registration (CLI-57). A bad assertion and a lost client look
-// alike.
+// judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44),
+// or after a day of it (CLI-57). A bad assertion and a lost client look alike.
 func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) error {
 	if e.Given {
 		return why

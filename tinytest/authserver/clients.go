@@ -111,7 +111,8 @@ func (s *Server) Disable(id string, disabled bool) {
 
 // GiveClient registers a client by hand, as an administrator does, with keys or with a secret.
 func (s *Server) GiveClient(id, scope, secret string, jwks []byte) error {
-	c := &client{RegisteredClient: RegisteredClient{ID: id, Scope: scope, AuthMethod: "client_secret_basic"}, secret: secret}
+	c := &client{secret: secret}
+	c.ID, c.Scope, c.AuthMethod = id, scope, "client_secret_basic"
 	if jwks != nil {
 		var set jose.JSONWebKeySet
 		if err := json.Unmarshal(jwks, &set); err != nil {
@@ -187,6 +188,12 @@ func failure(status int, code, description string) answer {
 	return a
 }
 
+// policy is how Keycloak refuses a registration.
+func policy(name, details string) answer {
+	return failure(403, "insufficient_scope",
+		"Policy '"+name+"' rejected request to client-registration service. Details: "+details)
+}
+
 // body reads a JSON request.
 func (s *Server) body(r *http.Request) (map[string]any, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -209,14 +216,11 @@ func (s *Server) register(r *http.Request, fault Fault) answer {
 	}
 	switch fault {
 	case HostNotTrusted:
-		return failure(403, "insufficient_scope",
-			"Policy 'Trusted Hosts' rejected request to client-registration service. Details: Host not trusted.")
+		return policy("Trusted Hosts", "Host not trusted.")
 	case MaxClients:
-		return failure(403, "insufficient_scope",
-			"Policy 'Max Clients Limit' rejected request to client-registration service. Details: It's allowed to have max 200 clients per realm")
+		return policy("Max Clients Limit", "It's allowed to have max 200 clients per realm")
 	case ScopesNotAllowed:
-		return failure(403, "insufficient_scope",
-			"Policy 'Allowed Client Scopes' rejected request to client-registration service. Details: Not permitted to use specified clientScope")
+		return policy("Allowed Client Scopes", "Not permitted to use specified clientScope")
 	}
 	if token := bearer(r); s.opt.InitialToken != "" && token != s.opt.InitialToken {
 		if s.opt.Kind == Keycloak {
@@ -298,8 +302,7 @@ func (s *Server) describe(r *http.Request, c *client, m map[string]any) (refused
 	for _, name := range strings.Fields(scope) {
 		if !slices.Contains(s.scopes(), name) {
 			if s.opt.Kind == Keycloak {
-				return failure(403, "insufficient_scope", "Policy 'Allowed Client Scopes' rejected request to "+
-					"client-registration service. Details: Not permitted to use specified clientScope"), false
+				return policy("Allowed Client Scopes", "Not permitted to use specified clientScope"), false
 			}
 			return failure(400, "invalid_client_metadata", "scope "+name+" is not supported"), false
 		}

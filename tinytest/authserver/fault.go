@@ -58,7 +58,7 @@ const (
 // Faults of the token endpoint. Those marked good leave an answer that a client must be able to use.
 const (
 	TokenOtherScope  Fault = "token-other-scope"  // a token for a scope that was not asked for
-	TokenNoScope     Fault = "token-no-scope"     // good: no scope in the answer, so it is the one asked for (RFC 6749 §5.1)
+	TokenNoScope     Fault = "token-no-scope"     // good: no scope in the answer: it is the one asked for
 	TokenNoExpiry    Fault = "token-no-expiry"    // no expires_in
 	TokenExpiryZero  Fault = "token-expiry-zero"  // expires_in is 0
 	TokenExpiryText  Fault = "token-expiry-text"  // expires_in is a string

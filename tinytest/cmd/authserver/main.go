@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, rotate <-chan os.Signal, stdout, st
 		return 2
 	}
 	if list {
-		for _, f := range authserver.Faults {
+		for _, f := range slices.Concat(authserver.Faults, authserver.ClientFaults) {
 			fmt.Fprintln(stdout, f.Fault)
 		}
 		return 0

@@ -101,7 +101,8 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if code := run(done, []string{"--list-faults"}, nil, &out, io.Discard); code != 0 || strings.Count(out.String(), "\n") != len(authserver.Faults) {
+	if code := run(done, []string{"--list-faults"}, nil, &out, io.Discard); code != 0 || strings.Count(out.String(), "\n") !=
+		len(authserver.Faults)+len(authserver.ClientFaults) {
 		t.Errorf("exit %d, %s", code, out.String())
 	}
 }
