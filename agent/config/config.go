@@ -40,7 +40,8 @@ const (
 )
 
 // Config is the daemon's configuration, checked and complete: every field holds either what the file says or the
-// default. configs/nmos-authd.toml describes it, and it has one struct a section. It is not changed once made, so it may be shared.
+// default. configs/nmos-authd.toml describes it, and it has one struct a section. It is not changed once made, so it may
+// be shared.
 type Config struct {
 	Mode          Mode
 	Device        Device

@@ -29,8 +29,8 @@ func (k *key) String() string {
 	return "[" + k.section + "] " + k.name
 }
 
-// allKeys is every key there is; configs/nmos-authd.toml shows them all. A key that judges by another one stands after it: the values are set in
-// this order, whatever the order of the file.
+// allKeys is every key there is; configs/nmos-authd.toml shows them all. A key that judges by another one stands after
+// it: the values are set in this order, whatever the order of the file.
 var allKeys = []key{
 	{"", "mode", choice(func(c *Config) *Mode { return &c.Mode }, ModeEnforce, ModeObserve, ModeOff)},
 

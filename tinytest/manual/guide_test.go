@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -425,36 +424,34 @@ func TestGuideOnHealth(t *testing.T) {
 	}
 }
 
-// What the guide calls by name is there: commands, keys of the configuration, files and headings.
-func TestGuidesNames(t *testing.T) {
-	guide := read(t, "configs/OPERATING.md")
+// TestNames: what the guide and the README call by name is there: commands, keys of the configuration. Links are followed by
+// TestCitations in tinytest.
+func TestNames(t *testing.T) {
 	commands := programCommands(t)
-	shown := regexp.MustCompile("(?m)(?:^|`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify))?").FindAllStringSubmatch(guide, -1)
-	for _, m := range shown {
-		if name := strings.TrimSpace(m[1] + " " + m[2]); commands[name] == nil {
-			t.Errorf("nmos-authd %s is no command", name)
-		}
-	}
 	example := read(t, "configs/nmos-authd.toml")
-	keys := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)").FindAllStringSubmatch(guide, -1) // in the table the advice's own test looks
-	for _, m := range keys {
-		_, section, _ := strings.Cut(example, "\n["+m[1]+"]\n")
-		section, _, _ = strings.Cut(section, "\n[")
-		if !strings.Contains("\n"+section, "\n"+m[2]+" = ") {
-			t.Errorf("%s is no key of the configuration", m[0])
-		}
-	}
-	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(guide, -1)
-	for _, m := range links {
-		if anchor, is := strings.CutPrefix(m[1], "#"); is {
-			if !regexp.MustCompile(`(?mi)^## ` + strings.ReplaceAll(anchor, "-", " ") + `$`).MatchString(guide) {
-				t.Errorf("there is no heading for %s", m[1])
+	for document, least := range map[string]struct{ commands, keys int }{
+		"configs/OPERATING.md": {25, 8},
+		"README.md":            {8, 6},
+		".github/CHANGELOG.md": {2, 6},
+		".github/SECURITY.md":  {2, 2},
+	} {
+		text := read(t, document)
+		shown := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify))?").FindAllStringSubmatch(text, -1)
+		for _, m := range shown {
+			if name := strings.TrimSpace(m[1] + " " + m[2]); commands[name] == nil {
+				t.Errorf("%s: got nmos-authd %s, want a command", document, name)
 			}
-		} else if _, err := os.Stat(filepath.Join(root, "configs", m[1])); err != nil {
-			t.Error(err)
 		}
-	}
-	if len(shown) < 25 || len(keys) < 8 || len(links) < 6 {
-		t.Errorf("found %d commands, %d keys and %d links", len(shown), len(keys), len(links))
+		keys := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)").FindAllStringSubmatch(text, -1) // in the table the advice's own test looks
+		for _, m := range keys {
+			_, section, _ := strings.Cut(example, "\n["+m[1]+"]\n")
+			section, _, _ = strings.Cut(section, "\n[")
+			if !strings.Contains("\n"+section, "\n"+m[2]+" = ") {
+				t.Errorf("%s: got %s`, want a key of the configuration", document, m[0])
+			}
+		}
+		if len(shown) < least.commands || len(keys) < least.keys {
+			t.Errorf("%s: found %d commands and %d keys, want at least %d and %d", document, len(shown), len(keys), least.commands, least.keys)
+		}
 	}
 }

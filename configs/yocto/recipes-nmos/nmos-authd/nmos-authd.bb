@@ -5,7 +5,7 @@ LICENSE = "Apache-2.0 & BSD-3-Clause & MIT"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=3b83ef96387f14655fc854ddc3c6bd57"
 
 # The archive of "make dist" lies in the folder files beside this recipe; nothing is downloaded.
-NMOS_AUTHD_VERSION ?= "1.0.0"
+NMOS_AUTHD_VERSION ?= "0.2.0"
 PV = "${NMOS_AUTHD_VERSION}"
 SRC_URI = "file://nmos-authd-${PV}.tar.gz"
 
