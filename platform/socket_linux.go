@@ -192,10 +192,23 @@ func vacant(path string, socktype int) error {
 		return nil
 	case nil, unix.EAGAIN, unix.EINPROGRESS, unix.EPROTOTYPE:
 		// EAGAIN: it listens and its queue is full. EPROTOTYPE: it lives and is of another type.
-		return errors.New("another process is answering on it")
+		return listenedOn(fd)
 	default:
-		return fmt.Errorf("it cannot be seen whether another process is answering on it: %w", err)
+		return fmt.Errorf("cannot tell whether another process is listening on it: %w", err)
 	}
+}
+
+// listenedOn returns the error that somebody answers on a socket, whom it names if fd is connected to it.
+func listenedOn(fd int) error {
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || peer.Pid <= 0 { // not connected, or of another PID namespace
+		return errors.New("another process is listening on it")
+	}
+	who := "another process"
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", peer.Pid)); err == nil && strings.TrimSpace(string(name)) == "nmos-authd" {
+		who = "another nmos-authd"
+	}
+	return fmt.Errorf("%s (pid %d) is running on it", who, peer.Pid)
 }
 
 // lock makes the caller the only one that opens or removes the socket at path, until unlock. The lock's file is never

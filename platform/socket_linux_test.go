@@ -202,9 +202,15 @@ func TestListenNeverReplacesLive(t *testing.T) {
 	path := filepath.Join(socketDir(t), "a.sock")
 	live := mustListen(t, path, Options{})
 	go echo(live)
-	for name, open := range map[string]func(string, Options) (*Listener, error){"same type": ListenPacket, "other type": ListenStream} {
-		_, err := open(path, Options{})
-		if want := path + ": another process is answering on it"; err == nil || err.Error() != want {
+	for name, c := range map[string]struct {
+		open func(string, Options) (*Listener, error)
+		want string
+	}{
+		"same type":  {ListenPacket, fmt.Sprintf("another process (pid %d) is running on it", os.Getpid())},
+		"other type": {ListenStream, "another process is listening on it"},
+	} {
+		_, err := c.open(path, Options{})
+		if want := path + ": " + c.want; err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}
 	}
@@ -230,7 +236,7 @@ func TestListenNeverReplacesBusy(t *testing.T) {
 		defer unix.Close(c)
 		full = unix.Connect(c, &unix.SockaddrUnix{Name: path}) == unix.EAGAIN
 	}
-	if _, err := ListenPacket(path, Options{}); err == nil || !strings.Contains(err.Error(), "another process is answering") {
+	if _, err := ListenPacket(path, Options{}); err == nil || !strings.Contains(err.Error(), "another process is listening on it") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -274,7 +280,7 @@ func TestListenRace(t *testing.T) {
 				won.Add(1)
 				go echo(l)
 				t.Cleanup(func() { l.Close() })
-			case strings.Contains(err.Error(), "another process is answering"):
+			case strings.Contains(err.Error(), "another process (pid "):
 				lost.Add(1)
 			default:
 				t.Error(err)

@@ -98,3 +98,11 @@ func distance(a, b string) int {
 	}
 	return last[len(b)]
 }
+
+// Mistakes returns the mistakes that an error consists of, one by one.
+func Mistakes(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}

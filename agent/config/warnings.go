@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -64,4 +65,12 @@ func (c *Config) Warnings() []string {
 		warn("[audit] full is \"wait\": while a sink is stuck the device's APIs are, too")
 	}
 	return all
+}
+
+// NeedsRoots reports whether no authorization server could be used without ca_file (DIS-5): each speaks https.
+func (c *Config) NeedsRoots() bool {
+	a := &c.Authorization
+	plain := func(issuer string) bool { return strings.HasPrefix(issuer, "http://") }
+	return !a.AllowHTTP || c.Discovers() == DiscoveryOff && !slices.ContainsFunc(a.Servers, plain) &&
+		!slices.ContainsFunc(a.TrustedIssuers, plain)
 }

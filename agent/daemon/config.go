@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/platform"
 )
 
 // maxConfig is the most that is read of a configuration file, bytes; the parser refuses far less.
@@ -21,7 +24,7 @@ func ReadConfig(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxConfig))
 }
 
-// loadConfig reads the configuration and finds the names of the device.
+// LoadConfig reads the configuration and finds the names of the device.
 func (d *Device) LoadConfig(file string) (*config.Config, []string, error) {
 	data, err := ReadConfig(file)
 	if err != nil {
@@ -40,11 +43,66 @@ func (d *Device) LoadConfig(file string) (*config.Config, []string, error) {
 	return c, names, nil
 }
 
-// loadConfig is the same for a subcommand, which needs the device no more.
+// LoadConfig is the same for a subcommand, which needs the device no more.
 func LoadConfig(file string) (*config.Config, []string, error) {
 	d, err := DetectDevice()
 	if err != nil {
 		return nil, nil, err
 	}
 	return d.LoadConfig(file)
+}
+
+// Examine says what is wrong on this device with a configuration that is right in itself: warnings, and an error if no
+// authorization server can be used. check-config ends with it; the daemon logs it and goes on with the keys that it has, since
+// what is missing may come.
+func Examine(c *config.Config, names []string) (warnings []string, err error) {
+	warnings = c.Warnings()
+	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	if len(names) == 0 {
+		warn("%s", NoName)
+	}
+	if _, err = ReadRoots(c.Authorization.CAFile); err != nil && !c.NeedsRoots() {
+		warn("[authorization] %v", err)
+		err = nil
+	}
+	for _, s := range []struct{ name, path string }{{authzSocket, c.Sockets.Authz}, {httpSocket, c.Sockets.HTTP}, {adminSocket, c.Sockets.Admin}} {
+		if dir := sharedFolder(filepath.Dir(s.path)); s.path != "" && dir != "" {
+			warn("[sockets] %s: others may write in %s: any of them can answer in the daemon's place", s.name, dir)
+		}
+	}
+	if dir := sharedFolder(c.State.Dir); c.State.Dir != "" && dir != "" {
+		warn("[state] dir: others may write in %s: any of them can keep the keys from being kept", dir)
+	}
+	if slices.Contains(c.Audit.Sinks, config.AuditFile) {
+		if dir := filepath.Dir(c.Audit.File); missing(dir) {
+			warn("[audit] file: there is no folder %s: nothing is recorded there until it is made and the daemon started again", dir)
+		}
+	}
+	if dir := filepath.Dir(c.Metrics.File); c.Metrics.File != "" && missing(dir) {
+		warn("[metrics] file: there is no folder %s: nothing is written there until it is made and the daemon started again", dir)
+	}
+	return warnings, err
+}
+
+func missing(dir string) bool {
+	_, err := os.Stat(dir)
+	return os.IsNotExist(err)
+}
+
+// sharedFolder returns the folder by which every user can change what is at dir, "" if none: dir itself, or the first above it that
+// is there, if others may write in it; or one further up in which others may also replace what is not theirs.
+func sharedFolder(dir string) string {
+	const others = 0o002
+	found := false
+	for dir = platform.RealPath(dir); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil {
+			if info.Mode().Perm()&others != 0 && (!found || info.Mode()&os.ModeSticky == 0) {
+				return dir
+			}
+			found = true
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
 }

@@ -157,13 +157,14 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := ReadRoots(c.Authorization.CAFile); err != nil {
+	warnings, wrong := Examine(c, names)
+	if wrong != nil {
 		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
-		d.log.Warn("authorization servers cannot be verified", zap.Error(err))
+		d.log.Error("no authorization server can be used", zap.Error(wrong))
 	}
 	d.level.SetLevel(level)
 	platform.LimitMemory(c.Limits.MemoryBytes)
-	for _, w := range c.Warnings() {
+	for _, w := range warnings {
 		d.log.Warn("configuration", zap.String("warning", w))
 	}
 	client := NewClient(c, d.clock.NotBefore)
@@ -176,7 +177,6 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	d.agent.Configure(c, names)
 	d.finder.Configure(agent.KeyPolicy(c), finder(c, client, d.log), c.Admits)
 	d.log.Info(c.DiscoveryTrust())
-	d.warnNameless(names)
 	if d.audit != nil {
 		d.audit.Reconfigure(d.auditOptions(c))
 	}
@@ -291,7 +291,9 @@ func (d *daemon) reload() {
 	}
 	d.health.refused.Store(&err)
 	if err != nil {
-		d.log.Error("configuration not reread; the old one stays in force", zap.Error(err))
+		for _, mistake := range config.Mistakes(err) { // a line each
+			d.log.Error("configuration not reread; the old one stays in force", zap.Error(mistake))
+		}
 		return
 	}
 	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))

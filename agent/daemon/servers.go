@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +43,9 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 	pool, found := x509.NewCertPool(), false
 	for _, file := range files {
 		pem, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("ca_file: %w: put the root certificate of your authorization server there", err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}

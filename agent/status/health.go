@@ -1,6 +1,9 @@
 package status
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // droppedLately is for how long the daemon is degraded after decisions were dropped, seconds.
 const droppedLately = 600
@@ -24,7 +27,9 @@ func (s *Status) Health() (wrong []string) {
 	}
 	add(len(s.Names) == 0, "the device has no host name, so every token is answered 403", "set [device] names")
 	add(s.Inventory.Error != "", "the inventory is refused, and what was in force stays", s.Inventory.Error)
-	add(s.Refused != "", "the configuration is refused, and the old one stays in force", s.Refused)
+	for mistake := range strings.SplitSeq(s.Refused, "\n") { // one a line
+		add(s.Refused != "", "the configuration is refused, and the old one stays in force", mistake)
+	}
 	for i := range s.Audit.Sinks {
 		sink := &s.Audit.Sinks[i]
 		add(sink.Error != "", "audit: the sink "+sink.Name+" does not take records", sink.Error)

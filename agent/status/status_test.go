@@ -123,6 +123,8 @@ func TestHealth(t *testing.T) {
 			"the device has no host name, so every token is answered 403: set [device] names", 0},
 		{"configuration", func(s *status.Status) { s.Refused = "a.toml:1: no" },
 			"the configuration is refused, and the old one stays in force: a.toml:1: no", 0},
+		{"two mistakes in it, a line each", func(s *status.Status) { s.Refused = "a.toml:1: no\na.toml:2: neither" },
+			"the configuration is refused, and the old one stays in force: a.toml:1: no", 1},
 		{"audit fails", func(s *status.Status) { s.Audit.Sinks[1].Error = "no host" },
 			"audit: the sink syslog does not take records: no host", 0},
 		{"audit dropped", func(s *status.Status) { s.Audit.DroppedAt = now - 599 },
@@ -335,7 +337,7 @@ func TestTextHostile(t *testing.T) {
 	} {
 		var plain, b strings.Builder
 		clean := well()
-		clean.Mode, clean.Refused = "x", "x"
+		clean.Mode, clean.Refused = "x", "x\nx" // mistakes of the configuration are a line each
 		clean.Inventory.Error, clean.State.Error, clean.Discovery.Error, clean.Sandbox.Why = "x", "x", "x", "x"
 		for i := range clean.Audit.Sinks {
 			clean.Audit.Sinks[i].Error = "x"

@@ -309,7 +309,7 @@ func TestSocketsLeftBehind(t *testing.T) {
 	b.await(token, 200, "ok")
 
 	r := command(t, "", "run", "--config", b.ConfigFile())
-	r.check(t, 1, "", "nmos-authd: "+b.Authz()+": another process is answering on it")
+	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is running on it", b.Authz(), b.PID()))
 	b.askBoth(token)
 	b.want(token, 200, "ok")
 	if err := errors.Join(daemonAnswers(b.Dir)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"strconv"
 	"syscall"
 	"time"
@@ -130,14 +131,21 @@ func (c adminClient) unreachable(err error) error {
 	case !errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the daemon cannot be asked: %w", err)
 	}
-	group := "its group" // of a folder that shows nothing
-	if gid, err := platform.GroupOf(c.socket); c.group != "" {
-		group = "the group " + strconv.Quote(c.group)
-	} else if err == nil {
+	return mayNotAsk(c.socket, c.group, "admin_group")
+}
+
+// mayNotAsk says who may connect to a socket: its group, or if that is "" what the file shows. key is its key in [sockets].
+func mayNotAsk(socket, group, key string) error {
+	if gid, err := platform.GroupOf(socket); group != "" {
+		group = "the group " + strconv.Quote(group)
+	} else if err != nil { // of a folder that shows nothing
+		group = "its group"
+	} else if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		group = "the group " + strconv.Quote(g.Name)
+	} else {
 		group = "the group " + strconv.Itoa(gid)
 	}
-	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] admin_group)",
-		c.socket, group)
+	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] %s)", socket, group, key)
 }
 
 // unanswered says why no answer came of one who was there.

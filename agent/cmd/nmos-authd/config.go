@@ -30,8 +30,11 @@ func runCheckConfig(args []string) int {
 		}
 		return exitOK
 	}
+	var warnings []string
 	if err == nil {
-		_, err = daemon.ReadRoots(c.Authorization.CAFile)
+		if warnings, err = daemon.Examine(c, names); err != nil {
+			err = fmt.Errorf("%s: [authorization] %w", *file, err)
+		}
 	}
 	if err == nil {
 		if err = platform.CheckGroup(c.Sockets.Group); err != nil {
@@ -41,13 +44,6 @@ func runCheckConfig(args []string) int {
 	if err == nil {
 		if err = platform.CheckGroup(c.Sockets.AdminGroup); err != nil {
 			err = fmt.Errorf("%s: [sockets] admin_group: %w", *file, err)
-		}
-	}
-	var warnings []string
-	if err == nil {
-		warnings = c.Warnings()
-		if len(names) == 0 {
-			warnings = append(warnings, daemon.NoName)
 		}
 	}
 	if err == nil && c.Inventory.File != "" {
