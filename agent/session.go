@@ -3,8 +3,8 @@ package agent
 import (
 	"bytes"
 	"time"
-	"unicode"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
@@ -182,7 +182,7 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 // one that makes the target ambiguous, as that does.
 func (s *Session) shown(target []byte) []byte {
 	target = bare(target)
-	if !bytes.ContainsFunc(target, unicode.IsControl) {
+	if !ascii.HasControl(target) {
 		return target
 	}
 	start := len(s.plain)

@@ -21,7 +21,7 @@ import (
 // Imports of this module are written as its folders, all others as Go has them; "all of" forbids only all of them together,
 // the package itself counted in. The lines hold for the code that is shipped or that makes it, not for _test.go files.
 const importRules = `
-agent/wire agent/token agent/decide agent/wildcard      never  net net/... os fmt log reflect
+agent/ascii agent/wire agent/token agent/decide agent/wildcard never  net net/... os fmt log reflect
 agent/... !agent/cmd/... !agent/daemon                  never  os os/... syscall unsafe golang.org/x/sys/...
 agent/... !agent/discovery !agent/oauth !agent/httpauth !agent/admin !agent/cmd/... !agent/daemon never  net/http net/http/...
 agent/... !agent/cmd/... !agent/daemon                  never  platform platform/... hal hal/...
@@ -88,6 +88,7 @@ func TestImportRulesAreChecked(t *testing.T) {
 		{"agent/token/a.go", "net/url", 1},
 		{"agent/decide/a.go", "reflect log", 2},
 		{"agent/wildcard/a.go", "os", 2},
+		{"agent/ascii/a.go", "fmt", 1},
 		{"agent/keys/a.go", "fmt net/url internal/os", 0},
 		{"agent/a.go", "os", 1},
 		{"agent/keys/a.go", "os/signal syscall unsafe golang.org/x/sys/unix", 4},

@@ -1,6 +1,10 @@
 package audit
 
-import "bytes"
+import (
+	"bytes"
+
+	"nmosauthd/agent/ascii"
+)
 
 // Cleaned stands in a record where a token stood.
 const Cleaned = "[token]"
@@ -195,20 +199,11 @@ func octet(text []byte) (c byte, size int) {
 		at += 2
 	}
 	if len(text)-at >= 2 {
-		if high, low := digit(text[at]), digit(text[at+1]); high|low < 16 {
+		high, ok1 := ascii.HexDigit(text[at])
+		low, ok2 := ascii.HexDigit(text[at+1])
+		if ok1 && ok2 {
 			return high<<4 | low, at + 2
 		}
 	}
 	return text[0], 1
-}
-
-// digit returns the value of a hex digit, 0xff where c is none.
-func digit(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10
-	}
-	return 0xff
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/wire"
 )
 
@@ -175,28 +176,15 @@ func appendList(dst []byte, r *Record, i, most int) (_ []byte, cut bool) {
 // ASCII: what else a text holds is escaped, so that nothing in it can end a line, move a terminal's cursor or turn the direction
 // of writing, and a syslog message needs no mark of its encoding. Bytes that are not UTF-8 become U+FFFD, one each.
 func appendString(dst, text []byte, most int) (_ []byte, cut bool) {
-	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := len(dst)
 	for len(text) > 0 {
 		before := len(dst)
 		r, n := utf8.DecodeRune(text)
-		switch {
-		case r == '"' || r == '\\':
-			dst = append(dst, '\\', byte(r))
-		case r >= ' ' && r < 0x7f:
-			dst = append(dst, byte(r))
-		default:
-			units := [2]rune{r}
-			count := 1
-			if r > 0xffff { // RFC 8259 §7: a surrogate pair
-				units = [2]rune{0xd800 + (r-0x10000)>>10, 0xdc00 + (r-0x10000)&0x3ff}
-				count = 2
-			}
-			for _, u := range units[:count] {
-				dst = append(dst, '\\', 'u', digits[u>>12&15], digits[u>>8&15], digits[u>>4&15], digits[u&15])
-			}
+		if r == '"' || r == '\\' {
+			dst = append(dst, '\\')
 		}
+		dst = ascii.AppendRune(dst, r)
 		if len(dst)-start > most {
 			dst, cut = dst[:before], true
 			break

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/token"
 )
 
@@ -18,7 +19,7 @@ const maxSocketPath = 107
 
 // hostName checks a host or domain name (RFC 1123 §2.1) and returns it in lower case without a trailing dot.
 func hostName(_ *Config, s string) (string, error) {
-	name := strings.ToLower(strings.TrimSuffix(s, "."))
+	name := ascii.Host(s)
 	if err := validHost(name); err != nil {
 		return "", fmt.Errorf("%s is no host name: %w", shown(s), err)
 	}
@@ -41,7 +42,7 @@ func hostPattern(c *Config, s string) (string, error) {
 	if _, err := hostName(c, strings.ReplaceAll(s, "*", "x")); err != nil {
 		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`, shown(s))
 	}
-	return strings.ToLower(strings.TrimSuffix(s, ".")), nil
+	return ascii.Host(s), nil
 }
 
 func validHost(name string) error {

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"nmosauthd/agent/ascii"
 )
 
 // maxConfigBytes is the longest configuration that is read. The full example is under 8 KiB.
@@ -247,18 +248,8 @@ func (r *reader) knownKeys() {
 // sentence makes a message of the library one of ours: no capital, no full stop, and one line, since it may quote what the
 // file holds as it stands.
 func sentence(s string) string {
-	var b strings.Builder
-	for i, c := range strings.TrimSuffix(s, ".") {
-		switch {
-		case i == 0:
-			b.WriteRune(unicode.ToLower(c))
-		case unicode.IsPrint(c):
-			b.WriteRune(c)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(c), "'"))
-		}
-	}
-	return b.String()
+	first, size := utf8.DecodeRuneInString(s)
+	return ascii.Line(strings.TrimSuffix(string(unicode.ToLower(first))+s[size:], "."))
 }
 
 // kind names the type of a TOML value for people.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wildcard"
 )
@@ -24,7 +25,7 @@ func (c Authorization) Trusts(issuer string) bool {
 	if err != nil || strings.Contains(u.Host, "*") {
 		return false
 	}
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	host := ascii.Host(u.Hostname())
 	for _, pattern := range c.TrustedIssuers {
 		scheme, rest, _ := strings.Cut(pattern, "://")
 		authority, path, _ := strings.Cut(rest, "/")
@@ -60,7 +61,7 @@ func (c *Config) Admits(server, domain string) error {
 	case len(c.Discovery.Hosts) == 0:
 		return nil
 	}
-	host := []byte(strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")))
+	host := []byte(ascii.Host(u.Hostname()))
 	for _, pattern := range c.Discovery.Hosts {
 		if wildcard.Host([]byte(pattern), host) {
 			return nil
@@ -77,5 +78,5 @@ func patternHost(authority string) string {
 		host = host[:i]
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
+	return ascii.Host(host)
 }

@@ -3,6 +3,7 @@ package decide
 import (
 	"bytes"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/wire"
 )
 
@@ -62,7 +63,7 @@ func bearer(value []byte) (wire.Reason, []byte) {
 // cutScheme cuts the scheme "Bearer", which has no case (RFC 9110 §11.1), and the spaces behind it off credentials.
 func cutScheme(value []byte) (rest []byte, is bool) {
 	const scheme = "bearer"
-	if len(value) < len(scheme) || !isWord(value[:len(scheme)], scheme) {
+	if len(value) < len(scheme) || !ascii.EqualFold(value[:len(scheme)], scheme) {
 		return nil, false
 	}
 	rest = value[len(scheme):]
@@ -81,24 +82,11 @@ func IsHandshake(r *wire.Request) bool {
 	for len(upgrade) > 0 {
 		var one []byte
 		one, upgrade, _ = bytes.Cut(upgrade, []byte(","))
-		if isWord(bytes.Trim(one, " \t"), "websocket") {
+		if ascii.EqualFold(bytes.Trim(one, " \t"), "websocket") {
 			return true
 		}
 	}
 	return false
-}
-
-// isWord tells whether b is a word of small ASCII letters, in any case. bytes.EqualFold would take U+017F for an s.
-func isWord(b []byte, word string) bool {
-	if len(b) != len(word) {
-		return false
-	}
-	for i := range b {
-		if b[i]|0x20 != word[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // queryToken returns the first access_token of the target's query as it stands there, and how many there are.

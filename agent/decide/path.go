@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/token"
 )
 
@@ -106,12 +107,11 @@ func appendEncoded(path, b []byte) ([]byte, int) {
 	switch {
 	case r == utf8.RuneError && size <= 1, r < 0x20, 0x7f <= r && r < 0xa0, r == '/', r == '\\', r == ';':
 		return path, 0
-	case unreserved(r):
+	case ascii.Unreserved(r):
 		return append(path, byte(r)), 3
 	}
-	const hex = "0123456789ABCDEF"
 	for _, c := range char[:size] {
-		path = append(path, '%', hex[c>>4], hex[c&15])
+		path = ascii.AppendPercent(path, c)
 	}
 	return path, 3 * size
 }
@@ -121,26 +121,9 @@ func unhex(b []byte) (byte, bool) {
 	if len(b) < 3 || b[0] != '%' {
 		return 0, false
 	}
-	high, ok1 := hexDigit(b[1])
-	low, ok2 := hexDigit(b[2])
+	high, ok1 := ascii.HexDigit(b[1])
+	low, ok2 := ascii.HexDigit(b[2])
 	return high<<4 | low, ok1 && ok2
-}
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
-}
-
-// unreserved is RFC 3986 §2.3.
-func unreserved(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.' || r == '_' || r == '~'
 }
 
 // Place is where a path leads. Its slices borrow from the path.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"nmosauthd/agent/ascii"
 )
 
 // The bounds of a collector. With all of them used up it holds 2 MB, and it reads 2080 packets.
@@ -138,10 +140,7 @@ var serviceLabels = []byte("\x0a_nmos-auth\x04_tcp")
 func (c *collector) concerns(p []byte) bool {
 	lower := c.lower[:len(p)]
 	for i, b := range p {
-		if 'A' <= b && b <= 'Z' { // names have no case (RFC 6762 §16)
-			b += 'a' - 'A'
-		}
-		lower[i] = b
+		lower[i] = ascii.Lower(b) // names have no case (RFC 6762 §16)
 	}
 	if bytes.Contains(lower, serviceLabels) {
 		return true

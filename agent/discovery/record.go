@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"nmosauthd/agent/ascii"
 )
 
 // service is the DNS-SD type of Authorization Servers (IS-10 Discovery).
@@ -79,7 +81,7 @@ func (s *Server) path() string {
 func ParseRecord(r Record, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,
-		Host:      strings.ToLower(strings.TrimSuffix(r.Host, ".")),
+		Host:      ascii.Host(r.Host),
 		Port:      r.Port,
 		Priority:  r.Priority,
 		Weight:    r.Weight,
@@ -177,7 +179,7 @@ func plausibleSelector(selector string) bool {
 			return false
 		}
 		for _, c := range []byte(segment) {
-			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~", rune(c)) {
+			if !ascii.Unreserved(rune(c)) {
 				return false
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
@@ -279,16 +280,12 @@ func show(v any) string {
 	if err != nil {
 		return "unprintable"
 	}
-	var b strings.Builder
+	var b []byte
 	for _, r := range string(text) {
-		if b.Len() > maxShown {
-			return b.String() + "…"
+		if len(b) > maxShown {
+			return string(b) + "…"
 		}
-		if r < 0x20 || r > 0x7e {
-			fmt.Fprintf(&b, "\\u%04x", r)
-			continue
-		}
-		b.WriteRune(r)
+		b = ascii.AppendRune(b, r)
 	}
-	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(b.String())
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(b))
 }

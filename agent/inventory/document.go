@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"nmosauthd/agent/ascii"
 )
 
 // Parse reads a document. The error is one line for people, which says where and what; the caller adds where the document is
@@ -65,7 +67,7 @@ func Parse(document []byte) (*Table, error) {
 	for i := range resources {
 		r := &resources[i]
 		if err := b.add(&r.Resource); err != nil {
-			return nil, p.locate(r.offset, fmt.Errorf("resource %d, %.64s %.80q: %w", i+1, printable(r.Kind), r.Name, err))
+			return nil, p.locate(r.offset, fmt.Errorf("resource %d, %.64s %.80q: %w", i+1, ascii.Line(r.Kind), r.Name, err))
 		}
 	}
 	return b.table(), nil
@@ -210,16 +212,6 @@ func (p *parser) resource() (r placed, err error) {
 		err = errors.New("it has no name")
 	}
 	return r, err
-}
-
-// printable returns text for a line of an error: a kind that is refused may hold anything.
-func printable(kind string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, kind)
 }
 
 // Document returns the document that lists these resources, as Parse reads it.

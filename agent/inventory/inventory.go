@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strings"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
 )
@@ -227,13 +228,12 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 // appendEncoded appends text as part of one path segment: what is not unreserved (RFC 3986 §2.3) is percent-encoded, so that a
 // name cannot change the path's structure. A slash becomes %2F, which a path may not have (PATH-9).
 func appendEncoded(dst []byte, text string) []byte {
-	const hex = "0123456789ABCDEF"
 	for _, c := range []byte(text) {
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+		if ascii.Unreserved(rune(c)) {
 			dst = append(dst, c)
 			continue
 		}
-		dst = append(dst, '%', hex[c>>4], hex[c&15])
+		dst = ascii.AppendPercent(dst, c)
 	}
 	return dst
 }

@@ -145,7 +145,7 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"name with a newline", resource(`{"kind": "meter", "name": "a\nallow 200", "read": "/a"}`), "its name must be 1 to 256 bytes without control"},
 		{"name of 257 bytes", resource(`{"kind": "meter", "name": "` + strings.Repeat("n", 257) + `"}`), "its name must be 1 to 256 bytes"},
 		{"kind of 65 bytes", resource(`{"kind": "` + strings.Repeat("k", 65) + `", "name": 1, "read": "/"}`), "its kind must be 1 to 64 bytes"},
-		{"kind with an escape", resource(`{"kind": "\u001b[2J", "name": 1, "read": "/"}`), `resource 1, ?[2J "1": its kind must be`},
+		{"kind with an escape", resource(`{"kind": "\u001b[2J", "name": 1, "read": "/"}`), `resource 1, \x1b[2J "1": its kind must be`},
 		{"kind unknown", resource(`{"kind": "metre", "name": 1}`), `its kind is unknown: name it in "kinds"`},
 		{"kind without templates", `{"resources": [{"kind": "a", "name": 1}], "kinds": {"a": {}}}`, "neither it nor its kind has a template"},
 		{"twice", resource(`{"kind": "a", "name": 1, "read": "/a"}, {"kind": "b", "name": 1, "read": "/a"}, {"kind": "a", "name": "1", "read": "/b"}`), `resource 3, a "1": it is listed twice`},

@@ -3,6 +3,8 @@ package status
 import (
 	"strconv"
 	"strings"
+
+	"nmosauthd/agent/ascii"
 )
 
 // droppedLately is for how long the daemon is degraded after decisions were dropped, seconds.
@@ -77,13 +79,13 @@ func (s *Status) keys() (text, why string) {
 // Line is the health on one line of printable ASCII.
 func (s *Status) Line() string {
 	if len(s.Degraded) > 0 {
-		return Escape("degraded: " + s.Degraded[0])
+		return string(ascii.AppendString(nil, "degraded: "+s.Degraded[0]))
 	}
 	held := 0
 	for i := range s.Servers {
 		held += len(s.Servers[i].KIDs)
 	}
-	return Escape("healthy: " + s.Mode + ", " + many(len(s.Servers), "server") + ", " + many(held, "key"))
+	return string(ascii.AppendString(nil, "healthy: "+s.Mode+", "+many(len(s.Servers), "server")+", "+many(held, "key")))
 }
 
 // many counts things.

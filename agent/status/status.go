@@ -6,11 +6,11 @@
 package status
 
 import (
-	"strconv"
 	"time"
-	"unicode/utf16"
 
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/ascii"
 )
 
 // Status is a snapshot of the daemon. The names of its fields in JSON are stable: fields are added, none is renamed.
@@ -197,33 +197,11 @@ func At(t, now time.Time) Time {
 // JSON returns the snapshot as JSON in ASCII.
 func (s *Status) JSON() ([]byte, error) {
 	text, err := json.Marshal(s)
-	return escape(nil, string(text)), err
+	return ascii.AppendString(nil, string(text)), err
 }
 
 // Parse reads what JSON returned.
 func Parse(text []byte) (*Status, error) {
 	s := &Status{}
 	return s, json.Unmarshal(text, s)
-}
-
-// Escape writes what is not printable ASCII as \u and four digits, those beyond the basic plane as two of them.
-func Escape(s string) string { return string(escape(nil, s)) }
-
-func escape(b []byte, s string) []byte {
-	unit := func(r rune) {
-		digits := strconv.FormatInt(int64(r)|0x10000, 16)
-		b = append(append(b, `\u`...), digits[1:]...)
-	}
-	for _, r := range s {
-		switch high, low := utf16.EncodeRune(r); {
-		case r >= ' ' && r <= '~':
-			b = append(b, byte(r))
-		case r > 0xffff:
-			unit(high)
-			unit(low)
-		default:
-			unit(r)
-		}
-	}
-	return b
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"nmosauthd/agent/ascii"
 )
 
 // WriteText writes the snapshot for people: on the first line how the daemon is.
@@ -123,7 +125,7 @@ type text struct {
 func (t *text) row(name string, parts ...string) {
 	t.b = append(t.b, (name + "            ")[:12]...)
 	for _, p := range parts {
-		t.b = escape(t.b, p)
+		t.b = ascii.AppendString(t.b, p)
 	}
 	t.b = append(t.b, '\n')
 }

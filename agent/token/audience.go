@@ -3,6 +3,7 @@ package token
 import (
 	"bytes"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/wildcard"
 )
 
@@ -21,9 +22,7 @@ func (n Names) match(entry []byte) bool {
 		url, entry = true, entry[at+3:]
 	}
 	for i, c := range entry {
-		if 'A' <= c && c <= 'Z' {
-			entry[i] = c + 'a' - 'A' // host names have no case (RFC 4343)
-		}
+		entry[i] = ascii.Lower(c) // host names have no case (RFC 4343)
 	}
 	if is, address := ipv6(entry, url); is {
 		return n.hasIPv6(address)

@@ -3,6 +3,7 @@ package token
 import (
 	"bytes"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/wire"
 )
 
@@ -141,12 +142,7 @@ func (r *reader) text(t *Token, c *claim) (ok bool) {
 		return ok
 	}
 	c.span = t.close(at)
-	for _, b := range t.slice(c.span) {
-		if b < 0x20 || b == 0x7f {
-			c.valid = false
-		}
-	}
-	c.valid = c.valid && c.len > 0
+	c.valid = c.len > 0 && !ascii.HasControl(t.slice(c.span))
 	return true
 }
 

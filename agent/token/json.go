@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/wire"
 )
 
@@ -156,24 +157,8 @@ func (r *reader) header(document, text []byte) (h header, grown []byte, ok bool)
 // (TOK-4, RFC 7515 §4.1.9).
 func accessTokenType(typ []byte) bool {
 	const prefix = "application/"
-	if len(typ) > len(prefix) && equalFold(typ[:len(prefix)], prefix) {
+	if len(typ) > len(prefix) && ascii.EqualFold(typ[:len(prefix)], prefix) {
 		typ = typ[len(prefix):]
 	}
-	return equalFold(typ, "jwt") || equalFold(typ, "at+jwt")
-}
-
-// equalFold compares ASCII text with a lower-case word. bytes.EqualFold would fold U+017F and U+212A too.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
+	return ascii.EqualFold(typ, "jwt") || ascii.EqualFold(typ, "at+jwt")
 }

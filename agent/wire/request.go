@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"nmosauthd/agent/ascii"
 )
 
 // Limits of the packet protocol.
@@ -121,7 +123,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		case "upgrade":
 			name, r.Upgrade = nameUpgrade, value
 		case "id":
-			if len(value) > MaxID || hasControl(value) {
+			if len(value) > MaxID || ascii.HasControl(value) {
 				return PacketID
 			}
 			name = nameID
@@ -161,16 +163,6 @@ func (r *Request) namesResource() bool {
 }
 
 // IsName tells whether b can be a kind or a name: 1 to limit bytes and none that could break a line or a terminal.
-func IsName(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !hasControl(b) }
+func IsName(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !ascii.HasControl(b) }
 
 var newline = []byte("\n")
-
-// hasControl tells whether b holds a byte that could break a line or a terminal.
-func hasControl(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c == 0x7f {
-			return true
-		}
-	}
-	return false
-}

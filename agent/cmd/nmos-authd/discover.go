@@ -9,10 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/discovery"
@@ -121,18 +121,8 @@ type printer struct {
 
 // line prints one line, whatever the network has put into it.
 func (p *printer) line(format string, a ...any) {
-	var b strings.Builder
-	for _, r := range fmt.Sprintf(format, a...) {
-		switch {
-		case r == '\n': // between joined errors
-			b.WriteString("; ")
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	fmt.Fprintf(p.w, "  %s\n", b.String())
+	text := strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "; ") // between joined errors
+	fmt.Fprintf(p.w, "  %s\n", ascii.Line(text))
 }
 
 func (p *printer) title(format string, a ...any) { fmt.Fprintf(p.w, "\n"+format+"\n", a...) }

@@ -1,0 +1,114 @@
+// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits, compare host
+// names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
+//
+// It does no I/O, and keeps nothing.
+package ascii
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Lower returns a letter in lower case, and any other byte as it is.
+func Lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// EqualFold compares text, in any case, with a word in lower case. bytes.EqualFold would fold U+017F and U+212A, too.
+func EqualFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if Lower(c) != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Host returns a host or domain name as names are compared (RFC 4343): in lower case, without a trailing dot.
+func Host(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf {
+			r = rune(Lower(byte(r)))
+		}
+		return r
+	}, strings.TrimSuffix(name, "."))
+}
+
+// HasControl reports whether text holds a byte that could break a line or a terminal.
+func HasControl(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// HexDigit returns the value of a hex digit, in whatever case.
+func HexDigit(c byte) (value byte, ok bool) {
+	switch c = Lower(c); {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
+}
+
+// Unreserved reports whether a character stands for itself in a URI (RFC 3986 §2.3).
+func Unreserved(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.' || r == '_' || r == '~'
+}
+
+// AppendPercent appends a byte percent-encoded in normal form (RFC 3986 §6.2.2.1).
+func AppendPercent(dst []byte, c byte) []byte {
+	const digits = "0123456789ABCDEF"
+	return append(dst, '%', digits[c>>4], digits[c&15])
+}
+
+// AppendRune appends a character if it is printable ASCII, else \u and four digits, beyond the basic plane twice, as JSON has it
+// (RFC 8259 §7).
+func AppendRune(dst []byte, r rune) []byte {
+	if r >= ' ' && r <= '~' {
+		return append(dst, byte(r))
+	}
+	if r <= 0xffff {
+		return appendUnit(dst, r)
+	}
+	high, low := utf16.EncodeRune(r)
+	return appendUnit(appendUnit(dst, high), low)
+}
+
+func appendUnit(dst []byte, r rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+}
+
+// AppendString appends text as AppendRune does each of its characters.
+func AppendString(dst []byte, text string) []byte {
+	for _, r := range text {
+		dst = AppendRune(dst, r)
+	}
+	return dst
+}
+
+// Line returns text on one line for people, who may read other letters than ASCII's: what cannot be printed is written as Go does.
+func Line(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
