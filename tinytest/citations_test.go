@@ -100,6 +100,29 @@ func TestCitationsAreChecked(t *testing.T) {
 	}
 }
 
+// TestRooms: the table of rooms in agent/ARCHITECTURE.md has every folder of shipped Go code, and no other.
+func TestRooms(t *testing.T) {
+	const file = "agent/ARCHITECTURE.md"
+	_, table, _ := strings.Cut(trackedTexts(t)[file], "\n## Rooms\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rooms := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\|").FindAllStringSubmatch(table, -1) {
+		for room := range strings.SplitSeq(row[1], ", ") {
+			room = strings.Trim(room, "`")
+			if info, err := os.Stat(filepath.Join(root, room)); err != nil || !info.IsDir() {
+				t.Errorf("%s has the room %s, want a folder: %v", file, room, err)
+			}
+			rooms[room] = true
+		}
+	}
+	for _, s := range readSources(t) {
+		if folder := s.folder(); matches([]string{"agent/...", "platform/...", "hal/..."}, folder) && !rooms[folder] {
+			t.Errorf("%s lacks the room %s", file, folder)
+			rooms[folder] = true
+		}
+	}
+}
+
 // citations is what there is to cite.
 type citations struct{ documents, rules, sections map[string]bool }
 
