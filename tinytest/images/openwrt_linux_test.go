@@ -63,7 +63,7 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 	}
 
 	m.configure("[sockets]\nauthz = \"/var/run/nmos-authd/authz.sock\"\nhttp = \"\"\nadmin = \"\"\n[state]\ndir = \"/etc/nmos-authd/state\"\n")
-	m.must(takeUp + " && (setpriv --reuid nmos-authd --regid nmos-authd --clear-groups nmos-authd run >/box/daemon.log 2>&1 &)")
+	m.must(takeUp + " && (/usr/bin/setpriv --reuid nmos-authd --regid nmos-authd --clear-groups nmos-authd run >/box/daemon.log 2>&1 &)")
 	m.decides()
 	m.wait("the keys are kept in flash", func() bool { _, status := m.try("ls /etc/nmos-authd/state | grep -q ."); return status == 0 })
 	if out := m.must("/bin/sh /etc/rc.common /etc/init.d/nmos-authd reload"); out != "signal nmos-authd" {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stub of Development/nmos/model.h, resource.h and type.h of sony/nmos-cpp at commit df7fc571376d. */
+/* A stub of Development/nmos/model.h of sony/nmos-cpp at commit df7fc571376d, with what it needs of resource.h and type.h. */
 #ifndef STUB_MODEL_H
 #define STUB_MODEL_H
 
