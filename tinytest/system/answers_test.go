@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,11 +15,23 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
+// synchronised returns what tells the daemon that its clock is right, as a time service does, whatever this machine's is worth.
+func synchronised(t *testing.T) string {
+	t.Helper()
+	mark := filepath.Join(t.TempDir(), "synchronised")
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("[clock]\nsynchronised_file = %q\n", mark)
+}
+
 // Every class of answer, by real tokens of a real server, over both sockets alike.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
-	b := start(t, trusting(t, server))
+	config := trusting(t, server)
+	config.More = synchronised(t)
+	b := start(t, config)
 	good := everything(server).Sign()
 	b.await(get(senders).bearing(good), 200, "ok")
 
@@ -102,7 +116,7 @@ func TestEveryTokenOverBothSockets(t *testing.T) {
 	}
 	server.SetJWKS(mint.JWKSOf(published...))
 	config := trusting(t, server)
-	config.More = "retry = \"1s\""
+	config.More = "retry = \"1s\"\n" + synchronised(t)
 	b := start(t, config)
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 

@@ -168,8 +168,10 @@ func TestInventoryPushed_PATH11(t *testing.T) {
 	if again, err := os.Stat(file); err != nil || !os.SameFile(info, again) {
 		t.Errorf("written again without need: %v", err)
 	}
-	if err := os.WriteFile(file, []byte("\x00\x00\x00\x00"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, slot := range []string{file, file + ".2"} {
+		if err := os.WriteFile(slot, []byte("\x00\x00\x00\x00"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b.Daemon = startIn(t, dir)
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
