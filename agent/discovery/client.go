@@ -38,6 +38,24 @@ func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) 
 	if err != nil {
 		return Metadata{}, err
 	}
+	return c.metadata(ctx, s)
+}
+
+// FoundMetadata returns the metadata of the server that discovery found at this URL, as FoundKeySet does: they may name
+// another issuer (KEY-8).
+func (c *Client) FoundMetadata(ctx context.Context, at string) (Metadata, error) {
+	found, err := c.serverAt(at)
+	if err != nil {
+		return Metadata{}, err
+	}
+	s, err := c.serverSource(found)
+	if err != nil {
+		return Metadata{}, err
+	}
+	return c.metadata(ctx, s)
+}
+
+func (c *Client) metadata(ctx context.Context, s source) (Metadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	f, err := c.newFetch(ctx, s.server)

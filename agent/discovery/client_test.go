@@ -91,3 +91,26 @@ func TestHTTPClient_DIS5_CLI21(t *testing.T) {
 		t.Errorf("without roots: %v", err)
 	}
 }
+
+// A server that was found may name an issuer of its own origin; one that was asked for by name may not (KEY-8).
+func TestFoundMetadata_KEY8_CLI21(t *testing.T) {
+	ca := newAuthority(t)
+	mux := http.NewServeMux()
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
+	mux.HandleFunc("GET "+wellKnown, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":%q}`, s.URL+"/realms/studio", s.URL+"/token")
+	})
+	client := New(Options{Roots: ca.roots})
+	m, err := client.FoundMetadata(t.Context(), s.URL)
+	if err != nil || m.Issuer != s.URL+"/realms/studio" || m.TokenEndpoint != s.URL+"/token" {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	if m, err := client.Metadata(t.Context(), s.URL); err == nil {
+		t.Errorf("asked for by name: got %+v, want an error", m)
+	}
+	for _, bad := range []string{"", "ftp://a", "http://127.0.0.1", s.URL + "?a=b"} {
+		if m, err := client.FoundMetadata(t.Context(), bad); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, m)
+		}
+	}
+}

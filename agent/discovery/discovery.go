@@ -119,12 +119,21 @@ func (c *Client) issuerSource(issuer string) (source, error) {
 // FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before,
 // as ServerKeySet does.
 func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
+	s, err := c.serverAt(at)
+	if err != nil {
+		return Document{}, err
+	}
+	return c.ServerKeySet(ctx, s)
+}
+
+// serverAt returns the server that discovery found at this URL, by this Client or another one before.
+func (c *Client) serverAt(at string) (Server, error) {
 	if s := c.foundServer(at); s != nil {
-		return c.ServerKeySet(ctx, *s)
+		return *s, nil
 	}
 	u, err := c.parseIssuer(at)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(at), err)
+		return Server{}, fmt.Errorf("discovery: server %s: %w", shown(at), err)
 	}
 	selector := strings.Trim(u.EscapedPath(), "/")
 	s := Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: selector}
@@ -134,7 +143,7 @@ func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
 	if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
 		s.Port = uint16(port)
 	}
-	return c.ServerKeySet(ctx, s)
+	return s, nil
 }
 
 // ServerKeySet returns the key set of a server that Discover found, as KeySet does, from the addresses that were found
@@ -142,15 +151,24 @@ func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
 // one that it may name (keys.MayName, KEY-8). Since tokens are compared with what the metadata says, the caller goes by
 // Document.Issuer from then on, which is set as soon as the metadata was read, even if the keys could not be.
 func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
+	from, err := c.serverSource(s)
+	if err != nil {
+		return Document{}, err
+	}
+	return c.keySet(ctx, from)
+}
+
+// serverSource is where the documents of a server come from that Discover found.
+func (c *Client) serverSource(s Server) (source, error) {
 	iss, err := c.parseIssuer(s.IssuerURL())
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+		return source{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
 	}
 	first, err := parseURL(s.MetadataURL()) // DIS-4
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+		return source{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
 	}
-	return c.keySet(ctx, source{
+	return source{
 		issuer: iss,
 		places: metadataPlaces(first, iss),
 		speaksFor: func(named string) bool {
@@ -159,7 +177,7 @@ func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 		},
 		server: &s,
 		found:  true,
-	})
+	}, nil
 }
 
 // foundServer returns the server that was found last with this issuer; nil: none was.

@@ -62,6 +62,17 @@ type Config struct {
 	Given        Given     // a client that the operator made by hand, in place of a registration
 }
 
+func (c Config) equal(other Config) bool {
+	return slices.Equal(c.Scopes, other.Scopes) && c.plain() == other.plain()
+}
+
+// plain is what of a Config compares with ==.
+func (c Config) plain() any {
+	return [...]any{
+		c.Issuer, c.Name, c.SoftwareID, c.Version, c.InitialToken, c.JWKSURI, c.Keys, c.AuthMethod, c.Given,
+	}
+}
+
 // Given is a client that was made by hand.
 type Given struct {
 	ID     string
@@ -185,10 +196,15 @@ func New(o Options) *Client {
 	return c
 }
 
-// Configure replaces the configuration. Tokens that are held stay in use until there are new ones.
+// Configure replaces the configuration. Tokens that are held stay in use until there are new ones. A change has what
+// was refused tried again.
 func (c *Client) Configure(config Config) {
 	config.Scopes = slices.Clone(config.Scopes)
 	c.mu.Lock()
+	if c.config.equal(config) {
+		c.mu.Unlock()
+		return
+	}
 	c.config, c.changed = config, true
 	for name, g := range c.grants {
 		if c.admit(name) != nil && g.left(time.Now()) <= 0 { // a live one may have to be revoked
@@ -281,7 +297,11 @@ func (c *Client) step(ctx context.Context) time.Duration {
 	if wait > 0 || ctx.Err() != nil {
 		return max(wait, firstBackOff)
 	}
-	return min(c.lookAfter(ctx, config, e), c.renewAll(ctx, config))
+	wait = c.lookAfter(ctx, config, e)
+	if e.ClientID == "" || c.dirty || ctx.Err() != nil {
+		return firstBackOff
+	}
+	return min(wait, c.renewAll(ctx, config, e))
 }
 
 // start returns how long this device has to wait until its place. Devices of a facility lose their power together: were
@@ -296,7 +316,8 @@ func (c *Client) start(issuer string, e *entry, now time.Time) time.Duration {
 		if e != nil && e.Life > 0 {
 			spread = max(min(time.Duration(e.Life)*time.Second/16, mostSpread), time.Second)
 		}
-		c.placed, c.place, c.stepAt = issuer, now.Add(rand.N(spread)), time.Time{}
+		c.placed, c.place = issuer, now.Add(rand.N(spread))
+		c.stepAt, c.refused = time.Time{}, time.Time{}
 	}
 	return c.place.Sub(now)
 }

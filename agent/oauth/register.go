@@ -104,7 +104,10 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 		return e, 0
 	}
 	m, err := c.metadata(ctx, config.Issuer)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, firstBackOff
+	case err != nil:
 		return nil, c.failure(config, err)
 	}
 	held := ""
@@ -124,7 +127,10 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 	}
 	if err := c.register(ctx, config, m, e); err != nil {
 		c.doubtMetadata(err)
-		if c.dirty {
+		switch {
+		case ctx.Err() != nil:
+			return nil, firstBackOff
+		case c.dirty:
 			return nil, c.failUnsaved(config, err)
 		}
 		return nil, c.failure(config, err)
@@ -449,13 +455,18 @@ func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Durati
 		}
 		return min(wait, keySettled), nil
 	}
-	if e.manageable() {
-		if config.Keys != KeysAuto {
-			e.Inline = config.Keys == KeysInline
+	if !e.manageable() {
+		if missing := lacking(e.Scope, joinScopes(config.Scopes)); missing != "" {
+			return wait, fmt.Errorf("the client is registered without scope %s, and the server offers no updates "+
+				"(RFC 7592): forget it to have it registered again", missing)
 		}
-		if e.describe(config).digest() != e.Asked {
-			return wait, c.update(ctx, config, e)
-		}
+		return wait, nil
+	}
+	if config.Keys != KeysAuto {
+		e.Inline = config.Keys == KeysInline
+	}
+	if e.describe(config).digest() != e.Asked {
+		return wait, c.update(ctx, config, e)
 	}
 	return wait, nil
 }

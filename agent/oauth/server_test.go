@@ -113,7 +113,10 @@ func TestRegistrationFaults_CLI35(t *testing.T) {
 		}
 		t.Run("CLI-35/"+string(f.Fault), func(t *testing.T) {
 			r := newRig(t, authserver.Options{Drip: time.Hour, Kind: authserver.BBC}) // no key has to be made
-			r.SetPatience(time.Second)
+			switch f.Fault {
+			case authserver.Hang, authserver.Drip:
+				r.SetPatience(300 * time.Millisecond)
+			}
 			r.server.Misbehave(authserver.PathRegister, f.Fault)
 			r.Token("registration")
 			wait := r.Step(t.Context())
@@ -136,6 +139,7 @@ func TestRegistrationFaults_CLI35(t *testing.T) {
 				t.Errorf("got %v, want a reason and a wait", a)
 			}
 			r.server.Behave()
+			r.SetPatience(5 * time.Second)
 			r.must("registration")
 		})
 	}
@@ -225,6 +229,17 @@ func TestRefusedCredentialsAlone_CLI44_CLI57(t *testing.T) {
 		if s := r.Status().Tokens[0]; s.Err != nil {
 			t.Errorf("%s: %v", kind, s.Err)
 		}
+		// A proxy that refuses everything says nothing about the client.
+		r.server.Misbehave(authserver.PathToken, authserver.Unauthorized)
+		r.server.Misbehave(authserver.PathClient, authserver.Unauthorized)
+		for range 3 {
+			r.work()
+		}
+		if s := r.Status().Tokens[0]; s.Err == nil || s.Left == 0 {
+			t.Errorf("%s: %+v, want an error and the old token", kind, s)
+		}
+		r.server.Behave()
+		r.work()
 		r.registrations(1)
 	}
 }
@@ -496,7 +511,7 @@ func TestPowerCut_CLI36(t *testing.T) {
 			for _, after := range []bool{false, true} {
 				name := fmt.Sprintf("CLI-36/%s-%d-%v", kind, cut, after)
 				t.Run(name, func(t *testing.T) {
-					r := newRig(t, authserver.Options{Kind: kind})
+					r := newRig(t, authserver.Options{Kind: kind, Algs: []string{"ES256"}})
 					ctx, off := context.WithCancel(t.Context())
 					defer off()
 					unwritten := false

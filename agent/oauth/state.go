@@ -104,8 +104,8 @@ func parseState(data []byte, s *state) error {
 				return err
 			}
 		}
-		if len(e.Keys) < 2 && e.Rotation != steady {
-			return errors.New("a rotation without two keys")
+		if len(e.Keys) < 2 && e.Rotation != steady || len(e.Keys) == 0 && e.Method == PrivateKeyJWT {
+			return errors.New("a client without its keys")
 		}
 	}
 	return nil

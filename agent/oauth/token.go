@@ -150,19 +150,15 @@ func (c *Client) ReportRefused(token string) bool {
 }
 
 // renewAll fetches the tokens that are due, and returns how long to wait for the next.
-func (c *Client) renewAll(ctx context.Context, config Config) time.Duration {
-	wait := time.Hour
-	for ctx.Err() == nil {
+func (c *Client) renewAll(ctx context.Context, config Config, e *entry) time.Duration {
+	for e.ClientID != "" && !c.dirty && ctx.Err() == nil { // else it is gone, or must not be used yet
 		g, left := c.due()
 		if g == nil {
-			return min(wait, left)
+			return left
 		}
-		c.renew(ctx, config, g)
-		if c.kept.find(config).ClientID == "" {
-			return 0 // the client is gone
-		}
+		c.renew(ctx, config, e, g)
 	}
-	return wait
+	return firstBackOff
 }
 
 // due returns the grant that has been due longest, or how long to wait for one.
@@ -185,13 +181,13 @@ func (c *Client) due() (first *grant, wait time.Duration) {
 }
 
 // renew fetches a token. What is wrong leaves the old one in use (CLI-58).
-func (c *Client) renew(ctx context.Context, config Config, g *grant) {
+func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
 	c.mu.Lock()
 	scope, old := g.scope, g.token != ""
 	g.flying = true
 	c.mu.Unlock()
 	sent := time.Now()
-	t, err := c.fetch(ctx, config, scope)
+	t, err := c.fetch(ctx, config, e, scope)
 
 	now := time.Now()
 	c.mu.Lock()
@@ -266,8 +262,7 @@ func lacking(granted, asked string) string {
 var errClock = errors.New("the device's clock is not trusted yet, so it cannot prove to the server who it is")
 
 // fetch gets a token, and goes through what may help if the server refuses the client's credentials (CLI-57).
-func (c *Client) fetch(ctx context.Context, config Config, scope string) (Token, error) {
-	e := c.kept.find(config)
+func (c *Client) fetch(ctx context.Context, config Config, e *entry, scope string) (Token, error) {
 	m, err := c.metadata(ctx, config.Issuer)
 	if err != nil {
 		return Token{}, err
@@ -337,8 +332,9 @@ func (c *Client) byOtherKeys(ctx context.Context, config Config, e *entry) bool 
 // judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44),
 // or after a day of it (CLI-57). A bad assertion and a lost client look alike.
 func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) error {
-	if e.Given {
-		return why
+	var refusal *refusalError
+	if e.Given || !errors.As(why, &refusal) || refusal.code != "invalid_client" {
+		return why // another 401 may be a proxy's
 	}
 	if e.manageable() {
 		err := c.manage(ctx, config, e, http.MethodGet, nil)

@@ -167,7 +167,11 @@ func (s *Server) clientMetadata(m map[string]any) {
 	case Hydra:
 		// It says nothing of algorithms.
 	default:
-		m["token_endpoint_auth_signing_alg_values_supported"] = []string{"RS256", "ES256"}
+		algs := s.opt.Algs
+		if algs == nil {
+			algs = []string{"RS256", "ES256"}
+		}
+		m["token_endpoint_auth_signing_alg_values_supported"] = algs
 	}
 	m["token_endpoint_auth_methods_supported"] = methods
 }

@@ -69,6 +69,7 @@ const (
 	TokenRefresh     Fault = "token-refresh"      // good: a refresh token comes beside it
 	TokenMissing     Fault = "token-missing"      // no access_token
 	TokenControl     Fault = "token-control"      // a line break in the token
+	Unauthorized     Fault = "unauthorized"       // 401 with a page, of a proxy; of any path
 	InvalidClient    Fault = "invalid-client"     // 401, as if the client were unknown or disabled
 	InvalidScope     Fault = "invalid-scope"      // 400
 	TooMany          Fault = "too-many"           // 429 with Retry-After
@@ -151,7 +152,7 @@ var ClientFaults = []FaultInfo{
 	{TokenOtherScope, TokenPath, false}, {TokenNoScope, TokenPath, true}, {TokenNoExpiry, TokenPath, false},
 	{TokenExpiryZero, TokenPath, false}, {TokenExpiryText, TokenPath, false}, {TokenExpiryHuge, TokenPath, true},
 	{TokenMAC, TokenPath, false}, {TokenLowerCase, TokenPath, true}, {TokenOpaque, TokenPath, true},
-	{TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
+	{Unauthorized, AnyPath, false}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
 	{InvalidClient, TokenPath, false}, {InvalidScope, TokenPath, false}, {TooMany, TokenPath, false},
 	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false},
 

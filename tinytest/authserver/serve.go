@@ -114,6 +114,9 @@ func (s *Server) spoil(r *http.Request, a answer, fault Fault) answer {
 	case HTML:
 		return answer{http.StatusOK, map[string]string{"Content-Type": "text/html; charset=utf-8"},
 			[]byte("<!DOCTYPE html><title>Sign in</title><p>Please accept the terms of the guest network.")}
+	case Unauthorized:
+		return answer{http.StatusUnauthorized, map[string]string{"Content-Type": "text/html; charset=utf-8"},
+			[]byte("<!DOCTYPE html><title>401</title><p>Authorization required.")}
 	case NotFound:
 		return textAnswer(http.StatusNotFound, "not found")
 	case ServerError:

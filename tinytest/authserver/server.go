@@ -69,6 +69,7 @@ type Options struct {
 	Kind         Kind          // of server whose habits this one has
 	InitialToken string        // that a registration must bring; "": anybody may register
 	Scopes       []string      // that a client may have; nil: those of IS-10
+	Algs         []string      // of assertions, by the metadata; nil: RS256 and ES256
 	Clock        time.Duration // how far the server's clock is ahead, for assertions
 	// FetchKeys gets the document at a client's jwks_uri; nil: the server cannot reach it.
 	FetchKeys func(uri string) ([]byte, error)
