@@ -18,28 +18,28 @@ import (
 const maxSocketPath = 107
 
 // hostName checks a host or domain name (RFC 1123 §2.1) and returns it in lower case without a trailing dot.
-func hostName(_ *Config, s string) (string, error) {
+func hostName(s string) (string, error) {
 	name := ascii.Host(s)
 	if err := validHost(name); err != nil {
-		return "", fmt.Errorf("%s is no host name: %w", shown(s), err)
+		return "", fmt.Errorf("%s is not a host name: %w", shown(s), err)
 	}
 	return name, nil
 }
 
 // deviceName checks a host name or an address (CLM-4). An IPv6 address is returned without brackets, in the form of RFC 5952.
-func deviceName(c *Config, s string) (string, error) {
+func deviceName(s string) (string, error) {
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && addr.Is6() {
 		if addr.Zone() != "" {
 			return "", fmt.Errorf("%s holds a zone, which means nothing on another device", shown(s))
 		}
 		return addr.String(), nil
 	}
-	return hostName(c, s)
+	return hostName(s)
 }
 
 // hostPattern checks a pattern for host names (CLM-5) and returns it in lower case without a trailing dot.
-func hostPattern(c *Config, s string) (string, error) {
-	if _, err := hostName(c, strings.ReplaceAll(s, "*", "x")); err != nil {
+func hostPattern(s string) (string, error) {
+	if _, err := hostName(strings.ReplaceAll(s, "*", "x")); err != nil {
 		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`, shown(s))
 	}
 	return ascii.Host(s), nil
@@ -79,7 +79,7 @@ func isAlphanumeric(c byte) bool {
 
 // realm checks the realm of a challenge. It becomes a quoted string that must survive parsers which split at commas
 // (ANS-6), so what would end or split it is refused rather than escaped.
-func realm(_ *Config, s string) (string, error) {
+func realm(s string) (string, error) {
 	if len(s) > 256 {
 		return "", errors.New("the realm is over 256 characters")
 	}
@@ -92,8 +92,8 @@ func realm(_ *Config, s string) (string, error) {
 }
 
 // serverURL checks an issuer URL (RFC 8414 §2). It is returned as written, since issuers are compared as text (CLM-1).
-func serverURL(c *Config, s string) (string, error) {
-	u, err := issuerURL(c, s)
+func (a *Authorization) serverURL(s string) (string, error) {
+	u, err := a.issuerURL(s)
 	if err != nil {
 		return "", fmt.Errorf("%s %w", shownURL(s), err)
 	}
@@ -104,8 +104,8 @@ func serverURL(c *Config, s string) (string, error) {
 }
 
 // issuerPattern checks an entry of trusted_issuers: an issuer URL whose host may hold `*`.
-func issuerPattern(c *Config, s string) (string, error) {
-	u, err := issuerURL(c, s)
+func (a *Authorization) issuerPattern(s string) (string, error) {
+	u, err := a.issuerURL(s)
 	if err != nil {
 		return "", fmt.Errorf("%s %w", shownURL(s), err)
 	}
@@ -131,7 +131,7 @@ func shownURL(s string) string {
 
 // issuerURL reads what an issuer and a pattern for issuers have in common. Its errors continue a sentence whose subject is
 // the URL.
-func issuerURL(c *Config, s string) (*url.URL, error) {
+func (a *Authorization) issuerURL(s string) (*url.URL, error) {
 	if len(s) > 2048 {
 		return nil, errors.New("is over 2048 characters")
 	}
@@ -148,8 +148,8 @@ func issuerURL(c *Config, s string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme == "" || u.Opaque != "" || u.Host == "" && u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("is no URL of the form https://host")
-	case u.Scheme == "http" && !c.Authorization.AllowHTTP:
+		return nil, errors.New("is not a URL of the form https://host")
+	case u.Scheme == "http" && !a.AllowHTTP:
 		return nil, errors.New("must be https; http needs allow_http = true, for development only")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("must be https")
@@ -178,25 +178,25 @@ func issuerURL(c *Config, s string) (*url.URL, error) {
 }
 
 // nameServer checks an entry of dns_servers. It is an address: the name of a name server could not be looked up.
-func nameServer(_ *Config, s string) (string, error) {
+func nameServer(s string) (string, error) {
 	if addr, err := netip.ParseAddrPort(s); err == nil && addr.Port() != 0 {
 		return s, nil
 	}
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return "", fmt.Errorf("%s lacks the port; write %q", shown(s), netip.AddrPortFrom(addr, 53).String())
 	}
-	return "", fmt.Errorf("%s is no address and port such as \"192.0.2.53:53\"", shown(s))
+	return "", fmt.Errorf("%s is not an address and port such as \"192.0.2.53:53\"", shown(s))
 }
 
 // absolutePath checks a path that may be empty.
-func absolutePath(_ *Config, s string) (string, error) {
+func absolutePath(s string) (string, error) {
 	switch {
 	case s == "":
 		return "", nil
 	case strings.ContainsRune(s, 0):
 		return "", errors.New("the path holds a NUL")
 	case !path.IsAbs(s):
-		return "", fmt.Errorf("%s is no absolute path", shown(s))
+		return "", fmt.Errorf("%s is not an absolute path", shown(s))
 	case len(s) > 4095:
 		return "", errors.New("the path is over 4095 bytes")
 	}
@@ -204,23 +204,23 @@ func absolutePath(_ *Config, s string) (string, error) {
 }
 
 // filePath checks the path of a file; empty: none.
-func filePath(c *Config, s string) (string, error) {
-	s, err := absolutePath(c, s)
+func filePath(s string) (string, error) {
+	s, err := absolutePath(s)
 	if err == nil && s == "/" {
 		err = errors.New("the path names no file")
 	}
 	return s, err
 }
 
-// syslogPorts are the ports of a syslog server where none is given (RFC 5426, RFC 6587, RFC 5425).
+// syslogPorts are the ports of a syslog server if none is given (RFC 5426, RFC 6587, RFC 5425).
 var syslogPorts = map[string]string{"udp": "514", "tcp": "601", "tls": "6514"}
 
 // syslogURL checks the address of a syslog server and completes it by the port.
-func syslogURL(_ *Config, s string) (string, error) {
+func syslogURL(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	const form = "is none of udp://host:514, tcp://host:601 and tls://host:6514"
+	const form = "must be one of udp://host:514, tcp://host:601, tls://host:6514"
 	u, err := url.Parse(s)
 	if err != nil || syslogPorts[u.Scheme] == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" ||
 		strings.ContainsAny(s, "?#") {
@@ -242,8 +242,8 @@ func syslogURL(_ *Config, s string) (string, error) {
 }
 
 // socketPath checks the path of a socket; empty: not opened.
-func socketPath(c *Config, s string) (string, error) {
-	s, err := absolutePath(c, s)
+func socketPath(s string) (string, error) {
+	s, err := absolutePath(s)
 	switch {
 	case err != nil:
 		return "", err
@@ -256,30 +256,30 @@ func socketPath(c *Config, s string) (string, error) {
 }
 
 // neededSocketPath checks the path of a socket that cannot be left out.
-func neededSocketPath(c *Config, s string) (string, error) {
+func neededSocketPath(s string) (string, error) {
 	if s == "" {
 		return "", errors.New("the decision socket needs a path")
 	}
-	return socketPath(c, s)
+	return socketPath(s)
 }
 
-// groupName checks the form of a group's name or number; whether there is one, the device knows.
-func groupName(_ *Config, s string) (string, error) {
+// groupName checks the form of a group's name or number; only the device knows whether there is one.
+func groupName(s string) (string, error) {
 	if len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '/' }) {
-		return "", fmt.Errorf("%s is no group name", shown(s))
+		return "", fmt.Errorf("%s is not a group name", shown(s))
 	}
 	return s, nil
 }
 
 // publicPrefix checks a prefix that needs no token (PATH-11). It must open nothing of /x-nmos, whose access the tokens rule,
 // but for IS-09's API, which has no authorization.
-func publicPrefix(_ *Config, s string) (string, error) {
+func publicPrefix(s string) (string, error) {
 	p, err := plainPath(s)
 	if err != nil {
 		return "", err
 	}
 	if isNMOS(p) && p != "/x-nmos/system" && !strings.HasPrefix(p, "/x-nmos/system/") {
-		return "", fmt.Errorf("%s is an NMOS path; those need a token always, but for /x-nmos/system", shown(s))
+		return "", fmt.Errorf("%s is an NMOS path; all but /x-nmos/system need a token", shown(s))
 	}
 	return p, nil
 }
@@ -309,8 +309,8 @@ func plainPath(s string) (string, error) {
 	return p, nil
 }
 
-// controlPath checks the path of a control socket (PATH-15), which may be anywhere but where all may read.
-func controlPath(_ *Config, s string) (string, error) {
+// controlPath checks the path of a control socket (PATH-15), which may be anywhere except where all may read.
+func controlPath(s string) (string, error) {
 	p, err := plainPath(s)
 	if err == nil && strings.EqualFold(p, "/x-nmos") {
 		err = fmt.Errorf("%s is what all may read; name the socket's own path", shown(s))
@@ -319,7 +319,7 @@ func controlPath(_ *Config, s string) (string, error) {
 }
 
 // claimPrefix checks a prefix that a claim rules, "/prefix=api" (PATH-11).
-func claimPrefix(_ *Config, s string) (string, error) {
+func claimPrefix(s string) (string, error) {
 	prefix, api, found := strings.Cut(s, "=")
 	if !found || !token.IsAPI([]byte(api)) {
 		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>", shown(s))

@@ -240,44 +240,10 @@ type Audit struct {
 
 // Metrics is [metrics].
 type Metrics struct {
-	File string // absolute path to which the metrics are written now and then, in the Prometheus text format; empty: nowhere
+	File string // absolute path to which the metrics are written every 15 s, in the Prometheus text format; empty: nowhere
 }
 
 // Sandbox is [sandbox].
 type Sandbox struct {
 	Landlock bool // after its start the daemon reaches no file but its own
-}
-
-// Default returns the configuration of an empty file. The caller may change it.
-func Default() *Config {
-	return &Config{
-		Mode: ModeEnforce,
-		Authorization: Authorization{
-			CAFile:  "/etc/nmos-authd/ca.pem",
-			Refresh: time.Hour,
-			Retry:   30 * time.Second,
-		},
-		Discovery: Discovery{Mode: DiscoveryAuto},
-		Sockets: Sockets{
-			Authz: "/run/nmos-authd/authz.sock",
-			HTTP:  "/run/nmos-authd/http.sock",
-			Admin: "/run/nmos-authd/admin.sock",
-		},
-		Clock:  Clock{Unsynchronised: ClockJudge},
-		State:  State{Dir: "/var/lib/nmos-authd"},
-		Limits: Limits{TokenBytes: 16384, PathBytes: decide.DefaultPathBytes, PacketBytes: 32768, CachedTokens: 64, Connections: 64},
-		Log:    Log{Level: "info"},
-		Audit: Audit{
-			Sinks:      []AuditSink{AuditLog},
-			Full:       AuditDrop,
-			QueueBytes: 64 << 10,
-			Repeat:     10 * time.Second,
-			DenyRate:   2,
-			AllowRate:  20,
-			FileBytes:  1 << 20,
-			Files:      4,
-			RingBytes:  64 << 10,
-		},
-		Sandbox: Sandbox{Landlock: true},
-	}
 }

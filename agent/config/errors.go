@@ -26,14 +26,18 @@ type mistakes struct {
 	list []*Error
 }
 
+// add takes a mistake, unless there are enough.
 func (m *mistakes) add(line int, format string, args ...any) {
+	if m.full() {
+		return
+	}
 	m.list = append(m.list, &Error{m.file, max(line, 1), fmt.Sprintf(format, args...)})
 }
 
-// full tells that there are enough to stop looking for more.
+// full reports whether there are enough to stop looking for more.
 func (m *mistakes) full() bool { return len(m.list) >= maxMistakes }
 
-// err returns all of them joined, one line each in the order of the file; nil where there are none.
+// err returns all of them joined, one line each in the order of the file; nil if there are none.
 func (m *mistakes) err() error {
 	if len(m.list) == 0 {
 		return nil
@@ -50,7 +54,7 @@ func (m *mistakes) err() error {
 	return errors.Join(errs...)
 }
 
-// shown quotes what a file says for a message, shortened where it is long.
+// shown quotes what a file says for a message, shortened if it is long.
 func shown(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -59,7 +63,26 @@ func shown(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// nearest returns the name that was most likely meant by word, "" where none is near enough to be worth saying.
+// Mistakes returns the mistakes of a configuration, or the only error that err is, each of one line; none if it is nil.
+func Mistakes(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
+// meant is a hint at the name that was most likely meant by word: " (name?)", or nothing.
+func meant(word string, names []string) string {
+	if near := nearest(word, names); near != "" {
+		return " (" + near + "?)"
+	}
+	return ""
+}
+
+// nearest returns the name that was most likely meant by word, "" if none is near enough to be worth saying.
 func nearest(word string, names []string) string {
 	const longest = 32 // no key is longer, and the comparison takes the product of the lengths
 	if len(word) > longest {
@@ -97,12 +120,4 @@ func distance(a, b string) int {
 		before, last, row = last, row, before
 	}
 	return last[len(b)]
-}
-
-// Mistakes returns the mistakes that an error consists of, one by one.
-func Mistakes(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }

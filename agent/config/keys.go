@@ -1,245 +1,292 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"nmosauthd/agent/decide"
 )
 
-// key is one key of the file: where it stands and how its value reaches the Config.
-type key struct {
-	section string // "" above all sections
-	name    string
-	set     setter
+// Key is one key of the file: all that is known of it but the words that configs/nmos-authd.toml has for it.
+type Key struct {
+	Section string // "" above all sections
+	Name    string
+	Traits  Traits
+	Value   Value
 }
 
-// setter checks a TOML value and puts it into the Config. It reports what is wrong through bad and then leaves the default.
-type setter func(c *Config, value any, bad badFunc)
+// Traits is what else the daemon has to know of a key.
+type Traits uint8
 
-// badFunc reports one mistake of the value at hand.
-type badFunc func(format string, args ...any)
+// A key has at most one of the places: they say what the sandbox opens for its value.
+const (
+	Restart      Traits = 1 << iota // a change takes effect after a restart
+	SocketPlace                     // the path of a socket, whose folder the daemon makes
+	RootsPlace                      // certificates, a file or a folder, or the system's
+	ReadPlace                       // a file that is read
+	WritePlace                      // a file that is written
+	PrivatePlace                    // a folder of the daemon's own
+)
 
 // String names the key as messages do.
-func (k *key) String() string {
-	if k.section == "" {
-		return k.name
+func (k *Key) String() string {
+	if k.Section == "" {
+		return k.Name
 	}
-	return "[" + k.section + "] " + k.name
+	return "[" + k.Section + "] " + k.Name
 }
 
-// allKeys is every key there is; configs/nmos-authd.toml shows them all. A key that judges by another one stands after
-// it: the values are set in this order, whatever the order of the file.
-var allKeys = []key{
-	{"", "mode", choice(func(c *Config) *Mode { return &c.Mode }, ModeEnforce, ModeObserve, ModeOff)},
+// Path returns the value of a key that holds a path.
+func (k *Key) Path() string { return k.Value.Get().(string) }
 
-	{"device", "names", list(func(c *Config) *[]string { return &c.Device.Names }, deviceName)},
-	{"device", "realm", text(func(c *Config) *string { return &c.Device.Realm }, realm)},
+// Keys returns every key there is, with the values of c.
+//
+// To add a key: give it a field in config.go, a row here, and its words and default in configs/nmos-authd.toml, which
+// shows them all; then run "go run ./scripts/manual", which makes the manual page of that. The tests here and in
+// scripts/manual name what was forgotten. What the sandbox opens, which folders an init script makes, and what needs a
+// restart follow from the row.
+//
+// A key that judges by another one stands after it: values are set in this order, whatever the order of the file.
+func Keys(c *Config) []Key {
+	a := &c.Authorization
+	return []Key{
+		{"", "mode", 0, one(&c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff))},
 
-	{"authorization", "allow_http", boolean(func(c *Config) *bool { return &c.Authorization.AllowHTTP })},
-	{"authorization", "servers", list(func(c *Config) *[]string { return &c.Authorization.Servers }, serverURL)},
-	{"authorization", "trusted_issuers", list(func(c *Config) *[]string { return &c.Authorization.TrustedIssuers }, issuerPattern)},
-	{"authorization", "ca_file", text(func(c *Config) *string { return &c.Authorization.CAFile }, absolutePath)},
-	{"authorization", "refresh", duration(func(c *Config) *time.Duration { return &c.Authorization.Refresh }, 5*time.Second, 24*time.Hour)},
-	{"authorization", "leeway", duration(func(c *Config) *time.Duration { return &c.Authorization.Leeway }, 0, time.Minute)},
-	{"authorization", "retry", duration(func(c *Config) *time.Duration { return &c.Authorization.Retry }, time.Second, time.Hour)},
+		{"device", "names", 0, list(&c.Device.Names, nil, text(deviceName))},
+		{"device", "realm", 0, one(&c.Device.Realm, "", text(realm))},
 
-	{"discovery", "mode", choice(func(c *Config) *DiscoveryMode { return &c.Discovery.Mode },
-		DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff)},
-	{"discovery", "hosts", list(func(c *Config) *[]string { return &c.Discovery.Hosts }, hostPattern)},
-	{"discovery", "domains", list(func(c *Config) *[]string { return &c.Discovery.Domains }, hostName)},
-	{"discovery", "dns_servers", list(func(c *Config) *[]string { return &c.Discovery.DNSServers }, nameServer)},
+		{"authorization", "allow_http", 0, one(&a.AllowHTTP, false, boolean)},
+		{"authorization", "servers", 0, list(&a.Servers, nil, text(a.serverURL))},
+		{"authorization", "trusted_issuers", 0, list(&a.TrustedIssuers, nil, text(a.issuerPattern))},
+		{"authorization", "ca_file", RootsPlace, one(&a.CAFile, "/etc/nmos-authd/ca.pem", text(absolutePath))},
+		{"authorization", "refresh", 0, one(&a.Refresh, time.Hour, duration(5*time.Second, 24*time.Hour))},
+		{"authorization", "leeway", 0, one(&a.Leeway, 0, duration(0, time.Minute))},
+		{"authorization", "retry", 0, one(&a.Retry, 30*time.Second, duration(time.Second, time.Hour))},
 
-	{"sockets", "authz", text(func(c *Config) *string { return &c.Sockets.Authz }, neededSocketPath)},
-	{"sockets", "http", text(func(c *Config) *string { return &c.Sockets.HTTP }, socketPath)},
-	{"sockets", "admin", text(func(c *Config) *string { return &c.Sockets.Admin }, socketPath)},
-	{"sockets", "group", text(func(c *Config) *string { return &c.Sockets.Group }, groupName)},
-	{"sockets", "allow_uids", userIDs},
-	{"sockets", "admin_group", text(func(c *Config) *string { return &c.Sockets.AdminGroup }, groupName)},
+		{"discovery", "mode", 0, one(&c.Discovery.Mode, DiscoveryAuto,
+			word(DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff))},
+		{"discovery", "hosts", 0, list(&c.Discovery.Hosts, nil, text(hostPattern))},
+		{"discovery", "domains", 0, list(&c.Discovery.Domains, nil, text(hostName))},
+		{"discovery", "dns_servers", 0, list(&c.Discovery.DNSServers, nil, text(nameServer))},
 
-	{"clock", "unsynchronised", choice(func(c *Config) *ClockAnswer { return &c.Clock.Unsynchronised }, ClockJudge, ClockDeny)},
-	{"clock", "synchronised_file", text(func(c *Config) *string { return &c.Clock.SynchronisedFile }, filePath)},
+		{"sockets", "authz", Restart | SocketPlace,
+			one(&c.Sockets.Authz, "/run/nmos-authd/authz.sock", text(neededSocketPath))},
+		{"sockets", "http", Restart | SocketPlace, one(&c.Sockets.HTTP, "/run/nmos-authd/http.sock", text(socketPath))},
+		{"sockets", "admin", Restart | SocketPlace, one(&c.Sockets.Admin, "/run/nmos-authd/admin.sock", text(socketPath))},
+		{"sockets", "group", Restart, one(&c.Sockets.Group, "", text(groupName))},
+		{"sockets", "allow_uids", 0, list(&c.Sockets.AllowUIDs, nil, userID)},
+		{"sockets", "admin_group", Restart, one(&c.Sockets.AdminGroup, "", text(groupName))},
 
-	{"state", "dir", text(func(c *Config) *string { return &c.State.Dir }, absolutePath)},
+		{"clock", "unsynchronised", 0, one(&c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny))},
+		{"clock", "synchronised_file", 0, one(&c.Clock.SynchronisedFile, "", text(filePath))},
 
-	{"limits", "token_bytes", number(func(c *Config) *int { return &c.Limits.TokenBytes }, 1024, 16384)},
-	{"limits", "path_bytes", number(func(c *Config) *int { return &c.Limits.PathBytes }, 256, 4096)},
-	{"limits", "packet_bytes", number(func(c *Config) *int { return &c.Limits.PacketBytes }, 1024, 65536)},
-	{"limits", "cached_tokens", number(func(c *Config) *int { return &c.Limits.CachedTokens }, 1, 4096)},
-	{"limits", "connections", number(func(c *Config) *int { return &c.Limits.Connections }, 1, 4096)},
-	{"limits", "memory_bytes", memoryLimit},
+		{"state", "dir", Restart | PrivatePlace, one(&c.State.Dir, "/var/lib/nmos-authd", text(absolutePath))},
 
-	{"log", "level", choice(func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error")},
+		{"limits", "token_bytes", 0, one(&c.Limits.TokenBytes, 16384, number(1024, 16384))},
+		{"limits", "path_bytes", 0, one(&c.Limits.PathBytes, decide.DefaultPathBytes, number(256, 4096))},
+		{"limits", "packet_bytes", 0, one(&c.Limits.PacketBytes, 32768, number(1024, 65536))},
+		{"limits", "cached_tokens", 0, one(&c.Limits.CachedTokens, 64, number(1, 4096))},
+		{"limits", "connections", Restart, one(&c.Limits.Connections, 64, number(1, 4096))},
+		// Under the least the collector would run without end.
+		{"limits", "memory_bytes", 0, one(&c.Limits.MemoryBytes, 0, orZero(number(8<<20, 1<<30)))},
 
-	{"paths", "public", list(func(c *Config) *[]string { return &c.Paths.Public }, publicPrefix)},
-	{"paths", "claims", list(func(c *Config) *[]string { return &c.Paths.Claims }, claimPrefix)},
-	{"paths", "control", list(func(c *Config) *[]string { return &c.Paths.Control }, controlPath)},
+		{"log", "level", 0, one(&c.Log.Level, "info", word("debug", "info", "warn", "error"))},
 
-	{"inventory", "file", text(func(c *Config) *string { return &c.Inventory.File }, filePath)},
+		{"paths", "public", 0, list(&c.Paths.Public, nil, text(publicPrefix))},
+		{"paths", "claims", 0, list(&c.Paths.Claims, nil, text(claimPrefix))},
+		{"paths", "control", 0, list(&c.Paths.Control, nil, text(controlPath))},
 
-	{"audit", "sinks", auditSinks},
-	{"audit", "full", choice(func(c *Config) *AuditFull { return &c.Audit.Full }, AuditDrop, AuditWait)},
-	{"audit", "queue_bytes", number(func(c *Config) *int { return &c.Audit.QueueBytes }, 4<<10, 16<<20)},
-	{"audit", "repeat", duration(func(c *Config) *time.Duration { return &c.Audit.Repeat }, 0, time.Hour)},
-	{"audit", "deny_rate", number(func(c *Config) *int { return &c.Audit.DenyRate }, 0, 100_000)},
-	{"audit", "allow_rate", number(func(c *Config) *int { return &c.Audit.AllowRate }, 0, 100_000)},
-	{"audit", "file", text(func(c *Config) *string { return &c.Audit.File }, filePath)},
-	{"audit", "file_bytes", number(func(c *Config) *int { return &c.Audit.FileBytes }, 64<<10, 1<<30)},
-	{"audit", "files", number(func(c *Config) *int { return &c.Audit.Files }, 1, 100)},
-	{"audit", "syslog", text(func(c *Config) *string { return &c.Audit.Syslog }, syslogURL)},
-	{"audit", "ring_bytes", number(func(c *Config) *int { return &c.Audit.RingBytes }, 4<<10, 16<<20)},
+		{"inventory", "file", ReadPlace, one(&c.Inventory.File, "", text(filePath))},
 
-	{"metrics", "file", text(func(c *Config) *string { return &c.Metrics.File }, filePath)},
+		{"audit", "sinks", 0, list(&c.Audit.Sinks, []AuditSink{AuditLog}, word(AuditLog, AuditFile, AuditSyslog))},
+		{"audit", "full", 0, one(&c.Audit.Full, AuditDrop, word(AuditDrop, AuditWait))},
+		{"audit", "queue_bytes", 0, one(&c.Audit.QueueBytes, 64<<10, number(4<<10, 16<<20))},
+		{"audit", "repeat", 0, one(&c.Audit.Repeat, 10*time.Second, duration(0, time.Hour))},
+		{"audit", "deny_rate", 0, one(&c.Audit.DenyRate, 2, number(0, 100_000))},
+		{"audit", "allow_rate", 0, one(&c.Audit.AllowRate, 20, number(0, 100_000))},
+		{"audit", "file", WritePlace, one(&c.Audit.File, "", text(filePath))},
+		{"audit", "file_bytes", 0, one(&c.Audit.FileBytes, 1<<20, number(64<<10, 1<<30))},
+		{"audit", "files", 0, one(&c.Audit.Files, 4, number(1, 100))},
+		{"audit", "syslog", 0, one(&c.Audit.Syslog, "", text(syslogURL))},
+		{"audit", "ring_bytes", 0, one(&c.Audit.RingBytes, 64<<10, number(4<<10, 16<<20))},
 
-	{"sandbox", "landlock", boolean(func(c *Config) *bool { return &c.Sandbox.Landlock })},
+		{"metrics", "file", WritePlace, one(&c.Metrics.File, "", text(filePath))},
+
+		{"sandbox", "landlock", Restart, one(&c.Sandbox.Landlock, true, boolean)},
+	}
 }
 
-// sectionNames are the sections of allKeys, each once.
-var sectionNames = func() (names []string) {
-	for i := range allKeys {
-		if s := allKeys[i].section; s != "" && !slices.Contains(names, s) {
-			names = append(names, s)
+// Default returns the configuration of an empty file. The caller may change it.
+func Default() *Config {
+	c := new(Config)
+	for _, k := range Keys(c) {
+		k.Value.reset()
+	}
+	return c
+}
+
+// NeedRestart returns the keys by which c differs from before and which take effect after a restart.
+func (c *Config) NeedRestart(before *Config) (names []string) {
+	old := Keys(before)
+	for i, k := range Keys(c) {
+		if k.Traits&Restart != 0 && !reflect.DeepEqual(k.Value.Get(), old[i].Value.Get()) {
+			names = append(names, k.String())
 		}
 	}
 	return names
-}()
-
-func isSection(name string) bool { return slices.Contains(sectionNames, name) }
-
-// keyOf returns the key of that exact name, nil where there is none.
-func keyOf(section, name string) *key {
-	for i := range allKeys {
-		if k := &allKeys[i]; k.section == section && k.name == name {
-			return k
-		}
-	}
-	return nil
 }
 
 // crossChecks reports values that are good alone and not together.
 func (r *reader) crossChecks() {
-	sockets := []struct{ key, path string }{
-		{"[sockets] authz", r.cfg.Sockets.Authz},
-		{"[sockets] http", r.cfg.Sockets.HTTP},
-		{"[sockets] admin", r.cfg.Sockets.Admin},
-	}
-	r.auditChecks()
-	for i, a := range sockets {
-		for _, b := range sockets[i+1:] {
-			if a.path == b.path && a.path != "" {
-				r.mistakes.add(max(r.lines[a.key], r.lines[b.key]), "%s and %s are both %s", a.key, b.key, shown(a.path))
+	for i, a := range r.keys {
+		if a.Traits&SocketPlace == 0 || a.Path() == "" {
+			continue
+		}
+		for _, b := range r.keys[i+1:] {
+			if b.Traits&SocketPlace != 0 && a.Path() == b.Path() {
+				line := max(r.set[a.String()].line, r.set[b.String()].line)
+				r.mistakes.add(line, "%s and %s are both %s", &a, &b, shown(a.Path()))
 			}
 		}
 	}
-}
-
-// auditChecks reports sinks that lack what they need.
-func (r *reader) auditChecks() {
 	for _, need := range []struct {
 		sink AuditSink
 		key  string
 		has  string
 	}{{AuditFile, "[audit] file", r.cfg.Audit.File}, {AuditSyslog, "[audit] syslog", r.cfg.Audit.Syslog}} {
 		if slices.Contains(r.cfg.Audit.Sinks, need.sink) && need.has == "" {
-			r.mistakes.add(r.lines["[audit] sinks"], "[audit] sinks holds %q, which needs %s", need.sink, need.key)
+			r.mistakes.add(r.set["[audit] sinks"].line, "[audit] sinks holds %q, which needs %s", need.sink, need.key)
 		}
 	}
 }
 
-// check judges one string and returns it normalised; the error says what is wrong with it.
-type check func(c *Config, s string) (string, error)
-
-// text sets a string that passes the check. The empty string always passes: checks that need one say so themselves.
-func text(field func(*Config) *string, good check) setter {
-	return func(c *Config, value any, bad badFunc) {
-		s, ok := value.(string)
-		if !ok {
-			bad("must be a string, not %s", kind(value))
-			return
-		}
-		s, err := good(c, s)
-		if err != nil {
-			bad("%v", err)
-			return
-		}
-		*field(c) = s
-	}
+// Value is the value of a key in one Config.
+type Value struct {
+	Bounds string // "5s to 24h", or the words to choose from; "" if there are none
+	Get    func() any
+	reset  func()          // to the default
+	set    func(any) error // from TOML; on error the value stays as it is, or holds what of a list is good
 }
 
-// list sets a list of strings that pass the check, each once. It reports every one that does not.
-func list(field func(*Config) *[]string, good check) setter {
-	const most = 256
-	return func(c *Config, value any, bad badFunc) {
+// parser checks one value of TOML and converts it.
+type parser[T any] struct {
+	bounds string
+	parse  func(any) (T, error)
+}
+
+// one is a key with a single value.
+func one[T any](field *T, def T, p parser[T]) Value {
+	return Value{p.bounds, func() any { return *field }, func() { *field = def }, func(value any) error {
+		v, err := p.parse(value)
+		if err == nil {
+			*field = v
+		}
+		return err
+	}}
+}
+
+// maxEntries is how many entries a list has at most.
+const maxEntries = 256
+
+// list is a key with a list of values, each once. Every bad entry is an error of its own.
+func list[T comparable](field *[]T, def []T, p parser[T]) Value {
+	return Value{p.bounds, func() any { return *field }, func() { *field = slices.Clone(def) }, func(value any) error {
 		values, ok := value.([]any)
 		if !ok {
-			bad("must be a list of strings, not %s", kind(value))
-			return
+			return &typeError{"a list", value}
 		}
-		if len(values) > most {
-			bad("holds %d entries; at most %d are allowed", len(values), most)
-			return
+		if len(values) > maxEntries {
+			return fmt.Errorf("holds %d entries; at most %d are allowed", len(values), maxEntries)
 		}
-		var kept []string
+		var kept []T
+		var errs []error
 		for _, v := range values {
-			s, ok := v.(string)
-			if !ok {
-				bad("must be a list of strings; it holds %s", kind(v))
-				continue
+			t, err := p.parse(v)
+			if wrong := (*typeError)(nil); errors.As(err, &wrong) {
+				err = fmt.Errorf("each entry %w", err)
 			}
-			s, err := good(c, s)
 			if err != nil {
-				bad("%v", err)
-			} else if !slices.Contains(kept, s) {
-				kept = append(kept, s)
+				errs = append(errs, err)
+			} else if !slices.Contains(kept, t) {
+				kept = append(kept, t)
 			}
 		}
-		*field(c) = kept
-	}
+		*field = kept
+		return errors.Join(errs...)
+	}}
 }
 
-func boolean(field func(*Config) *bool) setter {
-	return func(c *Config, value any, bad badFunc) {
-		b, ok := value.(bool)
+// typeError says that a value is of another type.
+type typeError struct {
+	want string
+	got  any
+}
+
+func (e *typeError) Error() string { return "must be " + e.want + ", not " + kind(e.got) }
+
+// text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
+func text(check func(string) (string, error)) parser[string] {
+	return parser[string]{"", func(value any) (string, error) {
+		s, ok := value.(string)
 		if !ok {
-			bad("must be true or false, not %s", kind(value))
-			return
+			return "", &typeError{"a string", value}
 		}
-		*field(c) = b
-	}
+		return check(s)
+	}}
 }
 
-func number(field func(*Config) *int, least, most int) setter {
-	return func(c *Config, value any, bad badFunc) {
+var boolean = parser[bool]{"", func(value any) (bool, error) {
+	b, ok := value.(bool)
+	if !ok {
+		return false, &typeError{"true or false", value}
+	}
+	return b, nil
+}}
+
+func number(least, most int) parser[int] {
+	bounds := fmt.Sprintf("%d to %d", least, most)
+	return parser[int]{bounds, func(value any) (int, error) {
 		n, ok := value.(int64)
 		switch {
 		case !ok:
-			bad("must be a whole number, not %s", kind(value))
+			return 0, &typeError{"a whole number", value}
 		case n < int64(least) || n > int64(most):
-			bad("%d is out of range; it must be %d to %d", n, least, most)
-		default:
-			*field(c) = int(n)
+			return 0, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
 		}
-	}
+		return int(n), nil
+	}}
 }
 
-func duration(field func(*Config) *time.Duration, least, most time.Duration) setter {
-	return func(c *Config, value any, bad badFunc) {
+// orZero accepts 0, too.
+func orZero(p parser[int]) parser[int] {
+	return parser[int]{p.bounds, func(value any) (int, error) {
+		if value == int64(0) {
+			return 0, nil
+		}
+		return p.parse(value)
+	}}
+}
+
+func duration(least, most time.Duration) parser[time.Duration] {
+	bounds := brief(least) + " to " + brief(most)
+	return parser[time.Duration]{bounds, func(value any) (time.Duration, error) {
 		s, ok := value.(string)
 		if !ok {
-			bad(`must be a string such as "90s" or "1h", not %s`, kind(value))
-			return
+			return 0, &typeError{`a string such as "90s" or "1h"`, value}
 		}
 		d, err := time.ParseDuration(s)
 		switch {
 		case err != nil:
-			bad(`%s is no duration; write it as "90s", "10m" or "1h"`, shown(s))
+			return 0, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
 		case d < least || d > most:
-			bad("%s is out of range; it must be %s to %s", s, brief(least), brief(most))
-		default:
-			*field(c) = d
+			return 0, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
 		}
-	}
+		return d, nil
+	}}
 }
 
 // brief writes a duration without the zero units that String adds: 1h, not 1h0m0s.
@@ -254,77 +301,34 @@ func brief(d time.Duration) string {
 	return s
 }
 
-// choice sets one of a few words.
-func choice[T ~string](field func(*Config) *T, words ...T) setter {
-	return func(c *Config, value any, bad badFunc) {
-		names := make([]string, len(words))
-		for i, w := range words {
-			names[i] = string(w)
-		}
+// word accepts one of a few words.
+func word[T ~string](words ...T) parser[T] {
+	names := make([]string, len(words))
+	for i, w := range words {
+		names[i] = string(w)
+	}
+	bounds := strings.Join(names, ", ")
+	return parser[T]{bounds, func(value any) (T, error) {
 		s, ok := value.(string)
-		if !ok {
-			bad("must be one of %s, not %s", strings.Join(names, ", "), kind(value))
-			return
-		}
-		if !slices.Contains(names, s) {
-			meant := ""
-			if near := nearest(s, names); near != "" {
-				meant = " (" + near + "?)"
-			}
-			bad("%s is none of %s%s", shown(s), strings.Join(names, ", "), meant)
-			return
-		}
-		*field(c) = T(s)
-	}
-}
-
-// auditSinks sets [audit] sinks.
-func auditSinks(c *Config, value any, bad badFunc) {
-	values, ok := value.([]any)
-	if !ok {
-		bad("must be a list of strings, not %s", kind(value))
-		return
-	}
-	var kept []AuditSink
-	one := choice(func(*Config) *AuditSink { return &kept[len(kept)-1] }, AuditLog, AuditFile, AuditSyslog)
-	for _, v := range values {
-		kept = append(kept, "")
-		one(c, v, bad)
-		if sink := kept[len(kept)-1]; sink == "" || slices.Contains(kept[:len(kept)-1], sink) {
-			kept = kept[:len(kept)-1]
-		}
-	}
-	c.Audit.Sinks = kept
-}
-
-// memoryLimit sets [limits] memory_bytes. Under the least the collector would run without end.
-func memoryLimit(c *Config, value any, bad badFunc) {
-	if value == int64(0) {
-		c.Limits.MemoryBytes = 0
-		return
-	}
-	number(func(c *Config) *int { return &c.Limits.MemoryBytes }, 8<<20, 1<<30)(c, value, bad)
-}
-
-// userIDs sets [sockets] allow_uids.
-func userIDs(c *Config, value any, bad badFunc) {
-	const nobody = math.MaxUint32 // the kernel's "no user": never a peer's
-	values, ok := value.([]any)
-	if !ok {
-		bad("must be a list of user numbers, not %s", kind(value))
-		return
-	}
-	var kept []uint32
-	for _, v := range values {
-		n, ok := v.(int64)
 		switch {
 		case !ok:
-			bad("must be a list of user numbers; it holds %s", fmt.Sprint(kind(v)))
-		case n < 0 || n >= nobody:
-			bad("%d is no user number", n)
-		case !slices.Contains(kept, uint32(n)):
-			kept = append(kept, uint32(n))
+			return "", &typeError{"one of " + bounds, value}
+		case !slices.Contains(names, s):
+			return "", fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
 		}
-	}
-	c.Sockets.AllowUIDs = kept
+		return T(s), nil
+	}}
 }
+
+// userID accepts the number of a user.
+var userID = parser[uint32]{"", func(value any) (uint32, error) {
+	const nobody = 1<<32 - 1 // the kernel's "no user": never a peer's
+	n, ok := value.(int64)
+	switch {
+	case !ok:
+		return 0, &typeError{"a user number", value}
+	case n < 0 || n >= nobody:
+		return 0, fmt.Errorf("%d is not a user number", n)
+	}
+	return uint32(n), nil
+}}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -14,28 +16,34 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// maxConfigBytes is the longest configuration that is read. The full example is under 8 KiB.
-const maxConfigBytes = 256 << 10
+// What a file has at most. The full example has 10 KiB and 66 statements (headers and keys).
+const (
+	maxConfigBytes = 256 << 10
+	maxStatements  = 1000
+)
 
 // Parse reads the text of a configuration file. The name is the file's, for messages alone: nothing is opened here.
 //
 // The error joins one *Error for every mistake found, in the order of their lines: all mistakes of a file are
-// reported at once, unless it is no TOML, where the first one hides the rest. On error the Config is nil.
+// reported together, unless a line is not TOML, which ends the reading. On error the Config is nil.
 func Parse(name string, data []byte) (*Config, error) {
 	return ParseOver(Default(), name, data)
 }
 
 // ParseOver is Parse over other defaults than Default: those of a device that has places of its own. It takes over
-// defaults and changes it, also where there are mistakes: it then holds what of the file is good.
+// defaults and changes it, even if there are mistakes: it then holds what of the file is good.
 func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	r := &reader{
 		cfg:      defaults,
-		lines:    make(map[string]int),
+		keys:     Keys(defaults),
+		tables:   make(map[string]int),
+		dotted:   make(map[string]int),
+		set:      make(map[string]setting),
+		unknown:  make(map[string]bool),
 		mistakes: mistakes{file: name},
 	}
-	if r.decode(data) {
-		r.unknownKeys()
-		r.knownKeys()
+	if r.read(data) {
+		r.assign()
 		r.crossChecks()
 	}
 	if err := r.mistakes.err(); err != nil {
@@ -44,212 +52,258 @@ func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	return r.cfg, nil
 }
 
-// reader is one reading of one file. The library gives the place of a value only in the errors that it makes, so
-// each value is taken through a probe, which makes it fail on purpose: see at.
+// reader is one reading of one file. The library gives the place of a mistake, not of a value, and what it makes of a
+// whole file can take the square of its length in time and memory. So it is given one statement at a time, a key with
+// its value or the header of a section, of which the place is known; what statements have to do with each other is judged
+// here.
 type reader struct {
 	cfg      *Config
-	text     string
-	meta     toml.MetaData
-	top      map[string]toml.Primitive
-	sections map[string]map[string]toml.Primitive
-	lines    map[string]int // where a key was set, by its full name; absent where it was not
+	keys     []Key
+	header   toml.Key           // of the section at hand
+	tables   map[string]int     // the line of each section's header or inline table
+	dotted   map[string]int     // the line of each section's first key in the form section.key
+	set      map[string]setting // by Key.String
+	unknown  map[string]bool    // sections and keys that were reported
 	mistakes mistakes
 }
 
-// decode reads the TOML and opens its sections. It reports whether there is anything to look at.
-func (r *reader) decode(data []byte) bool {
+// setting is the value of a key in the file.
+type setting struct {
+	value any
+	line  int
+}
+
+// read collects the settings of a file. It reports whether there is anything to look at.
+func (r *reader) read(data []byte) bool {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark that some editors write
 	if len(data) > maxConfigBytes {
 		r.mistakes.add(1, "the file is over %d KiB", maxConfigBytes>>10)
 		return false
 	}
-	if !utf8.Valid(data) {
-		valid := bytes.ToValidUTF8(data, nil)
+	text := string(data)
+	if !utf8.ValidString(text) {
+		valid := strings.ToValidUTF8(text, "")
 		bad := 0
-		for bad < len(valid) && valid[bad] == data[bad] {
+		for bad < len(valid) && valid[bad] == text[bad] {
 			bad++
 		}
-		r.mistakes.add(1+bytes.Count(data[:bad], []byte("\n")), "the file is not UTF-8 text")
+		r.mistakes.add(lineAt(text, bad), "the file is not UTF-8 text")
 		return false
 	}
-	if line, problem := tooDeep(data); problem != "" {
-		r.mistakes.add(line, "%s", problem)
-		return false
-	}
-	r.text = string(data)
-	if err := r.decodeTOML(); err != nil {
-		var syntax toml.ParseError
-		if errors.As(err, &syntax) {
-			r.mistakes.add(r.lineAt(syntax.Position), "%s", sentence(syntax.Message))
-		} else {
-			r.mistakes.add(1, "%s", sentence(err.Error()))
+	line := 1
+	for n := 0; text != "" && !r.mistakes.full(); n++ {
+		start, end, problem := statement(text)
+		switch {
+		case problem != "":
+			r.mistakes.add(line+lineAt(text, end)-1, "%s", problem)
+			return false
+		case n == maxStatements:
+			r.mistakes.add(line, "the file holds over %d keys and sections", maxStatements)
+			return false
 		}
-		return false
-	}
-	r.sections = make(map[string]map[string]toml.Primitive)
-	for _, name := range sectionNames {
-		prim, set := r.top[name]
-		if !set {
-			continue
+		parsed, at, err := decode(text[:end])
+		if err != nil {
+			r.mistakes.add(line+lineAt(text, at)-1, "%s", sentence(err.Error()))
+			return false
 		}
-		value, line := r.at(prim)
-		if _, table := value.(map[string]any); !table {
-			r.mistakes.add(line, "[%s] must be a section, not %s", name, kind(value))
-			continue
+		if len(parsed.path) > 0 { // else there are only comments left
+			r.statement(parsed, text[start] == '[', line+lineAt(text, start)-1)
 		}
-		keys := make(map[string]toml.Primitive)
-		if err := r.meta.PrimitiveDecode(prim, &keys); err != nil {
-			r.mistakes.add(line, "[%s] cannot be read: %v", name, err)
-			continue
-		}
-		r.sections[name] = keys
+		line += strings.Count(text[:end], "\n")
+		text = text[end:]
 	}
 	return true
 }
 
-// decodeTOML runs the library's decoder. Its parser panics where it meets a fault of its own; the configuration of a
-// running daemon is reread on a signal, so such a panic must cost a message and no more.
-func (r *reader) decodeTOML() (err error) {
+// lineAt returns the line of a place in a text, 1 for the first.
+func lineAt(text string, at int) int { return 1 + strings.Count(text[:at], "\n") }
+
+// parsed is what a statement says.
+type parsed struct {
+	path  toml.Key // nil if it is none
+	value any
+}
+
+// decode has the library parse one statement, with the comments before it; at is where an error starts. Its parser panics
+// when it meets a fault of its own; the configuration of a running daemon is reread on a signal, so such a panic must cost
+// a message and no more.
+func decode(text string) (p parsed, at int, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the file cannot be read as TOML: %s", shown(fmt.Sprint(p)))
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the line cannot be read as TOML: %s", shown(fmt.Sprint(fault)))
 		}
 	}()
-	r.meta, err = toml.Decode(r.text, &r.top)
-	return err
-}
-
-// probe takes any TOML value and then fails, since the library tells the place of a value only in an error.
-type probe struct{ value any }
-
-var errProbe = errors.New("probe")
-
-// UnmarshalTOML implements toml.Unmarshaler.
-func (p *probe) UnmarshalTOML(value any) error {
-	p.value = value
-	return errProbe
-}
-
-// at returns a value and the line that it starts on; the line is 0 for a table that only dotted keys imply.
-func (r *reader) at(prim toml.Primitive) (value any, line int) {
-	var p probe
-	var placed toml.ParseError
-	if err := r.meta.PrimitiveDecode(prim, &p); errors.As(err, &placed) && placed.Position.Line > 0 {
-		line = r.lineAt(placed.Position)
-	}
-	return p.value, line
-}
-
-// lineAt returns the line on which a position starts. Its own Line is that of its end: a string over many lines, or a line
-// break where none may be, would be reported too low.
-func (r *reader) lineAt(p toml.Position) int {
-	start := min(max(p.Start, 0), len(r.text))
-	return 1 + strings.Count(r.text[:start], "\n")
-}
-
-// lineOf returns the line of a value, looking into a table without one of its own for the first line of its content.
-func (r *reader) lineOf(prim toml.Primitive) int {
-	value, line := r.at(prim)
-	if _, table := value.(map[string]any); line > 0 || !table {
-		return line
-	}
-	inner := make(map[string]toml.Primitive)
-	if err := r.meta.PrimitiveDecode(prim, &inner); err != nil {
-		return 0
-	}
-	for _, p := range inner {
-		if l := r.lineOf(p); l > 0 && (line == 0 || l < line) {
-			line = l
+	var all map[string]any
+	// The space: a byte order mark in the middle of the file is not one at its start.
+	meta, err := toml.Decode(" "+text, &all)
+	if err != nil {
+		if syntax := (toml.ParseError{}); errors.As(err, &syntax) {
+			// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the last.
+			return p, min(max(syntax.Position.Start-1, 0), len(text)), errors.New(syntax.Message)
 		}
+		return p, 0, err
 	}
-	return line
+	if len(meta.Keys()) == 0 {
+		return p, 0, nil
+	}
+	p.path, p.value = meta.Keys()[0], all
+	for _, part := range p.path {
+		p.value = p.value.(map[string]any)[part]
+	}
+	return p, 0, nil
 }
 
-// unknownKeys reports every section and key that the table does not hold, once each, in the order of the file.
-func (r *reader) unknownKeys() {
-	seen := make(map[string]bool)
-	for _, key := range r.meta.Keys() {
-		if r.mistakes.full() {
+// statement takes what a statement says.
+func (r *reader) statement(s parsed, isHeader bool, line int) {
+	if isHeader {
+		r.header = s.path
+	}
+	section := s.path[0]
+	inSection := len(r.header) > 0 && !isHeader
+	switch {
+	case inSection:
+		r.put(slices.Concat(r.header, s.path), s.value, line)
+	case !r.isSection(section) || isHeader && len(s.path) > 1:
+		r.put(s.path, s.value, line)
+	case len(s.path) > 1:
+		if r.twice(section, r.tables[section], line) {
 			return
 		}
-		switch section := key[0]; {
-		case !isSection(section):
-			if keyOf("", section) == nil && !seen[section] {
-				seen[section] = true
-				r.unknownTop(section)
-			}
-		case len(key) > 1 && keyOf(section, key[1]) == nil:
-			prim, readable := r.sections[section][key[1]]
-			full := section + "\x00" + key[1]
-			if readable && !seen[full] {
-				seen[full] = true
-				r.mistakes.add(r.lineOf(prim), "unknown key %s in [%s]%s", shown(key[1]), section, hint(section, key[1]))
-			}
+		r.dotted[section] = line
+		r.put(s.path, s.value, line)
+	default:
+		table, ok := s.value.(map[string]any)
+		if !ok {
+			r.mistakes.add(line, "[%s] must be a section, not %s", section, kind(s.value))
+			return
+		}
+		before := r.tables[section]
+		if !isHeader { // an inline table is all of a section; the library lets a header follow dotted keys
+			before = max(before, r.dotted[section])
+		}
+		if r.twice(section, before, line) {
+			return
+		}
+		r.tables[section] = line
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			r.put(toml.Key{section, name}, table[name], line)
 		}
 	}
 }
 
-// unknownTop reports an unknown name outside all sections: a section where its value is a table, else a key.
-func (r *reader) unknownTop(name string) {
-	value, _ := r.at(r.top[name])
-	line := r.lineOf(r.top[name])
-	switch value.(type) {
-	case map[string]any, []map[string]any:
-		near := nearest(name, sectionNames)
+// twice reports a section that stands in the file before.
+func (r *reader) twice(section string, before, line int) bool {
+	if before > 0 {
+		r.mistakes.add(line, "[%s] stands in line %d already", section, before)
+	}
+	return before > 0
+}
+
+// put takes the value of the key at a path, or reports that there is no such key, once.
+func (r *reader) put(path toml.Key, value any, line int) {
+	section, name := "", path[0]
+	if r.isSection(name) {
+		section, name, path = name, path[1], path[1:]
+	}
+	if len(path) > 1 {
+		value = map[string]any{}
+	}
+	k := r.key(section, name)
+	switch before, twice := r.set[(&Key{Section: section, Name: name}).String()]; {
+	case k == nil:
+		if full := section + "\x00" + name; !r.unknown[full] {
+			r.unknown[full] = true
+			r.unknownKey(section, name, value, line)
+		}
+	case twice:
+		r.mistakes.add(line, "%s is set in line %d already", k, before.line)
+	default:
+		r.set[k.String()] = setting{value, line}
+	}
+}
+
+// unknownKey reports an unknown name: outside all sections one with a table is a section.
+func (r *reader) unknownKey(section, name string, value any, line int) {
+	_, table := value.(map[string]any)
+	_, tables := value.([]map[string]any)
+	switch {
+	case section != "":
+		r.mistakes.add(line, "unknown key %s in [%s]%s", shown(name), section, r.hint(section, name))
+	case table || tables:
+		near := nearest(name, r.sections())
 		if near != "" {
 			near = " ([" + near + "]?)"
 		}
 		r.mistakes.add(line, "unknown section [%s]%s", strings.Trim(shown(name), `"`), near)
 	default:
-		r.mistakes.add(line, "unknown key %s%s", shown(name), hint("", name))
+		r.mistakes.add(line, "unknown key %s%s", shown(name), r.hint("", name))
 	}
 }
 
 // hint says what an unknown key was most likely meant to be: one of another section, or a misspelt one of its own.
-func hint(section, name string) string {
+func (r *reader) hint(section, name string) string {
 	var here []string
-	for i := range allKeys {
-		switch k := &allKeys[i]; {
-		case k.section == section:
-			here = append(here, k.name)
-		case k.name != name:
-		case k.section == "":
+	for _, k := range r.keys {
+		switch {
+		case k.Section == section:
+			here = append(here, k.Name)
+		case k.Name != name:
+		case k.Section == "":
 			return " (it stands above all sections)"
 		default:
-			return " (it belongs in [" + k.section + "])"
+			return " (it belongs in [" + k.Section + "])"
 		}
 	}
-	if near := nearest(name, here); near != "" {
-		return " (" + near + "?)"
-	}
-	return ""
+	return meant(name, here)
 }
 
-// knownKeys sets every key of the file, in the order of the table.
-func (r *reader) knownKeys() {
-	for i := range allKeys {
-		k := &allKeys[i]
-		from := r.top
-		if k.section != "" {
-			from = r.sections[k.section]
-		}
-		prim, set := from[k.name]
-		if !set {
+// assign sets every key of the file, in the order of the table.
+func (r *reader) assign() {
+	for _, k := range r.keys {
+		s, ok := r.set[k.String()]
+		if !ok {
 			continue
 		}
-		value, line := r.at(prim)
-		r.lines[k.String()] = line
-		k.set(r.cfg, value, func(format string, args ...any) {
-			r.mistakes.add(line, "%s: %s", k, fmt.Sprintf(format, args...))
-		})
+		for _, err := range Mistakes(k.Value.set(s.value)) {
+			r.mistakes.add(s.line, "%s: %v", &k, err)
+		}
 	}
 }
 
-// sentence makes a message of the library one of ours: no capital, no full stop, and one line, since it may quote what the
-// file holds as it stands.
+// sections returns the name of every section.
+func (r *reader) sections() (names []string) {
+	for _, k := range r.keys {
+		if k.Section != "" && !slices.Contains(names, k.Section) {
+			names = append(names, k.Section)
+		}
+	}
+	return names
+}
+
+func (r *reader) isSection(name string) bool {
+	return name != "" && slices.ContainsFunc(r.keys, func(k Key) bool { return k.Section == name })
+}
+
+// key returns the key of that exact name, nil if there is none.
+func (r *reader) key(section, name string) *Key {
+	for i := range r.keys {
+		if k := &r.keys[i]; k.Section == section && k.Name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// sentence makes a message of the library one of ours: no capital, no full stop, and one line that is not long, since it
+// may quote what the file holds as it stands.
 func sentence(s string) string {
+	const most = 200
 	first, size := utf8.DecodeRuneInString(s)
-	return ascii.Line(strings.TrimSuffix(string(unicode.ToLower(first))+s[size:], "."))
+	s = ascii.Line(strings.TrimSuffix(string(unicode.ToLower(first))+s[size:], "."))
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // kind names the type of a TOML value for people.
@@ -274,71 +328,87 @@ func kind(value any) string {
 	}
 }
 
-// tooDeep looks for nesting that no configuration has: the library's parser calls itself once a bracket and takes the
-// square of the parts of a dotted key, which a hostile file could turn into all of a small device's memory or time. It
-// skips strings and comments as TOML has them, and leaves every other judgement to the parser.
-func tooDeep(data []byte) (line int, problem string) {
-	const mostBrackets, mostDots = 8, 8
-	line = 1
-	depth, dots := 0, 0
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; c {
+// statement finds the first statement of a text: it starts at start, after blank lines and comments, and ends before end,
+// with its line. It refuses, at end, what no configuration has and what would cost the library's parser more than its
+// length: it calls itself once a bracket, and holds the full name of each key in an inline table. Strings and comments are
+// skipped as TOML has them, and every other judgement is left to the parser.
+func statement(text string) (start, end int, problem string) {
+	const mostBrackets, mostDots, mostKeys, longestKey = 8, 8, 64, 1024
+	start = -1
+	depth, dots, keys, key := 0, 0, 0, 0 // key is where one may have begun
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if start < 0 && !strings.ContainsRune(" \t\r\n#", rune(c)) {
+			start, key = i, i
+		}
+		switch c {
 		case '\n':
-			line++
-			dots = 0
-		case '#':
-			if n := bytes.IndexByte(data[i:], '\n'); n >= 0 {
-				i += n - 1 // the newline itself is counted above
-			} else {
-				return 0, ""
+			if start >= 0 && depth == 0 {
+				return start, i + 1, ""
 			}
-		case '"', '\'':
-			n := stringLen(data[i:])
-			line += bytes.Count(data[i:i+n], []byte("\n"))
+			dots, key = 0, i+1
+		case '#':
+			n := strings.IndexByte(text[i:], '\n')
+			if n < 0 {
+				return max(start, 0), len(text), ""
+			}
 			i += n - 1
+		case '"', '\'':
+			i += stringLen(text[i:]) - 1
 		case '[', '{':
-			dots = 0
+			dots, key = 0, i+1
 			if depth++; depth > mostBrackets {
-				return line, "brackets are nested too deeply"
+				return start, i, "brackets are nested too deeply"
 			}
 		case ']', '}':
 			depth = max(depth-1, 0)
-		case '=', ',':
-			dots = 0
+			if text[max(start, 0)] == '[' && i-key > longestKey {
+				return start, key, fmt.Sprintf("the section's name is over %d bytes", longestKey)
+			}
+		case ',':
+			dots, key = 0, i+1
+		case '=':
+			if i-key > longestKey {
+				return start, key, fmt.Sprintf("the key is over %d bytes", longestKey)
+			}
+			if keys++; keys > mostKeys {
+				return start, i, fmt.Sprintf("the table holds over %d keys", mostKeys)
+			}
+			dots, key = 0, i+1
 		case '.':
 			if dots++; dots > mostDots {
-				return line, "the key has too many parts"
+				return start, i, "the key has too many parts"
 			}
 		}
 	}
-	return 0, ""
+	return max(start, 0), len(text), ""
 }
 
-// stringLen returns the length of the TOML string, quotes included, that data starts with. One that is not closed takes the
-// rest of the file: the parser stops at it too.
-func stringLen(data []byte) int {
-	quote := data[0]
-	long := bytes.Repeat([]byte{quote}, 3)
-	if !bytes.HasPrefix(data, long) {
-		for i := 1; i < len(data) && data[i] != '\n'; i++ {
-			if data[i] == '\\' && quote == '"' {
+// stringLen returns the length of the TOML string, quotes included, that text starts with. One that is not closed takes
+// the rest of the file: the parser stops at it too.
+func stringLen(text string) int {
+	quote := text[0]
+	long := strings.Repeat(text[:1], 3)
+	if !strings.HasPrefix(text, long) {
+		for i := 1; i < len(text) && text[i] != '\n'; i++ {
+			if text[i] == '\\' && quote == '"' {
 				i++
-			} else if data[i] == quote {
+			} else if text[i] == quote {
 				return i + 1
 			}
 		}
-		return len(data)
+		return len(text)
 	}
-	for i := 3; i < len(data); i++ {
-		if data[i] == '\\' && quote == '"' {
+	for i := 3; i < len(text); i++ {
+		if text[i] == '\\' && quote == '"' {
 			i++
-		} else if bytes.HasPrefix(data[i:], long) {
+		} else if strings.HasPrefix(text[i:], long) {
 			i += 3
-			for extra := 0; extra < 2 && i < len(data) && data[i] == quote; extra++ {
+			for extra := 0; extra < 2 && i < len(text) && text[i] == quote; extra++ {
 				i++ // up to two quotes may stand right before the closing three
 			}
 			return i
 		}
 	}
-	return len(data)
+	return len(text)
 }

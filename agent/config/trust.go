@@ -12,7 +12,7 @@ import (
 	"nmosauthd/agent/wildcard"
 )
 
-// Trusts tells whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of
+// Trusts reports whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of
 // TrustedIssuers. A "*" stands for any part of the host; scheme and path are compared as text; the port takes no part.
 // What cannot be taken apart into just these is not trusted: a user name before the host, say, would make the host
 // another one.
@@ -21,7 +21,7 @@ func (c Authorization) Trusts(issuer string) bool {
 		return false
 	}
 	// The same checks as for an issuer in the configuration: what is no plain URL of a plain host is nobody's issuer.
-	u, err := issuerURL(&Config{Authorization: c}, issuer)
+	u, err := c.issuerURL(issuer)
 	if err != nil || strings.Contains(u.Host, "*") {
 		return false
 	}

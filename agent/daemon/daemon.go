@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -278,15 +279,8 @@ func (d *daemon) reload() {
 				s.Readmit() // allow_uids may name fewer users
 			}
 		}
-		old := d.opened
-		if c.Sockets.Authz != old.Sockets.Authz || c.Sockets.HTTP != old.Sockets.HTTP || c.Sockets.Group != old.Sockets.Group ||
-			c.Sockets.Admin != old.Sockets.Admin || c.Sockets.AdminGroup != old.Sockets.AdminGroup ||
-			c.Limits.Connections != old.Limits.Connections {
-			d.log.Warn("sockets stay as they are, and so does their limit of connections, until the daemon is started again",
-				zap.String("file", d.file))
-		}
-		if c.Sandbox != old.Sandbox {
-			d.log.Warn("the sandbox stays as it is until the daemon is started again", zap.String("file", d.file))
+		if late := c.NeedRestart(d.opened); len(late) > 0 {
+			d.log.Warn(strings.Join(late, ", ")+": a change takes effect after a restart", zap.String("file", d.file))
 		}
 	}
 	d.health.refused.Store(&err)

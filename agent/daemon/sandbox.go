@@ -76,10 +76,8 @@ func (d *daemon) outside(c *config.Config) error {
 	if d.sandbox == nil {
 		return nil
 	}
-	kept := *c
-	kept.State = d.opened.State // where it is does not change while the daemon runs
 	before := d.places(d.inForce.Load().Config)
-	for _, p := range d.places(&kept) {
+	for _, p := range d.places(c) {
 		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
 			return fmt.Errorf("%s %s is outside the sandbox; start the daemon again to put the configuration into force", p.For, p.Path)
 		}
@@ -87,29 +85,31 @@ func (d *daemon) outside(c *config.Config) error {
 	return nil
 }
 
-// places returns what the daemon needs by a configuration once it serves, all but its sockets.
+// places returns what the daemon needs by a configuration once it serves, all but its sockets. What changes after a restart
+// alone is where it was at the start.
 func (d *daemon) places(c *config.Config) []platform.Place {
 	places := resolverPlaces()
-	config, err := filepath.Abs(d.file)
+	file, err := filepath.Abs(d.file)
 	if err != nil { // the working directory is gone: what cannot be named cannot be read again
-		config = d.file
+		file = d.file
 	}
-	places = append(places, foldersOf("the configuration", config, false)...)
-	places = append(places, rootPlaces(c.Authorization.CAFile)...)
+	places = append(places, foldersOf("the configuration", file, false)...)
 	for _, path := range d.device.places.Reads {
 		places = append(places, platform.Place{For: "the device", Path: path, Optional: true})
 	}
-	if c.Inventory.File != "" {
-		places = append(places, foldersOf("[inventory] file", c.Inventory.File, false)...)
-	}
-	if c.State.Dir != "" {
-		places = append(places, platform.Place{For: "[state] dir", Path: c.State.Dir, Write: true})
-	}
-	if c.Audit.File != "" {
-		places = append(places, foldersOf("[audit] file", c.Audit.File, true)...)
-	}
-	if c.Metrics.File != "" {
-		places = append(places, foldersOf("[metrics] file", c.Metrics.File, true)...)
+	opened := config.Keys(d.opened)
+	for i, k := range config.Keys(c) {
+		if k.Traits&config.Restart != 0 {
+			k = opened[i]
+		}
+		switch what := k.String(); {
+		case k.Traits&config.RootsPlace != 0:
+			places = append(places, rootPlaces(what, k.Path())...)
+		case k.Traits&(config.ReadPlace|config.WritePlace) != 0 && k.Path() != "":
+			places = append(places, foldersOf(what, k.Path(), k.Traits&config.WritePlace != 0)...)
+		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
+			places = append(places, platform.Place{For: what, Path: k.Path(), Write: true})
+		}
 	}
 	return places
 }
@@ -153,8 +153,7 @@ func folderOf(file string) string {
 }
 
 // rootPlaces returns where the roots of the authorization servers are (ReadRoots).
-func rootPlaces(file string) (places []platform.Place) {
-	const what = "[authorization] ca_file"
+func rootPlaces(what, file string) (places []platform.Place) {
 	if file == "" {
 		for _, path := range systemRoots {
 			for _, p := range strings.Split(path, ":") { // SSL_CERT_DIR

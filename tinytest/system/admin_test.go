@@ -64,7 +64,7 @@ func TestAdminSocketRights(t *testing.T) {
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
-	b.hangUp("sockets stay as they are")
+	b.hangUp("[sockets] admin_group: a change takes effect after a restart")
 }
 
 // The admin socket bears with callers who are slow, say too much, or something else, and the others are served meanwhile.

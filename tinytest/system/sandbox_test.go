@@ -203,7 +203,7 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	if err := b.Write(config); err != nil {
 		t.Fatal(err)
 	}
-	b.hangUp("the sandbox stays as it is until the daemon is started again")
+	b.hangUp("[sandbox] landlock: a change takes effect after a restart")
 	b.want(token, 200, "ok")
 
 	// Started again, it reaches what it could not.

@@ -118,7 +118,7 @@ func TestReloadOfBrokenFile(t *testing.T) {
 		if err := b.Write(config); err != nil {
 			t.Fatal(err)
 		}
-		b.hangUp("sockets stay as they are")
+		b.hangUp("[sockets] group: a change takes effect after a restart")
 	}
 	b.want(token, 200, "ok")
 }

@@ -73,13 +73,19 @@ type ownFolder struct {
 
 // ownFolders returns those of the sockets, through which callers pass, and that of the state, each once.
 func ownFolders(c *config.Config) (folders []ownFolder) {
-	for _, path := range []string{c.Sockets.Authz, c.Sockets.HTTP, c.Sockets.Admin} {
-		if f := (ownFolder{0o755, filepath.Dir(path)}); path != "" && !slices.Contains(folders, f) {
+	for _, k := range config.Keys(c) {
+		var f ownFolder
+		switch {
+		case k.Traits&config.SocketPlace != 0 && k.Path() != "":
+			f = ownFolder{0o755, filepath.Dir(k.Path())}
+		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
+			f = ownFolder{0o700, k.Path()}
+		default:
+			continue
+		}
+		if !slices.Contains(folders, f) {
 			folders = append(folders, f)
 		}
-	}
-	if c.State.Dir != "" {
-		folders = append(folders, ownFolder{0o700, c.State.Dir})
 	}
 	return folders
 }
