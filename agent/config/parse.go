@@ -52,10 +52,10 @@ func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	return r.cfg, nil
 }
 
-// reader is one reading of one file. The library gives the place of a mistake, not of a value, and what it makes of a
-// whole file can take the square of its length in time and memory. So it is given one statement at a time, a key with
-// its value or the header of a section, of which the place is known; what statements have to do with each other is judged
-// here.
+// reader is one reading of one file. The library gives the place of a mistake, not of a value, and what it makes of
+// a whole file can take the square of its length in time and memory. So it is given one statement at a time, a key
+// with its value or the header of a section, of which the place is known; what statements have to do with each
+// other is judged here.
 type reader struct {
 	cfg      *Config
 	keys     []Key
@@ -124,9 +124,9 @@ type parsed struct {
 	value any
 }
 
-// decode has the library parse one statement, with the comments before it; at is where an error starts. Its parser panics
-// when it meets a fault of its own; the configuration of a running daemon is reread on a signal, so such a panic must cost
-// a message and no more.
+// decode has the library parse one statement, with the comments before it; at is where an error starts. Its parser
+// panics when it meets a fault of its own; the configuration of a running daemon is reread on a signal, so such a
+// panic must cost a message and no more.
 func decode(text string) (p parsed, at int, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -294,8 +294,8 @@ func (r *reader) key(section, name string) *Key {
 	return nil
 }
 
-// sentence makes a message of the library one of ours: no capital, no full stop, and one line that is not long, since it
-// may quote what the file holds as it stands.
+// sentence makes a message of the library one of ours: no capital, no full stop, and one line that is not long,
+// since it may quote what the file holds as it stands.
 func sentence(s string) string {
 	const most = 200
 	first, size := utf8.DecodeRuneInString(s)
@@ -328,10 +328,10 @@ func kind(value any) string {
 	}
 }
 
-// statement finds the first statement of a text: it starts at start, after blank lines and comments, and ends before end,
-// with its line. It refuses, at end, what no configuration has and what would cost the library's parser more than its
-// length: it calls itself once a bracket, and holds the full name of each key in an inline table. Strings and comments are
-// skipped as TOML has them, and every other judgement is left to the parser.
+// statement finds the first statement of a text: it starts at start, after blank lines and comments, and ends
+// before end, with its line. It refuses, at end, what no configuration has and what would cost the library's parser
+// more than its length: it calls itself once a bracket, and holds the full name of each key in an inline table.
+// Strings and comments are skipped as TOML has them, and every other judgement is left to the parser.
 func statement(text string) (start, end int, problem string) {
 	const mostBrackets, mostDots, mostKeys, longestKey = 8, 8, 64, 1024
 	start = -1

@@ -151,8 +151,8 @@ func whole(data []byte) (c *Config, err error) {
 // strict is what Parse refuses and the library lets pass: TOML has a section once, and no configuration is that large.
 var strict = regexp.MustCompile(`already|over \d+|too many parts|too deeply|not UTF-8`)
 
-// Whatever the file holds, it is read as the library reads it in one piece, or refused with its name and a line in every
-// line of the message.
+// Whatever the file holds, it is read as the library reads it in one piece, or refused with its name and a line in
+// every line of the message.
 func FuzzParse(f *testing.F) {
 	example, err := os.ReadFile("../../configs/nmos-authd.toml")
 	if err != nil {
