@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"time"
 
-	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
@@ -26,12 +25,14 @@ type Session struct {
 	query   []byte // a token decoded from a query
 
 	answers []wire.Answer // decide-all: one a target
-	plain   []byte        // targets of them that held control characters
+	targets []byte        // of the answers
 
-	now    Time   // of the question
-	raw    []byte // the token that came with it; nil: none
-	cached bool   // it was remembered
-	opens  bool   // a control socket is asked for, through which the device can be changed (PATH-15)
+	now           Time        // of the question
+	raw           []byte      // the token that came with it; nil: none
+	checked, good bool        // the token was; and it is
+	fault         wire.Reason // why it is not
+	cached        bool        // it was remembered
+	opens         bool        // a control socket is asked for, through which the device can be changed (PATH-15)
 
 	asker    token.Asker
 	recorder // for the decisions of a caller
@@ -61,7 +62,8 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 // begin forgets the question before.
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens = s.agent.clock(), nil, false, false
-	s.first, s.answers, s.plain = s.first[:0], s.answers[:0], s.plain[:0]
+	s.checked, s.good, s.fault = false, false, wire.Undecided
+	s.first, s.answers, s.targets = s.first[:0], s.answers[:0], s.targets[:0]
 	s.token.Reset()
 }
 
@@ -137,10 +139,14 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 	return s.permit(st, r, access, place)
 }
 
-// permit answers for what needs a token.
+// permit answers for what needs a token. The token of a question is checked once.
 func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place decide.Place) wire.Reason {
-	if fault, good := s.authenticate(st, r); !good {
-		return fault
+	if !s.checked {
+		s.fault, s.good = s.authenticate(st, r)
+		s.checked = true
+	}
+	if !s.good {
+		return s.fault
 	}
 	return decide.Permit(access, place, &s.token)
 }
@@ -153,18 +159,11 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		access = decide.MethodAccess(r.Method)
 	}
 	all := wire.Public
-	checked, good, fault := false, false, wire.Undecided
 	for i, target := range r.Targets {
 		early, place := s.withoutToken(st, r, access, target)
 		reason := early.Answer()
 		if early.TokenNeeded() {
-			if !checked {
-				fault, good = s.authenticate(st, r)
-				checked = true
-			}
-			if reason = fault; good {
-				reason = decide.Permit(access, place, &s.token)
-			}
+			reason = s.permit(st, r, access, place)
 		}
 		if i == 0 {
 			s.first = append(s.first, s.path...)
@@ -181,18 +180,14 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 // shown returns a target as the answer names it: without its query. A control character, which no value of a reply holds, becomes
 // one that makes the target ambiguous, as that does.
 func (s *Session) shown(target []byte) []byte {
-	target = bare(target)
-	if !ascii.HasControl(target) {
-		return target
-	}
-	start := len(s.plain)
-	for _, c := range target {
+	start := len(s.targets)
+	for _, c := range bare(target) {
 		if c < ' ' || c == 0x7f {
 			c = '\\'
 		}
-		s.plain = append(s.plain, c)
+		s.targets = append(s.targets, c)
 	}
-	return s.plain[start:]
+	return s.targets[start:]
 }
 
 // bare returns a target without its query, which may hold the token.

@@ -240,18 +240,14 @@ func appendEncoded(dst []byte, text string) []byte {
 
 // isUUID tells whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
 func isUUID(id string) bool {
-	if len(id) != 36 {
-		return false
-	}
 	for i := range len(id) {
-		switch c := id[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
+		digits := "0123456789abcdef"
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			digits = "-"
+		}
+		if strings.IndexByte(digits, id[i]) < 0 {
 			return false
 		}
 	}
-	return true
+	return len(id) == 36
 }
