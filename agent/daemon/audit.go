@@ -79,6 +79,7 @@ func (d *daemon) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // auditTrouble logs what is wrong with a sink, without what was recorded there.
 func (d *daemon) auditTrouble(t audit.Trouble) {
+	d.healthChanged()
 	fields := []zap.Field{zap.String("sink", t.Sink), zap.Uint64("dropped", t.Dropped)}
 	switch {
 	case t.Over:

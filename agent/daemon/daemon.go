@@ -93,6 +93,7 @@ func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{file: file, version: version, device: dev, opened: c, clock: newClock(), queue: queue}
+	d.health.changed = make(chan struct{}, 1)
 	d.times = d.clock.Clock
 	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
@@ -128,6 +129,7 @@ func (d *daemon) recall() {
 // come in an hour by the old one may have come long ago.
 func (d *daemon) clockEvent(e platform.ClockEvent) {
 	d.clock.logEvent(d.log, e)
+	d.healthChanged()
 	if e.Renewed() {
 		d.finder.LookNow()
 		d.store.RenewNow()
@@ -146,6 +148,7 @@ func (d *daemon) dated(issuer string, date time.Time) {
 // keysFetched logs an attempt to fetch keys, and keeps what it brought.
 func (d *daemon) keysFetched(e keys.Event) {
 	logKeys(d.log, e)
+	d.healthChanged()
 	if e.Err == nil {
 		d.finder.Fetched(e.Issuer)
 		d.memory.keep(d.store.Set())
@@ -284,6 +287,7 @@ func (d *daemon) reload() {
 		}
 	}
 	d.health.refused.Store(&err)
+	d.healthChanged()
 	if err != nil {
 		for _, mistake := range config.Mistakes(err) { // a line each
 			d.log.Error("configuration not reread; the old one stays in force", zap.Error(mistake))

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	healthEvery  = time.Second
+	// healthEvery is how often the health is looked at if nothing is heard of that changes it: each look wakes an idle device.
+	healthEvery  = 5 * time.Second
 	metricsEvery = 15 * time.Second
 	// settling is how long a daemon that has just started may be without keys or clock before that is called degraded.
 	settling = 15 * time.Second
@@ -33,6 +34,8 @@ type health struct {
 	counting sync.Mutex
 	dropped  uint64    // decisions, when last looked
 	lost     time.Time // when some were last seen to have been; zero: never
+
+	changed chan struct{} // holds one: look at the health now
 
 	light   hal.Indicator // nil: the device has none
 	stop    context.CancelFunc
@@ -69,20 +72,32 @@ func (d *daemon) startHealth() {
 	d.health.stop = cancel
 	d.health.known.Store(true)
 	d.health.running.Go(func() {
-		look := time.NewTicker(healthEvery)
+		look, write := time.NewTicker(healthEvery), time.NewTicker(metricsEvery)
 		defer look.Stop()
-		for n := 0; ; n++ {
-			d.lookAtHealth()
-			if n%int(metricsEvery/healthEvery) == 0 {
-				d.writeMetrics()
-			}
+		defer write.Stop()
+		d.lookAtHealth()
+		d.writeMetrics()
+		for {
 			select {
 			case <-ctx.Done():
 				return
+			case <-d.health.changed:
+				d.lookAtHealth()
 			case <-look.C:
+				d.lookAtHealth()
+			case <-write.C:
+				d.writeMetrics()
 			}
 		}
 	})
+}
+
+// healthChanged has the health looked at now, should it be another than before.
+func (d *daemon) healthChanged() {
+	select {
+	case d.health.changed <- struct{}{}:
+	default: // it is about to be
+	}
 }
 
 // stopHealth shows that the daemon stops. Metrics are written a last time.

@@ -112,6 +112,33 @@ func TestLight(t *testing.T) {
 	}
 }
 
+// A change is shown immediately, though the health is looked at seldom.
+func TestHealthChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(30 * 365 * 24 * time.Hour) // from 2000, a time that no clock is believed
+		d, light := newHealthy(t, ""), &lamp{}
+		d.device.Indicator = func(string) (hal.Indicator, error) { return light, nil }
+		d.openHealth()
+		d.startHealth()
+		defer d.stopHealth()
+		synctest.Wait()
+		hold(t, d)
+		d.keysFetched(keys.Event{Issuer: healthIssuer})
+		synctest.Wait()
+		if want := []hal.State{hal.Starting, hal.Serving}; !slices.Equal(light.shown, want) {
+			t.Errorf("as keys come: got %v, want %v", light.shown, want)
+		}
+		if err := os.WriteFile(d.file, []byte("mode = 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.reload()
+		synctest.Wait()
+		if want := []hal.State{hal.Starting, hal.Serving, hal.Degraded}; !slices.Equal(light.shown, want) {
+			t.Errorf("as a configuration is refused: got %v, want %v", light.shown, want)
+		}
+	})
+}
+
 // Without a light, or with one that is broken, the daemon goes on.
 func TestNoLight(t *testing.T) {
 	d := newHealthy(t, "")

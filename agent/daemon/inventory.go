@@ -21,9 +21,12 @@ import (
 	"nmosauthd/hal"
 )
 
-// lookEvery is how often the inventory's file is looked at. Looking is one call of the kernel; a watch on the file would miss
-// those that come by renaming a folder or a link.
-const lookEvery = time.Second
+// How often the inventory's file is looked at: seldom, since each look wakes an idle device, and soon again where what was seen
+// says little. A watch on the file would miss those that come by renaming a folder or a link.
+const (
+	lookEvery = 5 * time.Second
+	lookAgain = time.Second
+)
 
 // Where an inventory is from.
 const (
@@ -37,6 +40,7 @@ const (
 // anything that goes away take an inventory out of force: what was known stays.
 type inventories struct {
 	agent  *agent.Agent
+	again  chan struct{}                             // holds one: the configuration was read again
 	list   func(root string) ([]hal.Resource, error) // of the device's model; nil: it has none
 	memory *memory
 	log    *zap.Logger
@@ -65,7 +69,7 @@ type inForce struct {
 }
 
 func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m *memory, log *zap.Logger) *inventories {
-	return &inventories{agent: a, list: list, memory: m, log: log}
+	return &inventories{agent: a, again: make(chan struct{}, 1), list: list, memory: m, log: log}
 }
 
 // configure takes up the configuration at the start and again at each SIGHUP: whatever the inventory is from is read anew.
@@ -74,6 +78,10 @@ func (s *inventories) configure(file string) {
 	defer s.mu.Unlock()
 	defer s.show()
 	s.file = file
+	select {
+	case s.again <- struct{}{}:
+	default: // watch is about to look
+	}
 	if file != "" {
 		s.read(false)
 		return
@@ -121,27 +129,32 @@ func (s *inventories) listed() (*inventory.Table, []byte, error) {
 	return table, document, err
 }
 
-// watch looks at the file now and then until ctx ends.
+// watch looks at the file now and then until ctx ends; while the configuration names none, it sleeps.
 func (s *inventories) watch(ctx context.Context) {
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
-			s.look()
+		case <-s.again:
+		case <-timer.C:
+		}
+		if wait := s.look(); wait > 0 {
+			timer.Reset(wait)
+		} else {
+			timer.Stop()
 		}
 	}
 }
 
-// look reads the file if it has changed.
-func (s *inventories) look() {
+// look reads the file if it has changed, and returns how long to wait for the next look; 0: until the configuration names a file.
+func (s *inventories) look() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.show()
 	if s.file == "" {
-		return
+		return 0
 	}
 	info, err := os.Stat(s.file)
 	if err != nil {
@@ -151,6 +164,10 @@ func (s *inventories) look() {
 	if changed || s.doubt || s.young {
 		s.read(changed)
 	}
+	if s.doubt || s.young {
+		return lookAgain
+	}
+	return lookEvery
 }
 
 // sameFile tells whether nobody has written a file or put another in its place.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,6 +76,51 @@ func replace(t *testing.T, file, text string) {
 	if err := os.Rename(file+".new", file); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// An idle device is woken for a file that the configuration names and for no other, and soon only for one that may be being written.
+func TestInventoryLooks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inventory.json")
+	s := newShelf(t, "", nil)
+	want := func(when string, wait time.Duration) {
+		t.Helper()
+		if got := s.look(); got != wait {
+			t.Errorf("%s: got the next look after %v, want %v", when, got, wait)
+		}
+	}
+	s.configure("")
+	want("no file is named", 0)
+	s.configure(file)
+	want("it is not there", lookEvery)
+	replace(t, file, meterAt("/1"))
+	want("it is new", lookAgain)
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(file, old, old); err != nil {
+		t.Fatal(err)
+	}
+	want("it is old", lookEvery)
+	replace(t, file, "{")
+	want("it may be half written", lookAgain)
+	want("it is broken", lookEvery)
+}
+
+// A file that is named while the daemon runs is looked at, though none was before.
+func TestInventoryNamedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "inventory.json")
+		s := newShelf(t, "", nil)
+		s.configure("")
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.watch(ctx)
+		time.Sleep(time.Hour)
+		s.configure(file)
+		replace(t, file, meterAt("/1"))
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		s.want("named later", fromFile, "/1")
+		cancel()
+		synctest.Wait()
+	})
 }
 
 // A file that changes is read again, whole; one that is broken or gone changes nothing, and that is said once.
