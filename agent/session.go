@@ -177,8 +177,8 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	return all
 }
 
-// shown returns a target as the answer names it: without its query. A control character, which no value of a reply holds, becomes
-// one that makes the target ambiguous, as that does.
+// shown returns a target as the answer names it: without its query. A control character, which no value of a reply
+// holds, becomes one that makes the target ambiguous, as that does.
 func (s *Session) shown(target []byte) []byte {
 	start := len(s.targets)
 	for _, c := range bare(target) {
@@ -240,7 +240,9 @@ func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
 }
 
 // withoutToken normalises a target into s.path and answers as far as no token takes part.
-func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access, target []byte) (decide.Early, decide.Place) {
+func (s *Session) withoutToken(
+	st *state, r *wire.Request, access decide.Access, target []byte,
+) (decide.Early, decide.Place) {
 	path, ok := decide.Normalize(s.path[:0], target)
 	s.path = path
 	switch {
@@ -260,8 +262,8 @@ func (s *Session) withoutToken(st *state, r *wire.Request, access decide.Access,
 // clockRetry is what a caller is told to wait for a clock that is not set.
 const clockRetry = 5 // seconds
 
-// authenticate finds the request's token and checks it into s.token. Unless it is good, fault says why, and denies; of a good one
-// fault is Undecided: being good is no answer yet.
+// authenticate finds the request's token and checks it into s.token. Unless it is good, fault says why, and denies;
+// of a good one fault is Undecided: being good is no answer yet.
 func (s *Session) authenticate(st *state, r *wire.Request) (fault wire.Reason, good bool) {
 	fault, raw, query := decide.Credentials(r, s.query)
 	s.query = query

@@ -1,5 +1,5 @@
-// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits, compare host
-// names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
+// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits,
+// compare host names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
 //
 // It does no I/O, and keeps nothing.
 package ascii
@@ -65,7 +65,11 @@ func HexDigit(c byte) (value byte, ok bool) {
 
 // Unreserved reports whether a character stands for itself in a URI (RFC 3986 §2.3).
 func Unreserved(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.' || r == '_' || r == '~'
+	switch r {
+	case '-', '.', '_', '~':
+		return true
+	}
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
 // AppendPercent appends a byte percent-encoded in normal form (RFC 3986 §6.2.2.1).
@@ -74,8 +78,8 @@ func AppendPercent(dst []byte, c byte) []byte {
 	return append(dst, '%', digits[c>>4], digits[c&15])
 }
 
-// AppendRune appends a character if it is printable ASCII, else \u and four digits, beyond the basic plane twice, as JSON has it
-// (RFC 8259 §7).
+// AppendRune appends a character if it is printable ASCII, else \u and four digits, beyond the basic plane twice, as
+// JSON has it (RFC 8259 §7).
 func AppendRune(dst []byte, r rune) []byte {
 	if r >= ' ' && r <= '~' {
 		return append(dst, byte(r))
@@ -100,7 +104,8 @@ func AppendString(dst []byte, text string) []byte {
 	return dst
 }
 
-// Line returns text on one line for people, who may read other letters than ASCII's: what cannot be printed is written as Go does.
+// Line returns text on one line for people, who may read other letters than ASCII's: what cannot be printed is
+// written as Go does.
 func Line(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -57,7 +57,7 @@ type Record struct {
 	Method  []byte        // as it came
 	Path    []byte        // normalised, without a query; for decide-all that of the first target
 	Targets int           // decide-all: how many were asked for; else 0
-	Answers []wire.Answer // decide-all; observe mode: as enforce would have it; of a record read back, those that there was room for
+	Answers []wire.Answer // decide-all; observe mode: as enforce would have it; read back: as many as had room
 	Kind    []byte        // of a resource
 	Name    []byte
 	Access  []byte // read or write
@@ -230,8 +230,8 @@ func (r *Record) append(b []byte) (record []byte, key int) {
 	return b, key
 }
 
-// appendTargets appends the targets that are allowed, or those that are not, each with a line feed; no more of them than tell that
-// they are longer than most.
+// appendTargets appends the targets that are allowed, or those that are not, each with a line feed; no more of them
+// than tell that they are longer than most.
 func appendTargets(b []byte, answers []wire.Answer, allowed bool, most int) []byte {
 	end := len(b) + most
 	for i := range answers {

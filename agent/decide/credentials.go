@@ -7,10 +7,10 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Credentials finds the token of a request: in the Authorization header, or, for a WebSocket handshake only, in the query of
-// a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one query: the token may
-// stand on one of them or, the same, on many. Without a token, fault says why; with one it is Undecided. The token borrows from
-// the header or, decoded from a query, from scratch; that is returned grown.
+// Credentials finds the token of a request: in the Authorization header, or, for a WebSocket handshake only, in the
+// query of a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one
+// query: the token may stand on one of them or, the same, on many. Without a token, fault says why; with one it is
+// Undecided. The token borrows from the header or, decoded from a query, from scratch; that is returned grown.
 func Credentials(r *wire.Request, scratch []byte) (fault wire.Reason, tok, grown []byte) {
 	fault, tok = bearer(r.Authorization)
 	if !IsHandshake(r) {

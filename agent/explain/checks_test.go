@@ -10,7 +10,7 @@ import (
 
 // Every reason that lies in a request or a token ends a check, and a failure names the one that was forgotten.
 func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
-	elsewhere := []wire.Reason{ // in the packet, the device or the configuration; a resource is no request that explain is asked about
+	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
 	}
 	ends := map[wire.Reason]bool{}

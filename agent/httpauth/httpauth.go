@@ -45,7 +45,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	Answer(w, h.session.Ask(request))
 }
 
-// Question reads the original request from the headers of the question. fault says what is wrong with them, Undecided nothing.
+// Question reads the original request from the headers of the question. fault says what is wrong with them, Undecided
+// nothing.
 //
 // X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one pair and
 // may pass on the other from its own client, so a pair must be whole, and where both are there they must agree: what the client

@@ -20,7 +20,8 @@ import "strings"
 // Reason says why an answer is what it is. Its Code is stable: programs may compare it. The zero value denies.
 type Reason uint8
 
-// The reasons. Their order carries no meaning but that of the tables for people: it is that in which a request meets them.
+// The reasons. Their order carries no meaning but that of the tables for people: it is that in which a request meets
+// them.
 const (
 	Undecided Reason = iota // the zero value: nothing decided, so denied
 
