@@ -64,11 +64,11 @@ func EncodeFound(found []FoundServer) ([]byte, error) {
 func DecodeFound(data []byte) ([]FoundServer, error) {
 	line, whole := keys.CutChecksum(data)
 	if !whole {
-		return nil, errors.New("damaged: its checksum is not that of its content")
+		return nil, errors.New("damaged: the checksum is not that of the content")
 	}
 	var form foundForm
 	if err := json.Unmarshal(line, &form); err != nil {
-		return nil, fmt.Errorf("not the JSON expected: %w", err)
+		return nil, fmt.Errorf("not JSON in the form expected: %w", err)
 	}
 	if form.Format != foundFormat {
 		return nil, fmt.Errorf("format %d; this release reads %d", form.Format, foundFormat)

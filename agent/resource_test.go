@@ -146,7 +146,7 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 	}
 }
 
-// differInTime tells whether two replies differ in nothing but the seconds left, which go on.
+// differInTime reports whether two replies differ in nothing but the seconds left, which go on.
 func differInTime(tb testing.TB, a, b string) bool {
 	x, y := parseAnswer(tb, []byte(a)), parseAnswer(tb, []byte(b))
 	delete(x.lines, "expires-in")

@@ -223,7 +223,7 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	return s.permit(st, r, access, place)
 }
 
-// find returns what a question about a resource wants to do, and the path that it does it to; nil where there is none.
+// find returns what a question about a resource wants to do, and the path that it does it to; nil if there is none.
 func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
 	access := decide.NoAccess
 	switch string(r.Access) {

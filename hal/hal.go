@@ -13,7 +13,7 @@ package hal
 type Model struct {
 	// Name is what the model is called in logs and by check-config.
 	Name string
-	// Is tells whether the device is one of the kind. It is called for every model of the table until one says yes.
+	// Is reports whether the device is one of the kind. It is called for every model of the table until one says yes.
 	Is func(root string) bool
 	// Identify reads what the device says of itself. An error means that nothing could be found out at all; what is not known
 	// is empty. It is called at the start, and again on SIGHUP and every 10 s, when only the names are looked at: DHCP may bring

@@ -422,7 +422,7 @@ type reading struct {
 	uptime time.Duration
 }
 
-// read reads both clocks. A process that is held up between the two would see a step where there is none, and tries again.
+// read reads both clocks. A process that is held up between the two would see a step that never happened, and tries again.
 func (c *Clock) read() reading {
 	const tries, close = 5, 10 * time.Millisecond
 	for i := 1; ; i++ {

@@ -8,7 +8,7 @@ import (
 // taiOffset is TAI − UTC since 2017, for devices whose kernel was not told. No leap second has been announced since.
 const taiOffset = 37 * time.Second
 
-// gpsBehindTAI is TAI − GPS, for ever.
+// gpsBehindTAI is TAI − GPS, forever.
 const gpsBehindTAI = 19 * time.Second
 
 const (
@@ -20,7 +20,7 @@ const (
 )
 
 // ExplainOffset says what probably is the matter with a clock that is d ahead of a good one, negative for behind, for the log
-// and for people; "" where d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 where it does not.
+// and for people; "" where d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 if it does not.
 func ExplainOffset(d, tai time.Duration) string {
 	if d < aheadLeast && d > -behindLeast {
 		return ""
@@ -47,7 +47,7 @@ func ExplainOffset(d, tai time.Duration) string {
 
 func near(d, known time.Duration) bool { return (d - known).Abs() <= offsetSlack }
 
-// isZone tells whether d is the offset of a time zone: quarters of an hour, from -12 to +14 hours.
+// isZone reports whether d is the offset of a time zone: quarters of an hour, from -12 to +14 hours.
 func isZone(d time.Duration) bool {
 	const quarter = 15 * time.Minute
 	zone := d.Round(quarter)

@@ -56,7 +56,7 @@ func (l *LogFile) Tail(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Previous reads the last bytes of FILE.1 into p; none where it is not there.
+// Previous reads the last bytes of FILE.1 into p; none if it is not there.
 func (l *LogFile) Previous(p []byte) (n int, err error) {
 	f, err := os.Open(l.old(1))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,7 +106,7 @@ func (l *LogFile) Sync() error {
 	return nil
 }
 
-// Moved tells whether the open file is no longer the one at Path: removed, or renamed by a log rotation.
+// Moved reports whether the open file is no longer the one at Path: removed, or renamed by a log rotation.
 func (l *LogFile) Moved() bool {
 	if l.file == nil {
 		return false

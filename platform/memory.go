@@ -30,7 +30,7 @@ func OpenResident() (Resident, error) {
 	return Resident{f}, err
 }
 
-// Bytes returns how much it is, 0 where that is not known.
+// Bytes returns how much it is, 0 if that is not known.
 func (r Resident) Bytes() uint64 {
 	var text [128]byte
 	n, _ := r.statm.ReadAt(text[:], 0) // it ends before the text is full

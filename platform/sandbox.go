@@ -35,7 +35,7 @@ type granted struct {
 	write bool
 }
 
-// Reaches tells whether the sandbox leaves a place open: whether it, or a folder above it, is one of those that were there when
+// Reaches reports whether the sandbox leaves a place open: whether it, or a folder above it, is one of those that were there when
 // the process was shut in. A folder that has since been put in place of one, or mounted over it, is another.
 func (s *Sandbox) Reaches(p Place) bool {
 	if s.ABI == 0 {

@@ -24,7 +24,7 @@ var (
 	// ErrTooLarge means that a file is longer than anything that was ever written to it.
 	ErrTooLarge = errors.New("the file is too large")
 	// ErrTorn means that a slot does not hold what was written: the power failed meanwhile, or the medium has lost it.
-	ErrTorn = errors.New("the slot is not whole: its checksum is not that of its content")
+	ErrTorn = errors.New("the slot is incomplete: the checksum is not that of the content")
 	// ErrUnfit means that what bears the name of a state file is not one that this daemon may believe or write to.
 	ErrUnfit = errors.New("not used as a state file")
 )

@@ -39,11 +39,11 @@ var ErrUnknown = errors.New("it is not known")
 
 // Functions are what the socket shows and does. They are called by any number of connections at a time.
 type Functions struct {
-	// Inventory returns the inventory's document in force, nil where there is none. It is not written to.
+	// Inventory returns the inventory's document in force, nil if there is none. It is not written to.
 	Inventory func() []byte
 	// PushInventory puts a document into force, which it may keep. An error says what is wrong with it.
 	PushInventory func(document []byte) error
-	// Record returns the audit's line about a decision, without a line feed; ok is false where it is not remembered.
+	// Record returns the audit's line about a decision, without a line feed; ok is false if it is not remembered.
 	Record func(seq uint64) (line []byte, ok bool)
 	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made,
 	// nil where too many watch.

@@ -62,12 +62,12 @@ func TestDamagedState_KEY3(t *testing.T) {
 		content    []byte // nil: a directory
 		says       string
 	}{
-		{"garbage", keysFile, []byte("\x00\xff\x00garbage"), "its checksum is not"},
-		{"empty", keysFile, []byte{}, "its checksum is not"},
-		{"zeros", keysFile, make([]byte, len(text)), "its checksum is not"},
-		{"truncated", keysFile, good[keysFile][:len(text)/2], "its checksum is not"},
-		{"without its last byte", keysFile, good[keysFile][:len(text)-1], "its checksum is not"},
-		{"one bit", keysFile, bytes.Replace(good[keysFile], []byte("https"), []byte("httpr"), 1), "its checksum is not"},
+		{"garbage", keysFile, []byte("\x00\xff\x00garbage"), "the checksum is not"},
+		{"empty", keysFile, []byte{}, "the checksum is not"},
+		{"zeros", keysFile, make([]byte, len(text)), "the checksum is not"},
+		{"truncated", keysFile, good[keysFile][:len(text)/2], "the checksum is not"},
+		{"without its last byte", keysFile, good[keysFile][:len(text)-1], "the checksum is not"},
+		{"one bit", keysFile, bytes.Replace(good[keysFile], []byte("https"), []byte("httpr"), 1), "the checksum is not"},
 		{"older format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":0`, 1)), "format 0"},
 		{"newer format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":2`, 1)), "format 2"},
 		{"other JSON", keysFile, sealed("[1,2,3]"), "not the JSON expected"},

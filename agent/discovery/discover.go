@@ -27,7 +27,7 @@ const (
 const (
 	// minAgain is the least time between two discoveries, whatever TTL the records have.
 	minAgain = 30 * time.Second
-	// retryAgain is the most where nothing was found, or not everything could be learned.
+	// retryAgain is the most if nothing was found, or not everything could be learned.
 	retryAgain = 5 * time.Minute
 
 	// unicastTimeout bounds unicast DNS-SD as a whole: three name servers that are silent cost 12 s.
@@ -50,7 +50,7 @@ type DiscoverOptions struct {
 	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
 	HostName func() string
 	// Networks returns the device's addresses with the lengths of their prefixes, for the network to name domains by
-	// where nothing else does. Nil: those of its interfaces.
+	// if nothing else does. Nil: those of its interfaces.
 	Networks func() []netip.Prefix
 	// Window and Interfaces are for mDNS, as in BrowseOptions.
 	Window     time.Duration
@@ -110,7 +110,7 @@ func (f *Found) finish() {
 // Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS if every domain answers that it has
 // none that may be used (DIS-2): a name server that is silent for a moment does not make whoever is on the link an
 // issuer. It takes up to 25 s, where name servers are silent. Servers for development count only where the Client
-// allows http (DIS-3). trace, where it is not nil, is called for each step, from the calling goroutine.
+// allows http (DIS-3). trace, if it is not nil, is called for each step, from the calling goroutine.
 //
 // An error means that there is no server and that not everything could be asked; there may be one all the same. That
 // nothing is advertised is no error. Found.Again counts in either case. The addresses of the servers are remembered,

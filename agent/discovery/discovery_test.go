@@ -437,7 +437,7 @@ func TestKeySetIssuerForm_KEY8(t *testing.T) {
 	}
 }
 
-// A server that says nothing, or one byte now and then, costs the timeout and no more.
+// A server that says nothing, or one byte occasionally, costs the timeout and no more.
 func TestKeySetTimeout(t *testing.T) {
 	ca := newAuthority(t)
 	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")

@@ -14,7 +14,7 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// mark is how a check is shown where it does not decide.
+// mark is how a check is shown if it does not decide.
 type mark int
 
 const (
@@ -271,7 +271,7 @@ func duration(d time.Duration) string {
 // maxShown bounds how much of one value is shown.
 const maxShown = 200
 
-// show renders a JSON value in one line of printable ASCII, cut off where it is long.
+// show renders a JSON value in one line of printable ASCII, cut off if it is long.
 func show(v any) string {
 	if v == nil {
 		return "absent"

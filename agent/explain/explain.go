@@ -33,7 +33,7 @@ import (
 type Question struct {
 	Config *config.Config
 	Names  []string // of the device
-	// Trust tells whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
+	// Trust reports whether Config is that of the device, so that it can be said whether the token's issuer is trusted.
 	Trust bool
 	// Found are issuers that discovery has found. Unfound tells that it is on and that what it has found is not known:
 	// only the running daemon does.

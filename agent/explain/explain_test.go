@@ -237,7 +237,7 @@ func TestPrintsNoControlCharacters(t *testing.T) {
 	}
 }
 
-// An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied where that is not known.
+// An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied if that is not known.
 func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 	tok := []byte(mint.New(mint.Options{}).Sign())
 	for _, c := range []struct {

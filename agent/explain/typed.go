@@ -10,7 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// What is taken for a claim that is left out, where the configuration does not say better.
+// What is taken for a claim that is left out, if the configuration does not say better.
 const (
 	typedIssuer = "https://authorization-server.example"
 	typedName   = "what-if"

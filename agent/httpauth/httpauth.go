@@ -100,7 +100,7 @@ func upgrade(h http.Header) string {
 
 func has(h http.Header, name string) bool { return len(h[name]) > 0 }
 
-// pair returns two headers that only count together; both empty where neither is there.
+// pair returns two headers that only count together; both empty if neither is there.
 func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 	switch {
 	case len(h[method]) > 1 || len(h[uri]) > 1:

@@ -96,7 +96,7 @@ func (p *parser) locate(offset int64, err error) error {
 	return fmt.Errorf("line %d: %w", line, err)
 }
 
-// end tells whether nothing is left.
+// end reports whether nothing is left.
 func (p *parser) end() error {
 	switch _, err := p.ReadToken(); {
 	case err == io.EOF:

@@ -125,7 +125,7 @@ func slowTable(document []byte) (map[string]string, bool) {
 	return paths, true
 }
 
-// hasNull tells whether a null stands anywhere: reflection takes it for a member that is absent.
+// hasNull reports whether a null stands anywhere: reflection takes it for a member that is absent.
 func hasNull(document []byte) bool {
 	dec := jsontext.NewDecoder(strings.NewReader(string(document)))
 	for {

@@ -75,7 +75,7 @@ type entry struct{ read, write span }
 
 type span struct{ from, to uint32 }
 
-// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false where there is no
+// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false if there is no
 // such resource, or nothing of it to read or to write. It allocates nothing, and takes no longer where there are more resources.
 func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
 	e := t.kinds[string(kind)][string(name)]
@@ -238,7 +238,7 @@ func appendEncoded(dst []byte, text string) []byte {
 	return dst
 }
 
-// isUUID tells whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
+// isUUID reports whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
 func isUUID(id string) bool {
 	for i := range len(id) {
 		digits := "0123456789abcdef"

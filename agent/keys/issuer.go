@@ -18,14 +18,14 @@ func TrimIssuer[T ~string | ~[]byte](iss T) T {
 
 // MayName reports whether the metadata of a server that discovery found at this URL may name this issuer (KEY-8): the
 // URL itself, however it is written; or, of a server that was advertised without api_selector, any issuer of the same
-// scheme, host and port. A configured issuer has no such choice.
+// scheme, host and port. This does not apply to a configured issuer.
 func MayName(server, issuer string) bool {
 	at, path, ok := split(server)
 	origin, named, well := split(issuer)
 	return ok && well && at == origin && (path == "" || path == named)
 }
 
-// Origin returns the scheme, host and port of an issuer in the one way of several that mean the same (RFC 3986 §6.2.3):
+// Origin returns the scheme, host and port of an issuer in normalised form (RFC 3986 §6.2.3):
 // in lower case, without the scheme's own port. It is "" for what cannot be an issuer.
 func Origin(issuer string) string {
 	origin, _, _ := split(issuer)

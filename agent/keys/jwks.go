@@ -22,26 +22,26 @@ const (
 	MaxKeys     = 64
 	maxKID      = 256  // bytes
 	minKeyBits  = 2048 // RFC 7518 §3.3
-	maxKeyBits  = 8192 // beyond it one forged token costs the device too much
-	// maxWork bounds the sum of bits² over a set: a signature check costs so much, and a forged token is tried
+	maxKeyBits  = 8192 // with longer keys, one forged token would cost the device too much
+	// maxWork bounds the sum of bits² over a set: the cost of a signature check is bits², and a forged token is tried
 	// against every key.
 	maxWork = 512 << 20 // 128 keys of 2048 bits, 8 of 8192
 )
 
-// ErrUnneeded is what Parse says of a key for another algorithm or purpose: every realm publishes such keys.
+// ErrUnneeded is reported by Parse for a key for another algorithm or purpose: every realm publishes such keys.
 var ErrUnneeded = errors.New("a key for another purpose")
 
-// unneeded is an ErrUnneeded that says why.
+// unneeded is an ErrUnneeded with a reason.
 type unneeded string
 
 func (u unneeded) Error() string        { return string(u) }
 func (u unneeded) Is(target error) bool { return target == ErrUnneeded }
 
-// errNoKeys is for a document that is well formed and holds nothing that can verify an access token.
-var errNoKeys = errors.New("it holds no RSA key that can verify RS512")
+// errNoKeys is for a well-formed document without a key that can verify an access token.
+var errNoKeys = errors.New("the key set holds no RSA key that can verify RS512")
 
 // Parse reads a JWK Set (RFC 7517 §5), or a bare array of keys (INFO-002's example), key by key: one that cannot be
-// used is left out and named in the second result; it does not lose the set (KEY-4). An error means that no key can
+// used is left out and named in the second result; the others remain (KEY-4). An error means that no key can
 // be used.
 func Parse(document []byte) ([]Key, []error, error) {
 	if len(document) > MaxDocument {
@@ -75,7 +75,7 @@ func Parse(document []byte) ([]Key, []error, error) {
 	return keys, left, nil
 }
 
-// affordable returns as many of the first keys as maxWork allows.
+// affordable returns the first keys, as many as maxWork allows.
 func affordable(keys []Key) []Key {
 	work := 0
 	for n := range keys {
@@ -87,7 +87,7 @@ func affordable(keys []Key) []Key {
 	return keys
 }
 
-// elements returns the keys of a document as they stand in it, and no more of them than show that there are too many.
+// elements returns the keys of a document undecoded, and at most one more than is allowed.
 func elements(document []byte) ([]jsontext.Value, error) {
 	d := decoder(document)
 	value, err := d.ReadValue()
@@ -95,7 +95,7 @@ func elements(document []byte) ([]jsontext.Value, error) {
 		err = ended(d)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the key set is not JSON as RFC 7517 has it: %w", err)
+		return nil, fmt.Errorf("the key set is not JSON in the form of RFC 7517: %w", err)
 	}
 	if value.Kind() == '{' {
 		set, err := members(value, "keys")
@@ -110,7 +110,7 @@ func elements(document []byte) ([]jsontext.Value, error) {
 	return array(value, MaxKeys+1), nil
 }
 
-// decoder reads JSON as leniently as can be: what stands beside the members that a key is must not lose it (KEY-4).
+// decoder reads JSON leniently: a key must not be lost because of members that are not used (KEY-4).
 func decoder(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
@@ -124,7 +124,7 @@ func ended(d *jsontext.Decoder) error {
 		}
 		return err
 	}
-	return errors.New("more follows the document")
+	return errors.New("data after the end of the document")
 }
 
 // array returns the elements of a valid JSON array, the first ones if there are more than most.
@@ -141,8 +141,8 @@ func array(value jsontext.Value, most int) (all []jsontext.Value) {
 	return all
 }
 
-// members returns those of an object's members that have one of these names; what else there is, is not looked at.
-// One that is null counts as absent. The same name twice is an error: nobody can say which counts.
+// members returns those of an object's members that have one of these names; the others are skipped.
+// A null counts as absent. The same name twice is an error: it is ambiguous.
 func members(object jsontext.Value, names ...string) (map[string]jsontext.Value, error) {
 	if object.Kind() != '{' {
 		return nil, errors.New("not a JSON object")
@@ -164,7 +164,7 @@ func members(object jsontext.Value, names ...string) (map[string]jsontext.Value,
 			continue
 		}
 		if _, twice := found[name]; twice {
-			return nil, fmt.Errorf("it gives one member name twice: %q", name)
+			return nil, fmt.Errorf("the object gives one member name twice: %q", name)
 		}
 		found[name] = value.Clone()
 	}
@@ -176,7 +176,7 @@ func members(object jsontext.Value, names ...string) (map[string]jsontext.Value,
 	return found, nil
 }
 
-// parseKey reads one key. Nothing is read but the members named here (KEY-4).
+// parseKey reads one key, and only the members named here (KEY-4).
 func parseKey(raw jsontext.Value) (Key, error) {
 	jwk, err := members(raw, "kty", "use", "key_ops", "alg", "kid", "n", "e")
 	if err != nil {
@@ -189,32 +189,32 @@ func parseKey(raw jsontext.Value) (Key, error) {
 	}{{"kty", &kty}, {"use", &use}, {"alg", &alg}, {"kid", &kid}, {"n", &n}, {"e", &e}} {
 		value, given := jwk[m.name]
 		if given && value.Kind() != '"' {
-			return Key{}, fmt.Errorf("its %s is not a string", m.name)
+			return Key{}, fmt.Errorf("%s is not a string", m.name)
 		}
 		*m.into = text(value)
 	}
 	ops, restricted := jwk["key_ops"]
-	verifies := text(ops) == "verify" // AMWA's test suite has a string in place of an array of one
+	verifies := text(ops) == "verify" // AMWA's test suite sends a string instead of an array
 	switch {
 	case !restricted || ops.Kind() == '"':
 	case ops.Kind() == '[':
 		verifies = slices.ContainsFunc(array(ops, MaxKeys), func(op jsontext.Value) bool { return text(op) == "verify" })
 	default:
-		return Key{}, errors.New("its key_ops is not an array")
+		return Key{}, errors.New("key_ops is not an array")
 	}
 	switch {
 	case kty == "":
-		return Key{}, errors.New("it has no kty")
+		return Key{}, errors.New("kty is missing")
 	case kty != "RSA":
-		return Key{}, unneeded(fmt.Sprintf("its kty is %+.20q, not RSA", kty))
+		return Key{}, unneeded(fmt.Sprintf("kty is %+.20q, not RSA", kty))
 	case use != "" && use != "sig":
-		return Key{}, unneeded(fmt.Sprintf("its use is %+.20q, not sig", use))
+		return Key{}, unneeded(fmt.Sprintf("use is %+.20q, not sig", use))
 	case alg != "" && alg != string(jose.RS512):
-		return Key{}, unneeded(fmt.Sprintf("its alg is %+.20q, not RS512", alg))
+		return Key{}, unneeded(fmt.Sprintf("alg is %+.20q, not RS512", alg))
 	case restricted && !verifies:
-		return Key{}, unneeded("its key_ops lack verify")
+		return Key{}, unneeded("key_ops lacks verify")
 	case len(kid) > maxKID:
-		return Key{}, fmt.Errorf("its kid has %d bytes, more than %d", len(kid), maxKID)
+		return Key{}, fmt.Errorf("kid has %d bytes, more than %d", len(kid), maxKID)
 	}
 	modulus, err := number("n", n)
 	if err != nil {
@@ -227,7 +227,7 @@ func parseKey(raw jsontext.Value) (Key, error) {
 	bits := modulus.BitLen()
 	switch {
 	case bits < minKeyBits || bits > maxKeyBits:
-		return Key{}, fmt.Errorf("its modulus has %d bits, not %d to %d", bits, minKeyBits, maxKeyBits)
+		return Key{}, fmt.Errorf("the modulus has %d bits, not %d to %d", bits, minKeyBits, maxKeyBits)
 	case modulus.Bit(0) == 0 || exponent.BitLen() > 31 || exponent.Bit(0) == 0 || exponent.Int64() < 3:
 		return Key{}, errors.New("invalid RSA modulus or exponent")
 	}
@@ -239,18 +239,18 @@ func text(value jsontext.Value) string {
 	if value.Kind() != '"' {
 		return ""
 	}
-	text, _ := jsontext.AppendUnquote(nil, value) // an error is for invalid UTF-8, which was replaced
+	text, _ := jsontext.AppendUnquote(nil, value) // the only error is invalid UTF-8, which has been replaced
 	return string(text)
 }
 
-// number reads a Base64urlUInt (RFC 7518 §2). Padding, which some servers write, does no harm.
+// number reads a Base64urlUInt (RFC 7518 §2). Padding, which some servers write, is accepted.
 func number(name, text string) (*big.Int, error) {
 	if text == "" {
-		return nil, fmt.Errorf("it has no %s", name)
+		return nil, fmt.Errorf("%s is missing", name)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
-		return nil, fmt.Errorf("its %s is not base64url: %w", name, err)
+		return nil, fmt.Errorf("%s is not base64url: %w", name, err)
 	}
 	return new(big.Int).SetBytes(b), nil
 }

@@ -345,7 +345,7 @@ func FuzzJWKS(f *testing.F) {
 	})
 }
 
-// ask has go-jose read a set and returns the keys that should be taken from it. all is false where it does not read
+// ask has go-jose read a set and returns the keys that should be taken from it. all is false if it does not read
 // the whole set, or it is over the limit.
 func ask(text []byte) (want string, all bool) {
 	var set jose.JSONWebKeySet

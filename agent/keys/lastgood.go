@@ -14,27 +14,27 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// LastGood is what is kept of keys across restarts (KEY-3). Its encoded form is one line of JSON and one with that
-// line's SHA-256, so that damage shows. A later release may add members, which this one passes over; one that changes
-// the meaning of a member must raise the format, and this one then says that it cannot read it.
+// LastGood holds the keys kept across restarts (KEY-3). Its encoded form is one line of JSON and one with that
+// line's SHA-256, so that damage shows. A later release may add members, which this one ignores; one that changes
+// the meaning of a member must raise the format, and this one then reports that it cannot read it.
 type LastGood struct {
-	Servers []string // issuers that discovery had found, in order: for releases that know no other place of them
+	Servers []string // issuers that discovery had found, in order, for older releases that read them from here
 	Issuers []Held
 }
 
-// Held is what was held of one issuer.
+// Held holds the keys of one issuer.
 type Held struct {
 	Name    string
 	Keys    []Key
-	Retired []string  // kids that had left the set
+	Retired []string  // kids that have left the set
 	Fetched time.Time // when the keys came; zero if unknown
 }
 
-// MaxLastGood is the most that an encoded LastGood can have, in bytes, when it is written as well as when it is read.
+// MaxLastGood is the maximum size of an encoded LastGood in bytes, when it is written and when it is read.
 // Four keys and the kids of as many that were rotated take less than 4 KiB.
 const MaxLastGood = 2 << 20
 
-// format is raised when a reader of the format before would misread it.
+// format is raised when readers of the previous format would misread the file.
 const format = 1
 
 type fileForm struct {
@@ -50,7 +50,7 @@ type issuerForm struct {
 	Fetched string            `json:"fetched,omitempty"` // RFC 3339
 }
 
-// LastGood returns what is held now, to be kept. servers are those that discovery found.
+// LastGood returns the keys held now, to be kept. servers are those that discovery found.
 func (s *Set) LastGood(servers []string) LastGood {
 	g := LastGood{Servers: servers}
 	for _, i := range s.Issuers() {
@@ -59,7 +59,7 @@ func (s *Set) LastGood(servers []string) LastGood {
 	return g
 }
 
-// Equal reports whether g and o hold the same, whenever that was fetched.
+// Equal reports whether g and o hold the same keys, whenever they were fetched.
 func (g LastGood) Equal(o LastGood) bool {
 	return slices.Equal(g.Servers, o.Servers) && slices.EqualFunc(g.Issuers, o.Issuers, func(a, b Held) bool {
 		return a.Name == b.Name && slices.Equal(a.Retired, b.Retired) && slices.EqualFunc(a.Keys, b.Keys, sameKey)
@@ -68,7 +68,7 @@ func (g LastGood) Equal(o LastGood) bool {
 
 func sameKey(a, b Key) bool { return a.KID == b.KID && a.Thumbprint == b.Thumbprint }
 
-// Fit returns what of g can be kept in MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the
+// Fit returns the part of g that fits into MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the
 // most, so that nobody who publishes much can have the keys of others forgotten (KEY-8).
 func (g LastGood) Fit() (fitting LastGood, left []string) {
 	sizes := make([]int, len(g.Issuers))
@@ -121,7 +121,7 @@ func (i *Issuer) JWKS() ([]byte, error) {
 	return json.Marshal(map[string]any{"keys": form.Keys})
 }
 
-// Encode returns the bytes to keep. What is the same gives the same bytes. More than DecodeLastGood reads is an error:
+// Encode returns the bytes to keep; equal values give equal bytes. More than DecodeLastGood reads is an error:
 // see Fit.
 func (g LastGood) Encode() ([]byte, error) {
 	form := fileForm{Format: format, Servers: g.Servers}
@@ -138,15 +138,15 @@ func (g LastGood) Encode() ([]byte, error) {
 	}
 	data := WithChecksum(line)
 	if len(data) > MaxLastGood {
-		return nil, fmt.Errorf("keys: what is held takes %d bytes, more than the %d that are read back", len(data), MaxLastGood)
+		return nil, fmt.Errorf("keys: the keys held take %d bytes, more than the %d that can be read back", len(data), MaxLastGood)
 	}
 	return data, nil
 }
 
-// WithChecksum returns a line of a state file with one behind it by which CutChecksum sees damage.
+// WithChecksum appends a line with a checksum to a line of a state file.
 func WithChecksum(line []byte) []byte { return append(append(line, '\n'), checksum(line)...) }
 
-// CutChecksum returns the line that WithChecksum was given; ok is false if it is not as it was.
+// CutChecksum returns the line that WithChecksum was given; ok is false if it was changed since.
 func CutChecksum(data []byte) (line []byte, ok bool) {
 	line, sum, found := bytes.Cut(data, []byte("\n"))
 	return line, found && string(sum) == checksum(line)
@@ -157,23 +157,23 @@ func checksum(line []byte) string {
 	return hex.EncodeToString(sum[:]) + "\n"
 }
 
-// DecodeLastGood reads what Encode made. What cannot be used of one issuer, such as a key that this release does not
-// take, is left out and named in the second result: it does not lose the keys of others. An error means that nothing of
-// it is to be used.
+// DecodeLastGood reads the output of Encode. What cannot be used of one issuer, such as a key that this release does not
+// accept, is left out and named in the second result; the keys of others remain. An error means that nothing can be
+// used.
 func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {
-		return LastGood{}, nil, fmt.Errorf("kept keys are over %d bytes", MaxLastGood)
+		return LastGood{}, nil, fmt.Errorf("the file of kept keys is over %d bytes", MaxLastGood)
 	}
 	line, whole := CutChecksum(data)
 	if !whole {
-		return LastGood{}, nil, errors.New("damaged: its checksum is not that of its content")
+		return LastGood{}, nil, errors.New("damaged: the checksum is not that of the content")
 	}
 	var form fileForm
 	if err := json.Unmarshal(line, &form); err != nil {
-		return LastGood{}, nil, fmt.Errorf("not the JSON expected: %w", err)
+		return LastGood{}, nil, fmt.Errorf("not JSON in the form expected: %w", err)
 	}
 	if form.Format != format {
-		return LastGood{}, nil, fmt.Errorf("format %d, and this release reads %d", form.Format, format)
+		return LastGood{}, nil, fmt.Errorf("the file has format %d; this release reads %d", form.Format, format)
 	}
 	g := LastGood{Servers: form.Servers}
 	var left []error

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Thumbprint is the RFC 7638 SHA-256 thumbprint of a key: the same key has the same one under any kid.
+// Thumbprint is the RFC 7638 SHA-256 thumbprint of a key. It does not depend on the kid.
 type Thumbprint [32]byte
 
 // Key is one RSA key that may verify RS512.
 type Key struct {
-	KID        string // "" where the set names none
+	KID        string // "" if the set gives none
 	Public     *rsa.PublicKey
 	Thumbprint Thumbprint
 }
@@ -25,25 +25,25 @@ type Key struct {
 type Issuer struct {
 	Name    string // without a trailing slash
 	Keys    []Key
-	Fetched time.Time // when the keys came, by the clock of then; zero if unknown
-	Kept    bool      // they came before the start, and were kept
-	fetch   uint64    // the number of the fetch that brought them; 0 if they were kept
+	Fetched time.Time // when the keys were fetched, by the clock as it was set then; zero if unknown
+	Kept    bool      // they were fetched before the restart, and kept
+	fetch   uint64    // the number of that fetch; 0 if they were kept
 	retired []string  // the kids that left the set, newest last
 }
 
-// maxRetired bounds how many kids that left the set are remembered.
+// maxRetired limits the number of retired kids that are remembered.
 const maxRetired = 16
 
-// KID is what an issuer's set says of a token's kid.
+// KID is the state of a token's kid in an issuer's set.
 type KID int
 
 const (
-	KIDUnknown KID = iota // the token has none, or it names no key that is or was in the set
+	KIDUnknown KID = iota // the token has no kid, or one that is not and was not in the set
 	KIDHeld               // it names a key in the set
 	KIDRetired            // it names one that has left the set and has not come back
 )
 
-// KID returns what the set says of a kid. It allocates nothing.
+// KID returns the state of a kid. It allocates nothing.
 func (i *Issuer) KID(kid []byte) KID {
 	if len(kid) == 0 {
 		return KIDUnknown
@@ -77,7 +77,7 @@ type Set struct {
 	issuers    map[string]*Issuer
 }
 
-// Issuer returns the keys of the issuer, or nil where none are held. It allocates nothing.
+// Issuer returns the keys of the issuer, or nil if none are held. It allocates nothing.
 func (s *Set) Issuer(iss []byte) *Issuer {
 	return s.issuers[string(TrimIssuer(iss))]
 }
@@ -94,7 +94,7 @@ func (s *Set) HoldsKID(kid []byte) bool {
 	return false
 }
 
-// Issuers returns all issuers that keys are held of, sorted by name.
+// Issuers returns all issuers with keys, sorted by name.
 func (s *Set) Issuers() []*Issuer {
 	all := make([]*Issuer, 0, len(s.issuers))
 	for _, i := range s.issuers {
@@ -104,7 +104,7 @@ func (s *Set) Issuers() []*Issuer {
 	return all
 }
 
-// with returns a set in which name has the keys that a fetch brought; kids that are no longer there are retired.
+// with returns a set in which name has the keys that were fetched; kids that are gone are retired.
 func (s *Set) with(name string, keys []Key, fetch uint64) *Set {
 	old := s.issuers[name]
 	if old == nil {
@@ -124,12 +124,12 @@ func (s *Set) with(name string, keys []Key, fetch uint64) *Set {
 	})
 }
 
-// holding returns a set with what was kept of an issuer. That is no fetch.
+// holding returns a set with the kept keys of an issuer, which do not count as fetched.
 func (s *Set) holding(h Held) *Set {
 	return s.replacing(&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, Fetched: h.Fetched, Kept: true, retired: h.Retired})
 }
 
-// replacing returns a set with this issuer in place of the one of its name.
+// replacing returns a set with this issuer in place of the one with its name.
 func (s *Set) replacing(issuer *Issuer) *Set {
 	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers)+1)}
 	for n, i := range s.issuers {
@@ -139,7 +139,7 @@ func (s *Set) replacing(issuer *Issuer) *Set {
 	return next
 }
 
-// without returns a set that lacks the issuers for which drop says so.
+// without returns a set without the issuers for which drop returns true.
 func (s *Set) without(drop func(name string) bool) *Set {
 	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers))}
 	for n, i := range s.issuers {

@@ -2,9 +2,9 @@ package keys
 
 import "hash/maphash"
 
-// sights remembers, of tokens that no held key verifies, how many fetches had begun when each was first seen (KEY-6).
+// sights remembers, for tokens that no held key verifies, how many fetches had begun when each was first seen (KEY-6).
 // Two seeded hashes, 128 bits, stand for a token: without the seeds nobody can find another one with both. It has a
-// fixed size. In a full row the token seen longest ago is forgotten, and counts as new should it come again.
+// fixed size. In a full row the token seen longest ago is forgotten, and counts as new if it is seen again.
 type sights struct {
 	seeds [2]maphash.Seed
 	rows  [sightRows][sightsInRow]sight
@@ -30,7 +30,7 @@ func (s *sights) identify(token []byte) sightID {
 	return sightID{maphash.Bytes(s.seeds[0], token), maphash.Bytes(s.seeds[1], token)}
 }
 
-// first returns how many fetches had begun when the token was first seen: now, if it is not remembered.
+// first returns how many fetches had begun when the token was first seen; that is now if it is not remembered.
 func (s *sights) first(id sightID, now uint64) uint64 {
 	row := &s.rows[id[0]%sightRows]
 	found := sight{id, now}

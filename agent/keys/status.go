@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Status is what is known of one issuer, for people.
+// Status describes one issuer, for people.
 type Status struct {
 	Issuer  string
-	Server  bool      // of the configuration or found by discovery; else learned from a token
-	Used    bool      // the first of the servers that is well: the one whose keys are fetched on schedule
-	KIDs    []string  // of the keys held, "" for one without; none: no keys are held
-	Fetched time.Time // when they came; zero if unknown, or there are none
-	Kept    bool      // they are from before the start
-	Next    time.Time // when they are fetched again; zero: when the server's turn comes
+	Server  bool      // from the configuration or discovery, not from a token
+	Used    bool      // the first healthy server: the one whose keys are fetched on schedule
+	KIDs    []string  // of the keys held, "" for a key without; empty if no keys are held
+	Fetched time.Time // when they were fetched; zero if unknown, or if there are none
+	Kept    bool      // they are from before the restart
+	Next    time.Time // when they are fetched again; zero if the server's turn has not come
 	Failing bool      // the last attempt failed
-	Err     error     // of the last attempt that failed, at Failed; nil: none did
+	Err     error     // of the last attempt that failed, at Failed; nil if none did
 	Failed  time.Time
 }
 
-// Status returns what is known of each issuer: the servers in their order, then the others by name.
+// Status describes each issuer: the servers in their order, then the others by name.
 func (s *Store) Status() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,28 +14,28 @@ import (
 // Fetch gets the key set document of one issuer. It obeys ctx and limits what it reads.
 type Fetch func(ctx context.Context, issuer string) (document []byte, err error)
 
-// Policy is what configuration and discovery say about issuers. The zero value trusts nobody.
+// Policy says which issuers are trusted and when they are asked. The zero value trusts no issuer.
 type Policy struct {
-	// Servers are issuers in the order in which to try them: the keys of the first that answers are held, and those of
+	// Servers are the issuers in the order in which to try them: the keys of the first that answers are held, and those of
 	// every other that had to be asked since (KEY-1, KEY-2).
 	Servers []string
-	// Pending says that servers are being looked for and none is known yet: which issuers are trusted will show.
+	// Pending reports that discovery has not found a server yet, so that it is not known which issuers are trusted.
 	Pending bool
-	// Unread returns which server's metadata must be read before it is known whether this issuer is trusted, "" if none
+	// Unread returns the server whose metadata must be read to know whether this issuer is trusted, "" if there is none
 	// (KEY-8).
 	Unread  func(iss string) string
 	Trusts  func(iss string) bool // whether keys of another issuer may be fetched because a token names it (KEY-5)
 	Refresh time.Duration         // how often an issuer's keys are fetched (KEY-1)
-	Retry   time.Duration         // least time between two fetches that tokens cause, per issuer (KEY-6)
+	Retry   time.Duration         // minimum time between two fetches caused by tokens, per issuer (KEY-6)
 }
 
 // Event is one attempt to fetch an issuer's keys, for the log.
 type Event struct {
 	Issuer  string
-	Err     error   // nil: the set was replaced
+	Err     error   // nil if the set was replaced
 	Left    []error // keys that were left out of it
-	Keys    int     // how many there are now
-	Changed bool    // whether they differ from those held before
+	Keys    int     // how many are held now
+	Changed bool    // they differ from those held before
 	Next    time.Duration
 }
 
@@ -43,50 +43,53 @@ const (
 	maxJitter     = time.Minute      // KEY-1
 	firstBackOff  = time.Second      // KEY-2, of an issuer of which no keys are held
 	maxBackOff    = 5 * time.Minute  // KEY-2, likewise
-	maxLearned    = 16               // issuers learned from tokens that are remembered (KEY-6)
-	maxLookUps    = 4                // of learned issuers without keys, in all, in each Retry (KEY-6)
-	maxInFlight   = 4                // concurrent fetches, so that one server that hangs does not hold up the others
-	maxLearning   = 2                // of these, for learned issuers: what tokens name must not hold up the configured
-	patience      = 10               // times Retry between fetches for a token that a fetch did not help (KEY-6)
-	fetchTime     = 15 * time.Second // of one fetch at most: a server that hangs is one that failed
-	inFlightGuess = 2 * time.Second  // what a caller is told to wait for a fetch under way
+	maxLearned    = 16               // issuers learned from tokens (KEY-6)
+	maxLookUps    = 4                // fetches for learned issuers without keys in each Retry, in total (KEY-6)
+	maxInFlight   = 4                // concurrent fetches, so that a server that hangs does not delay the others
+	maxLearning   = 2                // of these, for learned issuers: they must not delay the configured ones
+	fetchTime     = 15 * time.Second // limit of one fetch: a server that hangs has failed
+	inFlightGuess = 2 * time.Second  // how long a caller should wait for a fetch in progress
+
+	// suspectRetryFactor is the minimum time between fetches for a token that a fetch did not help, in units of Retry
+	// (KEY-6).
+	suspectRetryFactor = 10
 )
 
-// phase is where an issuer stands.
+// phase is the state of an issuer.
 type phase int
 
 const (
 	idle     phase = iota // a server whose turn has not come
-	due                   // to be asked for the first time
-	fetching              // being asked, and the fetch before did not fail
-	healthy               // the last fetch brought keys, or they were kept from before the start
+	due                   // to be fetched for the first time
+	fetching              // being fetched; the previous fetch did not fail
+	healthy               // the last fetch brought keys, or they were kept from before the restart
 	failing               // the last fetch failed
-	retrying              // being asked again after a failure
+	retrying              // being fetched again after a failure
 )
 
 func (p phase) inFlight() bool { return p == fetching || p == retrying }
 
-// failed reports whether the last fetch that ended failed.
+// failed reports whether the last completed fetch failed.
 func (p phase) failed() bool { return p == failing || p == retrying }
 
 // issuerState is the schedule of one issuer. Guarded by Store.mu.
 type issuerState struct {
 	phase
 	server   bool      // one of the policy's Servers
-	learning bool      // in flight, and not a server when that began
-	again    time.Time // when another fetch is to follow the one under way; zero if none is
-	number   uint64    // of the last fetch, among all of the Store
-	last     time.Time // when that began
+	learning bool      // in flight, and not a server when the fetch began
+	followUp time.Time // when another fetch is to follow the one in flight; zero if none is to
+	number   uint64    // of the last fetch, counted over the Store
+	last     time.Time // when it began
 	next     time.Time // when the next is due; zero while idle
-	place    time.Time // this device's own place in the interval, the next or one that has passed; zero if it has none yet
+	place    time.Time // this device's own place in the interval, next or past; zero before it has one
 
 	byToken  bool      // a token brought next forward
-	asked    time.Time // when the last fetch began that a token had brought forward
+	asked    time.Time // when the last fetch brought forward by a token began
 	failures int       // in a row
-	rested   time.Time // when KEY-2's back-off ends for tokens that wait; next is later if there are keys to decide by
+	rested   time.Time // end of KEY-2's back-off for waiting tokens; next is later if there are keys to decide by
 
-	err     error     // of the last fetch that failed
-	errTime time.Time // when that was
+	err     error     // of the last failed fetch
+	errTime time.Time // when it failed
 }
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
@@ -98,18 +101,18 @@ type Store struct {
 
 	mu       sync.Mutex
 	policy   Policy
-	schedule map[string]*issuerState // of every trusted issuer that is followed
+	schedule map[string]*issuerState // of every trusted issuer in use
 	sights   sights
 	fetches  uint64 // begun so far
 	inFlight int
-	learning int                   // of these, for issuers learned from tokens
-	lookUps  [maxLookUps]time.Time // when the last ones of learned issuers without keys began, in a ring
+	learning int                   // of these, for learned issuers
+	lookUps  [maxLookUps]time.Time // ring of when the last look-ups of learned issuers without keys began
 	lookUp   int                   // the oldest of them
-	renewed  time.Time             // when the fetches were due that RenewNow asked for last
+	renewed  time.Time             // when the fetches that RenewNow last requested were due
 }
 
-// errDropped is reported for a fetch whose issuer is not followed any more.
-var errDropped = errors.New("the issuer was dropped meanwhile")
+// errDropped is reported for a fetch whose issuer is no longer trusted.
+var errDropped = errors.New("the issuer was dropped during the fetch")
 
 // NewStore returns a Store that holds no keys. report is called after every attempt, from the fetching goroutine.
 func NewStore(fetch Fetch, report func(Event)) *Store {
@@ -124,7 +127,7 @@ func NewStore(fetch Fetch, report func(Event)) *Store {
 // Set returns the current snapshot.
 func (s *Store) Set() *Set { return s.set.Load() }
 
-// Configure puts a policy into force. Keys of issuers that it no longer trusts are dropped; those of others are kept.
+// Configure applies a policy. Keys of issuers that it no longer trusts are dropped; the others are kept.
 func (s *Store) Configure(p Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,9 +163,9 @@ func (s *Store) Configure(p Policy) {
 	s.nudge()
 }
 
-// choose schedules the next server in the list if no earlier one is well (KEY-2). One whose keys are held from before
-// the start is taken for well until it is asked. The caller holds mu.
-func (s *Store) choose() {
+// scheduleServer schedules the next server in the list if no earlier one is healthy (KEY-2). One with keys from before
+// the restart counts as healthy until it is asked. The caller holds mu.
+func (s *Store) scheduleServer() {
 	next := (*issuerState)(nil)
 	for _, name := range s.policy.Servers {
 		switch st := s.schedule[name]; st.phase {
@@ -177,12 +180,12 @@ func (s *Store) choose() {
 	if next != nil {
 		next.phase, next.next = due, time.Now()
 		if s.serves() {
-			next.place = next.next // that of the server before it; else this is the start, which devices have in common
+			next.place = next.next // no common start of devices: another server's keys are held already
 		}
 	}
 }
 
-// Forget drops an issuer that is not one of the servers, with its keys. It reports whether there was one. A token may
+// Forget drops a learned issuer and its keys. It reports whether there was one. A token may
 // bring it back if the policy trusts it.
 func (s *Store) Forget(issuer string) bool {
 	s.mu.Lock()
@@ -209,7 +212,7 @@ func (s *Store) dropUnscheduled() {
 	}
 }
 
-// trusts reports whether the policy trusts an issuer. The name has lost one slash; with another it is not the issuer
+// trusts reports whether the policy trusts an issuer. One trailing slash has been trimmed; with another it is not the issuer
 // that it looks like (CLM-1).
 func (s *Store) trusts(name string) bool {
 	return slices.Contains(s.policy.Servers, name) ||
@@ -220,13 +223,13 @@ func (s *Store) trusts(name string) bool {
 type Prospect int
 
 const (
-	Untrusted Prospect = iota // its issuer is not trusted: no packet leaves for it (KEY-5)
-	Stale                     // keys came since it was checked, by which it may be good: check again
-	Awaited                   // a fetch is under way or due that may bring its key
-	Hopeless                  // its key is not among those that its issuer publishes
+	Untrusted Prospect = iota // its issuer is not trusted: no packet is sent for it (KEY-5)
+	Stale                     // keys that may verify it arrived since it was checked: check again
+	Awaited                   // a fetch in flight or due may bring its key
+	Hopeless                  // its issuer does not publish its key
 )
 
-// Seek is told of a token that no key of set verifies, and says whether its key may still come, and if so after how
+// Seek takes a token that no key of set verifies, and returns whether its key may still come, and if so after how
 // long asking again is worthwhile (KEY-6). Keys are fetched for it in the background: never sooner than the policy's
 // Retry after the last time that a token had them fetched, whatever arrives, and not before a server that failed has
 // had its rest. kid is what the issuer's set says of the token's kid. Seek does not block and sends nothing itself.
@@ -246,7 +249,7 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 			if st = s.learn(name, now); st == nil {
 				return Awaited, s.policy.Retry
 			}
-		case s.policy.Pending: // which issuers are trusted will show; until then no packet leaves for it (KEY-5)
+		case s.policy.Pending: // not known to be trusted yet: no packet is sent for it (KEY-5)
 			return Awaited, inFlightGuess
 		default:
 			return Untrusted, 0
@@ -260,9 +263,9 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 	answered := issuer != nil && issuer.fetch > first
 	earliest := latest(st.asked.Add(s.policy.Retry), st.rested)
 	if answered {
-		earliest = latest(earliest, st.last.Add(patience*s.policy.Retry))
+		earliest = latest(earliest, st.last.Add(suspectRetryFactor*s.policy.Retry))
 	}
-	s.bring(st, latest(earliest, now))
+	s.bringForward(st, latest(earliest, now))
 	if answered || issuer != nil && kid != KIDUnknown {
 		return Hopeless, 0
 	}
@@ -270,7 +273,7 @@ func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAft
 }
 
 // unread returns the schedule of the server whose metadata must be read before it is known whether an issuer that is
-// not followed is trusted (KEY-8); nil if there is none. The caller holds mu.
+// not in use is trusted (KEY-8); nil if there is none. The caller holds mu.
 func (s *Store) unread(iss []byte) *issuerState {
 	if s.policy.Unread == nil || s.trusts(string(iss)) {
 		return nil
@@ -278,7 +281,7 @@ func (s *Store) unread(iss []byte) *issuerState {
 	return s.schedule[s.policy.Unread(string(iss))]
 }
 
-// Ask has the keys of a server, whose turn may not have come, fetched now.
+// Ask makes a server due now if its turn has not come.
 func (s *Store) Ask(issuer string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,8 +291,8 @@ func (s *Store) Ask(issuer string) {
 	}
 }
 
-// bring makes an issuer's next fetch due at a time at the latest, for a token. The caller holds mu.
-func (s *Store) bring(st *issuerState, at time.Time) {
+// bringForward makes an issuer's next fetch due at a time at the latest, for a token. The caller holds mu.
+func (s *Store) bringForward(st *issuerState, at time.Time) {
 	switch {
 	case st.phase == idle:
 		st.phase = due
@@ -300,7 +303,7 @@ func (s *Store) bring(st *issuerState, at time.Time) {
 	s.nudge()
 }
 
-// wait returns how long it takes until the issuer's next fetch, which may be a look-up, has probably ended. The
+// wait returns the estimated time until the end of the issuer's next fetch, which may be a look-up. The
 // caller holds mu.
 func (s *Store) wait(st *issuerState, now time.Time, lookUp bool) time.Duration {
 	if st.inFlight() {
@@ -313,10 +316,10 @@ func (s *Store) wait(st *issuerState, now time.Time, lookUp bool) time.Duration 
 	return max(next.Sub(now), 0) + inFlightGuess
 }
 
-// nextLookUp returns from when on a learned issuer without keys may be asked (KEY-6). The caller holds mu.
+// nextLookUp returns when a learned issuer without keys may be asked again (KEY-6). The caller holds mu.
 func (s *Store) nextLookUp() time.Time { return s.lookUps[s.lookUp].Add(s.policy.Retry) }
 
-// learn follows an issuer that a token names, if there is room. The caller holds mu.
+// learn adds an issuer that a token names, if there is room. The caller holds mu.
 func (s *Store) learn(name string, now time.Time) *issuerState {
 	if !s.makeRoom(now) {
 		return nil
@@ -334,20 +337,20 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// RenewNow makes the next fetch of every issuer whose turn has come due immediately: the caller knows of something that
-// may have mended those that failed, or changed which keys there are, such as a clock that was set (OPS-1). A fetch
-// under way may have begun before that, so another follows it.
+// RenewNow makes the next fetch of every issuer whose turn has come due immediately: the caller knows of a change that
+// may make failed fetches succeed or alter the keys, such as a clock that was set (OPS-1). A fetch
+// in flight may have begun before the change, so another follows it.
 func (s *Store) RenewNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !s.renewed.After(now) { // else it is asked for already
+	if !s.renewed.After(now) { // else it is pending already
 		s.renewed = latest(now, s.renewed.Add(renewalRest))
 	}
 	for _, st := range s.schedule {
 		switch {
 		case st.inFlight():
-			st.again = s.renewed
+			st.followUp = s.renewed
 		case st.phase != idle && st.next.After(s.renewed):
 			st.next = s.renewed
 		}
@@ -355,7 +358,7 @@ func (s *Store) RenewNow() {
 	s.nudge()
 }
 
-// makeRoom keeps the number of learned issuers bounded, whatever names tokens bring: one without keys that has been
+// makeRoom bounds the number of learned issuers, whatever names tokens bring: one without keys that has been
 // tried gives way. The caller holds mu.
 func (s *Store) makeRoom(now time.Time) bool {
 	learned, victim := 0, ""
@@ -364,7 +367,7 @@ func (s *Store) makeRoom(now time.Time) bool {
 			continue
 		}
 		learned++
-		// Its next attempt must not come sooner for having been forgotten, so one tried a moment ago is kept.
+		// Being forgotten must not bring the next attempt forward, so an issuer that was just tried stays.
 		if st.phase == failing && s.held(name) == 0 && now.Sub(st.last) > s.policy.Retry {
 			victim = name
 		}
@@ -408,12 +411,12 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-// take marks the issuers that are due as in flight and returns them, with the time until the next one is.
+// take marks the issuers that are due as in flight and returns them, with the time until the next is due.
 func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	started = make(map[string]*issuerState)
-	s.choose()
+	s.scheduleServer()
 	now := time.Now()
 	wait = time.Hour
 	for _, name := range s.waiting() {
@@ -428,7 +431,7 @@ func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 			continue
 		}
 		if s.inFlight == maxInFlight || !st.server && s.learning == maxLearning {
-			continue // the end of a fetch nudges
+			continue // a fetch that ends nudges
 		}
 		if lookUp {
 			s.lookUps[s.lookUp] = now
@@ -470,9 +473,9 @@ func (s *Store) begin(st *issuerState, now time.Time) {
 	}
 }
 
-// renew fetches one issuer's keys and schedules the next fetch. What comes in after the issuer was dropped is thrown
-// away, even where it has been taken up again since: it was fetched under another policy, and the next fetch is under
-// way.
+// renew fetches one issuer's keys and schedules the next fetch. What arrives after the issuer was dropped is discarded,
+// even if the issuer has been added again since: it was fetched under another policy, and a new fetch is
+// in progress.
 func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	event := Event{Issuer: name}
 	bounded, cancel := context.WithTimeout(ctx, fetchTime)
@@ -503,9 +506,9 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 			st.rested = now.Add(spread(doubled(firstBackOff, min(maxBackOff, s.policy.Refresh), st.failures)))
 			event.Next = s.backOff(name, st, now)
 		}
-		if !st.again.IsZero() {
-			event.Next = max(st.again.Sub(now), leastInterval)
-			st.again = time.Time{}
+		if !st.followUp.IsZero() {
+			event.Next = max(st.followUp.Sub(now), leastInterval)
+			st.followUp = time.Time{}
 		}
 		st.next = now.Add(event.Next)
 	}
@@ -519,7 +522,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	}
 }
 
-// publish swaps in a set in which name has the keys that a fetch brought, and reports whether they differ from those
+// publish swaps in a set in which name has the fetched keys, and reports whether they differ from those
 // before. The caller holds mu.
 func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	set := s.set.Load()
@@ -530,8 +533,8 @@ func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 }
 
 // interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the
-// interval the first time. Whatever else made devices come together, failures or a token, does not move it, so that
-// they do not come together every hour from then on. The caller holds mu.
+// interval the first time. Failures or a token may make many devices ask at one moment but do not move it, so that
+// they do not all ask together every hour from then on. The caller holds mu.
 func (s *Store) interval(st *issuerState) time.Duration {
 	now, refresh := time.Now(), s.policy.Refresh
 	if st.place.IsZero() {
@@ -543,14 +546,14 @@ func (s *Store) interval(st *issuerState) time.Duration {
 	return min(st.place.Sub(now), max(refresh, leastInterval))
 }
 
-// leastInterval is the least time between two fetches that nothing but the schedule asks for.
+// leastInterval is the minimum time between two fetches on schedule.
 const leastInterval = time.Second
 
-// renewalRest is the least time between two that RenewNow asks for: of clocks that are set again and again.
+// renewalRest is the minimum time between two fetches that RenewNow requests, since clocks may be set repeatedly.
 const renewalRest = 5 * time.Second
 
-// backOff returns how long to wait after a fetch that failed (KEY-2). Where there are keys to decide by there is no
-// hurry (KEY-3), and many devices that lost their server at the same time must not make up for each other in asking:
+// backOff returns how long to wait after a failed fetch (KEY-2). If there are keys to decide by there is no
+// hurry (KEY-3), and many devices that lost their server at the same time must not flood it when it returns:
 // the waits start at a quarter of the interval and end at half of it. The caller holds mu.
 func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Duration {
 	wait := st.rested.Sub(now)
@@ -558,12 +561,12 @@ func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Durati
 		wait = spread(doubled(s.policy.Refresh/4, s.policy.Refresh/2, st.failures))
 	}
 	if !st.server {
-		wait += s.policy.Retry // only tokens want it, so it comes no more often than they may have it (KEY-6)
+		wait += s.policy.Retry // only tokens need it, so it is limited as their fetches are (KEY-6)
 	}
 	return wait
 }
 
-// doubled returns a back-off that starts at first and doubles with each further failure, to most. It is never under a
+// doubled returns a back-off that starts at first and doubles with each further failure, up to most. It is at least one
 // second.
 func doubled(first, most time.Duration, failures int) time.Duration {
 	for first = max(first, firstBackOff); failures > 1 && first < most; failures-- {
@@ -572,7 +575,7 @@ func doubled(first, most time.Duration, failures int) time.Duration {
 	return min(first, max(most, firstBackOff))
 }
 
-// spread moves a back-off at random by half of it.
+// spread varies a back-off at random by up to half of it.
 func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // decides reports whether there are keys to decide by while an issuer fails: its own or, of a server, another server's.
@@ -604,10 +607,10 @@ func jitter(interval time.Duration) time.Duration {
 // interval, come at the same rate all the time.
 func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval) + 1) }
 
-// Hold puts keys that came another way, from a file, in place of those held of an issuer that the policy trusts;
-// others are ignored. They are good until the next fetch, which comes anywhere in the interval, at random: after a
-// power cut every device of a facility starts in the same second. It is to be called before Run, which asks a server
-// at once where none are held.
+// Hold replaces the keys of an issuer that the policy trusts by keys from a file; those of other issuers
+// are ignored. They are good until the next fetch, which comes at a random time within the interval: after a
+// power cut every device of a facility starts in the same second. Call it before Run, which asks a server
+// immediately if none are held.
 func (s *Store) Hold(h Held) {
 	name := TrimIssuer(h.Name)
 	s.mu.Lock()

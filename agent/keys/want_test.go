@@ -167,7 +167,7 @@ func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 				switch name {
 				case "failing": // for a minute already
 					least, first = 16*time.Second, 3
-				case "fails later": // now and then 1, 2, 4 s later, or as long as Retry has it
+				case "fails later": // 1, 2, 4 s later, or as long as Retry has it
 					first = 6
 				}
 				if got := slices.Min(gaps(all)); got < least {

@@ -123,7 +123,7 @@ type deed struct {
 	wide      bool   // it needs the specifier "*", which the report does not suggest
 }
 
-// same tells whether claims for one deed cannot but permit the other: a specifier holds in all versions and for the whole of
+// same reports whether claims for one deed cannot but permit the other: a specifier holds in all versions and for the whole of
 // reading or writing, and any claim opens the API's base.
 func (d deed) same(o deed) bool {
 	if d.api != o.api || !d.grantable || !o.grantable {

@@ -38,7 +38,7 @@ type held struct {
 	bytes    int
 }
 
-// room tells whether an access of so many bytes more fits into a part of the limits.
+// room reports whether an access of so many bytes more fits into a part of the limits.
 func (h *held) room(bytes int, l Limits, divisor int) bool {
 	return h.accesses < l.Accesses/divisor && h.bytes+bytes <= l.Bytes/divisor
 }
@@ -121,7 +121,7 @@ type access struct {
 	of       *controller
 	verb     string // "read", "write", "verify", or a method that is neither
 	path     string // normalised; as it came where that cannot be
-	resource string // kind and name, where there is no path
+	resource string // kind and name, if there is no path
 	reason   wire.Reason
 }
 
@@ -208,7 +208,7 @@ func accessOf(verb string) decide.Access {
 	return decide.NoAccess
 }
 
-// controller returns the one that a record is of; nil where there is no room for it, or its name was cut off and may be that of
+// controller returns the one that a record is of; nil if there is no room for it, or its name was cut off and may be that of
 // several.
 func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	var c *controller

@@ -68,7 +68,7 @@ type Mend struct {
 type Access struct {
 	Access    string    `json:"access"` // read, write, verify, or a method that is neither
 	Path      string    `json:"path,omitempty"`
-	Resource  string    `json:"resource,omitempty"` // kind and name, where there is no path
+	Resource  string    `json:"resource,omitempty"` // kind and name, if there is no path
 	Reason    string    `json:"reason"`
 	Decisions uint64    `json:"decisions"`
 	First     time.Time `json:"first"`

@@ -11,7 +11,7 @@ import (
 // address without brackets, in the form of RFC 5952.
 type Names []string
 
-// match reports whether one entry of aud names this device (CLM-4, CLM-5): a host name or scheme://host, with wildcards. It
+// match reports whether an entry of aud names this device (CLM-4, CLM-5): a host name or scheme://host, with wildcards. It
 // changes entry to lower case.
 func (n Names) match(entry []byte) bool {
 	url := false
@@ -35,7 +35,7 @@ func (n Names) match(entry []byte) bool {
 	}
 	for _, name := range n {
 		if isIPv6(name) && !(len(entry) == 1 && entry[0] == '*') {
-			continue // it has no labels that a pattern could match
+			continue // an address has no labels that a pattern could match
 		}
 		if matchHost(entry, name) {
 			return true

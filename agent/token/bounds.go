@@ -1,7 +1,6 @@
 package token
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 
@@ -16,25 +15,23 @@ type Bounds struct {
 	named map[string]*bound // by the issuer's name without a trailing slash
 }
 
-// bound is that of one issuer. Times are in microseconds.
+// bound belongs to one issuer. Times are in microseconds.
 type bound struct {
 	greatest atomic.Int64 // iat; noTime if none
 	// dated is what the greatest iat must not be beyond, less the time run: the issuer's own Date, as it runs on, and
-	// plausible. maxTime if it sends none.
+	// plausible. maxTime if the server sends none.
 	dated atomic.Int64
 }
 
 const (
-	noTime  = math.MinInt64
-	maxTime = int64(1) << 62
 	// plausible is how far beyond its server's own Date, or a synchronised clock, an iat may be to count: one token
 	// that its server dated wrongly would else make all others of that issuer expired.
 	plausible = 5 * 60 * 1_000_000
-	// maxBounds is how many issuers are kept of which no keys are held.
+	// maxBounds is how many issuers without keys are kept.
 	maxBounds = 64
 )
 
-// of returns the bound of an issuer. held is what keys are held of: of other issuers no more than some are kept.
+// of returns the bound of an issuer. The number of issuers without a key in held is limited.
 func (b *Bounds) of(issuer []byte, held *keys.Set) *bound {
 	name := keys.TrimIssuer(issuer)
 	b.mu.Lock()
@@ -64,7 +61,7 @@ func (b *Bounds) Dated(issuer string, date, run int64, held *keys.Set) {
 	b.of([]byte(issuer), held).dated.Store(date - run + plausible)
 }
 
-// Date returns what an issuer's server shows now by the Date that it sent last; ok is false if it sent none.
+// Date returns the present time by the Date that an issuer's server sent last; ok is false if it sent none.
 func (b *Bounds) Date(issuer string, run int64) (date int64, ok bool) {
 	b.mu.Lock()
 	one := b.named[keys.TrimIssuer(issuer)]
@@ -78,7 +75,7 @@ func (b *Bounds) Date(issuer string, run int64) (date int64, ok bool) {
 
 // raise takes the iat of a verified token, unless it is not plausible by its server's Date.
 func (b *bound) raise(iat, run int64) {
-	for b != nil && iat != notEver {
+	for b != nil && iat != noTime {
 		greatest, latest := b.greatest.Load(), b.dated.Load()+run
 		if iat > latest || iat <= greatest && greatest <= latest || b.greatest.CompareAndSwap(greatest, iat) {
 			return
@@ -86,7 +83,7 @@ func (b *bound) raise(iat, run int64) {
 	}
 }
 
-// reached returns the time that it certainly is for the issuer's tokens; noTime if that is not known.
+// reached returns the time that has certainly been reached by the issuer's tokens; noTime if unknown.
 func (b *bound) reached(run int64) int64 {
 	if b == nil {
 		return noTime

@@ -53,7 +53,7 @@ func (b *slowBound) judge(c token.Clock, issued, expires float64) wire.Reason {
 	return wire.OK
 }
 
-// In any order of tokens of two issuers, of which one sends a Date and now and then a token from the far future, and of clocks that
+// In any order of tokens of two issuers, of which one sends a Date and occasionally a token from the far future, and of clocks that
 // are set, each answer is what the rules say.
 func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
 	const other = "https://other.example.com"

@@ -7,7 +7,7 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// cache remembers verified tokens: a fixed number of slots, found by a seeded hash and confirmed by a full compare, so that no
+// cache remembers verified tokens in a fixed number of slots, found by a seeded hash and confirmed by a full compare, so that no
 // two tokens can be taken for one another. A slot keeps its buffers when it is given to another token, so that a full cache
 // allocates nothing more; each grows to the longest token it held, at most MaxBytes and the payload's part of that.
 type cache struct {
@@ -41,13 +41,13 @@ func newCache(slots int) *cache {
 	return c
 }
 
-// lookup is what get found.
+// lookup is the result of get.
 type lookup int
 
 const (
 	missing lookup = iota
 	held
-	keyGone // it was held, and its key has left the set: it is held no more
+	keyGone // it was held, but its key has left the set: it was removed
 )
 
 func (c *cache) head(hash uint64) *int32 { return &c.heads[hash&uint64(len(c.heads)-1)] }
@@ -89,7 +89,7 @@ func (c *cache) put(raw []byte, hash uint64, set *keys.Set, t *Token, now int64)
 	defer c.mu.Unlock()
 	for i := *c.head(hash); i != none; i = c.slots[i].next {
 		if c.slots[i].hash == hash && bytes.Equal(c.slots[i].raw, raw) {
-			return // another connection was quicker
+			return // another connection has put it already
 		}
 	}
 	if c.used == len(c.slots) {
@@ -116,14 +116,14 @@ func (c *cache) put(raw []byte, hash uint64, set *keys.Set, t *Token, now int64)
 	s.next, *head = *head, i
 }
 
-// held is how many tokens are remembered.
+// held returns how many tokens are remembered.
 func (c *cache) held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.used
 }
 
-// remove forgets slot i. The last slot in use takes its place, so that those in use stay together.
+// remove frees slot i. The last slot in use takes its place, so that those in use stay together.
 func (c *cache) remove(i int32) {
 	c.unlink(i)
 	c.used--

@@ -7,19 +7,19 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// What is known of a string claim while the payload is read.
+// The state of a string claim while the payload is read.
 type claim struct {
 	span
 	present, valid bool
 }
 
-// claims reads the payload into t in one pass. It returns false where the JSON is broken; fault is then not set. Otherwise
-// fault is OK or the first CLM rule, in their order, that the claims break: the caller may speak of it once the signature is
+// claims reads the payload into t in one pass. It returns false if the JSON is invalid; fault is then not set. Otherwise
+// fault is OK or the first CLM rule, in their order, that the claims break: the caller may report it once the signature is
 // verified, and not before (TOK-6).
 func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) {
 	t.Reset()
 	r.audience = r.audience[:0]
-	t.expires, t.issued, t.notYet = notEver, notEver, notEver
+	t.expires, t.issued, t.notBefore = noTime, noTime, noTime
 	if !r.start(document) {
 		return fault, false
 	}
@@ -53,7 +53,7 @@ func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) 
 			t.issued, is, ok = r.time()
 			timesGood = timesGood && is
 		case "nbf":
-			t.notYet, is, ok = r.time()
+			t.notBefore, is, ok = r.time()
 			timesGood = timesGood && is
 		case "scope":
 			scopeGood, ok = r.scope(t)
@@ -75,7 +75,7 @@ func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) 
 	if !clientID.present {
 		t.client = azp.span
 	}
-	if id.valid { // nothing is decided by it
+	if id.valid { // jti decides nothing, so an invalid one is ignored
 		t.id = id.span
 	}
 	switch {
@@ -103,7 +103,7 @@ func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) 
 
 var nmosPrefix = []byte("x-nmos-")
 
-// IsAPI tells whether b can be the <api> of a path or claim: lower-case letters, digits and "-" (PATH-10).
+// IsAPI reports whether b can be the <api> of a path or claim: lower-case letters, digits and "-" (PATH-10).
 func IsAPI(b []byte) bool {
 	for _, c := range b {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
@@ -113,7 +113,7 @@ func IsAPI(b []byte) bool {
 	return len(b) > 0
 }
 
-// isURL tells whether iss is a URL. Which URLs can be an issuer is for those to say who trust one (KEY-5).
+// isURL reports whether iss is a URL. Whoever trusts an issuer decides which URLs may be one (KEY-5).
 func isURL(iss []byte) bool {
 	scheme, rest, found := bytes.Cut(iss, []byte("://"))
 	return found && isScheme(scheme) && len(rest) > 0
@@ -131,7 +131,7 @@ func (t *Token) close(at int) span {
 	return span{uint16(at), uint16(n)}
 }
 
-// text reads a claim that must be a non-empty string. One with control characters is not valid either: these values are
+// text reads a claim that must be a non-empty string without control characters: these values are
 // written into lines of replies and logs.
 func (r *reader) text(t *Token, c *claim) (ok bool) {
 	at := t.open(recordText)
@@ -155,7 +155,7 @@ func (r *reader) scope(t *Token) (is, ok bool) {
 }
 
 // readAudience reads aud, an array of strings or one string (CLM-3), into r.audience: entries of two bytes of length and that
-// many bytes. What they name is for names to say, once the signature is verified: a forged token must not buy thousands of
+// many bytes. They are matched by names, once the signature is verified: a forged token must not buy thousands of
 // comparisons (TOK-6).
 func (r *reader) readAudience() (is, ok bool) {
 	if r.dec.PeekKind() != '[' {
@@ -176,7 +176,7 @@ func (r *reader) readAudience() (is, ok bool) {
 	return is, err == nil
 }
 
-// entry reads one entry of aud. One that is not a string leaves an empty one, which names nobody.
+// entry reads one entry of aud. One that is not a string becomes empty and matches nothing.
 func (r *reader) entry() (is, ok bool) {
 	at := len(r.audience)
 	r.audience, is, ok = r.appendString(append(r.audience, 0, 0))
@@ -185,7 +185,7 @@ func (r *reader) entry() (is, ok bool) {
 	return is, ok
 }
 
-// names reports whether an entry of the aud read last names this device (CLM-4).
+// names reports whether an entry of the aud that was read last names this device (CLM-4).
 func (r *reader) names(device Names) bool {
 	for b := r.audience; len(b) > 0; {
 		end := 2 + (int(b[0]) | int(b[1])<<8)
@@ -197,7 +197,7 @@ func (r *reader) names(device Names) bool {
 	return false
 }
 
-// permissions reads one x-nmos-<api> claim (CLM-11). Where a type in it is wrong nothing of it is kept.
+// permissions reads one x-nmos-<api> claim (CLM-11). If a type in it is wrong, nothing of it is kept.
 func (r *reader) permissions(t *Token, api []byte) bool {
 	start := len(t.text)
 	at := t.open(recordAPI)

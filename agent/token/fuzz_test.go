@@ -180,7 +180,7 @@ func compareClaims(t *testing.T, s *slowToken, tok *token.Token) {
 	}
 }
 
-// signed tells whether one of the issuer's keys signed the token with RS512.
+// signed reports whether one of the issuer's keys signed the token with RS512.
 func signed(raw string, issuer *keys.Issuer) bool {
 	at := strings.LastIndexByte(raw, '.')
 	digest := sha512.Sum512([]byte(raw[:at]))

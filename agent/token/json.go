@@ -12,7 +12,7 @@ import (
 )
 
 // reader reads the two JSON objects of a token in one pass each. Only it and agent/inventory use jsontext, which refuses duplicate
-// names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is used again and again.
+// names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is reused.
 type reader struct {
 	in   bytes.Buffer
 	dec  jsontext.Decoder
@@ -29,13 +29,13 @@ func (r *reader) start(document []byte) bool {
 	return err == nil && t.Kind() == '{'
 }
 
-// end tells whether the object was the whole document.
+// end reports whether the object was the whole document.
 func (r *reader) end() bool {
 	_, err := r.dec.ReadToken()
 	return err == io.EOF
 }
 
-// member reads the next member's name. ok is false where the JSON is broken; at the object's end more is false.
+// member reads the next member's name. ok is false if the JSON is invalid; at the object's end more is false.
 func (r *reader) member() (name []byte, more, ok bool) {
 	if r.dec.PeekKind() == '}' {
 		_, err := r.dec.ReadToken()
@@ -52,7 +52,7 @@ func (r *reader) member() (name []byte, more, ok bool) {
 	return r.name, true, err == nil
 }
 
-// skip reads over a value of any kind and tells whether it is well formed and not nested too deep.
+// skip reads over a value of any kind and reports whether it is well formed and not nested too deep.
 func (r *reader) skip() bool {
 	depth := r.dec.StackDepth()
 	for {
@@ -68,7 +68,7 @@ func (r *reader) skip() bool {
 	}
 }
 
-// appendString appends the text of a string to dst. is is false where the value is of another kind; it is skipped then.
+// appendString appends the text of a string to dst. If the value is of another kind, it is skipped and is is false.
 func (r *reader) appendString(dst []byte) (text []byte, is, ok bool) {
 	if r.dec.PeekKind() != '"' {
 		return dst, false, r.skip()
@@ -81,7 +81,7 @@ func (r *reader) appendString(dst []byte) (text []byte, is, ok bool) {
 	return dst, true, err == nil
 }
 
-// time reads a NumericDate (RFC 7519 §2) in microseconds, held within ±never. is is false where the value is no number.
+// time reads a NumericDate (RFC 7519 §2) in microseconds, held within ±maxTime. is is false if the value is not a number.
 func (r *reader) time() (us int64, is, ok bool) {
 	if r.dec.PeekKind() != '0' {
 		return 0, false, r.skip()
@@ -92,12 +92,12 @@ func (r *reader) time() (us int64, is, ok bool) {
 	}
 	seconds, err := strconv.ParseFloat(string(v), 64)
 	if err != nil {
-		return 0, false, true // 1e400: no time that can be compared
+		return 0, false, true // such as 1e400, which cannot be compared
 	}
-	return int64(min(max(seconds*1e6, float64(notEver+1)), float64(never-1))), true, true
+	return int64(min(max(seconds*1e6, float64(noTime+1)), float64(maxTime-1))), true, true
 }
 
-// header is what is used of the JOSE header (RFC 7515 §4.1). Keys inside it are never looked at (TOK-3).
+// header holds the members used of the JOSE header (RFC 7515 §4.1). Keys inside it are never looked at (TOK-3).
 type header struct {
 	fault wire.Reason // OK, or the first of the rules TOK-2 to TOK-4 that it breaks
 	kid   []byte
@@ -153,7 +153,7 @@ func (r *reader) header(document, text []byte) (h header, grown []byte, ok bool)
 	return h, text, r.end()
 }
 
-// accessTokenType tells whether typ is that of an access token: JWT or at+jwt, in any case, with or without "application/"
+// accessTokenType reports whether typ is that of an access token: JWT or at+jwt, in any case, with or without "application/"
 // (TOK-4, RFC 7515 §4.1.9).
 func accessTokenType(typ []byte) bool {
 	const prefix = "application/"

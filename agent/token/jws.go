@@ -17,14 +17,14 @@ var base64url = base64.RawURLEncoding.Strict()
 var dot = []byte(".")
 
 // split takes a compact JWS apart and decodes it into buf, which must have room for len(raw) bytes (TOK-1). The signature may
-// be empty, as that of alg "none" is: that is for the algorithm's check to say.
+// be empty, as that of alg "none" is: the check of the algorithm refuses it.
 func split(raw, buf []byte) (s segments, ok bool) {
 	header, rest, _ := bytes.Cut(raw, dot)
 	payload, signature, found := bytes.Cut(rest, dot)
 	if !found || len(header) == 0 || len(payload) == 0 { // another "." is not base64url
 		return s, false
 	}
-	// The decoder passes over line ends; RFC 7515 §2 has none.
+	// The decoder skips line ends, which RFC 7515 §2 forbids.
 	if bytes.ContainsRune(raw, '\n') || bytes.ContainsRune(raw, '\r') {
 		return s, false
 	}

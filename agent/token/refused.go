@@ -8,10 +8,10 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// refused remembers tokens that cost a signature check and failed for good, so that one which comes again and again costs no
-// further one. It is a place of its own: a flood of forged tokens pushes out other forged ones and no good one. It keeps no
+// refused remembers tokens that cost a signature check and failed for good, so that one that is sent repeatedly costs no
+// further one. It is separate from the cache: a flood of forged tokens evicts other forged ones, never a good one. It keeps no
 // text: two independent seeded hashes, 128 bits, stand for the token; nobody can find another token with both without the
-// seeds. What it says holds for one key set; with the next, a token is verified anew.
+// seeds. An entry holds for one key set; with the next, the token is verified again.
 type refused struct {
 	seed maphash.Seed
 	mu   sync.Mutex
@@ -30,7 +30,7 @@ type refusal struct {
 	id         identity
 	generation uint64
 	reason     wire.Reason
-	missing    bool // no key of the set verifies it; kid and issuer are set only then
+	missing    bool // no key of the set verifies it; only then are kid and issuer set
 	kid        keys.KID
 	issuer     string
 }

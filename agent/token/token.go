@@ -2,8 +2,8 @@
 //
 // The order is that of TOK-6: form, then signature, then claims; a claim is believed only once a key of its issuer has
 // verified the signature. Nothing here allocates but crypto/rsa, once buffers have grown to the tokens in use. Limits: a
-// token of MaxBytes, JSON nested MaxDepth deep. The package knows no clock and no network: the caller says what time it is,
-// and fetches keys when told that they are lacking.
+// token of MaxBytes, JSON nested MaxDepth deep. The package has no clock and no network: the caller passes the time
+// and fetches keys when told that they are missing.
 package token
 
 import (
@@ -18,30 +18,30 @@ const (
 	MaxDepth = 16       // of nested JSON values
 )
 
-// never is the time of a claim that is absent.
+// Times in microseconds: noTime is that of an absent claim, and the claims that are present lie between it and maxTime.
 const (
-	never   = int64(1) << 62
-	notEver = -never
+	maxTime = int64(1) << 62
+	noTime  = -maxTime
 )
 
 // Token is the compiled form of one access token: fixed fields, and one arena that holds all text of the claims that are
-// used, never longer than the token's payload. It belongs to the caller, who may use it again and again; what its methods
+// used, never longer than the token's payload. It belongs to the caller, who may reuse it; what its methods
 // return is valid until then. The zero value, and one that Verifier.Check did not accept, permits nothing.
 type Token struct {
-	verified bool
-	audience bool // whether aud names this device
-	expires  int64
-	issued   int64 // notEver: absent
-	notYet   int64 // notEver: absent
-	issuer   span
-	subject  span
-	client   span
-	id       span // empty: no jti that can be shown
-	key      keys.Thumbprint
-	kid      string
-	bound    *bound // of its issuer; nil until verified
-	digest   Digest
-	text     []byte
+	verified  bool
+	audience  bool // whether aud names this device
+	expires   int64
+	issued    int64 // noTime if absent
+	notBefore int64 // noTime if absent
+	issuer    span
+	subject   span
+	client    span
+	id        span // empty if there is no jti that can be shown
+	key       keys.Thumbprint
+	kid       string
+	bound     *bound // of its issuer; nil until verified
+	digest    Digest
+	text      []byte
 }
 
 // span is a part of Token.text.
@@ -49,7 +49,7 @@ type span struct{ at, len uint16 }
 
 func (t *Token) slice(s span) []byte { return t.text[s.at : s.at+s.len : s.at+s.len] }
 
-// Reset makes t permit nothing and keeps its arena for use again.
+// Reset makes t permit nothing and keeps its arena for reuse.
 func (t *Token) Reset() { *t = Token{text: t.text[:0]} }
 
 // copyFrom makes t a copy that shares nothing with from.
@@ -59,13 +59,13 @@ func (t *Token) copyFrom(from *Token) {
 	t.text = text
 }
 
-// Verified tells whether a key of the issuer verified the signature and the claims are well formed.
+// Verified reports whether a key of the issuer verified the signature and the claims are well formed.
 func (t *Token) Verified() bool { return t.verified }
 
 // Issuer returns iss as it stands in the token. It is unverified text until Verified.
 func (t *Token) Issuer() []byte { return t.slice(t.issuer) }
 
-// claimIssuer makes t a token that says nothing but who its issuer is.
+// claimIssuer makes t an unverified token that states only its issuer.
 func (t *Token) claimIssuer(name string) {
 	t.Reset()
 	at := t.open(recordText)
@@ -76,16 +76,16 @@ func (t *Token) claimIssuer(name string) {
 // Subject returns sub.
 func (t *Token) Subject() []byte { return t.slice(t.subject) }
 
-// Client returns client_id, or azp where there is none.
+// Client returns client_id, or azp if there is none.
 func (t *Token) Client() []byte { return t.slice(t.client) }
 
-// ID returns jti (RFC 7519 §4.1.7), empty where there is none that can be shown.
+// ID returns jti (RFC 7519 §4.1.7), empty if there is none that can be shown.
 func (t *Token) ID() []byte { return t.slice(t.id) }
 
 // KeyID returns the kid under which the key that verified the token was published, which may be empty.
 func (t *Token) KeyID() string { return t.kid }
 
-// Digest stands for a token where it may be named and not shown (OPS-2): the first half of the SHA-256 of its compact form.
+// Digest identifies a token that must not be shown itself (OPS-2): the first half of the SHA-256 of its compact form.
 type Digest [16]byte
 
 // DigestOf returns the digest of a token.
@@ -95,13 +95,13 @@ func DigestOf(raw []byte) (d Digest) {
 	return d
 }
 
-// Digest returns the digest of a verified token without ID. With an ID it is zero: nobody needs both.
+// Digest returns the digest of a verified token without ID. It is zero if there is an ID.
 func (t *Token) Digest() Digest { return t.digest }
 
 // Expires returns exp in microseconds since 1970.
 func (t *Token) Expires() int64 { return t.expires }
 
-// The arena holds, besides the text that spans point to, records of a kind, a length of two bytes and that many bytes. A
+// Apart from the text that spans point to, the arena holds records: a kind, a length of two bytes and that many bytes. A
 // text that no span or record covers is never looked at.
 const (
 	recordAPI   = 'a' // the <api> of an x-nmos-<api> claim; the specifiers that follow are of it
@@ -113,13 +113,13 @@ const (
 
 const recordHead = 3 // bytes before the record's own
 
-// record splits the first record off b.
+// record splits off the first record of b.
 func record(b []byte) (kind byte, value, rest []byte) {
 	end := recordHead + (int(b[1]) | int(b[2])<<8)
 	return b[0], b[recordHead:end], b[end:]
 }
 
-// Grants tells whether the token has a claim x-nmos-<api>, or names api in its scope (PATH-4).
+// Grants reports whether the token has a claim x-nmos-<api>, or names api in its scope (PATH-4).
 func (t *Token) Grants(api []byte) bool {
 	if !t.verified {
 		return false
@@ -135,7 +135,7 @@ func (t *Token) Grants(api []byte) bool {
 	return false
 }
 
-// hasWord tells whether word is one of the space-separated words of list.
+// hasWord reports whether word is one of the space-separated words of list.
 func hasWord(list, word []byte) bool {
 	for len(list) > 0 {
 		end := 0
@@ -150,7 +150,7 @@ func hasWord(list, word []byte) bool {
 	return false
 }
 
-// Specifiers goes through the path specifiers that a token holds for one API and permission.
+// Specifiers iterates over the path specifiers that a token holds for one API and permission.
 type Specifiers struct {
 	rest []byte
 	api  []byte
@@ -158,7 +158,7 @@ type Specifiers struct {
 	in   bool
 }
 
-// Specifiers returns the token's path specifiers for reading, or for writing, in the API; none where it is not verified.
+// Specifiers returns the token's path specifiers for reading, or for writing, in the API; none unless it is verified.
 func (t *Token) Specifiers(api []byte, write bool) Specifiers {
 	if !t.verified {
 		return Specifiers{}

@@ -8,7 +8,7 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// Asker is one connection on whose behalf tokens are verified, one at a time. The zero value will do.
+// Asker is one connection on whose behalf tokens are verified, one at a time. The zero value is ready to use.
 type Asker struct {
 	Caller uint64 // connections of one process have the same: they share its turns
 
@@ -16,18 +16,18 @@ type Asker struct {
 	turn chan *scratch
 }
 
-// turns gives out the places for verifications, fairly: a flood of forged tokens must not keep a good one from being
+// turns allots the places for verifications fairly: a flood of forged tokens must not keep a good one from being
 // verified, whoever sends it. While all places are taken, turns go round
 //
 //   - between kinds of tokens: those whose kid names a held key, which are quick to judge, get three of four turns;
 //   - between callers;
 //   - between a caller's connections that have had a turn lately and its others.
 //
-// So each waits for a bounded number of others, and none waits for ever. The order within is first come, first served.
+// So each waits for a bounded number of others, and none waits forever. The order within is first come, first served.
 type turns struct {
 	mu    sync.Mutex
-	free  []*scratch // places that nobody has
-	lines []*line    // those who wait; none is empty
+	free  []*scratch // places not in use
+	lines []*line    // those who wait; an empty line moves to spare
 	spare []*line
 	count uint64 // turns so far
 	named int    // turns of the kind since the other had its last
@@ -45,17 +45,17 @@ const (
 // namedTurns is how many turns the tokens with a known kid get for each of the others, if both wait.
 const namedTurns = 3
 
-// line is where the connections of one caller wait that bring tokens of one kind.
+// line is the queue of one caller's connections that bring tokens of one kind.
 type line struct {
 	caller uint64
 	kind   kind
 	since  uint64 // the turn at which it formed, or had its last
-	// Connections that had no turn lately, and those that did.
+	// Connections without a recent turn, and those with one.
 	fresh, regular []*Asker
-	wasFresh       bool // at its last turn
+	wasFresh       bool // its last turn went to a fresh connection
 }
 
-// lately is how many turns a connection counts as regular after one of its own.
+// lately is for how many turns a connection counts as regular after one of its own.
 const lately = 256
 
 func newTurns(places int) *turns {
@@ -88,7 +88,7 @@ func (t *turns) wait(by *Asker, k kind) *scratch {
 		by.turn = make(chan *scratch, 1)
 	}
 	t.mu.Lock()
-	if last := len(t.free) - 1; last >= 0 { // given back meanwhile
+	if last := len(t.free) - 1; last >= 0 { // returned since take
 		place := t.free[last]
 		t.free = t.free[:last]
 		t.mu.Unlock()
@@ -154,7 +154,7 @@ func (t *turns) give(place *scratch) {
 	by.turn <- place
 }
 
-// next returns the line whose turn it is: of the kind whose turn it is the one that had none for longest. It is nil if
+// next returns the line whose turn it is: of the kind whose turn it is, the one that has waited longest. It is nil if
 // nobody waits.
 func (t *turns) next() *line {
 	var first [kinds]*line
@@ -177,7 +177,7 @@ func (v *Verifier) place(by *Asker, raw []byte, set *keys.Set) *scratch {
 	return v.turns.wait(by, v.peek.kind(raw, set))
 }
 
-// peek finds out of what kind tokens are, one at a time, without a place.
+// peek determines the kind of tokens, one at a time, without a place.
 type peek struct {
 	mu sync.Mutex
 	scratch

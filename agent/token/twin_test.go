@@ -132,7 +132,7 @@ func (s *slowToken) slowJudge(c token.Clock) wire.Reason {
 	return wire.OK
 }
 
-// names tells whether an entry of aud names the device (CLM-4, CLM-5), by a regular expression made of it.
+// names reports whether an entry of aud names the device (CLM-4, CLM-5), by a regular expression made of it.
 func names(entry, device string) bool {
 	entry = strings.TrimSuffix(strings.ToLower(scheme.ReplaceAllString(entry, "")), ".")
 	if entry == "" || strings.ContainsAny(entry, ":/?#@ ") {

@@ -13,11 +13,11 @@ import (
 // Options of a Verifier.
 type Options struct {
 	Names    Names // of this device
-	MaxBytes int   // of a token; 0 is MaxBytes, and no more than that
-	Cached   int   // verified tokens remembered; 0 is DefaultCached
-	Parallel int   // cold verifications at once; 0 is 1. It bounds what a flood of forged tokens can occupy.
+	MaxBytes int   // of a token; at most, and by default, the constant MaxBytes
+	Cached   int   // verified tokens remembered; 0 means DefaultCached
+	Parallel int   // concurrent cold verifications; 0 means 1. It bounds what a flood of forged tokens can occupy.
 	Leeway   int64 // microseconds, for exp, iat and nbf
-	// Bounds are those of earlier Verifiers, since they hold whatever is configured; nil: the Verifier has its own.
+	// Bounds are those of earlier Verifiers, since they hold whatever is configured; if nil, the Verifier has its own.
 	Bounds *Bounds
 }
 
@@ -27,19 +27,19 @@ const DefaultCached = 64
 // Clock is the time at which a token is judged (OPS-1).
 type Clock struct {
 	Now     int64 // microseconds since 1970, UTC
-	Trusted bool  // false: the clock may not have been set, so that nothing is said about times
-	// Unsynchronised says that a clock that is trusted may be behind: tokens themselves may show that it is later, and
+	Trusted bool  // false if the clock may not have been set, so that no time can be judged
+	// Unsynchronised reports that a trusted clock may be behind: tokens themselves may show that it is later, and
 	// one that seems to come from the future may be good.
 	Unsynchronised bool
-	Run            int64 // microseconds since the daemon started, whatever was done to the clock
+	Run            int64 // microseconds since the daemon started, by a clock that is never set
 }
 
 // Outcome is what Check found.
 type Outcome struct {
-	Reason wire.Reason // OK where the token may be believed
+	Reason wire.Reason // OK if the token may be believed
 	Hit    bool        // it was remembered
-	// Missing says that no held key verifies the token. Reason is then what to answer if its key will not come either,
-	// KeyUnknown or Signature; whether it may is for keys.Store.Seek to say, which gets KID and the token's Issuer.
+	// Missing reports that no held key verifies the token. Reason is then the answer if its key cannot be fetched either,
+	// KeyUnknown or Signature; keys.Store.Seek, given KID and the token's Issuer, says whether it may be.
 	Missing bool
 	KID     keys.KID
 	Later   int64 // microseconds: a verified token was judged by a time so much later than Clock.Now (OPS-1)
@@ -85,7 +85,7 @@ func NewVerifier(o Options) *Verifier {
 	return v
 }
 
-// Held is how many verified tokens are remembered, and how many can be.
+// Held returns the number of verified tokens remembered, and the capacity.
 func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cached }
 
 // Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. If Reason is OK, or one
@@ -109,7 +109,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 		return o
 	}
 	id := v.refused.identify(raw, hash)
-	if found == keyGone { // KEY-7; its key has left the set, under whatever kid or none
+	if found == keyGone { // KEY-7: its key has left the set, under whatever kid
 		e := refusal{reason: wire.KeyUnknown, missing: true, kid: keys.KIDRetired, issuer: set.Issuer(t.Issuer()).Name}
 		v.refused.put(id, e, set)
 		return Outcome{Reason: e.reason, Missing: true, KID: e.kid}
@@ -130,7 +130,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 		o.Reason, o.Later = v.judge(t, clock)
 	case issuer != nil: // the signature was checked, which cost something
 		if o.Missing && o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
-			o.KID = before.kid // it has none, or one forgotten since: that its key has left the set is known
+			o.KID = before.kid // it has no kid, or one forgotten since; still, its key is known to have left the set
 		}
 		v.refused.put(id, refusal{reason: o.Reason, missing: o.Missing, kid: o.KID, issuer: issuer.Name}, set)
 	}
@@ -206,10 +206,10 @@ func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 	return nil
 }
 
-// judge says what a verified token is worth now, and how much later than the clock shows now is, in microseconds. It is
-// asked again at every use.
+// judge decides on a verified token's times and audience. later is how far behind the clock is known to be, in
+// microseconds. It is called at every use.
 func (v *Verifier) judge(t *Token, c Clock) (reason wire.Reason, later int64) {
-	// A clock that is believed says which iat are wrong.
+	// A synchronised clock shows which iat are wrong.
 	if !c.Trusted || c.Unsynchronised || t.issued <= c.Now+plausible {
 		t.bound.raise(t.issued, c.Run)
 	}
@@ -225,11 +225,11 @@ func (v *Verifier) judge(t *Token, c Clock) (reason wire.Reason, later int64) {
 		reason = wire.ClockUntrusted // OPS-1 (c)
 	case !c.Trusted, now-leeway >= t.expires:
 		reason = wire.Expired // CLM-7
-	case t.issued != notEver && t.issued > now+leeway:
+	case t.issued != noTime && t.issued > now+leeway:
 		reason = future // CLM-8
 	case reached >= t.expires:
 		reason = wire.Expired // OPS-1: in every state
-	case t.notYet != notEver && now+leeway < t.notYet:
+	case t.notBefore != noTime && now+leeway < t.notBefore:
 		reason = early // CLM-8
 	case !t.audience:
 		reason = wire.Audience // CLM-6

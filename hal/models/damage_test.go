@@ -153,7 +153,7 @@ func mustName(t *testing.T, what string, err error, path string) {
 	}
 }
 
-// checkLesser tells whether an identity says no more than that of the undamaged tree, but for a substitute of the serial number
+// checkLesser reports whether an identity says no more than that of the undamaged tree, but for a substitute of the serial number
 // or the version, and nothing unfit to be shown.
 func checkLesser(t *testing.T, id, whole hal.Identity) {
 	t.Helper()

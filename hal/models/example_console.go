@@ -26,7 +26,7 @@ var exampleConsole = hal.Model{
 
 const (
 	// consoleChannels has a line for each channel, with tabs between: number, label, and the ids of its sender, its receiver and
-	// its level meter, or - where it has none. The console writes it anew when the operator changes the layout.
+	// its level meter, or - if it has none. The console writes it anew when the operator changes the layout.
 	consoleChannels = "var/lib/console/channels"
 	// consoleKey is in memory, not on the disk.
 	consoleKey = "run/example/device-key"

@@ -24,7 +24,7 @@ func uuid5(namespace, name string) string {
 	return t[:8] + "-" + t[8:12] + "-" + t[12:16] + "-" + t[16:20] + "-" + t[20:]
 }
 
-// isUUID tells whether s is a UUID in the form that NMOS demands: lower case, with dashes.
+// isUUID reports whether s is a UUID in the form that NMOS demands: lower case, with dashes.
 func isUUID(s string) bool {
 	for i := range len(s) {
 		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (s[i] == '-') || !dash && !isHex(s[i]) {

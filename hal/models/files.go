@@ -48,7 +48,7 @@ func read(root, name string, limit int) ([]byte, error) {
 	return data, nil
 }
 
-// field returns a file that holds one text, as those of sys and of the device tree do; "" where there is none to be had.
+// field returns a file that holds one text, as those of sys and of the device tree do; "" if there is none to be had.
 func field(root, name string) string {
 	data, err := read(root, name, maxFile)
 	if err != nil {
@@ -76,7 +76,7 @@ func lines(text []byte) []string {
 	return all
 }
 
-// settings returns what a file of lines NAME=value says that a shell could read, such as os-release(5); nil where there is none.
+// settings returns what a file of lines NAME=value says that a shell could read, such as os-release(5); nil if there is none.
 func settings(root, name string) map[string]string {
 	text, err := read(root, name, maxFile)
 	if err != nil {
@@ -90,7 +90,7 @@ func settings(root, name string) map[string]string {
 	return all
 }
 
-// fault is the error that says what is wrong with a file below the root, and in which line; 0 where it has none.
+// fault is the error that says what is wrong with a file below the root, and in which line; 0 if it has none.
 func fault(root, name string, line int, what string) error {
 	path := filepath.Join(root, name)
 	if line > 0 {

@@ -55,7 +55,7 @@ func identifyGeneric(root string) (hal.Identity, error) {
 	return id, nil
 }
 
-// hostName returns the kernel's host name, or under another root that of /etc/hostname; "" where there is none.
+// hostName returns the kernel's host name, or under another root that of /etc/hostname; "" if there is none.
 func hostName(root string) (string, error) {
 	if filepath.Clean(root) == "/" {
 		name, err := os.Hostname()
@@ -149,7 +149,7 @@ func known(text string) string {
 }
 
 // hardwareAddress returns the address of the first network interface, by name, that is a piece of hardware and has an address
-// of its own from the factory; "" where there is none.
+// of its own from the factory; "" if there is none.
 func hardwareAddress(root string) string {
 	const net = "sys/class/net"
 	entries, err := os.ReadDir(filepath.Join(root, net)) // sorted by name
@@ -168,7 +168,7 @@ func hardwareAddress(root string) string {
 	return ""
 }
 
-// isHardwareAddress tells whether a is six bytes as in 00:1a:2b:3c:4d:5e.
+// isHardwareAddress reports whether a is six bytes as in 00:1a:2b:3c:4d:5e.
 func isHardwareAddress(a string) bool {
 	for i := range len(a) {
 		if (i%3 == 2) != (a[i] == ':') || i%3 != 2 && !isHex(a[i]) {

@@ -34,7 +34,7 @@ func start(t *testing.T, o Options) *Server {
 	return s
 }
 
-// get fetches a path; the body is nil where it could not be read whole.
+// get fetches a path; the body is nil if it could not be read whole.
 func get(t *testing.T, s *Server, path string) (status int, body []byte) {
 	t.Helper()
 	response, err := s.Client().Get(s.URL() + path)

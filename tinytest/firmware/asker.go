@@ -114,7 +114,7 @@ func (a *Asker) exchange(packet []byte, deadline time.Time) (raw []byte, err err
 	return a.buf[:n], nil
 }
 
-// isGone tells whether the other side of a connection has gone.
+// isGone reports whether the other side of a connection has gone.
 func isGone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -22,7 +22,7 @@ type daemon struct {
 	answer  func(packet string) string // "" for no answer
 }
 
-// startDaemon listens at socket, or at a new path where that is "".
+// startDaemon listens at socket, or at a new path if that is "".
 func startDaemon(t *testing.T, socket string, answer func(packet string) string) *daemon {
 	t.Helper()
 	if socket == "" {

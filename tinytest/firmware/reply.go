@@ -44,7 +44,7 @@ type Reply struct {
 	Text            string   // the whole packet
 }
 
-// Allowed tells whether the request may be served.
+// Allowed reports whether the request may be served.
 func (r Reply) Allowed() bool { return r.Verdict == Allow && r.Status == 200 }
 
 // ParseReply reads one packet strictly. Names that it does not know are skipped, as the protocol may grow; whatever else

@@ -41,13 +41,13 @@ var sayings = map[authserver.Fault]string{
 	authserver.MetadataJWKSHTTP:    "it is not https",
 	authserver.MetadataJWKSNotURL:  "not as expected",
 
-	authserver.KeysEmpty:   "it holds no RSA key that can verify RS512",
+	authserver.KeysEmpty:   "the key set holds no RSA key that can verify RS512",
 	authserver.KeysMissing: "neither an object with \"keys\" nor an array of keys",
 	authserver.KeysObject:  "neither an object with \"keys\" nor an array of keys",
-	authserver.KeysOfEnc:   "it holds no RSA key that can verify RS512",
-	authserver.KeysOfRS256: "it holds no RSA key that can verify RS512",
-	authserver.KeysOf1024:  "it holds no RSA key that can verify RS512",
-	authserver.KeysOf16384: "it holds no RSA key that can verify RS512",
+	authserver.KeysOfEnc:   "the key set holds no RSA key that can verify RS512",
+	authserver.KeysOfRS256: "the key set holds no RSA key that can verify RS512",
+	authserver.KeysOf1024:  "the key set holds no RSA key that can verify RS512",
+	authserver.KeysOf16384: "the key set holds no RSA key that can verify RS512",
 	authserver.KeysMany:    "the document is over 256 KiB",
 
 	authserver.CertOtherCA:   "its certificate comes from no authority that this device trusts",

@@ -201,8 +201,8 @@ func TestDiscoverConfigured_DIS6(t *testing.T) {
 	if usable {
 		t.Error("usable without a key")
 	}
-	holds(t, printed, "discovery is off, so only issuers that [authorization] names are trusted", "key 1 left out: its alg is \"RS256\", not RS512",
-		"CANNOT be used: keys from https://auth-2.example.com:PORT2/jwks: it holds no RSA key that can verify RS512", "NO")
+	holds(t, printed, "discovery is off, so only issuers that [authorization] names are trusted", "key 1 left out: alg is \"RS256\", not RS512",
+		"CANNOT be used: keys from https://auth-2.example.com:PORT2/jwks: the key set holds no RSA key that can verify RS512", "NO")
 }
 
 func TestDiscoverStatus(t *testing.T) {
