@@ -27,8 +27,8 @@ var (
 	fenced       = regexp.MustCompile("(?ms)^```.*?^```$")
 )
 
-// TestCitations: sections of the protocol, rules of the specifications, documents and links that code comments and documents
-// name exist.
+// TestCitations: sections of the protocol, rules of the specifications, documents and links exist that code comments
+// and documents name.
 func TestCitations(t *testing.T) {
 	texts := trackedTexts(t)
 	c := citations{documents: map[string]bool{}, rules: map[string]bool{}, sections: map[string]bool{}}
@@ -126,8 +126,8 @@ func TestRooms(t *testing.T) {
 // citations is what there is to cite.
 type citations struct{ documents, rules, sections map[string]bool }
 
-// check returns a sentence for each citation of a text that does not exist, and how many it found. read returns a file by its path
-// from the root.
+// check returns a sentence for each citation of a text that does not exist, and how many it found. read returns a file
+// by its path from the root.
 func (c citations) check(name, text string, read func(string) (string, bool)) (faults []string, found int) {
 	for _, m := range protocolCite.FindAllStringSubmatch(text, -1) {
 		if found++; !c.sections[m[1]] {
@@ -182,8 +182,8 @@ func anchors(text string) map[string]bool {
 	return all
 }
 
-// trackedTexts returns the text files of the repository by their path from the root, but for this file, which cites what is not
-// there, and for tests' data: what git knows of, or in an unpacked archive what is there.
+// trackedTexts returns the text files of the repository by their path from the root, but for this file, which cites what
+// is not there, and for tests' data: what git knows of, or in an unpacked archive what is there.
 func trackedTexts(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}

@@ -16,15 +16,17 @@ var versioned = map[string]string{
 	"configs/yocto/recipes-nmos/nmos-authd/nmos-authd.bb": `(?m)^NMOS_AUTHD_VERSION \?= "(.*)"$`,
 }
 
-// Files that get the version from the archive or the Makefile, so that there is nothing in them to forget: the text that does it.
+// Files that get the version from the archive or the Makefile, so that there is nothing in them to forget: the text that
+// does it.
 var derived = map[string]string{
 	"Makefile": "VERSION ?= $(shell git describe --tags --always --dirty",
-	"configs/buildroot/package/nmos-authd/nmos-authd.mk": "NMOS_AUTHD_VERSION = $(patsubst nmos-authd-%.tar.gz,%,$(NMOS_AUTHD_SOURCE))",
+	"configs/buildroot/package/nmos-authd/nmos-authd.mk": "NMOS_AUTHD_VERSION = $(patsubst nmos-authd-%.tar.gz,%,",
 	"configs/openwrt/nmos-authd/Makefile":                "ARCHIVE_VERSION:=$(patsubst nmos-authd-%.tar.gz,%,",
 	"configs/nfpm/nfpm.yaml":                             "version: ${VERSION}",
 }
 
-// TestVersion: README and recipes name the newest release of the release notes, and a tag of this commit is that release.
+// TestVersion: README and recipes name the newest release of the release notes, and a tag of this commit is that
+// release.
 func TestVersion(t *testing.T) {
 	notes := readText(t, ".github/CHANGELOG.md")
 	releases := regexp.MustCompile(`(?m)^## v(\d+)\.(\d+)\.(\d+) \((.+)\)$`).FindAllStringSubmatch(notes, -1)

@@ -424,11 +424,13 @@ func TestGuideOnHealth(t *testing.T) {
 	}
 }
 
-// TestNames: what the guide and the README call by name is there: commands, keys of the configuration. Links are followed by
-// TestCitations in tinytest.
+// TestNames: what the guide and the README call by name is there: commands, keys of the configuration. TestCitations in
+// tinytest follows their links.
 func TestNames(t *testing.T) {
 	commands := programCommands(t)
 	example := read(t, "configs/nmos-authd.toml")
+	command := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify))?")
+	key := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)") // in the table of reasons the advice's own test looks
 	for document, least := range map[string]struct{ commands, keys int }{
 		"configs/OPERATING.md": {25, 8},
 		"README.md":            {8, 6},
@@ -436,13 +438,13 @@ func TestNames(t *testing.T) {
 		".github/SECURITY.md":  {2, 2},
 	} {
 		text := read(t, document)
-		shown := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify))?").FindAllStringSubmatch(text, -1)
+		shown := command.FindAllStringSubmatch(text, -1)
 		for _, m := range shown {
 			if name := strings.TrimSpace(m[1] + " " + m[2]); commands[name] == nil {
 				t.Errorf("%s: got nmos-authd %s, want a command", document, name)
 			}
 		}
-		keys := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)").FindAllStringSubmatch(text, -1) // in the table the advice's own test looks
+		keys := key.FindAllStringSubmatch(text, -1)
 		for _, m := range keys {
 			_, section, _ := strings.Cut(example, "\n["+m[1]+"]\n")
 			section, _, _ = strings.Cut(section, "\n[")
@@ -451,7 +453,8 @@ func TestNames(t *testing.T) {
 			}
 		}
 		if len(shown) < least.commands || len(keys) < least.keys {
-			t.Errorf("%s: found %d commands and %d keys, want at least %d and %d", document, len(shown), len(keys), least.commands, least.keys)
+			t.Errorf("%s: got %d commands and %d keys, want at least %d and %d",
+				document, len(shown), len(keys), least.commands, least.keys)
 		}
 	}
 }

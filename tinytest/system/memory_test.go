@@ -11,15 +11,15 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// The memory that a device pays for, in KiB (agent/ARCHITECTURE.md). Resident memory is mostly the program itself, and its budget is
-// for arm64: on amd64 the program is 0.7 MB larger.
+// The memory that a device pays for, in KiB (agent/ARCHITECTURE.md). Resident memory is mostly the program itself, and
+// its budget is for arm64: on amd64 the program is 0.7 MB larger.
 const (
 	privateBudget  = 4_000_000 >> 10
 	residentBudget = 13_000_000 >> 10
 )
 
-// TestMemoryBudget: after 100,000 decisions at default settings, with as many tokens as are remembered, the daemon is within its
-// budget.
+// TestMemoryBudget: after 100,000 decisions at default settings, with as many tokens as are remembered, the daemon is
+// within its budget.
 func TestMemoryBudget(t *testing.T) {
 	if raceDetector {
 		t.Skip("skipped: the race detector takes memory of its own")
@@ -27,7 +27,8 @@ func TestMemoryBudget(t *testing.T) {
 	const decisions, tokens = 100_000, 64
 	server := newServer(t, authserver.Options{})
 	dir := newDir(t)
-	shipped, err := daemon.Build(t.TempDir(), "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w") // as the Makefile does
+	flags := []string{"-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w"} // as the Makefile has them
+	shipped, err := daemon.Build(t.TempDir(), flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +53,7 @@ func TestMemoryBudget(t *testing.T) {
 	t.Logf("FIGURES memory after %d decisions with %d tokens: private %d KiB of %d, resident %d KiB of %d",
 		decisions, tokens, m.private, privateBudget, m.resident, residentBudget)
 	if m.private > privateBudget || m.resident > residentBudget && runtime.GOARCH == "arm64" {
-		t.Errorf("got %d KiB private and %d KiB resident, want at most %d and %d", m.private, m.resident, privateBudget, residentBudget)
+		t.Errorf("got %d KiB private and %d KiB resident, want at most %d and %d",
+			m.private, m.resident, privateBudget, residentBudget)
 	}
 }
