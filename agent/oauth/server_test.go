@@ -83,6 +83,12 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 				before = a.Token
 				return
 			}
+			switch f.Fault {
+			case authserver.BodyHuge, authserver.BodyEndless:
+				if !strings.Contains(text, "over 64 KiB") {
+					t.Errorf("got %s, want a word about the size", text)
+				}
+			}
 			if a.Token != before || status.Err == nil {
 				t.Fatalf("got %v, error %v, want the old token and an error", a, status.Err)
 			}
@@ -101,7 +107,24 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 	if a := r.Token("registration"); a.Token == before || r.Status().Tokens[0].Err != nil {
 		t.Errorf("after the faults: got %v, %v, want a new token", a, r.Status().Tokens[0].Err)
 	}
+	for _, q := range r.server.Log() {
+		if q.Path == authserver.PathToken && q.Method != "POST" || strings.HasPrefix(q.Path, authserver.PathElsewhere) {
+			t.Errorf("a redirect was followed: %s %s", q.Method, q.Path)
+		}
+	}
 	r.registrations(1)
+	r.strict()
+}
+
+// Credentials that are refused once are tried again immediately, with a new assertion.
+func TestAnotherAssertion_CLI52_CLI57(t *testing.T) {
+	r := newRig(t, authserver.Options{})
+	before := r.must("registration").Token
+	r.server.MisbehaveTimes(authserver.PathToken, authserver.InvalidClient, 1)
+	r.work()
+	if a := r.Token("registration"); a.Token == before || r.Status().Tokens[0].Err != nil {
+		t.Errorf("got %v, %v, want a new token", a, r.Status().Tokens[0].Err)
+	}
 	r.strict()
 }
 
@@ -165,6 +188,10 @@ func TestServersOwnWords_CLI35(t *testing.T) {
 		if wait < time.Hour {
 			t.Errorf("%s: asked again in %v, want an hour or more", c.fault, wait)
 		}
+		r.Configure(r.config) // the same again
+		if r.Step(t.Context()); r.server.Requests(authserver.PathRegister) != 1 {
+			t.Errorf("%s: %d requests without a change, want 1", c.fault, r.server.Requests(authserver.PathRegister))
+		}
 	}
 }
 
@@ -224,6 +251,9 @@ func TestRefusedCredentialsAlone_CLI44_CLI57(t *testing.T) {
 		if s := r.Status().Tokens[0]; s.Err == nil || s.Left == 0 {
 			t.Errorf("%s: %+v, want an error and the old token", kind, s)
 		}
+		r.server.Misbehave(authserver.PathClient, authserver.ServerError)
+		r.work()
+		r.server.Behave()
 		r.server.Disable(id, false)
 		r.work()
 		if s := r.Status().Tokens[0]; s.Err != nil {

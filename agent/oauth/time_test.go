@@ -177,6 +177,10 @@ func TestBackOff_CLI57_CLI58(t *testing.T) {
 				if a := c.Token("registration"); a.Err != nil {
 					t.Errorf("after %v: %v, want the old token", time.Since(start), a.Err)
 				}
+				time.Sleep(4 * time.Second)
+				if a := c.Token("registration"); a.Err == nil {
+					t.Errorf("a token is handed out after its end: %v", a)
+				}
 				ask(c, 4*time.Hour)
 				times := d.seen()[n:]
 				if len(times) < 20 || len(times) > 150 {
