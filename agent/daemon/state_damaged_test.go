@@ -70,7 +70,7 @@ func TestDamagedState_KEY3(t *testing.T) {
 		{"one bit", keysFile, bytes.Replace(good[keysFile], []byte("https"), []byte("httpr"), 1), "the checksum is not"},
 		{"older format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":0`, 1)), "format 0"},
 		{"newer format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":2`, 1)), "format 2"},
-		{"other JSON", keysFile, sealed("[1,2,3]"), "not the JSON expected"},
+		{"other JSON", keysFile, sealed("[1,2,3]"), "not JSON in the form expected"},
 		{"oversized", keysFile, bytes.Repeat([]byte("x"), keys.MaxLastGood+1), "too large"},
 		{"directory", keysFile, nil, "not a regular file"},
 		{"garbage", timeFile, []byte("yesterday\n"), "parsing time"},
@@ -141,7 +141,7 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 	}{
 		{"one", []string{""}, "allow 200 ok", ""},
 		{"the other", []string{".2"}, "allow 200 ok", ""},
-		{"both", []string{"", ".2"}, "deny 503 keys-pending", "the slot is not whole"},
+		{"both", []string{"", ".2"}, "deny 503 keys-pending", "the slot is incomplete"},
 	} {
 		t.Run("KEY-3/"+c.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
