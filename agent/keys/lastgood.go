@@ -72,7 +72,7 @@ func sameKey(a, b Key) bool { return a.KID == b.KID && a.Thumbprint == b.Thumbpr
 // most, so that nobody who publishes much can have the keys of others forgotten (KEY-8).
 func (g LastGood) Fit() (fitting LastGood, left []string) {
 	sizes := make([]int, len(g.Issuers))
-	total := len(`{"format":0,"servers":[],"issuers":[]}`) + 1 + len(checksum(nil))
+	total := len(`{"format":0,"servers":null,"issuers":null}`) + len("\n") + len(checksum(nil))
 	for _, s := range g.Servers {
 		quoted, _ := json.Marshal(s) // a string can always be marshalled
 		total += len(quoted) + 1

@@ -265,3 +265,58 @@ func TestLastGoodOfEarlierRelease_KEY3(t *testing.T) {
 		t.Errorf("got %+v, %v, %v", g, left, err)
 	}
 }
+
+// Whatever Fit returns can be written, to the byte; and it leaves nothing out for want of more than six bytes, the
+// brackets and commas that it counts and need not be there.
+func TestLastGoodFitsExactly_KEY8(t *testing.T) {
+	few, _, err := keys.Parse(oneKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, servers := range [][]string{nil, {}, {"https://a"}, {"https://a", "https://<b>"}} {
+		for n := 1; n <= 2; n++ {
+			g := keys.LastGood{Servers: servers}
+			for i := range n {
+				held := keys.Held{Name: fmt.Sprint("https://", i), Keys: few, Retired: []string{""}}
+				g.Issuers = append(g.Issuers, held)
+			}
+			data, err := g.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, more := range []int{-6, -1, 0, 1} {
+				g.Issuers[0].Retired[0] = strings.Repeat("r", keys.MaxLastGood-len(data)+more)
+				_, unfit := g.Encode()
+				if (unfit != nil) != (more > 0) {
+					t.Fatalf("%d bytes more than can be read: got %v", more, unfit)
+				}
+				fitting, left := g.Fit()
+				if _, err := fitting.Encode(); err != nil {
+					t.Errorf("%d issuers, servers %q, %d bytes more than can be read: %v", n, servers, more, err)
+				}
+				if more > 0 && !slices.Equal(left, []string{"https://0"}) || more == -6 && len(left) > 0 {
+					t.Errorf("%d issuers, servers %q, %d bytes more than can be read: got %q left out",
+						n, servers, more, left)
+				}
+			}
+		}
+	}
+}
+
+// The keys of an issuer as a key set are what was parsed.
+func TestJWKS_KEY4(t *testing.T) {
+	all, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("", 4096)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := (&keys.Issuer{Keys: all}).JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, left, err := keys.Parse(text)
+	if err != nil || len(left) > 0 || !slices.EqualFunc(again, all, func(a, b keys.Key) bool {
+		return a.KID == b.KID && a.Thumbprint == b.Thumbprint
+	}) {
+		t.Errorf("got %v, %v, %v; want %v", again, left, err, all)
+	}
+}

@@ -64,3 +64,24 @@ func TestRetiredKeys_KEY7(t *testing.T) {
 		}
 	})
 }
+
+// A kid is held if any issuer's key has it.
+func TestHoldsKID_ANS5(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const second = "https://second.example.com"
+		s := serve(t, keys.Policy{Servers: []string{issuer, second}, Refresh: time.Hour},
+			func(_ context.Context, name string, _ int) ([]byte, error) {
+				if name == second {
+					return mint.JWKSOf(mint.FakeJWK("three", 2048)), nil
+				}
+				return mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("two", 2048)), nil
+			})
+		s.Ask(second)
+		synctest.Wait()
+		for kid, want := range map[string]bool{"one": true, "two": true, "three": true, "four": false, "": false} {
+			if got := s.Set().HoldsKID([]byte(kid)); got != want {
+				t.Errorf("kid %q: got %v, want %v", kid, got, want)
+			}
+		}
+	})
+}

@@ -15,6 +15,9 @@ import (
 
 const retry = 30 * time.Second
 
+// hardlyEver is an interval so long that no fetch of the schedule, whose first place in it is random, comes into a test.
+const hardlyEver = 100 * 365 * 24 * time.Hour
+
 // below trusts every issuer whose URL starts so.
 func below(prefix string) func(string) bool {
 	return func(iss string) bool { return strings.HasPrefix(iss, prefix) }
@@ -139,7 +142,7 @@ func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, answer)
+				s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, answer)
 				pass(time.Minute)
 				began := time.Now()
 				for n := range 20_000 {
@@ -192,7 +195,7 @@ func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 5 * time.Second
 		outcomes := map[int]error{2: errDown}
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry},
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry},
 			func(_ context.Context, _ string, n int) ([]byte, error) {
 				time.Sleep(took)
 				return oneKey, outcomes[n]
@@ -240,7 +243,7 @@ func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
 // again: by them it may be good.
 func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 		pass(time.Minute)
 		before := s.Set()
 		s.askAgain(issuer, "token")
@@ -270,7 +273,7 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 func TestKnownKidFetches_KEY6(t *testing.T) {
 	for _, kid := range []keys.KID{keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
-			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 			pass(time.Minute)
 			before := len(s.of(issuer))
 			for _, token := range []string{"one", "one", "two"} {
@@ -294,7 +297,7 @@ func TestKnownKidFetches_KEY6(t *testing.T) {
 func TestPatience_KEY6(t *testing.T) {
 	for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
-			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 			pass(time.Minute)
 			before := len(s.of(issuer))
 			for range 3600 {
@@ -326,7 +329,7 @@ func TestPatience_KEY6(t *testing.T) {
 func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		published := time.Now().Add(300 * 24 * time.Hour)
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: 24 * time.Hour, Retry: retry},
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: hardlyEver, Retry: retry},
 			func(_ context.Context, name string, _ int) ([]byte, error) {
 				switch {
 				case name != issuer:
@@ -358,7 +361,7 @@ func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
 // What is remembered of tokens is bounded: one that has made room for others counts as new.
 func TestSightsAreBounded_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}, always(oneKey))
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 		pass(time.Minute)
 		s.askAgain(issuer, "early")
 		pass(time.Second)
@@ -387,7 +390,7 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: 24 * time.Hour, Retry: retry}, answer)
+				s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: hardlyEver, Retry: retry}, answer)
 				for n := range 3600 {
 					if prospect, wait := s.ask(fmt.Sprintf("https://host-%d.example.com", n)); prospect != keys.Awaited || wait <= 0 {
 						t.Fatalf("got prospect %v, wait %v; want it awaited", prospect, wait)

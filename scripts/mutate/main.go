@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -59,12 +60,13 @@ func main() {
 	sample := flag.Int("sample", 0, "how many mutations, chosen at random; 0: all")
 	skip := flag.Int("skip", 0, "leave out so many of the choice, which an earlier run with the same seed has tried")
 	seed := flag.Uint64("seed", 1, "of the choice")
+	match := flag.String("match", "", "only mutations whose name, as the report has it, matches this regular `expression`")
 	out := flag.String("out", "build/mutations.txt", "report `file`")
 	also := flag.String("also", "./agent", "`packages` whose tests run if a package's own notice nothing; may be empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, flag.Args(), *sample, *skip, *seed, *out, strings.Fields(*also)); err != nil {
+	if err := run(ctx, flag.Args(), *match, *sample, *skip, *seed, *out, strings.Fields(*also)); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		if errors.Is(err, errAlive) {
 			os.Exit(1)
@@ -73,7 +75,13 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, folders []string, sample, skip int, seed uint64, out string, also []string) error {
+func run(
+	ctx context.Context, folders []string, match string, sample, skip int, seed uint64, out string, also []string,
+) error {
+	wanted, err := regexp.Compile(match)
+	if err != nil {
+		return err
+	}
 	var all []mutation
 	for _, folder := range folders {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -95,6 +103,7 @@ func run(ctx context.Context, folders []string, sample, skip int, seed uint64, o
 			all = append(all, found...)
 		}
 	}
+	all = slices.DeleteFunc(all, func(m mutation) bool { return !wanted.MatchString(m.String()) })
 	if len(all) == 0 {
 		return fmt.Errorf("nothing to change in %q", folders)
 	}
