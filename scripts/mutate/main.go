@@ -286,18 +286,28 @@ func (r result) String() string {
 	return [...]string{"no test notices it", "a test notices it", "its tests do not end", "it does not compile"}[r]
 }
 
-// try runs the tests on every mutation, in as many copies of the repository as there are processors. If it is
-// interrupted, it returns those that it has tried.
+// trial is a run of the tests on mutations.
+type trial struct {
+	ctx   context.Context
+	also  []string                 // packages whose tests run, too
+	limit map[string]time.Duration // how long tests may take, by package; those of also by ""
+
+	mu    sync.Mutex
+	total int
+	tried map[mutation]result
+}
+
+// try runs the tests on every mutation, and returns those that it has tried if it is interrupted.
 func try(ctx context.Context, all []mutation, also []string) (map[mutation]result, error) {
-	var (
-		mu    sync.Mutex
-		tried = map[mutation]result{}
-		wrong error
-		group sync.WaitGroup
-	)
-	work := make(chan mutation)
-	limits := map[string]time.Duration{}
-	for worker := range runtime.NumCPU() {
+	t := &trial{ctx: ctx, also: also, limit: map[string]time.Duration{}, total: len(all), tried: map[mutation]result{}}
+	number := map[mutation]int{}
+	byFolder := map[string][]mutation{}
+	for n, m := range all {
+		number[m] = n + 1
+		byFolder[filepath.Dir(m.file)] = append(byFolder[filepath.Dir(m.file)], m)
+	}
+	dirs := make([]string, runtime.NumCPU())
+	for n := range dirs {
 		dir, err := os.MkdirTemp("", "mutate-")
 		if err != nil {
 			return nil, err
@@ -306,93 +316,168 @@ func try(ctx context.Context, all []mutation, also []string) (map[mutation]resul
 		if err := copyTree(dir); err != nil {
 			return nil, err
 		}
-		if worker == 0 { // tests that fail by themselves would notice everything
-			for _, m := range all {
-				if folder := "./" + filepath.Dir(m.file); limits[folder] == 0 {
-					if limits[folder], err = unchanged(ctx, dir, []string{folder}); err != nil {
-						return nil, err
-					}
-				}
-			}
-			if len(also) > 0 {
-				if limits["also"], err = unchanged(ctx, dir, also); err != nil {
-					return nil, err
-				}
+		dirs[n] = dir
+	}
+	if len(also) > 0 {
+		if err := t.unchanged(dirs[0], "", also); err != nil {
+			return nil, err
+		}
+	}
+	var slow []mutation
+	for folder, mutations := range byFolder {
+		if err := t.unchanged(dirs[0], folder, []string{"./" + folder}); err != nil {
+			return nil, err
+		}
+		quick, err := t.trySchema(folder, mutations, number)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range mutations {
+			if !slices.Contains(quick, m) || t.tried[m] == survived && len(also) > 0 {
+				slow = append(slow, m)
 			}
 		}
+	}
+	work := make(chan mutation)
+	var group sync.WaitGroup
+	errs := make([]error, len(dirs))
+	for n, dir := range dirs {
 		group.Go(func() {
 			for m := range work {
-				r, err := tryOne(ctx, dir, m, also, limits)
-				mu.Lock()
-				switch {
-				case ctx.Err() != nil:
-				case err != nil:
-					wrong = err
-				default:
-					tried[m] = r
-					if r == survived {
-						fmt.Fprintf(os.Stderr, "not noticed: %s (line %d)\n", m, m.line)
-					}
-					if len(tried)%50 == 0 {
-						fmt.Fprintf(os.Stderr, "%d of %d tried\n", len(tried), len(all))
-					}
+				if err := t.tryOne(dir, m); err != nil {
+					errs[n] = err
 				}
-				mu.Unlock()
 			}
 		})
 	}
-	for _, m := range all {
-		select {
-		case work <- m:
-		case <-ctx.Done():
+	for _, m := range slow {
+		if ctx.Err() == nil {
+			work <- m
 		}
 	}
 	close(work)
 	group.Wait()
-	return tried, wrong
+	return t.tried, errors.Join(errs...)
 }
 
-// unchanged runs tests on what is not mutated yet and returns how long they may take on a mutation.
-func unchanged(ctx context.Context, dir string, packages []string) (limit time.Duration, err error) {
-	began := time.Now()
-	if r, output := test(ctx, dir, packages, 10*time.Minute); r != survived {
-		return 0, fmt.Errorf("the tests of %s fail without a mutation:\n%s", strings.Join(packages, " "), output)
+// done takes the result of a mutation, unless the run was interrupted meanwhile.
+func (t *trial) done(m mutation, r result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx.Err() != nil {
+		delete(t.tried, m)
+		return
 	}
-	return max(20*time.Second, 5*time.Since(began)), nil
+	t.tried[m] = r
+	if r == survived {
+		fmt.Fprintf(os.Stderr, "not noticed: %s (line %d)\n", m, m.line)
+	}
+	if len(t.tried)%50 == 0 {
+		fmt.Fprintf(os.Stderr, "%d of %d tried\n", len(t.tried), t.total)
+	}
 }
 
-// tryOne runs the tests on one mutation.
-func tryOne(
-	ctx context.Context, dir string, m mutation, also []string, limits map[string]time.Duration,
-) (result, error) {
+// unchanged runs tests on what is not mutated, since tests that fail by themselves would notice everything, and sets
+// how long they may take on a mutation.
+func (t *trial) unchanged(dir, name string, packages []string) error {
+	began := time.Now()
+	if r, output := goTest(t.ctx, dir, packages, 10*time.Minute); r != survived {
+		return fmt.Errorf("the tests of %s fail without a mutation:\n%s", strings.Join(packages, " "), output)
+	}
+	t.limit[name] = max(20*time.Second, 5*time.Since(began))
+	return nil
+}
+
+// trySchema runs a package's own tests on the mutations that a schema of it can hold, and returns those.
+func (t *trial) trySchema(folder string, mutations []mutation, number map[mutation]int) ([]mutation, error) {
+	dir, err := os.MkdirTemp("", "mutate-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyTree(dir); err != nil {
+		return nil, err
+	}
+	quick, err := writeSchema(dir, folder, mutations, number)
+	if err != nil {
+		return nil, err
+	}
+	binary := filepath.Join(dir, "schema.test")
+	build := exec.CommandContext(t.ctx, "go", "test", "-c", "-vet=off", "-o", binary, "./"+folder)
+	build.Dir = dir
+	if output, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: compiled once for each mutation, since all together they cannot be:\n%s", folder, output)
+		return nil, nil
+	}
+	try := func(n int) (result, string) {
+		return test(t.ctx, filepath.Join(dir, folder), t.limit[folder], []string{fmt.Sprint("MUTANT=", n)},
+			"sh", "-c", limited, "sh", binary, "-test.failfast", "-test.timeout="+t.limit[folder].String())
+	}
+	if r, output := try(0); r != survived {
+		return nil, fmt.Errorf("the tests of %s fail with no mutation chosen:\n%s", folder, output)
+	}
+	work := make(chan mutation)
+	var group sync.WaitGroup
+	for range runtime.NumCPU() {
+		group.Go(func() {
+			for m := range work {
+				r, _ := try(number[m])
+				t.done(m, r)
+			}
+		})
+	}
+	for _, m := range quick {
+		if t.ctx.Err() == nil {
+			work <- m
+		}
+	}
+	close(work)
+	group.Wait()
+	return quick, nil
+}
+
+// tryOne runs the tests on one mutation in a copy of the repository; the package's own only if it was not tried yet.
+func (t *trial) tryOne(dir string, m mutation) error {
 	path := filepath.Join(dir, m.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
-	}
-	if string(text[m.from:m.to]) != m.old {
-		return 0, fmt.Errorf("%s has changed meanwhile", m)
+		return err
 	}
 	changed := slices.Concat(text[:m.from], []byte(m.new), text[m.to:])
 	if err := os.WriteFile(path, changed, 0o644); err != nil {
-		return 0, err
+		return err
 	}
-	folder := "./" + filepath.Dir(m.file)
-	r, _ := test(ctx, dir, []string{folder}, limits[folder])
-	if r == survived && len(also) > 0 {
-		r, _ = test(ctx, dir, also, limits["also"])
+	t.mu.Lock()
+	r, again := t.tried[m]
+	t.mu.Unlock()
+	if folder := filepath.Dir(m.file); !again {
+		r, _ = goTest(t.ctx, dir, []string{"./" + folder}, t.limit[folder])
 	}
-	return r, os.WriteFile(path, text, 0o644)
+	if r == survived && len(t.also) > 0 {
+		r, _ = goTest(t.ctx, dir, t.also, t.limit[""])
+	}
+	t.done(m, r)
+	return os.WriteFile(path, text, 0o644)
 }
 
-// test runs the tests of packages. A mutated loop may take all memory there is, so a test may have 4 GB of addresses.
-func test(ctx context.Context, dir string, packages []string, limit time.Duration) (result, string) {
-	ctx, cancel := context.WithTimeout(ctx, limit+2*time.Minute) // for the compiler
+// limited is a shell script that runs its arguments with 4 GB of addresses: a mutated loop may take all memory there is.
+const limited = `ulimit -v 4194304 && exec "$@"`
+
+// goTest runs the tests of packages in a copy of the repository.
+func goTest(ctx context.Context, dir string, packages []string, limit time.Duration) (result, string) {
+	return test(ctx, dir, limit+2*time.Minute, nil, "go", slices.Concat([]string{"test", "-count=1", "-failfast",
+		"-vet=off", "-timeout=" + limit.String(), "-exec", `sh -c '` + limited + `' sh`}, packages)...)
+}
+
+// test runs a command that runs tests.
+func test(
+	ctx context.Context, dir string, limit time.Duration, environment []string, name string, args ...string,
+) (result, string) {
+	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
-	args := slices.Concat([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + limit.String(),
-		"-exec", `sh -c 'ulimit -v 4194304 && exec "$@"' sh`}, packages)
-	command := exec.CommandContext(ctx, "go", args...)
+	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = dir
+	command.Env = append(os.Environ(), environment...)
 	command.WaitDelay = 5 * time.Second
 	output, err := command.CombinedOutput()
 	switch text := string(output); {
