@@ -79,6 +79,7 @@ func TestConfigFull(t *testing.T) {
 		admin_group = "wheel"
 		[clock]
 		unsynchronised = "deny"
+		synchronised_file = "/run/clock"
 		[state]
 		dir = ""
 		[limits]
@@ -124,7 +125,7 @@ func TestConfigFull(t *testing.T) {
 		},
 		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets:   Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
-		Clock:     Clock{ClockDeny, ""},
+		Clock:     Clock{ClockDeny, "/run/clock"},
 		Limits:    Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:       Log{Level: "debug"},
 		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
@@ -137,6 +138,12 @@ func TestConfigFull(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+	byDefault := Keys(Default())
+	for i, k := range Keys(got) {
+		if reflect.DeepEqual(k.Value.Get(), byDefault[i].Value.Get()) {
+			t.Errorf("%s has its default %v here: give it another value", &k, k.Value.Get())
+		}
 	}
 }
 
@@ -174,7 +181,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"long unknown key", strings.Repeat("k", 500) + " = 1\n", `:1: unknown key "` + strings.Repeat("k", 80) + `…"`},
 		{"section as a value", "device = \"x\"\n", `:1: [device] must be a section, not a string`},
 		{"section as a list", "[[device]]\n", `:1: [device] must be a section, not a list of sections`},
-		{"key as a section", "[device.names]\n", `:1: [device] names: must be a list, not a section`},
+		{"key as a section", "[device.names]\na = 1\nb = 2\n", `:1: [device] names: must be a list, not a section`},
 		{"inline section", "device = { realm = 1 }\n", `:1: [device] realm: must be a string, not a whole number`},
 
 		{"section twice", "[log]\n\n[device]\n[log]\n", `:4: [log] stands in line 1 already`},

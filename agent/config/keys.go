@@ -228,37 +228,30 @@ type typeError struct {
 
 func (e *typeError) Error() string { return "must be " + e.want + ", not " + kind(e.got) }
 
-// text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
-func text(check func(string) (string, error)) parser[string] {
-	return parser[string]{"", func(value any) (string, error) {
-		s, ok := value.(string)
+// of is a parser for values of one type of TOML.
+func of[V, T any](want, bounds string, convert func(V) (T, error)) parser[T] {
+	return parser[T]{bounds, func(value any) (t T, err error) {
+		v, ok := value.(V)
 		if !ok {
-			return "", &typeError{"a string", value}
+			return t, &typeError{want, value}
 		}
-		return check(s)
+		return convert(v)
 	}}
 }
 
-var boolean = parser[bool]{"", func(value any) (bool, error) {
-	b, ok := value.(bool)
-	if !ok {
-		return false, &typeError{"true or false", value}
-	}
-	return b, nil
-}}
+// text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
+func text(check func(string) (string, error)) parser[string] { return of("a string", "", check) }
 
-func number(least, most int) parser[int] {
+var boolean = of("true or false", "", func(b bool) (bool, error) { return b, nil })
+
+func number(least, most int64) parser[int] {
 	bounds := fmt.Sprintf("%d to %d", least, most)
-	return parser[int]{bounds, func(value any) (int, error) {
-		n, ok := value.(int64)
-		switch {
-		case !ok:
-			return 0, &typeError{"a whole number", value}
-		case n < int64(least) || n > int64(most):
+	return of("a whole number", bounds, func(n int64) (int, error) {
+		if n < least || n > most {
 			return 0, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
 		}
 		return int(n), nil
-	}}
+	})
 }
 
 // orZero accepts 0, too.
@@ -273,20 +266,16 @@ func orZero(p parser[int]) parser[int] {
 
 func duration(least, most time.Duration) parser[time.Duration] {
 	bounds := brief(least) + " to " + brief(most)
-	return parser[time.Duration]{bounds, func(value any) (time.Duration, error) {
-		s, ok := value.(string)
-		if !ok {
-			return 0, &typeError{`a string such as "90s" or "1h"`, value}
-		}
+	return of(`a string such as "90s" or "1h"`, bounds, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
-		switch {
-		case err != nil:
+		if err != nil {
 			return 0, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
-		case d < least || d > most:
+		}
+		if d < least || d > most {
 			return 0, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
 		}
 		return d, nil
-	}}
+	})
 }
 
 // brief writes a duration without the zero units that String adds: 1h, not 1h0m0s.
@@ -308,27 +297,19 @@ func word[T ~string](words ...T) parser[T] {
 		names[i] = string(w)
 	}
 	bounds := strings.Join(names, ", ")
-	return parser[T]{bounds, func(value any) (T, error) {
-		s, ok := value.(string)
-		switch {
-		case !ok:
-			return "", &typeError{"one of " + bounds, value}
-		case !slices.Contains(names, s):
+	return of("one of "+bounds, bounds, func(s string) (T, error) {
+		if !slices.Contains(names, s) {
 			return "", fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
 		}
 		return T(s), nil
-	}}
+	})
 }
 
 // userID accepts the number of a user.
-var userID = parser[uint32]{"", func(value any) (uint32, error) {
+var userID = of("a user number", "", func(n int64) (uint32, error) {
 	const nobody = 1<<32 - 1 // the kernel's "no user": never a peer's
-	n, ok := value.(int64)
-	switch {
-	case !ok:
-		return 0, &typeError{"a user number", value}
-	case n < 0 || n >= nobody:
+	if n < 0 || n >= nobody {
 		return 0, fmt.Errorf("%d is not a user number", n)
 	}
 	return uint32(n), nil
-}}
+})

@@ -81,16 +81,14 @@ func (r *reader) read(data []byte) bool {
 		return false
 	}
 	text := string(data)
-	if !utf8.ValidString(text) {
-		valid := strings.ToValidUTF8(text, "")
-		bad := 0
-		for bad < len(valid) && valid[bad] == text[bad] {
-			bad++
+	line := 0
+	for l := range strings.SplitSeq(text, "\n") {
+		if line++; !utf8.ValidString(l) {
+			r.mistakes.add(line, "the file is not UTF-8 text")
+			return false
 		}
-		r.mistakes.add(lineAt(text, bad), "the file is not UTF-8 text")
-		return false
 	}
-	line := 1
+	line = 1
 	for n := 0; text != "" && !r.mistakes.full(); n++ {
 		start, end, problem := statement(text)
 		switch {
@@ -101,13 +99,13 @@ func (r *reader) read(data []byte) bool {
 			r.mistakes.add(line, "the file holds over %d keys and sections", maxStatements)
 			return false
 		}
-		parsed, at, err := decode(text[:end])
+		path, value, at, err := decode(text[:end])
 		if err != nil {
 			r.mistakes.add(line+lineAt(text, at)-1, "%s", sentence(err.Error()))
 			return false
 		}
-		if len(parsed.path) > 0 { // else there are only comments left
-			r.statement(parsed, text[start] == '[', line+lineAt(text, start)-1)
+		if len(path) > 0 { // else there are only comments left
+			r.statement(path, value, text[start] == '[', line+lineAt(text, start)-1)
 		}
 		line += strings.Count(text[:end], "\n")
 		text = text[end:]
@@ -118,16 +116,10 @@ func (r *reader) read(data []byte) bool {
 // lineAt returns the line of a place in a text, 1 for the first.
 func lineAt(text string, at int) int { return 1 + strings.Count(text[:at], "\n") }
 
-// parsed is what a statement says.
-type parsed struct {
-	path  toml.Key // nil if it is none
-	value any
-}
-
 // decode has the library parse one statement, with the comments before it; at is where an error starts. Its parser
 // panics when it meets a fault of its own; the configuration of a running daemon is reread on a signal, so such a
 // panic must cost a message and no more.
-func decode(text string) (p parsed, at int, err error) {
+func decode(text string) (path toml.Key, value any, at int, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("the line cannot be read as TOML: %s", shown(fmt.Sprint(fault)))
@@ -136,67 +128,50 @@ func decode(text string) (p parsed, at int, err error) {
 	var all map[string]any
 	// The space: a byte order mark in the middle of the file is not one at its start.
 	meta, err := toml.Decode(" "+text, &all)
-	if err != nil {
-		if syntax := (toml.ParseError{}); errors.As(err, &syntax) {
-			// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the last.
-			return p, min(max(syntax.Position.Start-1, 0), len(text)), errors.New(syntax.Message)
-		}
-		return p, 0, err
+	if syntax := (toml.ParseError{}); errors.As(err, &syntax) {
+		// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the last.
+		return nil, nil, min(max(syntax.Position.Start-1, 0), len(text)), errors.New(syntax.Message)
 	}
-	if len(meta.Keys()) == 0 {
-		return p, 0, nil
+	if err != nil || len(meta.Keys()) == 0 {
+		return nil, nil, 0, err
 	}
-	p.path, p.value = meta.Keys()[0], all
-	for _, part := range p.path {
-		p.value = p.value.(map[string]any)[part]
+	path, value = meta.Keys()[0], all
+	for _, part := range path {
+		value = value.(map[string]any)[part]
 	}
-	return p, 0, nil
+	return path, value, 0, nil
 }
 
-// statement takes what a statement says.
-func (r *reader) statement(s parsed, isHeader bool, line int) {
+// statement takes the value at a path, which is below the header at hand unless it is a header itself.
+func (r *reader) statement(path toml.Key, value any, isHeader bool, line int) {
 	if isHeader {
-		r.header = s.path
+		r.header = path
+	} else if len(r.header) > 0 {
+		r.put(slices.Concat(r.header, path), value, line)
+		return
 	}
-	section := s.path[0]
-	inSection := len(r.header) > 0 && !isHeader
+	section := path[0]
+	table, isTable := value.(map[string]any)
+	before := r.tables[section]
+	if !isHeader && len(path) == 1 { // an inline table is all of a section; the library lets a header follow dotted keys
+		before = max(before, r.dotted[section])
+	}
 	switch {
-	case inSection:
-		r.put(slices.Concat(r.header, s.path), s.value, line)
-	case !r.isSection(section) || isHeader && len(s.path) > 1:
-		r.put(s.path, s.value, line)
-	case len(s.path) > 1:
-		if r.twice(section, r.tables[section], line) {
-			return
-		}
+	case !r.isSection(section) || isHeader && len(path) > 1:
+		r.put(path, value, line)
+	case before > 0:
+		r.mistakes.add(line, "[%s] stands in line %d already", section, before)
+	case len(path) > 1:
 		r.dotted[section] = line
-		r.put(s.path, s.value, line)
+		r.put(path, value, line)
+	case !isTable:
+		r.mistakes.add(line, "[%s] must be a section, not %s", section, kind(value))
 	default:
-		table, ok := s.value.(map[string]any)
-		if !ok {
-			r.mistakes.add(line, "[%s] must be a section, not %s", section, kind(s.value))
-			return
-		}
-		before := r.tables[section]
-		if !isHeader { // an inline table is all of a section; the library lets a header follow dotted keys
-			before = max(before, r.dotted[section])
-		}
-		if r.twice(section, before, line) {
-			return
-		}
 		r.tables[section] = line
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			r.put(toml.Key{section, name}, table[name], line)
 		}
 	}
-}
-
-// twice reports a section that stands in the file before.
-func (r *reader) twice(section string, before, line int) bool {
-	if before > 0 {
-		r.mistakes.add(line, "[%s] stands in line %d already", section, before)
-	}
-	return before > 0
 }
 
 // put takes the value of the key at a path, or reports that there is no such key, once.
@@ -215,6 +190,7 @@ func (r *reader) put(path toml.Key, value any, line int) {
 			r.unknown[full] = true
 			r.unknownKey(section, name, value, line)
 		}
+	case twice && len(path) > 1 && kind(before.value) == kind(value): // what is in a section in place of a value
 	case twice:
 		r.mistakes.add(line, "%s is set in line %d already", k, before.line)
 	default:
@@ -281,7 +257,7 @@ func (r *reader) sections() (names []string) {
 }
 
 func (r *reader) isSection(name string) bool {
-	return name != "" && slices.ContainsFunc(r.keys, func(k Key) bool { return k.Section == name })
+	return slices.Contains(r.sections(), name)
 }
 
 // key returns the key of that exact name, nil if there is none.

@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+
+	"nmosauthd/agent/config"
 )
 
 const configHead = `.\" Made from configs/nmos-authd.toml by "go run ./scripts/manual". Edit that file.
@@ -39,7 +42,8 @@ func configPage(example string) ([]byte, error) {
 	var b strings.Builder
 	b.WriteString(configHead)
 	var comment []string
-	introduced, keyBefore := false, false
+	introduced, keyBefore, restart := false, false, false
+	section := ""
 	for i, line := range strings.Split(example, "\n") {
 		text, isComment := strings.CutPrefix(line, "#")
 		switch {
@@ -53,8 +57,10 @@ func configPage(example string) ([]byte, error) {
 			}
 			name, value, _ := strings.Cut(line, " = ")
 			fmt.Fprintf(&b, "\\fB%s\\fR = %s\n", roff(name), roff(value))
+			restart = needsRestart(section, name)
 		case configSection.MatchString(line):
 			fmt.Fprintf(&b, ".SS %s\n", line)
+			section = strings.Trim(line, "[]")
 		case line != "":
 			return nil, fmt.Errorf("line %d of the example: %q is not understood", i+1, line)
 		case !introduced: // the comment that opens the file
@@ -66,6 +72,9 @@ func configPage(example string) ([]byte, error) {
 				return nil, fmt.Errorf("line %d of the example: the key has no comment", i)
 			}
 			writeText(&b, comment, ".IP\n")
+			if restart {
+				b.WriteString("A change takes effect after a restart.\n")
+			}
 			comment = nil
 		case len(comment) > 0:
 			return nil, fmt.Errorf("line %d of the example: the comment stands above no key", i)
@@ -74,6 +83,13 @@ func configPage(example string) ([]byte, error) {
 	}
 	b.WriteString(configFoot)
 	return []byte(b.String()), nil
+}
+
+// needsRestart reports whether a change of a key takes effect after a restart.
+func needsRestart(section, name string) bool {
+	return slices.ContainsFunc(config.Keys(config.Default()), func(k config.Key) bool {
+		return k.Section == section && k.Name == name && k.Traits&config.Restart != 0
+	})
 }
 
 // term opens the description of one value: "drop: records are left out".
