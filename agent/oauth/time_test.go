@@ -168,6 +168,9 @@ func TestBackOff_CLI57_CLI58(t *testing.T) {
 				time.Sleep(25 * time.Second)
 				start := time.Now()
 				held := c.Token("registration").Left
+				if held > 300*time.Second {
+					t.Errorf("a token of 300 s is good for %v", held)
+				}
 				d.answer = bad
 				n := len(d.seen())
 				if c.Token("registration").Err != nil {
