@@ -76,6 +76,7 @@ type daemon struct {
 // Run runs the daemon with the configuration in a file until a signal ends it. version is what it says that it is; queue stands in front
 // of standard error.
 func Run(file, version string, queue *LogQueue) error {
+	platform.SaveMemory()
 	d, err := newDaemon(file, version, queue)
 	if err != nil {
 		return err
