@@ -206,3 +206,25 @@ func TestShortestPaths_PATH3_PATH4_PATH5_PATH11(t *testing.T) {
 		}
 	}
 }
+
+// The prefix "/" is every path outside /x-nmos, and an empty one is none.
+func TestShortestPrefixes_PATH11(t *testing.T) {
+	events := []byte("events")
+	for _, c := range []struct {
+		name  string
+		rules decide.Rules
+		path  string
+		want  decide.Place
+	}{
+		{"public", decide.Rules{Public: []string{"/"}}, "/a/b", decide.Place{Kind: decide.Open}},
+		{"public, empty", decide.Rules{Public: []string{""}}, "/a/b", decide.Place{}},
+		{"claim", decide.Rules{Claims: []decide.Mapping{{Prefix: "/", API: events}}}, "/a/b",
+			decide.Place{Kind: decide.Resource, API: events, Rest: []byte("a/b")}},
+		{"claim, empty", decide.Rules{Claims: []decide.Mapping{{API: events}}}, "/a/b", decide.Place{}},
+	} {
+		got := c.rules.Find([]byte(c.path))
+		if got.Kind != c.want.Kind || string(got.API) != string(c.want.API) || string(got.Rest) != string(c.want.Rest) {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}

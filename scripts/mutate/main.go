@@ -395,19 +395,39 @@ func (t *trial) trySchema(folder string, mutations []mutation, number map[mutati
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := copyTree(dir); err != nil {
-		return nil, err
-	}
-	quick, err := writeSchema(dir, folder, mutations, number)
-	if err != nil {
-		return nil, err
-	}
+	var quick, broken []mutation
 	binary := filepath.Join(dir, "schema.test")
-	build := exec.CommandContext(t.ctx, "go", "test", "-c", "-vet=off", "-o", binary, "./"+folder)
-	build.Dir = dir
-	if output, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: compiled once for each mutation, since all together they cannot be:\n%s", folder, output)
-		return nil, nil
+	for {
+		if err := copyTree(dir); err != nil {
+			return nil, err
+		}
+		held, err := writeSchema(dir, folder, mutations, number)
+		if err != nil {
+			return nil, err
+		}
+		build := exec.CommandContext(t.ctx, "go", "test", "-c", "-vet=off", "-gcflags=-e", "-o", binary, "./"+folder)
+		build.Dir = dir
+		output, err := build.CombinedOutput()
+		if err == nil {
+			quick = held
+			break
+		}
+		before := len(broken)
+		for _, found := range brokenMutant.FindAllSubmatch(output, -1) {
+			for _, m := range held {
+				if string(found[1]) == strconv.Itoa(number[m]) && !slices.Contains(broken, m) {
+					broken = append(broken, m)
+				}
+			}
+		}
+		mutations = slices.DeleteFunc(slices.Clone(mutations), func(m mutation) bool { return slices.Contains(broken, m) })
+		if len(broken) == before {
+			fmt.Fprintf(os.Stderr, "%s: each mutation is compiled alone, since they cannot be together:\n%s", folder, output)
+			return nil, nil
+		}
+	}
+	for _, m := range broken {
+		t.done(m, notCompiled)
 	}
 	try := func(n int) (result, string) {
 		return test(t.ctx, filepath.Join(dir, folder), t.limit[folder], []string{fmt.Sprint("MUTANT=", n)},
@@ -433,8 +453,11 @@ func (t *trial) trySchema(folder string, mutations []mutation, number map[mutati
 	}
 	close(work)
 	group.Wait()
-	return quick, nil
+	return append(quick, broken...), nil
 }
+
+// brokenMutant is how the compiler names a mutation of a schema that does not compile.
+var brokenMutant = regexp.MustCompile(`MUTANT(\d+):`)
 
 // tryOne runs the tests on one mutation in a copy of the repository; the package's own only if it was not tried yet.
 func (t *trial) tryOne(dir string, m mutation) error {

@@ -16,7 +16,7 @@ import (
 //
 //	(mutant__(7) && (a <= b) || mutant__(8) && (a >= b) || !mutant__(7, 8) && (a < b))
 //
-// and a statement an if statement likewise. What is neither, such as a declaration, cannot be held.
+// and a statement an if statement likewise, with line directives by which the compiler's errors name the mutation. What is neither, such as a declaration, cannot be held.
 
 // unit is a condition or a statement that a schema can have several forms of.
 type unit struct {
@@ -96,9 +96,9 @@ func schemaOf(
 			numbers = append(numbers, fmt.Sprint(number[m]))
 			form := string(text[u.from:m.from]) + m.new + string(text[m.to:u.to])
 			if u.statement {
-				forms += fmt.Sprintf("if mutant__(%d) {\n%s\n} else ", number[m], form)
+				forms += fmt.Sprintf("if mutant__(%d) {\n/*line MUTANT%[1]d:1:1*/%s\n/*line MUTANT:1:1*/} else ", number[m], form)
 			} else {
-				forms += fmt.Sprintf("mutant__(%d) && (%s) || ", number[m], form)
+				forms += fmt.Sprintf("mutant__(%d) && (/*line MUTANT%[1]d:1:1*/%s/*line MUTANT:1:1*/) || ", number[m], form)
 			}
 		}
 		if len(numbers) == 0 {
