@@ -20,7 +20,7 @@ type Peer struct {
 type recorder struct {
 	on    bool
 	peer  Peer
-	entry audit.Record
+	entry audit.Decision
 	kid   []byte
 }
 
@@ -76,7 +76,7 @@ func (s *Session) record(r *wire.Request) {
 		return
 	}
 	e := &s.entry
-	*e = audit.Record{
+	*e = audit.Decision{
 		Time: s.now.Now.UnixMicro(), Clock: s.now.State,
 		UID: s.peer.UID, GID: s.peer.GID, PID: s.peer.PID,
 		Question: r.Verb, Reason: reply.Reason, Enforced: reply.Enforced,

@@ -29,12 +29,11 @@ func BenchmarkAppendRepeated(b *testing.B) {
 
 // BenchmarkLine is what the same record costs off the decision's path: its text, and the chain of one sink.
 func BenchmarkLine(b *testing.B) {
-	r := allowed()
-	r.Count, r.First = 1, r.Seq
+	r := recorded(allowed())
 	var body, line []byte
 	var c chain
 	for b.Loop() {
-		body = appendRecord(body[:0], &r, MaxPath)
+		body = appendRecord(body[:0], r, MaxPath)
 		line, c = c.append(line[:0], body)
 	}
 	b.SetBytes(int64(len(line)))

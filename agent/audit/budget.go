@@ -10,13 +10,15 @@ import (
 const (
 	// callerPlaces is how many callers have a budget of their own at a time. Further ones share one.
 	callerPlaces = 8
-	// savedSeconds is how many seconds of its budget a caller can save up, so that what a controller does at its start has its lines.
+	// savedSeconds is how many seconds of its budget a caller can save up, so that what a controller does at its start
+	// has its lines.
 	savedSeconds = 10
 	// joinEvery is how long decisions beyond a budget are counted before their record is written.
 	joinEvery = 10 * time.Second
 )
 
-// Joined says what the decisions have in common that one record stands for, because they came faster than their caller's budget.
+// Joined says what the decisions have in common that one record stands for, because they came faster than their
+// caller's budget.
 type Joined uint8
 
 // What they have in common besides the user who asked.
@@ -29,6 +31,25 @@ const (
 
 var joinedNames = [...]string{Alone: "", ByReason: "reason", ByPath: "path", ByClient: "client"}
 
+// leftOut are the texts that those do not have in common, or that are too many.
+var leftOut = [...]set{
+	ByReason: 1<<texts - 1,
+	ByPath:   tokenTexts | 1<<Subject,
+	ByClient: tokenTexts | 1<<Subject | 1<<Path | 1<<denied | 1<<permitted | 1<<Kind | 1<<Name,
+}
+
+// join makes r what o has in common with others.
+func (r *Record) join(o *Record, by Joined) {
+	r.copy(o, leftOut[by])
+	r.Joined, r.GID, r.PID = by, 0, 0
+	if by != ByPath {
+		r.Targets = 0
+	}
+	if by == ByReason {
+		r.Question = wire.NoVerb
+	}
+}
+
 // kind is a kind of decision with a budget of its own, so that one cannot use up another's.
 type kind uint8
 
@@ -40,14 +61,14 @@ const (
 	change = kinds // allowed, and the device may be another afterwards: never joined with others
 )
 
-// kindOf returns the kind of a decision (OPS-2).
-func (r *Record) kindOf() kind {
-	switch allowed := r.Reason.Allowed(); {
-	case allowed && !r.Reads:
+// kind returns the kind of a decision (OPS-2).
+func (d *Decision) kind() kind {
+	switch allowed := d.Reason.Allowed(); {
+	case allowed && !d.Reads:
 		return change
-	case len(r.Client) == 0:
+	case len(d.Client) == 0:
 		return stranger
-	case allowed && r.Enforced == wire.Undecided:
+	case allowed && d.Enforced == wire.Undecided:
 		return reading
 	}
 	return denial
@@ -66,20 +87,18 @@ func (r *Rates) of(k kind) int64 {
 	return int64(r.Denials)
 }
 
-// callers are the budgets of those who ask. A caller is a user: processes are made as one likes. The Log's lock is its own.
+// callers are the budgets of those who ask. A caller is a user: processes are made as one likes. The Log's lock is
+// its own.
 type callers struct {
 	rates  Rates
 	places [callerPlaces + 1]caller // the last is of all who find no place, and of those whose user is not known
 }
 
-// caller is a budget, and what is beyond it.
+// caller has a budget for each kind of decision.
 type caller struct {
 	used    bool
 	uid     int64
 	budgets [kinds]bucket
-	tallies *tallies // made when first needed
-	pending int      // tallies that are not zero
-	until   time.Time
 }
 
 // bucket is what is left of a budget. A full one says nothing, and so can be forgotten.
@@ -90,21 +109,11 @@ type bucket struct {
 
 const one = int64(time.Second / time.Microsecond) // a record
 
-// fill brings the bucket up to a time. A clock that was set back gives nothing, one that was set forward no more than was saved up.
+// fill brings the bucket up to a time. A clock that was set back gives nothing, one that was set forward no more
+// than was saved up.
 func (b *bucket) fill(now, rate int64) {
 	passed := min(max(now-b.at, 0), savedSeconds*one)
 	b.left, b.at = min(b.left+passed*rate, savedSeconds*one*rate), now
-}
-
-// tallies are counted by the reason and by what observe mode says of it.
-type tallies [2 * wire.Reasons]tally
-
-// tally are decisions of one caller for one reason.
-type tally struct {
-	count, unseen uint64 // unseen: of them, those that Options.Observe was not shown
-	first, last   uint64
-	since, time   int64
-	clock         Clock
 }
 
 // of returns the caller of a record, at its time.
@@ -124,7 +133,7 @@ func (c *callers) of(r *Record) *caller {
 		if free == callerPlaces {
 			uid = -1
 		}
-		*p = caller{used: true, uid: uid, tallies: p.tallies}
+		*p = caller{used: true, uid: uid}
 		for k := range kinds {
 			p.budgets[k] = bucket{left: math.MaxInt64 / 2, at: r.Time} // full, whatever the rate
 		}
@@ -134,9 +143,6 @@ func (c *callers) of(r *Record) *caller {
 
 // idle reports whether a caller's place says nothing.
 func (c *callers) idle(p *caller, now int64) bool {
-	if p.pending > 0 {
-		return false
-	}
 	for k := range kinds {
 		rate := c.rates.of(k)
 		if p.budgets[k].fill(now, rate); p.budgets[k].left < savedSeconds*one*rate {
@@ -157,66 +163,3 @@ func (c *callers) within(p *caller, k kind, now int64) bool {
 }
 
 func (p *caller) spend(k kind) { p.budgets[k].left -= one }
-
-// join counts a decision for its reason alone.
-func (p *caller) join(r *Record, seen bool) {
-	if p.tallies == nil {
-		p.tallies = new(tallies)
-	}
-	at := int(r.Reason)
-	if r.Enforced != wire.Undecided {
-		at = wire.Reasons + int(r.Enforced)
-	}
-	s := &p.tallies[at]
-	if s.count == 0 {
-		*s = tally{first: r.Seq, since: r.Time}
-		p.pending++
-	}
-	s.count++
-	if !seen {
-		s.unseen++
-	}
-	s.last, s.time, s.clock = r.Seq, r.Time, r.Clock
-}
-
-// due appends to out the records whose time has ended, or all, as repeats.due does.
-func (c *callers) due(out *queue, now time.Time, all bool) (wake time.Time, held uint64) {
-	for i := range c.places {
-		p := &c.places[i]
-		if p.pending == 0 {
-			continue
-		}
-		if p.until.IsZero() {
-			p.until = now.Add(joinEvery)
-		}
-		ends := all || !p.until.After(now)
-		for at := range p.tallies {
-			s := &p.tallies[at]
-			if s.count == 0 {
-				continue
-			}
-			if !ends {
-				held += s.count
-				continue
-			}
-			r := Record{
-				Seq: s.last, Time: s.time, Clock: s.clock, UID: p.uid, Reason: wire.Reason(at), Joined: ByReason,
-				Count: s.count, First: s.first, Since: s.since, unseen: s.unseen,
-			}
-			if at >= wire.Reasons {
-				r.Reason, r.Enforced = wire.Observed, wire.Reason(at-wire.Reasons)
-			}
-			start := out.begin(itemRecord)
-			out.items, _ = r.append(out.items)
-			out.end(start)
-			s.count = 0
-			p.pending--
-		}
-		if ends {
-			p.until = time.Time{}
-		} else if wake.IsZero() || p.until.Before(wake) {
-			wake = p.until
-		}
-	}
-	return wake, held
-}

@@ -16,12 +16,12 @@ import (
 func budgeted(sink Sink) (o Options, seen map[string]uint64) {
 	o, seen = options(sink), map[string]uint64{}
 	o.Rates = Rates{Denials: 2, Allows: 20}
-	o.Observe = func(r *Record) { seen[string(r.Client)+" "+string(r.Path)] += r.Count }
+	o.Observe = func(r *Record) { seen[string(r.Text(Client))+" "+string(r.Text(Path))] += r.Count }
 	return o, seen
 }
 
 // ask appends what f makes of each of n numbers, so many a second, by the clock of the bubble.
-func ask(l *Log, n, perSecond int, f func(i int) Record) {
+func ask(l *Log, n, perSecond int, f func(i int) Decision) {
 	for i := range n {
 		r := f(i)
 		r.Time = time.Now().UnixMicro()
@@ -31,14 +31,14 @@ func ask(l *Log, n, perSecond int, f func(i int) Record) {
 }
 
 // strangerAt is a denial without a token.
-func strangerAt(path string) Record {
+func strangerAt(path string) Decision {
 	r := deniedAt(path)
 	r.Reason, r.Issuer, r.Subject, r.Client, r.JTI, r.KeyID, r.Cached = wire.NoToken, nil, nil, nil, nil, nil, false
 	return r
 }
 
 // readAt is a client's permitted GET of a path.
-func readAt(client, path string) Record {
+func readAt(client, path string) Decision {
 	r := allowed()
 	r.Client, r.Path, r.Reads = []byte(client), []byte(path), true
 	return r
@@ -53,7 +53,7 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 		l := New(o)
 		const n, perSecond = 50_000, 1000
 		changes := 0
-		ask(l, n, perSecond, func(i int) Record {
+		ask(l, n, perSecond, func(i int) Decision {
 			switch {
 			case i%100 == 50: // what a verified token may write
 				changes++
@@ -134,7 +134,7 @@ func TestObserveIsShownWhatWasJoined_OPS2(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
 		l := New(o)
-		ask(l, 1000, 100, func(i int) Record {
+		ask(l, 1000, 100, func(i int) Decision {
 			r := deniedAt(fmt.Sprint("/", i))
 			r.Client = fmt.Appendf(nil, "c%d", i%10)
 			r.Reason, r.Enforced, r.Reads = wire.Observed, wire.PathNotGranted, true
@@ -182,14 +182,14 @@ func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
 		l := New(o)
-		ask(l, 60*15, 15, func(i int) Record { return readAt("c", fmt.Sprint("/", i%5)) })
+		ask(l, 60*15, 15, func(i int) Decision { return readAt("c", fmt.Sprint("/", i%5)) })
 		time.Sleep(time.Minute)
 		if got := len(lines(t, out.String())) - 1; got != 60*15 {
 			t.Errorf("%d lines of %d within the budget", got, 60*15)
 		}
 		before := len(out.String())
 		const n, perSecond = 20_000, 1000
-		ask(l, n, perSecond, func(i int) Record {
+		ask(l, n, perSecond, func(i int) Decision {
 			r := readAt(fmt.Sprint("c", i%2), fmt.Sprint("/", i%10))
 			r.PID, r.JTI, r.Subject = int32(i), fmt.Append(nil, i), fmt.Append(nil, "s", i%3)
 			return r
@@ -233,7 +233,7 @@ func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
 		o, seen := budgeted(out)
 		l := New(o)
 		const n, perSecond = 60_000, 2000
-		ask(l, n, perSecond, func(i int) Record {
+		ask(l, n, perSecond, func(i int) Decision {
 			r := readAt("c", fmt.Sprint("/", i))
 			if i%1000 == 0 {
 				r.Reads = false // a GET, but of a control socket
@@ -276,7 +276,7 @@ func TestBudgetsAreApart_OPS2(t *testing.T) {
 		out := newTape()
 		o, _ := budgeted(out)
 		l := New(o)
-		ask(l, 20_000, 1000, func(i int) Record {
+		ask(l, 20_000, 1000, func(i int) Decision {
 			r := strangerAt(fmt.Sprint("/", i))
 			switch {
 			case i%1000 == 1: // another user
@@ -299,7 +299,7 @@ func TestBudgetsAreApart_OPS2(t *testing.T) {
 			t.Errorf("records of their own, want 20 of each of the others: %v", own)
 		}
 		before := len(lines(t, out.String()))
-		ask(l, 10_000, 1000, func(i int) Record {
+		ask(l, 10_000, 1000, func(i int) Decision {
 			r := strangerAt(fmt.Sprint("/", i))
 			r.UID = int64(i % 5000)
 			if i%2 == 0 {
@@ -328,7 +328,7 @@ func TestBudgetWhenTheClockIsSet_OPS1(t *testing.T) {
 	granted := func(seconds int64, asks int) (n int) {
 		r.Time = seconds * one
 		for range asks {
-			p := c.of(&r)
+			p := c.of(recorded(r))
 			if c.within(p, stranger, r.Time) {
 				p.spend(stranger)
 				n++
@@ -401,10 +401,7 @@ func TestBudgetAllocatesNothing(t *testing.T) {
 func TestUnverifiedIssuer_OPS2(t *testing.T) {
 	r := strangerAt("/a")
 	r.Reason, r.Claimed = wire.IssuerUntrusted, []byte("https://evil.example/\x1b[2J\"\n"+strings.Repeat("e", 400))
-	held, _ := r.append(nil)
-	var back Record
-	back.read(held)
-	line := appendRecord(nil, &back, MaxPath)
+	line := appendRecord(nil, recorded(r), MaxPath)
 	if !bytes.Contains(line, []byte(`,"unverified_issuer":"https://evil.example/\u001b[2J\"\u000aeee`)) || bytes.Contains(line, []byte(`"issuer"`)) ||
 		!bytes.Contains(line, []byte(`"cut":["unverified_issuer"]`)) || len(line) > 700 {
 		t.Errorf("%s", line)

@@ -152,17 +152,17 @@ func TestRepeatedDenials(t *testing.T) {
 			t.Errorf("%d decisions of 1026, %+v", kept, l.Stats())
 		}
 	})
-	for name, change := range map[string]func(*Record){
-		"uid": func(r *Record) { r.UID++ }, "gid": func(r *Record) { r.GID++ }, "pid": func(r *Record) { r.PID++ }, "question": func(r *Record) { r.Question = wire.Verify },
-		"reason": func(r *Record) { r.Reason = wire.PathClosed }, "would": func(r *Record) { r.Enforced = wire.Expired },
-		"method": func(r *Record) { r.Method = []byte("PUT") }, "path": func(r *Record) { r.Path = []byte("/b") },
-		"denied": func(r *Record) { r.Answers = []wire.Answer{{Target: []byte("/c")}} }, "targets": func(r *Record) { r.Targets = 3 },
-		"permitted": func(r *Record) { r.Answers = []wire.Answer{{Target: []byte("/c"), Allowed: true}} }, "kind": func(r *Record) { r.Kind = []byte("meter") }, "name": func(r *Record) { r.Name = []byte("1") },
-		"access": func(r *Record) { r.Access = []byte("read") }, "issuer": func(r *Record) { r.Issuer = nil },
-		"subject": func(r *Record) { r.Subject = nil }, "client": func(r *Record) { r.Client = nil },
-		"allowed": func(r *Record) { r.Reason = wire.OK },
+	for name, change := range map[string]func(*Decision){
+		"uid": func(r *Decision) { r.UID++ }, "gid": func(r *Decision) { r.GID++ }, "pid": func(r *Decision) { r.PID++ }, "question": func(r *Decision) { r.Question = wire.Verify },
+		"reason": func(r *Decision) { r.Reason = wire.PathClosed }, "would": func(r *Decision) { r.Enforced = wire.Expired },
+		"method": func(r *Decision) { r.Method = []byte("PUT") }, "path": func(r *Decision) { r.Path = []byte("/b") },
+		"denied": func(r *Decision) { r.Answers = []wire.Answer{{Target: []byte("/c")}} }, "targets": func(r *Decision) { r.Targets = 3 },
+		"permitted": func(r *Decision) { r.Answers = []wire.Answer{{Target: []byte("/c"), Allowed: true}} }, "kind": func(r *Decision) { r.Kind = []byte("meter") }, "name": func(r *Decision) { r.Name = []byte("1") },
+		"access": func(r *Decision) { r.Access = []byte("read") }, "issuer": func(r *Decision) { r.Issuer = nil },
+		"subject": func(r *Decision) { r.Subject = nil }, "client": func(r *Decision) { r.Client = nil },
+		"allowed": func(r *Decision) { r.Reason = wire.OK },
 		// Texts side by side must not be taken for each other.
-		"shifted": func(r *Record) { r.Kind, r.Answers = []byte("x\n"), nil },
+		"shifted": func(r *Decision) { r.Kind, r.Answers = []byte("x\n"), nil },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			out := newTape()

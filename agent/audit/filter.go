@@ -9,13 +9,13 @@ type Filter struct {
 	Path   string // pattern of the path; of a resource, also of its kind/name
 }
 
-// Match tells whether r is wanted.
+// Match reports whether r is wanted.
 func (f *Filter) Match(r *Record) bool {
-	if f.Denied && !r.denies() || f.Client != "" && !wildcard.Match([]byte(f.Client), r.Client) {
+	if f.Denied && !r.denies() || f.Client != "" && !wildcard.Match([]byte(f.Client), r.Text(Client)) {
 		return false
 	}
-	if f.Path == "" || wildcard.Match([]byte(f.Path), r.Path) {
+	if f.Path == "" || wildcard.Match([]byte(f.Path), r.Text(Path)) {
 		return true
 	}
-	return len(r.Kind) > 0 && wildcard.Match([]byte(f.Path), []byte(string(r.Kind)+"/"+string(r.Name)))
+	return len(r.Text(Kind)) > 0 && wildcard.Match([]byte(f.Path), []byte(string(r.Text(Kind))+"/"+string(r.Text(Name))))
 }

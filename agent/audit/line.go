@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// lineStart starts each line, and tells it from those of the daemon's log where both go to standard error. The number is the
-// version of the form.
+// lineStart starts each line, and tells it from those of the daemon's log if both go to standard error. The
+// number is the version of the form.
 var lineStart = []byte(`{"audit":1,`)
 
 // shortText is the limit of every text in a line that must fit into a datagram.
@@ -27,8 +28,8 @@ const (
 	eventDropped = "dropped"
 )
 
-// appendRecord appends r's line without its end, that is the chain and the closing brace. Texts are cut to their limits, and to
-// most characters as they are written.
+// appendRecord appends r's line without its end, that is the chain and the closing brace. Texts are cut to their
+// limits, and to most characters as they are written.
 func appendRecord(dst []byte, r *Record, most int) []byte {
 	dst = append(dst, lineStart...)
 	dst = append(dst, `"seq":`...)
@@ -48,23 +49,23 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	question, _, _ := strings.Cut(r.Question.String(), " ")
 	dst = appendWord(dst, "question", question)
 	cut := r.cut
-	text := func(from, to int) {
-		for i := from; i <= to; i++ {
+	text := func(from, to Text) {
+		for t := from; t <= to; t++ {
 			var short bool
-			if i == textDenied && r.Targets > 0 {
+			if t == denied && r.Targets > 0 {
 				dst = appendNumber(dst, "targets", uint64(r.Targets))
 			}
-			if i == textDenied || i == textPermitted {
-				dst, short = appendList(dst, r, i, min(most, limit(i)))
+			if t == denied || t == permitted {
+				dst, short = appendList(dst, textNames[t], r.Text(t), min(most, t.limit()))
 			} else {
-				dst, short = appendText(dst, textNames[i], *r.text(i), min(most, limit(i)))
+				dst, short = appendText(dst, textNames[t], r.Text(t), min(most, t.limit()))
 			}
 			if short {
-				cut |= 1 << i
+				cut |= 1 << t
 			}
 		}
 	}
-	text(textMethod, textAccess)
+	text(Method, Access)
 	info := r.Reason.Info()
 	dst = appendWord(dst, "decision", r.Reason.Decision())
 	dst = appendNumber(dst, "status", uint64(info.Status))
@@ -74,13 +75,13 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 		dst = appendWord(dst, "would", r.Enforced.Info().Code)
 		dst = appendNumber(dst, "would_status", uint64(r.Enforced.Info().Status))
 	}
-	text(textIssuer, textJTI)
-	if len(r.JTI) == 0 && r.Digest != [16]byte{} {
+	text(Issuer, JTI)
+	if len(r.Text(JTI)) == 0 && r.Digest != [16]byte{} {
 		dst = append(dst, `,"digest":"sha256:`...)
 		dst = hex.AppendEncode(dst, r.Digest[:])
 		dst = append(dst, '"')
 	}
-	text(textKeyID, textKeyID)
+	text(KeyID, KeyID)
 	if r.Cached {
 		dst = append(dst, `,"cached":true`...)
 	}
@@ -96,10 +97,10 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	}
 	if cut != 0 {
 		dst = append(dst, `,"cut":[`...)
-		for i := range texts {
-			if cut>>i&1 == 1 {
+		for t := range texts {
+			if cut.has(t) {
 				dst = append(dst, '"')
-				dst = append(dst, textNames[i]...)
+				dst = append(dst, textNames[t]...)
 				dst = append(dst, `",`...)
 			}
 		}
@@ -108,9 +109,9 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	return dst
 }
 
-// decisionsOf tells for which decisions a line stands, as appendRecord wrote it.
-func decisionsOf(line []byte) lost {
-	l := lost{1, number(line, "first"), number(line, "seq")}
+// decisionsOf returns for which decisions a line stands, as appendRecord wrote it.
+func decisionsOf(line []byte) span {
+	l := span{1, number(line, "first"), number(line, "seq")}
 	if l.first == 0 {
 		l.first = l.last
 	} else {
@@ -146,35 +147,28 @@ func appendText(dst []byte, name string, text []byte, most int) ([]byte, bool) {
 	return appendString(appendName(dst, name), text, most)
 }
 
-// appendList appends the targets denied, or those permitted, as an array.
-func appendList(dst []byte, r *Record, i, most int) (_ []byte, cut bool) {
-	before := len(dst)
-	dst = append(appendName(dst, textNames[i]), '[')
+// appendList appends targets, each with a line feed but the last if there was no room for all of it, as an array.
+func appendList(dst []byte, name string, targets []byte, most int) (_ []byte, cut bool) {
+	if len(targets) == 0 {
+		return dst, false
+	}
+	dst = append(appendName(dst, name), '[')
 	start := len(dst)
-	put := func(target []byte) {
-		if cut = cut || most <= len(dst)-start; !cut {
-			dst, cut = appendString(dst, target, most-(len(dst)-start))
-			dst = append(dst, ',')
+	for target := range bytes.Lines(targets) {
+		if cut = cut || most <= len(dst)-start; cut {
+			break
 		}
-	}
-	for _, a := range r.Answers {
-		if a.Allowed == (i == textPermitted) {
-			put(a.Target)
-		}
-	}
-	if partial := r.partial[i-textDenied]; len(partial) > 0 {
-		put(partial)
-	}
-	if len(dst) == start {
-		return dst[:before], cut
+		dst, cut = appendString(dst, bytes.TrimSuffix(target, []byte("\n")), most-(len(dst)-start))
+		dst = append(dst, ',')
 	}
 	dst[len(dst)-1] = ']'
 	return dst, cut
 }
 
-// appendString appends a JSON string of at most so many characters between its quotes, and tells whether it was cut. It is all
-// ASCII: what else a text holds is escaped, so that nothing in it can end a line, move a terminal's cursor or turn the direction
-// of writing, and a syslog message needs no mark of its encoding. Bytes that are not UTF-8 become U+FFFD, one each.
+// appendString appends a JSON string of at most so many characters between its quotes, and reports whether it was
+// cut. It is all ASCII: what else a text holds is escaped, so that nothing in it can end a line, move a terminal's
+// cursor or turn the direction of writing, and a syslog message needs no mark of its encoding. Bytes that are not
+// UTF-8 become U+FFFD, one each.
 func appendString(dst, text []byte, most int) (_ []byte, cut bool) {
 	dst = append(dst, '"')
 	start := len(dst)

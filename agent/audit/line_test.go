@@ -42,7 +42,7 @@ func escaped(s string) (n int) {
 }
 
 // checkLine holds a line against the record that it was made of.
-func checkLine(t *testing.T, line []byte, r *Record) {
+func checkLine(t *testing.T, line []byte, r *Decision) {
 	t.Helper()
 	if len(line) > maxLine {
 		t.Errorf("a line of %d bytes", len(line))
@@ -86,10 +86,11 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 			}
 		}
 	}
-	for i := range texts {
-		if i != textDenied && i != textPermitted {
-			text(textNames[i], *r.text(i))
-		}
+	for t, b := range map[Text][]byte{
+		Method: r.Method, Path: r.Path, Kind: r.Kind, Name: r.Name, Access: r.Access, Issuer: r.Issuer, Subject: r.Subject, Client: r.Client,
+		Claimed: r.Claimed, JTI: r.JTI, KeyID: r.KeyID,
+	} {
+		text(textNames[t], b)
 	}
 	gotCut := map[string]bool{}
 	if list, ok := m["cut"].([]any); ok {
@@ -117,7 +118,7 @@ func checkLine(t *testing.T, line []byte, r *Record) {
 			t.Errorf("%s is %v, not %v (there: %v)", name, got, want, there)
 		}
 	}
-	number("seq", r.Seq, true)
+	number("seq", uint64(1<<64-1), true)
 	number("uid", r.UID, r.UID >= 0)
 	number("gid", int64(r.GID), r.UID >= 0)
 	number("pid", r.PID, r.PID > 0)
@@ -138,29 +139,29 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)), []byte(strings.Repeat("a", 300)),
 		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
 	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32, at int64) {
-		r := Record{
-			Seq: 1<<64 - 1, Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
+		r := Decision{
+			Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
 			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
-			KeyID: path, Answers: []wire.Answer{{Target: path}, {Target: path, Allowed: true}}, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7}, Count: uint64(would) << 56, First: 1 << 63, Since: at,
+			KeyID: path, Answers: []wire.Answer{{Target: path}, {Target: path, Allowed: true}}, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
 		}
 		if r.Question == wire.DecideAll { // a question is about targets or about a resource
 			r.Kind, r.Name, r.Access = nil, nil, nil
 		} else {
 			r.Answers = nil
 		}
-		held, _ := r.append(nil)
-		if len(held) > maxRecord {
-			t.Fatalf("%d bytes in memory, over %d", len(held), maxRecord)
-		}
 		var back Record
-		back.read(held)
+		back.Set(1<<64-1, &r)
+		if len(back.text) > maxTexts {
+			t.Fatalf("%d bytes in memory, over %d", len(back.text), maxTexts)
+		}
+		back.Count, back.First = uint64(would)<<56, 1<<63
 		body := appendRecord(nil, &back, MaxPath)
 		line, c := chain{}.append(nil, body)
 		checkLine(t, line, &r)
 		if got, _, ok := parseChain(line); !ok || got != c {
 			t.Errorf("%q is not read as the line that it is", line)
 		}
-		if strings.Contains(string(line), `"event":"`) || number(line, "seq") != r.Seq {
+		if strings.Contains(string(line), `"event":"`) || number(line, "seq") != back.Seq {
 			t.Errorf("%q passes for another line", line)
 		}
 		// The short form for datagrams, with the longest head.
@@ -175,7 +176,7 @@ func FuzzRecord(f *testing.F) {
 		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m, []byte(" "+back.Reason.Decision()+" - {")) {
 			t.Errorf("a message that does not begin with %s: %s", pri, m)
 		}
-		if got, want := decisionsOf(line), (lost{back.Count, back.First, back.Seq}); got != want {
+		if got, want := decisionsOf(line), back.decisions(); got != want {
 			t.Errorf("%+v is read as %+v from %s", want, got, line)
 		}
 	})
@@ -202,18 +203,20 @@ func TestShortFormFits(t *testing.T) {
 	s := NewSyslog(SyslogOptions{Network: "udp", Host: string(long), App: string(long), PID: 1 << 30})
 	for reason := range wire.Reasons {
 		for would := range wire.Reasons {
-			r := Record{
-				Seq: 1<<64 - 1, Clock: ClockUnsynchronised, UID: 1<<32 - 1, GID: 1<<32 - 1, PID: 1<<31 - 1, Question: wire.DecideAll,
-				Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: long, Path: long, Targets: 1<<32 - 1,
+			r := Decision{
+				Clock: ClockUnsynchronised, UID: 1<<32 - 1, GID: 1<<32 - 1, PID: 1<<31 - 1, Question: wire.DecideAll,
+				Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: long, Path: long, Targets: 1<<31 - 1,
 				Answers: []wire.Answer{{Target: long}, {Target: long, Allowed: true}},
 				Kind:    long, Name: long, Access: long, Issuer: long, Subject: long, Client: long, JTI: long, KeyID: long, Cached: true,
-				Claimed: long, Joined: ByReason, Count: 1<<64 - 1, First: 1<<64 - 2,
+				Claimed: long,
 			}
 			resource := r // a question is about targets or about a resource
 			resource.Question, resource.Answers, resource.Targets = wire.Resource, nil, 0
 			r.Kind, r.Name, r.Access = nil, nil, nil
-			for _, r := range []*Record{&r, &resource} {
-				if n := len(appendRecord(nil, r, shortText)); n > s.MaxLine() {
+			for _, r := range []*Decision{&r, &resource} {
+				held := recorded(*r)
+				held.Joined, held.Seq, held.Count, held.First = ByReason, 1<<64-1, 1<<64-1, 1<<64-2
+				if n := len(appendRecord(nil, held, shortText)); n > s.MaxLine() {
 					t.Fatalf("%d bytes, over %d: %v, %v, %v", n, s.MaxLine(), r.Question, r.Reason, r.Enforced)
 				}
 			}
@@ -227,20 +230,19 @@ func TestAuditListsEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := Record{
-		Seq: 4711, Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.DecideAll,
+	full := Decision{
+		Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.DecideAll,
 		Reason: wire.Observed, Enforced: wire.PathNotGranted,
 		Method: []byte("GET"), Path: []byte("/a"), Targets: 2,
 		Answers: []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b"), Allowed: true}},
 		Kind:    []byte("meter"), Name: []byte("in-1"), Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
-		Cached: true, Count: 3, First: 4700, Claimed: []byte("u"), Joined: ByReason,
+		Cached: true, Claimed: []byte("u"),
 	}
-	var held Record
-	b, _ := full.append(nil)
-	held.read(b)
-	line := string(appendRecord(nil, &held, MaxPath))
+	held := recorded(full)
+	held.Joined, held.Count, held.First = ByReason, 3, 4700
+	line := string(appendRecord(nil, held, MaxPath))
 	full.JTI, full.Digest = nil, [16]byte{1}
-	line += string(appendRecord(nil, &full, MaxPath))
+	line += string(appendRecord(nil, recorded(full), MaxPath))
 	described := map[string]bool{}
 	for row := range strings.Lines(string(text)) {
 		if cell, _, found := strings.Cut(strings.TrimPrefix(row, "| "), " | "); found {

@@ -3,12 +3,12 @@ package audit
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // gather is how long records wait for others, so that a busy daemon wakes one goroutine for many decisions.
@@ -21,18 +21,18 @@ type Options struct {
 	QueueBytes int           // held for each sink, and as many before they are sorted to the sinks
 	Repeat     time.Duration // equal denials within it are counted into one record; 0: never
 	Rates      Rates         // what is beyond them is joined into records with a count
-	RingBytes  int           // of records kept in memory, in a form of about half the length of their lines
+	RingBytes  int           // for the last records, kept in memory
 
 	Version string                    // of the daemon, for the records that open a stream
-	Now     func() (time.Time, Clock) // for records of the Log's own; nil: the system's clock, ClockUnset
-	Observe func(*Record)             // is shown every decision, on the Log's goroutine; it must not keep the record or wait
+	Now     func() (time.Time, Clock) // for records of the Log's own; if nil, the system's clock and ClockUnset
+	Observe func(*Record)             // is shown every decision, on the Log's goroutine; must not keep the record or wait
 	Report  func(Trouble)             // is told of troubles with a sink, at most once a minute for each while they last
 }
 
 // Trouble is what the daemon's own log says about a sink.
 type Trouble struct {
 	Sink    string
-	Err     error  // what is wrong; nil where it is over, or where the sink just does not keep up
+	Err     error  // what is wrong; nil if it is over, or if the sink just does not keep up
 	Dropped uint64 // decisions not recorded there since the last report
 	Over    bool   // the sink takes records again
 }
@@ -43,27 +43,29 @@ type Log struct {
 	id      string  // names this start of the daemon
 
 	mu      sync.Mutex
+	state   state
 	room    sync.Cond // for those who wait for room in queue
 	queue   queue
 	repeats repeats // of denials
 	reads   repeats // of what is read beyond the budget
+	reasons repeats // of what is denied beyond it
 	callers callers
-	scratch [2][]byte
+	record  Record // of the decision that is appended
+	joined  Record // and what is left of it if it is joined with others
+	shown   Record // to Observe; of the goroutine alone
 	seq     uint64
 	sorted  uint64 // decisions that the goroutine has taken to bring them to the sinks
 	late    uint64 // decisions after the end
 	wait    bool
-	closed  bool
 
 	wake    chan struct{} // something to do
 	urgent  chan struct{} // and soon
-	closing chan struct{}
+	closing chan struct{} // Close was called
 	stopped chan struct{} // the goroutine has ended
 	close   sync.Once
 
 	waits          atomic.Bool                // as wait, for the pumps
 	change         sync.Mutex                 // one Reconfigure at a time
-	released       bool                       // Release was called: there is no Reconfigure any more
 	left           map[string]<-chan struct{} // by name: closed when the last that was left out has ended
 	pumps          atomic.Pointer[[]*pump]
 	lost           atomic.Uint64 // decisions dropped before they were sorted
@@ -77,90 +79,93 @@ type Log struct {
 	reportsDrained chan struct{} // and Report was called for all
 }
 
+// state is how far a Log has come. None comes back.
+type state uint8
+
+const (
+	running  state = iota
+	released       // the daemon stops: no decision waits, and there is no Reconfigure any more
+	ended          // all that came before is being brought to the sinks; what comes later is counted as dropped
+)
+
 // New starts a Log. It must be closed.
 func New(o Options) *Log {
 	if o.Now == nil {
 		o.Now = func() (time.Time, Clock) { return time.Now(), ClockUnset }
 	}
+	if o.Report == nil {
+		o.Report = func(Trouble) {}
+	}
 	var id [8]byte
 	rand.Read(id[:]) // never fails, by its documentation
 	l := &Log{
 		options: o, id: hex.EncodeToString(id[:]),
-		scratch: [2][]byte{make([]byte, 0, maxRecord), make([]byte, 0, maxRecord)},
-		repeats: newRepeats(repeatPlaces), reads: newRepeats(readPlaces),
+		record: Record{text: make([]byte, 0, maxTexts+utf8.UTFMax)}, joined: Record{text: make([]byte, 0, maxTexts)},
+		repeats: newRepeats(repeatPlaces), reads: newRepeats(readPlaces), reasons: newRepeats(reasonPlaces),
 		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 		left:    map[string]<-chan struct{}{},
 		reports: make(chan Trouble, 16), reportsClosed: make(chan struct{}), reportsDrained: make(chan struct{}),
 	}
 	l.room.L = &l.mu
-	l.reads.within = joinEvery
+	l.reads.within, l.reasons.within = joinEvery, joinEvery
 	l.aborted, l.abort = context.WithCancel(context.Background())
 	l.pumps.Store(new([]*pump))
-	l.reserve(o.QueueBytes)
 	l.Reconfigure(o)
 	go l.tellTroubles()
 	go l.run()
 	return l
 }
 
-// reserve makes the queue's buffers, so that no decision has to.
-func (l *Log) reserve(limit int) {
-	l.queue.limit = limit
-	most := limit + 2*(itemHead+maxRecord) + lostSize
-	l.queue.items = append(make([]byte, 0, most), l.queue.items...)
-	l.queue.spare = make([]byte, 0, most)
-}
-
-// Append takes one decision's record, assigns its sequence number and returns it. It allocates nothing once as many different
-// denials have come as are counted, and waits for nothing but, if Options.Wait says so, room in the queue.
-func (l *Log) Append(r *Record) uint64 {
+// Append takes one decision, assigns its sequence number and returns it. It allocates nothing once as many
+// different denials have come as are counted, and waits for nothing but, if Options.Wait says so, room in the
+// queue.
+func (l *Log) Append(d *Decision) uint64 {
 	l.mu.Lock()
-	for !l.add(r) {
+	defer l.mu.Unlock()
+	for !l.add(d) {
 		l.room.Wait()
 	}
-	seq := l.seq
-	l.mu.Unlock()
-	r.Seq = seq
-	return seq
+	return l.seq
 }
 
-// add counts or queues a record; false means that it must wait for room.
-func (l *Log) add(r *Record) bool {
-	seq := l.seq + 1
-	if l.closed {
-		l.seq, l.late = seq, l.late+1
+// add counts or queues a decision; false means that it must wait for room.
+func (l *Log) add(d *Decision) bool {
+	if l.state == ended {
+		l.seq, l.late = l.seq+1, l.late+1
 		return true
 	}
-	r.Seq = seq
-	record, key := r.append(l.scratch[0][:0])
-	k := r.kindOf()
+	r := &l.record
+	r.Set(l.seq+1, d)
+	if !l.count(r, d.kind()) {
+		return false
+	}
+	l.seq = r.Seq
+	return true
+}
+
+// count counts a record with others, or queues it; false means that it must wait for room.
+func (l *Log) count(r *Record, k kind) bool {
 	counted := l.repeats.within > 0 && (k == stranger || k == denial)
 	var hash uint64
 	if counted {
 		var place int
-		if place, hash = l.repeats.find(record[:key]); place >= 0 {
-			l.repeats.again(place, record, false)
-			l.seq = seq
+		if place, hash = l.repeats.find(r); place >= 0 {
+			l.repeats.again(place, r, false)
 			return true
 		}
 	}
 	var p *caller
 	if k != change {
 		if p = l.callers.of(r); !l.callers.within(p, k, r.Time) {
-			return l.join(p, k, r, record)
+			return l.join(p, k, r)
 		}
 	}
-	var victim []byte
-	if counted {
-		victim = l.repeats.victim()
-	}
-	if !l.put(victim, record) {
+	if counted && !l.makePlace(&l.repeats) || !l.put(r) {
 		return false
 	}
-	l.seq = seq
 	if counted {
-		l.repeats.begin(record[:key], hash)
+		l.repeats.begin(r, hash)
 	}
 	if p != nil {
 		p.spend(k)
@@ -168,88 +173,74 @@ func (l *Log) add(r *Record) bool {
 	return true
 }
 
-// put queues a victim, which may be nil, and the record behind it, or counts them as dropped; false means that they must wait.
-func (l *Log) put(victim, record []byte) bool {
-	need := len(record)
-	if victim != nil {
-		need += itemHead + len(victim)
+// makePlace queues the record of a place that another shall take, if there is none free; false means that it must
+// wait for room.
+func (l *Log) makePlace(r *repeats) bool {
+	victim := r.victim()
+	if victim == nil {
+		return true
 	}
-	idle := l.queue.used == 0 && l.queue.lost.count == 0
-	fits := l.queue.room(need)
-	if !fits && l.wait {
+	if !l.put(&victim.Record) {
 		return false
 	}
-	for _, item := range [...][]byte{victim, record} {
-		switch {
-		case item == nil:
-		case fits:
-			l.queue.put(itemRecord, item)
-		default:
-			l.queue.lost.add(lostOf(item))
+	r.empty(victim)
+	return true
+}
+
+// put queues a record or counts it as dropped; false means that it must wait for room.
+func (l *Log) put(r *Record) bool {
+	idle := l.queue.idle()
+	if !l.queue.put(r, false) {
+		if l.wait {
+			return false
 		}
+		l.queue.lost.add(r.decisions())
 	}
 	if idle {
 		signal(l.wake)
-	} else if l.queue.used > l.queue.limit/2 {
+	} else if l.queue.half() {
 		signal(l.urgent)
 	}
 	return true
 }
 
-// join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room. record is r
-// in memory.
-func (l *Log) join(p *caller, k kind, r *Record, record []byte) bool {
+// join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room.
+func (l *Log) join(p *caller, k kind, r *Record) bool {
+	j, by, into := &l.joined, ByPath, &l.reads
 	if k != reading {
-		if p.pending == 0 {
-			signal(l.wake) // their time begins
-		}
-		p.join(r, l.show(record))
-		l.seq = r.Seq
-		return true
+		by, into = ByReason, &l.reasons
 	}
-	j := *r
-	j.Joined, j.PID, j.GID, j.Subject, j.JTI, j.KeyID = ByPath, 0, 0, nil, nil, nil
-	b, key := j.append(l.scratch[1][:0])
-	place, hash := l.reads.find(b[:key])
-	if place < 0 && l.reads.busy >= allPaths {
-		j.Joined, j.Path, j.Targets, j.Answers, j.Kind, j.Name = ByClient, nil, 0, nil, nil, nil
-		b, key = j.append(l.scratch[1][:0])
-		place, hash = l.reads.find(b[:key])
+	j.join(r, by)
+	if by == ByReason {
+		j.UID = p.uid
+	}
+	place, hash := into.find(j)
+	if place < 0 && by == ByPath && into.busy >= allPaths {
+		by = ByClient
+		j.join(r, by)
+		place, hash = into.find(j)
 	}
 	if place < 0 {
-		if victim := l.reads.victim(); victim != nil && !l.put(nil, victim) {
+		if !l.makePlace(into) {
 			return false
 		}
-		place = l.reads.begin(b[:key], hash)
+		place = into.begin(j, hash)
 		signal(l.wake) // its time begins
 	}
-	l.reads.again(place, b, j.Joined == ByClient && l.show(record))
-	l.seq = r.Seq
+	into.again(place, j, by != ByPath && l.show(r))
 	return true
 }
 
 // show queues a record for Observe alone, which is to see what a joined record leaves out, if there is room to spare.
-func (l *Log) show(record []byte) bool {
-	if l.options.Observe == nil || l.queue.used+itemHead+len(record)+lostSize > l.queue.limit/2 {
+func (l *Log) show(r *Record) bool {
+	idle := l.queue.idle()
+	if l.options.Observe == nil || l.queue.half() || !l.queue.put(r, true) {
 		return false
 	}
-	if l.queue.used == 0 {
+	if idle {
 		signal(l.wake)
 	}
-	l.queue.put(itemSeen, record)
 	return true
-}
-
-// lostOf returns what is lost with a record.
-func lostOf(record []byte) lost {
-	l := lost{
-		count: binary.LittleEndian.Uint64(record[atCount:]), first: binary.LittleEndian.Uint64(record[atFirst:]),
-		last: binary.LittleEndian.Uint64(record[atSeq:]),
-	}
-	if l.count == 1 { // as Record.read has it
-		l.first = l.last
-	}
-	return l
 }
 
 func signal(c chan struct{}) {
@@ -264,7 +255,6 @@ func (l *Log) run() {
 	defer close(l.stopped)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var sums queue // those repeated
 	for final := false; !final; {
 		select {
 		case <-l.closing:
@@ -278,87 +268,114 @@ func (l *Log) run() {
 			case <-time.After(gather):
 			}
 		}
-		l.mu.Lock()
-		batch := l.queue.take()
-		now := time.Now()
-		due, held := l.repeats.due(&sums, now, final || l.repeats.within == 0)
-		for _, more := range [...]func(*queue, time.Time, bool) (time.Time, uint64){l.reads.due, l.callers.due} {
-			wake, n := more(&sums, now, final)
-			if held += n; due.IsZero() || !wake.IsZero() && wake.Before(due) {
-				due = wake
-			}
-		}
-		l.sorted = l.seq - held
-		pumps := *l.pumps.Load()
-		l.closed = final
-		l.mu.Unlock()
-		l.deliver(pumps, batch)
-		l.deliver(pumps, sums.items)
-		sums = queue{items: sums.items[:0]}
-		l.mu.Lock()
-		l.queue.release(len(batch))
-		l.queue.recycle(batch)
-		l.room.Broadcast()
-		again := l.queue.used > 0 || l.queue.lost.count > 0
-		l.mu.Unlock()
-		if again {
-			signal(l.wake) // it was not idle, so nobody else did
-		}
-		if timer.Reset(time.Hour); !due.IsZero() {
-			timer.Reset(max(time.Until(due), 0))
+		l.sort(final)
+		wake := l.sortDue(final)
+		if timer.Reset(time.Hour); !wake.IsZero() {
+			timer.Reset(max(time.Until(wake), 0))
 		}
 	}
 }
 
-// deliver brings a batch to all who want it.
-func (l *Log) deliver(pumps []*pump, batch []byte) {
+// sort brings what waits to the sinks. If it is final, the Log has ended: all that is appended later is too late.
+func (l *Log) sort(final bool) {
+	l.mu.Lock()
+	if final {
+		l.state = ended
+	}
+	batch, last, n := l.queue.waiting(), l.queue.takeLost(), l.queue.n
+	for _, part := range batch {
+		for i := range part {
+			if l.sorted += part[i].lost.count; !part[i].observe {
+				l.sorted += part[i].Count
+			}
+		}
+	}
+	l.sorted += last.count
+	pumps := *l.pumps.Load()
+	l.mu.Unlock()
+	for _, part := range batch { // without the lock: nobody else touches slots that are in use
+		for i := range part {
+			s := &part[i]
+			l.lose(pumps, s.lost)
+			l.deliver(pumps, &s.Record, s.observe)
+		}
+	}
+	l.lose(pumps, last)
+	l.mu.Lock()
+	l.queue.drop(n)
+	l.room.Broadcast()
+	again := !l.queue.idle()
+	l.mu.Unlock()
+	if again {
+		signal(l.wake) // it was not idle, so nobody else did
+	}
+}
+
+// sortDue brings records to the sinks that stand for several decisions and whose time has ended, or all. It returns
+// when to ask again, the zero time if nothing is counted.
+func (l *Log) sortDue(all bool) time.Time {
+	now := time.Now()
 	var r Record
-	var line, short []byte
-	for len(batch) > 0 {
-		var kind byte
-		var item []byte
-		kind, item, batch = next(batch)
-		if kind == itemLost {
-			lost := readLost(item)
-			l.lost.Add(lost.count)
-			for _, p := range pumps {
-				p.lose(lost)
+	for {
+		l.mu.Lock()
+		var found bool
+		var wake time.Time
+		for _, of := range [...]*repeats{&l.repeats, &l.reads, &l.reasons} {
+			if !found {
+				found = of.due(&r, &wake, now, all || of.within == 0)
 			}
-			l.ring.lose(lost)
-			continue
 		}
-		r.read(item)
-		if l.options.Observe != nil && r.unseen > 0 {
-			count := r.Count
-			r.Count = r.unseen
-			l.options.Observe(&r)
-			r.Count = count
-			l.observed.Add(r.unseen)
+		if found {
+			l.sorted += r.Count
 		}
-		if kind == itemSeen {
-			continue
+		pumps := *l.pumps.Load()
+		l.mu.Unlock()
+		if !found {
+			return wake
 		}
-		line, short = appendRecord(line[:0], &r, MaxPath), short[:0]
-		l.ring.add(item, &r, line)
-		for _, p := range pumps {
-			body := line
-			if most := p.most(); most > 0 && len(line) > most {
-				if len(short) == 0 {
-					short = appendRecord(short, &r, shortText)
-				}
-				body = short
-			}
-			p.put(lost{r.Count, r.First, r.Seq}, body)
-		}
+		l.deliver(pumps, &r, false)
 	}
 }
 
-// Reconfigure puts other sinks, limits and times into force. A sink whose name and settings stay goes on as it is; one with the
-// name of another takes over what waits for that one; what waits for one that is left out is written within stopPatience.
+// deliver brings a record to all who want it, or to Observe alone.
+func (l *Log) deliver(pumps []*pump, r *Record, observe bool) {
+	if l.options.Observe != nil && r.unseen > 0 {
+		l.shown = *r // a slot may be read by others
+		l.shown.Count = r.unseen
+		l.options.Observe(&l.shown)
+		l.observed.Add(r.unseen)
+	}
+	if observe {
+		return
+	}
+	l.ring.add(r)
+	for _, p := range pumps {
+		p.put(r)
+	}
+}
+
+// lose tells all of decisions that found no room.
+func (l *Log) lose(pumps []*pump, s span) {
+	if s.count == 0 {
+		return
+	}
+	l.lost.Add(s.count)
+	for _, p := range pumps {
+		p.lose(s)
+	}
+	l.ring.lose(s)
+}
+
+// Reconfigure puts other sinks, limits and times into force. A sink whose name and settings stay goes on as it is;
+// one with the name of another takes over what waits for that one; what waits for one that is left out is written
+// within stopPatience.
 func (l *Log) Reconfigure(o Options) {
 	l.change.Lock()
 	defer l.change.Unlock()
-	if l.released {
+	l.mu.Lock()
+	state := l.state
+	l.mu.Unlock()
+	if state != running {
 		return
 	}
 	old := *l.pumps.Load()
@@ -389,7 +406,7 @@ func (l *Log) Reconfigure(o Options) {
 	}
 	l.ring.resize(o.RingBytes)
 	l.mu.Lock()
-	l.queue.limit = o.QueueBytes // its buffers grow where they must
+	l.queue.resize(o.QueueBytes)
 	l.repeats.within = o.Repeat
 	l.callers.rates = o.Rates
 	l.wait = o.Wait
@@ -407,23 +424,32 @@ func (l *Log) sortWaiting(wait bool) {
 	}
 }
 
-// Release says that the daemon stops: no decision waits any more, whatever Options.Wait says, and Reconfigure does nothing. It
-// comes before the daemon waits for its connections to end.
+// Release says that the daemon stops: no decision waits any more, whatever Options.Wait says, and Reconfigure does
+// nothing. It comes before the daemon waits for its connections to end.
 func (l *Log) Release() {
 	l.change.Lock()
 	defer l.change.Unlock()
-	l.released = true
 	l.mu.Lock()
-	l.wait = false
+	l.state, l.wait = max(l.state, released), false
 	l.room.Broadcast()
 	l.mu.Unlock()
 }
 
-// closeGrace is what the sinks have even where Close has no time left, so that those that work get what they can.
+// closeGrace is what the sinks have even if Close has no time left, so that those that work get what they can.
 const closeGrace = 200 * time.Millisecond
 
-// Close writes out what is held, pending repeats included, and closes the sinks. What is not written when ctx ends is counted as
-// dropped. Records that come later are, too.
+// Close writes out what is held, pending repeats included, and closes the sinks. What is not written when ctx ends
+// is counted as dropped. Records that come later are, too.
+//
+// What ends, in this order, each step when the one before is done:
+//
+//  1. No decision waits any more, and no sink is changed (Release).
+//  2. The goroutine that sorts brings all that was appended to the sinks, then what is being counted. Later
+//     decisions are too late. It does not wait for room in a sink once ctx has ended.
+//  3. The sinks write what they hold and close their streams, until ctx ends, and for closeGrace at least.
+//  4. Those that are not done are abandoned: what they hold is dropped.
+//  5. The watchers are told that nothing follows.
+//  6. The last troubles are reported, those of step 4 among them, for closeGrace at most.
 func (l *Log) Close(ctx context.Context) {
 	l.close.Do(func() {
 		l.Release()
@@ -469,23 +495,13 @@ func (l *Log) tellTroubles() {
 	for {
 		select {
 		case t := <-l.reports:
-			l.report(t)
+			l.options.Report(t)
 		case <-l.reportsClosed:
-			for {
-				select {
-				case t := <-l.reports:
-					l.report(t)
-				default:
-					return
-				}
+			for len(l.reports) > 0 {
+				l.options.Report(<-l.reports)
 			}
+			return
 		}
-	}
-}
-
-func (l *Log) report(t Trouble) {
-	if l.options.Report != nil {
-		l.options.Report(t)
 	}
 }
 
@@ -498,8 +514,8 @@ type Stats struct {
 	Sinks    []SinkStats
 }
 
-// SinkStats are the figures of a sink. Kept, Dropped and Queued add up to Offered, which with Pending adds up to Appended for a
-// sink that was there from the start.
+// SinkStats are the figures of a sink. Kept, Dropped and Queued add up to Offered, which with Pending adds up to
+// Appended for a sink that was there from the start.
 type SinkStats struct {
 	Name        string
 	Offered     uint64 // decisions that were to be recorded there
@@ -507,7 +523,7 @@ type SinkStats struct {
 	Dropped     uint64
 	Queued      uint64
 	QueuedBytes int
-	Err         error     // that it has now; nil: none
+	Err         error     // that it has now, or nil
 	Since       time.Time // of the error
 	Lines       uint64    // of the stream
 	Head        string    // of the chain

@@ -17,87 +17,97 @@ const (
 	mostRetry    = time.Minute
 )
 
-// pump brings lines from a queue to one sink, on a goroutine of its own, and numbers and chains them.
+// pump makes lines of the records in a queue, numbers and chains them, and brings them to one sink, on a goroutine
+// of its own.
 type pump struct {
 	log      *Log
 	name     string
 	ready    chan struct{} // something to do
 	replaced chan struct{} // the sink was replaced: skip the back-off of the old one
 	quit     context.CancelFunc
-	ended    context.Context // nothing more is to be tried
+	ended    context.Context // done when abandoned: nothing more is to be tried
 
 	before uint64          // decisions that were sorted before it was there
-	after  <-chan struct{} // closed when another of its name has ended, that may be at work in the same file; nil: there is none
+	after  <-chan struct{} // closed when another of its name has ended, that may be at work in the same file; nil if none
 	done   chan struct{}   // closed when it has ended
 
-	mu       sync.Mutex
-	room     sync.Cond
-	queue    queue
-	offered  uint64
-	kept     uint64
-	dropped  uint64
-	untold   uint64 // dropped since the last report
-	told     time.Time
-	stopping bool // what is held is written, then the stream is closed
-	gone     bool // given up: nothing is counted as kept any more
-	err      error
-	since    time.Time
-	alarm    bool // an error was reported, and not that it is over
-	sink     Sink // to be used from now on
-	chain    chain
+	mu      sync.Mutex
+	state   pumpState
+	room    sync.Cond
+	queue   queue
+	offered uint64
+	kept    uint64
+	dropped uint64
+	untold  uint64 // dropped since the last report
+	told    time.Time
+	err     error
+	since   time.Time
+	alarm   bool // an error was reported, and not that it is over
+	sink    Sink // to be used from now on
+	chain   chain
 
 	// Of the goroutine alone.
-	open     Sink // that is open; nil: none
-	line     []byte
+	open     Sink // that is open; nil if none
+	body     []byte
+	line     []byte // the body with its number and chain
 	begun    string // settings of the sink in which the stream was opened
 	closed   bool   // the last line closes the stream
 	section  uint64 // decisions kept since the opening line
 	last     uint64 // highest sequence number since then
-	pending  lost   // dropped here, to be told
+	pending  span   // dropped here, to be told
 	retry    time.Duration
 	unsynced bool
 }
 
+// pumpState is how far a pump has come. None comes back.
+type pumpState uint8
+
+const (
+	serving   pumpState = iota
+	stopping            // what is held is written, then the stream is closed
+	abandoned           // what is not written is counted as dropped, and nothing as kept any more
+)
+
 func newPump(l *Log, s Sink, limit int) *pump {
-	p := &pump{log: l, name: s.Name(), sink: s, ready: make(chan struct{}, 1), replaced: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &pump{
+		log: l, name: s.Name(), sink: s,
+		ready: make(chan struct{}, 1), replaced: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	p.room.L = &p.mu
-	p.queue.limit = limit
+	p.queue.resize(limit)
 	p.ended, p.quit = context.WithCancel(l.aborted)
 	return p
 }
 
-// put queues the line of these decisions, or counts them as dropped where there is no room; or waits for room, where the Log does.
-func (p *pump) put(l lost, body []byte) {
+// put queues a record, or counts it as dropped if there is no room; or waits for room, if the Log does.
+func (p *pump) put(r *Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offered += l.count
-	for !p.queue.room(len(body)) && p.log.waits.Load() && !p.gone {
+	p.offered += r.Count
+	for p.state != abandoned && !p.queue.put(r, false) { // of one that was abandoned nobody asks for the figures any more
+		if !p.log.waits.Load() {
+			p.drop(r.decisions())
+			break
+		}
 		p.room.Wait()
-	}
-	switch {
-	case p.gone: // it was left out, and nobody asks for its figures any more
-	case !p.queue.room(len(body)):
-		p.drop(l)
-	default:
-		p.queue.put(itemLine, body)
 	}
 	signal(p.ready)
 }
 
 // lose counts decisions that were dropped before they came here.
-func (p *pump) lose(l lost) {
+func (p *pump) lose(s span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offered += l.count
-	p.drop(l)
+	p.offered += s.count
+	p.drop(s)
 	signal(p.ready)
 }
 
 // drop is called with the lock held.
-func (p *pump) drop(l lost) {
-	p.dropped += l.count
-	p.untold += l.count
-	p.queue.lost.add(l)
+func (p *pump) drop(s span) {
+	p.dropped += s.count
+	p.untold += s.count
+	p.queue.lost.add(s)
 	if time.Since(p.told) >= reportEvery {
 		p.tell(Trouble{Err: p.err})
 	}
@@ -113,17 +123,11 @@ func (p *pump) tell(t Trouble) {
 	}
 }
 
-func (p *pump) most() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sink.MaxLine()
-}
-
 // replace makes p use another sink, unless that is set up as the one it uses.
 func (p *pump) replace(s Sink, limit int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue.limit = limit
+	p.queue.resize(limit)
 	if s.Settings() != p.sink.Settings() {
 		p.sink = s
 		signal(p.replaced)
@@ -142,7 +146,7 @@ func (p *pump) wakeWaiters() {
 // stop lets p end once all that it holds is written.
 func (p *pump) stop() {
 	p.mu.Lock()
-	p.stopping = true
+	p.state = max(p.state, stopping)
 	p.mu.Unlock()
 	signal(p.ready)
 }
@@ -150,7 +154,7 @@ func (p *pump) stop() {
 // abandon gives up what is not written yet.
 func (p *pump) abandon() {
 	p.mu.Lock()
-	p.gone = true
+	p.state = abandoned
 	left := p.offered - p.kept - p.dropped
 	p.dropped += left
 	p.untold += left
@@ -166,7 +170,8 @@ func (p *pump) stats() SinkStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := SinkStats{
-		Name: p.name, Kept: p.kept, Dropped: p.dropped, QueuedBytes: p.queue.used, Err: p.err, Since: p.since, Lines: p.chain.line,
+		Name: p.name, Kept: p.kept, Dropped: p.dropped, QueuedBytes: p.queue.bytes(),
+		Err: p.err, Since: p.since, Lines: p.chain.line,
 	}
 	if p.chain.line > 0 {
 		s.Head = string(p.chain.head[:])
@@ -174,7 +179,8 @@ func (p *pump) stats() SinkStats {
 	return s
 }
 
-// run is p's goroutine.
+// run is p's goroutine. At its end the sink is closed, then what is left is counted as dropped, and only then may another
+// pump of its name open the same file.
 func (p *pump) run() {
 	defer close(p.done)
 	defer p.abandon()
@@ -198,38 +204,33 @@ func (p *pump) run() {
 		case <-p.ready:
 		}
 		p.mu.Lock()
-		batch := p.queue.take()
-		stopping := p.stopping
-		changed := p.open != nil && p.open.Settings() != p.sink.Settings()
+		waiting, state, sink := p.queue.n, p.state, p.sink
 		p.mu.Unlock()
-		if changed {
+		if p.open != nil && p.open != sink && p.open.Settings() != sink.Settings() {
 			p.shut("replaced")
 		}
 		if c, is := p.open.(checker); is && c.Stale() {
 			p.shut("")
 		}
-		if len(batch) == 0 && !stopping {
+		if waiting == 0 && state == serving {
 			p.begin()
 		}
-		for rest := batch; len(rest) > 0; {
-			before := len(rest)
-			var kind byte
-			var item []byte
-			kind, item, rest = next(rest)
-			if !p.deliver(kind, item) {
+		for range waiting {
+			if !p.deliver() {
 				return
 			}
-			p.mu.Lock()
-			p.queue.release(before - len(rest))
-			p.room.Signal()
-			p.mu.Unlock()
 		}
 		p.mu.Lock()
-		p.queue.recycle(batch)
-		empty := p.queue.used == 0 && p.queue.lost.count == 0
+		if p.queue.n == 0 {
+			p.pending.add(p.queue.takeLost())
+		}
+		empty := p.queue.idle()
 		p.mu.Unlock()
+		if !p.tellLost() {
+			return
+		}
 		switch {
-		case stopping && empty:
+		case state == stopping && empty:
 			p.shut("stopped")
 			return
 		case !empty:
@@ -238,48 +239,69 @@ func (p *pump) run() {
 		switch _, syncs := p.open.(syncer); {
 		case p.open == nil:
 			timer.Reset(p.pause()) // tried again though nothing waits, so that the status says what is
-		case syncs && !p.unsynced && len(batch) > 0:
+		case syncs && !p.unsynced && waiting > 0:
 			p.unsynced = true
 			timer.Reset(syncEvery)
 		}
 	}
 }
 
-// deliver writes one item of the queue, retrying as needed. It reports false once p is abandoned.
-func (p *pump) deliver(kind byte, item []byte) bool {
-	if kind == itemLost {
-		p.pending.add(readLost(item))
-		return p.tellLost()
+// deliver writes the first record of the queue, and before it what was lost, retrying as needed. It reports false
+// once p is abandoned.
+func (p *pump) deliver() bool {
+	p.mu.Lock()
+	s := p.queue.slot(0) // nobody else touches it while it is in use
+	p.mu.Unlock()
+	if p.pending.add(s.lost); !p.tellLost() {
+		return false
 	}
-	l := decisionsOf(item)
 	for {
 		err := p.begin()
 		if err == nil {
-			err = p.write(item)
+			err = p.write(p.lineOf(&s.Record))
 		}
 		switch {
 		case errors.Is(err, errTooLong):
-			p.mu.Lock()
-			if !p.gone {
-				p.dropped += l.count
-				p.untold += l.count
+			if !p.delivered(&s.Record, &p.dropped) {
+				return false
 			}
-			p.mu.Unlock()
-			p.pending.add(l)
 			return p.tellLost()
 		case err == nil:
-			p.section += l.count
-			p.last = max(p.last, l.last)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if !p.gone {
-				p.kept += l.count
-			}
-			return !p.gone
+			return p.delivered(&s.Record, &p.kept)
 		case !p.wait():
 			return false
 		}
 	}
+}
+
+// delivered counts the first record of the queue as kept or dropped, and frees its slot. It reports false once p is
+// abandoned, which has counted it.
+func (p *pump) delivered(r *Record, as *uint64) bool {
+	d := r.decisions()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == abandoned {
+		return false
+	}
+	if *as += d.count; as == &p.kept {
+		p.section += d.count
+		p.last = max(p.last, d.last)
+	} else {
+		p.untold += d.count
+		p.pending.add(d)
+	}
+	p.queue.drop(1)
+	p.room.Signal()
+	return true
+}
+
+// lineOf returns r's line without its end, short if the open sink takes no longer one.
+func (p *pump) lineOf(r *Record) []byte {
+	p.body = appendRecord(p.body[:0], r, MaxPath)
+	if most := p.open.MaxLine(); most > 0 && len(p.body) > most {
+		p.body = appendRecord(p.body[:0], r, shortText)
+	}
+	return p.body
 }
 
 // tellLost writes what was dropped.
@@ -291,7 +313,7 @@ func (p *pump) tellLost() bool {
 			body = appendNumber(body, "first", p.pending.first)
 			body = appendNumber(body, "last", p.pending.last)
 			if err = p.write(body); err == nil {
-				p.pending = lost{}
+				p.pending = span{}
 			}
 		}
 		if err != nil && !p.wait() {
@@ -320,7 +342,7 @@ func (p *pump) begin() error {
 		return nil
 	}
 	at, closed := p.chain, p.closed
-	if tail.Found && (!tail.Before || at.line == 0) { // of a file that was taken away, the numbers of its lines are missing
+	if tail.Found && (!tail.Before || at.line == 0) { // of a file that was taken away, its line numbers are missing
 		at, closed = tail.chain, tail.Closed
 	}
 	body := appendWord(p.event(nil, eventOpen), "run", p.log.id)
@@ -341,7 +363,7 @@ func (p *pump) begin() error {
 	return err
 }
 
-// shut closes the stream, with a closing line where there is a reason to give, and the sink.
+// shut closes the stream, with a closing line if there is a reason to give, and the sink.
 func (p *pump) shut(why string) {
 	if p.open == nil {
 		return
@@ -363,7 +385,7 @@ func (p *pump) closing(why string) error {
 	return p.writeLine(body)
 }
 
-// write writes a line, in the next place where this one is full.
+// write writes a line, in the next place if this one is full.
 func (p *pump) write(body []byte) error {
 	const end = len(`,"line":18446744073709551615`) + chainSize
 	if r, is := p.open.(rotater); is && r.Full(len(body)+end) {

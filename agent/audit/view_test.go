@@ -13,7 +13,9 @@ func TestView(t *testing.T) {
 	denied := deniedAt("/x-nmos/node/v1.3/self")
 	denied.Clock, denied.Client = ClockUnsynchronised, nil
 	would := allowed()
-	would.Reason, would.Enforced, would.Count, would.First = wire.Observed, wire.PathNotGranted, 57, 3
+	would.Reason, would.Enforced = wire.Observed, wire.PathNotGranted
+	several := recorded(would)
+	several.Count, several.First = 57, 3
 	resource := allowed()
 	resource.Question, resource.Method, resource.Kind, resource.Name, resource.Access = wire.Resource, nil, []byte("meter"), []byte("in-1"), []byte("read")
 	all := deniedAt("/a")
@@ -21,36 +23,38 @@ func TestView(t *testing.T) {
 	all.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b")}}
 	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
 	hostile.Client = []byte("a-client-with-a-name-that-is-long")
-	joined := Record{Seq: 99, Time: denied.Time, UID: 1000, Reason: wire.NoToken, Joined: ByReason, Count: 57, First: 3}
-	client := allowed()
-	client.Joined, client.Path, client.Count, client.First = ByClient, nil, 1234, 7
+	joined := &Record{matter: matter{UID: 1000, Reason: wire.NoToken, Joined: ByReason}, Seq: 99, Time: denied.Time, Count: 57, First: 3}
+	read := allowed()
+	read.Path = nil
+	client := recorded(read)
+	client.Joined, client.Count, client.First = ByClient, 1234, 7
 	untrusted := deniedAt("/a")
 	untrusted.Reason, untrusted.Client, untrusted.Claimed = wire.IssuerUntrusted, nil, []byte("https://evil.example/\x1b[2J")
-	none := Record{Question: wire.Decide, Reason: wire.PacketVerb, UID: -1}
+	none := Decision{Question: wire.Decide, Reason: wire.PacketVerb, UID: -1}
 	for _, c := range []struct {
-		record Record
+		record *Record
 		want   string
 	}{
-		{allowed(), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
-		{denied, "     0  08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
-		{would, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
-		{resource, "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
-		{all, "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
-		{hostile, `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
+		{recorded(allowed()), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
+		{recorded(denied), "     0  08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
+		{several, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
+		{recorded(resource), "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
+		{recorded(all), "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
+		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
 		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of whatever kind) ×57"},
 		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          GET     (whatever path) ×1234"},
-		{untrusted, "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +
+		{recorded(untrusted), "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +
 			`  (claims to be of issuer https://evil.example/\x1b[2J, unverified)`},
-		{none, "     0  00:00:00.000? error 400 packet-verb                               decide  "},
+		{recorded(none), "     0  00:00:00.000? error 400 packet-verb                               decide  "},
 	} {
-		line := append(appendRecord(nil, &c.record, MaxPath), "}\n"...)
+		line := append(appendRecord(nil, c.record, MaxPath), "}\n"...)
 		got, err := new(View).Append(nil, line)
 		if err != nil || string(got) != c.want+"\n" {
 			t.Errorf("%v\n%q, want\n%q", err, got, c.want)
 		}
 	}
 	head, _, _ := strings.Cut(new(View).Head(), "path")
-	if row, err := new(View).Append(nil, append(appendRecord(nil, &denied, MaxPath), '}')); err != nil || strings.Index(string(row), "/x-nmos") != len(head) {
+	if row, err := new(View).Append(nil, append(appendRecord(nil, recorded(denied), MaxPath), '}')); err != nil || strings.Index(string(row), "/x-nmos") != len(head) {
 		t.Errorf("the head stands elsewhere: %v\n%s%s", err, head, row)
 	}
 	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil || !strings.HasPrefix(string(got), "-- 57 decisions") {
@@ -71,7 +75,7 @@ func TestViewOnATerminal(t *testing.T) {
 	for reason := range wire.Reason(wire.Reasons) {
 		for width := 1; width < 250; width++ {
 			r := deniedAt(path)
-			r.Seq, r.Count, r.First, r.Reason = 1234567, 57, 3, reason
+			r.Reason = reason
 			r.Client = []byte("a-client-with-a-name-that-is-long")
 			if reason == wire.Observed {
 				r.Enforced = wire.NoToken
@@ -79,8 +83,9 @@ func TestViewOnATerminal(t *testing.T) {
 			if reason == wire.IssuerUntrusted {
 				r.Client, r.Claimed = nil, []byte("https://"+strings.Repeat("long.", 40)+"example")
 			}
-			v := View{Width: width, Colour: true}
-			text, err := v.Append(nil, append(appendRecord(nil, &r, MaxPath), '}'))
+			v, held := View{Width: width, Colour: true}, recorded(r)
+			held.Seq, held.Count, held.First = 1234567, 57, 3
+			text, err := v.Append(nil, append(appendRecord(nil, held, MaxPath), '}'))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,10 +139,10 @@ func TestFilter(t *testing.T) {
 		{Filter{Path: "out-1"}, false, false},
 		{Filter{Path: "sender/out-1", Client: "x", Denied: true}, false, false},
 	} {
-		if got := c.filter.Match(&r); got != c.served {
+		if got := c.filter.Match(recorded(r)); got != c.served {
 			t.Errorf("%+v: %v", c.filter, got)
 		}
-		if got := c.filter.Match(&would); got != c.wouldFail {
+		if got := c.filter.Match(recorded(would)); got != c.wouldFail {
 			t.Errorf("%+v: %v of what would be denied", c.filter, got)
 		}
 	}

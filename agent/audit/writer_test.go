@@ -83,10 +83,8 @@ func TestCutBetweenCharacters(t *testing.T) {
 	for shift := range 4 {
 		r := allowed()
 		r.Client = []byte(strings.Repeat("a", shift) + strings.Repeat("😀", 100))
-		b, _ := r.append(nil)
-		var held Record
-		held.read(b)
-		if got := string(held.Client); !strings.HasPrefix(string(r.Client), got) || strings.TrimRight(got, "😀") != strings.Repeat("a", shift) || held.cut == 0 {
+		held := recorded(r)
+		if got := string(held.Text(Client)); !strings.HasPrefix(string(r.Client), got) || strings.TrimRight(got, "😀") != strings.Repeat("a", shift) || held.cut == 0 {
 			t.Errorf("%q", got)
 		}
 	}

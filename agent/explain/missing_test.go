@@ -251,22 +251,22 @@ func TestRecordOfMany(t *testing.T) {
 
 // A record that stands for several decisions is explained by what they have in common.
 func TestRecordOfSeveral_OPS2(t *testing.T) {
-	base := audit.Record{
+	base := audit.Decision{
 		Time: time.Now().UnixMicro(), UID: 33, GID: 3, PID: 7, Question: wire.Decide, Method: []byte("GET"), Reads: true,
 		Path: []byte("/x-nmos/node/v1.3/self"),
 	}
 	for _, c := range []struct {
 		name   string
-		change func(r *audit.Record, i int)
+		change func(r *audit.Decision, i int)
 		want   wire.Reason
 		says   []string
 	}{
-		{"denied", func(r *audit.Record, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) }, wire.NoToken,
+		{"denied", func(r *audit.Decision, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) }, wire.NoToken,
 			[]string{"asked by  user 33\n", "question  unknown\n", "of its own: ", "nothing else is known of any of them", "deny 401 no-token"}},
-		{"would be denied", func(r *audit.Record, i int) {
+		{"would be denied", func(r *audit.Decision, i int) {
 			r.Reason, r.Enforced, r.Path = wire.Observed, wire.PathNotGranted, fmt.Append(nil, "/", i)
 		}, wire.PathNotGranted, []string{"Observe mode let it pass", "so the claim cannot be told"}},
-		{"read", func(r *audit.Record, i int) { r.Reason, r.Client = wire.OK, []byte("c") }, wire.OK,
+		{"read", func(r *audit.Decision, i int) { r.Reason, r.Client = wire.OK, []byte("c") }, wire.OK,
 			[]string{`path "/x-nmos/node/v1.3/self"`, "they have client and request in common", `client "c"`}},
 	} {
 		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20, Rates: audit.Rates{Denials: 1, Allows: 1}})

@@ -164,10 +164,10 @@ func (o *Observer) Observe(r *audit.Record) {
 		o.several(a, r)
 		return
 	}
-	if r.Question == wire.Resource && len(r.Path) == 0 {
-		a.resource = string(r.Kind) + " " + string(r.Name)
+	if r.Question == wire.Resource && len(r.Text(audit.Path)) == 0 {
+		a.resource = string(r.Text(audit.Kind)) + " " + string(r.Text(audit.Name))
 	}
-	o.add(a, r.Path, r)
+	o.add(a, r.Text(audit.Path), r)
 }
 
 // judged returns what enforce says.
@@ -180,21 +180,22 @@ func judged(r *audit.Record) wire.Reason {
 
 // verbOf names what was to be done.
 func verbOf(r *audit.Record) string {
+	method := r.Text(audit.Method)
 	switch {
 	case r.Question == wire.Verify:
 		return "verify"
-	case r.Question == wire.Resource && string(r.Access) == "write":
+	case r.Question == wire.Resource && string(r.Text(audit.Access)) == "write":
 		return "write"
-	case r.Question == wire.Resource, r.Question == wire.DecideAll && len(r.Method) == 0:
+	case r.Question == wire.Resource, r.Question == wire.DecideAll && len(method) == 0:
 		return "read"
 	}
-	switch decide.MethodAccess(r.Method) {
+	switch decide.MethodAccess(method) {
 	case decide.Read:
 		return "read"
 	case decide.Write:
 		return "write"
 	}
-	return string(r.Method)
+	return string(method)
 }
 
 // accessOf is the reverse.
@@ -213,23 +214,23 @@ func accessOf(verb string) decide.Access {
 func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	var c *controller
 	var id who
-	switch {
-	case len(r.Client) == 0:
+	switch client, issuer := r.Text(audit.Client), r.Text(audit.Issuer); {
+	case len(client) == 0:
 		id = who{token: Refused, uid: r.UID}
 		if reason == wire.NoToken {
 			id.token = None
 		}
 		c = o.controllers[id]
-	case len(r.Client) >= whole || len(r.Issuer) >= whole:
+	case len(client) >= whole || len(issuer) >= whole:
 		return nil
 	default:
-		c = o.controllers[who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}]
+		c = o.controllers[who{token: Verified, client: string(client), issuer: string(issuer)}]
 	}
 	if c != nil {
 		return c
 	}
 	if id.token == "" {
-		id = who{token: Verified, client: string(r.Client), issuer: string(r.Issuer)}
+		id = who{token: Verified, client: string(r.Text(audit.Client)), issuer: string(r.Text(audit.Issuer))}
 	}
 	need := len(id.client) + len(id.issuer)
 	if len(o.controllers) < o.limits.Controllers && o.all.bytes+need <= o.limits.Bytes {
@@ -246,17 +247,19 @@ const whole = audit.MaxText - 3
 // several takes a question about several targets. The record names them, as far as there is room in it.
 func (o *Observer) several(a access, r *audit.Record) {
 	denied := a.reason
-	for _, answer := range r.Answers {
-		path, ok := decide.Normalize(nil, answer.Target)
+	named := 0
+	for target, allowed := range r.Answers {
+		named++
+		path, ok := decide.Normalize(nil, target)
 		if !ok {
-			path = answer.Target
+			path = target
 		}
-		if a.reason = denied; answer.Allowed {
+		if a.reason = denied; allowed {
 			a.reason = wire.OK
 		}
 		o.add(a, path, r)
 	}
-	if len(r.Answers) < r.Targets {
+	if named < int(r.Targets) {
 		a.of.hidden += r.Count
 	}
 }

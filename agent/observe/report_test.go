@@ -193,25 +193,34 @@ func TestLimitsOfStrangers(t *testing.T) {
 	}
 }
 
+// record returns the record of a decision.
+func record(seq uint64, d audit.Decision) *audit.Record {
+	r := new(audit.Record)
+	r.Set(seq, &d)
+	return r
+}
+
 // What the audit dropped is said, and only since the observation began.
 func TestUnseenDecisions(t *testing.T) {
 	o := observe.New(observe.DefaultLimits)
 	o.Reset(time.Now(), audit.Stats{Appended: 9, Lost: 5})
-	o.Observe(&audit.Record{Seq: 9, Count: 1, Reason: wire.Public}) // decided before, and sorted only now
+	o.Observe(record(9, audit.Decision{Reason: wire.Public})) // decided before, and sorted only now
 	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Unseen: 3})
 	if report.Unseen != 7 || report.Waiting != 3 || report.Decisions != 0 {
 		t.Errorf("%+v", report)
 	}
 	var b strings.Builder
-	o.Observe(&audit.Record{Seq: 10, Count: 1, Reason: wire.Public})
-	o.Observe(&audit.Record{Seq: 11, Count: 1, Reason: wire.OK, Client: []byte("c"), Question: wire.Decide, Method: []byte("GET"), Path: []byte("/x-nmos/node")})
+	o.Observe(record(10, audit.Decision{Reason: wire.Public}))
+	o.Observe(record(11, audit.Decision{
+		Reason: wire.OK, Client: []byte("c"), Question: wire.Decide, Method: []byte("GET"), Path: []byte("/x-nmos/node"),
+	}))
 	for lost, incomplete := range map[uint64]bool{5: false, 6: true} {
 		c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: lost}).Controllers[0]
 		if (len(c.Incomplete) > 0) != incomplete || c.Claims.String() != `{"x-nmos-node":{}}` {
 			t.Errorf("%d lost: %+v", lost, c)
 		}
 	}
-	o.Observe(&audit.Record{Seq: 12, Count: 1, Reason: wire.ModeOff})
+	o.Observe(record(12, audit.Decision{Reason: wire.ModeOff}))
 	if c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}).Controllers[0]; len(c.Incomplete) != 1 {
 		t.Errorf("the mode was off: %+v", c)
 	}
@@ -282,10 +291,10 @@ func TestFullObserver(t *testing.T) {
 	for client := range 2 * observe.DefaultLimits.Controllers {
 		for path := range 2 * observe.DefaultLimits.Accesses / observe.DefaultLimits.Controllers {
 			seq++
-			o.Observe(&audit.Record{
-				Seq: seq, Count: 1, Question: wire.Decide, Reason: wire.PathNotGranted, Method: []byte("GET"), Issuer: []byte("https://a.example"),
+			o.Observe(record(seq, audit.Decision{
+				Question: wire.Decide, Reason: wire.PathNotGranted, Method: []byte("GET"), Issuer: []byte("https://a.example"),
 				Client: fmt.Appendf(nil, "client-%d", client), Path: fmt.Appendf(nil, "/x-nmos/node/v1.0/%d/%d/%s", client, path, strings.Repeat("x", 25)),
-			})
+			}))
 		}
 	}
 	took := heap() - before
@@ -306,8 +315,8 @@ func FuzzObserver(f *testing.F) {
 	f.Fuzz(func(t *testing.T, verb, reason uint8, method, path, denied, client, kind, name string) {
 		o := observe.New(observe.DefaultLimits)
 		for i, enforced := range []wire.Reason{wire.Undecided, wire.Reason(reason % uint8(wire.Reasons))} {
-			r := &audit.Record{
-				Seq: uint64(i + 1), Count: 1, UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)), Enforced: enforced,
+			r := audit.Decision{
+				UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)), Enforced: enforced,
 				Method: []byte(method), Path: []byte(path), Client: []byte(client), Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
 			}
 			for target := range strings.SplitSeq(denied, "\n") {
@@ -316,7 +325,7 @@ func FuzzObserver(f *testing.F) {
 			if enforced != wire.Undecided {
 				r.Reason = wire.Observed
 			}
-			o.Observe(r)
+			o.Observe(record(uint64(i+1), r))
 		}
 		report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{})
 		if report.Decisions != 2 {
@@ -347,10 +356,10 @@ func FuzzObserver(f *testing.F) {
 
 func BenchmarkObserve(b *testing.B) {
 	o := observe.New(observe.DefaultLimits)
-	r := &audit.Record{
-		Count: 1, Question: wire.Decide, Reason: wire.OK, Method: []byte("GET"), Issuer: []byte("https://a.example"), Client: []byte("client"),
+	r := record(0, audit.Decision{
+		Question: wire.Decide, Reason: wire.OK, Method: []byte("GET"), Issuer: []byte("https://a.example"), Client: []byte("client"),
 		Path: []byte("/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/active"),
-	}
+	})
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Seq++
