@@ -52,6 +52,7 @@ func TestMayName_KEY8(t *testing.T) {
 		{"https://a", "https://a/" + strings.Repeat("x", 2048), false},
 		{"https://a", "", false},
 		{"", "", false},
+		{"https://a b", "https://a b", false},
 		{"https://a", "//a/x", false},
 		{"https://a", "https:a/x", false},
 	} {

@@ -70,6 +70,7 @@ func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
 		"exponent 1":       jwk("a", func(k *mint.JWK) { k.E = "AQ" }),
 		"exponent 2":       jwk("a", func(k *mint.JWK) { k.E = "Ag" }),
 		"exponent even":    jwk("a", func(k *mint.JWK) { k.E = "AQAA" }),
+		"exponent 2^31+1":  jwk("a", func(k *mint.JWK) { k.E = "gAAAAQ" }),
 		"exponent 2^32+1":  jwk("a", func(k *mint.JWK) { k.E = "AQAAAAE" }),
 		"no exponent":      jwk("a", func(k *mint.JWK) { k.E = "" }),
 		"no modulus":       jwk("a", func(k *mint.JWK) { k.N = "" }),

@@ -157,6 +157,9 @@ func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 		name := err.Error()[strings.Index(err.Error(), `"`)+1:]
 		says = append(says, name[:strings.Index(name, `"`)])
 	}
+	if want := "key 1 of "; !strings.HasPrefix(left[0].Error(), want) {
+		t.Errorf("got %.40q, want it to begin with %q", left[0], want)
+	}
 	if want := strings.Fields("https://a https://a https://b https://c https://c https://d"); !slices.Equal(says, want) {
 		t.Errorf("left out of %q, want %q: %v", says, want, left)
 	}
@@ -273,7 +276,7 @@ func TestLastGoodFitsExactly_KEY8(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, servers := range [][]string{nil, {}, {"https://a"}, {"https://a", "https://<b>"}} {
+	for _, servers := range [][]string{nil, {}, {"https://a"}, strings.Fields(strings.Repeat("https://<a> ", 10))} {
 		for n := 1; n <= 2; n++ {
 			g := keys.LastGood{Servers: servers}
 			for i := range n {
@@ -286,9 +289,12 @@ func TestLastGoodFitsExactly_KEY8(t *testing.T) {
 			}
 			for _, more := range []int{-6, -1, 0, 1} {
 				g.Issuers[0].Retired[0] = strings.Repeat("r", keys.MaxLastGood-len(data)+more)
-				_, unfit := g.Encode()
+				full, unfit := g.Encode()
 				if (unfit != nil) != (more > 0) {
 					t.Fatalf("%d bytes more than can be read: got %v", more, unfit)
+				}
+				if _, _, err := keys.DecodeLastGood(full); more == 0 && err != nil {
+					t.Errorf("as many bytes as can be read: got %v, want them read", err)
 				}
 				fitting, left := g.Fit()
 				if _, err := fitting.Encode(); err != nil {
@@ -318,5 +324,57 @@ func TestJWKS_KEY4(t *testing.T) {
 		return a.KID == b.KID && a.Thumbprint == b.Thumbprint
 	}) {
 		t.Errorf("got %v, %v, %v; want %v", again, left, err, all)
+	}
+}
+
+// Servers that alone take all the room there is leave none for keys, and do no harm.
+func TestLastGoodOfLongServers_KEY8(t *testing.T) {
+	few, _, err := keys.Parse(oneKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := keys.LastGood{
+		Servers: []string{strings.Repeat("s", keys.MaxLastGood)}, Issuers: []keys.Held{{Name: "https://a", Keys: few}},
+	}
+	if fitting, left := g.Fit(); len(fitting.Issuers) != 0 || !slices.Equal(left, []string{"https://a"}) {
+		t.Errorf("got %d issuers, %q left out; want none, the one", len(fitting.Issuers), left)
+	}
+}
+
+// Another key under the same kid, and the same key under another, is not what was held before.
+func TestLastGoodDiffers_KEY3(t *testing.T) {
+	one := kept(t)
+	change := func(edit func(k *keys.Key)) keys.LastGood {
+		g := one
+		g.Issuers = slices.Clone(g.Issuers)
+		g.Issuers[0].Keys = slices.Clone(g.Issuers[0].Keys)
+		edit(&g.Issuers[0].Keys[0])
+		return g
+	}
+	if !one.Equal(change(func(*keys.Key) {})) {
+		t.Error("the same: got different, want equal")
+	}
+	if one.Equal(change(func(k *keys.Key) { k.KID = "two" })) {
+		t.Error("another kid: got equal, want different")
+	}
+	if one.Equal(change(func(k *keys.Key) { k.Thumbprint[31]++ })) {
+		t.Error("another key: got equal, want different")
+	}
+}
+
+// Of the kids that had left the set sixteen are read back, each of 256 bytes at most.
+func TestLastGoodRetired_KEY3_KEY7(t *testing.T) {
+	g := kept(t)
+	g.Issuers[0].Retired = []string{strings.Repeat("k", 257), strings.Repeat("k", 256)}
+	for n := range 16 {
+		g.Issuers[0].Retired = append(g.Issuers[0].Retired, fmt.Sprint(n))
+	}
+	data, err := g.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _, err := keys.DecodeLastGood(data)
+	if err != nil || !slices.Equal(again.Issuers[0].Retired, g.Issuers[0].Retired[1:17]) {
+		t.Errorf("got %d kids, %v; want the second to the seventeenth", len(again.Issuers[0].Retired), err)
 	}
 }
