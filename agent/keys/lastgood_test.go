@@ -344,6 +344,18 @@ func TestLastGoodOfLongServers_KEY8(t *testing.T) {
 // Another key under the same kid, and the same key under another, is not what was held before.
 func TestLastGoodDiffers_KEY3(t *testing.T) {
 	one := kept(t)
+	for name, edit := range map[string]func(g *keys.LastGood){
+		"servers":     func(g *keys.LastGood) { g.Servers = []string{"https://other"} },
+		"name":        func(g *keys.LastGood) { g.Issuers[0].Name = "https://other" },
+		"retired kid": func(g *keys.LastGood) { g.Issuers[0].Retired = []string{"other"} },
+		"no issuer":   func(g *keys.LastGood) { g.Issuers = nil },
+	} {
+		other := one
+		other.Issuers = slices.Clone(one.Issuers)
+		if edit(&other); one.Equal(other) || other.Equal(one) {
+			t.Errorf("%s: got equal, want different", name)
+		}
+	}
 	change := func(edit func(k *keys.Key)) keys.LastGood {
 		g := one
 		g.Issuers = slices.Clone(g.Issuers)

@@ -85,3 +85,24 @@ func TestHoldsKID_ANS5(t *testing.T) {
 		}
 	})
 }
+
+// Issuers come sorted by name, whatever order they came in.
+func TestIssuersAreSorted_KEY3(t *testing.T) {
+	one, _, err := keys.Parse(oneKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"https://c", "https://a", "https://e", "https://b", "https://d"}
+	s := keys.NewStore(nil, nil)
+	s.Configure(keys.Policy{Servers: names, Refresh: time.Hour})
+	for _, name := range names {
+		s.Hold(keys.Held{Name: name, Keys: one})
+	}
+	got := ""
+	for _, i := range s.Set().Issuers() {
+		got += i.Name[len("https://"):]
+	}
+	if got != "abcde" {
+		t.Errorf("got issuers %s, want abcde", got)
+	}
+}
