@@ -411,7 +411,7 @@ func TestFoundState_DIS6(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"format":2,"servers":[]}`:                 "format 2",
 		`{"format":1,"servers":[{"url":"nobody"}]}`: "cannot be a server",
-		`[]`: "not the JSON expected",
+		`[]`: "not JSON in the form expected",
 	} {
 		if _, err := agent.DecodeFound(keys.WithChecksum([]byte(line))); err == nil || !strings.Contains(err.Error(),
 			want) {

@@ -8,20 +8,20 @@ import (
 	"net/url"
 )
 
-// Metadata is what a client of an Authorization Server needs to know of it (RFC 8414 §2). The endpoints are absolute
+// Metadata is the part of an Authorization Server's metadata that a client needs (RFC 8414 §2). The endpoints are absolute
 // URLs without a user or fragment, https unless the issuer is http; empty if the server names none.
 type Metadata struct {
 	Issuer                string
 	TokenEndpoint         string
 	RegistrationEndpoint  string
 	RevocationEndpoint    string
-	TokenAuthMethods      []string // nil if it does not say: client_secret_basic alone (CLI-22)
-	TokenAuthSigningAlgs  []string // nil if it does not say
-	GrantTypes            []string // nil if it does not say: authorization_code and implicit
-	RevocationAuthMethods []string // nil if it does not say
+	TokenAuthMethods      []string // nil if not given: client_secret_basic alone (CLI-22)
+	TokenAuthSigningAlgs  []string // nil if not given
+	GrantTypes            []string // nil if not given: authorization_code and implicit
+	RevocationAuthMethods []string // nil if not given
 }
 
-// clientMetadata is read apart from metadata: what is wrong with it must not lose the keys.
+// clientMetadata is read separately from metadata, so that an error in it does not cost the keys.
 type clientMetadata struct {
 	TokenEndpoint         string   `json:"token_endpoint"`
 	RegistrationEndpoint  string   `json:"registration_endpoint"`
@@ -86,7 +86,7 @@ func (c *Client) metadata(ctx context.Context, s source) (Metadata, error) {
 	}, nil
 }
 
-// checkEndpoints judges the endpoints' form (CLI-21). The host may be another one: its certificate decides.
+// checkEndpoints checks the form of the endpoints (CLI-21). The host may differ: its certificate decides.
 func (m *clientMetadata) checkEndpoints(issuer *url.URL) error {
 	for _, e := range []struct{ name, value string }{
 		{"token_endpoint", m.TokenEndpoint},
@@ -111,13 +111,13 @@ func checkEndpoint(endpoint, scheme string) error {
 	case u.Scheme != "https" && scheme == "https":
 		return errors.New("not https")
 	case u.Fragment != "": // RFC 6749 §3.2
-		return errors.New("it has a fragment")
+		return errors.New("a fragment is not allowed")
 	}
 	return nil
 }
 
-// HTTPClient returns a client whose connections are made as those for key sets are: with the roots at that time
-// (DIS-5), to the addresses that were found with the issuer, by no proxy. It keeps no connection, follows no redirect,
+// HTTPClient returns a client that connects as for key sets: with the roots at that time
+// (DIS-5), to the addresses that were found with the issuer, without a proxy. It keeps no connection, follows no redirect,
 // and its errors are for people. Callers bound their requests in time and what they read in size.
 func (c *Client) HTTPClient(issuer string) *http.Client {
 	return &http.Client{
@@ -131,7 +131,7 @@ type transport struct {
 	issuer string
 }
 
-// RoundTrip makes a connection for each request, so that roots installed meanwhile count.
+// RoundTrip makes a connection for each request, so that newly installed roots count.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	f, err := t.client.newFetch(r.Context(), t.client.foundServer(t.issuer))
 	if err != nil {

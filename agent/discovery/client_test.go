@@ -28,10 +28,10 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 		{"CLI-21", "http", `"token_endpoint":"http://a.example.com/t?secret"`, `token_endpoint "http://a.example.com/t": not https`},
 		{"CLI-21", "user", `"registration_endpoint":"https://a:b@example.com/t"`, "registration_endpoint"},
 		{"CLI-21", "relative", `"revocation_endpoint":"/revoke"`, "revocation_endpoint"},
-		{"CLI-21", "fragment", `"token_endpoint":"https://a.example.com/t#x"`, "it has a fragment"},
-		{"CLI-21", "number", `"token_endpoint":42`, "a JSON number"},
-		{"CLI-21", "methods", `"token_endpoint_auth_methods_supported":"client_secret_basic"`, "a JSON string"},
-		{"CLI-21", "issuer", `"issuer":"https://another.example.com"`, "speaks for another issuer"},
+		{"CLI-21", "fragment", `"token_endpoint":"https://a.example.com/t#x"`, "a fragment is not allowed"},
+		{"CLI-21", "number", `"token_endpoint":42`, "unexpected JSON number"},
+		{"CLI-21", "methods", `"token_endpoint_auth_methods_supported":"client_secret_basic"`, "unexpected JSON string"},
+		{"CLI-21", "issuer", `"issuer":"https://another.example.com"`, "names another issuer"},
 	} {
 		t.Run(c.rule+"/"+c.name, func(t *testing.T) {
 			mux := http.NewServeMux()
@@ -79,7 +79,7 @@ func TestHTTPClient_DIS5_CLI21(t *testing.T) {
 		defer res.Body.Close()
 		return res.StatusCode, nil
 	}
-	if _, err := post(); err == nil || !strings.Contains(err.Error(), "no authority that this device trusts") {
+	if _, err := post(); err == nil || !strings.Contains(err.Error(), "an authority that this device does not trust") {
 		t.Errorf("with another root: %v", err)
 	}
 	roots = ca.roots

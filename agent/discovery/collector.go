@@ -18,26 +18,26 @@ import (
 
 // The bounds of a collector. With all of them used up it holds 2 MB, and it reads 2080 packets.
 const (
-	// maxAdvertised bounds the instances that are looked at, and maxFromOne those of one sender: whoever sends
-	// thousands must neither fill the device's memory nor keep it from the others. A network has a handful.
+	// maxAdvertised bounds the instances examined, and maxFromOne those of one sender: whoever sends
+	// thousands must neither fill the device's memory nor crowd out the others. A network has a handful.
 	maxAdvertised = 64
 	maxFromOne    = 8
-	// maxAwaited bounds the hosts whose addresses are looked at, and maxAddresses the addresses of one of them.
+	// maxAwaited bounds the hosts whose addresses are collected, and maxAddresses the addresses of one of them.
 	maxAwaited   = 64
 	maxAddresses = 16
 	// maxSenders bounds the senders that are told apart; further ones count as one.
 	maxSenders = 64
-	// maxPackets is how many packets of one sender are looked at, of those that can concern the service.
+	// maxPackets bounds the packets of one sender that are parsed, of those that can concern the service.
 	maxPackets = 32
-	// maxHeard bounds the records of one packet that are looked at. An instance has five.
+	// maxHeard bounds the records of one packet that are examined. An instance has five.
 	maxHeard = 128
 )
 
-// collector puts together what the packets of one link say about the service and the hosts that serve it. An instance
+// collector assembles what the packets of one link say about the service and the hosts that serve it. An instance
 // that is heard on several interfaces, or on both address families, is one.
 //
-// It keeps only what belongs to something that it knows: the SRV and TXT records of an instance once it has its PTR
-// record, and the addresses of a host once it has an SRV record that leads there. What comes sooner is asked for later.
+// It keeps only records of something that it knows: the SRV and TXT records of an instance once it has its PTR
+// record, and the addresses of a host once it has an SRV record that leads there. Records that come sooner are asked for again.
 type collector struct {
 	mu        sync.Mutex
 	senders   map[netip.Addr]*sender
@@ -47,7 +47,7 @@ type collector struct {
 	lower     [maxPacket]byte // the packet at hand
 }
 
-// sender is what one host of the link has had of the bounds.
+// sender counts what one host of the link has used of the bounds.
 type sender struct{ packets, instances int }
 
 type instance struct {
@@ -61,7 +61,7 @@ type host struct {
 	addresses []resource
 }
 
-// asking is how often a question was put, and when last.
+// asking records how often a question was put, and when last.
 type asking struct {
 	times int
 	last  time.Time
@@ -84,7 +84,7 @@ func (c *collector) await(name string) {
 	c.hosts[name] = &host{label: append([]byte{byte(len(raw))}, raw...)}
 }
 
-// take takes a packet, whatever it is, from a sender, whoever that may be.
+// take processes a packet of any content from any sender.
 func (c *collector) take(p []byte, from netip.Addr) {
 	var head dns.Msg
 	if len(p) < headerSize || len(p) > maxPacket || head.Unpack(p[:headerSize]) != nil {
@@ -122,7 +122,7 @@ func (c *collector) take(p []byte, from netip.Addr) {
 	if err != nil {
 		return
 	}
-	// In this order, whatever that in the packet is: what leads to a record comes before it.
+	// In this order, whatever the order in the packet is: what leads to a record comes before it.
 	for _, kinds := range [][]uint16{{dns.TypePTR}, {dns.TypeSRV, dns.TypeTXT}, {dns.TypeA, dns.TypeAAAA}} {
 		for _, r := range records {
 			if slices.Contains(kinds, r.kind) {
@@ -132,7 +132,7 @@ func (c *collector) take(p []byte, from netip.Addr) {
 	}
 }
 
-// serviceLabels is what every packet about the service holds.
+// serviceLabels occurs in every packet about the service.
 var serviceLabels = []byte("\x0a_nmos-auth\x04_tcp")
 
 // concerns reports whether a packet can hold something about the service or a host that is awaited. It is quick: most
@@ -165,7 +165,7 @@ func (c *collector) senderOf(from netip.Addr) *sender {
 	return s
 }
 
-// add takes one record. One with a TTL of zero takes it back (RFC 6762 §10.1); one that is there already is valid for
+// add takes one record. A TTL of zero withdraws it (RFC 6762 §10.1); one that is known already is valid for
 // the least TTL (DIS-2).
 func (c *collector) add(r resource, s *sender) {
 	switch r.kind {
@@ -194,14 +194,14 @@ func (c *collector) add(r resource, s *sender) {
 			i.txt = merge(i.txt, r, 1)
 		}
 	case dns.TypeA, dns.TypeAAAA:
-		// The device itself is not a server: an advertisement that says so would have it knock at its own doors.
+		// The device itself is not a server: an advertisement that says so would make it connect to itself.
 		if h := c.hosts[r.name]; h != nil && usable(r.addr) && !r.addr.IsLoopback() {
 			h.addresses = merge(h.addresses, r, maxAddresses)
 		}
 	}
 }
 
-// merge takes a record into those of its name and kind.
+// merge adds a record to those of its name and kind.
 func merge(records []resource, r resource, most int) []resource {
 	i := slices.IndexFunc(records, func(other resource) bool { return sameData(&other, &r) })
 	switch {
@@ -215,14 +215,14 @@ func merge(records []resource, r resource, most int) []resource {
 	return records
 }
 
-// sameData reports whether two records of a name and kind say the same.
+// sameData reports whether two records of a name and kind have the same data.
 func sameData(a, b *resource) bool {
 	return a.priority == b.priority && a.weight == b.weight && a.port == b.port &&
 		canonical(a.target) == canonical(b.target) && a.addr == b.addr && slices.Equal(a.txt, b.txt)
 }
 
-// missing returns the questions that are due for what has not come, and whether anything is still to be waited for.
-// Those that it returns count as asked now. Only names in .local are asked of the link.
+// missing returns the questions that are due for missing records, and whether anything is still awaited.
+// The questions returned count as asked now. Only names in .local are asked of the link.
 func (c *collector) missing(now time.Time) (due []question, missing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -261,7 +261,7 @@ func (c *collector) missing(now time.Time) (due []question, missing bool) {
 	return due, missing
 }
 
-// resolve is the asker's: what the link has said of a name. All that is known comes with the instances.
+// resolve implements asker with what the link has said of a name. All that is known comes with the instances.
 func (c *collector) resolve(_ context.Context, _ string, kind uint16, _ string) (resolved, error) {
 	got := resolved{outcome: Silent, ttl: maxTTL}
 	if kind != dns.TypePTR {
@@ -280,7 +280,7 @@ func (c *collector) resolve(_ context.Context, _ string, kind uint16, _ string) 
 	return got, nil
 }
 
-// addresses is the asker's: those of a host.
+// addresses implements asker: the addresses of a host.
 func (c *collector) addresses(_ context.Context, name, _ string) (resolved, error) {
 	if !local(name) {
 		return resolved{}, fmt.Errorf("%s: %w", undot(name), errNotLocal)

@@ -94,7 +94,7 @@ func TestCollectorForms_DIS2(t *testing.T) {
 		{"two packets", [][]string{{mPTR, mSRV}, {mTXT, mA}}, ""},
 		{"one a packet", [][]string{{mPTR}, {mSRV}, {mTXT}, {mA}}, ""},
 		{"one a packet, the wrong way round", [][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA auth-1.local, " + instance},
-		{"an address that is of no use", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1", "auth-1.local. 90 IN A 127.0.0.1"}},
+		{"a useless address", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1", "auth-1.local. 90 IN A 127.0.0.1"}},
 			"A auth-1.local, AAAA auth-1.local"},
 		{"other case", [][]string{{strings.ToUpper(mPTR), strings.Replace(mSRV, "auth-1", "Auth-1", 1), mTXT},
 			{strings.Replace(mA, "auth-1.local", "AUTH-1.Local", 1)}}, ""},
@@ -122,9 +122,9 @@ func TestCollectorForms_DIS2(t *testing.T) {
 // A server of which something is missing in the end is left out, and the link has not answered in full (DIS-6).
 func TestCollectorIncomplete_DIS2_DIS6(t *testing.T) {
 	for want, records := range map[string][]string{
-		"auth: it has no SRV record: no answer":                 {mPTR, mTXT, mA},
-		"auth: it has no TXT record: no answer":                 {mPTR, mSRV, mA},
-		"auth: its host auth-1.local has no address: no answer": {mPTR, mSRV, mTXT},
+		"auth: no SRV record: no answer":                        {mPTR, mTXT, mA},
+		"auth: no TXT record: no answer":                        {mPTR, mSRV, mA},
+		"auth: the host auth-1.local has no address: no answer": {mPTR, mSRV, mTXT},
 	} {
 		c := newCollector()
 		c.take(said(t, records...), sender1)

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// serverPatience is how long a name server is waited for while there is another to ask.
+	// serverPatience bounds the wait for a name server while there is another to ask.
 	serverPatience = 2 * time.Second
-	// addressPatience is how long one address of a host is tried while there is another.
+	// addressPatience bounds the attempt at one address of a host while there is another.
 	addressPatience = 3 * time.Second
 )
 
@@ -27,7 +27,7 @@ func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return c.dial(ctx, network, address, nil)
 }
 
-// dial connects to "host:port". For the host of a server that was found, the addresses that were found with it come
+// dial connects to "host:port". For the host of a server that was found, the addresses found with it come
 // first.
 func (c *Client) dial(ctx context.Context, network, address string, found *Server) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
@@ -41,7 +41,7 @@ func (c *Client) dial(ctx context.Context, network, address string, found *Serve
 	if err == nil || ctx.Err() != nil {
 		return conn, err
 	}
-	addrs, again := c.lookup(ctx, host) // the addresses may be old by now
+	addrs, again := c.lookup(ctx, host) // the addresses may be outdated
 	tried := func(a netip.Addr) bool { return slices.Contains(found.Addresses, a) }
 	if addrs = slices.DeleteFunc(addrs, tried); len(addrs) > 0 {
 		conn, again = c.dialEach(ctx, network, addrs, port, false)
@@ -55,7 +55,7 @@ func (c *Client) dial(ctx context.Context, network, address string, found *Serve
 	return nil, fmt.Errorf("%w; and %w", err, again)
 }
 
-// dialHost connects to a host by its addresses as of now.
+// dialHost connects to a host by its current addresses.
 func (c *Client) dialHost(ctx context.Context, network, host, port string) (net.Conn, error) {
 	addrs, err := c.lookup(ctx, host)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *Client) dialHost(ctx context.Context, network, host, port string) (net.
 	return c.dialEach(ctx, network, addrs, port, false)
 }
 
-// dialEach connects to the first of one or more addresses that takes the connection; more says that there is another
+// dialEach connects to the first of one or more addresses that accepts the connection; more says that there is another
 // way to try after them.
 func (c *Client) dialEach(
 	ctx context.Context, network string, addrs []netip.Addr, port string, more bool,
@@ -82,7 +82,7 @@ func (c *Client) dialEach(
 	return nil, err
 }
 
-// dialError says why an address takes no connection, and names it once.
+// dialError says why the connection to an address failed, and names the address once.
 type dialError struct {
 	address string
 	err     error
@@ -98,7 +98,7 @@ func (e *dialError) Error() string {
 // errRefused is the text of ECONNREFUSED: this package does not import syscall.
 const errRefused = "connection refused"
 
-// reason is what went wrong, without the address.
+// reason returns the cause without the address.
 func (e *dialError) reason() string {
 	var failed *net.OpError
 	switch {

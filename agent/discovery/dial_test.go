@@ -90,7 +90,7 @@ func TestKeySetNameServers(t *testing.T) {
 		{"the first fails", []string{failing, good}, ""},
 		{"the first is silent", []string{silent, good}, ""},
 		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test: no such name (NXDOMAIN)"},
-		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing + ": SERVFAIL: it could not find out"},
+		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing + ": SERVFAIL: the server could not find out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Mode says by which means servers are looked for, spelled as in the configuration.
+// Mode says how servers are discovered, spelled as in the configuration.
 type Mode string
 
 // The modes. The zero value is ModeBoth.
@@ -25,9 +25,9 @@ const (
 )
 
 const (
-	// minAgain is the least time between two discoveries, whatever TTL the records have.
+	// minAgain is the minimum time between two discoveries, whatever TTL the records have.
 	minAgain = 30 * time.Second
-	// retryAgain is the most if nothing was found, or not everything could be learned.
+	// retryAgain is the maximum if nothing was found, or if a question remained unanswered.
 	retryAgain = 5 * time.Minute
 
 	// unicastTimeout bounds unicast DNS-SD as a whole: three name servers that are silent cost 12 s.
@@ -37,20 +37,20 @@ const (
 // DiscoverOptions say how to look for servers. The zero value looks by all means, in the domains that it can learn of.
 type DiscoverOptions struct {
 	Mode Mode
-	// Domains are the domains to browse by unicast DNS-SD. Empty: those of the device's search list and of its host
-	// name, and where they hold no server, those that RFC 6763 §11 has the network name.
+	// Domains are the domains to browse by unicast DNS-SD. If empty, those of the device's search list and of its host
+	// name are browsed, and if they hold no server, those that the network names by RFC 6763 §11.
 	Domains []string
-	// Admit returns why a server that is advertised may not be used (DIS-6), or nil. Nil: any may.
+	// Admit returns why an advertised server may not be used (DIS-6), or nil. If Admit is nil, any may.
 	Admit func(*Server) error
 	// NoMDNS says why mDNS is not used even if unicast DNS-SD finds none; "" if it may be (DIS-2).
 	NoMDNS string
-	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. Nil stands for that of the
+	// ResolvConf is as in Options, for the domains to browse and the name servers to ask. It defaults to that of the
 	// Client.
 	ResolvConf func() ([]byte, error)
-	// HostName returns the device's host name, whose domain is browsed too. Nil, or a name without a domain: none is.
+	// HostName returns the device's host name, whose domain is browsed too. It may be nil.
 	HostName func() string
 	// Networks returns the device's addresses with the lengths of their prefixes, for the network to name domains by
-	// if nothing else does. Nil: those of its interfaces.
+	// if nothing else does. It defaults to those of its interfaces.
 	Networks func() []netip.Prefix
 	// Window and Interfaces are for mDNS, as in BrowseOptions.
 	Window     time.Duration
@@ -62,13 +62,13 @@ type Found struct {
 	Servers []Server      // in the order in which to try them, each issuer once
 	Skipped []Skipped     // what else was advertised, in no order
 	Again   time.Duration // how long this holds: discover again then (DIS-6); 30 s to 1 h
-	// Answered are the domains that answered in full, without trailing dot: whoever is not among Servers is not
-	// advertised there. Nobody answers for the domain of mDNS, so it is among them if anything was advertised in it.
+	// Answered are the domains that answered in full, without trailing dot: a server that is not among Servers is not
+	// advertised there. For mDNS nothing proves absence, so its domain is included if anything was advertised in it.
 	Answered []string
-	silent   []string // the domains that did not
+	silent   []string // the domains that did not answer in full
 }
 
-// admit leaves out servers that may not be used.
+// admit removes servers that may not be used.
 func (f *Found) admit(may func(*Server) error) {
 	if may == nil {
 		return
@@ -85,20 +85,20 @@ func (f *Found) admit(may func(*Server) error) {
 	f.Servers = servers
 }
 
-// Skipped is an advertisement that this device may not use.
+// Skipped is an advertisement that this device must not use.
 type Skipped struct {
 	Instance string // for people, safe to print
 	Reason   error
 }
 
-// finish puts the servers in order, and leaves one of those that are the same.
+// finish sorts the servers, and removes duplicates.
 func (f *Found) finish() {
 	Order(f.Servers, rand.IntN)
 	first := make(map[string]string)
 	servers := f.Servers[:0]
 	for _, s := range f.Servers {
 		if other, twice := first[s.IssuerURL()]; twice {
-			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), fmt.Errorf("it is the same server as %s", other)})
+			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), fmt.Errorf("the same server as %s", other)})
 			continue
 		}
 		first[s.IssuerURL()] = InstanceName(s.Instance)
@@ -108,12 +108,12 @@ func (f *Found) finish() {
 }
 
 // Discover looks for Authorization Servers: by unicast DNS-SD (DIS-1), and by mDNS if every domain answers that it has
-// none that may be used (DIS-2): a name server that is silent for a moment does not make whoever is on the link an
-// issuer. It takes up to 25 s, where name servers are silent. Servers for development count only where the Client
-// allows http (DIS-3). trace, if it is not nil, is called for each step, from the calling goroutine.
+// none that may be used (DIS-2): a name server that is silent for a moment must not turn whoever is on the link into an
+// issuer. It takes up to 25 s if name servers are silent. Servers for development count only if the Client
+// allows http (DIS-3). If trace is not nil, it is called for each step, from the calling goroutine.
 //
-// An error means that there is no server and that not everything could be asked; there may be one all the same. That
-// nothing is advertised is no error. Found.Again counts in either case. The addresses of the servers are remembered,
+// An error means that no server was found and that not everything could be asked, so there may still be one. That
+// nothing is advertised is not an error. Found.Again counts in either case. The addresses of the servers are remembered,
 // for KeySet and ServerKeySet: those of the last look, and some of looks before.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	if trace == nil {
@@ -153,7 +153,7 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 	return found, errors.Join(errs...)
 }
 
-// mayBrowse reports whether mDNS may be used though the mode is both, and tells if not (DIS-2).
+// mayBrowse reports whether mDNS may be used in mode both; if not, it notes why (DIS-2).
 func (o *DiscoverOptions) mayBrowse(found *Found, trace func(Step)) bool {
 	why := o.NoMDNS
 	if len(found.silent) > 0 {
@@ -171,7 +171,7 @@ const maxRemembered = 2 * maxInstances
 // remember keeps the addresses of servers that were found, and those of others found before: a server that is not
 // advertised for a while is still asked, and that of a host of mDNS no name server knows.
 func (c *Client) remember(servers []Server) {
-	all := slices.Clone(servers) // the caller may do with its own as it likes
+	all := slices.Clone(servers) // the caller may change its own
 	if before := c.found.Load(); before != nil {
 		for _, s := range *before {
 			same := func(a Server) bool { return a.IssuerURL() == s.IssuerURL() }
@@ -207,7 +207,7 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 			bases = o.reverseDomains()
 		}
 		if len(bases) == 0 {
-			b.fail(errors.New("there is no domain to look in: none is configured, nor does the device have a search list, a domain or an address"))
+			b.fail(errors.New("no domain to browse: none is configured, and the device has no search list, domain or address"))
 		} else {
 			trace(Step{Kind: StepNote, Text: "no server so far: which domains does the network have its hosts browse?"})
 		}
@@ -237,7 +237,7 @@ func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(St
 		step.Outcome, found.Again = Unreachable, retryAgain
 	case len(found.Servers)+len(found.Skipped) == 0:
 		step.Outcome = Silent
-	case len(found.silent) == 0: // else somebody has not said all
+	case len(found.silent) == 0: // else an answer was incomplete
 		found.Answered = []string{mdnsDomain}
 	}
 	trace(step)

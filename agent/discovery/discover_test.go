@@ -85,7 +85,7 @@ func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
 	}
 	c := dnsClient(s)
 	r := discover(t, c, o)
-	if len(r.Servers) != 0 || r.err == nil || !strings.Contains(r.err.Error(), "there is no domain to look in") {
+	if len(r.Servers) != 0 || r.err == nil || !strings.Contains(r.err.Error(), "no domain to browse") {
 		t.Errorf("%+v, %v", r.Servers, r.err)
 	}
 	expect(t, "first step", r.steps[0].Text, "the device's resolver configuration cannot be read: resolv.conf: no such file")
@@ -128,10 +128,10 @@ func TestDiscoverOrder_DIS3(t *testing.T) {
 		e A 192.0.2.5`})
 	r := discover(t, dnsClient(s), example)
 	expect(t, "issuers", r.issuers(), "https://c.example.com https://a.example.com https://b.example.com")
-	expect(t, "left out", strings.Join(r.left(), "\n"), `a: it is the same server as g
-d: its pri 100 is for development only
-e: its api_proto is http, which counts in development only
-f: its api_ver "v2.0" lacks v1.0`)
+	expect(t, "left out", strings.Join(r.left(), "\n"), `a: the same server as g
+d: pri 100 is for development only
+e: api_proto is http, which counts in development only
+f: api_ver "v2.0" lacks v1.0`)
 	var found []string
 	for _, step := range r.steps {
 		if step.Kind == StepFound {
@@ -274,7 +274,7 @@ func TestDiscoverErrors_DIS2(t *testing.T) {
 	r := discover(t, c, DiscoverOptions{
 		ResolvConf: resolvConf(""), Networks: func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("192.0.2.77/26")} },
 	})
-	failed := "64.2.0.192.in-addr.arpa: name server " + s.Addr() + ": SERVFAIL: it could not find out\n"
+	failed := "64.2.0.192.in-addr.arpa: name server " + s.Addr() + ": SERVFAIL: the server could not find out\n"
 	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR b._dns-sd._udp."+failed+"PTR lb._dns-sd._udp."+failed+"discovery: mDNS: no interface")
 }
 

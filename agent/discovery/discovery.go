@@ -1,6 +1,6 @@
 // Package discovery finds Authorization Servers by DNS-SD (RFC 6763), unicast and multicast, and fetches what they
 // publish: their metadata (RFC 8414) and their keys (RFC 7517). Requests of other
-// packages go by its HTTPClient. Of what it got it keeps which servers were found last.
+// packages use its HTTPClient. It remembers which servers were found last.
 //
 // What it returns is checked for form alone. Whether an issuer may be asked at all is the caller's to decide beforehand
 // (KEY-5): this package contacts whatever issuer it is given. Everything read from the network is bounded, in size and

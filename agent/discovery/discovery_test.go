@@ -138,22 +138,22 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"empty", text(""), nil, "metadata", "an empty document"},
 		{"not JSON", text(`{"issuer":secret}`), nil, "metadata", "not JSON at byte 11 of 17: invalid character 's' looking for beginning of value"},
 		{"cut short", text(`{"issuer":"https`), nil, "metadata", "not JSON at byte 16 of 16: unexpected end of JSON input"},
-		{"array", text(`["secret"]`), nil, "metadata", "not as expected at byte 1 of 10: a JSON array"},
-		{"number", text(`{"issuer":4711}`), nil, "metadata", "not as expected at byte 14 of 15: a JSON number"},
-		{"null", text(`null`), nil, "metadata", "it names no issuer"},
+		{"array", text(`["secret"]`), nil, "metadata", "unexpected JSON array at byte 1 of 10"},
+		{"number", text(`{"issuer":4711}`), nil, "metadata", "unexpected JSON number at byte 14 of 15"},
+		{"null", text(`null`), nil, "metadata", "the document names no issuer"},
 		{"issuer twice", text(`{"issuer":"https://a","issuer":"https://b"}`), nil, "metadata",
 			"not JSON that all read alike: it gives one member name twice"},
-		{"issuer in another case", text(`{"Issuer":"https://a"}`), nil, "metadata", "it names no issuer"},
+		{"issuer in another case", text(`{"Issuer":"https://a"}`), nil, "metadata", "the document names no issuer"},
 		{"nested deeply", text(`{"x":` + strings.Repeat("[", 200000) + `}`), nil, "metadata", "not JSON at byte 10005 of 200006: invalid character '[' exceeded max depth"},
 		{"lying issuer", text(`{"issuer":"https://user:secret@evil.example.com/?secret=1","jwks_uri":"https://evil.example.com/"}`), nil, "metadata",
-			`it speaks for another issuer, "https://evil.example.com/"`},
-		{"no jwks_uri", text(`{"issuer":"ISSUER"}`), nil, "metadata", "it names no jwks_uri"},
+			`the document names another issuer, "https://evil.example.com/"`},
+		{"no jwks_uri", text(`{"issuer":"ISSUER"}`), nil, "metadata", "the document names no jwks_uri"},
 		{"jwks_uri http", text(`{"issuer":"ISSUER","jwks_uri":"http://127.0.0.1:9/jwks?secret=1"}`), nil, "metadata",
-			`its jwks_uri "http://127.0.0.1:9/jwks": it is not https`},
+			`jwks_uri "http://127.0.0.1:9/jwks": not https`},
 		{"jwks_uri of a file", text(`{"issuer":"ISSUER","jwks_uri":"file:///etc/shadow"}`), nil, "metadata",
-			`its jwks_uri "file:///etc/shadow": it is no https URL`},
-		{"jwks_uri relative", text(`{"issuer":"ISSUER","jwks_uri":"/jwks"}`), nil, "metadata", `its jwks_uri "/jwks": it is no https URL`},
-		{"jwks_uri with user", text(`{"issuer":"ISSUER","jwks_uri":"https://me:secret@a/"}`), nil, "metadata", `its jwks_uri "https://a/": it holds a user name`},
+			`jwks_uri "file:///etc/shadow": not an https URL`},
+		{"jwks_uri relative", text(`{"issuer":"ISSUER","jwks_uri":"/jwks"}`), nil, "metadata", `jwks_uri "/jwks": not an https URL`},
+		{"jwks_uri with user", text(`{"issuer":"ISSUER","jwks_uri":"https://me:secret@a/"}`), nil, "metadata", `jwks_uri "https://a/": a user name is not allowed`},
 		{"announced too long", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10000000")
 			io.WriteString(w, "{")
@@ -180,8 +180,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"half", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"issuer":`)
-		}, nil, "metadata", "the answer breaks off after 10 bytes: the server hangs up"},
-		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "the server hangs up"},
+		}, nil, "metadata", "the answer was cut off after 10 bytes: the server closed the connection"},
+		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "the server closed the connection"},
 
 		{"keys not found", nil, http.NotFound, "keys", "HTTP 404 Not Found"},
 		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) {
@@ -272,13 +272,13 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 		want string
 	}{
 		{"unknown authority", other.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
-			"its certificate comes from no authority that this device trusts: it was issued by \"CN=another root\"; " +
+			"the certificate comes from an authority that this device does not trust: issued by \"CN=another root\"; " +
 				"put that root into /etc/ca.pem (or have the server send its whole chain)"},
 		{"authority of the same name", namesake.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
-			"its certificate comes from no authority that this device trusts: it was issued by \"CN=test root\", " +
+			"the certificate comes from an authority that this device does not trust: issued by \"CN=test root\", " +
 				"and /etc/ca.pem has a root of that name with another key"},
-		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "its certificate is for another host: "},
-		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "its certificate is not good: x509: certificate has expired"},
+		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "the certificate is for another host: "},
+		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "the certificate is not valid: x509: certificate has expired"},
 		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11), "remote error: tls: protocol version not supported"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -399,7 +399,7 @@ func TestKeySetHTTP_KEY8(t *testing.T) {
 	defer s.Close()
 	publish(mux, s.URL, "")
 	_, err := New(Options{}).KeySet(t.Context(), s.URL)
-	if want := fmt.Sprintf("discovery: issuer %q: it is not https", s.URL); err == nil || err.Error() != want || requests.Load() != 0 {
+	if want := fmt.Sprintf("discovery: issuer %q: not https", s.URL); err == nil || err.Error() != want || requests.Load() != 0 {
 		t.Errorf("got %v after %d requests, want %s", err, requests.Load(), want)
 	}
 	doc, err := New(Options{AllowHTTP: true}).KeySet(t.Context(), s.URL)
@@ -414,22 +414,22 @@ func TestKeySetHTTP_KEY8(t *testing.T) {
 		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, secure.URL, s.URL+"/jwks")
 	})
 	_, err = New(Options{AllowHTTP: true, Roots: ca.roots}).KeySet(t.Context(), secure.URL)
-	if err == nil || !strings.HasSuffix(err.Error(), "it is not https") {
+	if err == nil || !strings.HasSuffix(err.Error(), "not https") {
 		t.Errorf("an https issuer with http keys: %v", err)
 	}
 }
 
 func TestKeySetIssuerForm_KEY8(t *testing.T) {
 	for issuer, want := range map[string]string{
-		"":                          `discovery: issuer "": it is no https URL`,
-		"auth.example.com":          `discovery: issuer "auth.example.com": it is no https URL`,
-		"https://":                  `discovery: issuer "https:": it is no https URL`,
-		"ftp://a":                   `discovery: issuer "ftp://a": it is no https URL`,
-		"https://a\x00/?secret":     `discovery: issuer "https://a\x00/": it is no URL`,
-		"https://me:secret@a/b":     `discovery: issuer "https://a/b": it holds a user name`,
-		"https://a/?secret=1":       `discovery: issuer "https://a/": it has a query or a fragment`,
-		"https://a/#secret":         `discovery: issuer "https://a/": it has a query or a fragment`,
-		"mailto:secret@example.com": `discovery: issuer "mailto:"…: it is no https URL`,
+		"":                          `discovery: issuer "": not an https URL`,
+		"auth.example.com":          `discovery: issuer "auth.example.com": not an https URL`,
+		"https://":                  `discovery: issuer "https:": not an https URL`,
+		"ftp://a":                   `discovery: issuer "ftp://a": not an https URL`,
+		"https://a\x00/?secret":     `discovery: issuer "https://a\x00/": not a URL`,
+		"https://me:secret@a/b":     `discovery: issuer "https://a/b": a user name is not allowed`,
+		"https://a/?secret=1":       `discovery: issuer "https://a/": an issuer has no query or fragment`,
+		"https://a/#secret":         `discovery: issuer "https://a/": an issuer has no query or fragment`,
+		"mailto:secret@example.com": `discovery: issuer "mailto:"…: not an https URL`,
 	} {
 		if _, err := New(Options{}).KeySet(t.Context(), issuer); err == nil || err.Error() != want {
 			t.Errorf("%q:\ngot  %v\nwant %s", issuer, err, want)
@@ -437,7 +437,7 @@ func TestKeySetIssuerForm_KEY8(t *testing.T) {
 	}
 }
 
-// A server that says nothing, or one byte occasionally, costs the timeout and no more.
+// A server that says nothing, or an occasional byte, costs the timeout and no more.
 func TestKeySetTimeout(t *testing.T) {
 	ca := newAuthority(t)
 	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
@@ -508,7 +508,7 @@ func TestKeySetUnreached(t *testing.T) {
 	mail, _ := answering(t, nil)
 	_, port, _ = net.SplitHostPort(strings.TrimPrefix(mail, "http://"))
 	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
-	expect(t, "not TLS", err, "https://127.0.0.1:"+port+": the server hangs up in the TLS handshake")
+	expect(t, "not TLS", err, "https://127.0.0.1:"+port+": the server closed the connection during the TLS handshake")
 
 	// The keys are elsewhere, and nothing listens there.
 	mux := http.NewServeMux()

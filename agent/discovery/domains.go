@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// maxNetworks bounds the networks whose addresses domains are asked for by.
+// maxNetworks bounds the networks by whose addresses domains are looked up.
 const maxNetworks = 4
 
-// nameServers returns whom to ask.
+// nameServers returns the name servers to ask.
 func (c *Client) nameServers(conf resolverConfig, trace func(Step)) []string {
 	servers, from := c.options.DNSServers, "of the configuration"
 	if len(servers) == 0 {
@@ -24,7 +24,7 @@ func (c *Client) nameServers(conf resolverConfig, trace func(Step)) []string {
 	return servers
 }
 
-// domains returns the domains to browse, canonical, in the order in which to browse them.
+// domains returns the domains to browse, canonical and in order.
 func (o *DiscoverOptions) domains(conf resolverConfig, trace func(Step)) []string {
 	var domains, shown []string
 	add := func(from string, names ...string) {
@@ -101,7 +101,7 @@ func reverseDomain(a netip.Addr) string {
 func interfaceNetworks() []netip.Prefix {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil // as with none: there is nothing to go by
+		return nil // as if there were none
 	}
 	var networks []netip.Prefix
 	for _, a := range addrs {

@@ -16,24 +16,24 @@ import (
 const (
 	// tcpPatience is how long an answer by TCP may take, with the connection.
 	tcpPatience = 3 * time.Second
-	// maxForeign is how many unrelated packets are passed over while an answer is waited for.
+	// maxForeign is how many unrelated packets are ignored while waiting for an answer.
 	maxForeign = 64
-	// receiveSize is what fits of an answer by UDP: more than was asked for, since some servers send it.
+	// receiveSize is the buffer for an answer by UDP: larger than asked for, since some servers send more.
 	receiveSize = 4096
 )
 
 // reply is how one server answered one question.
 type reply struct {
 	message message
-	network string // by which the last packet went: "udp" or "tcp"
-	plain   bool   // the last packet went without EDNS0
+	network string // of the last packet: "udp" or "tcp"
+	plain   bool   // the last packet was sent without EDNS0
 	outcome Outcome
 	err     error // why there is no definite answer, for people
 }
 
 // exchange puts a question to one server: by UDP with EDNS0, or without if edns is false or the server says that it
-// does not know it (RFC 6891 §7); by TCP, if the answer does not fit (RFC 7766 §5). It waits for the patience, and
-// again if it asks again.
+// does not support it (RFC 6891 §7); by TCP, if the answer does not fit (RFC 7766 §5). It waits for patience, and
+// once more if it asks again.
 func exchange(
 	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
 ) reply {
@@ -62,14 +62,14 @@ func exchange(
 	return r
 }
 
-// noEDNS reports whether a server that was asked with EDNS0 answers that it does not know it.
+// noEDNS reports whether a server that was asked with EDNS0 answers that it does not support it.
 func noEDNS(rcode int) bool {
 	return rcode == dns.RcodeFormatError || rcode == dns.RcodeNotImplemented || rcode == dns.RcodeBadVers
 }
 
 var errSilent = errors.New("no answer in time")
 
-// judge says what an answer, or the failure to get one, comes to.
+// judge classifies an answer, or the failure to get one.
 func judge(m message, err error) (Outcome, error) {
 	var failed *net.OpError // its own text repeats the addresses
 	switch {
@@ -88,14 +88,14 @@ func judge(m message, err error) (Outcome, error) {
 	case m.rcode != dns.RcodeSuccess:
 		return Failed, errors.New(rcodeName(m.rcode))
 	case m.referral:
-		return Failed, errors.New("it only names other servers to ask: it offers no recursion")
+		return Failed, errors.New("the server offers no recursion: it only names other servers to ask")
 	case len(m.answer) == 0:
 		return NoRecord, nil
 	}
 	return Answered, nil
 }
 
-// innermost is the cause alone: "connection refused".
+// innermost returns the innermost cause, such as "connection refused".
 func innermost(err error) error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
@@ -106,13 +106,13 @@ func innermost(err error) error {
 func rcodeName(code int) string {
 	switch code {
 	case dns.RcodeFormatError:
-		return "FORMERR: it does not understand the question"
+		return "FORMERR: the server does not understand the question"
 	case dns.RcodeServerFailure:
-		return "SERVFAIL: it could not find out"
+		return "SERVFAIL: the server could not find out"
 	case dns.RcodeNotImplemented:
-		return "NOTIMP: it does not answer such questions"
+		return "NOTIMP: the server does not answer such questions"
 	case dns.RcodeRefused:
-		return "REFUSED: it does not answer this device"
+		return "REFUSED: the server does not answer this device"
 	}
 	return fmt.Sprintf("response code %d", code)
 }
@@ -148,7 +148,7 @@ func overUDP(
 		switch {
 		case errors.Is(err, errForeign):
 			continue
-		case err != nil && n == len(buf): // what the buffer cut off comes by TCP
+		case err != nil && n == len(buf): // cut off by the buffer: ask by TCP
 			return message{truncated: true}, nil
 		}
 		return m, err
@@ -188,12 +188,12 @@ func overTCP(
 // closed names the end of a connection.
 func closed(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server hangs up")
+		return errors.New("the server closed the connection")
 	}
 	return err
 }
 
-// connect opens a connection for one question. Whoever waits on it is woken when the patience or ctx is over. The
+// connect opens a connection for one question. Reads and writes on it end when patience or ctx is over. The
 // caller calls hangUp.
 func connect(
 	ctx context.Context, dialer *net.Dialer, network, server string, patience time.Duration,
@@ -211,7 +211,7 @@ func connect(
 	}, nil
 }
 
-// randomID returns a number for a question that nobody can foresee.
+// randomID returns an unpredictable number for a question.
 func randomID() uint16 {
 	var b [2]byte
 	rand.Read(b[:]) // it never fails

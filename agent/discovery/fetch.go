@@ -19,34 +19,34 @@ import (
 )
 
 const (
-	// maxHead is the most of an answer that comes before its document, in bytes.
+	// maxHead is the maximum size of an answer's headers, in bytes.
 	maxHead = 32 << 10
-	// maxDrained is how much is read of an answer that is not used, in bytes, to keep the connection for the next
+	// maxDrained is how many bytes of an unused answer are read to keep the connection for the next
 	// request.
 	maxDrained = 4 << 10
 )
 
-// accept are the types that metadata and key sets are served as (RFC 8414 §3.2, RFC 7517 §8.5.2). Others are taken,
+// accept lists the types of metadata and key sets (RFC 8414 §3.2, RFC 7517 §8.5.2). Others are accepted,
 // too: a strict server answers 406 to a request that does not name the one it has.
 const accept = "application/json, application/jwk-set+json, */*;q=0.1"
 
 var (
-	// errPage is what a captive portal, a login form or a web server's own error page comes to.
+	// errPage is reported for a captive portal, a login form or a web server's own error page.
 	errPage     = errors.New("an HTML page, not JSON")
 	errTooLong  = fmt.Errorf("the document is over %d KiB", maxDocument>>10)
 	errLongHead = fmt.Errorf("the answer has headers of over %d KiB", maxHead>>10)
 	errNotHTTP  = errors.New("the answer is not HTTP/1.1")
 )
 
-// fetch is the requests of one KeySet. They share a connection if both documents lie on one server: a second TLS
+// fetch makes the requests of one KeySet. They share a connection if both documents are on one server: a second TLS
 // handshake costs a small device some 100 ms. The roots are those of its beginning (DIS-5).
 type fetch struct {
 	transport http.Transport
-	date      time.Time // that the last answer gave; zero if none
-	whole     bool      // the last request was answered, and to its end
+	date      time.Time // given by the last answer; zero if none
+	whole     bool      // the last request was answered completely
 }
 
-// newFetch prepares the requests, which all end with ctx. server, if it is not nil, brings the addresses of its host
+// newFetch prepares the requests, which all end with ctx. If server is not nil, the addresses of its host come
 // with it.
 //
 // Not http.DefaultTransport: what this device fetches goes to the server itself, whatever proxy its environment names,
@@ -57,7 +57,7 @@ func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 		return nil, err
 	}
 	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Time: c.options.Now} // DIS-5, OPS-1
-	// The context of a call is not that of the request, and has no deadline: a connection may be of use to another one.
+	// The context of a call is not that of the request, and has no deadline: another request may reuse the connection.
 	dial := func(scheme string) func(context.Context, string, string) (net.Conn, error) {
 		return func(_ context.Context, _, address string) (net.Conn, error) {
 			return c.connect(ctx, scheme, address, server, config)
@@ -110,11 +110,11 @@ func serverAt(scheme, address string) string {
 	return scheme + "://" + address
 }
 
-// close ends the connection: a device holds none that it does not need.
+// close ends the connection: a device keeps none that it does not need.
 func (f *fetch) close() { f.transport.CloseIdleConnections() }
 
-// first returns the first metadata of the issuer that there is (KEY-8). The next place is tried only if a server has
-// other things at this one: whatever else goes wrong would go wrong there, too.
+// first returns the first metadata found of the issuer (KEY-8). The next place is tried only if a server has
+// something else at this one: any other failure would recur there.
 func (f *fetch) first(ctx context.Context, s source) (from *url.URL, body []byte, m metadata, err error) {
 	missing := ""
 	for _, from = range s.places {
@@ -138,20 +138,20 @@ func (f *fetch) first(ctx context.Context, s source) (from *url.URL, body []byte
 	return nil, nil, m, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
 }
 
-// statusError is an HTTP status that is not the one hoped for.
+// statusError is an unexpected HTTP status.
 type statusError int
 
 func (s statusError) Error() string {
 	return fmt.Sprintf("HTTP %d %s", int(s), http.StatusText(int(s)))
 }
 
-// nothingThere reports whether the server has nothing to be got at the place. Proxies in front of a server say so in
+// nothingThere reports whether the server has nothing at the place. Proxies in front of a server say so in
 // many ways.
 func (s statusError) nothingThere() bool {
 	return 200 <= s && s < 500 || s == http.StatusNotImplemented
 }
 
-// get returns a document, whole.
+// get returns a complete document.
 func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	f.whole = false
 	res, err := f.request(ctx, u)
@@ -172,10 +172,10 @@ func (f *fetch) get(ctx context.Context, u *url.URL) ([]byte, error) {
 		f.whole = true
 		return nil, errTooLong
 	case ctx.Err() != nil:
-		// Whatever came: a server may answer with nothing when it sees us hang up.
+		// Whatever came: a server may answer with nothing when the connection is closed.
 		return nil, explain(ctx, ctx.Err())
 	case err != nil:
-		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(body), explain(ctx, err))
+		return nil, fmt.Errorf("the answer was cut off after %d bytes: %w", len(body), explain(ctx, err))
 	}
 	f.whole = true
 	return body, nil
@@ -217,7 +217,7 @@ func dateOf(res *http.Response) time.Time {
 	return date
 }
 
-// acceptable judges an answer by its head.
+// acceptable checks an answer by its headers.
 func acceptable(res *http.Response) error {
 	to, locationErr := res.Location()
 	switch {
@@ -230,14 +230,14 @@ func acceptable(res *http.Response) error {
 	case res.ContentLength > maxDocument:
 		return errTooLong
 	}
-	// Other types are not judged: servers are known to send JSON as text/plain.
+	// Other types are accepted: some servers send JSON as text/plain.
 	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err == nil && kind == "text/html" {
 		return errPage
 	}
 	return nil
 }
 
-// unreachedError is for a server that takes no request. It names the server, since no document is at fault.
+// unreachedError is for a server that cannot be reached. It names the server, since no document is at fault.
 type unreachedError struct {
 	server string
 	why    error
@@ -246,7 +246,7 @@ type unreachedError struct {
 func (e *unreachedError) Error() string { return e.server + ": " + e.why.Error() }
 func (e *unreachedError) Unwrap() error { return e.why }
 
-// explainDial says for people why there is no connection to an address, "host:port", which is not said twice.
+// explainDial says for people why there is no connection to an address, "host:port", without repeating it.
 func explainDial(err error, address string) error {
 	dial, ok := err.(*dialError)
 	switch {
@@ -262,8 +262,8 @@ func explainDial(err error, address string) error {
 	return err
 }
 
-// explainTLS says for people why a TLS handshake with a port failed. Names in a certificate are all that a server has
-// sent of it.
+// explainTLS says for people why a TLS handshake with a port failed. It includes nothing that the server sent but
+// names in its certificate.
 func (c *Client) explainTLS(err error, port string) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
@@ -271,17 +271,17 @@ func (c *Client) explainTLS(err error, port string) error {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf("its certificate comes from no authority that this device trusts: %s", c.adviseRoot(unknown))
+		return fmt.Errorf("the certificate comes from an authority that this device does not trust: %s", c.adviseRoot(unknown))
 	case errors.As(err, &name):
-		return fmt.Errorf("its certificate is for another host: %w", name)
+		return fmt.Errorf("the certificate is for another host: %w", name)
 	case errors.As(err, &invalid):
-		return fmt.Errorf("its certificate is not good: %w", invalid)
+		return fmt.Errorf("the certificate is not valid: %w", invalid)
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return fmt.Errorf("port %s does not speak TLS (is it the http port?)", port)
 	case errors.As(err, &record):
 		return fmt.Errorf("port %s does not speak TLS", port)
 	case errors.Is(err, io.EOF):
-		return errors.New("the server hangs up in the TLS handshake")
+		return errors.New("the server closed the connection during the TLS handshake")
 	}
 	return err
 }
@@ -297,13 +297,13 @@ func (c *Client) adviseRoot(unknown x509.UnknownAuthorityError) string {
 		where = "this system's list of roots"
 	}
 	if strings.Contains(unknown.Error(), "candidate authority") {
-		return fmt.Sprintf("it was issued by %s, and %s has a root of that name with another key", issuer, where)
+		return fmt.Sprintf("issued by %s, and %s has a root of that name with another key", issuer, where)
 	}
-	return fmt.Sprintf("it was issued by %s; put that root into %s (or have the server send its whole chain)", issuer, where)
+	return fmt.Sprintf("issued by %s; put that root into %s (or have the server send its whole chain)", issuer, where)
 }
 
-// explain turns an error of a request into one for people. Of what a server sent nothing is in it: package net/http
-// quotes that.
+// explain turns an error of a request into one for people. It includes nothing that a server sent, which net/http
+// would quote.
 func explain(ctx context.Context, err error) error {
 	var unreached *unreachedError
 	var broken *net.OpError
@@ -319,7 +319,7 @@ func explain(ctx context.Context, err error) error {
 	case errors.As(err, &broken):
 		return innermost(broken)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the server hangs up")
+		return errors.New("the server closed the connection")
 	}
 	return errNotHTTP
 }

@@ -82,7 +82,7 @@ func TestKeySetHead_KEY8(t *testing.T) {
 		{"no header", "HTTP/1.1 200 OK\r\nsecret\r\n\r\n", "the answer is not HTTP/1.1"},
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12", "the answer is not HTTP/1.1"},
 		{"both lengths", "HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: secret\r\n\r\n12", "the answer is not HTTP/1.1"},
-		{"half a head", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", "the server hangs up"},
+		{"half a head", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", "the server closed the connection"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -148,7 +148,7 @@ func TestKeySetConnectionAgain(t *testing.T) {
 				return "", true
 			}
 			return okay(metadataOf(url)), true
-		}, 2, "the server hangs up"},
+		}, 2, "the server closed the connection"},
 		{"more than was asked for", func(conn, request int, url string) (string, bool) {
 			if conn == 0 && request == 0 {
 				return okay(metadataOf(url)) + okay(`{"keys":[]}`), false
@@ -186,7 +186,7 @@ func TestKeySetConnectionAgain(t *testing.T) {
 func TestKeySetHost_KEY8(t *testing.T) {
 	for _, issuer := range []string{"https://münchen.example", "https://[fe80::1%25eth0]/", "https://a%C3%A9"} {
 		_, err := New(Options{}).KeySet(t.Context(), issuer)
-		want := "its host is not plain ASCII; other scripts are written as xn--…"
+		want := "the host is not plain ASCII; other scripts are written as xn--…"
 		if err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: got %v, want …%s", issuer, err, want)
 		}

@@ -26,27 +26,27 @@ const (
 	maxWindow     = 5 * time.Second
 	// lateWindow is how much longer it listens for records that have been asked for and are still missing.
 	lateWindow = time.Second
-	// askEvery is the least time between two times that one question is put to the link (RFC 6762 §5.2), and maxAsked
-	// how often.
+	// askEvery is the minimum time between repetitions of a question to the link (RFC 6762 §5.2), and maxAsked
+	// bounds them.
 	askEvery = time.Second
 	maxAsked = 3
-	// lookEvery is how often is looked what is missing. Records that were sent together have come together by then.
+	// lookEvery is the interval of checks for missing records. Records that were sent together have arrived by then.
 	lookEvery = 100 * time.Millisecond
 
 	// maxCalm is how many packets a calm link brings in that time.
 	maxCalm = 64
 
-	// maxQuestions is how many questions go into one packet: so that it fits an Ethernet frame.
+	// maxQuestions bounds the questions in one packet, so that it fits an Ethernet frame.
 	maxQuestions = 16
 )
 
 // BrowseOptions say how to look for servers by mDNS.
 type BrowseOptions struct {
-	// Window is how long to listen, 2 s to 5 s; other values are moved into that range. Zero stands for 3 s.
+	// Window is how long to listen, clamped to 2 s to 5 s. Zero means 3 s.
 	Window time.Duration
 	// Development also admits http and a pri of 100 or more (DIS-3).
 	Development bool
-	// Interfaces are the network interfaces to use. Empty: all that are up and can multicast.
+	// Interfaces are the network interfaces to use. It defaults to all that are up and can multicast.
 	Interfaces []net.Interface
 }
 
@@ -129,7 +129,7 @@ var (
 	group6 = &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: mdnsPort}
 )
 
-// link is the sockets by which the device hears the hosts of its links, one an address family. A family that a device
+// link holds the sockets that receive from the hosts of the device's links, one per address family. A family that a device
 // does not have is left out.
 //
 // The question for the service is asked by the library, zeroconf, which opens sockets of its own. But it keeps every
@@ -141,8 +141,8 @@ type link struct {
 	families   []*family
 	reading    sync.WaitGroup
 	closing    sync.Once
-	heard      atomic.Int32 // packets since gather looked last
-	busy       bool         // they were many
+	heard      atomic.Int32 // packets since gather last looked
+	busy       bool         // there were many
 }
 
 // family is one address family of a link.
@@ -153,13 +153,13 @@ type family struct {
 	close func() error
 }
 
-// heading is where a packet came to: its address, and the number of the interface.
+// heading is a packet's destination: the address, and the number of the interface.
 type heading struct {
 	to    net.IP
 	index int
 }
 
-// openLink opens the sockets and hands on what hosts of the link send to all others, until it is closed. take is called
+// openLink opens the sockets and passes on what hosts of the link send to all others, until it is closed. take is called
 // by two goroutines, and must not keep the packet.
 func openLink(interfaces []net.Interface, take func(p []byte, from netip.Addr)) (*link, error) {
 	if len(interfaces) == 0 {
@@ -229,7 +229,7 @@ func (l *link) askService() error {
 	return errors.Join(errs...)
 }
 
-// askService has the library ask on one address family; together, it fails if a device has only one of them.
+// askService has the library ask on one address family: asked for both, it fails if a device has only one.
 func askService(ip zeroconf.IPType, interfaces []net.Interface) error {
 	resolver, err := zeroconf.NewResolver(zeroconf.SelectIPTraffic(ip), zeroconf.SelectIfaces(interfaces))
 	if err != nil {
@@ -244,7 +244,7 @@ func askService(ip zeroconf.IPType, interfaces []net.Interface) error {
 	return err
 }
 
-// ask puts questions to the link. A packet that cannot be sent is as one that gets lost.
+// ask puts questions to the link. A packet that cannot be sent is treated as lost.
 func (l *link) ask(questions []question) {
 	for some := range slices.Chunk(questions, maxQuestions) {
 		m := dns.Msg{Compress: true}
@@ -253,7 +253,7 @@ func (l *link) ask(questions []question) {
 		}
 		p, err := m.Pack()
 		if err != nil {
-			continue // a name that came in a packet and goes into none
+			continue // a name that was received but cannot be packed
 		}
 		for _, f := range l.families {
 			for _, i := range l.interfaces {
@@ -264,7 +264,7 @@ func (l *link) ask(questions []question) {
 }
 
 func openFamily4(interfaces []net.Interface) (*family, error) {
-	conn, err := net.ListenUDP("udp4", group4) // others may have the port, too: that follows from the group's address
+	conn, err := net.ListenUDP("udp4", group4) // shared with others, because the address is a multicast group
 	if err != nil {
 		return nil, err
 	}
@@ -345,7 +345,7 @@ func join(interfaces []net.Interface, one func(*net.Interface) error) error {
 func multicastInterfaces() []net.Interface {
 	all, err := net.Interfaces()
 	if err != nil {
-		return nil // as with none
+		return nil // as if there were none
 	}
 	return slices.DeleteFunc(all, func(i net.Interface) bool {
 		return i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0

@@ -93,7 +93,7 @@ func TestBrowse_DIS3(t *testing.T) {
 	for _, s := range found.Skipped {
 		skipped[s.Instance] = s.Reason.Error()
 	}
-	if len(skipped) != 2 || skipped["plain"] == "" || skipped["trial"] != "its pri 100 is for development only" {
+	if len(skipped) != 2 || skipped["plain"] == "" || skipped["trial"] != "pri 100 is for development only" {
 		t.Errorf("skipped %v", skipped)
 	}
 

@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// udpSize is the longest answer asked for by UDP, in bytes: what no path of today breaks into fragments.
+	// udpSize is the longest answer asked for by UDP, in bytes: it fits into one packet on today's paths.
 	udpSize = 1232
-	// maxRecords bounds the records of one answer that are looked at. 64 servers with all that belongs to them come to
+	// maxRecords bounds the records of one answer that are examined. 64 servers with all their records come to
 	// 320.
 	maxRecords = 512
 	// maxStrings bounds the strings of one TXT record; IS-10 has four.
 	maxStrings = 64
-	// maxTTL is the longest time to live that is believed. A caching name server is asked more often than it need be
-	// then, and a record that was forged, or mistyped, is forgotten within the hour.
+	// maxTTL caps the time to live. A caching name server is then asked more often than necessary,
+	// and a forged or mistyped record is forgotten within the hour.
 	maxTTL = time.Hour
 
 	headerSize = 12
 )
 
-// errForeign is for a packet that does not answer the question asked. Whoever can send packets to the device can send
-// such ones, so they are passed over and the answer is waited for.
+// errForeign is for a packet that does not answer the question asked. Anyone who can reach the device can send
+// such packets, so they are ignored and the wait goes on.
 var errForeign = errors.New("an answer to another question")
 
-// question is what is asked: class IN always.
+// question is a DNS question, always of class IN.
 type question struct {
 	name string // presentation form with trailing dot
 	kind uint16 // dns.TypePTR, …
@@ -58,7 +58,7 @@ func (q question) pack(id uint16, edns bool) ([]byte, error) {
 	return p, nil
 }
 
-// resource is one resource record of the types that discovery reads. Which fields count follows from kind.
+// resource is one resource record of the types that discovery reads. kind determines which fields are set.
 type resource struct {
 	name                   string // canonical
 	kind                   uint16
@@ -69,7 +69,7 @@ type resource struct {
 	addr                   netip.Addr // A, AAAA
 }
 
-// data is what the record says, for people, safe to print.
+// data returns the record's data for people, safe to print.
 func (r *resource) data() string {
 	switch r.kind {
 	case dns.TypeSRV:
@@ -86,20 +86,20 @@ func (r *resource) data() string {
 	return r.target
 }
 
-// message is an answer, as far as discovery is interested.
+// message holds the parts of an answer that discovery uses.
 type message struct {
 	rcode     int
 	truncated bool // the rest is empty
 	referral  bool // it only names servers to ask instead
 	answer    []resource
 	extra     []resource    // the additional section
-	negative  time.Duration // how long it holds that there is no such thing (RFC 2308 §5); 0 if unknown
+	negative  time.Duration // how long a negative answer holds (RFC 2308 §5); 0 if unknown
 	cut       bool          // there were more than maxRecords
 }
 
-// parseMessage reads a packet that came in answer to q. errForeign: it answers something else. Another error: it
-// answers q, but cannot be read. What the packet claims of its own size is believed nowhere; records of other types and
-// classes are passed over.
+// parseMessage reads a packet that came in answer to q. errForeign means that it answers something else, another error
+// that it answers q but cannot be read. No count or length in the packet is trusted; records of other types and
+// classes are skipped.
 func parseMessage(p []byte, id uint16, q question) (message, error) {
 	var m message
 	var head dns.Msg
@@ -122,7 +122,7 @@ func parseMessage(p []byte, id uint16, q question) (message, error) {
 		return m, errForeign // only a server that could not read the question may leave it out
 	}
 	if m.truncated {
-		return m, nil // what is there need not be whole (RFC 2181 §9)
+		return m, nil // the rest may be incomplete (RFC 2181 §9)
 	}
 	referred := false
 	cut, err := eachRecord(p, off, maxRecords, func(section int, rr dns.RR) error {
@@ -160,7 +160,7 @@ func parseMessage(p []byte, id uint16, q question) (message, error) {
 	return m, nil
 }
 
-// parseQuestion reads the question at off, its name canonical. Of another class it is an error.
+// parseQuestion reads the question at off, its name canonical. Another class is an error.
 func parseQuestion(p []byte, off int) (q question, next int, err error) {
 	name, off, err := dns.UnpackDomainName(p, off)
 	if err != nil || off+4 > len(p) || binary.BigEndian.Uint16(p[off+2:]) != dns.ClassINET {
@@ -169,13 +169,13 @@ func parseQuestion(p []byte, off int) (q question, next int, err error) {
 	return question{canonical(name), binary.BigEndian.Uint16(p[off:])}, off + 4, nil
 }
 
-var errRecord = errors.New("a record breaks off, or does not fit its length")
+var errRecord = errors.New("a record is cut off, or does not match its length")
 
-// eachRecord hands on the records behind the questions, those of the types that discovery reads; section is 0 for the
+// eachRecord yields the records after the questions, those of the types that discovery reads; section is 0 for the
 // answer, 1 for the authority section and 2 for the additional one. cut: there are more than most.
 //
 // The library reads the records, but it is not given the whole packet. Its types number a hundred, and some turn 2
-// bytes into a name of 1000: a packet of 64 KiB comes to 32 MB with them. What nobody asks for is skipped, by its
+// bytes into a name of 1000: a packet of 64 KiB would take 32 MB. Other types are skipped by their
 // length.
 func eachRecord(p []byte, off, most int, each func(section int, rr dns.RR) error) (cut bool, err error) {
 	left := most
@@ -216,7 +216,7 @@ func wanted(kind uint16) bool {
 	return false
 }
 
-// newResource takes over a record, whatever its class.
+// newResource converts a record of any class.
 func newResource(rr dns.RR) (resource, error) {
 	h := rr.Header()
 	r := resource{name: canonical(h.Name), kind: h.Rrtype, ttl: lifetime(h.Ttl)}

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// wellKnown is where metadata lies, between the host and the path of an issuer (RFC 8414 §3.1).
+	// wellKnown is the place of metadata, between the host and the path of an issuer (RFC 8414 §3.1).
 	wellKnown = "/.well-known/oauth-authorization-server"
-	// wellKnownOpenID is where OpenID Connect has it, behind the path (OpenID Connect Discovery 1.0 §4).
+	// wellKnownOpenID is the place in OpenID Connect, after the path (OpenID Connect Discovery 1.0 §4).
 	wellKnownOpenID = "/.well-known/openid-configuration"
 )
 
-// metadata is what the daemon needs of RFC 8414 §2.
+// metadata holds the members of RFC 8414 §2 that the daemon needs.
 type metadata struct {
 	Issuer  string `json:"issuer"`
 	JWKSURI string `json:"jwks_uri"`
@@ -32,9 +32,9 @@ func (c *Client) parseIssuer(issuer string) (*url.URL, error) {
 	case err != nil:
 		return nil, err
 	case u.Scheme != "https" && !c.options.AllowHTTP:
-		return nil, errors.New("it is not https")
+		return nil, errors.New("not https")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(issuer, "#"):
-		return nil, errors.New("it has a query or a fragment")
+		return nil, errors.New("an issuer has no query or fragment")
 	}
 	return u, nil
 }
@@ -44,15 +44,15 @@ func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil: // its text repeats the URL, which may hold a secret
-		return nil, errors.New("it is no URL")
+		return nil, errors.New("not a URL")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, errors.New("it is no https URL")
+		return nil, errors.New("not an https URL")
 	case u.User != nil:
-		return nil, errors.New("it holds a user name")
+		return nil, errors.New("a user name is not allowed")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }):
 		// RFC 3986 §3.2.2; what is more, a request is written with it, and no certificate is for an address with a
 		// zone.
-		return nil, errors.New("its host is not plain ASCII; other scripts are written as xn--…")
+		return nil, errors.New("the host is not plain ASCII; other scripts are written as xn--…")
 	}
 	return u, nil
 }
@@ -66,7 +66,7 @@ func metadataURL(issuer *url.URL) *url.URL {
 }
 
 // metadataPlaces returns the places of an issuer's metadata in the order in which to try them (KEY-8): first the one
-// given, then those where Keycloak before 26.4 has it, behind the path.
+// given, then those that Keycloak before 26.4 uses, after the path.
 func metadataPlaces(first, issuer *url.URL) []*url.URL {
 	places := []*url.URL{first}
 	for _, known := range []string{wellKnown, wellKnownOpenID} {
@@ -88,15 +88,15 @@ func parseMetadata(body []byte, from source) (metadata, error) {
 	}
 	switch {
 	case m.Issuer == "":
-		return m, errors.New("it names no issuer")
+		return m, errors.New("the document names no issuer")
 	case !from.speaksFor(m.Issuer): // RFC 8414 §3.3, KEY-8
-		return m, fmt.Errorf("it speaks for another issuer, %s%s", shown(m.Issuer), from.advice(m.Issuer))
+		return m, fmt.Errorf("the document names another issuer, %s%s", shown(m.Issuer), from.advice(m.Issuer))
 	}
 	return m, nil
 }
 
-// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, as
-// Keycloak has realms, and must be asked for the right one.
+// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, like
+// Keycloak with its realms, and must be asked for the right one.
 func (s *source) advice(named string) string {
 	u, err := parseURL(named)
 	if err != nil || keys.Origin(named) == "" || keys.Origin(named) != keys.Origin(s.issuer.String()) {
@@ -115,21 +115,21 @@ func (s *source) advice(named string) string {
 // keysURL returns where metadata says the keys are.
 func (m *metadata) keysURL(from source) (*url.URL, error) {
 	if m.JWKSURI == "" {
-		return nil, errors.New("it names no jwks_uri")
+		return nil, errors.New("the document names no jwks_uri")
 	}
 	at, err := parseURL(m.JWKSURI)
 	if err != nil {
-		return nil, fmt.Errorf("its jwks_uri %s: %w", shown(m.JWKSURI), err)
+		return nil, fmt.Errorf("jwks_uri %s: %w", shown(m.JWKSURI), err)
 	}
 	// An http issuer was allowed for development; an https one must not lead there all the same (KEY-8).
 	if at.Scheme != "https" && from.issuer.Scheme == "https" {
-		return nil, fmt.Errorf("its jwks_uri %s: it is not https", shown(m.JWKSURI))
+		return nil, fmt.Errorf("jwks_uri %s: not https", shown(m.JWKSURI))
 	}
 	at.Fragment, at.RawFragment = "", ""
 	return at, nil
 }
 
-// parseJSON reads a document, and says what it is instead where it is no JSON.
+// parseJSON reads a document, and if it is not JSON says what it is.
 func parseJSON(body []byte, into any) error {
 	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark (RFC 8259 §8.1 lets a parser ignore it)
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
@@ -149,11 +149,11 @@ func parseJSON(body []byte, into any) error {
 		return fmt.Errorf("not JSON at byte %d of %d: %w", syntax.Offset, len(body), err)
 	case errors.As(err, &kind):
 		what, _, _ := strings.Cut(kind.Value, " ") // the value may follow
-		return fmt.Errorf("not as expected at byte %d of %d: a JSON %s", kind.Offset, len(body), what)
+		return fmt.Errorf("unexpected JSON %s at byte %d of %d", what, kind.Offset, len(body))
 	case strings.Contains(err.Error(), "duplicate key"): // the name follows
 		return errors.New("not JSON that all read alike: it gives one member name twice")
 	default:
-		return errors.New("not as expected")
+		return errors.New("unexpected JSON")
 	}
 }
 
@@ -162,7 +162,7 @@ func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// shown quotes a URL that somebody sent, for a message: without user, query and fragment, in ASCII and of bounded
+// shown quotes a received URL for a message: without user, query and fragment, in ASCII and of bounded
 // length.
 func shown(s string) string {
 	const most = 200

@@ -115,9 +115,9 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: HTTP 404 Not Found", 0},
 		{"the first fails", status(500), nil, nil, "i", "metadata from INSERTED: HTTP 500 Internal Server Error", 0},
 		{"the first lies", lie, nil, nil, "ia", "", 0},
-		{"all lie", lie, lie, lie, "iao", `metadata from INSERTED: it speaks for another issuer, "https://evil.example.com"; ` +
-			`from APPENDED: it speaks for another issuer, "https://evil.example.com"; from OPENID: it speaks for another issuer, "https://evil.example.com"`, 0},
-		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: the server hangs up", 0},
+		{"all lie", lie, lie, lie, "iao", `metadata from INSERTED: the document names another issuer, "https://evil.example.com"; ` +
+			`from APPENDED: the document names another issuer, "https://evil.example.com"; from OPENID: the document names another issuer, "https://evil.example.com"`, 0},
+		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: the server closed the connection", 0},
 		{"the first leads to another place of the server", redirect("APPENDED"), nil, nil, "ia", "", 'i'},
 		{"the first leads in a circle", redirect("INSERTED"), nil, nil, "iia", "", 0},
 		{"all lead elsewhere", redirect("https://portal.example.com/"), redirect("http://ADDRESS/"), redirect("https://user@ADDRESS/"), "iao",
@@ -253,13 +253,13 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 		{root, at, true, ""},
 		{root, at + "/realms/nmos", true, ""},
 		{root, at + "/auth/realms/nmos/", true, ""},
-		{root, "https://auth.nmos.test/realms/nmos", false, "it speaks for another issuer"}, // another port
-		{root, "https://other.nmos.test:" + port + "/realms/nmos", false, "it speaks for another issuer"},
-		{root, "http://auth.nmos.test:" + port + "/realms/nmos", false, "it speaks for another issuer"},
-		{root, at + "/realms/nmos?x", false, "it speaks for another issuer"},
+		{root, "https://auth.nmos.test/realms/nmos", false, "the document names another issuer"}, // another port
+		{root, "https://other.nmos.test:" + port + "/realms/nmos", false, "the document names another issuer"},
+		{root, "http://auth.nmos.test:" + port + "/realms/nmos", false, "the document names another issuer"},
+		{root, at + "/realms/nmos?x", false, "the document names another issuer"},
 		{realm, at + "/realms/nmos", true, ""},
-		{realm, at + "/realms/other", false, `it speaks for another issuer, "` + at + `/realms/other"; announce it with api_selector=realms/other; from`},
-		{realm, "https://auth.nmos.test/realms/other", false, `it speaks for another issuer, "https://auth.nmos.test/realms/other"; from`},
+		{realm, at + "/realms/other", false, `the document names another issuer, "` + at + `/realms/other"; announce it with api_selector=realms/other; from`},
+		{realm, "https://auth.nmos.test/realms/other", false, `the document names another issuer, "https://auth.nmos.test/realms/other"; from`},
 	} {
 		named, keysAt = x.named, at+"/jwks"
 		doc, err := c.ServerKeySet(t.Context(), x.server)
@@ -280,7 +280,7 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 	// A configured issuer has no such choice.
 	for _, issuer := range []string{k.URL, k.URL + "/realms/nmos/x"} {
 		_, err := c.KeySet(t.Context(), issuer)
-		want := `it speaks for another issuer, "` + named + `"; name that one in [authorization] servers, or announce it with api_selector=realms/nmos`
+		want := `the document names another issuer, "` + named + `"; name that one in [authorization] servers, or announce it with api_selector=realms/nmos`
 		if issuer != k.URL {
 			want = "HTTP 404 Not Found"
 		}
@@ -326,7 +326,7 @@ func TestServerKeySetAddresses_DIS5(t *testing.T) {
 	before, _ := k.seen()
 	_, err := c.ServerKeySet(t.Context(), s)
 	after, _ := k.seen()
-	if err == nil || !strings.Contains(err.Error(), "its certificate is for another host") || len(after) != len(before) {
+	if err == nil || !strings.Contains(err.Error(), "the certificate is for another host") || len(after) != len(before) {
 		t.Errorf("a certificate for another host: %v", err)
 	}
 }
@@ -422,5 +422,5 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 // In production a server is never asked by http, however it was found.
 func TestServerKeySetHTTP_DIS3(t *testing.T) {
 	_, err := New(Options{}).ServerKeySet(t.Context(), Server{Scheme: "http", Host: "a.test", Port: 80})
-	expect(t, "error", err, `discovery: server "http://a.test": it is not https`)
+	expect(t, "error", err, `discovery: server "http://a.test": not https`)
 }

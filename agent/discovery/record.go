@@ -24,9 +24,9 @@ const mdnsDomain = "local"
 // version is the version of the Authorization API that the daemon speaks.
 const version = "v1.0"
 
-// Record is one advertisement of an Authorization Server as DNS-SD gives it, unicast or multicast: its SRV, TXT and
-// address records. Nothing in it can be relied on: whoever is on the network may have sent it. What makes a server
-// worth talking to is its certificate (DIS-5).
+// Record is one advertisement of an Authorization Server by DNS-SD, unicast or multicast: its SRV, TXT and
+// address records. Nothing in it is trusted: anyone on the network may have sent it. What makes a server
+// trustworthy is its certificate (DIS-5).
 type Record struct {
 	Instance         string // name of the instance, in the presentation form of RFC 1035 §5.1
 	Host             string // target of the SRV record
@@ -43,21 +43,21 @@ type Server struct {
 	Scheme    string // api_proto: https, or http in development
 	Host      string // lower case, no trailing dot (DIS-4)
 	Port      uint16
-	Selector  string // api_selector, without slashes at its ends; "" for none
+	Selector  string // api_selector, without slashes at its ends; "" if none
 	Pri       int    // the advertised pri: the lowest is tried first
 	Priority  uint16 // of the SRV record
 	Weight    uint16
 	TTL       time.Duration
-	Addresses []netip.Addr // empty: Host has to be looked up
-	Domain    string       // where it was found, without trailing dot; "local" by mDNS
+	Addresses []netip.Addr // if empty, Host has to be looked up
+	Domain    string       // in which it was found, without trailing dot; "local" for mDNS
 }
 
-// MetadataURL is where the server's metadata lies (DIS-4).
+// MetadataURL returns the URL of the server's metadata (DIS-4).
 func (s *Server) MetadataURL() string {
 	return s.Scheme + "://" + s.hostPort() + wellKnown + s.path()
 }
 
-// IssuerURL is the issuer whose metadata lies there (RFC 8414 §3.1), written as issuers are: without the scheme's own
+// IssuerURL returns the issuer whose metadata is there (RFC 8414 §3.1), written as issuers are: without the default
 // port.
 func (s *Server) IssuerURL() string {
 	host := s.hostPort()
@@ -76,8 +76,8 @@ func (s *Server) path() string {
 	return "/" + s.Selector
 }
 
-// ParseRecord makes a Server of a record, or says why this device may not use it (DIS-3). Development also admits http,
-// and servers with a pri of 100 or more, which are there to be tried out.
+// ParseRecord makes a Server of a record, or returns why this device must not use it (DIS-3). Development also admits http,
+// and servers with a pri of 100 or more, which are for trials.
 func ParseRecord(r Record, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,
@@ -92,7 +92,7 @@ func ParseRecord(r Record, development bool) (Server, error) {
 		return Server{}, err
 	}
 	if s.Port == 0 {
-		return Server{}, errors.New("it has port 0: the service is not offered") // RFC 6763 §A
+		return Server{}, errors.New("port 0: the service is not offered") // RFC 6763 §A
 	}
 	txt := parseTXT(r.TXT)
 	if err := complete(r.TXT, txt); err != nil {
@@ -101,34 +101,34 @@ func ParseRecord(r Record, development bool) (Server, error) {
 
 	switch s.Scheme = txt["api_proto"]; {
 	case s.Scheme == "http" && !development:
-		return Server{}, errors.New("its api_proto is http, which counts in development only")
+		return Server{}, errors.New("api_proto is http, which counts in development only")
 	case s.Scheme != "http" && s.Scheme != "https":
-		return Server{}, fmt.Errorf("its api_proto is %+.20q", s.Scheme)
+		return Server{}, fmt.Errorf("api_proto is %+.20q", s.Scheme)
 	}
 	versions := strings.Split(strings.ReplaceAll(txt["api_ver"], " ", ""), ",")
 	if !slices.Contains(versions, version) {
-		return Server{}, fmt.Errorf("its api_ver %+.60q lacks %s", txt["api_ver"], version)
+		return Server{}, fmt.Errorf("api_ver %+.60q lacks %s", txt["api_ver"], version)
 	}
 	pri, err := strconv.ParseUint(txt["pri"], 10, 16)
 	if err != nil {
-		return Server{}, fmt.Errorf("its pri %+.20q is not a number", txt["pri"])
+		return Server{}, fmt.Errorf("pri %+.20q is not a number", txt["pri"])
 	}
 	if pri >= 100 && !development {
-		return Server{}, fmt.Errorf("its pri %d is for development only", pri)
+		return Server{}, fmt.Errorf("pri %d is for development only", pri)
 	}
 	s.Pri = int(pri)
 	if s.Selector = strings.Trim(txt["api_selector"], "/"); !plausibleSelector(s.Selector) {
-		return Server{}, fmt.Errorf("its api_selector %+.60q is not a path", s.Selector)
+		return Server{}, fmt.Errorf("api_selector %+.60q is not a path", s.Selector)
 	}
 	return s, nil
 }
 
-// complete returns an error if a TXT record lacks what every server has to say (IS-10 Discovery).
+// complete returns an error if a TXT record lacks what every server must state (IS-10 Discovery).
 func complete(strs []string, txt map[string]string) error {
 	var lacks []string
 	for _, name := range []string{"api_proto", "api_ver", "pri"} {
 		if txt[name] == "" {
-			lacks = append(lacks, "it has no "+name)
+			lacks = append(lacks, "no "+name)
 		}
 	}
 	if len(lacks) == 0 {
@@ -156,20 +156,20 @@ func parseTXT(strs []string) map[string]string {
 	return values
 }
 
-// plausibleHost refuses what cannot be the host of a URL. The rest a certificate must confirm.
+// plausibleHost refuses what cannot be the host of a URL. The certificate must confirm the rest.
 func plausibleHost(host string) error {
 	if host == "" || len(host) > 253 {
-		return errors.New("its host name is empty or too long")
+		return errors.New("the host name is empty or too long")
 	}
 	for _, c := range []byte(host) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
-			return fmt.Errorf("its host name %+.60q holds %+q", host, c)
+			return fmt.Errorf("the host name %+.60q holds %+q", host, c)
 		}
 	}
 	return nil
 }
 
-// plausibleSelector reports whether a selector is plain path segments, which no server reads as anything else.
+// plausibleSelector reports whether a selector consists of plain path segments, which every server reads alike.
 func plausibleSelector(selector string) bool {
 	if selector == "" {
 		return true
@@ -191,7 +191,7 @@ func plausibleSelector(selector string) bool {
 // proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random
 // number in [0, n), as rand.IntN does.
 func Order(servers []Server, intn func(n int) int) {
-	// Not by package slices: its code for such a struct would be 4 KB of flash.
+	// Package slices would take 4 KB of flash for such a struct.
 	sort.SliceStable(servers, func(i, j int) bool { return compare(servers[i], servers[j]) < 0 })
 	for len(servers) > 0 {
 		equal := 1
@@ -207,9 +207,9 @@ func compare(a, b Server) int {
 	return cmp.Or(cmp.Compare(a.Pri, b.Pri), cmp.Compare(a.Priority, b.Priority))
 }
 
-// spread draws the servers one after the other, each with a chance in proportion to its weight among those that are
-// left. One more than the weight counts, so that a server of weight 0 is drawn at times: "a very small chance", says
-// RFC 2782, and all of them alike if no weights are given.
+// spread draws the servers one by one, each with a chance in proportion to its weight among those
+// left. One is added to each weight, so that a server of weight 0 is drawn occasionally: "a very small chance", says
+// RFC 2782. Without weights all are equally likely.
 func spread(servers []Server, intn func(n int) int) {
 	for ; len(servers) > 1; servers = servers[1:] {
 		total := 0

@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// maxNameServers is how many name servers are asked: as many as the C library takes from resolv.conf(5).
+	// maxNameServers is how many name servers are asked: as many as the C library reads from resolv.conf(5).
 	maxNameServers = 3
-	// maxDomains bounds the domains that are browsed in one go.
+	// maxDomains bounds the domains of one discovery.
 	maxDomains = 16
 	// maxNDots is the most that "options ndots" can ask for, as in the C library.
 	maxNDots = 15
 )
 
-// resolverConfig is what resolv.conf(5) says to discovery.
+// resolverConfig holds the settings of resolv.conf(5) that discovery uses.
 type resolverConfig struct {
 	servers []string // "address:port"
 	search  []string // canonical
-	ndots   int      // a name with fewer dots is completed first; 0 stands for 1
+	ndots   int      // a name with fewer dots is completed first; 0 means 1
 }
 
-// readResolvConf reads the device's resolv.conf. Without one, what is configured or found otherwise counts alone.
+// readResolvConf reads the device's resolv.conf. Without one, it returns the zero value.
 func readResolvConf(read func() ([]byte, error), trace func(Step)) resolverConfig {
 	if read == nil {
 		return resolverConfig{}
@@ -37,8 +37,8 @@ func readResolvConf(read func() ([]byte, error), trace func(Step)) resolverConfi
 	return parseResolvConf(text)
 }
 
-// parseResolvConf reads the contents of resolv.conf. It never fails: what it does not know, it passes over, as every
-// resolver does.
+// parseResolvConf reads the contents of resolv.conf. It never fails: unknown lines are skipped, as by every
+// resolver.
 func parseResolvConf(text []byte) resolverConfig {
 	var c resolverConfig
 	for line := range strings.Lines(string(text)) {

@@ -17,14 +17,14 @@ import (
 const (
 	// maxAliases bounds the CNAMEs that are followed for one name.
 	maxAliases = 8
-	// secondPatience is how long an answer is waited for that is wanted only beside another, of the same name server.
+	// secondPatience bounds the wait for an additional answer of a name server that has answered.
 	secondPatience = 500 * time.Millisecond
 )
 
 var (
-	// errNoServer: no name server says anything, so that asking on is useless.
+	// errNoServer means that no name server answers, so that further questions are useless.
 	errNoServer = errors.New("no name server answers")
-	errAliases  = errors.New("its CNAMEs lead in a circle or too far")
+	errAliases  = errors.New("the CNAMEs lead in a circle or too far")
 	errLocal    = errors.New("names in .local belong to mDNS, and no name server is asked for them")
 )
 
@@ -148,7 +148,7 @@ func (s *Step) show(records []resource, additional bool, zone string) {
 		r := &records[i]
 		shown := StepRecord{Name: r.name, Type: kindName(r.kind), Data: r.data(), TTL: r.ttl, Additional: additional}
 		if additional && !within(r.name, zone) {
-			shown.Ignored = fmt.Errorf("it lies outside %s, for which the question was", undot(zone))
+			shown.Ignored = fmt.Errorf("the name is outside %s, which was asked about", undot(zone))
 		}
 		s.Records = append(s.Records, shown)
 	}

@@ -135,10 +135,10 @@ func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
 func TestUnicastErrors_DIS1(t *testing.T) {
 	for fault, want := range map[dnsserver.Fault]string{
 		dnsserver.Silent:       "no answer in time",
-		dnsserver.ServFail:     "SERVFAIL: it could not find out",
-		dnsserver.Refused:      "REFUSED: it does not answer this device",
-		dnsserver.Referral:     "it only names other servers to ask: it offers no recursion",
-		dnsserver.Half:         "a record breaks off, or does not fit its length",
+		dnsserver.ServFail:     "SERVFAIL: the server could not find out",
+		dnsserver.Refused:      "REFUSED: the server does not answer this device",
+		dnsserver.Referral:     "the server offers no recursion: it only names other servers to ask",
+		dnsserver.Half:         "a record is cut off, or does not match its length",
 		dnsserver.Flood:        "64 packets, none of which answers this question",
 		dnsserver.WrongID:      "no answer in time (1 unrelated packets ignored)",
 		dnsserver.TruncatedTCP: "truncated, even by TCP",
@@ -157,9 +157,9 @@ func TestUnicastErrors_DIS1(t *testing.T) {
 func TestUnicastTCPFaults_DIS1(t *testing.T) {
 	s := startDNS(t, dnsserver.Options{Zone: oneServer})
 	for fault, want := range map[dnsserver.Fault]string{
-		dnsserver.HangUp:  "the server hangs up",
+		dnsserver.HangUp:  "the server closed the connection",
 		dnsserver.WrongID: "an answer to another question",
-		dnsserver.Half:    "a record breaks off, or does not fit its length",
+		dnsserver.Half:    "a record is cut off, or does not match its length",
 	} {
 		s.Behave()
 		s.Misbehave("", "", fault)

@@ -26,8 +26,8 @@ type Step struct {
 	Network string // "udp", "tcp" or "mdns"
 	Outcome Outcome
 	Took    time.Duration
-	Records []StepRecord // what came, in its order; only the first maxShown
-	More    int          // how many came beside those
+	Records []StepRecord // in the order of the answer; only the first maxShown
+	More    int          // how many others there were
 	Subject string       // instance or name
 	Err     error        // StepAsked: why there is no answer; StepLeftOut: why it may not be used
 	Found   *Server
@@ -37,15 +37,15 @@ type Step struct {
 type StepRecord struct {
 	Name, Type, Data string
 	TTL              time.Duration
-	Additional       bool  // it came beside the answer
+	Additional       bool  // from the additional section
 	Ignored          error // why it is not used; nil if it is
 }
 
 // maxShown bounds the records of one step.
 const maxShown = 100
 
-// Outcome is how a question was answered. What is the case and what could not be learned are kept apart: the first is in the
-// zone, the second in the network or the name server.
+// Outcome is how a question was answered. It separates definite answers from failures: the cause of the former is in the
+// zone, that of the latter in the network or the name server.
 type Outcome int
 
 // The outcomes.
@@ -59,7 +59,7 @@ const (
 	Unreachable         // the question could not be sent, or nothing listens
 )
 
-// definite reports whether the question is answered, be it with yes or no.
+// definite reports whether the question is answered, with yes or no.
 func (o Outcome) definite() bool { return o == Answered || o == NoSuchName || o == NoRecord }
 
 func (o Outcome) String() string {

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// maxInstances bounds the instances that one discovery looks at, over all domains. A facility has a handful.
+	// maxInstances bounds the instances that one discovery examines, over all domains. A facility has a handful.
 	maxInstances = 64
 	// maxTargets bounds the SRV records of one instance. It has one, as a rule (RFC 6763 §5).
 	maxTargets = 8
-	// maxErrors bounds the errors that are told.
+	// maxErrors bounds the errors that are reported.
 	maxErrors = 8
 )
 
-// asker has questions answered: a resolver asks name servers, and mDNS looks at what the link has said.
+// asker answers questions: a resolver asks name servers, and mDNS uses what the link has said.
 type asker interface {
 	resolve(ctx context.Context, name string, kind uint16, zone string) (resolved, error)
 	addresses(ctx context.Context, host, zone string) (resolved, error)
@@ -33,21 +33,21 @@ type browser struct {
 	trace       func(Step)
 	development bool
 	browsed     map[string]bool     // domains, and whether each has answered in full
-	browsing    string              // the one of them that is browsed now
+	browsing    string              // the domain being browsed
 	seen        map[string]bool     // instances
 	hosts       map[string]*answers // hosts that were asked for
 	servers     []Server
 	skipped     []Skipped
 	positive    time.Duration // how long what was found holds
 	negative    time.Duration // how long it holds that there was nothing
-	errs        []error       // what kept it from being complete
+	errs        []error       // why the result may be incomplete
 }
 
-// answers is what asking for a host's addresses came to.
+// answers is the result of looking up a host's addresses.
 type answers struct {
 	records []resource
-	err     error // why there are none, or none that are known
-	none    bool  // there are none
+	err     error // why there are none, or none are known
+	none    bool  // the host has no address
 }
 
 func newBrowser(a asker, trace func(Step), development bool) *browser {
@@ -86,12 +86,12 @@ func (b *browser) browse(ctx context.Context, domain string) {
 	}
 }
 
-// instance looks at one instance of the service. Its records are taken from what came beside the answer, else asked for
+// instance examines one instance of the service. Its records are taken from the additional section, or else asked for
 // (RFC 6763 §12.1).
 func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) {
 	label, domain, ok := cutInstance(ptr.target)
 	if !ok {
-		b.leaveOut(undot(ptr.target), fmt.Errorf("it is not named <instance>.%s.<domain>", service))
+		b.leaveOut(undot(ptr.target), fmt.Errorf("the name is not <instance>.%s.<domain>", service))
 		return
 	}
 	name := canonical(ptr.target)
@@ -138,9 +138,9 @@ func (b *browser) records(
 		b.fail(err)
 		return nil, nil, err
 	case len(got.records) == 0:
-		b.positive = min(b.positive, got.ttl) // what is wrong may be put right
-		err := fmt.Errorf("it has no %s record: %s", kindName(kind), got.outcome)
-		if !got.outcome.definite() { // on the link nobody says no
+		b.positive = min(b.positive, got.ttl) // the fault may be fixed
+		err := fmt.Errorf("no %s record: %s", kindName(kind), got.outcome)
+		if !got.outcome.definite() { // mDNS has no negative answer
 			b.fail(err)
 		}
 		return nil, nil, err
@@ -159,12 +159,12 @@ func pick(records []resource, name string, kind uint16) []resource {
 	return picked
 }
 
-// target judges one SRV record of an instance with all that belongs to it, and finds the addresses of its host.
+// target checks one SRV record of an instance with its TXT record, and finds the addresses of its host.
 func (b *browser) target(ctx context.Context, r Record, domain string, extra []resource) {
 	b.positive = min(b.positive, r.TTL)
 	instance := InstanceName(r.Instance)
 	if r.Host == "." { // RFC 2782
-		b.leaveOut(instance, errors.New(`its SRV record has the target ".": the service is not offered`))
+		b.leaveOut(instance, errors.New(`the SRV record has the target ".": the service is not offered`))
 		return
 	}
 	server, err := ParseRecord(r, b.development)
@@ -177,9 +177,9 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		b.leaveOut(instance, found.err)
 		return
 	}
-	if found.err != nil { // it may be known by the time it is needed, or to the device in another way
+	if found.err != nil { // the address may be known when it is needed, or in another way
 		b.trace(Step{Kind: StepNote,
-			Text: fmt.Sprintf("%s: its host %s will be looked up when it is contacted", instance, server.Host)})
+			Text: fmt.Sprintf("%s: the host %s will be looked up when it is contacted", instance, server.Host)})
 	}
 	for _, a := range found.records {
 		if usable(a.addr) && !slices.Contains(server.Addresses, a.addr) && len(server.Addresses) < maxAddresses {
@@ -188,7 +188,7 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		server.TTL = min(server.TTL, a.ttl)
 	}
 	if len(found.records) > 0 && len(server.Addresses) == 0 {
-		b.leaveOut(instance, fmt.Errorf("no address of its host %s is one that can be connected to", server.Host))
+		b.leaveOut(instance, fmt.Errorf("no address of the host %s can be connected to", server.Host))
 		return
 	}
 	b.positive = min(b.positive, server.TTL)
@@ -196,10 +196,10 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 	b.servers = append(b.servers, server)
 }
 
-// host returns the addresses of a host. It is asked for once, however many instances it serves.
+// host returns the addresses of a host. They are looked up once, however many instances it serves.
 //
-// What came beside another answer need not be all (RFC 6763 §12): only a usable IPv4 address, the first to be tried in
-// any case, makes asking needless.
+// An additional section may be incomplete (RFC 6763 §12): only a usable IPv4 address, the first to be tried in
+// any case, makes asking unnecessary.
 func (b *browser) host(ctx context.Context, name, domain string, extra []resource) *answers {
 	unusable := func(r resource) bool { return !usable(r.addr) }
 	four := slices.DeleteFunc(pick(extra, name, dns.TypeA), unusable)
@@ -219,7 +219,7 @@ func (b *browser) host(ctx context.Context, name, domain string, extra []resourc
 			b.fail(found.err)
 		case len(found.records) == 0:
 			found.none = true
-			found.err = fmt.Errorf("its host %s has no address: %s", undot(name), got.outcome)
+			found.err = fmt.Errorf("the host %s has no address: %s", undot(name), got.outcome)
 			if !got.outcome.definite() {
 				b.fail(found.err)
 			}
@@ -231,8 +231,8 @@ func (b *browser) host(ctx context.Context, name, domain string, extra []resourc
 	return found
 }
 
-// usable reports whether an address can belong to a server that is to be connected to. Link-local ones of IPv6 need to
-// be told their interface, which no record does.
+// usable reports whether a server at an address can be connected to. Link-local addresses of IPv6 need
+// an interface, which no record gives.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
 		!(a.Is6() && a.IsLinkLocalUnicast())
@@ -242,7 +242,7 @@ func (b *browser) leaveOut(subject string, err error) {
 	b.skipped = append(b.skipped, Skipped{subject, err})
 }
 
-// fail notes what could not be learned. That nobody answers any more is said of the first question alone.
+// fail notes what could not be learned. That no server answers is reported for the first question only.
 func (b *browser) fail(err error) {
 	if b.browsing != "" {
 		b.browsed[b.browsing] = false
@@ -252,7 +252,7 @@ func (b *browser) fail(err error) {
 	}
 }
 
-// enumerate asks for the domains that a network's administrator has its hosts browse (RFC 6763 §11), from those that
+// enumerate asks for the domains that a network's administrator wants hosts to browse (RFC 6763 §11), starting from those that
 // the device knows of itself.
 func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 	var names []string
@@ -279,7 +279,7 @@ func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 	return domainList(names)
 }
 
-// found returns what the browser has collected, the servers in the order in which to try them.
+// found returns what the browser has collected, with the servers in the order in which to try them.
 func (b *browser) found() Found {
 	f := Found{Servers: b.servers, Skipped: b.skipped}
 	for _, domain := range slices.Sorted(maps.Keys(b.browsed)) {

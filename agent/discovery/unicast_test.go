@@ -222,7 +222,7 @@ func TestUnicastLeastTTL_DIS2(t *testing.T) {
 	}
 }
 
-// What comes beside an answer need not be all: an address that is of no use does not keep the right one from being asked for (RFC
+// What comes beside an answer need not be all: a useless address does not keep the right one from being asked for (RFC
 // 6763 §12).
 func TestUnicastAdditionalPart_DIS1(t *testing.T) {
 	for beside, want := range map[string]string{
@@ -319,24 +319,24 @@ func TestUnicastBounded_DIS1(t *testing.T) {
 func TestUnicastLeftOut_DIS1(t *testing.T) {
 	const txt = `TXT "api_proto=https" "api_ver=v1.0" "pri=1"`
 	for want, zone := range map[string]string{
-		"a: it has no SRV record: no such name (NXDOMAIN)": ``,
-		"a: it has no SRV record: no record of this type":  `a._nmos-auth._tcp.example.com. ` + txt,
-		"a: it has no TXT record: no record of this type":  `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.`,
-		`a: its SRV record has the target ".": the service is not offered`: `a._nmos-auth._tcp.example.com. SRV 0 0 0 .
+		"a: no SRV record: no such name (NXDOMAIN)": ``,
+		"a: no SRV record: no record of this type":  `a._nmos-auth._tcp.example.com. ` + txt,
+		"a: no TXT record: no record of this type":  `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.`,
+		`a: the SRV record has the target ".": the service is not offered`: `a._nmos-auth._tcp.example.com. SRV 0 0 0 .
 			a._nmos-auth._tcp.example.com. ` + txt,
-		"a: its host h.example.com has no address: no such name (NXDOMAIN)": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
+		"a: the host h.example.com has no address: no such name (NXDOMAIN)": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt,
-		"a: its host h.example.com has no address: no record of this type": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
+		"a: the host h.example.com has no address: no record of this type": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt + `
 			h.example.com. TXT "x"`,
-		"a: no address of its host h.example.com is one that can be connected to": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
+		"a: no address of the host h.example.com can be connected to": `a._nmos-auth._tcp.example.com. SRV 0 0 443 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt + `
 			h.example.com. A 0.0.0.0
 			h.example.com. A 224.0.0.251
 			h.example.com. A 255.255.255.255
 			h.example.com. AAAA fe80::1
 			h.example.com. AAAA ::`,
-		"a: it has port 0: the service is not offered": `a._nmos-auth._tcp.example.com. SRV 0 0 0 h.example.com.
+		"a: port 0: the service is not offered": `a._nmos-auth._tcp.example.com. SRV 0 0 0 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt,
 	} {
 		s := startDNS(t, dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR a._nmos-auth._tcp.example.com.\n" + zone})
@@ -346,7 +346,7 @@ func TestUnicastLeftOut_DIS1(t *testing.T) {
 	}
 	s := startDNS(t, dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR www.example.com."})
 	r := discover(t, dnsClient(s), example)
-	expect(t, "left out", r.left(), "[www.example.com: it is not named <instance>._nmos-auth._tcp.<domain>]")
+	expect(t, "left out", r.left(), "[www.example.com: the name is not <instance>._nmos-auth._tcp.<domain>]")
 }
 
 // One question that fails does not spoil what was found, but it is asked again soon.
@@ -360,7 +360,7 @@ func TestUnicastPartly_DIS6(t *testing.T) {
 	r := discover(t, dnsClient(s), example)
 	expect(t, "issuers", r.issuers(), "https://auth-2.example.com") // looked up again when it is contacted
 	expect(t, "addresses", r.Servers[0].Addresses, "[]")
-	expect(t, "left out", r.left(), "[auth-1: TXT auth-1._nmos-auth._tcp.example.com: name server "+s.Addr()+": SERVFAIL: it could not find out]")
+	expect(t, "left out", r.left(), "[auth-1: TXT auth-1._nmos-auth._tcp.example.com: name server "+s.Addr()+": SERVFAIL: the server could not find out]")
 	expect(t, "error", r.err, nil)
 }
 

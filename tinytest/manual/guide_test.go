@@ -363,7 +363,7 @@ func TestGuideOnCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for fault, says := range map[authserver.Fault]string{
-		authserver.CertOtherCA:   "its certificate comes from no authority that this device trusts",
+		authserver.CertOtherCA:   "the certificate comes from an authority that this device does not trust",
 		authserver.CertExpired:   "certificate has expired or is not yet valid",
 		authserver.CertOtherHost: "certificate is valid for …, not …",
 		authserver.PlainPort:     "port … does not speak TLS",

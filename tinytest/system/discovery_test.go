@@ -240,7 +240,7 @@ func TestRootsAreReplaced_DIS5(t *testing.T) {
 	b := start(t, c)
 	f.await(b, 1)
 	b.want(f.bearing(2), 503, "keys-pending")
-	b.waitLog(0, "its certificate comes from no authority that this device trusts")
+	b.waitLog(0, "the certificate comes from an authority that this device does not trust")
 	b.want(f.bearing(2), 503, "keys-pending")
 	if n := len(f.servers[1].Log()); n != 0 {
 		t.Errorf("%d requests to a server whose certificate is not trusted", n)

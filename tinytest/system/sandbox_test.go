@@ -131,7 +131,7 @@ func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
 			b := &box{t: t, config: config, caller: newCaller(t, dir)}
 			b.Daemon = startIn(t, dir)
 			b.needSandbox()
-			b.waitLog(0, "comes from no authority that this device trusts")
+			b.waitLog(0, "comes from an authority that this device does not trust")
 			shell(c.swap)
 			b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 		})
