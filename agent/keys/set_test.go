@@ -106,3 +106,17 @@ func TestIssuersAreSorted_KEY3(t *testing.T) {
 		t.Errorf("got issuers %s, want abcde", got)
 	}
 }
+
+// A kid may be one character; no kid is none that is held, even if a key has none.
+func TestShortestKID_KEY6(t *testing.T) {
+	all, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("a", 2048), mint.FakeJWK("", 2048)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := keys.Issuer{Keys: all}
+	for kid, want := range map[string]keys.KID{"a": keys.KIDHeld, "b": keys.KIDUnknown, "": keys.KIDUnknown} {
+		if got := i.KID([]byte(kid)); got != want {
+			t.Errorf("kid %q: got %v, want %v", kid, got, want)
+		}
+	}
+}
