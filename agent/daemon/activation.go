@@ -11,14 +11,14 @@ import (
 	"nmosauthd/platform"
 )
 
-// The sockets, by the keys of [sockets]. A service manager that opens them calls them so, too (FileDescriptorName=).
+// The sockets, by the keys of [sockets]. A service manager that opens them uses the same names (FileDescriptorName=).
 const (
 	authzSocket = "authz"
 	httpSocket  = "http"
 	adminSocket = "admin"
 )
 
-// takeSockets takes up the sockets that the service manager has opened.
+// takeSockets takes over the sockets that the service manager has opened.
 func (d *daemon) takeSockets() (err error) {
 	if d.given, err = platform.GivenSockets(); err != nil {
 		return err
@@ -27,14 +27,14 @@ func (d *daemon) takeSockets() (err error) {
 		switch name {
 		case authzSocket, httpSocket, adminSocket:
 		default:
-			return fmt.Errorf("the service manager gives a socket of the name %q; its unit needs FileDescriptorName=%s, %s or %s",
-				name, authzSocket, httpSocket, adminSocket)
+			return fmt.Errorf("the service manager passed a socket named %q; its unit needs FileDescriptorName=%s, "+
+				"%s or %s", name, authzSocket, httpSocket, adminSocket)
 		}
 	}
 	return nil
 }
 
-// listener returns the listener of one socket: the one that the service manager has opened, else one of the daemon's own.
+// listener returns the listener of one socket: the service manager's if it passed one, else a new one.
 func (d *daemon) listener(name, path, group string) (*platform.Listener, error) {
 	listen, adopt := platform.ListenStream, platform.AdoptStream
 	if name == authzSocket {
@@ -42,21 +42,22 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 	}
 	f := d.given[name]
 	if f == nil {
-		d.socketPlaces = append(d.socketPlaces, platform.Place{For: "[sockets] " + name, Path: filepath.Dir(path), Write: true})
+		place := platform.Place{For: "[sockets] " + name, Path: filepath.Dir(path), Write: true}
+		d.socketPlaces = append(d.socketPlaces, place)
 		return listen(path, platform.Options{Group: group})
 	}
 	delete(d.given, name)
 	if group != "" {
-		d.log.Info("the socket keeps the group and mode that the service manager gave it; the configuration's group is not applied",
+		d.log.Info("the socket keeps the service manager's group and mode; the configured group is not applied",
 			zap.String("socket", path), zap.String("group", group))
 	}
 	return adopt(f, path)
 }
 
-// leaveSockets closes those that the service manager has opened and the configuration has no use for.
+// leaveSockets closes the service manager's sockets that the configuration does not use.
 func (d *daemon) leaveSockets() {
 	for name, f := range d.given {
-		d.log.Warn("the service manager gives a socket that the configuration does not have; nobody answers on it",
+		d.log.Warn("the service manager passed a socket that is not configured; nobody answers on it",
 			zap.String("name", name))
 		f.Close()
 	}

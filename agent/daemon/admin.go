@@ -59,6 +59,6 @@ func (d *daemon) forget(issuer string) error {
 		return fmt.Errorf("\"nmos-authd status\" lists the issuers: %w", admin.ErrUnknown)
 	}
 	d.log.Warn("issuer forgotten, as asked on the admin socket", zap.String("issuer", issuer))
-	d.memory.keep(d.store.Set())
+	d.persisted.keep(d.store.Set())
 	return nil
 }

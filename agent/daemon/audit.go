@@ -17,12 +17,12 @@ import (
 	"nmosauthd/platform"
 )
 
-// auditTime is how long records that are held may take to be written once the daemon ends.
+// auditTime is how long the daemon, as it ends, waits for queued records to be written.
 const auditTime = 3 * time.Second
 
-// startAudit has every decision recorded from now on (OPS-2).
+// startAudit records every decision from now on (OPS-2).
 func (d *daemon) startAudit() {
-	o := d.auditOptions(d.opened)
+	o := d.auditOptions(d.startConfig)
 	o.Version = d.version
 	o.Now = func() (time.Time, audit.Clock) {
 		now := d.clock.now()
@@ -35,7 +35,7 @@ func (d *daemon) startAudit() {
 	d.agent.Audit(d.audit)
 }
 
-// auditOptions returns what a configuration says of the audit.
+// auditOptions returns the audit's options by a configuration.
 func (d *daemon) auditOptions(c *config.Config) audit.Options {
 	o := audit.Options{
 		Wait:       c.Audit.Full == config.AuditWait,
@@ -62,22 +62,23 @@ func (d *daemon) auditOptions(c *config.Config) audit.Options {
 func (d *daemon) syslog(c *config.Config) audit.Sink {
 	o := audit.SyslogOptions{
 		App: "nmos-authd", PID: os.Getpid(), Dial: d.dial,
-		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() }, // those of the configuration then in force
+		// Of the configuration in force at the time.
+		Roots: func() (*x509.CertPool, error) { return d.client.Load().Roots() },
 		Now:   d.clock.NotBefore,
 	}
-	o.Network, o.Address, _ = strings.Cut(c.Audit.Syslog, "://") // it was checked with the rest
+	o.Network, o.Address, _ = strings.Cut(c.Audit.Syslog, "://") // valid: config checked it
 	if names := d.inForce.Load().names; len(names) > 0 {
 		o.Host = names[0]
 	}
 	return audit.NewSyslog(o)
 }
 
-// dial connects as the client for the authorization servers does: by the configured name servers.
+// dial connects as the authorization servers' client does: through the configured name servers.
 func (d *daemon) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return d.client.Load().Dial(ctx, network, address)
 }
 
-// auditTrouble logs what is wrong with a sink, without what was recorded there.
+// auditTrouble logs what is wrong with a sink, but none of its records.
 func (d *daemon) auditTrouble(t audit.Trouble) {
 	d.healthChanged()
 	fields := []zap.Field{zap.String("sink", t.Sink), zap.Uint64("dropped", t.Dropped)}
@@ -87,11 +88,11 @@ func (d *daemon) auditTrouble(t audit.Trouble) {
 	case t.Err != nil:
 		d.log.Error("audit: decisions are not recorded", append(fields, zap.Error(t.Err))...)
 	default:
-		d.log.Error("audit: decisions were not recorded; the sink does not keep up", fields...)
+		d.log.Error("audit: decisions were not recorded; the sink is too slow", fields...)
 	}
 }
 
-// closeAudit writes out what is recorded and not written yet.
+// closeAudit writes the records that are still queued.
 func (d *daemon) closeAudit() {
 	if d.audit == nil {
 		return
@@ -101,8 +102,8 @@ func (d *daemon) closeAudit() {
 	d.audit.Close(ctx)
 }
 
-// session returns what answers the questions of a connection. The daemon's own, the watchdog's, are no decisions: nobody acts on
-// the answers.
+// session returns what answers the requests of a connection. Those of the daemon's own watchdog are not recorded:
+// nobody acts on the answers.
 func (d *daemon) session(peer agent.Peer) *agent.Session {
 	if own(peer) {
 		return d.agent.NewSession()

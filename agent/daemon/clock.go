@@ -14,21 +14,21 @@ import (
 	"nmosauthd/platform"
 )
 
-// clock is the system's clock, judged as the configuration has it (OPS-1).
+// clock is the system's clock, trusted as far as the configuration says (OPS-1).
 type clock struct {
 	*platform.Clock
-	unvouched atomic.Bool // tokens are judged by a clock for which nobody vouches, too
+	unvouched atomic.Bool // an unsynchronised clock is trusted, too
 
 	mu   sync.Mutex
-	said map[string]time.Duration // by issuer: how far the log says that this clock is ahead of its server's
+	said map[string]time.Duration // by issuer: how far ahead of its server's clock the log last said this one is
 }
 
-// started is when the process was.
+// started is when the process started.
 var started = time.Now()
 
 func newClock() *clock { return &clock{Clock: platform.NewClock()} }
 
-// configure puts [clock] into force.
+// configure applies [clock].
 func (c *clock) configure(set config.Clock) {
 	c.unvouched.Store(set.Unsynchronised == config.ClockJudge)
 	c.UseMark(set.SynchronisedFile)
@@ -41,8 +41,8 @@ func (c *clock) now() agent.Time {
 	return agent.Time{Now: t, Trusted: c.trusts(state), State: audit.Clock(state), Run: t.Sub(started)}
 }
 
-// worthSaying reports whether the log is to say that the clock differs from an issuer's server, which showed date just
-// now: not what it said at the fetch before.
+// worthSaying reports whether the log should say that the clock differs from an issuer's server, which just sent date:
+// not if it said the same at the previous fetch.
 func (c *clock) worthSaying(issuer string, differs bool, date time.Time) bool {
 	const same, most = 5 * time.Second, 64
 	now, _ := c.Now()
@@ -64,18 +64,19 @@ func (c *clock) worthSaying(issuer string, differs bool, date time.Time) bool {
 	return true
 }
 
-// trusts tells whether tokens are judged by a clock in this state.
+// trusts reports whether tokens are judged by a clock in this state.
 func (c *clock) trusts(state platform.ClockState) bool {
 	return state == platform.ClockSynchronised || state == platform.ClockUnsynchronised && c.unvouched.Load()
 }
 
-// logStatus says what the clock is worth as the daemon starts to serve.
+// logStatus logs the state of the clock as the daemon starts to serve.
 func (c *clock) logStatus(log *zap.Logger) {
 	s := c.Status()
 	c.logEvent(log, platform.ClockEvent{ClockStatus: s, Before: s.State})
 }
 
-// logEvent reports what happened to the clock. Tokens need nothing done about it: no time is remembered with one.
+// logEvent logs what happened to the clock. The token cache needs no change: it holds no verdict that depends on the
+// time.
 func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 	level, message := zapcore.InfoLevel, "clock"
 	fields := []zap.Field{zap.String("state", e.State.String()), zap.String("why", e.Why)}
@@ -87,7 +88,7 @@ func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 		fields = append(fields, zap.Duration("moved", e.Moved.Round(time.Millisecond)))
 	}
 	if e.Err != nil {
-		message = "the system does not tell when the clock is set, which is now noticed within a minute"
+		message = "the kernel does not report when the clock is set; the daemon notices within a minute"
 		fields = append(fields, zap.Error(e.Err))
 	}
 	if !c.trusts(e.State) {

@@ -71,7 +71,7 @@ func TestClockLog_OPS1(t *testing.T) {
 		{platform.ClockEvent{ClockStatus: unset, Before: good.State, Moved: -time.Hour},
 			"warn the clock was set; tokens are answered 503 map[before:synchronised moved:-1h0m0s state:unset why:it shows 1970]"},
 		{platform.ClockEvent{ClockStatus: good, Before: good.State, Err: errors.New("not permitted")},
-			"info the system does not tell when the clock is set, which is now noticed within a minute " +
+			"info the kernel does not report when the clock is set; the daemon notices within a minute " +
 				"map[error:not permitted state:synchronised why:the kernel says so]"},
 	} {
 		core, logs := observer.New(zapcore.DebugLevel)

@@ -43,7 +43,7 @@ func (d *Device) LoadConfig(file string) (*config.Config, []string, error) {
 	return c, names, nil
 }
 
-// LoadConfig is the same for a subcommand, which needs the device no more.
+// LoadConfig is Device.LoadConfig for a subcommand that needs nothing else of the device.
 func LoadConfig(file string) (*config.Config, []string, error) {
 	d, err := DetectDevice()
 	if err != nil {
@@ -52,9 +52,9 @@ func LoadConfig(file string) (*config.Config, []string, error) {
 	return d.LoadConfig(file)
 }
 
-// Examine says what is wrong on this device with a configuration that is right in itself: warnings, and an error if no
-// authorization server can be used. check-config ends with it; the daemon logs it and goes on with the keys that it has, since
-// what is missing may come.
+// Examine checks a valid configuration against this device. It returns warnings, and an error if no authorization
+// server can be used. check-config fails with that error; the daemon logs it and goes on with the keys that it has,
+// since a missing file may still appear.
 func Examine(c *config.Config, names []string) (warnings []string, err error) {
 	warnings = c.Warnings()
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
@@ -65,21 +65,24 @@ func Examine(c *config.Config, names []string) (warnings []string, err error) {
 		warn("[authorization] %v", err)
 		err = nil
 	}
-	for _, s := range []struct{ name, path string }{{authzSocket, c.Sockets.Authz}, {httpSocket, c.Sockets.HTTP}, {adminSocket, c.Sockets.Admin}} {
+	for _, s := range []struct{ name, path string }{
+		{authzSocket, c.Sockets.Authz}, {httpSocket, c.Sockets.HTTP}, {adminSocket, c.Sockets.Admin},
+	} {
 		if dir := sharedFolder(filepath.Dir(s.path)); s.path != "" && dir != "" {
-			warn("[sockets] %s: others may write in %s: any of them can answer in the daemon's place", s.name, dir)
+			warn("[sockets] %s: other users may write to %s: any of them can answer in the daemon's place", s.name, dir)
 		}
 	}
 	if dir := sharedFolder(c.State.Dir); c.State.Dir != "" && dir != "" {
-		warn("[state] dir: others may write in %s: any of them can keep the keys from being kept", dir)
+		warn("[state] dir: other users may write to %s: any of them can prevent the keys from being saved", dir)
 	}
 	if slices.Contains(c.Audit.Sinks, config.AuditFile) {
 		if dir := filepath.Dir(c.Audit.File); missing(dir) {
-			warn("[audit] file: there is no folder %s: nothing is recorded there until it is made and the daemon started again", dir)
+			warn("[audit] file: the folder %s is missing: create it and restart the daemon, or nothing is recorded there", dir)
 		}
 	}
 	if dir := filepath.Dir(c.Metrics.File); c.Metrics.File != "" && missing(dir) {
-		warn("[metrics] file: there is no folder %s: nothing is written there until it is made and the daemon started again", dir)
+		warn("[metrics] file: the folder %s is missing: create it and restart the daemon, or nothing is written there",
+			dir)
 	}
 	return warnings, err
 }
@@ -89,8 +92,9 @@ func missing(dir string) bool {
 	return os.IsNotExist(err)
 }
 
-// sharedFolder returns the folder by which every user can change what is at dir, "" if none: dir itself, or the first above it that
-// is there, if others may write in it; or one further up in which others may also replace what is not theirs.
+// sharedFolder returns the folder through which every user can change what is at dir, "" if none: dir itself, or its
+// first existing parent, if others may write to it; or one further up in which others may also replace files they do
+// not own.
 func sharedFolder(dir string) string {
 	const others = 0o002
 	found := false

@@ -48,15 +48,15 @@ func TestExamine_DIS5(t *testing.T) {
 		{"no roots, http can be found", without + "allow_http = true\n" + own, warned, ""},
 		{"no certificate in it", "[authorization]\nca_file = \"DIR/own\"\n" + own + "[audit]\nsinks = []\n", "", ""},
 		{"sockets where others may write", with + strings.Replace(own, "DIR/own/a", "DIR/sticky/a", 1),
-			"[sockets] authz: others may write in DIR/sticky: any of them can answer in the daemon's place", ""},
+			"[sockets] authz: other users may write to DIR/sticky: any of them can answer in the daemon's place", ""},
 		{"below it, but theirs it is not", with + strings.Replace(own, "DIR/own/a", "DIR/sticky/own/a", 1), "", ""},
 		{"below one in which others may rename", with + strings.Replace(own, "DIR/own/a", "DIR/shared/own/a", 1),
-			"[sockets] authz: others may write in DIR/shared: any of them can answer in the daemon's place", ""},
+			"[sockets] authz: other users may write to DIR/shared: any of them can answer in the daemon's place", ""},
 		{"state that is made where others may write", with + strings.Replace(own, "DIR/own/state", "DIR/sticky/state", 1),
-			"[state] dir: others may write in DIR/sticky: any of them can keep the keys from being kept", ""},
+			"[state] dir: other users may write to DIR/sticky: any of them can prevent the keys from being saved", ""},
 		{"an audit file in a missing folder", with + own + "[audit]\nsinks = [\"file\"]\nfile = \"DIR/own/none/audit.log\"\n[metrics]\nfile = \"DIR/none/m\"\n",
-			"[audit] file: there is no folder DIR/own/none: nothing is recorded there until it is made and the daemon started again\n" +
-				"[metrics] file: there is no folder DIR/none: nothing is written there until it is made and the daemon started again", ""},
+			"[audit] file: the folder DIR/own/none is missing: create it and restart the daemon, or nothing is recorded there\n" +
+				"[metrics] file: the folder DIR/none is missing: create it and restart the daemon, or nothing is written there", ""},
 	} {
 		cfg, err := config.Parse("test.toml", []byte(strings.ReplaceAll(c.text, "DIR", dir)))
 		if err != nil {

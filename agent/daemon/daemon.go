@@ -1,6 +1,6 @@
-// Package daemon is the running daemon: it puts the rooms together with the platform and the device, starts them, reloads the
-// configuration, keeps the state on flash, and reports its health. It decides nothing itself (agent does), and no other room but the
-// command line imports it.
+// Package daemon is the running daemon: it connects the other packages with the platform and the device, starts them,
+// reloads the configuration, keeps the state on flash, and reports its health. It decides nothing itself (agent does),
+// and only the command line imports it.
 package daemon
 
 import (
@@ -30,10 +30,10 @@ import (
 	"nmosauthd/platform"
 )
 
-// drainTime is how long requests that have arrived may take once the daemon is told to stop.
+// drainTime is how long the daemon, told to stop, waits for requests that have arrived.
 const drainTime = 5 * time.Second
 
-// FlushTime is how long the last lines of the log may take to be written once the daemon ends.
+// FlushTime is how long the daemon, as it ends, waits for the last lines of its log to be written.
 const FlushTime = time.Second
 
 // inForceConfig is the configuration in force.
@@ -44,37 +44,37 @@ type inForceConfig struct {
 
 // daemon is the parts put together.
 type daemon struct {
-	file    string
-	version string
-	device  *Device
-	log     *zap.Logger
-	level   zap.AtomicLevel
-	queue   *LogQueue      // in front of standard error
-	opened  *config.Config // of the start: the sockets and the sandbox are made by it
-	client  atomic.Pointer[discovery.Client]
-	store   *keys.Store
-	finder  *agent.Servers
-	memory  *memory
-	stock   *inventories
-	clock   *clock
-	times   timeKeeper // that clock
-	agent   *agent.Agent
-	audit   *audit.Log // nil before it runs
+	file        string
+	version     string
+	device      *Device
+	log         *zap.Logger
+	level       zap.AtomicLevel
+	queue       *LogQueue      // in front of standard error
+	startConfig *config.Config // sockets and sandbox are fixed by it
+	client      atomic.Pointer[discovery.Client]
+	store       *keys.Store
+	finder      *agent.Servers
+	persisted   *persisted
+	stock       *inventories
+	clock       *clock
+	times       timeKeeper // that clock
+	agent       *agent.Agent
+	audit       *audit.Log // nil before it runs
 
 	observer *observe.Observer
 	inForce  atomic.Pointer[inForceConfig]
 	health   health
 
-	given        map[string]*os.File // sockets from the service manager, not yet taken
-	listeners    []net.Listener
-	servers      []namedServer
-	socketPlaces []platform.Place  // folders of the sockets that the daemon made
-	sandbox      *platform.Sandbox // nil: none is in force
-	unconfined   string            // why
+	given           map[string]*os.File // sockets from the service manager, not yet taken over
+	listeners       []net.Listener
+	servers         []namedServer
+	socketPlaces    []platform.Place  // folders of the sockets that the daemon made
+	sandbox         *platform.Sandbox // nil if not in force
+	noSandboxReason string            // why sandbox is nil
 }
 
-// Run runs the daemon with the configuration in a file until a signal ends it. version is what it says that it is; queue stands in front
-// of standard error.
+// Run runs the daemon with the configuration in a file until a signal ends it. version is for log and status; queue
+// takes the log.
 func Run(file, version string, queue *LogQueue) error {
 	platform.SaveMemory()
 	d, err := newDaemon(file, version, queue)
@@ -93,31 +93,31 @@ func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{file: file, version: version, device: dev, opened: c, clock: newClock(), queue: queue}
+	d := &daemon{file: file, version: version, device: dev, startConfig: c, clock: newClock(), queue: queue}
 	d.health.changed = make(chan struct{}, 1)
 	d.times = d.clock.Clock
 	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
 	d.store = keys.NewStore(d.fetchKeys, d.keysFetched)
-	d.memory = newMemory(c.State.Dir, dev, d.log)
+	d.persisted = newPersisted(c.State.Dir, dev, d.log)
 	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) {
-		d.memory.keepServers(found, d.store.Set())
+		d.persisted.keepServers(found, d.store.Set())
 	}, d.logServer)
 	d.agent = agent.New(c, names, d.store, d.clock.now)
 	if err := d.apply(c, names); err != nil {
 		return nil, err
 	}
 	d.recall()
-	d.stock = newInventories(d.agent, dev.inventory(), d.memory, d.log)
+	d.stock = newInventories(d.agent, dev.inventory(), d.persisted, d.log)
 	d.stock.configure(c.Inventory.File)
 	return d, nil
 }
 
-// recall takes up what was kept before the restart, so that the first decision needs no network (KEY-3).
+// recall loads what was kept before the restart, so that the first decision needs no network (KEY-3).
 func (d *daemon) recall() {
-	d.memory.recallTime(d.times)
-	good := d.memory.load()
-	d.finder.Remember(d.memory.loadServers(good.Servers))
+	d.persisted.recallTime(d.times)
+	good := d.persisted.load()
+	d.finder.Remember(d.persisted.loadServers(good.Servers))
 	for _, h := range good.Issuers {
 		d.store.Hold(h)
 	}
@@ -126,8 +126,8 @@ func (d *daemon) recall() {
 	}
 }
 
-// clockEvent logs what happened to the clock. With the right time certificates are valid that were not, and what was to
-// come in an hour by the old one may have come long ago.
+// clockEvent logs what happened to the clock. With the right time, certificates may become valid, and what was due in
+// an hour by the old time may be long overdue.
 func (d *daemon) clockEvent(e platform.ClockEvent) {
 	d.clock.logEvent(d.log, e)
 	d.healthChanged()
@@ -137,8 +137,8 @@ func (d *daemon) clockEvent(e platform.ClockEvent) {
 	}
 }
 
-// dated takes the time that an issuer's server gave. It is shown, and decides nothing but what the issuer's own tokens
-// may say of the time (OPS-1).
+// dated takes the Date of an issuer's server. It is for display, and bounds only what the issuer's own tokens may say
+// of the time (OPS-1).
 func (d *daemon) dated(issuer string, date time.Time) {
 	d.agent.Dated(issuer, date)
 	if why := d.clock.Explain(date); d.clock.worthSaying(issuer, why != "", date) {
@@ -146,17 +146,17 @@ func (d *daemon) dated(issuer string, date time.Time) {
 	}
 }
 
-// keysFetched logs an attempt to fetch keys, and keeps what it brought.
+// keysFetched logs an attempt to fetch keys, and keeps the keys it brought.
 func (d *daemon) keysFetched(e keys.Event) {
 	logKeys(d.log, e)
 	d.healthChanged()
 	if e.Err == nil {
 		d.finder.Fetched(e.Issuer)
-		d.memory.keep(d.store.Set())
+		d.persisted.keep(d.store.Set())
 	}
 }
 
-// apply puts a configuration into force, all but its sockets.
+// apply applies a configuration, except for its sockets.
 func (d *daemon) apply(c *config.Config, names []string) error {
 	level, err := zapcore.ParseLevel(c.Log.Level)
 	if err != nil {
@@ -164,7 +164,7 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	}
 	warnings, wrong := Examine(c, names)
 	if wrong != nil {
-		// Not fatal: the file may come with a disk that is not there yet, and is read again at each connection.
+		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
 		d.log.Error("no authorization server can be used", zap.Error(wrong))
 	}
 	d.level.SetLevel(level)
@@ -210,7 +210,7 @@ func (d *daemon) run() error {
 	d.confine()
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
-	background.Go(func() { d.memory.keepTime(ctx, d.times) })
+	background.Go(func() { d.persisted.keepTime(ctx, d.times) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
@@ -218,15 +218,15 @@ func (d *daemon) run() error {
 	renamed := make(chan []string)
 	background.Go(func() { d.device.watchNames(ctx, nil, renamed) })
 	watched, unwatch := context.WithCancel(ctx)
-	if w := newWatchdog(d.opened.Sockets.Authz, d.log); w != nil {
+	if w := newWatchdog(d.startConfig.Sockets.Authz, d.log); w != nil {
 		background.Go(func() { w.run(watched) })
 	}
 	d.clock.logStatus(d.log)
 	c := d.inForce.Load()
-	d.log.Info("serving", zap.String("version", d.version), zap.String("model", d.device.Name), zap.String("mode", string(c.Mode)),
-		zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
+	d.log.Info("serving", zap.String("version", d.version), zap.String("model", d.device.Name),
+		zap.String("mode", string(c.Mode)), zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
 		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
-	d.startHealth() // whoever learns that the daemon serves may ask how it is
+	d.startHealth() // before Ready: whoever is told that the daemon serves may ask for its status
 	d.notify(platform.Ready())
 
 	var err error
@@ -253,7 +253,7 @@ func (d *daemon) run() error {
 	d.close()
 	cancel()
 	background.Wait()
-	d.memory.stop()
+	d.persisted.stop()
 	d.log.Info("stopped")
 	if errors.Is(err, errStop) {
 		return nil
@@ -263,10 +263,10 @@ func (d *daemon) run() error {
 
 var errStop = errors.New("told to stop")
 
-// notify logs what went wrong in telling the service manager.
+// notify logs that the service manager could not be told.
 func (d *daemon) notify(err error) {
 	if err != nil {
-		d.log.Warn("the service manager was not told", zap.Error(err))
+		d.log.Warn("cannot notify the service manager", zap.Error(err))
 	}
 }
 
@@ -283,7 +283,7 @@ func (d *daemon) reload() {
 				s.Readmit() // allow_uids may name fewer users
 			}
 		}
-		if late := c.NeedRestart(d.opened); len(late) > 0 {
+		if late := c.NeedRestart(d.startConfig); len(late) > 0 {
 			d.log.Warn(strings.Join(late, ", ")+": a change takes effect after a restart", zap.String("file", d.file))
 		}
 	}
@@ -298,9 +298,9 @@ func (d *daemon) reload() {
 	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))
 }
 
-// listen opens the sockets and serves them. An error that ends a socket's service goes to failed.
+// listen opens the sockets and serves them. An error that ends the service of a socket goes to failed.
 func (d *daemon) listen(failed chan<- error) error {
-	c := d.opened.Sockets
+	c := d.startConfig.Sockets
 	if err := d.takeSockets(); err != nil {
 		return err
 	}
@@ -309,10 +309,12 @@ func (d *daemon) listen(failed chan<- error) error {
 	questions := func(conn *agent.Conn) error { // a web server's
 		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
 	}
+	packets := func(conn *agent.Conn) error { return d.session(conn.Peer).ServePackets(conn) }
+	requests := func(conn *agent.Conn) error { return administration.ServeConn(conn) }
 	for _, s := range []socket{
-		{authzSocket, c.Authz, c.Group, d.admit, func(conn *agent.Conn) error { return d.session(conn.Peer).ServePackets(conn) }},
+		{authzSocket, c.Authz, c.Group, d.admit, packets},
 		{httpSocket, c.HTTP, c.Group, d.admit, questions},
-		{adminSocket, c.Admin, c.AdminGroup, nil, func(conn *agent.Conn) error { return administration.ServeConn(conn) }},
+		{adminSocket, c.Admin, c.AdminGroup, nil, requests},
 	} {
 		if s.path == "" {
 			continue
@@ -327,8 +329,8 @@ func (d *daemon) listen(failed chan<- error) error {
 
 // socket is one of the daemon's sockets.
 type socket struct {
-	name, path, group string                 // no path: it is not opened
-	admit             func(agent.Peer) error // nil: whoever the file lets in
+	name, path, group string                 // not opened if path is empty
+	admit             func(agent.Peer) error // nil admits everyone who may open the file
 	handle            func(*agent.Conn) error
 }
 
@@ -339,7 +341,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 		return err
 	}
 	server := &agent.Server{
-		Handle: s.handle, Report: d.report(s.path), Limit: d.opened.Limits.Connections,
+		Handle: s.handle, Report: d.report(s.path), Limit: d.startConfig.Limits.Connections,
 		PeerOf: peerOf, Await: platform.AwaitReadable, Own: own, Admit: s.admit,
 	}
 	d.listeners, d.servers = append(d.listeners, l), append(d.servers, namedServer{s.name, s.path, server})
@@ -351,7 +353,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	return nil
 }
 
-// report returns what logs the troubles of a socket's connections.
+// report returns the function that logs errors of a socket's connections.
 func (d *daemon) report(path string) func(error) {
 	r := &reporter{log: d.log, socket: path}
 	return r.report
@@ -364,7 +366,7 @@ func (d *daemon) admit(peer agent.Peer) error {
 	case len(allowed) == 0:
 		return nil
 	case peer.UID < 0:
-		return errors.New("an unknown user may not ask: allow_uids names those who may")
+		return errors.New("unknown user may not ask: allow_uids names those who may")
 	case !slices.Contains(allowed, uint32(peer.UID)):
 		return fmt.Errorf("user %d may not ask: allow_uids does not name it", peer.UID)
 	}
@@ -377,11 +379,11 @@ func peerOf(conn net.Conn) (agent.Peer, error) {
 	return agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)}, err
 }
 
-// close stops listening, answers what has arrived, and ends the connections.
+// close stops listening, answers the requests that have arrived, and closes the connections.
 func (d *daemon) close() {
 	for _, l := range d.listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			d.log.Warn("closing a socket", zap.Error(err))
+			d.log.Warn("cannot close a socket", zap.Error(err))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)

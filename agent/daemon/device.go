@@ -14,17 +14,17 @@ import (
 	"nmosauthd/hal/models"
 )
 
-// Device is the device that the daemon runs on. It is found once: behind the sandbox its files may be out of reach.
+// Device is the device that the daemon runs on. It is detected once: the sandbox may make its files inaccessible.
 type Device struct {
 	hal.Model
 	places hal.Places
-	asking sync.Mutex // the model is asked one thing at a time
+	asking sync.Mutex // serializes calls of the model
 }
 
-// namesEvery is how often the device is asked for its names again: DHCP may bring one long after the start.
+// namesEvery is how often the device's names are read again: DHCP may bring one long after the start.
 const namesEvery = 10 * time.Second
 
-// DetectDevice finds out what device this is.
+// DetectDevice determines which device this is.
 func DetectDevice() (*Device, error) {
 	model, err := models.Detect("/")
 	if err != nil {
@@ -37,7 +37,7 @@ func DetectDevice() (*Device, error) {
 	return d, nil
 }
 
-// names asks the device what it is called. It may have no name yet, or one that every device has (localhost).
+// Names returns the device's host names: none if it has none yet, or only one that every device has (localhost).
 func (d *Device) Names() ([]string, error) {
 	d.asking.Lock()
 	defer d.asking.Unlock()
@@ -45,7 +45,7 @@ func (d *Device) Names() ([]string, error) {
 	return identity.Names, err
 }
 
-// inventory returns what asks the device for what it has, nil if it cannot say.
+// inventory returns the function that lists the device's resources, nil if the model has none.
 func (d *Device) inventory() func(root string) ([]hal.Resource, error) {
 	if d.Inventory == nil {
 		return nil
@@ -57,11 +57,11 @@ func (d *Device) inventory() func(root string) ([]hal.Resource, error) {
 	}
 }
 
-// NoName says what follows if there is nothing that a token's aud could name (CLM-6).
+// NoName warns of a device without a name that a token's aud could contain (CLM-6).
 const NoName = `this device has no host name yet, so no token can name it in "aud": each is answered 403. ` +
 	"Give it one, or set [device] names"
 
-// watchNames sends the device's names whenever they have changed, until ctx ends. What cannot be found out changes nothing.
+// watchNames sends the device's names whenever they have changed, until ctx ends. An error changes nothing.
 func (d *Device) watchNames(ctx context.Context, last []string, changed chan<- []string) {
 	look := time.NewTicker(namesEvery)
 	defer look.Stop()
@@ -84,7 +84,7 @@ func (d *Device) watchNames(ctx context.Context, last []string, changed chan<- [
 	}
 }
 
-// rename puts the device's new names into force. Those of the configuration win: the device's then count for nothing.
+// rename applies the device's new names, unless the configuration sets names.
 func (d *daemon) rename(names []string) {
 	c := d.inForce.Load()
 	if len(c.Device.Names) > 0 || slices.Equal(names, c.names) {
@@ -102,7 +102,7 @@ func (d *daemon) warnNameless(names []string) {
 	}
 }
 
-// defaults is the configuration of an empty file on this device.
+// Defaults is the configuration of an empty file on this device.
 func (d *Device) Defaults() *config.Config {
 	c := config.Default()
 	switch {
@@ -114,7 +114,7 @@ func (d *Device) Defaults() *config.Config {
 	return c
 }
 
-// sealer returns what seals the state files, nil where the device has no key for it.
+// sealer returns what seals the state files, nil if the device has no key for it.
 func (d *Device) sealer() (*hal.Sealer, error) {
 	if d.Key == nil {
 		return nil, nil

@@ -69,7 +69,8 @@ func TestNamesAreLookedAtAgain_CLM4(t *testing.T) {
 	})
 }
 
-// Names of the configuration win, and those of the device then count for nothing; a device without a name starts, and says so.
+// Names of the configuration win, and those of the device then count for nothing; a device without a name starts, and
+// says so.
 func TestWhichNamesCount_CLM4(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "nmos-authd.toml")
 	for _, c := range []struct {

@@ -16,61 +16,61 @@ import (
 )
 
 const (
-	// healthEvery is how often the health is looked at if nothing is heard of that changes it: each look wakes an idle device.
+	// healthEvery is how often the health is checked without a reported change: each check wakes an idle device.
 	healthEvery  = 5 * time.Second
 	metricsEvery = 15 * time.Second
-	// settling is how long a daemon that has just started may be without keys or clock before that is called degraded.
+	// settling is how long after the start a lack of keys or clock counts as starting, not as degraded.
 	settling = 15 * time.Second
 )
 
-// health is what the daemon knows of how it is, and where it shows that: the device's light and the service manager.
+// health is the daemon's health and where it is shown: the device's light and the service manager.
 type health struct {
 	began    time.Time
 	troubles troubles
 	resident platform.Resident
 	refused  atomic.Pointer[error] // of the last reload
-	known    atomic.Bool           // all that a snapshot shows is there
+	ready    atomic.Bool           // every source of a snapshot is set
 
 	counting sync.Mutex
-	dropped  uint64    // decisions, when last looked
-	lost     time.Time // when some were last seen to have been; zero: never
+	dropped  uint64    // decisions, at the last check
+	lost     time.Time // when a check last found more dropped; zero if never
 
-	changed chan struct{} // holds one: look at the health now
+	changed chan struct{} // buffers one: check the health now
 
-	light   hal.Indicator // nil: the device has none
+	light   hal.Indicator // nil if the device has none
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	// Of the goroutine that looks.
-	line    string
-	well    bool // once
-	state   hal.State
-	metrics metricsFile
+	// Used by the checking goroutine alone.
+	line       string
+	wasHealthy bool // at least once
+	state      hal.State
+	metrics    metricsFile
 }
 
-// openHealth opens what cannot be opened once the daemon is shut in.
+// openHealth opens what cannot be opened once the daemon is in its sandbox.
 func (d *daemon) openHealth() {
 	h := &d.health
 	h.began = time.Now()
 	var err error
 	if h.resident, err = platform.OpenResident(); err != nil {
-		d.log.Warn("the memory is not measured", zap.Error(err))
+		d.log.Warn("cannot read resident memory", zap.Error(err))
 	}
 	if d.device.Indicator == nil {
 		return
 	}
 	if h.light, err = d.device.Indicator("/"); err != nil {
-		d.log.Warn("the device does not show how the daemon is", zap.Error(err))
+		d.log.Warn("the device's status light is not used", zap.Error(err))
 		h.light = nil
 	}
 	h.show(hal.Starting)
 }
 
-// startHealth looks at the health now and then from now on.
+// startHealth checks the health regularly from now on.
 func (d *daemon) startHealth() {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.health.stop = cancel
-	d.health.known.Store(true)
+	d.health.ready.Store(true)
 	d.health.running.Go(func() {
 		look, write := time.NewTicker(healthEvery), time.NewTicker(metricsEvery)
 		defer look.Stop()
@@ -92,15 +92,15 @@ func (d *daemon) startHealth() {
 	})
 }
 
-// healthChanged has the health looked at now, should it be another than before.
+// healthChanged triggers a check of the health, which may have changed.
 func (d *daemon) healthChanged() {
 	select {
 	case d.health.changed <- struct{}{}:
-	default: // it is about to be
+	default: // a check is already due
 	}
 }
 
-// stopHealth shows that the daemon stops. Metrics are written a last time.
+// stopHealth shows that the daemon stops, and writes the metrics a last time.
 func (d *daemon) stopHealth() {
 	d.health.stop()
 	d.health.running.Wait()
@@ -110,7 +110,7 @@ func (d *daemon) stopHealth() {
 
 func (d *daemon) closeHealth() {
 	if d.health.light != nil {
-		d.health.show(hal.Stopping) // should it not have come to that
+		d.health.show(hal.Stopping) // if a failed start skipped stopHealth
 		d.health.light.Close()
 	}
 }
@@ -122,15 +122,15 @@ func (h *health) show(s hal.State) {
 	}
 }
 
-// lookAtHealth shows the health where it has changed.
+// lookAtHealth shows the health if it has changed.
 func (d *daemon) lookAtHealth() {
 	h := &d.health
 	s := d.snapshot()
 	before, state := h.state, hal.Serving
-	h.well = h.well || s.Healthy
+	h.wasHealthy = h.wasHealthy || s.Healthy
 	switch {
 	case s.Healthy:
-	case h.well || time.Since(h.began) >= settling:
+	case h.wasHealthy || time.Since(h.began) >= settling:
 		state = hal.Degraded
 	default:
 		state = hal.Starting
@@ -148,7 +148,7 @@ func (d *daemon) lookAtHealth() {
 	}
 }
 
-// writeMetrics writes the metrics where the configuration wants them.
+// writeMetrics writes the metrics to the configured file, if any.
 func (d *daemon) writeMetrics() {
 	path := d.inForce.Load().Metrics.File
 	if path == "" {
@@ -163,26 +163,26 @@ func (d *daemon) writeMetrics() {
 	}
 }
 
-// metricsFile is what became of the file of the metrics.
+// metricsFile is the outcome of the last write of the metrics.
 type metricsFile struct {
 	path string
-	bad  bool // the last time, and that was logged
+	bad  bool // the last write failed, and that was logged
 }
 
-// failed tells whether a failure is to be logged: one of many.
+// failed records the outcome of a write and reports whether to log it: the first failure of a run.
 func (m *metricsFile) failed(path string, err error) bool {
 	say := err != nil && !(m.bad && m.path == path)
 	m.path, m.bad = path, err != nil
 	return say
 }
 
-// replaceMetrics puts a new file in place of the old one, so that no reader sees half of it. It need not outlive a power cut.
+// replaceMetrics replaces the file atomically, so that no reader sees half of it. It need not survive a power cut.
 func replaceMetrics(path string, text []byte) error {
 	next := path + ".new"
 	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("[metrics] file: %w", err)
 	}
-	// Not one that others put there, such as a link to elsewhere.
+	// O_EXCL: never open what others put there, such as a link to elsewhere.
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("[metrics] file: %w", err)

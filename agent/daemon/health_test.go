@@ -187,7 +187,7 @@ func TestMetricsFile(t *testing.T) {
 	file, victim := filepath.Join(dir, "sub", "nmos.prom"), filepath.Join(dir, "victim")
 	d := newHealthy(t, fmt.Sprintf("[metrics]\nfile = %q\n", file))
 	d.openHealth()
-	d.health.known.Store(true)
+	d.health.ready.Store(true)
 	troubles := func() (n int) {
 		for _, e := range d.health.troubles.last(time.Now()) {
 			if strings.Contains(e.Text, "metrics not written") {

@@ -21,58 +21,60 @@ import (
 	"nmosauthd/hal"
 )
 
-// How often the inventory's file is looked at: seldom, since each look wakes an idle device, and soon again where what was seen
-// says little. A watch on the file would miss those that come by renaming a folder or a link.
+// How often the inventory's file is checked: seldom, since each check wakes an idle device, but again soon if the last
+// check was inconclusive. inotify on the file would miss one that is replaced by renaming a folder or a link.
 const (
 	lookEvery = 5 * time.Second
 	lookAgain = time.Second
 )
 
-// Where an inventory is from.
+// The sources of an inventory.
 const (
-	fromFile   = "file"   // the one that [inventory] file names
+	fromFile   = "file"   // named by [inventory] file
 	fromPush   = "pushed" // over the admin socket, now or before a restart
-	fromDevice = "device" // the model of the device lists it
+	fromDevice = "device" // listed by the device's model
 )
 
-// inventories puts the device's inventory into force: that of the file which the configuration names; without such a file the one
-// that was pushed last, until then that which the model of the device lists. One with a mistake is not put into force, nor does
-// anything that goes away take an inventory out of force: what was known stays.
+// inventories applies the device's inventory: that of the configured file; without one, the one pushed last; until one
+// was pushed, the one that the device's model lists. A faulty inventory is not applied, and an inventory stays in force
+// when its source disappears.
 type inventories struct {
-	agent  *agent.Agent
-	again  chan struct{}                             // holds one: the configuration was read again
-	list   func(root string) ([]hal.Resource, error) // of the device's model; nil: it has none
-	memory *memory
-	log    *zap.Logger
+	agent     *agent.Agent
+	again     chan struct{}                             // buffers one: the configuration was read again
+	list      func(root string) ([]hal.Resource, error) // of the device's model; nil if it has none
+	persisted *persisted
+	log       *zap.Logger
 
-	mu    sync.Mutex // also held while a file is read or written
-	file  string
-	seen  os.FileInfo // file as it was when last read; nil: it was not there
-	wrong error       // with what was read last
-	doubt bool        // what was seen could not be used, and may still be being written
-	young bool        // what was seen may since have been written over without showing it
-	now   inForce
-	shown atomic.Pointer[inForce] // now, for those who cannot wait for a disk that hangs; nil: none yet
+	mu             sync.Mutex // also held while a file is read or written
+	file           string
+	seen           os.FileInfo // file as it was when last read; nil if missing
+	wrong          error       // the fault of what was read last
+	retryOnce      bool        // seen is faulty, perhaps because it was only partly written
+	mtimeTooRecent bool        // seen is so new that a later write may have left its time unchanged
+	now            inForce
+	shown          atomic.Pointer[inForce] // a copy of now, read without mu, which a hanging disk holds; nil at first
 }
 
-// settled is the age from which on a file that is written again gets another time: the coarsest clock of a file system, that of FAT,
-// counts two seconds.
+// settled is the age from which a further write must change a file's time: the coarsest file system, FAT, counts two
+// seconds.
 const settled = 3 * time.Second
 
-// inForce says which inventory is in force.
+// inForce describes the inventory in force.
 type inForce struct {
-	Source    string // "": none
+	Source    string // "" if none
 	Since     time.Time
 	Resources int
 	document  []byte
-	Refused   error // why what was read last is not in force; nil: it is
+	Refused   error // why what was read last is not in force; nil if it is
 }
 
-func newInventories(a *agent.Agent, list func(string) ([]hal.Resource, error), m *memory, log *zap.Logger) *inventories {
-	return &inventories{agent: a, again: make(chan struct{}, 1), list: list, memory: m, log: log}
+func newInventories(
+	a *agent.Agent, list func(string) ([]hal.Resource, error), p *persisted, log *zap.Logger,
+) *inventories {
+	return &inventories{agent: a, again: make(chan struct{}, 1), list: list, persisted: p, log: log}
 }
 
-// configure takes up the configuration at the start and again at each SIGHUP: whatever the inventory is from is read anew.
+// configure applies the configuration at the start and at each SIGHUP, and reads the inventory's source again.
 func (s *inventories) configure(file string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +82,7 @@ func (s *inventories) configure(file string) {
 	s.file = file
 	select {
 	case s.again <- struct{}{}:
-	default: // watch is about to look
+	default: // a check is already due
 	}
 	if file != "" {
 		s.read(false)
@@ -90,7 +92,7 @@ func (s *inventories) configure(file string) {
 	if s.now.Source == fromPush {
 		return
 	}
-	if table, document := s.memory.recallInventory(); table != nil {
+	if table, document := s.persisted.recallInventory(); table != nil {
 		s.use(fromPush, table, document)
 		return
 	}
@@ -98,17 +100,17 @@ func (s *inventories) configure(file string) {
 	s.wrong = err
 	switch {
 	case err != nil:
-		s.log.Warn("the device does not say what it has", zap.Error(err))
+		s.log.Warn("the device model returned no inventory", zap.Error(err))
 	case table != nil:
 		s.use(fromDevice, table, document)
 	}
-	if s.now.Source == fromFile { // which the configuration does not name any more
+	if s.now.Source == fromFile { // no longer configured
 		s.now = inForce{}
 		s.agent.SetInventory(nil)
 	}
 }
 
-// listed asks the model of the device; nil without an error where the model lists nothing.
+// listed asks the device's model; all results are nil if it lists nothing.
 func (s *inventories) listed() (*inventory.Table, []byte, error) {
 	if s.list == nil {
 		return nil, nil, nil
@@ -129,7 +131,7 @@ func (s *inventories) listed() (*inventory.Table, []byte, error) {
 	return table, document, err
 }
 
-// watch looks at the file now and then until ctx ends; while the configuration names none, it sleeps.
+// watch checks the file regularly until ctx ends; it sleeps while no file is configured.
 func (s *inventories) watch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -148,7 +150,7 @@ func (s *inventories) watch(ctx context.Context) {
 	}
 }
 
-// look reads the file if it has changed, and returns how long to wait for the next look; 0: until the configuration names a file.
+// look reads the file if it has changed, and returns how long to wait until the next check, 0 if no file is configured.
 func (s *inventories) look() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,16 +163,16 @@ func (s *inventories) look() time.Duration {
 		info = nil
 	}
 	changed := !sameFile(info, s.seen)
-	if changed || s.doubt || s.young {
+	if changed || s.retryOnce || s.mtimeTooRecent {
 		s.read(changed)
 	}
-	if s.doubt || s.young {
+	if s.retryOnce || s.mtimeTooRecent {
 		return lookAgain
 	}
 	return lookEvery
 }
 
-// sameFile tells whether nobody has written a file or put another in its place.
+// sameFile reports whether a file was neither written nor replaced between a and b.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -178,28 +180,28 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// read reads the file and puts it into force. A file that cannot be used is, where mayGrow, in doubt until it has been looked at
-// once more: its writer may be in the middle of it. The caller holds mu.
-func (s *inventories) read(mayGrow bool) {
+// read reads the file and applies it. If maybePartial, a faulty file gets a second check before it is reported: its
+// writer may not have finished. The caller holds mu.
+func (s *inventories) read(maybePartial bool) {
 	table, document, info, err := ReadInventory(s.file)
-	s.seen, s.doubt = info, err != nil && mayGrow && !s.doubt
-	s.young = err == nil && time.Since(info.ModTime()).Abs() < settled
+	s.seen, s.retryOnce = info, err != nil && maybePartial && !s.retryOnce
+	s.mtimeTooRecent = err == nil && time.Since(info.ModTime()).Abs() < settled
 	switch {
 	case err == nil:
 		s.wrong = nil
 		s.use(fromFile, table, document)
-	case !s.doubt:
+	case !s.retryOnce:
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w; if its mode is not the reason, its folder is new since the start: start the daemon again", err)
+			err = fmt.Errorf("%w (if its mode allows it, its folder is newer than the sandbox: restart the daemon)", err)
 		}
 		s.wrong = err
 		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))
 	}
 }
 
-var errNoFile = errors.New("it is no regular file")
+var errNoFile = errors.New("not a regular file")
 
-// ReadInventory reads a file. The error names it; info is nil where the file is not there.
+// ReadInventory reads a file. The error names it; info is nil if the file is missing.
 func ReadInventory(file string) (table *inventory.Table, document []byte, info os.FileInfo, err error) {
 	defer func() {
 		if named := (*fs.PathError)(nil); err != nil && !errors.As(err, &named) {
@@ -212,15 +214,15 @@ func ReadInventory(file string) (table *inventory.Table, document []byte, info o
 	if !info.Mode().IsRegular() {
 		return nil, nil, info, errNoFile
 	}
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // should it have become a pipe by now
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: it may have become a pipe
 	if err != nil {
 		return nil, nil, info, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil { // before it is read: what is written later shows by its time
+	if info, err = f.Stat(); err != nil { // before reading: a later write then shows by its time
 		return nil, nil, nil, err
 	}
-	if !info.Mode().IsRegular() { // by now; to read it could take forever
+	if !info.Mode().IsRegular() { // it was replaced; reading it could block forever
 		return nil, nil, info, errNoFile
 	}
 	if document, err = io.ReadAll(io.LimitReader(f, inventory.MaxDocument+1)); err == nil {
@@ -229,7 +231,7 @@ func ReadInventory(file string) (table *inventory.Table, document []byte, info o
 	return table, document, info, err
 }
 
-// use puts an inventory into force. The caller holds mu.
+// use applies an inventory. The caller holds mu.
 func (s *inventories) use(source string, table *inventory.Table, document []byte) {
 	if s.now.Source == source && bytes.Equal(s.now.document, document) {
 		return
@@ -239,12 +241,12 @@ func (s *inventories) use(source string, table *inventory.Table, document []byte
 	s.log.Info("inventory in force", zap.String("source", source), zap.Int("resources", table.Len()))
 }
 
-// push puts an inventory from the admin socket into force and keeps it.
+// push applies an inventory from the admin socket and keeps it.
 func (s *inventories) push(document []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file != "" {
-		return fmt.Errorf("it is read from %s, as [inventory] file of the configuration has it: %w", s.file, admin.ErrFixed)
+		return fmt.Errorf("[inventory] file is %s: %w", s.file, admin.ErrFixed)
 	}
 	table, err := inventory.Parse(document)
 	if err != nil {
@@ -253,21 +255,21 @@ func (s *inventories) push(document []byte) error {
 	s.wrong = nil
 	s.use(fromPush, table, document)
 	s.show()
-	s.memory.keepInventory(document)
+	s.persisted.keepInventory(document)
 	return nil
 }
 
-// show has status tell of what is in force. The caller holds mu.
+// show publishes the inventory in force for status. The caller holds mu.
 func (s *inventories) show() {
 	now := s.now
 	now.Refused = s.wrong
 	s.shown.Store(&now)
 }
 
-// document returns that in force; nil where there is none.
+// document returns the document in force, nil if none.
 func (s *inventories) document() []byte { return s.status().document }
 
-// status says which inventory is in force.
+// status describes the inventory in force.
 func (s *inventories) status() inForce {
 	if shown := s.shown.Load(); shown != nil {
 		return *shown

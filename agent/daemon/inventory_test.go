@@ -38,7 +38,7 @@ type shelf struct {
 func newShelf(t *testing.T, dir string, list func(string) ([]hal.Resource, error)) *shelf {
 	core, logs := observer.New(zapcore.InfoLevel)
 	log := zap.New(core)
-	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
+	m := &persisted{dir: platform.StateDir{Path: dir}, log: log}
 	m.load()
 	a := agent.New(config.Default(), []string{"node-1.example.com"}, keys.NewStore(nil, nil), newClock().now)
 	return &shelf{newInventories(a, list, m, log), t, logs, a.NewSession()}
@@ -78,7 +78,8 @@ func replace(t *testing.T, file, text string) {
 	}
 }
 
-// An idle device is woken for a file that the configuration names and for no other, and soon only for one that may be being written.
+// An idle device is woken for a file that the configuration names and for no other, and soon only for one that may be
+// being written.
 func TestInventoryLooks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inventory.json")
 	s := newShelf(t, "", nil)
@@ -177,8 +178,8 @@ func TestInventoryFile(t *testing.T) {
 		{"empty", func() error { return os.WriteFile(file, nil, 0o600) }, file + ": line 1: "},
 		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "it is over 4194304 bytes"},
 		{"gone", func() error { return os.Remove(file) }, "stat " + file + ": no such file"},
-		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": it is no regular file"},
-		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) }, file + ": it is no regular file"},
+		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": not a regular file"},
+		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) }, file + ": not a regular file"},
 	} {
 		if err := broken.spoil(); err != nil {
 			t.Fatal(err)
@@ -217,7 +218,8 @@ func TestInventoryFile(t *testing.T) {
 	s.want("and it is not looked at", "", "")
 }
 
-// A file that is written over within one tick of the file system's clock, with as many bytes, looks the same and is read nevertheless.
+// A file that is written over within one tick of the file system's clock, with as many bytes, looks the same and is
+// read nevertheless.
 func TestInventoryFileWithinOneTick(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inventory.json")
 	tick := time.Now().Add(2 * time.Second) // young for as long as the test may take
@@ -247,7 +249,7 @@ func TestInventoryFileWithinOneTick(t *testing.T) {
 	tick = tick.Add(-time.Minute)
 	write(meterAt("/4"))
 	s.look()
-	if s.young {
+	if s.mtimeTooRecent {
 		t.Error("a file of a minute ago is read each second")
 	}
 }
@@ -272,7 +274,7 @@ func TestInventoryFileNeverWhole(t *testing.T) {
 // Who asks how the daemon is does not wait for a disk that hangs.
 func TestInventoryStatusDoesNotWait(t *testing.T) {
 	s := newShelf(t, "", nil)
-	s.memory.mu.Lock() // as while a file is written
+	s.persisted.mu.Lock() // as while a file is written
 	pushed := make(chan error)
 	go func() { pushed <- s.push([]byte(meterAt("/pushed"))) }()
 	for deadline := time.Now().Add(10 * time.Second); s.status().Source != fromPush; time.Sleep(time.Millisecond) {
@@ -281,7 +283,7 @@ func TestInventoryStatusDoesNotWait(t *testing.T) {
 		}
 	}
 	s.want("not yet kept", fromPush, "/pushed")
-	s.memory.mu.Unlock()
+	s.persisted.mu.Unlock()
 	if err := <-pushed; err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// logTime is how the log writes a time, which is in UTC.
+// logTime is the log's format of a time, in UTC.
 const logTime = "2006-01-02T15:04:05.000Z"
 
-// newLogger logs JSON lines to out. No line is sampled away. Its level can be changed while it runs.
+// newLogger logs JSON lines to out, without sampling. Its level can be changed while it runs.
 func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message",
@@ -28,8 +28,8 @@ func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
 	return zap.New(zapcore.NewCore(encoder, out, level)), level
 }
 
-// takeStdLog has what packages write to the standard logger go to log, for debugging: net/http quotes there what a server
-// sends unasked, and nothing else would bound it, or keep it from waiting for whoever reads standard error.
+// takeStdLog redirects the standard logger to log, at debug level: net/http quotes there what a server sends unasked,
+// which would else be unbounded and could block on standard error.
 func takeStdLog(log *zap.Logger) (restore func(), err error) {
 	return zap.RedirectStdLogAt(log, zapcore.DebugLevel)
 }
@@ -39,7 +39,7 @@ func logKeys(log *zap.Logger, e keys.Event) {
 	fields := []zap.Field{
 		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
 	}
-	level := zapcore.DebugLevel // of what was said before
+	level := zapcore.DebugLevel // unchanged keys: all this was logged before
 	if e.Changed || e.Err != nil {
 		level = zapcore.WarnLevel
 	}
@@ -53,7 +53,9 @@ func logKeys(log *zap.Logger, e keys.Event) {
 	var named *agent.NamedError
 	switch {
 	case errors.As(e.Err, &named) && e.Keys == 0:
-		log.Debug("keys not fetched", append(fields, zap.Error(e.Err))...) // which issuer it is was told
+		log.Debug("keys not fetched", append(fields, zap.Error(e.Err))...) // the server's real issuer was logged
+	case e.Err != nil && e.Keys == 0:
+		log.Warn("keys not fetched; none are held yet", append(fields, zap.Error(e.Err))...)
 	case e.Err != nil:
 		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
 	case e.Changed:
@@ -63,7 +65,7 @@ func logKeys(log *zap.Logger, e keys.Event) {
 	}
 }
 
-// logServer reports what happened to a server that discovery found.
+// logServer logs what happened to a server that discovery found.
 func (d *daemon) logServer(e agent.ServerEvent) {
 	if e.Found != nil || e.Server == "" {
 		d.log.Info(e.What, zap.Strings("servers", e.Found))

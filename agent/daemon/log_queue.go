@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// logQueueBytes bounds the lines of the log that wait for standard error, in bytes.
+// logQueueBytes bounds the queued lines, in bytes.
 const logQueueBytes = 64 << 10
 
-// LogQueue stands between the log and standard error, whose reader (the journal, procd, a pipe) may be slow or stuck: whoever logs
-// never waits for it. Lines that do not fit are dropped and counted, and the count is logged as soon as there is room. It is safe
-// for concurrent use.
+// LogQueue queues the log's lines for standard error, whose reader (the journal, procd, a pipe) may be slow or stuck,
+// so that logging never blocks. Lines that do not fit are dropped and counted, and the count is logged as soon as there
+// is room. It is safe for concurrent use.
 type LogQueue struct {
 	out io.Writer
 
 	mu      sync.Mutex
 	waiting []byte // whole lines
-	dropped int    // lines, since the last one that said so
+	dropped int    // lines, since the last report of them
 	total   uint64 // lines dropped since the start
 	writing bool   // a goroutine runs drain
 }
@@ -26,7 +26,7 @@ type LogQueue struct {
 // NewLogQueue writes to out.
 func NewLogQueue(out io.Writer) *LogQueue { return &LogQueue{out: out} }
 
-// Write takes one line. It never fails and never waits for standard error.
+// Write queues one line. It never fails or blocks.
 func (q *LogQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,7 +43,8 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Sync implements zapcore.WriteSyncer. It does not wait: zap calls it before a panic or an exit, of which the daemon has none.
+// Sync implements zapcore.WriteSyncer. It does not wait: zap calls it only before a panic or exit of its own, which the
+// daemon does not use.
 func (q *LogQueue) Sync() error { return nil }
 
 // Dropped returns how many lines were dropped since the start.
@@ -53,9 +54,9 @@ func (q *LogQueue) Dropped() uint64 {
 	return q.total
 }
 
-// Flush waits until everything logged before is written, but no longer than patience.
-func (q *LogQueue) Flush(patience time.Duration) {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+// Flush waits until everything logged before is written, but no longer than timeout.
+func (q *LogQueue) Flush(timeout time.Duration) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		q.mu.Lock()
 		done := !q.writing
 		q.mu.Unlock()
@@ -65,7 +66,7 @@ func (q *LogQueue) Flush(patience time.Duration) {
 	}
 }
 
-// drain writes until nothing waits.
+// drain writes until the queue is empty.
 func (q *LogQueue) drain() {
 	var lines []byte
 	for {
@@ -83,6 +84,6 @@ func (q *LogQueue) drain() {
 			lines = fmt.Appendf(lines, `{"level":"warn","time":"%s","message":"lines of the log dropped: `+
 				`standard error is too slow","lines":%d}`+"\n", time.Now().UTC().Format(logTime), dropped)
 		}
-		q.out.Write(lines) // what fails here has no other place to be reported in
+		q.out.Write(lines) // an error has nowhere to be reported
 	}
 }

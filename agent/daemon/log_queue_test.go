@@ -24,7 +24,8 @@ func (g *gate) Write(b []byte) (int, error) {
 	return g.Buffer.Write(b)
 }
 
-// Nobody who logs waits for a standard error that is stuck. What does not fit is dropped, counted, and said once there is room.
+// Nobody who logs waits for a standard error that is stuck. What does not fit is dropped, counted, and said once there
+// is room.
 func TestLogNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{opened: make(chan struct{})}

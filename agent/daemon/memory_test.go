@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The limit of memory is that of the configuration, at the start and when it is read again; without one it is what it was.
+// The limit of memory is that of the configuration, at the start and when it is read again; without one it is what it
+// was.
 func TestMemoryLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)

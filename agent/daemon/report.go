@@ -7,12 +7,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// reportInterval is the least time between two lines about the connections of one socket.
+// reportInterval is the minimum time between two lines about connections of one socket.
 const reportInterval = time.Second
 
-// reporter logs the troubles of a socket's connections: those of callers that are turned away or break off. Callers
-// make them, in a loop if they are broken, and a device's flash takes only so many lines. So one line an interval is
-// written, and the next one says how many were not. Decisions are another matter: none of those is left out.
+// reporter logs errors of a socket's connections, such as refused callers. A broken caller can cause them in a loop,
+// and flash wears out, so it writes one line per interval; the next line says how many were left out. Decisions are
+// recorded elsewhere, every one.
 type reporter struct {
 	log    *zap.Logger
 	socket string
@@ -23,7 +23,7 @@ type reporter struct {
 	leftOut int
 }
 
-// report never waits for the log: connections are accepted while it is stuck.
+// report never waits for the log: connections must be accepted while it is stuck.
 func (r *reporter) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,31 +20,31 @@ var systemRoots = []string{
 	os.Getenv("SSL_CERT_FILE"), os.Getenv("SSL_CERT_DIR"),
 }
 
-// runningPrograms is what the filter of system calls denies.
+// runningPrograms describes what the system call filter denies.
 const runningPrograms = "running programs, from memory too, and tracing processes"
 
-// confine has the daemon reach nothing but its own places from now on. The sockets are open by then, and the state folder is made.
+// confine limits the daemon to its own places from now on. The sockets must be open and the state folder made before.
 func (d *daemon) confine() {
 	if os.Geteuid() == 0 {
 		d.log.Warn("running as root is not needed: start the daemon as a user of its own")
 	}
 	filtered := platform.DenyCalls()
 	if filtered != nil {
-		d.log.Warn("sandbox: the kernel does not refuse to run programs for the daemon", zap.Error(filtered))
+		d.log.Warn("sandbox: the kernel cannot stop the daemon from running programs", zap.Error(filtered))
 	}
-	if !d.opened.Sandbox.Landlock {
-		d.unconfined = "off, by [sandbox] landlock"
+	if !d.startConfig.Sandbox.Landlock {
+		d.noSandboxReason = "off, by [sandbox] landlock"
 		d.log.Info("sandbox: off, by [sandbox] landlock")
 		return
 	}
-	s, err := platform.Confine(append(d.places(d.opened), d.socketPlaces...))
+	s, err := platform.Confine(append(d.places(d.startConfig), d.socketPlaces...))
 	switch {
 	case err != nil:
-		d.unconfined = "not in force: " + err.Error()
+		d.noSandboxReason = "not in force: " + err.Error()
 		d.log.Warn("sandbox: not in force", zap.Error(err))
 		return
 	case s.ABI == 0:
-		d.unconfined = "not in force: " + s.Why
+		d.noSandboxReason = "not in force: " + s.Why
 		d.log.Warn("sandbox: not in force: " + s.Why)
 		return
 	}
@@ -62,16 +62,15 @@ func (d *daemon) confine() {
 			reads = append(reads, p.Path)
 		}
 	}
-	d.log.Info("sandbox: in force", zap.Int("landlock", s.ABI), zap.Strings("denied", s.InForce), zap.Strings("not_denied", s.Lacking),
-		zap.Strings("reads", reads), zap.Strings("writes", writes))
+	d.log.Info("sandbox: in force", zap.Int("landlock", s.ABI), zap.Strings("denied", s.InForce),
+		zap.Strings("not_denied", s.Lacking), zap.Strings("reads", reads), zap.Strings("writes", writes))
 	for _, p := range s.Missing {
-		d.log.Warn("sandbox: a place is not there; should it come, it is out of reach until the daemon is started again",
+		d.log.Warn("sandbox: path missing: it will stay inaccessible until the daemon is restarted",
 			zap.String("place", p.For), zap.String("path", p.Path))
 	}
 }
 
-// outside returns an error if a configuration that was read again needs a place, other than those before, that the sandbox does
-// not reach.
+// outside returns an error if a reread configuration needs a new place that the sandbox does not reach.
 func (d *daemon) outside(c *config.Config) error {
 	if d.sandbox == nil {
 		return nil
@@ -79,25 +78,25 @@ func (d *daemon) outside(c *config.Config) error {
 	before := d.places(d.inForce.Load().Config)
 	for _, p := range d.places(c) {
 		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
-			return fmt.Errorf("%s %s is outside the sandbox; start the daemon again to put the configuration into force", p.For, p.Path)
+			return fmt.Errorf("%s %s is outside the sandbox; restart the daemon to apply the configuration", p.For, p.Path)
 		}
 	}
 	return nil
 }
 
-// places returns what the daemon needs by a configuration once it serves, all but its sockets. What changes after a restart
-// alone is where it was at the start.
+// places returns what the daemon needs by a configuration once it serves, except for its sockets. Keys that need a
+// restart count as they were at the start.
 func (d *daemon) places(c *config.Config) []platform.Place {
 	places := resolverPlaces()
 	file, err := filepath.Abs(d.file)
-	if err != nil { // the working directory is gone: what cannot be named cannot be read again
+	if err != nil { // the working directory is gone: the file cannot be reread anyway
 		file = d.file
 	}
 	places = append(places, foldersOf("the configuration", file, false)...)
 	for _, path := range d.device.places.Reads {
 		places = append(places, platform.Place{For: "the device", Path: path, Optional: true})
 	}
-	opened := config.Keys(d.opened)
+	opened := config.Keys(d.startConfig)
 	for i, k := range config.Keys(c) {
 		if k.Traits&config.Restart != 0 {
 			k = opened[i]
@@ -114,9 +113,9 @@ func (d *daemon) places(c *config.Config) []platform.Place {
 	return places
 }
 
-// foldersOf returns the folder in which a file lies and, where it is a link, that in which the real one does. A file that is
-// replaced by renaming, as most are, is another file to the kernel, so the place is its folder. What is only read may also be
-// replaced together with its folder, or by a link to one beside it (beside).
+// foldersOf returns the folder of a file and, if it is a link, that of its target. To the kernel, a file that is
+// replaced by renaming, as most are, is another file, so the place is its folder. A file that is only read may also be
+// replaced together with its folder, or by a link to a sibling (beside).
 func foldersOf(what, file string, write bool) []platform.Place {
 	places := []platform.Place{{For: what, Path: folderOf(file), Write: write}}
 	if real := folderOf(platform.RealPath(file)); real != platform.RealPath(places[0].Path) {
@@ -128,9 +127,9 @@ func foldersOf(what, file string, write bool) []platform.Place {
 	return places
 }
 
-// beside returns the folders in which another version of what is at the path may come to lie: those of the links on the way to
-// it (current -> v1), and those above its folders, by name and in truth, in which v2 is put beside v1. Folders in which anybody may put something are
-// left out.
+// beside returns the folders in which another version of what is at the path may appear: those of the links on the way
+// to it (current -> v1), and the parents of its folders, named and real, in which v2 is put beside v1. World-writable
+// folders are left out.
 func beside(what, path string, folders ...string) (places []platform.Place) {
 	for _, swapped := range append(platform.Links(path), folders...) {
 		dir := filepath.Dir(swapped)
@@ -144,7 +143,7 @@ func beside(what, path string, folders ...string) (places []platform.Place) {
 	return places
 }
 
-// folderOf returns the folder in which a file lies; for one in the root folder, which would be everything, the file itself.
+// folderOf returns the folder of a file, or the file itself if that folder is "/", which would open everything.
 func folderOf(file string) string {
 	if dir := filepath.Dir(file); dir != "/" {
 		return dir
@@ -168,10 +167,11 @@ func rootPlaces(what, file string) (places []platform.Place) {
 	if info, err := os.Stat(file); err != nil || !info.IsDir() {
 		return foldersOf(what, file, false)
 	}
-	return append(append([]platform.Place{{For: what, Path: file}}, linked(what, file)...), beside(what, file, file, platform.RealPath(file))...)
+	places = append([]platform.Place{{For: what, Path: file}}, linked(what, file)...)
+	return append(places, beside(what, file, file, platform.RealPath(file))...)
 }
 
-// linked returns the folders to which links in a folder of certificates lead, each once.
+// linked returns the folders that links in a folder of certificates point into, each once.
 func linked(what, dir string) (places []platform.Place) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -190,9 +190,9 @@ func linked(what, dir string) (places []platform.Place) {
 	return places
 }
 
-// resolverPlaces returns what looking up names needs, Go's own resolver and discovery. All of /etc is readable, as far as the
-// daemon's user may: whoever brings the network up writes a new hosts or resolv.conf in place of the old, or the first one. Either
-// may also be a link into another folder.
+// resolverPlaces returns what Go's resolver and discovery need. All of /etc is readable, as far as the daemon's user
+// may: the network's scripts create or replace hosts and resolv.conf there. Either may also be a link into another
+// folder.
 func resolverPlaces() []platform.Place {
 	places := []platform.Place{{For: "looking up names", Path: "/etc", Optional: true}}
 	for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"} {
@@ -201,10 +201,10 @@ func resolverPlaces() []platform.Place {
 	return places
 }
 
-// folderToCome returns the folder in which a file of the system lies, or the first above it that is there.
+// folderToCome returns the folder of a system file, or its first existing parent.
 func folderToCome(file string) string {
 	dir := folderOf(platform.RealPath(file))
-	// The folder may be made by who brings up the network, after the start.
+	// The network's scripts may make the folder after the start.
 	for parent := filepath.Dir(dir); parent != "/"; dir, parent = parent, filepath.Dir(parent) {
 		if _, err := os.Stat(dir); err == nil {
 			break

@@ -23,11 +23,13 @@ import (
 	"nmosauthd/platform"
 )
 
-// confinedDir is set, to the folder that the parent has made, in the process that TestSandbox starts: there is no way out.
+// confinedDir is set, to the folder that the parent has made, in the process that TestSandbox starts: there is no way
+// out.
 const confinedDir = "NMOS_AUTHD_TEST_CONFINED"
 
-// A daemon is set up as run does it, with a configuration that uses every place there is, and shuts itself in. Then it tries all over
-// the file system to open, make, remove and execute, and whatever it succeeds in must lie within its places.
+// A daemon is set up as run does it, with a configuration that uses every place there is, and shuts itself in. Then it
+// tries all over the file system to open, make, remove and execute, and whatever it succeeds in must lie within its
+// places.
 func TestSandbox(t *testing.T) {
 	if dir := os.Getenv(confinedDir); dir != "" {
 		testConfined(t, dir)
@@ -68,8 +70,8 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
-// layOut makes a device's folders: those of the daemon, and "outside". What the daemon only reads lies in folders named v1, beside
-// which a v2 can be put.
+// layOut makes a device's folders: those of the daemon, and "outside". What the daemon only reads lies in folders named
+// v1, beside which a v2 can be put.
 func layOut(t *testing.T, dir string) {
 	t.Helper()
 	for _, folder := range []string{"conf/v1", "roots/v1", "shared-roots/v1", "run", "log", "metrics", "inventory/v1", "firmware/v1", "outside/folder"} {
@@ -153,11 +155,11 @@ func testConfined(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	d.confine()
-	if strings.Contains(d.unconfined, "the kernel has no Landlock") { // qemu has neither
+	if strings.Contains(d.noSandboxReason, "the kernel has no Landlock") { // qemu has neither
 		t.Skip("this kernel has no Landlock")
 	}
 	if d.sandbox == nil {
-		t.Fatal(d.unconfined)
+		t.Fatal(d.noSandboxReason)
 	}
 
 	p := &prober{t: t}
@@ -275,7 +277,7 @@ func testInside(t *testing.T, d *daemon, dir string) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := d.memory.dir.WriteFile("keys", []byte("kept")); err != nil {
+	if err := d.persisted.dir.WriteFile("keys", []byte("kept")); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"conf/v1/nmos-authd.toml", "roots/v1/ca.pem", "inventory/v1/resources.json"} {
@@ -300,8 +302,8 @@ func testInside(t *testing.T, d *daemon, dir string) {
 	}
 }
 
-// all tries every file and folder. Each attempt is such that, if it is let through where it should not be, no harm is done: a file
-// is opened and not touched, a folder is removed as if it were a file.
+// all tries every file and folder. Each attempt is such that, if it is let through where it should not be, no harm is
+// done: a file is opened and not touched, a folder is removed as if it were a file.
 func (p *prober) all(files, folders []string) {
 	opens := func(what, path string, flags int, allowed bool) {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_NOFOLLOW, 0o600)
@@ -341,7 +343,8 @@ func (p *prober) all(files, folders []string) {
 	}
 }
 
-// collect lists what is there while that can still be seen: the system down to some depth, and the folder of the test whole.
+// collect lists what is there while that can still be seen: the system down to some depth, and the folder of the test
+// whole.
 func collect(dir string) (files, folders []string) {
 	const depth, most = 4, 40
 	var walk func(path string, depth int)

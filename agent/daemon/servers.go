@@ -20,7 +20,7 @@ import (
 )
 
 // ReadRoots reads the roots for the authorization servers' certificates (DIS-5) from a file, or from all files of a
-// folder; nil for the system's.
+// folder. It returns nil, for the system's roots, if path is empty.
 func ReadRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
@@ -33,8 +33,8 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 		}
 		files = nil
 		for _, e := range entries {
-			// Links into elsewhere and names that start with a dot are how such folders are kept up to date: what a
-			// name leads to counts, and what is still being put there does not.
+			// Such folders are updated by links and by temporary names that start with a dot: links are followed,
+			// dot names skipped.
 			if file := filepath.Join(path, e.Name()); !strings.HasPrefix(e.Name(), ".") && isFile(file) {
 				files = append(files, file)
 			}
@@ -49,8 +49,7 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
-		// A byte order mark, at the front or where one file was appended to another, would hide the certificate behind
-		// it.
+		// A byte order mark, at the front or where files were joined, would hide the certificate behind it.
 		found = pool.AppendCertsFromPEM(bytes.ReplaceAll(pem, []byte("\ufeff"), nil)) || found
 	}
 	if !found {
@@ -79,8 +78,8 @@ func NewClient(c *config.Config, now func() time.Time) *discovery.Client {
 	})
 }
 
-// fetchKeys gets the keys of an issuer for the store. One that a server which discovery found speaks for is asked of
-// that server (KEY-8).
+// fetchKeys gets the keys of an issuer for the store, from the discovered server that speaks for the issuer if there is
+// one (KEY-8).
 func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 	client := d.client.Load()
 	var document discovery.Document
@@ -98,7 +97,7 @@ func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 	return document.JWKS, err
 }
 
-// DiscoverOptions returns where to look for servers. What the system says is read at each look.
+// DiscoverOptions returns where to look for servers. The host name is read at each discovery.
 func DiscoverOptions(c *config.Config) discovery.DiscoverOptions {
 	return discovery.DiscoverOptions{
 		Mode:    discovery.Mode(c.Discovers()),
@@ -116,12 +115,12 @@ func DiscoverOptions(c *config.Config) discovery.DiscoverOptions {
 	}
 }
 
-// finder returns what looks for servers as the configuration has it, nil where that is off.
+// finder returns the function that looks for servers, nil if discovery is off.
 func finder(c *config.Config, client *discovery.Client, log *zap.Logger) agent.Find {
 	if c.Discovers() == config.DiscoveryOff {
 		return nil
 	}
-	said := "" // what was logged last: looks come every minute while nothing is found
+	said := "" // the last outcome logged: discovery repeats every minute while nothing is found
 	return func(ctx context.Context, noMDNS string) (agent.Look, error) {
 		options := DiscoverOptions(c)
 		options.NoMDNS = noMDNS
@@ -137,7 +136,7 @@ func finder(c *config.Config, client *discovery.Client, log *zap.Logger) agent.F
 		if now := fmt.Sprint(skipped, len(look.Servers) == 0, err); now != said && ctx.Err() == nil {
 			said = now
 			if len(skipped) > 0 {
-				log.Warn("servers are advertised that cannot be used", zap.Strings("servers", skipped))
+				log.Warn("advertised servers cannot be used", zap.Strings("servers", skipped))
 			}
 			if len(look.Servers) == 0 {
 				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zap.Error(err))

@@ -57,7 +57,8 @@ func TestReadRoots_DIS5(t *testing.T) {
 	}
 }
 
-// An editor's byte order mark hides no certificate, neither in front of the file nor where one file was appended to another.
+// An editor's byte order mark hides no certificate, neither in front of the file nor where one file was appended to
+// another.
 func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	want := x509.NewCertPool()

@@ -24,166 +24,167 @@ import (
 const (
 	keysFile      = "keys"      // keys.LastGood
 	serversFile   = "servers"   // agent.FoundServer
-	timeFile      = "time"      // RFC 3339, the last time that was known
+	timeFile      = "time"      // the last known time, RFC 3339
 	inventoryFile = "inventory" // the document that was pushed last
 )
 
-// fileLimits are the most bytes that the files hold, before they are sealed: what is written is never larger than what
-// is read back (KEY-8).
+// fileLimits bound the files in bytes, before sealing. They hold for writing as for reading, so that what is written
+// can be read back (KEY-8).
 var fileLimits = map[string]int{
 	keysFile: keys.MaxLastGood, serversFile: agent.MaxFoundState, timeFile: 64, inventoryFile: inventory.MaxDocument,
 }
 
 const (
-	// knownEvery is how often the last time that was known is written at most (OPS-1): flash wears out.
+	// knownEvery is how often, at most, the last known time is written (OPS-1): flash wears out.
 	knownEvery = time.Hour
-	// timeEvery is how often, at most, keys that stayed the same are written again, for the time at which they were fetched.
+	// timeEvery is how often, at most, unchanged keys are written again to update the time of their fetch.
 	timeEvery = 24 * time.Hour
-	// retryEvery is how often a write that failed is tried again: a disk was full, or mounted late.
+	// retryEvery is how often a failed write is retried: a disk may be full, or mounted late.
 	retryEvery = 2 * time.Minute
 )
 
-// memory is what outlives a restart (KEY-3). If it cannot be written the daemon goes on without.
-type memory struct {
+// persisted is the state kept across restarts (KEY-3). If it cannot be written, the daemon goes on without it.
+type persisted struct {
 	dir  platform.StateDir
-	seal *hal.Sealer // nil: the files are as they are
+	seal *hal.Sealer // nil if the files are not sealed
 	log  *zap.Logger
 
 	mu      sync.Mutex            // also held while a file is written
 	found   []string              // issuers of the servers that discovery has found
-	servers []byte                // these servers to keep; nil: none yet
-	listed  []byte                // what serversFile holds, as far as known
-	set     *keys.Set             // the latest to keep; nil: none yet
-	saved   keys.LastGood         // what keysFile holds, as far as known
-	stopped bool                  // nothing comes after this
-	pushed  []byte                // the inventory to keep; nil: none yet
-	kept    []byte                // what inventoryFile holds, as far as known
-	failing map[string]error      // by file, why its last write failed; "": why any would. That was logged
-	trouble atomic.Pointer[error] // one of these; nil: none. Not under mu, which a flash that hangs holds
-	safe    atomic.Bool           // what is to be kept is on flash. Likewise
+	servers []byte                // found, encoded, to be written; nil before the first
+	listed  []byte                // the last known content of serversFile
+	set     *keys.Set             // the latest to be written; nil before the first
+	saved   keys.LastGood         // the last known content of keysFile
+	stopped bool                  // no later write follows
+	pushed  []byte                // the inventory to be written; nil before the first
+	kept    []byte                // the last known content of inventoryFile
+	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
+	trouble atomic.Pointer[error] // one of failing, nil if none. Not under mu, which a hanging flash holds
+	safe    atomic.Bool           // all is on flash. Not under mu either
 
-	timeWritten time.Time // what timeFile holds; recallTime's, then keepTime's
+	timeWritten time.Time // content of timeFile; used by recallTime, then keepTime
 }
 
-// newMemory returns the memory in this folder. What a device has a key for is sealed with it.
-func newMemory(dir string, d *Device, log *zap.Logger) *memory {
-	m := &memory{dir: platform.StateDir{Path: dir}, log: log}
-	m.dir.Told = func(err error) {
+// newPersisted returns the state in a folder. The files are sealed if the device has a key.
+func newPersisted(dir string, d *Device, log *zap.Logger) *persisted {
+	p := &persisted{dir: platform.StateDir{Path: dir}, log: log}
+	p.dir.Told = func(err error) {
 		if errors.Is(err, platform.ErrTorn) {
-			m.log.Info("the last write of a state file was cut short; the one before counts", zap.Error(err))
+			p.log.Info("the last write of a state file was cut short; the one before counts", zap.Error(err))
 			return
 		}
-		m.log.Warn("a state file is not used; its other slot is", zap.Error(err))
+		p.log.Warn("a state file is not used; its other slot is used", zap.Error(err))
 	}
 	var err error
-	if m.seal, err = d.sealer(); err != nil {
-		// Unsealed files would be believed from then on, whoever wrote them.
+	if p.seal, err = d.sealer(); err != nil {
+		// Without the key, files that anybody wrote would be believed.
 		log.Warn("state is not kept across restarts", zap.Error(err))
-		m.dir.Path = ""
-		m.trouble.Store(&err)
+		p.dir.Path = ""
+		p.trouble.Store(&err)
 	}
-	return m
+	return p
 }
 
-// load reads what was kept. What is damaged is set aside.
-func (m *memory) load() keys.LastGood {
-	if err := m.dir.Prepare(); err != nil {
-		m.log.Warn("state is not kept across restarts", zap.Error(err))
-		m.trouble.Store(&err)
-		m.failing = map[string]error{"": err} // the writes that fail for the same reason say no more
+// load reads the keys that were kept. A damaged file is set aside.
+func (p *persisted) load() keys.LastGood {
+	if err := p.dir.Prepare(); err != nil {
+		p.log.Warn("state is not kept across restarts", zap.Error(err))
+		p.trouble.Store(&err)
+		p.failing = map[string]error{"": err} // so that failing writes are not logged again
 	}
 	var good keys.LastGood
-	m.read(keysFile, func(data []byte) (err error) {
+	p.read(keysFile, func(data []byte) (err error) {
 		var left []error
 		good, left, err = keys.DecodeLastGood(data)
 		if len(left) > 0 {
-			m.log.Warn("not all that was kept of keys is used", zap.Errors("left", left))
+			p.log.Warn("some kept keys are not used", zap.Errors("left", left))
 		}
 		return err
 	})
-	m.saved, m.found = good, good.Servers
-	m.safe.Store(len(good.Issuers) > 0)
+	p.saved, p.found = good, good.Servers
+	p.safe.Store(len(good.Issuers) > 0)
 	return good
 }
 
-// read reads one file and hands it to decode. It returns nil if there is none, or none that can be used.
-func (m *memory) read(name string, decode func([]byte) error) []byte {
+// read reads one file and hands it to decode. It returns nil if the file is missing or unusable.
+func (p *persisted) read(name string, decode func([]byte) error) []byte {
 	limit := fileLimits[name]
-	if m.seal != nil {
+	if p.seal != nil {
 		limit += hal.SealOverhead
 	}
-	data, err := m.dir.ReadFile(name, limit)
+	data, err := p.dir.ReadFile(name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && m.seal != nil {
-		data, err = m.seal.Open(name, data)
+	if err == nil && p.seal != nil {
+		data, err = p.seal.Open(name, data)
 	}
 	if err == nil {
 		if err = decode(data); err == nil {
 			return data
 		}
 	}
-	aside, moveErr := m.dir.SetAside(name)
-	m.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err), zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
+	aside, moveErr := p.dir.SetAside(name)
+	p.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err),
+		zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
 	return nil
 }
 
-// keep writes what is held if it differs from what the file holds. Of two fetches that end together, the earlier set
-// may come last.
-func (m *memory) keep(set *keys.Set) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.set == nil || set.Generation > m.set.Generation {
-		m.set = set
+// keep writes a key set if it differs from the file. If two fetches end together, the earlier set may arrive last.
+func (p *persisted) keep(set *keys.Set) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.set == nil || set.Generation > p.set.Generation {
+		p.set = set
 	}
-	m.catchUp()
+	p.catchUp()
 }
 
 // write writes one file.
-func (m *memory) write(name string, data []byte) (err error) {
+func (p *persisted) write(name string, data []byte) (err error) {
 	if limit := fileLimits[name]; len(data) > limit {
-		return fmt.Errorf("writing %s: %d bytes are more than the %d that are read back", name, len(data), limit)
+		return fmt.Errorf("writing %s: %d bytes exceed the limit of %d", name, len(data), limit)
 	}
-	if m.seal != nil {
-		if data, err = m.seal.Seal(name, data); err != nil {
+	if p.seal != nil {
+		if data, err = p.seal.Seal(name, data); err != nil {
 			return err
 		}
 	}
-	return m.dir.WriteFile(name, data)
+	return p.dir.WriteFile(name, data)
 }
 
-// recallInventory returns the inventory that was pushed before the restart; nil where there is none.
-func (m *memory) recallInventory() (*inventory.Table, []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.pushed != nil { // since the start
-		table, _ := inventory.Parse(m.pushed) // it was good when it came
-		return table, m.pushed
+// recallInventory returns the inventory that was pushed last, before or after the restart, nil if none.
+func (p *persisted) recallInventory() (*inventory.Table, []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pushed != nil { // since the start
+		table, _ := inventory.Parse(p.pushed) // push parsed it
+		return table, p.pushed
 	}
 	var table *inventory.Table
-	m.kept = m.read(inventoryFile, func(data []byte) (err error) {
+	p.kept = p.read(inventoryFile, func(data []byte) (err error) {
 		table, err = inventory.Parse(data)
 		return err
 	})
-	return table, m.kept
+	return table, p.kept
 }
 
 // keepInventory writes an inventory that was pushed.
-func (m *memory) keepInventory(document []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.pushed = document
-	m.catchUp()
+func (p *persisted) keepInventory(document []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pushed = document
+	p.catchUp()
 }
 
-// loadServers reads which servers discovery had found; before is what a release that kept their issuers alone has kept.
-func (m *memory) loadServers(before []string) (found []agent.FoundServer) {
-	m.listed = m.read(serversFile, func(data []byte) (err error) {
+// loadServers reads the servers that discovery had found; before are the issuers that an older release kept in
+// keysFile.
+func (p *persisted) loadServers(before []string) (found []agent.FoundServer) {
+	p.listed = p.read(serversFile, func(data []byte) (err error) {
 		found, err = agent.DecodeFound(data)
 		return err
 	})
-	if m.listed == nil {
+	if p.listed == nil {
 		for _, issuer := range before {
 			found = append(found, agent.FoundServer{URL: issuer, Issuer: issuer})
 		}
@@ -191,78 +192,77 @@ func (m *memory) loadServers(before []string) (found []agent.FoundServer) {
 	return found
 }
 
-// keepServers writes which servers discovery has found, and the keys that are held with them.
-func (m *memory) keepServers(found []agent.FoundServer, set *keys.Set) {
+// keepServers writes the servers that discovery has found, and the keys held.
+func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 	data, err := agent.EncodeFound(found)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.set == nil || set.Generation > m.set.Generation {
-		m.set = set
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.set == nil || set.Generation > p.set.Generation {
+		p.set = set
 	}
 	if err != nil {
-		m.result(serversFile, err)
+		p.result(serversFile, err)
 		return
 	}
-	m.servers, m.found = data, nil
+	p.servers, p.found = data, nil
 	for _, f := range found {
 		if f.Issuer != "" {
-			m.found = append(m.found, f.Issuer)
+			p.found = append(p.found, f.Issuer)
 		}
 	}
-	slices.Sort(m.found)
-	m.catchUp()
+	slices.Sort(p.found)
+	p.catchUp()
 }
 
-// catchUp writes what is to be kept if it differs from what the files hold. The caller holds mu.
-func (m *memory) catchUp() {
-	if m.pushed != nil && !bytes.Equal(m.pushed, m.kept) {
-		m.safe.Store(false)
-		err := m.write(inventoryFile, m.pushed)
-		m.result(inventoryFile, err)
+// catchUp writes what differs from the files. The caller holds mu.
+func (p *persisted) catchUp() {
+	if p.pushed != nil && !bytes.Equal(p.pushed, p.kept) {
+		p.safe.Store(false)
+		err := p.write(inventoryFile, p.pushed)
+		p.result(inventoryFile, err)
 		if err == nil {
-			m.kept = m.pushed
+			p.kept = p.pushed
 		}
 	}
-	if m.servers != nil && !bytes.Equal(m.servers, m.listed) {
-		m.safe.Store(false)
-		err := m.write(serversFile, m.servers)
-		m.result(serversFile, err)
+	if p.servers != nil && !bytes.Equal(p.servers, p.listed) {
+		p.safe.Store(false)
+		err := p.write(serversFile, p.servers)
+		p.result(serversFile, err)
 		if err == nil {
-			m.listed = m.servers
+			p.listed = p.servers
 		}
 	}
-	if m.set != nil {
-		m.catchUpKeys()
+	if p.set != nil {
+		p.catchUpKeys()
 	}
-	m.safe.Store(len(m.failing) == 0 && (m.set != nil || len(m.saved.Issuers) > 0))
+	p.safe.Store(len(p.failing) == 0 && (p.set != nil || len(p.saved.Issuers) > 0))
 }
 
-// catchUpKeys is the part of catchUp that is about keys.
-func (m *memory) catchUpKeys() {
-	good, left := dated(m.set.LastGood(m.found)).Fit()
+// catchUpKeys is the part of catchUp for the keys.
+func (p *persisted) catchUpKeys() {
+	good, left := dated(p.set.LastGood(p.found)).Fit()
 	var err error
-	if same := good.Equal(m.saved); !same || m.outdated(good) {
+	if same := good.Equal(p.saved); !same || p.outdated(good) {
 		if !same {
-			m.safe.Store(false)
+			p.safe.Store(false)
 		}
 		var data []byte
 		if data, err = good.Encode(); err == nil {
-			err = m.write(keysFile, data)
+			err = p.write(keysFile, data)
 		}
 		if err == nil {
-			m.saved = good
+			p.saved = good
 		}
-	} else if m.failing[keysFile] == nil && len(left) == 0 {
+	} else if p.failing[keysFile] == nil && len(left) == 0 {
 		return
 	}
 	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("no room in %s for the keys of %+.300q: they need more than others'", keysFile, left)
+		err = fmt.Errorf("no room in %s for the keys of %+.300q, which are larger than the others'", keysFile, left)
 	}
-	m.result(keysFile, err)
+	p.result(keysFile, err)
 }
 
-// dated returns g with the times at which keys were fetched by the clock as it shows now, without those that it cannot
-// have shown.
+// dated returns g with the times of fetches converted to the present wall clock, without those before the build.
 func dated(g keys.LastGood) keys.LastGood {
 	now := time.Now()
 	for n := range g.Issuers {
@@ -277,88 +277,87 @@ func dated(g keys.LastGood) keys.LastGood {
 	return g
 }
 
-// outdated reports whether keys were fetched so long after what keysFile says that it is worth a write.
-func (m *memory) outdated(g keys.LastGood) bool {
+// outdated reports whether keysFile's times of fetches are so old that they are worth a write.
+func (p *persisted) outdated(g keys.LastGood) bool {
 	least := timeEvery
-	if m.stopped {
+	if p.stopped {
 		least = time.Second
 	}
 	return slices.ContainsFunc(g.Issuers, func(h keys.Held) bool {
-		return !slices.ContainsFunc(m.saved.Issuers, func(s keys.Held) bool {
+		return !slices.ContainsFunc(p.saved.Issuers, func(s keys.Held) bool {
 			return s.Name == h.Name && h.Fetched.Sub(s.Fetched) < least
 		})
 	})
 }
 
-// stop writes what an orderly end leaves time for. Nothing is kept after it.
-func (m *memory) stop() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.stopped = true
-	m.catchUp()
+// stop writes everything a last time, at an orderly end.
+func (p *persisted) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.catchUp()
 }
 
-// result logs a write that failed, once until all succeed. The caller holds mu.
-func (m *memory) result(name string, err error) {
-	if m.dir.Path == "" {
-		return // nothing was written; why not, trouble says where that is not by the configuration
+// result takes the outcome of a write, and logs the first failure until all writes succeed. The caller holds mu.
+func (p *persisted) result(name string, err error) {
+	if p.dir.Path == "" {
+		return // nothing was written: by configuration, or for the reason in trouble
 	}
-	failed := len(m.failing) > 0
-	delete(m.failing, "") // now that one was tried
-	delete(m.failing, name)
+	failed := len(p.failing) > 0
+	delete(p.failing, "") // this write was tried
+	delete(p.failing, name)
 	if err != nil {
-		if m.failing == nil {
-			m.failing = map[string]error{}
+		if p.failing == nil {
+			p.failing = map[string]error{}
 		}
-		m.failing[name] = err
+		p.failing[name] = err
 	}
 	switch {
 	case err != nil && !failed:
-		m.log.Warn("state not written; it is tried again every 2 minutes", zap.String("file", name), zap.Error(err))
-	case failed && len(m.failing) == 0:
-		m.log.Info("state is written again", zap.String("file", name))
+		p.log.Warn("state not written; retrying every 2 minutes", zap.String("file", name), zap.Error(err))
+	case failed && len(p.failing) == 0:
+		p.log.Info("state is written again", zap.String("file", name))
 	}
-	m.trouble.Store(nil)
-	for _, why := range m.failing {
-		m.trouble.Store(&why)
+	p.trouble.Store(nil)
+	for _, why := range p.failing {
+		p.trouble.Store(&why)
 	}
 }
 
-// timeKeeper is the platform.Clock, as far as it is kept.
+// timeKeeper is the part of platform.Clock that outlives a restart.
 type timeKeeper interface {
 	Known() time.Time
 	Remember(time.Time)
 }
 
-// recallTime tells the clock the last time that was known before the restart.
-func (m *memory) recallTime(clock timeKeeper) {
-	m.read(timeFile, func(data []byte) (err error) {
-		m.timeWritten, err = time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
+// recallTime tells the clock the last time known before the restart.
+func (p *persisted) recallTime(clock timeKeeper) {
+	p.read(timeFile, func(data []byte) (err error) {
+		p.timeWritten, err = time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
 		return err
 	})
-	clock.Remember(m.timeWritten)
+	clock.Remember(p.timeWritten)
 }
 
-// keepTime writes what the clock knows, once an hour, until ctx ends. Meanwhile it tries again to write what could not
-// be written.
-func (m *memory) keepTime(ctx context.Context, clock timeKeeper) {
+// keepTime writes the clock's known time once an hour until ctx ends, and retries failed writes.
+func (p *persisted) keepTime(ctx context.Context, clock timeKeeper) {
 	look := time.NewTicker(retryEvery)
 	defer look.Stop()
-	last := time.Time{} // when it was last written, or tried
+	last := time.Time{} // when a write was last tried
 	for {
 		known := clock.Known()
-		m.mu.Lock()
-		// The time of the build is known without a file. What is known goes back only if what was kept is wrong.
-		news := known.Before(m.timeWritten) ||
-			known.Sub(m.timeWritten) >= knownEvery && known.After(platform.BuildTime())
-		if m.failing[timeFile] != nil || news && (last.IsZero() || time.Since(last) >= knownEvery) {
+		p.mu.Lock()
+		// The time of the build is known without a file. The known time goes back only if the kept one was wrong.
+		news := known.Before(p.timeWritten) ||
+			known.Sub(p.timeWritten) >= knownEvery && known.After(platform.BuildTime())
+		if p.failing[timeFile] != nil || news && (last.IsZero() || time.Since(last) >= knownEvery) {
 			last = time.Now()
-			err := m.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
-			m.result(timeFile, err)
-			m.timeWritten = known // also if it failed, which failing says
+			err := p.write(timeFile, []byte(known.UTC().Format(time.RFC3339)+"\n"))
+			p.result(timeFile, err)
+			p.timeWritten = known // if it failed, failing has it retried
 		}
-		m.catchUp()
-		m.mu.Unlock()
+		p.catchUp()
+		p.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return

@@ -215,7 +215,7 @@ func TestPlantedKeys_KEY3(t *testing.T) {
 					f, token := found()
 					f.setDown(true)
 					d := f.newDevice("", nil) // recalls nothing
-					d.memory = newMemory(dir, &Device{}, d.log)
+					d.persisted = newPersisted(dir, &Device{}, d.log)
 					d.recall()
 					want(t, "at the start", d, token, decides)
 					if w := d.warnings(); len(w) != 1 || !strings.Contains(w[0], path+": not used as a state file: "+c.says) {
@@ -293,7 +293,7 @@ func TestNothingCanBeKept_KEY3(t *testing.T) {
 				pass(day(30))
 				want(t, "a key withdrawn", d, token, "deny 401 key-unknown")
 				stop()
-				if got, kept := d.memory.safe.Load(), c.says == ""; got != kept {
+				if got, kept := d.persisted.safe.Load(), c.says == ""; got != kept {
 					t.Errorf("the status says kept: got %v, want %v", got, kept)
 				}
 				w := d.warnings()

@@ -142,9 +142,9 @@ func TestKeptLater_KEY3(t *testing.T) {
 		disk.wrote()
 		pass(3 * time.Minute)
 		wrote := disk.wrote()
-		if d.memory.trouble.Load() != nil || !d.memory.safe.Load() {
+		if d.persisted.trouble.Load() != nil || !d.persisted.safe.Load() {
 			t.Errorf("minutes after there is space: got %q, kept %v; want nothing, true",
-				deref(d.memory.trouble.Load()), d.memory.safe.Load())
+				deref(d.persisted.trouble.Load()), d.persisted.safe.Load())
 		}
 		pass(2 * time.Hour)
 		stop()
@@ -177,7 +177,7 @@ func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 				f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
 				f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
 				d := f.newDevice(stateDir, disk)
-				if d.memory.safe.Load() {
+				if d.persisted.safe.Load() {
 					t.Error("the status says that state is kept before any was written")
 				}
 				stop := d.start(t)
@@ -185,7 +185,7 @@ func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 				if n := len(disk.wrote()["keys"]); n < 29 || n > 33 {
 					t.Errorf("the keys are written %d times in a quiet month, want about once a day", n)
 				}
-				if !d.memory.safe.Load() {
+				if !d.persisted.safe.Load() {
 					t.Error("the status says that state is not kept")
 				}
 				fetched, most := d.store.Status()[0].Fetched, day(1)+2*time.Hour
@@ -200,7 +200,7 @@ func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 					t.Errorf("after the restart: got kept %v, fetched %v; want %v, or at most %v before",
 						v.Kept, v.Fetched, fetched, most)
 				}
-				if !again.memory.safe.Load() {
+				if !again.persisted.safe.Load() {
 					t.Error("after the restart the status says that state is not kept")
 				}
 				if !orderly {
@@ -227,7 +227,7 @@ func TestAgeByWrongClock_KEY3(t *testing.T) {
 
 // What is larger than what is read back is not written, whatever it is, and the file stays what it was.
 func TestWrittenIsReadBack_KEY8(t *testing.T) {
-	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: newFlash("/var/lib")}, log: zap.NewNop()}
+	m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: newFlash("/var/lib")}, log: zap.NewNop()}
 	for name, limit := range fileLimits {
 		for _, n := range []int{0, limit, limit + 1} {
 			err := m.write(name, make([]byte, n))
@@ -250,7 +250,7 @@ func TestWrittenIsReadBack_KEY8(t *testing.T) {
 // A disk with space for the time and none for the keys is one that keeps nothing.
 func TestOneFileOfTwoIsKept(t *testing.T) {
 	core, logged := observer.New(zapcore.InfoLevel)
-	m := &memory{dir: platform.StateDir{Path: stateDir}, log: zap.New(core)}
+	m := &persisted{dir: platform.StateDir{Path: stateDir}, log: zap.New(core)}
 	for i, c := range []struct {
 		file    string
 		err     error
@@ -277,7 +277,7 @@ func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 // brought.
 func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	disk := newFlash("/var/lib", stateDir)
-	m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
+	m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
 	store := keys.NewStore(nil, nil)
 	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"}, Refresh: time.Hour})
 	hold := func(issuer string) *keys.Set {

@@ -18,8 +18,8 @@ import (
 	"nmosauthd/tinytest/powercut"
 )
 
-// On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody sealed do
-// not: who can write the flash cannot say who is let in.
+// On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody
+// sealed do not: who can write the flash cannot say who is let in.
 func TestSealedState_KEY3(t *testing.T) {
 	mine, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
 	if err != nil {
@@ -44,11 +44,11 @@ func TestSealedState_KEY3(t *testing.T) {
 				f, disk := newFacts(mint.DefaultIssuer), powercut.New("/var/lib", stateDir)
 				f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
 				before := f.newDevice(stateDir, disk)
-				before.memory.seal = c.wrote
+				before.persisted.seal = c.wrote
 				stop := before.start(t)
 				pass(day(1))
 				stop()
-				if text, err := before.memory.dir.ReadFile(keysFile, 1<<20); err != nil || (c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
+				if text, err := before.persisted.dir.ReadFile(keysFile, 1<<20); err != nil || (c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
 					t.Errorf("%v, kept %q", err, text)
 				}
 
@@ -70,7 +70,7 @@ func TestSealedState_KEY3(t *testing.T) {
 func TestKeyCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	d := &Device{Model: hal.Model{Key: func(string) ([]byte, error) { return nil, errors.New("hal: /otp: it ends before the key does") }}}
-	m := newMemory(dir, d, zap.NewNop())
+	m := newPersisted(dir, d, zap.NewNop())
 	m.load()
 	m.keepInventory([]byte(`{"resources": []}`))
 	if why := deref(m.trouble.Load()); !strings.Contains(why, "/otp") {

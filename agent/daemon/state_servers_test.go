@@ -14,13 +14,13 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// The servers that discovery found outlive a restart with where they were found; of a state that does not say so, and of
-// one whose file is damaged, the issuers are known, and count as found by mDNS.
+// The servers that discovery found outlive a restart with where they were found; of a state that does not say so, and
+// of one whose file is damaged, the issuers are known, and count as found by mDNS.
 func TestServersAreKept_DIS6_KEY3(t *testing.T) {
 	const realm = "https://a.example.com/realms/nmos"
 	disk := newFlash("/var/lib", stateDir)
-	memoryOf := func() *memory {
-		return &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
+	persistedOf := func() *persisted {
+		return &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
 	}
 	set, _, err := keys.Parse(mint.JWKS(mint.CachedKey("key-1", 2048)))
 	if err != nil {
@@ -33,12 +33,12 @@ func TestServersAreKept_DIS6_KEY3(t *testing.T) {
 		{URL: "https://a.example.com", Domain: "example.com", Issuer: realm, Missing: time.Hour},
 		{URL: "https://b.example.com", Domain: "example.com"},
 	}
-	m := memoryOf()
+	m := persistedOf()
 	m.load()
 	m.loadServers(nil)
 	m.keepServers(found, store.Set())
 
-	m = memoryOf()
+	m = persistedOf()
 	good := m.load()
 	if got := m.loadServers(good.Servers); !slices.Equal(got, found) || len(good.Issuers) != 1 {
 		t.Errorf("kept %+v with keys of %d issuers, want %+v and 1", got, len(good.Issuers), found)
@@ -48,10 +48,10 @@ func TestServersAreKept_DIS6_KEY3(t *testing.T) {
 		"damaged": func() { m.write(serversFile, []byte(strings.Repeat("x", 100))) },
 		"kept by a release that kept the issuers alone": func() { m.dir.SetAside(serversFile) },
 	} {
-		m = memoryOf()
+		m = persistedOf()
 		m.load()
 		spoil()
-		m = memoryOf()
+		m = persistedOf()
 		if got := m.loadServers(m.load().Servers); !slices.Equal(got, want) || !got[0].ByMDNS() {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}

@@ -27,7 +27,8 @@ import (
 
 const stateDir = "/var/lib/nmos-authd"
 
-// facts is the world around a device in virtual time: what is advertised, what the server publishes, what time it gives.
+// facts is the world around a device in virtual time: what is advertised, what the server publishes, what time it
+// gives.
 type facts struct {
 	began time.Time // of the bubble
 
@@ -115,7 +116,7 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 	c := config.Default()
 	d := &daemon{log: zap.New(core), clock: newClock()}
 	d.times = &knownTime{f: f}
-	d.memory = &memory{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
+	d.persisted = &persisted{dir: platform.StateDir{Path: dir, Disk: disk}, seal: seal, log: d.log}
 	d.store = keys.NewStore(func(_ context.Context, issuer string) ([]byte, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -125,7 +126,7 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 		f.fetches++
 		return f.published[issuer], nil
 	}, d.keysFetched)
-	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) { d.memory.keepServers(found, d.store.Set()) }, d.logServer)
+	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) { d.persisted.keepServers(found, d.store.Set()) }, d.logServer)
 	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
 	d.finder.Configure(agent.KeyPolicy(c), f.find, c.Admits)
 	d.recall()
@@ -143,21 +144,21 @@ func (d *device) run(t *testing.T) {
 func (d *device) start(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var background sync.WaitGroup
-	background.Go(func() { d.memory.keepTime(ctx, d.times) })
+	background.Go(func() { d.persisted.keepTime(ctx, d.times) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
 	synctest.Wait()
 	return func() {
 		cancel()
 		background.Wait()
-		d.memory.stop()
+		d.persisted.stop()
 	}
 }
 
 // settle has what the test did to the disk come before what the daemon does to it next, as the race detector sees it.
 func (d *device) settle() {
-	d.memory.mu.Lock()
-	defer d.memory.mu.Unlock()
+	d.persisted.mu.Lock()
+	defer d.persisted.mu.Unlock()
 }
 
 // decide is the answer to a token.
@@ -195,8 +196,8 @@ const (
 	decidesNew  = "deny 401 key-unknown / allow 200 ok"
 )
 
-// The power fails at every moment while a device finds its server, fetches its keys, and has them rotated: it then starts with its
-// network dead, and decides rightly by the state of before or after.
+// The power fails at every moment while a device finds its server, fetches its keys, and has them rotated: it then
+// starts with its network dead, and decides rightly by the state of before or after.
 func TestPowerCutOfKeys_KEY3(t *testing.T) {
 	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
 	synctest.Test(t, func(t *testing.T) {
@@ -265,7 +266,7 @@ func TestPowerCutOfTime_OPS1(t *testing.T) {
 		disk := powercut.New("/var/lib", stateDir)
 		known := func(disk *powercut.Disk) time.Time {
 			core, logs := observer.New(zapcore.InfoLevel)
-			m := &memory{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.New(core)}
+			m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.New(core)}
 			clock := &knownTime{f: f}
 			m.recallTime(clock)
 			if logs.Len() > 0 {
@@ -276,7 +277,7 @@ func TestPowerCutOfTime_OPS1(t *testing.T) {
 		d := f.newDevice(stateDir, disk)
 		d.run(t)
 		pass(time.Minute) // the keys are written, by another goroutine
-		go d.memory.keepTime(t.Context(), d.times)
+		go d.persisted.keepTime(t.Context(), d.times)
 		pass(time.Hour)
 		before, cuts := known(disk), map[time.Time]int{}
 		if before.Sub(f.date()).Abs() > 2*time.Hour {

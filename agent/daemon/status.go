@@ -13,18 +13,18 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// namedServer is what serves one of the daemon's sockets.
+// namedServer serves one of the daemon's sockets.
 type namedServer struct {
 	name, path string
 	*agent.Server
 }
 
-// errStarting is the answer before all that a snapshot shows is there.
+// errStarting is the answer before every source of a snapshot is set.
 var errStarting = errors.New("the daemon is just starting")
 
 // statusJSON is GET /status.
 func (d *daemon) statusJSON() ([]byte, error) {
-	if !d.health.known.Load() {
+	if !d.health.ready.Load() {
 		return nil, errStarting
 	}
 	return d.measured().JSON()
@@ -32,13 +32,13 @@ func (d *daemon) statusJSON() ([]byte, error) {
 
 // metricsText is GET /metrics.
 func (d *daemon) metricsText() ([]byte, error) {
-	if !d.health.known.Load() {
+	if !d.health.ready.Load() {
 		return nil, errStarting
 	}
 	return d.measured().Metrics(), nil
 }
 
-// measured is a snapshot with the memory, for which everything stops for some microseconds.
+// measured is a snapshot with the memory figures, which stop the world for some microseconds.
 func (d *daemon) measured() *status.Status {
 	s := d.snapshot()
 	var memory runtime.MemStats
@@ -47,7 +47,7 @@ func (d *daemon) measured() *status.Status {
 	return s
 }
 
-// snapshot says how the daemon is.
+// snapshot returns the daemon's status without memory figures.
 func (d *daemon) snapshot() *status.Status {
 	now := time.Now()
 	c := d.inForce.Load()
@@ -73,15 +73,17 @@ func (d *daemon) snapshot() *status.Status {
 	t.Held, t.Limit, t.Remembered, t.Judged = d.agent.Tokens()
 	for _, l := range d.servers {
 		served, waiting, _ := l.Count()
-		s.Sockets = append(s.Sockets, status.Socket{Name: l.name, Path: l.path, Open: served, Limit: l.Limit, Waiting: waiting})
+		s.Sockets = append(s.Sockets, status.Socket{
+			Name: l.name, Path: l.path, Open: served, Limit: l.Limit, Waiting: waiting,
+		})
 	}
 	v := d.stock.status()
 	s.Inventory = status.Inventory{
 		Source: v.Source, Resources: v.Resources, Since: status.At(v.Since, now), Error: textOf(v.Refused),
 	}
-	s.State = status.State{Dir: d.opened.State.Dir, Error: deref(d.memory.trouble.Load())}
-	s.State.Kept = s.State.Dir != "" && s.State.Error == "" && d.memory.safe.Load()
-	s.Sandbox.Why = d.unconfined
+	s.State = status.State{Dir: d.startConfig.State.Dir, Error: deref(d.persisted.trouble.Load())}
+	s.State.Kept = s.State.Dir != "" && s.State.Error == "" && d.persisted.safe.Load()
+	s.Sandbox.Why = d.noSandboxReason
 	if d.sandbox != nil {
 		s.Sandbox.Landlock, s.Sandbox.Denied, s.Sandbox.NotDenied = d.sandbox.ABI, d.sandbox.InForce, d.sandbox.Lacking
 	}
@@ -90,7 +92,7 @@ func (d *daemon) snapshot() *status.Status {
 	return s
 }
 
-// showServers shows the authorization servers and what discovery found.
+// showServers fills in the authorization servers and what discovery found.
 func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) {
 	found := d.finder.Found()
 	s.Discovery = status.Discovery{
@@ -133,7 +135,7 @@ func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) 
 	}
 }
 
-// showAudit shows what became of the decisions' records.
+// showAudit fills in what became of the records.
 func (d *daemon) showAudit(s *status.Status, now time.Time) {
 	h := &d.health
 	h.counting.Lock()
@@ -152,11 +154,11 @@ func (d *daemon) showAudit(s *status.Status, now time.Time) {
 	if dropped > h.dropped {
 		h.lost = now
 	}
-	h.dropped = dropped // less after a reload that left a sink out
+	h.dropped = dropped // smaller after a reload that removed a sink
 	s.Audit.DroppedAt = status.At(h.lost, now)
 }
 
-// textOf is the error's text, "" for none.
+// textOf returns the error's text, "" if nil.
 func textOf(err error) string {
 	if err == nil {
 		return ""
@@ -164,7 +166,7 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// deref is the same for one that is read while another is put in its place.
+// deref is textOf for an error behind an atomic pointer.
 func deref(err *error) string {
 	if err == nil {
 		return ""

@@ -16,7 +16,7 @@ const (
 	troubleBytes = 512 // of each, at most
 )
 
-// troubles are the last lines of the log that tell of trouble, for the status.
+// troubles are the log's last warnings and errors, for the status.
 type troubles struct {
 	mu   sync.Mutex
 	kept []trouble // oldest first
@@ -29,12 +29,12 @@ type trouble struct {
 	times int
 }
 
-// watch returns the same log, whose warnings and errors are kept.
+// watch returns a log that also keeps its warnings and errors here.
 func (t *troubles) watch(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return troubleCore{c, t} }))
 }
 
-// troubleCore is a log that keeps the troubles.
+// troubleCore passes a log's warnings and errors to troubles.
 type troubleCore struct {
 	zapcore.Core
 	troubles *troubles
@@ -58,7 +58,7 @@ func (c troubleCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return c.Core.Write(e, fields)
 }
 
-// add keeps the text of a line with those of its fields that are text; one that is the same as the last is counted.
+// add keeps a line with its text fields; a repetition of the last line is counted.
 func (t *troubles) add(e zapcore.Entry, fields []zapcore.Field) {
 	text := e.Message
 	for _, f := range fields {

@@ -14,25 +14,25 @@ import (
 	"nmosauthd/platform"
 )
 
-// watchdogQuestion needs no token in any mode, so the answer is the same whatever keys and clock there are.
+// watchdogQuestion needs no token in any mode, so the answer depends on neither keys nor clock.
 const watchdogQuestion = "decide 1\nmethod=GET\ntarget=/x-nmos\n"
 
-// watchdogPatience is how long an answer is waited for at most; less where the service manager wants to hear more often.
-const watchdogPatience = 5 * time.Second
+// watchdogTimeout is the longest wait for an answer; it is less if the service manager's interval is short.
+const watchdogTimeout = 5 * time.Second
 
-// watchdog tells the service manager that all is well, for as long as decisions are answered: it asks for one itself, as a caller
+// watchdog notifies the service manager for as long as decisions are answered: it asks for one itself, as a caller
 // does, on a connection that it keeps.
 type watchdog struct {
-	within time.Duration // in which the service manager wants to hear of it
+	within time.Duration // the service manager's interval
 	dial   func() (net.Conn, error)
-	well   func() error // tells the service manager
+	well   func() error // notifies the service manager
 	log    *zap.Logger
 
-	conn   net.Conn // nil: not connected
-	failed bool     // the last time, and that was logged
+	conn   net.Conn // nil if not connected
+	failed bool     // the last attempt failed, and that was logged
 }
 
-// newWatchdog returns a watchdog that asks on the decision socket at path, nil where the service manager wants none.
+// newWatchdog returns a watchdog that asks on the decision socket at path, nil if the service manager wants none.
 func newWatchdog(path string, log *zap.Logger) *watchdog {
 	within, err := platform.Watchdog()
 	if err != nil {
@@ -49,7 +49,7 @@ func newWatchdog(path string, log *zap.Logger) *watchdog {
 	}
 }
 
-// run goes on until ctx ends.
+// run asks and notifies until ctx ends.
 func (w *watchdog) run(ctx context.Context) {
 	beat := time.NewTicker(w.within / 2) // as sd_watchdog_enabled(3) advises
 	defer beat.Stop()
@@ -60,13 +60,13 @@ func (w *watchdog) run(ctx context.Context) {
 			err = w.well()
 		}
 		if ctx.Err() != nil {
-			return // the connection ends when the daemon stops
+			return // not a failure: stopping closes the connection
 		}
 		switch {
 		case err != nil && !w.failed:
-			w.log.Error("the service manager is not told that all is well, and may start the daemon anew", zap.Error(err))
+			w.log.Error("the service manager is not notified, and may restart the daemon", zap.Error(err))
 		case err == nil && w.failed:
-			w.log.Info("all is well again")
+			w.log.Info("the service manager is notified again")
 		}
 		w.failed = err != nil
 		select {
@@ -77,7 +77,7 @@ func (w *watchdog) run(ctx context.Context) {
 	}
 }
 
-// ask puts the question and returns nil if it is answered right and in time.
+// ask asks the question and returns nil if the right answer comes in time.
 func (w *watchdog) ask() (err error) {
 	if w.conn == nil {
 		if w.conn, err = w.dial(); err != nil {
@@ -86,18 +86,18 @@ func (w *watchdog) ask() (err error) {
 	}
 	var reply [256]byte
 	n := 0
-	if err = w.conn.SetDeadline(time.Now().Add(min(w.within/4, watchdogPatience))); err == nil {
+	if err = w.conn.SetDeadline(time.Now().Add(min(w.within/4, watchdogTimeout))); err == nil {
 		_, err = w.conn.Write([]byte(watchdogQuestion))
 	}
 	if err == nil {
 		n, err = w.conn.Read(reply[:])
 	}
 	if err != nil {
-		w.hangUp() // or the late answer would be taken for that to the next question
+		w.hangUp() // or a late answer would be taken for that to the next question
 		return fmt.Errorf("no decision: %w", err)
 	}
 	if !bytes.HasPrefix(reply[:n], []byte("allow 200\n")) {
-		return fmt.Errorf("a wrong decision about a public path: %q", reply[:n])
+		return fmt.Errorf("wrong decision about a public path: %q", reply[:n])
 	}
 	return nil
 }
@@ -109,6 +109,6 @@ func (w *watchdog) hangUp() {
 	}
 }
 
-// own reports whether a connection is the daemon's own, the watchdog's. It is served whatever the limit is, and what is asked on
-// it is nobody's request.
+// own reports whether a connection is that of the daemon's own watchdog. It is served regardless of the limit, and its
+// questions are not recorded.
 func own(peer agent.Peer) bool { return peer.PID == int32(os.Getpid()) }

@@ -99,7 +99,7 @@ func TestWatchdog(t *testing.T) {
 				c.recover(d)
 				time.Sleep(within / 2 * 3)
 				fed(10)
-				if n := logged.Len(); n != 2 || logged.All()[1].Message != "all is well again" {
+				if n := logged.Len(); n != 2 || logged.All()[1].Message != "the service manager is notified again" {
 					t.Errorf("logged: %v", logged.All())
 				}
 				if n := d.dials.Load(); n != c.dials {

@@ -68,7 +68,8 @@ func TestWatchdogOfTheDaemon(t *testing.T) {
 		t.Error(err)
 	}
 	// Standing still may have cost it an answer; stopping is no reason to say so.
-	failed, well := strings.Count(b.Log(), "the service manager is not told"), strings.Count(b.Log(), "all is well again")
+	failed := strings.Count(b.Log(), "the service manager is not notified")
+	well := strings.Count(b.Log(), "the service manager is notified again")
 	if failed != well {
 		t.Errorf("the stop is taken for a stall:\n%s", b.Log())
 	}
