@@ -29,8 +29,8 @@ func TestMemoryBudget(t *testing.T) {
 	}
 	const decisions, remembered, tokens = 100_000, 64, 500
 	for name, value := range map[string]string{
-		"CGO_ENABLED": "0", "GOEXPERIMENT": "nogreenteagc", // as the Makefile builds it
-		"GOMAXPROCS": "2", // each processor has memory of its own; the figures are for two
+		"CGO_ENABLED": "0", // as the Makefile builds it
+		"GOMAXPROCS":  "2", // each processor has memory of its own; the figures are for two
 	} {
 		t.Setenv(name, value)
 	}
