@@ -420,7 +420,7 @@ func TestStatusRights(t *testing.T) {
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
-	ask("the group 0")
+	ask(`the group "root"`)
 	if err := os.Chmod(filepath.Dir(dir.Admin()), 0o700); err != nil {
 		t.Fatal(err)
 	}
