@@ -447,13 +447,13 @@ func TestAuditVerifyCommand(t *testing.T) {
 		args      string
 		complaint string
 	}{
-		{"audit", `"audit verify FILE ..."`},
-		{"audit check", `"audit verify FILE ..."`},
+		{"audit", "usage: nmos-authd audit verify"},
+		{"audit check", "usage: nmos-authd audit verify"},
 		{"audit verify", "too few or too many arguments"},
 		{"audit verify /no/such/file", "/no/such/file: no such file"},
 		{"audit verify " + filepath.Dir(empty), "is a directory"},
-		{"audit verify " + empty, "there is no record"},
-		{"audit verify --log " + empty, "there is no record"},
+		{"audit verify " + empty, "no records found"},
+		{"audit verify --log " + empty, "no records found"},
 		{"audit verify --no-such-flag " + empty, "flag provided but not defined"},
 	} {
 		command(t, "", strings.Fields(c.args)...).check(t, 2, "", c.complaint)

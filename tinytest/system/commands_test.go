@@ -93,10 +93,10 @@ func TestCommandLine(t *testing.T) {
 		{"ask --resource meter in-1", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource meter in-1 read write", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource --verify meter in-1 read", 2, "", "METHOD and a TARGET"},
-		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "", "could not ask: dial unixpacket /no/such/socket"},
-		{"ask --socket /no/such/socket GET /x-nmos", 2, "", "could not ask: dial unixpacket /no/such/socket"},
+		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "", "cannot ask the daemon: dial unixpacket /no/such/socket"},
+		{"ask --socket /no/such/socket GET /x-nmos", 2, "", "cannot ask the daemon: dial unixpacket /no/such/socket"},
 		{"ask --config /no/such/file GET /x-nmos", 2, "", "/no/such/file"},
-		{"ask GET /x-nmos --token /no/such/file", 2, "", `flags stand before the arguments, so "--token" is none`},
+		{"ask GET /x-nmos --token /no/such/file", 2, "", `flags must come before arguments: "--token"`},
 		{"ask --socket /x --token /no/such/file GET /x-nmos", 2, "", `--token takes a file, not the token; "-" reads standard input: no such file`},
 		{"ask --socket /x --timeout soon GET /x-nmos", 2, "", `invalid value "soon"`},
 		{"explain GET", 2, "", "a METHOD needs a TARGET"},
@@ -220,7 +220,7 @@ func TestAsk(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "", "could not ask: dial unixpacket")
+	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "", "cannot ask the daemon: dial unixpacket")
 }
 
 // Something else may listen where the daemon should: it must not be taken for a permission.
@@ -293,7 +293,7 @@ func TestExplain(t *testing.T) {
 		{"no token", good, []string{"--token", "", "GET", senders}, 1, "deny 401 no-token", ""},
 		{"nonsense", "nonsense", []string{"GET", senders}, 1, "TOK-1    NO  ", ""},
 		{"nothing", "", []string{"GET", senders}, 2, "", "standard input is empty"},
-		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is no time such as "},
+		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is not a time such as "},
 		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" nor an array of keys"},
 		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "", "is over 262144 bytes"},
 		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "", "the file of --jwks is over 262144 bytes"},

@@ -21,17 +21,17 @@ import (
 	"nmosauthd/platform"
 )
 
-// adminTimeout is how long the daemon may take to begin an answer, and one to come in that is read whole.
+// adminTimeout is how long the daemon may take to begin an answer, and to send one that is read whole.
 const adminTimeout = 10 * time.Second
 
 // adminClient asks the running daemon over its admin socket.
 type adminClient struct {
 	socket string
-	group  string // that may ask; "": the daemon's own
+	group  string // that may ask; "" for the daemon's own
 }
 
-// adminOf returns the client for the daemon of a configuration. Mistakes in that are told and no hindrance: the daemon that runs
-// has an older one in force, and says so.
+// adminOf returns the client for the daemon of a configuration. Mistakes in the configuration are printed but do not
+// stop it: the running daemon still uses an older one.
 func adminOf(file string) (adminClient, error) {
 	d, err := daemon.DetectDevice()
 	if err != nil {
@@ -46,12 +46,12 @@ func adminOf(file string) (adminClient, error) {
 		complain(err)
 	}
 	if c.Sockets.Admin == "" {
-		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so the daemon cannot be asked", file)
+		return adminClient{}, fmt.Errorf("%s: [sockets] admin is \"\", so there is no socket to ask the daemon on", file)
 	}
 	return adminClient{c.Sockets.Admin, c.Sockets.AdminGroup}, nil
 }
 
-// errStatus is an answer that is an error. Text and Debug are the NMOS error's (ANS-7), and may be empty.
+// errStatus is an error answer. Text and Debug are those of the NMOS error (ANS-7), and may be empty.
 type errStatus struct {
 	Status int
 	Text   string `json:"error"`
@@ -65,13 +65,13 @@ func (e *errStatus) Error() string {
 	return fmt.Sprintf("%q (%q, %d)", e.Text, e.Debug, e.Status)
 }
 
-// get asks for a path, with its query. The answer's body may go on for ever and has no deadline; closing it ends the connection.
-// An answer other than 2xx is an *errStatus.
+// get asks for a path, with its query. The answer's body may be endless and has no deadline; closing it closes the
+// connection. An answer other than 2xx is an *errStatus.
 func (c adminClient) get(path string) (*http.Response, error) {
 	return c.exchange(http.MethodGet, path)
 }
 
-// read gets a body of at most so many bytes.
+// read gets a body of at most most bytes.
 func (c adminClient) read(path string, most int64) ([]byte, error) {
 	answer, err := c.get(path)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c adminClient) read(path string, most int64) ([]byte, error) {
 	return readBody(answer.Body, most)
 }
 
-// send makes a request without a body, of whose answer only the status counts.
+// send makes a request without a body and ignores the body of the answer.
 func (c adminClient) send(method, path string) error {
 	answer, err := c.exchange(method, path)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c adminClient) exchange(method, path string) (_ *http.Response, err error)
 	if answer.StatusCode/100 != 2 {
 		e := &errStatus{}
 		if text, err := readBody(answer.Body, 64<<10); err == nil {
-			json.Unmarshal(text, e) // what is none leaves the status alone
+			json.Unmarshal(text, e) // if it is not JSON, the status must do
 		}
 		e.Status = answer.StatusCode
 		return nil, e
@@ -123,38 +123,41 @@ func (c adminClient) exchange(method, path string) (_ *http.Response, err error)
 	return answer, nil
 }
 
-// unreachable says why nobody answers on the socket, and what to do.
+// unreachable explains why the socket cannot be connected to, and what to do.
 func (c adminClient) unreachable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("the daemon is not running: nobody answers on %s", c.socket)
 	case !errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the daemon cannot be asked: %w", err)
+		return fmt.Errorf("cannot ask the daemon: %w", err)
 	}
 	return mayNotAsk(c.socket, c.group, "admin_group")
 }
 
-// mayNotAsk says who may connect to a socket: its group, or if that is "" what the file shows. key is its key in [sockets].
+// mayNotAsk says who may connect to a socket: the group, or if that is "" the group of the file. key is its key in
+// [sockets].
 func mayNotAsk(socket, group, key string) error {
 	if gid, err := platform.GroupOf(socket); group != "" {
 		group = "the group " + strconv.Quote(group)
-	} else if err != nil { // of a folder that shows nothing
+	} else if err != nil { // its folder may not be read
 		group = "its group"
 	} else if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
 		group = "the group " + strconv.Quote(g.Name)
 	} else {
 		group = "the group " + strconv.Itoa(gid)
 	}
-	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] %s)", socket, group, key)
+	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] %s)",
+		socket, group, key)
 }
 
-// unanswered says why no answer came of one who was there.
+// unanswered explains why the daemon, once connected to, did not answer.
 func (c adminClient) unanswered(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("the daemon does not answer on %s: it is starting, or stuck", c.socket)
+		return fmt.Errorf("the daemon does not answer on %s: starting, or stuck", c.socket)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("the daemon hung up on %s: others hold all its connections ([limits] connections), or it is stopping", c.socket)
+		return fmt.Errorf("the daemon hung up on %s: others hold all its connections ([limits] connections), "+
+			"or the daemon is stopping", c.socket)
 	}
 	return fmt.Errorf("%s: %w", c.socket, err)
 }

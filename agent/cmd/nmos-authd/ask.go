@@ -18,9 +18,11 @@ import (
 )
 
 func runAsk(args []string) int {
-	set, config := flags("ask", "METHOD TARGET [TARGET ...] | --resource KIND NAME read|write")
+	set, config := flags("ask", "METHOD TARGET [TARGET ...]\n"+
+		"       nmos-authd ask [flags] --resource KIND NAME read|write\n"+
+		"       nmos-authd ask [flags] --verify")
 	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
-	tokenFile := set.String("token", "", "`file` with the access token, - for standard input; none: a request without a token")
+	tokenFile := set.String("token", "", "`file` with the access token, - for standard input; without it, no token is sent")
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
 	verify := set.Bool("verify", false, "ask about the token alone (no METHOD and TARGET)")
 	resource := set.Bool("resource", false, "ask about a resource of the device, by its own KIND and NAME, and read or write")
@@ -41,7 +43,8 @@ func runAsk(args []string) int {
 		verb = wire.DecideAll
 	}
 	if wrong {
-		complain(errors.New("ask: it takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; or --verify and nothing"))
+		complain(errors.New("ask takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; " +
+			"or --verify alone"))
 		return exitFail
 	}
 	packet, err := question(verb, set.Args(), *tokenFile, *upgrade)
@@ -60,7 +63,7 @@ func runAsk(args []string) int {
 	}
 	reply, err := exchange(path, packet, *timeout)
 	if err != nil {
-		complain(fmt.Errorf("could not ask: %w", err))
+		complain(fmt.Errorf("cannot ask the daemon: %w", err))
 		return exitFail
 	}
 	fmt.Printf("%s", reply)
@@ -79,7 +82,7 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 	var b bytes.Buffer
 	line := func(name, value string) error {
 		if strings.ContainsAny(value, "\n\x00") {
-			return fmt.Errorf("the %s holds a line end or a NUL", name)
+			return fmt.Errorf("the %s contains a line end or a NUL", name)
 		}
 		fmt.Fprintf(&b, "%s=%s\n", name, value)
 		return nil
@@ -110,7 +113,7 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 }
 
 // readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see.
-// White space around it, and a scheme before it, are taken off.
+// It removes white space around the token and a scheme before it.
 func readToken(file string) (string, error) {
 	text, err := readInput("token", file, 16*token.MaxBytes)
 	if err != nil {
@@ -123,11 +126,11 @@ func readToken(file string) (string, error) {
 	return tok, nil
 }
 
-// inputs say what the flags that take a file are about.
+// inputs are what the files of the flags contain.
 var inputs = map[string]string{"token": "token", "claims": "claims", "jwks": "key set"}
 
-// readInput reads the file of a flag, or standard input for "-", that is not empty and has at most so many bytes. No
-// error names the file: it may be the token itself, put there by mistake.
+// readInput reads the file of a flag, or standard input for "-". It must not be empty or longer than most bytes. No
+// error names the file: it may be the token itself, given by mistake.
 func readInput(flag, file string, most int64) ([]byte, error) {
 	name, f := "the file of --"+flag, os.Stdin
 	if file == "-" {
@@ -151,7 +154,7 @@ func readInput(flag, file string, most int64) ([]byte, error) {
 	return text, nil
 }
 
-// bare takes the path off an error of the system.
+// bare removes the path from an error of the system.
 func bare(err error) error {
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		return path.Err
@@ -159,7 +162,7 @@ func bare(err error) error {
 	return err
 }
 
-// exchange puts one packet to the daemon and returns its reply.
+// exchange sends one packet to the daemon and returns its reply.
 func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error) {
 	deadline := time.Now().Add(timeout)
 	conn, err := (&net.Dialer{Deadline: deadline}).Dial("unixpacket", path)
@@ -180,7 +183,8 @@ func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error)
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		err = errors.New("the daemon hung up: this user may not ask ([sockets] allow_uids), or too many wait already ([limits] connections)")
+		err = errors.New("the daemon hung up: this user may not ask ([sockets] allow_uids), " +
+			"or too many wait already ([limits] connections)")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("no reply within %v", timeout)
 	}

@@ -14,15 +14,16 @@ import (
 
 func runAudit(args []string) int {
 	if len(args) == 1 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
-		args = []string{"verify", args[0]} // there is nothing else to say
+		args = []string{"verify", args[0]} // the only subcommand
 	}
 	if len(args) == 0 || args[0] != "verify" {
-		complain(errors.New("audit: \"audit verify FILE ...\""))
+		complain(errors.New("usage: nmos-authd audit verify [flags] FILE ..."))
 		return exitFail
 	}
 	set, _ := flags("audit verify", "FILE ...")
-	mixed := set.Bool("log", false, "the records stand among other lines, as those of the sink \"log\" do in the journal")
-	head := set.String("head", "", "`chain` of a record that must be there, as \"nmos-authd status\" or a syslog server had it: otherwise records cut off the end do not show")
+	mixed := set.Bool("log", false, "the records are mixed with other lines, as those of the sink \"log\" are in the journal")
+	head := set.String("head", "", "`chain` of a record that must be there, from \"nmos-authd status\" or a syslog server: "+
+		"without it, records cut off the end are not noticed")
 	if status, done := parse(set, args[1:], 1, 10000); done {
 		return status
 	}
@@ -36,12 +37,12 @@ func runAudit(args []string) int {
 	}
 	r := v.Report()
 	if r.Lines == 0 && r.Good() {
-		complain(fmt.Errorf("%s: there is no record", strings.Join(files, ", ")))
+		complain(fmt.Errorf("%s: no records found", strings.Join(files, ", ")))
 		return exitFail
 	}
 	fmt.Print(&r)
 	if !r.Complete() {
-		fmt.Printf("missing    %q: it was cut off, or belongs to another stream\n", *head)
+		fmt.Printf("missing    %q: cut off, or of another stream\n", *head)
 	}
 	if !r.Good() || !r.Complete() {
 		return exitDeny
@@ -58,7 +59,7 @@ func verifyFile(v *audit.Verifier, file string) error {
 	return v.Read(file, f)
 }
 
-// oldestFirst sorts files as they are rotated, FILE.2 before FILE.1 before FILE. Others stay in their order.
+// oldestFirst sorts rotated files, FILE.2 before FILE.1 before FILE. Others keep their order.
 func oldestFirst(files []string) []string {
 	age := func(file string) int {
 		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Ext(file), "."))

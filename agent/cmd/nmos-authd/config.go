@@ -14,7 +14,7 @@ import (
 
 func runCheckConfig(args []string) int {
 	set, file := flags("check-config", "")
-	folders := set.Bool("folders", false, "print only the folders that must be the daemon's own before it starts, as \"mode path\"")
+	folders := set.Bool("folders", false, "print only the folders that the daemon must own before it starts, as \"mode path\"")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
@@ -49,7 +49,7 @@ func runCheckConfig(args []string) int {
 	if err == nil && c.Inventory.File != "" {
 		_, _, _, err = daemon.ReadInventory(c.Inventory.File)
 		if errors.Is(err, os.ErrNotExist) { // the firmware may write it later
-			warnings = append(warnings, "[inventory] file: there is no "+c.Inventory.File+" yet")
+			warnings = append(warnings, "[inventory] file: "+c.Inventory.File+" does not exist yet")
 			err = nil
 		}
 	}
@@ -61,17 +61,18 @@ func runCheckConfig(args []string) int {
 		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
 	}
 	fmt.Printf("%s: %s.\n", *file, c.DiscoveryTrust())
-	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n", *file, c.Mode, names, d.Name, c.Authorization.Servers)
+	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n",
+		*file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return exitOK
 }
 
-// ownFolder is a folder that the daemon writes to, and what an init script makes of it.
+// ownFolder is a folder that the daemon writes to, and the mode with which an init script creates it.
 type ownFolder struct {
 	mode os.FileMode
 	path string
 }
 
-// ownFolders returns those of the sockets, through which callers pass, and that of the state, each once.
+// ownFolders returns the folders of the sockets, which callers must be able to enter, and that of the state, each once.
 func ownFolders(c *config.Config) (folders []ownFolder) {
 	for _, k := range config.Keys(c) {
 		var f ownFolder

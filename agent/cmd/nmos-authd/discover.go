@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/status"
 	"nmosauthd/platform"
 )
 
@@ -31,8 +32,9 @@ func runDiscover(args []string) int {
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist) && *file == defaultConfig:
-		// Away from the device, the network can be looked at all the same.
-		p.line("There is no %s: defaults, and the root certificates of this system.", *file)
+		// Discovery also helps on a machine other than the device.
+		p.line("%s does not exist: using defaults and this system's root", *file)
+		p.line("certificates.")
 		c = config.Default()
 		c.Authorization.CAFile = ""
 	default:
@@ -42,19 +44,39 @@ func runDiscover(args []string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
 	if !discover(ctx, &p, c) {
+		// The daemon may be well all the same, with the keys that it fetched before.
+		if s, _, err := askStatus(*file); err == nil {
+			p.heldKeys(s)
+		}
 		return exitDeny
 	}
 	return exitOK
 }
 
+// heldKeys says how many keys the running daemon holds.
+func (p *printer) heldKeys(s *status.Status) {
+	n := 0
+	for _, server := range s.Servers {
+		n += len(server.KIDs)
+	}
+	switch n {
+	case 0:
+		p.line("the running daemon holds no keys")
+	case 1:
+		p.line("the running daemon holds 1 key and goes on deciding")
+	default:
+		p.line("the running daemon holds %d keys and goes on deciding", n)
+	}
+}
+
 // candidate is a server to try.
 type candidate struct {
 	issuer string
-	from   string            // how the device knows of it
-	server *discovery.Server // nil: by the configuration
+	from   string            // how it was found
+	server *discovery.Server // nil if configured
 }
 
-// discover looks for servers, tells each step, tries them in their order, and tells whether one can be used.
+// discover looks for servers, prints each step, tries them in order, and reports whether one can be used.
 func discover(ctx context.Context, p *printer, c *config.Config) bool {
 	client := daemon.NewClient(c, platform.NewClock().NotBefore)
 	var all []candidate
@@ -70,7 +92,7 @@ func discover(ctx context.Context, p *printer, c *config.Config) bool {
 	for i := range found.Servers {
 		s := &found.Servers[i]
 		if slices.ContainsFunc(all, func(c candidate) bool { return c.issuer == s.IssuerURL() }) {
-			continue // it is configured, too
+			continue // also configured
 		}
 		all = append(all, candidate{s.IssuerURL(), fmt.Sprintf("%q, found in %s: pri %d, priority %d, weight %d",
 			discovery.InstanceName(s.Instance), s.Domain, s.Pri, s.Priority, s.Weight), s})
@@ -102,7 +124,7 @@ func discover(ctx context.Context, p *printer, c *config.Config) bool {
 	return true
 }
 
-// parts are the errors that were joined to one.
+// parts returns the errors that were joined into err.
 func parts(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
@@ -119,7 +141,7 @@ type printer struct {
 	query string // the question whose answers are being printed
 }
 
-// line prints one line, whatever the network has put into it.
+// line prints one line, with control characters that the network sent escaped.
 func (p *printer) line(format string, a ...any) {
 	text := strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "; ") // between joined errors
 	fmt.Fprintf(p.w, "  %s\n", ascii.Line(text))
@@ -149,7 +171,7 @@ func (p *printer) step(s discovery.Step) {
 	}
 }
 
-// asked prints a question, once for all that are asked it, and what one of them answers.
+// asked prints a question, once for all servers that are asked it, and the answer of one.
 func (p *printer) asked(s discovery.Step) {
 	if s.Query != p.query {
 		p.query = s.Query
@@ -179,7 +201,7 @@ func (p *printer) asked(s discovery.Step) {
 	}
 }
 
-// short writes a duration in few characters.
+// short formats a duration in few characters.
 func short(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -192,7 +214,7 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.0f s", d.Seconds())
 }
 
-// try fetches what a server publishes, and tells whether the daemon could use it.
+// try fetches a server's metadata and keys, and reports whether the daemon could use it.
 func (p *printer) try(ctx context.Context, client *discovery.Client, c candidate) bool {
 	var document discovery.Document
 	var err error

@@ -24,8 +24,8 @@ import (
 func runExplain(args []string) int {
 	set, config := flags("explain", "[METHOD TARGET]")
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
-	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; by default what the running daemon holds of it, if it can be asked")
-	device := set.String("device", "", "host `names` of the device, separated by commas; by default those of the configuration")
+	jwks := set.String("jwks", "", "`file` with the key set of the token's issuer; by default the running daemon's, if it answers")
+	device := set.String("device", "", "host `names` of the device, separated by commas; by default the configured ones")
 	claims := set.String("claims", "",
 		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them")
 	seq := set.Uint64("seq", 0,
@@ -40,9 +40,9 @@ func runExplain(args []string) int {
 	var err error
 	switch {
 	case given["seq"] && (set.NArg() > 0 || len(given) > 2 || len(given) == 2 && !given["config"]):
-		err = errors.New("explain: --seq takes no METHOD and TARGET, and of the other flags --config alone")
+		err = errors.New("explain: --seq takes no METHOD and TARGET, and no other flag than --config")
 	case given["claims"] && (given["token"] || given["jwks"]):
-		err = errors.New("explain: --claims are in place of a token, so --token and --jwks do not go with it")
+		err = errors.New("explain: --claims replaces a token, so --token and --jwks cannot be used with it")
 	case given["seq"]:
 		answer.Reason, err = explainDecision(*config, *seq)
 	default:
@@ -90,8 +90,8 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	return explain.Record(os.Stdout, line, c, names)
 }
 
-// askDaemon puts in what only the running daemon knows: the issuers that discovery has found, the keys that it holds,
-// and whether it trusts the clock by which tokens are judged now.
+// askDaemon fills in what only the running daemon knows: the issuers that discovery has found, the keys that it holds,
+// and, if now is set, whether it trusts the clock.
 func askDaemon(q *explain.Question, file string, now bool) {
 	s, _, err := askStatus(file)
 	if err != nil {
@@ -112,7 +112,7 @@ func askDaemon(q *explain.Question, file string, now bool) {
 		if err != nil {
 			return nil
 		}
-		set, _ := admin.read("/keys?issuer="+url.QueryEscape(issuer), keys.MaxDocument) // an error is that there is none
+		set, _ := admin.read("/keys?issuer="+url.QueryEscape(issuer), keys.MaxDocument) // an error counts as no keys
 		return set
 	}
 }
@@ -132,8 +132,8 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 		q.Trust = true
 		askDaemon(q, file, at == "")
 	case errors.Is(err, fs.ErrNotExist) && file == defaultConfig:
-		// Away from the device, tokens can be looked at all the same.
-		fmt.Printf("There is no %s: defaults, and this machine's host names.\n\n", file)
+		// Tokens can also be explained on a machine other than the device.
+		fmt.Printf("%s does not exist:\nusing defaults and this machine's host names.\n\n", file)
 		q.Config = d.Defaults()
 		if q.Names, err = d.Names(); err != nil {
 			return err
@@ -146,7 +146,7 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 	}
 	if at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, at); err != nil {
-			return fmt.Errorf("--at: %q is no time such as 2027-01-15T08:00:00Z", at)
+			return fmt.Errorf("--at: %q is not a time such as 2027-01-15T08:00:00Z", at)
 		}
 	}
 	if tokenFile != "" {

@@ -1,5 +1,5 @@
-// Nmos-authd answers one question for the software of an NMOS device: may this request be served? It holds the Authorization
-// Server's keys and validates access tokens as AMWA IS-10 and BCP-003-02 have it.
+// Nmos-authd answers one question for the software of an NMOS device: may this request be served? It holds the
+// Authorization Server's keys and validates access tokens as AMWA IS-10 and BCP-003-02 have it.
 //
 // This folder is flags and wiring, a file a subcommand; what the daemon does is in package agent and below it.
 package main
@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"nmosauthd/agent/audit"
 )
@@ -20,8 +21,8 @@ const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
 // Exit statuses.
 const (
 	exitOK   = 0
-	exitDeny = 1 // ask, explain: the answer was no. Others: it went wrong.
-	exitFail = 2 // it could not be asked, or the command line is wrong
+	exitDeny = 1 // ask, explain: denied. Others: failed.
+	exitFail = 2 // the daemon did not answer, or the command line is wrong
 
 	exitUnchecked = 3 // explain: allowed if the token's signature is good, which could not be checked
 )
@@ -35,15 +36,15 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"run", "[flags]", "run the daemon in the foreground", runDaemon},
-		{"check-config", "[flags]", "read the configuration and say what is wrong with it", runCheckConfig},
-		{"ask", "[flags] METHOD TARGET", "put one question to the running daemon and print its reply", runAsk},
-		{"explain", "[flags] [METHOD TARGET]", "say rule by rule what a token permits, and why not", runExplain},
-		{"observe", "report | reset [flags]", "which controllers enforce would deny, and the claims that they lack", runObserve},
-		{"status", "[flags]", "say how the daemon is: exit status 0 well, 1 degraded, 2 not running", runStatus},
+		{"check-config", "[flags]", "check the configuration", runCheckConfig},
+		{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
+		{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
+		{"observe", "report | reset [flags]", "what enforce mode would deny", runObserve},
+		{"status", "[flags]", "print the daemon's health", runStatus},
 		{"watch", "[flags]", "show decisions as they are made", runWatch},
-		{"audit", "verify [flags] FILE ...", "check that no record is altered or missing", runAudit},
-		{"discover", "[flags]", "look for authorization servers, step by step, and try each", runDiscover},
-		{"forget", "[flags] ISSUER", "drop an issuer that discovery has found, or a token brought, with its keys", runForget},
+		{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
+		{"discover", "[flags]", "look for servers, and try each", runDiscover},
+		{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
 		{"version", "[flags]", "print the version", runVersion},
 	}
 }
@@ -73,7 +74,7 @@ func usage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" "+c.args, c.about)
 	}
-	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes --config FILE, by default\n%s.\n", defaultConfig)
+	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes\n--config FILE, by default %s.\n", defaultConfig)
 }
 
 // complain prints an error, a line for each part of a joined one.
@@ -86,10 +87,10 @@ func complainTo(w io.Writer, err error) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "nmos-authd: %s\n", audit.Clean([]byte(err.Error()))) // whatever an argument that is echoed holds
+	fmt.Fprintf(w, "nmos-authd: %s\n", audit.Clean([]byte(err.Error()))) // err may echo an argument with a token
 }
 
-// cleaned writes without the tokens that an argument in the wrong place would bring.
+// cleaned removes tokens, which an argument in the wrong place may contain.
 type cleaned struct{ io.Writer }
 
 func (c cleaned) Write(p []byte) (int, error) {
@@ -97,18 +98,53 @@ func (c cleaned) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
+// helpWidth is the width of help texts: a serial console has 80 columns.
+const helpWidth = 80
+
 // flags returns the flag set of a subcommand, with --config.
 func flags(name, args string) (set *flag.FlagSet, config *string) {
 	set = flag.NewFlagSet(name, flag.ContinueOnError)
 	set.SetOutput(cleaned{os.Stderr})
 	set.Usage = func() {
-		fmt.Fprintf(set.Output(), "Usage: nmos-authd %s [flags] %s\n", name, args)
-		set.PrintDefaults()
+		out := set.Output()
+		fmt.Fprintf(out, "Usage: nmos-authd %s [flags] %s\n", name, args)
+		set.VisitAll(func(f *flag.Flag) {
+			value, usage := flag.UnquoteUsage(f)
+			if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+				usage += " (default " + f.DefValue + ")"
+			}
+			fmt.Fprintf(out, "  %s\n%s", strings.TrimSpace("-"+f.Name+" "+value), indented(usage, helpWidth))
+		})
 	}
 	return set, set.String("config", defaultConfig, "configuration `file`")
 }
 
-// parse parses a subcommand's arguments. done is true where the subcommand has nothing left to do.
+// indented breaks a text between words into lines of at most width columns, indented by six.
+func indented(text string, width int) string {
+	const indent = "      "
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+			b.WriteString(indent)
+			column = len(indent)
+		case column+1+n > width:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
+// parse parses a subcommand's arguments. done reports that the subcommand has nothing left to do.
 func parse(set *flag.FlagSet, args []string, least, most int) (status int, done bool) {
 	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -121,8 +157,8 @@ func parse(set *flag.FlagSet, args []string, least, most int) (status int, done 
 		return exitFail, true
 	}
 	for _, arg := range set.Args() {
-		if strings.HasPrefix(arg, "-") { // package flag stops at the first argument, and this would be taken for one more
-			complain(fmt.Errorf("%s: flags stand before the arguments, so %q is none", set.Name(), arg))
+		if strings.HasPrefix(arg, "-") { // package flag stops at the first argument and takes this for another one
+			complain(fmt.Errorf("%s: flags must come before arguments: %q", set.Name(), arg))
 			return exitFail, true
 		}
 	}

@@ -25,17 +25,19 @@ func runObserve(args []string) int {
 	case "reset":
 		return runObserveReset(args)
 	case "-h", "-help", "--help":
-		fmt.Println("Usage: nmos-authd observe report [--json]   which controllers enforce would deny, why, and the claims that they lack\n" +
-			"       nmos-authd observe reset             forget what was observed and begin anew, as a restart does")
+		fmt.Println("Usage: nmos-authd observe report [--json]\n" +
+			"      which controllers enforce would deny, why, and the claims that they lack\n" +
+			"       nmos-authd observe reset\n" +
+			"      forget what was observed and start again, as a restart does")
 		return exitOK
 	}
-	complain(errors.New("observe: \"observe report\" or \"observe reset\""))
+	complain(errors.New("usage: nmos-authd observe report, or nmos-authd observe reset"))
 	return exitFail
 }
 
 func runObserveReport(args []string) int {
 	set, config := flags("observe report", "")
-	asJSON := set.Bool("json", false, "the report for programs, as GET /observe of the admin socket has it")
+	asJSON := set.Bool("json", false, "print JSON, as GET /observe of the admin socket does")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
@@ -61,7 +63,7 @@ func printReport(file string, asJSON bool) error {
 	}
 	var r observe.Report
 	if err = json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("the daemon's report: %w; is it of another version?", err)
+		return fmt.Errorf("cannot read the daemon's report (is the daemon of another version?): %w", err)
 	}
 	return r.Write(os.Stdout)
 }

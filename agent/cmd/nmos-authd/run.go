@@ -14,7 +14,7 @@ func runDaemon(args []string) int {
 	queue := daemon.NewLogQueue(os.Stderr)
 	defer queue.Flush(daemon.FlushTime)
 	if err := daemon.Run(*file, version, queue); err != nil {
-		complainTo(queue, err) // behind the lines of the log; and if standard error is stuck, the daemon ends all the same
+		complainTo(queue, err) // after the log's lines; and a stuck standard error must not keep the daemon from ending
 		return exitDeny
 	}
 	return exitOK

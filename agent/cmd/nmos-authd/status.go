@@ -11,7 +11,7 @@ const maxStatus = 4 << 20
 
 func runStatus(args []string) int {
 	set, config := flags("status", "")
-	asJSON := set.Bool("json", false, "for programs, as GET /status of the admin socket has it")
+	asJSON := set.Bool("json", false, "print JSON, as GET /status of the admin socket does")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
@@ -33,7 +33,7 @@ func runStatus(args []string) int {
 	return exitOK
 }
 
-// askStatus returns what the running daemon says of itself, and as what text.
+// askStatus returns the running daemon's status, and its JSON text.
 func askStatus(file string) (s *status.Status, text []byte, err error) {
 	admin, err := adminOf(file)
 	if err != nil {

@@ -15,15 +15,16 @@ import (
 
 func runWatch(args []string) int {
 	set, config := flags("watch", "")
-	denied := set.Bool("denied", false, "only what is denied, or would be in enforce mode")
+	denied := set.Bool("denied", false, "only decisions that deny, or would in enforce mode")
 	client := set.String("client", "", "only clients that match this `pattern`, in which * stands for any text")
 	path := set.String("path", "", "only paths, or kind/name of resources, that match this `pattern`")
-	asJSON := set.Bool("json", false, "the records for programs, a line each: see agent/audit/AUDIT.md")
-	last := set.Int("last", 10, "begin with the last `N` that the daemon remembers")
+	asJSON := set.Bool("json", false, "print the records as JSON, one a line: see agent/audit/AUDIT.md")
+	last := set.Int("last", 10, "start with the last `N` decisions that the daemon remembers")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	query := fmt.Sprintf("/watch?last=%d&denied=%t&client=%s&path=%s", *last, *denied, url.QueryEscape(*client), url.QueryEscape(*path))
+	query := fmt.Sprintf("/watch?last=%d&denied=%t&client=%s&path=%s",
+		*last, *denied, url.QueryEscape(*client), url.QueryEscape(*path))
 	if err := watch(*config, query, *asJSON); err != nil {
 		complain(err)
 		return exitFail
@@ -31,7 +32,7 @@ func runWatch(args []string) int {
 	return exitOK
 }
 
-// watch prints what the daemon sends until it is interrupted, which is no error.
+// watch prints what the daemon sends until it is interrupted, which is not an error.
 func watch(file, path string, asJSON bool) error {
 	admin, err := adminOf(file)
 	if err != nil {
@@ -47,7 +48,7 @@ func watch(file, path string, asJSON bool) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-signals
-		signal.Stop(signals) // the next one ends it even where nobody takes what is printed
+		signal.Stop(signals) // the next one ends the program even if output is blocked
 		interrupted.Store(true)
 		answer.Body.Close()
 	}()
@@ -66,7 +67,7 @@ func watch(file, path string, asJSON bool) error {
 			if interrupted.Load() {
 				return nil
 			}
-			return fmt.Errorf("the daemon has ended it: it was stopped, or its lines were not taken for too long (%w)", err)
+			return fmt.Errorf("the daemon ended the watch: it was stopped, or this terminal was too slow (%w)", err)
 		}
 		row := line
 		if !asJSON {
@@ -84,7 +85,7 @@ func watch(file, path string, asJSON bool) error {
 	}
 }
 
-// terminal returns the width of the terminal that standard output is, 0 where it is none, and whether it is to show colours.
+// terminal returns the width of the terminal on standard output, 0 if it is not a terminal, and whether to use colours.
 func terminal() (width int, colour bool) {
 	width, err := platform.TerminalWidth(os.Stdout)
 	if err != nil {
