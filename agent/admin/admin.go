@@ -173,7 +173,7 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrFixed):
 		httpauth.Fail(w, http.StatusConflict, "the inventory is not taken from here", err.Error())
 	case err != nil:
-		httpauth.Fail(w, http.StatusBadRequest, "the inventory is refused, and what was in force stays", err.Error())
+		httpauth.Fail(w, http.StatusBadRequest, "the inventory is refused, and the previous one stays in force", err.Error())
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}

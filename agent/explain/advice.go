@@ -5,7 +5,7 @@ import "nmosauthd/agent/wire"
 // Advice is what a reason means to an operator, and what to do about it: whole sentences, ASCII, one line each.
 type Advice struct {
 	Means string
-	Do    string // empty where there is nothing to do
+	Do    string // empty if there is nothing to do
 }
 
 // AdviceOn returns the advice on a reason; on a value outside the list that on Undecided.
@@ -16,23 +16,23 @@ func AdviceOn(r wire.Reason) Advice {
 	return advice[r]
 }
 
-// WritingBase is the advice on APINotGranted where no claim can be had: to write to the base of an API.
-var WritingBase = Advice{"The base of an API can only be read, and this was to write.", "Mend the controller. No claim permits it."}
+// WritingBase is the advice on APINotGranted if no claim can help: when the base of an API is written to.
+var WritingBase = Advice{"The base of an API can only be read, and this request writes.", "Fix the controller. No claim permits it."}
 
-// aboutToken is that on OK where nothing but the token was asked about.
+// aboutToken is the advice on OK if only the token was asked about.
 var aboutToken = Advice{Means: "The token is good. Whether its claims permit a request was not asked."}
 
 const (
-	firmware = "Mend the device's firmware or web server: its question breaks the protocol (PROTOCOL.md)."
-	issuing  = "Mend how the authorization server makes its tokens: see its settings for this client."
-	sending  = "Mend the controller: it sends what is no access token of the authorization server."
+	firmware = "Fix the device's firmware or web server: its question breaks the protocol (PROTOCOL.md)."
+	issuing  = "Fix how the authorization server makes its tokens: see its settings for this client."
+	sending  = "Fix the controller: what it sends is not an access token of the authorization server."
 	timing   = "Compare the clocks of this device and of the authorization server: both need the right UTC (NTP or PTP, without TAI's offset)."
 	granting = "Have the authorization server put the missing claim into this client's tokens, and get a new token."
 	settings = "If it should be reached, name it in [paths] of the configuration: claims maps it to a claim, public lets all read it."
 )
 
 var advice = [wire.Reasons]Advice{
-	wire.Undecided: {"The daemon came to no decision, so it denied.", "This is a fault of the daemon: report it with its log."},
+	wire.Undecided: {"The daemon reached no decision, so it denied.", "This is a fault of the daemon: report it with its log."},
 
 	wire.OK:       {"The token is good, and its claims permit this.", ""},
 	wire.Public:   {"Nobody needs a token for this.", "If it should need one, take it out of [paths] public; an API's list at / and /x-nmos and OPTIONS are always open."},
@@ -40,36 +40,36 @@ var advice = [wire.Reasons]Advice{
 	wire.ModeOff:  {"Authorization is off: nothing was looked at.", "Set mode = \"observe\" to see what enforce would deny, then mode = \"enforce\"."},
 
 	wire.PacketTooLong: {"The question to the daemon was too long, so it is not known what was asked.",
-		"If a controller sends so long a request, raise [limits] packet_bytes; else mend the firmware."},
+		"If a controller sends so long a request, raise [limits] packet_bytes; else fix the firmware."},
 	wire.PacketForm:    {"The question to the daemon was not in its form.", firmware},
 	wire.PacketVerb:    {"The daemon does not know this question: the firmware may be newer than the daemon.", firmware},
 	wire.PacketText:    {"The question to the daemon held a NUL or was not UTF-8, as no good request is.", firmware},
 	wire.PacketName:    {"The question to the daemon held a name that it does not have.", firmware},
-	wire.PacketTwice:   {"The question to the daemon said one thing twice: both cannot be believed.", firmware},
+	wire.PacketTwice:   {"The question to the daemon gave one name twice.", firmware},
 	wire.PacketMissing: {"The question to the daemon left out what it is about, such as the method or the target.", firmware},
 	wire.PacketID:      {"The id of the question to the daemon was too long or held control characters.", firmware},
 	wire.PacketValue:   {"The question about a resource wanted neither read nor write, or its kind or name is too long.", firmware},
 
-	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else mend the controller. No claim permits it."},
-	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, a semicolon, .. above the root, a raw space, no slash at its start), which is how checks are got around.",
-		"Mend the controller: it must send a plain path. No claim permits it."},
-	wire.PathTooLong: {"The path is longer than this device judges: none of an NMOS API is.",
-		"Mend the controller; if a vendor's API has longer ones, raise [limits] path_bytes, which ends at 4096. No claim permits it."},
+	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else fix the controller. No claim permits it."},
+	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, a semicolon, .. above the root, a raw space, no slash at its start), which is how checks are bypassed.",
+		"Fix the controller: it must send a plain path. No claim permits it."},
+	wire.PathTooLong: {"The path is longer than this device accepts. No NMOS API has such long paths.",
+		"Fix the controller; if a vendor's API has longer ones, raise [limits] path_bytes, which ends at 4096. No claim permits it."},
 	wire.InventoryPending: {"The daemon does not know the device's resources yet.",
 		"It passes once the firmware pushes its inventory (PUT /inventory) or writes [inventory] file; \"nmos-authd status\" shows whether it has."},
-	wire.TwoTokens:  {"The request carried a token in two places, and which one counts is not to be guessed.", "Mend the controller: one token a request."},
+	wire.TwoTokens:  {"The request carried a token in two places, and the device does not guess which one counts.", "Fix the controller: one token a request."},
 	wire.EmptyToken: {"The request said Bearer and no token, as a controller does that failed to get one.", "See in the controller's log why it got no token."},
 	wire.NoToken: {"The request came without a token: the controller does not know of authorization, or its token was lost on the way.",
 		"Switch authorization on in the controller and register it with the authorization server; a proxy must pass on the header Authorization."},
 
 	wire.TokenTooLarge: {"The token is longer than this device reads.",
 		"Use wildcards in the claims in place of long lists; or raise [limits] token_bytes, which ends at 16384."},
-	wire.TokenMalformed: {"What came as a token is none: it may be an opaque token, cut off, or in quotation marks.", sending},
-	wire.TokenJSON:      {"The token holds no plain JSON, or says one thing twice.", issuing},
-	wire.TokenAlgorithm: {"The token is signed in another way than IS-10 has it: RS512, and nothing else.",
+	wire.TokenMalformed: {"This is not a signed JSON Web Token: it may be an opaque token, cut off, or in quotation marks.", sending},
+	wire.TokenJSON:      {"The token is not valid JSON, or names one member twice.", issuing},
+	wire.TokenAlgorithm: {"The token is not signed with RS512, the only algorithm that IS-10 allows.",
 		"Set the signature algorithm of access tokens for this client to RS512 in the authorization server."},
 	wire.TokenCritical: {"The token demands an extension that this device does not know.", issuing},
-	wire.TokenType:     {"It is a token of another kind, such as an ID token.", "Mend the controller: it must send the access token."},
+	wire.TokenType:     {"It is a token of another kind, such as an ID token.", "Fix the controller: it must send the access token."},
 
 	wire.IssuerMissing: {"The token does not say who issued it.", issuing},
 	wire.IssuerUntrusted: {"The token is of an authorization server that this device does not know.",
@@ -82,10 +82,10 @@ var advice = [wire.Reasons]Advice{
 		"Have the controller get a new token; if it happens again, treat it as an attack and find who sends it."},
 
 	wire.SubjectMissing: {"The token does not say whom it was issued for (sub).",
-		"Mend how the authorization server makes its tokens. In Keycloak 25 and later, give the client the client scope \"basic\", which brings sub."},
+		"Fix how the authorization server makes its tokens. In Keycloak 25 and later, give the client the client scope \"basic\", which brings sub."},
 	wire.AudienceMissing: {"The token does not say for which devices it is (aud).", issuing},
 	wire.ExpiryMissing:   {"The token does not say when it expires (exp).", issuing},
-	wire.TimeForm:        {"A time in the token is no number.", issuing},
+	wire.TimeForm:        {"A time in the token is not a number.", issuing},
 	wire.ClientMissing:   {"The token does not say which client it is for (client_id or azp).", issuing},
 	wire.ClientConflict:  {"The token names two clients, in client_id and azp.", issuing},
 	wire.ScopeForm:       {"The token's scope is not one string of names with spaces between.", issuing},
@@ -96,12 +96,12 @@ var advice = [wire.Reasons]Advice{
 	wire.IssuedLater: {"By this device's clock the token comes from the future.", timing},
 	wire.NotYetValid: {"By this device's clock the token is not valid yet.", timing},
 	wire.Audience: {"The token is for other devices: none of the names in its aud is this device's.",
-		"Have the authorization server put this device into aud, by its name or a pattern such as *.example.com; or mend [device] names."},
+		"Have the authorization server put this device into aud, by its name or a pattern such as *.example.com; or correct [device] names."},
 
 	wire.ResourceUnknown: {"The firmware asked about a resource, or an access to one, that is not in the device's inventory.",
 		"Compare the inventory in force (GET /inventory on the admin socket) with the kind and name that were asked for. No claim permits it."},
 	wire.PathClosed:     {"The path is outside /x-nmos, where all is closed until the configuration opens it; public opens it for reading only.", settings},
-	wire.PathVersion:    {"Below /x-nmos the path is not that of an API and a version such as v1.3.", "Mend the controller: it asks for what no NMOS API has. No claim permits it."},
+	wire.PathVersion:    {"Below /x-nmos the path is not that of an API and a version such as v1.3.", "Fix the controller: it asks for what no NMOS API has. No claim permits it."},
 	wire.APINotGranted:  {"The token is good, and says nothing about this API.", granting},
 	wire.PathNotGranted: {"The token is good and about this API, but does not permit this: reading and writing are permitted apart, path by path.", granting},
 	wire.ControlNotGranted: {"Whoever has a control socket (IS-12) can read and change the whole device model, and the token does not permit both.",

@@ -13,7 +13,7 @@ import (
 // verdict writes what a reason is.
 func verdict(w io.Writer, r wire.Reason) error {
 	info := r.Info()
-	word := "deny" // a record may be about a packet that is none: for people that is a denial, too
+	word := "deny" // also for a record about a malformed packet
 	if r.Allowed() {
 		word = "allow"
 	}
@@ -21,7 +21,7 @@ func verdict(w io.Writer, r wire.Reason) error {
 	return err
 }
 
-// advise writes what a reason means and what to do. tokenAlone tells that nothing else was asked about.
+// advise writes what a reason means and what to do. tokenAlone reports that nothing else was asked about.
 func advise(w io.Writer, r wire.Reason, tokenAlone bool, access decide.Access, rules *decide.Rules, paths ...[]byte) error {
 	advice := AdviceOn(r)
 	switch {
@@ -51,7 +51,7 @@ func missing(w io.Writer, claim any) error {
 	return err
 }
 
-// missingFor writes the claims that grant an access to these paths, or that none does.
+// missingFor writes the claims that grant an access to these paths, or why none does.
 func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ...[]byte) (err error) {
 	claims := Claims{}
 	var notes []string
@@ -60,12 +60,12 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ..
 		n, ok := decide.Needs(access, place)
 		switch {
 		case !ok && isBase(place) && len(paths) == 1:
-			continue // all is said by WritingBase
+			continue // WritingBase covers it
 		case !ok && isBase(place):
 			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))
 			continue
 		case !ok:
-			notes = append(notes, fmt.Sprintf("No claim grants %s: the configuration rules that path by none.", path))
+			notes = append(notes, fmt.Sprintf("No claim grants %s: the configuration assigns none to that path.", path))
 			continue
 		case n.Wide:
 			notes = append(notes, fmt.Sprintf("That is more than %s: a * in a claim stands for anything.", path))

@@ -20,10 +20,10 @@ type mark int
 const (
 	good    mark = iota
 	unknown      // it could not be checked
-	silent       // not shown: another check shows the same
+	silent       // not shown, because another check shows the same
 )
 
-// check is one rule as people read it: what it looked at, and by which reasons it ends the matter.
+// check is one rule as people read it: what it looked at, and which reasons decide by it.
 type check struct {
 	rule    string
 	text    string
@@ -200,7 +200,7 @@ func (s *state) granted(claim string) string {
 	return claim + " is " + show(s.payload[claim])
 }
 
-// misshapen says what in an x-nmos-<api> claim has a wrong type, which spoils all of it (CLM-11); "" if nothing has.
+// misshapen says what in an x-nmos-<api> claim has a wrong type, which invalidates all of it (CLM-11); "" if nothing has.
 func (s *state) misshapen(claim string) string {
 	held, given := s.payload[claim]
 	if !given {

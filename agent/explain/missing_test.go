@@ -57,7 +57,7 @@ func TestClaimsTypedByHand(t *testing.T) {
 		{`{"x-nmos-connection":{"read":["*"]}}`, "PATCH", receiver + "/", wire.PathNotGranted, "says nothing", `{"x-nmos-connection":{"write":["single/receivers/1"]}}`},
 		{`{"x-nmos-connection":{"read":["*"]}}`, "GET", receiver, wire.OK, "its claims permit this", ""},
 		{`{"scope":"node"}`, "GET", "/x-nmos/query/v1.3", wire.APINotGranted, "Or the name query in scope.", `{"x-nmos-query":{}}`},
-		{`{"scope":"query"}`, "POST", "/x-nmos/query/v1.3", wire.APINotGranted, "The base of an API can only be read, and this was to write.\nMend the controller. No claim permits it.\n", ""},
+		{`{"scope":"query"}`, "POST", "/x-nmos/query/v1.3", wire.APINotGranted, "The base of an API can only be read, and this request writes.\nFix the controller. No claim permits it.\n", ""},
 		{`{}`, "GET", "/x-nmos/node/v1.3/a*b", wire.APINotGranted, "That is more than", `{"x-nmos-node":{"read":["a*b"]}}`},
 		{`{}`, "GET", "/meters/in-1", wire.APINotGranted, "PATH-5   NO", `{"x-nmos-events":{"read":["in-1"]}}`},
 		{`{}`, "GET", "/admin", wire.PathClosed, "name it in [paths]", ""},
@@ -103,7 +103,7 @@ func TestClaimsTypedByHand(t *testing.T) {
 	}
 	for _, bad := range []string{"", "null", "[]", `{"a":1,"a":2}`, `{"a":1}{}`, `{"a":1`, "x"} {
 		err := errorOf(explain.Question{Config: config, Names: []string{"a"}, Claims: []byte(bad), Now: time.Now()})
-		if err == nil || !strings.Contains(err.Error(), "the claims are no plain JSON object") {
+		if err == nil || !strings.Contains(err.Error(), "the claims are not a plain JSON object") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -169,7 +169,7 @@ func TestRecord_OPS2(t *testing.T) {
 			{"decide-all 1\ntarget=/x-nmos/events/v1.0/sources/1\ntarget=/x-nmos/events/v1.0/sources/2/\ntarget=" + receiver + "\n", base,
 				wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
 			{"decide-all 1\ntarget=/admin\ntarget=/x-nmos/events/v1.0/sources/1\n", base, wire.PathClosed,
-				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration rules that path by none.\n"},
+				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration assigns none to that path.\n"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base, wire.APINotGranted, "so the claim cannot be told"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", base, wire.APINotGranted, "so the claim cannot be told"},
 			{"verify 1\n", base, wire.OK, "Whether its claims permit a request was not asked"},

@@ -10,7 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// What is taken for a claim that is left out, if the configuration does not say better.
+// Defaults for claims that are left out and not configured.
 const (
 	typedIssuer = "https://authorization-server.example"
 	typedName   = "what-if"
@@ -23,10 +23,10 @@ func (s *state) typed() error {
 	text := bytes.TrimSpace(s.Claims)
 	given := map[string]json.RawMessage{}
 	if err := json.Unmarshal(text, &given); err != nil {
-		return fmt.Errorf("the claims are no plain JSON object: %w", err)
+		return fmt.Errorf("the claims are not a plain JSON object: %w", err)
 	}
 	if text[0] != '{' { // "null"
-		return errors.New("the claims are no plain JSON object")
+		return errors.New("the claims are not a plain JSON object")
 	}
 	issuer := typedIssuer
 	if servers := s.Config.Authorization.Servers; len(servers) > 0 {

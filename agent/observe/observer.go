@@ -1,5 +1,5 @@
 // Package observe gathers from the audit's records which controllers do what, and what of it enforce denies or would deny, and
-// reports what would have to change: the claims that are missing, and what no claim mends. With it a facility switches on
+// reports what would have to change: the claims that are missing, and what no claim fixes. With it a facility switches on
 // authorization without a dark screen. OBSERVE.md beside this file describes the report.
 //
 // It is fed beside the decision's path and holds no more than its limits, whatever is sent; what it leaves out it counts. It
@@ -120,7 +120,7 @@ type controller struct {
 type access struct {
 	of       *controller
 	verb     string // "read", "write", "verify", or a method that is neither
-	path     string // normalised; as it came where that cannot be
+	path     string // normalised; unchanged if that is impossible
 	resource string // kind and name, if there is no path
 	reason   wire.Reason
 }
@@ -132,7 +132,7 @@ func New(l Limits) *Observer {
 	return o
 }
 
-// Reset forgets everything and begins anew, now, when the audit's figures are these.
+// Reset forgets everything and restarts observation now, with these figures of the audit.
 func (o *Observer) Reset(now time.Time, s audit.Stats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -209,7 +209,7 @@ func accessOf(verb string) decide.Access {
 	return decide.NoAccess
 }
 
-// controller returns the one that a record is of; nil if there is no room for it, or its name was cut off and may be that of
+// controller returns the controller r belongs to; nil if there is no room for it, or its name was cut off and may be that of
 // several.
 func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	var c *controller
@@ -241,7 +241,7 @@ func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	return c
 }
 
-// whole is where a text ends that cannot have been cut off by the audit, not even in the middle of a character.
+// whole is the length up to which the audit has certainly not cut a text off, not even in the middle of a character.
 const whole = audit.MaxText - 3
 
 // several takes a question about several targets. The record names them, as far as there is room in it.

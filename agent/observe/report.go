@@ -21,7 +21,7 @@ type Report struct {
 	Decisions uint64 `json:"decisions"`
 	Would     uint64 `json:"would_deny"` // of them, those that enforce would have denied
 	Denied    uint64 `json:"denied"`     // of them, those that were
-	Off       uint64 `json:"off"`        // of them, those that nobody looked at (mode off)
+	Off       uint64 `json:"off"`        // of them, those not checked (mode off)
 	Unseen    uint64 `json:"unseen"`     // more decisions, which the audit dropped
 	Waiting   uint64 `json:"waiting"`    // more decisions, which the audit is still counting or sorting
 	Unlisted  uint64 `json:"unlisted"`   // of Decisions, those for controllers that are not listed, for want of room
@@ -29,7 +29,7 @@ type Report struct {
 	Controllers []Controller `json:"controllers"`
 }
 
-// Controller is what one controller did: a client of an issuer; or, where no token was verified, all for whom one user's process
+// Controller is what one controller did: a client of an issuer; or, if no token was verified, all for whom one user's process
 // asked.
 type Controller struct {
 	Token  Token  `json:"token"`
@@ -43,7 +43,7 @@ type Controller struct {
 	First     time.Time `json:"first"`
 	Last      time.Time `json:"last"`
 
-	// Add are the claims that it lacks for what was denied, and nothing broader: to be put beside those that its tokens have.
+	// Add are the claims that it lacks for what was denied, and nothing broader: to be added to those that its tokens have.
 	Add explain.Claims `json:"add,omitempty"`
 	// Claims are those for all that it did, whether denied or permitted, and nothing broader: they can replace what its tokens
 	// have, unless Incomplete says why not. Neither is given for tokens that were refused: whose they are is not known.
@@ -52,11 +52,11 @@ type Controller struct {
 	TokenBytes int      `json:"token_bytes,omitempty"`
 	Incomplete []string `json:"incomplete,omitempty"`
 
-	Mend     []Mend   `json:"mend,omitempty"`     // what no claim mends
+	Mend     []Mend   `json:"mend,omitempty"`     // what no claim fixes
 	Accesses []Access `json:"accesses,omitempty"` // those denied
 }
 
-// Mend is something that is to be mended otherwise than by a claim.
+// Mend is something that must be fixed by other means than a claim.
 type Mend struct {
 	Reason    string `json:"reason"`
 	Decisions uint64 `json:"decisions"`
@@ -75,16 +75,16 @@ type Access struct {
 	Last      time.Time `json:"last"`
 }
 
-// deed is an access and its figures.
-type deed struct {
+// accessStats is an access with its figures.
+type accessStats struct {
 	access
 	figures
 }
 
-// one is a controller and all that is held of what it did.
-type one struct {
+// controllerStats is a controller with all that is held about it.
+type controllerStats struct {
 	controller
-	deeds []deed
+	stats []accessStats
 }
 
 // Report says what was observed, by the rules about paths as they are now.
@@ -93,13 +93,13 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 	for i := range all {
 		r.Controllers = append(r.Controllers, r.judge(&all[i], rules))
 	}
-	// Here and below not by package slices: its code for such structs would be 9 KB of flash each.
+	// Here and below, package slices would take 9 KB of flash for each such struct.
 	sort.Slice(r.Controllers, func(i, j int) bool { return r.Controllers[i].before(&r.Controllers[j]) })
 	return r
 }
 
-// snapshot returns a copy of what is held, so that nobody who is recorded has to wait while it is judged.
-func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Report, all []one) {
+// snapshot returns a copy of what is held, so that recording does not wait for the analysis.
+func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Report, all []controllerStats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	r = &Report{
@@ -112,11 +112,11 @@ func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Repor
 	index := map[*controller]int{}
 	for _, c := range o.controllers {
 		index[c] = len(all)
-		all = append(all, one{*c, make([]deed, 0, c.accesses)})
+		all = append(all, controllerStats{*c, make([]accessStats, 0, c.accesses)})
 	}
 	for a, f := range o.accesses {
 		c := &all[index[a.of]]
-		c.deeds = append(c.deeds, deed{a, *f})
+		c.stats = append(c.stats, accessStats{a, *f})
 	}
 	return r, all
 }
@@ -137,7 +137,7 @@ func (c *Controller) before(d *Controller) bool {
 func at(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }
 
 // judge says what follows from what a controller did.
-func (r *Report) judge(c *one, rules *decide.Rules) Controller {
+func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 	out := Controller{
 		Token: c.token, Client: c.client, Issuer: c.issuer,
 		Decisions: c.decisions, Would: c.would, Denied: c.denied, First: at(c.first), Last: at(c.last),
@@ -148,8 +148,8 @@ func (r *Report) judge(c *one, rules *decide.Rules) Controller {
 	add, all := explain.Claims{}, explain.Claims{}
 	mend := map[wire.Reason]uint64{}
 	wide := false
-	for i := range c.deeds {
-		a := &c.deeds[i]
+	for i := range c.stats {
+		a := &c.stats[i]
 		need, grantable, inPath := needs(a.access, rules)
 		if a.reason.Allowed() {
 			switch {
@@ -238,7 +238,7 @@ func (a *Access) before(b *Access) bool {
 // isByPath reports whether another path or claim would have had another answer.
 func isByPath(r wire.Reason) bool { return !r.Allowed() && strings.HasPrefix(r.Info().Rule, "PATH-") }
 
-// needs returns the claim that grants an access. Where none does, reason is why; OK where that does not lie in the path.
+// needs returns the claim that grants an access. If none does, reason says why; it is OK if the path is not the cause.
 func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason wire.Reason) {
 	if a.path == "" {
 		return n, false, wire.OK
@@ -264,7 +264,7 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 // mendOf returns what to do about a reason.
 func mendOf(reason wire.Reason, decisions uint64) Mend {
 	advice := explain.AdviceOn(reason)
-	if reason == wire.APINotGranted { // a claim that can be had is no matter for mending
+	if reason == wire.APINotGranted { // a claim would fix it, except here
 		advice = explain.WritingBase
 	}
 	return Mend{Reason: reason.String(), Decisions: decisions, Means: advice.Means, Do: advice.Do}

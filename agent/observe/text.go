@@ -79,7 +79,7 @@ func (c *Controller) write(b *strings.Builder) {
 	case c.Token == None && len(c.Claims) > 0:
 		all = "  With a token they need these claims, each of those who asked its part of them:\n"
 	case len(c.Claims) > 0 && len(c.Add) > 0 && c.Add.String() != c.Claims.String():
-		b.WriteString("  These claims are missing; put them beside those that its tokens have:\n")
+		b.WriteString("  These claims are missing; add them to those that its tokens have:\n")
 		claims(b, c.Add)
 	}
 	if len(c.Claims) > 0 {
@@ -109,7 +109,7 @@ func claims(b *strings.Builder, c explain.Claims) {
 	fmt.Fprintf(b, "    %s\n", text)
 }
 
-// plain writes what a client sent such that it cannot draw on a terminal.
+// plain escapes what a client sent, so that it cannot control a terminal.
 func plain(s string) string {
 	quoted := fmt.Sprintf("%+q", s)
 	if quoted == `"`+s+`"` {

@@ -7,11 +7,11 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// droppedLately is for how long the daemon is degraded after decisions were dropped, seconds.
+// droppedLately is how long the daemon counts as degraded after decisions were dropped, in seconds.
 const droppedLately = 600
 
-// Health returns what is wrong, most important first; nothing where all is well. The texts hold no figures that run, so that
-// they are equal for as long as the same is wrong.
+// Health returns what is wrong, most important first; nothing if all is well. The texts hold no changing figures, so that
+// they stay equal while the fault is the same.
 func (s *Status) Health() (wrong []string) {
 	add := func(is bool, text, why string) {
 		if !is {
@@ -28,7 +28,7 @@ func (s *Status) Health() (wrong []string) {
 		add(true, text, why)
 	}
 	add(len(s.Names) == 0, "the device has no host name, so every token is answered 403", "set [device] names")
-	add(s.Inventory.Error != "", "the inventory is refused, and what was in force stays", s.Inventory.Error)
+	add(s.Inventory.Error != "", "the inventory is refused, and the previous one stays in force", s.Inventory.Error)
 	for mistake := range strings.SplitSeq(s.Refused, "\n") { // one a line
 		add(s.Refused != "", "the configuration is refused, and the old one stays in force", mistake)
 	}
@@ -42,7 +42,7 @@ func (s *Status) Health() (wrong []string) {
 	return wrong
 }
 
-// keys tells what is wrong with the servers and their keys (KEY-1, KEY-3).
+// keys returns what is wrong with the servers and their keys (KEY-1, KEY-3).
 func (s *Status) keys() (text, why string) {
 	servers, held, learned, newest := 0, 0, 0, Time(0)
 	for i := range s.Servers {
@@ -60,13 +60,13 @@ func (s *Status) keys() (text, why string) {
 	}
 	switch {
 	case len(s.Servers) == 0 && s.Discovery.Mode == "off":
-		return "no authorization server is known", "none is configured, and discovery is off"
+		return "no authorization server is known", "name one in [authorization] servers, or switch discovery on"
 	case len(s.Servers) == 0:
 		return "no authorization server is known, and discovery finds none", s.Discovery.Error
 	case held+learned == 0:
 		return "no keys are held, so no token can be verified", why
 	case servers > 0 && held == 0:
-		return "no keys are held but of issuers that tokens have named", why
+		return "the only keys held are those of issuers that tokens have named", why
 	case servers > 0 && int64(s.Time-max(newest, s.Since)) > 2*s.Refresh:
 		if newest == 0 {
 			newest = s.Since
@@ -88,7 +88,7 @@ func (s *Status) Line() string {
 	return string(ascii.AppendString(nil, "healthy: "+s.Mode+", "+many(len(s.Servers), "server")+", "+many(held, "key")))
 }
 
-// many counts things.
+// many returns a count with a noun, such as "2 keys".
 func many(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

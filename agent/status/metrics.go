@@ -54,7 +54,7 @@ func (s *Status) Metrics() []byte {
 		for i := range s.Servers {
 			v := &s.Servers[i]
 			if v.Origin != Configured && len(v.KIDs) == 0 {
-				continue // whoever names or advertises one more after the other makes no series of them
+				continue // so that whoever names or advertises server after server makes no series of them
 			}
 			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer", v.Issuer)
 		}
@@ -99,7 +99,7 @@ var (
 	}
 	socketFamilies = [...][2]string{
 		{"connections", "Connections that are served."},
-		{"connections_limit", "Connections that may be served at once."},
+		{"connections_limit", "Connections that may be served concurrently."},
 		{"connections_waiting", "Connections with a question that waits for others to be served."},
 	}
 	sinkFamilies = [...][2]string{

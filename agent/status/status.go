@@ -1,4 +1,4 @@
-// Package status is what the daemon tells of itself: a snapshot, what is wrong by it, and the three forms in which it is
+// Package status is what the daemon reports about itself: a snapshot, what is wrong by it, and the three forms in which it is
 // shown: JSON for programs, text for people, and the text format of Prometheus.
 //
 // A snapshot holds no token and no secret. It holds text from outside, such as issuers and the kids of their keys; no form lets
@@ -63,16 +63,16 @@ type Server struct {
 	Missing int64    `json:"missing_seconds,omitempty"` // for how long it is no longer advertised
 	Used    bool     `json:"used"`                      // the one whose keys are fetched on schedule
 	KIDs    []string `json:"kids"`                      // of the keys held
-	Fetched Time     `json:"fetched,omitempty"`         // when they came; none if unknown, or there are no keys
+	Fetched Time     `json:"fetched,omitempty"`         // when they were fetched; none if unknown or without keys
 	Kept    bool     `json:"kept,omitempty"`            // they are from before the start
-	Next    Time     `json:"next,omitempty"`            // none: when its turn comes
+	Next    Time     `json:"next,omitempty"`            // none if its turn has not come
 	Failing bool     `json:"failing"`                   // the last attempt failed
 	Error   string   `json:"error,omitempty"`           // of the last attempt that failed
 	Failed  Time     `json:"failed,omitempty"`          // when that was
 
-	// Date is what the server's clock shows now, by the Date that it sent with its keys; none: it sent none. Ahead is
+	// Date is what the server's clock shows now, by the Date that it sent with its keys; none if it sent none. Ahead is
 	// how far the device's clock is ahead of that, negative for behind. Difference says what that probably comes from;
-	// none: the two agree as far as such a date can show. Nothing follows from them (OPS-1).
+	// none if the two agree as far as such a date can show. No decision depends on them (OPS-1).
 	Date       Time   `json:"date,omitempty"`
 	Ahead      int64  `json:"clock_ahead_seconds,omitempty"`
 	Difference string `json:"clock_difference,omitempty"`
@@ -81,7 +81,7 @@ type Server struct {
 // Discovery is the search for servers.
 type Discovery struct {
 	Mode   string   `json:"mode"`
-	Hosts  []string `json:"hosts"`            // that may be found; empty: any
+	Hosts  []string `json:"hosts"`            // that may be found; empty allows any
 	Found  []string `json:"found"`            // issuers
 	Looked Time     `json:"looked,omitempty"` // last
 	Error  string   `json:"error,omitempty"`  // of that look
@@ -99,8 +99,8 @@ type Count struct {
 type Tokens struct {
 	Held       int    `json:"held"`
 	Limit      int    `json:"limit"`
-	Remembered uint64 `json:"remembered"` // questions whose token was
-	Judged     uint64 `json:"judged"`     // questions whose token was not
+	Remembered uint64 `json:"remembered"` // cache hits: questions whose token was remembered
+	Judged     uint64 `json:"judged"`     // cache misses
 }
 
 // Socket is one of the daemon's.
@@ -135,34 +135,34 @@ type Sink struct {
 
 // Inventory is that of the device's resources.
 type Inventory struct {
-	Source    string `json:"source,omitempty"` // file, pushed or device; none: there is none
+	Source    string `json:"source,omitempty"` // file, pushed or device; none if there is no inventory
 	Resources int    `json:"resources"`
 	Since     Time   `json:"since,omitempty"`
 	Error     string `json:"error,omitempty"` // of the one that is not in force
 }
 
-// State is what outlives a restart.
+// State is the state kept across restarts.
 type State struct {
-	Dir   string `json:"dir,omitempty"` // none: none is configured
+	Dir   string `json:"dir,omitempty"` // none if not configured
 	Kept  bool   `json:"kept"`          // what is to be kept is written; false before anything was
 	Error string `json:"error,omitempty"`
 }
 
 // Sandbox is Landlock's.
 type Sandbox struct {
-	Landlock  int      `json:"landlock"` // version; 0: not in force
+	Landlock  int      `json:"landlock"` // version; 0 if not in force
 	Denied    []string `json:"denied,omitempty"`
 	NotDenied []string `json:"not_denied,omitempty"`
 	Why       string   `json:"why,omitempty"` // it is not in force
 }
 
-// Memory is in bytes; 0: not known.
+// Memory is in bytes; 0 if unknown.
 type Memory struct {
 	Resident uint64 `json:"resident_bytes"`
 	Heap     uint64 `json:"heap_bytes"` // of Go's objects
 }
 
-// Error is a line of the log that told of trouble.
+// Error is a warning or an error of the log.
 type Error struct {
 	Time  Time   `json:"time"` // of the last time
 	Level string `json:"level"`

@@ -92,7 +92,7 @@ func TestHealth(t *testing.T) {
 		{"no server", func(s *status.Status) { s.Servers, s.Discovery.Error = nil, "no answer" },
 			"no authorization server is known, and discovery finds none: no answer", 0},
 		{"no server, no discovery", func(s *status.Status) { s.Servers, s.Discovery.Mode = nil, "off" },
-			"no authorization server is known: none is configured, and discovery is off", 0},
+			"no authorization server is known: name one in [authorization] servers, or switch discovery on", 0},
 		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil }, "no keys are held, so no token can be verified", 0},
 		{"no keys", func(s *status.Status) {
 			s.Servers[0].KIDs, s.Servers[0].Failing = nil, true
@@ -101,7 +101,7 @@ func TestHealth(t *testing.T) {
 		{"keys of none but a learned issuer", func(s *status.Status) {
 			s.Servers[0].KIDs, s.Servers[0].Fetched, s.Servers[0].Failing = nil, 0, true
 			s.Servers[1].KIDs, s.Servers[1].Origin = []string{"other"}, status.Learned
-		}, "no keys are held but of issuers that tokens have named: https://a.example.com: it was down", 0},
+		}, "the only keys held are those of issuers that tokens have named: https://a.example.com: it was down", 0},
 		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" }, "", 0},
 		{"keys only learned", func(s *status.Status) { s.Servers = s.Servers[:1]; s.Servers[0].Origin = status.Learned }, "", 0},
 		{"keys of two intervals ago", func(s *status.Status) { s.Servers[0].Fetched, s.Since = now-7200, 1 }, "", 0},
@@ -118,7 +118,7 @@ func TestHealth(t *testing.T) {
 			s.Servers[0].Fetched, s.Servers[0].Kept, s.Since = now-90000, true, now-10
 		}, "", 0},
 		{"inventory", func(s *status.Status) { s.Inventory.Error = "inv.json:3: no" },
-			"the inventory is refused, and what was in force stays: inv.json:3: no", 0},
+			"the inventory is refused, and the previous one stays in force: inv.json:3: no", 0},
 		{"no name", func(s *status.Status) { s.Names = nil },
 			"the device has no host name, so every token is answered 403: set [device] names", 0},
 		{"configuration", func(s *status.Status) { s.Refused = "a.toml:1: no" },
@@ -315,10 +315,10 @@ server      https://b.example.com/realms/nmos (discovered in example.com)
             no longer advertised, for 3 h; forgotten after 24 h, unless the last
             0 keys
 discovery   both, found 1, last looked 5 s ago
-decisions   42, not allowed 2, would be by enforce 3
+decisions   42, denied 2, would deny 3
             40 ok
             2 no-token, would be 3
-tokens      2 of 64 remembered; met again 38, judged anew 2
+tokens      2 of 64 remembered; cache hits 38, misses 2
 socket      /run/authz.sock (authz), 3 of 64 connections, 5 waiting
 audit       log, kept 42, dropped 0, queued 0, chain 00ff
 audit       syslog, kept 40, dropped 0, queued 2

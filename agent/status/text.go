@@ -8,7 +8,7 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// WriteText writes the snapshot for people: on the first line how the daemon is.
+// WriteText writes the snapshot for people. The first line is the daemon's health.
 func (s *Status) WriteText(w io.Writer) error {
 	t := &text{now: s.Time}
 	t.b = append(append(t.b, s.Line()...), '\n')
@@ -36,14 +36,14 @@ func (s *Status) WriteText(w io.Writer) error {
 			would += c.Would
 		}
 	}
-	t.row("decisions", number(all), ", not allowed ", number(denied), t.some(would > 0, ", would be by enforce "+number(would)))
+	t.row("decisions", number(all), ", denied ", number(denied), t.some(would > 0, ", would deny "+number(would)))
 	for i := range s.Decisions {
 		if c := &s.Decisions[i]; c.Answered > 0 || c.Would > 0 {
 			t.row("", number(c.Answered), " ", c.Reason, t.some(c.Would > 0, ", would be "+number(c.Would)))
 		}
 	}
-	t.row("tokens", strconv.Itoa(s.Tokens.Held), " of ", strconv.Itoa(s.Tokens.Limit), " remembered; met again ",
-		number(s.Tokens.Remembered), ", judged anew ", number(s.Tokens.Judged))
+	t.row("tokens", strconv.Itoa(s.Tokens.Held), " of ", strconv.Itoa(s.Tokens.Limit), " remembered; cache hits ",
+		number(s.Tokens.Remembered), ", misses ", number(s.Tokens.Judged))
 	for i := range s.Sockets {
 		c := &s.Sockets[i]
 		waiting := ""
@@ -115,13 +115,13 @@ func (t *text) fetched(v *Server) string {
 	return ""
 }
 
-// text is written line by line.
+// text collects the lines.
 type text struct {
 	b   []byte
 	now Time
 }
 
-// row writes a line: a name, in a column of its own, and what there is to say.
+// row writes a line: a name, in a column of its own, and text.
 func (t *text) row(name string, parts ...string) {
 	t.b = append(t.b, (name + "            ")[:12]...)
 	for _, p := range parts {
@@ -130,7 +130,7 @@ func (t *text) row(name string, parts ...string) {
 	t.b = append(t.b, '\n')
 }
 
-// some returns what is said if it is so.
+// some returns s if is holds, else "".
 func (t *text) some(is bool, s string) string {
 	if is {
 		return s
@@ -138,7 +138,7 @@ func (t *text) some(is bool, s string) string {
 	return ""
 }
 
-// ago says how long from now a time is, before or after, in the largest unit of which there are two.
+// ago returns the time between at and now, in the largest unit of which there are two.
 func (t *text) ago(at Time) string {
 	d := int64(max(t.now-at, at-t.now))
 	switch {

@@ -92,7 +92,7 @@ func TestExplainDenial_OPS2(t *testing.T) {
 		{[]string{"--seq", "1", "--token", "-"}, "--config alone"},
 		{[]string{"--claims", "-", "--token", "-"}, "in place of a token"},
 		{[]string{"--claims", "-"}, "standard input is empty"},
-		{[]string{"--claims", file(t, "claims", "[]")}, "the claims are no plain JSON object"},
+		{[]string{"--claims", file(t, "claims", "[]")}, "the claims are not a plain JSON object"},
 		{[]string{"--claims", file(t, "claims", strings.Repeat(" ", 70_000))}, "is over 65536 bytes"},
 		{[]string{"--claims", "/no/such/file"}, "--claims takes a file, not the claims"},
 	} {

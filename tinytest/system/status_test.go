@@ -143,7 +143,7 @@ func TestStatus(t *testing.T) {
 		s.Sockets[2].Name != "admin" || s.Sockets[2].Open != 1 {
 		t.Errorf("%+v", s.Sockets)
 	}
-	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, not allowed 10", "chain " + sink.Head, `1 key "key-1", fetched`} {
+	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, denied 10", "chain " + sink.Head, `1 key "key-1", fetched`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no %q in\n%s", line, text)
 		}
