@@ -30,8 +30,8 @@ type Agent struct {
 	clock     Clock
 	bounds    token.Bounds
 	state     atomic.Pointer[state]
-	inventory atomic.Pointer[inventory.Table] // nil: none yet
-	audit     *audit.Log                      // nil: nothing is recorded
+	inventory atomic.Pointer[inventory.Table] // nil if none yet
+	audit     *audit.Log                      // nil disables recording
 	counts    counts
 }
 
@@ -53,7 +53,7 @@ func New(c *config.Config, names []string, store *keys.Store, clock Clock) *Agen
 	return a
 }
 
-// Configure puts a configuration into force. A question being answered meanwhile is answered by the old or the new one.
+// Configure applies a configuration. A question in progress is answered by the old or the new one.
 func (a *Agent) Configure(c *config.Config, names []string) {
 	leeway := c.Authorization.Leeway.Microseconds()
 	a.state.Store(&state{
@@ -64,7 +64,7 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 			Names:    names,
 			MaxBytes: c.Limits.TokenBytes,
 			Cached:   c.Limits.CachedTokens,
-			// One processor stays free of cold verifications where there are several, so that a flood of forged tokens leaves
+			// If there are several processors, one stays free of cold verifications, so that a flood of forged tokens leaves
 			// room for those that are remembered.
 			Parallel: runtime.GOMAXPROCS(0) - 1,
 			Leeway:   leeway,
@@ -87,8 +87,8 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 	return time.UnixMicro(us).UTC(), ok
 }
 
-// SetInventory puts an inventory into force. Before the first, questions about resources are answered with 503. A question being
-// answered meanwhile is answered by the old or the new one.
+// SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in progress
+// is answered by the old or the new one.
 func (a *Agent) SetInventory(t *inventory.Table) { a.inventory.Store(t) }
 
 // KeyPolicy returns what the configuration says about issuers.

@@ -9,11 +9,11 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Peer is who asks: the process at the other end of a socket.
+// Peer is the process at the other end of a socket, which asks.
 type Peer struct {
-	UID int64  // -1: not known
-	GID uint32 // where UID is known
-	PID int32  // 0: not known
+	UID int64  // -1 if unknown
+	GID uint32 // if UID is known
+	PID int32  // 0 if unknown
 }
 
 // recorder is what a Session needs to record its decisions.
@@ -49,14 +49,14 @@ func (a *Agent) Counts() (answered, would [wire.Reasons]uint64) {
 	return answered, would
 }
 
-// Tokens is what is known of tokens: how many are remembered and can be, and to how many questions, since the start, the token
-// was remembered or was not.
+// Tokens returns the cache's size and capacity, and the hits and
+// misses since the start.
 func (a *Agent) Tokens() (held, limit int, remembered, judged uint64) {
 	held, limit = a.state.Load().verifier.Held()
 	return held, limit, a.counts.remembered.Load(), a.counts.judged.Load()
 }
 
-// record counts and records the answer in s.reply, of whose question r is.
+// record counts and audits s.reply, the answer to r.
 func (s *Session) record(r *wire.Request) {
 	if !s.on {
 		return
@@ -87,7 +87,7 @@ func (s *Session) record(r *wire.Request) {
 	if r.Verb == wire.DecideAll {
 		e.Path, e.Targets = s.first, len(r.Targets)
 	}
-	if len(e.Path) == 0 && len(r.Targets) > 0 { // it has no normal form
+	if len(e.Path) == 0 && len(r.Targets) > 0 { // the target has no normal form
 		e.Path = bare(r.Targets[0])
 	}
 	switch {

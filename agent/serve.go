@@ -61,8 +61,8 @@ type Conn struct {
 
 	server  *Server
 	caller  *caller // nil for the daemon's own connections, which need no slot
-	asks    bool    // its first question is there
-	came    int64   // when that came, in ns since the server began
+	asks    bool    // its first question has come
+	came    int64   // when it came, in ns since the server began
 	state   atomic.Int64
 	asked   atomic.Bool // at least once
 	leaving bool        // told to give way, or cut
@@ -130,7 +130,7 @@ func (c *Conn) finish() {
 	}
 }
 
-// Serve accepts connections until the listener is closed, which is no error.
+// Serve accepts connections until the listener is closed, which is not an error.
 func (s *Server) Serve(l net.Listener) error {
 	s.begin()
 	for {
@@ -170,7 +170,7 @@ func (s *Server) take(conn net.Conn) {
 	}
 	own := s.Own != nil && s.Own(c.Peer)
 	if !own && s.Admit != nil {
-		// Under the lock, so that Readmit misses nobody whom the configuration before would have let in.
+		// Under the lock, so that Readmit misses nobody whom the previous configuration admitted.
 		if err := s.Admit(c.Peer); err != nil {
 			conn.Close()
 			s.Report(err)
@@ -205,7 +205,7 @@ func (s *Server) start(c *Conn) {
 		c.Conn.Close()
 		s.mu.Lock()
 		s.leave(c)
-		cut := c.leaving // its end is our doing
+		cut := c.leaving // the server ended it
 		s.share()
 		s.mu.Unlock()
 		if err != nil && !errors.Is(err, net.ErrClosed) && !cut {
@@ -214,7 +214,7 @@ func (s *Server) start(c *Conn) {
 	}()
 }
 
-// Readmit closes the connections of those who may not ask any more, because Admit says other things than before.
+// Readmit closes the connections of those whom Admit no longer admits.
 func (s *Server) Readmit() {
 	if s.Admit == nil {
 		return

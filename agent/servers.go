@@ -36,8 +36,8 @@ const (
 	// could make changes without end.
 	firstKeep = 10 * time.Minute
 	keepEvery = time.Hour
-	// renameEvery is the least time in which a server may name another issuer for the second time: each one is fetched
-	// at once.
+	// renameEvery is the minimum time between two changes of the issuer that a server names: each is fetched
+	// immediately.
 	renameEvery = 5 * time.Minute
 )
 
@@ -139,7 +139,7 @@ func NewServers(store *keys.Store, keep func([]FoundServer), tell func(ServerEve
 // Found is what discovery has found.
 type Found struct {
 	Servers []FoundStatus // in the order in which they are tried
-	Looked  time.Time     // last; zero: not yet
+	Looked  time.Time     // when discovery last looked; zero if not yet
 	Err     error         // of that look
 }
 
@@ -161,7 +161,7 @@ func (s *Servers) Found() Found {
 	return found
 }
 
-// Configure puts a policy into force, whose Servers are the configured ones. find is nil if discovery is off. What was
+// Configure applies a policy, whose Servers are the configured ones. find is nil if discovery is off. What was
 // found before and admits returns an error for is no longer trusted: KEY-3 does not protect it (DIS-6).
 func (s *Servers) Configure(base keys.Policy, find Find, admits func(server, domain string) error) {
 	s.mu.Lock()
@@ -182,7 +182,7 @@ func (s *Servers) LookNow() {
 	}
 }
 
-// admitted reports whether the configuration admits a server, and tells if not. The caller holds mu.
+// admitted reports whether the configuration admits a server, and logs if not. The caller holds mu.
 func (s *Servers) admitted(f FoundServer) bool {
 	err := s.admits(f.URL, f.Domain)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // Session answers questions one after another, in buffers of its own that it keeps: once they have grown to the questions that
-// come, answering allocates nothing. It must not be used by two goroutines at once.
+// come, answering allocates nothing. It must not be used by two goroutines concurrently.
 type Session struct {
 	agent   *Agent
 	request wire.Request
@@ -28,7 +28,7 @@ type Session struct {
 	targets []byte        // of the answers
 
 	now           Time        // of the question
-	raw           []byte      // the token that came with it; nil: none
+	raw           []byte      // its token; nil if none
 	checked, good bool        // the token was; and it is
 	fault         wire.Reason // why it is not
 	cached        bool        // it was remembered
@@ -51,7 +51,7 @@ func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 	return s.Ask(&s.request).Append(dst)
 }
 
-// Refuse answers a question that is none.
+// Refuse answers a malformed request.
 func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 	s.begin()
 	s.reply = wire.Reply{Reason: fault, ExpiresIn: -1}
@@ -59,7 +59,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 	return &s.reply
 }
 
-// begin forgets the question before.
+// begin resets the per-request state.
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens = s.agent.clock(), nil, false, false
 	s.checked, s.good, s.fault = false, false, wire.Undecided
@@ -88,7 +88,7 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 	return reply
 }
 
-// answer decides, and fills in what the reply says besides.
+// answer decides, and fills in the rest of the reply.
 func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 	if r.Verb == wire.Ping {
 		return wire.OK
@@ -154,7 +154,7 @@ func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place
 // decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a target is
 // met that needs it.
 func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
-	access := decide.Read // of a source, where no method is given
+	access := decide.Read // of a source, if no method is given
 	if len(r.Method) > 0 {
 		access = decide.MethodAccess(r.Method)
 	}
@@ -170,7 +170,7 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		}
 		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed()})
 		if all.Allowed() && reason != wire.Public {
-			all = reason // the first denial, else OK where a token was needed
+			all = reason // the first denial, else OK if a token was needed
 		}
 	}
 	s.reply.Answers = s.answers
@@ -196,7 +196,7 @@ func bare(target []byte) []byte {
 	return path
 }
 
-// inventoryRetry is what a caller is told to wait for an inventory that was not read yet.
+// inventoryRetry is how long a caller should wait for an inventory that was not read yet.
 const inventoryRetry = 2 // seconds
 
 // resource answers for a resource of the device as decide does for the path that it stands for. One that is not there is denied
@@ -259,11 +259,11 @@ func (s *Session) withoutToken(
 	return decide.WithoutToken(access, place), place
 }
 
-// clockRetry is what a caller is told to wait for a clock that is not set.
+// clockRetry is how long a caller should wait for a clock that is not set.
 const clockRetry = 5 // seconds
 
 // authenticate finds the request's token and checks it into s.token. Unless it is good, fault says why, and denies;
-// of a good one fault is Undecided: being good is no answer yet.
+// for a good one fault is Undecided: a good token is not yet an answer.
 func (s *Session) authenticate(st *state, r *wire.Request) (fault wire.Reason, good bool) {
 	fault, raw, query := decide.Credentials(r, s.query)
 	s.query = query

@@ -15,8 +15,8 @@ const (
 	maxWait = 3 * time.Second
 	// quiet is how long a connection may ask nothing, or leave an answer lying, and keep its slot whoever waits.
 	quiet = time.Second
-	// again is how often the Server looks around while some wait.
-	again = 100 * time.Millisecond
+	// recheck is how often the Server re-examines the slots while some wait.
+	recheck = 100 * time.Millisecond
 )
 
 // slots are the places of the connections that a Server serves, and the connections that have none. It is under the
@@ -174,11 +174,11 @@ func (s *Server) share() {
 		s.press()
 	}
 	if s.timer == nil {
-		s.timer = time.AfterFunc(again, s.lookAgain)
+		s.timer = time.AfterFunc(recheck, s.lookAgain)
 	}
 }
 
-// lookAgain finds what only the time has made ready to give way.
+// lookAgain finds connections that may give way because time has passed.
 func (s *Server) lookAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +254,7 @@ func (s *Server) press() {
 	}
 }
 
-// goes notes that c will leave its slot because it was told to.
+// goes notes that c was told to leave its slot.
 func (s *Server) goes(c *Conn) {
 	if !c.leaving && c.caller != nil {
 		c.leaving = true

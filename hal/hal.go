@@ -22,7 +22,7 @@ type Model struct {
 	// Inventory lists what the device has. It is called at the start and again on SIGHUP, unless the configuration names an
 	// inventory file, or one was pushed. With an error nothing of the list is used: the device goes on with what was read before.
 	Inventory func(root string) ([]Resource, error)
-	// Places tells where the device keeps things. It is called once, before everything below.
+	// Places says where the device keeps things. It is called once, before everything below.
 	Places func(root string) Places
 	// Key returns KeySize bytes that no other device has and that are on none of the storage which it protects: from fuses,
 	// from OTP memory, or a file that a TPM unsealed. It is given to NewSealer; a key that is nil, without an error, says that
@@ -35,7 +35,7 @@ type Model struct {
 	Indicator func(root string) (Indicator, error)
 }
 
-// Identity is what a device says of itself. Every field may be empty where the device does not know.
+// Identity is what a device says of itself. Every field may be empty if unknown.
 type Identity struct {
 	Maker    string
 	Product  string
@@ -53,7 +53,7 @@ type Resource struct {
 	Kind string
 	// Name is what the device itself calls it, which may be a number in decimal; at most 256 bytes.
 	Name string
-	// ID is the UUID by which NMOS knows it, in lower case. It stays the same for as long as the device lives. Empty where no
+	// ID is the UUID by which NMOS knows it, in lower case. It stays the same for as long as the device lives. Empty if no
 	// template has {id}.
 	ID string
 	// Read and Write are the API paths that a token must open, with {id} and {name} in place of the two above:
@@ -63,7 +63,7 @@ type Resource struct {
 
 // Places says where the device keeps things. Paths begin with the root that was given.
 type Places struct {
-	// State is the folder for what must outlive a power cut. "": that of the configuration, unless Stateless.
+	// State is the folder for what must outlive a power cut; if "", that of the configuration, unless Stateless.
 	State string
 	// Stateless says that the device has no folder to write to: nothing is kept, and after a start the keys come from the
 	// network. State is then "".
@@ -86,7 +86,7 @@ const (
 
 // Indicator shows the state of the daemon to who stands before the device.
 type Indicator interface {
-	// Show is called when the state may have changed, at first with Starting; never by two at once. It does not wait, and what
+	// Show is called when the state may have changed, at first with Starting; never concurrently. It does not wait, and what
 	// goes wrong it keeps to itself: better a light that is dark than one that says Serving when that is not so.
 	Show(State)
 	// Close is called once at the end, after Show(Stopping).

@@ -66,7 +66,7 @@ func (s *Sealer) Seal(name string, plain []byte) ([]byte, error) {
 func (s *Sealer) Open(name string, file []byte) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(file, []byte(sealed))
 	if !ok {
-		return nil, fmt.Errorf("hal: %s is not sealed, so it may be anybody's: delete it, and the daemon writes it anew", name)
+		return nil, fmt.Errorf("hal: %s is not sealed, so anyone may have written it: delete it, and the daemon creates it again", name)
 	}
 	plain, err := s.aead.Open(nil, nil, rest, []byte(sealed+name))
 	if err != nil {
@@ -75,4 +75,4 @@ func (s *Sealer) Open(name string, file []byte) ([]byte, error) {
 	return plain, nil
 }
 
-var errForeign = errors.New("it was sealed on another device or for another file, or has been changed since")
+var errForeign = errors.New("sealed on another device or for another file, or changed since")

@@ -59,9 +59,9 @@ func adopt(f *os.File, path, network string, socktype int, key string) (*Listene
 	domain, kind, listens := option(unix.SO_DOMAIN), option(unix.SO_TYPE), option(unix.SO_ACCEPTCONN)
 	switch {
 	case domain == -1:
-		return fault("it is no socket")
+		return fault("not a socket")
 	case domain != unix.AF_UNIX:
-		return fault("it is no Unix socket; its unit needs Listen%s=%s", key, path)
+		return fault("not a Unix socket; its unit needs Listen%s=%s", key, path)
 	case kind != socktype:
 		return fault("it is of another type; its unit needs Listen%s=%s", key, path)
 	case listens != 1:

@@ -32,7 +32,7 @@ func firstOf(candidates ...string) time.Time {
 	return oldest
 }
 
-// revisionTime returns when the revision was committed, "" where the build does not say.
+// revisionTime returns when the revision was committed, "" if the build does not say.
 func revisionTime() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -182,7 +182,7 @@ func (c *Clock) NotBefore() time.Time {
 	return built
 }
 
-// UseMark has a file vouch for the clock for as long as it is there, besides what is asked anyway; "" for none. It
+// UseMark has a file vouch for the clock for as long as it is there, in addition to the other sources; "" for none. It
 // takes effect immediately.
 func (c *Clock) UseMark(path string) {
 	c.mu.Lock()

@@ -34,7 +34,7 @@ func (realClock) uptime() time.Duration {
 //
 // There are fewer than one would think. ntpd, OpenNTPD, busybox ntpd and linuxptp tell the kernel, and so does chrony
 // if its configuration has rtcsync, as that of the distributions does; else it is asked. The drift files of chrony and
-// ntpd are no mark: both also write them when they stop, whether they ever had the time or not.
+// ntpd are not marks: both also write them when they stop, whether they ever had the time or not.
 var clockMarks = []struct{ service, path string }{
 	{"systemd-timesyncd", "/run/systemd/timesync/synchronized"}, // systemd-timesyncd.service(8), touched at each synchronisation
 }
@@ -75,7 +75,7 @@ func (r realClock) markVoucher(service, path string) (v voucher, there bool) {
 	return voucher{name: path, text: err.Error()}, true
 }
 
-// kernelVouches asks the kernel, which changes nothing where no mode is given and needs no privilege (adjtimex(2)). A time
+// kernelVouches asks the kernel, which changes nothing without a mode and needs no privilege (adjtimex(2)). A time
 // service clears STA_UNSYNC; the kernel sets it again when it has not heard from one for some nine hours.
 func kernelVouches(adjtimex func(*unix.Timex) (int, error)) (text string, ok bool, tai time.Duration) {
 	var t unix.Timex

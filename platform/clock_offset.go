@@ -20,7 +20,7 @@ const (
 )
 
 // ExplainOffset says what probably is the matter with a clock that is d ahead of a good one, negative for behind, for the log
-// and for people; "" where d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 if it does not.
+// and for people; "" if d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 if it does not.
 func ExplainOffset(d, tai time.Duration) string {
 	if d < aheadLeast && d > -behindLeast {
 		return ""

@@ -18,7 +18,7 @@ type LogFile struct {
 	// Files are kept, the current one included; at least 1.
 	Files int
 
-	file *os.File // open; nil: none
+	file *os.File // open; nil if none
 }
 
 // Open opens the file to be appended to, or makes it, for its owner to write and its group to read. It returns the bytes in it.

@@ -9,7 +9,7 @@ import (
 )
 
 // Ready tells the service manager that the daemon serves, or serves again after Reloading. Like its siblings it does nothing
-// where no service manager listens (sd_notify(3)); an error means that one does and could not be told.
+// if no service manager listens (sd_notify(3)); an error means that one listens and could not be told.
 func Ready() error { return notify(daemon.SdNotifyReady) }
 
 // Reloading tells the service manager that the configuration is being read again; Ready ends that. The time it carries is
@@ -26,7 +26,7 @@ func Reloading() error {
 func Stopping() error { return notify(daemon.SdNotifyStopping) }
 
 // Watchdog returns within which time the service manager wants to hear Well, over and over, or else ends the daemon and starts
-// it again (sd_watchdog_enabled(3)); 0: it does not.
+// it again (sd_watchdog_enabled(3)); 0 if it does not.
 func Watchdog() (time.Duration, error) {
 	within, err := daemon.SdWatchdogEnabled(true)
 	if err != nil {

@@ -19,7 +19,7 @@ type Options struct {
 // Peer is the process at the other end of a connection, as it was when it connected.
 type Peer struct {
 	UID, GID uint32
-	PID      int // 0: a process that this one cannot see, in another PID namespace
+	PID      int // 0 for a process that this one cannot see, in another PID namespace
 }
 
 func (o Options) mode() fs.FileMode {

@@ -17,7 +17,7 @@ type Place struct {
 	Optional bool
 }
 
-// Sandbox is what the kernel has put into force. It is not changed once made.
+// Sandbox is what the kernel enforces. It does not change.
 type Sandbox struct {
 	ABI     int      // the version of Landlock; 0 if the kernel does not do it, and nothing is in force
 	Why     string   // if ABI is 0, for people
@@ -58,7 +58,7 @@ func (s *Sandbox) Reaches(p Place) bool {
 // maxLinks is how many links are followed before they are taken for a circle, as the kernel does (path_resolution(7)).
 const maxLinks = 40
 
-// RealPath follows all links of an absolute path as the kernel does, also those that lead to where nothing is yet.
+// RealPath follows all links of an absolute path as the kernel does, also those whose target does not exist yet.
 func RealPath(path string) string {
 	real, _ := follow(path)
 	return real

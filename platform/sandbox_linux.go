@@ -32,7 +32,7 @@ var restrictions = []struct {
 	{6, abstractSockets},
 }
 
-// abstractSockets is not asked for where the service manager could then not be told anything.
+// abstractSockets is not requested if it would cut the daemon off from the service manager.
 const abstractSockets = "abstract sockets of other processes"
 
 // Confine shuts the process in with Landlock, for good and in all its threads: from then on it opens nothing but what lies in
@@ -50,7 +50,7 @@ func Confine(places []Place) (*Sandbox, error) {
 	if s.ABI == 0 {
 		return s, nil
 	}
-	// Of the newest version with which this was tested: what a newer one denies besides might be needed.
+	// Of the newest version with which this was tested: what a newer one denies in addition might be needed.
 	config := landlock.V7.BestEffort()
 	config.HandledAccessNet = ll.AccessNetBindTCP
 	manager := strings.HasPrefix(os.Getenv("NOTIFY_SOCKET"), "@") // it listens on an abstract socket, as old ones do

@@ -36,7 +36,7 @@ func ListenPacket(path string, o Options) (*Listener, error) {
 //
 // The socket is bound in a directory that only the daemon may enter, gets its group and mode there, and is then moved to
 // the path in one step: at no moment can anybody connect who may not. What is at the path already is replaced only if it is
-// a socket on which nobody answers. A socket that answers, and anything that is no socket, is an error and stays untouched.
+// a socket on which nobody answers. A socket that answers, and anything that is not a socket, is an error and stays untouched.
 //
 // A missing parent directory is created with mode 0755, since the callers must be able to pass through it; a missing
 // grandparent is an error, since it is rather a misspelt path. Beside the socket stays an empty file with the suffix
@@ -49,7 +49,7 @@ func ListenStream(path string, o Options) (*Listener, error) {
 type Listener struct {
 	*net.UnixListener
 	addr  net.UnixAddr
-	file  fs.FileInfo // the socket's file, to know it again; nil: not ours to remove
+	file  fs.FileInfo // the socket's file, to recognise it; nil if it is not ours to remove
 	close sync.Once
 	err   error
 }
@@ -133,11 +133,11 @@ func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 	private := filepath.Join(dir, inside)
 	if gid >= 0 {
 		if err := os.Lchown(private, -1, gid); err != nil {
-			return nil, fmt.Errorf("giving it to group %d: %w", gid, errors.Unwrap(err))
+			return nil, fmt.Errorf("giving the socket to group %d: %w", gid, errors.Unwrap(err))
 		}
 	}
 	if err := os.Chmod(private, mode); err != nil {
-		return nil, fmt.Errorf("setting its mode: %w", err)
+		return nil, fmt.Errorf("setting the socket's mode: %w", err)
 	}
 	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
@@ -151,12 +151,12 @@ func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	if err := os.Rename(private, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("moving it into place: %w", err), generic.Close())
+		return nil, errors.Join(fmt.Errorf("moving the socket into place: %w", err), generic.Close())
 	}
 	return &Listener{UnixListener: generic.(*net.UnixListener), file: info}, nil
 }
 
-// bind binds to the socket's name in the private directory. That name is longer than the final one; where it is too long
+// bind binds to the socket's name in the private directory. That name is longer than the final one; if it is too long
 // for a socket address, the directory is named by a descriptor instead.
 func bind(fd int, dir string) error {
 	name := filepath.Join(dir, inside)
@@ -180,7 +180,7 @@ func vacant(path string, socktype int) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("it is there already and no socket; remove it or choose another path")
+		return errors.New("exists and is not a socket; remove it or choose another path")
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -194,7 +194,7 @@ func vacant(path string, socktype int) error {
 		// EAGAIN: it listens and its queue is full. EPROTOTYPE: it lives and is of another type.
 		return listenedOn(fd)
 	default:
-		return fmt.Errorf("cannot tell whether another process is listening on it: %w", err)
+		return fmt.Errorf("cannot tell whether another process is listening on this socket: %w", err)
 	}
 }
 
@@ -202,13 +202,13 @@ func vacant(path string, socktype int) error {
 func listenedOn(fd int) error {
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || peer.Pid <= 0 { // not connected, or of another PID namespace
-		return errors.New("another process is listening on it")
+		return errors.New("another process is listening on this socket")
 	}
 	who := "another process"
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", peer.Pid)); err == nil && strings.TrimSpace(string(name)) == "nmos-authd" {
 		who = "another nmos-authd"
 	}
-	return fmt.Errorf("%s (pid %d) is running on it", who, peer.Pid)
+	return fmt.Errorf("%s (pid %d) is listening on this socket", who, peer.Pid)
 }
 
 // lock makes the caller the only one that opens or removes the socket at path, until unlock. The lock's file is never
@@ -241,7 +241,7 @@ func makeParent(dir string) error {
 	case errors.Is(err, fs.ErrExist):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no directory %s to hold it", filepath.Dir(dir))
+		return fmt.Errorf("the directory %s does not exist", filepath.Dir(dir))
 	default:
 		return err
 	}

@@ -206,8 +206,8 @@ func TestListenNeverReplacesLive(t *testing.T) {
 		open func(string, Options) (*Listener, error)
 		want string
 	}{
-		"same type":  {ListenPacket, fmt.Sprintf("another process (pid %d) is running on it", os.Getpid())},
-		"other type": {ListenStream, "another process is listening on it"},
+		"same type":  {ListenPacket, fmt.Sprintf("another process (pid %d) is listening on this socket", os.Getpid())},
+		"other type": {ListenStream, "another process is listening on this socket"},
 	} {
 		_, err := c.open(path, Options{})
 		if want := path + ": " + c.want; err == nil || err.Error() != want {
@@ -236,7 +236,7 @@ func TestListenNeverReplacesBusy(t *testing.T) {
 		defer unix.Close(c)
 		full = unix.Connect(c, &unix.SockaddrUnix{Name: path}) == unix.EAGAIN
 	}
-	if _, err := ListenPacket(path, Options{}); err == nil || !strings.Contains(err.Error(), "another process is listening on it") {
+	if _, err := ListenPacket(path, Options{}); err == nil || !strings.Contains(err.Error(), "another process is listening on this socket") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -256,7 +256,7 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 		}
 		before, _ := os.Lstat(path)
 		_, err := ListenPacket(path, Options{})
-		if want := path + ": it is there already and no socket; remove it or choose another path"; err == nil || err.Error() != want {
+		if want := path + ": exists and is not a socket; remove it or choose another path"; err == nil || err.Error() != want {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
@@ -364,7 +364,7 @@ func TestListenMakesParent(t *testing.T) {
 	}
 	path := filepath.Join(dir, "no", "such", "a.sock")
 	_, err := ListenPacket(path, Options{})
-	if want := fmt.Sprintf("%s: there is no directory %s/no to hold it", path, dir); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("%s: the directory %s/no does not exist", path, dir); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
 }

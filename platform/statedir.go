@@ -20,7 +20,7 @@ var (
 	// ErrReadOnly means that the file system takes no writes, as on a device whose flash is locked or worn out.
 	ErrReadOnly = errors.New("the file system is read-only")
 	// ErrNoDirectory means that the directory is missing and so is the one that would hold it.
-	ErrNoDirectory = errors.New("neither the directory is there nor the one to make it in")
+	ErrNoDirectory = errors.New("the directory and its parent do not exist")
 	// ErrTooLarge means that a file is longer than anything that was ever written to it.
 	ErrTooLarge = errors.New("the file is too large")
 	// ErrTorn means that a slot does not hold what was written: the power failed meanwhile, or the medium has lost it.

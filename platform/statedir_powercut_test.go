@@ -293,8 +293,8 @@ func TestTornSlots_KEY3(t *testing.T) {
 	}{
 		{torn, missing, "does not exist"}, // the first write, cut short
 		{missing, missing, "does not exist"},
-		{torn, torn, "not whole"},
-		{missing, torn, "not whole"},
+		{torn, torn, "the slot is incomplete"},
+		{missing, torn, "the slot is incomplete"},
 		{whole, torn, newText},
 		{torn, whole, newText},
 		{whole, missing, newText},

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TerminalWidth returns how many columns the terminal has that a file is. An error says that it is none.
+// TerminalWidth returns the number of columns of the terminal f. An error means that f is not a terminal.
 func TerminalWidth(f *os.File) (int, error) {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {

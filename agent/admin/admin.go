@@ -31,34 +31,34 @@ import (
 // MaxBody is the longest body of a request, bytes; what the functions take may be less.
 const MaxBody = 4 << 20
 
-// ErrFixed is wrapped by an error of a function that would change what only the configuration can change: 409.
-var ErrFixed = errors.New("it is not changed here")
+// ErrFixed is wrapped by errors about something that only the configuration can change: 409.
+var ErrFixed = errors.New("it cannot be changed here")
 
-// ErrUnknown is wrapped by an error of a function that was asked about something that there is not: 404.
-var ErrUnknown = errors.New("it is not known")
+// ErrUnknown is wrapped by errors about something that does not exist: 404.
+var ErrUnknown = errors.New("not known")
 
 // Functions are what the socket shows and does. They are called by any number of connections at a time.
 type Functions struct {
 	// Inventory returns the inventory's document in force, nil if there is none. It is not written to.
 	Inventory func() []byte
-	// PushInventory puts a document into force, which it may keep. An error says what is wrong with it.
+	// PushInventory applies a document, which it may keep. An error says what is wrong with it.
 	PushInventory func(document []byte) error
 	// Record returns the audit's line about a decision, without a line feed; ok is false if it is not remembered.
 	Record func(seq uint64) (line []byte, ok bool)
 	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made,
-	// nil where too many watch.
+	// nil if too many watch.
 	Last  func(last int, match func(*audit.Record) bool) []byte
 	Watch func(last int, match func(*audit.Record) bool) *audit.Watcher
 	// Observed returns the report of what was observed, as JSON.
 	Observed func() ([]byte, error)
-	// ForgetObserved has it begin anew.
+	// ForgetObserved restarts the observation.
 	ForgetObserved func()
 	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if
 	// there is none.
 	ForgetServer func(issuer string) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)
-	// Status returns how the daemon is, as JSON.
+	// Status returns the state of the daemon, as JSON.
 	Status func() ([]byte, error)
 	// Metrics returns that in the text format of Prometheus.
 	Metrics func() ([]byte, error)

@@ -115,7 +115,7 @@ func TestInventory_ANS7(t *testing.T) {
 	chunked := func(body string) string {
 		return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
 	}
-	mistake := errors.New("line 3: resource 1: it has no name")
+	mistake := errors.New("line 3: resource 1: name is missing")
 	for _, c := range []struct {
 		name, text string
 		err        error
@@ -128,8 +128,8 @@ func TestInventory_ANS7(t *testing.T) {
 		{"put chunked", chunked("{}") + get, nil, []int{204, 200}, "{}", ""},
 		{"put nothing", "PUT /inventory HTTP/1.1\r\nHost: a\r\n\r\n" + get, nil, []int{204, 200}, "", ""}, // for the function to refuse
 		{"put a mistake", put("{}") + get, mistake, []int{400, 404}, "", "inventory-pending"},
-		{"put a mistake last", put("{}"), mistake, []int{400}, "", "line 3: resource 1: it has no name"},
-		{"put where a file is", put("{}"), fmt.Errorf("it is read from /a: %w", admin.ErrFixed), []int{409}, "", "it is read from /a: it is not changed here"},
+		{"put a mistake last", put("{}"), mistake, []int{400}, "", "line 3: resource 1: name is missing"},
+		{"put where a file is", put("{}"), fmt.Errorf("it is read from /a: %w", admin.ErrFixed), []int{409}, "", "it is read from /a: it cannot be changed here"},
 		{"put the longest", put(long), nil, []int{204}, long, ""},
 		{"put the longest chunked", chunked(long), nil, []int{204}, long, ""},
 		{"put a byte more", put(long + "x"), nil, []int{413}, "", "4 MiB at most"},

@@ -57,7 +57,7 @@ func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wanted reads which records a request asks for. It fails the request where it makes no sense.
+// wanted reads which records a request asks for. It fails the request if that makes no sense.
 func wanted(w http.ResponseWriter, r *http.Request) (f audit.Filter, last int, ok bool) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	for name, values := range query {
@@ -75,7 +75,7 @@ func wanted(w http.ResponseWriter, r *http.Request) (f audit.Filter, last int, o
 		case "path":
 			f.Path = value
 		default:
-			wrong = fmt.Errorf("there is no %q", name)
+			wrong = fmt.Errorf("unknown parameter %q", name)
 		}
 		if wrong != nil {
 			err = wrong

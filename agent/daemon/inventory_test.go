@@ -174,9 +174,9 @@ func TestInventoryFile(t *testing.T) {
 		spoil func() error
 		want  string
 	}{
-		{"a mistake", func() error { return os.WriteFile(file, []byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"), 0o600) }, file + ": line 2: resource 1: it has no name"},
+		{"a mistake", func() error { return os.WriteFile(file, []byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"), 0o600) }, file + ": line 2: resource 1: name is missing"},
 		{"empty", func() error { return os.WriteFile(file, nil, 0o600) }, file + ": line 1: "},
-		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "it is over 4194304 bytes"},
+		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "the document is over 4194304 bytes"},
 		{"gone", func() error { return os.Remove(file) }, "stat " + file + ": no such file"},
 		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": not a regular file"},
 		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) }, file + ": not a regular file"},
@@ -299,7 +299,7 @@ func TestPushedInventory(t *testing.T) {
 	s.want("before", "", "")
 	s.configure("")
 	s.want("listed", fromDevice, "/listed/")
-	if err := s.push([]byte(`{"resources": [{"kind": "meter"}]}`)); err == nil || !strings.Contains(err.Error(), "resource 1: it has no name") {
+	if err := s.push([]byte(`{"resources": [{"kind": "meter"}]}`)); err == nil || !strings.Contains(err.Error(), "resource 1: name is missing") {
 		t.Errorf("a mistake: %v", err)
 	}
 	s.want("after a mistake", fromDevice, "/listed/")
@@ -389,7 +389,7 @@ func TestListedInventory(t *testing.T) {
 	listed = []hal.Resource{{Kind: "meter", Name: "in-1", Read: "/other"}, {Kind: "meter", Name: "in-2"}}
 	s.configure("")
 	s.want("with a mistake", fromDevice, "/m")
-	if got := s.logged(); !strings.Contains(got, `resource 2, meter "in-2": it has no id`) {
+	if got := s.logged(); !strings.Contains(got, `resource 2, meter "in-2": id is missing`) {
 		t.Errorf("logged %s", got)
 	}
 	fails = errors.New("gone")

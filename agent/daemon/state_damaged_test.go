@@ -273,7 +273,7 @@ func TestNothingCanBeKept_KEY3(t *testing.T) {
 		says      string // "": nothing
 	}{
 		{"no directory configured", "", powercut.New(), false, ""},
-		{"missing directory", stateDir, powercut.New("/"), false, "neither the directory is there nor the one to make it in"},
+		{"missing directory", stateDir, powercut.New("/"), false, "the directory and its parent do not exist"},
 		{"directory to be made", stateDir, powercut.New("/var/lib"), false, ""},
 		{"read-only without the directory", stateDir, readOnly(powercut.New("/var/lib")), false, "read-only"},
 		{"read-only and empty", stateDir, readOnly(powercut.New("/var/lib", stateDir)), false, "read-only"},

@@ -17,14 +17,14 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Path is where the question is asked, with any method. Envoy puts the target of the original request behind it, where it counts
-// for nothing: it may be Envoy's reading of it.
+// Path is the path of the question, with any method. Envoy appends the target of the original request, which is ignored
+// because it may be Envoy's own reading of it.
 const Path = "/authorize"
 
 // Session answers one question at a time; the reply is borrowed until the next.
 type Session interface {
 	Ask(*wire.Request) *wire.Reply
-	Refuse(fault wire.Reason) *wire.Reply // a question that is none
+	Refuse(fault wire.Reason) *wire.Reply // answers a malformed request
 }
 
 // Handler returns the handler of one connection of http.sock, whose requests come one after another.
@@ -49,7 +49,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // nothing.
 //
 // X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one pair and
-// may pass on the other from its own client, so a pair must be whole, and where both are there they must agree: what the client
+// may pass on the other from its own client, so a pair must be whole, and if there are both they must agree: what the client
 // wrote can then only make its own request fail.
 func Question(h http.Header) (r *wire.Request, fault wire.Reason) {
 	method, uri, fault := pair(h, "X-Original-Method", "X-Original-Uri")

@@ -34,7 +34,7 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 	}
 	return &Server{http.Server{
 		Handler:                      h,
-		DisableGeneralOptionsHandler: true, // "OPTIONS *" is no question
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is not a question
 		ReadHeaderTimeout:            readTime,
 		ReadTimeout:                  readTime,
 		WriteTimeout:                 readTime + writeTime, // it begins with the body, which the handler may read all the while

@@ -12,14 +12,14 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// Parse reads a document. The error is one line for people, which says where and what; the caller adds where the document is
-// from. The Table holds nothing of the document.
+// Parse reads a document. The error is one line for people, which says where and what; the caller adds the source of the document.
+// The Table does not refer to the document.
 //
-// It reads by jsontext, as agent/token does: that refuses doubled members and broken UTF-8 and knows where it is. go-jose's JSON,
-// which is in the program too, passes over members that it does not know, so that a misspelt one would do nothing.
+// It uses jsontext, as agent/token does: that refuses duplicate members and invalid UTF-8 and knows the position. go-jose's JSON,
+// which is in the program too, ignores unknown members, so that a misspelt one would go unnoticed.
 func Parse(document []byte) (*Table, error) {
 	if len(document) > MaxDocument {
-		return nil, fmt.Errorf("it is over %d bytes", MaxDocument)
+		return nil, fmt.Errorf("the document is over %d bytes", MaxDocument)
 	}
 	p := &parser{document: document, Decoder: jsontext.NewDecoder(bytes.NewBuffer(document))}
 	kinds := map[string]Templates{}
@@ -49,7 +49,7 @@ func Parse(document []byte) (*Table, error) {
 				return nil
 			})
 		}
-		return fmt.Errorf("the document has %.80q; there are kinds and resources", member)
+		return fmt.Errorf("unknown member %.80q of the document (known are kinds and resources)", member)
 	})
 	if err == nil {
 		err = p.end()
@@ -73,7 +73,7 @@ func Parse(document []byte) (*Table, error) {
 	return b.table(), nil
 }
 
-// placed is a resource and where it ends in the document.
+// placed is a resource with its end in the document.
 type placed struct {
 	Resource
 	offset int64
@@ -85,12 +85,12 @@ type parser struct {
 	document []byte
 }
 
-// locate puts the line into an error, that of the fault itself where jsontext knows it.
+// locate adds the line to an error, that of the fault itself if jsontext knows it.
 func (p *parser) locate(offset int64, err error) error {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
 		offset = syntax.ByteOffset
-		err = fmt.Errorf("it is not JSON with each member once: %w", syntax.Err)
+		err = fmt.Errorf("not JSON with each member once: %w", syntax.Err)
 	}
 	line := 1 + bytes.Count(p.document[:min(offset, int64(len(p.document)))], []byte("\n"))
 	return fmt.Errorf("line %d: %w", line, err)
@@ -104,7 +104,7 @@ func (p *parser) end() error {
 	case err != nil:
 		return err
 	}
-	return errors.New("something stands behind the document's end")
+	return errors.New("data after the end of the document")
 }
 
 // open reads the bracket that begins an object or a list.
@@ -151,7 +151,7 @@ func (p *parser) array(what string, value func() error) error {
 	return err
 }
 
-// text reads text that is not empty, or a whole number where that may stand for it.
+// text reads non-empty text, or a whole number if that is allowed instead.
 func (p *parser) text(member string, number bool) (string, error) {
 	t, err := p.ReadToken()
 	if err != nil {
@@ -178,7 +178,7 @@ func (p *parser) templates(kind string) (t Templates, err error) {
 		case "write":
 			t.Write, err = p.text(member, false)
 		default:
-			err = fmt.Errorf("the kind %.80q has %.80q; there are read and write", kind, member)
+			err = fmt.Errorf("unknown member %.80q of the kind %.80q (known are read and write)", member, kind)
 		}
 		return err
 	})
@@ -199,7 +199,7 @@ func (p *parser) resource() (r placed, err error) {
 		case "write":
 			r.Write, err = p.text(member, false)
 		default:
-			err = fmt.Errorf("it has %.80q; there are kind, name, id, read and write", member)
+			err = fmt.Errorf("unknown member %.80q (known are kind, name, id, read and write)", member)
 		}
 		return err
 	})
@@ -207,9 +207,9 @@ func (p *parser) resource() (r placed, err error) {
 	switch {
 	case err != nil:
 	case r.Kind == "":
-		err = errors.New("it has no kind")
+		err = errors.New("kind is missing")
 	case r.Name == "":
-		err = errors.New("it has no name")
+		err = errors.New("name is missing")
 	}
 	return r, err
 }

@@ -41,10 +41,10 @@ const (
 	maxTemplate  = 1024 // bytes of a template, and of the path made of it
 )
 
-// Templates are the paths that stand for a kind of resource, or for one; empty: there is none.
+// Templates are the paths that stand for a kind of resource, or for one; empty if none.
 type Templates struct{ Read, Write string }
 
-// Kinds returns the kinds that are known without being told, as IS-05 v1.1 and IS-07 v1.0 have them.
+// Kinds returns the built-in kinds, as in IS-05 v1.1 and IS-07 v1.0.
 func Kinds() map[string]Templates {
 	const single, sources = "/x-nmos/connection/v1.1/single/", "/x-nmos/events/v1.0/sources/{id}/state"
 	return map[string]Templates{
@@ -58,8 +58,8 @@ func Kinds() map[string]Templates {
 // Resource is one resource of a document.
 type Resource struct {
 	Kind, Name  string
-	ID          string // UUID, lower case; empty where no template needs it
-	Read, Write string // its own templates; empty: those of its kind
+	ID          string // UUID, lower case; empty if no template needs it
+	Read, Write string // its own templates; empty for those of its kind
 }
 
 // Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value knows no
@@ -70,13 +70,13 @@ type Table struct {
 	count int
 }
 
-// entry is where the paths of a resource lie.
+// entry locates the paths of a resource.
 type entry struct{ read, write span }
 
 type span struct{ from, to uint32 }
 
 // Find returns the normalised path that stands for a resource, which is not to be written to; ok is false if there is no
-// such resource, or nothing of it to read or to write. It allocates nothing, and takes no longer where there are more resources.
+// such resource, or nothing of it to read or to write. It allocates nothing, and its time does not depend on the number of resources.
 func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
 	e := t.kinds[string(kind)][string(name)]
 	s := e.read
@@ -116,11 +116,11 @@ func newBuilder(kinds map[string]Templates) (*builder, error) {
 func (b *builder) add(r *Resource) error {
 	switch {
 	case !wire.IsName([]byte(r.Kind), wire.MaxKind):
-		return fmt.Errorf("its kind must be 1 to %d bytes without control characters", wire.MaxKind)
+		return fmt.Errorf("kind must be 1 to %d bytes without control characters", wire.MaxKind)
 	case !wire.IsName([]byte(r.Name), wire.MaxName):
-		return fmt.Errorf("its name must be 1 to %d bytes without control characters", wire.MaxName)
+		return fmt.Errorf("name must be 1 to %d bytes without control characters", wire.MaxName)
 	case r.ID != "" && !isUUID(r.ID):
-		return fmt.Errorf("its id %.80q is no UUID in lower case", r.ID)
+		return fmt.Errorf("id %.80q is not a UUID in lower case", r.ID)
 	}
 	templates, known := b.templates[r.Kind]
 	if r.Read != "" {
@@ -131,12 +131,12 @@ func (b *builder) add(r *Resource) error {
 	}
 	if templates == (Templates{}) {
 		if known {
-			return errors.New("neither it nor its kind has a template to read or to write by")
+			return errors.New("neither the resource nor its kind has a template to read or write")
 		}
-		return errors.New(`its kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`)
+		return errors.New(`the kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`)
 	}
 	if _, twice := b.kinds[r.Kind][r.Name]; twice {
-		return errors.New("it is listed twice")
+		return errors.New("the resource is listed twice")
 	}
 	var e entry
 	var err error
@@ -199,13 +199,13 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		case !closed:
 			return nil, fmt.Errorf("the template %q has a { without a } behind it", template)
 		case placeholder == "id" && r.ID == "":
-			return nil, fmt.Errorf("it has no id, which the template %q needs", template)
+			return nil, fmt.Errorf("id is missing, which the template %q needs", template)
 		case placeholder == "id":
 			dst = append(dst, r.ID...)
 		case placeholder == "name":
 			dst = appendEncoded(dst, r.Name)
 		default:
-			return nil, fmt.Errorf("the template %q has {%s}; there are {id} and {name}", template, placeholder)
+			return nil, fmt.Errorf("the template %q has the unknown {%s} (known are {id} and {name})", template, placeholder)
 		}
 		rest = behind
 	}

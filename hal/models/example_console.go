@@ -26,14 +26,14 @@ var exampleConsole = hal.Model{
 
 const (
 	// consoleChannels has a line for each channel, with tabs between: number, label, and the ids of its sender, its receiver and
-	// its level meter, or - if it has none. The console writes it anew when the operator changes the layout.
+	// its level meter, or - if it has none. The console rewrites it when the operator changes the layout.
 	consoleChannels = "var/lib/console/channels"
 	// consoleKey is in memory, not on the disk.
 	consoleKey = "run/example/device-key"
 )
 
 // listConsole names everything by the channel's number, which is what an operator and a remote control say; labels change.
-// Each channel also has a fader, which is no part of NMOS: a path of the maker's own, and a right that [paths] claims gives.
+// Each channel also has a fader, which is not part of NMOS: a path of the maker's own, and a right that [paths] claims gives.
 func listConsole(root string) ([]hal.Resource, error) {
 	text, err := read(root, consoleChannels, maxTable)
 	if err != nil {
@@ -66,7 +66,7 @@ func consoleChannel(used map[string]bool, line string) (all []hal.Resource, what
 	}
 	number, err := strconv.Atoi(words[0])
 	if err != nil || number < 1 || number > 1024 {
-		return nil, "the channel is no number from 1 to 1024"
+		return nil, "the channel is not a number from 1 to 1024"
 	}
 	name := strconv.Itoa(number)
 	if used[name] {
@@ -79,7 +79,7 @@ func consoleChannel(used map[string]bool, line string) (all []hal.Resource, what
 		case id == "-":
 			continue
 		case !isUUID(id):
-			return nil, "the id of the " + kind + " is no UUID in lower case"
+			return nil, "the id of the " + kind + " is not a UUID in lower case"
 		case used[id]:
 			return nil, "the id of the " + kind + " is there twice"
 		}

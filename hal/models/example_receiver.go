@@ -125,7 +125,7 @@ func receiverIDsByName(root string) (map[string]string, error) {
 		case len(words) != 2:
 			what = "not a name and an id"
 		case !isUUID(words[1]):
-			what = "the id is no UUID in lower case"
+			what = "the id is not a UUID in lower case"
 		case ids[words[0]] != "":
 			what = "the name is there twice"
 		case used[words[1]]:

@@ -57,7 +57,7 @@ func field(root, name string) string {
 	return clean(data)
 }
 
-// clean returns the text in data without what pads it; "" if it is none, or too long for a name.
+// clean returns the text in data without padding; "" if it is not text, or too long for a name.
 func clean(data []byte) string {
 	text := strings.TrimSpace(strings.TrimRight(string(data), "\x00"))
 	control := func(r rune) bool { return r < ' ' || r == 0x7f }

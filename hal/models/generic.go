@@ -180,7 +180,7 @@ func isHardwareAddress(a string) bool {
 
 func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' }
 
-// normal makes a host name comparable: lower case, no trailing dot. What is no host name becomes "".
+// normal makes a host name comparable: lower case, no trailing dot. What is not a host name becomes "".
 func normal(name string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	for i := range len(name) {

@@ -41,7 +41,7 @@ func openLights(root string, looks looks, names ...string) (hal.Indicator, error
 	return l, nil
 }
 
-// Show writes nothing if the state is the same as before, lest the blinking begins anew.
+// Show writes nothing if the state is unchanged, so that the blinking does not restart.
 func (l *lights) Show(s hal.State) {
 	if s == l.shown || s < 0 || int(s) >= len(l.looks) {
 		return

@@ -256,7 +256,7 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, complaint string }{
 		"no group":     {"[sockets]\nauthz = %q\ngroup = \"no-such-group\"\n", `there is no group "no-such-group" on this system`},
-		"no folder":    {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n", "there is no directory /no/such to hold it"},
+		"no folder":    {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n", "the directory /no/such does not exist"},
 		"a long path":  {"[sockets]\nauthz = %q\nhttp = \"/" + strings.Repeat("x", 107) + "\"\n", "a socket's path has at most 107"},
 		"not a folder": {"[sockets]\nauthz = %q\nhttp = \"/dev/null/http.sock\"\n", "/dev/null"},
 	} {

@@ -309,7 +309,7 @@ func TestSocketsLeftBehind(t *testing.T) {
 	b.await(token, 200, "ok")
 
 	r := command(t, "", "run", "--config", b.ConfigFile())
-	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is running on it", b.Authz(), b.PID()))
+	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is listening on this socket", b.Authz(), b.PID()))
 	b.askBoth(token)
 	b.want(token, 200, "ok")
 	if err := errors.Join(daemonAnswers(b.Dir)); err != nil {
@@ -334,7 +334,7 @@ func TestSocketsLeftBehind(t *testing.T) {
 	if err := os.WriteFile(b.HTTP(), []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "run", "--config", b.ConfigFile()).check(t, 1, "", b.HTTP()+": it is there already and no socket")
+	command(t, "", "run", "--config", b.ConfigFile()).check(t, 1, "", b.HTTP()+": exists and is not a socket")
 	if text, err := os.ReadFile(b.HTTP()); string(text) != "precious" {
 		t.Errorf("%q, %v", text, err)
 	}
