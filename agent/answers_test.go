@@ -88,7 +88,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What a reply carries besides (ANS-8): of a good token everything, of one that is good and not enough who it was, of one that
+// What else a reply carries (ANS-8): of a good token everything, of one that is good and not enough who it was, of one that
 // nobody verified nothing.
 func TestRepliesSay_ANS8(t *testing.T) {
 	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
@@ -122,7 +122,7 @@ func TestRepliesSay_ANS8(t *testing.T) {
 	check("over", get(senders, tok.Sign()), "deny 401", "", who)
 }
 
-// A question with a token of an issuer whose keys are not there is answered at once, with a wait, while they are fetched.
+// A question with a token of an issuer whose keys are not there is answered immediately, with a wait, while they are fetched.
 func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 	tok := mint.New(mint.Options{})
 	fetch := make(chan []byte)

@@ -60,7 +60,7 @@ var headersOf = map[string]string{
 }
 
 // asHTTP writes a packet's question as an HTTP request. ok is false where HTTP cannot say it: another question than decide, a
-// value that no field has (RFC 9110 §5.5), or none where the web server has none to pass on.
+// value that no field has (RFC 9110 §5.5), or none if the web server has none to pass on.
 func asHTTP(packet string) (text string, ok bool) {
 	lines, decide := strings.CutPrefix(packet, "decide 1\n")
 	text = "GET " + httpauth.Path + " HTTP/1.1\r\nHost: localhost\r\n"

@@ -178,7 +178,7 @@ func TestInventoryPending_ANS5(t *testing.T) {
 	}
 }
 
-// Observe and off say the path too, where there is one (OPS-3).
+// Observe and off say the path too, if there is one (OPS-3).
 func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
 	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	d.setInventory(t, deviceInventory)

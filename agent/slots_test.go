@@ -168,7 +168,7 @@ func TestAnsweredConnectionsGiveWay(t *testing.T) {
 	})
 }
 
-// A process that fills its slots with questions that take long leaves room for another one, which is served at once;
+// A process that fills its slots with questions that take long leaves room for another one, which is served immediately;
 // and whatever it has waiting, the other one has its turn first.
 func TestNobodyHoldsAllSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestNobodyHoldsAllSlots(t *testing.T) {
 		h.open(6, 94)
 		for range 2 {
 			if conn := h.connect(2); !ask(conn, 'x', time.Millisecond) {
-				t.Error("another process was not answered at once")
+				t.Error("another process was not answered immediately")
 			} else {
 				conn.Close()
 			}
@@ -251,13 +251,13 @@ func TestSilentConnectionsHaveNoSlot(t *testing.T) {
 			mine, speak := connect()
 			speak()
 			if !ask(mine, 'x', time.Millisecond) {
-				t.Error("not answered at once")
+				t.Error("not answered immediately")
 			}
 		}
 		time.Sleep(time.Hour)
 		speak()
 		if !ask(patient, 'x', time.Millisecond) {
-			t.Error("a connection that was silent for an hour is not answered at once")
+			t.Error("a connection that was silent for an hour is not answered immediately")
 		}
 		for range 2000 {
 			_, speak := connect()

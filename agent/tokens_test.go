@@ -51,7 +51,7 @@ func TestEveryTokenOfTheMint(t *testing.T) {
 	}
 }
 
-// A token is judged anew at each use: the one that was good a moment ago expires while it is remembered.
+// A token is judged again at each use: the one that was good a moment ago expires while it is remembered.
 func TestRememberedTokenExpires_CLM7_CLM8(t *testing.T) {
 	base := mint.New(mint.Options{Life: time.Minute})
 	d := newDevice(t, nil, base.Key.JWK())

@@ -479,7 +479,7 @@ func (r *running) take() []ClockEvent {
 	return r.events
 }
 
-// A clock that is set is judged anew at once, and its step reported with its size.
+// A clock that is set is judged again immediately, and its step reported with its size.
 func TestClockSet_OPS1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(time.Unix(100, 0))

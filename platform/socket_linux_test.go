@@ -265,7 +265,7 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 	}
 }
 
-// Of many daemons that start at once, one gets the socket and keeps it.
+// Of many daemons that start concurrently, one gets the socket and keeps it.
 func TestListenRace(t *testing.T) {
 	path := filepath.Join(socketDir(t), "a.sock")
 	dead := mustListen(t, path, Options{})

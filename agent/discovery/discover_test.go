@@ -56,7 +56,7 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 			return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("192.0.2.77/26")}
 		}}, zone + `b._dns-sd._udp.64.2.0.192.in-addr.arpa. PTR a.test.`, "https://auth.a.test",
 			"b._dns-sd._udp.64.2.0.192.in-addr.arpa lb._dns-sd._udp.64.2.0.192.in-addr.arpa a.test"},
-		"not asked, where the configuration names domains": {DiscoverOptions{Domains: []string{"x.test"}}, zone + `
+		"not asked if the configuration names domains": {DiscoverOptions{Domains: []string{"x.test"}}, zone + `
 			b._dns-sd._udp.x.test. PTR a.test.`, "", "x.test"},
 	} {
 		t.Run(name, func(t *testing.T) {

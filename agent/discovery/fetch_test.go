@@ -12,7 +12,7 @@ import (
 )
 
 // answering serves plain HTTP by hand: answer gets the number of the request on its connection, from 0, and of the
-// connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up at once. It
+// connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up immediately. It
 // returns the server's URL and a count of connections.
 func answering(t *testing.T, answer func(conn, request int, url string) (text string, last bool)) (string, *atomic.Int32) {
 	t.Helper()
@@ -106,7 +106,7 @@ func TestKeySetHead_KEY8(t *testing.T) {
 	}
 }
 
-// A connection takes a second request where nothing speaks against it, and a request that finds it closed is put once
+// A connection takes a second request unless something forbids it, and a request that finds it closed is put once
 // more.
 func TestKeySetConnectionAgain(t *testing.T) {
 	for _, c := range []struct {

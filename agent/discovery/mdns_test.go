@@ -110,7 +110,7 @@ func TestBrowse_DIS3(t *testing.T) {
 	if took := time.Since(started); took > 9*time.Second {
 		t.Errorf("the context did not end it: %v", took)
 	}
-	// Sockets and goroutines of both are gone, or go at once.
+	// Sockets and goroutines of both are gone, or end immediately.
 	deadline := time.Now().Add(3 * time.Second)
 	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
@@ -158,7 +158,7 @@ func TestDiscoverByMDNS_DIS2(t *testing.T) {
 	}
 }
 
-// A device whose network is not up yet is told so, at once.
+// A device whose network is not up yet is told so immediately.
 func TestBrowseNoNetwork(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(insideNetwork) == "" {

@@ -33,7 +33,7 @@ func startDNS(t *testing.T, o dnsserver.Options) *dnsserver.Server {
 	return s
 }
 
-// shortPatience is what name servers get in tests where one is silent.
+// shortPatience is what name servers get in tests in which one is silent.
 const shortPatience = 200 * time.Millisecond
 
 // dnsClient returns a Client that asks these name servers, and finds nothing by mDNS.
@@ -387,7 +387,7 @@ func TestUnicastAgain_DIS6(t *testing.T) {
 	}
 }
 
-// The caller's context ends it at once.
+// The caller's context ends it immediately.
 func TestUnicastCancelled_DIS1(t *testing.T) {
 	s := startDNS(t, dnsserver.Options{})
 	s.Misbehave("", "", dnsserver.Silent)

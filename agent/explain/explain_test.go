@@ -325,7 +325,7 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 			t.Errorf("CLM-11: %s, %s: got %v\n%s\nwant %q", c.claims, c.target, reason, out, c.want)
 		}
 		if hint := strings.Contains(out, "Claim JSON Type"); hint != strings.Contains(c.want, ", not ") {
-			t.Errorf("%s, %s: how to mend it is said: got %v\n%s", c.claims, c.target, hint, out)
+			t.Errorf("%s, %s: advice on fixing it: got %v\n%s", c.claims, c.target, hint, out)
 		}
 	}
 	token := mint.New(mint.Options{})

@@ -193,7 +193,7 @@ func TestRecord_OPS2(t *testing.T) {
 				t.Errorf("%s\n%v, %v, want %v and %q:\n%s", row.question, reason, err, row.want, row.says, out)
 			}
 			add := missing(t, out)
-			if row.want == wire.PathClosed { // which claims alone do not mend
+			if row.want == wire.PathClosed { // which claims alone do not fix
 				continue
 			}
 			if want := (row.want == wire.PathNotGranted || row.want == wire.APINotGranted) && !strings.Contains(row.says, "cannot be told") &&
@@ -203,9 +203,9 @@ func TestRecord_OPS2(t *testing.T) {
 			if add == nil {
 				continue
 			}
-			mended := row.token.Clone()
+			fixed := row.token.Clone()
 			for name, value := range add {
-				mended.Claims.SetRaw(name, string(value))
+				fixed.Claims.SetRaw(name, string(value))
 			}
 			enforce := *conf
 			enforce.Mode = config.ModeEnforce
@@ -215,9 +215,9 @@ func TestRecord_OPS2(t *testing.T) {
 				question = "verify 1\n"
 			}
 			if strings.HasPrefix(question, "decide-all") { // it held what the third target needs
-				mended.Claims.SetRaw("x-nmos-connection", `{"read":["single/*"]}`)
+				fixed.Claims.SetRaw("x-nmos-connection", `{"read":["single/*"]}`)
 			}
-			if reply := ask(question, mended); !strings.HasPrefix(reply, "allow 200\n") {
+			if reply := ask(question, fixed); !strings.HasPrefix(reply, "allow 200\n") {
 				t.Errorf("%s\nwith %s: %s", question, add, reply)
 			}
 		}

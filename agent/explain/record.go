@@ -21,7 +21,7 @@ type record struct {
 }
 
 // Record explains a decision of a device with this configuration and these names by its line of the audit. Nothing is decided
-// anew: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which enforce would have
+// again: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which enforce would have
 // given.
 func Record(w io.Writer, line []byte, config *config.Config, names []string) (wire.Reason, error) {
 	var r record

@@ -155,7 +155,7 @@ func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
 	}
 }
 
-// The answer to a question that announces a body comes at once, and no time is spent on the body afterwards.
+// The answer to a question that announces a body comes immediately, and no time is spent on the body afterwards.
 func TestAnnouncedBodyIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0

@@ -139,7 +139,7 @@ func hasNull(document []byte) bool {
 	}
 }
 
-// A document is read as its twin reads it, or refused where that refuses it, and every path is one that a request could have.
+// A document is read as its twin reads it, or refused if that refuses it, and every path is one that a request could have.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(many(3)))

@@ -304,7 +304,7 @@ func TestUnneededKeys_KEY4(t *testing.T) {
 	}
 }
 
-// FuzzJWKS compares with go-jose: each key that is taken is one that it reads, and where it reads the whole set the
+// FuzzJWKS compares with go-jose: each key that is taken is one that it reads, and if it reads the whole set the
 // same keys come out.
 func FuzzJWKS(f *testing.F) {
 	good := jwk("good", nil)

@@ -26,7 +26,7 @@ func kept(t *testing.T) keys.LastGood {
 	return old.Set().LastGood([]string{issuer})
 }
 
-// What was kept is held again after a restart, retired kids included, and fetched anew within the interval.
+// What was kept is held again after a restart, retired kids included, and fetched again within the interval.
 func TestLastGood_KEY3_KEY7(t *testing.T) {
 	good := kept(t)
 	data, err := good.Encode()
@@ -60,7 +60,7 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 			t.Error("keys of an issuer are held that is not trusted")
 		}
 		if len(s.of("")) != 0 {
-			t.Error("fetched at once, as all devices would after a power cut")
+			t.Error("fetched immediately, as all devices would after a power cut")
 		}
 		pass(time.Hour)
 		if len(s.of(issuer)) == 0 {
@@ -69,7 +69,7 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 	})
 }
 
-// Where keys of any server are held, none is asked at once after a restart, not even one that comes before it in the
+// If keys of any server are held, none is asked immediately after a restart, not even one that comes before it in the
 // list.
 func TestLastGoodOfSecondServer_KEY3(t *testing.T) {
 	const before = "https://before.example.com"
@@ -81,7 +81,7 @@ func TestLastGoodOfSecondServer_KEY3(t *testing.T) {
 		go s.Run(t.Context())
 		synctest.Wait()
 		if len(s.of("")) != 0 {
-			t.Error("fetched at once, as all devices would after a power cut")
+			t.Error("fetched immediately, as all devices would after a power cut")
 		}
 		pass(3 * time.Hour)
 		if len(s.of(issuer)) < 3 || len(s.of(before)) != 0 {

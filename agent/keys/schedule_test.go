@@ -97,7 +97,7 @@ func TestShorterRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 	})
 }
 
-// Each failure doubles the wait, moved at random by a half; a success starts anew, anywhere in the interval. Without
+// Each failure doubles the wait, moved at random by a half; a success starts over, anywhere in the interval. Without
 // keys it goes from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of
 // it.
 func TestBackOff_KEY2_KEY3(t *testing.T) {
@@ -139,7 +139,7 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 	})
 }
 
-// The servers are tried in their order, the next at once when one fails; while one answers, those behind it are left
+// The servers are tried in their order, the next immediately when one fails; while one answers, those behind it are left
 // alone.
 func TestServerOrder_KEY1_KEY2(t *testing.T) {
 	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
@@ -213,7 +213,7 @@ func TestBackOffWithAnothersKeys_KEY2(t *testing.T) {
 				return oneKey, nil
 			})
 		if !s.holds(issuer) {
-			t.Fatal("the second was not asked at once")
+			t.Fatal("the second was not asked immediately")
 		}
 		pass(24 * time.Hour)
 		all := gaps(s.of(dead))
@@ -303,7 +303,7 @@ func TestHangingServers_KEY2(t *testing.T) {
 			t.Errorf("fetched %d times in 10 hours", n)
 		}
 		if s.most > 1 {
-			t.Errorf("%d fetches from one issuer at once", s.most)
+			t.Errorf("%d concurrent fetches from one issuer, want 1", s.most)
 		}
 	})
 }

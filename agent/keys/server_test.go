@@ -32,7 +32,7 @@ type servers struct {
 	mu       sync.Mutex
 	attempts []*attempt
 	under    map[string]int // fetches under way
-	most     int            // fetches of one issuer under way at once
+	most     int            // concurrent fetches of one issuer
 }
 
 // serve starts a store with this policy, in a bubble of virtual time.
@@ -117,7 +117,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// oneKey is a document that any issuer may have: real keys are not needed where nothing is verified.
+// oneKey is a document that any issuer may have: real keys are not needed if nothing is verified.
 var oneKey = mint.JWKSOf(mint.FakeJWK("one", 2048))
 
 func always(document []byte) func(context.Context, string, int) ([]byte, error) {

@@ -23,7 +23,7 @@ func below(prefix string) func(string) bool {
 	return func(iss string) bool { return strings.HasPrefix(iss, prefix) }
 }
 
-// An issuer that is not trusted causes nothing at all; one that a pattern trusts is looked up at once, in the
+// An issuer that is not trusted causes nothing at all; one that a pattern trusts is looked up immediately, in the
 // background.
 func TestTrust_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 }
 
 // A token whose kid is known, or retired, is refused immediately, and has the keys fetched all the same: a server
-// that was built anew under the same kid is found before the next hour.
+// that was rebuilt under the same kid is found before the next hour.
 func TestKnownKidFetches_KEY6(t *testing.T) {
 	for _, kid := range []keys.KID{keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
@@ -526,7 +526,7 @@ func TestNoTokenNoFetch_KEY6(t *testing.T) {
 	})
 }
 
-// A changed policy is in force at once: keys of issuers that it does not trust are gone, those of others stay.
+// A changed policy applies immediately: keys of issuers that it does not trust are gone, those of others stay.
 func TestConfigure_KEY5_KEY7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
@@ -605,12 +605,12 @@ func TestConfigureWhileFetching_KEY5(t *testing.T) {
 		pass(retry)
 		i := s.Set().Issuer([]byte(issuer))
 		if i == nil || i.Keys[0].KID != "fresh" || s.most > 2 || len(s.of(issuer)) != 2 {
-			t.Errorf("held %+v after %d fetches, %d at once", i, len(s.of(issuer)), s.most)
+			t.Errorf("held %+v after %d fetches, %d concurrently", i, len(s.of(issuer)), s.most)
 		}
 	})
 }
 
-// What may have mended those that failed makes every fetch due, whose keys are held or not; one under way is followed
+// An event that may make failed fetches succeed makes every fetch due, whether keys are held or not; one under way is followed
 // by another, and who says so all the time gains nothing.
 func TestRenewNow_OPS1(t *testing.T) {
 	const failing, hangs = "https://failing.example.com", "https://hangs.example.com"

@@ -48,7 +48,7 @@ func anyMethod(r *rand.Rand) string {
 	return pick(r, "GET GET HEAD PUT POST PATCH DELETE OPTIONS BREW get")
 }
 
-// access is what a claim can say of a request: "read events a/b", or "base events". It is "" where no claim permits it.
+// access is what a claim can say of a request: "read events a/b", or "base events". It is "" if no claim permits it.
 func (q request) access(rules *decide.Rules) string {
 	path, ok := decide.Normalize(nil, []byte(q.target))
 	if !ok {

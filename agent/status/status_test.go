@@ -77,7 +77,7 @@ func marked() *status.Status {
 	return s
 }
 
-// Every reason alone, and where there are several the most important one first.
+// Every reason alone, and if there are several the most important one first.
 func TestHealth(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -9,7 +9,7 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// What a record says of a token: its jti where that can be shown, else a digest; and the key that verified it.
+// What a record says of a token: its jti if that can be shown, else a digest; and the key that verified it.
 func TestWhatIsRecordedOfAToken_OPS2(t *testing.T) {
 	m := newMemory(t, token.Options{}, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	for _, c := range []struct{ name, jti, want string }{

@@ -32,7 +32,7 @@ func listen(inner net.Listener, s *Server) *listener {
 	return l
 }
 
-// Accept returns a connection that is *tls.Conn where the client speaks TLS.
+// Accept returns a connection that is *tls.Conn if the client speaks TLS.
 func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.ready:

@@ -242,7 +242,7 @@ func (s *Server) Keys() []*mint.Key {
 // Rotate makes a new key, publishes it beside the old ones and signs with it from now on.
 func (s *Server) Rotate() *mint.Key { return s.rotate(true) }
 
-// Replace is Rotate for a key that was lost: the old ones are withdrawn at once.
+// Replace is Rotate for a key that was lost: the old ones are withdrawn immediately.
 func (s *Server) Replace() *mint.Key { return s.rotate(false) }
 
 func (s *Server) rotate(keep bool) *mint.Key {

@@ -83,7 +83,7 @@ func (m *model) endpointState(e *endpoint, active bool) object {
 	return e.staged
 }
 
-// patch merges a body into the staged parameters (IS-05 §4.1), and makes them active where it asks for that. It changes
+// patch merges a body into the staged parameters (IS-05 §4.1), and makes them active if it asks for that. It changes
 // nothing when it returns an error.
 func (m *model) patch(e *endpoint, body []byte) (any, error) {
 	var change map[string]json.RawMessage

@@ -74,7 +74,7 @@ func TestPanelAsksInItsOwnTerms(t *testing.T) {
 	}
 }
 
-// What is denied is not done, and if nobody can be asked nothing is.
+// What is denied is not done; if nobody can be asked, nothing is.
 func TestPanelDenies(t *testing.T) {
 	d, fake := startDevice(t, always("deny 403", "reason=path-not-granted", `www-authenticate=Bearer realm="x"`))
 	if got := panel(t, d, "write receiver in-1 on a"); got != "403 path-not-granted" {

@@ -37,7 +37,7 @@ type Reply struct {
 	Issuer          string
 	ExpiresIn       time.Duration // until the permission ends; only where Expires is true
 	Expires         bool
-	Path            string // normalised; "" where the question had none, or none that can be read in one way
+	Path            string // normalised; "" if the question had none, or none that can be read in one way
 	WWWAuthenticate string
 	RetryAfter      int      // seconds; 0 for none
 	Denied          []string // decide-all: the targets that were denied, without their queries

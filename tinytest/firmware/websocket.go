@@ -46,7 +46,7 @@ func accept(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// handshake asks for all sources of the socket at once (PATH-12), opens it, sends one state and closes. Target is the
+// handshake asks for all sources of the socket in one request (PATH-12), opens it, sends one state and closes. Target is the
 // handshake's, whose query may hold the token: it goes with the first source.
 func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string) {
 	_, query, hasQuery := strings.Cut(target, "?")

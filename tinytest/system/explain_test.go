@@ -77,9 +77,9 @@ func TestExplainDenial_OPS2(t *testing.T) {
 	r.check(t, 0, "Left out, and taken as good: aud, client_id, exp, iss, sub.", "")
 	r = command(t, text, "explain", "--config", b.ConfigFile(), "--claims", "-", "GET", receiver)
 	r.check(t, 1, `Missing: {"x-nmos-connection":{"read":["single/receivers/`, "")
-	mended := server.Token(mint.Options{})
-	mended.Claims.SetRaw("x-nmos-connection", string(claims["x-nmos-connection"]))
-	b.want(question{method: "PATCH", target: receiver}.bearing(mended.Sign()), 200, "ok")
+	fixed := server.Token(mint.Options{})
+	fixed.Claims.SetRaw("x-nmos-connection", string(claims["x-nmos-connection"]))
+	b.want(question{method: "PATCH", target: receiver}.bearing(fixed.Sign()), 200, "ok")
 
 	for _, c := range []struct {
 		args      []string
@@ -89,8 +89,8 @@ func TestExplainDenial_OPS2(t *testing.T) {
 		{[]string{"--seq", "0"}, "the daemon remembers no decision 0"},
 		{[]string{"--seq", "x"}, `invalid value "x"`},
 		{[]string{"--seq", "1", "GET", "/"}, "--seq takes no METHOD and TARGET"},
-		{[]string{"--seq", "1", "--token", "-"}, "--config alone"},
-		{[]string{"--claims", "-", "--token", "-"}, "in place of a token"},
+		{[]string{"--seq", "1", "--token", "-"}, "no other flag than --config"},
+		{[]string{"--claims", "-", "--token", "-"}, "--claims replaces a token"},
 		{[]string{"--claims", "-"}, "standard input is empty"},
 		{[]string{"--claims", file(t, "claims", "[]")}, "the claims are not a plain JSON object"},
 		{[]string{"--claims", file(t, "claims", strings.Repeat(" ", 70_000))}, "is over 65536 bytes"},
