@@ -26,7 +26,8 @@ func hostName(s string) (string, error) {
 	return name, nil
 }
 
-// deviceName checks a host name or an address (CLM-4). An IPv6 address is returned without brackets, in the form of RFC 5952.
+// deviceName checks a host name or an address (CLM-4). An IPv6 address is returned without brackets, in the form of RFC
+// 5952.
 func deviceName(s string) (string, error) {
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && addr.Is6() {
 		if addr.Zone() != "" {
@@ -48,25 +49,25 @@ func hostPattern(s string) (string, error) {
 func validHost(name string) error {
 	switch {
 	case name == "":
-		return errors.New("it is empty")
+		return errors.New("the name is empty")
 	case len(name) > 253:
-		return errors.New("it is over 253 characters")
+		return errors.New("the name is over 253 characters")
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		switch {
 		case label == "":
 			return errors.New("a part between two dots is empty")
 		case len(label) > 63:
-			return errors.New("a part of it is over 63 characters")
+			return errors.New("a part between dots is over 63 characters")
 		case label[0] == '-' || label[len(label)-1] == '-':
-			return errors.New("a part of it starts or ends with a hyphen")
+			return errors.New("a part between dots starts or ends with a hyphen")
 		}
 		for i := range len(label) {
 			switch c := label[i]; {
 			case c >= 0x80:
 				return errors.New("write characters outside ASCII in their xn-- form")
 			case !isAlphanumeric(c) && c != '-':
-				return fmt.Errorf("it holds %q", c)
+				return fmt.Errorf("the name contains %q", c)
 			}
 		}
 	}
@@ -129,8 +130,8 @@ func shownURL(s string) string {
 	return shown(s)
 }
 
-// issuerURL reads what an issuer and a pattern for issuers have in common. Its errors continue a sentence whose subject is
-// the URL.
+// issuerURL reads what an issuer and a pattern for issuers have in common. Its errors continue a sentence whose subject
+// is the URL.
 func (a *Authorization) issuerURL(s string) (*url.URL, error) {
 	if len(s) > 2048 {
 		return nil, errors.New("is over 2048 characters")
@@ -144,7 +145,7 @@ func (a *Authorization) issuerURL(s string) (*url.URL, error) {
 		if errors.As(err, &parse) {
 			err = parse.Err // the rest repeats the URL
 		}
-		return nil, fmt.Errorf("is no URL: %w", err)
+		return nil, fmt.Errorf("is not a URL: %w", err)
 	}
 	switch {
 	case u.Scheme == "" || u.Opaque != "" || u.Host == "" && u.Scheme != "http" && u.Scheme != "https":
@@ -203,11 +204,11 @@ func absolutePath(s string) (string, error) {
 	return path.Clean(s), nil
 }
 
-// filePath checks the path of a file; empty: none.
+// filePath checks the path of a file, which may be empty.
 func filePath(s string) (string, error) {
 	s, err := absolutePath(s)
 	if err == nil && s == "/" {
-		err = errors.New("the path names no file")
+		err = errors.New("the path does not name a file")
 	}
 	return s, err
 }
@@ -241,14 +242,14 @@ func syslogURL(s string) (string, error) {
 	return u.Scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
-// socketPath checks the path of a socket; empty: not opened.
+// socketPath checks the path of a socket; "" disables it.
 func socketPath(s string) (string, error) {
 	s, err := absolutePath(s)
 	switch {
 	case err != nil:
 		return "", err
 	case s == "/":
-		return "", errors.New("the path names no file")
+		return "", errors.New("the path does not name a file")
 	case len(s) > maxSocketPath:
 		return "", fmt.Errorf("the path is %d bytes long; a socket's path has at most %d", len(s), maxSocketPath)
 	}
@@ -271,8 +272,8 @@ func groupName(s string) (string, error) {
 	return s, nil
 }
 
-// publicPrefix checks a prefix that needs no token (PATH-11). It must open nothing of /x-nmos, whose access the tokens rule,
-// but for IS-09's API, which has no authorization.
+// publicPrefix checks a prefix that needs no token (PATH-11). It must open nothing of /x-nmos, whose access the tokens
+// rule, but for IS-09's API, which has no authorization.
 func publicPrefix(s string) (string, error) {
 	p, err := plainPath(s)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"nmosauthd/agent/decide"
 )
 
-// Mode says what the daemon does with a decision (OPS-3). The zero value is no mode; a Config from Parse or
+// Mode says what the daemon does with a decision (OPS-3). The zero value is invalid; a Config from Parse or
 // Default always holds one of the constants.
 type Mode string
 
@@ -18,7 +18,7 @@ const (
 	ModeOff     Mode = "off"     // allow everything
 )
 
-// DiscoveryMode says where authorization servers are looked for beside those named in the configuration (DIS-1, DIS-2).
+// DiscoveryMode says where authorization servers are looked for, in addition to the configured ones (DIS-1, DIS-2).
 type DiscoveryMode string
 
 // The discovery modes, as the configuration spells them.
@@ -30,18 +30,18 @@ const (
 	DiscoveryOff     DiscoveryMode = "off"     // configured servers alone
 )
 
-// ClockAnswer says what a token gets from a device whose clock nobody vouches for (OPS-1).
+// ClockAnswer says how a device with an unsynchronised clock answers tokens (OPS-1).
 type ClockAnswer string
 
 // The answers, as the configuration spells them.
 const (
-	ClockJudge ClockAnswer = "judge" // it is judged by that clock
+	ClockJudge ClockAnswer = "judge" // judge the token by that clock
 	ClockDeny  ClockAnswer = "deny"  // 503
 )
 
 // Config is the daemon's configuration, checked and complete: every field holds either what the file says or the
-// default. configs/nmos-authd.toml describes it, and it has one struct a section. It is not changed once made, so it may
-// be shared.
+// default. configs/nmos-authd.toml describes it, and it has one struct a section. It is not changed once made, so it
+// may be shared.
 type Config struct {
 	Mode          Mode
 	Device        Device
@@ -134,30 +134,30 @@ func (c *Config) Discovers() DiscoveryMode {
 // Sockets is [sockets]. The paths are absolute and short enough for a socket address.
 type Sockets struct {
 	Authz string // decision socket, SOCK_SEQPACKET
-	HTTP  string // HTTP socket; empty: not opened
-	Admin string // administration socket; empty: not opened
-	// Group is the group that may connect, a name or a number. Empty: the daemon's own group.
+	HTTP  string // HTTP socket; "" disables it
+	Admin string // administration socket; "" disables it
+	// Group is the group that may connect, a name or a number; "" for the daemon's own group.
 	Group string
-	// AllowUIDs are the users that may connect. Empty: whoever the file mode lets in.
+	// AllowUIDs are the users that may connect. If empty, the file mode alone decides.
 	AllowUIDs []uint32
-	// AdminGroup is the group that may connect to the administration socket. Empty: the daemon's own group. Who may ask
-	// need not be who may see and change.
+	// AdminGroup is the group that may connect to the administration socket; "" for the daemon's own group. It is not
+	// Group: whoever may ask need not be allowed to administer.
 	AdminGroup string
 }
 
-// Clock is [clock]. There is an answer for the one state of the clock about which opinions can differ: by one
-// that is not set nobody can judge, and one that is synchronised there is no reason to doubt.
+// Clock is [clock]. Only the answer for an unsynchronised clock is configurable: an unset clock cannot be used, and a
+// synchronised one is trusted.
 type Clock struct {
-	// Unsynchronised is for a clock that may be right and for which nobody vouches.
+	// Unsynchronised is for a clock that may be right but is not confirmed.
 	Unsynchronised ClockAnswer
-	// SynchronisedFile is the absolute path of a file that vouches for the clock by its being there, besides what is
-	// asked anyway; empty: none.
+	// SynchronisedFile is the absolute path of a file whose existence confirms the clock, in addition to the kernel and
+	// systemd-timesyncd; "" disables it.
 	SynchronisedFile string
 }
 
 // State is [state].
 type State struct {
-	Dir string // absolute path of what is kept across restarts (KEY-3); empty: nothing is
+	Dir string // absolute path of what is kept across restarts (KEY-3); "" disables it
 }
 
 // Limits is [limits]: what bounds the daemon's memory, so that no caller can.
@@ -166,8 +166,8 @@ type Limits struct {
 	PathBytes    int // longest normalised path of a request, bytes, 256 to 4096 (PATH-16)
 	PacketBytes  int // longest packet on the decision socket, bytes, 1024 to 65536
 	CachedTokens int // verified tokens held, 1 to 4096
-	Connections  int // connections served at once on each socket, 1 to 4096
-	MemoryBytes  int // soft limit of the runtime's memory (GOMEMLIMIT), 8388608 to 1073741824; 0: none
+	Connections  int // concurrent connections on each socket, 1 to 4096
+	MemoryBytes  int // soft limit of the runtime's memory (GOMEMLIMIT), 8388608 to 1073741824; 0 disables it
 }
 
 // Log is [log].
@@ -183,7 +183,7 @@ type Paths struct {
 	// Claims have paths outside /x-nmos ruled by a claim (PATH-11), as "prefix=api": with "/meters=events" the path
 	// /meters/in-1 needs what in-1 needs in the API events. The prefixes are in the form of Public's.
 	Claims []string
-	// Control are paths of IS-12 control sockets besides /x-nmos/ncp/<version> (PATH-15), in the form of Public's.
+	// Control are more paths of IS-12 control sockets than /x-nmos/ncp/<version> (PATH-15), in the form of Public's.
 	Control []string
 }
 
@@ -199,8 +199,8 @@ func (c *Config) Rules() decide.Rules {
 
 // Inventory is [inventory].
 type Inventory struct {
-	// File is the path of the device's resources, which its firmware writes. Empty: what the model of the device says,
-	// until something is pushed.
+	// File is the path of the device's resources, which its firmware writes. If empty, the model of the device lists
+	// them, until an inventory is pushed.
 	File string
 }
 
@@ -225,7 +225,7 @@ const (
 
 // Audit is [audit] (OPS-2).
 type Audit struct {
-	Sinks      []AuditSink   // each once; none: no record leaves the ring
+	Sinks      []AuditSink   // each once; if empty, no record leaves the ring
 	Full       AuditFull     // for each sink
 	QueueBytes int           // held for each sink until it has taken them, 4096 to 16777216
 	Repeat     time.Duration // equal denials within it are counted into one record, 0 (never) to 1 h
@@ -240,7 +240,7 @@ type Audit struct {
 
 // Metrics is [metrics].
 type Metrics struct {
-	File string // absolute path to which the metrics are written every 15 s, in the Prometheus text format; empty: nowhere
+	File string // absolute path to which the metrics are written every 15 s, in the Prometheus text format; "" disables it
 }
 
 // Sandbox is [sandbox].

@@ -26,7 +26,7 @@ type mistakes struct {
 	list []*Error
 }
 
-// add takes a mistake, unless there are enough.
+// add adds a mistake, unless the list is full.
 func (m *mistakes) add(line int, format string, args ...any) {
 	if m.full() {
 		return
@@ -34,10 +34,10 @@ func (m *mistakes) add(line int, format string, args ...any) {
 	m.list = append(m.list, &Error{m.file, max(line, 1), fmt.Sprintf(format, args...)})
 }
 
-// full reports whether there are enough to stop looking for more.
+// full reports whether the list has reached its limit, so that parsing may stop.
 func (m *mistakes) full() bool { return len(m.list) >= maxMistakes }
 
-// err returns all of them joined, one line each in the order of the file; nil if there are none.
+// err returns all mistakes joined, one line each in the order of the file, nil if there are none.
 func (m *mistakes) err() error {
 	if len(m.list) == 0 {
 		return nil
@@ -54,7 +54,7 @@ func (m *mistakes) err() error {
 	return errors.Join(errs...)
 }
 
-// shown quotes what a file says for a message, shortened if it is long.
+// shown quotes a part of the file for a message, shortened if it is long.
 func shown(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -63,7 +63,7 @@ func shown(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// Mistakes returns the mistakes of a configuration, or the only error that err is, each of one line; none if it is nil.
+// Mistakes returns the errors joined in err, or err alone if it is not a joined error; none if err is nil.
 func Mistakes(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
@@ -74,7 +74,7 @@ func Mistakes(err error) []error {
 	return []error{err}
 }
 
-// meant is a hint at the name that was most likely meant by word: " (name?)", or nothing.
+// meant returns a hint at the name most likely meant by word, " (name?)", or "".
 func meant(word string, names []string) string {
 	if near := nearest(word, names); near != "" {
 		return " (" + near + "?)"
@@ -82,7 +82,7 @@ func meant(word string, names []string) string {
 	return ""
 }
 
-// nearest returns the name that was most likely meant by word, "" if none is near enough to be worth saying.
+// nearest returns the name most likely meant by word, "" if none is similar enough.
 func nearest(word string, names []string) string {
 	const longest = 32 // no key is longer, and the comparison takes the product of the lengths
 	if len(word) > longest {

@@ -16,13 +16,13 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// What a file has at most. The full example has 10 KiB and 66 statements (headers and keys).
+// Limits of a file. The full example has 10 KiB and 66 statements (headers and keys).
 const (
 	maxConfigBytes = 256 << 10
 	maxStatements  = 1000
 )
 
-// Parse reads the text of a configuration file. The name is the file's, for messages alone: nothing is opened here.
+// Parse parses the text of a configuration file. name is the file's, for messages only: nothing is opened here.
 //
 // The error joins one *Error for every mistake found, in the order of their lines: all mistakes of a file are
 // reported together, unless a line is not TOML, which ends the reading. On error the Config is nil.
@@ -30,8 +30,8 @@ func Parse(name string, data []byte) (*Config, error) {
 	return ParseOver(Default(), name, data)
 }
 
-// ParseOver is Parse over other defaults than Default: those of a device that has places of its own. It takes over
-// defaults and changes it, even if there are mistakes: it then holds what of the file is good.
+// ParseOver is Parse with other defaults, those of the device. It changes defaults even if there are mistakes: it then
+// holds the valid part of the file.
 func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	r := &reader{
 		cfg:      defaults,
@@ -52,10 +52,9 @@ func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	return r.cfg, nil
 }
 
-// reader is one reading of one file. The library gives the place of a mistake, not of a value, and what it makes of
-// a whole file can take the square of its length in time and memory. So it is given one statement at a time, a key
-// with its value or the header of a section, of which the place is known; what statements have to do with each
-// other is judged here.
+// reader is one parse of one file. The library gives the position of a syntax error but not of a value, and a whole
+// file can cost it quadratic time and memory. So it gets one statement at a time, a key with its value or the header of
+// a section, whose position is known; how statements fit together is checked here.
 type reader struct {
 	cfg      *Config
 	keys     []Key
@@ -73,7 +72,7 @@ type setting struct {
 	line  int
 }
 
-// read collects the settings of a file. It reports whether there is anything to look at.
+// read collects the settings of a file. It reports false if the file cannot be parsed to its end.
 func (r *reader) read(data []byte) bool {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark that some editors write
 	if len(data) > maxConfigBytes {
@@ -116,9 +115,8 @@ func (r *reader) read(data []byte) bool {
 // lineAt returns the line of a place in a text, 1 for the first.
 func lineAt(text string, at int) int { return 1 + strings.Count(text[:at], "\n") }
 
-// decode has the library parse one statement, with the comments before it; at is where an error starts. Its parser
-// panics when it meets a fault of its own; the configuration of a running daemon is reread on a signal, so such a
-// panic must cost a message and no more.
+// decode has the library parse one statement, with the comments before it; at is where an error starts. The library
+// panics on internal faults; the running daemon rereads its configuration, so a panic becomes an error here.
 func decode(text string) (path toml.Key, value any, at int, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -129,7 +127,8 @@ func decode(text string) (path toml.Key, value any, at int, err error) {
 	// The space: a byte order mark in the middle of the file is not one at its start.
 	meta, err := toml.Decode(" "+text, &all)
 	if syntax := (toml.ParseError{}); errors.As(err, &syntax) {
-		// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the last.
+		// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the
+		// last.
 		return nil, nil, min(max(syntax.Position.Start-1, 0), len(text)), errors.New(syntax.Message)
 	}
 	if err != nil || len(meta.Keys()) == 0 {
@@ -160,7 +159,7 @@ func (r *reader) statement(path toml.Key, value any, isHeader bool, line int) {
 	case !r.isSection(section) || isHeader && len(path) > 1:
 		r.put(path, value, line)
 	case before > 0:
-		r.mistakes.add(line, "[%s] stands in line %d already", section, before)
+		r.mistakes.add(line, "[%s] is in line %d already", section, before)
 	case len(path) > 1:
 		r.dotted[section] = line
 		r.put(path, value, line)
@@ -174,7 +173,7 @@ func (r *reader) statement(path toml.Key, value any, isHeader bool, line int) {
 	}
 }
 
-// put takes the value of the key at a path, or reports that there is no such key, once.
+// put stores the value of the key at a path, or reports an unknown key, once.
 func (r *reader) put(path toml.Key, value any, line int) {
 	section, name := "", path[0]
 	if r.isSection(name) {
@@ -225,7 +224,7 @@ func (r *reader) hint(section, name string) string {
 			here = append(here, k.Name)
 		case k.Name != name:
 		case k.Section == "":
-			return " (it stands above all sections)"
+			return " (it belongs above all sections)"
 		default:
 			return " (it belongs in [" + k.Section + "])"
 		}
@@ -270,8 +269,8 @@ func (r *reader) key(section, name string) *Key {
 	return nil
 }
 
-// sentence makes a message of the library one of ours: no capital, no full stop, and one line that is not long,
-// since it may quote what the file holds as it stands.
+// sentence adapts a message of the library: no capital, no full stop, and a single short line, since it may quote the
+// file.
 func sentence(s string) string {
 	const most = 200
 	first, size := utf8.DecodeRuneInString(s)
@@ -360,8 +359,8 @@ func statement(text string) (start, end int, problem string) {
 	return max(start, 0), len(text), ""
 }
 
-// stringLen returns the length of the TOML string, quotes included, that text starts with. One that is not closed takes
-// the rest of the file: the parser stops at it too.
+// stringLen returns the length of the TOML string, with its quotes, at the start of text. An unclosed one takes the
+// rest of the file, as the parser then fails on it anyway.
 func stringLen(text string) int {
 	quote := text[0]
 	long := strings.Repeat(text[:1], 3)

@@ -14,13 +14,12 @@ import (
 
 // Trusts reports whether the keys of an issuer that a token names may be fetched (KEY-5): it matches one of
 // TrustedIssuers. A "*" stands for any part of the host; scheme and path are compared as text; the port takes no part.
-// What cannot be taken apart into just these is not trusted: a user name before the host, say, would make the host
-// another one.
+// A URL with any other part is not trusted: a user name, say, could disguise the host.
 func (c Authorization) Trusts(issuer string) bool {
 	if len(c.TrustedIssuers) == 0 {
 		return false
 	}
-	// The same checks as for an issuer in the configuration: what is no plain URL of a plain host is nobody's issuer.
+	// The same checks as for an issuer in the configuration: only a plain URL with a plain host is an issuer.
 	u, err := c.issuerURL(issuer)
 	if err != nil || strings.Contains(u.Host, "*") {
 		return false
@@ -41,8 +40,8 @@ func (c Authorization) Trusts(issuer string) bool {
 const DomainMDNS = "local"
 
 // Admits returns why the configuration does not let a server be found, or nil (DIS-2, DIS-6). It holds for what was
-// found before, too: whoever it does not admit is no longer an issuer. server is the URL by which it was advertised, and
-// domain where; "" if that is unknown, which counts as DomainMDNS.
+// found before, too: whoever it does not admit is no longer an issuer. server is the URL by which it was advertised,
+// and domain where; "" if that is unknown, which counts as DomainMDNS.
 func (c *Config) Admits(server, domain string) error {
 	mode, domains := c.Discovers(), c.Discovery.Domains
 	byMDNS := domain == DomainMDNS || domain == ""
@@ -55,7 +54,7 @@ func (c *Config) Admits(server, domain string) error {
 	case !byMDNS && mode == DiscoveryMDNS:
 		return errors.New("[discovery] mode is \"mdns\"")
 	case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.Authorization.AllowHTTP):
-		return errors.New("its URL is not https")
+		return errors.New("the server's URL is not https")
 	case !byMDNS && len(domains) > 0 && !slices.Contains(domains, strings.ToLower(domain)):
 		return fmt.Errorf("[discovery] domains does not name %s", shown(domain))
 	case len(c.Discovery.Hosts) == 0:
@@ -67,7 +66,7 @@ func (c *Config) Admits(server, domain string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("[discovery] hosts does not name its host %s", shown(string(host)))
+	return fmt.Errorf("[discovery] hosts does not name the host %s", shown(string(host)))
 }
 
 // patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are

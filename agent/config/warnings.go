@@ -32,7 +32,7 @@ func (c *Config) DiscoveryTrust() string {
 		"if its certificate chains to %s (in many facilities every device has such a certificate); name the hosts of your servers in hosts", by, roots)
 }
 
-// Warnings says what of a configuration is allowed and hardly ever meant, a sentence each.
+// Warnings returns what is allowed in a configuration but rarely intended, one sentence each.
 func (c *Config) Warnings() []string {
 	var all []string
 	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -45,7 +45,7 @@ func (c *Config) Warnings() []string {
 	for _, p := range c.Authorization.TrustedIssuers {
 		u, err := url.Parse(p)
 		if err != nil {
-			continue // it was parsed before
+			continue // cannot happen: Parse checked it
 		}
 		host := strings.TrimSuffix(u.Hostname(), ".")
 		if last := host[strings.LastIndexByte(host, '.')+1:]; strings.Contains(last, "*") {
@@ -59,7 +59,7 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	if c.Discovery.Mode == DiscoveryMDNS && c.Discovers() == DiscoveryOff {
-		warn("[discovery] mode is \"mdns\", which is not used beside [authorization] servers: nothing is looked for")
+		warn("[discovery] mode is \"mdns\", which has no effect with [authorization] servers: discovery is off")
 	}
 	if c.Audit.Full == AuditWait {
 		warn("[audit] full is \"wait\": while a sink is stuck the device's APIs are, too")

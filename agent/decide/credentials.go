@@ -8,9 +8,9 @@ import (
 )
 
 // Credentials finds the token of a request: in the Authorization header, or, for a WebSocket handshake only, in the
-// query of a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one
-// query: the token may stand on one of them or, the same, on many. Without a token, fault says why; with one it is
-// Undecided. The token borrows from the header or, decoded from a query, from scratch; that is returned grown.
+// query of a target (ANS-9, RFC 6750 §2). Several targets are the sources of one socket, whose handshake had one query:
+// the same token may be on one or more of them. Without a token, fault is the reason; with one it is Undecided. The
+// token borrows from the header or, decoded from a query, from scratch, which is returned as grown.
 func Credentials(r *wire.Request, scratch []byte) (fault wire.Reason, tok, grown []byte) {
 	fault, tok = bearer(r.Authorization)
 	if !IsHandshake(r) {
@@ -50,8 +50,7 @@ func bearer(value []byte) (wire.Reason, []byte) {
 	if len(tok) == 0 {
 		return wire.EmptyToken, nil
 	}
-	// Two headers may reach us joined by a comma (RFC 9110 §5.3). A token holds none, so any other comma is for the token's
-	// form to refuse.
+	// Two headers may arrive joined by a comma (RFC 9110 §5.3). Any other comma is refused with the token's form.
 	if _, second, found := bytes.Cut(tok, []byte(",")); found {
 		if _, is = cutScheme(bytes.TrimLeft(second, " \t")); is {
 			return wire.TwoTokens, nil
@@ -60,7 +59,7 @@ func bearer(value []byte) (wire.Reason, []byte) {
 	return wire.Undecided, tok
 }
 
-// cutScheme cuts the scheme "Bearer", which has no case (RFC 9110 §11.1), and the spaces behind it off credentials.
+// cutScheme removes the case-insensitive scheme "Bearer" (RFC 9110 §11.1) and the spaces after it.
 func cutScheme(value []byte) (rest []byte, is bool) {
 	const scheme = "bearer"
 	if len(value) < len(scheme) || !ascii.EqualFold(value[:len(scheme)], scheme) {
@@ -89,7 +88,7 @@ func IsHandshake(r *wire.Request) bool {
 	return false
 }
 
-// queryToken returns the first access_token of the target's query as it stands there, and how many there are.
+// queryToken returns the first access_token of the target's query, still encoded, and how many there are.
 func queryToken(target []byte) (value []byte, n int) {
 	_, query, _ := bytes.Cut(target, []byte("?"))
 	query, _, _ = bytes.Cut(query, []byte("#"))
@@ -107,7 +106,7 @@ func queryToken(target []byte) (value []byte, n int) {
 	return value, n
 }
 
-// unescape undoes percent-encoding. A "+" stays: no token holds one, so that it is refused either way.
+// unescape decodes percent-encoding. A "+" is kept: no token contains one, so it is refused either way.
 func unescape(dst, b []byte) ([]byte, bool) {
 	for len(b) > 0 {
 		c := b[0]

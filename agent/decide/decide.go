@@ -1,7 +1,7 @@
-// Package decide says what a request needs and whether a token gives it. It is pure: no clock, no I/O, no state; every
-// function may be called from any number of goroutines, and none allocates.
+// Package decide says what a request needs and whether a token grants it. It is pure: no clock, no I/O, no state. Every
+// function is safe for concurrent use, and none allocates.
 //
-// The caller normalises the path first and routes on the normal form, never on the target as it came.
+// The caller normalises the path first and routes on the normal form, never on the target as received.
 package decide
 
 import (
@@ -40,33 +40,34 @@ func MethodAccess(method []byte) Access {
 type Rules struct {
 	Public    []string  // prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
 	Claims    []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
-	Control   []string  // paths of IS-12 sockets besides /x-nmos/ncp/<version>, without a slash at the end (PATH-15)
+	Control   []string  // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
 	PathBytes int       // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
 }
 
-// DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion to
-// the length of the path times that of the token's specifiers, so the path needs a bound as the token does (PATH-16).
+// DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion
+// to the length of the path times that of the token's specifiers, so the path needs a bound as the token does
+// (PATH-16).
 const DefaultPathBytes = 2048
 
-// Mapping has the paths below a prefix ruled by x-nmos-<api>, its specifiers matching what follows the prefix's slash.
+// Mapping puts the paths below a prefix under x-nmos-<api>, whose specifiers match what follows the prefix's slash.
 type Mapping struct {
 	Prefix string
 	API    []byte
 }
 
-// Early is what is decided before a token is looked at. The zero value says that one is needed.
+// Early is what can be decided without a token. The zero value says that a token is needed.
 type Early struct{ answer wire.Reason }
 
-// Final is the answer to a request for which no token counts.
+// Final returns the answer to a request for which no token counts.
 func Final(answer wire.Reason) Early { return Early{answer} }
 
 // TokenNeeded reports whether there is no answer yet.
 func (e Early) TokenNeeded() bool { return e.answer == wire.Undecided }
 
-// Answer is the answer if no token is needed; else Undecided, so that it denies whoever forgets to ask.
+// Answer returns the answer if no token is needed, else Undecided, which denies if a caller forgets to check.
 func (e Early) Answer() wire.Reason { return e.answer }
 
-// WithoutToken decides as far as no token takes part: everybody may (Public), or nobody.
+// WithoutToken decides what can be decided without a token: everybody may (Public), or nobody.
 func WithoutToken(access Access, place Place) Early {
 	switch {
 	case access == NoAccess:
@@ -83,8 +84,8 @@ func WithoutToken(access Access, place Place) Early {
 	return Early{}
 }
 
-// Permit reports whether a verified token, good for this device and time, permits the access. A token that is not verified
-// permits nothing.
+// Permit reports whether a verified token, good for this device and time, permits the access. A token that is not
+// verified permits nothing.
 func Permit(access Access, place Place, t *token.Token) wire.Reason {
 	switch place.Kind {
 	case Base: // PATH-4
@@ -98,7 +99,7 @@ func Permit(access Access, place Place, t *token.Token) wire.Reason {
 		return permitControl(access, t)
 	case BadVersion: // PATH-10
 		return wire.PathVersion
-	case Root: // only read is free
+	case Root: // only reading is public
 		return wire.PathVersion
 	case TooLong:
 		return wire.PathTooLong
@@ -126,11 +127,11 @@ func permitResource(access Access, place Place, t *token.Token) wire.Reason {
 	return wire.PathNotGranted
 }
 
-// controlAPIs are the claims in use for IS-12, x-nmos-control and x-nmos-ncp, whose permissions are added up (CTL-15).
+// controlAPIs are the claims in use for IS-12, x-nmos-control and x-nmos-ncp; their permissions are combined (CTL-15).
 var controlAPIs = [...][]byte{[]byte("control"), []byte("ncp")}
 
-// permitControl answers for the handshake of an IS-12 socket. Whoever has the socket can change whatever the device model
-// holds, so the handshake needs the whole model for writing, too (PATH-15, CTL-22).
+// permitControl answers for the handshake of an IS-12 socket. The socket can change everything in the device model, so
+// the handshake needs the whole model under write, too (PATH-15, CTL-22).
 func permitControl(access Access, t *token.Token) wire.Reason {
 	granted := false
 	var whole [2]bool // of reading, of writing
@@ -152,11 +153,11 @@ func permitControl(access Access, t *token.Token) wire.Reason {
 	return wire.OK
 }
 
-// isAll reports whether a specifier matches whatever there is: "*", or several of them, which say the same.
+// isAll reports whether a specifier matches everything: "*", or several of them, which mean the same.
 func isAll(specifier []byte) bool { return len(specifier) > 0 && len(bytes.Trim(specifier, "*")) == 0 }
 
-// matches reports whether the specifier matches rest (PATH-6), or rest with a slash at its end, which names the same resource
-// (PATH-7). For the latter the specifier must end in a slash, stars behind it standing for nothing.
+// matches reports whether the specifier matches rest (PATH-6), or rest with a trailing slash, which names the same
+// resource (PATH-7). For the latter the specifier must end in a slash, ignoring stars after it.
 func matches(specifier, rest []byte) bool {
 	if wildcard.Match(specifier, rest) {
 		return true

@@ -5,19 +5,19 @@ import "bytes"
 // Need is the smallest claim that grants an access.
 type Need struct {
 	API        []byte // of the claim x-nmos-<api>
-	Permission string // under which the claim must hold Specifier, "read" or "write"; "": the claim, or the API in scope, is enough
-	Specifier  []byte // the path itself; "*" where everything is needed
+	Permission string // "read" or "write", which must hold Specifier; "" if the claim, or the API in scope, is enough
+	Specifier  []byte // the path itself; "*" if everything is needed
 	Both       bool   // under "write" as well as under "read" (PATH-15)
-	// Wide: the path holds a "*", or everything is needed. A specifier cannot say just that, since its "*" stands for anything (PATH-6): this one grants
-	// the access and others too.
+	// Wide reports that Specifier also grants other accesses: the path contains a "*", which in a specifier stands for
+	// anything (PATH-6), or everything is needed.
 	Wide bool
 }
 
-// Needs returns the smallest claim that grants an access for which WithoutToken has no answer. It borrows from place. ok is false
-// where no claim grants it.
+// Needs returns the smallest claim that grants an access for which WithoutToken has no answer. It borrows from place.
+// ok is false if no claim grants it.
 //
-// A claim says no more than this: it holds in every version of the API (PATH-6), for a path with a trailing slash as without
-// (PATH-7), for each method of its permission (PATH-1), and opens the API's base for reading (PATH-4).
+// No claim can be narrower: each holds in every version of the API (PATH-6), with and without a trailing slash
+// (PATH-7), for every method of its permission (PATH-1), and opens the API's base for reading (PATH-4).
 func Needs(access Access, place Place) (n Need, ok bool) {
 	n = Need{API: place.API}
 	switch {

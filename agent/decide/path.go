@@ -8,10 +8,10 @@ import (
 	"nmosauthd/agent/token"
 )
 
-// Normalize appends the normal form of a request target's path to dst (RFC 3986 §6.2.2: percent-encoded unreserved characters
-// decoded, hexadecimal digits in upper case, dot segments removed; the query takes no part). ok is false for a path that two
-// HTTP servers could read differently (PATH-9): that must be refused, since the one that decides and the one that serves may
-// be two. The result is never longer than target.
+// Normalize appends the normal form of a request target's path to dst (RFC 3986 §6.2.2: percent-encoded unreserved
+// characters decoded, hexadecimal digits in upper case, dot segments removed; the query is dropped). ok is false for a
+// path that two HTTP servers could read differently (PATH-9): it must be refused, since the server that decides may not
+// be the one that serves. The result is never longer than target.
 func Normalize(dst, target []byte) (path []byte, ok bool) {
 	if query := bytes.IndexByte(target, '?'); query >= 0 {
 		target = target[:query]
@@ -60,9 +60,9 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	return path, true
 }
 
-// plain says which bytes stand for themselves in a path. The others are "/" and "%", and those that servers treat differently:
-// control characters, space, backslash, "#", whatever is not ASCII, and ";": servers that know path parameters cut them off
-// before they look for empty segments and dot segments (PATH-9).
+// plain says which bytes stand for themselves in a path. The others are "/", "%", and those that servers treat
+// differently: control characters, space, backslash, "#", non-ASCII bytes, and ";", since servers that know path
+// parameters remove them before they look for empty and dot segments (PATH-9).
 var plain = func() (t [256]bool) {
 	for c := '!'; c < 0x7f; c++ {
 		t[c] = c != '/' && c != '%' && c != '\\' && c != '#' && c != ';'
@@ -70,8 +70,8 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false if there is
-// no parent.
+// endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false if
+// there is no parent.
 func endSegment(path []byte, start, segment int) ([]byte, bool) {
 	switch string(path[segment:]) {
 	case ".":
@@ -86,8 +86,8 @@ func endSegment(path []byte, start, segment int) ([]byte, bool) {
 	return path, true
 }
 
-// appendEncoded appends what the percent-encoding at the front of b stands for: an unreserved character itself, any other in
-// its normal encoded form. It returns how many bytes it read, or 0 where the encoding is bad or hides something that servers
+// appendEncoded appends the percent-encoded character at the start of b: an unreserved one decoded, any other in its
+// normal encoded form. It returns how many bytes it read, or 0 if the encoding is bad or hides something that servers
 // treat differently: a slash, a semicolon, a control character, broken or overlong UTF-8.
 func appendEncoded(path, b []byte) ([]byte, int) {
 	var char [utf8.UTFMax]byte
@@ -142,7 +142,7 @@ const (
 	Root                   // "/" and "/x-nmos" (PATH-3)
 	Base                   // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
 	Resource               // "/x-nmos/<api>/<version>/<path>" (PATH-5)
-	BadVersion             // below /x-nmos, and neither (PATH-10)
+	BadVersion             // below /x-nmos, without a valid API and version (PATH-10)
 	Open                   // configured to be read without a token (PATH-11)
 	Everything             // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
 	Control                // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
@@ -188,9 +188,9 @@ func (r *Rules) Find(path []byte) Place {
 	return Place{Kind: Base, API: api}
 }
 
-// Socket returns the place that the handshake of a WebSocket at p asks for. The resource_path of a subscription is what
-// decides on a socket of the Query API, and the question names it; where it is empty, or the question names the subscription
-// in its place, the socket may show everything (PATH-14).
+// Socket returns the place that the handshake of a WebSocket at p asks for. A socket of the Query API is decided by its
+// subscription's resource_path, which the request names; if that is empty, or the request names the subscription
+// instead, the socket may show everything (PATH-14).
 func (p Place) Socket() Place {
 	if string(p.API) != "query" {
 		return p

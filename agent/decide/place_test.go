@@ -9,7 +9,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// A claim may rule paths outside /x-nmos; of prefixes that overlap the longest counts, and one in both lists needs a token.
+// A claim may rule paths outside /x-nmos; of prefixes that overlap the longest counts, and one in both lists needs a
+// token.
 func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
 	rules := decide.Rules{
 		Public: []string{"/meters/help", "/both", "/ui"},

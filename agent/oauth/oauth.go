@@ -48,17 +48,17 @@ type Options struct {
 	Report   func(Event)                          // called from Run and Forget; it must not call back
 }
 
-// Config says at which server the device is a client, and as what. The zero value is no client at all.
+// Config says at which server the device is a client, and as what. The zero value disables the client.
 type Config struct {
 	Issuer       string    // of the Authorization Server; empty until one was found
 	Name         string    // client_name, unique: maker, product, serial (CLI-31)
-	SoftwareID   string    // CLI-37; empty: not sent
-	Version      string    // software_version; empty: not sent
+	SoftwareID   string    // CLI-37; not sent if empty
+	Version      string    // software_version; not sent if empty
 	Scopes       []string  // that may be asked for, such as "registration" and "events" (CLI-10)
-	InitialToken string    // initial access token; empty: registers without (CLI-30)
-	JWKSURI      string    // where the device publishes its keys; empty: nowhere
+	InitialToken string    // initial access token, if the server needs one (CLI-30)
+	JWKSURI      string    // where the device publishes its keys; "" if it does not
 	Keys         KeyMethod // how the server gets them
-	AuthMethod   string    // PrivateKeyJWT or SecretBasic; empty: by the server's metadata (CLI-23)
+	AuthMethod   string    // PrivateKeyJWT or SecretBasic; "" to go by the server's metadata (CLI-23)
 	Given        Given     // a client that the operator made by hand, in place of a registration
 }
 
@@ -76,7 +76,7 @@ func (c Config) plain() any {
 // Given is a client that was made by hand.
 type Given struct {
 	ID     string
-	Secret string // empty: it has the device's keys, by JWKS
+	Secret string // "" if the client uses the device's keys, by JWKS
 }
 
 // KeyMethod says how the server gets the device's public keys.
@@ -101,7 +101,7 @@ type Phase int
 // The phases.
 const (
 	NoServer     Phase = iota // no issuer is configured or found yet
-	Starting                  // waits for this device's place, so that a fleet does not come at once
+	Starting                  // waits a random time, so that a fleet does not come all together
 	Unreadable                // what is stored cannot be read, and must not be replaced
 	Unregistered              // a registration is due, or failed and will be tried again
 	Refused                   // the server refused to register the device: again in an hour
@@ -122,7 +122,7 @@ type Kind int
 const (
 	EventRegistered Kind = iota + 1 // Text: as what, and what differs from what was asked
 	EventUpdated                    // the registration was changed at the server
-	EventGone                       // the server does not know the client any more
+	EventGone                       // the server no longer knows the client
 	EventForgotten
 	EventToken   // a token came
 	EventKeys    // Text: how the server gets the keys, and why; or a step of a rotation
@@ -163,10 +163,10 @@ type Client struct {
 
 	patience time.Duration // with one request; tests shorten it
 
-	kept    *state // nil: not loaded
+	kept    *state // nil if not loaded
 	dirty   bool   // what is kept could not be stored
 	meta    discovery.Metadata
-	metaAt  time.Time // zero: none
+	metaAt  time.Time // zero if none
 	next    time.Time // when the registration is worked on again
 	tries   int       // failures in a row, of the registration
 	refused time.Time // when credentials were refused last, in a row; zero if they were not
@@ -349,7 +349,7 @@ func (c *Client) failure(config Config, err error) time.Duration {
 	return c.fail(config, Unregistered, err, max(backOff(c.tries), retryAfter(err)))
 }
 
-// well notes that nothing is wrong with the registration any more.
+// well notes that the registration has no fault left.
 func (c *Client) well() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -408,7 +408,7 @@ func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Du
 		c.well()
 	default:
 		wait = max(spread(10*time.Minute), retryAfter(err))
-		if final(err) { // CLI-35; by CLI-44 a 401 is no reason to register
+		if final(err) { // CLI-35; by CLI-44 a 401 does not justify a new registration
 			wait = refusedRest + rand.N(refusedRest/4)
 		}
 		c.mu.Lock()
@@ -471,7 +471,7 @@ func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Durati
 	return wait, nil
 }
 
-// gone drops a registration that the server has lost; the device is registered anew. The key stays.
+// gone drops a registration that the server has lost; Run registers the device again, with the same key.
 func (c *Client) gone(e *entry, why string) error {
 	e.ClientID, e.Secret, e.Manage, e.Token, e.Expires, e.Refused = "", "", "", "", 0, 0
 	if len(e.Keys) > 1 {
@@ -565,7 +565,7 @@ func (c *Client) turnTo(e *entry, r rotation, text string) error {
 
 // Forget ends the client at an issuer: its tokens are revoked and its registration is removed if the server offers
 // that (CLI-43, CLI-59), each tried once; then it is dropped, with its key. The error says what may have stayed behind.
-// If the issuer is still configured, Run registers the device anew.
+// If the issuer is still configured, Run registers the device again.
 func (c *Client) Forget(ctx context.Context, issuer string) error {
 	if err := c.lock(ctx); err != nil {
 		return err

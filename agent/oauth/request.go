@@ -266,7 +266,7 @@ func repeats(s string, secrets []string) bool {
 // mostRest is the longest Retry-After that is obeyed.
 const mostRest = time.Hour
 
-// waitFor reads Retry-After (RFC 9110 §10.2.3); 0 if there is none that can be read.
+// waitFor reads Retry-After (RFC 9110 §10.2.3), 0 if it is missing or malformed.
 func waitFor(value string) time.Duration {
 	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return min(time.Duration(n)*time.Second, mostRest)

@@ -23,9 +23,9 @@ type entry struct {
 	Given  bool   `json:"given,omitempty"` // by the operator
 	// Attempted says that a registration was sent: one that is not followed by a ClientID may be left at the server.
 	Attempted bool   `json:"attempted,omitempty"`
-	ClientID  string `json:"client_id,omitempty"` // empty: not registered
+	ClientID  string `json:"client_id,omitempty"` // "" if not registered
 	Secret    string `json:"client_secret,omitempty"`
-	Expires   int64  `json:"client_secret_expires_at,omitempty"` // 0: never
+	Expires   int64  `json:"client_secret_expires_at,omitempty"` // 0 if never
 	Since     int64  `json:"since,omitempty"`
 	Method    string `json:"token_endpoint_auth_method,omitempty"`
 	Manage    string `json:"registration_client_uri,omitempty"`
@@ -50,7 +50,7 @@ const (
 	retire  rotation = "retire"  // Keys[1] is the old one, which goes after an hour
 )
 
-// find returns the entry that a configuration stands for; nil if there is none.
+// find returns the entry of a configuration, nil if there is none.
 func (s *state) find(config Config) *entry {
 	for _, e := range s.Entries {
 		if e.Issuer == config.Issuer && e.Given == (config.Given.ID != "") {
@@ -87,7 +87,7 @@ func (c *Client) load() error {
 // parseState reads what Save wrote. Errors do not quote it.
 func parseState(data []byte, s *state) error {
 	if err := json.Unmarshal(data, s); err != nil {
-		return errors.New("not what was written")
+		return errors.New("not valid JSON")
 	}
 	if s.Version != stateVersion {
 		return fmt.Errorf("version %d, this program writes %d", s.Version, stateVersion)

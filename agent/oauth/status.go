@@ -19,7 +19,7 @@ type Status struct {
 // ClientStatus is one client that is stored.
 type ClientStatus struct {
 	Issuer     string
-	ClientID   string // empty: not registered
+	ClientID   string // "" if not registered
 	Given      bool   // by the operator
 	Since      time.Time
 	Scope      string // as registered
@@ -28,7 +28,7 @@ type ClientStatus struct {
 	Keys       string   // "jwks" or "jwks_uri"; empty without keys
 	Rotating   bool
 	Manageable bool      // by RFC 7592
-	Expires    time.Time // of the secret; zero: never
+	Expires    time.Time // of the secret; zero if never
 	Attempted  bool      // a registration was sent, and how it ended is not known: one may be left at the server
 }
 
@@ -36,7 +36,7 @@ type ClientStatus struct {
 type TokenStatus struct {
 	Scope   string
 	Granted string        // scope of the token held
-	Left    time.Duration // 0: none is held
+	Left    time.Duration // 0 if none is held
 	Next    time.Duration // until the next is fetched
 	Err     error         // of the last attempt, at Failed; nil if it succeeded
 	Failed  time.Time

@@ -16,7 +16,7 @@ import (
 
 const (
 	longestLife = 24 * time.Hour // of a token; a longer one counts as this
-	unusedLives = 2              // after so many lives without a question, a token is not renewed
+	unusedLives = 2              // lifetimes without a request after which a token is not renewed
 	clockRest   = 10 * time.Second
 	leastLeft   = time.Second // a token with less is not handed out
 )
@@ -24,7 +24,7 @@ const (
 // grant is the token of one scope set. Guarded by Client.mu.
 type grant struct {
 	scope    string // names in order, as asked for
-	token    string // empty: none
+	token    string // "" if none
 	issuer   string // that gave it
 	granted  string // scope of it
 	got      time.Time

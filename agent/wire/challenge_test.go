@@ -9,8 +9,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Every challenge is read the same by a parser that knows RFC 9110 and by one that splits at every comma, as AMWA's test suite
-// does (ANS-6).
+// Every challenge is read the same by a parser that knows RFC 9110 and by one that splits at every comma, as AMWA's
+// test suite does (ANS-6).
 func TestChallenge_ANS6(t *testing.T) {
 	const realm = "node 1; the left one"
 	for i := range wire.Reasons {
@@ -58,8 +58,8 @@ func naive(value string) (map[string]string, error) {
 	return got, nil
 }
 
-// strict reads one challenge by RFC 9110 §11.2 and §11.6.1: a scheme, spaces, and auth-params with tokens or quoted strings,
-// each name once.
+// strict reads one challenge by RFC 9110 §11.2 and §11.6.1: a scheme, spaces, and auth-params with tokens or quoted
+// strings, each name once.
 func strict(value string) (map[string]string, error) {
 	scheme, rest := cutToken(value)
 	if scheme != "Bearer" || !strings.HasPrefix(rest, " ") {

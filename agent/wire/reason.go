@@ -1,8 +1,8 @@
 // Package wire is the packet protocol of authz.sock, described in PROTOCOL.md beside this file: it parses a request by
 // borrowing from the caller's buffer, appends a reply to the caller's buffer, and holds the list of reason codes.
 //
-// It does no I/O and allocates nothing once a Request's slice of targets has grown. It is not safe for concurrent use of
-// one Request. What a Request holds is valid until the buffer it was parsed from is written again.
+// It does no I/O and allocates nothing once a Request's slice of targets has grown. It is not safe for concurrent use
+// of one Request. What a Request holds is valid until the buffer it was parsed from is written again.
 package wire
 
 import "strings"
@@ -20,8 +20,7 @@ import "strings"
 // Reason says why an answer is what it is. Its Code is stable: programs may compare it. The zero value denies.
 type Reason uint8
 
-// The reasons. Their order carries no meaning but that of the tables for people: it is that in which a request meets
-// them.
+// The reasons, in the order in which a request meets them. The order matters only for the tables in the documents.
 const (
 	Undecided Reason = iota // the zero value: nothing decided, so denied
 
@@ -31,7 +30,7 @@ const (
 	Observed
 	ModeOff
 
-	// The packet is not one (protocol §1).
+	// The packet is malformed (protocol §1).
 	PacketTooLong
 	PacketForm
 	PacketVerb
@@ -66,7 +65,7 @@ const (
 	KeyUnknown
 	Signature
 
-	// Its claims, believed only after the signature.
+	// Its claims, checked after the signature.
 	SubjectMissing
 	AudienceMissing
 	ExpiryMissing
@@ -88,7 +87,7 @@ const (
 	PathNotGranted
 	ControlNotGranted
 
-	// Reasons is how many there are, and stands last.
+	// Reasons is the number of reasons. It must come last.
 	Reasons int = iota
 )
 
@@ -96,7 +95,7 @@ const (
 type Info struct {
 	Code   string // stable, lower case, on the wire after "reason="; "packet-…" if the fault is in the packet
 	Status int    // HTTP status; 200 allows, and nothing else does
-	Error  string // RFC 6750 §3.1 error code of the challenge; "" for none
+	Error  string // RFC 6750 §3.1 error code of the challenge, "" if none
 	Text   string // one line for people; no comma and no quote, since it becomes error_description (ANS-6)
 	Rule   string // the rule of the requirements that it applies
 	Source string // where that rule comes from
@@ -126,7 +125,7 @@ var infos = [Reasons]Info{
 	PacketID:      {"packet-id", 400, "", "the id is over 64 bytes or holds control characters", "ANS-4", "protocol §1"},
 	PacketValue:   {"packet-value", 400, "", "the access is neither read nor write or the kind or name is outside its limits", "ANS-4", "protocol §1"},
 
-	Method:           {"method", 405, "", "the method is none of those that NMOS APIs use", "PATH-1", "RFC 9110 §9"},
+	Method:           {"method", 405, "", "NMOS APIs do not use this method", "PATH-1", "RFC 9110 §9"},
 	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
 	PathTooLong:      {"path-too-long", 400, invalidRequest, "the path is longer than the limit", "PATH-16", "our bound"},
 	InventoryPending: {"inventory-pending", 503, "", "this device's inventory has not been read or pushed yet", "ANS-5", "fail closed"},
@@ -141,16 +140,16 @@ var infos = [Reasons]Info{
 	TokenCritical:  {"token-critical", 401, invalidToken, "the token's header names a critical extension", "TOK-3", "RFC 7515 §4.1.11"},
 	TokenType:      {"token-type", 401, invalidToken, "the token's typ is not that of an access token", "TOK-4", "RFC 9068 §4"},
 
-	IssuerMissing:   {"issuer-missing", 401, invalidToken, "the token's iss is missing or no URL", "CLM-1", "IS-10 Access Tokens"},
+	IssuerMissing:   {"issuer-missing", 401, invalidToken, "the token's iss is missing or not a URL", "CLM-1", "IS-10 Access Tokens"},
 	IssuerUntrusted: {"issuer-untrusted", 401, invalidToken, "this device does not trust the token's issuer", "KEY-5", "IS-10 Resource Servers"},
 	KeysPending:     {"keys-pending", 503, "", "the issuer's keys are being fetched", "ANS-5", "IS-10 Resource Servers"},
 	KeyUnknown:      {"key-unknown", 401, invalidToken, "the token's key is not in its issuer's key set", "KEY-6", "IS-10 Resource Servers"},
 	Signature:       {"signature", 401, invalidToken, "the token's signature does not verify", "TOK-6", "RFC 7515 §5.2"},
 
 	SubjectMissing:  {"subject-missing", 401, invalidToken, "the token's sub is missing or empty", "CLM-2", "IS-10 Access Tokens"},
-	AudienceMissing: {"audience-missing", 401, invalidToken, "the token's aud is missing or no list of strings", "CLM-3", "IS-10 Access Tokens"},
-	ExpiryMissing:   {"expiry-missing", 401, invalidToken, "the token's exp is missing or no number", "CLM-7", "RFC 7519 §4.1.4"},
-	TimeForm:        {"time-form", 401, invalidToken, "the token's iat or nbf is no number", "CLM-8", "IS-10 Access Tokens"},
+	AudienceMissing: {"audience-missing", 401, invalidToken, "the token's aud is missing or not a list of strings", "CLM-3", "IS-10 Access Tokens"},
+	ExpiryMissing:   {"expiry-missing", 401, invalidToken, "the token's exp is missing or not a number", "CLM-7", "RFC 7519 §4.1.4"},
+	TimeForm:        {"time-form", 401, invalidToken, "the token's iat or nbf is not a number", "CLM-8", "IS-10 Access Tokens"},
 	ClientMissing:   {"client-missing", 401, invalidToken, "the token names no client", "CLM-9", "IS-10 Access Tokens"},
 	ClientConflict:  {"client-conflict", 401, invalidToken, "the token's client_id and azp differ", "CLM-9", "IS-10 Access Tokens"},
 	ScopeForm:       {"scope-form", 401, invalidToken, "the token's scope is not one string", "CLM-10", "RFC 6749 §3.3"},
@@ -169,7 +168,7 @@ var infos = [Reasons]Info{
 	ControlNotGranted: {"control-not-granted", 403, insufficientScope, "a control socket needs the whole model under both read and write", "PATH-15", "a channel that can write"},
 }
 
-// Info returns the row of r; of a value outside the list the row of Undecided.
+// Info returns the row of r, or that of Undecided if r is out of range.
 func (r Reason) Info() *Info {
 	if int(r) >= Reasons {
 		r = Undecided

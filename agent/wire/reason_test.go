@@ -8,8 +8,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// The table of reasons is what programs and people read: stable codes, each once, and a line of text that can stand in a
-// challenge.
+// The table of reasons is what programs and people read: stable codes, each once, and a line of text that can stand in
+// a challenge.
 func TestReasons_ANS8(t *testing.T) {
 	code := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 	rule := regexp.MustCompile(`^(TOK|CLM|PATH|ANS|KEY|OPS)-[0-9]+$`)
@@ -26,8 +26,8 @@ func TestReasons_ANS8(t *testing.T) {
 			t.Errorf("%d: the code %q", i, info.Code)
 		case info.Text == "" || strings.ContainsAny(info.Text, ",\"\\") || strings.ContainsFunc(info.Text, notPrintable):
 			t.Errorf("%s: the text %q cannot stand in a challenge", r, info.Text)
-		case info.Text != strings.ToLower(info.Text[:1])+info.Text[1:] || strings.HasSuffix(info.Text, "."):
-			t.Errorf("%s: the text %q is no part of a sentence", r, info.Text)
+		case startsUpper(info.Text) || strings.HasSuffix(info.Text, "."):
+			t.Errorf("%s: the text %q does not continue a sentence", r, info.Text)
 		case !rule.MatchString(info.Rule) || info.Source == "":
 			t.Errorf("%s: the rule %q, from %q", r, info.Rule, info.Source)
 		}
@@ -63,3 +63,9 @@ func TestReasonStatus_ANS1_ANS2_ANS3_ANS4_ANS5(t *testing.T) {
 }
 
 func notPrintable(r rune) bool { return r < ' ' || r > '~' }
+
+// startsUpper reports whether a text starts with a capital, other than that of an acronym.
+func startsUpper(text string) bool {
+	first, _, _ := strings.Cut(text, " ")
+	return text[:1] != strings.ToLower(text[:1]) && first != strings.ToUpper(first)
+}

@@ -2,24 +2,24 @@ package wire
 
 import "strconv"
 
-// Reply is the answer to one Request. Its slices are borrowed from the session that made it, until its next question.
-// The zero value denies.
+// Reply is the answer to one Request. Its slices belong to the session that made it and are valid until its next
+// request. The zero value denies.
 type Reply struct {
 	Verb       Verb   // of the question; Ping answers "pong 1"
 	Reason     Reason // decides the first line
 	Enforced   Reason // observe mode: what enforce would have answered; else Undecided
 	ID         []byte
-	ClientID   []byte // once a token was verified
+	ClientID   []byte // set if a token was verified
 	Subject    []byte
 	Issuer     []byte
 	ExpiresIn  int64    // whole seconds until the permission ends; only for allow with a token, else negative
-	Path       []byte   // normalised; nil where the target has none
+	Path       []byte   // normalised; nil if the target has none
 	RetryAfter int      // whole seconds, for 503
 	Realm      string   // of the challenge; holds no quote, backslash, comma or control character
-	Answers    []Answer // decide-all: one a target, in the order of the question
+	Answers    []Answer // decide-all: one per target, in their order
 }
 
-// Answer is one target of a question about several, and whether it is allowed. The zero value denies.
+// Answer is the answer for one target of decide-all. The zero value denies.
 type Answer struct {
 	Target  []byte // without its query, which may hold the token, and without control characters
 	Allowed bool
@@ -28,21 +28,21 @@ type Answer struct {
 // Status is the HTTP status of the reply.
 func (r *Reply) Status() int { return r.Reason.Info().Status }
 
-// Challenge tells whether the reply carries a WWW-Authenticate value: 401, 403, and the 400 that RFC 6750 defines.
+// Challenge reports whether the reply carries a WWW-Authenticate value: 401, 403, and the 400 that RFC 6750 defines.
 func (r *Reply) Challenge() bool {
 	i := r.Reason.Info()
 	return i.Status == 401 || i.Error != ""
 }
 
-// AppendChallenge appends the WWW-Authenticate value. It holds no comma but those between parameters and no space behind
-// them, so that parsers that split at every comma read it too (ANS-6).
+// AppendChallenge appends the WWW-Authenticate value. Its only commas are those between parameters, without a space
+// after them, so that parsers that split at every comma can read it (ANS-6).
 func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 	i := reason.Info()
 	dst = append(dst, `Bearer realm="`...)
 	dst = append(dst, realm...)
 	dst = append(dst, '"')
 	if i.Error == "" {
-		return dst // RFC 6750 §3: no error where there were no credentials (ANS-1)
+		return dst // RFC 6750 §3: no error if there were no credentials (ANS-1)
 	}
 	dst = append(dst, `,error=`...)
 	dst = append(dst, i.Error...)
@@ -51,7 +51,7 @@ func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 	return append(dst, '"')
 }
 
-// Append appends the packet to dst. It allocates only where dst must grow.
+// Append appends the packet to dst. It allocates only if dst must grow.
 func (r *Reply) Append(dst []byte) []byte {
 	if r.Verb == Ping && r.Reason == OK {
 		return appendLine(append(dst, "pong 1\n"...), "id=", r.ID)

@@ -15,7 +15,7 @@ const (
 	MaxName            = 256      // bytes of a resource's name
 )
 
-// Verb is the question that a packet asks. The zero value is none.
+// Verb is the question that a packet asks. The zero value is NoVerb.
 type Verb uint8
 
 // The questions of protocol §1.
@@ -38,7 +38,7 @@ func (v Verb) String() string {
 	return verbs[v]
 }
 
-// Names that a packet can give, as bits, so that a doubled one is seen.
+// Names that a packet can contain, as bits, to detect duplicates.
 const (
 	nameMethod = 1 << iota
 	nameTarget
@@ -50,7 +50,7 @@ const (
 	nameAccess
 )
 
-// grammar says for each question which names it has, which it needs and which may come many times.
+// grammar says for each question which names it has, which are required and which may be repeated.
 var grammar = [...]struct{ has, needs, many uint8 }{
 	Decide:    {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameMethod | nameTarget},
 	Verify:    {has: nameAuthorization | nameID},
@@ -59,13 +59,13 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 	Ping:      {has: nameID},
 }
 
-// Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in; nobody
-// writes to them. A Request can be used again: Parse resets it.
+// Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in, and are
+// never written to. A Request can be reused: Parse resets it.
 type Request struct {
 	Verb          Verb
-	Method        []byte   // case-sensitive; decide-all takes GET where it is absent
-	Targets       [][]byte // request targets as they came, query included: one for decide, in order for decide-all
-	Authorization []byte   // the header's value; nil where there was no header
+	Method        []byte   // case-sensitive; GET if decide-all omits it
+	Targets       [][]byte // request targets as received, with their query: one for decide, in order for decide-all
+	Authorization []byte   // the header's value; nil if there was no header
 	Upgrade       []byte   // "websocket" for a handshake
 	ID            []byte   // echoed
 	Kind          []byte   // of resource: "meter"
@@ -77,8 +77,8 @@ func (r *Request) reset() {
 	*r = Request{Targets: r.Targets[:0]}
 }
 
-// Parse reads one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided. After a
-// fault r holds the ID if one was read before, and nothing else in it may be used. Limit is in bytes.
+// Parse parses one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided.
+// After an error only r.ID may be used, if it was read before. limit is in bytes.
 func (r *Request) Parse(packet []byte, limit int) Reason {
 	r.reset()
 	if len(packet) > limit {
@@ -156,13 +156,13 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 	return Undecided
 }
 
-// namesResource tells whether the values of a resource question are within their limits.
+// namesResource reports whether the values of a resource question are valid.
 func (r *Request) namesResource() bool {
 	access := string(r.Access) == "read" || string(r.Access) == "write"
 	return access && IsName(r.Kind, MaxKind) && IsName(r.Name, MaxName)
 }
 
-// IsName tells whether b can be a kind or a name: 1 to limit bytes and none that could break a line or a terminal.
+// IsName reports whether b can be a kind or a name: 1 to limit bytes without control characters.
 func IsName(b []byte, limit int) bool { return len(b) > 0 && len(b) <= limit && !ascii.HasControl(b) }
 
 var newline = []byte("\n")

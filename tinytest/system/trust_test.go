@@ -66,14 +66,14 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 	b.reload(bound)
 	b.want(f.bearing(1), 401, "issuer-untrusted")
 	b.want(f.bearing(2), 200, "ok")
-	b.waitLog(0, `[discovery] hosts does not name its host \"auth-1.example.com\"`)
+	b.waitLog(0, `[discovery] hosts does not name the host \"auth-1.example.com\"`)
 	f.dns.Forget()
 	b.again(nil) // nor was it kept
 	b.want(f.bearing(1), 401, "issuer-untrusted")
 	b.want(f.bearing(2), 200, "ok")
 	r = command(t, "", "discover", "--config", b.ConfigFile())
 	if r.status != 0 || !strings.Contains(r.out,
-		`left out  auth-1: [discovery] hosts does not name its host "auth-1.example.com"`) {
+		`left out  auth-1: [discovery] hosts does not name the host "auth-1.example.com"`) {
 		t.Errorf("exit status %d, want 0 and auth-1 left out:\n%s", r.status, r.out)
 	}
 	r = command(t, "", "check-config", "--config", b.ConfigFile())
