@@ -177,7 +177,7 @@ func TestEmptyPacketEnds(t *testing.T) {
 	c.send("ping 1\nid=1\n")
 	c.send("")
 	if got := c.receive(); got.lines["id"] != "1" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v", got)
 	}
 	if !c.ended() {
 		t.Error("the connection is still open")

@@ -176,11 +176,11 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 	log.Close(context.Background())
 	got := out.records(t)
 	if len(got) != 2 {
-		t.Fatalf("%v", got)
+		t.Fatalf("got %v", got)
 	}
 	for _, r := range got {
 		if r["decision"] != "allow" || r["reason"] != "observe" || r["would"] != "no-token" || r["would_status"] != 401.0 || r["uid"] != nil || r["gid"] != nil {
-			t.Errorf("%v", r)
+			t.Errorf("got %v", r)
 		}
 	}
 	if denied := fmt.Sprint(got[1]["denied"]); !strings.Contains(denied, senders+"/x") {

@@ -162,7 +162,7 @@ func TestInventoryPending_ANS5(t *testing.T) {
 	for _, authorization := range []string{"", "authorization=Bearer " + tok.Sign() + "\n"} {
 		got := d.ask(t, packet+authorization)
 		if got.first != "deny 503" || got.reason() != "inventory-pending" || got.lines["retry-after"] != "2" || got.lines["id"] != "9" {
-			t.Errorf("%v", got)
+			t.Errorf("got %v", got)
 		}
 	}
 	if got := d.ask(t, get(senders, tok.Sign())); got.first != "allow 200" {

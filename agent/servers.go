@@ -63,7 +63,7 @@ type Servers struct {
 	kept    []FoundServer // last
 }
 
-// unlock tells what has happened once mu is free: a log may hang, too.
+// unlock reports the events once mu is free, because a log may hang.
 func (s *Servers) unlock() {
 	events := s.events
 	s.events = nil
@@ -87,7 +87,7 @@ type server struct {
 	known   time.Time // when it was found first; zero if that was before the start
 }
 
-// state is what is to be kept of it now.
+// state returns what is to be kept of the server.
 func (f *server) state(now time.Time) FoundServer {
 	kept := f.FoundServer
 	if !f.absent.IsZero() {
@@ -125,7 +125,7 @@ func (f *server) issuers() []string {
 type ServerEvent struct {
 	What   string
 	Server string   // its URL
-	Issuer string   // "" if it goes without saying
+	Issuer string   // "" if it is implied
 	Why    string   // "" if there is nothing to add
 	Found  []string // the URLs of all, if there are others than before; then the rest is empty
 }
@@ -136,7 +136,7 @@ func NewServers(store *keys.Store, keep func([]FoundServer), tell func(ServerEve
 	return &Servers{store: store, keep: keep, tell: tell, wake: make(chan struct{}, 1)}
 }
 
-// Found is what discovery has found.
+// Found is the result of discovery.
 type Found struct {
 	Servers []FoundStatus // in the order in which they are tried
 	Looked  time.Time     // when discovery last looked; zero if not yet
@@ -150,7 +150,7 @@ type FoundStatus struct {
 	Advertised bool     // when its domain answered last
 }
 
-// Found returns what discovery has found.
+// Found returns the result of discovery.
 func (s *Servers) Found() Found {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +193,7 @@ func (s *Servers) admitted(f FoundServer) bool {
 	return err == nil
 }
 
-// Remember takes up what discovery had found before a restart, best first. The configuration may have changed since.
+// Remember restores the servers that discovery had found before a restart, best first. The configuration may have changed since.
 func (s *Servers) Remember(found []FoundServer) {
 	s.keeping.Lock()
 	s.kept = found

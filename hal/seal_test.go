@@ -118,7 +118,7 @@ const oldFile = "nmos-sealed-1\n" +
 func TestOpenOldFile(t *testing.T) {
 	plain, err := newSealer(t, testKey(1)).Open("keys.json", []byte(oldFile))
 	if err != nil || string(plain) != "written by version 1" {
-		t.Errorf("%q, %v", plain, err)
+		t.Errorf("got %q, error %v", plain, err)
 	}
 }
 
@@ -136,7 +136,7 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q of %d bytes: %q, %v", name, len(file), plain, err)
 		}
 		if err != nil && (plain != nil || !strings.Contains(err.Error(), name)) {
-			t.Errorf("%q, %v", plain, err)
+			t.Errorf("got %q, error %v", plain, err)
 		}
 		resealed := mustSeal(t, s, name, file)
 		if back, err := s.Open(name, resealed); err != nil || !bytes.Equal(back, file) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ClockState is what can be said of the system's clock (OPS-1). The zero value is the worst.
+// ClockState is the state of the system's clock (OPS-1). The zero value is the worst.
 type ClockState uint8
 
 const (
@@ -92,15 +92,15 @@ type Clock struct {
 	looking sync.Mutex
 }
 
-// clockSystem is what a Clock asks of the operating system.
+// clockSystem is what a Clock needs from the operating system.
 type clockSystem interface {
 	now() time.Time
 	// uptime is the time since the boot, whatever is done to the clock, sleep of the system included.
 	uptime() time.Duration
 	// vouchers asks who keeps the clock right, best first; mark is a file that says so beside those that are known, ""
-	// if none. tai is what the kernel holds for TAI − UTC, 0 if nobody told it.
+	// if none. tai is the kernel's value of TAI − UTC, 0 if it was never set.
 	vouchers(mark string) (all []voucher, tai time.Duration)
-	// watch returns what notices that the clock is set.
+	// watch returns a watch that notices when the clock is set.
 	watch() (clockWatch, error)
 }
 
@@ -110,7 +110,7 @@ type voucher struct {
 	text string // who it is and what it says
 	ok   bool   // it vouches for the clock
 	// at is when, by the clock, it last saw that the clock is right. Its word then ends when the clock is set: it must
-	// have looked again since. Zero for one that takes its word back itself.
+	// have looked again since. Zero for one that withdraws its word itself.
 	at time.Time
 }
 
@@ -123,7 +123,7 @@ type clockWatch interface {
 }
 
 const (
-	// movedLeast is what the log hears of: a time service slews less than this between two checks, and tokens count in seconds.
+	// movedLeast is the smallest step that is logged: a time service slews less than this between two checks, and tokens count in seconds.
 	movedLeast = 500 * time.Millisecond
 	// movedFar is a step after which servers and certificates are worth another look.
 	movedFar = time.Minute
@@ -147,7 +147,7 @@ func newClock(s clockSystem) *Clock {
 	return c
 }
 
-// Now returns the time in UTC and what it is worth. It is for every decision: it takes a reading and two loads.
+// Now returns the time in UTC and the clock's state. It is called for every decision: it costs a reading and two loads.
 func (c *Clock) Now() (time.Time, ClockState) {
 	t := c.system.now().UTC()
 	return t, c.judge(t)
@@ -210,7 +210,7 @@ func (c *Clock) Remember(t time.Time) {
 	c.setFloor()
 }
 
-// Explain says how far this clock is from another at this moment and what that probably comes from; "" if they agree as
+// Explain says how far this clock is from another now, and the probable cause; "" if they agree as
 // far as an HTTP date can show.
 func (c *Clock) Explain(other time.Time) string {
 	c.mu.Lock()
@@ -224,7 +224,7 @@ func (c *Clock) setFloor() {
 	c.floor.Store(floor.UnixMicro())
 }
 
-// latest returns the floor and what is known of it. The caller holds mu.
+// latest returns the floor and its origin. The caller holds mu.
 func (c *Clock) latest() (floor time.Time, why string) {
 	floor, why = built, "when this program was built"
 	for _, f := range []struct {
@@ -242,7 +242,7 @@ func (c *Clock) latest() (floor time.Time, why string) {
 	return floor, why
 }
 
-// learn takes a reading into what is known of the time. The caller holds mu.
+// learn updates the known times by a reading. The caller holds mu.
 func (c *Clock) learn(r reading) {
 	stood := r.uptime-c.since >= standing
 	switch state := c.judge(r.wall); {
@@ -264,7 +264,7 @@ func (c *Clock) learn(r reading) {
 // earlier than before only if the clock has been synchronised for an hour, or was set again; then what is kept of it
 // should be replaced.
 func (c *Clock) Known() time.Time {
-	c.look() // what a clock shows that was set a moment ago is not known
+	c.look() // the clock may have been set a moment ago
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	floor, _ := c.latest()
@@ -359,7 +359,7 @@ func (c *Clock) look() reading {
 	return now
 }
 
-// wasSet takes note of a step: nobody's word holds for the clock any more. The caller holds mu.
+// wasSet notes a step, after which no earlier voucher counts. The caller holds mu.
 func (c *Clock) wasSet(now reading, moved time.Duration) {
 	// By a time service, it is vouched for within moments, and then nothing is made of this.
 	c.set, c.since, c.stale = now, now.uptime, c.seen
@@ -372,7 +372,7 @@ func (c *Clock) wasSet(now reading, moved time.Duration) {
 	c.trustworthy.Store(false)
 }
 
-// ask goes through what the vouchers say. Once one has vouched for the clock since it was last set, the clock is
+// ask evaluates the vouchers. Once one has vouched for the clock since it was last set, the clock is
 // synchronised until it is set again: a time service that ends leaves a good clock. The caller holds mu.
 func (c *Clock) ask(all []voucher, now reading) {
 	c.seen = make(map[string]time.Time, len(all))

@@ -59,7 +59,7 @@ func TestKernelOfThisMachine_OPS1(t *testing.T) {
 		return state, err
 	})
 	if asked != 1 || text == "" || tai < 0 || tai > time.Minute {
-		t.Errorf("%q, %v, %v", text, ok, tai)
+		t.Errorf("got %q, %v, %v", text, ok, tai)
 	}
 	now, state := NewClock().Now()
 	if time.Since(now).Abs() > time.Minute || ok && state == ClockUnsynchronised {
@@ -161,7 +161,7 @@ func TestTimerfd_OPS1(t *testing.T) {
 	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
 	want := fmt.Sprintf("settime flags: 0%o\n", unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET)
 	if err != nil || !strings.Contains(string(info), want) || !strings.Contains(string(info), "clockid: 0\n") {
-		t.Errorf("%v, %s", err, info)
+		t.Errorf("got error %v, %s", err, info)
 	}
 	w.Close()
 }

@@ -527,7 +527,7 @@ func TestClockLooksAgain_OPS1(t *testing.T) {
 		f.vouch(true)
 		time.Sleep(checkSoon)
 		if e := r.take(); len(e) != 1 || e[0].Before != ClockUnsynchronised || e[0].State != ClockSynchronised || e[0].Moved != 0 {
-			t.Errorf("%+v", e)
+			t.Errorf("got %+v", e)
 		}
 		time.Sleep(time.Second) // not at the moment of a check
 		for range 10 {
@@ -560,12 +560,12 @@ func TestClockWithoutWatch_OPS1(t *testing.T) {
 				(<-f.watches).tell <- refused
 			}
 			if e := r.take(); len(e) != 1 || e[0].Err != refused || e[0].State != ClockSynchronised || e[0].Before != e[0].State {
-				t.Errorf("%+v", e)
+				t.Errorf("got %+v", e)
 			}
 			f.move(time.Hour)
 			time.Sleep(checkLater)
 			if e := r.take(); len(e) != 1 || e[0].Moved != time.Hour || e[0].Err != nil {
-				t.Errorf("%+v", e)
+				t.Errorf("got %+v", e)
 			}
 		})
 	}
@@ -578,7 +578,7 @@ func TestClockHeldUp_OPS1(t *testing.T) {
 		clock := newClock(f)
 		f.jitter = 3
 		if e, news := clock.check(); news {
-			t.Errorf("%+v", e)
+			t.Errorf("got %+v", e)
 		}
 	})
 }

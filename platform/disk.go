@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Disk is what a StateDir asks of the operating system, about a system call each, so that a test can cut the power
+// Disk is what a StateDir needs from the operating system, about a system call each, so that a test can cut the power
 // between any two of them. Errors are those of package os, and ErrUnfit.
 type Disk interface {
 	// Mkdir makes a directory for its owner alone.
@@ -30,7 +30,7 @@ type Disk interface {
 // DiskFile is a file being written.
 type DiskFile interface {
 	io.WriteCloser
-	// Sync returns once what was written will be found after a power cut.
+	// Sync returns once the data written will survive a power cut.
 	Sync() error
 }
 

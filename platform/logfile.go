@@ -95,7 +95,7 @@ func (l *LogFile) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Sync returns once what was written will be found after a power cut.
+// Sync returns once the data written will survive a power cut.
 func (l *LogFile) Sync() error {
 	if l.file == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 func writeLog(t *testing.T, l *LogFile, text string) {
 	t.Helper()
 	if n, err := l.Write([]byte(text)); n != len(text) || err != nil {
-		t.Fatalf("%d, %v", n, err)
+		t.Fatalf("got %d, error %v", n, err)
 	}
 }
 

@@ -156,6 +156,6 @@ func TestConfineAbstractManager(t *testing.T) {
 	manager.SetDeadline(time.Now().Add(5 * time.Second))
 	var b [64]byte
 	if n, err := manager.Read(b[:]); err != nil || string(b[:n]) != "READY=1" {
-		t.Errorf("%q, %v", b[:n], err)
+		t.Errorf("got %q, error %v", b[:n], err)
 	}
 }

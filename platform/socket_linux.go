@@ -247,7 +247,7 @@ func makeParent(dir string) error {
 	}
 }
 
-// CheckGroup tells what is wrong with the name or number of a group, if anything.
+// CheckGroup returns what is wrong with the name or number of a group, or nil.
 func CheckGroup(group string) error {
 	_, err := groupID(group)
 	return err
@@ -292,7 +292,7 @@ func removePrivate(dir string) {
 }
 
 // removeLeftovers removes the private directories of daemons that were killed while they opened this socket. The lock is
-// held, so none is in use. What cannot be removed does no harm.
+// held, so none is in use. A remaining one does no harm.
 func removeLeftovers(path string) {
 	parent, prefix := filepath.Split(privatePrefix(path))
 	entries, err := os.ReadDir(filepath.Clean(parent))

@@ -68,7 +68,7 @@ func ask(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	if n, err := c.Read(b[:]); err != nil || string(b[:n]) != "ping 1\n" {
-		t.Fatalf("%q, %v", b[:n], err)
+		t.Fatalf("got %q, error %v", b[:n], err)
 	}
 }
 
@@ -118,10 +118,10 @@ func TestListenStream(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	res.Body.Close()
 	if string(body) != "here" {
-		t.Errorf("%q", body)
+		t.Errorf("got %q", body)
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("got %v, error %v", info, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -360,7 +360,7 @@ func TestListenMakesParent(t *testing.T) {
 	dir := socketDir(t)
 	mustListen(t, filepath.Join(dir, "run", "a.sock"), Options{})
 	if info, err := os.Stat(filepath.Join(dir, "run")); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("got %v, error %v", info, err)
 	}
 	path := filepath.Join(dir, "no", "such", "a.sock")
 	_, err := ListenPacket(path, Options{})

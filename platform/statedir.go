@@ -17,15 +17,15 @@ import (
 )
 
 var (
-	// ErrReadOnly means that the file system takes no writes, as on a device whose flash is locked or worn out.
+	// ErrReadOnly means that the file system does not accept writes, as on a device whose flash is locked or worn out.
 	ErrReadOnly = errors.New("the file system is read-only")
 	// ErrNoDirectory means that the directory is missing and so is the one that would hold it.
 	ErrNoDirectory = errors.New("the directory and its parent do not exist")
 	// ErrTooLarge means that a file is longer than anything that was ever written to it.
 	ErrTooLarge = errors.New("the file is too large")
-	// ErrTorn means that a slot does not hold what was written: the power failed meanwhile, or the medium has lost it.
+	// ErrTorn means that a slot is incomplete: the power failed during the write, or the medium is damaged.
 	ErrTorn = errors.New("the slot is incomplete: the checksum is not that of the content")
-	// ErrUnfit means that what bears the name of a state file is not one that this daemon may believe or write to.
+	// ErrUnfit means that a file with the name of a state file must not be trusted or written to.
 	ErrUnfit = errors.New("not used as a state file")
 )
 
@@ -39,7 +39,7 @@ const secondSuffix = ".2"
 var slots = [2]string{secondSuffix, ""}
 
 // StateDir is a directory of small files that outlive a power cut at any moment (KEY-3): a file that is written is
-// found with its old or its new content, whole, whenever the power goes. Once WriteFile has returned nil it is the new.
+// found complete with its old or its new content, whenever the power fails. Once WriteFile has returned nil it is the new.
 //
 // Each file has two slots, NAME and NAME.2, which are written in turn, in place, and never renamed or cut short; the
 // one with the higher number that is whole counts. That asks the least of a file system: that writing to one file harms
@@ -61,7 +61,7 @@ type StateDir struct {
 	// Disk is nil but in tests.
 	Disk Disk
 	// Told, if not nil, is called when a slot is not used although the other one is: with ErrTorn after a power cut,
-	// with ErrUnfit for what somebody else may have put there.
+	// with ErrUnfit for a file that somebody else may have put there.
 	Told func(error)
 
 	mu sync.Mutex
@@ -71,7 +71,7 @@ type StateDir struct {
 }
 
 // Prepare makes the directory if only it and not its parent is missing. It is called once at the start. An error means
-// that what is written will not be kept; the daemon runs all the same.
+// that state will not be kept; the daemon runs nevertheless.
 func (d *StateDir) Prepare() error {
 	if d.Path == "" {
 		return nil
@@ -86,8 +86,8 @@ func (d *StateDir) Prepare() error {
 	return nil
 }
 
-// WriteFile puts data in place of what the file holds, with mode 0600. The error is ErrReadOnly, ErrNoDirectory or one
-// of the system's, such as a full disk; the file then holds what it held, or data.
+// WriteFile replaces the file's content by data, with mode 0600. The error is ErrReadOnly, ErrNoDirectory or one
+// of the system's, such as a full disk; the file then has its previous content, or data.
 func (d *StateDir) WriteFile(name string, data []byte) error {
 	if d.Path == "" {
 		return nil
@@ -149,7 +149,7 @@ func (d *StateDir) writeSlot(name string, slot int, number uint64, data []byte) 
 		err = closeErr
 	}
 	if err == nil {
-		// Not only if the file is new: whoever made it may not have come to this.
+		// Not only if the file is new: its creator may have been interrupted before this.
 		err = d.disk().SyncDir(d.Path)
 	}
 	if err == nil {
@@ -189,7 +189,7 @@ func (d *StateDir) makeDirectory() error {
 	return d.disk().SyncDir(filepath.Dir(d.Path))
 }
 
-// ReadFile returns what the file holds. The error wraps fs.ErrNotExist if there is none, ErrTooLarge if it is longer
+// ReadFile returns the file's content. The error wraps fs.ErrNotExist if there is none, ErrTooLarge if it is longer
 // than limit, in bytes, ErrTorn if no slot is whole, and ErrUnfit if it may be somebody else's. What an earlier release
 // wrote, without slots, is returned as it is, whole or not.
 func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
@@ -328,7 +328,7 @@ func (d *StateDir) readSlot(name string, slot int, limit int) (number uint64, da
 	return number, data, nil
 }
 
-// readPlain returns what an earlier release wrote.
+// readPlain reads the format of an earlier release.
 func (d *StateDir) readPlain(name string, limit int) ([]byte, error) {
 	f, err := d.disk().Open(d.file(name))
 	if err != nil {
@@ -342,7 +342,7 @@ func (d *StateDir) readPlain(name string, limit int) ([]byte, error) {
 	return data, err
 }
 
-// SetAside takes a damaged file out of the way without losing it: its slots are renamed to their names with ".damaged",
+// SetAside moves a damaged file away without losing it: its slots are renamed to their names with ".damaged",
 // in place of those that were set aside before, and can be looked at there. It returns the paths to tell people,
 // separated by ", ".
 func (d *StateDir) SetAside(name string) (paths string, err error) {

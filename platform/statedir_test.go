@@ -28,7 +28,7 @@ func TestStateDir_KEY3(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := d.ReadFile("a", 10); err != nil || string(got) != text {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("got %q, error %v", got, err)
 		}
 	}
 	if err := d.WriteFile("b", []byte("the second")); err != nil {

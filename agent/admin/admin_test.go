@@ -165,7 +165,7 @@ func TestInventory_ANS7(t *testing.T) {
 				switch {
 				case last.status == 200:
 					if last.body != c.held || last.header.Get("Content-Type") != "application/json" {
-						t.Errorf("%v", last)
+						t.Errorf("got %v", last)
 					}
 				case last.status >= 400 && c.debug != "-":
 					var e struct {
@@ -173,7 +173,7 @@ func TestInventory_ANS7(t *testing.T) {
 						Error, Debug string
 					}
 					if err := json.Unmarshal([]byte(last.body), &e); err != nil || e.Code != last.status || e.Error == "" || e.Debug != c.debug {
-						t.Errorf("%v, %+v", err, e)
+						t.Errorf("got error %v, %+v", err, e)
 					}
 					if allow := last.header.Get("Allow"); (last.status == 405) != (allow == "GET, PUT") {
 						t.Errorf("Allow is %q", allow)
@@ -400,7 +400,7 @@ func TestWatch_ANS7(t *testing.T) {
 			io.WriteString(client, "GET /watch?"+query+" HTTP/1.1\r\nHost: a\r\n\r\n")
 			response, err := http.ReadResponse(bufio.NewReader(client), nil)
 			if err != nil || response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/x-ndjson" {
-				t.Fatalf("%+v, %v", response, err)
+				t.Fatalf("got %+v, error %v", response, err)
 			}
 			return client, bufio.NewReader(response.Body), ended
 		}

@@ -97,7 +97,7 @@ func TestKeySetNameServers(t *testing.T) {
 			doc, err := New(Options{Roots: ca.roots, DNSServers: c.servers}).KeySet(t.Context(), issuer)
 			if c.want == "" {
 				if err != nil || string(doc.JWKS) != someKeys {
-					t.Errorf("%+v, %v", doc, err)
+					t.Errorf("got %+v, error %v", doc, err)
 				}
 			} else if err == nil || !strings.HasSuffix(err.Error(), ": "+c.want) {
 				t.Errorf("got  %v\nwant …: %s", err, c.want)

@@ -86,7 +86,7 @@ func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
 	c := dnsClient(s)
 	r := discover(t, c, o)
 	if len(r.Servers) != 0 || r.err == nil || !strings.Contains(r.err.Error(), "no domain to browse") {
-		t.Errorf("%+v, %v", r.Servers, r.err)
+		t.Errorf("got %+v, error %v", r.Servers, r.err)
 	}
 	expect(t, "first step", r.steps[0].Text, "the device's resolver configuration cannot be read: resolv.conf: no such file")
 	text, failure = "search a.test", nil

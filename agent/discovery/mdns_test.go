@@ -146,7 +146,7 @@ func TestDiscoverByMDNS_DIS2(t *testing.T) {
 	c := New(Options{Roots: ca.roots, DNSServers: []string{ns.Addr()}})
 	found, err := c.Discover(t.Context(), DiscoverOptions{Domains: []string{"example.com"}}, nil)
 	if err != nil || len(found.Servers) != 1 || found.Servers[0].IssuerURL() != issuer {
-		t.Fatalf("%+v, %v", found, err)
+		t.Fatalf("got %+v, error %v", found, err)
 	}
 	ns.Forget()
 	doc, err := c.KeySet(t.Context(), issuer)
@@ -174,7 +174,7 @@ func TestBrowseNoNetwork(t *testing.T) {
 	}
 	found, err := Browse(t.Context(), BrowseOptions{})
 	if err == nil || !strings.HasPrefix(err.Error(), "discovery: mDNS: ") {
-		t.Errorf("%+v, %v", found, err)
+		t.Errorf("got %+v, error %v", found, err)
 	}
 }
 

@@ -53,7 +53,7 @@ var goodRecords = []string{
 func TestParseMessage_DIS1(t *testing.T) {
 	m, err := parseMessage(answerTo(t, ptrQuestion, goodRecords...), 7, ptrQuestion)
 	if err != nil || m.rcode != 0 || m.truncated || m.cut || m.referral || len(m.answer) != 1 || len(m.extra) != 5 {
-		t.Fatalf("%+v, %v", m, err)
+		t.Fatalf("got %+v, error %v", m, err)
 	}
 	const instance = `studio\ a\.1._nmos-auth._tcp.example.com.`
 	expect(t, "target", m.answer[0].target, `Studio\ A\.1._nmos-auth._tcp.example.com.`)
@@ -180,7 +180,7 @@ func FuzzParseMessage(f *testing.F) {
 		}
 		for _, r := range slices.Concat(m.answer, m.extra) {
 			if r.ttl < 0 || r.ttl > maxTTL || len(r.txt) > maxStrings || len(r.target) > 1100 || !printable(r.name+r.target+r.data()) {
-				t.Errorf("%+v", r)
+				t.Errorf("got %+v", r)
 			}
 		}
 		var twin dns.Msg
@@ -278,7 +278,7 @@ func FuzzTXT(f *testing.F) {
 		for _, s := range r.txt {
 			size += 1 + len(s)
 			if s == "" || len(s) > 255 {
-				t.Errorf("%q", s)
+				t.Errorf("got %q", s)
 			}
 		}
 		if size > len(data) || !printable(r.data()) {
@@ -287,12 +287,12 @@ func FuzzTXT(f *testing.F) {
 		s, err := ParseRecord(Record{Host: "a.test.", Port: 1, TXT: r.txt}, false)
 		if err != nil {
 			if !printable(err.Error()) {
-				t.Errorf("%q", err)
+				t.Errorf("got %q", err)
 			}
 			return
 		}
 		if s.Scheme != "https" || s.Pri < 0 || s.Pri > 99 || !strings.HasPrefix(s.IssuerURL(), "https://a.test:1") {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v", s)
 		}
 	})
 }

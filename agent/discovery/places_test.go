@@ -142,7 +142,7 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 			if c.err == "" {
 				last := map[byte]string{'i': inserted, 'a': appended, 'o': openID}[cmp.Or(c.from, c.asked[len(c.asked)-1])]
 				if err != nil || doc.Issuer != k.issuer || doc.MetadataURL != k.URL+last || string(doc.JWKS) != someKeys {
-					t.Errorf("%+v, %v", doc, err)
+					t.Errorf("got %+v, error %v", doc, err)
 				}
 				if connections != 1 {
 					t.Errorf("%d connections", connections)
@@ -344,7 +344,7 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 	f.Host, f.Domain = "auth.local", mdnsDomain
 	doc, err := c.ServerKeySet(t.Context(), f)
 	if err != nil || doc.Issuer != "https://auth.local:"+port {
-		t.Errorf("%+v, %v", doc, err)
+		t.Errorf("got %+v, error %v", doc, err)
 	}
 	f.Addresses[0] = netip.MustParseAddr("127.0.0.2")
 	address := netip.MustParseAddr("127.0.0.2")
@@ -397,7 +397,7 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 		clear(r.Servers) // what the caller does with its own is its affair
 		for _, written := range []string{issuer, issuer + "/"} {
 			if doc, err := c.KeySet(t.Context(), written); err != nil || doc.Issuer != issuer {
-				t.Errorf("%+v, %v", doc, err)
+				t.Errorf("got %+v, error %v", doc, err)
 			}
 		}
 		all.Servers = nil // nothing is found any more, which changes nothing of where it was

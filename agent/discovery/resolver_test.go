@@ -243,6 +243,6 @@ func TestUnicastNoAnswerForAAAA_DIS1(t *testing.T) {
 	s.Misbehave("", "AAAA", dnsserver.Silent)
 	r := discover(t, impatient(s), example)
 	if len(r.Servers) != 1 || fmt.Sprint(r.Servers[0].Addresses) != "[192.0.2.1]" || r.err != nil {
-		t.Errorf("%+v, %v", r.Servers, r.err)
+		t.Errorf("got %+v, error %v", r.Servers, r.err)
 	}
 }

@@ -124,7 +124,7 @@ func TestUnicast_DIS1(t *testing.T) {
 	s := startDNS(t, dnsserver.Options{Zone: oneServer})
 	r := discover(t, dnsClient(s), example)
 	if r.err != nil || len(r.Servers) != 1 {
-		t.Fatalf("%+v, %v", r.Servers, r.err)
+		t.Fatalf("got %+v, error %v", r.Servers, r.err)
 	}
 	want := Server{
 		Instance: "auth-1", Scheme: "https", Host: "auth-1.example.com", Port: 443, Pri: 10, Priority: 3, Weight: 4, TTL: 200 * time.Second,

@@ -90,7 +90,7 @@ func TestAnswerOfNothing_ANS8(t *testing.T) {
 	w := httptest.NewRecorder()
 	httpauth.Answer(w, &wire.Reply{Reason: wire.OK, ExpiresIn: -1, Enforced: wire.Expired})
 	if got := w.Result(); len(got.Header) != 3 || got.Header.Get("X-Auth-Would") != "401 token-expired" {
-		t.Errorf("%v", got.Header)
+		t.Errorf("got %v", got.Header)
 	}
 	w = httptest.NewRecorder()
 	httpauth.Answer(w, &wire.Reply{})

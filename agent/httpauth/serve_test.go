@@ -380,17 +380,17 @@ func TestServeConnAsksForABodyLater(t *testing.T) {
 		for range 3 {
 			io.WriteString(client, "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 			if response, err := http.ReadResponse(in, nil); err != nil || response.StatusCode != http.StatusContinue {
-				t.Fatalf("%+v, %v", response, err)
+				t.Fatalf("got %+v, error %v", response, err)
 			}
 			io.WriteString(client, "hello")
 			if response, err := http.ReadResponse(in, nil); err != nil || response.StatusCode != http.StatusOK {
-				t.Fatalf("%+v, %v", response, err)
+				t.Fatalf("got %+v, error %v", response, err)
 			}
 			time.Sleep(time.Minute)
 		}
 		client.Close()
 		if err := <-ended; err != nil || got != "hellohellohello" {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("got %q, error %v", got, err)
 		}
 	})
 }

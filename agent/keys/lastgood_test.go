@@ -42,7 +42,7 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(g.Servers) != 1 || len(g.Issuers) != 1 {
-		t.Fatalf("%+v", g)
+		t.Fatalf("got %+v", g)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &servers{answer: always(oneKey), under: map[string]int{}}

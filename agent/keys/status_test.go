@@ -33,7 +33,7 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 		began := time.Now().Add(-time.Minute)
 		got := s.Status()
 		if len(got) != 3 || got[0].Issuer != first || got[1].Issuer != second || got[2].Issuer != learned {
-			t.Fatalf("%+v", got)
+			t.Fatalf("got %+v", got)
 		}
 		one, two, three := got[0], got[1], got[2]
 		if one.Used || !one.Server || len(one.KIDs) > 0 || !one.Fetched.IsZero() || !one.Failing || !errors.Is(one.Err, errDown) ||
@@ -63,6 +63,6 @@ func TestStatusOfServerNamedTwice_CLM1(t *testing.T) {
 	s := keys.NewStore(nil, nil)
 	s.Configure(keys.Policy{Servers: []string{issuer, issuer + "/", issuer}, Refresh: time.Hour})
 	if got := s.Status(); len(got) != 1 || got[0].Issuer != issuer {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v", got)
 	}
 }

@@ -140,16 +140,16 @@ func TestLimits(t *testing.T) {
 	ask("decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.0/a\n", r.token(strings.Repeat("c", 300), nil))
 	report := r.report()
 	if len(report.Controllers) != 3 || report.Unlisted != 4 || report.Decisions != 107 || report.Would != 107 {
-		t.Fatalf("%+v", report)
+		t.Fatalf("got %+v", report)
 	}
 	listed := 0
 	for _, c := range report.Controllers {
 		listed += len(c.Accesses)
 		switch {
 		case c.Token == observe.None && (len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 || len(c.Incomplete) == 0):
-			t.Errorf("%+v", c)
+			t.Errorf("got %+v", c)
 		case c.Token == observe.Verified && (len(c.Accesses) != 1 || len(c.Incomplete) > 0):
-			t.Errorf("%+v", c)
+			t.Errorf("got %+v", c)
 		}
 	}
 	if listed != 12 {
@@ -185,7 +185,7 @@ func TestLimitsOfStrangers(t *testing.T) {
 			others += len(c.Accesses)
 		}
 		if c := report.Controllers[0]; c.Client != "c" || len(c.Accesses) != 10 || len(c.Incomplete) > 0 {
-			t.Errorf("%+v", c)
+			t.Errorf("got %+v", c)
 		}
 		if len(report.Controllers) != 11 || others == 0 || others > limits.Accesses/2 {
 			t.Errorf("%d controllers, %d accesses of strangers", len(report.Controllers), others)
@@ -207,7 +207,7 @@ func TestUnseenDecisions(t *testing.T) {
 	o.Observe(record(9, audit.Decision{Reason: wire.Public})) // decided before, and sorted only now
 	report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: 12, Unseen: 3})
 	if report.Unseen != 7 || report.Waiting != 3 || report.Decisions != 0 {
-		t.Errorf("%+v", report)
+		t.Errorf("got %+v", report)
 	}
 	var b strings.Builder
 	o.Observe(record(10, audit.Decision{Reason: wire.Public}))
@@ -225,7 +225,7 @@ func TestUnseenDecisions(t *testing.T) {
 		t.Errorf("the mode was off: %+v", c)
 	}
 	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 3 || report.Unseen != 0 {
-		t.Errorf("%+v", report)
+		t.Errorf("got %+v", report)
 	}
 	report.Mode = "enforce"
 	if err := report.Write(&b); err != nil {
@@ -329,7 +329,7 @@ func FuzzObserver(f *testing.F) {
 		}
 		report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{})
 		if report.Decisions != 2 {
-			t.Errorf("%+v", report)
+			t.Errorf("got %+v", report)
 		}
 		for _, c := range report.Controllers {
 			for name, permissions := range c.Claims {

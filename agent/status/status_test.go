@@ -159,7 +159,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	if line := well().Line(); line != "healthy: enforce, 2 servers, 2 keys" {
-		t.Errorf("%q", line)
+		t.Errorf("got %q", line)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%v\ngot  %s\nwant %s", err, text, want)
 		}
 		if strings.ContainsFunc(string(text), unprintable) {
-			t.Errorf("%q", text)
+			t.Errorf("got %q", text)
 		}
 		parsed, err := status.Parse(text)
 		if err != nil {
@@ -257,7 +257,7 @@ func TestAt(t *testing.T) {
 	}
 	text, err := status.Time(0).MarshalText()
 	if err != nil || string(text) != "1970-01-01T00:00:00Z" {
-		t.Errorf("%q, %v", text, err)
+		t.Errorf("got %q, error %v", text, err)
 	}
 }
 

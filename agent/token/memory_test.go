@@ -287,7 +287,7 @@ func TestVerifierConcurrently_KEY7(t *testing.T) {
 						t.Errorf("%+v, and verified", got)
 					}
 				default:
-					t.Errorf("%+v", got)
+					t.Errorf("got %+v", got)
 				}
 			}
 		})

@@ -32,7 +32,7 @@ func TestWhatIsRecordedOfAToken_OPS2(t *testing.T) {
 			for _, when := range []bool{false, true} {
 				var tok token.Token
 				if got := m.Check(raw, m.clock, m.Set(), &tok); got.Reason != wire.OK || got.Hit != when {
-					t.Fatalf("%+v", got)
+					t.Fatalf("got %+v", got)
 				}
 				if string(tok.ID()) != c.want || tok.KeyID() != mint.DefaultKID {
 					t.Errorf("jti %q, kid %q", tok.ID(), tok.KeyID())
@@ -53,7 +53,7 @@ func TestNothingIsRecordedOfAForgedToken_OPS2(t *testing.T) {
 	forged.Claims.SetRaw("jti", `"5f0c1b52"`)
 	var tok token.Token
 	if got := m.Check([]byte(spoil(forged.Sign())), m.clock, m.Set(), &tok); got.Reason != wire.Signature {
-		t.Fatalf("%+v", got)
+		t.Fatalf("got %+v", got)
 	}
 	if tok.Verified() || tok.KeyID() != "" || tok.Digest() != (token.Digest{}) {
 		t.Errorf("verified %v, kid %q, digest %x", tok.Verified(), tok.KeyID(), tok.Digest())

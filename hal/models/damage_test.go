@@ -249,7 +249,7 @@ func TestStreamTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all, err := listReceiver(root); err == nil {
-		t.Errorf("%+v", all)
+		t.Errorf("got %+v", all)
 	}
 }
 

@@ -230,7 +230,7 @@ func TestLightStaysDark(t *testing.T) {
 	i.Show(hal.Degraded)
 	text, err := os.ReadFile(filepath.Join(root, "sys/class/leds/status/brightness"))
 	if err != nil || string(text) != "0\n255\n0\n" {
-		t.Errorf("%q, %v", text, err)
+		t.Errorf("got %q, error %v", text, err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func TestDetectGeneric(t *testing.T) {
 	m, err := Detect(t.TempDir())
 	if err != nil || m.Name != "generic" {
-		t.Errorf("%q, %v", m.Name, err)
+		t.Errorf("got %q, error %v", m.Name, err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestGenericMayNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if id, err := generic.Identify(root); err != nil || id.Serial != "02:00:5e:10:00:41" || id.Product != "Console 96" {
-		t.Errorf("%+v, %v", id, err)
+		t.Errorf("got %+v, error %v", id, err)
 	}
 }
 
@@ -125,6 +125,6 @@ func TestGenericUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if id, err := generic.Identify(root); err == nil || !strings.HasPrefix(err.Error(), "hal: open "+root+"/etc/hostname: ") {
-		t.Errorf("%+v, %v", id, err)
+		t.Errorf("got %+v, error %v", id, err)
 	}
 }

@@ -210,7 +210,7 @@ func TestElsewhereIsTheAttackers(t *testing.T) {
 	}
 	log := s.Log()
 	if last := log[len(log)-1]; last.Scheme != "http" || last.Fault != RedirectHTTP {
-		t.Errorf("%+v", last)
+		t.Errorf("got %+v", last)
 	}
 }
 

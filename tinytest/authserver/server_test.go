@@ -112,7 +112,7 @@ func TestKeysComeAndGo(t *testing.T) {
 
 	s.SetJWKS([]byte("whatever"))
 	if _, body := get(t, s, PathJWKS); string(body) != "whatever" {
-		t.Errorf("%q", body)
+		t.Errorf("got %q", body)
 	}
 	s.SetJWKS(nil)
 	expect("key-3", "key-3")
@@ -213,7 +213,7 @@ func TestLogAndWait(t *testing.T) {
 	}
 	log := s.Log()
 	if len(log) != 2 || log[1].Query != "a=b" || log[1].Scheme != "https" || log[1].TLS != tls.VersionTLS13 {
-		t.Errorf("%+v", log)
+		t.Errorf("got %+v", log)
 	}
 	short, stop := context.WithCancel(ctx)
 	stop()
@@ -230,7 +230,7 @@ func TestPlainHTTPIsSeen(t *testing.T) {
 	}
 	response.Body.Close()
 	if log := s.Log(); response.StatusCode != 200 || len(log) != 1 || log[0].Scheme != "http" {
-		t.Errorf("%d, %+v", response.StatusCode, log)
+		t.Errorf("got %d, %+v", response.StatusCode, log)
 	}
 }
 

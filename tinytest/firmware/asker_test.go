@@ -77,7 +77,7 @@ func TestAskKeepsItsConnection(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			if r, err := a.Ask("decide 1", "method=GET", "target=/a?b", "id=x"); err != nil || !r.Allowed() || r.Path != "/a" {
-				t.Errorf("%+v, %v", r, err)
+				t.Errorf("got %+v, error %v", r, err)
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestAskGivesUp(t *testing.T) {
 	}
 	d.say(allow) // over a new connection: a late answer on the old one is nobody's
 	if r, err := a.Ask("decide 1", "target=/a", "id=2"); err != nil || r.ID != "2" {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v, error %v", r, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,16 +155,16 @@ func TestAskRefusesStrangeReplies(t *testing.T) {
 	}
 	d.say(func(string) string { return "error 400\nreason=packet-id\n" })
 	if r, err := a.Ask("decide 1", "id=1"); err != nil || r.Verdict != Errors || r.Allowed() {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v, error %v", r, err)
 	}
 	if r, err := a.AskPacket([]byte("nonsense")); err != nil || r.Verdict != Errors {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v, error %v", r, err)
 	}
 }
 
 func TestAskWithoutDaemon(t *testing.T) {
 	a := newAsker(t, filepath.Join(t.TempDir(), "nobody.sock"), 0)
 	if r, err := a.Ask("ping 1"); err == nil || r.Allowed() {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v", r)
 	}
 }

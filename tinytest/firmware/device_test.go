@@ -113,11 +113,11 @@ func TestWhatIsAsked(t *testing.T) {
 	send(t, d, "PATCH", "/x-nmos/a%2fb?c=d", "{}", "Authorization", "Bearer abc")
 	want := []string{"decide 1", "method=PATCH", "target=/x-nmos/a%2fb?c=d", "authorization=Bearer abc", "id=1"}
 	if got := fake.last(); !reflect.DeepEqual(got, want) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 	send(t, d, "GET", "/x-nmos", "", "Authorization", "Bearer a", "Authorization", "Bearer b")
 	if got := fake.last(); got[3] != "authorization=Bearer a, Bearer b" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 	for request, target := range map[string]string{
 		"GET http://device:80/x-nmos//a/../b HTTP/1.1": "/x-nmos//a/../b", "GET HTTP://device HTTP/1.1": "/",
@@ -284,7 +284,7 @@ func TestWebSocket(t *testing.T) {
 		"upgrade=websocket", "id=1",
 	}
 	if got := fake.last(); !reflect.DeepEqual(got, want) {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 	frames, err := io.ReadAll(from)
 	if err != nil {
@@ -328,10 +328,10 @@ func TestWebSocketIsRefused(t *testing.T) {
 		return always("deny 401", "reason=no-token", `www-authenticate=Bearer realm="x"`)(packet)
 	})
 	if r, _, _ := raw(t, d, upgrade("/x-nmos/events/v1.0/%77s")); r.StatusCode != 401 {
-		t.Errorf("%d", r.StatusCode)
+		t.Errorf("got %d", r.StatusCode)
 	}
 	if got := fake.last(); got[0] != "decide-all 1" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q", got)
 	}
 }
 
