@@ -82,7 +82,7 @@ func adopt(f *os.File, path, network string, socktype int, key string) (*Listene
 	return &Listener{UnixListener: l.(*net.UnixListener), addr: net.UnixAddr{Name: path, Net: network}}, nil
 }
 
-// samePath reports whether two paths are one, also where links such as that of /var/run lead from one to the other.
+// samePath reports whether two paths are the same, also by links such as /var/run.
 func samePath(a, b string) bool {
 	if filepath.Clean(a) == b {
 		return true

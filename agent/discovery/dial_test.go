@@ -82,7 +82,7 @@ func TestKeySetNameServers(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		servers []string
-		want    string // "": it works
+		want    string // "" if it works
 	}{
 		{"one", []string{good}, ""},
 		{"one that leaves AAAA unanswered", []string{onlyA}, ""},

@@ -180,7 +180,7 @@ func (c *Client) serverSource(s Server) (source, error) {
 	}, nil
 }
 
-// foundServer returns the server that was found last with this issuer; nil: none was.
+// foundServer returns the server that was found last with this issuer; nil if none.
 func (c *Client) foundServer(issuer string) *Server {
 	found := c.found.Load()
 	if found == nil {
@@ -199,7 +199,7 @@ type source struct {
 	issuer    *url.URL
 	places    []*url.URL               // of the metadata, in the order in which to try them
 	speaksFor func(issuer string) bool // whether metadata that names this issuer is that of the source
-	server    *Server                  // nil: its host is looked up
+	server    *Server                  // if nil, its host is looked up
 	found     bool                     // by discovery; else it is asked because its issuer was named
 }
 

@@ -115,8 +115,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 	big := strings.Repeat(" ", maxDocument)
 	for _, c := range []struct {
 		name     string
-		metadata http.HandlerFunc // nil: good
-		keys     http.HandlerFunc // nil: good
+		metadata http.HandlerFunc // nil if good
+		keys     http.HandlerFunc // nil if good
 		from     string           // which document the error names
 		want     string
 	}{
@@ -335,7 +335,7 @@ func TestKeySetDate_OPS1(t *testing.T) {
 	const date, then = "Sun, 22 Nov 2026 02:00:10 GMT", 1795312810
 	for _, c := range []struct {
 		name, head string
-		want       int64 // 0: none
+		want       int64 // 0 if none
 	}{
 		{"a date", "Date: " + date + "\r\n", then},
 		{"from a cache", "Date: " + date + "\r\nAge: 3600\r\n", then + 3600},

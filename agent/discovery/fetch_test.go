@@ -70,7 +70,7 @@ func TestKeySetHead_KEY8(t *testing.T) {
 	field := "X: " + strings.Repeat("x", 1000) + "\r\n"
 	for _, c := range []struct {
 		name, before string // the document, its own head included
-		want         string // "": the document is read
+		want         string // "" if the document is read
 	}{
 		{"interim", strings.Repeat(interim, 4), ""},
 		{"interim without end", strings.Repeat(interim, 1000), "the answer has headers of over 32 KiB"},
@@ -113,7 +113,7 @@ func TestKeySetConnectionAgain(t *testing.T) {
 		name   string
 		answer func(conn, request int, url string) (string, bool)
 		conns  int32
-		want   string // "": the keys
+		want   string // "" for the keys
 	}{
 		{"kept", func(_, request int, url string) (string, bool) {
 			return okay([]string{metadataOf(url), someKeys}[request]), false

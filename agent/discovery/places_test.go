@@ -99,9 +99,9 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name                       string
-		inserted, appended, openID http.HandlerFunc // nil: good; without a word: 404
+		inserted, appended, openID http.HandlerFunc // nil if good; without a word: 404
 		asked                      string
-		err                        string // what the error ends with; "": none
+		err                        string // what the error ends with; "" if none
 		from                       byte   // whose metadata it is; 0: the last that was asked
 	}{
 		{"the first", nil, nil, nil, "i", "", 0},

@@ -2,7 +2,7 @@
 //
 // It decides nothing itself: it puts the question to an agent of its own, made of the configuration and keys at hand,
 // and then walks through the rules in the order in which an agent meets them, telling what each found, up to the one
-// that decided. It never prints a token's signature, so that what it printed is no token.
+// that decided. It never prints a token's signature, so that its output is not a token.
 package explain
 
 import (
@@ -39,12 +39,12 @@ type Question struct {
 	// only the running daemon does.
 	Found   []string
 	Unfound bool
-	Clock   string // what is wrong with the daemon's clock, so that it judges no token now; "": nothing that is known
+	Clock   string // what is wrong with the daemon's clock, so that it judges no token now; "" if nothing is known
 	// Unsynchronised says that the daemon's clock judges tokens and is not synchronised.
 	Unsynchronised bool
-	Token          []byte // nil: a request without one
+	Token          []byte // nil for a request without one
 	Claims         []byte // in place of a token: claims as JSON, judged as if a trusted server had signed them
-	Method         string // "": the token alone
+	Method         string // "" for the token alone
 	Target         string // request target
 	JWKS           []byte // key set of the token's issuer; nil if not at hand
 	// Held returns the key set that the running daemon holds of an issuer, nil if none. It is asked if JWKS is nil, and
@@ -95,7 +95,7 @@ func (s *state) judge() error {
 	if s.Token != nil {
 		var header, payload []byte
 		header, payload, s.headerFault = token.Inspect(s.Token)
-		json.Unmarshal(header, &s.header) // what is no object stays empty; the agent has the say
+		json.Unmarshal(header, &s.header) // anything but an object stays empty; the agent decides
 		json.Unmarshal(payload, &s.payload)
 		s.issuer, _ = s.payload["iss"].(string)
 		if s.JWKS == nil && s.Held != nil {

@@ -137,7 +137,7 @@ func (r *record) facts(b *strings.Builder) {
 	}
 }
 
-// asked returns what was asked for: of several paths those denied, if any were. There are none where the record does not hold them
+// asked returns what was asked for: of several paths those denied, if any were. There are none if the record does not hold them
 // as they came.
 func (r *record) asked() (access decide.Access, paths [][]byte) {
 	access = decide.Read // of a source, where no method is given

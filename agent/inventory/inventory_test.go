@@ -181,7 +181,7 @@ func TestMistakes_PATH9(t *testing.T) {
 		if table != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		} else if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' }) || len(err.Error()) > 4096 {
-			t.Errorf("%s: the error is no line of text: %q", c.name, err)
+			t.Errorf("%s: got error %q, want one line of text", c.name, err)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func TestDocuments_KEY4_KEY8(t *testing.T) {
 	padded := func(n int) string { return good + strings.Repeat(" ", n-len(good)) }
 	for _, c := range []struct {
 		name, text string
-		keys       int // 0: refused
+		keys       int // 0 if refused
 	}{
 		{"good", good, 1},
 		{"white space", " \r\n\t" + good + "\n", 1},

@@ -96,7 +96,7 @@ type Token string
 // What came.
 const (
 	Verified Token = "verified" // a token of its own, which was verified
-	None     Token = "none"     // none: who it was is not known
+	None     Token = "none"     // no token: the controller is unknown
 	Refused  Token = "refused"  // one that was not verified; or the request was denied before that
 )
 

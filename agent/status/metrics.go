@@ -94,7 +94,7 @@ var (
 	serverFamilies = [...][2]string{
 		{"server_used", "Whether it is the server whose keys are fetched on schedule."},
 		{"server_keys", "Keys held of a server."},
-		{"server_keys_fetched_timestamp_seconds", "When they came, before the start or since; 0 if that is unknown or there are none."},
+		{"server_keys_fetched_timestamp_seconds", "When they were fetched, before the start or since; 0 if unknown or without keys."},
 		{"server_failing", "Whether the last attempt to fetch them failed."},
 	}
 	socketFamilies = [...][2]string{

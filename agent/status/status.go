@@ -170,7 +170,7 @@ type Error struct {
 	Times int    `json:"times"` // without another in between
 }
 
-// Time is in seconds since 1970, UTC; 0 is none. In JSON it is as RFC 3339 has it.
+// Time is in seconds since 1970, UTC; 0 if none. In JSON it is as RFC 3339 has it.
 type Time int64
 
 // MarshalText implements encoding.TextMarshaler.

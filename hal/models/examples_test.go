@@ -241,7 +241,7 @@ func TestUUID5(t *testing.T) {
 		t.Error(got)
 	}
 	if !isUUID(exampleSpace) {
-		t.Errorf("%s is no UUID", exampleSpace)
+		t.Errorf("got %s, want a UUID", exampleSpace)
 	}
 	for s, want := range map[string]bool{
 		dns:                      true,

@@ -153,7 +153,7 @@ func TestPortingScript(t *testing.T) {
 	}
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && !d.Type().IsRegular() {
-			t.Errorf("%s is no plain file", path)
+			t.Errorf("%s is not a plain file", path)
 		}
 		return err
 	})

@@ -126,7 +126,7 @@ func (s *Server) GiveClient(id, scope, secret string, jwks []byte) error {
 	return nil
 }
 
-// SecretsEnd has secrets that are given from now on end at that time (client_secret_expires_at); zero: never.
+// SecretsEnd has secrets that are given from now on end at that time (client_secret_expires_at); zero means never.
 func (s *Server) SecretsEnd(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -447,7 +447,7 @@ func (s *Server) manage(r *http.Request) answer {
 			return a
 		}
 		if s.opt.Kind != OIDCProvider {
-			c.token = rand.Text() // the old one is no good any more
+			c.token = rand.Text() // the old one is no longer valid
 		}
 		if c.secret != "" {
 			c.secretUntil = s.clients.secretUntil

@@ -183,7 +183,7 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 	}
 }
 
-// The registration token changes with each update, unless the kind of server keeps it; the old one is no good then.
+// The registration token changes with each update, unless the kind of server keeps it; the old one is then invalid.
 func TestManagedClients(t *testing.T) {
 	for _, kind := range []Kind{Exemplary, Keycloak, Hydra, OIDCProvider} {
 		s := start(t, Options{Kind: kind})
@@ -246,7 +246,7 @@ func TestEveryClientFaultHappens(t *testing.T) {
 			path = PathRegister
 		}
 		if f.Fault == RegisterLost {
-			continue // its answer is none; see agent/oauth
+			continue // it has no answer; see agent/oauth
 		}
 		good := ask(path)
 		s.MisbehaveTimes(path, f.Fault, 1)

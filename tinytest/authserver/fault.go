@@ -65,7 +65,7 @@ const (
 	TokenExpiryHuge  Fault = "token-expiry-huge"  // good: expires_in is 10^18, which counts as a day
 	TokenMAC         Fault = "token-mac"          // token_type is not Bearer
 	TokenLowerCase   Fault = "token-lower-case"   // good: token_type is bearer
-	TokenOpaque      Fault = "token-opaque"       // good: the token is no JWT
+	TokenOpaque      Fault = "token-opaque"       // good: the token is not a JWT
 	TokenRefresh     Fault = "token-refresh"      // good: a refresh token comes beside it
 	TokenMissing     Fault = "token-missing"      // no access_token
 	TokenControl     Fault = "token-control"      // a line break in the token

@@ -51,25 +51,25 @@ const (
 
 // Options are what Start needs to know. The zero value is a good server with one key.
 type Options struct {
-	Addr       string        // where to listen; "": 127.0.0.1:0
-	Host       string        // host name in the issuer; "": 127.0.0.1. Names must lead to Addr, which is the caller's affair
-	IssuerPath string        // path of the issuer, such as "/realms/studio"; "": none
+	Addr       string        // where to listen; "" means 127.0.0.1:0
+	Host       string        // host name in the issuer; "" means 127.0.0.1. Names must lead to Addr, which is the caller's affair
+	IssuerPath string        // path of the issuer, such as "/realms/studio"; "" if none
 	IssuerEnd  string        // what the issuer ends with: "" or "/"
 	AtRoot     bool          // its metadata is at the host's root, too, whatever its path (INFO-002's Keycloak)
 	Names      []string      // more host names and addresses for the certificate, beside localhost, 127.0.0.1, ::1 and Host
-	CA         *CA           // who signs the certificate; nil: a new CA
-	Key        *mint.Key     // the first key; nil: a new one of 2048 bits, called key-1
+	CA         *CA           // who signs the certificate; nil means a new CA
+	Key        *mint.Key     // the first key; nil means a new one of 2048 bits, called key-1
 	Date       time.Duration // how far the server's clock is ahead, by the Date that it sends
-	Drip       time.Duration // between two bytes of the fault drip; 0: 50 ms
+	Drip       time.Duration // between two bytes of the fault drip; 0 means 50 ms
 
 	Clients  map[string]string // client id to secret, for PathToken; nil: nobody gets a token
-	Audience []string          // aud of the tokens from PathToken; nil: "*"
-	Life     time.Duration     // of the tokens from PathToken; 0: mint.DefaultLife
+	Audience []string          // aud of the tokens from PathToken; nil means "*"
+	Life     time.Duration     // of the tokens from PathToken; 0 means mint.DefaultLife
 
 	Kind         Kind          // of server whose habits this one has
 	InitialToken string        // that a registration must bring; "": anybody may register
-	Scopes       []string      // that a client may have; nil: those of IS-10
-	Algs         []string      // of assertions, by the metadata; nil: RS256 and ES256
+	Scopes       []string      // that a client may have; nil means those of IS-10
+	Algs         []string      // of assertions, by the metadata; nil means RS256 and ES256
 	Clock        time.Duration // how far the server's clock is ahead, for assertions
 	// FetchKeys gets the document at a client's jwks_uri; nil: the server cannot reach it.
 	FetchKeys func(uri string) ([]byte, error)
@@ -79,7 +79,7 @@ type Options struct {
 	Rotated func(*mint.Key)
 
 	Admin bool                          // POST /admin/rotate, /admin/misbehave and /admin/behave work
-	Logf  func(format string, a ...any) // one line a request; nil: none
+	Logf  func(format string, a ...any) // one line a request; nil if none
 }
 
 // Server is a running server. Close it.
@@ -102,7 +102,7 @@ type Server struct {
 	keys        []*mint.Key // published
 	signer      *mint.Key
 	made        int    // keys that were named here
-	rawJWKS     []byte // served instead of keys; nil: keys
+	rawJWKS     []byte // served instead of keys; nil means keys
 	faults      map[string]misbehaviour
 	connFault   misbehaviour
 	counts      map[string]int

@@ -24,7 +24,7 @@ type Asker struct {
 	timeout time.Duration
 
 	mu     sync.Mutex
-	conn   *net.UnixConn // nil: not connected
+	conn   *net.UnixConn // nil if not connected
 	buf    []byte
 	closed bool
 }

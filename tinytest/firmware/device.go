@@ -32,10 +32,10 @@ import (
 // Options are what Start needs to know.
 type Options struct {
 	Socket  string                        // path of the daemon's authz.sock
-	Addr    string                        // where to listen; "": 127.0.0.1:0
-	Label   string                        // the device's name for people; "": "Pretend stage box"
-	Timeout time.Duration                 // of one question; 0: DefaultTimeout
-	Logf    func(format string, a ...any) // one line a request; nil: none
+	Addr    string                        // where to listen; "" means 127.0.0.1:0
+	Label   string                        // the device's name for people; "" means "Pretend stage box"
+	Timeout time.Duration                 // of one question; 0 means DefaultTimeout
+	Logf    func(format string, a ...any) // one line a request; nil if none
 	// Text says to people what a denial's reason means; nil, or "" from it: the status in words.
 	Text func(reason string) string
 	// Decided is called with every reply and how long it took to ask for it; nil: it is not.

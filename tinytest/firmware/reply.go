@@ -14,7 +14,7 @@ import (
 // treat it as a denial.
 var ErrReply = errors.New("firmware: the daemon's reply does not follow the protocol")
 
-// Verdict is the first word of a reply. The zero value is none.
+// Verdict is the first word of a reply. The zero value is not a verdict.
 type Verdict string
 
 // The verdicts (protocol §2).

@@ -107,7 +107,7 @@ func (thing resource) write(w http.ResponseWriter, document any) {
 // fail answers with the error body of NMOS APIs (ANS-7).
 func fail(w http.ResponseWriter, status int, debug string) { failSaying(w, status, "", debug) }
 
-// failSaying is fail with a text for people; "": the status in words.
+// failSaying is fail with a text for people; "" means the status in words.
 func failSaying(w http.ResponseWriter, status int, text, debug string) {
 	if text == "" {
 		text = http.StatusText(status)
