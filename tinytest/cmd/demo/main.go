@@ -1,7 +1,7 @@
-// Demo starts an authorization server, the daemon and a pretend device on loopback, and plays a short story: what was asked,
-// with which token, what the daemon answered and why, and how long asking took, first and again.
+// Demo starts an authorization server, the daemon and a pretend device on loopback, and plays a short story: what was
+// asked, with which token, what the daemon answered and why, and how long asking took, first and again.
 //
-// It ends by itself, with exit status 0 where every answer is the one the story expects. With -keep it stays up and says what
+// It ends by itself, with exit status 0 if every answer is the one the story expects. With -keep it stays up and says what
 // to try.
 package main
 
@@ -21,7 +21,7 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// device is what the tokens of the story call the pretend device.
+// device is the pretend device's name in the tokens.
 const device = "stagebox-1.studio.example"
 
 func main() {
@@ -84,7 +84,7 @@ func run(ctx context.Context, program string, keep bool) error {
 		Decided: func(r firmware.Reply, took time.Duration) {
 			select {
 			case s.decided <- decision{r, took}:
-			default: // the story is over, and nobody listens
+			default: // the story is over
 			}
 		},
 	})
@@ -121,13 +121,24 @@ func (s *stage) stay(ctx context.Context, program string, dir daemon.Dir) error 
 	fmt.Printf(`
 Everything stays up until you press Ctrl-C. Try, from another terminal:
 
-  %[1]s ask --config %[2]s --token %[3]s GET %[5]s
-  %[1]s ask --config %[2]s --token %[4]s PATCH %[6]s
-  %[1]s explain --config %[2]s --jwks %[7]s --token %[4]s PATCH %[6]s
-  %[1]s ask --config %[2]s --token %[10]s --resource meter stage-left read
-  curl -i -H "Authorization: Bearer $(cat %[3]s)" %[8]s%[5]s
-  curl --unix-socket %[11]s http://localhost/inventory
-  kill -HUP %[9]d    # after a change of %[2]s
+  C=%[2]s
+  %[1]s ask --config $C \
+    --token %[3]s \
+    GET %[5]s
+  %[1]s ask --config $C \
+    --token %[4]s \
+    PATCH %[6]s
+  %[1]s explain --config $C --jwks %[7]s \
+    --token %[4]s \
+    PATCH %[6]s
+  %[1]s ask --config $C \
+    --token %[10]s \
+    --resource meter stage-left read
+  curl -i -H "Authorization: Bearer $(cat %[3]s)" \
+    %[8]s%[5]s
+  curl --unix-socket %[11]s \
+    http://localhost/inventory
+  kill -HUP %[9]d    # after a change of $C
 `, program, config, path("good.jwt"), path("readonly.jwt"), senders, staged, path("jwks.json"), s.device.URL(), s.daemon.PID(),
 		path("meters.jwt"), s.admin)
 	select {

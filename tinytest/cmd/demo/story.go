@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
@@ -39,14 +40,14 @@ var (
 	old       = mint.Options{Device: device, Client: "controller", Now: time.Now().Add(-2 * time.Hour)}
 )
 
-// step is one line of the story: a request to the device's APIs or, where the method is read or write, a command of its front
+// step is one line of the story: a request to the device's APIs or, if the method is read or write, a command of its front
 // panel, whose target is the kind and the name of a resource, and body what to write.
 type step struct {
 	method, target, body string
-	token                string // what it is called
+	token                string // its name in the output
 	bearer               string
 	want                 string // "200 ok"
-	once                 bool   // the answer changes with time: it is not asked again for the warm figure
+	once                 bool   // the answer changes with time, so it is not asked again for the second figure
 }
 
 // forged changes one bit of a token's signature.
@@ -60,19 +61,19 @@ func forged(token string) string {
 	return token[:dot+1] + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// play tells the story. It returns an error where an answer is not the one expected.
+// play tells the story. It returns an error if an answer is not the expected one.
 func (s *stage) play(ctx context.Context) error {
 	good := s.server.Token(controller).Sign()
 	const patch = `{"master_enable":true}`
-	fmt.Printf(columns, "asked of the device", "with this token", "answer and reason", "first", "again")
+	printRow("asked of the device", "with token", "answer and reason", "first", "again")
 	err := s.steps(ctx, []step{
 		{"GET", "/x-nmos/", "", "none", "", "200 public", false},
 		{"GET", senders, "", "none", "", "401 no-token", false},
 		{"GET", senders, "", "controller", good, "200 ok", false},
 		{"PATCH", staged, patch, "controller", good, "200 ok", false},
 		{"PATCH", staged, patch, "read only", s.server.Token(readOnly).Sign(), "403 path-not-granted", false},
-		{"GET", senders, "", "for another device", s.server.Token(elsewhere).Sign(), "403 audience", false},
-		{"GET", senders, "", "expired an hour ago", s.server.Token(old).Sign(), "401 token-expired", false},
+		{"GET", senders, "", "another device", s.server.Token(elsewhere).Sign(), "403 audience", false},
+		{"GET", senders, "", "expired", s.server.Token(old).Sign(), "401 token-expired", false},
 		{"GET", senders, "", "forged", forged(good), "401 signature", false},
 		{"GET", meter, "", "level meters", s.server.Token(meters).Sign(), "200 ok", false},
 		{"GET", "/x-nmos/connection/v1.1//single", "", "controller", good, "400 path-ambiguous", false},
@@ -85,7 +86,8 @@ func (s *stage) play(ctx context.Context) error {
 	}
 	s.server.Replace()
 	fresh := s.server.Token(controller).Sign()
-	fmt.Println("\nThe authorization server replaces its key. The device learns of it from the first token under the new one.")
+	fmt.Println("\nThe authorization server replaces its key. The device learns of it from the\n" +
+		"first token under the new one.")
 	fresh503 := step{"GET", senders, "", "new key", fresh, "503 keys-pending", true}
 	if err := s.steps(ctx, []step{fresh503}); err != nil {
 		return err
@@ -95,21 +97,23 @@ func (s *stage) play(ctx context.Context) error {
 	}
 	return s.steps(ctx, []step{
 		{"GET", senders, "", "new key", fresh, "200 ok", false},
-		{"GET", senders, "", "controller, old key", good, "401 key-unknown", false},
+		{"GET", senders, "", "old key", good, "401 key-unknown", false},
 	})
 }
 
-// ownTerms tells of the meter feed and the front panel, which have no HTTP request in hand.
+// ownTerms plays the part of the meter feed and the front panel, which do not use HTTP.
 func (s *stage) ownTerms(ctx context.Context, good string) error {
 	levels, viewer := s.server.Token(meters).Sign(), s.server.Token(readOnly).Sign()
-	fmt.Println("\nThe meter feed and the front panel speak no HTTP. They ask by the device's own names, once it has said what it has.")
-	if err := s.steps(ctx, []step{{"read", "meter meter-1", "", "level meters", levels, "503 inventory-pending", true}}); err != nil {
+	fmt.Println("\nThe meter feed and the front panel do not use HTTP. They ask by the device's own\n" +
+		"names, once it has pushed its inventory.")
+	err := s.steps(ctx, []step{{"read", "meter meter-1", "", "level meters", levels, "503 inventory-pending", true}})
+	if err != nil {
 		return err
 	}
 	if err := s.device.PushInventory(ctx, s.admin); err != nil {
 		return err
 	}
-	err := s.steps(ctx, []step{
+	err = s.steps(ctx, []step{
 		{"read", "meter meter-1", "", "none", "", "401 no-token", false},
 		{"read", "meter meter-1", "", "level meters", levels, "200 ok", false},
 		{"read", "sender out-1", "", "read only", viewer, "200 ok", false},
@@ -120,7 +124,7 @@ func (s *stage) ownTerms(ctx context.Context, good string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("\nSomebody labels the meter \"stage-left\", and the device says so.")
+	fmt.Println("\nSomebody labels the meter \"stage-left\"; the device pushes its inventory again.")
 	if err = s.device.Rename("meter", "meter-1", "stage-left"); err == nil {
 		err = s.device.PushInventory(ctx, s.admin)
 	}
@@ -150,8 +154,16 @@ func (s *stage) waitForKeys(ctx context.Context, token string) error {
 	}
 }
 
-// columns is the form of a line.
-const columns = "%-57s %-19s %-21s %7s %7s\n"
+// printRow prints one row of at most 80 columns. A request that is too long for its column gets a line of its own.
+func printRow(request, token, answer, first, again string) {
+	const room = 25
+	if utf8.RuneCountInString(request) > room {
+		fmt.Println(request)
+		request = ""
+	}
+	row := fmt.Sprintf("%-*s %-14s %-21s %7s %7s", room, request, token, answer, first, again)
+	fmt.Println(strings.TrimRight(row, " "))
+}
 
 // again makes a request some more times and returns the median of how long asking took.
 func (s *stage) again(ctx context.Context, st step) (string, error) {
@@ -180,7 +192,8 @@ func (s *stage) steps(ctx context.Context, steps []step) error {
 				return err
 			}
 		}
-		fmt.Printf(columns, short(strings.TrimSpace(st.method+" "+st.target+" "+st.spoken())), st.token, got, micros(first.took), again)
+		request := short(strings.TrimSpace(st.method + " " + st.target + " " + st.spoken()))
+		printRow(request, st.token, got, micros(first.took), again)
 		if got != st.want || status != first.reply.Status {
 			return fmt.Errorf("the answer should have been %s; the daemon said:\n%s", st.want, first.reply.Text)
 		}
@@ -188,10 +201,10 @@ func (s *stage) steps(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// isPanel tells whether the step is a command of the front panel.
+// isPanel reports whether the step is a command of the front panel.
 func (st step) isPanel() bool { return st.method == "read" || st.method == "write" }
 
-// spoken is what the panel's command says behind the resource.
+// spoken returns what the panel's command says after the resource.
 func (st step) spoken() string {
 	if st.isPanel() {
 		return st.body
@@ -262,7 +275,7 @@ func (s *stage) overHTTP(ctx context.Context, st step) (int, error) {
 // micros shows how long asking took.
 func micros(d time.Duration) string { return fmt.Sprintf("%d µs", d.Microseconds()) }
 
-// short leaves out the middle of a request line's identifiers, which say nothing to people.
+// short abbreviates a request line's identifiers, which tell people nothing.
 func short(line string) string {
 	for _, id := range []string{firmware.Receiver1ID, firmware.MeterSourceID} {
 		line = strings.ReplaceAll(line, id, "…"+id[len(id)-2:])

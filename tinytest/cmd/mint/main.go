@@ -6,7 +6,7 @@
 //	mint --key key-1.pem --fault aud-other-device        the same token with a fault
 //	mint --list-faults
 //
-// It exits 0 for a token, 1 where it could not make one, 2 for a wrong command line.
+// It exits 0 for a token, 1 if it could not make one, 2 for a wrong command line.
 package main
 
 import (
