@@ -16,7 +16,7 @@ local own = {}
 local r = lighty.r
 local headers = r.req_header
 
--- handshake tells whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in the
+-- handshake reports whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in the
 -- query counts for no other request.
 local function handshake()
 	local function has(name, word)
@@ -64,7 +64,7 @@ local function exchange(request)
 	return not late and table.concat(answer) or nil
 end
 
--- ask returns status, headers (names in lower case) and body of the daemon's answer; nil where there is none.
+-- ask returns status, headers (names in lower case) and body of the daemon's answer; nil if there is none.
 local function ask(upgrade)
 	local lines = {
 		"GET /authorize HTTP/1.1", "Host: nmos-authd", "Connection: close",

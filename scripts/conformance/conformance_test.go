@@ -138,7 +138,7 @@ func TestReport(t *testing.T) {
 		{
 			name:   "a test without a rule",
 			events: "pass a TestX_TOK1\npass a TestX/TOK-7\npass a",
-			want:   []string{"FAIL  a: TestX/TOK-7 names TOK-7, which is no rule"},
+			want:   []string{"FAIL  a: TestX/TOK-7 names TOK-7, which is not a rule"},
 		},
 		{
 			name: "a build that fails",

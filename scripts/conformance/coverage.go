@@ -30,7 +30,7 @@ func newCoverage(rules []rule, tests []test) *coverage {
 		name := folder + ": " + function
 		for _, id := range named(t.name) {
 			if !slices.ContainsFunc(rules, func(r rule) bool { return r.id == id }) {
-				c.unknown = append(c.unknown, fmt.Sprintf("%s names %s, which is no rule", folder+": "+t.name, id))
+				c.unknown = append(c.unknown, fmt.Sprintf("%s names %s, which is not a rule", folder+": "+t.name, id))
 			}
 			switch t.outcome {
 			case "skip":

@@ -54,7 +54,7 @@ func newCollector(out io.Writer) *collector {
 	return &collector{out: out, runs: map[string]*run{}, builds: map[string]*strings.Builder{}}
 }
 
-// read follows events to their end. A line that is none, a package that does not end and an empty stream are failures: the
+// read follows events to their end. A malformed line, a package that does not end and an empty stream are failures: the
 // count must not look good because something went wrong before it.
 func (c *collector) read(in io.Reader) error {
 	lines := bufio.NewReader(in)
@@ -86,7 +86,7 @@ func (c *collector) read(in io.Reader) error {
 	return nil
 }
 
-// fail reports a failure that is no test's own.
+// fail reports a failure outside all tests.
 func (c *collector) fail(format string, args ...any) {
 	c.failed++
 	fmt.Fprintf(c.out, "FAIL  "+format+"\n", args...)

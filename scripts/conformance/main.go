@@ -3,7 +3,7 @@
 //
 //	go test -json ./... | go run ./scripts/conformance [-table]
 //
-// It exits with 1 where a test or a build failed, or a rule is without a test. Its last line counts the tests.
+// It exits with 1 if a test or a build failed, or a rule is without a test. Its last line counts the tests.
 package main
 
 import (

@@ -29,7 +29,7 @@ func parseRules(text string) ([]rule, error) {
 		}
 		known := func(r rule) bool { return r.id == fields[0] }
 		if len(fields) < 3 || !slices.Equal(named(fields[0]), fields[:1]) || slices.ContainsFunc(rules, known) {
-			return nil, fmt.Errorf("rules, line %d: %q is no rule, or there twice", n, fields[0])
+			return nil, fmt.Errorf("rules, line %d: %q is not a rule, or is a duplicate", n, fields[0])
 		}
 		if fields[1] != "required" && fields[1] != "later" {
 			return nil, fmt.Errorf("rules, line %d: %q is neither required nor later", n, fields[1])

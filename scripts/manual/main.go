@@ -5,7 +5,7 @@
 //
 //	go run ./scripts/manual
 //
-// The test beside it fails where that was forgotten.
+// The test in this package fails if that was forgotten.
 package main
 
 import (

@@ -57,8 +57,8 @@ func (m mutation) String() string {
 var errAlive = errors.New("mutations are noticed by no test")
 
 func main() {
-	sample := flag.Int("sample", 0, "how many mutations, chosen at random; 0: all")
-	skip := flag.Int("skip", 0, "leave out so many of the choice, which an earlier run with the same seed has tried")
+	sample := flag.Int("sample", 0, "number of mutations, chosen at random; 0 for all")
+	skip := flag.Int("skip", 0, "number of chosen mutations to skip, tried by an earlier run with the same seed")
 	seed := flag.Uint64("seed", 1, "of the choice")
 	match := flag.String("match", "", "only mutations whose name, as the report has it, matches this regular `expression`")
 	out := flag.String("out", "build/mutations.txt", "report `file`")
