@@ -72,7 +72,7 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "check-config", "--config", dir.ConfigFile()).check(t, 0, "good", "there is no "+path+" yet")
+	command(t, "", "check-config", "--config", dir.ConfigFile()).check(t, 0, "good", path+" does not exist yet")
 	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
 	b.waitLog(0, "keys fetched")
 	tok := server.Token(mint.Options{Permissions: map[string]mint.Permission{"events": {Read: []string{"sources/1/*"}}}}).Sign()
@@ -137,7 +137,7 @@ func TestInventoryPushed_PATH11(t *testing.T) {
 	if status, body := b.admin("GET", "/inventory", ""); status != 404 || !strings.Contains(body, "inventory-pending") {
 		t.Errorf("before: %d %s", status, body)
 	}
-	if status, body := b.admin("PUT", "/inventory", "{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 || !strings.Contains(body, `line 2: resource 1, meter \"1\": it has no id`) {
+	if status, body := b.admin("PUT", "/inventory", "{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 || !strings.Contains(body, `line 2: resource 1, meter \"1\": id is missing`) {
 		t.Errorf("a mistake: %d %s", status, body)
 	}
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
