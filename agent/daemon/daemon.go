@@ -309,7 +309,7 @@ func (d *daemon) listen(failed chan<- error) error {
 	questions := func(conn *agent.Conn) error { // a web server's
 		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
 	}
-	packets := func(conn *agent.Conn) error { return d.session(conn.Peer).ServePackets(conn) }
+	packets := func(conn *agent.Conn) error { return goneCaller(conn.Peer, d.session(conn.Peer).ServePackets(conn)) }
 	requests := func(conn *agent.Conn) error { return administration.ServeConn(conn) }
 	for _, s := range []socket{
 		{authzSocket, c.Authz, c.Group, d.admit, packets},
@@ -325,6 +325,14 @@ func (d *daemon) listen(failed chan<- error) error {
 	}
 	d.leaveSockets()
 	return nil
+}
+
+// goneCaller replaces the error of writing to a caller that hung up: "broken pipe" says neither who nor when.
+func goneCaller(peer agent.Peer, err error) error {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("a caller (pid %d) went away before its answer", peer.PID)
+	}
+	return err
 }
 
 // socket is one of the daemon's sockets.

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +11,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"nmosauthd/agent"
 )
 
 // stuckCore is a log that takes nothing before it is let go.
@@ -48,4 +52,20 @@ func TestReportToAStuckLog(t *testing.T) {
 			t.Errorf("the second line left out %v, want 49", got)
 		}
 	})
+}
+
+// A caller that hangs up is named in the log; other errors stay as they are.
+func TestGoneCaller(t *testing.T) {
+	peer := agent.Peer{PID: 7}
+	const want = "a caller (pid 7) went away before its answer"
+	for _, cause := range []error{syscall.EPIPE, syscall.ECONNRESET} {
+		if got := goneCaller(peer, fmt.Errorf("write: %w", cause)); got == nil || got.Error() != want {
+			t.Errorf("%v: got %v, want %s", cause, got, want)
+		}
+	}
+	for _, other := range []error{nil, errors.New("another")} {
+		if got := goneCaller(peer, other); got != other {
+			t.Errorf("got %v, want %v", got, other)
+		}
+	}
 }

@@ -108,7 +108,7 @@ func discover(ctx context.Context, p *printer, c *config.Config) bool {
 		}
 	}
 	if len(all) == 0 {
-		p.line("there is no server to try: none is configured, none was found")
+		p.line("there is no server to try: none is configured or found")
 		p.line("name one in [authorization] servers, or announce _nmos-auth._tcp")
 	}
 

@@ -81,7 +81,8 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	}
 	line, err := admin.read(fmt.Sprintf("/records?seq=%d", seq), 64<<10)
 	if status := (*errStatus)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
-		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d bytes of records, since it was started",
+		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d "+
+			"bytes of records, since it was started",
 			seq, c.Audit.RingBytes)
 	}
 	if err != nil {
