@@ -103,7 +103,7 @@ func TestSocketActivation(t *testing.T) {
 		b.want(get("/x-nmos"), 200, "public")
 		b.askBoth(get("/x-nmos"))
 		for _, path := range []string{dir.Authz(), dir.HTTP()} {
-			b.waitLog(0, fmt.Sprintf(`the configuration's group is not applied","socket":%q,"group":"0"`, path))
+			b.waitLog(0, fmt.Sprintf(`the configured group is not applied","socket":%q,"group":"0"`, path))
 		}
 		if err := b.Stop(); err != nil {
 			t.Error(err)

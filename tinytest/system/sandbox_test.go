@@ -235,14 +235,14 @@ func TestSandboxPlaceMissing(t *testing.T) {
 	b.Daemon = startIn(t, dir)
 	b.needSandbox()
 	for key, path := range map[string]string{"[state] dir": config.State, "[inventory] file": none} {
-		b.waitLog(0, fmt.Sprintf(`is out of reach until the daemon is started again","place":%q,"path":%q`, key, path))
+		b.waitLog(0, fmt.Sprintf(`it will stay inaccessible until the daemon is restarted","place":%q,"path":%q`, key, path))
 	}
 	b.want(get("/x-nmos"), 200, "public")
 	if err := os.MkdirAll(none, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	replaceFile(t, none+"/inventory.json", `{"resources": []}`)
-	b.waitLog(0, "/inventory.json: permission denied; if its mode is not the reason, its folder is new since the start: start the daemon again")
+	b.waitLog(0, "/inventory.json: permission denied (if its mode allows it, its folder is newer than the sandbox: restart the daemon)")
 
 	// It is no reason to refuse other changes either.
 	config.Mode = "observe"
