@@ -35,8 +35,8 @@ type Agent struct {
 	counts    counts
 }
 
-// state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed under the
-// next, since audience and leeway may differ.
+// state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed
+// under the next, since audience and leeway may differ.
 type state struct {
 	mode        config.Mode
 	realm       string
@@ -87,8 +87,8 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 	return time.UnixMicro(us).UTC(), ok
 }
 
-// SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in progress
-// is answered by the old or the new one.
+// SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in
+// progress is answered by the old or the new one.
 func (a *Agent) SetInventory(t *inventory.Table) { a.inventory.Store(t) }
 
 // KeyPolicy returns what the configuration says about issuers.

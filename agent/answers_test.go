@@ -88,8 +88,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What else a reply carries (ANS-8): of a good token everything, of one that is good and not enough who it was, of one that
-// nobody verified nothing.
+// What else a reply carries (ANS-8): of a good token everything, of one that is good and not enough who it was, of one
+// that nobody verified nothing.
 func TestRepliesSay_ANS8(t *testing.T) {
 	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
 	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
@@ -122,7 +122,8 @@ func TestRepliesSay_ANS8(t *testing.T) {
 	check("over", get(senders, tok.Sign()), "deny 401", "", who)
 }
 
-// A question with a token of an issuer whose keys are not there is answered immediately, with a wait, while they are fetched.
+// A question with a token of an issuer whose keys are not there is answered immediately, with a wait, while they are
+// fetched.
 func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 	tok := mint.New(mint.Options{})
 	fetch := make(chan []byte)

@@ -19,8 +19,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's, answers over
-// a socket beside an echo over the same kind of socket. Compare within a run, not between machines.
+// The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's,
+// answers over a socket beside an echo over the same kind of socket. Compare within a run, not between machines.
 
 func BenchmarkColdFloorRSA(b *testing.B) {
 	tok := distinct(0)

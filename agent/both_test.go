@@ -59,8 +59,8 @@ var headersOf = map[string]string{
 	"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization", "upgrade": "X-Original-Upgrade",
 }
 
-// asHTTP writes a packet's question as an HTTP request. ok is false where HTTP cannot say it: another question than decide, a
-// value that no field has (RFC 9110 §5.5), or none if the web server has none to pass on.
+// asHTTP writes a packet's question as an HTTP request. ok is false where HTTP cannot say it: another question than
+// decide, a value that no field has (RFC 9110 §5.5), or none if the web server has none to pass on.
 func asHTTP(packet string) (text string, ok bool) {
 	lines, decide := strings.CutPrefix(packet, "decide 1\n")
 	text = "GET " + httpauth.Path + " HTTP/1.1\r\nHost: localhost\r\n"
@@ -108,8 +108,8 @@ func (w *webServer) ask(tb testing.TB, text string) answer {
 	return a
 }
 
-// compareSockets asks one device the question in a packet and another by HTTP, and compares the answers. It returns false where
-// HTTP cannot ask it.
+// compareSockets asks one device the question in a packet and another by HTTP, and compares the answers. It returns
+// false where HTTP cannot ask it.
 func compareSockets(t *testing.T, packets *device, web *webServer, packet string) bool {
 	t.Helper()
 	text, ok := asHTTP(packet)
@@ -131,8 +131,8 @@ func compareSockets(t *testing.T, packets *device, web *webServer, packet string
 	return true
 }
 
-// Both sockets give the same answers to the same questions: every token of the mint, cold and remembered, before and after its
-// keys were looked for.
+// Both sockets give the same answers to the same questions: every token of the mint, cold and remembered, before and
+// after its keys were looked for.
 func TestBothSockets(t *testing.T) {
 	base := mint.New(mint.Options{})
 	asked := 0

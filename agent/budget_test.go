@@ -21,8 +21,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// budgets is the one table of allocation figures: how many times each kind of answer may allocate, from the packet received to
-// the reply packet. A cold answer's figure is what it adds to crypto/rsa, which makes its own.
+// budgets is the one table of allocation figures: how many times each kind of answer may allocate, from the packet
+// received to the reply packet. A cold answer's figure is what it adds to crypto/rsa, which makes its own.
 var budgets = []struct {
 	name  string
 	want  string // the first line and the reason expected, so that the figure is that of the path meant
@@ -64,8 +64,8 @@ var budgets = []struct {
 	{"cold deny, forged", "deny 401 signature", 0, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
 }
 
-// httpBudget is how many times the whole way of a remembered token's question over http.sock may allocate: all of it by net/http and
-// for the answer's headers.
+// httpBudget is how many times the whole way of a remembered token's question over http.sock may allocate: all of it by
+// net/http and for the answer's headers.
 const httpBudget = 40
 
 // awaited returns a token under a key that is not held.
@@ -76,8 +76,8 @@ var awaited = sync.OnceValue(func() string {
 	return tok.Sign()
 })
 
-// cycle is how many different tokens a cold row asks with, in turn: more than any memory for tokens has places, so that each
-// is forgotten before it comes again.
+// cycle is how many different tokens a cold row asks with, in turn: more than any memory for tokens has places, so that
+// each is forgotten before it comes again.
 const cycle = 3 * 128
 
 var minted [cycle]string

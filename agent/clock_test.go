@@ -13,8 +13,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A token that was first seen by a clock that was wrong is judged again as soon as the clock is right, and the other way round:
-// what the clock had to do with an answer is remembered nowhere.
+// A token that was first seen by a clock that was wrong is judged again as soon as the clock is right, and the other
+// way round: what the clock had to do with an answer is remembered nowhere.
 func TestClockSteps_OPS1(t *testing.T) {
 	tok := mint.New(mint.Options{Life: time.Minute})
 	tok.Claims.SetRaw("nbf", string(tok.Claims.Get("iat")))

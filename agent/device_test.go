@@ -14,7 +14,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// device is an agent with its key store, fed by a function in place of an authorization server, for tests within the process.
+// device is an agent with its key store, fed by a function in place of an authorization server, for tests within the
+// process.
 type device struct {
 	*agent.Agent
 	store   *keys.Store

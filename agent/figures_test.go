@@ -12,7 +12,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// Tokens are told apart by whether they were remembered; questions without one count for neither, nor do those of the daemon.
+// Tokens are told apart by whether they were remembered; questions without one count for neither, nor do those of the
+// daemon.
 func TestTokensCounted(t *testing.T) {
 	base := mint.New(mint.Options{})
 	d := newDevice(t, func(c *config.Config) { c.Limits.CachedTokens = 7 }, base.Key.JWK())

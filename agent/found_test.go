@@ -437,8 +437,8 @@ func TestFoundState_DIS6(t *testing.T) {
 }
 
 // Whatever the network does in whatever order, these hold: the keys of the last issuer are not lost unless the
-// configuration drops it, nobody by mDNS is trusted beside a server of unicast whose keys are held and who is listed, and
-// the list is bounded.
+// configuration drops it, nobody by mDNS is trusted beside a server of unicast whose keys are held and who is listed,
+// and the list is bounded.
 func TestServersAtRandom_DIS2_DIS6_KEY3(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// info002 is the token that INFO-002 shows, from Keycloak behind a reverse proxy: no kid, aud as one string, azp in place
-// of client_id, and claims that IS-10 does not know. Its key is not public.
+// info002 is the token that INFO-002 shows, from Keycloak behind a reverse proxy: no kid, aud as one string, azp in
+// place of client_id, and claims that IS-10 does not know. Its key is not public.
 const info002 = "eyJhbGciOiJSUzUxMiIsInR5cCI6IkpXVCJ9." +
 	"eyJleHAiOjE2MTI3OTM1MTYsImlhdCI6MTYxMjc5MzMzNiwianRpIjoiMGYxNjc4MzMtOTlkMC00Mjg0LTk5ODAtM2UyYjJlODdmN2RiIiwiaX" +
 	"NzIjoiaHR0cHM6Ly9hdXRob3JpemF0aW9uLXNlcnZlci5jb20iLCJhdWQiOiJyZWdpc3RyeS5leGFtcGxlLm9yZyIsInN1YiI6ImJhZjQxNGU4" +

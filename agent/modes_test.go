@@ -127,8 +127,8 @@ func TestModes_OPS3(t *testing.T) {
 	}
 }
 
-// A changed configuration is in force with the next question, for sessions that are open too, and nothing is believed because
-// it was under the old one.
+// A changed configuration is in force with the next question, for sessions that are open too, and nothing is believed
+// because it was under the old one.
 func TestReconfigure_CLM4_OPS3(t *testing.T) {
 	tok := mint.New(mint.Options{})
 	d := newDevice(t, nil, tok.Key.JWK())

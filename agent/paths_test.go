@@ -8,8 +8,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// permit is a token that may read everything in connection but write only some, reads little in events, and names node in its
-// scope alone.
+// permit is a token that may read everything in connection but write only some, reads little in events, and names node
+// in its scope alone.
 var permit = mint.Options{
 	Scope: "node system",
 	Permissions: map[string]mint.Permission{
@@ -231,8 +231,8 @@ func TestLongPaths_PATH16(t *testing.T) {
 	}
 }
 
-// Whoever has a control socket can change all that the device model holds, so the handshake needs the whole model for reading
-// and for writing, whether or not a proxy has taken its Upgrade away.
+// Whoever has a control socket can change all that the device model holds, so the handshake needs the whole model for
+// reading and for writing, whether or not a proxy has taken its Upgrade away.
 func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 	all, none := []string{"*"}, []string(nil)
 	root, some := []string{"root.*"}, []string{"root.receiver-monitors.*"}
@@ -288,7 +288,8 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 	}
 }
 
-// The path of a Query API's socket does not decide, but the resource_path of its subscription does, which the question names.
+// The path of a Query API's socket does not decide, but the resource_path of its subscription does, which the question
+// names.
 func TestQuerySockets_PATH14(t *testing.T) {
 	for name, c := range map[string]struct {
 		read              []string

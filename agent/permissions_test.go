@@ -6,7 +6,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A token's scope and its x-nmos-* claims, in combination, and what they open in two APIs. "-" is a claim that is absent.
+// A token's scope and its x-nmos-* claims, in combination, and what they open in two APIs. "-" is a claim that is
+// absent.
 var permissionRows = []struct {
 	name, scope, connection, events string
 	base, read, write               string // of connection

@@ -33,15 +33,15 @@ func (a *Agent) NewSessionOf(p Peer) *Session {
 // Audit has decisions recorded in l. It is called before the first question.
 func (a *Agent) Audit(l *audit.Log) { a.audit = l }
 
-// counts are how often each reason was given since the start: for what was answered, and in observe mode for what enforce would
-// have answered.
+// counts are how often each reason was given since the start: for what was answered, and in observe mode for what
+// enforce would have answered.
 type counts struct {
 	answered, would    [wire.Reasons]atomic.Uint64
 	remembered, judged atomic.Uint64 // questions with a token, by whether that was remembered
 }
 
-// Counts returns how often each reason was given since the start and, in observe mode, would have been given by enforce, by their
-// numbers.
+// Counts returns how often each reason was given since the start and, in observe mode, would have been given by
+// enforce, by their numbers.
 func (a *Agent) Counts() (answered, would [wire.Reasons]uint64) {
 	for i := range answered {
 		answered[i], would[i] = a.counts.answered[i].Load(), a.counts.would[i].Load()
@@ -101,7 +101,8 @@ func (s *Session) record(r *wire.Request) {
 	s.agent.audit.Append(e)
 }
 
-// reads reports whether the device is as it was after what r asks for. What a verified token is used for nobody has said.
+// reads reports whether the device is as it was after what r asks for. What a verified token is used for nobody has
+// said.
 func (s *Session) reads(r *wire.Request) bool {
 	switch r.Verb {
 	case wire.Decide:

@@ -192,7 +192,8 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 	}
 }
 
-// What may change the device has a record of its own, however fast it comes; what is denied or read without end does not (OPS-2).
+// What may change the device has a record of its own, however fast it comes; what is denied or read without end does
+// not (OPS-2).
 func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
 		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} }, mint.New(mint.Options{}).Key.JWK())
@@ -268,8 +269,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 	}
 }
 
-// A token that was not verified is nobody's word: the record names its issuer as claimed, and nothing else that it says (OPS-2;
-// issue 10, D.24).
+// A token that was not verified is nobody's word: the record names its issuer as claimed, and nothing else that it says
+// (OPS-2; issue 10, D.24).
 func TestUnverifiedTokens_OPS2(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}

@@ -34,8 +34,8 @@ func (d *device) setInventory(tb testing.TB, document string) {
 	d.SetInventory(table)
 }
 
-// manySenders is an inventory of as many resources as there can be: out-0 is what distinct tokens may not write, and the others
-// may be read by them.
+// manySenders is an inventory of as many resources as there can be: out-0 is what distinct tokens may not write, and
+// the others may be read by them.
 var manySenders = sync.OnceValue(func() string {
 	var b strings.Builder
 	for i := range inventory.MaxResources {
@@ -51,8 +51,8 @@ const (
 	faderPath  = "/faders/R%C3%B6hre%201"
 )
 
-// resourceRows are questions in the device's own terms. TOKEN may read all of connection, one meter and the faders, and write
-// nothing; the configuration has the faders ruled by the API console, and the lamps public.
+// resourceRows are questions in the device's own terms. TOKEN may read all of connection, one meter and the faders, and
+// write nothing; the configuration has the faders ruled by the API console, and the lamps public.
 var resourceRows = []struct {
 	name, lines, want, path string
 }{

@@ -193,7 +193,8 @@ func (s *Servers) admitted(f FoundServer) bool {
 	return err == nil
 }
 
-// Remember restores the servers that discovery had found before a restart, best first. The configuration may have changed since.
+// Remember restores the servers that discovery had found before a restart, best first. The configuration may have
+// changed since.
 func (s *Servers) Remember(found []FoundServer) {
 	s.keeping.Lock()
 	s.kept = found

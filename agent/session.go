@@ -13,8 +13,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Session answers questions one after another, in buffers of its own that it keeps: once they have grown to the questions that
-// come, answering allocates nothing. It must not be used by two goroutines concurrently.
+// Session answers questions one after another, in buffers of its own that it keeps: once they have grown to the
+// questions that come, answering allocates nothing. It must not be used by two goroutines concurrently.
 type Session struct {
 	agent   *Agent
 	request wire.Request
@@ -151,8 +151,8 @@ func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place
 	return decide.Permit(access, place, &s.token)
 }
 
-// decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a target is
-// met that needs it.
+// decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a
+// target is met that needs it.
 func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	access := decide.Read // of a source, if no method is given
 	if len(r.Method) > 0 {
@@ -199,8 +199,8 @@ func bare(target []byte) []byte {
 // inventoryRetry is how long a caller should wait for an inventory that was not read yet.
 const inventoryRetry = 2 // seconds
 
-// resource answers for a resource of the device as decide does for the path that it stands for. One that is not there is denied
-// only to a good token, as a closed path is (PATH-11): nobody without one learns which names there are.
+// resource answers for a resource of the device as decide does for the path that it stands for. One that is not there
+// is denied only to a good token, as a closed path is (PATH-11): nobody without one learns which names there are.
 func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	table := s.agent.inventory.Load()
 	if table == nil {
@@ -298,8 +298,8 @@ func (s *Session) authenticate(st *state, r *wire.Request) (fault wire.Reason, g
 	return outcome.Reason, false
 }
 
-// check checks a token into s.token, and once more if other keys came meanwhile. If no held key verifies it, p says whether
-// its key may still come, and wait how long that may take.
+// check checks a token into s.token, and once more if other keys came meanwhile. If no held key verifies it, p says
+// whether its key may still come, and wait how long that may take.
 func (s *Session) check(st *state, raw []byte, clock token.Clock) (
 	o token.Outcome, p keys.Prospect, wait time.Duration,
 ) {

@@ -11,9 +11,9 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// FuzzSession puts packets of any kind to a session. The reply must be one of the protocol, with nothing in it that is a line
-// of its own only because the packet said so; the same question has the same answer; and nothing is allowed by a token unless
-// the packet holds one. No record of it holds a token, wherever the packet does.
+// FuzzSession puts packets of any kind to a session. The reply must be one of the protocol, with nothing in it that is
+// a line of its own only because the packet said so; the same question has the same answer; and nothing is allowed by a
+// token unless the packet holds one. No record of it holds a token, wherever the packet does.
 func FuzzSession(f *testing.F) {
 	tok := mint.New(permit)
 	d := newDevice(f, publicMeters, tok.Key.JWK())

@@ -168,8 +168,8 @@ func TestAnsweredConnectionsGiveWay(t *testing.T) {
 	})
 }
 
-// A process that fills its slots with questions that take long leaves room for another one, which is served immediately;
-// and whatever it has waiting, the other one has its turn first.
+// A process that fills its slots with questions that take long leaves room for another one, which is served
+// immediately; and whatever it has waiting, the other one has its turn first.
 func TestNobodyHoldsAllSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 8)

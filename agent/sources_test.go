@@ -11,7 +11,8 @@ import (
 
 const sources = "/x-nmos/events/v1.0/sources/"
 
-// The sources of one WebSocket, asked in one go (PATH-12, IS-07). TOKEN stands for a token that may read sources 1 and 2.
+// The sources of one WebSocket, asked in one go (PATH-12, IS-07). TOKEN stands for a token that may read sources 1 and
+// 2.
 var sourceRows = []struct {
 	name   string
 	lines  string

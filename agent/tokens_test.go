@@ -8,8 +8,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// Every fault and every variant that the mint knows gets its answer, twice the same: the first is worked out, the second
-// mostly remembered.
+// Every fault and every variant that the mint knows gets its answer, twice the same: the first is worked out, the
+// second mostly remembered.
 func TestEveryTokenOfTheMint(t *testing.T) {
 	if len(mint.Faults) < 50 || len(mint.Variants) < 20 {
 		t.Fatalf("the mint has %d faults and %d variants: its tables are not there", len(mint.Faults), len(mint.Variants))

@@ -16,21 +16,22 @@ const SealOverhead = len(sealed) + 12 + 16 // the nonce and the tag of GCM
 // KeySize is the length of a device's key in bytes.
 const KeySize = 32
 
-// sealed begins every sealed file, so that one which is not is called by its name. The digit is the version of the format.
+// sealed begins every sealed file, so that one which is not is called by its name. The digit is the version of the
+// format.
 const sealed = "nmos-sealed-1\n"
 
-// Sealer makes files that only this device can have written. The keys that the daemon keeps decide who is let in, so flash that
-// was swapped, or written by another program, must not be believed.
+// Sealer makes files that only this device can have written. The keys that the daemon keeps decide who is let in, so
+// flash that was swapped, or written by another program, must not be believed.
 //
-// An older file of the same device opens as well: with it, keys that the authorization server has withdrawn since could come
-// back until the daemon has reached the server.
+// An older file of the same device opens as well: with it, keys that the authorization server has withdrawn since could
+// come back until the daemon has reached the server.
 type Sealer struct{ aead cipher.AEAD }
 
-// NewSealer returns the sealer of the device with this key of KeySize bytes. A key that was never programmed, all bytes equal,
-// is an error: every such device would have it.
+// NewSealer returns the sealer of the device with this key of KeySize bytes. A key that was never programmed, all bytes
+// equal, is an error: every such device would have it.
 //
-// The files are sealed with AES-256-GCM under a key that is derived by HKDF-SHA256 (RFC 5869), so the device's key may also
-// serve other ends.
+// The files are sealed with AES-256-GCM under a key that is derived by HKDF-SHA256 (RFC 5869), so the device's key may
+// also serve other ends.
 func NewSealer(key []byte) (*Sealer, error) {
 	if len(key) != KeySize {
 		return nil, fmt.Errorf("hal: the device's key has %d bytes, not %d", len(key), KeySize)
@@ -53,8 +54,8 @@ func NewSealer(key []byte) (*Sealer, error) {
 	return &Sealer{aead}, nil
 }
 
-// Seal returns what to write to the file of this name in place of plain. The name binds it: Open refuses it under any other.
-// It is SealOverhead bytes longer than plain, and different each time.
+// Seal returns what to write to the file of this name in place of plain. The name binds it: Open refuses it under any
+// other. It is SealOverhead bytes longer than plain, and different each time.
 func (s *Sealer) Seal(name string, plain []byte) ([]byte, error) {
 	if uint64(len(plain)) > 1<<30 { // far below what GCM panics at, and far above any file of the daemon
 		return nil, fmt.Errorf("hal: sealing %s: %d bytes are too many", name, len(plain))
@@ -66,7 +67,10 @@ func (s *Sealer) Seal(name string, plain []byte) ([]byte, error) {
 func (s *Sealer) Open(name string, file []byte) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(file, []byte(sealed))
 	if !ok {
-		return nil, fmt.Errorf("hal: %s is not sealed, so anyone may have written it: delete it, and the daemon creates it again", name)
+		return nil, fmt.Errorf(
+			"hal: %s is not sealed, so anyone may have written it: delete it, and the daemon creates it again",
+			name,
+		)
 	}
 	plain, err := s.aead.Open(nil, nil, rest, []byte(sealed+name))
 	if err != nil {

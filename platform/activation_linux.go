@@ -13,8 +13,8 @@ import (
 )
 
 // GivenSockets returns the sockets that the service manager has opened for the daemon, by the names that it gave them
-// (sd_listen_fds(3), FileDescriptorName= of systemd.socket(5)). What told of them is taken out of the environment, so the second
-// call finds none. What the caller has no use for, it closes.
+// (sd_listen_fds(3), FileDescriptorName= of systemd.socket(5)). What told of them is taken out of the environment, so
+// the second call finds none. What the caller has no use for, it closes.
 func GivenSockets() (map[string]*os.File, error) {
 	given := make(map[string]*os.File)
 	var errs []error
@@ -29,9 +29,9 @@ func GivenSockets() (map[string]*os.File, error) {
 	return given, errors.Join(errs...)
 }
 
-// AdoptPacket returns the listener of a SOCK_SEQPACKET socket that the service manager has opened. An error says in what it is
-// not the one that was asked for: a listening Unix socket of this type at this path. Its group and mode are the service
-// manager's affair. The file is closed either way; the listener has a copy.
+// AdoptPacket returns the listener of a SOCK_SEQPACKET socket that the service manager has opened. An error says in
+// what it is not the one that was asked for: a listening Unix socket of this type at this path. Its group and mode are
+// the service manager's affair. The file is closed either way; the listener has a copy.
 func AdoptPacket(f *os.File, path string) (*Listener, error) {
 	return adopt(f, path, "unixpacket", unix.SOCK_SEQPACKET, "SequentialPacket")
 }

@@ -18,8 +18,8 @@ var (
 )
 
 // BuildTime returns a time in UTC at which this program's sources existed: that given to the linker, else that of the
-// revision, else that of the toolchain. It is never zero. It is that of the sources, not of the compiler's run, so that a
-// build can be repeated bit by bit.
+// revision, else that of the toolchain. It is never zero. It is that of the sources, not of the compiler's run, so that
+// a build can be repeated bit by bit.
 func BuildTime() time.Time { return built }
 
 // firstOf returns the first of the candidates that is a time, but nothing before oldest.

@@ -14,11 +14,11 @@ import (
 type ClockState uint8
 
 const (
-	// ClockUnset is a clock that shows a time which has certainly passed: it starts in 1970, or where it stopped, on a device
-	// without a battery. By it every token would look wrong, or an expired one good.
+	// ClockUnset is a clock that shows a time which has certainly passed: it starts in 1970, or where it stopped, on a
+	// device without a battery. By it every token would look wrong, or an expired one good.
 	ClockUnset ClockState = iota
-	// ClockUnsynchronised is a clock that may well be right, but nobody vouches for it: one set by hand, by a battery, or by a
-	// time protocol that does not tell the kernel.
+	// ClockUnsynchronised is a clock that may well be right, but nobody vouches for it: one set by hand, by a battery,
+	// or by a time protocol that does not tell the kernel.
 	ClockUnsynchronised
 	// ClockSynchronised is a clock that a time service has set and keeps.
 	ClockSynchronised
@@ -116,14 +116,16 @@ type voucher struct {
 
 // clockWatch notices that the clock is set.
 type clockWatch interface {
-	// wait returns once the clock was set, or after d of monotonic time. An error means that it was closed or cannot go on.
+	// wait returns once the clock was set, or after d of monotonic time. An error means that it was closed or cannot go
+	// on.
 	wait(d time.Duration) error
 	// Close ends a wait.
 	Close() error
 }
 
 const (
-	// movedLeast is the smallest step that is logged: a time service slews less than this between two checks, and tokens count in seconds.
+	// movedLeast is the smallest step that is logged: a time service slews less than this between two checks, and
+	// tokens count in seconds.
 	movedLeast = 500 * time.Millisecond
 	// movedFar is a step after which servers and certificates are worth another look.
 	movedFar = time.Minute
@@ -293,7 +295,8 @@ func (c *Clock) status(t time.Time) ClockStatus {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// Run watches the clock until ctx ends, and reports from the calling goroutine when it was set or its state has changed.
+// Run watches the clock until ctx ends, and reports from the calling goroutine when it was set or its state has
+// changed.
 func (c *Clock) Run(ctx context.Context, report func(ClockEvent)) {
 	c.mu.Lock()
 	c.running = true
@@ -422,7 +425,8 @@ type reading struct {
 	uptime time.Duration
 }
 
-// read reads both clocks. A process that is held up between the two would see a step that never happened, and tries again.
+// read reads both clocks. A process that is held up between the two would see a step that never happened, and tries
+// again.
 func (c *Clock) read() reading {
 	const tries, close = 5, 10 * time.Millisecond
 	for i := 1; ; i++ {

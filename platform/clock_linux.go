@@ -30,13 +30,17 @@ func (realClock) uptime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// clockMarks are files that time services leave in a file system that is empty after a boot, once they have set the clock.
+// clockMarks are files that time services leave in a file system that is empty after a boot, once they have set the
+// clock.
 //
 // There are fewer than one would think. ntpd, OpenNTPD, busybox ntpd and linuxptp tell the kernel, and so does chrony
 // if its configuration has rtcsync, as that of the distributions does; else it is asked. The drift files of chrony and
 // ntpd are not marks: both also write them when they stop, whether they ever had the time or not.
 var clockMarks = []struct{ service, path string }{
-	{"systemd-timesyncd", "/run/systemd/timesync/synchronized"}, // systemd-timesyncd.service(8), touched at each synchronisation
+	{
+		"systemd-timesyncd",
+		"/run/systemd/timesync/synchronized",
+	}, // systemd-timesyncd.service(8), touched at each synchronisation
 }
 
 func (r realClock) vouchers(mark string) (all []voucher, tai time.Duration) {
@@ -122,8 +126,8 @@ func (f timerfd) wait(d time.Duration) error {
 	return timerResult(err)
 }
 
-// timerResult takes the ways in which a read of the timer ends well from those in which it fails: the clock was set, or the
-// time is up. Without an error the timer has come to its time after all, since the clock is past it.
+// timerResult takes the ways in which a read of the timer ends well from those in which it fails: the clock was set, or
+// the time is up. Without an error the timer has come to its time after all, since the clock is past it.
 func timerResult(err error) error {
 	if errors.Is(err, unix.ECANCELED) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil

@@ -19,8 +19,9 @@ const (
 	offsetSlack = 3 * time.Second
 )
 
-// ExplainOffset says what probably is the matter with a clock that is d ahead of a good one, negative for behind, for the log
-// and for people; "" if d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 if it does not.
+// ExplainOffset says what probably is the matter with a clock that is d ahead of a good one, negative for behind, for
+// the log and for people; "" if d is no more than an HTTP date can tell. tai is TAI − UTC as the kernel has it, 0 if it
+// does not.
 func ExplainOffset(d, tai time.Duration) string {
 	if d < aheadLeast && d > -behindLeast {
 		return ""
@@ -34,9 +35,15 @@ func ExplainOffset(d, tai time.Duration) string {
 	}
 	switch {
 	case near(d, tai):
-		text += fmt.Sprintf("; it probably runs on TAI, the time scale of PTP, and not on UTC, which is %s behind TAI", tai)
+		text += fmt.Sprintf(
+			"; it probably runs on TAI, the time scale of PTP, and not on UTC, which is %s behind TAI",
+			tai,
+		)
 	case near(d, tai-gpsBehindTAI):
-		text += fmt.Sprintf("; it probably runs on the time of GPS, and not on UTC, which is %s behind that", tai-gpsBehindTAI)
+		text += fmt.Sprintf(
+			"; it probably runs on the time of GPS, and not on UTC, which is %s behind that",
+			tai-gpsBehindTAI,
+		)
 	case near(d, -tai):
 		text += fmt.Sprintf("; the %s between TAI, the time scale of PTP, and UTC were probably taken off twice", tai)
 	case isZone(d):

@@ -638,7 +638,8 @@ func TestExplainOffset_OPS1(t *testing.T) {
 	}
 }
 
-// All that uses the clock does so concurrently, and a clock that is set meanwhile is never called synchronised for good.
+// All that uses the clock does so concurrently, and a clock that is set meanwhile is never called synchronised for
+// good.
 func TestClockConcurrently_OPS1(t *testing.T) {
 	f := newFakeClock(BuildTime().Add(time.Hour))
 	clock := newClock(f)

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Harden makes sure that no token reaches a core file or a debugger, and that nothing the process could start gains rights.
-// It is called once, before any token is read. The error joins whatever the kernel refused; the rest is in force.
+// Harden makes sure that no token reaches a core file or a debugger, and that nothing the process could start gains
+// rights. It is called once, before any token is read. The error joins whatever the kernel refused; the rest is in
+// force.
 //
-// In a build with cgo, such as that of the race detector, the ban on new privileges covers the calling thread and those that
-// it starts, since Go cannot reach threads it did not create.
+// In a build with cgo, such as that of the race detector, the ban on new privileges covers the calling thread and those
+// that it starts, since Go cannot reach threads it did not create.
 func Harden() error {
 	var errs []error
 	// A core limit of 0 does not stop a core_pattern that pipes into a program; not being dumpable does, and it also keeps

@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// LogFile is a file that is only appended to, and the older ones beside it: FILE.1 is the one before, and so on. One goroutine at
-// a time uses it. Every error names the file.
+// LogFile is a file that is only appended to, and the older ones beside it: FILE.1 is the one before, and so on. One
+// goroutine at a time uses it. Every error names the file.
 type LogFile struct {
 	// Path is the file. Its directory must be there: its absence is rather a disk that is not mounted.
 	Path string
@@ -21,7 +21,8 @@ type LogFile struct {
 	file *os.File // open; nil if none
 }
 
-// Open opens the file to be appended to, or makes it, for its owner to write and its group to read. It returns the bytes in it.
+// Open opens the file to be appended to, or makes it, for its owner to write and its group to read. It returns the
+// bytes in it.
 func (l *LogFile) Open() (size int64, err error) {
 	l.Close()
 	// A pipe or a device of that name could block, and a link lead elsewhere.
@@ -119,8 +120,9 @@ func (l *LogFile) Moved() bool {
 	return err != nil || !os.SameFile(at, open)
 }
 
-// Rotate makes the file FILE.1, FILE.1 the next, and so on; those over Files are removed. Open then makes a new one. The names
-// change from the oldest on, so that a power cut in between loses none, and the next Rotate does what is left.
+// Rotate makes the file FILE.1, FILE.1 the next, and so on; those over Files are removed. Open then makes a new one.
+// The names change from the oldest on, so that a power cut in between loses none, and the next Rotate does what is
+// left.
 func (l *LogFile) Rotate() error {
 	if err := l.Sync(); err != nil {
 		return err

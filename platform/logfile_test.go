@@ -80,7 +80,8 @@ func TestLogFile(t *testing.T) {
 	}
 }
 
-// A power cut between any two changes of names leaves a gap, which the next rotation closes over; no file is lost but the oldest.
+// A power cut between any two changes of names leaves a gap, which the next rotation closes over; no file is lost but
+// the oldest.
 func TestLogFileRotatesAfterAPowerCut(t *testing.T) {
 	for left, want := range map[string]string{
 		"log=d log.1=c log.2=b log.3=a": ".1=d .2=c .3=b", // before all

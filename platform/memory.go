@@ -8,12 +8,12 @@ import (
 	"sync"
 )
 
-// collectAt is the percentage of what is held that garbage may be before it is collected, half of Go's usual one: the daemon holds
-// little, so that a collection takes about a millisecond.
+// collectAt is the percentage of what is held that garbage may be before it is collected, half of Go's usual one: the
+// daemon holds little, so that a collection takes about a millisecond.
 const collectAt = 50
 
-// SaveMemory has the runtime collect garbage earlier than on a server, unless the environment variable GOGC says when (package
-// runtime). What it costs stands in agent/ARCHITECTURE.md.
+// SaveMemory has the runtime collect garbage earlier than on a server, unless the environment variable GOGC says when
+// (package runtime). What it costs stands in agent/ARCHITECTURE.md.
 func SaveMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
@@ -23,8 +23,8 @@ func SaveMemory() {
 // startLimit is the limit with which the runtime started: none, or that of the environment variable GOMEMLIMIT.
 var startLimit = sync.OnceValue(func() int64 { return debug.SetMemoryLimit(-1) })
 
-// LimitMemory sets the soft limit of the memory that Go's runtime manages, in bytes: near it garbage is collected more often
-// (GOMEMLIMIT of package runtime). 0 is what the process was started with.
+// LimitMemory sets the soft limit of the memory that Go's runtime manages, in bytes: near it garbage is collected more
+// often (GOMEMLIMIT of package runtime). 0 is what the process was started with.
 func LimitMemory(bytes int) {
 	limit := startLimit()
 	if bytes > 0 {

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ready tells the service manager that the daemon serves, or serves again after Reloading. Like its siblings it does nothing
-// if no service manager listens (sd_notify(3)); an error means that one listens and could not be told.
+// Ready tells the service manager that the daemon serves, or serves again after Reloading. Like its siblings it does
+// nothing if no service manager listens (sd_notify(3)); an error means that one listens and could not be told.
 func Ready() error { return notify(daemon.SdNotifyReady) }
 
-// Reloading tells the service manager that the configuration is being read again; Ready ends that. The time it carries is
-// what Type=notify-reload of systemd.service(5) asks for.
+// Reloading tells the service manager that the configuration is being read again; Ready ends that. The time it carries
+// is what Type=notify-reload of systemd.service(5) asks for.
 func Reloading() error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -25,8 +25,8 @@ func Reloading() error {
 // Stopping tells the service manager that the daemon finishes what it has and ends.
 func Stopping() error { return notify(daemon.SdNotifyStopping) }
 
-// Watchdog returns within which time the service manager wants to hear Well, over and over, or else ends the daemon and starts
-// it again (sd_watchdog_enabled(3)); 0 if it does not.
+// Watchdog returns within which time the service manager wants to hear Well, over and over, or else ends the daemon and
+// starts it again (sd_watchdog_enabled(3)); 0 if it does not.
 func Watchdog() (time.Duration, error) {
 	within, err := daemon.SdWatchdogEnabled(true)
 	if err != nil {

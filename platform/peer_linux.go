@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerOf returns the process at the other end of a connection of a Unix socket, as it was when it connected (SO_PEERCRED of
-// unix(7)). Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
+// PeerOf returns the process at the other end of a connection of a Unix socket, as it was when it connected
+// (SO_PEERCRED of unix(7)). Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
 func PeerOf(c net.Conn) (Peer, error) {
 	for {
 		wrapped, ok := c.(interface{ NetConn() net.Conn })

@@ -1,9 +1,9 @@
-// Package platform is what the daemon needs of the operating system: its listening sockets and who is at their other end,
-// the service manager, the clock, files that outlive a power cut, and a process that leaves no core behind and reaches no file
-// but its own.
+// Package platform is what the daemon needs of the operating system: its listening sockets and who is at their other
+// end, the service manager, the clock, files that outlive a power cut, and a process that leaves no core behind and
+// reaches no file but its own.
 //
-// It works on Linux. On other systems the package builds, so that the rest can be worked on there, and whatever it cannot do
-// answers with an error that wraps errors.ErrUnsupported. It knows nothing of tokens.
+// It works on Linux. On other systems the package builds, so that the rest can be worked on there, and whatever it
+// cannot do answers with an error that wraps errors.ErrUnsupported. It knows nothing of tokens.
 package platform
 
 import "io/fs"

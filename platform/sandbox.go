@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Place is a file, or a folder with all below it, that the process may go on to reach once it is shut in. Links are followed.
+// Place is a file, or a folder with all below it, that the process may go on to reach once it is shut in. Links are
+// followed.
 type Place struct {
 	For  string // what it is for, for people: "[state] dir"
 	Path string
@@ -35,8 +36,8 @@ type granted struct {
 	write bool
 }
 
-// Reaches reports whether the sandbox leaves a place open: whether it, or a folder above it, is one of those that were there when
-// the process was shut in. A folder that has since been put in place of one, or mounted over it, is another.
+// Reaches reports whether the sandbox leaves a place open: whether it, or a folder above it, is one of those that were
+// there when the process was shut in. A folder that has since been put in place of one, or mounted over it, is another.
 func (s *Sandbox) Reaches(p Place) bool {
 	if s.ABI == 0 {
 		return true

@@ -35,15 +35,16 @@ var restrictions = []struct {
 // abstractSockets is not requested if it would cut the daemon off from the service manager.
 const abstractSockets = "abstract sockets of other processes"
 
-// Confine shuts the process in with Landlock, for good and in all its threads: from then on it opens nothing but what lies in
-// one of the places, executes no file, listens on no TCP port, and neither signals other processes nor connects to their abstract
-// sockets. Files that are open stay open. What the kernel at hand cannot do is left out and reported; with an error nothing can be
-// said of what is in force.
+// Confine shuts the process in with Landlock, for good and in all its threads: from then on it opens nothing but what
+// lies in one of the places, executes no file, listens on no TCP port, and neither signals other processes nor connects
+// to their abstract sockets. Files that are open stay open. What the kernel at hand cannot do is left out and reported;
+// with an error nothing can be said of what is in force.
 //
-// What is not limited: connecting, since authorization servers may listen on any port, and name servers be anywhere; UDP, by which
-// mDNS listens; connecting to the Unix sockets of others by their path, since the service manager's is one and only kernels newer
-// than what this was tested with can tell; and what Landlock does not know: looking at a file's attributes, changing those of
-// files that belong to the daemon's user, listening on Multipath TCP (the kernel's own gap).
+// What is not limited: connecting, since authorization servers may listen on any port, and name servers be anywhere;
+// UDP, by which mDNS listens; connecting to the Unix sockets of others by their path, since the service manager's is
+// one and only kernels newer than what this was tested with can tell; and what Landlock does not know: looking at a
+// file's attributes, changing those of files that belong to the daemon's user, listening on Multipath TCP (the kernel's
+// own gap).
 func Confine(places []Place) (*Sandbox, error) {
 	s := &Sandbox{}
 	s.ABI, s.Why = landlockABI()
@@ -97,8 +98,9 @@ func Confine(places []Place) (*Sandbox, error) {
 	return s, nil
 }
 
-// landlockABI returns the version of Landlock in this kernel; 0 if it has none, and why. A version 6 or newer that keeps the threads of one
-// process from signalling each other, which Go's runtime does, counts as 5, as it does in the library.
+// landlockABI returns the version of Landlock in this kernel; 0 if it has none, and why. A version 6 or newer that
+// keeps the threads of one process from signalling each other, which Go's runtime does, counts as 5, as it does in the
+// library.
 func landlockABI() (abi int, why string) {
 	abi, err := ll.LandlockGetABIVersion()
 	switch {

@@ -21,7 +21,8 @@ import (
 const (
 	// maxSocketPath is the longest path of a Unix socket, in bytes: sun_path of unix(7) with its closing NUL.
 	maxSocketPath = 107
-	// lockWait bounds the wait for another process that opens or closes a socket at the same path. Either takes milliseconds.
+	// lockWait bounds the wait for another process that opens or closes a socket at the same path. Either takes
+	// milliseconds.
 	lockWait = 2 * time.Second
 	// inside is the socket's name in its private directory, short because it counts towards maxSocketPath.
 	inside = "s"
@@ -34,9 +35,10 @@ func ListenPacket(path string, o Options) (*Listener, error) {
 
 // ListenStream opens a SOCK_STREAM socket at path.
 //
-// The socket is bound in a directory that only the daemon may enter, gets its group and mode there, and is then moved to
-// the path in one step: at no moment can anybody connect who may not. What is at the path already is replaced only if it is
-// a socket on which nobody answers. A socket that answers, and anything that is not a socket, is an error and stays untouched.
+// The socket is bound in a directory that only the daemon may enter, gets its group and mode there, and is then moved
+// to the path in one step: at no moment can anybody connect who may not. What is at the path already is replaced only
+// if it is a socket on which nobody answers. A socket that answers, and anything that is not a socket, is an error and
+// stays untouched.
 //
 // A missing parent directory is created with mode 0755, since the callers must be able to pass through it; a missing
 // grandparent is an error, since it is rather a misspelt path. Beside the socket stays an empty file with the suffix
@@ -54,19 +56,20 @@ type Listener struct {
 	err   error
 }
 
-// Addr returns the path that callers connect to. The kernel knows the socket by the name under which it was bound, which is
-// what tools such as ss show.
+// Addr returns the path that callers connect to. The kernel knows the socket by the name under which it was bound,
+// which is what tools such as ss show.
 func (l *Listener) Addr() net.Addr { return &l.addr }
 
-// Close stops listening and removes the socket's file, unless another one stands at its path by now, or the service manager
-// made it: that goes on listening, and starts the daemon again for whoever connects. Connections that were
+// Close stops listening and removes the socket's file, unless another one stands at its path by now, or the service
+// manager made it: that goes on listening, and starts the daemon again for whoever connects. Connections that were
 // accepted stay open. Further calls return what the first returned.
 func (l *Listener) Close() error {
 	l.close.Do(func() { l.err = errors.Join(l.remove(), l.UnixListener.Close()) })
 	return l.err
 }
 
-// remove takes the file away while the socket still holds its inode: after that the number may be given to another file.
+// remove takes the file away while the socket still holds its inode: after that the number may be given to another
+// file.
 func (l *Listener) remove() error {
 	if l.file == nil {
 		return nil
@@ -85,7 +88,12 @@ func (l *Listener) remove() error {
 func listen(path, network string, socktype int, o Options) (*Listener, error) {
 	path = filepath.Clean(path)
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("%s: the path is %d bytes long; a socket's path has at most %d", path, len(path), maxSocketPath)
+		return nil, fmt.Errorf(
+			"%s: the path is %d bytes long; a socket's path has at most %d",
+			path,
+			len(path),
+			maxSocketPath,
+		)
 	}
 	gid, err := groupID(o.Group)
 	if err != nil {
@@ -205,7 +213,8 @@ func listenedOn(fd int) error {
 		return errors.New("another process is listening on this socket")
 	}
 	who := "another process"
-	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", peer.Pid)); err == nil && strings.TrimSpace(string(name)) == "nmos-authd" {
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", peer.Pid)); err == nil &&
+		strings.TrimSpace(string(name)) == "nmos-authd" {
 		who = "another nmos-authd"
 	}
 	return fmt.Errorf("%s (pid %d) is listening on this socket", who, peer.Pid)
@@ -291,8 +300,8 @@ func removePrivate(dir string) {
 	os.Remove(dir)
 }
 
-// removeLeftovers removes the private directories of daemons that were killed while they opened this socket. The lock is
-// held, so none is in use. A remaining one does no harm.
+// removeLeftovers removes the private directories of daemons that were killed while they opened this socket. The lock
+// is held, so none is in use. A remaining one does no harm.
 func removeLeftovers(path string) {
 	parent, prefix := filepath.Split(privatePrefix(path))
 	entries, err := os.ReadDir(filepath.Clean(parent))

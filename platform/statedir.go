@@ -39,7 +39,8 @@ const secondSuffix = ".2"
 var slots = [2]string{secondSuffix, ""}
 
 // StateDir is a directory of small files that outlive a power cut at any moment (KEY-3): a file that is written is
-// found complete with its old or its new content, whenever the power fails. Once WriteFile has returned nil it is the new.
+// found complete with its old or its new content, whenever the power fails. Once WriteFile has returned nil it is the
+// new.
 //
 // Each file has two slots, NAME and NAME.2, which are written in turn, in place, and never renamed or cut short; the
 // one with the higher number that is whole counts. That asks the least of a file system: that writing to one file harms

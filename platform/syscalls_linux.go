@@ -10,8 +10,8 @@ import (
 )
 
 // deniedCalls are system calls that the daemon never makes: what runs another program, a file that was never on a disk
-// (memfd_create, which Landlock does not see) among them; what looks into or steers other processes; and what whole kernels
-// were taken over by. Each is there on every architecture that Go knows.
+// (memfd_create, which Landlock does not see) among them; what looks into or steers other processes; and what whole
+// kernels were taken over by. Each is there on every architecture that Go knows.
 var deniedCalls = []uint32{
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_MEMFD_CREATE,
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD,
@@ -21,8 +21,8 @@ var deniedCalls = []uint32{
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_OPEN_BY_HANDLE_AT,
 }
 
-// auditArchs are the kernel's names for the architectures. The numbers of calls are each one's own, and a kernel may take
-// those of two.
+// auditArchs are the kernel's names for the architectures. The numbers of calls are each one's own, and a kernel may
+// take those of two.
 var auditArchs = map[string]uint32{
 	"386": unix.AUDIT_ARCH_I386, "amd64": unix.AUDIT_ARCH_X86_64, "arm": unix.AUDIT_ARCH_ARM,
 	"arm64": unix.AUDIT_ARCH_AARCH64, "riscv64": unix.AUDIT_ARCH_RISCV64,
@@ -31,8 +31,9 @@ var auditArchs = map[string]uint32{
 // x32 is the bit by which amd64 tells the calls of x32, a third set of them.
 const x32 = 0x40000000
 
-// DenyCalls has the kernel answer EPERM to system calls that the daemon has no use for, for good and in all threads, by a
-// filter of its own (seccomp(2)): on systems without systemd there is no other. New privileges are refused to all threads, too.
+// DenyCalls has the kernel answer EPERM to system calls that the daemon has no use for, for good and in all threads, by
+// a filter of its own (seccomp(2)): on systems without systemd there is no other. New privileges are refused to all
+// threads, too.
 func DenyCalls() error {
 	arch, known := auditArchs[runtime.GOARCH]
 	if !known {

@@ -17,8 +17,8 @@ import (
 // filteredChild is set in the process that TestDenyCalls starts: there is no way out.
 const filteredChild = "PLATFORM_TEST_FILTERED"
 
-// A program is neither run from a file nor from memory, in threads that were there before and in new ones; what the daemon does
-// goes on.
+// A program is neither run from a file nor from memory, in threads that were there before and in new ones; what the
+// daemon does goes on.
 func TestDenyCalls(t *testing.T) {
 	if os.Getenv(filteredChild) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestDenyCalls$", "-test.count=1", "-test.v")

@@ -182,8 +182,8 @@ func anchors(text string) map[string]bool {
 	return all
 }
 
-// trackedTexts returns the text files of the repository by their path from the root, but for this file, which cites what
-// is not there, and for tests' data: what git knows of, or in an unpacked archive what is there.
+// trackedTexts returns the text files of the repository by their path from the root, but for this file, which cites
+// what is not there, and for tests' data: what git knows of, or in an unpacked archive what is there.
 func trackedTexts(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}

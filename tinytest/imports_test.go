@@ -14,12 +14,14 @@ import (
 	"testing"
 )
 
-// DO NOT CHANGE TO MAKE A BUILD PASS. These lines are the design: which way knowledge flows, and who may touch the operating
-// system and the network. A package that wants to break one is in the wrong folder, or wants something handed in.
+// DO NOT CHANGE TO MAKE A BUILD PASS. These lines are the design: which way knowledge flows, and who may touch the
+// operating system and the network. A package that wants to break one is in the wrong folder, or wants something handed
+// in.
 //
-// A line reads: folders "never" imports. The folders are those of this module, "/..." means with all below, "!" takes away.
-// Imports of this module are written as its folders, all others as Go has them; "all of" forbids only all of them together,
-// the package itself counted in. The lines hold for the code that is shipped or that makes it, not for _test.go files.
+// A line reads: folders "never" imports. The folders are those of this module, "/..." means with all below, "!" takes
+// away. Imports of this module are written as its folders, all others as Go has them; "all of" forbids only all of them
+// together, the package itself counted in. The lines hold for the code that is shipped or that makes it, not for
+// _test.go files.
 const importRules = `
 agent/ascii agent/wire agent/token agent/decide agent/wildcard never  net net/... os fmt log reflect
 agent/... !agent/cmd/... !agent/daemon                  never  os os/... syscall unsafe golang.org/x/sys/...
@@ -245,7 +247,8 @@ func imports(name string, text []byte) ([]string, error) {
 	return all, nil
 }
 
-// rootEntries returns what the repository holds in its root: what git knows of, or in an unpacked archive what is there.
+// rootEntries returns what the repository holds in its root: what git knows of, or in an unpacked archive what is
+// there.
 func rootEntries(t *testing.T) []string {
 	t.Helper()
 	command := exec.Command("git", "ls-files")

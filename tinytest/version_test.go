@@ -16,8 +16,8 @@ var versioned = map[string]string{
 	"configs/yocto/recipes-nmos/nmos-authd/nmos-authd.bb": `(?m)^NMOS_AUTHD_VERSION \?= "(.*)"$`,
 }
 
-// Files that get the version from the archive or the Makefile, so that there is nothing in them to forget: the text that
-// does it.
+// Files that get the version from the archive or the Makefile, so that there is nothing in them to forget: the text
+// that does it.
 var derived = map[string]string{
 	"Makefile": "VERSION ?= $(shell git describe --tags --always --dirty",
 	"configs/buildroot/package/nmos-authd/nmos-authd.mk": "NMOS_AUTHD_VERSION = $(patsubst nmos-authd-%.tar.gz,%,",

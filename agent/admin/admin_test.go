@@ -195,8 +195,8 @@ func TestGetLong(t *testing.T) {
 	})
 }
 
-// A caller that is slow holds the place for ten seconds and no longer; who pushes meanwhile is told to come again, and all else
-// is answered.
+// A caller that is slow holds the place for ten seconds and no longer; who pushes meanwhile is told to come again, and
+// all else is answered.
 func TestSlowPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{}
@@ -432,7 +432,8 @@ func TestWatch_ANS7(t *testing.T) {
 		conn, _, again := connect("") // in its place
 		defer conn.Close()
 		others = append(others, again)
-		// Nobody reads what these get. A daemon that stops closes their connections; here they end after the time for an answer.
+		// Nobody reads what these get. A daemon that stops closes their connections; here they end after the time for
+		// an answer.
 		decide("one", "/f", wire.PathNotGranted)
 		log.Close(t.Context())
 		for _, ended := range others {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkAppend is what the record of a decision costs the decision: the queue is full most of the time, since nothing but this
-// runs. BenchmarkAppendRepeated is a denial that comes again.
+// BenchmarkAppend is what the record of a decision costs the decision: the queue is full most of the time, since
+// nothing but this runs. BenchmarkAppendRepeated is a denial that comes again.
 func BenchmarkAppend(b *testing.B) {
 	l := New(options(NewWriter(io.Discard)))
 	defer closeLog(l)

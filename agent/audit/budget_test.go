@@ -44,8 +44,8 @@ func readAt(client, path string) Decision {
 	return r
 }
 
-// Distinct denials without end take bounded room in the stream, each is accounted for by its reason, and every change of the device
-// has a line of its own among them (OPS-2; issue 10, B.9).
+// Distinct denials without end take bounded room in the stream, each is accounted for by its reason, and every change
+// of the device has a line of its own among them (OPS-2; issue 10, B.9).
 func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
@@ -176,7 +176,8 @@ func TestObserveIsShownWhatWasJoined_OPS2(t *testing.T) {
 	})
 }
 
-// What tokens permit to read has lines of its own within the budget, and beyond it a count for each client, method and path.
+// What tokens permit to read has lines of its own within the budget, and beyond it a count for each client, method and
+// path.
 func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
@@ -269,8 +270,8 @@ func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
 	})
 }
 
-// One who floods takes nothing from the budget of others, whether they are another user's, or known clients of the same web
-// server; and of users there may be any number.
+// One who floods takes nothing from the budget of others, whether they are another user's, or known clients of the same
+// web server; and of users there may be any number.
 func TestBudgetsAreApart_OPS2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()

@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// chainBytes are kept of each SHA-256. Who wants another line with the same ones has to try 2^128 times: the line holds a time and
-// stands behind a line that nobody knew before, so that pairs made beforehand (2^64) are of no use. Sixteen bytes more a line
-// would wear the flash for nothing.
+// chainBytes are kept of each SHA-256. Who wants another line with the same ones has to try 2^128 times: the line holds
+// a time and stands behind a line that nobody knew before, so that pairs made beforehand (2^64) are of no use. Sixteen
+// bytes more a line would wear the flash for nothing.
 const chainBytes = 16
 
 // chain is the state of a stream behind one of its lines.
@@ -59,10 +59,12 @@ func (c *chain) hash(line []byte) (digits [2 * chainBytes]byte) {
 	return digits
 }
 
-// parseChain reads what a line, with its line feed, says of its place in the chain; hashed is the part that the chain covers.
+// parseChain reads what a line, with its line feed, says of its place in the chain; hashed is the part that the chain
+// covers.
 func parseChain(line []byte) (c chain, hashed []byte, ok bool) {
 	at := len(line) - chainSize
-	if at < 0 || !bytes.HasPrefix(line, lineStart) || !bytes.HasPrefix(line[at:], chainPart) || !bytes.HasSuffix(line, lineEnd) {
+	if at < 0 || !bytes.HasPrefix(line, lineStart) || !bytes.HasPrefix(line[at:], chainPart) ||
+		!bytes.HasSuffix(line, lineEnd) {
 		return c, nil, false
 	}
 	hashed = line[:at]
@@ -90,8 +92,8 @@ func (c *chain) follows(next chain, hashed []byte) bool {
 	return next.line == c.line+1 && next.head == c.hash(hashed)
 }
 
-// field returns the value of a member of a line of ours, without quotes; "" where it has none. Quotes inside texts are escaped,
-// so that no text can look like the name of a member.
+// field returns the value of a member of a line of ours, without quotes; "" where it has none. Quotes inside texts are
+// escaped, so that no text can look like the name of a member.
 func field(line []byte, name string) string {
 	_, rest, found := bytes.Cut(line, []byte(`"`+name+`":`))
 	if !found || len(rest) == 0 {

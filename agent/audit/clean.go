@@ -12,16 +12,17 @@ const Cleaned = "[token]"
 const (
 	// shortHeader is the least length of a token's header: {"alg":""} in base64url.
 	shortHeader = 14
-	// shortToken is the least length of what is taken for a token: the header, and two dots or a dot and the beginning of claims.
+	// shortToken is the least length of what is taken for a token: the header, and two dots or a dot and the beginning
+	// of claims.
 	shortToken = shortHeader + 2
 )
 
 // Clean returns text without the tokens in it, for those who show what a client sent elsewhere than in a record.
 func Clean(text []byte) []byte { return appendClean(nil, text, len(text)+len(Cleaned)) }
 
-// appendClean appends text without the tokens in it: a client may put one where it does not belong, into a path. It appends no
-// more than most bytes and some, which tell that it had to be cut, and of what follows it looks only for the end of a token, so
-// that a long text costs no decision much.
+// appendClean appends text without the tokens in it: a client may put one where it does not belong, into a path. It
+// appends no more than most bytes and some, which tell that it had to be cut, and of what follows it looks only for the
+// end of a token, so that a long text costs no decision much.
 func appendClean(dst, text []byte, most int) []byte {
 	for end := len(dst) + most + 1; ; {
 		from, to := findToken(text, end-len(dst))
@@ -36,13 +37,14 @@ func appendClean(dst, text []byte, most int) []byte {
 	}
 }
 
-// findToken returns where the first token starts and ends, of those that start within the first bytes; both are the length of the
-// text if there is none.
+// findToken returns where the first token starts and ends, of those that start within the first bytes; both are the
+// length of the text if there is none.
 //
-// What counts is the compact form (RFC 7515 §3.1), percent-encoded or not, whole, tampered with, or cut off after its claims have
-// begun: a segment of base64url in which a JSON object begins, with a dot and another such behind it, or two more segments of
-// whatever kind. The segment before an object may also be one whose own first letters were read as part of an escape: "%4eyJ…"
-// is "NyJ…" once normalised. Whatever follows a token up to the next slash or line feed goes with it.
+// What counts is the compact form (RFC 7515 §3.1), percent-encoded or not, whole, tampered with, or cut off after its
+// claims have begun: a segment of base64url in which a JSON object begins, with a dot and another such behind it, or
+// two more segments of whatever kind. The segment before an object may also be one whose own first letters were read as
+// part of an escape: "%4eyJ…" is "NyJ…" once normalised. Whatever follows a token up to the next slash or line feed
+// goes with it.
 func findToken(text []byte, first int) (from, to int) {
 	if len(text) < shortToken || !suspicious(text) {
 		return len(text), len(text)
@@ -106,8 +108,8 @@ func findToken(text []byte, first int) (from, to int) {
 	return len(text), len(text)
 }
 
-// suspicious reports whether text is worth a closer look: a percent sign, or a dot with as much before it as a header is long, and
-// behind it an object or another dot. Ordinary paths, host names and user names have neither.
+// suspicious reports whether text is worth a closer look: a percent sign, or a dot with as much before it as a header
+// is long, and behind it an object or another dot. Ordinary paths, host names and user names have neither.
 func suspicious(text []byte) bool {
 	if bytes.IndexByte(text, '%') >= 0 {
 		return true
@@ -132,9 +134,9 @@ func suspicious(text []byte) bool {
 // lastGroup is longer than four characters of base64url, which three bytes are, percent-encoded.
 const lastGroup = 64
 
-// beginsObject reports whether text, decoded from base64url, begins as a JSON object with a member does: white space (RFC 8259
-// §2), or a byte order mark, that "{", white space and a quotation mark follow. Text may be percent-encoded. space is how much
-// of it was seen to be white space.
+// beginsObject reports whether text, decoded from base64url, begins as a JSON object with a member does: white space
+// (RFC 8259 §2), or a byte order mark, that "{", white space and a quotation mark follow. Text may be percent-encoded.
+// space is how much of it was seen to be white space.
 func beginsObject(text []byte) (begins bool, space int) {
 	opened := false
 	bits, held := uint32(0), 0

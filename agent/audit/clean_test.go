@@ -71,7 +71,8 @@ func TestClean_OPS2(t *testing.T) {
 	}
 }
 
-// JSON may begin with white space, before its brace and behind it, and so a token need not begin with eyJ (issue 10, D.22).
+// JSON may begin with white space, before its brace and behind it, and so a token need not begin with eyJ (issue 10,
+// D.22).
 func TestCleanWhiteSpace_OPS2(t *testing.T) {
 	var spaces []string
 	for _, a := range []string{"", " ", "\t", "\n", "\r"} {

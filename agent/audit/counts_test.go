@@ -13,8 +13,9 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Many askers at once, with a sink that works, one that never returns, one that fails always and one that fails at times and
-// writes parts of lines: decisions kept and dropped are all decisions, exactly, for each of them, and its lines say so too.
+// Many askers at once, with a sink that works, one that never returns, one that fails always and one that fails at
+// times and writes parts of lines: decisions kept and dropped are all decisions, exactly, for each of them, and its
+// lines say so too.
 func TestCountsAreExact_OPS2(t *testing.T) {
 	t.Run("no budget", func(t *testing.T) { testCounts(t, Rates{}) })
 	t.Run("budget", func(t *testing.T) { testCounts(t, Rates{Denials: 1, Allows: 10}) })
@@ -99,7 +100,8 @@ func testCounts(t *testing.T, rates Rates) {
 	}
 }
 
-// Equal denials are one record, whose count is theirs; what is different in any field that matters is not counted with them.
+// Equal denials are one record, whose count is theirs; what is different in any field that matters is not counted with
+// them.
 func TestRepeatedDenials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
@@ -225,7 +227,8 @@ func TestRepeatsMakePlace(t *testing.T) {
 	})
 }
 
-// A flood of one denial takes one place in the queue, though the sink is stuck, and a record that comes behind it is not lost.
+// A flood of one denial takes one place in the queue, though the sink is stuck, and a record that comes behind it is
+// not lost.
 func TestFloodTakesNoPlace(t *testing.T) {
 	stuck := newTape()
 	stuck.stuck = make(chan struct{})

@@ -20,9 +20,9 @@ type LogFile interface {
 	Close() error
 }
 
-// File is a sink that appends to a file, and begins another when it has reached its size. The files before are kept up to a
-// number. A file is synced every 5 s in which it was written to, and when it is closed, not at each line: that would wear the
-// flash. A power cut may take what came later; the record that opens the stream again says so.
+// File is a sink that appends to a file, and begins another when it has reached its size. The files before are kept up
+// to a number. A file is synced every 5 s in which it was written to, and when it is closed, not at each line: that
+// would wear the flash. A power cut may take what came later; the record that opens the stream again says so.
 type File struct {
 	file  LogFile
 	path  string
@@ -33,8 +33,8 @@ type File struct {
 	unended bool // a line feed must come first
 }
 
-// NewFile returns a sink named "file" that keeps so many files of so many bytes, at least 64 KiB. path and files are those of
-// the LogFile, for Settings.
+// NewFile returns a sink named "file" that keeps so many files of so many bytes, at least 64 KiB. path and files are
+// those of the LogFile, for Settings.
 func NewFile(f LogFile, path string, bytes, files int) *File {
 	return &File{file: f, path: path, most: int64(bytes), files: files}
 }
@@ -139,8 +139,8 @@ func (f *File) Close() error {
 	return err
 }
 
-// findTail finds the last good line in the last bytes of a file: one that follows the line before it, or one that opens a stream
-// and says itself what it follows.
+// findTail finds the last good line in the last bytes of a file: one that follows the line before it, or one that opens
+// a stream and says itself what it follows.
 func findTail(b []byte) (t Tail) {
 	var before chain
 	known := false

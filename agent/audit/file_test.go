@@ -55,8 +55,8 @@ func verifyFiles(t *testing.T, paths ...string) audit.Report {
 	return v.Report()
 }
 
-// A file is closed and rotated at its size, no more than so many are kept, each is under its size, and they chain to each other;
-// so do those of the next start.
+// A file is closed and rotated at its size, no more than so many are kept, each is under its size, and they chain to
+// each other; so do those of the next start.
 func TestFileRotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	const size, files = 64 << 10, 3
@@ -110,7 +110,8 @@ func TestFileRotates(t *testing.T) {
 	}
 }
 
-// A file that is over its size when it is opened, since the configuration now says less, is rotated though no record comes.
+// A file that is over its size when it is opened, since the configuration now says less, is rotated though no record
+// comes.
 func TestFileIsTooLarge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	for _, size := range []int{1 << 20, 64 << 10} {
@@ -129,7 +130,8 @@ func TestFileIsTooLarge(t *testing.T) {
 	}
 }
 
-// A file that is left out by a reload and comes back by the next is one stream: the first has written all before the second begins.
+// A file that is left out by a reload and comes back by the next is one stream: the first has written all before the
+// second begins.
 func TestFileComesBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	options := audit.Options{Sinks: []audit.Sink{fileSink(path, 64<<20, 2)}, QueueBytes: 1 << 20}
@@ -212,8 +214,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func kept(l *audit.Log) uint64 { return l.Stats().Sinks[0].Kept }
 
-// A folder that is not there, and comes; a file that is removed, or renamed by another log rotation: it is made anew, and the
-// stream says what is missing.
+// A folder that is not there, and comes; a file that is removed, or renamed by another log rotation: it is made anew,
+// and the stream says what is missing.
 func TestFileVanishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "late")
 	path := filepath.Join(dir, "audit.jsonl")
@@ -284,7 +286,8 @@ func TestFileMustBePlain(t *testing.T) {
 	}
 }
 
-// A disk that fills up in the middle of a line, is read-only for a while, and works again: what is held is written then.
+// A disk that fills up in the middle of a line, is read-only for a while, and works again: what is held is written
+// then.
 func TestFileOnAFullDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	disk := &fullDisk{LogFile: &platform.LogFile{Path: path, Files: 2}, room: 1000}

@@ -130,7 +130,8 @@ func checkLine(t *testing.T, line []byte, r *Decision) {
 	number("digest", fmt.Sprintf("sha256:%x", r.Digest), len(r.JTI) == 0 && r.Digest != [16]byte{})
 }
 
-// Whatever a client sends, a record is one line of JSON, all of printable ASCII, from which the same texts are read again.
+// Whatever a client sends, a record is one line of JSON, all of printable ASCII, from which the same texts are read
+// again.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte("GET"), []byte("/x-nmos/"), []byte("controller"), []byte("jti"), uint8(1), uint8(1), uint8(0), int64(1000), int32(1), int64(0))
 	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00\x7f"), []byte("\u202eevil\u2028"), []byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9),

@@ -179,8 +179,8 @@ func (p *pump) stats() SinkStats {
 	return s
 }
 
-// run is p's goroutine. At its end the sink is closed, then what is left is counted as dropped, and only then may another
-// pump of its name open the same file.
+// run is p's goroutine. At its end the sink is closed, then what is left is counted as dropped, and only then may
+// another pump of its name open the same file.
 func (p *pump) run() {
 	defer close(p.done)
 	defer p.abandon()

@@ -22,7 +22,8 @@ func TestSlot(t *testing.T) {
 	}
 }
 
-// A queue holds the same as a slice would, whatever comes and goes, wherever its buffers begin anew and whatever size it is given.
+// A queue holds the same as a slice would, whatever comes and goes, wherever its buffers begin anew and whatever size
+// it is given.
 func TestQueueIsAQueue(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 2))
 	var q queue

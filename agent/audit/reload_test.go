@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Other configurations come while many ask: for a sink that stays, whatever its settings, decisions kept and dropped are all
-// decisions, exactly, and each stream is good.
+// Other configurations come while many ask: for a sink that stays, whatever its settings, decisions kept and dropped
+// are all decisions, exactly, and each stream is good.
 func TestReconfigureUnderLoad_OPS2(t *testing.T) {
 	stays, moves := newTape(), []*tape{newTape()}
 	stays.name, moves[0].name = "stays", "moves"

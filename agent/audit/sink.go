@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// Sink is where the lines of one stream go: a File, a Syslog or a Writer. One goroutine at a time uses it, but for Name and
-// Settings.
+// Sink is where the lines of one stream go: a File, a Syslog or a Writer. One goroutine at a time uses it, but for Name
+// and Settings.
 type Sink interface {
 	// Name tells the sink from others of a Log: "log", "file", "syslog".
 	Name() string
@@ -16,8 +16,8 @@ type Sink interface {
 	MaxLine() int
 	// Open makes the sink ready, at the start and after an error. It ends soon after ctx does, and so does any Write.
 	Open(ctx context.Context) (Tail, error)
-	// Write takes one line, line feed included. After an error the sink is closed and opened again, and the same line is written
-	// again; but for errTooLong, which drops it.
+	// Write takes one line, line feed included. After an error the sink is closed and opened again, and the same line
+	// is written again; but for errTooLong, which drops it.
 	Write(line []byte) error
 	// Close gives back what Open took, after an error too.
 	Close() error
@@ -42,7 +42,8 @@ type Tail struct {
 	Resumed bool
 	// Torn is how many bytes follow the last good line, as a power cut leaves them.
 	Torn int64
-	// Found says that chain and Closed are what the sink's medium holds; Before, that it is the file before that holds them.
+	// Found says that chain and Closed are what the sink's medium holds; Before, that it is the file before that holds
+	// them.
 	Found  bool
 	Before bool
 	Closed bool // the last good line is a closing one

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// facilityAudit is "log audit" of RFC 5424 §6.2.1, so that a collector can keep the records apart from the daemon's log.
+	// facilityAudit is "log audit" of RFC 5424 §6.2.1, so that a collector can keep the records apart from the daemon's
+	// log.
 	facilityAudit = 13
 
 	severityWarning = 4 // the daemon's own trouble
@@ -45,8 +46,8 @@ type SyslogOptions struct {
 	Now func() time.Time
 }
 
-// Syslog is a sink that sends each line as a message of RFC 5424. Over TCP and TLS a record counts as kept once the connection has
-// taken it, over UDP once the network has: what is lost on the way shows at the receiver, in the chain.
+// Syslog is a sink that sends each line as a message of RFC 5424. Over TCP and TLS a record counts as kept once the
+// connection has taken it, over UDP once the network has: what is lost on the way shows at the receiver, in the chain.
 type Syslog struct {
 	o      SyslogOptions
 	head   string // of each message, between its time and its id
@@ -198,7 +199,10 @@ func (s *Syslog) message(dst, line []byte) []byte {
 	dst = strconv.AppendInt(dst, int64(facilityAudit*8+severity), 10)
 	dst = append(dst, ">1 "...)
 	if field(line, "clock") == ClockUnset.String() {
-		dst = append(dst, '-') // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
+		dst = append(
+			dst,
+			'-',
+		) // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
 	} else {
 		dst = append(dst, field(line, "time")...)
 	}

@@ -265,8 +265,8 @@ func TestSyslogTCP(t *testing.T) {
 	checkStream(t, r, 5)
 }
 
-// The server is gone for a while: what comes meanwhile is held, and sent when it is back. What it had before and what comes after
-// are one stream.
+// The server is gone for a while: what comes meanwhile is held, and sent when it is back. What it had before and what
+// comes after are one stream.
 func TestSyslogServerRestarts(t *testing.T) {
 	r, at := listenTCP(t, "127.0.0.1:0", nil, true)
 	var told troubles
@@ -298,7 +298,8 @@ func TestSyslogServerRestarts(t *testing.T) {
 	}
 }
 
-// A server that hangs up on a connection without work loses nothing: that is noticed before the next record is given to it.
+// A server that hangs up on a connection without work loses nothing: that is noticed before the next record is given to
+// it.
 func TestSyslogServerHangsUpWhenIdle(t *testing.T) {
 	for range 5 { // how soon it can be noticed is up to the kernel
 		r, at := listenTCP(t, "127.0.0.1:0", nil, true)
@@ -317,7 +318,8 @@ func TestSyslogServerHangsUpWhenIdle(t *testing.T) {
 	t.Error("each time a record was given to a connection that the server had closed")
 }
 
-// A server that takes connections and never reads: the records are held, then dropped and counted, and the end is not held up.
+// A server that takes connections and never reads: the records are held, then dropped and counted, and the end is not
+// held up.
 func TestSyslogServerIsStuck(t *testing.T) {
 	_, at := listenTCP(t, "127.0.0.1:0", nil, false)
 	l := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewSyslog(syslogOptions("tcp", at))}, QueueBytes: 16 << 10})

@@ -61,8 +61,8 @@ type Report struct {
 	Asked     bool   // Verifier.Known was given
 	Known     bool   // the line with that chain is there
 
-	// Least and greatest of the good lines: those that stand for several decisions come later than they were made, the clock may
-	// have been set, and the numbers of decisions begin again at each start of the daemon.
+	// Least and greatest of the good lines: those that stand for several decisions come later than they were made, the
+	// clock may have been set, and the numbers of decisions begin again at each start of the daemon.
 	FirstSeq, LastSeq   uint64
 	FirstTime, LastTime string
 }
@@ -78,13 +78,14 @@ const (
 	maxNotes  = 64
 )
 
-// Verifier checks the lines of one stream, in one file or several, the oldest first. It needs little memory, however long they
-// are.
+// Verifier checks the lines of one stream, in one file or several, the oldest first. It needs little memory, however
+// long they are.
 type Verifier struct {
-	// Mixed says that other lines stand between those of the stream, as in the daemon's log, and that each start of the daemon
-	// begins the stream anew. They are passed over.
+	// Mixed says that other lines stand between those of the stream, as in the daemon's log, and that each start of the
+	// daemon begins the stream anew. They are passed over.
 	Mixed bool
-	// Known is the chain of a line that must be there, as known from elsewhere: lines cut off the end do not show otherwise.
+	// Known is the chain of a line that must be there, as known from elsewhere: lines cut off the end do not show
+	// otherwise.
 	Known string
 
 	report Report
@@ -198,7 +199,11 @@ func (v *Verifier) take(line []byte) {
 	case opening && v.bad.lines > 0 && (v.bad.bytes == torn || v.Mixed && torn > 0) &&
 		(!v.began || before == v.chain):
 		v.bad = bad{}
-		v.note("at %s are %d bytes of a line that a power cut or an error has torn, as the daemon itself noted", v.place(), torn)
+		v.note(
+			"at %s are %d bytes of a line that a power cut or an error has torn, as the daemon itself noted",
+			v.place(),
+			torn,
+		)
 		v.accept(line, c)
 	default:
 		v.follow(line, c, hashed)
@@ -291,7 +296,8 @@ func (v *Verifier) accept(line []byte, c chain) {
 	r.Closed = false
 	switch field(line, "event") {
 	case eventOpen:
-		if run := field(line, "run"); r.Runs == 0 || run != v.run { // a file that was begun when another was full is no start
+		if run := field(line, "run"); r.Runs == 0 ||
+			run != v.run { // a file that was begun when another was full is no start
 			v.run = run
 			r.Runs++
 		}
@@ -307,7 +313,13 @@ func (v *Verifier) accept(line []byte, c chain) {
 	case eventDropped:
 		n := number(line, "count")
 		r.Dropped += n
-		v.note("%s: %d decisions were dropped between seq %s and %s", v.place(), n, field(line, "first"), field(line, "last"))
+		v.note(
+			"%s: %d decisions were dropped between seq %s and %s",
+			v.place(),
+			n,
+			field(line, "first"),
+			field(line, "last"),
+		)
 	default:
 		l := decisionsOf(line)
 		if r.Decisions == 0 {
@@ -359,8 +371,11 @@ func (v *Verifier) Report() Report {
 	if v.bad.lines == 1 && v.bad.cut {
 		v.report.Truncated = true
 		v.report.Closed = false
-		v.note("%s ends in the middle of a line (%d bytes): the daemon was writing it, the power was cut, or the end was cut off",
-			v.place(), v.bad.bytes)
+		v.note(
+			"%s ends in the middle of a line (%d bytes): the daemon was writing it, the power was cut, or the end was cut off",
+			v.place(),
+			v.bad.bytes,
+		)
 		v.bad = bad{}
 	}
 	v.endBad()

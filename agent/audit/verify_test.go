@@ -49,8 +49,8 @@ func TestVerifyGood(t *testing.T) {
 	}
 }
 
-// Every line altered in every byte, taken away, doubled, swapped, put elsewhere, or joined by another: the first fault is there,
-// of the right kind and at the right line.
+// Every line altered in every byte, taken away, doubled, swapped, put elsewhere, or joined by another: the first fault
+// is there, of the right kind and at the right line.
 func TestVerifyTampering(t *testing.T) {
 	lines := stream(t, 8)
 	n := len(lines)
@@ -192,8 +192,8 @@ func TestVerifyMixed(t *testing.T) {
 	}
 }
 
-// The range is that of what is there, in whatever order it was written: records that stand for several decisions come later (issue
-// 10, D.23).
+// The range is that of what is there, in whatever order it was written: records that stand for several decisions come
+// later (issue 10, D.23).
 func TestVerifyRange_OPS2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()

@@ -13,11 +13,12 @@ type View struct {
 	Colour bool // by ANSI escapes
 }
 
-// Head returns what stands above the columns. The number is that for "explain --seq". A time with a question mark is by a clock
-// that no time service has confirmed.
+// Head returns what stands above the columns. The number is that for "explain --seq". A time with a question mark is by
+// a clock that no time service has confirmed.
 func (v *View) Head() string {
 	const front, back = "   seq  UTC           decision  reason              client", "method  path"
-	if whole := front + strings.Repeat(" ", pathColumn-len("method  ")-len(front)) + back; v.Width == 0 || len(whole) <= v.Width {
+	if whole := front + strings.Repeat(" ", pathColumn-len("method  ")-len(front)) + back; v.Width == 0 ||
+		len(whole) <= v.Width {
 		return whole + "\n"
 	}
 	return front + "\n" + indent + back + "\n"
@@ -37,7 +38,11 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	case err != nil:
 		return dst, err
 	case r.Event == "missed":
-		return fmt.Appendf(dst, "-- %d decisions are left out: they came faster than they were shown --\n", r.Count), nil
+		return fmt.Appendf(
+			dst,
+			"-- %d decisions are left out: they came faster than they were shown --\n",
+			r.Count,
+		), nil
 	case r.Decision == "" || len(r.Time) < len("2006-01-02T15:04:05.000"):
 		return dst, ErrForm
 	}
@@ -78,8 +83,17 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	if r.Count > 1 {
 		suffix += fmt.Sprintf(" ×%d", r.Count)
 	}
-	front := fmt.Sprintf("%6d  %.12s%s %s%-5s %3d%s %-19s ", r.Seq, r.Time[len("2006-01-02T"):], doubt, colour, r.Decision, r.Status, plain,
-		show(r.Reason))
+	front := fmt.Sprintf(
+		"%6d  %.12s%s %s%-5s %3d%s %-19s ",
+		r.Seq,
+		r.Time[len("2006-01-02T"):],
+		doubt,
+		colour,
+		r.Decision,
+		r.Status,
+		plain,
+		show(r.Reason),
+	)
 	client := middle(show(r.Client), clientWidth)
 	method, what = middle(show(method), clientWidth), show(what)
 	claimed := ""
@@ -98,7 +112,13 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	dst = fmt.Appendf(dst, "%s\n%s%s%s\n", strings.TrimRight(front+client, " "), method, tail(what, room), suffix)
 	if claimed != "" {
 		const end = " (unverified)"
-		dst = fmt.Appendf(dst, "%s%s%s\n", indent, middle(claimed, max(v.Width-len(indent)-len(end), 3*leastWidth)), end)
+		dst = fmt.Appendf(
+			dst,
+			"%s%s%s\n",
+			indent,
+			middle(claimed, max(v.Width-len(indent)-len(end), 3*leastWidth)),
+			end,
+		)
 	}
 	return dst, nil
 }

@@ -68,8 +68,8 @@ func TestView(t *testing.T) {
 	}
 }
 
-// A row fits into the terminal, if that is not too narrow, whatever its colours. It is folded to two lines only if it must, and of a
-// path that is too long the end stays, where the resources of an API differ.
+// A row fits into the terminal, if that is not too narrow, whatever its colours. It is folded to two lines only if it
+// must, and of a path that is too long the end stays, where the resources of an API differ.
 func TestViewOnATerminal(t *testing.T) {
 	const path = "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged"
 	for reason := range wire.Reason(wire.Reasons) {

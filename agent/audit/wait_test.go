@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// askStuck has four goroutines append so many records, with wait, to a Log whose sink is stuck. done is closed when all have.
+// askStuck has four goroutines append so many records, with wait, to a Log whose sink is stuck. done is closed when all
+// have.
 func askStuck(records int) (l *Log, stuck *tape, done chan struct{}) {
 	stuck = newTape()
 	stuck.stuck = make(chan struct{})
@@ -29,7 +30,8 @@ func askStuck(records int) (l *Log, stuck *tape, done chan struct{}) {
 	return l, stuck, done
 }
 
-// With wait no record is dropped while a sink is stuck, decisions wait, and go on when it does; Release lets them go without it.
+// With wait no record is dropped while a sink is stuck, decisions wait, and go on when it does; Release lets them go
+// without it.
 func TestWait(t *testing.T) {
 	for _, released := range []bool{false, true} {
 		l, stuck, done := askStuck(800)
@@ -60,7 +62,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// With wait and a sink that is stuck for ever, Close ends when its time is over, though decisions wait, and all are counted.
+// With wait and a sink that is stuck for ever, Close ends when its time is over, though decisions wait, and all are
+// counted.
 func TestWaitEnds(t *testing.T) {
 	l, stuck, done := askStuck(400)
 	defer close(stuck.stuck)
@@ -204,7 +207,8 @@ func TestReports(t *testing.T) {
 	})
 }
 
-// A sink that is down at the start is tried again though nothing waits, and one that comes and goes is not reported each time.
+// A sink that is down at the start is tried again though nothing waits, and one that comes and goes is not reported
+// each time.
 func TestSinkComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
@@ -244,7 +248,8 @@ func TestSinkComesAndGoes(t *testing.T) {
 	})
 }
 
-// Another configuration: a sink that stays goes on, one that is set up otherwise takes over what waits, one that is left out ends.
+// Another configuration: a sink that stays goes on, one that is set up otherwise takes over what waits, one that is
+// left out ends.
 func TestReconfigure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stays, moves, broken, leaves, useless := newTape(), newTape(), newTape(), newTape(), newTape()

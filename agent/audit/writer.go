@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Writer is a sink that writes lines to an io.Writer: standard error, which the journal or the init system keeps. The lines stand
-// there among those of the daemon's log, and are told from them by how they start.
+// Writer is a sink that writes lines to an io.Writer: standard error, which the journal or the init system keeps. The
+// lines stand there among those of the daemon's log, and are told from them by how they start.
 type Writer struct {
 	mu     sync.Mutex
 	w      io.Writer

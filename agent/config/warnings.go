@@ -50,7 +50,10 @@ func (c *Config) Warnings() []string {
 		host := strings.TrimSuffix(u.Hostname(), ".")
 		if last := host[strings.LastIndexByte(host, '.')+1:]; strings.Contains(last, "*") {
 			// `*` stands for any part of the host, dots included.
-			warn("[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of yours", shown(p))
+			warn(
+				"[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of yours",
+				shown(p),
+			)
 		}
 	}
 	for _, p := range c.Discovery.Hosts {

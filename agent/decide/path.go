@@ -212,7 +212,8 @@ func (r *Rules) outside(path []byte) Place {
 	}
 	for i := range r.Claims {
 		c := &r.Claims[i]
-		if len(c.Prefix) < best || len(c.Prefix) == 0 || !under(path, c.Prefix) { // a prefix in both lists needs a token
+		if len(c.Prefix) < best || len(c.Prefix) == 0 ||
+			!under(path, c.Prefix) { // a prefix in both lists needs a token
 			continue
 		}
 		best, place = len(c.Prefix), Place{Kind: Everything, API: c.API}  // PATH-4

@@ -8,8 +8,8 @@ import (
 	"net/url"
 )
 
-// Metadata is the part of an Authorization Server's metadata that a client needs (RFC 8414 §2). The endpoints are absolute
-// URLs without a user or fragment, https unless the issuer is http; empty if the server names none.
+// Metadata is the part of an Authorization Server's metadata that a client needs (RFC 8414 §2). The endpoints are
+// absolute URLs without a user or fragment, https unless the issuer is http; empty if the server names none.
 type Metadata struct {
 	Issuer                string
 	TokenEndpoint         string
@@ -116,9 +116,9 @@ func checkEndpoint(endpoint, scheme string) error {
 	return nil
 }
 
-// HTTPClient returns a client that connects as for key sets: with the roots at that time
-// (DIS-5), to the addresses that were found with the issuer, without a proxy. It keeps no connection, follows no redirect,
-// and its errors are for people. Callers bound their requests in time and what they read in size.
+// HTTPClient returns a client that connects as for key sets: with the roots at that time (DIS-5), to the addresses that
+// were found with the issuer, without a proxy. It keeps no connection, follows no redirect, and its errors are for
+// people. Callers bound their requests in time and what they read in size.
 func (c *Client) HTTPClient(issuer string) *http.Client {
 	return &http.Client{
 		Transport:     &transport{client: c, issuer: issuer},

@@ -36,8 +36,8 @@ const (
 // collector assembles what the packets of one link say about the service and the hosts that serve it. An instance
 // that is heard on several interfaces, or on both address families, is one.
 //
-// It keeps only records of something that it knows: the SRV and TXT records of an instance once it has its PTR
-// record, and the addresses of a host once it has an SRV record that leads there. Records that come sooner are asked for again.
+// It keeps only records of something that it knows: the SRV and TXT records of an instance once it has its PTR record,
+// and the addresses of a host once it has an SRV record that leads there. Records that come sooner are asked for again.
 type collector struct {
 	mu        sync.Mutex
 	senders   map[netip.Addr]*sender

@@ -113,8 +113,8 @@ func (f *Found) finish() {
 // allows http (DIS-3). If trace is not nil, it is called for each step, from the calling goroutine.
 //
 // An error means that no server was found and that not everything could be asked, so there may still be one. That
-// nothing is advertised is not an error. Found.Again counts in either case. The addresses of the servers are remembered,
-// for KeySet and ServerKeySet: those of the last look, and some of looks before.
+// nothing is advertised is not an error. Found.Again counts in either case. The addresses of the servers are
+// remembered, for KeySet and ServerKeySet: those of the last look, and some of looks before.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	if trace == nil {
 		trace = func(Step) {}
@@ -207,7 +207,11 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 			bases = o.reverseDomains()
 		}
 		if len(bases) == 0 {
-			b.fail(errors.New("no domain to browse: none is configured, and the device has no search list, domain or address"))
+			b.fail(
+				errors.New(
+					"no domain to browse: none is configured, and the device has no search list, domain or address",
+				),
+			)
 		} else {
 			trace(Step{Kind: StepNote, Text: "no server so far: which domains does the network have its hosts browse?"})
 		}
@@ -226,7 +230,10 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	trace(Step{Kind: StepNote, Text: "mDNS on the local link"})
 	start := time.Now()
-	found, err := c.browse(ctx, BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP})
+	found, err := c.browse(
+		ctx,
+		BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP},
+	)
 	step := Step{
 		Kind: StepAsked, Query: "PTR " + service + "." + mdnsDomain, Server: "all hosts of the link", Network: "mdns",
 		Outcome: Answered, Took: time.Since(start), Err: err,

@@ -57,8 +57,8 @@ func TestKeySet_KEY8(t *testing.T) {
 	}
 }
 
-// Servers that are strict about what a request accepts, that compress what they are not asked not to (RFC 9110 §12.5.3), and
-// that begin a document with a byte order mark.
+// Servers that are strict about what a request accepts, that compress what they are not asked not to (RFC 9110
+// §12.5.3), and that begin a document with a byte order mark.
 func TestKeySetOfStrictServer_KEY4_KEY8(t *testing.T) {
 	ca := newAuthority(t)
 	mux := http.NewServeMux()

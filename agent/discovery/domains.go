@@ -59,8 +59,8 @@ func domainOf(host string) string {
 	return domain
 }
 
-// reverseDomains returns the names by which a network says which domains its hosts are to browse: each network's first address,
-// in the tree for reverse look-ups (RFC 6763 §11).
+// reverseDomains returns the names by which a network says which domains its hosts are to browse: each network's first
+// address, in the tree for reverse look-ups (RFC 6763 §11).
 func (o *DiscoverOptions) reverseDomains() []string {
 	networks := o.Networks
 	if networks == nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // answering serves plain HTTP by hand: answer gets the number of the request on its connection, from 0, and of the
-// connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up immediately. It
-// returns the server's URL and a count of connections.
+// connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up immediately.
+// It returns the server's URL and a count of connections.
 func answering(t *testing.T, answer func(conn, request int, url string) (text string, last bool)) (string, *atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -129,8 +129,8 @@ var (
 	group6 = &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: mdnsPort}
 )
 
-// link holds the sockets that receive from the hosts of the device's links, one per address family. A family that a device
-// does not have is left out.
+// link holds the sockets that receive from the hosts of the device's links, one per address family. A family that a
+// device does not have is left out.
 //
 // The question for the service is asked by the library, zeroconf, which opens sockets of its own. But it keeps every
 // advertisement that arrives while it listens, whatever it turns into: a flood of 40,000 packets a second was 100 MB in
@@ -159,8 +159,8 @@ type heading struct {
 	index int
 }
 
-// openLink opens the sockets and passes on what hosts of the link send to all others, until it is closed. take is called
-// by two goroutines, and must not keep the packet.
+// openLink opens the sockets and passes on what hosts of the link send to all others, until it is closed. take is
+// called by two goroutines, and must not keep the packet.
 func openLink(interfaces []net.Interface, take func(p []byte, from netip.Addr)) (*link, error) {
 	if len(interfaces) == 0 {
 		interfaces = multicastInterfaces()

@@ -95,8 +95,8 @@ func parseMetadata(body []byte, from source) (metadata, error) {
 	return m, nil
 }
 
-// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several, like
-// Keycloak with its realms, and must be asked for the right one.
+// advice says what to do about a server that names another issuer of its own scheme, host and port: it has several,
+// like Keycloak with its realms, and must be asked for the right one.
 func (s *source) advice(named string) string {
 	u, err := parseURL(named)
 	if err != nil || keys.Origin(named) == "" || keys.Origin(named) != keys.Origin(s.issuer.String()) {

@@ -76,8 +76,8 @@ func (s *Server) path() string {
 	return "/" + s.Selector
 }
 
-// ParseRecord makes a Server of a record, or returns why this device must not use it (DIS-3). Development also admits http,
-// and servers with a pri of 100 or more, which are for trials.
+// ParseRecord makes a Server of a record, or returns why this device must not use it (DIS-3). Development also admits
+// http, and servers with a pri of 100 or more, which are for trials.
 func ParseRecord(r Record, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,

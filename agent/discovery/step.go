@@ -16,8 +16,8 @@ const (
 	StepFound                       // Found: a server was found
 )
 
-// Step is one step of a discovery, told as it happens, for whoever looks for the record that is wrong. All text in it is safe to
-// print: what came from the network is escaped.
+// Step is one step of a discovery, told as it happens, for whoever looks for the record that is wrong. All text in it
+// is safe to print: what came from the network is escaped.
 type Step struct {
 	Kind    StepKind
 	Text    string
@@ -44,8 +44,8 @@ type StepRecord struct {
 // maxShown bounds the records of one step.
 const maxShown = 100
 
-// Outcome is how a question was answered. It separates definite answers from failures: the cause of the former is in the
-// zone, that of the latter in the network or the name server.
+// Outcome is how a question was answered. It separates definite answers from failures: the cause of the former is in
+// the zone, that of the latter in the network or the name server.
 type Outcome int
 
 // The outcomes.

@@ -252,8 +252,8 @@ func (b *browser) fail(err error) {
 	}
 }
 
-// enumerate asks for the domains that a network's administrator wants hosts to browse (RFC 6763 §11), starting from those that
-// the device knows of itself.
+// enumerate asks for the domains that a network's administrator wants hosts to browse (RFC 6763 §11), starting from
+// those that the device knows of itself.
 func (b *browser) enumerate(ctx context.Context, bases []string) []string {
 	var names []string
 	for _, base := range bases {

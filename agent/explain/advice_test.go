@@ -9,7 +9,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Every reason has its advice, in whole sentences of printable ASCII, and nothing that denies is left without something to do.
+// Every reason has its advice, in whole sentences of printable ASCII, and nothing that denies is left without something
+// to do.
 func TestAdviceOnEveryReason(t *testing.T) {
 	seen := map[string]wire.Reason{}
 	for r := range wire.Reason(wire.Reasons) {

@@ -17,12 +17,28 @@ func verdict(w io.Writer, r wire.Reason) error {
 	if r.Allowed() {
 		word = "allow"
 	}
-	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", word, info.Status, info.Code, info.Text, info.Rule, info.Source)
+	_, err := fmt.Fprintf(
+		w,
+		"\n%s %d %s: %s\nrule %s (%s)\n",
+		word,
+		info.Status,
+		info.Code,
+		info.Text,
+		info.Rule,
+		info.Source,
+	)
 	return err
 }
 
 // advise writes what a reason means and what to do. tokenAlone reports that nothing else was asked about.
-func advise(w io.Writer, r wire.Reason, tokenAlone bool, access decide.Access, rules *decide.Rules, paths ...[]byte) error {
+func advise(
+	w io.Writer,
+	r wire.Reason,
+	tokenAlone bool,
+	access decide.Access,
+	rules *decide.Rules,
+	paths ...[]byte,
+) error {
 	advice := AdviceOn(r)
 	switch {
 	case r == wire.OK && tokenAlone:

@@ -55,8 +55,12 @@ func (s *state) request() []check {
 		normal = "two servers could read this path differently"
 	}
 	return []check{
-		{"PATH-1", fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
-			good, []wire.Reason{wire.Method}},
+		{
+			"PATH-1",
+			fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
+			good,
+			[]wire.Reason{wire.Method},
+		},
 		{"PATH-9", normal, good, []wire.Reason{wire.AmbiguousPath}},
 		{"PATH-16", fmt.Sprintf("%d bytes long", len(path)), silent, []wire.Reason{wire.PathTooLong}},
 		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
@@ -74,7 +78,12 @@ func (s *state) form() []check {
 		credentials = "no token is there"
 	}
 	header := check{"TOK-5", "header " + show(s.header), good, nil}
-	payload := check{"TOK-5", fmt.Sprintf("payload with %d claims", len(s.payload)), good, []wire.Reason{wire.TokenJSON}}
+	payload := check{
+		"TOK-5",
+		fmt.Sprintf("payload with %d claims", len(s.payload)),
+		good,
+		[]wire.Reason{wire.TokenJSON},
+	}
 	if s.headerFault == wire.TokenJSON {
 		header.text, header.reasons = "the header is not one plain JSON object", payload.reasons
 	} else if s.reply.Reason == wire.TokenJSON {
@@ -125,9 +134,19 @@ func (s *state) trust() []check {
 		signature.text, signature.mark = "signature not checkable without keys", unknown
 	case s.reply.Reason == wire.KeyUnknown:
 		signature.rule = "KEY-6"
-		signature.text = fmt.Sprintf("none of the %d keys%s has kid %s, and none verifies the signature", len(s.keys), s.holder, kid)
+		signature.text = fmt.Sprintf(
+			"none of the %d keys%s has kid %s, and none verifies the signature",
+			len(s.keys),
+			s.holder,
+			kid,
+		)
 	case s.reply.Reason == wire.Signature:
-		signature.text = fmt.Sprintf("none of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
+		signature.text = fmt.Sprintf(
+			"none of the %d keys%s verifies the signature (kid %s)",
+			len(s.keys),
+			s.holder,
+			kid,
+		)
 	default:
 		signature.text = fmt.Sprintf("one of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
 	}
@@ -163,12 +182,16 @@ func (s *state) permission() []check {
 	claim := "x-nmos-" + string(place.API)
 	switch place.Kind {
 	case decide.Base:
-		return []check{{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s", claim, place.API, s.granted(claim)),
-			good, []wire.Reason{wire.APINotGranted, wire.OK}}}
+		return []check{
+			{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s", claim, place.API, s.granted(claim)),
+				good, []wire.Reason{wire.APINotGranted, wire.OK}},
+		}
 	case decide.Control:
 		held := s.granted("x-nmos-control") + " and " + s.granted("x-nmos-ncp")
-		return []check{{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
-			good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}}}
+		return []check{
+			{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
+				good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}},
+		}
 	case decide.Resource, decide.Everything:
 		permission := "read"
 		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
@@ -187,8 +210,18 @@ func (s *state) permission() []check {
 			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
 	}
 	return []check{
-		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
-		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent, []wire.Reason{wire.PathClosed}},
+		{
+			"PATH-10",
+			"the path does not go on /x-nmos/<api>/v<number>.<number>",
+			silent,
+			[]wire.Reason{wire.PathVersion},
+		},
+		{
+			"PATH-11",
+			"the configuration opens this path to nobody, or for reading only",
+			silent,
+			[]wire.Reason{wire.PathClosed},
+		},
 	}
 }
 
@@ -200,7 +233,8 @@ func (s *state) granted(claim string) string {
 	return claim + " is " + show(s.payload[claim])
 }
 
-// misshapen says what in an x-nmos-<api> claim has a wrong type, which invalidates all of it (CLM-11); "" if nothing has.
+// misshapen says what in an x-nmos-<api> claim has a wrong type, which invalidates all of it (CLM-11); "" if nothing
+// has.
 func (s *state) misshapen(claim string) string {
 	held, given := s.payload[claim]
 	if !given {

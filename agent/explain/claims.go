@@ -8,7 +8,8 @@ import (
 	"nmosauthd/agent/decide"
 )
 
-// Claims are x-nmos-* claims as an authorization server takes them: the claim's name, its permissions, their path specifiers.
+// Claims are x-nmos-* claims as an authorization server takes them: the claim's name, its permissions, their path
+// specifiers.
 type Claims map[string]map[string][]string
 
 // Add makes the claims grant what n says. Specifiers are kept sorted, each once.

@@ -197,16 +197,20 @@ func sign(payload []byte) (set, signed []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS512"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	text := base64.RawURLEncoding.EncodeToString(
+		[]byte(`{"alg":"RS512"}`),
+	) + "." + base64.RawURLEncoding.EncodeToString(
+		payload,
+	)
 	digest := sha512.Sum512([]byte(text))
 	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA512, digest[:])
 	return set, []byte(text + "." + base64.RawURLEncoding.EncodeToString(sig)), err
 }
 
-// openKey returns a key that is nobody's secret: its primes are the greatest of 1024 bits and the least of those, 2^1024-105 and
-// 2^1023+1155. To find others would take a small device seconds, and 26 KB of flash. No key that counts is shorter, so that what is
-// signed is no longer than it came. Only the store of one explanation ever holds it, and what it verifies is what was signed here:
-// the signature that came with a token is dropped.
+// openKey returns a key that is nobody's secret: its primes are the greatest of 1024 bits and the least of those,
+// 2^1024-105 and 2^1023+1155. To find others would take a small device seconds, and 26 KB of flash. No key that counts
+// is shorter, so that what is signed is no longer than it came. Only the store of one explanation ever holds it, and
+// what it verifies is what was signed here: the signature that came with a token is dropped.
 func openKey() *rsa.PrivateKey {
 	one := big.NewInt(1)
 	prime := func(exponent uint, and int64) *big.Int {
@@ -269,7 +273,11 @@ func (s *state) print(w io.Writer) error {
 		return missing(w, map[string][]string{"aud": s.Names})
 	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted:
 		if wrong := s.misshapen("x-nmos-" + string(rules.Find(path).API)); wrong != "" {
-			_, err := fmt.Fprintf(w, "%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
+			_, err := fmt.Fprintf(
+				w,
+				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n",
+				wrong,
+			)
 			if err != nil {
 				return err
 			}

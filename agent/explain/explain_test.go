@@ -62,8 +62,8 @@ func TestSampleTokenOfINFO002_TOK2_CLM7(t *testing.T) {
 	}
 }
 
-// What explain says is what the agent says, for every token of the mint, and without keys too but for the signature; it stops at a line that says NO, or allows; and the
-// signature is never in it.
+// What explain says is what the agent says, for every token of the mint, and without keys too but for the signature; it
+// stops at a line that says NO, or allows; and the signature is never in it.
 func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
 		for _, c := range table {
@@ -174,8 +174,8 @@ func TestExplainsWithoutKeys_TOK6(t *testing.T) {
 	}
 }
 
-// Where the daemon cannot trust its clock, it answers so to each token that it cannot refuse for another reason before; what typed
-// claims would permit is told all the same.
+// Where the daemon cannot trust its clock, it answers so to each token that it cannot refuse for another reason before;
+// what typed claims would permit is told all the same.
 func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
 	good, expired := mint.New(mint.Options{}), mint.New(mint.Options{Now: time.Now().Add(-48 * time.Hour)})
 	nobody := mint.New(mint.Options{})
@@ -237,7 +237,8 @@ func TestPrintsNoControlCharacters(t *testing.T) {
 	}
 }
 
-// An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied if that is not known.
+// An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied if that is
+// not known.
 func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 	tok := []byte(mint.New(mint.Options{}).Sign())
 	for _, c := range []struct {
@@ -264,7 +265,8 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 	}
 }
 
-// Without keys nobody can say who made a token: the headline says so. With those of the daemon it is said whose they are.
+// Without keys nobody can say who made a token: the headline says so. With those of the daemon it is said whose they
+// are.
 func TestUncheckedSignature_TOK6(t *testing.T) {
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"node": {Read: []string{"*"}}}})
 	good := []byte(base.Sign())

@@ -36,7 +36,8 @@ func missing(t *testing.T, out string) map[string]json.RawMessage {
 
 const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 
-// Claims typed by hand are judged as those of a token that a trusted server signed. What is missing, put in, permits it.
+// Claims typed by hand are judged as those of a token that a trusted server signed. What is missing, put in, permits
+// it.
 func TestClaimsTypedByHand(t *testing.T) {
 	config := config.Default()
 	config.Authorization.Servers = []string{"https://servers.example"}
@@ -114,7 +115,8 @@ func errorOf(q explain.Question) error {
 	return err
 }
 
-// A line of the audit is explained by the reason that was given; what it says is missing, minted, permits what was denied.
+// A line of the audit is explained by the reason that was given; what it says is missing, minted, permits what was
+// denied.
 func TestRecord_OPS2(t *testing.T) {
 	conf := config.Default()
 	conf.Authorization.Servers = []string{mint.DefaultIssuer}

@@ -20,9 +20,9 @@ type record struct {
 	reasonWire wire.Reason
 }
 
-// Record explains a decision of a device with this configuration and these names by its line of the audit. Nothing is decided
-// again: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which enforce would have
-// given.
+// Record explains a decision of a device with this configuration and these names by its line of the audit. Nothing is
+// decided again: what was decided stands in the line. It returns the reason; for what observe mode let pass, that which
+// enforce would have given.
 func Record(w io.Writer, line []byte, config *config.Config, names []string) (wire.Reason, error) {
 	var r record
 	var err error
@@ -36,7 +36,10 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 	decided := r.reasonWire
 	if r.Would != "" {
 		if r.wouldWire, known = reasonOf(r.Would); !known {
-			return wire.Undecided, fmt.Errorf("the record gives the reason %s, which this program does not know", show(r.Would))
+			return wire.Undecided, fmt.Errorf(
+				"the record gives the reason %s, which this program does not know",
+				show(r.Would),
+			)
 		}
 		decided = r.wouldWire
 	}
@@ -83,8 +86,17 @@ func (r *record) facts(b *strings.Builder) {
 	}[r.Joined]
 	switch {
 	case r.Joined != "":
-		fmt.Fprintf(b, "          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n          %s\n",
-			max(r.Count, 1), cmp.Or(r.First, r.Seq), show(cmp.Or(r.Since, r.Time)), cmp.Or(common, "joined by "+show(r.Joined)))
+		fmt.Fprintf(
+			b,
+			"          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n          %s\n",
+			max(
+				r.Count,
+				1,
+			),
+			cmp.Or(r.First, r.Seq),
+			show(cmp.Or(r.Since, r.Time)),
+			cmp.Or(common, "joined by "+show(r.Joined)),
+		)
 		b.WriteString("          A number in between may be that of one of them, or of another record\n")
 	case r.Count > 1:
 		fmt.Fprintf(b, "          and equal ones: %d, from %d at %s on\n", r.Count, r.First, show(r.Since))
@@ -137,8 +149,8 @@ func (r *record) facts(b *strings.Builder) {
 	}
 }
 
-// asked returns what was asked for: of several paths those denied, if any were. There are none if the record does not hold them
-// as they came.
+// asked returns what was asked for: of several paths those denied, if any were. There are none if the record does not
+// hold them as they came.
 func (r *record) asked() (access decide.Access, paths [][]byte) {
 	access = decide.Read // of a source, where no method is given
 	switch {
@@ -151,7 +163,8 @@ func (r *record) asked() (access decide.Access, paths [][]byte) {
 	if len(r.Denied) > 0 {
 		targets = r.Denied
 	}
-	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") || strings.Contains(strings.Join(targets, ""), audit.Cleaned) {
+	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") ||
+		strings.Contains(strings.Join(targets, ""), audit.Cleaned) {
 		return access, nil
 	}
 	for _, target := range targets {

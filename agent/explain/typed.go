@@ -17,8 +17,8 @@ const (
 	typedLife   = time.Hour
 )
 
-// typed makes a token of Claims. They are judged to the letter; of the claims that every token must have, those that are left out
-// are put in such that they are good.
+// typed makes a token of Claims. They are judged to the letter; of the claims that every token must have, those that
+// are left out are put in such that they are good.
 func (s *state) typed() error {
 	text := bytes.TrimSpace(s.Claims)
 	given := map[string]json.RawMessage{}

@@ -65,8 +65,8 @@ func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
 	}
 }
 
-// checkNMOSError checks a body by IS-04's error schema: these members, code a number from 400 to 599, error a string, debug a
-// string or null.
+// checkNMOSError checks a body by IS-04's error schema: these members, code a number from 400 to 599, error a string,
+// debug a string or null.
 func checkNMOSError(t *testing.T, status int, body []byte) {
 	t.Helper()
 	var members map[string]any
@@ -111,7 +111,8 @@ func (c counting) Refuse(fault wire.Reason) *wire.Reply {
 	return &wire.Reply{Reason: fault, ExpiresIn: -1}
 }
 
-// The question is asked at one path, by any method, and nothing else of the server is one. What follows the path says nothing.
+// The question is asked at one path, by any method, and nothing else of the server is one. What follows the path says
+// nothing.
 func TestHandler_ANS4(t *testing.T) {
 	asked := 0
 	handler := httpauth.Handler(counting{&asked})

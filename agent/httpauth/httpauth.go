@@ -1,6 +1,6 @@
-// Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve (nginx
-// auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns headers into a
-// wire.Request and a wire.Reply into headers.
+// Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve
+// (nginx auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns
+// headers into a wire.Request and a wire.Reply into headers.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
 package httpauth
@@ -48,9 +48,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Question reads the original request from the headers of the question. fault says what is wrong with them, Undecided
 // nothing.
 //
-// X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one pair and
-// may pass on the other from its own client, so a pair must be whole, and if there are both they must agree: what the client
-// wrote can then only make its own request fail.
+// X-Original-Method and X-Original-URI come first, then X-Forwarded-Method and X-Forwarded-Uri. A web server sets one
+// pair and may pass on the other from its own client, so a pair must be whole, and if there are both they must agree:
+// what the client wrote can then only make its own request fail.
 func Question(h http.Header) (r *wire.Request, fault wire.Reason) {
 	method, uri, fault := pair(h, "X-Original-Method", "X-Original-Uri")
 	if fault != wire.Undecided {
@@ -83,8 +83,9 @@ func Question(h http.Header) (r *wire.Request, fault wire.Reason) {
 	return request, wire.Undecided
 }
 
-// upgrade returns the protocol that the original request asks for. Traefik passes no Upgrade on, and says that it was a WebSocket's
-// handshake in X-Forwarded-Proto. That counts only in Traefik's own form of the question, which has no X-Original-Method.
+// upgrade returns the protocol that the original request asks for. Traefik passes no Upgrade on, and says that it was a
+// WebSocket's handshake in X-Forwarded-Proto. That counts only in Traefik's own form of the question, which has no
+// X-Original-Method.
 func upgrade(h http.Header) string {
 	switch {
 	case has(h, "X-Original-Upgrade"):

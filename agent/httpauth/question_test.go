@@ -22,7 +22,8 @@ func with(more ...string) http.Header {
 	return headers(append([]string{"X-Original-Method", "GET", "X-Original-URI", "/a"}, more...)...)
 }
 
-// What a web server sends, and what its client may have sent along. The original request must be clear, or the answer is 400.
+// What a web server sends, and what its client may have sent along. The original request must be clear, or the answer
+// is 400.
 func TestQuestion_ANS4_ANS9(t *testing.T) {
 	for _, c := range []struct {
 		name   string

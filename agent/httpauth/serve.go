@@ -25,9 +25,10 @@ const (
 // Server serves HTTP/1.1 on connections that somebody else accepts.
 type Server struct{ http http.Server }
 
-// NewServer returns a server of h. If bodies is false, h reads no request's body: then a body that a request announces is not waited
-// for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends for longer than
-// writeTime uses Stream. report is called with what goes wrong beside the answers: a handler that panics, say.
+// NewServer returns a server of h. If bodies is false, h reads no request's body: then a body that a request announces
+// is not waited for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends
+// for longer than writeTime uses Stream. report is called with what goes wrong beside the answers: a handler that
+// panics, say.
 func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 	if !bodies {
 		h = bodiless(h)
@@ -45,8 +46,9 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 	}}
 }
 
-// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow, and closes it. The context
-// of a request ends when the caller hangs up meanwhile, or the connection is told to take no more (CloseRead).
+// ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow, and closes it.
+// The context of a request ends when the caller hangs up meanwhile, or the connection is told to take no more
+// (CloseRead).
 func (s *Server) ServeConn(conn net.Conn) error {
 	one := &single{Conn: conn, closed: make(chan struct{})}
 	if err := s.http.Serve(one); !errors.Is(err, net.ErrClosed) {
@@ -89,7 +91,8 @@ func (c *singleConn) Close() error {
 	return err
 }
 
-// tellSlot tells a connection that wants to know it (agent.Conn) whether it asks: one that asks nothing gives way to those that wait.
+// tellSlot tells a connection that wants to know it (agent.Conn) whether it asks: one that asks nothing gives way to
+// those that wait.
 func tellSlot(conn net.Conn, state http.ConnState) {
 	slot, ok := conn.(*singleConn).Conn.(interface {
 		Asked()
@@ -104,7 +107,8 @@ func tellSlot(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// CloseWrite lets http.Server end an answer before it closes: a caller that is still sending would see a reset in its place.
+// CloseWrite lets http.Server end an answer before it closes: a caller that is still sending would see a reset in its
+// place.
 func (c *singleConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -112,8 +116,8 @@ func (c *singleConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// bodiless answers without waiting for a body. http.Server would read it, up to 256 KiB, before it sends the answer and once more
-// behind it: full duplex ends the first, a deadline that has passed the second.
+// bodiless answers without waiting for a body. http.Server would read it, up to 256 KiB, before it sends the answer and
+// once more behind it: full duplex ends the first, a deadline that has passed the second.
 func bodiless(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
@@ -127,8 +131,8 @@ func bodiless(h http.Handler) http.Handler {
 	})
 }
 
-// Stream returns a writer of an answer that may take as long as the caller stays: each write is sent immediately, and fails if it is
-// not taken in time, or soon after the request's context has ended. The connection ends with the answer.
+// Stream returns a writer of an answer that may take as long as the caller stays: each write is sent immediately, and
+// fails if it is not taken in time, or soon after the request's context has ended. The connection ends with the answer.
 func Stream(w http.ResponseWriter, r *http.Request) (out io.Writer, stop func()) {
 	s := &stream{w, http.NewResponseController(w), r.Context()}
 	s.control.SetReadDeadline(time.Time{}) // else the context ends when it passes

@@ -13,7 +13,8 @@ import (
 	"nmosauthd/agent/httpauth"
 )
 
-// exchange sends text on one connection, then hangs up, and returns the statuses of the answers and what ServeConn returned.
+// exchange sends text on one connection, then hangs up, and returns the statuses of the answers and what ServeConn
+// returned.
 func exchange(t *testing.T, text string) (statuses []int, asked int, err error) {
 	t.Helper()
 	client, server := net.Pipe()
@@ -113,8 +114,8 @@ func TestServeConn_ANS4(t *testing.T) {
 	}
 }
 
-// Whatever follows the path of the question, and whether or not it can be read, nothing of it comes back: neither to the web
-// server, whose client may see it, nor to the daemon's log.
+// Whatever follows the path of the question, and whether or not it can be read, nothing of it comes back: neither to
+// the web server, whose client may see it, nor to the daemon's log.
 func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
 	for _, c := range []struct {
 		target, headers string

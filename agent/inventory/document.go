@@ -12,11 +12,11 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// Parse reads a document. The error is one line for people, which says where and what; the caller adds the source of the document.
-// The Table does not refer to the document.
+// Parse reads a document. The error is one line for people, which says where and what; the caller adds the source of
+// the document. The Table does not refer to the document.
 //
-// It uses jsontext, as agent/token does: that refuses duplicate members and invalid UTF-8 and knows the position. go-jose's JSON,
-// which is in the program too, ignores unknown members, so that a misspelt one would go unnoticed.
+// It uses jsontext, as agent/token does: that refuses duplicate members and invalid UTF-8 and knows the position.
+// go-jose's JSON, which is in the program too, ignores unknown members, so that a misspelt one would go unnoticed.
 func Parse(document []byte) (*Table, error) {
 	if len(document) > MaxDocument {
 		return nil, fmt.Errorf("the document is over %d bytes", MaxDocument)

@@ -39,8 +39,8 @@ var (
 	wellBraced  = regexp.MustCompile(`^([^{}]|\{id\}|\{name\})*$`)
 )
 
-// slowTable is the readable twin of Parse and Find: the paths by "kind\x00name\x00read", or false for a document with a mistake.
-// It leaves the sizes out.
+// slowTable is the readable twin of Parse and Find: the paths by "kind\x00name\x00read", or false for a document with a
+// mistake. It leaves the sizes out.
 func slowTable(document []byte) (map[string]string, bool) {
 	var form slowForm
 	if json.Unmarshal(document, &form, json.RejectUnknownMembers(true)) != nil || form.Resources == nil || hasNull(document) {
@@ -139,7 +139,8 @@ func hasNull(document []byte) bool {
 	}
 }
 
-// A document is read as its twin reads it, or refused if that refuses it, and every path is one that a request could have.
+// A document is read as its twin reads it, or refused if that refuses it, and every path is one that a request could
+// have.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(many(3)))

@@ -1,5 +1,6 @@
-// Package inventory says which API path stands for a resource of the device, so that firmware which has no HTTP request in hand
-// can ask in its own terms: kind, name, and read or write. It decides nothing: a path that it finds is judged like any other.
+// Package inventory says which API path stands for a resource of the device, so that firmware which has no HTTP request
+// in hand can ask in its own terms: kind, name, and read or write. It decides nothing: a path that it finds is judged
+// like any other.
 //
 // The document that it reads is JSON:
 //
@@ -12,11 +13,11 @@
 //	  ]
 //	}
 //
-// "kinds" may be left out: sender, receiver, meter and source are known (Kinds). A kind that the document has takes the place of
-// the known one, with all its templates; templates of a resource itself take the place of its kind's, one by one. A kind
-// without a template for write has nothing to write. A template is a path in normal form (PATH-8, PATH-9) with {id}, the UUID by
-// which NMOS knows the resource, and {name}, percent-encoded, in it; not one that all may read (PATH-3). A name
-// is text or a whole number, compared byte by byte.
+// "kinds" may be left out: sender, receiver, meter and source are known (Kinds). A kind that the document has takes the
+// place of the known one, with all its templates; templates of a resource itself take the place of its kind's, one by
+// one. A kind without a template for write has nothing to write. A template is a path in normal form (PATH-8, PATH-9)
+// with {id}, the UUID by which NMOS knows the resource, and {name}, percent-encoded, in it; not one that all may read
+// (PATH-3). A name is text or a whole number, compared byte by byte.
 //
 // A document with any mistake is refused as a whole.
 package inventory
@@ -62,8 +63,8 @@ type Resource struct {
 	Read, Write string // its own templates; empty for those of its kind
 }
 
-// Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value knows no
-// resource.
+// Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value
+// knows no resource.
 type Table struct {
 	kinds map[string]map[string]entry // by kind and name
 	paths []byte                      // of all entries, one behind the other
@@ -75,8 +76,9 @@ type entry struct{ read, write span }
 
 type span struct{ from, to uint32 }
 
-// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false if there is no
-// such resource, or nothing of it to read or to write. It allocates nothing, and its time does not depend on the number of resources.
+// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false if there is
+// no such resource, or nothing of it to read or to write. It allocates nothing, and its time does not depend on the
+// number of resources.
 func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
 	e := t.kinds[string(kind)][string(name)]
 	s := e.read
@@ -99,7 +101,11 @@ func newBuilder(kinds map[string]Templates) (*builder, error) {
 	b := &builder{Table: Table{kinds: map[string]map[string]entry{}}, templates: Kinds()}
 	for kind, templates := range kinds {
 		if !wire.IsName([]byte(kind), wire.MaxKind) {
-			return nil, fmt.Errorf("the kind %.80q: it must be 1 to %d bytes without control characters", kind, wire.MaxKind)
+			return nil, fmt.Errorf(
+				"the kind %.80q: it must be 1 to %d bytes without control characters",
+				kind,
+				wire.MaxKind,
+			)
 		}
 		for _, template := range []string{templates.Read, templates.Write} {
 			sample := Resource{Name: "x", ID: "x"} // also a template that no resource uses is read to its end
@@ -133,7 +139,9 @@ func (b *builder) add(r *Resource) error {
 		if known {
 			return errors.New("neither the resource nor its kind has a template to read or write")
 		}
-		return errors.New(`the kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`)
+		return errors.New(
+			`the kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`,
+		)
 	}
 	if _, twice := b.kinds[r.Kind][r.Name]; twice {
 		return errors.New("the resource is listed twice")
@@ -175,8 +183,9 @@ func (b *builder) table() *Table {
 	return &t
 }
 
-// expand appends the path that a template stands for to dst; nothing for an empty template. A path that is not in normal form
-// would be another path than the one that a request for it is judged by, and its claims would never match (PATH-8).
+// expand appends the path that a template stands for to dst; nothing for an empty template. A path that is not in
+// normal form would be another path than the one that a request for it is judged by, and its claims would never match
+// (PATH-8).
 func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 	if template == "" {
 		return dst, nil
@@ -205,7 +214,11 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		case placeholder == "name":
 			dst = appendEncoded(dst, r.Name)
 		default:
-			return nil, fmt.Errorf("the template %q has the unknown {%s} (known are {id} and {name})", template, placeholder)
+			return nil, fmt.Errorf(
+				"the template %q has the unknown {%s} (known are {id} and {name})",
+				template,
+				placeholder,
+			)
 		}
 		rest = behind
 	}
@@ -215,18 +228,27 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 	}
 	switch normal, ok := decide.Normalize(nil, path); {
 	case !ok:
-		return nil, fmt.Errorf("the template %q gives the path %q, which no request may have: it must start with /, with no empty "+
-			"segment, no encoded slash, and nothing that two servers could read differently", template, path)
+		return nil, fmt.Errorf(
+			"the template %q gives the path %q, which no request may have: it must start with /, with no empty "+
+				"segment, no encoded slash, and nothing that two servers could read differently",
+			template,
+			path,
+		)
 	case !bytes.Equal(normal, path):
-		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: that alone may stand here", template, path, normal)
+		return nil, fmt.Errorf(
+			"the template %q gives the path %q, whose normal form is %q: that alone may stand here",
+			template,
+			path,
+			normal,
+		)
 	case new(decide.Rules).Find(path).Kind == decide.Root: // PATH-3; a resource must not get there by its name
 		return nil, fmt.Errorf("the template %q gives the path %q, which all may read without a token", template, path)
 	}
 	return dst, nil
 }
 
-// appendEncoded appends text as part of one path segment: what is not unreserved (RFC 3986 §2.3) is percent-encoded, so that a
-// name cannot change the path's structure. A slash becomes %2F, which a path may not have (PATH-9).
+// appendEncoded appends text as part of one path segment: what is not unreserved (RFC 3986 §2.3) is percent-encoded, so
+// that a name cannot change the path's structure. A slash becomes %2F, which a path may not have (PATH-9).
 func appendEncoded(dst []byte, text string) []byte {
 	for _, c := range []byte(text) {
 		if ascii.Unreserved(rune(c)) {

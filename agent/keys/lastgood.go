@@ -68,8 +68,8 @@ func (g LastGood) Equal(o LastGood) bool {
 
 func sameKey(a, b Key) bool { return a.KID == b.KID && a.Thumbprint == b.Thumbprint }
 
-// Fit returns the part of g that fits into MaxLastGood bytes, and the issuers whose keys it leaves out: those that need the
-// most, so that nobody who publishes much can have the keys of others forgotten (KEY-8).
+// Fit returns the part of g that fits into MaxLastGood bytes, and the issuers whose keys it leaves out: those that need
+// the most, so that nobody who publishes much can have the keys of others forgotten (KEY-8).
 func (g LastGood) Fit() (fitting LastGood, left []string) {
 	sizes := make([]int, len(g.Issuers))
 	total := len(`{"format":0,"servers":null,"issuers":null}`) + len("\n") + len(checksum(nil))
@@ -103,7 +103,12 @@ func (h Held) form() (issuerForm, error) {
 		i.Fetched = h.Fetched.UTC().Format(time.RFC3339)
 	}
 	for _, k := range h.Keys {
-		raw, err := jose.JSONWebKey{Key: k.Public, KeyID: k.KID, Algorithm: string(jose.RS512), Use: "sig"}.MarshalJSON()
+		raw, err := jose.JSONWebKey{
+			Key:       k.Public,
+			KeyID:     k.KID,
+			Algorithm: string(jose.RS512),
+			Use:       "sig",
+		}.MarshalJSON()
 		if err != nil {
 			return i, fmt.Errorf("keys: encoding key %q of %s: %w", k.KID, h.Name, err)
 		}
@@ -138,7 +143,11 @@ func (g LastGood) Encode() ([]byte, error) {
 	}
 	data := WithChecksum(line)
 	if len(data) > MaxLastGood {
-		return nil, fmt.Errorf("keys: the keys held take %d bytes, more than the %d that can be read back", len(data), MaxLastGood)
+		return nil, fmt.Errorf(
+			"keys: the keys held take %d bytes, more than the %d that can be read back",
+			len(data),
+			MaxLastGood,
+		)
 	}
 	return data, nil
 }
@@ -157,8 +166,8 @@ func checksum(line []byte) string {
 	return hex.EncodeToString(sum[:]) + "\n"
 }
 
-// DecodeLastGood reads the output of Encode. What cannot be used of one issuer, such as a key that this release does not
-// accept, is left out and named in the second result; the keys of others remain. An error means that nothing can be
+// DecodeLastGood reads the output of Encode. What cannot be used of one issuer, such as a key that this release does
+// not accept, is left out and named in the second result; the keys of others remain. An error means that nothing can be
 // used.
 func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {

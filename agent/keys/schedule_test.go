@@ -139,8 +139,8 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 	})
 }
 
-// The servers are tried in their order, the next immediately when one fails; while one answers, those behind it are left
-// alone.
+// The servers are tried in their order, the next immediately when one fails; while one answers, those behind it are
+// left alone.
 func TestServerOrder_KEY1_KEY2(t *testing.T) {
 	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
 	synctest.Test(t, func(t *testing.T) {

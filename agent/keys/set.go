@@ -100,7 +100,10 @@ func (s *Set) Issuers() []*Issuer {
 	for _, i := range s.issuers {
 		all = append(all, i)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name }) // slices.SortFunc is 12 KB of flash for each type
+	sort.Slice(
+		all,
+		func(i, j int) bool { return all[i].Name < all[j].Name },
+	) // slices.SortFunc is 12 KB of flash for each type
 	return all
 }
 
@@ -126,7 +129,9 @@ func (s *Set) with(name string, keys []Key, fetch uint64) *Set {
 
 // holding returns a set with the kept keys of an issuer, which do not count as fetched.
 func (s *Set) holding(h Held) *Set {
-	return s.replacing(&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, Fetched: h.Fetched, Kept: true, retired: h.Retired})
+	return s.replacing(
+		&Issuer{Name: TrimIssuer(h.Name), Keys: h.Keys, Fetched: h.Fetched, Kept: true, retired: h.Retired},
+	)
 }
 
 // replacing returns a set with this issuer in place of the one with its name.

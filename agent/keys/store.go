@@ -212,8 +212,8 @@ func (s *Store) dropUnscheduled() {
 	}
 }
 
-// trusts reports whether the policy trusts an issuer. One trailing slash has been trimmed; with another it is not the issuer
-// that it looks like (CLM-1).
+// trusts reports whether the policy trusts an issuer. One trailing slash has been trimmed; with another it is not the
+// issuer that it looks like (CLM-1).
 func (s *Store) trusts(name string) bool {
 	return slices.Contains(s.policy.Servers, name) ||
 		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)

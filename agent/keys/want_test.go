@@ -15,7 +15,8 @@ import (
 
 const retry = 30 * time.Second
 
-// hardlyEver is an interval so long that no fetch of the schedule, whose first place in it is random, comes into a test.
+// hardlyEver is an interval so long that no fetch of the schedule, whose first place in it is random, comes into a
+// test.
 const hardlyEver = 100 * 365 * 24 * time.Hour
 
 // below trusts every issuer whose URL starts so.
@@ -489,7 +490,8 @@ func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
 	})
 }
 
-// Where sixteen names that tokens brought led nowhere, the seventeenth takes the place of one, and is looked up as it is.
+// Where sixteen names that tokens brought led nowhere, the seventeenth takes the place of one, and is looked up as it
+// is.
 func TestRoomForOneMore_KEY5_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const real = "https://real.example.com"
@@ -610,8 +612,8 @@ func TestConfigureWhileFetching_KEY5(t *testing.T) {
 	})
 }
 
-// An event that may make failed fetches succeed makes every fetch due, whether keys are held or not; one under way is followed
-// by another, and who says so all the time gains nothing.
+// An event that may make failed fetches succeed makes every fetch due, whether keys are held or not; one under way is
+// followed by another, and who says so all the time gains nothing.
 func TestRenewNow_OPS1(t *testing.T) {
 	const failing, hangs = "https://failing.example.com", "https://hangs.example.com"
 	const unused = "https://unused.example.com"

@@ -29,7 +29,8 @@ type rig struct {
 	base     *mint.Token
 }
 
-// newRig makes one in observe mode. /meters is ruled by events, /ui is public; there is one fader that the inventory knows.
+// newRig makes one in observe mode. /meters is ruled by events, /ui is public; there is one fader that the inventory
+// knows.
 func newRig(t *testing.T, l observe.Limits, o audit.Options) *rig {
 	t.Helper()
 	r := &rig{t: t, config: config.Default(), observer: observe.New(l), base: mint.New(mint.Options{})}
@@ -113,7 +114,8 @@ func (r *rig) report() *observe.Report {
 	return report
 }
 
-// deed is something that a controller does, as the test knows it: what it is to the rules is written down here a second time.
+// deed is something that a controller does, as the test knows it: what it is to the rules is written down here a second
+// time.
 type deed struct {
 	question  string // all but the token
 	api       string
@@ -123,8 +125,8 @@ type deed struct {
 	wide      bool   // it needs the specifier "*", which the report does not suggest
 }
 
-// same reports whether claims for one deed cannot but permit the other: a specifier holds in all versions and for the whole of
-// reading or writing, and any claim opens the API's base.
+// same reports whether claims for one deed cannot but permit the other: a specifier holds in all versions and for the
+// whole of reading or writing, and any claim opens the API's base.
 func (d deed) same(o deed) bool {
 	if d.api != o.api || !d.grantable || !o.grantable {
 		return false
@@ -176,8 +178,8 @@ func deeds() []deed {
 	return all
 }
 
-// What the report suggests, minted, permits all that was observed and can be permitted, and of everything else only what claims
-// cannot tell apart from it. Controllers start with nothing, a little, too much scope, or no token at all.
+// What the report suggests, minted, permits all that was observed and can be permitted, and of everything else only
+// what claims cannot tell apart from it. Controllers start with nothing, a little, too much scope, or no token at all.
 func TestSuggestedClaimsPermitWhatWasObserved_OPS3(t *testing.T) {
 	universe := deeds()
 	for seed := range uint64(12) {

@@ -1,9 +1,9 @@
-// Package observe gathers from the audit's records which controllers do what, and what of it enforce denies or would deny, and
-// reports what would have to change: the claims that are missing, and what no claim fixes. With it a facility switches on
-// authorization without a dark screen. OBSERVE.md beside this file describes the report.
+// Package observe gathers from the audit's records which controllers do what, and what of it enforce denies or would
+// deny, and reports what would have to change: the claims that are missing, and what no claim fixes. With it a facility
+// switches on authorization without a dark screen. OBSERVE.md beside this file describes the report.
 //
-// It is fed beside the decision's path and holds no more than its limits, whatever is sent; what it leaves out it counts. It
-// never sees a token and keeps nothing across a restart.
+// It is fed beside the decision's path and holds no more than its limits, whatever is sent; what it leaves out it
+// counts. It never sees a token and keeps nothing across a restart.
 package observe
 
 import (
@@ -16,8 +16,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Limits bound what an Observer holds. No controller takes more than a quarter of it, and all without a verified token no more than
-// half, so that one that asks for everything, or anybody without a token, leaves room for the others.
+// Limits bound what an Observer holds. No controller takes more than a quarter of it, and all without a verified token
+// no more than half, so that one that asks for everything, or anybody without a token, leaves room for the others.
 type Limits struct {
 	Controllers int
 	Accesses    int // of all controllers: different paths, times reading and writing, times the reasons given
@@ -209,8 +209,8 @@ func accessOf(verb string) decide.Access {
 	return decide.NoAccess
 }
 
-// controller returns the controller r belongs to; nil if there is no room for it, or its name was cut off and may be that of
-// several.
+// controller returns the controller r belongs to; nil if there is no room for it, or its name was cut off and may be
+// that of several.
 func (o *Observer) controller(r *audit.Record, reason wire.Reason) *controller {
 	var c *controller
 	var id who
@@ -264,7 +264,8 @@ func (o *Observer) several(a access, r *audit.Record) {
 	}
 }
 
-// add counts an access to a path, if there is room for it and the path is as it came: neither cut off nor rid of a token.
+// add counts an access to a path, if there is room for it and the path is as it came: neither cut off nor rid of a
+// token.
 func (o *Observer) add(a access, path []byte, r *audit.Record) {
 	c := a.of
 	if len(path) >= audit.MaxPath || bytes.Contains(path, []byte(audit.Cleaned)) {

@@ -66,8 +66,8 @@ func (q request) access(rules *decide.Rules) string {
 	return ""
 }
 
-// Whatever is asked for, in questions about one target or several: the claims that are suggested for it permit it and nothing else,
-// and the report says that they are not complete only where a path holds a star.
+// Whatever is asked for, in questions about one target or several: the claims that are suggested for it permit it and
+// nothing else, and the report says that they are not complete only where a path holds a star.
 func TestClaimsOfAnyRequests_OPS3(t *testing.T) {
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 77))

@@ -29,8 +29,8 @@ type Report struct {
 	Controllers []Controller `json:"controllers"`
 }
 
-// Controller is what one controller did: a client of an issuer; or, if no token was verified, all for whom one user's process
-// asked.
+// Controller is what one controller did: a client of an issuer; or, if no token was verified, all for whom one user's
+// process asked.
 type Controller struct {
 	Token  Token  `json:"token"`
 	Client string `json:"client,omitempty"`
@@ -43,10 +43,12 @@ type Controller struct {
 	First     time.Time `json:"first"`
 	Last      time.Time `json:"last"`
 
-	// Add are the claims that it lacks for what was denied, and nothing broader: to be added to those that its tokens have.
+	// Add are the claims that it lacks for what was denied, and nothing broader: to be added to those that its tokens
+	// have.
 	Add explain.Claims `json:"add,omitempty"`
-	// Claims are those for all that it did, whether denied or permitted, and nothing broader: they can replace what its tokens
-	// have, unless Incomplete says why not. Neither is given for tokens that were refused: whose they are is not known.
+	// Claims are those for all that it did, whether denied or permitted, and nothing broader: they can replace what its
+	// tokens have, unless Incomplete says why not. Neither is given for tokens that were refused: whose they are is not
+	// known.
 	Claims explain.Claims `json:"claims,omitempty"`
 	// TokenBytes is about how long a token with Claims is.
 	TokenBytes int      `json:"token_bytes,omitempty"`
@@ -199,7 +201,10 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 		out.Add, out.Claims = add, all
 		out.TokenBytes = tokenBytes(all)
 		if out.TokenBytes > token.MaxBytes {
-			out.Incomplete = append(out.Incomplete, "a token with all these claims is longer than this device reads: use wildcards")
+			out.Incomplete = append(
+				out.Incomplete,
+				"a token with all these claims is longer than this device reads: use wildcards",
+			)
 		}
 	}
 	for reason, n := range mend {
@@ -270,7 +275,8 @@ func mendOf(reason wire.Reason, decisions uint64) Mend {
 	return Mend{Reason: reason.String(), Decisions: decisions, Means: advice.Means, Do: advice.Do}
 }
 
-// tokenBytes is about how long a token is that has these claims, the usual others, and the signature of a key of 2048 bits.
+// tokenBytes is about how long a token is that has these claims, the usual others, and the signature of a key of 2048
+// bits.
 func tokenBytes(c explain.Claims) int {
 	const head, others, signature = 80, 300, 342
 	return head + (len(c.String())+others)*4/3 + signature

@@ -90,7 +90,8 @@ func merged(c explain.Claims) string {
 	return c.String()
 }
 
-// Of several targets in one question the record names as many as it has room for, so that the report says when it does not know all.
+// Of several targets in one question the record names as many as it has room for, so that the report says when it does
+// not know all.
 func TestSeveralTargets_PATH12(t *testing.T) {
 	for _, c := range []struct {
 		targets, claims, add string
@@ -125,7 +126,8 @@ func TestSeveralTargets_PATH12(t *testing.T) {
 	}
 }
 
-// Whatever is sent, an Observer holds no more than its limits, says what it leaves out, and one controller leaves room for others.
+// Whatever is sent, an Observer holds no more than its limits, says what it leaves out, and one controller leaves room
+// for others.
 func TestLimits(t *testing.T) {
 	limits := observe.Limits{Controllers: 3, Accesses: 40, Bytes: 4000}
 	r := newRig(t, limits, audit.Options{})
@@ -305,8 +307,8 @@ func TestFullObserver(t *testing.T) {
 	}
 }
 
-// Whatever records hold, the report is there, its claims hold nothing that stands for more than was asked for, and its text
-// draws on no terminal.
+// Whatever records hold, the report is there, its claims hold nothing that stands for more than was asked for, and its
+// text draws on no terminal.
 func FuzzObserver(f *testing.F) {
 	f.Add(uint8(wire.Decide), uint8(wire.PathNotGranted), "GET", "/x-nmos/node/v1.3/a*b", "", "client", "", "")
 	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "/x-nmos/node/v1.3/%2e\n/a//b\nx", "", "", "")

@@ -10,8 +10,8 @@ import (
 // droppedLately is how long the daemon counts as degraded after decisions were dropped, in seconds.
 const droppedLately = 600
 
-// Health returns what is wrong, most important first; nothing if all is well. The texts hold no changing figures, so that
-// they stay equal while the fault is the same.
+// Health returns what is wrong, most important first; nothing if all is well. The texts hold no changing figures, so
+// that they stay equal while the fault is the same.
 func (s *Status) Health() (wrong []string) {
 	add := func(is bool, text, why string) {
 		if !is {

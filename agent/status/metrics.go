@@ -56,7 +56,11 @@ func (s *Status) Metrics() []byte {
 			if v.Origin != Configured && len(v.KIDs) == 0 {
 				continue // so that whoever names or advertises server after server makes no series of them
 			}
-			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer", v.Issuer)
+			m.sample(
+				[...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f],
+				"issuer",
+				v.Issuer,
+			)
 		}
 	}
 	m.family("server_clock_ahead_seconds", gauge,
@@ -94,7 +98,10 @@ var (
 	serverFamilies = [...][2]string{
 		{"server_used", "Whether it is the server whose keys are fetched on schedule."},
 		{"server_keys", "Keys held of a server."},
-		{"server_keys_fetched_timestamp_seconds", "When they were fetched, before the start or since; 0 if unknown or without keys."},
+		{
+			"server_keys_fetched_timestamp_seconds",
+			"When they were fetched, before the start or since; 0 if unknown or without keys.",
+		},
 		{"server_failing", "Whether the last attempt to fetch them failed."},
 	}
 	socketFamilies = [...][2]string{

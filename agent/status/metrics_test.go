@@ -24,8 +24,8 @@ var (
 	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 
-// parseMetrics reads the text format of Prometheus, version 0.0.4, and bears with nothing: a family is HELP, TYPE and samples, in
-// one piece; names and labels are well formed, values are numbers, and none comes twice.
+// parseMetrics reads the text format of Prometheus, version 0.0.4, and bears with nothing: a family is HELP, TYPE and
+// samples, in one piece; names and labels are well formed, values are numbers, and none comes twice.
 func parseMetrics(text string) (map[string]*family, error) {
 	all := map[string]*family{}
 	var f *family

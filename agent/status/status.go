@@ -1,8 +1,9 @@
-// Package status is what the daemon reports about itself: a snapshot, what is wrong by it, and the three forms in which it is
-// shown: JSON for programs, text for people, and the text format of Prometheus.
+// Package status is what the daemon reports about itself: a snapshot, what is wrong by it, and the three forms in which
+// it is shown: JSON for programs, text for people, and the text format of Prometheus.
 //
-// A snapshot holds no token and no secret. It holds text from outside, such as issuers and the kids of their keys; no form lets
-// that draw on a terminal: whatever is not printable ASCII is written as \u and four hexadecimal digits, as JSON has it.
+// A snapshot holds no token and no secret. It holds text from outside, such as issuers and the kids of their keys; no
+// form lets that draw on a terminal: whatever is not printable ASCII is written as \u and four hexadecimal digits, as
+// JSON has it.
 package status
 
 import (
@@ -185,8 +186,8 @@ func (t *Time) UnmarshalText(text []byte) error {
 
 func (t Time) String() string { return time.Unix(int64(t), 0).UTC().Format(time.RFC3339) }
 
-// At returns a time that was taken at some time before now or is planned for later, by the clock as it shows now: a device's
-// clock may have been set in between.
+// At returns a time that was taken at some time before now or is planned for later, by the clock as it shows now: a
+// device's clock may have been set in between.
 func At(t, now time.Time) Time {
 	if t.IsZero() {
 		return 0

@@ -7,12 +7,12 @@ import (
 	"nmosauthd/agent/wildcard"
 )
 
-// Names are the host names and addresses that aud may name this device by, lower case and without a trailing dot; an IPv6
-// address without brackets, in the form of RFC 5952.
+// Names are the host names and addresses that aud may name this device by, lower case and without a trailing dot; an
+// IPv6 address without brackets, in the form of RFC 5952.
 type Names []string
 
-// match reports whether an entry of aud names this device (CLM-4, CLM-5): a host name or scheme://host, with wildcards. It
-// changes entry to lower case.
+// match reports whether an entry of aud names this device (CLM-4, CLM-5): a host name or scheme://host, with wildcards.
+// It changes entry to lower case.
 func (n Names) match(entry []byte) bool {
 	url := false
 	if at := bytes.Index(entry, []byte("://")); at >= 0 {
@@ -44,8 +44,8 @@ func (n Names) match(entry []byte) bool {
 	return false
 }
 
-// ipv6 returns the address that an entry of aud, or the host of a URL in it, consists of. In a URL it stands in brackets
-// (RFC 3986 §3.2.2); alone it need not, since a host and port have one colon only.
+// ipv6 returns the address that an entry of aud, or the host of a URL in it, consists of. In a URL it stands in
+// brackets (RFC 3986 §3.2.2); alone it need not, since a host and port have one colon only.
 func ipv6(host []byte, url bool) (is bool, address []byte) {
 	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
 		return true, host[1 : n-1]

@@ -8,7 +8,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// An IPv6 address is a name of the device as an IPv4 address is: alone, in brackets, or as the host of a URL; a port never matches.
+// An IPv6 address is a name of the device as an IPv4 address is: alone, in brackets, or as the host of a URL; a port
+// never matches.
 func TestAudienceAddress_CLM4(t *testing.T) {
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := token.NewVerifier(token.Options{Names: token.Names{"2001:db8::1", "192.0.2.7"}})

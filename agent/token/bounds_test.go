@@ -12,7 +12,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// slowBound is the readable twin of what is known of an issuer's time: every iat that was verified, and what was known when.
+// slowBound is the readable twin of what is known of an issuer's time: every iat that was verified, and what was known
+// when.
 type slowBound struct {
 	issued []float64
 	date   float64 // less the time run; 0 if none
@@ -53,8 +54,8 @@ func (b *slowBound) judge(c token.Clock, issued, expires float64) wire.Reason {
 	return wire.OK
 }
 
-// In any order of tokens of two issuers, of which one sends a Date and occasionally a token from the far future, and of clocks that
-// are set, each answer is what the rules say.
+// In any order of tokens of two issuers, of which one sends a Date and occasionally a token from the far future, and of
+// clocks that are set, each answer is what the rules say.
 func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
 	const other = "https://other.example.com"
 	names := []string{mint.DefaultIssuer, other}

@@ -7,9 +7,10 @@ import (
 	"nmosauthd/agent/keys"
 )
 
-// cache remembers verified tokens in a fixed number of slots, found by a seeded hash and confirmed by a full compare, so that no
-// two tokens can be taken for one another. A slot keeps its buffers when it is given to another token, so that a full cache
-// allocates nothing more; each grows to the longest token it held, at most MaxBytes and the payload's part of that.
+// cache remembers verified tokens in a fixed number of slots, found by a seeded hash and confirmed by a full compare,
+// so that no two tokens can be taken for one another. A slot keeps its buffers when it is given to another token, so
+// that a full cache allocates nothing more; each grows to the longest token it held, at most MaxBytes and the payload's
+// part of that.
 type cache struct {
 	mu    sync.Mutex
 	heads []int32 // by hash: the first slot of the chain, or none

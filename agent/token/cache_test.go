@@ -41,7 +41,8 @@ func (c *slowCache) put(e slowEntry, now int64) {
 	c.entries = append(c.entries, e)
 }
 
-// The cache does what its twin does, with hashes chosen so that most tokens collide: some in all bits, some in the bucket.
+// The cache does what its twin does, with hashes chosen so that most tokens collide: some in all bits, some in the
+// bucket.
 func TestCacheAgainstTwin_TOK6(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	set := &keys.Set{Generation: 1}
@@ -75,7 +76,8 @@ func TestCacheAgainstTwin_TOK6(t *testing.T) {
 	}
 }
 
-// A new key set makes entries be looked at again: those of an issuer that is gone are removed, wherever they stand in a chain.
+// A new key set makes entries be looked at again: those of an issuer that is gone are removed, wherever they stand in a
+// chain.
 func TestCacheDropsIssuersThatAreGone_KEY7(t *testing.T) {
 	const size = 8
 	for order := range 20 {

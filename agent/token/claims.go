@@ -13,9 +13,9 @@ type claim struct {
 	present, valid bool
 }
 
-// claims reads the payload into t in one pass. It returns false if the JSON is invalid; fault is then not set. Otherwise
-// fault is OK or the first CLM rule, in their order, that the claims break: the caller may report it once the signature is
-// verified, and not before (TOK-6).
+// claims reads the payload into t in one pass. It returns false if the JSON is invalid; fault is then not set.
+// Otherwise fault is OK or the first CLM rule, in their order, that the claims break: the caller may report it once the
+// signature is verified, and not before (TOK-6).
 func (r *reader) claims(document []byte, t *Token) (fault wire.Reason, ok bool) {
 	t.Reset()
 	r.audience = r.audience[:0]
@@ -154,9 +154,9 @@ func (r *reader) scope(t *Token) (is, ok bool) {
 	return is, ok
 }
 
-// readAudience reads aud, an array of strings or one string (CLM-3), into r.audience: entries of two bytes of length and that
-// many bytes. They are matched by names, once the signature is verified: a forged token must not buy thousands of
-// comparisons (TOK-6).
+// readAudience reads aud, an array of strings or one string (CLM-3), into r.audience: entries of two bytes of length
+// and that many bytes. They are matched by names, once the signature is verified: a forged token must not buy thousands
+// of comparisons (TOK-6).
 func (r *reader) readAudience() (is, ok bool) {
 	if r.dec.PeekKind() != '[' {
 		return r.entry()

@@ -12,8 +12,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// Nobody has claims compared with anything before a signature is verified: a forged token that names thousands of audiences costs
-// a device of many names what it costs a device of one.
+// Nobody has claims compared with anything before a signature is verified: a forged token that names thousands of
+// audiences costs a device of many names what it costs a device of one.
 func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	tok := tokenFor("a")

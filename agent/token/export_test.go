@@ -5,8 +5,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// ReadUnsigned reads a header and a payload into t as a verification does, and takes the signature for good: signing is what
-// makes fuzzing slow.
+// ReadUnsigned reads a header and a payload into t as a verification does, and takes the signature for good: signing is
+// what makes fuzzing slow.
 func ReadUnsigned(header, payload []byte, names Names, t *Token) (kid []byte, fault wire.Reason) {
 	r := new(reader)
 	h, _, ok := r.header(header, nil)

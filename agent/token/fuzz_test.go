@@ -17,8 +17,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// FuzzToken signs a header and a payload, changes one byte of the token, and has it checked, twice: by the agent and by its
-// twin. What the agent accepts, go-jose must accept under the same key.
+// FuzzToken signs a header and a payload, changes one byte of the token, and has it checked, twice: by the agent and by
+// its twin. What the agent accepts, go-jose must accept under the same key.
 func FuzzToken(f *testing.F) {
 	base := mint.New(mint.Options{Now: present})
 	second := mint.CachedKey("key-2", 2048)
@@ -190,8 +190,8 @@ func signed(raw string, issuer *keys.Issuer) bool {
 	})
 }
 
-// askGoJose has the token verified by the library. It reads members of the header that the agent leaves alone (TOK-3), so a
-// token that has them is none of its business here.
+// askGoJose has the token verified by the library. It reads members of the header that the agent leaves alone (TOK-3),
+// so a token that has them is none of its business here.
 func askGoJose(t *testing.T, raw string, s *slowToken, issuer *keys.Issuer) {
 	t.Helper()
 	for _, read := range []string{"jwk", "x5c", "b64", "nonce"} {

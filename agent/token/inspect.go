@@ -2,8 +2,8 @@ package token
 
 import "nmosauthd/agent/wire"
 
-// Inspect decodes a token for people to look at: its header and payload unchanged, and OK or the first fault of its form
-// and header. Nothing is verified, so nothing may be decided by it.
+// Inspect decodes a token for people to look at: its header and payload unchanged, and OK or the first fault of its
+// form and header. Nothing is verified, so nothing may be decided by it.
 func Inspect(raw []byte) (header, payload []byte, fault wire.Reason) {
 	if len(raw) > MaxBytes {
 		return nil, nil, wire.TokenTooLarge

@@ -11,8 +11,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// reader reads the two JSON objects of a token in one pass each. Only it and agent/inventory use jsontext, which refuses duplicate
-// names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is reused.
+// reader reads the two JSON objects of a token in one pass each. Only it and agent/inventory use jsontext, which
+// refuses duplicate names, invalid UTF-8 and unpaired surrogates by itself (TOK-5, RFC 8725 §2.4). It is reused.
 type reader struct {
 	in   bytes.Buffer
 	dec  jsontext.Decoder
@@ -81,7 +81,8 @@ func (r *reader) appendString(dst []byte) (text []byte, is, ok bool) {
 	return dst, true, err == nil
 }
 
-// time reads a NumericDate (RFC 7519 §2) in microseconds, held within ±maxTime. is is false if the value is not a number.
+// time reads a NumericDate (RFC 7519 §2) in microseconds, held within ±maxTime. is is false if the value is not a
+// number.
 func (r *reader) time() (us int64, is, ok bool) {
 	if r.dec.PeekKind() != '0' {
 		return 0, false, r.skip()
@@ -153,8 +154,8 @@ func (r *reader) header(document, text []byte) (h header, grown []byte, ok bool)
 	return h, text, r.end()
 }
 
-// accessTokenType reports whether typ is that of an access token: JWT or at+jwt, in any case, with or without "application/"
-// (TOK-4, RFC 7515 §4.1.9).
+// accessTokenType reports whether typ is that of an access token: JWT or at+jwt, in any case, with or without
+// "application/" (TOK-4, RFC 7515 §4.1.9).
 func accessTokenType(typ []byte) bool {
 	const prefix = "application/"
 	if len(typ) > len(prefix) && ascii.EqualFold(typ[:len(prefix)], prefix) {

@@ -16,8 +16,8 @@ var base64url = base64.RawURLEncoding.Strict()
 
 var dot = []byte(".")
 
-// split takes a compact JWS apart and decodes it into buf, which must have room for len(raw) bytes (TOK-1). The signature may
-// be empty, as that of alg "none" is: the check of the algorithm refuses it.
+// split takes a compact JWS apart and decodes it into buf, which must have room for len(raw) bytes (TOK-1). The
+// signature may be empty, as that of alg "none" is: the check of the algorithm refuses it.
 func split(raw, buf []byte) (s segments, ok bool) {
 	header, rest, _ := bytes.Cut(raw, dot)
 	payload, signature, found := bytes.Cut(rest, dot)

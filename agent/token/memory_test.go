@@ -167,8 +167,8 @@ func TestKeyLeavesTheSet_KEY7(t *testing.T) {
 		token.Outcome{Reason: wire.Signature, Missing: true, KID: keys.KIDHeld})
 }
 
-// A token that no held key verifies says so, what it is to be called and what its kid is, each time until its key is there; each
-// key set costs it one signature check.
+// A token that no held key verifies says so, what it is to be called and what its kid is, each time until its key is
+// there; each key set costs it one signature check.
 func TestMissingKey_KEY6(t *testing.T) {
 	one, two, gone := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048), mint.CachedKey("gone", 2048)
 	for name, c := range map[string]struct {
@@ -252,8 +252,8 @@ func TestIssuersDoNotMix_CLM1_KEY4(t *testing.T) {
 	}
 }
 
-// Many connections, few places, keys that come and go: every answer is one that the token can have, and what is answered
-// belongs to the token that was asked about. Meant for the race detector.
+// Many connections, few places, keys that come and go: every answer is one that the token can have, and what is
+// answered belongs to the token that was asked about. Meant for the race detector.
 func TestVerifierConcurrently_KEY7(t *testing.T) {
 	one, two := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048)
 	m := newMemory(t, token.Options{Cached: 3, Parallel: 2}, one.JWK(), two.JWK())

@@ -8,10 +8,10 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// refused remembers tokens that cost a signature check and failed for good, so that one that is sent repeatedly costs no
-// further one. It is separate from the cache: a flood of forged tokens evicts other forged ones, never a good one. It keeps no
-// text: two independent seeded hashes, 128 bits, stand for the token; nobody can find another token with both without the
-// seeds. An entry holds for one key set; with the next, the token is verified again.
+// refused remembers tokens that cost a signature check and failed for good, so that one that is sent repeatedly costs
+// no further one. It is separate from the cache: a flood of forged tokens evicts other forged ones, never a good one.
+// It keeps no text: two independent seeded hashes, 128 bits, stand for the token; nobody can find another token with
+// both without the seeds. An entry holds for one key set; with the next, the token is verified again.
 type refused struct {
 	seed maphash.Seed
 	mu   sync.Mutex

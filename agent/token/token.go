@@ -1,8 +1,8 @@
 // Package token turns a compact JWS into a verified Token.
 //
 // The order is that of TOK-6: form, then signature, then claims; a claim is believed only once a key of its issuer has
-// verified the signature. Nothing here allocates but crypto/rsa, once buffers have grown to the tokens in use. Limits: a
-// token of MaxBytes, JSON nested MaxDepth deep. The package has no clock and no network: the caller passes the time
+// verified the signature. Nothing here allocates but crypto/rsa, once buffers have grown to the tokens in use. Limits:
+// a token of MaxBytes, JSON nested MaxDepth deep. The package has no clock and no network: the caller passes the time
 // and fetches keys when told that they are missing.
 package token
 
@@ -24,9 +24,9 @@ const (
 	noTime  = -maxTime
 )
 
-// Token is the compiled form of one access token: fixed fields, and one arena that holds all text of the claims that are
-// used, never longer than the token's payload. It belongs to the caller, who may reuse it; what its methods
-// return is valid until then. The zero value, and one that Verifier.Check did not accept, permits nothing.
+// Token is the compiled form of one access token: fixed fields, and one arena that holds all text of the claims that
+// are used, never longer than the token's payload. It belongs to the caller, who may reuse it; what its methods return
+// is valid until then. The zero value, and one that Verifier.Check did not accept, permits nothing.
 type Token struct {
 	verified  bool
 	audience  bool // whether aud names this device
@@ -101,8 +101,8 @@ func (t *Token) Digest() Digest { return t.digest }
 // Expires returns exp in microseconds since 1970.
 func (t *Token) Expires() int64 { return t.expires }
 
-// Apart from the text that spans point to, the arena holds records: a kind, a length of two bytes and that many bytes. A
-// text that no span or record covers is never looked at.
+// Apart from the text that spans point to, the arena holds records: a kind, a length of two bytes and that many bytes.
+// A text that no span or record covers is never looked at.
 const (
 	recordAPI   = 'a' // the <api> of an x-nmos-<api> claim; the specifiers that follow are of it
 	recordRead  = 'r' // a specifier of its read permission

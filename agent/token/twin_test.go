@@ -171,8 +171,8 @@ func (s *slowToken) permissions() {
 	}
 }
 
-// plainObject reads one JSON object that has no duplicate names, no invalid UTF-8, no unpaired surrogates and is not nested too
-// deep (TOK-5).
+// plainObject reads one JSON object that has no duplicate names, no invalid UTF-8, no unpaired surrogates and is not
+// nested too deep (TOK-5).
 func plainObject(document string, members *map[string]json.RawMessage) bool {
 	if !utf8.ValidString(document) || !json.Valid([]byte(document)) || !surrogatesPaired(document) {
 		return false

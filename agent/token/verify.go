@@ -45,8 +45,8 @@ type Outcome struct {
 	Later   int64 // microseconds: a verified token was judged by a time so much later than Clock.Now (OPS-1)
 }
 
-// Verifier checks tokens and remembers what it found. Its configuration is fixed; a changed one needs a new Verifier, which
-// starts with nothing remembered. It is safe for concurrent use.
+// Verifier checks tokens and remembers what it found. Its configuration is fixed; a changed one needs a new Verifier,
+// which starts with nothing remembered. It is safe for concurrent use.
 type Verifier struct {
 	options Options
 	seed    maphash.Seed
@@ -88,14 +88,15 @@ func NewVerifier(o Options) *Verifier {
 // Held returns the number of verified tokens remembered, and the capacity.
 func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cached }
 
-// Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. If Reason is OK, or one
-// of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid, Audience), t holds the token;
-// else t permits nothing, and of its methods only Issuer says what the token claims.
+// Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. If Reason is
+// OK, or one of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid,
+// Audience), t holds the token; else t permits nothing, and of its methods only Issuer says what the token claims.
 func (v *Verifier) Check(raw []byte, clock Clock, set *keys.Set, t *Token) Outcome {
 	return v.CheckFor(nil, raw, clock, set, t)
 }
 
-// CheckFor is Check for a connection, which gets its turn among others if many tokens are to be verified. It may be nil.
+// CheckFor is Check for a connection, which gets its turn among others if many tokens are to be verified. It may be
+// nil.
 func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t *Token) Outcome {
 	t.Reset()
 	if len(raw) > v.options.MaxBytes {
@@ -189,8 +190,8 @@ func (v *Verifier) verify(raw []byte, set *keys.Set, sc *scratch, t *Token) (o O
 	return Outcome{Reason: wire.OK}, issuer
 }
 
-// findKey returns the key of the issuer that verifies the signature, or nil. One that kid names is tried first, then every
-// other (KEY-4).
+// findKey returns the key of the issuer that verifies the signature, or nil. One that kid names is tried first, then
+// every other (KEY-4).
 func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 	digest := sha512.Sum512(s.signed)
 	for _, named := range []bool{true, false} {

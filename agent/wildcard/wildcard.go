@@ -1,8 +1,8 @@
 // Package wildcard matches the two kinds of pattern that IS-10 tokens hold: path specifiers and host names.
 //
-// Whatever an attacker writes, a match takes time at most in proportion to the length of the pattern times that of the text,
-// and allocates nothing: bytes.Index compares a piece of the pattern at most once at each place of the text. Callers bound
-// both (TOK-5, PATH-16).
+// Whatever an attacker writes, a match takes time at most in proportion to the length of the pattern times that of the
+// text, and allocates nothing: bytes.Index compares a piece of the pattern at most once at each place of the text.
+// Callers bound both (TOK-5, PATH-16).
 package wildcard
 
 import "bytes"
@@ -33,8 +33,8 @@ func Match(pattern, text []byte) bool {
 }
 
 // Host reports whether the host name matches pattern. Both are lower case and without a trailing dot; host has no empty
-// labels. A lone "*" matches every name; a leftmost label "*" stands for one or more labels (RFC 4592 §2.1.1, §3.3.1); a "*"
-// elsewhere in a label stands for zero or more characters of that label.
+// labels. A lone "*" matches every name; a leftmost label "*" stands for one or more labels (RFC 4592 §2.1.1, §3.3.1);
+// a "*" elsewhere in a label stands for zero or more characters of that label.
 func Host(pattern, host []byte) bool {
 	for len(host) > 0 {
 		if string(pattern) == "*" {

@@ -97,9 +97,10 @@ func TestHost_CLM5(t *testing.T) {
 	}
 }
 
-// worst are the specifiers that make matching a path of n bytes slow, each filling a token of 16 KiB, whose payload holds 12 KiB,
-// with its quotation marks and commas: many short ones, whose piece is nearly everywhere; long ones that defeat backtracking; and long
-// ones that defeat rolling hashes, equal to the text's modulo any power of two (Thue and Morse) or different at their end only.
+// worst are the specifiers that make matching a path of n bytes slow, each filling a token of 16 KiB, whose payload
+// holds 12 KiB, with its quotation marks and commas: many short ones, whose piece is nearly everywhere; long ones that
+// defeat backtracking; and long ones that defeat rolling hashes, equal to the text's modulo any power of two (Thue and
+// Morse) or different at their end only.
 func worst(n int) (all []worstCase) {
 	const room = 12 << 10
 	thue := []byte{'a'}
@@ -135,8 +136,9 @@ type worstCase struct {
 	specifiers [][]byte
 }
 
-// The time of a match is bounded by the product of both lengths (PATH-16). Each set below is at most 12 KiB of specifiers against the
-// longest path that can be configured; a term worse than that would take minutes, and the bound is so wide that only that breaks it.
+// The time of a match is bounded by the product of both lengths (PATH-16). Each set below is at most 12 KiB of
+// specifiers against the longest path that can be configured; a term worse than that would take minutes, and the bound
+// is so wide that only that breaks it.
 func TestWorstToken_PATH16(t *testing.T) {
 	for _, c := range worst(4096) {
 		start := time.Now()

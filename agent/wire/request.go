@@ -28,7 +28,13 @@ const (
 	Ping
 )
 
-var verbs = [...]string{Decide: "decide 1", Verify: "verify 1", DecideAll: "decide-all 1", Resource: "resource 1", Ping: "ping 1"}
+var verbs = [...]string{
+	Decide:    "decide 1",
+	Verify:    "verify 1",
+	DecideAll: "decide-all 1",
+	Resource:  "resource 1",
+	Ping:      "ping 1",
+}
 
 // String returns the first line of the packet that asks v.
 func (v Verb) String() string {
@@ -52,11 +58,21 @@ const (
 
 // grammar says for each question which names it has, which are required and which may be repeated.
 var grammar = [...]struct{ has, needs, many uint8 }{
-	Decide:    {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameMethod | nameTarget},
-	Verify:    {has: nameAuthorization | nameID},
-	DecideAll: {has: nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID, needs: nameTarget, many: nameTarget},
-	Resource:  {has: nameKind | nameName | nameAccess | nameAuthorization | nameID, needs: nameKind | nameName | nameAccess},
-	Ping:      {has: nameID},
+	Decide: {
+		has:   nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID,
+		needs: nameMethod | nameTarget,
+	},
+	Verify: {has: nameAuthorization | nameID},
+	DecideAll: {
+		has:   nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID,
+		needs: nameTarget,
+		many:  nameTarget,
+	},
+	Resource: {
+		has:   nameKind | nameName | nameAccess | nameAuthorization | nameID,
+		needs: nameKind | nameName | nameAccess,
+	},
+	Ping: {has: nameID},
 }
 
 // Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in, and are

@@ -69,8 +69,8 @@ func junk(n int) []byte {
 	return data
 }
 
-// Each file of each tree is damaged in every way: no model may hang or crash, what needs the file must name it, and all else must
-// be as it was.
+// Each file of each tree is damaged in every way: no model may hang or crash, what needs the file must name it, and all
+// else must be as it was.
 func TestDamagedTrees(t *testing.T) {
 	for _, p := range ports {
 		root := copyTree(t, p.tree)
@@ -153,8 +153,8 @@ func mustName(t *testing.T, what string, err error, path string) {
 	}
 }
 
-// checkLesser reports whether an identity says no more than that of the undamaged tree, but for a substitute of the serial number
-// or the version, and nothing unfit to be shown.
+// checkLesser reports whether an identity says no more than that of the undamaged tree, but for a substitute of the
+// serial number or the version, and nothing unfit to be shown.
 func checkLesser(t *testing.T, id, whole hal.Identity) {
 	t.Helper()
 	for _, name := range id.Names {

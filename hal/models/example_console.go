@@ -8,8 +8,8 @@ import (
 	"nmosauthd/hal"
 )
 
-// exampleConsole is a mixing console around a PC board: DMI says what it is, a table of its channels what it has, and at each
-// start a TPM unseals its key to memory. It shows its state on its screens, so it has no indicator.
+// exampleConsole is a mixing console around a PC board: DMI says what it is, a table of its channels what it has, and
+// at each start a TPM unseals its key to memory. It shows its state on its screens, so it has no indicator.
 var exampleConsole = hal.Model{
 	Name: "example-console",
 	Is: func(root string) bool {
@@ -25,15 +25,16 @@ var exampleConsole = hal.Model{
 }
 
 const (
-	// consoleChannels has a line for each channel, with tabs between: number, label, and the ids of its sender, its receiver and
-	// its level meter, or - if it has none. The console rewrites it when the operator changes the layout.
+	// consoleChannels has a line for each channel, with tabs between: number, label, and the ids of its sender, its
+	// receiver and its level meter, or - if it has none. The console rewrites it when the operator changes the layout.
 	consoleChannels = "var/lib/console/channels"
 	// consoleKey is in memory, not on the disk.
 	consoleKey = "run/example/device-key"
 )
 
-// listConsole names everything by the channel's number, which is what an operator and a remote control say; labels change.
-// Each channel also has a fader, which is not part of NMOS: a path of the maker's own, and a right that [paths] claims gives.
+// listConsole names everything by the channel's number, which is what an operator and a remote control say; labels
+// change. Each channel also has a fader, which is not part of NMOS: a path of the maker's own, and a right that [paths]
+// claims gives.
 func listConsole(root string) ([]hal.Resource, error) {
 	text, err := read(root, consoleChannels, maxTable)
 	if err != nil {
@@ -57,8 +58,8 @@ func listConsole(root string) ([]hal.Resource, error) {
 	return all, nil
 }
 
-// consoleChannel returns what the channel on this line has, or what is wrong with it. used holds the numbers and ids of the
-// lines before.
+// consoleChannel returns what the channel on this line has, or what is wrong with it. used holds the numbers and ids of
+// the lines before.
 func consoleChannel(used map[string]bool, line string) (all []hal.Resource, what string) {
 	words := strings.Split(line, "\t")
 	if len(words) != 5 {

@@ -7,8 +7,8 @@ import (
 	"nmosauthd/hal"
 )
 
-// exampleMeter is a level meter that boots from an image which nothing can write to: it keeps no state. The image says what it
-// is, the boot loader which, on the kernel's command line. Its LED is two in one, green and red.
+// exampleMeter is a level meter that boots from an image which nothing can write to: it keeps no state. The image says
+// what it is, the boot loader which, on the kernel's command line. Its LED is two in one, green and red.
 var exampleMeter = hal.Model{
 	Name:      "example-meter",
 	Is:        func(root string) bool { return meterInputs(root) > 0 },

@@ -9,8 +9,9 @@ import (
 	"nmosauthd/hal"
 )
 
-// exampleReceiver is a powered loudspeaker. A file from the factory says what it is, ALSA which streams it can receive, and
-// a file of its firmware by which ids NMOS knows them. It keeps its state on /data, and its key in the fuses of an STM32MP1.
+// exampleReceiver is a powered loudspeaker. A file from the factory says what it is, ALSA which streams it can receive,
+// and a file of its firmware by which ids NMOS knows them. It keeps its state on /data, and its key in the fuses of an
+// STM32MP1.
 var exampleReceiver = hal.Model{
 	Name:      "example-receiver",
 	Is:        isReceiver,
@@ -77,7 +78,8 @@ func listReceiver(root string) ([]hal.Resource, error) {
 		numbers, rest, _ := strings.Cut(line, ":")
 		c, device, _ := strings.Cut(numbers, "-")
 		n, err := strconv.Atoi(device)
-		if number, bad := strconv.Atoi(c); bad != nil || number != card || err != nil || !strings.Contains(rest, ": capture") {
+		if number, bad := strconv.Atoi(c); bad != nil || number != card || err != nil ||
+			!strings.Contains(rest, ": capture") {
 			continue // another card, or one that plays
 		}
 		name := "rx-" + strconv.Itoa(n+1)
@@ -103,7 +105,8 @@ func receiverCardNumber(root string) (int, error) {
 	for _, line := range lines(text) { // " 0 [AES67          ]: AES67 - Network audio"
 		number, rest, _ := strings.Cut(line, "[")
 		id, _, ok := strings.Cut(rest, "]")
-		if n, err := strconv.Atoi(strings.TrimSpace(number)); ok && err == nil && strings.TrimSpace(id) == receiverCard {
+		if n, err := strconv.Atoi(strings.TrimSpace(number)); ok && err == nil &&
+			strings.TrimSpace(id) == receiverCard {
 			return n, nil
 		}
 	}

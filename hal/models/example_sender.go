@@ -9,8 +9,8 @@ import (
 	"nmosauthd/hal"
 )
 
-// exampleSender is a stage box with microphone preamplifiers, each a sender on the network. The device tree says that it is
-// one, an EEPROM on the board which, and one LED how it is.
+// exampleSender is a stage box with microphone preamplifiers, each a sender on the network. The device tree says that
+// it is one, an EEPROM on the board which, and one LED how it is.
 var exampleSender = hal.Model{
 	Name:      "example-sender",
 	Is:        func(root string) bool { return slices.Contains(compatible(root), "example,stagebox") },

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// exampleSpace is the namespace of the UUIDs that the devices of Example Audio derive: made up once, the same in the firmware
-// that registers the device with NMOS. A maker takes one of his own (`cat /proc/sys/kernel/random/uuid`).
+// exampleSpace is the namespace of the UUIDs that the devices of Example Audio derive: made up once, the same in the
+// firmware that registers the device with NMOS. A maker takes one of his own (`cat /proc/sys/kernel/random/uuid`).
 const exampleSpace = "9f0c2a54-6f0e-4d7c-8a8e-3b1d5c7e9a10"
 
-// uuid5 returns the UUID of version 5 (RFC 9562 §5.5) of a name within a namespace, itself a UUID: the same at every start,
-// without a file to keep it in.
+// uuid5 returns the UUID of version 5 (RFC 9562 §5.5) of a name within a namespace, itself a UUID: the same at every
+// start, without a file to keep it in.
 func uuid5(namespace, name string) string {
 	space, _ := hex.DecodeString(strings.ReplaceAll(namespace, "-", "")) // a constant, which a test checks
 	h := sha1.New()

@@ -17,8 +17,8 @@ const (
 	maxTable = 256 << 10 // bytes of a table of channels
 )
 
-// open opens a file below the root that is there and is a regular one, as those of proc and sys are. It looks before it opens:
-// to open a FIFO would hold up the start, and to open a device may set it off.
+// open opens a file below the root that is there and is a regular one, as those of proc and sys are. It looks before it
+// opens: to open a FIFO would hold up the start, and to open a device may set it off.
 func open(root, name string, flag int) (*os.File, error) {
 	path := filepath.Join(root, name)
 	info, err := os.Stat(path)
@@ -31,7 +31,8 @@ func open(root, name string, flag int) (*os.File, error) {
 	return os.OpenFile(path, flag, 0)
 }
 
-// read returns what a file below the root holds. One of more than limit bytes is an error: half a file is not what was meant.
+// read returns what a file below the root holds. One of more than limit bytes is an error: half a file is not what was
+// meant.
 func read(root, name string, limit int) ([]byte, error) {
 	f, err := open(root, name, os.O_RDONLY)
 	if err != nil {
@@ -76,7 +77,8 @@ func lines(text []byte) []string {
 	return all
 }
 
-// settings returns what a file of lines NAME=value says that a shell could read, such as os-release(5); nil if there is none.
+// settings returns what a file of lines NAME=value says that a shell could read, such as os-release(5); nil if there is
+// none.
 func settings(root, name string) map[string]string {
 	text, err := read(root, name, maxFile)
 	if err != nil {

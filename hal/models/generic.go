@@ -13,7 +13,8 @@ import (
 	"nmosauthd/hal"
 )
 
-// generic is any Linux device: what it says of itself, it says in the usual files. What it has, only an inventory file can say.
+// generic is any Linux device: what it says of itself, it says in the usual files. What it has, only an inventory file
+// can say.
 var generic = hal.Model{
 	Name:     "generic",
 	Is:       func(string) bool { return true },
@@ -21,9 +22,10 @@ var generic = hal.Model{
 	Places:   func(root string) hal.Places { return hal.Places{Reads: reads(root)} },
 }
 
-// identifyGeneric reads the identity from the device tree (the machine's own description on ARM), from DMI (the same of a PC),
-// /etc/os-release, and the host name. The names are the host name alone, with each search domain, and in .local, under which
-// mDNS answers for it. Where nothing has a serial number, the address of the first network interface is one.
+// identifyGeneric reads the identity from the device tree (the machine's own description on ARM), from DMI (the same of
+// a PC), /etc/os-release, and the host name. The names are the host name alone, with each search domain, and in .local,
+// under which mDNS answers for it. Where nothing has a serial number, the address of the first network interface is
+// one.
 func identifyGeneric(root string) (hal.Identity, error) {
 	host, err := hostName(root)
 	if err != nil {
@@ -33,9 +35,13 @@ func identifyGeneric(root string) (hal.Identity, error) {
 	id := hal.Identity{
 		Maker:   cmp.Or(maker, known(field(root, "sys/class/dmi/id/sys_vendor"))),
 		Product: cmp.Or(product, known(field(root, "sys/class/dmi/id/product_name"))),
-		Serial: cmp.Or(known(field(root, "proc/device-tree/serial-number")),
-			known(field(root, "sys/class/dmi/id/product_serial")), // root alone may read it, unless a udev rule opens it
-			known(field(root, "sys/devices/soc0/serial_number"))),
+		Serial: cmp.Or(
+			known(field(root, "proc/device-tree/serial-number")),
+			known(
+				field(root, "sys/class/dmi/id/product_serial"),
+			), // root alone may read it, unless a udev rule opens it
+			known(field(root, "sys/devices/soc0/serial_number")),
+		),
 		Firmware: osVersion(root),
 	}
 	if id.Serial == "" {
@@ -106,8 +112,8 @@ func osVersion(root string) string {
 	return cmp.Or(system["IMAGE_VERSION"], system["VERSION_ID"])
 }
 
-// treeModel returns maker and product by the device tree. Its specification wants the model as "maker,product"; most boards
-// write the product alone, and have the maker before the comma of the first compatible text.
+// treeModel returns maker and product by the device tree. Its specification wants the model as "maker,product"; most
+// boards write the product alone, and have the maker before the comma of the first compatible text.
 func treeModel(root string) (maker, product string) {
 	product = known(field(root, "proc/device-tree/model"))
 	if m, p, ok := strings.Cut(product, ","); ok && m != "" && p != "" && !strings.Contains(m, " ") {
@@ -134,22 +140,23 @@ func compatible(root string) []string {
 	return all
 }
 
-// placeholders are what makers of boards leave in DMI where the maker of the device should write, in lower case. Every device
-// with such a board has the same.
+// placeholders are what makers of boards leave in DMI where the maker of the device should write, in lower case. Every
+// device with such a board has the same.
 const placeholders = "|to be filled by o.e.m.|none|default string|default|not specified|not applicable|not available|n/a|" +
 	"unknown|undefined|empty|invalid|o.e.m.|oem|system manufacturer|system product name|system serial number|" +
 	"system name|product name|serial number|123456789|0123456789|1234567890|"
 
 // known returns text unless it is a placeholder: one of the above, or a single sign again and again.
 func known(text string) string {
-	if text == "" || strings.Contains(placeholders, "|"+strings.ToLower(text)+"|") || strings.Count(text, text[:1]) == len(text) {
+	if text == "" || strings.Contains(placeholders, "|"+strings.ToLower(text)+"|") ||
+		strings.Count(text, text[:1]) == len(text) {
 		return ""
 	}
 	return text
 }
 
-// hardwareAddress returns the address of the first network interface, by name, that is a piece of hardware and has an address
-// of its own from the factory; "" if there is none.
+// hardwareAddress returns the address of the first network interface, by name, that is a piece of hardware and has an
+// address of its own from the factory; "" if there is none.
 func hardwareAddress(root string) string {
 	const net = "sys/class/net"
 	entries, err := os.ReadDir(filepath.Join(root, net)) // sorted by name
@@ -158,10 +165,12 @@ func hardwareAddress(root string) string {
 	}
 	for _, e := range entries {
 		dir := net + "/" + e.Name()
-		if _, err := os.Stat(filepath.Join(root, dir, "device")); err != nil || field(root, dir+"/addr_assign_type") != "0" {
+		if _, err := os.Stat(filepath.Join(root, dir, "device")); err != nil ||
+			field(root, dir+"/addr_assign_type") != "0" {
 			continue // made by software, such as lo or a bridge; or with an address that is another each time
 		}
-		if a := strings.ToLower(field(root, dir+"/address")); isHardwareAddress(a) && a != "00:00:00:00:00:00" && a != "ff:ff:ff:ff:ff:ff" {
+		if a := strings.ToLower(field(root, dir+"/address")); isHardwareAddress(a) && a != "00:00:00:00:00:00" &&
+			a != "ff:ff:ff:ff:ff:ff" {
 			return a
 		}
 	}

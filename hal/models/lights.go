@@ -15,8 +15,8 @@ type lights struct {
 	shown hal.State
 }
 
-// looks says for each state what each LED shows: a word for the first, a word for the second. A word is on, off, or the name of
-// a trigger of the kernel, which is then the one to blink: timer (even), heartbeat.
+// looks says for each state what each LED shows: a word for the first, a word for the second. A word is on, off, or the
+// name of a trigger of the kernel, which is then the one to blink: timer (even), heartbeat.
 type looks [hal.Stopping + 1]string
 
 // led holds the two files open, since nothing can be opened once the daemon has shut itself in.
@@ -52,8 +52,8 @@ func (l *lights) Show(s hal.State) {
 	}
 }
 
-// show makes the LED dark first, which also ends its trigger. If the rest fails, say for want of the trigger in the kernel, it
-// stays dark and does not go on to show what is no longer so.
+// show makes the LED dark first, which also ends its trigger. If the rest fails, say for want of the trigger in the
+// kernel, it stays dark and does not go on to show what is no longer so.
 func (l led) show(look string) {
 	l.brightness.WriteString("0\n")
 	switch look {

@@ -1,7 +1,7 @@
 // Package models is the list of the devices that the daemon knows.
 //
-// A new device is a file here and a row of the table. There is no registration by init: which models there are, and in which
-// order they are asked, is to be read in one place.
+// A new device is a file here and a row of the table. There is no registration by init: which models there are, and in
+// which order they are asked, is to be read in one place.
 package models
 
 import (
@@ -15,8 +15,9 @@ var table = []hal.Model{
 	generic,
 }
 
-// examples returns the reference models, one of each class: devices of a maker who does not exist, to be copied (PORTING.md).
-// Tests ask them as rows above generic. It is a function, and called by tests alone, so that no binary holds their 25 KB.
+// examples returns the reference models, one of each class: devices of a maker who does not exist, to be copied
+// (PORTING.md). Tests ask them as rows above generic. It is a function, and called by tests alone, so that no binary
+// holds their 25 KB.
 func examples() []hal.Model {
 	return []hal.Model{exampleSender, exampleReceiver, exampleMeter, exampleConsole}
 }

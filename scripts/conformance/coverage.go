@@ -78,8 +78,8 @@ func (c *coverage) print(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// complain writes a line for each required rule without a passing test, and for each test of a rule that does not exist. It
-// returns whether there was one.
+// complain writes a line for each required rule without a passing test, and for each test of a rule that does not
+// exist. It returns whether there was one.
 func (c *coverage) complain(out io.Writer) bool {
 	found := false
 	for _, r := range c.rules {

@@ -41,8 +41,8 @@ func parseRules(text string) ([]rule, error) {
 
 var ruleName = regexp.MustCompile(`(TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI)-?([0-9]+)`)
 
-// named returns the rules that a test names, each once, as rules.txt writes them. A letter or digit on either side makes it
-// another word.
+// named returns the rules that a test names, each once, as rules.txt writes them. A letter or digit on either side
+// makes it another word.
 func named(test string) []string {
 	var ids []string
 	for _, m := range ruleName.FindAllStringSubmatchIndex(test, -1) {

@@ -36,8 +36,9 @@ var (
 	configSection = regexp.MustCompile(`^\[[a-z]+\]$`)
 )
 
-// configPage makes the page of section 5 from the example of a configuration, whose comments say what each key is for. It knows
-// no more TOML than that file has, and refuses a line that is neither a comment, a section nor a key of one line.
+// configPage makes the page of section 5 from the example of a configuration, whose comments say what each key is for.
+// It knows no more TOML than that file has, and refuses a line that is neither a comment, a section nor a key of one
+// line.
 func configPage(example string) ([]byte, error) {
 	var b strings.Builder
 	b.WriteString(configHead)
@@ -95,8 +96,8 @@ func needsRestart(section, name string) bool {
 // term opens the description of one value: "drop: records are left out".
 var term = regexp.MustCompile(`^( *)([a-z]+): +(.*)$`)
 
-// writeText writes a comment: paragraphs, descriptions of values, whose further lines are indented, and commands, which are
-// indented and stand in a paragraph of their own. Between paragraphs stands the macro.
+// writeText writes a comment: paragraphs, descriptions of values, whose further lines are indented, and commands, which
+// are indented and stand in a paragraph of their own. Between paragraphs stands the macro.
 func writeText(b *strings.Builder, lines []string, paragraph string) {
 	inTerms, fresh := false, true
 	endTerms := func() {

@@ -1,7 +1,7 @@
 // Manual writes what people read of the configuration and of the reasons from where they are said once: the page
 // configs/man/nmos-authd.toml.5 from configs/nmos-authd.toml and the rows of agent/config, the table of
-// agent/wire/PROTOCOL.md from agent/wire, and that of configs/OPERATING.md from agent/wire and agent/explain. Run it from
-// the root of the repository after a change to one of them:
+// agent/wire/PROTOCOL.md from agent/wire, and that of configs/OPERATING.md from agent/wire and agent/explain. Run it
+// from the root of the repository after a change to one of them:
 //
 //	go run ./scripts/manual
 //

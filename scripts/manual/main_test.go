@@ -35,7 +35,8 @@ func TestDocumentsAreUpToDate(t *testing.T) {
 	}
 }
 
-// The guide's table has each reason once, with the code's own status and rule and the advice that explain gives, and no other.
+// The guide's table has each reason once, with the code's own status and rule and the advice that explain gives, and no
+// other.
 func TestGuideHasEveryReason_ANS8(t *testing.T) {
 	guide := read(t, "configs/OPERATING.md")
 	_, table, _ := strings.Cut(guide, tableBegin)
@@ -93,8 +94,8 @@ func TestGuideWithoutPlaceForTheTable(t *testing.T) {
 
 var keyLine = regexp.MustCompile(`^\\fB([a-z_]+)\\fR = (.*)$`)
 
-// Every key of the configuration stands in its section of the page with its default, its bounds, its words and whether it needs
-// a restart, and no other does.
+// Every key of the configuration stands in its section of the page with its default, its bounds, its words and whether
+// it needs a restart, and no other does.
 func TestConfigPageHasEveryKey(t *testing.T) {
 	page := pageKeys(t)
 	for _, k := range config.Keys(config.Default()) {

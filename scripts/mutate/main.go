@@ -483,7 +483,8 @@ func (t *trial) tryOne(dir string, m mutation) error {
 	return os.WriteFile(path, text, 0o644)
 }
 
-// limited is a shell script that runs its arguments with 4 GB of addresses: a mutated loop may take all memory there is.
+// limited is a shell script that runs its arguments with 4 GB of addresses: a mutated loop may take all memory there
+// is.
 const limited = `ulimit -v 4194304 && exec "$@"`
 
 // goTest runs the tests of packages in a copy of the repository.

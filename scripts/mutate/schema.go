@@ -16,7 +16,8 @@ import (
 //
 //	(mutant__(7) && (a <= b) || mutant__(8) && (a >= b) || !mutant__(7, 8) && (a < b))
 //
-// and a statement an if statement likewise, with line directives by which the compiler's errors name the mutation. What is neither, such as a declaration, cannot be held.
+// and a statement an if statement likewise, with line directives by which the compiler's errors name the mutation. What
+// is neither, such as a declaration, cannot be held.
 
 // unit is a condition or a statement that a schema can have several forms of.
 type unit struct {
@@ -75,8 +76,8 @@ func unitsOf(file string, text []byte) ([]unit, error) {
 	return units, nil
 }
 
-// schemaOf returns a file's text with those mutations in it that it can hold. number gives each the number by which it is
-// chosen.
+// schemaOf returns a file's text with those mutations in it that it can hold. number gives each the number by which it
+// is chosen.
 func schemaOf(
 	file string, text []byte, mutations []mutation, number map[mutation]int,
 ) (schema []byte, in []mutation, err error) {

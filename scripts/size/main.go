@@ -1,6 +1,6 @@
-// Command size prints what each binary takes of a device's flash: as a file, and as a compressed file system holds it. For each it
-// reports whether it is static; with -code it also lists the ten dependencies with the most machine code. It fails if a binary for
-// arm64 is over its budget. "make size" and "make cross" run it.
+// Command size prints what each binary takes of a device's flash: as a file, and as a compressed file system holds it.
+// For each it reports whether it is static; with -code it also lists the ten dependencies with the most machine code.
+// It fails if a binary for arm64 is over its budget. "make size" and "make cross" run it.
 package main
 
 import (
@@ -87,8 +87,8 @@ func compressed(path string) (int, error) {
 	return len(out), nil
 }
 
-// largest prints the ten dependencies with the most machine code. The table of functions that the runtime needs for stack traces says
-// which there are, in a stripped binary too.
+// largest prints the ten dependencies with the most machine code. The table of functions that the runtime needs for
+// stack traces says which there are, in a stripped binary too.
 func largest(w io.Writer, path string, binary *elf.File) error {
 	section := func(name string) (*elf.Section, []byte, error) {
 		s := binary.Section(name)
@@ -132,7 +132,8 @@ func largest(w io.Writer, path string, binary *elf.File) error {
 	return nil
 }
 
-// dependency returns the module that a package belongs to; for the standard library its first two elements, as in crypto/internal.
+// dependency returns the module that a package belongs to; for the standard library its first two elements, as in
+// crypto/internal.
 func dependency(pkg string, modules []string) string {
 	if pkg == "main" {
 		return modules[0]

@@ -152,7 +152,11 @@ var ClientFaults = []FaultInfo{
 	{TokenOtherScope, TokenPath, false}, {TokenNoScope, TokenPath, true}, {TokenNoExpiry, TokenPath, false},
 	{TokenExpiryZero, TokenPath, false}, {TokenExpiryText, TokenPath, false}, {TokenExpiryHuge, TokenPath, true},
 	{TokenMAC, TokenPath, false}, {TokenLowerCase, TokenPath, true}, {TokenOpaque, TokenPath, true},
-	{Unauthorized, AnyPath, false}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
+	{
+		Unauthorized,
+		AnyPath,
+		false,
+	}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
 	{InvalidClient, TokenPath, false}, {InvalidScope, TokenPath, false}, {TooMany, TokenPath, false},
 	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false},
 

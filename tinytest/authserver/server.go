@@ -12,8 +12,9 @@
 // failing by chance. Every answer ends its connection: a fault that is set counts from the next request on, and no
 // connection of before lives on. All methods may be called from any number of goroutines.
 //
-// Clients may register (RFC 7591, 7592), and get tokens by a secret or an assertion. Their messages are checked strictly,
-// and what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real server.
+// Clients may register (RFC 7591, 7592), and get tokens by a secret or an assertion. Their messages are checked
+// strictly, and what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real
+// server.
 //
 // Limits: for tests and demonstrations only. It hands out its private keys.
 package authserver

@@ -13,9 +13,9 @@ import (
 // bodyLimit is the most of a request's body that is read, in bytes.
 const bodyLimit = 64 << 10
 
-// token answers the client credentials grant (RFC 6749 §4.4). A client of Options.Clients gets whatever it asks for; one
-// that was registered gets what it is registered for, and for no scope a token that is good for nothing, as real servers
-// do.
+// token answers the client credentials grant (RFC 6749 §4.4). A client of Options.Clients gets whatever it asks for;
+// one that was registered gets what it is registered for, and for no scope a token that is good for nothing, as real
+// servers do.
 func (s *Server) token(r *http.Request, fault Fault) answer {
 	if r.Method != http.MethodPost {
 		return textAnswer(http.StatusMethodNotAllowed, "POST only")

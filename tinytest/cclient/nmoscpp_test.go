@@ -20,8 +20,8 @@ import (
 // adapterDir holds nmos-cpp's handlers over the C client.
 const adapterDir = clientDir + "/nmos-cpp"
 
-// nodeProgram compiles the pretend nmos-cpp node with the adapter: against stubs of nmos-cpp, and of the C++ REST SDK below it,
-// unless real says that the SDK itself is there.
+// nodeProgram compiles the pretend nmos-cpp node with the adapter: against stubs of nmos-cpp, and of the C++ REST SDK
+// below it, unless real says that the SDK itself is there.
 func nodeProgram(t *testing.T, real bool) string {
 	t.Helper()
 	cxx := compiler(t, "CXX", "g++")
@@ -373,7 +373,8 @@ func TestNmosCppObserves_OPS3(t *testing.T) {
 	}
 }
 
-// Threads share the connections; a node opens no more of them than it was told to, and waits no longer for one than the timeout.
+// Threads share the connections; a node opens no more of them than it was told to, and waits no longer for one than the
+// timeout.
 func TestNmosCppThreads(t *testing.T) {
 	d := startDaemon(t, socketPath(t), func(c io.Writer, question string) bool {
 		target, _, _ := strings.Cut(question[strings.Index(question, "target=")+len("target="):], "\n")

@@ -29,13 +29,16 @@ func Build(dir string, flags ...string) (string, error) {
 	return program, nil
 }
 
-// lookAtSources looks at the folders of what the daemon is built from, where they are: "go test" gives no result of before once
-// what a test has looked at is changed, and it knows nothing of a program that a test builds.
+// lookAtSources looks at the folders of what the daemon is built from, where they are: "go test" gives no result of
+// before once what a test has looked at is changed, and it knows nothing of a program that a test builds.
 var lookAtSources = sync.OnceFunc(func() {
 	module, err := exec.Command("go", "env", "GOMOD").Output()
 	for _, folder := range []string{"agent", "platform", "hal"} {
 		if err == nil {
-			filepath.WalkDir(filepath.Join(filepath.Dir(string(module)), folder), func(_ string, _ fs.DirEntry, err error) error { return err })
+			filepath.WalkDir(
+				filepath.Join(filepath.Dir(string(module)), folder),
+				func(_ string, _ fs.DirEntry, err error) error { return err },
+			)
 		}
 	}
 })
@@ -65,8 +68,8 @@ func NewDir() (Dir, error) {
 // Remove removes the folder with all that is in it.
 func (d Dir) Remove() error { return os.RemoveAll(d.path) }
 
-// Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, Admin that of the admin socket,
-// ConfigFile that of the configuration and CAFile that of the roots.
+// Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, Admin that of the admin
+// socket, ConfigFile that of the configuration and CAFile that of the roots.
 func (d Dir) Path() string       { return d.path }
 func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.sock") }
 func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }
@@ -99,9 +102,21 @@ func (d Dir) Write(c Config) error {
 	if c.Discovery == "" {
 		c.Discovery = "mode = \"off\""
 	}
-	text := fmt.Sprintf("mode = %q\n[device]\nnames = %s\n[discovery]\n%s\n[sockets]\nauthz = %q\nhttp = %q\nadmin = %q\n%s\n"+
-		"[state]\ndir = %q\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
-		c.Mode, list(c.Names), c.Discovery, d.Authz(), d.HTTP(), admin, c.Sockets, c.State, list(c.Servers), ca, c.More)
+	text := fmt.Sprintf(
+		"mode = %q\n[device]\nnames = %s\n[discovery]\n%s\n[sockets]\nauthz = %q\nhttp = %q\nadmin = %q\n%s\n"+
+			"[state]\ndir = %q\n[authorization]\nservers = %s\nca_file = %q\n%s\n",
+		c.Mode,
+		list(c.Names),
+		c.Discovery,
+		d.Authz(),
+		d.HTTP(),
+		admin,
+		c.Sockets,
+		c.State,
+		list(c.Servers),
+		ca,
+		c.More,
+	)
 	return d.WriteText(text)
 }
 
@@ -144,7 +159,8 @@ func Start(ctx context.Context, program string, dir Dir) (*Daemon, error) {
 	return StartCommand(ctx, exec.Command(program), dir)
 }
 
-// StartCommand is Start for a command that has an environment, a folder or a user of its own. Its arguments are added here.
+// StartCommand is Start for a command that has an environment, a folder or a user of its own. Its arguments are added
+// here.
 func StartCommand(ctx context.Context, command *exec.Cmd, dir Dir) (*Daemon, error) {
 	lookAtSources()
 	m, err := newManager(filepath.Join(dir.path, "notify"))

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// Main runs the tests of a package after prepare, which gets a folder for what they share; it is removed at the end. It returns the
-// status for os.Exit. Other users may read what is in the folder.
+// Main runs the tests of a package after prepare, which gets a folder for what they share; it is removed at the end. It
+// returns the status for os.Exit. Other users may read what is in the folder.
 func Main(tests interface{ Run() int }, prepare func(dir string) error) (status int) {
 	dir, err := os.MkdirTemp("", "nmos-")
 	if err == nil {

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent has the kernel end the daemon when whoever started it dies without stopping it: a test that ran out of time
-// must leave no daemon behind.
+// endWithParent has the kernel end the daemon when whoever started it dies without stopping it: a test that ran out of
+// time must leave no daemon behind.
 func endWithParent(c *exec.Cmd) {
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = &syscall.SysProcAttr{}

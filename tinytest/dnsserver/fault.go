@@ -51,9 +51,37 @@ const (
 )
 
 // Faults are all of them.
-var Faults = []Fault{Silent, HangUp, ServFail, Refused, NXDomain, NoData, NoEDNS, EDNSNotImp, EDNSSilent, Referral, Truncated, TruncatedHalf, TruncatedNever,
-	TruncatedTCP, WrongID, WrongQuestion, NoQuestion, Echo, Forged, Flood, Garbage, Half, PointerLoop, BadLength, Huge, CNAMELoop,
-	CNAMEChain, Poison, Late}
+var Faults = []Fault{
+	Silent,
+	HangUp,
+	ServFail,
+	Refused,
+	NXDomain,
+	NoData,
+	NoEDNS,
+	EDNSNotImp,
+	EDNSSilent,
+	Referral,
+	Truncated,
+	TruncatedHalf,
+	TruncatedNever,
+	TruncatedTCP,
+	WrongID,
+	WrongQuestion,
+	NoQuestion,
+	Echo,
+	Forged,
+	Flood,
+	Garbage,
+	Half,
+	PointerLoop,
+	BadLength,
+	Huge,
+	CNAMELoop,
+	CNAMEChain,
+	Poison,
+	Late,
+}
 
 const (
 	// ManyRecords is how many records Huge adds.
@@ -193,7 +221,10 @@ func (s *Server) send(w dns.ResponseWriter, r, m, whole *dns.Msg, q Question, fa
 			m.Truncate(dns.MinMsgSize)
 		}
 	case CNAMELoop:
-		m.Answer = []dns.RR{record(name + " 60 IN CNAME loop.example.com."), record("loop.example.com. 60 IN CNAME " + name)}
+		m.Answer = []dns.RR{
+			record(name + " 60 IN CNAME loop.example.com."),
+			record("loop.example.com. 60 IN CNAME " + name),
+		}
 		m.Rcode, m.Extra = dns.RcodeSuccess, nil
 	case CNAMEChain:
 		m.Answer = []dns.RR{record(fmt.Sprintf("%s 60 IN CNAME x%d.example.com.", name, len(s.Questions())))}

@@ -1,5 +1,5 @@
-// Package dnsserver is a name server for tests: real UDP and TCP on one port of the loopback interface, zones as text, and a
-// table of ways to misbehave on demand.
+// Package dnsserver is a name server for tests: real UDP and TCP on one port of the loopback interface, zones as text,
+// and a table of ways to misbehave on demand.
 //
 //	s, err := dnsserver.Start(dnsserver.Options{Zone: `
 //	    $ORIGIN example.com.
@@ -10,8 +10,8 @@
 //	defer s.Close()
 //	s.Misbehave("auth-1.example.com", "A", dnsserver.Silent)
 //
-// It answers as a recursive server would that knows the zone, with the records of RFC 6763 §12 in the additional section. All
-// methods may be called from any number of goroutines.
+// It answers as a recursive server would that knows the zone, with the records of RFC 6763 §12 in the additional
+// section. All methods may be called from any number of goroutines.
 //
 // Limits: for tests only. No wildcards, no DNSSEC, no class but IN.
 package dnsserver
@@ -153,7 +153,11 @@ func (s *Server) logf(format string, a ...any) {
 // handler answers the questions that come over one network.
 func (s *Server) handler(network string) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, r *dns.Msg) {
-		q := Question{Name: strings.ToLower(r.Question[0].Name), Type: dns.TypeToString[r.Question[0].Qtype], Network: network}
+		q := Question{
+			Name:    strings.ToLower(r.Question[0].Name),
+			Type:    dns.TypeToString[r.Question[0].Qtype],
+			Network: network,
+		}
 		if opt := r.IsEdns0(); opt != nil {
 			q.UDPSize = opt.UDPSize()
 		}

@@ -28,7 +28,8 @@ func parseZone(text string) (zone, error) {
 	return z, p.Err()
 }
 
-// plain is the one form of a name that can be written with escapes in several ways: as it is read from a packet, in lower case.
+// plain is the one form of a name that can be written with escapes in several ways: as it is read from a packet, in
+// lower case.
 func plain(name string) string {
 	p := make([]byte, 256)
 	off, err := dns.PackDomainName(name, p, 0, nil, false)

@@ -190,8 +190,8 @@ func (d *device) wantHTTP(token string, status int) {
 	}
 }
 
-// Times need 64 bits everywhere, on the machine whose words have 32 as well: in the daemon, and in what the C client makes of
-// them.
+// Times need 64 bits everywhere, on the machine whose words have 32 as well: in the daemon, and in what the C client
+// makes of them.
 func TestTimesBeyond2038_CLM7(t *testing.T) {
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package emulate_test runs the daemon and the C client as they are built for 64-bit and 32-bit ARM, under qemu-user.
 //
-// It needs qemu-user and cross compilers; "make emulate" installs them and runs the decision path's unit tests in the same way.
-// Without them the tests are skipped and say so, and fail where NMOS_EMULATE is set, as make emulate does.
+// It needs qemu-user and cross compilers; "make emulate" installs them and runs the decision path's unit tests in the
+// same way. Without them the tests are skipped and say so, and fail where NMOS_EMULATE is set, as make emulate does.
 //
 // What qemu-user (7.2, Debian 12) cannot show, and what is done about it:
 //

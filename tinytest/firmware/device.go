@@ -2,8 +2,8 @@
 // serves it, as a device's firmware has to.
 //
 // It has an IS-04 Node API v1.3, an IS-05 Connection API v1.1 with single senders and receivers, and an IS-07 source, a
-// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. Beside those it has a front
-// panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]). It is the second
+// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. Beside those it has
+// a front panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]). It is the second
 // implementation of the decision socket's client side, written from the protocol's description; it imports nothing of
 // agent/*.
 //

@@ -23,12 +23,17 @@ type named struct {
 
 func newNames() []named {
 	return []named{
-		{"sender", "out-1", Sender1ID}, {"sender", "out-2", Sender2ID}, {"receiver", "in-1", Receiver1ID}, {"receiver", "in-2", Receiver2ID},
+		{
+			"sender",
+			"out-1",
+			Sender1ID,
+		}, {"sender", "out-2", Sender2ID}, {"receiver", "in-1", Receiver1ID}, {"receiver", "in-2", Receiver2ID},
 		{"meter", "meter-1", MeterSourceID},
 	}
 }
 
-// Rename gives a resource another name, as people do who label a device. The daemon does not know of it before it is told.
+// Rename gives a resource another name, as people do who label a device. The daemon does not know of it before it is
+// told.
 func (d *Device) Rename(kind, from, to string) error {
 	d.model.mu.Lock()
 	defer d.model.mu.Unlock()
@@ -40,8 +45,8 @@ func (d *Device) Rename(kind, from, to string) error {
 	return nil
 }
 
-// Inventory is what the device has, as the daemon reads it: the firmware writes it to the file that the daemon's configuration
-// names, or pushes it.
+// Inventory is what the device has, as the daemon reads it: the firmware writes it to the file that the daemon's
+// configuration names, or pushes it.
 func (d *Device) Inventory() []byte {
 	d.model.mu.Lock()
 	defer d.model.mu.Unlock()
@@ -60,7 +65,12 @@ func (d *Device) PushInventory(ctx context.Context, socket string) error {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://localhost/inventory", bytes.NewReader(d.Inventory()))
+	request, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPut,
+		"http://localhost/inventory",
+		bytes.NewReader(d.Inventory()),
+	)
 	if err != nil {
 		return err
 	}
@@ -76,14 +86,14 @@ func (d *Device) PushInventory(ctx context.Context, socket string) error {
 	return nil
 }
 
-// PanelAddr is where the device takes commands from its front panel, and from whoever follows its meters. They come over UDP, one
-// a datagram, in words that are the device's own and no API's:
+// PanelAddr is where the device takes commands from its front panel, and from whoever follows its meters. They come
+// over UDP, one a datagram, in words that are the device's own and no API's:
 //
 //	read meter meter-1 TOKEN
 //	write receiver in-1 on TOKEN
 //
-// TOKEN may be left out. The answer is a status, as in HTTP, and what was read or why it is denied: "200 -12.5 dBFS", "403
-// path-not-granted".
+// TOKEN may be left out. The answer is a status, as in HTTP, and what was read or why it is denied: "200 -12.5 dBFS",
+// "403 path-not-granted".
 func (d *Device) PanelAddr() string { return d.panel.LocalAddr().String() }
 
 // servePanel answers commands until the device is closed.

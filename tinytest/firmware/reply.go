@@ -47,8 +47,8 @@ type Reply struct {
 // Allowed reports whether the request may be served.
 func (r Reply) Allowed() bool { return r.Verdict == Allow && r.Status == 200 }
 
-// ParseReply reads one packet strictly. Names that it does not know are skipped, as the protocol may grow; whatever else
-// is not as the protocol says is an error that wraps ErrReply.
+// ParseReply reads one packet strictly. Names that it does not know are skipped, as the protocol may grow; whatever
+// else is not as the protocol says is an error that wraps ErrReply.
 func ParseReply(packet []byte) (Reply, error) {
 	r, err := parseReply(string(packet))
 	if err != nil {

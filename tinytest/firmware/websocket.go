@@ -22,7 +22,8 @@ const farewell = 2 * time.Second
 
 // isHandshake reports whether a request wants to open a WebSocket (RFC 6455 §4.2.1).
 func isHandshake(r *http.Request) bool {
-	return r.Method == http.MethodGet && hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket")
+	return r.Method == http.MethodGet && hasToken(r.Header, "Connection", "upgrade") &&
+		hasToken(r.Header, "Upgrade", "websocket")
 }
 
 // hasToken looks for a word in a header that is a list, in any case.
@@ -46,8 +47,8 @@ func accept(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// handshake asks for all sources of the socket in one request (PATH-12), opens it, sends one state and closes. Target is the
-// handshake's, whose query may hold the token: it goes with the first source.
+// handshake asks for all sources of the socket in one request (PATH-12), opens it, sends one state and closes. Target
+// is the handshake's, whose query may hold the token: it goes with the first source.
 func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string) {
 	_, query, hasQuery := strings.Cut(target, "?")
 	lines := []string{"decide-all 1", "method=" + r.Method}

@@ -20,8 +20,9 @@ var (
 // new key or get the time; if they hold none that is so from the moment that they do. And devices that came together,
 // at the start, for a new key or with the time, do not come together again an hour later.
 //
-// A window has 167 fetches at the steady rate whatever the number of devices. At the bound these are 833, and chance alone
-// (26, one standard deviation) does not lead there from the 670 of the worst scenario, nor from 167 to the 292 of a wave.
+// A window has 167 fetches at the steady rate whatever the number of devices. At the bound these are 833, and chance
+// alone (26, one standard deviation) does not lead there from the 670 of the worst scenario, nor from 167 to the 292 of
+// a wave.
 func TestPowerCut_KEY1_KEY2_KEY3(t *testing.T) {
 	var runs []*Record
 	for _, s := range Scenarios {

@@ -55,12 +55,13 @@ func (r *Record) LastDecides() (after time.Duration, all bool) {
 	return r.longest, r.deciding == r.Devices
 }
 
-// Steady is the rate, per second, to which the fleet comes at a server when nothing is wrong: a fetch a device and interval.
+// Steady is the rate, per second, to which the fleet comes at a server when nothing is wrong: a fetch a device and
+// interval.
 func (r *Record) Steady() float64 { return float64(r.Devices) / refresh.Seconds() }
 
-// Window is the time over which a rate is taken: that of 167 steady fetches, a minute for 10,000 devices. By chance alone their
-// number varies by 8 % (one standard deviation); in a shorter time the highest of many windows would tell of chance more than
-// of the schedule.
+// Window is the time over which a rate is taken: that of 167 steady fetches, a minute for 10,000 devices. By chance
+// alone their number varies by 8 % (one standard deviation); in a shorter time the highest of many windows would tell
+// of chance more than of the schedule.
 func (r *Record) Window() time.Duration { return 600_000 * time.Second / time.Duration(r.Devices) }
 
 // Answered and Failed return the fetches in each second at one server.

@@ -118,8 +118,8 @@ func TestDebIsInstalledAskedUpgradedAndPurged(t *testing.T) {
 	m.must("id nmos-authd && ! test -e /run/nmos-authd && ! test -e /run/nmos-authd.pid")
 }
 
-// written are the files that were written on the machine, and the folders named after the package; not those of dpkg and of logs, and
-// what keeps users.
+// written are the files that were written on the machine, and the folders named after the package; not those of dpkg
+// and of logs, and what keeps users.
 func (m *machine) written() map[string]bool {
 	all := map[string]bool{}
 	out := m.must(`cd /mnt && find . \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/cache \) -prune -o \
@@ -346,8 +346,8 @@ func TestReadOnlyRootUnderSystemd(t *testing.T) {
 	m.must("test $(systemctl show -P NRestarts nmos-authd) = 0 && ! test -e /var/lib/nmos-authd")
 }
 
-// A state partition that is missing, mounted with nofail, does not keep the daemon from running: it serves with what it has. Once the
-// partition is there, a restart keeps the keys on it.
+// A state partition that is missing, mounted with nofail, does not keep the daemon from running: it serves with what it
+// has. Once the partition is there, a restart keeps the keys on it.
 func TestMissingDiskUnderSystemd_KEY3(t *testing.T) {
 	needsAMD64(t)
 	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke")

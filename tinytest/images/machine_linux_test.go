@@ -17,8 +17,9 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// machine is this system as a copy of its own, by namespaces: what is written goes to memory, /run and /dev are new, processes and
-// mounts are its own. It shares the network's loopback. What has been written is in /mnt, too. All of it ends with the test.
+// machine is this system as a copy of its own, by namespaces: what is written goes to memory, /run and /dev are new,
+// processes and mounts are its own. It shares the network's loopback. What has been written is in /mnt, too. All of it
+// ends with the test.
 type machine struct {
 	t   *testing.T
 	pid int    // of its init
@@ -35,8 +36,9 @@ const (
 	/lib/systemd/systemd --system --unit=basic.target --log-target=journal --show-status=no`
 )
 
-// makeMachine makes the machine in the folder $1 and becomes its init $2. It must write nothing to what all machines share: the
-// kernel's variables are read-only, and so is what systemd would do to them, to modules, to the console and to the disks.
+// makeMachine makes the machine in the folder $1 and becomes its init $2. It must write nothing to what all machines
+// share: the kernel's variables are read-only, and so is what systemd would do to them, to modules, to the console and
+// to the disks.
 const makeMachine = `
 base=$1
 mount --make-rprivate /
@@ -219,8 +221,8 @@ const (
 	staged  = senders + "/6f1e0000-0000-4000-8000-000000000041/staged"
 )
 
-// configure starts an authorization server and writes into /box what takeUp takes: a configuration that names it, with more at its end,
-// and its roots; and tokens: one that may read alone, and one that is signed by another key.
+// configure starts an authorization server and writes into /box what takeUp takes: a configuration that names it, with
+// more at its end, and its roots; and tokens: one that may read alone, and one that is signed by another key.
 func (m *machine) configure(more string) *authserver.Server {
 	m.t.Helper()
 	s, err := authserver.Start(authserver.Options{Host: "localhost"})

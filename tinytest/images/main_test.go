@@ -1,6 +1,7 @@
-// Package images_test tests what a maker puts into an image: packages, units, init scripts and recipes. Where the real thing can be
-// run it is: the package is installed by dpkg, started by systemd and by init scripts, asked with real tokens, upgraded and purged,
-// each time on a machine of its own (see machine), so that the one that tests stays as it is.
+// Package images_test tests what a maker puts into an image: packages, units, init scripts and recipes. Where the real
+// thing can be run it is: the package is installed by dpkg, started by systemd and by init scripts, asked with real
+// tokens, upgraded and purged, each time on a machine of its own (see machine), so that the one that tests stays as it
+// is.
 package images_test
 
 import (

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// These tests run what the recipes say with the archive of "make dist", for arm64 and without a network, in the few lines of each build
-// system that the recipe touches (testdata). They do not run the build systems themselves.
+// These tests run what the recipes say with the archive of "make dist", for arm64 and without a network, in the few
+// lines of each build system that the recipe touches (testdata). They do not run the build systems themselves.
 
 // makeArchive makes the archive from what is committed.
 var makeArchive = sync.OnceValues(func() (string, error) {
@@ -109,7 +109,8 @@ func TestBuildrootPackage(t *testing.T) {
 	holds(t, filepath.Join(dir, "target"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml",
 		"etc/init.d/S45nmos-authd"}, systemdFiles...)...)
 
-	// The makeusers and makedevs tables of Buildroot's manual: so many fields, and these the user's, the group's and the mode.
+	// The makeusers and makedevs tables of Buildroot's manual: so many fields, and these the user's, the group's and
+	// the mode.
 	tables := strings.Split(strings.TrimSpace(mustRun(t, dir, nil, "make", append(harness, "tables")...)), "\n")
 	if len(tables) != 2 {
 		t.Fatalf("tables: %q", tables)

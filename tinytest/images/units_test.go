@@ -10,8 +10,8 @@ import (
 	"nmosauthd/agent/config"
 )
 
-// exposure is the most that systemd-analyze may find, 0 to 10. What remains is what the daemon is for: a network, Unix sockets, who
-// the callers are, and whether the clock is kept.
+// exposure is the most that systemd-analyze may find, 0 to 10. What remains is what the daemon is for: a network, Unix
+// sockets, who the callers are, and whether the clock is kept.
 const exposure = 2.0
 
 func TestUnitsAreHardened(t *testing.T) {

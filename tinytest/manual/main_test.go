@@ -1,5 +1,5 @@
-// Package manual_test keeps what people read true: the manual pages are compared with the real program's own help, and every
-// command of the operator's guide is run, in the guide's order, against a real daemon.
+// Package manual_test keeps what people read true: the manual pages are compared with the real program's own help, and
+// every command of the operator's guide is run, in the guide's order, against a real daemon.
 package manual_test
 
 import (

@@ -58,8 +58,8 @@ type flag struct {
 	text  string
 }
 
-// The commands and flags of the page are those of the program, neither more nor fewer, with the same words for their values and
-// the same defaults.
+// The commands and flags of the page are those of the program, neither more nor fewer, with the same words for their
+// values and the same defaults.
 func TestPageHasEveryCommandAndFlag(t *testing.T) {
 	inPage, inProgram := pageCommands(t), programCommands(t)
 	if len(inProgram) < 8 {

@@ -68,9 +68,15 @@ func audienceFaults() []Case {
 	} {
 		rows = append(rows, fault("aud-"+r.name, r.rule, "audience", audience(r.edit)))
 	}
-	return append(rows,
+	return append(
+		rows,
 		fault("aud-string-other-device", "CLM-3", "audience", claim("aud", `"other.example.org"`)),
-		fault("aud-many-others", "CLM-4", "audience", claim("aud", `["a.example.org","*.example.org","https://b.example.org"]`)),
+		fault(
+			"aud-many-others",
+			"CLM-4",
+			"audience",
+			claim("aud", `["a.example.org","*.example.org","https://b.example.org"]`),
+		),
 	)
 }
 

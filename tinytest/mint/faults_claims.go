@@ -21,7 +21,8 @@ func issuerFaults() []Case {
 			return t.Sign()
 		})
 	}
-	return append(rows,
+	return append(
+		rows,
 		issuer("untrusted", func(string) string { return "https://attacker.example.net" }),
 		issuer("untrusted-forged", func(string) string { return "https://attacker.example.net/forged" }).by(attacker),
 		issuer("other-scheme", func(s string) string { return "http" + strings.TrimPrefix(s, "https") }).
@@ -33,7 +34,12 @@ func issuerFaults() []Case {
 		issuer("dot-segment", func(s string) string { return s + "/." }),
 		issuer("query", func(s string) string { return s + "?a=b" }),
 		issuer("fragment", func(s string) string { return s + "#a" }),
-		issuer("space-after", func(s string) string { return s + " " }).note("not a URL, strictly: issuer-missing is as right"),
+		issuer(
+			"space-after",
+			func(s string) string { return s + " " },
+		).note(
+			"not a URL, strictly: issuer-missing is as right",
+		),
 		issuer("user-information", func(s string) string {
 			return strings.Replace(s, "://", "://auth.example.com@", 1)
 		}),

@@ -52,9 +52,14 @@ func permissionVariants() []Case {
 	) {
 		rows = append(rows, good("specifier-"+name, "PATH-6", claim(api, `{"read":[`+quote(specifier)+`]}`)))
 	}
-	return append(rows,
+	return append(
+		rows,
 		good("specifier-escaped", "PATH-6", claim(api, `{"read":["single\/\u0073enders"]}`)),
-		good("specifier-last-of-many", "PATH-6", claim(api, `{"read":["a","b*","","single/receivers","single/senders"]}`)),
+		good(
+			"specifier-last-of-many",
+			"PATH-6",
+			claim(api, `{"read":["a","b*","","single/receivers","single/senders"]}`),
+		),
 		good("permission-unknown", "CLM-11", claim(api, `{"list":7,"read":["*"],"x":{"y":[]}}`)),
 		good("other-api-wrong-type", "CLM-11", claim("x-nmos-node", `5`)),
 		good("other-api-read-wrong-type", "CLM-11", claim("x-nmos-node", `{"read":[1,2],"write":"*"}`)),

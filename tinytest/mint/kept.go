@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// keptKey returns a new key, or the one of that name and size in the folder $NMOS_MINT_KEYS, where it also leaves a new one:
-// under an emulator it takes many seconds to make a key, and milliseconds to read one that the host has made.
+// keptKey returns a new key, or the one of that name and size in the folder $NMOS_MINT_KEYS, where it also leaves a new
+// one: under an emulator it takes many seconds to make a key, and milliseconds to read one that the host has made.
 func keptKey(kid string, bits int) *Key {
 	dir := os.Getenv("NMOS_MINT_KEYS")
 	if dir == "" {

@@ -59,8 +59,8 @@ func activated(t *testing.T, c daemon.Config) daemon.Dir {
 	return dir
 }
 
-// The service manager opens the sockets: who connects before the daemon runs waits and is answered, and so it is while it is
-// started again. The sockets stay. Their group is the service manager's affair, which the log says.
+// The service manager opens the sockets: who connects before the daemon runs waits and is answered, and so it is while
+// it is started again. The sockets stay. Their group is the service manager's affair, which the log says.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)

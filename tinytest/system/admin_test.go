@@ -67,7 +67,8 @@ func TestAdminSocketRights(t *testing.T) {
 	b.hangUp("[sockets] admin_group: a change takes effect after a restart")
 }
 
-// The admin socket bears with callers who are slow, say too much, or something else, and the others are served meanwhile.
+// The admin socket bears with callers who are slow, say too much, or something else, and the others are served
+// meanwhile.
 func TestAdminHostileCallers(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

@@ -15,7 +15,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// synchronised returns what tells the daemon that its clock is right, as a time service does, whatever this machine's is worth.
+// synchronised returns what tells the daemon that its clock is right, as a time service does, whatever this machine's
+// is worth.
 func synchronised(t *testing.T) string {
 	t.Helper()
 	mark := filepath.Join(t.TempDir(), "synchronised")
@@ -164,8 +165,8 @@ func TestEveryTokenOverBothSockets(t *testing.T) {
 	}
 }
 
-// checkUnsendable asks with what a packet or a header cannot carry: the packet is an error with the reason that the row names,
-// and the HTTP server refuses the request before anything is asked.
+// checkUnsendable asks with what a packet or a header cannot carry: the packet is an error with the reason that the row
+// names, and the HTTP server refuses the request before anything is asked.
 func checkUnsendable(t *testing.T, b *box, c mint.Case, q question) {
 	packet := strings.Join(q.lines(), "\n") + "\n"
 	r, err := b.packet.AskPacket([]byte(packet))
@@ -213,7 +214,8 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %d %s", c.name, a, err, c.status, c.reason)
 		}
 	}
-	// Anything but the place where questions are asked, and below it, opens nothing, whatever a misconfigured web server asks for.
+	// Anything but the place where questions are asked, and below it, opens nothing, whatever a misconfigured web
+	// server asks for.
 	for _, line := range []string{"GET /", "GET /authorized", "GET //authorize", "GET /authorise", "OPTIONS *", "CONNECT daemon:80",
 		"GET http://daemon/x-nmos", "PATCH /x-nmos"} {
 		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nConnection: close\r\n\r\n")

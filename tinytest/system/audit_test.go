@@ -94,8 +94,8 @@ func startSyslog(t *testing.T) *syslogServer {
 	return s
 }
 
-// read reads the messages of a connection (RFC 6587 §3.4.1). One that is cut off at its end was not taken, by the daemon's own
-// account, and comes again over the next.
+// read reads the messages of a connection (RFC 6587 §3.4.1). One that is cut off at its end was not taken, by the
+// daemon's own account, and comes again over the next.
 func (s *syslogServer) read(conn net.Conn) {
 	defer conn.Close()
 	chunk := make([]byte, 64<<10)
@@ -245,8 +245,8 @@ func (b *box) burst(token string, questions int) (answers map[string]uint64, too
 	return answers, took
 }
 
-// With a syslog server that accepts and never reads, decisions keep their speed, and for every sink those kept and those dropped
-// are those that were made, exactly. What was written holds, and whatever is done to it shows.
+// With a syslog server that accepts and never reads, decisions keep their speed, and for every sink those kept and
+// those dropped are those that were made, exactly. What was written holds, and whatever is done to it shows.
 func TestAuditUnderLoad_OPS2(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -358,7 +358,8 @@ func (b *box) auditStatus() auditStatus {
 	return status.Audit
 }
 
-// statusAccounts compares what GET /status says of each sink with the decisions made, and returns the head of the first.
+// statusAccounts compares what GET /status says of each sink with the decisions made, and returns the head of the
+// first.
 func (b *box) statusAccounts(decisions uint64) (head string) {
 	b.t.Helper()
 	status := b.auditStatus()
@@ -473,8 +474,8 @@ func TestAuditVerifyCommand(t *testing.T) {
 	command(t, changed, "audit", "verify", "--log", "/dev/stdin").check(t, 1, " altered: this line", "")
 }
 
-// One connection that is denied something else each time takes bounded room in flash and journal, and takes no record of what was
-// allowed out of the files; each denial is accounted for (issue 10, B.9).
+// One connection that is denied something else each time takes bounded room in flash and journal, and takes no record
+// of what was allowed out of the files; each denial is accounted for (issue 10, B.9).
 func TestFloodOfDenials_OPS2(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -524,7 +525,8 @@ func TestFloodOfDenials_OPS2(t *testing.T) {
 		if all.decided["allow"] != changes || all.decided["deny"] != denials {
 			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d", where, all.decided["allow"], all.decided["deny"], changes, denials)
 		}
-		// Each change has a line. Of the denials there are two a second, those of ten seconds that were saved up, and the joined ones.
+		// Each change has a line. Of the denials there are two a second, those of ten seconds that were saved up, and
+		// the joined ones.
 		if most := 1000*changes + 600*(2*seconds+20+seconds/10+2); len(text) > most {
 			t.Errorf("%s: %d bytes in %d s, want at most %d", where, len(text), seconds, most)
 		}

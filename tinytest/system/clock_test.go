@@ -13,8 +13,8 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// What a token gets follows from the state of this machine's clock, whatever that is, and from the configuration, at once
-// after a reload.
+// What a token gets follows from the state of this machine's clock, whatever that is, and from the configuration, at
+// once after a reload.
 func TestClockOfThisMachine_OPS1(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -40,8 +40,8 @@ func TestClockOfThisMachine_OPS1(t *testing.T) {
 	b.want(token, 200, "ok")
 }
 
-// A device that was switched on before its clock was set: to a daemon that is built in half a year the clock of this machine looks
-// like that. The configuration has no say in it. Certificates that are valid then count meanwhile.
+// A device that was switched on before its clock was set: to a daemon that is built in half a year the clock of this
+// machine looks like that. The configuration has no say in it. Certificates that are valid then count meanwhile.
 func TestClockUnset_OPS1(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -74,7 +74,8 @@ func TestClockUnset_OPS1(t *testing.T) {
 	}
 }
 
-// A server whose Date is wrong, be it of the only one or of another, changes no answer, is shown, and is not kept (OPS-1).
+// A server whose Date is wrong, be it of the only one or of another, changes no answer, is shown, and is not kept
+// (OPS-1).
 func TestClockOfServers_OPS1(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{37 * time.Second, 73 * 365 * 24 * time.Hour, -time.Hour} {

@@ -80,8 +80,8 @@ func (f *facility) await(b *box, number int) {
 	eventually(f.t, fmt.Sprintf("a token of server %d to be good", number), func() bool { return b.ask(f.bearing(number)).status == 200 })
 }
 
-// A device that is told nothing but where DNS is finds its servers and decides. It asks the best of them for keys and no other
-// before it needs to; all that were found are trusted, and whoever was not is not asked at all.
+// A device that is told nothing but where DNS is finds its servers and decides. It asks the best of them for keys and
+// no other before it needs to; all that were found are trusted, and whoever was not is not asked at all.
 func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

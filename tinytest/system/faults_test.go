@@ -12,8 +12,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// sayings is what the log must say of each fault, so that whoever reads it knows where to look. "|" stands between what is
-// said of metadata and what of keys.
+// sayings is what the log must say of each fault, so that whoever reads it knows where to look. "|" stands between what
+// is said of metadata and what of keys.
 var sayings = map[authserver.Fault]string{
 	authserver.Hang:           "no full answer in time",
 	authserver.Half:           "the answer was cut off after",
@@ -191,8 +191,8 @@ func (b *box) in(t *testing.T) *box {
 	return &box{Daemon: b.Daemon, caller: b.on(t), t: t, config: b.config}
 }
 
-// Every way to misbehave: the keys held stay valid, the daemon goes on answering, the log says what was wrong, and once the
-// server behaves its new keys are there.
+// Every way to misbehave: the keys held stay valid, the daemon goes on answering, the log says what was wrong, and once
+// the server behaves its new keys are there.
 func TestServerMisbehaves(t *testing.T) {
 	t.Parallel()
 	all := troubles(t, false)
@@ -217,8 +217,8 @@ func TestServerMisbehaves(t *testing.T) {
 	}
 }
 
-// An issuer says itself, on TLS, where its keys lie, and RFC 8414 lets it name any https origin. So the keys there are its keys,
-// and those that lay here before are gone.
+// An issuer says itself, on TLS, where its keys lie, and RFC 8414 lets it name any https origin. So the keys there are
+// its keys, and those that lay here before are gone.
 func TestKeysLieElsewhere_KEY8(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -278,8 +278,8 @@ func TestServerHangs(t *testing.T) {
 	}
 }
 
-// A device may be up before its server, and before its roots are installed: nobody is let in by mistake meanwhile, and all is
-// well by itself in the end.
+// A device may be up before its server, and before its roots are installed: nobody is let in by mistake meanwhile, and
+// all is well by itself in the end.
 func TestServerComesLate_KEY2_DIS5(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

@@ -167,8 +167,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 	c.want("GET", "/x-nmos/", "", 200, "")
 }
 
-// checkHandshake opens the level meter's WebSocket: the token stands in the query, since browsers can set no header (ANS-9), and
-// must permit every source (PATH-12).
+// checkHandshake opens the level meter's WebSocket: the token stands in the query, since browsers can set no header
+// (ANS-9), and must permit every source (PATH-12).
 func checkHandshake(t *testing.T, c client, all, stateOnly string) {
 	t.Helper()
 	whole := "/x-nmos/events/v1.0/ws"

@@ -57,7 +57,8 @@ func (b *box) awaitPath(path string) {
 	})
 }
 
-// The firmware writes a file: it is noticed when it comes, when it changes, and when it is broken, which changes nothing.
+// The firmware writes a file: it is noticed when it comes, when it changes, and when it is broken, which changes
+// nothing.
 func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

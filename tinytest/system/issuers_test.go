@@ -12,8 +12,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A token of an issuer that the configuration does not name but trusts: 503 while its keys are looked up, then 200; and nothing
-// is asked of it before it is needed.
+// A token of an issuer that the configuration does not name but trusts: 503 while its keys are looked up, then 200; and
+// nothing is asked of it before it is needed.
 func TestTrustedIssuerIsLookedUp_KEY5(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -144,8 +144,8 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 	eventually(t, "a connection to the host, once it is trusted", func() bool { return stranger.connections.Load() > 0 })
 }
 
-// Issuers that never answer, learned from forged tokens, must not keep the configured server's keys from being renewed, nor be
-// asked for ever.
+// Issuers that never answer, learned from forged tokens, must not keep the configured server's keys from being renewed,
+// nor be asked for ever.
 func TestHangingIssuersDoNotStarveOthers_KEY5(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{Host: "localhost"})

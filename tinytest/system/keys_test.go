@@ -48,7 +48,8 @@ func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
 	}
 }
 
-// Every key of the set counts, whichever the token names; a set may be a bare array, and keys of other kinds do no harm.
+// Every key of the set counts, whichever the token names; a set may be a bare array, and keys of other kinds do no
+// harm.
 func TestManyKeys_KEY4(t *testing.T) {
 	t.Parallel()
 	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
@@ -98,8 +99,8 @@ func TestManyKeys_KEY4(t *testing.T) {
 	}
 }
 
-// Forged tokens cost at most one fetch an interval, however many come, whether the key that they name is held or not. Meanwhile
-// good tokens are served, remembered ones and new ones.
+// Forged tokens cost at most one fetch an interval, however many come, whether the key that they name is held or not.
+// Meanwhile good tokens are served, remembered ones and new ones.
 func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 	t.Parallel()
 	const interval, flood = time.Second, 3500 * time.Millisecond
@@ -180,8 +181,8 @@ func unsigned(t *mint.Token) string {
 	return segment(t.Header.Bytes()) + "." + segment(t.Claims.Bytes()) + "." + segment(bytes.Repeat([]byte{7}, 256))
 }
 
-// A new key beside the old one: tokens of both are good. A new key in place of the old one: the old one's tokens are refused,
-// those that were just accepted included.
+// A new key beside the old one: tokens of both are good. A new key in place of the old one: the old one's tokens are
+// refused, those that were just accepted included.
 func TestRotation_KEY7(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -226,8 +227,8 @@ func TestRotation_KEY7(t *testing.T) {
 	b.want(third, 200, "ok")
 }
 
-// AMWA's "No Matching Public Keys": a token under a new key, without kid, is 503 with Retry-After until the keys have been
-// fetched, and good then; one under a key that never comes is 503 until then, and 401 from then on.
+// AMWA's "No Matching Public Keys": a token under a new key, without kid, is 503 with Retry-After until the keys have
+// been fetched, and good then; one under a key that never comes is 503 until then, and 401 from then on.
 func TestNewKeyWithoutKid_KEY6_ANS2_ANS5(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -278,8 +279,8 @@ func TestSameKidWithAnotherKey_KEY6(t *testing.T) {
 	b.want(old, 401, "key-unknown")
 }
 
-// A server may sign before all its replicas publish the key: the token is refused after one look, and accepted once a later
-// fetch brings the key.
+// A server may sign before all its replicas publish the key: the token is refused after one look, and accepted once a
+// later fetch brings the key.
 func TestKeyIsPublishedLate_KEY6(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

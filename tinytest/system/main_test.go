@@ -1,5 +1,6 @@
-// Package system_test tests the whole: the real daemon as a process, authorization servers on real TLS, real sockets. What one
-// package does alone is tested beside it; here it is shown that the parts hold together, also where one of them misbehaves.
+// Package system_test tests the whole: the real daemon as a process, authorization servers on real TLS, real sockets.
+// What one package does alone is tested beside it; here it is shown that the parts hold together, also where one of
+// them misbehaves.
 //
 // The tests wait more than they compute, so more of them run at once than there are processors. Nothing sleeps to let
 // something happen: what is awaited is polled for, with a deadline that only a failure reaches.
@@ -193,8 +194,8 @@ func (b *box) waitEnd() int {
 	return b.State().ExitCode()
 }
 
-// troubles returns the warnings and errors of the daemon's log, but those about where the test runs: as root, or on a kernel
-// without a sandbox.
+// troubles returns the warnings and errors of the daemon's log, but those about where the test runs: as root, or on a
+// kernel without a sandbox.
 func (b *box) troubles() string {
 	var lines strings.Builder
 	for line := range strings.Lines(b.Log()) {

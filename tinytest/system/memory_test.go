@@ -20,9 +20,9 @@ var (
 	busy     = memoryBudget{5_600_000 >> 10, 14_500_000 >> 10} // and new ones, forged ones, and a web server that asks
 )
 
-// TestMemoryBudget: at default settings the daemon, built as it is shipped, is within its budget after 100,000 decisions
-// with as many tokens as are remembered, and within another one after 100,000 more that make it forget and refuse tokens
-// and answer over http.sock.
+// TestMemoryBudget: at default settings the daemon, built as it is shipped, is within its budget after 100,000
+// decisions with as many tokens as are remembered, and within another one after 100,000 more that make it forget and
+// refuse tokens and answer over http.sock.
 func TestMemoryBudget(t *testing.T) {
 	if raceDetector {
 		t.Skip("skipped: the race detector takes memory of its own")

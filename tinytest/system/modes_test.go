@@ -9,8 +9,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// Observe mode allows what enforce mode would deny, and says what that would have been; off mode looks at nothing. Both sockets
-// say the same. Only a question that is none gets no permission: nobody knows what it is about.
+// Observe mode allows what enforce mode would deny, and says what that would have been; off mode looks at nothing. Both
+// sockets say the same. Only a question that is none gets no permission: nobody knows what it is about.
 func TestModes_OPS3(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -74,8 +74,8 @@ func TestModes_OPS3(t *testing.T) {
 	}
 }
 
-// A daemon that is started in off mode, as devices leave the factory, needs no server and no token; that keys cannot be had is
-// no trouble to anybody.
+// A daemon that is started in off mode, as devices leave the factory, needs no server and no token; that keys cannot be
+// had is no trouble to anybody.
 func TestOffWithoutServers_OPS3(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)

@@ -100,8 +100,8 @@ const (
 	uuid2 = "6f1e0000-0000-4000-8000-000000000022"
 )
 
-// A facility observes, puts the report's claims into the authorization server, and switches to enforce: what was done goes on,
-// and nothing else does.
+// A facility observes, puts the report's claims into the authorization server, and switches to enforce: what was done
+// goes on, and nothing else does.
 func TestObserveReport_OPS3(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -247,7 +247,8 @@ func together(a, b map[string]mint.Permission) map[string]mint.Permission {
 	return all
 }
 
-// neighbours are what lies next to a deed: other ids, parents, children, the other permission, other APIs and other spellings.
+// neighbours are what lies next to a deed: other ids, parents, children, the other permission, other APIs and other
+// spellings.
 func neighbours(d deed) []deed {
 	var all []deed
 	add := func(n deed) { all = append(all, n) }

@@ -117,7 +117,8 @@ func TestPacketsInARow(t *testing.T) {
 	}
 }
 
-// Connections over the limit wait, and connections that ask nothing give way to them: whoever asks is answered, on each socket.
+// Connections over the limit wait, and connections that ask nothing give way to them: whoever asks is answered, on each
+// socket.
 func TestConnectionLimit_ANS5(t *testing.T) {
 	t.Parallel()
 	const limit = 4
@@ -274,8 +275,8 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 	}
 }
 
-// Nobody reads the log, and connections are refused, which would be logged: whoever may ask is answered nevertheless, and SIGTERM
-// ends the daemon.
+// Nobody reads the log, and connections are refused, which would be logged: whoever may ask is answered nevertheless,
+// and SIGTERM ends the daemon.
 func TestStuckLog_ANS5(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

@@ -14,8 +14,8 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// In which places the daemon may open what is tested where it is put together, agent/daemon. Here it is the real process
-// that is shut in, and goes on with all it is for.
+// In which places the daemon may open what is tested where it is put together, agent/daemon. Here it is the real
+// process that is shut in, and goes on with all it is for.
 
 // needSandbox skips where the kernel gives none.
 func (b *box) needSandbox() {
@@ -37,8 +37,9 @@ func replace(t *testing.T, path string, put func(temp string) error) {
 	}
 }
 
-// Roots that are replaced where they lie are read, be they a file in place of another; through a link that leads elsewhere they are
-// not, though the daemon's user may read them there. The server is called by name, which the system's files resolve.
+// Roots that are replaced where they lie are read, be they a file in place of another; through a link that leads
+// elsewhere they are not, though the daemon's user may read them there. The server is called by name, which the
+// system's files resolve.
 func TestSandboxKeepsRootsIn_DIS5(t *testing.T) {
 	t.Parallel()
 	elsewhere := filepath.Join(t.TempDir(), "ca.pem")
@@ -138,7 +139,8 @@ func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
 	}
 }
 
-// What the daemon writes stays in its folder, too: where a link leads out of it, the state is not kept, and decisions go on.
+// What the daemon writes stays in its folder, too: where a link leads out of it, the state is not kept, and decisions
+// go on.
 func TestSandboxKeepsStateIn_KEY3(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -277,8 +279,8 @@ func status(t *testing.T, d *daemon.Daemon, field string) (values []string) {
 	return values
 }
 
-// The daemon runs as an ordinary user from the start, with folders that belong to it, and has no privilege nor a way to one. Root
-// is told that it need not be root.
+// The daemon runs as an ordinary user from the start, with folders that belong to it, and has no privilege nor a way to
+// one. Root is told that it need not be root.
 func TestOwnUser(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

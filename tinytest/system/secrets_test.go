@@ -15,8 +15,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// secretParts are the parts of tokens' payloads and signatures that must stand nowhere, and the token that each is of. The
-// header is no secret.
+// secretParts are the parts of tokens' payloads and signatures that must stand nowhere, and the token that each is of.
+// The header is no secret.
 type secretParts map[string]string
 
 // secretPart is how long a part is, in characters: no accident.
@@ -49,8 +49,9 @@ func leaked(text, token string) string {
 	return parts.in(text)
 }
 
-// Whatever a request brings as a secret, nothing of it stands in the log, in the replies, in any sink of the audit, in what the
-// daemon says of itself or in what other processes can see of it, in any mode and at the most talkative level (OPS-2).
+// Whatever a request brings as a secret, nothing of it stands in the log, in the replies, in any sink of the audit, in
+// what the daemon says of itself or in what other processes can see of it, in any mode and at the most talkative level
+// (OPS-2).
 func TestNoSecretIsShown_OPS2(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -178,7 +179,8 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 	}
 }
 
-// misplaced asks with tokens where none belongs. Of what it answers, path= is the caller's own, so that is not looked at.
+// misplaced asks with tokens where none belongs. Of what it answers, path= is the caller's own, so that is not looked
+// at.
 func misplaced(t *testing.T, b *box, secrets []string) {
 	t.Helper()
 	for _, s := range secrets {
@@ -215,8 +217,8 @@ func misplaced(t *testing.T, b *box, secrets []string) {
 	}
 }
 
-// askMarked asks with tokens that are marked in every place, and returns the marks that must be seen nowhere: all those of a
-// forged token, and of a good one those that it does not put down as its name, or its bearer's.
+// askMarked asks with tokens that are marked in every place, and returns the marks that must be seen nowhere: all those
+// of a forged token, and of a good one those that it does not put down as its name, or its bearer's.
 func (b *box) askMarked(server *authserver.Server) (marks []string) {
 	mark := func(what string) string {
 		m := "mark-" + what + "-Zq81Lw5xTr90"
@@ -314,8 +316,8 @@ func secretReplies(t *testing.T, b *box, q question) string {
 	return all.String()
 }
 
-// A daemon that crashes leaves no core, though its parent allows one and its folder could hold it. Nothing that it could start
-// would gain rights.
+// A daemon that crashes leaves no core, though its parent allows one and its folder could hold it. Nothing that it
+// could start would gain rights.
 func TestNoCoreIsLeft(t *testing.T) {
 	t.Parallel()
 	limits, err := os.ReadFile("/proc/self/limits")

@@ -22,7 +22,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A configuration that is reread counts at once, on connections that are open too, and for tokens that were accepted before.
+// A configuration that is reread counts at once, on connections that are open too, and for tokens that were accepted
+// before.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	first, second := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
@@ -147,8 +148,8 @@ func exchange(conn net.Conn, packet string) (string, error) {
 	return string(b[:n]), err
 }
 
-// What was sent before the daemon is told to stop is answered; then every connection ends, and so does the daemon, soon, with
-// its sockets removed.
+// What was sent before the daemon is told to stop is answered; then every connection ends, and so does the daemon,
+// soon, with its sockets removed.
 func TestStopAnswersWhatHasArrived(t *testing.T) {
 	t.Parallel()
 	const packets, connections = 50, 8
@@ -299,8 +300,8 @@ func TestStopUnderLoad(t *testing.T) {
 	t.Logf("stopped after %v and %d + %d questions", took, asked.Load(), askedHTTP.Load())
 }
 
-// A daemon that was killed leaves its sockets behind; the next one takes their place. A socket on which somebody answers, and a
-// file that is none, stay untouched.
+// A daemon that was killed leaves its sockets behind; the next one takes their place. A socket on which somebody
+// answers, and a file that is none, stay untouched.
 func TestSocketsLeftBehind(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

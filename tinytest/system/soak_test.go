@@ -26,8 +26,8 @@ func (e expectation) met(a answer) bool {
 	return strings.Contains("|"+e.allowed+"|", "|"+a.String()+"|")
 }
 
-// What a bad day brings, all at once: many callers, forged tokens, keys that come and go, a server that fails in between, and a
-// configuration that is reread all the time. Each answer is right, and in the end nothing is left of it.
+// What a bad day brings, all at once: many callers, forged tokens, keys that come and go, a server that fails in
+// between, and a configuration that is reread all the time. Each answer is right, and in the end nothing is left of it.
 func TestBadDay_KEY6_KEY7(t *testing.T) {
 	t.Parallel()
 	const callers, questions = 8, 2500
@@ -182,8 +182,8 @@ func (c *caller) try(q question, overHTTP bool) (answer, error) {
 	return packetAnswer(r), err
 }
 
-// descriptors is how many files and sockets the daemon has open. Timers and the like, which it may open any time after its
-// start, are left out.
+// descriptors is how many files and sockets the daemon has open. Timers and the like, which it may open any time after
+// its start, are left out.
 func (b *box) descriptors() int {
 	b.t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", b.PID())

@@ -55,7 +55,8 @@ func (b *box) again(change func(*daemon.Config)) {
 	b.caller = newCaller(b.t, b.Dir)
 }
 
-// With its network dead from the start and a state from before, the first decision is right and immediate, on both sockets.
+// With its network dead from the start and a state from before, the first decision is right and immediate, on both
+// sockets.
 func TestRestartWithoutNetwork_KEY3(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -153,7 +154,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 	}
 }
 
-// A key that was rotated while the device was off replaces the one that was kept, in what it decides and in what it keeps.
+// A key that was rotated while the device was off replaces the one that was kept, in what it decides and in what it
+// keeps.
 func TestRotatedWhileOff_KEY3_KEY7(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -181,7 +183,8 @@ func TestRotatedWhileOff_KEY3_KEY7(t *testing.T) {
 	b.want(old, 401, "key-unknown")
 }
 
-// Keys of an issuer that was taken out of the configuration are not used after a restart, though they were kept; nor is it asked.
+// Keys of an issuer that was taken out of the configuration are not used after a restart, though they were kept; nor is
+// it asked.
 func TestIssuerNoLongerConfigured_KEY3_KEY5(t *testing.T) {
 	t.Parallel()
 	stays, goes := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
@@ -207,8 +210,8 @@ func TestIssuerNoLongerConfigured_KEY3_KEY5(t *testing.T) {
 	}
 }
 
-// A time that was kept and is in the future makes a device answer 503 while its clock is not synchronised; no server can be
-// verified by it either. A clock that is synchronised is believed all the same.
+// A time that was kept and is in the future makes a device answer 503 while its clock is not synchronised; no server
+// can be verified by it either. A clock that is synchronised is believed all the same.
 func TestKeptTimeWasWrong_OPS1(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

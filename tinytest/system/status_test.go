@@ -427,7 +427,8 @@ func TestStatusRights(t *testing.T) {
 	ask("its group")
 }
 
-// Connections that ask nothing give way to whoever asks how the daemon is. Whoever finds all taken by those that watch learns that.
+// Connections that ask nothing give way to whoever asks how the daemon is. Whoever finds all taken by those that watch
+// learns that.
 func TestStatusOfACrowdedSocket(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)

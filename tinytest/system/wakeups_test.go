@@ -12,7 +12,8 @@ import (
 	"nmosauthd/tinytest/authserver"
 )
 
-// A daemon that is asked nothing lets the device sleep: less than once a second it has something to do, an inventory's file included.
+// A daemon that is asked nothing lets the device sleep: less than once a second it has something to do, an inventory's
+// file included.
 func TestIdleWakeUps(t *testing.T) {
 	t.Parallel()
 	const seconds, settle = 20, 5

@@ -233,7 +233,8 @@ func TestWatchIntoAFullPipe(t *testing.T) {
 	})
 }
 
-// On a terminal there are colours, unless NO_COLOR says otherwise, and a row fits into its width: on 80 columns in two lines.
+// On a terminal there are colours, unless NO_COLOR says otherwise, and a row fits into its width: on 80 columns in two
+// lines.
 func TestWatchOnATerminal(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)

@@ -20,8 +20,8 @@ func (b *box) beats() (n int) {
 	return n
 }
 
-// The service manager hears that all is well while decisions are answered, even where the daemon's own user may not ask, and its
-// connection takes no place from others. It hears nothing from a daemon that stands still.
+// The service manager hears that all is well while decisions are answered, even where the daemon's own user may not
+// ask, and its connection takes no place from others. It hears nothing from a daemon that stands still.
 func TestWatchdogOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)

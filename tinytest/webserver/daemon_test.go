@@ -94,7 +94,8 @@ func checkPending(t *testing.T, r *rig, f *front) {
 	compare(t, r, f, rows, nil)
 }
 
-// checkModes compares in the modes that allow everything: there the path may be one that cannot be read in one way only.
+// checkModes compares in the modes that allow everything: there the path may be one that cannot be read in one way
+// only.
 func checkModes(t *testing.T, r *rig, f *front) {
 	for _, mode := range []string{"observe", "off"} {
 		r.reload(t, mode)
@@ -180,8 +181,8 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 	eventually(t, "the daemon answers again", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
 }
 
-// checkSaid looks for a line in the web server's logs that says that the daemon cannot be asked: nobody finds the reason for a 503
-// without one.
+// checkSaid looks for a line in the web server's logs that says that the daemon cannot be asked: nobody finds the
+// reason for a 503 without one.
 func checkSaid(t *testing.T, f *front) {
 	t.Helper()
 	eventually(t, "a line in a log about the daemon that cannot be asked", func() bool {
@@ -197,13 +198,14 @@ func checkSaid(t *testing.T, f *front) {
 // saysUnanswered is what nginx and lighttpd say, Caddy, and Envoy.
 var saysUnanswered = regexp.MustCompile(`cannot be asked at (unix:)?/|dial unix /|ext_authz_error`)
 
-// misleading are headers by which HTTP servers may take another method or path than was judged, and how they are written.
+// misleading are headers by which HTTP servers may take another method or path than was judged, and how they are
+// written.
 var misleading = strings.Fields("X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-Method X-Original-URL " +
 	"X-Original-URI X-Original-Path X-Original-Upgrade X-Rewrite-URL X-Rewrite-URI X-Override-URL X-Request-URL X-Request-URI " +
 	"X-Forwarded-Method X-Forwarded-URL X-Forwarded-URI X-Forwarded-Path X-Forwarded-Prefix X-Envoy-Original-Path")
 
-// checkMisleading sends each of them, in three spellings and with a request that needs no token, one that is public, and one with a
-// token. The device must not see them, whatever was judged: it would serve something else.
+// checkMisleading sends each of them, in three spellings and with a request that needs no token, one that is public,
+// and one with a token. The device must not see them, whatever was judged: it would serve something else.
 func checkMisleading(t *testing.T, r *rig, f *front) {
 	canonical := func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "-")) }
 	forbidden := map[string]bool{"trailer": true}
@@ -258,8 +260,8 @@ func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
 	}
 }
 
-// checkLogs looks for tokens and their queries in all that the web server wrote, or the daemon. Every token of these tests
-// starts in one of these ways, or has one of these words with it.
+// checkLogs looks for tokens and their queries in all that the web server wrote, or the daemon. Every token of these
+// tests starts in one of these ways, or has one of these words with it.
 func checkLogs(t *testing.T, logs map[string]string) {
 	t.Helper()
 	total := 0
@@ -333,8 +335,8 @@ func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
 	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
 }
 
-// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its sources:
-// the token must grant both.
+// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its
+// sources: the token must grant both.
 func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
 	r := newRig(t)
 	f := startNginx(t, r, false)

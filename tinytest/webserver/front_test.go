@@ -27,8 +27,8 @@ type front struct {
 	keepsSpelling  bool // the device gets the path as the client spelt it, not as it was judged
 }
 
-// newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test where
-// one is missing. install says how to get them.
+// newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test
+// where one is missing. install says how to get them.
 func newFront(t *testing.T, name, install string, files ...string) *front {
 	t.Helper()
 	program, err := exec.LookPath(name)
@@ -60,8 +60,8 @@ func newFront(t *testing.T, name, install string, files ...string) *front {
 	return f
 }
 
-// copy takes a file of configs/ over into the folder. Each old text in it is replaced by the new one that follows it, and
-// must be there: what is tested is what is shipped.
+// copy takes a file of configs/ over into the folder. Each old text in it is replaced by the new one that follows it,
+// and must be there: what is tested is what is shipped.
 func (f *front) copy(name string, replace ...string) {
 	f.t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../../configs", name))

@@ -1,6 +1,6 @@
-// Package webserver_test puts real web servers, with the configurations that this project ships, in front of the pretend
-// device, and compares: whatever a client sends, the web server must answer what the device answers that asks the daemon
-// itself, and hand over to the device what was judged and nothing else. The daemon is the real one.
+// Package webserver_test puts real web servers, with the configurations that this project ships, in front of the
+// pretend device, and compares: whatever a client sends, the web server must answer what the device answers that asks
+// the daemon itself, and hand over to the device what was judged and nothing else. The daemon is the real one.
 //
 // What HTTP or a web server makes different stands in the table of that web server, each row with its reason. Any other
 // difference fails, and so does a row that no request meets.

@@ -13,7 +13,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A daemon that restarts breaks the connections that web servers keep to it. They ask again, and their clients get the answer.
+// A daemon that restarts breaks the connections that web servers keep to it. They ask again, and their clients get the
+// answer.
 func TestBrokenConnections_ANS1_ANS3(t *testing.T) {
 	for _, one := range fronts {
 		if one.name == "lighttpd" {
@@ -37,8 +38,8 @@ func TestBrokenConnections_ANS1_ANS3(t *testing.T) {
 	}
 }
 
-// breakConnections puts something between web server and daemon that answers one request of each connection, and ends it at the
-// next. It returns how often that was so.
+// breakConnections puts something between web server and daemon that answers one request of each connection, and ends
+// it at the next. It returns how often that was so.
 func (r *rig) breakConnections(t *testing.T) *atomic.Int32 {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "nmos-") // the name of a socket is short

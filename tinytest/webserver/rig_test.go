@@ -18,7 +18,8 @@ import (
 )
 
 // rig is what stands behind a web server: an authorization server, the daemon, and a pretend device that has two doors.
-// At the one it asks the daemon itself. The other is for the web server that has asked, and what comes in there is noted.
+// At the one it asks the daemon itself. The other is for the web server that has asked, and what comes in there is
+// noted.
 type rig struct {
 	t      *testing.T
 	auth   *authserver.Server

@@ -19,7 +19,8 @@ func allRows(r *rig) []row {
 	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r))
 }
 
-// tokenRows are all that the mint can make, but those whose answer changes when keys have been fetched: see pendingRows.
+// tokenRows are all that the mint can make, but those whose answer changes when keys have been fetched: see
+// pendingRows.
 func tokenRows(r *rig) []row {
 	all, _ := mintRows(r)
 	return all

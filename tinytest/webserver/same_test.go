@@ -35,8 +35,8 @@ func (l *ledger) find(name string) *difference {
 	return nil
 }
 
-// compare sends each row to the device that asks and to the web server, and compares the answers, and what came in behind
-// the web server. Every row of the table of differences must be met.
+// compare sends each row to the device that asks and to the web server, and compares the answers, and what came in
+// behind the web server. Every row of the table of differences must be met.
 func compare(t *testing.T, r *rig, f *front, rows []row, differences []difference) {
 	t.Helper()
 	known := &ledger{differences, make([]int, len(differences))}

@@ -21,9 +21,17 @@ func runAudit(args []string) int {
 		return exitFail
 	}
 	set, _ := flags("audit verify", "FILE ...")
-	mixed := set.Bool("log", false, "the records are mixed with other lines, as those of the sink \"log\" are in the journal")
-	head := set.String("head", "", "`chain` of a record that must be there, from \"nmos-authd status\" or a syslog server: "+
-		"without it, records cut off the end are not noticed")
+	mixed := set.Bool(
+		"log",
+		false,
+		"the records are mixed with other lines, as those of the sink \"log\" are in the journal",
+	)
+	head := set.String(
+		"head",
+		"",
+		"`chain` of a record that must be there, from \"nmos-authd status\" or a syslog server: "+
+			"without it, records cut off the end are not noticed",
+	)
 	if status, done := parse(set, args[1:], 1, 10000); done {
 		return status
 	}

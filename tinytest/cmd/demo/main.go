@@ -1,8 +1,8 @@
 // Demo starts an authorization server, the daemon and a pretend device on loopback, and plays a short story: what was
 // asked, with which token, what the daemon answered and why, and how long asking took, first and again.
 //
-// It ends by itself, with exit status 0 if every answer is the one the story expects. With -keep it stays up and says what
-// to try.
+// It ends by itself, with exit status 0 if every answer is the one the story expects. With -keep it stays up and says
+// what to try.
 package main
 
 import (

@@ -40,8 +40,8 @@ var (
 	old       = mint.Options{Device: device, Client: "controller", Now: time.Now().Add(-2 * time.Hour)}
 )
 
-// step is one line of the story: a request to the device's APIs or, if the method is read or write, a command of its front
-// panel, whose target is the kind and the name of a resource, and body what to write.
+// step is one line of the story: a request to the device's APIs or, if the method is read or write, a command of its
+// front panel, whose target is the kind and the name of a resource, and body what to write.
 type step struct {
 	method, target, body string
 	token                string // its name in the output
