@@ -405,7 +405,7 @@ func (t *trial) trySchema(folder string, mutations []mutation, number map[mutati
 		if err != nil {
 			return nil, err
 		}
-		build := exec.CommandContext(t.ctx, "go", "test", "-c", "-vet=off", "-gcflags=-e", "-o", binary, "./"+folder)
+		build := exec.CommandContext(t.ctx, "go", "test", "-c", "-vet=off", "-o", binary, "./"+folder)
 		build.Dir = dir
 		output, err := build.CombinedOutput()
 		if err == nil {

@@ -17,7 +17,7 @@ func runAudit(args []string) int {
 		args = []string{"verify", args[0]} // the only subcommand
 	}
 	if len(args) == 0 || args[0] != "verify" {
-		complain(errors.New("usage: nmos-authd audit verify [flags] FILE ..."))
+		complain(errors.New("usage: nmos-authd audit verify [flags] FILE... (each file of the stream)"))
 		return exitFail
 	}
 	set, _ := flags("audit verify", "FILE ...")
