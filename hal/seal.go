@@ -68,9 +68,7 @@ func (s *Sealer) Open(name string, file []byte) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(file, []byte(sealed))
 	if !ok {
 		return nil, fmt.Errorf(
-			"hal: %s is not sealed, so anyone may have written it: delete it, and the daemon creates it again",
-			name,
-		)
+			"hal: %s is not sealed, so anyone may have written it: delete it, and the daemon creates it again", name)
 	}
 	plain, err := s.aead.Open(nil, nil, rest, []byte(sealed+name))
 	if err != nil {

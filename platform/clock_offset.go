@@ -35,15 +35,11 @@ func ExplainOffset(d, tai time.Duration) string {
 	}
 	switch {
 	case near(d, tai):
-		text += fmt.Sprintf(
-			"; it probably runs on TAI, the time scale of PTP, and not on UTC, which is %s behind TAI",
-			tai,
-		)
+		text += fmt.Sprintf("; it probably runs on TAI, the time scale of PTP, and not on UTC, which is %s behind TAI",
+			tai)
 	case near(d, tai-gpsBehindTAI):
-		text += fmt.Sprintf(
-			"; it probably runs on the time of GPS, and not on UTC, which is %s behind that",
-			tai-gpsBehindTAI,
-		)
+		text += fmt.Sprintf("; it probably runs on the time of GPS, and not on UTC, which is %s behind that",
+			tai-gpsBehindTAI)
 	case near(d, -tai):
 		text += fmt.Sprintf("; the %s between TAI, the time scale of PTP, and UTC were probably taken off twice", tai)
 	case isZone(d):

@@ -88,12 +88,8 @@ func (l *Listener) remove() error {
 func listen(path, network string, socktype int, o Options) (*Listener, error) {
 	path = filepath.Clean(path)
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf(
-			"%s: the path is %d bytes long; a socket's path has at most %d",
-			path,
-			len(path),
-			maxSocketPath,
-		)
+		return nil, fmt.Errorf("%s: the path is %d bytes long; a socket's path has at most %d", path, len(path),
+			maxSocketPath)
 	}
 	gid, err := groupID(o.Group)
 	if err != nil {

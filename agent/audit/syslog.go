@@ -199,10 +199,8 @@ func (s *Syslog) message(dst, line []byte) []byte {
 	dst = strconv.AppendInt(dst, int64(facilityAudit*8+severity), 10)
 	dst = append(dst, ">1 "...)
 	if field(line, "clock") == ClockUnset.String() {
-		dst = append(
-			dst,
-			'-',
-		) // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
+		dst = append(dst,
+			'-') // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
 	} else {
 		dst = append(dst, field(line, "time")...)
 	}

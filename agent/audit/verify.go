@@ -199,11 +199,8 @@ func (v *Verifier) take(line []byte) {
 	case opening && v.bad.lines > 0 && (v.bad.bytes == torn || v.Mixed && torn > 0) &&
 		(!v.began || before == v.chain):
 		v.bad = bad{}
-		v.note(
-			"at %s are %d bytes of a line that a power cut or an error has torn, as the daemon itself noted",
-			v.place(),
-			torn,
-		)
+		v.note("at %s are %d bytes of a line that a power cut or an error has torn, as the daemon itself noted",
+			v.place(), torn)
 		v.accept(line, c)
 	default:
 		v.follow(line, c, hashed)
@@ -313,13 +310,8 @@ func (v *Verifier) accept(line []byte, c chain) {
 	case eventDropped:
 		n := number(line, "count")
 		r.Dropped += n
-		v.note(
-			"%s: %d decisions were dropped between seq %s and %s",
-			v.place(),
-			n,
-			field(line, "first"),
-			field(line, "last"),
-		)
+		v.note("%s: %d decisions were dropped between seq %s and %s", v.place(), n, field(line, "first"),
+			field(line, "last"))
 	default:
 		l := decisionsOf(line)
 		if r.Decisions == 0 {
@@ -373,9 +365,7 @@ func (v *Verifier) Report() Report {
 		v.report.Closed = false
 		v.note(
 			"%s ends in the middle of a line (%d bytes): the daemon was writing it, the power was cut, or the end was cut off",
-			v.place(),
-			v.bad.bytes,
-		)
+			v.place(), v.bad.bytes)
 		v.bad = bad{}
 	}
 	v.endBad()

@@ -38,11 +38,8 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	case err != nil:
 		return dst, err
 	case r.Event == "missed":
-		return fmt.Appendf(
-			dst,
-			"-- %d decisions are left out: they came faster than they were shown --\n",
-			r.Count,
-		), nil
+		return fmt.Appendf(dst, "-- %d decisions are left out: they came faster than they were shown --\n",
+			r.Count), nil
 	case r.Decision == "" || len(r.Time) < len("2006-01-02T15:04:05.000"):
 		return dst, ErrForm
 	}
@@ -112,13 +109,8 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	dst = fmt.Appendf(dst, "%s\n%s%s%s\n", strings.TrimRight(front+client, " "), method, tail(what, room), suffix)
 	if claimed != "" {
 		const end = " (unverified)"
-		dst = fmt.Appendf(
-			dst,
-			"%s%s%s\n",
-			indent,
-			middle(claimed, max(v.Width-len(indent)-len(end), 3*leastWidth)),
-			end,
-		)
+		dst = fmt.Appendf(dst, "%s%s%s\n", indent, middle(claimed, max(v.Width-len(indent)-len(end), 3*leastWidth)),
+			end)
 	}
 	return dst, nil
 }

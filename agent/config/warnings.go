@@ -52,8 +52,7 @@ func (c *Config) Warnings() []string {
 			// `*` stands for any part of the host, dots included.
 			warn(
 				"[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of yours",
-				shown(p),
-			)
+				shown(p))
 		}
 	}
 	for _, p := range c.Discovery.Hosts {

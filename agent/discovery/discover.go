@@ -209,8 +209,7 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 		if len(bases) == 0 {
 			b.fail(
 				errors.New(
-					"no domain to browse: none is configured, and the device has no search list, domain or address",
-				),
+					"no domain to browse: none is configured, and the device has no search list, domain or address"),
 			)
 		} else {
 			trace(Step{Kind: StepNote, Text: "no server so far: which domains does the network have its hosts browse?"})
@@ -230,10 +229,8 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
 	trace(Step{Kind: StepNote, Text: "mDNS on the local link"})
 	start := time.Now()
-	found, err := c.browse(
-		ctx,
-		BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP},
-	)
+	found, err := c.browse(ctx,
+		BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP})
 	step := Step{
 		Kind: StepAsked, Query: "PTR " + service + "." + mdnsDomain, Server: "all hosts of the link", Network: "mdns",
 		Outcome: Answered, Took: time.Since(start), Err: err,

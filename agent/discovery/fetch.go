@@ -271,10 +271,8 @@ func (c *Client) explainTLS(err error, port string) error {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf(
-			"the certificate comes from an authority that this device does not trust: %s",
-			c.adviseRoot(unknown),
-		)
+		return fmt.Errorf("the certificate comes from an authority that this device does not trust: %s",
+			c.adviseRoot(unknown))
 	case errors.As(err, &name):
 		return fmt.Errorf("the certificate is for another host: %w", name)
 	case errors.As(err, &invalid):

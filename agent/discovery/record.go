@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -191,8 +190,7 @@ func plausibleSelector(selector string) bool {
 // proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random
 // number in [0, n), as rand.IntN does.
 func Order(servers []Server, intn func(n int) int) {
-	// Package slices would take 4 KB of flash for such a struct.
-	sort.SliceStable(servers, func(i, j int) bool { return compare(servers[i], servers[j]) < 0 })
+	slices.SortStableFunc(servers, compare)
 	for len(servers) > 0 {
 		equal := 1
 		for equal < len(servers) && compare(servers[0], servers[equal]) == 0 {

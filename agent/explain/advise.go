@@ -17,16 +17,8 @@ func verdict(w io.Writer, r wire.Reason) error {
 	if r.Allowed() {
 		word = "allow"
 	}
-	_, err := fmt.Fprintf(
-		w,
-		"\n%s %d %s: %s\nrule %s (%s)\n",
-		word,
-		info.Status,
-		info.Code,
-		info.Text,
-		info.Rule,
-		info.Source,
-	)
+	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", word, info.Status, info.Code, info.Text, info.Rule,
+		info.Source)
 	return err
 }
 

@@ -134,19 +134,11 @@ func (s *state) trust() []check {
 		signature.text, signature.mark = "signature not checkable without keys", unknown
 	case s.reply.Reason == wire.KeyUnknown:
 		signature.rule = "KEY-6"
-		signature.text = fmt.Sprintf(
-			"none of the %d keys%s has kid %s, and none verifies the signature",
-			len(s.keys),
-			s.holder,
-			kid,
-		)
+		signature.text = fmt.Sprintf("none of the %d keys%s has kid %s, and none verifies the signature", len(s.keys),
+			s.holder, kid)
 	case s.reply.Reason == wire.Signature:
-		signature.text = fmt.Sprintf(
-			"none of the %d keys%s verifies the signature (kid %s)",
-			len(s.keys),
-			s.holder,
-			kid,
-		)
+		signature.text = fmt.Sprintf("none of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder,
+			kid)
 	default:
 		signature.text = fmt.Sprintf("one of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
 	}

@@ -198,8 +198,7 @@ func sign(payload []byte) (set, signed []byte, err error) {
 		return nil, nil, err
 	}
 	text := base64.RawURLEncoding.EncodeToString(
-		[]byte(`{"alg":"RS512"}`),
-	) + "." + base64.RawURLEncoding.EncodeToString(
+		[]byte(`{"alg":"RS512"}`)) + "." + base64.RawURLEncoding.EncodeToString(
 		payload,
 	)
 	digest := sha512.Sum512([]byte(text))
@@ -273,11 +272,8 @@ func (s *state) print(w io.Writer) error {
 		return missing(w, map[string][]string{"aud": s.Names})
 	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted:
 		if wrong := s.misshapen("x-nmos-" + string(rules.Find(path).API)); wrong != "" {
-			_, err := fmt.Fprintf(
-				w,
-				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n",
-				wrong,
-			)
+			_, err := fmt.Fprintf(w,
+				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
 			if err != nil {
 				return err
 			}

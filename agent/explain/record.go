@@ -36,10 +36,8 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 	decided := r.reasonWire
 	if r.Would != "" {
 		if r.wouldWire, known = reasonOf(r.Would); !known {
-			return wire.Undecided, fmt.Errorf(
-				"the record gives the reason %s, which this program does not know",
-				show(r.Would),
-			)
+			return wire.Undecided, fmt.Errorf("the record gives the reason %s, which this program does not know",
+				show(r.Would))
 		}
 		decided = r.wouldWire
 	}
@@ -89,10 +87,7 @@ func (r *record) facts(b *strings.Builder) {
 		fmt.Fprintf(
 			b,
 			"          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n          %s\n",
-			max(
-				r.Count,
-				1,
-			),
+			max(r.Count, 1),
 			cmp.Or(r.First, r.Seq),
 			show(cmp.Or(r.Since, r.Time)),
 			cmp.Or(common, "joined by "+show(r.Joined)),

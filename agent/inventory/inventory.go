@@ -101,11 +101,8 @@ func newBuilder(kinds map[string]Templates) (*builder, error) {
 	b := &builder{Table: Table{kinds: map[string]map[string]entry{}}, templates: Kinds()}
 	for kind, templates := range kinds {
 		if !wire.IsName([]byte(kind), wire.MaxKind) {
-			return nil, fmt.Errorf(
-				"the kind %.80q: it must be 1 to %d bytes without control characters",
-				kind,
-				wire.MaxKind,
-			)
+			return nil, fmt.Errorf("the kind %.80q: it must be 1 to %d bytes without control characters", kind,
+				wire.MaxKind)
 		}
 		for _, template := range []string{templates.Read, templates.Write} {
 			sample := Resource{Name: "x", ID: "x"} // also a template that no resource uses is read to its end
@@ -140,8 +137,7 @@ func (b *builder) add(r *Resource) error {
 			return errors.New("neither the resource nor its kind has a template to read or write")
 		}
 		return errors.New(
-			`the kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`,
-		)
+			`the kind is unknown: name it in "kinds", or give the resource a "read" or "write" of its own`)
 	}
 	if _, twice := b.kinds[r.Kind][r.Name]; twice {
 		return errors.New("the resource is listed twice")
@@ -214,11 +210,8 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		case placeholder == "name":
 			dst = appendEncoded(dst, r.Name)
 		default:
-			return nil, fmt.Errorf(
-				"the template %q has the unknown {%s} (known are {id} and {name})",
-				template,
-				placeholder,
-			)
+			return nil, fmt.Errorf("the template %q has the unknown {%s} (known are {id} and {name})", template,
+				placeholder)
 		}
 		rest = behind
 	}
@@ -235,12 +228,8 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 			path,
 		)
 	case !bytes.Equal(normal, path):
-		return nil, fmt.Errorf(
-			"the template %q gives the path %q, whose normal form is %q: that alone may stand here",
-			template,
-			path,
-			normal,
-		)
+		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: that alone may stand here",
+			template, path, normal)
 	case new(decide.Rules).Find(path).Kind == decide.Root: // PATH-3; a resource must not get there by its name
 		return nil, fmt.Errorf("the template %q gives the path %q, which all may read without a token", template, path)
 	}

@@ -143,11 +143,8 @@ func (g LastGood) Encode() ([]byte, error) {
 	}
 	data := WithChecksum(line)
 	if len(data) > MaxLastGood {
-		return nil, fmt.Errorf(
-			"keys: the keys held take %d bytes, more than the %d that can be read back",
-			len(data),
-			MaxLastGood,
-		)
+		return nil, fmt.Errorf("keys: the keys held take %d bytes, more than the %d that can be read back", len(data),
+			MaxLastGood)
 	}
 	return data, nil
 }

@@ -95,7 +95,6 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 	for i := range all {
 		r.Controllers = append(r.Controllers, r.judge(&all[i], rules))
 	}
-	// Here and below, package slices would take 9 KB of flash for each such struct.
 	sort.Slice(r.Controllers, func(i, j int) bool { return r.Controllers[i].before(&r.Controllers[j]) })
 	return r
 }
@@ -201,10 +200,8 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 		out.Add, out.Claims = add, all
 		out.TokenBytes = tokenBytes(all)
 		if out.TokenBytes > token.MaxBytes {
-			out.Incomplete = append(
-				out.Incomplete,
-				"a token with all these claims is longer than this device reads: use wildcards",
-			)
+			out.Incomplete = append(out.Incomplete,
+				"a token with all these claims is longer than this device reads: use wildcards")
 		}
 	}
 	for reason, n := range mend {

@@ -59,13 +59,8 @@ func (c *Controller) write(b *strings.Builder) {
 	default:
 		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by %s", c.user())
 	}
-	fmt.Fprintf(
-		b,
-		": %s, %d denied or to be denied, last at %s\n",
-		decisions(c.Decisions),
-		c.Would+c.Denied,
-		clock(c.Last),
-	)
+	fmt.Fprintf(b, ": %s, %d denied or to be denied, last at %s\n", decisions(c.Decisions), c.Would+c.Denied,
+		clock(c.Last))
 	for _, a := range c.Accesses {
 		what := a.Path
 		if what == "" {
@@ -92,12 +87,9 @@ func (c *Controller) write(b *strings.Builder) {
 		b.WriteString(all)
 		claims(b, c.Claims)
 		if c.TokenBytes > token.MaxBytes/3 {
-			fmt.Fprintf(
-				b,
+			fmt.Fprintf(b,
 				"  A token with them is about %d bytes long. This device reads %d, many web servers 8192 of all headers.\n",
-				c.TokenBytes,
-				token.MaxBytes,
-			)
+				c.TokenBytes, token.MaxBytes)
 		}
 	}
 	for _, why := range c.Incomplete {

@@ -56,11 +56,8 @@ func (s *Status) Metrics() []byte {
 			if v.Origin != Configured && len(v.KIDs) == 0 {
 				continue // so that whoever names or advertises server after server makes no series of them
 			}
-			m.sample(
-				[...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f],
-				"issuer",
-				v.Issuer,
-			)
+			m.sample([...]int64{one(v.Used), int64(len(v.KIDs)), int64(v.Fetched), one(v.Failing)}[f], "issuer",
+				v.Issuer)
 		}
 	}
 	m.family("server_clock_ahead_seconds", gauge,

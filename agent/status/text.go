@@ -79,38 +79,21 @@ func (s *Status) WriteText(w io.Writer) error {
 		)
 	}
 	v := &s.Inventory
-	t.row(
-		"inventory",
-		t.some(v.Source == "", "none"),
-		v.Source,
-		t.some(
-			v.Source != "",
-			", "+many(v.Resources, "resource")+", for "+t.ago(v.Since),
-		),
-		t.some(v.Error != "", "; refused: "+v.Error),
-	)
+	t.row("inventory", t.some(v.Source == "", "none"), v.Source,
+		t.some(v.Source != "", ", "+many(v.Resources, "resource")+", for "+t.ago(v.Since)),
+		t.some(v.Error != "", "; refused: "+v.Error))
 	k := &s.State
 	t.row("state", t.some(k.Dir == "", "no folder"), k.Dir, t.some(k.Kept, ", kept"),
 		t.some(!k.Kept && k.Dir != "" && k.Error == "", ", not yet written"), t.some(k.Error != "", ": "+k.Error))
 	x := &s.Sandbox
-	t.row(
-		"sandbox",
+	t.row("sandbox",
 		t.some(x.Landlock > 0, "Landlock "+strconv.Itoa(x.Landlock)+" denies "+strings.Join(x.Denied, ", ")),
-		t.some(len(x.NotDenied) > 0, "; not "+strings.Join(x.NotDenied, ", ")),
-		x.Why,
-	)
+		t.some(len(x.NotDenied) > 0, "; not "+strings.Join(x.NotDenied, ", ")), x.Why)
 	t.row("memory", number(s.Memory.Resident>>10), " KiB, of it heap ", number(s.Memory.Heap>>10), " KiB")
 	for i := range s.Errors {
 		e := &s.Errors[i]
-		t.row(
-			"log",
-			t.ago(e.Time),
-			" ago, ",
-			e.Level,
-			t.some(e.Times > 1, ", "+strconv.Itoa(e.Times)+" times"),
-			": ",
-			e.Text,
-		)
+		t.row("log", t.ago(e.Time), " ago, ", e.Level, t.some(e.Times > 1, ", "+strconv.Itoa(e.Times)+" times"), ": ",
+			e.Text)
 	}
 	_, err := w.Write(t.b)
 	return err

@@ -38,8 +38,7 @@ func identifyGeneric(root string) (hal.Identity, error) {
 		Serial: cmp.Or(
 			known(field(root, "proc/device-tree/serial-number")),
 			known(
-				field(root, "sys/class/dmi/id/product_serial"),
-			), // root alone may read it, unless a udev rule opens it
+				field(root, "sys/class/dmi/id/product_serial")), // root alone may read it, unless a udev rule opens it
 			known(field(root, "sys/devices/soc0/serial_number")),
 		),
 		Firmware: osVersion(root),

@@ -57,15 +57,8 @@ func adviceTable() string {
 	b.WriteString("\n| code | status | rule | what it means | what to do |\n|---|---|---|---|---|\n")
 	for r := range wire.Reason(wire.Reasons) {
 		info, advice := r.Info(), explain.AdviceOn(r)
-		fmt.Fprintf(
-			&b,
-			"| `%s` | %d | %s | %s | %s |\n",
-			info.Code,
-			info.Status,
-			info.Rule,
-			cell(advice.Means),
-			cell(advice.Do),
-		)
+		fmt.Fprintf(&b, "| `%s` | %d | %s | %s | %s |\n", info.Code, info.Status, info.Rule, cell(advice.Means),
+			cell(advice.Do))
 	}
 	b.WriteString("\n")
 	return b.String()

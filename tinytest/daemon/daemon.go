@@ -35,10 +35,8 @@ var lookAtSources = sync.OnceFunc(func() {
 	module, err := exec.Command("go", "env", "GOMOD").Output()
 	for _, folder := range []string{"agent", "platform", "hal"} {
 		if err == nil {
-			filepath.WalkDir(
-				filepath.Join(filepath.Dir(string(module)), folder),
-				func(_ string, _ fs.DirEntry, err error) error { return err },
-			)
+			filepath.WalkDir(filepath.Join(filepath.Dir(string(module)), folder),
+				func(_ string, _ fs.DirEntry, err error) error { return err })
 		}
 	}
 })

@@ -65,12 +65,8 @@ func (d *Device) PushInventory(ctx context.Context, socket string) error {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodPut,
-		"http://localhost/inventory",
-		bytes.NewReader(d.Inventory()),
-	)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://localhost/inventory",
+		bytes.NewReader(d.Inventory()))
 	if err != nil {
 		return err
 	}

@@ -39,12 +39,8 @@ func WritePlot(out io.Writer, runs []*Record) error {
 	var b strings.Builder
 	rows := (len(runs) + columns - 1) / columns
 	width, height := columns*panelWidth+16, headHeight+rows*panelHeight+8
-	fmt.Fprintf(
-		&b,
-		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" `,
-		width,
-		height,
-	)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" `, width,
+		height)
 	b.WriteString(`font-family="DejaVu Sans, Arial, sans-serif" font-size="11" fill="#222">` + "\n")
 	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
 	text(&b, 16, 26, "start", `font-size="16" font-weight="bold"`,
@@ -96,25 +92,13 @@ func panel(b *strings.Builder, r *Record) {
 	text(b, plotLeft, plotTop-12, "start", `font-size="12" font-weight="bold"`, r.Scenario.Name)
 	for rate := 0.0; rate <= top*r.Steady(); rate += tick(top * r.Steady()) {
 		at := y(rate / r.Steady())
-		fmt.Fprintf(
-			b,
-			`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#e4e4e4"/>`+"\n",
-			plotLeft,
-			plotLeft+plotWidth,
-			at,
-			at,
-		)
+		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#e4e4e4"/>`+"\n", plotLeft,
+			plotLeft+plotWidth, at, at)
 		text(b, plotLeft-6, at+4, "end", "", fmt.Sprintf("%g/s", rate))
 	}
 	for hour := time.Duration(0); hour <= r.span(); hour += time.Hour {
-		fmt.Fprintf(
-			b,
-			`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e4e4e4"/>`+"\n",
-			x(hour),
-			x(hour),
-			plotTop,
-			plotTop+plotHeight,
-		)
+		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e4e4e4"/>`+"\n", x(hour), x(hour), plotTop,
+			plotTop+plotHeight)
 		text(b, x(hour), plotTop+plotHeight+15, "middle", "", fmt.Sprintf("%g h", hour.Hours()))
 	}
 	for n := range r.Scenario.Servers {
@@ -125,36 +109,18 @@ func panel(b *strings.Builder, r *Record) {
 		times  float64
 		stroke string
 	}{{1, steadyStroke}, {bound, boundStroke}} {
-		fmt.Fprintf(
-			b,
-			`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" %s/>`+"\n",
-			plotLeft,
-			plotLeft+plotWidth,
-			y(line.times),
-			y(line.times),
-			line.stroke,
-		)
+		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" %s/>`+"\n", plotLeft, plotLeft+plotWidth,
+			y(line.times), y(line.times), line.stroke)
 		text(b, plotLeft+plotWidth+4, y(line.times)+4, "start", "", fmt.Sprintf("%g×", line.times))
 	}
 	if peak > top {
 		at, rate := r.busiestMoment()
-		text(
-			b,
-			min(x(at)+8, plotLeft+plotWidth-150),
-			plotTop+11,
-			"start",
+		text(b, min(x(at)+8, plotLeft+plotWidth-150), plotTop+11, "start",
 			`font-weight="bold" stroke="#fff" stroke-width="3" paint-order="stroke"`,
-			fmt.Sprintf("▲ to %.0f/s (%.0f×)", rate, rate/r.Steady()),
-		)
+			fmt.Sprintf("▲ to %.0f/s (%.0f×)", rate, rate/r.Steady()))
 	}
-	fmt.Fprintf(
-		b,
-		`<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n",
-		plotLeft,
-		plotTop,
-		plotWidth,
-		plotHeight,
-	)
+	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n", plotLeft, plotTop,
+		plotWidth, plotHeight)
 }
 
 // curve draws one kind of fetches, where there are any.
@@ -183,12 +149,8 @@ func curve(
 		}
 		before = rate
 	}
-	fmt.Fprintf(
-		b,
-		`<path d="%s" fill="none" stroke="%s" stroke-width="1.3" stroke-linejoin="round"/>`+"\n",
-		points.String(),
-		colour,
-	)
+	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.3" stroke-linejoin="round"/>`+"\n",
+		points.String(), colour)
 }
 
 func (r *Record) span() time.Duration { return time.Duration(len(r.answered[0])) * time.Second }

@@ -24,13 +24,8 @@ func WriteTable(out io.Writer, runs []*Record) error {
 	}
 	name := func(s string) string { return s + strings.Repeat(" ", wide-len(s)) }
 	fmt.Fprintf(t, "%s\tone server,\t\tall servers,\tall servers,\tall servers,\tlast device\t\n", name(""))
-	fmt.Fprintf(
-		t,
-		"%s\tbusiest %s\t\tbusiest %[2]s\tbusiest second\tafter %[3]s\tdecides after\t\n",
-		name(""),
-		clock(r.Window()),
-		clock(later),
-	)
+	fmt.Fprintf(t, "%s\tbusiest %s\t\tbusiest %[2]s\tbusiest second\tafter %[3]s\tdecides after\t\n", name(""),
+		clock(r.Window()), clock(later))
 	for _, r := range runs {
 		one := 0.0
 		for n := range r.Scenario.Servers {

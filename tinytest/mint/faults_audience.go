@@ -71,12 +71,8 @@ func audienceFaults() []Case {
 	return append(
 		rows,
 		fault("aud-string-other-device", "CLM-3", "audience", claim("aud", `"other.example.org"`)),
-		fault(
-			"aud-many-others",
-			"CLM-4",
-			"audience",
-			claim("aud", `["a.example.org","*.example.org","https://b.example.org"]`),
-		),
+		fault("aud-many-others", "CLM-4", "audience",
+			claim("aud", `["a.example.org","*.example.org","https://b.example.org"]`)),
 	)
 }
 

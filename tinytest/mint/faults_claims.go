@@ -9,8 +9,7 @@ func issuerFaults() []Case {
 	for name, value := range ordered(
 		"null", `null`, "number", `1`, "array", `["https://auth.example.com"]`, "object", `{}`, "empty", `""`,
 		"not-url", `"the authorization server"`, "path-only", `"/issuer"`, "host-only", `"auth.example.com"`,
-		"no-host", `"https://"`, "control-character", `"https://auth.example.com\n/"`,
-	) {
+		"no-host", `"https://"`, "control-character", `"https://auth.example.com\n/"`) {
 		rows = append(rows, fault("iss-"+name, "CLM-1", missing, claim("iss", value)))
 	}
 	rows = append(rows, fault("iss-name-in-capitals", "CLM-1", missing, renamed("iss", "ISS")))
@@ -34,12 +33,8 @@ func issuerFaults() []Case {
 		issuer("dot-segment", func(s string) string { return s + "/." }),
 		issuer("query", func(s string) string { return s + "?a=b" }),
 		issuer("fragment", func(s string) string { return s + "#a" }),
-		issuer(
-			"space-after",
-			func(s string) string { return s + " " },
-		).note(
-			"not a URL, strictly: issuer-missing is as right",
-		),
+		issuer("space-after", func(s string) string { return s + " " }).note(
+			"not a URL, strictly: issuer-missing is as right"),
 		issuer("user-information", func(s string) string {
 			return strings.Replace(s, "://", "://auth.example.com@", 1)
 		}),
@@ -82,8 +77,7 @@ func claimFaults() []Case {
 	}
 	const lines = "the value goes into a line of the reply and into the log: refuse it or escape it, never pass it on"
 	for name, value := range ordered(
-		"newline", `"a\nreason=ok"`, "carriage-return", `"a\rb"`, "nul", `"a\u0000b"`, "delete", `"a\u007fb"`,
-	) {
+		"newline", `"a\nreason=ok"`, "carriage-return", `"a\rb"`, "nul", `"a\u0000b"`, "delete", `"a\u007fb"`) {
 		rows = append(rows,
 			fault("sub-"+name, "CLM-2", subject, claim("sub", value)).note(lines),
 			fault("client-id-"+name, "CLM-9", client, claim("client_id", value)).note(lines))
@@ -106,8 +100,7 @@ func claimFaults() []Case {
 			note("client-conflict is as right"),
 	)
 	for name, value := range ordered(
-		"null", `null`, "number", `1`, "array", `["connection","node"]`, "object", `{"connection":true}`, "true", `true`,
-	) {
+		"null", `null`, "number", `1`, "array", `["connection","node"]`, "object", `{"connection":true}`, "true", `true`) {
 		rows = append(rows, fault("scope-"+name, "CLM-10", scope, claim("scope", value)))
 	}
 	return rows

@@ -26,12 +26,8 @@ func formFaults() []Case {
 			head, payload := t.segments()
 			return head + "." + payload
 		}),
-		fault(
-			"segments-4",
-			"TOK-1",
-			"token-malformed",
-			func(t *Token) string { return t.Sign() + "." + encode([]byte("{}")) },
-		),
+		fault("segments-4", "TOK-1", "token-malformed",
+			func(t *Token) string { return t.Sign() + "." + encode([]byte("{}")) }),
 		fault("segments-5-jwe", "TOK-1", "token-malformed", jweForm),
 		fault("dot-after", "TOK-1", "token-malformed", func(t *Token) string { return t.Sign() + "." }),
 		fault("dot-before", "TOK-1", "token-malformed", func(t *Token) string { return "." + t.Sign() }),
@@ -79,12 +75,8 @@ func formFaults() []Case {
 			input, sig := cutSignature(t.Sign())
 			return input + "." + sig[:4] + " " + sig[4:]
 		}),
-		fault(
-			"signature-carriage-return-after",
-			"TOK-1",
-			"token-malformed",
-			func(t *Token) string { return t.Sign() + "\r" },
-		),
+		fault("signature-carriage-return-after", "TOK-1", "token-malformed",
+			func(t *Token) string { return t.Sign() + "\r" }),
 
 		fault("payload-standard-alphabet", "TOK-1", "token-malformed", func(t *Token) string {
 			t.Claims.Set("x-alphabet", "?????>>>>>") // holds _ and - in base64url, wherever it comes to stand
@@ -151,14 +143,9 @@ func jweForm(t *Token) string {
 	t.Header.Set("alg", "RSA-OAEP-256")
 	t.Header.Set("enc", "A256GCM")
 	head, payload := t.segments()
-	return head + "." + encode(
-		make([]byte, t.Key.Private.Size()),
-	) + "." + encode(
-		make([]byte, 12),
-	) + "." + payload + "." +
-		encode(
-			make([]byte, 16),
-		)
+	return head + "." + encode(make([]byte, t.Key.Private.Size())) + "." + encode(
+		make([]byte, 12)) + "." + payload + "." +
+		encode(make([]byte, 16))
 }
 
 // jsonForm is the general JWS JSON serialization (RFC 7515 §7.2.1).

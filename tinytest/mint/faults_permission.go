@@ -5,12 +5,10 @@ package mint
 func permissionFaults() []Case {
 	const api, notPath = "x-nmos-connection", "path-not-granted"
 	var rows []Case
-	for name, value := range ordered(
-		"string", `"*"`, "array", `["*"]`, "null", `null`, "true", `true`, "number", `1`,
+	for name, value := range ordered("string", `"*"`, "array", `["*"]`, "null", `null`, "true", `true`, "number", `1`,
 		"read-string", `{"read":"*"}`, "read-null", `{"read":null}`, "read-object", `{"read":{"*":true}}`,
 		"read-with-number", `{"read":["*",7]}`, "read-with-null", `{"read":[null,"*"]}`, "read-nested", `{"read":[["*"]]}`,
-		"write-string", `{"read":["*"],"write":"*"}`, "write-with-number", `{"read":["*"],"write":[7]}`,
-	) {
+		"write-string", `{"read":["*"],"write":"*"}`, "write-with-number", `{"read":["*"],"write":[7]}`) {
 		rows = append(rows, fault("api-"+name, "CLM-11", notPath, claim(api, value)))
 	}
 	for name, value := range ordered(
@@ -55,11 +53,8 @@ func permissionVariants() []Case {
 	return append(
 		rows,
 		good("specifier-escaped", "PATH-6", claim(api, `{"read":["single\/\u0073enders"]}`)),
-		good(
-			"specifier-last-of-many",
-			"PATH-6",
-			claim(api, `{"read":["a","b*","","single/receivers","single/senders"]}`),
-		),
+		good("specifier-last-of-many", "PATH-6",
+			claim(api, `{"read":["a","b*","","single/receivers","single/senders"]}`)),
 		good("permission-unknown", "CLM-11", claim(api, `{"list":7,"read":["*"],"x":{"y":[]}}`)),
 		good("other-api-wrong-type", "CLM-11", claim("x-nmos-node", `5`)),
 		good("other-api-read-wrong-type", "CLM-11", claim("x-nmos-node", `{"read":[1,2],"write":"*"}`)),

@@ -20,20 +20,12 @@ func signatureFaults() []Case {
 		fault("signature-bit-flipped", "TOK-6", want, editSignature(func(s []byte) []byte { s[17] ^= 0x10; return s })),
 		fault("signature-truncated", "TOK-6", want, editSignature(func(s []byte) []byte { return s[:len(s)-1] })),
 		fault("signature-longer", "TOK-6", want, editSignature(func(s []byte) []byte { return append(s, 0) })),
-		fault(
-			"signature-leading-zero",
-			"TOK-6",
-			want,
-			editSignature(func(s []byte) []byte { return append([]byte{0}, s...) }),
-		),
+		fault("signature-leading-zero", "TOK-6", want,
+			editSignature(func(s []byte) []byte { return append([]byte{0}, s...) })),
 		fault("signature-one-byte", "TOK-6", want, editSignature(func([]byte) []byte { return []byte{1} })),
 		fault("signature-zero", "TOK-6", want, editSignature(func(s []byte) []byte { clear(s); return s })),
-		fault(
-			"signature-one",
-			"TOK-6",
-			want,
-			editSignature(func(s []byte) []byte { clear(s); s[len(s)-1] = 1; return s }),
-		),
+		fault("signature-one", "TOK-6", want,
+			editSignature(func(s []byte) []byte { clear(s); s[len(s)-1] = 1; return s })),
 		fault("signature-all-ones", "TOK-6", want, editSignature(func(s []byte) []byte {
 			for i := range s {
 				s[i] = 0xff // above every modulus

@@ -22,18 +22,12 @@ func runAsk(args []string) int {
 		"       nmos-authd ask [flags] --resource KIND NAME read|write\n"+
 		"       nmos-authd ask [flags] --verify")
 	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
-	tokenFile := set.String(
-		"token",
-		"",
-		"`file` with the access token, - for standard input; without it, no token is sent",
-	)
+	tokenFile := set.String("token", "",
+		"`file` with the access token, - for standard input; without it, no token is sent")
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
 	verify := set.Bool("verify", false, "ask about the token alone (no METHOD and TARGET)")
-	resource := set.Bool(
-		"resource",
-		false,
-		"ask about a resource of the device, by its own KIND and NAME, and read or write",
-	)
+	resource := set.Bool("resource", false,
+		"ask about a resource of the device, by its own KIND and NAME, and read or write")
 	timeout := set.Duration("timeout", 2*time.Second, "how long to wait for the reply")
 	if status, done := parse(set, args, 0, 1000); done {
 		return status

@@ -21,11 +21,8 @@ func runAudit(args []string) int {
 		return exitFail
 	}
 	set, _ := flags("audit verify", "FILE ...")
-	mixed := set.Bool(
-		"log",
-		false,
-		"the records are mixed with other lines, as those of the sink \"log\" are in the journal",
-	)
+	mixed := set.Bool("log", false,
+		"the records are mixed with other lines, as those of the sink \"log\" are in the journal")
 	head := set.String(
 		"head",
 		"",
@@ -73,10 +70,6 @@ func oldestFirst(files []string) []string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Ext(file), "."))
 		return n
 	}
-	for i := range files { // few: what package slices brings for this is 2 kB of flash
-		for j := i; j > 0 && age(files[j-1]) < age(files[j]); j-- {
-			files[j-1], files[j] = files[j], files[j-1]
-		}
-	}
+	slices.SortStableFunc(files, func(a, b string) int { return age(b) - age(a) })
 	return files
 }

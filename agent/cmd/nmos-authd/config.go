@@ -14,11 +14,8 @@ import (
 
 func runCheckConfig(args []string) int {
 	set, file := flags("check-config", "")
-	folders := set.Bool(
-		"folders",
-		false,
-		"print only the folders that the daemon must own before it starts, as \"mode path\"",
-	)
+	folders := set.Bool("folders", false,
+		"print only the folders that the daemon must own before it starts, as \"mode path\"")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}

@@ -24,26 +24,17 @@ import (
 func runExplain(args []string) int {
 	set, config := flags("explain", "[METHOD TARGET]")
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
-	jwks := set.String(
-		"jwks",
-		"",
-		"`file` with the key set of the token's issuer; by default the running daemon's, if it answers",
-	)
-	device := set.String(
-		"device",
-		"",
-		"host `names` of the device, separated by commas; by default the configured ones",
-	)
+	jwks := set.String("jwks", "",
+		"`file` with the key set of the token's issuer; by default the running daemon's, if it answers")
+	device := set.String("device", "",
+		"host `names` of the device, separated by commas; by default the configured ones")
 	claims := set.String(
 		"claims",
 		"",
 		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them",
 	)
-	seq := set.Uint64(
-		"seq",
-		0,
-		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET",
-	)
+	seq := set.Uint64("seq", 0,
+		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
 	if status, done := parse(set, args, 0, 2); done {
 		return status

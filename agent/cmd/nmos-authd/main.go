@@ -74,11 +74,8 @@ func usage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" "+c.args, c.about)
 	}
-	fmt.Fprintf(
-		w,
-		"\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes\n--config FILE, by default %s.\n",
-		defaultConfig,
-	)
+	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes\n--config FILE, by default %s.\n",
+		defaultConfig)
 }
 
 // complain prints an error, a line for each part of a joined one.

@@ -77,12 +77,8 @@ func run(ctx context.Context, args []string, rotate <-chan os.Signal, stdout, st
 	flags.Var(clients(o.Clients), "client", "a client, `id=secret`, that may fetch tokens; can be repeated")
 	flags.Var(&audience, "aud", "aud of the tokens, a `list` separated by commas; default: *")
 	flags.DurationVar(&o.Life, "exp", mint.DefaultLife, "how long the tokens are good for")
-	flags.StringVar(
-		&dir,
-		"dir",
-		"",
-		"`directory` for ca.pem and the private keys; default: a new one under the temporary directory",
-	)
+	flags.StringVar(&dir, "dir", "",
+		"`directory` for ca.pem and the private keys; default: a new one under the temporary directory")
 	flags.BoolVar(&list, "list-faults", false, "print the names that /admin/misbehave knows")
 	flags.BoolVar(&quiet, "quiet", false, "do not log requests")
 	switch err := flags.Parse(args); {

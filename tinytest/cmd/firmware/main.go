@@ -42,12 +42,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.Label, "label", "", "the device's `name` for people")
 	flags.DurationVar(&o.Timeout, "timeout", firmware.DefaultTimeout, "how long to wait for the daemon")
 	flags.StringVar(&file, "inventory", "", "`file` to write the device's inventory to; none: it is not written")
-	flags.StringVar(
-		&admin,
-		"admin",
-		"",
-		"`path` of the daemon's admin socket, to push the inventory to; none: it is not pushed",
-	)
+	flags.StringVar(&admin, "admin", "",
+		"`path` of the daemon's admin socket, to push the inventory to; none: it is not pushed")
 	flags.BoolVar(&quiet, "quiet", false, "do not log requests")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -71,15 +67,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "firmware: %s\n", strings.TrimPrefix(err.Error(), "firmware: "))
 		return 1
 	}
-	fmt.Fprintf(
-		stdout,
-		"url=%s\nsender=%s\nreceiver=%s\nmeter=%s\npanel=%s\n",
-		d.URL(),
-		firmware.Sender1ID,
-		firmware.Receiver1ID,
-		firmware.MeterSourceID,
-		d.PanelAddr(),
-	)
+	fmt.Fprintf(stdout, "url=%s\nsender=%s\nreceiver=%s\nmeter=%s\npanel=%s\n", d.URL(), firmware.Sender1ID,
+		firmware.Receiver1ID, firmware.MeterSourceID, d.PanelAddr())
 	swing(ctx, d)
 	return 0
 }

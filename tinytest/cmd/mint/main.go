@@ -50,18 +50,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.audience, "aud", "", "aud, as a `list` separated by commas; default: the device")
 	flags.StringVar(&o.token.Client, "client", mint.DefaultClient, "client_id")
 	flags.StringVar(&o.token.Subject, "sub", mint.DefaultSubject, "sub")
-	flags.StringVar(
-		&o.token.Scope,
-		"scope",
-		mint.DefaultScope,
-		"scope; each `API` in it may be read and written, unless --claims says otherwise",
-	)
-	flags.DurationVar(
-		&o.token.Life,
-		"exp",
-		mint.DefaultLife,
-		"how long the token is good for; negative: it has expired",
-	)
+	flags.StringVar(&o.token.Scope, "scope", mint.DefaultScope,
+		"scope; each `API` in it may be read and written, unless --claims says otherwise")
+	flags.DurationVar(&o.token.Life, "exp", mint.DefaultLife,
+		"how long the token is good for; negative: it has expired")
 	flags.StringVar(&o.claims, "claims", "", "more claims, a JSON `object`; they replace those of the same name")
 	flags.StringVar(&o.without, "without", "", "claims to leave out, a `list` separated by commas")
 	flags.StringVar(&o.fault, "fault", "", "`name` of a fault or variant")
