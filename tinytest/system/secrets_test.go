@@ -110,7 +110,9 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 			if s.Dropped > 0 {
 				t.Fatalf("%+v", status)
 			}
-			if logged, _ := syslog.tally(); s.Queued > 0 || logged.kept != s.Kept || watched.tally().kept != s.Kept {
+			logged, _ := syslog.tally()
+			shown := watched.tally() // one who watches may miss some on a busy machine, and is told how many
+			if s.Queued > 0 || logged.kept != s.Kept || shown.kept+shown.dropped != s.Kept {
 				return false
 			}
 		}

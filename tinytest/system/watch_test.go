@@ -159,7 +159,7 @@ func TestWatchCommand(t *testing.T) {
 		t.Errorf("the daemon took %v to stop", took)
 	}
 	for _, w := range []*watching{all, denied, json} {
-		if status := w.end(); status != 2 || !strings.Contains(w.errors.String(), "the daemon has ended it: it was stopped") {
+		if status := w.end(); status != 2 || !strings.Contains(w.errors.String(), "the daemon ended the watch: it was stopped") {
 			t.Errorf("exit status %d, %s", status, w.errors.String())
 		}
 	}
