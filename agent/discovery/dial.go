@@ -95,8 +95,12 @@ func (e *dialError) Error() string {
 	return errRefused + " by " + e.address
 }
 
-// errRefused is the text of ECONNREFUSED: this package does not import syscall.
-const errRefused = "connection refused"
+// The texts of ECONNREFUSED, ECONNRESET and EPIPE: this package does not import syscall.
+const (
+	errRefused = "connection refused"
+	errReset   = "connection reset by peer"
+	errPipe    = "broken pipe"
+)
 
 // reason returns the cause without the address.
 func (e *dialError) reason() string {
@@ -104,6 +108,8 @@ func (e *dialError) reason() string {
 	switch {
 	case errors.As(e.err, &failed) && failed.Timeout():
 		return "no answer in time"
+	case hungUp(e.err): // so soon that connecting fails
+		return errClosed.Error()
 	case errors.As(e.err, &failed):
 		return innermost(failed).Error()
 	}

@@ -480,6 +480,29 @@ func TestKeySetTimeout(t *testing.T) {
 	}
 }
 
+// hangingUp is the address of a server that hands each connection to hangUp, and closes it.
+func hangingUp(t *testing.T, hangUp func(*net.TCPConn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				hangUp(c.(*net.TCPConn))
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
 // Whoever reads that a server cannot be reached reads its address once, and what may be wrong.
 func TestKeySetUnreached(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -505,10 +528,20 @@ func TestKeySetUnreached(t *testing.T) {
 	_, port, _ = net.SplitHostPort(plain.Listener.Addr().String())
 	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
 	expect(t, "http port", err, "https://127.0.0.1:"+port+": port "+port+" does not speak TLS (is it the http port?)")
-	mail, _ := answering(t, nil)
-	_, port, _ = net.SplitHostPort(strings.TrimPrefix(mail, "http://"))
-	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
-	expect(t, "not TLS", err, "https://127.0.0.1:"+port+": the server closed the connection during the TLS handshake")
+	for name, hangUp := range map[string]func(*net.TCPConn){
+		"an end": func(c *net.TCPConn) {
+			io.ReadAtLeast(c, make([]byte, 1<<16), 16)
+			c.CloseWrite()
+			io.Copy(io.Discard, c)
+		},
+		"a reset": func(c *net.TCPConn) { c.Read(make([]byte, 1)); c.SetLinger(0) },
+	} {
+		mail := hangingUp(t, hangUp)
+		_, err = c.KeySet(t.Context(), "https://"+mail)
+		expect(t, "not TLS: "+name, err, "https://"+mail+": the server closed the connection during the TLS handshake")
+		_, err = c.KeySet(t.Context(), "http://"+mail)
+		expect(t, "not HTTP: "+name, err, "discovery: metadata from http://"+mail+wellKnown+": the server closed the connection")
+	}
 
 	// The keys are elsewhere, and nothing listens there.
 	mux := http.NewServeMux()

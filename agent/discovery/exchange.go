@@ -187,8 +187,8 @@ func overTCP(
 
 // closed names the end of a connection.
 func closed(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the server closed the connection")
+	if hungUp(err) {
+		return errClosed
 	}
 	return err
 }

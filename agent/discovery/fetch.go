@@ -36,6 +36,7 @@ var (
 	errTooLong  = fmt.Errorf("the document is over %d KiB", maxDocument>>10)
 	errLongHead = fmt.Errorf("the answer has headers of over %d KiB", maxHead>>10)
 	errNotHTTP  = errors.New("the answer is not HTTP/1.1")
+	errClosed   = errors.New("the server closed the connection")
 )
 
 // fetch makes the requests of one KeySet. They share a connection if both documents are on one server: a second TLS
@@ -281,8 +282,8 @@ func (c *Client) explainTLS(err error, port string) error {
 		return fmt.Errorf("port %s does not speak TLS (is it the http port?)", port)
 	case errors.As(err, &record):
 		return fmt.Errorf("port %s does not speak TLS", port)
-	case errors.Is(err, io.EOF):
-		return errors.New("the server closed the connection during the TLS handshake")
+	case hungUp(err):
+		return fmt.Errorf("%w during the TLS handshake", errClosed)
 	}
 	return err
 }
@@ -317,10 +318,21 @@ func explain(ctx context.Context, err error) error {
 		return ctx.Err()
 	case strings.Contains(err.Error(), "headers exceeded"):
 		return errLongHead
+	case hungUp(err):
+		return errClosed
 	case errors.As(err, &broken):
 		return innermost(broken)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the server closed the connection")
 	}
 	return errNotHTTP
+}
+
+// hungUp reports whether err says that the server closed the connection. If it closed with something of ours unread,
+// its kernel sent a reset, which may come before, after or in place of the end: one cause, one text.
+func hungUp(err error) bool {
+	var broken *net.OpError
+	if errors.As(err, &broken) {
+		why := innermost(broken).Error()
+		return why == errReset || why == errPipe
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

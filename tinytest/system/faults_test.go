@@ -24,7 +24,7 @@ var sayings = map[authserver.Fault]string{
 	authserver.RedirectHTTP:   "a redirect to \"127.0.0.1:",
 	authserver.RedirectOther:  "a redirect to \"localhost:",
 	authserver.RedirectLoop:   "a redirect to \"127.0.0.1:",
-	authserver.Reset:          "connection reset by peer",
+	authserver.Reset:          "the server closed the connection",
 	authserver.Drip:           "no full answer in time",
 	authserver.BodyBroken:     "not JSON",
 	authserver.BodyDuplicates: "gives one member name twice|duplicate key",
@@ -55,7 +55,7 @@ var sayings = map[authserver.Fault]string{
 	authserver.CertExpired:   "the certificate is not valid: x509: certificate has expired",
 	authserver.TLS11:         "protocol version not supported",
 	authserver.PlainPort:     "does not speak TLS",
-	authserver.ResetConnect:  "connection reset by peer",
+	authserver.ResetConnect:  "the server closed the connection",
 	authserver.HangConnect:   "no full answer in time|TLS handshake timeout",
 }
 
