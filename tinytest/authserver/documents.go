@@ -16,13 +16,16 @@ func (s *Server) metadata(fault Fault) []byte {
 		"issuer":                           s.Issuer(),
 		"jwks_uri":                         s.URL() + PathJWKS,
 		"token_endpoint":                   s.URL() + PathToken,
-		"authorization_endpoint":           s.URL() + "/authorize",
+		"authorization_endpoint":           s.URL() + PathAuthorize,
 		"registration_endpoint":            s.URL() + PathRegister,
 		"revocation_endpoint":              s.URL() + PathRevoke,
-		"scopes_supported":                 []string{"connection", "events", "node", "query", "registration"},
+		"scopes_supported":                 s.scopes(),
 		"response_types_supported":         []string{"code"},
 		"grant_types_supported":            []string{"authorization_code", "client_credentials", "refresh_token"},
 		"code_challenge_methods_supported": []string{"S256"},
+		"response_modes_supported":         []string{"query"},
+
+		"authorization_response_iss_parameter_supported": true, // RFC 9207
 	}
 	s.clientMetadata(m)
 	switch fault {
@@ -32,6 +35,8 @@ func (s *Server) metadata(fault Fault) []byte {
 		delete(m, "issuer")
 	case MetadataNoJWKS:
 		delete(m, "jwks_uri")
+	case MetadataNoRegistration:
+		delete(m, "registration_endpoint")
 	case MetadataJWKSHTTP:
 		m["jwks_uri"] = "http" + strings.TrimPrefix(s.URL(), "https") + PathJWKS
 	case MetadataJWKSElsewhere:

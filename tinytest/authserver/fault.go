@@ -74,11 +74,22 @@ const (
 	InvalidScope     Fault = "invalid-scope"      // 400
 	TooMany          Fault = "too-many"           // 429 with Retry-After
 	ErrorNotJSON     Fault = "error-not-json"     // 400 with plain text
+	InvalidGrant     Fault = "invalid-grant"      // 400, as if the code or the refresh token were no longer good
 	ErrorWithSecrets Fault = "error-with-secrets" // 400, whose description repeats what the client sent
+)
+
+// Faults that clients of the server meet at its other endpoints.
+const (
+	MetadataNoRegistration Fault = "metadata-no-registration" // no registration_endpoint, though there is one (Hydra)
+	AuthorizeNoState       Fault = "authorize-no-state"       // sent back without the state
+	AuthorizeOtherState    Fault = "authorize-other-state"    // sent back with another state
+	AuthorizeOtherIssuer   Fault = "authorize-other-issuer"   // sent back with another server's iss (RFC 9207)
+	AuthorizeDenied        Fault = "authorize-denied"         // the person says no
 )
 
 // Faults of the registration endpoint.
 const (
+	InitialUsedUp    Fault = "initial-used-up"    // Keycloak's initial access token, used too often
 	HostNotTrusted   Fault = "host-not-trusted"   // Keycloak's policy Trusted Hosts
 	MaxClients       Fault = "max-clients"        // Keycloak's policy Max Clients Limit
 	ScopesNotAllowed Fault = "scopes-not-allowed" // Keycloak's policy Allowed Client Scopes
@@ -115,6 +126,7 @@ const (
 	Connection
 	TokenPath
 	RegisterPath
+	AuthorizePath
 )
 
 // FaultInfo is one row of the table of faults.
@@ -152,16 +164,16 @@ var ClientFaults = []FaultInfo{
 	{TokenOtherScope, TokenPath, false}, {TokenNoScope, TokenPath, true}, {TokenNoExpiry, TokenPath, false},
 	{TokenExpiryZero, TokenPath, false}, {TokenExpiryText, TokenPath, false}, {TokenExpiryHuge, TokenPath, true},
 	{TokenMAC, TokenPath, false}, {TokenLowerCase, TokenPath, true}, {TokenOpaque, TokenPath, true},
-	{
-		Unauthorized,
-		AnyPath,
-		false,
-	}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
+	{Unauthorized, AnyPath, false}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
 	{InvalidClient, TokenPath, false}, {InvalidScope, TokenPath, false}, {TooMany, TokenPath, false},
-	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false},
+	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false}, {InvalidGrant, TokenPath, false},
+
+	{MetadataNoRegistration, MetadataPath, false}, {AuthorizeNoState, AuthorizePath, false},
+	{AuthorizeOtherState, AuthorizePath, false}, {AuthorizeOtherIssuer, AuthorizePath, false},
+	{AuthorizeDenied, AuthorizePath, false},
 
 	{HostNotTrusted, RegisterPath, false}, {MaxClients, RegisterPath, false}, {ScopesNotAllowed, RegisterPath, false},
-	{RegisterNoID, RegisterPath, false}, {RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
+	{InitialUsedUp, RegisterPath, false}, {RegisterNoID, RegisterPath, false}, {RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
 }
 
 // everyTime is a count that is not used up.
@@ -202,7 +214,8 @@ func (s *Server) tryMisbehave(path string, f Fault, n int) error {
 		s.connFault = misbehaviour{f, n}
 		return nil
 	case scope == MetadataPath && path != PathMetadata, scope == KeysPath && path != PathJWKS,
-		scope == TokenPath && path != PathToken, scope == RegisterPath && path != PathRegister:
+		scope == TokenPath && path != PathToken, scope == RegisterPath && path != PathRegister,
+		scope == AuthorizePath && path != PathAuthorize:
 		return fmt.Errorf("authserver: %q cannot misbehave by %s", path, f)
 	}
 	s.faults[path] = misbehaviour{f, n}

@@ -95,6 +95,10 @@ func (s *Server) document(r *http.Request, path string, fault Fault) answer {
 		return s.manage(r)
 	case PathRevoke:
 		return s.revoke(r)
+	case PathAuthorize:
+		return s.authorize(r, fault)
+	case PathSignIn:
+		return s.signIn(r)
 	}
 	if rest, ok := strings.CutPrefix(path, PathElsewhere); ok {
 		return s.elsewhere(rest)

@@ -12,8 +12,8 @@
 // failing by chance. Every answer ends its connection: a fault that is set counts from the next request on, and no
 // connection of before lives on. All methods may be called from any number of goroutines.
 //
-// Clients may register (RFC 7591, 7592), and get tokens by a secret or an assertion. Their messages are checked
-// strictly, and what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real
+// Clients may register (RFC 7591, 7592), and get tokens by a secret or an assertion, or on behalf of a person who signs
+// in (authorization code with PKCE, RFC 7636), and refresh and revoke them. Their messages are checked strictly, and what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real
 // server.
 //
 // Limits: for tests and demonstrations only. It hands out its private keys.
@@ -47,6 +47,8 @@ const (
 	PathRegister  = "/register"         // RFC 7591
 	PathClient    = "/register/client/" // RFC 7592, of whichever client
 	PathRevoke    = "/revoke"           // RFC 7009
+	PathAuthorize = "/authorize"        // RFC 6749 §3.1
+	PathSignIn    = "/sign-in"          // what the form of PathAuthorize is sent to
 	PathElsewhere = "/elsewhere"        // what redirect-other and metadata-jwks-elsewhere lead to, under another host
 )
 
@@ -66,6 +68,14 @@ type Options struct {
 	Clients  map[string]string // client id to secret, for PathToken; nil: nobody gets a token
 	Audience []string          // aud of the tokens from PathToken; nil means "*"
 	Life     time.Duration     // of the tokens from PathToken; 0 means mint.DefaultLife
+
+	// Users are the people who may sign in, by name, and their passwords. Owner is one who has signed in and agreed
+	// already, so that nobody is asked; "" means that a form asks.
+	Users map[string]string
+	Owner string
+	// Policy says what a client may do in an API, for the person named, or of itself if that is "". If it reports
+	// false the API is left out of the token. Nil: everything in each API of the token's scope.
+	Policy func(client RegisteredClient, user, api string) (p mint.Permission, ok bool)
 
 	Kind         Kind          // of server whose habits this one has
 	InitialToken string        // that a registration must bring; "": anybody may register

@@ -35,7 +35,7 @@ func main() {
 	os.Exit(code)
 }
 
-// clients are the id=secret pairs of the command line.
+// clients are the pairs of the command line, id=secret or name=password.
 type clients map[string]string
 
 // String is for package flag.
@@ -45,7 +45,7 @@ func (c clients) String() string { return "" }
 func (c clients) Set(pair string) error {
 	id, secret, ok := strings.Cut(pair, "=")
 	if !ok || id == "" || secret == "" {
-		return errors.New("must be id=secret")
+		return errors.New("must be two words joined by =")
 	}
 	c[id] = secret
 	return nil
@@ -64,7 +64,7 @@ func (n *names) Set(list string) error {
 }
 
 func run(ctx context.Context, args []string, rotate <-chan os.Signal, stdout, stderr io.Writer) int {
-	o := authserver.Options{Admin: true, Clients: clients{}}
+	o := authserver.Options{Admin: true, Clients: clients{}, Users: clients{}}
 	var dir string
 	var list, quiet bool
 	var extra, audience names
@@ -75,6 +75,7 @@ func run(ctx context.Context, args []string, rotate <-chan os.Signal, stdout, st
 	flags.StringVar(&o.IssuerPath, "issuer-path", "", "`path` of the issuer's URL, such as /realms/studio")
 	flags.Var(&extra, "name", "more host `names` for the certificate, separated by commas")
 	flags.Var(clients(o.Clients), "client", "a client, `id=secret`, that may fetch tokens; can be repeated")
+	flags.Var(clients(o.Users), "user", "a person, `name=password`, who may sign in at /authorize; can be repeated")
 	flags.Var(&audience, "aud", "aud of the tokens, a `list` separated by commas; default: *")
 	flags.DurationVar(&o.Life, "exp", mint.DefaultLife, "how long the tokens are good for")
 	flags.StringVar(&dir, "dir", "",
