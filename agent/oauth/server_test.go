@@ -60,7 +60,7 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 	before := r.must("registration").Token
 	for _, f := range slices.Concat(authserver.Faults, authserver.ClientFaults) {
 		switch f.Scope {
-		case authserver.MetadataPath, authserver.KeysPath, authserver.RegisterPath:
+		case authserver.MetadataPath, authserver.KeysPath, authserver.RegisterPath, authserver.AuthorizePath:
 			continue
 		}
 		t.Run("CLI-55/"+string(f.Fault), func(t *testing.T) {
