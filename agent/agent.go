@@ -33,6 +33,7 @@ type Agent struct {
 	inventory atomic.Pointer[inventory.Table] // nil if none yet
 	audit     *audit.Log                      // nil disables recording
 	counts    counts
+	watches   watches
 }
 
 // state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed
@@ -49,6 +50,7 @@ type state struct {
 // New returns an Agent that decides by the keys in store, for a device that aud may name by these names.
 func New(c *config.Config, names []string, store *keys.Store, clock Clock) *Agent {
 	a := &Agent{keys: store, clock: clock}
+	store.OnChange(a.Rejudge)
 	a.Configure(c, names)
 	return a
 }
@@ -73,6 +75,7 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 		leeway:      leeway,
 		packetLimit: c.Limits.PacketBytes,
 	})
+	a.Rejudge()
 }
 
 // Dated takes the time that an issuer's server gave with its keys, just now. It bounds what that issuer's own tokens
@@ -89,7 +92,10 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 
 // SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in
 // progress is answered by the old or the new one.
-func (a *Agent) SetInventory(t *inventory.Table) { a.inventory.Store(t) }
+func (a *Agent) SetInventory(t *inventory.Table) {
+	a.inventory.Store(t)
+	a.Rejudge()
+}
 
 // KeyPolicy returns what the configuration says about issuers.
 func KeyPolicy(c *config.Config) keys.Policy {

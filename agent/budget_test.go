@@ -44,6 +44,9 @@ var budgets = []struct {
 	{"decide-all, 20 sources", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
 		return "decide-all 1\nauthorization=Bearer " + distinct(0) + "\n" + strings.Repeat("target="+senders+"/x\n", 20)
 	}},
+	{"watch-token", "allow 200 ok", 0, false, func(d *device, n int) string {
+		return "watch-token 1\nauthorization=Bearer " + distinct(0) + "\ntarget=" + senders + "\n"
+	}},
 	{"resource, warm allow", "allow 200 ok", 0, false, func(*device, int) string {
 		return "resource 1\nkind=sender\nname=out-16383\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
 	}},

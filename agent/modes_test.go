@@ -86,6 +86,7 @@ func TestModes_OPS3(t *testing.T) {
 		{"verify 1\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=/x-nmos\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\n" + authorization, "allow 200 ok", "", "allow 200 off"},
+		{"watch-token 1\ntarget=" + senders + "\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"resource 1\nkind=sender\nname=out-1\naccess=read\n" + authorization, "allow 200 ok", "", "allow 200 off"},
 		{"resource 1\nkind=sender\nname=out-1\naccess=write\n" + authorization, "deny 403 path-not-granted", "403 path-not-granted", "allow 200 off"},
 		{"resource 1\nkind=sender\nname=out-9\naccess=read\n" + authorization, "deny 403 resource-unknown", "403 resource-unknown", "allow 200 off"},

@@ -84,7 +84,7 @@ func (s *Session) record(r *wire.Request) {
 		Kind: r.Kind, Name: r.Name, Access: r.Access,
 		Cached: s.cached, Reads: s.reads(r),
 	}
-	if r.Verb == wire.DecideAll {
+	if r.Verb.Many() {
 		e.Path, e.Targets = s.first, len(r.Targets)
 	}
 	if len(e.Path) == 0 && len(r.Targets) > 0 { // the target has no normal form
@@ -110,7 +110,7 @@ func (s *Session) reads(r *wire.Request) bool {
 		case decide.Read, decide.Preflight:
 			return !s.opens
 		}
-	case wire.DecideAll:
+	case wire.DecideAll, wire.WatchToken:
 		return (len(r.Method) == 0 || decide.MethodAccess(r.Method) == decide.Read) && !s.opens
 	case wire.Resource:
 		return string(r.Access) == "read" && !s.opens

@@ -1,14 +1,16 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nmosauthd/agent/wire"
 )
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
@@ -17,18 +19,23 @@ func (s *Session) ServePackets(conn net.Conn) error {
 	packet := make([]byte, limit+1) // the kernel cuts a longer packet off: one byte more than allowed shows that
 	var reply []byte
 	c, _ := conn.(*Conn)
+	if c != nil {
+		s.stand = c.stand
+	}
 	for {
 		n, err := conn.Read(packet)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
+			return hungUp(err)
 		}
 		c.Asked()
 		reply = s.Packet(reply[:0], packet[:n], limit)
 		if _, err = conn.Write(reply); err != nil {
 			return err
+		}
+		if s.request.Verb == wire.WatchToken && s.reply.Reason.Allowed() {
+			question := bytes.Clone(packet[:n])
+			packet = nil // a standing question holds no room for others
+			return s.watch(conn, question)
 		}
 		c.Answered()
 	}
@@ -66,6 +73,7 @@ type Conn struct {
 	state   atomic.Int64
 	asked   atomic.Bool // at least once
 	leaving bool        // told to give way, or cut
+	stands  bool        // its question stands (watch-token)
 }
 
 // The state of a Conn: idle since a time t > 0, or busy, or writing since -t < 0.

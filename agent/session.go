@@ -27,12 +27,16 @@ type Session struct {
 	answers []wire.Answer // decide-all: one a target
 	targets []byte        // of the answers
 
-	now           Time        // of the question
-	raw           []byte      // its token; nil if none
-	checked, good bool        // the token was; and it is
-	fault         wire.Reason // why it is not
-	cached        bool        // it was remembered
-	opens         bool        // a control socket is asked for, through which the device can be changed (PATH-15)
+	now           Time          // of the question
+	raw           []byte        // its token; nil if none
+	checked, good bool          // the token was; and it is
+	fault         wire.Reason   // why it is not
+	cached        bool          // it was remembered
+	left          time.Duration // until the permission ends; 0 if it does not end by itself
+	opens         bool          // a control socket is asked for, through which the device can be changed (PATH-15)
+
+	// stand takes a place among the standing questions; false if there is none. nil if nothing bounds them.
+	stand func() bool
 
 	asker    token.Asker
 	recorder // for the decisions of a caller
@@ -61,7 +65,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 
 // begin resets the per-request state.
 func (s *Session) begin() {
-	s.now, s.raw, s.cached, s.opens = s.agent.clock(), nil, false, false
+	s.now, s.raw, s.cached, s.opens, s.left = s.agent.clock(), nil, false, false, 0
 	s.checked, s.good, s.fault = false, false, wire.Undecided
 	s.first, s.answers, s.targets = s.first[:0], s.answers[:0], s.targets[:0]
 	s.token.Reset()
@@ -69,6 +73,15 @@ func (s *Session) begin() {
 
 // Ask answers one question. The reply borrows from r and from s, until the next question.
 func (s *Session) Ask(r *wire.Request) *wire.Reply {
+	reply := s.judge(r)
+	if r.Verb != wire.Ping {
+		s.record(r)
+	}
+	return reply
+}
+
+// judge is Ask, but for the record.
+func (s *Session) judge(r *wire.Request) *wire.Reply {
 	st := s.agent.state.Load()
 	s.begin()
 	s.reply = wire.Reply{Verb: r.Verb, ID: r.ID, Realm: st.realm, ExpiresIn: -1}
@@ -81,10 +94,11 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 		reply.Enforced, reason = reason, wire.Observed
 		reply.Answers = nil
 	}
-	reply.Reason = reason
-	if r.Verb != wire.Ping {
-		s.record(r)
+	if r.Verb == wire.WatchToken && reason.Allowed() && s.stand != nil && !s.stand() {
+		reply.Enforced, reason = wire.Undecided, wire.WatchLimit
+		reply.Answers, reply.RetryAfter = nil, watchRetry
 	}
+	reply.Reason = reason
 	return reply
 }
 
@@ -115,7 +129,7 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 		return wire.OK
 	case wire.Decide:
 		return s.decide(st, r)
-	case wire.DecideAll:
+	case wire.DecideAll, wire.WatchToken:
 		return s.decideAll(st, r)
 	case wire.Resource:
 		return s.resource(st, r)
@@ -259,6 +273,9 @@ func (s *Session) withoutToken(
 	return decide.WithoutToken(access, place), place
 }
 
+// maxLeft bounds how far ahead a timer is set, in microseconds: a token may say any time.
+const maxLeft = int64(24 * time.Hour / time.Microsecond)
+
 // clockRetry is how long a caller should wait for a clock that is not set.
 const clockRetry = 5 // seconds
 
@@ -291,6 +308,7 @@ func (s *Session) authenticate(st *state, r *wire.Request) (fault wire.Reason, g
 	case outcome.Reason == wire.OK:
 		left := s.token.Expires() + st.leeway - clock.Now - outcome.Later
 		s.reply.ExpiresIn = max(0, left) / int64(time.Second/time.Microsecond)
+		s.left = time.Duration(max(1, min(left, maxLeft))) * time.Microsecond
 		return wire.Undecided, true
 	case outcome.Reason == wire.ClockUntrusted:
 		s.reply.RetryAfter = clockRetry

@@ -27,6 +27,7 @@ func FuzzSession(f *testing.F) {
 	}
 	for _, row := range sourceRows {
 		f.Add("decide-all 1\nid=1\n" + row.lines)
+		f.Add("watch-token 1\nid=1\n" + row.lines)
 	}
 	for _, row := range pathRows {
 		f.Add("decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\nauthorization=Bearer " + placeholder + "\n")

@@ -27,15 +27,16 @@ const (
 // opens many connections. While questions wait for a slot, connections that ask nothing give theirs up, first those of
 // the caller who holds the most.
 type slots struct {
-	base    time.Time          // times are ns since then, by a clock that never jumps
-	open    map[*Conn]struct{} // being served
-	taken   int                // slots
-	leaving int                // slots of connections that have been told to give way
-	callers map[callerID]*caller
-	silent  int         // connections without a question
-	waiting int         // connections whose question waits for a slot
-	pressed atomic.Bool // some wait
-	timer   *time.Timer // looks again while some wait; nil if none do
+	base     time.Time          // times are ns since then, by a clock that never jumps
+	open     map[*Conn]struct{} // being served
+	taken    int                // slots
+	leaving  int                // slots of connections that have been told to give way
+	callers  map[callerID]*caller
+	silent   int         // connections without a question
+	standing int         // connections whose question stands
+	waiting  int         // connections whose question waits for a slot
+	pressed  atomic.Bool // some wait
+	timer    *time.Timer // looks again while some wait; nil if none do
 }
 
 // callerID tells callers apart. Those whom the kernel does not name, in another PID namespace, are one caller.
@@ -46,10 +47,11 @@ type callerID struct {
 
 // caller is one who has connections.
 type caller struct {
-	id      callerID
-	held    int     // slots
-	waiting []*Conn // first come, first served
-	silent  []*Conn
+	id       callerID
+	held     int     // slots
+	standing int     // of them those whose question stands
+	waiting  []*Conn // first come, first served
+	silent   []*Conn
 }
 
 func (who *caller) outside() int { return len(who.waiting) + len(who.silent) }
@@ -143,6 +145,10 @@ func (s *Server) leave(c *Conn) {
 	delete(s.open, c)
 	if c.caller == nil {
 		return
+	}
+	if c.stands {
+		s.standing--
+		c.caller.standing--
 	}
 	s.taken--
 	c.caller.held--
@@ -260,4 +266,23 @@ func (s *Server) goes(c *Conn) {
 		c.leaving = true
 		s.leaving++
 	}
+}
+
+// stand notes that the question of c stands from now on, so that c keeps its slot however long it asks nothing. It
+// reports false if as many stand as may: half of the slots, and half of those that one caller may hold, so that what
+// stands leaves room for what is asked.
+func (c *Conn) stand() bool {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case c.stands || c.caller == nil:
+		return true
+	case s.Limit > 0 && (s.standing >= s.Limit/2 || c.caller.standing >= s.quota()/2):
+		return false
+	}
+	c.stands = true
+	s.standing++
+	c.caller.standing++
+	return true
 }

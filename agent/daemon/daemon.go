@@ -130,6 +130,7 @@ func (d *daemon) recall() {
 // an hour by the old time may be long overdue.
 func (d *daemon) clockEvent(e platform.ClockEvent) {
 	d.clock.logEvent(d.log, e)
+	d.agent.Rejudge()
 	d.healthChanged()
 	if e.Renewed() {
 		d.finder.LookNow()

@@ -57,6 +57,8 @@ var advice = [wire.Reasons]Advice{
 		"Fix the controller; if a vendor's API has longer ones, raise [limits] path_bytes, which ends at 4096. No claim permits it."},
 	wire.InventoryPending: {"The daemon does not know the device's resources yet.",
 		"It passes once the firmware pushes its inventory (PUT /inventory) or writes [inventory] file; \"nmos-authd status\" shows whether it has."},
+	wire.WatchLimit: {"As many questions stand (watch-token) as leave room for those that are asked: half of the connections, and half of those of one process.",
+		"Raise [limits] connections and restart the daemon; until then the firmware ends its WebSockets by expires-in."},
 	wire.TwoTokens:  {"The request carried a token in two places, and the device does not guess which one counts.", "Fix the controller: one token a request."},
 	wire.EmptyToken: {"The request said Bearer and no token, as a controller does that failed to get one.", "See in the controller's log why it got no token."},
 	wire.NoToken: {"The request came without a token: the controller does not know of authorization, or its token was lost on the way.",

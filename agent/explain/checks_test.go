@@ -12,6 +12,7 @@ import (
 func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
 	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
+		wire.WatchLimit,
 	}
 	ends := map[wire.Reason]bool{}
 	c := config.Default()

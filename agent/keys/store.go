@@ -94,10 +94,11 @@ type issuerState struct {
 
 // Store holds the current Set and renews it. The hot path only loads a pointer.
 type Store struct {
-	set    atomic.Pointer[Set]
-	fetch  Fetch
-	report func(Event)
-	wake   chan struct{}
+	set     atomic.Pointer[Set]
+	fetch   Fetch
+	report  func(Event)
+	wake    chan struct{}
+	changed func() // nil, or called for another Set
 
 	mu       sync.Mutex
 	policy   Policy
@@ -122,6 +123,17 @@ func NewStore(fetch Fetch, report func(Event)) *Store {
 	}
 	s.set.Store(&Set{})
 	return s
+}
+
+// OnChange has f called whenever another Set is there. It is called before Run. f must neither wait nor call s.
+func (s *Store) OnChange(f func()) { s.changed = f }
+
+// swap makes set the current snapshot. The caller holds mu.
+func (s *Store) swap(set *Set) {
+	s.set.Store(set)
+	if s.changed != nil {
+		s.changed()
+	}
 }
 
 // Set returns the current snapshot.
@@ -206,7 +218,7 @@ func (s *Store) dropUnscheduled() {
 	set := s.set.Load()
 	for _, i := range set.Issuers() {
 		if !followed(i.Name) {
-			s.set.Store(set.without(func(name string) bool { return !followed(name) }))
+			s.swap(set.without(func(name string) bool { return !followed(name) }))
 			return
 		}
 	}
@@ -527,7 +539,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	set := s.set.Load()
 	next := set.with(name, keys, fetch)
-	s.set.Store(next)
+	s.swap(next)
 	old := set.issuers[name]
 	return old == nil || !slices.EqualFunc(old.Keys, keys, sameKey)
 }
@@ -627,6 +639,6 @@ func (s *Store) Hold(h Held) {
 	st.place = time.Now().Add(anyPart(s.policy.Refresh))
 	st.next = st.place
 	h.Keys = affordable(h.Keys)
-	s.set.Store(s.set.Load().holding(h))
+	s.swap(s.set.Load().holding(h))
 	s.nudge()
 }

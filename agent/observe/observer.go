@@ -160,7 +160,7 @@ func (o *Observer) Observe(r *audit.Record) {
 	}
 	c.add(r)
 	a := access{of: c, verb: verbOf(r), reason: reason}
-	if r.Question == wire.DecideAll {
+	if r.Question.Many() {
 		o.several(a, r)
 		return
 	}
@@ -186,7 +186,7 @@ func verbOf(r *audit.Record) string {
 		return "verify"
 	case r.Question == wire.Resource && string(r.Text(audit.Access)) == "write":
 		return "write"
-	case r.Question == wire.Resource, r.Question == wire.DecideAll && len(method) == 0:
+	case r.Question == wire.Resource, r.Question.Many() && len(method) == 0:
 		return "read"
 	}
 	switch decide.MethodAccess(method) {

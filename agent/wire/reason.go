@@ -46,6 +46,7 @@ const (
 	AmbiguousPath
 	PathTooLong
 	InventoryPending
+	WatchLimit
 	TwoTokens
 	EmptyToken
 	NoToken
@@ -129,6 +130,7 @@ var infos = [Reasons]Info{
 	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
 	PathTooLong:      {"path-too-long", 400, invalidRequest, "the path is longer than the limit", "PATH-16", "our bound"},
 	InventoryPending: {"inventory-pending", 503, "", "this device's inventory has not been read or pushed yet", "ANS-5", "fail closed"},
+	WatchLimit:       {"watch-limit", 503, "", "as many questions stand as may", "ANS-8", "our bound"},
 	TwoTokens:        {"two-tokens", 400, invalidRequest, "the request carries more than one token", "ANS-4", "RFC 6750 §2"},
 	EmptyToken:       {"token-empty", 400, invalidRequest, "the request carries an empty token", "ANS-4", "RFC 6750 §3.1"},
 	NoToken:          {"no-token", 401, "", "the request carries no token", "ANS-1", "RFC 6750 §3"},

@@ -16,10 +16,10 @@ type Reply struct {
 	Path       []byte   // normalised; nil if the target has none
 	RetryAfter int      // whole seconds, for 503
 	Realm      string   // of the challenge; holds no quote, backslash, comma or control character
-	Answers    []Answer // decide-all: one per target, in their order
+	Answers    []Answer // decide-all, watch-token: one per target, in their order
 }
 
-// Answer is the answer for one target of decide-all. The zero value denies.
+// Answer is the answer for one target of decide-all or watch-token. The zero value denies.
 type Answer struct {
 	Target  []byte // without its query, which may hold the token, and without control characters
 	Allowed bool

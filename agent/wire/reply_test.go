@@ -132,6 +132,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a", int64(284), "/x-nmos", 0, "/a")
 	f.Add(uint8(wire.Ping), uint8(wire.OK), uint8(0), "reason=ok", "", "", "", int64(-1), "", 0, "")
 	f.Add(uint8(wire.DecideAll), uint8(wire.PathNotGranted), uint8(0), "", "a=b", "=", "é", int64(-1), "", 0, "/b=c")
+	f.Add(uint8(wire.WatchToken), uint8(wire.WatchLimit), uint8(0), "", "a=b", "=", "", int64(-1), "", 30, "/b=c")
 	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
 	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
 	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64, path string,

@@ -25,15 +25,17 @@ const (
 	Verify
 	DecideAll
 	Resource
+	WatchToken // decide-all that is left standing
 	Ping
 )
 
 var verbs = [...]string{
-	Decide:    "decide 1",
-	Verify:    "verify 1",
-	DecideAll: "decide-all 1",
-	Resource:  "resource 1",
-	Ping:      "ping 1",
+	Decide:     "decide 1",
+	Verify:     "verify 1",
+	DecideAll:  "decide-all 1",
+	Resource:   "resource 1",
+	WatchToken: "watch-token 1",
+	Ping:       "ping 1",
 }
 
 // String returns the first line of the packet that asks v.
@@ -43,6 +45,9 @@ func (v Verb) String() string {
 	}
 	return verbs[v]
 }
+
+// Many reports whether v is about several targets at once.
+func (v Verb) Many() bool { return int(v) < len(grammar) && grammar[v].many&nameTarget != 0 }
 
 // Names that a packet can contain, as bits, to detect duplicates.
 const (
@@ -68,6 +73,11 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 		needs: nameTarget,
 		many:  nameTarget,
 	},
+	WatchToken: {
+		has:   nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID,
+		needs: nameTarget,
+		many:  nameTarget,
+	},
 	Resource: {
 		has:   nameKind | nameName | nameAccess | nameAuthorization | nameID,
 		needs: nameKind | nameName | nameAccess,
@@ -79,8 +89,8 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 // never written to. A Request can be reused: Parse resets it.
 type Request struct {
 	Verb          Verb
-	Method        []byte   // case-sensitive; GET if decide-all omits it
-	Targets       [][]byte // request targets as received, with their query: one for decide, in order for decide-all
+	Method        []byte   // case-sensitive; GET if decide-all or watch-token omits it
+	Targets       [][]byte // request targets as received, with their query: one for decide, in order for decide-all and watch-token
 	Authorization []byte   // the header's value; nil if there was no header
 	Upgrade       []byte   // "websocket" for a handshake
 	ID            []byte   // echoed
