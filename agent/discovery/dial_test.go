@@ -152,16 +152,18 @@ func TestLookupHost_DIS1(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := startDNS(t, dnsserver.Options{Zone: zone})
-			s.Misbehave("", c.kind, c.fault)
-			client := impatient(s)
-			client.options.ResolvConf = resolvConf(c.resolvConf)
-			addrs, err := client.lookup(t.Context(), c.host)
-			got := fmt.Sprint(addrs)
-			if err != nil {
-				got = err.Error()
-			}
-			expect(t, c.host, got, c.want)
+			patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
+				s := startDNS(t, dnsserver.Options{Zone: zone})
+				s.Misbehave("", c.kind, c.fault)
+				client := impatient(s)
+				client.options.ResolvConf = resolvConf(c.resolvConf)
+				addrs, err := client.lookup(t.Context(), c.host)
+				got := fmt.Sprint(addrs)
+				if err != nil {
+					got = err.Error()
+				}
+				expect(t, c.host, got, c.want)
+			})
 		})
 	}
 }

@@ -172,19 +172,21 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 		{"no mode", "sometimes", server("example.com", ""), "", "", 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := startDNS(t, dnsserver.Options{Zone: c.zone})
-			s.Misbehave("", "", c.fault)
-			client := impatient(s)
-			browsed := 0
-			client.browse = func(context.Context, BrowseOptions) (Found, error) {
-				browsed++
-				return Found{Servers: []Server{byMDNS}, Skipped: []Skipped{{"x", errors.New("no")}}, Again: minAgain}, nil
-			}
-			r := discover(t, client, DiscoverOptions{Mode: c.mode, Domains: []string{"example.com"}})
-			expect(t, "issuers", r.issuers(), c.issuers)
-			expect(t, "an error", r.err != nil, c.fault != "")
-			expect(t, "windows of mDNS", browsed, c.mdns)
-			expect(t, "name server asked", len(s.Questions()) > 0, c.unicast)
+			patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
+				s := startDNS(t, dnsserver.Options{Zone: c.zone})
+				s.Misbehave("", "", c.fault)
+				client := impatient(s)
+				browsed := 0
+				client.browse = func(context.Context, BrowseOptions) (Found, error) {
+					browsed++
+					return Found{Servers: []Server{byMDNS}, Skipped: []Skipped{{"x", errors.New("no")}}, Again: minAgain}, nil
+				}
+				r := discover(t, client, DiscoverOptions{Mode: c.mode, Domains: []string{"example.com"}})
+				expect(t, "issuers", r.issuers(), c.issuers)
+				expect(t, "an error", r.err != nil, c.fault != "")
+				expect(t, "windows of mDNS", browsed, c.mdns)
+				expect(t, "name server asked", len(s.Questions()) > 0, c.unicast)
+			})
 		})
 	}
 }
@@ -215,30 +217,32 @@ func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 		{"an instance of another domain", other, "", "", Found{}, "https://auth.c.test", "a.test c.test", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := startDNS(t, dnsserver.Options{Zone: c.zone})
-			if c.failing != "" {
-				s.Misbehave(c.failing, "", dnsserver.ServFail)
-			}
-			client := impatient(s)
-			client.browse = func(context.Context, BrowseOptions) (Found, error) {
-				c.heard.Again = minAgain
-				return c.heard, nil
-			}
-			r := discover(t, client, DiscoverOptions{Domains: []string{"a.test", "c.test"}, NoMDNS: c.noMDNS})
-			expect(t, "issuers", r.issuers(), c.issuers)
-			expect(t, "answered", strings.Join(r.Answered, " "), c.answered)
-			for i := range r.Servers {
-				if in := r.Servers[i].Domain; in != mdnsDomain && in != "c.test" {
-					t.Errorf("found in %q, want c.test", in)
+			patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
+				s := startDNS(t, dnsserver.Options{Zone: c.zone})
+				if c.failing != "" {
+					s.Misbehave(c.failing, "", dnsserver.ServFail)
 				}
-			}
-			note := ""
-			for _, step := range r.steps {
-				if strings.HasPrefix(step.Text, "mDNS is not used") {
-					note = step.Text
+				client := impatient(s)
+				client.browse = func(context.Context, BrowseOptions) (Found, error) {
+					c.heard.Again = minAgain
+					return c.heard, nil
 				}
-			}
-			expect(t, "note", note, c.note)
+				r := discover(t, client, DiscoverOptions{Domains: []string{"a.test", "c.test"}, NoMDNS: c.noMDNS})
+				expect(t, "issuers", r.issuers(), c.issuers)
+				expect(t, "answered", strings.Join(r.Answered, " "), c.answered)
+				for i := range r.Servers {
+					if in := r.Servers[i].Domain; in != mdnsDomain && in != "c.test" {
+						t.Errorf("found in %q, want c.test", in)
+					}
+				}
+				note := ""
+				for _, step := range r.steps {
+					if strings.HasPrefix(step.Text, "mDNS is not used") {
+						note = step.Text
+					}
+				}
+				expect(t, "note", note, c.note)
+			})
 		})
 	}
 }

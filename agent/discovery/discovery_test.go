@@ -100,7 +100,7 @@ func TestKeySetHoldsNoConnection(t *testing.T) {
 	}
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the connection is still open")
 	}
 }
@@ -469,15 +469,39 @@ func TestKeySetTimeout(t *testing.T) {
 		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline exceeded"; err == nil || err.Error() != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", name, err, want)
 		}
-		if took := time.Since(start); took < timeout || took > 10*timeout {
-			t.Errorf("%s: took %v", name, took)
+		took := time.Since(start)
+		if took < timeout || took > time.Minute {
+			t.Errorf("%s: got the error after %v, want it after %v", name, took, timeout)
 		}
+		t.Logf("%s: %v", name, took)
 	}
+	c = New(Options{Roots: ca.roots, Timeout: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if _, err := c.KeySet(ctx, hang.URL); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
 	}
+}
+
+// refusing returns an address of a port on loopback where nobody listens, and nobody will during the test: a connection
+// to elsewhere has it.
+func refusing(t *testing.T, network string) string {
+	t.Helper()
+	elsewhere := "127.0.0.1:9"
+	if network == "tcp" {
+		l, err := net.Listen(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		elsewhere = l.Addr().String()
+	}
+	conn, err := net.Dial(network, elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 // hangingUp is the address of a server that hands each connection to hangUp, and closes it.
@@ -505,13 +529,8 @@ func hangingUp(t *testing.T, hangUp func(*net.TCPConn)) string {
 
 // Whoever reads that a server cannot be reached reads its address once, and what may be wrong.
 func TestKeySetUnreached(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
+	address := refusing(t, "tcp")
 	_, port, _ := net.SplitHostPort(address)
-	l.Close()
 	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
 	c := New(Options{AllowHTTP: true, DNSServers: []string{ns.Addr()}})
 	for issuer, want := range map[string]string{
@@ -526,7 +545,7 @@ func TestKeySetUnreached(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	_, port, _ = net.SplitHostPort(plain.Listener.Addr().String())
-	_, err = c.KeySet(t.Context(), "https://127.0.0.1:"+port)
+	_, err := c.KeySet(t.Context(), "https://127.0.0.1:"+port)
 	expect(t, "http port", err, "https://127.0.0.1:"+port+": port "+port+" does not speak TLS (is it the http port?)")
 	for name, hangUp := range map[string]func(*net.TCPConn){
 		"an end": func(c *net.TCPConn) {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ const oneServer = `
 	auth-1                  500 A 192.0.2.1
 	auth-1                  500 AAAA 2001:db8::1`
 
-func startDNS(t *testing.T, o dnsserver.Options) *dnsserver.Server {
+func startDNS(t testing.TB, o dnsserver.Options) *dnsserver.Server {
 	t.Helper()
 	s, err := dnsserver.Start(o)
 	if err != nil {
@@ -36,6 +38,66 @@ func startDNS(t *testing.T, o dnsserver.Options) *dnsserver.Server {
 // shortPatience is what name servers get in tests in which one is silent.
 const shortPatience = 200 * time.Millisecond
 
+// attempt is a test that may be tried again: it keeps what fails.
+type attempt struct {
+	testing.TB
+	mu     sync.Mutex
+	failed []string
+}
+
+func (a *attempt) Helper() {} // lines are told by the texts
+
+func (a *attempt) Errorf(format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed = append(a.failed, fmt.Sprintf(format, args...))
+}
+
+func (a *attempt) Error(args ...any) { a.Errorf("%s", fmt.Sprint(args...)) }
+
+func (a *attempt) Fatalf(format string, args ...any) {
+	a.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (a *attempt) Fatal(args ...any) { a.Fatalf("%s", fmt.Sprint(args...)) }
+
+// tries runs a test that depends on how soon others answer, a name server or the hosts of a link, and again if it
+// fails: on a busy machine an answer may come late, and a packet be lost. What fails each time is at fault.
+func tries(t *testing.T, times int, test func(t testing.TB, try int)) {
+	t.Helper()
+	for try := range times {
+		a := &attempt{TB: t}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			test(a, try)
+		}()
+		<-done
+		if len(a.failed) == 0 {
+			return
+		}
+		report := t.Logf
+		if try == times-1 {
+			report = t.Errorf
+		}
+		report("try %d of %d:\n%s", try+1, times, strings.Join(a.failed, "\n"))
+	}
+}
+
+// patiently runs a test with clients that wait a short time for a name server, and again with more patience if it
+// fails.
+func patiently(t *testing.T, test func(t testing.TB, impatient func(...*dnsserver.Server) *Client)) {
+	t.Helper()
+	tries(t, 4, func(t testing.TB, try int) {
+		test(t, func(servers ...*dnsserver.Server) *Client {
+			c := dnsClient(servers...)
+			c.patience = shortPatience << (2 * try)
+			return c
+		})
+	})
+}
+
 // dnsClient returns a Client that asks these name servers, and finds nothing by mDNS.
 func dnsClient(servers ...*dnsserver.Server) *Client {
 	o := Options{}
@@ -47,13 +109,6 @@ func dnsClient(servers ...*dnsserver.Server) *Client {
 	return c
 }
 
-// impatient is dnsClient, but waits only shortly.
-func impatient(servers ...*dnsserver.Server) *Client {
-	c := dnsClient(servers...)
-	c.patience = shortPatience
-	return c
-}
-
 // run is the outcome of one discovery with its steps.
 type run struct {
 	Found
@@ -61,7 +116,7 @@ type run struct {
 	steps []Step
 }
 
-func discover(t *testing.T, c *Client, o DiscoverOptions) run {
+func discover(t testing.TB, c *Client, o DiscoverOptions) run {
 	t.Helper()
 	var r run
 	r.Found, r.err = c.Discover(t.Context(), o, func(s Step) { r.steps = append(r.steps, s) })
@@ -113,7 +168,7 @@ func questions(s *dnsserver.Server) []string {
 	return all
 }
 
-func expect(t *testing.T, what string, got, want any) {
+func expect(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
 		t.Errorf("%s:\ngot  %s\nwant %s", what, g, w)
@@ -392,12 +447,10 @@ func TestUnicastCancelled_DIS1(t *testing.T) {
 	s := startDNS(t, dnsserver.Options{})
 	s.Misbehave("", "", dnsserver.Silent)
 	c := dnsClient(s)
-	c.patience = time.Minute
+	c.patience = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	started := time.Now()
-	_, err := c.Discover(ctx, example, nil)
-	if !errors.Is(err, context.Canceled) || time.Since(started) > 5*time.Second {
-		t.Errorf("%v after %v", err, time.Since(started))
+	if _, err := c.Discover(ctx, example, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
 }
