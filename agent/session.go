@@ -162,7 +162,7 @@ func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place
 	if !s.good {
 		return s.fault
 	}
-	return decide.Permit(access, place, &s.token)
+	return st.rules.Permit(access, place, &s.token)
 }
 
 // decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"nmosauthd/agent/ascii"
+	"nmosauthd/agent/decide"
 	"nmosauthd/agent/token"
 )
 
@@ -330,4 +331,47 @@ func claimPrefix(s string) (string, error) {
 		err = fmt.Errorf("%s is an NMOS path; the claim of its own API rules it", shown(prefix))
 	}
 	return prefix + "=" + api, err
+}
+
+// readMethod checks a method that changes nothing, "1.2.0.1:3m1" (CTL-41).
+func readMethod(s string) (string, error) {
+	m, ok := decide.ParseMethod(s)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s is not of the form \"1.2.0.1:3m1\", a class and a method that it defines", shown(s))
+	case decide.Depth(m.Class) != m.Level:
+		return "", fmt.Errorf("%s names a method of level %d, which a class of %d levels does not define",
+			shown(s), m.Level, decide.Depth(m.Class))
+	case !m.Valid():
+		return "", fmt.Errorf("%s: the class ends in an authority key, behind which its own index is missing", shown(s))
+	case m.IsStandard():
+		return "", fmt.Errorf("%s is a standard method; only those of other classes can be listed", shown(s))
+	}
+	return s, nil
+}
+
+// deviceModel checks one of several device models, "name=prefix" (CTL-19).
+func deviceModel(s string) (string, error) {
+	name, prefix, _ := strings.Cut(s, "=")
+	if !isSelector(prefix) {
+		return "", fmt.Errorf("%s is not of the form \"name=prefix\", the prefix of letters, digits, - and _", shown(s))
+	}
+	if strings.HasPrefix(name, "/") {
+		path, err := controlPath(name)
+		return path + "=" + prefix, err
+	}
+	if !isSelector(name) {
+		return "", fmt.Errorf("%s names neither a selector, of letters, digits, - and _, nor the path of a socket", shown(s))
+	}
+	return s, nil
+}
+
+// isSelector reports whether s can be a selector of IS-14's API (CTL-60), which is also the form of a prefix.
+func isSelector(s string) bool {
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && s[i] != '-' && s[i] != '_' {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 64
 }

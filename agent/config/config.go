@@ -53,6 +53,7 @@ type Config struct {
 	Limits        Limits
 	Log           Log
 	Paths         Paths
+	Control       Control
 	Inventory     Inventory
 	Audit         Audit
 	Metrics       Metrics
@@ -189,12 +190,78 @@ type Paths struct {
 
 // Rules returns what the configuration says about paths, as the decision takes it.
 func (c *Config) Rules() decide.Rules {
-	rules := decide.Rules{Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes}
+	rules := decide.Rules{
+		Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes,
+		Controls: decide.Controls{Asked: c.Control.Commands == CommandsAsked, Letter: c.Control.Gets == GetsWrite},
+	}
+	for _, api := range c.Control.Claims {
+		rules.Controls.Claims = append(rules.Controls.Claims, []byte(api))
+	}
+	for _, text := range c.Control.ReadMethods {
+		if m, ok := decide.ParseMethod(text); ok {
+			rules.Controls.Reading = append(rules.Controls.Reading, m)
+		}
+	}
+	for _, model := range c.Control.Models {
+		name, prefix, _ := strings.Cut(model, "=")
+		rules.Controls.Models = append(rules.Controls.Models, decide.Model{Name: []byte(name), Prefix: []byte(prefix)})
+	}
 	for _, claim := range c.Paths.Claims {
 		prefix, api, _ := strings.Cut(claim, "=")
 		rules.Claims = append(rules.Claims, decide.Mapping{Prefix: prefix, API: []byte(api)})
 	}
 	return rules
+}
+
+// Commands says who decides about the commands on an IS-12 socket (CTL-22).
+type Commands string
+
+// Who decides, as the configuration spells it.
+const (
+	CommandsHandshake Commands = "handshake" // nobody: the handshake needs the whole model
+	CommandsAsked     Commands = "asked"     // the daemon, which the stack asks about each
+)
+
+// ControlClaim is a name of IS-12's claim, without "x-nmos-" (CTL-15).
+type ControlClaim string
+
+// The names, as the configuration spells them.
+const (
+	ClaimControl ControlClaim = "control" // of BCP-003-02
+	ClaimNCP     ControlClaim = "ncp"     // of nmos-cpp and nmos-testing
+	ClaimNC      ControlClaim = "nc"      // of TR-10-SEC
+)
+
+// Gets is the access that commands need which change nothing (CTL-40).
+type Gets string
+
+// The accesses, as the configuration spells them.
+const (
+	GetsRead  Gets = "read"
+	GetsWrite Gets = "write" // the letter of BCP-003-02 v1.1-dev, but for the three without which nothing can be read
+)
+
+// Recorded says which commands the audit lists one by one (CTL-87).
+type Recorded string
+
+// Which, as the configuration spells it.
+const (
+	RecordDenied Recorded = "denied" // the others are counted
+	RecordAll    Recorded = "all"
+)
+
+// Control is [control].
+type Control struct {
+	Commands Commands
+	Claims   []ControlClaim // those that count; their permissions are combined
+	Gets     Gets
+	// ReadMethods are more methods that change nothing, as "1.2.0.1:3m1": the class that defines the method, and the
+	// method (CTL-41).
+	ReadMethods []string
+	// Models are the device models if there are several, as "name=prefix": the name is an IS-14 selector or the path of
+	// an IS-12 socket; the prefix stands, with a colon, before the role paths in specifiers (CTL-19).
+	Models []string
+	Record Recorded
 }
 
 // Inventory is [inventory].

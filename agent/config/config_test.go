@@ -111,6 +111,13 @@ func TestConfigFull(t *testing.T) {
 		public = ["/meters/", "/api/v1", "/x-nmos/system/"]
 		claims = ["/levels/=events"]
 		control = ["/slot/2/", "/x-nmos/ncp/v1.0/b"]
+		[control]
+		commands = "asked"
+		claims = ["nc", "control", "nc"]
+		gets = "write"
+		read_methods = ["1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"]
+		models = ["slot2B=b", "/slot/2/=b"]
+		record = "all"
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +136,10 @@ func TestConfigFull(t *testing.T) {
 		Limits:    Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:       Log{Level: "debug"},
 		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
+		Control: Control{
+			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite, []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"},
+			[]string{"slot2B=b", "/slot/2=b"}, RecordAll,
+		},
 		Inventory: Inventory{File: "/run/firmware/inventory.json"},
 		Audit: Audit{
 			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, AllowRate: 100000, File: "/var/log/audit",
@@ -286,6 +297,17 @@ func TestConfigMistakes(t *testing.T) {
 		{"control root", "[paths]\ncontrol = [\"/\"]\n", `:2: [paths] control: "/" would open every path; name the prefixes one by one`},
 		{"control nmos", "[paths]\ncontrol = [\"/x-nmos/\"]\n", `:2: [paths] control: "/x-nmos/" is what all may read; name the socket's own path`},
 		{"control dots", "[paths]\ncontrol = [\"/a/../b\"]\n", `:2: [paths] control: "/a/../b" holds an empty, . or .. part`},
+		{"control commands", "[control]\ncommands = \"ask\"\n", `:2: [control] commands: "ask" must be one of handshake, asked`},
+		{"control claim", "[control]\nclaims = [\"x-nmos-control\"]\n", `:2: [control] claims: "x-nmos-control" must be one of control, ncp, nc`},
+		{"control method form", "[control]\nread_methods = [\"1.2.0.1 3m1\"]\n", `:2: [control] read_methods: "1.2.0.1 3m1" is not of the form "1.2.0.1:3m1", a class and a method that it defines`},
+		{"control method level", "[control]\nread_methods = [\"1.2.0.1:4m1\"]\n", `:2: [control] read_methods: "1.2.0.1:4m1" names a method of level 4, which a class of 3 levels does not define`},
+		{"control method key", "[control]\nread_methods = [\"1.2.0:2m1\"]\n", `:2: [control] read_methods: "1.2.0:2m1": the class ends in an authority key, behind which its own index is missing`},
+		{"control method standard", "[control]\nread_methods = [\"1.2.2.2:4m2\"]\n", `:2: [control] read_methods: "1.2.2.2:4m2" is a standard method; only those of other classes can be listed`},
+		{"control model form", "[control]\nmodels = [\"slot2B\"]\n", `:2: [control] models: "slot2B" is not of the form "name=prefix", the prefix of letters, digits, - and _`},
+		{"control model prefix", "[control]\nmodels = [\"slot2B=a:\"]\n", `:2: [control] models: "slot2B=a:" is not of the form "name=prefix", the prefix of letters, digits, - and _`},
+		{"control model name", "[control]\nmodels = [\"slot 2=a\"]\n", `:2: [control] models: "slot 2=a" names neither a selector, of letters, digits, - and _, nor the path of a socket`},
+		{"control model path", "[control]\nmodels = [\"/a//b=a\"]\n", `:2: [control] models: "/a//b" holds an empty, . or .. part`},
+		{"control model twice", "[control]\n\nmodels = [\"a=b\", \"a=c\"]\n", `:3: [control] models gives "a" two prefixes, in "a=b" and "a=c"`},
 		{"path bytes low", "[limits]\npath_bytes = 255\n", ":2: [limits] path_bytes: 255 is out of range; it must be 256 to 4096"},
 		{"path bytes high", "[limits]\npath_bytes = 4097\n", ":2: [limits] path_bytes: 4097 is out of range; it must be 256 to 4096"},
 		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},

@@ -100,6 +100,14 @@ func Keys(c *Config) []Key {
 		{"paths", "claims", 0, list(&c.Paths.Claims, nil, text(claimPrefix))},
 		{"paths", "control", 0, list(&c.Paths.Control, nil, text(controlPath))},
 
+		{"control", "commands", 0, one(&c.Control.Commands, CommandsHandshake, word(CommandsHandshake, CommandsAsked))},
+		{"control", "claims", 0, list(&c.Control.Claims, []ControlClaim{ClaimControl, ClaimNCP},
+			word(ClaimControl, ClaimNCP, ClaimNC))},
+		{"control", "gets", 0, one(&c.Control.Gets, GetsRead, word(GetsRead, GetsWrite))},
+		{"control", "read_methods", 0, list(&c.Control.ReadMethods, nil, text(readMethod))},
+		{"control", "models", 0, list(&c.Control.Models, nil, text(deviceModel))},
+		{"control", "record", 0, one(&c.Control.Record, RecordDenied, word(RecordDenied, RecordAll))},
+
 		{"inventory", "file", ReadPlace, one(&c.Inventory.File, "", text(filePath))},
 
 		{"audit", "sinks", 0, list(&c.Audit.Sinks, []AuditSink{AuditLog}, word(AuditLog, AuditFile, AuditSyslog))},
@@ -153,6 +161,7 @@ func (r *reader) crossChecks() {
 			}
 		}
 	}
+	r.checkModels()
 	for _, need := range []struct {
 		sink AuditSink
 		key  string
@@ -161,6 +170,19 @@ func (r *reader) crossChecks() {
 		if slices.Contains(r.cfg.Audit.Sinks, need.sink) && need.has == "" {
 			r.mistakes.add(r.set["[audit] sinks"].line, "[audit] sinks holds %q, which needs %s", need.sink, need.key)
 		}
+	}
+}
+
+// checkModels reports a model that is named twice, since only one prefix could count.
+func (r *reader) checkModels() {
+	names := map[string]string{}
+	for _, model := range r.cfg.Control.Models {
+		name, _, _ := strings.Cut(model, "=")
+		if first, twice := names[name]; twice {
+			r.mistakes.add(r.set["[control] models"].line, "[control] models gives %s two prefixes, in %s and %s",
+				shown(name), shown(first), shown(model))
+		}
+		names[name] = model
 	}
 }
 

@@ -42,6 +42,7 @@ type Rules struct {
 	Claims    []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
 	Control   []string  // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
 	PathBytes int       // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
+	Controls  Controls  // of device models
 }
 
 // DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion
@@ -86,7 +87,7 @@ func WithoutToken(access Access, place Place) Early {
 
 // Permit reports whether a verified token, good for this device and time, permits the access. A token that is not
 // verified permits nothing.
-func Permit(access Access, place Place, t *token.Token) wire.Reason {
+func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 	switch place.Kind {
 	case Base: // PATH-4
 		if access == Read && t.Grants(place.API) {
@@ -96,7 +97,7 @@ func Permit(access Access, place Place, t *token.Token) wire.Reason {
 	case Resource, Everything: // PATH-5
 		return permitResource(access, place, t)
 	case Control:
-		return permitControl(access, t)
+		return r.Controls.permitSocket(access, place.Model, t)
 	case BadVersion: // PATH-10
 		return wire.PathVersion
 	case Root: // only reading is public
@@ -127,30 +128,39 @@ func permitResource(access Access, place Place, t *token.Token) wire.Reason {
 	return wire.PathNotGranted
 }
 
-// controlAPIs are the claims in use for IS-12, x-nmos-control and x-nmos-ncp; their permissions are combined (CTL-15).
-var controlAPIs = [...][]byte{[]byte("control"), []byte("ncp")}
-
-// permitControl answers for the handshake of an IS-12 socket. The socket can change everything in the device model, so
-// the handshake needs the whole model under write, too (PATH-15, CTL-22).
-func permitControl(access Access, t *token.Token) wire.Reason {
-	granted := false
+// permitSocket answers for the handshake of an IS-12 socket. The socket can change everything in the device model, so
+// the handshake needs the whole model under write, too, unless each command is asked about (PATH-15, CTL-22).
+func (c *Controls) permitSocket(access Access, prefix []byte, t *token.Token) wire.Reason {
+	granted, some := false, false
 	var whole [2]bool // of reading, of writing
-	for _, api := range controlAPIs {
+	for _, api := range c.Claims {
 		granted = granted || t.Grants(api)
 		for i := range whole {
 			specifiers := t.Specifiers(api, i == 1)
 			for specifier, more := specifiers.Next(); more; specifier, more = specifiers.Next() {
-				whole[i] = whole[i] || isAll(bytes.TrimPrefix(specifier, []byte("root.")))
+				some = some || len(specifier) > 0
+				whole[i] = whole[i] || isWhole(specifier, prefix)
 			}
 		}
 	}
 	switch {
 	case !granted, access != Read:
 		return wire.APINotGranted
-	case !whole[0] || !whole[1]:
-		return wire.ControlNotGranted
+	case c.Asked && some, whole[0] && whole[1]:
+		return wire.OK
+	case c.Asked:
+		return wire.PathNotGranted
 	}
-	return wire.OK
+	return wire.ControlNotGranted
+}
+
+// isWhole reports whether a specifier gives a whole device model: "*" or "root.*", behind the model's prefix or without
+// (CTL-19).
+func isWhole(specifier, prefix []byte) bool {
+	if rest, found := bytes.CutPrefix(specifier, prefix); found && len(prefix) > 0 && len(rest) > 0 && rest[0] == ':' {
+		specifier = rest[1:]
+	}
+	return isAll(bytes.TrimPrefix(specifier, []byte("root.")))
 }
 
 // isAll reports whether a specifier matches everything: "*", or several of them, which mean the same.

@@ -18,13 +18,13 @@ type Need struct {
 //
 // No claim can be narrower: each holds in every version of the API (PATH-6), with and without a trailing slash
 // (PATH-7), for every method of its permission (PATH-1), and opens the API's base for reading (PATH-4).
-func Needs(access Access, place Place) (n Need, ok bool) {
+func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 	n = Need{API: place.API}
 	switch {
 	case place.Kind == Base:
 		return n, access == Read
 	case place.Kind == Control:
-		return Need{API: controlAPIs[0], Permission: "read", Both: true, Specifier: []byte("root.*")}, access == Read
+		return r.Controls.needsSocket(place.Model), access == Read && len(r.Controls.Claims) > 0
 	case place.Kind != Resource && place.Kind != Everything:
 		return Need{}, false
 	case access == Read:
@@ -40,4 +40,21 @@ func Needs(access Access, place Place) (n Need, ok bool) {
 	}
 	n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
 	return n, true
+}
+
+// needsSocket returns the smallest claim that opens an IS-12 socket (PATH-15).
+func (c *Controls) needsSocket(prefix []byte) (n Need) {
+	if len(c.Claims) > 0 {
+		n.API = c.Claims[0]
+	}
+	if len(prefix) > 0 {
+		n.Specifier = append(append(n.Specifier, prefix...), ':')
+	}
+	n.Permission = "read"
+	if c.Asked { // any object will do
+		n.Specifier = append(n.Specifier, "root"...)
+		return n
+	}
+	n.Both, n.Specifier = true, append(n.Specifier, "root.*"...)
+	return n
 }

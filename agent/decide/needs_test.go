@@ -8,7 +8,8 @@ import (
 )
 
 func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
-	rules := Rules{Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}}, Control: []string{"/slot/2/ncp"}}
+	rules := Rules{Controls: Controls{Claims: [][]byte{[]byte("control"), []byte("ncp")}},
+		Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}}, Control: []string{"/slot/2/ncp"}}
 	const id = "6f1e0000-0000-4000-8000-000000000031"
 	for _, c := range []struct {
 		access     Access
@@ -38,7 +39,7 @@ func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
 		{NoAccess, "/x-nmos/node/v1.3/self", ""},
 	} {
 		path, ok := Normalize(nil, []byte(c.path))
-		n, granted := Needs(c.access, rules.Find(path))
+		n, granted := rules.Needs(c.access, rules.Find(path))
 		got := strings.TrimSpace(fmt.Sprintf("%s %s %s", n.API, n.Permission, n.Specifier))
 		if n.Wide {
 			got += " wide"
@@ -69,7 +70,7 @@ func TestNeedsNothingBroader_PATH5_PATH6_PATH7(t *testing.T) {
 	}
 	compared, wide := 0, 0
 	for _, rest := range rests {
-		n, ok := Needs(Read, Place{Kind: Resource, API: []byte("node"), Rest: []byte(rest)})
+		n, ok := (&Rules{}).Needs(Read, Place{Kind: Resource, API: []byte("node"), Rest: []byte(rest)})
 		if !ok || !matches(n.Specifier, []byte(rest)) {
 			t.Fatalf("what %q needs does not grant it", rest)
 		}

@@ -131,6 +131,8 @@ type Place struct {
 	Kind Kind
 	API  []byte // of Base, Resource and Everything
 	Rest []byte // of Resource: what follows the version's slash, without a trailing slash
+	// Model is the prefix of the device model that the path leads to; empty if there is one model (CTL-19).
+	Model []byte
 }
 
 // Kind sorts paths by the rule that governs them. The zero value is closed.
@@ -158,9 +160,14 @@ func (r *Rules) Find(path []byte) Place {
 	if len(path) > most {
 		return Place{Kind: TooLong}
 	}
-	for _, control := range r.Control {
-		if string(bytes.TrimSuffix(path, slash)) == control {
-			return Place{Kind: Control}
+	if len(r.Control) > 0 || len(r.Controls.Models) > 0 {
+		bare := bytes.TrimSuffix(path, slash)
+		prefix, known := r.Controls.Prefix(bare)
+		for _, control := range r.Control {
+			known = known || string(bare) == control
+		}
+		if known {
+			return Place{Kind: Control, Model: prefix}
 		}
 	}
 	rest, below := bytes.CutPrefix(path, []byte("/x-nmos"))

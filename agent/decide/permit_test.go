@@ -30,6 +30,7 @@ func TestPermit_PATH4_PATH5_PATH15(t *testing.T) {
 	everything := decide.Place{Kind: decide.Everything, API: []byte("x")}
 	base := decide.Place{Kind: decide.Base, API: []byte("x")}
 	control := decide.Place{Kind: decide.Control}
+	rules := decide.Rules{Controls: decide.Controls{Claims: [][]byte{[]byte("control"), []byte("ncp")}}}
 	const ok, api, path, sockets = wire.OK, wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted
 	for _, c := range []struct {
 		name   string
@@ -117,11 +118,11 @@ func TestPermit_PATH4_PATH5_PATH15(t *testing.T) {
 		if got.Reason != wire.OK {
 			t.Fatalf("%s: got %v, want a good token", c.name, got.Reason)
 		}
-		if got := decide.Permit(c.access, c.place, &tok); got != c.want {
+		if got := rules.Permit(c.access, c.place, &tok); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 		var none token.Token
-		if got := decide.Permit(c.access, c.place, &none); got == wire.OK {
+		if got := rules.Permit(c.access, c.place, &none); got == wire.OK {
 			t.Errorf("%s, not verified: got %v, want it denied", c.name, got)
 		}
 	}

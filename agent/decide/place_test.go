@@ -162,7 +162,7 @@ func TestPermitFailsClosed_PATH5(t *testing.T) {
 	}
 	for _, place := range places {
 		for _, access := range []decide.Access{decide.NoAccess, decide.Read, decide.Write, decide.Preflight, 200} {
-			if got := decide.Permit(access, place, new(token.Token)); got.Allowed() {
+			if got := (&decide.Rules{}).Permit(access, place, new(token.Token)); got.Allowed() {
 				t.Errorf("access %d to %+v: %v", access, place, got)
 			}
 		}

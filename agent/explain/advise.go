@@ -65,7 +65,7 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ..
 	var notes []string
 	for _, path := range paths {
 		place := rules.Find(path)
-		n, ok := decide.Needs(access, place)
+		n, ok := rules.Needs(access, place)
 		switch {
 		case !ok && isBase(place) && len(paths) == 1:
 			continue // WritingBase covers it

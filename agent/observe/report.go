@@ -257,10 +257,10 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 		}
 		return n, false, reason
 	}
-	if n, grantable = decide.Needs(access, place); grantable {
+	if n, grantable = rules.Needs(access, place); grantable {
 		return n, true, wire.OK
 	}
-	return n, false, decide.Permit(access, place, new(token.Token)) // what it says to any
+	return n, false, rules.Permit(access, place, new(token.Token)) // what it says to any
 }
 
 // mendOf returns what to do about a reason.

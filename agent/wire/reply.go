@@ -12,11 +12,13 @@ type Reply struct {
 	ClientID   []byte // set if a token was verified
 	Subject    []byte
 	Issuer     []byte
-	ExpiresIn  int64    // whole seconds until the permission ends; only for allow with a token, else negative
-	Path       []byte   // normalised; nil if the target has none
-	RetryAfter int      // whole seconds, for 503
-	Realm      string   // of the challenge; holds no quote, backslash, comma or control character
-	Answers    []Answer // decide-all, watch-token: one per target, in their order
+	ExpiresIn  int64     // whole seconds until the permission ends; only for allow with a token, else negative
+	Path       []byte    // normalised; nil if the target has none
+	RetryAfter int       // whole seconds, for 503
+	Realm      string    // of the challenge; holds no quote, backslash, comma or control character
+	Answers    []Answer  // decide-all, watch-token: one per target, in their order
+	Commands   []Command // control: those asked about, in their order
+	Verdicts   []Reason  // control: one per command, in their order; empty if Reason, or Enforced, holds for all
 }
 
 // Answer is the answer for one target of decide-all or watch-token. The zero value denies.
@@ -72,11 +74,12 @@ func (r *Reply) Append(dst []byte) []byte {
 		dst = append(dst, ' ')
 		dst = append(dst, would.Code...)
 		dst = append(dst, '\n')
+		dst = r.appendCommands(dst, "would=", r.Enforced)
 	}
 	dst = appendLine(dst, "client-id=", r.ClientID)
 	dst = appendLine(dst, "subject=", r.Subject)
 	dst = appendLine(dst, "issuer=", r.Issuer)
-	if r.ExpiresIn >= 0 && r.Reason.Allowed() {
+	if r.Expires() {
 		dst = append(dst, "expires-in="...)
 		dst = strconv.AppendInt(dst, r.ExpiresIn, 10)
 		dst = append(dst, '\n')
@@ -89,6 +92,9 @@ func (r *Reply) Append(dst []byte) []byte {
 			dst = append(dst, '\n')
 		}
 	}
+	if r.Enforced == Undecided {
+		dst = r.appendCommands(dst, "denied=", r.Reason)
+	}
 	if r.Challenge() {
 		dst = append(dst, "www-authenticate="...)
 		dst = AppendChallenge(dst, r.Realm, r.Reason)
@@ -98,6 +104,29 @@ func (r *Reply) Append(dst []byte) []byte {
 		dst = append(dst, "retry-after="...)
 		dst = strconv.AppendInt(dst, int64(max(r.RetryAfter, 1)), 10)
 		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// Expires reports whether the reply says when the permission ends: if something is allowed by a token, which some
+// commands may be where others are denied.
+func (r *Reply) Expires() bool {
+	return r.ExpiresIn >= 0 && (r.Reason.Allowed() || r.Verb == Control && len(r.Verdicts) > 0)
+}
+
+// appendCommands appends a line for each command that is denied, or would be in enforce mode; one for all of them if
+// the token is the cause (CTL-84, CTL-88).
+func (r *Reply) appendCommands(dst []byte, name string, all Reason) []byte {
+	if r.Verb != Control || all.Allowed() || all.Decision() == "error" {
+		return dst
+	}
+	if len(r.Verdicts) == 0 {
+		return append(append(dst, name...), "*\n"...)
+	}
+	for i := range r.Commands {
+		if verdict := r.Verdicts[i]; !verdict.Allowed() {
+			dst = append(r.Commands[i].appendDenied(append(dst, name...), verdict), '\n')
+		}
 	}
 	return dst
 }

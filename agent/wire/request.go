@@ -26,6 +26,7 @@ const (
 	DecideAll
 	Resource
 	WatchToken // decide-all that is left standing
+	Control
 	Ping
 )
 
@@ -35,6 +36,7 @@ var verbs = [...]string{
 	DecideAll:  "decide-all 1",
 	Resource:   "resource 1",
 	WatchToken: "watch-token 1",
+	Control:    "control 1",
 	Ping:       "ping 1",
 }
 
@@ -59,10 +61,14 @@ const (
 	nameKind
 	nameName
 	nameAccess
+	nameAPI
+	nameModel
+	nameCommand
+	nameSubscribe
 )
 
 // grammar says for each question which names it has, which are required and which may be repeated.
-var grammar = [...]struct{ has, needs, many uint8 }{
+var grammar = [...]struct{ has, needs, many uint16 }{
 	Decide: {
 		has:   nameMethod | nameTarget | nameAuthorization | nameUpgrade | nameID,
 		needs: nameMethod | nameTarget,
@@ -82,6 +88,11 @@ var grammar = [...]struct{ has, needs, many uint8 }{
 		has:   nameKind | nameName | nameAccess | nameAuthorization | nameID,
 		needs: nameKind | nameName | nameAccess,
 	},
+	Control: { // and a command or a subscription
+		has:   nameAPI | nameModel | nameCommand | nameSubscribe | nameAuthorization | nameID,
+		needs: nameAPI,
+		many:  nameCommand | nameSubscribe,
+	},
 	Ping: {has: nameID},
 }
 
@@ -97,10 +108,13 @@ type Request struct {
 	Kind          []byte   // of resource: "meter"
 	Name          []byte   // of resource: the device's own name for it
 	Access        []byte   // of resource: "read" or "write"
+	API           []byte   // of control: "control" or "configuration", which says whose claim counts
+	Model         []byte   // of control: the name of the device model; nil if not given
+	Commands      []Command
 }
 
 func (r *Request) reset() {
-	*r = Request{Targets: r.Targets[:0]}
+	*r = Request{Targets: r.Targets[:0], Commands: r.Commands[:0]}
 }
 
 // Parse parses one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided.
@@ -127,7 +141,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		return PacketVerb
 	}
 	g := grammar[verb]
-	var seen uint8
+	var seen uint16
 	for len(rest) > 0 {
 		line, rest, ok = bytes.Cut(rest, newline)
 		if !ok {
@@ -138,7 +152,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			return PacketForm
 		}
 		value := line[eq+1 : len(line) : len(line)]
-		var name uint8
+		var name uint16
 		switch string(line[:eq]) {
 		case "method":
 			name, r.Method = nameMethod, value
@@ -159,6 +173,14 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			name, r.Name = nameName, value
 		case "access":
 			name, r.Access = nameAccess, value
+		case "api":
+			name, r.API = nameAPI, value
+		case "model":
+			name, r.Model = nameModel, value
+		case "command":
+			name = nameCommand
+		case "subscribe":
+			name = nameSubscribe
 		}
 		switch {
 		case name&g.has == 0:
@@ -169,13 +191,17 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			r.Targets = append(r.Targets, value)
 		case name == nameID:
 			r.ID = value
+		case name == nameCommand || name == nameSubscribe:
+			if fault := r.takeCommand(value, name == nameSubscribe); fault != Undecided {
+				return fault
+			}
 		}
 		seen |= name
 	}
-	if g.needs&^seen != 0 {
+	if g.needs&^seen != 0 || verb == Control && len(r.Commands) == 0 {
 		return PacketMissing
 	}
-	if verb == Resource && !r.namesResource() {
+	if verb == Resource && !r.namesResource() || verb == Control && !r.asksCommands() {
 		return PacketValue
 	}
 	r.Verb = verb

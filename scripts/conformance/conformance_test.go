@@ -27,6 +27,12 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// notYet are the rules that no test need name yet.
+const notYet = "CLI-4 CLI-10 CLI-11 CLI-12 CLI-13 CLI-67 CLI-69" +
+	" CTL-2 CTL-10 CTL-11 CTL-15 CTL-16 CTL-21 CTL-22 CTL-25 CTL-26 CTL-27 CTL-28 CTL-29 CTL-30" +
+	" CTL-60 CTL-61 CTL-62 CTL-63 CTL-65 CTL-66 CTL-67" +
+	" CTL-80 CTL-81 CTL-82 CTL-83 CTL-84 CTL-85 CTL-86 CTL-87 CTL-88"
+
 func TestRulesFile(t *testing.T) {
 	rules, err := parseRules(rulesText)
 	if err != nil {
@@ -39,13 +45,13 @@ func TestRulesFile(t *testing.T) {
 		if len(r.summary) > 72 {
 			t.Errorf("%s: the summary is too long for the table", r.id)
 		}
-		later := slices.Contains(strings.Fields("CLI-4 CLI-10 CLI-11 CLI-12 CLI-13 CLI-67 CLI-69"), r.id)
+		later := slices.Contains(strings.Fields(notYet), r.id)
 		if r.required == later {
 			t.Errorf("%s: required is %v", r.id, r.required)
 		}
 	}
 	for family, n := range map[string]int{
-		"TOK": 6, "CLM": 11, "PATH": 16, "ANS": 9, "KEY": 8, "DIS": 6, "OPS": 3, "CLI": 43,
+		"TOK": 6, "CLM": 11, "PATH": 16, "ANS": 9, "KEY": 8, "DIS": 6, "OPS": 3, "CLI": 43, "CTL": 46,
 	} {
 		if families[family] != n {
 			t.Errorf("%d rules %s, want %d", families[family], family, n)

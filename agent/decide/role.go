@@ -1,0 +1,87 @@
+package decide
+
+import (
+	"bytes"
+
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wildcard"
+	"nmosauthd/agent/wire"
+)
+
+// Object is an object of a device model, as specifiers of x-nmos-control and x-nmos-configuration name it: by its role
+// path, "root.receiver-monitors.monitor-01" (CTL-1).
+type Object struct {
+	path []byte // the role path; of several models, behind the model's prefix
+	role int    // where the role path begins
+}
+
+// NewObject returns the object with a role path, as it stands in the model, not percent-encoded (CTL-17). It borrows
+// from it. If the device has several models, prefix is that of the object's, and the object borrows from scratch, which
+// is returned as grown (CTL-19).
+func NewObject(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
+	if len(prefix) == 0 {
+		return Object{path: rolePath}, scratch
+	}
+	scratch = append(append(append(scratch[:0], prefix...), ':'), rolePath...)
+	return Object{scratch, len(prefix) + 1}, scratch
+}
+
+// matchedBy reports whether the specifier matches the object: with the model's prefix, or without, since a specifier
+// without a prefix holds for every model (CTL-19).
+func (o Object) matchedBy(specifier []byte) bool {
+	return matchRole(specifier, o.path) || o.role > 0 && matchRole(specifier, o.path[o.role:])
+}
+
+// coveredBy reports whether the specifier matches the object and everything that is, or ever can be, below it (CTL-64).
+func (o Object) coveredBy(specifier []byte) bool {
+	return coversRole(specifier, o.path) || o.role > 0 && coversRole(specifier, o.path[o.role:])
+}
+
+// matchRole reports whether the specifier matches the whole role path (CTL-12). One that ends in ".*" also matches what
+// is before that: "root.*" gives every object, and the root block is one (CTL-13). Without a "*" a specifier names one
+// object, not what is below it (CTL-14).
+func matchRole(specifier, path []byte) bool {
+	if len(specifier) == 0 || len(path) == 0 { // CTL-18
+		return false
+	}
+	if wildcard.Match(specifier, path) {
+		return true
+	}
+	block, stars := bytes.CutSuffix(bytes.TrimRight(specifier, "*"), dot)
+	return stars && specifier[len(specifier)-1] == '*' && wildcard.Match(block, path)
+}
+
+// coversRole reports whether the specifier matches the role path and all below it: it ends in "*", and what is before
+// that begins "<path>." (CTL-64).
+func coversRole(specifier, path []byte) bool {
+	head := bytes.TrimRight(specifier, "*")
+	if len(head) == len(specifier) || len(path) == 0 {
+		return false
+	}
+	return bytes.HasPrefix(path, head) || len(head) == len(path)+1 && head[len(path)] == '.' && bytes.HasPrefix(head, path)
+}
+
+var dot = []byte(".")
+
+// PermitObject reports whether a verified token permits the access to an object of the device model, by one of these
+// claims, x-nmos-<api> each (CTL-10, CTL-11); scope alone opens no object (CTL-16). A subtree is the object with all
+// that is below it, which one specifier must match as a whole.
+func PermitObject(apis [][]byte, access Access, o Object, subtree bool, t *token.Token) wire.Reason {
+	if access != Read && access != Write {
+		return wire.Method
+	}
+	for _, api := range apis {
+		specifiers := t.Specifiers(api, access == Write)
+		for specifier, more := specifiers.Next(); more; specifier, more = specifiers.Next() {
+			if subtree && o.coveredBy(specifier) || !subtree && o.matchedBy(specifier) {
+				return wire.OK
+			}
+		}
+	}
+	for _, api := range apis {
+		if t.Grants(api) {
+			return wire.PathNotGranted
+		}
+	}
+	return wire.APINotGranted
+}

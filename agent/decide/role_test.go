@@ -1,0 +1,131 @@
+package decide
+
+import (
+	"strings"
+	"testing"
+)
+
+// A specifier and a role path, and whether the one matches the other, and all below it, too.
+var roleRows = []struct {
+	name, specifier, path string
+	matches, covers       bool
+}{
+	{"CTL-1/as it is written", "root.a", "root.A", false, false},
+	{"CTL-1/the same", "root.A", "root.A", true, false},
+	{"CTL-12/below", "root.*", "root.receiver-monitors.monitor-01", true, true},
+	{"CTL-12/the whole path", "root.a", "root.ab", false, false},
+	{"CTL-12/a star inside", "root.*.gain", "root.tx-3.gain", true, false},
+	{"CTL-12/a star crosses dots", "root.*.gain", "root.tx-3.left.gain", true, false},
+	{"CTL-12/a star inside, another end", "root.*.gain", "root.tx-3.mute", false, false},
+	{"CTL-12/a part of a role", "root.tx-*", "root.tx-3.gain", true, true},
+	{"CTL-12/everything", "*", "root", true, true},
+	{"CTL-12/no expression", "root.(a|b)", "root.a", false, false},
+	{"CTL-13/the root block", "root.*", "root", true, true},
+	{"CTL-13/two stars", "root.**", "root", true, true},
+	{"CTL-13/another block", "root.tx-3.*", "root.tx-3", true, true},
+	{"CTL-13/a name that begins alike", "root.tx-3.*", "root.tx-30", false, false},
+	{"CTL-13/a dot alone", "root.", "root", false, false},
+	{"CTL-13/a star before", "root.tx-*.*", "root.tx-3", true, false},
+	{"CTL-13/nothing before the dot", ".*", "root", false, false},
+	{"CTL-14/the object alone", "root.tx-3", "root.tx-3.gain", false, false},
+	{"CTL-14/not what it is in", "root.tx-3.gain", "root.tx-3", false, false},
+	{"CTL-17/as it is, not decoded", "root.a%20b", "root.a b", false, false},
+	{"CTL-17/a space", "root.a b", "root.a b", true, false},
+	{"CTL-18/empty", "", "root", false, false},
+	{"CTL-18/of nothing", "*", "", false, false},
+	{"CTL-64/a part of the last role", "root.t*", "root.tx-3", true, true},
+	{"CTL-64/only below", "root.tx-3.g*", "root.tx-3", false, false},
+	{"CTL-64/the path and more of its name", "root.tx-3*", "root.tx-3", true, true},
+}
+
+// slowMatch is CTL-12 and CTL-13 letter by letter.
+func slowMatch(specifier, path string) bool {
+	if specifier == "" || path == "" {
+		return false
+	}
+	if glob(specifier, path) {
+		return true
+	}
+	head := strings.TrimRight(specifier, "*")
+	return head != specifier && strings.HasSuffix(head, ".") && glob(head[:len(head)-1], path)
+}
+
+func glob(pattern, text string) bool {
+	switch {
+	case pattern == "":
+		return text == ""
+	case pattern[0] == '*':
+		return glob(pattern[1:], text) || text != "" && glob(pattern, text[1:])
+	}
+	return text != "" && pattern[0] == text[0] && glob(pattern[1:], text[1:])
+}
+
+// slowCovers is CTL-64's own sentence.
+func slowCovers(specifier, path string) bool {
+	head := strings.TrimRight(specifier, "*")
+	return path != "" && head != specifier && strings.HasPrefix(path+".", head)
+}
+
+func TestRolePaths(t *testing.T) {
+	for _, row := range roleRows {
+		t.Run(row.name, func(t *testing.T) {
+			s, p := []byte(row.specifier), []byte(row.path)
+			if got := matchRole(s, p); got != row.matches || slowMatch(row.specifier, row.path) != row.matches {
+				t.Errorf("%q matches %q: got %v, want %v", s, p, got, row.matches)
+			}
+			if got := coversRole(s, p); got != row.covers || slowCovers(row.specifier, row.path) != row.covers {
+				t.Errorf("%q covers %q: got %v, want %v", s, p, got, row.covers)
+			}
+		})
+	}
+}
+
+// Matching is what the rules say letter by letter, and what is covered is matched, with all below it.
+func FuzzRolePath_CTL12_CTL13_CTL64(f *testing.F) {
+	for _, row := range roleRows {
+		f.Add(row.specifier, row.path)
+	}
+	f.Fuzz(func(t *testing.T, specifier, path string) {
+		if strings.Count(specifier, "*") > 4 || len(specifier)+len(path) > 200 {
+			return // the twin takes too long
+		}
+		s, p := []byte(specifier), []byte(path)
+		if got, want := matchRole(s, p), slowMatch(specifier, path); got != want {
+			t.Errorf("%q matches %q: got %v, want %v", s, p, got, want)
+		}
+		covers := coversRole(s, p)
+		if want := slowCovers(specifier, path); covers != want {
+			t.Errorf("%q covers %q: got %v, want %v", s, p, covers, want)
+		}
+		if covers && (!matchRole(s, p) || !matchRole(s, []byte(path+".x")) || !matchRole(s, []byte(path+".x.y"))) {
+			t.Errorf("%q covers %q, and does not match all of it", s, p)
+		}
+	})
+}
+
+// Of several models an object is matched with its model's prefix or without (CTL-19).
+func TestModels_CTL19(t *testing.T) {
+	for _, c := range []struct {
+		specifier, prefix string
+		matches, covers   bool
+	}{
+		{"a:root.tx-1", "a", true, false},
+		{"b:root.tx-1", "a", false, false},
+		{"root.tx-1", "a", true, false},
+		{"a:root.tx-1", "", false, false},
+		{"a:root.*", "a", true, true},
+		{"*", "a", true, true},
+		{"a:*", "a", true, true},
+		{"*:root.tx-1", "b", true, false},
+		{"a*", "ab", true, true},
+		{"b:*", "ab", false, false},
+	} {
+		o, _ := NewObject([]byte(c.prefix), []byte("root.tx-1"), nil)
+		if got := o.matchedBy([]byte(c.specifier)); got != c.matches {
+			t.Errorf("%s matches root.tx-1 of %q: got %v, want %v", c.specifier, c.prefix, got, c.matches)
+		}
+		if got := o.coveredBy([]byte(c.specifier)); got != c.covers {
+			t.Errorf("%s covers root.tx-1 of %q: got %v, want %v", c.specifier, c.prefix, got, c.covers)
+		}
+	}
+}
