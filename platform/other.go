@@ -35,6 +35,14 @@ func AwaitReadable(net.Conn) {}
 // PeerOf returns the process at the other end of a connection; not on this system.
 func PeerOf(c net.Conn) (Peer, error) { return Peer{}, unsupported("peer credentials") }
 
+// PeerInGroup would tell whether the other end is in a group; not on this system.
+func PeerInGroup(c net.Conn, group string) (bool, error) {
+	return false, unsupported("peer credentials")
+}
+
+// ReadSecret would read a file that others must not read; not on this system.
+func ReadSecret(path string, most int) (string, error) { return "", unsupported("owners of files") }
+
 // GivenSockets returns the sockets that the service manager has opened; there is none here.
 func GivenSockets() (map[string]*os.File, error) { return nil, nil }
 

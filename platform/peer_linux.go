@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +14,53 @@ import (
 // PeerOf returns the process at the other end of a connection of a Unix socket, as it was when it connected
 // (SO_PEERCRED of unix(7)). Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
 func PeerOf(c net.Conn) (Peer, error) {
+	var cred *unix.Ucred
+	err := askPeer(c, func(fd int) (err error) {
+		cred, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		return err
+	})
+	if err != nil {
+		return Peer{}, err
+	}
+	return Peer{UID: cred.Uid, GID: cred.Gid, PID: int(cred.Pid)}, nil
+}
+
+// PeerInGroup reports whether the process at the other end of a connection was in a group when it connected, be it as
+// one of its further groups (SO_PEERGROUPS, Linux 4.13; before, its first group alone counts).
+func PeerInGroup(c net.Conn, group string) (bool, error) {
+	want, err := groupID(group)
+	if err != nil || want < 0 {
+		return false, err
+	}
+	if peer, err := PeerOf(c); err != nil || int(peer.GID) == want {
+		return err == nil, err
+	}
+	const most = 1 << 16 // NGROUPS_MAX
+	var groups []uint32
+	err = askPeer(c, func(fd int) error {
+		for n := 64; n <= most; n = most {
+			groups = make([]uint32, n)
+			size := uint32(4 * n)
+			_, _, no := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+				uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
+			switch {
+			case no == unix.ERANGE && n < most:
+				continue
+			case no == unix.ENOPROTOOPT:
+				size = 0
+			case no != 0:
+				return no
+			}
+			groups = groups[:size/4]
+			return nil
+		}
+		return nil
+	})
+	return err == nil && slices.Contains(groups, uint32(want)), err
+}
+
+// askPeer calls ask with the descriptor of a connection of a socket.
+func askPeer(c net.Conn, ask func(fd int) error) error {
 	for {
 		wrapped, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -21,21 +70,17 @@ func PeerOf(c net.Conn) (Peer, error) {
 	}
 	conn, ok := c.(syscall.Conn)
 	if !ok {
-		return Peer{}, errors.New("the peer: not a connection of a socket")
+		return errors.New("the peer: not a connection of a socket")
 	}
 	raw, err := conn.SyscallConn()
+	if err == nil {
+		var asked error
+		if err = raw.Control(func(fd uintptr) { asked = ask(int(fd)) }); err == nil {
+			err = asked
+		}
+	}
 	if err != nil {
-		return Peer{}, fmt.Errorf("the peer: %w", err)
+		return fmt.Errorf("the peer: %w", err)
 	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return Peer{}, fmt.Errorf("the peer: %w", err)
-	}
-	if credErr != nil {
-		return Peer{}, fmt.Errorf("the peer: %w", credErr)
-	}
-	return Peer{UID: cred.Uid, GID: cred.Gid, PID: int(cred.Pid)}, nil
+	return nil
 }

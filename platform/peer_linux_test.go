@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -37,5 +38,35 @@ func TestPeerOf(t *testing.T) {
 	pipe, _ := net.Pipe()
 	if peer, err := PeerOf(pipe); err == nil {
 		t.Errorf("a pipe has the peer %+v", peer)
+	}
+}
+
+// The groups of a process are those that it has, not those that its user has in /etc/group.
+func TestPeerInGroup(t *testing.T) {
+	path := filepath.Join(socketDir(t), "a.sock")
+	l := mustListen(t, path, Options{})
+	c, err := net.Dial("unixpacket", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	mine, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gid := range append(mine, os.Getgid()) {
+		if is, err := PeerInGroup(wrapped{s}, strconv.Itoa(gid)); !is || err != nil {
+			t.Errorf("group %d: got %v, %v; want true", gid, is, err)
+		}
+	}
+	for _, group := range []string{"4294967", "", "no-such-group"} {
+		if is, err := PeerInGroup(s, group); is || (err != nil) != (group == "no-such-group") {
+			t.Errorf("group %q: got %v, %v; want false", group, is, err)
+		}
 	}
 }

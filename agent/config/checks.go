@@ -105,6 +105,66 @@ func (a *Authorization) serverURL(s string) (string, error) {
 	return s, nil
 }
 
+// optionalServerURL is serverURL, but the text may be empty.
+func (a *Authorization) optionalServerURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return a.serverURL(s)
+}
+
+// endpointURL checks a URL on the device, which may be empty. Unlike an issuer's it may have a query.
+func (a *Authorization) endpointURL(s string) (string, error) {
+	base, _, _ := strings.Cut(s, "?")
+	if s == "" {
+		return "", nil
+	}
+	u, err := a.issuerURL(base)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s %w", shownURL(s), err)
+	case strings.Contains(s, "#"):
+		return "", fmt.Errorf("%s holds a fragment", shownURL(s))
+	case strings.Contains(u.Host, "*"), len(s) > 2048, strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", fmt.Errorf("%s is not a URL of the form https://host/path", shownURL(s))
+	}
+	return s, nil
+}
+
+// scopeName checks a scope (RFC 6749 §3.3).
+func scopeName(s string) (string, error) {
+	if s == "" || len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return "", fmt.Errorf("%s is not a scope: 1 to 64 printable characters of ASCII without blank, quote and backslash",
+			shown(s))
+	}
+	return s, nil
+}
+
+// clientID checks a client identifier (RFC 6749 appendix A.1), which may be empty.
+func clientID(s string) (string, error) {
+	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s is not a client identifier: at most 256 printable characters of ASCII", shown(s))
+	}
+	return s, nil
+}
+
+// uuid checks a UUID, which may be empty, and returns it in lower case.
+func uuid(s string) (string, error) {
+	const form = "00000000-0000-0000-0000-000000000000"
+	ok := s == "" || len(s) == len(form)
+	for i := 0; ok && i < len(s); i++ {
+		if form[i] == '-' {
+			ok = s[i] == '-'
+		} else {
+			ok = strings.IndexByte("0123456789abcdefABCDEF", s[i]) >= 0
+		}
+	}
+	if !ok {
+		return "", fmt.Errorf("%s is not a UUID", shown(s))
+	}
+	return strings.ToLower(s), nil
+}
+
 // issuerPattern checks an entry of trusted_issuers: an issuer URL whose host may hold `*`.
 func (a *Authorization) issuerPattern(s string) (string, error) {
 	u, err := a.issuerURL(s)

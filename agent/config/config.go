@@ -57,6 +57,7 @@ type Config struct {
 	Inventory     Inventory
 	Audit         Audit
 	Metrics       Metrics
+	Client        Client
 	Sandbox       Sandbox
 }
 
@@ -309,6 +310,54 @@ type Audit struct {
 type Metrics struct {
 	File string // absolute path to which the metrics are written every 15 s, in the Prometheus text format; "" disables it
 }
+
+// ClientAuth says how the device proves to the authorization server who it is (CLI-23).
+type ClientAuth string
+
+// The methods, as the configuration spells them.
+const (
+	ClientAuthAuto   ClientAuth = "auto"
+	ClientAuthKey    ClientAuth = "private_key_jwt"
+	ClientAuthSecret ClientAuth = "client_secret_basic"
+)
+
+// ClientKeys says how the authorization server gets the device's public keys (CLI-33).
+type ClientKeys string
+
+// The ways, as the configuration spells them.
+const (
+	ClientKeysAuto   ClientKeys = "auto"
+	ClientKeysInline ClientKeys = "jwks"
+	ClientKeysByURI  ClientKeys = "jwks_uri"
+)
+
+// Client is [client]: the device as an OAuth client, which gets tokens of its own.
+type Client struct {
+	// Scopes are what tokens may be asked for, "registration" and "events" by rights (CLI-10). Empty: the device is no
+	// client.
+	Scopes []string
+	// Issuer is the server at which the device is a client. Empty: the one that it is registered at or whose keys it
+	// uses.
+	Issuer string
+	// ClientID is a client that an operator made by hand, in place of a registration. Empty: the device registers.
+	ClientID string
+	// ClientSecretFile holds that client's secret. Empty: it authenticates by the device's key.
+	ClientSecretFile string
+	// InitialAccessTokenFile holds what lets the device register (CLI-30). Empty: it registers without.
+	InitialAccessTokenFile string
+	AuthMethod             ClientAuth
+	Keys                   ClientKeys
+	// JWKSURI is where the device's web server publishes the daemon's public keys; "" if it does not (CLI-67).
+	JWKSURI string
+	// SoftwareID is the UUID of the product (CLI-37); "" is not sent.
+	SoftwareID string
+	// AllowUIDs and Group may be handed tokens on the decision socket, besides root and the daemon's own user (CLI-69).
+	AllowUIDs []uint32
+	Group     string
+}
+
+// Enabled reports whether the device is an OAuth client.
+func (c *Client) Enabled() bool { return len(c.Scopes) > 0 }
 
 // Sandbox is [sandbox].
 type Sandbox struct {

@@ -20,6 +20,30 @@ type Error struct {
 // Error returns the mistake as one line.
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message) }
 
+// KeyError is something wrong with what a key refers to, such as a file: only the device can know of it.
+type KeyError struct {
+	Key string // as messages name it
+	Err error
+}
+
+func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// At returns the errors joined in err as mistakes in the text of a file: a KeyError with the line of its key.
+func At(file string, data []byte, err error) error {
+	m := mistakes{file: file}
+	r := newReader(Default(), file)
+	r.read(data)
+	for _, e := range Mistakes(err) {
+		line := 0
+		if at := (*KeyError)(nil); errors.As(e, &at) {
+			line = r.set[at.Key].line
+		}
+		m.add(line, "%v", e)
+	}
+	return m.err()
+}
+
 // mistakes collects what is wrong with one file.
 type mistakes struct {
 	file string

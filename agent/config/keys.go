@@ -124,6 +124,20 @@ func Keys(c *Config) []Key {
 
 		{"metrics", "file", WritePlace, one(&c.Metrics.File, "", text(filePath))},
 
+		{"client", "scopes", 0, list(&c.Client.Scopes, nil, text(scopeName))},
+		{"client", "issuer", 0, one(&c.Client.Issuer, "", text(a.optionalServerURL))},
+		{"client", "initial_access_token_file", ReadPlace, one(&c.Client.InitialAccessTokenFile, "", text(filePath))},
+		{"client", "client_id", 0, one(&c.Client.ClientID, "", text(clientID))},
+		{"client", "client_secret_file", ReadPlace, one(&c.Client.ClientSecretFile, "", text(filePath))},
+		{"client", "auth_method", 0,
+			one(&c.Client.AuthMethod, ClientAuthAuto, word(ClientAuthAuto, ClientAuthKey, ClientAuthSecret))},
+		{"client", "keys", 0,
+			one(&c.Client.Keys, ClientKeysAuto, word(ClientKeysAuto, ClientKeysInline, ClientKeysByURI))},
+		{"client", "jwks_uri", 0, one(&c.Client.JWKSURI, "", text(a.endpointURL))},
+		{"client", "software_id", 0, one(&c.Client.SoftwareID, "", text(uuid))},
+		{"client", "allow_uids", 0, list(&c.Client.AllowUIDs, nil, userID)},
+		{"client", "group", 0, one(&c.Client.Group, "", text(groupName))},
+
 		{"sandbox", "landlock", Restart, one(&c.Sandbox.Landlock, true, boolean)},
 	}
 }
@@ -169,6 +183,40 @@ func (r *reader) crossChecks() {
 	}{{AuditFile, "[audit] file", r.cfg.Audit.File}, {AuditSyslog, "[audit] syslog", r.cfg.Audit.Syslog}} {
 		if slices.Contains(r.cfg.Audit.Sinks, need.sink) && need.has == "" {
 			r.mistakes.add(r.set["[audit] sinks"].line, "[audit] sinks holds %q, which needs %s", need.sink, need.key)
+		}
+	}
+	r.crossCheckClient()
+}
+
+// crossCheckClient reports what of [client] does not go together.
+func (r *reader) crossCheckClient() {
+	c := &r.cfg.Client
+	given, secret := c.ClientID != "", c.ClientSecretFile != ""
+	for _, wrong := range []struct {
+		is  bool
+		key string
+		why string
+	}{
+		{secret && !given, "client_secret_file", "is the secret of a client that was made by hand, and client_id is missing"},
+		{given && c.InitialAccessTokenFile != "", "initial_access_token_file",
+			"is for registering, and with client_id nothing is registered"},
+		{given && secret && c.AuthMethod == ClientAuthKey, "auth_method",
+			"is \"private_key_jwt\", which needs no client_secret_file"},
+		{given && !secret && c.AuthMethod == ClientAuthSecret, "auth_method",
+			"is \"client_secret_basic\", which needs client_secret_file"},
+		{given && c.Keys != ClientKeysAuto, "keys",
+			"has no effect with client_id: how the server gets that client's keys is set at the server"},
+		{c.Keys == ClientKeysByURI && c.JWKSURI == "", "keys", "is \"jwks_uri\", which needs the key jwks_uri"},
+		{c.Keys == ClientKeysInline && c.JWKSURI != "", "keys", "is \"jwks\", by which jwks_uri has no effect"},
+		{c.JWKSURI != "" && (c.AuthMethod == ClientAuthSecret || given && secret), "jwks_uri",
+			"is for keys, and the client authenticates by a secret"},
+		{c.Keys != ClientKeysAuto && c.AuthMethod == ClientAuthSecret, "keys",
+			"is for keys, and the client authenticates by a secret"},
+		{given && c.Issuer == "" && len(r.cfg.Authorization.Servers) != 1, "client_id",
+			"is known to one server only: name that one in issuer"},
+	} {
+		if wrong.is {
+			r.mistakes.add(r.set["[client] "+wrong.key].line, "[client] %s %s", wrong.key, wrong.why)
 		}
 	}
 }

@@ -33,15 +33,7 @@ func Parse(name string, data []byte) (*Config, error) {
 // ParseOver is Parse with other defaults, those of the device. It changes defaults even if there are mistakes: it then
 // holds the valid part of the file.
 func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
-	r := &reader{
-		cfg:      defaults,
-		keys:     Keys(defaults),
-		tables:   make(map[string]int),
-		dotted:   make(map[string]int),
-		set:      make(map[string]setting),
-		unknown:  make(map[string]bool),
-		mistakes: mistakes{file: name},
-	}
+	r := newReader(defaults, name)
 	if r.read(data) {
 		r.assign()
 		r.crossChecks()
@@ -64,6 +56,18 @@ type reader struct {
 	set      map[string]setting // by Key.String
 	unknown  map[string]bool    // sections and keys that were reported
 	mistakes mistakes
+}
+
+func newReader(c *Config, name string) *reader {
+	return &reader{
+		cfg:      c,
+		keys:     Keys(c),
+		tables:   make(map[string]int),
+		dotted:   make(map[string]int),
+		set:      make(map[string]setting),
+		unknown:  make(map[string]bool),
+		mistakes: mistakes{file: name},
+	}
 }
 
 // setting is the value of a key in the file.

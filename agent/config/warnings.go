@@ -66,6 +66,40 @@ func (c *Config) Warnings() []string {
 	if c.Audit.Full == AuditWait {
 		warn("[audit] full is \"wait\": while a sink is stuck the device's APIs are, too")
 	}
+	return append(all, c.clientWarnings()...)
+}
+
+// clientWarnings is the part of Warnings for [client].
+func (c *Config) clientWarnings() (all []string) {
+	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	cl := &c.Client
+	if !cl.Enabled() {
+		for _, key := range []struct{ name, value string }{
+			{"client_id", cl.ClientID}, {"issuer", cl.Issuer}, {"initial_access_token_file", cl.InitialAccessTokenFile},
+			{"jwks_uri", cl.JWKSURI},
+		} {
+			if key.value != "" {
+				warn("[client] %s has no effect, since scopes is empty: the device is no client", key.name)
+			}
+		}
+		return all
+	}
+	for _, s := range cl.Scopes {
+		if s != "registration" && s != "events" { // CLI-10
+			warn("[client] scopes: without a user, a device gets tokens for \"registration\" and \"events\" only; "+
+				"%s needs an arrangement in your facility", shown(s))
+		}
+	}
+	if c.State.Dir == "" && cl.ClientID == "" {
+		warn("[client] scopes: [state] dir is empty, so a registration could not be kept, and is not made")
+	}
+	if cl.InitialAccessTokenFile != "" && cl.Issuer == "" && c.Discovers() != DiscoveryOff && len(c.Discovery.Hosts) == 0 {
+		warn("[client] initial_access_token_file: the token is sent to whichever server discovery finds; name yours in " +
+			"[client] issuer or [discovery] hosts")
+	}
+	if len(cl.AllowUIDs) == 0 && cl.Group == "" {
+		warn("[client] allow_uids and group are empty, so only root and the daemon's own user are given tokens")
+	}
 	return all
 }
 

@@ -60,5 +60,6 @@ func (d *daemon) forget(issuer string) error {
 	}
 	d.log.Warn("issuer forgotten, as asked on the admin socket", zap.String("issuer", issuer))
 	d.persisted.keep(d.store.Set())
+	d.own.lookNow()
 	return nil
 }

@@ -60,6 +60,7 @@ type daemon struct {
 	times       timeKeeper // that clock
 	agent       *agent.Agent
 	audit       *audit.Log // nil before it runs
+	own         *ownClient
 
 	observer *observe.Observer
 	inForce  atomic.Pointer[inForceConfig]
@@ -98,15 +99,23 @@ func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
 	d.times = d.clock.Clock
 	d.log, d.level = newLogger(queue)
 	d.log = d.health.troubles.watch(d.log)
-	d.store = keys.NewStore(d.fetchKeys, d.keysFetched)
+	d.store = keys.NewStore(d.fetchKeys, func(e keys.Event) {
+		d.keysFetched(e)
+		d.own.lookNow()
+	})
 	d.persisted = newPersisted(c.State.Dir, dev, d.log)
 	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) {
 		d.persisted.keepServers(found, d.store.Set())
-	}, d.logServer)
+	}, func(e agent.ServerEvent) {
+		d.logServer(e)
+		d.own.lookNow()
+	})
 	d.agent = agent.New(c, names, d.store, d.clock.now)
+	d.own = d.newOwnClient()
 	if err := d.apply(c, names); err != nil {
 		return nil, err
 	}
+	d.configureClient(readSecrets(&c.Client))
 	d.recall()
 	d.stock = newInventories(d.agent, dev.inventory(), d.persisted, d.log)
 	d.stock.configure(c.Inventory.File)
@@ -214,7 +223,14 @@ func (d *daemon) run() error {
 	background.Go(func() { d.persisted.keepTime(ctx, d.times) })
 	background.Go(func() { d.store.Run(ctx) })
 	background.Go(func() { d.finder.Run(ctx) })
-	background.Go(func() { d.clock.Run(ctx, d.clockEvent) })
+	background.Go(func() { d.runClient(ctx) })
+	background.Go(func() { d.own.Run(ctx) })
+	background.Go(func() {
+		d.clock.Run(ctx, func(e platform.ClockEvent) {
+			d.clockEvent(e)
+			d.own.ClockChanged()
+		})
+	})
 	background.Go(func() { d.stock.watch(ctx) })
 	renamed := make(chan []string)
 	background.Go(func() { d.device.watchNames(ctx, nil, renamed) })
@@ -277,8 +293,13 @@ func (d *daemon) reload() {
 	if err == nil {
 		err = d.outside(c)
 	}
+	var own secrets
+	if err == nil {
+		own, err = readSecrets(&c.Client)
+	}
 	if err == nil {
 		if err = d.apply(c, names); err == nil {
+			d.configureClient(own, nil)
 			d.stock.configure(c.Inventory.File)
 			for _, s := range d.servers {
 				s.Readmit() // allow_uids may name fewer users

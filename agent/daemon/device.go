@@ -39,10 +39,15 @@ func DetectDevice() (*Device, error) {
 
 // Names returns the device's host names: none if it has none yet, or only one that every device has (localhost).
 func (d *Device) Names() ([]string, error) {
+	identity, err := d.identify()
+	return identity.Names, err
+}
+
+// identify returns what the device says of itself.
+func (d *Device) identify() (hal.Identity, error) {
 	d.asking.Lock()
 	defer d.asking.Unlock()
-	identity, err := d.Identify("/")
-	return identity.Names, err
+	return d.Identify("/")
 }
 
 // inventory returns the function that lists the device's resources, nil if the model has none.
@@ -93,6 +98,7 @@ func (d *daemon) rename(names []string) {
 	d.inForce.Store(&inForceConfig{c.Config, names})
 	d.agent.Configure(c.Config, names)
 	d.log.Info("the device's names have changed", zap.Strings("names", names), zap.Strings("before", c.names))
+	d.own.lookNow() // a client may be called by them
 	d.warnNameless(names)
 }
 

@@ -16,6 +16,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/oauth"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 )
@@ -26,12 +27,14 @@ const (
 	serversFile   = "servers"   // agent.FoundServer
 	timeFile      = "time"      // the last known time, RFC 3339
 	inventoryFile = "inventory" // the document that was pushed last
+	clientFile    = "client"    // what oauth.Client keeps: registrations, secrets and private keys
 )
 
 // fileLimits bound the files in bytes, before sealing. They hold for writing as for reading, so that what is written
 // can be read back (KEY-8).
 var fileLimits = map[string]int{
 	keysFile: keys.MaxLastGood, serversFile: agent.MaxFoundState, timeFile: 64, inventoryFile: inventory.MaxDocument,
+	clientFile: oauth.MaxState,
 }
 
 const (
@@ -108,16 +111,9 @@ func (p *persisted) load() keys.LastGood {
 
 // read reads one file and hands it to decode. It returns nil if the file is missing or unusable.
 func (p *persisted) read(name string, decode func([]byte) error) []byte {
-	limit := fileLimits[name]
-	if p.seal != nil {
-		limit += hal.SealOverhead
-	}
-	data, err := p.dir.ReadFile(name, limit)
+	data, err := p.readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil && p.seal != nil {
-		data, err = p.seal.Open(name, data)
 	}
 	if err == nil {
 		if err = decode(data); err == nil {
@@ -128,6 +124,19 @@ func (p *persisted) read(name string, decode func([]byte) error) []byte {
 	p.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err),
 		zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
 	return nil
+}
+
+// readFile returns one file's content, unsealed. The error wraps fs.ErrNotExist if there is none.
+func (p *persisted) readFile(name string) ([]byte, error) {
+	limit := fileLimits[name]
+	if p.seal != nil {
+		limit += hal.SealOverhead
+	}
+	data, err := p.dir.ReadFile(name, limit)
+	if err == nil && p.seal != nil {
+		data, err = p.seal.Open(name, data)
+	}
+	return data, err
 }
 
 // keep writes a key set if it differs from the file. If two fetches end together, the earlier set may arrive last.
@@ -175,6 +184,44 @@ func (p *persisted) keepInventory(document []byte) {
 	defer p.mu.Unlock()
 	p.pushed = document
 	p.catchUp()
+}
+
+// loadClient returns what keepClient wrote, nil if nothing ever was (CLI-36). What cannot be read is an error, and stays
+// as it is: there may well be a registration in it, and the device must not make a second one. So it is if the folder is
+// missing: its disk may be mounted later.
+func (p *persisted) loadClient() ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dir.Path == "" {
+		if why := p.trouble.Load(); why != nil { // no key to unseal it
+			return nil, *why
+		}
+		return nil, nil
+	}
+	if err := p.dir.Prepare(); err != nil {
+		return nil, err
+	}
+	data, err := p.readFile(clientFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// keepClient writes what the OAuth client keeps, durably when it returns nil.
+func (p *persisted) keepClient(data []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dir.Path == "" {
+		if why := p.trouble.Load(); why != nil {
+			return *why
+		}
+		return errNoState
+	}
+	err := p.write(clientFile, data)
+	p.result(clientFile, err)
+	p.catchUp()
+	return err
 }
 
 // loadServers reads the servers that discovery had found; before are the issuers that an older release kept in

@@ -215,6 +215,38 @@ func (c *Client) Configure(config Config) {
 	c.nudge()
 }
 
+// Retry has what waits tried now: a refused registration, a place in the start, a token that failed.
+func (c *Client) Retry() {
+	now := time.Now()
+	c.mu.Lock()
+	c.changed = true
+	c.placed, c.place = c.config.Issuer, now
+	for _, g := range c.grants {
+		if g.err != nil {
+			g.next = now
+		}
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// Held returns the issuers at which a client is held, by what is stored. It waits for the request that is on its way.
+func (c *Client) Held(ctx context.Context) (issuers []string, err error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.unlock()
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	for _, e := range c.kept.Entries {
+		if e.ClientID != "" {
+			issuers = append(issuers, e.Issuer)
+		}
+	}
+	return issuers, nil
+}
+
 // ClockChanged has what waits for a clock that can be trusted (CLI-53) tried again.
 func (c *Client) ClockChanged() {
 	c.mu.Lock()

@@ -209,7 +209,8 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 			"(Hydra: oidc.dynamic_client_registration), or give this device a client made by hand")
 	}
 	if config.Name == "" || len(config.Scopes) == 0 {
-		return errors.New("a client needs a name and a scope to be registered") // CLI-31
+		return errors.New("a client needs a scope and a name of its own to be registered, and this device has neither a " +
+			"serial number nor a host name yet") // CLI-31
 	}
 	c.enter(Unregistered)
 	body := e.describe(config)
@@ -282,9 +283,13 @@ func registeredText(e *entry, differs []string) string {
 // taken over if it returns an error.
 func (e *entry) adopt(info information, asked clientMetadata) (differs []string, err error) {
 	const most = 4096
-	for _, s := range []string{info.ClientID, info.Secret, info.Token, info.Manage} {
+	scoped := ""
+	if info.Scope != nil {
+		scoped = *info.Scope
+	}
+	for _, s := range []string{info.ClientID, info.Secret, info.Token, info.Manage, scoped} { // so MaxState holds
 		if len(s) > most || !visible(s) {
-			return nil, errors.New("an identifier, secret or token cannot be used: too long, or not in ASCII")
+			return nil, errors.New("an identifier, secret, token or scope cannot be used: too long, or not in ASCII")
 		}
 	}
 	method := e.Method

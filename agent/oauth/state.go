@@ -17,6 +17,10 @@ type state struct {
 
 const stateVersion = 1
 
+// MaxState is more than what is kept ever has, in bytes: each of mostIssuers entries has at most two keys and a few
+// texts of 4 KiB.
+const MaxState = 640 << 10
+
 // entry is the client that the device is at one issuer. Times are Unix seconds.
 type entry struct {
 	Issuer string `json:"issuer"`

@@ -47,6 +47,12 @@ func runCheckConfig(args []string) int {
 			err = fmt.Errorf("%s: [sockets] admin_group: %w", *file, err)
 		}
 	}
+	if err == nil {
+		if err = daemon.CheckClient(&c.Client); err != nil {
+			data, _ := daemon.ReadConfig(*file)
+			err = config.At(*file, data, err)
+		}
+	}
 	if err == nil && c.Inventory.File != "" {
 		_, _, _, err = daemon.ReadInventory(c.Inventory.File)
 		if errors.Is(err, os.ErrNotExist) { // the firmware may write it later
