@@ -91,6 +91,8 @@ func (s *Session) record(r *wire.Request) {
 		e.Path = bare(r.Targets[0])
 	}
 	switch {
+	case r.Verb == wire.Token:
+		e.Name, e.Digest = r.Scope, s.own
 	case s.token.Verified():
 		s.kid = append(s.kid[:0], s.token.KeyID()...)
 		e.Issuer, e.Subject, e.Client = reply.Issuer, reply.Subject, reply.ClientID
@@ -112,6 +114,8 @@ func (s *Session) reads(r *wire.Request) bool {
 		}
 	case wire.DecideAll, wire.WatchToken:
 		return (len(r.Method) == 0 || decide.MethodAccess(r.Method) == decide.Read) && !s.opens
+	case wire.Token:
+		return true
 	case wire.Resource:
 		return string(r.Access) == "read" && !s.opens
 	}

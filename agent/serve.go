@@ -29,7 +29,9 @@ func (s *Session) ServePackets(conn net.Conn) error {
 		}
 		c.Asked()
 		reply = s.Packet(reply[:0], packet[:n], limit)
-		if _, err = conn.Write(reply); err != nil {
+		_, err = conn.Write(reply)
+		s.wipe(reply)
+		if err != nil {
 			return err
 		}
 		if s.request.Verb == wire.WatchToken && s.reply.Reason.Allowed() {
@@ -38,6 +40,14 @@ func (s *Session) ServePackets(conn net.Conn) error {
 			return s.watch(conn, question)
 		}
 		c.Answered()
+	}
+}
+
+// wipe removes one of the device's own tokens from the last reply, and from the packet that it was written as.
+func (s *Session) wipe(packet []byte) {
+	if s.reply.AccessToken != "" {
+		clear(packet)
+		s.reply.AccessToken = ""
 	}
 }
 

@@ -38,6 +38,8 @@ type Session struct {
 	// stand takes a place among the standing questions; false if there is none. nil if nothing bounds them.
 	stand func() bool
 
+	own token.Digest // of the device's own token that the reply carries; zero if none
+
 	asker    token.Asker
 	recorder // for the decisions of a caller
 }
@@ -68,6 +70,7 @@ func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens, s.left = s.agent.clock(), nil, false, false, 0
 	s.checked, s.good, s.fault = false, false, wire.Undecided
 	s.first, s.answers, s.targets = s.first[:0], s.answers[:0], s.targets[:0]
+	s.own = token.Digest{}
 	s.token.Reset()
 }
 
@@ -85,8 +88,12 @@ func (s *Session) judge(r *wire.Request) *wire.Reply {
 	st := s.agent.state.Load()
 	s.begin()
 	s.reply = wire.Reply{Verb: r.Verb, ID: r.ID, Realm: st.realm, ExpiresIn: -1}
-	reason := s.answer(st, r)
 	reply := &s.reply
+	if r.Verb == wire.Token {
+		reply.Reason = s.ownToken(r)
+		return reply
+	}
+	reason := s.answer(st, r)
 	if s.token.Verified() {
 		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -43,9 +44,14 @@ func FuzzSession(f *testing.F) {
 		f.Add("decide-all 1\nid=TOKEN\ntarget=/\n" + where[strings.Index(where, "target"):] + "?TOKEN\n")
 	}
 	f.Add("resource 1\nkind=meter\nname=in-TOKEN\naccess=TOKEN\n")
+	f.Add("token 1\nscope=registration\nid=7\n")
+	f.Add("token 1\nresource=https://registry.example.com/TOKEN\nscope=TOKEN\n")
+	f.Add("token 1\nscope=events\nrefused=0123456789abcdef0123456789abcdef\n")
 	f.Add("ping 1\nid=\n")
+	const own = "own.secret.token"
+	d.HandOut(&purse{tokens: map[string]oauth.Token{"registration": {Token: own, Scope: "registration", Left: time.Minute}}, uid: 0})
 	session := d.NewSession()
-	names := strings.Fields("id reason client-id subject issuer expires-in path www-authenticate retry-after")
+	names := strings.Fields("detail scope token-id id reason client-id subject issuer expires-in path www-authenticate retry-after")
 	firsts := []string{"allow 200", "deny 400", "deny 401", "deny 403", "deny 405", "deny 503", "error 400", "pong 1"}
 	f.Fuzz(func(t *testing.T, packet string) {
 		packet = strings.ReplaceAll(packet, placeholder, good)
@@ -75,12 +81,21 @@ func FuzzSession(f *testing.F) {
 		if strings.Contains(reply, good) && !strings.Contains(elsewhere, good) {
 			t.Errorf("%q: the token comes back: %q", packet, reply)
 		}
+		if strings.Contains(reply, own) && !strings.Contains(packet, own) {
+			t.Errorf("%q: a caller who is not known has the device's own token: %q", packet, reply)
+		}
 		out := &ledger{}
 		log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 64 << 10})
 		d.Audit(log)
-		d.NewSessionOf(agent.Peer{}).Packet(nil, []byte(packet), 32<<10)
+		given := string(d.NewSessionOf(agent.Peer{}).Packet(nil, []byte(packet), 32<<10))
+		if strings.Contains(given, own) && !strings.Contains(packet, own) && !strings.HasPrefix(packet, "token 1\n") {
+			t.Errorf("%q: the device's own token comes with %q", packet, given)
+		}
 		log.Close(t.Context())
 		records := out.b.String()
+		if strings.Contains(records, own) && !strings.Contains(packet, own) {
+			t.Errorf("%q: the device's own token is recorded: %s", packet, records)
+		}
 		elsewhere = strings.ReplaceAll(packet, good, "")
 		for _, part := range strings.Split(good, ".") {
 			if strings.Contains(records, part) && !strings.Contains(elsewhere, part) {

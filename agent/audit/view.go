@@ -65,6 +65,9 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	if r.Kind != "" {
 		method, what = r.Access, r.Kind+"/"+r.Name
 	}
+	if r.Question == "token" { // for one of the device's own
+		what = r.Name
+	}
 	if method == "" {
 		method = r.Question
 	}

@@ -48,7 +48,8 @@ var advice = [wire.Reasons]Advice{
 	wire.PacketTwice:   {"The question to the daemon gave one name twice.", firmware},
 	wire.PacketMissing: {"The question to the daemon left out what it is about, such as the method or the target.", firmware},
 	wire.PacketID:      {"The id of the question to the daemon was too long or held control characters.", firmware},
-	wire.PacketValue:   {"The question about a resource wanted neither read nor write, or its kind or name is too long.", firmware},
+	wire.PacketValue: {"A value of the question to the daemon is not allowed: an access other than read and write, a kind, name or scope that is too long or not in its form.",
+		firmware},
 
 	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else fix the controller. No claim permits it."},
 	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, a semicolon, .. above the root, a raw space, no slash at its start), which is how checks are bypassed.",
@@ -108,4 +109,12 @@ var advice = [wire.Reasons]Advice{
 	wire.PathNotGranted: {"The token is good and about this API, but does not permit this: reading and writing are permitted apart, path by path.", granting},
 	wire.ControlNotGranted: {"Whoever has a control socket (IS-12) can read and change the whole device model, and the token does not permit both.",
 		"If this client may control the device, have the authorization server put root.* under read and write of x-nmos-control into its tokens."},
+
+	wire.OwnToken: {"The firmware got a token of the device's own, as an OAuth client.", ""},
+	wire.OwnTokenCaller: {"The process that asked for a token of the device's own may not have one.",
+		"If it should, let the configuration of the client name its user or group."},
+	wire.OwnTokenScope: {"The firmware asked for a token with a scope that the device is not configured for, or it is not configured to be an OAuth client at all.",
+		"If it needs one, configure the client with that scope; NMOS has registration and events."},
+	wire.OwnTokenPending: {"The device has no token of its own to give: it is being fetched, or could not be had.",
+		"It passes by itself if the authorization server can be reached and has the device as a client; the reply's detail and \"nmos-authd status\" say what is wrong."},
 }

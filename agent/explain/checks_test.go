@@ -10,9 +10,9 @@ import (
 
 // Every reason that lies in a request or a token ends a check, and a failure names the one that was forgotten.
 func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
-	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource
+	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource or for a token
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
-		wire.WatchLimit,
+		wire.WatchLimit, wire.OwnToken, wire.OwnTokenCaller, wire.OwnTokenScope, wire.OwnTokenPending,
 	}
 	ends := map[wire.Reason]bool{}
 	c := config.Default()

@@ -130,6 +130,10 @@ func (r *record) facts(b *strings.Builder) {
 			}
 		}
 		b.WriteByte('\n')
+	case r.Question == "token":
+		if r.Digest != "" {
+			fmt.Fprintf(b, "token     the device's own, digest %s\n", show(r.Digest))
+		}
 	case r.Digest != "":
 		fmt.Fprintf(b, "token     not verified, so nothing that it says is believed; digest %s\n", show(r.Digest))
 	}

@@ -293,6 +293,33 @@ func TestReportRefused_CLI14(t *testing.T) {
 	})
 }
 
+// One token that is reported again and again counts as one: the back-off neither grows nor is drawn anew.
+func TestReportedOften_CLI14(t *testing.T) {
+	again := func(t *testing.T) {
+		d := &desk{answer: good(3600)}
+		c := d.open(t.Context(), &flash{})
+		c.Token("registration")
+		time.Sleep(25 * time.Second)
+		c.ReportRefused(c.Token("registration").Token)
+		synctest.Wait()
+		second := c.Token("registration")
+		c.ReportRefused(second.Token)
+		at := c.Token("registration").Next
+		if at < 8*time.Second || at > time.Minute {
+			t.Errorf("another comes in %v, want 8 s to a minute", at)
+		}
+		for range 100 {
+			c.ReportRefused(second.Token)
+		}
+		if got := c.Token("registration"); got.Next != at || got.Token != second.Token {
+			t.Errorf("after 100 more reports another comes in %v, want %v as before", got.Next, at)
+		}
+	}
+	for range 30 { // the back-off is drawn at random
+		synctest.Test(t, again)
+	}
+}
+
 // Without RFC 7592 a client counts as gone after a day of refused credentials, over restarts too.
 func TestGoneAfterADay_CLI57(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/discovery"
+	"nmosauthd/agent/token"
 )
 
 const (
@@ -58,6 +59,7 @@ type Token struct {
 	Left  time.Duration // until it ends
 	Err   error         // why there is none
 	Retry time.Duration // when to ask again, if there is none
+	Next  time.Duration // if there is one, when to ask for another in its place
 }
 
 // String keeps the token out of logs.
@@ -87,7 +89,7 @@ func (c *Client) Token(scope string) Token {
 		c.nudge()
 	}
 	if left >= leastLeft {
-		return Token{Token: g.token, Scope: g.granted, Left: left}
+		return Token{Token: g.token, Scope: g.granted, Left: left, Next: max(g.next.Sub(now), 0) + soon}
 	}
 	t := Token{Retry: soon}
 	switch {
@@ -104,6 +106,9 @@ func (c *Client) Token(scope string) Token {
 	return t
 }
 
+// ErrScope is wrapped by the Err of a Token whose scope is not configured: asking again is useless until it is.
+var ErrScope = errors.New("not configured for this device")
+
 // admit returns why tokens of a scope set cannot be had. The caller holds mu.
 func (c *Client) admit(name string) error {
 	if name == "" {
@@ -111,7 +116,7 @@ func (c *Client) admit(name string) error {
 	}
 	for _, s := range strings.Fields(name) {
 		if !slices.Contains(c.config.Scopes, s) {
-			return fmt.Errorf("scope %s is not configured for this device", shownText(s, nil)) // CLI-10
+			return fmt.Errorf("scope %s is %w", shownText(s, nil), ErrScope) // CLI-10
 		}
 	}
 	if c.grants[name] == nil && len(c.grants) >= mostSets {
@@ -138,7 +143,7 @@ func (c *Client) ReportRefused(token string) bool {
 		if at.Before(now) {
 			at = now
 		}
-		if g.next.After(at) {
+		if g.next.After(at) && !g.byReport { // not twice for one token
 			g.next = at
 			g.reported++
 			g.byReport = true
@@ -424,6 +429,8 @@ func parseToken(body []byte, asked string) (Token, error) {
 	switch {
 	case m.Token == "":
 		return bad("no access_token")
+	case len(m.Token) > token.MaxBytes: // no server takes a longer one
+		return bad("its access_token has %d bytes, over %d", len(m.Token), token.MaxBytes)
 	case !visible(m.Token) || strings.Contains(m.Token, " "):
 		return bad("its access_token holds characters that cannot be sent")
 	case !strings.EqualFold(m.Type, "Bearer"): // CLI-3

@@ -66,6 +66,8 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 		{"CLI-55/fraction", `{"access_token":"a","token_type":"Bearer","expires_in":0.5}`, "", "expires_in 0.5"},
 		{"CLI-55/no-type", `{"access_token":"a","expires_in":60}`, "", "token_type (none)"},
 		{"CLI-55/array", `[]`, "", "not a JSON object"},
+		{"CLI-55/token-at-limit", `{"access_token":"` + strings.Repeat("t", 16<<10) + `","token_type":"Bearer","expires_in":60}`, "x y 1m0s", ""},
+		{"CLI-55/token-too-long", `{"access_token":"` + strings.Repeat("t", 16<<10+1) + `","token_type":"Bearer","expires_in":60}`, "", "16385 bytes, over 16384"},
 		{"CLI-55/case", `{"Access_Token":"a","token_type":"Bearer","expires_in":60}`, "", "no access_token"},
 		{"CLI-55/twice", `{"access_token":"a","access_token":"b","token_type":"Bearer","expires_in":60}`, "", "twice"},
 		{"CLI-55/object", `{"access_token":{"a":1},"token_type":"Bearer","expires_in":60}`, "", "a JSON object"},

@@ -145,7 +145,7 @@ func (o *Observer) Reset(now time.Time, s audit.Stats) {
 func (o *Observer) Observe(r *audit.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if r.Seq <= o.after { // decided before, and sorted only now
+	if r.Seq <= o.after || r.Question == wire.Token { // decided before, and sorted only now; or about no controller
 		return
 	}
 	o.total.add(r)

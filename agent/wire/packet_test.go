@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ type packet struct {
 	verb                               string
 	method, authorization, upgrade, id *string
 	kind, name, access                 *string
+	scope, resource, refused           *string
 	targets                            []string
 }
 
@@ -23,6 +25,7 @@ var slowGrammar = map[string]struct{ has, needs, many string }{
 	"verify 1":     {has: "authorization id"},
 	"decide-all 1": {has: "method target authorization upgrade id", needs: "target", many: "target"},
 	"resource 1":   {has: "kind name access authorization id", needs: "kind name access"},
+	"token 1":      {has: "scope resource refused id", needs: "scope"},
 	"ping 1":       {has: "id"},
 }
 
@@ -76,6 +79,12 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			p.name = &value
 		case "access":
 			p.access = &value
+		case "scope":
+			p.scope = &value
+		case "resource":
+			p.resource = &value
+		case "refused":
+			p.refused = &value
 		}
 	}
 	if unended {
@@ -92,9 +101,27 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			return p, wire.PacketValue
 		}
 	}
+	if lines[0] == "token 1" {
+		names := strings.Split(*p.scope, " ")
+		for _, n := range names {
+			if !scopeName.MatchString(n) || len(*p.scope) > 256 {
+				return p, wire.PacketValue
+			}
+		}
+		if p.resource != nil && (!indicator.MatchString(*p.resource) || len(*p.resource) > 1024) ||
+			p.refused != nil && !tokenID.MatchString(*p.refused) {
+			return p, wire.PacketValue
+		}
+	}
 	p.verb = lines[0]
 	return p, wire.Undecided
 }
+
+var (
+	scopeName = regexp.MustCompile(`^[!#-\[\]-~]+$`) // RFC 6749 §3.3
+	indicator = regexp.MustCompile(`^https?://[!$-.0-9:-\>@-\[\]-~][!$-\[\]-~]*$`)
+	tokenID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
+)
 
 // packets are one of each kind: what is wrong with it, and the answer.
 var packets = []struct {
@@ -110,6 +137,9 @@ var packets = []struct {
 	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.Undecided},
 	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\nkind=sender\n", wire.Undecided},
 	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) + "\naccess=read\n", wire.Undecided},
+	{"token", "token 1\nscope=registration\n", wire.Undecided},
+	{"token-in-full", "token 1\nid=7\nrefused=" + tokenName + "\nresource=https://registry.example.com/x-nmos?a=b\nscope=registration events\n", wire.Undecided},
+	{"token-at-limits", "token 1\nscope=" + strings.Repeat("s", 256) + "\nresource=http://" + strings.Repeat("r", 1017) + "\n", wire.Undecided},
 	{"ping", "ping 1\n", wire.Undecided},
 	{"ping-with-id", "ping 1\nid=a b=c\n", wire.Undecided},
 	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.Undecided},
@@ -177,6 +207,37 @@ var packets = []struct {
 	{"resource-name-too-long", "resource 1\nkind=meter\nname=" + strings.Repeat("n", 257) + "\naccess=read\n", wire.PacketValue},
 	{"resource-name-with-escape", "resource 1\nkind=meter\nname=\x1b[2J\naccess=read\n", wire.PacketValue},
 	{"resource-name-with-delete", "resource 1\nkind=meter\nname=\x7f\naccess=read\n", wire.PacketValue},
+	{"token-without-scope", "token 1\n", wire.PacketMissing},
+	{"token-with-authorization", "token 1\nscope=a\nauthorization=Bearer a.b.c\n", wire.PacketName},
+	{"token-version-2", "token 2\nscope=a\n", wire.PacketVerb},
+	{"decide-with-scope", "decide 1\nmethod=GET\ntarget=/\nscope=a\n", wire.PacketName},
+	{"resource-with-refused", "resource 1\nkind=meter\nname=1\naccess=read\nrefused=" + tokenName + "\n", wire.PacketName},
+	{"verify-with-resource", "verify 1\nresource=https://a\n", wire.PacketName},
+	{"scope-twice", "token 1\nscope=a\nscope=a\n", wire.PacketTwice},
+	{"indicator-twice", "token 1\nscope=a\nresource=https://a\nresource=https://a\n", wire.PacketTwice},
+	{"refused-twice", "token 1\nscope=a\nrefused=" + tokenName + "\nrefused=" + tokenName + "\n", wire.PacketTwice},
+	{"scope-empty", "token 1\nscope=\n", wire.PacketValue},
+	{"scope-space-before", "token 1\nscope= a\n", wire.PacketValue},
+	{"scope-space-behind", "token 1\nscope=a \n", wire.PacketValue},
+	{"scope-two-spaces", "token 1\nscope=a  b\n", wire.PacketValue},
+	{"scope-tab", "token 1\nscope=a\tb\n", wire.PacketValue},
+	{"scope-quote", "token 1\nscope=a\"b\n", wire.PacketValue},
+	{"scope-backslash", "token 1\nscope=a\\b\n", wire.PacketValue},
+	{"scope-not-ascii", "token 1\nscope=é\n", wire.PacketValue},
+	{"scope-too-long", "token 1\nscope=" + strings.Repeat("s", 257) + "\n", wire.PacketValue},
+	{"indicator-empty", "token 1\nscope=a\nresource=\n", wire.PacketValue},
+	{"indicator-relative", "token 1\nscope=a\nresource=/x-nmos\n", wire.PacketValue},
+	{"indicator-other-scheme", "token 1\nscope=a\nresource=file:///etc/passwd\n", wire.PacketValue},
+	{"indicator-without-host", "token 1\nscope=a\nresource=https:///x\n", wire.PacketValue},
+	{"indicator-host-is-a-query", "token 1\nscope=a\nresource=https://?x\n", wire.PacketValue},
+	{"indicator-fragment", "token 1\nscope=a\nresource=https://a#b\n", wire.PacketValue},
+	{"indicator-space", "token 1\nscope=a\nresource=https://a b\n", wire.PacketValue},
+	{"indicator-too-long", "token 1\nscope=a\nresource=https://" + strings.Repeat("r", 1017) + "\n", wire.PacketValue},
+	{"refused-empty", "token 1\nscope=a\nrefused=\n", wire.PacketValue},
+	{"refused-short", "token 1\nscope=a\nrefused=" + tokenName[1:] + "\n", wire.PacketValue},
+	{"refused-long", "token 1\nscope=a\nrefused=" + tokenName + "0\n", wire.PacketValue},
+	{"refused-in-capitals", "token 1\nscope=a\nrefused=" + strings.ToUpper(tokenName) + "\n", wire.PacketValue},
+	{"refused-is-a-token", "token 1\nscope=a\nrefused=eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2ln\n", wire.PacketValue},
 	{"id-too-long", "ping 1\nid=" + strings.Repeat("x", 65) + "\n", wire.PacketID},
 	{"id-with-tab", "ping 1\nid=a\tb\n", wire.PacketID},
 	{"id-with-escape", "ping 1\nid=\x1b[2J\n", wire.PacketID},
@@ -185,6 +246,8 @@ var packets = []struct {
 }
 
 const testLimit = 2048
+
+const tokenName = "0123456789abcdef0123456789abcdef"
 
 func TestParse_ANS4(t *testing.T) {
 	var r wire.Request // one for all: what it held before must not show
@@ -213,13 +276,14 @@ func TestParseCapsItsSlices(t *testing.T) {
 	for _, text := range []string{
 		"decide 1\nmethod=GET\ntarget=/a\nauthorization=Bearer x\nupgrade=y\nid=7\n",
 		"resource 1\nkind=meter\nname=1\naccess=read\nauthorization=Bearer x\nid=7\n",
+		"token 1\nscope=a\nresource=https://a\nrefused=" + tokenName + "\nid=7\n",
 	} {
 		packet := []byte(text)
 		var r wire.Request
 		if got := r.Parse(packet, testLimit); got != wire.Undecided {
 			t.Fatal(got)
 		}
-		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access) {
+		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access, r.Scope, r.Indicator, r.Refused) {
 			_ = append(v, "zzzz"...)
 		}
 		if string(packet) != text {
@@ -231,7 +295,11 @@ func TestParseCapsItsSlices(t *testing.T) {
 // comparePacket parses text with Parse and with its twin.
 func comparePacket(t *testing.T, text string) {
 	t.Helper()
-	r := wire.Request{Verb: wire.Ping, Method: []byte("old"), Targets: [][]byte{[]byte("old")}, ID: []byte("old"), Kind: []byte("old"), Name: []byte("old"), Access: []byte("old")}
+	old := []byte("old")
+	r := wire.Request{
+		Verb: wire.Ping, Method: old, Targets: [][]byte{old}, ID: old, Kind: old, Name: old, Access: old,
+		Scope: old, Indicator: old, Refused: old,
+	}
 	reason := r.Parse([]byte(text), testLimit)
 	want, wantReason := slowParse(text, testLimit)
 	if reason != wantReason {
@@ -255,6 +323,9 @@ func comparePacket(t *testing.T, text string) {
 	same("kind", r.Kind, want.kind)
 	same("name", r.Name, want.name)
 	same("access", r.Access, want.access)
+	same("scope", r.Scope, want.scope)
+	same("resource", r.Indicator, want.resource)
+	same("refused", r.Refused, want.refused)
 	targets := make([]string, len(r.Targets))
 	for i := range r.Targets {
 		targets[i] = string(r.Targets[i])

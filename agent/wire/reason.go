@@ -88,6 +88,12 @@ const (
 	PathNotGranted
 	ControlNotGranted
 
+	// The device's own tokens: answers to a token question.
+	OwnToken
+	OwnTokenCaller
+	OwnTokenScope
+	OwnTokenPending
+
 	// Reasons is the number of reasons. It must come last.
 	Reasons int = iota
 )
@@ -124,7 +130,7 @@ var infos = [Reasons]Info{
 	PacketTwice:   {"packet-twice", 400, "", "the packet gives one name twice", "ANS-4", "protocol §1"},
 	PacketMissing: {"packet-missing", 400, "", "the packet lacks a name that this question needs", "ANS-4", "protocol §1"},
 	PacketID:      {"packet-id", 400, "", "the id is over 64 bytes or holds control characters", "ANS-4", "protocol §1"},
-	PacketValue:   {"packet-value", 400, "", "the access is neither read nor write or the kind or name is outside its limits", "ANS-4", "protocol §1"},
+	PacketValue:   {"packet-value", 400, "", "the access is neither read nor write or another value is outside its limits", "ANS-4", "protocol §1"},
 
 	Method:           {"method", 405, "", "NMOS APIs do not use this method", "PATH-1", "RFC 9110 §9"},
 	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},
@@ -168,6 +174,12 @@ var infos = [Reasons]Info{
 	PathNotGranted:  {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
 
 	ControlNotGranted: {"control-not-granted", 403, insufficientScope, "a control socket needs the whole model under both read and write", "PATH-15", "a channel that can write"},
+
+	// No challenge: nobody's request is answered.
+	OwnToken:        {"own-token", 200, "", "the reply carries the device's own token", "CLI-69", "our choice"},
+	OwnTokenCaller:  {"own-token-caller", 403, "", "this caller may not have the device's own tokens", "CLI-69", "configuration"},
+	OwnTokenScope:   {"own-token-scope", 403, "", "this device is not configured to have a token with this scope", "CLI-10", "BCP-003-02"},
+	OwnTokenPending: {"own-token-pending", 503, "", "the device has no token of its own that can be used yet", "CLI-69", "our choice"},
 }
 
 // Info returns the row of r, or that of Undecided if r is out of range.

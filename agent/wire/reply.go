@@ -1,6 +1,9 @@
 package wire
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Reply is the answer to one Request. Its slices belong to the session that made it and are valid until its next
 // request. The zero value denies.
@@ -19,6 +22,12 @@ type Reply struct {
 	Answers    []Answer  // decide-all, watch-token: one per target, in their order
 	Commands   []Command // control: those asked about, in their order
 	Verdicts   []Reason  // control: one per command, in their order; empty if Reason, or Enforced, holds for all
+
+	// Of token.
+	Scope       []byte // that it is good for
+	TokenID     []byte // names it, and tells nothing of it
+	Detail      []byte // why there is none, for people
+	AccessToken string // the token. Whoever appends the reply wipes the buffer
 }
 
 // Answer is the answer for one target of decide-all or watch-token. The zero value denies.
@@ -103,6 +112,17 @@ func (r *Reply) Append(dst []byte) []byte {
 	if info.Status == 503 {
 		dst = append(dst, "retry-after="...)
 		dst = strconv.AppendInt(dst, int64(max(r.RetryAfter, 1)), 10)
+		dst = append(dst, '\n')
+	}
+	dst = appendLine(dst, "scope=", r.Scope)
+	dst = appendLine(dst, "token-id=", r.TokenID)
+	dst = appendLine(dst, "detail=", r.Detail)
+	if r.AccessToken != "" && r.Reason == OwnToken {
+		// The last line, for which there is room before it is appended: the buffer does not grow, and so leaves no copy
+		// behind that nobody wipes.
+		dst = slices.Grow(dst, len("access-token=\n")+len(r.AccessToken))
+		dst = append(dst, "access-token="...)
+		dst = append(dst, r.AccessToken...)
 		dst = append(dst, '\n')
 	}
 	return dst

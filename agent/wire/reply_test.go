@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 // order is the order in which the lines of a reply come.
 var order = []string{
 	"id", "reason", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied", "www-authenticate", "retry-after",
+	"scope", "token-id", "detail", "access-token",
 }
 
 // slowReply reads a reply into its first line and values, with an error for anything that the protocol does not have.
@@ -95,6 +97,14 @@ func compareReply(t *testing.T, r wire.Reply) {
 			set("retry-after", strconv.Itoa(max(r.RetryAfter, 1)))
 		}
 	}
+	if wantFirst != "pong 1" {
+		set("scope", string(r.Scope))
+		set("token-id", string(r.TokenID))
+		set("detail", string(r.Detail))
+		if r.Reason == wire.OwnToken {
+			set("access-token", r.AccessToken)
+		}
+	}
 	if first != wantFirst || fmt.Sprint(lines) != fmt.Sprint(want) {
 		t.Errorf("%+v became\n%swant %s %v", r, text, wantFirst, want)
 	}
@@ -104,12 +114,13 @@ func compareReply(t *testing.T, r wire.Reply) {
 func TestReply_ANS8(t *testing.T) {
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
-		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Ping} {
+		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Token, wire.Ping} {
 			compareReply(t, wire.Reply{Verb: verb, Reason: reason, ExpiresIn: -1})
 			compareReply(t, wire.Reply{
 				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),
 				Subject: []byte("cn=operator, o=x"), Issuer: []byte("https://a"), ExpiresIn: 0, Path: []byte("/x-nmos"),
 				RetryAfter: 3, Realm: "node 1",
+				Scope: []byte("registration events"), TokenID: []byte("0f"), Detail: []byte("why = not"), AccessToken: "a.b.c",
 				Answers: []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c"), Allowed: true}, {Target: []byte("/b")}},
 			})
 		}
@@ -126,6 +137,19 @@ func TestReplyFailsClosed_ANS5(t *testing.T) {
 	}
 }
 
+// The token is appended in one piece, into a buffer that then has room for it: no copy of it stays behind in a buffer
+// that was outgrown, which the caller could not wipe.
+func TestReplyLeavesNoCopyOfTheToken_CLI69(t *testing.T) {
+	r := wire.Reply{Verb: wire.Token, Reason: wire.OwnToken, ID: []byte("7"), AccessToken: strings.Repeat("t", 16<<10)}
+	for room := range len(r.Append(nil)) {
+		before := make([]byte, 0, room)
+		r.Append(before)
+		if bytes.Contains(before[:room], []byte("ttt")) {
+			t.Fatalf("a buffer of %d bytes that was outgrown holds the token or a part of it", room)
+		}
+	}
+}
+
 // FuzzReply holds Reply to its word for values as its makers have them: no control characters, since a Token has none
 // in its text, a request none in its id and a path none at all.
 func FuzzReply(f *testing.F) {
@@ -135,6 +159,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint8(wire.WatchToken), uint8(wire.WatchLimit), uint8(0), "", "a=b", "=", "", int64(-1), "", 30, "/b=c")
 	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
 	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
+	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration", "reason=ok", int64(284), "a.b.c", 0, "")
 	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64, path string,
 		retry int, denied string) {
 		for _, v := range []string{id, client, subject, issuer, path, denied} {
@@ -146,6 +171,10 @@ func FuzzReply(f *testing.F) {
 			Verb: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(enforced), ID: []byte(id),
 			ClientID: []byte(client), Subject: []byte(subject), Issuer: []byte(issuer), ExpiresIn: expires, Path: []byte(path),
 			RetryAfter: retry, Realm: "node-1.example.com",
+		}
+		if r.Verb == wire.Token {
+			r.Scope, r.TokenID, r.Detail, r.AccessToken = r.Subject, r.ClientID, r.Issuer, path
+			r.ClientID, r.Subject, r.Issuer, r.Path = nil, nil, nil, nil
 		}
 		if denied != "" {
 			r.Answers = []wire.Answer{{Target: []byte("/permitted"), Allowed: true}, {Target: []byte(denied)}}

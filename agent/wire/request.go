@@ -13,6 +13,9 @@ const (
 	MaxID              = 64       // bytes of an id
 	MaxKind            = 64       // bytes of a resource's kind
 	MaxName            = 256      // bytes of a resource's name
+	MaxScope           = 256      // bytes of the scope of a token question
+	MaxIndicator       = 1024     // bytes of its resource indicator
+	TokenIDSize        = 32       // bytes of the name of one of the device's own tokens
 )
 
 // Verb is the question that a packet asks. The zero value is NoVerb.
@@ -27,6 +30,7 @@ const (
 	Resource
 	WatchToken // decide-all that is left standing
 	Control
+	Token // for one of the device's own (CLI-69)
 	Ping
 )
 
@@ -37,6 +41,7 @@ var verbs = [...]string{
 	Resource:   "resource 1",
 	WatchToken: "watch-token 1",
 	Control:    "control 1",
+	Token:      "token 1",
 	Ping:       "ping 1",
 }
 
@@ -65,6 +70,9 @@ const (
 	nameModel
 	nameCommand
 	nameSubscribe
+	nameScope
+	nameIndicator
+	nameRefused
 )
 
 // grammar says for each question which names it has, which are required and which may be repeated.
@@ -93,7 +101,8 @@ var grammar = [...]struct{ has, needs, many uint16 }{
 		needs: nameAPI,
 		many:  nameCommand | nameSubscribe,
 	},
-	Ping: {has: nameID},
+	Token: {has: nameScope | nameIndicator | nameRefused | nameID, needs: nameScope},
+	Ping:  {has: nameID},
 }
 
 // Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in, and are
@@ -111,6 +120,9 @@ type Request struct {
 	API           []byte   // of control: "control" or "configuration", which says whose claim counts
 	Model         []byte   // of control: the name of the device model; nil if not given
 	Commands      []Command
+	Scope         []byte // of token: names with single spaces between
+	Indicator     []byte // of token: the URL of the server that the token is for (RFC 8707)
+	Refused       []byte // of token: the TokenID of one that a server refused
 }
 
 func (r *Request) reset() {
@@ -181,6 +193,12 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			name = nameCommand
 		case "subscribe":
 			name = nameSubscribe
+		case "scope":
+			name, r.Scope = nameScope, value
+		case "resource":
+			name, r.Indicator = nameIndicator, value
+		case "refused":
+			name, r.Refused = nameRefused, value
 		}
 		switch {
 		case name&g.has == 0:
@@ -201,7 +219,8 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 	if g.needs&^seen != 0 || verb == Control && len(r.Commands) == 0 {
 		return PacketMissing
 	}
-	if verb == Resource && !r.namesResource() || verb == Control && !r.asksCommands() {
+	if verb == Resource && !r.namesResource() || verb == Control && !r.asksCommands() ||
+		verb == Token && !r.namesToken() {
 		return PacketValue
 	}
 	r.Verb = verb
@@ -212,6 +231,47 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 func (r *Request) namesResource() bool {
 	access := string(r.Access) == "read" || string(r.Access) == "write"
 	return access && IsName(r.Kind, MaxKind) && IsName(r.Name, MaxName)
+}
+
+// namesToken reports whether the values of a token question are valid.
+func (r *Request) namesToken() bool {
+	return isScope(r.Scope) && (r.Indicator == nil || isIndicator(r.Indicator)) &&
+		(r.Refused == nil || isTokenID(r.Refused))
+}
+
+// isScope reports whether b is a scope of at most MaxScope bytes (RFC 6749 §3.3).
+func isScope(b []byte) bool {
+	name := false // b[:i] ends within one
+	for _, c := range b {
+		if c == ' ' && !name || c != ' ' && (c <= ' ' || c > '~' || c == '"' || c == '\\') {
+			return false
+		}
+		name = c != ' '
+	}
+	return name && len(b) <= MaxScope
+}
+
+// isIndicator reports whether b is an absolute http or https URL without a fragment, of at most MaxIndicator bytes
+// (RFC 8707 §2), as far as that can be seen without reading it.
+func isIndicator(b []byte) bool {
+	rest, ok := bytes.CutPrefix(b, []byte("https://"))
+	if !ok {
+		rest, ok = bytes.CutPrefix(b, []byte("http://"))
+	}
+	for _, c := range rest {
+		ok = ok && c > ' ' && c <= '~' && c != '#' && c != '"' && c != '\\'
+	}
+	return ok && len(rest) > 0 && rest[0] != '/' && rest[0] != '?' && len(b) <= MaxIndicator
+}
+
+// isTokenID reports whether b can be the TokenID of a reply.
+func isTokenID(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(b) == TokenIDSize
 }
 
 // IsName reports whether b can be a kind or a name: 1 to limit bytes without control characters.
