@@ -29,6 +29,7 @@ struct call {
 	size_t request_size;
 	size_t reply_size;
 	char id[24]; /* the handle's counter in decimal */
+	bool any_id; /* the answer is to an earlier question */
 };
 
 /* A plain memset of a buffer that is not read again may be left out by the compiler. */
@@ -353,7 +354,7 @@ static bool read_reply(struct call *c, const char *pong, struct nmos_authz_reply
 	if (reply->decision == NMOS_AUTHZ_ALLOW && nmos_authz_next_denied(reply, NULL) != NULL)
 		return false;
 	if (id != NULL)
-		return strcmp(id, c->id) == 0;
+		return c->any_id || strcmp(id, c->id) == 0;
 	/* A packet that the daemon could not read has no id to echo. That denies, but cannot be matched to the question. */
 	disconnect(c->handle);
 	return reply->error == NMOS_AUTHZ_REFUSED;
@@ -369,6 +370,14 @@ static enum nmos_authz_decision ask(struct call *c, const char *pong, struct nmo
 		return reply->decision;
 	disconnect(c->handle);
 	return deny(reply, NMOS_AUTHZ_BAD_REPLY, 0);
+}
+
+/* Whether a target or a normalised path is in IS-14's API. */
+static bool in_configuration(const char *path, size_t size)
+{
+	static const char base[] = "/x-nmos/configuration";
+	const size_t n = sizeof base - 1;
+	return path != NULL && size >= n && memcmp(path, base, n) == 0 && (size == n || path[n] == '/' || path[n] == '?');
 }
 
 /* ---- the interface ---- */
@@ -408,15 +417,18 @@ enum nmos_authz_decision nmos_authz_decide(struct nmos_authz *handle, const stru
 	put_required(&c, "target=", request->target);
 	put_line(&c, "authorization=", request->authorization);
 	put_line(&c, "upgrade=", request->upgrade);
-	return ask(&c, NULL, reply);
+	enum nmos_authz_decision decision = ask(&c, NULL, reply);
+	reply->configuration = in_configuration(request->target.data, request->target.size) ||
+		(reply->path != NULL && in_configuration(reply->path, strlen(reply->path)));
+	return decision;
 }
 
-enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const struct nmos_authz_request *request,
-                                               const struct nmos_authz_text *targets, size_t count,
-                                               struct nmos_authz_reply *reply)
+static enum nmos_authz_decision ask_all(struct nmos_authz *handle, const char *question,
+                                        const struct nmos_authz_request *request, const struct nmos_authz_text *targets,
+                                        size_t count, struct nmos_authz_reply *reply)
 {
 	struct call c;
-	begin(&c, handle, "decide-all 1\n");
+	begin(&c, handle, question);
 	/* To leave request->target unasked would be to allow it. */
 	if (count == 0 || request->target.data != NULL)
 		c.fault = NMOS_AUTHZ_BAD_CALL;
@@ -426,6 +438,51 @@ enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const 
 	for (size_t i = 0; i < count; i++)
 		put_required(&c, "target=", targets[i]);
 	return ask(&c, NULL, reply);
+}
+
+enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const struct nmos_authz_request *request,
+                                               const struct nmos_authz_text *targets, size_t count,
+                                               struct nmos_authz_reply *reply)
+{
+	return ask_all(handle, "decide-all 1\n", request, targets, count, reply);
+}
+
+enum nmos_authz_decision nmos_authz_watch(struct nmos_authz *handle, const struct nmos_authz_request *request,
+                                          const struct nmos_authz_text *targets, size_t count,
+                                          struct nmos_authz_reply *reply, int *fd)
+{
+	int other = handle->fd; /* of the usual questions, which goes on */
+	long owner = handle->owner;
+	if (handle->ready)
+		handle->fd = -1;
+	enum nmos_authz_decision decision = ask_all(handle, "watch-token 1\n", request, targets, count, reply);
+	*fd = -1;
+	if (!handle->ready)
+		return decision;
+	if (decision == NMOS_AUTHZ_ALLOW)
+		*fd = handle->fd;
+	else
+		disconnect(handle);
+	handle->fd = other;
+	handle->owner = owner;
+	return decision;
+}
+
+enum nmos_authz_decision nmos_authz_turned(struct nmos_authz *handle, int fd, struct nmos_authz_reply *reply)
+{
+	struct call c;
+	begin(&c, handle, "");
+	if (c.fault != NMOS_AUTHZ_OK)
+		return deny(reply, c.fault, 0);
+	c.any_id = true;
+	c.request_size = 0;
+	int other = handle->fd;
+	handle->fd = fd;
+	bool received = receive_packet(&c);
+	handle->fd = other; /* fd is the caller's to close */
+	if (received && read_reply(&c, NULL, reply) && reply->decision == NMOS_AUTHZ_DENY)
+		return NMOS_AUTHZ_DENY;
+	return deny(reply, received ? NMOS_AUTHZ_BAD_REPLY : c.fault, c.system_error);
 }
 
 enum nmos_authz_decision nmos_authz_verify(struct nmos_authz *handle, struct nmos_authz_text authorization,
@@ -487,7 +544,9 @@ size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, si
 	if (debug == NULL || debug[0] == '\0')
 		debug = nmos_authz_strerror(reply->error);
 	const size_t reserve = sizeof "\\u0000\"}"; /* one more character and the end */
-	int head = snprintf(out, size, "{\"code\":%d,\"error\":\"%s\",\"debug\":\"", reply->status, phrase(reply->status));
+	int head = reply->configuration /* NcMethodStatus has no 403 */
+		? snprintf(out, size, "{\"status\":%d,\"errorMessage\":\"", reply->status == 403 ? 401 : reply->status)
+		: snprintf(out, size, "{\"code\":%d,\"error\":\"%s\",\"debug\":\"", reply->status, phrase(reply->status));
 	size_t n = head > 0 ? (size_t)head : size;
 	for (; *debug != '\0' && n + reserve <= size; debug++) {
 		unsigned char c = (unsigned char)*debug;

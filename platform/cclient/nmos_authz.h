@@ -65,6 +65,7 @@ extern "C" {
 #define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"           /* 503 */
 #define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"     /* 503 */
 #define NMOS_AUTHZ_REASON_INVENTORY_PENDING "inventory-pending" /* 503 */
+#define NMOS_AUTHZ_REASON_WATCH_LIMIT "watch-limit"             /* 503: ask decide_all, and mind expires_in */
 
 /* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
 #define NMOS_AUTHZ_ERROR_BODY_MAX 256
@@ -142,6 +143,7 @@ struct nmos_authz_reply {
 	const char *would;            /* observe mode: status and reason that enforce mode would have given */
 	long expires_in;              /* seconds until the permission ends, or -1; close a WebSocket by then */
 	long retry_after;             /* seconds, or -1; copy into the response as Retry-After */
+	int configuration;            /* 1 if the request was one of IS-14's API, whose error body is another */
 	const char *lines;            /* private */
 	const char *lines_end;        /* private */
 };
@@ -191,6 +193,24 @@ enum nmos_authz_decision nmos_authz_decide_all(struct nmos_authz *handle, const 
                                                struct nmos_authz_reply *reply);
 
 /*
+ * decide_all for a WebSocket that stays open: if that allows, the question is left standing, and *fd is a connection for just
+ * that. Have poll() watch it for POLLIN with the rest; it is the caller's to close. Once it is readable the permission has
+ * ended, be it by the token, its key, the mode or the configuration: nmos_authz_turned says why. Close it when the WebSocket
+ * closes. Write nothing to it. *fd is -1 if the decision is not NMOS_AUTHZ_ALLOW.
+ */
+enum nmos_authz_decision nmos_authz_watch(struct nmos_authz *handle, const struct nmos_authz_request *request,
+                                          const struct nmos_authz_text *targets, size_t count,
+                                          struct nmos_authz_reply *reply, int *fd);
+
+/*
+ * Reads why the answer has turned, on a connection of nmos_authz_watch that is readable, with any handle of this thread. The
+ * decision is NMOS_AUTHZ_DENY: end the WebSocket. NMOS_AUTHZ_CONNECTION_LOST means that the daemon has ended: ask
+ * nmos_authz_watch again, and end the WebSocket if that does not allow. Close fd in either case. Called before there is
+ * anything to read, it waits for handle->timeout_ms and says NMOS_AUTHZ_TIMEOUT.
+ */
+enum nmos_authz_decision nmos_authz_turned(struct nmos_authz *handle, int fd, struct nmos_authz_reply *reply);
+
+/*
  * May this resource of the device be read, or written? For whatever is not HTTP: a meter feed over UDP, a front panel,
  * SNMP, Ember+. The kind ("meter", "sender", "receiver", "source", or one of the maker's) and the device's own name or
  * number for it are looked up in the device's inventory; the reply's path is the API path that they stand for. Text as
@@ -214,7 +234,8 @@ enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle);
 const char *nmos_authz_next_denied(const struct nmos_authz_reply *reply, const char *previous);
 
 /*
- * Writes the NMOS error body for a reply, {"code":403,"error":"Forbidden","debug":"path-not-granted"}, and a NUL.
+ * Writes the NMOS error body for a reply, {"code":403,"error":"Forbidden","debug":"path-not-granted"}, and a NUL. For IS-14
+ * (reply->configuration) it is {"status":401,"errorMessage":"path-not-granted"}, since NcMethodStatus has no 403.
  * Returns its length without the NUL, or 0 and an empty string if size is too small; NMOS_AUTHZ_ERROR_BODY_MAX never is.
  * Send it as application/json.
  */

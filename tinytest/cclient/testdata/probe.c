@@ -11,6 +11,7 @@
 #include "nmos_authz.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -209,6 +210,27 @@ static void decide_all(void)
 	print_reply(nmos_authz_decide_all(&authz, &request, words + 4, targets, &reply));
 }
 
+static int standing = -1; /* the connection of nmos_authz_watch */
+
+/* method, target (to be absent), authorization, upgrade, then the targets */
+static void watch(struct nmos_authz *handle)
+{
+	struct nmos_authz_request request = {word(0), word(1), word(2), word(3)};
+	print_reply(nmos_authz_watch(handle, &request, words + 4, count > 4 ? count - 4 : 0, &reply, &standing));
+	printf("stands=%s\n", standing >= 0 ? "yes" : "no");
+}
+
+/* Waits for that connection to become readable, and reads what has come. */
+static void turned(long milliseconds)
+{
+	struct pollfd waiting = {standing, POLLIN, 0};
+	printf("readable=%d\n", poll(&waiting, 1, (int)milliseconds));
+	print_reply(nmos_authz_turned(&authz, standing, &reply));
+	if (close(standing) != 0)
+		die("the connection was closed by another");
+	standing = -1;
+}
+
 static void run(const char *command, long a, long b)
 {
 	static struct nmos_authz never_initialised;
@@ -217,6 +239,12 @@ static void run(const char *command, long a, long b)
 		decide(&authz);
 	else if (strcmp(command, "decide-all") == 0)
 		decide_all();
+	else if (strcmp(command, "watch") == 0)
+		watch(&authz);
+	else if (strcmp(command, "watch-zero") == 0)
+		watch(&never_initialised);
+	else if (strcmp(command, "turned") == 0)
+		turned(a);
 	else if (strcmp(command, "verify") == 0)
 		print_reply(nmos_authz_verify(&authz, word(0), &reply));
 	else if (strcmp(command, "ping") == 0)
