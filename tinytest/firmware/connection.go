@@ -33,6 +33,21 @@ func newSender(number int) *endpoint {
 	})
 }
 
+// socketTransport is what the meters' sender speaks.
+const socketTransport = "urn:x-nmos:transport:websocket"
+
+// newMeterSender says where the meters' WebSocket is (IS-07 §5.2).
+func (m *model) newMeterSender() *endpoint {
+	socket := "ws" + strings.TrimPrefix(m.origin(), "http") + socketPath
+	return newEndpoint(object{
+		"receiver_id": nil, "master_enable": true, "activation": idle(),
+		"transport_params": []object{{
+			"connection_uri": socket, "connection_authorization": true, "ext_is_07_source_id": MeterSourceID,
+			"ext_is_07_rest_api_url": m.origin() + eventsAPI + "/sources/" + MeterSourceID + "/",
+		}},
+	})
+}
+
 func newReceiver() *endpoint {
 	return newEndpoint(object{
 		"sender_id": nil, "master_enable": false, "activation": idle(),
@@ -53,7 +68,7 @@ func newEndpoint(staged object) *endpoint {
 
 // addConnection puts the Connection API into the tree.
 func (m *model) addConnection(t tree) {
-	for kind, ids := range map[string][]string{"senders": Senders, "receivers": Receivers} {
+	for kind, ids := range map[string][]string{"senders": allSenders, "receivers": Receivers} {
 		for _, id := range ids {
 			base, e := connectionAPI+"/single/"+kind+"/"+id, m.endpoints[id]
 			constraints := object{}
@@ -66,8 +81,12 @@ func (m *model) addConnection(t tree) {
 				patch: func(body []byte) (any, error) { return m.patch(e, body) },
 			})
 			t.add(base+"/active", resource{get: func() any { return m.endpointState(e, true) }})
-			t.add(base+"/transporttype", resource{get: func() any { return transport }})
-			if kind == "senders" {
+			speaks := transport
+			if id == MeterSenderID {
+				speaks = socketTransport
+			}
+			t.add(base+"/transporttype", resource{get: func() any { return speaks }})
+			if kind == "senders" && id != MeterSenderID {
 				t.add(base+"/transportfile", resource{get: func() any { return m.sdp(e) }, media: "application/sdp"})
 			}
 		}
@@ -116,6 +135,8 @@ func (m *model) patch(e *endpoint, body []byte) (any, error) {
 	}
 	next["activation"] = object{"mode": mode, "requested_time": nil, "activation_time": tai(time.Now())}
 	e.active = next
+	close(m.activated)
+	m.activated = make(chan struct{})
 	e.staged = maps.Clone(next)
 	e.staged["activation"] = idle()
 	return next, nil

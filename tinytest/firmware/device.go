@@ -2,20 +2,22 @@
 // serves it, as a device's firmware has to.
 //
 // It has an IS-04 Node API v1.3, an IS-05 Connection API v1.1 with single senders and receivers, and an IS-07 source, a
-// level meter, with a WebSocket of which only the handshake is real: it sends one state and closes. Beside those it has
-// a front panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]). It is the second
-// implementation of the decision socket's client side, written from the protocol's description; it imports nothing of
-// agent/*.
+// level meter, with a WebSocket: it sends one state and closes, or with Options.Live goes on as IS-07 has it. Beside
+// those it has a front panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]), and it
+// announces itself at an IS-04 registry with a token of its own that it has from the daemon ([Device.Announce]). It is
+// the second implementation of the decision socket's client side, written from the protocol's description; it imports
+// nothing of agent/*.
 //
 // The order of work in [Device.ServeHTTP] is the one that a firmware should copy: ask with the request target as it
 // came, answer a denial with the daemon's status and headers, and route on the path of the reply, never on its own
 // reading of the target. When the daemon cannot be asked, nothing is served (503).
 //
-// Limits: for tests and demonstrations. Plain HTTP on the loopback interface; activations are immediate only.
+// Limits: for tests and demonstrations, on the loopback interface; activations are immediate only.
 package firmware
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +35,9 @@ import (
 type Options struct {
 	Socket  string                        // path of the daemon's authz.sock
 	Addr    string                        // where to listen; "" means 127.0.0.1:0
+	Host    string                        // its name in its own URLs; "" means the address
+	TLS     *tls.Config                   // of its APIs; nil means plain HTTP
+	Live    bool                          // the WebSocket stays open; false: it sends one state and closes
 	Label   string                        // the device's name for people; "" means "Pretend stage box"
 	Timeout time.Duration                 // of one question; 0 means DefaultTimeout
 	Logf    func(format string, a ...any) // one line a request; nil if none
@@ -79,16 +84,27 @@ func Start(o Options) (*Device, error) {
 		l.Close()
 		return nil, fmt.Errorf("firmware: %w", err)
 	}
-	d := &Device{opt: o, panel: panel, asker: NewAsker(o.Socket, o.Timeout), url: "http://" + l.Addr().String()}
+	address := l.Addr().(*net.TCPAddr)
+	d := &Device{opt: o, panel: panel, asker: NewAsker(o.Socket, o.Timeout)}
 	d.closing, d.release = context.WithCancel(context.Background())
-	d.model = newModel(o.Label, l.Addr().(*net.TCPAddr))
+	d.model = newModel(o.Label, address)
+	if o.Host != "" {
+		d.model.host = o.Host
+	}
+	if o.TLS != nil {
+		d.model.scheme = "https"
+		config := o.TLS.Clone()
+		config.NextProtos = []string{"http/1.1"} // which has WebSockets
+		l = tls.NewListener(l, config)
+	}
+	d.url = d.model.origin()
 	d.tree = newTree(d.model)
 	d.server = &http.Server{
 		Handler: d,
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a request like any other: asked for
 		ReadHeaderTimeout:            10 * time.Second,
-		ReadTimeout:                  30 * time.Second,
+		ReadTimeout:                  30 * time.Second, // of requests; a WebSocket sets its own
 		ErrorLog:                     log.New(io.Discard, "", 0),
 	}
 	d.serving.Go(d.servePanel)

@@ -28,6 +28,8 @@ func (m *model) setLevel(dBFS float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.level, m.changed = max(-120, min(0, dBFS)), time.Now()
+	close(m.moved)
+	m.moved = make(chan struct{})
 }
 
 // state is the meter's present state message.

@@ -3,6 +3,7 @@ package firmware
 import (
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,18 +24,22 @@ const (
 	AudioFlowID   = "6f1e0000-0000-4000-8000-000000000012"
 	MeterSourceID = "6f1e0000-0000-4000-8000-000000000021"
 	MeterFlowID   = "6f1e0000-0000-4000-8000-000000000022"
+	MeterSenderID = "6f1e0000-0000-4000-8000-000000000033"
 	Sender1ID     = "6f1e0000-0000-4000-8000-000000000031"
 	Sender2ID     = "6f1e0000-0000-4000-8000-000000000032"
 	Receiver1ID   = "6f1e0000-0000-4000-8000-000000000041"
 	Receiver2ID   = "6f1e0000-0000-4000-8000-000000000042"
 )
 
-// Senders, Receivers and Meters are what can be asked for and patched.
+// Senders, Receivers and Meters are what can be asked for and patched. The meters have one sender together, which is
+// not among Senders: it has no transport file.
 var (
 	Senders   = []string{Sender1ID, Sender2ID}
 	Receivers = []string{Receiver1ID, Receiver2ID}
 	Meters    = []string{MeterSourceID}
 )
+
+var allSenders = append(slices.Clone(Senders), MeterSenderID)
 
 // object is a JSON object.
 type object = map[string]any
@@ -42,6 +47,7 @@ type object = map[string]any
 // model is the device's state.
 type model struct {
 	label   string
+	scheme  string
 	host    string
 	port    int
 	started time.Time
@@ -49,14 +55,16 @@ type model struct {
 	mu        sync.Mutex
 	names     []named
 	level     float64
-	changed   time.Time // when the level was set
+	changed   time.Time     // when the level was set
+	moved     chan struct{} // closed and replaced then
+	activated chan struct{} // closed and replaced when a connection is made or ended
 	endpoints map[string]*endpoint
 }
 
 func newModel(label string, addr *net.TCPAddr) *model {
 	m := &model{
-		label: label, host: addr.IP.String(), port: addr.Port, started: time.Now(), changed: time.Now(), level: -60,
-		endpoints: map[string]*endpoint{}, names: newNames(),
+		label: label, scheme: "http", host: addr.IP.String(), port: addr.Port, started: time.Now(), changed: time.Now(),
+		level: -60, moved: make(chan struct{}), activated: make(chan struct{}), endpoints: map[string]*endpoint{}, names: newNames(),
 	}
 	for i, id := range Senders {
 		m.endpoints[id] = newSender(i)
@@ -65,6 +73,11 @@ func newModel(label string, addr *net.TCPAddr) *model {
 		m.endpoints[id] = newReceiver()
 	}
 	return m
+}
+
+// origin is where the device's APIs are.
+func (m *model) origin() string {
+	return m.scheme + "://" + net.JoinHostPort(m.host, fmt.Sprint(m.port))
 }
 
 // tai is a time as NMOS writes it. The 37 leap seconds are those since 2017.
@@ -83,22 +96,13 @@ func (m *model) common(id, label string, more object) object {
 
 // newTree lays out everything that the device serves.
 func newTree(m *model) tree {
+	m.endpoints[MeterSenderID] = m.newMeterSender()
 	t := tree{}
-	collections := []struct {
-		name  string
-		items []object
-	}{
-		{"devices", []object{m.device()}},
-		{"sources", m.sources()},
-		{"flows", m.flows()},
-		{"senders", m.senders()},
-		{"receivers", m.receivers()},
-	}
 	t.add(nodeAPI+"/self", resource{get: func() any { return m.self() }})
-	for _, c := range collections {
-		t.add(nodeAPI+"/"+c.name, resource{get: func() any { return c.items }})
-		for _, item := range c.items {
-			t.add(nodeAPI+"/"+c.name+"/"+item["id"].(string), resource{get: func() any { return item }})
+	for _, c := range m.collections() {
+		t.add(nodeAPI+"/"+c.name, resource{get: func() any { return c.items() }})
+		for i, item := range c.items() {
+			t.add(nodeAPI+"/"+c.name+"/"+item["id"].(string), resource{get: func() any { return c.items()[i] }})
 		}
 	}
 	m.addConnection(t)
@@ -106,12 +110,26 @@ func newTree(m *model) tree {
 	return t
 }
 
+// collection is the resources of one type.
+type collection struct {
+	name  string // in the plural, as in paths
+	items func() []object
+}
+
+// collections are all but the node itself, each behind those that it refers to.
+func (m *model) collections() []collection {
+	return []collection{
+		{"devices", func() []object { return []object{m.device()} }}, {"sources", m.sources}, {"flows", m.flows},
+		{"senders", m.senders}, {"receivers", m.receivers},
+	}
+}
+
 func (m *model) self() object {
 	return m.common(NodeID, m.label, object{
-		"href": fmt.Sprintf("http://%s/", net.JoinHostPort(m.host, fmt.Sprint(m.port))), "hostname": m.host, "caps": object{},
+		"href": m.origin() + "/", "hostname": m.host, "caps": object{},
 		"api": object{
 			"versions":  []string{"v1.3"},
-			"endpoints": []object{{"host": m.host, "port": m.port, "protocol": "http", "authorization": true}},
+			"endpoints": []object{{"host": m.host, "port": m.port, "protocol": m.scheme, "authorization": true}},
 		},
 		"services": []object{}, "clocks": []object{{"name": "clk0", "ref_type": "internal"}},
 		"interfaces": []object{{"name": "lo", "chassis_id": nil, "port_id": "00-00-00-00-00-00"}},
@@ -119,9 +137,9 @@ func (m *model) self() object {
 }
 
 func (m *model) device() object {
-	origin := "http://" + net.JoinHostPort(m.host, fmt.Sprint(m.port))
+	origin := m.origin()
 	return m.common(DeviceID, "Stage box", object{
-		"type": "urn:x-nmos:device:generic", "node_id": NodeID, "senders": Senders, "receivers": Receivers,
+		"type": "urn:x-nmos:device:generic", "node_id": NodeID, "senders": allSenders, "receivers": Receivers,
 		"controls": []object{
 			{"type": "urn:x-nmos:control:sr-ctrl/v1.1", "href": origin + connectionAPI + "/", "authorization": true},
 			{"type": "urn:x-nmos:control:events/v1.0", "href": origin + eventsAPI + "/", "authorization": true},
@@ -160,22 +178,30 @@ func (m *model) senders() []object {
 	for i, id := range Senders {
 		list = append(list, m.common(id, fmt.Sprintf("Sender %d", i+1), object{
 			"flow_id": AudioFlowID, "transport": transport, "device_id": DeviceID, "caps": object{},
-			"manifest_href": fmt.Sprintf("http://%s%s/single/senders/%s/transportfile",
-				net.JoinHostPort(m.host, fmt.Sprint(m.port)), connectionAPI, id),
+			"manifest_href":      m.origin() + connectionAPI + "/single/senders/" + id + "/transportfile",
 			"interface_bindings": []string{"lo"}, "subscription": object{"receiver_id": nil, "active": false},
 		}))
 	}
-	return list
+	return append(list, m.common(MeterSenderID, "Level meter", object{
+		"flow_id": MeterFlowID, "transport": socketTransport, "device_id": DeviceID, "caps": object{}, "manifest_href": nil,
+		"interface_bindings": []string{"lo"}, "subscription": object{"receiver_id": nil, "active": true},
+	}))
 }
 
 func (m *model) receivers() []object {
 	var list []object
 	for i, id := range Receivers {
-		list = append(list, m.common(id, fmt.Sprintf("Receiver %d", i+1), object{
+		e := m.endpoints[id]
+		active := m.endpointState(e, true)
+		o := m.common(id, fmt.Sprintf("Receiver %d", i+1), object{
 			"format": "urn:x-nmos:format:audio", "caps": object{"media_types": []string{"audio/L24"}}, "device_id": DeviceID,
 			"transport": transport, "interface_bindings": []string{"lo"},
-			"subscription": object{"sender_id": nil, "active": false},
-		}))
+			"subscription": object{"sender_id": active["sender_id"], "active": active["master_enable"]},
+		})
+		if at := active["activation"].(object)["activation_time"]; at != nil { // IS-04: a change has a new version
+			o["version"] = at
+		}
+		list = append(list, o)
 	}
 	return list
 }

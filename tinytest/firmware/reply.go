@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +42,11 @@ type Reply struct {
 	WWWAuthenticate string
 	RetryAfter      int      // seconds; 0 for none
 	Denied          []string // decide-all: the targets that were denied, without their queries
-	Text            string   // the whole packet
+	AccessToken     string   // token: the device's own, which goes nowhere but into a request
+	TokenID         string   // token: its name
+	Scope           string   // token: what it is good for
+	Detail          string   // token: why there is none
+	Text            string   // the whole packet, "" if it holds a token
 }
 
 // Allowed reports whether the request may be served.
@@ -51,8 +56,14 @@ func (r Reply) Allowed() bool { return r.Verdict == Allow && r.Status == 200 }
 // else is not as the protocol says is an error that wraps ErrReply.
 func ParseReply(packet []byte) (Reply, error) {
 	r, err := parseReply(string(packet))
-	if err != nil {
+	secret := bytes.Contains(packet, []byte("access-token="))
+	switch {
+	case err != nil && secret:
+		return Reply{}, fmt.Errorf("%w, which holds a token", ErrReply)
+	case err != nil:
 		return Reply{}, fmt.Errorf("%w: %w in %.200q", ErrReply, err, packet)
+	case secret:
+		r.Text = ""
 	}
 	return r, nil
 }
@@ -125,6 +136,14 @@ func (r *Reply) set(name, value string) error {
 		r.Issuer = value
 	case "path":
 		r.Path = value
+	case "access-token":
+		r.AccessToken = value
+	case "token-id":
+		r.TokenID = value
+	case "scope":
+		r.Scope = value
+	case "detail":
+		r.Detail = value
 	case "www-authenticate":
 		r.WWWAuthenticate = value
 	case "expires-in":
@@ -159,6 +178,10 @@ func (r *Reply) check() error {
 		return nil
 	case r.Reason == "" || strings.ToLower(r.Reason) != r.Reason || strings.Contains(r.Reason, " "):
 		return fmt.Errorf("the reason %q", r.Reason)
+	case (r.AccessToken != "") != (r.Verdict == Allow && r.Reason == "own-token"):
+		return fmt.Errorf("%s for %s, with an access token: %t", r.Verdict, r.Reason, r.AccessToken != "")
+	case strings.HasPrefix(r.Reason, "own-token-") && r.Status == 403: // nobody's request is answered: no challenge
+		return nil
 	case (r.Status == 401 || r.Status == 403) && r.WWWAuthenticate == "":
 		return fmt.Errorf("%d without www-authenticate", r.Status)
 	case r.WWWAuthenticate != "" && !strings.HasPrefix(r.WWWAuthenticate, "Bearer "):

@@ -59,7 +59,8 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 		}
 		lines = append(lines, line)
 	}
-	if _, ok := d.ask(w, r, append(lines, credentials(r)...)); !ok {
+	reply, ok := d.ask(w, r, append(lines, credentials(r)...))
+	if !ok {
 		return
 	}
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
@@ -70,6 +71,10 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 	key := accept(r.Header.Get("Sec-WebSocket-Key"))
 	if key == "" {
 		fail(w, http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
+		return
+	}
+	if d.opt.Live {
+		d.live(w, r, reply)
 		return
 	}
 	state, err := json.Marshal(d.model.state())
@@ -101,7 +106,7 @@ func (d *Device) serveSocket(conn net.Conn, from *bufio.Reader, key string, stat
 	}
 	stop := context.AfterFunc(d.closing, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop() // the server's Close does not know of connections that were hijacked
-	if half, ok := conn.(*net.TCPConn); ok {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // closing with unread frames would reset the connection, and the client lose the state
 	}
 	_, _ = io.Copy(io.Discard, from)
