@@ -32,7 +32,6 @@ type Agent struct {
 	state     atomic.Pointer[state]
 	inventory atomic.Pointer[inventory.Table] // nil if none yet
 	audit     *audit.Log                      // nil disables recording
-	ownTokens OwnTokens                       // nil if the device has none
 	counts    counts
 	watches   watches
 }

@@ -11,17 +11,15 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// OwnTokens hands out the device's own tokens (CLI-69): an oauth.Client, and who may ask it. None of its methods may
-// wait.
+// OwnTokens hands out the device's own tokens to the caller of one connection (CLI-69). None of its methods may wait.
 type OwnTokens interface {
-	Admits(Peer) bool
-	Token(scope string) oauth.Token
-	ReportRefused(token string) bool // by a server, with 401 (CLI-14)
+	MayHaveTokens() error // why the caller gets none; it is asked each time, since the configuration may change
+	OwnToken(scope string) oauth.Token
+	RefusedToken(token string) bool // by a server, with 401 (CLI-14)
 }
 
-// HandOut has token questions answered from t. It is called before the first question; without it the device has no
-// tokens of its own.
-func (a *Agent) HandOut(t OwnTokens) { a.ownTokens = t }
+// HandOut has token questions answered from t. It is called before the first question; without it the caller gets none.
+func (s *Session) HandOut(t OwnTokens) { s.ownTokens = t }
 
 // maxDetail is the most that a reply says about why there is no token, bytes.
 const maxDetail = 512
@@ -32,17 +30,18 @@ const maxDetail = 512
 // A token that a server refused is not given to the caller who says so: another is being fetched, at first immediately,
 // then with a back-off (CLI-14), and until it is there the answer says when to ask again.
 func (s *Session) ownToken(r *wire.Request) wire.Reason {
-	from := s.agent.ownTokens
-	switch {
-	case from == nil:
-		return wire.OwnTokenScope
-	case !s.on || !from.Admits(s.peer):
+	from := s.ownTokens
+	if from == nil {
 		return wire.OwnTokenCaller
 	}
-	t := from.Token(string(r.Scope))
+	if err := from.MayHaveTokens(); err != nil {
+		s.tell(err)
+		return wire.OwnTokenCaller
+	}
+	t := from.OwnToken(string(r.Scope))
 	if id := s.ownID(t.Token); id != nil && string(id) == string(r.Refused) {
-		from.ReportRefused(t.Token)
-		if t = from.Token(string(r.Scope)); string(s.ownID(t.Token)) == string(r.Refused) {
+		from.RefusedToken(t.Token)
+		if t = from.OwnToken(string(r.Scope)); string(s.ownID(t.Token)) == string(r.Refused) {
 			t = oauth.Token{Err: errRefused, Retry: t.Next}
 		}
 	}

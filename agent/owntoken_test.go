@@ -19,18 +19,18 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// purse is an agent.OwnTokens that has these tokens, for one user.
+// purse is an agent.OwnTokens that has these tokens.
 type purse struct {
 	tokens   map[string]oauth.Token
-	uid      int64
+	refuses  error // the caller
 	asked    int
 	reported []string
 	renewed  *oauth.Token // replaces the token that is reported; nil if none comes yet
 }
 
-func (p *purse) Admits(peer agent.Peer) bool { return peer.UID == p.uid }
+func (p *purse) MayHaveTokens() error { return p.refuses }
 
-func (p *purse) Token(scope string) oauth.Token {
+func (p *purse) OwnToken(scope string) oauth.Token {
 	p.asked++
 	if t, ok := p.tokens[scope]; ok {
 		return t
@@ -38,7 +38,7 @@ func (p *purse) Token(scope string) oauth.Token {
 	return oauth.Token{Err: fmt.Errorf("scope %s is %w", scope, oauth.ErrScope), Retry: time.Hour}
 }
 
-func (p *purse) ReportRefused(tok string) bool {
+func (p *purse) RefusedToken(tok string) bool {
 	p.reported = append(p.reported, tok)
 	for scope, t := range p.tokens {
 		if t.Token == tok && p.renewed != nil {
@@ -60,7 +60,7 @@ const (
 )
 
 func newPurse() *purse {
-	return &purse{uid: admitted, tokens: map[string]oauth.Token{
+	return &purse{tokens: map[string]oauth.Token{
 		"registration": {
 			Token: ownToken, Scope: "registration", Left: 284*time.Second + 900*time.Millisecond, Next: 1500 * time.Millisecond,
 		},
@@ -73,35 +73,39 @@ func newPurse() *purse {
 // A token question has its answer: the token and how long it is good, for those who may have it; else why not, and
 // when to ask again (CLI-69). The mode is about what others may do here, and makes no difference.
 func TestOwnToken_CLI69_CLI56(t *testing.T) {
-	caller, other := agent.Peer{UID: admitted}, agent.Peer{UID: admitted + 1}
+	other := errors.New("user 1001 is given no tokens")
 	for _, row := range []struct {
 		name, lines string
-		peer        agent.Peer
+		refuses     error
 		first       string
 		want        string // lines without the id, in the order of their names
 	}{
-		{"CLI-69/token", "scope=registration\n", caller, "allow 200",
+		{"CLI-69/token", "scope=registration\n", nil, "allow 200",
 			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
-		{"CLI-69/for-a-resource", "resource=https://registry.example.com/\nscope=registration\n", caller, "allow 200",
+		{"CLI-69/for-a-resource", "resource=https://registry.example.com/\nscope=registration\n", nil, "allow 200",
 			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
-		{"CLI-56/less-than-asked", "scope=registration events\n", caller, "allow 200",
+		{"CLI-56/less-than-asked", "scope=registration events\n", nil, "allow 200",
 			"access-token=" + ownToken + " expires-in=1 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
-		{"CLI-69/pending", "scope=events\n", caller, "deny 503",
+		{"CLI-69/pending", "scope=events\n", nil, "deny 503",
 			`detail=the token is being fetched\u000a"\u00e9" reason=own-token-pending retry-after=3`},
-		{"CLI-69/pending-without-a-time", "scope=never\n", caller, "deny 503",
+		{"CLI-69/pending-without-a-time", "scope=never\n", nil, "deny 503",
 			"detail=x reason=own-token-pending retry-after=1"},
-		{"CLI-10/scope-not-configured", "scope=node\n", caller, "deny 403",
+		{"CLI-10/scope-not-configured", "scope=node\n", nil, "deny 403",
 			"detail=scope node is not configured for this device reason=own-token-scope"},
-		{"CLI-69/another-user", "scope=registration\n", other, "deny 403", "reason=own-token-caller"},
-		{"CLI-69/another-user-learns-no-scopes", "scope=node\n", other, "deny 403", "reason=own-token-caller"},
-		{"CLI-69/unknown-user", "scope=registration\n", agent.Peer{UID: -1}, "deny 403", "reason=own-token-caller"},
-		{"CLI-69/malformed", "scope=\n", caller, "error 400", "reason=packet-value"},
+		{"CLI-69/another-user", "scope=registration\n", other, "deny 403",
+			"detail=user 1001 is given no tokens reason=own-token-caller"},
+		{"CLI-69/another-user-learns-no-scopes", "scope=node\n", other, "deny 403",
+			"detail=user 1001 is given no tokens reason=own-token-caller"},
+		{"CLI-69/malformed", "scope=\n", nil, "error 400", "reason=packet-value"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
 				d := newDevice(t, func(c *config.Config) { c.Mode = mode }, mint.New(mint.Options{}).Key.JWK())
-				d.HandOut(newPurse())
-				got := parseAnswer(t, d.NewSessionOf(row.peer).Packet(nil, []byte("token 1\nid=7\n"+row.lines), 32<<10))
+				p := newPurse()
+				p.refuses = row.refuses
+				s := d.NewSessionOf(agent.Peer{UID: admitted})
+				s.HandOut(p)
+				got := parseAnswer(t, s.Packet(nil, []byte("token 1\nid=7\n"+row.lines), 32<<10))
 				if got.lines["id"] != "7" {
 					t.Errorf("%s: the id is %q, want 7", mode, got.lines["id"])
 				}
@@ -116,20 +120,20 @@ func TestOwnToken_CLI69_CLI56(t *testing.T) {
 	}
 }
 
-// A device that is no client has no tokens, and nobody whose user is not known has one.
+// A session that was given no tokens, such as that of http.sock and of the daemon's own questions, has none to give, and
+// a caller who may not have any learns of none.
 func TestNoOwnTokens_CLI69(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	const packet = "token 1\nscope=registration\n"
-	got := parseAnswer(t, d.NewSessionOf(agent.Peer{UID: admitted}).Packet(nil, []byte(packet), 32<<10))
-	if got.first != "deny 403" || got.reason() != "own-token-scope" {
-		t.Errorf("without a client: got %v, want 403 own-token-scope", got)
+	if got := d.ask(t, packet); got.first != "deny 403" || got.reason() != "own-token-caller" {
+		t.Errorf("without tokens: got %v, want 403 own-token-caller", got)
 	}
 	p := newPurse()
-	p.uid = 0
-	d.HandOut(p)
-	if got := d.ask(t, packet); got.first != "deny 403" || got.reason() != "own-token-caller" || p.asked != 0 {
-		t.Errorf("by a session without a caller: got %v, and %d tokens were looked for; want 403 own-token-caller, 0",
-			got, p.asked)
+	p.refuses = errors.New("no")
+	s := d.NewSessionOf(agent.Peer{UID: admitted})
+	s.HandOut(p)
+	if got := parseAnswer(t, s.Packet(nil, []byte(packet), 32<<10)); got.first != "deny 403" || p.asked != 0 {
+		t.Errorf("got %v, and %d tokens were looked for; want 403, 0", got, p.asked)
 	}
 }
 
@@ -137,8 +141,10 @@ func TestNoOwnTokens_CLI69(t *testing.T) {
 func TestOwnTokenRefusalEndsNothing_CLI69(t *testing.T) {
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
 	d := newDevice(t, nil, tok.Key.JWK())
-	d.HandOut(newPurse())
-	s := d.NewSessionOf(agent.Peer{UID: admitted + 1})
+	p := newPurse()
+	p.refuses = errors.New("no")
+	s := d.NewSessionOf(agent.Peer{UID: admitted})
+	s.HandOut(p)
 	for range 2 {
 		got := parseAnswer(t, s.Packet(nil, []byte("token 1\nscope=registration\n"), 32<<10))
 		if got.reason() != "own-token-caller" {
@@ -155,11 +161,12 @@ func TestOwnTokenRefusalEndsNothing_CLI69(t *testing.T) {
 func TestRefusedOwnToken_CLI14(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	p := newPurse()
-	d.HandOut(p)
+	s := d.NewSessionOf(agent.Peer{UID: admitted})
+	s.HandOut(p)
 	ask := func(refused string) answer {
 		t.Helper()
 		packet := "token 1\nscope=registration\nrefused=" + refused + "\n"
-		return parseAnswer(t, d.NewSessionOf(agent.Peer{UID: admitted}).Packet(nil, []byte(packet), 32<<10))
+		return parseAnswer(t, s.Packet(nil, []byte(packet), 32<<10))
 	}
 	if got := ask(nameOf("another")); got.lines["access-token"] != ownToken || len(p.reported) != 0 {
 		t.Errorf("got %v, reported %q; want the token, and nothing reported", got, p.reported)
@@ -183,15 +190,18 @@ func TestRefusedOwnToken_CLI14(t *testing.T) {
 // ones are counted together.
 func TestOwnTokenRecords_OPS2(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
-	d.HandOut(newPurse())
+	p := newPurse()
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096, Repeat: time.Hour})
 	d.Audit(log)
 	s := d.NewSessionOf(agent.Peer{UID: admitted, GID: 100, PID: 7})
+	s.HandOut(p)
 	for _, scope := range []string{"registration", "events", "registration", "registration"} {
 		s.Packet(nil, []byte("token 1\nscope="+scope+"\n"), 32<<10)
 	}
-	d.NewSessionOf(agent.Peer{UID: 5}).Packet(nil, []byte("token 1\nscope=registration\n"), 32<<10)
+	s = d.NewSessionOf(agent.Peer{UID: 5})
+	s.HandOut(&purse{refuses: errors.New("no")})
+	s.Packet(nil, []byte("token 1\nscope=registration\n"), 32<<10)
 	log.Close(t.Context())
 	digest := "sha256:" + nameOf(ownToken)
 	want := []map[string]any{
@@ -249,9 +259,10 @@ func TestOwnTokenIsWiped_OPS2(t *testing.T) {
 	p := newPurse()
 	long := oauth.Token{Token: strings.Repeat("t", token.MaxBytes), Scope: "events", Left: time.Minute}
 	p.tokens["events"] = long
-	d.HandOut(p)
+	s := d.NewSessionOf(agent.Peer{UID: admitted})
+	s.HandOut(p)
 	conn := &kept{packets: [][]byte{[]byte("token 1\nscope=registration\n"), []byte("token 1\nscope=events\n")}}
-	if err := d.NewSessionOf(agent.Peer{UID: admitted}).ServePackets(conn); !errors.Is(err, net.ErrClosed) {
+	if err := s.ServePackets(conn); !errors.Is(err, net.ErrClosed) {
 		t.Fatal(err)
 	}
 	if len(conn.seen) != 2 || !strings.Contains(conn.seen[0], ownToken) || !strings.Contains(conn.seen[1], long.Token) {

@@ -38,7 +38,8 @@ type Session struct {
 	// stand takes a place among the standing questions; false if there is none. nil if nothing bounds them.
 	stand func() bool
 
-	own token.Digest // of the device's own token that the reply carries; zero if none
+	ownTokens OwnTokens    // nil if the caller gets none
+	own       token.Digest // of the device's own token that the reply carries; zero if none
 
 	asker    token.Asker
 	recorder // for the decisions of a caller

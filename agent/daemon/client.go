@@ -357,7 +357,7 @@ func (o *ownClient) note(e oauth.Event) (first bool) {
 func (d *daemon) OwnToken(scope string) oauth.Token {
 	c := d.inForce.Load()
 	if !c.Client.Enabled() {
-		return oauth.Token{Err: errors.New("this device is no OAuth client: [client] scopes is empty"), Retry: time.Hour}
+		return oauth.Token{Err: errNoClient, Retry: time.Hour}
 	}
 	t := d.own.Token(scope)
 	d.own.mu.Lock()
@@ -371,6 +371,9 @@ func (d *daemon) OwnToken(scope string) oauth.Token {
 	}
 	return t
 }
+
+// errNoClient is why a device without [client] scopes has no tokens.
+var errNoClient = fmt.Errorf("[client] scopes is empty, so a token with this scope is %w", oauth.ErrScope)
 
 var errHalted = errors.New("the registration was forgotten by an administrator; " +
 	"\"nmos-authd client register\" makes another one")
@@ -395,6 +398,15 @@ func (d *daemon) MayHaveTokens(conn net.Conn, peer agent.Peer) error {
 	}
 	return fmt.Errorf("user %d is given no tokens: [client] allow_uids and group say who is", peer.UID)
 }
+
+// tokensFor hands out the device's own tokens on one connection of the decision socket.
+type tokensFor struct {
+	*daemon
+	conn *agent.Conn
+}
+
+// MayHaveTokens implements agent.OwnTokens.
+func (t tokensFor) MayHaveTokens() error { return t.daemon.MayHaveTokens(t.conn, t.conn.Peer) }
 
 // clientStorage keeps the registrations in the state folder.
 type clientStorage struct{ d *daemon }

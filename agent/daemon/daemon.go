@@ -331,7 +331,11 @@ func (d *daemon) listen(failed chan<- error) error {
 	questions := func(conn *agent.Conn) error { // a web server's
 		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
 	}
-	packets := func(conn *agent.Conn) error { return goneCaller(conn.Peer, d.session(conn.Peer).ServePackets(conn)) }
+	packets := func(conn *agent.Conn) error {
+		session := d.session(conn.Peer)
+		session.HandOut(tokensFor{d, conn})
+		return goneCaller(conn.Peer, session.ServePackets(conn))
+	}
 	requests := func(conn *agent.Conn) error { return administration.ServeConn(conn) }
 	for _, s := range []socket{
 		{authzSocket, c.Authz, c.Group, d.admit, packets},

@@ -112,9 +112,9 @@ var advice = [wire.Reasons]Advice{
 
 	wire.OwnToken: {"The firmware got a token of the device's own, as an OAuth client.", ""},
 	wire.OwnTokenCaller: {"The process that asked for a token of the device's own may not have one.",
-		"If it should, let the configuration of the client name its user or group."},
+		"If it should, name its user in [client] allow_uids, or its group in [client] group."},
 	wire.OwnTokenScope: {"The firmware asked for a token with a scope that the device is not configured for, or it is not configured to be an OAuth client at all.",
-		"If it needs one, configure the client with that scope; NMOS has registration and events."},
+		"If it needs one, add the scope to [client] scopes; NMOS has registration and events."},
 	wire.OwnTokenPending: {"The device has no token of its own to give: it is being fetched, or could not be had.",
 		"It passes by itself if the authorization server can be reached and has the device as a client; the reply's detail and \"nmos-authd status\" say what is wrong."},
 }
