@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 )
@@ -145,5 +146,20 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, explain(r.Context(), err)
 	}
+	res.Body = plainBody{res.Body, r.Context()}
 	return res, nil
+}
+
+// plainBody is that of an answer, whose errors are for people, too: net/http's would quote a broken trailer.
+type plainBody struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (b plainBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = explain(b.ctx, err)
+	}
+	return n, err
 }

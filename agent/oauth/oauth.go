@@ -20,8 +20,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -60,17 +62,6 @@ type Config struct {
 	Keys         KeyMethod // how the server gets them
 	AuthMethod   string    // PrivateKeyJWT or SecretBasic; "" to go by the server's metadata (CLI-23)
 	Given        Given     // a client that the operator made by hand, in place of a registration
-}
-
-func (c Config) equal(other Config) bool {
-	return slices.Equal(c.Scopes, other.Scopes) && c.plain() == other.plain()
-}
-
-// plain is what of a Config compares with ==.
-func (c Config) plain() any {
-	return [...]any{
-		c.Issuer, c.Name, c.SoftwareID, c.Version, c.InitialToken, c.JWKSURI, c.Keys, c.AuthMethod, c.Given,
-	}
 }
 
 // Given is a client that was made by hand.
@@ -144,6 +135,7 @@ const (
 	metadataLife = 24 * time.Hour   // the metadata are read again after this, or after a failure
 	metadataRest = 10 * time.Minute // but no sooner than this
 	refusedRest  = time.Hour        // CLI-35
+	lostRest     = time.Minute      // of a registration whose answer did not come: each may leave a client at the server
 	goneAfter    = 24 * time.Hour   // CLI-57
 	firstSpread  = 20 * time.Second // of the start, before it is known how long tokens live
 	mostSpread   = 5 * time.Minute
@@ -173,9 +165,11 @@ type Client struct {
 	upkeep  time.Time // when the registration is looked after again
 	stepAt  time.Time // of a rotation's present step
 	lastWhy string    // why the keys go the way they go, as reported
+	trusted bool      // the clock, when the worker looked last
 
 	mu      sync.Mutex // guards the rest, for moments only
 	config  Config
+	given   Given     // the last that was configured, which Forget may need
 	changed bool      // since the worker looked
 	place   time.Time // before which nothing is sent
 	placed  string    // the issuer that place is for
@@ -196,22 +190,29 @@ func New(o Options) *Client {
 	return c
 }
 
-// Configure replaces the configuration. Tokens that are held stay in use until there are new ones. A change has what
-// was refused tried again.
+// Configure replaces the configuration. Tokens that are held stay in use until there are new ones, which are fetched
+// now if another server or client gives them. A change has what was refused tried again.
 func (c *Client) Configure(config Config) {
 	config.Scopes = slices.Clone(config.Scopes)
 	c.mu.Lock()
-	if c.config.equal(config) {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	if reflect.DeepEqual(c.config, config) {
 		return
 	}
+	another := config.Given.ID != c.config.Given.ID
 	c.config, c.changed = config, true
+	if config.Given.ID != "" {
+		c.given = config.Given
+	}
+	now := time.Now()
 	for name, g := range c.grants {
-		if c.admit(name) != nil && g.left(time.Now()) <= 0 { // a live one may have to be revoked
+		switch {
+		case c.admit(name) != nil && g.left(now) <= 0: // a live one may have to be revoked
 			delete(c.grants, name)
+		case config.Issuer != "" && (g.err != nil || another || g.issuer != config.Issuer):
+			g.next = now
 		}
 	}
-	c.mu.Unlock()
 	c.nudge()
 }
 
@@ -247,15 +248,26 @@ func (c *Client) Held(ctx context.Context) (issuers []string, err error) {
 	return issuers, nil
 }
 
-// ClockChanged has what waits for a clock that can be trusted (CLI-53) tried again.
+// ClockChanged says that the clock was set, or became trusted. What waits for that (CLI-53) is tried again, at a new
+// place in time. A token that may have ended meanwhile, as after a suspension, which stops the time that tokens are
+// timed by, is renewed soon, and is in use until then.
 func (c *Client) ClockChanged() {
+	wall, _ := c.o.Clock()
+	now := time.Now()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, g := range c.grants {
-		if errors.Is(g.err, errClock) {
-			g.next = time.Now()
+		at := now
+		if !errors.Is(g.err, errClock) {
+			if g.token == "" || wall.Round(0).Sub(g.wall.Round(0)) < now.Sub(g.got)+leastLeft {
+				continue
+			}
+			at = now.Add(rand.N(startSpread(g.life))) // others had theirs set, too
+		}
+		if g.next.After(at) {
+			g.next = at
 		}
 	}
-	c.mu.Unlock()
 	c.nudge()
 }
 
@@ -313,6 +325,7 @@ func (c *Client) step(ctx context.Context) time.Duration {
 	now := time.Now()
 	if changed {
 		c.next, c.upkeep, c.tries, c.metaAt = time.Time{}, time.Time{}, 0, time.Time{}
+		c.well()
 	}
 	if now.Before(c.next) {
 		return c.next.Sub(now)
@@ -339,19 +352,33 @@ func (c *Client) step(ctx context.Context) time.Duration {
 // start returns how long this device has to wait until its place. Devices of a facility lose their power together: were
 // each to come when it starts, all would come together (KEY-1's thought). They are spread over a sixteenth of a token's
 // life, so the server meets eight times its steady rate, since tokens are renewed at half their life; and over five
-// minutes at most, so that the last is served soon.
+// minutes at most, so that the last is served soon. Devices that wait for the time all get it at the same moment: they
+// are given another place then.
 func (c *Client) start(issuer string, e *entry, now time.Time) time.Duration {
+	_, trusted := c.o.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.placed != issuer {
-		spread := firstSpread
-		if e != nil && e.Life > 0 {
-			spread = max(min(time.Duration(e.Life)*time.Second/16, mostSpread), time.Second)
+	waited := trusted && !c.trusted && slices.ContainsFunc(slices.Collect(maps.Values(c.grants)), func(g *grant) bool {
+		return errors.Is(g.err, errClock)
+	})
+	c.trusted = trusted
+	if c.placed != issuer || waited {
+		life := time.Duration(0)
+		if e != nil {
+			life = time.Duration(e.Life) * time.Second
 		}
-		c.placed, c.place = issuer, now.Add(rand.N(spread))
+		c.placed, c.place = issuer, now.Add(rand.N(startSpread(life)))
 		c.stepAt, c.refused = time.Time{}, time.Time{}
 	}
 	return c.place.Sub(now)
+}
+
+// startSpread is the time over which devices come that all may come at the same moment, by how long their tokens live.
+func startSpread(life time.Duration) time.Duration {
+	if life <= 0 {
+		return firstSpread
+	}
+	return max(min(life/16, mostSpread), time.Second)
 }
 
 // enter notes the phase.
@@ -375,8 +402,14 @@ func (c *Client) fail(config Config, p Phase, err error, wait time.Duration) tim
 // failure chooses the phase and the wait by the kind of error (CLI-35).
 func (c *Client) failure(config Config, err error) time.Duration {
 	c.tries++
-	if final(err) {
+	doubled := func(d, most time.Duration) time.Duration { return spread(min(d<<min(c.tries-1, 8), most)) }
+	switch {
+	case errors.Is(err, errUnusable):
+		return c.fail(config, Refused, err, refusedRest/2+doubled(refusedRest, longestLife))
+	case final(err):
 		return c.fail(config, Refused, err, refusedRest+rand.N(refusedRest/4))
+	case errors.Is(err, errLost):
+		return c.fail(config, Unregistered, err, max(doubled(lostRest, refusedRest), retryAfter(err)))
 	}
 	return c.fail(config, Unregistered, err, max(backOff(c.tries), retryAfter(err)))
 }

@@ -39,7 +39,7 @@ type clientMetadata struct {
 type information struct {
 	ClientID   string   `json:"client_id"`
 	Secret     string   `json:"client_secret"`
-	Expires    int64    `json:"client_secret_expires_at"`
+	Expires    any      `json:"client_secret_expires_at"`
 	Token      string   `json:"registration_access_token"`
 	Manage     string   `json:"registration_client_uri"`
 	Scope      *string  `json:"scope"`
@@ -82,7 +82,7 @@ func chooseKeys(config Config) (inline bool, why string) {
 	switch {
 	case config.Keys == KeysInline:
 		return true, "keys are sent to the server as jwks: so configured"
-	case config.Keys == KeysByURI:
+	case config.Keys == KeysByURI: // register sees to it that there is one
 		return false, "the server gets the keys at the jwks_uri: so configured"
 	case config.JWKSURI != "":
 		return false, "the server gets the keys at the jwks_uri, since the device publishes them there"
@@ -159,6 +159,11 @@ func (c *Client) failUnsaved(config Config, err error) time.Duration {
 func (c *Client) prepare(config Config, method, alg string) (*entry, error) {
 	e := c.kept.find(config)
 	if e == nil {
+		if len(c.kept.Entries) >= mostIssuers { // one that came to nothing makes room
+			if i := slices.IndexFunc(c.kept.Entries, func(e *entry) bool { return e.ClientID == "" }); i >= 0 {
+				c.kept.Entries = slices.Delete(c.kept.Entries, i, i+1)
+			}
+		}
 		if len(c.kept.Entries) >= mostIssuers {
 			return nil, fmt.Errorf("clients of %d issuers are stored already; forget one", mostIssuers)
 		}
@@ -202,6 +207,9 @@ func (c *Client) unixNow() int64 {
 	return 0
 }
 
+// errNoURI is why keys cannot go as they are configured to.
+var errNoURI = errors.New("the server is to get the keys at a jwks_uri, and none is configured")
+
 // register registers the device (RFC 7591 §3), and stores the answer before anything else is done with it.
 func (c *Client) register(ctx context.Context, config Config, m discovery.Metadata, e *entry) error {
 	if m.RegistrationEndpoint == "" {
@@ -211,6 +219,9 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	if config.Name == "" || len(config.Scopes) == 0 {
 		return errors.New("a client needs a scope and a name of its own to be registered, and this device has neither a " +
 			"serial number nor a host name yet") // CLI-31
+	}
+	if e.Method == PrivateKeyJWT && !e.Inline && config.JWKSURI == "" {
+		return errNoURI
 	}
 	c.enter(Unregistered)
 	body := e.describe(config)
@@ -233,6 +244,8 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	switch {
 	case err != nil && a.status == http.StatusCreated:
 		return fmt.Errorf("%w; %w", err, errUnusable)
+	case err != nil && a.sent && a.status == 0, status(err) == http.StatusGatewayTimeout:
+		return fmt.Errorf("%w; %w", err, errLost)
 	case err != nil:
 		return err
 	}
@@ -251,6 +264,7 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	if err != nil {
 		return fmt.Errorf("registration at %s: the answer: %w; %w", m.RegistrationEndpoint, err, errUnusable)
 	}
+	e.renew(info)
 	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false
 	if err := c.store(); err != nil {
 		return err
@@ -258,6 +272,11 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	c.enter(Registered)
 	c.well()
 	c.upkeep, c.stepAt = time.Time{}, time.Time{}
+	c.mu.Lock()
+	for _, g := range c.grants {
+		g.next = time.Now() // those that are held are another client's
+	}
+	c.mu.Unlock()
 	c.o.Report(Event{Kind: EventRegistered, Issuer: config.Issuer, Text: registeredText(e, differs)})
 	return nil
 }
@@ -279,18 +298,30 @@ func registeredText(e *entry, differs []string) string {
 	return s
 }
 
+// usable reports whether what a server gave can be kept and sent.
+func usable(s string) bool { return len(s) <= 4096 && visible(s) }
+
+// renew takes over the credentials that the server gave.
+func (e *entry) renew(info information) {
+	if info.Secret != "" && usable(info.Secret) {
+		e.Secret, e.Expires = info.Secret, 0
+		if at, ok := info.Expires.(float64); ok && at > 0 && at < 1<<40 { // what is beyond will not be lived to see
+			e.Expires = int64(at)
+		}
+	}
+	if info.Token != "" && usable(info.Token) {
+		e.Token = info.Token
+	}
+	if usableURL(info.Manage, e.Issuer) && usable(info.Manage) {
+		e.Manage = info.Manage
+	}
+}
+
 // adopt takes over what the server says of the client, and says what differs from what was asked (CLI-34). Nothing is
 // taken over if it returns an error.
 func (e *entry) adopt(info information, asked clientMetadata) (differs []string, err error) {
-	const most = 4096
-	scoped := ""
-	if info.Scope != nil {
-		scoped = *info.Scope
-	}
-	for _, s := range []string{info.ClientID, info.Secret, info.Token, info.Manage, scoped} { // so MaxState holds
-		if len(s) > most || !visible(s) {
-			return nil, errors.New("an identifier, secret, token or scope cannot be used: too long, or not in ASCII")
-		}
+	if !usable(info.ClientID) || !usable(info.Secret) || !usable(info.Token) || !usable(info.Manage) {
+		return nil, errors.New("an identifier, secret or token cannot be used: too long, or not in ASCII")
 	}
 	method := e.Method
 	if info.Method != nil && *info.Method != method {
@@ -302,27 +333,20 @@ func (e *entry) adopt(info information, asked clientMetadata) (differs []string,
 		}
 		method = *info.Method
 	}
-	secret := cmpOr(info.Secret, e.Secret)
-	if method == SecretBasic && secret == "" {
+	if method == SecretBasic && info.Secret == "" && e.Secret == "" {
 		return nil, errors.New("no client_secret in it")
 	}
 	if info.GrantTypes != nil && !slices.Contains(info.GrantTypes, "client_credentials") {
 		differs = append(differs, "grant_types lacks client_credentials")
 	}
-	scope := asked.Scope
-	if info.Scope != nil && joinScopes(strings.Fields(*info.Scope)) != scope {
-		scope = joinScopes(strings.Fields(*info.Scope))
-		differs = append(differs, "scope "+shownText(scope, nil))
+	e.Method, e.Scope = method, asked.Scope
+	if info.Scope != nil && joinScopes(strings.Fields(*info.Scope)) != asked.Scope {
+		differs = append(differs, "scope "+shownText(*info.Scope, nil))
+		e.Scope, _ = compare(asked.Scope, *info.Scope)
 	}
 	if info.Manage != "" && !usableURL(info.Manage, e.Issuer) {
 		differs = append(differs, "its registration_client_uri is not https, and is not used")
-		info.Manage = ""
 	}
-	e.Method, e.Secret, e.Scope = method, secret, scope
-	if info.Secret != "" {
-		e.Expires = info.Expires
-	}
-	e.Manage, e.Token = cmpOr(info.Manage, e.Manage), cmpOr(info.Token, e.Token)
 	return differs, nil
 }
 
@@ -331,13 +355,6 @@ func usableURL(s, issuer string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.Host != "" && u.User == nil && u.Fragment == "" &&
 		(u.Scheme == "https" || u.Scheme == "http" && strings.HasPrefix(issuer, "http:"))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // manage sends a request for the client's own registration (RFC 7592) and stores what comes, first of all a new
@@ -368,15 +385,16 @@ func (c *Client) manage(ctx context.Context, config Config, e *entry, method str
 	if info.ClientID != "" && info.ClientID != e.ClientID {
 		return fmt.Errorf("%s: the answer is about another client", r.what)
 	}
-	differs, err := e.adopt(info, asked)
-	if err != nil {
-		return fmt.Errorf("%s: the answer: %w", r.what, err)
-	}
-	if body != nil {
+	e.renew(info) // whatever else is wrong: the old ones may no longer be valid
+	differs, wrong := e.adopt(info, asked)
+	if body != nil && wrong == nil {
 		e.Asked = body.digest()
 	}
 	if err := c.store(); err != nil {
 		return err
+	}
+	if wrong != nil {
+		return fmt.Errorf("%s: the answer: %w", r.what, wrong)
 	}
 	if body != nil {
 		c.o.Report(Event{Kind: EventUpdated, Issuer: e.Issuer, Text: registeredText(e, differs)})
@@ -413,7 +431,7 @@ func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Du
 		c.well()
 	default:
 		wait = max(spread(10*time.Minute), retryAfter(err))
-		if final(err) { // CLI-35; by CLI-44 a 401 does not justify a new registration
+		if final(err) || errors.Is(err, errForget) { // CLI-35; by CLI-44 a 401 does not justify a new registration
 			wait = refusedRest + rand.N(refusedRest/4)
 		}
 		c.mu.Lock()
@@ -430,29 +448,17 @@ func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Durati
 		return upkeepRest, c.rotate(ctx, config, e)
 	}
 	wait := upkeepRest
-	if e.Expires != 0 { // CLI-38
-		clock, trusted := c.o.Clock()
-		left := time.Unix(e.Expires, 0).Sub(clock)
-		switch {
-		case !trusted:
-		case left <= upkeepRest+upkeepRest/2 && e.manageable():
-			before := e.Expires
-			err := c.manage(ctx, config, e, http.MethodGet, nil)
-			if err == nil && e.Expires == before {
-				err = c.update(ctx, config, e)
-			}
-			if err != nil {
-				return 0, err
-			}
-			if left <= 0 && e.Expires == before {
-				return 0, c.gone(e, "its secret has ended, and the server does not renew it")
-			}
-			wait = 10 * time.Minute
-		case left <= 0:
-			return 0, c.gone(e, "its secret has ended, and the server offers no updates")
-		default:
-			wait = min(wait, max(left, time.Second))
+	if clock, trusted := c.o.Clock(); e.Expires != 0 && trusted && e.manageable() &&
+		time.Unix(e.Expires, 0).Sub(clock) <= upkeepRest+upkeepRest/2 { // CLI-38
+		before := e.Expires
+		err := c.manage(ctx, config, e, http.MethodGet, nil)
+		if err == nil && e.Expires == before {
+			err = c.update(ctx, config, e)
 		}
+		if err != nil {
+			return 0, err
+		}
+		wait = 10 * time.Minute
 	}
 	if e.Rotation != steady {
 		if err := c.rotate(ctx, config, e); err != nil {
@@ -460,21 +466,33 @@ func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Durati
 		}
 		return min(wait, keySettled), nil
 	}
+	if want := config.AuthMethod; want != "" && want != e.Method {
+		return wait, fmt.Errorf("the client is registered with %s, and %s is configured: %w", e.Method, want, errForget)
+	}
 	if !e.manageable() {
-		if missing := lacking(e.Scope, joinScopes(config.Scopes)); missing != "" {
+		if _, missing := compare(joinScopes(config.Scopes), e.Scope); missing != "" {
 			return wait, fmt.Errorf("the client is registered without scope %s, and the server offers no updates "+
-				"(RFC 7592): forget it to have it registered again", missing)
+				"(RFC 7592): %w", missing, errForget)
 		}
 		return wait, nil
 	}
-	if config.Keys != KeysAuto {
-		e.Inline = config.Keys == KeysInline
+	switch {
+	case e.Method != PrivateKeyJWT:
+	case config.Keys == KeysByURI && config.JWKSURI == "":
+		return wait, errNoURI
+	case config.Keys == KeysInline, config.JWKSURI == "":
+		e.Inline = true
+	case config.Keys == KeysByURI:
+		e.Inline = false
 	}
 	if e.describe(config).digest() != e.Asked {
 		return wait, c.update(ctx, config, e)
 	}
 	return wait, nil
 }
+
+// errForget ends what only the operator can mend.
+var errForget = errors.New("forget it to have it registered again")
 
 // gone drops a registration that the server has lost; Run registers the device again, with the same key.
 func (c *Client) gone(e *entry, why string) error {

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
@@ -31,6 +34,7 @@ type request struct {
 type answer struct {
 	status int
 	body   []byte
+	sent   bool // the request went out whole
 }
 
 // refusalError is a server's answer that is not the one hoped for.
@@ -63,6 +67,9 @@ func (e *refusalError) Error() string {
 // errUnusable is for an answer that says that the server did what was asked, but not what it did.
 var errUnusable = errors.New("the server may have registered a client that nobody can use")
 
+// errLost is for a registration that was sent and not answered.
+var errLost = errors.New("the device may be registered all the same")
+
 // final reports whether asking again without a change is useless (CLI-35), or harmful: each time another client may be
 // left at the server.
 func final(err error) bool {
@@ -80,6 +87,12 @@ func credentials(err error) bool {
 	var e *refusalError
 	return errors.As(err, &e) &&
 		(e.code == "invalid_client" || e.status == http.StatusUnauthorized || e.code == "jti_known")
+}
+
+// refusedClient reports whether the server says that the client or its proof is the fault. Another 401 may be a proxy's.
+func refusedClient(err error) bool {
+	var e *refusalError
+	return errors.As(err, &e) && e.code == "invalid_client"
 }
 
 // status returns the HTTP status of a refusal, 0 for another error.
@@ -124,7 +137,7 @@ func advise(code, text string) string {
 }
 
 // send sends a request and returns an answer of status 200 or want. Any other, or none, is an error for people in which
-// no secret is; the status is there all the same if one came.
+// no secret is; what is known of the answer is there all the same.
 func (c *Client) send(ctx context.Context, issuer string, r request, want int) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
@@ -132,8 +145,12 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 	if u, err := url.Parse(r.url); err == nil {
 		what += " at " + (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	}
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(w httptrace.WroteRequestInfo) { sent.Store(w.Err == nil) },
+	})
 	failAt := func(status int, err error) (answer, error) {
-		return answer{status: status}, fmt.Errorf("%s: %w", what, err)
+		return answer{status: status, sent: sent.Load()}, fmt.Errorf("%s: %w", what, err)
 	}
 	fail := func(err error) (answer, error) { return failAt(0, err) }
 	var body io.Reader
@@ -162,10 +179,10 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 	client := *c.o.HTTP(issuer)
 	client.Jar = nil
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	sent := time.Now()
+	begun := time.Now()
 	res, err := client.Do(req)
 	if err != nil {
-		return fail(c.plainError(ctx, err))
+		return fail(c.plainError(ctx, err, r.secrets))
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
@@ -173,19 +190,19 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 	case len(data) > maxAnswer:
 		return failAt(res.StatusCode, fmt.Errorf("the answer is over %d KiB", maxAnswer>>10))
 	case err != nil:
-		err = fmt.Errorf("the answer breaks off after %d bytes: %w", len(data), c.plainError(ctx, err))
+		err = fmt.Errorf("the answer breaks off after %d bytes: %w", len(data), c.plainError(ctx, err, r.secrets))
 		return failAt(res.StatusCode, err)
 	case res.StatusCode == http.StatusOK, res.StatusCode == want:
-		return answer{res.StatusCode, data}, nil
+		return answer{res.StatusCode, data, true}, nil
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		return failAt(res.StatusCode, fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode))
 	}
-	if res.StatusCode >= 300 && res.StatusCode < 400 {
-		return fail(fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode))
-	}
-	return answer{status: res.StatusCode}, refusal(what, res, data, r.secrets, c.clockDifference(res, sent))
+	return answer{status: res.StatusCode}, refusal(what, res, data, r.secrets, c.clockDifference(res, begun))
 }
 
-// plainError takes the URL off an error of package net/http, which may hold a query.
-func (c *Client) plainError(ctx context.Context, err error) error {
+// plainError takes the URL off an error of package net/http, which may hold a query. What is left is for people, since
+// discovery's client says it so, but may name what the server sent, such as the hosts of its certificate.
+func (c *Client) plainError(ctx context.Context, err error, secrets []string) error {
 	var outer *url.Error
 	if errors.As(err, &outer) {
 		err = outer.Err
@@ -195,24 +212,31 @@ func (c *Client) plainError(ctx context.Context, err error) error {
 		return fmt.Errorf("no full answer within %v", c.patience)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case strings.Contains(err.Error(), "malformed HTTP"): // the rest quotes what came
-		return errors.New("the answer is not HTTP/1.1")
 	}
-	return err
+	return errors.New(shown(err.Error(), secrets, 500))
+}
+
+// codes are the errors of RFC 6749 §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2 and of Hydra, which are safe to print.
+var codes = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+	"invalid_token", "insufficient_scope", "invalid_redirect_uri", "invalid_client_metadata",
+	"invalid_software_statement", "unapproved_software_statement", "jti_known",
 }
 
 // refusal reads an answer that is an error. Most servers send JSON; others are told by their status alone.
 func refusal(what string, res *http.Response, body []byte, secrets []string, clock string) error {
-	e := &refusalError{what: what, status: res.StatusCode, retryAfter: waitFor(res.Header.Get("Retry-After"))}
+	e := &refusalError{what: what, status: res.StatusCode, retryAfter: waitFor(res.Header)}
 	var m struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
 	if err := parseObject(body, &m); err == nil {
-		e.code, e.description = m.Error, shownText(m.Description, secrets)
-		if !isCode(m.Error) { // Hydra has a sentence there
-			e.code, e.description = "", shownText(m.Error, secrets)
+		if slices.Contains(codes, m.Error) {
+			e.code = m.Error
+		} else if m.Error != "" { // Hydra has a sentence there
+			m.Description = strings.TrimSuffix(m.Error+": "+m.Description, ": ")
 		}
+		e.description = shownText(m.Description, secrets)
 	}
 	if credentials(e) {
 		e.clock = clock
@@ -220,14 +244,11 @@ func refusal(what string, res *http.Response, body []byte, secrets []string, clo
 	return e
 }
 
-// isCode reports whether a server's error is one of the specifications' form, which is safe to print.
-func isCode(s string) bool {
-	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
-}
+// shownText quotes what a server says.
+func shownText(s string, secrets []string) string { return shown(s, secrets, 200) }
 
-// shownText quotes what a server says, bounded, unless it repeats a secret.
-func shownText(s string, secrets []string) string {
-	const most = 200
+// shown quotes a text, bounded, unless it repeats a secret.
+func shown(s string, secrets []string, most int) string {
 	if s == "" {
 		return ""
 	}
@@ -266,20 +287,25 @@ func repeats(s string, secrets []string) bool {
 // mostRest is the longest Retry-After that is obeyed.
 const mostRest = time.Hour
 
-// waitFor reads Retry-After (RFC 9110 §10.2.3), 0 if it is missing or malformed.
-func waitFor(value string) time.Duration {
-	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+// waitFor reads Retry-After (RFC 9110 §10.2.3), 0 if it is missing or malformed. A date counts from that of the answer,
+// since the device's clock may not agree.
+func waitFor(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // then n is the largest that there is
 		return min(time.Duration(n)*time.Second, mostRest)
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, min(time.Until(at), mostRest))
+	at, err := http.ParseTime(value)
+	now, errDate := http.ParseTime(h.Get("Date"))
+	if err != nil || errDate != nil {
+		return 0
 	}
-	return 0
+	return max(0, min(at.Sub(now), mostRest))
 }
 
 // clockDifference says how far the server's clock is from the device's if that may be why it refuses an assertion. It
 // decides nothing (OPS-1).
-func (c *Client) clockDifference(res *http.Response, sent time.Time) string {
+func (c *Client) clockDifference(res *http.Response, begun time.Time) string {
 	const usual = 5 * time.Second
 	date, err := http.ParseTime(res.Header.Get("Date"))
 	now, trusted := c.o.Clock()
@@ -287,7 +313,7 @@ func (c *Client) clockDifference(res *http.Response, sent time.Time) string {
 		return ""
 	}
 	off := date.Sub(now)
-	switch took := time.Since(sent); {
+	switch took := time.Since(begun); {
 	case off > usual+took:
 		return fmt.Sprintf("; its clock is %v ahead of this device's", off.Round(time.Second))
 	case off < -usual-took:

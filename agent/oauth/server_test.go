@@ -381,6 +381,10 @@ func TestUntrustedClock_CLI53_OPS1(t *testing.T) {
 	r.trusted = true
 	r.mu.Unlock()
 	r.ClockChanged()
+	if r.Step(t.Context()); r.Status().Phase != oauth.Starting {
+		t.Errorf("with a clock: %v, want another place in time, since others have the time now, too", r.Status().Phase)
+	}
+	r.Here(r.config.Issuer)
 	r.Step(t.Context())
 	if a := r.Token("registration"); a.Err != nil {
 		t.Errorf("with a clock: %v", a.Err)

@@ -1,9 +1,11 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -29,6 +31,7 @@ type grant struct {
 	issuer   string // that gave it
 	granted  string // scope of it
 	got      time.Time
+	wall     time.Time // the device's clock then
 	life     time.Duration
 	ends     time.Time
 	next     time.Time // when the next is fetched
@@ -50,6 +53,11 @@ func (g *grant) left(now time.Time) time.Duration {
 		return 0
 	}
 	return g.ends.Sub(now)
+}
+
+// unused reports whether nobody needs the token any more.
+func (g *grant) unused(now time.Time) bool {
+	return now.Sub(g.asked) > max(unusedLives*g.life, time.Minute)
 }
 
 // Token is an answer: a token, or why there is none.
@@ -74,6 +82,9 @@ func (c *Client) Token(scope string) Token {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(c.grants, func(_ string, g *grant) bool {
+		return g.scope != name && len(c.grants) >= mostSets && !g.flying && g.unused(now) && g.left(now) <= 0
+	})
 	if why := c.admit(name); why != nil {
 		return Token{Err: why, Retry: time.Hour}
 	}
@@ -95,10 +106,10 @@ func (c *Client) Token(scope string) Token {
 	switch {
 	case c.config.Issuer == "":
 		t.Err, t.Retry = errors.New("no authorization server is known yet"), 5*time.Second
-	case g.err != nil:
-		t.Err, t.Retry = g.err, max(g.next.Sub(now), 0)+soon
 	case c.phase != Registered && c.phase != Starting && c.status.Err != nil:
 		t.Err, t.Retry = c.status.Err, max(c.place.Sub(now), 10*time.Second)
+	case g.err != nil:
+		t.Err, t.Retry = g.err, max(g.next.Sub(now), c.place.Sub(now), 0)+soon
 	default:
 		t.Err = errors.New("the token is being fetched")
 		t.Retry = max(c.place.Sub(now), 0) + soon
@@ -143,7 +154,8 @@ func (c *Client) ReportRefused(token string) bool {
 		if at.Before(now) {
 			at = now
 		}
-		if g.next.After(at) && !g.byReport { // not twice for one token
+		// Not twice for one token, and if another is being tried for, at the server's pace.
+		if g.err == nil && !g.byReport && g.next.After(at) {
 			g.next = at
 			g.reported++
 			g.byReport = true
@@ -156,7 +168,8 @@ func (c *Client) ReportRefused(token string) bool {
 
 // renewAll fetches the tokens that are due, and returns how long to wait for the next.
 func (c *Client) renewAll(ctx context.Context, config Config, e *entry) time.Duration {
-	for e.ClientID != "" && !c.dirty && ctx.Err() == nil { // else it is gone, or must not be used yet
+	// Else it is gone, must not be used yet, or is not the one to use any more.
+	for e.ClientID != "" && !c.dirty && ctx.Err() == nil && !c.reconfigured() {
 		g, left := c.due()
 		if g == nil {
 			return left
@@ -166,6 +179,13 @@ func (c *Client) renewAll(ctx context.Context, config Config, e *entry) time.Dur
 	return firstBackOff
 }
 
+// reconfigured reports whether there is a configuration that the worker does not know yet.
+func (c *Client) reconfigured() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
 // due returns the grant that has been due longest, or how long to wait for one.
 func (c *Client) due() (first *grant, wait time.Duration) {
 	now := time.Now()
@@ -173,7 +193,7 @@ func (c *Client) due() (first *grant, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, g := range c.grants {
-		if now.Sub(g.asked) > max(unusedLives*g.life, time.Minute) || c.admit(g.scope) != nil {
+		if g.unused(now) || c.admit(g.scope) != nil {
 			continue // nobody needs it, or may have it
 		}
 		if left := g.next.Sub(now); left > 0 {
@@ -195,6 +215,7 @@ func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
 	t, err := c.fetch(ctx, config, e, scope)
 
 	now := time.Now()
+	wall, _ := c.o.Clock()
 	c.mu.Lock()
 	g.flying = false
 	if err != nil {
@@ -219,13 +240,13 @@ func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
 	}
 	g.byReport = false
 	g.token, g.issuer, g.granted = t.Token, config.Issuer, t.Scope
-	g.got, g.life, g.ends = now, t.Left, sent.Add(t.Left)
+	g.got, g.wall, g.life, g.ends = now, wall, t.Left, sent.Add(t.Left)
 	g.failures, g.err = 0, nil
 	g.next = now.Add(renewal(t.Left, old))
 	again := g.next.Sub(now)
 	c.mu.Unlock()
 	text := fmt.Sprintf("good for %v", t.Left)
-	if missing := lacking(t.Scope, scope); missing != "" { // CLI-56
+	if _, missing := compare(scope, t.Scope); missing != "" { // CLI-56
 		text += fmt.Sprintf(", without %s, which the server does not grant this client", missing)
 	}
 	c.o.Report(Event{Kind: EventToken, Issuer: config.Issuer, Scope: scope, Text: text, Again: again})
@@ -255,12 +276,18 @@ func (g *grant) rest(now time.Time) time.Duration {
 	return max(wait, firstBackOff/2)
 }
 
-// lacking returns the names of asked that are not in granted.
-func lacking(granted, asked string) string {
-	have := strings.Fields(granted)
-	return strings.Join(slices.DeleteFunc(strings.Fields(asked), func(s string) bool {
-		return slices.Contains(have, s)
-	}), " ")
+// compare returns the scopes of asked that are granted, and those that are not.
+func compare(asked, granted string) (have, missing string) {
+	all := strings.Fields(granted)
+	var in, out []string
+	for _, s := range strings.Fields(asked) {
+		if slices.Contains(all, s) {
+			in = append(in, s)
+		} else {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(in, " "), strings.Join(out, " ")
 }
 
 // errClock is why no assertion is made (CLI-53).
@@ -293,7 +320,7 @@ func (c *Client) fetch(ctx context.Context, config Config, e *entry, scope strin
 	if credentials(err) && key != nil {
 		t, err = c.ask(ctx, config, m, e, key, scope) // a new assertion
 	}
-	if credentials(err) && c.byOtherKeys(ctx, config, e) {
+	if refusedClient(err) && c.byOtherKeys(ctx, config, e) {
 		t, err = c.ask(ctx, config, m, e, key, scope)
 	}
 	if credentials(err) {
@@ -337,18 +364,22 @@ func (c *Client) byOtherKeys(ctx context.Context, config Config, e *entry) bool 
 // judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44),
 // or after a day of it (CLI-57). A bad assertion and a lost client look alike.
 func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) error {
-	var refusal *refusalError
-	if e.Given || !errors.As(why, &refusal) || refusal.code != "invalid_client" {
-		return why // another 401 may be a proxy's
+	if e.Given || !refusedClient(why) {
+		return why
 	}
 	if e.manageable() {
 		err := c.manage(ctx, config, e, http.MethodGet, nil)
 		switch {
 		case status(err) == http.StatusUnauthorized:
 			return oneLine(why, c.gone(e, "the server refuses its credentials and its registration token"))
+		case err == nil && c.ended(e): // and neither this look nor an update before brought another
+			err = c.manage(ctx, config, e, http.MethodDelete, nil)
+			return oneLine(why, err, c.gone(e, "its secret has ended, and the server does not renew it"))
 		case err == nil:
 			return fmt.Errorf("%w; the server still has this client: it may be disabled, or have another key", why)
 		}
+	} else if c.ended(e) {
+		return oneLine(why, c.gone(e, "its secret has ended, and the server offers no updates"))
 	}
 	now := time.Now()
 	if !c.refused.IsZero() {
@@ -366,12 +397,30 @@ func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) 
 	return why
 }
 
+// ended reports whether the secret's time is over (CLI-38). By itself that decides nothing: the clock may have been set
+// to anything.
+func (c *Client) ended(e *entry) bool {
+	now, trusted := c.o.Clock()
+	return e.Expires != 0 && trusted && now.Unix() >= e.Expires
+}
+
 // authenticate adds the client's authentication to a form (CLI-51, CLI-54): one method, never both.
 func (c *Client) authenticate(config Config, m discovery.Metadata, e *entry, key *deviceKey, r *request) error {
 	if key == nil {
 		secret := e.Secret
 		if e.Given {
 			secret = config.Given.Secret
+			if config.Given.ID != e.ClientID { // it is no longer configured, and to be forgotten
+				c.mu.Lock()
+				secret = c.given.Secret
+				if c.given.ID != e.ClientID {
+					secret = ""
+				}
+				c.mu.Unlock()
+			}
+			if secret == "" {
+				return errors.New("the secret of this client is no longer configured")
+			}
 		}
 		r.authorization = basic(e.ClientID, secret)
 		r.secrets = []string{secret, url.QueryEscape(secret), strings.TrimPrefix(r.authorization, "Basic ")}
@@ -434,7 +483,7 @@ func parseToken(body []byte, asked string) (Token, error) {
 	case !visible(m.Token) || strings.Contains(m.Token, " "):
 		return bad("its access_token holds characters that cannot be sent")
 	case !strings.EqualFold(m.Type, "Bearer"): // CLI-3
-		return bad("token_type %s, want Bearer", shownText(cmpOr(m.Type, "(none)"), []string{m.Token}))
+		return bad("token_type %s, want Bearer", shownText(cmp.Or(m.Type, "(none)"), []string{m.Token}))
 	case m.Expires == nil:
 		return bad("no expires_in")
 	case *m.Expires < 1:
@@ -445,12 +494,9 @@ func parseToken(body []byte, asked string) (Token, error) {
 		t.Left = time.Duration(*m.Expires) * time.Second
 	}
 	if m.Scope != nil {
-		granted := strings.Fields(*m.Scope)
-		covers := slices.DeleteFunc(strings.Fields(asked), func(s string) bool { return !slices.Contains(granted, s) })
-		if len(covers) == 0 {
+		if t.Scope, _ = compare(asked, *m.Scope); t.Scope == "" {
 			return bad("a token for scope %q, asked was %q", shownText(*m.Scope, []string{m.Token}), asked)
 		}
-		t.Scope = strings.Join(covers, " ")
 	}
 	return t, nil
 }
