@@ -199,7 +199,7 @@ func TestAdmin(t *testing.T) {
 
 func TestLogAndWait(t *testing.T) {
 	s := start(t, Options{})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	waited := make(chan error, 2)
 	go func() { waited <- s.WaitRequests(ctx, PathJWKS, 2) }()

@@ -19,6 +19,7 @@ type daemon struct {
 	mu      sync.Mutex
 	packets []string
 	conns   []net.Conn
+	stopped bool
 	answer  func(packet string) string // "" for no answer
 }
 
@@ -41,6 +42,9 @@ func startDaemon(t *testing.T, socket string, answer func(packet string) string)
 			}
 			d.mu.Lock()
 			d.conns = append(d.conns, c)
+			if d.stopped {
+				_ = c.Close()
+			}
 			d.mu.Unlock()
 			d.wg.Go(func() { d.serve(c) })
 		}
@@ -74,6 +78,7 @@ func (d *daemon) serve(c net.Conn) {
 func (d *daemon) stop() {
 	_ = d.listener.Close()
 	d.mu.Lock()
+	d.stopped = true
 	for _, c := range d.conns {
 		_ = c.Close()
 	}

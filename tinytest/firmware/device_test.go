@@ -64,7 +64,7 @@ func raw(t *testing.T, d *Device, request string) (*http.Response, *bufio.Reader
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, request); err != nil {
@@ -336,16 +336,14 @@ func TestWebSocketIsRefused(t *testing.T) {
 }
 
 func TestCloseEndsWebSockets(t *testing.T) {
+	defer func(d time.Duration) { farewell = d }(farewell)
+	farewell = time.Hour // whoever waited for it would wait until the tests are given up
 	d, _ := startDevice(t, always("allow 200", "reason=ok"))
 	r, _, _ := raw(t, d, upgrade(socketPath)) // left open by the client
 	if r.StatusCode != 101 {
 		t.Fatal(r.StatusCode)
 	}
-	began := time.Now()
 	if err := d.Close(); err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(began); took >= farewell {
-		t.Errorf("closing took %v", took)
 	}
 }

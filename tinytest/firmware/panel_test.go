@@ -19,7 +19,7 @@ func panel(t *testing.T, d *Device, command string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err = c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err = c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	answer := make([]byte, 1024)

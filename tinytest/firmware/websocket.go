@@ -18,7 +18,7 @@ import (
 const magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // farewell is how long the device waits for the client to close a WebSocket.
-const farewell = 2 * time.Second
+var farewell = 2 * time.Second
 
 // isHandshake reports whether a request wants to open a WebSocket (RFC 6455 §4.2.1).
 func isHandshake(r *http.Request) bool {
