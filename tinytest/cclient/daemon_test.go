@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A behaviour answers one question on a connection, or does not, and tells whether the connection stays open.
@@ -75,6 +76,18 @@ func (d *daemon) asked() (questions []string, accepted int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.questions, d.accepted
+}
+
+// await waits until so many questions have been read.
+func (d *daemon) await(n int) {
+	d.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if questions, _ := d.asked(); len(questions) >= n {
+			return
+		} else if time.Now().After(deadline) {
+			d.t.Fatalf("got %d questions within a minute, want %d", len(questions), n)
+		}
+	}
 }
 
 func (d *daemon) accept() {

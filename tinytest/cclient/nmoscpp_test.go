@@ -220,7 +220,7 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 
 	eachNode(t, func(t *testing.T, program string) {
 		l := newLiveDaemon(t, "enforce", server)
-		n := startNode(t, program, l.socket, 5*time.Second, 4)
+		n := startNode(t, program, l.socket, plenty, 4)
 		const self = "/x-nmos/node/v1.3/self"
 		bearer := "Bearer " + token
 
@@ -367,7 +367,7 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 func TestNmosCppObserves_OPS3(t *testing.T) {
 	l := newLiveDaemon(t, "observe", nil)
 	l.start()
-	n := startNode(t, nodeProgram(t, false), l.socket, 5*time.Second, 1)
+	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)
 	for _, target := range []string{"/x-nmos/node/v1.3/self", "/x-nmos/node/v1.3/devices/../self", "/x-nmos//node"} {
 		n.wantServed(target, n.http("GET", target, ""))
 	}
@@ -382,7 +382,7 @@ func TestNmosCppThreads(t *testing.T) {
 		return err == nil
 	})
 	socket := d.ln.Addr().String()
-	n := startNode(t, nodeProgram(t, false), socket, 5*time.Second, 3)
+	n := startNode(t, nodeProgram(t, false), socket, plenty, 3)
 	if got := n.tell("threads", "16", "100", value("GET"), value("/x-nmos/node/v1.3/self")); got["unserved"] != "0" {
 		t.Errorf("got %v; want every request served", got)
 	}

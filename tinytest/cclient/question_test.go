@@ -14,7 +14,7 @@ import (
 // Each question is one packet, in the words of the protocol, and the daemon's own parser reads from it what was meant.
 func TestQuestions(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
-	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	const target = "/x-nmos/connection/v1.1/single/receivers/7/staged?a=b=c"
 	tests := []struct {
 		name    string
@@ -83,7 +83,7 @@ func sameRequest(a, b *wire.Request) bool {
 // A value with a control character never leaves the client, whichever value and whichever character.
 func TestControlCharacters(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
-	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	for c := range 256 {
 		if c >= 0x20 && c != 0x7f {
 			continue
@@ -108,7 +108,7 @@ func TestControlCharacters(t *testing.T) {
 // A question fills a packet to the last byte, and one byte more is refused before it is sent.
 func TestLongQuestions(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
-	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	room := wire.DefaultPacketLimit - len("decide 1\nid=1\nmethod=GET\ntarget=\n")
 	p.wantAllowed(p.decide("GET", strings.Repeat("a", room)))
 	p.wantFailure(p.decide("GET", strings.Repeat("a", room+1)), tooLong, 400)
@@ -132,7 +132,7 @@ func TestLongerThanTheKernelTakes(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	large := compile(t, "largeprobe", join(sanitizers, []string{"-DNMOS_AUTHZ_PACKET_MAX=4194304", probeFile,
 		clientDir + "/nmos_authz.c"})...)
-	p := startProbe(t, large, d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, large, d.ln.Addr().String(), plenty)
 	p.wantAllowed(p.decide("GET", "/"))
 	p.wantFailure(p.decide("GET", strings.Repeat("a", 4<<20-64)), tooLong, 400)
 	p.wantAllowed(p.decide("GET", "/"))
@@ -141,7 +141,7 @@ func TestLongerThanTheKernelTakes(t *testing.T) {
 // A resource is asked for in the device's own terms. The header's access that is neither read nor write is no question.
 func TestResourceQuestions(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
-	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	for i, test := range []struct {
 		command []string
 		rest    string
@@ -183,7 +183,7 @@ func TestResourceQuestions(t *testing.T) {
 func TestBadCalls(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	socket := d.ln.Addr().String()
-	p := startProbe(t, probeProgram(t), socket, 5*time.Second)
+	p := startProbe(t, probeProgram(t), socket, plenty)
 	p.wantFailure(p.tell("decide", "-", value("/")), badCall, 500)
 	p.wantFailure(p.tell("decide", value("GET"), "-"), badCall, 500)
 	p.wantFailure(p.tell("decide-zero", value("GET"), value("/")), badCall, 500)

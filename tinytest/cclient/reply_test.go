@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"nmosauthd/agent/wire"
 )
@@ -15,7 +14,7 @@ import (
 // replyProbe is a probe whose daemon's next reply the test chooses.
 func replyProbe(t *testing.T) (*daemon, *probe) {
 	d := startDaemon(t, socketPath(t), honest)
-	return d, startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	return d, startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 }
 
 // Whatever the daemon's own encoder writes, the client reads.

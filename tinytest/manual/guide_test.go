@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long anything is waited for that should come.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // block is one fenced block of commands in the guide, and the block of what they print, if it shows that.
 type block struct {

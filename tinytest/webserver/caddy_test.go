@@ -15,7 +15,8 @@ func startCaddy(t *testing.T, r *rig) *front {
 		t.Fatal(err)
 	}
 	f.copy("caddy/Caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.http, "127.0.0.1:8080", r.behind, "\n:80 {",
-		"\n:"+port+" {\n\tbind "+host)
+		"\n:"+port+" {\n\tbind "+host, "dial_timeout 1s", "dial_timeout "+askPatience, "response_header_timeout 2s",
+		"response_header_timeout "+askPatience)
 	f.start("run", "--config", filepath.Join(f.dir, "Caddyfile"), "--adapter", "caddyfile")
 	return f
 }

@@ -20,7 +20,8 @@ func startEnvoy(t *testing.T, r *rig) *front {
 	}
 	f.copy("envoy/envoy.yaml", "/run/nmos-authd/http.sock", r.http,
 		"{ address: 0.0.0.0, port_value: 80 }", addr(f.addr), "{ address: 127.0.0.1, port_value: 8080 }", addr(r.behind),
-		"request_headers_timeout: 10s", "request_headers_timeout: 10s\n          delayed_close_timeout: 0.05s")
+		"cluster: nmos_authd, timeout: 2s", "cluster: nmos_authd, timeout: "+askPatience, "max_interval: 2s",
+		"max_interval: "+askPatience, "request_headers_timeout: 10s", "request_headers_timeout: 10s\n          delayed_close_timeout: 0.05s")
 	f.start("-l", "warn", "--concurrency", "1", "--disable-hot-restart", "-c", filepath.Join(f.dir, "envoy.yaml"))
 	return f
 }

@@ -25,7 +25,7 @@ func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front
 	f := newFront(t, "lighttpd", "apt-get install lighttpd lighttpd-modules-lua lua-luv",
 		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
 	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.http,
-		"patience = 500 ", "patience = 2000 ", // machines that test are slow at times
+		"patience = 500 ", "patience = 8000 ", // askPatience
 		"local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
 	script, err := os.ReadFile(filepath.Join(f.dir, "nmos-authd.lua"))

@@ -15,9 +15,9 @@ func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
 // startNginxAs is startNginx with a user for the processes that ask, if this test may choose one.
 func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 	f := newFront(t, "nginx", "apt-get install nginx-light")
-	logs := []string{"/var/log/nginx/", f.dir + "/"}
 	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.http)
-	f.copy("nginx/nmos-authd.conf", logs...)
+	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+askPatience,
+		"_timeout    2s", "_timeout    "+askPatience)
 	f.copy("nginx/nmos-authd-events.conf")
 	server := []string{"listen 80 ", "listen " + f.addr + " ", "127.0.0.1:8080", r.behind, "include snippets/nmos-authd.conf",
 		"include " + f.dir + "/nmos-authd.conf"}

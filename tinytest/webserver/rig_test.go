@@ -2,7 +2,9 @@ package webserver_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -136,13 +138,17 @@ func (r *rig) granting(permissions map[string]mint.Permission) string {
 	return r.auth.Token(mint.Options{Permissions: permissions}).Sign()
 }
 
-// freeAddr is an address of the loopback interface where nobody listens.
+// freeAddr is an address of the loopback interface where nobody listens. The kernel gives its port to nobody who asks
+// for any, such as the other tests, until a web server listens there.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port from 10000 to 29999")
+	return ""
 }
