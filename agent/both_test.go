@@ -36,7 +36,7 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 	report := func(err error) { tb.Error(err) }
 	server := &agent.Server{
 		Handle: func(conn *agent.Conn) error {
-			return httpauth.NewServer(httpauth.Handler(d.NewSession()), false, report).ServeConn(conn)
+			return httpauth.NewServer(httpauth.Handler(d.NewSession(), nil), false, report).ServeConn(conn)
 		},
 		Report: report,
 	}

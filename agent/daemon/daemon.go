@@ -329,7 +329,7 @@ func (d *daemon) listen(failed chan<- error) error {
 	administration := httpauth.NewServer(d.administration(), true, d.report(c.Admin))
 	report := d.report(c.HTTP)
 	questions := func(conn *agent.Conn) error { // a web server's
-		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer)), false, report).ServeConn(conn)
+		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer), d.own.JWKS), false, report).ServeConn(conn)
 	}
 	packets := func(conn *agent.Conn) error {
 		session := d.session(conn.Peer)

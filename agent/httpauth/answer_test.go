@@ -115,7 +115,7 @@ func (c counting) Refuse(fault wire.Reason) *wire.Reply {
 // nothing.
 func TestHandler_ANS4(t *testing.T) {
 	asked := 0
-	handler := httpauth.Handler(counting{&asked})
+	handler := httpauth.Handler(counting{&asked}, nil)
 	for _, c := range []struct {
 		method, url string
 		header      http.Header

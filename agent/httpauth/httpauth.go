@@ -21,18 +21,33 @@ import (
 // because it may be Envoy's own reading of it.
 const Path = "/authorize"
 
+// PathKeys is the path of the device's own public keys (CLI-67), for the web server to publish at the jwks_uri.
+const PathKeys = "/jwks"
+
+// keysLife is for how many seconds the keys may be cached. oauth signs with a new key 15 s after it was published, and a
+// server that has just read the old set may not ask again for ten of them (CLI-68).
+const keysLife = "5"
+
 // Session answers one question at a time; the reply is borrowed until the next.
 type Session interface {
 	Ask(*wire.Request) *wire.Reply
 	Refuse(fault wire.Reason) *wire.Reply // answers a malformed request
 }
 
-// Handler returns the handler of one connection of http.sock, whose requests come one after another.
-func Handler(session Session) http.Handler { return handler{session} }
+// Handler returns the handler of one connection of http.sock, whose requests come one after another. keys returns the
+// device's own JSON Web Key Set; nil if the device has none.
+func Handler(session Session, keys func() []byte) http.Handler { return handler{session, keys} }
 
-type handler struct{ session Session }
+type handler struct {
+	session Session
+	keys    func() []byte
+}
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == PathKeys && h.keys != nil {
+		publish(w, r.Method, h.keys())
+		return
+	}
 	if r.URL.Path != Path && !strings.HasPrefix(r.URL.Path, Path+"/") {
 		http.NotFound(w, r)
 		return
@@ -43,6 +58,20 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	Answer(w, h.session.Ask(request))
+}
+
+// publish answers a request for the device's public keys, which anybody may read.
+func publish(w http.ResponseWriter, method string, keys []byte) {
+	if method != http.MethodGet && method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		Fail(w, http.StatusMethodNotAllowed, "the keys can only be read", wire.Method.String())
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/jwk-set+json") // RFC 7517 §8.5.2
+	h.Set("Content-Length", strconv.Itoa(len(keys)))
+	h.Set("Cache-Control", "max-age="+keysLife)
+	w.Write(keys) // net/http leaves it out for HEAD
 }
 
 // Question reads the original request from the headers of the question. fault says what is wrong with them, Undecided

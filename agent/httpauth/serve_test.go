@@ -20,7 +20,7 @@ func exchange(t *testing.T, text string) (statuses []int, asked int, err error) 
 	client, server := net.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := serve(t, server, false, httpauth.Handler(counting{&asked}))
+		err := serve(t, server, false, httpauth.Handler(counting{&asked}, nil))
 		ended <- err
 	}()
 	answers := make(chan []int)
@@ -134,7 +134,7 @@ func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			asked := 0
-			client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}).ServeHTTP)
+			client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}, nil).ServeHTTP)
 			go io.WriteString(client, "PATCH "+c.target+" HTTP/1.1\r\nHost: localhost\r\n"+c.headers+"\r\n")
 			var said strings.Builder
 			response, err := http.ReadResponse(bufio.NewReader(io.TeeReader(client, &said)), nil)
@@ -160,7 +160,7 @@ func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
 func TestAnnouncedBodyIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}).ServeHTTP)
+		client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}, nil).ServeHTTP)
 		start := time.Now()
 		io.WriteString(client, requestLine+original+"Content-Length: 77\r\n\r\n")
 		response, err := http.ReadResponse(bufio.NewReader(client), nil)
@@ -233,7 +233,7 @@ func TestServeConnSlowCallers(t *testing.T) {
 				asked := 0
 				start := time.Now()
 				go caller(client)
-				serve(t, server, false, httpauth.Handler(counting{&asked}))
+				serve(t, server, false, httpauth.Handler(counting{&asked}, nil))
 				if took := time.Since(start); took > 2*time.Minute {
 					t.Errorf("waited %v", took)
 				}
