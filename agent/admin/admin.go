@@ -10,12 +10,15 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/metrics
 //	curl --unix-socket /run/nmos-authd/admin.sock 'http://localhost/keys?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/servers?issuer=https://auth.example.com'
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/client
+//	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/client?issuer=https://auth.example.com'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode
 // and group.
 package admin
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -56,6 +59,11 @@ type Functions struct {
 	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if
 	// there is none.
 	ForgetServer func(issuer string) error
+	// RegisterClient has the device registered as an OAuth client now, and waits for the outcome; ForgetClient ends
+	// that, and says what may have stayed behind at the server (CLI-43). Issuer may be empty. ErrFixed is wrapped if the
+	// configuration says otherwise, ErrUnknown if there is no such client.
+	RegisterClient func(ctx context.Context, issuer string) error
+	ForgetClient   func(ctx context.Context, issuer string) (left string, err error)
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)
 	// Status returns the state of the daemon, as JSON.
@@ -75,6 +83,7 @@ func Handler(f Functions) http.Handler {
 		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
 		"/metrics":   {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
 		"/servers":   {{http.MethodDelete, m.forgetServer}},
+		"/client":    {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
 		"/observe":   {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
@@ -197,15 +206,36 @@ func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (m *mux) forgetServer(w http.ResponseWriter, r *http.Request) {
-	issuer := r.URL.Query().Get("issuer")
-	switch err := m.ForgetServer(issuer); {
-	case errors.Is(err, ErrFixed):
-		httpauth.Fail(w, http.StatusConflict, "this issuer is not forgotten", err.Error())
-	case errors.Is(err, ErrUnknown):
-		httpauth.Fail(w, http.StatusNotFound, "there is no such issuer", err.Error())
-	case err != nil:
-		httpauth.Fail(w, http.StatusInternalServerError, "this issuer is not forgotten", err.Error())
-	default:
+	err := m.ForgetServer(r.URL.Query().Get("issuer"))
+	if !failed(w, err, "this issuer is not forgotten", "there is no such issuer") {
 		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// failed answers with an error, if there is one, and reports whether there is.
+func failed(w http.ResponseWriter, err error, text, unknown string) bool {
+	switch {
+	case errors.Is(err, ErrFixed):
+		httpauth.Fail(w, http.StatusConflict, text, err.Error())
+	case errors.Is(err, ErrUnknown):
+		httpauth.Fail(w, http.StatusNotFound, unknown, err.Error())
+	case err != nil:
+		httpauth.Fail(w, http.StatusInternalServerError, text, err.Error())
+	}
+	return err != nil
+}
+
+func (m *mux) registerClient(w http.ResponseWriter, r *http.Request) {
+	err := m.RegisterClient(r.Context(), r.URL.Query().Get("issuer"))
+	if !failed(w, err, "the device is not registered", "there is no such issuer") {
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// forgetClient answers with what stayed behind at the server, as text.
+func (m *mux) forgetClient(w http.ResponseWriter, r *http.Request) {
+	left, err := m.ForgetClient(r.Context(), r.URL.Query().Get("issuer"))
+	if !failed(w, err, "the client is not forgotten", "there is no such client") {
+		send(w, "text/plain; charset=utf-8", []byte(left))
 	}
 }

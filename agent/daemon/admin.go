@@ -23,6 +23,8 @@ func (d *daemon) administration() http.Handler {
 		Watch:          d.audit.Watch,
 		Observed:       d.observed,
 		ForgetServer:   d.forget,
+		RegisterClient: d.registerClient,
+		ForgetClient:   d.forgetClient,
 		Keys:           d.heldKeys,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,

@@ -62,6 +62,7 @@ func (d *daemon) snapshot() *status.Status {
 	s.Clock = status.Clock{State: clock.State.String(), Why: clock.Why, Trusted: d.clock.trusts(clock.State)}
 	d.showServers(s, c.Config, now)
 	d.showAudit(s, now)
+	d.showClient(s, now)
 
 	answered, would := d.agent.Counts()
 	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {

@@ -25,6 +25,12 @@ func (s *Status) Metrics() []byte {
 		{"inventory_resources", "Resources of the inventory in force.", int64(s.Inventory.Resources)},
 		{"inventory_refused", "Whether another inventory was refused since.", one(s.Inventory.Error != "")},
 		{"state_kept", "Whether what is to outlive a restart is written.", one(s.State.Kept)},
+		{"client_enabled", "Whether the device is to be an OAuth client.", one(s.Client.Enabled)},
+		{"client_registered", "Whether it is one.", one(s.Client.Registered)},
+		{"client_registered_timestamp_seconds", "When it was registered; 0 if unknown.", s.Client.since()},
+		{"client_failing", "Whether the last attempt to register it, or to look after that, failed.",
+			one(s.Client.Enabled && s.Client.Error != "")},
+		{"client_trouble", "Whether it has been without a registration or a token for minutes.", one(s.Client.Trouble != "")},
 		{"landlock_abi", "Version of Landlock in force, 0 for none.", int64(s.Sandbox.Landlock)},
 		{"resident_memory_bytes", "Memory that the process occupies.", int64(s.Memory.Resident)},
 		{"heap_bytes", "Memory of Go's objects.", int64(s.Memory.Heap)},
@@ -49,6 +55,25 @@ func (s *Status) Metrics() []byte {
 	m.sample(int64(s.Audit.Recorded))
 	m.family("log_lines_dropped_total", counter, "Lines of the log dropped because standard error was too slow.")
 	m.sample(int64(s.Unlogged))
+	for _, f := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"client_registrations_total", "Registrations of the device as an OAuth client.", s.Client.Registrations},
+		{"client_tokens_total", "Tokens that it fetched.", s.Client.Fetched},
+		{"client_failures_total", "What it did at the authorization server in vain.", s.Client.Failures},
+	} {
+		m.family(f.name, counter, f.help)
+		m.sample(int64(f.value))
+	}
+	m.family("client_token_ends_timestamp_seconds", gauge, "When the device's own token ends; 0 without one.")
+	for i := range s.Client.Tokens {
+		m.sample(int64(s.Client.Tokens[i].Ends), "scope", s.Client.Tokens[i].Scope)
+	}
+	m.family("client_token_failing", gauge, "Whether the last attempt to fetch it failed.")
+	for i := range s.Client.Tokens {
+		m.sample(one(s.Client.Tokens[i].Error != ""), "scope", s.Client.Tokens[i].Scope)
+	}
 	for f := range len(serverFamilies) {
 		m.family(serverFamilies[f][0], gauge, serverFamilies[f][1])
 		for i := range s.Servers {
@@ -88,6 +113,16 @@ func (s *Status) Metrics() []byte {
 		}
 	}
 	return m.b
+}
+
+// since is when the device was registered at the issuer at which it is a client; 0 if unknown.
+func (c *Client) since() int64 {
+	for i := range c.Clients {
+		if c.Clients[i].Issuer == c.Issuer {
+			return int64(c.Clients[i].Since)
+		}
+	}
+	return 0
 }
 
 // The families that have a sample for each server, socket and sink: name and help.

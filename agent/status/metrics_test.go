@@ -193,8 +193,13 @@ func TestMetrics(t *testing.T) {
 		"connections":                           {`socket="authz" `: 3}, "connections_limit": {`socket="authz" `: 64},
 		"connections_waiting": {`socket="authz" `: 5},
 		"audit_kept_total":    {log: 42, syslog: 40}, "audit_dropped_total": {log: 0, syslog: 0},
-		"audit_queued_decisions": {log: 0, syslog: 2},
-		"audit_queued_bytes":     {log: 0, syslog: 900}, "audit_failing": {log: 0, syslog: 0},
+		"client_enabled": {"": 1}, "client_registered": {"": 1}, "client_failing": {"": 0}, "client_trouble": {"": 0},
+		"client_registered_timestamp_seconds": {"": float64(now - 86400)},
+		"client_registrations_total":          {"": 1}, "client_tokens_total": {"": 7}, "client_failures_total": {"": 2},
+		"client_token_ends_timestamp_seconds": {`scope="events" `: 0, `scope="registration" `: float64(now + 200)},
+		"client_token_failing":                {`scope="events" `: 1, `scope="registration" `: 0},
+		"audit_queued_decisions":              {log: 0, syslog: 2},
+		"audit_queued_bytes":                  {log: 0, syslog: 900}, "audit_failing": {log: 0, syslog: 0},
 	} {
 		f := all["nmos_authd_"+name]
 		if f == nil || !maps.Equal(f.samples, samples) {

@@ -33,6 +33,7 @@ type Status struct {
 	Tokens    Tokens    `json:"tokens"`
 	Sockets   []Socket  `json:"sockets"`
 	Audit     Audit     `json:"audit"`
+	Client    Client    `json:"client"`
 	Inventory Inventory `json:"inventory"`
 	State     State     `json:"state"`
 	Sandbox   Sandbox   `json:"sandbox"`
@@ -132,6 +133,49 @@ type Sink struct {
 	Head        string `json:"head"` // of the chain
 	Error       string `json:"error,omitempty"`
 	Since       Time   `json:"since,omitempty"` // of the error
+}
+
+// Client is the device as an OAuth client, which gets tokens of its own.
+type Client struct {
+	Enabled    bool          `json:"enabled"`
+	Phase      string        `json:"phase"` // where the registration stands
+	Registered bool          `json:"registered"`
+	Issuer     string        `json:"issuer,omitempty"`  // at which it is one, or is to be
+	Trouble    string        `json:"trouble,omitempty"` // what has been wrong for minutes; no reason to be degraded
+	Error      string        `json:"error,omitempty"`   // of the registration
+	Failed     Time          `json:"failed,omitempty"`  // when that was
+	Clients    []ClientAt    `json:"clients"`           // that are stored
+	Tokens     []ClientToken `json:"tokens"`
+
+	Registrations uint64 `json:"registrations"` // since the start, as the next two
+	Fetched       uint64 `json:"tokens_fetched"`
+	Failures      uint64 `json:"failures"`
+}
+
+// ClientAt is the client that the device is at one issuer.
+type ClientAt struct {
+	Issuer     string   `json:"issuer"`
+	ClientID   string   `json:"client_id,omitempty"` // none before it is registered
+	Given      bool     `json:"given,omitempty"`     // made by hand
+	Since      Time     `json:"since,omitempty"`     // none if the clock was not trusted
+	Scope      string   `json:"scope,omitempty"`     // as registered
+	Method     string   `json:"auth_method,omitempty"`
+	Keys       string   `json:"keys,omitempty"` // how the server gets them
+	KIDs       []string `json:"kids"`
+	Rotating   bool     `json:"rotating,omitempty"`
+	Manageable bool     `json:"manageable,omitempty"` // by RFC 7592
+	Expires    Time     `json:"secret_expires,omitempty"`
+	Attempted  bool     `json:"attempted,omitempty"` // one may be left at the server that nobody can use
+}
+
+// ClientToken is the device's own token for some scopes.
+type ClientToken struct {
+	Scope   string `json:"scope"`
+	Granted string `json:"granted,omitempty"`
+	Ends    Time   `json:"ends,omitempty"` // none without a token
+	Next    Time   `json:"next,omitempty"`
+	Error   string `json:"error,omitempty"` // of the last attempt
+	Failed  Time   `json:"failed,omitempty"`
 }
 
 // Inventory is that of the device's resources.

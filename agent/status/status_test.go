@@ -42,6 +42,21 @@ func well() *status.Status {
 		Audit: status.Audit{Recorded: 42, Sinks: []status.Sink{
 			{Name: "log", Kept: 42, Head: "00ff"}, {Name: "syslog", Kept: 40, Queued: 2, QueuedBytes: 900},
 		}},
+		Client: status.Client{
+			Enabled: true, Phase: "registered", Registered: true, Issuer: "https://a.example.com",
+			Clients: []status.ClientAt{
+				{
+					Issuer: "https://a.example.com", ClientID: "30baf617", Since: now - 86400, Scope: "events registration",
+					Method: "private_key_jwt", Keys: "jwks", KIDs: []string{"kid-1"}, Manageable: true,
+				},
+				{Issuer: "https://b.example.com", KIDs: []string{}, Attempted: true},
+			},
+			Tokens: []status.ClientToken{
+				{Scope: "events", Error: "HTTP 400 Bad Request: invalid_scope", Failed: now - 5},
+				{Scope: "registration", Granted: "registration", Ends: now + 200, Next: now + 100},
+			},
+			Registrations: 1, Fetched: 7, Failures: 2,
+		},
 		Inventory: status.Inventory{Source: "file", Resources: 12, Since: now - 200},
 		State:     status.State{Dir: "/var/lib/nmos-authd", Kept: true},
 		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{"files", "ports"}, NotDenied: []string{"signals"}},
@@ -73,6 +88,8 @@ func marked() *status.Status {
 	}
 	mark(reflect.ValueOf(s).Elem())
 	s.Audit.DroppedAt, s.Audit.Sinks[0].Since = now-900, now-1
+	s.Client.Failed = now - 1
+	s.Client.Clients[1].Given, s.Client.Clients[1].Rotating, s.Client.Clients[1].Expires = true, true, now+1
 	s.Degraded = s.Health()
 	return s
 }
@@ -234,8 +251,13 @@ func walk(at string, v any, names *[]string) {
 // stable are the names of the members that a full snapshot has.
 const stable = `
 audit audit.dropped_at audit.pending audit.recorded audit.sinks audit.sinks.dropped audit.sinks.error audit.sinks.head
-audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since clock clock.state
-clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
+audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since
+client client.clients client.clients.attempted client.clients.auth_method client.clients.client_id client.clients.given
+client.clients.issuer client.clients.keys client.clients.kids client.clients.manageable client.clients.rotating
+client.clients.scope client.clients.secret_expires client.clients.since client.enabled client.error client.failed client.failures
+client.issuer client.phase client.registered client.registrations client.tokens client.tokens.ends client.tokens.error
+client.tokens.failed client.tokens.granted client.tokens.next client.tokens.scope client.tokens_fetched client.trouble
+clock clock.state clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
 degraded discovery discovery.error discovery.found discovery.hosts discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
 last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
@@ -322,12 +344,46 @@ tokens      2 of 64 remembered; cache hits 38, misses 2
 socket      /run/authz.sock (authz), 3 of 64 connections, 5 waiting
 audit       log, kept 42, dropped 0, queued 0, chain 00ff
 audit       syslog, kept 40, dropped 0, queued 2
+client      registered at https://a.example.com
+            as 30baf617, since 2026-11-21T02:00:10Z, scope "events
+            registration", private_key_jwt, keys by jwks
+            also known to https://b.example.com
+            a registration was sent and not answered: one may be left at the
+            server
+            token for events: none; failed 5 s ago: HTTP 400 Bad Request:
+            invalid_scope
+            token for registration: ends in 3 min, next in 100 s
 inventory   file, 12 resources, for 3 min
 state       /var/lib/nmos-authd, kept
 sandbox     Landlock 6 denies files, ports; not signals
 memory      9216 KiB, of it heap 3072 KiB
 log         60 s ago, warn, 3 times: connection; socket: /run/authz.sock
 `
+
+// What is said of the client fits 80 columns, and draws on no terminal either.
+func TestTextClient(t *testing.T) {
+	long := well()
+	long.Client.Registered, long.Client.Phase, long.Client.Trouble = false, "refused", "the device is not registered"
+	long.Client.Failed = now - 60
+	long.Client.Error = `registration at https://a.example.com/register: HTTP 403 Forbidden: insufficient_scope: Policy ` +
+		`'Trusted Hosts' rejected request to client-registration service. Details: Host not trusted. (Keycloak: client ` +
+		`registration policy "Trusted Hosts" does not admit this device's address; add it, or configure an initial access token)`
+	for name, s := range map[string]*status.Status{"long": long, "marked": marked(), "none": {}} {
+		var b strings.Builder
+		if err := s.WriteClient(&b); err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+			if name != "marked" && len(line) > 80 || strings.ContainsFunc(line, unprintable) ||
+				strings.HasPrefix(line, "client      ") != (i == 0) || strings.TrimSpace(line[12:]) == "" {
+				t.Errorf("%s: line %d: %q", name, i, line)
+			}
+		}
+		if name == "long" && !strings.Contains(strings.Join(strings.Fields(b.String()), " "), long.Client.Error) {
+			t.Errorf("something is lost:\n%s", b.String())
+		}
+	}
+}
 
 // No text from outside draws on a terminal or adds a line.
 func TestTextHostile(t *testing.T) {
@@ -345,6 +401,7 @@ func TestTextHostile(t *testing.T) {
 		clean.Servers[1].Error, clean.Servers[1].Difference, clean.Servers[0].At = "x", "x", "x"
 		clean.Degraded = clean.Health()
 		s := marked()
+		clean.Client, s.Client = status.Client{}, status.Client{} // whose lines are broken: TestTextClient
 		if write(clean, &plain) != nil || write(s, &b) != nil {
 			t.Fatal("not written")
 		}

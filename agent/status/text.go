@@ -78,6 +78,7 @@ func (s *Status) WriteText(w io.Writer) error {
 			t.some(k.Error != "", "; "+k.Error),
 		)
 	}
+	t.client(&s.Client)
 	v := &s.Inventory
 	t.row("inventory", t.some(v.Source == "", "none"), v.Source,
 		t.some(v.Source != "", ", "+many(v.Resources, "resource")+", for "+t.ago(v.Since)),
@@ -97,6 +98,51 @@ func (s *Status) WriteText(w io.Writer) error {
 	}
 	_, err := w.Write(t.b)
 	return err
+}
+
+// WriteClient writes the part of WriteText about the device as an OAuth client.
+func (s *Status) WriteClient(w io.Writer) error {
+	t := &text{now: s.Time}
+	t.client(&s.Client)
+	_, err := w.Write(t.b)
+	return err
+}
+
+func (t *text) client(v *Client) {
+	switch {
+	case !v.Enabled:
+		t.folded("client", "off: [client] scopes is empty")
+	case v.Issuer == "":
+		t.folded("client", "no server is known yet")
+	default:
+		t.folded("client", v.Phase+" at "+v.Issuer)
+	}
+	if v.Trouble != "" {
+		t.folded("", "for more than 5 min: "+v.Trouble)
+	}
+	if v.Error != "" {
+		t.folded("", t.some(v.Failed != 0, "failed "+t.ago(v.Failed)+" ago: ")+v.Error)
+	}
+	for i := range v.Clients {
+		c := &v.Clients[i]
+		if c.Issuer != v.Issuer || !v.Enabled {
+			t.folded("", "also known to "+c.Issuer)
+		}
+		switch {
+		case c.ClientID != "":
+			t.folded("", "as "+c.ClientID+t.some(c.Given, ", made by hand")+t.some(c.Since != 0, ", since "+c.Since.String())+
+				", scope "+strconv.Quote(c.Scope)+", "+c.Method+t.some(c.Keys != "", ", keys by "+c.Keys)+
+				t.some(c.Rotating, ", the key is being replaced")+t.some(c.Expires != 0, ", secret until "+c.Expires.String()))
+		case c.Attempted:
+			t.folded("", "a registration was sent and not answered: one may be left at the server")
+		}
+	}
+	for i := range v.Tokens {
+		k := &v.Tokens[i]
+		t.folded("", "token for "+k.Scope+": "+t.some(k.Ends != 0, "ends in "+t.ago(k.Ends))+t.some(k.Ends == 0, "none")+
+			t.some(k.Ends != 0 && k.Granted != k.Scope, ", granted is "+k.Granted)+t.some(k.Next > t.now, ", next in "+t.ago(k.Next))+
+			t.some(k.Error != "", "; failed "+t.ago(k.Failed)+" ago: "+k.Error))
+	}
 }
 
 func (t *text) server(v *Server) {
@@ -152,6 +198,20 @@ func (t *text) row(name string, parts ...string) {
 		t.b = ascii.AppendString(t.b, p)
 	}
 	t.b = append(t.b, '\n')
+}
+
+// folded writes a row in lines of at most 80 columns, broken between words.
+func (t *text) folded(name, s string) {
+	const width = 80 - 12
+	line := ""
+	for _, word := range strings.Fields(string(ascii.AppendString(nil, s))) {
+		if line != "" && len(line)+1+len(word) > width {
+			t.row(name, line)
+			name, line = "", ""
+		}
+		line += t.some(line != "", " ") + word
+	}
+	t.row(name, line)
 }
 
 // some returns s if is holds, else "".

@@ -169,7 +169,7 @@ func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error)
 	deadline := time.Now().Add(timeout)
 	conn, err := (&net.Dialer{Deadline: deadline}).Dial("unixpacket", path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, mayNotAsk(path, "", "group")
+		return nil, daemon.MayNotAsk(path, "", "group")
 	}
 	if err != nil {
 		return nil, err

@@ -80,12 +80,8 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	if err != nil {
 		return wire.Undecided, err
 	}
-	admin, err := adminOf(file)
-	if err != nil {
-		return wire.Undecided, err
-	}
-	line, err := admin.read(fmt.Sprintf("/records?seq=%d", seq), 64<<10)
-	if status := (*errStatus)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
+	line, err := askAdmin(file, http.MethodGet, fmt.Sprintf("/records?seq=%d", seq))
+	if status := (*daemon.AdminError)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
 		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d "+
 			"bytes of records, since it was started",
 			seq, c.Audit.RingBytes)
@@ -114,11 +110,7 @@ func askDaemon(q *explain.Question, file string, now bool) {
 	}
 	q.Unsynchronised = now && s.Clock.State == platform.ClockUnsynchronised.String()
 	q.Held = func(issuer string) []byte {
-		admin, err := adminOf(file)
-		if err != nil {
-			return nil
-		}
-		set, _ := admin.read("/keys?issuer="+url.QueryEscape(issuer), keys.MaxDocument) // an error counts as no keys
+		set, _ := askAdmin(file, http.MethodGet, "/keys?issuer="+url.QueryEscape(issuer)) // an error counts as no keys
 		return set
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"nmosauthd/agent/daemon"
 )
 
 func runForget(args []string) int {
@@ -12,11 +14,8 @@ func runForget(args []string) int {
 	if status, done := parse(set, args, 1, 1); done {
 		return status
 	}
-	client, err := adminOf(*config)
-	if err == nil {
-		err = client.send(http.MethodDelete, "/servers?issuer="+url.QueryEscape(set.Arg(0)))
-	}
-	var answer *errStatus
+	_, err := askAdmin(*config, http.MethodDelete, "/servers?issuer="+url.QueryEscape(set.Arg(0)))
+	var answer *daemon.AdminError
 	switch {
 	case errors.As(err, &answer) && (answer.Status == http.StatusNotFound || answer.Status == http.StatusConflict):
 		complain(fmt.Errorf("%s: %s: %s", set.Arg(0), answer.Text, answer.Debug))

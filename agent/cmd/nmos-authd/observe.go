@@ -11,9 +11,6 @@ import (
 	"nmosauthd/agent/observe"
 )
 
-// maxReport is longer than any report, bytes.
-const maxReport = 16 << 20
-
 func runObserve(args []string) int {
 	what := ""
 	if len(args) > 0 {
@@ -49,11 +46,7 @@ func runObserveReport(args []string) int {
 }
 
 func printReport(file string, asJSON bool) error {
-	admin, err := adminOf(file)
-	if err != nil {
-		return err
-	}
-	text, err := admin.read("/observe", maxReport)
+	text, err := askAdmin(file, http.MethodGet, "/observe")
 	if err != nil {
 		return err
 	}
@@ -73,11 +66,7 @@ func runObserveReset(args []string) int {
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
-	admin, err := adminOf(*config)
-	if err == nil {
-		err = admin.send(http.MethodDelete, "/observe")
-	}
-	if err != nil {
+	if _, err := askAdmin(*config, http.MethodDelete, "/observe"); err != nil {
 		complain(err)
 		return exitFail
 	}

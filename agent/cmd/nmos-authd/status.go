@@ -1,13 +1,24 @@
 package main
 
 import (
+	"net/http"
 	"os"
 
+	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/status"
 )
 
-// maxStatus is longer than any status, bytes.
-const maxStatus = 4 << 20
+// maxAnswer is longer than any answer on the admin socket that is read whole, bytes.
+const maxAnswer = 16 << 20
+
+// askAdmin asks the running daemon on its admin socket, and returns its answer whole.
+func askAdmin(file, method, path string) ([]byte, error) {
+	admin, err := daemon.NewAdminClient(file, complain)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Ask(method, path, maxAnswer)
+}
 
 func runStatus(args []string) int {
 	set, config := flags("status", "")
@@ -35,11 +46,7 @@ func runStatus(args []string) int {
 
 // askStatus returns the running daemon's status, and its JSON text.
 func askStatus(file string) (s *status.Status, text []byte, err error) {
-	admin, err := adminOf(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	if text, err = admin.read("/status", maxStatus); err != nil {
+	if text, err = askAdmin(file, http.MethodGet, "/status"); err != nil {
 		return nil, nil, err
 	}
 	s, err = status.Parse(text)

@@ -2,14 +2,16 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/daemon"
 	"nmosauthd/platform"
 )
 
@@ -34,24 +36,18 @@ func runWatch(args []string) int {
 
 // watch prints what the daemon sends until it is interrupted, which is not an error.
 func watch(file, path string, asJSON bool) error {
-	admin, err := adminOf(file)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the next signal ends the program even if output is blocked
+	admin, err := daemon.NewAdminClient(file, complain)
 	if err != nil {
 		return err
 	}
-	answer, err := admin.get(path)
+	answer, err := admin.Open(ctx, http.MethodGet, path)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
-	var interrupted atomic.Bool
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		<-signals
-		signal.Stop(signals) // the next one ends the program even if output is blocked
-		interrupted.Store(true)
-		answer.Body.Close()
-	}()
 
 	out := bufio.NewWriter(os.Stdout)
 	var view audit.View
@@ -64,7 +60,7 @@ func watch(file, path string, asJSON bool) error {
 		line, err := in.ReadSlice('\n')
 		if err != nil {
 			out.Flush()
-			if interrupted.Load() {
+			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("the daemon ended the watch: it was stopped, or this terminal was too slow (%w)", err)

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/daemon"
+)
+
+func runClient(args []string) int {
+	what := ""
+	if len(args) > 0 {
+		what, args = args[0], args[1:]
+	}
+	switch what {
+	case "status":
+		return runClientStatus(args)
+	case "register":
+		return changeClient("client register", http.MethodPost, args)
+	case "forget":
+		return changeClient("client forget", http.MethodDelete, args)
+	case "-h", "-help", "--help":
+		fmt.Println("Usage: nmos-authd client status [--json]\n" +
+			"      where the device is registered as an OAuth client, and its tokens\n" +
+			"       nmos-authd client register [ISSUER]\n" +
+			"      register it now, or say why that fails\n" +
+			"       nmos-authd client forget [ISSUER]\n" +
+			"      revoke its tokens and remove its registration from the server")
+		return exitOK
+	}
+	complain(errors.New("usage: nmos-authd client status, nmos-authd client register, or nmos-authd client forget"))
+	return exitFail
+}
+
+func runClientStatus(args []string) int {
+	set, config := flags("client status", "")
+	asJSON := set.Bool("json", false, "print JSON, the member client of what status --json prints")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	s, _, err := askStatus(*config)
+	switch {
+	case err != nil:
+	case *asJSON:
+		err = json.NewEncoder(os.Stdout).Encode(&s.Client)
+	default:
+		err = s.WriteClient(os.Stdout)
+	}
+	switch {
+	case err != nil:
+		complain(err)
+		return exitFail
+	case !s.Client.Registered || s.Client.Trouble != "":
+		return exitDeny
+	}
+	return exitOK
+}
+
+// changeClient registers or forgets the client, and prints what came of it.
+func changeClient(name, method string, args []string) int {
+	set, config := flags(name, "[ISSUER]")
+	if status, done := parse(set, args, 0, 1); done {
+		return status
+	}
+	left, err := askAdmin(*config, method, "/client?issuer="+url.QueryEscape(set.Arg(0)))
+	var answer *daemon.AdminError
+	switch {
+	case errors.As(err, &answer) && answer.Text != "":
+		complain(fmt.Errorf("%s: %s", answer.Text, answer.Debug))
+		return exitDeny
+	case err != nil:
+		complain(err)
+		return exitFail
+	case method == http.MethodPost:
+		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
+	case len(left) > 0:
+		complain(fmt.Errorf("forgotten by this device; at the server: %s", left))
+		return exitDeny
+	default:
+		fmt.Println("Forgotten, here and at the server. Until \"nmos-authd client register\" or a restart,\n" +
+			"the device is not registered again; for good, empty [client] scopes.")
+	}
+	return exitOK
+}

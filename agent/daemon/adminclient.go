@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/config"
+	"nmosauthd/platform"
+)
+
+// adminTimeout is how long the daemon may take to begin an answer, and to send one that is read whole. What has it ask
+// the authorization server takes longer (ownPatience).
+const adminTimeout = 10 * time.Second
+
+// AdminClient asks the running daemon over its admin socket.
+type AdminClient struct {
+	socket string
+	group  string // that may ask; "" for the daemon's own
+	way    http.Transport
+}
+
+// NewAdminClient returns the client for the daemon of a configuration. Mistakes in the configuration are given to
+// complain but do not stop it: the running daemon still uses an older one.
+func NewAdminClient(file string, complain func(error)) (*AdminClient, error) {
+	d, err := DetectDevice()
+	if err != nil {
+		return nil, err
+	}
+	data, err := ReadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	c := d.Defaults()
+	if _, err := config.ParseOver(c, file, data); err != nil {
+		complain(err)
+	}
+	if c.Sockets.Admin == "" {
+		return nil, fmt.Errorf("%s: [sockets] admin is \"\", so there is no socket to ask the daemon on", file)
+	}
+	a := &AdminClient{socket: c.Sockets.Admin, group: c.Sockets.AdminGroup}
+	a.way.DisableKeepAlives, a.way.DisableCompression = true, true
+	a.way.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := (&net.Dialer{Timeout: adminTimeout}).DialContext(ctx, "unix", a.socket)
+		if err != nil {
+			return nil, &unreachableError{a.unreachable(err)}
+		}
+		return conn, nil
+	}
+	return a, nil
+}
+
+// AdminError is an error answer. Text and Debug are those of the NMOS error (ANS-7), and may be empty.
+type AdminError struct {
+	Status int
+	Text   string `json:"error"`
+	Debug  string `json:"debug"`
+}
+
+func (e *AdminError) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("the daemon answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("%q (%q, %d)", e.Text, e.Debug, e.Status)
+}
+
+// Open asks for a path, with its query. The answer's body may be endless; it ends with ctx. An answer other than 2xx is
+// an *AdminError.
+func (a *AdminClient) Open(ctx context.Context, method, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, errors.New("not a path that can be asked for")
+	}
+	a.way.ResponseHeaderTimeout = adminTimeout
+	if strings.HasPrefix(path, "/client") {
+		a.way.ResponseHeaderTimeout += ownPatience
+	}
+	answer, err := (&http.Client{Transport: &a.way}).Do(r)
+	if err != nil {
+		return nil, a.unanswered(err)
+	}
+	if answer.StatusCode/100 != 2 {
+		defer answer.Body.Close()
+		e := &AdminError{}
+		if text, err := readBody(answer.Body, 64<<10); err == nil {
+			json.Unmarshal(text, e) // if it is not JSON, the status must do
+		}
+		e.Status = answer.StatusCode
+		return nil, e
+	}
+	return answer, nil
+}
+
+// Ask makes a request and returns the answer's body, of at most most bytes.
+func (a *AdminClient) Ask(method, path string, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*adminTimeout+ownPatience)
+	defer cancel()
+	answer, err := a.Open(ctx, method, path)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	return readBody(answer.Body, most)
+}
+
+// unreachableError says that there is no connection, and what to do.
+type unreachableError struct{ error }
+
+// unreachable explains why the socket cannot be connected to, and what to do.
+func (a *AdminClient) unreachable(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("the daemon is not running: nobody answers on %s", a.socket)
+	case !errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot ask the daemon: %w", err)
+	}
+	return MayNotAsk(a.socket, a.group, "admin_group")
+}
+
+// MayNotAsk says who may connect to a socket: the group, or if that is "" the group of the file. key is its key in
+// [sockets].
+func MayNotAsk(socket, group, key string) error {
+	if gid, err := platform.GroupOf(socket); group != "" {
+		group = "the group " + strconv.Quote(group)
+	} else if err != nil { // its folder may not be read
+		group = "its group"
+	} else if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		group = "the group " + strconv.Quote(g.Name)
+	} else {
+		group = "the group " + strconv.Itoa(gid)
+	}
+	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] %s)",
+		socket, group, key)
+}
+
+// unanswered explains why the daemon did not answer.
+func (a *AdminClient) unanswered(err error) error {
+	var unreachable *unreachableError
+	var late net.Error
+	switch {
+	case errors.As(err, &unreachable):
+		return unreachable.error
+	case errors.As(err, &late) && late.Timeout():
+		return fmt.Errorf("the daemon does not answer on %s: starting, or stuck", a.socket)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("the daemon hung up on %s: others hold all its connections ([limits] connections), "+
+			"or the daemon is stopping", a.socket)
+	}
+	return fmt.Errorf("%s: %w", a.socket, errors.Unwrap(err)) // the outermost quotes the request
+}
+
+func readBody(r io.Reader, most int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(body)) > most {
+		err = errors.New("the answer is too long")
+	}
+	return body, err
+}

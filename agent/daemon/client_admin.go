@@ -1,0 +1,201 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/admin"
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/oauth"
+	"nmosauthd/agent/status"
+)
+
+// ownPatience is how long an administrator waits for what is done at the authorization server, at most: for a request
+// that is on its way, and another one.
+const ownPatience = 18 * time.Second
+
+// registerClient is POST /client: the device is registered now, and not in its turn or in an hour.
+func (d *daemon) registerClient(ctx context.Context, issuer string) error {
+	ctx, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	o := d.own
+	if !d.inForce.Load().Client.Enabled() {
+		return fmt.Errorf("[client] scopes is empty; set it and send SIGHUP: %w", admin.ErrFixed)
+	}
+	d.log.Info("registering as an OAuth client, as asked on the admin socket")
+	o.mu.Lock()
+	halted := o.halted
+	o.halted = ""
+	o.mu.Unlock()
+	d.chooseClient(ctx)
+	events := make(chan oauth.Event, 16)
+	o.mu.Lock()
+	chosen, broken := o.issuer, o.broken
+	if issuer != "" && keys.TrimIssuer(issuer) != chosen {
+		o.halted = halted
+	} else {
+		o.waiting = append(o.waiting, events)
+	}
+	o.mu.Unlock()
+	defer o.stopWaiting(events)
+	switch {
+	case broken != nil:
+		return broken
+	case issuer != "" && keys.TrimIssuer(issuer) != chosen:
+		o.lookNow()
+		return fmt.Errorf("the server at which this device is a client is %q; [client] issuer names another one: %w",
+			chosen, admin.ErrFixed)
+	case chosen == "":
+		return errors.New("no authorization server is known yet: \"nmos-authd discover\" shows why")
+	}
+	o.Retry()
+	poll := time.NewTicker(100 * time.Millisecond) // what is registered already, or was given, is no event
+	defer poll.Stop()
+	for {
+		if s := o.Status(); s.Phase == oauth.Registered && s.Issuer == chosen && isClientAt(&s, chosen) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("not done yet, and still being tried: \"nmos-authd client status\" shows how it goes")
+		case <-poll.C:
+		case e := <-events:
+			if e.Kind == oauth.EventFailure && e.Scope == "" {
+				return e.Err
+			}
+		}
+	}
+}
+
+func isClientAt(s *oauth.Status, issuer string) bool {
+	return slices.ContainsFunc(s.Clients, func(c oauth.ClientStatus) bool {
+		return c.Issuer == issuer && c.ClientID != ""
+	})
+}
+
+// stopWaiting takes back who waits for what happens.
+func (o *ownClient) stopWaiting(events chan<- oauth.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting = slices.DeleteFunc(o.waiting, func(w chan<- oauth.Event) bool { return w == events })
+}
+
+// forgetClient is DELETE /client: tokens are revoked and the registration is removed, each tried once (CLI-43, CLI-59).
+// Until registerClient, or a restart, no client is registered there again: the device may be about to leave.
+func (d *daemon) forgetClient(ctx context.Context, issuer string) (left string, err error) {
+	// It is done to its end even if the administrator hangs up.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownPatience)
+	defer cancel()
+	o := d.own
+	_, unreadable := o.Held(ctx)
+	s := o.Status()
+	var known []string
+	for _, c := range s.Clients {
+		if c.ClientID != "" || c.Attempted {
+			known = append(known, c.Issuer)
+		}
+	}
+	if issuer = keys.TrimIssuer(issuer); issuer == "" {
+		o.mu.Lock()
+		issuer = o.issuer
+		o.mu.Unlock()
+		if !slices.Contains(known, issuer) && len(known) == 1 {
+			issuer = known[0]
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return "", errors.New("a request is on its way; try again")
+	case !slices.Contains(known, issuer) && (unreadable == nil || issuer == ""):
+		return "", fmt.Errorf("\"nmos-authd client status\" lists the clients: %w", admin.ErrUnknown)
+	}
+	o.mu.Lock()
+	if o.issuer == issuer {
+		o.halted = issuer
+	}
+	o.mu.Unlock()
+	d.chooseClient(ctx)
+	d.log.Warn("the client is forgotten, as asked on the admin socket", zap.String("issuer", issuer))
+	if err := o.Forget(ctx, issuer); err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
+}
+
+// troubleAfter is how long the client may fail before that is a trouble: servers are restarted.
+const troubleAfter = 5 * time.Minute
+
+// showClient fills in the device as an OAuth client.
+func (d *daemon) showClient(s *status.Status, now time.Time) {
+	o, c := d.own, d.inForce.Load()
+	own := o.Status()
+	o.mu.Lock()
+	issuer, broken, halted, began := o.issuer, o.broken, o.halted, o.began
+	o.mu.Unlock()
+	v := &s.Client
+	*v = status.Client{
+		Enabled: c.Client.Enabled(), Phase: own.Phase.String(), Issuer: issuer,
+		Error: textOf(own.Err), Failed: status.At(own.Failed, now), Clients: []status.ClientAt{}, Tokens: []status.ClientToken{},
+		Registrations: o.counts.registrations.Load(), Fetched: o.counts.tokens.Load(), Failures: o.counts.failures.Load(),
+	}
+	if own.Err == nil {
+		v.Failed = 0
+	}
+	switch {
+	case !v.Enabled:
+		v.Phase = "off"
+	case broken != nil:
+		v.Phase, v.Error, v.Failed = "broken", broken.Error(), 0
+	case halted != "" && halted == issuer:
+		v.Phase, v.Error, v.Failed = "forgotten", errHalted.Error(), 0
+	}
+	v.Registered = v.Enabled && v.Phase == oauth.Registered.String()
+	for _, k := range own.Clients {
+		v.Clients = append(v.Clients, status.ClientAt{
+			Issuer: k.Issuer, ClientID: k.ClientID, Given: k.Given, Since: status.At(k.Since, now), Scope: k.Scope,
+			Method: k.Method, Keys: k.Keys, KIDs: append([]string{}, k.KeyIDs...), Rotating: k.Rotating,
+			Manageable: k.Manageable, Expires: status.At(k.Expires, now), Attempted: k.Attempted,
+		})
+	}
+	for _, t := range own.Tokens {
+		k := status.ClientToken{
+			Scope: t.Scope, Granted: t.Granted, Error: textOf(t.Err), Failed: status.At(t.Failed, now),
+		}
+		if t.Err == nil {
+			k.Failed = 0
+		}
+		if t.Left > 0 {
+			k.Ends = status.At(now.Add(t.Left), now)
+		}
+		if t.Next > 0 {
+			k.Next = status.At(now.Add(t.Next), now)
+		}
+		v.Tokens = append(v.Tokens, k)
+	}
+	v.Trouble = d.clientTrouble(v, &own, began, now)
+}
+
+// clientTrouble says what has been wrong for a while, "" if nothing. It is no fault of the health: decisions do not
+// depend on the device's own tokens.
+func (d *daemon) clientTrouble(v *status.Client, own *oauth.Status, began, now time.Time) string {
+	switch {
+	case !v.Enabled || v.Phase == "forgotten":
+		return ""
+	case v.Phase == "broken":
+		return "the device is no client: " + v.Error
+	case !v.Registered && !began.IsZero() && now.Sub(began) >= troubleAfter:
+		return "the device is not registered"
+	}
+	since := d.own.failingSince()
+	for _, t := range own.Tokens {
+		if at := since[t.Scope]; t.Err != nil && t.Left <= 0 && !at.IsZero() && now.Sub(at) >= troubleAfter {
+			return "the device has no token for " + t.Scope
+		}
+	}
+	return ""
+}
