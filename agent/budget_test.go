@@ -47,6 +47,12 @@ var budgets = []struct {
 	{"watch-token", "allow 200 ok", 0, false, func(d *device, n int) string {
 		return "watch-token 1\nauthorization=Bearer " + distinct(0) + "\ntarget=" + senders + "\n"
 	}},
+	{"IS-14, encoded, of several models", "deny 403 api-not-granted", 0, false, func(d *device, n int) string {
+		return get("/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a%20b/bulkProperties?a=b&recurse=false", distinct(0))
+	}},
+	{"IS-14, subtree", "deny 403 subtree-not-granted", 0, false, func(d *device, n int) string {
+		return get(rolePaths+"/root.a%20b/bulkProperties", objectToken())
+	}},
 	{"resource, warm allow", "allow 200 ok", 0, false, func(*device, int) string {
 		return "resource 1\nkind=sender\nname=out-16383\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
 	}},
@@ -70,6 +76,9 @@ var budgets = []struct {
 // httpBudget is how many times the whole way of a remembered token's question over http.sock may allocate: all of it by
 // net/http and for the answer's headers.
 const httpBudget = 40
+
+// objectToken returns a token for one object of IS-14's API.
+var objectToken = sync.OnceValue(func() string { return configurationToken("root.a b", "").Sign() })
 
 // awaited returns a token under a key that is not held.
 var awaited = sync.OnceValue(func() string {

@@ -152,6 +152,7 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
 	}
 	early, place := s.withoutToken(st, r, access, r.Targets[0])
+	s.reply.Configuration = decide.InConfiguration(s.path) || len(s.path) == 0 && decide.InConfiguration(r.Targets[0])
 	if early.Answer() != wire.PathTooLong { // nobody routes on it, and web servers take no header of that length
 		s.reply.Path = s.path
 	}
@@ -278,6 +279,7 @@ func (s *Session) withoutToken(
 	if decide.IsHandshake(r) {
 		place = place.Socket()
 	}
+	place = place.Query(target)
 	return decide.WithoutToken(access, place), place
 }
 

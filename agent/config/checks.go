@@ -427,11 +427,4 @@ func deviceModel(s string) (string, error) {
 }
 
 // isSelector reports whether s can be a selector of IS-14's API (CTL-60), which is also the form of a prefix.
-func isSelector(s string) bool {
-	for i := range len(s) {
-		if !isAlphanumeric(s[i]) && s[i] != '-' && s[i] != '_' {
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= 64
-}
+func isSelector(s string) bool { return len(s) <= 64 && decide.IsSelector([]byte(s)) }

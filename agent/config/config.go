@@ -193,6 +193,7 @@ type Paths struct {
 func (c *Config) Rules() decide.Rules {
 	rules := decide.Rules{
 		Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes,
+		Forms:    forms[c.Control.ConfigurationSpecifiers],
 		Controls: decide.Controls{Asked: c.Control.Commands == CommandsAsked, Letter: c.Control.Gets == GetsWrite},
 	}
 	for _, api := range c.Control.Claims {
@@ -242,6 +243,21 @@ const (
 	GetsWrite Gets = "write" // the letter of BCP-003-02 v1.1-dev, but for the three without which nothing can be read
 )
 
+// Specifiers says how specifiers of x-nmos-configuration are written (CTL-66).
+type Specifiers string
+
+// How, as the configuration spells it.
+const (
+	SpecifiersRole Specifiers = "role" // as role paths
+	SpecifiersURL  Specifiers = "url"  // as paths in the URL, "rolePaths/root*", as before v0.2.0
+	SpecifiersBoth Specifiers = "both"
+)
+
+// forms are what decide calls them.
+var forms = map[Specifiers]decide.Forms{
+	SpecifiersRole: decide.RoleForm, SpecifiersURL: decide.URLForm, SpecifiersBoth: decide.BothForms,
+}
+
 // Recorded says which commands the audit lists one by one (CTL-87).
 type Recorded string
 
@@ -262,7 +278,9 @@ type Control struct {
 	// Models are the device models if there are several, as "name=prefix": the name is an IS-14 selector or the path of
 	// an IS-12 socket; the prefix stands, with a colon, before the role paths in specifiers (CTL-19).
 	Models []string
-	Record Recorded
+	// ConfigurationSpecifiers is how specifiers for IS-14 are written.
+	ConfigurationSpecifiers Specifiers
+	Record                  Recorded
 }
 
 // Inventory is [inventory].

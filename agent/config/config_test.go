@@ -129,6 +129,7 @@ func TestConfigFull(t *testing.T) {
 		read_methods = ["1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"]
 		models = ["slot2B=b", "/slot/2/=b"]
 		record = "all"
+configuration_specifiers = "both"
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +150,7 @@ func TestConfigFull(t *testing.T) {
 		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Control: Control{
 			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite, []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"},
-			[]string{"slot2B=b", "/slot/2=b"}, RecordAll,
+			[]string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth, RecordAll,
 		},
 		Inventory: Inventory{File: "/run/firmware/inventory.json"},
 		Audit: Audit{

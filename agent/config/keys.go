@@ -106,6 +106,8 @@ func Keys(c *Config) []Key {
 		{"control", "gets", 0, one(&c.Control.Gets, GetsRead, word(GetsRead, GetsWrite))},
 		{"control", "read_methods", 0, list(&c.Control.ReadMethods, nil, text(readMethod))},
 		{"control", "models", 0, list(&c.Control.Models, nil, text(deviceModel))},
+		{"control", "configuration_specifiers", 0, one(&c.Control.ConfigurationSpecifiers, SpecifiersRole,
+			word(SpecifiersRole, SpecifiersURL, SpecifiersBoth))},
 		{"control", "record", 0, one(&c.Control.Record, RecordDenied, word(RecordDenied, RecordAll))},
 
 		{"inventory", "file", ReadPlace, one(&c.Inventory.File, "", text(filePath))},

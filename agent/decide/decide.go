@@ -43,6 +43,7 @@ type Rules struct {
 	Control   []string  // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
 	PathBytes int       // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
 	Controls  Controls  // of device models
+	Forms     Forms     // of specifiers in x-nmos-configuration (CTL-66)
 }
 
 // DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion
@@ -96,6 +97,8 @@ func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 		return wire.APINotGranted
 	case Resource, Everything: // PATH-5
 		return permitResource(access, place, t)
+	case RolePaths, RolePath: // CTL-61
+		return r.permitConfiguration(access, place, t)
 	case Control:
 		return r.Controls.permitSocket(access, place.Model, t)
 	case BadVersion: // PATH-10

@@ -25,6 +25,8 @@ func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 		return n, access == Read
 	case place.Kind == Control:
 		return r.Controls.needsSocket(place.Model), access == Read && len(r.Controls.Claims) > 0
+	case (place.Kind == RolePaths || place.Kind == RolePath) && (access == Read || access == Write):
+		return r.needsConfiguration(access, place)
 	case place.Kind != Resource && place.Kind != Everything:
 		return Need{}, false
 	case access == Read:

@@ -129,8 +129,12 @@ func unhex(b []byte) (byte, bool) {
 // Place is where a path leads. Its slices borrow from the path.
 type Place struct {
 	Kind Kind
-	API  []byte // of Base, Resource and Everything
-	Rest []byte // of Resource: what follows the version's slash, without a trailing slash
+	API  []byte // of Base, Resource, Everything, RolePaths and RolePath
+	Rest []byte // of Resource, RolePaths and RolePath: what follows the version's slash, without a trailing slash
+	// Role is the role path of a RolePath, still percent-encoded; empty if the path has none where one belongs.
+	Role []byte
+	// Subtree reports that reading a RolePath shows everything below it, too (CTL-64).
+	Subtree bool
 	// Model is the prefix of the device model that the path leads to; empty if there is one model (CTL-19).
 	Model []byte
 }
@@ -149,6 +153,8 @@ const (
 	Everything             // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
 	Control                // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
 	TooLong                // longer than the bound (PATH-16)
+	RolePaths              // "/x-nmos/configuration/<version>[/<selector>]/rolePaths", the list (CTL-63)
+	RolePath               // below it: an object of a device model (CTL-61)
 )
 
 // Find sorts a normalised path.
@@ -188,7 +194,11 @@ func (r *Rules) Find(path []byte) Place {
 	case !token.IsAPI(api), len(version) > 0 && !isVersion(version):
 		return Place{Kind: BadVersion}
 	case len(rest) > 0:
-		return Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+		place := Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+		if string(api) == "configuration" {
+			r.findObject(&place)
+		}
+		return place
 	case len(version) > 0 && string(api) == "ncp":
 		return Place{Kind: Control}
 	}

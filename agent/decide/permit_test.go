@@ -132,7 +132,7 @@ func TestPermit_PATH4_PATH5_PATH15(t *testing.T) {
 // read; all else needs one.
 func TestWithoutToken_PATH1_PATH2_PATH3_PATH11_PATH16(t *testing.T) {
 	kinds := []decide.Kind{decide.Outside, decide.Root, decide.Base, decide.Resource, decide.BadVersion, decide.Open,
-		decide.Everything, decide.Control, decide.TooLong}
+		decide.Everything, decide.Control, decide.TooLong, decide.RolePaths, decide.RolePath}
 	for _, kind := range kinds {
 		for _, access := range []decide.Access{decide.NoAccess, decide.Read, decide.Write, decide.Preflight} {
 			want := wire.Undecided

@@ -107,6 +107,8 @@ var advice = [wire.Reasons]Advice{
 	wire.PathVersion:    {"Below /x-nmos the path is not that of an API and a version such as v1.3.", "Fix the controller: it asks for what no NMOS API has. No claim permits it."},
 	wire.APINotGranted:  {"The token is good, and says nothing about this API.", granting},
 	wire.PathNotGranted: {"The token is good and about this API, but does not permit this: reading and writing are permitted apart, path by path.", granting},
+	wire.SubtreeNotGranted: {"The token grants this object. To read its bulkProperties also shows everything below it, which no one specifier of the token covers.",
+		"Have the controller ask with ?recurse=false, or have the authorization server grant the object with all that is below it."},
 	wire.ControlNotGranted: {"Whoever has a control socket (IS-12) can read and change the whole device model, and the token does not permit both.",
 		"If this client may control the device, have the authorization server put root.* under read and write of x-nmos-control into its tokens."},
 

@@ -184,6 +184,8 @@ func (s *state) permission() []check {
 			{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
 				good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}},
 		}
+	case decide.RolePaths, decide.RolePath:
+		return s.configuration(&rules, place.Query([]byte(s.Target)))
 	case decide.Resource, decide.Everything:
 		permission := "read"
 		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
@@ -215,6 +217,42 @@ func (s *state) permission() []check {
 			[]wire.Reason{wire.PathClosed},
 		},
 	}
+}
+
+// configuration is the check of an object of IS-14's API, or of the list of them.
+func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
+	access := decide.MethodAccess([]byte(s.Method))
+	const claim = "x-nmos-configuration"
+	rule, reasons := "CTL-61", []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.SubtreeNotGranted, wire.OK}
+	n, ok := rules.Needs(access, place)
+	need := fmt.Sprintf("a specifier for %s under %s", show(string(n.Specifier)), n.Permission)
+	switch {
+	case !ok:
+		need = "a path that begins with rolePaths, or a selector and rolePaths;"
+	case place.Kind == decide.RolePaths && access == decide.Read:
+		rule, need = "CTL-63", "any specifier under read"
+	case place.Subtree && access == decide.Read:
+		rule, need = "CTL-64", need+" (bulkProperties without recurse=false shows everything below)"
+	}
+	return []check{{rule, fmt.Sprintf("needs %s of %s; %s", need, claim, s.granted(claim)), good, reasons}}
+}
+
+// inURLForm reports whether the token has specifiers for IS-14 that do not count since they are written as paths in the
+// URL (CTL-66).
+func (s *state) inURLForm(rules *decide.Rules, place decide.Place) bool {
+	if rules.Forms != decide.RoleForm || place.Kind != decide.RolePath && place.Kind != decide.RolePaths {
+		return false
+	}
+	object, _ := s.payload["x-nmos-configuration"].(map[string]any)
+	for _, permission := range object {
+		list, _ := permission.([]any)
+		for _, specifier := range list {
+			if text, _ := specifier.(string); strings.Contains(text, "rolePaths") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // granted says what an x-nmos-<api> claim is.

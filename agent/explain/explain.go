@@ -270,10 +270,17 @@ func (s *state) print(w io.Writer) error {
 	switch decided {
 	case wire.Audience:
 		return missing(w, map[string][]string{"aud": s.Names})
-	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted:
+	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.SubtreeNotGranted:
 		if wrong := s.misshapen("x-nmos-" + string(rules.Find(path).API)); wrong != "" {
 			_, err := fmt.Fprintf(w,
 				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
+			if err != nil {
+				return err
+			}
+		}
+		if s.inURLForm(&rules, rules.Find(path)) {
+			_, err := fmt.Fprintln(w, "x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not count: "+
+				"write role paths, or set [control] configuration_specifiers.")
 			if err != nil {
 				return err
 			}

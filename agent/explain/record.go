@@ -51,7 +51,7 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 	switch {
 	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
-	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted,
+	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted, decided == wire.SubtreeNotGranted,
 		closed && len(r.Denied) > 1: // others may lack a claim
 		if len(paths) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")

@@ -143,7 +143,8 @@ func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 	return h.Get(method), h.Get(uri), wire.Undecided
 }
 
-// Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7).
+// Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7), or that of
+// IS-14's API (CTL-67).
 func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	info := reply.Reason.Info()
 	h := w.Header()
@@ -177,16 +178,38 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 		return
 	}
 	h.Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
+	if reply.Configuration {
+		failMethod(w, info)
+		return
+	}
 	Fail(w, info.Status, info.Text, info.Code)
 }
 
 // Fail answers with an NMOS error (ANS-7): text is for people, debug says more.
 func Fail(w http.ResponseWriter, status int, text, debug string) {
-	body, err := json.Marshal(struct {
+	send(w, status, struct {
 		Code  int    `json:"code"`
 		Error string `json:"error"`
 		Debug string `json:"debug"`
 	}{status, text, debug})
+}
+
+// failMethod answers with an NcMethodResultError, as IS-14's API has it (CTL-67). Its status is an NcMethodStatus, which
+// has no 403.
+func failMethod(w http.ResponseWriter, info *wire.Info) {
+	status := info.Status
+	if status == http.StatusForbidden {
+		status = http.StatusUnauthorized
+	}
+	send(w, info.Status, struct {
+		Status       int    `json:"status"`
+		ErrorMessage string `json:"errorMessage"`
+	}{status, info.Text + " (" + info.Code + ")"})
+}
+
+// send answers with JSON.
+func send(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
 	if err != nil { // of three plain values: cannot happen, and must not allow
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

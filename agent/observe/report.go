@@ -166,7 +166,7 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 		byPath := isByPath(reason)
 		switch {
 		case grantable && byPath && reason != wire.APINotGranted && reason != wire.PathNotGranted &&
-			reason != wire.ControlNotGranted:
+			reason != wire.ControlNotGranted && reason != wire.SubtreeNotGranted:
 			reason = wire.PathNotGranted // of several targets another gave the reason; or the rules have changed
 		case byPath && inPath != wire.OK:
 			reason = inPath
@@ -238,7 +238,9 @@ func (a *Access) before(b *Access) bool {
 }
 
 // isByPath reports whether another path or claim would have had another answer.
-func isByPath(r wire.Reason) bool { return !r.Allowed() && strings.HasPrefix(r.Info().Rule, "PATH-") }
+func isByPath(r wire.Reason) bool {
+	return r == wire.SubtreeNotGranted || !r.Allowed() && strings.HasPrefix(r.Info().Rule, "PATH-")
+}
 
 // needs returns the claim that grants an access. If none does, reason says why; it is OK if the path is not the cause.
 func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason wire.Reason) {

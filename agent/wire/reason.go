@@ -87,6 +87,7 @@ const (
 	APINotGranted
 	PathNotGranted
 	ControlNotGranted
+	SubtreeNotGranted
 
 	// The device's own tokens: answers to a token question.
 	OwnToken
@@ -174,6 +175,7 @@ var infos = [Reasons]Info{
 	PathNotGranted:  {"path-not-granted", 403, insufficientScope, "the token does not grant this method on this path", "PATH-5", "IS-10 Access Tokens"},
 
 	ControlNotGranted: {"control-not-granted", 403, insufficientScope, "a control socket needs the whole model under both read and write", "PATH-15", "a channel that can write"},
+	SubtreeNotGranted: {"subtree-not-granted", 403, insufficientScope, "the token grants this object and not everything below it", "CTL-64", "IS-14 API requests"},
 
 	// No challenge: nobody's request is answered.
 	OwnToken:        {"own-token", 200, "", "the reply carries the device's own token", "CLI-69", "our choice"},

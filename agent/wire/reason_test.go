@@ -12,7 +12,7 @@ import (
 // a challenge.
 func TestReasons_ANS8(t *testing.T) {
 	code := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
-	rule := regexp.MustCompile(`^(TOK|CLM|PATH|ANS|KEY|OPS|CLI)-[0-9]+$`)
+	rule := regexp.MustCompile(`^(TOK|CLM|PATH|ANS|KEY|OPS|CLI|CTL)-[0-9]+$`)
 	byCode := map[string]wire.Reason{}
 	for i := range wire.Reasons {
 		r := wire.Reason(i)

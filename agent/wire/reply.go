@@ -8,20 +8,21 @@ import (
 // Reply is the answer to one Request. Its slices belong to the session that made it and are valid until its next
 // request. The zero value denies.
 type Reply struct {
-	Verb       Verb   // of the question; Ping answers "pong 1"
-	Reason     Reason // decides the first line
-	Enforced   Reason // observe mode: what enforce would have answered; else Undecided
-	ID         []byte
-	ClientID   []byte // set if a token was verified
-	Subject    []byte
-	Issuer     []byte
-	ExpiresIn  int64     // whole seconds until the permission ends; only for allow with a token, else negative
-	Path       []byte    // normalised; nil if the target has none
-	RetryAfter int       // whole seconds, for 503
-	Realm      string    // of the challenge; holds no quote, backslash, comma or control character
-	Answers    []Answer  // decide-all, watch-token: one per target, in their order
-	Commands   []Command // control: those asked about, in their order
-	Verdicts   []Reason  // control: one per command, in their order; empty if Reason, or Enforced, holds for all
+	Verb          Verb   // of the question; Ping answers "pong 1"
+	Reason        Reason // decides the first line
+	Enforced      Reason // observe mode: what enforce would have answered; else Undecided
+	ID            []byte
+	ClientID      []byte // set if a token was verified
+	Subject       []byte
+	Issuer        []byte
+	ExpiresIn     int64     // whole seconds until the permission ends; only for allow with a token, else negative
+	Path          []byte    // normalised; nil if the target has none
+	RetryAfter    int       // whole seconds, for 503
+	Configuration bool      // the request is one of IS-14's API, whose errors have a body of their own (CTL-67)
+	Realm         string    // of the challenge; holds no quote, backslash, comma or control character
+	Answers       []Answer  // decide-all, watch-token: one per target, in their order
+	Commands      []Command // control: those asked about, in their order
+	Verdicts      []Reason  // control: one per command, in their order; empty if Reason, or Enforced, holds for all
 
 	// Of token.
 	Scope       []byte // that it is good for
