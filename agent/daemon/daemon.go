@@ -427,4 +427,7 @@ func (d *daemon) close() {
 		drained.Go(func() { server.Shutdown(ctx) })
 	}
 	drained.Wait()
+	if ctx.Err() != nil {
+		d.log.Warn("connections were cut: their requests did not end in time", zap.Duration("waited", drainTime))
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.serving.Done()
 	w.Header().Set("Date", time.Now().Add(s.opt.Date).UTC().Format(http.TimeFormat))
 	s.logf("%s %s: %s", r.Method, r.URL.Path, or(string(fault), "as it should be"))
+	s.waitHeld(r, path)
 	switch fault {
 	case Hang:
 		s.hang(r)
@@ -191,6 +193,34 @@ func packed(body []byte) []byte {
 func (s *Server) hang(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // net/http watches the connection only once the body is read
 	select {
+	case <-r.Context().Done():
+	case <-s.closing:
+	}
+}
+
+// Hold has the requests for a path wait until release is called, or the client gives up.
+func (s *Server) Hold(path string) (release func()) {
+	held := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[path] = held
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.held, path)
+		close(held)
+	})
+}
+
+func (s *Server) waitHeld(r *http.Request, path string) {
+	s.mu.Lock()
+	held := s.held[path]
+	s.mu.Unlock()
+	if held == nil {
+		return
+	}
+	select {
+	case <-held:
 	case <-r.Context().Done():
 	case <-s.closing:
 	}

@@ -116,6 +116,7 @@ type Server struct {
 	rawJWKS     []byte // served instead of keys; nil means keys
 	faults      map[string]misbehaviour
 	connFault   misbehaviour
+	held        map[string]chan struct{} // by path: requests wait until it is closed
 	counts      map[string]int
 	connections int
 	log         []Request
@@ -140,7 +141,7 @@ func Start(o Options) (*Server, error) {
 		o.IssuerPath = ""
 	}
 	s := &Server{
-		opt: o, ca: o.CA, closing: make(chan struct{}), changed: make(chan struct{}),
+		opt: o, ca: o.CA, closing: make(chan struct{}), changed: make(chan struct{}), held: map[string]chan struct{}{},
 		faults: map[string]misbehaviour{}, counts: map[string]int{},
 		attacker: sync.OnceValue(func() *mint.Key { return mint.CachedKey("attacker", 2048) }),
 	}

@@ -230,9 +230,9 @@ func (d *Daemon) Stop() error {
 	select {
 	case <-d.ended:
 		return d.err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		d.Kill()
-		return fmt.Errorf("the daemon did not stop within 10 s:\n%s", d.Log())
+		return fmt.Errorf("the daemon did not stop within a minute:\n%s", d.Log())
 	}
 }
 

@@ -278,8 +278,10 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 	median := func(took []time.Duration) time.Duration { return took[len(took)/2] }
 	t.Logf("median of a decision: %v, with a stuck syslog server %v; the slowest %v and %v",
 		median(freely), median(stuckly), freely[len(freely)-1], stuckly[len(stuckly)-1])
-	if slowest := stuckly[len(stuckly)-1]; slowest > 3*time.Second { // the sink waits for the server for longer
-		t.Errorf("a decision waited %v", slowest)
+	// The sink waits for the server for longer. Whoever waited for the sink would wait again and again; a busy machine may
+	// hold up each of the callers now and then.
+	if n := len(stuckly) / 100; stuckly[len(stuckly)-1-n] > 3*time.Second {
+		t.Errorf("got 1 decision of 100 that waited %v or more, want none that waits for the server", stuckly[len(stuckly)-1-n])
 	}
 	b.statusAccounts(decisions)
 

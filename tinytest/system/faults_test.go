@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,26 +246,28 @@ func TestServerHangs(t *testing.T) {
 		t.Run(fmt.Sprint("part ", i+1), func(t *testing.T) {
 			t.Parallel()
 			b := startTrouble(t, some, good)
+			hanging := time.Now()
 			for _, f := range some {
 				before := f.server.Connections()
 				b.want(f.newKey(), 503, "keys-pending")
 				eventually(t, "the fetch that hangs", func() bool { return f.server.Connections() > before })
 			}
 			served := 0
-			for begin := time.Now(); time.Since(begin) < 2*time.Second; served += 3 {
+			gaveUp := func() bool {
+				return slices.ContainsFunc(some, func(f trouble) bool { return len(b.failures(f.server.Issuer())) > 0 })
+			}
+			for begin := time.Now(); time.Since(begin) < 2*time.Second || served < 20 && !gaveUp(); served += 3 {
 				b.want(get("/x-nmos"), 200, "public")
 				for _, s := range []*authserver.Server{good, some[0].server} {
 					b.want(get(senders).bearing(another(s).Sign()), 200, "ok")
 				}
 			}
 			t.Logf("%d questions were answered while fetches hang", served)
-			for _, f := range some {
-				if len(b.failures(f.server.Issuer())) > 0 {
-					t.Errorf("%s: it does not hang", f.name)
-				}
+			if gaveUp() && time.Since(hanging) < 9*time.Second { // a fetch that hangs is given up after 10 s
+				t.Errorf("got a failed fetch after %v, want all to hang:\n%s", time.Since(hanging), b.troubles())
 			}
 			if served < 20 { // a machine may be slow, but who waits for the fetch is not served at all
-				t.Error("too few")
+				t.Errorf("got %d answers before fetches were given up, want 20 at least", served)
 			}
 			good.AddKey(mint.CachedKey("key-2", 2048))
 			b.await(trouble{server: good}.newKey(), 200, "ok")
@@ -335,7 +338,7 @@ func TestStopWhileServerHangs(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begin); took > 4*time.Second {
-		t.Errorf("it took %v", took)
+	if took := time.Since(begin); took > 9*time.Second { // the fetch would be given up after 10 s
+		t.Errorf("the stop took %v, want it to end the fetch", took)
 	}
 }

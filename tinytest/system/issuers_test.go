@@ -151,9 +151,19 @@ func TestHangingIssuersDoNotStarveOthers_KEY5(t *testing.T) {
 	server := newServer(t, authserver.Options{Host: "localhost"})
 	config := trusting(t, server)
 	config.More = "retry = \"1s\"\ntrusted_issuers = [\"https://127.0.0.1\"]"
-	b := start(t, config)
-	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	// A fetch that hangs is given up after 10 s. If that comes first, the machine was busy, and it shows nothing.
+	for range 4 {
+		if whileOthersHang(t, start(t, config), server) {
+			return
+		}
+	}
+	t.Error("got the configured server's new key only once the fetches that hang had been given up, 4 times of 4")
+}
 
+// whileOthersHang reports whether the server's new key was accepted while fetches from others hang.
+func whileOthersHang(t *testing.T, b *box, server *authserver.Server) bool {
+	t.Helper()
+	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 	var hanging []*authserver.Server
 	for range 6 {
 		s := newServer(t, authserver.Options{})
@@ -171,10 +181,6 @@ func TestHangingIssuersDoNotStarveOthers_KEY5(t *testing.T) {
 	begin := time.Now()
 	server.Rotate()
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
-	if took := time.Since(begin); took > 7*time.Second { // a fetch that hangs is given up after 10 s
-		t.Errorf("the configured server's new key took %v while others hang", took)
-	}
-	if strings.Contains(b.Log(), "not fetched") {
-		t.Errorf("the others hang no more:\n%s", b.Log())
-	}
+	t.Logf("the configured server's new key took %v while others hang", time.Since(begin))
+	return !strings.Contains(b.Log(), "not fetched")
 }

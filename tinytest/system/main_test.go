@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long anything is waited for that should come. Machines that test are slow at times.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // box is a daemon under test, with a connection to each of its sockets.
 type box struct {
@@ -193,6 +193,9 @@ func (b *box) waitEnd() int {
 	}
 	return b.State().ExitCode()
 }
+
+// cutOff is what the log says if the daemon, told to stop, had to wait for somebody until its time was over.
+const cutOff = "connections were cut"
 
 // troubles returns the warnings and errors of the daemon's log, but those about where the test runs: as root, or on a
 // kernel without a sandbox.

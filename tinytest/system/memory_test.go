@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
@@ -55,14 +56,14 @@ func TestMemoryBudget(t *testing.T) {
 			t.Fatalf("decision %d: got %s, %v, want %s", n, got, err, want)
 		}
 	}
-	b.checkMemory("idle", ordinary)
-	for n := range decisions {
-		ask(n, asked[n%remembered], "200 ok", false)
-	}
-	b.checkMemory("100000 decisions with remembered tokens", ordinary)
-
+	b.checkMemory("idle", ordinary, func() {})
+	b.checkMemory("100000 decisions with remembered tokens", ordinary, func() {
+		for n := range decisions {
+			ask(n, asked[n%remembered], "200 ok", false)
+		}
+	})
 	forge := forger(server)
-	for n := range decisions {
+	mixed := func(n int) {
 		switch q := asked[n/10%tokens]; n % 10 {
 		case 0, 1:
 			ask(n, q, "200 ok", false)
@@ -76,15 +77,27 @@ func TestMemoryBudget(t *testing.T) {
 			ask(n, asked[n%remembered], "200 ok", false)
 		}
 	}
-	b.checkMemory("100000 more with new and forged tokens, a tenth over http.sock", busy)
+	b.checkMemory("100000 more with new and forged tokens, a tenth over http.sock", busy, func() {
+		for n := range decisions {
+			mixed(n)
+		}
+	})
 }
 
-// checkMemory compares what the daemon occupies with a budget.
-func (b *box) checkMemory(after string, most memoryBudget) {
+// checkMemory compares what the daemon occupies after some work with a budget. Where a busy machine held up the garbage
+// collector, it is after the same work once more what it should be; what grows is not.
+func (b *box) checkMemory(after string, most memoryBudget, work func()) {
 	b.t.Helper()
-	m := b.memory()
 	if runtime.GOARCH == "amd64" {
 		most.resident += 700_000 >> 10 // its program is so much larger
+	}
+	work()
+	m := b.memory()
+	for try := 0; try < 3 && (m.private > most.private || m.resident > most.resident); try++ {
+		b.t.Logf("%s: private %d KiB of %d, resident %d KiB of %d: once more", after, m.private, most.private, m.resident, most.resident)
+		time.Sleep(time.Second)
+		work()
+		m = b.memory()
 	}
 	b.t.Logf("FIGURES memory, %s: private %d KiB of %d, resident %d KiB of %d",
 		after, m.private, most.private, m.resident, most.resident)

@@ -32,7 +32,7 @@ func TestWatchdogOfTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	command := exec.Command(program)
-	command.Env = append(os.Environ(), "WATCHDOG_USEC=200000")
+	command.Env = append(os.Environ(), "WATCHDOG_USEC=1000000")
 	b := &box{t: t, config: config}
 	b.Daemon = startCommand(t, command, dir)
 	more := func(n int) {
@@ -55,7 +55,7 @@ func TestWatchdogOfTheDaemon(t *testing.T) {
 	}
 	still := b.beats()
 	eventually(t, "the service manager to hear nothing", func() bool {
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		before := still
 		still = b.beats()
 		return still == before
@@ -67,10 +67,9 @@ func TestWatchdogOfTheDaemon(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Error(err)
 	}
-	// Standing still may have cost it an answer; stopping is no reason to say so.
-	failed := strings.Count(b.Log(), "the service manager is not notified")
-	well := strings.Count(b.Log(), "the service manager is notified again")
-	if failed != well {
-		t.Errorf("the stop is taken for a stall:\n%s", b.Log())
+	// Standing still may have cost it an answer, or a busy machine; stopping is no reason to say so.
+	_, stopping, found := strings.Cut(b.Log(), `"message":"stopping"`)
+	if !found || strings.Contains(stopping, "the service manager is not notified") {
+		t.Errorf("the stop is taken for a stall, or not logged:\n%s", b.Log())
 	}
 }
