@@ -29,6 +29,7 @@ type Announcement struct {
 	Heartbeat time.Duration // 0 means HeartbeatEvery
 	// Announced is called whenever everything that the device has was announced; it must not wait.
 	Announced func(registry string)
+	Replaced  func() // called when a token that the registry had refused was replaced; it must not wait
 }
 
 // Announce keeps the device's resources in the registry that DNS-SD names, with tokens of the device's own that it has
@@ -85,6 +86,8 @@ type registrar struct {
 	client *http.Client
 	url    string // with the API
 	secure bool   // it wants tokens (CLI-12)
+
+	replaced func()
 }
 
 // announce registers everything once and goes on with heartbeats until something is wrong.
@@ -93,7 +96,9 @@ func (d *Device) announce(ctx context.Context, a Announcement) error {
 	if err != nil {
 		return err
 	}
-	r := registrar{d, a.Resolver.Client(a.Roots), found[0].URL() + registrationAPI, found[0].Authorization()}
+	r := registrar{
+		d, a.Resolver.Client(a.Roots), found[0].URL() + registrationAPI, found[0].Authorization(), a.Replaced,
+	}
 	changed := d.model.nextActivation()
 	if err := r.registerAll(ctx); err != nil {
 		return err
@@ -170,6 +175,9 @@ func (r registrar) send(ctx context.Context, method, path string, body any, want
 		case err != nil:
 			return err
 		case slices.Contains(want, status):
+			if refused != "" && r.replaced != nil {
+				r.replaced()
+			}
 			return nil
 		case status == http.StatusUnauthorized && r.secure && refused == "":
 			r.logf("registry: %s %s: 401: %s", method, path, text)
