@@ -368,12 +368,22 @@ func (d *daemon) OwnToken(scope string) oauth.Token {
 		t.Err, t.Retry = d.own.broken, time.Minute
 	case d.own.halted != "" && d.own.halted == d.own.issuer:
 		t.Err, t.Retry = errHalted, time.Minute
+	case errors.Is(t.Err, oauth.ErrScope) && mayHave(c.Client.Scopes, scope):
+		t.Err, t.Retry = errUnconfigured, 2*time.Second // the configuration is not applied yet
 	}
 	return t
 }
 
 // errNoClient is why a device without [client] scopes has no tokens.
 var errNoClient = fmt.Errorf("[client] scopes is empty, so a token with this scope is %w", oauth.ErrScope)
+
+// errUnconfigured is why there is no token in the first moment.
+var errUnconfigured = errors.New("the daemon has not chosen an authorization server yet")
+
+// mayHave reports whether every name of a scope is configured.
+func mayHave(scopes []string, scope string) bool {
+	return !slices.ContainsFunc(strings.Fields(scope), func(name string) bool { return !slices.Contains(scopes, name) })
+}
 
 var errHalted = errors.New("the registration was forgotten by an administrator; " +
 	"\"nmos-authd client register\" makes another one")

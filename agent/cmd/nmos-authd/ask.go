@@ -56,12 +56,10 @@ func runAsk(args []string) int {
 	}
 	path := *socket
 	if path == "" {
-		c, _, err := daemon.LoadConfig(*config)
-		if err != nil {
+		if path, err = decisionSocket(*config); err != nil {
 			complain(err)
 			return exitFail
 		}
-		path = c.Sockets.Authz
 	}
 	reply, err := exchange(path, packet, *timeout)
 	if err != nil {
@@ -105,7 +103,7 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 		err = errors.Join(err, line("upgrade", upgrade))
 	}
 	if tokenFile != "" {
-		tok, readErr := readToken(tokenFile)
+		tok, readErr := readToken("token", tokenFile)
 		if readErr != nil {
 			return nil, readErr
 		}
@@ -114,10 +112,10 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 	return b.Bytes(), err
 }
 
-// readToken reads a token from a file, or standard input for "-": not from an argument, which other users could see.
+// readToken reads a token from the file of a flag, or standard input for "-": not from an argument, which other users could see.
 // It removes white space around the token and a scheme before it.
-func readToken(file string) (string, error) {
-	text, err := readInput("token", file, 16*token.MaxBytes)
+func readToken(flag, file string) (string, error) {
+	text, err := readInput(flag, file, 16*token.MaxBytes)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +127,7 @@ func readToken(file string) (string, error) {
 }
 
 // inputs are what the files of the flags contain.
-var inputs = map[string]string{"token": "token", "claims": "claims", "jwks": "key set"}
+var inputs = map[string]string{"token": "token", "refused": "token", "claims": "claims", "jwks": "key set"}
 
 // readInput reads the file of a flag, or standard input for "-". It must not be empty or longer than most bytes. No
 // error names the file: it may be the token itself, given by mistake.

@@ -148,7 +148,7 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 		}
 	}
 	if tokenFile != "" {
-		tok, err := readToken(tokenFile)
+		tok, err := readToken("token", tokenFile)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
 // Exit statuses.
 const (
 	exitOK   = 0
-	exitDeny = 1 // ask, explain: denied. Others: failed.
+	exitDeny = 1 // ask, token, explain: denied. Others: failed.
 	exitFail = 2 // the daemon did not answer, or the command line is wrong
 
 	exitUnchecked = 3 // explain: allowed if the token's signature is good, which could not be checked
@@ -38,6 +38,7 @@ func commands() []command {
 		{"run", "[flags]", "run the daemon in the foreground", runDaemon},
 		{"check-config", "[flags]", "check the configuration", runCheckConfig},
 		{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
+		{"token", "--scope SCOPE", "print a token of the device's own", runToken},
 		{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
 		{"observe", "report | reset [flags]", "what enforce mode would deny", runObserve},
 		{"status", "[flags]", "print the daemon's health", runStatus},
