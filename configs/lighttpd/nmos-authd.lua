@@ -122,11 +122,15 @@ if upgrade and own[r.req_attr["request.orig-uri"]:match("^[^?]*")] then return h
 local status, said, body = ask(upgrade)
 local known = { [200] = true, [400] = true, [401] = true, [403] = true, [405] = true, [431] = true, [503] = true }
 local unread = status == 400 or status == 431 -- the daemon could not read the question: that comes from what the client sent
+local model = r.req_attr["uri.path"]:match("^/x%-nmos/configuration(.?)") -- the errors of IS-14's API have a body of their own
+model = model == "" or model == "/"
 if not known[status] or not (said["x-auth-reason"] or unread) then
 	status, said = 503, { ["retry-after"] = "1", ["x-auth-reason"] = "" }
-	body = '{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}\n'
+	body = model and '{"status":503,"errorMessage":"the authorization daemon cannot be asked"}\n'
+		or '{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}\n'
 elseif unread and not said["x-auth-reason"] then
-	body = '{"code":' .. status .. ',"error":"the daemon cannot read this request","debug":"lighttpd"}\n'
+	body = model and '{"status":' .. status .. ',"errorMessage":"the daemon cannot read this request"}\n'
+		or '{"code":' .. status .. ',"error":"the daemon cannot read this request","debug":"lighttpd"}\n'
 end
 r.req_env["NMOS_REASON"] = said["x-auth-reason"] or "" -- for the access log
 

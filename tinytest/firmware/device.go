@@ -208,7 +208,12 @@ func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Re
 	if err != nil {
 		d.logf("%s %s: 503: %v", r.Method, r.URL.Path, err)
 		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusServiceUnavailable, "the authorization daemon cannot be asked")
+		const text = "the authorization daemon cannot be asked"
+		if inConfiguration(originForm(r.RequestURI)) {
+			failMethod(w, http.StatusServiceUnavailable, text)
+			return Reply{}, false
+		}
+		fail(w, http.StatusServiceUnavailable, text)
 		return Reply{}, false
 	}
 	d.logf("%s %s: %s %d %s", r.Method, r.URL.Path, reply.Verdict, reply.Status, reply.Reason)
@@ -233,8 +238,30 @@ func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Re
 	if d.opt.Text != nil {
 		text = d.opt.Text(reply.Reason)
 	}
+	if inConfiguration(reply.Path) || reply.Path == "" && inConfiguration(originForm(r.RequestURI)) {
+		failMethod(w, status, text+" ("+reply.Reason+")")
+		return Reply{}, false
+	}
 	failSaying(w, status, text, reply.Reason)
 	return Reply{}, false
+}
+
+// inConfiguration reports whether a path is in IS-14's API, whose errors have a body of their own (CTL-67).
+func inConfiguration(path string) bool {
+	rest, below := strings.CutPrefix(path, "/x-nmos/configuration")
+	return below && (rest == "" || rest[0] == '/' || rest[0] == '?')
+}
+
+// failMethod answers with an NcMethodResultError. Its status, an NcMethodStatus, has no 403.
+func failMethod(w http.ResponseWriter, status int, text string) {
+	method := status
+	if status == http.StatusForbidden {
+		method = http.StatusUnauthorized
+	}
+	writeJSON(w, status, struct {
+		Status       int    `json:"status"`
+		ErrorMessage string `json:"errorMessage"`
+	}{method, text})
 }
 
 // credentials are the lines that say how the request authenticates itself. A header given twice is joined as RFC 9110

@@ -16,7 +16,7 @@ type row struct {
 
 // allRows are all requests that are compared in enforce mode.
 func allRows(r *rig) []row {
-	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r))
+	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r), modelRows(r))
 }
 
 // tokenRows are all that the mint can make, but those whose answer changes when keys have been fetched: see
@@ -62,6 +62,32 @@ func unreadRows() []row {
 		{"too long", get(self + strings.Repeat("a", 60_000))}, {"too long, nearly all", get(self + strings.Repeat("a", 65_300))},
 		{"unread control character, to write", request{method: "PATCH", target: receiver + "\x01", body: "{}"}},
 	}
+}
+
+// modelRows are denied in IS-14's API, whose errors have a body of their own (CTL-67), and whose query counts (CTL-64).
+func modelRows(r *rig) (all []row) {
+	object := r.granting(map[string]mint.Permission{"configuration": {Read: []string{"root.a"}, Write: []string{"root.a b"}}})
+	const base = "/x-nmos/configuration/v1.0"
+	for name, q := range map[string]request{
+		"no token":         get(base + "/rolePaths"),
+		"base":             get("/x-nmos/configuration"),
+		"another API":      get("/x-nmos/configurations"),
+		"another object":   get(base + "/rolePaths/root.b").bearing(object),
+		"below":            get(base + "/rolePaths/root.a.b/properties").bearing(object),
+		"subtree":          get(base + "/rolePaths/root.a/bulkProperties").bearing(object),
+		"subtree, twice":   get(base + "/rolePaths/root.a/bulkProperties?recurse=false&recurse=true").bearing(object),
+		"written":          {method: "PUT", target: base + "/rolePaths/root.a/properties/1p6/value", body: "{}"},
+		"written by read":  request{method: "PATCH", target: base + "/slot2/rolePaths/root.a/methods/1m1", body: "{}"}.bearing(object),
+		"ambiguous":        get(base + "//rolePaths").bearing(object),
+		"dots into it":     get("/x-nmos/node/../configuration/v1.0/rolePaths"),
+		"dots out of it":   get("/x-nmos/configuration/../node/v1.3/self"),
+		"encoded":          get("/x-nmos/%63onfiguration/v1.0/rolePaths"),
+		"a forged token":   get(base + "/rolePaths").bearing("a.b.c"),
+		"a method unknown": {method: "PROPFIND", target: base + "/rolePaths"},
+	} {
+		all = append(all, row{"model " + name, q})
+	}
+	return all
 }
 
 func methodRows(good string) (all []row) {
