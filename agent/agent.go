@@ -45,6 +45,7 @@ type state struct {
 	verifier    *token.Verifier
 	leeway      int64 // microseconds
 	packetLimit int   // bytes
+	listAllowed bool  // the audit names allowed commands, too (CTL-87)
 }
 
 // New returns an Agent that decides by the keys in store, for a device that aud may name by these names.
@@ -74,6 +75,7 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 		}),
 		leeway:      leeway,
 		packetLimit: c.Limits.PacketBytes,
+		listAllowed: c.Control.Record == config.RecordAll,
 	})
 	a.Rejudge()
 }

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/httpauth"
+	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -208,6 +211,46 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 	if n := len(pathRows) + len(answerRows) + 32; asked < n*8/10 {
 		t.Errorf("asked %d of %d", asked, n)
 	}
+}
+
+// Questions about commands are the same text on both sockets, and so are the answers; only what HTTP says beside them is
+// HTTP's own.
+func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
+	key, tok := mint.New(mint.Options{}).Key.JWK(), monitorToken()
+	now := time.Now()
+	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
+		set := func(c *config.Config) { c.Mode = mode }
+		one, two := newDevice(t, set, key), newDevice(t, set, key)
+		one.clock.Store(&now)
+		two.clock.Store(&now)
+		web := askHTTP(t, two)
+		for _, row := range controlRows {
+			packet := controlPacket("id=31\n"+row.lines, tok)
+			want := string(one.NewSession().Packet(nil, []byte(packet), wire.DefaultPacketLimit))
+			status, got := web.post(t, httpauth.ControlPath, packet)
+			if code, _, _ := strings.Cut(strings.SplitAfter(want, " ")[1], "\n"); code != status || got != want {
+				t.Errorf("%s, %s: got %s %q by HTTP, %q by packet", mode, row.name, status, got, want)
+			}
+		}
+	}
+}
+
+// post posts a body and returns the status and the body of the answer.
+func (w *webServer) post(tb testing.TB, path, body string) (status, answer string) {
+	tb.Helper()
+	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body); err != nil {
+		tb.Fatal(err)
+	}
+	response, err := http.ReadResponse(w.reader, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	response.Body.Close()
+	return response.Status[:3], string(text)
 }
 
 // A clock that is not set is the same to both.

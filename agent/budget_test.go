@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,9 @@ var budgets = []struct {
 	{"resource, no token", "deny 401 no-token", 0, false, func(*device, int) string {
 		return "resource 1\nkind=sender\nname=out-7\naccess=read\n"
 	}},
+	{"control, warm allow", "allow 200 ok", 0, false, func(*device, int) string { return commands(1, 0, "read") }},
+	{"control, 250 commands, half denied", "deny 403 path-not-granted", 0, false, func(*device, int) string { return commands(250, 9, "some") }},
+	{"control, no token", "deny 401 no-token", 0, false, func(*device, int) string { return "control 1\napi=control\nsubscribe=root\n" }},
 	{"bad packet", "error 400 packet-name", 0, false, func(*device, int) string { return "decide 1\ncolour=red\n" }},
 	{"cold allow", "allow 200 ok", 0, true, func(d *device, n int) string { return get(senders, distinct(n)) }},
 	{"resource, cold allow", "allow 200 ok", 0, true, func(_ *device, n int) string {
@@ -72,6 +76,32 @@ var budgets = []struct {
 	}},
 	{"cold deny, forged", "deny 401 signature", 0, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
 }
+
+// commands is a packet that asks about n commands by a token with ten specifiers, of which the one at a place, or none,
+// grants them: to read all, or some of them.
+func commands(n, at int, grant string) string {
+	specifiers := make([]string, 10)
+	for i := range specifiers {
+		specifiers[i] = fmt.Sprintf("root.block-%d.*", i)
+	}
+	specifiers[at] = "root.receiver-monitors.*"
+	key := strconv.Itoa(at)
+	if controlTokens[key] == "" {
+		controlTokens[key] = tokenOf(map[string]claim{"control": {specifiers, specifiers[:9], ""}}, "")
+	}
+	var b strings.Builder
+	b.WriteString("control 1\napi=control\nauthorization=Bearer " + controlTokens[key] + "\n")
+	for i := 1; i <= n; i++ {
+		role := "receiver-monitors"
+		if grant == "some" && i%2 == 0 {
+			role = "sender-monitors"
+		}
+		fmt.Fprintf(&b, "command=%d 1.2.2.1 4m1 root.%s.monitor-%02d\n", i, role, i%32)
+	}
+	return b.String()
+}
+
+var controlTokens = map[string]string{}
 
 // httpBudget is how many times the whole way of a remembered token's question over http.sock may allocate: all of it by
 // net/http and for the answer's headers.

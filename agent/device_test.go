@@ -77,7 +77,7 @@ func (d *device) waitForKeys(tb testing.TB, generation uint64) {
 type answer struct {
 	first string // "allow 200"
 	lines map[string]string
-	many  []string // denied targets
+	many  []string // denied targets and commands; in observe mode, those that would be
 }
 
 func (a answer) reason() string { return a.lines["reason"] }
@@ -95,12 +95,13 @@ func parseAnswer(tb testing.TB, reply []byte) answer {
 	a := answer{first: lines[0], lines: map[string]string{}}
 	for _, line := range lines[1:] {
 		name, value, ok := strings.Cut(line, "=")
-		if _, twice := a.lines[name]; !ok || twice {
-			tb.Fatalf("the reply %q has the line %q", reply, line)
-		}
-		if name == "denied" {
+		_, twice := a.lines[name]
+		if name == "denied" || name == "would" && twice {
 			a.many = append(a.many, value)
 			continue
+		}
+		if !ok || twice {
+			tb.Fatalf("the reply %q has the line %q", reply, line)
 		}
 		a.lines[name] = value
 	}

@@ -87,6 +87,10 @@ func (s *Session) record(r *wire.Request) {
 	if r.Verb.Many() {
 		e.Path, e.Targets = s.first, len(r.Targets)
 	}
+	if r.Verb == wire.Control {
+		s.recordCommands(r)
+		e.ListAllowed = s.agent.state.Load().listAllowed
+	}
 	if len(e.Path) == 0 && len(r.Targets) > 0 { // the target has no normal form
 		e.Path = bare(r.Targets[0])
 	}
@@ -118,6 +122,8 @@ func (s *Session) reads(r *wire.Request) bool {
 		return true
 	case wire.Resource:
 		return string(r.Access) == "read" && !s.opens
+	case wire.Control:
+		return !s.writes()
 	}
 	return false
 }

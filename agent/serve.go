@@ -15,7 +15,7 @@ import (
 
 // ServePackets answers the packets of one connection, in order, until the caller hangs up or an empty packet comes.
 func (s *Session) ServePackets(conn net.Conn) error {
-	limit := s.agent.state.Load().packetLimit
+	limit := s.PacketLimit()
 	packet := make([]byte, limit+1) // the kernel cuts a longer packet off: one byte more than allowed shows that
 	var reply []byte
 	c, _ := conn.(*Conn)

@@ -27,6 +27,9 @@ type Session struct {
 	answers []wire.Answer // decide-all: one a target
 	targets []byte        // of the answers
 
+	verdicts []wire.Verdict // control: one a command
+	role     []byte         // control: the role path of one, behind its model's prefix
+
 	now           Time          // of the question
 	raw           []byte        // its token; nil if none
 	checked, good bool          // the token was; and it is
@@ -58,6 +61,9 @@ func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 	return s.Ask(&s.request).Append(dst)
 }
 
+// PacketLimit returns the length of the longest packet, in bytes.
+func (s *Session) PacketLimit() int { return s.agent.state.Load().packetLimit }
+
 // Refuse answers a malformed request.
 func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 	s.begin()
@@ -70,7 +76,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens, s.left = s.agent.clock(), nil, false, false, 0
 	s.checked, s.good, s.fault = false, false, wire.Undecided
-	s.first, s.answers, s.targets = s.first[:0], s.answers[:0], s.targets[:0]
+	s.first, s.answers, s.targets, s.verdicts = s.first[:0], s.answers[:0], s.targets[:0], s.verdicts[:0]
 	s.own = token.Digest{}
 	s.token.Reset()
 }
@@ -126,6 +132,8 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 			if table := s.agent.inventory.Load(); table != nil {
 				_, s.reply.Path = find(table, r)
 			}
+		case wire.Control:
+			s.judgeAll(st, r, wire.ModeOff)
 		}
 		return wire.ModeOff
 	}
@@ -141,6 +149,8 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 		return s.decideAll(st, r)
 	case wire.Resource:
 		return s.resource(st, r)
+	case wire.Control:
+		return s.control(st, r)
 	}
 	return wire.Undecided
 }

@@ -47,6 +47,10 @@ func FuzzSession(f *testing.F) {
 	f.Add("token 1\nscope=registration\nid=7\n")
 	f.Add("token 1\nresource=https://registry.example.com/TOKEN\nscope=TOKEN\n")
 	f.Add("token 1\nscope=events\nrefused=0123456789abcdef0123456789abcdef\n")
+	for _, row := range controlRows {
+		f.Add("control 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", "authorization=Bearer TOKEN\n"))
+	}
+	f.Add("control 1\napi=control\nsubscribe=TOKEN\ncommand=1 1 1m1 TOKEN 403 x\n")
 	f.Add("ping 1\nid=\n")
 	const own = "own.secret.token"
 	given := &purse{tokens: map[string]oauth.Token{"registration": {Token: own, Scope: "registration", Left: time.Minute}}}
@@ -62,6 +66,9 @@ func FuzzSession(f *testing.F) {
 		}
 		denied := strings.Count(packet, "\ntarget=")
 		many := strings.HasPrefix(packet, "decide-all 1\n") || strings.HasPrefix(packet, "watch-token 1\n")
+		if strings.HasPrefix(packet, "control 1\n") {
+			denied, many = strings.Count(packet, "\ncommand=")+strings.Count(packet, "\nsubscribe="), true
+		}
 		if len(got.many) > denied || len(got.many) > 0 && !many {
 			t.Errorf("%q: denied %q", packet, got.many)
 		}

@@ -43,7 +43,7 @@ func (r *Record) join(o *Record, by Joined) {
 	r.copy(o, leftOut[by])
 	r.Joined, r.GID, r.PID = by, 0, 0
 	if by != ByPath {
-		r.Targets = 0
+		r.Targets, r.Allowed = 0, 0
 	}
 	if by == ByReason {
 		r.Question = wire.NoVerb
@@ -64,7 +64,7 @@ const (
 // kind returns the kind of a decision (OPS-2).
 func (d *Decision) kind() kind {
 	switch allowed := d.Reason.Allowed(); {
-	case allowed && !d.Reads:
+	case !d.Reads && (allowed || d.Question == wire.Control): // of several commands some may be allowed
 		return change
 	case len(d.Client) == 0:
 		return stranger

@@ -54,6 +54,9 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 			var short bool
 			if t == denied && r.Targets > 0 {
 				dst = appendNumber(dst, "targets", uint64(r.Targets))
+				if r.Question == wire.Control {
+					dst = appendNumber(dst, "allowed", uint64(r.Allowed))
+				}
 			}
 			if t == denied || t == permitted {
 				dst, short = appendList(dst, textNames[t], r.Text(t), min(most, t.limit()))

@@ -20,6 +20,7 @@ type Line struct {
 	Method      string   `json:"method"`
 	Path        string   `json:"path"`
 	Targets     int      `json:"targets"`
+	Allowed     int      `json:"allowed"`
 	Denied      []string `json:"denied"`
 	Permitted   []string `json:"permitted"`
 	Kind        string   `json:"kind"`

@@ -13,6 +13,7 @@ package audit
 
 import (
 	"bytes"
+	"strconv"
 	"unicode/utf8"
 
 	"nmosauthd/agent/wire"
@@ -55,11 +56,18 @@ type Decision struct {
 
 	Method  []byte        // as it came
 	Path    []byte        // normalised, without a query; for decide-all that of the first target
-	Targets int           // decide-all: how many were asked for; else 0
+	Targets int           // decide-all, control: how many were asked for; else 0
 	Answers []wire.Answer // decide-all; observe mode: as enforce would have it
-	Kind    []byte        // of a resource
-	Name    []byte
-	Access  []byte // read or write
+
+	// Of control; observe mode: as enforce would have it. Then Targets is their number, Path the role path and Method the
+	// method of the first denied, or of the first.
+	Commands    []wire.Command
+	Verdicts    []wire.Verdict // one each
+	ListAllowed bool           // the record names those allowed, too
+
+	Kind   []byte // of a resource
+	Name   []byte
+	Access []byte // read or write
 
 	Issuer  []byte // of a verified token
 	Subject []byte
@@ -100,6 +108,7 @@ type matter struct {
 	GID      uint32
 	PID      int32
 	Targets  int32
+	Allowed  int32 // control: of them, those allowed
 	Question wire.Verb
 	Reason   wire.Reason
 	Enforced wire.Reason
@@ -196,8 +205,13 @@ func (r *Record) Set(seq uint64, d *Decision) {
 	}
 	r.add(Method, d.Method)
 	r.add(Path, d.Path)
-	r.addTargets(denied, d.Answers)
-	r.addTargets(permitted, d.Answers)
+	if d.Question == wire.Control {
+		r.addCommands(denied, d)
+		r.addCommands(permitted, d)
+	} else {
+		r.addTargets(denied, d.Answers)
+		r.addTargets(permitted, d.Answers)
+	}
 	r.add(Kind, d.Kind)
 	r.add(Name, d.Name)
 	r.add(Access, d.Access)
@@ -227,6 +241,43 @@ func (r *Record) addTargets(t Text, answers []wire.Answer) {
 		if a := &answers[i]; a.Allowed == (t == permitted) && len(r.text) <= end {
 			r.text = append(appendClean(r.text, a.Target, end-len(r.text)), '\n')
 		}
+	}
+	r.end(t, start)
+}
+
+// addCommands adds those of a list as addTargets does: the access that each needs, its method and class, or subscribe,
+// its role path, and if it is denied the status and reason. The handle is left out, so that equal ones have equal texts.
+func (r *Record) addCommands(t Text, d *Decision) {
+	start := len(r.text)
+	end := start + t.limit()
+	for i, v := range d.Verdicts {
+		allowed := v.Reason.Allowed()
+		if allowed && t == denied {
+			r.Allowed++
+		}
+		if allowed != (t == permitted) || allowed && !d.ListAllowed || len(r.text) > end {
+			continue
+		}
+		c := &d.Commands[i]
+		switch {
+		case c.Subscribes():
+			r.text = append(r.text, "read subscribe "...)
+		case v.Writes:
+			r.text = append(r.text, "write "...)
+		default:
+			r.text = append(r.text, "read "...)
+		}
+		if !c.Subscribes() {
+			r.text = append(append(r.text, c.Method()...), ' ')
+			r.text = append(append(r.text, c.Class()...), ' ')
+		}
+		r.text = appendClean(r.text, c.RolePath(), max(end-len(r.text), 0))
+		if !allowed {
+			info := v.Reason.Info()
+			r.text = strconv.AppendInt(append(r.text, ' '), int64(info.Status), 10)
+			r.text = append(append(r.text, ' '), info.Code...)
+		}
+		r.text = append(r.text, '\n')
 	}
 	r.end(t, start)
 }

@@ -62,7 +62,7 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 		}
 	}
 	method, what, suffix := r.Method, r.Path, ""
-	if r.Kind != "" {
+	if r.Kind != "" && r.Question != "control" {
 		method, what = r.Access, r.Kind+"/"+r.Name
 	}
 	if r.Question == "token" { // for one of the device's own
@@ -78,7 +78,11 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 		what = "(whatever path)"
 	}
 	if r.Targets > 1 {
-		suffix = fmt.Sprintf(" and %d more, %d denied", r.Targets-1, len(r.Denied))
+		denied := len(r.Denied)
+		if r.Question == "control" {
+			denied = r.Targets - r.Allowed
+		}
+		suffix = fmt.Sprintf(" and %d more, %d denied", r.Targets-1, denied)
 	}
 	if r.Count > 1 {
 		suffix += fmt.Sprintf(" ×%d", r.Count)

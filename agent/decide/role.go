@@ -63,6 +63,9 @@ func coversRole(specifier, path []byte) bool {
 
 var dot = []byte(".")
 
+// Configuration is the claim for IS-14, without "x-nmos-" (CTL-10).
+var Configuration = [][]byte{[]byte("configuration")}
+
 // PermitObject reports whether a verified token permits the access to an object of the device model, by one of these
 // claims, x-nmos-<api> each (CTL-10, CTL-11); scope alone opens no object (CTL-16). A subtree is the object with all
 // that is below it, which one specifier must match as a whole.

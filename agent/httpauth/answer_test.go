@@ -104,8 +104,14 @@ type counting struct{ asked *int }
 
 func (c counting) Ask(r *wire.Request) *wire.Reply {
 	*c.asked++
-	return &wire.Reply{Verb: r.Verb, Reason: wire.OK, Path: r.Targets[0], ExpiresIn: int64(*c.asked)}
+	reply := &wire.Reply{Verb: r.Verb, Reason: wire.OK, ExpiresIn: int64(*c.asked)}
+	if r.Verb == wire.Decide {
+		reply.Path = r.Targets[0]
+	}
+	return reply
 }
+
+func (c counting) PacketLimit() int { return wire.DefaultPacketLimit }
 
 func (c counting) Refuse(fault wire.Reason) *wire.Reply {
 	return &wire.Reply{Reason: fault, ExpiresIn: -1}

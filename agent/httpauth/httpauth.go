@@ -1,6 +1,7 @@
 // Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve
 // (nginx auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns
-// headers into a wire.Request and a wire.Reply into headers.
+// headers into a wire.Request and a wire.Reply into headers. The decision socket's "control" it takes as it is, since
+// whoever asks that is the device's own software.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
 package httpauth
@@ -32,18 +33,28 @@ const keysLife = "5"
 type Session interface {
 	Ask(*wire.Request) *wire.Reply
 	Refuse(fault wire.Reason) *wire.Reply // answers a malformed request
+	PacketLimit() int                     // bytes of the longest packet
 }
 
 // Handler returns the handler of one connection of http.sock, whose requests come one after another. keys returns the
 // device's own JSON Web Key Set; nil if the device has none.
-func Handler(session Session, keys func() []byte) http.Handler { return handler{session, keys} }
+func Handler(session Session, keys func() []byte) http.Handler {
+	return &handler{session: session, keys: keys}
+}
 
 type handler struct {
 	session Session
 	keys    func() []byte
+	packet  bytes.Buffer // of a question about commands
+	request wire.Request
+	reply   []byte
 }
 
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == ControlPath {
+		h.control(w, r)
+		return
+	}
 	if r.URL.Path == PathKeys && h.keys != nil {
 		publish(w, r.Method, h.keys())
 		return
@@ -146,8 +157,23 @@ func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 // Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7), or that of
 // IS-14's API (CTL-67).
 func Answer(w http.ResponseWriter, reply *wire.Reply) {
+	setHeaders(w.Header(), reply)
 	info := reply.Reason.Info()
-	h := w.Header()
+	if reply.Reason.Allowed() {
+		w.WriteHeader(info.Status)
+		return
+	}
+	w.Header().Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
+	if reply.Configuration {
+		failMethod(w, info)
+		return
+	}
+	Fail(w, info.Status, info.Text, info.Code)
+}
+
+// setHeaders sets the headers of an answer.
+func setHeaders(h http.Header, reply *wire.Reply) {
+	info := reply.Reason.Info()
 	set := func(name string, value []byte) {
 		if len(value) > 0 {
 			h.Set(name, string(value))
@@ -161,7 +187,7 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	if reply.Enforced != wire.Undecided {
 		h.Set("X-Auth-Would", strconv.Itoa(reply.Enforced.Info().Status)+" "+reply.Enforced.String())
 	}
-	if reply.ExpiresIn >= 0 && reply.Reason.Allowed() {
+	if reply.Expires() {
 		h.Set("X-Auth-Expires-In", strconv.FormatInt(reply.ExpiresIn, 10))
 	}
 	if reply.Challenge() {
@@ -173,16 +199,6 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 §15.5.6
 	}
-	if reply.Reason.Allowed() {
-		w.WriteHeader(info.Status)
-		return
-	}
-	h.Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
-	if reply.Configuration {
-		failMethod(w, info)
-		return
-	}
-	Fail(w, info.Status, info.Text, info.Code)
 }
 
 // Fail answers with an NMOS error (ANS-7): text is for people, debug says more.

@@ -25,8 +25,8 @@ const (
 // Server serves HTTP/1.1 on connections that somebody else accepts.
 type Server struct{ http http.Server }
 
-// NewServer returns a server of h. If bodies is false, h reads no request's body: then a body that a request announces
-// is not waited for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends
+// NewServer returns a server of h. If bodies is false, h reads no request's body but that of a question about commands:
+// then any other that a request announces is not waited for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends
 // for longer than writeTime uses Stream. report is called with what goes wrong beside the answers: a handler that
 // panics, say.
 func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
@@ -120,7 +120,7 @@ func (c *singleConn) CloseWrite() error {
 // once more behind it: full duplex ends the first, a deadline that has passed the second.
 func bodiless(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
+		if r.ContentLength != 0 && !takesBody(r) {
 			w.Header().Set("Connection", "close")
 			control := http.NewResponseController(w)
 			// Neither fails on a connection of http.Server.

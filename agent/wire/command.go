@@ -24,17 +24,31 @@ type Command struct {
 	role         uint8
 }
 
+// Verdict is the answer about one command. The zero value denies.
+type Verdict struct {
+	Reason Reason
+	Writes bool // the command needs write
+}
+
 // Subscribes reports whether it is a subscription.
 func (c *Command) Subscribes() bool { return c.level == 0 }
 
 // Handle returns the number that the caller knows a command by, as it was sent.
-func (c *Command) Handle() []byte { return c.value[:max(c.class, 1)-1] }
+func (c *Command) Handle() []byte { return c.part(0, c.class) }
 
 // Class returns the class id of a command's object, "1.2.2.1", or "-" if it is not known.
-func (c *Command) Class() []byte { return c.value[c.class : max(c.method, 1)-1] }
+func (c *Command) Class() []byte { return c.part(c.class, c.method) }
 
 // Method returns the id of a command's method, "4m2".
-func (c *Command) Method() []byte { return c.value[c.method : max(c.role, 1)-1] }
+func (c *Command) Method() []byte { return c.part(c.method, c.role) }
+
+// part returns the part of the value from one place to before the space that another is behind; none of a subscription.
+func (c *Command) part(from, to uint8) []byte {
+	if to == 0 {
+		return nil
+	}
+	return c.value[from : to-1 : to-1]
+}
 
 // Level and Index are those of the method.
 func (c *Command) Level() int { return int(c.level) }

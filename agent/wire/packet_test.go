@@ -1,8 +1,10 @@
 package wire_test
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -16,7 +18,9 @@ type packet struct {
 	method, authorization, upgrade, id *string
 	kind, name, access                 *string
 	scope, resource, refused           *string
+	api, model                         *string
 	targets                            []string
+	commands                           []string // each with its parts between bars
 }
 
 // slowGrammar is protocol §1 by names: the names that a question has, those it needs, those that may come many times.
@@ -24,10 +28,14 @@ var slowGrammar = map[string]struct{ has, needs, many string }{
 	"decide 1":     {has: "method target authorization upgrade id", needs: "method target"},
 	"verify 1":     {has: "authorization id"},
 	"decide-all 1": {has: "method target authorization upgrade id", needs: "target", many: "target"},
+	"control 1":    {has: "api model command subscribe authorization id", needs: "api", many: "command subscribe"},
 	"resource 1":   {has: "kind name access authorization id", needs: "kind name access"},
 	"token 1":      {has: "scope resource refused id", needs: "scope"},
 	"ping 1":       {has: "id"},
 }
+
+// slowCommand is CTL-81: handle, class id or a dash, method id, role path.
+var slowCommand = regexp.MustCompile(`(?s)\A([0-9]{1,10}) (-|(?:0|-?[1-9][0-9]*)(?:\.(?:0|-?[1-9][0-9]*))*) ([1-9][0-9]*m[1-9][0-9]*) (.+)\z`)
 
 // slowParse is the readable twin of Request.Parse.
 func slowParse(text string, limit int) (p packet, reason wire.Reason) {
@@ -85,6 +93,27 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			p.resource = &value
 		case "refused":
 			p.refused = &value
+		case "api":
+			p.api = &value
+		case "model":
+			p.model = &value
+		case "command", "subscribe":
+			parts := slowCommand.FindStringSubmatch(value)
+			if name == "subscribe" {
+				parts = []string{"", "", "", "", value}
+			}
+			switch {
+			case len(p.commands) == 1024:
+				return p, wire.PacketTooLong
+			case parts == nil || parts[4] == "" || len(parts[4]) > 1024 || len(parts[2]) > 128 || strings.ContainsFunc(parts[4], control):
+				return p, wire.PacketValue
+			}
+			for _, number := range strings.Split(parts[3], "m") {
+				if n, err := strconv.Atoi(number); number != "" && (err != nil || n > 65535) {
+					return p, wire.PacketValue
+				}
+			}
+			p.commands = append(p.commands, strings.Join(parts[1:], "|"))
 		}
 	}
 	if unended {
@@ -93,6 +122,15 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	for _, name := range strings.Fields(grammar.needs) {
 		if !seen[name] {
 			return p, wire.PacketMissing
+		}
+	}
+	if lines[0] == "control 1" {
+		switch {
+		case len(p.commands) == 0:
+			return p, wire.PacketMissing
+		case *p.api != "control" && *p.api != "configuration",
+			p.model != nil && (*p.model == "" || len(*p.model) > 256 || strings.ContainsFunc(*p.model, control)):
+			return p, wire.PacketValue
 		}
 	}
 	if lines[0] == "resource 1" {
@@ -238,6 +276,30 @@ var packets = []struct {
 	{"refused-long", "token 1\nscope=a\nrefused=" + tokenName + "0\n", wire.PacketValue},
 	{"refused-in-capitals", "token 1\nscope=a\nrefused=" + strings.ToUpper(tokenName) + "\n", wire.PacketValue},
 	{"refused-is-a-token", "token 1\nscope=a\nrefused=eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2ln\n", wire.PacketValue},
+	{"control", "control 1\napi=control\ncommand=2 1.2.2.1 4m3 root.receiver-monitors.mon-1\n", wire.Undecided},
+	{"control-in-full", "control 1\nid=7\nsubscribe=root\ncommand=2 - 1m1 root\nauthorization=Bearer a.b.c\nmodel=slot2B\napi=configuration\nsubscribe=root\n" +
+		"command=2 1.2.0.-132131.4 65535m65535 root.a b\n", wire.Undecided},
+	{"control-at-limits", "control 1\napi=control\ncommand=1234567890 1" + strings.Repeat(".10", 42) + ".1 1m1 " + strings.Repeat("r", 1024) + "\n", wire.PacketValue},
+	{"control-without-api", "control 1\nsubscribe=root\n", wire.PacketMissing},
+	{"control-without-commands", "control 1\napi=control\n", wire.PacketMissing},
+	{"control-of-another-api", "control 1\napi=node\nsubscribe=root\n", wire.PacketValue},
+	{"control-with-target", "control 1\napi=control\nsubscribe=root\ntarget=/\n", wire.PacketName},
+	{"control-model-empty", "control 1\napi=control\nsubscribe=root\nmodel=\n", wire.PacketValue},
+	{"control-model-twice", "control 1\napi=control\nsubscribe=root\nmodel=a\nmodel=a\n", wire.PacketTwice},
+	{"command-empty", "control 1\napi=control\ncommand=\n", wire.PacketValue},
+	{"command-of-a-handle", "control 1\napi=control\ncommand=1\n", wire.PacketValue},
+	{"command-without-role", "control 1\napi=control\ncommand=1 1 1m1\n", wire.PacketValue},
+	{"command-with-an-empty-role", "control 1\napi=control\ncommand=1 1 1m1 \n", wire.PacketValue},
+	{"command-of-minus-nothing", "control 1\napi=control\ncommand=1 1.- 1m1 r\n", wire.PacketValue},
+	{"command-of-minus-zero", "control 1\napi=control\ncommand=1 -0 1m1 r\n", wire.PacketValue},
+	{"command-of-two-dashes", "control 1\napi=control\ncommand=1 -- 1m1 r\n", wire.PacketValue},
+	{"command-with-a-dot-at-the-end", "control 1\napi=control\ncommand=1 1. 1m1 r\n", wire.PacketValue},
+	{"command-with-a-property", "control 1\napi=control\ncommand=1 1 1p1 r\n", wire.PacketValue},
+	{"command-with-a-method-too-high", "control 1\napi=control\ncommand=1 1 1m65536 r\n", wire.PacketValue},
+	{"command-with-a-method-far-too-high", "control 1\napi=control\ncommand=1 1 1m99999999999999999999 r\n", wire.PacketValue},
+	{"command-with-a-tab", "control 1\napi=control\ncommand=1 1 1m1 a\tb\n", wire.PacketValue},
+	{"subscribe-empty", "control 1\napi=control\nsubscribe=\n", wire.PacketValue},
+	{"subscribe-too-long", "control 1\napi=control\nsubscribe=" + strings.Repeat("r", 1025) + "\n", wire.PacketValue},
 	{"id-too-long", "ping 1\nid=" + strings.Repeat("x", 65) + "\n", wire.PacketID},
 	{"id-with-tab", "ping 1\nid=a\tb\n", wire.PacketID},
 	{"id-with-escape", "ping 1\nid=\x1b[2J\n", wire.PacketID},
@@ -277,14 +339,21 @@ func TestParseCapsItsSlices(t *testing.T) {
 		"decide 1\nmethod=GET\ntarget=/a\nauthorization=Bearer x\nupgrade=y\nid=7\n",
 		"resource 1\nkind=meter\nname=1\naccess=read\nauthorization=Bearer x\nid=7\n",
 		"token 1\nscope=a\nresource=https://a\nrefused=" + tokenName + "\nid=7\n",
+		"control 1\napi=control\nmodel=m\ncommand=1 1 1m1 root\nsubscribe=root\nid=7\n",
 	} {
 		packet := []byte(text)
 		var r wire.Request
 		if got := r.Parse(packet, testLimit); got != wire.Undecided {
 			t.Fatal(got)
 		}
-		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access, r.Scope, r.Indicator, r.Refused) {
+		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access, r.Scope, r.Indicator, r.Refused, r.API, r.Model) {
 			_ = append(v, "zzzz"...)
+		}
+		for i := range r.Commands {
+			c := &r.Commands[i]
+			for _, v := range [][]byte{c.Handle(), c.Class(), c.Method(), c.RolePath()} {
+				_ = append(v, "zzzz"...)
+			}
 		}
 		if string(packet) != text {
 			t.Errorf("the packet became %q", packet)
@@ -298,7 +367,7 @@ func comparePacket(t *testing.T, text string) {
 	old := []byte("old")
 	r := wire.Request{
 		Verb: wire.Ping, Method: old, Targets: [][]byte{old}, ID: old, Kind: old, Name: old, Access: old,
-		Scope: old, Indicator: old, Refused: old,
+		Scope: old, Indicator: old, Refused: old, API: old, Model: old,
 	}
 	reason := r.Parse([]byte(text), testLimit)
 	want, wantReason := slowParse(text, testLimit)
@@ -326,6 +395,20 @@ func comparePacket(t *testing.T, text string) {
 	same("scope", r.Scope, want.scope)
 	same("resource", r.Indicator, want.resource)
 	same("refused", r.Refused, want.refused)
+	same("api", r.API, want.api)
+	same("model", r.Model, want.model)
+	var commands []string
+	for i := range r.Commands {
+		c := &r.Commands[i]
+		parts := []string{string(c.Handle()), string(c.Class()), string(c.Method()), string(c.RolePath())}
+		if id := fmt.Sprintf("%dm%d", c.Level(), c.Index()); c.Subscribes() != (parts[2] == "") || !c.Subscribes() && id != parts[2] {
+			t.Errorf("%q: got the method %s, %v, want %q", text, id, c.Subscribes(), parts[2])
+		}
+		commands = append(commands, strings.Join(parts, "|"))
+	}
+	if !slices.Equal(commands, want.commands) {
+		t.Errorf("%q: got the commands %q, want %q", text, commands, want.commands)
+	}
 	targets := make([]string, len(r.Targets))
 	for i := range r.Targets {
 		targets[i] = string(r.Targets[i])

@@ -131,7 +131,7 @@ var infos = [Reasons]Info{
 	PacketTwice:   {"packet-twice", 400, "", "the packet gives one name twice", "ANS-4", "protocol §1"},
 	PacketMissing: {"packet-missing", 400, "", "the packet lacks a name that this question needs", "ANS-4", "protocol §1"},
 	PacketID:      {"packet-id", 400, "", "the id is over 64 bytes or holds control characters", "ANS-4", "protocol §1"},
-	PacketValue:   {"packet-value", 400, "", "the access is neither read nor write or another value is outside its limits", "ANS-4", "protocol §1"},
+	PacketValue:   {"packet-value", 400, "", "a value is not of the form or within the limits that its name has", "ANS-4", "protocol §1"},
 
 	Method:           {"method", 405, "", "NMOS APIs do not use this method", "PATH-1", "RFC 9110 §9"},
 	AmbiguousPath:    {"path-ambiguous", 400, invalidRequest, "two servers could read this path differently", "PATH-9", "RFC 3986"},

@@ -22,7 +22,8 @@ type Reply struct {
 	Realm         string    // of the challenge; holds no quote, backslash, comma or control character
 	Answers       []Answer  // decide-all, watch-token: one per target, in their order
 	Commands      []Command // control: those asked about, in their order
-	Verdicts      []Reason  // control: one per command, in their order; empty if Reason, or Enforced, holds for all
+	Verdicts      []Verdict // control: one per command, in their order; in observe mode, as enforce would have it
+	ForAll        bool      // control: the token is why all are denied, or would be
 
 	// Of token.
 	Scope       []byte // that it is good for
@@ -132,21 +133,21 @@ func (r *Reply) Append(dst []byte) []byte {
 // Expires reports whether the reply says when the permission ends: if something is allowed by a token, which some
 // commands may be where others are denied.
 func (r *Reply) Expires() bool {
-	return r.ExpiresIn >= 0 && (r.Reason.Allowed() || r.Verb == Control && len(r.Verdicts) > 0)
+	return r.ExpiresIn >= 0 && (r.Reason.Allowed() || r.Verb == Control)
 }
 
 // appendCommands appends a line for each command that is denied, or would be in enforce mode; one for all of them if
 // the token is the cause (CTL-84, CTL-88).
 func (r *Reply) appendCommands(dst []byte, name string, all Reason) []byte {
-	if r.Verb != Control || all.Allowed() || all.Decision() == "error" {
+	if r.Verb != Control || all.Allowed() {
 		return dst
 	}
-	if len(r.Verdicts) == 0 {
+	if r.ForAll {
 		return append(append(dst, name...), "*\n"...)
 	}
-	for i := range r.Commands {
-		if verdict := r.Verdicts[i]; !verdict.Allowed() {
-			dst = append(r.Commands[i].appendDenied(append(dst, name...), verdict), '\n')
+	for i := range r.Verdicts {
+		if reason := r.Verdicts[i].Reason; !reason.Allowed() {
+			dst = append(r.Commands[i].appendDenied(append(dst, name...), reason), '\n')
 		}
 	}
 	return dst

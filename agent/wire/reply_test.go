@@ -33,7 +33,7 @@ func slowReply(text string) (first string, lines map[string][]string, err error)
 		switch {
 		case !found || at < 0:
 			return "", nil, fmt.Errorf("%q is no line of a reply", line)
-		case at < last, at == last && lines[name] != nil && name != "denied":
+		case at < last, at == last && lines[name] != nil && name != "denied" && name != "would":
 			return "", nil, fmt.Errorf("%q is not where it belongs", line)
 		}
 		last = at
@@ -74,10 +74,20 @@ func compareReply(t *testing.T, r wire.Reply) {
 		if r.Enforced != wire.Undecided {
 			set("would", strconv.Itoa(r.Enforced.Info().Status)+" "+r.Enforced.String())
 		}
+		if r.Verb == wire.Control { // CTL-84; CTL-88
+			name, all := "denied", r.Reason
+			if r.Enforced != wire.Undecided {
+				name, all = "would", r.Enforced
+			}
+			want[name] = append(want[name], slowDenied(&r, all)...)
+			if len(want[name]) == 0 {
+				delete(want, name)
+			}
+		}
 		set("client-id", string(r.ClientID))
 		set("subject", string(r.Subject))
 		set("issuer", string(r.Issuer))
-		if info.Status == 200 && r.ExpiresIn >= 0 {
+		if (info.Status == 200 || r.Verb == wire.Control) && r.ExpiresIn >= 0 {
 			set("expires-in", strconv.FormatInt(r.ExpiresIn, 10))
 		}
 		set("path", string(r.Path))
@@ -110,11 +120,53 @@ func compareReply(t *testing.T, r wire.Reply) {
 	}
 }
 
+// slowDenied returns what a reply says of the commands that it denies.
+func slowDenied(r *wire.Reply, all wire.Reason) (lines []string) {
+	if all.Allowed() {
+		return nil
+	}
+	if r.ForAll {
+		return []string{"*"}
+	}
+	for i, v := range r.Verdicts {
+		if c := &r.Commands[i]; !v.Reason.Allowed() {
+			what := "command " + string(c.Handle())
+			if c.Subscribes() {
+				what = "subscribe " + string(c.RolePath())
+			}
+			lines = append(lines, fmt.Sprintf("%s %d %s", what, v.Reason.Info().Status, v.Reason))
+		}
+	}
+	return lines
+}
+
+// Of a question about commands, those denied.
+func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
+	var r wire.Request
+	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\ncommand=7 - 4m3 root.c\n"), 4096); fault != wire.Undecided {
+		t.Fatal(fault)
+	}
+	for _, verdicts := range [][]wire.Verdict{
+		{{Reason: wire.OK}, {Reason: wire.OK}, {Reason: wire.OK}},
+		{{Reason: wire.OK}, {Reason: wire.PathNotGranted}, {Reason: wire.APINotGranted, Writes: true}},
+		{{}, {}, {}},
+	} {
+		for i := range wire.Reasons {
+			for _, token := range []bool{false, true} {
+				reply := wire.Reply{Verb: wire.Control, Reason: wire.Reason(i), ExpiresIn: 7, Commands: r.Commands, Verdicts: verdicts, ForAll: token}
+				compareReply(t, reply)
+				reply.Reason, reply.Enforced = wire.Observed, wire.Reason(i)
+				compareReply(t, reply)
+			}
+		}
+	}
+}
+
 // Every reason, with every field set and with none.
 func TestReply_ANS8(t *testing.T) {
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
-		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Token, wire.Ping} {
+		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Token, wire.Control, wire.Ping} {
 			compareReply(t, wire.Reply{Verb: verb, Reason: reason, ExpiresIn: -1})
 			compareReply(t, wire.Reply{
 				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),
@@ -157,6 +209,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint8(wire.Ping), uint8(wire.OK), uint8(0), "reason=ok", "", "", "", int64(-1), "", 0, "")
 	f.Add(uint8(wire.DecideAll), uint8(wire.PathNotGranted), uint8(0), "", "a=b", "=", "é", int64(-1), "", 0, "/b=c")
 	f.Add(uint8(wire.WatchToken), uint8(wire.WatchLimit), uint8(0), "", "a=b", "=", "", int64(-1), "", 30, "/b=c")
+	f.Add(uint8(wire.Control), uint8(wire.PathNotGranted), uint8(0), "31", "c", "s", "", int64(284), "", 0, "")
 	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
 	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
 	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration", "reason=ok", int64(284), "a.b.c", 0, "")

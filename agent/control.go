@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// control answers about commands and subscriptions on a device model (CTL-80 to CTL-84). The token is checked once. If
+// it is good, each command has an answer of its own, and the first denial is that of the whole: for a good token, all
+// denials have one status.
+func (s *Session) control(st *state, r *wire.Request) wire.Reason {
+	if fault, good := s.authenticate(st, r); !good {
+		s.reply.ForAll = true
+		return s.judgeAll(st, r, fault)
+	}
+	return s.judgeAll(st, r, wire.Undecided)
+}
+
+// judgeAll makes the verdicts: that which is known to hold for all, or, if it is Undecided, by what the token permits.
+// It returns the first that denies, or else the last.
+func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer wire.Reason) {
+	controls := &st.rules.Controls
+	apis := controls.Claims
+	overHTTP := string(r.API) == "configuration"
+	if overHTTP {
+		apis = decide.Configuration
+	}
+	prefix, known := controls.Prefix(r.Model)
+	if r.Model != nil && !known && all == wire.Undecided {
+		all = wire.PathClosed
+	}
+	for i := range r.Commands {
+		c := &r.Commands[i]
+		access := decide.Read
+		switch {
+		case c.Subscribes():
+		case overHTTP: // a method is invoked by PATCH, which is write whatever the method does (CTL-62)
+			access = decide.Write
+		default:
+			access = controls.CommandAccess(c.Class(), c.Level(), c.Index())
+		}
+		reason := all
+		if all == wire.Undecided {
+			var object decide.Object
+			object, s.role = decide.NewObject(prefix, c.RolePath(), s.role)
+			reason = decide.PermitObject(apis, access, object, false, &s.token)
+		}
+		s.verdicts = append(s.verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
+		if i == 0 || answer.Allowed() {
+			answer = reason
+		}
+	}
+	s.reply.Commands, s.reply.Verdicts = r.Commands, s.verdicts
+	return answer
+}
+
+// writes reports whether one of the commands is carried out by which the device may be another afterwards.
+func (s *Session) writes() bool {
+	for _, v := range s.verdicts {
+		if v.Writes && (s.reply.Reason.Allowed() || v.Reason.Allowed()) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordCommands completes the record of a question about commands (CTL-87): its path, method and access are those of
+// the first that is denied, or else of the first.
+func (s *Session) recordCommands(r *wire.Request) {
+	e := &s.entry
+	e.Targets, e.Commands, e.Verdicts = len(r.Commands), r.Commands, s.verdicts
+	e.Kind, e.Name = r.API, r.Model
+	first := 0
+	for i, v := range s.verdicts {
+		if !v.Reason.Allowed() {
+			first = i
+			break
+		}
+	}
+	if len(s.verdicts) == 0 {
+		return
+	}
+	c := &r.Commands[first]
+	e.Path, e.Method, e.Access = c.RolePath(), subscribe, read
+	if !c.Subscribes() {
+		e.Method = c.Method()
+	}
+	if s.verdicts[first].Writes {
+		e.Access = write
+	}
+}
+
+var subscribe, read, write = []byte("subscribe"), []byte("read"), []byte("write")
