@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"reflect"
@@ -133,12 +132,13 @@ type Event struct {
 const (
 	requestTime  = 10 * time.Second // of one request at most
 	metadataLife = 24 * time.Hour   // the metadata are read again after this, or after a failure
-	metadataRest = 10 * time.Minute // but no sooner than this
+	metadataRest = 10 * time.Minute // but no sooner than this because of a failure
 	refusedRest  = time.Hour        // CLI-35
 	lostRest     = time.Minute      // of a registration whose answer did not come: each may leave a client at the server
 	goneAfter    = 24 * time.Hour   // CLI-57
 	firstSpread  = 20 * time.Second // of the start, before it is known how long tokens live
 	mostSpread   = 5 * time.Minute
+	mostWait     = 570 * time.Second // in all, after the start, of a device whose registration is lost
 	firstBackOff = time.Second
 	mostBackOff  = 5 * time.Minute
 	mostSets     = 8  // scope sets that are followed
@@ -148,24 +148,28 @@ const (
 
 // Client is the device's side of OAuth. Its methods may be called from any number of goroutines.
 type Client struct {
-	o    Options
-	wake chan struct{}
-	jwks atomic.Pointer[[]byte]
-	turn chan struct{} // holds one element while nobody works; what follows is the worker's
+	o      Options
+	wake   chan struct{}
+	jwks   atomic.Pointer[[]byte]
+	loaded atomic.Bool   // what is kept was read
+	turn   chan struct{} // holds one element while nobody works; what follows is the worker's
 
 	patience time.Duration // with one request; tests shorten it
 
-	kept    *state // nil if not loaded
-	dirty   bool   // what is kept could not be stored
-	meta    discovery.Metadata
-	metaAt  time.Time // zero if none
-	next    time.Time // when the registration is worked on again
-	tries   int       // failures in a row, of the registration
-	refused time.Time // when credentials were refused last, in a row; zero if they were not
-	upkeep  time.Time // when the registration is looked after again
-	stepAt  time.Time // of a rotation's present step
-	lastWhy string    // why the keys go the way they go, as reported
-	trusted bool      // the clock, when the worker looked last
+	kept     *state // nil if not loaded
+	dirty    bool   // what is kept could not be stored
+	meta     discovery.Metadata
+	metaAt   time.Time // zero if none
+	next     time.Time // when the registration is worked on again
+	tries    int       // failures in a row, of the registration
+	doubtful bool      // the token endpoint may have moved
+	doubted  time.Time // when that was so last
+	refusals int       // of credentials, in a row
+	refused  time.Time // when credentials were refused last, in a row; zero if they were not
+	upkeep   time.Time // when the registration is looked after again
+	stepAt   time.Time // of a rotation's present step
+	lastWhy  string    // why the keys go the way they go, as reported
+	trusted  bool      // the clock, when the worker looked last
 
 	mu      sync.Mutex // guards the rest, for moments only
 	config  Config
@@ -231,18 +235,20 @@ func (c *Client) Retry() {
 	c.nudge()
 }
 
-// Held returns the issuers at which a client is held, by what is stored. It waits for the request that is on its way.
+// Held returns the issuers at which a client is held, by what is stored. It waits for no request once that was read.
 func (c *Client) Held(ctx context.Context) (issuers []string, err error) {
-	if err := c.lock(ctx); err != nil {
-		return nil, err
+	if !c.loaded.Load() {
+		if err := c.lock(ctx); err != nil {
+			return nil, err
+		}
+		defer c.unlock()
+		if err := c.load(); err != nil {
+			return nil, err
+		}
 	}
-	defer c.unlock()
-	if err := c.load(); err != nil {
-		return nil, err
-	}
-	for _, e := range c.kept.Entries {
-		if e.ClientID != "" {
-			issuers = append(issuers, e.Issuer)
+	for _, s := range c.Status().Clients {
+		if s.ClientID != "" {
+			issuers = append(issuers, s.Issuer)
 		}
 	}
 	return issuers, nil
@@ -325,6 +331,7 @@ func (c *Client) step(ctx context.Context) time.Duration {
 	now := time.Now()
 	if changed {
 		c.next, c.upkeep, c.tries, c.metaAt = time.Time{}, time.Time{}, 0, time.Time{}
+		c.doubtful, c.refusals = c.kept != nil, 0 // not at the start
 		c.well()
 	}
 	if now.Before(c.next) {
@@ -353,21 +360,19 @@ func (c *Client) step(ctx context.Context) time.Duration {
 // each to come when it starts, all would come together (KEY-1's thought). They are spread over a sixteenth of a token's
 // life, so the server meets eight times its steady rate, since tokens are renewed at half their life; and over five
 // minutes at most, so that the last is served soon. Devices that wait for the time all get it at the same moment: they
-// are given another place then.
+// are given another place then, as are those whose server lost its clients (lostSpread). What that makes of a fleet is
+// measured in tinytest/fleet.
 func (c *Client) start(issuer string, e *entry, now time.Time) time.Duration {
 	_, trusted := c.o.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	waited := trusted && !c.trusted && slices.ContainsFunc(slices.Collect(maps.Values(c.grants)), func(g *grant) bool {
-		return errors.Is(g.err, errClock)
-	})
+	waited := false
+	for _, g := range c.grants {
+		waited = waited || trusted && !c.trusted && errors.Is(g.err, errClock)
+	}
 	c.trusted = trusted
 	if c.placed != issuer || waited {
-		life := time.Duration(0)
-		if e != nil {
-			life = time.Duration(e.Life) * time.Second
-		}
-		c.placed, c.place = issuer, now.Add(rand.N(startSpread(life)))
+		c.placed, c.place = issuer, now.Add(rand.N(startSpread(e.life())))
 		c.stepAt, c.refused = time.Time{}, time.Time{}
 	}
 	return c.place.Sub(now)
@@ -379,6 +384,13 @@ func startSpread(life time.Duration) time.Duration {
 		return firstSpread
 	}
 	return max(min(life/16, mostSpread), time.Second)
+}
+
+// lostSpread is that of each of the two steps by which devices find that the server lost its clients, and register
+// again: with more requests a device. The last one is through with all three in mostWait.
+func lostSpread(life time.Duration) time.Duration {
+	start := startSpread(life)
+	return min(4*start, (mostWait-start)/2)
 }
 
 // enter notes the phase.
@@ -460,17 +472,6 @@ func (c *Client) metadata(ctx context.Context, issuer string) (discovery.Metadat
 	m.Issuer = issuer
 	c.meta, c.metaAt = m, time.Now()
 	return m, nil
-}
-
-// doubtMetadata has the metadata read again after a failure: an endpoint may have moved.
-func (c *Client) doubtMetadata(err error) {
-	var refusal *refusalError
-	if errors.As(err, &refusal) && refusal.code != "" { // an answer of the right endpoint
-		return
-	}
-	if time.Since(c.metaAt) >= metadataRest {
-		c.metaAt = time.Time{}
-	}
 }
 
 // chooseAuth returns the authentication method and the algorithm of its assertions (CLI-22, CLI-23). RS256 goes before

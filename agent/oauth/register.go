@@ -118,7 +118,7 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 	if err != nil {
 		return nil, c.failRefused(config, err)
 	}
-	if e, err = c.prepare(config, method, alg); err != nil {
+	if e, err = c.prepare(config, m, method, alg); err != nil {
 		return nil, c.failUnsaved(config, err)
 	}
 	if e.Given {
@@ -126,7 +126,9 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 		return e, 0
 	}
 	if err := c.register(ctx, config, m, e); err != nil {
-		c.doubtMetadata(err)
+		if time.Since(c.metaAt) >= metadataRest { // an endpoint may have moved
+			c.metaAt = time.Time{}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, firstBackOff
@@ -156,7 +158,7 @@ func (c *Client) failUnsaved(config Config, err error) time.Duration {
 
 // prepare stores an entry, with the key if the method needs one, before anything is sent: a key that a server knows
 // must not be lost, and storage that does not work is better met now.
-func (c *Client) prepare(config Config, method, alg string) (*entry, error) {
+func (c *Client) prepare(config Config, m discovery.Metadata, method, alg string) (*entry, error) {
 	e := c.kept.find(config)
 	if e == nil {
 		if len(c.kept.Entries) >= mostIssuers { // one that came to nothing makes room
@@ -170,7 +172,8 @@ func (c *Client) prepare(config Config, method, alg string) (*entry, error) {
 		e = &entry{Issuer: config.Issuer, Given: config.Given.ID != ""}
 		c.kept.Entries = append(c.kept.Entries, e)
 	}
-	e.Method = method
+	e.Method, e.TokenEndpoint = method, m.TokenEndpoint
+	c.doubtful, c.doubted = false, time.Now()
 	if method == PrivateKeyJWT && (len(e.Keys) == 0 || e.Keys[0].Alg != alg) {
 		k, err := makeKey(alg)
 		if err != nil {
@@ -503,6 +506,9 @@ func (c *Client) gone(e *entry, why string) error {
 	if err := c.store(); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.place = time.Now().Add(rand.N(lostSpread(e.life()))) // others may have been lost, too
+	c.mu.Unlock()
 	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why})
 	c.nudge()
 	return nil

@@ -156,6 +156,7 @@ func (r *rig) configure() {
 // work does what is due, whenever it would be.
 func (r *rig) work() {
 	r.t.Helper()
+	r.Here(r.config.Issuer)
 	r.Due()
 	r.Step(r.t.Context())
 }

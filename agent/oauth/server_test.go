@@ -116,11 +116,15 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 	r.strict()
 }
 
-// Credentials that are refused once are tried again immediately, with a new assertion.
+// Credentials that are refused once are tried again, with a new assertion, before anything else is done.
 func TestAnotherAssertion_CLI52_CLI57(t *testing.T) {
 	r := newRig(t, authserver.Options{})
 	before := r.must("registration").Token
 	r.server.MisbehaveTimes(authserver.PathToken, authserver.InvalidClient, 1)
+	r.work()
+	if a := r.Token("registration"); a.Token != before || r.server.Requests(authserver.PathClient+"client-0001") != 0 {
+		t.Errorf("after one refusal: got %v, want the old token, and no look at the registration", a)
+	}
 	r.work()
 	if a := r.Token("registration"); a.Token == before || r.Status().Tokens[0].Err != nil {
 		t.Errorf("got %v, %v, want a new token", a, r.Status().Tokens[0].Err)
@@ -220,9 +224,15 @@ func TestServerLostItsStore_CLI44(t *testing.T) {
 		r := newRig(t, authserver.Options{Kind: kind})
 		old := r.must("registration").Token
 		r.server.ForgetClients()
-		r.Due()
-		r.Step(t.Context())
-		r.Step(t.Context())
+		for range 2 { // assertions
+			if r.work(); r.Token("registration").Token != old {
+				t.Errorf("%s: the old token was lost", kind)
+			}
+		}
+		if wait := r.Step(t.Context()); wait <= 0 || r.server.Registrations() != 1 {
+			t.Errorf("%s: registered again after %v, want a place in time: others may have been lost, too", kind, wait)
+		}
+		r.work()
 		if got := r.Status().Clients[0].ClientID; got != "client-0002" {
 			t.Errorf("%s: client %q, want one registered anew", kind, got)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
 )
@@ -42,6 +43,16 @@ type entry struct {
 	Inline   bool         `json:"inline,omitempty"` // the keys are registered as jwks, not as jwks_uri
 	Refused  int64        `json:"refused,omitempty"`
 	Life     int64        `json:"life,omitempty"` // of the last token, in seconds
+	// TokenEndpoint is that of the metadata when they were read last.
+	TokenEndpoint string `json:"token_endpoint,omitempty"`
+}
+
+// life is how long tokens live here, 0 if that is not known.
+func (e *entry) life() time.Duration {
+	if e == nil {
+		return 0
+	}
+	return time.Duration(e.Life) * time.Second
 }
 
 // rotation is a step of CLI-68.
@@ -85,6 +96,7 @@ func (c *Client) load() error {
 	}
 	c.kept = s
 	c.publish()
+	c.loaded.Store(true)
 	return nil
 }
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/token"
 )
 
@@ -208,10 +207,10 @@ func (c *Client) due() (first *grant, wait time.Duration) {
 // renew fetches a token. What is wrong leaves the old one in use (CLI-58).
 func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
 	c.mu.Lock()
-	scope, old := g.scope, g.token != ""
+	sent := time.Now()
+	scope, old := g.scope, g.left(sent) > 0
 	g.flying = true
 	c.mu.Unlock()
-	sent := time.Now()
 	t, err := c.fetch(ctx, config, e, scope)
 
 	now := time.Now()
@@ -224,6 +223,9 @@ func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
 			g.err, g.failed = err, now
 		}
 		g.next = now.Add(max(g.rest(now), retryAfter(err)))
+		if credentials(err) && !old && e.Life > 0 { // the server may have lost all its clients, not this one alone
+			g.next = now.Add(max(rand.N(lostSpread(e.life())), retryAfter(err)))
+		}
 		waits := errors.Is(err, errClock)
 		if waits {
 			g.next = now.Add(clockRest)
@@ -293,15 +295,16 @@ func compare(asked, granted string) (have, missing string) {
 // errClock is why no assertion is made (CLI-53).
 var errClock = errors.New("the device's clock is not trusted yet, so it cannot prove to the server who it is")
 
-// fetch gets a token, and goes through what may help if the server refuses the client's credentials (CLI-57).
+// fetch gets a token. If the server refuses the client's credentials another assertion is tried the next time, and what
+// else may help after that (CLI-57).
 func (c *Client) fetch(ctx context.Context, config Config, e *entry, scope string) (Token, error) {
-	m, err := c.metadata(ctx, config.Issuer)
+	at, err := c.tokenEndpoint(ctx, e)
 	if err != nil {
 		return Token{}, err
 	}
 	if e.Rotation == settle && time.Since(c.stepAt) >= keySettled {
 		// The new key; if the server has not got it yet, the old one is still good (CLI-68).
-		t, err := c.ask(ctx, config, m, e, e.Keys[1], scope)
+		t, err := c.ask(ctx, config, at, e, e.Keys[1], scope)
 		if err == nil {
 			e.Keys[0], e.Keys[1] = e.Keys[1], e.Keys[0]
 			c.upkeep = time.Time{}
@@ -312,30 +315,64 @@ func (c *Client) fetch(ctx context.Context, config Config, e *entry, scope strin
 			return Token{}, err
 		}
 	}
-	var key *deviceKey
-	if e.Method == PrivateKeyJWT {
-		key = e.Keys[0]
-	}
-	t, err := c.ask(ctx, config, m, e, key, scope)
-	if credentials(err) && key != nil {
-		t, err = c.ask(ctx, config, m, e, key, scope) // a new assertion
-	}
-	if refusedClient(err) && c.byOtherKeys(ctx, config, e) {
-		t, err = c.ask(ctx, config, m, e, key, scope)
-	}
+	t, err := c.ask(ctx, config, at, e, e.signer(), scope)
 	if credentials(err) {
+		if c.refusals++; c.refusals == 1 {
+			return Token{}, err
+		}
+		if refusedClient(err) && c.byOtherKeys(ctx, config, e) {
+			t, err = c.ask(ctx, config, at, e, e.signer(), scope)
+		}
+	}
+	switch {
+	case err == nil:
+		return c.settled(e, t, nil)
+	case credentials(err):
 		return Token{}, c.judge(ctx, config, e, err)
 	}
-	if err != nil {
-		c.doubtMetadata(err)
-		return Token{}, err
+	c.doubtEndpoint(err)
+	return Token{}, err
+}
+
+// signer is the key that signs, nil if a secret takes its place.
+func (e *entry) signer() *deviceKey {
+	if e.Method != PrivateKeyJWT {
+		return nil
 	}
-	return c.settled(e, t, nil)
+	return e.Keys[0]
+}
+
+// tokenEndpoint returns where tokens are (CLI-20), by the metadata as they were when the device was on last, or as they
+// are if that is in doubt: were each device of a fleet to read them when its power returns, the server would have twice
+// the work.
+func (c *Client) tokenEndpoint(ctx context.Context, e *entry) (string, error) {
+	if e.TokenEndpoint != "" && !c.doubtful {
+		return e.TokenEndpoint, nil
+	}
+	c.doubtful, c.doubted = false, time.Now()
+	m, err := c.metadata(ctx, e.Issuer)
+	if err != nil || m.TokenEndpoint == e.TokenEndpoint {
+		return m.TokenEndpoint, err
+	}
+	e.TokenEndpoint = m.TokenEndpoint
+	if err := c.save(); err != nil {
+		c.o.Report(Event{Kind: EventFailure, Issuer: e.Issuer, Err: err}) // it is read again after the next start
+	}
+	return m.TokenEndpoint, nil
+}
+
+// doubtEndpoint has the metadata read before the next try: the endpoint may have moved.
+func (c *Client) doubtEndpoint(err error) {
+	var refusal *refusalError
+	if errors.As(err, &refusal) && refusal.code != "" || time.Since(c.doubted) < metadataRest {
+		return // an answer of the right endpoint, or it was read a while ago
+	}
+	c.doubtful, c.metaAt = true, time.Time{}
 }
 
 // settled stores what a success changes.
 func (c *Client) settled(e *entry, t Token, err error) (Token, error) {
-	c.refused = time.Time{}
+	c.refused, c.refusals = time.Time{}, 0
 	life := int64(t.Left / time.Second)
 	if e.Refused != 0 || e.Life == 0 || life > 2*e.Life || 2*life < e.Life {
 		e.Refused, e.Life = 0, life
@@ -405,7 +442,7 @@ func (c *Client) ended(e *entry) bool {
 }
 
 // authenticate adds the client's authentication to a form (CLI-51, CLI-54): one method, never both.
-func (c *Client) authenticate(config Config, m discovery.Metadata, e *entry, key *deviceKey, r *request) error {
+func (c *Client) authenticate(config Config, audience string, e *entry, key *deviceKey, r *request) error {
 	if key == nil {
 		secret := e.Secret
 		if e.Given {
@@ -430,7 +467,7 @@ func (c *Client) authenticate(config Config, m discovery.Metadata, e *entry, key
 	if !trusted {
 		return errClock
 	}
-	assertion, err := key.assertion(e.ClientID, m.TokenEndpoint, now)
+	assertion, err := key.assertion(e.ClientID, audience, now)
 	if err != nil {
 		return err
 	}
@@ -443,13 +480,13 @@ func (c *Client) authenticate(config Config, m discovery.Metadata, e *entry, key
 
 // ask makes one token request (RFC 6749 §4.4.2).
 func (c *Client) ask(
-	ctx context.Context, config Config, m discovery.Metadata, e *entry, key *deviceKey, scope string,
+	ctx context.Context, config Config, at string, e *entry, key *deviceKey, scope string,
 ) (Token, error) {
 	r := request{
-		what: "token request", method: http.MethodPost, url: m.TokenEndpoint,
+		what: "token request", method: http.MethodPost, url: at,
 		form: url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}, // CLI-50: scope always
 	}
-	if err := c.authenticate(config, m, e, key, &r); err != nil {
+	if err := c.authenticate(config, at, e, key, &r); err != nil {
 		return Token{}, err
 	}
 	a, err := c.send(ctx, config.Issuer, r, http.StatusOK)
@@ -527,11 +564,7 @@ func (c *Client) revokeAll(ctx context.Context, config Config, e *entry) error {
 			what: "revocation", method: http.MethodPost, url: m.RevocationEndpoint,
 			form: url.Values{"token": {token}, "token_type_hint": {"access_token"}},
 		}
-		var key *deviceKey
-		if e.Method == PrivateKeyJWT {
-			key = e.Keys[0]
-		}
-		if err := c.authenticate(config, m, e, key, &r); err != nil {
+		if err := c.authenticate(config, m.TokenEndpoint, e, e.signer(), &r); err != nil {
 			return fmt.Errorf("%d tokens are not revoked: %w", len(tokens), err)
 		}
 		r.secrets = append(r.secrets, token)

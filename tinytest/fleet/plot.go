@@ -44,10 +44,10 @@ func WritePlot(out io.Writer, runs []*Record) error {
 	b.WriteString(`font-family="DejaVu Sans, Arial, sans-serif" font-size="11" fill="#222">` + "\n")
 	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
 	text(&b, 16, 26, "start", `font-size="16" font-weight="bold"`,
-		fmt.Sprintf("%d devices after a power cut: fetches per second at each server", runs[0].Devices))
+		fmt.Sprintf("%d devices after a power cut: %s per second at each server", runs[0].Devices, runs[0].what))
 	text(&b, 16, 44, "start", `fill="#555"`,
 		"hours since the power came back; each point is the mean over "+clock(runs[0].Window()))
-	legend(&b)
+	legend(&b, runs[0].bound)
 	for i, r := range runs {
 		fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", i%columns*panelWidth, headHeight+i/columns*panelHeight)
 		panel(&b, r)
@@ -58,7 +58,7 @@ func WritePlot(out io.Writer, runs []*Record) error {
 	return err
 }
 
-func legend(b *strings.Builder) {
+func legend(b *strings.Builder, bound float64) {
 	x := 16
 	for _, s := range []series{answers[0], refuses[0], answers[1], refuses[1]} {
 		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="64" y2="64" stroke="%s" stroke-width="3"/>`+"\n", x, x+22, s.colour)
@@ -108,7 +108,7 @@ func panel(b *strings.Builder, r *Record) {
 	for _, line := range []struct {
 		times  float64
 		stroke string
-	}{{1, steadyStroke}, {bound, boundStroke}} {
+	}{{1, steadyStroke}, {r.bound, boundStroke}} {
 		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" %s/>`+"\n", plotLeft, plotLeft+plotWidth,
 			y(line.times), y(line.times), line.stroke)
 		text(b, plotLeft+plotWidth+4, y(line.times)+4, "start", "", fmt.Sprintf("%g×", line.times))

@@ -11,6 +11,9 @@ type Record struct {
 	Devices  int
 
 	start time.Time
+	each  time.Duration // between two fetches of a device when nothing is wrong
+	bound float64       // how many times the steady rate a server may get
+	what  string        // that is counted
 
 	mu       sync.Mutex
 	answered [][]int // fetches, by server and second
@@ -20,7 +23,7 @@ type Record struct {
 }
 
 func newRecord(s Scenario, devices int, span time.Duration) *Record {
-	r := &Record{Scenario: s, Devices: devices, start: time.Now()}
+	r := &Record{Scenario: s, Devices: devices, start: time.Now(), each: refresh, bound: bound, what: "fetches"}
 	for range s.Servers {
 		r.answered = append(r.answered, make([]int, span/time.Second))
 		r.failed = append(r.failed, make([]int, span/time.Second))
@@ -57,12 +60,14 @@ func (r *Record) LastDecides() (after time.Duration, all bool) {
 
 // Steady is the rate, per second, to which the fleet comes at a server when nothing is wrong: a fetch a device and
 // interval.
-func (r *Record) Steady() float64 { return float64(r.Devices) / refresh.Seconds() }
+func (r *Record) Steady() float64 { return float64(r.Devices) / r.each.Seconds() }
 
 // Window is the time over which a rate is taken: that of 167 steady fetches, a minute for 10,000 devices. By chance
 // alone their number varies by 8 % (one standard deviation); in a shorter time the highest of many windows would tell
 // of chance more than of the schedule.
-func (r *Record) Window() time.Duration { return 600_000 * time.Second / time.Duration(r.Devices) }
+func (r *Record) Window() time.Duration {
+	return max(time.Minute, time.Duration(float64(600_000*time.Second/time.Duration(r.Devices))*r.each.Hours()))
+}
 
 // Answered and Failed return the fetches in each second at one server.
 func (r *Record) Answered(server int) []int { return r.answered[server] }

@@ -43,6 +43,30 @@ func WriteTable(out io.Writer, runs []*Record) error {
 	return t.Flush()
 }
 
+// WriteTokens prints a line for each run of a TokenScenario.
+func WriteTokens(out io.Writer, runs []*Record) error {
+	fmt.Fprintf(out, "%d devices that lost their tokens start within %s.\n\n", runs[0].Devices, clock(switchOn))
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	wide := 0
+	for _, r := range runs {
+		wide = max(wide, len(r.Scenario.Name))
+	}
+	name := func(s string) string { return s + strings.Repeat(" ", wide-len(s)) }
+	fmt.Fprintf(t, "%s\tsteady\tbusiest\t\twhile dead\tlast device has\t\n", name(""))
+	fmt.Fprintf(t, "%s\trate\tminute\t\trefused\ta token after\t\n", name(""))
+	for _, r := range runs {
+		busiest := Busiest(r.Answered(0), time.Minute)
+		after, all := r.LastDecides()
+		last := "never"
+		if all {
+			last = clock(after)
+		}
+		fmt.Fprintf(t, "%s\t%.1f/s\t%.1f/s\t%.1f×\t%.1f×\t%s\t\n", name(r.Scenario.Name), r.Steady(), busiest,
+			busiest/r.Steady(), Busiest(r.Failed(0), time.Minute)/r.Steady(), last)
+	}
+	return t.Flush()
+}
+
 // clock writes a time as people read it in a table.
 func clock(d time.Duration) string {
 	d = d.Round(time.Second)

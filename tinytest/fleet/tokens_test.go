@@ -1,0 +1,52 @@
+package fleet
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Devices that lost their power and their tokens do not stampede: no minute has ten times the steady rate, and the last
+// has its token within ten minutes, unless both cannot be had (TokenScenarios says why). Nor do they come together later.
+func TestTokens_CLI58_CLI57_CLI44(t *testing.T) {
+	var runs []*Record
+	for _, s := range TokenScenarios {
+		t.Run("CLI-58/"+s.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// The steady rate is 167 a minute at least: by chance alone their number varies by 8 % (one standard
+				// deviation), and that of the bound by less.
+				r := s.Run(max(*devices, int(167*s.Life/2/time.Minute)))
+				runs = append(runs, r)
+				r.checkTokens(t, s)
+			})
+		})
+	}
+	if *out != "" {
+		write(t, "tokens.txt", runs, WriteTokens)
+		write(t, "tokens.svg", runs, WritePlot)
+	}
+}
+
+func (r *Record) checkTokens(t *testing.T, s TokenScenario) {
+	after, all := r.LastDecides()
+	if !all {
+		t.Fatalf("%d of %d devices have a token after %v", r.deciding, r.Devices, TokenSpan)
+	}
+	if after > s.Within {
+		t.Errorf("the last device has its token after %v, want %v", after, s.Within)
+	}
+	busiest := Busiest(r.Answered(0), time.Minute) / r.Steady()
+	t.Logf("busiest minute %.1f times the steady rate (%.1f while dead), last token after %v", busiest,
+		Busiest(r.Failed(0), time.Minute)/r.Steady(), after)
+	if busiest >= s.Bound {
+		t.Errorf("the server gets up to %.1f times the steady rate in a minute, want under %v", busiest, s.Bound)
+	}
+	later := max(s.Dead, s.Busy, s.ClockSet) + s.Within + s.Life
+	rest := Busiest(between(r.Answered(0), min(later, TokenSpan-20*time.Minute), TokenSpan), time.Minute) / r.Steady()
+	if rest > 3 {
+		t.Errorf("later a minute has up to %.1f times the steady rate", rest)
+	}
+	if n := sumOf(r.Answered(0)); n < r.Devices {
+		t.Errorf("%d requests were answered, want one for each of %d devices", n, r.Devices)
+	}
+}
