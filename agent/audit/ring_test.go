@@ -79,14 +79,14 @@ func TestLastHoldsNothingUp(t *testing.T) {
 		r := allowed()
 		l.Append(&r)
 		before := len(out.String())
-		for range 1000 {
+		for range 60_000 {
 			if time.Sleep(time.Millisecond); len(out.String()) > before {
 				return true
 			}
 		}
 		return false
 	}
-	for range 1000 {
+	for range 60_000 {
 		if time.Sleep(time.Millisecond); len(l.Last(1, nil)) > 0 {
 			break
 		}

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,14 +150,12 @@ func (r *receiver) hangUp() {
 	r.conns = nil
 }
 
-func listenTCP(t *testing.T, address string, config *tls.Config, reads bool) (*receiver, string) {
+func listenTCP(t *testing.T, config *tls.Config, reads bool) (*receiver, string) {
 	t.Helper()
-	var l net.Listener
-	eventually(t, "the port is free", func() bool {
-		var err error
-		l, err = net.Listen("tcp", address)
-		return err == nil
-	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := l.Addr().String()
 	if config != nil {
 		l = tls.NewListener(l, config)
@@ -256,7 +255,7 @@ func TestSyslogUDP(t *testing.T) {
 }
 
 func TestSyslogTCP(t *testing.T) {
-	r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+	r, at := listenTCP(t, nil, true)
 	l := open(nil, audit.NewSyslog(syslogOptions("tcp", at)))
 	fill(l)
 	shut(l)
@@ -268,9 +267,15 @@ func TestSyslogTCP(t *testing.T) {
 // The server is gone for a while: what comes meanwhile is held, and sent when it is back. What it had before and what
 // comes after are one stream.
 func TestSyslogServerRestarts(t *testing.T) {
-	r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+	r, at := listenTCP(t, nil, true)
 	var told troubles
-	l := open(told.add, audit.NewSyslog(syslogOptions("tcp", at)))
+	o := syslogOptions("tcp", at)
+	var now atomic.Value // the address that it has now: its old one may have been given to another
+	now.Store(at)
+	o.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, now.Load().(string))
+	}
+	l := open(told.add, audit.NewSyslog(o))
 	l.Append(record("/1"))
 	eventually(t, "the first", func() bool { return r.count() == 2 })
 	r.close()
@@ -278,7 +283,8 @@ func TestSyslogServerRestarts(t *testing.T) {
 		l.Append(record("/more"))
 		return l.Stats().Sinks[0].Err != nil
 	})
-	again, _ := listenTCP(t, at, nil, true)
+	again, moved := listenTCP(t, nil, true)
+	now.Store(moved)
 	eventually(t, "all sent", func() bool { s := l.Stats(); return s.Sinks[0].Kept == s.Appended && s.Sinks[0].Err == nil })
 	shut(l)
 	n := l.Stats().Appended
@@ -301,13 +307,13 @@ func TestSyslogServerRestarts(t *testing.T) {
 // A server that hangs up on a connection without work loses nothing: that is noticed before the next record is given to
 // it.
 func TestSyslogServerHangsUpWhenIdle(t *testing.T) {
-	for range 5 { // how soon it can be noticed is up to the kernel
-		r, at := listenTCP(t, "127.0.0.1:0", nil, true)
+	for try := range 6 { // how soon it can be noticed is up to the machine
+		r, at := listenTCP(t, nil, true)
 		l := open(nil, audit.NewSyslog(syslogOptions("tcp", at)))
 		l.Append(record("/1"))
 		eventually(t, "the first", func() bool { return r.count() == 2 })
 		r.hangUp()
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond << try)
 		l.Append(record("/2"))
 		shut(l)
 		eventually(t, "the closing line", func() bool { return strings.Contains(r.stream(), `"event":"close"`) })
@@ -321,7 +327,7 @@ func TestSyslogServerHangsUpWhenIdle(t *testing.T) {
 // A server that takes connections and never reads: the records are held, then dropped and counted, and the end is not
 // held up.
 func TestSyslogServerIsStuck(t *testing.T) {
-	_, at := listenTCP(t, "127.0.0.1:0", nil, false)
+	_, at := listenTCP(t, nil, false)
 	l := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewSyslog(syslogOptions("tcp", at))}, QueueBytes: 16 << 10})
 	path := "/" + strings.Repeat("a", 1000)
 	eventually(t, "something dropped", func() bool {
@@ -334,8 +340,8 @@ func TestSyslogServerIsStuck(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	l.Close(ctx)
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("the end took %v", took)
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("the end took %v, want about 0.2 s", took)
 	}
 	s := l.Stats()
 	if f := s.Sinks[0]; f.Kept+f.Dropped != s.Appended || f.Offered != s.Appended || f.Queued != 0 {
@@ -416,14 +422,14 @@ func TestSyslogTime_OPS1(t *testing.T) {
 		now  func() time.Time
 		want bool
 	}{{"the system's", nil, true}, {"now", time.Now, true}, {"1970", func() time.Time { return time.Unix(0, 0) }, false}} {
-		_, at := listenTCP(t, "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}}, true)
+		_, at := listenTCP(t, &tls.Config{Certificates: []tls.Certificate{cert}}, true)
 		o := syslogOptions("tls", "syslog.example.com:6514")
 		o.Roots, o.Now = func() (*x509.CertPool, error) { return pool, nil }, c.now
 		o.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, at)
 		}
 		sink := audit.NewSyslog(o)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if _, err := sink.Open(ctx); (err == nil) != c.want {
 			t.Errorf("%s: got error %v, want success %v", c.name, err, c.want)
 		}
@@ -451,7 +457,7 @@ func TestSyslogTLS(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config.Certificates = []tls.Certificate{cert}
-			r, at := listenTCP(t, "127.0.0.1:0", c.config, true)
+			r, at := listenTCP(t, c.config, true)
 			o := syslogOptions("tls", net.JoinHostPort(c.host, "6514"))
 			o.Roots = c.roots
 			o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {

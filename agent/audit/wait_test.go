@@ -127,7 +127,7 @@ func TestStuckSinkIsAlone(t *testing.T) {
 	for i := range 2000 {
 		r := allowed()
 		l.Append(&r)
-		for i%50 == 0 { // as fast as the good one can follow, so that all that is lost is lost by the other
+		for i%50 == 0 || i == 1999 { // as fast as the good one can follow, so that all that is lost is lost by the other
 			if s := l.Stats(); s.Pending+s.Sinks[1].Queued == 0 {
 				break
 			}
@@ -148,8 +148,8 @@ func TestStuckSinkIsAlone(t *testing.T) {
 	for _, r := range told {
 		dropped += r.Dropped
 	}
-	if len(told) != 2 || dropped != 2000 {
-		t.Errorf("reported %+v", told)
+	if len(told) < 2 || len(told) > 20 || dropped != 2000 { // one a minute, and the last
+		t.Errorf("got reports of %d dropped, want some of 2000: %+v", dropped, told)
 	}
 	close(stuck.stuck) // too late
 	for closed := false; !closed; time.Sleep(time.Millisecond) {

@@ -87,8 +87,8 @@ func TestHostileFileIsCheap(t *testing.T) {
 			if got := after.TotalAlloc - before.TotalAlloc; got > most {
 				t.Errorf("got %d bytes allocated, want at most %d", got, most)
 			}
-			if took > 2*time.Second { // some ms, but for the load
-				t.Errorf("got %v, want less than 2 s", took)
+			if took > 30*time.Second { // some ms; what takes the square of the length takes minutes
+				t.Errorf("got %v, want less than 30 s", took)
 			}
 			t.Logf("%v, %d KiB", took, (after.TotalAlloc-before.TotalAlloc)>>10)
 			if err == nil {

@@ -277,7 +277,7 @@ func TestInventoryStatusDoesNotWait(t *testing.T) {
 	s.persisted.mu.Lock() // as while a file is written
 	pushed := make(chan error)
 	go func() { pushed <- s.push([]byte(meterAt("/pushed"))) }()
-	for deadline := time.Now().Add(10 * time.Second); s.status().Source != fromPush; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.status().Source != fromPush; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("what was pushed is not shown before it is kept")
 		}

@@ -79,7 +79,7 @@ func TestFlushKeepsOrder(t *testing.T) {
 	level.SetLevel(zap.WarnLevel)
 	log.Info("not at this level")
 	fmt.Fprint(q, "nmos-authd: one\n")
-	q.Flush(10 * time.Second)
+	q.Flush(time.Minute)
 	want := "\"message\":\"first\"}\nnmos-authd: one\n"
 	if got := b.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("got %q, want it to end with %q", got, want)

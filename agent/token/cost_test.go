@@ -30,7 +30,7 @@ func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 	fastest := func(names token.Names, made func(n int) string, want wire.Reason) time.Duration {
 		v := token.NewVerifier(token.Options{Names: names})
 		least := time.Hour
-		for n := range 10 {
+		for n := range 20 {
 			raw := []byte(made(n))
 			var held token.Token
 			began := time.Now()
@@ -44,6 +44,9 @@ func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 	}
 	forged := func(n int) string { return raw[:len(raw)-3] + fmt.Sprintf("%cAA", 'A'+n) }
 	one, all := fastest(token.Names{"node"}, forged, wire.Signature), fastest(many, forged, wire.Signature)
+	for try := 0; try < 50 && all > 5*one+time.Millisecond; try++ { // others have the machine
+		one, all = min(one, fastest(token.Names{"node"}, forged, wire.Signature)), min(all, fastest(many, forged, wire.Signature))
+	}
 	if all > 5*one+time.Millisecond {
 		t.Errorf("a forged token costs %v with 256 names, %v with one; want about the same", all, one)
 	}

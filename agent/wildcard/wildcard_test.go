@@ -147,9 +147,11 @@ func TestWorstToken_PATH16(t *testing.T) {
 				t.Fatalf("%s: Match(%.20q…) is true, want false", c.name, one)
 			}
 		}
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("%s: took %v", c.name, d)
+		took := time.Since(start)
+		if took > 30*time.Second {
+			t.Errorf("%s: took %v, want less than 30 s", c.name, took)
 		}
+		t.Logf("%s: %v", c.name, took)
 	}
 }
 
