@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,8 +28,10 @@ type shelf struct {
 	pushed   int
 
 	forgotten int
-	log       *audit.Log
-	more      int // lines of the metrics
+
+	registered []string // issuers of RegisterClient
+	log        *audit.Log
+	more       int // lines of the metrics
 }
 
 func (s *shelf) functions() admin.Functions {
@@ -42,6 +45,13 @@ func (s *shelf) functions() admin.Functions {
 				s.document = document
 			}
 			return s.err
+		},
+		RegisterClient: func(_ context.Context, issuer string) error {
+			s.registered = append(s.registered, issuer)
+			return s.err
+		},
+		ForgetClient: func(_ context.Context, issuer string) (string, error) {
+			return "the client of " + issuer + " stays", s.err
 		},
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
@@ -454,4 +464,33 @@ func pathsOf(a answer) string {
 		paths = append(paths, path)
 	}
 	return strings.Join(paths, " ")
+}
+
+// The device as an OAuth client is registered and forgotten by its issuer, or by none.
+func TestClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			request string
+			err     error
+			status  int
+			body    string
+		}{
+			{"POST /client", nil, 204, ""},
+			{"POST /client?issuer=https%3A%2F%2Fa", nil, 204, ""},
+			{"POST /client", admin.ErrFixed, 409, `"debug":"it cannot be changed here"`},
+			{"POST /client", errors.New("HTTP 403"), 500, `"debug":"HTTP 403"`},
+			{"DELETE /client?issuer=https://a", nil, 200, "the client of https://a stays"},
+			{"DELETE /client", admin.ErrUnknown, 404, `"error":"there is no such client"`},
+			{"GET /client", nil, 405, `"debug":"POST, DELETE"`},
+		} {
+			s := &shelf{err: c.err}
+			got := ask(t, s, c.request+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || got[0].status != c.status || !strings.Contains(got[0].body, c.body) {
+				t.Errorf("%s, %v: got %+v, want %d %s", c.request, c.err, got, c.status, c.body)
+			}
+			if c.status == 204 && len(s.registered) != 1 {
+				t.Errorf("%s: registered %q", c.request, s.registered)
+			}
+		}
+	})
 }
