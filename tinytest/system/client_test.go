@@ -55,8 +55,8 @@ func (b *box) clientStatus() report.Client {
 	return s.Client
 }
 
-// ownToken asks for the device's own token until there is one, and returns it.
-func (b *box) ownToken(scope string) string {
+// accessToken asks for the device's own token until there is one, and returns it.
+func (b *box) accessToken(scope string) string {
 	b.t.Helper()
 	token := ""
 	eventually(b.t, "a token for "+scope, func() bool {
@@ -86,7 +86,7 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
 	b.register()
-	b.ownToken("registration")
+	b.accessToken("registration")
 	at := server.Registered()
 	if len(at) != 1 || at[0].Name == "" || at[0].Scope != "events registration" || at[0].AuthMethod != "private_key_jwt" {
 		t.Fatalf("registered: %+v", at)
@@ -106,7 +106,7 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 			t.Errorf("registered anew: %+v", s)
 		}
 		b.register()
-		b.ownToken("registration events")
+		b.accessToken("registration events")
 	}
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestClientPowerCut_CLI36(t *testing.T) {
 	if n := server.Registrations(); n != 2 {
 		t.Errorf("%d registrations, want 2: one for the power cut, and one that is kept", n)
 	}
-	b.ownToken("events")
+	b.accessToken("events")
 	noViolations(t, server)
 }
 
@@ -174,7 +174,7 @@ func TestClientWithoutState_CLI36(t *testing.T) {
 				secretFile(t, b.File("secret"), "s3cret-by-hand"))
 			b.reload(config)
 			b.register()
-			b.ownToken("events")
+			b.accessToken("events")
 		}
 	}
 	if n := server.Registrations(); n != 0 {
@@ -240,7 +240,7 @@ func TestClientSecretChanges_CLI4(t *testing.T) {
 	})
 	secretFile(t, path, "new~+ %:secret")
 	b.hangUp("configuration reread")
-	b.ownToken("events")
+	b.accessToken("events")
 	if n := server.Registrations(); n != 0 {
 		t.Errorf("%d registrations, want 0", n)
 	}
@@ -249,7 +249,7 @@ func TestClientSecretChanges_CLI4(t *testing.T) {
 
 // Of two servers the device registers at one, and stays there over restarts, whichever answers: another client_id would
 // lock it out of the registry (CLI-11, CLI-24). A registration is kept for each issuer.
-func TestClientTwoServers_CLI24(t *testing.T) {
+func TestClientTwoServers_CLI11_CLI24(t *testing.T) {
 	t.Parallel()
 	first, second := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
 	config := clientOf(t, "", first, second)
@@ -278,7 +278,7 @@ func TestClientTwoServers_CLI24(t *testing.T) {
 	config.More += fmt.Sprintf("issuer = %q\n", first.Issuer())
 	b.reload(config)
 	b.register()
-	b.ownToken("events")
+	b.accessToken("events")
 	if a, b := first.Registrations(), second.Registrations(); a != 1 || b != 1 {
 		t.Errorf("%d and %d registrations, want 1 and 1", a, b)
 	}
@@ -289,7 +289,7 @@ func TestClientTwoServers_CLI24(t *testing.T) {
 	if a, b := len(first.Registered()), len(second.Registered()); a != 1 || b != 0 {
 		t.Errorf("%d and %d clients at the servers, want 1 and 0", a, b)
 	}
-	b.ownToken("registration")
+	b.accessToken("registration")
 	noViolations(t, first, second)
 }
 
@@ -301,7 +301,7 @@ func TestClientForget_CLI43(t *testing.T) {
 	b := start(t, clientOf(t, "", server))
 	b.client("forget").check(t, 1, "", "there is no such client")
 	b.register()
-	token := b.ownToken("registration")
+	token := b.accessToken("registration")
 	b.client("forget").check(t, 0, "Forgotten, here and at the server", "")
 	if at, revoked := server.Registered(), server.Revoked(); len(at) != 0 || len(revoked) != 1 || revoked[0] != token {
 		t.Errorf("left at the server: %+v; %d tokens are revoked", at, len(revoked))
@@ -317,7 +317,7 @@ func TestClientForget_CLI43(t *testing.T) {
 		t.Errorf("status %+v, %d registrations", s, server.Registrations())
 	}
 	b.register()
-	b.ownToken("registration")
+	b.accessToken("registration")
 	server.Misbehave(authserver.PathClient, authserver.ServerError)
 	r := b.client("forget")
 	r.check(t, 1, "", "forgotten by this device; at the server: removal of the registration")
@@ -376,7 +376,7 @@ func TestClientSecretsAreNotShown_OPS2(t *testing.T) {
 	config.More += debug
 	b := start(t, config)
 	b.register()
-	tokens := []string{b.ownToken("registration"), b.ownToken("events")}
+	tokens := []string{b.accessToken("registration"), b.accessToken("events")}
 	server.Misbehave(authserver.PathToken, authserver.ServerError)
 	server.ForgetClients()
 	config.More = strings.Replace(first, "initial_access_token_file", "software_id = \"4e2b7a10-0000-4000-8000-00000000000a\"\ninitial_access_token_file", 1) + debug
@@ -390,7 +390,7 @@ func TestClientSecretsAreNotShown_OPS2(t *testing.T) {
 		fmt.Sprintf("client_secret_file = %q\n", secretFile(t, filepath.Join(folder, "s"), given)) + debug
 	b.reload(config)
 	b.register()
-	tokens = append(tokens, b.ownToken("events registration"))
+	tokens = append(tokens, b.accessToken("events registration"))
 
 	secrets := secretParts{}
 	for _, token := range tokens {
