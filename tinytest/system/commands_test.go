@@ -311,15 +311,21 @@ func TestExplain(t *testing.T) {
 	if err := trusting.Write(daemon.Config{Servers: []string{"https://authorization-server.com"}}); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	r := command(t, "", "explain", "--config", trusting.ConfigFile(), "--token", sample, "GET", "/x-nmos/registration/v1.0/resource")
+	// Offline, so nothing may wait for a network: a busy machine is not so slow three times.
+	var r result
+	least := time.Hour
+	for try := 0; try < 3 && least > 5*time.Second; try++ {
+		begin := time.Now()
+		r = command(t, "", "explain", "--config", trusting.ConfigFile(), "--token", sample, "GET", "/x-nmos/registration/v1.0/resource")
+		least = min(least, time.Since(begin))
+	}
+	if least > 5*time.Second {
+		t.Errorf("explain took %v at the least, want it to wait for nobody", least)
+	}
 	for _, want := range []string{`alg is "RS512"`, "signature not checkable without keys", "NO  exp is 2021-02-08 14:11:56Z", "deny 401 token-expired"} {
 		r.check(t, 1, want, "")
 	}
 	if leak := leaked(r.out, string(text)); leak != "" {
 		t.Errorf("it prints %q of the token", leak)
-	}
-	if took := time.Since(begin); took > 10*time.Second { // offline, so nothing may wait for a network
-		t.Errorf("it took %v", took)
 	}
 }

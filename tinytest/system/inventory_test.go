@@ -99,10 +99,10 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	b.waitLog(after, "inventory not read; what was in force stays")
 	b.wantResource("meter", "in-1", "read", tok, "403 path-not-granted /x-nmos/events/v1.0/sources/2/state")
 	command(t, "", "check-config", "--config", dir.ConfigFile()).check(t, 1, "", path+": line ")
+	after = len(b.Log())
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	after = len(b.Log())
 	b.waitLog(after, "no such file")
 	b.wantResource("meter", "in-1", "read", tok, "403 path-not-granted /x-nmos/events/v1.0/sources/2/state")
 	b.hangUp("no such file") // SIGHUP reads again, and finds nothing

@@ -112,7 +112,13 @@ func TestStatus(t *testing.T) {
 	b.awaitStatus("the records that are kept", func(s *daemonstatus.Status) bool {
 		return s.Audit.Pending == 0 && s.Audit.Sinks[0].Queued == 0
 	})
-	exit, text, s := b.status()
+	var exit int
+	var text string
+	var s *daemonstatus.Status
+	eventually(t, "the connections of those who asked before to be gone", func() bool {
+		exit, text, s = b.status()
+		return len(s.Sockets) == 3 && s.Sockets[0].Open == 1 && s.Sockets[2].Open == 1
+	})
 	if exit != 0 || !s.Healthy || len(s.Degraded) > 0 || !strings.HasPrefix(text, "healthy: enforce, 1 server, 1 key\n") {
 		t.Errorf("exit status %d, %q\n%s", exit, s.Degraded, text)
 	}
@@ -182,12 +188,13 @@ func TestStatus(t *testing.T) {
 			t.Errorf("a token is in the %s", name)
 		}
 	}
+	eventually(t, "the metrics are written", func() bool { _, err := os.Stat(file); return err == nil })
 	if info, err := os.Stat(file); err != nil || info.Mode() != 0o644 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if told := b.Told(); !slices.Contains(told, "STATUS=healthy: enforce, 1 server, 1 key") {
-		t.Errorf("told %q", told)
-	}
+	eventually(t, "the service manager is told", func() bool {
+		return slices.Contains(b.Told(), "STATUS=healthy: enforce, 1 server, 1 key")
+	})
 
 	// The last ones are written as the daemon ends.
 	if err := b.Stop(); err != nil {
