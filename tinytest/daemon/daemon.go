@@ -197,9 +197,13 @@ func (d *Daemon) Log() string {
 	return d.log.b.String()
 }
 
-// WaitLog waits until the log holds the text behind its first `after` bytes.
+// WaitLog waits until the log holds the text behind its first `after` bytes, in a line that is there to its end.
 func (d *Daemon) WaitLog(ctx context.Context, after int, text string) error {
-	for !strings.Contains(d.Log()[after:], text) {
+	said := func() bool {
+		log := d.Log()[after:]
+		return strings.Contains(log[:strings.LastIndexByte(log, '\n')+1], text)
+	}
+	for !said() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the daemon's log does not say %q:\n%s", text, d.Log()[after:])
