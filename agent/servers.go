@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -551,24 +552,24 @@ func (s *Servers) save(u urgency) {
 		state[i] = f.state(now)
 	}
 	s.mu.Unlock()
-	changed := !slices.Equal(worthKeeping(state, u), worthKeeping(s.kept, u))
+	changed := !maps.Equal(worthKeeping(state, u), worthKeeping(s.kept, u))
 	if changed || len(s.kept) == 0 && len(state) > 0 {
 		s.kept = state
 		s.keep(state)
 	}
 }
 
-// worthKeeping is the list without what is not worth a write, in an order of its own: that of the list changes at
-// random among equals.
-func worthKeeping(all []FoundServer, u urgency) (kept []FoundServer) {
+// worthKeeping is the list without what is not worth a write, as a set: the order of the list changes at random among
+// equals.
+func worthKeeping(all []FoundServer, u urgency) map[FoundServer]bool {
+	kept := make(map[FoundServer]bool, len(all))
 	for _, f := range all {
 		if u != anyChange {
 			f.Missing = 0
 		}
 		if u != issuerChanges || f.Issuer != "" {
-			kept = append(kept, f)
+			kept[f] = true
 		}
 	}
-	slices.SortFunc(kept, func(a, b FoundServer) int { return cmp.Compare(a.URL, b.URL) })
 	return kept
 }

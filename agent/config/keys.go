@@ -92,7 +92,7 @@ func Keys(c *Config) []Key {
 		{"limits", "cached_tokens", 0, one(&c.Limits.CachedTokens, 64, number(1, 4096))},
 		{"limits", "connections", Restart, one(&c.Limits.Connections, 64, number(1, 4096))},
 		// Under the least the collector would run without end.
-		{"limits", "memory_bytes", 0, one(&c.Limits.MemoryBytes, 0, orZero(number(8<<20, 1<<30)))},
+		{"limits", "memory_bytes", 0, one(&c.Limits.MemoryBytes, 0, orZero{number(8<<20, 1<<30)})},
 
 		{"log", "level", 0, one(&c.Log.Level, "info", word("debug", "info", "warn", "error"))},
 
@@ -237,59 +237,80 @@ func (r *reader) checkModels() {
 }
 
 // Value is the value of a key in one Config.
-type Value struct {
-	Bounds string // "5s to 24h", or the words to choose from; "" if there are none
-	Get    func() any
-	reset  func()          // to the default
-	set    func(any) error // from TOML; on error the value stays as it is, or holds what of a list is good
+type Value interface {
+	Bounds() string // "5s to 24h", or the words to choose from; "" if there are none
+	Get() any
+	reset()              // to the default
+	set(value any) error // from TOML; on error the value stays as it is, or holds what of a list is good
 }
 
-// parser checks one value of TOML and converts it.
-type parser[T any] struct {
-	bounds string
-	parse  func(any) (T, error)
+// parser checks one value of TOML and converts it. Its method must not be called parse: of a generic interface the linker
+// knows the name alone, and would keep every such method of miekg/dns, 70 kB.
+type parser[T any] interface {
+	Bounds() string
+	read(value any) (T, error)
 }
 
-// one is a key with a single value.
-func one[T any](field *T, def T, p parser[T]) Value {
-	return Value{p.bounds, func() any { return *field }, func() { *field = def }, func(value any) error {
-		v, err := p.parse(value)
-		if err == nil {
-			*field = v
-		}
-		return err
-	}}
+// single is a key with a single value.
+type single[T any] struct {
+	parser[T]
+	field *T
+	def   T
+}
+
+func one[T any](field *T, def T, p parser[T]) Value { return &single[T]{p, field, def} }
+
+func (s *single[T]) Get() any { return *s.field }
+
+func (s *single[T]) reset() { *s.field = s.def }
+
+func (s *single[T]) set(value any) error {
+	v, err := s.read(value)
+	if err == nil {
+		*s.field = v
+	}
+	return err
 }
 
 // maxEntries is how many entries a list has at most.
 const maxEntries = 256
 
-// list is a key with a list of values, each once. Every bad entry is an error of its own.
-func list[T comparable](field *[]T, def []T, p parser[T]) Value {
-	return Value{p.bounds, func() any { return *field }, func() { *field = slices.Clone(def) }, func(value any) error {
-		values, ok := value.([]any)
-		if !ok {
-			return &typeError{"a list", value}
+// several is a key with a list of values, each once. Every bad entry is an error of its own.
+type several[T comparable] struct {
+	parser[T]
+	field *[]T
+	def   []T
+}
+
+func list[T comparable](field *[]T, def []T, p parser[T]) Value { return &several[T]{p, field, def} }
+
+func (s *several[T]) Get() any { return *s.field }
+
+func (s *several[T]) reset() { *s.field = slices.Clone(s.def) }
+
+func (s *several[T]) set(value any) error {
+	values, ok := value.([]any)
+	if !ok {
+		return &typeError{"a list", value}
+	}
+	if len(values) > maxEntries {
+		return fmt.Errorf("holds %d entries; at most %d are allowed", len(values), maxEntries)
+	}
+	var kept []T
+	var errs []error
+	for _, v := range values {
+		t, err := s.read(v)
+		if wrong := (*typeError)(nil); errors.As(err, &wrong) {
+			err = fmt.Errorf("each entry %w", err)
 		}
-		if len(values) > maxEntries {
-			return fmt.Errorf("holds %d entries; at most %d are allowed", len(values), maxEntries)
+		if err != nil {
+			errs = append(errs, err)
+		} else if !slices.Contains(kept, t) {
+			kept = append(kept, t)
 		}
-		var kept []T
-		var errs []error
-		for _, v := range values {
-			t, err := p.parse(v)
-			if wrong := (*typeError)(nil); errors.As(err, &wrong) {
-				err = fmt.Errorf("each entry %w", err)
-			}
-			if err != nil {
-				errs = append(errs, err)
-			} else if !slices.Contains(kept, t) {
-				kept = append(kept, t)
-			}
-		}
-		*field = kept
-		return errors.Join(errs...)
-	}}
+	}
+	*s.field = kept
+	return errors.Join(errs...)
 }
 
 // typeError says that a value is of another type.
@@ -301,44 +322,51 @@ type typeError struct {
 func (e *typeError) Error() string { return "must be " + e.want + ", not " + kind(e.got) }
 
 // of is a parser for values of one type of TOML.
-func of[V, T any](want, bounds string, convert func(V) (T, error)) parser[T] {
-	return parser[T]{bounds, func(value any) (t T, err error) {
-		v, ok := value.(V)
-		if !ok {
-			return t, &typeError{want, value}
-		}
-		return convert(v)
-	}}
+type of[V, T any] struct {
+	want, bounds string
+	convert      func(V) (T, error)
+}
+
+func (o *of[V, T]) Bounds() string { return o.bounds }
+
+func (o *of[V, T]) read(value any) (t T, err error) {
+	v, ok := value.(V)
+	if !ok {
+		return t, &typeError{o.want, value}
+	}
+	return o.convert(v)
 }
 
 // text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
-func text(check func(string) (string, error)) parser[string] { return of("a string", "", check) }
+func text(check func(string) (string, error)) parser[string] {
+	return &of[string, string]{"a string", "", check}
+}
 
-var boolean = of("true or false", "", func(b bool) (bool, error) { return b, nil })
+var boolean = &of[bool, bool]{"true or false", "", func(b bool) (bool, error) { return b, nil }}
 
 func number(least, most int64) parser[int] {
 	bounds := fmt.Sprintf("%d to %d", least, most)
-	return of("a whole number", bounds, func(n int64) (int, error) {
+	return &of[int64, int]{"a whole number", bounds, func(n int64) (int, error) {
 		if n < least || n > most {
 			return 0, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
 		}
 		return int(n), nil
-	})
+	}}
 }
 
 // orZero accepts 0, too.
-func orZero(p parser[int]) parser[int] {
-	return parser[int]{p.bounds, func(value any) (int, error) {
-		if value == int64(0) {
-			return 0, nil
-		}
-		return p.parse(value)
-	}}
+type orZero struct{ parser[int] }
+
+func (o orZero) read(value any) (int, error) {
+	if value == int64(0) {
+		return 0, nil
+	}
+	return o.parser.read(value)
 }
 
 func duration(least, most time.Duration) parser[time.Duration] {
 	bounds := brief(least) + " to " + brief(most)
-	return of(`a string such as "90s" or "1h"`, bounds, func(s string) (time.Duration, error) {
+	return &of[string, time.Duration]{`a string such as "90s" or "1h"`, bounds, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			return 0, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
@@ -347,7 +375,7 @@ func duration(least, most time.Duration) parser[time.Duration] {
 			return 0, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
 		}
 		return d, nil
-	})
+	}}
 }
 
 // brief writes a duration without the zero units that String adds: 1h, not 1h0m0s.
@@ -369,19 +397,19 @@ func word[T ~string](words ...T) parser[T] {
 		names[i] = string(w)
 	}
 	bounds := strings.Join(names, ", ")
-	return of("one of "+bounds, bounds, func(s string) (T, error) {
+	return &of[string, T]{"one of " + bounds, bounds, func(s string) (T, error) {
 		if !slices.Contains(names, s) {
 			return "", fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
 		}
 		return T(s), nil
-	})
+	}}
 }
 
 // userID accepts the number of a user.
-var userID = of("a user number", "", func(n int64) (uint32, error) {
+var userID = &of[int64, uint32]{"a user number", "", func(n int64) (uint32, error) {
 	const nobody = 1<<32 - 1 // the kernel's "no user": never a peer's
 	if n < 0 || n >= nobody {
 		return 0, fmt.Errorf("%d is not a user number", n)
 	}
 	return uint32(n), nil
-})
+}}

@@ -1,8 +1,8 @@
 package oauth
 
 import (
+	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -73,12 +73,12 @@ func (c *Client) Status() Status {
 	defer c.mu.Unlock()
 	s := c.status
 	s.Phase, s.Issuer, s.Clients, s.Tokens = c.phase, c.config.Issuer, slices.Clone(c.status.Clients), nil
-	for _, g := range c.grants {
+	for _, scope := range slices.Sorted(maps.Keys(c.grants)) {
+		g := c.grants[scope]
 		s.Tokens = append(s.Tokens, TokenStatus{
 			Scope: g.scope, Granted: g.granted, Left: max(0, g.left(now)), Next: max(0, g.next.Sub(now)),
 			Err: g.err, Failed: g.failed, Busy: g.flying,
 		})
 	}
-	slices.SortFunc(s.Tokens, func(a, b TokenStatus) int { return strings.Compare(a.Scope, b.Scope) })
 	return s
 }

@@ -112,12 +112,12 @@ func TestConfigPageHasEveryKey(t *testing.T) {
 		if len(strings.Fields(got.text)) < 4 {
 			t.Errorf("%s: got %q as its words, want a sentence", &k, got.text)
 		}
-		if least, most, is := strings.Cut(k.Value.Bounds, " to "); is {
+		if least, most, is := strings.Cut(k.Value.Bounds(), " to "); is {
 			if !hasRange(got.text, least, most) {
-				t.Errorf("%s: got %q, want %s", &k, got.text, k.Value.Bounds)
+				t.Errorf("%s: got %q, want %s", &k, got.text, k.Value.Bounds())
 			}
 		} else {
-			for word := range strings.SplitSeq(k.Value.Bounds, ", ") {
+			for word := range strings.SplitSeq(k.Value.Bounds(), ", ") {
 				if !strings.Contains(got.text, word) {
 					t.Errorf("%s: got %q, want a word on %s", &k, got.text, word)
 				}
