@@ -24,7 +24,7 @@ all: ## build/nmos-authd for this machine
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-demo: all ## an authorization server, the daemon and a pretend device on loopback, and a short story (KEEP=1: they stay up)
+demo: all ## a pretend facility on loopback plays a story: servers, device, registry, panels (KEEP=1: they stay up)
 	$(GO) run ./tinytest/cmd/demo -daemon build/nmos-authd $(if $(KEEP),-keep)
 
 test: ## all tests; TABLE=1 also prints which tests check which rule

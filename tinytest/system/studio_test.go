@@ -29,7 +29,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, announced: make(chan struct{}, 100), replaced: make(chan struct{}, 100)}
 	var err error

@@ -1,8 +1,9 @@
-// Demo starts an authorization server, the daemon and a pretend device on loopback, and plays a short story: what was
-// asked, with which token, what the daemon answered and why, and how long asking took, first and again.
+// Demo starts a pretend facility on loopback: a name server, an authorization server, an IS-04 registry and a stage box,
+// the latter two each with the real daemon, and controllers before which people sit. It plays a story with them, and
+// shows what each asked, what it was answered and why, and how long asking the daemon took.
 //
-// It ends by itself, with exit status 0 if every answer is the one the story expects. With -keep it stays up and says
-// what to try.
+// It ends by itself, with exit status 0 if everything went as the story tells it. With -keep it stays up and says what
+// to try.
 package main
 
 import (
@@ -12,17 +13,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
-	"nmosauthd/tinytest/authserver"
-	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/studio"
 )
-
-// device is the pretend device's name in the tokens.
-const device = "stagebox-1.studio.example"
 
 func main() {
 	program := flag.String("daemon", "build/nmos-authd", "the daemon's `program`")
@@ -31,18 +29,22 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *program, *keep); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
+		fmt.Fprintln(os.Stderr, "\ndemo: not as told:", err)
 		os.Exit(1)
 	}
 }
 
+// patience is how long the story, and anything in it, may take on a machine that is busy; on others it takes a quarter
+// of a minute.
+const patience = 3 * time.Minute
+
 // stage is everything that runs.
 type stage struct {
-	server  *authserver.Server
-	admin   string // the daemon's admin socket
-	daemon  *daemon.Daemon
-	device  *firmware.Device
-	decided chan decision
+	*studio.Studio
+	program   string
+	decided   chan decision
+	announced chan struct{} // once for each time that the stage box has announced everything
+	replaced  chan struct{} // once for each token that the registry refused and the stage box replaced
 }
 
 // decision is one reply that the device got, and how long it waited for it.
@@ -51,100 +53,95 @@ type decision struct {
 	took  time.Duration
 }
 
-func run(ctx context.Context, program string, keep bool) error {
-	s := &stage{decided: make(chan decision, 1)}
-	var err error
-	if s.server, err = authserver.Start(authserver.Options{Host: "localhost"}); err != nil {
-		return err
+func run(ctx context.Context, program string, keep bool) (err error) {
+	began := time.Now()
+	s := &stage{
+		program: program, decided: make(chan decision, 1), announced: make(chan struct{}, 1), replaced: make(chan struct{}, 1),
 	}
-	defer s.server.Close()
-	dir, err := daemon.NewDir()
-	if err != nil {
-		return err
-	}
-	defer dir.Remove()
-	s.admin = dir.Admin()
-	err = dir.Write(daemon.Config{
-		Names: []string{device}, Servers: []string{s.server.Issuer()}, CAPEM: s.server.CAPEM(), Admin: true,
-		More: `retry = "1s"`,
-	})
-	if err != nil {
-		return err
-	}
-	starting, cancel := context.WithTimeout(ctx, 20*time.Second)
+	playing, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if s.daemon, err = daemon.Start(starting, program, dir); err != nil {
-		return err
-	}
-	if err = s.daemon.WaitLog(starting, 0, "keys fetched"); err != nil {
-		return errors.Join(err, s.daemon.Stop())
-	}
-	s.device, err = firmware.Start(firmware.Options{
-		Socket: dir.Authz(),
+	s.Studio, err = studio.Start(playing, program, studio.Options{
+		Timeout: patience, Announced: notify(s.announced), Replaced: notify(s.replaced),
 		Decided: func(r firmware.Reply, took time.Duration) {
+			if strings.HasPrefix(r.Reason, "own-token") {
+				return // the stage box's affair, at any time
+			}
 			select {
 			case s.decided <- decision{r, took}:
-			default: // the story is over
+			default: // nobody wants to know
 			}
 		},
 	})
 	if err != nil {
-		return errors.Join(err, s.daemon.Stop())
+		return err
 	}
-	defer s.device.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.play(playing); err != nil {
+		return err
+	}
+	if len(wide) > 0 {
+		return fmt.Errorf("lines of more than %d columns: %q", width, wide)
+	}
+	fmt.Printf("\nAll of it went as told, in %.0f s.\n", time.Since(began).Seconds())
+	if keep {
+		return s.stay(ctx)
+	}
+	return nil
+}
 
-	fmt.Printf("authorization server  %s\n", s.server.Issuer())
-	fmt.Printf("nmos-authd            %s\n", dir.Authz())
-	fmt.Printf("pretend device        %s, called %s\n\n", s.device.URL(), device)
-	err = s.play(ctx)
-	if err == nil && keep {
-		err = s.stay(ctx, program, dir)
+// notify returns a hook that does not wait.
+func notify(c chan<- struct{}) func() {
+	return func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
-	return errors.Join(err, s.daemon.Stop())
 }
 
 // stay keeps everything up until a signal comes, and says what to try.
-func (s *stage) stay(ctx context.Context, program string, dir daemon.Dir) error {
-	path := func(name string) string { return dir.File(name) }
+func (s *stage) stay(ctx context.Context) error {
+	g := s.DeviceDaemon
 	files := map[string]string{
-		"good.jwt":     s.server.Token(controller).Sign(),
-		"readonly.jwt": s.server.Token(readOnly).Sign(),
-		"meters.jwt":   s.server.Token(meters).Sign(),
-		"jwks.json":    string(mint.JWKS(s.server.Keys()...)),
+		"good.jwt":     s.Server.Token(routing).Sign(),
+		"readonly.jwt": s.Server.Token(readOnly).Sign(),
+		"meters.jwt":   s.Server.Token(meters).Sign(),
+		"jwks.json":    string(mint.JWKS(s.Server.Keys()...)),
 	}
 	for name, text := range files {
-		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(g.File(name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
-	config := dir.ConfigFile()
+	port := s.Device.URL()[strings.LastIndexByte(s.Device.URL(), ':')+1:]
 	fmt.Printf(`
 Everything stays up until you press Ctrl-C. Try, from another terminal:
 
-  C=%[2]s
-  %[1]s ask --config $C \
-    --token %[3]s \
-    GET %[5]s
-  %[1]s ask --config $C \
-    --token %[4]s \
-    PATCH %[6]s
-  %[1]s explain --config $C --jwks %[7]s \
-    --token %[4]s \
-    PATCH %[6]s
-  %[1]s ask --config $C \
-    --token %[10]s \
+  D=%[2]s
+  C=$D/nmos-authd.toml
+  %[1]s status --config $C
+  %[1]s client status --config $C
+  %[1]s ask --config $C --token $D/good.jwt \
+    GET %[3]s
+  %[1]s ask --config $C --token $D/readonly.jwt \
+    PATCH %[4]s
+  %[1]s explain --config $C --jwks $D/jwks.json \
+    --token $D/readonly.jwt \
+    PATCH %[4]s
+  %[1]s ask --config $C --token $D/meters.jwt \
     --resource meter stage-left read
-  curl -i -H "Authorization: Bearer $(cat %[3]s)" \
-    %[8]s%[5]s
-  curl --unix-socket %[11]s \
-    http://localhost/inventory
-  kill -HUP %[9]d    # after a change of $C
-`, program, config, path("good.jwt"), path("readonly.jwt"), senders, staged, path("jwks.json"), s.device.URL(), s.daemon.PID(),
-		path("meters.jwt"), s.admin)
+  curl -i --cacert $D/ca.pem --resolve %[6]s:%[5]s:127.0.0.1 \
+    -H "Authorization: Bearer $(cat $D/good.jwt)" \
+    https://%[6]s:%[5]s%[3]s
+  curl --unix-socket $D/run/admin.sock http://localhost/inventory
+  kill -HUP %[7]d    # after a change of $C
+`, s.program, g.Path(), senders, staged, port, device, g.PID())
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-s.daemon.Ended():
-		return fmt.Errorf("the daemon ended by itself:\n%s", s.daemon.Log())
+	case <-g.Ended():
+		return fmt.Errorf("the stage box's daemon ended by itself:\n%s", g.Log())
+	case <-s.RegistryDaemon.Ended():
+		return fmt.Errorf("the registry's daemon ended by itself:\n%s", s.RegistryDaemon.Log())
 	}
 }

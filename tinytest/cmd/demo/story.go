@@ -2,283 +2,470 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
+	"maps"
 	"net/http"
+	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"nmosauthd/tinytest/controller"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/registry"
+	"nmosauthd/tinytest/studio"
 )
 
-// The resources of the story.
-const (
-	senders = "/x-nmos/connection/v1.1/single/senders"
-	staged  = "/x-nmos/connection/v1.1/single/receivers/" + firmware.Receiver1ID + "/staged"
-	meter   = "/x-nmos/events/v1.0/sources/" + firmware.MeterSourceID + "/state"
-)
+// width is what a terminal shows.
+const width = 80
 
-// What the tokens of the story grant.
-var (
-	controller = mint.Options{Device: device, Client: "controller", Permissions: map[string]mint.Permission{
-		"connection": {Read: []string{"*"}, Write: []string{"single/*"}},
-	}}
-	readOnly = mint.Options{Device: device, Client: "multiviewer", Permissions: map[string]mint.Permission{
-		"connection": {Read: []string{"*"}},
-	}}
-	meters = mint.Options{Device: device, Client: "loudness-display", Permissions: map[string]mint.Permission{
-		"events": {Read: []string{"sources/*"}},
-	}}
-	elsewhere = mint.Options{Device: "stagebox-2.studio.example", Client: "controller"}
-	old       = mint.Options{Device: device, Client: "controller", Now: time.Now().Add(-2 * time.Hour)}
-)
+// wide are lines that did not fit; the story must have none.
+var wide []string
 
-// step is one line of the story: a request to the device's APIs or, if the method is read or write, a command of its
-// front panel, whose target is the kind and the name of a resource, and body what to write.
-type step struct {
-	method, target, body string
-	token                string // its name in the output
-	bearer               string
-	want                 string // "200 ok"
-	once                 bool   // the answer changes with time, so it is not asked again for the second figure
-}
-
-// forged changes one bit of a token's signature.
-func forged(token string) string {
-	dot := strings.LastIndexByte(token, '.')
-	sig, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
-	if err != nil {
-		panic(err) // it was minted a moment ago
+// show prints one line.
+func show(line string) {
+	if line = strings.TrimRight(line, " "); utf8.RuneCountInString(line) > width {
+		wide = append(wide, line)
 	}
-	sig[0] ^= 1
-	return token[:dot+1] + base64.RawURLEncoding.EncodeToString(sig)
+	fmt.Println(line)
 }
 
-// play tells the story. It returns an error if an answer is not the expected one.
+// say prints a text in lines that fit.
+func say(format string, a ...any) { fold("", fmt.Sprintf(format, a...)) }
+
+// fold prints a text in lines that fit, each with the same indent.
+func fold(indent, text string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && utf8.RuneCountInString(indent+line+" "+word) > width {
+			show(indent + line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	show(indent + line)
+}
+
+// did prints what somebody did, and what came of it.
+func did(who, what, answer string) { show(fmt.Sprintf("  %-9s %-47s %s", who, what, answer)) }
+
+// refusal checks and prints a refusal.
+func refusal(who, what string, err error, status int, reason string) error {
+	gotStatus, gotReason := controller.Refused(err)
+	if gotStatus != status || gotReason != reason {
+		return fmt.Errorf("%s, %s: got %v, want %d %s", who, what, err, status, reason)
+	}
+	did(who, what, fmt.Sprintf("%d %s", status, reason))
+	return nil
+}
+
+// cast are those who appear in more than one chapter.
+type cast struct {
+	panel, guest   *controller.Controller
+	out, in, meter controller.Resource
+}
+
+// play tells the story. It returns an error if anything is not as told.
 func (s *stage) play(ctx context.Context) error {
-	good := s.server.Token(controller).Sign()
-	const patch = `{"master_enable":true}`
-	printRow("asked of the device", "with token", "answer and reason", "first", "again")
-	err := s.steps(ctx, []step{
-		{"GET", "/x-nmos/", "", "none", "", "200 public", false},
-		{"GET", senders, "", "none", "", "401 no-token", false},
-		{"GET", senders, "", "controller", good, "200 ok", false},
-		{"PATCH", staged, patch, "controller", good, "200 ok", false},
-		{"PATCH", staged, patch, "read only", s.server.Token(readOnly).Sign(), "403 path-not-granted", false},
-		{"GET", senders, "", "another device", s.server.Token(elsewhere).Sign(), "403 audience", false},
-		{"GET", senders, "", "expired", s.server.Token(old).Sign(), "401 token-expired", false},
-		{"GET", senders, "", "forged", forged(good), "401 signature", false},
-		{"GET", meter, "", "level meters", s.server.Token(meters).Sign(), "200 ok", false},
-		{"GET", "/x-nmos/connection/v1.1//single", "", "controller", good, "400 path-ambiguous", false},
-	})
-	if err == nil {
-		err = s.ownTerms(ctx, good)
-	}
-	if err != nil {
-		return err
-	}
-	s.server.Replace()
-	fresh := s.server.Token(controller).Sign()
-	fmt.Println("\nThe authorization server replaces its key. The device learns of it from the\n" +
-		"first token under the new one.")
-	fresh503 := step{"GET", senders, "", "new key", fresh, "503 keys-pending", true}
-	if err := s.steps(ctx, []step{fresh503}); err != nil {
-		return err
-	}
-	if err := s.waitForKeys(ctx, fresh); err != nil {
-		return err
-	}
-	return s.steps(ctx, []step{
-		{"GET", senders, "", "new key", fresh, "200 ok", false},
-		{"GET", senders, "", "old key", good, "401 key-unknown", false},
-	})
-}
-
-// ownTerms plays the part of the meter feed and the front panel, which do not use HTTP.
-func (s *stage) ownTerms(ctx context.Context, good string) error {
-	levels, viewer := s.server.Token(meters).Sign(), s.server.Token(readOnly).Sign()
-	fmt.Println("\nThe meter feed and the front panel do not use HTTP. They ask by the device's own\n" +
-		"names, once it has pushed its inventory.")
-	err := s.steps(ctx, []step{{"read", "meter meter-1", "", "level meters", levels, "503 inventory-pending", true}})
-	if err != nil {
-		return err
-	}
-	if err := s.device.PushInventory(ctx, s.admin); err != nil {
-		return err
-	}
-	err = s.steps(ctx, []step{
-		{"read", "meter meter-1", "", "none", "", "401 no-token", false},
-		{"read", "meter meter-1", "", "level meters", levels, "200 ok", false},
-		{"read", "sender out-1", "", "read only", viewer, "200 ok", false},
-		{"write", "receiver in-1", "on", "controller", good, "200 ok", false},
-		{"write", "receiver in-1", "off", "read only", viewer, "403 path-not-granted", false},
-		{"read", "meter meter-9", "", "level meters", levels, "403 resource-unknown", false},
-	})
-	if err != nil {
-		return err
-	}
-	fmt.Println("\nSomebody labels the meter \"stage-left\"; the device pushes its inventory again.")
-	if err = s.device.Rename("meter", "meter-1", "stage-left"); err == nil {
-		err = s.device.PushInventory(ctx, s.admin)
-	}
-	if err != nil {
-		return err
-	}
-	return s.steps(ctx, []step{
-		{"read", "meter meter-1", "", "level meters", levels, "403 resource-unknown", false},
-		{"read", "meter stage-left", "", "level meters", levels, "200 ok", false},
-	})
-}
-
-// waitForKeys asks for the device's senders until the answer is no longer that keys are being fetched.
-func (s *stage) waitForKeys(ctx context.Context, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		status, _, err := s.request(ctx, step{method: "GET", target: senders, bearer: token})
-		if err != nil || status != http.StatusServiceUnavailable {
-			return err
+	var c cast
+	for i, chapter := range []struct {
+		title string
+		play  func(context.Context, *cast) error
+	}{
+		{"The authorization server appears", s.serverAppears},
+		{"The stage box gets a token of its own, and announces itself", s.deviceAnnounces},
+		{"People sign in at their panels", s.peopleSignIn},
+		{"Each may do what their claims say, and nothing else", s.panelsWork},
+		{"What the stage box is asked, and what its nmos-authd answers",
+			func(ctx context.Context, _ *cast) error { return s.answers(ctx) }},
+		{"The server's key is lost, and replaced", s.keyIsReplaced},
+		{"Anna's access is withdrawn", s.accessIsWithdrawn},
+		{"The same without tokens, in observe mode", s.observe},
+	} {
+		if i > 0 {
+			fmt.Println()
 		}
-		select {
-		case <-ctx.Done():
-			return errors.New("the new key was not fetched within 10 s")
-		case <-time.After(50 * time.Millisecond):
+		show(fmt.Sprintf("%d. %s", i+1, chapter.title))
+		if err := chapter.play(ctx, &c); err != nil {
+			return fmt.Errorf("%d. %s: %w", i+1, chapter.title, err)
 		}
-	}
-}
-
-// printRow prints one row of at most 80 columns. A request that is too long for its column gets a line of its own.
-func printRow(request, token, answer, first, again string) {
-	const room = 25
-	if utf8.RuneCountInString(request) > room {
-		fmt.Println(request)
-		request = ""
-	}
-	row := fmt.Sprintf("%-*s %-14s %-21s %7s %7s", room, request, token, answer, first, again)
-	fmt.Println(strings.TrimRight(row, " "))
-}
-
-// again makes a request some more times and returns the median of how long asking took.
-func (s *stage) again(ctx context.Context, st step) (string, error) {
-	var took [9]time.Duration
-	for i := range took {
-		_, d, err := s.request(ctx, st)
-		if err != nil {
-			return "", err
-		}
-		took[i] = d.took
-	}
-	slices.Sort(took[:])
-	return micros(took[len(took)/2]), nil
-}
-
-func (s *stage) steps(ctx context.Context, steps []step) error {
-	for _, st := range steps {
-		status, first, err := s.request(ctx, st)
-		if err != nil {
-			return err
-		}
-		got := fmt.Sprintf("%d %s", status, first.reply.Reason)
-		again := ""
-		if !st.once {
-			if again, err = s.again(ctx, st); err != nil {
-				return err
-			}
-		}
-		request := short(strings.TrimSpace(st.method + " " + st.target + " " + st.spoken()))
-		printRow(request, st.token, got, micros(first.took), again)
-		if got != st.want || status != first.reply.Status {
-			return fmt.Errorf("the answer should have been %s; the daemon said:\n%s", st.want, first.reply.Text)
+		if v := s.Server.Violations(); len(v) > 0 {
+			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q", i+1, chapter.title, v)
 		}
 	}
 	return nil
 }
 
-// isPanel reports whether the step is a command of the front panel.
-func (st step) isPanel() bool { return st.method == "read" || st.method == "write" }
-
-// spoken returns what the panel's command says after the resource.
-func (st step) spoken() string {
-	if st.isPanel() {
-		return st.body
+func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
+	if err := s.AnnounceServer(); err != nil {
+		return err
 	}
-	return ""
+	found, err := s.Resolver().Browse(ctx, "_nmos-auth._tcp", studio.Domain, "v1.0")
+	if err != nil {
+		return err
+	}
+	say("DNS-SD now has _nmos-auth._tcp.%s. The registry and the stage box are switched on. Each has an nmos-authd "+
+		"beside it, which finds the server, checks its certificate and fetches its keys.", studio.Domain)
+	if err := s.StartRegistry(ctx); err != nil {
+		return err
+	}
+	if err := s.StartDevice(ctx); err != nil {
+		return err
+	}
+	for _, g := range []*studio.Guarded{s.RegistryDaemon, s.DeviceDaemon} {
+		if !strings.Contains(g.Log(), `"servers found","servers":["`+s.Server.Issuer()+`"`) {
+			return fmt.Errorf("a daemon has not found the server:\n%s", g.Log())
+		}
+	}
+	show("  server    " + found[0].URL())
+	show("  registry  " + s.Registry.URL())
+	show("  stage box " + s.Device.URL())
+	return nil
 }
 
-// request makes one request of the device and returns its status and the decision behind it.
-func (s *stage) request(ctx context.Context, st step) (status int, d decision, err error) {
-	if st.isPanel() {
-		status, err = s.command(ctx, st)
-	} else {
-		status, err = s.overHTTP(ctx, st)
+func (s *stage) deviceAnnounces(ctx context.Context, _ *cast) error {
+	say("The registry wants tokens too. The stage box's firmware does not know OAuth: its nmos-authd registers it as a " +
+		"client, with a key made on the device, and hands the firmware a token. (It would do so by itself within 20 s.)")
+	if err := s.shell(ctx, s.DeviceDaemon, "client", "register"); err != nil {
+		return err
 	}
-	if err != nil {
-		return 0, decision{}, err
+	clients := s.Server.Registered()
+	if len(clients) != 1 || clients[0].Scope != "registration" || clients[0].AuthMethod != "private_key_jwt" {
+		return fmt.Errorf("registered are %+v, want the stage box alone, by its key, for registration alone", clients)
 	}
+	did("stage box", "registers as "+clients[0].Name, clients[0].ID)
+	s.AnnounceDevice()
 	select {
-	case d = <-s.decided:
-		return status, d, nil
+	case <-s.announced:
+	case <-ctx.Done():
+		return fmt.Errorf("the stage box does not announce itself: %w\n%s", ctx.Err(), s.DeviceDaemon.Log())
+	}
+	did("stage box", "asks its nmos-authd for a token: registration", "a token")
+	did("stage box", "registers itself, 3 senders, 2 receivers, ...", "allowed")
+
+	// BCP-003-02: what a client has registered is its own.
+	stranger := s.Server.Token(mint.Options{
+		Device: studio.RegistryHost, Client: "another-device", Scope: "registration",
+	}).Sign()
+	request, err := http.NewRequestWithContext(ctx, http.MethodDelete,
+		s.Registry.URL()+registry.RegistrationAPI+"/resource/nodes/"+firmware.NodeID, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+stranger)
+	response, err := s.Client().Do(request)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("another device removes the stage box's entry: %s, want 403", response.Status)
+	}
+	did("another", "device tries to remove the stage box's entry", "403 not its own")
+	return nil
+}
+
+func (s *stage) peopleSignIn(ctx context.Context, c *cast) error {
+	say("A panel finds the server in DNS-SD, registers as a client, and opens the server's page. Anna types her " +
+		"password there, not at the panel, which gets a code, and for it a token (PKCE).")
+	c.panel, c.guest = s.Controller("Panel 1", studio.Anna), s.Controller("Panel 2", studio.Vito)
+	if err := s.signIn(ctx, "Anna", c.panel, "query connection events"); err != nil {
+		return err
+	}
+	return s.signIn(ctx, "Vito", c.guest, "connection")
+}
+
+func (s *stage) signIn(ctx context.Context, who string, c *controller.Controller, scope string) error {
+	if err := c.SignIn(ctx); err != nil {
+		return err
+	}
+	if c.Scope() != scope {
+		return fmt.Errorf("%s's token is for %q, want %q", who, c.Scope(), scope)
+	}
+	did(who, "signs in, for: "+scope, "a token")
+	return nil
+}
+
+func (s *stage) panelsWork(ctx context.Context, c *cast) error {
+	list, err := c.panel.Query(ctx, "senders")
+	if err != nil {
+		return err
+	}
+	receivers, err := c.panel.Query(ctx, "receivers")
+	if err != nil {
+		return err
+	}
+	if len(list) != 3 || len(receivers) != 2 {
+		return fmt.Errorf("the registry has the senders %v and the receivers %v, want 3 and 2", list, receivers)
+	}
+	if c.out, err = pick(list, firmware.Sender1ID); err == nil {
+		c.meter, err = pick(list, firmware.MeterSenderID)
+	}
+	if err == nil {
+		c.in, err = pick(receivers, firmware.Receiver1ID)
+	}
+	if err != nil {
+		return err
+	}
+	did("Anna", fmt.Sprintf("asks the registry: %d senders, %d receivers", len(list), len(receivers)), "allowed")
+	_, err = c.guest.Query(ctx, "senders")
+	if err := refusal("Vito", "asks the registry the same", err, http.StatusForbidden, "api-not-granted"); err != nil {
+		return err
+	}
+	if err := s.connect(ctx, "Anna", c.panel, c); err != nil {
+		return err
+	}
+	if err := s.shown(ctx, c); err != nil {
+		return err
+	}
+	if err := s.watch(ctx, "Anna", c.panel, c); err != nil {
+		return err
+	}
+	err = refusal("Anna", "switches "+c.out.Label+" off", c.panel.Mute(ctx, c.out), http.StatusForbidden, "path-not-granted")
+	if err != nil {
+		return err
+	}
+	_, err = c.panel.Get(ctx, s.Device.URL()+"/x-nmos/node/v1.3/self")
+	return refusal("Anna", "reads the stage box's Node API", err, http.StatusForbidden, "api-not-granted")
+}
+
+func pick(list []controller.Resource, id string) (controller.Resource, error) {
+	i := slices.IndexFunc(list, func(r controller.Resource) bool { return r.ID == id })
+	if i < 0 {
+		return controller.Resource{}, fmt.Errorf("the registry does not have %s, but %v", id, list)
+	}
+	return list[i], nil
+}
+
+func (s *stage) connect(ctx context.Context, who string, panel *controller.Controller, c *cast) error {
+	if err := panel.Connect(ctx, c.out, c.in); err != nil {
+		return err
+	}
+	did(who, fmt.Sprintf("connects %s to %s", c.out.Label, c.in.Label), "allowed")
+	return nil
+}
+
+// shown waits until the registry shows the connection.
+func (s *stage) shown(ctx context.Context, c *cast) error {
+	for {
+		connected, err := c.panel.Connected(ctx, c.out, c.in)
+		if err != nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if connected {
+			did("stage box", "tells the registry of the connection", "allowed")
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond) // between two questions
+	}
+}
+
+// watch follows the meter over three levels, each of which is only set once the one before was seen.
+func (s *stage) watch(ctx context.Context, who string, panel *controller.Controller, c *cast) error {
+	want := []float64{-30, -24, -18}
+	var seen []string
+	s.Device.SetLevel(want[0])
+	err := panel.Watch(ctx, c.meter, func(dBFS float64) bool {
+		seen = append(seen, fmt.Sprint(dBFS))
+		if len(seen) < len(want) {
+			s.Device.SetLevel(want[len(seen)])
+		}
+		return len(seen) < len(want)
+	})
+	if err != nil {
+		return err
+	}
+	if got := fmt.Sprint(seen); got != fmt.Sprint(want) {
+		return fmt.Errorf("%s's meter shows %s, want %v", who, got, want)
+	}
+	did(who, "watches the level meter: "+strings.Join(seen, ", ")+" dBFS", "allowed")
+	return nil
+}
+
+func (s *stage) keyIsReplaced(ctx context.Context, c *cast) error {
+	say("The stage box learns of the new key from the first token under it; nobody waits.")
+	printRow("asked of the stage box", "with token", "answer and reason", "first", "again")
+	if err := s.newKey(ctx); err != nil {
+		return err
+	}
+	fmt.Println()
+	say("Whoever holds a token under the old key is refused, and gets another by itself.")
+	select {
+	case <-s.replaced: // of before
 	default:
-		return status, decision{}, errors.New("the device answered without asking the daemon")
 	}
+	if _, err := c.panel.Query(ctx, "senders"); err != nil {
+		return err
+	}
+	if err := c.panel.Refresh(ctx); err != nil {
+		return err
+	}
+	if _, err := c.panel.Query(ctx, "senders"); err != nil {
+		return err
+	}
+	did("Anna", "refreshes her token and asks the registry", "allowed")
+	select {
+	case <-s.replaced:
+	case <-ctx.Done():
+		return fmt.Errorf("the stage box's own token is not replaced: %w\n%s", ctx.Err(), s.DeviceDaemon.Log())
+	}
+	did("stage box", "is refused by the registry, asks for another", "allowed")
+	return nil
 }
 
-// command gives the front panel's command, and returns the status of the answer.
-func (s *stage) command(ctx context.Context, st step) (int, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", s.device.PanelAddr())
+// lastLife is how long the last token lives of somebody whose access is withdrawn.
+const lastLife = 5 * time.Second
+
+func (s *stage) accessIsWithdrawn(ctx context.Context, c *cast) error {
+	say("She gets no further token. The one that she has works until its end, here for %v s: that is why "+
+		"facilities keep tokens short.", lastLife.Seconds())
+	s.Server.SetLife(lastLife)
+	if err := c.panel.Refresh(ctx); err != nil {
+		return err
+	}
+	s.Server.SetLife(time.Hour)
+	id, err := c.panel.Register(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer conn.Close()
-	if err = conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return 0, err
-	}
-	if _, err = fmt.Fprint(conn, strings.Join([]string{st.method, st.target, st.body, st.bearer}, " ")); err != nil {
-		return 0, err
-	}
-	answer := make([]byte, 1024)
-	n, err := conn.Read(answer)
+	s.Server.Withdraw(id)
+	err = refusal("Anna", "wants another token", c.panel.Refresh(ctx), http.StatusBadRequest, "invalid_grant")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	status, _, _ := strings.Cut(string(answer[:n]), " ")
-	return strconv.Atoi(status)
+	err = c.panel.Watch(ctx, c.meter, func(float64) bool { return true }) // until the stage box ends it
+	if ctx.Err() != nil {
+		return err
+	}
+	did("Anna", "watches the meter while her token lasts", "goes dark")
+	for err = nil; err == nil; {
+		time.Sleep(20 * time.Millisecond) // between two questions
+		_, err = c.panel.Query(ctx, "senders")
+	}
+	return refusal("Anna", "asks the registry", err, http.StatusUnauthorized, "token-expired")
 }
 
-func (s *stage) overHTTP(ctx context.Context, st step) (int, error) {
-	r, err := http.NewRequestWithContext(ctx, st.method, s.device.URL()+st.target, strings.NewReader(st.body))
+func (s *stage) observe(ctx context.Context, c *cast) error {
+	say("A facility that is not ready sets mode = \"observe\": everything is allowed, and remembered. An old panel, " +
+		"which knows no tokens, goes on working.")
+	both := []*studio.Guarded{s.RegistryDaemon, s.DeviceDaemon}
+	for _, g := range both {
+		if err := g.SetMode(ctx, "observe"); err != nil {
+			return err
+		}
+		if _, err := s.output(ctx, g, "observe", "reset"); err != nil {
+			return err
+		}
+	}
+	if err := s.oldPanelWorks(ctx, "old panel", s.Controller("Old panel", controller.Person{}), c); err != nil {
+		return err
+	}
+	fmt.Println()
+	say("nmos-authd observe report, on the stage box, says what enforce would have denied, and which claims to give:")
+	report, err := s.output(ctx, s.DeviceDaemon, "observe", "report")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if st.bearer != "" {
-		r.Header.Set("Authorization", "Bearer "+st.bearer)
+	quote(report)
+
+	// The claims go to the administrator, and the mode to enforce.
+	given := studio.Claims{}
+	for _, g := range both {
+		claims, err := s.missing(ctx, g)
+		if err != nil {
+			return err
+		}
+		maps.Copy(given, claims)
+		if err := g.SetMode(ctx, "enforce"); err != nil {
+			return err
+		}
 	}
-	if st.body != "" {
-		r.Header.Set("Content-Type", "application/json")
+	s.Permit(studio.Vito.Name, given)
+	fmt.Println()
+	say("Vito gets these claims, and those of the registry's report. The mode is enforce again.")
+	_, err = s.Controller("Old panel", controller.Person{}).Query(ctx, "senders")
+	if err := refusal("old panel", "asks the registry", err, http.StatusUnauthorized, "no-token"); err != nil {
+		return err
 	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0, err
+	if err := c.guest.SignIn(ctx); err != nil {
+		return err
 	}
-	defer response.Body.Close()
-	_, err = io.Copy(io.Discard, response.Body)
-	return response.StatusCode, err
+	if err := s.oldPanelWorks(ctx, "Vito", c.guest, c); err != nil {
+		return err
+	}
+	return refusal("Vito", "switches "+c.out.Label+" off", c.guest.Mute(ctx, c.out), http.StatusForbidden, "path-not-granted")
 }
 
-// micros shows how long asking took.
-func micros(d time.Duration) string { return fmt.Sprintf("%d µs", d.Microseconds()) }
-
-// short abbreviates a request line's identifiers, which tell people nothing.
-func short(line string) string {
-	for _, id := range []string{firmware.Receiver1ID, firmware.MeterSourceID} {
-		line = strings.ReplaceAll(line, id, "…"+id[len(id)-2:])
+// oldPanelWorks does with a panel what a facility does all day.
+func (s *stage) oldPanelWorks(ctx context.Context, who string, panel *controller.Controller, c *cast) error {
+	list, err := panel.Query(ctx, "senders")
+	if err != nil {
+		return err
 	}
-	return line
+	did(who, fmt.Sprintf("asks the registry: %d senders", len(list)), "allowed")
+	if err := s.connect(ctx, who, panel, c); err != nil {
+		return err
+	}
+	return s.watch(ctx, who, panel, c)
+}
+
+// missing returns the claims that a report has for those without a token.
+func (s *stage) missing(ctx context.Context, g *studio.Guarded) (studio.Claims, error) {
+	text, err := s.output(ctx, g, "observe", "report", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Controllers []struct {
+			Token  string
+			Claims studio.Claims
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		return nil, err
+	}
+	claims := studio.Claims{}
+	for _, one := range report.Controllers {
+		for name, p := range one.Claims {
+			if one.Token == "none" {
+				claims[strings.TrimPrefix(name, "x-nmos-")] = p
+			}
+		}
+	}
+	if len(claims) == 0 {
+		return nil, fmt.Errorf("the report names no claims for those without a token: %s", text)
+	}
+	return claims, nil
+}
+
+// shell runs a subcommand of the daemon's program, and shows it with what it says.
+func (s *stage) shell(ctx context.Context, g *studio.Guarded, words ...string) error {
+	text, err := s.output(ctx, g, words...)
+	if err == nil {
+		show("  $ nmos-authd " + strings.Join(words, " "))
+		quote(text)
+	}
+	return err
+}
+
+// output runs a subcommand and returns what it says.
+func (s *stage) output(ctx context.Context, g *studio.Guarded, words ...string) (string, error) {
+	text, err := exec.CommandContext(ctx, s.program, append(words, "--config", g.ConfigFile())...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("nmos-authd %s: %w\n%s", strings.Join(words, " "), err, text)
+	}
+	return string(text), nil
+}
+
+// quote prints what a command said, indented, with its lines folded and without what tells people nothing.
+func quote(text string) {
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		line = strings.TrimRight(short(line), "\n")
+		bare := strings.TrimLeft(line, " ")
+		fold("  "+line[:len(line)-len(bare)], bare)
+	}
 }
