@@ -162,7 +162,7 @@ func TestRefreshFaults(t *testing.T) {
 	if err := c.SignIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	held, _ := c.Token(t.Context())
+	var held string
 	for _, fault := range []authserver.Fault{
 		authserver.HTML, authserver.ServerError, authserver.TokenMAC, authserver.TokenNoExpiry, authserver.TokenExpiryZero,
 		authserver.TokenMissing, authserver.TooMany,

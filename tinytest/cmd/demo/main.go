@@ -119,20 +119,20 @@ Everything stays up until you press Ctrl-C. Try, from another terminal:
 
   D=%[2]s
   C=$D/nmos-authd.toml
+  S=%[3]s
+  R=%[4]s
+  H=%[6]s:%[5]s
   %[1]s status --config $C
   %[1]s client status --config $C
-  %[1]s ask --config $C --token $D/good.jwt \
-    GET %[3]s
-  %[1]s ask --config $C --token $D/readonly.jwt \
-    PATCH %[4]s
+  %[1]s token --scope registration --config $C
+  %[1]s ask --config $C --token $D/good.jwt GET $S
+  %[1]s ask --config $C --token $D/readonly.jwt PATCH $R
   %[1]s explain --config $C --jwks $D/jwks.json \
-    --token $D/readonly.jwt \
-    PATCH %[4]s
+    --token $D/readonly.jwt PATCH $R
   %[1]s ask --config $C --token $D/meters.jwt \
     --resource meter stage-left read
-  curl -i --cacert $D/ca.pem --resolve %[6]s:%[5]s:127.0.0.1 \
-    -H "Authorization: Bearer $(cat $D/good.jwt)" \
-    https://%[6]s:%[5]s%[3]s
+  curl -i --cacert $D/ca.pem --resolve $H:127.0.0.1 \
+    -H "Authorization: Bearer $(cat $D/good.jwt)" https://$H$S
   curl --unix-socket $D/run/admin.sock http://localhost/inventory
   kill -HUP %[7]d    # after a change of $C
 `, s.program, g.Path(), senders, staged, port, device, g.PID())
