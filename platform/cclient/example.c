@@ -5,6 +5,7 @@
  *     example SOCKET METHOD TARGET
  *     example SOCKET KIND NAME read|write
  *     example -a SOCKET ... < authorization.txt
+ *     example -t SOCKET SCOPE
  *
  * With -a the value of the Authorization header is the first line of standard input: arguments are for all to see in ps.
  */
@@ -67,16 +68,33 @@ static int ask(char **words, int count, struct nmos_authz_text value, struct nmo
 	return 1;
 }
 
+/* Asks for a token of the device's own, and says what it is: the token itself is for a registry and nobody else. */
+static void ask_token(const char *scope, struct nmos_authz_reply *reply)
+{
+	static struct nmos_authz_own_token token;
+
+	if (nmos_authz_token(&authz, nmos_authz_string(scope), nmos_authz_string(NULL), &token, reply) == NMOS_AUTHZ_ALLOW) {
+		printf("token of %zu bytes\n", strlen(token.value));
+		print("token-id", token.id);
+		print("scope", token.scope);
+	}
+	print("detail", token.detail);
+	nmos_authz_token_wipe(&token);
+}
+
 int main(int argc, char **argv)
 {
 	int with_authorization = argc > 1 && strcmp(argv[1], "-a") == 0;
-	char **words = argv + 1 + with_authorization;
-	int count = argc - 1 - with_authorization;
+	int own_token = argc == 4 && strcmp(argv[1], "-t") == 0;
+	char **words = argv + 1 + (with_authorization || own_token);
+	int count = argc - 1 - (with_authorization || own_token);
 	struct nmos_authz_text value = nmos_authz_string(NULL);
 	struct nmos_authz_reply reply;
 
-	if (count != 3 && count != 4) {
-		fprintf(stderr, "usage: %s [-a] SOCKET METHOD TARGET\n       %s [-a] SOCKET KIND NAME read|write\n", argv[0], argv[0]);
+	if (!own_token && count != 3 && count != 4) {
+		fprintf(stderr,
+		        "usage: %s [-a] SOCKET METHOD TARGET\n       %s [-a] SOCKET KIND NAME read|write\n       %s -t SOCKET SCOPE\n",
+		        argv[0], argv[0], argv[0]);
 		return 2;
 	}
 	if (with_authorization) {
@@ -90,7 +108,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s: %s is no path of a socket\n", argv[0], words[0]);
 		return 2;
 	}
-	if (!ask(words + 1, count - 1, value, &reply)) {
+	if (own_token) {
+		ask_token(words[1], &reply);
+	} else if (!ask(words + 1, count - 1, value, &reply)) {
 		fprintf(stderr, "%s: the access is read or write, not %s\n", argv[0], words[3]);
 		return 2;
 	}

@@ -508,6 +508,72 @@ enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct n
 	return ask(&c, NULL, reply);
 }
 
+/* Wipes all of the reply but its reason, which is in use: a token may stand anywhere in one that is broken. */
+static void forget(struct nmos_authz *handle, struct nmos_authz_reply *reply)
+{
+	if (!handle->ready)
+		return; /* it may be of another size */
+	if (reply->lines == NULL) {
+		wipe(handle->reply, sizeof handle->reply);
+		return;
+	}
+	reply->client_id = reply->subject = reply->issuer = reply->path = reply->www_authenticate = reply->would = NULL;
+	for (char *line = handle->reply + (reply->lines - handle->reply); line < reply->lines_end;) {
+		size_t n = strlen(line);
+		if (after(line, "reason=") == NULL)
+			wipe(line, n);
+		line += n + 1;
+	}
+}
+
+/* Copies the value of a name, which must be there once, not be empty, and fit. */
+static bool take(const struct nmos_authz_reply *reply, const char *name, char *out, size_t size)
+{
+	int found = 0;
+	const char *value;
+	for (const char *line = reply->lines; line < reply->lines_end; line += strlen(line) + 1) {
+		if ((value = after(line, name)) == NULL)
+			continue;
+		size_t n = strlen(value);
+		if (found++ == 0 && n < size)
+			memcpy(out, value, n + 1);
+	}
+	return found == 1 && out[0] != '\0';
+}
+
+enum nmos_authz_decision nmos_authz_token(struct nmos_authz *handle, struct nmos_authz_text scope,
+                                          struct nmos_authz_text refused, struct nmos_authz_own_token *token,
+                                          struct nmos_authz_reply *reply)
+{
+	struct call c;
+	begin(&c, handle, "token 1\n");
+	put_required(&c, "scope=", scope);
+	put_line(&c, "refused=", refused);
+	if (token == NULL)
+		c.fault = NMOS_AUTHZ_BAD_CALL;
+	else
+		nmos_authz_token_wipe(token);
+	enum nmos_authz_decision decision = ask(&c, NULL, reply);
+	if (reply->error == NMOS_AUTHZ_OK && decision == NMOS_AUTHZ_ALLOW) {
+		if (!take(reply, "access-token=", token->value, sizeof token->value) ||
+		    !take(reply, "scope=", token->scope, sizeof token->scope) ||
+		    !take(reply, "token-id=", token->id, sizeof token->id)) {
+			nmos_authz_token_wipe(token);
+			disconnect(handle);
+			decision = deny(reply, NMOS_AUTHZ_BAD_REPLY, 0);
+		}
+	} else if (reply->error == NMOS_AUTHZ_OK) {
+		take(reply, "detail=", token->detail, sizeof token->detail);
+	}
+	forget(handle, reply);
+	return decision;
+}
+
+void nmos_authz_token_wipe(struct nmos_authz_own_token *token)
+{
+	wipe((char *)token, sizeof *token);
+}
+
 enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle)
 {
 	struct nmos_authz_reply reply;

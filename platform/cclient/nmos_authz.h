@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-#define NMOS_AUTHZ_VERSION "1.2.0"
-#define NMOS_AUTHZ_VERSION_NUMBER 10200 /* major * 10000 + minor * 100 + patch */
+#define NMOS_AUTHZ_VERSION "1.3.0"
+#define NMOS_AUTHZ_VERSION_NUMBER 10300 /* major * 10000 + minor * 100 + patch */
 
 /*
  * Longest packet to the daemon in bytes, all values of a question together; the daemon's own limit is the same unless
@@ -66,6 +66,17 @@ extern "C" {
 #define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"     /* 503 */
 #define NMOS_AUTHZ_REASON_INVENTORY_PENDING "inventory-pending" /* 503 */
 #define NMOS_AUTHZ_REASON_WATCH_LIMIT "watch-limit"             /* 503: ask decide_all, and mind expires_in */
+
+#define NMOS_AUTHZ_REASON_OWN_TOKEN "own-token"                 /* allow: here is a token of the device's own */
+#define NMOS_AUTHZ_REASON_OWN_TOKEN_CALLER "own-token-caller"   /* 403: [client] does not admit this process */
+#define NMOS_AUTHZ_REASON_OWN_TOKEN_SCOPE "own-token-scope"     /* 403: [client] scopes does not list it */
+#define NMOS_AUTHZ_REASON_OWN_TOKEN_PENDING "own-token-pending" /* 503: ask again after retry_after */
+
+/* Bytes of the longest token of the device's own, of a scope, of a token's name, and of why there is none. */
+#define NMOS_AUTHZ_TOKEN_MAX 16384
+#define NMOS_AUTHZ_SCOPE_MAX 256
+#define NMOS_AUTHZ_TOKEN_ID_MAX 32
+#define NMOS_AUTHZ_DETAIL_MAX 512
 
 /* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
 #define NMOS_AUTHZ_ERROR_BODY_MAX 256
@@ -148,6 +159,14 @@ struct nmos_authz_reply {
 	const char *lines_end;        /* private */
 };
 
+/* One of the device's own tokens, about 17 KiB. The caller owns it, and wipes it. Texts that there are none of are "". */
+struct nmos_authz_own_token {
+	char value[NMOS_AUTHZ_TOKEN_MAX + 1]; /* goes into "Authorization: Bearer " as it is; "" if there is none */
+	char scope[NMOS_AUTHZ_SCOPE_MAX + 1]; /* what it is good for, which may be less than was asked for */
+	char id[NMOS_AUTHZ_TOKEN_ID_MAX + 1]; /* its name, by which to say that a server refused it */
+	char detail[NMOS_AUTHZ_DETAIL_MAX + 1]; /* why there is none, for a log */
+};
+
 /*
  * A connection to the daemon and its buffers, about 65 KiB: keep it in static or heap memory rather than on a small
  * stack. Only timeout_ms is for the caller, who may change it between calls; all else is private.
@@ -226,6 +245,26 @@ enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct n
  */
 enum nmos_authz_decision nmos_authz_verify(struct nmos_authz *handle, struct nmos_authz_text authorization,
                                            struct nmos_authz_reply *reply);
+
+/*
+ * A token of the device's own, to register with an IS-04 registry (scope "registration") or to open another node's IS-07
+ * socket ("events"). Ask for it each time just before it is sent: the daemon renews it, and answers from memory.
+ * NMOS_AUTHZ_ALLOW, and only that, comes with a token, which ends in reply->expires_in seconds. Else reply->status is 503:
+ * ask again after reply->retry_after seconds; or 403: reply->reason says what the device's configuration lacks.
+ *
+ * If a server answered 401 to a token, pass that token's id as refused, else nmos_authz_string(NULL): the daemon fetches
+ * another, the first time immediately, and has no token for you until it is there. At 403 do not: a new one says the same.
+ *
+ * The token is in the caller's hands: wipe it with nmos_authz_token_wipe once it is sent, and let it reach no log, no
+ * argument and no URL. The handle keeps no copy. A token longer than NMOS_AUTHZ_PACKET_MAX leaves room for is
+ * NMOS_AUTHZ_BAD_REPLY; the default has room for any.
+ */
+enum nmos_authz_decision nmos_authz_token(struct nmos_authz *handle, struct nmos_authz_text scope,
+                                          struct nmos_authz_text refused, struct nmos_authz_own_token *token,
+                                          struct nmos_authz_reply *reply);
+
+/* Wipes a token, which a plain memset may fail to: a compiler can leave out what is not read again. */
+void nmos_authz_token_wipe(struct nmos_authz_own_token *token);
 
 /* Does the daemon answer? NMOS_AUTHZ_OK if so. */
 enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle);

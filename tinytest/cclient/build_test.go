@@ -153,11 +153,15 @@ func TestReadmeCompiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```c\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("the README has %d C blocks; want 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("the README has %d C blocks; want 4", len(blocks))
+	}
+	code := ""
+	for _, b := range blocks {
+		code += b[1]
 	}
 	source := filepath.Join(t.TempDir(), "readme.c")
-	if err := os.WriteFile(source, []byte(blocks[0][1]+blocks[1][1]+blocks[2][1]), 0o600); err != nil {
+	if err := os.WriteFile(source, []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	compile(t, "readme.o", "-include", "testdata/stack.h", "-c", source)

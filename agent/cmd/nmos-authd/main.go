@@ -38,7 +38,7 @@ func commands() []command {
 		{"run", "[flags]", "run the daemon in the foreground", runDaemon},
 		{"check-config", "[flags]", "check the configuration", runCheckConfig},
 		{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
-		{"token", "--scope SCOPE", "print a token of the device's own", runToken},
+		{"token", "[flags] --scope SCOPE", "print a token of the device's own", runToken},
 		{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
 		{"observe", "report | reset [flags]", "what enforce mode would deny", runObserve},
 		{"status", "[flags]", "print the daemon's health", runStatus},

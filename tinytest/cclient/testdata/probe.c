@@ -210,6 +210,29 @@ static void decide_all(void)
 	print_reply(nmos_authz_decide_all(&authz, &request, words + 4, targets, &reply));
 }
 
+/* The token lies in memory of exactly its size, so that the sanitizer sees a byte too many. */
+static void own_token(struct nmos_authz *handle, int without)
+{
+	struct nmos_authz_own_token *token = malloc(sizeof *token);
+	if (token == NULL)
+		die("out of memory");
+	memset(token, 'o', sizeof *token);
+	print_reply(nmos_authz_token(handle, word(0), word(1), without ? NULL : token, &reply));
+	if (!without) {
+		print("access-token", token->value);
+		print("token-scope", token->scope);
+		print("token-id", token->id);
+		print("detail", token->detail);
+		nmos_authz_token_wipe(token);
+		print("token-wiped", wiped((const char *)token, sizeof *token));
+		size_t n = 0, i = 0;
+		for (; i < sizeof authz.reply; i++)
+			n += authz.reply[i] == 'Z'; /* what tests make tokens of */
+		printf("left=%zu\n", n);
+	}
+	free(token);
+}
+
 static int standing = -1; /* the connection of nmos_authz_watch */
 
 /* method, target (to be absent), authorization, upgrade, then the targets */
@@ -247,6 +270,12 @@ static void run(const char *command, long a, long b)
 		turned(a);
 	else if (strcmp(command, "verify") == 0)
 		print_reply(nmos_authz_verify(&authz, word(0), &reply));
+	else if (strcmp(command, "token") == 0)
+		own_token(&authz, 0);
+	else if (strcmp(command, "token-nowhere") == 0)
+		own_token(&authz, 1);
+	else if (strcmp(command, "token-zero") == 0)
+		own_token(&never_initialised, 0);
 	else if (strcmp(command, "ping") == 0)
 		printf("error=%d\n", (int)nmos_authz_ping(&authz));
 	else if (strcmp(command, "decide-zero") == 0)

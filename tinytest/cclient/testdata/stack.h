@@ -27,5 +27,11 @@ long seconds_now(void); /* of a monotonic clock */
 
 void on_meter_request(struct peer *peer, const struct meter *meter, const char *token, long *granted_until);
 void on_meter_tick(struct peer *peer, const struct meter *meter, long granted_until);
+struct registry_request;
+
+int registry_send(const struct registry_request *request, const char *scheme, const char *token);
+void log_once(const char *reason, const char *detail);
+int ask_registry(const struct registry_request *request, long *wait);
+
 int may_serve(struct http_request *in, struct http_response *out);
 int may_subscribe(struct http_request *in, const char *const *sources, size_t count);
