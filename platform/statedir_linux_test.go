@@ -154,9 +154,15 @@ func TestStateDirReadOnly_KEY3(t *testing.T) {
 	if err := d.WriteFile("a", []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirReadOnly_KEY3$", "-test.count=1", "-test.v")
-	cmd.Env = append(os.Environ(), readOnlyChild+"="+d.Path)
-	// A mount namespace of its own, so that nothing is mounted for others.
+	againToMount(t, readOnlyChild+"="+d.Path)
+}
+
+// againToMount runs the calling test again in a process with a mount namespace of its own, so that nothing is mounted for
+// others, and with one more variable in its environment.
+func againToMount(t *testing.T, variable string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), variable)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
@@ -206,25 +212,7 @@ func TestStateDirFull_KEY3(t *testing.T) {
 		useFull(t, &StateDir{Path: dir})
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirFull_KEY3$", "-test.count=1", "-test.v")
-	cmd.Env = append(os.Environ(), fullChild+"="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	var status *exec.ExitError
-	switch {
-	case err == nil:
-		if strings.Contains(string(out), "SKIP") {
-			t.Skipf("%s", out)
-		}
-	case errors.As(err, &status):
-		t.Errorf("%v\n%s", err, out)
-	default:
-		t.Skip("no namespace to mount in: ", err)
-	}
+	againToMount(t, fullChild+"="+t.TempDir())
 }
 
 func useFull(t *testing.T, d *StateDir) {

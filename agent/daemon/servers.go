@@ -100,7 +100,7 @@ func (d *daemon) fetchKeys(ctx context.Context, issuer string) ([]byte, error) {
 // DiscoverOptions returns where to look for servers. The host name is read at each discovery.
 func DiscoverOptions(c *config.Config) discovery.DiscoverOptions {
 	return discovery.DiscoverOptions{
-		Mode:    discovery.Mode(c.Discovers()),
+		Mode:    c.Discovers(),
 		Domains: c.Discovery.Domains,
 		Admit: func(s *discovery.Server) error {
 			return c.Admits(s.IssuerURL(), s.Domain)

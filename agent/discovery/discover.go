@@ -11,17 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// Mode says how servers are discovered, spelled as in the configuration.
-type Mode string
-
-// The modes. The zero value is ModeBoth.
-const (
-	ModeBoth    Mode = "both"    // unicast DNS-SD; mDNS only if every domain answers that it has none (DIS-2)
-	ModeUnicast Mode = "unicast" // unicast DNS-SD alone
-	ModeMDNS    Mode = "mdns"    // mDNS alone
-	ModeOff     Mode = "off"     // nothing
+	"nmosauthd/agent/config"
 )
 
 const (
@@ -36,7 +27,8 @@ const (
 
 // DiscoverOptions say how to look for servers. The zero value looks by all means, in the domains that it can learn of.
 type DiscoverOptions struct {
-	Mode Mode
+	// Mode says how to look, as Config.Discovers does. Empty means config.DiscoveryBoth.
+	Mode config.DiscoveryMode
 	// Domains are the domains to browse by unicast DNS-SD. If empty, those of the device's search list and of its host
 	// name are browsed, and if they hold no server, those that the network names by RFC 6763 §11.
 	Domains []string
@@ -121,16 +113,16 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 	}
 	found := Found{Again: maxTTL}
 	var errs []error
-	mode := cmp.Or(o.Mode, ModeBoth)
-	if mode == ModeBoth || mode == ModeUnicast {
+	mode := cmp.Or(o.Mode, config.DiscoveryBoth)
+	if mode == config.DiscoveryBoth || mode == config.DiscoveryUnicast {
 		var err error
 		if found, err = c.unicast(ctx, o, trace); err != nil {
 			errs = append(errs, err)
 		}
 		found.admit(o.Admit)
 	}
-	none := mode == ModeBoth && len(found.Servers) == 0
-	if mode == ModeMDNS || none && o.mayBrowse(&found, trace) && ctx.Err() == nil {
+	none := mode == config.DiscoveryBoth && len(found.Servers) == 0
+	if mode == config.DiscoveryMDNS || none && o.mayBrowse(&found, trace) && ctx.Err() == nil {
 		more, err := c.multicast(ctx, o, trace)
 		more.admit(o.Admit)
 		found.Answered = append(found.Answered, more.Answered...)

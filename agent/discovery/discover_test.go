@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
 )
 
@@ -152,23 +153,23 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
 	for _, c := range []struct {
 		name    string
-		mode    Mode
+		mode    config.DiscoveryMode
 		zone    string
 		fault   dnsserver.Fault
 		issuers string
 		mdns    int  // how often it was used
 		unicast bool // whether a name server was asked
 	}{
-		{"both, unicast finds one", ModeBoth, server("example.com", ""), "", "https://auth.example.com", 0, true},
+		{"both, unicast finds one", config.DiscoveryBoth, server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"both is the default", "", server("example.com", ""), "", "https://auth.example.com", 0, true},
-		{"both, unicast finds none", ModeBoth, "", "", "https://m.local", 1, true},
-		{"both, what unicast finds may not be used", ModeBoth, strings.ReplaceAll(server("example.com", ""), "pri=1", "pri=100"), "", "https://m.local", 1, true},
-		{"both, unicast is silent", ModeBoth, "", dnsserver.Silent, "", 0, true},
-		{"both, unicast fails", ModeBoth, "", dnsserver.ServFail, "", 0, true},
-		{"unicast, and there is one", ModeUnicast, server("example.com", ""), "", "https://auth.example.com", 0, true},
-		{"unicast, and there is none", ModeUnicast, "", "", "", 0, true},
-		{"mdns", ModeMDNS, server("example.com", ""), "", "https://m.local", 1, false},
-		{"off", ModeOff, server("example.com", ""), "", "", 0, false},
+		{"both, unicast finds none", config.DiscoveryBoth, "", "", "https://m.local", 1, true},
+		{"both, what unicast finds may not be used", config.DiscoveryBoth, strings.ReplaceAll(server("example.com", ""), "pri=1", "pri=100"), "", "https://m.local", 1, true},
+		{"both, unicast is silent", config.DiscoveryBoth, "", dnsserver.Silent, "", 0, true},
+		{"both, unicast fails", config.DiscoveryBoth, "", dnsserver.ServFail, "", 0, true},
+		{"unicast, and there is one", config.DiscoveryUnicast, server("example.com", ""), "", "https://auth.example.com", 0, true},
+		{"unicast, and there is none", config.DiscoveryUnicast, "", "", "", 0, true},
+		{"mdns", config.DiscoveryMDNS, server("example.com", ""), "", "https://m.local", 1, false},
+		{"off", config.DiscoveryOff, server("example.com", ""), "", "", 0, false},
 		{"no mode", "sometimes", server("example.com", ""), "", "", 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

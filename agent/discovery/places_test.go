@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
 )
 
@@ -390,7 +391,7 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 		t.Error("found before it was looked for")
 	}
 	for range 2 {
-		r, err := c.Discover(t.Context(), DiscoverOptions{Mode: ModeMDNS}, nil)
+		r, err := c.Discover(t.Context(), DiscoverOptions{Mode: config.DiscoveryMDNS}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -405,7 +406,7 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 	g := f
 	g.Host = "other.local"
 	all.Servers = []Server{g}
-	if _, err := c.Discover(t.Context(), DiscoverOptions{Mode: ModeMDNS}, nil); err != nil {
+	if _, err := c.Discover(t.Context(), DiscoverOptions{Mode: config.DiscoveryMDNS}, nil); err != nil {
 		t.Fatal(err)
 	}
 	// Keys of a server that is not advertised any more go on being fetched, and no name server knows its host.

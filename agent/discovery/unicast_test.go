@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
 )
 
@@ -127,7 +128,7 @@ func discover(t testing.TB, c *Client, o DiscoverOptions) run {
 }
 
 // example looks in example.com alone.
-var example = DiscoverOptions{Domains: []string{"example.com"}, Mode: ModeUnicast}
+var example = DiscoverOptions{Domains: []string{"example.com"}, Mode: config.DiscoveryUnicast}
 
 // issuers are those found, in their order.
 func (r *run) issuers() string {
