@@ -86,6 +86,9 @@ func readForm(r *http.Request) (why string) {
 
 // asserted authenticates a client by its assertion (RFC 7523 §3).
 func (s *Server) asserted(r *http.Request, assertion string) (c *client, refused answer, ok bool) {
+	s.mu.Lock()
+	s.keepSecret(assertion)
+	s.mu.Unlock()
 	status := http.StatusUnauthorized
 	if s.opt.Kind == Keycloak {
 		status = http.StatusBadRequest

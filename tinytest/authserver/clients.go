@@ -54,6 +54,7 @@ type clients struct {
 	registered  int
 	revoked     []string
 	secretUntil int64
+	secrets     []string // that went to clients or came from them, each once
 
 	forms   map[string]*form    // that wait for a person, by their number
 	codes   map[string]*consent // those used are kept, so that a second use is noticed
@@ -83,6 +84,23 @@ func (s *Server) Revoked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.clients.revoked)
+}
+
+// Secrets returns every secret that has gone to a client or come from one: client secrets, registration tokens,
+// assertions, access tokens and refresh tokens.
+func (s *Server) Secrets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.clients.secrets)
+}
+
+// keepSecret adds to Secrets. The lock is held.
+func (s *Server) keepSecret(secrets ...string) {
+	for _, secret := range secrets {
+		if secret != "" && !slices.Contains(s.clients.secrets, secret) && len(s.clients.secrets) < logLimit {
+			s.clients.secrets = append(s.clients.secrets, secret)
+		}
+	}
 }
 
 // Violations returns what was wrong with the messages of clients so far, each in a sentence: rules that real servers

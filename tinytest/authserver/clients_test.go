@@ -256,9 +256,14 @@ func TestEveryClientFaultHappens(t *testing.T) {
 		if bad := ask(path); bad == good {
 			t.Errorf("%s: as good as ever: %s", f.Fault, bad)
 		}
-		// A proxy's page is a fault of any path.
-		if err := s.tryMisbehave(PathJWKS, f.Fault, 1); (err == nil) != (f.Fault == Unauthorized) {
+		// A fault of any path spoils the others, too, and no other fault can be set there.
+		err := s.tryMisbehave(PathJWKS, f.Fault, 1)
+		if (err == nil) != (f.Scope == AnyPath) {
 			t.Errorf("%s for key sets: got %v, want it refused unless it is a fault of any path", f.Fault, err)
+		}
+		status, _ := message{method: "GET", path: PathJWKS}.send(t, s)
+		if (status == 200) != (err != nil) {
+			t.Errorf("%s for key sets: the answer has status %d, want 200 unless the fault is set", f.Fault, status)
 		}
 	}
 }

@@ -275,6 +275,7 @@ func (s *Server) scopes() []string {
 
 // information is what a client is told of itself (RFC 7591 §3.2.1), in the manner of the kind. The lock is held.
 func (s *Server) information(c *client) map[string]any {
+	s.keepSecret(c.secret, c.token)
 	m := maps.Clone(c.metadata)
 	m["client_id"] = c.ID
 	if c.secret != "" {

@@ -204,6 +204,12 @@ func (s *Server) spoilToken(r *http.Request, a map[string]any, fault Fault) answ
 	case ErrorWithSecrets:
 		return failure(400, "invalid_request", "not understood: "+r.PostForm.Encode()+" "+r.Header.Get("Authorization"))
 	}
+	s.mu.Lock()
+	for _, name := range []string{"access_token", "refresh_token"} {
+		secret, _ := a[name].(string)
+		s.keepSecret(secret)
+	}
+	s.mu.Unlock()
 	t := jsonAnswer(encode(a))
 	t.header["Cache-Control"] = "no-store" // RFC 6749 §5.1
 	return t
