@@ -429,7 +429,7 @@ func TestGuideOnHealth(t *testing.T) {
 func TestNames(t *testing.T) {
 	commands := programCommands(t)
 	example := read(t, "configs/nmos-authd.toml")
-	command := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify))?")
+	command := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify|status|register|forget))?")
 	key := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)") // in the table of reasons the advice's own test looks
 	for document, least := range map[string]struct{ commands, keys int }{
 		"configs/OPERATING.md": {25, 8},
