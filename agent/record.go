@@ -22,6 +22,7 @@ type recorder struct {
 	peer  Peer
 	entry audit.Decision
 	kid   []byte
+	named []byte // the name of what was asked about, in the inventory
 }
 
 // NewSessionOf returns a Session for a caller, whose decisions are counted and recorded (OPS-2).
@@ -91,6 +92,10 @@ func (s *Session) record(r *wire.Request) {
 		s.recordCommands(r)
 		e.ListAllowed = s.agent.state.Load().listAllowed
 	}
+	if s.object != nil {
+		e.Path = s.object
+	}
+	e.Resource = s.nameOf(r)
 	if len(e.Path) == 0 && len(r.Targets) > 0 { // the target has no normal form
 		e.Path = bare(r.Targets[0])
 	}
@@ -126,4 +131,26 @@ func (s *Session) reads(r *wire.Request) bool {
 		return !s.writes()
 	}
 	return false
+}
+
+// nameOf returns the kind and name by which the inventory knows what a question is about, "meter/in-1", nil if it knows
+// none: of a path by the id in it, of an object by its role path. A question about several things has one if it is about
+// one of them alone, or denied for it.
+func (s *Session) nameOf(r *wire.Request) []byte {
+	table := s.agent.inventory.Load()
+	path := s.entry.Path
+	switch {
+	case table == nil || r.Verb == wire.Resource || r.Verb.Many() && len(r.Targets) > 1:
+		return nil
+	case r.Verb == wire.Control && r.Model != nil:
+		prefix, _ := s.agent.state.Load().rules.Controls.Prefix(r.Model)
+		_, s.role = decide.NewObject(prefix, path, s.role)
+		path = s.role
+	}
+	kind, name, ok := table.NameOf(path)
+	if !ok {
+		return nil
+	}
+	s.named = append(append(append(s.named[:0], kind...), '/'), name...)
+	return s.named
 }

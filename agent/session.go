@@ -36,6 +36,7 @@ type Session struct {
 	fault         wire.Reason   // why it is not
 	cached        bool          // it was remembered
 	left          time.Duration // until the permission ends; 0 if it does not end by itself
+	object        []byte        // resource: the role path that it stands for; nil if none
 	opens         bool          // a control socket is asked for, through which the device can be changed (PATH-15)
 
 	// stand takes a place among the standing questions; false if there is none. nil if nothing bounds them.
@@ -74,7 +75,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 
 // begin resets the per-request state.
 func (s *Session) begin() {
-	s.now, s.raw, s.cached, s.opens, s.left = s.agent.clock(), nil, false, false, 0
+	s.now, s.raw, s.cached, s.opens, s.left, s.object = s.agent.clock(), nil, false, false, 0, nil
 	s.checked, s.good, s.fault = false, false, wire.Undecided
 	s.first, s.answers, s.targets, s.verdicts = s.first[:0], s.answers[:0], s.targets[:0], s.verdicts[:0]
 	s.own = token.Digest{}
@@ -130,7 +131,8 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 			}
 		case wire.Resource:
 			if table := s.agent.inventory.Load(); table != nil {
-				_, s.reply.Path = find(table, r)
+				_, path := find(table, r)
+				s.leadsTo(path)
 			}
 		case wire.Control:
 			s.judgeAll(st, r, wire.ModeOff)
@@ -247,13 +249,22 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 		}
 		return wire.ResourceUnknown
 	}
-	s.reply.Path = path
+	s.leadsTo(path)
 	place := st.rules.Find(path) // each time: the configuration may change, and then what the path leads to
 	s.opens = place.Kind == decide.Control
 	if early := decide.WithoutToken(access, place); !early.TokenNeeded() {
 		return early.Answer()
 	}
 	return s.permit(st, r, access, place)
+}
+
+// leadsTo notes what a resource stands for: a path, which the reply has, or the role path of an object.
+func (s *Session) leadsTo(path []byte) {
+	if len(path) > 0 && path[0] != '/' {
+		s.object = path
+		return
+	}
+	s.reply.Path = path
 }
 
 // find returns what a question about a resource wants to do, and the path that it does it to; nil if there is none.

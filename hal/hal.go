@@ -61,6 +61,9 @@ type Resource struct {
 	// Read and Write are the API paths that a token must open, with {id} and {name} in place of the two above:
 	// "/x-console/faders/{name}". Empty: those of the kind; a meter has none to write.
 	Read, Write string
+	// Control is the role path of the IS-12 object that the resource is, too, "root.meters.in-1": then it needs what a
+	// command on that object needs, in place of the kind's paths. Empty if none.
+	Control string
 }
 
 // Places says where the device keeps things. Paths begin with the root that was given.

@@ -35,7 +35,7 @@ var joinedNames = [...]string{Alone: "", ByReason: "reason", ByPath: "path", ByC
 var leftOut = [...]set{
 	ByReason: 1<<texts - 1,
 	ByPath:   tokenTexts | 1<<Subject,
-	ByClient: tokenTexts | 1<<Subject | 1<<Path | 1<<denied | 1<<permitted | 1<<Kind | 1<<Name,
+	ByClient: tokenTexts | 1<<Subject | 1<<Path | 1<<denied | 1<<permitted | 1<<Kind | 1<<Name | 1<<Resource,
 }
 
 // join makes r what o has in common with others.

@@ -6,7 +6,7 @@ import "nmosauthd/agent/wildcard"
 type Filter struct {
 	Denied bool   // those that deny, or would in enforce mode
 	Client string // pattern of the client
-	Path   string // pattern of the path; of a resource, also of its kind/name
+	Path   string // pattern of the path; also of the kind/name of a resource
 }
 
 // Match reports whether r is wanted.
@@ -15,6 +15,9 @@ func (f *Filter) Match(r *Record) bool {
 		return false
 	}
 	if f.Path == "" || wildcard.Match([]byte(f.Path), r.Text(Path)) {
+		return true
+	}
+	if wildcard.Match([]byte(f.Path), r.Text(Resource)) {
 		return true
 	}
 	return len(r.Text(Kind)) > 0 && wildcard.Match([]byte(f.Path), []byte(string(r.Text(Kind))+"/"+string(r.Text(Name))))

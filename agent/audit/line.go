@@ -68,7 +68,7 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 			}
 		}
 	}
-	text(Method, Access)
+	text(Method, Resource)
 	info := r.Reason.Info()
 	dst = appendWord(dst, "decision", r.Reason.Decision())
 	dst = appendNumber(dst, "status", uint64(info.Status))

@@ -25,6 +25,7 @@ type Line struct {
 	Permitted   []string `json:"permitted"`
 	Kind        string   `json:"kind"`
 	Name        string   `json:"name"`
+	Resource    string   `json:"resource"` // kind/name
 	Access      string   `json:"access"`
 	Decision    string   `json:"decision"`
 	Status      int      `json:"status"`

@@ -69,6 +69,8 @@ type Decision struct {
 	Name   []byte
 	Access []byte // read or write
 
+	Resource []byte // what the inventory calls what was asked about, "kind/name"; empty if it knows no name for it
+
 	Issuer  []byte // of a verified token
 	Subject []byte
 	Client  []byte
@@ -130,6 +132,7 @@ const (
 	Kind
 	Name
 	Access
+	Resource
 	Issuer
 	Subject
 	Client
@@ -142,7 +145,7 @@ const (
 )
 
 var textNames = [texts]string{
-	"method", "path", "denied", "permitted", "kind", "name", "access",
+	"method", "path", "denied", "permitted", "kind", "name", "access", "resource",
 	"issuer", "subject", "client", "unverified_issuer", "jti", "kid",
 }
 
@@ -215,6 +218,7 @@ func (r *Record) Set(seq uint64, d *Decision) {
 	r.add(Kind, d.Kind)
 	r.add(Name, d.Name)
 	r.add(Access, d.Access)
+	r.add(Resource, d.Resource)
 	r.add(Issuer, d.Issuer)
 	r.add(Subject, d.Subject)
 	r.add(Client, d.Client)

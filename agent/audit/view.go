@@ -65,6 +65,9 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 	if r.Kind != "" && r.Question != "control" {
 		method, what = r.Access, r.Kind+"/"+r.Name
 	}
+	if r.Resource != "" {
+		what = r.Resource + " " + what
+	}
 	if r.Question == "token" { // for one of the device's own
 		what = r.Name
 	}

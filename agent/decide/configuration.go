@@ -194,3 +194,22 @@ func (r *Rules) needsConfiguration(access Access, place Place) (n Need, ok bool)
 	}
 	return n, true
 }
+
+// object sorts a role path, which may stand behind the prefix and colon of one of several models (CTL-19, CTL-86).
+func (r *Rules) object(path []byte) Place {
+	place := Place{Kind: ModelObject, Role: path}
+	for i := range r.Controls.Models {
+		prefix := r.Controls.Models[i].Prefix
+		if rest, found := bytes.CutPrefix(path, prefix); found && len(rest) > 1 && rest[0] == ':' {
+			place.Model, place.Role = prefix, rest[1:]
+		}
+	}
+	return place
+}
+
+// permitModel answers for an object of a device model as for a command on it (CTL-10, CTL-86).
+func (r *Rules) permitModel(access Access, place Place, t *token.Token) wire.Reason {
+	var joined [maxRolePath]byte
+	object, _ := NewObject(place.Model, place.Role, joined[:0])
+	return PermitObject(r.Controls.Claims, access, object, false, t)
+}

@@ -99,6 +99,8 @@ func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 		return permitResource(access, place, t)
 	case RolePaths, RolePath: // CTL-61
 		return r.permitConfiguration(access, place, t)
+	case ModelObject: // CTL-86
+		return r.permitModel(access, place, t)
 	case Control:
 		return r.Controls.permitSocket(access, place.Model, t)
 	case BadVersion: // PATH-10

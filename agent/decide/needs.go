@@ -27,7 +27,9 @@ func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 		return r.Controls.needsSocket(place.Model), access == Read && len(r.Controls.Claims) > 0
 	case (place.Kind == RolePaths || place.Kind == RolePath) && (access == Read || access == Write):
 		return r.needsConfiguration(access, place)
-	case place.Kind != Resource && place.Kind != Everything:
+	case place.Kind == ModelObject && len(r.Controls.Claims) == 0:
+		return Need{}, false
+	case place.Kind != Resource && place.Kind != ModelObject && place.Kind != Everything:
 		return Need{}, false
 	case access == Read:
 		n.Permission = "read"
@@ -38,6 +40,15 @@ func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 	}
 	if place.Kind == Everything {
 		n.Specifier, n.Wide = []byte("*"), true
+		return n, true
+	}
+	if place.Kind == ModelObject {
+		n.API = r.Controls.Claims[0]
+		if len(place.Model) > 0 {
+			n.Specifier = append(append(n.Specifier, place.Model...), ':')
+		}
+		n.Specifier = append(n.Specifier, place.Role...)
+		n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0
 		return n, true
 	}
 	n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0

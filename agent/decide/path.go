@@ -131,7 +131,8 @@ type Place struct {
 	Kind Kind
 	API  []byte // of Base, Resource, Everything, RolePaths and RolePath
 	Rest []byte // of Resource, RolePaths and RolePath: what follows the version's slash, without a trailing slash
-	// Role is the role path of a RolePath, still percent-encoded; empty if the path has none where one belongs.
+	// Role is the role path of a RolePath, still percent-encoded; empty if the path has none where one belongs. Of an
+	// ModelObject it is as it is.
 	Role []byte
 	// Subtree reports that reading a RolePath shows everything below it, too (CTL-64).
 	Subtree bool
@@ -144,27 +145,32 @@ type Kind uint8
 
 // The kinds of place.
 const (
-	Outside    Kind = iota // not below /x-nmos: closed unless configured (PATH-11)
-	Root                   // "/" and "/x-nmos" (PATH-3)
-	Base                   // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
-	Resource               // "/x-nmos/<api>/<version>/<path>" (PATH-5)
-	BadVersion             // below /x-nmos, without a valid API and version (PATH-10)
-	Open                   // configured to be read without a token (PATH-11)
-	Everything             // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
-	Control                // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
-	TooLong                // longer than the bound (PATH-16)
-	RolePaths              // "/x-nmos/configuration/<version>[/<selector>]/rolePaths", the list (CTL-63)
-	RolePath               // below it: an object of a device model (CTL-61)
+	Outside     Kind = iota // not below /x-nmos: closed unless configured (PATH-11)
+	Root                    // "/" and "/x-nmos" (PATH-3)
+	Base                    // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
+	Resource                // "/x-nmos/<api>/<version>/<path>" (PATH-5)
+	BadVersion              // below /x-nmos, without a valid API and version (PATH-10)
+	Open                    // configured to be read without a token (PATH-11)
+	Everything              // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
+	Control                 // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
+	TooLong                 // longer than the bound (PATH-16)
+	RolePaths               // "/x-nmos/configuration/<version>[/<selector>]/rolePaths", the list (CTL-63)
+	RolePath                // below it: an object of a device model (CTL-61)
+	ModelObject             // an object of a device model, named by an inventory (CTL-86)
 )
 
-// Find sorts a normalised path.
+// Find sorts a normalised path, or the role path by which an inventory names an object of a device model, which begins
+// without a slash, as no path of a request does.
 func (r *Rules) Find(path []byte) Place {
 	most := r.PathBytes
 	if most == 0 {
 		most = DefaultPathBytes
 	}
-	if len(path) > most {
+	switch {
+	case len(path) > most:
 		return Place{Kind: TooLong}
+	case len(path) > 0 && path[0] != '/':
+		return r.object(path)
 	}
 	if len(r.Control) > 0 || len(r.Controls.Models) > 0 {
 		bare := bytes.TrimSuffix(path, slash)

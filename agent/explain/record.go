@@ -108,7 +108,7 @@ func (r *record) facts(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "question  %s", question)
 	for _, part := range []struct{ name, text string }{
-		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access},
+		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access}, {"resource", r.Resource},
 	} {
 		if part.text != "" {
 			fmt.Fprintf(b, ", %s %s", part.name, show(part.text))

@@ -198,8 +198,10 @@ func (p *parser) resource() (r placed, err error) {
 			r.Read, err = p.text(member, false)
 		case "write":
 			r.Write, err = p.text(member, false)
+		case "control":
+			r.Control, err = p.text(member, false)
 		default:
-			err = fmt.Errorf("unknown member %.80q (known are kind, name, id, read and write)", member)
+			err = fmt.Errorf("unknown member %.80q (known are kind, name, id, read, write and control)", member)
 		}
 		return err
 	})
@@ -223,7 +225,7 @@ func Document(resources []Resource) ([]byte, error) {
 		}
 		b = append(b, "\n  {"...)
 		for j, m := range []struct{ name, value string }{
-			{"kind", r.Kind}, {"name", r.Name}, {"id", r.ID}, {"read", r.Read}, {"write", r.Write},
+			{"kind", r.Kind}, {"name", r.Name}, {"id", r.ID}, {"read", r.Read}, {"write", r.Write}, {"control", r.Control},
 		} {
 			if m.value == "" && j > 1 {
 				continue

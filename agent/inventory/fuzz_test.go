@@ -25,16 +25,18 @@ type slowTemplates struct {
 }
 
 type slowResource struct {
-	Kind  *string         `json:"kind"`
-	Name  *jsontext.Value `json:"name"`
-	ID    *string         `json:"id"`
-	Read  *string         `json:"read"`
-	Write *string         `json:"write"`
+	Kind    *string         `json:"kind"`
+	Name    *jsontext.Value `json:"name"`
+	ID      *string         `json:"id"`
+	Read    *string         `json:"read"`
+	Write   *string         `json:"write"`
+	Control *string         `json:"control"`
 }
 
 var (
 	plainName   = regexp.MustCompile(`^[^\x00-\x1f\x7f]+$`)
 	uuid        = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	rolePath    = regexp.MustCompile(`^[^./\x00-\x1f\x7f][^.\x00-\x1f\x7f]*(\.[^.\x00-\x1f\x7f]+)*$`)
 	wholeNumber = regexp.MustCompile(`^[0-9]+$`)
 	wellBraced  = regexp.MustCompile(`^([^{}]|\{id\}|\{name\})*$`)
 )
@@ -101,16 +103,23 @@ func slowTable(document []byte) (map[string]string, bool) {
 		if !ok || id != "" && !uuid.MatchString(id) || !plainName.MatchString(*r.Kind) || !plainName.MatchString(name) {
 			return nil, false
 		}
+		control, ok := text(r.Control)
+		if !ok || control != "" && !rolePath.MatchString(control) {
+			return nil, false
+		}
 		some := false
 		for access, own := range map[string]*string{"read": r.Read, "write": r.Write} {
 			template, ok := text(own)
 			if !ok {
 				return nil, false
 			}
-			if template == "" {
+			if template == "" && control == "" {
 				template = kinds[*r.Kind][access]
 			}
 			p, ok := path(template, name, id)
+			if template == "" {
+				p = control
+			}
 			key := *r.Kind + "\x00" + name + "\x00" + access
 			if _, twice := paths[key]; twice || !ok {
 				return nil, false
@@ -149,6 +158,8 @@ func FuzzParse(f *testing.F) {
 		`{"resources": [{"kind": "a", "name": "x", "read": "/{name}{id}{"}]}`, `{"resources": [null]}`, `{"resources": [], "kinds": null}`,
 		`{"resources": [{"kind": "a", "name": "x-nmos", "read": "/{name}"}]}`, `{"resources": [{"kind": "sender", "name": 1}]}`, `{"kinds": {"sender": {}}, "resources": [{"kind": "sender", "name": 1}]}`,
 		`{"resources": [{"kind": "a", "name": 1, "read": "/x"}, {"kind": "a", "name": "1", "read": "/x"}]}`,
+		`{"resources": [{"kind": "a", "name": "x", "control": "root.a b"}, {"kind": "a", "name": "y", "control": "b:root", "read": "/x"}]}`,
+		`{"resources": [{"kind": "a", "name": "x", "control": "root..a"}]}`, `{"resources": [{"kind": "a", "name": "x", "control": "/a"}]}`,
 		`{"resources": [{"kind": "meter", "name": "\u0031", "id": "` + sourceID + `"}]} `,
 	} {
 		f.Add([]byte(s))

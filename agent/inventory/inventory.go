@@ -9,7 +9,8 @@
 //	  "resources": [
 //	    {"kind": "sender", "name": "out-1", "id": "6f1e0000-0000-4000-8000-000000000031"},
 //	    {"kind": "gpio", "name": 7},
-//	    {"kind": "meter", "name": "in-1", "read": "/x-vendor/meters/left"}
+//	    {"kind": "meter", "name": "in-1", "read": "/x-vendor/meters/left"},
+//	    {"kind": "meter", "name": "in-2", "id": "6f1e0000-0000-4000-8000-000000000022", "control": "root.meters.in-2"}
 //	  ]
 //	}
 //
@@ -18,6 +19,10 @@
 // one. A kind without a template for write has nothing to write. A template is a path in normal form (PATH-8, PATH-9)
 // with {id}, the UUID by which NMOS knows the resource, and {name}, percent-encoded, in it; not one that all may read
 // (PATH-3). A name is text or a whole number, compared byte by byte.
+//
+// "control" is the role path of the object of the device model (IS-12) that the resource is, too; of several models,
+// behind the model's prefix and a colon. It takes the place of the kind's templates: the resource then needs what a
+// command on the object needs. By it, and by its id, requests for the resource are known by its name (NameOf).
 //
 // A document with any mistake is refused as a whole.
 package inventory
@@ -61,6 +66,7 @@ type Resource struct {
 	Kind, Name  string
 	ID          string // UUID, lower case; empty if no template needs it
 	Read, Write string // its own templates; empty for those of its kind
+	Control     string // role path; empty if none
 }
 
 // Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value
@@ -68,6 +74,7 @@ type Resource struct {
 type Table struct {
 	kinds map[string]map[string]entry // by kind and name
 	paths []byte                      // of all entries, one behind the other
+	names map[string]name             // by id and by role path
 	count int
 }
 
@@ -76,7 +83,39 @@ type entry struct{ read, write span }
 
 type span struct{ from, to uint32 }
 
-// Find returns the normalised path that stands for a resource, which is not to be written to; ok is false if there is
+// name is what the device calls a resource.
+type name struct{ kind, name string }
+
+// NameOf returns the kind and the name of the resource that a path is about: that whose id is a segment of it, or whose
+// role path it is; the first that the document lists, if there are several. ok is false if it knows none. It allocates
+// nothing.
+func (t *Table) NameOf(path []byte) (kind, name string, ok bool) {
+	if len(t.names) == 0 {
+		return "", "", false
+	}
+	if len(path) > 0 && path[0] != '/' {
+		n, ok := t.names[string(path)]
+		return n.kind, n.name, ok
+	}
+	for len(path) > 0 {
+		var segment []byte
+		segment, path, _ = bytes.Cut(path, slash)
+		if len(segment) != uuidBytes {
+			continue
+		}
+		if n, ok := t.names[string(segment)]; ok {
+			return n.kind, n.name, true
+		}
+	}
+	return "", "", false
+}
+
+var slash = []byte("/")
+
+// uuidBytes is the length of an id.
+const uuidBytes = 36
+
+// Find returns the normalised path that stands for a resource, or the role path, which begins without a slash, which is not to be written to; ok is false if there is
 // no such resource, or nothing of it to read or to write. It allocates nothing, and its time does not depend on the
 // number of resources.
 func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
@@ -98,7 +137,7 @@ type builder struct {
 }
 
 func newBuilder(kinds map[string]Templates) (*builder, error) {
-	b := &builder{Table: Table{kinds: map[string]map[string]entry{}}, templates: Kinds()}
+	b := &builder{Table: Table{kinds: map[string]map[string]entry{}, names: map[string]name{}}, templates: Kinds()}
 	for kind, templates := range kinds {
 		if !wire.IsName([]byte(kind), wire.MaxKind) {
 			return nil, fmt.Errorf("the kind %.80q: it must be 1 to %d bytes without control characters", kind,
@@ -124,15 +163,21 @@ func (b *builder) add(r *Resource) error {
 		return fmt.Errorf("name must be 1 to %d bytes without control characters", wire.MaxName)
 	case r.ID != "" && !isUUID(r.ID):
 		return fmt.Errorf("id %.80q is not a UUID in lower case", r.ID)
+	case r.Control != "" && !isRolePath(r.Control):
+		return fmt.Errorf("control %.80q is not a role path such as \"root.meters.in-1\", of at most %d bytes", r.Control,
+			wire.MaxRolePath)
 	}
 	templates, known := b.templates[r.Kind]
+	if r.Control != "" { // CTL-86
+		templates = Templates{}
+	}
 	if r.Read != "" {
 		templates.Read = r.Read
 	}
 	if r.Write != "" {
 		templates.Write = r.Write
 	}
-	if templates == (Templates{}) {
+	if templates == (Templates{}) && r.Control == "" {
 		if known {
 			return errors.New("neither the resource nor its kind has a template to read or write")
 		}
@@ -150,12 +195,37 @@ func (b *builder) add(r *Resource) error {
 	if e.write, err = b.path(templates.Write, r); err != nil {
 		return err
 	}
+	if r.Control != "" && (templates.Read == "" || templates.Write == "") {
+		role := span{uint32(len(b.paths)), uint32(len(b.paths) + len(r.Control))}
+		if b.paths = append(b.paths, r.Control...); len(b.paths) > MaxDocument {
+			return errPaths
+		}
+		if templates.Read == "" {
+			e.read = role
+		}
+		if templates.Write == "" {
+			e.write = role
+		}
+	}
 	if b.kinds[r.Kind] == nil {
 		b.kinds[r.Kind] = map[string]entry{}
 	}
 	b.kinds[r.Kind][r.Name] = e
+	for _, key := range []string{r.ID, r.Control} {
+		if _, listed := b.names[key]; key != "" && !listed {
+			b.names[key] = name{r.Kind, r.Name}
+		}
+	}
 	b.count++
 	return nil
+}
+
+var errPaths = fmt.Errorf("the paths of all resources are over %d bytes together", MaxDocument)
+
+// isRolePath reports whether text can be a role path (CTL-1): roles parted by dots, none of them empty.
+func isRolePath(text string) bool {
+	return len(text) <= wire.MaxRolePath && !ascii.HasControl([]byte(text)) && text[0] != '/' &&
+		!slices.Contains(strings.Split(text, "."), "")
 }
 
 // path makes the path of a resource and puts it with the others; none for an empty template.
@@ -166,7 +236,7 @@ func (b *builder) path(template string, r *Resource) (span, error) {
 		return span{}, err
 	}
 	if len(paths) > MaxDocument {
-		return span{}, fmt.Errorf("the paths of all resources are over %d bytes together", MaxDocument)
+		return span{}, errPaths
 	}
 	b.paths = paths
 	return span{uint32(from), uint32(len(paths))}, nil
@@ -260,5 +330,5 @@ func isUUID(id string) bool {
 			return false
 		}
 	}
-	return len(id) == 36
+	return len(id) == uuidBytes
 }

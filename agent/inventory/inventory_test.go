@@ -125,7 +125,11 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"kind's template null", `{"resources": [], "kinds": {"a": {"write": null}}}`, "write must be text"},
 
 		{"resource no object", resource("7"), "line 2: resource 1: it must be an object"},
-		{"unknown member of a resource", meter(`, "Read": "/"`), `line 2: resource 1: unknown member "Read" (known are kind, name, id, read and write)`},
+		{"a path for a role path", meter(`, "control": "/x"`), `line 2: resource 1, meter "in-1": control "/x" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"an empty role", meter(`, "control": "root..a"`), `line 2: resource 1, meter "in-1": control "root..a" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"an empty role path", meter(`, "control": ""`), `line 2: resource 1: control is empty`},
+		{"a role path that is too long", meter(`, "control": "` + strings.Repeat("r", 1025) + `"`), `line 2: resource 1, meter "in-1": control "` + strings.Repeat("r", 80) + `" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"unknown member of a resource", meter(`, "Read": "/"`), `line 2: resource 1: unknown member "Read" (known are kind, name, id, read, write and control)`},
 		{"member twice", meter(`, "name": "in-2"`), "not JSON with each member once"},
 		{"no kind", resource(`{"name": "in-1"}`), "resource 1: kind is missing"},
 		{"no name", resource(`{"kind": "meter"}`), "resource 1: name is missing"},

@@ -8,6 +8,7 @@ package observe
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +122,7 @@ type access struct {
 	of       *controller
 	verb     string // "read", "write", "verify", or a method that is neither
 	path     string // normalised; unchanged if that is impossible
-	resource string // kind and name, if there is no path
+	resource string // what the inventory calls it, "kind name"; "" if unknown
 	reason   wire.Reason
 }
 
@@ -164,7 +165,8 @@ func (o *Observer) Observe(r *audit.Record) {
 		o.several(a, r)
 		return
 	}
-	if r.Question == wire.Resource && len(r.Text(audit.Path)) == 0 {
+	a.resource = strings.Replace(string(r.Text(audit.Resource)), "/", " ", 1)
+	if r.Question == wire.Resource {
 		a.resource = string(r.Text(audit.Kind)) + " " + string(r.Text(audit.Name))
 	}
 	o.add(a, r.Text(audit.Path), r)
@@ -184,9 +186,9 @@ func verbOf(r *audit.Record) string {
 	switch {
 	case r.Question == wire.Verify:
 		return "verify"
-	case r.Question == wire.Resource && string(r.Text(audit.Access)) == "write":
+	case hasAccess(r) && string(r.Text(audit.Access)) == "write":
 		return "write"
-	case r.Question == wire.Resource, r.Question.Many() && len(method) == 0:
+	case hasAccess(r), r.Question.Many() && len(method) == 0:
 		return "read"
 	}
 	switch decide.MethodAccess(method) {
@@ -196,6 +198,11 @@ func verbOf(r *audit.Record) string {
 		return "write"
 	}
 	return string(method)
+}
+
+// hasAccess reports whether the question says by itself what is to be done, or the daemon has found it out.
+func hasAccess(r *audit.Record) bool {
+	return r.Question == wire.Resource || r.Question == wire.Control
 }
 
 // accessOf is the reverse.

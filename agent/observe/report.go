@@ -70,7 +70,7 @@ type Mend struct {
 type Access struct {
 	Access    string    `json:"access"` // read, write, verify, or a method that is neither
 	Path      string    `json:"path,omitempty"`
-	Resource  string    `json:"resource,omitempty"` // kind and name, if there is no path
+	Resource  string    `json:"resource,omitempty"` // what the inventory calls it, kind and name
 	Reason    string    `json:"reason"`
 	Decisions uint64    `json:"decisions"`
 	First     time.Time `json:"first"`
@@ -248,6 +248,9 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 		return n, false, wire.OK
 	}
 	path, ok := decide.Normalize(nil, []byte(a.path))
+	if a.path[0] != '/' { // a role path
+		path, ok = []byte(a.path), true
+	}
 	if !ok {
 		return n, false, wire.AmbiguousPath
 	}

@@ -63,8 +63,8 @@ func (c *Controller) write(b *strings.Builder) {
 		clock(c.Last))
 	for _, a := range c.Accesses {
 		what := a.Path
-		if what == "" {
-			what = a.Resource
+		if a.Resource != "" {
+			what = strings.TrimSpace(a.Resource + " " + a.Path)
 		}
 		fmt.Fprintf(b, "  %6d  %-20s %s %s\n", a.Decisions, a.Reason, plain(a.Access), plain(what))
 	}
