@@ -117,7 +117,7 @@ func (s *Server) register(r *http.Request, fault Fault) answer {
 	s.clients.registered++
 	c.ID = fmt.Sprintf("client-%04d", s.clients.last)
 	if c.AuthMethod == "client_secret_basic" || s.opt.Kind == Hydra {
-		c.secret, c.secretUntil = rand.Text()+"~+ %:", s.clients.secretUntil
+		c.secret, c.secretUntil = s.newSecret(), s.clients.secretUntil
 	}
 	if s.opt.Kind != BBC {
 		c.token = rand.Text()
@@ -129,7 +129,19 @@ func (s *Server) register(r *http.Request, fault Fault) answer {
 	}
 	a := jsonAnswer(encode(out))
 	a.status = http.StatusCreated
+	if s.opt.Kind != Keycloak {
+		a.header["Cache-Control"] = "no-store" // RFC 7591 §3.2.1
+	}
 	return a
+}
+
+// newSecret returns a secret, as long as the kind of server makes them, with characters that must be escaped.
+func (s *Server) newSecret() string {
+	secret := rand.Text()[:20] + "~+ %:"
+	if s.opt.Kind == Keycloak || s.opt.Kind == OIDCProvider {
+		return secret + rand.Text() + rand.Text() + rand.Text()[:9]
+	}
+	return secret + "." // Hydra's has 26 characters
 }
 
 // describe takes over the metadata of a client, or refuses them. The lock is held.

@@ -47,7 +47,11 @@ func (s *Server) token(r *http.Request, fault Fault) answer {
 	if !ok {
 		return refused
 	}
-	a, ok := s.issue(client, user, scope)
+	audience, ok := s.audience(r)
+	if !ok {
+		return failure(http.StatusBadRequest, "invalid_request", "Requested audience has not been whitelisted")
+	}
+	a, ok := s.issue(client, user, scope, audience)
 	if !ok {
 		return failure(http.StatusBadRequest, "invalid_scope", "nothing of it is permitted")
 	}
@@ -78,9 +82,22 @@ func within(scope, all string) bool {
 	return !slices.ContainsFunc(strings.Fields(scope), func(name string) bool { return !slices.Contains(have, name) })
 }
 
+// audience returns the aud of a token: what the options say. With Hydra a client must ask for each of it.
+func (s *Server) audience(r *http.Request) (audience []string, ok bool) {
+	audience = s.opt.Audience
+	if audience == nil {
+		audience = []string{"*"}
+	}
+	if s.opt.Kind != Hydra {
+		return audience, true
+	}
+	asked := strings.Fields(r.PostForm.Get("audience"))
+	return append([]string{}, asked...), within(strings.Join(asked, " "), strings.Join(audience, " "))
+}
+
 // issue makes an access token, and the answer that it comes in. It returns false if the policy permits nothing of the
 // scope.
-func (s *Server) issue(client *client, user, scope string) (a map[string]any, ok bool) {
+func (s *Server) issue(client *client, user, scope string, audience []string) (a map[string]any, ok bool) {
 	s.mu.Lock()
 	life := s.opt.Life
 	s.mu.Unlock()
@@ -107,10 +124,6 @@ func (s *Server) issue(client *client, user, scope string) (a map[string]any, ok
 	t := s.Token(o)
 	t.Claims.Set("scope", scope)
 	t.Claims.Set("jti", rand.Text())
-	audience := s.opt.Audience
-	if audience == nil {
-		audience = []string{"*"}
-	}
 	t.Claims.Set("aud", audience)
 	kind := "Bearer"
 	if s.opt.Kind == Hydra {

@@ -90,6 +90,9 @@ func (c *Controller) browse(ctx context.Context, to string) error {
 			request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
 		response, err := c.client.Do(request)
+		if whole := (*url.Error)(nil); errors.As(err, &whole) {
+			return fmt.Errorf("controller: sign in at %s: %w", request.URL.Host, whole.Err) // its URL may hold a code
+		}
 		if err != nil {
 			return err
 		}
