@@ -64,15 +64,8 @@ local function exchange(request)
 	return not late and table.concat(answer) or nil
 end
 
--- ask returns status, headers (names in lower case) and body of the daemon's answer; nil if there is none.
-local function ask(upgrade)
-	local lines = {
-		"GET /authorize HTTP/1.1", "Host: nmos-authd", "Connection: close",
-		"X-Original-Method: " .. r.req_attr["request.method"],
-		"X-Original-URI: " .. r.req_attr["request.orig-uri"], -- as it came, not lighttpd's reading of it
-	}
-	if headers["Authorization"] then lines[#lines + 1] = "Authorization: " .. headers["Authorization"] end
-	if upgrade then lines[#lines + 1] = "X-Original-Upgrade: websocket" end
+-- send returns status, headers (names in lower case) and body of the daemon's answer to a request; nil if there is none.
+local function send(lines)
 	for _, line in ipairs(lines) do
 		if line:find("[%z\r\n]") then return nil end -- would be another request
 	end
@@ -86,6 +79,31 @@ local function ask(upgrade)
 	local unread = status == 400 or status == 431 -- of an HTTP server that reads no further: to its end, and of no length
 	if #body ~= tonumber(said["content-length"] or unread and #body or 0) then return nil end -- it broke off
 	return status, said, body
+end
+
+-- ask asks about the request.
+local function ask(upgrade)
+	local lines = {
+		"GET /authorize HTTP/1.1", "Host: nmos-authd", "Connection: close",
+		"X-Original-Method: " .. r.req_attr["request.method"],
+		"X-Original-URI: " .. r.req_attr["request.orig-uri"], -- as it came, not lighttpd's reading of it
+	}
+	if headers["Authorization"] then lines[#lines + 1] = "Authorization: " .. headers["Authorization"] end
+	if upgrade then lines[#lines + 1] = "X-Original-Upgrade: websocket" end
+	return send(lines)
+end
+
+-- The device's own public keys, for [client] jwks_uri: anybody may read them, and the daemon says so itself.
+if r.req_attr["request.orig-uri"]:match("^[^?]*") == "/x-nmos-authd/jwks" then
+	local method = r.req_attr["request.method"]
+	if method == "HEAD" then method = "GET" end -- lighttpd leaves the body out
+	local status, said, body = send { method .. " /jwks HTTP/1.1", "Host: nmos-authd", "Connection: close" }
+	if not status then return 503 end
+	for _, name in ipairs { "Content-Type", "Cache-Control", "Allow" } do
+		if said[name:lower()] then r.resp_header[name] = said[name:lower()] end
+	end
+	r.resp_body.set(body)
+	return status
 end
 
 -- Headers that some HTTP servers take for the method or the path: the device would do another thing than was judged.

@@ -85,7 +85,7 @@ func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
 		}
 		return io.ReadAll(answer.Body)
 	}})
-	c := clientOf(t, "keys = \"jwks_uri\"\njwks_uri = \"https://node-1.example.com/x-authorization/jwks\"\n[log]\nlevel = \"debug\"\n"+
+	c := clientOf(t, "keys = \"jwks_uri\"\njwks_uri = \"https://node-1.example.com/x-nmos-authd/jwks\"\n[log]\nlevel = \"debug\"\n"+
 		"[audit]\nsinks = [\"log\"]\n", server)
 	if err := dir.Write(c); err != nil {
 		t.Fatal(err)
