@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -483,7 +484,7 @@ func (s *Servers) take(look Look, err error, revision int) {
 	}
 	missing = s.forget(next, missing)
 	// Those known longest stay: whoever advertises others without end must not crowd them out.
-	slices.SortStableFunc(missing, func(a, b *server) int { return a.known.Compare(b.known) })
+	sort.SliceStable(missing, func(i, j int) bool { return missing[i].known.Before(missing[j].known) })
 	s.found = append(next, missing[:min(len(missing), maxMissing)]...)
 	s.preferUnicast()
 	s.apply()

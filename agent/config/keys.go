@@ -248,7 +248,7 @@ type Value interface {
 // knows the name alone, and would keep every such method of miekg/dns, 70 kB.
 type parser[T any] interface {
 	Bounds() string
-	read(value any) (T, error)
+	fromTOML(value any) (T, error)
 }
 
 // single is a key with a single value.
@@ -265,7 +265,7 @@ func (s *single[T]) Get() any { return *s.field }
 func (s *single[T]) reset() { *s.field = s.def }
 
 func (s *single[T]) set(value any) error {
-	v, err := s.read(value)
+	v, err := s.fromTOML(value)
 	if err == nil {
 		*s.field = v
 	}
@@ -299,7 +299,7 @@ func (s *several[T]) set(value any) error {
 	var kept []T
 	var errs []error
 	for _, v := range values {
-		t, err := s.read(v)
+		t, err := s.fromTOML(v)
 		if wrong := (*typeError)(nil); errors.As(err, &wrong) {
 			err = fmt.Errorf("each entry %w", err)
 		}
@@ -329,7 +329,7 @@ type of[V, T any] struct {
 
 func (o *of[V, T]) Bounds() string { return o.bounds }
 
-func (o *of[V, T]) read(value any) (t T, err error) {
+func (o *of[V, T]) fromTOML(value any) (t T, err error) {
 	v, ok := value.(V)
 	if !ok {
 		return t, &typeError{o.want, value}
@@ -357,11 +357,11 @@ func number(least, most int64) parser[int] {
 // orZero accepts 0, too.
 type orZero struct{ parser[int] }
 
-func (o orZero) read(value any) (int, error) {
+func (o orZero) fromTOML(value any) (int, error) {
 	if value == int64(0) {
 		return 0, nil
 	}
-	return o.parser.read(value)
+	return o.parser.fromTOML(value)
 }
 
 func duration(least, most time.Duration) parser[time.Duration] {

@@ -48,7 +48,7 @@ type daemon struct {
 	version     string
 	device      *Device
 	log         *zap.Logger
-	level       zap.AtomicLevel
+	level       *atomic.Int32
 	queue       *LogQueue      // in front of standard error
 	startConfig *config.Config // sockets and sandbox are fixed by it
 	client      atomic.Pointer[discovery.Client]
@@ -177,7 +177,7 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
 		d.log.Error("no authorization server can be used", zap.Error(wrong))
 	}
-	d.level.SetLevel(level)
+	d.level.Store(int32(level))
 	platform.LimitMemory(c.Limits.MemoryBytes)
 	for _, w := range warnings {
 		d.log.Warn("configuration", zap.String("warning", w))

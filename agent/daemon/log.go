@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,7 +16,7 @@ import (
 const logTime = "2006-01-02T15:04:05.000Z"
 
 // newLogger logs JSON lines to out, without sampling. Its level can be changed while it runs.
-func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
+func newLogger(out zapcore.WriteSyncer) (*zap.Logger, *atomic.Int32) {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message",
 		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
@@ -24,8 +25,9 @@ func newLogger(out zapcore.WriteSyncer) (*zap.Logger, zap.AtomicLevel) {
 		EncodeLevel:    zapcore.LowercaseLevelEncoder,
 		EncodeDuration: zapcore.StringDurationEncoder,
 	})
-	level := zap.NewAtomicLevel()
-	return zap.New(zapcore.NewCore(encoder, out, level)), level
+	level := new(atomic.Int32) // a zapcore.Level; zap.AtomicLevel brings an HTTP handler and JSON with it, 40 kB
+	enabled := zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= zapcore.Level(level.Load()) })
+	return zap.New(zapcore.NewCore(encoder, out, enabled)), level
 }
 
 // takeStdLog redirects the standard logger to log, at debug level: net/http quotes there what a server sends unasked,

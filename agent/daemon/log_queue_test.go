@@ -76,7 +76,7 @@ func TestFlushKeepsOrder(t *testing.T) {
 	q := NewLogQueue(&b)
 	log, level := newLogger(q)
 	log.Info("first")
-	level.SetLevel(zap.WarnLevel)
+	level.Store(int32(zap.WarnLevel))
 	log.Info("not at this level")
 	fmt.Fprint(q, "nmos-authd: one\n")
 	q.Flush(time.Minute)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -190,7 +191,7 @@ func plausibleSelector(selector string) bool {
 // proportion to their weights (DIS-3; RFC 2782), so that many devices spread over many servers. intn returns a random
 // number in [0, n), as rand.IntN does.
 func Order(servers []Server, intn func(n int) int) {
-	slices.SortStableFunc(servers, compare)
+	sort.SliceStable(servers, func(i, j int) bool { return compare(servers[i], servers[j]) < 0 })
 	for len(servers) > 0 {
 		equal := 1
 		for equal < len(servers) && compare(servers[0], servers[equal]) == 0 {

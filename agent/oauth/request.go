@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
@@ -146,28 +145,28 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 		what += " at " + (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	}
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(w httptrace.WroteRequestInfo) { sent.Store(w.Err == nil) },
-	})
 	failAt := func(status int, err error) (answer, error) {
 		return answer{status: status, sent: sent.Load()}, fmt.Errorf("%s: %w", what, err)
 	}
 	fail := func(err error) (answer, error) { return failAt(0, err) }
-	var body io.Reader
+	var body []byte
 	kind := ""
 	switch {
 	case r.form != nil:
-		kind, body = "application/x-www-form-urlencoded", strings.NewReader(r.form.Encode())
+		kind, body = "application/x-www-form-urlencoded", []byte(r.form.Encode())
 	case r.json != nil:
 		data, err := json.Marshal(r.json)
 		if err != nil {
 			return fail(errors.New("cannot be written"))
 		}
-		kind, body = "application/json", bytes.NewReader(data)
+		kind, body = "application/json", data
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, r.url, body)
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, bytes.NewReader(body))
 	if err != nil {
 		return fail(errors.New("not a URL that can be requested"))
+	}
+	if body != nil {
+		req.Body = &noted{req.Body, &sent}
 	}
 	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
 	if kind != "" {
@@ -198,6 +197,18 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 		return failAt(res.StatusCode, fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode))
 	}
 	return answer{status: res.StatusCode}, refusal(what, res, data, r.secrets, c.clockDifference(res, begun))
+}
+
+// noted notes when a body is read, which net/http does once it has a connection: from then on, the server may know of
+// the request, although no answer comes.
+type noted struct {
+	io.ReadCloser
+	sent *atomic.Bool
+}
+
+func (n *noted) Read(p []byte) (int, error) {
+	n.sent.Store(true)
+	return n.ReadCloser.Read(p)
 }
 
 // plainError takes the URL off an error of package net/http, which may hold a query. What is left is for people, since

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -70,6 +71,6 @@ func oldestFirst(files []string) []string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Ext(file), "."))
 		return n
 	}
-	slices.SortStableFunc(files, func(a, b string) int { return age(b) - age(a) })
+	sort.SliceStable(files, func(i, j int) bool { return age(files[i]) > age(files[j]) })
 	return files
 }
