@@ -125,15 +125,20 @@ func (a *Authorization) endpointURL(s string) (string, error) {
 		return "", fmt.Errorf("%s %w", shownURL(s), err)
 	case strings.Contains(s, "#"):
 		return "", fmt.Errorf("%s holds a fragment", shownURL(s))
-	case strings.Contains(u.Host, "*"), len(s) > 2048, strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case strings.Contains(u.Host, "*"), len(s) > 2048, !visible(s):
 		return "", fmt.Errorf("%s is not a URL of the form https://host/path", shownURL(s))
 	}
 	return s, nil
 }
 
+// visible reports whether a text is of printable ASCII without blanks.
+func visible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
 // scopeName checks a scope (RFC 6749 §3.3).
 func scopeName(s string) (string, error) {
-	if s == "" || len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+	if s == "" || len(s) > 64 || !visible(s) || strings.ContainsAny(s, "\"\\") {
 		return "", fmt.Errorf("%s is not a scope: 1 to 64 printable characters of ASCII without blank, quote and backslash",
 			shown(s))
 	}
@@ -197,7 +202,7 @@ func (a *Authorization) issuerURL(s string) (*url.URL, error) {
 	if len(s) > 2048 {
 		return nil, errors.New("is over 2048 characters")
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !visible(s) {
 		return nil, errors.New("holds white space or characters outside ASCII")
 	}
 	u, err := url.Parse(s)

@@ -245,8 +245,8 @@ func shownName(s string) string {
 
 // chooseIssuer returns the issuer at which the device is to be a client, "" if none is known yet: the one that [client]
 // names; else one at which it is registered, since another client_id would lock it out of its own entries in the
-// registry (CLI-11); else the one whose keys are in use. A token never brings one: whoever names himself in a token must
-// not be given the initial access token.
+// registry (CLI-11); else the one whose keys are in use. A token never brings one: whoever names himself in a token
+// must not be given the initial access token.
 func (d *daemon) chooseIssuer(c *config.Config, before string, held []string) string {
 	if c.Client.Issuer != "" {
 		return keys.TrimIssuer(c.Client.Issuer)
@@ -334,6 +334,8 @@ func (o *ownClient) note(e oauth.Event) (first bool) {
 	case oauth.EventRegistered:
 		o.counts.registrations.Add(1)
 		delete(o.failing, "")
+	case oauth.EventGone:
+		o.began = time.Now()
 	case oauth.EventToken:
 		o.counts.tokens.Add(1)
 		first = !known || !since.IsZero()
@@ -424,7 +426,8 @@ type clientStorage struct{ d *daemon }
 // errNoState is why nothing is registered without a state folder: each start would leave another client at the server.
 var errNoState = errors.New("[state] dir is empty")
 
-// memoryOnly reports whether nothing has to be kept: a client that was made by hand, whose secret the configuration has.
+// memoryOnly reports whether nothing has to be kept: a client that was made by hand, whose secret the configuration
+// has.
 func (s clientStorage) memoryOnly() bool {
 	c := s.d.inForce.Load()
 	return c.State.Dir == "" && c.Client.ClientID != "" && c.Client.ClientSecretFile != ""

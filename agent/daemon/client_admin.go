@@ -140,7 +140,8 @@ func (d *daemon) showClient(s *status.Status, now time.Time) {
 	v := &s.Client
 	*v = status.Client{
 		Enabled: c.Client.Enabled(), Phase: own.Phase.String(), Issuer: issuer,
-		Error: textOf(own.Err), Failed: status.At(own.Failed, now), Clients: []status.ClientAt{}, Tokens: []status.ClientToken{},
+		Error: textOf(own.Err), Failed: status.At(own.Failed, now),
+		Clients: []status.ClientAt{}, Tokens: []status.ClientToken{},
 		Registrations: o.counts.registrations.Load(), Fetched: o.counts.tokens.Load(), Failures: o.counts.failures.Load(),
 	}
 	if own.Err == nil {

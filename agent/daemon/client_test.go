@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/oauth"
+	"nmosauthd/agent/status"
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
@@ -84,6 +87,21 @@ func TestClientStateMissing_CLI36(t *testing.T) {
 	if data, err := p.loadClient(); data != nil || err != nil {
 		t.Errorf("mounted: %q, %v", data, err)
 	}
+
+	// What could not be written is written later, as other files of the state are.
+	late := filepath.Join(t.TempDir(), "not", "mounted")
+	p = &persisted{dir: platform.StateDir{Path: late}, log: zap.NewNop()}
+	if err := p.keepClient([]byte("kept")); !errors.Is(err, platform.ErrNoDirectory) || p.trouble.Load() == nil {
+		t.Errorf("not mounted: written %v, want %v", err, platform.ErrNoDirectory)
+	}
+	if err := os.MkdirAll(late, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil || p.own != nil {
+		t.Errorf("mounted: %q, %v, trouble %v", data, err, p.trouble.Load())
+	}
+
 	none := &persisted{log: zap.NewNop()}
 	if err := none.keepClient([]byte("{}")); !errors.Is(err, errNoState) {
 		t.Errorf("no folder: %v, want %v", err, errNoState)
@@ -167,6 +185,46 @@ func TestChooseIssuer_CLI24(t *testing.T) {
 			d.store.Hold(keys.Held{Name: issuer, Keys: set})
 		}
 		if got := d.chooseIssuer(cfg, c.before, c.held); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// What has been wrong for minutes is said, and nothing before (CLI-35): a server may be restarting.
+func TestClientTrouble_CLI35(t *testing.T) {
+	now := time.Now()
+	long, short := now.Add(-troubleAfter), now.Add(-troubleAfter+time.Second)
+	down := errors.New("it is down")
+	for _, c := range []struct {
+		name  string
+		v     status.Client
+		token oauth.TokenStatus
+		began time.Time
+		since map[string]time.Time
+		want  string
+	}{
+		{name: "off"},
+		{name: "registered", v: status.Client{Enabled: true, Phase: "registered", Registered: true}, began: long},
+		{name: "just begun", v: status.Client{Enabled: true, Phase: "refused"}, began: short},
+		{name: "long begun", v: status.Client{Enabled: true, Phase: "refused"}, began: long, want: "the device is not registered"},
+		{name: "no server yet", v: status.Client{Enabled: true, Phase: "no server"}},
+		{name: "forgotten", v: status.Client{Enabled: true, Phase: "forgotten"}, began: long},
+		{name: "secret", v: status.Client{Enabled: true, Phase: "broken", Error: "x"}, began: now, want: "the device is no client: x"},
+		{name: "no token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+			since: map[string]time.Time{"events": long}, want: "the device has no token for events"},
+		{name: "no token, lately", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+			since: map[string]time.Time{"events": short}},
+		{name: "an old token", v: status.Client{Enabled: true, Registered: true},
+			token: oauth.TokenStatus{Scope: "events", Err: down, Left: time.Second}, since: map[string]time.Time{"events": long}},
+		{name: "another token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+			since: map[string]time.Time{"registration": long}},
+	} {
+		d := &daemon{own: &ownClient{failing: c.since}}
+		own := &oauth.Status{}
+		if c.token.Scope != "" {
+			own.Tokens = []oauth.TokenStatus{c.token}
+		}
+		if got := d.clientTrouble(&c.v, own, c.began, now); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}

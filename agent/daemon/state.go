@@ -61,6 +61,7 @@ type persisted struct {
 	stopped bool                  // no later write follows
 	pushed  []byte                // the inventory to be written; nil before the first
 	kept    []byte                // the last known content of inventoryFile
+	own     []byte                // what the OAuth client keeps, to be written; nil if it is
 	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
 	trouble atomic.Pointer[error] // one of failing, nil if none. Not under mu, which a hanging flash holds
 	safe    atomic.Bool           // all is on flash. Not under mu either
@@ -218,10 +219,21 @@ func (p *persisted) keepClient(data []byte) error {
 		}
 		return errNoState
 	}
-	err := p.write(clientFile, data)
-	p.result(clientFile, err)
+	p.own = data
 	p.catchUp()
-	return err
+	return p.failing[clientFile]
+}
+
+// catchUpClient is the part of catchUp for what the OAuth client keeps.
+func (p *persisted) catchUpClient() {
+	if p.own == nil {
+		return
+	}
+	err := p.write(clientFile, p.own)
+	p.result(clientFile, err)
+	if err == nil {
+		p.own = nil // secrets are held no longer than needed
+	}
 }
 
 // loadServers reads the servers that discovery had found; before are the issuers that an older release kept in
@@ -263,6 +275,7 @@ func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 
 // catchUp writes what differs from the files. The caller holds mu.
 func (p *persisted) catchUp() {
+	p.catchUpClient()
 	if p.pushed != nil && !bytes.Equal(p.pushed, p.kept) {
 		p.safe.Store(false)
 		err := p.write(inventoryFile, p.pushed)

@@ -140,7 +140,8 @@ func (t *text) client(v *Client) {
 	for i := range v.Tokens {
 		k := &v.Tokens[i]
 		t.folded("", "token for "+k.Scope+": "+t.some(k.Ends != 0, "ends in "+t.ago(k.Ends))+t.some(k.Ends == 0, "none")+
-			t.some(k.Ends != 0 && k.Granted != k.Scope, ", granted is "+k.Granted)+t.some(k.Next > t.now, ", next in "+t.ago(k.Next))+
+			t.some(k.Ends != 0 && k.Granted != k.Scope, ", granted is "+k.Granted)+
+			t.some(k.Next > t.now, ", next in "+t.ago(k.Next))+
 			t.some(k.Error != "", "; failed "+t.ago(k.Failed)+" ago: "+k.Error))
 	}
 }
