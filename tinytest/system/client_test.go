@@ -449,3 +449,34 @@ func TestClientSecretsAreNotShown_OPS2(t *testing.T) {
 		t.Error("nothing is found where there is something")
 	}
 }
+
+// At a server that discovery finds and whose metadata name another issuer (KEY-8), the device registers by that name,
+// at the addresses that were found; and it stays there when another server comes first (CLI-11, CLI-20, CLI-24).
+func TestClientOfFoundServer_CLI20_CLI24_KEY8(t *testing.T) {
+	t.Parallel()
+	f := newFacility(t, 1, "")
+	f.servers = append(f.servers, newServer(t, authserver.Options{
+		Host: "auth-2.example.com", IssuerPath: "/realms/studio", AtRoot: true,
+	}))
+	f.zone(advertise(2, 10, 0))
+	config := f.config()
+	config.Admin, config.State = true, filepath.Join(t.TempDir(), "state")
+	config.More += "\n[client]\nscopes = [\"registration\"]\n"
+	b := start(t, config)
+	f.await(b, 2)
+	eventually(t, "the issuer to be known", func() bool { return b.clientStatus().Issuer == f.servers[1].Issuer() })
+	b.register()
+	b.accessToken("registration")
+	f.zone(advertise(1, 5, 0) + advertise(2, 10, 0))
+	b.again(nil)
+	f.await(b, 1)
+	b.register()
+	b.accessToken("registration")
+	if s := b.clientStatus(); s.Issuer != f.servers[1].Issuer() {
+		t.Errorf("a client at %s, want %s", s.Issuer, f.servers[1].Issuer())
+	}
+	if a, b := f.servers[0].Registrations(), f.servers[1].Registrations(); a != 0 || b != 1 {
+		t.Errorf("%d and %d registrations, want 0 and 1", a, b)
+	}
+	noViolations(t, f.servers...)
+}
