@@ -119,6 +119,30 @@ func isGone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// Turned waits on the connection of the last question, which stands (watch-token), for the reply that ends it. The error
+// is io.EOF if the daemon has ended first. Close interrupts it.
+func (a *Asker) Turned() (Reply, error) {
+	a.mu.Lock()
+	conn := a.conn
+	a.mu.Unlock()
+	if conn == nil {
+		return Reply{}, net.ErrClosed
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return Reply{}, err
+	}
+	buf := make([]byte, replyLimit)
+	n, err := conn.Read(buf)
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if err != nil {
+		a.disconnect()
+		return Reply{}, err
+	}
+	return ParseReply(buf[:n])
+}
+
 func (a *Asker) disconnect() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

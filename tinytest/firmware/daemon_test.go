@@ -93,6 +93,15 @@ func (d *daemon) say(answer func(packet string) string) {
 	d.answer = answer
 }
 
+// tell sends a packet on the connection on which it was asked last.
+func (d *daemon) tell(packet string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.conns[len(d.conns)-1].Write([]byte(packet)); err != nil {
+		d.t.Error(err)
+	}
+}
+
 // last is the packet received last, in lines.
 func (d *daemon) last() []string {
 	d.mu.Lock()

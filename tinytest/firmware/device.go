@@ -192,10 +192,12 @@ func (d *Device) serve(w http.ResponseWriter, r *http.Request, target, path stri
 }
 
 // question puts one question, with an id of its own.
-func (d *Device) question(lines []string) (Reply, error) {
+func (d *Device) question(lines []string) (Reply, error) { return d.questionBy(d.asker, lines) }
+
+func (d *Device) questionBy(asker *Asker, lines []string) (Reply, error) {
 	lines = append(lines, "id="+strconv.FormatUint(d.asked.Add(1), 10))
 	start := time.Now()
-	reply, err := d.asker.Ask(lines...)
+	reply, err := asker.Ask(lines...)
 	if d.opt.Decided != nil && err == nil {
 		d.opt.Decided(reply, time.Since(start))
 	}
@@ -205,6 +207,11 @@ func (d *Device) question(lines []string) (Reply, error) {
 // ask puts one question. Unless the answer is allow it answers the request and returns false.
 func (d *Device) ask(w http.ResponseWriter, r *http.Request, lines []string) (Reply, bool) {
 	reply, err := d.question(lines)
+	return d.settle(w, r, reply, err)
+}
+
+// settle answers the request unless the reply is allow, and returns whether it is.
+func (d *Device) settle(w http.ResponseWriter, r *http.Request, reply Reply, err error) (Reply, bool) {
 	if err != nil {
 		d.logf("%s %s: 503: %v", r.Method, r.URL.Path, err)
 		w.Header().Set("Retry-After", "1")

@@ -21,7 +21,7 @@ const commandLimit = 64 << 10
 
 // live serves the WebSocket as IS-07 has it: the client names sources and gets their states, now and whenever they
 // change, and says every few seconds that it is there. It ends with the permission (ANS-8).
-func (d *Device) live(w http.ResponseWriter, r *http.Request, reply Reply) {
+func (d *Device) live(w http.ResponseWriter, r *http.Request, standing *standing) {
 	if http.NewResponseController(w).SetReadDeadline(time.Time{}) != nil {
 		fail(w, http.StatusInternalServerError, "this connection cannot be kept open")
 		return
@@ -30,8 +30,11 @@ func (d *Device) live(w http.ResponseWriter, r *http.Request, reply Reply) {
 		c.MaxPayloadBytes = commandLimit
 		ctx, cancel := context.WithCancel(d.closing)
 		defer cancel()
-		if reply.Expires {
-			ctx, cancel = context.WithTimeout(ctx, reply.ExpiresIn)
+		if standing.asker != nil {
+			go standing.wait(ctx, cancel)
+		}
+		if standing.reply.Expires {
+			ctx, cancel = context.WithTimeout(ctx, standing.reply.ExpiresIn)
 			defer cancel()
 		}
 		stop := context.AfterFunc(ctx, func() { _ = c.Close() })

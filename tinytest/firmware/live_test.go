@@ -139,3 +139,62 @@ func TestOwnTokenReply_CLI69(t *testing.T) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
+
+// The socket ends when the answer turns, long before the permission's end; and it outlives the daemon if the next one
+// allows it (ANS-8).
+func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
+	for name, c := range map[string]struct {
+		turn func(t *testing.T, fake *daemon)
+		ends bool
+	}{
+		"turned": {func(t *testing.T, fake *daemon) {
+			fake.tell("deny 401\nid=1\nreason=key-unknown\nwww-authenticate=Bearer realm=\"a\"\n")
+		}, true},
+		"nonsense":  {func(t *testing.T, fake *daemon) { fake.tell("nonsense") }, true},
+		"restarted": {func(t *testing.T, fake *daemon) { fake.stop(); startDaemon(t, fake.socket, fake.answer) }, false},
+		"and denied": {func(t *testing.T, fake *daemon) {
+			fake.stop()
+			startDaemon(t, fake.socket, always("deny 403", "reason=path-not-granted", `www-authenticate=Bearer realm="a"`))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := startDaemon(t, "", always("allow 200", "reason=ok", "expires-in=3600"))
+			d, err := Start(Options{Socket: fake.socket, Live: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.Close() })
+			socket := follow(t, d, subscribe)
+			receive(t, socket)
+			if got := fake.last()[0]; got != "watch-token 1" {
+				t.Errorf("asked %s, want watch-token 1", got)
+			}
+			c.turn(t, fake)
+			var text string
+			if c.ends {
+				if err := websocket.Message.Receive(socket, &text); err == nil {
+					t.Errorf("got %s, want the socket ended", text)
+				}
+				return
+			}
+			for asked := d.Asked(); d.Asked() == asked; time.Sleep(time.Millisecond) { // the next one is asked
+			}
+			d.SetLevel(-12)
+			receive(t, socket)
+		})
+	}
+}
+
+// Without room for a standing question the socket ends when the answer says.
+func TestLiveSocketWithoutWatch_ANS8(t *testing.T) {
+	d := startLive(t, func(packet string) string {
+		if strings.HasPrefix(packet, "watch-token 1\n") {
+			return always("deny 503", "reason=watch-limit", "retry-after=30")(packet)
+		}
+		return always("allow 200", "reason=ok", "expires-in=1")(packet)
+	})
+	c := follow(t, d, subscribe)
+	var text string
+	for websocket.Message.Receive(c, &text) == nil {
+	}
+}

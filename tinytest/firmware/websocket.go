@@ -59,8 +59,10 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 		}
 		lines = append(lines, line)
 	}
-	reply, ok := d.ask(w, r, append(lines, credentials(r)...))
-	if !ok {
+	lines = append(lines, credentials(r)...)
+	standing := d.stand(lines)
+	defer standing.close()
+	if _, ok := d.settle(w, r, standing.reply, standing.err); !ok {
 		return
 	}
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
@@ -74,7 +76,7 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 		return
 	}
 	if d.opt.Live {
-		d.live(w, r, reply)
+		d.live(w, r, standing)
 		return
 	}
 	state, err := json.Marshal(d.model.state())

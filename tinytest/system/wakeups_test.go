@@ -13,7 +13,7 @@ import (
 )
 
 // A daemon that is asked nothing lets the device sleep: less than once a second it has something to do, an inventory's
-// file included.
+// file and standing questions included.
 func TestIdleWakeUps(t *testing.T) {
 	t.Parallel()
 	const seconds, settle = 20, 5
@@ -30,6 +30,9 @@ func TestIdleWakeUps(t *testing.T) {
 	}
 	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	for range 20 {
+		b.stand(everything(server).Sign(), "allow 200\n")
+	}
 	b.packet.Close()
 	time.Sleep(settle * time.Second) // until the file is old enough to be looked at seldom, and the records are written
 
