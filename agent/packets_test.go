@@ -147,8 +147,12 @@ func TestBadPackets_ANS4_TOK5(t *testing.T) {
 		{"4,000 empty targets", "decide-all 1\n" + strings.Repeat("target=\n", 4000), "deny 400 path-ambiguous"},
 	} {
 		c.send(bad.packet)
-		if got := c.receive(); got.first+" "+got.reason() != bad.want {
-			t.Errorf("%s: %v, want %s", bad.name, got.first+" "+got.reason(), bad.want)
+		got := c.receive()
+		if got.first+" "+got.reason() != bad.want {
+			t.Errorf("%s: got %v, want %s", bad.name, got.first+" "+got.reason(), bad.want)
+		}
+		if detail, names := got.lines["detail"], bad.name == "missing name"; names != (detail == "target") || !names && detail != "" {
+			t.Errorf("%s: got the detail %q, want target only where that is missing", bad.name, detail)
 		}
 		c.send(good)
 		if got := c.receive(); got.first != "allow 200" {

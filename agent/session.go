@@ -56,7 +56,7 @@ func (a *Agent) NewSession() *Session { return &Session{agent: a} }
 func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 	if fault := s.request.Parse(packet, limit); fault != wire.Undecided {
 		reply := s.Refuse(fault)
-		reply.ID = s.request.ID
+		reply.ID, reply.Detail = s.request.ID, s.request.Missing
 		return reply.Append(dst)
 	}
 	return s.Ask(&s.request).Append(dst)

@@ -87,9 +87,9 @@ func kernelVouches(adjtimex func(*unix.Timex) (int, error)) (text string, ok boo
 	tai = time.Duration(t.Tai) * time.Second
 	switch {
 	case err != nil: // a sandbox that keeps a program from setting the clock often keeps it from this too
-		return fmt.Sprintf("nobody vouches for it, and the kernel does not say: adjtimex: %v", err), false, 0
+		return fmt.Sprintf("not confirmed by a time service, and the kernel does not say: adjtimex: %v", err), false, 0
 	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
-		return "nobody vouches for it: the kernel has not heard from a time service", false, tai
+		return "not confirmed by a time service", false, tai
 	}
 	return "a time service has told the kernel so", true, tai
 }

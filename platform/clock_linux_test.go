@@ -27,9 +27,9 @@ func TestKernelVouches_OPS1(t *testing.T) {
 	}{
 		{"synchronised", unix.TIME_OK, unix.STA_PLL, 37, nil, true, "a time service has told the kernel so"},
 		{"a leap second is coming", unix.TIME_INS, unix.STA_PLL | unix.STA_INS, 37, nil, true, "a time service has told the kernel so"},
-		{"as after a boot", unix.TIME_ERROR, unix.STA_UNSYNC, 0, nil, false, "the kernel has not heard from a time service"},
-		{"the flag alone", unix.TIME_OK, unix.STA_UNSYNC, 0, nil, false, "the kernel has not heard from a time service"},
-		{"a clock that fails", unix.TIME_ERROR, unix.STA_CLOCKERR, 37, nil, false, "the kernel has not heard from a time service"},
+		{"as after a boot", unix.TIME_ERROR, unix.STA_UNSYNC, 0, nil, false, "not confirmed by a time service"},
+		{"the flag alone", unix.TIME_OK, unix.STA_UNSYNC, 0, nil, false, "not confirmed by a time service"},
+		{"a clock that fails", unix.TIME_ERROR, unix.STA_CLOCKERR, 37, nil, false, "not confirmed by a time service"},
 		{"a sandbox", -1, 0, 37, unix.EPERM, false, "the kernel does not say: adjtimex: operation not permitted"},
 	} {
 		text, ok, tai := kernelVouches(func(x *unix.Timex) (int, error) {

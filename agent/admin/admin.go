@@ -48,6 +48,8 @@ type Functions struct {
 	PushInventory func(document []byte) error
 	// Record returns the audit's line about a decision, without a line feed; ok is false if it is not remembered.
 	Record func(seq uint64) (line []byte, ok bool)
+	// Remembered returns the first and the last decision that is remembered, 0 and 0 if none is.
+	Remembered func() (first, last uint64)
 	// Last returns the audit's lines about the last decisions that match; Watch gives these, and more as they are made,
 	// nil if too many watch.
 	Last  func(last int, match func(*audit.Record) bool) []byte

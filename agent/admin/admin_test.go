@@ -54,6 +54,7 @@ func (s *shelf) functions() admin.Functions {
 			return "the client of " + issuer + " stays", s.err
 		},
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
+		Remembered:     func() (first, last uint64) { return 5, 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
 		ForgetObserved: func() { s.forgotten++ },
 		Keys: func(issuer string) ([]byte, error) {
@@ -357,7 +358,7 @@ func TestKeys_ANS7(t *testing.T) {
 
 func TestRecords_ANS7(t *testing.T) {
 	for query, want := range map[string]string{
-		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": "404 ", "": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",
+		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": `404 {"code":404,"error":"the daemon remembers decisions 5 to 7"`, "": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",
 	} {
 		t.Run(query, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

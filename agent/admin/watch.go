@@ -28,7 +28,11 @@ func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
 	}
 	line, ok := m.Record(seq)
 	if !ok {
-		httpauth.Fail(w, http.StatusNotFound, "this decision is not remembered", "not-found")
+		text := "the daemon remembers no decision yet"
+		if first, last := m.Remembered(); last > 0 {
+			text = fmt.Sprintf("the daemon remembers decisions %d to %d", first, last)
+		}
+		httpauth.Fail(w, http.StatusNotFound, text, "not-found")
 		return
 	}
 	send(w, "application/json", append(line, '\n'))

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -73,6 +74,19 @@ func (l *Log) Find(seq uint64) (line []byte, ok bool) {
 		return r.Seq == seq || !exact && r.First <= seq && seq <= r.Seq
 	})
 	return bytes.TrimSuffix(line, []byte("\n")), len(line) > 0
+}
+
+// Remembered returns the numbers of the first and the last decision in memory; 0 and 0 if there is none.
+func (l *Log) Remembered() (first, last uint64) {
+	l.ring.mu.Lock()
+	defer l.ring.mu.Unlock()
+	for _, r := range l.ring.kept.records() {
+		if from := cmp.Or(r.First, r.Seq); first == 0 || from < first {
+			first = from
+		}
+		last = max(last, r.Seq)
+	}
+	return first, last
 }
 
 const (

@@ -13,6 +13,9 @@ func TestRing(t *testing.T) {
 		o := options()
 		o.RingBytes = 4096
 		l := New(o)
+		if first, last := l.Remembered(); first != 0 || last != 0 {
+			t.Errorf("at first: got %d to %d remembered, want 0 and 0", first, last)
+		}
 		for range 100 {
 			r := allowed()
 			l.Append(&r)
@@ -41,6 +44,9 @@ func TestRing(t *testing.T) {
 			if got := lines(t, string(line)); !ok || len(got) != 1 || got[0]["seq"] != want {
 				t.Errorf("%d is %s", seq, line)
 			}
+		}
+		if first, last := l.Remembered(); first != uint64(103-len(all)) || last != 103 {
+			t.Errorf("got %d to %d remembered, want %d to 103", first, last, 103-len(all))
 		}
 		for _, seq := range []uint64{0, 1, 104} {
 			if line, ok := l.Find(seq); ok {

@@ -19,6 +19,7 @@ func (d *daemon) administration() http.Handler {
 		Inventory:      d.stock.document,
 		PushInventory:  d.stock.push,
 		Record:         d.audit.Find,
+		Remembered:     d.audit.Remembered,
 		Last:           d.audit.Last,
 		Watch:          d.audit.Watch,
 		Observed:       d.observed,

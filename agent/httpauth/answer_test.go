@@ -46,6 +46,9 @@ func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
 		if info.Status != 200 {
 			want["Content-Type"], want["X-Auth-Error"] = "application/json", info.Text
 		}
+		if reason == wire.PacketMissing { // it names the headers
+			want["X-Auth-Error"] = "X-Original-Method and X-Original-URI are needed, or X-Forwarded-Method and X-Forwarded-Uri"
+		}
 		for name, values := range got.Header {
 			if want[name] != strings.Join(values, "|") {
 				t.Errorf("%s: %s is %q, want %q", reason, name, values, want[name])
@@ -160,6 +163,9 @@ func TestHandler_ANS4(t *testing.T) {
 		}
 		if c.status == 400 {
 			body, _ := io.ReadAll(got.Body)
+			if want := "X-Original-Method and X-Original-URI are needed"; !strings.Contains(string(body), want) {
+				t.Errorf("%s %s: got %s, want that it names the headers: %q", c.method, c.url, body, want)
+			}
 			checkNMOSError(t, 400, body)
 			if got.Header.Get("WWW-Authenticate") != "" {
 				t.Error("a challenge for a question that is none")

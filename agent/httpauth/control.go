@@ -23,7 +23,7 @@ func (h *handler) control(w http.ResponseWriter, r *http.Request) {
 	var reply *wire.Reply
 	if fault := h.read(w, r); fault != wire.Undecided {
 		reply = h.session.Refuse(fault)
-		reply.ID = h.request.ID
+		reply.ID, reply.Detail = h.request.ID, h.request.Missing
 	} else {
 		reply = h.session.Ask(&h.request)
 	}

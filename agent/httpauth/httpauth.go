@@ -163,12 +163,16 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 		w.WriteHeader(info.Status)
 		return
 	}
-	w.Header().Set("X-Auth-Error", info.Text) // for a web server that cannot pass on the body: nginx
+	text := info.Text
+	if reply.Reason == wire.PacketMissing { // here a question is in headers
+		text = "X-Original-Method and X-Original-URI are needed, or X-Forwarded-Method and X-Forwarded-Uri"
+	}
+	w.Header().Set("X-Auth-Error", text) // for a web server that cannot pass on the body: nginx
 	if reply.Configuration {
 		failMethod(w, info)
 		return
 	}
-	Fail(w, info.Status, info.Text, info.Code)
+	Fail(w, info.Status, text, info.Code)
 }
 
 // setHeaders sets the headers of an answer.

@@ -21,6 +21,7 @@ type packet struct {
 	api, model                         *string
 	targets                            []string
 	commands                           []string // each with its parts between bars
+	missing                            string   // of packet-missing
 }
 
 // slowGrammar is protocol §1 by names: the names that a question has, those it needs, those that may come many times.
@@ -121,12 +122,14 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	}
 	for _, name := range strings.Fields(grammar.needs) {
 		if !seen[name] {
+			p.missing = name
 			return p, wire.PacketMissing
 		}
 	}
 	if lines[0] == "control 1" {
 		switch {
 		case len(p.commands) == 0:
+			p.missing = "command or subscribe"
 			return p, wire.PacketMissing
 		case *p.api != "control" && *p.api != "configuration",
 			p.model != nil && (*p.model == "" || len(*p.model) > 256 || strings.ContainsFunc(*p.model, control)):
@@ -380,6 +383,9 @@ func comparePacket(t *testing.T, text string) {
 		}
 	}
 	same("id", r.ID, want.id)
+	if string(r.Missing) != want.missing {
+		t.Errorf("%q: got %q missing, its twin says %q", text, r.Missing, want.missing)
+	}
 	if reason != wire.Undecided {
 		if r.Verb != wire.NoVerb {
 			t.Errorf("%q: refused, with the verb %v", text, r.Verb)

@@ -123,6 +123,7 @@ type Request struct {
 	Scope         []byte // of token: names with single spaces between
 	Indicator     []byte // of token: the URL of the server that the token is for (RFC 8707)
 	Refused       []byte // of token: the TokenID of one that a server refused
+	Missing       []byte // if Parse returned PacketMissing: the name that the packet lacks
 }
 
 func (r *Request) reset() {
@@ -130,7 +131,7 @@ func (r *Request) reset() {
 }
 
 // Parse parses one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided.
-// After an error only r.ID may be used, if it was read before. limit is in bytes.
+// After an error only r.ID may be used, if it was read before, and r.Missing. limit is in bytes.
 func (r *Request) Parse(packet []byte, limit int) Reason {
 	r.reset()
 	if len(packet) > limit {
@@ -216,7 +217,10 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		}
 		seen |= name
 	}
-	if g.needs&^seen != 0 || verb == Control && len(r.Commands) == 0 {
+	if r.Missing = missing(g.needs &^ seen); r.Missing == nil && verb == Control && len(r.Commands) == 0 {
+		r.Missing = commandOrSubscribe
+	}
+	if r.Missing != nil {
 		return PacketMissing
 	}
 	if verb == Resource && !r.namesResource() || verb == Control && !r.asksCommands() ||
@@ -225,6 +229,27 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 	}
 	r.Verb = verb
 	return Undecided
+}
+
+// needed are the names that some question needs, in the order in which they are asked for.
+var needed = []struct {
+	bit  uint16
+	name []byte
+}{
+	{nameMethod, []byte("method")}, {nameTarget, []byte("target")}, {nameKind, []byte("kind")}, {nameName, []byte("name")},
+	{nameAccess, []byte("access")}, {nameAPI, []byte("api")}, {nameScope, []byte("scope")},
+}
+
+var commandOrSubscribe = []byte("command or subscribe")
+
+// missing returns the first of these names, nil if there is none.
+func missing(names uint16) []byte {
+	for _, n := range needed {
+		if names&n.bit != 0 {
+			return n.name
+		}
+	}
+	return nil
 }
 
 // namesResource reports whether the values of a resource question are valid.

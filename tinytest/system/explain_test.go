@@ -56,7 +56,7 @@ func TestExplainDenial_OPS2(t *testing.T) {
 		var r result
 		eventually(t, "the record", func() bool { // it is there a few milliseconds after the answer
 			r = command(t, "", "explain", "--config", b.ConfigFile(), "--seq", fmt.Sprint(seq))
-			return !strings.Contains(r.errors, "remembers no decision")
+			return !strings.Contains(r.errors, "the daemon remembers ")
 		})
 		r.check(t, status, says, "")
 		if leak := leaked(r.out, token); leak != "" {
@@ -85,8 +85,8 @@ func TestExplainDenial_OPS2(t *testing.T) {
 		args      []string
 		complaint string
 	}{
-		{[]string{"--seq", "1000"}, "the daemon remembers no decision 1000: it keeps [audit] ring_bytes = 65536 bytes"},
-		{[]string{"--seq", "0"}, "the daemon remembers no decision 0"},
+		{[]string{"--seq", "1000"}, "decision 1000: the daemon remembers decisions 1 to "},
+		{[]string{"--seq", "0"}, "decision 0: the daemon remembers decisions 1 to "},
 		{[]string{"--seq", "x"}, `invalid value "x"`},
 		{[]string{"--seq", "1", "GET", "/"}, "--seq takes no METHOD and TARGET"},
 		{[]string{"--seq", "1", "--token", "-"}, "no other flag than --config"},

@@ -95,9 +95,7 @@ func TestReloadOfBrokenFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.hangUp("configuration not reread; the old one stays in force")
-		if log := b.Log()[after:]; !strings.Contains(log, b.ConfigFile()+says) {
-			t.Errorf("the log does not say %q:\n%s", says, log)
-		}
+		b.waitLog(after, b.ConfigFile()+says)
 		b.want(token, 200, "ok")
 		b.want(get(senders), 401, "no-token")
 	}

@@ -82,9 +82,7 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	}
 	line, err := askAdmin(file, http.MethodGet, fmt.Sprintf("/records?seq=%d", seq))
 	if status := (*daemon.AdminError)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound {
-		err = fmt.Errorf("the daemon remembers no decision %d: it keeps [audit] ring_bytes = %d "+
-			"bytes of records, since it was started",
-			seq, c.Audit.RingBytes)
+		err = fmt.Errorf("decision %d: %s ([audit] ring_bytes = %d)", seq, status.Text, c.Audit.RingBytes)
 	}
 	if err != nil {
 		return wire.Undecided, err
