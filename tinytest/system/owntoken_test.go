@@ -206,10 +206,9 @@ func TestOwnTokenOutlivesItsServer_CLI58(t *testing.T) {
 	b.awaitOwnToken("scope=registration")
 	server.Misbehave(authserver.PathToken, authserver.ServerError)
 	after := len(b.Log())
-	asked := time.Now()
 	held := b.ownToken("scope=registration")
 	b.waitLog(after, "as an OAuth client") // a renewal failed, so no other token comes from now on
-	asked = time.Now()
+	asked := time.Now()
 	if r := b.ownToken("scope=registration"); r.Status == 200 {
 		held = r
 	}
