@@ -181,9 +181,11 @@ func TestMetrics(t *testing.T) {
 		"resident_memory_bytes": {"": 9 << 20}, "heap_bytes": {"": 3 << 20},
 		"decisions_total": {
 			`reason="ok" status="200" `: 40, `reason="public" status="200" `: 0, `reason="no-token" status="401" `: 2,
+			`reason="own-token" status="200" `: 9, `reason="own-token-pending" status="503" `: 7,
 		},
 		"would_decisions_total": {
 			`reason="ok" status="200" `: 0, `reason="public" status="200" `: 0, `reason="no-token" status="401" `: 3,
+			`reason="own-token" status="200" `: 0, `reason="own-token-pending" status="503" `: 0,
 		},
 		"token_lookups_total":   {`result="hit" `: 38, `result="miss" `: 2},
 		"audit_decisions_total": {"": 42}, "log_lines_dropped_total": {"": 0},

@@ -36,6 +36,7 @@ func well() *status.Status {
 		Decisions: []status.Count{
 			{Reason: "ok", Status: 200, Answered: 40}, {Reason: "public", Status: 200},
 			{Reason: "no-token", Status: 401, Answered: 2, Would: 3},
+			{Reason: "own-token", Status: 200, Answered: 9}, {Reason: "own-token-pending", Status: 503, Answered: 7},
 		},
 		Tokens:  status.Tokens{Held: 2, Limit: 64, Remembered: 38, Judged: 2},
 		Sockets: []status.Socket{{Name: "authz", Path: "/run/authz.sock", Open: 3, Limit: 64, Waiting: 5}},
@@ -340,6 +341,8 @@ discovery   both, found 1, last looked 5 s ago
 decisions   42, denied 2, would deny 3
             40 ok
             2 no-token, would be 3
+            9 own-token
+            7 own-token-pending
 tokens      2 of 64 remembered; cache hits 38, misses 2
 socket      /run/authz.sock (authz), 3 of 64 connections, 5 waiting
 audit       log, kept 42, dropped 0, queued 0, chain 00ff

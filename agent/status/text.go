@@ -30,6 +30,9 @@ func (s *Status) WriteText(w io.Writer) error {
 	var all, denied, would uint64
 	for i := range s.Decisions {
 		c := &s.Decisions[i]
+		if strings.HasPrefix(c.Reason, "own-token") {
+			continue // nobody's request was decided
+		}
 		all += c.Answered
 		if c.Status != 200 {
 			denied += c.Answered
