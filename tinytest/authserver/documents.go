@@ -21,7 +21,7 @@ func (s *Server) metadata(fault Fault) []byte {
 		"revocation_endpoint":              s.URL() + PathRevoke,
 		"scopes_supported":                 s.scopes(),
 		"response_types_supported":         []string{"code"},
-		"grant_types_supported":            []string{"authorization_code", "client_credentials", "refresh_token"},
+		"grant_types_supported":            allGrants,
 		"code_challenge_methods_supported": []string{"S256"},
 		"response_modes_supported":         []string{"query"},
 

@@ -164,7 +164,8 @@ var ClientFaults = []FaultInfo{
 	{TokenOtherScope, TokenPath, false}, {TokenNoScope, TokenPath, true}, {TokenNoExpiry, TokenPath, false},
 	{TokenExpiryZero, TokenPath, false}, {TokenExpiryText, TokenPath, false}, {TokenExpiryHuge, TokenPath, true},
 	{TokenMAC, TokenPath, false}, {TokenLowerCase, TokenPath, true}, {TokenOpaque, TokenPath, true},
-	{Unauthorized, AnyPath, false}, {TokenRefresh, TokenPath, true}, {TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
+	{Unauthorized, AnyPath, false}, {TokenRefresh, TokenPath, true},
+	{TokenMissing, TokenPath, false}, {TokenControl, TokenPath, false},
 	{InvalidClient, TokenPath, false}, {InvalidScope, TokenPath, false}, {TooMany, TokenPath, false},
 	{ErrorNotJSON, TokenPath, false}, {ErrorWithSecrets, TokenPath, false}, {InvalidGrant, TokenPath, false},
 
@@ -173,7 +174,8 @@ var ClientFaults = []FaultInfo{
 	{AuthorizeDenied, AuthorizePath, false},
 
 	{HostNotTrusted, RegisterPath, false}, {MaxClients, RegisterPath, false}, {ScopesNotAllowed, RegisterPath, false},
-	{InitialUsedUp, RegisterPath, false}, {RegisterNoID, RegisterPath, false}, {RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
+	{InitialUsedUp, RegisterPath, false}, {RegisterNoID, RegisterPath, false},
+	{RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
 }
 
 // everyTime is a count that is not used up.

@@ -215,6 +215,8 @@ const (
 	refreshGrant     = "refresh_token"
 )
 
+var allGrants = []string{codeGrant, credentialsGrant, refreshGrant}
+
 // usesOf reads for which grants a client is, and where people's browsers may be sent back to; or says why grant_types,
 // response_types and redirect_uris do not agree (RFC 7591 §2.1).
 func usesOf(m map[string]any) (grants, redirects []string, why string) {
@@ -225,7 +227,7 @@ func usesOf(m map[string]any) (grants, redirects []string, why string) {
 		return nil, nil, fmt.Sprintf("grant_types %v, want a list (CLI-31)", m["grant_types"])
 	case !person && (len(grants) > 1 || grants[0] != credentialsGrant):
 		return nil, nil, fmt.Sprintf("grant_types %v, want client_credentials alone (CLI-31)", grants)
-	case slices.ContainsFunc(grants, func(g string) bool { return g != credentialsGrant && g != codeGrant && g != refreshGrant }):
+	case !within(strings.Join(grants, " "), strings.Join(allGrants, " ")):
 		return nil, nil, fmt.Sprintf("grant_types %v are not all supported", grants)
 	}
 	types, ok := texts(m["response_types"])

@@ -13,8 +13,8 @@
 // connection of before lives on. All methods may be called from any number of goroutines.
 //
 // Clients may register (RFC 7591, 7592), and get tokens by a secret or an assertion, or on behalf of a person who signs
-// in (authorization code with PKCE, RFC 7636), and refresh and revoke them. Their messages are checked strictly, and what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real
-// server.
+// in (authorization code with PKCE, RFC 7636), and refresh and revoke them. Their messages are checked strictly, and
+// what is wrong with them is kept in [Server.Violations]; Options.Kind chooses the habits of a real server.
 //
 // Limits: for tests and demonstrations only. It hands out its private keys.
 package authserver

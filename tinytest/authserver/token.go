@@ -31,7 +31,7 @@ func (s *Server) token(r *http.Request, fault Fault) answer {
 	}
 	var scope, user, refresh string
 	switch grant := r.PostForm.Get("grant_type"); {
-	case !slices.Contains([]string{credentialsGrant, codeGrant, refreshGrant}, grant):
+	case !slices.Contains(allGrants, grant):
 		s.violated(r, "grant_type %q", grant)
 		return failure(http.StatusBadRequest, "unsupported_grant_type", "grant_type "+grant)
 	case client.given && grant != credentialsGrant, !client.given && !slices.Contains(client.Grants, grant):

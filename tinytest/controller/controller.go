@@ -10,8 +10,8 @@
 //	senders, err := c.Query(ctx, "senders")
 //	err = c.Connect(ctx, senders[0], receivers[0])
 //
-// It knows nothing of the daemon: what it meets is devices and a registry, as any controller does. What they refuse is a
-// [RefusedError].
+// It knows nothing of the daemon: what it meets is devices and a registry, as any controller does. What they refuse is
+// a [RefusedError].
 //
 // Limits: for tests and demonstrations. Its person's browser is in it, and types the password by itself.
 package controller

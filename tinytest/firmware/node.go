@@ -64,7 +64,8 @@ type model struct {
 func newModel(label string, addr *net.TCPAddr) *model {
 	m := &model{
 		label: label, scheme: "http", host: addr.IP.String(), port: addr.Port, started: time.Now(), changed: time.Now(),
-		level: -60, moved: make(chan struct{}), activated: make(chan struct{}), endpoints: map[string]*endpoint{}, names: newNames(),
+		level: -60, moved: make(chan struct{}), activated: make(chan struct{}), endpoints: map[string]*endpoint{},
+		names: newNames(),
 	}
 	for i, id := range Senders {
 		m.endpoints[id] = newSender(i)

@@ -2,8 +2,9 @@
 // interface, with resources that end when their node's heartbeats do.
 //
 // It is protected as a device is: it asks an nmos-authd of its own about every request before it serves it, and routes
-// on the path of the reply. What the daemon cannot know it does itself, as BCP-003-02 demands: a resource belongs to the
-// client whose token registered its node, and is changed and kept alive by no other (403 insufficient_scope, CLI-11).
+// on the path of the reply. What the daemon cannot know it does itself, as BCP-003-02 demands: a resource belongs to
+// the client whose token registered its node, and is changed and kept alive by no other (403 insufficient_scope,
+// CLI-11).
 //
 // Limits: for tests and demonstrations. No subscriptions, paging or RQL: asked for, they are 501.
 package registry

@@ -146,8 +146,8 @@ func (f *Studio) AnnounceServer() error { return f.DNS.SetZone(f.zone()) }
 // zone is what the name server knows.
 func (f *Studio) zone() string {
 	service := func(name, host, port, text string) string {
-		return fmt.Sprintf("%[1]s PTR 1.%[1]s\n1.%[1]s SRV 0 0 %[3]s %[2]s.\n1.%[1]s TXT \"api_proto=https\" \"pri=10\" %[4]s\n",
-			name, host, port, text)
+		return fmt.Sprintf("%[1]s PTR 1.%[1]s\n1.%[1]s SRV 0 0 %[3]s %[2]s.\n"+
+			"1.%[1]s TXT \"api_proto=https\" \"pri=10\" %[4]s\n", name, host, port, text)
 	}
 	zone := "$ORIGIN " + Domain + ".\n" + service("_nmos-auth._tcp", AuthHost, f.Server.Port(), `"api_ver=v1.0"`)
 	for _, host := range []string{AuthHost, RegistryHost, DeviceHost} {

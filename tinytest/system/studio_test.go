@@ -35,7 +35,7 @@ func newSite(t *testing.T) *site {
 	var err error
 	s.Studio, err = studio.Start(ctx, program, studio.Options{
 		Timeout: patience, Logf: func(format string, a ...any) { t.Logf(format, a...) },
-		Announced: func() { s.announced <- struct{}{} }, Replaced: func() { s.replaced <- struct{}{} },
+		Announced: func() { notify(s.announced) }, Replaced: func() { notify(s.replaced) },
 	})
 	if err == nil {
 		t.Cleanup(func() {
@@ -57,6 +57,14 @@ func (s *site) await(what string, c <-chan struct{}) {
 	case <-c:
 	case <-s.ctx.Done():
 		s.t.Fatalf("waited to no effect: %s\nthe device's daemon:\n%s\nthe registry's daemon:\n%s", what, s.DeviceDaemon.Log(), s.RegistryDaemon.Log())
+	}
+}
+
+// notify does not wait.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -226,6 +234,13 @@ func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.query(panel, "nodes")
+	meter := find(t, s.query(panel, "senders"), firmware.MeterSenderID)
+	dark, seen := make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		defer close(dark)
+		_ = panel.Watch(s.ctx, meter, func(float64) bool { notify(seen); return true })
+	}()
+	s.await("a level", seen)
 	for len(s.replaced) > 0 {
 		<-s.replaced
 	}
@@ -233,7 +248,11 @@ func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
 	if err := panel.Refresh(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	s.query(panel, "nodes") // by the new key, which the registry's daemon fetches for it
+	s.query(panel, "nodes")                       // by the new key, which the registry's daemon fetches for it
+	if err := s.watch(panel, meter); err != nil { // and the device's
+		t.Error(err)
+	}
+	s.await("the end of the WebSocket that was opened under the old key", dark)
 	s.await("another token of the device", s.replaced)
 	if after, err := s.Device.OwnToken(s.ctx, "registration", ""); err != nil || after.TokenID == before.TokenID {
 		t.Errorf("got %v, want another token", err)
@@ -242,7 +261,6 @@ func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
 		t.Errorf("got %d registrations, want the device and the panel", n)
 	}
 
-	meter := find(t, s.query(panel, "senders"), firmware.MeterSenderID)
 	s.Server.SetLife(8 * time.Second)
 	if err := panel.Refresh(s.ctx); err != nil {
 		t.Fatal(err)

@@ -112,7 +112,8 @@ func (s *stage) newKey(ctx context.Context) error {
 func (s *stage) ownTerms(ctx context.Context, good string) error {
 	levels, viewer := s.Server.Token(meters).Sign(), s.Server.Token(readOnly).Sign()
 	fmt.Println()
-	say("The meter feed and the front panel do not use HTTP. They ask by the device's own names, once it has pushed its inventory.")
+	say("The meter feed and the front panel do not use HTTP. They ask by the device's own names, once it has pushed " +
+		"its inventory.")
 	err := s.steps(ctx, []step{{"read", "meter meter-1", "", "level meters", levels, "503 inventory-pending", true}})
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Demo starts a pretend facility on loopback: a name server, an authorization server, an IS-04 registry and a stage box,
-// the latter two each with the real daemon, and controllers before which people sit. It plays a story with them, and
-// shows what each asked, what it was answered and why, and how long asking the daemon took.
+// Demo starts a pretend facility on loopback: a name server, an authorization server, an IS-04 registry and a stage
+// box, the latter two each with the real daemon, and controllers before which people sit. It plays a story with them,
+// and shows what each asked, what it was answered and why, and how long asking the daemon took.
 //
 // It ends by itself, with exit status 0 if everything went as the story tells it. With -keep it stays up and says what
 // to try.
@@ -56,7 +56,8 @@ type decision struct {
 func run(ctx context.Context, program string, keep bool) (err error) {
 	began := time.Now()
 	s := &stage{
-		program: program, decided: make(chan decision, 1), announced: make(chan struct{}, 1), replaced: make(chan struct{}, 1),
+		program: program, decided: make(chan decision, 1),
+		announced: make(chan struct{}, 1), replaced: make(chan struct{}, 1),
 	}
 	playing, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -146,6 +146,9 @@ func (s *stage) deviceAnnounces(ctx context.Context, _ *cast) error {
 	}
 	did("stage box", "asks its nmos-authd for a token: registration", "a token")
 	did("stage box", "registers itself, 3 senders, 2 receivers, ...", "allowed")
+	if err := s.shell(ctx, s.DeviceDaemon, "client", "status"); err != nil {
+		return err
+	}
 
 	// BCP-003-02: what a client has registered is its own.
 	stranger := s.Server.Token(mint.Options{
@@ -225,8 +228,7 @@ func (s *stage) panelsWork(ctx context.Context, c *cast) error {
 	if err := s.watch(ctx, "Anna", c.panel, c); err != nil {
 		return err
 	}
-	err = refusal("Anna", "switches "+c.out.Label+" off", c.panel.Mute(ctx, c.out), http.StatusForbidden, "path-not-granted")
-	if err != nil {
+	if err := s.mayNotMute(ctx, "Anna", c.panel, c); err != nil {
 		return err
 	}
 	_, err = c.panel.Get(ctx, s.Device.URL()+"/x-nmos/node/v1.3/self")
@@ -287,13 +289,31 @@ func (s *stage) watch(ctx context.Context, who string, panel *controller.Control
 }
 
 func (s *stage) keyIsReplaced(ctx context.Context, c *cast) error {
+	watching, dark := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		dark <- c.panel.Watch(ctx, c.meter, func(float64) bool { notify(watching)(); return true })
+	}()
+	select {
+	case <-watching:
+	case err := <-dark:
+		return err
+	}
 	say("The stage box learns of the new key from the first token under it; nobody waits.")
 	printRow("asked of the stage box", "with token", "answer and reason", "first", "again")
 	if err := s.newKey(ctx); err != nil {
 		return err
 	}
+	select {
+	case err := <-dark:
+		if ctx.Err() != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("Anna's meter is not closed: %w\n%s", ctx.Err(), s.DeviceDaemon.Log())
+	}
 	fmt.Println()
-	say("Whoever holds a token under the old key is refused, and gets another by itself.")
+	say("Anna's level meter was open under the old key: the stage box's nmos-authd says so, and it is closed. " +
+		"Whoever holds a token under the old key is refused, and gets another by itself.")
 	select {
 	case <-s.replaced: // of before
 	default:
@@ -308,6 +328,9 @@ func (s *stage) keyIsReplaced(ctx context.Context, c *cast) error {
 		return err
 	}
 	did("Anna", "refreshes her token and asks the registry", "allowed")
+	if err := s.watch(ctx, "Anna", c.panel, c); err != nil {
+		return err
+	}
 	select {
 	case <-s.replaced:
 	case <-ctx.Done():
@@ -321,8 +344,8 @@ func (s *stage) keyIsReplaced(ctx context.Context, c *cast) error {
 const lastLife = 5 * time.Second
 
 func (s *stage) accessIsWithdrawn(ctx context.Context, c *cast) error {
-	say("She gets no further token. The one that she has works until its end, here for %v s: that is why "+
-		"facilities keep tokens short.", lastLife.Seconds())
+	say("She gets no further token. The one that she has works until its end, here for five seconds: that is why " +
+		"facilities keep tokens short.")
 	s.Server.SetLife(lastLife)
 	if err := c.panel.Refresh(ctx); err != nil {
 		return err
@@ -397,7 +420,12 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 	if err := s.oldPanelWorks(ctx, "Vito", c.guest, c); err != nil {
 		return err
 	}
-	return refusal("Vito", "switches "+c.out.Label+" off", c.guest.Mute(ctx, c.out), http.StatusForbidden, "path-not-granted")
+	return s.mayNotMute(ctx, "Vito", c.guest, c)
+}
+
+func (s *stage) mayNotMute(ctx context.Context, who string, panel *controller.Controller, c *cast) error {
+	err := panel.Mute(ctx, c.out)
+	return refusal(who, "switches "+c.out.Label+" off", err, http.StatusForbidden, "path-not-granted")
 }
 
 // oldPanelWorks does with a panel what a facility does all day.
