@@ -71,6 +71,19 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		t.Fatal(status)
 	}
 
+	// One who watches misses what he is slow to read, by design; so that this test sees all, it asks at his pace.
+	atItsPace := func() {
+		t.Helper()
+		eventually(t, "every record is shown to one who watches", func() bool {
+			status := b.auditStatus()
+			if shown := watched.tally(); shown.dropped > 0 {
+				t.Fatalf("%d records were not shown to one who watches; want none, since nothing was asked before they were", shown.dropped)
+			} else if shown.kept != status.Sinks[0].Kept {
+				return false
+			}
+			return status.Pending == 0 && status.Sinks[0].Queued == 0
+		})
+	}
 	secrets, questions := secretQuestions(server)
 	var replies strings.Builder
 	for _, mode := range []string{"enforce", "observe", "off"} {
@@ -78,8 +91,9 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		b.reload(config)
 		for _, q := range questions {
 			replies.WriteString(secretReplies(t, b, q))
+			atItsPace()
 		}
-		misplaced(t, b, secrets)
+		misplaced(t, b, secrets, atItsPace)
 	}
 	// An administrator who takes one socket for the other, and a name for a token.
 	for _, path := range []string{"/inventory", "/" + secrets[0], "/status?access_token=" + secrets[0]} {
@@ -110,9 +124,7 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 			if s.Dropped > 0 {
 				t.Fatalf("%+v", status)
 			}
-			logged, _ := syslog.tally()
-			shown := watched.tally() // one who watches may miss some on a busy machine, and is told how many
-			if s.Queued > 0 || logged.kept != s.Kept || shown.kept+shown.dropped != s.Kept {
+			if logged, _ := syslog.tally(); s.Queued > 0 || logged.kept != s.Kept || watched.tally().kept != s.Kept {
 				return false
 			}
 		}
@@ -182,10 +194,11 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 }
 
 // misplaced asks with tokens where none belongs. Of what it answers, path= is the caller's own, so that is not looked
-// at.
-func misplaced(t *testing.T, b *box, secrets []string) {
+// at. After the questions with each token it calls then.
+func misplaced(t *testing.T, b *box, secrets []string, then func()) {
 	t.Helper()
 	for _, s := range secrets {
+		then()
 		if parts := strings.Split(s, "."); len(parts) < 2 || !strings.HasPrefix(parts[0], "eyJ") || !strings.HasPrefix(parts[1], "eyJ") || strings.ContainsAny(s, " /{") {
 			continue // not in the compact form: nothing tells it from a name
 		}
