@@ -96,9 +96,7 @@ func (d *daemon) forgetClient(ctx context.Context, issuer string) (left string, 
 	s := o.Status()
 	var known []string
 	for _, c := range s.Clients {
-		if c.ClientID != "" || c.Attempted {
-			known = append(known, c.Issuer)
-		}
+		known = append(known, c.Issuer)
 	}
 	if issuer = keys.TrimIssuer(issuer); issuer == "" {
 		o.mu.Lock()

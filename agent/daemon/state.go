@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,6 +63,7 @@ type persisted struct {
 	pushed  []byte                // the inventory to be written; nil before the first
 	kept    []byte                // the last known content of inventoryFile
 	own     []byte                // what the OAuth client keeps, to be written; nil if it is
+	ownSum  [sha256.Size]byte     // of the last known content of clientFile; zero if unknown
 	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
 	trouble atomic.Pointer[error] // one of failing, nil if none. Not under mu, which a hanging flash holds
 	safe    atomic.Bool           // all is on flash. Not under mu either
@@ -203,8 +205,11 @@ func (p *persisted) loadClient() ([]byte, error) {
 		return nil, err
 	}
 	data, err := p.readFile(clientFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err == nil:
+		p.ownSum = sha256.Sum256(data)
 	}
 	return data, err
 }
@@ -219,6 +224,9 @@ func (p *persisted) keepClient(data []byte) error {
 		}
 		return errNoState
 	}
+	if sum := sha256.Sum256(data); p.own == nil && sum == p.ownSum {
+		return nil
+	}
 	p.own = data
 	p.catchUp()
 	return p.failing[clientFile]
@@ -232,7 +240,7 @@ func (p *persisted) catchUpClient() {
 	err := p.write(clientFile, p.own)
 	p.result(clientFile, err)
 	if err == nil {
-		p.own = nil // secrets are held no longer than needed
+		p.ownSum, p.own = sha256.Sum256(p.own), nil // secrets are held no longer than needed
 	}
 }
 

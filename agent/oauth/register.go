@@ -126,6 +126,7 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 		return e, 0
 	}
 	if err := c.register(ctx, config, m, e); err != nil {
+		c.lost(ctx, e, err)
 		if time.Since(c.metaAt) >= metadataRest { // an endpoint may have moved
 			c.metaAt = time.Time{}
 		}
@@ -139,6 +140,22 @@ func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duratio
 	}
 	c.tries, c.next = 0, time.Time{}
 	return e, 0
+}
+
+// lost notes whether a registration that failed may be left at the server all the same. What is stored says so from
+// before it was sent; it is set right after an answer that stays, since others come every few minutes.
+func (c *Client) lost(ctx context.Context, e *entry, err error) {
+	switch {
+	case c.dirty:
+		return
+	case ctx.Err() != nil, errors.Is(err, errLost), errors.Is(err, errUnusable):
+		e.lost = true
+	case final(err) && !e.lost:
+		e.Attempted = false
+		_ = c.save() // if it fails, more is said than need be
+		return
+	}
+	c.publish()
 }
 
 // fits reports whether an operator's client is authenticated as the configuration now says.
@@ -269,6 +286,7 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	}
 	e.renew(info)
 	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false
+	e.lost = false
 	if err := c.store(); err != nil {
 		return err
 	}

@@ -26,8 +26,9 @@ const MaxState = 640 << 10
 type entry struct {
 	Issuer string `json:"issuer"`
 	Given  bool   `json:"given,omitempty"` // by the operator
-	// Attempted says that a registration was sent: one that is not followed by a ClientID may be left at the server.
+	// Attempted says that a registration was to be sent, and how it ended is not known: it may be left at the server.
 	Attempted bool   `json:"attempted,omitempty"`
+	lost      bool   // that was so before the last attempt
 	ClientID  string `json:"client_id,omitempty"` // "" if not registered
 	Secret    string `json:"client_secret,omitempty"`
 	Expires   int64  `json:"client_secret_expires_at,omitempty"` // 0 if never
@@ -112,6 +113,7 @@ func parseState(data []byte, s *state) error {
 		if e == nil || e.Issuer == "" {
 			return errors.New("an entry without an issuer")
 		}
+		e.lost = e.Attempted
 		for _, k := range e.Keys {
 			if k == nil {
 				return errors.New("an empty key")

@@ -47,7 +47,7 @@ type TokenStatus struct {
 func (e *entry) status() ClientStatus {
 	s := ClientStatus{
 		Issuer: e.Issuer, ClientID: e.ClientID, Given: e.Given, Scope: e.Scope, Method: e.Method,
-		Rotating: e.Rotation != steady, Manageable: e.manageable(), Attempted: e.Attempted && e.ClientID == "",
+		Rotating: e.Rotation != steady, Manageable: e.manageable(), Attempted: e.lost && e.ClientID == "",
 	}
 	if e.Since != 0 {
 		s.Since = time.Unix(e.Since, 0)

@@ -126,8 +126,8 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 func TestClientPowerCut_CLI36(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{Drip: time.Minute})
+	server.Misbehave(authserver.PathRegister, authserver.Drip) // before its turn comes
 	b := start(t, clientOf(t, "", server))
-	server.Misbehave(authserver.PathRegister, authserver.Drip)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -136,8 +136,14 @@ func TestClientPowerCut_CLI36(t *testing.T) {
 	eventually(t, "the server has registered it", func() bool { return server.Registrations() == 1 })
 	b.Kill()
 	<-done
-	server.Behave()
+	server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted)
 	b.again(nil)
+	b.client("register").check(t, 1, "", "HTTP 403")
+	text := strings.Join(strings.Fields(b.client("status").out), " ")
+	if !strings.Contains(text, "a registration was sent and not answered: one may be left at the server") {
+		t.Errorf("client status: %s", text)
+	}
+	server.Behave()
 	b.register()
 	b.again(nil)
 	b.register()
@@ -298,7 +304,7 @@ func TestClientForget_CLI43(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
-	b.client("forget").check(t, 1, "", "there is no such client")
+	b.client("forget", "https://elsewhere.example.com").check(t, 1, "", "there is no such client")
 	b.register()
 	token := b.accessToken("registration")
 	b.client("forget").check(t, 0, "Forgotten, here and at the server", "")
@@ -332,6 +338,7 @@ func TestClientForget_CLI43(t *testing.T) {
 func TestClientRefused_CLI35(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{Kind: authserver.Keycloak})
+	server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted) // before its turn comes
 	b := start(t, clientOf(t, "", server))
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 	for fault, says := range map[authserver.Fault]string{
@@ -345,7 +352,8 @@ func TestClientRefused_CLI35(t *testing.T) {
 			t.Errorf("status %+v, want %s", s, says)
 		}
 		text := strings.Join(strings.Fields(b.client("status").out), " ")
-		if !strings.Contains(text, "refused at "+server.Issuer()) || !strings.Contains(text, says) {
+		if !strings.Contains(text, "refused at "+server.Issuer()) || !strings.Contains(text, says) ||
+			strings.Contains(text, "not answered") {
 			t.Errorf("client status: %s", text)
 		}
 	}
