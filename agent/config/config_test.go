@@ -231,6 +231,20 @@ func TestConfigClientMistakes(t *testing.T) {
 	}
 }
 
+// What is wrong with what a key refers to is a mistake in the key's line.
+func TestAt(t *testing.T) {
+	text := "mode = \"off\"\n[client]\nscopes = [\"events\"]\ngroup = \"nobody-here\"\n\nclient_id = \"x\"\n"
+	err := At("x.toml", []byte(text), errors.Join(
+		&KeyError{"[client] client_id", errors.New("a")}, &KeyError{"[client] group", errors.New("b")}, errors.New("c")))
+	const want = "x.toml:1: c\nx.toml:4: [client] group: b\nx.toml:6: [client] client_id: a"
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if err := At("x.toml", nil, nil); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+}
+
 // What of [client] is allowed and rarely meant is said (CLI-10).
 func TestClientWarnings_CLI10(t *testing.T) {
 	const all = "[client]\nscopes = [\"events\"]\nallow_uids = [1]\n"

@@ -273,3 +273,29 @@ func (b endlessBody) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// That a registration may be left at the server is said of one that was not answered, over restarts too, and of no
+// other (CLI-36).
+func TestLostRegistrationIsTold_CLI36(t *testing.T) {
+	r := newRig(t, authserver.Options{})
+	attempted := func(when string, want bool) {
+		t.Helper()
+		r.Step(t.Context())
+		if s := r.Status(); len(s.Clients) != 1 || s.Clients[0].Attempted != want {
+			t.Errorf("%s: got %+v, want attempted %v", when, s.Clients, want)
+		}
+	}
+	r.server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted)
+	attempted("refused", false)
+	r.restart()
+	attempted("refused before the restart, and again", false)
+	r.server.Misbehave(authserver.PathRegister, authserver.RegisterLost)
+	r.Retry()
+	attempted("not answered", true)
+	r.server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted)
+	r.restart()
+	attempted("not answered before the restart, and refused", true)
+	r.server.Behave()
+	r.Retry()
+	attempted("registered", false)
+}

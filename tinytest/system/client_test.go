@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -200,7 +201,10 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 		t.Fatal(err)
 	}
 	says := "[client] initial_access_token_file: " + path + " has mode 0644"
-	command(t, "", "check-config", "--config", b.ConfigFile()).check(t, 1, "", says)
+	r := command(t, "", "check-config", "--config", b.ConfigFile())
+	if r.status != 1 || !regexp.MustCompile(regexp.QuoteMeta(b.ConfigFile())+`:\d\d: `+regexp.QuoteMeta(says)).MatchString(r.errors) {
+		t.Errorf("check-config: %d, %s; want 1, the line and %s", r.status, r.errors, says)
+	}
 	b.hangUp("configuration not reread")
 	if _, text := b.admin("GET", "/status", ""); !strings.Contains(text, says) {
 		t.Errorf("status says %s, want %s", text, says)
