@@ -29,11 +29,14 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 	if r.Model != nil && !known && all == wire.Undecided {
 		all = wire.PathClosed
 	}
+	s.grants.Use(apis, &s.token)
+	var access decide.Access
 	for i := range r.Commands {
 		c := &r.Commands[i]
-		access := decide.Read
 		switch {
+		case i > 0 && c.SameMethod(&r.Commands[i-1]): // as a controller has it that polls
 		case c.Subscribes():
+			access = decide.Read
 		case overHTTP: // a method is invoked by PATCH, which is write whatever the method does (CTL-62)
 			access = decide.Write
 		default:
@@ -43,10 +46,14 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 		if all == wire.Undecided {
 			var object decide.Object
 			object, s.role = decide.NewObject(prefix, c.RolePath(), s.role)
-			reason = decide.PermitObject(apis, access, object, false, &s.token)
+			if len(r.Commands) == 1 {
+				reason = decide.PermitObject(apis, access, object, false, &s.token)
+			} else {
+				reason = s.grants.Permit(access, object)
+			}
 		}
 		s.verdicts = append(s.verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
-		if i == 0 || answer.Allowed() {
+		if i == 0 || answer == wire.OK {
 			answer = reason
 		}
 	}

@@ -28,6 +28,7 @@ type Session struct {
 	targets []byte        // of the answers
 
 	verdicts []wire.Verdict // control: one a command
+	grants   decide.Grants  // control: of the token
 	role     []byte         // control: the role path of one, behind its model's prefix
 
 	now           Time          // of the question

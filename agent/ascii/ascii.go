@@ -42,8 +42,24 @@ func Host(name string) string {
 	}, strings.TrimSuffix(name, "."))
 }
 
-// HasControl reports whether text holds a byte that could break a line or a terminal.
+// HasControl reports whether text holds a byte that could break a line or a terminal. It looks at eight bytes at a time,
+// since every value of a packet is looked at.
 func HasControl(b []byte) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		// The top bit of a byte is set in one of these if it is not ASCII, below the space, or the delete character. It may
+		// be by carry, too, but not if none is.
+		if (x|(x-' '*ones)|(x+ones))&tops != 0 && hasControl(b[:8]) {
+			return true
+		}
+		b = b[8:]
+	}
+	return hasControl(b)
+}
+
+func hasControl(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' || c == 0x7f {
 			return true

@@ -34,8 +34,12 @@ func TestBytes(t *testing.T) {
 		if got := string(ascii.AppendPercent(nil, c)); len(escaped) == 3 && got != escaped {
 			t.Errorf("AppendPercent(%q) is %s, want %s", c, got, escaped)
 		}
-		if got, want := ascii.HasControl([]byte{'a', c}), c < ' ' || c == 0x7f; got != want {
-			t.Errorf("HasControl(%q) is %t, want %t", c, got, want)
+		for at := range 19 { // wherever it stands
+			text := bytes.Repeat([]byte{0xff, ' ', 0x80, '~', 0xa0, 'a'}, 4)[:19]
+			text[at] = c
+			if got, want := ascii.HasControl(text), c < ' ' || c == 0x7f; got != want {
+				t.Errorf("HasControl(%q) is %t, want %t", text, got, want)
+			}
 		}
 	}
 }

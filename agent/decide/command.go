@@ -117,18 +117,22 @@ func standard(class []byte) (reads, writes uint32) {
 // definer returns the ancestor of a class that defines its methods of a level: the class id cut after that many
 // indices, between which authority keys, 0 or negative, do not count (CTL-4, CTL-5). It is nil if there is none.
 func definer(class []byte, level int) []byte {
-	indices := 0
-	for i := 0; i < len(class); i++ {
-		index := '1' <= class[i] && class[i] <= '9'
-		for i < len(class) && class[i] != '.' {
-			i++
+	index := true
+	for i, c := range class {
+		switch {
+		case c == '.':
+			if index {
+				if level--; level == 0 {
+					return class[:i]
+				}
+			}
+			index = true
+		case c < '1' && (i == 0 || class[i-1] == '.'): // "-" or "0": a key
+			index = false
 		}
-		if index {
-			indices++
-		}
-		if index && indices == level {
-			return class[:i]
-		}
+	}
+	if index && level == 1 && len(class) > 0 {
+		return class
 	}
 	return nil
 }

@@ -81,6 +81,11 @@ func PermitObject(apis [][]byte, access Access, o Object, subtree bool, t *token
 			}
 		}
 	}
+	return notGranted(apis, t)
+}
+
+// notGranted says why a token permits nothing on an object: it has one of the claims or names it in its scope, or not.
+func notGranted(apis [][]byte, t *token.Token) wire.Reason {
 	for _, api := range apis {
 		if t.Grants(api) {
 			return wire.PathNotGranted

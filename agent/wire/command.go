@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"strconv"
-)
+import "strconv"
 
 // Limits of a question about commands (CTL-85).
 const (
@@ -54,92 +51,113 @@ func (c *Command) part(from, to uint8) []byte {
 func (c *Command) Level() int { return int(c.level) }
 func (c *Command) Index() int { return int(c.index) }
 
+// SameMethod reports whether it is the same method, of the same class, as another command's.
+func (c *Command) SameMethod(o *Command) bool {
+	return c.level == o.level && c.index == o.index && string(c.Class()) == string(o.Class())
+}
+
 // RolePath returns the role path of the object.
 func (c *Command) RolePath() []byte { return c.value[c.role:] }
 
-// parse reads the value of a command line: "<handle> <class id> <method id> <role path>" (CTL-81).
+// parse reads its value, that of a command line: "<handle> <class id> <method id> <role path>" (CTL-81).
 func (c *Command) parse(value []byte) bool {
-	handle := bytes.IndexByte(value, ' ')
-	if handle < 1 || handle > maxHandle || !areDigits(value[:handle]) {
+	class := digits(value) + 1
+	if class < 2 || class > maxHandle+1 || !spaceBefore(value, class) {
 		return false
 	}
-	class := handle + 1
-	length := bytes.IndexByte(value[class:], ' ')
-	if length < 1 || length > maxClassID {
+	method := class + classID(value[class:]) + 1
+	if method == class+1 && value[class] == '-' { // not known
+		method++
+	}
+	if method < class+2 || method > class+maxClassID+1 || !spaceBefore(value, method) {
 		return false
 	}
-	method := class + length + 1
-	if id := value[class : method-1]; !IsClassID(id) && string(id) != "-" {
+	level, index, rest := methodID(value[method:])
+	role := len(value) - len(rest) + 1
+	if index == 0 || !spaceBefore(value, role) || !IsRolePath(value[role:]) {
 		return false
 	}
-	length = bytes.IndexByte(value[method:], ' ')
-	if length < 0 {
-		return false
-	}
-	role := method + length + 1
-	level, index, ok := MethodID(value[method : role-1])
-	if !ok || !IsRolePath(value[role:]) {
-		return false
-	}
-	*c = Command{value, uint16(level), uint16(index), uint8(class), uint8(method), uint8(role)}
+	c.level, c.index = uint16(level), uint16(index)
+	c.class, c.method, c.role = uint8(class), uint8(method), uint8(role)
 	return true
 }
+
+// spaceBefore reports whether something begins at a place behind a space.
+func spaceBefore(value []byte, at int) bool { return at < len(value) && value[at-1] == ' ' }
 
 // IsRolePath reports whether b can be a role path (CTL-85).
 func IsRolePath(b []byte) bool { return IsName(b, MaxRolePath) }
 
 // IsClassID reports whether b is a class id: integers, not all of which need be positive, parted by dots (CTL-3, CTL-4).
-func IsClassID(b []byte) bool {
-	for {
-		integer, rest, more := bytes.Cut(b, classDot)
-		if digits, negative := bytes.CutPrefix(integer, minus); negative && (len(digits) == 0 || digits[0] == '0') {
-			return false
-		} else if !areDigits(digits) || len(digits) > 1 && digits[0] == '0' {
-			return false
+func IsClassID(b []byte) bool { return len(b) > 0 && classID(b) == len(b) }
+
+// classID returns the length of the class id at the start of b; 0 if there is none.
+func classID(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		if b[i] == '-' {
+			if i++; i == len(b) || b[i] == '0' {
+				return 0
+			}
 		}
-		if !more {
-			return true
+		first := b[i]
+		if !isDigit(first) {
+			return 0
 		}
-		b = rest
+		for i++; i < len(b) && isDigit(b[i]); i++ {
+			if first == '0' {
+				return 0
+			}
+		}
+		if i == len(b) || b[i] != '.' {
+			return i
+		}
 	}
+	return 0
 }
+
+func isDigit(c byte) bool { return c-'0' <= 9 }
 
 // MethodID reads a method id, "4m2" (CTL-5).
 func MethodID(b []byte) (level, index int, ok bool) {
+	level, index, b = methodID(b)
+	return level, index, index > 0 && len(b) == 0
+}
+
+// methodID reads the method id at the start of b; the index is 0 if there is none.
+func methodID(b []byte) (level, index int, rest []byte) {
 	level, b = number(b)
 	if level == 0 || len(b) == 0 || b[0] != 'm' {
-		return 0, 0, false
+		return 0, 0, b
 	}
 	index, b = number(b[1:])
-	return level, index, index > 0 && len(b) == 0
+	return level, index, b
 }
 
 // number reads a positive decimal number of at most maxLevel; 0 if there is none.
 func number(b []byte) (n int, rest []byte) {
-	i := 0
-	for i < len(b) && '0' <= b[i] && b[i] <= '9' && n <= maxLevel && b[0] != '0' {
-		n = 10*n + int(b[i]-'0')
-		i++
-	}
-	if n > maxLevel {
+	if len(b) > 0 && b[0] == '0' {
 		return 0, b
 	}
-	return n, b[i:]
-}
-
-func areDigits(b []byte) bool {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return false
+	for i, c := range b {
+		if !isDigit(c) {
+			return n, b[i:]
+		}
+		if n = 10*n + int(c-'0'); n > maxLevel {
+			return 0, b
 		}
 	}
-	return len(b) > 0
+	return n, nil
 }
 
-var (
-	classDot = []byte(".")
-	minus    = []byte("-")
-)
+// digits returns how many digits are at the start of b.
+func digits(b []byte) int {
+	for i, c := range b {
+		if !isDigit(c) {
+			return i
+		}
+	}
+	return len(b)
+}
 
 // appendDenied appends what a reply says of a command that is denied: "command <handle> <status> <reason>" or
 // "subscribe <role path> <status> <reason>" (CTL-84).
@@ -159,11 +177,10 @@ func (r *Request) takeCommand(value []byte, subscribes bool) (fault Reason) {
 	if len(r.Commands) == MaxCommands {
 		return PacketTooLong
 	}
-	c := Command{value: value}
-	if subscribes && !IsRolePath(value) || !subscribes && !c.parse(value) {
+	r.Commands = append(r.Commands, Command{value: value})
+	if subscribes && !IsRolePath(value) || !subscribes && !r.Commands[len(r.Commands)-1].parse(value) {
 		return PacketValue
 	}
-	r.Commands = append(r.Commands, c)
 	return Undecided
 }
 

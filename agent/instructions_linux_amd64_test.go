@@ -1,0 +1,228 @@
+package agent_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/mint"
+)
+
+// counted are the questions whose instructions are counted: a decide by a token with ten specifiers, of which the last
+// grants it, and the same about commands.
+var counted = []struct {
+	name   string
+	packet func() string
+	most   float64 // times the first
+}{
+	{"decide", controlDecide, 1},
+	{"one command", func() string { return commands(1, 9, "all") }, 1.1},
+	{"250 commands", func() string { return commands(250, 9, "all") }, 30},
+}
+
+// mark is the number of no system call: a child that is counted makes it before and after each answer.
+const mark = 0x7e57
+
+// One command costs at most 1.1 times a decide, and 250 in one packet at most 30 times, since the token is verified and
+// its specifiers are read once. What is compared are instructions, each of which is stepped over: neither the machine
+// nor what else it does takes part.
+func TestCommandsCost_CTL83_CTL85(t *testing.T) {
+	const child = "NMOS_AUTHD_COUNTED"
+	if os.Getenv(child) != "" {
+		answerCounted(t)
+		return
+	}
+	if raceEnabled {
+		t.Skip("skipped: the race detector has instructions of its own")
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), child+"=1", "GODEBUG=asyncpreemptoff=1")
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	end := time.AfterFunc(4*time.Minute, func() { cmd.Process.Kill() }) // whoever waits for it is told
+	traced := map[int]bool{}
+	defer func() {
+		end.Stop()
+		for id := range traced { // else they would wait for this thread
+			syscall.PtraceDetach(id)
+		}
+		cmd.Process.Kill()
+		for id := range traced {
+			syscall.Wait4(id, nil, syscall.WALL|syscall.WNOHANG, nil)
+		}
+		cmd.Wait()
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	tid, err2 := strconv.Atoi(strings.TrimSpace(line))
+	if err = errors.Join(err, err2); err != nil {
+		t.Fatalf("the child says %q: %v", line, err)
+	}
+	runtime.LockOSThread() // a thread is traced by a thread
+	defer runtime.UnlockOSThread()
+	if err := attach(tid); errors.Is(err, syscall.EPERM) {
+		t.Skip("skipped: no process may be traced here")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	traced[tid] = true
+	if _, err = in.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err = runToMark(tid); err != nil { // the first: all that it needs from others it has by now
+		t.Fatal(err)
+	}
+	stopOthers(t, cmd.Process.Pid, traced)
+	var base float64
+	for i, c := range counted {
+		n, err := stepToMark(tid)
+		if err != nil {
+			t.Fatalf("%s: %v after %d instructions", c.name, err, n)
+		}
+		if i == 0 {
+			base = float64(n)
+		}
+		t.Logf("%-12s %6d instructions, %.2f times decide, at most %g", c.name, n, float64(n)/base, c.most)
+		if float64(n) > c.most*base || n < 1000 {
+			t.Errorf("%s: got %d instructions, want at most %.0f", c.name, n, c.most*base)
+		}
+		for range 2 { // that at its end, and that before the next
+			if i == len(counted)-1 {
+				break
+			}
+			if err = runToMark(tid); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// answerCounted is the child: it says which thread answers, and answers once it is traced.
+func answerCounted(t *testing.T) {
+	runtime.LockOSThread()
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	s := d.NewSession()
+	var reply []byte
+	var packets [][]byte
+	for _, c := range counted {
+		packets = append(packets, []byte(c.packet()))
+	}
+	for range 10 { // buffers grow to what they will hold
+		for _, packet := range packets {
+			reply = s.Packet(reply[:0], packet, 32<<10)
+			if !strings.HasPrefix(string(reply), "allow 200\n") {
+				t.Fatalf("answered %q", reply)
+			}
+		}
+	}
+	debug.SetGCPercent(-1)
+	fmt.Println(syscall.Gettid())
+	os.Stdin.Read(make([]byte, 1))
+	for _, packet := range packets {
+		syscall.RawSyscall(mark, 0, 0, 0)
+		reply = s.Packet(reply[:0], packet, 32<<10)
+		syscall.RawSyscall(mark, 0, 0, 0)
+	}
+}
+
+func attach(tid int) error {
+	if err := syscall.PtraceAttach(tid); err != nil {
+		return err
+	}
+	return wait(tid)
+}
+
+// wait waits until a traced thread has stopped.
+func wait(tid int) error {
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(tid, &status, syscall.WALL, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return err
+		case !status.Stopped():
+			return fmt.Errorf("the thread has ended: %#x", status)
+		default:
+			return nil
+		}
+	}
+}
+
+// runToMark lets the thread run until it is behind the next mark.
+func runToMark(tid int) error {
+	for in := false; ; {
+		var regs syscall.PtraceRegs
+		if err := syscall.PtraceSyscall(tid, 0); err != nil {
+			return err
+		}
+		if err := wait(tid); err != nil {
+			return err
+		}
+		if err := syscall.PtraceGetRegs(tid, &regs); err != nil {
+			return err
+		}
+		if regs.Orig_rax == mark {
+			if in { // the stop at its end
+				return nil
+			}
+			in = true
+		}
+	}
+}
+
+// stopOthers stops all other threads of the child, which would interrupt the one that takes so long.
+func stopOthers(t *testing.T, pid int, traced map[int]bool) {
+	for found := true; found; {
+		found = false
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			id, err := strconv.Atoi(task.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if traced[id] {
+				continue
+			}
+			if err = attach(id); err != nil {
+				t.Fatal(err)
+			}
+			found, traced[id] = true, true
+		}
+	}
+}
+
+// stepToMark steps over one instruction after the other until the next mark, and returns their number.
+func stepToMark(tid int) (n int, err error) {
+	var regs syscall.PtraceRegs
+	for ; regs.Rax != mark; n++ {
+		if err = syscall.PtraceSingleStep(tid); err != nil {
+			return n, err
+		}
+		if err = wait(tid); err != nil {
+			return n, err
+		}
+		if err = syscall.PtraceGetRegs(tid, &regs); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
