@@ -28,14 +28,13 @@ func advise(
 	r wire.Reason,
 	tokenAlone bool,
 	access decide.Access,
-	rules *decide.Rules,
-	paths ...[]byte,
+	spots ...spot,
 ) error {
 	advice := AdviceOn(r)
 	switch {
 	case r == wire.OK && tokenAlone:
 		advice = aboutToken
-	case r == wire.APINotGranted && len(paths) == 1 && access == decide.Write && isBase(rules.Find(paths[0])):
+	case r == wire.APINotGranted && len(spots) == 1 && access == decide.Write && isBase(spots[0].Place):
 		advice = WritingBase
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", advice.Means)
@@ -60,14 +59,14 @@ func missing(w io.Writer, claim any) error {
 }
 
 // missingFor writes the claims that grant an access to these paths, or why none does.
-func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, paths ...[]byte) (err error) {
+func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, spots ...spot) (err error) {
 	claims := Claims{}
 	var notes []string
-	for _, path := range paths {
-		place := rules.Find(path)
+	for _, spot := range spots {
+		path, place := spot.path, spot.Place
 		n, ok := rules.Needs(access, place)
 		switch {
-		case !ok && isBase(place) && len(paths) == 1:
+		case !ok && isBase(place) && len(spots) == 1:
 			continue // WritingBase covers it
 		case !ok && isBase(place):
 			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))

@@ -34,13 +34,16 @@ type check struct {
 // checks returns the rules in the order in which a session meets them.
 func (s *state) checks() []check {
 	var all []check
-	if s.Method != "" {
+	switch {
+	case s.Command != nil || s.Resource != nil:
+		all = append(all, s.asked()...)
+	case s.Method != "":
 		all = append(all, s.request()...)
 	}
 	all = append(all, s.form()...)
 	all = append(all, s.trust()...)
 	all = append(all, s.claims()...)
-	if s.Method != "" {
+	if s.asks() {
 		all = append(all, s.permission()...)
 	}
 	return all
@@ -54,7 +57,7 @@ func (s *state) request() []check {
 	} else if !ok {
 		normal = "two servers could read this path differently"
 	}
-	return []check{
+	return append([]check{
 		{
 			"PATH-1",
 			fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
@@ -64,7 +67,7 @@ func (s *state) request() []check {
 		{"PATH-9", normal, good, []wire.Reason{wire.AmbiguousPath}},
 		{"PATH-16", fmt.Sprintf("%d bytes long", len(path)), silent, []wire.Reason{wire.PathTooLong}},
 		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
-	}
+	}, s.known()...)
 }
 
 var accessWords = map[decide.Access]string{
@@ -168,9 +171,7 @@ func (s *state) claims() []check {
 }
 
 func (s *state) permission() []check {
-	rules := s.Config.Rules()
-	path, _ := decide.Normalize(nil, []byte(s.Target))
-	place := rules.Find(path)
+	rules, place := s.Config.Rules(), s.Place
 	claim := "x-nmos-" + string(place.API)
 	switch place.Kind {
 	case decide.Base:
@@ -185,10 +186,12 @@ func (s *state) permission() []check {
 				good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}},
 		}
 	case decide.RolePaths, decide.RolePath:
-		return s.configuration(&rules, place.Query([]byte(s.Target)))
+		return s.configuration(&rules, place)
+	case decide.ModelObject:
+		return s.modelObject(&rules)
 	case decide.Resource, decide.Everything:
 		permission := "read"
-		if decide.MethodAccess([]byte(s.Method)) == decide.Write {
+		if s.access == decide.Write {
 			permission = "write"
 		}
 		there := s.misshapen(claim)
@@ -202,6 +205,10 @@ func (s *state) permission() []check {
 		}
 		return []check{{rule, fmt.Sprintf("needs %s under %s of %s; %s", specifier, permission, claim, there),
 			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+	}
+	if s.Resource != nil && len(s.path) == 0 {
+		return []check{{"PATH-11", "the device has no such resource, or nothing of it to do that with", silent,
+			[]wire.Reason{wire.ResourceUnknown}}}
 	}
 	return []check{
 		{
@@ -221,7 +228,7 @@ func (s *state) permission() []check {
 
 // configuration is the check of an object of IS-14's API, or of the list of them.
 func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
-	access := decide.MethodAccess([]byte(s.Method))
+	access := s.access
 	const claim = "x-nmos-configuration"
 	rule, reasons := "CTL-61", []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.SubtreeNotGranted, wire.OK}
 	n, ok := rules.Needs(access, place)
@@ -235,6 +242,19 @@ func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
 		rule, need = "CTL-64", need+" (bulkProperties without recurse=false shows everything below)"
 	}
 	return []check{{rule, fmt.Sprintf("needs %s of %s; %s", need, claim, s.granted(claim)), good, reasons}}
+}
+
+// modelObject is the check of an object of the device model.
+func (s *state) modelObject(rules *decide.Rules) []check {
+	n, _ := rules.Needs(s.access, s.Place)
+	var names, held []string
+	for _, api := range rules.Controls.Claims {
+		names = append(names, "x-nmos-"+string(api))
+		held = append(held, s.granted("x-nmos-"+string(api)))
+	}
+	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)), n.Permission,
+		strings.Join(names, " or "), strings.Join(held, " and ")), good,
+		[]wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
 }
 
 // inURLForm reports whether the token has specifiers for IS-14 that do not count since they are written as paths in the

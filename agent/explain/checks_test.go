@@ -19,6 +19,9 @@ func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
 	for _, target := range []string{"/", "/ui", "/x-nmos/node/v1.3", "/x-nmos/node/v1.3/self", "/x-nmos/ncp/v1.0",
 		"/x-nmos/configuration/v1.0/rolePaths/root/bulkProperties"} {
 		s := state{Question: Question{Config: c, Method: "GET", Target: target}, headerFault: wire.TokenJSON}
+		if err := s.find(); err != nil {
+			t.Fatal(err)
+		}
 		for _, check := range s.checks() {
 			for _, r := range check.reasons {
 				ends[r] = true

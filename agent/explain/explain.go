@@ -24,6 +24,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
@@ -44,9 +45,15 @@ type Question struct {
 	Unsynchronised bool
 	Token          []byte // nil for a request without one
 	Claims         []byte // in place of a token: claims as JSON, judged as if a trusted server had signed them
-	Method         string // "" for the token alone
+	Method         string // "" for the token alone, or for Command or Resource
 	Target         string // request target
-	JWKS           []byte // key set of the token's issuer; nil if not at hand
+	Upgrade        string // the header's value: "websocket" for a handshake
+	// In place of Method and Target: a command on an object of the device model, by the object's class, the method and the
+	// role path; or a resource, by kind, name, and "read" or "write".
+	Command, Resource []string
+	// Inventory is that of the device, nil if it is not at hand. A resource cannot be explained without.
+	Inventory *inventory.Table
+	JWKS      []byte // key set of the token's issuer; nil if not at hand
 	// Held returns the key set that the running daemon holds of an issuer, nil if none. It is asked if JWKS is nil, and
 	// may be nil. Without either, the signature cannot be checked.
 	Held func(issuer string) []byte
@@ -62,7 +69,9 @@ type state struct {
 	issuer          string
 	keys            []keys.Key
 	left            []error
-	unchecked       bool   // the signature, for want of keys
+	unchecked       bool // the signature, for want of keys
+	spot                 // what is asked about
+	access          decide.Access
 	holder          string // whose keys they are, if the daemon's: " that the daemon holds"
 	reply           wire.Reply
 }
@@ -77,7 +86,10 @@ type Answer struct {
 // Explain writes the explanation to w. It returns an error if the keys cannot be read or w cannot be written to.
 func Explain(w io.Writer, q Question) (Answer, error) {
 	s := &state{Question: q}
-	err := s.judge()
+	err := s.find()
+	if err == nil {
+		err = s.judge()
+	}
 	if err != nil {
 		return Answer{Reason: wire.Undecided}, err
 	}
@@ -175,10 +187,8 @@ func (s *state) ask(jwks, raw []byte) wire.Reply {
 		now.State = audit.ClockUnsynchronised
 	}
 	a := agent.New(&c, s.Names, store, func() agent.Time { return now })
-	request := &wire.Request{Verb: wire.Verify}
-	if s.Method != "" {
-		request.Verb, request.Method, request.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}
-	}
+	a.SetInventory(s.Inventory)
+	request := s.question()
 	if raw != nil {
 		request.Authorization = append([]byte("Bearer "), raw...)
 	}
@@ -262,30 +272,29 @@ func (s *state) print(w io.Writer) error {
 			return err
 		}
 	}
-	rules, access := s.Config.Rules(), decide.MethodAccess([]byte(s.Method))
-	path, _ := decide.Normalize(nil, []byte(s.Target))
-	if err := advise(w, decided, s.Method == "", access, &rules, path); err != nil {
+	rules := s.Config.Rules()
+	if err := advise(w, decided, !s.asks(), s.access, s.spot); err != nil {
 		return err
 	}
 	switch decided {
 	case wire.Audience:
 		return missing(w, map[string][]string{"aud": s.Names})
 	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.SubtreeNotGranted:
-		if wrong := s.misshapen("x-nmos-" + string(rules.Find(path).API)); wrong != "" {
+		if wrong := s.misshapen("x-nmos-" + string(s.API)); wrong != "" {
 			_, err := fmt.Fprintf(w,
 				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
 			if err != nil {
 				return err
 			}
 		}
-		if s.inURLForm(&rules, rules.Find(path)) {
+		if s.inURLForm(&rules, s.Place) {
 			_, err := fmt.Fprintln(w, "x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not count: "+
 				"write role paths, or set [control] configuration_specifiers.")
 			if err != nil {
 				return err
 			}
 		}
-		return missingFor(w, access, &rules, path)
+		return missingFor(w, s.access, &rules, s.spot)
 	}
 	return nil
 }
@@ -295,7 +304,7 @@ const giveKeys = "give the issuer's keys with --jwks FILE, or ask on the device,
 // ifGood writes what is known of a token that would be allowed if it were genuine.
 func (s *state) ifGood(w io.Writer) error {
 	claims := "Its claims permit this"
-	if s.Method == "" {
+	if !s.asks() {
 		claims = "Its claims are those of a good token"
 	}
 	_, err := fmt.Fprintf(w, "\nallow, IF the signature is good: it was not checked\nrule TOK-6\n\n"+

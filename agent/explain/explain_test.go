@@ -2,6 +2,7 @@ package explain_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
 )
@@ -334,5 +336,76 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 	token.Claims.Delete("sub")
 	if out, _ := run(t, explain.Question{Token: []byte(token.Sign())}); !strings.Contains(out, `client scope "basic"`) {
 		t.Errorf("CLM-2: no word of Keycloak's client scope:\n%s", out)
+	}
+}
+
+// Commands, resources and sockets are explained as requests are, in the inventory's names (CTL-86).
+func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66_CTL86_PATH14(t *testing.T) {
+	table, err := inventory.Parse([]byte(`{"resources": [
+		{"kind": "meter", "name": "in-1", "id": "6f1e0000-0000-4000-8000-000000000021", "control": "root.meters.in-1"},
+		{"kind": "lamp", "name": "1", "read": "/lamps/1"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := config.Default()
+	public.Paths.Public = []string{"/lamps"}
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{
+		"control":       {Read: []string{"root.meters.*", "root.rx"}},
+		"configuration": {Read: []string{"root.a", "rolePaths/root.b*"}},
+		"query":         {Read: []string{"nodes"}},
+		"events":        {Read: []string{"*"}},
+	}})
+	raw, jwks := []byte(tok.Sign()), mint.JWKSOf(tok.Key.JWK())
+	const bulk = "/x-nmos/configuration/v1.0/rolePaths/root.a/bulkProperties"
+	for name, c := range map[string]struct {
+		q    explain.Question
+		want wire.Reason
+		says []string
+	}{
+		"command": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.meters.in-1"}}, wire.OK,
+			[]string{`method 1m1 of class 1.2.0.1 asks to read`, `the inventory calls it "meter" "in-1"`, `CTL-11   ok  needs a specifier for "root.meters.in-1" under read of x-nmos-control or x-nmos-ncp`}},
+		"command that writes": {explain.Question{Command: []string{"1.2.2.1", "4m3", "root.rx"}}, wire.PathNotGranted,
+			[]string{"asks to write", `Missing: {"x-nmos-control":{"write":["root.rx"]}}`}},
+		"command of a class unknown": {explain.Question{Command: []string{"-", "3m1", "root.rx"}}, wire.PathNotGranted, []string{"asks to write"}},
+		"resource": {explain.Question{Resource: []string{"meter", "in-1", "read"}}, wire.OK,
+			[]string{`"meter" "in-1": to read it; in the inventory it stands for "root.meters.in-1"`}},
+		"resource, written": {explain.Question{Resource: []string{"meter", "in-1", "write"}}, wire.PathNotGranted,
+			[]string{`Missing: {"x-nmos-control":{"write":["root.meters.in-1"]}}`}},
+		"resource unknown":           {explain.Question{Resource: []string{"meter", "in-9", "read"}}, wire.ResourceUnknown, []string{"no such resource"}},
+		"resource that all may read": {explain.Question{Resource: []string{"lamp", "1", "read"}, Config: public}, wire.Public, []string{`stands for "/lamps/1"`}},
+		"path by its name": {explain.Question{Method: "GET", Target: "/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state"},
+			wire.OK, []string{`CTL-86   ok  the inventory calls it "meter" "in-1"`}},
+		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"}, wire.OK, nil},
+		"socket of everything": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3", Upgrade: "websocket"}, wire.PathNotGranted,
+			[]string{`needs the specifier "*" under read of x-nmos-query`, `Missing: {"x-nmos-query":{"read":["*"]}}`}},
+		"the same, no socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3"}, wire.OK, nil},
+		"IS-14 subtree": {explain.Question{Method: "GET", Target: bulk}, wire.SubtreeNotGranted,
+			[]string{"CTL-64   NO", `Missing: {"x-nmos-configuration":{"read":["root.a.*"]}}`}},
+		"IS-14 object": {explain.Question{Method: "GET", Target: bulk + "?recurse=false"}, wire.OK, []string{"CTL-61   ok"}},
+		"IS-14 list":   {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths"}, wire.OK, []string{"CTL-63   ok  needs any specifier under read"}},
+		"IS-14, URL form": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths/root.b"}, wire.PathNotGranted,
+			[]string{"specifiers in URL form (rolePaths/…), which do not count", `Missing: {"x-nmos-configuration":{"read":["root.b"]}}`}},
+		"IS-14, elsewhere": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/a/b"}, wire.PathNotGranted,
+			[]string{"needs a path that begins with rolePaths", "No claim grants"}},
+	} {
+		c.q.Token, c.q.JWKS, c.q.Inventory = raw, jwks, table
+		out, reason := run(t, c.q)
+		if reason != c.want {
+			t.Errorf("%s: got %v, want %v:\n%s", name, reason, c.want, out)
+		}
+		for _, text := range c.says {
+			if !strings.Contains(out, text) {
+				t.Errorf("%s: %q is missing in\n%s", name, text, out)
+			}
+		}
+	}
+	for name, q := range map[string]explain.Question{
+		"no method":    {Command: []string{"1", "get", "root"}, Config: config.Default()},
+		"no class":     {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
+		"no inventory": {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
+	} {
+		if _, err := explain.Explain(io.Discard, q); err == nil {
+			t.Errorf("%s: it is explained", name)
+		}
 	}
 }

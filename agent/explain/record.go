@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -45,19 +46,19 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 	r.facts(&b)
 	verdict(&b, decided)
 	rules := config.Rules()
-	access, paths := r.asked()
-	advise(&b, decided, r.Question == "verify", access, &rules, paths...)
+	access, spots := r.asked(&rules)
+	advise(&b, decided, r.Question == "verify", access, spots...)
 	closed := decided == wire.PathClosed || decided == wire.PathVersion
 	switch {
 	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
 	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted, decided == wire.SubtreeNotGranted,
 		closed && len(r.Denied) > 1: // others may lack a claim
-		if len(paths) == 0 {
+		if len(spots) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
 			break
 		}
-		missingFor(&b, access, &rules, paths...)
+		missingFor(&b, access, &rules, spots...)
 		b.WriteString("The record holds no token, so what else the token grants is not known here.\n")
 	}
 	_, err = io.WriteString(w, b.String())
@@ -150,16 +151,19 @@ func (r *record) facts(b *strings.Builder) {
 
 // asked returns what was asked for: of several paths those denied, if any were. There are none if the record does not
 // hold them as they came.
-func (r *record) asked() (access decide.Access, paths [][]byte) {
+func (r *record) asked(rules *decide.Rules) (access decide.Access, spots []spot) {
 	access = decide.Read // of a source, where no method is given
 	switch {
-	case r.Method != "":
-		access = decide.MethodAccess([]byte(r.Method))
 	case r.Access == "write":
 		access = decide.Write
+	case r.Access == "" && r.Method != "":
+		access = decide.MethodAccess([]byte(r.Method))
 	}
 	targets := []string{r.Path}
-	if len(r.Denied) > 0 {
+	switch {
+	case r.Question == "control": // the first command denied, of which the record holds class, method and role path
+		targets[0] = r.object(rules)
+	case len(r.Denied) > 0:
 		targets = r.Denied
 	}
 	if slices.Contains(r.Cut, "path") || slices.Contains(r.Cut, "denied") ||
@@ -167,9 +171,30 @@ func (r *record) asked() (access decide.Access, paths [][]byte) {
 		return access, nil
 	}
 	for _, target := range targets {
-		if path, ok := decide.Normalize(nil, []byte(target)); ok {
-			paths = append(paths, path)
+		path, ok := decide.Normalize(nil, []byte(target))
+		if target != "" && target[0] != '/' && (r.Question == "control" || r.Question == "resource") {
+			path, ok = []byte(target), true // a role path
+		}
+		if ok {
+			spots = append(spots, spot{path, rules.Find(path)})
 		}
 	}
-	return access, paths
+	return access, spots
+}
+
+// object returns the role path of a command, behind its model's prefix, or the path by which IS-14 has it.
+func (r *record) object(rules *decide.Rules) string {
+	switch prefix, _ := rules.Controls.Prefix([]byte(r.Name)); {
+	case r.Path == "":
+		return ""
+	case r.Kind == "configuration":
+		model := r.Name
+		if model != "" {
+			model += "/"
+		}
+		return "/x-nmos/configuration/v1.0/" + model + "rolePaths/" + url.PathEscape(r.Path)
+	case len(prefix) > 0:
+		return string(prefix) + ":" + r.Path
+	}
+	return r.Path
 }

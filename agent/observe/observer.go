@@ -8,6 +8,7 @@ package observe
 
 import (
 	"bytes"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -169,6 +170,10 @@ func (o *Observer) Observe(r *audit.Record) {
 	if r.Question == wire.Resource {
 		a.resource = string(r.Text(audit.Kind)) + " " + string(r.Text(audit.Name))
 	}
+	if r.Question == wire.Control {
+		o.commands(a, r)
+		return
+	}
 	o.add(a, r.Text(audit.Path), r)
 }
 
@@ -269,6 +274,47 @@ func (o *Observer) several(a access, r *audit.Record) {
 	if named < int(r.Targets) {
 		a.of.hidden += r.Count
 	}
+}
+
+// commands takes a question about commands on a device model. The record names those denied, as far as there is room in
+// it, and perhaps those allowed: the access that each needs, "subscribe" or method and class, the role path, and if it is
+// denied the status and reason.
+func (o *Observer) commands(a access, r *audit.Record) {
+	denied, resource, named := a.reason, a.resource, 0
+	for command, allowed := range r.Answers {
+		named++
+		verb, rest, _ := bytes.Cut(command, []byte(" "))
+		word, role, _ := bytes.Cut(rest, []byte(" "))
+		if string(word) != "subscribe" {
+			_, role, _ = bytes.Cut(role, []byte(" "))
+		}
+		a.verb, a.reason = string(verb), wire.OK
+		if !allowed {
+			a.reason = denied
+			for range 2 {
+				role = role[:max(bytes.LastIndexByte(role, ' '), 0)]
+			}
+		}
+		if a.resource = resource; !bytes.Equal(role, r.Text(audit.Path)) {
+			a.resource = "" // it is that of the first
+		}
+		o.add(a, pathOf(role, r), r)
+	}
+	if named < int(r.Targets) {
+		a.of.hidden += r.Count
+	}
+}
+
+// pathOf returns the path by which IS-14 has the object of a command that came that way, else its role path.
+func pathOf(role []byte, r *audit.Record) []byte {
+	if string(r.Text(audit.Kind)) != "configuration" {
+		return role
+	}
+	path := []byte("/x-nmos/configuration/v1.0/")
+	if model := r.Text(audit.Name); len(model) > 0 {
+		path = append(append(path, model...), '/')
+	}
+	return append(append(path, "rolePaths/"...), url.PathEscape(string(role))...)
 }
 
 // add counts an access to a path, if there is room for it and the path is as it came: neither cut off nor rid of a

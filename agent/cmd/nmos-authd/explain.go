@@ -14,6 +14,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/explain"
+	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/status"
 	"nmosauthd/agent/token"
@@ -22,7 +23,9 @@ import (
 )
 
 func runExplain(args []string) int {
-	set, config := flags("explain", "[METHOD TARGET]")
+	set, config := flags("explain", "[METHOD TARGET]\n"+
+		"       nmos-authd explain [flags] --command CLASS METHOD ROLE-PATH\n"+
+		"       nmos-authd explain [flags] --resource KIND NAME read|write")
 	tokenFile := set.String("token", "-", "`file` with the access token, - for standard input, \"\" for none")
 	jwks := set.String("jwks", "",
 		"`file` with the key set of the token's issuer; by default the running daemon's, if it answers")
@@ -35,8 +38,13 @@ func runExplain(args []string) int {
 	)
 	seq := set.Uint64("seq", 0,
 		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
+	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
+	command := set.Bool("command", false,
+		"explain a command on an object of the device model: 1.2.2.1 4m3 root.receiver-monitors.monitor-01")
+	resource := set.Bool("resource", false,
+		"explain a question about a resource of the device, by its own KIND and NAME, and read or write")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
-	if status, done := parse(set, args, 0, 2); done {
+	if status, done := parse(set, args, 0, 3); done {
 		return status
 	}
 	given := map[string]bool{}
@@ -48,13 +56,31 @@ func runExplain(args []string) int {
 		err = errors.New("explain: --seq takes no METHOD and TARGET, and no other flag than --config")
 	case given["claims"] && (given["token"] || given["jwks"]):
 		err = errors.New("explain: --claims replaces a token, so --token and --jwks cannot be used with it")
+	case *command && *resource:
+		err = errors.New("explain: --command and --resource cannot be used together")
+	case *command && set.NArg() != 3:
+		err = errors.New("explain: --command takes a CLASS, or -, a METHOD such as 4m3, and a ROLE-PATH")
+	case *resource && (set.NArg() != 3 || set.Arg(2) != "read" && set.Arg(2) != "write"):
+		err = errors.New("explain: --resource takes a KIND, a NAME, and read or write")
+	case (*command || *resource) && *upgrade != "":
+		err = errors.New("explain: --upgrade is of a request, a METHOD and a TARGET")
+	case !*command && !*resource && set.NArg() > 2:
+		err = errors.New("explain: too few or too many arguments") // it is not repeated: it may be the token
 	case given["seq"]:
 		answer.Reason, err = explainDecision(*config, *seq)
 	default:
 		if given["claims"] {
 			*tokenFile = ""
 		}
-		q := explain.Question{Method: set.Arg(0), Target: set.Arg(1), Now: time.Now()}
+		q := explain.Question{Now: time.Now(), Upgrade: *upgrade}
+		switch {
+		case *command:
+			q.Command = set.Args()
+		case *resource:
+			q.Resource = set.Args()
+		default:
+			q.Method, q.Target = set.Arg(0), set.Arg(1)
+		}
 		if err = explainInputs(&q, *config, *tokenFile, *jwks, *device, *at); err == nil && given["claims"] {
 			q.Claims, err = readInput("claims", *claims, 4*token.MaxBytes)
 		}
@@ -107,6 +133,9 @@ func askDaemon(q *explain.Question, file string, now bool) {
 		q.Clock = s.Clock.State + ", " + s.Clock.Why
 	}
 	q.Unsynchronised = now && s.Clock.State == platform.ClockUnsynchronised.String()
+	if document, err := askAdmin(file, http.MethodGet, "/inventory"); err == nil {
+		q.Inventory, _ = inventory.Parse(document) // which it has parsed before
+	}
 	q.Held = func(issuer string) []byte {
 		set, _ := askAdmin(file, http.MethodGet, "/keys?issuer="+url.QueryEscape(issuer)) // an error counts as no keys
 		return set
@@ -127,6 +156,11 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 	case err == nil:
 		q.Trust = true
 		askDaemon(q, file, at == "")
+		if in := q.Config.Inventory.File; q.Inventory == nil && in != "" {
+			if q.Inventory, _, _, err = daemon.ReadInventory(in); err != nil && q.Resource != nil {
+				return err
+			}
+		}
 	case errors.Is(err, fs.ErrNotExist) && file == defaultConfig:
 		// Tokens can also be explained on a machine other than the device.
 		fmt.Printf("%s does not exist:\nusing defaults and this machine's host names.\n\n", file)

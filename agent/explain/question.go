@@ -1,0 +1,106 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+
+	"nmosauthd/agent/decide"
+	"nmosauthd/agent/wire"
+)
+
+// spot is a path, or the role path of an object, and where it leads.
+type spot struct {
+	path []byte
+	decide.Place
+}
+
+// asks reports whether more than the token is asked about.
+func (s *state) asks() bool { return s.Method != "" || s.Command != nil || s.Resource != nil }
+
+// find finds out what is asked about. An error means that it cannot be asked about.
+func (s *state) find() error {
+	rules := s.Config.Rules()
+	switch {
+	case s.Command != nil:
+		r := s.question()
+		if fault := r.Parse(s.packet(), wire.DefaultPacketLimit); fault != wire.Undecided {
+			return fmt.Errorf("a command is a CLASS such as 1.2.2.1 or -, a METHOD such as 4m3, and a ROLE-PATH: %s",
+				fault.Info().Text)
+		}
+		c := &r.Commands[0]
+		s.access = rules.Controls.CommandAccess(c.Class(), c.Level(), c.Index())
+		s.path, s.Place = c.RolePath(), decide.Place{Kind: decide.ModelObject, Role: c.RolePath()}
+	case s.Resource != nil && s.Inventory == nil:
+		return errors.New("no inventory is at hand: the daemon does not answer, and [inventory] file names none")
+	case s.Resource != nil:
+		s.access = decide.Read
+		if s.Resource[2] == "write" {
+			s.access = decide.Write
+		}
+		path, ok := s.Inventory.Find([]byte(s.Resource[0]), []byte(s.Resource[1]), s.access == decide.Write)
+		if ok {
+			s.path, s.Place = path, rules.Find(path)
+		}
+	case s.Method != "":
+		s.access = decide.MethodAccess([]byte(s.Method))
+		s.path, _ = decide.Normalize(nil, []byte(s.Target))
+		s.Place = rules.Find(s.path).Query([]byte(s.Target))
+		if decide.IsHandshake(s.question()) {
+			s.Place = s.Socket()
+		}
+	}
+	return nil
+}
+
+// packet is the question about a command as a packet.
+func (s *state) packet() []byte {
+	return fmt.Appendf(nil, "control 1\napi=control\ncommand=1 %s %s %s\n", s.Command[0], s.Command[1], s.Command[2])
+}
+
+// question returns what is asked, without the token.
+func (s *state) question() *wire.Request {
+	r := &wire.Request{Verb: wire.Verify}
+	switch {
+	case s.Command != nil:
+		r.Parse(s.packet(), wire.DefaultPacketLimit) // find has seen to it that it can be
+	case s.Resource != nil:
+		r.Verb = wire.Resource
+		r.Kind, r.Name, r.Access = []byte(s.Resource[0]), []byte(s.Resource[1]), []byte(s.Resource[2])
+	case s.Method != "":
+		r.Verb, r.Method, r.Targets = wire.Decide, []byte(s.Method), [][]byte{[]byte(s.Target)}
+		if s.Upgrade != "" {
+			r.Upgrade = []byte(s.Upgrade)
+		}
+	}
+	return r
+}
+
+// known returns the checks that say by which name the inventory knows what is asked about, none if it knows none.
+func (s *state) known() []check {
+	if s.Inventory == nil {
+		return nil
+	}
+	kind, name, ok := s.Inventory.NameOf(s.path)
+	if !ok {
+		return nil
+	}
+	return []check{{"CTL-86", fmt.Sprintf("the inventory calls it %s %s", show(kind), show(name)), good, nil}}
+}
+
+// asked returns the checks of what is not a request: a command, or a resource.
+func (s *state) asked() []check {
+	words := accessWords[s.access]
+	if s.Command != nil {
+		return append([]check{
+			{"CTL-40", fmt.Sprintf("method %s of class %s asks to %s", s.Command[1], s.Command[0], words), good, nil},
+		}, s.known()...)
+	}
+	where := "the inventory has no such resource, or no such access to it"
+	if len(s.path) > 0 {
+		where = "in the inventory it stands for " + show(string(s.path))
+	}
+	return []check{
+		{"PATH-11", fmt.Sprintf("%s %s: to %s it; %s", show(s.Resource[0]), show(s.Resource[1]), words, where), good, nil},
+		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
+	}
+}
