@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -241,6 +243,26 @@ func (f *Studio) StartDevice(ctx context.Context) error {
 	}
 	f.closers = append(f.closers, f.Device.Close)
 	return nil
+}
+
+// Command runs a subcommand of the daemon's program for one of the daemons, and returns what it says.
+func (f *Studio) Command(ctx context.Context, g *Guarded, words ...string) (string, error) {
+	text, err := exec.CommandContext(ctx, f.program, append(words, "--config", g.ConfigFile())...).CombinedOutput()
+	if err != nil {
+		return string(text), fmt.Errorf("nmos-authd %s: %w\n%s", strings.Join(words, " "), err, text)
+	}
+	return string(text), nil
+}
+
+// RegisterDevice has the device's daemon register it as a client now, and returns what the subcommand says. That does
+// not wait for as long as a busy machine may take to make a key.
+func (f *Studio) RegisterDevice(ctx context.Context) (string, error) {
+	for {
+		text, err := f.Command(ctx, f.DeviceDaemon, "client", "register")
+		if err == nil || ctx.Err() != nil || !strings.Contains(text, "still being tried") {
+			return text, err
+		}
+	}
 }
 
 // AnnounceDevice has the device announce itself in the registry, as soon as it has a token of its own, until it is

@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,8 +72,8 @@ func notify(c chan<- struct{}) {
 // register has the device be registered now, as a technician does.
 func (s *site) register() {
 	s.t.Helper()
-	if r := command(s.t, "", "client", "register", "--config", s.DeviceDaemon.ConfigFile()); r.status != 0 {
-		s.t.Fatalf("client register: %+v", r)
+	if _, err := s.RegisterDevice(s.ctx); err != nil {
+		s.t.Fatal(err)
 	}
 	s.AnnounceDevice()
 	s.await("the device's announcement", s.announced)
@@ -291,8 +292,8 @@ func TestStudioObserves_OPS3(t *testing.T) {
 		if err := g.SetMode(s.ctx, "observe"); err != nil {
 			t.Fatal(err)
 		}
-		if r := command(t, "", "observe", "reset", "--config", g.ConfigFile()); r.status != 0 {
-			t.Fatalf("observe reset: %+v", r)
+		if _, err := s.Command(s.ctx, g, "observe", "reset"); err != nil {
+			t.Fatal(err)
 		}
 	}
 	use := func(c *controller.Controller) error {
@@ -336,16 +337,16 @@ func TestStudioObserves_OPS3(t *testing.T) {
 // missing returns the claims that a daemon's report has for those without a token.
 func (s *site) missing(g *studio.Guarded) studio.Claims {
 	s.t.Helper()
-	r := command(s.t, "", "observe", "report", "--json", "--config", g.ConfigFile())
+	text, err := s.Command(s.ctx, g, "observe", "report", "--json")
 	var o observed
-	if err := json.Unmarshal([]byte(r.out), &o); r.status != 0 || err != nil {
-		s.t.Fatalf("%v: %+v", err, r)
+	if err = cmp.Or(err, json.Unmarshal([]byte(text), &o)); err != nil {
+		s.t.Fatal(err)
 	}
 	for _, c := range o.Controllers {
 		if c.Token == "none" {
 			return c.Claims
 		}
 	}
-	s.t.Fatalf("nobody without a token in %s", r.out)
+	s.t.Fatalf("nobody without a token in %s", text)
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -130,9 +129,12 @@ func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
 func (s *stage) deviceAnnounces(ctx context.Context, _ *cast) error {
 	say("The registry wants tokens too. The stage box's firmware does not know OAuth: its nmos-authd registers it as a " +
 		"client, with a key made on the device, and hands the firmware a token. (It would do so by itself within 20 s.)")
-	if err := s.shell(ctx, s.DeviceDaemon, "client", "register"); err != nil {
+	text, err := s.RegisterDevice(ctx)
+	if err != nil {
 		return err
 	}
+	show("  $ nmos-authd client register")
+	quote(text)
 	clients := s.Server.Registered()
 	if len(clients) != 1 || clients[0].Scope != "registration" || clients[0].AuthMethod != "private_key_jwt" {
 		return fmt.Errorf("registered are %+v, want the stage box alone, by its key, for registration alone", clients)
@@ -380,7 +382,7 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 		if err := g.SetMode(ctx, "observe"); err != nil {
 			return err
 		}
-		if _, err := s.output(ctx, g, "observe", "reset"); err != nil {
+		if _, err := s.Command(ctx, g, "observe", "reset"); err != nil {
 			return err
 		}
 	}
@@ -389,7 +391,7 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 	}
 	fmt.Println()
 	say("nmos-authd observe report, on the stage box, says what enforce would have denied, and which claims to give:")
-	report, err := s.output(ctx, s.DeviceDaemon, "observe", "report")
+	report, err := s.Command(ctx, s.DeviceDaemon, "observe", "report")
 	if err != nil {
 		return err
 	}
@@ -443,7 +445,7 @@ func (s *stage) oldPanelWorks(ctx context.Context, who string, panel *controller
 
 // missing returns the claims that a report has for those without a token.
 func (s *stage) missing(ctx context.Context, g *studio.Guarded) (studio.Claims, error) {
-	text, err := s.output(ctx, g, "observe", "report", "--json")
+	text, err := s.Command(ctx, g, "observe", "report", "--json")
 	if err != nil {
 		return nil, err
 	}
@@ -472,21 +474,12 @@ func (s *stage) missing(ctx context.Context, g *studio.Guarded) (studio.Claims, 
 
 // shell runs a subcommand of the daemon's program, and shows it with what it says.
 func (s *stage) shell(ctx context.Context, g *studio.Guarded, words ...string) error {
-	text, err := s.output(ctx, g, words...)
+	text, err := s.Command(ctx, g, words...)
 	if err == nil {
 		show("  $ nmos-authd " + strings.Join(words, " "))
 		quote(text)
 	}
 	return err
-}
-
-// output runs a subcommand and returns what it says.
-func (s *stage) output(ctx context.Context, g *studio.Guarded, words ...string) (string, error) {
-	text, err := exec.CommandContext(ctx, s.program, append(words, "--config", g.ConfigFile())...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("nmos-authd %s: %w\n%s", strings.Join(words, " "), err, text)
-	}
-	return string(text), nil
 }
 
 // quote prints what a command said, indented, with its lines folded and without what tells people nothing.
