@@ -21,6 +21,7 @@ import (
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/powercut"
 )
 
 // What the client keeps is sealed if the device has a key; and what cannot be read is an error that leaves it as it is,
@@ -226,6 +227,47 @@ func TestClientTrouble_CLI35(t *testing.T) {
 		}
 		if got := d.clientTrouble(&c.v, own, c.began, now); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// Whenever the power fails while the client's state is written, what was kept before or what is written is found, and
+// never damage, which would keep the device from registering; once it is written, that alone (CLI-36).
+func TestClientStatePowerCut_CLI36(t *testing.T) {
+	seal, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*hal.Sealer{nil, seal} {
+		disk := powercut.New("/var/lib", stateDir)
+		p := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, seal: s, log: zap.NewNop()}
+		found := func(disk *powercut.Disk) string {
+			q := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, seal: s, log: zap.NewNop()}
+			data, err := q.loadClient()
+			if err != nil {
+				return err.Error()
+			}
+			return string(data)
+		}
+		before, moments := "", 0
+		for _, next := range []string{"attempted", "registered, with a secret", "x"} {
+			if err := disk.Cut(func() error { return p.keepClient([]byte(next)) }, func(moment string, disk *powercut.Disk) {
+				moments++
+				if got := found(disk); got != before && got != next {
+					t.Errorf("%s: found %q, want %q or %q", moment, got, before, next)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for disk := range disk.Found() {
+				if got := found(disk); got != next {
+					t.Errorf("once written: found %q, want %q", got, next)
+				}
+			}
+			before = next
+		}
+		if moments < 100 {
+			t.Errorf("only %d moments", moments)
 		}
 	}
 }
