@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/keys"
@@ -33,7 +34,7 @@ const maxSecret = 4096
 type ownClient struct {
 	*oauth.Client
 	identity hal.Identity // as it was at the start: the sandbox may hide what it is read from
-	look     chan struct{}
+	look     alarm.Alarm
 	counts   ownCounts
 
 	mu      sync.Mutex
@@ -83,7 +84,7 @@ func CheckClient(c *config.Client) error {
 
 // newOwnClient connects the client with the rest of the daemon.
 func (d *daemon) newOwnClient() *ownClient {
-	o := &ownClient{look: make(chan struct{}, 1), failing: map[string]time.Time{}}
+	o := &ownClient{look: alarm.New(), failing: map[string]time.Time{}}
 	o.Client = oauth.New(oauth.Options{
 		HTTP: func(issuer string) *http.Client {
 			if at, found := d.finder.Server(issuer); found {
@@ -134,23 +135,14 @@ func (d *daemon) configureClient(s secrets, broken error) {
 }
 
 // lookNow has the choice of the issuer reconsidered: something that it depends on may have changed.
-func (o *ownClient) lookNow() {
-	select {
-	case o.look <- struct{}{}:
-	default:
-	}
-}
+func (o *ownClient) lookNow() { o.look.Ring() }
 
 // runClient keeps the client's configuration up to date until ctx ends.
 func (d *daemon) runClient(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.own.look:
-		}
+	d.own.look.Run(ctx, func() time.Duration {
 		d.chooseClient(ctx)
-	}
+		return 0
+	})
 }
 
 // chooseClient configures the client for the issuer at which the device is to be one.

@@ -17,6 +17,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/hal"
 )
@@ -40,7 +41,7 @@ const (
 // when its source disappears.
 type inventories struct {
 	agent     *agent.Agent
-	again     chan struct{}                             // buffers one: the configuration was read again
+	alarm     alarm.Alarm                               // rings when the configuration was read again
 	list      func(root string) ([]hal.Resource, error) // of the device's model; nil if it has none
 	persisted *persisted
 	log       *zap.Logger
@@ -71,7 +72,7 @@ type inForce struct {
 func newInventories(
 	a *agent.Agent, list func(string) ([]hal.Resource, error), p *persisted, log *zap.Logger,
 ) *inventories {
-	return &inventories{agent: a, again: make(chan struct{}, 1), list: list, persisted: p, log: log}
+	return &inventories{agent: a, alarm: alarm.New(), list: list, persisted: p, log: log}
 }
 
 // configure applies the configuration at the start and at each SIGHUP, and reads the inventory's source again.
@@ -80,10 +81,7 @@ func (s *inventories) configure(file string) {
 	defer s.mu.Unlock()
 	defer s.show()
 	s.file = file
-	select {
-	case s.again <- struct{}{}:
-	default: // a check is already due
-	}
+	s.alarm.Ring()
 	if file != "" {
 		s.read(false)
 		return
@@ -132,23 +130,7 @@ func (s *inventories) listed() (*inventory.Table, []byte, error) {
 }
 
 // watch checks the file regularly until ctx ends; it sleeps while no file is configured.
-func (s *inventories) watch(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.again:
-		case <-timer.C:
-		}
-		if wait := s.look(); wait > 0 {
-			timer.Reset(wait)
-		} else {
-			timer.Stop()
-		}
-	}
-}
+func (s *inventories) watch(ctx context.Context) { s.alarm.Run(ctx, s.look) }
 
 // look reads the file if it has changed, and returns how long to wait until the next check, 0 if no file is configured.
 func (s *inventories) look() time.Duration {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nmosauthd/agent/alarm"
 )
 
 // Fetch gets the key set document of one issuer. It obeys ctx and limits what it reads.
@@ -97,8 +99,8 @@ type Store struct {
 	set     atomic.Pointer[Set]
 	fetch   Fetch
 	report  func(Event)
-	wake    chan struct{}
-	changed func() // nil, or called for another Set
+	alarm   alarm.Alarm // has Run look at the schedule
+	changed func()      // nil, or called for another Set
 
 	mu       sync.Mutex
 	policy   Policy
@@ -118,7 +120,7 @@ var errDropped = errors.New("the issuer was dropped during the fetch")
 // NewStore returns a Store that holds no keys. report is called after every attempt, from the fetching goroutine.
 func NewStore(fetch Fetch, report func(Event)) *Store {
 	s := &Store{
-		fetch: fetch, report: report, wake: make(chan struct{}, 1),
+		fetch: fetch, report: report, alarm: alarm.New(),
 		schedule: map[string]*issuerState{}, sights: newSights(),
 	}
 	s.set.Store(&Set{})
@@ -172,7 +174,7 @@ func (s *Store) Configure(p Policy) {
 		}
 	}
 	s.dropUnscheduled()
-	s.nudge()
+	s.alarm.Ring()
 }
 
 // scheduleServer schedules the next server in the list if no earlier one is healthy (KEY-2). One with keys from before
@@ -299,7 +301,7 @@ func (s *Store) Ask(issuer string) {
 	defer s.mu.Unlock()
 	if st := s.schedule[TrimIssuer(issuer)]; st != nil && st.phase == idle {
 		st.phase, st.next = due, time.Now()
-		s.nudge()
+		s.alarm.Ring()
 	}
 }
 
@@ -312,7 +314,7 @@ func (s *Store) bringForward(st *issuerState, at time.Time) {
 		return
 	}
 	st.next, st.byToken = at, true
-	s.nudge()
+	s.alarm.Ring()
 }
 
 // wait returns the estimated time until the end of the issuer's next fetch, which may be a look-up. The
@@ -338,7 +340,7 @@ func (s *Store) learn(name string, now time.Time) *issuerState {
 	}
 	st := &issuerState{phase: due, next: now, byToken: true}
 	s.schedule[name] = st
-	s.nudge()
+	s.alarm.Ring()
 	return st
 }
 
@@ -367,7 +369,7 @@ func (s *Store) RenewNow() {
 			st.next = s.renewed
 		}
 	}
-	s.nudge()
+	s.alarm.Ring()
 }
 
 // makeRoom bounds the number of learned issuers, whatever names tokens bring: one without keys that has been
@@ -394,33 +396,17 @@ func (s *Store) makeRoom(now time.Time) bool {
 	return true
 }
 
-// nudge makes Run look at the schedule again.
-func (s *Store) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Run fetches what is due until ctx ends, and returns once no fetch is under way.
 func (s *Store) Run(ctx context.Context) {
 	var fetches sync.WaitGroup
 	defer fetches.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
+	s.alarm.Run(ctx, func() time.Duration {
 		due, wait := s.take()
 		for name, st := range due {
 			fetches.Go(func() { s.renew(ctx, name, st) })
 		}
-		timer.Reset(wait)
-	}
+		return wait
+	})
 }
 
 // take marks the issuers that are due as in flight and returns them, with the time until the next is due.
@@ -443,7 +429,7 @@ func (s *Store) take() (started map[string]*issuerState, wait time.Duration) {
 			continue
 		}
 		if s.inFlight == maxInFlight || !st.server && s.learning == maxLearning {
-			continue // a fetch that ends nudges
+			continue // a fetch that ends rings
 		}
 		if lookUp {
 			s.lookUps[s.lookUp] = now
@@ -526,7 +512,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 	}
 	event.Keys = s.held(name)
 	event.Err = err
-	s.nudge()
+	s.alarm.Ring()
 	s.mu.Unlock()
 
 	if ctx.Err() == nil {
@@ -640,5 +626,5 @@ func (s *Store) Hold(h Held) {
 	st.next = st.place
 	h.Keys = affordable(h.Keys)
 	s.swap(s.set.Load().holding(h))
-	s.nudge()
+	s.alarm.Ring()
 }

@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/discovery"
 )
 
@@ -149,7 +150,7 @@ const (
 // Client is the device's side of OAuth. Its methods may be called from any number of goroutines.
 type Client struct {
 	o      Options
-	wake   chan struct{}
+	alarm  alarm.Alarm
 	jwks   atomic.Pointer[[]byte]
 	loaded atomic.Bool   // what is kept was read
 	turn   chan struct{} // holds one element while nobody works; what follows is the worker's
@@ -185,7 +186,7 @@ type Client struct {
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
 	c := &Client{
-		o: o, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), patience: requestTime,
+		o: o, alarm: alarm.New(), turn: make(chan struct{}, 1), patience: requestTime,
 		grants: map[string]*grant{},
 	}
 	c.turn <- struct{}{}
@@ -217,7 +218,7 @@ func (c *Client) Configure(config Config) {
 			g.next = now
 		}
 	}
-	c.nudge()
+	c.alarm.Ring()
 }
 
 // Retry has what waits tried now: a refused registration, a place in the start, a token that failed.
@@ -232,7 +233,7 @@ func (c *Client) Retry() {
 		}
 	}
 	c.mu.Unlock()
-	c.nudge()
+	c.alarm.Ring()
 }
 
 // Held returns the issuers at which a client is held, by what is stored. It waits for no request once that was read.
@@ -274,37 +275,21 @@ func (c *Client) ClockChanged() {
 			g.next = at
 		}
 	}
-	c.nudge()
+	c.alarm.Ring()
 }
 
 // JWKS returns the device's public keys (CLI-65, CLI-67), for the jwks_uri and for operators.
 func (c *Client) JWKS() []byte { return *c.jwks.Load() }
 
-func (c *Client) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Run does the work until ctx ends.
 func (c *Client) Run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.wake:
-		case <-timer.C:
-		}
+	c.alarm.Run(ctx, func() time.Duration {
 		if c.lock(ctx) != nil {
-			return
+			return 0
 		}
-		wait := c.step(ctx)
-		c.unlock()
-		timer.Reset(wait)
-	}
+		defer c.unlock()
+		return c.step(ctx)
+	})
 }
 
 func (c *Client) lock(ctx context.Context) error {

@@ -528,7 +528,7 @@ func (c *Client) gone(e *entry, why string) error {
 	c.place = time.Now().Add(rand.N(lostSpread(e.life()))) // others may have been lost, too
 	c.mu.Unlock()
 	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why})
-	c.nudge()
+	c.alarm.Ring()
 	return nil
 }
 
@@ -564,7 +564,7 @@ func (c *Client) RotateKey(ctx context.Context) error {
 		return err
 	}
 	c.upkeep, c.stepAt = time.Time{}, time.Time{}
-	c.nudge()
+	c.alarm.Ring()
 	return nil
 }
 
@@ -656,6 +656,6 @@ func (c *Client) Forget(ctx context.Context, issuer string) error {
 	c.next, c.upkeep, c.stepAt = time.Time{}, time.Time{}, time.Time{}
 	err := c.store()
 	c.o.Report(Event{Kind: EventForgotten, Issuer: issuer, Err: oneLine(left...)})
-	c.nudge()
+	c.alarm.Ring()
 	return oneLine(append(left, err)...)
 }

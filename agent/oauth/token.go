@@ -96,7 +96,7 @@ func (c *Client) Token(scope string) Token {
 	g.asked = now
 	left := g.left(now)
 	if idle || left < leastLeft {
-		c.nudge()
+		c.alarm.Ring()
 	}
 	if left >= leastLeft {
 		return Token{Token: g.token, Scope: g.granted, Left: left, Next: max(g.next.Sub(now), 0) + soon}
@@ -159,7 +159,7 @@ func (c *Client) ReportRefused(token string) bool {
 			g.reported++
 			g.byReport = true
 		}
-		c.nudge()
+		c.alarm.Ring()
 		return true
 	}
 	return false
