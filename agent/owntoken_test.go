@@ -62,7 +62,8 @@ const (
 func newPurse() *purse {
 	return &purse{tokens: map[string]oauth.Token{
 		"registration": {
-			Token: ownToken, Scope: "registration", Left: 284*time.Second + 900*time.Millisecond, Next: 1500 * time.Millisecond,
+			Token: ownToken, Scope: "registration", Left: 284*time.Second + 900*time.Millisecond,
+			Next: 1500 * time.Millisecond,
 		},
 		"registration events": {Token: ownToken, Scope: "registration", Left: time.Second},
 		"events":              {Err: errors.New("the token is being fetched\n\"é\""), Retry: 2100 * time.Millisecond},
@@ -81,11 +82,14 @@ func TestOwnToken_CLI69_CLI56(t *testing.T) {
 		want        string // lines without the id, in the order of their names
 	}{
 		{"CLI-69/token", "scope=registration\n", nil, "allow 200",
-			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
+			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" +
+				nameOf(ownToken)},
 		{"CLI-69/for-a-resource", "resource=https://registry.example.com/\nscope=registration\n", nil, "allow 200",
-			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
+			"access-token=" + ownToken + " expires-in=284 reason=own-token scope=registration token-id=" +
+				nameOf(ownToken)},
 		{"CLI-56/less-than-asked", "scope=registration events\n", nil, "allow 200",
-			"access-token=" + ownToken + " expires-in=1 reason=own-token scope=registration token-id=" + nameOf(ownToken)},
+			"access-token=" + ownToken + " expires-in=1 reason=own-token scope=registration token-id=" +
+				nameOf(ownToken)},
 		{"CLI-69/pending", "scope=events\n", nil, "deny 503",
 			`detail=the token is being fetched\u000a"\u00e9" reason=own-token-pending retry-after=3`},
 		{"CLI-69/pending-without-a-time", "scope=never\n", nil, "deny 503",
@@ -120,8 +124,8 @@ func TestOwnToken_CLI69_CLI56(t *testing.T) {
 	}
 }
 
-// A session that was given no tokens, such as that of http.sock and of the daemon's own questions, has none to give, and
-// a caller who may not have any learns of none.
+// A session that was given no tokens, such as that of http.sock and of the daemon's own questions, has none to give,
+// and a caller who may not have any learns of none.
 func TestNoOwnTokens_CLI69(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	const packet = "token 1\nscope=registration\n"
@@ -177,7 +181,8 @@ func TestRefusedOwnToken_CLI14(t *testing.T) {
 		t.Errorf("got %v, reported %q; want 503 with retry-after 2, and the token reported", got, p.reported)
 	}
 	p.renewed = &oauth.Token{Token: freshToken, Scope: "registration", Left: time.Minute}
-	if got := ask(nameOf(ownToken)); got.lines["access-token"] != freshToken || got.lines["token-id"] != nameOf(freshToken) {
+	if got := ask(nameOf(ownToken)); got.lines["access-token"] != freshToken ||
+		got.lines["token-id"] != nameOf(freshToken) {
 		t.Errorf("got %v, want the fresh token", got)
 	}
 	p.reported = nil
@@ -192,7 +197,8 @@ func TestOwnTokenRecords_OPS2(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	p := newPurse()
 	out := &ledger{}
-	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096, Repeat: time.Hour})
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096,
+		Repeat: time.Hour})
 	d.Audit(log)
 	s := d.NewSessionOf(agent.Peer{UID: admitted, GID: 100, PID: 7})
 	s.HandOut(p)
@@ -205,10 +211,12 @@ func TestOwnTokenRecords_OPS2(t *testing.T) {
 	log.Close(t.Context())
 	digest := "sha256:" + nameOf(ownToken)
 	want := []map[string]any{
-		{"question": "token", "uid": 1000.0, "gid": 100.0, "pid": 7.0, "name": "registration", "decision": "allow", "status": 200.0,
+		{"question": "token", "uid": 1000.0, "gid": 100.0, "pid": 7.0, "name": "registration", "decision": "allow",
+			"status": 200.0,
 			"reason": "own-token", "rule": "CLI-69", "digest": digest, "jti": nil, "client": nil, "count": nil},
 		{"name": "events", "decision": "deny", "status": 503.0, "reason": "own-token-pending", "digest": nil},
-		{"uid": 5.0, "name": "registration", "decision": "deny", "status": 403.0, "reason": "own-token-caller", "digest": nil},
+		{"uid": 5.0, "name": "registration", "decision": "deny", "status": 403.0, "reason": "own-token-caller",
+			"digest": nil},
 		{"name": "registration", "reason": "own-token", "count": 2.0, "digest": nil},
 	}
 	got := out.records(t)

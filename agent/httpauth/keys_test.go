@@ -32,11 +32,15 @@ func TestKeys_CLI67_CLI68(t *testing.T) {
 	} {
 		method, path, _ := strings.Cut(row.request, " ")
 		var asked int
-		client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}, func() []byte { return []byte(keys) }).ServeHTTP)
-		got, body := roundTrip(t, client, method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x.y.z\r\nConnection: close\r\n\r\n", method)
+		client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked},
+			func() []byte { return []byte(keys) }).ServeHTTP)
+		got, body := roundTrip(t, client,
+			method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x.y.z\r\nConnection: close\r\n\r\n",
+			method)
 		<-ended
 		if got.StatusCode != row.status || asked != 0 && row.status != 400 {
-			t.Errorf("%s: got %d after %d questions, want %d after none", row.request, got.StatusCode, asked, row.status)
+			t.Errorf("%s: got %d after %d questions, want %d after none", row.request, got.StatusCode, asked,
+				row.status)
 		}
 		if row.status != 400 && body != row.body {
 			t.Errorf("%s: got the body %q, want %q", row.request, body, row.body)
@@ -45,7 +49,8 @@ func TestKeys_CLI67_CLI68(t *testing.T) {
 		switch row.status {
 		case 200:
 			want = map[string]string{
-				"Content-Type": "application/jwk-set+json", "Cache-Control": "max-age=5", "Content-Length": "34", "X-Auth-Reason": "",
+				"Content-Type": "application/jwk-set+json", "Cache-Control": "max-age=5", "Content-Length": "34",
+				"X-Auth-Reason": "",
 			}
 		case 405:
 			want = map[string]string{"Content-Type": "application/json", "Allow": "GET, HEAD", "Cache-Control": ""}

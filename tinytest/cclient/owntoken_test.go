@@ -19,7 +19,8 @@ const (
 
 // given is a good reply to a token question.
 func given(tok, scope, id string) string {
-	return "allow 200\nid=$ID\nreason=own-token\nexpires-in=284\nscope=" + scope + "\ntoken-id=" + id + "\naccess-token=" + tok + "\n"
+	return "allow 200\nid=$ID\nreason=own-token\nexpires-in=284\nscope=" + scope + "\ntoken-id=" + id +
+		"\naccess-token=" + tok + "\n"
 }
 
 // The question is one packet in the words of the protocol, and the daemon's own parser reads what was meant.
@@ -31,22 +32,26 @@ func TestTokenQuestions_CLI69(t *testing.T) {
 		packet string
 	}{
 		{[]string{"token", value("registration"), "-"}, "token 1\nid=1\nscope=registration\n"},
-		{[]string{"token", value("registration events"), value(ownID)}, "token 1\nid=2\nscope=registration events\nrefused=" + ownID + "\n"},
+		{[]string{"token", value("registration events"), value(ownID)},
+			"token 1\nid=2\nscope=registration events\nrefused=" + ownID + "\n"},
 	} {
 		a := p.tell(row.words...)
 		p.wantAllowed(a)
-		if a.text["access-token"] != ownToken || a.text["token-scope"] != "registration" || a.text["token-id"] != ownID || a.expires != 284 {
+		if a.text["access-token"] != ownToken || a.text["token-scope"] != "registration" ||
+			a.text["token-id"] != ownID || a.expires != 284 {
 			t.Errorf("got %+v, want the token, its scope and name, and 284 s", a)
 		}
 		if a.text["token-wiped"] != "yes" || a.text["left"] != "0" {
-			t.Errorf("%s: the token is wiped: %s, of it the handle holds %s bytes; want yes, 0", row.packet, a.text["token-wiped"], a.text["left"])
+			t.Errorf("%s: the token is wiped: %s, of it the handle holds %s bytes; want yes, 0", row.packet,
+				a.text["token-wiped"], a.text["left"])
 		}
 		questions, _ := d.asked()
 		if got := questions[len(questions)-1]; got != row.packet {
 			t.Errorf("sent %q, want %q", got, row.packet)
 		}
 		var got wire.Request
-		if reason := got.Parse([]byte(row.packet), wire.DefaultPacketLimit); reason != wire.Undecided || got.Verb != wire.Token {
+		if reason := got.Parse([]byte(row.packet), wire.DefaultPacketLimit); reason != wire.Undecided ||
+			got.Verb != wire.Token {
 			t.Errorf("%q: the daemon's parser says %s", row.packet, reason)
 		}
 	}
@@ -84,23 +89,29 @@ func TestTokenReplies_CLI69(t *testing.T) {
 	}
 	for _, size := range []int{1, 16 << 10} {
 		r := wire.Reply{
-			Verb: wire.Token, Reason: wire.OwnToken, ExpiresIn: 3, Scope: []byte(strings.Repeat("s", wire.MaxScope)), TokenID: []byte(ownID),
+			Verb: wire.Token, Reason: wire.OwnToken, ExpiresIn: 3, Scope: []byte(strings.Repeat("s", wire.MaxScope)),
+			TokenID:     []byte(ownID),
 			AccessToken: strings.Repeat("Z", size),
 		}
 		encode(r)
 		a := p.tell("token", value("registration"), "-")
-		if a.text["access-token"] != r.AccessToken || a.text["token-scope"] != string(r.Scope) || a.text["left"] != "0" {
-			t.Errorf("a token of %d bytes: got one of %d, of which the handle holds %s, and error %d", size, len(a.text["access-token"]), a.text["left"], a.err)
+		if a.text["access-token"] != r.AccessToken || a.text["token-scope"] != string(r.Scope) ||
+			a.text["left"] != "0" {
+			t.Errorf("a token of %d bytes: got one of %d, of which the handle holds %s, and error %d", size,
+				len(a.text["access-token"]), a.text["left"], a.err)
 		}
 	}
-	encode(wire.Reply{Verb: wire.Token, Reason: wire.OwnTokenPending, ExpiresIn: -1, RetryAfter: 7, Detail: []byte(strings.Repeat("d", 512))})
+	encode(wire.Reply{Verb: wire.Token, Reason: wire.OwnTokenPending, ExpiresIn: -1, RetryAfter: 7,
+		Detail: []byte(strings.Repeat("d", 512))})
 	a := p.tell("token", value("registration"), "-")
-	if a.decision != "deny" || a.status != 503 || a.err != answered || a.retry != 7 || a.text["reason"] != "own-token-pending" ||
+	if a.decision != "deny" || a.status != 503 || a.err != answered || a.retry != 7 ||
+		a.text["reason"] != "own-token-pending" ||
 		a.text["detail"] != strings.Repeat("d", 512) || a.text["access-token"] != "" {
 		t.Errorf("got %+v, want 503 own-token-pending with its detail and 7 s", a)
 	}
 	encode(wire.Reply{Verb: wire.Token, Reason: wire.OwnTokenCaller, ExpiresIn: -1})
-	if a := p.tell("token", value("registration"), "-"); a.status != 403 || a.text["reason"] != "own-token-caller" || a.text["detail"] != "" {
+	if a := p.tell("token", value("registration"), "-"); a.status != 403 || a.text["reason"] != "own-token-caller" ||
+		a.text["detail"] != "" {
 		t.Errorf("got %+v, want 403 own-token-caller", a)
 	}
 	d.become(replying("error 400\nid=$ID\nreason=packet-verb\n")) // a daemon from before
@@ -140,7 +151,8 @@ func TestBrokenTokenReplies_CLI69(t *testing.T) {
 		p.wantAllowed(p.tell("token", value("registration"), "-"))
 	}
 	d.become(replying(strings.Replace(good, "allow 200", "deny 403", 1))) // nothing of it is used
-	if a := p.tell("token", value("registration"), "-"); a.decision != "deny" || a.text["access-token"] != "" || a.text["left"] != "0" {
+	if a := p.tell("token", value("registration"), "-"); a.decision != "deny" || a.text["access-token"] != "" ||
+		a.text["left"] != "0" {
 		t.Errorf("a denial with a token: got %+v, want deny and nothing of the token", a)
 	}
 	d.become(replying(good)) // to a question about something else
@@ -183,7 +195,8 @@ func TestLiveToken_CLI69(t *testing.T) {
 	})
 	l := newLiveDaemon(t, "enforce", nil)
 	if err := l.dir.Write(live.Config{
-		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), State: t.TempDir(), More: "[client]\nscopes = [\"registration\"]\n",
+		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), State: t.TempDir(),
+		More: "[client]\nscopes = [\"registration\"]\n",
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +205,13 @@ func TestLiveToken_CLI69(t *testing.T) {
 	var a answer
 	for deadline := time.Now().Add(2 * time.Minute); a.decision != "allow"; time.Sleep(50 * time.Millisecond) {
 		a = p.tell("token", value("registration"), "-")
-		if a.decision != "allow" && (a.status != 503 || a.text["reason"] != "own-token-pending" || time.Now().After(deadline)) {
+		if a.decision != "allow" && (a.status != 503 || a.text["reason"] != "own-token-pending" ||
+			time.Now().After(deadline)) {
 			t.Fatalf("got %d %s %s, want a token within two minutes", a.status, a.text["reason"], a.text["detail"])
 		}
 	}
-	if got := p.tell("verify", value("Bearer "+a.text["access-token"])); got.text["client-id"] != server.Registered()[0].ID {
+	if got := p.tell("verify",
+		value("Bearer "+a.text["access-token"])); got.text["client-id"] != server.Registered()[0].ID {
 		t.Errorf("got %+v, want a token of client %s", got, server.Registered()[0].ID)
 	}
 	if got := p.tell("token", value("events"), "-"); got.status != 403 || got.text["reason"] != "own-token-scope" {

@@ -24,7 +24,8 @@ func TestKeysArePublished_CLI67(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRigWith(t)
 			f := start(t, r)
-			client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _,
+				_ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", r.http)
 			}}}
 			t.Cleanup(client.CloseIdleConnections)
@@ -59,12 +60,14 @@ func TestKeysArePublished_CLI67(t *testing.T) {
 				}
 				status, header, body := fetch(t, web, row.method, "http://"+f.addr+row.target, row.body)
 				if status != row.status || !strings.Contains(body, row.prints) || row.prints == want && body != want {
-					t.Errorf("%s %s: got %d %q, want %d %q", row.method, row.target, status, body, row.status, row.prints)
+					t.Errorf("%s %s: got %d %q, want %d %q", row.method, row.target, status, body, row.status,
+						row.prints)
 				}
 				expect := map[string]string{}
 				switch row.status {
 				case 200:
-					expect = map[string]string{"Content-Type": "application/jwk-set+json", "Cache-Control": "max-age=5", "X-Auth-Reason": ""}
+					expect = map[string]string{"Content-Type": "application/jwk-set+json", "Cache-Control": "max-age=5",
+						"X-Auth-Reason": ""}
 				case 405:
 					expect = map[string]string{"Allow": "GET, HEAD"}
 				}
