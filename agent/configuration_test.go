@@ -70,6 +70,9 @@ var configurationRows = []struct {
 	{"CTL-64/not-bulk", "role", "root.a", "", "GET", rolePaths + "/root.a/properties?recurse=true", "allow 200 ok"},
 	{"CTL-64/written", "role", "", "root.a", "PATCH", rolePaths + "/root.a/bulkProperties", "allow 200 ok"},
 
+	{"CTL-65/the-target-alone", "role", "", "root.a", "PUT", rolePaths + "/root.a/bulkProperties", "allow 200 ok"},
+	{"CTL-65/another-target", "role", "", "root.a.*", "PUT", rolePaths + "/root/bulkProperties", "deny 403 path-not-granted"},
+
 	{"CTL-66/url-form-no-longer", "role", "rolePaths/root*", "", "GET", rolePaths + "/root", "deny 403 path-not-granted"},
 	{"CTL-66/url", "url", "rolePaths/root*", "", "GET", rolePaths + "/root/bulkProperties", "allow 200 ok"},
 	{"CTL-66/url-list", "url", "rolePaths", "", "GET", rolePaths, "allow 200 ok"},
@@ -111,7 +114,7 @@ func configured(forms string) func(*config.Config) {
 	}
 }
 
-func TestConfiguration_CTL60_CTL61_CTL62_CTL63_CTL64_CTL66(t *testing.T) {
+func TestConfiguration_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL66(t *testing.T) {
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	devices, webs := map[string]*device{}, map[string]*webServer{}
 	for _, forms := range []string{"role", "url", "both"} {

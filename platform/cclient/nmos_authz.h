@@ -62,6 +62,7 @@ extern "C" {
 #define NMOS_AUTHZ_REASON_PATH_AMBIGUOUS "path-ambiguous"       /* 400 */
 #define NMOS_AUTHZ_REASON_PATH_TOO_LONG "path-too-long"         /* 400 */
 #define NMOS_AUTHZ_REASON_CONTROL_NOT_GRANTED "control-not-granted" /* 403: IS-12 needs the whole model, read and write */
+#define NMOS_AUTHZ_REASON_SUBTREE_NOT_GRANTED "subtree-not-granted" /* 403: bulkProperties with all below, see recurse */
 #define NMOS_AUTHZ_REASON_KEYS_PENDING "keys-pending"           /* 503 */
 #define NMOS_AUTHZ_REASON_CLOCK_UNTRUSTED "clock-untrusted"     /* 503 */
 #define NMOS_AUTHZ_REASON_INVENTORY_PENDING "inventory-pending" /* 503 */
