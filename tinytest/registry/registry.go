@@ -178,10 +178,12 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		fail(w, http.StatusBadRequest, "this path cannot be read in one way only")
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.expire()
-	status, document, err := r.route(w, q, strings.TrimSuffix(reply.Path, "/"), reply.ClientID)
+	body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, bodyLimit)) // not under the lock: the client may be slow
+	if err != nil {
+		fail(w, http.StatusBadRequest, "the body cannot be read, or is too long")
+		return
+	}
+	status, document, err := r.locked(w, q, body, strings.TrimSuffix(reply.Path, "/"), reply.ClientID)
 	var p *problem
 	switch {
 	case errors.As(err, &p):
@@ -194,8 +196,22 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	case err != nil:
 		fail(w, http.StatusInternalServerError, err.Error())
 	default:
-		writeJSON(w, status, document)
+		write(w, status, document)
 	}
+}
+
+// locked serves a path that was allowed, and returns the document as JSON, since it may change once the lock is free.
+func (r *Registry) locked(w http.ResponseWriter, q *http.Request, body []byte, path, client string) (
+	status int, document []byte, err error,
+) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	status, value, err := r.route(w, q, body, path, client)
+	if err == nil && status != http.StatusNoContent {
+		document, err = json.Marshal(value)
+	}
+	return status, document, err
 }
 
 // bases are the lists above the resources.
@@ -206,7 +222,9 @@ var bases = map[string][]string{
 }
 
 // route serves a path. The lock is held; client is whose token it is.
-func (r *Registry) route(w http.ResponseWriter, q *http.Request, path, client string) (int, any, error) {
+func (r *Registry) route(
+	w http.ResponseWriter, q *http.Request, body []byte, path, client string,
+) (int, any, error) {
 	read := q.Method == http.MethodGet || q.Method == http.MethodHead
 	if list, ok := bases[path]; ok {
 		if !read {
@@ -224,7 +242,7 @@ func (r *Registry) route(w http.ResponseWriter, q *http.Request, path, client st
 	parts := strings.Split(strings.TrimPrefix(path, RegistrationAPI+"/"), "/")
 	switch {
 	case len(parts) == 1 && parts[0] == "resource" && q.Method == http.MethodPost:
-		return r.register(w, q, client)
+		return r.register(w, q, body, client)
 	case len(parts) == 3 && parts[0] == "resource":
 		e := r.resources[parts[2]]
 		switch {
@@ -289,19 +307,16 @@ func (r *Registry) query(q *http.Request, parts []string) (any, error) {
 
 // fail answers with the error body of NMOS APIs (ANS-7).
 func fail(w http.ResponseWriter, status int, debug string) {
-	writeJSON(w, status, map[string]any{"code": status, "error": http.StatusText(status), "debug": debug})
+	body, _ := json.Marshal(map[string]any{"code": status, "error": http.StatusText(status), "debug": debug}) // plain text
+	write(w, status, body)
 }
 
-func writeJSON(w http.ResponseWriter, status int, document any) {
-	if status == http.StatusNoContent {
+func write(w http.ResponseWriter, status int, document []byte) {
+	if document == nil {
 		w.WriteHeader(status)
 		return
 	}
-	body, err := json.Marshal(document)
-	if err != nil { // it came as JSON
-		status, body = http.StatusInternalServerError, []byte(`{"code":500,"error":"Internal Server Error","debug":null}`)
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may be gone: its affair
+	_, _ = w.Write(append(document, '\n')) // the client may be gone: its affair
 }

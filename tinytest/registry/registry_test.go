@@ -339,6 +339,24 @@ func TestRegistryIsStrict(t *testing.T) {
 	}
 }
 
+// A client that is slow to send or to read keeps nobody else waiting.
+func TestSlowClientsHoldNobodyUp(t *testing.T) {
+	r := start(t)
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{RootCAs: r.ca.Pool()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r.client.Timeout = 20 * time.Second // the registry itself gives up a slow request after 30
+	before := r.asked.Load()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: r\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", post)
+	eventually(t, "the question about the slow request", func() bool { return r.asked.Load() > before })
+	r.full("box", 10)
+	if n := r.count("nodes"); n != 1 {
+		t.Errorf("got %d nodes, want 1", n)
+	}
+}
+
 // Without its daemon the registry serves nothing.
 func TestWithoutDaemon(t *testing.T) {
 	r := start(t)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"mime"
@@ -72,11 +73,13 @@ func fits(value any, want string) (ok bool) {
 }
 
 // register takes in a resource, or a new state of one (IS-04 Registration API: POST resource).
-func (r *Registry) register(w http.ResponseWriter, q *http.Request, client string) (int, any, error) {
+func (r *Registry) register(
+	w http.ResponseWriter, q *http.Request, content []byte, client string,
+) (int, any, error) {
 	if media, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return 0, nil, bad(http.StatusBadRequest, "Content-Type must be application/json")
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, q.Body, bodyLimit))
+	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	var body struct {
 		Type string
