@@ -144,7 +144,7 @@ func (r *rig) restart() {
 			r.events = append(r.events, e)
 		},
 	})
-	r.SetPatience(5 * time.Second)
+	r.SetPatience(time.Minute)
 	r.configure()
 }
 

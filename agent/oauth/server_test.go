@@ -67,7 +67,7 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 			switch f.Fault {
 			case authserver.Hang, authserver.HangConnect, authserver.Drip:
 				r.SetPatience(300 * time.Millisecond)
-				defer r.SetPatience(5 * time.Second)
+				defer r.SetPatience(time.Minute)
 			}
 			r.said()
 			r.server.Misbehave(authserver.PathToken, f.Fault)
@@ -166,7 +166,7 @@ func TestRegistrationFaults_CLI35(t *testing.T) {
 				t.Errorf("got %v, want a reason and a wait", a)
 			}
 			r.server.Behave()
-			r.SetPatience(5 * time.Second)
+			r.SetPatience(time.Minute)
 			r.must("registration")
 		})
 	}

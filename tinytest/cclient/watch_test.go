@@ -1,6 +1,7 @@
 package cclient_test
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func TestWatch(t *testing.T) {
 				}
 				return replying(c.second)(w, question)
 			})
-			p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+			p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 			p.wantAllowed(p.decide("GET", "/"))
 			a := p.tell("watch", value("GET"), "-", value("Bearer x"), value("websocket"), value("/a"), value("/b"))
 			if stands := a.text["stands"] == "yes"; a.decision != c.decision || stands != c.stands || a.err != answered {
@@ -62,12 +63,16 @@ func TestWatch(t *testing.T) {
 			}
 			p.wantAllowed(p.decide("GET", "/"))
 			if c.stands {
-				p.tell("timeout", "1000")
-				a = p.tell("turned", "1000")
+				wait := plenty
+				if c.err == timedOut {
+					wait = time.Second
+				}
+				p.tell("timeout", fmt.Sprint(wait.Milliseconds()))
+				a = p.tell("turned", fmt.Sprint(wait.Milliseconds()))
 				if a.decision != "deny" || a.err != c.err || a.status != c.status || a.text["reason"] != c.reason {
 					t.Errorf("turned: got %+v, want deny %d, error %d, %s", a, c.status, c.err, c.reason)
 				}
-				p.tell("timeout", "5000")
+				p.tell("timeout", fmt.Sprint(plenty.Milliseconds()))
 			}
 			p.wantAllowed(p.decide("GET", "/"))
 			if _, accepted := d.asked(); accepted > 3 { // one for the id that was missing
@@ -100,7 +105,7 @@ func TestWatchUnasked(t *testing.T) {
 // IS-14's errors have a body of their own, whoever is at fault (CTL-67).
 func TestErrorBodyOfIS14_CTL67(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
-	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), 5*time.Second)
+	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	for name, c := range map[string]struct{ target, reply, want string }{
 		"403": {"/x-nmos/configuration/v1.0/rolePaths/root", "deny 403\nid=$ID\nreason=path-not-granted\n",
 			`{"status":401,"errorMessage":"path-not-granted"}`},
