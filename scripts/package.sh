@@ -30,8 +30,10 @@ mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
 cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
 cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md "$doc"
 # There they stand side by side.
-sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)\)#](\1)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
-	configs/OPERATING.md >"$doc/OPERATING.md"
+for guide in OPERATING.md CONTROLS.md; do
+	sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)(\#[a-z0-9-]+)?\)#](\1\2)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
+		"configs/$guide" >"$doc/$guide"
+done
 for folder in nginx lighttpd caddy envoy; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
