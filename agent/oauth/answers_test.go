@@ -299,3 +299,108 @@ func TestLostRegistrationIsTold_CLI36(t *testing.T) {
 	r.Retry()
 	attempted("registered", false)
 }
+
+// A registration whose identifier, secrets or addresses cannot be kept or sent is not used.
+func TestUnusableRegistration_CLI34(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	for name, members := range map[string]string{
+		"client_id too long":        `"client_id":"` + long + `","client_secret":"s"`,
+		"client_id with a line":     `"client_id":"a\nb","client_secret":"s"`,
+		"secret too long":           `"client_id":"c","client_secret":"` + long + `"`,
+		"secret not in ASCII":       `"client_id":"c","client_secret":"\u00e9"`,
+		"registration token long":   `"client_id":"c","client_secret":"s","registration_access_token":"` + long + `"`,
+		"registration token a line": `"client_id":"c","client_secret":"s","registration_access_token":"a\r\nb"`,
+		"address too long":          `"client_id":"c","client_secret":"s","registration_client_uri":"https://a/` + long + `"`,
+		"no secret":                 `"client_id":"c"`,
+		"another method":            `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"`,
+		"a key, and there is none":  `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"private_key_jwt"`,
+	} {
+		t.Run("CLI-34/"+name, func(t *testing.T) {
+			p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+				if r.URL.Path == "/register" {
+					return 201, nil, "{" + members + "}"
+				}
+				return usual(r, body)
+			})
+			p.Token("registration")
+			wait := p.Step(t.Context())
+			if s := p.Status(); s.Phase != oauth.Refused || s.Err == nil || s.Clients[0].ClientID != "" || p.count("POST /token") > 0 {
+				t.Errorf("got %v, %v, %+v, want the registration unused", s.Phase, s.Err, s.Clients)
+			}
+			if len(p.flash.data) > 2000 || wait < time.Hour {
+				t.Errorf("%d bytes are kept, and it is tried again in %v, want less than 2000, and an hour or more", len(p.flash.data), wait)
+			}
+		})
+	}
+}
+
+// What a server keeps refusing or failing about a registration is asked a few times an hour, and the tokens go on.
+func TestUpkeepIsRare_CLI35_CLI38(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends   int64 // of the secret, seconds from now
+		status int
+		most   int // requests in six hours
+	}{
+		"CLI-38/not-renewed":  {1800, 200, 6 * 2 * 7},
+		"CLI-38/cannot-renew": {1800, 500, 6 * 12},
+		"CLI-35/failing":      {0, 500, 6 * 12},
+		"CLI-35/refused":      {0, 403, 6 + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ends := int64(0)
+				if c.ends > 0 {
+					ends = time.Now().Unix() + c.ends
+				}
+				client := fmt.Sprintf(`{"client_id":"c","client_secret":"s-s-s-s-s","client_secret_expires_at":%d,`+
+					`"registration_client_uri":%q,"registration_access_token":"token-1"}`, ends, issuer+"/c")
+				p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+					switch r.URL.Path {
+					case "/register":
+						return 201, nil, client
+					case "/c":
+						return c.status, nil, client
+					}
+					return usual(r, body)
+				})
+				go p.Run(t.Context())
+				ask(p.Client, time.Minute)
+				if c.ends == 0 {
+					p.config.Name = "b"
+					p.Configure(p.config)
+				}
+				if gap := ask(p.Client, 6*time.Hour); gap > 3*time.Second {
+					t.Errorf("no token for %v", gap)
+				}
+				if n := p.count("GET /c") + p.count("PUT /c"); n < 4 || n > c.most {
+					t.Errorf("%d requests about the registration in six hours, want 4 to %d", n, c.most)
+				}
+				if n := p.count("POST /register"); n != 1 {
+					t.Errorf("%d registrations, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// Where clients are held is known before anything runs; what cannot be read is no empty list.
+func TestHeld_CLI24_CLI36(t *testing.T) {
+	p := begin(usual)
+	p.Step(t.Context())
+	p.again()
+	if held, err := p.Held(t.Context()); err != nil || len(held) != 1 || held[0] != issuer {
+		t.Errorf("got %q, %v, want the issuer", held, err)
+	}
+	p.flash.fails = errPower
+	if held, err := p.Held(t.Context()); err != nil || len(held) != 1 {
+		t.Errorf("once it was read: got %q, %v, want the issuer", held, err)
+	}
+	p.again()
+	if held, err := p.Held(t.Context()); err == nil {
+		t.Errorf("got %q from storage that fails, want an error", held)
+	}
+	p.flash.fails = nil
+	if held, err := p.Held(t.Context()); err != nil || len(held) != 1 {
+		t.Errorf("after it: got %q, %v, want the issuer", held, err)
+	}
+}

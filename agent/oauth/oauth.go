@@ -24,7 +24,6 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -459,49 +458,6 @@ func (c *Client) metadata(ctx context.Context, issuer string) (discovery.Metadat
 	return m, nil
 }
 
-// chooseAuth returns the authentication method and the algorithm of its assertions (CLI-22, CLI-23). RS256 goes before
-// ES256 for a new key, since every server takes it; held is the algorithm of the key that is there already.
-func chooseAuth(m discovery.Metadata, config Config, held string) (method, alg string, err error) {
-	offered := m.TokenAuthMethods
-	if offered == nil {
-		offered = []string{SecretBasic}
-	}
-	algs := m.TokenAuthSigningAlgs
-	if algs == nil {
-		algs = []string{algRSA} // Hydra does not say, and takes it
-	}
-	for _, a := range []string{held, algRSA, algEC} {
-		if a != "" && alg == "" && slices.Contains(algs, a) {
-			alg = a
-		}
-	}
-	usable := func(method string) bool {
-		return slices.Contains(offered, method) && (method != PrivateKeyJWT || alg != "")
-	}
-	switch want := config.AuthMethod; {
-	case config.Given.ID != "" && config.Given.Secret != "":
-		return SecretBasic, "", nil
-	case config.Given.ID != "":
-		want = PrivateKeyJWT
-		fallthrough
-	case want != "":
-		if want == PrivateKeyJWT && alg == "" {
-			return "", "", fmt.Errorf("%s is configured, and the server takes none of RS256 and ES256 for it: it offers %s",
-				want, quoteList(algs))
-		}
-		if want != PrivateKeyJWT {
-			alg = ""
-		}
-		return want, alg, nil
-	case usable(PrivateKeyJWT):
-		return PrivateKeyJWT, alg, nil
-	case usable(SecretBasic):
-		return SecretBasic, "", nil
-	}
-	return "", "", fmt.Errorf("the server offers no way to authenticate that this device has (private_key_jwt with "+
-		"RS256 or ES256, client_secret_basic): it offers %s with %s", quoteList(offered), quoteList(algs))
-}
-
 // oneLine joins what went wrong.
 func oneLine(errs ...error) error {
 	var all error
@@ -514,21 +470,4 @@ func oneLine(errs ...error) error {
 		}
 	}
 	return all
-}
-
-// quoteList writes names that a server sent.
-func quoteList(names []string) string {
-	const most = 8
-	more := ""
-	if len(names) > most {
-		names, more = names[:most], ", …"
-	}
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = fmt.Sprintf("%+.40q", n)
-	}
-	if len(quoted) == 0 {
-		return "nothing"
-	}
-	return strings.Join(quoted, ", ") + more
 }

@@ -434,50 +434,6 @@ func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) 
 	return why
 }
 
-// ended reports whether the secret's time is over (CLI-38). By itself that decides nothing: the clock may have been set
-// to anything.
-func (c *Client) ended(e *entry) bool {
-	now, trusted := c.o.Clock()
-	return e.Expires != 0 && trusted && now.Unix() >= e.Expires
-}
-
-// authenticate adds the client's authentication to a form (CLI-51, CLI-54): one method, never both.
-func (c *Client) authenticate(config Config, audience string, e *entry, key *deviceKey, r *request) error {
-	if key == nil {
-		secret := e.Secret
-		if e.Given {
-			secret = config.Given.Secret
-			if config.Given.ID != e.ClientID { // it is no longer configured, and to be forgotten
-				c.mu.Lock()
-				secret = c.given.Secret
-				if c.given.ID != e.ClientID {
-					secret = ""
-				}
-				c.mu.Unlock()
-			}
-			if secret == "" {
-				return errors.New("the secret of this client is no longer configured")
-			}
-		}
-		r.authorization = basic(e.ClientID, secret)
-		r.secrets = []string{secret, url.QueryEscape(secret), strings.TrimPrefix(r.authorization, "Basic ")}
-		return nil
-	}
-	now, trusted := c.o.Clock()
-	if !trusted {
-		return errClock
-	}
-	assertion, err := key.assertion(e.ClientID, audience, now)
-	if err != nil {
-		return err
-	}
-	r.form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-	r.form.Set("client_assertion", assertion)
-	r.form.Set("client_id", e.ClientID)
-	r.secrets = []string{assertion}
-	return nil
-}
-
 // ask makes one token request (RFC 6749 §4.4.2).
 func (c *Client) ask(
 	ctx context.Context, config Config, at string, e *entry, key *deviceKey, scope string,
@@ -536,41 +492,4 @@ func parseToken(body []byte, asked string) (Token, error) {
 		}
 	}
 	return t, nil
-}
-
-// revokeAll revokes the tokens that an entry got, if the server offers that (CLI-59).
-func (c *Client) revokeAll(ctx context.Context, config Config, e *entry) error {
-	var tokens []string
-	c.mu.Lock()
-	for _, g := range c.grants {
-		if g.issuer == e.Issuer && g.left(time.Now()) > 0 {
-			tokens = append(tokens, g.token)
-		}
-	}
-	c.mu.Unlock()
-	if len(tokens) == 0 || e.ClientID == "" {
-		return nil
-	}
-	m, err := c.metadata(ctx, e.Issuer)
-	if err != nil {
-		return fmt.Errorf("%d tokens are not revoked: %w", len(tokens), err)
-	}
-	if m.RevocationEndpoint == "" {
-		return nil
-	}
-	var failed []error
-	for _, token := range tokens {
-		r := request{
-			what: "revocation", method: http.MethodPost, url: m.RevocationEndpoint,
-			form: url.Values{"token": {token}, "token_type_hint": {"access_token"}},
-		}
-		if err := c.authenticate(config, m.TokenEndpoint, e, e.signer(), &r); err != nil {
-			return fmt.Errorf("%d tokens are not revoked: %w", len(tokens), err)
-		}
-		r.secrets = append(r.secrets, token)
-		if _, err := c.send(ctx, e.Issuer, r, http.StatusOK); err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return oneLine(failed...)
 }

@@ -205,7 +205,7 @@ func TestManaged_CLI41(t *testing.T) {
 		c.Step(t.Context())
 	}
 	want := []string{"Bearer token-1", "secret-2", "Bearer token-2", "secret-4", "Bearer token-4", "secret-6"}
-	if !slices.Equal(seen, want) {
-		t.Errorf("got %q, want %q", seen, want)
+	if err := c.Status().Err; !slices.Equal(seen, want) || err != nil {
+		t.Errorf("got %q, %v, want %q, and no update after what a look brought", seen, err, want)
 	}
 }
