@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"time"
-
 )
 
 // manage sends a request for the client's own registration (RFC 7592) and stores what comes, first of all a new
