@@ -54,6 +54,15 @@ var budgets = []struct {
 	{"IS-14, subtree", "deny 403 subtree-not-granted", 0, false, func(d *device, n int) string {
 		return get(rolePaths+"/root.a%20b/bulkProperties", objectToken())
 	}},
+	{"named by its id", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
+		return get(senders+"/"+namedID+"/active", distinct(0))
+	}},
+	{"resource of the model", "deny 403 api-not-granted", 0, false, func(*device, int) string {
+		return "resource 1\nkind=sender\nname=out-2\naccess=write\nauthorization=Bearer " + distinct(0) + "\n"
+	}},
+	{"command, named", "deny 403 api-not-granted", 0, false, func(*device, int) string {
+		return "control 1\napi=control\ncommand=1 1 1m1 root.tx-2\nauthorization=Bearer " + distinct(0) + "\n"
+	}},
 	{"resource, warm allow", "allow 200 ok", 0, false, func(*device, int) string {
 		return "resource 1\nkind=sender\nname=out-16383\naccess=read\nauthorization=Bearer " + distinct(0) + "\n"
 	}},

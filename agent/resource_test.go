@@ -34,11 +34,17 @@ func (d *device) setInventory(tb testing.TB, document string) {
 	d.SetInventory(table)
 }
 
+const namedID = "6f1e0000-0000-4000-8000-000000000031"
+
 // manySenders is an inventory of as many resources as there can be: out-0 is what distinct tokens may not write, and
 // the others may be read by them.
 var manySenders = sync.OnceValue(func() string {
 	var b strings.Builder
 	for i := range inventory.MaxResources {
+		if i == 2 { // known by an id and a role path, too
+			fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-2", "id": "%s", "read": "%s", "control": "root.tx-2"}`, namedID, senders)
+			continue
+		}
 		fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-%d", "read": "%s", "write": "%s/%d"}`, i, senders, senders, i)
 	}
 	return `{"resources": [` + b.String()[1:] + `]}`

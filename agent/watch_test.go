@@ -128,6 +128,14 @@ func TestWatch_ANS8(t *testing.T) {
 			c.Authorization.Servers = []string{"https://other.example.com"}
 			d.store.Configure(agent.KeyPolicy(&c))
 		}, "deny 401 issuer-untrusted"},
+		"issuer-forgotten": {func(d *device, tok *mint.Token) {
+			c := *d.config
+			c.Authorization.Servers, c.Authorization.TrustedIssuers = nil, []string{"https://*.example.com"}
+			d.store.Configure(agent.KeyPolicy(&c))
+			if !d.store.Forget(mint.DefaultIssuer) {
+				t.Error("it was not there")
+			}
+		}, "deny 503 keys-pending"}, // it may be learned again
 		"device-renamed": {func(d *device, tok *mint.Token) { d.Configure(d.config, []string{"node-2.example.org"}) },
 			"deny 403 audience"},
 		"path-closed": {func(d *device, tok *mint.Token) {
