@@ -11,72 +11,26 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
 const challenge = `Bearer realm="node-1.example.com"`
 
-// answerRows are questions and what the reply says, by the ANS rule that they are about.
-var answerRows = []struct {
-	name   string
-	lines  string // of the packet, TOKEN standing for a good token
-	first  string
-	reason string
-	www    string // www-authenticate, behind the realm; "-": none
-}{
-	{"ANS-1/no-credentials", "", "deny 401", "no-token", ""},
-	{"ANS-1/empty-header", "authorization=\n", "deny 401", "no-token", ""},
-	{"ANS-1/basic", "authorization=Basic dTpw\n", "deny 401", "no-token", ""},
-	{"ANS-1/negotiate-with-good-token", "authorization=Negotiate TOKEN\n", "deny 401", "no-token", ""},
-	{"ANS-1/any-case", "authorization=bEaReR TOKEN\n", "allow 200", "ok", "-"},
-	{"ANS-2/malformed", "authorization=Bearer x\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
-	{"ANS-2/not-json", "authorization=Bearer YQ.YQ.YQ\n", "deny 401", "token-json", `,error=invalid_token,error_description="the token's header or payload is not one plain JSON object"`},
-	{"ANS-2/space-behind", "authorization=Bearer TOKEN \n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
-	{"ANS-2/two-schemes", "authorization=Bearer TOKEN,Basic x\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
-	{"ANS-3/path", "method=PATCH\nauthorization=Bearer TOKEN\n", "deny 403", "path-not-granted", `,error=insufficient_scope,error_description="the token does not grant this method on this path"`},
-	{"ANS-4/empty-token", "authorization=Bearer\n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
-	{"ANS-4/empty-token-space", "authorization=Bearer \n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
-	{"ANS-4/two-tokens", "authorization=Bearer TOKEN, Bearer TOKEN\n", "deny 400", "two-tokens", `,error=invalid_request,error_description="the request carries more than one token"`},
-	{"ANS-4/header-and-query", "upgrade=websocket\nauthorization=Bearer TOKEN\ntarget=" + senders + "?access_token=TOKEN\n", "deny 400", "two-tokens", `,error=invalid_request,error_description="the request carries more than one token"`},
-	{"ANS-4/ambiguous-path", "authorization=Bearer TOKEN\ntarget=/x-nmos//connection\n", "deny 400", "path-ambiguous", `,error=invalid_request,error_description="two servers could read this path differently"`},
-	{"ANS-6/method", "method=TRACE\n", "deny 405", "method", "-"},
-	{"ANS-6/packet", "colour=red\n", "error 400", "packet-name", "-"},
-	{"ANS-6/allowed", "authorization=Bearer TOKEN\n", "allow 200", "ok", "-"},
-
-	{"ANS-9/handshake", "upgrade=websocket\ntarget=" + senders + "?access_token=TOKEN\n", "allow 200", "ok", "-"},
-	{"ANS-9/handshake-percent-encoded", "upgrade=websocket\ntarget=" + senders + "?a=b&access_token=ENCODED\n", "allow 200", "ok", "-"},
-	{"ANS-9/handshake-forged", "upgrade=websocket\ntarget=" + senders + "?access_token=x.y.z\n", "deny 401", "token-malformed", `,error=invalid_token,error_description="the token is not three segments of unpadded canonical base64url"`},
-	{"ANS-9/handshake-empty", "upgrade=websocket\ntarget=" + senders + "?access_token=\n", "deny 400", "token-empty", `,error=invalid_request,error_description="the request carries an empty token"`},
-	{"ANS-9/no-handshake", "target=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
-	{"ANS-9/other-upgrade", "upgrade=h2c\ntarget=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
-	{"ANS-9/other-method", "method=HEAD\nupgrade=websocket\ntarget=" + senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
-	{"ANS-9/ignored-beside-header", "authorization=Bearer TOKEN\ntarget=" + senders + "?access_token=x\n", "allow 200", "ok", "-"},
-}
-
-// question completes the lines of a row to a packet.
-func question(lines, tok string) string {
-	packet := "decide 1\n"
-	for _, line := range []string{"method=GET\n", "target=" + senders + "\n"} {
-		name, _, _ := strings.Cut(line, "=")
-		if !strings.Contains("\n"+lines, "\n"+name+"=") {
-			packet += line
-		}
-	}
-	encoded := strings.NewReplacer(".", "%2e", "e", "%65", "J", "%4A").Replace(tok)
-	return packet + strings.NewReplacer("TOKEN", tok, "ENCODED", encoded).Replace(lines)
-}
+// answerRows are what is asked here and through every client.
+var answerRows = rows.Answers
 
 func TestAnswers(t *testing.T) {
-	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
+	tok := mint.New(rows.AnswersToken)
 	d := newDevice(t, nil, tok.Key.JWK())
 	for _, row := range answerRows {
-		t.Run(row.name, func(t *testing.T) {
-			got := d.ask(t, question("id=a=7\n"+row.lines, tok.Sign()))
+		t.Run(row.Name, func(t *testing.T) {
+			got := d.ask(t, rows.Answer("id=a=7\n"+row.Lines, tok.Sign()))
 			www, carried := got.lines["www-authenticate"]
-			if got.first != row.first || got.reason() != row.reason || carried != (row.www != "-") {
+			if got.first != row.First || got.reason() != row.Reason || carried != (row.WWW != "-") {
 				t.Fatalf("got %v", got)
 			}
-			if carried && www != challenge+row.www {
-				t.Errorf("the challenge is\n%s, want\n%s", www, challenge+row.www)
+			if carried && www != challenge+row.WWW {
+				t.Errorf("the challenge is\n%s, want\n%s", www, challenge+row.WWW)
 			}
 			if got.lines["id"] != "a=7" {
 				t.Errorf("the id is %q", got.lines["id"])

@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
 // webServer asks a device over HTTP on a Unix socket, by a connection that it keeps open.
@@ -187,11 +188,11 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) { compareSockets(t, one, web, packet) })
 	}
 	for _, row := range pathRows {
-		packet := "decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\n"
-		if !row.tokenless {
+		packet := "decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\n"
+		if !row.Tokenless {
 			packet += "authorization=Bearer " + tok.Sign() + "\n"
 		}
-		compare(row.name, packet)
+		compare(row.Name, packet)
 	}
 	all := tok.Sign()
 	some := mint.New(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"nodes", "subscriptions/*"}},
@@ -206,7 +207,7 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 		}
 	}
 	for _, row := range answerRows {
-		compare(row.name, question(row.lines, tok.Sign()))
+		compare(row.Name, rows.Answer(row.Lines, tok.Sign()))
 	}
 	if n := len(pathRows) + len(answerRows) + 32; asked < n*8/10 {
 		t.Errorf("asked %d of %d", asked, n)
@@ -225,11 +226,11 @@ func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
 		two.clock.Store(&now)
 		web := askHTTP(t, two)
 		for _, row := range controlRows {
-			packet := controlPacket("id=31\n"+row.lines, tok)
+			packet := controlPacket("id=31\n"+row.Lines, tok)
 			want := string(one.NewSession().Packet(nil, []byte(packet), wire.DefaultPacketLimit))
 			status, got := web.post(t, httpauth.ControlPath, packet)
 			if code, _, _ := strings.Cut(strings.SplitAfter(want, " ")[1], "\n"); code != status || got != want {
-				t.Errorf("%s, %s: got %s %q by HTTP, %q by packet", mode, row.name, status, got, want)
+				t.Errorf("%s, %s: got %s %q by HTTP, %q by packet", mode, row.Name, status, got, want)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
 // monitorToken returns the token of a controller that may read all monitors and reset one of them.
@@ -20,66 +21,8 @@ func monitorToken() string {
 	return tokenOf(map[string]claim{"control": {[]string{"root.receiver-monitors.*"}, []string{"root.receiver-monitors.mon-1"}, ""}}, "")
 }
 
-// controlRows are questions about commands and what the reply says, TOKEN standing for the monitor's token.
-var controlRows = []struct {
-	name, lines string
-	first       string
-	reason      string
-	denied      []string
-}{
-	{"CTL-80/a command", "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\nTOKEN", "allow 200", "ok", nil},
-	{"CTL-80/a subscription", "TOKENsubscribe=root.receiver-monitors.mon-2\napi=control\n", "allow 200", "ok", nil},
-	{"CTL-80/IS-14", "api=configuration\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", "deny 403", "api-not-granted",
-		[]string{"subscribe root.receiver-monitors.mon-1 403 api-not-granted"}},
-	{"CTL-80/no api", "subscribe=root\nTOKEN", "error 400", "packet-missing", nil},
-	{"CTL-80/another api", "api=events\nsubscribe=root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-80/nothing asked", "api=control\nTOKEN", "error 400", "packet-missing", nil},
-	{"CTL-80/api twice", "api=control\napi=control\nsubscribe=root\n", "error 400", "packet-twice", nil},
-	{"CTL-80/another question's name", "api=control\nsubscribe=root\ntarget=/\n", "error 400", "packet-name", nil},
-	{"CTL-80/an unknown model", "api=control\nmodel=b\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", "deny 403", "path-closed",
-		[]string{"subscribe root.receiver-monitors.mon-1 403 path-closed"}},
-	{"CTL-80/an empty model", "api=control\nmodel=\nsubscribe=root\nTOKEN", "error 400", "packet-value", nil},
-
-	{"CTL-81/spaces in a role", "api=control\ncommand=1 1 1m1 root.receiver-monitors.mon 1 b\nTOKEN", "allow 200", "ok", nil},
-	{"CTL-81/the class not known", "api=control\ncommand=1 - 1m1 root.receiver-monitors.mon-2\nTOKEN", "deny 403", "path-not-granted",
-		[]string{"command 1 403 path-not-granted"}},
-	{"CTL-81/no role path", "api=control\ncommand=1 1 1m1\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/an empty role path", "api=control\ncommand=1 1 1m1 \nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/no class", "api=control\ncommand=1 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/two spaces", "api=control\ncommand=1  1 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a handle of letters", "api=control\ncommand=x 1 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a long handle", "api=control\ncommand=12345678901 1 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/no handle", "api=control\ncommand= 1 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/empty", "api=control\ncommand=\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a class with an empty part", "api=control\ncommand=1 1..2 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a class with a leading zero", "api=control\ncommand=1 1.02 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a class with minus zero", "api=control\ncommand=1 1.-0 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a class with a plus", "api=control\ncommand=1 1.+2 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a long class", "api=control\ncommand=1 1" + strings.Repeat(".1", 64) + " 1m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a property", "api=control\ncommand=1 1 1p1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a method of level 0", "api=control\ncommand=1 1 0m1 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a method with a leading zero", "api=control\ncommand=1 1 1m01 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a method over its range", "api=control\ncommand=1 1 1m65537 root\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-81/a method and more", "api=control\ncommand=1 1 1m1x root\nTOKEN", "error 400", "packet-value", nil},
-
-	{"CTL-82/one handle, several objects", "api=control\ncommand=7 1.3.3 3m3 root.receiver-monitors.mon-1\n" +
-		"command=7 1.3.3 3m3 root.receiver-monitors.mon-2\nTOKEN", "deny 403", "path-not-granted", []string{"command 7 403 path-not-granted"}},
-
-	{"CTL-84/some", "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\n" +
-		"command=4 1.1 2m1 root\nsubscribe=root.receiver-monitors.mon-1\nsubscribe=root.tx 3.gain\nTOKEN", "deny 403", "path-not-granted",
-		[]string{"command 3 403 path-not-granted", "command 4 403 path-not-granted", "subscribe root.tx 3.gain 403 path-not-granted"}},
-	{"CTL-84/no token", "api=control\ncommand=2 1 1m1 root\nsubscribe=root\n", "deny 401", "no-token", []string{"*"}},
-	{"CTL-84/a bad token", "api=control\nsubscribe=root\nauthorization=Bearer x\n", "deny 401", "token-malformed", []string{"*"}},
-	{"CTL-84/two tokens", "api=control\nsubscribe=root\nauthorization=Bearer x, Bearer y\n", "deny 400", "two-tokens", []string{"*"}},
-
-	{"CTL-85/a long role path", "api=control\nsubscribe=" + strings.Repeat("r", 1025) + "\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-85/of a command", "api=control\ncommand=1 1 1m1 " + strings.Repeat("r", 1025) + "\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-85/as long as may be", "api=control\nsubscribe=root.receiver-monitors." + strings.Repeat("r", 1001) + "\nTOKEN", "allow 200", "ok", nil},
-	{"CTL-85/a control character", "api=control\nsubscribe=root.a\x1bb\nTOKEN", "error 400", "packet-value", nil},
-	{"CTL-85/as many as may be", "api=control\n" + strings.Repeat("subscribe=a\n", 1024) + "TOKEN", "deny 403", "path-not-granted",
-		slices.Repeat([]string{"subscribe a 403 path-not-granted"}, 1024)},
-	{"CTL-85/too many", "api=control\n" + strings.Repeat("subscribe=a\n", 1025) + "TOKEN", "error 400", "packet-too-long", nil},
-}
+// controlRows are what is asked here and through every client.
+var controlRows = rows.Control
 
 // controlPacket completes the lines of a row to a packet.
 func controlPacket(lines, tok string) string {
@@ -89,15 +32,15 @@ func controlPacket(lines, tok string) string {
 func TestControl(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	for _, row := range controlRows {
-		t.Run(row.name, func(t *testing.T) {
-			got := d.ask(t, controlPacket("id=31\n"+row.lines, monitorToken()))
-			if got.first != row.first || got.reason() != row.reason || !slices.Equal(got.many, row.denied) {
-				t.Errorf("got %v, want %s %s %q", got, row.first, row.reason, row.denied)
+		t.Run(row.Name, func(t *testing.T) {
+			got := d.ask(t, controlPacket("id=31\n"+row.Lines, monitorToken()))
+			if got.first != row.First || got.reason() != row.Reason || !slices.Equal(got.many, row.Denied) {
+				t.Errorf("got %v, want %s %s %q", got, row.First, row.Reason, row.Denied)
 			}
-			if _, carried := got.lines["www-authenticate"]; carried != strings.HasPrefix(row.first, "deny") {
+			if _, carried := got.lines["www-authenticate"]; carried != strings.HasPrefix(row.First, "deny") {
 				t.Errorf("got %v; a denial, and nothing else, carries a challenge", got)
 			}
-			known := strings.Contains(row.lines, "TOKEN") && !strings.HasPrefix(row.first, "error")
+			known := strings.Contains(row.Lines, "TOKEN") && !strings.HasPrefix(row.First, "error")
 			if _, says := got.lines["expires-in"]; says != known || (got.lines["client-id"] != "") != known {
 				t.Errorf("got %v; a good token has a client and an end", got)
 			}
@@ -148,21 +91,21 @@ func TestControlModes_CTL88_OPS3(t *testing.T) {
 	observe := newDevice(t, func(c *config.Config) { c.Mode = config.ModeObserve }, base.Key.JWK())
 	off := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, base.Key.JWK())
 	for _, row := range controlRows {
-		packet := controlPacket(row.lines, monitorToken())
+		packet := controlPacket(row.Lines, monitorToken())
 		got := observe.ask(t, packet)
 		switch {
-		case strings.HasPrefix(row.first, "error"), row.first == "allow 200":
-			if got.first != row.first || got.reason() != row.reason || got.lines["would"] != "" {
-				t.Errorf("%s: got %v, want %s %s", row.name, got, row.first, row.reason)
+		case strings.HasPrefix(row.First, "error"), row.First == "allow 200":
+			if got.first != row.First || got.reason() != row.Reason || got.lines["would"] != "" {
+				t.Errorf("%s: got %v, want %s %s", row.Name, got, row.First, row.Reason)
 			}
 		default:
-			would := strings.TrimPrefix(row.first, "deny ") + " " + row.reason
-			if got.first != "allow 200" || got.reason() != "observe" || got.lines["would"] != would || !slices.Equal(got.many, row.denied) {
-				t.Errorf("%s: got %v, want allow 200 observe and would=%s, %q", row.name, got, would, row.denied)
+			would := strings.TrimPrefix(row.First, "deny ") + " " + row.Reason
+			if got.first != "allow 200" || got.reason() != "observe" || got.lines["would"] != would || !slices.Equal(got.many, row.Denied) {
+				t.Errorf("%s: got %v, want allow 200 observe and would=%s, %q", row.Name, got, would, row.Denied)
 			}
 		}
-		if got := off.ask(t, packet); !strings.HasPrefix(row.first, "error") && (got.first != "allow 200" || got.reason() != "off" || len(got.many) > 0) {
-			t.Errorf("%s: got %v, want allow 200 off", row.name, got)
+		if got := off.ask(t, packet); !strings.HasPrefix(row.First, "error") && (got.first != "allow 200" || got.reason() != "off" || len(got.many) > 0) {
+			t.Errorf("%s: got %v, want allow 200 off", row.Name, got)
 		}
 	}
 }

@@ -305,7 +305,7 @@ func tokenOf(claims map[string]claim, scope string) string {
 // FuzzControl asks about whatever commands, by one of a few tokens, and compares each answer with what the rules say.
 func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 	for _, row := range controlRows {
-		f.Add(strings.ReplaceAll(row.lines, "TOKEN", ""), uint8(0))
+		f.Add(strings.ReplaceAll(row.Lines, "TOKEN", ""), uint8(0))
 	}
 	f.Add("command=1 1.2.2.1 4m3 root.a\ncommand=1 1.2.2.1 4m1 root.a\nsubscribe=root\n", uint8(1))
 	f.Add("command=1 1.2.0.1 3m1 root.a\ncommand=2 1.2.0.1.1 3m1 root.b\nsubscribe=root.a b 403 x\n", uint8(2))

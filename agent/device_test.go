@@ -12,6 +12,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
 // device is an agent with its key store, fed by a function in place of an authorization server, for tests within the
@@ -119,7 +120,7 @@ func get(target, tok string) string {
 	return "decide 1\nmethod=GET\ntarget=" + target + "\nauthorization=Bearer " + tok + "\n"
 }
 
-const senders = "/x-nmos/connection/v1.1/single/senders"
+const senders = rows.Senders
 
 // servePackets serves a connection by a Session of its own.
 func (d *device) servePackets(conn *agent.Conn) error { return d.NewSession().ServePackets(conn) }

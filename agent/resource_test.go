@@ -10,20 +10,22 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
-// deviceInventory is that of a device with a sender, a meter, a vendor's fader and a lamp that all may see.
-const deviceInventory = `{
-  "kinds": {"fader": {"read": "/faders/{name}", "write": "/faders/{name}/level"}},
-  "resources": [
-    {"kind": "sender", "name": "out-1", "id": "6f1e0000-0000-4000-8000-000000000031"},
-    {"kind": "meter", "name": "in-1", "id": "6f1e0000-0000-4000-8000-000000000021"},
-    {"kind": "meter", "name": 2, "id": "6f1e0000-0000-4000-8000-000000000022"},
-    {"kind": "fader", "name": "Röhre 1"},
-    {"kind": "lamp", "name": "on-air", "read": "/lamps/{name}", "write": "/lamps/{name}"},
-    {"kind": "shutter", "name": "1", "write": "/shutters/1"}
-  ]
-}`
+// What is asked here and through every client.
+const (
+	deviceInventory = rows.Inventory
+	meterPath       = rows.MeterPath
+	activePath      = rows.ActivePath
+	stagedPath      = rows.StagedPath
+	faderPath       = rows.FaderPath
+)
+
+var (
+	resourceRows  = rows.Resources
+	resourceToken = rows.ResourcesToken
+)
 
 func (d *device) setInventory(tb testing.TB, document string) {
 	tb.Helper()
@@ -50,49 +52,6 @@ var manySenders = sync.OnceValue(func() string {
 	return `{"resources": [` + b.String()[1:] + `]}`
 })
 
-const (
-	meterPath  = "/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state"
-	activePath = "/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/active"
-	stagedPath = "/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/staged"
-	faderPath  = "/faders/R%C3%B6hre%201"
-)
-
-// resourceRows are questions in the device's own terms. TOKEN may read all of connection, one meter and the faders, and
-// write nothing; the configuration has the faders ruled by the API console, and the lamps public.
-var resourceRows = []struct {
-	name, lines, want, path string
-}{
-	{"PATH-5/sender-read", "kind=sender\nname=out-1\naccess=read\nauthorization=Bearer TOKEN\n", "allow 200 ok", activePath},
-	{"PATH-5/sender-write", "kind=sender\nname=out-1\naccess=write\nauthorization=Bearer TOKEN\n", "deny 403 path-not-granted", stagedPath},
-	{"PATH-5/meter", "kind=meter\nname=in-1\naccess=read\nauthorization=Bearer TOKEN\n", "allow 200 ok", meterPath},
-	{"PATH-5/meter-not-granted", "kind=meter\nname=2\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 path-not-granted", strings.Replace(meterPath, "21/", "22/", 1)},
-	{"PATH-11/meter-has-nothing-to-write", "kind=meter\nname=in-1\naccess=write\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/nothing-to-read", "kind=shutter\nname=1\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/closed-path", "kind=shutter\nname=1\naccess=write\nauthorization=Bearer TOKEN\n", "deny 403 path-closed", "/shutters/1"},
-	{"PATH-11/vendor-claim", "kind=fader\nname=Röhre 1\naccess=read\nauthorization=Bearer TOKEN\n", "allow 200 ok", faderPath},
-	{"PATH-11/vendor-claim-not-granted", "kind=fader\nname=Röhre 1\naccess=write\nauthorization=Bearer TOKEN\n", "deny 403 path-not-granted", faderPath + "/level"},
-	{"PATH-11/vendor-no-token", "kind=fader\nname=Röhre 1\naccess=read\n", "deny 401 no-token", faderPath},
-	{"PATH-11/public", "kind=lamp\nname=on-air\naccess=read\n", "allow 200 public", "/lamps/on-air"},
-	{"PATH-11/unknown", "kind=meter\nname=in-9\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/unknown-kind", "kind=metre\nname=in-1\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/another-case", "kind=meter\nname=In-1\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/the-name-encoded", "kind=fader\nname=R%C3%B6hre%201\naccess=read\nauthorization=Bearer TOKEN\n", "deny 403 resource-unknown", ""},
-	{"PATH-11/unknown-without-token", "kind=meter\nname=in-9\naccess=read\n", "deny 401 no-token", ""}, // nobody learns which there are
-	{"ANS-1/no-token", "kind=meter\nname=in-1\naccess=read\n", "deny 401 no-token", meterPath},
-	{"ANS-1/another-scheme", "kind=meter\nname=in-1\naccess=read\nauthorization=Basic eA==\n", "deny 401 no-token", meterPath},
-	{"ANS-2/malformed", "kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n", "deny 401 token-malformed", meterPath},
-	{"ANS-4/empty-token", "kind=meter\nname=in-1\naccess=read\nauthorization=Bearer \n", "deny 400 token-empty", meterPath},
-	{"ANS-4/two-tokens", "kind=meter\nname=in-1\naccess=read\nauthorization=Bearer TOKEN, Bearer TOKEN\n", "deny 400 two-tokens", meterPath},
-	{"ANS-4/access", "kind=meter\nname=in-1\naccess=delete\nauthorization=Bearer TOKEN\n", "error 400 packet-value", ""},
-	{"ANS-4/target", "kind=meter\nname=in-1\naccess=read\ntarget=/x-nmos\n", "error 400 packet-name", ""},
-}
-
-var resourceToken = mint.Options{Permissions: map[string]mint.Permission{
-	"connection": {Read: []string{"*"}},
-	"events":     {Read: []string{"sources/6f1e0000-0000-4000-8000-000000000021/*"}},
-	"console":    {Read: []string{"*"}},
-}}
-
 func vendorPaths(c *config.Config) {
 	c.Paths.Public = []string{"/lamps"}
 	c.Paths.Claims = []string{"/faders=console"}
@@ -103,12 +62,12 @@ func TestResources(t *testing.T) {
 	d := newDevice(t, vendorPaths, tok.Key.JWK())
 	d.setInventory(t, deviceInventory)
 	for _, row := range resourceRows {
-		t.Run(row.name, func(t *testing.T) {
-			got := d.ask(t, "resource 1\nid=7\n"+strings.ReplaceAll(row.lines, "TOKEN", tok.Sign()))
-			if got.first+" "+got.reason() != row.want || got.lines["path"] != row.path || got.lines["id"] != "7" {
-				t.Errorf("got %v, want %s for %q", got, row.want, row.path)
+		t.Run(row.Name, func(t *testing.T) {
+			got := d.ask(t, "resource 1\nid=7\n"+strings.ReplaceAll(row.Lines, "TOKEN", tok.Sign()))
+			if got.first+" "+got.reason() != row.Want || got.lines["path"] != row.Path || got.lines["id"] != "7" {
+				t.Errorf("got %v, want %s for %q", got, row.Want, row.Path)
 			}
-			if who := got.lines["client-id"]; (who != "") != (strings.HasSuffix(row.want, " ok") || strings.HasPrefix(row.want, "deny 403")) {
+			if who := got.lines["client-id"]; (who != "") != (strings.HasSuffix(row.Want, " ok") || strings.HasPrefix(row.Want, "deny 403")) {
 				t.Errorf("the client is %q in %v", who, got)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
 // FuzzSession puts packets of any kind to a session. The reply must be one of the protocol, with nothing in it that is
@@ -24,20 +25,20 @@ func FuzzSession(f *testing.F) {
 	const placeholder = "TOKEN" // the fuzzer cannot sign
 	good := tok.Sign()
 	for _, row := range answerRows {
-		f.Add(question(row.lines, placeholder))
+		f.Add(rows.Answer(row.Lines, placeholder))
 	}
 	for _, row := range sourceRows {
 		f.Add("decide-all 1\nid=1\n" + row.lines)
 		f.Add("watch-token 1\nid=1\n" + row.lines)
 	}
 	for _, row := range pathRows {
-		f.Add("decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\nauthorization=Bearer " + placeholder + "\n")
+		f.Add("decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\nauthorization=Bearer " + placeholder + "\n")
 	}
 	f.Add("verify 1\nauthorization=Bearer TOKEN\nid=reason=ok\n")
 	f.Add("decide-all 1\ntarget=/a\rreason=ok\ntarget=/\u0085\u2028denied=\n")
 	f.Add("decide-all 1\ntarget=reason=ok?\ntarget=allow 200\n")
 	for _, row := range resourceRows {
-		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", placeholder))
+		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.Lines, "TOKEN", placeholder))
 	}
 	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b", "method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=/a/%3TOKEN", "method=GET\ntarget=/a/%4TOKEN", "method=GET\ntarget=%2FxTOKEN!x"} {
 		f.Add("decide 1\n" + where + "\n")
@@ -48,7 +49,7 @@ func FuzzSession(f *testing.F) {
 	f.Add("token 1\nresource=https://registry.example.com/TOKEN\nscope=TOKEN\n")
 	f.Add("token 1\nscope=events\nrefused=0123456789abcdef0123456789abcdef\n")
 	for _, row := range controlRows {
-		f.Add("control 1\nid=1\n" + strings.ReplaceAll(row.lines, "TOKEN", "authorization=Bearer TOKEN\n"))
+		f.Add("control 1\nid=1\n" + strings.ReplaceAll(row.Lines, "TOKEN", "authorization=Bearer TOKEN\n"))
 	}
 	f.Add("control 1\napi=control\nsubscribe=TOKEN\ncommand=1 1 1m1 TOKEN 403 x\n")
 	f.Add("ping 1\nid=\n")

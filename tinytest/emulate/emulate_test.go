@@ -33,7 +33,7 @@ import (
 const (
 	root   = "../.."
 	client = root + "/platform/cclient"
-	probe  = root + "/tinytest/cclient/testdata/probe.c"
+	probe  = root + "/tinytest/clients/testdata/probe.c"
 )
 
 // machine is a kind of processor.

@@ -1,4 +1,4 @@
-package cclient_test
+package clients_test
 
 import (
 	"bufio"

@@ -1,8 +1,8 @@
-// Package cclient_test compiles the C client of platform/cclient with the address and undefined-behaviour sanitizers
+// Package clients_test compiles the C client of platform/cclient with the address and undefined-behaviour sanitizers
 // and runs it against a daemon that misbehaves on demand and against the real one.
 //
 // It needs a C compiler (CC, else cc) with those sanitizers; without a compiler the tests are skipped and say so.
-package cclient_test
+package clients_test
 
 import (
 	"context"
