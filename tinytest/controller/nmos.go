@@ -231,15 +231,47 @@ func (r *recorder) Read(b []byte) (int, error) {
 // stop is called before anybody else reads.
 func (r *recorder) stop() { r.done, r.kept = true, bytes.Buffer{} }
 
-// Connected reports whether the registry shows a receiver as connected to a sender.
-func (c *Controller) Connected(ctx context.Context, sender, receiver Resource) (bool, error) {
-	receivers, err := c.Query(ctx, "receivers")
-	for _, r := range receivers {
-		if r.ID == receiver.ID {
-			return r.Subscription.Active && r.Subscription.SenderID == sender.ID, err
+// Follow follows the resources of one type by a subscription of the Query API, and calls seen with each as it is now and
+// at each change, until that returns false.
+func (c *Controller) Follow(ctx context.Context, kind string, seen func(Resource) (more bool)) error {
+	registry, err := c.FindRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := c.do(ctx, http.MethodPost, registry+"/x-nmos/query/v1.3/subscriptions", map[string]any{
+		"max_update_rate_ms": 100, "resource_path": "/" + kind, "params": map[string]any{}, "persist": false, "secure": true,
+		"authorization": true,
+	})
+	if err != nil {
+		return err
+	}
+	var subscription struct {
+		Socket string `json:"ws_href"`
+	}
+	if err := json.Unmarshal(text, &subscription); err != nil {
+		return fmt.Errorf("controller: the subscription: %w", err)
+	}
+	socket, err := c.open(ctx, subscription.Socket)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	defer context.AfterFunc(ctx, func() { _ = socket.Close() })()
+	for {
+		var message struct {
+			Grain struct {
+				Data []struct{ Post *Resource }
+			}
+		}
+		if err := websocket.JSON.Receive(socket, &message); err != nil {
+			return errors.Join(fmt.Errorf("controller: the subscription to %s ended: %w", kind, err), ctx.Err())
+		}
+		for _, d := range message.Grain.Data {
+			if d.Post != nil && !seen(*d.Post) {
+				return nil
+			}
 		}
 	}
-	return false, err
 }
 
 // Get reads any document of a device or the registry, and returns its bytes.

@@ -6,10 +6,12 @@
 // the client whose token registered its node, and is changed and kept alive by no other (403 insufficient_scope,
 // CLI-11).
 //
-// Limits: for tests and demonstrations. No subscriptions, paging or RQL: asked for, they are 501.
+// Limits: for tests and demonstrations. No paging, no RQL, and of subscriptions only those that are not persistent and
+// have no parameters: what else is asked for is 501.
 package registry
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -59,13 +61,17 @@ type Registry struct {
 	url      string
 	asked    atomic.Uint64
 	serving  sync.WaitGroup
+	closing  context.Context
+	release  context.CancelFunc
 	once     sync.Once
 	closeErr error
 
-	mu        sync.Mutex
-	resources map[string]*entry // by id
-	beats     map[string]time.Time
-	serial    uint64
+	mu            sync.Mutex
+	resources     map[string]*entry // by id
+	beats         map[string]time.Time
+	serial        uint64
+	subscriptions map[string]subscription
+	followers     map[*follower]bool
 }
 
 // Start listens and serves.
@@ -89,8 +95,10 @@ func Start(o Options) (*Registry, error) {
 	}
 	r := &Registry{
 		opt: o, asker: firmware.NewAsker(o.Socket, o.Timeout), resources: map[string]*entry{}, beats: map[string]time.Time{},
+		subscriptions: map[string]subscription{}, followers: map[*follower]bool{},
 		url: "https://" + net.JoinHostPort(o.Host, strconv.Itoa(address.Port)),
 	}
+	r.closing, r.release = context.WithCancel(context.Background())
 	r.server = &http.Server{
 		Handler:                      r,
 		DisableGeneralOptionsHandler: true,
@@ -109,6 +117,7 @@ func Start(o Options) (*Registry, error) {
 // Close stops the registry.
 func (r *Registry) Close() error {
 	r.once.Do(func() {
+		r.release()
 		r.closeErr = errors.Join(r.server.Close(), r.asker.Close())
 		r.serving.Wait()
 	})
@@ -145,16 +154,31 @@ func bad(status int, format string, a ...any) error {
 // ServeHTTP asks, and serves what is allowed.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
-	lines := []string{"decide 1", "method=" + q.Method, "target=" + q.RequestURI}
+	if s, ok := r.socketOf(q); ok {
+		r.follow(w, q, s)
+		return
+	}
+	reply, err := r.ask(r.asker, q, "decide 1", "method="+q.Method, "target="+q.RequestURI)
+	if r.admit(w, q, reply, err) {
+		r.serve(w, q, reply)
+	}
+}
+
+// ask puts a question, with the request's token.
+func (r *Registry) ask(asker *firmware.Asker, q *http.Request, lines ...string) (firmware.Reply, error) {
 	if values := q.Header.Values("Authorization"); len(values) > 0 {
 		lines = append(lines, "authorization="+strings.Join(values, ", "))
 	}
-	reply, err := r.asker.Ask(append(lines, "id="+strconv.FormatUint(r.asked.Add(1), 10))...)
+	return asker.Ask(append(lines, "id="+strconv.FormatUint(r.asked.Add(1), 10))...)
+}
+
+// admit answers the request unless the reply allows it, and returns whether it does.
+func (r *Registry) admit(w http.ResponseWriter, q *http.Request, reply firmware.Reply, err error) bool {
 	if err != nil {
 		r.logf("%s %s: 503: %v", q.Method, q.URL.Path, err)
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusServiceUnavailable, "the authorization daemon cannot be asked")
-		return
+		return false
 	}
 	r.logf("%s %s: %s %d %s", q.Method, q.URL.Path, reply.Verdict, reply.Status, reply.Reason)
 	if !reply.Allowed() {
@@ -166,8 +190,12 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 			w.Header().Set("Retry-After", strconv.Itoa(reply.RetryAfter))
 		}
 		fail(w, max(reply.Status, http.StatusBadRequest), reply.Reason)
-		return
 	}
+	return reply.Allowed()
+}
+
+// serve serves what is allowed.
+func (r *Registry) serve(w http.ResponseWriter, q *http.Request, reply firmware.Reply) {
 	if q.Method == http.MethodOptions {
 		w.Header().Set("Allow", methods)
 		w.Header().Set("Access-Control-Allow-Methods", methods)
@@ -232,9 +260,12 @@ func (r *Registry) route(
 		}
 		return http.StatusOK, list, nil
 	}
+	if path == subscriptionsPath && q.Method == http.MethodPost {
+		return r.subscribe(w, body)
+	}
 	if rest, ok := strings.CutPrefix(path, QueryAPI+"/"); ok {
-		if !read {
-			return 0, nil, bad(http.StatusNotImplemented, "this registry has no subscriptions")
+		if !read { // a subscription that is not persistent ends by itself
+			return 0, nil, bad(http.StatusMethodNotAllowed, "GET only")
 		}
 		document, err := r.query(q, strings.Split(rest, "/"))
 		return http.StatusOK, document, err
@@ -269,7 +300,7 @@ func (r *Registry) route(
 func (r *Registry) query(q *http.Request, parts []string) (any, error) {
 	kind, plural := strings.CutSuffix(parts[0], "s")
 	if parts[0] == "subscriptions" {
-		return nil, bad(http.StatusNotImplemented, "this registry has no subscriptions")
+		return r.showSubscriptions(parts)
 	}
 	if _, known := kinds[kind]; !known || !plural || len(parts) > 2 {
 		return nil, bad(http.StatusNotFound, "there is no such resource")

@@ -71,7 +71,7 @@ func answer(packet string) string {
 	if client == "old" {
 		return "deny 401\nid=" + values["id"] + "\nreason=token-expired\nwww-authenticate=Bearer realm=\"r\",error=invalid_token\n"
 	}
-	if client == "no" {
+	if client == "no" || client == "nodes" && strings.HasPrefix(packet, "watch-token 1\n") && path != QueryAPI+"/nodes" {
 		return "deny 403\nid=" + values["id"] + "\nreason=path-not-granted\nwww-authenticate=Bearer realm=\"r\",error=insufficient_scope\n"
 	}
 	return "allow 200\nid=" + values["id"] + "\nreason=ok\nclient-id=" + client + "\npath=" + path + "\n"
@@ -325,7 +325,8 @@ func TestRegistryIsStrict(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"PUT", post, 404}, {"GET", post, 404}, {"POST", QueryAPI + "/subscriptions", 501}, {"GET", QueryAPI + "/subscriptions", 501},
+		{"PUT", post, 404}, {"GET", post, 404}, {"POST", QueryAPI + "/subscriptions", 400}, {"DELETE", QueryAPI + "/subscriptions/" + id(1), 405},
+		{"GET", QueryAPI + "/subscriptions/" + id(1), 404},
 		{"GET", QueryAPI + "/senders?query.rql=eq(a,b)", 501}, {"GET", QueryAPI + "/panels", 404}, {"GET", QueryAPI + "/node", 404},
 		{"GET", QueryAPI + "/nodes/" + id(11), 404}, {"GET", post + "/senders/" + id(11), 404}, {"DELETE", post + "/senders/" + id(99), 404},
 		{"POST", RegistrationAPI + "/health/nodes/" + id(11), 404}, {"DELETE", RegistrationAPI + "/health/nodes/" + id(10), 405},

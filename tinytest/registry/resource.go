@@ -121,6 +121,11 @@ func (r *Registry) register(
 	r.serial++
 	e.updated = r.serial
 	r.resources[e.id] = e
+	c := change{kind: e.kind, Path: e.id, Post: e.data}
+	if before != nil {
+		c.Pre = before.data
+	}
+	r.tell(c)
 	if _, beats := r.beats[e.id]; e.kind == "node" && !beats {
 		r.beats[e.id] = r.opt.Now()
 	}
@@ -195,6 +200,9 @@ func (r *Registry) expire() {
 
 // remove removes a resource and what refers to it. The lock is held.
 func (r *Registry) remove(id string) {
+	if e := r.resources[id]; e != nil {
+		r.tell(change{kind: e.kind, Path: id, Pre: e.data})
+	}
 	delete(r.resources, id)
 	delete(r.beats, id)
 	for child, e := range r.resources {

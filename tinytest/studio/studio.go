@@ -99,7 +99,7 @@ func Start(ctx context.Context, program string, o Options) (f *Studio, err error
 			Read: []string{"health/nodes/*", "resource/*"}, Write: []string{"health/nodes/*", "resource", "resource/*"},
 		}},
 		Anna.Name: {
-			"query": {Read: []string{"*"}}, "events": {Read: []string{"sources/*"}},
+			"query": {Read: []string{"*"}, Write: []string{"subscriptions"}}, "events": {Read: []string{"sources/*"}},
 			"connection": {Read: []string{"*"}, Write: []string{"single/receivers/*"}},
 		},
 		Vito.Name: {"connection": {Read: []string{"*"}}},

@@ -151,13 +151,24 @@ func TestStudio_CLI10_CLI12_CLI13_CLI69(t *testing.T) {
 	refused(t, "a query of the guest", err, 403, "api-not-granted")
 
 	sender, receiver := find(t, senders, firmware.Sender1ID), find(t, receivers, firmware.Receiver1ID)
+	following, shown := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(shown)
+		err := panel.Follow(s.ctx, "receivers", func(r controller.Resource) bool {
+			notify(following)
+			return r.ID != receiver.ID || !r.Subscription.Active || r.Subscription.SenderID != sender.ID
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	s.await("the receivers by a subscription", following)
 	if err := panel.Connect(s.ctx, sender, receiver); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the connection in the registry", func() bool {
-		connected, err := panel.Connected(s.ctx, sender, receiver)
-		return err == nil && connected
-	})
+	s.await("the connection in the registry", shown)
+	err = guest.Follow(s.ctx, "receivers", func(controller.Resource) bool { return false })
+	refused(t, "a subscription of the guest", err, 403, "api-not-granted")
 	refused(t, "what anna may not", panel.Mute(s.ctx, sender), 403, "path-not-granted")
 	meter := find(t, senders, firmware.MeterSenderID)
 	if err := s.watch(panel, meter); err != nil {

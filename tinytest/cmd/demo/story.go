@@ -221,10 +221,7 @@ func (s *stage) panelsWork(ctx context.Context, c *cast) error {
 	if err := refusal("Vito", "asks the registry the same", err, http.StatusForbidden, "api-not-granted"); err != nil {
 		return err
 	}
-	if err := s.connect(ctx, "Anna", c.panel, c); err != nil {
-		return err
-	}
-	if err := s.shown(ctx, c); err != nil {
+	if err := s.connectAndFollow(ctx, c); err != nil {
 		return err
 	}
 	if err := s.watch(ctx, "Anna", c.panel, c); err != nil {
@@ -253,19 +250,28 @@ func (s *stage) connect(ctx context.Context, who string, panel *controller.Contr
 	return nil
 }
 
-// shown waits until the registry shows the connection.
-func (s *stage) shown(ctx context.Context, c *cast) error {
-	for {
-		connected, err := c.panel.Connected(ctx, c.out, c.in)
-		if err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		if connected {
-			did("stage box", "tells the registry of the connection", "allowed")
-			return nil
-		}
-		time.Sleep(20 * time.Millisecond) // between two questions
+// connectAndFollow has Anna's panel follow the registry while she makes a connection, until it is shown there.
+func (s *stage) connectAndFollow(ctx context.Context, c *cast) error {
+	following, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		ended <- c.panel.Follow(ctx, "receivers", func(r controller.Resource) bool {
+			notify(following)()
+			return r.ID != c.in.ID || !r.Subscription.Active || r.Subscription.SenderID != c.out.ID
+		})
+	}()
+	select {
+	case <-following:
+	case err := <-ended:
+		return errors.Join(err, errors.New("Anna's panel does not follow the registry"))
 	}
+	if err := s.connect(ctx, "Anna", c.panel, c); err != nil {
+		return err
+	}
+	if err := <-ended; err != nil {
+		return err
+	}
+	did("stage box", "tells the registry, and Anna's panel sees it", "allowed")
+	return nil
 }
 
 // watch follows the meter over three levels, each of which is only set once the one before was seen.
