@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type play struct {
 	ahead   time.Duration // of the device's clock
 	unsure  bool          // of the clock
 	methods []string      // that the server's metadata offer; secrets if nil
+	at      string        // the path of tokens by the metadata; "/token" if empty
+	read    int           // how often the metadata were read
 }
 
 func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -65,8 +68,12 @@ func (p *play) again() {
 	p.Client = oauth.New(oauth.Options{
 		HTTP: func(string) *http.Client { return &http.Client{Transport: p} },
 		Metadata: func(_ context.Context, issuer string) (discovery.Metadata, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.read++
 			return discovery.Metadata{
-				TokenEndpoint: issuer + "/token", RegistrationEndpoint: issuer + "/register", TokenAuthMethods: p.methods,
+				TokenEndpoint: issuer + cmp.Or(p.at, "/token"), RegistrationEndpoint: issuer + "/register",
+				TokenAuthMethods: p.methods,
 			}, nil
 		},
 		Storage: &p.flash,

@@ -375,3 +375,118 @@ func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
 	status, text := b.register()
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
+
+// The token endpoint is kept over a restart; if it is not there any more the metadata say where it is, which are read
+// again once in a while for as long as they do not help, and never because the endpoint refuses.
+func TestEndpointMoves_CLI20(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, status := "/token", 200
+		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+			switch {
+			case r.URL.Path == "/register":
+				return usual(r, body)
+			case r.URL.Path != here:
+				return 404, nil, "<html>"
+			case status != 200:
+				return status, nil, `{"error":"invalid_scope"}`
+			}
+			return 200, nil, `{"access_token":"t","token_type":"bearer","expires_in":60}`
+		})
+		ctx, off := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		ask(p.Client, time.Minute)
+		off()
+		synctest.Wait()
+		read := p.read
+		p.again()
+		ctx, off = context.WithCancel(t.Context())
+		defer off()
+		go p.Run(ctx)
+		ask(p.Client, 20*time.Minute)
+		if p.read != read {
+			t.Errorf("the metadata were read %d times after a restart, want none", p.read-read)
+		}
+		status = 400
+		if ask(p.Client, time.Hour); p.read != read {
+			t.Errorf("the metadata were read %d times because the endpoint refuses, want none", p.read-read)
+		}
+		status, here = 200, "/elsewhere"
+		if ask(p.Client, time.Hour); p.read-read < 2 || p.read-read > 7 {
+			t.Errorf("the metadata were read %d times in an hour in which they do not help, want 2 to 7", p.read-read)
+		}
+		p.mu.Lock()
+		p.at = here
+		p.mu.Unlock()
+		ask(p.Client, 20*time.Minute)
+		if a := p.Token("registration"); a.Err != nil {
+			t.Errorf("20 minutes after the metadata named the new endpoint: %v", a.Err)
+		}
+		read = p.read
+		off()
+		synctest.Wait()
+		p.again()
+		go p.Run(t.Context())
+		if ask(p.Client, 10*time.Second); p.read != read || p.Token("registration").Err != nil {
+			t.Errorf("the new endpoint was not kept: %v after %d readings", p.Token("registration").Err, p.read-read)
+		}
+	})
+}
+
+// How long tokens live is stored, for the start, if it becomes another by a half or a double: flash wears out.
+func TestLifeIsKept_CLI58(t *testing.T) {
+	life := 300
+	p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+		if r.URL.Path == "/token" {
+			return 200, nil, fmt.Sprintf(`{"access_token":"t","token_type":"bearer","expires_in":%d}`, life)
+		}
+		return usual(r, body)
+	})
+	p.Token("registration")
+	p.Step(t.Context())
+	for _, c := range []struct{ life, kept int }{{300, 300}, {599, 300}, {151, 300}, {601, 601}, {310, 601}, {299, 299}} {
+		life = c.life
+		before := p.flash.saves
+		p.Due()
+		p.Step(t.Context())
+		if !strings.Contains(string(p.flash.data), fmt.Sprintf(`"life":%d,`, c.kept)) {
+			t.Errorf("tokens of %d s: want %d s to be kept, got %s", c.life, c.kept, p.flash.data)
+		}
+		if wrote := p.flash.saves - before; wrote > 0 && c.life != c.kept {
+			t.Errorf("tokens of %d s: %d writes, want none", c.life, wrote)
+		}
+	}
+}
+
+// That the clock is not trusted is reported once; other failures are each time.
+func TestFailuresAreReported_CLI53_CLI57(t *testing.T) {
+	for name, c := range map[string]struct {
+		unsure      bool
+		least, most int
+	}{"CLI-53/clock": {true, 1, 1}, "CLI-57/refused": {false, 5, 40}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+					if r.URL.Path == "/token" {
+						return 500, nil, ""
+					}
+					return 201, nil, `{"client_id":"c"}`
+				})
+				p.methods, p.unsure = []string{oauth.PrivateKeyJWT}, c.unsure
+				p.again()
+				go p.Run(t.Context())
+				ask(p.Client, time.Hour)
+				n := 0
+				p.mu.Lock()
+				for _, e := range p.events {
+					if e.Kind == oauth.EventFailure {
+						n++
+					}
+				}
+				p.mu.Unlock()
+				if n < c.least || n > c.most {
+					t.Errorf("%d failures are reported in an hour, want %d to %d", n, c.least, c.most)
+				}
+			})
+		})
+	}
+}
