@@ -163,7 +163,7 @@ func TestObserveIsShownWhatWasJoined_OPS2(t *testing.T) {
 		}
 		synctest.Wait()
 		if s := l.Stats(); s.Appended != 1000 || s.Unseen == 0 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 1000 appended, and some unseen", s)
 		}
 		closeLog(l)
 		var total uint64
@@ -363,7 +363,7 @@ func TestJoinedNeverWait_OPS2(t *testing.T) {
 	s := l.Stats()
 	exact(t, s)
 	if s.Sinks[0].Kept != 20_000 || s.Sinks[0].Dropped != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 20000 kept and none dropped", s)
 	}
 }
 
@@ -405,7 +405,7 @@ func TestUnverifiedIssuer_OPS2(t *testing.T) {
 	line := appendRecord(nil, recorded(r), MaxPath)
 	if !bytes.Contains(line, []byte(`,"unverified_issuer":"https://evil.example/\u001b[2J\"\u000aeee`)) || bytes.Contains(line, []byte(`"issuer"`)) ||
 		!bytes.Contains(line, []byte(`"cut":["unverified_issuer"]`)) || len(line) > 700 {
-		t.Errorf("%s", line)
+		t.Errorf("got %s, want a bounded unverified_issuer that is said to be cut, and no issuer", line)
 	}
 	if got := field(line, "issuer"); got != "" {
 		t.Errorf("the issuer is read as %q", got)

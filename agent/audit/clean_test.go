@@ -167,7 +167,7 @@ func FuzzClean(f *testing.F) {
 			t.Errorf("%q: what is left, %q, holds a token from %d to %d", text, got, from, to)
 		}
 		if !bytes.Contains(got, []byte(Cleaned)) && string(got) != text[:min(len(text), int(most)+1)] {
-			t.Errorf("%q: %q", text, got)
+			t.Errorf("%q: got %q, want it cleaned, or as it was", text, got)
 		}
 	})
 }

@@ -126,7 +126,7 @@ func TestRepeatedDenials(t *testing.T) {
 			t.Errorf("%d decisions after a second, want the first alone", kept)
 		}
 		if s := l.Stats(); s.Pending != 999 || s.Sinks[0].Kept != 1 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 999 pending and 1 kept", s)
 		}
 		time.Sleep(10 * time.Second)
 		got := lines(t, out.String())
@@ -136,7 +136,7 @@ func TestRepeatedDenials(t *testing.T) {
 		last := got[2]
 		if fmt.Sprint([]any{last["count"], last["first"], last["seq"], last["since"], last["time"], last["clock"], last["jti"], last["digest"], last["cached"]}) !=
 			"[999 2 1000 1970-01-01T00:00:00.000001Z 1970-01-01T00:00:00.000999Z unsynchronised <nil> <nil> <nil>]" {
-			t.Errorf("%v", last)
+			t.Errorf("got %v, want the 999 others in one record, without what tells tokens apart", last)
 		}
 		// It goes on being counted while it goes on: one record each time, and after a time without any it is new again.
 		for range 25 {
@@ -188,7 +188,7 @@ func TestRepeatedDenials(t *testing.T) {
 				}
 			}
 			if kept, _ := sum(t, out.String()); kept != 2 {
-				t.Errorf("%s: %d", name, kept)
+				t.Errorf("%s: got %d decisions, want 2", name, kept)
 			}
 		})
 	}
@@ -251,6 +251,6 @@ func TestFloodTakesNoPlace(t *testing.T) {
 	s := l.Stats()
 	exact(t, s)
 	if s.Sinks[0].Kept != 100_001 || s.Sinks[0].Dropped != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 100001 kept and none dropped", s)
 	}
 }

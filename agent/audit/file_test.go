@@ -72,7 +72,7 @@ func TestFileRotates(t *testing.T) {
 		}
 		names, _ := filepath.Glob(path + "*")
 		if len(names) != files {
-			t.Fatalf("%v", names)
+			t.Fatalf("got %v, want %d files", names, files)
 		}
 		for _, name := range names {
 			info, _ := os.Stat(name)
@@ -103,10 +103,10 @@ func TestFileRotates(t *testing.T) {
 	}
 	shut(l)
 	if names, _ := filepath.Glob(path + "*"); len(names) != 1 {
-		t.Errorf("%v", names)
+		t.Errorf("got %v, want one file", names)
 	}
 	if r := verifyFiles(t, path); !r.Good() || r.First == 1 || len(r.Notes) > 0 {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a good stream that does not begin with 1", r)
 	}
 }
 
@@ -123,10 +123,10 @@ func TestFileIsTooLarge(t *testing.T) {
 		shut(l)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() > 2000 {
-		t.Errorf("%+v, %v", info, err)
+		t.Errorf("got %+v, %v, want 2000 bytes at most", info, err)
 	}
 	if r := verifyFiles(t, path+".1", path); !r.Good() || r.Decisions != 300 || len(r.Notes) > 0 {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a good stream of 300 decisions without a note", r)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestFileVanishes(t *testing.T) {
 	eventually(t, "the third record", func() bool { return kept(l) == 3 })
 	shut(l)
 	if r := verifyFiles(t, path+".old", path); !r.Good() || r.Decisions != 2 || r.First == 1 {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a good stream of 2 decisions that does not begin with 1", r)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestFileVanishesBehindAnother(t *testing.T) {
 	shut(l)
 	r := verifyFiles(t, path+".1", path)
 	if len(r.Faults) != 1 || r.Faults[0].Kind != audit.Missing || r.Faults[0].File != "audit.jsonl" || r.Faults[0].At != 1 || !r.Closed {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a fault: what is missing before line 1 of audit.jsonl", r)
 	}
 }
 
@@ -279,7 +279,7 @@ func TestFileMustBePlain(t *testing.T) {
 	cancel()
 	l.Close(ctx)
 	if s := l.Stats().Sinks[0]; s.Dropped != 1 || !strings.Contains(s.Err.Error(), "is not a plain file") {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 1 dropped, since it is not a plain file", s)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "elsewhere")); err == nil {
 		t.Error("the link was followed")
@@ -306,7 +306,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 	r := verifyFiles(t, path)
 	if !r.Good() || r.Decisions != 20 || !strings.Contains(strings.Join(r.Notes, "\n"), "torn") {
 		text, _ := os.ReadFile(path)
-		t.Errorf("%+v\n%s", r, text)
+		t.Errorf("got %+v, want a good stream of 20 decisions with a torn line\n%s", r, text)
 	}
 	var seqs []float64
 	text, _ := os.ReadFile(path)
@@ -317,7 +317,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 		}
 	}
 	if len(seqs) != 20 || !slices.IsSorted(seqs) {
-		t.Errorf("%v", seqs)
+		t.Errorf("got the numbers %v, want 20 in order", seqs)
 	}
 }
 
@@ -353,7 +353,7 @@ func TestFileOfOthers(t *testing.T) {
 	shut(l)
 	text, _ := os.ReadFile(path)
 	if !strings.HasPrefix(string(text), strings.Repeat("not ours\n", 10000)) || !strings.Contains(string(text), `"torn":90000,`) {
-		t.Errorf("%s", text[90000:])
+		t.Errorf("got %s behind 90000 bytes, want them left, and said to be torn", text[90000:])
 	}
 }
 

@@ -282,7 +282,7 @@ func TestLineNumberHasOneForm(t *testing.T) {
 		"": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
 		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` + strings.Repeat("0", 2*chainBytes) + "\"}\n"
 		if c, _, ok := parseChain([]byte(line)); ok != good {
-			t.Errorf("%q: %+v, %v", number, c, ok)
+			t.Errorf("line %q: got %+v, %v, want one that is read: %v", number, c, ok, good)
 		}
 	}
 }

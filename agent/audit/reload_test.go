@@ -61,7 +61,7 @@ func TestReconfigureUnderLoad_OPS2(t *testing.T) {
 	s := l.Stats()
 	exact(t, s)
 	if s.Pending != 0 || s.Sinks[0].Queued+s.Sinks[1].Queued != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want nothing that waits", s)
 	}
 	var kept, dropped uint64
 	check := func(all ...*tape) {
@@ -73,7 +73,7 @@ func TestReconfigureUnderLoad_OPS2(t *testing.T) {
 			}
 			v, err := Verify(strings.NewReader(one.String()))
 			if err != nil || !v.Good() || !v.Closed {
-				t.Errorf("%v, %+v", err, v)
+				t.Errorf("got %v, %+v, want a good stream that is closed", err, v)
 			}
 			kept, dropped = kept+v.Decisions, dropped+v.Dropped
 		}

@@ -152,7 +152,7 @@ func TestWatch(t *testing.T) {
 				case "missed":
 					missed += uint64(line["count"].(float64))
 				default:
-					t.Errorf("%v", line)
+					t.Errorf("got %v, want a record, or how many were missed", line)
 				}
 			}
 		}

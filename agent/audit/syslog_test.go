@@ -237,7 +237,7 @@ func checkStream(t *testing.T, r *receiver, decisions uint64) {
 	t.Helper()
 	v, err := audit.Verify(strings.NewReader(r.stream()))
 	if err != nil || !v.Good() || v.Decisions != decisions || !v.Closed {
-		t.Errorf("%v, %+v", err, v)
+		t.Errorf("got %v, %+v, want a good stream of %d decisions that is closed", err, v, decisions)
 	}
 }
 
@@ -345,7 +345,7 @@ func TestSyslogServerIsStuck(t *testing.T) {
 	}
 	s := l.Stats()
 	if f := s.Sinks[0]; f.Kept+f.Dropped != s.Appended || f.Offered != s.Appended || f.Queued != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want all %d kept or dropped", s, s.Appended)
 	}
 }
 
@@ -364,7 +364,7 @@ func TestSyslogWriteEnds(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if err := l.Stats().Sinks[0].Err; err == nil || !strings.Contains(err.Error(), "192.0.2.1:601: ") || !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%v", err)
+			t.Errorf("got %v, want that 192.0.2.1:601 took nothing in time", err)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -386,7 +386,7 @@ func TestSyslogUDPNobodyThere(t *testing.T) {
 	shut(l)
 	s := l.Stats()
 	if f := s.Sinks[0]; f.Kept+f.Dropped != 50 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 50 kept or dropped", s)
 	}
 }
 
@@ -477,7 +477,7 @@ func TestSyslogTLS(t *testing.T) {
 			}
 			eventually(t, "an error", func() bool { return l.Stats().Sinks[0].Err != nil })
 			if err := l.Stats().Sinks[0].Err; !strings.Contains(err.Error(), c.fails) || !strings.Contains(err.Error(), c.host) {
-				t.Errorf("%v", err)
+				t.Errorf("got %v, want %q about %s", err, c.fails, c.host)
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()

@@ -45,7 +45,7 @@ func TestVerifyGood(t *testing.T) {
 	r := verify(t, strings.Join(lines, ""))
 	if !r.Good() || !r.Closed || r.Truncated || r.Lines != 7 || r.Decisions != 5 || r.Runs != 1 || r.First != 1 || r.Last != 7 ||
 		!strings.Contains(lines[6], r.Head) {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a good stream of 5 decisions, 1 to 7, in 7 lines, which is closed", r)
 	}
 }
 
@@ -152,13 +152,13 @@ func TestVerifyTornElsewhere(t *testing.T) {
 		opening, _ := before.append(nil, []byte(text))
 		r := verify(t, strings.Join(lines, "")+torn+string(opening))
 		if r.Good() != good || !good && (r.Faults[0].Kind != Altered || r.Faults[0].At != 5) {
-			t.Errorf("%q: %+v", torn, r)
+			t.Errorf("%q: got %+v, want it good: %v, else line 5 altered", torn, r, good)
 		}
 	}
 	// The closing line's account of what was kept must be true, too.
 	closing, _ := before.append(nil, []byte(`{"audit":1,"event":"close","kept":3`))
 	if r := verify(t, strings.Join(lines, "")+string(closing)); r.Good() {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want it not good", r)
 	}
 }
 
@@ -174,16 +174,16 @@ func TestVerifyMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := v.Report(); !r.Good() || r.Runs != 2 || r.Decisions != 5 || len(r.Notes) != 1 {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want 5 decisions of two good runs, and a note", r)
 	}
 	// The same as a file of its own is not good, and neither is a journal with a line taken out.
 	if r := verify(t, strings.Join(append(slices.Clone(a[:4]), b...), "")); r.Good() || r.Faults[0].Kind != Restarted {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want that the chain restarts", r)
 	}
 	v = Verifier{Mixed: true}
 	v.Read("journal", strings.NewReader(strings.Replace(text.String(), a[2], "", 1)))
 	if r := v.Report(); len(r.Faults) != 1 || r.Faults[0].Kind != Missing {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want a line missing", r)
 	}
 	v = Verifier{Mixed: true}
 	v.Read("journal", strings.NewReader(strings.Join(a[2:], "")))
@@ -280,7 +280,7 @@ func FuzzVerify(f *testing.F) {
 			v.Read("b", bytes.NewReader(text))
 			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes || r.Good() && len(text) > 0 && r.Lines > 0 && !mixed &&
 				!bytes.Contains(text, lineStart) {
-				t.Errorf("%+v", r)
+				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream", r, maxFaults, maxNotes)
 			}
 		}
 		findTail(text)

@@ -58,7 +58,7 @@ func TestView(t *testing.T) {
 		t.Errorf("the head stands elsewhere: %v\n%s%s", err, head, row)
 	}
 	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil || !strings.HasPrefix(string(got), "-- 57 decisions") {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v, want -- 57 decisions…", got, err)
 	}
 	for _, line := range []string{"", "{}", "[]", `{"audit":2,"decision":"allow","time":"2027-01-15T08:00:00.000001Z"}`, `{"audit":1,"decision":"allow","time":"x"}`,
 		`{"audit":1,"event":"open","time":"2027-01-15T08:00:00.000001Z"}`} {
@@ -140,7 +140,7 @@ func TestFilter(t *testing.T) {
 		{Filter{Path: "sender/out-1", Client: "x", Denied: true}, false, false},
 	} {
 		if got := c.filter.Match(recorded(r)); got != c.served {
-			t.Errorf("%+v: %v", c.filter, got)
+			t.Errorf("%+v: got %v, want %v", c.filter, got, c.served)
 		}
 		if got := c.filter.Match(recorded(would)); got != c.wouldFail {
 			t.Errorf("%+v: %v of what would be denied", c.filter, got)

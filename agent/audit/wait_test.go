@@ -77,7 +77,7 @@ func TestWaitEnds(t *testing.T) {
 	s := l.Stats()
 	exact(t, s)
 	if s.Appended != 400 || s.Sinks[0].Dropped != s.Appended {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want all of 400 dropped", s)
 	}
 }
 
@@ -98,14 +98,14 @@ func TestNoneIsForgotten(t *testing.T) {
 		l.Append(&r)
 		time.Sleep(time.Second)
 		if s := l.Stats(); s.Sinks[0].Kept != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 2 kept", s)
 		}
 		for range 200 { // over half of the queue
 			l.Append(&r)
 		}
 		synctest.Wait() // without time to gather
 		if s := l.Stats(); s.Pending > 100 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 100 pending at most", s)
 		}
 		closeLog(l)
 	})
@@ -140,7 +140,7 @@ func TestStuckSinkIsAlone(t *testing.T) {
 	s := l.Stats()
 	exact(t, s)
 	if s.Sinks[0].Kept != 0 || s.Sinks[0].Dropped != 2000 || s.Sinks[1].Kept != 2000 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 2000 dropped by the stuck sink and 2000 kept by the other", s)
 	}
 	mu.Lock() // the daemon ends now: what is not told yet never is
 	defer mu.Unlock()
@@ -184,7 +184,7 @@ func TestReports(t *testing.T) {
 		}
 		s := l.Stats()
 		if s.Sinks[0].Err != errTape || s.Sinks[0].Since.IsZero() {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the error %v, and since when", s, errTape)
 		}
 		out.set(func() { out.err = nil })
 		time.Sleep(2 * time.Minute)
@@ -226,7 +226,7 @@ func TestSinkComesAndGoes(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if last := told[len(told)-1]; !last.Over || l.Stats().Sinks[0].Err != nil || l.Stats().Sinks[0].Lines != 1 {
-			t.Errorf("%+v, %+v", last, l.Stats())
+			t.Errorf("got %+v, %+v, want that it is over, and a line", last, l.Stats())
 		}
 		told = nil
 		for i := range 600 {
@@ -299,7 +299,7 @@ func TestReconfigure(t *testing.T) {
 		}
 		for _, f := range l.Stats().Sinks {
 			if f.Kept != f.Offered || f.Queued != 0 {
-				t.Errorf("%+v", f)
+				t.Errorf("got %+v, want all that was offered kept", f)
 			}
 		}
 		time.Sleep(time.Minute)

@@ -73,7 +73,7 @@ func TestOneRecordAlwaysFits(t *testing.T) {
 		}
 		closeLog(l)
 		if s := l.Stats(); s.Sinks[0].Kept != 3 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 3 kept", s)
 		}
 	})
 }
@@ -85,7 +85,7 @@ func TestCutBetweenCharacters(t *testing.T) {
 		r.Client = []byte(strings.Repeat("a", shift) + strings.Repeat("😀", 100))
 		held := recorded(r)
 		if got := string(held.Text(Client)); !strings.HasPrefix(string(r.Client), got) || strings.TrimRight(got, "😀") != strings.Repeat("a", shift) || held.cut == 0 {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want the beginning of %q, cut behind a whole character", got, r.Client)
 		}
 	}
 }

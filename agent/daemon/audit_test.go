@@ -23,7 +23,7 @@ func TestSyslogAddress(t *testing.T) {
 		d := &daemon{clock: newClock()}
 		d.inForce.Store(&inForceConfig{c, nil})
 		if got := d.syslog(c).Settings(); !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %q", syslog, got)
+			t.Errorf("%s: got %q, want %s…", syslog, got, want)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestClientState_CLI4(t *testing.T) {
 		}
 		files, err := filepath.Glob(filepath.Join(dir, clientFile+"*"))
 		if err != nil || len(files) != 2 {
-			t.Fatalf("%s: %v, %v", c.name, files, err)
+			t.Fatalf("%s: got %v, %v, want two files", c.name, files, err)
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)

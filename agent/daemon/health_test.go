@@ -93,7 +93,7 @@ func TestLight(t *testing.T) {
 	d.lookAtHealth()
 	want("with keys", hal.Starting, hal.Degraded, hal.Serving)
 	if d.health.line != "healthy: enforce, 1 server, 1 key" {
-		t.Errorf("%q", d.health.line)
+		t.Errorf("got %q, want healthy", d.health.line)
 	}
 	err := errors.New("a.toml:1: no")
 	d.health.refused.Store(&err)
@@ -101,7 +101,7 @@ func TestLight(t *testing.T) {
 	d.lookAtHealth()
 	want("with another configuration refused", hal.Starting, hal.Degraded, hal.Serving, hal.Degraded)
 	if d.health.line != "degraded: the configuration is refused, and the old one stays in force: a.toml:1: no" {
-		t.Errorf("%q", d.health.line)
+		t.Errorf("got %q, want degraded, and why", d.health.line)
 	}
 	d.startHealth()
 	d.stopHealth()
@@ -150,7 +150,7 @@ func TestNoLight(t *testing.T) {
 	if last := d.health.troubles.last(time.Now()); !slices.ContainsFunc(last, func(e status.Error) bool {
 		return strings.Contains(e.Text, "the LED is missing")
 	}) {
-		t.Errorf("%+v", last)
+		t.Errorf("got %+v, want that the LED is missing", last)
 	}
 }
 
@@ -158,10 +158,10 @@ func TestNoLight(t *testing.T) {
 func TestStatusTooEarly(t *testing.T) {
 	d := newHealthy(t, "")
 	if text, err := d.statusJSON(); !errors.Is(err, errStarting) {
-		t.Errorf("%s, %v", text, err)
+		t.Errorf("got %s, %v, want %v", text, err, errStarting)
 	}
 	if text, err := d.metricsText(); !errors.Is(err, errStarting) {
-		t.Errorf("%s, %v", text, err)
+		t.Errorf("got %s, %v, want %v", text, err, errStarting)
 	}
 }
 
@@ -214,13 +214,13 @@ func TestMetricsFile(t *testing.T) {
 	text, err := os.ReadFile(file)
 	info, _ := os.Lstat(file)
 	if err != nil || !strings.HasPrefix(string(text), "# HELP nmos_authd_info ") || info.Mode() != 0o644 {
-		t.Errorf("%v, %v: %s", err, info, text)
+		t.Errorf("got %v, %v, want a file of mode 0644 with metrics: %s", err, info, text)
 	}
 	if text, err := os.ReadFile(victim); err != nil || string(text) != "as it was" {
-		t.Errorf("%v: %s", err, text)
+		t.Errorf("got %v, %q, want the other file as it was", err, text)
 	}
 	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
-		t.Errorf("%v, %v", left, err)
+		t.Errorf("got %v, %v, want the file alone", left, err)
 	}
 	if n := troubles(); n != 1 {
 		t.Errorf("logged %d times", n)
@@ -271,7 +271,7 @@ func TestTroubles(t *testing.T) {
 	got := kept.last(now)
 	if len(got) != 2 || got[0].Text != "odd; file: a; error: no disk" || got[0].Level != "warn" || got[0].Times != 1 ||
 		got[1].Text != "worse" || got[1].Level != "error" || got[1].Times != 2 || got[1].Time < status.At(now.Add(-time.Minute), now) {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want odd once and worse twice", got)
 	}
 	if logs.Len() != 4 {
 		t.Errorf("%d lines of the log passed, not 4", logs.Len())
@@ -281,15 +281,15 @@ func TestTroubles(t *testing.T) {
 	}
 	got = kept.last(now)
 	if len(got) != troublesKept || !strings.HasPrefix(got[troublesKept-1].Text, fmt.Sprint(3*troublesKept-1)) {
-		t.Errorf("%d: %+v", len(got), got)
+		t.Errorf("got %d: %+v, want the last %d", len(got), got, troublesKept)
 	}
 	for _, e := range got {
 		if len(e.Text) > troubleBytes+3 || !strings.HasSuffix(e.Text, "é...") {
-			t.Errorf("%q", e.Text)
+			t.Errorf("got %q, want %d bytes at most, cut behind a whole character", e.Text, troubleBytes+3)
 		}
 	}
 	log.With(zap.String("of", "it")).Warn("with more")
 	if got = kept.last(now); got[troublesKept-1].Text != "with more" || logs.Len() != 5+3*troublesKept {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v and %d lines, want with more at the end", got, logs.Len())
 	}
 }

@@ -137,7 +137,7 @@ func (p *prober) result(what, path string, succeeded, allowed bool) {
 		p.got++
 	}
 	if succeeded && !allowed {
-		p.t.Errorf("%s: %s", what, path)
+		p.t.Errorf("%s: got %s, which the sandbox must deny", what, path)
 	}
 }
 
@@ -261,7 +261,7 @@ func testOutside(t *testing.T, d *daemon, dir string) {
 	for what, attempt := range attempts {
 		// EXDEV is the kernel's word for moving and linking between folders.
 		if err := attempt(); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EXDEV) {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got %v, want %v or %v", what, err, fs.ErrPermission, unix.EXDEV)
 		}
 	}
 }
@@ -274,7 +274,7 @@ func testInside(t *testing.T, d *daemon, dir string) {
 		err = errors.Join(err, os.WriteFile(at(name), []byte("again"), 0o600)) // truncates
 		err = errors.Join(err, os.Rename(at(name), at(name+".1")), os.Remove(at(name+".1")))
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want it allowed", name, err)
 		}
 	}
 	if err := d.persisted.dir.WriteFile("keys", []byte("kept")); err != nil {

@@ -29,7 +29,7 @@ func TestReadRoots_DIS5(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{dir, filepath.Join(dir, "none.pem")} {
 		if _, err := ReadRoots(path); err == nil || !strings.Contains(err.Error(), "ca_file") {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("%s: got %v, want an error that names ca_file", path, err)
 		}
 	}
 	write(dir, "one.pem", authorities[0].PEM())

@@ -162,7 +162,7 @@ func TestKeptLater_KEY3(t *testing.T) {
 			t.Errorf("after a restart: %s", got)
 		}
 		if w := d.warnings(); len(w) != 1 {
-			t.Errorf("%q", w)
+			t.Errorf("got the warnings %q, want one", w)
 		}
 	})
 }

@@ -235,12 +235,12 @@ func TestPowerCutOfKeys_KEY3(t *testing.T) {
 				}
 				after := dead.newDevice(stateDir, found)
 				if w := after.warnings(); len(w) > 0 {
-					t.Errorf("%s, %s: %q", c.name, moment, w)
+					t.Errorf("%s, %s: got the warnings %q, want none", c.name, moment, w)
 				}
 				decides := after.decide(old) + " / " + after.decide(rotated)
 				cuts[decides]++
 				if !slices.Contains(strings.Split(c.may, "\n"), decides) || moment == "at the end" && decides != c.must {
-					t.Errorf("%s, %s: %s", c.name, moment, decides)
+					t.Errorf("%s, %s: got %s, want one of %s, and %s at the end", c.name, moment, decides, c.may, c.must)
 				}
 			}); err != nil {
 				t.Error(err)
@@ -270,7 +270,7 @@ func TestPowerCutOfTime_OPS1(t *testing.T) {
 			clock := &knownTime{f: f}
 			m.recallTime(clock)
 			if logs.Len() > 0 {
-				t.Errorf("%v", logs.All())
+				t.Errorf("got %v in the log, want nothing", logs.All())
 			}
 			return clock.remembered
 		}

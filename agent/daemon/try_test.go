@@ -221,7 +221,7 @@ func TestDiscoverPrintsSafely(t *testing.T) {
 	f.zone(`Studio\032Auth`, `\027[31mred\010x`, "pri=10", `pri=\027[31m\010`)
 	printed, _ := f.discover(f.config("unicast", ""))
 	if strings.ContainsAny(printed, "\x1b\r\x07") || strings.Contains(printed, "\nx") {
-		t.Errorf("%q", printed)
+		t.Errorf("got %q, want nothing that writes to a terminal", printed)
 	}
 	holds(t, printed, `left out  "\x1b[31mred\nx": pri `)
 }

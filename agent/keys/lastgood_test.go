@@ -114,7 +114,7 @@ func TestDamagedLastGood_KEY3(t *testing.T) {
 		{`{"format":2,"issuers":[]}`, "format 2"}, {`{"issuers":[]}`, "format 0"}, {`[]`, "JSON"},
 	} {
 		if _, _, err := keys.DecodeLastGood(seal(c.line)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", c.line, err)
+			t.Errorf("%s: got %v, want an error with %s", c.line, err, c.want)
 		}
 	}
 	// A later release may write more.
