@@ -262,7 +262,7 @@ func (s *stage) connectAndFollow(ctx context.Context, c *cast) error {
 	select {
 	case <-following:
 	case err := <-ended:
-		return errors.Join(err, errors.New("Anna's panel does not follow the registry"))
+		return errors.Join(err, errors.New("the panel does not follow the registry"))
 	}
 	if err := s.connect(ctx, "Anna", c.panel, c); err != nil {
 		return err
@@ -317,7 +317,7 @@ func (s *stage) keyIsReplaced(ctx context.Context, c *cast) error {
 			return err
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("Anna's meter is not closed: %w\n%s", ctx.Err(), s.DeviceDaemon.Log())
+		return fmt.Errorf("the meter at Anna's panel is not closed: %w\n%s", ctx.Err(), s.DeviceDaemon.Log())
 	}
 	fmt.Println()
 	say("Anna's level meter was open under the old key: the stage box's nmos-authd says so, and it is closed. " +
