@@ -30,6 +30,7 @@ struct call {
 	size_t reply_size;
 	char id[24]; /* the handle's counter in decimal */
 	bool any_id; /* the answer is to an earlier question */
+	bool many;   /* the question is about commands */
 };
 
 /* A plain memset of a buffer that is not read again may be left out by the compiler. */
@@ -292,7 +293,7 @@ static bool read_first_line(const char *line, const char *pong, struct nmos_auth
 	return read_status(status, 200, 200, reply);
 }
 
-static bool read_line(const char *line, const char **id, struct nmos_authz_reply *reply)
+static bool read_line(const char *line, bool many, const char **id, struct nmos_authz_reply *reply)
 {
 	const struct { const char *name, **text; } texts[] = {
 		{"id=", id},
@@ -308,8 +309,8 @@ static bool read_line(const char *line, const char **id, struct nmos_authz_reply
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		if ((value = after(line, texts[i].name)) == NULL)
 			continue;
-		if (*texts[i].text != NULL)
-			return false;
+		if (*texts[i].text != NULL) /* of many commands each has a line; the first is that of the whole */
+			return many && texts[i].text == &reply->would;
 		*texts[i].text = value;
 		return true;
 	}
@@ -346,7 +347,7 @@ static bool read_reply(struct call *c, const char *pong, struct nmos_authz_reply
 	reply->lines = line += strlen(line) + 1;
 	reply->lines_end = end;
 	for (; line < end; line += strlen(line) + 1) {
-		if (!read_line(line, &id, reply))
+		if (!read_line(line, c->many, &id, reply))
 			return false;
 	}
 	if (reply->reason == NULL)
@@ -506,6 +507,145 @@ enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct n
 	put_required(&c, "access=", nmos_authz_string(word));
 	put_line(&c, "authorization=", authorization);
 	return ask(&c, NULL, reply);
+}
+
+/* ---- commands ---- */
+
+static bool subscribes(const struct nmos_authz_command *command)
+{
+	return command->level == 0 && command->index == 0;
+}
+
+/* A space in a class id would begin the next part of the line, so what it may hold is named. */
+static bool is_class_id(struct nmos_authz_text id)
+{
+	if (id.size == 0 || id.size > 128)
+		return false;
+	for (size_t i = 0; i < id.size; i++) {
+		char c = id.data[i];
+		if ((c < '0' || c > '9') && c != '.' && c != '-')
+			return false;
+	}
+	return true;
+}
+
+static bool is_role_path(struct nmos_authz_text path)
+{
+	if (path.data == NULL || path.size == 0 || path.size > NMOS_AUTHZ_ROLE_PATH_MAX)
+		return false;
+	for (size_t i = 0; i < path.size; i++) {
+		if (is_control(path.data[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Adds the line of a command, and the longest line of an answer about it to *longest. */
+static void put_command(struct call *c, const struct nmos_authz_command *command, size_t *longest)
+{
+	static const char denied[] = "denied=subscribe  503 a-reason-as-long-as-they-are\n";
+	char numbers[64];
+	const struct nmos_authz_text id = command->class_id;
+	const bool is_command = !subscribes(command);
+	if (!is_role_path(command->role_path) ||
+	    (is_command && (command->level < 1 || command->level > 65535 || command->index < 1 || command->index > 65535 ||
+	                    (id.data != NULL && !is_class_id(id))))) {
+		if (c->fault == NMOS_AUTHZ_OK)
+			c->fault = NMOS_AUTHZ_BAD_VALUE;
+		return;
+	}
+	*longest += sizeof denied + 10; /* or the number in place of a role path */
+	if (is_command) {
+		snprintf(numbers, sizeof numbers, "command=%" PRIu32 " ", command->number);
+		put(c, numbers, strlen(numbers));
+		put(c, id.data != NULL ? id.data : "-", id.data != NULL ? id.size : 1);
+		snprintf(numbers, sizeof numbers, " %um%u ", command->level, command->index);
+		put(c, numbers, strlen(numbers));
+	} else {
+		put(c, "subscribe=", 10);
+		*longest += command->role_path.size;
+	}
+	put(c, command->role_path.data, command->role_path.size);
+	put(c, "\n", 1);
+}
+
+/* What is before the last two words of a line, the status and the reason; 0 if there are not so many. */
+static size_t subject(const char *line)
+{
+	size_t n = strlen(line);
+	for (int words = 0; words < 2; words++) {
+		while (n > 0 && line[n - 1] != ' ')
+			n--;
+		if (n == 0)
+			return 0;
+		n--;
+	}
+	return n;
+}
+
+/* Marks what a line says is denied; false if it is about none of the commands, so that nothing can be said of any. */
+static bool mark(const char *line, struct nmos_authz_command *commands, size_t count)
+{
+	const size_t n = subject(line);
+	const char *role = after(line, "subscribe ");
+	bool found = false;
+	for (size_t i = 0; i < count; i++) {
+		char name[32];
+		bool is;
+		if (subscribes(&commands[i])) {
+			const struct nmos_authz_text path = commands[i].role_path;
+			is = role != NULL && n == path.size + 10 && memcmp(role, path.data, path.size) == 0;
+		} else {
+			snprintf(name, sizeof name, "command %" PRIu32, commands[i].number);
+			is = n == strlen(name) && memcmp(line, name, n) == 0;
+		}
+		if (is) {
+			commands[i].status = 401; /* NcMethodStatus has no 403 */
+			found = true;
+		}
+	}
+	return found;
+}
+
+enum nmos_authz_decision nmos_authz_control(struct nmos_authz *handle, enum nmos_authz_api api,
+                                            struct nmos_authz_text model, struct nmos_authz_text authorization,
+                                            struct nmos_authz_command *commands, size_t count,
+                                            struct nmos_authz_reply *reply)
+{
+	struct call c;
+	size_t longest = 0;
+	const char *word = api == NMOS_AUTHZ_API_CONTROL ? "control" :
+	                   api == NMOS_AUTHZ_API_CONFIGURATION ? "configuration" : NULL;
+	for (size_t i = 0; i < count; i++)
+		commands[i].status = 503;
+	begin(&c, handle, "control 1\n");
+	c.many = true;
+	if (count == 0)
+		c.fault = NMOS_AUTHZ_BAD_CALL;
+	put_required(&c, "api=", nmos_authz_string(word));
+	put_line(&c, "model=", model);
+	put_line(&c, "authorization=", authorization);
+	for (size_t i = 0; i < count; i++)
+		put_command(&c, &commands[i], &longest);
+	longest += authorization.size / 4 * 3 + 2048; /* what the token says of its client, and the rest */
+	if (c.fault == NMOS_AUTHZ_OK && (count > NMOS_AUTHZ_COMMANDS_MAX || longest > sizeof handle->reply))
+		c.fault = NMOS_AUTHZ_TOO_LONG;
+	enum nmos_authz_decision decision = ask(&c, NULL, reply);
+	if (reply->error != NMOS_AUTHZ_OK || reply->status == 503)
+		return decision;
+	const char *denied = nmos_authz_next_denied(reply, NULL);
+	const bool all = decision != NMOS_AUTHZ_ALLOW && (denied == NULL || strcmp(denied, "*") == 0);
+	for (size_t i = 0; i < count; i++)
+		commands[i].status = all ? 401 : 200;
+	for (; denied != NULL && !all; denied = nmos_authz_next_denied(reply, denied)) {
+		if (mark(denied, commands, count))
+			continue;
+		for (size_t i = 0; i < count; i++)
+			commands[i].status = 503;
+		disconnect(handle);
+		return deny(reply, NMOS_AUTHZ_BAD_REPLY, 0);
+	}
+	return decision;
 }
 
 /* Wipes all of the reply but its reason, which is in use: a token may stand anywhere in one that is broken. */

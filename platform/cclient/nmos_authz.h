@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-#define NMOS_AUTHZ_VERSION "1.3.0"
-#define NMOS_AUTHZ_VERSION_NUMBER 10300 /* major * 10000 + minor * 100 + patch */
+#define NMOS_AUTHZ_VERSION "1.4.0"
+#define NMOS_AUTHZ_VERSION_NUMBER 10400 /* major * 10000 + minor * 100 + patch */
 
 /*
  * Longest packet to the daemon in bytes, all values of a question together; the daemon's own limit is the same unless
@@ -78,6 +78,10 @@ extern "C" {
 #define NMOS_AUTHZ_SCOPE_MAX 256
 #define NMOS_AUTHZ_TOKEN_ID_MAX 32
 #define NMOS_AUTHZ_DETAIL_MAX 512
+
+/* Bytes of the longest role path, and commands and subscriptions in one question. */
+#define NMOS_AUTHZ_ROLE_PATH_MAX 1024
+#define NMOS_AUTHZ_COMMANDS_MAX 1024
 
 /* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
 #define NMOS_AUTHZ_ERROR_BODY_MAX 256
@@ -138,6 +142,25 @@ struct nmos_authz_request {
 enum nmos_authz_access {
 	NMOS_AUTHZ_READ = 1,
 	NMOS_AUTHZ_WRITE = 2
+};
+
+/* Whose commands nmos_authz_control asks about, and so which claim counts. */
+enum nmos_authz_api {
+	NMOS_AUTHZ_API_CONTROL = 1,      /* IS-12 */
+	NMOS_AUTHZ_API_CONFIGURATION = 2 /* IS-14 */
+};
+
+/*
+ * One command on an object of the device model, or a subscription to one. A command that reaches several objects is several
+ * of these with the same number. What access it needs is not said here: the daemon derives it from class and method.
+ */
+struct nmos_authz_command {
+	uint32_t number;                  /* the command's handle in the message */
+	struct nmos_authz_text class_id;  /* the object's own, "1.2.2.1"; absent if you do not know it */
+	unsigned level;                   /* of the method: 4 and 2 of 4m2; */
+	unsigned index;                   /* both 0: a subscription */
+	struct nmos_authz_text role_path; /* "root.receiver-monitors.monitor-01", as in the model */
+	int status;                       /* the answer: 200, or the NcMethodStatus to answer with, 401 or 503 */
 };
 
 /* The answer. Each pointer is NULL where the daemon said nothing, except reason, which is then "". */
@@ -246,6 +269,22 @@ enum nmos_authz_decision nmos_authz_resource(struct nmos_authz *handle, struct n
  */
 enum nmos_authz_decision nmos_authz_verify(struct nmos_authz *handle, struct nmos_authz_text authorization,
                                            struct nmos_authz_reply *reply);
+
+/*
+ * May these commands be carried out, and these subscriptions accepted? One message of IS-12 or one body of IS-14 is one
+ * question. Fills in the status of each: carry out those with 200 and no other, answer the others in their place with their
+ * status, and leave a subscription out that does not have 200. The decision is NMOS_AUTHZ_ALLOW if all have 200. Whatever
+ * goes wrong, each has a status, and it is not 200.
+ *
+ * model is the name of the device model in the daemon's configuration if the device has several; absent if it has one.
+ * authorization is that of the WebSocket's handshake, as in every question. Nothing is sent if a class id, a method or a role
+ * path is not one (NMOS_AUTHZ_BAD_VALUE), or if it does not fit into a packet, or its longest answer into the handle
+ * (NMOS_AUTHZ_TOO_LONG): ask in two parts.
+ */
+enum nmos_authz_decision nmos_authz_control(struct nmos_authz *handle, enum nmos_authz_api api,
+                                            struct nmos_authz_text model, struct nmos_authz_text authorization,
+                                            struct nmos_authz_command *commands, size_t count,
+                                            struct nmos_authz_reply *reply);
 
 /*
  * A token of the device's own, to register with an IS-04 registry (scope "registration") or to open another node's IS-07

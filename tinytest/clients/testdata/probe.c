@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST_WORDS = 2048, MOST_THREADS = 16 };
+enum { MOST_WORDS = 8192, MOST_THREADS = 16 };
 
 static struct nmos_authz authz;
 static struct nmos_authz_reply reply;
@@ -233,6 +233,41 @@ static void own_token(struct nmos_authz *handle, int without)
 	free(token);
 }
 
+/*
+ * api, model, authorization, then of each command its number, class, level, index and role path. They lie in memory of exactly
+ * their size, so that the sanitizer sees one too many.
+ */
+static void control(struct nmos_authz *handle, long api)
+{
+	size_t n = count > 3 ? (count - 3) / 5 : 0;
+	struct nmos_authz_command *commands = malloc(n > 0 ? n * sizeof *commands : 1);
+	if (commands == NULL)
+		die("out of memory");
+	for (size_t i = 0; i < n; i++) {
+		const struct nmos_authz_text *w = words + 3 + 5 * i;
+		char number[3][16];
+		for (int k = 0; k < 3; k++) {
+			const struct nmos_authz_text from = w[k == 0 ? 0 : k + 1];
+			size_t size = from.size < 15 ? from.size : 15;
+			memset(number[k], 0, 16);
+			if (from.data != NULL)
+				memcpy(number[k], from.data, size);
+		}
+		commands[i].number = (uint32_t)strtoul(number[0], NULL, 10);
+		commands[i].class_id = w[1];
+		commands[i].level = (unsigned)strtoul(number[1], NULL, 10);
+		commands[i].index = (unsigned)strtoul(number[2], NULL, 10);
+		commands[i].role_path = w[4];
+		commands[i].status = 200; /* to be overwritten */
+	}
+	print_reply(nmos_authz_control(handle, (enum nmos_authz_api)api, word(1), word(2), commands, n, &reply));
+	printf("statuses=");
+	for (size_t i = 0; i < n; i++)
+		printf("%s%d", i > 0 ? " " : "", commands[i].status);
+	printf("\n");
+	free(commands);
+}
+
 static int standing = -1; /* the connection of nmos_authz_watch */
 
 /* method, target (to be absent), authorization, upgrade, then the targets */
@@ -262,6 +297,10 @@ static void run(const char *command, long a, long b)
 		decide(&authz);
 	else if (strcmp(command, "decide-all") == 0)
 		decide_all();
+	else if (strcmp(command, "control") == 0)
+		control(&authz, a);
+	else if (strcmp(command, "control-zero") == 0)
+		control(&never_initialised, a);
 	else if (strcmp(command, "watch") == 0)
 		watch(&authz);
 	else if (strcmp(command, "watch-zero") == 0)
