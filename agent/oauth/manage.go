@@ -323,7 +323,12 @@ func (c *Client) revokeAll(ctx context.Context, config Config, e *entry) error {
 			return fmt.Errorf("%d tokens are not revoked: %w", len(tokens), err)
 		}
 		r.secrets = append(r.secrets, token)
-		if _, err := c.send(ctx, e.Issuer, r, http.StatusOK); err != nil {
+		_, err := c.send(ctx, e.Issuer, r, http.StatusOK)
+		var refusal *refusalError
+		if errors.As(err, &refusal) && refusal.code == "unsupported_token_type" { // RFC 7009 §2.2.1: it revokes no JWT
+			break
+		}
+		if err != nil {
 			failed = append(failed, err)
 		}
 	}

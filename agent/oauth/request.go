@@ -117,6 +117,8 @@ func advise(code, text string) string {
 		return `Keycloak: client registration policy "Allowed Client Scopes" lacks one of the configured scopes`
 	case has("No remaining count"):
 		return "the initial access token is used up; create another one"
+	case has("no access token provided"): // oidc-provider
+		return "this server registers nobody without an initial access token; configure one"
 	case has("Failed decode token"):
 		return "the token that was sent is not one of this server"
 	case has("Token is not active"):
@@ -231,7 +233,7 @@ func (c *Client) plainError(ctx context.Context, err error, secrets []string) er
 var codes = []string{
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 	"invalid_token", "insufficient_scope", "invalid_redirect_uri", "invalid_client_metadata",
-	"invalid_software_statement", "unapproved_software_statement", "jti_known",
+	"invalid_software_statement", "unapproved_software_statement", "unsupported_token_type", "jti_known",
 }
 
 // refusal reads an answer that is an error. Most servers send JSON; others are told by their status alone.

@@ -491,8 +491,12 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 		if stays := kind == authserver.BBC; (err != nil) != stays {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if got := r.server.Revoked(); !slices.Equal(got, []string{token}) {
-			t.Errorf("%s: %d tokens revoked, want that one", kind, len(got))
+		want := []string{token}
+		if kind == authserver.OIDCProvider { // it revokes no JWT, which is no failure
+			want = nil
+		}
+		if got := r.server.Revoked(); !slices.Equal(got, want) {
+			t.Errorf("%s: got %d tokens revoked, want %d", kind, len(got), len(want))
 		}
 		if n := len(r.server.Registered()); n != map[bool]int{true: 1}[kind == authserver.BBC] {
 			t.Errorf("%s: %d clients stay", kind, n)
@@ -504,6 +508,16 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 			t.Errorf("%s: forgotten twice", kind)
 		}
 		r.strict()
+	}
+}
+
+// oidc-provider registers nobody without an initial access token, and says so in its own words.
+func TestInitialTokenMissing_CLI30(t *testing.T) {
+	r := newRig(t, authserver.Options{Kind: authserver.OIDCProvider, InitialToken: "initial-access-token-1"})
+	r.Step(t.Context())
+	const want = "without an initial access token; configure one"
+	if s := r.Status(); s.Phase != oauth.Refused || !strings.Contains(s.Err.Error(), want) {
+		t.Errorf("got %v, %v, want refused, %s", s.Phase, s.Err, want)
 	}
 }
 

@@ -91,7 +91,11 @@ func (s *Server) register(r *http.Request, fault Fault) answer {
 		if s.opt.Kind == Keycloak {
 			return failure(401, "invalid_token", "Failed decode token")
 		}
-		a := failure(401, "invalid_token", "the initial access token is missing or wrong")
+		why := "the initial access token is missing or wrong"
+		if s.opt.Kind == OIDCProvider && token == "" {
+			why = "no access token provided"
+		}
+		a := failure(401, "invalid_token", why)
 		a.header["WWW-Authenticate"] = `Bearer error="invalid_token"`
 		return a
 	}

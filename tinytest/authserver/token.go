@@ -148,7 +148,8 @@ func (s *Server) SetLife(life time.Duration) {
 	s.opt.Life = life
 }
 
-// revoke answers RFC 7009. An access token cannot be called back: it is noted, and good until it ends.
+// revoke answers RFC 7009. An access token cannot be called back: it is noted, and good until it ends. oidc-provider says
+// so.
 func (s *Server) revoke(r *http.Request) answer {
 	if r.Method != http.MethodPost {
 		return textAnswer(http.StatusMethodNotAllowed, "POST only")
@@ -170,6 +171,9 @@ func (s *Server) revoke(r *http.Request) answer {
 			return failure(400, "invalid_grant", "the token was given to another client")
 		}
 		c.ended = true
+	} else if s.opt.Kind == OIDCProvider { // RFC 7009 §2.2.1
+		return failure(400, "unsupported_token_type",
+			"Structured JWT Tokens cannot be revoked via the revocation_endpoint")
 	}
 	s.clients.revoked = append(s.clients.revoked, token)
 	return answer{status: http.StatusOK}
