@@ -30,11 +30,12 @@ mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
 cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
 cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md "$doc"
 # There they stand side by side.
-for guide in OPERATING.md CONTROLS.md; do
-	sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)(\#[a-z0-9-]+)?\)#](\1\2)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#' \
+for guide in OPERATING.md CONTROLS.md SERVERS.md; do
+	sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)(\#[a-z0-9-]+)?\)#](\1\2)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#g
+		s#\]\(keycloak/#](examples/keycloak/#; s#\[([^]]*)\]\(\.\./tinytest[^)]*\)#\1#g' \
 		"configs/$guide" >"$doc/$guide"
 done
-for folder in nginx lighttpd caddy envoy; do
+for folder in nginx lighttpd caddy envoy keycloak; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
 	fi
