@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget memory mutate race soak fleet lint cross size bench fuzz dist packages clean
+.PHONY: all help demo test check budget memory mutate race soak fleet interop lint cross size bench fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -62,6 +62,9 @@ soak: ## floods: over the web servers, of verifications, records and mDNS; three
 	  NMOS_SOAK=1 $(GO) test -count=1 -timeout 80s -run Soak -v ./tinytest/system >>build/soak.txt || \
 	  { grep -v '"audit":1' build/soak.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/soak.txt
+
+interop: ## Keycloak and oidc-provider on loopback, and the daemon: both directions, 5 minutes (fetches 180 MB into build/)
+	GO=$(GO) sh scripts/interop.sh
 
 fleet: ## 10,000 devices after a power cut, in virtual time: tables, build/fleet.svg and build/tokens.svg (3 minutes)
 	@mkdir -p build
