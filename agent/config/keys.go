@@ -338,8 +338,16 @@ func (o *of[V, T]) fromTOML(value any) (t T, err error) {
 }
 
 // text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
-func text(check func(string) (string, error)) parser[string] {
-	return &of[string, string]{"a string", "", check}
+type text func(string) (string, error)
+
+func (text) Bounds() string { return "" }
+
+func (check text) fromTOML(value any) (string, error) {
+	s, ok := value.(string)
+	if !ok {
+		return "", &typeError{"a string", value}
+	}
+	return check(s)
 }
 
 var boolean = &of[bool, bool]{"true or false", "", func(b bool) (bool, error) { return b, nil }}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -449,7 +450,7 @@ func (s *Store) waiting() (names []string) {
 			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int { return s.schedule[a].next.Compare(s.schedule[b].next) })
+	sort.Slice(names, func(i, j int) bool { return s.schedule[names[i]].next.Before(s.schedule[names[j]].next) })
 	return names
 }
 

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -112,7 +114,7 @@ func (s *Status) Metrics() []byte {
 			}[f], "sink", k.Name)
 		}
 	}
-	return m.b
+	return m.Bytes()
 }
 
 // since is when the device was registered at the issuer at which it is a client; 0 if unknown.
@@ -157,19 +159,13 @@ const (
 
 // metrics is the text so far.
 type metrics struct {
-	b    []byte
+	bytes.Buffer
 	name string // of the family
-}
-
-func (m *metrics) add(parts ...string) {
-	for _, p := range parts {
-		m.b = append(m.b, p...)
-	}
 }
 
 func (m *metrics) family(name, kind, help string) {
 	m.name = "nmos_authd_" + name
-	m.add("# HELP ", m.name, " ", help, "\n# TYPE ", m.name, " ", kind, "\n")
+	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, help, kind)
 }
 
 // labelText escapes a label's value. The format is UTF-8.
@@ -177,16 +173,16 @@ var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // sample writes a value with pairs of label and text.
 func (m *metrics) sample(value int64, labels ...string) {
-	m.add(m.name)
+	m.WriteString(m.name)
 	sep := "{"
 	for i := 0; i < len(labels); i += 2 {
-		m.add(sep, labels[i], `="`, labelText.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")), `"`)
+		fmt.Fprintf(m, `%s%s="%s"`, sep, labels[i], labelText.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")))
 		sep = ","
 	}
 	if len(labels) > 0 {
-		m.add("}")
+		m.WriteString("}")
 	}
-	m.add(" ", strconv.FormatInt(value, 10), "\n")
+	fmt.Fprintf(m, " %d\n", value)
 }
 
 func one(is bool) int64 {
