@@ -14,6 +14,7 @@ package studio
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -252,6 +253,47 @@ func (f *Studio) Command(ctx context.Context, g *Guarded, words ...string) (stri
 		return string(text), fmt.Errorf("nmos-authd %s: %w\n%s", strings.Join(words, " "), err, text)
 	}
 	return string(text), nil
+}
+
+// Missing returns the claims that a daemon's report of what was observed has for those without a token, once it has so
+// many path specifiers: a decision is in the report a moment after it was made.
+func (f *Studio) Missing(ctx context.Context, g *Guarded, specifiers int) (Claims, error) {
+	for {
+		text, err := f.Command(ctx, g, "observe", "report", "--json")
+		if err != nil {
+			return nil, err
+		}
+		var report struct {
+			Controllers []struct {
+				Token  string
+				Claims Claims
+			}
+		}
+		if err := json.Unmarshal([]byte(text), &report); err != nil {
+			return nil, err
+		}
+		claims, n := Claims{}, 0
+		for _, one := range report.Controllers {
+			if one.Token != "none" {
+				continue
+			}
+			for name, p := range one.Claims {
+				claims[strings.TrimPrefix(name, "x-nmos-")] = p
+				n += len(p.Read) + len(p.Write)
+			}
+		}
+		switch {
+		case n == specifiers:
+			return claims, nil
+		case n > specifiers:
+			return nil, fmt.Errorf("the report has %d specifiers, want %d: %s", n, specifiers, text)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the report has %d specifiers, want %d: %w: %s", n, specifiers, ctx.Err(), text)
+		case <-time.After(20 * time.Millisecond): // between two reports
+		}
+	}
 }
 
 // RegisterDevice has the device's daemon register it as a client now, and returns what the subcommand says. That does

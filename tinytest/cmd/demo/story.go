@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -397,6 +396,16 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 	}
 	fmt.Println()
 	say("nmos-authd observe report, on the stage box, says what enforce would have denied, and which claims to give:")
+	// The registry was asked for the senders and the device; the stage box for the sender's transport file, twice for the
+	// receiver, for where the meter is, and for the meter.
+	given, err := s.Missing(ctx, s.RegistryDaemon, 2)
+	if err != nil {
+		return err
+	}
+	claims, err := s.Missing(ctx, s.DeviceDaemon, 5)
+	if err != nil {
+		return err
+	}
 	report, err := s.Command(ctx, s.DeviceDaemon, "observe", "report")
 	if err != nil {
 		return err
@@ -404,13 +413,8 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 	quote(report)
 
 	// The claims go to the administrator, and the mode to enforce.
-	given := studio.Claims{}
+	maps.Copy(given, claims)
 	for _, g := range both {
-		claims, err := s.missing(ctx, g)
-		if err != nil {
-			return err
-		}
-		maps.Copy(given, claims)
 		if err := g.SetMode(ctx, "enforce"); err != nil {
 			return err
 		}
@@ -447,35 +451,6 @@ func (s *stage) oldPanelWorks(ctx context.Context, who string, panel *controller
 		return err
 	}
 	return s.watch(ctx, who, panel, c)
-}
-
-// missing returns the claims that a report has for those without a token.
-func (s *stage) missing(ctx context.Context, g *studio.Guarded) (studio.Claims, error) {
-	text, err := s.Command(ctx, g, "observe", "report", "--json")
-	if err != nil {
-		return nil, err
-	}
-	var report struct {
-		Controllers []struct {
-			Token  string
-			Claims studio.Claims
-		}
-	}
-	if err := json.Unmarshal([]byte(text), &report); err != nil {
-		return nil, err
-	}
-	claims := studio.Claims{}
-	for _, one := range report.Controllers {
-		for name, p := range one.Claims {
-			if one.Token == "none" {
-				claims[strings.TrimPrefix(name, "x-nmos-")] = p
-			}
-		}
-	}
-	if len(claims) == 0 {
-		return nil, fmt.Errorf("the report names no claims for those without a token: %s", text)
-	}
-	return claims, nil
 }
 
 // shell runs a subcommand of the daemon's program, and shows it with what it says.
