@@ -490,3 +490,29 @@ func TestFailuresAreReported_CLI53_CLI57(t *testing.T) {
 		})
 	}
 }
+
+// Firmware that asks again when it is told to, and not before, is given a token then.
+func TestAskedWhenTold_CLI57_CLI69(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := true
+		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
+			if bad && r.URL.Path == "/token" {
+				return 503, http.Header{"Retry-After": {"300"}}, ""
+			}
+			return usual(r, body)
+		})
+		go p.Run(t.Context())
+		p.Token("registration")
+		time.Sleep(5 * time.Second)
+		a := p.Token("registration")
+		if a.Retry < 290*time.Second {
+			t.Fatalf("got %v, retry %v, want 300 s or so", a, a.Retry)
+		}
+		bad = false
+		time.Sleep(a.Retry)
+		synctest.Wait()
+		if a := p.Token("registration"); a.Err != nil {
+			t.Errorf("when it was told to ask again: %v, want a token", a.Err)
+		}
+	})
+}

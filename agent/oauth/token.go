@@ -34,7 +34,7 @@ type grant struct {
 	life     time.Duration
 	ends     time.Time
 	next     time.Time // when the next is fetched
-	asked    time.Time // when the firmware asked last
+	asked    time.Time // when the firmware asked last, or was told to ask again
 	reported int       // tokens that a resource server refused, in a row
 	byReport bool      // that is why the next is fetched
 	failures int       // in a row
@@ -113,6 +113,7 @@ func (c *Client) Token(scope string) Token {
 		t.Err = errors.New("the token is being fetched")
 		t.Retry = max(c.place.Sub(now), 0) + soon
 	}
+	g.asked = now.Add(t.Retry) // until then who asks has no reason to ask again
 	return t
 }
 

@@ -15,7 +15,7 @@ import (
 	"nmosauthd/agent/oauth"
 )
 
-// TokenSpan is how long a run takes: an hour in which the server may be dead, and what follows.
+// TokenSpan is how long a run takes for the table: an hour in which the server may be dead, and what follows.
 const TokenSpan = 100 * time.Minute
 
 // TokenScenario is what devices that are OAuth clients come back to. All of them lost their tokens.
@@ -84,16 +84,19 @@ type tokens struct {
 	running sync.WaitGroup
 }
 
-// Run simulates so many devices. The caller is in a bubble.
-func (s TokenScenario) Run(devices int) *Record {
+// possible is when tokens can be had, after the power cut.
+func (s TokenScenario) possible() time.Duration { return max(s.Dead, s.Busy, s.ClockSet) }
+
+// Run simulates so many devices for so long. The caller is in a bubble.
+func (s TokenScenario) Run(devices int, span time.Duration) *Record {
 	as := Scenario{Name: s.Name, Servers: []Server{{Issuer: first, Dead: s.Dead}}, ClockSet: s.ClockSet}
 	t := &tokens{TokenScenario: s}
 	if s.Known {
 		t.kept = s.flash()
 	}
-	t.record = newRecord(as, devices, TokenSpan)
+	t.record = newRecord(as, devices, span)
 	t.record.each, t.record.bound, t.record.what = s.Life/2, s.Bound, "requests"
-	ctx, cancel := context.WithTimeout(context.Background(), TokenSpan)
+	ctx, cancel := context.WithTimeout(context.Background(), span)
 	defer cancel()
 	for range devices {
 		t.running.Go(func() { t.device(ctx) })
@@ -149,7 +152,7 @@ func (t *tokens) client(ctx context.Context, kept *storage) *oauth.Client {
 // device is one device from its start on, with a firmware that wants a token.
 func (t *tokens) device(ctx context.Context) {
 	time.Sleep(rand.N(switchOn))
-	from := t.record.start.Add(max(t.Dead, t.Busy, t.ClockSet))
+	from := t.record.start.Add(t.possible())
 	client := t.client(ctx, &storage{data: t.kept})
 	if t.ClockSet > 0 {
 		t.running.Go(func() {
@@ -164,9 +167,9 @@ func (t *tokens) device(ctx context.Context) {
 			had = true
 			t.record.decides(max(0, time.Since(from)))
 		}
-		wait := 30 * time.Second
+		wait := max(t.Life/5, 30*time.Second)
 		if !had {
-			wait = max(time.Second, min(a.Retry, wait)) // as the answer says
+			wait = max(time.Second, a.Retry) // as the answer says
 		}
 		time.Sleep(wait)
 	}
