@@ -60,6 +60,20 @@ func TestControlPending_CTL84_ANS5(t *testing.T) {
 	}
 }
 
+// However many commands a packet has, its token is verified once, and from then on remembered (CTL-83).
+func TestControlVerifiesOnce_CTL83(t *testing.T) {
+	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
+	s := d.NewSessionOf(agent.Peer{UID: 1000, PID: 42})
+	packet := []byte(commands(250, 9, "some"))
+	for i := range 3 {
+		s.Packet(nil, packet, 32<<10)
+		held, _, remembered, judged := d.Tokens()
+		if held != 1 || judged != 1 || remembered != uint64(i) {
+			t.Errorf("packet %d: got %d held, %d judged, %d remembered; want 1, 1, %d", i, held, judged, remembered, i)
+		}
+	}
+}
+
 // 250 commands fit beside the longest token, and each has its answer (CTL-85).
 func TestControlMany_CTL85(t *testing.T) {
 	pad := 3000

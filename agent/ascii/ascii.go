@@ -42,8 +42,8 @@ func Host(name string) string {
 	}, strings.TrimSuffix(name, "."))
 }
 
-// HasControl reports whether text holds a byte that could break a line or a terminal. It looks at eight bytes at a time,
-// since every value of a packet is looked at.
+// HasControl reports whether text holds a byte that could break a line or a terminal. It looks at eight bytes at a
+// time, since every value of a packet is looked at.
 func HasControl(b []byte) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for len(b) >= 8 {

@@ -250,7 +250,8 @@ func (r *Record) addTargets(t Text, answers []wire.Answer) {
 }
 
 // addCommands adds those of a list as addTargets does: the access that each needs, its method and class, or subscribe,
-// its role path, and if it is denied the status and reason. The handle is left out, so that equal ones have equal texts.
+// its role path, and if it is denied the status and reason. The handle is left out, so that equal ones have equal
+// texts.
 func (r *Record) addCommands(t Text, d *Decision) {
 	start := len(r.text)
 	end := start + t.limit()
