@@ -9,102 +9,14 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
 )
 
-const rolePaths = "/x-nmos/configuration/v1.0/rolePaths"
+const rolePaths = rows.RolePaths
 
-// configurationRows are requests to IS-14's API by what x-nmos-configuration holds: read and write, specifiers parted by
-// spaces. Each is asked over both sockets.
-var configurationRows = []struct {
-	name, forms    string // the configuration's word
-	read, write    string
-	method, target string
-	want           string
-}{
-	{"CTL-60/base", "role", "root.a", "", "GET", "/x-nmos/configuration/v1.0/", "allow 200 ok"},
-	{"CTL-60/base-with-a-selector", "role", "root.a", "", "GET", "/x-nmos/configuration/v1.0/slot3/", "allow 200 ok"},
-	{"CTL-60/below-a-selector", "role", "root.a", "", "GET", "/x-nmos/configuration/v1.0/slot3/rolePaths/root.a", "allow 200 ok"},
-	{"CTL-60/not-a-selector", "role", "*", "", "GET", "/x-nmos/configuration/v1.0/a.b/rolePaths/root", "deny 403 path-not-granted"},
-	{"CTL-60/not-in-the-API", "role", "*", "*", "PUT", "/x-nmos/configuration/v1.0/slot3/other", "deny 403 path-not-granted"},
-	{"CTL-16/scope-alone", "role", "-", "", "GET", rolePaths + "/root", "deny 403 path-not-granted"},
-	{"CTL-16/scope-alone-base", "role", "-", "", "GET", "/x-nmos/configuration/v1.0", "allow 200 ok"},
-	{"CTL-16/scope-alone-list", "role", "-", "", "GET", rolePaths, "deny 403 path-not-granted"},
-
-	{"CTL-61/get", "role", "root.a", "", "GET", rolePaths + "/root.a/properties/1p1/value", "allow 200 ok"},
-	{"CTL-61/head", "role", "root.a", "", "HEAD", rolePaths + "/root.a/descriptor", "allow 200 ok"},
-	{"CTL-61/another-object", "role", "root.a", "", "GET", rolePaths + "/root.b", "deny 403 path-not-granted"},
-	{"CTL-61/below-it", "role", "root.a", "", "GET", rolePaths + "/root.a.b", "deny 403 path-not-granted"},
-	{"CTL-61/read-is-not-write", "role", "*", "", "PUT", rolePaths + "/root.a/properties/1p6/value", "deny 403 path-not-granted"},
-	{"CTL-61/write-is-not-read", "role", "", "*", "GET", rolePaths + "/root.a/properties/1p6/value", "deny 403 path-not-granted"},
-	{"CTL-61/put", "role", "", "root.a", "PUT", rolePaths + "/root.a/properties/1p6/value", "allow 200 ok"},
-	{"CTL-61/patch", "role", "", "root.a", "PATCH", rolePaths + "/root.a/methods/3m1", "allow 200 ok"},
-	{"CTL-61/post", "role", "root.a", "", "POST", rolePaths + "/root.a", "deny 403 path-not-granted"},
-	{"CTL-61/delete", "role", "", "root.a", "DELETE", rolePaths + "/root.a", "allow 200 ok"},
-	{"CTL-61/options", "role", "", "", "OPTIONS", rolePaths + "/root.a/bulkProperties", "allow 200 public"},
-	{"CTL-62/a-get-method", "role", "root.a", "", "PATCH", rolePaths + "/root.a/methods/1m1", "deny 403 path-not-granted"},
-	{"CTL-17/encoded-in-the-URL", "role", "root.a b.é", "", "GET", rolePaths + "/root.a%20b.%C3%A9", "allow 200 ok"},
-	{"CTL-17/not-encoded-in-the-claim", "role", "root.a%20b", "", "GET", rolePaths + "/root.a%20b", "deny 403 path-not-granted"},
-	{"CTL-17/encoded-twice", "role", "root.a b", "", "GET", rolePaths + "/root.a%2520b", "deny 403 path-not-granted"},
-	{"CTL-17/a-slash-in-a-role", "role", "*", "", "GET", rolePaths + "/root.a%2Fb", "deny 400 path-ambiguous"},
-	{"CTL-17/a-star-in-a-role", "role", "root.a", "", "GET", rolePaths + "/root.*", "deny 403 path-not-granted"},
-	{"CTL-17/dots-to-another-object", "role", "root.a", "", "GET", rolePaths + "/root.a/../root.b", "deny 403 path-not-granted"},
-	{"CTL-12/below-a-block", "role", "root.a.*", "", "GET", rolePaths + "/root.a.b.c", "allow 200 ok"},
-	{"CTL-13/the-block", "role", "root.a.*", "", "GET", rolePaths + "/root.a", "allow 200 ok"},
-
-	{"CTL-63/list", "role", "root.a", "", "GET", rolePaths, "allow 200 ok"},
-	{"CTL-63/list-slash", "role", "root.a", "", "GET", rolePaths + "/", "allow 200 ok"},
-	{"CTL-63/list-by-write", "role", "", "root.a", "GET", rolePaths, "deny 403 path-not-granted"},
-	{"CTL-63/list-of-a-selector", "role", "root.a", "", "GET", "/x-nmos/configuration/v1.0/slot3/rolePaths", "allow 200 ok"},
-	{"CTL-63/list-written", "role", "*", "root.a", "PUT", rolePaths, "deny 403 path-not-granted"},
-	{"CTL-63/list-written-with-everything", "role", "", "root.*", "POST", rolePaths, "allow 200 ok"},
-
-	{"CTL-64/whole", "role", "root.*", "", "GET", rolePaths + "/root/bulkProperties", "allow 200 ok"},
-	{"CTL-64/star", "role", "*", "", "GET", rolePaths + "/root.a/bulkProperties?recurse=true", "allow 200 ok"},
-	{"CTL-64/block", "role", "root.a.*", "", "GET", rolePaths + "/root.a/bulkProperties", "allow 200 ok"},
-	{"CTL-64/one-object", "role", "root.a", "", "GET", rolePaths + "/root.a/bulkProperties", "deny 403 subtree-not-granted"},
-	{"CTL-64/one-object-head", "role", "root.a", "", "HEAD", rolePaths + "/root.a/bulkProperties", "deny 403 subtree-not-granted"},
-	{"CTL-64/one-object-alone", "role", "root.a", "", "GET", rolePaths + "/root.a/bulkProperties?recurse=false", "allow 200 ok"},
-	{"CTL-64/another-object", "role", "root.a", "", "GET", rolePaths + "/root.b/bulkProperties?recurse=false", "deny 403 path-not-granted"},
-	{"CTL-64/another-object-with-all", "role", "root.a.*", "", "GET", rolePaths + "/root.b/bulkProperties", "deny 403 path-not-granted"},
-	{"CTL-64/both", "role", "root.a", "", "GET", rolePaths + "/root.a/bulkProperties?recurse=false&recurse=true", "deny 403 subtree-not-granted"},
-	{"CTL-64/not-bulk", "role", "root.a", "", "GET", rolePaths + "/root.a/properties?recurse=true", "allow 200 ok"},
-	{"CTL-64/written", "role", "", "root.a", "PATCH", rolePaths + "/root.a/bulkProperties", "allow 200 ok"},
-
-	{"CTL-65/the-target-alone", "role", "", "root.a", "PUT", rolePaths + "/root.a/bulkProperties", "allow 200 ok"},
-	{"CTL-65/another-target", "role", "", "root.a.*", "PUT", rolePaths + "/root/bulkProperties", "deny 403 path-not-granted"},
-
-	{"CTL-66/url-form-no-longer", "role", "rolePaths/root*", "", "GET", rolePaths + "/root", "deny 403 path-not-granted"},
-	{"CTL-66/url", "url", "rolePaths/root*", "", "GET", rolePaths + "/root/bulkProperties", "allow 200 ok"},
-	{"CTL-66/url-list", "url", "rolePaths", "", "GET", rolePaths, "allow 200 ok"},
-	{"CTL-66/url-alone", "url", "root.*", "", "GET", rolePaths + "/root", "deny 403 path-not-granted"},
-	{"CTL-66/both-url", "both", "rolePaths/root*", "", "GET", rolePaths + "/root/bulkProperties", "allow 200 ok"},
-	{"CTL-66/both-role", "both", "root.a", "", "GET", rolePaths + "/root.a", "allow 200 ok"},
-	{"CTL-66/both-subtree", "both", "root.a", "", "GET", rolePaths + "/root.a/bulkProperties", "deny 403 subtree-not-granted"},
-	{"CTL-66/both-neither", "both", "root.a rolePaths/root.b", "", "GET", rolePaths + "/root.c", "deny 403 path-not-granted"},
-
-	{"CTL-19/prefix", "role", "b:root.a", "", "GET", "/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a", "allow 200 ok"},
-	{"CTL-19/no-prefix", "role", "root.a", "", "GET", "/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a", "allow 200 ok"},
-	{"CTL-19/another-prefix", "role", "c:root.a", "", "GET", "/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a", "deny 403 path-not-granted"},
-	{"CTL-19/prefix-elsewhere", "role", "b:root.a", "", "GET", rolePaths + "/root.a", "deny 403 path-not-granted"},
-	{"CTL-19/subtree", "role", "b:root.a.*", "", "GET", "/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a/bulkProperties", "allow 200 ok"},
-	{"CTL-19/subtree-not", "role", "b:root.a", "", "GET", "/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a/bulkProperties", "deny 403 subtree-not-granted"},
-}
-
-// configurationToken makes the token of a row; "-" is the API's name in scope and nothing else.
+// configurationToken makes the token of a row.
 func configurationToken(read, write string) *mint.Token {
-	if read == "-" {
-		return mint.New(mint.Options{Scope: "configuration", Permissions: map[string]mint.Permission{}})
-	}
-	split := func(text string) []string { // a role may hold a space: only the lists of two parts are split
-		if a, b, two := strings.Cut(text, " rolePaths"); two {
-			return []string{a, "rolePaths" + b}
-		}
-		if text == "" {
-			return nil
-		}
-		return []string{text}
-	}
-	return mint.New(mint.Options{Permissions: map[string]mint.Permission{"configuration": {Read: split(read), Write: split(write)}}})
+	return mint.New(rows.ConfigurationToken(read, write))
 }
 
 func configured(forms string) func(*config.Config) {
@@ -121,20 +33,20 @@ func TestConfiguration_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL66(t *testing.T) {
 		devices[forms] = newDevice(t, configured(forms), key.JWK())
 		webs[forms] = askHTTP(t, devices[forms])
 	}
-	for _, row := range configurationRows {
-		t.Run(row.name, func(t *testing.T) {
-			d := devices[row.forms]
-			packet := "decide 1\nmethod=" + row.method + "\ntarget=" + row.target + "\nauthorization=Bearer " +
-				configurationToken(row.read, row.write).Sign() + "\n"
-			if got := d.ask(t, packet); got.first+" "+got.reason() != row.want {
-				t.Errorf("got %v, want %s", got, row.want)
+	for _, row := range rows.Configuration {
+		t.Run(row.Name, func(t *testing.T) {
+			d := devices[row.Forms]
+			packet := "decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\nauthorization=Bearer " +
+				configurationToken(row.Read, row.Write).Sign() + "\n"
+			if got := d.ask(t, packet); got.first+" "+got.reason() != row.Want {
+				t.Errorf("got %v, want %s", got, row.Want)
 			}
-			if !compareSockets(t, d, webs[row.forms], packet) {
+			if !compareSockets(t, d, webs[row.Forms], packet) {
 				t.Error("HTTP cannot ask it")
 			}
 			all := strings.NewReplacer("decide 1", "decide-all 1").Replace(packet)
-			if got := d.ask(t, all); got.first+" "+got.reason() != row.want {
-				t.Errorf("decide-all: got %v, want %s", got, row.want)
+			if got := d.ask(t, all); got.first+" "+got.reason() != row.Want {
+				t.Errorf("decide-all: got %v, want %s", got, row.Want)
 			}
 		})
 	}
