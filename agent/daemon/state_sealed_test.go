@@ -99,7 +99,7 @@ func TestPlaceOfTheState(t *testing.T) {
 		}
 		d := &Device{places: c.places}
 		if got, _, err := d.LoadConfig(file); err != nil || got.State.Dir != c.want {
-			t.Errorf("%+v, %q: got %v, %v, want the folder %q", c.places, c.config, got.State.Dir, err, c.want)
+			t.Errorf("%+v, %q: got %+v, %v, want the folder %q", c.places, c.config, got, err, c.want)
 		}
 	}
 }
