@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"strings"
 	"testing"
 
 	"nmosauthd/agent/token"
@@ -47,6 +48,29 @@ func TestAudienceAddress_CLM4(t *testing.T) {
 		var held token.Token
 		if got := v.Check([]byte(tok.Sign()), clock, set, &held); got.Reason != want {
 			t.Errorf("aud %q: got %v, want %v", aud, got.Reason, want)
+		}
+	}
+}
+
+// The shortest addresses have two colons; a name is as long as DNS allows, and one that is longer is nobody's.
+func TestAudienceAtTheLimits_CLM4(t *testing.T) {
+	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
+	label := strings.Repeat("a", 63) + "."
+	longest := strings.Repeat(label, 4)[:255]
+	tooLong := longest + "b"
+	for _, c := range []struct {
+		name, aud string
+		want      wire.Reason
+	}{
+		{"::1", "::1", wire.OK}, {"::1", "[::1]", wire.OK}, {"::", "::", wire.OK}, {"::", "[::]", wire.OK}, {"::1", "::2", wire.Audience},
+		{longest, longest, wire.OK}, {tooLong, tooLong, wire.Audience}, {tooLong, "another", wire.Audience},
+	} {
+		tok := tokenFor("a")
+		tok.Claims.Set("aud", c.aud)
+		var held token.Token
+		v := token.NewVerifier(token.Options{Names: token.Names{c.name}})
+		if got := v.Check([]byte(tok.Sign()), clock, set, &held); got.Reason != c.want {
+			t.Errorf("a device of %d bytes, aud %.20q: got %v, want %v", len(c.name), c.aud, got.Reason, c.want)
 		}
 	}
 }
