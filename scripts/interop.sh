@@ -59,5 +59,4 @@ if ! NMOS_INTEROP=$dir $go test -count=1 -timeout 20m -v ./tinytest/interop >"$l
 	exit 1
 fi
 sed -n 's/^ *FIGURES //p; s/^ *--- \(PASS\|SKIP\): /\1 /p' "$log"
-grep -h ' make interop could not' "$log" | sort -u || :
 tail -n 1 "$log"

@@ -208,6 +208,7 @@ func TestKeycloakClient_CLI30_CLI42_CLI58(t *testing.T) {
 // A client that was deleted at Keycloak is registered again. One that was disabled looks the same from outside, so it is
 // tried as well: what keeps such a device out is that it may not register.
 func TestKeycloakClientIsGone_CLI44_CLI57(t *testing.T) {
+	needFetched(t)
 	t.Parallel()
 	for _, method := range methods {
 		t.Run("deleted/"+method, func(t *testing.T) {
@@ -315,6 +316,7 @@ func TestKeycloakFetchesKeys_CLI33_CLI67(t *testing.T) {
 // The same with oidc-provider: registration, tokens, renewal, changes, and a server that lost its store. It cannot fetch
 // a jwks_uri from a private address, so the device sends its keys.
 func TestProviderClient_CLI30_CLI33_CLI42_CLI44(t *testing.T) {
+	needFetched(t)
 	t.Parallel()
 	for _, method := range methods {
 		t.Run(method, func(t *testing.T) {

@@ -44,9 +44,7 @@ var startKeycloak = sync.OnceValues(func() (*keycloak, error) {
 // newKeycloak returns it, running.
 func newKeycloak(t *testing.T) *keycloak {
 	t.Helper()
-	if fetched == "" {
-		t.Skip("only by make interop, which fetches Keycloak")
-	}
+	needFetched(t)
 	if _, err := os.Stat(filepath.Join(fetched, "keycloak")); err != nil {
 		t.Skip("make interop could not fetch Keycloak")
 	}

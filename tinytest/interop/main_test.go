@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -91,6 +90,14 @@ func makeCertificates() error {
 		write(&shared.cert, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})),
 		write(&shared.key, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})),
 	)
+}
+
+// needFetched skips a test unless "make interop" runs it.
+func needFetched(t *testing.T) {
+	t.Helper()
+	if fetched == "" {
+		t.Skip("only by make interop, which fetches the servers")
+	}
 }
 
 // eventually waits until done is true. What it waits for is named for the failure.
@@ -176,15 +183,4 @@ func launch(url string, environment []string, program string, args ...string) (*
 func (p *process) kill() {
 	syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
 	<-p.ended
-}
-
-// lines are those of a text that hold a word, for failures.
-func lines(text, word string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, word) {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
 }

@@ -26,9 +26,7 @@ const initialToken = "initial-access-token-of-oidc-provider"
 // newProvider starts oidc-provider, with a viewer and an operator as its clients. It keeps its clients in memory.
 func newProvider(t *testing.T) *provider {
 	t.Helper()
-	if fetched == "" {
-		t.Skip("only by make interop, which fetches oidc-provider")
-	}
+	needFetched(t)
 	if _, err := os.Stat(filepath.Join(fetched, "oidc-provider", "node_modules")); err != nil {
 		t.Skip("make interop could not fetch oidc-provider")
 	}

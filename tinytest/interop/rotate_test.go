@@ -34,6 +34,7 @@ func (f *flash) Save(data []byte) error {
 
 // The device's key is replaced without a gap at both servers: package oauth alone, since no command asks for it.
 func TestClientKeyIsReplaced_CLI68(t *testing.T) {
+	needFetched(t)
 	t.Parallel()
 	for name, config := range map[string]func(t *testing.T) oauth.Config{
 		"Keycloak": func(t *testing.T) oauth.Config { return oauth.Config{Issuer: devices(t).issuer()} },
