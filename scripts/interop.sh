@@ -54,7 +54,7 @@ fi
 cp tinytest/interop/provider/server.mjs "$provider" 2>/dev/null || :
 
 log=$dir/test.log
-if ! NMOS_INTEROP=$dir $go test -count=1 -timeout 20m -v ./tinytest/interop >"$log" 2>&1; then
+if ! NMOS_INTEROP=$dir $go test -count=1 -timeout 25m -v ./tinytest/interop >"$log" 2>&1; then
 	grep -v '"audit":1\|INFO ' "$log" | tail -n 150
 	exit 1
 fi
