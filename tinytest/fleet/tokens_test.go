@@ -1,6 +1,9 @@
 package fleet
 
 import (
+	"bytes"
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,5 +55,29 @@ func (r *Record) checkTokens(t *testing.T, s TokenScenario) {
 	}
 	if n := sumOf(r.Answered(0)); n < r.Devices {
 		t.Errorf("%d requests were answered, want one for each of %d devices", n, r.Devices)
+	}
+}
+
+// Every run has its line and its panel.
+func TestTokenFigures(t *testing.T) {
+	var runs []*Record
+	for _, s := range TokenScenarios {
+		r := newRecord(Scenario{Name: s.Name, Servers: []Server{{Issuer: first}}}, 10_000, TokenSpan)
+		r.each, r.bound, r.what = s.Life/2, s.Bound, "requests"
+		r.answered[0][100], r.failed[0][200] = 600, 60
+		runs = append(runs, r)
+	}
+	var table, plot bytes.Buffer
+	if err := errors.Join(WriteTokens(&table, runs), WritePlot(&plot, runs)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range TokenScenarios {
+		if strings.Count(table.String(), s.Name+" ") != 1 || strings.Count(plot.String(), ">"+s.Name+"<") != 1 {
+			t.Errorf("%q is missing, or there twice", s.Name)
+		}
+	}
+	if !strings.Contains(table.String(), "10.0/s") || strings.Contains(table.String()+plot.String(), "NaN") ||
+		!strings.Contains(plot.String(), "requests per second") {
+		t.Errorf("the figures are missing:\n%s", table.String())
 	}
 }
