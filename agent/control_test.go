@@ -147,6 +147,32 @@ func TestControlModels_CTL19(t *testing.T) {
 	}
 }
 
+// The base path of IS-12's API is opened by the names that count, as claims or in scope, and by no other (CTL-15).
+func TestControlBase_CTL15_CTL16_PATH4(t *testing.T) {
+	key := mint.New(mint.Options{}).Key.JWK()
+	byDefault := newDevice(t, nil, key)
+	draft := newDevice(t, func(c *config.Config) { c.Control.Claims = []config.ControlClaim{config.ClaimControl} }, key)
+	for _, c := range []struct {
+		claim, scope   string
+		byDefault, one string
+	}{
+		{"control", "", "ok", "ok"}, {"", "control", "ok", "ok"}, {"ncp", "", "ok", "api-not-granted"}, {"", "ncp", "ok", "api-not-granted"},
+		{"nc", "", "api-not-granted", "api-not-granted"}, {"", "configuration", "api-not-granted", "api-not-granted"},
+	} {
+		claims := map[string]claim{}
+		if c.claim != "" {
+			claims[c.claim] = claim{}
+		}
+		tok := tokenOf(claims, c.scope)
+		if got := byDefault.ask(t, get("/x-nmos/ncp/", tok)); got.reason() != c.byDefault {
+			t.Errorf("claim %q, scope %q: got %v, want %s", c.claim, c.scope, got, c.byDefault)
+		}
+		if got := draft.ask(t, get("/x-nmos/ncp", tok)); got.reason() != c.one {
+			t.Errorf("claim %q, scope %q, control alone: got %v, want %s", c.claim, c.scope, got, c.one)
+		}
+	}
+}
+
 // Who decides about commands decides what the handshake needs (CTL-22).
 func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 	key := mint.New(mint.Options{}).Key.JWK()

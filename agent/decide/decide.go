@@ -91,7 +91,7 @@ func WithoutToken(access Access, place Place) Early {
 func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 	switch place.Kind {
 	case Base: // PATH-4
-		if access == Read && t.Grants(place.API) {
+		if access == Read && r.grantsBase(place.API, t) {
 			return wire.OK
 		}
 		return wire.APINotGranted
@@ -131,6 +131,20 @@ func permitResource(access Access, place Place, t *token.Token) wire.Reason {
 		return wire.APINotGranted
 	}
 	return wire.PathNotGranted
+}
+
+// grantsBase reports whether a token has the claim of an API, or names it in its scope. For IS-12's, whose path is
+// /x-nmos/ncp, the names count that are configured (CTL-15).
+func (r *Rules) grantsBase(api []byte, t *token.Token) bool {
+	if string(api) != "ncp" {
+		return t.Grants(api)
+	}
+	for _, name := range r.Controls.Claims {
+		if t.Grants(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // permitSocket answers for the handshake of an IS-12 socket. The socket can change everything in the device model, so

@@ -21,6 +21,8 @@ type Need struct {
 func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 	n = Need{API: place.API}
 	switch {
+	case place.Kind == Base && string(place.API) == "ncp":
+		return r.Controls.needsBase(n), access == Read && len(r.Controls.Claims) > 0
 	case place.Kind == Base:
 		return n, access == Read
 	case place.Kind == Control:
@@ -69,5 +71,15 @@ func (c *Controls) needsSocket(prefix []byte) (n Need) {
 		return n
 	}
 	n.Both, n.Specifier = true, append(n.Specifier, "root.*"...)
+	return n
+}
+
+// needsBase returns the claim that opens the base of IS-12's API: that of its path's name, if that counts (CTL-15).
+func (c *Controls) needsBase(n Need) Need {
+	for i, name := range c.Claims {
+		if i == 0 || string(name) == "ncp" {
+			n.API = name
+		}
+	}
 	return n
 }
