@@ -56,9 +56,9 @@ race: ## the packages that share memory, under the race detector (needs a C comp
 	  grep -q 'ThreadSanitizer: CHECK failed' build/race.txt && \
 	  ! grep -Eq -e '--- FAIL|DATA RACE|^panic|build failed' build/race.txt && $(RACE); }
 
-soak: ## floods: over the web servers, of verifications, records and mDNS; three minutes at most, and prints its figures
+soak: ## floods: over the web servers, of verifications, records and mDNS; four minutes at most, and prints its figures
 	@mkdir -p build
-	NMOS_SOAK=1 $(GO) test -count=1 -timeout 100s -run Soak -v ./tinytest/webserver >build/soak.txt && \
+	NMOS_SOAK=1 $(GO) test -count=1 -timeout 200s -run Soak -v ./tinytest/webserver >build/soak.txt && \
 	  NMOS_SOAK=1 $(GO) test -count=1 -timeout 80s -run Soak -v ./tinytest/system >>build/soak.txt || \
 	  { grep -v '"audit":1' build/soak.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/soak.txt

@@ -1,8 +1,11 @@
 package webserver_test
 
 import (
+	"bufio"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,24 +14,37 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/mint"
 )
 
-// fronts are the web servers, each of which gets the same tests.
+// fronts are the web servers: all that is tested of every web server needs an entry here and nothing else.
 var fronts = []struct {
 	name        string
 	start       func(*testing.T, *rig) *front
 	differences []difference
 	// gone is what a client sees when the device behind does not listen, as a status, and the body if it is an NMOS error.
-	gone string
+	gone      string
+	says      string // regular expression for what it writes to a log when the daemon cannot be asked
+	keepsNone bool   // of the connections over which it asks
+	// lines is start with nothing but the lines of the README that a user writes; nil: what start runs has no more than those.
+	lines func(*testing.T, *rig) *front
 }{
 	{"nginx", func(t *testing.T, r *rig) *front { return startNginx(t, r, true) }, nginxDifferences,
-		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"nmos_device"}` + "\n"},
-	{"lighttpd", startLighttpd, lighttpdDifferences, "503 "},
-	{"caddy", startCaddy, caddyDifferences,
-		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"caddy"}`},
-	{"envoy", startEnvoy, envoyDifferences,
-		`502 {"code":502,"error":"the device cannot be reached behind its web server","debug":"envoy"}` + "\n"},
+		unreachable(502, "nmos_device"), nginxSays, false, nil},
+	{"lighttpd", startLighttpd, lighttpdDifferences, "503 ", "cannot be asked at /", true, nil},
+	{"caddy", startCaddy, caddyDifferences, unreachable(502, "caddy"), "dial unix /", false, nil},
+	{"envoy", startEnvoy, envoyDifferences, unreachable(502, "envoy"), "ext_authz_error", false, nil},
+	{"haproxy", startHAProxy, haproxyDifferences, unreachable(502, "haproxy"), "cannot be asked at unix@/", true, haproxyLines},
 }
+
+// unreachable is a web server's own answer of the device.
+func unreachable(status int, debug string) string {
+	return fmt.Sprintf(`%d {"code":%d,"error":"the device cannot be reached behind its web server","debug":"%s"}`,
+		status, status, debug)
+}
+
+const nginxSays = "cannot be asked at unix:/"
 
 const cannotBeAsked = `{"code":503,"error":"Service Unavailable","debug":"the authorization daemon cannot be asked"}`
 
@@ -52,10 +68,46 @@ func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testi
 			t.Run("nothing that misleads the device", func(t *testing.T) { checkMisleading(t, r, f) })
 			t.Run("pending keys", func(t *testing.T) { checkPending(t, r, f) })
 			t.Run("other modes", func(t *testing.T) { checkModes(t, r, f) })
-			t.Run("no daemon", func(t *testing.T) { checkNoDaemon(t, r, f) })
+			t.Run("no daemon", func(t *testing.T) { checkNoDaemon(t, r, f, one.says) })
 			t.Run("no device", func(t *testing.T) { checkNoDevice(t, r, f, one.gone) })
 			f.stop()
 			checkLogs(t, f.logs())
+		})
+	}
+}
+
+// The lines that a README tells users to write are enough: what was judged is served, nothing else, and nothing without
+// the daemon.
+func TestLinesOfTheREADME_ANS1_ANS3_ANS5_PATH9(t *testing.T) {
+	for _, one := range fronts {
+		if one.lines == nil {
+			continue
+		}
+		t.Run(one.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRigWith(t)
+			f := one.lines(t, r)
+			good := r.good()
+			patch := request{method: "PATCH", target: receiver, body: "{}"}
+			compare(t, r, f, []row{
+				{"no token", get(self)}, {"allowed", get(self).bearing(good)}, {"public", get("/x-nmos/")},
+				{"no path", get(self + "//").bearing(good)}, {"dots", get("/x-nmos/node/v1.3/x/../self").bearing(good)},
+				{"escaped", get("/x-nmos/node/v1.3/sel%66?a=%2F").bearing(good)}, {"method", request{method: "TRACE", target: self}},
+				{"with a body", patch.bearing(good)}, {"with a body, no token", patch},
+				{"no permission", patch.bearing(r.granting(map[string]mint.Permission{"node": {Read: []string{"*"}}}))},
+				{"WebSocket", get(events + "?access_token=" + good).upgrading()},
+				{"no WebSocket", get(self + "?access_token=" + good)},
+				{"forged", get(self).with("X-Auth-Reason: ok", "X-Original-URI: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
+			}, nil)
+			checkMisleading(t, r, f)
+			if err := r.daemon.Stop(); err != nil {
+				t.Error(err)
+			}
+			for _, q := range []request{get(self).bearing(good), get("/x-nmos/")} {
+				if a := r.send(f.addr, q, t); a.status != 503 || len(r.take()) > 0 {
+					t.Errorf("without a daemon: %s: %s", q, a.shown())
+				}
+			}
 		})
 	}
 }
@@ -131,7 +183,7 @@ func (r *rig) reload(t *testing.T, mode string) {
 }
 
 // checkNoDaemon stops the daemon, and has it hang.
-func checkNoDaemon(t *testing.T, r *rig, f *front) {
+func checkNoDaemon(t *testing.T, r *rig, f *front, says string) {
 	good := r.good()
 	asks := []request{
 		get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"},
@@ -154,7 +206,17 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 		t.Error(err)
 	}
 	closed("without a daemon")
-	checkSaid(t, f)
+	checkSaid(t, f, says)
+
+	over, err := net.Listen("unix", r.dir.HTTP())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go refuse(over)
+	closed("with a daemon over its limit")
+	if err := over.Close(); err != nil {
+		t.Error(err)
+	}
 	r.daemon = startDaemon(r.t, r.dir)
 	eventually(t, "the daemon's keys", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
 
@@ -181,22 +243,34 @@ func checkNoDaemon(t *testing.T, r *rig, f *front) {
 	eventually(t, "the daemon answers again", func() bool { return r.send(f.addr, asks[0], t).status == 200 })
 }
 
+// refuse ends each connection without an answer, as the daemon does that has too many (PROTOCOL.md, section 7).
+func refuse(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			http.ReadRequest(bufio.NewReader(conn)) // whatever it is
+		}()
+	}
+}
+
 // checkSaid looks for a line in the web server's logs that says that the daemon cannot be asked: nobody finds the
 // reason for a 503 without one.
-func checkSaid(t *testing.T, f *front) {
+func checkSaid(t *testing.T, f *front, says string) {
 	t.Helper()
+	line := regexp.MustCompile(says)
 	eventually(t, "a line in a log about the daemon that cannot be asked", func() bool {
 		for _, text := range f.logs() {
-			if saysUnanswered.MatchString(text) {
+			if line.MatchString(text) {
 				return true
 			}
 		}
 		return false
 	})
 }
-
-// saysUnanswered is what nginx and lighttpd say, Caddy, and Envoy.
-var saysUnanswered = regexp.MustCompile(`cannot be asked at (unix:)?/|dial unix /|ext_authz_error`)
 
 // misleading are headers by which HTTP servers may take another method or path than was judged, and how they are
 // written.
@@ -331,7 +405,7 @@ func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
 	if got := r.take(); a.status != 503 || len(got) > 0 {
 		t.Errorf("%s, and the device got %+v", a.shown(), got)
 	}
-	checkSaid(t, f)
+	checkSaid(t, f, nginxSays)
 	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
 }
 
@@ -345,18 +419,30 @@ func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
 	})
 }
 
-// A script that lighttpd cannot run opens nothing, nor one that finds no way to ask.
-func TestLighttpdWithABrokenScript_ANS5(t *testing.T) {
-	for name, script := range map[string]string{
-		"no Lua":      "this is no Lua",
-		"fails":       "error('so')",
-		"without luv": "package.cpath, package.path = '', ''\n",
+// A script that a web server cannot run opens nothing, nor one that finds no way to ask.
+func TestBrokenScript_ANS5(t *testing.T) {
+	for _, one := range []struct {
+		name   string
+		start  func(*testing.T, *rig, func(string) string) *front
+		script func(string) string
+	}{
+		{"lighttpd: no Lua", startLighttpdWith, func(string) string { return "this is no Lua" }},
+		{"lighttpd: fails", startLighttpdWith, func(string) string { return "error('so')" }},
+		{"lighttpd: without luv", startLighttpdWith, func(s string) string { return "package.cpath, package.path = '', ''\n" + s }},
+		{"haproxy: fails", startHAProxyWith, func(s string) string {
+			return strings.Replace(s, "\tlocal status, said", "\terror('so')\n\tlocal status, said", 1)
+		}},
+		{"haproxy: fails after the answer", startHAProxyWith, func(s string) string {
+			return strings.Replace(s, "\tlocal reason = ", "\terror('so')\n\tlocal reason = ", 1)
+		}},
+		{"haproxy: without a client", startHAProxyWith, func(s string) string { return "core.httpclient = nil\n" + s }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(one.name, func(t *testing.T) {
 			r := newRig(t)
-			f := startLighttpdWith(t, r, func(shipped string) string {
-				if name == "without luv" {
-					return script + shipped
+			f := one.start(t, r, func(shipped string) string {
+				script := one.script(shipped)
+				if script == shipped {
+					t.Fatal("the script is the shipped one")
 				}
 				return script
 			})

@@ -64,18 +64,47 @@ func newFront(t *testing.T, name, install string, files ...string) *front {
 // and must be there: what is tested is what is shipped.
 func (f *front) copy(name string, replace ...string) {
 	f.t.Helper()
+	f.replaced(name, filepath.Base(name), func(text string) string { return text }, replace)
+}
+
+// lines takes what a README of configs/ has in its first code block over into a file of the folder, like copy.
+func (f *front) lines(readme, to string, replace ...string) {
+	f.t.Helper()
+	f.replaced(readme, to, func(text string) string {
+		_, text, _ = strings.Cut(text, "\n```")
+		_, text, _ = strings.Cut(text, "\n") // the language
+		text, _, found := strings.Cut(text, "\n```\n")
+		if !found {
+			f.t.Fatalf("configs/%s has no code block", readme)
+		}
+		return text + "\n"
+	}, replace)
+}
+
+func (f *front) replaced(name, to string, part func(string) string, replace []string) {
+	f.t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../../configs", name))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	text := string(raw)
+	text := part(string(raw))
 	for i := 0; i < len(replace); i += 2 {
 		if !strings.Contains(text, replace[i]) {
 			f.t.Fatalf("configs/%s has no %q to be replaced", name, replace[i])
 		}
 		text = strings.ReplaceAll(text, replace[i], replace[i+1])
 	}
-	f.write(filepath.Base(name), text)
+	f.write(to, text)
+}
+
+// rewrite changes a file of the folder.
+func (f *front) rewrite(name string, another func(string) string) {
+	f.t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.dir, name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.write(name, another(string(text)))
 }
 
 func (f *front) write(name, text string) {

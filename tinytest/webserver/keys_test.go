@@ -15,15 +15,10 @@ const publicKeys = "/x-nmos-authd/jwks"
 // Each web server passes one public path to the daemon's GET /jwks: nobody needs a token there, what reads it never
 // reaches the device, and nothing else of http.sock is reached (CLI-67).
 func TestKeysArePublished_CLI67(t *testing.T) {
-	for name, start := range map[string]func(*testing.T, *rig) *front{
-		"nginx":    func(t *testing.T, r *rig) *front { return startNginx(t, r, false) },
-		"lighttpd": startLighttpd,
-		"caddy":    startCaddy,
-		"envoy":    startEnvoy,
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, one := range fronts {
+		t.Run(one.name, func(t *testing.T) {
 			r := newRigWith(t)
-			f := start(t, r)
+			f := one.start(t, r)
 			client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _,
 				_ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", r.http)

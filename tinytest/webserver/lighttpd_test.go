@@ -2,7 +2,6 @@ package webserver_test
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -28,11 +27,7 @@ func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front
 		"patience = 500 ", "patience = 8000 ", // askPatience
 		"local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
-	script, err := os.ReadFile(filepath.Join(f.dir, "nmos-authd.lua"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.write("nmos-authd.lua", another(string(script)))
+	f.rewrite("nmos-authd.lua", another)
 	host, port, err := net.SplitHostPort(r.behind)
 	if err != nil {
 		t.Fatal(err)
