@@ -40,7 +40,7 @@ agent/... !agent/cmd/... !agent/daemon platform/... hal/... never  go.uber.org/z
 const rootFolder = `agent platform hal configs scripts tinytest go.mod go.sum Makefile README.md LICENSE`
 
 // These folders hold no Go file.
-const noGo = `platform/cclient configs`
+const noGo = `platform/cclient platform/clients configs`
 
 const (
 	root   = ".."

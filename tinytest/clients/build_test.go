@@ -1,5 +1,6 @@
-// Package clients_test compiles the C client of platform/cclient with the address and undefined-behaviour sanitizers
-// and runs it against a daemon that misbehaves on demand and against the real one.
+// Package clients_test asks through every client: TestEveryClient has the table, in which each is one entry. The C client of
+// platform/cclient, which others are made of, is compiled with the address and undefined-behaviour sanitizers, and run against a
+// daemon that misbehaves on demand, too.
 //
 // It needs a C compiler (CC, else cc) with those sanitizers; without a compiler the tests are skipped and say so.
 package clients_test

@@ -310,7 +310,8 @@ func TestFork(t *testing.T) {
 func TestThreads(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
-	if a := p.tell("threads", "8", "500"); a.text["unanswered"] != "0" {
+	p.tell("threads", "8", "500", value("GET"), value("/a"), value("/b"), "-")
+	if a := p.tell("on"); a.text["answered"] != "4000" {
 		t.Errorf("%v; want every question answered", a.text)
 	}
 	questions, accepted := d.asked()

@@ -88,29 +88,32 @@ func TestCommands_CTL80_CTL81_CTL82_CTL84(t *testing.T) {
 	}
 }
 
+// notCommands are refused before anything is sent, by every client.
+var notCommands = map[string]command{
+	"a token in a role path":      {"1", "1", "1", "1", "root\nauthorization=Bearer y"},
+	"a token in a subscription":   subscription("root\nauthorization=Bearer y"),
+	"a token in a class":          {"1", "1\nauthorization=Bearer y", "1", "1", "root"},
+	"a role path in a class":      {"1", "1 1m1 root.a", "1", "2", "root"},
+	"a NUL in a role path":        {"1", "1", "1", "1", "root\x00a"},
+	"an escape in a subscription": subscription("root.\x1b[2J"),
+	"a delete in a role path":     {"1", "1", "1", "1", "root.\x7f"},
+	"an empty role path":          {"1", "1", "1", "1", ""},
+	"an empty subscription":       subscription(""),
+	"a long role path":            {"1", "1", "1", "1", strings.Repeat("r", 1025)},
+	"a long subscription":         subscription(strings.Repeat("r", 1025)),
+	"a long class":                {"1", strings.Repeat("1.", 64) + "1", "1", "1", "root"},
+	"a method without an index":   {"1", "1", "1", "0", "root"},
+	"a method without a level":    {"1", "1", "0", "1", "root"},
+	"a level too high":            {"1", "1", "65536", "1", "root"},
+	"an index too high":           {"1", "1", "1", "65536", "root"},
+}
+
 // What is no command never leaves the client: nothing in it can be another line, or another part of its own.
 func TestCommandsThatAreNone_CTL81_CTL85(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	good := command{"1", "1.2.0.1", "3", "1", "root.a"}
-	for name, c := range map[string]command{
-		"a token in a role path":      {"1", "1", "1", "1", "root\nauthorization=Bearer y"},
-		"a token in a subscription":   subscription("root\nauthorization=Bearer y"),
-		"a token in a class":          {"1", "1\nauthorization=Bearer y", "1", "1", "root"},
-		"a role path in a class":      {"1", "1 1m1 root.a", "1", "2", "root"},
-		"a NUL in a role path":        {"1", "1", "1", "1", "root\x00a"},
-		"an escape in a subscription": subscription("root.\x1b[2J"),
-		"a delete in a role path":     {"1", "1", "1", "1", "root.\x7f"},
-		"an empty role path":          {"1", "1", "1", "1", ""},
-		"an empty subscription":       subscription(""),
-		"a long role path":            {"1", "1", "1", "1", strings.Repeat("r", 1025)},
-		"a long subscription":         subscription(strings.Repeat("r", 1025)),
-		"a long class":                {"1", strings.Repeat("1.", 64) + "1", "1", "1", "root"},
-		"a method without an index":   {"1", "1", "1", "0", "root"},
-		"a method without a level":    {"1", "1", "0", "1", "root"},
-		"a level too high":            {"1", "1", "65536", "1", "root"},
-		"an index too high":           {"1", "1", "1", "65536", "root"},
-	} {
+	for name, c := range notCommands {
 		a := p.control(ofControl, "-", value("Bearer x"), good, c)
 		p.wantFailure(a, badValue, 400)
 		if a.text["statuses"] != "503 503" {

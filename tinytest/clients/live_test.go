@@ -318,12 +318,3 @@ func TestLiveRestart(t *testing.T) {
 	l.start()
 	p.wantAllowed(p.decide("GET", "/"))
 }
-
-func TestLiveThreads(t *testing.T) {
-	l := newLiveDaemon(t, "enforce", nil)
-	p := startProbe(t, probeProgram(t), l.socket, plenty)
-	l.start()
-	if a := p.tell("threads", "8", "3000"); a.text["unanswered"] != "0" {
-		t.Errorf("%v; want every question answered", a.text)
-	}
-}

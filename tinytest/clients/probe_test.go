@@ -39,8 +39,16 @@ type probe struct {
 // startProbe runs a program made from probe.c and checks in the end that no sanitizer complained.
 func startProbe(t *testing.T, program, socket string, timeout time.Duration) *probe {
 	t.Helper()
+	return startCommand(t, []string{program}, socket, timeout)
+}
+
+// startCommand is startProbe for a program that does what probe.c does with another client.
+func startCommand(t *testing.T, command []string, socket string, timeout time.Duration) *probe {
+	t.Helper()
 	p := &probe{t: t}
-	cmd := exec.Command(program, socket, strconv.FormatInt(timeout.Milliseconds(), 10))
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], socket,
+		strconv.FormatInt(timeout.Milliseconds(), 10))...)
+	cmd.Env = append(cmd.Environ(), "CLIENTS="+clientsDir)
 	cmd.Stderr = &p.errors
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -27,32 +27,33 @@ type Question struct {
 	First  string
 	Reason string
 	Path   *string  // nil: the row does not say; "": none
+	WWW    *string  // www-authenticate behind the realm; nil: the row does not say; "-": none
 	Denied []string // of a question about commands
 }
 
 // All are the rows of all tables, with tokens that sign has signed for this device.
 func All(sign func(mint.Options) string) (all []Question) {
 	answers, paths, resources, control := sign(AnswersToken), sign(PathsToken), sign(ResourcesToken), sign(ControlToken)
-	add := func(name, packet, want string, path *string, denied []string) {
+	add := func(name, packet, want string, path, www *string, denied []string) {
 		i := strings.LastIndexByte(want, ' ')
-		all = append(all, Question{name, packet, want[:i], want[i+1:], path, denied})
+		all = append(all, Question{name, packet, want[:i], want[i+1:], path, www, denied})
 	}
 	for _, r := range Answers {
-		add(r.Name, Answer(r.Lines, answers), r.First+" "+r.Reason, nil, nil)
+		add(r.Name, Answer(r.Lines, answers), r.First+" "+r.Reason, nil, &r.WWW, nil)
 	}
 	for _, r := range Paths {
 		packet := "decide 1\nmethod=" + r.Method + "\ntarget=" + r.Target + "\n"
 		if !r.Tokenless {
 			packet += "authorization=Bearer " + paths + "\n"
 		}
-		add(r.Name, packet, r.Want, &r.Path, nil)
+		add(r.Name, packet, r.Want, &r.Path, nil, nil)
 	}
 	for _, r := range Resources {
-		add(r.Name, "resource 1\n"+strings.ReplaceAll(r.Lines, "TOKEN", resources), r.Want, &r.Path, nil)
+		add(r.Name, "resource 1\n"+strings.ReplaceAll(r.Lines, "TOKEN", resources), r.Want, &r.Path, nil, nil)
 	}
 	for _, r := range Control {
 		packet := "control 1\n" + strings.ReplaceAll(r.Lines, "TOKEN", "authorization=Bearer "+control+"\n")
-		add(r.Name, packet, r.First+" "+r.Reason, nil, r.Denied)
+		add(r.Name, packet, r.First+" "+r.Reason, nil, nil, r.Denied)
 	}
 	return all
 }

@@ -25,6 +25,7 @@ enum { MOST_WORDS = 8192, MOST_THREADS = 16 };
 static struct nmos_authz authz;
 static struct nmos_authz_reply reply;
 static const char *socket_path;
+static int timeout_ms;
 
 static char line[4 * NMOS_AUTHZ_PACKET_MAX];
 static struct nmos_authz_text words[MOST_WORDS];
@@ -148,36 +149,64 @@ static void fork_and_ask(long times)
 struct worker {
 	pthread_t thread;
 	struct nmos_authz handle;
-	long times;
-	long unanswered;
+	long first, half;
+	long allowed, wrong, answered;
 };
 
+static pthread_barrier_t barrier;
+
+/* Asks in turn about a target that may be served and one that may not. */
 static void *work(void *argument)
 {
 	struct worker *w = argument;
-	w->unanswered = w->times;
-	if (nmos_authz_init(&w->handle, socket_path, 5000) == NMOS_AUTHZ_OK)
-		w->unanswered = unanswered(&w->handle, w->times);
+	nmos_authz_init(&w->handle, socket_path, timeout_ms);
+	for (int round = 0; round < 2; round++) {
+		for (long i = 0; i < w->half; i++) {
+			long bad = (w->first + i) % 2;
+			struct nmos_authz_request request = {word(2), word(3 + (size_t)bad), word(5), nmos_authz_string(NULL)};
+			struct nmos_authz_reply r;
+			long allowed = nmos_authz_decide(&w->handle, &request, &r) == NMOS_AUTHZ_ALLOW;
+			*(bad ? &w->wrong : &w->allowed) += allowed;
+			w->answered += r.error == NMOS_AUTHZ_OK;
+		}
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
 	nmos_authz_close(&w->handle);
 	return NULL;
 }
 
+/* Half of the questions are asked, then the rest once a line has been read: the test restarts the daemon in between. */
 static void ask_in_threads(long threads, long times)
 {
 	static struct worker workers[MOST_THREADS];
-	long n = 0;
+	static char on[16];
+	long allowed = 0, wrong = 0, answered = 0;
 	if (threads > MOST_THREADS)
 		die("too many threads");
+	memset(workers, 0, sizeof workers);
+	pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
 	for (long i = 0; i < threads; i++) {
-		workers[i].times = times;
+		workers[i].first = i;
+		workers[i].half = times / 2;
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
 			die("cannot start a thread");
 	}
+	pthread_barrier_wait(&barrier);
+	printf("half=yes\n\n");
+	fflush(stdout);
+	if (fgets(on, sizeof on, stdin) == NULL)
+		die("nothing to go on with");
+	for (int i = 0; i < 3; i++)
+		pthread_barrier_wait(&barrier);
 	for (long i = 0; i < threads; i++) {
 		pthread_join(workers[i].thread, NULL);
-		n += workers[i].unanswered;
+		allowed += workers[i].allowed;
+		wrong += workers[i].wrong;
+		answered += workers[i].answered;
 	}
-	printf("unanswered=%ld\n", n);
+	pthread_barrier_destroy(&barrier);
+	printf("allowed=%ld\nwrong=%ld\nanswered=%ld\n", allowed, wrong, answered);
 }
 
 static void on_alarm(int number)
@@ -361,7 +390,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		die("usage: probe SOCKET TIMEOUT_MS");
 	socket_path = argv[1];
-	printf("init=%d\n\n", (int)nmos_authz_init(&authz, socket_path, atoi(argv[2])));
+	printf("init=%d\n\n", (int)nmos_authz_init(&authz, socket_path, timeout_ms = atoi(argv[2])));
 	fflush(stdout);
 	while (next_line()) {
 		long numbers[2] = {0, 0};

@@ -1,0 +1,565 @@
+package clients_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nmosauthd/tinytest/authserver"
+	live "nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/rows"
+)
+
+// entry is a client. A further one is a further entry, and a program in testdata that does what probe.c does.
+type entry struct {
+	name    string
+	command func(*testing.T) []string                 // the program, less the socket and the timeout in ms; skips if it cannot be made
+	http    bool                                      // it asks at http.sock, where there are no tokens and no standing questions
+	small   bool                                      // its buffer is too small for the longest reply to control 1: it says so before it asks
+	body    bool                                      // its program prints the error body
+	readme  func(t *testing.T, lines string) []string // the program that is the README's lines in testdata/readme.*
+}
+
+var entries = []entry{
+	{name: "c", small: true, command: func(t *testing.T) []string { return []string{probeProgram(t)} }},
+	{name: "cpp", small: true, body: true, command: cppProbe, readme: cppReadme},
+	{name: "python", body: true, command: pythonProbe, readme: pythonReadme},
+}
+
+var clientsDir = func() string {
+	dir, err := filepath.Abs("../../platform/clients")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()
+
+// tool returns the path of a compiler or an interpreter, or skips the test and says why.
+func tool(t *testing.T, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	fmt.Printf("%s skipped: no %s\n", t.Name(), strings.Join(names, " or "))
+	t.Skipf("no %s", strings.Join(names, " or "))
+	return ""
+}
+
+var cppWarnings = []string{"-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion", "-Wshadow",
+	"-I" + clientDir, "-I" + clientsDir + "/cpp", "-pthread"}
+
+func compileCpp(t *testing.T, source, name string) string {
+	t.Helper()
+	cxx, object := compiler(t, "CXX", "g++"), compile(t, "linked.o", "-c", clientDir+"/nmos_authz.c")
+	program := filepath.Join(buildDir, name)
+	compiled.Lock()
+	defer compiled.Unlock()
+	if _, err := os.Stat(program); err != nil {
+		output(t, cxx, join(cppWarnings, []string{"-o", program, source, object})...)
+	}
+	return program
+}
+
+func cppProbe(t *testing.T) []string {
+	return []string{compileCpp(t, "testdata/probe.cpp", "probecpp")}
+}
+
+func pythonProbe(t *testing.T) []string { return []string{tool(t, "python3"), "testdata/probe.py"} }
+
+// rig is what a client is tested with: an authorization server and the daemon.
+type rig struct {
+	*liveDaemon
+	server *authserver.Server
+	at     string // the socket at which the client asks
+}
+
+func (e *entry) socket(dir live.Dir) string {
+	if e.http {
+		return dir.HTTP()
+	}
+	return dir.Authz()
+}
+
+// connections is how few the daemon serves concurrently.
+const connections = 20
+
+func newRig(t *testing.T, e *entry) *rig {
+	t.Helper()
+	server, err := authserver.Start(authserver.Options{Key: mint.CachedKey("key-1", 2048)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	r := &rig{liveDaemon: newLiveDaemon(t, "enforce", server), server: server}
+	r.at = e.socket(r.dir)
+	inventory := r.dir.File("inventory.json")
+	if err := os.WriteFile(inventory, []byte(rows.Inventory), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.dir.Write(live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), More: fmt.Sprintf(
+		"retry = \"1s\"\n%s[inventory]\nfile = %q\n[limits]\nconnections = %d\n", rows.Config, inventory, connections)}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) sign(o mint.Options) string { return r.server.Token(o).Sign() }
+
+// settle waits until the daemon has keys and an inventory, and checks that the client is denied until then.
+func (r *rig) settle(p *probe) {
+	r.t.Helper()
+	token := "Bearer " + r.sign(rows.ResourcesToken)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		a := p.tell("resource", "1", value("meter"), value("in-1"), value(token))
+		if a.status == 200 {
+			return
+		}
+		if a.decision != "deny" || a.status != 503 || a.retry < 1 {
+			r.t.Fatalf("before there are keys: got %+v; want deny 503 with Retry-After", a)
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("no keys and inventory within a minute: %+v\n%s", a, r.running.Log())
+		}
+	}
+}
+
+// Every client gives the daemon's answers, and denies whenever there is none: with the daemon stopped, hung, over its limit, and
+// restarted in between.
+func TestEveryClient_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS8_ANS9_PATH5_PATH9_CTL80_CTL84(t *testing.T) {
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			program := e.command(t)
+			r := newRig(t, &e)
+			p := startCommand(t, program, r.at, plenty)
+			p.wantFailure(p.decide("OPTIONS", "/"), unreachable, 503)
+			r.start()
+			p.wantAllowed(p.decide("OPTIONS", "/"))
+			r.settle(p)
+			if a := p.tell("ping"); a.err != answered {
+				t.Errorf("ping: got error %d; want %d", a.err, answered)
+			}
+			t.Run("rows", func(t *testing.T) { p.t = t; checkRows(t, &e, r, p) })
+			p.t = t
+			good := []string{value("GET"), value("/x-nmos/connection/v1.1/single"), value("Bearer " + r.sign(rows.PathsToken))}
+			decide := func() answer { return p.tell(append([]string{"decide"}, good...)...) }
+			t.Run("many targets", func(t *testing.T) { p.t = t; checkMany(t, p, good[2]) })
+			p.t = t
+
+			p.tell("timeout", fmt.Sprint(patience.Milliseconds()))
+			r.hang()
+			p.wantFailure(decide(), timedOut, 503)
+			p.wantFailure(decide(), timedOut, 503)
+			if err := r.running.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			p.tell("timeout", fmt.Sprint(plenty.Milliseconds()))
+			p.wantAllowed(decide())
+
+			idle := occupy(t, &e, r.at)
+			p.wantAllowed(decide())
+			for _, c := range idle {
+				c.Close()
+			}
+
+			if err := r.running.Stop(); err != nil {
+				t.Error(err)
+			}
+			p.wantFailure(decide(), unreachable, 503)
+			r.start()
+			r.settle(p)
+			r.running.Kill()
+			r.start()
+			r.settle(p) // by a connection that was lost
+			p.wantAllowed(decide())
+			if e.name == "cpp" {
+				if n := p.tell("allocations").text["allocations"]; n != "0" {
+					t.Errorf("got %s allocations in calls; want 0", n)
+				}
+			}
+			r.running.Kill()
+			p.wantFailure(decide(), unreachable, 503)
+		})
+	}
+}
+
+// hang stops the daemon's process, as a debugger does, and waits until that is so.
+func (r *rig) hang() {
+	r.t.Helper()
+	if err := r.running.Signal(syscall.SIGSTOP); err != nil {
+		r.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.running.PID()))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.Contains(string(stat), ") T ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the daemon runs on after SIGSTOP: %s", stat)
+		}
+	}
+}
+
+// occupy opens more connections than are served, none of which asks anything.
+func occupy(t *testing.T, e *entry, socket string) (idle []net.Conn) {
+	t.Helper()
+	network := "unixpacket"
+	if e.http {
+		network = "unix"
+	}
+	for range 3 * connections {
+		c, err := net.Dial(network, socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		idle = append(idle, c)
+	}
+	return idle
+}
+
+// checkMany asks about several targets in one question.
+func checkMany(t *testing.T, p *probe, token string) {
+	const one, two, other = "/x-nmos/events/v1.0/sources/1", "/x-nmos/events/v1.0/sources/2", "/x-nmos/events/v1.0/sources/7"
+	p.wantAllowed(p.tell("decide-all", "-", "-", token, "-", value(one), value(two)))
+	a := p.tell("decide-all", "-", "-", token, "-", value(one), value(other), value(two))
+	if a.decision != "deny" || a.status != 403 || fmt.Sprint(a.denied) != "["+other+"]" {
+		t.Errorf("got %+v; want deny 403 and %s denied", a, other)
+	}
+	p.wantAllowed(p.tell("verify", token))
+	if a := p.tell("verify", "-"); a.status != 401 || a.decision != "deny" {
+		t.Errorf("without a token: got %+v; want deny 401", a)
+	}
+	if a := p.tell("decide-all", "-", "-", token, "-"); a.decision != "deny" || a.err != badCall {
+		t.Errorf("about nothing: got %+v; want deny, error %d", a, badCall)
+	}
+}
+
+// checkRows asks all rows.
+func checkRows(t *testing.T, e *entry, r *rig, p *probe) {
+	asked, all := 0, rows.All(r.sign)
+	for _, row := range all {
+		words, commands, ok := words(row.Packet)
+		if !ok {
+			continue // no client has a way to say it
+		}
+		asked++
+		checkRow(t, e, row, commands, p.tell(words...))
+	}
+	if asked < len(all)*8/10 {
+		t.Errorf("asked %d of %d rows; want nearly all", asked, len(all))
+	}
+}
+
+func checkRow(t *testing.T, e *entry, row rows.Question, commands []string, a answer) {
+	t.Helper()
+	decision, statusText, _ := strings.Cut(row.First, " ")
+	status, err := strconv.Atoi(statusText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	statuses := strings.Fields(a.text["statuses"])
+	if len(statuses) != len(commands) {
+		t.Errorf("%s: got %d statuses; want %d", row.Name, len(statuses), len(commands))
+		return
+	}
+	local := a.err == badValue || a.err == badCall || a.err == tooLong
+	if decision == "error" || strings.ContainsFunc(strings.ReplaceAll(row.Packet, "\n", ""), isControl) || e.small && a.err == tooLong {
+		// The client may have seen it itself.
+		if a.decision != "deny" || a.err != refused && !local || a.err == refused && a.text["reason"] != row.Reason || slices.Contains(statuses, "200") {
+			t.Errorf("%s: got %+v; want a denial because of %s", row.Name, a, row.Reason)
+		}
+		return
+	}
+	if a.decision != decision || a.status != status || a.err != answered || a.text["reason"] != row.Reason {
+		t.Errorf("%s: got %+v; want %s %s", row.Name, a, row.First, row.Reason)
+	}
+	if row.Path != nil && a.text["path"] != *row.Path {
+		t.Errorf("%s: got path %q; want %q", row.Name, a.text["path"], *row.Path)
+	}
+	if row.WWW != nil {
+		want := strings.TrimSuffix(`Bearer realm="node-1.example.com"`+*row.WWW, `Bearer realm="node-1.example.com"-`)
+		if a.text["www-authenticate"] != want {
+			t.Errorf("%s: got challenge %q; want %q", row.Name, a.text["www-authenticate"], want)
+		}
+	}
+	for i, command := range commands {
+		want := "200"
+		if slices.ContainsFunc(row.Denied, func(d string) bool { return d == "*" || strings.HasPrefix(d, command+" ") }) {
+			want = "401"
+		}
+		if statuses[i] != want {
+			t.Errorf("%s: got %s for %s; want %s", row.Name, statuses[i], command, want)
+		}
+	}
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+var commandLine = regexp.MustCompile(`^(\d{1,9}) (\S+) (0|[1-9]\d{0,3})m(0|[1-9]\d{0,3}) (.+)$`)
+
+// words turns a packet into a command for a probe; ok is false if a probe cannot say it. commands are those that are asked about,
+// as a reply names them.
+func words(packet string) (words, commands []string, ok bool) {
+	verb, rest, _ := strings.Cut(packet, " 1\n")
+	known := map[string][]string{"decide": {"method", "target", "authorization", "upgrade"}, "resource": {"access", "kind", "name", "authorization"},
+		"control": {"api", "model", "authorization"}}[verb]
+	given := map[string]string{"access": "-", "api": "-"}
+	for line := range strings.Lines(rest) {
+		name, text, is := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		switch {
+		case name == "command":
+			m := commandLine.FindStringSubmatch(text)
+			if m == nil {
+				return nil, nil, false
+			}
+			class := "-"
+			if m[2] != "-" {
+				class = value(m[2])
+			}
+			words = append(words, value(m[1]), class, value(m[3]), value(m[4]), value(m[5]))
+			commands = append(commands, "command "+m[1])
+		case name == "subscribe":
+			words = append(words, value("0"), "-", value("0"), value("0"), value(text))
+			commands = append(commands, "subscribe "+text)
+		case !is || !slices.Contains(known, name) || given[name] != "" && given[name] != "-":
+			return nil, nil, false
+		case name == "access" || name == "api":
+			number := map[string]string{"read": "1", "write": "2", "control": "1", "configuration": "2"}[text]
+			given[name] = number + strings.Repeat("0", 1-len(number))
+		default:
+			given[name] = value(text)
+		}
+	}
+	head := []string{verb}
+	for _, name := range known {
+		word := given[name]
+		if word == "" {
+			word = "-"
+		}
+		head = append(head, word)
+	}
+	return append(head, words...), commands, true
+}
+
+// 10,000 questions from 16 threads, with a restart in between: each has its answer, by a connection of before or a new one, and
+// none is wrong.
+func TestEveryClientInThreads(t *testing.T) {
+	const threads, times = 16, 626
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			program := e.command(t)
+			r := newRig(t, &e)
+			p := startCommand(t, program, r.at, plenty)
+			r.start()
+			p.tell("threads", fmt.Sprint(threads), fmt.Sprint(times), value("GET"), value("/x-nmos/connection/v1.1/single"),
+				value("/x-nmos/node/v1.3/self"), value("Bearer "+r.sign(rows.PathsToken)))
+			if err := r.running.Stop(); err != nil {
+				t.Error(err)
+			}
+			r.start()
+			a := p.tell("on")
+			if a.text["wrong"] != "0" || a.text["answered"] != fmt.Sprint(threads*times) || number(t, a.text["allowed"]) == 0 {
+				t.Errorf("got %v; want %d answers, some of them allow, none of them wrong", a.text, threads*times)
+			}
+		})
+	}
+}
+
+// What breaks the protocol denies, whoever reads it; and a value with a control character is never sent.
+func TestEveryClientDistrusts(t *testing.T) {
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			program := e.command(t)
+			d := startDaemonFor(t, &e, honest)
+			p := startCommand(t, program, d.at, plenty)
+			for c := range 256 {
+				if c >= 0x20 && c != 0x7f {
+					continue
+				}
+				text := value("/a" + string(rune(c)) + "b")
+				for place := range 4 {
+					values := []string{value("GET"), value("/"), value("Bearer x"), value("websocket")}
+					values[place] = text
+					p.wantFailure(p.tell(append([]string{"decide"}, values...)...), badValue, 400)
+				}
+				p.wantFailure(p.tell("verify", text), badValue, 400)
+				p.wantFailure(p.tell("decide-all", "-", "-", "-", "-", value("/a"), text), badValue, 400)
+				p.wantFailure(p.tell("resource", "1", text, value("a"), "-"), badValue, 400)
+				p.wantFailure(p.control(ofControl, "-", "-", subscription("/a"+string(rune(c))+"b")), badValue, 400)
+				p.wantFailure(p.control(ofControl, "-", "-", command{"1", "1", "1", "1", string(rune(c))}), badValue, 400)
+				p.wantFailure(p.control(ofControl, text, "-", command{"1", "1", "1", "1", "root"}), badValue, 400)
+			}
+			if n := d.count(); n != 0 {
+				t.Errorf("the daemon was asked %d times; want never", n)
+			}
+			for name, packet := range malformed {
+				d.become(replying(packet))
+				if a := p.decide("GET", "/"); a.decision != "deny" || a.status != 503 || a.err != badReply {
+					t.Errorf("%s: got %+v; want deny 503, error %d", name, a, badReply)
+				}
+				d.become(honest)
+				p.wantAllowed(p.decide("GET", "/"))
+			}
+			d.become(hangup)
+			p.wantFailure(p.decide("GET", "/"), connectionLost, 503)
+			d.become(silent)
+			p.tell("timeout", fmt.Sprint(patience.Milliseconds()))
+			p.wantTimeout(p.decide("GET", "/"))
+			p.tell("timeout", fmt.Sprint(plenty.Milliseconds()))
+			checkControl(t, d, p)
+			if !e.http {
+				checkOwnToken(t, d, p)
+			}
+		})
+	}
+}
+
+// checkControl checks that a command is carried out only if it was asked about and allowed.
+func checkControl(t *testing.T, d *anyDaemon, p *probe) {
+	commands := []command{{"7", "1.2", "1", "1", "root.a"}, {"8", "", "4", "3", "root.b"}, subscription("root.tx 3.gain")}
+	for reply, want := range map[string]string{
+		"allow 200\nid=$ID\nreason=ok\n": "200 200 200",
+		"allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 7 403 path-not-granted\n":          "200 200 200",
+		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\n":                             "200 401 200",
+		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=subscribe root.tx 3.gain 403 path-not-granted\n":              "200 200 401",
+		"deny 401\nid=$ID\nreason=token-expired\ndenied=*\n":                                                             "401 401 401",
+		"deny 503\nid=$ID\nreason=keys-pending\ndenied=*\nretry-after=1\n":                                               "503 503 503",
+		"deny 403\nid=$ID\nreason=later\n":                                                                               "401 401 401",
+		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 9 403 path-not-granted\n":                             "503 503 503",
+		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=subscribe root.tx 3 403 path-not-granted\n":                   "503 503 503",
+		"allow 200\nid=$ID\nreason=ok\ndenied=command 8 403 path-not-granted\n":                                          "503 503 503",
+		"error 400\nid=$ID\nreason=packet-value\n":                                                                       "503 503 503",
+		"allow 200\nid=x\nreason=ok\n":                                                                                   "503 503 503",
+		"allow 200\nid=$ID\nreason=observe\nwould=401 no-token\nwould=*\n":                                               "200 200 200",
+		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\ndenied=command 7 403 other\n": "401 401 200",
+	} {
+		d.become(replying(reply))
+		if a := p.control(ofControl, "-", value("Bearer x"), commands...); a.text["statuses"] != want || (a.decision == "allow") != (want == "200 200 200") {
+			t.Errorf("%q: got %+v; want statuses %s", reply, a, want)
+		}
+	}
+	d.become(honest)
+	for name, c := range notCommands {
+		before := d.count()
+		a := p.control(ofControl, "-", value("Bearer x"), commands[0], c)
+		if p.wantFailure(a, badValue, 400); a.text["statuses"] != "503 503" || d.count() != before {
+			t.Errorf("%s: got %s, asked %d times; want 503 for both, asked nothing", name, a.text["statuses"], d.count()-before)
+		}
+	}
+	p.wantFailure(p.control(0, "-", value("Bearer x"), commands[0]), badCall, 500)
+	p.wantFailure(p.control(ofControl, "-", value("Bearer x")), badCall, 500)
+}
+
+// checkOwnToken checks that a token comes with an allow, whole, and only so.
+func checkOwnToken(t *testing.T, d *anyDaemon, p *probe) {
+	d.become(replying(given(ownToken, "registration", ownID)))
+	a := p.tell("token", value("registration"), "-")
+	if p.wantAllowed(a); a.text["access-token"] != ownToken || a.text["token-scope"] != "registration" || a.text["token-id"] != ownID || a.expires != 284 {
+		t.Errorf("got %+v; want the token, its scope and name, and 284 s", a)
+	}
+	d.become(replying("deny 503\nid=$ID\nreason=own-token-pending\nretry-after=9\ndetail=the server does not answer\n"))
+	a = p.tell("token", value("registration"), value(ownID))
+	if a.status != 503 || a.retry != 9 || a.text["detail"] != "the server does not answer" || a.text["access-token"] != "" {
+		t.Errorf("got %+v; want deny 503, 9 s, and why", a)
+	}
+	for _, reply := range []string{"allow 200\nid=$ID\nreason=own-token\nscope=a\ntoken-id=" + ownID + "\n",
+		"allow 200\nid=$ID\nreason=own-token\nscope=a\naccess-token=" + ownToken + "\n"} {
+		d.become(replying(reply))
+		p.wantFailure(p.tell("token", value("a"), "-"), badReply, 503)
+	}
+	d.become(replying("deny 403\nid=$ID\nreason=own-token-scope\naccess-token=" + ownToken + "\n"))
+	if a := p.tell("token", value("a"), "-"); a.decision != "deny" || a.text["access-token"] != "" {
+		t.Errorf("got %+v; want no token", a)
+	}
+}
+
+// anyDaemon is a pretended daemon on either kind of socket.
+type anyDaemon struct {
+	at     string
+	become func(behaviour)
+	count  func() int // questions so far
+}
+
+func startDaemonFor(t *testing.T, e *entry, behave behaviour) *anyDaemon {
+	t.Helper()
+	d := startDaemon(t, socketPath(t), behave)
+	return &anyDaemon{d.ln.Addr().String(), d.become, func() int { questions, _ := d.asked(); return len(questions) }}
+}
+
+// What a README tells people to write is run as it stands, with the stack that it speaks of around it: one request is served, the
+// other refused.
+func TestEveryReadme(t *testing.T) {
+	block := regexp.MustCompile("(?s)```\\w+\n(.*?)```")
+	for _, e := range entries {
+		if e.readme == nil {
+			continue // TestReadmeCompiles
+		}
+		t.Run(e.name, func(t *testing.T) {
+			readme, err := os.ReadFile(filepath.Join(clientsDir, e.name, "README.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := block.FindSubmatch(readme)
+			if lines == nil {
+				t.Fatal("the README has no block of code")
+			}
+			if n := strings.Count(string(lines[1]), "\n"); n > 14 {
+				t.Errorf("the README's first block has %d lines; want about ten", n)
+			}
+			l := newLiveDaemon(t, "enforce", nil)
+			l.start()
+			at := regexp.MustCompile(`/run/nmos-authd/\w+\.sock`).ReplaceAllLiteral(lines[1], []byte(e.socket(l.dir)))
+			if string(at) == string(lines[1]) {
+				t.Error("the README's first block names no socket")
+			}
+			got := output(t, "env", append([]string{"CLIENTS=" + clientsDir}, e.readme(t, string(at))...)...)
+			const want = "/x-nmos/: served\n/x-nmos/node/v1.3/self: 401 no-token, Bearer realm=\"node-1.example.com\"\n"
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// around returns a file of the README's lines within what stands around them in testdata, in place of its line README.
+func around(t *testing.T, name, lines string) string {
+	t.Helper()
+	stack, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(stack), "README\n")
+	if !found {
+		t.Fatalf("%s has no place for the README", name)
+	}
+	before = before[:strings.LastIndexByte(before, '\n')+1] // the comment sign
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(before+lines+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func cppReadme(t *testing.T, lines string) []string {
+	file := around(t, "readme.cpp", lines)
+	return []string{compileCpp(t, file, "readmecpp")}
+}
+
+func pythonReadme(t *testing.T, lines string) []string {
+	return []string{tool(t, "python3"), around(t, "readme.py", lines)}
+}
