@@ -188,7 +188,7 @@ func (r *Rules) needsConfiguration(access Access, place Place) (n Need, ok bool)
 		return Need{}, false
 	}
 	n.Specifier, _ = unescape(n.Specifier, place.Role)
-	n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0
+	n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(place)
 	if access == Read && place.Subtree {
 		n.Specifier, n.Wide = append(n.Specifier, ".*"...), true
 	}

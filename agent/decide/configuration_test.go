@@ -129,17 +129,19 @@ func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
 	})
 }
 
-// What an object of IS-14's API needs, in each form of specifiers.
-func TestNeedsOfObjects_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
+// What an object of IS-14's API needs, in each form of specifiers. If there are several device models, a specifier without
+// a prefix is wide, since it holds for all of them (CTL-19).
+func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
 	for _, c := range []struct {
 		access            Access
 		target            string
 		role, inURL, both string // "" if no claim grants it
 	}{
-		{Read, rolePaths + "/root.a%20b/properties", "read root.a b", "read rolePaths/root.a%20b/properties", "read root.a b"},
-		{Write, rolePaths + "/root/bulkProperties", "write root", "write rolePaths/root/bulkProperties", "write root"},
+		{Read, rolePaths + "/root.a%20b/properties", "read root.a b wide", "read rolePaths/root.a%20b/properties",
+			"read root.a b wide"},
+		{Write, rolePaths + "/root/bulkProperties", "write root wide", "write rolePaths/root/bulkProperties", "write root wide"},
 		{Read, rolePaths + "/root/bulkProperties", "read root.* wide", "read rolePaths/root/bulkProperties", "read root.* wide"},
-		{Read, rolePaths + "/root/bulkProperties?recurse=false", "read root", "read rolePaths/root/bulkProperties", "read root"},
+		{Read, rolePaths + "/root/bulkProperties?recurse=false", "read root wide", "read rolePaths/root/bulkProperties", "read root wide"},
 		{Read, rolePaths, "read root wide", "read rolePaths", "read root wide"},
 		{Write, rolePaths, "write root.* wide", "write rolePaths", "write root.* wide"},
 		{Read, "/x-nmos/configuration/v1.0/slot2B/rolePaths/root", "read b:root", "read slot2B/rolePaths/root", "read b:root"},

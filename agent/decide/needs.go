@@ -9,7 +9,8 @@ type Need struct {
 	Specifier  []byte // the path itself; "*" if everything is needed
 	Both       bool   // under "write" as well as under "read" (PATH-15)
 	// Wide reports that Specifier also grants other accesses: the path contains a "*", which in a specifier stands for
-	// anything (PATH-6), or everything is needed.
+	// anything (PATH-6), or everything is needed, or any specifier will do, or there are several device models and
+	// Specifier holds for each of them (CTL-19).
 	Wide bool
 }
 
@@ -50,7 +51,7 @@ func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
 			n.Specifier = append(append(n.Specifier, place.Model...), ':')
 		}
 		n.Specifier = append(n.Specifier, place.Role...)
-		n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0
+		n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(place)
 		return n, true
 	}
 	n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
@@ -67,7 +68,7 @@ func (c *Controls) needsSocket(prefix []byte) (n Need) {
 	}
 	n.Permission = "read"
 	if c.Asked { // any object will do
-		n.Specifier = append(n.Specifier, "root"...)
+		n.Specifier, n.Wide = append(n.Specifier, "root"...), true
 		return n
 	}
 	n.Both, n.Specifier = true, append(n.Specifier, "root.*"...)
@@ -83,3 +84,6 @@ func (c *Controls) needsBase(n Need) Need {
 	}
 	return n
 }
+
+// inEachModel reports whether a specifier for a place in a device model has no prefix although there are several models.
+func (c *Controls) inEachModel(place Place) bool { return len(place.Model) == 0 && len(c.Models) > 0 }

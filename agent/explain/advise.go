@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -74,8 +75,12 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, spots ..
 		case !ok:
 			notes = append(notes, fmt.Sprintf("No claim grants %s: the configuration assigns none to that path.", path))
 			continue
-		case n.Wide:
+		case n.Wide && bytes.IndexByte(n.Specifier, '*') >= 0:
 			notes = append(notes, fmt.Sprintf("That is more than %s: a * in a claim stands for anything.", path))
+		case n.Wide && (place.Kind == decide.RolePaths || place.Kind == decide.Control):
+			notes = append(notes, fmt.Sprintf("For %s alone any other specifier will do as well.", path))
+		case n.Wide:
+			notes = append(notes, fmt.Sprintf("That is more than %s: without a model's prefix it holds in every device model.", path))
 		case n.Both:
 			notes = append(notes, "Or the same in x-nmos-ncp; * stands for root.* there, too.")
 		case n.Permission == "":

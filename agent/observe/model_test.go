@@ -8,6 +8,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/observe"
+	"nmosauthd/tinytest/mint"
 )
 
 // What a controller does to the device model is reported by role path and by the device's own names, whichever way it
@@ -66,5 +67,44 @@ func TestModel_CTL86_CTL88(t *testing.T) {
 	var text strings.Builder
 	if err := report.Write(&text); err != nil || !strings.Contains(text.String(), "read meter in-1 root.meters.in-1\n") {
 		t.Errorf("%v; the names are missing in\n%s", err, text.String())
+	}
+}
+
+// Of several device models the claim names the one that was asked for; what was asked for without a model, or of one that
+// is not configured, has none, since a claim without a prefix would hold in all (CTL-19).
+func TestSeveralModels_CTL19_CTL86_CTL88(t *testing.T) {
+	r := newRig(t, observe.DefaultLimits, audit.Options{})
+	c := *r.config
+	c.Control.Models = []string{"slot2B=b", "slot3=c"}
+	r.config = &c
+	r.Configure(&c, []string{mint.DefaultDevice})
+	ask := r.asker(33)
+	token := r.token("c", map[string]map[string][]string{"x-nmos-control": {"read": {"b:root.seen"}}})
+	for _, packet := range []string{
+		"control 1\napi=control\nmodel=slot2B\ncommand=1 1.2.0.1 1m1 root.gain\nsubscribe=root.gain\n",
+		"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m2 root.gain\n",
+		"control 1\napi=control\nmodel=slot4\ncommand=1 1.2.0.1 1m2 root.a\n",
+		"control 1\napi=control\ncommand=1 1.2.0.1 1m2 root.b\n",
+		"control 1\napi=control\nmodel=slot3\nsubscribe=b:root.c\n", // no prefix: it is the role path
+		"control 1\napi=configuration\nmodel=slot2B\ncommand=1 1.2.0.1 1m2 root.d\n",
+		"control 1\napi=configuration\nmodel=slot4\ncommand=1 1.2.0.1 1m2 root.e\n",
+		"control 1\napi=configuration\ncommand=1 1.2.0.1 1m2 root.f\n",
+		"decide 1\nmethod=GET\ntarget=/x-nmos/configuration/v1.0/rolePaths/root.g\n",
+	} {
+		ask(packet, token)
+	}
+	report := r.report()
+	if len(report.Controllers) != 1 {
+		t.Fatalf("got %d controllers, want 1", len(report.Controllers))
+	}
+	const want = `{"x-nmos-configuration":{"write":["b:root.d"]},` +
+		`"x-nmos-control":{"read":["b:root.gain","c:b:root.c"],"write":["c:root.gain"]}}`
+	if got := report.Controllers[0].Add.String(); got != want {
+		t.Errorf("got the missing claims\n%s, want\n%s", got, want)
+	}
+	var text strings.Builder
+	if err := report.Write(&text); err != nil || !strings.Contains(text.String(), "write slot3 root.gain\n") ||
+		!strings.Contains(text.String(), "path-closed") {
+		t.Errorf("%v; the model or its lack is missing in\n%s", err, text.String())
 	}
 }

@@ -123,6 +123,7 @@ type access struct {
 	of       *controller
 	verb     string // "read", "write", "verify", or a method that is neither
 	path     string // normalised; unchanged if that is impossible
+	model    string // whose object a role path is of; "" if the question names no model
 	resource string // what the inventory calls it, "kind name"; "" if unknown
 	reason   wire.Reason
 }
@@ -171,6 +172,7 @@ func (o *Observer) Observe(r *audit.Record) {
 		a.resource = string(r.Text(audit.Kind)) + " " + string(r.Text(audit.Name))
 	}
 	if r.Question == wire.Control {
+		a.model = string(r.Text(audit.Name))
 		o.commands(a, r)
 		return
 	}
@@ -325,10 +327,10 @@ func (o *Observer) add(a access, path []byte, r *audit.Record) {
 		c.unlisted += r.Count
 		return
 	}
-	f := o.accesses[access{c, a.verb, string(path), a.resource, a.reason}] // which allocates nothing for one that is there
+	f := o.accesses[access{c, a.verb, string(path), a.model, a.resource, a.reason}] // which allocates nothing for one that is there
 	if f == nil {
 		a.path = string(path)
-		need := len(a.verb) + len(a.path) + len(a.resource)
+		need := len(a.verb) + len(a.path) + len(a.model) + len(a.resource)
 		if !o.all.room(need, o.limits, 1) || !c.room(need, o.limits, share) ||
 			c.token != Verified && !o.strangers.room(need, o.limits, strangers) {
 			c.unlisted += r.Count

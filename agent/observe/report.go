@@ -70,6 +70,7 @@ type Mend struct {
 type Access struct {
 	Access    string    `json:"access"` // read, write, verify, or a method that is neither
 	Path      string    `json:"path,omitempty"`
+	Model     string    `json:"model,omitempty"`    // of a role path, if the question names one of several
 	Resource  string    `json:"resource,omitempty"` // what the inventory calls it, kind and name
 	Reason    string    `json:"reason"`
 	Decisions uint64    `json:"decisions"`
@@ -172,7 +173,7 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 			reason = inPath
 		}
 		out.Accesses = append(out.Accesses, Access{
-			Access: a.verb, Path: a.path, Resource: a.resource, Reason: reason.String(),
+			Access: a.verb, Path: a.path, Model: a.model, Resource: a.resource, Reason: reason.String(),
 			Decisions: a.decisions, First: at(a.first), Last: at(a.last),
 		})
 		if !grantable || !byPath {
@@ -194,7 +195,7 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 	}
 	if wide {
 		out.Incomplete = append(out.Incomplete,
-			"it asked for a path that needs a claim with a *, which stands for anything: such a claim is left to you")
+			"it asked for something that needs a claim with a *, or one that gives more than that: such a claim is left to you")
 	}
 	if out.Token != Refused && len(all) > 0 {
 		out.Add, out.Claims = add, all
@@ -229,6 +230,8 @@ func (a *Access) before(b *Access) bool {
 	switch {
 	case a.Path != b.Path:
 		return a.Path < b.Path
+	case a.Model != b.Model:
+		return a.Model < b.Model
 	case a.Resource != b.Resource:
 		return a.Resource < b.Resource
 	case a.Access != b.Access:
@@ -247,6 +250,10 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 	if a.path == "" {
 		return n, false, wire.OK
 	}
+	prefix, known := rules.Controls.Prefix([]byte(a.model))
+	if a.model != "" && !known {
+		return n, false, wire.PathClosed // as control says of it to any token
+	}
 	path, ok := decide.Normalize(nil, []byte(a.path))
 	if a.path[0] != '/' { // a role path
 		path, ok = []byte(a.path), true
@@ -256,6 +263,9 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 	}
 	access := accessOf(a.verb)
 	place := rules.Find(path)
+	if place.Kind == decide.ModelObject && known {
+		place.Model, place.Role = prefix, path
+	}
 	if early := decide.WithoutToken(access, place); !early.TokenNeeded() {
 		if reason = early.Answer(); reason.Allowed() {
 			reason = wire.OK

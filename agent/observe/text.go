@@ -63,8 +63,11 @@ func (c *Controller) write(b *strings.Builder) {
 		clock(c.Last))
 	for _, a := range c.Accesses {
 		what := a.Path
+		if a.Model != "" {
+			what = a.Model + " " + what
+		}
 		if a.Resource != "" {
-			what = strings.TrimSpace(a.Resource + " " + a.Path)
+			what = strings.TrimSpace(a.Resource + " " + what)
 		}
 		fmt.Fprintf(b, "  %6d  %-20s %s %s\n", a.Decisions, a.Reason, plain(a.Access), plain(what))
 	}
