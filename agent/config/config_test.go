@@ -173,8 +173,8 @@ configuration_specifiers = "both"
 		if k.String() == "[client] client_id" || k.String() == "[client] client_secret_file" {
 			continue // these take the place of others; TestConfigGivenClient has them
 		}
-		if reflect.DeepEqual(k.Value.Get(), byDefault[i].Value.Get()) {
-			t.Errorf("%s has its default %v here: give it another value", &k, k.Value.Get())
+		if reflect.DeepEqual(k.Get(), byDefault[i].Get()) {
+			t.Errorf("%s has its default %v here: give it another value", &k, k.Get())
 		}
 	}
 }

@@ -16,7 +16,9 @@ type Key struct {
 	Section string // "" above all sections
 	Name    string
 	Traits  Traits
-	Value   Value
+	field   any // a pointer into a Config: to one value, or to a list of values, each once
+	def     any // the default; nil for an empty list
+	parser      // of one value
 }
 
 // Traits is what else the daemon has to know of a key.
@@ -41,7 +43,59 @@ func (k *Key) String() string {
 }
 
 // Path returns the value of a key that holds a path.
-func (k *Key) Path() string { return k.Value.Get().(string) }
+func (k *Key) Path() string { return k.Get().(string) }
+
+// Get returns the value.
+func (k *Key) Get() any { return k.value().Interface() }
+
+func (k *Key) value() reflect.Value { return reflect.ValueOf(k.field).Elem() }
+
+func (k *Key) reset() {
+	if v := k.value(); k.def == nil {
+		v.SetZero()
+	} else {
+		v.Set(reflect.ValueOf(k.def).Convert(v.Type()))
+	}
+}
+
+// maxEntries is how many entries a list has at most.
+const maxEntries = 256
+
+// set takes the value from TOML. On error the value stays as it is, or holds what of a list is good; every bad entry is
+// an error of its own.
+func (k *Key) set(value any) error {
+	v := k.value()
+	if v.Kind() != reflect.Slice {
+		one, err := k.convert(value)
+		if err == nil {
+			v.Set(reflect.ValueOf(one))
+		}
+		return err
+	}
+	entries, ok := value.([]any)
+	if !ok {
+		return &typeError{"a list", value}
+	}
+	if len(entries) > maxEntries {
+		return fmt.Errorf("holds %d entries; at most %d are allowed", len(entries), maxEntries)
+	}
+	v.SetZero()
+	var kept []any
+	var errs []error
+	for _, entry := range entries {
+		one, err := k.convert(entry)
+		if wrong := (*typeError)(nil); errors.As(err, &wrong) {
+			err = fmt.Errorf("each entry %w", err)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		} else if !slices.Contains(kept, one) {
+			kept = append(kept, one)
+			v.Set(reflect.Append(v, reflect.ValueOf(one)))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Keys returns every key there is, with the values of c.
 //
@@ -54,93 +108,93 @@ func (k *Key) Path() string { return k.Value.Get().(string) }
 func Keys(c *Config) []Key {
 	a := &c.Authorization
 	return []Key{
-		{"", "mode", 0, one(&c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff))},
+		{"", "mode", 0, &c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff)},
 
-		{"device", "names", 0, list(&c.Device.Names, nil, text(deviceName))},
-		{"device", "realm", 0, one(&c.Device.Realm, "", text(realm))},
+		{"device", "names", 0, &c.Device.Names, nil, text(deviceName)},
+		{"device", "realm", 0, &c.Device.Realm, "", text(realm)},
 
-		{"authorization", "allow_http", 0, one(&a.AllowHTTP, false, boolean)},
-		{"authorization", "servers", 0, list(&a.Servers, nil, text(a.serverURL))},
-		{"authorization", "trusted_issuers", 0, list(&a.TrustedIssuers, nil, text(a.issuerPattern))},
-		{"authorization", "ca_file", RootsPlace, one(&a.CAFile, "/etc/nmos-authd/ca.pem", text(absolutePath))},
-		{"authorization", "refresh", 0, one(&a.Refresh, time.Hour, duration(5*time.Second, 24*time.Hour))},
-		{"authorization", "leeway", 0, one(&a.Leeway, 0, duration(0, time.Minute))},
-		{"authorization", "retry", 0, one(&a.Retry, 30*time.Second, duration(time.Second, time.Hour))},
+		{"authorization", "allow_http", 0, &a.AllowHTTP, false, boolean},
+		{"authorization", "servers", 0, &a.Servers, nil, text(a.serverURL)},
+		{"authorization", "trusted_issuers", 0, &a.TrustedIssuers, nil, text(a.issuerPattern)},
+		{"authorization", "ca_file", RootsPlace, &a.CAFile, "/etc/nmos-authd/ca.pem", text(absolutePath)},
+		{"authorization", "refresh", 0, &a.Refresh, time.Hour, duration(5*time.Second, 24*time.Hour)},
+		{"authorization", "leeway", 0, &a.Leeway, 0, duration(0, time.Minute)},
+		{"authorization", "retry", 0, &a.Retry, 30 * time.Second, duration(time.Second, time.Hour)},
 
-		{"discovery", "mode", 0, one(&c.Discovery.Mode, DiscoveryAuto,
-			word(DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff))},
-		{"discovery", "hosts", 0, list(&c.Discovery.Hosts, nil, text(hostPattern))},
-		{"discovery", "domains", 0, list(&c.Discovery.Domains, nil, text(hostName))},
-		{"discovery", "dns_servers", 0, list(&c.Discovery.DNSServers, nil, text(nameServer))},
+		{"discovery", "mode", 0, &c.Discovery.Mode, DiscoveryAuto,
+			word(DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff)},
+		{"discovery", "hosts", 0, &c.Discovery.Hosts, nil, text(hostPattern)},
+		{"discovery", "domains", 0, &c.Discovery.Domains, nil, text(hostName)},
+		{"discovery", "dns_servers", 0, &c.Discovery.DNSServers, nil, text(nameServer)},
 
 		{"sockets", "authz", Restart | SocketPlace,
-			one(&c.Sockets.Authz, "/run/nmos-authd/authz.sock", text(neededSocketPath))},
-		{"sockets", "http", Restart | SocketPlace, one(&c.Sockets.HTTP, "/run/nmos-authd/http.sock", text(socketPath))},
-		{"sockets", "admin", Restart | SocketPlace, one(&c.Sockets.Admin, "/run/nmos-authd/admin.sock", text(socketPath))},
-		{"sockets", "group", Restart, one(&c.Sockets.Group, "", text(groupName))},
-		{"sockets", "allow_uids", 0, list(&c.Sockets.AllowUIDs, nil, userID)},
-		{"sockets", "admin_group", Restart, one(&c.Sockets.AdminGroup, "", text(groupName))},
+			&c.Sockets.Authz, "/run/nmos-authd/authz.sock", text(neededSocketPath)},
+		{"sockets", "http", Restart | SocketPlace, &c.Sockets.HTTP, "/run/nmos-authd/http.sock", text(socketPath)},
+		{"sockets", "admin", Restart | SocketPlace, &c.Sockets.Admin, "/run/nmos-authd/admin.sock", text(socketPath)},
+		{"sockets", "group", Restart, &c.Sockets.Group, "", text(groupName)},
+		{"sockets", "allow_uids", 0, &c.Sockets.AllowUIDs, nil, userID},
+		{"sockets", "admin_group", Restart, &c.Sockets.AdminGroup, "", text(groupName)},
 
-		{"clock", "unsynchronised", 0, one(&c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny))},
-		{"clock", "synchronised_file", 0, one(&c.Clock.SynchronisedFile, "", text(filePath))},
+		{"clock", "unsynchronised", 0, &c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny)},
+		{"clock", "synchronised_file", 0, &c.Clock.SynchronisedFile, "", text(filePath)},
 
-		{"state", "dir", Restart | PrivatePlace, one(&c.State.Dir, "/var/lib/nmos-authd", text(absolutePath))},
+		{"state", "dir", Restart | PrivatePlace, &c.State.Dir, "/var/lib/nmos-authd", text(absolutePath)},
 
-		{"limits", "token_bytes", 0, one(&c.Limits.TokenBytes, 16384, number(1024, 16384))},
-		{"limits", "path_bytes", 0, one(&c.Limits.PathBytes, decide.DefaultPathBytes, number(256, 4096))},
-		{"limits", "packet_bytes", 0, one(&c.Limits.PacketBytes, 32768, number(1024, 65536))},
-		{"limits", "cached_tokens", 0, one(&c.Limits.CachedTokens, 64, number(1, 4096))},
-		{"limits", "connections", Restart, one(&c.Limits.Connections, 64, number(1, 4096))},
+		{"limits", "token_bytes", 0, &c.Limits.TokenBytes, 16384, number(1024, 16384)},
+		{"limits", "path_bytes", 0, &c.Limits.PathBytes, decide.DefaultPathBytes, number(256, 4096)},
+		{"limits", "packet_bytes", 0, &c.Limits.PacketBytes, 32768, number(1024, 65536)},
+		{"limits", "cached_tokens", 0, &c.Limits.CachedTokens, 64, number(1, 4096)},
+		{"limits", "connections", Restart, &c.Limits.Connections, 64, number(1, 4096)},
 		// Under the least the collector would run without end.
-		{"limits", "memory_bytes", 0, one(&c.Limits.MemoryBytes, 0, orZero{number(8<<20, 1<<30)})},
+		{"limits", "memory_bytes", 0, &c.Limits.MemoryBytes, 0, orZero{number(8<<20, 1<<30)}},
 
-		{"log", "level", 0, one(&c.Log.Level, "info", word("debug", "info", "warn", "error"))},
+		{"log", "level", 0, &c.Log.Level, "info", word("debug", "info", "warn", "error")},
 
-		{"paths", "public", 0, list(&c.Paths.Public, nil, text(publicPrefix))},
-		{"paths", "claims", 0, list(&c.Paths.Claims, nil, text(claimPrefix))},
-		{"paths", "control", 0, list(&c.Paths.Control, nil, text(controlPath))},
+		{"paths", "public", 0, &c.Paths.Public, nil, text(publicPrefix)},
+		{"paths", "claims", 0, &c.Paths.Claims, nil, text(claimPrefix)},
+		{"paths", "control", 0, &c.Paths.Control, nil, text(controlPath)},
 
-		{"control", "commands", 0, one(&c.Control.Commands, CommandsHandshake, word(CommandsHandshake, CommandsAsked))},
-		{"control", "claims", 0, list(&c.Control.Claims, []ControlClaim{ClaimControl, ClaimNCP},
-			word(ClaimControl, ClaimNCP, ClaimNC))},
-		{"control", "gets", 0, one(&c.Control.Gets, GetsRead, word(GetsRead, GetsWrite))},
-		{"control", "read_methods", 0, list(&c.Control.ReadMethods, nil, text(readMethod))},
-		{"control", "models", 0, list(&c.Control.Models, nil, text(deviceModel))},
-		{"control", "configuration_specifiers", 0, one(&c.Control.ConfigurationSpecifiers, SpecifiersRole,
-			word(SpecifiersRole, SpecifiersURL, SpecifiersBoth))},
-		{"control", "record", 0, one(&c.Control.Record, RecordDenied, word(RecordDenied, RecordAll))},
+		{"control", "commands", 0, &c.Control.Commands, CommandsHandshake, word(CommandsHandshake, CommandsAsked)},
+		{"control", "claims", 0, &c.Control.Claims, []ControlClaim{ClaimControl, ClaimNCP},
+			word(ClaimControl, ClaimNCP, ClaimNC)},
+		{"control", "gets", 0, &c.Control.Gets, GetsRead, word(GetsRead, GetsWrite)},
+		{"control", "read_methods", 0, &c.Control.ReadMethods, nil, text(readMethod)},
+		{"control", "models", 0, &c.Control.Models, nil, text(deviceModel)},
+		{"control", "configuration_specifiers", 0, &c.Control.ConfigurationSpecifiers, SpecifiersRole,
+			word(SpecifiersRole, SpecifiersURL, SpecifiersBoth)},
+		{"control", "record", 0, &c.Control.Record, RecordDenied, word(RecordDenied, RecordAll)},
 
-		{"inventory", "file", ReadPlace, one(&c.Inventory.File, "", text(filePath))},
+		{"inventory", "file", ReadPlace, &c.Inventory.File, "", text(filePath)},
 
-		{"audit", "sinks", 0, list(&c.Audit.Sinks, []AuditSink{AuditLog}, word(AuditLog, AuditFile, AuditSyslog))},
-		{"audit", "full", 0, one(&c.Audit.Full, AuditDrop, word(AuditDrop, AuditWait))},
-		{"audit", "queue_bytes", 0, one(&c.Audit.QueueBytes, 64<<10, number(4<<10, 16<<20))},
-		{"audit", "repeat", 0, one(&c.Audit.Repeat, 10*time.Second, duration(0, time.Hour))},
-		{"audit", "deny_rate", 0, one(&c.Audit.DenyRate, 2, number(0, 100_000))},
-		{"audit", "allow_rate", 0, one(&c.Audit.AllowRate, 20, number(0, 100_000))},
-		{"audit", "file", WritePlace, one(&c.Audit.File, "", text(filePath))},
-		{"audit", "file_bytes", 0, one(&c.Audit.FileBytes, 1<<20, number(64<<10, 1<<30))},
-		{"audit", "files", 0, one(&c.Audit.Files, 4, number(1, 100))},
-		{"audit", "syslog", 0, one(&c.Audit.Syslog, "", text(syslogURL))},
-		{"audit", "ring_bytes", 0, one(&c.Audit.RingBytes, 64<<10, number(4<<10, 16<<20))},
+		{"audit", "sinks", 0, &c.Audit.Sinks, []AuditSink{AuditLog}, word(AuditLog, AuditFile, AuditSyslog)},
+		{"audit", "full", 0, &c.Audit.Full, AuditDrop, word(AuditDrop, AuditWait)},
+		{"audit", "queue_bytes", 0, &c.Audit.QueueBytes, 64 << 10, number(4<<10, 16<<20)},
+		{"audit", "repeat", 0, &c.Audit.Repeat, 10 * time.Second, duration(0, time.Hour)},
+		{"audit", "deny_rate", 0, &c.Audit.DenyRate, 2, number(0, 100_000)},
+		{"audit", "allow_rate", 0, &c.Audit.AllowRate, 20, number(0, 100_000)},
+		{"audit", "file", WritePlace, &c.Audit.File, "", text(filePath)},
+		{"audit", "file_bytes", 0, &c.Audit.FileBytes, 1 << 20, number(64<<10, 1<<30)},
+		{"audit", "files", 0, &c.Audit.Files, 4, number(1, 100)},
+		{"audit", "syslog", 0, &c.Audit.Syslog, "", text(syslogURL)},
+		{"audit", "ring_bytes", 0, &c.Audit.RingBytes, 64 << 10, number(4<<10, 16<<20)},
 
-		{"metrics", "file", WritePlace, one(&c.Metrics.File, "", text(filePath))},
+		{"metrics", "file", WritePlace, &c.Metrics.File, "", text(filePath)},
 
-		{"client", "scopes", 0, list(&c.Client.Scopes, nil, text(scopeName))},
-		{"client", "issuer", 0, one(&c.Client.Issuer, "", text(a.optionalServerURL))},
-		{"client", "initial_access_token_file", ReadPlace, one(&c.Client.InitialAccessTokenFile, "", text(filePath))},
-		{"client", "client_id", 0, one(&c.Client.ClientID, "", text(clientID))},
-		{"client", "client_secret_file", ReadPlace, one(&c.Client.ClientSecretFile, "", text(filePath))},
+		{"client", "scopes", 0, &c.Client.Scopes, nil, text(scopeName)},
+		{"client", "issuer", 0, &c.Client.Issuer, "", text(a.optionalServerURL)},
+		{"client", "initial_access_token_file", ReadPlace, &c.Client.InitialAccessTokenFile, "", text(filePath)},
+		{"client", "client_id", 0, &c.Client.ClientID, "", text(clientID)},
+		{"client", "client_secret_file", ReadPlace, &c.Client.ClientSecretFile, "", text(filePath)},
 		{"client", "auth_method", 0,
-			one(&c.Client.AuthMethod, ClientAuthAuto, word(ClientAuthAuto, ClientAuthKey, ClientAuthSecret))},
+			&c.Client.AuthMethod, ClientAuthAuto, word(ClientAuthAuto, ClientAuthKey, ClientAuthSecret)},
 		{"client", "keys", 0,
-			one(&c.Client.Keys, ClientKeysAuto, word(ClientKeysAuto, ClientKeysInline, ClientKeysByURI))},
-		{"client", "jwks_uri", 0, one(&c.Client.JWKSURI, "", text(a.endpointURL))},
-		{"client", "software_id", 0, one(&c.Client.SoftwareID, "", text(uuid))},
-		{"client", "allow_uids", 0, list(&c.Client.AllowUIDs, nil, userID)},
-		{"client", "group", 0, one(&c.Client.Group, "", text(groupName))},
+			&c.Client.Keys, ClientKeysAuto, word(ClientKeysAuto, ClientKeysInline, ClientKeysByURI)},
+		{"client", "jwks_uri", 0, &c.Client.JWKSURI, "", text(a.endpointURL)},
+		{"client", "software_id", 0, &c.Client.SoftwareID, "", text(uuid)},
+		{"client", "allow_uids", 0, &c.Client.AllowUIDs, nil, userID},
+		{"client", "group", 0, &c.Client.Group, "", text(groupName)},
 
-		{"sandbox", "landlock", Restart, one(&c.Sandbox.Landlock, true, boolean)},
+		{"sandbox", "landlock", Restart, &c.Sandbox.Landlock, true, boolean},
 	}
 }
 
@@ -148,7 +202,7 @@ func Keys(c *Config) []Key {
 func Default() *Config {
 	c := new(Config)
 	for _, k := range Keys(c) {
-		k.Value.reset()
+		k.reset()
 	}
 	return c
 }
@@ -157,7 +211,7 @@ func Default() *Config {
 func (c *Config) NeedRestart(before *Config) (names []string) {
 	old := Keys(before)
 	for i, k := range Keys(c) {
-		if k.Traits&Restart != 0 && !reflect.DeepEqual(k.Value.Get(), old[i].Value.Get()) {
+		if k.Traits&Restart != 0 && !reflect.DeepEqual(k.Get(), old[i].Get()) {
 			names = append(names, k.String())
 		}
 	}
@@ -236,81 +290,10 @@ func (r *reader) checkModels() {
 	}
 }
 
-// Value is the value of a key in one Config.
-type Value interface {
+// parser checks one value of TOML and converts it to the type of its field.
+type parser interface {
 	Bounds() string // "5s to 24h", or the words to choose from; "" if there are none
-	Get() any
-	reset()              // to the default
-	set(value any) error // from TOML; on error the value stays as it is, or holds what of a list is good
-}
-
-// parser checks one value of TOML and converts it. Its method must not be called parse: of a generic interface the linker
-// knows the name alone, and would keep every such method of miekg/dns, 70 kB.
-type parser[T any] interface {
-	Bounds() string
-	fromTOML(value any) (T, error)
-}
-
-// single is a key with a single value.
-type single[T any] struct {
-	parser[T]
-	field *T
-	def   T
-}
-
-func one[T any](field *T, def T, p parser[T]) Value { return &single[T]{p, field, def} }
-
-func (s *single[T]) Get() any { return *s.field }
-
-func (s *single[T]) reset() { *s.field = s.def }
-
-func (s *single[T]) set(value any) error {
-	v, err := s.fromTOML(value)
-	if err == nil {
-		*s.field = v
-	}
-	return err
-}
-
-// maxEntries is how many entries a list has at most.
-const maxEntries = 256
-
-// several is a key with a list of values, each once. Every bad entry is an error of its own.
-type several[T comparable] struct {
-	parser[T]
-	field *[]T
-	def   []T
-}
-
-func list[T comparable](field *[]T, def []T, p parser[T]) Value { return &several[T]{p, field, def} }
-
-func (s *several[T]) Get() any { return *s.field }
-
-func (s *several[T]) reset() { *s.field = slices.Clone(s.def) }
-
-func (s *several[T]) set(value any) error {
-	values, ok := value.([]any)
-	if !ok {
-		return &typeError{"a list", value}
-	}
-	if len(values) > maxEntries {
-		return fmt.Errorf("holds %d entries; at most %d are allowed", len(values), maxEntries)
-	}
-	var kept []T
-	var errs []error
-	for _, v := range values {
-		t, err := s.fromTOML(v)
-		if wrong := (*typeError)(nil); errors.As(err, &wrong) {
-			err = fmt.Errorf("each entry %w", err)
-		}
-		if err != nil {
-			errs = append(errs, err)
-		} else if !slices.Contains(kept, t) {
-			kept = append(kept, t)
-		}
-	}
-	*s.field = kept
-	return errors.Join(errs...)
+	convert(value any) (any, error)
 }
 
 // typeError says that a value is of another type.
@@ -322,19 +305,19 @@ type typeError struct {
 func (e *typeError) Error() string { return "must be " + e.want + ", not " + kind(e.got) }
 
 // of is a parser for values of one type of TOML.
-type of[V, T any] struct {
+type of[V any] struct {
 	want, bounds string
-	convert      func(V) (T, error)
+	check        func(V) (any, error)
 }
 
-func (o *of[V, T]) Bounds() string { return o.bounds }
+func (o *of[V]) Bounds() string { return o.bounds }
 
-func (o *of[V, T]) fromTOML(value any) (t T, err error) {
+func (o *of[V]) convert(value any) (any, error) {
 	v, ok := value.(V)
 	if !ok {
-		return t, &typeError{o.want, value}
+		return nil, &typeError{o.want, value}
 	}
-	return o.convert(v)
+	return o.check(v)
 }
 
 // text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
@@ -342,45 +325,45 @@ type text func(string) (string, error)
 
 func (text) Bounds() string { return "" }
 
-func (check text) fromTOML(value any) (string, error) {
+func (check text) convert(value any) (any, error) {
 	s, ok := value.(string)
 	if !ok {
-		return "", &typeError{"a string", value}
+		return nil, &typeError{"a string", value}
 	}
 	return check(s)
 }
 
-var boolean = &of[bool, bool]{"true or false", "", func(b bool) (bool, error) { return b, nil }}
+var boolean = &of[bool]{"true or false", "", func(b bool) (any, error) { return b, nil }}
 
-func number(least, most int64) parser[int] {
+func number(least, most int64) parser {
 	bounds := fmt.Sprintf("%d to %d", least, most)
-	return &of[int64, int]{"a whole number", bounds, func(n int64) (int, error) {
+	return &of[int64]{"a whole number", bounds, func(n int64) (any, error) {
 		if n < least || n > most {
-			return 0, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
+			return nil, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
 		}
 		return int(n), nil
 	}}
 }
 
 // orZero accepts 0, too.
-type orZero struct{ parser[int] }
+type orZero struct{ parser }
 
-func (o orZero) fromTOML(value any) (int, error) {
+func (o orZero) convert(value any) (any, error) {
 	if value == int64(0) {
 		return 0, nil
 	}
-	return o.parser.fromTOML(value)
+	return o.parser.convert(value)
 }
 
-func duration(least, most time.Duration) parser[time.Duration] {
+func duration(least, most time.Duration) parser {
 	bounds := brief(least) + " to " + brief(most)
-	return &of[string, time.Duration]{`a string such as "90s" or "1h"`, bounds, func(s string) (time.Duration, error) {
+	return &of[string]{`a string such as "90s" or "1h"`, bounds, func(s string) (any, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil {
-			return 0, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
+			return nil, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
 		}
 		if d < least || d > most {
-			return 0, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
+			return nil, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
 		}
 		return d, nil
 	}}
@@ -399,25 +382,25 @@ func brief(d time.Duration) string {
 }
 
 // word accepts one of a few words.
-func word[T ~string](words ...T) parser[T] {
+func word[T ~string](words ...T) parser {
 	names := make([]string, len(words))
 	for i, w := range words {
 		names[i] = string(w)
 	}
 	bounds := strings.Join(names, ", ")
-	return &of[string, T]{"one of " + bounds, bounds, func(s string) (T, error) {
+	return &of[string]{"one of " + bounds, bounds, func(s string) (any, error) {
 		if !slices.Contains(names, s) {
-			return "", fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
+			return nil, fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
 		}
 		return T(s), nil
 	}}
 }
 
 // userID accepts the number of a user.
-var userID = &of[int64, uint32]{"a user number", "", func(n int64) (uint32, error) {
+var userID = &of[int64]{"a user number", "", func(n int64) (any, error) {
 	const nobody = 1<<32 - 1 // the kernel's "no user": never a peer's
 	if n < 0 || n >= nobody {
-		return 0, fmt.Errorf("%d is not a user number", n)
+		return nil, fmt.Errorf("%d is not a user number", n)
 	}
 	return uint32(n), nil
 }}

@@ -54,7 +54,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		var changed []string
 		before := Keys(Default())
 		for i, k := range Keys(c) {
-			if !reflect.DeepEqual(k.Value.Get(), before[i].Value.Get()) {
+			if !reflect.DeepEqual(k.Get(), before[i].Get()) {
 				changed = append(changed, k.String())
 			}
 		}
@@ -88,8 +88,8 @@ func TestKeys(t *testing.T) {
 				places++
 			}
 		}
-		if _, text := k.Value.Get().(string); places > 1 || places == 1 && !text {
-			t.Errorf("%s has %d places and the value %v, want at most one, and a path", &k, places, k.Value.Get())
+		if _, text := k.Get().(string); places > 1 || places == 1 && !text {
+			t.Errorf("%s has %d places and the value %v, want at most one, and a path", &k, places, k.Get())
 		}
 	}
 }

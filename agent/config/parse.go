@@ -243,7 +243,7 @@ func (r *reader) assign() {
 		if !ok {
 			continue
 		}
-		for _, err := range Mistakes(k.Value.set(s.value)) {
+		for _, err := range Mistakes(k.set(s.value)) {
 			r.mistakes.add(s.line, "%s: %v", &k, err)
 		}
 	}

@@ -106,18 +106,18 @@ func TestConfigPageHasEveryKey(t *testing.T) {
 			continue
 		}
 		delete(page, place)
-		if want := inTOML(k.Value.Get()); got.value != want && !same(got.value, want) {
+		if want := inTOML(k.Get()); got.value != want && !same(got.value, want) {
 			t.Errorf("%s: got the default %s, want %s", &k, got.value, want)
 		}
 		if len(strings.Fields(got.text)) < 4 {
 			t.Errorf("%s: got %q as its words, want a sentence", &k, got.text)
 		}
-		if least, most, is := strings.Cut(k.Value.Bounds(), " to "); is {
+		if least, most, is := strings.Cut(k.Bounds(), " to "); is {
 			if !hasRange(got.text, least, most) {
-				t.Errorf("%s: got %q, want %s", &k, got.text, k.Value.Bounds())
+				t.Errorf("%s: got %q, want %s", &k, got.text, k.Bounds())
 			}
 		} else {
-			for word := range strings.SplitSeq(k.Value.Bounds(), ", ") {
+			for word := range strings.SplitSeq(k.Bounds(), ", ") {
 				if !strings.Contains(got.text, word) {
 					t.Errorf("%s: got %q, want a word on %s", &k, got.text, word)
 				}
