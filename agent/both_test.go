@@ -248,6 +248,33 @@ func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
 	}
 }
 
+// Any question that is posted as a packet has the decision socket's reply, byte by byte.
+func TestBothSocketsByPacket_ANS8(t *testing.T) {
+	tokens := mint.New(mint.Options{})
+	now := tokens.Now
+	newOne := func() *device {
+		d := newDevice(t, vendorPaths, tokens.Key.JWK())
+		d.setInventory(t, deviceInventory)
+		d.clock.Store(&now)
+		return d
+	}
+	one, web := newOne(), askHTTP(t, newOne())
+	sign := func(o mint.Options) string { return mint.New(o).Sign() }
+	packets := []string{"ping 1\nid=7\n", "verify 1\n", "decide-all 1\ntarget=/\ntarget=/a\n", "nothing 1\n"}
+	for _, row := range rows.All(sign) {
+		packets = append(packets, row.Packet)
+	}
+	session := one.NewSession()
+	for _, packet := range packets {
+		want := string(session.Packet(nil, []byte(packet), wire.DefaultPacketLimit))
+		status, got := web.post(t, httpauth.PacketPath, packet)
+		first, _, _ := strings.Cut(want, "\n")
+		if wantStatus := first[len(first)-3:]; got != want || status != wantStatus && first != "pong 1" {
+			t.Errorf("%.80q: got %s %q by HTTP, %q by packet", packet, status, got, want)
+		}
+	}
+}
+
 // post posts a body and returns the status and the body of the answer.
 func (w *webServer) post(tb testing.TB, path, body string) (status, answer string) {
 	tb.Helper()

@@ -28,6 +28,7 @@ rm -rf "$out"
 doc=$STAGE/share/doc/nmos-authd
 mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
 cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
+cp -R platform/clients "$STAGE/share/nmos-authd/clients"
 cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md "$doc"
 # There they stand side by side.
 for guide in OPERATING.md CONTROLS.md SERVERS.md; do

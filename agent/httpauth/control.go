@@ -11,13 +11,25 @@ import (
 // body, and its reply as that of the answer (CTL-80).
 const ControlPath = "/control"
 
-// takesBody reports whether a request's body is read: only that of a question about commands is.
-func takesBody(r *http.Request) bool { return r.URL.Path == ControlPath && r.Method == http.MethodPost }
+// PacketPath is the path to which any question is posted in the same way, for languages that have no SOCK_SEQPACKET. The
+// device's own tokens are not to be had there (CLI-69), and no question is left standing.
+const PacketPath = "/packet"
 
-func (h *handler) control(w http.ResponseWriter, r *http.Request) {
+// takesPackets reports whether questions are posted to path.
+func takesPackets(path string) bool { return path == ControlPath || path == PacketPath }
+
+// takesBody reports whether a request's body is read: only that of a packet is.
+func takesBody(r *http.Request) bool { return takesPackets(r.URL.Path) && r.Method == http.MethodPost }
+
+// takes reports whether v is asked at path.
+func takes(path string, v wire.Verb) bool {
+	return v == wire.Control || path == PacketPath && v != wire.Token && v != wire.WatchToken
+}
+
+func (h *handler) answerPacket(w http.ResponseWriter, r *http.Request) {
 	if !takesBody(r) {
 		w.Header().Set("Allow", http.MethodPost)
-		Fail(w, http.StatusMethodNotAllowed, "questions about commands are posted", "")
+		Fail(w, http.StatusMethodNotAllowed, "packets are posted", "")
 		return
 	}
 	var reply *wire.Reply
@@ -50,7 +62,7 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (fault wire.Reaso
 		}
 		return wire.PacketForm // cut off, or not in the form of HTTP
 	}
-	if fault = h.request.Parse(h.packet.Bytes(), limit); fault == wire.Undecided && h.request.Verb != wire.Control {
+	if fault = h.request.Parse(h.packet.Bytes(), limit); fault == wire.Undecided && !takes(r.URL.Path, h.request.Verb) {
 		return wire.PacketVerb
 	}
 	return fault

@@ -21,6 +21,9 @@ func posted(headers, body string) string {
 	return "POST /control HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n" + body
 }
 
+// toPacket is a packet that is posted, of whatever kind.
+func toPacket(body string) string { return strings.Replace(withLength(body), "/control", "/packet", 1) }
+
 func withLength(body string) string {
 	return posted(fmt.Sprintf("Content-Length: %d\r\n", len(body)), body)
 }
@@ -44,6 +47,16 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 		{"another question", withLength("decide 1\nmethod=GET\ntarget=/\n"), []int{400}, 0},
 		{"ping", withLength("ping 1\n"), []int{400}, 0},
 		{"a line that is not ended", withLength(control + "subscribe=x"), []int{400}, 0},
+		{"packet: decide", toPacket("decide 1\nmethod=GET\ntarget=/\n"), []int{200}, 1},
+		{"packet: control", toPacket(control), []int{200}, 1},
+		{"packet: decide-all", toPacket("decide-all 1\ntarget=/\n"), []int{200}, 1},
+		{"packet: verify", toPacket("verify 1\n"), []int{200}, 1},
+		{"packet: resource", toPacket("resource 1\nkind=meter\nname=a\naccess=read\n"), []int{200}, 1},
+		{"packet: ping", toPacket("ping 1\n"), []int{200}, 1},
+		{"packet: one of the device's own tokens", toPacket("token 1\nscope=registration\n"), []int{400}, 0},
+		{"packet: left standing", toPacket("watch-token 1\ntarget=/\n"), []int{400}, 0},
+		{"packet: not one", toPacket("decide 2\n"), []int{400}, 0},
+		{"packet: GET", "GET /packet HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{405}, 0},
 		{"too long", withLength(long), []int{400}, 0},
 		{"too long, and not sent", posted("Content-Length: 1000000000\r\n", ""), []int{400}, 0},
 		{"too long, in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)), []int{400}, 0},

@@ -1,6 +1,6 @@
 // Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve
 // (nginx auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns
-// headers into a wire.Request and a wire.Reply into headers. The decision socket's "control" it takes as it is, since
+// headers into a wire.Request and a wire.Reply into headers. The decision socket's packets it takes as they are, too, since
 // whoever asks that is the device's own software.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
@@ -45,14 +45,14 @@ func Handler(session Session, keys func() []byte) http.Handler {
 type handler struct {
 	session Session
 	keys    func() []byte
-	packet  bytes.Buffer // of a question about commands
+	packet  bytes.Buffer // that was posted
 	request wire.Request
 	reply   []byte
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == ControlPath {
-		h.control(w, r)
+	if takesPackets(r.URL.Path) {
+		h.answerPacket(w, r)
 		return
 	}
 	if r.URL.Path == PathKeys && h.keys != nil {

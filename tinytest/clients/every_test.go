@@ -34,6 +34,7 @@ var entries = []entry{
 	{name: "c", small: true, command: func(t *testing.T) []string { return []string{probeProgram(t)} }},
 	{name: "cpp", small: true, body: true, command: cppProbe, readme: cppReadme},
 	{name: "python", body: true, command: pythonProbe, readme: pythonReadme},
+	{name: "node", http: true, body: true, command: nodeProbe, readme: nodeReadme},
 }
 
 var clientsDir = func() string {
@@ -77,6 +78,10 @@ func cppProbe(t *testing.T) []string {
 }
 
 func pythonProbe(t *testing.T) []string { return []string{tool(t, "python3"), "testdata/probe.py"} }
+
+func nodeProbe(t *testing.T) []string {
+	return []string{tool(t, "node", "nodejs"), "testdata/probe.cjs"}
+}
 
 // rig is what a client is tested with: an authorization server and the daemon.
 type rig struct {
@@ -497,6 +502,9 @@ type anyDaemon struct {
 
 func startDaemonFor(t *testing.T, e *entry, behave behaviour) *anyDaemon {
 	t.Helper()
+	if e.http {
+		return startHTTPDaemon(t, behave)
+	}
 	d := startDaemon(t, socketPath(t), behave)
 	return &anyDaemon{d.ln.Addr().String(), d.become, func() int { questions, _ := d.asked(); return len(questions) }}
 }
@@ -558,6 +566,10 @@ func around(t *testing.T, name, lines string) string {
 func cppReadme(t *testing.T, lines string) []string {
 	file := around(t, "readme.cpp", lines)
 	return []string{compileCpp(t, file, "readmecpp")}
+}
+
+func nodeReadme(t *testing.T, lines string) []string {
+	return []string{tool(t, "node", "nodejs"), around(t, "readme.cjs", lines)}
 }
 
 func pythonReadme(t *testing.T, lines string) []string {

@@ -352,7 +352,7 @@ def _await(sock, events, deadline):
 def _send(sock, packet, deadline):
     while True:
         try:
-            sock.send(packet)  # whole or not at all; Python ignores SIGPIPE, and MSG_NOSIGNAL is for who does not
+            sock.send(packet, socket.MSG_NOSIGNAL)  # whole or not at all
             return
         except BlockingIOError:
             _await(sock, select.POLLOUT, deadline)
