@@ -36,7 +36,7 @@ for guide in OPERATING.md CONTROLS.md SERVERS.md; do
 		s#\]\(keycloak/#](examples/keycloak/#; s#\[([^]]*)\]\(\.\./tinytest[^)]*\)#\1#g' \
 		"configs/$guide" >"$doc/$guide"
 done
-for folder in nginx lighttpd caddy envoy haproxy keycloak; do
+for folder in nginx lighttpd caddy envoy haproxy apache keycloak; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
 	fi

@@ -97,6 +97,7 @@ func TestDebs(t *testing.T) {
 			"usr/share/doc/nmos-authd/examples/caddy":        "configs/caddy",
 			"usr/share/doc/nmos-authd/examples/envoy":        "configs/envoy",
 			"usr/share/doc/nmos-authd/examples/haproxy":      "configs/haproxy",
+			"usr/share/doc/nmos-authd/examples/apache":       "configs/apache",
 			"usr/share/doc/nmos-authd/AUDIT.md":              "agent/audit/AUDIT.md",
 			"usr/share/doc/nmos-authd/OBSERVE.md":            "agent/observe/OBSERVE.md",
 			"usr/share/doc/nmos-authd/STATUS.md":             "agent/status/STATUS.md",

@@ -9,7 +9,7 @@ import (
 // startCaddy runs Caddy with the shipped file, word by word but for addresses.
 func startCaddy(t *testing.T, r *rig) *front {
 	f := newFront(t, "caddy", "apt-get install caddy")
-	f.keepsSpelling, f.passesTrailers = true, true
+	f.keepsSpelling, f.passesTrailers, f.judgesKeys = true, true, true
 	host, port, err := net.SplitHostPort(f.addr)
 	if err != nil {
 		t.Fatal(err)

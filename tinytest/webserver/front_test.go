@@ -24,6 +24,7 @@ type front struct {
 
 	passesEvents   bool // the handshake of the IS-07 WebSocket goes to the device unasked
 	passesTrailers bool // as the client wrote them, behind a chunked body
+	judgesKeys     bool // it asks about whatever does not read the public keys
 	keepsSpelling  bool // the device gets the path as the client spelt it, not as it was judged
 }
 
