@@ -7,15 +7,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
-
-	"nmosauthd/tinytest/mint"
 )
 
 // fronts are the web servers: all that is tested of every web server needs an entry here and nothing else.
@@ -73,42 +69,6 @@ func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testi
 			t.Run("no device", func(t *testing.T) { checkNoDevice(t, r, f, one.gone) })
 			f.stop()
 			checkLogs(t, f.logs())
-		})
-	}
-}
-
-// The lines that a README tells users to write are enough: what was judged is served, nothing else, and nothing without
-// the daemon.
-func TestLinesOfTheREADME_ANS1_ANS3_ANS5_PATH9(t *testing.T) {
-	for _, one := range fronts {
-		if one.lines == nil {
-			continue
-		}
-		t.Run(one.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRigWith(t)
-			f := one.lines(t, r)
-			good := r.good()
-			patch := request{method: "PATCH", target: receiver, body: "{}"}
-			compare(t, r, f, []row{
-				{"no token", get(self)}, {"allowed", get(self).bearing(good)}, {"public", get("/x-nmos/")},
-				{"no path", get(self + "//").bearing(good)}, {"dots", get("/x-nmos/node/v1.3/x/../self").bearing(good)},
-				{"escaped", get("/x-nmos/node/v1.3/sel%66?a=%2F").bearing(good)}, {"method", request{method: "TRACE", target: self}},
-				{"with a body", patch.bearing(good)}, {"with a body, no token", patch},
-				{"no permission", patch.bearing(r.granting(map[string]mint.Permission{"node": {Read: []string{"*"}}}))},
-				{"WebSocket", get(events + "?access_token=" + good).upgrading()},
-				{"no WebSocket", get(self + "?access_token=" + good)},
-				{"forged", get(self).with("X-Auth-Reason: ok", "X-Original-URI: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
-			}, nil)
-			checkMisleading(t, r, f)
-			if err := r.daemon.Stop(); err != nil {
-				t.Error(err)
-			}
-			for _, q := range []request{get(self).bearing(good), get("/x-nmos/")} {
-				if a := r.send(f.addr, q, t); a.status != 503 || len(r.take()) > 0 {
-					t.Errorf("without a daemon: %s: %s", q, a.shown())
-				}
-			}
 		})
 	}
 }
@@ -350,117 +310,5 @@ func checkLogs(t *testing.T, logs map[string]string) {
 	}
 	if total < 1000 {
 		t.Errorf("the logs %q are nearly empty: not looked in the right place", slices.Collect(maps.Keys(logs)))
-	}
-}
-
-// Reloaded while it is in use nginx drops nothing, and lets nothing through.
-func TestNginxReloaded_ANS5(t *testing.T) {
-	r := newRig(t)
-	f := startNginx(t, r, false)
-	good := get(self).bearing(r.good())
-	var stop atomic.Bool
-	served := make(chan int)
-	go func() {
-		n := 0
-		for ; !stop.Load(); n++ {
-			if a, err := exchange(f.addr, good); err != nil || a.status != 200 {
-				t.Errorf("request %d: %v, %s", n, err, a.shown())
-			}
-			if a, err := exchange(f.addr, get(self)); err != nil || a.status != 401 {
-				t.Errorf("request %d without a token: %v, %s", n, err, a.shown())
-			}
-		}
-		served <- n
-	}()
-	defer func() {
-		stop.Store(true)
-		t.Logf("%d pairs of requests", <-served)
-	}()
-	for range 3 {
-		var before []string
-		eventually(t, "the workers", func() bool { before = f.workers(); return len(before) == 2 })
-		if err := f.command.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "the new workers", func() bool {
-			return !slices.ContainsFunc(f.workers(), func(pid string) bool { return slices.Contains(before, pid) })
-		})
-	}
-}
-
-// workers are the process ids of the web server's children.
-func (f *front) workers() []string {
-	pid := f.command.Process.Pid
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits in vain
-	return strings.Fields(string(children))
-}
-
-// A socket that the user of nginx may not open leaves a line in a log that says what to look at, and no token.
-func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can have nginx ask as another user")
-	}
-	r := newRig(t)
-	f := startNginxAs(t, r, false, "nobody")
-	a := r.send(f.addr, get(self+"?access_token="+r.good()).upgrading(), t)
-	if got := r.take(); a.status != 503 || len(got) > 0 {
-		t.Errorf("%s, and the device got %+v", a.shown(), got)
-	}
-	checkSaid(t, f, nginxSays)
-	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
-}
-
-// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its
-// sources: the token must grant both.
-func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
-	r := newRig(t)
-	f := startNginx(t, r, false)
-	compare(t, r, f, handshakeRows(r), []difference{
-		{"handshake for the sources? only", "403", "nginx asks for the socket's own path"},
-	})
-}
-
-// A script that a web server cannot run opens nothing, nor one that finds no way to ask.
-func TestBrokenScript_ANS5(t *testing.T) {
-	for _, one := range []struct {
-		name   string
-		start  func(*testing.T, *rig, func(string) string) *front
-		script func(string) string
-	}{
-		{"lighttpd: no Lua", startLighttpdWith, func(string) string { return "this is no Lua" }},
-		{"lighttpd: fails", startLighttpdWith, func(string) string { return "error('so')" }},
-		{"lighttpd: without luv", startLighttpdWith, func(s string) string { return "package.cpath, package.path = '', ''\n" + s }},
-		{"apache2: no Lua", startApacheWith, func(string) string { return "this is no Lua" }},
-		{"apache2: fails", startApacheWith, func(s string) string { return strings.Replace(s, "\tlocal lines", "\terror('so')\n\tlocal lines", 1) }},
-		{"apache2: fails after the answer", startApacheWith, func(s string) string {
-			return strings.Replace(s, "\tlocal reason = ", "\terror('so')\n\tlocal reason = ", 1)
-		}},
-		{"apache2: without LuaSocket", startApacheWith, func(s string) string { return "package.cpath, package.path = '', ''\n" + s }},
-		{"haproxy: fails", startHAProxyWith, func(s string) string {
-			return strings.Replace(s, "\tlocal status, said", "\terror('so')\n\tlocal status, said", 1)
-		}},
-		{"haproxy: fails after the answer", startHAProxyWith, func(s string) string {
-			return strings.Replace(s, "\tlocal reason = ", "\terror('so')\n\tlocal reason = ", 1)
-		}},
-		{"haproxy: without a client", startHAProxyWith, func(s string) string { return "core.httpclient = nil\n" + s }},
-	} {
-		t.Run(one.name, func(t *testing.T) {
-			r := newRig(t)
-			f := one.start(t, r, func(shipped string) string {
-				script := one.script(shipped)
-				if script == shipped {
-					t.Fatal("the script is the shipped one")
-				}
-				return script
-			})
-			for _, q := range []request{get(self).bearing(r.good()), get("/x-nmos/")} {
-				if a := r.send(f.addr, q, t); a.status != 500 && a.status != 503 {
-					t.Errorf("%s: %s", q, a.shown())
-				}
-			}
-			if got := r.take(); len(got) > 0 {
-				t.Errorf("the device got %+v", got)
-			}
-		})
 	}
 }

@@ -1,9 +1,17 @@
 package webserver_test
 
 import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -14,8 +22,13 @@ func startNginx(t *testing.T, r *rig, eventsToo bool) *front {
 
 // startNginxAs is startNginx with a user for the processes that ask, if this test may choose one.
 func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
+	return startNginxWith(t, r, eventsToo, as, nil, nil)
+}
+
+// startNginxWith is startNginxAs with more that is replaced in nmos-authd-http.conf and server.conf.
+func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, servers []string) *front {
 	f := newFront(t, "nginx", "apt-get install nginx-light")
-	f.copy("nginx/nmos-authd-http.conf", "unix:/run/nmos-authd/http.sock", "unix:"+r.http)
+	f.copy("nginx/nmos-authd-http.conf", append(upstreams, "unix:/run/nmos-authd/http.sock", "unix:"+r.http)...)
 	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+askPatience,
 		"_timeout    2s", "_timeout    "+askPatience)
 	f.copy("nginx/nmos-authd-events.conf")
@@ -24,7 +37,7 @@ func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 	if f.passesEvents = eventsToo; eventsToo {
 		server = append(server, "# include snippets/nmos-authd-events.conf", "include "+f.dir+"/nmos-authd-events.conf")
 	}
-	f.copy("nginx/server.conf", server...)
+	f.copy("nginx/server.conf", append(server, servers...)...)
 	if as = "user " + as + " " + group(t, as) + ";\n"; os.Getuid() != 0 {
 		as = "" // nginx asks as the user of this test
 	}
@@ -76,4 +89,125 @@ var nginxDifferences = []difference{
 	{`header with a delete`, "400", "the daemon's HTTP socket cannot read the question, nor the device the header"},
 	{`header (twice.*|space before colon|folded)`, "400", "nginx takes one Authorization header, on one line"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "400", "nginx does not choose a body's length"},
+}
+
+// Reloaded while it is in use nginx drops nothing, and lets nothing through.
+func TestNginxReloaded_ANS5(t *testing.T) {
+	r := newRig(t)
+	f := startNginx(t, r, false)
+	good := get(self).bearing(r.good())
+	var stop atomic.Bool
+	served := make(chan int)
+	go func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			if a, err := exchange(f.addr, good); err != nil || a.status != 200 {
+				t.Errorf("request %d: %v, %s", n, err, a.shown())
+			}
+			if a, err := exchange(f.addr, get(self)); err != nil || a.status != 401 {
+				t.Errorf("request %d without a token: %v, %s", n, err, a.shown())
+			}
+		}
+		served <- n
+	}()
+	defer func() {
+		stop.Store(true)
+		t.Logf("%d pairs of requests", <-served)
+	}()
+	for range 3 {
+		var before []string
+		eventually(t, "the workers", func() bool { before = f.workers(); return len(before) == 2 })
+		if err := f.command.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the new workers", func() bool {
+			return !slices.ContainsFunc(f.workers(), func(pid string) bool { return slices.Contains(before, pid) })
+		})
+	}
+}
+
+// workers are the process ids of the web server's children.
+func (f *front) workers() []string {
+	pid := f.command.Process.Pid
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits in vain
+	return strings.Fields(string(children))
+}
+
+// A socket that the user of nginx may not open leaves a line in a log that says what to look at, and no token.
+func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can have nginx ask as another user")
+	}
+	r := newRig(t)
+	f := startNginxAs(t, r, false, "nobody")
+	a := r.send(f.addr, get(self+"?access_token="+r.good()).upgrading(), t)
+	if got := r.take(); a.status != 503 || len(got) > 0 {
+		t.Errorf("%s, and the device got %+v", a.shown(), got)
+	}
+	checkSaid(t, f, nginxSays)
+	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
+}
+
+// Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its
+// sources: the token must grant both.
+func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
+	r := newRig(t)
+	f := startNginx(t, r, false)
+	compare(t, r, f, handshakeRows(r), []difference{
+		{"handshake for the sources? only", "403", "nginx asks for the socket's own path"},
+	})
+}
+
+// An API with a port of its own gets what was judged to be its own, however it was spelt, and nothing else; so does one
+// behind a port of nginx's own. Both ask as all do.
+func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
+	r := newRigWith(t)
+	second := make(chan received, 10)
+	events2 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		second <- received{method: q.Method, target: q.RequestURI, header: q.Header}
+	}))
+	t.Cleanup(events2.Close)
+	other := freeAddr(t)
+	_, port, err := net.SplitHostPort(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := startNginxWith(t, r, true, "root",
+		[]string{`# "~^[0-9]+ /x-nmos/events`, `"~^[0-9]+ /x-nmos/events`, `# "~^8081 "`, `"~^` + port + ` "`},
+		[]string{"# upstream nmos_events", "upstream nmos_events", "# \tserver 127.0.0.1:8081;", "server " + events2.Listener.Addr().String() + ";",
+			"# \tkeepalive", "keepalive", "# }", "}", "# listen 8081;", "listen " + other + ";"})
+	good := r.good()
+	base := strings.TrimSuffix(events, "ws")
+	for _, row := range []struct {
+		addr    string
+		request request
+		status  int
+		second  string // target that the second server got; "": none
+	}{
+		{f.addr, get(self).bearing(good), 200, ""},
+		{f.addr, get(base + "sources").bearing(good), 200, base + "sources"},
+		{f.addr, get(base + "sources"), 401, ""},
+		{f.addr, get("/x-nmos/%65vents/v1.0/sources?a=b").bearing(good), 200, base + "sources?a=b"},
+		{f.addr, get("/x-nmos/node/../events/v1.0/sources").bearing(good), 200, base + "sources"},
+		{f.addr, get(base + "../../node/v1.3/self").bearing(good), 200, ""},
+		{f.addr, get("/x-nmos/eventsource").bearing(good), 403, ""},
+		{f.addr, get(events + "?access_token=" + good).upgrading(), 200, events + "?access_token=" + good}, // it asks itself
+		{other, get(base + "sources").bearing(good), 200, base + "sources"},
+		{other, get(self).bearing(good), 200, self}, // what it makes of that is its own affair: the path was judged
+		{other, get(base + "sources"), 401, ""},
+	} {
+		a := r.send(row.addr, row.request, t)
+		first, target := r.take(), ""
+		select {
+		case got := <-second:
+			if target = got.target; got.header.Get("X-Auth-Reason") == "" && !strings.HasPrefix(target, events) {
+				t.Errorf("%s: the second server got %+v", row.request, got)
+			}
+		default:
+		}
+		if want := row.status == 200 && row.second == ""; a.status != row.status || target != row.second || len(first) > 0 != want {
+			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v", row.request, a.status, target, first,
+				row.status, row.second, want)
+		}
+	}
 }
