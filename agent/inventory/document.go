@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"nmosauthd/agent/ascii"
@@ -218,28 +220,10 @@ func (p *parser) resource() (r placed, err error) {
 
 // Document returns the document that lists these resources, as Parse reads it.
 func Document(resources []Resource) ([]byte, error) {
-	b := []byte("{\"resources\": [")
-	for i, r := range resources {
-		if i > 0 {
-			b = append(b, ',')
+	for i, r := range resources { // go-jose's JSON would replace what is not UTF-8
+		if !utf8.ValidString(strings.Join([]string{r.Kind, r.Name, r.ID, r.Read, r.Write, r.Control}, " ")) {
+			return nil, fmt.Errorf("resource %d, %q %q, is not UTF-8", i+1, r.Kind, r.Name)
 		}
-		b = append(b, "\n  {"...)
-		for j, m := range []struct{ name, value string }{
-			{"kind", r.Kind}, {"name", r.Name}, {"id", r.ID}, {"read", r.Read}, {"write", r.Write}, {"control", r.Control},
-		} {
-			if m.value == "" && j > 1 {
-				continue
-			}
-			if j > 0 {
-				b = append(b, ", "...)
-			}
-			b = append(append(append(b, '"'), m.name...), "\": "...)
-			var err error
-			if b, err = jsontext.AppendQuote(b, m.value); err != nil {
-				return nil, fmt.Errorf("resource %d, %q %q: its %s: %w", i+1, r.Kind, r.Name, m.name, err)
-			}
-		}
-		b = append(b, '}')
 	}
-	return append(b, "\n]}\n"...), nil
+	return json.Marshal(map[string][]Resource{"resources": append([]Resource{}, resources...)})
 }

@@ -63,10 +63,12 @@ func Kinds() map[string]Templates {
 
 // Resource is one resource of a document.
 type Resource struct {
-	Kind, Name  string
-	ID          string // UUID, lower case; empty if no template needs it
-	Read, Write string // its own templates; empty for those of its kind
-	Control     string // role path; empty if none
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	ID      string `json:"id,omitempty"`   // UUID, lower case; empty if no template needs it
+	Read    string `json:"read,omitempty"` // Read and Write are its own templates; empty for those of its kind
+	Write   string `json:"write,omitempty"`
+	Control string `json:"control,omitempty"` // role path; empty if none
 }
 
 // Table is a document ready to be asked. It does not change, so any number of goroutines may ask it. The zero value
