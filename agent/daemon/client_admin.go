@@ -27,18 +27,14 @@ func (d *daemon) registerClient(ctx context.Context, issuer string) error {
 	if !d.inForce.Load().Client.Enabled() {
 		return fmt.Errorf("[client] scopes is empty; set it and send SIGHUP: %w", admin.ErrFixed)
 	}
-	d.log.Info("registering as an OAuth client, as asked on the admin socket")
-	o.mu.Lock()
-	halted := o.halted
-	o.halted = ""
-	o.mu.Unlock()
+	// What was forgotten stays so until it is known that this server is meant: a moment is enough to register.
 	d.chooseClient(ctx)
 	events := make(chan oauth.Event, 16)
 	o.mu.Lock()
 	chosen, broken := o.issuer, o.broken
-	if issuer != "" && keys.TrimIssuer(issuer) != chosen {
-		o.halted = halted
-	} else {
+	meant := issuer == "" || keys.TrimIssuer(issuer) == chosen
+	if meant && broken == nil {
+		o.halted = ""
 		o.waiting = append(o.waiting, events)
 	}
 	o.mu.Unlock()
@@ -46,13 +42,14 @@ func (d *daemon) registerClient(ctx context.Context, issuer string) error {
 	switch {
 	case broken != nil:
 		return broken
-	case issuer != "" && keys.TrimIssuer(issuer) != chosen:
-		o.lookNow()
+	case !meant:
 		return fmt.Errorf("the server at which this device is a client is %q; [client] issuer names another one: %w",
 			chosen, admin.ErrFixed)
 	case chosen == "":
 		return errors.New("no authorization server is known yet: \"nmos-authd discover\" shows why")
 	}
+	d.log.Info("registering as an OAuth client, as asked on the admin socket")
+	d.chooseClient(ctx)
 	o.Retry()
 	poll := time.NewTicker(100 * time.Millisecond) // what is registered already, or was given, is no event
 	defer poll.Stop()
