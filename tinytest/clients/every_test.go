@@ -2,6 +2,7 @@ package clients_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -34,6 +35,7 @@ var entries = []entry{
 	{name: "c", small: true, command: func(t *testing.T) []string { return []string{probeProgram(t)} }},
 	{name: "cpp", small: true, body: true, command: cppProbe, readme: cppReadme},
 	{name: "python", body: true, command: pythonProbe, readme: pythonReadme},
+	{name: "rust", body: true, command: rustProbe, readme: rustReadme},
 	{name: "node", http: true, body: true, command: nodeProbe, readme: nodeReadme},
 }
 
@@ -81,6 +83,26 @@ func pythonProbe(t *testing.T) []string { return []string{tool(t, "python3"), "t
 
 func nodeProbe(t *testing.T) []string {
 	return []string{tool(t, "node", "nodejs"), "testdata/probe.cjs"}
+}
+
+func compileRust(t *testing.T, source, name string) string {
+	t.Helper()
+	rustc := tool(t, "rustc")
+	program, crate := filepath.Join(buildDir, name), filepath.Join(buildDir, "libnmos_authz.rlib")
+	compiled.Lock()
+	defer compiled.Unlock()
+	flags := []string{"--edition=2021", "-D", "warnings", "-C", "opt-level=1"}
+	if _, err := os.Stat(crate); err != nil {
+		output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", "-o", crate, clientsDir + "/rust/nmos_authz.rs"})...)
+	}
+	if _, err := os.Stat(program); err != nil {
+		output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + crate, "-o", program, source})...)
+	}
+	return program
+}
+
+func rustProbe(t *testing.T) []string {
+	return []string{compileRust(t, "testdata/probe.rs", "proberust")}
 }
 
 // rig is what a client is tested with: an authorization server and the daemon.
@@ -429,6 +451,7 @@ func TestEveryClientDistrusts(t *testing.T) {
 			checkControl(t, d, p)
 			if !e.http {
 				checkOwnToken(t, d, p)
+				checkWatch(t, d, p)
 			}
 		})
 	}
@@ -490,6 +513,34 @@ func checkOwnToken(t *testing.T, d *anyDaemon, p *probe) {
 	d.become(replying("deny 403\nid=$ID\nreason=own-token-scope\naccess-token=" + ownToken + "\n"))
 	if a := p.tell("token", value("a"), "-"); a.decision != "deny" || a.text["access-token"] != "" {
 		t.Errorf("got %+v; want no token", a)
+	}
+}
+
+// checkWatch leaves a question standing, on a connection that says when the answer has turned, and ends.
+func checkWatch(t *testing.T, d *anyDaemon, p *probe) {
+	ask := []string{"watch", "-", "-", value("Bearer x"), value("websocket"), value("/a"), value("/b")}
+	for second, want := range map[string]int{"deny 401\nid=$ID\nreason=token-expired\n": answered, "": connectionLost,
+		"allow 200\nid=$ID\nreason=ok\n": badReply, "garbage": badReply} {
+		d.become(func(c io.Writer, question string) bool {
+			if !strings.HasPrefix(question, "watch-token 1\n") {
+				return honest(c, question)
+			}
+			replying("allow 200\nid=$ID\nreason=ok\n")(c, question)
+			if second != "" {
+				replying(second)(c, question)
+			}
+			return false
+		})
+		p.wantAllowed(p.tell(ask...))
+		p.wantAllowed(p.decide("GET", "/"))
+		a := p.tell("turned", fmt.Sprint(plenty.Milliseconds()))
+		if a.decision != "deny" || a.err != want || a.err == answered && a.text["reason"] != "token-expired" {
+			t.Errorf("%q: got %+v; want a denial, error %d", second, a, want)
+		}
+	}
+	d.become(replying("deny 403\nid=$ID\nreason=path-not-granted\ndenied=/b\n"))
+	if a := p.tell(ask...); a.decision != "deny" || a.status != 403 || fmt.Sprint(a.denied) != "[/b]" {
+		t.Errorf("got %+v; want deny 403", a)
 	}
 }
 
@@ -566,6 +617,10 @@ func around(t *testing.T, name, lines string) string {
 func cppReadme(t *testing.T, lines string) []string {
 	file := around(t, "readme.cpp", lines)
 	return []string{compileCpp(t, file, "readmecpp")}
+}
+
+func rustReadme(t *testing.T, lines string) []string {
+	return []string{compileRust(t, around(t, "readme.rs", lines), "readmerust")}
 }
 
 func nodeReadme(t *testing.T, lines string) []string {

@@ -205,7 +205,7 @@ function post(socketPath, packet, deadline, agent) {
       return;
     }
     let request;
-    const timer = setTimeout(() => end(new Failure('timeout')), left);
+    const timer = setTimeout(() => end(new Failure('timeout')), Math.ceil(left));
     const end = (failure, answer) => {
       clearTimeout(timer);
       if (failure) {
