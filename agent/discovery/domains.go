@@ -105,8 +105,10 @@ func interfaceNetworks() []netip.Prefix {
 	}
 	var networks []netip.Prefix
 	for _, a := range addrs {
-		if n, err := netip.ParsePrefix(a.String()); err == nil {
-			networks = append(networks, n)
+		if n, ok := a.(*net.IPNet); ok {
+			ip, _ := netip.AddrFromSlice(n.IP)
+			bits, _ := n.Mask.Size()
+			networks = append(networks, netip.PrefixFrom(ip.Unmap(), bits)) // invalid if the mask has no length
 		}
 	}
 	return networks

@@ -38,27 +38,26 @@ func exchange(
 	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
 ) reply {
 	r := reply{network: "udp"}
-	m, err := overUDP(ctx, dialer, server, q, edns, patience)
-	if err == nil && edns && noEDNS(m.rcode) {
-		edns = false
-		m, err = overUDP(ctx, dialer, server, q, edns, patience)
+	ask := func() (err error) {
+		r.message, err = askOver(ctx, dialer, r.network, server, q, edns, patience)
+		if err == nil && edns && noEDNS(r.message.rcode) {
+			edns = false
+			r.message, err = askOver(ctx, dialer, r.network, server, q, edns, patience)
+		}
+		return err
 	}
-	if err == nil && m.truncated {
+	err := ask()
+	if err == nil && r.message.truncated {
 		r.network = "tcp"
 		patience = max(patience, tcpPatience)
-		m, err = overTCP(ctx, dialer, server, q, edns, patience)
-		if err == nil && edns && noEDNS(m.rcode) {
-			edns = false
-			m, err = overTCP(ctx, dialer, server, q, edns, patience)
-		}
-		if err != nil {
-			r.outcome, r.err = judge(m, err)
+		if err = ask(); err != nil {
+			r.outcome, r.err = judge(r.message, err)
 			r.err = fmt.Errorf("the answer does not fit into a UDP packet, and by TCP: %w", r.err)
 			return r
 		}
 	}
-	r.message, r.plain = m, !edns
-	r.outcome, r.err = judge(m, err)
+	r.plain = !edns
+	r.outcome, r.err = judge(r.message, err)
 	return r
 }
 
@@ -117,18 +116,21 @@ func rcodeName(code int) string {
 	return fmt.Sprintf("response code %d", code)
 }
 
-// overUDP asks by UDP. The socket is connected, so that only packets from the server's address arrive, has a port of
-// its own that the kernel drew, and the question a random number: what a forger who sees no packet must guess (RFC 5452
-// §9).
-func overUDP(
-	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
+// askOver asks by "udp" or "tcp".
+func askOver(
+	ctx context.Context, dialer *net.Dialer, network, server string, q question, edns bool, patience time.Duration,
 ) (message, error) {
 	id := randomID()
 	packet, err := q.pack(id, edns)
 	if err != nil {
 		return message{}, err
 	}
-	conn, hangUp, err := connect(ctx, dialer, "udp", server, patience)
+	read := readUDP
+	if network == "tcp" {
+		packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+		read = readTCP
+	}
+	conn, hangUp, err := connect(ctx, dialer, network, server, patience)
 	if err != nil {
 		return message{}, err
 	}
@@ -136,6 +138,13 @@ func overUDP(
 	if _, err := conn.Write(packet); err != nil {
 		return message{}, err
 	}
+	return read(conn, id, q)
+}
+
+// readUDP waits for the answer by UDP. The socket is connected, so that only packets from the server's address arrive,
+// has a port of its own that the kernel drew, and the question a random number: what a forger who sees no packet must
+// guess (RFC 5452 §9).
+func readUDP(conn net.Conn, id uint16, q question) (message, error) {
 	buf := make([]byte, receiveSize)
 	for foreign := range maxForeign {
 		n, err := conn.Read(buf)
@@ -156,24 +165,8 @@ func overUDP(
 	return message{}, fmt.Errorf("%d packets, none of which answers this question", maxForeign)
 }
 
-// overTCP asks by TCP. There is one answer, and it is as long as its first two bytes say (RFC 1035 §4.2.2).
-func overTCP(
-	ctx context.Context, dialer *net.Dialer, server string, q question, edns bool, patience time.Duration,
-) (message, error) {
-	id := randomID()
-	packet, err := q.pack(id, edns)
-	if err != nil {
-		return message{}, err
-	}
-	conn, hangUp, err := connect(ctx, dialer, "tcp", server, patience)
-	if err != nil {
-		return message{}, err
-	}
-	defer hangUp()
-	packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
-	if _, err := conn.Write(packet); err != nil {
-		return message{}, err
-	}
+// readTCP reads the answer by TCP: there is one, and it is as long as its first two bytes say (RFC 1035 §4.2.2).
+func readTCP(conn net.Conn, id uint16, q question) (message, error) {
 	var length [2]byte
 	if _, err := io.ReadFull(conn, length[:]); err != nil {
 		return message{}, closed(err)
