@@ -100,7 +100,7 @@ func TestOwnToken_CLI69_CLI56(t *testing.T) {
 			"detail=user 1001 is given no tokens reason=own-token-caller"},
 		{"CLI-69/another-user-learns-no-scopes", "scope=node\n", other, "deny 403",
 			"detail=user 1001 is given no tokens reason=own-token-caller"},
-		{"CLI-69/malformed", "scope=\n", nil, "error 400", "reason=packet-value"},
+		{"CLI-69/malformed", "scope=\n", nil, "error 400", "detail=scope reason=packet-value"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {

@@ -132,6 +132,20 @@ func TestBadPackets_ANS4_TOK5(t *testing.T) {
 		{"NUL", "decide 1\nmethod=GET\ntarget=/\x00\n", "error 400 packet-text"},
 		{"doubled name", "decide 1\nmethod=GET\nmethod=GET\ntarget=/\n", "error 400 packet-twice"},
 		{"unknown name", "decide 1\nmethod=GET\ntarget=/\ncookie=x\n", "error 400 packet-name"},
+		{"a token as a name", "decide 1\nmethod=GET\ntarget=/\neyJhbGciOiJSUzUxMiJ9=x\n", "error 400 packet-name"},
+		{"another's name", "decide 1\nmethod=GET\ntarget=/\nscope=x\n", "error 400 packet-name"},
+		{"bad access", "resource 1\nkind=a\nname=b\naccess=c\n", "error 400 packet-value"},
+		{"bad kind", "resource 1\nkind=\nname=b\naccess=c\n", "error 400 packet-value"},
+		{"bad name", "resource 1\nkind=a\nname=\x1b\naccess=read\n", "error 400 packet-value"},
+		{"bad api", "control 1\napi=x\nsubscribe=root\n", "error 400 packet-value"},
+		{"bad model", "control 1\napi=control\nmodel=\nsubscribe=root\n", "error 400 packet-value"},
+		{"bad command", "control 1\napi=control\nsubscribe=root\ncommand=1\n", "error 400 packet-value"},
+		{"bad role path", "control 1\napi=control\nsubscribe=\n", "error 400 packet-value"},
+		{"too many", "control 1\napi=control\n" + strings.Repeat("subscribe=a\n", 1025), "error 400 packet-too-long"},
+		{"nothing asked", "control 1\napi=control\n", "error 400 packet-missing"},
+		{"bad scope", "token 1\nscope=a  b\n", "error 400 packet-value"},
+		{"bad server", "token 1\nscope=a\nresource=ftp://x\n", "error 400 packet-value"},
+		{"bad token-id", "token 1\nscope=a\nrefused=x\n", "error 400 packet-value"},
 		{"missing name", "decide 1\nmethod=GET\n", "error 400 packet-missing"},
 		{"unknown question", "decide 9\nmethod=GET\ntarget=/\n", "error 400 packet-verb"},
 		{"HTTP", "GET / HTTP/1.1\r\nHost: node\r\n\r\n", "error 400 packet-verb"},
@@ -151,8 +165,11 @@ func TestBadPackets_ANS4_TOK5(t *testing.T) {
 		if got.first+" "+got.reason() != bad.want {
 			t.Errorf("%s: got %v, want %s", bad.name, got.first+" "+got.reason(), bad.want)
 		}
-		if detail, names := got.lines["detail"], bad.name == "missing name"; names != (detail == "target") || !names && detail != "" {
-			t.Errorf("%s: got the detail %q, want target only where that is missing", bad.name, detail)
+		if want := map[string]string{"missing name": "target", "doubled name": "method", "long id": "id", "another's name": "scope",
+			"bad access": "access", "bad kind": "kind", "bad name": "name", "bad api": "api", "bad model": "model", "bad command": "command",
+			"bad role path": "subscribe", "bad scope": "scope", "bad server": "resource", "bad token-id": "refused",
+			"too many": "subscribe", "nothing asked": "command or subscribe"}[bad.name]; got.lines["detail"] != want {
+			t.Errorf("%s: got the detail %q, want %q", bad.name, got.lines["detail"], want)
 		}
 		c.send(good)
 		if got := c.receive(); got.first != "allow 200" {

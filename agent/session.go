@@ -57,7 +57,7 @@ func (a *Agent) NewSession() *Session { return &Session{agent: a} }
 func (s *Session) Packet(dst, packet []byte, limit int) []byte {
 	if fault := s.request.Parse(packet, limit); fault != wire.Undecided {
 		reply := s.Refuse(fault)
-		reply.ID, reply.Detail = s.request.ID, s.request.Missing
+		reply.ID, reply.Detail = s.request.ID, s.request.Fault
 		return reply.Append(dst)
 	}
 	return s.Ask(&s.request).Append(dst)

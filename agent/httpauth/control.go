@@ -35,7 +35,7 @@ func (h *handler) answerPacket(w http.ResponseWriter, r *http.Request) {
 	var reply *wire.Reply
 	if fault := h.read(w, r); fault != wire.Undecided {
 		reply = h.session.Refuse(fault)
-		reply.ID, reply.Detail = h.request.ID, h.request.Missing
+		reply.ID, reply.Detail = h.request.ID, h.request.Fault
 	} else {
 		reply = h.session.Ask(&h.request)
 	}

@@ -183,9 +183,3 @@ func (r *Request) takeCommand(value []byte, subscribes bool) (fault Reason) {
 	}
 	return Undecided
 }
-
-// asksCommands reports whether the values of a question about commands are valid.
-func (r *Request) asksCommands() bool {
-	api := string(r.API) == "control" || string(r.API) == "configuration"
-	return api && (r.Model == nil || IsName(r.Model, MaxName))
-}

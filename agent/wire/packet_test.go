@@ -21,7 +21,7 @@ type packet struct {
 	api, model                         *string
 	targets                            []string
 	commands                           []string // each with its parts between bars
-	missing                            string   // of packet-missing
+	fault                              string   // the name that it is about
 }
 
 // slowGrammar is protocol §1 by names: the names that a question has, those it needs, those that may come many times.
@@ -64,10 +64,17 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 		case !found:
 			return p, wire.PacketForm
 		case name == "id" && (len(value) > 64 || strings.ContainsFunc(value, control)):
+			p.fault = "id"
 			return p, wire.PacketID
 		case !slices.Contains(strings.Fields(grammar.has), name):
+			for _, g := range slowGrammar {
+				if slices.Contains(strings.Fields(g.has), name) {
+					p.fault = name
+				}
+			}
 			return p, wire.PacketName
 		case seen[name] && !slices.Contains(strings.Fields(grammar.many), name):
+			p.fault = name
 			return p, wire.PacketTwice
 		}
 		seen[name] = true
@@ -105,12 +112,15 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			}
 			switch {
 			case len(p.commands) == 1024:
+				p.fault = name
 				return p, wire.PacketTooLong
 			case parts == nil || parts[4] == "" || len(parts[4]) > 1024 || len(parts[2]) > 128 || strings.ContainsFunc(parts[4], control):
+				p.fault = name
 				return p, wire.PacketValue
 			}
 			for _, number := range strings.Split(parts[3], "m") {
 				if n, err := strconv.Atoi(number); number != "" && (err != nil || n > 65535) {
+					p.fault = name
 					return p, wire.PacketValue
 				}
 			}
@@ -122,23 +132,34 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 	}
 	for _, name := range strings.Fields(grammar.needs) {
 		if !seen[name] {
-			p.missing = name
+			p.fault = name
 			return p, wire.PacketMissing
 		}
 	}
 	if lines[0] == "control 1" {
 		switch {
 		case len(p.commands) == 0:
-			p.missing = "command or subscribe"
+			p.fault = "command or subscribe"
 			return p, wire.PacketMissing
-		case *p.api != "control" && *p.api != "configuration",
-			p.model != nil && (*p.model == "" || len(*p.model) > 256 || strings.ContainsFunc(*p.model, control)):
+		case *p.api != "control" && *p.api != "configuration":
+			p.fault = "api"
+			return p, wire.PacketValue
+		case p.model != nil && (*p.model == "" || len(*p.model) > 256 || strings.ContainsFunc(*p.model, control)):
+			p.fault = "model"
 			return p, wire.PacketValue
 		}
 	}
 	if lines[0] == "resource 1" {
 		within := func(v string, limit int) bool { return v != "" && len(v) <= limit && !strings.ContainsFunc(v, control) }
-		if !within(*p.kind, 64) || !within(*p.name, 256) || !slices.Contains([]string{"read", "write"}, *p.access) {
+		switch {
+		case !within(*p.kind, 64):
+			p.fault = "kind"
+		case !within(*p.name, 256):
+			p.fault = "name"
+		case !slices.Contains([]string{"read", "write"}, *p.access):
+			p.fault = "access"
+		}
+		if p.fault != "" {
 			return p, wire.PacketValue
 		}
 	}
@@ -146,11 +167,16 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 		names := strings.Split(*p.scope, " ")
 		for _, n := range names {
 			if !scopeName.MatchString(n) || len(*p.scope) > 256 {
+				p.fault = "scope"
 				return p, wire.PacketValue
 			}
 		}
-		if p.resource != nil && (!indicator.MatchString(*p.resource) || len(*p.resource) > 1024) ||
-			p.refused != nil && !tokenID.MatchString(*p.refused) {
+		if p.resource != nil && (!indicator.MatchString(*p.resource) || len(*p.resource) > 1024) {
+			p.fault = "resource"
+			return p, wire.PacketValue
+		}
+		if p.refused != nil && !tokenID.MatchString(*p.refused) {
+			p.fault = "refused"
 			return p, wire.PacketValue
 		}
 	}
@@ -383,8 +409,8 @@ func comparePacket(t *testing.T, text string) {
 		}
 	}
 	same("id", r.ID, want.id)
-	if string(r.Missing) != want.missing {
-		t.Errorf("%q: got %q missing, its twin says %q", text, r.Missing, want.missing)
+	if string(r.Fault) != want.fault {
+		t.Errorf("%q: got the fault in %q, its twin says %q", text, r.Fault, want.fault)
 	}
 	if reason != wire.Undecided {
 		if r.Verb != wire.NoVerb {

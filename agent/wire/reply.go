@@ -28,7 +28,7 @@ type Reply struct {
 	// Of token.
 	Scope       []byte // that it is good for
 	TokenID     []byte // names it, and tells nothing of it
-	Detail      []byte // why there is none, for people; of packet-missing: the name that is missing
+	Detail      []byte // why there is none, for people; of a packet's fault: the name that it is about
 	AccessToken string // the token. Whoever appends the reply wipes the buffer
 }
 

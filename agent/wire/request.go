@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"math/bits"
 	"unicode/utf8"
 
 	"nmosauthd/agent/ascii"
@@ -123,7 +124,7 @@ type Request struct {
 	Scope         []byte // of token: names with single spaces between
 	Indicator     []byte // of token: the URL of the server that the token is for (RFC 8707)
 	Refused       []byte // of token: the TokenID of one that a server refused
-	Missing       []byte // if Parse returned PacketMissing: the name that the packet lacks
+	Fault         []byte // if Parse returned a fault of one name: that name, one of the protocol; else nil
 }
 
 func (r *Request) reset() {
@@ -131,7 +132,7 @@ func (r *Request) reset() {
 }
 
 // Parse parses one packet into r, borrowing from packet. It returns the reason for an "error 400" reply, or Undecided.
-// After an error only r.ID may be used, if it was read before, and r.Missing. limit is in bytes.
+// After an error only r.ID may be used, if it was read before, and r.Fault. limit is in bytes.
 func (r *Request) Parse(packet []byte, limit int) Reason {
 	r.reset()
 	if len(packet) > limit {
@@ -178,6 +179,7 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			name, r.Upgrade = nameUpgrade, value
 		case "id":
 			if len(value) > MaxID || ascii.HasControl(value) {
+				r.Fault = names.of(nameID)
 				return PacketID
 			}
 			name = nameID
@@ -204,8 +206,10 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 		}
 		switch {
 		case name&g.has == 0:
+			r.Fault = names.of(name) // of another question; what the caller made up may be part of a token
 			return PacketName
 		case seen&name&^g.many != 0:
+			r.Fault = names.of(name)
 			return PacketTwice
 		case name == nameTarget:
 			r.Targets = append(r.Targets, value)
@@ -213,56 +217,76 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			r.ID = value
 		case name == nameCommand || name == nameSubscribe:
 			if fault := r.takeCommand(value, name == nameSubscribe); fault != Undecided {
+				r.Fault = names.of(name)
 				return fault
 			}
 		}
 		seen |= name
 	}
-	if r.Missing = missing(g.needs &^ seen); r.Missing == nil && verb == Control && len(r.Commands) == 0 {
-		r.Missing = commandOrSubscribe
+	if r.Fault = names.of(g.needs &^ seen); r.Fault == nil && verb == Control && len(r.Commands) == 0 {
+		r.Fault = commandOrSubscribe
 	}
-	if r.Missing != nil {
+	if r.Fault != nil {
 		return PacketMissing
 	}
-	if verb == Resource && !r.namesResource() || verb == Control && !r.asksCommands() ||
-		verb == Token && !r.namesToken() {
+	if r.Fault = names.of(r.badValue(verb)); r.Fault != nil {
 		return PacketValue
 	}
 	r.Verb = verb
 	return Undecided
 }
 
-// needed are the names that some question needs, in the order in which they are asked for.
-var needed = []struct {
-	bit  uint16
-	name []byte
-}{
-	{nameMethod, []byte("method")}, {nameTarget, []byte("target")}, {nameKind, []byte("kind")}, {nameName, []byte("name")},
-	{nameAccess, []byte("access")}, {nameAPI, []byte("api")}, {nameScope, []byte("scope")},
+// nameTable holds the names, each at the place of its bit.
+type nameTable [15][]byte
+
+var names = func() (t nameTable) {
+	for i, name := range []string{"method", "target", "authorization", "upgrade", "id", "kind", "name", "access", "api", "model", "command",
+		"subscribe", "scope", "resource", "refused"} {
+		t[i] = []byte(name)
+	}
+	return t
+}()
+
+// of returns the first of these names, nil if there is none.
+func (t *nameTable) of(set uint16) []byte {
+	if set == 0 {
+		return nil
+	}
+	return t[bits.TrailingZeros16(set)]
 }
 
 var commandOrSubscribe = []byte("command or subscribe")
 
-// missing returns the first of these names, nil if there is none.
-func missing(names uint16) []byte {
-	for _, n := range needed {
-		if names&n.bit != 0 {
-			return n.name
+// badValue returns the first name whose value is not valid, 0 if all are.
+func (r *Request) badValue(v Verb) uint16 {
+	switch v {
+	case Resource:
+		switch {
+		case !IsName(r.Kind, MaxKind):
+			return nameKind
+		case !IsName(r.Name, MaxName):
+			return nameName
+		case string(r.Access) != "read" && string(r.Access) != "write":
+			return nameAccess
+		}
+	case Control:
+		switch {
+		case string(r.API) != "control" && string(r.API) != "configuration":
+			return nameAPI
+		case r.Model != nil && !IsName(r.Model, MaxName):
+			return nameModel
+		}
+	case Token:
+		switch {
+		case !isScope(r.Scope):
+			return nameScope
+		case r.Indicator != nil && !isIndicator(r.Indicator):
+			return nameIndicator
+		case r.Refused != nil && !isTokenID(r.Refused):
+			return nameRefused
 		}
 	}
-	return nil
-}
-
-// namesResource reports whether the values of a resource question are valid.
-func (r *Request) namesResource() bool {
-	access := string(r.Access) == "read" || string(r.Access) == "write"
-	return access && IsName(r.Kind, MaxKind) && IsName(r.Name, MaxName)
-}
-
-// namesToken reports whether the values of a token question are valid.
-func (r *Request) namesToken() bool {
-	return isScope(r.Scope) && (r.Indicator == nil || isIndicator(r.Indicator)) &&
-		(r.Refused == nil || isTokenID(r.Refused))
+	return 0
 }
 
 // isScope reports whether b is a scope of at most MaxScope bytes (RFC 6749 §3.3).

@@ -446,7 +446,7 @@ func TestEveryClientDistrusts(t *testing.T) {
 			p.wantFailure(p.decide("GET", "/"), connectionLost, 503)
 			d.become(silent)
 			p.tell("timeout", fmt.Sprint(patience.Milliseconds()))
-			p.wantTimeout(p.decide("GET", "/"))
+			p.wantFailure(p.decide("GET", "/"), timedOut, 503)
 			p.tell("timeout", fmt.Sprint(plenty.Milliseconds()))
 			checkControl(t, d, p)
 			if !e.http {
