@@ -220,7 +220,7 @@ func failed(w http.ResponseWriter, err error, text, unknown string) bool {
 	case errors.Is(err, ErrFixed):
 		httpauth.Fail(w, http.StatusConflict, text, err.Error())
 	case errors.Is(err, ErrUnknown):
-		httpauth.Fail(w, http.StatusNotFound, unknown, err.Error())
+		httpauth.Fail(w, http.StatusNotFound, unknown, strings.TrimSuffix(err.Error(), ": "+ErrUnknown.Error()))
 	case err != nil:
 		httpauth.Fail(w, http.StatusInternalServerError, text, err.Error())
 	}

@@ -69,7 +69,12 @@ func readSecrets(c *config.Client) (s secrets, err error) {
 		return text
 	}
 	s.client = read("client_secret_file", c.ClientSecretFile)
-	s.initial = read("initial_access_token_file", c.InitialAccessTokenFile)
+	const initial = "initial_access_token_file"
+	s.initial = read(initial, c.InitialAccessTokenFile)
+	if strings.Contains(s.initial, " ") { // a secret may have one
+		err = errors.Join(err, &config.KeyError{Key: "[client] " + initial,
+			Err: fmt.Errorf("%s holds a blank, which no access token does", c.InitialAccessTokenFile)})
+	}
 	return s, err
 }
 

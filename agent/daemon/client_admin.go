@@ -43,7 +43,7 @@ func (d *daemon) registerClient(ctx context.Context, issuer string) error {
 	case broken != nil:
 		return broken
 	case !meant:
-		return fmt.Errorf("the server at which this device is a client is %q; [client] issuer names another one: %w",
+		return fmt.Errorf("this device is a client of %q; for another server, set [client] issuer and send SIGHUP: %w",
 			chosen, admin.ErrFixed)
 	case chosen == "":
 		return errors.New("no authorization server is known yet: \"nmos-authd discover\" shows why")

@@ -197,6 +197,10 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 	config := clientOf(t, fmt.Sprintf("initial_access_token_file = %q\n", path), server)
 	b := start(t, config)
 	b.client("register").check(t, 1, "", "HTTP 401 Unauthorized: invalid_token")
+	secretFile(t, path, "two-Zq81Lw5x words")
+	if r := command(t, "", "check-config", "--config", b.ConfigFile()); r.status != 1 || !strings.Contains(r.errors, path+" holds a blank") {
+		t.Errorf("check-config of a token with a blank: got %d, %q; want 1, that it holds one", r.status, r.errors)
+	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +312,11 @@ func TestClientForget_CLI43(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
-	b.client("forget", "https://elsewhere.example.com").check(t, 1, "", "there is no such client")
+	r := b.client("forget", "https://elsewhere.example.com")
+	r.check(t, 1, "", "there is no such client")
+	if strings.Contains(r.errors, "not known") {
+		t.Errorf("got %q, which says it twice", r.errors)
+	}
 	b.register()
 	token := b.accessToken("registration")
 	b.client("forget").check(t, 0, "Forgotten, here and at the server", "")
@@ -328,8 +336,8 @@ func TestClientForget_CLI43(t *testing.T) {
 	b.register()
 	b.accessToken("registration")
 	server.Misbehave(authserver.PathClient, authserver.ServerError)
-	r := b.client("forget")
-	r.check(t, 1, "", "forgotten by this device; at the server: removal of the registration")
+	r = b.client("forget")
+	r.check(t, 1, "", "forgotten by this device, but: removal of the registration")
 	server.Behave()
 	b.register()
 	if n := server.Registrations(); n != 3 {

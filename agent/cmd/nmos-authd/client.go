@@ -79,7 +79,7 @@ func changeClient(name, method string, args []string) int {
 	case method == http.MethodPost:
 		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
 	case len(left) > 0:
-		complain(fmt.Errorf("forgotten by this device; at the server: %s", left))
+		complain(fmt.Errorf("forgotten by this device, but: %s", left))
 		return exitDeny
 	default:
 		fmt.Println("Forgotten, here and at the server. Until \"nmos-authd client register\" or a restart,\n" +
