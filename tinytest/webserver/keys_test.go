@@ -19,6 +19,9 @@ func TestKeysArePublished_CLI67(t *testing.T) {
 		t.Run(one.name, func(t *testing.T) {
 			r := newRigWith(t)
 			f := one.start(t, r)
+			if f.publishesNone {
+				t.Skip("the firmware has to publish them by its own hand")
+			}
 			client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _,
 				_ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", r.http)
