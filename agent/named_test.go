@@ -107,6 +107,10 @@ func TestNames_CTL86_OPS2(t *testing.T) {
 			record{"control", "meter/in-1", "control", "", "root.meters.in-1"}},
 		{"control 1\napi=control\nmodel=slot2B\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n",
 			record{"control", "meter/in-3", "control", "slot2B", "root.meters.in-3"}},
+		{"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n", // no such model: nothing is known
+			record{"control", "", "control", "slot3", "root.meters.in-3"}},
+		{"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m1 root.meters.in-1\n",
+			record{"control", "", "control", "slot3", "root.meters.in-1"}},
 		{"control 1\napi=control\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n",
 			record{"control", "", "control", "", "root.meters.in-3"}},
 	} {
