@@ -2,11 +2,12 @@
 // serves it, as a device's firmware has to.
 //
 // It has an IS-04 Node API v1.3, an IS-05 Connection API v1.1 with single senders and receivers, and an IS-07 source, a
-// level meter, with a WebSocket: it sends one state and closes, or with Options.Live goes on as IS-07 has it. Beside
-// those it has a front panel, which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]), and it
-// announces itself at an IS-04 registry with a token of its own that it has from the daemon ([Device.Announce]). It is
-// the second implementation of the decision socket's client side, written from the protocol's description; it imports
-// nothing of agent/*.
+// level meter, with a WebSocket: it sends one state and closes, or with Options.Live goes on as IS-07 has it. It has a
+// device model (package devicemodel), controlled over IS-12's WebSocket and IS-14's HTTP API, of which each command and
+// subscription is asked about: its daemon should have [control] commands = "asked". Beside those it has a front panel,
+// which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]), and it announces itself at an IS-04
+// registry with a token of its own that it has from the daemon ([Device.Announce]). It is the second implementation of the decision
+// socket's client side, written from the protocol's description; it imports nothing of agent/*.
 //
 // The order of work in [Device.ServeHTTP] is the one that a firmware should copy: ask with the request target as it
 // came, answer a denial with the daemon's status and headers, and route on the path of the reply, never on its own
@@ -29,6 +30,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nmosauthd/tinytest/devicemodel"
 )
 
 // Options are what Start needs to know.
@@ -56,6 +59,7 @@ type Device struct {
 	url      string
 	tree     tree
 	model    *model
+	objects  *devicemodel.Model // what IS-12 and IS-14 control
 	asked    atomic.Uint64
 	closing  context.Context
 	release  context.CancelFunc
@@ -87,7 +91,7 @@ func Start(o Options) (*Device, error) {
 	address := l.Addr().(*net.TCPAddr)
 	d := &Device{opt: o, panel: panel, asker: NewAsker(o.Socket, o.Timeout)}
 	d.closing, d.release = context.WithCancel(context.Background())
-	d.model = newModel(o.Label, address)
+	d.model, d.objects = newModel(o.Label, address), devicemodel.New(o.Label)
 	if o.Host != "" {
 		d.model.host = o.Host
 	}
@@ -135,6 +139,9 @@ func (d *Device) URL() string { return d.url }
 // Asked is how many questions the device has put to the daemon.
 func (d *Device) Asked() uint64 { return d.asked.Load() }
 
+// Objects is the device's model, which IS-12 and IS-14 control.
+func (d *Device) Objects() *devicemodel.Model { return d.objects }
+
 // SetLevel sets what the level meter reads, in dBFS.
 func (d *Device) SetLevel(dBFS float64) { d.model.setLevel(dBFS) }
 
@@ -165,8 +172,11 @@ func (d *Device) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer d.serving.Done()
 	w.Header().Set("Access-Control-Allow-Origin", "*") // NMOS APIs are open to browsers; the token is what protects
 	target := originForm(r.RequestURI)
-	if bare, _, _ := strings.Cut(target, "?"); bare == socketPath && isHandshake(r) {
+	if bare, _, _ := strings.Cut(target, "?"); isHandshake(r) && bare == socketPath {
 		d.handshake(w, r, target)
+		return
+	} else if isHandshake(r) && bare == ncpSocket {
+		d.openModel(w, r, target)
 		return
 	}
 	lines := []string{"decide 1", "method=" + r.Method, "target=" + target}
@@ -186,6 +196,10 @@ func (d *Device) serve(w http.ResponseWriter, r *http.Request, target, path stri
 		fail(w, http.StatusBadRequest, "this path cannot be read in one way only")
 	case path == socketPath && isHandshake(r): // the sources have not been asked for yet
 		d.handshake(w, r, target)
+	case path == ncpSocket && isHandshake(r): // the question is to be left standing
+		d.openModel(w, r, target)
+	case inConfiguration(path):
+		d.configure(w, r, target, path)
 	default:
 		d.route(w, r, path)
 	}

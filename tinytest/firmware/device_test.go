@@ -97,7 +97,7 @@ func TestEveryResourceCanBeRead(t *testing.T) {
 		t.Errorf("%d resources, %d questions, %d arrived", len(d.tree), d.Asked(), fake.asked())
 	}
 	for path, want := range map[string]string{
-		"/": `["x-nmos/"]`, "/x-nmos": `["connection/","events/","node/"]`, "/x-nmos/connection/v1.1/single": `["receivers/","senders/"]`,
+		"/": `["x-nmos/"]`, "/x-nmos": `["configuration/","connection/","events/","ncp/","node/"]`, "/x-nmos/connection/v1.1/single": `["receivers/","senders/"]`,
 		connectionAPI + "/single/senders/" + Sender1ID: `["active/","constraints/","staged/","transportfile/","transporttype/"]`,
 		connectionAPI + "/single/receivers":            `["` + Receiver1ID + `/","` + Receiver2ID + `/"]`,
 		eventsAPI:                                      `["sources/"]`,

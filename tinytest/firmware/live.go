@@ -28,22 +28,30 @@ func (d *Device) live(w http.ResponseWriter, r *http.Request, standing *standing
 	}
 	server := websocket.Server{Handler: func(c *websocket.Conn) { // no check of Origin: the token is what protects
 		c.MaxPayloadBytes = commandLimit
-		ctx, cancel := context.WithCancel(d.closing)
+		ctx, cancel := d.lasting(c, standing)
 		defer cancel()
-		if standing.asker != nil {
-			go standing.wait(ctx, cancel)
-		}
-		if standing.reply.Expires {
-			ctx, cancel = context.WithTimeout(ctx, standing.reply.ExpiresIn)
-			defer cancel()
-		}
-		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-		defer stop()
 		events := make(chan any)
 		go d.listen(ctx, cancel, c, events)
 		d.report(ctx, c, events)
 	}}
 	server.ServeHTTP(w, r)
+}
+
+// lasting returns for how long a socket stays open: until its permission ends, or the device, or cancel is called. Then
+// the socket is closed.
+func (d *Device) lasting(c *websocket.Conn, standing *standing) (ctx context.Context, cancel context.CancelFunc) {
+	ctx, cancel = context.WithCancel(d.closing)
+	if standing.asker != nil {
+		go standing.wait(ctx, cancel)
+	}
+	if standing.reply.Expires {
+		end := cancel
+		var late context.CancelFunc
+		ctx, late = context.WithTimeout(ctx, standing.reply.ExpiresIn)
+		cancel = func() { late(); end() }
+	}
+	context.AfterFunc(ctx, func() { _ = c.Close() })
+	return ctx, cancel
 }
 
 // listen reads the client's commands until it is silent or gone, and passes on what is to be answered.

@@ -108,6 +108,10 @@ func newTree(m *model) tree {
 	}
 	m.addConnection(t)
 	m.addEvents(t)
+	t.add(ncpSocket, resource{get: func() any { return nil }}) // for the lists of what is above
+	t.add(configurationAPI, resource{get: func() any { return nil }})
+	t[ncpSocket] = resource{}
+	delete(t, configurationAPI)
 	return t
 }
 
@@ -144,6 +148,8 @@ func (m *model) device() object {
 		"controls": []object{
 			{"type": "urn:x-nmos:control:sr-ctrl/v1.1", "href": origin + connectionAPI + "/", "authorization": true},
 			{"type": "urn:x-nmos:control:events/v1.0", "href": origin + eventsAPI + "/", "authorization": true},
+			{"type": "urn:x-nmos:control:ncp/v1.0", "href": "ws" + origin[len("http"):] + ncpSocket, "authorization": true},
+			{"type": "urn:x-nmos:control:configuration/v1.0", "href": origin + configurationAPI + "/", "authorization": true},
 		},
 	})
 }

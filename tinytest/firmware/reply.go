@@ -32,7 +32,7 @@ type Reply struct {
 	Status          int // HTTP status; 0 for pong
 	ID              string
 	Reason          string // the stable code
-	Would           string // observe mode: what enforce would have answered, such as "403 path-not-granted"
+	Would           string // observe mode: what enforce would have answered, such as "403 path-not-granted", or its lines
 	ClientID        string
 	Subject         string
 	Issuer          string
@@ -41,7 +41,7 @@ type Reply struct {
 	Path            string // normalised; "" if the question had none, or none that can be read in one way
 	WWWAuthenticate string
 	RetryAfter      int      // seconds; 0 for none
-	Denied          []string // decide-all: the targets that were denied, without their queries
+	Denied          []string // decide-all: the targets that were denied, without their queries; control: the lines
 	AccessToken     string   // token: the device's own, which goes nowhere but into a request
 	TokenID         string   // token: its name
 	Scope           string   // token: what it is good for
@@ -91,6 +91,9 @@ func parseReply(text string) (Reply, error) {
 			return r, fmt.Errorf("the line %q", line)
 		case name == "denied":
 			r.Denied = append(r.Denied, value)
+			continue
+		case name == "would" && seen[name]: // control: a line for each
+			r.Would += "\n" + value
 			continue
 		case seen[name]:
 			return r, fmt.Errorf("%s twice", name)
@@ -188,10 +191,16 @@ func (r *Reply) check() error {
 		return fmt.Errorf("the challenge %q", r.WWWAuthenticate)
 	case (r.Status == 503) != (r.RetryAfter > 0):
 		return fmt.Errorf("%d with retry-after %d", r.Status, r.RetryAfter)
-	case r.Expires && r.Verdict != Allow:
+	case r.Expires && r.Verdict != Allow && !r.someDenied():
 		return errors.New("expires-in in a denial")
 	case r.Path != "" && !strings.HasPrefix(r.Path, "/"):
 		return fmt.Errorf("the path %q", r.Path)
 	}
 	return nil
+}
+
+// someDenied reports whether it is an answer to control of a token that is good, but not for everything.
+func (r *Reply) someDenied() bool {
+	return len(r.Denied) > 0 &&
+		(strings.HasPrefix(r.Denied[0], "command ") || strings.HasPrefix(r.Denied[0], "subscribe "))
 }

@@ -20,11 +20,11 @@ type standing struct {
 	err    error
 }
 
-// stand asks for a WebSocket. Of a device whose sockets stay open the question is left standing (watch-token), if the
-// daemon has room for one more; if not, the socket ends when the answer says (ANS-8).
-func (d *Device) stand(lines []string) *standing {
+// stand asks for a WebSocket. Of one that stays open the question is left standing (watch-token), if the daemon has
+// room for one more; if not, the socket ends when the answer says (ANS-8).
+func (d *Device) stand(lines []string, stays bool) *standing {
 	s := &standing{device: d, lines: lines}
-	if d.opt.Live {
+	if stays {
 		s.lines = append([]string{"watch-token 1"}, lines[1:]...)
 		s.asker = NewAsker(d.opt.Socket, d.opt.Timeout)
 		if s.reply, s.err = d.questionBy(s.asker, s.lines); s.err != nil || s.reply.Reason != "watch-limit" {

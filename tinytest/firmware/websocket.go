@@ -60,19 +60,9 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 		lines = append(lines, line)
 	}
 	lines = append(lines, credentials(r)...)
-	standing := d.stand(lines)
+	standing := d.stand(lines, d.opt.Live)
 	defer standing.close()
-	if _, ok := d.settle(w, r, standing.reply, standing.err); !ok {
-		return
-	}
-	if r.Header.Get("Sec-WebSocket-Version") != "13" {
-		w.Header().Set("Sec-WebSocket-Version", "13") // RFC 6455 §4.4
-		fail(w, http.StatusUpgradeRequired, "only version 13 of WebSocket is spoken here")
-		return
-	}
-	key := accept(r.Header.Get("Sec-WebSocket-Key"))
-	if key == "" {
-		fail(w, http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
+	if _, ok := d.settle(w, r, standing.reply, standing.err); !ok || !upgradable(w, r) {
 		return
 	}
 	if d.opt.Live {
@@ -89,7 +79,21 @@ func (d *Device) handshake(w http.ResponseWriter, r *http.Request, target string
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	d.serveSocket(conn, buffered.Reader, key, state)
+	d.serveSocket(conn, buffered.Reader, accept(r.Header.Get("Sec-WebSocket-Key")), state)
+}
+
+// upgradable reports whether a handshake can be answered with 101, and answers it itself if not.
+func upgradable(w http.ResponseWriter, r *http.Request) bool {
+	if r.Header.Get("Sec-WebSocket-Version") != "13" {
+		w.Header().Set("Sec-WebSocket-Version", "13") // RFC 6455 §4.4
+		fail(w, http.StatusUpgradeRequired, "only version 13 of WebSocket is spoken here")
+		return false
+	}
+	if accept(r.Header.Get("Sec-WebSocket-Key")) == "" {
+		fail(w, http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
+		return false
+	}
+	return true
 }
 
 // serveSocket answers the handshake, sends the state and the closing frame, and waits for the client to close.
