@@ -1,7 +1,7 @@
 // Package controller pretends to be a controller of an NMOS facility, such as a routing panel: it finds the
 // authorization server by DNS-SD, registers itself there, has a person sign in by authorization code with PKCE, keeps
-// and refreshes its token, finds senders and receivers in the IS-04 registry, connects them by IS-05 and follows level
-// meters by IS-07.
+// and refreshes its token, finds senders and receivers in the IS-04 registry, connects them by IS-05 follows level
+// meters by IS-07, and controls gains by IS-12.
 //
 //	c := controller.New(controller.Options{Resolver: r, Domain: "studio.example", Roots: roots, Name: "Panel 1",
 //		Scope: "query connection events", Person: controller.Person{Name: "anna", Password: "…"}})

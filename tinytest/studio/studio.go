@@ -45,12 +45,14 @@ const (
 
 // The people of the facility.
 var (
-	Anna = controller.Person{Name: "anna", Password: "fader up"}      // may find, connect and watch
-	Vito = controller.Person{Name: "vito", Password: "just visiting"} // may look at connections, and not into the registry
+	Anna = controller.Person{Name: "anna", Password: "fader up"}       // may find, connect and watch
+	Vito = controller.Person{Name: "vito", Password: "just visiting"}  // may look at connections, and not into the registry
+	Mona = controller.Person{Name: "mona", Password: "all in green"}   // may watch gains and meters, and turn nothing
+	Sven = controller.Person{Name: "sven", Password: "gain before EQ"} // may turn the gains of the microphones
 )
 
 // Scope is what controllers ask for.
-const Scope = "query connection events"
+const Scope = "query connection events control"
 
 // Claims are what a token holds, by API.
 type Claims = map[string]mint.Permission
@@ -104,6 +106,10 @@ func Start(ctx context.Context, program string, o Options) (f *Studio, err error
 			"connection": {Read: []string{"*"}, Write: []string{"single/receivers/*"}},
 		},
 		Vito.Name: {"connection": {Read: []string{"*"}}},
+		Mona.Name: {"query": {Read: []string{"*"}}, "control": {Read: []string{"root.*"}}},
+		Sven.Name: {"query": {Read: []string{"*"}}, "control": {
+			Read: []string{"root.*"}, Write: []string{"root.mic-1.gain", "root.mic-2.gain"},
+		}},
 	}}
 	defer func() {
 		if err != nil {
@@ -119,7 +125,10 @@ func Start(ctx context.Context, program string, o Options) (f *Studio, err error
 	f.closers = append(f.closers, f.DNS.Close)
 	f.Server, err = authserver.Start(authserver.Options{
 		Host: AuthHost, CA: f.ca, Audience: []string{"*." + Domain}, Life: o.Life, Policy: f.policy,
-		Users: map[string]string{Anna.Name: Anna.Password, Vito.Name: Vito.Password},
+		Scopes: []string{"connection", "control", "events", "node", "query", "registration"},
+		Users: map[string]string{
+			Anna.Name: Anna.Password, Vito.Name: Vito.Password, Mona.Name: Mona.Password, Sven.Name: Sven.Password,
+		},
 	})
 	if err != nil {
 		return f, err
@@ -230,7 +239,7 @@ func (f *Studio) StartRegistry(ctx context.Context) error {
 
 // StartDevice starts the device and its daemon.
 func (f *Studio) StartDevice(ctx context.Context) error {
-	g, config, err := f.guard(ctx, DeviceHost, "[client]\nscopes = [\"registration\"]")
+	g, config, err := f.guard(ctx, DeviceHost, "[client]\nscopes = [\"registration\"]\n[control]\ncommands = \"asked\"")
 	if err != nil {
 		return err
 	}

@@ -78,6 +78,7 @@ func (s *stage) play(ctx context.Context) error {
 		{"The stage box gets a token of its own, and announces itself", s.deviceAnnounces},
 		{"People sign in at their panels", s.peopleSignIn},
 		{"Each may do what their claims say, and nothing else", s.panelsWork},
+		{"Mona may watch the microphones' gains, and Sven may turn them", s.gains},
 		{"What the stage box is asked, and what its nmos-authd answers",
 			func(ctx context.Context, _ *cast) error { return s.answers(ctx) }},
 		{"The server's key is lost, and replaced", s.keyIsReplaced},
