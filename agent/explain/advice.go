@@ -103,7 +103,8 @@ var advice = [wire.Reasons]Advice{
 
 	wire.ResourceUnknown: {"The firmware asked about a resource, or an access to one, that is not in the device's inventory.",
 		"Compare the inventory in force (GET /inventory on the admin socket) with the kind and name that were asked for. No claim permits it."},
-	wire.PathClosed:     {"The path is outside /x-nmos, where all is closed until the configuration opens it; public opens it for reading only.", settings},
+	wire.PathClosed: {"The path is outside /x-nmos, where all is closed until the configuration opens it; public opens it for reading only. " +
+		"Or it is a command on a device model that the configuration does not name.", settings + " A device model is named in [control] models."},
 	wire.PathVersion:    {"Below /x-nmos the path is not that of an API and a version such as v1.3.", "Fix the controller: it asks for what no NMOS API has. No claim permits it."},
 	wire.APINotGranted:  {"The token is good, and says nothing about this API.", granting},
 	wire.PathNotGranted: {"The token is good and about this API, but does not permit this: reading and writing are permitted apart, path by path.", granting},
