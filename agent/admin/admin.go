@@ -11,6 +11,7 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock 'http://localhost/keys?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/servers?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/client
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/client/key
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/client?issuer=https://auth.example.com'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode
@@ -62,10 +63,12 @@ type Functions struct {
 	// there is none.
 	ForgetServer func(issuer string) error
 	// RegisterClient has the device registered as an OAuth client now, and waits for the outcome; ForgetClient ends
-	// that, and says what may have stayed behind at the server (CLI-43). Issuer may be empty. ErrFixed is wrapped if the
-	// configuration says otherwise, ErrUnknown if there is no such client.
+	// that, and says what may have stayed behind at the server (CLI-43); RotateClient begins to replace its key
+	// (CLI-68). Issuer may be empty. ErrFixed is wrapped if the state of things says otherwise, ErrUnknown if there is
+	// no such client.
 	RegisterClient func(ctx context.Context, issuer string) error
 	ForgetClient   func(ctx context.Context, issuer string) (left string, err error)
+	RotateClient   func(ctx context.Context, issuer string) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)
 	// Status returns the state of the daemon, as JSON.
@@ -78,15 +81,16 @@ type Functions struct {
 func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
-		"/inventory": {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
-		"/keys":      {{http.MethodGet, m.getKeys}},
-		"/records":   {{http.MethodGet, m.getRecords}},
-		"/watch":     {{http.MethodGet, m.watch}},
-		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
-		"/metrics":   {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
-		"/servers":   {{http.MethodDelete, m.forgetServer}},
-		"/client":    {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
-		"/observe":   {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
+		"/inventory":  {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+		"/keys":       {{http.MethodGet, m.getKeys}},
+		"/records":    {{http.MethodGet, m.getRecords}},
+		"/watch":      {{http.MethodGet, m.watch}},
+		"/status":     {{http.MethodGet, document("application/json", f.Status)}},
+		"/metrics":    {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
+		"/servers":    {{http.MethodDelete, m.forgetServer}},
+		"/client":     {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
+		"/client/key": {{http.MethodPost, m.rotateClient}},
+		"/observe":    {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
 }
@@ -230,6 +234,13 @@ func failed(w http.ResponseWriter, err error, text, unknown string) bool {
 func (m *mux) registerClient(w http.ResponseWriter, r *http.Request) {
 	err := m.RegisterClient(r.Context(), r.URL.Query().Get("issuer"))
 	if !failed(w, err, "the device is not registered", "there is no such issuer") {
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (m *mux) rotateClient(w http.ResponseWriter, r *http.Request) {
+	err := m.RotateClient(r.Context(), r.URL.Query().Get("issuer"))
+	if !failed(w, err, "the client's key is not replaced", "there is no such client") {
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

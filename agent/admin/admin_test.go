@@ -29,7 +29,7 @@ type shelf struct {
 
 	forgotten int
 
-	registered []string // issuers of RegisterClient
+	registered []string // issuers of RegisterClient and RotateClient
 	log        *audit.Log
 	more       int // lines of the metrics
 }
@@ -52,6 +52,10 @@ func (s *shelf) functions() admin.Functions {
 		},
 		ForgetClient: func(_ context.Context, issuer string) (string, error) {
 			return "the client of " + issuer + " stays", s.err
+		},
+		RotateClient: func(_ context.Context, issuer string) error {
+			s.registered = append(s.registered, issuer)
+			return s.err
 		},
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Remembered:     func() (first, last uint64) { return 5, 7 },
@@ -467,7 +471,7 @@ func pathsOf(a answer) string {
 	return strings.Join(paths, " ")
 }
 
-// The device as an OAuth client is registered and forgotten by its issuer, or by none.
+// The device as an OAuth client is registered and forgotten by its issuer, or by none, and its key is replaced.
 func TestClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -482,6 +486,11 @@ func TestClient(t *testing.T) {
 			{"POST /client", errors.New("HTTP 403"), 500, `"debug":"HTTP 403"`},
 			{"DELETE /client?issuer=https://a", nil, 200, "the client of https://a stays"},
 			{"DELETE /client", admin.ErrUnknown, 404, `"error":"there is no such client"`},
+			{"POST /client/key?issuer=https://a", nil, 204, ""},
+			{"POST /client/key", admin.ErrUnknown, 404, `"error":"there is no such client"`},
+			{"POST /client/key", admin.ErrFixed, 409, `"error":"the client's key is not replaced"`},
+			{"POST /client/key", errors.New("disk full"), 500, `"debug":"disk full"`},
+			{"GET /client/key", nil, 405, `"debug":"POST"`},
 			{"GET /client", nil, 405, `"debug":"POST, DELETE"`},
 		} {
 			s := &shelf{err: c.err}

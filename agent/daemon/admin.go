@@ -26,6 +26,7 @@ func (d *daemon) administration() http.Handler {
 		ForgetServer:   d.forget,
 		RegisterClient: d.registerClient,
 		ForgetClient:   d.forgetClient,
+		RotateClient:   d.rotateClient,
 		Keys:           d.heldKeys,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,

@@ -43,8 +43,7 @@ func (d *daemon) registerClient(ctx context.Context, issuer string) error {
 	case broken != nil:
 		return broken
 	case !meant:
-		return fmt.Errorf("this device is a client of %q; for another server, set [client] issuer and send SIGHUP: %w",
-			chosen, admin.ErrFixed)
+		return errElsewhere(chosen)
 	case chosen == "":
 		return errors.New("no authorization server is known yet: \"nmos-authd discover\" shows why")
 	}
@@ -73,6 +72,35 @@ func isClientAt(s *oauth.Status, issuer string) bool {
 	return slices.ContainsFunc(s.Clients, func(c oauth.ClientStatus) bool {
 		return c.Issuer == issuer && c.ClientID != ""
 	})
+}
+
+// errElsewhere says that an administrator named another server than that of the device.
+func errElsewhere(chosen string) error {
+	return fmt.Errorf("this device is a client of %q; for another server, set [client] issuer and send SIGHUP: %w",
+		chosen, admin.ErrFixed)
+}
+
+// rotateClient is POST /client/key: the client's key is replaced (CLI-68). It returns when that has begun.
+func (d *daemon) rotateClient(ctx context.Context, issuer string) error {
+	ctx, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	d.own.mu.Lock()
+	chosen := d.own.issuer
+	d.own.mu.Unlock()
+	if issuer != "" && keys.TrimIssuer(issuer) != chosen {
+		return errElsewhere(chosen)
+	}
+	d.log.Info("replacing the OAuth client's key, as asked on the admin socket", zap.String("issuer", chosen))
+	err := d.own.RotateKey(ctx)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return errors.New("a request is on its way; try again")
+	case errors.Is(err, oauth.ErrNoClient):
+		return fmt.Errorf("%w; \"nmos-authd client status\" shows why: %w", err, admin.ErrUnknown)
+	case errors.Is(err, oauth.ErrSameKey):
+		return fmt.Errorf("%w: %w", err, admin.ErrFixed)
+	}
+	return err
 }
 
 // stopWaiting takes back who waits for what happens.
@@ -154,7 +182,8 @@ func (d *daemon) showClient(s *status.Status, now time.Time) {
 	for _, k := range own.Clients {
 		v.Clients = append(v.Clients, status.ClientAt{
 			Issuer: k.Issuer, ClientID: k.ClientID, Given: k.Given, Since: status.At(k.Since, now), Scope: k.Scope,
-			Method: k.Method, Keys: k.Keys, KIDs: append([]string{}, k.KeyIDs...), Rotating: k.Rotating,
+			Method: k.Method, Keys: k.Keys, KIDs: append([]string{}, k.KeyIDs...), Rotation: k.Rotation,
+			OldKeyEnds: status.At(k.OldKeyEnds, now),
 			Manageable: k.Manageable, Expires: status.At(k.Expires, now), Attempted: k.Attempted,
 		})
 	}

@@ -229,7 +229,7 @@ func TestClientPowerCut_CLI4_CLI36_CLI68(t *testing.T) {
 			if err := c.RotateKey(ctx); err != nil {
 				return err
 			}
-			until(func() bool { return server.answered(4) && !c.Status().Clients[0].Rotating })
+			until(func() bool { return server.answered(4) && c.Status().Clients[0].Rotation == "" })
 			s := c.Status()
 			if len(s.Clients) != 1 || len(s.Clients[0].KeyIDs) != 1 || s.Err != nil || s.Tokens[0].Err != nil {
 				return fmt.Errorf("in the end: %+v", s)

@@ -69,6 +69,14 @@ func TestClientState_CLI4(t *testing.T) {
 		if c.err == "" && (err != nil || string(data) != secret) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: read %q, %v; want %q", c.name, data, err, c.err)
 		}
+		if err := p.keepClient([]byte(`{"version":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files { // a key or a secret that was replaced is not left in the other slot
+			if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("clear-Zq81")) {
+				t.Errorf("%s: %v, still kept %q", c.name, err, text)
+			}
+		}
 		if again, _ := filepath.Glob(filepath.Join(dir, "*")); !slices.Equal(again, files) {
 			t.Errorf("%s: the files were moved: %q", c.name, again)
 		}

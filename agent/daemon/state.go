@@ -238,6 +238,9 @@ func (p *persisted) catchUpClient() {
 		return
 	}
 	err := p.write(clientFile, p.own)
+	if err == nil {
+		err = p.write(clientFile, p.own) // the other slot, too, so that no key or secret outlives its use there
+	}
 	p.result(clientFile, err)
 	if err == nil {
 		p.ownSum, p.own = sha256.Sum256(p.own), nil // secrets are held no longer than needed

@@ -165,8 +165,15 @@ func (c *Client) gone(e *entry, why string) error {
 	return nil
 }
 
+// Why a key is not replaced.
+var (
+	ErrNoClient = errors.New("no client is held")
+	ErrSameKey  = errors.New("the key stays")
+)
+
 // RotateKey begins to replace the key of the configured issuer (CLI-68): both are published, the new one signs when the
-// server may have read it, and the old one goes an hour later.
+// server may have read it, and the old one goes an hour later. After an error the key is as it was; ErrNoClient or
+// ErrSameKey is wrapped if that is for a reason which lasts.
 func (c *Client) RotateKey(ctx context.Context) error {
 	if err := c.lock(ctx); err != nil {
 		return err
@@ -180,24 +187,29 @@ func (c *Client) RotateKey(ctx context.Context) error {
 	}
 	e := c.kept.find(config)
 	switch {
-	case e == nil || e.ClientID == "" || e.Method != PrivateKeyJWT:
-		return errors.New("no client with a key is registered")
+	case e == nil || e.ClientID == "":
+		return ErrNoClient
+	case e.Method != PrivateKeyJWT:
+		return fmt.Errorf("%w: there is none, since the server knows the client by a secret (%s)", ErrSameKey, e.Method)
 	case e.Rotation != steady:
-		return errors.New("the key is being replaced already")
+		return fmt.Errorf("%w: another replacement is under way, and ends when the old key goes", ErrSameKey)
 	case e.Inline && !e.Given && !e.manageable():
-		return errors.New("the server has the key as jwks and offers no updates (RFC 7592): " +
-			"publish the keys at a jwks_uri, or forget the registration")
+		return fmt.Errorf("%w: the server has it as jwks and offers no updates (RFC 7592); "+
+			"publish the keys at a jwks_uri, or forget the registration", ErrSameKey)
 	}
 	k, err := makeKey(e.Keys[0].Alg)
 	if err != nil {
 		return err
 	}
-	e.Keys, e.Rotation = []*deviceKey{e.Keys[0], k}, publish
+	before := e.Keys
+	e.Keys, e.Rotation = []*deviceKey{before[0], k}, publish
+	defer c.alarm.Ring() // what could not be stored is stored again
 	if err := c.store(); err != nil {
+		e.Keys, e.Rotation = before, steady
 		return err
 	}
 	c.upkeep, c.stepAt = time.Time{}, time.Time{}
-	c.alarm.Ring()
+	c.o.Report(Event{Kind: EventKeys, Issuer: e.Issuer, Text: "a new key is made, to replace " + before[0].kid})
 	return nil
 }
 
@@ -205,6 +217,7 @@ func (c *Client) RotateKey(ctx context.Context) error {
 func (c *Client) rotate(ctx context.Context, config Config, e *entry) error {
 	if c.stepAt.IsZero() {
 		c.stepAt = time.Now()
+		c.publish() // when the old key goes
 	}
 	update := func() error {
 		if e.Inline && e.manageable() {

@@ -46,7 +46,7 @@ type Options struct {
 	Metadata func(ctx context.Context, issuer string) (discovery.Metadata, error)
 	Storage  Storage
 	Clock    func() (now time.Time, trusted bool) // OPS-1
-	Report   func(Event)                          // called from Run and Forget; it must not call back
+	Report   func(Event)                          // called from Run, Forget and RotateKey; it must not call back
 }
 
 // Config says at which server the device is a client, and as what. The zero value disables the client.

@@ -299,11 +299,21 @@ func TestRotation_CLI68(t *testing.T) {
 			}
 			r.must("registration")
 			first := r.Status().Clients[0].KeyIDs
+			disk := errors.New("disk full")
+			r.flash.fails = disk
+			if err := r.RotateKey(t.Context()); !errors.Is(err, disk) || r.Status().Clients[0].Rotation != "" {
+				t.Errorf("a full disk: got error %v, status %+v; want %v and no replacement", err, r.Status().Clients[0], disk)
+			}
+			r.flash.fails = nil
+			r.work()
+			if got := r.Status().Clients[0]; got.Rotation != "" || len(got.KeyIDs) != 1 || got.KeyIDs[0] != first[0] {
+				t.Errorf("after a full disk: got %+v, want the key %s", got, first[0])
+			}
 			if err := r.RotateKey(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.RotateKey(t.Context()); err == nil {
-				t.Error("a second rotation was begun")
+			if err := r.RotateKey(t.Context()); !errors.Is(err, oauth.ErrSameKey) {
+				t.Errorf("a second rotation: got %v, want %v", err, oauth.ErrSameKey)
 			}
 			r.work()
 			keys := r.Status().Clients[0].KeyIDs
@@ -329,9 +339,17 @@ func TestRotation_CLI68(t *testing.T) {
 			if got.Clients[0].KeyIDs[0] == first[0] {
 				t.Fatalf("the old key still signs: %+v", got.Clients[0])
 			}
+			if left := time.Until(got.Clients[0].OldKeyEnds); left < oauth.KeyRetired/2 || left > oauth.KeyRetired {
+				t.Errorf("the old key goes in %v, want %v", left, oauth.KeyRetired)
+			}
+			r.restart()
+			r.work()
+			if s := r.Status().Clients[0]; s.Rotation != "retire" || time.Until(s.OldKeyEnds) < oauth.KeyRetired/2 {
+				t.Errorf("after a restart: got %+v, want the step retire for another %v", s, oauth.KeyRetired)
+			}
 			r.Settle(oauth.KeyRetired)
 			r.work()
-			if got = r.Status(); len(got.Clients[0].KeyIDs) != 1 || got.Clients[0].Rotating || got.Clients[0].KeyIDs[0] != keys[1] {
+			if got = r.Status(); len(got.Clients[0].KeyIDs) != 1 || got.Clients[0].Rotation != "" || got.Clients[0].KeyIDs[0] != keys[1] {
 				t.Errorf("after an hour: %+v, want %s alone", got.Clients[0], keys[1])
 			}
 			if n := len(r.server.Registered()[0].KeyIDs); n != 1 {

@@ -166,7 +166,11 @@ func (c *Client) publish() {
 	defer c.mu.Unlock()
 	c.status.Clients = c.status.Clients[:0:0]
 	for _, e := range c.kept.Entries {
-		c.status.Clients = append(c.status.Clients, e.status())
+		s := e.status()
+		if e.Rotation == retire && e == c.kept.find(c.config) && !c.stepAt.IsZero() {
+			s.OldKeyEnds = c.stepAt.Add(keyRetired)
+		}
+		c.status.Clients = append(c.status.Clients, s)
 	}
 }
 

@@ -24,9 +24,10 @@ type ClientStatus struct {
 	Since      time.Time
 	Scope      string // as registered
 	Method     string
-	KeyIDs     []string // the first signs
-	Keys       string   // "jwks" or "jwks_uri"; empty without keys
-	Rotating   bool
+	KeyIDs     []string  // the first signs
+	Keys       string    // "jwks" or "jwks_uri"; empty without keys
+	Rotation   string    // the step of a key's replacement: "publish", "settle" or "retire"; empty if there is none
+	OldKeyEnds time.Time // zero before "retire"
 	Manageable bool      // by RFC 7592
 	Expires    time.Time // of the secret; zero if never
 	Attempted  bool      // a registration was sent, and how it ended is not known: one may be left at the server
@@ -47,7 +48,7 @@ type TokenStatus struct {
 func (e *entry) status() ClientStatus {
 	s := ClientStatus{
 		Issuer: e.Issuer, ClientID: e.ClientID, Given: e.Given, Scope: e.Scope, Method: e.Method,
-		Rotating: e.Rotation != steady, Manageable: e.manageable(), Attempted: e.lost && e.ClientID == "",
+		Rotation: string(e.Rotation), Manageable: e.manageable(), Attempted: e.lost && e.ClientID == "",
 	}
 	if e.Since != 0 {
 		s.Since = time.Unix(e.Since, 0)

@@ -162,8 +162,9 @@ type ClientAt struct {
 	Method     string   `json:"auth_method,omitempty"`
 	Keys       string   `json:"keys,omitempty"` // how the server gets them
 	KIDs       []string `json:"kids"`
-	Rotating   bool     `json:"rotating,omitempty"`
-	Manageable bool     `json:"manageable,omitempty"` // by RFC 7592
+	Rotation   string   `json:"rotation,omitempty"`     // the step of a key's replacement: publish, settle, retire
+	OldKeyEnds Time     `json:"old_key_ends,omitempty"` // of the last step: when the old key goes
+	Manageable bool     `json:"manageable,omitempty"`   // by RFC 7592
 	Expires    Time     `json:"secret_expires,omitempty"`
 	Attempted  bool     `json:"attempted,omitempty"` // one may be left at the server that nobody can use
 }

@@ -90,7 +90,7 @@ func marked() *status.Status {
 	mark(reflect.ValueOf(s).Elem())
 	s.Audit.DroppedAt, s.Audit.Sinks[0].Since = now-900, now-1
 	s.Client.Failed = now - 1
-	s.Client.Clients[1].Given, s.Client.Clients[1].Rotating, s.Client.Clients[1].Expires = true, true, now+1
+	s.Client.Clients[1].Given, s.Client.Clients[1].Expires, s.Client.Clients[1].OldKeyEnds = true, now+1, now+1
 	s.Degraded = s.Health()
 	return s
 }
@@ -254,8 +254,8 @@ const stable = `
 audit audit.dropped_at audit.pending audit.recorded audit.sinks audit.sinks.dropped audit.sinks.error audit.sinks.head
 audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since
 client client.clients client.clients.attempted client.clients.auth_method client.clients.client_id client.clients.given
-client.clients.issuer client.clients.keys client.clients.kids client.clients.manageable client.clients.rotating
-client.clients.scope client.clients.secret_expires client.clients.since client.enabled client.error client.failed client.failures
+client.clients.issuer client.clients.keys client.clients.kids client.clients.manageable client.clients.old_key_ends
+client.clients.rotation client.clients.scope client.clients.secret_expires client.clients.since client.enabled client.error client.failed client.failures
 client.issuer client.phase client.registered client.registrations client.tokens client.tokens.ends client.tokens.error
 client.tokens.failed client.tokens.granted client.tokens.next client.tokens.scope client.tokens_fetched client.trouble
 clock clock.state clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
@@ -368,6 +368,7 @@ func TestTextClient(t *testing.T) {
 	long := well()
 	long.Client.Registered, long.Client.Phase, long.Client.Trouble = false, "refused", "the device is not registered"
 	long.Client.Failed = now - 60
+	long.Client.Clients[0].Rotation, long.Client.Clients[0].OldKeyEnds = "retire", now+3000
 	long.Client.Error = `registration at https://a.example.com/register: HTTP 403 Forbidden: insufficient_scope: Policy ` +
 		`'Trusted Hosts' rejected request to client-registration service. Details: Host not trusted. (Keycloak: client ` +
 		`registration policy "Trusted Hosts" does not admit this device's address; add it, or configure an initial access token)`
@@ -381,6 +382,10 @@ func TestTextClient(t *testing.T) {
 				strings.HasPrefix(line, "client      ") != (i == 0) || strings.TrimSpace(line[12:]) == "" {
 				t.Errorf("%s: line %d: %q", name, i, line)
 			}
+		}
+		if want := "the key is being replaced: the new one signs, the old one goes in 50 min"; name == "long" &&
+			!strings.Contains(strings.Join(strings.Fields(b.String()), " "), want) {
+			t.Errorf("got\n%s\nwant %q in it", b.String(), want)
 		}
 		if name == "long" && !strings.Contains(strings.Join(strings.Fields(b.String()), " "), long.Client.Error) {
 			t.Errorf("something is lost:\n%s", b.String())

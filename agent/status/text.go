@@ -135,7 +135,7 @@ func (t *text) client(v *Client) {
 		case c.ClientID != "":
 			t.folded("", "as "+c.ClientID+t.some(c.Given, ", made by hand")+t.some(c.Since != 0, ", since "+c.Since.String())+
 				", scope "+strconv.Quote(c.Scope)+", "+c.Method+t.some(c.Keys != "", ", keys by "+c.Keys)+
-				t.some(c.Rotating, ", the key is being replaced")+t.some(c.Expires != 0, ", secret until "+c.Expires.String()))
+				t.rotation(c)+t.some(c.Expires != 0, ", secret until "+c.Expires.String()))
 		case c.Attempted:
 			t.folded("", "a registration was sent and not answered: one may be left at the server")
 		}
@@ -147,6 +147,16 @@ func (t *text) client(v *Client) {
 			t.some(k.Next > t.now, ", next in "+t.ago(k.Next))+
 			t.some(k.Error != "", "; failed "+t.ago(k.Failed)+" ago: "+k.Error))
 	}
+}
+
+// rotation says how far the replacement of a key is.
+func (t *text) rotation(c *ClientAt) string {
+	step := map[string]string{
+		"publish": "the new one is not published yet", "settle": "the new one is published, and the next token tries it",
+		"retire": "the new one signs",
+	}[c.Rotation]
+	return t.some(c.Rotation != "", ", the key is being replaced: "+step) +
+		t.some(c.OldKeyEnds > t.now, ", the old one goes in "+t.ago(c.OldKeyEnds))
 }
 
 func (t *text) server(v *Server) {

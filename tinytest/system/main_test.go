@@ -21,22 +21,26 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// program is the daemon, built by TestMain.
-var program string
+// program is the daemon, built by TestMain; folder is for what else the tests share.
+var program, folder string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	var flags []string
-	if raceDetector {
-		flags = []string{"-race"}
-	}
 	os.Exit(daemon.Main(m, func(dir string) (err error) {
-		program, err = daemon.Build(dir, flags...)
+		folder = dir
+		program, err = daemon.Build(dir, buildFlags()...)
 		return err
 	}))
+}
+
+func buildFlags() []string {
+	if raceDetector {
+		return []string{"-race"}
+	}
+	return nil
 }
 
 // patience is how long anything is waited for that should come. Machines that test are slow at times.

@@ -69,14 +69,11 @@ func tokenAs(t *testing.T, dir daemon.Dir, uid, gid uint32, groups ...uint32) re
 	return finish(t, c, "")
 }
 
-// The firmware gets a token that it sends as it is: the server issued it, and nothing of it is anywhere but in the
-// reply (CLI-13, CLI-69, OPS-2). The server reads the device's key from http.sock (CLI-67).
-func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
-	t.Parallel()
-	dir := newDir(t)
+// keysOf reads the device's public keys on http.sock, as a server does by way of the maker's web server.
+func keysOf(t *testing.T, dir daemon.Dir) func(string) ([]byte, error) {
 	web := httpClient(dir.HTTP())
 	t.Cleanup(web.CloseIdleConnections)
-	server := newServer(t, authserver.Options{FetchKeys: func(string) ([]byte, error) {
+	return func(string) ([]byte, error) {
 		answer, err := web.Get("http://localhost/jwks")
 		if err != nil {
 			return nil, err
@@ -87,7 +84,15 @@ func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
 			return nil, fmt.Errorf("%d %s", answer.StatusCode, got)
 		}
 		return io.ReadAll(answer.Body)
-	}})
+	}
+}
+
+// The firmware gets a token that it sends as it is: the server issued it, and nothing of it is anywhere but in the
+// reply (CLI-13, CLI-69, OPS-2). The server reads the device's key from http.sock (CLI-67).
+func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	server := newServer(t, authserver.Options{FetchKeys: keysOf(t, dir)})
 	c := clientOf(t,
 		"keys = \"jwks_uri\"\njwks_uri = \"https://node-1.example.com/x-nmos-authd/jwks\"\n[log]\nlevel = \"debug\"\n"+
 			"[audit]\nsinks = [\"log\"]\n", server)

@@ -21,19 +21,23 @@ func runClient(args []string) int {
 	case "status":
 		return runClientStatus(args)
 	case "register":
-		return changeClient("client register", http.MethodPost, args)
+		return changeClient("client register", http.MethodPost, "/client", args)
+	case "rotate":
+		return changeClient("client rotate", http.MethodPost, "/client/key", args)
 	case "forget":
-		return changeClient("client forget", http.MethodDelete, args)
+		return changeClient("client forget", http.MethodDelete, "/client", args)
 	case "-h", "-help", "--help":
 		fmt.Println("Usage: nmos-authd client status [--json]\n" +
 			"      where the device is registered as an OAuth client, and its tokens\n" +
 			"       nmos-authd client register [ISSUER]\n" +
 			"      register it now, or say why that fails\n" +
+			"       nmos-authd client rotate [ISSUER]\n" +
+			"      replace its key, without a gap\n" +
 			"       nmos-authd client forget [ISSUER]\n" +
 			"      revoke its tokens and remove its registration from the server")
 		return exitOK
 	}
-	complain(errors.New("usage: nmos-authd client status, nmos-authd client register, or nmos-authd client forget"))
+	complain(errors.New("usage: nmos-authd client status, register, rotate or forget"))
 	return exitFail
 }
 
@@ -61,13 +65,13 @@ func runClientStatus(args []string) int {
 	return exitOK
 }
 
-// changeClient registers or forgets the client, and prints what came of it.
-func changeClient(name, method string, args []string) int {
+// changeClient registers or forgets the client, or replaces its key, and prints what came of it.
+func changeClient(name, method, path string, args []string) int {
 	set, config := flags(name, "[ISSUER]")
 	if status, done := parse(set, args, 0, 1); done {
 		return status
 	}
-	left, err := askAdmin(*config, method, "/client?issuer="+url.QueryEscape(set.Arg(0)))
+	left, err := askAdmin(*config, method, path+"?issuer="+url.QueryEscape(set.Arg(0)))
 	var answer *daemon.AdminError
 	switch {
 	case errors.As(err, &answer) && answer.Text != "":
@@ -76,6 +80,9 @@ func changeClient(name, method string, args []string) int {
 	case err != nil:
 		complain(err)
 		return exitFail
+	case path == "/client/key":
+		fmt.Println("A new key is made. It signs once the server has read it, and the old one goes an\n" +
+			"hour later; \"nmos-authd client status\" shows how far it is.")
 	case method == http.MethodPost:
 		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
 	case len(left) > 0:
