@@ -74,7 +74,7 @@ func TestClientState_CLI4(t *testing.T) {
 		}
 		for _, file := range files { // a key or a secret that was replaced is not left in the other slot
 			if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("clear-Zq81")) {
-				t.Errorf("%s: %v, still kept %q", c.name, err, text)
+				t.Errorf("%s: %v, still kept %.120q", c.name, err, text)
 			}
 		}
 		if again, _ := filepath.Glob(filepath.Join(dir, "*")); !slices.Equal(again, files) {

@@ -43,7 +43,8 @@ var altered = sync.OnceValues(func() (string, error) {
 			return "", fmt.Errorf("%s does not say %q once", path, change[0])
 		}
 		replace[original] = filepath.Join(dir, filepath.Base(path))
-		if err := os.WriteFile(replace[original], bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1), 0o600); err != nil {
+		text = bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1)
+		if err := os.WriteFile(replace[original], text, 0o600); err != nil {
 			return "", err
 		}
 	}
@@ -147,7 +148,7 @@ func TestClientRotate_CLI68(t *testing.T) {
 	b.startAltered("")
 	b.register()
 	b.awaitOwnToken("scope=registration")
-	before, secret := kids(), privateKeys(t, []byte(b.stateText()))
+	before, secret := kids(), privateKeys([]byte(b.stateText()))
 	if len(before) != 1 || len(secret) != 1 {
 		t.Fatalf("got the keys %q, %d of them private; want one", before, len(secret))
 	}
@@ -196,8 +197,7 @@ func TestClientRotate_CLI68(t *testing.T) {
 }
 
 // privateKeys are the private keys in what the client keeps, as it stands there, each once.
-func privateKeys(t *testing.T, kept []byte) (all []string) {
-	t.Helper()
+func privateKeys(kept []byte) (all []string) {
 	for _, part := range strings.Split(string(kept), `"pkcs8":"`)[1:] {
 		key, _, _ := strings.Cut(part, `"`)
 		all = append(all, key)
@@ -221,7 +221,7 @@ func TestClientRotateRefused_CLI68(t *testing.T) {
 	if err := os.Rename(b.config.State, lost); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(b.config.State, nil, 0o600); err != nil { // in which nobody can write, root neither
+	if err := os.WriteFile(b.config.State, nil, 0o600); err != nil { // not a folder: root cannot write there either
 		t.Fatal(err)
 	}
 	b.client("rotate").check(t, 1, "", "the registration cannot be stored")
@@ -296,7 +296,7 @@ func TestClientIsSealed_CLI4_CLI36(t *testing.T) {
 			if err := json.Unmarshal(plain, &kept); err != nil || len(kept.Clients) != 1 || kept.Clients[0].ID != id {
 				t.Fatalf("unsealed: %v, %d clients; want client %s", err, len(kept.Clients), id)
 			}
-			secrets := append(privateKeys(t, plain), kept.Clients[0].Secret, kept.Clients[0].Token)
+			secrets := append(privateKeys(plain), kept.Clients[0].Secret, kept.Clients[0].Token)
 			secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
 			if len(secrets) < 2 {
 				t.Fatalf("got %d secrets, want a key or a secret, and a registration token", len(secrets))

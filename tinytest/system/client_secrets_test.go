@@ -99,6 +99,7 @@ func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 			}
 			server.Behave()
 			b.awaitOwnToken("scope=registration")
+			run("client", "rotate")
 			run("client", "status")
 			run("client", "status", "--json")
 			run("status", "--json")
@@ -198,11 +199,7 @@ func checkState(t *testing.T, dir string) (private []string, kept string) {
 			t.Errorf("%s has mode %v, want 0600", path, info.Mode())
 		}
 		found, kept = found || holds, kept+string(data)
-		_, text, ok := strings.Cut(string(data), `"pkcs8":"`)
-		if ok {
-			key, _, _ := strings.Cut(text, `"`)
-			private = append(private, key)
-		}
+		private = append(private, privateKeys(data)...)
 	}
 	if !found {
 		t.Error("no file holds the registration")
