@@ -98,7 +98,7 @@ func startCommand(t *testing.T, command *exec.Cmd, dir daemon.Dir) *daemon.Daemo
 	t.Cleanup(func() {
 		d.Kill()
 		log := d.Log()
-		if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") || t.Failed() {
+		if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic: ") || t.Failed() {
 			t.Errorf("the daemon wrote:\n%s", log)
 		}
 	})
