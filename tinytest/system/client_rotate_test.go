@@ -215,7 +215,7 @@ func TestClientRotateRefused_CLI68(t *testing.T) {
 	b.client("rotate").check(t, 1, "", "no client is held")
 	server.Behave()
 	b.register()
-	b.client("rotate", "https://elsewhere.example.com").check(t, 1, "", "is \""+server.Issuer()+"\"")
+	b.client("rotate", "https://elsewhere.example.com").check(t, 1, "", "a client of \""+server.Issuer()+"\"")
 
 	lost := b.config.State + "-lost"
 	if err := os.Rename(b.config.State, lost); err != nil {

@@ -276,7 +276,7 @@ func TestClientTwoServers_CLI11_CLI24(t *testing.T) {
 	b.again(nil)
 	config.Servers = []string{second.Issuer(), first.Issuer()}
 	b.reload(config)
-	b.client("register", second.Issuer()).check(t, 1, "", "is \""+first.Issuer()+"\"")
+	b.client("register", second.Issuer()).check(t, 1, "", "a client of \""+first.Issuer()+"\"")
 	b.register() // it is registered, though its server does not answer
 	if a, b := first.Registrations(), second.Registrations(); a != 1 || b != 0 {
 		t.Errorf("%d and %d registrations, want 1 and 0", a, b)
