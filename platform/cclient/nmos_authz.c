@@ -583,21 +583,39 @@ static size_t subject(const char *line)
 	return n;
 }
 
-/* Marks what a line says is denied; false if it is about none of the commands, so that nothing can be said of any. */
+/* Reads digits up to an end; false if there are none or too many, or anything else. */
+static bool read_handle(const char *s, const char *end, uint32_t *handle)
+{
+	uint64_t n = 0;
+	if (s >= end || end - s > 10)
+		return false;
+	for (; s < end; s++) {
+		if (*s < '0' || *s > '9')
+			return false;
+		n = 10 * n + (uint64_t)(*s - '0');
+	}
+	*handle = (uint32_t)n;
+	return n <= UINT32_MAX;
+}
+
+/*
+ * Marks what a line says is denied; false if it is about none of the commands, so that nothing can be said of any. There may be
+ * a thousand lines about a thousand commands, so little is done for each pair.
+ */
 static bool mark(const char *line, struct nmos_authz_command *commands, size_t count)
 {
 	const size_t n = subject(line);
-	const char *role = after(line, "subscribe ");
+	const char *role = after(line, "subscribe "), *digits = after(line, "command ");
+	uint32_t number = 0;
+	const bool numbered = digits != NULL && read_handle(digits, line + n, &number);
 	bool found = false;
 	for (size_t i = 0; i < count; i++) {
-		char name[32];
 		bool is;
 		if (subscribes(&commands[i])) {
 			const struct nmos_authz_text path = commands[i].role_path;
 			is = role != NULL && n == path.size + 10 && memcmp(role, path.data, path.size) == 0;
 		} else {
-			snprintf(name, sizeof name, "command %" PRIu32, commands[i].number);
-			is = n == strlen(name) && memcmp(line, name, n) == 0;
+			is = numbered && commands[i].number == number;
 		}
 		if (is) {
 			commands[i].status = 401; /* NcMethodStatus has no 403 */
