@@ -1,21 +1,21 @@
 -- nmos-authd and Apache: asks the daemon about each request before anything else is done with it (LuaQuickHandler).
--- Debian: /etc/apache2/nmos-authd.lua; nmos-authd.conf says the rest. Needs LuaSocket (Debian: lua-socket). The thread of
--- the request waits for the answer, and no other.
+-- Debian: /etc/apache2/nmos-authd.lua; nmos-authd.conf says the rest. Needs LuaSocket (Debian: lua-socket). The
+-- thread of the request waits for the answer, and no other.
 
 local OK, DECLINED = 0, -1 -- of Apache's httpd.h; a hook that returns no number is an error 500
 local path = "/run/nmos-authd/http.sock" -- Apache's user must be in the group that may connect: [sockets] group
 local patience = 2                       -- seconds for an answer
 
--- Paths of WebSockets whose handshakes are handed to the firmware without asking. ONLY for firmware that asks the daemon
--- itself whenever a request comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token that grants
--- the sources of the IS-07 WebSocket, and not the socket's own path, opens it as it should.
+-- Paths of WebSockets whose handshakes are handed to the firmware without asking. ONLY for firmware that asks the
+-- daemon itself whenever a request comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token
+-- that grants the sources of the IS-07 WebSocket, and not the socket's own path, opens it as it should.
 local own = {}
 
 -- Headers that some HTTP servers take for the method or the path: the device would do another thing than was judged.
 local misleading = {}
-for _, name in ipairs { "x-http-method-override", "x-http-method", "x-method-override", "x-override-url", "x-request-url",
-	"x-request-uri", "x-forwarded-method", "x-forwarded-url", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-prefix",
-	"x-envoy-original-path", "trailer" } do
+for _, name in ipairs { "x-http-method-override", "x-http-method", "x-method-override", "x-override-url",
+	"x-request-url", "x-request-uri", "x-forwarded-method", "x-forwarded-url", "x-forwarded-uri",
+	"x-forwarded-path", "x-forwarded-prefix", "x-envoy-original-path", "trailer" } do
 	misleading[name] = true
 end
 
@@ -35,7 +35,8 @@ local function origin(target)
 end
 
 -- clear takes out what a client wrote in Apache's name, or to mislead the device. To some servers X_Auth_Reason is
--- X-Auth-Reason. Of Connection stays what Apache reads itself: it would take out of the request what else is named there.
+-- X-Auth-Reason. Of Connection stays what Apache reads itself: it would take out of the request what else is named
+-- there.
 local function clear(r, upgrade)
 	local headers = r.headers_in
 	for name in pairs(r:headers_in_table()) do
@@ -49,7 +50,8 @@ local function clear(r, upgrade)
 	headers["Upgrade"] = upgrade and "websocket" or nil
 end
 
--- send returns status, headers (names in lower case) and body of the daemon's answer to a request, or why there is none.
+-- send returns status, headers (names in lower case) and body of the daemon's answer to a request, or why there is
+-- none.
 local function send(lines)
 	for _, line in ipairs(lines) do
 		if line:find("[%z\r\n]") then return nil, "a line in a line" end -- would be another request
@@ -98,7 +100,8 @@ function handle(r)
 
 	-- ErrorDocument of nmos-authd.conf: the device cannot be reached.
 	if r.subprocess_env["REDIRECT_STATUS"] then
-		return answer(r, 502, {}, {}, model and '{"status":502,"errorMessage":"the device cannot be reached behind its web server"}\n'
+		return answer(r, 502, {}, {}, model
+			and '{"status":502,"errorMessage":"the device cannot be reached behind its web server"}\n'
 			or '{"code":502,"error":"the device cannot be reached behind its web server","debug":"apache"}\n')
 	end
 

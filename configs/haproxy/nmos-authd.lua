@@ -3,23 +3,23 @@
 -- alone: other requests go on while one waits here.
 
 local socket = "unix@/run/nmos-authd/http.sock" -- HAProxy's user must be in the group that may connect: [sockets] group
-local patience = 500                             -- milliseconds for an answer; HAProxy tries four times
+local patience = 500                            -- milliseconds for an answer; HAProxy tries four times
 
--- Paths of WebSockets whose handshakes are handed to the firmware without asking. ONLY for firmware that asks the daemon
--- itself whenever a request comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token that grants
--- the sources of the IS-07 WebSocket, and not the socket's own path, opens it as it should.
+-- Paths of WebSockets whose handshakes are handed to the firmware without asking. ONLY for firmware that asks the
+-- daemon itself whenever a request comes without X-Auth-Reason. { ["/x-nmos/events/v1.0/ws"] = true }: then a token
+-- that grants the sources of the IS-07 WebSocket, and not the socket's own path, opens it as it should.
 local own = {}
 
 -- Headers that some HTTP servers take for the method or the path: the device would do another thing than was judged.
 local misleading = {}
-for _, name in ipairs { "x-http-method-override", "x-http-method", "x-method-override", "x-override-url", "x-request-url",
-	"x-request-uri", "x-forwarded-method", "x-forwarded-url", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-prefix",
-	"x-envoy-original-path", "trailer" } do
+for _, name in ipairs { "x-http-method-override", "x-http-method", "x-method-override", "x-override-url",
+	"x-request-url", "x-request-uri", "x-forwarded-method", "x-forwarded-url", "x-forwarded-uri",
+	"x-forwarded-path", "x-forwarded-prefix", "x-envoy-original-path", "trailer" } do
 	misleading[name] = true
 end
 
--- handshake reports whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in the
--- query counts for no other request.
+-- handshake reports whether the device will take this for the handshake of a WebSocket (RFC 6455 §4.2.1): a token in
+-- the query counts for no other request.
 local function handshake(method, headers)
 	local function has(name, word)
 		for _, value in pairs(headers[name] or {}) do
@@ -63,7 +63,8 @@ local function ask(method, target, headers, upgrade)
 		question["authorization"] = table.move(values, 0, #values, 1, {})
 	end
 	local asked, answer = pcall(function()
-		return core.httpclient():get { url = "http://127.0.0.1/authorize", dst = socket, headers = question, timeout = patience }
+		local url = "http://127.0.0.1/authorize" -- dst is where it goes
+		return core.httpclient():get { url = url, dst = socket, headers = question, timeout = patience }
 	end)
 	if not asked or not answer or not answer.status then return nil end
 	local said = {}
@@ -81,7 +82,8 @@ core.register_action("nmos_authd", { "http-req" }, function(txn)
 	local method, target = txn.f:method(), origin(txn.f:url())
 	local upgrade = handshake(method, headers)
 	local model = target:find("^/x%-nmos/configuration[/?]") or target == "/x-nmos/configuration" -- IS-14: own errors
-	txn:set_var("txn.nmos_own", model and '{"status":502,"errorMessage":"the device cannot be reached behind its web server"}'
+	txn:set_var("txn.nmos_own", model
+		and '{"status":502,"errorMessage":"the device cannot be reached behind its web server"}'
 		or '{"code":502,"error":"the device cannot be reached behind its web server","debug":"haproxy"}')
 	clear(http, headers, upgrade)
 	if upgrade and own[target:match("^[^?]*")] then
@@ -126,5 +128,5 @@ core.register_action("nmos_authd", { "http-req" }, function(txn)
 	end
 	local path = said["x-auth-path"]
 	http:req_set_uri(path and path .. (target:match("%?.*$") or "") or target)
-	txn:set_var("txn.nmos_asked", true) -- HAProxy goes on where a script fails: the next rule denies what has not come this far
+	txn:set_var("txn.nmos_asked", true) -- HAProxy goes on when a script fails: the next rule denies what lacks this
 end)

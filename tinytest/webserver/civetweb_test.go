@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// startCivetWeb runs a firmware of the test's own that serves with CivetWeb and asks by the C client and the file beside it.
+// startCivetWeb runs a firmware of the test's own that serves with CivetWeb, and asks by the C client and the file beside
+// it.
 func startCivetWeb(t *testing.T, r *rig) *front {
 	f := newCivetWeb(t)
 	f.build(filepath.Join("testdata", "civetweb.c"))
@@ -21,8 +22,16 @@ func startCivetWeb(t *testing.T, r *rig) *front {
 func TestLinesOfTheREADME_CivetWeb_ANS1_ANS5_PATH9(t *testing.T) {
 	r := newRigWith(t)
 	f := newCivetWeb(t)
-	f.lines("../platform/cclient/civetweb/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), `"80"`, `"`+f.addr+`"`,
-		", 500)", ", 8000)")
+	f.lines(
+		"../platform/cclient/civetweb/README.md",
+		"main.c",
+		"/run/nmos-authd/authz.sock",
+		r.dir.Authz(),
+		`"80"`,
+		`"`+f.addr+`"`,
+		", 500)",
+		", 8000)",
+	)
 	f.build(filepath.Join(f.dir, "main.c"))
 	f.start()
 	good := r.good()
@@ -62,9 +71,11 @@ func (f *front) build(main string) {
 	f.t.Helper()
 	const client = "../../platform/cclient"
 	program := filepath.Join(f.dir, "civetweb")
-	args := strings.Fields("-std=c99 -pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -g -fsanitize=address,undefined " +
-		"-fno-sanitize-recover=all -I" + client + " -I" + client + "/civetweb -o " + program + " " + main + " " +
-		client + "/civetweb/nmos_civetweb.c " + client + "/nmos_authz.c -lcivetweb")
+	args := strings.Fields(
+		"-std=c99 -pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -g -fsanitize=address,undefined " +
+			"-fno-sanitize-recover=all -I" + client + " -I" + client + "/civetweb -o " + program + " " + main + " " +
+			client + "/civetweb/nmos_civetweb.c " + client + "/nmos_authz.c -lcivetweb",
+	)
 	if out, err := exec.CommandContext(f.t.Context(), f.program, args...).CombinedOutput(); err != nil {
 		f.t.Fatalf("%s %q: %v\n%s", f.program, args, err, out)
 	}
@@ -104,17 +115,38 @@ func (f *front) saysUnasked(body string) bool {
 var (
 	oursNMOS  = regexp.MustCompile(`^{"code":(\d+),"error":"[^"]*","debug":"([^"]*)"}$`)
 	oursModel = regexp.MustCompile(`^{"status":(\d+),"errorMessage":"[^"]*\(([^"]*)\)"}$`)
-	phrases   = map[string]string{"400": "Bad Request", "401": "Unauthorized", "403": "Forbidden", "405": "Method Not Allowed",
-		"503": "Service Unavailable"}
+	phrases   = map[string]string{
+		"400": "Bad Request",
+		"401": "Unauthorized",
+		"403": "Forbidden",
+		"405": "Method Not Allowed",
+		"503": "Service Unavailable",
+	}
 )
 
 // civetwebDifferences are mostly requests that CivetWeb refuses before it asks.
 var civetwebDifferences = []difference{
-	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "400", "the C client says so, or CivetWeb: it is over max_request_size"},
-	{`TOK-1/(payload-(carriage-return|nul|newline|tab)|signature-carriage-return-after)`, "400", "a control character for CivetWeb"},
-	{`target.* (\?x|x|\*\*|@?nmos.*|ftp://.*|http://|http:/x-nmos|http://node-1\.example\.com([?#]x)?)`, "0|400", "no target for CivetWeb"},
+	{
+		`TOK-5/(token-100-kb|payload-nested-200000-deep)`,
+		"400",
+		"the C client says so, or CivetWeb: it is over max_request_size",
+	},
+	{
+		`TOK-1/(payload-(carriage-return|nul|newline|tab)|signature-carriage-return-after)`,
+		"400",
+		"a control character for CivetWeb",
+	},
+	{
+		`target.* (\?x|x|\*\*|@?nmos.*|ftp://.*|http://|http:/x-nmos|http://node-1\.example\.com([?#]x)?)`,
+		"0|400",
+		"no target for CivetWeb",
+	},
 	{`target.* /x-nmos/node/v1\.3/é`, "400", "nor this"},
-	{`target.* (\*|(https?|HTTP)://.*/.*)|handshake absolute form`, "0|400", "CivetWeb ends the connection without a word"},
+	{
+		`target.* (\*|(https?|HTTP)://.*/.*)|handshake absolute form`,
+		"0|400",
+		"CivetWeb ends the connection without a word",
+	},
 	{`target.* /x-nmos/node/v1\.3/self%(2|zz)?`, "400", "the device's HTTP server says so before the device can ask"},
 	{`method.* (TRACE|[Gg]et|PATCHX|M-SEARCH) .*`, "400", "CivetWeb does not know the method"},
 	{`header space before colon`, "200", "CivetWeb takes the space away, for the question and for the device"},

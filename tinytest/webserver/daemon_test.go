@@ -17,11 +17,11 @@ var fronts = []struct {
 	name        string
 	start       func(*testing.T, *rig) *front
 	differences []difference
-	// gone is what a client sees when the device behind does not listen, as a status, and the body if it is an NMOS error.
+	// gone is what a client sees when the device behind does not listen: status, and the body if it is an NMOS error.
 	gone      string
 	says      string // regular expression for what it writes to a log when the daemon cannot be asked
 	keepsNone bool   // of the connections over which it asks
-	// lines is start with nothing but the lines of the README that a user writes; nil: what start runs has no more than those.
+	// lines is start with the lines of the README alone, which a user writes; nil: what start runs has no more than those.
 	lines func(*testing.T, *rig) *front
 }{
 	{"nginx", func(t *testing.T, r *rig) *front { return startNginx(t, r, true) }, nginxDifferences,
@@ -29,7 +29,8 @@ var fronts = []struct {
 	{"lighttpd", startLighttpd, lighttpdDifferences, "503 ", "cannot be asked at /", true, nil},
 	{"caddy", startCaddy, caddyDifferences, unreachable(502, "caddy"), "dial unix /", false, nil},
 	{"envoy", startEnvoy, envoyDifferences, unreachable(502, "envoy"), "ext_authz_error", false, nil},
-	{"haproxy", startHAProxy, haproxyDifferences, unreachable(502, "haproxy"), "cannot be asked at unix@/", true, haproxyLines},
+	{"haproxy", startHAProxy, haproxyDifferences, unreachable(502, "haproxy"),
+		"cannot be asked at unix@/", true, haproxyLines},
 	{"civetweb", startCivetWeb, civetwebDifferences, "502 ", "cannot be asked at /", true, nil},
 	{"apache2", startApache, apacheDifferences, unreachable(502, "apache"), "cannot be asked at /", true, apacheLines},
 }
@@ -261,7 +262,8 @@ func checkMisleading(t *testing.T, r *rig, f *front) {
 }
 
 // sendMisleading sends some of these headers.
-func sendMisleading(t *testing.T, r *rig, f *front, headers []string, forbidden map[string]bool, canonical func(string) string) {
+func sendMisleading(t *testing.T, r *rig, f *front, headers []string, forbidden map[string]bool,
+	canonical func(string) string) {
 	t.Helper()
 	with := func(method, target string) request { return request{method: method, target: target}.with(headers...) }
 	chunked := with("PATCH", receiver).with("Trailer: X-Auth-Client-Id, X-Auth-Subject").bearing(r.good())

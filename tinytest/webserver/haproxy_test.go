@@ -9,8 +9,10 @@ import (
 func newHAProxy(t *testing.T, r *rig, replace ...string) *front {
 	f := newFront(t, "haproxy", "apt-get install haproxy")
 	f.passesTrailers = true
-	// The daemon lets a question wait for 3 s. HAProxy tries four times: with a hung daemon that is longer than askPatience.
-	f.copy("haproxy/nmos-authd.lua", append(replace, "/run/nmos-authd/http.sock", r.http, "patience = 500 ", "patience = 3000 ")...)
+	// The daemon lets a question wait for 3 s. HAProxy tries four times, which is longer than askPatience if it hangs.
+	f.copy(
+		"haproxy/nmos-authd.lua",
+		append(replace, "/run/nmos-authd/http.sock", r.http, "patience = 500 ", "patience = 3000 ")...)
 	return f
 }
 
@@ -34,20 +36,45 @@ func startHAProxyWith(t *testing.T, r *rig, another func(string) string) *front 
 // haproxyLines runs HAProxy with the lines of its README alone.
 func haproxyLines(t *testing.T, r *rig) *front {
 	f := newHAProxy(t, r)
-	f.lines("haproxy/README.md", "haproxy.cfg", "/etc/haproxy/", f.dir+"/", "bind :80\n", "bind "+f.addr+"\n", "127.0.0.1:8080", r.behind)
+	f.lines(
+		"haproxy/README.md",
+		"haproxy.cfg",
+		"/etc/haproxy/",
+		f.dir+"/",
+		"bind :80\n",
+		"bind "+f.addr+"\n",
+		"127.0.0.1:8080",
+		r.behind,
+	)
 	f.start("-db", "-f", filepath.Join(f.dir, "haproxy.cfg"))
 	return f
 }
 
 // haproxyDifferences are mostly requests that HAProxy refuses before it asks.
 var haproxyDifferences = []difference{
-	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "400|431", "more headers than tune.bufsize, or than the HTTP socket reads"},
-	{`TOK-1/(payload-(carriage-return|nul|newline)|signature-carriage-return-after)`, "400", "a control character, in other words"},
+	{
+		`TOK-5/(token-100-kb|payload-nested-200000-deep)`,
+		"400|431",
+		"more headers than tune.bufsize, or than the HTTP socket reads",
+	},
+	{
+		`TOK-1/(payload-(carriage-return|nul|newline)|signature-carriage-return-after)`,
+		"400",
+		"a control character, in other words",
+	},
 	{`target.* (\?x|x|@?nmos.*|http:/x-nmos|http://node-1\.example\.com[?#]x)`, "400", "no target for HAProxy"},
-	{`target.* /x-nmos/node/v1\.3/self(\?a=b)?#.*|handshake (token in a fragment|a fragment with dots.*)`, "400", "nor a fragment"},
+	{
+		`target.* /x-nmos/node/v1\.3/self(\?a=b)?#.*|handshake (token in a fragment|a fragment with dots.*)`,
+		"400",
+		"nor a fragment",
+	},
 	{`target.* /x-nmos/node/v1\.3/é`, "400", "nor what is not ASCII"},
 	{`target.* http://other\..*`, "400", "not the host of the Host header"},
-	{`target.* (/x-nmos/node/v1\.3/self%(2|zz)?|\*\*)`, "400", "the device's HTTP server says so before the device can ask"},
+	{
+		`target.* (/x-nmos/node/v1\.3/self%(2|zz)?|\*\*)`,
+		"400",
+		"the device's HTTP server says so before the device can ask",
+	},
 	{`target.* (http://|ftp://.*)`, "200", "HAProxy judges and serves the path, whatever the scheme and host"},
 	{`method.* CONNECT .*`, "400", "CONNECT has another kind of target"},
 	{`header with a delete`, "400", "the daemon's HTTP socket cannot read the question, nor the device the header"},

@@ -174,7 +174,8 @@ func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
 	}
 	f := startNginxWith(t, r, true, "root",
 		[]string{`# "~^[0-9]+ /x-nmos/events`, `"~^[0-9]+ /x-nmos/events`, `# "~^8081 "`, `"~^` + port + ` "`},
-		[]string{"# upstream nmos_events", "upstream nmos_events", "# \tserver 127.0.0.1:8081;", "server " + events2.Listener.Addr().String() + ";",
+		[]string{"# upstream nmos_events", "upstream nmos_events", "# \tserver 127.0.0.1:8081;",
+			"server " + events2.Listener.Addr().String() + ";",
 			"# \tkeepalive", "keepalive", "# }", "}", "# listen 8081;", "listen " + other + ";"})
 	good := r.good()
 	base := strings.TrimSuffix(events, "ws")
@@ -205,7 +206,8 @@ func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
 			}
 		default:
 		}
-		if want := row.status == 200 && row.second == ""; a.status != row.status || target != row.second || len(first) > 0 != want {
+		want := row.status == 200 && row.second == ""
+		if a.status != row.status || target != row.second || len(first) > 0 != want {
 			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v", row.request, a.status, target, first,
 				row.status, row.second, want)
 		}

@@ -23,12 +23,18 @@ func TestLinesOfTheREADME_ANS1_ANS3_ANS5_PATH9(t *testing.T) {
 			compare(t, r, f, []row{
 				{"no token", get(self)}, {"allowed", get(self).bearing(good)}, {"public", get("/x-nmos/")},
 				{"no path", get(self + "//").bearing(good)}, {"dots", get("/x-nmos/node/v1.3/x/../self").bearing(good)},
-				{"escaped", get("/x-nmos/node/v1.3/sel%66?a=%2F").bearing(good)}, {"method", request{method: "TRACE", target: self}},
+				{
+					"escaped",
+					get("/x-nmos/node/v1.3/sel%66?a=%2F").bearing(good),
+				}, {"method", request{method: "TRACE", target: self}},
 				{"with a body", patch.bearing(good)}, {"with a body, no token", patch},
 				{"no permission", patch.bearing(r.granting(map[string]mint.Permission{"node": {Read: []string{"*"}}}))},
 				{"WebSocket", get(events + "?access_token=" + good).upgrading()},
 				{"no WebSocket", get(self + "?access_token=" + good)},
-				{"forged", get(self).with("X-Auth-Reason: ok", "X-Original-URI: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
+				{
+					"forged",
+					get(self).with("X-Auth-Reason: ok", "X-Original-URI: /x-nmos/", "X-Forwarded-Method: OPTIONS"),
+				},
 			}, nil)
 			checkMisleading(t, r, f)
 			if err := r.daemon.Stop(); err != nil {

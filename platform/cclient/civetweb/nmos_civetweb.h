@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nmos_civetweb: has a CivetWeb server (1.15 or later) ask nmos-authd about each request before it serves it. Two more files
- * beside nmos_authz.h and nmos_authz.c; README.md has the lines that a program needs.
+ * nmos_civetweb: has a CivetWeb server (1.15 or later) ask nmos-authd about each request before it serves it. Two more
+ * files beside nmos_authz.h and nmos_authz.c; README.md has the lines that a program needs.
  */
 #ifndef NMOS_CIVETWEB_H
 #define NMOS_CIVETWEB_H
@@ -12,8 +12,8 @@
 
 /*
  * Sets begin_request, init_thread and exit_thread for mg_start, whose options must have "decode_url" "no" and
- * "decode_query_string" "no": what is judged must be what came. A question takes timeout_ms at most. Both arguments count
- * for all servers of the process. A begin_request of your own calls nmos_civetweb_ask first.
+ * "decode_query_string" "no": what is judged must be what came. A question takes timeout_ms at most. Both arguments
+ * count for all servers of the process. A begin_request of your own calls nmos_civetweb_ask first.
  */
 void nmos_civetweb_init(struct mg_callbacks *callbacks, const char *socket_path, int timeout_ms);
 

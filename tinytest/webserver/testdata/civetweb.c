@@ -30,7 +30,8 @@ static int dial(void)
 /* Fetches what was judged, with the headers that the pretend device reads and none that a client could mislead it by. */
 static int serve(struct mg_connection *conn)
 {
-	static const char *const passed[] = {"Authorization", "Content-Type", "Sec-WebSocket-Key", "Sec-WebSocket-Version"};
+	static const char *const passed[] = {"Authorization", "Content-Type", "Sec-WebSocket-Key",
+	                                     "Sec-WebSocket-Version"};
 	char *body = malloc(1 << 20);
 	const struct nmos_authz_reply *reply = nmos_civetweb_reply(conn);
 	const struct mg_request_info *info = mg_get_request_info(conn);
