@@ -80,7 +80,8 @@ func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, spots ..
 		case n.Wide && (place.Kind == decide.RolePaths || place.Kind == decide.Control):
 			notes = append(notes, fmt.Sprintf("For %s alone any other specifier will do as well.", path))
 		case n.Wide:
-			notes = append(notes, fmt.Sprintf("That is more than %s: without a model's prefix it holds in every device model.", path))
+			notes = append(notes,
+				fmt.Sprintf("That is more than %s: without a model's prefix it holds in every device model.", path))
 		case n.Both:
 			notes = append(notes, "Or the same in x-nmos-ncp; * stands for root.* there, too.")
 		case n.Permission == "":

@@ -25,10 +25,10 @@ const (
 // Server serves HTTP/1.1 on connections that somebody else accepts.
 type Server struct{ http http.Server }
 
-// NewServer returns a server of h. If bodies is false, h reads no request's body but that of a question about commands:
-// then any other that a request announces is not waited for, whether or not it ever comes, and the connection is closed behind the answer. A handler that sends
-// for longer than writeTime uses Stream. report is called with what goes wrong beside the answers: a handler that
-// panics, say.
+// NewServer returns a server of h. If bodies is false, h reads no request's body but that of a packet: any other that a
+// request announces is not waited for, whether or not it ever comes, and the connection is closed behind the answer. A
+// handler that sends for longer than writeTime uses Stream. report is called with what goes wrong beside the answers: a
+// handler that panics, say.
 func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 	if !bodies {
 		h = bodiless(h)

@@ -112,8 +112,8 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 	return b.Bytes(), err
 }
 
-// readToken reads a token from the file of a flag, or standard input for "-": not from an argument, which other users could see.
-// It removes white space around the token and a scheme before it.
+// readToken reads a token from the file of a flag, or standard input for "-": not from an argument, which other users
+// could see. It removes white space around the token and a scheme before it.
 func readToken(flag, file string) (string, error) {
 	text, err := readInput(flag, file, 16*token.MaxBytes)
 	if err != nil {
