@@ -3,6 +3,7 @@ package alarm_test
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +17,13 @@ func TestRun(t *testing.T) {
 		a := alarm.New()
 		ctx, end := context.WithCancel(t.Context())
 		begin := time.Now()
-		next := 10 * time.Second
+		var next atomic.Int64
+		next.Store(int64(10 * time.Second))
 		var at []int
 		go a.Run(ctx, func() time.Duration {
 			at = append(at, int(time.Since(begin)/time.Second))
 			time.Sleep(time.Second)
-			return next
+			return time.Duration(next.Load())
 		})
 		time.Sleep(5 * time.Second)
 		for range 3 {
@@ -30,7 +32,7 @@ func TestRun(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		a.Ring() // while the work is being done: once more
 		time.Sleep(20 * time.Second)
-		next = 0
+		next.Store(0)
 		time.Sleep(time.Hour) // after one more it waits for a ring
 		a.Ring()
 		time.Sleep(time.Minute)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -494,9 +495,9 @@ func TestFailuresAreReported_CLI53_CLI57(t *testing.T) {
 // Firmware that asks again when it is told to, and not before, is given a token then.
 func TestAskedWhenTold_CLI57_CLI69(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := true
+		var well atomic.Bool
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
-			if bad && r.URL.Path == "/token" {
+			if !well.Load() && r.URL.Path == "/token" {
 				return 503, http.Header{"Retry-After": {"300"}}, ""
 			}
 			return usual(r, body)
@@ -508,7 +509,7 @@ func TestAskedWhenTold_CLI57_CLI69(t *testing.T) {
 		if a.Retry < 290*time.Second {
 			t.Fatalf("got %v, retry %v, want 300 s or so", a, a.Retry)
 		}
-		bad = false
+		well.Store(true)
 		time.Sleep(a.Retry)
 		synctest.Wait()
 		if a := p.Token("registration"); a.Err != nil {
