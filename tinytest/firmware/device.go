@@ -142,8 +142,11 @@ func (d *Device) Asked() uint64 { return d.asked.Load() }
 // Objects is the device's model, which IS-12 and IS-14 control.
 func (d *Device) Objects() *devicemodel.Model { return d.objects }
 
-// SetLevel sets what the level meter reads, in dBFS.
-func (d *Device) SetLevel(dBFS float64) { d.model.setLevel(dBFS) }
+// SetLevel sets what the level meter reads, in dBFS: the IS-07 source, and the model's meter of microphone 1.
+func (d *Device) SetLevel(dBFS float64) {
+	d.model.setLevel(dBFS)
+	d.objects.SetLevel("mic-1", dBFS)
+}
 
 func (d *Device) logf(format string, a ...any) {
 	if d.opt.Logf != nil {

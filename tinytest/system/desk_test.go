@@ -51,7 +51,7 @@ func TestStudioGain_CTL11_CTL25_CTL27_CTL28(t *testing.T) {
 			t.Errorf("sees %v of %d, %v; want %v of %d", got, oid, err, dB, want)
 		}
 	}
-	s.Device.Objects().SetLevel("mic-1", -30)
+	s.Device.SetLevel(-30)
 	sees(meter, -30)
 	if status, _ := controller.Refused(mona.Turn(gain, 12)); status != 401 {
 		t.Errorf("Turn: got %d, want 401", status)

@@ -56,7 +56,7 @@ func (s *stage) gains(ctx context.Context, _ *cast) (err error) {
 		return fmt.Errorf("subscriptions to the meter and the gain of mic 1: accepted %v, want both: %v", accepted, err)
 	}
 	for _, level := range []float64{-30, -24, -18} {
-		s.Device.Objects().SetLevel("mic-1", level)
+		s.Device.SetLevel(level)
 		if err := mona.sees(mona.meter, level); err != nil {
 			return err
 		}
