@@ -429,7 +429,7 @@ func TestGuideOnHealth(t *testing.T) {
 func TestNames(t *testing.T) {
 	commands := programCommands(t)
 	example := read(t, "configs/nmos-authd.toml")
-	command := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: (report|reset|verify|status|register|forget))?")
+	command := regexp.MustCompile("(?m)(?:^|^    |`|\\| |\")nmos-authd ([a-z-]+)(?: ([a-z]+))?")
 	key := regexp.MustCompile("`\\[([a-z]+)\\] ([a-z_]+)") // in the table of reasons the advice's own test looks
 	for document, least := range map[string]struct{ commands, keys int }{
 		"configs/OPERATING.md": {25, 8},
@@ -440,7 +440,7 @@ func TestNames(t *testing.T) {
 		text := read(t, document)
 		shown := command.FindAllStringSubmatch(text, -1)
 		for _, m := range shown {
-			if name := strings.TrimSpace(m[1] + " " + m[2]); commands[name] == nil {
+			if name := m[1] + " " + m[2]; commands[m[1]] == nil && commands[name] == nil {
 				t.Errorf("%s: got nmos-authd %s, want a command", document, name)
 			}
 		}

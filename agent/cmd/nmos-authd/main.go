@@ -45,7 +45,7 @@ func commands() []command {
 		{"watch", "[flags]", "show decisions as they are made", runWatch},
 		{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
 		{"discover", "[flags]", "look for servers, and try each", runDiscover},
-		{"client", "status | register | forget [flags]", "the device as a client", runClient},
+		{"client", "status | register | rotate | forget [flags]", "the device as a client", runClient},
 		{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
 		{"version", "[flags]", "print the version", runVersion},
 	}
