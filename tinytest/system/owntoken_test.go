@@ -336,7 +336,7 @@ func TestOwnTokenCommand_CLI69(t *testing.T) {
 	}
 	b := start(t, trusting(t))
 	command(t, "", "token", "--socket", b.Authz(), "--scope", "a  b").check(t, 2, "",
-		"no token: error 400 (packet-value)")
+		"no token: error 400 scope (packet-value)")
 }
 
 // http.sock gives nobody a token, and its keys to everybody, as they are published: with nothing private (CLI-65).

@@ -61,7 +61,11 @@ func runToken(args []string) int {
 			time.Sleep(min(again, askAgain))
 			continue
 		}
-		why := fmt.Errorf("no token: %s (%s)", cmp.Or(lines["detail"], first), lines["reason"])
+		said := cmp.Or(lines["detail"], first)
+		if strings.HasPrefix(first, "error ") { // detail is the name that it is about
+			said = strings.TrimSpace(first + " " + lines["detail"])
+		}
+		why := fmt.Errorf("no token: %s (%s)", said, lines["reason"])
 		if again > 0 {
 			why = fmt.Errorf("%w; ask again in %v", why, again)
 		}
