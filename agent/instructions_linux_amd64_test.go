@@ -49,18 +49,23 @@ func TestCommandsCost_CTL83_CTL85(t *testing.T) {
 		t.Skip("skipped: the race detector has instructions of its own")
 	}
 	// Counting has a process of its own, which can be ended: one who waits for a thread that he traces may wait forever.
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	out, err := myself(ctx, t, "count").CombinedOutput()
-	t.Logf("%s", out)
-	switch {
-	case ctx.Err() != nil:
-		t.Skip("skipped: tracing has not ended in four minutes")
-	case err != nil:
-		t.Errorf("counting: %v", err)
-	case strings.Contains(string(out), "--- SKIP"):
-		t.Skip("skipped: no process may be traced here")
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		out, err := myself(ctx, t, "count").CombinedOutput()
+		over := ctx.Err() != nil
+		cancel()
+		t.Logf("%s", out)
+		switch {
+		case over:
+			continue
+		case err != nil:
+			t.Errorf("counting: %v", err)
+		case strings.Contains(string(out), "--- SKIP"):
+			t.Skip("skipped: no process may be traced here")
+		}
+		return
 	}
+	t.Error("counting did not end in three attempts of two minutes")
 }
 
 // counter is the environment variable that says what a process of this test is for.

@@ -70,7 +70,7 @@ func (p Place) Query(target []byte) Place {
 	return p
 }
 
-// recurses reports whether the query of a target leaves out recurse=false, or says anything else of it besides.
+// recurses reports whether the query of a target leaves out recurse=false, or also says anything else of it.
 func recurses(target []byte) bool {
 	_, query, _ := bytes.Cut(target, []byte("?"))
 	if bytes.ContainsAny(query, ";#") { // a separator to some, the end to others

@@ -145,7 +145,7 @@ func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Durati
 	return wait, nil
 }
 
-// errForget ends what only the operator can mend.
+// errForget ends what only the operator can fix.
 var errForget = errors.New("forget it to have it registered again")
 
 // gone drops a registration that the server has lost; Run registers the device again, with the same key.

@@ -63,7 +63,7 @@ func (s *Status) Metrics() []byte {
 	}{
 		{"client_registrations_total", "Registrations of the device as an OAuth client.", s.Client.Registrations},
 		{"client_tokens_total", "Tokens that it fetched.", s.Client.Fetched},
-		{"client_failures_total", "What it did at the authorization server in vain.", s.Client.Failures},
+		{"client_failures_total", "Attempts at the authorization server that failed.", s.Client.Failures},
 	} {
 		m.family(f.name, counter, f.help)
 		m.sample(int64(f.value))
