@@ -259,8 +259,10 @@ func TestUnusedToken_CLI58(t *testing.T) {
 		c.Token("registration")
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if n := len(d.seen()); n > 12 {
-			t.Errorf("%d requests in a day for one question", n)
+		// A registration, and tokens at 0 s, 3.75 s and then every 15 s, if chance has them as soon as can be, until two
+		// lives have passed.
+		if n, most := len(d.seen()), 1+9; n > most {
+			t.Errorf("got %d requests in a day for one question, want %d at most", n, most)
 		}
 		if gap := ask(c, time.Minute); gap > 3*time.Second {
 			t.Errorf("no token for %v after a day", gap)
