@@ -99,8 +99,9 @@ $(eval $(call cross_target,riscv64,GOARCH=riscv64))
 emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)
 	GO=$(GO) FLAGS='$(FLAGS)' sh scripts/emulate.sh
 
-bench: ## what a decision costs, beside the floors it is built on
-	$(GO) test -run '^$$' -bench . -benchmem ./agent
+bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone: tables, two minutes (BENCH="-only authz")
+	@$(GO) build -o build/bench ./tinytest/cmd/bench
+	@build/bench $(BENCH)
 
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh

@@ -1,15 +1,12 @@
 package agent_test
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,8 +17,9 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's,
-// answers over a socket beside an echo over the same kind of socket. Compare within a run, not between machines.
+// The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's.
+// Compare within a run, not between machines. "make bench" (tinytest/cmd/bench) has the sockets, and lets what it compares
+// take turns.
 
 func BenchmarkColdFloorRSA(b *testing.B) {
 	tok := distinct(0)
@@ -157,79 +155,3 @@ func BenchmarkWarmRecorded(b *testing.B) {
 }                                       // each within the budget
 func BenchmarkWarmJoined(b *testing.B)  { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) } // nearly all beyond it
 func BenchmarkWarmWatched(b *testing.B) { benchmarkRecorded(b, 1, audit.Rates{}) }
-
-// benchmarkSocket sends packets of the size of a question over SOCK_SEQPACKET and waits for each reply.
-func benchmarkSocket(b *testing.B, serve func(net.Conn)) {
-	l, err := net.Listen("unixpacket", filepath.Join(b.TempDir(), "s"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		if conn, err := l.Accept(); err == nil {
-			serve(conn)
-			conn.Close()
-		}
-	}()
-	conn, err := net.Dial("unixpacket", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	packet, reply := []byte(get(senders, distinct(0))), make([]byte, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err = conn.Write(packet); err == nil {
-			_, err = conn.Read(reply)
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkSocketFloorEcho(b *testing.B) {
-	benchmarkSocket(b, func(conn net.Conn) {
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := conn.Read(buf)
-			if err != nil {
-				return
-			}
-			if _, err = conn.Write(buf[:min(n, 200)]); err != nil {
-				return
-			}
-		}
-	})
-}
-
-func BenchmarkSocketWarmAllow(b *testing.B) {
-	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
-	benchmarkSocket(b, func(conn net.Conn) { d.NewSession().ServePackets(conn) })
-}
-
-// raw asks by HTTP and reads an answer without a body, neither of which allocates.
-func (w *webServer) raw(tb testing.TB, question, buf []byte) []byte {
-	if _, err := w.conn.Write(question); err != nil {
-		tb.Fatal(err)
-	}
-	n := 0
-	for !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-		more, err := w.conn.Read(buf[n:])
-		if err != nil {
-			tb.Fatal(err)
-		}
-		n += more
-	}
-	return buf[:n]
-}
-
-func BenchmarkHTTPWarmAllow(b *testing.B) {
-	web := askHTTP(b, newDevice(b, nil, mint.New(mint.Options{}).Key.JWK()))
-	text, _ := asHTTP(get(senders, distinct(0)))
-	question, buf := []byte(text), make([]byte, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		web.raw(b, question, buf)
-	}
-}

@@ -316,3 +316,19 @@ func TestHTTPAllocationBudget(t *testing.T) {
 		t.Errorf("got %v allocations for a question over http.sock, budgeted are %d", got, httpBudget)
 	}
 }
+
+// raw asks by HTTP and reads an answer without a body, neither of which allocates.
+func (w *webServer) raw(tb testing.TB, question, buf []byte) []byte {
+	if _, err := w.conn.Write(question); err != nil {
+		tb.Fatal(err)
+	}
+	n := 0
+	for !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+		more, err := w.conn.Read(buf[n:])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		n += more
+	}
+	return buf[:n]
+}
