@@ -1,8 +1,8 @@
 # nmos-authd: the front door. "make help" lists the targets.
 
 GO      ?= go
-# The archive that "make dist" makes says here what git says elsewhere.
--include .version.mk
+# The archive that "make dist" makes says here what git and a module proxy say elsewhere.
+-include .archive.mk
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The time of the sources, not of the build: the floor below which a clock has not been set, and the same bits each time.
 SOURCE_DATE ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)

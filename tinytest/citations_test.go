@@ -220,7 +220,7 @@ func trackedFiles(t *testing.T) []string {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); file != root && (name == "build" || name == "vendor" || name == ".git") {
+			if name := d.Name(); file != root && (name == "build" || name == "modules" || name == ".git") {
 				return filepath.SkipDir
 			}
 			return nil

@@ -207,7 +207,7 @@ func readSources(t *testing.T) []source {
 		if d.IsDir() {
 			_, err := os.Stat(filepath.Join(file, "go.mod"))
 			another := err == nil && file != root // a module of its own
-			if another || name == "testdata" || name == "build" || name == "vendor" || strings.HasPrefix(name, ".") && file != root {
+			if another || name == "testdata" || name == "build" || name == "modules" || strings.HasPrefix(name, ".") && file != root {
 				return fs.SkipDir
 			}
 			return nil
@@ -267,7 +267,7 @@ func rootEntries(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() != "build" && e.Name() != "vendor" {
+		if e.Name() != "build" && e.Name() != "modules" {
 			names = append(names, e.Name())
 		}
 	}

@@ -10,7 +10,7 @@ NMOS_AUTHD_SITE_METHOD = file
 NMOS_AUTHD_SOURCE = $(notdir $(wildcard $(NMOS_AUTHD_SITE)/nmos-authd-*.tar.gz))
 NMOS_AUTHD_VERSION = $(patsubst nmos-authd-%.tar.gz,%,$(NMOS_AUTHD_SOURCE))
 NMOS_AUTHD_LICENSE = Apache-2.0, BSD-3-Clause, MIT
-NMOS_AUTHD_LICENSE_FILES = LICENSE vendor/LICENSES
+NMOS_AUTHD_LICENSE_FILES = LICENSE modules/LICENSES
 NMOS_AUTHD_GOMOD = nmosauthd
 BR_NO_CHECK_HASH_FOR += $(NMOS_AUTHD_SOURCE)
 
@@ -21,9 +21,9 @@ $(error put the archive that "make dist" makes into $(NMOS_AUTHD_SITE), and no o
 endif
 endif
 
-# The project's own Makefile knows the flags by which the binary is small, and fast where it matters.
+# The project's own Makefile knows the flags by which the binary is small, and where the archive has the modules.
 define NMOS_AUTHD_BUILD_CMDS
-	$(HOST_GO_TARGET_ENV) GOFLAGS=-mod=vendor GOPROXY=off $(MAKE) -C $(@D) GO=$(GO_BIN) VERSION=$(NMOS_AUTHD_VERSION) all
+	$(HOST_GO_TARGET_ENV) $(MAKE) -C $(@D) GO=$(GO_BIN) VERSION=$(NMOS_AUTHD_VERSION) all
 endef
 
 define NMOS_AUTHD_INSTALL_TARGET_CMDS

@@ -12,12 +12,9 @@ SRC_URI = "file://nmos-authd-${PV}.tar.gz"
 GO_IMPORT = "nmosauthd"
 inherit go useradd systemd update-rc.d
 
-export GOPROXY = "off"
-export GOFLAGS = "-mod=vendor"
-
 do_configure[noexec] = "1"
 
-# The project's own Makefile knows the flags by which the binary is small, and fast where it matters.
+# The project's own Makefile knows the flags by which the binary is small, and where the archive has the modules.
 do_compile() {
 	oe_runmake -C ${S} GO=${GO} VERSION=${PV} all
 }
@@ -25,7 +22,7 @@ do_compile() {
 do_install() {
 	install -D -m 0755 ${S}/build/nmos-authd ${D}${bindir}/nmos-authd
 	install -D -m 0644 ${S}/configs/nmos-authd.toml ${D}${sysconfdir}/nmos-authd/nmos-authd.toml
-	install -D -m 0644 ${S}/vendor/LICENSES ${D}${docdir}/nmos-authd/copyright
+	install -D -m 0644 ${S}/modules/LICENSES ${D}${docdir}/nmos-authd/copyright
 	if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
 		for unit in ${SYSTEMD_SERVICE:${PN}}; do
 			install -D -m 0644 ${S}/configs/systemd/$unit ${D}${systemd_system_unitdir}/$unit
