@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget memory mutate race soak fleet interop lint cross size bench fuzz dist packages clean
+.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -56,12 +56,17 @@ race: ## the packages that share memory, under the race detector (needs a C comp
 	  grep -q 'ThreadSanitizer: CHECK failed' build/race.txt && \
 	  ! grep -Eq -e '--- FAIL|DATA RACE|^panic|build failed' build/race.txt && $(RACE); }
 
-soak: ## floods: over the web servers, of verifications, records and mDNS; four minutes at most, and prints its figures
-	@mkdir -p build
+soak: fire ## floods: over the web servers, of verifications, records and mDNS; "make fire"; ten minutes at most
 	NMOS_SOAK=1 $(GO) test -count=1 -timeout 200s -run Soak -v ./tinytest/webserver >build/soak.txt && \
 	  NMOS_SOAK=1 $(GO) test -count=1 -timeout 80s -run Soak -v ./tinytest/system >>build/soak.txt || \
 	  { grep -v '"audit":1' build/soak.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/soak.txt
+
+fire: ## floods beside a bare echo, and faults one after another under load: two tables; five minutes at most
+	@mkdir -p build
+	NMOS_SOAK=1 $(GO) test -count=1 -timeout 400s -v ./tinytest/fire >build/fire.txt || \
+	  { grep -v '"audit":1' build/fire.txt | tail -n 60; exit 1; }
+	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/fire.txt
 
 interop: ## Keycloak and oidc-provider on loopback, and the daemon: both directions, 5 minutes (fetches 180 MB into build/)
 	GO=$(GO) sh scripts/interop.sh

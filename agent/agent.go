@@ -34,6 +34,8 @@ type Agent struct {
 	audit     *audit.Log                      // nil disables recording
 	counts    counts
 	watches   watches
+
+	background func(func()) // verifies what is not remembered; nil disables it
 }
 
 // state is what follows from one configuration. It is replaced whole: tokens remembered under one are not believed
@@ -56,6 +58,10 @@ func New(c *config.Config, names []string, store *keys.Store, clock Clock) *Agen
 	return a
 }
 
+// VerifyBy has tokens that are not remembered verified by a thread that gives way to those that answer: run has a
+// function run by one, and need not wait for its end. It is called before a configuration is applied.
+func (a *Agent) VerifyBy(run func(func())) { a.background = run }
+
 // Configure applies a configuration. A question in progress is answered by the old or the new one.
 func (a *Agent) Configure(c *config.Config, names []string) {
 	leeway := c.Authorization.Leeway.Microseconds()
@@ -69,9 +75,10 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 			Cached:   c.Limits.CachedTokens,
 			// If there are several processors, one stays free of cold verifications, so that a flood of forged tokens leaves
 			// room for those that are remembered.
-			Parallel: runtime.GOMAXPROCS(0) - 1,
-			Leeway:   leeway,
-			Bounds:   &a.bounds,
+			Parallel:   runtime.GOMAXPROCS(0) - 1,
+			Leeway:     leeway,
+			Bounds:     &a.bounds,
+			Background: a.background,
 		}),
 		leeway:      leeway,
 		packetLimit: c.Limits.PacketBytes,

@@ -56,6 +56,9 @@ func AdoptStream(f *os.File, path string) (*Listener, error) {
 	return nil, unsupported("socket activation")
 }
 
+// lowerPriority would have a thread give way to others; not on this system.
+func lowerPriority(int) error { return unsupported("the priority of threads") }
+
 // DenyCalls would have the system refuse calls that the daemon never makes; not on this system.
 func DenyCalls() error { return unsupported("filtering system calls") }
 

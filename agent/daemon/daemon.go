@@ -78,14 +78,19 @@ type daemon struct {
 // takes the log.
 func Run(file, version string, queue *LogQueue) error {
 	platform.SaveMemory()
-	d, err := newDaemon(file, version, queue)
+	background, slow := platform.Background()
+	d, err := newDaemon(file, version, queue, background)
 	if err != nil {
 		return err
+	}
+	if slow != nil {
+		d.log.Warn("threads that verify tokens have the priority of all others; a flood of forged ones delays answers", zap.Error(slow))
 	}
 	return d.run()
 }
 
-func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
+// newDaemon makes the parts. background verifies new tokens; nil if nothing does.
+func newDaemon(file, version string, queue *LogQueue, background func(func())) (*daemon, error) {
 	dev, err := DetectDevice()
 	if err != nil {
 		return nil, err
@@ -111,6 +116,7 @@ func newDaemon(file, version string, queue *LogQueue) (*daemon, error) {
 		d.own.lookNow()
 	})
 	d.agent = agent.New(c, names, d.store, d.clock.now)
+	d.agent.VerifyBy(background)
 	d.own = d.newOwnClient()
 	if err := d.apply(c, names); err != nil {
 		return nil, err

@@ -99,7 +99,7 @@ func TestWhichNamesCount_CLM4(t *testing.T) {
 			if !slices.Equal(names, c.want) {
 				t.Fatalf("got names %q, want %q", names, c.want)
 			}
-			d, err := newDaemon(file, "test", NewLogQueue(io.Discard))
+			d, err := newDaemon(file, "test", NewLogQueue(io.Discard), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -48,7 +48,7 @@ func newHealthy(t *testing.T, more string) *daemon {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDaemon(file, "test", NewLogQueue(io.Discard))
+	d, err := newDaemon(file, "test", NewLogQueue(io.Discard), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

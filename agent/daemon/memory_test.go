@@ -30,7 +30,7 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 	write(64 << 20)
-	d, err := newDaemon(file, "test", NewLogQueue(io.Discard))
+	d, err := newDaemon(file, "test", NewLogQueue(io.Discard), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

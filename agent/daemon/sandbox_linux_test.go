@@ -146,7 +146,7 @@ func testConfined(t *testing.T, dir string) {
 	files, folders := collect(dir)
 	threads := startThreads(16) // that are there already when it happens
 
-	d, err := newDaemon(at("conf/v1/nmos-authd.toml"), "test", NewLogQueue(os.Stderr))
+	d, err := newDaemon(at("conf/v1/nmos-authd.toml"), "test", NewLogQueue(os.Stderr), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

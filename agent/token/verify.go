@@ -19,6 +19,9 @@ type Options struct {
 	Leeway   int64 // microseconds, for exp, iat and nbf
 	// Bounds are those of earlier Verifiers, since they hold whatever is configured; if nil, the Verifier has its own.
 	Bounds *Bounds
+	// Background has a function run by a thread that gives way to all others of this process, and need not wait for its
+	// end; if nil, a verification is made by whoever asks.
+	Background func(func())
 }
 
 // DefaultCached is how many verified tokens are remembered: a device has few controllers.
@@ -61,6 +64,14 @@ type scratch struct {
 	buf  []byte // decoded segments
 	text []byte // of the header
 	json reader
+
+	work    func() // for the background: verifies token from raw by set
+	done    chan struct{}
+	raw     []byte
+	set     *keys.Set
+	token   *Token
+	outcome Outcome
+	issuer  *keys.Issuer
 }
 
 // NewVerifier returns a Verifier that remembers nothing yet.
@@ -123,7 +134,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 		return Outcome{Reason: before.reason, Hit: true, Missing: before.missing, KID: before.kid}
 	}
 	sc := v.place(by, raw, set)
-	o, issuer := v.verify(raw, set, sc, t)
+	o, issuer := v.verifyAside(raw, set, sc, t)
 	v.turns.give(sc)
 	switch {
 	case o.Reason == wire.OK:
@@ -144,6 +155,25 @@ func (sc *scratch) room(n int) []byte {
 		sc.buf = make([]byte, n)
 	}
 	return sc.buf[:n]
+}
+
+// verifyAside is verify in the background, if there is one.
+func (v *Verifier) verifyAside(raw []byte, set *keys.Set, sc *scratch, t *Token) (Outcome, *keys.Issuer) {
+	if v.options.Background == nil {
+		return v.verify(raw, set, sc, t)
+	}
+	if sc.work == nil {
+		sc.done = make(chan struct{}, 1)
+		sc.work = func() {
+			sc.outcome, sc.issuer = v.verify(sc.raw, sc.set, sc, sc.token)
+			sc.done <- struct{}{}
+		}
+	}
+	sc.raw, sc.set, sc.token = raw, set, t
+	v.options.Background(sc.work)
+	<-sc.done
+	sc.raw, sc.set, sc.token = nil, nil, nil // a place outlives the question
+	return sc.outcome, sc.issuer
 }
 
 // verify is the cold path: form, signature, claims. issuer is nil if no signature was checked.

@@ -1,0 +1,38 @@
+package platform
+
+import (
+	"os"
+	"runtime"
+)
+
+// backgroundNice is how much nicer threads in the background are: beside a normal one each gets a quarter of a
+// processor. It is not more, since the collector of garbage waits for all threads that run Go.
+const backgroundNice = 5
+
+// Background starts threads that give way to the other threads of this process, one fewer than the runtime has
+// processors, and returns what has a function run by the next of them that is free. It does not wait for the function's
+// end. On a machine with one processor the runtime gets a second (unless the environment variable GOMAXPROCS says how
+// many it has): the kernel then shares the one between what is in the background and the rest, where Go would finish a
+// function first. The error says why the threads have the priority of the others; run works all the same.
+func Background() (run func(func()), err error) {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
+		runtime.GOMAXPROCS(2)
+	}
+	work, lowered := make(chan func()), make(chan error)
+	threads := max(runtime.GOMAXPROCS(0)-1, 1)
+	for range threads {
+		go func() {
+			runtime.LockOSThread()
+			lowered <- lowerPriority(backgroundNice)
+			for f := range work {
+				f()
+			}
+		}()
+	}
+	for range threads {
+		if e := <-lowered; e != nil {
+			err = e
+		}
+	}
+	return func(f func()) { work <- f }, err
+}
