@@ -56,7 +56,7 @@ func FuzzSession(f *testing.F) {
 	const own = "own.secret.token"
 	given := &purse{tokens: map[string]oauth.Token{"registration": {Token: own, Scope: "registration", Left: time.Minute}}}
 	session := d.NewSession()
-	names := strings.Fields("detail scope token-id id reason client-id subject issuer expires-in path www-authenticate retry-after")
+	names := strings.Fields("error detail scope token-id id reason client-id subject issuer expires-in path www-authenticate retry-after")
 	firsts := []string{"allow 200", "deny 400", "deny 401", "deny 403", "deny 405", "deny 503", "error 400", "pong 1"}
 	f.Fuzz(func(t *testing.T, packet string) {
 		packet = strings.ReplaceAll(packet, placeholder, good)

@@ -78,6 +78,11 @@ func (r *Reply) Append(dst []byte) []byte {
 	dst = append(dst, "reason="...)
 	dst = append(dst, info.Code...)
 	dst = append(dst, '\n')
+	if !r.Reason.Allowed() { // what the body of the error says to people (ANS-7), on this socket as on the other
+		dst = append(dst, "error="...)
+		dst = append(dst, info.Text...)
+		dst = append(dst, '\n')
+	}
 	if r.Enforced != Undecided {
 		would := r.Enforced.Info()
 		dst = append(dst, "would="...)

@@ -14,7 +14,7 @@ import (
 
 // order is the order in which the lines of a reply come.
 var order = []string{
-	"id", "reason", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied", "www-authenticate", "retry-after",
+	"id", "reason", "error", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied", "www-authenticate", "retry-after",
 	"scope", "token-id", "detail", "access-token",
 }
 

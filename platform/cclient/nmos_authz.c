@@ -298,6 +298,7 @@ static bool read_line(const char *line, bool many, const char **id, struct nmos_
 	const struct { const char *name, **text; } texts[] = {
 		{"id=", id},
 		{"reason=", &reply->reason},
+		{"error=", &reply->text},
 		{"client-id=", &reply->client_id},
 		{"subject=", &reply->subject},
 		{"issuer=", &reply->issuer},
@@ -675,7 +676,7 @@ static void forget(struct nmos_authz *handle, struct nmos_authz_reply *reply)
 		wipe(handle->reply, sizeof handle->reply);
 		return;
 	}
-	reply->client_id = reply->subject = reply->issuer = reply->path = reply->www_authenticate = reply->would = NULL;
+	reply->text = reply->client_id = reply->subject = reply->issuer = reply->path = reply->www_authenticate = reply->would = NULL;
 	for (char *line = handle->reply + (reply->lines - handle->reply); line < reply->lines_end;) {
 		size_t n = strlen(line);
 		if (after(line, "reason=") == NULL)
@@ -762,26 +763,34 @@ static const char *phrase(int status)
 	return "Error";
 }
 
+/* Appends text as it stands in a JSON string, at *n; false if there is not room for it and for reserve bytes behind it. */
+static bool append_json(char *out, size_t size, size_t *n, size_t reserve, const char *text)
+{
+	for (; *text != '\0' && *n + sizeof "\\u0000" + reserve <= size; text++) {
+		unsigned char c = (unsigned char)*text;
+		if (c < 0x20 || c >= 0x7f) /* U+FFFD for what is not ASCII, so that the text is always valid */
+			*n += (size_t)snprintf(out + *n, size - *n, "\\u%04x", c <= 0x7f ? (unsigned)c : 0xfffdu);
+		else
+			*n += (size_t)snprintf(out + *n, size - *n, c == '"' || c == '\\' ? "\\%c" : "%c", c);
+	}
+	return *text == '\0' && *n + sizeof "\\u0000" + reserve <= size;
+}
+
 size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, size_t size)
 {
-	const char *debug = reply->reason;
+	const char *debug = reply->reason, *text = reply->text != NULL ? reply->text : phrase(reply->status);
 	if (debug == NULL || debug[0] == '\0')
 		debug = nmos_authz_strerror(reply->error);
-	const size_t reserve = sizeof "\\u0000\"}"; /* one more character and the end */
-	int head = reply->configuration /* NcMethodStatus has no 403 */
+	const int configuration = reply->configuration, say = !configuration || reply->text != NULL;
+	const char *between = !configuration ? "\",\"debug\":\"" : say ? " (" : "", *end = configuration && say ? ")\"}" : "\"}";
+	int head = configuration /* NcMethodStatus has no 403 */
 		? snprintf(out, size, "{\"status\":%d,\"errorMessage\":\"", reply->status == 403 ? 401 : reply->status)
-		: snprintf(out, size, "{\"code\":%d,\"error\":\"%s\",\"debug\":\"", reply->status, phrase(reply->status));
+		: snprintf(out, size, "{\"code\":%d,\"error\":\"", reply->status);
 	size_t n = head > 0 ? (size_t)head : size;
-	for (; *debug != '\0' && n + reserve <= size; debug++) {
-		unsigned char c = (unsigned char)*debug;
-		if (c < 0x20 || c >= 0x7f) /* U+FFFD for what is not ASCII, so that the text is always valid */
-			n += (size_t)snprintf(out + n, size - n, "\\u%04x", c <= 0x7f ? (unsigned)c : 0xfffdu);
-		else
-			n += (size_t)snprintf(out + n, size - n, c == '"' || c == '\\' ? "\\%c" : "%c", c);
-	}
-	if (n + reserve <= size) {
-		memcpy(out + n, "\"}", 3);
-		return n + 2;
+	if (append_json(out, size, &n, strlen(between), say ? text : "")) {
+		n += (size_t)snprintf(out + n, size - n, "%s", between);
+		if (append_json(out, size, &n, strlen(end), debug))
+			return n + (size_t)snprintf(out + n, size - n, "%s", end);
 	}
 	if (size > 0)
 		out[0] = '\0';

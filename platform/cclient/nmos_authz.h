@@ -84,7 +84,7 @@ extern "C" {
 #define NMOS_AUTHZ_COMMANDS_MAX 1024
 
 /* Bytes for nmos_authz_error_body and for nmos_authz_denial_head that hold whatever the daemon answers. */
-#define NMOS_AUTHZ_ERROR_BODY_MAX 256
+#define NMOS_AUTHZ_ERROR_BODY_MAX 512
 #define NMOS_AUTHZ_DENIAL_HEAD_MAX 1024
 
 /* The zero value denies. */
@@ -170,6 +170,7 @@ struct nmos_authz_reply {
 	enum nmos_authz_error error;  /* whether the daemon was asked */
 	int system_error;             /* errno behind the error, or 0 */
 	const char *reason;           /* stable lower-case code */
+	const char *text;             /* what the reason of a denial means, for people */
 	const char *client_id;        /* these three once a token was verified */
 	const char *subject;
 	const char *issuer;
@@ -313,8 +314,9 @@ enum nmos_authz_error nmos_authz_ping(struct nmos_authz *handle);
 const char *nmos_authz_next_denied(const struct nmos_authz_reply *reply, const char *previous);
 
 /*
- * Writes the NMOS error body for a reply, {"code":403,"error":"Forbidden","debug":"path-not-granted"}, and a NUL. For IS-14
- * (reply->configuration) it is {"status":401,"errorMessage":"path-not-granted"}, since NcMethodStatus has no 403.
+ * Writes the NMOS error body for a reply, {"code":403,"error":"the token does not grant ...","debug":"path-not-granted"}, and a
+ * NUL. For IS-14 (reply->configuration) it is {"status":401,"errorMessage":"the token does not ... (path-not-granted)"}, since
+ * NcMethodStatus has no 403.
  * Returns its length without the NUL, or 0 and an empty string if size is too small; NMOS_AUTHZ_ERROR_BODY_MAX never is.
  * Send it as application/json.
  */

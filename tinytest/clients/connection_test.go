@@ -346,6 +346,18 @@ func TestErrorBody(t *testing.T) {
 	if full == 0 || full > 128-len(want)-1 {
 		t.Errorf("%d buffers under 128 bytes held the body of %d", full, len(want))
 	}
+	for _, long := range []struct{ reply, want string }{
+		{"deny 403\nid=$ID\nreason=path-not-granted\nerror=it does \"not\"\n", `{"code":403,"error":"it does \"not\"","debug":"path-not-granted"}`},
+		{"deny 403\nid=$ID\nreason=a\nerror=\n", `{"code":403,"error":"","debug":"a"}`},
+		{"deny 403\nid=$ID\nreason=a\nerror=" + strings.Repeat("x", 600) + "\n", ""},
+		{"deny 403\nid=$ID\nerror=a\nreason=" + strings.Repeat("x", 600) + "\n", ""},
+	} {
+		d.become(replying(long.reply))
+		p.decide("GET", "/")
+		if a := p.tell("body", "512"); a.text["text"] != long.want {
+			t.Errorf("%.60q becomes %s; want %s", long.reply, a.text["text"], long.want)
+		}
+	}
 	p.tell("odd-reply")
 	if a := p.tell("body", "256"); a.text["text"] != `{"code":418,"error":"Error","debug":"\"\\\u000a\u0001\u007f\ufffd\ufffd/"}` {
 		t.Errorf("an odd reason becomes %s", a.text["text"])

@@ -1,12 +1,16 @@
 package clients_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -276,8 +280,54 @@ func checkMany(t *testing.T, p *probe, token string) {
 	}
 }
 
+// httpBody returns the body that http.sock has for a question of decide, "" if it allows or cannot be asked there.
+func httpBody(t *testing.T, r *rig, packet string) string {
+	t.Helper()
+	ask, err := http.NewRequest(http.MethodGet, "http://daemon/authorize", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, is := strings.CutPrefix(packet, "decide 1\n")
+	for line := range strings.Lines(lines) {
+		name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		header := map[string]string{"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization",
+			"upgrade": "X-Original-Upgrade"}[name]
+		is = is && header != "" && text != "" && text == strings.TrimSpace(text)
+		ask.Header.Set(header, text)
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", r.dir.HTTP())
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+	if !is {
+		return ""
+	}
+	answer, err := client.Do(ask)
+	if err != nil { // it holds what Go does not send
+		return ""
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// sameJSON reports whether two texts are the same JSON.
+func sameJSON(a, b string) bool {
+	var x, y any
+	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
+}
+
 // checkRows asks all rows.
 func checkRows(t *testing.T, e *entry, r *rig, p *probe) {
+	bodies := 0
+	defer func() {
+		if e.body && bodies < 40 {
+			t.Errorf("compared %d error bodies with those of http.sock; want most", bodies)
+		}
+	}()
 	asked, all := 0, rows.All(r.sign)
 	for _, row := range all {
 		words, commands, ok := words(row.Packet)
@@ -285,7 +335,17 @@ func checkRows(t *testing.T, e *entry, r *rig, p *probe) {
 			continue // no client has a way to say it
 		}
 		asked++
-		checkRow(t, e, row, commands, p.tell(words...))
+		a := p.tell(words...)
+		checkRow(t, e, row, commands, a)
+		if !e.body || a.err != answered || a.decision == "allow" {
+			continue
+		}
+		if want := httpBody(t, r, row.Packet); want != "" {
+			bodies++
+			if !sameJSON(a.text["body"], want) {
+				t.Errorf("%s: got the body %s; that of http.sock is %s", row.Name, a.text["body"], want)
+			}
+		}
 	}
 	if asked < len(all)*8/10 {
 		t.Errorf("asked %d of %d rows; want nearly all", asked, len(all))
