@@ -71,6 +71,9 @@ func compareReply(t *testing.T, r wire.Reply) {
 		wantFirst = "pong 1"
 	} else {
 		set("reason", info.Code)
+		if info.Status != 200 {
+			set("error", info.Text)
+		}
 		if r.Enforced != wire.Undecided {
 			set("would", strconv.Itoa(r.Enforced.Info().Status)+" "+r.Enforced.String())
 		}

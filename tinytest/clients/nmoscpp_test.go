@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
 )
@@ -157,14 +159,20 @@ func (n *node) handshake(scope, target, authorization string, sources ...string)
 	return n.tell(words...)
 }
 
-// phrases are those of the error bodies.
-var phrases = map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 405: "Method Not Allowed",
-	503: "Service Unavailable"}
+// textOf is what a reason means to people, as error bodies have it; of a denial of the client's own, the status.
+func textOf(status int, reason string) string {
+	for i := range wire.Reasons {
+		if info := wire.Reason(i).Info(); info.Code == reason {
+			return info.Text
+		}
+	}
+	return http.StatusText(status)
+}
 
 // wantDenied checks the whole response to a request that was denied.
 func (n *node) wantDenied(name string, got map[string]string, status int, reason, challenge string) {
 	n.t.Helper()
-	body := fmt.Sprintf(`{"code":%d,"error":"%s","debug":"%s"}`, status, phrases[status], reason)
+	body := fmt.Sprintf(`{"code":%d,"error":"%s","debug":"%s"}`, status, textOf(status, reason), reason)
 	if got["status"] != strconv.Itoa(status) || got["body"] != body ||
 		!strings.HasPrefix(got["Content-Type"], "application/json") {
 		n.t.Errorf("%s: got %v; want %s", name, got, body)

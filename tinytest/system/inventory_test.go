@@ -192,12 +192,12 @@ func TestAskResource(t *testing.T) {
 		t.Helper()
 		command(t, "", append([]string{"ask", "--socket", b.Authz(), "--timeout", "20s"}, args...)...).check(t, status, out, "")
 	}
-	ask(1, "deny 503\nreason=inventory-pending\nretry-after=2\n", "--resource", "meter", "in-1", "read")
+	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed yet\nretry-after=2\n", "--resource", "meter", "in-1", "read")
 	if status, body := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
 		t.Fatal(status, body)
 	}
 	ask(0, "path=/x-nmos/events/v1.0/sources/1/state\n", "--token", tok, "--resource", "meter", "in-1", "read")
-	ask(1, "deny 403\nreason=resource-unknown\n", "--token", tok, "--resource", "meter", "in-1", "write")
+	ask(1, "deny 403\nreason=resource-unknown\nerror=", "--token", tok, "--resource", "meter", "in-1", "write")
 	ask(1, "deny 401\nreason=no-token\n", "--resource", "meter", "in-1", "read")
 	ask(2, "error 400\nreason=packet-value\n", "--resource", "meter", "in-1", "own")
 }

@@ -107,7 +107,7 @@ func TestStandingQuestionsAreBounded(t *testing.T) {
 	for i := range 26 {
 		conn, want := dialPacket(t, b.Authz()), "allow 200\n"
 		if i >= 24 {
-			want = "deny 503\nreason=watch-limit\nretry-after="
+			want = "deny 503\nreason=watch-limit\nerror=as many questions stand as may\nretry-after="
 		}
 		if reply, err := exchange(conn, packet); err != nil || !strings.HasPrefix(reply, want) {
 			t.Fatalf("question %d: got %q, %v; want %q", i+1, reply, err, want)

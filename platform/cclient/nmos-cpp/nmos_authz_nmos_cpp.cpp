@@ -154,6 +154,7 @@ namespace nmos_authd
 			reply.decision = NMOS_AUTHZ_DENY;
 			reply.status = 400;
 			reply.reason = NMOS_AUTHZ_REASON_PATH_AMBIGUOUS;
+			reply.text = "two servers could read this path differently";
 		}
 
 		/* Asks about a request as it came. An HTTP request has no Upgrade field for which nmos-cpp would open a WebSocket. */
