@@ -52,6 +52,7 @@ public:
 	nmos_authz_error error() const noexcept { return raw.error; }   /* whether the daemon answered at all */
 	int system_error() const noexcept { return raw.system_error; }
 	std::string_view reason() const noexcept { return raw.reason; } /* stable code, "" if there is none */
+	header text() const noexcept { return detail::optional(raw.text); } /* what the reason means, for people */
 	header client_id() const noexcept { return detail::optional(raw.client_id); }
 	header subject() const noexcept { return detail::optional(raw.subject); }
 	header issuer() const noexcept { return detail::optional(raw.issuer); }
