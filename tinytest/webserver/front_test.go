@@ -24,7 +24,8 @@ type front struct {
 
 	passesEvents   bool // the handshake of the IS-07 WebSocket goes to the device unasked
 	passesTrailers bool // as the client wrote them, behind a chunked body
-	plainBodies    bool // its error bodies are the C client's, see plain
+	asksItself     bool // at the decision socket, by the C client
+	hangsUp        bool // on what it cannot read, such as a trailer
 	publishesNone  bool // of the device's public keys: it is the firmware itself
 	judgesKeys     bool // it asks about whatever does not read the public keys
 	keepsSpelling  bool // the device gets the path as the client spelt it, not as it was judged

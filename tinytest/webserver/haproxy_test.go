@@ -9,10 +9,13 @@ import (
 func newHAProxy(t *testing.T, r *rig, replace ...string) *front {
 	f := newFront(t, "haproxy", "apt-get install haproxy")
 	f.passesTrailers = true
-	// The daemon lets a question wait for 3 s. HAProxy tries four times, which is longer than askPatience if it hangs.
+	patience := "3000" // the daemon lets a question wait for 3 s
+	if r.quick {
+		patience = "1500" // HAProxy tries four times, which is 12 s otherwise if the daemon hangs
+	}
 	f.copy(
 		"haproxy/nmos-authd.lua",
-		append(replace, "/run/nmos-authd/http.sock", r.http, "patience = 500 ", "patience = 3000 ")...)
+		append(replace, "/run/nmos-authd/http.sock", r.http, "patience = 500 ", "patience = "+patience+" ")...)
 	return f
 }
 

@@ -21,23 +21,9 @@ const debianParseopts = `server.http-parseopts = (
 
 // startLighttpdWith is startLighttpd for another script.
 func startLighttpdWith(t *testing.T, r *rig, another func(string) string) *front {
-	f := newFront(t, "lighttpd", "apt-get install lighttpd lighttpd-modules-lua lua-luv",
-		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
-	f.copy("lighttpd/nmos-authd.lua", "/run/nmos-authd/http.sock", r.http,
-		"patience = 500 ", "patience = 8000 ", // askPatience
-		"local own = {}", `local own = { ["`+events+`"] = true }`)
+	f, host, port := newLighttpd(t, r, "local own = {}", `local own = { ["`+events+`"] = true }`)
 	f.passesEvents = true
 	f.rewrite("nmos-authd.lua", another)
-	host, port, err := net.SplitHostPort(r.behind)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.copy("lighttpd/nmos-authd.conf", `"127.0.0.1", "port" => 8080`, `"`+host+`", "port" => `+port,
-		"/etc/lighttpd/nmos-authd.lua", f.dir+"/nmos-authd.lua", "/var/log/lighttpd/", f.dir+"/")
-	host, port, err = net.SplitHostPort(f.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	f.write("lighttpd.conf", `server.document-root = "`+f.dir+`"
 server.bind = "`+host+`"
 server.port = `+port+`
@@ -46,6 +32,34 @@ server.upload-dirs = ( "`+f.dir+`" )
 accesslog.filename = "`+f.dir+`/access.log"
 `+debianParseopts+`include "`+f.dir+`/nmos-authd.conf"
 `)
+	f.start("-D", "-f", filepath.Join(f.dir, "lighttpd.conf"))
+	return f
+}
+
+// newLighttpd has what is shipped in its folder, and where lighttpd is to listen.
+func newLighttpd(t *testing.T, r *rig, replace ...string) (f *front, host, port string) {
+	f = newFront(t, "lighttpd", "apt-get install lighttpd lighttpd-modules-lua lua-luv",
+		"/usr/lib*/lighttpd/mod_magnet.so", "/usr/lib/*/lua/5.4/luv.so")
+	f.copy("lighttpd/nmos-authd.lua", append(replace, "/run/nmos-authd/http.sock", r.http,
+		"patience = 500 ", "patience = 8000 ")...) // askPatience
+	host, port, err := net.SplitHostPort(r.behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.copy("lighttpd/nmos-authd.conf", `"127.0.0.1", "port" => 8080`, `"`+host+`", "port" => `+port,
+		"/etc/lighttpd/nmos-authd.lua", f.dir+"/nmos-authd.lua", "/var/log/lighttpd/", f.dir+"/")
+	if host, port, err = net.SplitHostPort(f.addr); err != nil {
+		t.Fatal(err)
+	}
+	return f, host, port
+}
+
+// lighttpdLines runs lighttpd with the lines of its README alone.
+func lighttpdLines(t *testing.T, r *rig) *front {
+	f, host, port := newLighttpd(t, r)
+	f.lines("lighttpd/README.md", "lighttpd.conf", "/var/www/html", f.dir, "server.port = 80",
+		`server.bind = "`+host+"\"\nserver.port = "+port, "/var/log/lighttpd/", f.dir+"/", "/var/cache/lighttpd/uploads", f.dir,
+		"/etc/lighttpd/", f.dir+"/")
 	f.start("-D", "-f", filepath.Join(f.dir, "lighttpd.conf"))
 	return f
 }

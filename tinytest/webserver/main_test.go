@@ -17,8 +17,8 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// program is the daemon, built by TestMain.
-var program string
+// program is the daemon, built by TestMain in buildDir.
+var program, buildDir string
 
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(bareSocket); socket != "" { // a process that a test has started
@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Exit(daemon.Main(m, func(dir string) (err error) {
+		buildDir = dir
 		program, err = daemon.Build(dir)
 		return err
 	}))

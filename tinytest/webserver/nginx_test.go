@@ -27,10 +27,7 @@ func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 
 // startNginxWith is startNginxAs with more that is replaced in nmos-authd-http.conf and server.conf.
 func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, servers []string) *front {
-	f := newFront(t, "nginx", "apt-get install nginx-light")
-	f.copy("nginx/nmos-authd-http.conf", append(upstreams, "unix:/run/nmos-authd/http.sock", "unix:"+r.http)...)
-	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+askPatience,
-		"_timeout    2s", "_timeout    "+askPatience)
+	f := newNginx(t, r, upstreams...)
 	f.copy("nginx/nmos-authd-events.conf")
 	server := []string{"listen 80 ", "listen " + f.addr + " ", "127.0.0.1:8080", r.behind, "include snippets/nmos-authd.conf",
 		"include " + f.dir + "/nmos-authd.conf"}
@@ -38,7 +35,32 @@ func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, 
 		server = append(server, "# include snippets/nmos-authd-events.conf", "include "+f.dir+"/nmos-authd-events.conf")
 	}
 	f.copy("nginx/server.conf", append(server, servers...)...)
-	if as = "user " + as + " " + group(t, as) + ";\n"; os.Getuid() != 0 {
+	f.runNginx(as)
+	return f
+}
+
+// newNginx has both parts in its folder.
+func newNginx(t *testing.T, r *rig, upstreams ...string) *front {
+	f := newFront(t, "nginx", "apt-get install nginx-light")
+	f.copy("nginx/nmos-authd-http.conf", append(upstreams, "unix:/run/nmos-authd/http.sock", "unix:"+r.http)...)
+	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+askPatience,
+		"_timeout    2s", "_timeout    "+askPatience)
+	return f
+}
+
+// nginxLines runs nginx with the lines of its README alone.
+func nginxLines(t *testing.T, r *rig) *front {
+	f := newNginx(t, r)
+	f.lines("nginx/README.md", "server.conf", "listen 80 ", "listen "+f.addr+" ", "127.0.0.1:8080", r.behind,
+		"include snippets/", "include "+f.dir+"/")
+	f.runNginx("root")
+	return f
+}
+
+// runNginx runs nginx with the server of the folder.
+func (f *front) runNginx(as string) {
+	f.t.Helper()
+	if as = "user " + as + " " + group(f.t, as) + ";\n"; os.Getuid() != 0 {
 		as = "" // nginx asks as the user of this test
 	}
 	f.write("nginx.conf", as+`daemon off;
@@ -58,7 +80,6 @@ http {
 }
 `)
 	f.start("-e", filepath.Join(f.dir, "error.log"), "-p", f.dir, "-c", filepath.Join(f.dir, "nginx.conf"))
-	return f
 }
 
 // group is the name of a user's group.

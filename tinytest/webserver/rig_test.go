@@ -28,6 +28,7 @@ type rig struct {
 	daemon *daemon.Daemon
 	dir    daemon.Dir
 	http   string // the socket at which web servers ask
+	quick  bool   // a web server need not wait as long for an answer: the daemon will hang
 	config daemon.Config
 	door   *httptest.Server
 	direct string // address of the door where the device asks
@@ -77,21 +78,27 @@ func newRigWith(t *testing.T, keys ...mint.JWK) *rig {
 	}
 	r.daemon = startDaemon(t, r.dir)
 
-	device, err := firmware.Start(firmware.Options{Socket: r.dir.Authz(), Timeout: patience, Text: textOf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { device.Close() })
-	r.direct = strings.TrimPrefix(device.URL(), "http://")
-	r.door = httptest.NewUnstartedServer(r.note(device.Behind()))
-	r.door.Config.DisableGeneralOptionsHandler = true
-	r.door.Start()
-	t.Cleanup(r.door.Close)
-	r.behind = strings.TrimPrefix(r.door.URL, "http://")
+	r.standDevice()
 	eventually(t, "the keys", func() bool {
 		return r.send(r.direct, get(senders).bearing(r.good()), t).status == 200
 	})
 	return r
+}
+
+// standDevice starts the device, which asks the daemon that may run later.
+func (r *rig) standDevice() {
+	r.t.Helper()
+	device, err := firmware.Start(firmware.Options{Socket: r.dir.Authz(), Timeout: patience, Text: textOf})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { device.Close() })
+	r.direct = strings.TrimPrefix(device.URL(), "http://")
+	r.door = httptest.NewUnstartedServer(r.note(device.Behind()))
+	r.door.Config.DisableGeneralOptionsHandler = true
+	r.door.Start()
+	r.t.Cleanup(r.door.Close)
+	r.behind = strings.TrimPrefix(r.door.URL, "http://")
 }
 
 // textOf is what the daemon's HTTP socket says to people of a reason: the device shall say the same.

@@ -47,7 +47,9 @@ func compare(t *testing.T, r *rig, f *front, rows []row, differences []differenc
 		got := r.send(f.addr, one.request, t)
 		passed := r.take()
 		d := known.find(one.name)
-		want.body, got.body = f.plain(want.body), f.plain(got.body)
+		if f.asksItself { // http.sock ends its bodies with a line
+			want.body, got.body = strings.TrimSuffix(want.body, "\n"), strings.TrimSuffix(got.body, "\n")
+		}
 		same := want.shown() == got.shown()
 		switch {
 		case d != nil && same:
@@ -80,7 +82,7 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 			return "" // the table says why, or the device's HTTP server did not let the device ask either
 		case told.status == http.StatusOK:
 			return "the device got nothing"
-		case q.method != "HEAD" && (got.body != f.plain(told.body) || got.challenge != told.challenge || got.retry != told.retry):
+		case q.method != "HEAD" && (strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(told.body, "\n") || got.challenge != told.challenge || got.retry != told.retry):
 			return "the daemon's HTTP socket says " + told.shown()
 		}
 		return ""
