@@ -157,6 +157,13 @@ func checkRefused(t *testing.T, r *rig, f *front) {
 	if err := r.daemon.Stop(); err != nil {
 		t.Error(err)
 	}
+	good := r.good()
+	asks := []request{
+		get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"},
+		get(self + "?access_token=" + good).upgrading(),
+	}
+	door := &door{r, f}
+	door.closed(t, "without a daemon", asks)
 	network, socket := "unix", r.dir.HTTP()
 	if f.asksItself {
 		network, socket = "unixpacket", r.dir.Authz()
@@ -166,12 +173,7 @@ func checkRefused(t *testing.T, r *rig, f *front) {
 		t.Fatal(err)
 	}
 	go refuse(over)
-	good := r.good()
-	asks := []request{
-		get(self).bearing(good), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"},
-		get(self + "?access_token=" + good).upgrading(),
-	}
-	(&door{r, f}).closed(t, "with a daemon that ends connections", asks)
+	door.closed(t, "with a daemon that ends connections", asks)
 	if err := over.Close(); err != nil {
 		t.Error(err)
 	}

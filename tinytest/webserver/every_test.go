@@ -35,6 +35,8 @@ func TestEveryDoor_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS9_PATH5_PATH9(t *testing.T) 
 					}
 				},
 			})
+			d.f.stop()
+			checkLogs(t, d.f.logs())
 		})
 	}
 }
