@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	josejwt "github.com/go-jose/go-jose/v4/jwt"
+	golang "github.com/golang-jwt/jwt/v5"
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jwt"
+
+	"nmosauthd/agent/keys"
+	"nmosauthd/agent/token"
+	"nmosauthd/agent/wire"
+)
+
+// library checks a token within this process: signature, issuer, audience and times.
+type library struct {
+	name  string
+	check func(raw string) error
+	took  []time.Duration // a token, by round
+}
+
+// libraries prints what the validation alone takes. Ours also reads what the token permits.
+func (w *world) libraries() error {
+	public := &w.auth.Signer().Private.PublicKey
+	jwx, err1 := w.jwx()
+	ours, err2 := w.verifier(1)
+	remembered, err3 := w.verifier(len(w.fresh))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	all := []*library{
+		{name: "nmos-authd, a new token", check: ours},
+		{name: "nmos-authd, remembered", check: remembered},
+		{name: "go-jose v4", check: w.goJose(public)},
+		{name: "golang-jwt v5", check: w.golangJWT(public)},
+		{name: "jwx v3", check: jwx},
+	}
+	forged := verdicts[1].make(w).token
+	for _, l := range all {
+		for _, raw := range w.fresh {
+			if err := l.check(raw); err != nil {
+				return fmt.Errorf("%s refuses a good token: %w", l.name, err)
+			}
+		}
+		if l.check(forged) == nil {
+			return fmt.Errorf("%s takes a forged token", l.name)
+		}
+	}
+	for range 9 {
+		for _, l := range all {
+			began := time.Now()
+			for _, raw := range w.fresh {
+				if err := l.check(raw); err != nil {
+					return err
+				}
+			}
+			l.took = append(l.took, time.Since(began)/time.Duration(len(w.fresh)))
+		}
+	}
+	fmt.Printf("A token's validation alone, within one process, median of %d rounds:\n\n", len(all[0].took))
+	for _, l := range all {
+		slices.Sort(l.took)
+		fmt.Printf("%-27s%9.2f µs\n", l.name, float64(l.took[len(l.took)/2])/1e3)
+	}
+	return nil
+}
+
+// verifier is ours, with room for so many tokens.
+func (w *world) verifier(remembered int) (func(string) error, error) {
+	store := keys.NewStore(func(context.Context, string) ([]byte, error) { return w.jwks, nil }, func(keys.Event) {})
+	store.Configure(keys.Policy{Servers: []string{w.auth.Issuer()}, Refresh: 24 * time.Hour})
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	go store.Run(ctx)
+	for store.Set().Issuer([]byte(w.auth.Issuer())) == nil {
+		if time.Sleep(time.Millisecond); w.ctx.Err() != nil {
+			return nil, w.ctx.Err()
+		}
+	}
+	set := store.Set()
+	v := token.NewVerifier(token.Options{Names: token.Names{device}, Cached: remembered})
+	var t token.Token
+	var buf []byte
+	return func(raw string) error {
+		buf = append(buf[:0], raw...)
+		clock := token.Clock{Now: time.Now().UnixMicro(), Trusted: true}
+		if o := v.Check(buf, clock, set, &t); o.Reason != wire.OK {
+			return errors.New(o.Reason.Info().Code)
+		}
+		return nil
+	}, nil
+}
+
+func (w *world) goJose(key *rsa.PublicKey) func(string) error {
+	return func(raw string) error {
+		parsed, err := josejwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS512})
+		if err != nil {
+			return err
+		}
+		var claims josejwt.Claims
+		var more map[string]json.RawMessage
+		if err = parsed.Claims(key, &claims, &more); err != nil {
+			return err
+		}
+		expected := josejwt.Expected{Issuer: w.auth.Issuer(), AnyAudience: josejwt.Audience{device}, Time: time.Now()}
+		return claims.ValidateWithLeeway(expected, 0)
+	}
+}
+
+func (w *world) golangJWT(key *rsa.PublicKey) func(string) error {
+	parser := golang.NewParser(golang.WithValidMethods([]string{"RS512"}), golang.WithIssuer(w.auth.Issuer()),
+		golang.WithAudience(device), golang.WithExpirationRequired(), golang.WithIssuedAt())
+	return func(raw string) error {
+		_, err := parser.Parse(raw, func(*golang.Token) (any, error) { return key, nil })
+		return err
+	}
+}
+
+func (w *world) jwx() (func(string) error, error) {
+	set, err := jwk.Parse(w.jwks)
+	if err != nil {
+		return nil, err
+	}
+	key, _ := set.Key(0)
+	return func(raw string) error {
+		_, err := jwt.Parse([]byte(raw), jwt.WithKey(jwa.RS512(), key), jwt.WithIssuer(w.auth.Issuer()),
+			jwt.WithAudience(device))
+		return err
+	}, nil
+}

