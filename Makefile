@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench fuzz dist packages clean
+.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench peers fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -80,6 +80,7 @@ lint: ## gofmt, vet, staticcheck; what is shipped builds on other systems
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [ -n "$$files" ]; then echo "not as gofmt writes it:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
+	cd scripts/peers && $(GO) vet ./... # a module of its own
 	$(GO) tool -modfile=scripts/tools.mod staticcheck ./...
 	GOOS=windows $(GO) build ./agent/... ./platform/... ./hal/... # other systems build, too, and say ErrUnsupported
 
@@ -107,6 +108,9 @@ emulate: ## the decision path's tests, the daemon and the C client on emulated a
 bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone: tables, two minutes (BENCH="-only authz")
 	@$(GO) build -o build/bench ./tinytest/cmd/bench
 	@build/bench $(BENCH)
+
+peers: all ## beside what users would pick: OPA, Envoy, nginx and a sidecar, oauth2-proxy, three libraries (3 minutes to build)
+	cd scripts/peers && $(GO) run . -build $(CURDIR)/build/peers $(PEERS)
 
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh

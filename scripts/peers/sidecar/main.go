@@ -56,7 +56,8 @@ func main() {
 }
 
 func (c *checker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch err := c.judge(r.Header.Get("X-Original-Method"), r.Header.Get("X-Original-URI"), r.Header.Get("Authorization")); err {
+	h := r.Header
+	switch c.judge(h.Get("X-Original-Method"), h.Get("X-Original-URI"), h.Get("Authorization")) {
 	case nil:
 		w.WriteHeader(http.StatusNoContent)
 	case errScope:
@@ -70,8 +71,11 @@ func (c *checker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // judge returns nil if the request may be served.
 func (c *checker) judge(method, target, authorization string) error {
 	u, err := url.ParseRequestURI(target)
-	if err != nil || u.RawPath != "" || strings.ContainsAny(u.Path, `;\`) || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
+	if err != nil || strings.ContainsAny(u.EscapedPath(), `%;\`) {
 		return errScope
+	}
+	if bare := strings.TrimSuffix(u.Path, "/"); bare != "" && path.Clean(u.Path) != bare {
+		return errScope // two servers could read it differently
 	}
 	write := false
 	switch method {
@@ -99,7 +103,8 @@ func (c *checker) judge(method, target, authorization string) error {
 	if err = parsed.Claims(c.keys, &claims, &more); err != nil || claims.Expiry == nil || claims.Subject == "" {
 		return errToken
 	}
-	if more["client_id"] == nil && more["azp"] == nil || claims.ValidateWithLeeway(jwt.Expected{Issuer: c.issuer, Time: time.Now()}, 0) != nil {
+	expected := jwt.Expected{Issuer: c.issuer, Time: time.Now()}
+	if more["client_id"] == nil && more["azp"] == nil || claims.ValidateWithLeeway(expected, 0) != nil {
 		return errToken
 	}
 	named := false
