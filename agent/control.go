@@ -45,7 +45,7 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 		reason := all
 		if all == wire.Undecided {
 			var object decide.Object
-			object, s.role = decide.NewObject(prefix, c.RolePath(), s.role)
+			object, s.role = controls.NewObject(prefix, c.RolePath(), s.role)
 			if len(r.Commands) == 1 {
 				reason = decide.PermitObject(apis, access, object, false, &s.token)
 			} else {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent"
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 )
@@ -58,6 +59,9 @@ func slowAccess(c *config.Control, class, method string) string {
 			}
 		}
 	}
+	if c.Gets == config.GetsLetter {
+		return "write"
+	}
 	if c.Gets == config.GetsWrite { // CTL-40
 		if defining == "1" && slices.Contains([]string{"1m1", "1m3", "1m7"}, method) {
 			return "read"
@@ -76,7 +80,7 @@ func slowAccess(c *config.Control, class, method string) string {
 }
 
 // slowGranted reports whether one of the specifiers matches a role path (CTL-12 to CTL-14, CTL-18, CTL-19).
-func slowGranted(specifiers []string, prefix, path string) bool {
+func slowGranted(c *config.Control, specifiers []string, prefix, path string) bool {
 	glob := func(pattern, text string) bool {
 		quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `(?s:.*)`)
 		return regexp.MustCompile(`\A` + quoted + `\z`).MatchString(text)
@@ -90,8 +94,11 @@ func slowGranted(specifiers []string, prefix, path string) bool {
 			if s != "" && glob(s, p) {
 				return true
 			}
-			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) {
-				return true
+			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) && !slices.Contains(c.AsDrafted, config.DraftedRoot) {
+				return true // CTL-13
+			}
+			if slices.Contains(c.AsDrafted, config.DraftedBelow) && s != "" && glob(s+".*", p) {
+				return true // not CTL-14
 			}
 		}
 	}
@@ -146,7 +153,7 @@ func slowVerdict(c *config.Control, api string, claims map[string]claim, scope, 
 		if access == "write" {
 			specifiers = held.write // CTL-11: neither implies the other
 		}
-		if slowGranted(specifiers, prefix, path) {
+		if slowGranted(c, specifiers, prefix, path) {
 			return ""
 		}
 	}
@@ -205,7 +212,11 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		change func(*config.Control)
 	}{
 		{"default", func(*config.Control) {}},
-		{"letter", func(c *config.Control) { c.Gets, c.ReadMethods = config.GetsWrite, []string{"1.2.0.1:3m1"} }},
+		{"write", func(c *config.Control) { c.Gets, c.ReadMethods = config.GetsWrite, []string{"1.2.0.1:3m1"} }},
+		{"letter", func(c *config.Control) { c.Gets, c.ReadMethods = config.GetsLetter, []string{"1.2.0.1:3m1"} }},
+		{"drafted", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedRoot, config.DraftedBelow} }},
+		{"drafted, CTL-13 alone", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedRoot} }},
+		{"drafted, CTL-14 alone", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedBelow} }},
 		{"more", func(c *config.Control) {
 			c.Claims = []config.ControlClaim{config.ClaimNC, config.ClaimControl}
 			c.ReadMethods = []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2", "1.2.3:3m1"}
@@ -219,7 +230,9 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 				for grant, lists := range map[string][2][]string{
 					"none": {}, "read": {specifier.of, nil}, "write": {nil, specifier.of}, "both": {specifier.of, specifier.of},
 				} {
-					if i > 0 && (grant == "none" || setting.name != "default" || form.name != "control") {
+					drafted := strings.HasPrefix(setting.name, "drafted")
+					if i > 0 && (grant == "none" || setting.name != "default" && !drafted || form.name != "control") ||
+						drafted && form.name != "control" {
 						continue // once is enough
 					}
 					claims, scope := form.make(lists[0], lists[1])
@@ -309,7 +322,15 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 	}
 	f.Add("command=1 1.2.2.1 4m3 root.a\ncommand=1 1.2.2.1 4m1 root.a\nsubscribe=root\n", uint8(1))
 	f.Add("command=1 1.2.0.1 3m1 root.a\ncommand=2 1.2.0.1.1 3m1 root.b\nsubscribe=root.a b 403 x\n", uint8(2))
-	d := newDevice(f, func(c *config.Config) { c.Control.ReadMethods = []string{"1.2.0.1:3m1"} }, mint.New(mint.Options{}).Key.JWK())
+	f.Add("command=1 1 1m1 root\ncommand=2 1 1m2 root.b.x\nsubscribe=root\nsubscribe=root.receiver-monitors\n", uint8(10))
+	var devices []*device
+	for _, drafted := range [][]config.DraftedRule{
+		nil, {config.DraftedRoot}, {config.DraftedBelow}, {config.DraftedRoot, config.DraftedBelow},
+	} {
+		devices = append(devices, newDevice(f, func(c *config.Config) {
+			c.Control.ReadMethods, c.Control.AsDrafted = []string{"1.2.0.1:3m1"}, drafted
+		}, mint.New(mint.Options{}).Key.JWK()))
+	}
 	holds := []map[string]claim{
 		{"control": {[]string{"root.receiver-monitors.*"}, []string{"root.receiver-monitors.mon-1"}, ""}},
 		{"ncp": {[]string{"root.*"}, []string{"*.a", "root.b*"}, ""}},
@@ -320,10 +341,14 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 		tokens = append(tokens, tokenOf(claims, ""))
 	}
 	now := time.Now() // for as long as it takes
-	d.clock.Store(&now)
-	s := d.NewSession()
+	var sessions []*agent.Session
+	for _, d := range devices {
+		d.clock.Store(&now)
+		sessions = append(sessions, d.NewSession())
+	}
 	f.Fuzz(func(t *testing.T, lines string, which uint8) {
-		i := int(which) % len(tokens)
+		i, draft := int(which)%len(tokens), int(which)/len(tokens)%len(devices)
+		d, s := devices[draft], sessions[draft]
 		got := parseAnswer(t, s.Packet(nil, []byte("control 1\nauthorization=Bearer "+tokens[i]+"\n"+lines), 32<<10))
 		if strings.HasPrefix(got.first, "error") {
 			return // what is malformed is FuzzPacket's
@@ -356,7 +381,7 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 			}
 		}
 		if !slices.Equal(got.many, want) || (got.first == "allow 200") != (want == nil) {
-			t.Errorf("%q by token %d: got %s %q, want %q", lines, i, got.first, got.many, want)
+			t.Errorf("%q by token %d, as drafted %v: got %s %q, want %q", lines, i, d.config.Control.AsDrafted, got.first, got.many, want)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"encoding/json"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -86,11 +87,40 @@ func documentQuestion(t *testing.T, question, tok string) string {
 	return ""
 }
 
-// CONTROLS.md names a key for each choice only if there is one.
-func TestControlsDocumentKeys(t *testing.T) {
+// CONTROLS.md names, for each choice against the draft, the key that switches it back, and a value that the daemon takes.
+func TestControlsDocumentKeys_CTL13_CTL14_CTL64(t *testing.T) {
 	text, err := os.ReadFile("../configs/CONTROLS.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## Where we chose")
+	_, table, _ = strings.Cut(table, "<!-- The test reads this table. -->")
+	table, _, ended := strings.Cut(table, "<!-- End of the table. -->")
+	key := regexp.MustCompile("`\\[control\\] (\\w+ = [^`]+)`")
+	rule := regexp.MustCompile(`^\| (CTL-\d+) \|`)
+	var rules []string
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| rule") || line == "\n" {
+			continue
+		}
+		named, way := rule.FindStringSubmatch(line), key.FindStringSubmatch(line)
+		if named == nil || way == nil {
+			t.Errorf("no number, or no way back: %s", line)
+			continue
+		}
+		rules = append(rules, named[1])
+		back, err := config.Parse("nmos-authd.toml", []byte("[control]\n"+way[1]+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", named[1], err)
+			continue
+		}
+		same := reflect.DeepEqual(back.Control, config.Default().Control)
+		if isDefault := strings.HasSuffix(way[1], " = []"); same != isDefault {
+			t.Errorf("%s: %s changes nothing: %v, want %v", named[1], way[1], same, isDefault)
+		}
+	}
+	if !ended || len(rules) < 9 {
+		t.Errorf("got the rules %v, want at least 9", rules)
 	}
 	cited := regexp.MustCompile("`\\[(\\w+)\\] (\\w+)").FindAllStringSubmatch(string(text), -1)
 	known := config.Keys(config.Default())

@@ -143,11 +143,12 @@ func (s *Session) nameOf(r *wire.Request) []byte {
 	case table == nil || r.Verb == wire.Resource || r.Verb.Many() && len(r.Targets) > 1:
 		return nil
 	case r.Verb == wire.Control && r.Model != nil:
-		prefix, known := s.agent.state.Load().rules.Controls.Prefix(r.Model)
+		controls := &s.agent.state.Load().rules.Controls
+		prefix, known := controls.Prefix(r.Model)
 		if !known {
 			return nil
 		}
-		_, s.role = decide.NewObject(prefix, path, s.role)
+		_, s.role = controls.NewObject(prefix, path, s.role)
 		path = s.role
 	}
 	kind, name, ok := table.NameOf(path)

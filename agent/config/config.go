@@ -193,8 +193,14 @@ type Paths struct {
 func (c *Config) Rules() decide.Rules {
 	rules := decide.Rules{
 		Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes,
-		Forms:    forms[c.Control.ConfigurationSpecifiers],
-		Controls: decide.Controls{Asked: c.Control.Commands == CommandsAsked, Letter: c.Control.Gets == GetsWrite},
+		Forms: forms[c.Control.ConfigurationSpecifiers],
+		Controls: decide.Controls{
+			Asked:  c.Control.Commands == CommandsAsked,
+			Letter: c.Control.Gets != GetsRead, NoGets: c.Control.Gets == GetsLetter,
+		},
+	}
+	for _, rule := range c.Control.AsDrafted {
+		rules.Controls.Drafted |= drafted[rule]
 	}
 	for _, api := range c.Control.Claims {
 		rules.Controls.Claims = append(rules.Controls.Claims, []byte(api))
@@ -239,9 +245,25 @@ type Gets string
 
 // The accesses, as the configuration spells them.
 const (
-	GetsRead  Gets = "read"
-	GetsWrite Gets = "write" // the letter of BCP-003-02 v1.1-dev, but for the three without which nothing can be read
+	GetsRead   Gets = "read"
+	GetsWrite  Gets = "write"  // the letter of BCP-003-02 v1.1-dev, but for the three without which nothing can be read
+	GetsLetter Gets = "letter" // and for those, too
 )
+
+// DraftedRule is a rule of ours that can be switched off, in favour of what BCP-003-02 v1.1-dev has in its place.
+type DraftedRule string
+
+// The rules, as the configuration spells them. Those with a key of their own are not among them.
+const (
+	DraftedRoot   DraftedRule = "CTL-13" // "root.*" does not match "root"
+	DraftedBelow  DraftedRule = "CTL-14" // a specifier without "*" matches what is below its object, too
+	DraftedTarget DraftedRule = "CTL-64" // bulkProperties are judged by the object in the path alone
+)
+
+// drafted are what decide calls them.
+var drafted = map[DraftedRule]decide.Drafted{
+	DraftedRoot: decide.DraftedRoot, DraftedBelow: decide.DraftedBelow, DraftedTarget: decide.DraftedTarget,
+}
 
 // Specifiers says how specifiers of x-nmos-configuration are written (CTL-66).
 type Specifiers string
@@ -280,7 +302,9 @@ type Control struct {
 	Models []string
 	// ConfigurationSpecifiers is how specifiers for IS-14 are written.
 	ConfigurationSpecifiers Specifiers
-	Record                  Recorded
+	// AsDrafted are the rules to be judged as the draft has them.
+	AsDrafted []DraftedRule
+	Record    Recorded
 }
 
 // Inventory is [inventory].

@@ -130,6 +130,7 @@ func TestConfigFull(t *testing.T) {
 		models = ["slot2B=b", "/slot/2/=b"]
 		record = "all"
 configuration_specifiers = "both"
+as_drafted = ["CTL-14", "CTL-13"]
 	`))
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ configuration_specifiers = "both"
 		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Control: Control{
 			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite, []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"},
-			[]string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth, RecordAll,
+			[]string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth, []DraftedRule{DraftedBelow, DraftedRoot}, RecordAll,
 		},
 		Inventory: Inventory{File: "/run/firmware/inventory.json"},
 		Audit: Audit{
@@ -387,6 +388,10 @@ func TestConfigMistakes(t *testing.T) {
 		{"memory type", "[limits]\nmemory_bytes = \"8MiB\"\n", `:2: [limits] memory_bytes: must be a whole number, not a string`},
 		{"inventory", "[inventory]\nfile = \"a.json\"\n", `:2: [inventory] file: "a.json" is not an absolute path`},
 		{"inventory root", "[inventory]\nfile = \"/\"\n", `:2: [inventory] file: the path does not name a file`},
+		{"drafted", "[control]\nas_drafted = [\"CTL-13\", \"CTL-46\"]\n", `:2: [control] as_drafted: "CTL-46" must be one of CTL-13, CTL-14, CTL-64 (CTL-64?)`},
+		{"drafted case", "[control]\nas_drafted = [\"ctl-13\"]\n", `:2: [control] as_drafted: "ctl-13" must be one of CTL-13, CTL-14, CTL-64 (CTL-13?)`},
+		{"drafted type", "[control]\nas_drafted = [13]\n", `:2: [control] as_drafted: each entry must be one of CTL-13, CTL-14, CTL-64, not a whole number`},
+		{"gets", "[control]\ngets = \"leter\"\n", `:2: [control] gets: "leter" must be one of read, write, letter (letter?)`},
 		{"sink", "[audit]\nsinks = [\"sysolg\"]\n", `:2: [audit] sinks: "sysolg" must be one of log, file, syslog (syslog?)`},
 		{"sink type", "[audit]\nsinks = \"log\"\n", `:2: [audit] sinks: must be a list, not a string`},
 		{"sink entry", "[audit]\nsinks = [1]\n", `:2: [audit] sinks: each entry must be one of log, file, syslog, not a whole number`},

@@ -115,7 +115,7 @@ func nearest(word string, names []string) string {
 	word = strings.ToLower(word)
 	best, least := "", 1+max(1, len(word)/3)
 	for _, name := range names {
-		if d := distance(word, name); d < least {
+		if d := distance(word, strings.ToLower(name)); d < least {
 			best, least = name, d
 		}
 	}

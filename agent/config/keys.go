@@ -157,11 +157,12 @@ func Keys(c *Config) []Key {
 		{"control", "commands", 0, &c.Control.Commands, CommandsHandshake, word(CommandsHandshake, CommandsAsked)},
 		{"control", "claims", 0, &c.Control.Claims, []ControlClaim{ClaimControl, ClaimNCP},
 			word(ClaimControl, ClaimNCP, ClaimNC)},
-		{"control", "gets", 0, &c.Control.Gets, GetsRead, word(GetsRead, GetsWrite)},
+		{"control", "gets", 0, &c.Control.Gets, GetsRead, word(GetsRead, GetsWrite, GetsLetter)},
 		{"control", "read_methods", 0, &c.Control.ReadMethods, nil, text(readMethod)},
 		{"control", "models", 0, &c.Control.Models, nil, text(deviceModel)},
 		{"control", "configuration_specifiers", 0, &c.Control.ConfigurationSpecifiers, SpecifiersRole,
 			word(SpecifiersRole, SpecifiersURL, SpecifiersBoth)},
+		{"control", "as_drafted", 0, &c.Control.AsDrafted, nil, word(DraftedRoot, DraftedBelow, DraftedTarget)},
 		{"control", "record", 0, &c.Control.Record, RecordDenied, word(RecordDenied, RecordAll)},
 
 		{"inventory", "file", ReadPlace, &c.Inventory.File, "", text(filePath)},

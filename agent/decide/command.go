@@ -12,8 +12,10 @@ type Controls struct {
 	Claims  [][]byte
 	Asked   bool     // the stack asks about each command, so that the handshake need not cover the whole model (CTL-22)
 	Letter  bool     // commands need write, but for the few without which nothing can be read (CTL-40)
+	NoGets  bool     // and for those, too
 	Reading []Method // more methods that change nothing (CTL-41)
 	Models  []Model  // if there are several (CTL-19)
+	Drafted Drafted  // what is judged by the draft's letter
 }
 
 // Method is a method of a class.
@@ -46,7 +48,7 @@ func (c *Controls) CommandAccess(class []byte, level, index int) Access {
 		return Write
 	}
 	if c.Letter {
-		if string(class) == "1" && index < 8 && objectGets>>index&1 == 1 {
+		if string(class) == "1" && !c.NoGets && index < 8 && objectGets>>index&1 == 1 {
 			return Read
 		}
 		return Write

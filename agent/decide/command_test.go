@@ -14,6 +14,7 @@ func TestCommandAccess(t *testing.T) {
 		t.Fatal("1.2.0.1:3m1 is not read as a method of a class")
 	}
 	plain, letter := &decide.Controls{Reading: []decide.Method{vendor}}, &decide.Controls{Letter: true}
+	never := &decide.Controls{Letter: true, NoGets: true}
 	for _, c := range []struct {
 		name, class, method string
 		want, letter        decide.Access
@@ -53,6 +54,9 @@ func TestCommandAccess(t *testing.T) {
 			}
 			if got := letter.CommandAccess([]byte(c.class), m.Level, m.Index); got != c.letter {
 				t.Errorf("%s of %s by the letter: got access %d, want %d", c.method, c.class, got, c.letter)
+			}
+			if got := never.CommandAccess([]byte(c.class), m.Level, m.Index); got != w {
+				t.Errorf("%s of %s by the letter for Get, too: got access %d, want %d", c.method, c.class, got, w)
 			}
 		})
 	}

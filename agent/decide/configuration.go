@@ -42,7 +42,7 @@ func (r *Rules) findObject(place *Place) {
 	}
 	place.Kind = RolePath
 	role, member, _ := bytes.Cut(rest, slash)
-	place.Role, place.Subtree = role, string(member) == "bulkProperties"
+	place.Role, place.Subtree = role, string(member) == "bulkProperties" && r.Controls.Drafted&DraftedTarget == 0
 }
 
 // IsSelector reports whether b can be the segment by which a Node tells its Devices apart (CTL-60).
@@ -137,7 +137,7 @@ func (r *Rules) permitConfiguration(access Access, place Place, t *token.Token) 
 	if !ok {                                      // which no normalised path has
 		return wire.PathNotGranted
 	}
-	object, _ := NewObject(place.Model, role, joined[:0])
+	object, _ := r.Controls.NewObject(place.Model, role, joined[:0])
 	apis := [...][]byte{place.API}
 	reason := PermitObject(apis[:], access, object, false, t)
 	if reason == wire.OK && access == Read && place.Subtree && PermitObject(apis[:], access, object, true, t) != wire.OK {
@@ -190,7 +190,10 @@ func (r *Rules) needsConfiguration(access Access, place Place) (n Need, ok bool)
 	n.Specifier, _ = unescape(n.Specifier, place.Role)
 	n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(place)
 	if access == Read && place.Subtree {
-		n.Specifier, n.Wide = append(n.Specifier, ".*"...), true
+		if r.Controls.Drafted&DraftedRoot == 0 { // CTL-13
+			n.Specifier = append(n.Specifier, '.')
+		}
+		n.Specifier, n.Wide = append(n.Specifier, '*'), true
 	}
 	return n, true
 }
@@ -210,6 +213,6 @@ func (r *Rules) object(path []byte) Place {
 // permitModel answers for an object of a device model as for a command on it (CTL-10, CTL-86).
 func (r *Rules) permitModel(access Access, place Place, t *token.Token) wire.Reason {
 	var joined [maxRolePath]byte
-	object, _ := NewObject(place.Model, place.Role, joined[:0])
+	object, _ := r.Controls.NewObject(place.Model, place.Role, joined[:0])
 	return PermitObject(r.Controls.Claims, access, object, false, t)
 }

@@ -38,7 +38,7 @@ func (g *Grants) Permit(access Access, o Object) wire.Reason {
 	if !g.ready[kind] {
 		g.collect(kind)
 	}
-	if match(g.lists[kind], o.path) || o.role > 0 && match(g.lists[kind], o.path[o.role:]) {
+	if match(g.lists[kind], o.path, o.draft) || o.role > 0 && match(g.lists[kind], o.path[o.role:], o.draft) {
 		return wire.OK
 	}
 	return notGranted(g.apis, g.token)
@@ -71,7 +71,7 @@ func makeGrant(specifier []byte) grant {
 
 // match reports whether one of the specifiers matches the role path. Most do not, and begin alike: so what is looked at
 // first is the last byte before the first "*".
-func match(list []grant, path []byte) bool {
+func match(list []grant, path []byte, draft Drafted) bool {
 	for i := range list {
 		g := &list[i]
 		if at := g.head - 1; uint(at) < uint(len(path)) {
@@ -81,7 +81,7 @@ func match(list []grant, path []byte) bool {
 		} else if at > len(path) {
 			continue
 		}
-		if g.matches(path) {
+		if g.matches(path, draft) {
 			return true
 		}
 	}
@@ -89,13 +89,13 @@ func match(list []grant, path []byte) bool {
 }
 
 // matches is matchRole.
-func (g *grant) matches(path []byte) bool {
+func (g *grant) matches(path []byte, draft Drafted) bool {
 	if !g.stars {
-		return matchRole(g.specifier, path)
+		return matchRole(g.specifier, path, draft)
 	}
 	if head := g.specifier[:g.head]; len(path) >= len(head) {
 		return len(path) > 0 && string(path[:len(head)]) == string(head)
 	} else { // CTL-13
-		return g.last == '.' && len(path) > 0 && string(path) == string(head[:len(head)-1])
+		return g.last == '.' && draft&DraftedRoot == 0 && len(path) > 0 && string(path) == string(head[:len(head)-1])
 	}
 }

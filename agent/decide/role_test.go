@@ -38,16 +38,16 @@ var roleRows = []struct {
 	{"CTL-64/the path and more of its name", "root.tx-3*", "root.tx-3", true, true},
 }
 
-// slowMatch is CTL-12 and CTL-13 letter by letter.
-func slowMatch(specifier, path string) bool {
+// slowMatch is CTL-12 to CTL-14 letter by letter, or what the draft has in their place.
+func slowMatch(specifier, path string, draft Drafted) bool {
 	if specifier == "" || path == "" {
 		return false
 	}
-	if glob(specifier, path) {
+	if glob(specifier, path) || draft&DraftedBelow != 0 && glob(specifier+".*", path) {
 		return true
 	}
 	head := strings.TrimRight(specifier, "*")
-	return head != specifier && strings.HasSuffix(head, ".") && glob(head[:len(head)-1], path)
+	return draft&DraftedRoot == 0 && head != specifier && strings.HasSuffix(head, ".") && glob(head[:len(head)-1], path)
 }
 
 func glob(pattern, text string) bool {
@@ -60,51 +60,102 @@ func glob(pattern, text string) bool {
 	return text != "" && pattern[0] == text[0] && glob(pattern[1:], text[1:])
 }
 
-// slowCovers is CTL-64's own sentence.
-func slowCovers(specifier, path string) bool {
+// slowCovers is CTL-64's own sentence; as drafted, a specifier without "*" covers what it matches, and one with it must
+// match the object itself.
+func slowCovers(specifier, path string, draft Drafted) bool {
 	head := strings.TrimRight(specifier, "*")
-	return path != "" && head != specifier && strings.HasPrefix(path+".", head)
+	if head == specifier {
+		return draft&DraftedBelow != 0 && slowMatch(specifier, path, draft)
+	}
+	return path != "" && strings.HasPrefix(path+".", head) && slowMatch(specifier, path, draft)
 }
 
 func TestRolePaths(t *testing.T) {
 	for _, row := range roleRows {
 		t.Run(row.name, func(t *testing.T) {
 			s, p := []byte(row.specifier), []byte(row.path)
-			if got := matchRole(s, p); got != row.matches || slowMatch(row.specifier, row.path) != row.matches {
+			if got := matchRole(s, p, 0); got != row.matches || slowMatch(row.specifier, row.path, 0) != row.matches {
 				t.Errorf("%q matches %q: got %v, want %v", s, p, got, row.matches)
 			}
-			if got := coversRole(s, p); got != row.covers || slowCovers(row.specifier, row.path) != row.covers {
+			if got := coversRole(s, p, 0); got != row.covers || slowCovers(row.specifier, row.path, 0) != row.covers {
 				t.Errorf("%q covers %q: got %v, want %v", s, p, got, row.covers)
 			}
 		})
 	}
 }
 
-// Matching is what the rules say letter by letter, and what is covered is matched, with all below it.
-func FuzzRolePath_CTL12_CTL13_CTL64(f *testing.F) {
+// draftRows are what the switches change, and what they leave as it is: the answers by our rules, without CTL-13, without
+// CTL-14, and without either.
+var draftRows = []struct {
+	name, specifier, path string
+	matches, covers       [4]bool
+}{
+	{"CTL-13/the root block", "root.*", "root", [4]bool{true, false, true, false}, [4]bool{true, false, true, false}},
+	{"CTL-13/two stars", "root.**", "root", [4]bool{true, false, true, false}, [4]bool{true, false, true, false}},
+	{"CTL-13/below", "root.*", "root.a", [4]bool{true, true, true, true}, [4]bool{true, true, true, true}},
+	{"CTL-13/without the dot", "root*", "root", [4]bool{true, true, true, true}, [4]bool{true, true, true, true}},
+	{"CTL-13/a star before", "root.t*.*", "root.tx", [4]bool{true, false, true, false}, [4]bool{}},
+	{"CTL-14/below", "root.tx", "root.tx.gain", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/far below", "root", "root.tx.gain", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/itself", "root.tx", "root.tx", [4]bool{true, true, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/a name that begins alike", "root.tx", "root.tx-3.gain", [4]bool{}, [4]bool{}},
+	{"CTL-14/above", "root.tx.gain", "root.tx", [4]bool{}, [4]bool{}},
+	{"CTL-14/a star inside", "root.*.gain", "root.a.gain.left", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/a star inside, the first is not it", "root.*.gain", "root.a.gains.gain.b", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/empty", "", "root.a", [4]bool{}, [4]bool{}},
+}
+
+func TestRolePathsAsDrafted_CTL13_CTL14(t *testing.T) {
+	for _, row := range draftRows {
+		for i, draft := range []Drafted{0, DraftedRoot, DraftedBelow, DraftedRoot | DraftedBelow} {
+			checkRole(t, row.specifier, row.path, draft)
+			if got := slowMatch(row.specifier, row.path, draft); got != row.matches[i] {
+				t.Errorf("%s, draft %d: matches: got %v, want %v", row.name, draft, got, row.matches[i])
+			}
+			if got := slowCovers(row.specifier, row.path, draft); got != row.covers[i] {
+				t.Errorf("%s, draft %d: covers: got %v, want %v", row.name, draft, got, row.covers[i])
+			}
+		}
+	}
+}
+
+// checkRole checks matching and covering, by our rules or by the draft's letter.
+func checkRole(t *testing.T, specifier, path string, draft Drafted) {
+	t.Helper()
+	s, p := []byte(specifier), []byte(path)
+	want := slowMatch(specifier, path, draft)
+	if got := matchRole(s, p, draft); got != want {
+		t.Errorf("%q matches %q, draft %d: got %v, want %v", s, p, draft, got, want)
+	}
+	if specifier != "" {
+		if got := match([]grant{makeGrant(s)}, p, draft); got != want {
+			t.Errorf("%q, made ready, matches %q, draft %d: got %v, want %v", s, p, draft, got, want)
+		}
+	}
+	covers := coversRole(s, p, draft)
+	if slow := slowCovers(specifier, path, draft); covers != slow {
+		t.Errorf("%q covers %q, draft %d: got %v, want %v", s, p, draft, covers, slow)
+	}
+	if covers && (!matchRole(s, p, draft) || !matchRole(s, []byte(path+".x"), draft) || !matchRole(s, []byte(path+".x.y"), draft)) {
+		t.Errorf("%q covers %q, draft %d, and does not match all of it", s, p, draft)
+	}
+}
+
+// Matching is what the rules say letter by letter, and what is covered is matched, with all below it; by each rule and
+// without it.
+func FuzzRolePath_CTL12_CTL13_CTL14_CTL64(f *testing.F) {
 	for _, row := range roleRows {
+		f.Add(row.specifier, row.path)
+	}
+	for _, row := range draftRows {
 		f.Add(row.specifier, row.path)
 	}
 	f.Fuzz(func(t *testing.T, specifier, path string) {
 		if strings.Count(specifier, "*") > 4 || len(specifier)+len(path) > 200 {
 			return // the twin takes too long
 		}
-		s, p := []byte(specifier), []byte(path)
-		want := slowMatch(specifier, path)
-		if got := matchRole(s, p); got != want {
-			t.Errorf("%q matches %q: got %v, want %v", s, p, got, want)
-		}
-		if specifier != "" {
-			if got := match([]grant{makeGrant(s)}, p); got != want {
-				t.Errorf("%q, made ready, matches %q: got %v, want %v", s, p, got, want)
-			}
-		}
-		covers := coversRole(s, p)
-		if slow := slowCovers(specifier, path); covers != slow {
-			t.Errorf("%q covers %q: got %v, want %v", s, p, covers, slow)
-		}
-		if covers && (!matchRole(s, p) || !matchRole(s, []byte(path+".x")) || !matchRole(s, []byte(path+".x.y"))) {
-			t.Errorf("%q covers %q, and does not match all of it", s, p)
+		for draft := range DraftedTarget {
+			checkRole(t, specifier, path, draft)
 		}
 	})
 }
@@ -126,7 +177,7 @@ func TestModels_CTL19(t *testing.T) {
 		{"a*", "ab", true, true},
 		{"b:*", "ab", false, false},
 	} {
-		o, _ := NewObject([]byte(c.prefix), []byte("root.tx-1"), nil)
+		o, _ := (&Controls{}).NewObject([]byte(c.prefix), []byte("root.tx-1"), nil)
 		if got := o.matchedBy([]byte(c.specifier)); got != c.matches {
 			t.Errorf("%s matches root.tx-1 of %q: got %v, want %v", c.specifier, c.prefix, got, c.matches)
 		}

@@ -32,6 +32,39 @@ func Match(pattern, text []byte) bool {
 	}
 }
 
+// MatchBefore reports whether pattern, which does not end in "*", matches text up to before one of the places where it
+// has the byte end.
+func MatchBefore(pattern, text []byte, end byte) bool {
+	star := bytes.IndexByte(pattern, '*')
+	if star < 0 {
+		return len(text) > len(pattern) && text[len(pattern)] == end && bytes.HasPrefix(text, pattern)
+	}
+	if !bytes.HasPrefix(text, pattern[:star]) {
+		return false
+	}
+	for text = text[star:]; ; {
+		pattern = pattern[star+1:]
+		if star = bytes.IndexByte(pattern, '*'); star < 0 {
+			break
+		}
+		i := bytes.Index(text, pattern[:star])
+		if i < 0 {
+			return false
+		}
+		text = text[i+star:]
+	}
+	for { // the last piece may be at any place that end follows
+		i := bytes.Index(text, pattern)
+		if i < 0 || i+len(pattern) == len(text) {
+			return false
+		}
+		if text[i+len(pattern)] == end {
+			return true
+		}
+		text = text[i+1:]
+	}
+}
+
 // Host reports whether the host name matches pattern. Both are lower case and without a trailing dot; host has no empty
 // labels. A lone "*" matches every name; a leftmost label "*" stands for one or more labels (RFC 4592 §2.1.1, §3.3.1);
 // a "*" elsewhere in a label stands for zero or more characters of that label.
