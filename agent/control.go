@@ -31,6 +31,7 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 	}
 	s.grants.Use(apis, &s.token)
 	var access decide.Access
+	verdicts, role := s.verdicts, s.role
 	for i := range r.Commands {
 		c := &r.Commands[i]
 		switch {
@@ -45,19 +46,20 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 		reason := all
 		if all == wire.Undecided {
 			var object decide.Object
-			object, s.role = controls.NewObject(prefix, c.RolePath(), s.role)
+			object, role = controls.NewObject(prefix, c.RolePath(), role)
 			if len(r.Commands) == 1 {
 				reason = decide.PermitObject(apis, access, object, false, &s.token)
 			} else {
 				reason = s.grants.Permit(access, object)
 			}
 		}
-		s.verdicts = append(s.verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
+		verdicts = append(verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
 		if i == 0 || answer == wire.OK {
 			answer = reason
 		}
 	}
-	s.reply.Commands, s.reply.Verdicts = r.Commands, s.verdicts
+	s.verdicts, s.role = verdicts, role
+	s.reply.Commands, s.reply.Verdicts = r.Commands, verdicts
 	return answer
 }
 

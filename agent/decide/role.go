@@ -34,6 +34,10 @@ func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown 
 	if len(prefix) == 0 {
 		return Object{path: rolePath, draft: c.Drafted}, scratch
 	}
+	return c.ofModel(prefix, rolePath, scratch)
+}
+
+func (c *Controls) ofModel(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
 	scratch = append(append(append(scratch[:0], prefix...), ':'), rolePath...)
 	return Object{scratch, len(prefix) + 1, c.Drafted}, scratch
 }

@@ -125,6 +125,9 @@ func MethodID(b []byte) (level, index int, ok bool) {
 
 // methodID reads the method id at the start of b; the index is 0 if there is none.
 func methodID(b []byte) (level, index int, rest []byte) {
+	if len(b) > 3 && b[0]-'1' < 9 && b[1] == 'm' && b[2]-'1' < 9 && b[3] == ' ' { // those that there are, at little cost
+		return int(b[0] - '0'), int(b[2] - '0'), b[3:]
+	}
 	level, b = number(b)
 	if level == 0 || len(b) == 0 || b[0] != 'm' {
 		return 0, 0, b

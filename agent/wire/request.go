@@ -162,6 +162,14 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			return PacketForm
 		}
 		line, rest = rest[:end], rest[end+1:]
+		if verb == Control && len(line) > len(command) && string(line[:len(command)]) == command { // most lines
+			if fault := r.takeCommand(line[len(command):len(line):len(line)], false); fault != Undecided {
+				r.Fault = names.of(nameCommand)
+				return fault
+			}
+			seen |= nameCommand
+			continue
+		}
 		eq := bytes.IndexByte(line, '=')
 		if eq < 0 {
 			return PacketForm
@@ -235,6 +243,8 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 	r.Verb = verb
 	return Undecided
 }
+
+const command = "command="
 
 // nameTable holds the names, each at the place of its bit.
 type nameTable [15][]byte
