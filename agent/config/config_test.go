@@ -388,7 +388,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"memory type", "[limits]\nmemory_bytes = \"8MiB\"\n", `:2: [limits] memory_bytes: must be a whole number, not a string`},
 		{"inventory", "[inventory]\nfile = \"a.json\"\n", `:2: [inventory] file: "a.json" is not an absolute path`},
 		{"inventory root", "[inventory]\nfile = \"/\"\n", `:2: [inventory] file: the path does not name a file`},
-		{"drafted", "[control]\nas_drafted = [\"CTL-13\", \"CTL-6\"]\n", `:2: [control] as_drafted: "CTL-6" must be one of CTL-13, CTL-14, CTL-64 (CTL-64?)`},
+		{"drafted", "[control]\nas_drafted = [\"CTL-13\", \"CTL.14\"]\n", `:2: [control] as_drafted: "CTL.14" must be one of CTL-13, CTL-14, CTL-64 (CTL-14?)`},
 		{"drafted case", "[control]\nas_drafted = [\"ctl-13\"]\n", `:2: [control] as_drafted: "ctl-13" must be one of CTL-13, CTL-14, CTL-64 (CTL-13?)`},
 		{"drafted type", "[control]\nas_drafted = [13]\n", `:2: [control] as_drafted: each entry must be one of CTL-13, CTL-14, CTL-64, not a whole number`},
 		{"gets", "[control]\ngets = \"leter\"\n", `:2: [control] gets: "leter" must be one of read, write, letter (letter?)`},
