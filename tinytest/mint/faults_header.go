@@ -1,16 +1,18 @@
 package mint
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/asn1"
 	"fmt"
 	"hash"
+	"math/big"
 )
 
 // attacker is the key of somebody the issuer does not know.
@@ -39,11 +41,7 @@ func headerFaults() []Case {
 		}),
 		fault("alg-ps512", "TOK-2", alg, func(t *Token) string {
 			t.Header.Set("alg", "PS512")
-			return t.signWith(func(input string) ([]byte, error) {
-				digest := sha512.Sum512([]byte(input))
-				return rsa.SignPSS(rand.Reader, t.Key.Private, crypto.SHA512, digest[:],
-					&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
-			})
+			return t.signWith(func(input string) ([]byte, error) { return pss(t.Key, sha512.New, []byte(input)), nil })
 		}),
 		fault("alg-es512", "TOK-2", alg, ecdsaForm),
 		fault("alg-lower-case", "TOK-2", alg, header("alg", `"rs512"`)),
@@ -177,18 +175,22 @@ func hmacForm(alg string, digest func() hash.Hash) maker {
 func ecdsaForm(t *Token) string {
 	t.Header.Set("alg", "ES512")
 	return t.signWith(func(input string) ([]byte, error) {
-		key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+		key, err := ecdsa.ParseRawPrivateKey(elliptic.P521(), bytes.Repeat([]byte{1}, 66))
 		if err != nil {
 			return nil, err
 		}
 		digest := sha512.Sum512([]byte(input))
-		r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+		der, err := key.Sign(nil, digest[:], crypto.SHA512) // without randomness it is the same each time (RFC 6979)
 		if err != nil {
 			return nil, err
 		}
+		var pair struct{ R, S *big.Int }
+		if _, err := asn1.Unmarshal(der, &pair); err != nil {
+			return nil, err
+		}
 		sig := make([]byte, 132)
-		r.FillBytes(sig[:66])
-		s.FillBytes(sig[66:])
+		pair.R.FillBytes(sig[:66])
+		pair.S.FillBytes(sig[66:])
 		return sig, nil
 	})
 }

@@ -51,10 +51,7 @@ func signatureFaults() []Case {
 			})
 		}),
 		fault("signature-pss-inside", "TOK-6", want, func(t *Token) string {
-			return t.signWith(func(input string) ([]byte, error) {
-				digest := sha256.Sum256([]byte(input))
-				return rsa.SignPSS(rand.Reader, t.Key.Private, crypto.SHA256, digest[:], nil)
-			})
+			return t.signWith(func(input string) ([]byte, error) { return pss(t.Key, sha256.New, []byte(input)), nil })
 		}),
 
 		fault("other-key-same-kid", "TOK-6", want, func(t *Token) string { t.Key = attacker(2048); return t.Sign() }),
@@ -132,7 +129,7 @@ func editSignature(edit func(sig []byte) []byte) maker {
 func selfSigned(k *Key) string {
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "attacker"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Unix(1_600_000_000, 0), NotAfter: time.Unix(4_000_000_000, 0),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &k.Private.PublicKey, k.Private)
 	if err != nil {

@@ -254,3 +254,21 @@ func TestObject(t *testing.T) {
 		t.Error("Get")
 	}
 }
+
+// A key and a time give the same tokens each time, and a PSS signature that is made here is one.
+func TestTokensAreTheSameEachTime(t *testing.T) {
+	options := Options{Now: time.Unix(1_700_000_000, 0)}
+	for _, table := range [][]Case{Faults, Variants} {
+		for _, c := range table {
+			if first, second := c.Make(New(options)), c.Make(New(options)); first != second {
+				t.Errorf("%s: two tokens of one template differ", c.Name)
+			}
+		}
+	}
+	key := CachedKey(DefaultKID, 2048)
+	digest := sha512.Sum512([]byte("message"))
+	err := rsa.VerifyPSS(&key.Private.PublicKey, crypto.SHA512, digest[:], pss(key, sha512.New, []byte("message")), nil)
+	if err != nil {
+		t.Errorf("a signature by PSS: %v", err)
+	}
+}
