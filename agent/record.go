@@ -21,6 +21,7 @@ type recorder struct {
 	on    bool
 	peer  Peer
 	entry audit.Decision
+	draft audit.Draft
 	kid   []byte
 	named []byte // the name of what was asked about, in the inventory
 }
@@ -109,7 +110,7 @@ func (s *Session) record(r *wire.Request) {
 	case s.raw != nil:
 		e.Digest, e.Claimed = token.DigestOf(s.raw), s.token.Issuer()
 	}
-	s.agent.audit.Append(e)
+	s.agent.audit.AppendBy(&s.draft, e)
 }
 
 // reads reports whether the device is as it was after what r asks for. What a verified token is used for nobody has

@@ -11,9 +11,10 @@ func BenchmarkAppend(b *testing.B) {
 	l := New(options(NewWriter(io.Discard)))
 	defer closeLog(l)
 	r := allowed()
+	var draft Draft
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Append(&r)
+		l.AppendBy(&draft, &r)
 	}
 }
 
@@ -21,9 +22,10 @@ func BenchmarkAppendRepeated(b *testing.B) {
 	l := New(options(NewWriter(io.Discard)))
 	defer closeLog(l)
 	r := deniedAt("/x-nmos/connection/v1.1/single/senders")
+	var draft Draft
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Append(&r)
+		l.AppendBy(&draft, &r)
 	}
 }
 

@@ -41,6 +41,11 @@ var leftOut = [...]set{
 // join makes r what o has in common with others.
 func (r *Record) join(o *Record, by Joined) {
 	r.copy(o, leftOut[by])
+	r.joinedBy(by)
+}
+
+// joinedBy is join but for the texts.
+func (r *Record) joinedBy(by Joined) {
 	r.Joined, r.GID, r.PID = by, 0, 0
 	if by != ByPath {
 		r.Targets, r.Allowed = 0, 0

@@ -382,12 +382,13 @@ func TestBudgetAllocatesNothing(t *testing.T) {
 	}
 	denied, read := strangerAt(""), readAt("c", "")
 	n := 0
+	var draft Draft
 	step := func() {
 		denied.Path, read.Path = paths[n%len(paths)], paths[n%len(paths)]
 		denied.Time += 1000
 		read.Time = denied.Time
-		l.Append(&denied)
-		l.Append(&read)
+		l.AppendBy(&draft, &denied)
+		l.AppendBy(&draft, &read)
 		n++
 	}
 	for range 20_000 {

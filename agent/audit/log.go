@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 )
 
 // gather is how long records wait for others, so that a busy daemon wakes one goroutine for many decisions.
@@ -50,8 +49,6 @@ type Log struct {
 	reads   repeats // of what is read beyond the budget
 	reasons repeats // of what is denied beyond it
 	callers callers
-	record  Record // of the decision that is appended
-	joined  Record // and what is left of it if it is joined with others
 	shown   Record // to Observe; of the goroutine alone
 	seq     uint64
 	sorted  uint64 // decisions that the goroutine has taken to bring them to the sinks
@@ -100,7 +97,6 @@ func New(o Options) *Log {
 	rand.Read(id[:]) // never fails, by its documentation
 	l := &Log{
 		options: o, id: hex.EncodeToString(id[:]),
-		record: Record{text: make([]byte, 0, maxTexts+utf8.UTFMax)}, joined: Record{text: make([]byte, 0, maxTexts)},
 		repeats: newRepeats(repeatPlaces), reads: newRepeats(readPlaces), reasons: newRepeats(reasonPlaces),
 		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
@@ -117,27 +113,30 @@ func New(o Options) *Log {
 	return l
 }
 
-// Append takes one decision, assigns its sequence number and returns it. It allocates nothing once as many
-// different denials have come as are counted, and waits for nothing but, if Options.Wait says so, room in the
-// queue.
-func (l *Log) Append(d *Decision) uint64 {
+// Append is AppendBy for one who tells of few.
+func (l *Log) Append(d *Decision) uint64 { return l.AppendBy(new(Draft), d) }
+
+// AppendBy takes one decision, assigns its sequence number and returns it. It allocates nothing once as many different
+// denials have come as are counted, and waits for nothing but, if Options.Wait says so, room in the queue.
+func (l *Log) AppendBy(w *Draft, d *Decision) uint64 {
+	w.set(d)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.add(d) {
+	for !l.add(w, d.kind()) {
 		l.room.Wait()
 	}
 	return l.seq
 }
 
 // add counts or queues a decision; false means that it must wait for room.
-func (l *Log) add(d *Decision) bool {
+func (l *Log) add(w *Draft, k kind) bool {
 	if l.state == ended {
 		l.seq, l.late = l.seq+1, l.late+1
 		return true
 	}
-	r := &l.record
-	r.Set(l.seq+1, d)
-	if !l.count(r, d.kind()) {
+	r := &w.record
+	r.Seq, r.First = l.seq+1, l.seq+1
+	if !l.count(w, k) {
 		return false
 	}
 	l.seq = r.Seq
@@ -145,12 +144,13 @@ func (l *Log) add(d *Decision) bool {
 }
 
 // count counts a record with others, or queues it; false means that it must wait for room.
-func (l *Log) count(r *Record, k kind) bool {
+func (l *Log) count(w *Draft, k kind) bool {
+	r := &w.record
 	counted := l.repeats.within > 0 && (k == stranger || k == denial)
 	var hash uint64
 	if counted {
-		var place int
-		if place, hash = l.repeats.find(r); place >= 0 {
+		hash = l.repeats.hash(r, l.repeats.hashTexts(r))
+		if place := l.repeats.find(r, hash); place >= 0 {
 			l.repeats.again(place, r, false)
 			return true
 		}
@@ -158,7 +158,7 @@ func (l *Log) count(r *Record, k kind) bool {
 	var p *caller
 	if k != change {
 		if p = l.callers.of(r); !l.callers.within(p, k, r.Time) {
-			return l.join(p, k, r)
+			return l.join(p, k, w)
 		}
 	}
 	if counted && !l.makePlace(&l.repeats) || !l.put(r) {
@@ -205,20 +205,20 @@ func (l *Log) put(r *Record) bool {
 }
 
 // join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room.
-func (l *Log) join(p *caller, k kind, r *Record) bool {
-	j, by, into := &l.joined, ByPath, &l.reads
+func (l *Log) join(p *caller, k kind, w *Draft) bool {
+	by, into := ByPath, &l.reads
 	if k != reading {
 		by, into = ByReason, &l.reasons
 	}
-	j.join(r, by)
+	j, hash := w.join(by, into)
 	if by == ByReason {
 		j.UID = p.uid
 	}
-	place, hash := into.find(j)
+	place := into.find(j, hash)
 	if place < 0 && by == ByPath && into.busy >= allPaths {
 		by = ByClient
-		j.join(r, by)
-		place, hash = into.find(j)
+		j, hash = w.join(by, into)
+		place = into.find(j, hash)
 	}
 	if place < 0 {
 		if !l.makePlace(into) {
@@ -227,7 +227,7 @@ func (l *Log) join(p *caller, k kind, r *Record) bool {
 		place = into.begin(j, hash)
 		signal(l.wake) // its time begins
 	}
-	into.again(place, j, by != ByPath && l.show(r))
+	into.again(place, j, by != ByPath && l.show(&w.record))
 	return true
 }
 

@@ -213,7 +213,7 @@ func TestRecord_OPS2(t *testing.T) {
 	})
 }
 
-// Append allocates nothing, whether it queues, counts or drops.
+// AppendBy allocates nothing, whether it queues, counts or drops.
 func TestAppendAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("skipped: the race detector allocates on its own account")
@@ -236,8 +236,9 @@ func TestAppendAllocatesNothing(t *testing.T) {
 			records[i] = c.of(i)
 		}
 		i := 0
+		var draft Draft
 		step := func() {
-			l.Append(&records[i%len(records)])
+			l.AppendBy(&draft, &records[i%len(records)])
 			i++
 		}
 		for range runs { // all places for repeats are taken, and all queues full

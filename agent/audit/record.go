@@ -198,33 +198,32 @@ func (r *Record) Answers(yield func(target []byte, allowed bool) bool) {
 
 // Set makes r the record of one decision.
 func (r *Record) Set(seq uint64, d *Decision) {
+	r.head(seq, d)
+	r.cut, r.text = 0, r.text[:0]
+	var all [texts][]byte
+	d.texts(&all)
+	for t, text := range all {
+		switch t := Text(t); {
+		case t != denied && t != permitted:
+			r.add(t, text)
+		case d.Question == wire.Control:
+			r.addCommands(t, d)
+		default:
+			r.addTargets(t, d.Answers)
+		}
+	}
+}
+
+// head makes r the record of one decision, but for its texts.
+func (r *Record) head(seq uint64, d *Decision) {
 	*r = Record{
 		matter: matter{
 			UID: d.UID, GID: d.GID, PID: d.PID, Targets: int32(d.Targets),
 			Question: d.Question, Reason: d.Reason, Enforced: d.Enforced,
 		},
 		Seq: seq, Time: d.Time, Clock: d.Clock, Digest: d.Digest, Cached: d.Cached,
-		Count: 1, First: seq, Since: d.Time, unseen: 1, text: r.text[:0],
+		Count: 1, First: seq, Since: d.Time, unseen: 1, cut: r.cut, ends: r.ends, text: r.text,
 	}
-	r.add(Method, d.Method)
-	r.add(Path, d.Path)
-	if d.Question == wire.Control {
-		r.addCommands(denied, d)
-		r.addCommands(permitted, d)
-	} else {
-		r.addTargets(denied, d.Answers)
-		r.addTargets(permitted, d.Answers)
-	}
-	r.add(Kind, d.Kind)
-	r.add(Name, d.Name)
-	r.add(Access, d.Access)
-	r.add(Resource, d.Resource)
-	r.add(Issuer, d.Issuer)
-	r.add(Subject, d.Subject)
-	r.add(Client, d.Client)
-	r.add(Claimed, d.Claimed)
-	r.add(JTI, d.JTI)
-	r.add(KeyID, d.KeyID)
 }
 
 // add adds the next text.

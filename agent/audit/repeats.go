@@ -41,15 +41,22 @@ type repeat struct {
 
 func newRepeats(most int) repeats { return repeats{seed: maphash.MakeSeed(), most: most} }
 
-// find returns the place of a record that equals this one, or -1, and a hash.
-func (r *repeats) find(record *Record) (place int, hash uint64) {
-	hash = maphash.Bytes(r.seed, record.key()) + uint64(record.Reason)<<8 + uint64(record.Enforced)
+// hashTexts returns the hash of the texts by which records are found.
+func (r *repeats) hashTexts(record *Record) uint64 { return maphash.Bytes(r.seed, record.key()) }
+
+// hash returns a record's hash, made from that of its texts.
+func (r *repeats) hash(record *Record, ofTexts uint64) uint64 {
+	return ofTexts + uint64(record.Reason)<<8 + uint64(record.Enforced)
+}
+
+// find returns the place of a record that equals this one, or -1.
+func (r *repeats) find(record *Record, hash uint64) (place int) {
 	for i, h := range r.hashes {
 		if h == hash && r.places[i].used && r.places[i].equals(record) {
-			return i, hash
+			return i
 		}
 	}
-	return -1, hash
+	return -1
 }
 
 // again counts one more of what is in a place. seen says that Options.Observe is shown it.

@@ -113,14 +113,14 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 	if len(raw) > v.options.MaxBytes {
 		return Outcome{Reason: wire.TokenTooLarge}
 	}
-	hash := maphash.Bytes(v.seed, raw)
-	found := v.cache.get(raw, hash, set, t)
+	place := v.hash(raw)
+	found := v.cache.get(raw, place, set, t)
 	if found == held {
 		o := Outcome{Hit: true}
 		o.Reason, o.Later = v.judge(t, clock)
 		return o
 	}
-	id := v.refused.identify(raw, hash)
+	id := v.refused.identify(raw, maphash.Bytes(v.seed, raw))
 	if found == keyGone { // KEY-7: its key has left the set, under whatever kid
 		e := refusal{reason: wire.KeyUnknown, missing: true, kid: keys.KIDRetired, issuer: set.Issuer(t.Issuer()).Name}
 		v.refused.put(id, e, set)
@@ -138,7 +138,7 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 	v.turns.give(sc)
 	switch {
 	case o.Reason == wire.OK:
-		v.cache.put(raw, hash, set, t, clock.Now)
+		v.cache.put(raw, place, set, t, clock.Now)
 		o.Reason, o.Later = v.judge(t, clock)
 	case issuer != nil: // the signature was checked, which cost something
 		if o.Missing && o.KID == keys.KIDUnknown && before.kid == keys.KIDRetired {
@@ -147,6 +147,13 @@ func (v *Verifier) CheckFor(by *Asker, raw []byte, clock Clock, set *keys.Set, t
 		v.refused.put(id, refusal{reason: o.Reason, missing: o.Missing, kid: o.KID, issuer: issuer.Name}, set)
 	}
 	return o
+}
+
+// hash returns the hash by which the cache finds a token, of the end of its signature: no two tokens that are verified
+// are alike there, and all of a token takes an eighth of the time of a whole answer.
+func (v *Verifier) hash(raw []byte) uint64 {
+	const end = 64
+	return maphash.Bytes(v.seed, raw[max(0, len(raw)-end):])
 }
 
 // room returns n bytes of scratch.

@@ -28,6 +28,7 @@ func main() {
 	load.EchoIfAsked()
 	b := bench{}
 	flag.StringVar(&b.program, "daemon", "build/nmos-authd", "the daemon's `program`")
+	flag.StringVar(&b.before, "before", "", "another build of the daemon, shown beside over authz.sock: its `program`")
 	flag.StringVar(&b.only, "only", "", "of the parts process, authz, http and nginx these alone, as in `authz,http`")
 	flag.IntVar(&b.rounds, "rounds", 15, "how many rounds the median is taken of")
 	flag.DurationVar(&b.each, "each", 100*time.Millisecond, "how long each round takes")
@@ -43,9 +44,9 @@ const patience = time.Minute
 
 // bench is one run.
 type bench struct {
-	program, only string
-	rounds        int
-	each          time.Duration
+	program, before, only string
+	rounds                int
+	each                  time.Duration
 
 	dir    string
 	server *authserver.Server
@@ -72,7 +73,10 @@ func (b *bench) run() (err error) {
 	}
 	defer b.server.Close()
 	for n := range fresh {
-		b.tokens = append(b.tokens, b.server.Token(mint.Options{Client: fmt.Sprintf("controller-%04d", n)}).Sign())
+		b.tokens = append(b.tokens, b.server.Token(mint.Options{
+			Client:      fmt.Sprintf("controller-%04d", n),
+			Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
+		}).Sign())
 	}
 	if b.part("process") {
 		if err = b.withinProcess(); err != nil {
@@ -110,7 +114,7 @@ func all(tokens []string, form func(string) string) (questions []string) {
 }
 
 // start runs a daemon with this audit.
-func (b *bench) start(audit string) (*daemon.Daemon, error) {
+func (b *bench) start(program, audit string) (*daemon.Daemon, error) {
 	dir, err := daemon.NewDir()
 	if err != nil {
 		return nil, err
@@ -121,7 +125,7 @@ func (b *bench) start(audit string) (*daemon.Daemon, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	d, err := daemon.Start(ctx, b.program, dir)
+	d, err := daemon.Start(ctx, program, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +145,7 @@ func stop(d *daemon.Daemon) {
 
 // overSockets compares over authz.sock, http.sock and through nginx, clients and servers on so many processors.
 func (b *bench) overSockets(processors int) error {
-	shipped, err := b.start("")
+	shipped, err := b.start(b.program, "")
 	if err != nil {
 		return err
 	}
@@ -191,7 +195,7 @@ func (b *bench) overSockets(processors int) error {
 type comparer func(what string, clients []int, targets ...load.Target) error
 
 func (b *bench) overAuthz(shipped *daemon.Daemon, compare comparer) error {
-	silent, err := b.start("[audit]\nsinks = []\n")
+	silent, err := b.start(b.program, "[audit]\nsinks = []\n")
 	if err != nil {
 		return err
 	}
@@ -210,12 +214,22 @@ func (b *bench) overAuthz(shipped *daemon.Daemon, compare comparer) error {
 			Processes: []int{d.PID()},
 		}
 	}
-	return compare("authz", []int{1, 4, 16},
+	targets := []load.Target{
 		echo.Target(known...),
 		target("ping", shipped, []string{"ping 1\n"}, "pong 1\n"),
 		target("known token", shipped, known, "allow 200\n"),
 		target("known, no sinks", silent, known, "allow 200\n"),
-		target("new token", shipped, all(b.tokens, question), "allow 200\n"))
+		target("new token", shipped, all(b.tokens, question), "allow 200\n"),
+	}
+	if b.before != "" {
+		before, err := b.start(b.before, "")
+		if err != nil {
+			return err
+		}
+		defer stop(before)
+		targets = append(targets, target("known, before", before, known, "allow 200\n"))
+	}
+	return compare("authz", []int{1, 4, 16}, targets...)
 }
 
 // answerBytes is about the length of an answer that allows.
