@@ -74,8 +74,9 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 			return r
 		})
 		exact(t, l.Stats())
-		if s := l.Stats(); s.Unseen > n/5/(n/perSecond)*10 { // equal denials are shown with their record
-			t.Errorf("%d decisions that Observe was not shown, want no more than the equal ones of ten seconds", s.Unseen)
+		// Equal denials are shown with their record: each ten seconds, and then records may wait for others, a few times over.
+		if s, most := l.Stats(), perSecond/5*(joinEvery+4*gather)/time.Second; s.Unseen > uint64(most) {
+			t.Errorf("%d decisions that Observe was not shown, want at most %d, the equal ones of ten seconds", s.Unseen, most)
 		}
 		closeLog(l)
 		exact(t, l.Stats())
