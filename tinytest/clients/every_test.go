@@ -101,6 +101,28 @@ func compileRust(t *testing.T, source, program string) string {
 	return program
 }
 
+// The README and Cargo.toml promise a Rust as old as Debian 12 has it. Its compiler is not the one in PATH if that is newer.
+func TestRustOldest(t *testing.T) {
+	rustc := compiler(t, "RUSTC_OLDEST", "/usr/bin/rustc")
+	cargo, err := os.ReadFile(clientsDir + "/rust/Cargo.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(clientsDir + "/rust/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	promised := regexp.MustCompile(`rust-version = "([0-9.]+)"`).FindSubmatch(cargo)
+	if promised == nil || !strings.Contains(string(readme), "Rust "+string(promised[1])+" or later") {
+		t.Errorf("Cargo.toml promises %q; want what the README does", promised)
+	}
+	t.Log(output(t, rustc, "--version"))
+	dir := t.TempDir()
+	flags := []string{"--edition=2021", "-D", "warnings", "--emit=metadata", "--out-dir", dir}
+	output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", clientsDir + "/rust/nmos_authz.rs"})...)
+	output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + dir + "/libnmos_authz.rmeta", "testdata/probe.rs"})...)
+}
+
 func rustProbe(t *testing.T) []string {
 	return []string{compileRust(t, "testdata/probe.rs", filepath.Join(buildDir, "proberust"))}
 }

@@ -156,16 +156,19 @@ func (r *Rig) occupy() (release func()) {
 		open = append(open, conn)
 		return conn
 	}
+	over := func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}
 	ask := func(network, path, question string) {
 		answer := make([]byte, 1<<16)
-		for {
-			select {
-			case <-ended:
-				return
-			default:
-			}
+		for !over() {
 			conn := dial(network, path)
-			for conn != nil {
+			for conn != nil && !over() {
 				conn.SetDeadline(time.Now().Add(patience))
 				if _, err := conn.Write([]byte(question)); err != nil {
 					break

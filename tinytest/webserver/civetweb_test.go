@@ -55,7 +55,6 @@ var civetwebDifferences = []difference{
 	{`header folded`, "400", "CivetWeb reads one line"},
 	{`header with a delete`, "400", "a control character in a header"},
 	{`body (of two lengths|of no length)`, "400|411", "in other words"},
-	{`handshake for the sources? only`, "403", "the file beside the C client asks for the socket's own path"},
 	{`handshake asked for (elsewhere )?in a list, tabs`, "400", "a control character in a header"},
 	{`handshake asked for of two protocols`, "426", "the test's firmware passes on websocket alone"},
 	{`model dots out of it`, "401", "the C client takes the target as it came for one of IS-14"},

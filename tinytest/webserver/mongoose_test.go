@@ -74,7 +74,6 @@ var mongooseDifferences = []difference{
 	{`target.* http://node-1\.example\.com\?x`, "400", "the file beside the C client wants a path there"},
 	{`target.* (http://|ftp://.*)`, "200", "it judges and serves the path, whatever the scheme and host"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "0", "Mongoose does not choose a body's length"},
-	{`handshake for the sources? only`, "403", "the file beside the C client asks for the socket's own path"},
 	{`handshake asked for of two protocols`, "426", "the test's firmware passes on websocket alone"},
 	{`model dots out of it`, "401", "the C client takes the target as it came for one of IS-14"},
 }

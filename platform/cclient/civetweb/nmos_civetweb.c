@@ -80,7 +80,31 @@ static int deny(struct mg_connection *conn, const struct nmos_authz_reply *reply
 	return reply->status;
 }
 
+int nmos_civetweb_handshake(const struct mg_connection *conn)
+{
+	return strcmp(mg_get_request_info(conn)->request_method, "GET") == 0 && has(mg_get_header(conn, "Connection"), "upgrade") &&
+	       has(mg_get_header(conn, "Upgrade"), "websocket");
+}
+
 int nmos_civetweb_ask(struct mg_connection *conn)
+{
+	return nmos_civetweb_ask_all(conn, NULL, 0);
+}
+
+/* The targets, the first with the request's query: a token may be in it. NULL: no memory. To be freed. */
+static struct nmos_authz_text *all_of(const char *const *targets, size_t count, const char *query, struct asker *asker)
+{
+	struct nmos_authz_text *all = calloc(count, sizeof *all);
+	for (size_t i = 0; all != NULL && i < count; i++)
+		all[i] = nmos_authz_string(targets[i]);
+	if (all != NULL && query != NULL) {
+		int n = snprintf(asker->target, sizeof asker->target, "%s?%s", targets[0], query);
+		all[0] = nmos_authz_bytes(asker->target, n >= 0 && (size_t)n < sizeof asker->target ? (size_t)n : sizeof asker->target);
+	}
+	return all;
+}
+
+int nmos_civetweb_ask_all(struct mg_connection *conn, const char *const *targets, size_t count)
 {
 	struct asker *asker = mg_get_thread_pointer(conn);
 	const struct mg_request_info *info = mg_get_request_info(conn);
@@ -91,7 +115,8 @@ int nmos_civetweb_ask(struct mg_connection *conn)
 	if (asker == NULL) /* no memory */
 		return deny(conn, &unasked);
 	request.method = nmos_authz_string(info->request_method);
-	request.target = target_of(info, asker);
+	if (count == 0)
+		request.target = target_of(info, asker);
 	for (int i = 0; i < info->num_headers; i++) {
 		if (strcasecmp(info->http_headers[i].name, "Authorization") == 0) {
 			int n = snprintf(asker->authorization + used, sizeof asker->authorization - used, "%s%s",
@@ -101,9 +126,8 @@ int nmos_civetweb_ask(struct mg_connection *conn)
 		}
 		lengths += strcasecmp(info->http_headers[i].name, "Content-Length") == 0;
 	}
-	if (strcmp(info->request_method, "GET") == 0 && has(mg_get_header(conn, "Connection"), "upgrade") &&
-	    has(mg_get_header(conn, "Upgrade"), "websocket"))
-		request.upgrade = nmos_authz_string("websocket"); /* a token in the query counts (RFC 6455 §4.2.1) */
+	if (nmos_civetweb_handshake(conn))
+		request.upgrade = nmos_authz_string("websocket"); /* a token in the query counts */
 	if (lengths > 1) { /* CivetWeb takes one of them (RFC 9112 §6.3) */
 		asker->reply = unasked;
 		asker->reply.status = 400;
@@ -111,7 +135,14 @@ int nmos_civetweb_ask(struct mg_connection *conn)
 		asker->reply.reason = "two-lengths";
 		return deny(conn, &asker->reply);
 	}
-	if (nmos_authz_decide(&asker->authz, &request, &asker->reply) == NMOS_AUTHZ_ALLOW)
+	struct nmos_authz_text *all = count > 0 ? all_of(targets, count, info->query_string, asker) : NULL;
+	if (count > 0 && all == NULL)
+		return deny(conn, &unasked);
+	enum nmos_authz_decision decision = count > 0
+		? nmos_authz_decide_all(&asker->authz, &request, all, count, &asker->reply)
+		: nmos_authz_decide(&asker->authz, &request, &asker->reply);
+	free(all);
+	if (decision == NMOS_AUTHZ_ALLOW)
 		return 0;
 	if (asker->reply.error != NMOS_AUTHZ_OK && asker->reply.status >= 500)
 		mg_cry(conn, "nmos-authd cannot be asked at %s: %s", path_of_socket, nmos_authz_strerror(asker->reply.error));

@@ -21,6 +21,15 @@ void nmos_civetweb_init(struct mg_callbacks *callbacks, const char *socket_path,
 int nmos_civetweb_ask(struct mg_connection *conn);
 
 /*
+ * The same, about these targets in place of the request's own: all sources of an IS-07 WebSocket, "/x-nmos/events/v1.0/sources/1"
+ * and so on. begin_request asks by it if the handshake of that WebSocket comes.
+ */
+int nmos_civetweb_ask_all(struct mg_connection *conn, const char *const *targets, size_t count);
+
+/* Whether the request is the handshake of a WebSocket (RFC 6455 section 4.2.1). */
+int nmos_civetweb_handshake(const struct mg_connection *conn);
+
+/*
  * The reply to the question about this request, for handlers: route on its path, which is NULL where the target has none
  * (observe and off mode, "OPTIONS *"). Good until the request ends. Never NULL; if nobody has asked, it denies.
  */

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "nmos_mongoose.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -62,19 +63,61 @@ static void deny(struct mg_connection *conn, const struct mg_http_message *reque
 	conn->is_draining = 1;
 }
 
+bool nmos_mongoose_handshake(struct mg_http_message *request)
+{
+	return request->method.len == 3 && memcmp(request->method.buf, "GET", 3) == 0 && has(request, "Connection", "upgrade") &&
+	       has(request, "Upgrade", "websocket");
+}
+
 bool nmos_mongoose_may_serve(struct nmos_authz *authz, struct mg_connection *conn, struct mg_http_message *request,
                              struct nmos_authz_reply *reply)
 {
+	return nmos_mongoose_may_serve_all(authz, conn, request, NULL, 0, reply);
+}
+
+/* Asks about the targets, the first with the request's query: a token may be in it. Without memory nothing is asked. */
+static enum nmos_authz_decision ask_all(struct nmos_authz *authz, const struct nmos_authz_request *question, struct mg_str query,
+                                        const char *const *targets, size_t count, struct nmos_authz_reply *reply)
+{
+	struct nmos_authz_text *all = calloc(count, sizeof *all);
+	size_t first = strlen(targets[0]);
+	char *target = malloc(first + 1 + query.len);
+	enum nmos_authz_decision decision = NMOS_AUTHZ_DENY;
+	if (all != NULL && target != NULL) {
+		for (size_t i = 0; i < count; i++)
+			all[i] = nmos_authz_string(targets[i]);
+		memcpy(target, targets[0], first);
+		target[first] = '?';
+		if (query.len > 0)
+			memcpy(target + first + 1, query.buf, query.len);
+		all[0] = nmos_authz_bytes(target, query.len > 0 ? first + 1 + query.len : first);
+		decision = nmos_authz_decide_all(authz, question, all, count, reply);
+	}
+	free(target);
+	free(all);
+	return decision;
+}
+
+bool nmos_mongoose_may_serve_all(struct nmos_authz *authz, struct mg_connection *conn, struct mg_http_message *request,
+                                 const char *const *targets, size_t count, struct nmos_authz_reply *reply)
+{
+	static const struct nmos_authz_reply unasked = {.status = 503, .reason = "", .expires_in = -1, .retry_after = 1};
 	struct nmos_authz_request question = {0};
 	const struct mg_str *authorization = mg_http_get_header(request, "Authorization"); /* two are refused by Mongoose */
 	question.method = nmos_authz_bytes(request->method.buf, request->method.len);
-	question.target = target_of(request);
+	*reply = unasked;
 	if (authorization != NULL)
 		question.authorization = nmos_authz_bytes(authorization->buf, authorization->len);
-	if (request->method.len == 3 && memcmp(request->method.buf, "GET", 3) == 0 && has(request, "Connection", "upgrade") &&
-	    has(request, "Upgrade", "websocket"))
-		question.upgrade = nmos_authz_string("websocket"); /* a token in the query counts (RFC 6455 section 4.2.1) */
-	if (nmos_authz_decide(authz, &question, reply) == NMOS_AUTHZ_ALLOW)
+	if (nmos_mongoose_handshake(request))
+		question.upgrade = nmos_authz_string("websocket"); /* a token in the query counts */
+	enum nmos_authz_decision decision;
+	if (count > 0) {
+		decision = ask_all(authz, &question, request->query, targets, count, reply);
+	} else {
+		question.target = target_of(request);
+		decision = nmos_authz_decide(authz, &question, reply);
+	}
+	if (decision == NMOS_AUTHZ_ALLOW)
 		return true;
 	if (reply->error != NMOS_AUTHZ_OK && reply->status >= 500)
 		MG_ERROR(("nmos-authd cannot be asked: %s", nmos_authz_strerror(reply->error)));

@@ -18,4 +18,14 @@
 bool nmos_mongoose_may_serve(struct nmos_authz *authz, struct mg_connection *conn, struct mg_http_message *request,
                              struct nmos_authz_reply *reply);
 
+/*
+ * The same, about these targets in place of the request's own: all sources of an IS-07 WebSocket, "/x-nmos/events/v1.0/sources/1"
+ * and so on, when its handshake comes.
+ */
+bool nmos_mongoose_may_serve_all(struct nmos_authz *authz, struct mg_connection *conn, struct mg_http_message *request,
+                                 const char *const *targets, size_t count, struct nmos_authz_reply *reply);
+
+/* Whether the request is the handshake of a WebSocket (RFC 6455 section 4.2.1). */
+bool nmos_mongoose_handshake(struct mg_http_message *request);
+
 #endif

@@ -13,7 +13,13 @@ static int serve(struct mg_connection *conn)
 	const char *upgrade = mg_get_header(conn, "Upgrade");
 	struct relayed q = {0};
 	size_t size = 0;
-	int status = nmos_civetweb_ask(conn), length = 0, n;
+	int status, length = 0, n;
+	if (nmos_civetweb_handshake(conn) && info->request_uri != NULL && strcmp(info->request_uri, events_socket) == 0) {
+		status = nmos_civetweb_ask_all(conn, sources, SOURCES);
+		q.judged = events_socket;
+	} else {
+		status = nmos_civetweb_ask(conn);
+	}
 	if (status != 0)
 		return status;
 	char *body = malloc(1 << 20);
@@ -31,9 +37,10 @@ static int serve(struct mg_connection *conn)
 		mg_write(conn, answer, size);
 	else
 		mg_printf(conn, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	status = answer != NULL ? 200 : 502;
 	free(answer);
 	free(body);
-	return answer != NULL ? 200 : 502;
+	return status;
 }
 
 int main(int argc, char **argv)

@@ -19,8 +19,15 @@ static void handle(struct mg_connection *conn, int event, void *data)
 	struct nmos_authz_reply reply;
 	struct relayed q = {0};
 	size_t size = 0;
-	if (event != MG_EV_HTTP_MSG || !nmos_mongoose_may_serve(&authz, conn, request, &reply))
+	if (event != MG_EV_HTTP_MSG)
 		return;
+	if (nmos_mongoose_handshake(request) && mg_strcmp(request->uri, mg_str(events_socket)) == 0) {
+		if (!nmos_mongoose_may_serve_all(&authz, conn, request, sources, SOURCES, &reply))
+			return;
+		q.judged = events_socket;
+	} else if (!nmos_mongoose_may_serve(&authz, conn, request, &reply)) {
+		return;
+	}
 	q.method = text(request->method);
 	q.path = text(request->uri);
 	q.query = text(request->query);

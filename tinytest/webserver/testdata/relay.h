@@ -25,30 +25,37 @@ static int dial(int port)
 static const char *const passed[] = {"Authorization", "Content-Type", "Sec-WebSocket-Key", "Sec-WebSocket-Version"};
 #define PASSED (sizeof passed / sizeof passed[0])
 
+/* The IS-07 WebSocket, and the sources that it shows. */
+static const char events_socket[] = "/x-nmos/events/v1.0/ws";
+static const char *const sources[] = {"/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021"};
+#define SOURCES (sizeof sources / sizeof sources[0])
+
 struct relayed {
 	struct nmos_authz_text method, path, query; /* as they came; path is for what was judged without one */
 	struct nmos_authz_text headers[PASSED];     /* as passed names them; .data NULL: absent */
 	struct nmos_authz_text body;
+	const char *judged; /* the path, if the question was about others */
 	int websocket;
 };
 
 /* Fetches what was judged. NULL: the device cannot be reached; else its answer, to be freed. */
 static char *relay(int port, const struct nmos_authz_reply *reply, const struct relayed *q, size_t *size)
 {
+	const char *path = reply->path != NULL ? reply->path : q->judged;
 	int fd = dial(port);
 	if (fd < 0)
 		return NULL;
 	FILE *out = fdopen(dup(fd), "w");
 	fprintf(out, "%.*s ", (int)q->method.size, q->method.data);
-	if (reply->path != NULL)
-		fputs(reply->path, out);
+	if (path != NULL)
+		fputs(path, out);
 	else
 		fwrite(q->path.data, 1, q->path.size, out);
 	if (q->query.data != NULL)
 		fprintf(out, "?%.*s", (int)q->query.size, q->query.data);
 	fprintf(out, " HTTP/1.1\r\nHost: node-1.example.com\r\nX-Auth-Reason: %s\r\n", reply->reason);
-	if (reply->path != NULL)
-		fprintf(out, "X-Auth-Path: %s\r\n", reply->path);
+	if (path != NULL)
+		fprintf(out, "X-Auth-Path: %s\r\n", path);
 	if (reply->client_id != NULL)
 		fprintf(out, "X-Auth-Client-Id: %s\r\n", reply->client_id);
 	if (reply->subject != NULL)
