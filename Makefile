@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench peers fuzz dist packages clean
+.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench peers growth fuzz dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -111,6 +111,10 @@ bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone:
 
 peers: all ## beside what users would pick: OPA, Envoy, nginx and a sidecar, oauth2-proxy, three libraries (3 minutes to build)
 	cd scripts/peers && $(GO) run . -build $(CURDIR)/build/peers $(PEERS)
+
+growth: ## instructions of an answer by how much the device has, as arm64 and armv7 run them: a table, and a plot in OUT (build/growth.svg)
+	@mkdir -p build
+	$(GO) run ./tinytest/cmd/growth -flags '$(FLAGS)' -out $(or $(OUT),build/growth.svg)
 
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh

@@ -63,46 +63,64 @@ func commandsOf(n int, kind func(i int) string) string {
 	return strings.Join(lines, "\n")
 }
 
-// mark is the number of no system call: a child that is counted makes it before and after each answer.
-const mark = 0x7e57
-
 // One command costs at most 1.1 times a decide, and 250 in one packet at most 30 times, since the token is verified and
 // its specifiers are read once. What is compared are instructions, each of which is stepped over: neither the machine
 // nor what else it does takes part.
 func TestCommandsCost_CTL83_CTL85(t *testing.T) {
+	counts := stepped(t, len(counted), answerCounted)
+	for i, n := range counts {
+		c, base := counted[i], float64(counts[0])
+		t.Logf("%-26s %6d instructions, %.2f times decide, at most %g", c.name, n, float64(n)/base, c.most)
+		if float64(n) > c.most*base || n < 1000 {
+			t.Errorf("%s: got %d instructions, want at most %.0f", c.name, n, c.most*base)
+		}
+	}
+}
+
+// stepped returns how many instructions run between each two of n pairs of marks that answer makes, in a process of its
+// own. Counting has another process of its own, which can be ended: one who waits for a thread that he traces may wait
+// forever. In those two processes the test ends here.
+func stepped(t *testing.T, n int, answer func(*testing.T)) (counts []int) {
+	t.Helper()
 	switch os.Getenv(counter) {
 	case "answer":
-		answerCounted(t)
-		return
+		answer(t)
+		return nil
 	case "count":
-		countInstructions(t)
-		return
+		countInstructions(t, n)
+		return nil
 	}
 	if raceEnabled {
 		t.Skip("skipped: the race detector has instructions of its own")
 	}
-	// Counting has a process of its own, which can be ended: one who waits for a thread that he traces may wait forever.
 	for range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		out, err := myself(ctx, t, "count").CombinedOutput()
 		over := ctx.Err() != nil
 		cancel()
-		t.Logf("%s", out)
 		switch {
 		case over:
+			t.Logf("%s", out)
 			continue
 		case err != nil:
-			t.Errorf("counting: %v", err)
+			t.Fatalf("counting: %v\n%s", err, out)
 		case strings.Contains(string(out), "--- SKIP"):
 			t.Skip("skipped: no process may be traced here")
 		}
-		return
+		for line := range strings.Lines(string(out)) {
+			var n int
+			if _, err := fmt.Sscanf(line, "counted %d", &n); err == nil {
+				counts = append(counts, n)
+			}
+		}
+		if len(counts) != n {
+			t.Fatalf("got %d counts, want %d\n%s", len(counts), n, out)
+		}
+		return counts
 	}
-	t.Error("counting did not end in three attempts of two minutes")
+	t.Fatal("counting did not end in three attempts of two minutes")
+	return nil
 }
-
-// counter is the environment variable that says what a process of this test is for.
-const counter = "NMOS_AUTHD_COUNTED"
 
 // myself is this test in another process.
 func myself(ctx context.Context, t *testing.T, role string) *exec.Cmd {
@@ -117,8 +135,8 @@ func myself(ctx context.Context, t *testing.T, role string) *exec.Cmd {
 	return cmd
 }
 
-// countInstructions steps over the answers of a process that answers.
-func countInstructions(t *testing.T) {
+// countInstructions steps over the answers of a process that answers, and prints how many instructions each took.
+func countInstructions(t *testing.T, answers int) {
 	cmd := myself(t.Context(), t, "answer")
 	cmd.Args[1] = "-test.v=false" // it says the number of its thread first
 	in, err1 := cmd.StdinPipe()
@@ -157,21 +175,14 @@ func countInstructions(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopOthers(t, cmd.Process.Pid, traced)
-	var base float64
-	for i, c := range counted {
+	for i := range answers {
 		n, err := stepToMark(tid)
 		if err != nil {
-			t.Fatalf("%s: %v after %d instructions", c.name, err, n)
+			t.Fatalf("answer %d: %v after %d instructions", i, err, n)
 		}
-		if i == 0 {
-			base = float64(n)
-		}
-		t.Logf("%-26s %6d instructions, %.2f times decide, at most %g", c.name, n, float64(n)/base, c.most)
-		if float64(n) > c.most*base || n < 1000 {
-			t.Errorf("%s: got %d instructions, want at most %.0f", c.name, n, c.most*base)
-		}
+		fmt.Println("counted", n)
 		for range 2 { // that at its end, and that before the next
-			if i == len(counted)-1 {
+			if i == answers-1 {
 				break
 			}
 			if err = runToMark(tid); err != nil {

@@ -2,10 +2,11 @@ package fleet
 
 import (
 	"fmt"
-	"html"
 	"io"
 	"strings"
 	"time"
+
+	"nmosauthd/tinytest/svg"
 )
 
 // The plot has a panel for each run, in two columns. Lengths are in pixels.
@@ -39,13 +40,10 @@ func WritePlot(out io.Writer, runs []*Record) error {
 	var b strings.Builder
 	rows := (len(runs) + columns - 1) / columns
 	width, height := columns*panelWidth+16, headHeight+rows*panelHeight+8
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" `, width,
-		height)
-	b.WriteString(`font-family="DejaVu Sans, Arial, sans-serif" font-size="11" fill="#222">` + "\n")
-	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
-	text(&b, 16, 26, "start", `font-size="16" font-weight="bold"`,
+	svg.Open(&b, width, height)
+	svg.Text(&b, 16, 26, "start", `font-size="16" font-weight="bold"`,
 		fmt.Sprintf("%d devices after a power cut: %s per second at each server", runs[0].Devices, runs[0].what))
-	text(&b, 16, 44, "start", `fill="#555"`,
+	svg.Text(&b, 16, 44, "start", `fill="#555"`,
 		"hours since the power came back; each point is the mean over "+clock(runs[0].Window()))
 	legend(&b, runs[0].bound)
 	for i, r := range runs {
@@ -53,7 +51,7 @@ func WritePlot(out io.Writer, runs []*Record) error {
 		panel(&b, r)
 		b.WriteString("</g>\n")
 	}
-	b.WriteString("</svg>\n")
+	svg.Close(&b)
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -62,14 +60,14 @@ func legend(b *strings.Builder, bound float64) {
 	x := 16
 	for _, s := range []series{answers[0], refuses[0], answers[1], refuses[1]} {
 		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="64" y2="64" stroke="%s" stroke-width="3"/>`+"\n", x, x+22, s.colour)
-		text(b, x+28, 68, "start", "", s.name)
+		svg.Text(b, x+28, 68, "start", "", s.name)
 		x += 180
 	}
 	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="64" y2="64" %s/>`+"\n", x, x+22, boundStroke)
-	text(b, x+28, 68, "start", "", fmt.Sprintf("%g × steady", bound))
+	svg.Text(b, x+28, 68, "start", "", fmt.Sprintf("%g × steady", bound))
 	x += 130
 	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="64" y2="64" %s/>`+"\n", x, x+22, steadyStroke)
-	text(b, x+28, 68, "start", "", "steady")
+	svg.Text(b, x+28, 68, "start", "", "steady")
 }
 
 const (
@@ -89,17 +87,15 @@ func panel(b *strings.Builder, r *Record) {
 	x := func(at time.Duration) float64 { return plotLeft + plotWidth*at.Hours()/r.span().Hours() }
 	y := func(times float64) float64 { return plotTop + plotHeight*(1-min(times, top)/top) }
 
-	text(b, plotLeft, plotTop-12, "start", `font-size="12" font-weight="bold"`, r.Scenario.Name)
-	for rate := 0.0; rate <= top*r.Steady(); rate += tick(top * r.Steady()) {
+	svg.Text(b, plotLeft, plotTop-12, "start", `font-size="12" font-weight="bold"`, r.Scenario.Name)
+	for rate := 0.0; rate <= top*r.Steady(); rate += svg.Tick(top * r.Steady()) {
 		at := y(rate / r.Steady())
-		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#e4e4e4"/>`+"\n", plotLeft,
-			plotLeft+plotWidth, at, at)
-		text(b, plotLeft-6, at+4, "end", "", fmt.Sprintf("%g/s", rate))
+		svg.Line(b, plotLeft, at, plotLeft+plotWidth, at, svg.Grid)
+		svg.Text(b, plotLeft-6, at+4, "end", "", fmt.Sprintf("%g/s", rate))
 	}
 	for hour := time.Duration(0); hour <= r.span(); hour += time.Hour {
-		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e4e4e4"/>`+"\n", x(hour), x(hour), plotTop,
-			plotTop+plotHeight)
-		text(b, x(hour), plotTop+plotHeight+15, "middle", "", fmt.Sprintf("%g h", hour.Hours()))
+		svg.Line(b, x(hour), plotTop, x(hour), plotTop+plotHeight, svg.Grid)
+		svg.Text(b, x(hour), plotTop+plotHeight+15, "middle", "", fmt.Sprintf("%g h", hour.Hours()))
 	}
 	for n := range r.Scenario.Servers {
 		curve(b, r, r.failed[n], refuses[n].colour, x, y)
@@ -109,18 +105,16 @@ func panel(b *strings.Builder, r *Record) {
 		times  float64
 		stroke string
 	}{{1, steadyStroke}, {r.bound, boundStroke}} {
-		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" %s/>`+"\n", plotLeft, plotLeft+plotWidth,
-			y(line.times), y(line.times), line.stroke)
-		text(b, plotLeft+plotWidth+4, y(line.times)+4, "start", "", fmt.Sprintf("%g×", line.times))
+		svg.Line(b, plotLeft, y(line.times), plotLeft+plotWidth, y(line.times), line.stroke)
+		svg.Text(b, plotLeft+plotWidth+4, y(line.times)+4, "start", "", fmt.Sprintf("%g×", line.times))
 	}
 	if peak > top {
 		at, rate := r.busiestMoment()
-		text(b, min(x(at)+8, plotLeft+plotWidth-150), plotTop+11, "start",
+		svg.Text(b, min(x(at)+8, plotLeft+plotWidth-150), plotTop+11, "start",
 			`font-weight="bold" stroke="#fff" stroke-width="3" paint-order="stroke"`,
 			fmt.Sprintf("▲ to %.0f/s (%.0f×)", rate, rate/r.Steady()))
 	}
-	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n", plotLeft, plotTop,
-		plotWidth, plotHeight)
+	svg.Frame(b, plotLeft, plotTop, plotWidth, plotHeight)
 }
 
 // curve draws one kind of fetches, where there are any.
@@ -149,8 +143,7 @@ func curve(
 		}
 		before = rate
 	}
-	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.3" stroke-linejoin="round"/>`+"\n",
-		points.String(), colour)
+	svg.Curve(b, points.String(), colour)
 }
 
 func (r *Record) span() time.Duration { return time.Duration(len(r.answered[0])) * time.Second }
@@ -165,18 +158,4 @@ func (r *Record) busiestMoment() (at time.Duration, rate float64) {
 		}
 	}
 	return at, rate
-}
-
-// tick returns the distance of the marks on an axis that ends at top.
-func tick(top float64) float64 {
-	for _, t := range []float64{0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100} {
-		if top/t <= 5 {
-			return t
-		}
-	}
-	return top / 4
-}
-
-func text[X, Y int | float64](b *strings.Builder, x X, y Y, anchor, style, s string) {
-	fmt.Fprintf(b, `<text x="%v" y="%v" text-anchor="%s" %s>%s</text>`+"\n", x, y, anchor, style, html.EscapeString(s))
 }
