@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil { // they wait more than they compute
+		panic(err)
+	}
 	os.Exit(daemon.Main(m, func(dir string) (err error) {
 		folder = dir
 		program, err = daemon.Build(dir, "-trimpath", "-ldflags=-s -w")

@@ -32,7 +32,9 @@ type part struct {
 	Socket      string
 	HTTP        bool
 	Token       string        // that is asked with, or that the forged ones are made from
-	Connections int           // flood
+	Connections int           // flood, load
+	Probes      []probe       // load
+	Pause       time.Duration // load: between two questions
 	Lasts       time.Duration // controller
 }
 
@@ -52,6 +54,8 @@ func play(role string) error {
 		return echo(p)
 	case "flood":
 		return json.NewEncoder(os.Stdout).Encode(flood(p))
+	case "load":
+		return json.NewEncoder(os.Stdout).Encode(load(p))
 	case "controller":
 		return json.NewEncoder(os.Stdout).Encode(control(p))
 	}
@@ -84,7 +88,7 @@ func (p part) dial() (*peer, error) {
 	if p.HTTP {
 		network = "unix"
 	}
-	conn, err := net.Dial(network, p.Socket)
+	conn, err := dialOnly(network, p.Socket)
 	if err != nil {
 		return nil, err
 	}
@@ -285,14 +289,13 @@ func (a *actor) kill() {
 	}
 }
 
-// end closes the standard input and returns what the role has to say.
-func (a *actor) end() (r report) {
+// end closes the standard input and reads what the role has to say.
+func (a *actor) end(into any) {
 	a.t.Helper()
 	a.input.Close()
-	if err := errors.Join(a.cmd.Wait(), json.Unmarshal(a.out.Bytes(), &r)); err != nil {
+	if err := errors.Join(a.cmd.Wait(), json.Unmarshal(a.out.Bytes(), into)); err != nil {
 		a.t.Fatalf("%s: %v\n%s", a.role, err, a.err.String())
 	}
-	return r
 }
 
 func (a *actor) signal(s syscall.Signal) {
