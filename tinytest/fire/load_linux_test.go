@@ -38,6 +38,7 @@ func (q probe) met(answer string) bool { return strings.Contains("|"+q.Want+"|",
 // outcome is what came of the questions that one part of the load asked.
 type outcome struct {
 	Sent, Answered int
+	Writes         int            // answered: allowed, and may change the device
 	Wrong          map[string]int // answers that a question must not get, by both
 	Denied         int            // questions without an answer, which is 503 to whoever asked
 	Longest        time.Duration  // for which there was none
@@ -45,6 +46,7 @@ type outcome struct {
 
 func (o *outcome) add(more outcome) {
 	o.Sent, o.Answered, o.Denied = o.Sent+more.Sent, o.Answered+more.Answered, o.Denied+more.Denied
+	o.Writes += more.Writes
 	o.Longest = max(o.Longest, more.Longest)
 	for what, n := range more.Wrong {
 		if o.Wrong == nil {
@@ -83,6 +85,9 @@ func load(p part) outcome {
 					mine.Denied++
 				case !q.met(answer):
 					mine.add(outcome{Wrong: map[string]int{q.Name + ": " + answer: 1}})
+				}
+				if q.Method == "PATCH" && answer == "200 ok" {
+					mine.Writes++
 				}
 				if err == nil && !since.IsZero() {
 					mine.Longest = max(mine.Longest, time.Since(since))

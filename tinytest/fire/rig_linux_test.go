@@ -287,8 +287,9 @@ func (r *rig) status() *status.Status {
 	return s
 }
 
-// tally reads the audit's files: decisions that are there, and those that are said to be missing.
-func (r *rig) tally() (kept, dropped uint64) {
+// tally reads the audit's files: decisions that are there, and those that are said to be missing; and of the former
+// those that allowed a change, each of which has a line of its own.
+func (r *rig) tally() (kept, dropped uint64, writes int) {
 	r.t.Helper()
 	files, err := filepath.Glob(r.audits)
 	if err != nil || len(files) == 0 {
@@ -301,8 +302,8 @@ func (r *rig) tally() (kept, dropped uint64) {
 		}
 		for line := range bytes.Lines(text) {
 			var record struct {
-				Event string
-				Count uint64
+				Event, Method, Decision string
+				Count                   uint64
 			}
 			if json.Unmarshal(line, &record) != nil {
 				continue // torn by an error, and written once more: "audit verify" says whether it may be
@@ -310,6 +311,9 @@ func (r *rig) tally() (kept, dropped uint64) {
 			switch record.Event {
 			case "":
 				kept += max(record.Count, 1)
+				if record.Method == "PATCH" && record.Decision == "allow" {
+					writes++
+				}
 			case "dropped":
 				dropped += record.Count
 			}
@@ -319,5 +323,5 @@ func (r *rig) tally() (kept, dropped uint64) {
 	if err != nil || !strings.Contains(string(out), "intact\n") {
 		r.t.Errorf("audit verify: got %v\n%s, want intact", err, out)
 	}
-	return kept, dropped
+	return kept, dropped, writes
 }
