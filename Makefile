@@ -122,6 +122,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build without git and without a network
 	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)
 
+.PHONY: evidence
+evidence: ## build/evidence: reproducible binaries, SBOM, licences, threats, CRA, EN 303 645, R 143 (KEY=file: signed)
+	GO=$(GO) sh scripts/evidence.sh $(VERSION:%-dirty=%) $(SOURCE_DATE) $(if $(KEY),$(abspath $(KEY)))
+
 packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## build/packages: .deb and .ipk for arm64, armv7 and amd64
 	$(GO) build -mod=readonly -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	GO=$(GO) sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
