@@ -22,10 +22,14 @@ all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 demo: all ## a pretend facility on loopback plays a story: servers, device, registry, panels (KEEP=1: they stay up)
 	$(GO) run ./tinytest/cmd/demo -daemon build/nmos-authd $(if $(KEEP),-keep)
+
+.PHONY: demo-fleet
+demo-fleet: all ## twenty daemons and a Prometheus: a replaced key, a dead server, and the alerts that fire (KEEP=1: they stay up)
+	$(GO) run ./tinytest/cmd/demofleet -daemon build/nmos-authd $(if $(KEEP),-keep)
 
 test: ## all tests; TABLE=1 also prints which tests check which rule
 	$(GO) test -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
