@@ -33,8 +33,7 @@ type library struct {
 
 // libraries prints what the validation alone takes. Ours also reads what the token permits.
 func (w *world) libraries(rounds int, each time.Duration) error {
-	public := &w.auth.Signer().Private.PublicKey
-	jwx, err1 := w.jwx()
+	checks, err1 := w.checks()
 	ours, err2 := w.verifier(1)
 	remembered, err3 := w.verifier(len(w.fresh))
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -43,9 +42,9 @@ func (w *world) libraries(rounds int, each time.Duration) error {
 	all := []library{
 		{name: "nmos-authd, a new token", check: ours},
 		{name: "nmos-authd, remembered", check: remembered},
-		{name: "go-jose v4", check: w.goJose(public)},
-		{name: "golang-jwt v5", check: w.golangJWT(public)},
-		{name: "jwx v3", check: jwx},
+		{name: "go-jose v4", check: checks["go-jose"]},
+		{name: "golang-jwt v5", check: checks["golang-jwt"]},
+		{name: "jwx v3", check: checks["jwx"]},
 	}
 	forged := verdicts[1].make(w).token
 	for _, l := range all {
@@ -72,14 +71,29 @@ func (w *world) libraries(rounds int, each time.Duration) error {
 	return wrong
 }
 
+// checks are what the libraries do, by their names.
+func (w *world) checks() (map[string]func(string) error, error) {
+	var set jose.JSONWebKeySet
+	err := json.Unmarshal(w.jwks, &set)
+	if err != nil || len(set.Keys) != 1 {
+		return nil, fmt.Errorf("the set has %d keys, want one: %w", len(set.Keys), err)
+	}
+	public, is := set.Keys[0].Key.(*rsa.PublicKey)
+	if !is {
+		return nil, fmt.Errorf("the key is a %T, want RSA", set.Keys[0].Key)
+	}
+	jwx, err := w.jwx()
+	return map[string]func(string) error{"go-jose": w.goJose(public), "golang-jwt": w.golangJWT(public), "jwx": jwx}, err
+}
+
 // verifier is ours, with room for so many tokens.
 func (w *world) verifier(remembered int) (func(string) error, error) {
 	store := keys.NewStore(func(context.Context, string) ([]byte, error) { return w.jwks, nil }, func(keys.Event) {})
-	store.Configure(keys.Policy{Servers: []string{w.auth.Issuer()}, Refresh: 24 * time.Hour})
+	store.Configure(keys.Policy{Servers: []string{w.issuer}, Refresh: 24 * time.Hour})
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	go store.Run(ctx)
-	for store.Set().Issuer([]byte(w.auth.Issuer())) == nil {
+	for store.Set().Issuer([]byte(w.issuer)) == nil {
 		if time.Sleep(time.Millisecond); w.ctx.Err() != nil {
 			return nil, w.ctx.Err()
 		}
@@ -109,13 +123,13 @@ func (w *world) goJose(key *rsa.PublicKey) func(string) error {
 		if err = parsed.Claims(key, &claims, &more); err != nil {
 			return err
 		}
-		expected := josejwt.Expected{Issuer: w.auth.Issuer(), AnyAudience: josejwt.Audience{device}, Time: time.Now()}
+		expected := josejwt.Expected{Issuer: w.issuer, AnyAudience: josejwt.Audience{device}, Time: time.Now()}
 		return claims.ValidateWithLeeway(expected, 0)
 	}
 }
 
 func (w *world) golangJWT(key *rsa.PublicKey) func(string) error {
-	parser := golang.NewParser(golang.WithValidMethods([]string{"RS512"}), golang.WithIssuer(w.auth.Issuer()),
+	parser := golang.NewParser(golang.WithValidMethods([]string{"RS512"}), golang.WithIssuer(w.issuer),
 		golang.WithAudience(device), golang.WithExpirationRequired(), golang.WithIssuedAt())
 	return func(raw string) error {
 		_, err := parser.Parse(raw, func(*golang.Token) (any, error) { return key, nil })
@@ -130,7 +144,7 @@ func (w *world) jwx() (func(string) error, error) {
 	}
 	key, _ := set.Key(0)
 	return func(raw string) error {
-		_, err := jwt.Parse([]byte(raw), jwt.WithKey(jwa.RS512(), key), jwt.WithIssuer(w.auth.Issuer()),
+		_, err := jwt.Parse([]byte(raw), jwt.WithKey(jwa.RS512(), key), jwt.WithIssuer(w.issuer),
 			jwt.WithAudience(device))
 		return err
 	}, nil

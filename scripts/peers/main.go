@@ -29,19 +29,27 @@ import (
 
 func main() {
 	load.EchoIfAsked()
+	if what := os.Getenv(checkVariable); what != "" {
+		if err := answerRunner(what); err != nil {
+			fmt.Fprintln(os.Stderr, "peers:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	rounds := flag.Int("rounds", 15, "how many rounds the median is taken of")
 	each := flag.Duration("each", 150*time.Millisecond, "how long each round takes")
 	build := flag.String("build", "build", "folder for what is built here")
+	page := flag.String("vectors", "", "put the test vectors to the peers instead, and write this `file`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *build, *rounds, *each); err != nil {
+	if err := run(ctx, *build, *page, *rounds, *each); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, build string, rounds int, each time.Duration) error {
+func run(ctx context.Context, build, page string, rounds int, each time.Duration) error {
 	w, err := newWorld(ctx, build)
 	if w != nil {
 		defer w.close()
@@ -49,10 +57,27 @@ func run(ctx context.Context, build string, rounds int, each time.Duration) erro
 	if err != nil {
 		return err
 	}
+	if page != "" {
+		s, err := readSetting()
+		if err != nil {
+			return err
+		}
+		if w.issuer, w.jwks = s.Issuer, []byte(s.JWKS); s.Names[0] != device {
+			return fmt.Errorf("the vectors' device is %q, want %q", s.Names[0], device)
+		}
+		if err = os.WriteFile(w.file("jwks.json"), w.jwks, 0o644); err != nil {
+			return err
+		}
+		servers, err := w.startAll(starters[firstPeer:])
+		if err != nil {
+			return err
+		}
+		return w.checkVectors(servers, page)
+	}
 	if err = w.libraries(rounds, each); err != nil {
 		return err
 	}
-	servers, err := w.startAll()
+	servers, err := w.startAll(starters)
 	if err != nil {
 		return err
 	}
@@ -65,6 +90,7 @@ type world struct {
 	dir    string // for configurations and sockets
 	build  string // for programs
 	auth   *authserver.Server
+	issuer string
 	jwks   []byte
 	tokens []string // of as many controllers, all good
 	fresh  []string // more than anybody remembers
@@ -87,7 +113,7 @@ func newWorld(ctx context.Context, build string) (w *world, err error) {
 		return w, err
 	}
 	w.ends = append(w.ends, func() { w.auth.Close() })
-	w.jwks = mint.JWKSOf(w.auth.Signer().JWK())
+	w.issuer, w.jwks = w.auth.Issuer(), mint.JWKSOf(w.auth.Signer().JWK())
 	if err = os.WriteFile(w.file("jwks.json"), w.jwks, 0o644); err != nil {
 		return w, err
 	}

@@ -74,19 +74,23 @@ func (w *world) wait(network, address string, said *bytes.Buffer) error {
 // firstPeer is the index of the first peer in starters: before it are the floor and nmos-authd.
 const firstPeer = 2
 
-// starters start what is compared, in the order of the table.
-var starters = []struct {
+// starter starts what is asked: one server, or several of one kind.
+type starter struct {
 	name  string
+	peer  bool
 	start func(*world) ([]*server, error)
-}{
-	{"the bare echo", startEcho},
-	{"nmos-authd", startOurs},
-	{"Open Policy Agent", func(w *world) ([]*server, error) { return startOPA(w, false) }},
-	{"Open Policy Agent with its token cache", func(w *world) ([]*server, error) { return startOPA(w, true) }},
-	{"Envoy", func(w *world) ([]*server, error) { return startEnvoy(w, false) }},
-	{"Envoy with its token cache", func(w *world) ([]*server, error) { return startEnvoy(w, true) }},
-	{"nginx and the sidecar", startNginx},
-	{"oauth2-proxy", startProxy},
+}
+
+// starters start what is compared, in the order of the table.
+var starters = []starter{
+	{"the bare echo", false, startEcho},
+	{"nmos-authd", false, startOurs},
+	{"Open Policy Agent", true, func(w *world) ([]*server, error) { return startOPA(w, false) }},
+	{"Open Policy Agent with its token cache", true, func(w *world) ([]*server, error) { return startOPA(w, true) }},
+	{"Envoy", true, func(w *world) ([]*server, error) { return startEnvoy(w, false) }},
+	{"Envoy with its token cache", true, func(w *world) ([]*server, error) { return startEnvoy(w, true) }},
+	{"nginx and the sidecar", true, startNginx},
+	{"oauth2-proxy", true, startProxy},
 }
 
 // packet is a question to authz.sock.
@@ -180,7 +184,7 @@ func startOPA(w *world, cache bool) ([]*server, error) {
 	}
 	rules, file := w.file("is10.rego"), w.file("data.json")
 	data := fmt.Appendf(nil, `{"jwks": %s, "issuer": %s, "device": %s}`,
-		quoted(string(w.jwks)), quoted(w.auth.Issuer()), quoted(device))
+		quoted(string(w.jwks)), quoted(w.issuer), quoted(device))
 	err = errors.Join(os.WriteFile(rules, policy, 0o644), os.WriteFile(file, data, 0o644))
 	if err != nil {
 		return nil, err
@@ -190,16 +194,22 @@ func startOPA(w *world, cache bool) ([]*server, error) {
 	if err != nil {
 		return nil, unavailable{err}
 	}
-	ask := func(q question) []byte {
-		body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`,
-			quoted(q.method), quoted(q.target), quoted(q.token))
-		return fmt.Appendf(nil, "POST /v1/data/is10/allow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
-			"Content-Length: %d\r\n\r\n%s", len(body), body)
+	s := opaAt(socket)
+	s.name, s.pids = name, one(cmd)
+	return []*server{s}, w.wait("unix", socket, &said)
+}
+
+// opaAt is the Open Policy Agent that listens there.
+func opaAt(socket string) *server {
+	return &server{
+		network: "unix", address: socket, want: ok, holds: `{"result":true}`, checks: "forged expired audience path access",
+		ask: func(q question) []byte {
+			body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`,
+				quoted(q.method), quoted(q.target), quoted(q.token))
+			return fmt.Appendf(nil, "POST /v1/data/is10/allow HTTP/1.1\r\nHost: localhost\r\n"+
+				"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		},
 	}
-	return []*server{{
-		name: name, network: "unix", address: socket, ask: ask, pids: one(cmd), checks: "forged expired audience path access",
-		want: ok, holds: `{"result":true}`,
-	}}, w.wait("unix", socket, &said)
 }
 
 //go:embed envoy.yaml
@@ -222,7 +232,7 @@ func startEnvoy(w *world, cache bool) ([]*server, error) {
 	}
 	var text strings.Builder
 	err = template.Must(template.New("").Parse(envoyYAML)).Execute(&text, map[string]any{
-		"Socket": s.address, "Issuer": w.auth.Issuer(), "Device": device, "JWKS": quoted(string(w.jwks)), "Cache": cache,
+		"Socket": s.address, "Issuer": w.issuer, "Device": device, "JWKS": quoted(string(w.jwks)), "Cache": cache,
 	})
 	if err != nil {
 		return nil, err
@@ -253,7 +263,7 @@ func startNginx(w *world) ([]*server, error) {
 		return nil, err
 	}
 	var said bytes.Buffer
-	sidecar, err := w.start(&said, program, w.file("sidecar.sock"), w.file("jwks.json"), w.auth.Issuer(), device)
+	sidecar, err := w.start(&said, program, w.file("sidecar.sock"), w.file("jwks.json"), w.issuer, device)
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +301,7 @@ func startProxy(w *world) ([]*server, error) {
 	socket := w.file("proxy.sock")
 	var said bytes.Buffer
 	cmd, err := w.start(&said, program, "--provider=oidc", "--skip-jwt-bearer-tokens", "--skip-oidc-discovery",
-		"--oidc-issuer-url="+w.auth.Issuer(), "--oidc-jwks-url="+keys.URL, "--oidc-enabled-signing-alg=RS512",
+		"--oidc-issuer-url="+w.issuer, "--oidc-jwks-url="+keys.URL, "--oidc-enabled-signing-alg=RS512",
 		"--oidc-email-claim=sub", "--client-id="+device, "--client-secret=none", "--login-url="+keys.URL,
 		"--redeem-url="+keys.URL, "--cookie-secret=0123456789abcdef", "--email-domain=*", "--api-route=.*",
 		"--upstream=static://200", "--request-logging=false", "--auth-logging=false", "--standard-logging=true",

@@ -67,8 +67,8 @@ func (w *world) check(s *server) (line string, err error) {
 }
 
 // startAll starts what can be started here, and says what cannot.
-func (w *world) startAll() (servers []*server, err error) {
-	for i, s := range starters {
+func (w *world) startAll(starters []starter) (servers []*server, err error) {
+	for _, s := range starters {
 		started, err := s.start(w)
 		var not unavailable
 		if errors.As(err, &not) {
@@ -80,7 +80,7 @@ func (w *world) startAll() (servers []*server, err error) {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 		for _, one := range started {
-			one.peer = i >= firstPeer
+			one.peer = s.peer
 		}
 		servers = append(servers, started...)
 	}

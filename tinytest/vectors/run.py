@@ -244,6 +244,8 @@ class HTTP:
             except (http.client.HTTPException, OSError) as e:
                 self.close()
                 if attempt == 2 or not kept:  # a server may end a connection that it has kept
+                    if isinstance(e, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+                        return {'status': 0, 'error': None, 'reason': 'hung up', 'retry': '1'}  # no answer, so nothing is allowed
                     sys.exit('%s: %s: %s' % (self.o.http, c['name'], e or type(e).__name__))
         status, retry = response.status, response.getheader('Retry-After', '1')
         challenge, reason = response.getheader('WWW-Authenticate', ''), response.getheader('X-Auth-Reason')
