@@ -180,11 +180,13 @@ func (s *state) permission() []check {
 				good, []wire.Reason{wire.APINotGranted, wire.OK}},
 		}
 	case decide.Control:
-		held := s.granted("x-nmos-control") + " and " + s.granted("x-nmos-ncp")
-		return []check{
-			{"PATH-15", "needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp; " + held,
-				good, []wire.Reason{wire.APINotGranted, wire.ControlNotGranted, wire.OK}},
+		names, held := s.controlClaims(&rules)
+		what := "* or root.* under both read and write"
+		if rules.Controls.Asked { // CTL-22
+			what = "any specifier under read or write"
 		}
+		return []check{{"PATH-15", fmt.Sprintf("needs %s of %s; %s", what, names, held),
+			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.OK}}}
 	case decide.RolePaths, decide.RolePath:
 		return s.configuration(&rules, place)
 	case decide.ModelObject:
@@ -247,14 +249,19 @@ func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
 // modelObject is the check of an object of the device model.
 func (s *state) modelObject(rules *decide.Rules) []check {
 	n, _ := rules.Needs(s.access, s.Place)
-	var names, held []string
+	names, held := s.controlClaims(rules)
+	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)), n.Permission, names, held),
+		good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+}
+
+// controlClaims returns the names of IS-12's claims that count (CTL-15), and what the token has under them.
+func (s *state) controlClaims(rules *decide.Rules) (names, held string) {
+	var all, is []string
 	for _, api := range rules.Controls.Claims {
-		names = append(names, "x-nmos-"+string(api))
-		held = append(held, s.granted("x-nmos-"+string(api)))
+		all = append(all, "x-nmos-"+string(api))
+		is = append(is, s.granted("x-nmos-"+string(api)))
 	}
-	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)), n.Permission,
-		strings.Join(names, " or "), strings.Join(held, " and ")), good,
-		[]wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+	return strings.Join(all, " or "), strings.Join(is, " and ")
 }
 
 // inURLForm reports whether the token has specifiers for IS-14 that do not count since they are written as paths in the

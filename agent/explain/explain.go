@@ -51,6 +51,8 @@ type Question struct {
 	// In place of Method and Target: a command on an object of the device model, by the object's class, the method and the
 	// role path; or a resource, by kind, name, and "read" or "write".
 	Command, Resource []string
+	// Model is the name of the device model that Command is on, as [control] models has it; "" if there is one model.
+	Model string
 	// Inventory is that of the device, nil if it is not at hand. A resource cannot be explained without.
 	Inventory *inventory.Table
 	JWKS      []byte // key set of the token's issuer; nil if not at hand

@@ -343,14 +343,19 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66_CTL86_PATH14(t *testing.T) {
 	table, err := inventory.Parse([]byte(`{"resources": [
 		{"kind": "meter", "name": "in-1", "id": "6f1e0000-0000-4000-8000-000000000021", "control": "root.meters.in-1"},
+		{"kind": "channel", "name": "2", "control": "b:root.tx"},
 		{"kind": "lamp", "name": "1", "read": "/lamps/1"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
+	models := config.Default()
+	models.Control.Models = []string{"slot2B=b", "/slot/3=c"}
+	asked := config.Default()
+	asked.Control.Commands, asked.Control.Claims = config.CommandsAsked, []config.ControlClaim{config.ClaimNCP, config.ClaimControl}
 	public := config.Default()
 	public.Paths.Public = []string{"/lamps"}
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{
-		"control":       {Read: []string{"root.meters.*", "root.rx"}},
+		"control":       {Read: []string{"root.meters.*", "root.rx", "b:root.tx"}},
 		"configuration": {Read: []string{"root.a", "rolePaths/root.b*"}},
 		"query":         {Read: []string{"nodes"}},
 		"events":        {Read: []string{"*"}},
@@ -364,6 +369,12 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 	}{
 		"command": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.meters.in-1"}}, wire.OK,
 			[]string{`method 1m1 of class 1.2.0.1 asks to read`, `the inventory calls it "meter" "in-1"`, `CTL-11   ok  needs a specifier for "root.meters.in-1" under read of x-nmos-control or x-nmos-ncp`}},
+		"command of one of several models": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "slot2B", Config: models}, wire.OK,
+			[]string{`CTL-11   ok  needs a specifier for "b:root.tx" under read`, `the inventory calls it "channel" "2"`}},
+		"command of another model": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "/slot/3", Config: models}, wire.PathNotGranted,
+			[]string{`Missing: {"x-nmos-control":{"read":["c:root.tx"]}}`}},
+		"command of no model that is named": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Config: models}, wire.PathNotGranted,
+			[]string{`Missing: {"x-nmos-control":{"read":["root.tx"]}}`}},
 		"command that writes": {explain.Question{Command: []string{"1.2.2.1", "4m3", "root.rx"}}, wire.PathNotGranted,
 			[]string{"asks to write", `Missing: {"x-nmos-control":{"write":["root.rx"]}}`}},
 		"command of a class unknown": {explain.Question{Command: []string{"-", "3m1", "root.rx"}}, wire.PathNotGranted, []string{"asks to write"}},
@@ -378,6 +389,10 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"}, wire.OK, nil},
 		"socket of everything": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3", Upgrade: "websocket"}, wire.PathNotGranted,
 			[]string{`needs the specifier "*" under read of x-nmos-query`, `Missing: {"x-nmos-query":{"read":["*"]}}`}},
+		"IS-12 socket": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Upgrade: "websocket"}, wire.ControlNotGranted,
+			[]string{"needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp"}},
+		"IS-12 socket, commands asked about": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Config: asked}, wire.OK,
+			[]string{"PATH-15  ok  needs any specifier under read or write of x-nmos-ncp or x-nmos-control"}},
 		"the same, no socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3"}, wire.OK, nil},
 		"IS-14 subtree": {explain.Question{Method: "GET", Target: bulk}, wire.SubtreeNotGranted,
 			[]string{"CTL-64   NO", `Missing: {"x-nmos-configuration":{"read":["root.a.*"]}}`}},
@@ -400,9 +415,12 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		}
 	}
 	for name, q := range map[string]explain.Question{
-		"no method":    {Command: []string{"1", "get", "root"}, Config: config.Default()},
-		"no class":     {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
-		"no inventory": {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
+		"no method":            {Command: []string{"1", "get", "root"}, Config: config.Default()},
+		"no class":             {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
+		"no model":             {Command: []string{"1", "1m1", "root"}, Model: "slot2B", Config: config.Default()},
+		"no such model":        {Command: []string{"1", "1m1", "root"}, Model: "slot2", Config: models},
+		"a model of two lines": {Command: []string{"1", "1m1", "root"}, Model: "slot2B\nsubscribe=root", Config: models},
+		"no inventory":         {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
 	} {
 		if _, err := explain.Explain(io.Discard, q); err == nil {
 			t.Errorf("%s: it is explained", name)

@@ -3,6 +3,7 @@ package explain
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/wire"
@@ -28,8 +29,15 @@ func (s *state) find() error {
 				fault.Info().Text)
 		}
 		c := &r.Commands[0]
+		prefix, known := rules.Controls.Prefix([]byte(s.Model))
+		if s.Model != "" && !known {
+			return s.noModel()
+		}
 		s.access = rules.Controls.CommandAccess(c.Class(), c.Level(), c.Index())
-		s.path, s.Place = c.RolePath(), decide.Place{Kind: decide.ModelObject, Role: c.RolePath()}
+		s.path, s.Place = c.RolePath(), decide.Place{Kind: decide.ModelObject, Role: c.RolePath(), Model: prefix}
+		if len(prefix) > 0 { // as an inventory names it (CTL-86)
+			s.path = fmt.Appendf(nil, "%s:%s", prefix, c.RolePath())
+		}
 	case s.Resource != nil && s.Inventory == nil:
 		return errors.New("no inventory is at hand: the daemon does not answer, and [inventory] file names none")
 	case s.Resource != nil:
@@ -52,9 +60,21 @@ func (s *state) find() error {
 	return nil
 }
 
+// noModel says which device models there are.
+func (s *state) noModel() error {
+	if len(s.Config.Control.Models) == 0 {
+		return fmt.Errorf("there is no device model %s: [control] models names none, so that --model has to be left out", show(s.Model))
+	}
+	return fmt.Errorf("there is no device model %s; [control] models has %s", show(s.Model), strings.Join(s.Config.Control.Models, ", "))
+}
+
 // packet is the question about a command as a packet.
 func (s *state) packet() []byte {
-	return fmt.Appendf(nil, "control 1\napi=control\ncommand=1 %s %s %s\n", s.Command[0], s.Command[1], s.Command[2])
+	packet := []byte("control 1\napi=control\n")
+	if s.Model != "" {
+		packet = fmt.Appendf(packet, "model=%s\n", s.Model)
+	}
+	return fmt.Appendf(packet, "command=1 %s %s %s\n", s.Command[0], s.Command[1], s.Command[2])
 }
 
 // question returns what is asked, without the token.

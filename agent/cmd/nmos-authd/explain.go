@@ -41,6 +41,8 @@ func runExplain(args []string) int {
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
 	command := set.Bool("command", false,
 		"explain a command on an object of the device model: 1.2.2.1 4m3 root.receiver-monitors.monitor-01")
+	model := set.String("model", "",
+		"with --command, the `name` of the device model if there are several: a name of [control] models, such as slot2B")
 	resource := set.Bool("resource", false,
 		"explain a question about a resource of the device, by its own KIND and NAME, and read or write")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
@@ -60,6 +62,8 @@ func runExplain(args []string) int {
 		err = errors.New("explain: --command and --resource cannot be used together")
 	case *command && set.NArg() != 3:
 		err = errors.New("explain: --command takes a CLASS, or -, a METHOD such as 4m3, and a ROLE-PATH")
+	case given["model"] && !*command:
+		err = errors.New("explain: --model is of a --command")
 	case *resource && (set.NArg() != 3 || set.Arg(2) != "read" && set.Arg(2) != "write"):
 		err = errors.New("explain: --resource takes a KIND, a NAME, and read or write")
 	case (*command || *resource) && *upgrade != "":
@@ -75,7 +79,7 @@ func runExplain(args []string) int {
 		q := explain.Question{Now: time.Now(), Upgrade: *upgrade}
 		switch {
 		case *command:
-			q.Command = set.Args()
+			q.Command, q.Model = set.Args(), *model
 		case *resource:
 			q.Resource = set.Args()
 		default:
