@@ -308,6 +308,8 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"all sources, in the query", socket + "?a=b&access_token=" + token, "", []string{"1", "2"}, 0, ""},
 			{"no token", socket, "", nil, 401, "no-token"},
 			{"no token for the sources", socket, "", []string{"1"}, 401, "no-token"},
+			{"a path that all may read", "/", "", nil, 401, "no-token"},
+			{"a path of another API", self, bearer, nil, 403, "path-not-granted"},
 			{"another socket", "/x-nmos/events/v1.0/devices/2", bearer, nil, 403, "path-not-granted"},
 			{"one source too many", socket, bearer, []string{"1", "2", "3"}, 403, "path-not-granted"},
 			{"many sources", socket, "Bearer " + eventful, many, 0, ""},
@@ -325,8 +327,10 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			}
 		}
 
-		got := n.handshake("ncp", "/x-nmos/ncp/v1.0", bearer) // PATH-15
-		n.wantDenied("control handshake", got, 403, "control-not-granted", "Bearer realm=")
+		for _, path := range []string{"/x-nmos/ncp/v1.0", self, "/x-nmos/ncp/v1.0/v1.0", "/x-nmos/node/v1.3/devices/v1.0"} {
+			got := n.handshake("ncp", path, bearer) // PATH-15; nmos-cpp opens one whatever the path is
+			n.wantDenied("control handshake at "+path, got, 403, "control-not-granted", "Bearer realm=")
+		}
 
 		const query = "/x-nmos/query/v1.3/subscriptions/1"
 		everything := "Bearer " + sign(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"*"}}}})

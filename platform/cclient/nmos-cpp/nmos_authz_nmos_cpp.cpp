@@ -2,142 +2,23 @@
 /* nmos-cpp's authorization handlers over the C client. See nmos_authz_nmos_cpp.h. */
 #include "nmos_authz_nmos_cpp.h"
 
-#include <condition_variable>
-#include <cstring>
 #include <functional>
-#include <mutex>
-#include <stdexcept>
 #include <vector>
 
-#include "cpprest/http_utils.h"
 #include "nmos/api_utils.h"
 #include "nmos/model.h"
-#include "nmos/slog.h"
-#include "nmos_authz.h"
+#include "nmos_authz_nmos_cpp_shared.h"
 
 namespace nmos_authd
 {
-	/* Handles that no thread uses at the moment. The last one given back is taken first, so that few connections open. */
-	class connections
-	{
-	public:
-		connections(const std::string& socket_path, int timeout_ms, size_t most) : timeout(timeout_ms)
-		{
-			if (most == 0)
-				throw std::invalid_argument("nmos_authd: no connections to the daemon are allowed");
-			for (; most > 0; --most)
-			{
-				idle.emplace_back(new nmos_authz());
-				if (nmos_authz_init(idle.back().get(), socket_path.c_str(), timeout_ms) != NMOS_AUTHZ_OK)
-					throw std::invalid_argument("nmos_authd: " + socket_path + " is no path of a socket, or the timeout is below 1");
-			}
-		}
-
-		~connections()
-		{
-			for (auto& handle : idle)
-				nmos_authz_close(handle.get());
-		}
-
-		/* A handle with what is left of the timeout, or nullptr when that is over. */
-		std::unique_ptr<nmos_authz> take()
-		{
-			const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout);
-			std::unique_lock<std::mutex> lock(mutex);
-			if (!freed.wait_until(lock, deadline, [this] { return !idle.empty(); }))
-				return nullptr;
-			const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-			auto handle = std::move(idle.back());
-			idle.pop_back();
-			handle->timeout_ms = left.count() > 0 ? static_cast<int>(left.count()) : 1;
-			return handle;
-		}
-
-		void give(std::unique_ptr<nmos_authz> handle)
-		{
-			{
-				std::lock_guard<std::mutex> lock(mutex);
-				idle.push_back(std::move(handle)); /* within the capacity that it had */
-			}
-			freed.notify_one();
-		}
-
-	private:
-		const int timeout;
-		std::mutex mutex;
-		std::condition_variable freed;
-		std::vector<std::unique_ptr<nmos_authz>> idle;
-	};
-
 	namespace
 	{
-		/* A taken handle; its text of a reply is good until it is given back. */
-		class lease
-		{
-		public:
-			explicit lease(connections& owner) : from(owner), handle(from.take()) {}
-			~lease()
-			{
-				if (handle)
-					from.give(std::move(handle));
-			}
-			lease(const lease&) = delete;
-			lease& operator=(const lease&) = delete;
-
-			nmos_authz* get() const { return handle.get(); }
-
-		private:
-			connections& from;
-			std::unique_ptr<nmos_authz> handle;
-		};
-
-		/* The reply where every connection was busy until the timeout. */
-		nmos_authz_reply busy()
-		{
-			auto reply = nmos_authz_reply();
-			reply.status = 503;
-			reply.error = NMOS_AUTHZ_TIMEOUT;
-			reply.reason = "";
-			reply.expires_in = -1;
-			reply.retry_after = NMOS_AUTHZ_RETRY_AFTER;
-			return reply;
-		}
-
-		nmos_authz_text text(const std::string& s) { return nmos_authz_bytes(s.data(), s.size()); }
-
 		/* The value of a header field, or "absent". */
 		nmos_authz_text header(const web::http::http_request& request, const utility::string_t& name)
 		{
 			const auto& headers = request.headers();
 			const auto found = headers.find(name);
 			return headers.end() == found ? nmos_authz_string(nullptr) : text(found->second);
-		}
-
-		/* Sets up the response to a request that is denied. */
-		void set_denial(web::http::http_response& res, const nmos_authz_reply& reply)
-		{
-			char body[NMOS_AUTHZ_ERROR_BODY_MAX];
-			nmos_authz_error_body(&reply, body, sizeof body);
-			web::http::set_reply(res, static_cast<web::http::status_code>(reply.status), utility::string_t(body),
-			                     U("application/json"));
-			if (reply.www_authenticate != nullptr)
-				res.headers().add(web::http::header_names::www_authenticate, utility::string_t(reply.www_authenticate));
-			if (reply.retry_after >= 0)
-				res.headers().add(web::http::header_names::retry_after, reply.retry_after);
-			if (reply.status == web::http::status_codes::MethodNotAllowed)
-				res.headers().add(web::http::header_names::allow, U("GET, HEAD, POST, PUT, PATCH, DELETE"));
-		}
-
-		/* The daemon keeps the record of decisions; here is what only the node knows, above all that it could not ask. */
-		void log(slog::base_gate& gate, const nmos_authz_reply& reply)
-		{
-			if (reply.error != NMOS_AUTHZ_OK)
-				slog::log<slog::severities::error>(gate, SLOG_FLF)
-					<< "Authorization error: " << nmos_authz_strerror(reply.error)
-					<< (reply.system_error != 0 ? std::string(": ") + std::strerror(reply.system_error) : std::string());
-			else
-				slog::log<slog::severities::more_info>(gate, SLOG_FLF)
-					<< "Authorization denied: " << reply.status << " " << reply.reason;
 		}
 
 		/*
@@ -207,11 +88,25 @@ namespace nmos_authd
 		/* The targets that a token must permit for a WebSocket; none if its own path decides. The model is locked already. */
 		typedef std::function<std::vector<std::string>(const std::string& path, const nmos::experimental::scope& scope)> shown;
 
+		/*
+		 * Reports whether a path can be that of a WebSocket of an API. nmos-cpp opens one whatever the path says, for IS-12 even if
+		 * only its last segment is a version: what is judged must not be the path of something else, which a token permits.
+		 */
+		bool is_of(const nmos::experimental::scope& scope, const std::string& path)
+		{
+			const std::string base("/x-nmos/" + std::string(scope.name) + "/");
+			if (path.compare(0, base.size(), base) != 0)
+				return false;
+			return !(nmos::experimental::scopes::ncp == scope) || path.find('/', base.size()) == std::string::npos;
+		}
+
 		nmos::experimental::ws_validate_authorization_handler make_ws_handler(connections_ptr daemon, slog::base_gate& gate, shown show)
 		{
 			return [daemon, &gate, show](web::http::http_request& request, const nmos::experimental::scope& scope)
 			{
-				const auto targets = show(request.relative_uri().path(), scope);
+				auto targets = show(request.relative_uri().path(), scope);
+				if (targets.empty() && !is_of(scope, request.relative_uri().path()))
+					targets.push_back("/x-nmos/" + std::string(scope.name) + "/v1.0" + (nmos::experimental::scopes::ncp == scope ? "" : "/*"));
 				const lease handle(*daemon);
 				const auto reply = targets.empty() ? decide(handle, request, "websocket") : decide_all(handle, request, targets);
 				if (reply.decision == NMOS_AUTHZ_ALLOW)

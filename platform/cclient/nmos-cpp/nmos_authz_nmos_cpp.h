@@ -3,7 +3,7 @@
  * nmos-authd in an nmos-cpp node: the three handlers through which nmos-cpp (github.com/sony/nmos-cpp) asks whether a
  * request may be served. They replace its own check of tokens; see README.md for the lines to change.
  *
- * Copy this pair of files and nmos_authz.h and nmos_authz.c into the node. C++11, Linux.
+ * Copy this pair of files, nmos_authz_nmos_cpp_shared.h, nmos_authz.h and nmos_authz.c into the node. C++11, Linux.
  *
  * Threads: the handlers may be called from any number of threads, as nmos-cpp does. A call blocks its thread until the
  * daemon has answered: some microseconds, and never longer than the timeout.
@@ -55,7 +55,7 @@ namespace nmos_authd
 	 * What decides is what the WebSocket can show. In a node the token must permit every IS-07 source that there is, since
 	 * nmos-cpp's events WebSockets return whichever of them a client subscribes to (BCP-003-02). In a registry it must
 	 * permit the resource_path of the Query API subscription, and with an empty one everything, "*". A handshake of which
-	 * the model knows neither, like that of IS-12, is judged by its path.
+	 * the model knows neither, like that of IS-12, is judged by its path, or as that of its API if it has the path of another.
 	 *
 	 * LOCKS: nmos-cpp calls these handlers with the model locked for writing (make_events_ws_validate_handler,
 	 * make_query_ws_validate_handler), and its mutex is not recursive. They read the model under that lock and take none.

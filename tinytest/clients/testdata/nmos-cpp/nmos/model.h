@@ -28,11 +28,19 @@ namespace nmos
 		utility::string_t id;
 	};
 	typedef std::vector<resource> resources;
+	inline resources::const_iterator find_resource(const resources& all, const utility::string_t& id)
+	{
+		auto at = all.begin();
+		while (at != all.end() && at->id != id)
+			++at;
+		return at;
+	}
 
 	/* Its mutex is not recursive. Whoever locks it twice hangs in nmos-cpp, and gets an exception here. */
 	struct base_model
 	{
 		mutable std::mutex mutex;
+		web::json::value settings;
 		std::unique_lock<std::mutex> write_lock() const
 		{
 			std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
@@ -44,7 +52,7 @@ namespace nmos
 	};
 	struct node_model : base_model
 	{
-		nmos::resources events_resources;
+		nmos::resources events_resources, control_protocol_resources;
 	};
 	struct registry_model : base_model
 	{

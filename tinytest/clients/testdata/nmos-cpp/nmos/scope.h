@@ -17,7 +17,7 @@ namespace nmos
 		namespace scopes
 		{
 			const scope node{ U("node") }, connection{ U("connection") }, events{ U("events") },
-				query{ U("query") }, ncp{ U("ncp") };
+				query{ U("query") }, ncp{ U("ncp") }, configuration{ U("configuration") };
 		}
 	}
 }
