@@ -3,6 +3,7 @@ module nmosauthd
 go 1.26.5 // 1.26.3 and 1.26.4 make programs that die on 32-bit ARM (golang/go#79612)
 
 require (
+	filippo.io/bigmod v0.1.0
 	github.com/BurntSushi/toml v1.6.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/go-jose/go-jose/v4 v4.1.8

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/bigmod"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -260,7 +261,11 @@ func newKey(kid string, pub *rsa.PublicKey) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	k := Key{KID: kid, Public: pub}
+	modulus, err := bigmod.NewModulus(pub.N.Bytes())
+	if err != nil {
+		return Key{}, err
+	}
+	k := Key{KID: kid, Public: pub, modulus: modulus}
 	copy(k.Thumbprint[:], sum)
 	return k, nil
 }

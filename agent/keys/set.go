@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"filippo.io/bigmod"
 )
 
 // Thumbprint is the RFC 7638 SHA-256 thumbprint of a key. It does not depend on the kid.
@@ -19,6 +21,7 @@ type Key struct {
 	KID        string // "" if the set gives none
 	Public     *rsa.PublicKey
 	Thumbprint Thumbprint
+	modulus    *bigmod.Modulus // that of Public, set up for Verifies
 }
 
 // Issuer is the key set of one Authorization Server. It always holds at least one key.

@@ -1,8 +1,6 @@
 package token
 
 import (
-	"crypto"
-	"crypto/rsa"
 	"crypto/sha512"
 	"hash/maphash"
 
@@ -234,9 +232,7 @@ func findKey(issuer *keys.Issuer, kid []byte, s *segments) *keys.Key {
 	for _, named := range []bool{true, false} {
 		for i := range issuer.Keys {
 			k := &issuer.Keys[i]
-			// A signature is as long as the modulus (RFC 8017 §8.2.2); crypto/rsa notices only once it has set up the modulus.
-			if named == (k.KID == string(kid)) && len(s.signature) == k.Public.Size() &&
-				rsa.VerifyPKCS1v15(k.Public, crypto.SHA512, digest[:], s.signature) == nil {
+			if named == (k.KID == string(kid)) && k.Verifies(&digest, s.signature) {
 				return k
 			}
 		}
