@@ -22,11 +22,11 @@ import (
 // budgets is the one table of allocation figures: how many times each kind of answer may allocate, from the packet
 // received to the reply packet. The one of a cold answer is bigmod's: what comes out of the signature.
 var budgets = []struct {
-	name  string
-	want  string // the first line and the reason expected, so that the figure is that of the path meant
-	most  float64
-	cold  bool
-	ask   func(d *device, n int) string // the n-th packet to ask
+	name string
+	want string // the first line and the reason expected, so that the figure is that of the path meant
+	most float64
+	cold bool
+	ask  func(d *device, n int) string // the n-th packet to ask
 }{
 	{"warm allow", "allow 200 ok", 0, false, func(d *device, n int) string { return get(senders, distinct(0)) }},
 	{"warm deny, path", "deny 403 path-not-granted", 0, false, func(d *device, n int) string { return get(senders+"/x", distinct(0)) }},
