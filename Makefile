@@ -109,6 +109,10 @@ $(eval $(call cross_target,riscv64,GOARCH=riscv64))
 emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)
 	GO=$(GO) FLAGS='$(FLAGS)' sh scripts/emulate.sh
 
+.PHONY: device
+device: ## an emulated arm64 device, booted: the .deb under systemd, BusyBox, clocks, power cuts, full disks (as root)
+	GO=$(GO) sh scripts/device.sh
+
 bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone: tables, two minutes (BENCH="-only authz")
 	@$(GO) build -o build/bench ./tinytest/cmd/bench
 	@build/bench $(BENCH)
