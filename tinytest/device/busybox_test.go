@@ -244,14 +244,30 @@ func (h *history) check(m *machine, server *authserver.Server) {
 // before reports whether key is older than all of kids, so that their set was published without it.
 func (h *history) before(key *mint.Key, kids []string) bool {
 	for _, k := range h.keys {
-		if slices.Contains(kids, k.KID) {
-			return true
-		}
 		if k == key {
-			return len(kids) > 0
+			return len(kids) > 0 && !slices.Contains(kids, key.KID)
+		}
+		if slices.Contains(kids, k.KID) {
+			return false
 		}
 	}
 	return false
+}
+
+// An expectation that is wrong would find fault with a device that is right, or none with one that is wrong.
+func TestHistory(t *testing.T) {
+	h := &history{}
+	for n := range 5 {
+		h.keys = append(h.keys, &mint.Key{KID: fmt.Sprint("key-", n)})
+	}
+	for n, want := range []bool{true, true, false, false, false} {
+		if got := h.before(h.keys[n], []string{"key-2", "key-3"}); got != want {
+			t.Errorf("key-%d is before key-2 and key-3: got %v, want %v", n, got, want)
+		}
+		if h.before(h.keys[n], nil) {
+			t.Errorf("key-%d is before no keys at all: got true", n)
+		}
+	}
 }
 
 // The power is cut while keys rotate and inventories are pushed, at a random moment; the first decisions after the next start,
