@@ -15,15 +15,17 @@ type cache struct {
 	mu    sync.Mutex
 	heads []int32 // by hash: the first slot of the chain, or none
 	slots []slot
-	used  int    // slots in use; the rest follow
-	tick  uint64 // of the last use
+	used  int      // slots in use; the rest follow
+	tick  uint64   // of the last use
+	ticks []uint64 // when each slot was last used; beside the slots, so that the least is found in few cache lines
+	// soonest is not after the first exp of the tokens held: before it none has expired.
+	soonest int64
 }
 
 const none = int32(-1)
 
 type slot struct {
 	hash       uint64
-	tick       uint64 // when it was last used
 	generation uint64 // of the set in which its key was last seen
 	next       int32
 	raw        []byte
@@ -35,7 +37,9 @@ func newCache(slots int) *cache {
 	for heads < 2*slots {
 		heads *= 2
 	}
-	c := &cache{heads: make([]int32, heads), slots: make([]slot, slots)}
+	c := &cache{
+		heads: make([]int32, heads), slots: make([]slot, slots), ticks: make([]uint64, slots), soonest: maxTime,
+	}
 	for i := range c.heads {
 		c.heads[i] = none
 	}
@@ -79,7 +83,7 @@ func (c *cache) get(raw []byte, hash uint64, set *keys.Set, t *Token) lookup {
 		s.generation = set.Generation
 	}
 	c.tick++
-	s.tick = c.tick
+	c.ticks[i] = c.tick
 	t.copyFrom(&s.token)
 	return held
 }
@@ -94,27 +98,41 @@ func (c *cache) put(raw []byte, hash uint64, set *keys.Set, t *Token, now int64)
 		}
 	}
 	if c.used == len(c.slots) {
-		victim, age := 0, ^uint64(0)
-		for i := range c.slots {
-			tick := c.slots[i].tick
-			if c.slots[i].token.expires <= now {
-				tick = 0
-			}
-			if tick < age {
-				victim, age = i, tick
-			}
-		}
-		c.remove(int32(victim))
+		c.remove(c.victim(now))
 	}
 	i := int32(c.used)
 	c.used++
 	s := &c.slots[i]
 	c.tick++
-	s.hash, s.tick, s.generation = hash, c.tick, set.Generation
+	c.ticks[i] = c.tick
+	c.soonest = min(c.soonest, t.expires)
+	s.hash, s.generation = hash, set.Generation
 	s.raw = append(s.raw[:0], raw...)
 	s.token.copyFrom(t)
 	head := c.head(hash)
 	s.next, *head = *head, i
+}
+
+// victim returns the slot to give to another token, when all are in use.
+func (c *cache) victim(now int64) int32 {
+	if c.soonest <= now { // one has expired, if it is still there
+		soonest := maxTime
+		for i := range c.slots {
+			expires := c.slots[i].token.expires
+			if expires <= now {
+				return int32(i)
+			}
+			soonest = min(soonest, expires)
+		}
+		c.soonest = soonest
+	}
+	oldest, least := 0, c.ticks[0]
+	for i, tick := range c.ticks {
+		if tick < least {
+			oldest, least = i, tick
+		}
+	}
+	return int32(oldest)
 }
 
 // held returns how many tokens are remembered.
@@ -132,6 +150,7 @@ func (c *cache) remove(i int32) {
 	if i != last {
 		p := c.link(last)
 		c.slots[i], c.slots[last] = c.slots[last], c.slots[i]
+		c.ticks[i] = c.ticks[last]
 		*p = i
 	}
 	c.slots[last].token.verified = false
