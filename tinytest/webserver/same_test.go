@@ -47,12 +47,10 @@ func compare(t *testing.T, r *rig, f *front, rows []row, differences []differenc
 		got := r.send(f.addr, one.request, t)
 		passed := r.take()
 		d := known.find(one.name)
-		if f.asksItself { // http.sock ends its bodies with a line
-			want.body, got.body = strings.TrimSuffix(want.body, "\n"), strings.TrimSuffix(got.body, "\n")
-		}
+		f.forgive(&want, &got)
 		same := want.shown() == got.shown()
 		switch {
-		case d != nil && same:
+		case d != nil && same && (got.status != 200 || len(passed) > 0): // else it is the web server's own 200
 			t.Errorf("%s: %s\nis no difference any more: both answer %s", one.name, one.request, got.shown())
 		case d != nil && !regexp.MustCompile("^(?:"+d.status+")$").MatchString(fmt.Sprint(got.status)):
 			t.Errorf("%s: %s\n%s answers %s\nwant %s: %s", one.name, one.request, f.name, got.shown(), d.status, d.why)
@@ -70,6 +68,16 @@ func compare(t *testing.T, r *rig, f *front, rows []row, differences []differenc
 		}
 	}
 	t.Logf("%d requests by status: %v", len(rows), counted)
+}
+
+// forgive takes away what need not be the same of the device's answer and of the web server's.
+func (f *front) forgive(want, got *response) {
+	if f.asksItself { // http.sock ends its bodies with a line
+		want.body, got.body = strings.TrimSuffix(want.body, "\n"), strings.TrimSuffix(got.body, "\n")
+	}
+	if f.exposesAll {
+		want.cors, want.expose, got.cors, got.expose = "", "", "", ""
+	}
 }
 
 // checkPassed looks at what came in behind the web server for a request, by what the daemon says of it, and at the
