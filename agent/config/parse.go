@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/BurntSushi/toml"
+	"github.com/pelletier/go-toml/v2/unstable"
 
 	"nmosauthd/agent/ascii"
 )
@@ -44,13 +45,12 @@ func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	return r.cfg, nil
 }
 
-// reader is one parse of one file. The library gives the position of a syntax error but not of a value, and a whole
-// file can cost it quadratic time and memory. So it gets one statement at a time, a key with its value or the header of
-// a section, whose position is known; how statements fit together is checked here.
+// reader is one parse of one file. The library parses it statement by statement, a key with its value or the header of a
+// section; how statements fit together is checked here.
 type reader struct {
 	cfg      *Config
 	keys     []Key
-	header   toml.Key           // of the section at hand
+	header   []string           // of the section at hand
 	tables   map[string]int     // the line of each section's header or inline table
 	dotted   map[string]int     // the line of each section's first key in the form section.key
 	set      map[string]setting // by Key.String
@@ -83,70 +83,141 @@ func (r *reader) read(data []byte) bool {
 		r.mistakes.add(1, "the file is over %d KiB", maxConfigBytes>>10)
 		return false
 	}
-	text := string(data)
 	line := 0
-	for l := range strings.SplitSeq(text, "\n") {
-		if line++; !utf8.ValidString(l) {
+	for l := range bytes.SplitSeq(data, []byte("\n")) {
+		if line++; !utf8.Valid(l) {
 			r.mistakes.add(line, "the file is not UTF-8 text")
 			return false
 		}
 	}
-	line = 1
-	for n := 0; text != "" && !r.mistakes.full(); n++ {
-		start, end, problem := statement(text)
-		switch {
-		case problem != "":
-			r.mistakes.add(line+lineAt(text, end)-1, "%s", problem)
-			return false
-		case n == maxStatements:
+	return r.statements(data)
+}
+
+// statements takes one statement after the other. The library panics on internal faults; the running daemon rereads its
+// configuration, so a panic becomes a mistake here.
+func (r *reader) statements(data []byte) (whole bool) {
+	line, at := 1, 0
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.mistakes.add(line, "the line cannot be read as TOML: %s", shown(fmt.Sprint(fault)))
+			whole = false
+		}
+	}()
+	place := func(offset int) int { // offsets never become smaller
+		line, at = line+bytes.Count(data[at:offset], []byte("\n")), offset
+		return line
+	}
+	var p unstable.Parser
+	p.Reset(data)
+	for n := 0; !r.mistakes.full() && p.NextExpression(); n++ {
+		e := p.Expression()
+		keys := e.Key()
+		keys.Next()
+		place(int(keys.Node().Raw.Offset))
+		if n == maxStatements {
 			r.mistakes.add(line, "the file holds over %d keys and sections", maxStatements)
 			return false
 		}
-		path, value, at, err := decode(text[:end])
+		path, err := keyPath(e)
+		var value any
+		switch {
+		case err != nil:
+		case e.Kind == unstable.Table:
+			value = map[string]any{}
+		case e.Kind == unstable.ArrayTable:
+			value = []map[string]any{}
+		default:
+			value, err = valueOf(e.Value())
+		}
 		if err != nil {
-			r.mistakes.add(line+lineAt(text, at)-1, "%s", sentence(err.Error()))
+			r.mistakes.add(line, "%v", err)
 			return false
 		}
-		if len(path) > 0 { // else there are only comments left
-			r.statement(path, value, text[start] == '[', line+lineAt(text, start)-1)
-		}
-		line += strings.Count(text[:end], "\n")
-		text = text[end:]
+		r.statement(path, value, e.Kind != unstable.KeyValue, line)
+	}
+	if syntax := (*unstable.ParserError)(nil); errors.As(p.Error(), &syntax) {
+		r.mistakes.add(place(int(p.Range(syntax.Highlight).Offset)), "%s", sentence(syntax.Message))
+		return false
 	}
 	return true
 }
 
-// lineAt returns the line of a place in a text, 1 for the first.
-func lineAt(text string, at int) int { return 1 + strings.Count(text[:at], "\n") }
-
-// decode has the library parse one statement, with the comments before it; at is where an error starts. The library
-// panics on internal faults; the running daemon rereads its configuration, so a panic becomes an error here.
-func decode(text string) (path toml.Key, value any, at int, err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the line cannot be read as TOML: %s", shown(fmt.Sprint(fault)))
+// keyPath returns the parts of a statement's key.
+func keyPath(e *unstable.Node) (path []string, err error) {
+	const most, longest = 8, 1024
+	for keys := e.Key(); keys.Next(); {
+		part := keys.Node().Data
+		switch {
+		case len(path) == most:
+			return nil, errors.New("the key has too many parts")
+		case len(part) > longest:
+			return nil, fmt.Errorf("the name %s is over %d bytes", shown(string(part[:longest])), longest)
 		}
-	}()
-	var all map[string]any
-	// The space: a byte order mark in the middle of the file is not one at its start.
-	meta, err := toml.Decode(" "+text, &all)
-	if syntax := (toml.ParseError{}); errors.As(err, &syntax) {
-		// Its own Line is that of its end: of a string over many lines, or a line break that may not be there, the
-		// last.
-		return nil, nil, min(max(syntax.Position.Start-1, 0), len(text)), errors.New(syntax.Message)
+		path = append(path, string(part))
 	}
-	if err != nil || len(meta.Keys()) == 0 {
-		return nil, nil, 0, err
+	return path, nil
+}
+
+// valueOf returns what a value stands for: a string, bool, int64, float64, time.Time (what a date says does not matter:
+// no key has one), []any, or map[string]any of an inline table.
+func valueOf(n *unstable.Node) (value any, err error) {
+	switch n.Kind {
+	case unstable.String:
+		return string(n.Data), nil
+	case unstable.Bool:
+		return n.Data[0] == 't', nil
+	case unstable.Integer:
+		i, err := strconv.ParseInt(string(n.Data), 0, 64) // the library has seen that it is written as TOML has it
+		if err != nil {
+			return nil, fmt.Errorf("the number %s is out of range", shown(string(n.Data)))
+		}
+		return i, nil
+	case unstable.Float:
+		return 0.5, nil // no key has one, either
+	case unstable.Array:
+		list := []any{}
+		for elements := n.Children(); elements.Next(); {
+			value, err := valueOf(elements.Node())
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, value)
+		}
+		return list, nil
+	case unstable.InlineTable:
+		return tableOf(n)
 	}
-	path, value = meta.Keys()[0], all
-	for _, part := range path {
-		value = value.(map[string]any)[part]
+	return time.Time{}, nil
+}
+
+// tableOf returns what an inline table holds. What has a dotted key is a table of its own, which is left empty: no key
+// has one.
+func tableOf(n *unstable.Node) (map[string]any, error) {
+	table := map[string]any{}
+	dotted := map[string]bool{}
+	for entries := n.Children(); entries.Next(); {
+		path, err := keyPath(entries.Node())
+		if err != nil {
+			return nil, err
+		}
+		name := path[0]
+		if _, twice := table[name]; twice && !(dotted[name] && len(path) > 1) {
+			return nil, fmt.Errorf("%s is set twice in a table", shown(name))
+		}
+		value, err := valueOf(entries.Node().Value())
+		if err != nil {
+			return nil, err
+		}
+		if len(path) > 1 {
+			dotted[name], value = true, map[string]any{}
+		}
+		table[name] = value
 	}
-	return path, value, 0, nil
+	return table, nil
 }
 
 // statement takes the value at a path, which is below the header at hand unless it is a header itself.
-func (r *reader) statement(path toml.Key, value any, isHeader bool, line int) {
+func (r *reader) statement(path []string, value any, isHeader bool, line int) {
 	if isHeader {
 		r.header = path
 	} else if len(r.header) > 0 {
@@ -172,13 +243,13 @@ func (r *reader) statement(path toml.Key, value any, isHeader bool, line int) {
 	default:
 		r.tables[section] = line
 		for _, name := range slices.Sorted(maps.Keys(table)) {
-			r.put(toml.Key{section, name}, table[name], line)
+			r.put([]string{section, name}, table[name], line)
 		}
 	}
 }
 
 // put stores the value of the key at a path, or reports an unknown key, once.
-func (r *reader) put(path toml.Key, value any, line int) {
+func (r *reader) put(path []string, value any, line int) {
 	section, name := "", path[0]
 	if r.isSection(name) {
 		section, name, path = name, path[1], path[1:]
@@ -305,89 +376,4 @@ func kind(value any) string {
 	default:
 		return "a list"
 	}
-}
-
-// statement finds the first statement of a text: it starts at start, after blank lines and comments, and ends
-// before end, with its line. It refuses, at end, what no configuration has and what would cost the library's parser
-// more than its length: it calls itself once a bracket, and holds the full name of each key in an inline table.
-// Strings and comments are skipped as TOML has them, and every other judgement is left to the parser.
-func statement(text string) (start, end int, problem string) {
-	const mostBrackets, mostDots, mostKeys, longestKey = 8, 8, 64, 1024
-	start = -1
-	depth, dots, keys, key := 0, 0, 0, 0 // key is where one may have begun
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if start < 0 && !strings.ContainsRune(" \t\r\n#", rune(c)) {
-			start, key = i, i
-		}
-		switch c {
-		case '\n':
-			if start >= 0 && depth == 0 {
-				return start, i + 1, ""
-			}
-			dots, key = 0, i+1
-		case '#':
-			n := strings.IndexByte(text[i:], '\n')
-			if n < 0 {
-				return max(start, 0), len(text), ""
-			}
-			i += n - 1
-		case '"', '\'':
-			i += stringLen(text[i:]) - 1
-		case '[', '{':
-			dots, key = 0, i+1
-			if depth++; depth > mostBrackets {
-				return start, i, "brackets are nested too deeply"
-			}
-		case ']', '}':
-			depth = max(depth-1, 0)
-			if text[max(start, 0)] == '[' && i-key > longestKey {
-				return start, key, fmt.Sprintf("the section's name is over %d bytes", longestKey)
-			}
-		case ',':
-			dots, key = 0, i+1
-		case '=':
-			if i-key > longestKey {
-				return start, key, fmt.Sprintf("the key is over %d bytes", longestKey)
-			}
-			if keys++; keys > mostKeys {
-				return start, i, fmt.Sprintf("the table holds over %d keys", mostKeys)
-			}
-			dots, key = 0, i+1
-		case '.':
-			if dots++; dots > mostDots {
-				return start, i, "the key has too many parts"
-			}
-		}
-	}
-	return max(start, 0), len(text), ""
-}
-
-// stringLen returns the length of the TOML string, with its quotes, at the start of text. An unclosed one takes the
-// rest of the file, as the parser then fails on it anyway.
-func stringLen(text string) int {
-	quote := text[0]
-	long := strings.Repeat(text[:1], 3)
-	if !strings.HasPrefix(text, long) {
-		for i := 1; i < len(text) && text[i] != '\n'; i++ {
-			if text[i] == '\\' && quote == '"' {
-				i++
-			} else if text[i] == quote {
-				return i + 1
-			}
-		}
-		return len(text)
-	}
-	for i := 3; i < len(text); i++ {
-		if text[i] == '\\' && quote == '"' {
-			i++
-		} else if strings.HasPrefix(text[i:], long) {
-			i += 3
-			for extra := 0; extra < 2 && i < len(text) && text[i] == quote; extra++ {
-				i++ // up to two quotes may stand right before the closing three
-			}
-			return i
-		}
-	}
-	return len(text)
 }
