@@ -16,7 +16,7 @@ DAEMON  := ./agent/cmd/nmos-authd
 CROSS   := arm64 armv7 amd64 riscv64
 FUZZTIME ?= 30s
 
-.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench peers growth fuzz dist packages clean
+.PHONY: all help demo test check budget memory mutate race soak fire fleet interop lint cross size bench peers growth fuzz exhaust dist packages clean
 
 all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
@@ -126,6 +126,12 @@ growth: ## instructions of an answer by how much the device has, as arm64 and ar
 
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
+
+exhaust: ## every path and specifier up to a length against slow twins, and ten million changed tokens against go-jose: 20 minutes of two processors
+	@mkdir -p build
+	NMOS_EXHAUSTIVE=1 NMOS_MUTATED=10000000 $(GO) test -count=1 -timeout 3h -run 'TestEvery|TestMutated' -v ./agent/decide ./agent/token \
+	  >build/exhaust.txt || { tail -n 60 build/exhaust.txt; exit 1; }
+	@sed -n 's/^.*FIGURES //p' build/exhaust.txt
 
 dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build without git and without a network
 	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)

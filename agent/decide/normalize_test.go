@@ -10,7 +10,10 @@ import (
 	"nmosauthd/agent/decide"
 )
 
-var encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+var (
+	encoded    = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]$`)
+)
 
 // slowNormalize is the readable twin of Normalize: segment by segment.
 func slowNormalize(target string) (string, bool) {
@@ -27,7 +30,7 @@ func slowNormalize(target string) (string, bool) {
 			return "", false
 		}
 		segment = encoded.ReplaceAllStringFunc(segment, func(e string) string {
-			if c, _ := url.PathUnescape(e); regexp.MustCompile(`^[A-Za-z0-9._~-]$`).MatchString(c) {
+			if c, _ := url.PathUnescape(e); unreserved.MatchString(c) {
 				return c
 			}
 			return strings.ToUpper(e)

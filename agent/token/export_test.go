@@ -42,3 +42,14 @@ func (b *Bounds) Len() int {
 
 // Named reports whether a token that waits for its turn is one whose kid names a held key.
 func (v *Verifier) Named(raw []byte, set *keys.Set) bool { return v.peek.kind(raw, set) == named }
+
+// Split reports whether raw is a compact JWS.
+func Split(raw []byte) bool {
+	_, ok := split(raw, make([]byte, len(raw)))
+	return ok
+}
+
+// Verifies reports whether one of the issuer's keys verifies a signature of signed.
+func Verifies(issuer *keys.Issuer, signed, signature []byte) bool {
+	return findKey(issuer, nil, &segments{signed: signed, signature: signature}) != nil
+}
