@@ -2,7 +2,6 @@ package vectors_test
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -23,22 +22,11 @@ import (
 type ours struct {
 	*agent.Agent
 	store *keys.Store
-	done  chan struct{}
 }
 
+// newOurs returns an agent that has tried to fetch its keys.
 func newOurs(t *testing.T, g *vectors.Group) *ours {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	o, err := makeOurs(ctx, g)
-	t.Cleanup(func() { cancel(); <-o.done })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return o
-}
-
-// makeOurs returns an agent that has tried to fetch its keys, which are fetched again until ctx ends.
-func makeOurs(ctx context.Context, g *vectors.Group) (*ours, error) {
 	c := config.Default()
 	c.Device.Names = g.Device.Names
 	c.Authorization.Servers = []string{g.Device.Issuer}
@@ -50,7 +38,7 @@ func makeOurs(ctx context.Context, g *vectors.Group) (*ours, error) {
 			c.Paths.Claims = append(c.Paths.Claims, prefix+"="+p.Claims[prefix])
 		}
 	}
-	o := &ours{done: make(chan struct{})}
+	o := new(ours)
 	fetched := make(chan struct{}, 1)
 	o.store = keys.NewStore(func(context.Context, string) ([]byte, error) { return []byte(g.Device.JWKS), nil }, func(keys.Event) {
 		select {
@@ -64,13 +52,16 @@ func makeOurs(ctx context.Context, g *vectors.Group) (*ours, error) {
 	}
 	o.Agent = agent.New(c, g.Device.Names, o.store, func() agent.Time { return now })
 	o.store.Configure(agent.KeyPolicy(c))
-	go func() { o.store.Run(ctx); close(o.done) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { o.store.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
 	select {
 	case <-fetched: // or it failed
-		return o, nil
 	case <-time.After(time.Minute):
-		return o, errors.New("the keys are not fetched within a minute")
+		t.Fatal("the keys are not fetched within a minute")
 	}
+	return o
 }
 
 // ask asks as a web server does, by headers that need not be what HTTP could carry.
