@@ -115,6 +115,7 @@ device: ## an emulated arm64 device, booted: the .deb under systemd, BusyBox, cl
 
 bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone: tables, two minutes (BENCH="-only authz")
 	@$(GO) build -o build/bench ./tinytest/cmd/bench
+	@$(BUILD) -o build/hello ./tinytest/cmd/hello
 	@build/bench $(BENCH)
 
 peers: all ## beside what users would pick: OPA, Envoy, nginx and a sidecar, oauth2-proxy, three libraries (3 minutes to build)

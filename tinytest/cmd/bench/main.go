@@ -28,8 +28,9 @@ func main() {
 	load.EchoIfAsked()
 	b := bench{}
 	flag.StringVar(&b.program, "daemon", "build/nmos-authd", "the daemon's `program`")
+	flag.StringVar(&b.hello, "hello", "build/hello", "tinytest/cmd/hello, with which the daemon's start is compared: its `program`")
 	flag.StringVar(&b.before, "before", "", "another build of the daemon, shown beside over authz.sock: its `program`")
-	flag.StringVar(&b.only, "only", "", "of the parts process, authz, http and nginx these alone, as in `authz,http`")
+	flag.StringVar(&b.only, "only", "", "of the parts process, start, authz, http and nginx these alone, as in `authz,http`")
 	flag.IntVar(&b.rounds, "rounds", 15, "how many rounds the median is taken of")
 	flag.DurationVar(&b.each, "each", 100*time.Millisecond, "how long each round takes")
 	flag.Parse()
@@ -44,9 +45,9 @@ const patience = time.Minute
 
 // bench is one run.
 type bench struct {
-	program, before, only string
-	rounds                int
-	each                  time.Duration
+	program, hello, before, only string
+	rounds                       int
+	each                         time.Duration
 
 	dir    string
 	server *authserver.Server
@@ -80,6 +81,11 @@ func (b *bench) run() (err error) {
 	}
 	if b.part("process") {
 		if err = b.withinProcess(); err != nil {
+			return err
+		}
+	}
+	if b.part("start") {
+		if err = b.starts(); err != nil {
 			return err
 		}
 	}
@@ -123,6 +129,11 @@ func (b *bench) start(program, audit string) (*daemon.Daemon, error) {
 	if err = dir.Write(c); err != nil {
 		return nil, err
 	}
+	return b.startIn(program, dir)
+}
+
+// startIn runs a daemon by the configuration in a folder, and waits until it allows.
+func (b *bench) startIn(program string, dir daemon.Dir) (*daemon.Daemon, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	d, err := daemon.Start(ctx, program, dir)
