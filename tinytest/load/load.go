@@ -190,11 +190,11 @@ func (c *crowd) round(each time.Duration) (f Figures, n int, err error) {
 // Print writes the results as a table of 80 columns.
 func Print(w io.Writer, title string, results []Result) {
 	fmt.Fprintf(w, "\n%-22s %8s %8s %8s %8s   %s\n", title, "p50", "p99", "answers", "CPU", "beside the first")
-	fmt.Fprintf(w, "%22s %8s %8s %8s %8s   %s\n", "", "µs", "µs", "per s", "µs each", " p50  p99   /s  CPU")
+	fmt.Fprintf(w, "%22s %8s %8s %8s %8s %5s%5s%5s%6s\n", "", "µs", "µs", "per s", "µs each", "p50", "p99", "/s", "CPU")
 	for i, r := range results {
 		line := fmt.Sprintf("%-22s %8.1f %8.1f %8.0f %8.1f", r.Name, r.Median, r.P99, r.PerSecond, r.CPU)
 		if i > 0 {
-			line += fmt.Sprintf("  %5.2f%5.1f%5.2f%5.2f", r.Times.Median, r.Times.P99, r.Times.PerSecond, r.Times.CPU)
+			line += fmt.Sprintf(" %5.2f%5.1f%5.2f%6.2f", r.Times.Median, r.Times.P99, r.Times.PerSecond, r.Times.CPU)
 		}
 		fmt.Fprintln(w, strings.ReplaceAll(line, "NaN", "  –"))
 	}
