@@ -95,7 +95,9 @@ func quantile(d []time.Duration, q float64) time.Duration {
 }
 
 // times is how many times as long a quantile was under the flood.
-func (w waits) times(q float64) float64 { return float64(quantile(w.loud, q)) / float64(quantile(w.quiet, q)) }
+func (w waits) times(q float64) float64 {
+	return float64(quantile(w.loud, q)) / float64(quantile(w.quiet, q))
+}
 
 func (a attack) run(t *testing.T, cpus string, rounds int, lasts time.Duration) (ours, bare waits, peak int) {
 	server := newServer(t, authserver.Options{})
