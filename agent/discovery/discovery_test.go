@@ -3,10 +3,6 @@ package discovery
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -261,75 +257,6 @@ func TestKeySetForms_KEY4(t *testing.T) {
 	}
 }
 
-// Failed validation: no interaction. The server must not see a request.
-func TestKeySetCertificate_DIS5(t *testing.T) {
-	ca, other, namesake := newAuthority(t), newAuthority(t, "another root"), newAuthority(t)
-	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
-	for _, c := range []struct {
-		name string
-		cert tls.Certificate
-		conf func(*httptest.Server)
-		want string
-	}{
-		{"unknown authority", other.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
-			"the certificate comes from an authority that this device does not trust: issued by \"CN=another root\"; " +
-				"put that root into /etc/ca.pem (or have the server send its whole chain)"},
-		{"authority of the same name", namesake.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
-			"the certificate comes from an authority that this device does not trust: issued by \"CN=test root\", " +
-				"and /etc/ca.pem has a root of that name with another key"},
-		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "the certificate is for another host: "},
-		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "the certificate is not valid: x509: certificate has expired"},
-		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11), "remote error: tls: protocol version not supported"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var requests atomic.Int32
-			conf := c.conf
-			if conf == nil {
-				conf = versions(tls.VersionTLS12, tls.VersionTLS13)
-			}
-			s := serve(t, c.cert, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }), conf)
-			_, err := New(Options{Roots: ca.roots, RootsFile: "/etc/ca.pem"}).KeySet(t.Context(), s.URL)
-			if want := s.URL + ": " + c.want; err == nil || !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("got  %v\nwant %s…", err, want)
-			}
-			if requests.Load() != 0 {
-				t.Error("a request was sent")
-			}
-		})
-	}
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		mux := http.NewServeMux()
-		s := serve(t, good, mux, versions(version, version))
-		publish(mux, s.URL, "")
-		if _, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil {
-			t.Errorf("%s: %v", tls.VersionName(version), err)
-		}
-	}
-}
-
-// The certificate is judged by the time that the caller says it is: a device whose clock is in 1970 reaches its server
-// (OPS-1).
-func TestKeySetTime_OPS1_DIS5(t *testing.T) {
-	ca := newAuthority(t)
-	mux := http.NewServeMux()
-	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
-	publish(mux, s.URL, "")
-	for _, c := range []struct {
-		name string
-		now  func() time.Time
-		want bool
-	}{
-		{"the system's", nil, true},
-		{"now", time.Now, true},
-		{"1970", func() time.Time { return time.Unix(0, 0) }, false},
-		{"after its end", func() time.Time { return time.Now().Add(24 * time.Hour) }, false},
-	} {
-		if _, err := New(Options{Roots: ca.roots, Now: c.now}).KeySet(t.Context(), s.URL); (err == nil) != c.want {
-			t.Errorf("%s: got error %v, want success %v", c.name, err, c.want)
-		}
-	}
-}
-
 // The server's time is what it says with the keys, and how long a cache has had them (OPS-1).
 func TestKeySetDate_OPS1(t *testing.T) {
 	const date, then = "Sun, 22 Nov 2026 02:00:10 GMT", 1795312810
@@ -355,37 +282,6 @@ func TestKeySetDate_OPS1(t *testing.T) {
 		if err != nil || c.want == 0 && !doc.Date.IsZero() || c.want != 0 && doc.Date.Unix() != c.want {
 			t.Errorf("%s: got %v, error %v; want %d", c.name, doc.Date, err, c.want)
 		}
-	}
-}
-
-// versions limits the TLS versions that a server speaks.
-func versions(least, most uint16) func(*httptest.Server) {
-	return func(s *httptest.Server) { s.TLS.MinVersion, s.TLS.MaxVersion = least, most }
-}
-
-// Roots that are installed or removed count from the next fetch on.
-func TestKeySetRootsChange_DIS5(t *testing.T) {
-	ca := newAuthority(t)
-	mux := http.NewServeMux()
-	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
-	publish(mux, s.URL, "")
-	roots := func() (*x509.CertPool, error) { return nil, errors.New("ca.pem: no such file") }
-	c := New(Options{Roots: func() (*x509.CertPool, error) { return roots() }})
-	_, err := c.KeySet(t.Context(), s.URL)
-	if want := "discovery: the root certificates: ca.pem: no such file"; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
-	}
-	roots = ca.roots
-	if _, err := c.KeySet(t.Context(), s.URL); err != nil {
-		t.Error("installed:", err)
-	}
-	roots = newAuthority(t).roots
-	if _, err := c.KeySet(t.Context(), s.URL); err == nil {
-		t.Error("removed: still trusted")
-	}
-	roots = func() (*x509.CertPool, error) { return nil, nil } // the system's, where no test root is
-	if _, err := c.KeySet(t.Context(), s.URL); err == nil {
-		t.Error("system roots: trusted")
 	}
 }
 
@@ -437,142 +333,6 @@ func TestKeySetIssuerForm_KEY8(t *testing.T) {
 	}
 }
 
-// A server that says nothing, or an occasional byte, costs the timeout and no more.
-func TestKeySetTimeout(t *testing.T) {
-	ca := newAuthority(t)
-	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
-	release := make(chan struct{})
-	hang := serve(t, cert, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-release:
-		case <-r.Context().Done():
-		}
-	}))
-	drip := serve(t, cert, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for r.Context().Err() == nil {
-			io.WriteString(w, " ")
-			w.(http.Flusher).Flush()
-			time.Sleep(20 * time.Millisecond)
-		}
-	}))
-	defer close(release)
-	deaf, err := net.Listen("tcp", "127.0.0.1:0") // never accepts: the TLS handshake hangs
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer deaf.Close()
-	const timeout = 300 * time.Millisecond
-	c := New(Options{Roots: ca.roots, Timeout: timeout})
-	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL, "handshake": "https://" + deaf.Addr().String()} {
-		start := time.Now()
-		_, err := c.KeySet(t.Context(), issuer)
-		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline exceeded"; err == nil || err.Error() != want {
-			t.Errorf("%s:\ngot  %v\nwant %s", name, err, want)
-		}
-		took := time.Since(start)
-		if took < timeout || took > time.Minute {
-			t.Errorf("%s: got the error after %v, want it after %v", name, took, timeout)
-		}
-		t.Logf("%s: %v", name, took)
-	}
-	c = New(Options{Roots: ca.roots, Timeout: time.Hour})
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := c.KeySet(ctx, hang.URL); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
-	}
-}
-
-// refusing returns an address of a port on loopback where nobody listens, and nobody will during the test: a connection
-// to elsewhere has it.
-func refusing(t *testing.T, network string) string {
-	t.Helper()
-	elsewhere := "127.0.0.1:9"
-	if network == "tcp" {
-		l, err := net.Listen(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		elsewhere = l.Addr().String()
-	}
-	conn, err := net.Dial(network, elsewhere)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn.LocalAddr().String()
-}
-
-// hangingUp is the address of a server that hands each connection to hangUp, and closes it.
-func hangingUp(t *testing.T, hangUp func(*net.TCPConn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				hangUp(c.(*net.TCPConn))
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
-// Whoever reads that a server cannot be reached reads its address once, and what may be wrong.
-func TestKeySetUnreached(t *testing.T) {
-	address := refusing(t, "tcp")
-	_, port, _ := net.SplitHostPort(address)
-	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
-	c := New(Options{AllowHTTP: true, DNSServers: []string{ns.Addr()}})
-	for issuer, want := range map[string]string{
-		"https://" + address:             "https://" + address + ": connection refused. Is the server running?",
-		"http://" + address + "/realm":   "http://" + address + ": connection refused. Is the server running?",
-		"https://auth.nmos.test:" + port: "https://auth.nmos.test:" + port + ": connection refused by " + address + ". Is the server running?",
-		"https://none.nmos.test":         "https://none.nmos.test: looking up none.nmos.test: no such name (NXDOMAIN)",
-	} {
-		_, err := c.KeySet(t.Context(), issuer)
-		expect(t, issuer, err, want)
-	}
-	plain := httptest.NewServer(http.NotFoundHandler())
-	defer plain.Close()
-	_, port, _ = net.SplitHostPort(plain.Listener.Addr().String())
-	_, err := c.KeySet(t.Context(), "https://127.0.0.1:"+port)
-	expect(t, "http port", err, "https://127.0.0.1:"+port+": port "+port+" does not speak TLS (is it the http port?)")
-	for name, hangUp := range map[string]func(*net.TCPConn){
-		"an end": func(c *net.TCPConn) {
-			io.ReadAtLeast(c, make([]byte, 1<<16), 16)
-			c.CloseWrite()
-			io.Copy(io.Discard, c)
-		},
-		"a reset": func(c *net.TCPConn) { c.Read(make([]byte, 1)); c.SetLinger(0) },
-	} {
-		mail := hangingUp(t, hangUp)
-		_, err = c.KeySet(t.Context(), "https://"+mail)
-		expect(t, "not TLS: "+name, err, "https://"+mail+": the server closed the connection during the TLS handshake")
-		_, err = c.KeySet(t.Context(), "http://"+mail)
-		expect(t, "not HTTP: "+name, err, "discovery: metadata from http://"+mail+wellKnown+": the server closed the connection")
-	}
-
-	// The keys are elsewhere, and nothing listens there.
-	mux := http.NewServeMux()
-	meta := httptest.NewServer(mux)
-	defer meta.Close()
-	mux.HandleFunc(wellKnown, func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"http://%s/jwks"}`, meta.URL, address)
-	})
-	_, err = c.KeySet(t.Context(), meta.URL)
-	expect(t, "keys", err, "discovery: keys from http://"+address+"/jwks: connection refused. Is the server running?")
-}
-
 // Whatever proxy the environment names, a device goes to the server itself, and by HTTP/1.1.
 func TestKeySetNoProxy(t *testing.T) {
 	ca := newAuthority(t)
@@ -593,23 +353,6 @@ func TestKeySetNoProxy(t *testing.T) {
 		t.Error(err)
 	}
 	expect(t, "protocol", protocols.Load(), "HTTP/1.1")
-}
-
-// Certificates are judged by the clock that is handed in (OPS-1).
-func TestKeySetClock_DIS5(t *testing.T) {
-	ca := newAuthority(t)
-	mux := http.NewServeMux()
-	s := serve(t, ca.leaf(time.Now().Add(-30*time.Minute), "127.0.0.1"), mux)
-	publish(mux, s.URL, "")
-	now := time.Now
-	c := New(Options{Roots: ca.roots, Now: func() time.Time { return now() }})
-	if _, err := c.KeySet(t.Context(), s.URL); err == nil || !strings.Contains(err.Error(), "has expired") {
-		t.Errorf("expired: got %v", err)
-	}
-	now = func() time.Time { return time.Now().Add(-45 * time.Minute) }
-	if _, err := c.KeySet(t.Context(), s.URL); err != nil {
-		t.Errorf("by a clock that says it is valid: got %v", err)
-	}
 }
 
 // One redirect is followed, to the same scheme, host and port, for either document (KEY-8).

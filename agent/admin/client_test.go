@@ -1,0 +1,44 @@
+package admin_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"nmosauthd/agent/admin"
+)
+
+// The device as an OAuth client is registered and forgotten by its issuer, or by none, and its key is replaced.
+func TestClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			request string
+			err     error
+			status  int
+			body    string
+		}{
+			{"POST /client", nil, 204, ""},
+			{"POST /client?issuer=https%3A%2F%2Fa", nil, 204, ""},
+			{"POST /client", admin.ErrFixed, 409, `"debug":"it cannot be changed here"`},
+			{"POST /client", errors.New("HTTP 403"), 500, `"debug":"HTTP 403"`},
+			{"DELETE /client?issuer=https://a", nil, 200, "the client of https://a stays"},
+			{"DELETE /client", admin.ErrUnknown, 404, `"error":"there is no such client"`},
+			{"POST /client/key?issuer=https://a", nil, 204, ""},
+			{"POST /client/key", admin.ErrUnknown, 404, `"error":"there is no such client"`},
+			{"POST /client/key", admin.ErrFixed, 409, `"error":"the client's key is not replaced"`},
+			{"POST /client/key", errors.New("disk full"), 500, `"debug":"disk full"`},
+			{"GET /client/key", nil, 405, `"debug":"POST"`},
+			{"GET /client", nil, 405, `"debug":"POST, DELETE"`},
+		} {
+			s := &shelf{err: c.err}
+			got := ask(t, s, c.request+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if len(got) != 1 || got[0].status != c.status || !strings.Contains(got[0].body, c.body) {
+				t.Errorf("%s, %v: got %+v, want %d %s", c.request, c.err, got, c.status, c.body)
+			}
+			if c.status == 204 && len(s.registered) != 1 {
+				t.Errorf("%s: registered %q", c.request, s.registered)
+			}
+		}
+	})
+}
