@@ -31,9 +31,11 @@ type Agent struct {
 	bounds    token.Bounds
 	state     atomic.Pointer[state]
 	inventory atomic.Pointer[inventory.Table] // nil if none yet
+	stocks    atomic.Uint64                   // how many inventories there have been
 	audit     *audit.Log                      // nil disables recording
 	counts    counts
 	watches   watches
+	observing atomic.Pointer[func() bool] // nil unless an administrator has begun to observe
 
 	background func(func()) // verifies what is not remembered; nil disables it
 }
@@ -87,6 +89,26 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 	a.Rejudge()
 }
 
+// Observe has everything observed, if the mode is enforce, for as long as until returns true: it is asked about each
+// denial. nil ends it.
+func (a *Agent) Observe(until func() bool) {
+	if until == nil {
+		a.observing.Store(nil)
+	} else {
+		a.observing.Store(&until)
+	}
+	a.Rejudge()
+}
+
+// Mode returns the mode by which questions are answered now.
+func (a *Agent) Mode() config.Mode {
+	mode := a.state.Load().mode
+	if until := a.observing.Load(); mode == config.ModeEnforce && until != nil && (*until)() {
+		return config.ModeObserve
+	}
+	return mode
+}
+
 // Dated takes the time that an issuer's server gave with its keys, just now. It bounds what that issuer's own tokens
 // may say of the time, and is there to be shown; nothing else follows from it (OPS-1).
 func (a *Agent) Dated(issuer string, date time.Time) {
@@ -102,6 +124,7 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 // SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in
 // progress is answered by the old or the new one.
 func (a *Agent) SetInventory(t *inventory.Table) {
+	a.stocks.Add(1)
 	a.inventory.Store(t)
 	a.Rejudge()
 }

@@ -30,6 +30,11 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 		all = wire.PathClosed
 	}
 	s.grants.Use(apis, &s.token)
+	place := decide.Place{Kind: decide.ModelObject} // for [enforce]
+	if overHTTP {
+		place = decide.Place{Kind: decide.RolePath, API: decide.Configuration[0]}
+	}
+	some, observed := false, false // of the commands; and the answer
 	var access decide.Access
 	verdicts, role := s.verdicts, s.role
 	for i := range r.Commands {
@@ -53,12 +58,20 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 				reason = s.grants.Permit(access, object)
 			}
 		}
-		verdicts = append(verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
-		if i == 0 || answer == wire.OK {
-			answer = reason
+		verdict := wire.Verdict{Reason: reason, Writes: access == decide.Write}
+		if reason != wire.OK && !reason.Allowed() && st.rules.Observes(access, place) {
+			verdict.Observed, some = true, true
+		}
+		verdicts = append(verdicts, verdict)
+		switch {
+		case i == 0 || answer == wire.OK:
+			answer, observed = reason, verdict.Observed
+		case observed && !verdict.Observed && !reason.Allowed(): // one that counts
+			answer, observed = reason, false
 		}
 	}
-	s.verdicts, s.role = verdicts, role
+	s.verdicts, s.role, s.observed = verdicts, role, observed
+	s.reply.ForAll = s.reply.ForAll && (observed || !some)
 	s.reply.Commands, s.reply.Verdicts = r.Commands, verdicts
 	return answer
 }
@@ -66,7 +79,7 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 // writes reports whether one of the commands is carried out by which the device may be another afterwards.
 func (s *Session) writes() bool {
 	for _, v := range s.verdicts {
-		if v.Writes && (s.reply.Reason.Allowed() || v.Reason.Allowed()) {
+		if v.Writes && (s.reply.Reason.Allowed() || v.Reason.Allowed() || v.Observed) {
 			return true
 		}
 	}

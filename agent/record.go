@@ -5,6 +5,7 @@ import (
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
+	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 )
@@ -57,6 +58,9 @@ func (a *Agent) Tokens() (held, limit int, remembered, judged uint64) {
 	held, limit = a.state.Load().verifier.Held()
 	return held, limit, a.counts.remembered.Load(), a.counts.judged.Load()
 }
+
+// Gone returns how many of them no key in a set vouches for any more, by issuer.
+func (a *Agent) Gone(set *keys.Set) map[string]int { return a.state.Load().verifier.Gone(set) }
 
 // record counts and audits s.reply, the answer to r.
 func (s *Session) record(r *wire.Request) {
@@ -113,6 +117,19 @@ func (s *Session) record(r *wire.Request) {
 	s.agent.audit.AppendBy(&s.draft, e)
 }
 
+// Act records what an administrator did (OPS-2), or what ended by itself: who it was, what it was about, what he wanted
+// of it, and further words.
+func (a *Agent) Act(who Peer, about wire.Verb, what, words string) {
+	if a.audit == nil {
+		return
+	}
+	now := a.clock()
+	a.audit.Append(&audit.Decision{
+		Time: now.Now.UnixMicro(), Clock: now.State, UID: who.UID, GID: who.GID, PID: who.PID,
+		Question: about, Reason: wire.Administration, Method: []byte(what), Name: []byte(words),
+	})
+}
+
 // reads reports whether the device is as it was after what r asks for. What a verified token is used for nobody has
 // said.
 func (s *Session) reads(r *wire.Request) bool {
@@ -124,7 +141,7 @@ func (s *Session) reads(r *wire.Request) bool {
 		}
 	case wire.DecideAll, wire.WatchToken:
 		return (len(r.Method) == 0 || decide.MethodAccess(r.Method) == decide.Read) && !s.opens
-	case wire.Token:
+	case wire.Token, wire.May:
 		return true
 	case wire.Resource:
 		return string(r.Access) == "read" && !s.opens

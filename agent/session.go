@@ -27,6 +27,7 @@ type Session struct {
 	answers []wire.Answer // decide-all: one a target
 	targets []byte        // of the answers
 
+	list     []byte         // may: the lines of the reply
 	verdicts []wire.Verdict // control: one a command
 	grants   decide.Grants  // control: of the token
 	role     []byte         // control: the role path of one, behind its model's prefix
@@ -38,6 +39,7 @@ type Session struct {
 	cached        bool          // it was remembered
 	left          time.Duration // until the permission ends; 0 if it does not end by itself
 	object        []byte        // resource: the role path that it stands for; nil if none
+	observed      bool          // the denial is one that [enforce] lets pass (OPS-3)
 	opens         bool          // a control socket is asked for, through which the device can be changed (PATH-15)
 
 	// stand takes a place among the standing questions; false if there is none. nil if nothing bounds them.
@@ -77,7 +79,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 // begin resets the per-request state.
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens, s.left, s.object = s.agent.clock(), nil, false, false, 0, nil
-	s.checked, s.good, s.fault = false, false, wire.Undecided
+	s.checked, s.good, s.fault, s.observed = false, false, wire.Undecided, false
 	s.first, s.answers, s.targets, s.verdicts = s.first[:0], s.answers[:0], s.targets[:0], s.verdicts[:0]
 	s.own = token.Digest{}
 	s.token.Reset()
@@ -102,11 +104,16 @@ func (s *Session) judge(r *wire.Request) *wire.Reply {
 		reply.Reason = s.ownToken(r)
 		return reply
 	}
-	reason := s.answer(st, r)
+	var reason wire.Reason
+	if r.Verb == wire.May {
+		reason = s.may(st, r)
+	} else {
+		reason = s.answer(st, r)
+	}
 	if s.token.Verified() {
 		reply.ClientID, reply.Subject, reply.Issuer = s.token.Client(), s.token.Subject(), s.token.Issuer()
 	}
-	if st.mode == config.ModeObserve && !reason.Allowed() { // OPS-3
+	if !reason.Allowed() && r.Verb != wire.May && (s.observed || s.agent.Mode() == config.ModeObserve) { // OPS-3
 		reply.Enforced, reason = reason, wire.Observed
 		reply.Answers = nil
 	}
@@ -143,6 +150,7 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 	switch r.Verb {
 	case wire.Verify:
 		if fault, good := s.authenticate(st, r); !good {
+			s.observed = st.rules.Observes(decide.NoAccess, decide.Place{})
 			return fault
 		}
 		return wire.OK
@@ -181,10 +189,12 @@ func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place
 		s.fault, s.good = s.authenticate(st, r)
 		s.checked = true
 	}
-	if !s.good {
-		return s.fault
+	reason := s.fault
+	if s.good {
+		reason = st.rules.Permit(access, place, &s.token)
 	}
-	return st.rules.Permit(access, place, &s.token)
+	s.observed = !reason.Allowed() && st.rules.Observes(access, place)
+	return reason
 }
 
 // decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a
@@ -194,21 +204,26 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 	if len(r.Method) > 0 {
 		access = decide.MethodAccess(r.Method)
 	}
-	all := wire.Public
+	all, observed := wire.Public, false
 	for i, target := range r.Targets {
 		early, place := s.withoutToken(st, r, access, target)
 		reason := early.Answer()
+		s.observed = false
 		if early.TokenNeeded() {
 			reason = s.permit(st, r, access, place)
 		}
 		if i == 0 {
 			s.first = append(s.first, s.path...)
 		}
-		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed()})
-		if all.Allowed() && reason != wire.Public {
-			all = reason // the first denial, else OK if a token was needed
+		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed(), Observed: s.observed})
+		switch {
+		case all.Allowed() && reason != wire.Public:
+			all, observed = reason, s.observed // the first denial, else OK if a token was needed
+		case observed && !reason.Allowed() && !s.observed: // one that counts
+			all, observed = reason, false
 		}
 	}
+	s.observed = observed
 	s.reply.Answers = s.answers
 	return all
 }
@@ -245,6 +260,7 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	}
 	access, path := find(table, r)
 	if path == nil {
+		s.observed = st.rules.Observes(access, decide.Place{})
 		if fault, good := s.authenticate(st, r); !good {
 			return fault
 		}

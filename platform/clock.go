@@ -139,6 +139,9 @@ const (
 	markSlack = 2 * time.Second
 )
 
+// Uptime is the time since the boot, whatever is done to the clock, sleep of the system included.
+func Uptime() time.Duration { return realClock{}.uptime() }
+
 // NewClock returns the Clock of this system, judged.
 func NewClock() *Clock { return newClock(realClock{}) }
 

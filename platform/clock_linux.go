@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,17 @@ func (realClock) uptime() time.Duration {
 		return time.Since(started)
 	}
 	return time.Duration(ts.Nano())
+}
+
+// Boot returns what names this boot of the system, "" if unknown, and the time since it, whatever is done to the clock,
+// sleep of the system included.
+func Boot() (id string, up time.Duration) {
+	var ts unix.Timespec
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return "", time.Since(started)
+	}
+	return strings.TrimSpace(string(text)), time.Duration(ts.Nano())
 }
 
 // clockMarks are files that time services leave in a file system that is empty after a boot, once they have set the

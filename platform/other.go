@@ -110,3 +110,6 @@ const openNoFollow = 0
 
 // checkOwn would tell whether others can have written a state file; not on this system.
 func checkOwn(f *os.File, info fs.FileInfo) error { return nil }
+
+// Boot returns what names this boot of the system, which is not known here, and the time since the program started.
+func Boot() (id string, up time.Duration) { return "", Uptime() }

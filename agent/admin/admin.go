@@ -5,6 +5,9 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock -T inventory.json http://localhost/inventory
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/observe
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST 'http://localhost/observe/mode?for=30m'
+//	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE http://localhost/observe/mode
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST 'http://localhost/refresh?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -N 'http://localhost/watch?last=10&denied=true'
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/status
 //	curl --unix-socket /run/nmos-authd/admin.sock http://localhost/metrics
@@ -27,6 +30,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/httpauth"
@@ -59,6 +63,12 @@ type Functions struct {
 	Observed func() ([]byte, error)
 	// ForgetObserved restarts the observation.
 	ForgetObserved func()
+	// StartObserve has everything observed for some time and returns until when, as JSON; StopObserve ends that, and
+	// ErrUnknown is wrapped if there is none. Who asks is the peer of the context's connection (httpauth.ConnOf).
+	StartObserve func(ctx context.Context, span time.Duration) ([]byte, error)
+	StopObserve  func(ctx context.Context) error
+	// Refresh fetches keys, of all issuers if issuer is empty, and returns what changed, as JSON.
+	Refresh func(ctx context.Context, issuer string) ([]byte, error)
 	// ForgetServer drops an issuer with its keys. ErrFixed is wrapped if the configuration names it, ErrUnknown if
 	// there is none.
 	ForgetServer func(issuer string) error
@@ -81,16 +91,18 @@ type Functions struct {
 func Handler(f Functions) http.Handler {
 	m := &mux{Functions: f}
 	m.paths = map[string][]method{
-		"/inventory":  {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
-		"/keys":       {{http.MethodGet, m.getKeys}},
-		"/records":    {{http.MethodGet, m.getRecords}},
-		"/watch":      {{http.MethodGet, m.watch}},
-		"/status":     {{http.MethodGet, document("application/json", f.Status)}},
-		"/metrics":    {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
-		"/servers":    {{http.MethodDelete, m.forgetServer}},
-		"/client":     {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
-		"/client/key": {{http.MethodPost, m.rotateClient}},
-		"/observe":    {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
+		"/inventory":    {{http.MethodGet, m.getInventory}, {http.MethodPut, m.putInventory}},
+		"/keys":         {{http.MethodGet, m.getKeys}},
+		"/records":      {{http.MethodGet, m.getRecords}},
+		"/watch":        {{http.MethodGet, m.watch}},
+		"/status":       {{http.MethodGet, document("application/json", f.Status)}},
+		"/metrics":      {{http.MethodGet, document("text/plain; version=0.0.4; charset=utf-8", f.Metrics)}},
+		"/servers":      {{http.MethodDelete, m.forgetServer}},
+		"/client":       {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
+		"/client/key":   {{http.MethodPost, m.rotateClient}},
+		"/observe/mode": {{http.MethodPost, m.startObserve}, {http.MethodDelete, m.stopObserve}},
+		"/refresh":      {{http.MethodPost, m.refresh}},
+		"/observe":      {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
 	}
 	return m
 }
@@ -209,6 +221,29 @@ func document(kind string, make func() ([]byte, error)) http.HandlerFunc {
 func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {
 	m.ForgetObserved()
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (m *mux) startObserve(w http.ResponseWriter, r *http.Request) {
+	span, err := time.ParseDuration(r.URL.Query().Get("for"))
+	if err != nil {
+		httpauth.Fail(w, http.StatusBadRequest, "for how long?", "for=30m")
+		return
+	}
+	if view, err := m.StartObserve(r.Context(), span); !failed(w, err, "observe mode is not begun", "") {
+		send(w, "application/json", view)
+	}
+}
+
+func (m *mux) stopObserve(w http.ResponseWriter, r *http.Request) {
+	if !failed(w, m.StopObserve(r.Context()), "observe mode", "nothing to stop") {
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (m *mux) refresh(w http.ResponseWriter, r *http.Request) {
+	if view, err := m.Refresh(r.Context(), r.URL.Query().Get("issuer")); !failed(w, err, "not refreshed", "there is no such issuer") {
+		send(w, "application/json", view)
+	}
 }
 
 func (m *mux) forgetServer(w http.ResponseWriter, r *http.Request) {

@@ -127,7 +127,7 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 
 // show returns a text that does nothing to a terminal.
 func show(text string) string {
-	text = strconv.Quote(text) // control characters and what turns the direction of writing are escaped
+	text = strconv.QuoteToASCII(text) // what is not ASCII may take two columns, or none, or turn the direction of writing
 	return text[1 : len(text)-1]
 }
 

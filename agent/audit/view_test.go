@@ -40,7 +40,7 @@ func TestView(t *testing.T) {
 		{several, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
 		{recorded(resource), "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
 		{recorded(all), "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
-		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e` + "\u0661"},
+		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e\u0661`},
 		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of whatever kind) ×57"},
 		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          GET     (whatever path) ×1234"},
 		{recorded(untrusted), "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +

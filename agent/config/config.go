@@ -44,6 +44,7 @@ const (
 // may be shared.
 type Config struct {
 	Mode          Mode
+	Enforce       Enforce
 	Device        Device
 	Authorization Authorization
 	Discovery     Discovery
@@ -59,6 +60,43 @@ type Config struct {
 	Metrics       Metrics
 	Client        Client
 	Sandbox       Sandbox
+}
+
+// Stage says which accesses to an API are enforced while the mode is enforce: the others are observed (OPS-3).
+type Stage string
+
+// The stages, as the configuration spells them.
+const (
+	StageAll   Stage = "all"   // reading and writing
+	StageWrite Stage = "write" // writing; reading is observed
+	StageNone  Stage = "none"  // nothing: both are observed
+)
+
+// observes reports whether reading, or writing, is observed.
+func (s Stage) observes(write bool) bool { return s == StageNone || s == StageWrite && !write }
+
+// Enforce is [enforce]: the stage of each API, in the order of decide.APIs.
+type Enforce [decide.APIs]Stage
+
+// NotEnforced is an access to an API, as [enforce] calls it, that is observed though the mode is enforce.
+type NotEnforced struct {
+	API    string `json:"api"`
+	Access string `json:"access"`
+}
+
+// NotEnforced returns what [enforce] leaves open; nothing unless the mode is enforce.
+func (c *Config) NotEnforced() (open []NotEnforced) {
+	if c.Mode != ModeEnforce {
+		return nil
+	}
+	for api, stage := range c.Enforce {
+		for i, access := range [...]string{"read", "write"} {
+			if stage.observes(i == 1) {
+				open = append(open, NotEnforced{decide.API(api).String(), access})
+			}
+		}
+	}
+	return open
 }
 
 // Device is [device].
@@ -201,6 +239,9 @@ func (c *Config) Rules() decide.Rules {
 	}
 	for _, rule := range c.Control.AsDrafted {
 		rules.Controls.Drafted |= drafted[rule]
+	}
+	for api, stage := range c.Enforce {
+		rules.Observed[api] = [2]bool{stage.observes(false), stage.observes(true)}
 	}
 	for _, api := range c.Control.Claims {
 		rules.Controls.Claims = append(rules.Controls.Claims, []byte(api))

@@ -90,6 +90,17 @@ func TestConfigFull(t *testing.T) {
 		cached_tokens = 4096
 		connections = 1
 		memory_bytes = 16777216
+		[enforce]
+		node = "write"
+		connection = "none"
+		channelmapping = "write"
+		events = "none"
+		control = "write"
+		configuration = "none"
+		streamcompatibility = "write"
+		query = "none"
+		registration = "write"
+		other = "none"
 		[inventory]
 		file = "/run/firmware//inventory.json"
 		[audit]
@@ -136,8 +147,9 @@ as_drafted = ["CTL-14", "CTL-13"]
 		t.Fatal(err)
 	}
 	want := &Config{
-		Mode:   ModeObserve,
-		Device: Device{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
+		Mode:    ModeObserve,
+		Enforce: Enforce{StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite},
+		Device:  Device{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
 		Authorization: Authorization{
 			Servers:        []string{"http://auth.example.com:8080/realms/nmos", "https://[2001:db8::1]/"},
 			TrustedIssuers: []string{"https://*.example.com", "https://node-*.example.org:8443/a"},

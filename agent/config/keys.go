@@ -107,7 +107,7 @@ func (k *Key) set(value any) error {
 // A key that judges by another one stands after it: values are set in this order, whatever the order of the file.
 func Keys(c *Config) []Key {
 	a := &c.Authorization
-	return []Key{
+	all := []Key{
 		{"", "mode", 0, &c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff)},
 
 		{"device", "names", 0, &c.Device.Names, nil, text(deviceName)},
@@ -197,6 +197,11 @@ func Keys(c *Config) []Key {
 
 		{"sandbox", "landlock", Restart, &c.Sandbox.Landlock, true, boolean},
 	}
+	for api := range c.Enforce {
+		all = append(all,
+			Key{"enforce", decide.API(api).String(), 0, &c.Enforce[api], StageAll, word(StageAll, StageWrite, StageNone)})
+	}
+	return all
 }
 
 // Default returns the configuration of an empty file. The caller may change it.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,6 +12,12 @@ import (
 func fields(c *Config, visit func(name string, field reflect.Value)) {
 	var walk func(name string, v reflect.Value)
 	walk = func(name string, v reflect.Value) {
+		if v.Kind() == reflect.Array {
+			for i := range v.Len() {
+				walk(fmt.Sprint(name, ".", i), v.Index(i))
+			}
+			return
+		}
 		if v.Kind() != reflect.Struct {
 			visit(name, v)
 			return

@@ -39,6 +39,9 @@ func (c *Config) Warnings() []string {
 	if c.Mode != ModeEnforce {
 		warn("mode is %q: nothing is denied", c.Mode)
 	}
+	for _, open := range c.NotEnforced() {
+		all = append(all, "[enforce] "+open.API+": to "+open.Access+" is not denied to anybody, only recorded")
+	}
 	if c.Authorization.AllowHTTP {
 		warn("[authorization] allow_http: whoever can answer on the network can make tokens that this device accepts")
 	}

@@ -30,6 +30,9 @@ func (d *daemon) administration() http.Handler {
 		Keys:           d.heldKeys,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,
+		StartObserve:   d.startObserve,
+		StopObserve:    d.stopObserve,
+		Refresh:        d.refresh,
 		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
 	})
 }
@@ -47,7 +50,7 @@ func (d *daemon) heldKeys(issuer string) ([]byte, error) {
 func (d *daemon) observed() ([]byte, error) {
 	c := d.inForce.Load()
 	rules := c.Rules()
-	return json.Marshal(d.observer.Report(time.Now(), string(c.Mode), &rules, d.audit.Stats()))
+	return json.Marshal(d.observer.Report(time.Now(), string(d.agent.Mode()), &rules, d.audit.Stats()))
 }
 
 // forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys

@@ -83,7 +83,7 @@ func (a *AdminClient) Open(ctx context.Context, method, path string) (*http.Resp
 		return nil, errors.New("not a path that can be asked for")
 	}
 	a.way.ResponseHeaderTimeout = adminTimeout
-	if strings.HasPrefix(path, "/client") {
+	if strings.HasPrefix(path, "/client") || strings.HasPrefix(path, "/refresh") {
 		a.way.ResponseHeaderTimeout += ownPatience
 	}
 	answer, err := (&http.Client{Transport: &a.way}).Do(r)

@@ -66,6 +66,8 @@ type daemon struct {
 	inForce  atomic.Pointer[inForceConfig]
 	health   health
 
+	observing observing
+
 	given           map[string]*os.File // sockets from the service manager, not yet taken over
 	listeners       []net.Listener
 	servers         []namedServer
@@ -132,6 +134,7 @@ func newDaemon(file, version string, queue *LogQueue, background func(func())) (
 func (d *daemon) recall() {
 	d.persisted.recallTime(d.times)
 	good := d.persisted.load()
+	d.recallObserve()
 	d.finder.Remember(d.persisted.loadServers(good.Servers))
 	for _, h := range good.Issuers {
 		d.store.Hold(h)
@@ -146,6 +149,7 @@ func (d *daemon) recall() {
 func (d *daemon) clockEvent(e platform.ClockEvent) {
 	d.clock.logEvent(d.log, e)
 	d.agent.Rejudge()
+	d.observing.alarm.Ring()
 	d.healthChanged()
 	if e.Renewed() {
 		d.finder.LookNow()
@@ -237,6 +241,7 @@ func (d *daemon) run() error {
 			d.own.ClockChanged()
 		})
 	})
+	background.Go(func() { d.runObserve(ctx) })
 	background.Go(func() { d.stock.watch(ctx) })
 	renamed := make(chan []string)
 	background.Go(func() { d.device.watchNames(ctx, nil, renamed) })

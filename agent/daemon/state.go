@@ -28,6 +28,7 @@ const (
 	serversFile   = "servers"   // agent.FoundServer
 	timeFile      = "time"      // the last known time, RFC 3339
 	inventoryFile = "inventory" // the document that was pushed last
+	observeFile   = "observe"   // who has begun to observe, and until when
 	clientFile    = "client"    // what oauth.Client keeps: registrations, secrets and private keys
 )
 
@@ -35,7 +36,7 @@ const (
 // can be read back (KEY-8).
 var fileLimits = map[string]int{
 	keysFile: keys.MaxLastGood, serversFile: agent.MaxFoundState, timeFile: 64, inventoryFile: inventory.MaxDocument,
-	clientFile: oauth.MaxState,
+	clientFile: oauth.MaxState, observeFile: 1024,
 }
 
 const (
@@ -62,6 +63,8 @@ type persisted struct {
 	stopped bool                  // no later write follows
 	pushed  []byte                // the inventory to be written; nil before the first
 	kept    []byte                // the last known content of inventoryFile
+	timer   []byte                // what is observed, to be written; nil before the first
+	timed   []byte                // the last known content of observeFile
 	own     []byte                // what the OAuth client keeps, to be written; nil if it is
 	ownSum  [sha256.Size]byte     // of the last known content of clientFile; zero if unknown
 	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
@@ -247,6 +250,26 @@ func (p *persisted) catchUpClient() {
 	}
 }
 
+// loadObserve returns what keepObserve wrote, nil if it never did.
+func (p *persisted) loadObserve() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timed = p.read(observeFile, func([]byte) error { return nil })
+	return p.timed
+}
+
+// keepObserve writes what is observed. The error says why it is not on flash yet.
+func (p *persisted) keepObserve(data []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = data
+	p.catchUp()
+	if p.dir.Path == "" {
+		return errNoState
+	}
+	return p.failing[observeFile]
+}
+
 // loadServers reads the servers that discovery had found; before are the issuers that an older release kept in
 // keysFile.
 func (p *persisted) loadServers(before []string) (found []agent.FoundServer) {
@@ -287,6 +310,13 @@ func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 // catchUp writes what differs from the files. The caller holds mu.
 func (p *persisted) catchUp() {
 	p.catchUpClient()
+	if p.timer != nil && !bytes.Equal(p.timer, p.timed) {
+		err := p.write(observeFile, p.timer)
+		p.result(observeFile, err)
+		if err == nil {
+			p.timed = p.timer
+		}
+	}
 	if p.pushed != nil && !bytes.Equal(p.pushed, p.kept) {
 		p.safe.Store(false)
 		err := p.write(inventoryFile, p.pushed)

@@ -53,7 +53,8 @@ func (d *daemon) snapshot() *status.Status {
 	c := d.inForce.Load()
 	s := &status.Status{
 		Time: status.At(now, now), Since: status.At(d.health.began, now),
-		Version: d.version, Model: d.device.Name, Names: append([]string{}, c.names...), Mode: string(c.Mode),
+		Version: d.version, Model: d.device.Name, Names: append([]string{}, c.names...), Mode: string(d.agent.Mode()),
+		Observe: d.observation(), NotEnforced: c.NotEnforced(),
 		Refused: deref(d.health.refused.Load()),
 		Refresh: int64(c.Authorization.Refresh / time.Second),
 		Errors:  d.health.troubles.last(now), Unlogged: d.queue.Dropped(),

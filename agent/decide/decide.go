@@ -38,12 +38,13 @@ func MethodAccess(method []byte) Access {
 
 // Rules are what the configuration says about paths.
 type Rules struct {
-	Public    []string  // prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
-	Claims    []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
-	Control   []string  // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
-	PathBytes int       // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
-	Controls  Controls  // of device models
-	Forms     Forms     // of specifiers in x-nmos-configuration (CTL-66)
+	Public    []string      // prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
+	Claims    []Mapping     // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
+	Control   []string      // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
+	PathBytes int           // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
+	Controls  Controls      // of device models
+	Forms     Forms         // of specifiers in x-nmos-configuration (CTL-66)
+	Observed  [APIs][2]bool // of each API: whether reading, and writing, is observed in enforce mode (OPS-3)
 }
 
 // DefaultPathBytes is the length of the longest normalised path unless configured. A decision takes time in proportion

@@ -118,6 +118,7 @@ var advice = [wire.Reasons]Advice{
 		"If it should, name its user in [client] allow_uids, or its group in [client] group."},
 	wire.OwnTokenScope: {"The firmware asked for a token with a scope that the device is not configured for, or it is not configured to be an OAuth client at all.",
 		"If it needs one, add the scope to [client] scopes; NMOS has registration and events."},
+	wire.Administration: {"An administrator changed something on the admin socket, or what was changed ended.", ""},
 	wire.OwnTokenPending: {"The device has no token of its own to give: it is being fetched, or could not be had.",
 		"It passes by itself if the authorization server can be reached and has the device as a client; the reply's detail and \"nmos-authd status\" say what is wrong."},
 }

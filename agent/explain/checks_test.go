@@ -12,7 +12,7 @@ import (
 func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
 	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource or for a token
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
-		wire.WatchLimit, wire.OwnToken, wire.OwnTokenCaller, wire.OwnTokenScope, wire.OwnTokenPending,
+		wire.WatchLimit, wire.OwnToken, wire.OwnTokenCaller, wire.OwnTokenScope, wire.OwnTokenPending, wire.Administration,
 	}
 	ends := map[wire.Reason]bool{}
 	c := config.Default()

@@ -42,8 +42,22 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 		IdleTimeout:                  idleTime,
 		MaxHeaderBytes:               maxHead,
 		ConnState:                    tellSlot,
+		ConnContext:                  withConn,
 		ErrorLog:                     log.New(reporter(report), "", 0),
 	}}
+}
+
+// connKey is that of the connection in the context of its requests.
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn.(*singleConn).Conn)
+}
+
+// ConnOf returns the connection that a request came on, by the request's context; nil if it is of no Server.
+func ConnOf(ctx context.Context) net.Conn {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	return conn
 }
 
 // ServeConn answers the requests of one connection, in order, until the caller hangs up or is too slow, and closes it.

@@ -77,7 +77,7 @@ type Table struct {
 	kinds map[string]map[string]entry // by kind and name
 	paths []byte                      // of all entries, one behind the other
 	names map[string]name             // by id and by role path
-	count int
+	all   []name                      // in the order of the document
 }
 
 // entry locates the paths of a resource.
@@ -130,7 +130,15 @@ func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
 }
 
 // Len returns how many resources there are.
-func (t *Table) Len() int { return t.count }
+func (t *Table) Len() int { return len(t.all) }
+
+// At returns a resource by its place in the document, from 0: kind, name, and what stands for reading and for writing
+// it, as Find returns that.
+func (t *Table) At(i int) (kind, name string, read, write []byte) {
+	n := &t.all[i]
+	e := t.kinds[n.kind][n.name]
+	return n.kind, n.name, t.paths[e.read.from:e.read.to:e.read.to], t.paths[e.write.from:e.write.to:e.write.to]
+}
 
 // builder makes a Table.
 type builder struct {
@@ -218,7 +226,7 @@ func (b *builder) add(r *Resource) error {
 			b.names[key] = name{r.Kind, r.Name}
 		}
 	}
-	b.count++
+	b.all = append(b.all, name{r.Kind, r.Name})
 	return nil
 }
 
@@ -247,7 +255,7 @@ func (b *builder) path(template string, r *Resource) (span, error) {
 // table returns what was added.
 func (b *builder) table() *Table {
 	t := b.Table
-	t.paths = slices.Clip(bytes.Clone(t.paths))
+	t.paths, t.all = slices.Clip(bytes.Clone(t.paths)), slices.Clip(t.all)
 	return &t
 }
 

@@ -82,6 +82,7 @@ type issuerState struct {
 	learning bool      // in flight, and not a server when the fetch began
 	followUp time.Time // when another fetch is to follow the one in flight; zero if none is to
 	number   uint64    // of the last fetch, counted over the Store
+	ended    uint64    // of the last fetch that has ended
 	last     time.Time // when it began
 	next     time.Time // when the next is due; zero while idle
 	place    time.Time // this device's own place in the interval, next or past; zero before it has one
@@ -373,6 +374,50 @@ func (s *Store) RenewNow() {
 	s.alarm.Ring()
 }
 
+// Refresh makes the next fetch of an issuer due, or if name is empty, of each issuer whose turn has come: an
+// administrator knows that its keys have changed. However often that is asked for, an issuer is fetched at most once in
+// renewalRest by it, and one that a token brought only if its keys are held (KEY-6). It returns which they are, and what
+// Refreshed wants to know.
+func (s *Store) Refresh(name string) (names []string, since uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, only := time.Now(), TrimIssuer(name)
+	for name, st := range s.schedule {
+		if only != "" && name != only || only == "" && st.phase == idle || !st.server && s.held(name) == 0 {
+			continue
+		}
+		names = append(names, name)
+		at := latest(now, st.last.Add(renewalRest))
+		switch {
+		case st.inFlight(): // it may have begun before the change
+			st.followUp = at
+		case st.phase == idle:
+			st.phase, st.next = due, at
+		case st.next.After(at):
+			st.next = at
+		}
+	}
+	sort.Strings(names)
+	s.alarm.Ring()
+	return names, s.fetches
+}
+
+// Refreshed reports whether a fetch of an issuer that Refresh returned has ended, and how. since is what that returned.
+func (s *Store) Refreshed(name string, since uint64) (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.schedule[name]
+	switch {
+	case st == nil:
+		return true, errDropped
+	case st.ended <= since:
+		return false, nil
+	case st.failed():
+		return true, st.err
+	}
+	return true, nil
+}
+
 // makeRoom bounds the number of learned issuers, whatever names tokens bring: one without keys that has been
 // tried gives way. The caller holds mu.
 func (s *Store) makeRoom(now time.Time) bool {
@@ -495,6 +540,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		err = cmp.Or(err, errDropped)
 	} else {
 		now := time.Now()
+		st.ended = st.number
 		if err == nil {
 			event.Changed = s.publish(name, keys, st.number)
 			st.phase, st.failures, st.rested = healthy, 0, time.Time{}

@@ -148,7 +148,7 @@ func (o *Observer) Reset(now time.Time, s audit.Stats) {
 func (o *Observer) Observe(r *audit.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if r.Seq <= o.after || r.Question == wire.Token { // decided before, and sorted only now; or about no controller
+	if r.Seq <= o.after || r.Question == wire.Token || r.Question >= wire.May { // decided before, and sorted only now; or about nobody's request
 		return
 	}
 	o.total.add(r)

@@ -26,7 +26,18 @@ type Report struct {
 	Waiting   uint64 `json:"waiting"`    // more decisions, which the audit is still counting or sorting
 	Unlisted  uint64 `json:"unlisted"`   // of Decisions, those for controllers that are not listed, for want of room
 
+	// Stages say what enforcing more would deny, for each key of [enforce] in which anything was observed.
+	Stages []Stage `json:"stages,omitempty"`
+
 	Controllers []Controller `json:"controllers"`
+}
+
+// Stage is an access to an API, as [enforce] has it.
+type Stage struct {
+	API         string `json:"api"`
+	Access      string `json:"access"`
+	Would       uint64 `json:"would_deny"`
+	Controllers uint64 `json:"controllers"`
 }
 
 // Controller is what one controller did: a client of an issuer; or, if no token was verified, all for whom one user's
@@ -96,8 +107,48 @@ func (o *Observer) Report(now time.Time, mode string, rules *decide.Rules, s aud
 	for i := range all {
 		r.Controllers = append(r.Controllers, r.judge(&all[i], rules))
 	}
+	r.stages(all, rules)
 	sort.Slice(r.Controllers, func(i, j int) bool { return r.Controllers[i].before(&r.Controllers[j]) })
 	return r
+}
+
+// stages counts what would have been denied, by the keys of [enforce] that let it pass.
+func (r *Report) stages(all []controllerStats, rules *decide.Rules) {
+	var would, controllers [decide.APIs][2]uint64 // reading, writing
+	for i := range all {
+		var his [decide.APIs][2]uint64
+		for n := range all[i].stats {
+			a := &all[i].stats[n]
+			path, _ := decide.Normalize(nil, []byte(a.path))
+			if a.path != "" && a.path[0] != '/' { // a role path
+				path = []byte(a.path)
+			}
+			api, writes := rules.Stage(accessOf(a.verb), rules.Find(path))
+			if !a.reason.Allowed() {
+				his[api][bit(writes)] += a.would
+			}
+		}
+		for api := range his {
+			for w, n := range his[api] {
+				would[api][w] += n
+				controllers[api][w] += min(n, 1)
+			}
+		}
+	}
+	for api := range would {
+		for w, access := range [...]string{"read", "write"} {
+			if n := would[api][w]; n > 0 {
+				r.Stages = append(r.Stages, Stage{decide.API(api).String(), access, n, controllers[api][w]})
+			}
+		}
+	}
+}
+
+func bit(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // snapshot returns a copy of what is held, so that recording does not wait for the analysis.

@@ -31,6 +31,11 @@ func (r *Report) Write(w io.Writer) error {
 			fmt.Fprintf(&b, "%d %s.\n", more.n, more.text)
 		}
 	}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		fmt.Fprintf(&b, "[enforce] %s: enforcing %s would have denied %d, of %d controllers.\n", s.API, s.Access, s.Would,
+			s.Controllers)
+	}
 	for i := range r.Controllers {
 		r.Controllers[i].write(&b)
 	}

@@ -22,7 +22,12 @@ func (s *Status) Health() (wrong []string) {
 		}
 		wrong = append(wrong, text)
 	}
-	add(s.Mode != "enforce", "the mode is "+s.Mode+", so nothing is denied", "")
+	until := ""
+	if o := s.Observe; o != nil {
+		until = "until " + o.Until.String() + ", begun by user " + strconv.FormatInt(o.UID, 10)
+	}
+	add(s.Mode != "enforce", "the mode is "+s.Mode+", so nothing is denied", until)
+	add(len(s.NotEnforced) > 0, "not all is enforced ([enforce])", s.open())
 	add(!s.Clock.Trusted, "the clock is "+s.Clock.State+", so tokens are answered 503", s.Clock.Why)
 	if text, why := s.keys(); text != "" {
 		add(true, text, why)
@@ -40,6 +45,15 @@ func (s *Status) Health() (wrong []string) {
 	add(lately, "audit: decisions of the last 10 minutes were not recorded", "")
 	add(s.State.Dir != "" && s.State.Error != "", "state is not kept across restarts", s.State.Error)
 	return wrong
+}
+
+// open names what [enforce] leaves open.
+func (s *Status) open() string {
+	var all []string
+	for _, n := range s.NotEnforced {
+		all = append(all, n.Access+" "+n.API)
+	}
+	return "anybody may " + strings.Join(all, ", ")
 }
 
 // keys returns what is wrong with the servers and their keys (KEY-1, KEY-3).

@@ -40,6 +40,14 @@ func (s *Status) Metrics() []byte {
 		m.family(g.name, gauge, g.help)
 		m.sample(g.value)
 	}
+	m.family("observe_ends_timestamp_seconds", gauge, "When an observe mode ends that an administrator has begun, and who.")
+	if o := s.Observe; o != nil {
+		m.sample(int64(o.Until), "uid", strconv.FormatInt(o.UID, 10))
+	}
+	m.family("not_enforced", gauge, "What [enforce] leaves open; always 1.")
+	for _, n := range s.NotEnforced {
+		m.sample(1, "api", n.API, "access", n.Access)
+	}
 	m.family("decisions_total", counter, "Answers by reason.")
 	for i := range s.Decisions {
 		c := &s.Decisions[i]

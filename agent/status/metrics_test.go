@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/status"
 )
 
@@ -163,6 +164,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	more := well()
+	more.Observe = &status.Observe{UID: 1000, Since: now, Until: now + 1800, Left: 1800}
+	more.NotEnforced = []config.NotEnforced{{API: "node", Access: "read"}}
 	more.Servers = append(more.Servers, // whose labels would have no bound
 		status.Server{Issuer: "https://named.example.com:1", Origin: status.Learned, Failing: true},
 		status.Server{Issuer: "https://advertised.example.com", Origin: status.Discovered, Failing: true})
@@ -173,8 +176,9 @@ func TestMetrics(t *testing.T) {
 	}
 	const a, b, log, syslog = `issuer="https://a.example.com" `, `issuer="https://b.example.com/realms/nmos" `, `sink="log" `, `sink="syslog" `
 	for name, samples := range map[string]map[string]float64{
-		"info":               {`mode="enforce" model="level meter" version="1.2.3" `: 1},
-		"healthy":            {"": 1},
+		"info":                           {`mode="enforce" model="level meter" version="1.2.3" `: 1},
+		"healthy":                        {"": 1},
+		"observe_ends_timestamp_seconds": {`uid="1000" `: float64(now + 1800)}, "not_enforced": {`access="read" api="node" `: 1},
 		"start_time_seconds": {"": float64(now - 3*3600)}, "clock_trusted": {"": 1}, "config_refused": {"": 0},
 		"discovered_servers": {"": 1}, "tokens_held": {"": 2}, "tokens_limit": {"": 64}, "audit_pending_decisions": {"": 0},
 		"inventory_resources": {"": 12}, "inventory_refused": {"": 0}, "state_kept": {"": 1}, "landlock_abi": {"": 6},

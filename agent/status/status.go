@@ -12,34 +12,52 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/ascii"
+	"nmosauthd/agent/config"
 )
 
 // Status is a snapshot of the daemon. The names of its fields in JSON are stable: fields are added, none is renamed.
 type Status struct {
-	Healthy   bool      `json:"healthy"`
-	Degraded  []string  `json:"degraded,omitempty"` // what is wrong, most important first
-	Time      Time      `json:"time"`               // of the snapshot
-	Since     Time      `json:"since"`              // the start of the daemon
-	Version   string    `json:"version"`
-	Model     string    `json:"model"` // of the device
-	Names     []string  `json:"names"` // by which a token may name the device
-	Mode      string    `json:"mode"`
-	Refused   string    `json:"config_refused,omitempty"` // why the configuration was not reread; the old one is in force
-	Clock     Clock     `json:"clock"`
-	Refresh   int64     `json:"refresh_seconds"` // how often keys are to be fetched
-	Servers   []Server  `json:"servers"`
-	Discovery Discovery `json:"discovery"`
-	Decisions []Count   `json:"decisions"` // of each reason
-	Tokens    Tokens    `json:"tokens"`
-	Sockets   []Socket  `json:"sockets"`
-	Audit     Audit     `json:"audit"`
-	Client    Client    `json:"client"`
-	Inventory Inventory `json:"inventory"`
-	State     State     `json:"state"`
-	Sandbox   Sandbox   `json:"sandbox"`
-	Memory    Memory    `json:"memory"`
-	Errors    []Error   `json:"last_errors"`       // oldest first
-	Unlogged  uint64    `json:"log_lines_dropped"` // since the start: standard error was too slow
+	Healthy  bool     `json:"healthy"`
+	Degraded []string `json:"degraded,omitempty"` // what is wrong, most important first
+	Time     Time     `json:"time"`               // of the snapshot
+	Since    Time     `json:"since"`              // the start of the daemon
+	Version  string   `json:"version"`
+	Model    string   `json:"model"` // of the device
+	Names    []string `json:"names"` // by which a token may name the device
+	Mode     string   `json:"mode"`
+	Observe  *Observe `json:"observe,omitempty"` // an administrator has begun it, and it ends by itself
+	// NotEnforced is what [enforce] leaves open while the mode is enforce.
+	NotEnforced []config.NotEnforced `json:"not_enforced,omitempty"`
+	Refused     string               `json:"config_refused,omitempty"` // why the configuration was not reread; the old one is in force
+	Clock       Clock                `json:"clock"`
+	Refresh     int64                `json:"refresh_seconds"` // how often keys are to be fetched
+	Servers     []Server             `json:"servers"`
+	Discovery   Discovery            `json:"discovery"`
+	Decisions   []Count              `json:"decisions"` // of each reason
+	Tokens      Tokens               `json:"tokens"`
+	Sockets     []Socket             `json:"sockets"`
+	Audit       Audit                `json:"audit"`
+	Client      Client               `json:"client"`
+	Inventory   Inventory            `json:"inventory"`
+	State       State                `json:"state"`
+	Sandbox     Sandbox              `json:"sandbox"`
+	Memory      Memory               `json:"memory"`
+	Errors      []Error              `json:"last_errors"`       // oldest first
+	Unlogged    uint64               `json:"log_lines_dropped"` // since the start: standard error was too slow
+}
+
+// Observe is an observe mode that ends by itself.
+type Observe struct {
+	UID   int64 `json:"uid"` // who began it; -1 if unknown
+	Since Time  `json:"since"`
+	Until Time  `json:"until"`
+	Left  int64 `json:"left_seconds"`
+}
+
+// Begun is the answer to who begins it.
+type Begun struct {
+	Observe
+	Unkept string `json:"unkept,omitempty"` // why it does not survive a restart
 }
 
 // Clock is the device's clock (OPS-1).

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/agent/config"
 	"nmosauthd/agent/status"
 )
 
@@ -72,6 +73,8 @@ const hostile = "\x1b[31m\u009b2J\"\\\n\r\t\u202e\u00e9\U0001f50a\xff}# TYPE x"
 // marked is the snapshot with hostile text wherever text comes from outside.
 func marked() *status.Status {
 	s := well()
+	s.Observe = &status.Observe{UID: 1000, Since: now, Until: now + 1800, Left: 1800}
+	s.NotEnforced = []config.NotEnforced{{API: "node", Access: "read"}}
 	var mark func(v reflect.Value)
 	mark = func(v reflect.Value) {
 		switch v.Kind() {
@@ -105,6 +108,12 @@ func TestHealth(t *testing.T) {
 	}{
 		{"nothing", func(*status.Status) {}, "", 0},
 		{"mode", func(s *status.Status) { s.Mode = "observe" }, "the mode is observe, so nothing is denied", 0},
+		{"timed observe", func(s *status.Status) {
+			s.Mode, s.Observe = "observe", &status.Observe{UID: 1000, Since: now, Until: now + 1800, Left: 1800}
+		}, "the mode is observe, so nothing is denied: until 2026-11-22T02:30:10Z, begun by user 1000", 0},
+		{"stage", func(s *status.Status) {
+			s.NotEnforced = []config.NotEnforced{{API: "node", Access: "read"}, {API: "node", Access: "write"}}
+		}, "not all is enforced ([enforce]): anybody may read node, write node", 0},
 		{"clock", func(s *status.Status) { s.Clock = status.Clock{State: "unset", Why: "before the build"} },
 			"the clock is unset, so tokens are answered 503: before the build", 0},
 		{"no server", func(s *status.Status) { s.Servers, s.Discovery.Error = nil, "no answer" },
@@ -261,7 +270,8 @@ client.tokens.failed client.tokens.granted client.tokens.next client.tokens.scop
 clock clock.state clock.trusted clock.why config_refused decisions decisions.answered decisions.reason decisions.status decisions.would
 degraded discovery discovery.error discovery.found discovery.hosts discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
-last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names refresh_seconds sandbox sandbox.denied
+last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names not_enforced not_enforced.access not_enforced.api
+observe observe.left_seconds observe.since observe.uid observe.until refresh_seconds sandbox sandbox.denied
 sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.clock_ahead_seconds
 servers.clock_difference servers.date servers.domain servers.error servers.failed servers.failing servers.fetched
 servers.issuer servers.kids servers.missing_seconds servers.next servers.origin servers.used since sockets sockets.limit sockets.name
@@ -407,6 +417,7 @@ func TestTextHostile(t *testing.T) {
 			clean.Audit.Sinks[i].Error = "x"
 		}
 		clean.Servers[1].Error, clean.Servers[1].Difference, clean.Servers[0].At = "x", "x", "x"
+		clean.Observe, clean.NotEnforced = marked().Observe, []config.NotEnforced{{}}
 		clean.Degraded = clean.Health()
 		s := marked()
 		clean.Client, s.Client = status.Client{}, status.Client{} // whose lines are broken: TestTextClient

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"io"
 	"strconv"
 	"strings"
@@ -20,6 +21,13 @@ func (s *Status) WriteText(w io.Writer) error {
 	t.row("daemon", s.Version+", model "+s.Model+", started "+t.ago(s.Since)+" ago")
 	t.row("names", strings.Join(s.Names, ", "))
 	t.row("mode", s.Mode)
+	if o := s.Observe; o != nil {
+		t.row("", "begun by user ", strconv.FormatInt(o.UID, 10), " at ", o.Since.String(), ", ends by itself in ", t.ago(o.Until),
+			" at ", o.Until.String())
+	}
+	if len(s.NotEnforced) > 0 {
+		t.row("", "but ", s.open(), " ([enforce]): what it would deny is recorded")
+	}
 	t.row("clock", s.Clock.State+", "+s.Clock.Why+"; "+s.Time.String())
 	for i := range s.Servers {
 		t.server(&s.Servers[i])
@@ -167,12 +175,7 @@ func (t *text) server(v *Server) {
 	if v.Missing > 0 {
 		t.row("", "no longer advertised, for ", t.ago(t.now-Time(v.Missing)), "; forgotten after 24 h, unless the last")
 	}
-	kids := make([]string, len(v.KIDs))
-	for i, kid := range v.KIDs {
-		kids[i] = strconv.Quote(kid)
-	}
-	t.row("", many(len(kids), "key"), t.some(len(kids) > 0, " "+strings.Join(kids, " ")),
-		t.fetched(v), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+	t.row("", many(len(v.KIDs), "key"), quoted(" ", v.KIDs), t.fetched(v), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
 	if v.Difference != "" {
 		t.row("", v.Difference)
 	}
@@ -211,6 +214,7 @@ func (t *text) row(name string, parts ...string) {
 	for _, p := range parts {
 		t.b = ascii.AppendString(t.b, p)
 	}
+	t.b = bytes.TrimRight(t.b, " ")
 	t.b = append(t.b, '\n')
 }
 

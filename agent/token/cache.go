@@ -142,6 +142,20 @@ func (c *cache) held() int {
 	return c.used
 }
 
+// gone is Verifier.Gone.
+func (c *cache) gone(set *keys.Set) map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := map[string]int{}
+	for i := range c.slots[:c.used] {
+		t := &c.slots[i].token
+		if issuer := set.Issuer(t.Issuer()); issuer == nil || !issuer.Holds(&t.key) {
+			n[string(keys.TrimIssuer(t.Issuer()))]++
+		}
+	}
+	return n
+}
+
 // remove frees slot i. The last slot in use takes its place, so that those in use stay together.
 func (c *cache) remove(i int32) {
 	c.unlink(i)

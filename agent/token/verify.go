@@ -97,6 +97,9 @@ func NewVerifier(o Options) *Verifier {
 // Held returns the number of verified tokens remembered, and the capacity.
 func (v *Verifier) Held() (n, limit int) { return v.cache.held(), v.options.Cached }
 
+// Gone returns how many of the tokens that are remembered no key in set vouches for any more, by issuer (KEY-7).
+func (v *Verifier) Gone(set *keys.Set) map[string]int { return v.cache.gone(set) }
+
 // Check verifies a compact JWS against the keys of its issuer in set and judges its times and audience. If Reason is
 // OK, or one of the faults that a verified token can have (ClockUntrusted, Expired, IssuedLater, NotYetValid,
 // Audience), t holds the token; else t permits nothing, and of its methods only Issuer says what the token claims.

@@ -28,6 +28,8 @@ type Command struct {
 type Verdict struct {
 	Reason Reason
 	Writes bool // the command needs write
+	// Observed reports that it is denied, and let pass: [enforce] of the configuration (OPS-3).
+	Observed bool
 }
 
 // Subscribes reports whether it is a subscription.

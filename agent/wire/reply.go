@@ -25,6 +25,8 @@ type Reply struct {
 	Verdicts      []Verdict // control: one per command, in their order; in observe mode, as enforce would have it
 	ForAll        bool      // control: the token is why all are denied, or would be
 
+	List []byte // may: whole lines, as protocol §12 has them
+
 	// Of token.
 	Scope       []byte // that it is good for
 	TokenID     []byte // names it, and tells nothing of it
@@ -34,8 +36,9 @@ type Reply struct {
 
 // Answer is the answer for one target of decide-all or watch-token. The zero value denies.
 type Answer struct {
-	Target  []byte // without its query, which may hold the token, and without control characters
-	Allowed bool
+	Target   []byte // without its query, which may hold the token, and without control characters
+	Allowed  bool
+	Observed bool // it is denied, and let pass: [enforce] of the configuration (OPS-3)
 }
 
 // Status is the HTTP status of the reply.
@@ -102,7 +105,7 @@ func (r *Reply) Append(dst []byte) []byte {
 	}
 	dst = appendLine(dst, "path=", r.Path)
 	for i := range r.Answers {
-		if a := &r.Answers[i]; !a.Allowed {
+		if a := &r.Answers[i]; !a.Allowed && !a.Observed {
 			dst = append(dst, "denied="...)
 			dst = append(dst, a.Target...)
 			dst = append(dst, '\n')
@@ -111,6 +114,7 @@ func (r *Reply) Append(dst []byte) []byte {
 	if r.Enforced == Undecided {
 		dst = r.appendCommands(dst, "denied=", r.Reason)
 	}
+	dst = append(dst, r.List...)
 	if r.Challenge() {
 		dst = append(dst, "www-authenticate="...)
 		dst = AppendChallenge(dst, r.Realm, r.Reason)
@@ -151,7 +155,7 @@ func (r *Reply) appendCommands(dst []byte, name string, all Reason) []byte {
 		return append(append(dst, name...), "*\n"...)
 	}
 	for i := range r.Verdicts {
-		if reason := r.Verdicts[i].Reason; !reason.Allowed() {
+		if reason := r.Verdicts[i].Reason; !reason.Allowed() && (r.Enforced != Undecided || !r.Verdicts[i].Observed) {
 			dst = append(r.Commands[i].appendDenied(append(dst, name...), reason), '\n')
 		}
 	}

@@ -16,6 +16,7 @@ const (
 	MaxName            = 256      // bytes of a resource's name
 	MaxScope           = 256      // bytes of the scope of a token question
 	MaxIndicator       = 1024     // bytes of its resource indicator
+	MaxAfter           = 64       // bytes of the place where a list goes on
 	TokenIDSize        = 32       // bytes of the name of one of the device's own tokens
 )
 
@@ -32,7 +33,12 @@ const (
 	WatchToken // decide-all that is left standing
 	Control
 	Token // for one of the device's own (CLI-69)
+	May   // everything that a token permits
 	Ping
+
+	// What an administrator does is no question of a packet. The audit records it as one.
+	Observe
+	Refresh
 )
 
 var verbs = [...]string{
@@ -43,7 +49,10 @@ var verbs = [...]string{
 	WatchToken: "watch-token 1",
 	Control:    "control 1",
 	Token:      "token 1",
+	May:        "may 1",
 	Ping:       "ping 1",
+	Observe:    "observe",
+	Refresh:    "refresh",
 }
 
 // String returns the first line of the packet that asks v.
@@ -74,6 +83,7 @@ const (
 	nameScope
 	nameIndicator
 	nameRefused
+	nameAfter
 )
 
 // grammar says for each question which names it has, which are required and which may be repeated.
@@ -103,6 +113,7 @@ var grammar = [...]struct{ has, needs, many uint16 }{
 		many:  nameCommand | nameSubscribe,
 	},
 	Token: {has: nameScope | nameIndicator | nameRefused | nameID, needs: nameScope},
+	May:   {has: nameAuthorization | nameAfter | nameID},
 	Ping:  {has: nameID},
 }
 
@@ -124,6 +135,7 @@ type Request struct {
 	Scope         []byte // of token: names with single spaces between
 	Indicator     []byte // of token: the URL of the server that the token is for (RFC 8707)
 	Refused       []byte // of token: the TokenID of one that a server refused
+	After         []byte // of may: where the list goes on
 	Fault         []byte // if Parse returned a fault of one name: that name, one of the protocol; else nil
 }
 
@@ -211,6 +223,8 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 			name, r.Indicator = nameIndicator, value
 		case "refused":
 			name, r.Refused = nameRefused, value
+		case "after":
+			name, r.After = nameAfter, value
 		}
 		switch {
 		case name&g.has == 0:
@@ -247,11 +261,11 @@ func (r *Request) Parse(packet []byte, limit int) Reason {
 const command = "command="
 
 // nameTable holds the names, each at the place of its bit.
-type nameTable [15][]byte
+type nameTable [16][]byte
 
 var names = func() (t nameTable) {
 	for i, name := range []string{"method", "target", "authorization", "upgrade", "id", "kind", "name", "access", "api", "model", "command",
-		"subscribe", "scope", "resource", "refused"} {
+		"subscribe", "scope", "resource", "refused", "after"} {
 		t[i] = []byte(name)
 	}
 	return t
@@ -294,6 +308,10 @@ func (r *Request) badValue(v Verb) uint16 {
 			return nameIndicator
 		case r.Refused != nil && !isTokenID(r.Refused):
 			return nameRefused
+		}
+	case May:
+		if len(r.After) > MaxAfter {
+			return nameAfter
 		}
 	}
 	return 0

@@ -8,8 +8,6 @@ import (
 	"os"
 
 	"github.com/go-jose/go-jose/v4/json"
-
-	"nmosauthd/agent/daemon"
 )
 
 func runClient(args []string) int {
@@ -53,7 +51,7 @@ func runClientStatus(args []string) int {
 	case *asJSON:
 		err = json.NewEncoder(os.Stdout).Encode(&s.Client)
 	default:
-		err = s.WriteClient(os.Stdout)
+		err = s.WriteClient(stdout())
 	}
 	switch {
 	case err != nil:
@@ -71,15 +69,10 @@ func changeClient(name, method, path string, args []string) int {
 	if status, done := parse(set, args, 0, 1); done {
 		return status
 	}
-	left, err := askAdmin(*config, method, path+"?issuer="+url.QueryEscape(set.Arg(0)))
-	var answer *daemon.AdminError
+	left, status, done := changeAdmin(*config, method, path+"?issuer="+url.QueryEscape(set.Arg(0)))
 	switch {
-	case errors.As(err, &answer) && answer.Text != "":
-		complain(fmt.Errorf("%s: %s", answer.Text, answer.Debug))
-		return exitDeny
-	case err != nil:
-		complain(err)
-		return exitFail
+	case done:
+		return status
 	case path == "/client/key":
 		fmt.Println("A new key is made. It signs once the server has read it, and the old one goes an\n" +
 			"hour later; \"nmos-authd client status\" shows how far it is.")

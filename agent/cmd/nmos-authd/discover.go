@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"time"
 
 	"nmosauthd/agent/config"
@@ -33,7 +32,7 @@ func runDiscover(args []string) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
-	if !daemon.TryServers(ctx, os.Stdout, c) {
+	if !daemon.TryServers(ctx, stdout(), c) {
 		// The daemon may be well all the same, with the keys that it fetched before.
 		if s, _, err := askStatus(*file); err == nil {
 			fmt.Println("  " + heldKeys(s))

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -89,7 +88,7 @@ func runExplain(args []string) int {
 			q.Claims, err = readInput("claims", *claims, 4*token.MaxBytes)
 		}
 		if err == nil {
-			answer, err = explain.Explain(os.Stdout, q)
+			answer, err = explain.Explain(stdout(), q)
 		}
 	}
 	switch {
@@ -117,7 +116,7 @@ func explainDecision(file string, seq uint64) (wire.Reason, error) {
 	if err != nil {
 		return wire.Undecided, err
 	}
-	return explain.Record(os.Stdout, line, c, names)
+	return explain.Record(stdout(), line, c, names)
 }
 
 // askDaemon fills in what only the running daemon knows: the issuers that discovery has found, the keys that it holds,

@@ -40,12 +40,14 @@ func commands() []command {
 		{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
 		{"token", "[flags] --scope SCOPE", "print a token of the device's own", runToken},
 		{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
-		{"observe", "report | reset [flags]", "what enforce mode would deny", runObserve},
+		{"may", "[flags] --token FILE", "everything that a token permits", runMay},
+		{"observe", "report | reset | start | stop [flags]", "what enforce mode would deny", runObserve},
 		{"status", "[flags]", "print the daemon's health", runStatus},
 		{"watch", "[flags]", "show decisions as they are made", runWatch},
 		{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
 		{"discover", "[flags]", "look for servers, and try each", runDiscover},
 		{"client", "status | register | rotate | forget [flags]", "the device as a client", runClient},
+		{"refresh", "[flags] [ISSUER]", "fetch keys now, print what changed", runRefresh},
 		{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
 		{"version", "[flags]", "print the version", runVersion},
 	}
@@ -74,7 +76,13 @@ func main() {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "nmos-authd: AMWA IS-10 authorization for a networked audio device\n\nUsage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  nmos-authd %-32s %s\n", c.name+" "+c.args, c.about)
+		const column = 32
+		what := c.name + " " + c.args
+		if len(what) > column {
+			fmt.Fprintf(w, "  nmos-authd %s\n  %*s %s\n", what, len("nmos-authd ")+column, "", c.about)
+			continue
+		}
+		fmt.Fprintf(w, "  nmos-authd %-*s %s\n", column, what, c.about)
 	}
 	fmt.Fprintf(w, "\n\"nmos-authd COMMAND -h\" lists a command's flags. Each takes\n--config FILE, by default %s.\n",
 		defaultConfig)

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/observe"
+	"nmosauthd/agent/status"
 )
 
 func runObserve(args []string) int {
@@ -21,14 +21,22 @@ func runObserve(args []string) int {
 		return runObserveReport(args)
 	case "reset":
 		return runObserveReset(args)
+	case "start":
+		return runObserveStart(args)
+	case "stop":
+		return runObserveStop(args)
 	case "-h", "-help", "--help":
 		fmt.Println("Usage: nmos-authd observe report [--json]\n" +
 			"      which controllers enforce would deny, why, and the claims that they lack\n" +
 			"       nmos-authd observe reset\n" +
-			"      forget what was observed and start again, as a restart does")
+			"      forget what was observed and start again, as a restart does\n" +
+			"       nmos-authd observe start --for DURATION\n" +
+			"      deny nothing for some time, which ends by itself\n" +
+			"       nmos-authd observe stop\n" +
+			"      end that now")
 		return exitOK
 	}
-	complain(errors.New("usage: nmos-authd observe report, or nmos-authd observe reset"))
+	complain(errors.New("usage: nmos-authd observe report, reset, start or stop"))
 	return exitFail
 }
 
@@ -58,7 +66,7 @@ func printReport(file string, asJSON bool) error {
 	if err = json.Unmarshal(text, &r); err != nil {
 		return fmt.Errorf("cannot read the daemon's report (is the daemon of another version?): %w", err)
 	}
-	return r.Write(os.Stdout)
+	return r.Write(stdout())
 }
 
 func runObserveReset(args []string) int {
@@ -70,5 +78,48 @@ func runObserveReset(args []string) int {
 		complain(err)
 		return exitFail
 	}
+	return exitOK
+}
+
+func runObserveStart(args []string) int {
+	set, config := flags("observe start", "--for DURATION")
+	span := set.Duration("for", 0, "how `long`, such as 30m: 1s to 24h")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	if *span == 0 {
+		complain(errors.New("observe start takes --for, such as --for 30m"))
+		return exitFail
+	}
+	text, status, done := changeAdmin(*config, http.MethodPost, "/observe/mode?for="+span.String())
+	if done {
+		return status
+	}
+	return printObserve(text)
+}
+
+func printObserve(text []byte) int {
+	var o status.Begun
+	if err := json.Unmarshal(text, &o); err != nil {
+		complain(err)
+		return exitFail
+	}
+	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd observe stop\n",
+		o.Until)
+	if o.Unkept != "" {
+		fmt.Fprintf(stdout(), "A restart ends it, too, since it cannot be written down: %s\n", o.Unkept)
+	}
+	return exitOK
+}
+
+func runObserveStop(args []string) int {
+	set, config := flags("observe stop", "")
+	if status, done := parse(set, args, 0, 0); done {
+		return status
+	}
+	if _, status, done := changeAdmin(*config, http.MethodDelete, "/observe/mode"); done {
+		return status
+	}
+	fmt.Println("The mode is enforce again.")
 	return exitOK
 }

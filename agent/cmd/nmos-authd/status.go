@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 
@@ -20,6 +22,21 @@ func askAdmin(file, method, path string) ([]byte, error) {
 	return admin.Ask(method, path, maxAnswer)
 }
 
+// changeAdmin has the running daemon change something. done reports that it did not, and was complained of.
+func changeAdmin(file, method, path string) (answer []byte, status int, done bool) {
+	answer, err := askAdmin(file, method, path)
+	var refused *daemon.AdminError
+	switch {
+	case errors.As(err, &refused) && refused.Text != "":
+		complain(fmt.Errorf("%s: %s", refused.Text, refused.Debug))
+		return nil, exitDeny, true
+	case err != nil:
+		complain(err)
+		return nil, exitFail, true
+	}
+	return answer, exitOK, false
+}
+
 func runStatus(args []string) int {
 	set, config := flags("status", "")
 	asJSON := set.Bool("json", false, "print JSON, as GET /status of the admin socket does")
@@ -32,7 +49,7 @@ func runStatus(args []string) int {
 	case *asJSON:
 		_, err = os.Stdout.Write(append(text, '\n'))
 	default:
-		err = s.WriteText(os.Stdout)
+		err = s.WriteText(stdout())
 	}
 	switch {
 	case err != nil:

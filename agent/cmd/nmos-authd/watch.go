@@ -12,7 +12,6 @@ import (
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/daemon"
-	"nmosauthd/platform"
 )
 
 func runWatch(args []string) int {
@@ -79,13 +78,4 @@ func watch(file, path string, asJSON bool) error {
 			}
 		}
 	}
-}
-
-// terminal returns the width of the terminal on standard output, 0 if it is not a terminal, and whether to use colours.
-func terminal() (width int, colour bool) {
-	width, err := platform.TerminalWidth(os.Stdout)
-	if err != nil {
-		return 0, false
-	}
-	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

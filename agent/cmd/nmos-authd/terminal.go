@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+
+	"nmosauthd/agent/ascii"
+	"nmosauthd/platform"
+)
+
+// serialWidth is that of a terminal which does not say how wide it is, as a serial console.
+const serialWidth = 80
+
+// terminal returns the width of the terminal on standard output, 0 if it is not a terminal, and whether to use colours.
+func terminal() (width int, colour bool) {
+	width, err := platform.TerminalWidth(os.Stdout)
+	if err != nil {
+		return 0, false
+	}
+	if width == 0 {
+		width = serialWidth
+	}
+	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// stdout returns standard output: folded on a terminal; else a line stays a line, whoever reads it.
+func stdout() io.Writer {
+	if width, _ := terminal(); width > 0 {
+		return &folder{w: os.Stdout, width: width}
+	}
+	return os.Stdout
+}
+
+// folder folds lines to the width of a terminal.
+type folder struct {
+	w     io.Writer
+	width int
+	begun []byte // of a line
+}
+
+func (f *folder) Write(b []byte) (int, error) {
+	var out []byte
+	rest := append(f.begun, b...)
+	for {
+		line, behind, whole := bytes.Cut(rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		out, rest = append(ascii.Fold(out, line, f.width), '\n'), behind
+	}
+	f.begun = bytes.Clone(rest)
+	if _, err := f.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
