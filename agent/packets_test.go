@@ -243,5 +243,5 @@ func TestShutdown(t *testing.T) {
 			break
 		}
 	}
-	s.end(t, 10*time.Millisecond) // whoever waited for this caller would wait for ever
+	s.end(t, 10*time.Millisecond) // whoever waited for this caller would wait forever
 }

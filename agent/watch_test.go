@@ -25,6 +25,24 @@ type watcher struct {
 	ended   chan struct{} // the daemon has closed the connection
 }
 
+// newWatcher reads what comes on a stack's end of a connection.
+func newWatcher(t *testing.T, conn net.Conn) *watcher {
+	w := &watcher{t: t, conn: conn, packets: make(chan answer, 8), ended: make(chan struct{})}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		defer close(w.ended)
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			w.packets <- parseAnswer(t, buf[:n])
+		}
+	}()
+	return w
+}
+
 // watch has a device serve a connection in virtual time, and leaves a question standing on it.
 func (d *device) watch(t *testing.T, packet string) *watcher {
 	t.Helper()
@@ -35,19 +53,7 @@ func (d *device) watch(t *testing.T, packet string) *watcher {
 			t.Errorf("the connection ended with %v", err)
 		}
 	}()
-	w := &watcher{t: t, conn: ours, packets: make(chan answer, 8), ended: make(chan struct{})}
-	t.Cleanup(func() { ours.Close() })
-	go func() {
-		defer close(w.ended)
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := ours.Read(buf)
-			if err != nil {
-				return
-			}
-			w.packets <- parseAnswer(t, buf[:n])
-		}
-	}()
+	w := newWatcher(t, ours)
 	if _, err := ours.Write([]byte(packet)); err != nil {
 		t.Fatal(err)
 	}
@@ -298,20 +304,7 @@ func TestWatchLimit(t *testing.T) {
 			ours, theirs := net.Pipe()
 			h.peers.Store(theirs, pid)
 			h.door <- theirs
-			w := &watcher{t: t, conn: ours, packets: make(chan answer, 8), ended: make(chan struct{})}
-			t.Cleanup(func() { ours.Close() })
-			go func() {
-				defer close(w.ended)
-				buf := make([]byte, 64<<10)
-				for {
-					n, err := ours.Read(buf)
-					if err != nil {
-						return
-					}
-					w.packets <- parseAnswer(t, buf[:n])
-				}
-			}()
-			return w
+			return newWatcher(t, ours)
 		}
 		ask := func(pid int32, want string) *watcher {
 			t.Helper()

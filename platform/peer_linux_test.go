@@ -12,19 +12,26 @@ type wrapped struct{ net.Conn }
 
 func (w wrapped) NetConn() net.Conn { return w.Conn }
 
-func TestPeerOf(t *testing.T) {
+// accepted returns the server's end of a connection that this process has made.
+func accepted(t *testing.T) net.Conn {
+	t.Helper()
 	path := filepath.Join(socketDir(t), "a.sock")
 	l := mustListen(t, path, Options{})
-	c, err := net.Dial("unixpacket", path)
+	ours, err := net.Dial("unixpacket", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	conn, err := l.Accept()
+	t.Cleanup(func() { ours.Close() })
+	theirs, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { theirs.Close() })
+	return theirs
+}
+
+func TestPeerOf(t *testing.T) {
+	conn := accepted(t)
 	want := Peer{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: os.Getpid()}
 	for _, conn := range []net.Conn{conn, wrapped{conn}, wrapped{wrapped{conn}}} {
 		if peer, err := PeerOf(conn); err != nil || peer != want {
@@ -43,18 +50,7 @@ func TestPeerOf(t *testing.T) {
 
 // The groups of a process are those that it has, not those that its user has in /etc/group.
 func TestPeerInGroup(t *testing.T) {
-	path := filepath.Join(socketDir(t), "a.sock")
-	l := mustListen(t, path, Options{})
-	c, err := net.Dial("unixpacket", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	s, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := accepted(t)
 	mine, err := os.Getgroups()
 	if err != nil {
 		t.Fatal(err)

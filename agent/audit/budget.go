@@ -21,7 +21,7 @@ const (
 // caller's budget.
 type Joined uint8
 
-// What they have in common besides the user who asked.
+// What they have in common, in addition to the user who asked.
 const (
 	Alone    Joined = iota // all but the token: repeats of one denial, or just one decision
 	ByReason               // the reason

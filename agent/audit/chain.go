@@ -8,7 +8,7 @@ import (
 )
 
 // chainBytes are kept of each SHA-256. Who wants another line with the same ones has to try 2^128 times: the line holds
-// a time and stands behind a line that nobody knew before, so that pairs made beforehand (2^64) are of no use. Sixteen
+// a time and stands behind a line that nobody knew before, so that pairs made beforehand (2^64) are useless. Sixteen
 // bytes more a line would wear the flash for nothing.
 const chainBytes = 16
 
@@ -87,7 +87,7 @@ func parseChain(line []byte) (c chain, hashed []byte, ok bool) {
 	return c, hashed, true
 }
 
-// follows tells whether the line parsed as next comes right behind c.
+// follows reports whether the line parsed as next comes right behind c.
 func (c *chain) follows(next chain, hashed []byte) bool {
 	return next.line == c.line+1 && next.head == c.hash(hashed)
 }

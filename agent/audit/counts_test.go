@@ -13,7 +13,7 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Many askers at once, with a sink that works, one that never returns, one that fails always and one that fails at
+// Many concurrent askers, with a sink that works, one that never returns, one that fails always and one that fails at
 // times and writes parts of lines: decisions kept and dropped are all decisions, exactly, for each of them, and its
 // lines say so too.
 func TestCountsAreExact_OPS2(t *testing.T) {
@@ -152,7 +152,7 @@ func TestRepeatedDenials(t *testing.T) {
 		l.Append(&r)
 		time.Sleep(time.Second)
 		if n := len(lines(t, out.String())); n != 7 {
-			t.Errorf("%d lines, want one more at once", n)
+			t.Errorf("%d lines, want one more immediately", n)
 		}
 		closeLog(l)
 		if kept, _ := sum(t, out.String()); kept != 1026 || l.Stats().Sinks[0].Kept != 1026 {

@@ -214,7 +214,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func kept(l *audit.Log) uint64 { return l.Stats().Sinks[0].Kept }
 
-// A folder that is not there, and comes; a file that is removed, or renamed by another log rotation: it is made anew,
+// A folder that is not there, and comes; a file that is removed, or renamed by another log rotation: it is made again,
 // and the stream says what is missing.
 func TestFileVanishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "late")

@@ -244,7 +244,7 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		for range runs { // all places for repeats are taken, and all queues full
 			step()
 		}
-		// The Log's own goroutines allocate now and then, for timers; a decision that did would show as one or more a run.
+		// The Log's own goroutines allocate occasionally, for timers; a decision that did would show as one or more a run.
 		if got := testing.AllocsPerRun(runs, step); got != 0 {
 			t.Errorf("%s: %v allocations", c.name, got)
 		}

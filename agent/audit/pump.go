@@ -485,7 +485,7 @@ func (p *pump) wait() bool {
 // pause returns how long to wait before the next attempt.
 func (p *pump) pause() time.Duration {
 	p.retry = min(max(2*p.retry, leastRetry), mostRetry)
-	return p.retry/2 + rand.N(p.retry/2+1) // not all devices of a house at once
+	return p.retry/2 + rand.N(p.retry/2+1) // not all devices of a house at the same moment
 }
 
 func (p *pump) event(dst []byte, name string) []byte {

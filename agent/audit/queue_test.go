@@ -22,7 +22,7 @@ func TestSlot(t *testing.T) {
 	}
 }
 
-// A queue holds the same as a slice would, whatever comes and goes, wherever its buffers begin anew and whatever size
+// A queue holds the same as a slice would, whatever comes and goes, wherever its buffers begin again and whatever size
 // it is given.
 func TestQueueIsAQueue(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 2))

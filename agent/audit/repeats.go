@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// repeatPlaces is how many different denials are counted at once.
+	// repeatPlaces is how many different denials are counted concurrently.
 	repeatPlaces = 64
-	// readPlaces is how many different things that clients read beyond the budget are counted at once. Over allPaths
+	// readPlaces is how many different things that clients read beyond the budget are counted concurrently. Over allPaths
 	// of them the paths are left out.
 	readPlaces = 128
 	allPaths   = 96

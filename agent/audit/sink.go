@@ -30,7 +30,7 @@ type (
 		Full(next int) bool // a line of so many bytes, and one that closes, no longer fit
 		Rotate() error      // after the closing line; Open follows
 	}
-	// syncer is a sink that is told now and then to make sure of what it was given.
+	// syncer is a sink that is told occasionally to make sure of what it was given.
 	syncer interface{ Sync() error }
 	// checker is a sink that may have to be opened again without an error of its own, as a file that was taken away.
 	checker interface{ Stale() bool }

@@ -82,7 +82,7 @@ const (
 // long they are.
 type Verifier struct {
 	// Mixed says that other lines stand between those of the stream, as in the daemon's log, and that each start of the
-	// daemon begins the stream anew. They are passed over.
+	// daemon begins the stream again. They are passed over.
 	Mixed bool
 	// Known is the chain of a line that must be there, as known from elsewhere: lines cut off the end do not show
 	// otherwise.
@@ -165,7 +165,7 @@ func (v *Verifier) unended(line []byte) {
 func (v *Verifier) unrecognized(size uint64, cut bool) {
 	if v.bad.lines == 0 {
 		v.bad.fault = Fault{
-			Kind: Altered, File: v.file, At: v.at, Text: "this is no audit line, or it was changed beyond recognition",
+			Kind: Altered, File: v.file, At: v.at, Text: "not an audit line, or it was changed beyond recognition",
 		}
 	}
 	v.bad.lines++
@@ -258,7 +258,7 @@ func (v *Verifier) follow(line []byte, c chain, hashed []byte) {
 	v.accept(line, c)
 }
 
-// foundLater tells whether a line was missing so far; then its lines are in another order, once all of them have come.
+// foundLater reports whether a line was missing so far; then its lines are in another order, once all of them have come.
 func (v *Verifier) foundLater(line uint64) bool {
 	for i := range v.report.Faults {
 		f := &v.report.Faults[i]

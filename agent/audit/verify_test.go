@@ -162,7 +162,7 @@ func TestVerifyTornElsewhere(t *testing.T) {
 	}
 }
 
-// The lines stand among others in the daemon's log, and a restart begins anew there.
+// The lines stand among others in the daemon's log, and a restart begins again there.
 func TestVerifyMixed(t *testing.T) {
 	a, b := stream(t, 3), stream(t, 2)
 	var text strings.Builder

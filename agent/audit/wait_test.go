@@ -62,7 +62,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// With wait and a sink that is stuck for ever, Close ends when its time is over, though decisions wait, and all are
+// With wait and a sink that is stuck forever, Close ends when its time is over, though decisions wait, and all are
 // counted.
 func TestWaitEnds(t *testing.T) {
 	l, stuck, done := askStuck(400)
@@ -81,7 +81,7 @@ func TestWaitEnds(t *testing.T) {
 	}
 }
 
-// A record that comes while others are sorted needs no third to be sorted, and many together are sorted at once.
+// A record that comes while others are sorted needs no third to be sorted, and many together are sorted in one go.
 func TestNoneIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
@@ -271,7 +271,7 @@ func TestReconfigure(t *testing.T) {
 		l.Reconfigure(options(same, moved, other, comes))
 		time.Sleep(10 * time.Millisecond)
 		if kept, _ := sum(t, other.String()); kept != 10 {
-			t.Errorf("what waited for the broken sink is not with the other at once: %d", kept)
+			t.Errorf("what waited for the broken sink is not with the other immediately: %d", kept)
 		}
 		moved.set(func() { moved.err = nil })
 		add(10)
@@ -282,7 +282,7 @@ func TestReconfigure(t *testing.T) {
 		time.Sleep(time.Hour)
 		useless.set(func() {
 			if useless.opened != tried {
-				t.Error("one that failed and was left out is tried for ever")
+				t.Error("one that failed and was left out is tried forever")
 			}
 		})
 		closeLog(l)

@@ -434,7 +434,7 @@ type Client struct {
 	JWKSURI string
 	// SoftwareID is the UUID of the product (CLI-37); "" is not sent.
 	SoftwareID string
-	// AllowUIDs and Group may be handed tokens on the decision socket, besides root and the daemon's own user (CLI-69).
+	// AllowUIDs and Group may be handed tokens on the decision socket, as root and the daemon's own user may (CLI-69).
 	AllowUIDs []uint32
 	Group     string
 }

@@ -27,14 +27,7 @@ import (
 // What the client keeps is sealed if the device has a key; and what cannot be read is an error that leaves it as it is,
 // since the device must not register a second time for that (CLI-4, CLI-36).
 func TestClientState_CLI4(t *testing.T) {
-	mine, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := hal.NewSealer(bytes.Repeat([]byte("cd"), hal.KeySize/2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	mine, other := sealer(t, "ab"), sealer(t, "cd")
 	const secret = `{"version":1,"clients":[{"issuer":"https://a.example","client_secret":"clear-Zq81Lw5xTr90"}]}`
 	for _, c := range []struct {
 		name         string

@@ -376,7 +376,7 @@ func collect(dir string) (files, folders []string) {
 	return files, folders
 }
 
-// withCgo tells whether this was built with cgo, as for the race detector. The daemon for devices is not.
+// withCgo reports whether this was built with cgo, as for the race detector. The daemon for devices is not.
 func withCgo() bool {
 	info, ok := debug.ReadBuildInfo()
 	return !ok || slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"})

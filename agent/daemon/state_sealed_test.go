@@ -18,17 +18,20 @@ import (
 	"nmosauthd/tinytest/powercut"
 )
 
+// sealer returns the sealer of a device whose key is this byte, in hex, all over.
+func sealer(t *testing.T, digits string) *hal.Sealer {
+	t.Helper()
+	s, err := hal.NewSealer(bytes.Repeat([]byte(digits), hal.KeySize/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody
 // sealed do not: who can write the flash cannot say who is let in.
 func TestSealedState_KEY3(t *testing.T) {
-	mine, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := hal.NewSealer(bytes.Repeat([]byte("cd"), hal.KeySize/2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	mine, other := sealer(t, "ab"), sealer(t, "cd")
 	for _, c := range []struct {
 		name            string
 		wrote, reads    *hal.Sealer

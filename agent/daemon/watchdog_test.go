@@ -84,7 +84,7 @@ func TestWatchdog(t *testing.T) {
 						t.Errorf("fed %d times, want %d", n, want)
 					}
 				}
-				fed(1) // at once
+				fed(1) // immediately
 				time.Sleep(within/2*6 + time.Second)
 				fed(7)
 				if n := d.dials.Load(); n != 1 {

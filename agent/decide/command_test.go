@@ -20,7 +20,7 @@ func TestCommandAccess(t *testing.T) {
 		want, letter        decide.Access
 	}{
 		{"CTL-3/a child has what its parent has", "1.2.2.1", "1m1", r, r},
-		{"CTL-4/a key is no level", "1.2.0.1", "1m3", r, r},
+		{"CTL-4/a key is not a level", "1.2.0.1", "1m3", r, r},
 		{"CTL-4/a key before the level", "1.2.0.2.1", "4m1", w, w},
 		{"CTL-4/of a vendor's own kind of receiver monitor", "1.2.2.1.-132131.1", "4m1", r, w},
 		{"CTL-5/above the class", "1.2", "3m1", w, w},

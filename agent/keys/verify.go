@@ -7,7 +7,7 @@ import (
 	"filippo.io/bigmod"
 )
 
-// Crypto/rsa sets up a key's modulus anew at each verification, a third of its time and most of its allocations. Here it
+// Crypto/rsa sets up a key's modulus at each verification, a third of its time and most of its allocations. Here it
 // is set up once, with the key, by the same arithmetic: bigmod is what crypto/rsa has inside, published by its author.
 
 // prefix is what stands before a SHA-512 digest in a signature: the DER encoding of DigestInfo (RFC 8017 §9.2, note 1).

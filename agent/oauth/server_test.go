@@ -234,7 +234,7 @@ func TestServerLostItsStore_CLI44(t *testing.T) {
 		}
 		r.work()
 		if got := r.Status().Clients[0].ClientID; got != "client-0002" {
-			t.Errorf("%s: client %q, want one registered anew", kind, got)
+			t.Errorf("%s: client %q, want one newly registered", kind, got)
 		}
 		if a := r.Token("registration"); a.Err != nil {
 			t.Errorf("%s: the old token was lost: %v", kind, a.Err)

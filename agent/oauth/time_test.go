@@ -270,7 +270,7 @@ func TestUnusedToken_CLI58(t *testing.T) {
 	})
 }
 
-// A refused token is replaced, once at once, then with a back-off.
+// A refused token is replaced, immediately the first time, then with a back-off.
 func TestReportRefused_CLI14(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{answer: good(3600)}
@@ -284,7 +284,7 @@ func TestReportRefused_CLI14(t *testing.T) {
 		}
 		synctest.Wait()
 		if a := c.Token("registration"); a.Token == first || len(d.seen()) != n+1 {
-			t.Errorf("not replaced at once: %v, %d requests", a, len(d.seen())-n)
+			t.Errorf("not replaced immediately: %v, %d requests", a, len(d.seen())-n)
 		}
 		for range 600 { // a registry that refuses every token
 			c.ReportRefused(c.Token("registration").Token)
@@ -296,7 +296,7 @@ func TestReportRefused_CLI14(t *testing.T) {
 	})
 }
 
-// One token that is reported again and again counts as one: the back-off neither grows nor is drawn anew.
+// One token that is reported again and again counts as one: the back-off neither grows nor is drawn again.
 func TestReportedOften_CLI14(t *testing.T) {
 	again := func(t *testing.T) {
 		d := &desk{answer: good(3600)}

@@ -87,7 +87,7 @@ func TestTurns_ANS5(t *testing.T) {
 		{"many processes of each kind",
 			[]flood{{16, 1, named}, {16, 2, named}, {16, 3, unnamed}, {16, 4, unnamed}, {64, 5, named}},
 			Asker{Caller: 6}, named},
-		{"all at once", []flood{{32, 1, named}, {32, 1, unnamed}, {32, 2, named}, {32, 2, unnamed}},
+		{"all together", []flood{{32, 1, named}, {32, 1, unnamed}, {32, 2, named}, {32, 2, unnamed}},
 			Asker{Caller: 2}, named},
 	} {
 		t.Run(c.name, func(t *testing.T) {

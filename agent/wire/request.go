@@ -63,7 +63,7 @@ func (v Verb) String() string {
 	return verbs[v]
 }
 
-// Many reports whether v is about several targets at once.
+// Many reports whether v is about several targets in one question.
 func (v Verb) Many() bool { return int(v) < len(grammar) && grammar[v].many&nameTarget != 0 }
 
 // Names that a packet can contain, as bits, to detect duplicates.

@@ -140,7 +140,7 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 		t.Errorf("asked %q, want the scope registration", got)
 	}
 	r.turn(Expiry + time.Second)
-	d.wait(t) // registered anew
+	d.wait(t) // registered again
 	if n := r.count("receivers"); n != 2 {
 		t.Errorf("after the registry had forgotten: got %d receivers, want 2", n)
 	}

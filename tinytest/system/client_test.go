@@ -103,7 +103,7 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 	for range 2 {
 		b.again(nil) // the power is cut
 		if s := b.clientStatus(); s.Registrations != 0 {
-			t.Errorf("registered anew: %+v", s)
+			t.Errorf("registered again: %+v", s)
 		}
 		b.register()
 		b.accessToken("registration events")

@@ -26,7 +26,7 @@ func (e expectation) met(a answer) bool {
 	return strings.Contains("|"+e.allowed+"|", "|"+a.String()+"|")
 }
 
-// What a bad day brings, all at once: many callers, forged tokens, keys that come and go, a server that fails in
+// What a bad day brings, all together: many callers, forged tokens, keys that come and go, a server that fails in
 // between, and a configuration that is reread all the time. Each answer is right, and in the end nothing is left of it.
 func TestBadDay_KEY6_KEY7(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,7 @@
 
 One file to copy: Python 3.8 or later, Linux, the standard library and nothing else. No call raises: every question ends in a
 Reply, and whatever is not the daemon's own "allow" is a denial. A Client may be used by any number of threads, each of which
-gets a connection of its own; after fork() a child connects anew.
+gets a connection of its own; after fork() a child connects again.
 """
 
 import json
