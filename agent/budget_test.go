@@ -196,10 +196,16 @@ func TestAllocationBudgets(t *testing.T) {
 			if got := a.first + " " + a.reason(); got != b.want {
 				t.Fatalf("answered %q, so the path meant was not taken", got)
 			}
+			// Of a whole cycle, since a few of its tokens may still be remembered by chance.
+			all := allocations(1, func() {
+				for range cycle {
+					step()
+				}
+			})
 			if got := allocations(cycle, step); got > b.most {
 				t.Errorf("%s: got %v allocations, want at most %v", b.name, got, b.most)
-			} else if b.cold && got == 0 {
-				t.Error("no allocation: the answer was remembered, not worked out")
+			} else if b.cold && all < cycle/2 {
+				t.Errorf("got %v allocations for %d answers: they were remembered, not worked out", all, cycle)
 			} else {
 				t.Logf("%-28s %3.0f allocations, budget %3.0f", b.name, got, b.most)
 			}
