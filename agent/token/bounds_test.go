@@ -118,8 +118,8 @@ func TestBoundsAreBounded_OPS1(t *testing.T) {
 	b.Dated(mint.DefaultIssuer+"/", date, 0, held)
 	for i := range 10_000 {
 		b.Dated(fmt.Sprintf("https://%d.example.com", i), date, 0, held)
-		if n := b.Len(); n > 66 {
-			t.Fatalf("got %d issuers, want 66 at most", n)
+		if n := b.Len(); n > 64 {
+			t.Fatalf("got %d issuers, want 64 at most", n)
 		}
 	}
 	if got, ok := b.Date(mint.DefaultIssuer, 1000); !ok || got != date+1000 {
@@ -129,4 +129,61 @@ func TestBoundsAreBounded_OPS1(t *testing.T) {
 		t.Error("a Date of an issuer that sent none")
 	}
 	b.Dated(mint.DefaultIssuer, date, 0, &keys.Set{})
+}
+
+// Few issuers are all remembered, whether their keys are held or not.
+func TestBoundsKeepFew_OPS1(t *testing.T) {
+	var b token.Bounds
+	for n := range 64 {
+		b.Dated(fmt.Sprint("https://", n), int64(n), 0, &keys.Set{})
+	}
+	for n := range 64 {
+		if got, ok := b.Date(fmt.Sprint("https://", n), 0); !ok || got != int64(n) {
+			t.Errorf("issuer %d: got %d, %v; want %d", n, got, ok, n)
+		}
+	}
+}
+
+// A Date runs on with the time since the start. An iat counts up to five minutes beyond it, to the microsecond; one
+// that was too late counts once it is not, and gives way to a plausible one until then.
+func TestBoundsToTheMicrosecond_OPS1(t *testing.T) {
+	const (
+		name   = "https://a.example.com"
+		date   = int64(1_000_000_000)
+		run    = int64(7_000_000)   // when the Date came
+		latest = date + 300_000_000 // the last iat that counts then
+		none   = -int64(1) << 62
+	)
+	for what, c := range map[string]struct {
+		dated         bool
+		earlier, then int64 // the iat of two tokens; 0 for no earlier one
+		run           int64 // when the second came
+		want          int64
+	}{
+		"the last that counts":                 {dated: true, then: latest, run: run, want: latest},
+		"one too late":                         {dated: true, then: latest + 1, run: run, want: none},
+		"one too late, a microsecond later":    {dated: true, then: latest + 1, run: run + 1, want: latest + 1},
+		"an earlier one behind the last":       {dated: true, earlier: latest, then: latest - 5, run: run, want: latest},
+		"an earlier one behind one too late":   {earlier: latest + 1, then: latest - 5, run: run, dated: true, want: latest - 5},
+		"a later one":                          {dated: true, earlier: latest - 5, then: latest - 4, run: run, want: latest - 4},
+		"no Date: whatever a token says":       {then: latest + 1, run: run, want: latest + 1},
+		"no Date: an earlier one":              {earlier: latest + 1, then: latest, run: run, want: latest + 1},
+		"a token without iat":                  {dated: true, then: none, run: run, want: none},
+		"a token without iat, after the last":  {dated: true, earlier: latest, then: none, run: run, want: latest},
+		"a token without iat, before any Date": {then: none, run: run, want: none},
+	} {
+		var b token.Bounds
+		if c.earlier != 0 {
+			b.Raise(name, c.earlier, run, &keys.Set{})
+		}
+		if c.dated {
+			b.Dated(name+"/", date, run, &keys.Set{})
+			if got, ok := b.Date(name, c.run+1); !ok || got != date+c.run+1-run {
+				t.Errorf("%s: got the Date %d, %v; want %d", what, got, ok, date+c.run+1-run)
+			}
+		}
+		if got := b.Raise(name, c.then, c.run, &keys.Set{}); got != c.want {
+			t.Errorf("%s: got %d reached, want %d", what, got, c.want)
+		}
+	}
 }

@@ -40,6 +40,13 @@ func (b *Bounds) Len() int {
 	return len(b.named)
 }
 
+// Raise takes an iat of an issuer, and returns the time that is then known to have been reached, noTime if unknown.
+func (b *Bounds) Raise(issuer string, iat, run int64, held *keys.Set) (reached int64) {
+	one := b.of([]byte(issuer), held)
+	one.raise(iat, run)
+	return one.reached(run)
+}
+
 // Named reports whether a token that waits for its turn is one whose kid names a held key.
 func (v *Verifier) Named(raw []byte, set *keys.Set) bool { return v.peek.kind(raw, set) == named }
 
