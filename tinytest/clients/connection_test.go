@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long a handle waits that is to time out, plenty one that is to be answered, and slack what a loaded
-// machine may add to either: whoever waits on for ever exceeds it.
+// machine may add to either: whoever waits on forever exceeds it.
 const (
 	patience = 150 * time.Millisecond
 	plenty   = time.Minute

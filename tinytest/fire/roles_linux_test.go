@@ -71,7 +71,7 @@ func (p part) question() (packet []byte, differs int) {
 		text = "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: " + asked +
 			"\r\nAuthorization: Bearer " + p.Token + "\r\n\r\n"
 	}
-	// Not at once: the number stays below any modulus, so that the check is made to its end.
+	// Not in its first bytes: the number stays below any modulus, so that the check is made to its end.
 	return []byte(text), strings.LastIndexByte(text, '.') + 24
 }
 

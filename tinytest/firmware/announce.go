@@ -33,7 +33,7 @@ type Announcement struct {
 }
 
 // Announce keeps the device's resources in the registry that DNS-SD names, with tokens of the device's own that it has
-// from the daemon, until the context ends. A registry that does not let the device in is an error at once (CLI-14:
+// from the daemon, until the context ends. A registry that does not let the device in is an error immediately (CLI-14:
 // with 403 there is nothing to try again); whatever else goes wrong is tried again.
 func (d *Device) Announce(ctx context.Context, a Announcement) error {
 	if a.Heartbeat == 0 {

@@ -3,7 +3,7 @@
 // fetched is the work of the daemon's own agent.Servers and keys.Store; only discovery and the servers pretend.
 //
 // Limits: for tests only, in a bubble of testing/synctest. A fetch is all that a device asks of a server at a time, the
-// metadata and the key set. It takes no time, and a dead server refuses at once, which makes for more fetches than one
+// metadata and the key set. It takes no time, and a dead server refuses directly, which makes for more fetches than one
 // that hangs.
 package fleet
 

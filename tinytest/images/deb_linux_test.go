@@ -307,7 +307,7 @@ func TestReadOnlyRoot(t *testing.T) {
 	m.must("/etc/init.d/nmos-authd start")
 	m.decides()
 	m.wait("the keys are kept", func() bool { _, status := m.try("ls /var/lib/nmos-authd | grep -q ."); return status == 0 })
-	// With what was kept it decides at once, server or not.
+	// With what was kept it decides immediately, server or not.
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}

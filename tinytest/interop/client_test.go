@@ -57,7 +57,7 @@ func (d *device) command(args ...string) (said string, ok bool) {
 	return string(out), err == nil
 }
 
-// register has the device registered at once, and not in its turn.
+// register has the device registered immediately, and not in its turn.
 func (d *device) register() {
 	d.t.Helper()
 	if said, ok := d.command("client", "register"); !ok {
@@ -359,7 +359,7 @@ func TestProviderClient_CLI30_CLI33_CLI42_CLI44(t *testing.T) {
 	}
 }
 
-// Keycloak is restarted with an empty store, and set up again: the device notices, and registers anew. This test runs
+// Keycloak is restarted with an empty store, and set up again: the device notices, and registers again. This test runs
 // before those that run in parallel.
 func TestKeycloakLosesItsStore_CLI44_CLI57(t *testing.T) {
 	r := devices(t)

@@ -279,7 +279,7 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 	t.Logf("median of a decision: %v, with a stuck syslog server %v; the slowest %v and %v",
 		median(freely), median(stuckly), freely[len(freely)-1], stuckly[len(stuckly)-1])
 	// The sink waits for the server for longer. Whoever waited for the sink would wait again and again; a busy machine may
-	// hold up each of the callers now and then.
+	// hold up each of the callers occasionally.
 	if n := len(stuckly) / 100; stuckly[len(stuckly)-1-n] > 3*time.Second {
 		t.Errorf("got 1 decision of 100 that waited %v or more, want none that waits for the server", stuckly[len(stuckly)-1-n])
 	}

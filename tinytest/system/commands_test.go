@@ -109,7 +109,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// What is wrong with a configuration is said with its place, all of it at once; run and check-config say the same.
+// What is wrong with a configuration is said with its place, all of it together; run and check-config say the same.
 func TestBrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

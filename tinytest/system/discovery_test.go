@@ -143,7 +143,7 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 	}
 }
 
-// Where the best server is dead the next one is asked at once, without a token's asking for it.
+// Where the best server is dead the next one is asked immediately, without a token's asking for it.
 func TestBestServerIsDead_KEY2(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []authserver.Fault{authserver.ResetConnect, authserver.CertOtherHost, authserver.CertOtherCA} {
@@ -195,7 +195,7 @@ func TestNameServerComesLater_DIS6(t *testing.T) {
 	}
 }
 
-// After a restart with DNS and the servers dead, what was found before is trusted and its keys decide, at once.
+// After a restart with DNS and the servers dead, what was found before is trusted and its keys decide, immediately.
 func TestRestartWithoutDNS_KEY3_DIS6(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 3, advertise(1, 10, 0)+advertise(2, 20, 0))

@@ -241,7 +241,7 @@ func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	good := newServer(t, authserver.Options{})
 	all := troubles(t, true)
-	halves := [][]trouble{all[:len(all)/2], all[len(all)/2:]} // no more at once than the daemon fetches from
+	halves := [][]trouble{all[:len(all)/2], all[len(all)/2:]} // no more at a time than the daemon fetches from
 	for i, some := range halves {
 		t.Run(fmt.Sprint("part ", i+1), func(t *testing.T) {
 			t.Parallel()
@@ -327,7 +327,7 @@ func TestServerComesLate_KEY2_DIS5(t *testing.T) {
 	b.await(fresh, 200, "ok")
 }
 
-// A daemon that waits for a server ends at once when it is told to.
+// A daemon that waits for a server ends immediately when it is told to.
 func TestStopWhileServerHangs(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

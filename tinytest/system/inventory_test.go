@@ -122,7 +122,7 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
 }
 
-// What is pushed is in force at once, outlives a restart and a power cut, and is in force before anything is asked.
+// What is pushed is in force immediately, outlives a restart and a power cut, and is in force before anything is asked.
 func TestInventoryPushed_PATH11(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

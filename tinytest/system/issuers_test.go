@@ -145,7 +145,7 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 }
 
 // Issuers that never answer, learned from forged tokens, must not keep the configured server's keys from being renewed,
-// nor be asked for ever.
+// nor be asked forever.
 func TestHangingIssuersDoNotStarveOthers_KEY5(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{Host: "localhost"})

@@ -266,7 +266,7 @@ func TestNewKeyWithoutKid_KEY6_ANS2_ANS5(t *testing.T) {
 	}
 }
 
-// A server that was built anew and gives its new key the old kid is found soon, not only after an hour.
+// A server that was rebuilt and gives its new key the old kid is found soon, not only after an hour.
 func TestSameKidWithAnotherKey_KEY6(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})

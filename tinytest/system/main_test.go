@@ -2,7 +2,7 @@
 // What one package does alone is tested beside it; here it is shown that the parts hold together, also where one of
 // them misbehaves.
 //
-// The tests wait more than they compute, so more of them run at once than there are processors. Nothing sleeps to let
+// The tests wait more than they compute, so more of them run together than there are processors. Nothing sleeps to let
 // something happen: what is awaited is polled for, with a deadline that only a failure reaches.
 package system_test
 
@@ -142,7 +142,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain: %s", patience, what)
+			t.Fatalf("gave up after %v: %s", patience, what)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func eventuallyOwn(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20*time.Second + 3*patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("gave up waiting: %s", what)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// A configuration that is reread counts at once, on connections that are open too, and for tokens that were accepted
+// A configuration that is reread counts immediately, on open connections too, and for tokens that were accepted
 // before.
 func TestReload(t *testing.T) {
 	t.Parallel()
@@ -58,7 +58,7 @@ func TestReload(t *testing.T) {
 	b.want(get(senders).bearing(long.Sign()), 401, "token-too-large")
 	b.want(get("/meters/1"), 200, "public")
 
-	// Another server beside the first, then in its place: what the first one signed is refused at once.
+	// Another server beside the first, then in its place: what the first one signed is refused immediately.
 	config = trusting(t, first, second)
 	b.reload(config)
 	b.want(token, 200, "ok")

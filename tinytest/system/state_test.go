@@ -41,7 +41,7 @@ func (b *box) waitKept(text string) {
 	})
 }
 
-// again cuts the power and starts the daemon anew, with another configuration where change makes one.
+// again cuts the power and starts a new daemon, with another configuration where change makes one.
 func (b *box) again(change func(*daemon.Config)) {
 	b.t.Helper()
 	b.Kill()
@@ -198,7 +198,7 @@ func TestIssuerNoLongerConfigured_KEY3_KEY5(t *testing.T) {
 	b.again(func(c *daemon.Config) { c.Servers = []string{stays.Issuer()} })
 	b.want(of(goes), 401, "issuer-untrusted")
 	b.want(of(stays), 200, "ok")
-	// The same without a restart: what is dropped is dropped at once.
+	// The same without a restart: what is dropped is dropped immediately.
 	b.reload(b.config)
 	b.want(of(goes), 401, "issuer-untrusted")
 	if n := goes.Connections() - before; n != 0 {

@@ -150,7 +150,7 @@ func TestNginxReloaded_ANS5(t *testing.T) {
 // workers are the process ids of the web server's children.
 func (f *front) workers() []string {
 	pid := f.command.Process.Pid
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits in vain
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits to no effect
 	return strings.Fields(string(children))
 }
 
