@@ -21,10 +21,19 @@ func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	if line := m.one(w, r); line != nil {
+		send(w, "application/json", append(line, '\n'))
+	}
+}
+
+// one returns the line of the record whose number a request gives. It fails the request, and returns nil, if there is
+// none.
+func (m *mux) one(w http.ResponseWriter, r *http.Request) []byte {
+	query := r.URL.Query()
 	seq, err := strconv.ParseUint(query.Get("seq"), 10, 64)
 	if err != nil || len(query) > 1 {
 		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision, or what ?last= takes", "seq")
-		return
+		return nil
 	}
 	line, ok := m.Record(seq)
 	if !ok {
@@ -33,9 +42,9 @@ func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
 			text = fmt.Sprintf("the daemon remembers decisions %d to %d", first, last)
 		}
 		httpauth.Fail(w, http.StatusNotFound, text, "not-found")
-		return
+		return nil
 	}
-	send(w, "application/json", append(line, '\n'))
+	return line
 }
 
 // watch sends the last records in memory, then others as they are made, until the caller hangs up or the daemon stops.
@@ -46,8 +55,7 @@ func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	watcher := m.Watch(last, filter.Match)
 	if watcher == nil {
-		w.Header().Set("Retry-After", "1")
-		httpauth.Fail(w, http.StatusServiceUnavailable, "too many are watching", fmt.Sprint(audit.MaxWatchers, " at most"))
+		tooMany(w, audit.MaxWatchers)
 		return
 	}
 	defer watcher.Close()

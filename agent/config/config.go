@@ -176,6 +176,7 @@ type Sockets struct {
 	Authz string // decision socket, SOCK_SEQPACKET
 	HTTP  string // HTTP socket; "" disables it
 	Admin string // administration socket; "" disables it
+	View  string // the part of it that only shows; "" disables it
 	// Group is the group that may connect, a name or a number; "" for the daemon's own group.
 	Group string
 	// AllowUIDs are the users that may connect. If empty, the file mode alone decides.
@@ -183,6 +184,7 @@ type Sockets struct {
 	// AdminGroup is the group that may connect to the administration socket; "" for the daemon's own group. It is not
 	// Group: whoever may ask need not be allowed to administer.
 	AdminGroup string
+	ViewGroup  string // that may connect to the view socket, likewise
 }
 
 // Clock is [clock]. Only the answer for an unsynchronised clock is configurable: an unset clock cannot be used, and a

@@ -78,6 +78,8 @@ func TestConfigFull(t *testing.T) {
 		group = "audio"
 		allow_uids = [0, 1000, 1000]
 		admin_group = "wheel"
+		view = "/tmp/view.sock"
+		view_group = "www"
 		[clock]
 		unsynchronised = "deny"
 		synchronised_file = "/run/clock"
@@ -156,11 +158,12 @@ as_drafted = ["CTL-14", "CTL-13"]
 			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
 		},
 		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
-		Sockets:   Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel"},
-		Clock:     Clock{ClockDeny, "/run/clock"},
-		Limits:    Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
-		Log:       Log{Level: "debug"},
-		Paths:     Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
+		Sockets: Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel",
+			View: "/tmp/view.sock", ViewGroup: "www"},
+		Clock:  Clock{ClockDeny, "/run/clock"},
+		Limits: Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
+		Log:    Log{Level: "debug"},
+		Paths:  Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Control: Control{
 			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite, []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"},
 			[]string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth, []DraftedRule{DraftedBelow, DraftedRoot}, RecordAll,

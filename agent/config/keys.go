@@ -131,9 +131,11 @@ func Keys(c *Config) []Key {
 			&c.Sockets.Authz, "/run/nmos-authd/authz.sock", text(neededSocketPath)},
 		{"sockets", "http", Restart | SocketPlace, &c.Sockets.HTTP, "/run/nmos-authd/http.sock", text(socketPath)},
 		{"sockets", "admin", Restart | SocketPlace, &c.Sockets.Admin, "/run/nmos-authd/admin.sock", text(socketPath)},
+		{"sockets", "view", Restart | SocketPlace, &c.Sockets.View, "", text(socketPath)},
 		{"sockets", "group", Restart, &c.Sockets.Group, "", text(groupName)},
 		{"sockets", "allow_uids", 0, &c.Sockets.AllowUIDs, nil, userID},
 		{"sockets", "admin_group", Restart, &c.Sockets.AdminGroup, "", text(groupName)},
+		{"sockets", "view_group", Restart, &c.Sockets.ViewGroup, "", text(groupName)},
 
 		{"clock", "unsynchronised", 0, &c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny)},
 		{"clock", "synchronised_file", 0, &c.Clock.SynchronisedFile, "", text(filePath)},

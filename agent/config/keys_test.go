@@ -103,7 +103,8 @@ func TestKeys(t *testing.T) {
 
 // What takes effect after a restart alone is named when it changes, and nothing else is.
 func TestNeedRestart(t *testing.T) {
-	want := []string{"[sockets] authz", "[sockets] http", "[sockets] admin", "[sockets] group", "[sockets] admin_group",
+	want := []string{"[sockets] authz", "[sockets] http", "[sockets] admin", "[sockets] view", "[sockets] group",
+		"[sockets] admin_group", "[sockets] view_group",
 		"[state] dir", "[limits] connections", "[sandbox] landlock"}
 	c := Default()
 	if got := c.NeedRestart(Default()); len(got) > 0 {

@@ -16,6 +16,7 @@ const (
 	authzSocket = "authz"
 	httpSocket  = "http"
 	adminSocket = "admin"
+	viewSocket  = "view"
 )
 
 // takeSockets takes over the sockets that the service manager has opened.
@@ -25,10 +26,10 @@ func (d *daemon) takeSockets() (err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.given)) {
 		switch name {
-		case authzSocket, httpSocket, adminSocket:
+		case authzSocket, httpSocket, adminSocket, viewSocket:
 		default:
 			return fmt.Errorf("the service manager passed a socket named %q; its unit needs FileDescriptorName=%s, "+
-				"%s or %s", name, authzSocket, httpSocket, adminSocket)
+				"%s, %s or %s", name, authzSocket, httpSocket, adminSocket, viewSocket)
 		}
 	}
 	return nil

@@ -1,8 +1,8 @@
 package daemon
 
 import (
+	"bytes"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -10,12 +10,13 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
 )
 
-// administration returns the handler of the admin socket.
-func (d *daemon) administration() http.Handler {
-	return admin.Handler(admin.Functions{
+// functions are what the admin socket shows and does; of them the view socket has those that show.
+func (d *daemon) functions() admin.Functions {
+	return admin.Functions{
 		Inventory:      d.stock.document,
 		PushInventory:  d.stock.push,
 		Record:         d.audit.Find,
@@ -34,7 +35,16 @@ func (d *daemon) administration() http.Handler {
 		StopObserve:    d.stopObserve,
 		Refresh:        d.refresh,
 		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
-	})
+	}
+}
+
+// explained is GET /explain of the view socket: the decision of a record's line, explained by the configuration in
+// force.
+func (d *daemon) explained(line []byte) ([]byte, error) {
+	c := d.inForce.Load()
+	var text bytes.Buffer
+	_, err := explain.Record(&text, line, c.Config, c.names)
+	return text.Bytes(), err
 }
 
 // heldKeys is GET /keys.

@@ -67,6 +67,7 @@ func Examine(c *config.Config, names []string) (warnings []string, err error) {
 	}
 	for _, s := range []struct{ name, path string }{
 		{authzSocket, c.Sockets.Authz}, {httpSocket, c.Sockets.HTTP}, {adminSocket, c.Sockets.Admin},
+		{viewSocket, c.Sockets.View},
 	} {
 		if dir := sharedFolder(filepath.Dir(s.path)); s.path != "" && dir != "" {
 			warn("[sockets] %s: other users may write to %s: any of them can answer in the daemon's place", s.name, dir)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/discovery"
@@ -337,7 +338,8 @@ func (d *daemon) listen(failed chan<- error) error {
 	if err := d.takeSockets(); err != nil {
 		return err
 	}
-	administration := httpauth.NewServer(d.administration(), true, d.report(c.Admin))
+	administration := httpauth.NewServer(admin.Handler(d.functions()), true, d.report(c.Admin))
+	viewing := httpauth.NewServer(admin.View(d.functions(), d.explained), false, d.report(c.View))
 	report := d.report(c.HTTP)
 	questions := func(conn *agent.Conn) error { // a web server's
 		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer), d.own.JWKS), false, report).ServeConn(conn)
@@ -352,6 +354,7 @@ func (d *daemon) listen(failed chan<- error) error {
 		{authzSocket, c.Authz, c.Group, d.admit, packets},
 		{httpSocket, c.HTTP, c.Group, d.admit, questions},
 		{adminSocket, c.Admin, c.AdminGroup, nil, requests},
+		{viewSocket, c.View, c.ViewGroup, nil, func(conn *agent.Conn) error { return viewing.ServeConn(conn) }},
 	} {
 		if s.path == "" {
 			continue
