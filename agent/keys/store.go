@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"sort"
 	"sync"
@@ -235,68 +234,6 @@ func (s *Store) trusts(name string) bool {
 		s.policy.Trusts != nil && TrimIssuer(name) == name && s.policy.Trusts(name)
 }
 
-// Prospect says whether a key may still come for a token.
-type Prospect int
-
-const (
-	Untrusted Prospect = iota // its issuer is not trusted: no packet is sent for it (KEY-5)
-	Stale                     // keys that may verify it arrived since it was checked: check again
-	Awaited                   // a fetch in flight or due may bring its key
-	Hopeless                  // its issuer does not publish its key
-)
-
-// Seek takes a token that no key of set verifies, and returns whether its key may still come, and if so after how
-// long asking again is worthwhile (KEY-6). Keys are fetched for it in the background: never sooner than the policy's
-// Retry after the last time that a token had them fetched, whatever arrives, and not before a server that failed has
-// had its rest. kid is what the issuer's set says of the token's kid. Seek does not block and sends nothing itself.
-func (s *Store) Seek(set *Set, iss, token []byte, kid KID) (p Prospect, retryAfter time.Duration) {
-	iss = TrimIssuer(iss)
-	id := s.sights.identify(token)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	st := s.schedule[string(iss)]
-	if st == nil {
-		st = s.unread(iss)
-	}
-	if st == nil {
-		switch name := string(iss); {
-		case s.trusts(name):
-			if st = s.learn(name, now); st == nil {
-				return Awaited, s.policy.Retry
-			}
-		case s.policy.Pending: // not known to be trusted yet: no packet is sent for it (KEY-5)
-			return Awaited, inFlightGuess
-		default:
-			return Untrusted, 0
-		}
-	}
-	issuer := set.issuers[string(iss)]
-	first := s.sights.first(id, s.fetches)
-	if s.set.Load().issuers[string(iss)] != issuer {
-		return Stale, inFlightGuess
-	}
-	answered := issuer != nil && issuer.fetch > first
-	earliest := latest(st.asked.Add(s.policy.Retry), st.rested)
-	if answered {
-		earliest = latest(earliest, st.last.Add(suspectRetryFactor*s.policy.Retry))
-	}
-	s.bringForward(st, latest(earliest, now))
-	if answered || issuer != nil && kid != KIDUnknown {
-		return Hopeless, 0
-	}
-	return Awaited, s.wait(st, now, issuer == nil && !st.server)
-}
-
-// unread returns the schedule of the server whose metadata must be read before it is known whether an issuer that is
-// not in use is trusted (KEY-8); nil if there is none. The caller holds mu.
-func (s *Store) unread(iss []byte) *issuerState {
-	if s.policy.Unread == nil || s.trusts(string(iss)) {
-		return nil
-	}
-	return s.schedule[s.policy.Unread(string(iss))]
-}
-
 // Ask makes a server due now if its turn has not come.
 func (s *Store) Ask(issuer string) {
 	s.mu.Lock()
@@ -305,45 +242,6 @@ func (s *Store) Ask(issuer string) {
 		st.phase, st.next = due, time.Now()
 		s.alarm.Ring()
 	}
-}
-
-// bringForward makes an issuer's next fetch due at a time at the latest, for a token. The caller holds mu.
-func (s *Store) bringForward(st *issuerState, at time.Time) {
-	switch {
-	case st.phase == idle:
-		st.phase = due
-	case st.phase == due || st.inFlight() || !st.next.After(at):
-		return
-	}
-	st.next, st.byToken = at, true
-	s.alarm.Ring()
-}
-
-// wait returns the estimated time until the end of the issuer's next fetch, which may be a look-up. The
-// caller holds mu.
-func (s *Store) wait(st *issuerState, now time.Time, lookUp bool) time.Duration {
-	if st.inFlight() {
-		return inFlightGuess
-	}
-	next := st.next
-	if lookUp {
-		next = latest(next, s.nextLookUp())
-	}
-	return max(next.Sub(now), 0) + inFlightGuess
-}
-
-// nextLookUp returns when a learned issuer without keys may be asked again (KEY-6). The caller holds mu.
-func (s *Store) nextLookUp() time.Time { return s.lookUps[s.lookUp].Add(s.policy.Retry) }
-
-// learn adds an issuer that a token names, if there is room. The caller holds mu.
-func (s *Store) learn(name string, now time.Time) *issuerState {
-	if !s.makeRoom(now) {
-		return nil
-	}
-	st := &issuerState{phase: due, next: now, byToken: true}
-	s.schedule[name] = st
-	s.alarm.Ring()
-	return st
 }
 
 func latest(a, b time.Time) time.Time {
@@ -416,30 +314,6 @@ func (s *Store) Refreshed(name string, since uint64) (done bool, err error) {
 		return true, st.err
 	}
 	return true, nil
-}
-
-// makeRoom bounds the number of learned issuers, whatever names tokens bring: one without keys that has been
-// tried gives way. The caller holds mu.
-func (s *Store) makeRoom(now time.Time) bool {
-	learned, victim := 0, ""
-	for name, st := range s.schedule {
-		if st.server {
-			continue
-		}
-		learned++
-		// Being forgotten must not bring the next attempt forward, so an issuer that was just tried stays.
-		if st.phase == failing && s.held(name) == 0 && now.Sub(st.last) > s.policy.Retry {
-			victim = name
-		}
-	}
-	if learned < maxLearned {
-		return true
-	}
-	if victim == "" {
-		return false
-	}
-	delete(s.schedule, victim)
-	return true
 }
 
 // Run fetches what is due until ctx ends, and returns once no fetch is under way.
@@ -577,63 +451,6 @@ func (s *Store) publish(name string, keys []Key, fetch uint64) (changed bool) {
 	return old == nil || !slices.EqualFunc(old.Keys, keys, sameKey)
 }
 
-// interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the
-// interval the first time. Failures or a token may make many devices ask at one moment but do not move it, so that
-// they do not all ask together every hour from then on. The caller holds mu.
-func (s *Store) interval(st *issuerState) time.Duration {
-	now, refresh := time.Now(), s.policy.Refresh
-	if st.place.IsZero() {
-		st.place = now.Add(anyPart(refresh))
-	}
-	for soonest := now.Add(max(min(s.policy.Retry, refresh/2), leastInterval)); st.place.Before(soonest); {
-		st.place = st.place.Add(max(jitter(refresh), leastInterval))
-	}
-	return min(st.place.Sub(now), max(refresh, leastInterval))
-}
-
-// leastInterval is the minimum time between two fetches on schedule.
-const leastInterval = time.Second
-
-// renewalRest is the minimum time between two fetches that RenewNow requests, since clocks may be set repeatedly.
-const renewalRest = 5 * time.Second
-
-// backOff returns how long to wait after a failed fetch (KEY-2). If there are keys to decide by there is no
-// hurry (KEY-3), and many devices that lost their server at the same time must not flood it when it returns:
-// the waits start at a quarter of the interval and end at half of it. The caller holds mu.
-func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Duration {
-	wait := st.rested.Sub(now)
-	if s.decides(name, st) {
-		wait = spread(doubled(s.policy.Refresh/4, s.policy.Refresh/2, st.failures))
-	}
-	if !st.server {
-		wait += s.policy.Retry // only tokens need it, so it is limited as their fetches are (KEY-6)
-	}
-	return wait
-}
-
-// doubled returns a back-off that starts at first and doubles with each further failure, up to most. It is at least one
-// second.
-func doubled(first, most time.Duration, failures int) time.Duration {
-	for first = max(first, firstBackOff); failures > 1 && first < most; failures-- {
-		first *= 2
-	}
-	return min(first, max(most, firstBackOff))
-}
-
-// spread varies a back-off at random by up to half of it.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-// decides reports whether there are keys to decide by while an issuer fails: its own or, of a server, another server's.
-// The caller holds mu.
-func (s *Store) decides(name string, st *issuerState) bool {
-	return s.held(name) > 0 || st.server && s.serves()
-}
-
-// serves reports whether keys of one of the servers are held. The caller holds mu.
-func (s *Store) serves() bool {
-	return slices.ContainsFunc(s.policy.Servers, func(name string) bool { return s.held(name) > 0 })
-}
-
 // held returns how many keys are held of an issuer.
 func (s *Store) held(name string) int {
 	if issuer := s.set.Load().issuers[name]; issuer != nil {
@@ -641,16 +458,6 @@ func (s *Store) held(name string) int {
 	}
 	return 0
 }
-
-// jitter takes a random part of up to a minute off the interval, so that devices drift apart and none waits longer
-// than the interval (KEY-1). Of a short interval, as in tests, half remains at least.
-func jitter(interval time.Duration) time.Duration {
-	return interval - rand.N(min(maxJitter, interval/2)+1)
-}
-
-// anyPart returns any part of an interval that jitter has shortened: so many devices, each at its place in its
-// interval, come at the same rate all the time.
-func anyPart(interval time.Duration) time.Duration { return rand.N(jitter(interval) + 1) }
 
 // Hold replaces the keys of an issuer that the policy trusts by keys from a file; those of other issuers
 // are ignored. They are good until the next fetch, which comes at a random time within the interval: after a
