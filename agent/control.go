@@ -30,11 +30,6 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 		all = wire.PathClosed
 	}
 	s.grants.Use(apis, &s.token)
-	place := decide.Place{Kind: decide.ModelObject} // for [enforce]
-	if overHTTP {
-		place = decide.Place{Kind: decide.RolePath, API: decide.Configuration[0]}
-	}
-	some, observed := false, false // of the commands; and the answer
 	var access decide.Access
 	verdicts, role := s.verdicts, s.role
 	for i := range r.Commands {
@@ -58,22 +53,48 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 				reason = s.grants.Permit(access, object)
 			}
 		}
-		verdict := wire.Verdict{Reason: reason, Writes: access == decide.Write}
-		if reason != wire.OK && !reason.Allowed() && st.rules.Observes(access, place) {
-			verdict.Observed, some = true, true
-		}
-		verdicts = append(verdicts, verdict)
-		switch {
-		case i == 0 || answer == wire.OK:
-			answer, observed = reason, verdict.Observed
-		case observed && !verdict.Observed && !reason.Allowed(): // one that counts
-			answer, observed = reason, false
+		verdicts = append(verdicts, wire.Verdict{Reason: reason, Writes: access == decide.Write})
+		if i == 0 || answer == wire.OK {
+			answer = reason
 		}
 	}
-	s.verdicts, s.role, s.observed = verdicts, role, observed
-	s.reply.ForAll = s.reply.ForAll && (observed || !some)
+	s.verdicts, s.role = verdicts, role
 	s.reply.Commands, s.reply.Verdicts = r.Commands, verdicts
+	if !answer.Allowed() {
+		answer = s.observeCommands(&st.rules, overHTTP, answer)
+	}
 	return answer
+}
+
+// observeCommands marks the denials that [enforce] lets pass (OPS-3), and returns the first that counts, or if none does
+// the first.
+func (s *Session) observeCommands(rules *decide.Rules, overHTTP bool, first wire.Reason) wire.Reason {
+	place := decide.Place{Kind: decide.ModelObject}
+	if overHTTP {
+		place = decide.Place{Kind: decide.RolePath, API: decide.Configuration[0]}
+	}
+	if !rules.Observes(decide.Read, place) { // then nor is writing
+		return first
+	}
+	counts, passes := wire.Undecided, false // the first that is not let pass; any that is
+	for i := range s.verdicts {
+		v := &s.verdicts[i]
+		access := decide.Read
+		if v.Writes {
+			access = decide.Write
+		}
+		v.Observed = !v.Reason.Allowed() && rules.Observes(access, place)
+		passes = passes || v.Observed
+		if !v.Reason.Allowed() && !v.Observed && counts == wire.Undecided {
+			counts = v.Reason
+		}
+	}
+	if counts == wire.Undecided {
+		s.observed = true
+		return first
+	}
+	s.reply.ForAll = s.reply.ForAll && !passes
+	return counts
 }
 
 // writes reports whether one of the commands is carried out by which the device may be another afterwards.

@@ -67,6 +67,7 @@ func TestStages_OPS3(t *testing.T) {
 		{"control=write", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok, "deny 403 api-not-granted, denied command 1 403 api-not-granted"},
 		{"configuration=none", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok, "allow 200 observe, would 403 api-not-granted" +
 			" command 1 403 api-not-granted"},
+		{"control=write", "control 1\napi=control\ncommand=1 1 1m2 root.a\ncommand=2 1 1m2 root.a\n", "deny 401 no-token, denied *"},
 		// Of several, those that count decide, and those alone are named.
 		{"control=write", "control 1\napi=control\ncommand=1 1 1m1 root.a\ncommand=2 1 1m2 root.a\n" + tok, "deny 403 api-not-granted, denied command 2 403 api-not-granted"},
 		{"control=write", "control 1\napi=control\ncommand=1 1 1m1 root.a\ncommand=2 1 1m2 root.a\n", "deny 401 no-token, denied command 2 401 no-token"},
