@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"time"
 )
 
 // Main runs the tests of a package after prepare, which gets a folder for what they share; it is removed at the end. It
@@ -22,4 +23,18 @@ func Main(tests interface{ Run() int }, prepare func(dir string) error) (status 
 		return 1
 	}
 	return status
+}
+
+// Eventually waits until done is true, and fails the test if that takes longer than patience. What it waits for is named
+// for the failure.
+func Eventually(t interface {
+	Helper()
+	Fatalf(format string, values ...any)
+}, patience time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up after %v: %s", patience, what)
+		}
+	}
 }

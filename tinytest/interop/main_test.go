@@ -106,11 +106,7 @@ func needFetched(t *testing.T) {
 // eventually waits until done is true. What it waits for is named for the failure.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up after %v: %s", patience, what)
-		}
-	}
+	daemon.Eventually(t, patience, what, done)
 }
 
 // freePort is a port that nobody listens on, which the servers must be told: they put it into their issuer.

@@ -140,11 +140,7 @@ func trusting(t *testing.T, servers ...*authserver.Server) daemon.Config {
 // eventually waits until done is true. What it waits for is named for the failure.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up after %v: %s", patience, what)
-		}
-	}
+	daemon.Eventually(t, patience, what, done)
 }
 
 // waitRequests waits until the server has had n requests for a path.

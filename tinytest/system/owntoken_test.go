@@ -40,11 +40,7 @@ func (b *box) ownToken(more ...string) firmware.Reply {
 // eventuallyOwn waits longer than eventually: a device starts to register at random in its first 20 s, and makes a key.
 func eventuallyOwn(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20*time.Second + 3*patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting: %s", what)
-		}
-	}
+	daemon.Eventually(t, 20*time.Second+3*patience, what, done)
 }
 
 // awaitOwnToken asks until there is a token.

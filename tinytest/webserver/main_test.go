@@ -42,11 +42,7 @@ const askPatience = "8s"
 // eventually waits until done is true. What it waits for is named for the failure.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up after %v: %s", patience, what)
-		}
-	}
+	daemon.Eventually(t, patience, what, done)
 }
 
 // startDaemon runs a daemon by the configuration that lies in dir.
