@@ -124,8 +124,8 @@ func (a *Agent) ServerTime(issuer string) (time.Time, bool) {
 // SetInventory applies an inventory. Before the first, questions about resources are answered with 503. A question in
 // progress is answered by the old or the new one.
 func (a *Agent) SetInventory(t *inventory.Table) {
-	a.stocks.Add(1)
 	a.inventory.Store(t)
+	a.stocks.Add(1) // after it: a list that was begun with t by the number before begins again (may)
 	a.Rejudge()
 }
 

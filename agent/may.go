@@ -54,7 +54,7 @@ func (s *Session) may(st *state, r *wire.Request) wire.Reason {
 	}
 	end := at + maySeen
 	paths := len(knownPaths) + len(st.rules.Public) + len(st.rules.Claims) + len(st.rules.Control)
-	for ; at < min(paths, end); at++ {
+	for ; at < min(paths, end) && len(s.list) < mayBytes; at++ {
 		s.path = knownPath(s.path[:0], &st.rules, at)
 		s.listed(st, "path-", s.path, s.path, s.path)
 	}

@@ -183,6 +183,24 @@ func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 	}
 }
 
+// The paths that the configuration names are bounded as resources are: a reply holds 24 KiB of them and a line more, the
+// next goes on with the rest, and each is listed once (ANS-8).
+func TestMayWithManyLongPaths_ANS8(t *testing.T) {
+	var want []string
+	d := newDevice(t, func(c *config.Config) {
+		for i := range 100 {
+			c.Paths.Public = append(c.Paths.Public, fmt.Sprintf("/%s/%d", strings.Repeat("a", 1000), i))
+			want = append(want, "read path "+c.Paths.Public[i])
+		}
+	}, mint.New(mint.Options{}).Key.JWK())
+	d.setInventory(t, deviceInventory)
+	got, replies := d.listMay(t, tokensForMay()["nothing"])
+	got = slices.DeleteFunc(got, func(s string) bool { return !strings.HasPrefix(s, "read path /aaa") })
+	if !slices.Equal(got, want) || replies < 4 {
+		t.Errorf("got %d paths in %d replies, want %d in 4 or more", len(got), replies, len(want))
+	}
+}
+
 // A list is linear in what is looked at: the first reply and one of the last cost the same.
 func BenchmarkMay(b *testing.B) {
 	d := newDevice(b, vendorPaths, mint.New(mint.Options{}).Key.JWK())

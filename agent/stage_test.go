@@ -52,6 +52,8 @@ func TestStages_OPS3(t *testing.T) {
 		{"other=write", "decide 1\nmethod=PUT\ntarget=/ui\n" + tok, "deny 403 path-closed"},
 		{"other=write", "decide 1\nmethod=GET\ntarget=/faders/1\n", "allow 200 observe, would 401 no-token"},
 		{"other=write", "decide 1\nmethod=GET\ntarget=/x-nmos/vendor/v1.0/a\n", "allow 200 observe, would 401 no-token"},
+		{"control=none", "decide 1\nmethod=GET\ntarget=/x-nmos/control/v1.0/a\n" + tok, "deny 403 api-not-granted"},
+		{"other=write", "decide 1\nmethod=GET\ntarget=/x-nmos/control/v1.0/a\n" + tok, "allow 200 observe, would 403 api-not-granted"},
 		{"other=write", "verify 1\n", "deny 401 no-token"},
 		{"other=none", "verify 1\n", "allow 200 observe, would 401 no-token"},
 		{"other=write", "resource 1\nkind=sender\nname=out-9\naccess=read\n" + tok, "allow 200 observe, would 403 resource-unknown"},
@@ -132,10 +134,10 @@ func TestStagesTwin_OPS3(t *testing.T) {
 			switch {
 			case api == "ncp":
 				key = "control"
-			case api == "vendor" || api == "other":
+			case api == "vendor" || api == "other" || api == "control": // IS-12 is ncp
 				key = "other"
 			}
-			socket := key == "control" && strings.HasPrefix(target, "/x-nmos/ncp/v1.0/") && target == "/x-nmos/ncp/v1.0/"
+			socket := strings.HasPrefix(target, "/x-nmos/ncp/v1.0/") && target == "/x-nmos/ncp/v1.0/"
 			reads := method == "GET" && !socket
 			want := strict
 			if stages[key] == config.StageNone || stages[key] == config.StageWrite && reads {

@@ -48,7 +48,11 @@ func TestConfigMistakes(t *testing.T) {
 		{"twice in a table", "x = {a=1,b=2,a.b=1}\n", `:1: "a" is set twice in a table`},
 		{"number", "x = 99999999999999999999\n", `:1: the number "99999999999999999999" is out of range`},
 		{"many statements", "[x]\n" + strings.Repeat("a=1\n", 20000), ":1: unknown section [x]\n" + file + `:1001: the file holds over 1000 keys and sections`},
-		{"mark in the middle", "mode = \"off\"\n\ufefflog.level = \"info\"\n", `:2: invalid character at start of key: U+00EF 'ï'`},
+		{"mark in the middle", "mode = \"off\"\n\ufefflog.level = \"info\"\n", `:2: the character '\ufeff' cannot stand here`},
+		{"quotes of a word processor", "mode = “off”\n", `:1: the character '“' cannot stand here`},
+		{"a key with an accent", "[log]\nlével = \"info\"\n", `:2: the character 'é' cannot stand here`},
+		{"a blank of a web page", "mode\u00a0= \"off\"\n", `:1: the character '\u00a0' cannot stand here`},
+		{"behind a value", "mode = \"off\" – closed\n", `:1: the character '–' cannot stand here`},
 		{"long list of users", "[sockets]\nallow_uids = [" + strings.Repeat("1,", 257) + "]\n", `:2: [sockets] allow_uids: holds 257 entries; at most 256 are allowed`},
 		{"key too long", "x" + strings.Repeat(".x", 100000) + " = 1", `:1: the key has too many parts`},
 

@@ -136,7 +136,13 @@ func (r *reader) statements(data []byte) (whole bool) {
 		r.statement(path, value, e.Kind != unstable.KeyValue, line)
 	}
 	if syntax := (*unstable.ParserError)(nil); errors.As(p.Error(), &syntax) {
-		r.mistakes.add(place(int(p.Range(syntax.Highlight).Offset)), "%s", sentence(syntax.Message))
+		offset := int(p.Range(syntax.Highlight).Offset)
+		message := sentence(syntax.Message)
+		// The library names the first byte of a character as one of its own: “ is U+00E2 to it.
+		if c, _ := utf8.DecodeRune(data[offset:]); c >= utf8.RuneSelf && len(syntax.Highlight) > 0 {
+			message = fmt.Sprintf("the character %q cannot stand here", c)
+		}
+		r.mistakes.add(place(offset), "%s", message)
 		return false
 	}
 	return true

@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"nmosauthd/platform"
 )
@@ -63,5 +67,33 @@ func TestBoot_OPS3(t *testing.T) {
 	}
 	if now := platform.Uptime(); now < later {
 		t.Errorf("got %v, want no less than %v", now, later)
+	}
+}
+
+// What was ended, or cut short by another start, does not come back if the slot of the file that was written last is
+// damaged: no damage opens the device again (OPS-3, KEY-3).
+func TestDamageBeginsNothingAgain_OPS3_KEY3(t *testing.T) {
+	const begun, ended = `{"asked":86400000000000}`, `{"asked":0}`
+	for _, before := range []int{1, 2, 3} { // so that either slot was written last
+		for _, damaged := range []string{observeFile, observeFile + ".2"} {
+			dir := filepath.Join(t.TempDir(), "state")
+			p := newPersisted(dir, &Device{}, zap.NewNop())
+			p.load()
+			for range before {
+				for _, text := range []string{begun, ended} {
+					if err := p.keepObserve([]byte(text)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, damaged), []byte("damaged"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			again := newPersisted(dir, &Device{}, zap.NewNop())
+			again.load()
+			if got := string(again.loadObserve()); got != ended {
+				t.Errorf("%d times, %s damaged: got %q, want %q", before, damaged, got, ended)
+			}
+		}
 	}
 }

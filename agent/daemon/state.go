@@ -312,6 +312,10 @@ func (p *persisted) catchUp() {
 	p.catchUpClient()
 	if p.timer != nil && !bytes.Equal(p.timer, p.timed) {
 		err := p.write(observeFile, p.timer)
+		if err == nil {
+			// The other slot, too: if one is damaged, the other must not begin again what was ended (OPS-3).
+			err = p.write(observeFile, p.timer)
+		}
 		p.result(observeFile, err)
 		if err == nil {
 			p.timed = p.timer

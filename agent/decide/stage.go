@@ -31,7 +31,7 @@ func (p *Place) Belongs() API {
 			return control
 		}
 		for i, name := range apiNames {
-			if string(p.API) == name {
+			if string(p.API) == name && API(i) != control { // there is no API of that name
 				return API(i)
 			}
 		}
