@@ -96,7 +96,7 @@ func (p *page) until(expression string) {
 	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		var done bool
-		if p.eval("(async () => !!("+expression+"))()", &done); done {
+		if p.eval("(async () => !!("+expression+"))().catch(() => false)", &done); done {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -202,6 +202,16 @@ func TestPage(t *testing.T) {
 		p.shot(scheme + "-360")
 		p.axe(scheme + ", 360 px")
 	}
+
+	// A timed observe mode shows what is left of it, and what enforcing would deny.
+	if status, body := r.send(r.Admin(), "POST", "/observe/mode?for=30m", "", nil); status != 200 {
+		t.Fatalf("observe mode: %d %s", status, body)
+	}
+	p.until(`document.querySelector("#light.degraded")`)
+	p.until(`document.querySelector("#facts")` + text + `("observe, ends in ")`)
+	r.ask("desk-9", "PATCH", receiver, 200)
+	p.until(`document.querySelector("#list li:first-child .would")` + text + `("would 403")`)
+	p.axe("observe mode")
 
 	p.mu.Lock()
 	faults := p.faults

@@ -72,7 +72,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { dir.Remove() })
 	r := &rig{t: t, server: server}
 	err = dir.Write(daemon.Config{
-		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true, Sockets: fmt.Sprintf("view = %q", view(dir)),
+		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true, Sockets: fmt.Sprintf("view = %q", dir.View()),
 		More: "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n", // each denial is a record of its own
 	})
 	if err != nil {
@@ -94,8 +94,6 @@ func newRig(t *testing.T) *rig {
 	}
 	return r
 }
-
-func view(dir daemon.Dir) string { return dir.File("run/view.sock") }
 
 // over is a client of a Unix socket.
 func over(socket string) *http.Client {
@@ -207,7 +205,7 @@ func (r *rig) serve(t *testing.T, w recipe) string {
 	if os.Getuid() == 0 {
 		user = "user root root;\n" // the checkout may be root's own
 	}
-	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock", view(r.Dir), w.users[0], dir + "/users"}
+	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock", r.View(), w.users[0], dir + "/users"}
 	if w.listen != "" {
 		edit = append(edit, w.listen, listen)
 	}
@@ -282,18 +280,18 @@ func TestViewSocketOnlyShows(t *testing.T) {
 	for _, path := range []string{"/status", "/inventory", "/records?last=9", "/observe", "/explain?seq=1", "/events",
 		"/keys", "/metrics", "/watch", "/servers", "/client", "/client/key", "/"} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
-			if status, body := r.send(view(r.Dir), method, path, "", nil); status != 405 && status != 404 {
+			if status, body := r.send(r.View(), method, path, "", nil); status != 405 && status != 404 {
 				t.Errorf("%s %s: got %d %s, want 405 or 404", method, path, status, body)
 			}
 		}
 		for _, site := range []string{"cross-site", "same-site"} {
-			if status, body := r.send(view(r.Dir), "GET", path, "", http.Header{"Sec-Fetch-Site": {site}}); status != 403 {
+			if status, body := r.send(r.View(), "GET", path, "", http.Header{"Sec-Fetch-Site": {site}}); status != 403 {
 				t.Errorf("GET %s for a %s page: got %d %s, want 403", path, site, status, body)
 			}
 		}
 	}
 	for _, path := range []string{"/keys", "/metrics", "/watch", "/servers", "/client", "/"} {
-		if status, _ := r.send(view(r.Dir), "GET", path, "", nil); status != 404 {
+		if status, _ := r.send(r.View(), "GET", path, "", nil); status != 404 {
 			t.Errorf("GET %s: got %d, want 404", path, status)
 		}
 	}
@@ -305,7 +303,7 @@ func TestViewSocketOnlyShows(t *testing.T) {
 		var status int
 		var body string
 		r.until(path+" to say "+want, func() bool { // a record is there a few milliseconds after the answer
-			status, body = r.send(view(r.Dir), "GET", path, "", http.Header{"Sec-Fetch-Site": {"same-origin"}})
+			status, body = r.send(r.View(), "GET", path, "", http.Header{"Sec-Fetch-Site": {"same-origin"}})
 			return status == 200 && strings.Contains(body, want)
 		})
 		if strings.Contains(body, signature) || strings.Contains(body, token[:40]) {
@@ -337,13 +335,13 @@ func TestViewStreamsAreBoundedAndEnd(t *testing.T) {
 	}
 	var streams []*http.Response
 	for range 4 {
-		s := open(view(r.Dir), "/events?last=0&denied=true")
+		s := open(r.View(), "/events?last=0&denied=true")
 		if got := s.Header.Get("Content-Type"); s.StatusCode != 200 || got != "text/event-stream" {
 			t.Fatalf("got %s of %s, want 200 and text/event-stream", s.Status, got)
 		}
 		streams = append(streams, s)
 	}
-	if s := open(view(r.Dir), "/events"); s.StatusCode != 503 || s.Header.Get("Retry-After") == "" {
+	if s := open(r.View(), "/events"); s.StatusCode != 503 || s.Header.Get("Retry-After") == "" {
 		t.Errorf("a fifth: got %s, want 503 with Retry-After", s.Status)
 	}
 	if s := open(r.Admin(), "/watch"); s.StatusCode != 200 {

@@ -186,6 +186,7 @@ func (f *Studio) guard(ctx context.Context, host, more string) (*Guarded, *tls.C
 	g := &Guarded{config: daemon.Config{
 		Names: []string{host}, CAPEM: f.ca.PEM(), Admin: true, State: dir.File("state"),
 		Discovery: fmt.Sprintf("mode = \"unicast\"\ndomains = [%q]\ndns_servers = [%q]", Domain, f.DNS.Addr()),
+		Sockets:   fmt.Sprintf("view = %q", dir.View()),
 		More:      "retry = \"1s\"\n" + more,
 	}}
 	if err := dir.Write(g.config); err != nil {

@@ -165,7 +165,7 @@ func TestSocketActivationMisfits(t *testing.T) {
 				m.open(t, "nmos-authd.socket", "unixpacket", dir.Authz())
 			},
 			func(daemon.Dir) string {
-				return `passed a socket named "nmos-authd.socket"; its unit needs FileDescriptorName=authz, http or admin`
+				return `passed a socket named "nmos-authd.socket"; its unit needs FileDescriptorName=authz, http, admin or view`
 			},
 		},
 		"one name twice": {

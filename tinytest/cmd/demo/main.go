@@ -114,9 +114,18 @@ func (s *stage) stay(ctx context.Context) error {
 			return err
 		}
 	}
+	panel, closePanel, err := servePanel(g.View())
+	if err != nil {
+		return err
+	}
+	defer closePanel()
 	port := s.Device.URL()[strings.LastIndexByte(s.Device.URL(), ':')+1:]
 	fmt.Printf(`
-Everything stays up until you press Ctrl-C. Try, from another terminal:
+Everything stays up until you press Ctrl-C. The stage box's page is at
+
+  %[8]s
+
+Try, from another terminal:
 
   D=%[2]s
   C=$D/nmos-authd.toml
@@ -136,7 +145,7 @@ Everything stays up until you press Ctrl-C. Try, from another terminal:
     -H "Authorization: Bearer $(cat $D/good.jwt)" https://$H$S
   curl --unix-socket $D/run/admin.sock http://localhost/inventory
   kill -HUP %[7]d    # after a change of $C
-`, s.program, g.Path(), senders, staged, port, device, g.PID())
+`, s.program, g.Path(), senders, staged, port, device, g.PID(), panel)
 	select {
 	case <-ctx.Done():
 		return nil
