@@ -210,10 +210,11 @@ func (d *daemon) stopObserve(ctx context.Context) error {
 	return nil
 }
 
-// observation returns what status shows, nil if nothing is observed by it.
+// observation returns what status shows, nil if nothing is observed by it: not if the configuration says that nothing is
+// denied, which does not end then.
 func (d *daemon) observation() *status.Observe {
 	o, up := d.observing.shown.Load(), platform.Uptime()
-	if o == nil || o.End <= up {
+	if o == nil || o.End <= up || d.inForce.Load().Mode != config.ModeEnforce {
 		return nil
 	}
 	now := time.Now()

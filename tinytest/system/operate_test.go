@@ -101,8 +101,18 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 	if code, _ := b.admin("POST", "/observe/mode?for=1h", ""); code != 409 {
 		t.Errorf("mode off: got %d, want 409", code)
 	}
+	// Then nothing says that it ends.
+	for _, mode := range []string{"off", "observe"} {
+		config.Mode = mode
+		b.reload(config)
+		eventually(t, "mode "+mode+" without an end", func() bool {
+			s := b.snapshot()
+			return s.Mode == mode && s.Observe == nil && !strings.Contains(s.Line(), "until")
+		})
+	}
 	config.Mode = "enforce"
 	b.reload(config)
+	eventually(t, "the timer, again", func() bool { return b.snapshot().Observe != nil })
 	b.awaitReason(write, "observe")
 
 	if code, text := b.admin("DELETE", "/observe/mode", ""); code != 204 {
