@@ -35,7 +35,11 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 	for i := range r.Commands {
 		c := &r.Commands[i]
 		switch {
-		case i > 0 && c.SameMethod(&r.Commands[i-1]): // as a controller has it that polls
+		case c.Like() < i:
+			access = decide.Read
+			if verdicts[c.Like()].Writes {
+				access = decide.Write
+			}
 		case c.Subscribes():
 			access = decide.Read
 		case overHTTP: // a method is invoked by PATCH, which is write whatever the method does (CTL-62)

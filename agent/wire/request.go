@@ -132,6 +132,7 @@ type Request struct {
 	API           []byte   // of control: "control" or "configuration", which says whose claim counts
 	Model         []byte   // of control: the name of the device model; nil if not given
 	Commands      []Command
+	kinds         kinds  // of Commands
 	Scope         []byte // of token: names with single spaces between
 	Indicator     []byte // of token: the URL of the server that the token is for (RFC 8707)
 	Refused       []byte // of token: the TokenID of one that a server refused
