@@ -20,7 +20,7 @@ const (
 var (
 	heading      = regexp.MustCompile(`(?m)^##+ (.+)$`)
 	protocolCite = regexp.MustCompile(`(?i)(?:the )?\bprotocol(?:\.md)?,?\s+(?://\s*)?§ ?(\d+)`)
-	ruleCite     = regexp.MustCompile(`\b(?:TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL)-[0-9]+\b`)
+	ruleCite     = regexp.MustCompile(`\b(?:TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL|CERT)-[0-9]+\b`)
 	ruleLine     = regexp.MustCompile(`(?m)^[A-Z]+-[0-9]+`)
 	documentCite = regexp.MustCompile(`\b[A-Z]{3,}\.md\b`)
 	link         = regexp.MustCompile(`\]\(([^)\s]+)\)`)

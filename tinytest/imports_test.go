@@ -25,7 +25,7 @@ import (
 const importRules = `
 agent/ascii agent/wire agent/token agent/decide agent/wildcard never  net net/... os fmt log reflect
 agent/... !agent/cmd/... !agent/daemon                  never  os os/... syscall unsafe golang.org/x/sys/...
-agent/... !agent/discovery !agent/oauth !agent/httpauth !agent/admin !agent/cmd/... !agent/daemon never  net/http net/http/...
+agent/... !agent/discovery !agent/oauth !agent/certs !agent/httpauth !agent/admin !agent/cmd/... !agent/daemon never  net/http net/http/...
 agent/... !agent/cmd/... !agent/daemon                  never  platform platform/... hal hal/...
 agent/... !agent/cmd/...                                never  agent/daemon
 platform/... hal/...                                    never  agent agent/...
@@ -100,6 +100,8 @@ func TestImportRulesAreChecked(t *testing.T) {
 		{"agent/discovery/mdns/a.go", "net/http", 1},
 		{"agent/oauth/a.go", "net/http", 0},
 		{"agent/oauth/a.go", "os platform", 2},
+		{"agent/certs/a.go", "net net/http", 0},
+		{"agent/certs/a.go", "os platform", 2},
 		{"agent/httpauth/a.go", "net/http", 0},
 		{"agent/admin/a.go", "net/http", 0},
 		{"agent/admin/a.go", "os", 1},

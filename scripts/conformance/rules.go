@@ -39,7 +39,7 @@ func parseRules(text string) ([]rule, error) {
 	return rules, nil
 }
 
-var ruleName = regexp.MustCompile(`(TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL)-?([0-9]+)`)
+var ruleName = regexp.MustCompile(`(TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL|CERT)-?([0-9]+)`)
 
 // named returns the rules that a test names, each once, as rules.txt writes them. A letter or digit on either side
 // makes it another word.
