@@ -20,13 +20,20 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"nmosauthd/agent/alarm"
+	"nmosauthd/agent/ascii"
 )
 
 // Storage keeps roots, certificates and private keys as one piece. Save has replaced what was kept, durably, when it
@@ -162,16 +169,52 @@ type Event struct {
 // MaxState is more than what is kept ever has, in bytes.
 const MaxState = 384 << 10
 
+const (
+	firstSpread  = 5 * time.Second // of the start of a device that holds nothing
+	startSpread  = 5 * time.Minute // of one that holds a certificate: nothing is urgent
+	firstBackOff = time.Second     // CERT-7
+	mostBackOff  = 5 * time.Minute
+	mostRest     = time.Hour   // between two looks for roots that fail, while certificates are held
+	leastRest    = time.Minute // between two certificates of a kind
+	leastLife    = 30 * time.Second
+	mostServers  = 8
+	mostAsked    = 200 // times that a server may want time for a request (CERT-27)
+)
+
 // Client is the device's side of EST. Its methods may be called from any number of goroutines.
 type Client struct {
 	o     Options
 	alarm alarm.Alarm
 	turn  chan struct{} // holds one element while nobody works; what follows is the worker's
 
-	mu     sync.Mutex // guards the rest, for moments only
-	config Config
-	status Status
+	kept      *state // nil if not loaded
+	unsaved   bool   // what is kept could not be stored
+	saveTries int
+	handed    bool // the firmware has what is held
+	handTries int
+	handNext  time.Time
+	slots     []*slot
+	place     time.Time // before which nothing is sent after the start; zero if not chosen yet
+	lookAt    time.Time // when the roots are asked for
+	lookTries int
+	listAt    time.Time // when revocation lists are asked for
+	server    string    // asked last
+	maker     MakerStatus
+	makers    *tls.Certificate // nil if there is none that can be shown
+	looked    time.Time
+	err       error
+	failed    time.Time
+
+	mu      sync.Mutex // guards the rest, for moments only
+	config  Config
+	wishes  wishes
+	status  Status
+	roots   []byte
+	holding []tls.Certificate
 }
+
+// wishes are what happened since the worker looked.
+type wishes struct{ changed, retry, enrol, renew, network bool }
 
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
@@ -180,58 +223,229 @@ func New(o Options) *Client {
 	return c
 }
 
-var errNotYet = errors.New("certificates by EST: not built yet")
-
 // Load reads what is kept, so that Roots and Certificates answer. Run does so, too, and tries again.
-func (c *Client) Load() error { return errNotYet }
+func (c *Client) Load() error {
+	<-c.turn
+	defer c.unlock()
+	if err := c.load(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	config := c.config
+	c.mu.Unlock()
+	c.tidy(config, wishes{})
+	c.show(config, Starting, 0)
+	return nil
+}
 
 // Configure replaces the configuration. What waits after a failure is tried now, if that changes anything.
 func (c *Client) Configure(config Config) {
-	config.Names, config.Kinds = slices.Clone(config.Names), slices.Clone(config.Kinds)
+	config.Kinds = slices.Clone(config.Kinds)
+	if len(config.Kinds) == 0 {
+		config.Kinds = []KeyKind{ECDSA}
+	}
+	names := make([]string, 0, len(config.Names))
+	for _, n := range config.Names {
+		if n = ascii.Host(n); !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	config.Names = names
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.config = config
+	if reflect.DeepEqual(c.config, config) {
+		return
+	}
+	c.config, c.wishes.changed = config, true
+	c.alarm.Ring()
+}
+
+// check returns why nothing can be asked for (CERT-22).
+func (config *Config) check() error {
+	if len(config.Names) == 0 {
+		return errors.New("no name is configured or known that the certificate could be for")
+	}
+	for i, n := range config.Names {
+		switch _, err := netip.ParseAddr(n); {
+		case err == nil:
+			return fmt.Errorf("a certificate is for names: %s is an address", shown(n))
+		case strings.Contains(n, "*"):
+			return fmt.Errorf("a certificate is for one device: %s has a wildcard", shown(n))
+		case !hostName(n):
+			return fmt.Errorf("%s is not a host name", shown(n))
+		case i == 0 && len(n) > 64: // RFC 5280 appendix A.1, ub-common-name
+			return fmt.Errorf("the first name has over 64 characters, which a CN cannot have: %s", shown(n))
+		}
+	}
+	return nil
+}
+
+func hostName(n string) bool {
+	if n == "" || len(n) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(n, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			if b := label[i]; (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// wish notes what the worker has to do, and wakes it.
+func (c *Client) wish(note func(*wishes)) {
+	c.mu.Lock()
+	note(&c.wishes)
+	c.mu.Unlock()
 	c.alarm.Ring()
 }
 
 // NetworkChanged has the servers looked up and the roots asked for again, after a random while: another domain's have
 // the device enrol from the beginning (CERT-17).
-func (c *Client) NetworkChanged() {}
+func (c *Client) NetworkChanged() { c.wish(func(w *wishes) { w.network = true }) }
 
 // ClockChanged says that the clock was set, or became trusted.
-func (c *Client) ClockChanged() {}
+func (c *Client) ClockChanged() { c.alarm.Ring() }
 
 // Retry has what waits tried now: a place in the start, a failure. It does not hurry a server that asked for time.
-func (c *Client) Retry() {}
+func (c *Client) Retry() { c.wish(func(w *wishes) { w.retry = true }) }
 
 // Enrol has each certificate asked for from the beginning, now, with the maker's certificate.
-func (c *Client) Enrol() {}
+func (c *Client) Enrol() { c.wish(func(w *wishes) { w.retry, w.enrol = true, true }) }
 
 // Renew has each certificate that is held renewed now; it enrols for those that are not.
-func (c *Client) Renew() {}
+func (c *Client) Renew() { c.wish(func(w *wishes) { w.retry, w.renew = true, true }) }
 
 // Install takes a pair that a person installed, as PEM, in place of one of its kind (CERT-47). It is used, and renewed
 // when its time comes, as if it had been issued by EST. The chain need not lead to a root that is known.
-func (c *Client) Install(ctx context.Context, key, chain []byte) error { return errNotYet }
+func (c *Client) Install(ctx context.Context, key, chain []byte) error {
+	p := &pair{Installed: true}
+	if block, _ := pem.Decode(key); block != nil {
+		p.Key = block.Bytes
+	}
+	for len(p.Chain) < maxCerts {
+		block, rest := pem.Decode(chain)
+		if block == nil {
+			break
+		}
+		if chain = rest; block.Type == "CERTIFICATE" {
+			p.Chain = append(p.Chain, block.Bytes)
+		}
+	}
+	if err := p.open(); err != nil {
+		return err
+	}
+	for _, der := range p.Chain[1:] {
+		if _, err := x509.ParseCertificate(der); err != nil {
+			return errors.New("a certificate of the chain cannot be read")
+		}
+	}
+	return c.change(ctx, func() error {
+		if wall, trusted := c.o.Clock(); trusted {
+			if p.Since = wall.Unix(); wall.After(p.leaf.NotAfter) {
+				return errors.New("the certificate has ended")
+			}
+		}
+		c.kept.put(p)
+		return nil
+	})
+}
 
 // Remove takes the pair of a kind away.
-func (c *Client) Remove(ctx context.Context, kind KeyKind) error { return errNotYet }
+func (c *Client) Remove(ctx context.Context, kind KeyKind) error {
+	return c.change(ctx, func() error {
+		if c.kept.pair(kind) == nil {
+			return fmt.Errorf("no certificate for a key of kind %s is held", shown(string(kind)))
+		}
+		c.kept.drop(kind)
+		return nil
+	})
+}
 
 // Forget takes away all that is held and was kept: roots, pairs, and requests that wait. The device is as it came from
-// its maker, and a first root may be taken again if the configuration allows it.
-func (c *Client) Forget(ctx context.Context) error { return errNotYet }
+// its maker, and a first root may be taken again if the configuration allows it. What cannot be read is forgotten, too.
+func (c *Client) Forget(ctx context.Context) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	c.begin(&state{Version: stateVersion, Place: uint16(rand.N(1 << 16))})
+	c.slots, c.lookAt = nil, time.Time{}
+	if err := c.save(); err != nil {
+		return err
+	}
+	c.o.Report(Event{Kind: EventForgotten})
+	c.Retry()
+	return nil
+}
+
+// change has the worker's turn for a change by an operator, which is stored, or not made.
+func (c *Client) change(ctx context.Context, what func() error) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	if err := c.load(); err != nil {
+		return err
+	}
+	pairs, waits := slices.Clone(c.kept.Pairs), slices.Clone(c.kept.Waiting)
+	err := what()
+	if err == nil {
+		err = c.save()
+	}
+	if err != nil {
+		c.kept.Pairs, c.kept.Waiting = pairs, waits
+		return err
+	}
+	c.handed, c.handNext = false, time.Time{}
+	c.alarm.Ring()
+	return nil
+}
 
 // Roots returns the roots that came by EST, as PEM; empty if there are none. Those that a person installed are not
 // among them.
-func (c *Client) Roots() []byte { return nil }
+func (c *Client) Roots() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.roots)
+}
 
 // Certificates returns the pairs held, for connections that the daemon makes itself, in the order of the configuration.
-func (c *Client) Certificates() []tls.Certificate { return nil }
+func (c *Client) Certificates() []tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.holding)
+}
 
 // Run does the work until ctx ends.
 func (c *Client) Run(ctx context.Context) {
 	c.alarm.Run(ctx, func() time.Duration {
-		c.o.Report(Event{Kind: EventFailure, Err: errNotYet})
-		return 0
+		if c.lock(ctx) != nil {
+			return 0
+		}
+		defer c.unlock()
+		return c.step(ctx)
 	})
+}
+
+func (c *Client) lock(ctx context.Context) error {
+	select {
+	case <-c.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) unlock() { c.turn <- struct{}{} }
+
+// backOff doubles with each failure, and is moved at random by half of it.
+func backOff(failures int, most time.Duration) time.Duration {
+	d := min(firstBackOff<<min(max(failures-1, 0), 16), most)
+	return d/2 + rand.N(d)
 }

@@ -1,0 +1,5 @@
+package certs
+
+import "context"
+
+func (c *Client) lists(ctx context.Context) {}

@@ -1,0 +1,164 @@
+package certs
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"nmosauthd/agent/ascii"
+)
+
+// moment is the time in a life when this device renews: its own place between 50 % and 80 % (CERT-40), so that devices
+// that got certificates together do not renew them together.
+func (s *state) moment(life time.Duration) time.Duration {
+	return life/2 + life/10*3/(1<<16)*time.Duration(s.Place)
+}
+
+// planned returns when a pair is to be renewed, by this process's time; zero if never.
+func (c *Client) planned(config Config, p *pair, now time.Time) time.Time {
+	if config.NoRenewal {
+		return time.Time{} // CERT-6
+	}
+	wall, trusted := c.o.Clock()
+	since := time.Unix(p.Since, 0)
+	if !trusted { // what can be known is how long it has been held at least
+		life := p.leaf.NotAfter.Sub(p.leaf.NotBefore)
+		return p.held.Add(max(c.kept.moment(life), leastRest))
+	}
+	begin := p.leaf.NotBefore
+	if p.Since != 0 && since.After(begin) && since.Before(p.leaf.NotAfter) {
+		begin = since // a server may date a certificate back by far
+	}
+	at := begin.Add(c.kept.moment(p.leaf.NotAfter.Sub(begin)))
+	if p.Since != 0 && at.Before(since.Add(leastRest)) {
+		at = since.Add(leastRest)
+	}
+	return now.Add(at.Sub(wall))
+}
+
+// dueAt returns when a certificate is asked for, by this process's time; zero if never.
+func (c *Client) dueAt(config Config, s *slot, now time.Time) time.Time {
+	if w := c.kept.wait(s.kind); w != nil {
+		if s.next.After(w.until) {
+			return s.next
+		}
+		return w.until // CERT-27: also if an operator is impatient
+	}
+	at := now
+	if p := c.kept.pair(s.kind); p != nil && !s.now && !c.foreign(p) && (p.Installed || fits(p.leaf, config) == nil) {
+		at = c.planned(config, p, now)
+	}
+	if !at.IsZero() && s.next.After(at) {
+		return s.next
+	}
+	return at
+}
+
+// fail notes that a certificate did not come, and when it is asked for again: after half of the time that the one held
+// has left, and if that is under a day, or none is held, by the back-off (CERT-42, CERT-7).
+func (c *Client) fail(config Config, s *slot, now time.Time) {
+	s.tries++
+	s.failed, s.now, s.begin = now, false, false
+	wall, trusted := c.o.Clock()
+	p := c.kept.pair(s.kind)
+	if p != nil && trusted && !c.foreign(p) && fits(p.leaf, config) == nil {
+		if left := p.leaf.NotAfter.Sub(wall); left > 24*time.Hour {
+			s.quick, s.next = 0, now.Add(left/2)
+			return
+		}
+	}
+	s.quick++
+	s.next = now.Add(max(backOff(s.quick, mostBackOff), retryOf(s.err)))
+}
+
+// retryOf returns how long a server that refused wants to be left alone.
+func retryOf(err error) time.Duration {
+	var e *statusError
+	if errors.As(err, &e) {
+		return e.retry
+	}
+	return 0
+}
+
+// rootsAt returns when roots are asked for again: at the place of this device in the life of each, and after that when
+// half of the time left has passed (CERT-43).
+func (c *Client) rootsAt(now time.Time) time.Time {
+	wall, trusted := c.o.Clock()
+	wait := 24 * time.Hour
+	if trusted {
+		wait = 365 * 24 * time.Hour
+		for _, r := range c.kept.Roots {
+			left := r.cert.NotAfter.Sub(wall)
+			at := -wall.Sub(r.cert.NotBefore) + c.kept.moment(r.cert.NotAfter.Sub(r.cert.NotBefore))
+			switch {
+			case at > 0:
+				wait = min(wait, at)
+			default:
+				wait = min(wait, max(left/2, mostRest))
+			}
+		}
+	}
+	return now.Add(wait)
+}
+
+// overdue reports whether a root is past the moment of its renewal.
+func (c *Client) overdue(root *x509.Certificate) bool {
+	wall, trusted := c.o.Clock()
+	return trusted && wall.Sub(root.NotBefore) > c.kept.moment(root.NotAfter.Sub(root.NotBefore))
+}
+
+// rootOf returns the root that vouches for a pair, nil if none does; dates do not matter.
+func (c *Client) rootOf(p *pair) *x509.Certificate {
+	a := newAnchors(c.kept.certs(), c.kept.links)
+	if a == nil {
+		return nil
+	}
+	for _, der := range p.Chain[1:] {
+		if link, err := x509.ParseCertificate(der); err == nil {
+			a.links.AddCert(link)
+		}
+	}
+	chain, err := a.check([]*x509.Certificate{p.leaf}, "", time.Time{}, false, x509.ExtKeyUsageAny)
+	if err != nil {
+		return nil
+	}
+	return chain[len(chain)-1]
+}
+
+// foreign reports whether a pair that came by EST is of another domain than the roots (CERT-17).
+func (c *Client) foreign(p *pair) bool {
+	return !p.Installed && len(c.kept.Roots) > 0 && c.rootOf(p) == nil
+}
+
+// fits returns why a certificate is not for the names that are configured (CERT-28).
+func fits(leaf *x509.Certificate, config Config) error {
+	names := make([]string, 0, len(leaf.DNSNames))
+	for _, n := range leaf.DNSNames {
+		names = append(names, ascii.Host(n))
+	}
+	lacks := func(all, some []string) string {
+		for _, n := range some {
+			if !slices.Contains(all, n) {
+				return n
+			}
+		}
+		return ""
+	}
+	switch serial := leaf.Subject.SerialNumber; {
+	case len(config.Names) == 0:
+		return errors.New("no name is configured")
+	case ascii.Host(leaf.Subject.CommonName) != config.Names[0]:
+		return fmt.Errorf("its CN is %q, not %s", shown(leaf.Subject.CommonName), config.Names[0])
+	case lacks(names, config.Names) != "":
+		return fmt.Errorf("it lacks the name %s", lacks(names, config.Names))
+	case lacks(config.Names, names) != "":
+		return fmt.Errorf("it has the name %s, which was not asked for", shown(lacks(config.Names, names)))
+	case len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0:
+		return errors.New("it has names of another kind than DNS, which were not asked for")
+	case serial != "" && serial != config.Serial:
+		return fmt.Errorf("its serialNumber is %q, not that of the device", shown(serial))
+	}
+	return nil
+}
