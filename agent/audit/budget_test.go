@@ -353,7 +353,7 @@ func TestJoinedNeverWait_OPS2(t *testing.T) {
 	stuck := newTape()
 	stuck.stuck = make(chan struct{})
 	o, _ := budgeted(stuck)
-	o.Wait, o.QueueBytes = true, 4096
+	o.Wait, o.QueueBytes = true, 16<<10 // the twenty that the budget lets through have room, with what is shown to Observe
 	l := New(o)
 	for i := range 20_000 {
 		r := strangerAt(fmt.Sprint("/", i))
