@@ -87,6 +87,7 @@ func TestDebs(t *testing.T) {
 			"lib/systemd/system/nmos-authd.socket":           "configs/systemd/nmos-authd.socket",
 			"lib/systemd/system/nmos-authd-http.socket":      "configs/systemd/nmos-authd-http.socket",
 			"lib/systemd/system/nmos-authd-admin.socket":     "configs/systemd/nmos-authd-admin.socket",
+			"lib/systemd/system/nmos-authd-view.socket":      "configs/systemd/nmos-authd-view.socket",
 			"usr/lib/sysusers.d/nmos-authd.conf":             "configs/sysusers.d/nmos-authd.conf",
 			"usr/lib/tmpfiles.d/nmos-authd.conf":             "configs/tmpfiles.d/nmos-authd.conf",
 			"usr/share/nmos-authd/cclient/nmos_authz.h":      "platform/cclient/nmos_authz.h",

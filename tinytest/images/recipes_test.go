@@ -83,6 +83,7 @@ func holds(t *testing.T, dir string, files ...string) {
 var systemdFiles = []string{
 	"usr/lib/systemd/system/nmos-authd.service", "usr/lib/systemd/system/nmos-authd.socket",
 	"usr/lib/systemd/system/nmos-authd-http.socket", "usr/lib/systemd/system/nmos-authd-admin.socket",
+	"usr/lib/systemd/system/nmos-authd-view.socket",
 	"usr/lib/tmpfiles.d/nmos-authd.conf",
 }
 

@@ -30,7 +30,7 @@ func TestUnitsAreCorrect(t *testing.T) {
 	needs(t, "systemd-analyze")
 	dir := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(root, "configs/systemd/*"))
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("%d units, %v", len(files), err)
 	}
 	verify := []string{"--man=no", "verify"}
@@ -56,6 +56,7 @@ func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 		{"nmos-authd.socket", "authz", "ListenSequentialPacket=" + c.Sockets.Authz},
 		{"nmos-authd-http.socket", "http", "ListenStream=" + c.Sockets.HTTP},
 		{"nmos-authd-admin.socket", "admin", "ListenStream=" + c.Sockets.Admin},
+		{"nmos-authd-view.socket", "view", "ListenStream=/run/nmos-authd/view.sock"}, // off in both
 	} {
 		text := read(t, filepath.Join(root, "configs/systemd", s.unit))
 		for _, line := range []string{s.listen, "FileDescriptorName=" + s.name, "Service=nmos-authd.service", "SocketMode=0660"} {

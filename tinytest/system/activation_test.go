@@ -64,11 +64,15 @@ func activated(t *testing.T, c daemon.Config) daemon.Dir {
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	config := trusting(t)
-	config.Sockets = "group = \"0\""
 	dir := activated(t, config)
+	config.Sockets = fmt.Sprintf("group = \"0\"\nview = %q", dir.View())
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
 	m := &serviceManager{}
 	m.open(t, "authz", "unixpacket", dir.Authz())
 	m.open(t, "http", "unix", dir.HTTP())
+	m.open(t, "view", "unix", dir.View())
 
 	for range 2 {
 		packet, err := net.Dial("unixpacket", dir.Authz())
@@ -81,13 +85,21 @@ func TestSocketActivation(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stream.Close()
-		for _, conn := range []net.Conn{packet, stream} {
+		view, err := net.Dial("unix", dir.View())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer view.Close()
+		for _, conn := range []net.Conn{packet, stream, view} {
 			conn.SetDeadline(time.Now().Add(patience))
 		}
 		if _, err := packet.Write([]byte("ping 1\n")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(stream, "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(view, "GET /records?last=1 HTTP/1.1\r\nHost: daemon\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 
@@ -99,6 +111,9 @@ func TestSocketActivation(t *testing.T) {
 		}
 		if r, err := http.ReadResponse(bufio.NewReader(stream), nil); err != nil || r.StatusCode != 200 {
 			t.Errorf("a request from before the start: %v, %v", r, err)
+		}
+		if r, err := http.ReadResponse(bufio.NewReader(view), nil); err != nil || r.StatusCode != 200 {
+			t.Errorf("a page's request from before the start: %v, %v", r, err)
 		}
 		b.want(get("/x-nmos"), 200, "public")
 		b.askBoth(get("/x-nmos"))

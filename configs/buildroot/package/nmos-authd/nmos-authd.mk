@@ -37,7 +37,7 @@ define NMOS_AUTHD_INSTALL_INIT_SYSV
 endef
 
 define NMOS_AUTHD_INSTALL_INIT_SYSTEMD
-	for unit in nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket; do \
+	for unit in nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket nmos-authd-view.socket; do \
 		$(INSTALL) -D -m 0644 $(@D)/configs/systemd/$$unit $(TARGET_DIR)/usr/lib/systemd/system/$$unit || exit 1; \
 	done
 	$(INSTALL) -D -m 0644 $(@D)/configs/tmpfiles.d/nmos-authd.conf $(TARGET_DIR)/usr/lib/tmpfiles.d/nmos-authd.conf

@@ -24,7 +24,7 @@ do_install() {
 	install -D -m 0644 ${S}/configs/nmos-authd.toml ${D}${sysconfdir}/nmos-authd/nmos-authd.toml
 	install -D -m 0644 ${S}/modules/LICENSES ${D}${docdir}/nmos-authd/copyright
 	if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
-		for unit in ${SYSTEMD_SERVICE:${PN}}; do
+		for unit in ${SYSTEMD_SERVICE:${PN}} nmos-authd-view.socket; do # the last is not enabled
 			install -D -m 0644 ${S}/configs/systemd/$unit ${D}${systemd_system_unitdir}/$unit
 		done
 		install -D -m 0644 ${S}/configs/tmpfiles.d/nmos-authd.conf ${D}${nonarch_libdir}/tmpfiles.d/nmos-authd.conf
