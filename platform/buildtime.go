@@ -13,7 +13,7 @@ var buildTime string
 var oldest = time.Date(2026, time.February, 1, 0, 0, 0, 0, time.UTC)
 
 var (
-	built      = firstOf(buildTime, revisionTime())
+	built      = timeOf(buildTime, revisionTime)
 	builtMicro = built.UnixMicro()
 )
 
@@ -22,14 +22,21 @@ var (
 // a build can be repeated bit by bit.
 func BuildTime() time.Time { return built }
 
-// firstOf returns the first of the candidates that is a time, but nothing before oldest.
-func firstOf(candidates ...string) time.Time {
-	for _, s := range candidates {
-		if t, err := time.Parse(time.RFC3339, s); err == nil && t.After(oldest) {
-			return t.UTC()
-		}
+// timeOf returns the first of two times that is one, but nothing before oldest. It asks for the second only if it needs
+// to: what the build says is read whenever a program starts, and to read it takes long.
+func timeOf(given string, revision func() string) time.Time {
+	if t, ok := parsed(given); ok {
+		return t
+	}
+	if t, ok := parsed(revision()); ok {
+		return t
 	}
 	return oldest
+}
+
+func parsed(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, s)
+	return t.UTC(), err == nil && t.After(oldest)
 }
 
 // revisionTime returns when the revision was committed, "" if the build does not say.

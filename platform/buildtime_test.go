@@ -8,18 +8,22 @@ import (
 func TestBuildTime_OPS1(t *testing.T) {
 	later := oldest.Add(time.Hour)
 	for _, c := range []struct {
-		given []string
-		want  time.Time
+		given, revision string
+		want            time.Time
+		asks            bool // for the revision
 	}{
-		{nil, oldest},
-		{[]string{"", "yesterday"}, oldest},
-		{[]string{"", later.Format(time.RFC3339)}, later},
-		{[]string{later.Format(time.RFC3339), "2100-01-01T00:00:00Z"}, later},
-		{[]string{"1970-01-01T00:00:00Z"}, oldest},
-		{[]string{later.In(time.FixedZone("", 3600)).Format(time.RFC3339)}, later},
+		{"", "", oldest, true},
+		{"", "yesterday", oldest, true},
+		{"", later.Format(time.RFC3339), later, true},
+		{"yesterday", later.Format(time.RFC3339), later, true},
+		{later.Format(time.RFC3339), "2100-01-01T00:00:00Z", later, false},
+		{"1970-01-01T00:00:00Z", "", oldest, true},
+		{later.In(time.FixedZone("", 3600)).Format(time.RFC3339), "", later, false},
 	} {
-		if got := firstOf(c.given...); !got.Equal(c.want) {
-			t.Errorf("%q: %v, want %v", c.given, got, c.want)
+		asked := false
+		got := timeOf(c.given, func() string { asked = true; return c.revision })
+		if !got.Equal(c.want) || asked != c.asks {
+			t.Errorf("%q, %q: got %v, asked for the revision %t; want %v, %t", c.given, c.revision, got, asked, c.want, c.asks)
 		}
 	}
 	if BuildTime().Before(oldest) {
