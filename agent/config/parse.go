@@ -337,7 +337,7 @@ func (r *reader) sections() (names []string) {
 }
 
 func (r *reader) isSection(name string) bool {
-	return slices.Contains(r.sections(), name)
+	return name != "" && slices.ContainsFunc(r.keys, func(k Key) bool { return k.Section == name })
 }
 
 // key returns the key of that exact name, nil if there is none.
