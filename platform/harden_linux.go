@@ -8,12 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Harden makes sure that no token reaches a core file or a debugger, and that nothing the process could start gains
-// rights. It is called once, before any token is read. The error joins whatever the kernel refused; the rest is in
-// force.
-//
-// In a build with cgo, such as that of the race detector, the ban on new privileges covers the calling thread and those
-// that it starts, since Go cannot reach threads it did not create.
+// Harden makes sure that no token reaches a core file or a debugger. It is called once, before any token is read. The
+// error joins whatever the kernel refused; the rest is in force.
 func Harden() error {
 	var errs []error
 	// A core limit of 0 does not stop a core_pattern that pipes into a program; not being dumpable does, and it also keeps
@@ -24,15 +20,20 @@ func Harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		errs = append(errs, fmt.Errorf("setting the core limit to 0: %w", err))
 	}
+	return errors.Join(errs...)
+}
+
+// refusePrivileges makes sure that nothing a thread could start gains rights, in all threads of the process.
+//
+// In a build with cgo, such as that of the race detector, it reaches the calling thread and those that it starts, since
+// Go cannot reach threads it did not create.
+func refusePrivileges() error {
 	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
 	if errno == unix.ENOTSUP {
-		errno = 0
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			errs = append(errs, fmt.Errorf("refusing new privileges: %w", err))
-		}
+		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
 	if errno != 0 {
-		errs = append(errs, fmt.Errorf("refusing new privileges: %w", errno))
+		return errno
 	}
-	return errors.Join(errs...)
+	return nil
 }

@@ -33,14 +33,25 @@ const x32 = 0x40000000
 
 // DenyCalls has the kernel answer EPERM to system calls that the daemon has no use for, for good and in all threads, by
 // a filter of its own (seccomp(2)): on systems without systemd there is no other. New privileges are refused to all
-// threads, too.
+// threads, too, even if the kernel has no filters.
 func DenyCalls() error {
+	err := filterCalls()
+	if err != nil {
+		if refused := refusePrivileges(); refused != nil {
+			err = errors.Join(err, fmt.Errorf("refusing new privileges: %w", refused))
+		}
+	}
+	return err
+}
+
+// filterCalls sets the filter. The kernel gives it to all threads, and with it the refusal of new privileges that is in
+// force in this one: to have each thread refuse them by itself would stop all of them.
+func filterCalls() error {
 	arch, known := auditArchs[runtime.GOARCH]
 	if !known {
 		return fmt.Errorf("filtering system calls on %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
 	program := callFilter(arch, runtime.GOARCH == "amd64")
-	// In a build with cgo, Harden has reached only one thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {

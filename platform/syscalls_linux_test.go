@@ -49,6 +49,9 @@ func TestDenyCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	denied := func(where string) {
+		if n, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || n != 1 {
+			t.Errorf("no new privileges, in %s: got %d, %v, want 1", where, n, err)
+		}
 		for what, attempt := range map[string]func() error{
 			"a program": func() error { return exec.Command("/bin/true").Run() },
 			"memory":    func() error { _, err := unix.MemfdCreate("x", 0); return err },

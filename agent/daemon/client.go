@@ -33,7 +33,7 @@ const maxSecret = 4096
 // ownClient is the device as an OAuth client.
 type ownClient struct {
 	*oauth.Client
-	identity hal.Identity // as it was at the start: the sandbox may hide what it is read from
+	identity func() hal.Identity // read once, at the start: the sandbox may hide what it is read from
 	look     alarm.Alarm
 	counts   ownCounts
 
@@ -105,11 +105,13 @@ func (d *daemon) newOwnClient() *ownClient {
 		},
 		Report: d.ownEvent,
 	})
-	identity, err := d.device.identify()
-	if err != nil {
-		d.log.Warn("the device does not say what it is", zap.Error(err))
-	}
-	o.identity = identity
+	o.identity = sync.OnceValue(func() hal.Identity {
+		identity, err := d.device.identify()
+		if err != nil {
+			d.log.Warn("the device does not say what it is", zap.Error(err))
+		}
+		return identity
+	})
 	return o
 }
 
@@ -195,8 +197,9 @@ func (d *daemon) clientConfig(c *inForceConfig, issuer string) oauth.Config {
 	o.mu.Lock()
 	secrets := o.secrets
 	o.mu.Unlock()
+	identity := o.identity()
 	own := oauth.Config{
-		Issuer: issuer, Name: clientName(o.identity, c.names), Scopes: cl.Scopes, InitialToken: secrets.initial,
+		Issuer: issuer, Name: clientName(identity, c.names), Scopes: cl.Scopes, InitialToken: secrets.initial,
 		JWKSURI: cl.JWKSURI, Given: oauth.Given{ID: cl.ClientID, Secret: secrets.client},
 	}
 	if cl.Keys != config.ClientKeysAuto {
@@ -206,7 +209,7 @@ func (d *daemon) clientConfig(c *inForceConfig, issuer string) oauth.Config {
 		own.AuthMethod = string(cl.AuthMethod)
 	}
 	if own.SoftwareID = cl.SoftwareID; own.SoftwareID != "" {
-		own.Version = shownName(cmp.Or(o.identity.Firmware, d.version))
+		own.Version = shownName(cmp.Or(identity.Firmware, d.version))
 	}
 	return own
 }

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/oauth"
+	"nmosauthd/hal"
 )
 
 // nothingKept is a state folder with nothing in it.
@@ -31,7 +32,8 @@ func TestRegisterElsewhere_CLI43(t *testing.T) {
 	d.store = keys.NewStore(nil, func(keys.Event) {})
 	d.finder = agent.NewServers(d.store, func([]agent.FoundServer) {}, func(agent.ServerEvent) {})
 	d.inForce.Store(&inForceConfig{Config: cfg})
-	d.own = &ownClient{look: alarm.New(), failing: map[string]time.Time{}, halted: left}
+	d.own = &ownClient{look: alarm.New(), failing: map[string]time.Time{}, halted: left,
+		identity: func() hal.Identity { return hal.Identity{} }}
 	d.own.Client = oauth.New(oauth.Options{ // and nobody runs it
 		Storage: nothingKept{}, Report: func(oauth.Event) {}, Clock: func() (time.Time, bool) { return time.Now(), true },
 	})

@@ -183,16 +183,8 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	if err != nil {
 		return err
 	}
-	warnings, wrong := Examine(c, names)
-	if wrong != nil {
-		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
-		d.log.Error("no authorization server can be used", zap.Error(wrong))
-	}
 	d.level.Store(int32(level))
 	platform.LimitMemory(c.Limits.MemoryBytes)
-	for _, w := range warnings {
-		d.log.Warn("configuration", zap.String("warning", w))
-	}
 	client := NewClient(c, d.clock.NotBefore)
 	if before := d.client.Load(); before != nil {
 		client.Adopt(before)
@@ -209,6 +201,18 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	return nil
 }
 
+// examine logs what is wrong with a configuration on this device.
+func (d *daemon) examine(c *config.Config, names []string) {
+	warnings, wrong := Examine(c, names)
+	if wrong != nil {
+		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
+		d.log.Error("no authorization server can be used", zap.Error(wrong))
+	}
+	for _, w := range warnings {
+		d.log.Warn("configuration", zap.String("warning", w))
+	}
+}
+
 // run serves until a signal ends it.
 func (d *daemon) run() error {
 	if _, err := takeStdLog(d.log); err != nil {
@@ -217,6 +221,7 @@ func (d *daemon) run() error {
 	if err := platform.Harden(); err != nil {
 		d.log.Warn("not hardened", zap.Error(err))
 	}
+	filtered := platform.DenyCalls()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	failed := make(chan error, 3)
@@ -228,7 +233,10 @@ func (d *daemon) run() error {
 		d.close()
 		return err
 	}
-	d.confine()
+	// What the first answers do not need is done behind them.
+	d.examine(d.startConfig, d.inForce.Load().names)
+	d.own.identity()
+	d.confine(filtered)
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { d.persisted.keepTime(ctx, d.times) })
@@ -311,6 +319,7 @@ func (d *daemon) reload() {
 	}
 	if err == nil {
 		if err = d.apply(c, names); err == nil {
+			d.examine(c, names)
 			d.configureClient(own, nil)
 			d.stock.configure(c.Inventory.File)
 			for _, s := range d.servers {

@@ -154,7 +154,7 @@ func testConfined(t *testing.T, dir string) {
 	if err := d.listen(failed); err != nil {
 		t.Fatal(err)
 	}
-	d.confine()
+	d.confine(platform.DenyCalls())
 	if strings.Contains(d.noSandboxReason, "the kernel has no Landlock") { // qemu has neither
 		t.Skip("this kernel has no Landlock")
 	}
