@@ -64,6 +64,13 @@ func (ca *CA) Pool() *x509.CertPool {
 // PEM is the root.
 func (ca *CA) PEM() []byte { return PEM(ca.Root) }
 
+// IssuerKeyPEM is the key that signs, that of the intermediate.
+func (ca *CA) IssuerKeyPEM() []byte {
+	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
+	must(err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
 // Fingerprint is the SHA-256 of the root, in hexadecimal.
 func (ca *CA) Fingerprint() string { return Fingerprint(ca.Root) }
 

@@ -177,7 +177,7 @@ func (s *Server) checkCSR(req *Request, body []byte) (csr *x509.CertificateReque
 	if len(csr.URIs) > 0 || len(csr.EmailAddresses) > 0 {
 		breach("CERT-22: names that are no host names")
 	}
-	if csr.Subject.SerialNumber == "" {
+	if csr.Subject.SerialNumber == "" && !s.opt.AnySerial {
 		breach("CERT-23: no serialNumber in the subject")
 	}
 	return csr, breaches

@@ -66,6 +66,7 @@ type Options struct {
 	Backdate        time.Duration // how long before now they begin
 
 	Domain       string // that every name asked for must be in (CERT-22); "": any
+	AnySerial    bool   // names need no serialNumber beside them: this machine has none
 	Open         bool   // issues to devices without a maker's certificate, too
 	FirstContact bool   // the first connection is taken for the unchecked one (CERT-11)
 	NoAttributes bool   // /csrattrs answers 404
