@@ -111,6 +111,13 @@ func (c *Client) overdue(root *x509.Certificate) bool {
 
 // rootOf returns the root that vouches for a pair, nil if none does; dates do not matter.
 func (c *Client) rootOf(p *pair) *x509.Certificate {
+	if p.by != c.kept { // other roots are another state
+		p.root, p.by = c.findRoot(p), c.kept
+	}
+	return p.root
+}
+
+func (c *Client) findRoot(p *pair) *x509.Certificate {
 	a := newAnchors(c.kept.certs(), c.kept.links)
 	if a == nil {
 		return nil

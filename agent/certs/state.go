@@ -49,9 +49,11 @@ type pair struct {
 	Installed bool     `json:"installed,omitempty"`
 
 	leaf     *x509.Certificate
-	identity *tls.Certificate // the same, as package tls takes it
-	held     time.Time        // since when, in this process
-	expired  bool             // as reported
+	identity *tls.Certificate  // the same, as package tls takes it
+	held     time.Time         // since when, in this process
+	expired  bool              // as reported
+	root     *x509.Certificate // as rootOf found it
+	by       *state            // among the roots of this
 }
 
 // waiting is a request that a person has to agree to (CERT-27).
