@@ -72,13 +72,13 @@ fire: ## floods beside a bare echo, and faults one after another under load: two
 	  { grep -v '"audit":1' build/fire.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/fire.txt
 
-interop: ## Keycloak and oidc-provider on loopback, and the daemon: both directions, 5 minutes (fetches 180 MB into build/)
+interop: ## Keycloak, oidc-provider and an EST server on loopback, and the daemon, 5 minutes (fetches 190 MB into build/)
 	GO=$(GO) sh scripts/interop.sh
 
-fleet: ## 10,000 devices after a power cut, in virtual time: tables, build/fleet.svg and build/tokens.svg (3 minutes)
+fleet: ## 10,000 devices after a power cut and as certificates end, in virtual time: tables, build/*.svg (8 minutes)
 	@mkdir -p build
-	GOGC=300 $(GO) test -count=1 -run "PowerCut|Tokens" ./tinytest/fleet -args -devices 10000 -out $(CURDIR)/build
-	@cat build/fleet.txt build/tokens.txt
+	GOGC=300 $(GO) test -count=1 -run "PowerCut|Tokens|Certs" ./tinytest/fleet -args -devices 10000 -out $(CURDIR)/build
+	@cat build/fleet.txt build/tokens.txt build/certs.txt
 
 lint: ## gofmt, vet, staticcheck; what is shipped builds on other systems
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# make interop: fetches Keycloak and oidc-provider into build/interop by the ordinary clients of Maven and npm, and tests
-# nmos-authd against them. What cannot be fetched is skipped, with the reason.
+# make interop: fetches Keycloak, oidc-provider and globalsign's estserver into build/interop by the ordinary clients of
+# Maven, npm and Go, and tests nmos-authd against them. What cannot be fetched is skipped, with the reason.
 set -eu
 dir=$PWD/build/interop
 go=${GO:-go}
@@ -52,6 +52,20 @@ if ! cmp -s tinytest/interop/provider/package-lock.json "$provider/ready"; then
 	fi
 fi
 cp tinytest/interop/provider/server.mjs "$provider" 2>/dev/null || :
+
+# estserver, of a module that is none of ours: it has its own folder and its own list of modules.
+est=1.0.6
+if [ ! -e "$dir/est/estserver-$est" ]; then
+	rm -rf "$dir/est"
+	mkdir -p "$dir/est"
+	printf 'module scratch\n\ngo 1.26\n\nrequire github.com/globalsign/est v%s\n' "$est" >"$dir/est/go.mod"
+	if ! (cd "$dir/est" && timeout 300 $go build -mod=mod -o "estserver-$est.new" github.com/globalsign/est/cmd/estserver) \
+		>"$dir/est.log" 2>&1; then
+		skip "estserver cannot be fetched: $(tail -n 1 "$dir/est.log")"
+	else
+		mv "$dir/est/estserver-$est.new" "$dir/est/estserver-$est"
+	fi
+fi
 
 log=$dir/test.log
 if ! NMOS_INTEROP=$dir $go test -count=1 -timeout 25m -v ./tinytest/interop >"$log" 2>&1; then
