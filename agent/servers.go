@@ -75,6 +75,7 @@ func (s *Servers) unlock() {
 	}
 }
 
+//go:noinline
 func (s *Servers) event(e ServerEvent) { s.events = append(s.events, e) }
 
 // server is one that was found.
@@ -111,6 +112,8 @@ func (f *server) look(now time.Time, answered, listed bool) {
 }
 
 // issuers are the names under which tokens may name it.
+//
+//go:noinline
 func (f *server) issuers() []string {
 	switch {
 	case f.Issuer == "" && f.next == "":
@@ -256,6 +259,7 @@ func (s *Servers) apply() {
 	s.store.Configure(policy)
 }
 
+//go:noinline
 func containsIssuer(issuers []string, issuer string) bool {
 	return slices.ContainsFunc(issuers, func(i string) bool { return keys.TrimIssuer(i) == keys.TrimIssuer(issuer) })
 }
@@ -562,6 +566,8 @@ func (s *Servers) save(u urgency) {
 
 // worthKeeping is the list without what is not worth a write, as a set: the order of the list changes at random among
 // equals.
+//
+//go:noinline
 func worthKeeping(all []FoundServer, u urgency) map[FoundServer]bool {
 	kept := make(map[FoundServer]bool, len(all))
 	for _, f := range all {

@@ -128,6 +128,8 @@ func appendNumber(dst []byte, name string, n uint64) []byte {
 }
 
 // appendWord appends a member whose value needs no escapes; none for an empty one.
+//
+//go:noinline
 func appendWord(dst []byte, name, word string) []byte {
 	if word == "" {
 		return dst
@@ -137,6 +139,7 @@ func appendWord(dst []byte, name, word string) []byte {
 	return append(dst, '"')
 }
 
+//go:noinline
 func appendName(dst []byte, name string) []byte {
 	dst = append(dst, `,"`...)
 	dst = append(dst, name...)

@@ -175,6 +175,8 @@ func (t Text) limit() int {
 }
 
 // Text returns a text, which is empty if the record has none. It is valid as long as the record.
+//
+//go:noinline
 func (r *Record) Text(t Text) []byte {
 	start := uint16(0)
 	if t > 0 {
@@ -215,6 +217,8 @@ func (r *Record) Set(seq uint64, d *Decision) {
 }
 
 // head makes r the record of one decision, but for its texts.
+//
+//go:noinline
 func (r *Record) head(seq uint64, d *Decision) {
 	*r = Record{
 		matter: matter{
@@ -287,6 +291,8 @@ func (r *Record) addCommands(t Text, d *Decision) {
 }
 
 // end ends the text that was begun at start, within its limit.
+//
+//go:noinline
 func (r *Record) end(t Text, start int) {
 	if most := t.limit(); len(r.text)-start > most {
 		for range utf8.UTFMax - 1 { // not in the middle of a character
@@ -321,6 +327,8 @@ func (r *Record) copy(o *Record, without set) {
 func (r *Record) key() []byte { return r.text[:r.ends[ofToken-1]] }
 
 // equals reports whether r and o are equal but for when they were made, and their tokens.
+//
+//go:noinline
 func (r *Record) equals(o *Record) bool {
 	return r.matter == o.matter && [ofToken]uint16(r.ends[:]) == [ofToken]uint16(o.ends[:]) &&
 		bytes.Equal(r.key(), o.key())

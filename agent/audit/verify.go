@@ -162,6 +162,8 @@ func (v *Verifier) unended(line []byte) {
 }
 
 // unrecognized counts a line that is not an audit line.
+//
+//go:noinline
 func (v *Verifier) unrecognized(size uint64, cut bool) {
 	if v.bad.lines == 0 {
 		v.bad.fault = Fault{
@@ -341,6 +343,7 @@ func (v *Verifier) add(f Fault) {
 	v.report.Faults = append(v.report.Faults, f)
 }
 
+//go:noinline
 func (v *Verifier) note(format string, args ...any) {
 	if len(v.report.Notes) < maxNotes {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))

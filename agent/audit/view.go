@@ -132,6 +132,8 @@ func show(text string) string {
 }
 
 // middle returns text with its middle left out if it is longer than most characters.
+//
+//go:noinline
 func middle(text string, most int) string {
 	runes := []rune(text)
 	if len(runes) <= most {

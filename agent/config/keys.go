@@ -43,6 +43,8 @@ func (k *Key) String() string {
 }
 
 // Path returns the value of a key that holds a path.
+//
+//go:noinline
 func (k *Key) Path() string { return k.Get().(string) }
 
 // Get returns the value.

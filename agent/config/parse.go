@@ -327,6 +327,8 @@ func (r *reader) assign() {
 }
 
 // sections returns the name of every section.
+//
+//go:noinline
 func (r *reader) sections() (names []string) {
 	for _, k := range r.keys {
 		if k.Section != "" && !slices.Contains(names, k.Section) {
@@ -363,6 +365,8 @@ func sentence(s string) string {
 }
 
 // kind names the type of a TOML value for people.
+//
+//go:noinline
 func kind(value any) string {
 	switch value.(type) {
 	case string:

@@ -31,6 +31,8 @@ type Model struct {
 }
 
 // Prefix returns the prefix of a model by its name.
+//
+//go:noinline
 func (c *Controls) Prefix(model []byte) (prefix []byte, known bool) {
 	for i := range c.Models {
 		if bytes.Equal(c.Models[i].Name, model) {

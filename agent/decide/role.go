@@ -30,6 +30,8 @@ type Object struct {
 // NewObject returns the object with a role path, as it stands in the model, not percent-encoded (CTL-17). It borrows
 // from it. If the device has several models, prefix is that of the object's, and the object borrows from scratch, which
 // is returned as grown (CTL-19).
+//
+//go:noinline
 func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
 	if len(prefix) == 0 {
 		return Object{path: rolePath, draft: c.Drafted}, scratch
@@ -37,6 +39,7 @@ func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown 
 	return c.ofModel(prefix, rolePath, scratch)
 }
 
+//go:noinline
 func (c *Controls) ofModel(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
 	scratch = append(append(append(scratch[:0], prefix...), ':'), rolePath...)
 	return Object{scratch, len(prefix) + 1, c.Drafted}, scratch

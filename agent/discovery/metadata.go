@@ -158,6 +158,8 @@ func parseJSON(body []byte, into any) error {
 }
 
 // plain writes a URL for a message: without user, query and fragment.
+//
+//go:noinline
 func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

@@ -20,6 +20,8 @@ func canonical(name string) string {
 }
 
 // cutLabel splits a name after its first label; rest is "." or "" at the end. An escaped dot ends no label.
+//
+//go:noinline
 func cutLabel(name string) (label, rest string) {
 	for i := 0; i < len(name); i++ {
 		switch name[i] {
@@ -39,6 +41,8 @@ func cutLabel(name string) (label, rest string) {
 func local(name string) bool { return within(canonical(name), mdnsDomain+".") }
 
 // within reports whether a name is domain or below it; both are canonical.
+//
+//go:noinline
 func within(name, domain string) bool {
 	for name != domain {
 		if name == "." || name == "" {
@@ -88,4 +92,6 @@ func InstanceName(label string) string {
 }
 
 // undot takes the trailing dot off a name, for people.
+//
+//go:noinline
 func undot(name string) string { return strings.TrimSuffix(name, ".") }

@@ -149,6 +149,8 @@ func (b *browser) records(
 }
 
 // pick returns the records of a name and kind, in their order.
+//
+//go:noinline
 func pick(records []resource, name string, kind uint16) []resource {
 	var picked []resource
 	for i := range records {
@@ -238,6 +240,7 @@ func usable(a netip.Addr) bool {
 		!(a.Is6() && a.IsLinkLocalUnicast())
 }
 
+//go:noinline
 func (b *browser) leaveOut(subject string, err error) {
 	b.skipped = append(b.skipped, Skipped{subject, err})
 }

@@ -206,6 +206,8 @@ func setHeaders(h http.Header, reply *wire.Reply) {
 }
 
 // Fail answers with an NMOS error (ANS-7): text is for people, debug says more.
+//
+//go:noinline
 func Fail(w http.ResponseWriter, status int, text, debug string) {
 	send(w, status, struct {
 		Code  int    `json:"code"`

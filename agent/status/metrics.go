@@ -171,6 +171,7 @@ type metrics struct {
 	name string // of the family
 }
 
+//go:noinline
 func (m *metrics) family(name, kind, help string) {
 	m.name = "nmos_authd_" + name
 	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, help, kind)

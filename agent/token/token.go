@@ -66,6 +66,8 @@ func (t *Token) Verified() bool { return t.verified }
 func (t *Token) Issuer() []byte { return t.slice(t.issuer) }
 
 // claimIssuer makes t an unverified token that states only its issuer.
+//
+//go:noinline
 func (t *Token) claimIssuer(name string) {
 	t.Reset()
 	at := t.open(recordText)

@@ -52,6 +52,8 @@ func (r *Reply) Challenge() bool {
 
 // AppendChallenge appends the WWW-Authenticate value. Its only commas are those between parameters, without a space
 // after them, so that parsers that split at every comma can read it (ANS-6).
+//
+//go:noinline
 func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 	i := reason.Info()
 	dst = append(dst, `Bearer realm="`...)
@@ -162,6 +164,7 @@ func (r *Reply) appendCommands(dst []byte, name string, all Reason) []byte {
 	return dst
 }
 
+//go:noinline
 func appendLine(dst []byte, name string, value []byte) []byte {
 	if len(value) == 0 {
 		return dst
