@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"testing"
 	"time"
 )
 
@@ -68,3 +69,18 @@ func MakeRequest(key crypto.Signer, names []string, serial string, unique []byte
 
 // RetryAfter reads that header.
 var RetryAfter = retryAfter
+
+// RequestTime shortens what a request may take until the end of a test.
+func RequestTime(t *testing.T, d time.Duration) {
+	was := requestTime
+	requestTime = d
+	t.Cleanup(func() { requestTime = was })
+}
+
+// Look has the roots asked for at the next step.
+func (c *Client) Look() {
+	c.Step(context.Background())
+	<-c.turn
+	defer c.unlock()
+	c.lookAt = time.Time{}
+}

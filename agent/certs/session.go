@@ -16,8 +16,10 @@ import (
 	"time"
 )
 
+// requestTime is that of one request at most, connection included. Tests shorten it.
+var requestTime = 20 * time.Second
+
 const (
-	requestTime   = 20 * time.Second // of one request at most, connection included
 	maxHead       = 32 << 10
 	mostRedirects = 3 // CERT-7
 	maxText       = 300
