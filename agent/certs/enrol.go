@@ -96,13 +96,9 @@ func (c *Client) adopt(
 	default:
 		c.o.Report(Event{Kind: EventRoots, Server: s.server.base(), Text: text})
 	}
-	if len(news) > 0 { // CERT-43
-		for _, sl := range c.slots {
-			if p := c.kept.pair(sl.kind); p != nil {
-				r := c.rootOf(p)
-				sl.now = sl.now || r != nil && c.overdue(r)
-			}
-		}
+	for _, sl := range c.slots {
+		p := c.kept.pair(sl.kind)
+		sl.now = sl.now || p != nil && c.outdated(p)
 	}
 	return nil
 }

@@ -84,3 +84,26 @@ func (c *Client) Look() {
 	defer c.unlock()
 	c.lookAt = time.Time{}
 }
+
+// PlaceNow returns this device's place, of 65536.
+func (c *Client) PlaceNow() uint16 {
+	<-c.turn
+	defer c.unlock()
+	return c.kept.Place
+}
+
+// StoredLeaf returns the certificate that is stored, nil if none is.
+func StoredLeaf(t *testing.T, data []byte) *x509.Certificate {
+	t.Helper()
+	s := &state{}
+	if data == nil {
+		return nil
+	}
+	if err := s.parse(data); err != nil {
+		t.Fatalf("what is stored cannot be read: %v", err)
+	}
+	if len(s.Pairs) == 0 {
+		return nil
+	}
+	return s.Pairs[0].leaf
+}

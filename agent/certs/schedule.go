@@ -88,25 +88,32 @@ func (c *Client) rootsAt(now time.Time) time.Time {
 	wall, trusted := c.o.Clock()
 	wait := 24 * time.Hour
 	if trusted {
-		wait = 365 * 24 * time.Hour
+		wait = 100 * 365 * 24 * time.Hour
 		for _, r := range c.kept.Roots {
 			left := r.cert.NotAfter.Sub(wall)
 			at := -wall.Sub(r.cert.NotBefore) + c.kept.moment(r.cert.NotAfter.Sub(r.cert.NotBefore))
-			switch {
-			case at > 0:
-				wait = min(wait, at)
-			default:
-				wait = min(wait, max(left/2, mostRest))
+			if at <= 0 {
+				at = max(left/2, mostRest)
 			}
+			wait = min(wait, at)
 		}
 	}
 	return now.Add(wait)
 }
 
+// outdated reports whether a pair is of a root that is past the moment of its renewal, though another has come since
+// (CERT-43).
+func (c *Client) outdated(p *pair) bool {
+	r := c.rootOf(p)
+	return r != nil && c.overdue(r) && slices.ContainsFunc(c.kept.Roots, func(r *root) bool {
+		return r.Since > p.Since && !c.overdue(r.cert)
+	})
+}
+
 // overdue reports whether a root is past the moment of its renewal.
 func (c *Client) overdue(root *x509.Certificate) bool {
 	wall, trusted := c.o.Clock()
-	return trusted && wall.Sub(root.NotBefore) > c.kept.moment(root.NotAfter.Sub(root.NotBefore))
+	return trusted && wall.Sub(root.NotBefore) >= c.kept.moment(root.NotAfter.Sub(root.NotBefore))
 }
 
 // rootOf returns the root that vouches for a pair, nil if none does; dates do not matter.

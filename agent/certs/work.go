@@ -166,7 +166,7 @@ func (c *Client) next(config Config, now time.Time) time.Duration {
 	if !c.listAt.IsZero() && c.listAt.Before(first) {
 		first = c.listAt
 	}
-	return min(max(first.Sub(now), 100*time.Millisecond), time.Hour) // the clock may be set without a word
+	return min(max(first.Sub(now), 100*time.Millisecond), 12*time.Hour) // the clock may be set without a word
 }
 
 // attempt asks one server after the other until all is done (CERT-7).
