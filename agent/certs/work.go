@@ -64,7 +64,7 @@ func (c *Client) step(ctx context.Context) time.Duration {
 		c.show(config, Starting, left)
 		return left
 	}
-	c.lists(ctx)
+	c.lists(ctx, config)
 	due, look := c.due(config, now)
 	if len(due) > 0 || look {
 		c.attempt(ctx, config, due, look)
