@@ -57,6 +57,8 @@ type Figures struct {
 	Median, P99 float64 // time to an answer, µs
 	PerSecond   float64 // answers
 	CPU         float64 // of the server for an answer, µs; NaN if it is not known
+	Reads       float64 // calls of the kernel to read, of the server for an answer; NaN if they are not known
+	Writes      float64 // and to write
 }
 
 // Result is what a target came to.
@@ -108,6 +110,7 @@ func medians(rounds, by []Figures) (f Figures) {
 	for _, field := range []func(*Figures) *float64{
 		func(f *Figures) *float64 { return &f.Median }, func(f *Figures) *float64 { return &f.P99 },
 		func(f *Figures) *float64 { return &f.PerSecond }, func(f *Figures) *float64 { return &f.CPU },
+		func(f *Figures) *float64 { return &f.Reads }, func(f *Figures) *float64 { return &f.Writes },
 	} {
 		values := make([]float64, len(rounds))
 		for i := range rounds {
@@ -159,6 +162,7 @@ func (c *crowd) close() {
 func (c *crowd) round(each time.Duration) (f Figures, n int, err error) {
 	errs := make([]error, len(c.clients))
 	before := processorTime(c.target.Processes)
+	calls, known := CallsOf(c.target.Processes...)
 	began := time.Now()
 	var done sync.WaitGroup
 	for i, one := range c.clients {
@@ -167,6 +171,7 @@ func (c *crowd) round(each time.Duration) (f Figures, n int, err error) {
 	done.Wait()
 	passed := time.Since(began)
 	used := processorTime(c.target.Processes) - before
+	called, _ := CallsOf(c.target.Processes...)
 	c.took = c.took[:0]
 	for _, one := range c.clients {
 		c.took = append(c.took, one.took...)
@@ -181,8 +186,12 @@ func (c *crowd) round(each time.Duration) (f Figures, n int, err error) {
 		Median: micro(c.took[n/2]), P99: micro(c.took[n*99/100]),
 		PerSecond: float64(n) / passed.Seconds(), CPU: micro(used) / float64(n),
 	}
+	f.Reads, f.Writes = float64(called.Reads-calls.Reads)/float64(n), float64(called.Writes-calls.Writes)/float64(n)
 	if used <= 0 {
 		f.CPU = math.NaN()
+	}
+	if !known {
+		f.Reads, f.Writes = math.NaN(), math.NaN()
 	}
 	return f, n, nil
 }
@@ -198,4 +207,17 @@ func Print(w io.Writer, title string, results []Result) {
 		}
 		fmt.Fprintln(w, strings.ReplaceAll(line, "NaN", "  –"))
 	}
+	fmt.Fprint(w, "reads, writes each:")
+	column := 19
+	for i, r := range results {
+		text := strings.ReplaceAll(fmt.Sprintf(" %.2f, %.2f", r.Reads, r.Writes), "NaN", "–")
+		if i > 0 {
+			text = ";" + text
+		}
+		if column += len(text); column >= 80 {
+			text, column = strings.Replace(text, " ", "\n ", 1), len(text)
+		}
+		fmt.Fprint(w, text)
+	}
+	fmt.Fprintln(w)
 }

@@ -37,11 +37,14 @@ func TestCompare(t *testing.T) {
 		}
 		for _, r := range results {
 			ok := r.Answers >= o.Clients*o.Rounds && r.Median > 0 && r.P99 >= r.Median && r.PerSecond > 0
+			if r.Reads < 1 || r.Writes < 1 {
+				t.Errorf("%s: got %g reads and %g writes each, want at least one of either", network, r.Reads, r.Writes)
+			}
 			if !ok || r.CPU <= 0 || math.IsNaN(r.CPU) {
 				t.Errorf("%s: got %+v, want figures of %d answers or more", network, r, o.Clients*o.Rounds)
 			}
 		}
-		if first := results[0].Times; first != (Figures{1, 1, 1, 1}) {
+		if first := results[0].Times; first != (Figures{1, 1, 1, 1, 1, 1}) {
 			t.Errorf("%s: the first is %v times itself, want 1 of each", network, first)
 		}
 		var table strings.Builder

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,26 @@ func processorTime(pids []int) (sum time.Duration) {
 		sum += time.Duration(t.Nano())
 	}
 	return sum
+}
+
+// Calls are the calls of the kernel by which a process has read and written so far, those that had to wait included.
+type Calls struct{ Reads, Writes int }
+
+// CallsOf sums what the kernel has counted of processes (proc_pid_io(5)); ok is false if it does not say.
+func CallsOf(pids ...int) (sum Calls, ok bool) {
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+		if err != nil {
+			return Calls{}, false
+		}
+		var c Calls
+		for line := range strings.Lines(string(text)) {
+			fmt.Sscanf(line, "syscr: %d", &c.Reads)
+			fmt.Sscanf(line, "syscw: %d", &c.Writes)
+		}
+		sum.Reads, sum.Writes = sum.Reads+c.Reads, sum.Writes+c.Writes
+	}
+	return sum, len(pids) > 0
 }
 
 // threadTime is what this thread has had of the processor.
