@@ -32,7 +32,7 @@ demo-fleet: all ## twenty daemons and a Prometheus: a replaced key, a dead serve
 	$(GO) run ./tinytest/cmd/demofleet -daemon build/nmos-authd $(if $(KEEP),-keep)
 
 test: ## all tests; TABLE=1 also prints which tests check which rule
-	$(GO) test -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
+	$(GO) test -timeout 30m -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
 
 check: lint ## lint and the unit tests: a minute or two
 	$(GO) test ./agent/... ./platform/... ./hal/... ./scripts/... ./tinytest
@@ -50,7 +50,7 @@ memory: ## what the daemon takes of memory after 100,000 decisions, against its 
 mutate: ## one operator at a time is changed in the decision's packages: which change does no test notice? (SAMPLE=200: so many; hours without)
 	$(GO) run ./scripts/mutate $(if $(SAMPLE),-sample $(SAMPLE)) agent/decide agent/token agent/wildcard agent/keys
 
-RACE := CGO_ENABLED=1 $(GO) test -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
+RACE := CGO_ENABLED=1 $(GO) test -timeout 30m -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
 
 # The detector itself fails a check of its own now and then ("CHECK failed: tsan_rtl.cpp"): if nothing else failed, the
 # packages that it ended are tested again.

@@ -145,7 +145,7 @@ func wantMachine(t *testing.T, m machine, path string) {
 // awaitKeys waits until the daemon has the keys for a good token.
 func (d *device) awaitKeys(token string) {
 	d.t.Helper()
-	d.await("keys", func() bool { return d.ask(token, "GET", self).first != "deny 503" })
+	d.await("keys", func() bool { return d.ask(token, "GET", self).first == "allow 200" })
 }
 
 func (d *device) awaitReason(reason string) {

@@ -200,7 +200,14 @@ func (d *device) ask(token string, words ...string) answer {
 	if token != "" {
 		args, input = append(args, "-a"), "Bearer "+token+"\n"
 	}
-	out, exit := run(d.t, input, d.m.qemu, append(append(args, d.dir.Authz()), words...)...)
+	args = append(append(args, d.dir.Authz()), words...)
+	out, exit := run(d.t, input, d.m.qemu, args...)
+	for range 20 { // what is emulated may need more time than firmware gives it
+		if !strings.Contains(out, "the daemon did not answer in time") {
+			break
+		}
+		out, exit = run(d.t, input, d.m.qemu, args...)
+	}
 	first, rest, _ := strings.Cut(out, "\n")
 	a := answer{first: first, exit: exit, lines: map[string]string{}, all: out}
 	for line := range strings.Lines(rest) {

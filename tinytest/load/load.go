@@ -28,6 +28,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -196,6 +197,11 @@ func (c *crowd) round(each time.Duration) (f Figures, n int, err error) {
 	return f, n, nil
 }
 
+// ratio writes a ratio in at most four characters, up to 9999.
+func ratio(x float64) string {
+	return strconv.FormatFloat(x, 'f', min(2, max(0, 3-len(strconv.Itoa(int(x))))), 64)
+}
+
 // Print writes the results as a table of 80 columns.
 func Print(w io.Writer, title string, results []Result) {
 	fmt.Fprintf(w, "\n%-22s %8s %8s %8s %8s   %s\n", title, "p50", "p99", "answers", "CPU", "beside the first")
@@ -203,7 +209,7 @@ func Print(w io.Writer, title string, results []Result) {
 	for i, r := range results {
 		line := fmt.Sprintf("%-22s %8.1f %8.1f %8.0f %8.1f", r.Name, r.Median, r.P99, r.PerSecond, r.CPU)
 		if i > 0 {
-			line += fmt.Sprintf(" %5.2f%5.1f%5.2f%6.2f", r.Times.Median, r.Times.P99, r.Times.PerSecond, r.Times.CPU)
+			line += fmt.Sprintf(" %5s%5s%5s%6s", ratio(r.Times.Median), ratio(r.Times.P99), ratio(r.Times.PerSecond), ratio(r.Times.CPU))
 		}
 		fmt.Fprintln(w, strings.ReplaceAll(line, "NaN", "  –"))
 	}
