@@ -133,7 +133,7 @@ func TestBrokenConfiguration(t *testing.T) {
 		{"NMOS path made public", "[paths]\npublic = [\"/X-NMOS/node\"]\n", []string{":2: [paths] public: "}},
 		{"not UTF-8", "# \xff\n", []string{":1: the file is not UTF-8 text"}},
 		{"huge", strings.Repeat("# nothing\n", 120_000), []string{":1: the file is over 256 KiB"}},
-		{"nested", "mode = " + strings.Repeat("[", 5000) + "\n", []string{":1: brackets are nested too deeply"}},
+		{"nested", "mode = " + strings.Repeat("[", 20_000) + "\n", []string{":1: arrays and inline tables are nested more than the maximum of 10000 levels deep"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := file(t, "broken.toml", c.text)
