@@ -35,9 +35,16 @@ func runWatch(args []string) int {
 
 // watch prints what the daemon sends until it is interrupted, which is not an error.
 func watch(file, path string, asJSON bool) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // the next signal ends the program even if output is blocked
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals
+		os.Exit(exitFail) // even if output is blocked
+	}()
 	admin, err := daemon.NewAdminClient(file, complain)
 	if err != nil {
 		return err
