@@ -23,6 +23,8 @@ type FoundServer struct {
 }
 
 // ByMDNS reports whether anybody on the link may have advertised it.
+//
+//go:noinline
 func (f *FoundServer) ByMDNS() bool { return f.Domain == config.DomainMDNS || f.Domain == "" }
 
 // MaxFoundState is the most that an encoded list of found servers has, bytes.

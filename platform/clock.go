@@ -25,6 +25,8 @@ const (
 )
 
 // String names the state as the configuration and the log do.
+//
+//go:noinline
 func (s ClockState) String() string {
 	switch s {
 	case ClockUnset:

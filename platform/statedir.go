@@ -381,6 +381,7 @@ func (d *StateDir) SetAside(name string) (paths string, err error) {
 	return strings.Join(moved, ", "), err
 }
 
+//go:noinline
 func (d *StateDir) file(name string) string { return filepath.Join(d.Path, name) }
 
 func (d *StateDir) disk() Disk {

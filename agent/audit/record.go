@@ -340,6 +340,7 @@ func (r *Record) decisions() span { return span{r.Count, r.First, r.Seq} }
 // span are decisions: how many, and between which sequence numbers.
 type span struct{ count, first, last uint64 }
 
+//go:noinline
 func (s *span) add(m span) {
 	if m.count == 0 {
 		return

@@ -326,6 +326,7 @@ func (v *Verifier) accept(line []byte, c chain) {
 	}
 }
 
+//go:noinline
 func (v *Verifier) place() string {
 	return v.file + ":" + strconv.Itoa(v.at)
 }
@@ -334,6 +335,7 @@ func (v *Verifier) fault(kind FaultKind, line []byte, text string) {
 	v.add(Fault{Kind: kind, File: v.file, At: v.at, Seq: number(line, "seq"), Text: text})
 }
 
+//go:noinline
 func (v *Verifier) add(f Fault) {
 	v.whole = false
 	if len(v.report.Faults) == maxFaults {

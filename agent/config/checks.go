@@ -132,6 +132,8 @@ func (a *Authorization) endpointURL(s string) (string, error) {
 }
 
 // visible reports whether a text is of printable ASCII without blanks.
+//
+//go:noinline
 func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -35,6 +35,8 @@ const (
 )
 
 // String names the key as messages do.
+//
+//go:noinline
 func (k *Key) String() string {
 	if k.Section == "" {
 		return k.Name

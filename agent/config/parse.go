@@ -338,6 +338,7 @@ func (r *reader) sections() (names []string) {
 	return names
 }
 
+//go:noinline
 func (r *reader) isSection(name string) bool {
 	return name != "" && slices.ContainsFunc(r.keys, func(k Key) bool { return k.Section == name })
 }

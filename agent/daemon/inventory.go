@@ -242,6 +242,8 @@ func (s *inventories) push(document []byte) error {
 }
 
 // show publishes the inventory in force for status. The caller holds mu.
+//
+//go:noinline
 func (s *inventories) show() {
 	now := s.now
 	now.Refused = s.wrong

@@ -100,6 +100,8 @@ const objectGets = 1<<1 | 1<<3 | 1<<7 // Get, GetSequenceItem, GetSequenceLength
 
 // standard returns the methods that a standard class defines, a bit for each index: those that change nothing, and the
 // others (CTL-40). The same index means another thing in another class, so no name and no index alone decides (CTL-42).
+//
+//go:noinline
 func standard(class []byte) (reads, writes uint32) {
 	switch string(class) {
 	case "1": // NcObject: Set, SetSequenceItem, AddSequenceItem, RemoveSequenceItem
@@ -120,6 +122,8 @@ func standard(class []byte) (reads, writes uint32) {
 
 // definer returns the ancestor of a class that defines its methods of a level: the class id cut after that many
 // indices, between which authority keys, 0 or negative, do not count (CTL-4, CTL-5). It is nil if there is none.
+//
+//go:noinline
 func definer(class []byte, level int) []byte {
 	index := true
 	for i, c := range class {

@@ -320,6 +320,8 @@ func (s *state) misshapen(claim string) string {
 }
 
 // kind names the type of a JSON value.
+//
+//go:noinline
 func kind(v any) string {
 	switch v.(type) {
 	case nil:

@@ -53,6 +53,8 @@ func (t *Token) slice(s span) []byte { return t.text[s.at : s.at+s.len : s.at+s.
 func (t *Token) Reset() { *t = Token{text: t.text[:0]} }
 
 // copyFrom makes t a copy that shares nothing with from.
+//
+//go:noinline
 func (t *Token) copyFrom(from *Token) {
 	text := append(t.text[:0], from.text...)
 	*t = *from
