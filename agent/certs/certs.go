@@ -172,6 +172,7 @@ const MaxState = 384 << 10
 const (
 	firstSpread  = 5 * time.Second // of the start of a device that holds nothing
 	startSpread  = 5 * time.Minute // of one that holds a certificate: nothing is urgent
+	netSpread    = time.Minute     // of devices whose network changed, as when a switch was started
 	firstBackOff = time.Second     // CERT-7
 	mostBackOff  = 5 * time.Minute
 	mostRest     = time.Hour   // between two looks for roots that fail, while certificates are held

@@ -64,6 +64,10 @@ func (c *Client) fail(config Config, s *slot, now time.Time) {
 	wall, trusted := c.o.Clock()
 	p := c.kept.pair(s.kind)
 	if p != nil && trusted && !c.foreign(p) && fits(p.leaf, config) == nil {
+		if c.planned(config, p, now).After(now) {
+			s.quick, s.next = 0, time.Time{} // it was an operator's wish
+			return
+		}
 		if left := p.leaf.NotAfter.Sub(wall); left > 24*time.Hour {
 			s.quick, s.next = 0, now.Add(left/2)
 			return

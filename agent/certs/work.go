@@ -61,7 +61,11 @@ func (c *Client) step(ctx context.Context) time.Duration {
 		if wait > 0 {
 			left = min(left, wait)
 		}
-		c.show(config, Starting, left)
+		p := c.phase(config)
+		if p < Expired {
+			p = Starting
+		}
+		c.show(config, p, left)
 		return left
 	}
 	c.lists(ctx, config)
@@ -98,16 +102,14 @@ func (c *Client) stop(p Phase, err error, wait time.Duration) time.Duration {
 func (c *Client) tidy(config Config, w wishes) {
 	now := time.Now()
 	if w.network {
-		c.lookAt = now.Add(rand.N(firstSpread))
+		c.lookAt = now.Add(rand.N(netSpread))
 	}
 	if w.changed {
 		c.lookAt = now
 	}
 	if w.retry {
 		c.place, c.handNext = now, time.Time{}
-		if c.lookTries > 0 {
-			c.lookAt = now
-		}
+		c.lookAt = now
 	}
 	kinds := slices.Clone(config.Kinds)
 	for _, p := range slices.Clone(c.kept.Pairs) {
@@ -244,7 +246,8 @@ func (c *Client) servers(ctx context.Context, due []*slot) ([]Server, error) {
 		}
 		if i := slices.IndexFunc(all, func(server Server) bool { return server.url("") == w.Server }); i > 0 {
 			first := all[i]
-			all = slices.Insert(slices.Delete(all, i, i+1), 0, first)
+			copy(all[1:], all[:i])
+			all[0] = first
 		}
 		break
 	}
