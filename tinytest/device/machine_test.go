@@ -259,10 +259,13 @@ func (m *machine) wantUntold(what, token string) {
 func (m *machine) await(what, token, want string) {
 	m.t.Helper()
 	var got answer
-	m.wait(what+": "+want, func() bool {
+	for deadline := time.Now().Add(patience); got.String() != want; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 -u nmos-authd -o cat; date -u")
+			m.t.Fatalf("%s: after %v got %v, want %s; the device's log:\n%s", what, patience, got, want, log)
+		}
 		got = m.ask(token, "GET", self)
-		return got.String() == want
-	})
+	}
 }
 
 // state is what the status says.
