@@ -23,6 +23,8 @@ type Disk interface {
 	Edit(path string) (DiskFile, error)
 	// Rename moves a file, in place of any that bears the new name.
 	Rename(from, to string) error
+	// Remove removes a file.
+	Remove(path string) error
 	// SyncDir returns once the names in a directory are as they will be found after a power cut.
 	SyncDir(dir string) error
 }
@@ -97,6 +99,8 @@ func unfit(format string, args ...any) error {
 }
 
 func (realDisk) Rename(from, to string) error { return os.Rename(from, to) }
+
+func (realDisk) Remove(path string) error { return os.Remove(path) }
 
 func (realDisk) SyncDir(dir string) error {
 	f, err := os.Open(dir)

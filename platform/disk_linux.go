@@ -25,7 +25,7 @@ func checkOwn(f *os.File, info fs.FileInfo) error {
 	switch {
 	case stat.Nlink > 1:
 		return unfit("it has %d names (hard links)", stat.Nlink)
-	case uint32(system.Type) == unix.MSDOS_SUPER_MAGIC, uint32(system.Type) == unix.EXFAT_SUPER_MAGIC:
+	case isFAT(&system):
 		return nil
 	case stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
 		return unfit("it belongs to user %d, and the daemon is user %d", stat.Uid, os.Geteuid())
@@ -33,4 +33,22 @@ func checkOwn(f *os.File, info fs.FileInfo) error {
 		return unfit("others may write to it (mode %04o)", info.Mode().Perm())
 	}
 	return nil
+}
+
+func isFAT(system *unix.Statfs_t) bool {
+	return uint32(system.Type) == unix.MSDOS_SUPER_MAGIC || uint32(system.Type) == unix.EXFAT_SUPER_MAGIC
+}
+
+// onFAT reports whether a directory is on FAT or exFAT.
+func onFAT(dir string) bool {
+	var system unix.Statfs_t
+	return unix.Statfs(dir, &system) == nil && isFAT(&system)
+}
+
+// fileGroup returns the group of a file, -1 if unknown.
+func fileGroup(info fs.FileInfo) int {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Gid)
+	}
+	return -1
 }

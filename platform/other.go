@@ -43,6 +43,9 @@ func PeerInGroup(c net.Conn, group string) (bool, error) {
 // ReadSecret would read a file that others must not read; not on this system.
 func ReadSecret(path string, most int) (string, error) { return "", unsupported("owners of files") }
 
+// ReadPrivate would read a file that others must not read; not on this system.
+func ReadPrivate(path string, most int) ([]byte, error) { return nil, unsupported("owners of files") }
+
 // GivenSockets returns the sockets that the service manager has opened; there is none here.
 func GivenSockets() (map[string]*os.File, error) { return nil, nil }
 
@@ -110,6 +113,17 @@ const openNoFollow = 0
 
 // checkOwn would tell whether others can have written a state file; not on this system.
 func checkOwn(f *os.File, info fs.FileInfo) error { return nil }
+
+// onFAT would tell whether renames can be lost; not on this system.
+func onFAT(string) bool { return false }
+
+// fileGroup would return the group of a file; not on this system.
+func fileGroup(fs.FileInfo) int { return -1 }
+
+// groupID would look a group up; not on this system.
+func groupID(group string) (int, error) { return -1, nil }
+
+func makeParent(dir string) error { return os.Mkdir(dir, 0o755) }
 
 // Boot returns what names this boot of the system, which is not known here, and the time since the program started.
 func Boot() (id string, up time.Duration) { return "", Uptime() }
