@@ -171,7 +171,7 @@ func (c *collector) add(r resource, s *sender) {
 	switch r.kind {
 	case dns.TypePTR:
 		name := canonical(r.target)
-		_, domain, ok := cutInstance(r.target)
+		_, domain, ok := cutInstance(r.target, service)
 		known := c.instances[name]
 		switch {
 		case r.name != service+"."+mdnsDomain+"." || !ok || domain != mdnsDomain+".":

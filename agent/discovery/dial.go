@@ -27,6 +27,11 @@ func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return c.dial(ctx, network, address, nil)
 }
 
+// DialServer is Dial for a server that was found: the addresses that were found with it come first.
+func (c *Client) DialServer(ctx context.Context, network, address string, s *Server) (net.Conn, error) {
+	return c.dial(ctx, network, address, s)
+}
+
 // dial connects to "host:port". For the host of a server that was found, the addresses found with it come
 // first.
 func (c *Client) dial(ctx context.Context, network, address string, found *Server) (net.Conn, error) {

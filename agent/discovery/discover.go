@@ -47,6 +47,8 @@ type DiscoverOptions struct {
 	// Window and Interfaces are for mDNS, as in BrowseOptions.
 	Window     time.Duration
 	Interfaces []net.Interface
+
+	service string // "": that of Authorization Servers
 }
 
 // Found is the outcome of one discovery.
@@ -145,6 +147,23 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 	return found, errors.Join(errs...)
 }
 
+// DiscoverEST looks for EST servers as Discover does for others, by unicast DNS-SD alone: whoever is on the link could
+// answer by mDNS, and what an EST server says makes roots (CERT-1). Their Selector is the label of the URL (CERT-3).
+func (c *Client) DiscoverEST(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
+	if trace == nil {
+		trace = noTrace
+	}
+	o.service = certService
+	found, err := c.unicast(ctx, o, trace)
+	for _, s := range found.Skipped {
+		trace(Step{Kind: StepLeftOut, Subject: s.Instance, Err: s.Reason})
+	}
+	if len(found.Servers) > 0 {
+		err = nil // which is about others that there may be
+	}
+	return found, err
+}
+
 // mayBrowse reports whether mDNS may be used in mode both; if not, it notes why (DIS-2).
 func (o *DiscoverOptions) mayBrowse(found *Found, trace func(Step)) bool {
 	why := o.NoMDNS
@@ -188,6 +207,7 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 	}
 	conf := readResolvConf(o.ResolvConf, trace)
 	b := newBrowser(c.newResolver(c.nameServers(conf, trace), trace), trace, c.options.AllowHTTP)
+	b.service = cmp.Or(o.service, b.service)
 
 	domains := o.domains(conf, trace)
 	for _, d := range domains {

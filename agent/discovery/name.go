@@ -53,8 +53,8 @@ func within(name, domain string) bool {
 	return true
 }
 
-// cutInstance splits the name of an instance of the service, `<Instance>.<Service>.<Domain>` (RFC 6763 §4.1).
-func cutInstance(name string) (instance, domain string, ok bool) {
+// cutInstance splits the name of an instance of a service, `<Instance>.<Service>.<Domain>` (RFC 6763 §4.1).
+func cutInstance(name, service string) (instance, domain string, ok bool) {
 	instance, rest := cutLabel(name)
 	domain, ok = strings.CutPrefix(canonical(rest), service+".")
 	return instance, domain, ok && instance != "" && domain != ""

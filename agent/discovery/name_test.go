@@ -45,7 +45,7 @@ func TestCutInstance_DIS1(t *testing.T) {
 		`.`:                                    "",
 		``:                                     "",
 	} {
-		instance, domain, ok := cutInstance(name)
+		instance, domain, ok := cutInstance(name, service)
 		got := instance + " " + domain
 		if !ok {
 			got = ""

@@ -18,6 +18,9 @@ import (
 // service is the DNS-SD type of Authorization Servers (IS-10 Discovery).
 const service = "_nmos-auth._tcp"
 
+// certService is that of EST servers (CERT-1).
+const certService = "_nmos-certs._tcp"
+
 // mdnsDomain is the domain of mDNS (RFC 6762 §3).
 const mdnsDomain = "local"
 
@@ -79,6 +82,11 @@ func (s *Server) path() string {
 // ParseRecord makes a Server of a record, or returns why this device must not use it (DIS-3). Development also admits
 // http, and servers with a pri of 100 or more, which are for trials.
 func ParseRecord(r Record, development bool) (Server, error) {
+	return parseRecord(r, service, development)
+}
+
+// parseRecord is ParseRecord for either service. An EST server states its pri, and speaks https (CERT-2, CERT-3).
+func parseRecord(r Record, of string, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,
 		Host:      ascii.Host(r.Host),
@@ -95,6 +103,9 @@ func ParseRecord(r Record, development bool) (Server, error) {
 		return Server{}, errors.New("port 0: the service is not offered") // RFC 6763 §A
 	}
 	txt := parseTXT(r.TXT)
+	if of == certService {
+		txt["api_proto"], txt["api_ver"] = "https", version
+	}
 	if err := complete(r.TXT, txt); err != nil {
 		return Server{}, err
 	}

@@ -30,6 +30,7 @@ type asker interface {
 // browser collects the servers of one discovery by DNS-SD (DIS-1, DIS-2, RFC 6763).
 type browser struct {
 	asker       asker
+	service     string // that is looked for
 	trace       func(Step)
 	development bool
 	browsed     map[string]bool     // domains, and whether each has answered in full
@@ -52,7 +53,7 @@ type answers struct {
 
 func newBrowser(a asker, trace func(Step), development bool) *browser {
 	return &browser{
-		asker: a, trace: trace, development: development,
+		asker: a, service: service, trace: trace, development: development,
 		browsed: make(map[string]bool), seen: make(map[string]bool), hosts: make(map[string]*answers),
 		positive: maxTTL, negative: maxTTL,
 	}
@@ -65,7 +66,7 @@ func (b *browser) browse(ctx context.Context, domain string) {
 	}
 	b.browsed[domain], b.browsing = true, domain
 	defer func() { b.browsing = "" }()
-	got, err := b.asker.resolve(ctx, canonical(service+"."+domain), dns.TypePTR, domain)
+	got, err := b.asker.resolve(ctx, canonical(b.service+"."+domain), dns.TypePTR, domain)
 	if err != nil {
 		b.fail(err)
 		return
@@ -89,9 +90,9 @@ func (b *browser) browse(ctx context.Context, domain string) {
 // instance examines one instance of the service. Its records are taken from the additional section, or else asked for
 // (RFC 6763 §12.1).
 func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) {
-	label, domain, ok := cutInstance(ptr.target)
+	label, domain, ok := cutInstance(ptr.target, b.service)
 	if !ok {
-		b.leaveOut(undot(ptr.target), fmt.Errorf("the name is not <instance>.%s.<domain>", service))
+		b.leaveOut(undot(ptr.target), fmt.Errorf("the name is not <instance>.%s.<domain>", b.service))
 		return
 	}
 	name := canonical(ptr.target)
@@ -169,7 +170,7 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		b.leaveOut(instance, errors.New(`the SRV record has the target ".": the service is not offered`))
 		return
 	}
-	server, err := ParseRecord(r, b.development)
+	server, err := parseRecord(r, b.service, b.development)
 	if err != nil {
 		b.leaveOut(instance, err)
 		return
