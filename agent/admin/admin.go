@@ -45,6 +45,12 @@ var ErrFixed = errors.New("it cannot be changed here")
 // ErrUnknown is wrapped by errors about something that does not exist: 404.
 var ErrUnknown = errors.New("not known")
 
+// Bounds of how long an administrator may have everything observed.
+const (
+	leastObserve = time.Second
+	MostObserve  = 24 * time.Hour
+)
+
 // Functions are what the socket shows and does. They are called by any number of connections at a time.
 type Functions struct {
 	// Inventory returns the inventory's document in force, nil if there is none. It is not written to.
@@ -227,6 +233,10 @@ func (m *mux) startObserve(w http.ResponseWriter, r *http.Request) {
 	span, err := time.ParseDuration(r.URL.Query().Get("for"))
 	if err != nil {
 		httpauth.Fail(w, http.StatusBadRequest, "for how long?", "for=30m")
+		return
+	}
+	if span < leastObserve || span > MostObserve {
+		httpauth.Fail(w, http.StatusBadRequest, "observe mode is not begun", span.String()+" is out of range; it must be 1s to 24h")
 		return
 	}
 	if view, err := m.StartObserve(r.Context(), span); !failed(w, err, "observe mode is not begun", "") {

@@ -34,6 +34,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"dots and inline section", "log.level = \"info\"\nlog = {}\n", `:2: [log] is in line 1 already`},
 		{"key as an inline section", "mode = { a = 1 }\n", `:1: mode: must be one of enforce, observe, off, not a section`},
 		{"key by dots", "[device]\nrealm.a = 1\n", `:2: [device] realm: must be a string, not a section`},
+		{"list of sections with a key", "[[enforce.connection]]\nread = \"none\"\n[[enforce.connection]]\n",
+			`:1: [enforce] connection: must be one of all, write, none, not a list of sections`},
 		{"key as a list of sections", "[[log.level]]\n", `:1: [log] level: must be one of debug, info, warn, error, not a list of sections`},
 		{"empty name", "\"\" = 1\n", `:1: unknown key ""`},
 		{"syntax", "mode = \"off\"\n\n[device\n", `:3: expected ']' to close table name`},

@@ -271,6 +271,7 @@ func (r *reader) put(path []string, value any, line int) {
 			r.unknownKey(section, name, value, line)
 		}
 	case twice && len(path) > 1 && kind(before.value) == kind(value): // what is in a section in place of a value
+	case twice && areTables(before.value) && (len(path) > 1 || areTables(value)): // or in one of a list of sections
 	case twice:
 		r.mistakes.add(line, "%s is set in line %d already", k, before.line)
 	default:
@@ -278,14 +279,18 @@ func (r *reader) put(path []string, value any, line int) {
 	}
 }
 
+func areTables(value any) bool {
+	_, are := value.([]map[string]any)
+	return are
+}
+
 // unknownKey reports an unknown name: outside all sections one with a table is a section.
 func (r *reader) unknownKey(section, name string, value any, line int) {
 	_, table := value.(map[string]any)
-	_, tables := value.([]map[string]any)
 	switch {
 	case section != "":
 		r.mistakes.add(line, "unknown key %s in [%s]%s", shown(name), section, r.hint(section, name))
-	case table || tables:
+	case table || areTables(value):
 		near := nearest(name, r.sections())
 		if near != "" {
 			near = " ([" + near + "]?)"

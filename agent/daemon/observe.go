@@ -21,12 +21,6 @@ import (
 	"nmosauthd/platform"
 )
 
-// Bounds of how long an administrator may have everything observed.
-const (
-	leastObserve = time.Second
-	MostObserve  = 24 * time.Hour
-)
-
 // observation is what observeFile holds. The zero value, which "{}" is, observes nothing.
 type observation struct {
 	UID   int64         `json:"uid"`   // who began it
@@ -43,7 +37,7 @@ type observation struct {
 // this boot, it has ended in any case.
 func (o *observation) left(boot string, up time.Duration, now time.Time, synchronised bool) (left time.Duration, wait bool) {
 	switch {
-	case o.Asked <= 0 || o.Asked > MostObserve:
+	case o.Asked <= 0 || o.Asked > admin.MostObserve:
 		return 0, false
 	case boot != "" && o.Boot == boot:
 		left = o.End - up
@@ -169,9 +163,6 @@ func (d *daemon) startObserve(ctx context.Context, span time.Duration) ([]byte, 
 	if mode := d.inForce.Load().Mode; mode != config.ModeEnforce {
 		return nil, fmt.Errorf("the configuration says mode = %q, so nothing is denied: %w", mode, admin.ErrFixed)
 	}
-	if span < leastObserve || span > MostObserve {
-		return nil, fmt.Errorf("%v is out of range; it must be 1s to 24h: %w", span, admin.ErrFixed)
-	}
 	o := &d.observing
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -199,6 +190,10 @@ func (d *daemon) stopObserve(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.kept.Asked == 0 {
+		// A folder that was mounted after the start may hold one all the same, with which the next start would go on.
+		if err := d.keepObservation(); err != nil && !errors.Is(err, errNoState) {
+			return fmt.Errorf("none is going on, but that cannot be written down yet: %w", err)
+		}
 		return fmt.Errorf("no \"observe start\" is going on: %w", admin.ErrUnknown)
 	}
 	err := d.endObserve(askedBy(ctx), "as asked on the admin socket")

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"nmosauthd/agent/admin"
 	"nmosauthd/platform"
 )
 
@@ -44,7 +45,7 @@ func TestObservationLeft_OPS3_OPS1(t *testing.T) {
 		{"the boot is unknown", nil, "", 50 * time.Minute, wall.Add(20 * time.Minute), false, 0, false},
 		{"the boot is unknown, then as now", func(o *observation) { o.Boot = "" }, "", time.Minute, wall.Add(20 * time.Minute), false, 0, true},
 		{"nothing was begun", func(o *observation) { *o = observation{} }, "a", 0, wall, true, 0, false},
-		{"a file that asks for too much", func(o *observation) { o.Asked = MostObserve + 1 }, "a", 50 * time.Minute, wall, true, 0, false},
+		{"a file that asks for too much", func(o *observation) { o.Asked = admin.MostObserve + 1 }, "a", 50 * time.Minute, wall, true, 0, false},
 		{"a file that ends too late", func(o *observation) { o.End = 2 * time.Hour }, "a", 50 * time.Minute, wall, true, 0, false},
 		{"a file of negative time", func(o *observation) { o.Asked = -1 }, "a", 50 * time.Minute, wall, true, 0, false},
 	} {

@@ -29,6 +29,12 @@ var buildDaemon = sync.OnceValues(func() (string, error) { return live.Build(bui
 // newLiveDaemon prepares a daemon in the given mode that knows server, or no authorization server at all.
 func newLiveDaemon(t *testing.T, mode string, server *authserver.Server) *liveDaemon {
 	t.Helper()
+	return newLiveDaemonWith(t, live.Config{Mode: mode}, server)
+}
+
+// newLiveDaemonWith is newLiveDaemon with more in its configuration.
+func newLiveDaemonWith(t *testing.T, config live.Config, server *authserver.Server) *liveDaemon {
+	t.Helper()
 	dir, err := live.NewDir()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +48,6 @@ func newLiveDaemon(t *testing.T, mode string, server *authserver.Server) *liveDa
 			t.Error(err)
 		}
 	})
-	config := live.Config{Mode: mode}
 	if server != nil {
 		config.Servers, config.CAPEM = []string{server.Issuer()}, server.CAPEM()
 	}

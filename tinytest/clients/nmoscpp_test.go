@@ -16,6 +16,7 @@ import (
 
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/authserver"
+	live "nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
 )
 
@@ -285,8 +286,8 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"an empty segment", "GET", "/x-nmos//node/v1.3/self", bearer, 400, "path-ambiguous", "error=invalid_request"},
 			{"an encoded slash", "GET", "/x-nmos/node/v1.3/devices%2F1", bearer, 400, "path-ambiguous", "error=invalid_request"},
 			// What nmos-cpp would route on is not what was judged.
-			{"a dot segment", "GET", "/x-nmos/node/v1.3/devices/../self", bearer, 400, "path-ambiguous", ""},
-			{"an escape without need", "GET", "/x-nmos/node/v1.3/%73elf", bearer, 400, "path-ambiguous", ""},
+			{"a dot segment", "GET", "/x-nmos/node/v1.3/devices/../self", bearer, 400, "path-ambiguous", "error=invalid_request"},
+			{"an escape without need", "GET", "/x-nmos/node/v1.3/%73elf", bearer, 400, "path-ambiguous", "error=invalid_request"},
 		} {
 			n.wantDenied(test.name, n.http(test.method, test.target, test.authorization), test.status, test.reason, test.challenge)
 		}
@@ -382,6 +383,18 @@ func TestNmosCppObserves_OPS3(t *testing.T) {
 	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)
 	for _, target := range []string{"/x-nmos/node/v1.3/self", "/x-nmos/node/v1.3/devices/../self", "/x-nmos//node"} {
 		n.wantServed(target, n.http("GET", target, ""))
+	}
+}
+
+// What [enforce] observes of one API opens no other: of a path that is not as it was judged nmos-cpp may read something
+// else. The daemon decides, and records, that it is ambiguous.
+func TestNmosCppStages_OPS3_PATH9(t *testing.T) {
+	l := newLiveDaemonWith(t, live.Config{More: "[enforce]\nnode = \"none\"\n"}, nil)
+	l.start()
+	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)
+	n.wantServed("as judged", n.http("GET", "/x-nmos/node/v1.3/self", ""))
+	for _, target := range []string{"/x-nmos/connection/../node/v1.3/self", "/x-nmos/node/v1.3/%73elf", "/x-nmos//node/v1.3/self"} {
+		n.wantDenied(target, n.http("GET", target, ""), 400, "path-ambiguous", "error=invalid_request")
 	}
 }
 

@@ -123,7 +123,7 @@ func TestSocketActivation(t *testing.T) {
 		if err := b.Stop(); err != nil {
 			t.Error(err)
 		}
-		if entries, err := os.ReadDir(dir.File("run")); err != nil || len(entries) != 2 {
+		if entries, err := os.ReadDir(dir.File("run")); err != nil || len(entries) != 3 {
 			t.Errorf("the sockets' folder holds %v, %v", entries, err)
 		}
 	}

@@ -48,7 +48,7 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 	write := question{method: "PATCH", target: receiver}
 	b.awaitReason(write, "no-token")
 	for path, want := range map[string]int{
-		"/observe/mode": 400, "/observe/mode?for=x": 400, "/observe/mode?for=25h": 409, "/observe/mode?for=999ms": 409, "/observe/mode?for=-1h": 409,
+		"/observe/mode": 400, "/observe/mode?for=x": 400, "/observe/mode?for=25h": 400, "/observe/mode?for=999ms": 400, "/observe/mode?for=-1h": 400,
 	} {
 		if code, text := b.admin("POST", path, ""); code != want {
 			t.Errorf("POST %s: got %d %s, want %d", path, code, text, want)
@@ -160,6 +160,54 @@ func TestTimedObserveWithoutState_OPS3(t *testing.T) {
 	if a := b.askBoth(write); a.reason == "observe" {
 		t.Errorf("got %v, want a denial", a)
 	}
+}
+
+// What the folder of the state holds that is mounted after the start does not come back once somebody has said stop, though
+// nothing is going on by then (OPS-3).
+func TestStopEndsWhatIsMountedLate_OPS3(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	dir := newDir(t)
+	disk, away := filepath.Join(dir.Path(), "disk"), filepath.Join(dir.Path(), "away")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config.Admin, config.State, config.More = true, filepath.Join(disk, "state"), "[sandbox]\nlandlock = false\n"
+	if err := dir.Write(config); err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
+	b.waitLog(0, "keys fetched")
+	if code, text := b.admin("POST", "/observe/mode?for=1h", ""); code != 200 {
+		t.Fatalf("got %d %s", code, text)
+	}
+	again := func() {
+		t.Helper()
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(disk, away); err != nil {
+			t.Fatal(err)
+		}
+		b.Daemon, b.caller = startIn(t, dir), newCaller(t, dir)
+		b.waitLog(0, "keys fetched")
+		if err := os.Rename(away, disk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again()
+	write := question{method: "PATCH", target: receiver}
+	b.awaitReason(write, "no-token")
+	if code, text := b.admin("DELETE", "/observe/mode", ""); code != 404 {
+		t.Errorf("stop: got %d %s, want 404", code, text)
+	}
+	if err := b.Stop(); err != nil {
+		t.Error(err)
+	}
+	b.Daemon, b.caller = startIn(t, dir), newCaller(t, dir)
+	b.waitLog(0, "keys from before the restart are held")
+	b.awaitReason(write, "no-token")
 }
 
 // After a key has left the server's set, a refresh says so, and how many tokens are refused by it; however often it is

@@ -23,14 +23,20 @@ namespace nmos_authd
 
 		/*
 		 * nmos-cpp routes on the path as it came. Where the daemon judged another spelling of it, with dot segments removed
-		 * or escapes decoded, the two might mean different resources to some handler: refused, as ambiguous (PATH-9).
+		 * or escapes decoded, the two might mean different resources to some handler: refused, as ambiguous (PATH-9). So the
+		 * daemon is asked about a spelling that it calls ambiguous, too: only it knows whether its mode refuses nothing, or
+		 * just what was judged is observed ([enforce]), and what it refuses it records.
 		 */
-		void refuse_other_path(nmos_authz_reply& reply, const std::string& path)
+		void refuse_other_path(const lease& handle, nmos_authz_request& question, const std::string& target, const std::string& path,
+		                       nmos_authz_reply& reply)
 		{
-			const std::string reason(reply.reason);
 			if (reply.decision != NMOS_AUTHZ_ALLOW || (reply.path != nullptr && path == reply.path))
 				return;
-			if (reason == NMOS_AUTHZ_REASON_OBSERVE || reason == NMOS_AUTHZ_REASON_OFF)
+			const std::string ambiguous("//" + target);
+			question.target = text(ambiguous);
+			nmos_authz_decide(handle.get(), &question, &reply);
+			const std::string reason(reply.reason);
+			if (reply.decision != NMOS_AUTHZ_ALLOW || reason == NMOS_AUTHZ_REASON_OBSERVE || reason == NMOS_AUTHZ_REASON_OFF)
 				return; /* these modes refuse nothing */
 			reply.decision = NMOS_AUTHZ_DENY;
 			reply.status = 400;
@@ -52,7 +58,7 @@ namespace nmos_authd
 			question.upgrade = nmos_authz_string(upgrade);
 			nmos_authz_reply reply;
 			nmos_authz_decide(handle.get(), &question, &reply);
-			refuse_other_path(reply, path);
+			refuse_other_path(handle, question, target, path, reply);
 			return reply;
 		}
 

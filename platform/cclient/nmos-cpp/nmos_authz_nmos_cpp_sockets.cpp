@@ -150,8 +150,11 @@ namespace nmos_authd
 
 		bool is_bulk(const std::string& class_id) { return class_id == "1.3.3" || starts(class_id, "1.3.3."); }
 
-		/* The objects that the commands of a message reach, or that it subscribes to. What is not there, nmos-cpp answers (CTL-26). */
-		std::vector<reach> reaches(const objects& all, const value& message, bool subscribes)
+		/*
+		 * The objects that the commands of a message reach, or that it subscribes to. What is not there nmos-cpp answers (CTL-26), and
+		 * is refused should it be there by then.
+		 */
+		std::vector<reach> reaches(const objects& all, const value& message, bool subscribes, std::vector<int>& statuses)
 		{
 			std::vector<reach> out;
 			size_t place = 0;
@@ -160,7 +163,10 @@ namespace nmos_authd
 				const size_t at = place++;
 				const auto* object = all.find((subscribes ? command : command.at(U("oid"))).as_integer());
 				if (object == nullptr)
+				{
+					statuses[at] = 401;
 					continue;
+				}
 				reach one{ at, objects::class_id(*object), all.role_path(*object), 0, 0 };
 				if (!subscribes)
 				{
@@ -594,13 +600,13 @@ namespace nmos_authd
 		/* Judges the commands or the subscriptions of a message, and reports whether it has changed the message. */
 		bool judge(const ws::connection_id& id, value& message, bool subscribes)
 		{
+			const auto name = subscribes ? U("subscriptions") : U("commands");
+			std::vector<int> statuses(message.at(name).size(), 200);
 			std::vector<reach> all;
 			{
 				const auto lock = model.read_lock();
-				all = reaches(objects(model.control_protocol_resources), message, subscribes);
+				all = reaches(objects(model.control_protocol_resources), message, subscribes, statuses);
 			}
-			const auto name = subscribes ? U("subscriptions") : U("commands");
-			std::vector<int> statuses(message.at(name).size(), 200);
 			ask(id, all, statuses);
 			if (std::all_of(statuses.begin(), statuses.end(), [](int status) { return status == 200; }))
 				return false;
