@@ -42,14 +42,14 @@ const MaxBody = 4 << 20
 // ErrFixed is wrapped by errors about something that only the configuration can change: 409.
 var ErrFixed = errors.New("it cannot be changed here")
 
-// ErrUnknown is wrapped by errors about something that does not exist: 404.
-var ErrUnknown = errors.New("not known")
-
 // Bounds of how long an administrator may have everything observed.
 const (
 	leastObserve = time.Second
 	MostObserve  = 24 * time.Hour
 )
+
+// ErrUnknown is wrapped by errors about something that does not exist: 404.
+var ErrUnknown = errors.New("not known")
 
 // Functions are what the socket shows and does. They are called by any number of connections at a time.
 type Functions struct {
@@ -230,16 +230,22 @@ func (m *mux) forgetObserved(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (m *mux) startObserve(w http.ResponseWriter, r *http.Request) {
-	span, err := time.ParseDuration(r.URL.Query().Get("for"))
-	if err != nil {
+	m.observe(w, r, r.URL.Query().Get("for"), MostObserve, "1s to 24h")
+}
+
+// observe begins an observe mode, for the time that a caller names. It is from a second to most, which bounds spells.
+func (m *mux) observe(w http.ResponseWriter, r *http.Request, asked string, most time.Duration, bounds string) {
+	const text = "observe mode is not begun"
+	span, err := time.ParseDuration(asked)
+	switch {
+	case err != nil:
 		httpauth.Fail(w, http.StatusBadRequest, "for how long?", "for=30m")
 		return
-	}
-	if span < leastObserve || span > MostObserve {
-		httpauth.Fail(w, http.StatusBadRequest, "observe mode is not begun", span.String()+" is out of range; it must be 1s to 24h")
+	case span < leastObserve || span > most:
+		httpauth.Fail(w, http.StatusBadRequest, text, span.String()+" is out of range; it must be "+bounds)
 		return
 	}
-	if view, err := m.StartObserve(r.Context(), span); !failed(w, err, "observe mode is not begun", "") {
+	if view, err := m.StartObserve(r.Context(), span); !failed(w, err, text, "") {
 		send(w, "application/json", view)
 	}
 }

@@ -400,6 +400,14 @@ func claimPrefix(s string) (string, error) {
 	return prefix + "=" + api, err
 }
 
+// viewClaim checks the claim that lets somebody use the page.
+func viewClaim(s string) (string, error) {
+	if api, found := strings.CutPrefix(s, "x-nmos-"); s != "" && (!found || !token.IsAPI([]byte(api))) {
+		return "", fmt.Errorf("%s is not of the form \"x-nmos-<api>\", in lower case", shown(s))
+	}
+	return s, nil
+}
+
 // readMethod checks a method that changes nothing, "1.2.0.1:3m1" (CTL-41).
 func readMethod(s string) (string, error) {
 	m, ok := decide.ParseMethod(s)

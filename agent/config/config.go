@@ -180,7 +180,7 @@ type Sockets struct {
 	Authz string // decision socket, SOCK_SEQPACKET
 	HTTP  string // HTTP socket; "" disables it
 	Admin string // administration socket; "" disables it
-	View  string // the part of it that only shows; "" disables it
+	View  string // the part of it for a page, which shows and, if ViewActions says so, does; "" disables it
 	// Group is the group that may connect, a name or a number; "" for the daemon's own group.
 	Group string
 	// AllowUIDs are the users that may connect. If empty, the file mode alone decides.
@@ -189,6 +189,9 @@ type Sockets struct {
 	// Group: whoever may ask need not be allowed to administer.
 	AdminGroup string
 	ViewGroup  string // that may connect to the view socket, likewise
+	// ViewActions are what can be done on the view socket, "observe" and "refresh"; empty: it only shows.
+	ViewActions []string
+	ViewClaim   string // x-nmos-<api>, which a token needs there; "" if the web server's login is enough
 }
 
 // Clock is [clock]. Only the answer for an unsynchronised clock is configurable: an unset clock cannot be used, and a

@@ -80,6 +80,8 @@ func TestConfigFull(t *testing.T) {
 		admin_group = "wheel"
 		view = "/tmp/view.sock"
 		view_group = "www"
+		view_actions = ["refresh", "observe", "refresh"]
+		view_claim = "x-nmos-status"
 		[clock]
 		unsynchronised = "deny"
 		synchronised_file = "/run/clock"
@@ -159,7 +161,7 @@ as_drafted = ["CTL-14", "CTL-13"]
 		},
 		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets: Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel",
-			View: "/tmp/view.sock", ViewGroup: "www"},
+			View: "/tmp/view.sock", ViewGroup: "www", ViewActions: []string{"refresh", "observe"}, ViewClaim: "x-nmos-status"},
 		Clock:  Clock{ClockDeny, "/run/clock"},
 		Limits: Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
 		Log:    Log{Level: "debug"},

@@ -140,6 +140,8 @@ func Keys(c *Config) []Key {
 		{"sockets", "allow_uids", 0, &c.Sockets.AllowUIDs, nil, userID},
 		{"sockets", "admin_group", Restart, &c.Sockets.AdminGroup, "", text(groupName)},
 		{"sockets", "view_group", Restart, &c.Sockets.ViewGroup, "", text(groupName)},
+		{"sockets", "view_actions", 0, &c.Sockets.ViewActions, nil, word("observe", "refresh")},
+		{"sockets", "view_claim", 0, &c.Sockets.ViewClaim, "", text(viewClaim)},
 
 		{"clock", "unsynchronised", 0, &c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny)},
 		{"clock", "synchronised_file", 0, &c.Clock.SynchronisedFile, "", text(filePath)},

@@ -3,6 +3,8 @@ package daemon
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -10,11 +12,14 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/decide"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
+	"nmosauthd/agent/wire"
 )
 
-// functions are what the admin socket shows and does; of them the view socket has those that show.
+// functions are what the admin socket shows and does; of them the view socket has those that show, and those that the
+// configuration names.
 func (d *daemon) functions() admin.Functions {
 	return admin.Functions{
 		Inventory:      d.stock.document,
@@ -45,6 +50,34 @@ func (d *daemon) explained(line []byte) ([]byte, error) {
 	var text bytes.Buffer
 	_, err := explain.Record(&text, line, c.Config, c.names)
 	return text.Bytes(), err
+}
+
+// viewing is what the view socket has beyond that.
+func (d *daemon) viewing() admin.Viewing {
+	return admin.Viewing{
+		Explain: d.explained,
+		Acts:    func() []string { return d.inForce.Load().Sockets.ViewActions },
+		Login:   d.login,
+	}
+}
+
+// login says who sends a request on the view socket, by the token that [sockets] view_claim asks for.
+func (d *daemon) login(r *http.Request) (who string, left time.Duration, refused *wire.Reply) {
+	api, asked := strings.CutPrefix(d.inForce.Load().Sockets.ViewClaim, "x-nmos-")
+	if !asked {
+		return "", 0, nil
+	}
+	access := decide.Read
+	if r.Method == http.MethodPost {
+		access = decide.Write
+	}
+	// Two headers are two tokens, as on the HTTP socket.
+	authorization := strings.Join(r.Header["Authorization"], ",")
+	reply, left := d.agent.NewSessionOf(askedBy(r.Context())).Login(api, strings.TrimPrefix(r.URL.Path, "/"), authorization, access)
+	if !reply.Reason.Allowed() {
+		return "", 0, reply
+	}
+	return fmt.Sprintf("client %+.64q", reply.ClientID), left, nil
 }
 
 // heldKeys is GET /keys.

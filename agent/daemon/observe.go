@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,10 +24,11 @@ import (
 
 // observation is what observeFile holds. The zero value, which "{}" is, observes nothing.
 type observation struct {
-	UID   int64         `json:"uid"`   // who began it
-	Asked time.Duration `json:"asked"` // for how long
-	Boot  string        `json:"boot"`  // in which boot of the system that was; "" if unknown
-	End   time.Duration `json:"end"`   // when it ends, as time since that boot
+	UID   int64         `json:"uid"`           // who began it
+	For   string        `json:"for,omitempty"` // for whom, if that was a web server
+	Asked time.Duration `json:"asked"`         // for how long
+	Boot  string        `json:"boot"`          // in which boot of the system that was; "" if unknown
+	End   time.Duration `json:"end"`           // when it ends, as time since that boot
 	// Until is when it ends by a synchronised clock, in seconds since 1970; 0 if it was never known.
 	Until int64 `json:"until"`
 }
@@ -150,7 +152,23 @@ func (d *daemon) keepObservation() error {
 	return d.persisted.keepObserve(data)
 }
 
-// askedBy returns who sent a request on the admin socket.
+// asked says on which socket something was asked for, and for whom if that is the view socket.
+func asked(ctx context.Context) string {
+	if who := admin.AskedBy(ctx); who != "" {
+		return "as asked on the page by " + who
+	}
+	return "as asked on the admin socket"
+}
+
+// told adds that to the words of a record, if it was the view socket.
+func told(ctx context.Context, words string) string {
+	if admin.AskedBy(ctx) == "" {
+		return words
+	}
+	return strings.TrimPrefix(words+", "+asked(ctx), ", ")
+}
+
+// askedBy returns who sent a request on the admin or view socket.
 func askedBy(ctx context.Context) agent.Peer {
 	if conn, ok := httpauth.ConnOf(ctx).(*agent.Conn); ok {
 		return conn.Peer
@@ -168,14 +186,13 @@ func (d *daemon) startObserve(ctx context.Context, span time.Duration) ([]byte, 
 	defer o.mu.Unlock()
 	who := askedBy(ctx)
 	now, state := d.clock.Now()
-	o.kept = observation{UID: who.UID, Asked: span, Boot: o.boot, End: platform.Uptime() + span}
+	o.kept = observation{UID: who.UID, For: admin.AskedBy(ctx), Asked: span, Boot: o.boot, End: platform.Uptime() + span}
 	if state == platform.ClockSynchronised {
 		o.kept.Until = now.Add(span).Unix()
 	}
 	d.beginObserve()
-	d.log.Warn("observe mode: nothing is denied for some time, as asked on the admin socket", zap.Int64("uid", who.UID),
-		zap.Duration("for", span))
-	d.agent.Act(who, wire.Observe, "start", span.String())
+	d.log.Warn("observe mode: nothing is denied for some time, "+asked(ctx), zap.Int64("uid", who.UID), zap.Duration("for", span))
+	d.agent.Act(who, wire.Observe, "start", told(ctx, span.String()))
 	begun := status.Begun{Unkept: textOf(d.keepObservation())}
 	if shown := d.observation(); shown != nil {
 		begun.Observe = *shown
@@ -196,7 +213,7 @@ func (d *daemon) stopObserve(ctx context.Context) error {
 		}
 		return fmt.Errorf("no \"observe start\" is going on: %w", admin.ErrUnknown)
 	}
-	err := d.endObserve(askedBy(ctx), "as asked on the admin socket")
+	err := d.endObserve(askedBy(ctx), asked(ctx))
 	o.alarm.Ring()
 	if err != nil && !errors.Is(err, errNoState) {
 		return fmt.Errorf("it has ended, but that cannot be written down yet, so a restart before its time is over would "+
@@ -214,7 +231,7 @@ func (d *daemon) observation() *status.Observe {
 	}
 	now := time.Now()
 	return &status.Observe{
-		UID: o.UID, Since: status.At(now.Add(o.End-o.Asked-up), now), Until: status.At(now.Add(o.End-up), now),
+		UID: o.UID, For: o.For, Since: status.At(now.Add(o.End-o.Asked-up), now), Until: status.At(now.Add(o.End-up), now),
 		Left: int64((o.End - up + time.Second - 1) / time.Second),
 	}
 }

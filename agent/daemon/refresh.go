@@ -39,8 +39,8 @@ func (d *daemon) refresh(ctx context.Context, issuer string) ([]byte, error) {
 		return nil, fmt.Errorf("\"nmos-authd status\" lists the issuers: %w", admin.ErrUnknown)
 	}
 	who := askedBy(ctx)
-	d.log.Info("fetching keys, as asked on the admin socket", zap.Strings("issuers", names), zap.Int64("uid", who.UID))
-	d.agent.Act(who, wire.Refresh, "refresh", issuer)
+	d.log.Info("fetching keys, "+asked(ctx), zap.Strings("issuers", names), zap.Int64("uid", who.UID))
+	d.agent.Act(who, wire.Refresh, "refresh", told(ctx, issuer))
 	looks := d.inForce.Load().Discovers() != config.DiscoveryOff
 	if rested := time.Since(found.Looked) >= lookRest; looks && rested {
 		d.finder.LookNow()

@@ -31,7 +31,7 @@ type Server struct{ http http.Server }
 // handler that panics, say.
 func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 	if !bodies {
-		h = bodiless(h)
+		h = Bodiless(h)
 	}
 	return &Server{http.Server{
 		Handler:                      h,
@@ -130,9 +130,9 @@ func (c *singleConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// bodiless answers without waiting for a body. http.Server would read it, up to 256 KiB, before it sends the answer and
+// Bodiless answers without waiting for a body, but for that of a packet. http.Server would read it, up to 256 KiB, before it sends the answer and
 // once more behind it: full duplex ends the first, a deadline that has passed the second.
-func bodiless(h http.Handler) http.Handler {
+func Bodiless(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 && !takesBody(r) {
 			w.Header().Set("Connection", "close")

@@ -24,7 +24,7 @@ func (s *Status) Health() (wrong []string) {
 	}
 	until := ""
 	if o := s.Observe; o != nil {
-		until = "until " + o.Until.String() + ", begun by user " + strconv.FormatInt(o.UID, 10)
+		until = "until " + o.Until.String() + ", begun by " + o.Who()
 	}
 	add(s.Mode != "enforce", "the mode is "+s.Mode+", so nothing is denied", until)
 	add(len(s.NotEnforced) > 0, "not all is enforced ([enforce])", s.open())

@@ -7,6 +7,7 @@
 package status
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -48,10 +49,20 @@ type Status struct {
 
 // Observe is an observe mode that ends by itself.
 type Observe struct {
-	UID   int64 `json:"uid"` // who began it; -1 if unknown
-	Since Time  `json:"since"`
-	Until Time  `json:"until"`
-	Left  int64 `json:"left_seconds"`
+	UID   int64  `json:"uid"`           // who began it; -1 if unknown
+	For   string `json:"for,omitempty"` // for whom, as a web server says
+	Since Time   `json:"since"`
+	Until Time   `json:"until"`
+	Left  int64  `json:"left_seconds"`
+}
+
+// Who says who began it.
+func (o *Observe) Who() string {
+	who := "user " + strconv.FormatInt(o.UID, 10)
+	if o.For != "" {
+		who += " for " + o.For
+	}
+	return who
 }
 
 // Begun is the answer to who begins it.

@@ -22,7 +22,7 @@ func (s *Status) WriteText(w io.Writer) error {
 	t.row("names", strings.Join(s.Names, ", "))
 	t.row("mode", s.Mode)
 	if o := s.Observe; o != nil {
-		t.row("", "begun by user ", strconv.FormatInt(o.UID, 10), " at ", o.Since.String(), ", ends by itself in ", t.ago(o.Until),
+		t.row("", "begun by ", o.Who(), " at ", o.Since.String(), ", ends by itself in ", t.ago(o.Until),
 			" at ", o.Until.String())
 	}
 	if len(s.NotEnforced) > 0 {

@@ -56,11 +56,14 @@
 
 	const base = new URL("view/", location);
 	base.username = base.password = ""; // fetch refuses them
-	const ask = async (path) => {
-		const answer = await fetch(base.href + path, { cache: "no-store", credentials: "same-origin" });
+	const ask = async (path, more) => {
+		const answer = await fetch(base.href + path, { cache: "no-store", credentials: "same-origin", ...more });
 		if (!answer.ok) {
 			let why = `HTTP ${answer.status}`;
-			try { why = (await answer.json()).error || why; } catch { /* not the daemon's words */ }
+			try {
+				const e = await answer.json();
+				why = e.error + (more ? `: ${e.debug}` : "") || why;
+			} catch { /* not the daemon's words */ }
 			throw Object.assign(new Error(why), { status: answer.status });
 		}
 		return answer;
@@ -98,8 +101,9 @@
 			s.healthy ? `healthy: ${s.mode}, ${many(servers.length, "server")}, ${many(held, "key")}` : "degraded: " + wrong[0],
 			wrong.slice(1));
 		const o = s.observe;
+		$("observe-stop").hidden = !o;
 		pairs($("facts"), [
-			["Mode", s.mode + (o ? `, ends in ${span(o.left_seconds)}, at ${moment(o.until)}` : "")],
+			["Mode", s.mode + (o ? `, ends in ${span(o.left_seconds)}, at ${moment(o.until)}, begun by user ${o.uid}` + (o.for ? ` for ${o.for}` : "") : "")],
 			["Not enforced", (s.not_enforced ?? []).map((n) => `${n.api} ${n.access}`).join(", ")],
 			["Device’s clock", `${moment(s.time)}, ${s.clock.state}, ${s.clock.why}`],
 			["Names", s.names.join(", ")],
@@ -303,7 +307,62 @@
 		} catch { /* the next turn may have them */ }
 	};
 
+	// ---- what the configuration lets the page do ----
+
+	let then; // once it is confirmed
+
+	const actions = async () => {
+		let can = [];
+		try { can = (await (await ask("actions")).json()).actions; } catch { /* the light says it */ }
+		$("act-observe").hidden = !can.includes("observe");
+		$("act-refresh").hidden = !can.includes("refresh");
+		$("act").hidden = $("act-link").hidden = !can.length;
+	};
+
+	const confirm = (question, yes, work) => {
+		$("confirm-text").textContent = question;
+		$("confirm-yes").textContent = yes;
+		then = work;
+		$("confirm").showModal();
+	};
+
+	// The guard is another after each start of the daemon, so it is asked for each time.
+	const act = async (path, body, done) => {
+		$("done").textContent = "…";
+		try {
+			const { guard } = await (await ask("actions")).json();
+			const answer = await ask(`do/${path}`, {
+				method: "POST", body: JSON.stringify(body),
+				headers: { "Content-Type": "application/json", "X-Nmos-Authd-Guard": guard },
+			});
+			$("done").textContent = show(done(answer.status === 204 ? {} : await answer.json()));
+		} catch (e) {
+			$("done").textContent = show(`Not done: ${e.message}`);
+		}
+		status();
+	};
+
+	const fetched = (r) => r.issuers.map((v) => `${v.issuer}: ` + (v.error ||
+		`${many(v.keys.length, "key")}, ${v.added?.length ?? 0} new, ${v.removed?.length ?? 0} gone, ` +
+		`${many(v.tokens_refused, "remembered token")} refused.`)).join(" ");
+
 	// ---- go ----
+
+	$("observe-start").addEventListener("click", () => {
+		const long = $("span").selectedOptions[0].textContent;
+		confirm(`For ${long} the device lets everybody do everything. What enforcing would deny is only recorded.`, `Deny nothing for ${long}`,
+			() => act("observe", { for: $("span").value }, (r) => `Nothing is denied until ${moment(r.until)}.` +
+				(r.unkept ? ` A restart ends it, too: ${r.unkept}` : "")));
+	});
+	$("observe-stop").addEventListener("click", () => confirm("Requests without a permission are denied from now on.", "Enforce now",
+		() => act("stop", {}, () => "The mode is enforce again.")));
+	$("refresh").addEventListener("click", () => confirm("The keys of all authorization servers are fetched now.", "Fetch now",
+		() => act("refresh", {}, fetched)));
+	$("confirm-no").addEventListener("click", () => $("confirm").close());
+	$("confirm-yes").addEventListener("click", () => {
+		$("confirm").close();
+		then();
+	});
 
 	$("filter").addEventListener("input", () => shown.forEach(fits));
 	$("all").addEventListener("change", () => {
@@ -330,5 +389,6 @@
 	};
 	again(status, 5000).then(() => again(resources, 30000));
 	again(observe, 30000);
+	again(actions, 30000);
 	follow();
 })();

@@ -213,12 +213,7 @@ func TestPage(t *testing.T) {
 	p.until(`document.querySelector("#list li:first-child .would")` + text + `("would 403")`)
 	p.axe("observe mode")
 
-	p.mu.Lock()
-	faults := p.faults
-	p.mu.Unlock()
-	if len(faults) > 0 {
-		t.Errorf("the console says:\n%s", strings.Join(faults, "\n"))
-	}
+	p.quiet()
 
 	// Without the daemon the light goes out.
 	if err := r.Stop(); err != nil {
@@ -226,6 +221,16 @@ func TestPage(t *testing.T) {
 	}
 	p.until(`document.querySelector("#light.silent")`)
 	p.until(`document.querySelector("#live")` + text + `("not connected")`)
+}
+
+// quiet fails the test if the console has an error.
+func (p *page) quiet() {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.faults) > 0 {
+		p.t.Errorf("the console says:\n%s", strings.Join(p.faults, "\n"))
+	}
 }
 
 func (p *page) filter(text string) {

@@ -56,7 +56,7 @@ type rig struct {
 	server *authserver.Server
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, sockets ...string) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -72,7 +72,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { dir.Remove() })
 	r := &rig{t: t, server: server}
 	err = dir.Write(daemon.Config{
-		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true, Sockets: fmt.Sprintf("view = %q", dir.View()),
+		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true, Sockets: fmt.Sprintf("view = %q\n%s", dir.View(), strings.Join(sockets, "\n")),
 		More: "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n", // each denial is a record of its own
 	})
 	if err != nil {
