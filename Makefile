@@ -75,7 +75,7 @@ fire: ## floods beside a bare echo, and faults one after another under load: two
 interop: ## Keycloak, oidc-provider and an EST server on loopback, and the daemon, 5 minutes (fetches 190 MB into build/)
 	GO=$(GO) sh scripts/interop.sh
 
-fleet: ## 10,000 devices after a power cut and as certificates end, in virtual time: tables, build/*.svg (8 minutes)
+fleet: ## 10,000 devices after a power cut and as certificates end, in virtual time: tables, build/*.svg (5 minutes)
 	@mkdir -p build
 	GOGC=300 $(GO) test -count=1 -run "PowerCut|Tokens|Certs" ./tinytest/fleet -args -devices 10000 -out $(CURDIR)/build
 	@cat build/fleet.txt build/tokens.txt build/certs.txt

@@ -27,6 +27,8 @@ type virtual struct {
 	maker  *tls.Certificate
 	clock  func() (time.Time, bool)
 
+	noRenewal bool
+
 	mu     sync.Mutex
 	kept   []byte
 	bundle certs.Bundle // with the firmware
@@ -136,7 +138,9 @@ func (v *virtual) boot() *certs.Client {
 	if err := c.Load(); err != nil && !errors.Is(err, errPower) {
 		v.t.Errorf("load: %v", err)
 	}
-	c.Configure(certs.Config{Enabled: true, Names: []string{name}, Serial: "SN-1", TrustFirst: true})
+	c.Configure(certs.Config{
+		Enabled: true, Names: []string{name}, Serial: "SN-1", TrustFirst: true, NoRenewal: v.noRenewal,
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -171,10 +175,10 @@ func (v *virtual) said(kind certs.EventKind) bool {
 	return slices.ContainsFunc(v.events, func(e string) bool { return strings.HasPrefix(e, fmt.Sprintf("%d ", kind)) })
 }
 
-// The server is away for a month in which the certificate should be renewed: the firmware keeps it, the device says why,
-// and has another before it ends. The next time it is away for longer than that: the firmware keeps what has ended, the
-// device says so, and enrols from the beginning, by its maker's certificate, when the server is back. It is restarted
-// every week (CERT-41, CERT-42).
+// The server is away for a month in which the certificate should be renewed: the firmware keeps it, the device says
+// why, and has another before it ends. The next time it is away for longer than that: the firmware keeps what has
+// ended, the device says so, and enrols from the beginning, by its maker's certificate, when the server is back. It is
+// restarted every week (CERT-41, CERT-42).
 func TestServerAwayForAMonth_CERT40_CERT41_CERT42(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t, estserver.Options{FirstContact: true})
@@ -213,7 +217,8 @@ func TestServerAwayForAMonth_CERT40_CERT41_CERT42(t *testing.T) {
 		}
 		v.pipe.SetDown(false)
 		time.Sleep(day)
-		if now := v.leaf(); now.Equal(second) || v.server.Count(estserver.Enrol) != 2 || v.server.Count(estserver.Reenrol) != 1 {
+		enrolled, renewed := v.server.Count(estserver.Enrol), v.server.Count(estserver.Reenrol)
+		if now := v.leaf(); now.Equal(second) || enrolled != 2 || renewed != 1 {
 			t.Errorf("the server is back: not enrolled from the beginning, said %q", v.events)
 		}
 		if v.gone > 0 {
@@ -263,8 +268,8 @@ func TestPowerCutAtEveryWrite_CERT29(t *testing.T) {
 	t.Logf("%d cuts", cuts)
 }
 
-// The facility changes its root: the three certificates of the roll-over lead from the old to the new, and the device goes
-// on without anybody's help (CERT-13, CERT-14, CERT-43). Another facility's root is taken for a move only if it is
+// The facility changes its root: the three certificates of the roll-over lead from the old to the new, and the device
+// goes on without anybody's help (CERT-13, CERT-14, CERT-43). Another facility's root is taken for a move only if it is
 // vouched for, which it is not (CERT-12).
 func TestRollOver_CERT12_CERT13_CERT14(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -280,7 +285,8 @@ func TestRollOver_CERT12_CERT13_CERT14(t *testing.T) {
 		v.server.Retire()
 		c.NetworkChanged()
 		time.Sleep(day)
-		if roots := string(c.Roots()); !strings.Contains(roots, string(next.PEM())) || strings.Contains(roots, string(old.PEM())) {
+		roots := string(c.Roots())
+		if !strings.Contains(roots, string(next.PEM())) || strings.Contains(roots, string(old.PEM())) {
 			t.Errorf("the roots are not those of after the roll-over, said %q", v.events)
 		}
 		c.Renew()
@@ -295,6 +301,24 @@ func TestRollOver_CERT12_CERT13_CERT14(t *testing.T) {
 		time.Sleep(day)
 		if !v.leaf().Equal(held) || len(v.server.Requests()) != asked {
 			t.Errorf("a stranger was asked %d times, said %q", len(v.server.Requests())-asked, v.events)
+		}
+		v.end()
+	})
+}
+
+// Renewal can be switched off: the certificate ends, the device says so, and nothing was asked for in between (CERT-6).
+func TestNoRenewal_CERT6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVirtual(t, estserver.Options{FirstContact: true})
+		v.noRenewal = true
+		v.boot()
+		time.Sleep(89 * day)
+		if n := v.server.Count(estserver.Reenrol); n > 0 || len(v.server.Issued()) != 1 || v.said(certs.EventExpired) {
+			t.Errorf("%d renewals, %d certificates, said %q", n, len(v.server.Issued()), v.events)
+		}
+		time.Sleep(2 * day)
+		if v.leaf() == nil || !v.said(certs.EventExpired) || v.server.Count(estserver.Reenrol) > 0 {
+			t.Errorf("holds %v, said %q", v.leaf(), v.events)
 		}
 		v.end()
 	})

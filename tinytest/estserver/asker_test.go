@@ -28,7 +28,6 @@ type asker struct {
 	shows  *tls.Certificate
 	roots  *x509.CertPool // nil: the server is not checked
 	maxTLS uint16
-	tie    bool // the request to the session
 	moves  bool // follows redirects
 	header map[string]string
 }

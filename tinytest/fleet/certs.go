@@ -27,9 +27,8 @@ type CertScenario struct {
 
 // CertScenarios are those of the table. A device renews once in 65 % of a life, as a mean, and has 30 % of it for that:
 // if all begin together the rate is 2.2 times the steady one for that while, and chance adds to it in the busiest hour.
-// Nothing in this depends on the life but chance: the shorter it is, the more come in an hour. Half a day is short, and
-// leaves time for two renewals.
-var CertScenarios = []CertScenario{{Name: "server well", Life: 12 * time.Hour, Span: 21 * time.Hour, Bound: 5}}
+// Nothing in this depends on the life but chance: the shorter it is, the more come in an hour. Half a day is short.
+var CertScenarios = []CertScenario{{Name: "server well", Life: 12 * time.Hour, Span: 11 * time.Hour, Bound: 5}}
 
 // certFleet is the devices of one run, and their server.
 type certFleet struct {

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 )
 
-// Devices whose certificates end in the same hour renew at no more than five times the steady rate in their busiest hour,
-// each in its own place between 50 % and 80 % of the life, and none ends before its successor is there (CERT-40).
+// Devices whose certificates end in the same hour renew at no more than five times the steady rate in their busiest
+// hour, each in its own place between 50 % and 80 % of the life, and none ends before its successor is there (CERT-40).
 func TestCerts_CERT40(t *testing.T) {
 	var runs []*CertRecord
 	for _, s := range CertScenarios {
