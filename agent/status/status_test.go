@@ -73,7 +73,7 @@ const hostile = "\x1b[31m\u009b2J\"\\\n\r\t\u202e\u00e9\U0001f50a\xff}# TYPE x"
 // marked is the snapshot with hostile text wherever text comes from outside.
 func marked() *status.Status {
 	s := well()
-	s.Observe = &status.Observe{UID: 1000, Since: now, Until: now + 1800, Left: 1800}
+	s.Observe = &status.Observe{UID: 1000, For: "x", Since: now, Until: now + 1800, Left: 1800}
 	s.NotEnforced = []config.NotEnforced{{API: "node", Access: "read"}}
 	var mark func(v reflect.Value)
 	mark = func(v reflect.Value) {
@@ -271,7 +271,7 @@ clock clock.state clock.trusted clock.why config_refused decisions decisions.ans
 degraded discovery discovery.error discovery.found discovery.hosts discovery.looked discovery.mode healthy inventory inventory.error
 inventory.resources inventory.since inventory.source last_errors last_errors.level last_errors.text last_errors.time
 last_errors.times log_lines_dropped memory memory.heap_bytes memory.resident_bytes mode model names not_enforced not_enforced.access not_enforced.api
-observe observe.left_seconds observe.since observe.uid observe.until refresh_seconds sandbox sandbox.denied
+observe observe.for observe.left_seconds observe.since observe.uid observe.until refresh_seconds sandbox sandbox.denied
 sandbox.landlock sandbox.not_denied sandbox.why servers servers.at servers.clock_ahead_seconds
 servers.clock_difference servers.date servers.domain servers.error servers.failed servers.failing servers.fetched
 servers.issuer servers.kids servers.missing_seconds servers.next servers.origin servers.used since sockets sockets.limit sockets.name

@@ -183,7 +183,7 @@ var infos = [Reasons]Info{
 	OwnToken:       {"own-token", 200, "", "the reply carries the device's own token", "CLI-69", "our choice"},
 	OwnTokenCaller: {"own-token-caller", 403, "", "this caller may not have the device's own tokens", "CLI-69", "configuration"},
 	OwnTokenScope:  {"own-token-scope", 403, "", "this device is not configured to have a token with this scope", "CLI-10", "BCP-003-02"},
-	Administration: {"administration", 200, "", "an administrator had it done, or the page", "OPS-2", "our choice"},
+	Administration: {"administration", 200, "", "an administrator had it done", "OPS-2", "our choice"},
 
 	OwnTokenPending: {"own-token-pending", 503, "", "the device has no token of its own that can be used yet", "CLI-69", "our choice"},
 }
