@@ -215,7 +215,7 @@ type Client struct {
 }
 
 // wishes are what happened since the worker looked.
-type wishes struct{ changed, retry, enrol, renew, network bool }
+type wishes struct{ changed, retry, enrol, renew, network, clock bool }
 
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
@@ -310,8 +310,9 @@ func (c *Client) wish(note func(*wishes)) {
 // the device enrol from the beginning (CERT-17).
 func (c *Client) NetworkChanged() { c.wish(func(w *wishes) { w.network = true }) }
 
-// ClockChanged says that the clock was set, or became trusted.
-func (c *Client) ClockChanged() { c.alarm.Ring() }
+// ClockChanged says that the clock was set, or became trusted. As that may be so for all devices at once, one that holds
+// a certificate which has not ended sends nothing for a random while.
+func (c *Client) ClockChanged() { c.wish(func(w *wishes) { w.clock = true }) }
 
 // Retry has what waits tried now: a place in the start, a failure. It does not hurry a server that asked for time.
 func (c *Client) Retry() { c.wish(func(w *wishes) { w.retry = true }) }

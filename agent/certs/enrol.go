@@ -80,8 +80,9 @@ func (c *Client) adopt(
 	now := time.Now()
 	if !same {
 		c.kept = &after
+		was := c.unsaved
 		if err := c.save(); err != nil {
-			c.kept, c.unsaved = before, false // what was stored is as it was
+			c.kept, c.unsaved = before, was // what was stored is as it was
 			return err
 		}
 		c.handed = false

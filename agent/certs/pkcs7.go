@@ -14,7 +14,8 @@ import (
 const (
 	maxAnswer = 256 << 10 // bytes, as sent
 	maxCerts  = 32
-	maxDepth  = 8 // of elements without a length
+	maxDepth  = 8    // of elements without a length
+	maxRSA    = 8192 // bits, as in package tls: a signature by a key that fills an answer takes minutes to check
 )
 
 var (
@@ -164,8 +165,11 @@ func readCerts(b []byte) (all []*x509.Certificate, err error) {
 func weak(cert *x509.Certificate) string {
 	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
-		if key.N.BitLen() < 2048 {
+		switch bits := key.N.BitLen(); {
+		case bits < 2048:
 			return "an RSA key of under 2048 bits"
+		case bits > maxRSA:
+			return "an RSA key of over 8192 bits"
 		}
 		return ""
 	case *ecdsa.PublicKey:

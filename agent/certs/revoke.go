@@ -54,6 +54,7 @@ func (c *Client) lists(ctx context.Context, config Config) {
 		return
 	}
 	err := c.save()
+	c.publish()
 	c.unsaved, c.handed, c.handNext = false, false, time.Time{} // it goes also if that cannot be stored
 	c.handOver(config)
 	c.unsaved = err != nil
@@ -85,6 +86,9 @@ func (c *Client) revoked(ctx context.Context, p *pair) (bool, time.Duration, err
 				return true, leastList, nil
 			}
 			if wall, trusted := c.o.Clock(); trusted {
+				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it for ever
+					return false, leastList, fmt.Errorf("its next was due on %s", list.NextUpdate.UTC().Format(time.DateTime))
+				}
 				wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))
 			}
 		}

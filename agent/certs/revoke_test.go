@@ -86,7 +86,8 @@ func TestRevoked_CERT45(t *testing.T) {
 		r.flash.fails = errors.New("no space left on device") // it goes all the same
 		e.away = true
 		r.run(day)
-		if r.held() != nil || r.count(certs.EventRevoked) != 1 || len(r.given[len(r.given)-1].Pairs) != 0 {
+		if r.held() != nil || r.count(certs.EventRevoked) != 1 || len(r.given[len(r.given)-1].Pairs) != 0 ||
+			len(r.Certificates()) != 0 {
 			t.Errorf("still held: %s", r.said())
 		}
 		r.flash.fails, e.away = nil, false

@@ -57,13 +57,14 @@ func (c *Client) dueAt(config Config, s *slot, now time.Time) time.Time {
 }
 
 // fail notes that a certificate did not come, and when it is asked for again: after half of the time that the one held
-// has left, and if that is under a day, or none is held, by the back-off (CERT-42, CERT-7).
+// has left, and if that is under a day, none is held, or a person has to agree, by the back-off (CERT-42, CERT-7).
 func (c *Client) fail(config Config, s *slot, now time.Time) {
 	s.tries++
 	s.failed, s.now, s.begin = now, false, false
 	wall, trusted := c.o.Clock()
 	p := c.kept.pair(s.kind)
-	if p != nil && trusted && !c.foreign(p) && fits(p.leaf, config) == nil {
+	asked := c.kept.wait(s.kind) != nil // then it is the server's turn, whenever a renewal is planned
+	if p != nil && trusted && !asked && !c.foreign(p) && fits(p.leaf, config) == nil {
 		if c.planned(config, p, now).After(now) {
 			s.quick, s.next = 0, time.Time{} // it was an operator's wish
 			return
@@ -138,11 +139,13 @@ func (c *Client) findRoot(p *pair) *x509.Certificate {
 			a.links.AddCert(link)
 		}
 	}
-	chain, err := a.check([]*x509.Certificate{p.leaf}, "", time.Time{}, false, x509.ExtKeyUsageAny)
-	if err != nil {
-		return nil
+	for _, known := range [...]bool{p.Since != 0, false} { // it led to a root when it came, at any rate
+		chain, err := a.check([]*x509.Certificate{p.leaf}, "", time.Unix(p.Since, 0), known, x509.ExtKeyUsageAny)
+		if err == nil {
+			return chain[len(chain)-1]
+		}
 	}
-	return chain[len(chain)-1]
+	return nil
 }
 
 // foreign reports whether a pair that came by EST is of another domain than the roots (CERT-17).

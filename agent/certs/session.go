@@ -97,6 +97,9 @@ func (e *connectError) Unwrap() error { return e.why }
 // connect connects and makes the TLS handshake: 1.2 or later (CERT-60).
 func (s *session) connect(ctx context.Context, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
+	if err == nil && host == "" { // as which package x509 takes any
+		err = errors.New("a URL without a host")
+	}
 	if err != nil {
 		return nil, &connectError{err}
 	}

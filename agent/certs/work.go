@@ -104,6 +104,10 @@ func (c *Client) tidy(config Config, w wishes) {
 	if w.network {
 		c.lookAt = now.Add(rand.N(netSpread))
 	}
+	if w.clock && !c.place.IsZero() && !c.place.After(now) && len(c.kept.Pairs) > 0 &&
+		!slices.ContainsFunc(c.kept.Pairs, c.ended) {
+		c.place = now.Add(rand.N(netSpread))
+	}
 	if w.changed {
 		c.lookAt = now
 	}
