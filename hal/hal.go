@@ -4,6 +4,8 @@
 // It knows nothing of tokens, and imports neither platform nor agent.
 package hal
 
+import "crypto/tls"
+
 // Model is one kind of device. The daemon asks models.Detect for the model once, at its start, and then calls these
 // functions, one at a time. The root that they get is that of the device's file system: "/" but in tests. A function
 // that is nil says that the device has none of that; what the configuration says goes before what the model says.
@@ -30,6 +32,10 @@ type Model struct {
 	// error, says that this device has none. Called once, before the daemon shuts itself in. An error means that what
 	// was sealed cannot be read, and nothing is kept until the next start.
 	Key func(root string) ([]byte, error)
+	// Maker returns the certificate that the maker has put into the device, with its chain, and what signs with its key
+	// (crypto.Signer): the key itself may stay in a TPM or a secure element (BCP-003-03). Nil, without an error, says that
+	// this device has none. Called once, before the daemon shuts itself in; what signs holds open what it needs.
+	Maker func(root string) (*tls.Certificate, error)
 	// Indicator opens the light (or whatever else) that shows how the daemon is. Called once, before the daemon shuts
 	// itself in with Landlock; from then on it can open no file there, so an Indicator holds open what it writes to. An
 	// error is logged, and the daemon runs without.

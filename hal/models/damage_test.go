@@ -133,6 +133,20 @@ func (p port) checkDamaged(t *testing.T, root, path, file string, inside, junk b
 			t.Errorf("key: %v", err)
 		}
 	}
+	if p.model.Maker != nil {
+		pair, err := p.model.Maker(root)
+		switch {
+		case slices.Contains(p.makerNeeds, file):
+			if err == nil && len(pair.Certificate) == 0 {
+				t.Error("a maker's certificate without one")
+			}
+			if err != nil {
+				mustName(t, "maker", err, path)
+			}
+		case err != nil || pair.Leaf.Subject.SerialNumber != p.maker:
+			t.Errorf("maker: %v", err)
+		}
+	}
 	if p.model.Indicator != nil {
 		i, err := p.model.Indicator(root)
 		if slices.Contains(p.indicatorNeeds, file) && !inside {

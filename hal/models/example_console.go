@@ -1,6 +1,7 @@
 package models
 
 import (
+	"crypto/tls"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ var exampleConsole = hal.Model{
 	Places: func(root string) hal.Places {
 		return hal.Places{Reads: reads(root, filepath.Dir(consoleChannels))}
 	},
-	Key: keyOfConsole,
+	Key:   keyOfConsole,
+	Maker: makerOfConsole,
 }
 
 const (
@@ -30,6 +32,9 @@ const (
 	consoleChannels = "var/lib/console/channels"
 	// consoleKey is in memory, not on the disk.
 	consoleKey = "run/example/device-key"
+	// consoleMaker has the maker's certificate with its chain, and its key. A key that never leaves a TPM would be a
+	// crypto.Signer in its place.
+	consoleMaker = "var/lib/console/maker.pem"
 )
 
 // listConsole names everything by the channel's number, which is what an operator and a remote control say; labels
@@ -89,6 +94,18 @@ func consoleChannel(used map[string]bool, line string) (all []hal.Resource, what
 	}
 	const fader = "/x-console/faders/{name}"
 	return append(all, hal.Resource{Kind: "fader", Name: name, Read: fader, Write: fader}), ""
+}
+
+func makerOfConsole(root string) (*tls.Certificate, error) {
+	text, err := read(root, consoleMaker, maxTable)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return nil, fault(root, consoleMaker, 0, err.Error())
+	}
+	return &pair, nil
 }
 
 func keyOfConsole(root string) ([]byte, error) {

@@ -22,7 +22,8 @@ type port struct {
 	key      string     // hexadecimal
 	shows    []string   // what was written to each file of an LED, from Starting to Stopping
 	// Without these files there is no inventory, no key, no indicator.
-	inventoryNeeds, keyNeeds, indicatorNeeds []string
+	maker                                                string // serial number in the maker's certificate
+	inventoryNeeds, keyNeeds, makerNeeds, indicatorNeeds []string
 }
 
 var ports = []port{
@@ -64,6 +65,8 @@ var ports = []port{
 		key:            "f51ba02f49a4fee718b4c7f541c38ba7d6ccde76834aeb6286b07462ab82c1f2",
 		inventoryNeeds: []string{consoleChannels},
 		keyNeeds:       []string{consoleKey},
+		maker:          "C96-00008",
+		makerNeeds:     []string{consoleMaker},
 	},
 	{
 		tree: "generic", model: generic,
@@ -134,6 +137,7 @@ func TestPorts(t *testing.T) {
 				t.Errorf("places: got  %+v\nwant %+v", got, want)
 			}
 			p.checkKey(t, root)
+			p.checkMaker(t, root)
 			p.checkIndicator(t, root)
 		})
 	}
@@ -185,6 +189,16 @@ func (p port) checkKey(t *testing.T, root string) {
 	}
 	if _, err := hal.NewSealer(key); err != nil {
 		t.Errorf("nothing can be sealed with it: %v", err)
+	}
+}
+
+func (p port) checkMaker(t *testing.T, root string) {
+	t.Helper()
+	if p.model.Maker == nil {
+		return
+	}
+	if pair, err := p.model.Maker(root); err != nil || pair.Leaf.Subject.SerialNumber != p.maker || pair.PrivateKey == nil {
+		t.Errorf("the maker's certificate: %v", err)
 	}
 }
 
