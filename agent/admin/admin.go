@@ -16,6 +16,8 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/client
 //	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/client/key
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/client?issuer=https://auth.example.com'
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/certs
+//	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/certs/renew
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode
 // and group.
@@ -85,6 +87,9 @@ type Functions struct {
 	RegisterClient func(ctx context.Context, issuer string) error
 	ForgetClient   func(ctx context.Context, issuer string) (left string, err error)
 	RotateClient   func(ctx context.Context, issuer string) error
+	// Certificates has the device ask for its certificates now: from the beginning if enrol is set, else by renewing those
+	// that it holds. It waits for the outcome. ErrFixed is wrapped if the configuration has it ask for none.
+	Certificates func(ctx context.Context, enrol bool) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)
 	// Status returns the state of the daemon, as JSON.
@@ -106,6 +111,8 @@ func Handler(f Functions) http.Handler {
 		"/servers":      {{http.MethodDelete, m.forgetServer}},
 		"/client":       {{http.MethodPost, m.registerClient}, {http.MethodDelete, m.forgetClient}},
 		"/client/key":   {{http.MethodPost, m.rotateClient}},
+		"/certs":        {{http.MethodPost, m.certificates(true)}},
+		"/certs/renew":  {{http.MethodPost, m.certificates(false)}},
 		"/observe/mode": {{http.MethodPost, m.startObserve}, {http.MethodDelete, m.stopObserve}},
 		"/refresh":      {{http.MethodPost, m.refresh}},
 		"/observe":      {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
@@ -293,6 +300,14 @@ func (m *mux) rotateClient(w http.ResponseWriter, r *http.Request) {
 	err := m.RotateClient(r.Context(), r.URL.Query().Get("issuer"))
 	if !failed(w, err, "the client's key is not replaced", "there is no such client") {
 		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (m *mux) certificates(enrol bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !failed(w, m.Certificates(r.Context(), enrol), "no certificate", "") {
+			w.WriteHeader(http.StatusNoContent)
+		}
 	}
 }
 

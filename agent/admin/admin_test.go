@@ -56,6 +56,10 @@ func (s *shelf) functions() admin.Functions {
 			s.registered = append(s.registered, issuer)
 			return s.err
 		},
+		Certificates: func(_ context.Context, enrol bool) error {
+			s.registered = append(s.registered, fmt.Sprint("certs ", enrol))
+			return s.err
+		},
 		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
 		Remembered:     func() (first, last uint64) { return 5, 7 },
 		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },

@@ -13,6 +13,8 @@ type Alarm struct{ ring chan struct{} }
 func New() Alarm { return Alarm{make(chan struct{}, 1)} }
 
 // Ring has the work done as soon as that can be, once more if it is being done. It does not wait.
+//
+//go:noinline
 func (a Alarm) Ring() {
 	select {
 	case a.ring <- struct{}{}:

@@ -68,6 +68,8 @@ type waiting struct {
 }
 
 // pair returns the one of a kind, nil if there is none.
+//
+//go:noinline
 func (s *state) pair(kind KeyKind) *pair {
 	for _, p := range s.Pairs {
 		if p.Kind == kind {

@@ -59,6 +59,7 @@ type Config struct {
 	Audit         Audit
 	Metrics       Metrics
 	Client        Client
+	Certificates  Certificates
 	Sandbox       Sandbox
 }
 

@@ -131,6 +131,19 @@ func TestConfigFull(t *testing.T) {
 		software_id = "4E2B7A10-0000-4000-8000-00000000000a"
 		allow_uids = [33]
 		group = "audio"
+		[certificates]
+		est = "https://est.example.com:8443/label/"
+		fingerprint = "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff"
+		ca_file = "/etc/nmos-authd/est.pem"
+		trust_first = true
+		names = ["Node-1.example.com."]
+		keys = ["rsa", "ecdsa"]
+		maker_certificate = "/etc/maker/cert.pem"
+		maker_key = "/etc/maker/key.pem"
+		folder = "/etc/nmos-authd/tls/"
+		mode = "0600"
+		group = "www"
+		renew = false
 		[sandbox]
 		landlock = false
 		[paths]
@@ -181,6 +194,12 @@ as_drafted = ["CTL-14", "CTL-13"]
 			InitialAccessTokenFile: "/etc/nmos-authd/initial", AuthMethod: ClientAuthKey, Keys: ClientKeysByURI,
 			JWKSURI: "https://node-1.example.com/jwks?x", SoftwareID: "4e2b7a10-0000-4000-8000-00000000000a",
 			AllowUIDs: []uint32{33}, Group: "audio",
+		},
+		Certificates: Certificates{
+			EST: "https://est.example.com:8443/label", TrustFirst: true,
+			Fingerprint: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", CAFile: "/etc/nmos-authd/est.pem",
+			Keys: []KeyKind{KeyRSA, KeyECDSA}, Names: []string{"node-1.example.com"}, Folder: "/etc/nmos-authd/tls",
+			Mode: "0600", Group: "www", MakerCertificate: "/etc/maker/cert.pem", MakerKey: "/etc/maker/key.pem",
 		},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -32,6 +32,7 @@ const (
 	ReadPlace                       // a file that is read
 	WritePlace                      // a file that is written
 	PrivatePlace                    // a folder of the daemon's own
+	SharedPlace                     // such a folder into which others look
 )
 
 // String names the key as messages do.
@@ -110,7 +111,7 @@ func (k *Key) set(value any) error {
 //
 // A key that judges by another one stands after it: values are set in this order, whatever the order of the file.
 func Keys(c *Config) []Key {
-	a := &c.Authorization
+	a, x := &c.Authorization, &c.Certificates
 	all := []Key{
 		{"", "mode", 0, &c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff)},
 
@@ -203,6 +204,19 @@ func Keys(c *Config) []Key {
 		{"client", "allow_uids", 0, &c.Client.AllowUIDs, nil, userID},
 		{"client", "group", 0, &c.Client.Group, "", text(groupName)},
 
+		{"certificates", "est", 0, &x.EST, ESTOff, text(estServer)},
+		{"certificates", "fingerprint", 0, &x.Fingerprint, "", text(fingerprint)},
+		{"certificates", "ca_file", ReadPlace, &x.CAFile, "", text(filePath)},
+		{"certificates", "trust_first", 0, &x.TrustFirst, false, boolean},
+		{"certificates", "names", 0, &x.Names, nil, text(certificateName)},
+		{"certificates", "keys", 0, &x.Keys, []KeyKind{KeyECDSA}, word(KeyECDSA, KeyRSA)},
+		{"certificates", "maker_certificate", ReadPlace, &x.MakerCertificate, "", text(filePath)},
+		{"certificates", "maker_key", ReadPlace, &x.MakerKey, "", text(filePath)},
+		{"certificates", "folder", Restart | SharedPlace, &x.Folder, "/run/nmos-authd/certs", text(folderPath)},
+		{"certificates", "mode", 0, &x.Mode, "0640", text(keyFileMode)},
+		{"certificates", "group", 0, &x.Group, "", text(groupName)},
+		{"certificates", "renew", 0, &x.Renew, true, boolean},
+
 		{"sandbox", "landlock", Restart, &c.Sandbox.Landlock, true, boolean},
 	}
 	for api := range c.Enforce {
@@ -256,6 +270,7 @@ func (r *reader) crossChecks() {
 		}
 	}
 	r.crossCheckClient()
+	r.crossCheckCertificates()
 }
 
 // crossCheckClient reports what of [client] does not go together.

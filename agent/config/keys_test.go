@@ -90,7 +90,7 @@ func TestKeys(t *testing.T) {
 		}
 		seen[k.String()] = true
 		places := 0
-		for _, trait := range []Traits{SocketPlace, RootsPlace, ReadPlace, WritePlace, PrivatePlace} {
+		for _, trait := range []Traits{SocketPlace, RootsPlace, ReadPlace, WritePlace, PrivatePlace, SharedPlace} {
 			if k.Traits&trait != 0 {
 				places++
 			}
@@ -105,7 +105,7 @@ func TestKeys(t *testing.T) {
 func TestNeedRestart(t *testing.T) {
 	want := []string{"[sockets] authz", "[sockets] http", "[sockets] admin", "[sockets] view", "[sockets] group",
 		"[sockets] admin_group", "[sockets] view_group",
-		"[state] dir", "[limits] connections", "[sandbox] landlock"}
+		"[state] dir", "[limits] connections", "[certificates] folder", "[sandbox] landlock"}
 	c := Default()
 	if got := c.NeedRestart(Default()); len(got) > 0 {
 		t.Errorf("got %q without a change, want none", got)

@@ -69,7 +69,7 @@ func (c *Config) Warnings() []string {
 	if c.Audit.Full == AuditWait {
 		warn("[audit] full is \"wait\": while a sink is stuck the device's APIs are, too")
 	}
-	return append(all, c.clientWarnings()...)
+	return append(append(all, c.clientWarnings()...), c.certificateWarnings()...)
 }
 
 // clientWarnings is the part of Warnings for [client].

@@ -33,6 +33,7 @@ func (d *daemon) functions() admin.Functions {
 		RegisterClient: d.registerClient,
 		ForgetClient:   d.forgetClient,
 		RotateClient:   d.rotateClient,
+		Certificates:   d.changeCerts,
 		Keys:           d.heldKeys,
 		Status:         d.statusJSON,
 		Metrics:        d.metricsText,

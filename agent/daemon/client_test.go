@@ -100,7 +100,7 @@ func TestClientStateMissing_CLI36(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.stop()
-	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil || p.own != nil {
+	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil || p.own.data != nil {
 		t.Errorf("mounted: %q, %v, trouble %v", data, err, p.trouble.Load())
 	}
 

@@ -62,6 +62,7 @@ type daemon struct {
 	agent       *agent.Agent
 	audit       *audit.Log // nil before it runs
 	own         *ownClient
+	certs       *ownCerts
 
 	observer *observe.Observer
 	inForce  atomic.Pointer[inForceConfig]
@@ -126,6 +127,7 @@ func newDaemon(file, version string, queue *LogQueue, background func(func())) (
 	}
 	d.configureClient(readSecrets(&c.Client))
 	d.recall()
+	d.certs = d.newOwnCerts()
 	d.stock = newInventories(d.agent, dev.inventory(), d.persisted, d.log)
 	d.stock.configure(c.Inventory.File)
 	return d, nil
@@ -236,6 +238,7 @@ func (d *daemon) run() error {
 	// What the first answers do not need is done behind them.
 	d.examine(d.startConfig, d.inForce.Load().names)
 	d.own.identity()
+	d.startCerts()
 	d.confine(filtered)
 	ctx, cancel := context.WithCancel(context.Background())
 	var background sync.WaitGroup
@@ -244,10 +247,12 @@ func (d *daemon) run() error {
 	background.Go(func() { d.finder.Run(ctx) })
 	background.Go(func() { d.runClient(ctx) })
 	background.Go(func() { d.own.Run(ctx) })
+	background.Go(func() { d.certs.Run(ctx) })
 	background.Go(func() {
 		d.clock.Run(ctx, func(e platform.ClockEvent) {
 			d.clockEvent(e)
 			d.own.ClockChanged()
+			d.certs.ClockChanged()
 		})
 	})
 	background.Go(func() { d.runObserve(ctx) })
@@ -263,6 +268,7 @@ func (d *daemon) run() error {
 	d.log.Info("serving", zap.String("version", d.version), zap.String("model", d.device.Name),
 		zap.String("mode", string(c.Mode)), zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
 		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
+	d.certs.awaitHandOver()
 	d.startHealth() // before Ready: whoever is told that the daemon serves may ask for its status
 	d.notify(platform.Ready())
 
@@ -321,6 +327,7 @@ func (d *daemon) reload() {
 		if err = d.apply(c, names); err == nil {
 			d.examine(c, names)
 			d.configureClient(own, nil)
+			d.configureCerts()
 			d.stock.configure(c.Inventory.File)
 			for _, s := range d.servers {
 				s.Readmit() // allow_uids may name fewer users

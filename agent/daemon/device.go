@@ -99,6 +99,8 @@ func (d *daemon) rename(names []string) {
 	d.agent.Configure(c.Config, names)
 	d.log.Info("the device's names have changed", zap.Strings("names", names), zap.Strings("before", c.names))
 	d.own.lookNow() // a client may be called by them
+	d.configureCerts()
+	d.certs.NetworkChanged() // the domain may be another one (CERT-17)
 	d.warnNameless(names)
 }
 

@@ -75,6 +75,10 @@ func (d *daemon) outside(c *config.Config) error {
 	if d.sandbox == nil {
 		return nil
 	}
+	if folder := d.startConfig.Certificates.Folder; c.Certificates.Enabled() && missing(folder) {
+		return fmt.Errorf("[certificates] folder %s does not exist, and the sandbox does not let it be made; "+
+			"restart the daemon to apply the configuration", folder)
+	}
 	before := d.places(d.inForce.Load().Config)
 	for _, p := range d.places(c) {
 		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
@@ -107,6 +111,8 @@ func (d *daemon) places(c *config.Config) []platform.Place {
 		case k.Traits&(config.ReadPlace|config.WritePlace) != 0 && k.Path() != "":
 			places = append(places, foldersOf(what, k.Path(), k.Traits&config.WritePlace != 0)...)
 		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
+			places = append(places, platform.Place{For: what, Path: k.Path(), Write: true})
+		case k.Traits&config.SharedPlace != 0 && (c.Certificates.Enabled() || !missing(k.Path())):
 			places = append(places, platform.Place{For: what, Path: k.Path(), Write: true})
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nmosauthd/agent/certs"
 	"nmosauthd/platform"
 )
 
@@ -97,6 +98,10 @@ file = "%[1]s/inventory/v1/resources.json"
 file = "%[1]s/log/audit.log"
 [metrics]
 file = "%[1]s/metrics/nmos.prom"
+[certificates]
+est = "https://127.0.0.1:1"
+trust_first = true
+folder = "%[1]s/certs"
 `, dir)
 	for name, text := range map[string]string{
 		"conf/v1/nmos-authd.toml":    config,
@@ -154,6 +159,7 @@ func testConfined(t *testing.T, dir string) {
 	if err := d.listen(failed); err != nil {
 		t.Fatal(err)
 	}
+	d.startCerts()
 	d.confine(platform.DenyCalls())
 	if strings.Contains(d.noSandboxReason, "the kernel has no Landlock") { // qemu has neither
 		t.Skip("this kernel has no Landlock")
@@ -163,7 +169,7 @@ func testConfined(t *testing.T, dir string) {
 	}
 
 	p := &prober{t: t}
-	for _, name := range []string{"state", "run", "log", "metrics"} {
+	for _, name := range []string{"state", "run", "log", "metrics", "certs"} {
 		p.writes = append(p.writes, at(name))
 	}
 	p.reads = append(p.writes, at("conf"), at("roots"), at("shared-roots"), at("inventory"), at("firmware"))
@@ -194,6 +200,15 @@ func testConfined(t *testing.T, dir string) {
 	})
 	testOutside(t, d, dir)
 	testInside(t, d, dir)
+	// The web server's files are written, and replaced, where the sandbox lets nothing else be made.
+	for _, roots := range []string{"one", "two"} {
+		if err := d.certs.files.give(certs.Bundle{Roots: []byte(roots)}); err != nil {
+			t.Errorf("handing over: %v", err)
+		}
+		if text, err := os.ReadFile(at("certs/roots.pem")); string(text) != roots || err != nil {
+			t.Errorf("handed over: got %q, %v", text, err)
+		}
+	}
 }
 
 // testOutside tries what would do harm on a folder of the test's own.

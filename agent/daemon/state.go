@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent"
+	"nmosauthd/agent/certs"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/oauth"
@@ -30,13 +30,14 @@ const (
 	inventoryFile = "inventory" // the document that was pushed last
 	observeFile   = "observe"   // who has begun to observe, and until when
 	clientFile    = "client"    // what oauth.Client keeps: registrations, secrets and private keys
+	certsFile     = "certs"     // what certs.Client keeps: roots, certificates and private keys
 )
 
 // fileLimits bound the files in bytes, before sealing. They hold for writing as for reading, so that what is written
 // can be read back (KEY-8).
 var fileLimits = map[string]int{
 	keysFile: keys.MaxLastGood, serversFile: agent.MaxFoundState, timeFile: 64, inventoryFile: inventory.MaxDocument,
-	clientFile: oauth.MaxState, observeFile: 1024,
+	clientFile: oauth.MaxState, certsFile: certs.MaxState, observeFile: 1024,
 }
 
 const (
@@ -65,8 +66,8 @@ type persisted struct {
 	kept    []byte                // the last known content of inventoryFile
 	timer   []byte                // what is observed, to be written; nil before the first
 	timed   []byte                // the last known content of observeFile
-	own     []byte                // what the OAuth client keeps, to be written; nil if it is
-	ownSum  [sha256.Size]byte     // of the last known content of clientFile; zero if unknown
+	own     ownFile               // what the OAuth client keeps
+	certs   ownFile               // what certs.Client keeps
 	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
 	trouble atomic.Pointer[error] // one of failing, nil if none. Not under mu, which a hanging flash holds
 	safe    atomic.Bool           // all is on flash. Not under mu either
@@ -192,64 +193,6 @@ func (p *persisted) keepInventory(document []byte) {
 	p.catchUp()
 }
 
-// loadClient returns what keepClient wrote, nil if nothing ever was (CLI-36). What cannot be read is an error, and stays
-// as it is: there may well be a registration in it, and the device must not make a second one. So it is if the folder is
-// missing: its disk may be mounted later.
-func (p *persisted) loadClient() ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.dir.Path == "" {
-		if why := p.trouble.Load(); why != nil { // no key to unseal it
-			return nil, *why
-		}
-		return nil, nil
-	}
-	if err := p.dir.Prepare(); err != nil {
-		return nil, err
-	}
-	data, err := p.readFile(clientFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err == nil:
-		p.ownSum = sha256.Sum256(data)
-	}
-	return data, err
-}
-
-// keepClient writes what the OAuth client keeps, durably when it returns nil.
-func (p *persisted) keepClient(data []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.dir.Path == "" {
-		if why := p.trouble.Load(); why != nil {
-			return *why
-		}
-		return errNoState
-	}
-	if sum := sha256.Sum256(data); p.own == nil && sum == p.ownSum {
-		return nil
-	}
-	p.own = data
-	p.catchUp()
-	return p.failing[clientFile]
-}
-
-// catchUpClient is the part of catchUp for what the OAuth client keeps.
-func (p *persisted) catchUpClient() {
-	if p.own == nil {
-		return
-	}
-	err := p.write(clientFile, p.own)
-	if err == nil {
-		err = p.write(clientFile, p.own) // the other slot, too, so that no key or secret outlives its use there
-	}
-	p.result(clientFile, err)
-	if err == nil {
-		p.ownSum, p.own = sha256.Sum256(p.own), nil // secrets are held no longer than needed
-	}
-}
-
 // loadObserve returns what keepObserve wrote, nil if it never did.
 func (p *persisted) loadObserve() []byte {
 	p.mu.Lock()
@@ -309,7 +252,8 @@ func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 
 // catchUp writes what differs from the files. The caller holds mu.
 func (p *persisted) catchUp() {
-	p.catchUpClient()
+	p.catchUpOwn(&p.own, clientFile)
+	p.catchUpOwn(&p.certs, certsFile)
 	if p.timer != nil && !bytes.Equal(p.timer, p.timed) {
 		err := p.write(observeFile, p.timer)
 		if err == nil {

@@ -12,8 +12,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"nmosauthd/agent/certs"
 	"nmosauthd/agent/config"
 	"nmosauthd/hal"
+	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
 )
@@ -104,5 +106,43 @@ func TestPlaceOfTheState(t *testing.T) {
 		if got, _, err := d.LoadConfig(file); err != nil || got.State.Dir != c.want {
 			t.Errorf("%+v, %q: got %+v, %v, want the folder %q", c.places, c.config, got, err, c.want)
 		}
+	}
+}
+
+// Roots, certificates and keys are sealed if the device has a key, gone from both slots once replaced, and never taken
+// from another device; without a folder, memory has to do (CERT-48).
+func TestCertsAreSealed_CERT48(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	mine := &persisted{dir: platform.StateDir{Path: dir}, seal: sealer(t, "ab"), log: zap.NewNop()}
+	if data, err := mine.loadCerts(); data != nil || err != nil {
+		t.Errorf("at first: got %q, %v", data, err)
+	}
+	for _, text := range []string{"PRIVATE KEY 1", "PRIVATE KEY 2"} {
+		if err := mine.keepCerts([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := mine.loadCerts(); string(data) != text || err != nil {
+			t.Errorf("got %q, %v; want %q", data, err, text)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, certsFile+"*"))
+		if err != nil || len(files) != 2 {
+			t.Fatalf("got %v, %v, want two files", files, err)
+		}
+		for _, file := range files {
+			if raw, err := os.ReadFile(file); err != nil || bytes.Contains(raw, []byte("PRIVATE")) {
+				t.Errorf("%s: %v, %.80q", file, err, raw)
+			}
+		}
+	}
+	other := &persisted{dir: platform.StateDir{Path: dir}, seal: sealer(t, "cd"), log: zap.NewNop()}
+	if data, err := other.loadCerts(); data != nil || err == nil || strings.Contains(err.Error(), "PRIVATE") {
+		t.Errorf("on another device: got %q, %v", data, err)
+	}
+	none := &persisted{log: zap.NewNop()}
+	if err := none.keepCerts([]byte("x")); err != nil {
+		t.Errorf("without a folder: got %v, want nil", err)
+	}
+	if err := mine.keepCerts(make([]byte, certs.MaxState+1)); err == nil {
+		t.Error("too much: no error")
 	}
 }

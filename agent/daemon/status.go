@@ -64,6 +64,7 @@ func (d *daemon) snapshot() *status.Status {
 	d.showServers(s, c.Config, now)
 	d.showAudit(s, now)
 	d.showClient(s, now)
+	d.showCerts(s, now)
 
 	answered, would := d.agent.Counts()
 	for r := wire.Reason(0); int(r) < wire.Reasons; r++ {
@@ -161,6 +162,8 @@ func (d *daemon) showAudit(s *status.Status, now time.Time) {
 }
 
 // textOf returns the error's text, "" if nil.
+//
+//go:noinline
 func textOf(err error) string {
 	if err == nil {
 		return ""

@@ -10,7 +10,8 @@ import (
 
 // values are those that members have, beside the members' names in STATUS.md.
 const values = `local enforce observe off synchronised unsynchronised unset configured discovered learned file pushed device
-off starting unregistered refused unsaved registered unreadable broken forgotten`
+off starting unregistered refused unsaved registered unreadable broken forgotten
+misconfigured expired held disabled`
 
 var quoted = regexp.MustCompile("`([^`]*)`")
 
@@ -34,7 +35,7 @@ func TestDocument(t *testing.T) {
 			t.Errorf("nothing is said about %s", name)
 		}
 	}
-	names := append(strings.FieldsFunc(stable+values, func(r rune) bool { return r == '.' || r <= ' ' }), "no server", "token 1", "observe start", "[enforce]", "read", "write")
+	names := append(strings.FieldsFunc(stable+values, func(r rune) bool { return r == '.' || r <= ' ' }), "no server", "no root", "no certificate", "waiting for approval", "token 1", "observe start", "[enforce]", "read", "write")
 	for _, row := range regexp.MustCompile("(?m)^\\| `.*$").FindAllString(about, -1) {
 		for _, name := range quoted.FindAllStringSubmatch(row, -1) {
 			if !slices.Contains(names, name[1]) {

@@ -43,6 +43,7 @@ func (s *Status) Health() (wrong []string) {
 	}
 	lately := s.Audit.DroppedAt != 0 && s.Time-s.Audit.DroppedAt < droppedLately
 	add(lately, "audit: decisions of the last 10 minutes were not recorded", "")
+	s.Certs.health(s.Time, add)
 	add(s.State.Dir != "" && s.State.Error != "", "state is not kept across restarts", s.State.Error)
 	return wrong
 }

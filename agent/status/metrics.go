@@ -33,6 +33,8 @@ func (s *Status) Metrics() []byte {
 		{"client_failing", "Whether the last attempt to register it, or to look after that, failed.",
 			one(s.Client.Enabled && s.Client.Error != "")},
 		{"client_trouble", "Whether it has been without a registration or a token for minutes.", one(s.Client.Trouble != "")},
+		{"certs_enabled", "Whether the device gets certificates by EST.", one(s.Certs.Enabled)},
+		{"certs_trouble", "Whether it has been without one for minutes.", one(s.Certs.Trouble != "")},
 		{"landlock_abi", "Version of Landlock in force, 0 for none.", int64(s.Sandbox.Landlock)},
 		{"resident_memory_bytes", "Memory that the process occupies.", int64(s.Memory.Resident)},
 		{"heap_bytes", "Memory of Go's objects.", int64(s.Memory.Heap)},
@@ -72,6 +74,8 @@ func (s *Status) Metrics() []byte {
 		{"client_registrations_total", "Registrations of the device as an OAuth client.", s.Client.Registrations},
 		{"client_tokens_total", "Tokens that it fetched.", s.Client.Fetched},
 		{"client_failures_total", "Attempts at the authorization server that failed.", s.Client.Failures},
+		{"certs_issued_total", "Certificates that it got by EST.", s.Certs.Issued},
+		{"certs_failures_total", "Attempts at the EST server that failed.", s.Certs.Failures},
 	} {
 		m.family(f.name, counter, f.help)
 		m.sample(int64(f.value))
@@ -84,6 +88,7 @@ func (s *Status) Metrics() []byte {
 	for i := range s.Client.Tokens {
 		m.sample(one(s.Client.Tokens[i].Error != ""), "scope", s.Client.Tokens[i].Scope)
 	}
+	s.Certs.metrics(m)
 	for f := range len(serverFamilies) {
 		m.family(serverFamilies[f][0], gauge, serverFamilies[f][1])
 		for i := range s.Servers {

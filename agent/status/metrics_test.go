@@ -204,8 +204,13 @@ func TestMetrics(t *testing.T) {
 		"client_registrations_total":          {"": 1}, "client_tokens_total": {"": 7}, "client_failures_total": {"": 2},
 		"client_token_ends_timestamp_seconds": {`scope="events" `: 0, `scope="registration" `: float64(now + 200)},
 		"client_token_failing":                {`scope="events" `: 1, `scope="registration" `: 0},
-		"audit_queued_decisions":              {log: 0, syslog: 2},
-		"audit_queued_bytes":                  {log: 0, syslog: 900}, "audit_failing": {log: 0, syslog: 0},
+		"certs_enabled":                       {"": 1}, "certs_trouble": {"": 0},
+		"certs_issued_total": {"": 1}, "certs_failures_total": {"": 2},
+		"certificate_ends_timestamp_seconds":    {`key="ecdsa" `: float64(now + 50*86400)},
+		"certificate_renewal_timestamp_seconds": {`key="ecdsa" `: float64(now + 3*86400)},
+		"certificate_failing":                   {`key="ecdsa" `: 0},
+		"audit_queued_decisions":                {log: 0, syslog: 2},
+		"audit_queued_bytes":                    {log: 0, syslog: 900}, "audit_failing": {log: 0, syslog: 0},
 	} {
 		f := all["nmos_authd_"+name]
 		if f == nil || !maps.Equal(f.samples, samples) {

@@ -39,6 +39,7 @@ type Status struct {
 	Sockets     []Socket             `json:"sockets"`
 	Audit       Audit                `json:"audit"`
 	Client      Client               `json:"client"`
+	Certs       Certs                `json:"certs"`
 	Inventory   Inventory            `json:"inventory"`
 	State       State                `json:"state"`
 	Sandbox     Sandbox              `json:"sandbox"`

@@ -59,6 +59,18 @@ func well() *status.Status {
 			},
 			Registrations: 1, Fetched: 7, Failures: 2,
 		},
+		Certs: status.Certs{
+			Enabled: true, Phase: "held", Server: "https://est.example.com", Folder: "/run/nmos-authd/certs", Next: now + 3*86400,
+			Certificates: []status.Cert{{
+				Key: "ecdsa", Held: true, Names: []string{"meter.example.com"}, Subject: "CN=meter.example.com", Issuer: "CN=Studio CA",
+				Serial: "4a01", Fingerprint: strings.Repeat("0f", 32), Begins: now - 40*86400, Ends: now + 50*86400, Renewal: now + 3*86400,
+			}},
+			Roots: []status.CertRoot{{
+				Subject: "CN=Studio CA", Fingerprint: strings.Repeat("ab", 32), Ends: now + 900*86400, Trust: "fingerprint",
+				Server: "https://est.example.com", Since: now - 40*86400,
+			}},
+			Maker: status.CertMaker{Held: true, Subject: "CN=Meter 7", Ends: now + 9000*86400}, Issued: 1, Failures: 2,
+		},
 		Inventory: status.Inventory{Source: "file", Resources: 12, Since: now - 200},
 		State:     status.State{Dir: "/var/lib/nmos-authd", Kept: true},
 		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{"files", "ports"}, NotDenied: []string{"signals"}},
@@ -93,9 +105,18 @@ func marked() *status.Status {
 	mark(reflect.ValueOf(s).Elem())
 	s.Audit.DroppedAt, s.Audit.Sinks[0].Since = now-900, now-1
 	s.Client.Failed = now - 1
+	s.Certs.Failed, s.Certs.Certificates[0].Failed = now-1, now-1
+	s.Certs.Certificates[0].Installed, s.Certs.Certificates[0].Expired = true, true
+	s.Certs.Certificates[0].Revoked, s.Certs.Certificates[0].Waiting = true, true
 	s.Client.Clients[1].Given, s.Client.Clients[1].Expires, s.Client.Clients[1].OldKeyEnds = true, now+1, now+1
 	s.Degraded = s.Health()
 	return s
+}
+
+// spoilCert makes the certificate one with so much life, and so much of that left, in seconds.
+func spoilCert(s *status.Status, life, left status.Time, failure string) {
+	c := &s.Certs.Certificates[0]
+	c.Begins, c.Ends, c.Error = now+left-life, now+left, failure
 }
 
 // Every reason alone, and if there are several the most important one first.
@@ -157,6 +178,23 @@ func TestHealth(t *testing.T) {
 		{"audit dropped", func(s *status.Status) { s.Audit.DroppedAt = now - 599 },
 			"audit: decisions of the last 10 minutes were not recorded", 0},
 		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 }, "", 0},
+		{"a certificate that ends", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400-1, "") },
+			"the ecdsa certificate ends at 2026-11-29T02:00:09Z, and no other came", 0},
+		{"a week before", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400, "") }, "", 0},
+		{"a short life", func(s *status.Status) { spoilCert(s, 86400, 14400, "") }, "", 0},
+		{"and its last sixth", func(s *status.Status) { spoilCert(s, 86400, 14399, "") },
+			"the ecdsa certificate ends at 2026-11-22T06:00:09Z, and no other came", 0},
+		{"a renewal that fails with a quarter left", func(s *status.Status) { spoilCert(s, 400*86400, 100*86400-1, "no route") },
+			"the ecdsa certificate ends at 2027-03-02T02:00:09Z, and no other came: no route", 0},
+		{"and before", func(s *status.Status) { spoilCert(s, 400*86400, 100*86400, "no route") }, "", 0},
+		{"a certificate that has ended", func(s *status.Status) { spoilCert(s, 86400, -1, "no route") },
+			"the ecdsa certificate has ended: no route", 0},
+		{"a revoked one", func(s *status.Status) { s.Certs.Certificates[0].Held, s.Certs.Certificates[0].Revoked = false, true },
+			"the ecdsa certificate was revoked, and no other came", 0},
+		{"none yet", func(s *status.Status) { s.Certs.Certificates[0].Held = false }, "", 0},
+		{"none wanted any more", func(s *status.Status) { spoilCert(s, 86400, -1, ""); s.Certs.Enabled = false }, "", 0},
+		{"a folder that cannot be written", func(s *status.Status) { s.Certs.Unwritten = "/run/x: read only" },
+			"the web server does not get the certificates: /run/x: read only", 0},
 		{"state", func(s *status.Status) { s.State.Kept, s.State.Error = false, "read only" },
 			"state is not kept across restarts: read only", 0},
 		{"state not yet written", func(s *status.Status) { s.State.Kept = false }, "", 0},
@@ -262,6 +300,14 @@ func walk(at string, v any, names *[]string) {
 const stable = `
 audit audit.dropped_at audit.pending audit.recorded audit.sinks audit.sinks.dropped audit.sinks.error audit.sinks.head
 audit.sinks.kept audit.sinks.name audit.sinks.queued audit.sinks.queued_bytes audit.sinks.since
+certs certs.certificates certs.certificates.begins certs.certificates.ends certs.certificates.error
+certs.certificates.expired certs.certificates.failed certs.certificates.fingerprint certs.certificates.held
+certs.certificates.installed certs.certificates.issuer certs.certificates.key certs.certificates.names
+certs.certificates.renewal certs.certificates.revoked certs.certificates.serial certs.certificates.subject
+certs.certificates.waiting certs.enabled certs.error certs.failed certs.failures certs.folder certs.issued certs.maker
+certs.maker.ends certs.maker.error certs.maker.held certs.maker.subject certs.next certs.phase certs.roots certs.roots.ends
+certs.roots.fingerprint certs.roots.server certs.roots.since certs.roots.subject certs.roots.trust certs.server
+certs.trouble certs.unwritten
 client client.clients client.clients.attempted client.clients.auth_method client.clients.client_id client.clients.given
 client.clients.issuer client.clients.keys client.clients.kids client.clients.manageable client.clients.old_key_ends
 client.clients.rotation client.clients.scope client.clients.secret_expires client.clients.since client.enabled client.error client.failed client.failures
@@ -366,6 +412,12 @@ client      registered at https://a.example.com
             token for events: none; failed 5 s ago: HTTP 400 Bad Request:
             invalid_scope
             token for registration: ends in 3 min, next in 100 s
+certs       held, by https://est.example.com, next in 3 days
+            ecdsa: meter.example.com, by CN=Studio CA, ends in 50 days at
+            2027-01-11T02:00:10Z, next in 3 days
+            root: CN=Studio CA, until 2029-05-10T02:00:10Z, trusted by
+            fingerprint since 2026-10-13T02:00:10Z, SHA-256
+            abababababababababababababababababababababababababababababababab
 inventory   file, 12 resources, for 3 min
 state       /var/lib/nmos-authd, kept
 sandbox     Landlock 6 denies files, ports; not signals
@@ -421,6 +473,8 @@ func TestTextHostile(t *testing.T) {
 		clean.Degraded = clean.Health()
 		s := marked()
 		clean.Client, s.Client = status.Client{}, status.Client{} // whose lines are broken: TestTextClient
+		clean.Certs, s.Certs = status.Certs{}, status.Certs{}     // and TestTextCerts
+		clean.Degraded, s.Degraded = clean.Health(), s.Health()
 		if write(clean, &plain) != nil || write(s, &b) != nil {
 			t.Fatal("not written")
 		}

@@ -90,6 +90,7 @@ func (s *Status) WriteText(w io.Writer) error {
 		)
 	}
 	t.client(&s.Client)
+	t.certs(&s.Certs, false)
 	v := &s.Inventory
 	t.row("inventory", t.some(v.Source == "", "none"), v.Source,
 		t.some(v.Source != "", ", "+many(v.Resources, "resource")+", for "+t.ago(v.Since)),

@@ -107,6 +107,8 @@
 			["Not enforced", (s.not_enforced ?? []).map((n) => `${n.api} ${n.access}`).join(", ")],
 			["Device’s clock", `${moment(s.time)}, ${s.clock.state}, ${s.clock.why}`],
 			["Names", s.names.join(", ")],
+			["Certificate", (s.certs?.certificates ?? []).map((c) =>
+				`${c.key}: ` + (c.held ? `ends ${moment(c.ends)}, in ${span(seconds(s.time, c.ends))}` : "none")).join("; ")],
 			["Daemon", `${s.version}, model ${s.model}, for ${span(seconds(s.since, s.time))}`],
 		]);
 		$("server-list").replaceChildren(...servers.map((v) => server(s, v)));

@@ -30,7 +30,7 @@ func TestUnitsAreCorrect(t *testing.T) {
 	needs(t, "systemd-analyze")
 	dir := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(root, "configs/systemd/*"))
-	if err != nil || len(files) != 5 {
+	if err != nil || len(files) != 7 {
 		t.Fatalf("%d units, %v", len(files), err)
 	}
 	verify := []string{"--man=no", "verify"}

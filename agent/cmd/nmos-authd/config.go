@@ -88,6 +88,8 @@ func ownFolders(c *config.Config) (folders []ownFolder) {
 			f = ownFolder{0o755, filepath.Dir(k.Path())}
 		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
 			f = ownFolder{0o700, k.Path()}
+		case k.Traits&config.SharedPlace != 0 && c.Certificates.Enabled():
+			f = ownFolder{0o755, k.Path()}
 		default:
 			continue
 		}

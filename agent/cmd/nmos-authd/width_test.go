@@ -50,6 +50,14 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 				KIDs: []string{longName}, Rotation: "retire", OldKeyEnds: now + 99, Expires: now + 1}},
 			Tokens: []status.ClientToken{{Scope: longName, Granted: longName, Ends: now + 200, Next: now + 100, Error: longName, Failed: now - 5}},
 		},
+		Certs: status.Certs{
+			Enabled: true, Phase: "waiting for approval", Server: longURL, Folder: "/run/" + strings.Repeat("long/", 20), Trouble: longName,
+			Error: longName, Failed: now - 1, Unwritten: longName, Next: now + 9,
+			Certificates: []status.Cert{{Key: "ecdsa", Held: true, Names: []string{"a.example.com", longName}, Issuer: longName, Serial: strings.Repeat("0f", 20),
+				Fingerprint: strings.Repeat("0f", 32), Begins: now - 9, Ends: now + 1, Renewal: now + 1, Waiting: true, Error: longURL + ": no", Failed: now - 1}},
+			Roots: []status.CertRoot{{Subject: longName, Fingerprint: strings.Repeat("0f", 32), Trust: "first contact", Since: now - 9, Ends: now}},
+			Maker: status.CertMaker{Held: true, Subject: longName, Error: longName},
+		},
 		Inventory: status.Inventory{Source: "file", Resources: 16384, Since: now - 200, Error: longName},
 		State:     status.State{Dir: "/var/" + strings.Repeat("long/", 20), Error: longName},
 		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{longName, longName}, NotDenied: []string{longName}},
@@ -86,6 +94,7 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{
 		"status":         s.WriteText,
 		"client status":  s.WriteClient,
+		"certs status":   s.WriteCerts,
 		"refresh":        refresh.WriteText,
 		"may":            func(w io.Writer) error { return status.WritePermitted(w, longName, permitted) },
 		"observe report": report.Write,

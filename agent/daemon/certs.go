@@ -1,0 +1,399 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"nmosauthd/agent/admin"
+	"nmosauthd/agent/certs"
+	"nmosauthd/agent/config"
+	"nmosauthd/agent/discovery"
+	"nmosauthd/platform"
+)
+
+// ownCerts is the device as an EST client, and what it has found and handed over.
+type ownCerts struct {
+	*certs.Client
+	files    *handOver
+	maker    *tls.Certificate // of the model
+	makerErr error
+
+	mu      sync.Mutex
+	found   []discovery.Server // last
+	until   time.Time          // they need not be looked for again
+	skipped string             // what else was advertised, as the log has it
+	began   time.Time          // since when certificates are to be had
+	news    bool               // roots that are not handed over yet
+	waiting []chan<- certs.Event
+	counts  certCounts
+}
+
+// certCounts are for the metrics.
+type certCounts struct{ issued, failures uint64 }
+
+// newOwnCerts connects the client with the rest of the daemon.
+func (d *daemon) newOwnCerts() *ownCerts {
+	o := &ownCerts{files: d.newHandOver()}
+	o.Client = certs.New(certs.Options{
+		Dial:      d.dialEST,
+		Servers:   d.estServers,
+		Maker:     d.makerCertificate,
+		Installed: func() ([]*x509.Certificate, error) { return readCertificates(d.inForce.Load().Certificates.CAFile) },
+		Storage:   certStorage{d.persisted},
+		HandOver:  o.files.give,
+		Clock:     func() (time.Time, bool) { return d.clock.NotBefore(), d.clock.now().Trusted },
+		Report:    d.certEvent,
+	})
+	return o
+}
+
+// startCerts reads what was kept, and does what the sandbox does not let be done later: the maker's certificate is taken
+// from the model, and the folder is made.
+func (d *daemon) startCerts() {
+	o := d.certs
+	if d.device.Maker != nil {
+		if o.maker, o.makerErr = d.device.Maker("/"); o.makerErr != nil {
+			d.log.Warn("the maker's certificate cannot be used", zap.Error(o.makerErr))
+		}
+	}
+	d.configureCerts()
+	if err := o.Load(); err != nil {
+		d.log.Error("the certificates that are kept cannot be used", zap.Error(err))
+	}
+	if d.startConfig.Certificates.Enabled() || o.holds() {
+		if err := o.files.dir.Prepare(); err != nil {
+			d.log.Error("[certificates] folder", zap.Error(err))
+		}
+	}
+}
+
+// holds reports whether there is anything to hand over.
+func (o *ownCerts) holds() bool { return len(o.Roots()) > 0 || len(o.Certificates()) > 0 }
+
+// awaitHandOver returns once what was kept is in the folder, or cannot be put there: whoever starts after the daemon
+// finds it.
+func (o *ownCerts) awaitHandOver() {
+	if !o.holds() {
+		return
+	}
+	select {
+	case <-o.files.first:
+	case <-time.After(5 * time.Second): // the disk hangs
+	}
+}
+
+// certStorage keeps roots and certificates in the state folder, sealed as all that is kept there.
+type certStorage struct{ *persisted }
+
+func (s certStorage) Load() ([]byte, error)  { return s.loadCerts() }
+func (s certStorage) Save(data []byte) error { return s.keepCerts(data) }
+
+// configureCerts has the client go by the configuration in force and the device's names.
+func (d *daemon) configureCerts() {
+	o, c := d.certs, d.inForce.Load()
+	x := &c.Certificates
+	if err := o.files.configure(x); err != nil {
+		d.log.Error("[certificates] folder", zap.Error(err))
+	}
+	own := certs.Config{
+		Enabled: x.Enabled(), Names: certificateNames(x.Names, c.names),
+		TrustFirst: x.TrustFirst, Fingerprint: x.Fingerprint, NoRenewal: !x.Renew,
+	}
+	if own.Enabled {
+		own.Serial = d.serialNumber()
+	}
+	for _, kind := range x.Keys {
+		own.Kinds = append(own.Kinds, certs.KeyKind(kind))
+	}
+	o.mu.Lock()
+	o.until = time.Time{}
+	switch {
+	case !own.Enabled:
+		o.began = time.Time{}
+	case o.began.IsZero():
+		o.began = time.Now()
+	}
+	o.mu.Unlock()
+	o.Configure(own)
+}
+
+// serialNumber returns the device's serial number, as its maker's certificate has it, which the server compares it with
+// (CERT-23, CERT-48).
+func (d *daemon) serialNumber() string {
+	maker, err := d.makerCertificate()
+	if err != nil || maker == nil || len(maker.Certificate) == 0 { // which the client tells
+		return d.own.identity().Serial
+	}
+	leaf, err := x509.ParseCertificate(maker.Certificate[0])
+	if err != nil {
+		return d.own.identity().Serial
+	}
+	return cmp.Or(leaf.Subject.SerialNumber, d.own.identity().Serial)
+}
+
+// certificateNames returns the names of a certificate: those configured, else the device's names that have a domain,
+// and those in .local only if there is no other (CERT-22).
+func certificateNames(configured, device []string) []string {
+	if len(configured) > 0 {
+		return configured
+	}
+	var names, local []string
+	for _, name := range device {
+		_, err := netip.ParseAddr(name)
+		switch {
+		case err == nil || !strings.Contains(name, "."):
+		case strings.HasSuffix(name, ".local"):
+			local = append(local, name)
+		default:
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return local
+	}
+	return names
+}
+
+// estServers returns the EST servers, best first. Those of discovery are looked for again when their records say so.
+func (d *daemon) estServers(ctx context.Context) ([]certs.Server, error) {
+	c := d.inForce.Load()
+	if at := c.Certificates.EST; at != config.ESTAuto {
+		u, err := url.Parse(at)
+		if err != nil {
+			return nil, err // cannot happen: the configuration is checked
+		}
+		port, err := strconv.ParseUint(cmp.Or(u.Port(), "443"), 10, 16)
+		return []certs.Server{{Host: u.Hostname(), Port: uint16(port), Label: strings.Trim(u.Path, "/")}}, err
+	}
+	o := d.certs
+	o.mu.Lock()
+	found, until := o.found, o.until
+	o.mu.Unlock()
+	var err error
+	if !time.Now().Before(until) {
+		var look discovery.Found
+		look, err = d.client.Load().DiscoverEST(ctx, DiscoverOptions(c.Config), nil)
+		var skipped []string
+		for _, s := range look.Skipped {
+			skipped = append(skipped, s.Instance+": "+s.Reason.Error())
+		}
+		found = look.Servers
+		now := strings.Join(skipped, "; ")
+		o.mu.Lock()
+		news := now != o.skipped
+		o.found, o.until, o.skipped = found, time.Now().Add(look.Again), now
+		o.mu.Unlock()
+		if news && now != "" {
+			d.log.Warn("advertised EST servers cannot be used", zap.Strings("servers", skipped))
+		}
+	}
+	var all []certs.Server
+	for _, s := range found {
+		all = append(all, certs.Server{Host: s.Host, Port: s.Port, Label: s.Selector})
+	}
+	return all, err
+}
+
+// dialEST connects to an EST server, at the addresses that were found with it if it was.
+func (d *daemon) dialEST(ctx context.Context, network, address string) (net.Conn, error) {
+	o := d.certs
+	o.mu.Lock()
+	at := slices.IndexFunc(o.found, func(s discovery.Server) bool {
+		return address == net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
+	})
+	var server *discovery.Server
+	if at >= 0 {
+		server = &o.found[at]
+	}
+	o.mu.Unlock()
+	return d.client.Load().DialServer(ctx, network, address, server)
+}
+
+// maxPEM is the longest file with certificates or a key that is read, in bytes.
+const maxPEM = 128 << 10
+
+// makerCertificate returns the maker's certificate: that which the configuration names, else the model's (CERT-26).
+func (d *daemon) makerCertificate() (*tls.Certificate, error) {
+	x := &d.inForce.Load().Certificates
+	if x.MakerCertificate == "" {
+		return d.certs.maker, d.certs.makerErr
+	}
+	key, err := platform.ReadPrivate(cmp.Or(x.MakerKey, x.MakerCertificate), maxPEM)
+	if err != nil {
+		return nil, err
+	}
+	chain := key
+	if x.MakerKey != "" {
+		if chain, err = readBounded(x.MakerCertificate, maxPEM); err != nil {
+			return nil, err
+		}
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", x.MakerCertificate, err)
+	}
+	return &pair, nil
+}
+
+// certEvent logs what happened. The client takes care that no key is in an event.
+func (d *daemon) certEvent(e certs.Event) {
+	o := d.certs
+	o.note(e)
+	var fields []zap.Field
+	for _, f := range [...][2]string{{"server", e.Server}, {"key", string(e.Key)}, {"what", e.Text}} {
+		if f[1] != "" {
+			fields = append(fields, zap.String(f[0], f[1]))
+		}
+	}
+	if e.Again > 0 {
+		fields = append(fields, zap.Duration("again", e.Again.Round(time.Second)))
+	}
+	if e.Err != nil {
+		fields = append(fields, zap.Error(e.Err))
+	}
+	level, text := d.log.Info, ""
+	switch e.Kind {
+	case certs.EventFirstTrust:
+		level, text = d.log.Warn, "a root is trusted from now on that no other vouches for; compare its fingerprint"
+	case certs.EventRoots:
+		text = "the roots that the EST server gives have changed"
+	case certs.EventIssued:
+		text = "a certificate for this device"
+	case certs.EventWaiting:
+		text = "the EST server wants somebody to agree to the certificate"
+	case certs.EventHandedOver:
+		text = "roots and certificates are in " + o.files.dir.Path
+		if d.takeRoots() {
+			text += "; servers are checked by the new roots"
+		}
+	case certs.EventExpired:
+		level, text = d.log.Error, "a certificate has ended, and no other came"
+	case certs.EventRevoked:
+		level, text = d.log.Error, "a certificate was revoked, and is taken away"
+	case certs.EventForgotten:
+		level, text = d.log.Warn, "roots and certificates are forgotten"
+	case certs.EventFailure:
+		level, text = d.log.Warn, "no certificate from the EST server"
+	}
+	level(text, fields...)
+	d.healthChanged()
+}
+
+// takeRoots has the authorization servers asked again if they are checked by roots that were just handed over, and
+// reports whether they are.
+func (d *daemon) takeRoots() bool {
+	o := d.certs
+	o.mu.Lock()
+	news := o.news
+	o.news = false
+	o.mu.Unlock()
+	if !news || d.inForce.Load().Authorization.CAFile != o.files.roots() {
+		return false
+	}
+	d.finder.LookNow()
+	d.store.RenewNow()
+	return true
+}
+
+// note counts an event and tells those who wait.
+func (o *ownCerts) note(e certs.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch e.Kind {
+	case certs.EventRoots, certs.EventFirstTrust:
+		o.news = true
+	case certs.EventIssued:
+		o.counts.issued++
+	case certs.EventFailure:
+		o.counts.failures++
+	}
+	for _, w := range o.waiting {
+		select {
+		case w <- e:
+		default:
+		}
+	}
+}
+
+// changeCerts is POST /certs and POST /certs/renew: certificates are asked for now, from the beginning, or for those
+// that are held. It waits for the outcome.
+func (d *daemon) changeCerts(ctx context.Context, enrol bool) error {
+	o := d.certs
+	if !d.inForce.Load().Certificates.Enabled() {
+		return fmt.Errorf("[certificates] est is \"off\"; set it and send SIGHUP: %w", admin.ErrFixed)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	events := make(chan certs.Event, 16)
+	o.mu.Lock()
+	o.until = time.Time{} // look for servers again
+	o.waiting = append(o.waiting, events)
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.waiting = slices.DeleteFunc(o.waiting, func(w chan<- certs.Event) bool { return w == events })
+	}()
+	before := heldCertificates(o.Status())
+	if enrol {
+		d.log.Info("enrolling for certificates, as asked on the admin socket")
+		o.Enrol()
+	} else {
+		d.log.Info("renewing certificates, as asked on the admin socket")
+		o.Renew()
+	}
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		if s := o.Status(); s.Phase == certs.Held && s.HandOver == nil && allNew(before, heldCertificates(s)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("not done yet, and still being tried: \"nmos-authd certs status\" shows how it goes")
+		case <-poll.C:
+		case e := <-events:
+			switch {
+			case e.Kind == certs.EventFailure && e.Again > 0: // else another server is tried
+				return e.Err
+			case e.Kind == certs.EventWaiting:
+				return errors.New("somebody has to agree to it at the EST server; it is asked again by itself")
+			}
+		}
+	}
+}
+
+// heldCertificates returns the fingerprints of the certificates held, by their kind.
+func heldCertificates(s certs.Status) map[certs.KeyKind]string {
+	held := map[certs.KeyKind]string{}
+	for i := range s.Certificates {
+		if c := &s.Certificates[i]; c.Held {
+			held[c.Kind] = c.Fingerprint
+		}
+	}
+	return held
+}
+
+// allNew reports whether none of the certificates is one of those before.
+func allNew(before, now map[certs.KeyKind]string) bool {
+	for kind, fingerprint := range now {
+		if before[kind] == fingerprint {
+			return false
+		}
+	}
+	return len(now) > 0
+}

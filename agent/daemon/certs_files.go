@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"nmosauthd/agent/certs"
+	"nmosauthd/agent/config"
+	"nmosauthd/platform"
+)
+
+// The files in [certificates] folder, besides one for each kind of key.
+const (
+	rootsFile   = "roots.pem"
+	changedFile = "changed" // written last, so that whoever waits for news waits for it
+)
+
+// handOver writes keys and certificates where the device's web server reads them (CERT-29). Key and chain are one file:
+// no reader ever finds a key beside the certificate of another.
+type handOver struct {
+	dir platform.SharedDir
+
+	mu    sync.Mutex
+	mode  fs.FileMode
+	group string
+	last  *certs.Bundle // given, for a changed mode or group
+	first chan struct{} // closed once anything was given
+}
+
+func (d *daemon) newHandOver() *handOver {
+	return &handOver{
+		dir:   platform.SharedDir{Path: d.startConfig.Certificates.Folder},
+		first: make(chan struct{}),
+	}
+}
+
+// configure takes the files' mode and group, also for what is there.
+func (h *handOver) configure(x *config.Certificates) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mode, h.group = fs.FileMode(x.FileMode()), x.Group
+	if h.last == nil {
+		return nil
+	}
+	return h.write(*h.last)
+}
+
+// give implements certs.Options.HandOver.
+func (h *handOver) give(b certs.Bundle) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := h.write(b)
+	if h.last == nil {
+		close(h.first)
+	}
+	h.last = &b
+	return err
+}
+
+// write makes the folder hold this and no more. The caller holds mu.
+func (h *handOver) write(b certs.Bundle) error {
+	if len(b.Pairs) == 0 && len(b.Roots) == 0 && missing(h.dir.Path) {
+		return nil // nothing was ever given
+	}
+	if err := h.dir.Prepare(); err != nil {
+		return err
+	}
+	var errs []error
+	var summary bytes.Buffer
+	for _, kind := range [...]certs.KeyKind{certs.ECDSA, certs.RSA} {
+		name := string(kind) + ".pem"
+		pair := pairOf(b, kind)
+		if pair == nil {
+			errs = append(errs, h.dir.Remove(name))
+			continue
+		}
+		errs = append(errs, h.dir.Replace(name, append(bytes.Clone(pair.Key), pair.Chain...), h.mode, h.group))
+		fmt.Fprintf(&summary, "%s %x\n", name, sha256.Sum256(pair.Chain))
+	}
+	if len(b.Roots) > 0 {
+		errs = append(errs, h.dir.Write(rootsFile, b.Roots, 0o644))
+		fmt.Fprintf(&summary, "%s %x\n", rootsFile, sha256.Sum256(b.Roots))
+	} else {
+		errs = append(errs, h.dir.Remove(rootsFile))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		err = h.dir.Write(changedFile, summary.Bytes(), 0o644)
+	}
+	return err
+}
+
+// roots is the path of the roots, which [authorization] ca_file may name.
+func (h *handOver) roots() string { return filepath.Join(h.dir.Path, rootsFile) }
+
+func pairOf(b certs.Bundle, kind certs.KeyKind) *certs.Pair {
+	for i := range b.Pairs {
+		if b.Pairs[i].Kind == kind {
+			return &b.Pairs[i]
+		}
+	}
+	return nil
+}
+
+// readCertificates returns the certificates in a PEM file, nil if path is "".
+func readCertificates(path string) (all []*x509.Certificate, err error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := readBounded(path, maxPEM)
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, cert)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return all, nil
+}
+
+// readBounded returns what a file of at most so many bytes holds.
+func readBounded(path string, most int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(text) > most {
+		err = fmt.Errorf("%s is over %d bytes", path, most)
+	}
+	return text, err
+}
