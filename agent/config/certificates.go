@@ -127,6 +127,9 @@ func (r *reader) crossCheckCertificates() {
 	wrong := func(key, why string) {
 		r.mistakes.add(r.set["[certificates] "+key].line, "[certificates] %s %s", key, why)
 	}
+	if c.Enabled() && !WithEST {
+		wrong("est", "is of no use here: this nmos-authd was built without EST (make EST=1 builds it with)")
+	}
 	if c.Enabled() && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "" {
 		wrong("est", "needs one of fingerprint, ca_file and trust_first, or no server can be trusted")
 	}

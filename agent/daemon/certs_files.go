@@ -1,3 +1,5 @@
+//go:build !noest
+
 package daemon
 
 import (

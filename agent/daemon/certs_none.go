@@ -1,0 +1,38 @@
+//go:build noest
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"nmosauthd/agent/admin"
+	"nmosauthd/agent/certs"
+	"nmosauthd/agent/status"
+)
+
+// ownCerts is that of a daemon that was built without EST (tag noest): package config refuses to switch EST on.
+type ownCerts struct{}
+
+func (d *daemon) newOwnCerts() *ownCerts { return nil }
+
+func (d *daemon) startCerts()     {}
+func (d *daemon) configureCerts() {}
+
+func (*ownCerts) Run(context.Context) {}
+func (*ownCerts) ClockChanged()       {}
+func (*ownCerts) NetworkChanged()     {}
+func (*ownCerts) awaitHandOver()      {}
+
+// changeCerts is POST /certs and POST /certs/renew.
+func (d *daemon) changeCerts(context.Context, bool) error {
+	return fmt.Errorf("this nmos-authd was built without EST: %w", admin.ErrFixed)
+}
+
+func (d *daemon) showCerts(s *status.Status, _ time.Time) {
+	s.Certs = status.Certs{
+		Phase: certs.Disabled.String(), Folder: d.startConfig.Certificates.Folder,
+		Certificates: []status.Cert{}, Roots: []status.CertRoot{},
+	}
+}
