@@ -1,6 +1,6 @@
-// Package interop_test tests nmos-authd against authorization servers that others wrote: Keycloak, set up by
-// configs/keycloak/setup.sh, and oidc-provider, on loopback with real TLS. "make interop" fetches them and runs these
-// tests; without it they are skipped.
+// Package interop_test tests nmos-authd against servers that others wrote: Keycloak, set up by
+// configs/keycloak/setup.sh, oidc-provider, and an EST server, with real TLS. "make interop" fetches them and runs
+// these tests; without it they are skipped.
 //
 // What is awaited is polled for, with a deadline that only a failure reaches. The servers end with the tests, however
 // these end.
