@@ -58,6 +58,9 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// Root returns the root and its key, for another server that issues below it.
+func (ca *CA) Root() (*x509.Certificate, *ecdsa.PrivateKey) { return ca.cert, ca.key }
+
 // Issue returns a server certificate for host names and IP addresses, with a new P-256 key.
 func (ca *CA) Issue(notBefore, notAfter time.Time, hosts ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -46,7 +46,8 @@ type Config struct {
 	Mode      string   // "": enforce
 	Names     []string // nil: node-1.example.com
 	Servers   []string // issuers
-	CAPEM     []byte   // their roots; nil: ca_file = ""
+	CAPEM     []byte   // their roots; nil: ca_file is CAFile
+	CAFile    string   // a file with roots that somebody else writes; "": none
 	Discovery string   // the keys of [discovery]; "": mode = "off"
 	State     string   // the folder of the state; "": none
 	Admin     bool     // the admin socket is open
@@ -87,7 +88,7 @@ func (d Dir) Write(c Config) error {
 	if c.Names == nil {
 		c.Names = []string{"node-1.example.com"}
 	}
-	ca := ""
+	ca := c.CAFile
 	if c.CAPEM != nil {
 		ca = d.CAFile()
 		if err := os.WriteFile(ca, c.CAPEM, 0o644); err != nil {

@@ -36,6 +36,13 @@ func NewCA(name string, now time.Time) *CA {
 	return ca
 }
 
+// CAOf returns a CA below a root that there is already.
+func CAOf(root *x509.Certificate, key *ecdsa.PrivateKey, name string, now time.Time) *CA {
+	ca := &CA{Root: root, rootKey: key, key: newKey()}
+	ca.Intermediate = sign(caTemplate(name+" intermediate", now), root, &ca.key.PublicKey, key)
+	return ca
+}
+
 // successor is a CA under the same name with new keys, and the certificates that lead from one root to the other: the
 // old with new and the new with old (RFC 4210 §4.4). The old with old is the old root.
 func (ca *CA) successor(now time.Time) (next *CA, oldWithNew, newWithOld *x509.Certificate) {

@@ -30,6 +30,7 @@ import (
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/dnssd"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/estserver"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/registry"
@@ -40,6 +41,7 @@ const (
 	Domain       = "studio.example"
 	AuthHost     = "auth." + Domain
 	RegistryHost = "registry." + Domain
+	ESTHost      = "est." + Domain
 	DeviceHost   = "stagebox-1." + Domain
 )
 
@@ -78,6 +80,7 @@ type Guarded struct {
 type Studio struct {
 	DNS      *dnsserver.Server
 	Server   *authserver.Server
+	EST      *estserver.Server // nil before EnrolDevice
 	Registry *registry.Registry
 	Device   *firmware.Device
 	// Of the device and of the registry.
@@ -86,6 +89,7 @@ type Studio struct {
 	opt       Options
 	program   string
 	ca        *authserver.CA
+	appeared  bool // the authorization server, in DNS-SD
 	closers   []func() error
 	stop      context.CancelFunc // of the announcement
 	announced chan error         // how it ended
@@ -153,7 +157,10 @@ func (f *Studio) Permit(person string, claims Claims) {
 }
 
 // AnnounceServer lets the authorization server appear in DNS-SD.
-func (f *Studio) AnnounceServer() error { return f.DNS.SetZone(f.zone()) }
+func (f *Studio) AnnounceServer() error {
+	f.appeared = true
+	return f.DNS.SetZone(f.zone())
+}
 
 // zone is what the name server knows.
 func (f *Studio) zone() string {
@@ -161,8 +168,14 @@ func (f *Studio) zone() string {
 		return fmt.Sprintf("%[1]s PTR 1.%[1]s\n1.%[1]s SRV 0 0 %[3]s %[2]s.\n"+
 			"1.%[1]s TXT \"api_proto=https\" \"pri=10\" %[4]s\n", name, host, port, text)
 	}
-	zone := "$ORIGIN " + Domain + ".\n" + service("_nmos-auth._tcp", AuthHost, f.Server.Port(), `"api_ver=v1.0"`)
-	for _, host := range []string{AuthHost, RegistryHost, DeviceHost} {
+	zone := "$ORIGIN " + Domain + ".\n"
+	if f.appeared {
+		zone += service("_nmos-auth._tcp", AuthHost, f.Server.Port(), `"api_ver=v1.0"`)
+	}
+	if f.EST != nil {
+		zone += service("_nmos-certs._tcp", ESTHost, f.EST.Port(), "")
+	}
+	for _, host := range []string{AuthHost, ESTHost, RegistryHost, DeviceHost} {
 		zone += host + ". A 127.0.0.1\n"
 	}
 	if f.Registry != nil {
@@ -173,29 +186,48 @@ func (f *Studio) zone() string {
 	return zone
 }
 
-// guard starts a daemon for a host, and returns what its API's TLS needs.
-func (f *Studio) guard(ctx context.Context, host, more string) (*Guarded, *tls.Config, error) {
+// newDir makes a folder for a daemon.
+func (f *Studio) newDir() (daemon.Dir, error) {
 	dir, err := daemon.NewDir()
 	if err != nil {
-		return nil, nil, err
+		return dir, err
 	}
 	f.closers = append(f.closers, dir.Remove)
-	if err := os.Mkdir(dir.File("state"), 0o700); err != nil {
-		return nil, nil, err
-	}
+	return dir, os.Mkdir(dir.File("state"), 0o700)
+}
+
+// start starts a daemon for a host, in its folder. Without caFile it has the facility's root from the beginning.
+func (f *Studio) start(ctx context.Context, dir daemon.Dir, host, caFile, more string) (*Guarded, error) {
 	g := &Guarded{config: daemon.Config{
 		Names: []string{host}, CAPEM: f.ca.PEM(), Admin: true, State: dir.File("state"),
 		Discovery: fmt.Sprintf("mode = \"unicast\"\ndomains = [%q]\ndns_servers = [%q]", Domain, f.DNS.Addr()),
 		Sockets:   fmt.Sprintf("view = %q", dir.View()),
 		More:      "retry = \"1s\"\n" + more,
 	}}
-	if err := dir.Write(g.config); err != nil {
-		return nil, nil, err
+	if caFile != "" {
+		g.config.CAPEM, g.config.CAFile = nil, caFile
 	}
-	if g.Daemon, err = daemon.Start(ctx, f.program, dir); err != nil {
-		return nil, nil, err
+	err := dir.Write(g.config)
+	if err == nil {
+		g.Daemon, err = daemon.Start(ctx, f.program, dir)
+	}
+	if err != nil {
+		return nil, err
 	}
 	f.closers = append(f.closers, g.Stop)
+	return g, nil
+}
+
+// guard starts a daemon for a host, and returns what its API's TLS needs.
+func (f *Studio) guard(ctx context.Context, host, more string) (*Guarded, *tls.Config, error) {
+	dir, err := f.newDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := f.start(ctx, dir, host, "", more)
+	if err != nil {
+		return nil, nil, err
+	}
 	certificate, err := f.ca.Issue(time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0), host)
 	if err != nil {
 		return nil, nil, err
@@ -238,9 +270,19 @@ func (f *Studio) StartRegistry(ctx context.Context) error {
 	return f.DNS.SetZone(f.zone())
 }
 
-// StartDevice starts the device and its daemon.
+// deviceKeys is what the device's daemon has in its configuration beside what all have.
+const deviceKeys = "[client]\nscopes = [\"registration\"]\n[control]\ncommands = \"asked\"\n"
+
+// StartDevice starts the device, and its daemon unless EnrolDevice has.
 func (f *Studio) StartDevice(ctx context.Context) error {
-	g, config, err := f.guard(ctx, DeviceHost, "[client]\nscopes = [\"registration\"]\n[control]\ncommands = \"asked\"")
+	var config *tls.Config
+	var err error
+	g := f.DeviceDaemon
+	if g == nil {
+		g, config, err = f.guard(ctx, DeviceHost, deviceKeys)
+	} else {
+		config, err = f.deviceTLS(), g.WaitLog(ctx, 0, "keys fetched")
+	}
 	if err != nil {
 		return err
 	}

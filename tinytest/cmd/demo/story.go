@@ -74,6 +74,7 @@ func (s *stage) play(ctx context.Context) error {
 		title string
 		play  func(context.Context, *cast) error
 	}{
+		{"A stage box without a certificate gets one", s.deviceEnrols},
 		{"The authorization server appears", s.serverAppears},
 		{"The stage box gets a token of its own, and announces itself", s.deviceAnnounces},
 		{"People sign in at their panels", s.peopleSignIn},
@@ -95,6 +96,9 @@ func (s *stage) play(ctx context.Context) error {
 		if v := s.Server.Violations(); len(v) > 0 {
 			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q", i+1, chapter.title, v)
 		}
+		if v := s.EST.Violations(); len(v) > 0 {
+			return fmt.Errorf("%d. %s: the certificate server complains of what it was sent: %q", i+1, chapter.title, v)
+		}
 	}
 	return nil
 }
@@ -107,8 +111,8 @@ func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
 	if err != nil {
 		return err
 	}
-	say("DNS-SD now has _nmos-auth._tcp.%s. The registry and the stage box are switched on. Each has an nmos-authd "+
-		"beside it, which finds the server, checks its certificate and fetches its keys.", studio.Domain)
+	say("DNS-SD now has _nmos-auth._tcp.%s. The registry is switched on, and the stage box's web server starts. Each has "+
+		"an nmos-authd beside it, which finds the server, checks its certificate and fetches its keys.", studio.Domain)
 	if err := s.StartRegistry(ctx); err != nil {
 		return err
 	}
