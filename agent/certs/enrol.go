@@ -290,8 +290,13 @@ func (c *Client) accept(config Config, s *session, key crypto.Signer, pkcs8, bod
 		return nil, fmt.Errorf("it does not lead to a root from cacerts: %s", shown(err.Error()))
 	}
 	p := &pair{Key: pkcs8}
+	size := 0
 	for _, cert := range chain[:max(len(chain)-1, 1)] {
 		p.Chain = append(p.Chain, cert.Raw)
+		size += len(cert.Raw)
+	}
+	if size > maxChain {
+		return nil, fmt.Errorf("it and its intermediates have over %d KiB", maxChain>>10)
 	}
 	if s.trusted {
 		p.Since = s.wall.Unix()

@@ -14,8 +14,9 @@ import (
 const (
 	maxAnswer = 256 << 10 // bytes, as sent
 	maxCerts  = 32
-	maxDepth  = 8    // of elements without a length
-	maxRSA    = 8192 // bits, as in package tls: a signature by a key that fills an answer takes minutes to check
+	maxChain  = 32 << 10 // bytes of a certificate with its intermediates: all that is kept fits MaxState
+	maxDepth  = 8        // of elements without a length
+	maxRSA    = 8192     // bits, as in package tls: a signature by a key that fills an answer takes minutes to check
 )
 
 var (

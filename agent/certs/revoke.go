@@ -25,7 +25,11 @@ const (
 // device by anybody between. The root is not looked up, since only its own signature could say that it is revoked.
 func (c *Client) lists(ctx context.Context, config Config) {
 	now := time.Now()
-	if len(c.kept.Pairs) == 0 || now.Before(c.listAt) {
+	if len(c.kept.Pairs) == 0 {
+		c.listAt = time.Time{} // or it would be due for ever
+		return
+	}
+	if now.Before(c.listAt) {
 		return
 	}
 	wait, gone := listRest, false

@@ -242,6 +242,9 @@ func (s *session) once(ctx context.Context, at string, body []byte) (a answer, t
 	}
 	defer res.Body.Close()
 	a = answer{status: res.StatusCode, retry: retryAfter(res.Header)}
+	if s.anchors == nil { // anybody can have sent it
+		a.retry = min(a.retry, mostBackOff)
+	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case len(a.body) > maxAnswer:
