@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/estserver"
 )
 
@@ -105,7 +106,10 @@ func (d *device) meet(operation string, f estserver.Fault) {
 	d.server.Behave()
 	switch waits := operation == estserver.Reenrol; {
 	case waits && (f == estserver.Deferred || f == estserver.DeferredDate || f == estserver.UnavailableUntil):
-		d.awaitPair(held) // it asks again by itself, with the key of before (CERT-27)
+		now := estserver.Fingerprint(d.awaitPair(held)) // it asks again by itself, with the key of before (CERT-27)
+		daemon.Eventually(d.t, patience, "certs status shows what is in the folder", func() bool {
+			return shown(d.run("certs", "status").out, now) > 0
+		})
 	case waits && (f == estserver.DeferredBare || f == estserver.DeferredForAge):
 		if r := d.run("certs", "renew"); r.status == 0 { // an operator is impatient, and that makes no difference
 			d.t.Errorf("after %s: certs renew: %v", f, r)
