@@ -39,6 +39,16 @@ func (d *SharedDir) Prepare() error {
 		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
 	}
 	d.Pointers = d.Pointers || d.Disk == nil && onFAT(d.Path)
+	if d.Disk != nil || d.Pointers { // FAT knows no owners
+		return nil
+	}
+	info, err := os.Stat(d.Path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("preparing %s: others may write to it, so they could replace what is in it; chmod o-w", d.Path)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -72,5 +73,18 @@ func TestSharedDirModes_CERT29_CERT48(t *testing.T) {
 	}
 	if err := (&SharedDir{Path: filepath.Join(d.Path, "a", "b")}).Prepare(); err == nil {
 		t.Error("a directory without a parent: no error")
+	}
+}
+
+// A folder in which others could replace a file is not used.
+func TestSharedDirOfAll_CERT29(t *testing.T) {
+	d := &SharedDir{Path: t.TempDir()}
+	if err := os.Chmod(d.Path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Prepare(); d.Pointers {
+		t.Skip("the test's own directory is on FAT, which has no modes")
+	} else if err == nil || !strings.Contains(err.Error(), "others may write to it") {
+		t.Errorf("got %v, want that others may write to it", err)
 	}
 }

@@ -272,7 +272,10 @@ func (c *Client) handOver(config Config) time.Duration {
 	case now.Before(c.handNext):
 		return c.handNext.Sub(now)
 	}
-	b := Bundle{Roots: c.kept.rootsPEM()}
+	var b Bundle
+	if c.pinKept(config) { // else they are another's, by what the configuration says
+		b.Roots = c.kept.rootsPEM()
+	}
 	for _, p := range c.kept.inOrder(config.Kinds) {
 		b.Pairs = append(b.Pairs, Pair{
 			Kind: p.Kind, Key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: p.Key}),

@@ -1,9 +1,11 @@
 package certs_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"strings"
@@ -145,9 +147,15 @@ func TestFingerprintMoves_CERT11_CERT17(t *testing.T) {
 	if r.held() != old || len(r.Status().Roots) != 1 {
 		t.Error("what was held has gone")
 	}
+	if b := r.given[len(r.given)-1]; len(b.Roots) > 0 {
+		t.Error("servers are still checked by the root that the configuration does not want")
+	}
 	e.cert = e.ca.serve(e.host, 365*day)
 	r.step()
 	leaf := r.must()
+	if b := r.given[len(r.given)-1]; !bytes.Contains(b.Roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.ca.cert.Raw})) {
+		t.Errorf("the roots handed over are %s", b.Roots)
+	}
 	if leaf.Equal(old) || leaf.CheckSignatureFrom(e.ca.cert) != nil {
 		t.Errorf("got a certificate from %v", leaf.Issuer)
 	}

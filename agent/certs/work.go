@@ -109,7 +109,7 @@ func (c *Client) tidy(config Config, w wishes) {
 		c.place = now.Add(rand.N(netSpread))
 	}
 	if w.changed {
-		c.lookAt = now
+		c.lookAt, c.handed = now, false // other roots may count
 	}
 	if w.retry {
 		c.place, c.handNext = now, time.Time{}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -132,6 +133,12 @@ func (r *reader) crossCheckCertificates() {
 	}
 	if c.Enabled() && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "" {
 		wrong("est", "needs one of fingerprint, ca_file and trust_first, or no server can be trusted")
+	}
+	if c.Enabled() && c.TrustFirst && c.Fingerprint == "" && r.cfg.State.Dir == "" {
+		wrong("trust_first", "needs [state] dir: without it, a root is taken unchecked at each start, not once")
+	}
+	if own := filepath.Join(c.Folder, "roots.pem"); c.CAFile == own {
+		wrong("ca_file", "is "+own+", which EST brings; it is for roots that somebody installed")
 	}
 	if c.Enabled() && len(c.Keys) == 0 {
 		wrong("keys", "is empty: name ecdsa, rsa or both")

@@ -28,6 +28,8 @@ func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
 		{`folder = ""`, `:3: [certificates] folder: the path does not name a folder`},
 		{`folder = "certs"`, `:3: [certificates] folder: "certs" is not an absolute path`},
 		{trusted + `"auto"` + "\nfolder = \"/var/lib/nmos-authd/\"", `:5: [certificates] folder is [state] dir, which nobody else may enter`},
+		{trusted + `"auto"` + "\n[state]\ndir = \"\"", `:3: [certificates] trust_first needs [state] dir: without it, a root is taken unchecked at each start, not once`},
+		{`ca_file = "/run/nmos-authd/certs/roots.pem"`, `:3: [certificates] ca_file is /run/nmos-authd/certs/roots.pem, which EST brings; it is for roots that somebody installed`},
 		{`maker_key = "/k"`, `:3: [certificates] maker_key is the key of maker_certificate, which is missing`},
 	} {
 		_, err := Parse("x.toml", []byte("\n[certificates]\n"+c.text+"\n"))
