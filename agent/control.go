@@ -112,14 +112,14 @@ func (s *Session) writes() bool {
 }
 
 // recordCommands completes the record of a question about commands (CTL-87): its path, method and access are those of
-// the first that is denied, or else of the first.
+// the first that is denied, and not let pass if others are not (OPS-3), or else of the first.
 func (s *Session) recordCommands(r *wire.Request) {
 	e := &s.entry
 	e.Targets, e.Commands, e.Verdicts = len(r.Commands), r.Commands, s.verdicts
 	e.Kind, e.Name = r.API, r.Model
 	first := 0
 	for i, v := range s.verdicts {
-		if !v.Reason.Allowed() {
+		if !v.Reason.Allowed() && (s.observed || !v.Observed) {
 			first = i
 			break
 		}

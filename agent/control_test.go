@@ -12,6 +12,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
+	"nmosauthd/agent/decide"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
 )
@@ -226,6 +227,18 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 			"permitted": []any{"read 1m1 1.2.2.1 root.receiver-monitors.mon-1", "write 4m3 1.2.2.1 root.receiver-monitors.mon-1"}}},
 		{"observed", some, func(c *config.Config) { c.Mode = config.ModeObserve }, map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
 			"decision": "allow", "reason": "observe", "would": "path-not-granted"}},
+		{"some let pass", "api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\nTOKEN",
+			func(c *config.Config) {
+				for api := range c.Enforce {
+					if decide.API(api).String() == "control" {
+						c.Enforce[api] = config.StageWrite
+					}
+				}
+			},
+			map[string]any{"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write", "targets": 2.0, "allowed": 0.0,
+				"denied": []any{"read subscribe root.tx 3.gain 403 path-not-granted observed",
+					"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted"},
+				"decision": "deny", "status": 403.0, "reason": "path-not-granted"}},
 		{"all allowed", "api=control\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", nil, map[string]any{"path": "root.receiver-monitors.mon-1",
 			"method": "subscribe", "access": "read", "targets": 1.0, "allowed": 1.0, "denied": nil, "permitted": nil, "decision": "allow"}},
 		{"no token", "api=configuration\ncommand=1 - 1m1 root\n", nil, map[string]any{"kind": "configuration", "path": "root", "targets": 1.0, "allowed": 0.0,

@@ -3,10 +3,13 @@ package agent_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"nmosauthd/agent"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/tinytest/mint"
@@ -149,5 +152,20 @@ func TestStagesTwin_OPS3(t *testing.T) {
 				t.Fatalf("%v, %q: got %v, want %v", stages, packet, got, want)
 			}
 		}
+	}
+}
+
+// What was let pass of a list is told from what was not (OPS-2).
+func TestListLetPassIsRecorded_OPS2_OPS3(t *testing.T) {
+	d := staged(t, config.ModeEnforce, map[string]config.Stage{"connection": config.StageWrite})
+	out := &ledger{}
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})
+	d.Audit(log)
+	d.NewSessionOf(agent.Peer{UID: 1000, PID: 42}).Packet(nil,
+		[]byte("decide-all 1\ntarget=/x-nmos/connection/v1.1/single\ntarget=/x-nmos/node/v1.3/self\n"), 32<<10)
+	log.Close(t.Context())
+	want := []any{"/x-nmos/connection/v1.1/single observed", "/x-nmos/node/v1.3/self"}
+	if records := out.records(t); len(records) != 1 || !reflect.DeepEqual(records[0]["denied"], want) || records[0]["decision"] != "deny" {
+		t.Errorf("got %v, want a denial and %v", records, want)
 	}
 }

@@ -246,7 +246,8 @@ func (r *Record) addTargets(t Text, answers []wire.Answer) {
 	end := start + t.limit()
 	for i := range answers {
 		if a := &answers[i]; a.Allowed == (t == permitted) && len(r.text) <= end {
-			r.text = append(appendClean(r.text, a.Target, end-len(r.text)), '\n')
+			r.text = appendClean(r.text, a.Target, end-len(r.text))
+			r.endItem(a.Observed)
 		}
 	}
 	r.end(t, start)
@@ -285,9 +286,17 @@ func (r *Record) addCommands(t Text, d *Decision) {
 			r.text = strconv.AppendInt(append(r.text, ' '), int64(info.Status), 10)
 			r.text = append(append(r.text, ' '), info.Code...)
 		}
-		r.text = append(r.text, '\n')
+		r.endItem(v.Observed)
 	}
 	r.end(t, start)
+}
+
+// endItem ends what is denied, and says if it was let pass all the same.
+func (r *Record) endItem(observed bool) {
+	if observed {
+		r.text = append(r.text, " observed"...)
+	}
+	r.text = append(r.text, '\n')
 }
 
 // end ends the text that was begun at start, within its limit.
