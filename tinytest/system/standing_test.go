@@ -117,3 +117,32 @@ func TestStandingQuestionsAreBounded(t *testing.T) {
 		dialPacket(t, b.Authz())
 	}
 }
+
+// What stands because nothing is denied for some time is denied once that time is over, or ended before (ANS-8, OPS-3).
+func TestStandingQuestionAndTimer_ANS8_OPS3(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, authserver.Options{})
+	config := trusting(t, server)
+	config.Admin = true
+	b := start(t, config)
+	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
+	for _, c := range []struct {
+		how string
+		end func()
+	}{{"1h", func() { b.admin("DELETE", "/observe/mode", "") }}, {"2s", func() {}}} {
+		if code, text := b.admin("POST", "/observe/mode?for="+c.how, ""); code != 200 {
+			t.Fatalf("got %d %s", code, text)
+		}
+		conn := dialPacket(t, b.Authz())
+		reply, err := exchange(conn, "watch-token 1\ntarget="+senders+"\n")
+		if c.how == "2s" && strings.HasPrefix(reply, "deny 401\n") { // a machine may be busy
+			continue
+		}
+		if err != nil || !strings.HasPrefix(reply, "allow 200\nreason=observe\nwould=401 no-token\n") {
+			t.Fatalf("for %s: got %q, %v; want it observed", c.how, reply, err)
+		}
+		conn.SetDeadline(time.Now().Add(patience))
+		c.end()
+		turned(t, conn, "deny 401\nreason=no-token\n")
+	}
+}
