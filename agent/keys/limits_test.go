@@ -127,9 +127,9 @@ func TestRenewNowPutsNothingOff_KEY2_OPS1(t *testing.T) {
 		s.RenewNow()
 		synctest.Wait()
 		s.RenewNow()
-		pass(4 * time.Second) // after two failures the third fetch comes within 3 s
-		if got := len(s.of(issuer)); got != 3 {
-			t.Errorf("got %d fetches, want 3", got)
+		pass(4 * time.Second) // after two failures the third fetch comes within 3 s, the fourth 2 to 6 s after it
+		if got := len(s.of(issuer)); got < 3 || got > 4 {
+			t.Errorf("got %d fetches, want 3, or 4", got)
 		}
 	})
 }
