@@ -28,6 +28,9 @@ import (
 	"nmosauthd/tinytest/estserver"
 )
 
+// pinned is a fingerprint: how a server is trusted matters to no test that has it.
+var pinned = `fingerprint = "` + strings.Repeat("0f", 32) + `"`
+
 // certRig is a daemon's parts with an EST server, a state folder, and a folder for the web server.
 type certRig struct {
 	*daemon
@@ -231,7 +234,7 @@ func TestChangeCerts_CERT7_CERT27(t *testing.T) {
 
 // A device without a certificate is a trouble once that has lasted, and says what is missing; one that has one is none.
 func TestCertTrouble(t *testing.T) {
-	d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\ntrust_first = true\nfolder = \""+t.TempDir()+"\"\n")
+	d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\n"+pinned+"\nfolder = \""+t.TempDir()+"\"\n")
 	d.startCerts()
 	for _, c := range []struct {
 		began time.Time
@@ -276,7 +279,7 @@ func TestESTServers_CERT5(t *testing.T) {
 		"https://est.example.com/label":         {Host: "est.example.com", Port: 443, Label: "label"},
 		"https://[2001:db8::1]:8443/studio/two": {Host: "2001:db8::1", Port: 8443, Label: "studio/two"},
 	} {
-		d := newHealthy(t, "[certificates]\nest = \""+at+"\"\ntrust_first = true\nfolder = \""+t.TempDir()+"\"\n")
+		d := newHealthy(t, "[certificates]\nest = \""+at+"\"\n"+pinned+"\nfolder = \""+t.TempDir()+"\"\n")
 		if got, err := d.estServers(t.Context()); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: got %+v, %v; want %+v", at, got, err, want)
 		}
@@ -290,7 +293,7 @@ func TestDialEST_CERT1(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	d := newHealthy(t, "[certificates]\nest = \"auto\"\ntrust_first = true\nfolder = \""+t.TempDir()+"\"\n")
+	d := newHealthy(t, "[certificates]\nest = \"auto\"\n"+pinned+"\nfolder = \""+t.TempDir()+"\"\n")
 	c := *d.inForce.Load().Config
 	c.Discovery.DNSServers, c.Discovery.Domains = []string{"127.0.0.1:1"}, []string{"example.com"}
 	if err := d.apply(&c, d.inForce.Load().names); err != nil {
@@ -342,7 +345,7 @@ func TestMakerCertificate_CERT26_CERT47_CERT48(t *testing.T) {
 		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { write(key, 0o604, one.KeyPEM) }, "key.pem has mode 0604"},
 		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { os.Remove(key) }, "no such file"},
 	} {
-		d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\ntrust_first = true\nfolder = \""+dir+"\"\n"+fmt.Sprintf(c.config+"\n#%[1]q%[2]q%[3]q\n", both, chain, key))
+		d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\n"+pinned+"\nfolder = \""+dir+"\"\n"+fmt.Sprintf(c.config+"\n#%[1]q%[2]q%[3]q\n", both, chain, key))
 		c.set()
 		got, err := d.makerCertificate()
 		switch {
