@@ -43,7 +43,7 @@ trap 'exit 1' INT TERM
 # Left out is what costs minutes here and does not depend on the processor: seeds of fuzz targets, the configuration, budgets of
 # allocations, and tables that compare one answer with another.
 tests() {
-	"$GO" test -count=1 -skip '^(Fuzz|TestAllocation|TestConfig|TestClockSteps|TestBothSockets|TestPermissions|TestResourceIsAnswered|TestMutatedTokens)' \
+	"$GO" test -count=1 -skip '^(Fuzz|TestAllocation|TestConfig|TestClockSteps|TestBothSockets|TestPermissions|TestResourceIsAnswered|TestMutatedTokens|TestServersAtRandom|TestCommandsLikeTheRules)' \
 		"$@" ./agent/decide ./agent/token ./agent/wildcard ./agent/wire ./agent/keys ./agent/inventory ./agent
 }
 
