@@ -316,6 +316,8 @@ func FuzzObserver(f *testing.F) {
 	f.Add(uint8(wire.Resource), uint8(wire.ResourceUnknown), "", "", "", "\x1b[2J", "meter\u202e", "\xff")
 	f.Add(uint8(wire.NoVerb), uint8(wire.PacketForm), "", "", "", "", "", "")
 	f.Add(uint8(wire.Token), uint8(wire.NoToken), "", "", "", "", "", "registration")
+	f.Add(uint8(wire.May), uint8(wire.OK), "", "", "", "client", "", "")
+	f.Add(uint8(wire.Observe), uint8(wire.OK), "start", "", "", "", "", "1h")
 	f.Fuzz(func(t *testing.T, verb, reason uint8, method, path, denied, client, kind, name string) {
 		o := observe.New(observe.DefaultLimits)
 		for i, enforced := range []wire.Reason{wire.Undecided, wire.Reason(reason % uint8(wire.Reasons))} {
@@ -333,7 +335,7 @@ func FuzzObserver(f *testing.F) {
 		}
 		report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{})
 		want := uint64(2)
-		if wire.Verb(verb) == wire.Token { // for the device's own tokens: about no controller
+		if v := wire.Verb(verb); v == wire.Token || v >= wire.May { // about no controller's request
 			want = 0
 		}
 		if report.Decisions != want {
