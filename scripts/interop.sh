@@ -53,7 +53,7 @@ if ! cmp -s tinytest/interop/provider/package-lock.json "$provider/ready"; then
 fi
 cp tinytest/interop/provider/server.mjs "$provider" 2>/dev/null || :
 
-# estserver, of a module that is none of ours: it has its own folder and its own list of modules.
+# estserver, of a module that is not ours: it has its own folder and its own list of modules.
 est=1.0.6
 if [ ! -e "$dir/est/estserver-$est" ]; then
 	rm -rf "$dir/est"

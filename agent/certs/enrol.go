@@ -135,7 +135,7 @@ func (c *Client) enrol(
 	asked := 0
 	if wait != nil && wait.Server == at {
 		asked = wait.Asked
-		if !want.challenge { // a request that is tied to its session is made anew (CERT-27)
+		if !want.challenge { // a request that is tied to its session is made again (CERT-27)
 			key, _, err = openKey(wait.Key)
 			pkcs8 = wait.Key
 		}
@@ -219,11 +219,11 @@ func (s *session) tie(ctx context.Context) ([]byte, error) {
 }
 
 // wait notes that a person has to agree, and when the server is asked again: not before it said, later the more often it
-// was asked, and not for ever (CERT-27).
+// was asked, and not forever (CERT-27).
 func (c *Client) wait(s *session, sl *slot, pkcs8 []byte, asked int, retry time.Duration) error {
 	c.kept.forgetWait(sl.kind)
 	if asked > mostAsked {
-		err := fmt.Errorf("%s was asked %d times and nobody agreed: given up, and asked for anew", s.server.base(), mostAsked)
+		err := fmt.Errorf("%s was asked %d times and nobody agreed: given up, and asked for again", s.server.base(), mostAsked)
 		if failed := c.save(); failed != nil {
 			err = fmt.Errorf("%w; %w", err, failed)
 		}

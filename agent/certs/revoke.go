@@ -26,7 +26,7 @@ const (
 func (c *Client) lists(ctx context.Context, config Config) {
 	now := time.Now()
 	if len(c.kept.Pairs) == 0 {
-		c.listAt = time.Time{} // or it would be due for ever
+		c.listAt = time.Time{} // or it would be due forever
 		return
 	}
 	if now.Before(c.listAt) {
@@ -90,7 +90,7 @@ func (c *Client) revoked(ctx context.Context, p *pair) (bool, time.Duration, err
 				return true, leastList, nil
 			}
 			if wall, trusted := c.o.Clock(); trusted {
-				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it for ever
+				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it forever
 					return false, leastList, fmt.Errorf("its next was due on %s", list.NextUpdate.UTC().Format(time.DateTime))
 				}
 				wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))

@@ -129,7 +129,7 @@ func (r *reader) crossCheckCertificates() {
 		r.mistakes.add(r.set["[certificates] "+key].line, "[certificates] %s %s", key, why)
 	}
 	if c.Enabled() && !WithEST {
-		wrong("est", "is of no use here: this nmos-authd was built without EST (make EST=1 builds it with)")
+		wrong("est", "is not available: this nmos-authd was built without EST (make EST=1 builds it with)")
 	}
 	if c.Enabled() && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "" {
 		wrong("est", "needs one of fingerprint, ca_file and trust_first, or no server can be trusted")

@@ -20,7 +20,7 @@ import (
 	"nmosauthd/platform"
 )
 
-// The files in [certificates] folder, besides one for each kind of key.
+// The files in [certificates] folder, and one more for each kind of key.
 const (
 	rootsFile   = "roots.pem"
 	changedFile = "changed" // written last, so that whoever waits for news waits for it

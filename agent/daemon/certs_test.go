@@ -39,7 +39,7 @@ type certRig struct {
 	log         *bytes.Buffer
 }
 
-// startCertRig makes the parts as newDaemon does. config is what [certificates] has besides server, names and folder.
+// startCertRig makes the parts as newDaemon does. config is what [certificates] has in addition to server, names and folder.
 func startCertRig(t *testing.T, dir string, server *estserver.Server, config string) *certRig {
 	t.Helper()
 	r := &certRig{server: server, dir: dir, folder: filepath.Join(dir, "certs"), log: &bytes.Buffer{}}

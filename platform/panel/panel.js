@@ -384,7 +384,7 @@
 	$("observe-copy").addEventListener("click", () => report && copy(JSON.stringify(report, null, 2), "the report"));
 	$("observe-again").addEventListener("click", observe);
 
-	// again asks now and then, and not while nobody looks. Each turn waits for the one before.
+	// again asks from time to time, and not while nobody looks. Each turn waits for the one before.
 	const again = async (work, every) => {
 		if (!document.hidden) await work();
 		setTimeout(() => again(work, every), every);

@@ -49,7 +49,7 @@ func (s *Server) checkRequest(r *http.Request, req *Request, body []byte, bodyEr
 		breach("CERT-4: the path has a query")
 	}
 	if req.Operation == "" {
-		breach("CERT-4: the path is none of EST's")
+		breach("CERT-4: the path is not one of EST's")
 	}
 	want := http.MethodGet
 	if req.Operation == Enrol || req.Operation == Reenrol {

@@ -85,7 +85,7 @@ type Request struct {
 	At         time.Time
 	Method     string
 	Path       string
-	Operation  string // "" if the path is none of EST's
+	Operation  string // "" if the path is not one of EST's
 	Where      string // "" for the path itself; elsewhere, moved or plain behind a redirect
 	TLS        uint16 // version; 0 for plain HTTP
 	Client     *x509.Certificate

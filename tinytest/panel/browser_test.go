@@ -102,7 +102,7 @@ func (p *page) until(expression string) {
 		if time.Now().After(deadline) {
 			var text string
 			p.eval("document.body.innerText", &text)
-			p.t.Fatalf("waited in vain for %s on the page:\n%s", expression, text)
+			p.t.Fatalf("no result while waiting for %s on the page:\n%s", expression, text)
 		}
 	}
 }

@@ -316,7 +316,7 @@ func (r *rig) until(what string, done func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s", what)
+			r.t.Fatalf("no result while waiting for %s", what)
 		}
 	}
 }

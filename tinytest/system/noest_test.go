@@ -17,7 +17,7 @@ func TestWithoutEST(t *testing.T) {
 	const est = "[certificates]\nest = \"auto\"\ntrust_first = true\n"
 	for _, c := range []struct{ program, want string }{
 		{program, ""},
-		{without, ":2: [certificates] est is of no use here: this nmos-authd was built without EST"},
+		{without, ":2: [certificates] est is not available: this nmos-authd was built without EST"},
 	} {
 		r := finish(t, exec.CommandContext(t.Context(), c.program, "check-config", "--config", file(t, "est.toml", est)), "")
 		if got := strings.Contains(r.errors, "without EST"); got != (c.want != "") || !strings.Contains(r.errors, c.want) {
