@@ -111,7 +111,7 @@ func TestViolationsAreSeen(t *testing.T) {
 		}, "CERT-4: the path has a query"},
 		{"other label", Options{Label: "a"}, func(a *asker) (*http.Response, []byte, error) {
 			return a.ask(http.MethodGet, a.server.URL()+WellKnown+"/cacerts", nil)
-		}, "CERT-4: the path is none"},
+		}, "CERT-4: the path is not one"},
 		{"post", Options{}, func(a *asker) (*http.Response, []byte, error) {
 			return a.ask(http.MethodPost, a.server.Base()+"/cacerts", nil)
 		}, "CERT-4: the method is POST"},
