@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"os"
 
-	"github.com/go-jose/go-jose/v4/json"
+	"nmosauthd/agent/status"
 )
 
 func runCerts(args []string) int {
@@ -35,27 +35,9 @@ func runCerts(args []string) int {
 }
 
 func runCertsStatus(args []string) int {
-	set, config := flags("certs status", "")
-	asJSON := set.Bool("json", false, "print JSON, the member certs of what status --json prints")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
-	}
-	s, _, err := askStatus(*config)
-	switch {
-	case err != nil:
-	case *asJSON:
-		err = json.NewEncoder(os.Stdout).Encode(&s.Certs)
-	default:
-		err = s.WriteCerts(stdout())
-	}
-	switch {
-	case err != nil:
-		complain(err)
-		return exitFail
-	case !s.Certs.Good(s.Time):
-		return exitDeny
-	}
-	return exitOK
+	return showPart("certs", args, func(s *status.Status) (any, func(io.Writer) error, bool) {
+		return &s.Certs, s.WriteCerts, s.Certs.Good(s.Time)
+	})
 }
 
 // changeCerts has the device ask for certificates, and prints what came of it.

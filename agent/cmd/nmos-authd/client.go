@@ -3,11 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/status"
 )
 
 func runClient(args []string) int {
@@ -40,24 +43,35 @@ func runClient(args []string) int {
 }
 
 func runClientStatus(args []string) int {
-	set, config := flags("client status", "")
-	asJSON := set.Bool("json", false, "print JSON, the member client of what status --json prints")
+	return showPart("client", args, func(s *status.Status) (any, func(io.Writer) error, bool) {
+		return &s.Client, s.WriteClient, s.Client.Registered && s.Client.Trouble == ""
+	})
+}
+
+// showPart prints a part of the status, named as the member of the JSON is. What part returns is that member, what writes
+// it as text, and whether all is well with it.
+func showPart(name string, args []string, part func(*status.Status) (any, func(io.Writer) error, bool)) int {
+	set, config := flags(name+" status", "")
+	asJSON := set.Bool("json", false, "print JSON, the member "+name+" of what status --json prints")
 	if status, done := parse(set, args, 0, 0); done {
 		return status
 	}
 	s, _, err := askStatus(*config)
-	switch {
-	case err != nil:
-	case *asJSON:
-		err = json.NewEncoder(os.Stdout).Encode(&s.Client)
-	default:
-		err = s.WriteClient(stdout())
+	if err != nil {
+		complain(err)
+		return exitFail
+	}
+	member, write, good := part(s)
+	if *asJSON {
+		err = json.NewEncoder(os.Stdout).Encode(member)
+	} else {
+		err = write(stdout())
 	}
 	switch {
 	case err != nil:
 		complain(err)
 		return exitFail
-	case !s.Client.Registered || s.Client.Trouble != "":
+	case !good:
 		return exitDeny
 	}
 	return exitOK
