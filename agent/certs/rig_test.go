@@ -361,6 +361,8 @@ func (r *rig) power() {
 					case r.ways[host] <- server:
 						return client, nil
 					case <-ctx.Done():
+						client.Close()
+						server.Close()
 						return nil, ctx.Err()
 					}
 				}
