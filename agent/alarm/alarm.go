@@ -1,4 +1,5 @@
-// Package alarm does work when it is due: at a time that the work itself names, or as soon as anybody asks for it.
+// Package alarm does work when it is due: at a time that the work itself names, or as soon as anybody asks for it; and
+// says how long to wait after a failure.
 package alarm
 
 import (

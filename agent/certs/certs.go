@@ -184,9 +184,8 @@ const (
 
 // Client is the device's side of EST. Its methods may be called from any number of goroutines.
 type Client struct {
-	o     Options
-	alarm alarm.Alarm
-	turn  chan struct{} // holds one element while nobody works; what follows is the worker's
+	o    Options
+	work alarm.Worker // whoever has its turn owns what follows
 
 	kept      *state // nil if not loaded
 	unsaved   bool   // what is kept could not be stored
@@ -219,15 +218,15 @@ type wishes struct{ changed, retry, enrol, renew, network, clock bool }
 
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
-	c := &Client{o: o, alarm: alarm.New(), turn: make(chan struct{}, 1)}
-	c.turn <- struct{}{}
-	return c
+	return &Client{o: o, work: alarm.NewWorker()}
 }
 
 // Load reads what is kept, so that Roots and Certificates answer. Run does so, too, and tries again.
 func (c *Client) Load() error {
-	<-c.turn
-	defer c.unlock()
+	if err := c.work.Take(context.Background()); err != nil {
+		return err
+	}
+	defer c.work.Done()
 	if err := c.load(); err != nil {
 		return err
 	}
@@ -258,7 +257,7 @@ func (c *Client) Configure(config Config) {
 		return
 	}
 	c.config, c.wishes.changed = config, true
-	c.alarm.Ring()
+	c.work.Ring()
 }
 
 // check returns why nothing can be asked for (CERT-22).
@@ -303,7 +302,7 @@ func (c *Client) wish(note func(*wishes)) {
 	c.mu.Lock()
 	note(&c.wishes)
 	c.mu.Unlock()
-	c.alarm.Ring()
+	c.work.Ring()
 }
 
 // NetworkChanged has the servers looked up and the roots asked for again, after a random while: another domain's have
@@ -372,10 +371,10 @@ func (c *Client) Remove(ctx context.Context, kind KeyKind) error {
 // Forget takes away all that is held and was kept: roots, pairs, and requests that wait. The device is as it came from
 // its maker, and a first root may be taken again if the configuration allows it. What cannot be read is forgotten, too.
 func (c *Client) Forget(ctx context.Context) error {
-	if err := c.lock(ctx); err != nil {
+	if err := c.work.Take(ctx); err != nil {
 		return err
 	}
-	defer c.unlock()
+	defer c.work.Done()
 	c.begin(&state{Version: stateVersion, Place: uint16(rand.N(1 << 16))})
 	c.slots, c.lookAt = nil, time.Time{}
 	if err := c.save(); err != nil {
@@ -388,10 +387,10 @@ func (c *Client) Forget(ctx context.Context) error {
 
 // change has the worker's turn for a change by an operator, which is stored, or not made.
 func (c *Client) change(ctx context.Context, what func() error) error {
-	if err := c.lock(ctx); err != nil {
+	if err := c.work.Take(ctx); err != nil {
 		return err
 	}
-	defer c.unlock()
+	defer c.work.Done()
 	if err := c.load(); err != nil {
 		return err
 	}
@@ -405,7 +404,7 @@ func (c *Client) change(ctx context.Context, what func() error) error {
 		return err
 	}
 	c.handed, c.handNext = false, time.Time{}
-	c.alarm.Ring()
+	c.work.Ring()
 	return nil
 }
 
@@ -425,29 +424,4 @@ func (c *Client) Certificates() []tls.Certificate {
 }
 
 // Run does the work until ctx ends.
-func (c *Client) Run(ctx context.Context) {
-	c.alarm.Run(ctx, func() time.Duration {
-		if c.lock(ctx) != nil {
-			return 0
-		}
-		defer c.unlock()
-		return c.step(ctx)
-	})
-}
-
-func (c *Client) lock(ctx context.Context) error {
-	select {
-	case <-c.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (c *Client) unlock() { c.turn <- struct{}{} }
-
-// backOff doubles with each failure, and is moved at random by half of it.
-func backOff(failures int, most time.Duration) time.Duration {
-	d := min(firstBackOff<<min(max(failures-1, 0), 16), most)
-	return d/2 + rand.N(d)
-}
+func (c *Client) Run(ctx context.Context) { c.work.Run(ctx, c.step) }

@@ -10,15 +10,15 @@ import (
 
 // Step is one step of Run.
 func (c *Client) Step(ctx context.Context) time.Duration {
-	<-c.turn
-	defer c.unlock()
+	_ = c.work.Take(context.Background())
+	defer c.work.Done()
 	return c.step(ctx)
 }
 
 // Hurry ends all waits but those that a server asked for.
 func (c *Client) Hurry() {
-	<-c.turn
-	defer c.unlock()
+	_ = c.work.Take(context.Background())
+	defer c.work.Done()
 	c.place = time.Now()
 	c.handNext = time.Time{}
 	for _, s := range c.slots {
@@ -31,8 +31,8 @@ func (c *Client) Hurry() {
 
 // Place sets this device's place, of 65536.
 func (c *Client) Place(place uint16) {
-	<-c.turn
-	defer c.unlock()
+	_ = c.work.Take(context.Background())
+	defer c.work.Done()
 	if err := c.load(); err != nil {
 		panic(err)
 	}
@@ -80,15 +80,15 @@ func RequestTime(t *testing.T, d time.Duration) {
 // Look has the roots asked for at the next step.
 func (c *Client) Look() {
 	c.Step(context.Background())
-	<-c.turn
-	defer c.unlock()
+	_ = c.work.Take(context.Background())
+	defer c.work.Done()
 	c.lookAt = time.Time{}
 }
 
 // PlaceNow returns this device's place, of 65536.
 func (c *Client) PlaceNow() uint16 {
-	<-c.turn
-	defer c.unlock()
+	_ = c.work.Take(context.Background())
+	defer c.work.Done()
 	return c.kept.Place
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/ascii"
 )
 
@@ -75,7 +76,7 @@ func (c *Client) fail(config Config, s *slot, now time.Time) {
 		}
 	}
 	s.quick++
-	s.next = now.Add(max(backOff(s.quick, mostBackOff), retryOf(s.err)))
+	s.next = now.Add(max(alarm.BackOff(s.quick, firstBackOff, mostBackOff), retryOf(s.err)))
 }
 
 // retryOf returns how long a server that refused wants to be left alone.

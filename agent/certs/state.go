@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/alarm"
 )
 
 // state is what Storage keeps. Times are Unix seconds, 0 if unknown.
@@ -288,7 +290,7 @@ func (c *Client) handOver(config Config) time.Duration {
 	c.mu.Unlock()
 	if err != nil {
 		c.handTries++
-		wait := backOff(c.handTries, mostBackOff)
+		wait := alarm.BackOff(c.handTries, firstBackOff, mostBackOff)
 		c.handNext = now.Add(wait)
 		c.o.Report(Event{
 			Kind: EventFailure, Err: fmt.Errorf("the certificates cannot be handed over: %w", err), Again: wait,

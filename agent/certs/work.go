@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"nmosauthd/agent/alarm"
 )
 
 // slot is how it stands with the certificate of one kind.
@@ -37,7 +39,7 @@ func (c *Client) step(ctx context.Context) time.Duration {
 	if c.unsaved {
 		if err := c.save(); err != nil {
 			c.saveTries++
-			return c.stop(Unsaved, err, backOff(c.saveTries, mostBackOff))
+			return c.stop(Unsaved, err, alarm.BackOff(c.saveTries, firstBackOff, mostBackOff))
 		}
 		c.saveTries, c.err = 0, nil
 	}
@@ -206,7 +208,7 @@ func (c *Client) attempt(ctx context.Context, config Config, due []*slot, look b
 		if len(c.kept.Pairs) == 0 {
 			most = mostBackOff
 		}
-		c.lookAt = now.Add(max(backOff(c.lookTries, most), retryOf(failure)))
+		c.lookAt = now.Add(max(alarm.BackOff(c.lookTries, firstBackOff, most), retryOf(failure)))
 	}
 	if len(due) == 0 && !look {
 		c.err = nil

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"nmosauthd/agent/alarm"
 )
 
 // interval returns how long to wait after a fetch that succeeded: until the next place, which is anywhere in the
@@ -32,7 +34,7 @@ const renewalRest = 5 * time.Second
 func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Duration {
 	wait := st.rested.Sub(now)
 	if s.decides(name, st) {
-		wait = spread(doubled(s.policy.Refresh/4, s.policy.Refresh/2, st.failures))
+		wait = backOff(st.failures, s.policy.Refresh/4, s.policy.Refresh/2)
 	}
 	if !st.server {
 		wait += s.policy.Retry // only tokens need it, so it is limited as their fetches are (KEY-6)
@@ -40,17 +42,10 @@ func (s *Store) backOff(name string, st *issuerState, now time.Time) time.Durati
 	return wait
 }
 
-// doubled returns a back-off that starts at first and doubles with each further failure, up to most. It is at least one
-// second.
-func doubled(first, most time.Duration, failures int) time.Duration {
-	for first = max(first, firstBackOff); failures > 1 && first < most; failures-- {
-		first *= 2
-	}
-	return min(first, max(most, firstBackOff))
+// backOff is that of package alarm, which starts at a second at least, however short the configured interval is.
+func backOff(failures int, first, most time.Duration) time.Duration {
+	return alarm.BackOff(failures, max(first, firstBackOff), max(most, firstBackOff))
 }
-
-// spread varies a back-off at random by up to half of it.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // decides reports whether there are keys to decide by while an issuer fails: its own or, of a server, another server's.
 // The caller holds mu.

@@ -422,7 +422,7 @@ func (s *Store) renew(ctx context.Context, name string, st *issuerState) {
 		} else {
 			st.phase, st.err, st.errTime = failing, err, now
 			st.failures++
-			st.rested = now.Add(spread(doubled(firstBackOff, min(maxBackOff, s.policy.Refresh), st.failures)))
+			st.rested = now.Add(backOff(st.failures, firstBackOff, min(maxBackOff, s.policy.Refresh)))
 			event.Next = s.backOff(name, st, now)
 		}
 		if !st.followUp.IsZero() {

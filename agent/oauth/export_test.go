@@ -7,10 +7,10 @@ import (
 
 // Step does what is due, as Run does.
 func (c *Client) Step(ctx context.Context) time.Duration {
-	if c.lock(ctx) != nil {
+	if c.work.Take(ctx) != nil {
 		return 0
 	}
-	defer c.unlock()
+	defer c.work.Done()
 	return c.step(ctx)
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"nmosauthd/agent/alarm"
 )
 
 // manage sends a request for the client's own registration (RFC 7592) and stores what comes, first of all a new
@@ -84,7 +86,7 @@ func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Du
 	case err == nil:
 		c.well()
 	default:
-		wait = max(spread(10*time.Minute), retryAfter(err))
+		wait = max(alarm.Spread(10*time.Minute), retryAfter(err))
 		if final(err) || errors.Is(err, errForget) { // CLI-35; by CLI-44 a 401 does not justify a new registration
 			wait = refusedRest + rand.N(refusedRest/4)
 		}
@@ -161,7 +163,7 @@ func (c *Client) gone(e *entry, why string) error {
 	c.place = time.Now().Add(rand.N(lostSpread(e.life()))) // others may have been lost, too
 	c.mu.Unlock()
 	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why})
-	c.alarm.Ring()
+	c.work.Ring()
 	return nil
 }
 
@@ -175,10 +177,10 @@ var (
 // server may have read it, and the old one goes an hour later. After an error the key is as it was; ErrNoClient or
 // ErrSameKey is wrapped if that is for a reason which lasts.
 func (c *Client) RotateKey(ctx context.Context) error {
-	if err := c.lock(ctx); err != nil {
+	if err := c.work.Take(ctx); err != nil {
 		return err
 	}
-	defer c.unlock()
+	defer c.work.Done()
 	c.mu.Lock()
 	config := c.config
 	c.mu.Unlock()
@@ -203,7 +205,7 @@ func (c *Client) RotateKey(ctx context.Context) error {
 	}
 	before := e.Keys
 	e.Keys, e.Rotation = []*deviceKey{before[0], k}, publish
-	defer c.alarm.Ring() // what could not be stored is stored again
+	defer c.work.Ring() // what could not be stored is stored again
 	if err := c.store(); err != nil {
 		e.Keys, e.Rotation = before, steady
 		return err
@@ -260,10 +262,10 @@ func (c *Client) turnTo(e *entry, r rotation, text string) error {
 // that (CLI-43, CLI-59), each tried once; then it is dropped, with its key. The error says what may have stayed behind.
 // If the issuer is still configured, Run registers the device again.
 func (c *Client) Forget(ctx context.Context, issuer string) error {
-	if err := c.lock(ctx); err != nil {
+	if err := c.work.Take(ctx); err != nil {
 		return err
 	}
-	defer c.unlock()
+	defer c.work.Done()
 	c.mu.Lock()
 	config := c.config
 	c.mu.Unlock()
@@ -302,7 +304,7 @@ func (c *Client) Forget(ctx context.Context, issuer string) error {
 	c.next, c.upkeep, c.stepAt = time.Time{}, time.Time{}, time.Time{}
 	err := c.store()
 	c.o.Report(Event{Kind: EventForgotten, Issuer: issuer, Err: oneLine(left...)})
-	c.alarm.Ring()
+	c.work.Ring()
 	return oneLine(append(left, err)...)
 }
 

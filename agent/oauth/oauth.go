@@ -149,10 +149,9 @@ const (
 // Client is the device's side of OAuth. Its methods may be called from any number of goroutines.
 type Client struct {
 	o      Options
-	alarm  alarm.Alarm
+	work   alarm.Worker // whoever has its turn owns what follows that is not guarded otherwise
 	jwks   atomic.Pointer[[]byte]
-	loaded atomic.Bool   // what is kept was read
-	turn   chan struct{} // holds one element while nobody works; what follows is the worker's
+	loaded atomic.Bool // what is kept was read
 
 	patience time.Duration // with one request; tests shorten it
 
@@ -185,10 +184,8 @@ type Client struct {
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
 	c := &Client{
-		o: o, alarm: alarm.New(), turn: make(chan struct{}, 1), patience: requestTime,
-		grants: map[string]*grant{},
+		o: o, work: alarm.NewWorker(), patience: requestTime, grants: map[string]*grant{},
 	}
-	c.turn <- struct{}{}
 	empty := []byte(`{"keys":[]}`)
 	c.jwks.Store(&empty)
 	return c
@@ -217,7 +214,7 @@ func (c *Client) Configure(config Config) {
 			g.next = now
 		}
 	}
-	c.alarm.Ring()
+	c.work.Ring()
 }
 
 // Retry has what waits tried now: a refused registration, a place in the start, a token that failed.
@@ -232,16 +229,16 @@ func (c *Client) Retry() {
 		}
 	}
 	c.mu.Unlock()
-	c.alarm.Ring()
+	c.work.Ring()
 }
 
 // Held returns the issuers at which a client is held, by what is stored. It waits for no request once that was read.
 func (c *Client) Held(ctx context.Context) (issuers []string, err error) {
 	if !c.loaded.Load() {
-		if err := c.lock(ctx); err != nil {
+		if err := c.work.Take(ctx); err != nil {
 			return nil, err
 		}
-		defer c.unlock()
+		defer c.work.Done()
 		if err := c.load(); err != nil {
 			return nil, err
 		}
@@ -274,33 +271,14 @@ func (c *Client) ClockChanged() {
 			g.next = at
 		}
 	}
-	c.alarm.Ring()
+	c.work.Ring()
 }
 
 // JWKS returns the device's public keys (CLI-65, CLI-67), for the jwks_uri and for operators.
 func (c *Client) JWKS() []byte { return *c.jwks.Load() }
 
 // Run does the work until ctx ends.
-func (c *Client) Run(ctx context.Context) {
-	c.alarm.Run(ctx, func() time.Duration {
-		if c.lock(ctx) != nil {
-			return 0
-		}
-		defer c.unlock()
-		return c.step(ctx)
-	})
-}
-
-func (c *Client) lock(ctx context.Context) error {
-	select {
-	case <-c.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (c *Client) unlock() { c.turn <- struct{}{} }
+func (c *Client) Run(ctx context.Context) { c.work.Run(ctx, c.step) }
 
 // step does what is due and returns how long to wait for what comes next.
 func (c *Client) step(ctx context.Context) time.Duration {
@@ -398,16 +376,15 @@ func (c *Client) fail(config Config, p Phase, err error, wait time.Duration) tim
 // failure chooses the phase and the wait by the kind of error (CLI-35).
 func (c *Client) failure(config Config, err error) time.Duration {
 	c.tries++
-	doubled := func(d, most time.Duration) time.Duration { return spread(min(d<<min(c.tries-1, 8), most)) }
 	switch {
 	case errors.Is(err, errUnusable):
-		return c.fail(config, Refused, err, refusedRest/2+doubled(refusedRest, longestLife))
+		return c.fail(config, Refused, err, refusedRest/2+alarm.BackOff(c.tries, refusedRest, longestLife))
 	case final(err):
 		return c.fail(config, Refused, err, refusedRest+rand.N(refusedRest/4))
 	case errors.Is(err, errLost):
-		return c.fail(config, Unregistered, err, max(doubled(lostRest, refusedRest), retryAfter(err)))
+		return c.fail(config, Unregistered, err, max(alarm.BackOff(c.tries, lostRest, refusedRest), retryAfter(err)))
 	}
-	return c.fail(config, Unregistered, err, max(backOff(c.tries), retryAfter(err)))
+	return c.fail(config, Unregistered, err, max(alarm.BackOff(c.tries, firstBackOff, mostBackOff), retryAfter(err)))
 }
 
 // well notes that the registration has no fault left.
@@ -416,18 +393,6 @@ func (c *Client) well() {
 	defer c.mu.Unlock()
 	c.status.Err = nil
 }
-
-// backOff doubles with each failure and is moved at random, as that of keys is (KEY-2).
-func backOff(failures int) time.Duration {
-	d := firstBackOff
-	for ; failures > 1 && d < mostBackOff; failures-- {
-		d *= 2
-	}
-	return spread(min(d, mostBackOff))
-}
-
-// spread moves a wait at random by half of it.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(max(d, 1)) }
 
 // retryAfter returns how long the server wants to be left alone (CLI-57), moved at random so that those who were sent
 // away together do not come back together.

@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/discovery"
 )
 
@@ -164,12 +165,12 @@ func (e *entry) fits(config Config) bool {
 
 func (c *Client) failRefused(config Config, err error) time.Duration {
 	c.metaAt = time.Time{}
-	return c.fail(config, Refused, err, spread(mostBackOff))
+	return c.fail(config, Refused, err, alarm.Spread(mostBackOff))
 }
 
 func (c *Client) failUnsaved(config Config, err error) time.Duration {
 	c.tries++
-	return c.fail(config, Unsaved, err, backOff(c.tries))
+	return c.fail(config, Unsaved, err, alarm.BackOff(c.tries, firstBackOff, mostBackOff))
 }
 
 // prepare stores an entry, with the key if the method needs one, before anything is sent: a key that a server knows

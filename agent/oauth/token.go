@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"nmosauthd/agent/alarm"
 	"nmosauthd/agent/token"
 )
 
@@ -96,7 +97,7 @@ func (c *Client) Token(scope string) Token {
 	g.asked = now
 	left := g.left(now)
 	if idle || left < leastLeft {
-		c.alarm.Ring()
+		c.work.Ring()
 	}
 	if left >= leastLeft {
 		return Token{Token: g.token, Scope: g.granted, Left: left, Next: max(g.next.Sub(now), 0) + soon}
@@ -149,7 +150,7 @@ func (c *Client) ReportRefused(token string) bool {
 		now := time.Now()
 		at := now
 		if g.reported > 0 {
-			at = g.got.Add(backOff(g.reported + 4)) // 16 s and more
+			at = g.got.Add(alarm.BackOff(g.reported+4, firstBackOff, mostBackOff)) // 16 s and more
 		}
 		if at.Before(now) {
 			at = now
@@ -160,7 +161,7 @@ func (c *Client) ReportRefused(token string) bool {
 			g.reported++
 			g.byReport = true
 		}
-		c.alarm.Ring()
+		c.work.Ring()
 		return true
 	}
 	return false
@@ -269,9 +270,9 @@ func renewal(life time.Duration, renewed bool) time.Duration {
 // rest is how long to wait after a failure: by the usual back-off without a token, by a quarter of what is left with
 // one, so that those who lost their server together do not hurry. The caller holds mu.
 func (g *grant) rest(now time.Time) time.Duration {
-	wait := backOff(g.failures)
+	wait := alarm.BackOff(g.failures, firstBackOff, mostBackOff)
 	if left := g.left(now); left > 0 {
-		wait = max(wait, spread(min(left/4, mostBackOff)))
+		wait = max(wait, alarm.Spread(min(left/4, mostBackOff)))
 		if latest := left - 5*time.Second; wait > latest && latest > firstBackOff {
 			wait = latest
 		}
