@@ -75,8 +75,8 @@ func (a *Agent) Configure(c *config.Config, names []string) {
 			Names:    names,
 			MaxBytes: c.Limits.TokenBytes,
 			Cached:   c.Limits.CachedTokens,
-			// If there are several processors, one stays free of cold verifications, so that a flood of forged tokens leaves
-			// room for those that are remembered.
+			// If there are several processors, one stays free of cold verifications, so that a flood of forged tokens
+			// leaves room for those that are remembered.
 			Parallel:   runtime.GOMAXPROCS(0) - 1,
 			Leeway:     leeway,
 			Bounds:     &a.bounds,

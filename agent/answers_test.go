@@ -45,11 +45,13 @@ func TestAnswers(t *testing.T) {
 // What else a reply carries (ANS-8): of a good token everything, of one that is good and not enough who it was, of one
 // that nobody verified nothing.
 func TestRepliesSay_ANS8(t *testing.T) {
-	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
+	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"*"}}}})
 	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
 	now := tok.Now.Add(16*time.Second + 300*time.Millisecond)
 	d.clock.Store(&now)
-	who := map[string]string{"client-id": mint.DefaultClient, "subject": mint.DefaultSubject, "issuer": mint.DefaultIssuer}
+	who := map[string]string{"client-id": mint.DefaultClient, "subject": mint.DefaultSubject,
+		"issuer": mint.DefaultIssuer}
 	check := func(name, packet, first, expires string, who map[string]string) {
 		t.Helper()
 		got := d.ask(t, packet)
@@ -96,7 +98,8 @@ func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 	done := make(chan struct{})
 	go func() { store.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	d := &device{Agent: agent.New(config, []string{mint.DefaultDevice}, store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} }), store: store}
+	d := &device{Agent: agent.New(config, []string{mint.DefaultDevice}, store,
+		func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} }), store: store}
 
 	for range 3 {
 		got := d.ask(t, get(senders, tok.Sign()))

@@ -18,8 +18,8 @@ import (
 )
 
 // The rows of one run belong together: cold answers beside the RSA check that they cannot do without and go-jose's.
-// Compare within a run, not between machines. "make bench" (tinytest/cmd/bench) has the sockets, and lets what it compares
-// take turns.
+// Compare within a run, not between machines. "make bench" (tinytest/cmd/bench) has the sockets, and lets what it
+// compares take turns.
 
 func BenchmarkColdFloorRSA(b *testing.B) {
 	tok := distinct(0)
@@ -126,7 +126,8 @@ func BenchmarkWarmForged(b *testing.B) {
 // benchmarkRecorded answers one question as a caller's, whose decisions are recorded, with this many who watch them.
 func benchmarkRecorded(b *testing.B, watchers int, rates audit.Rates) {
 	d := newDevice(b, nil, mint.New(mint.Options{}).Key.JWK())
-	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(io.Discard)}, QueueBytes: 64 << 10, RingBytes: 64 << 10, Rates: rates})
+	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(io.Discard)}, QueueBytes: 64 << 10,
+		RingBytes: 64 << 10, Rates: rates})
 	defer log.Close(b.Context())
 	d.Audit(log)
 	for range watchers {
@@ -152,6 +153,7 @@ func benchmarkRecorded(b *testing.B, watchers int, rates audit.Rates) {
 
 func BenchmarkWarmRecorded(b *testing.B) {
 	benchmarkRecorded(b, 0, audit.Rates{Denials: 1e5, Allows: 1e9})
-}                                       // each within the budget
-func BenchmarkWarmJoined(b *testing.B)  { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) } // nearly all beyond it
+} // each within the budget
+// nearly all beyond it
+func BenchmarkWarmJoined(b *testing.B)  { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) }
 func BenchmarkWarmWatched(b *testing.B) { benchmarkRecorded(b, 1, audit.Rates{}) }

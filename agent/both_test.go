@@ -61,7 +61,8 @@ func askHTTP(tb testing.TB, d *device) *webServer {
 
 // headersOf are the names under which a web server passes on what a packet says.
 var headersOf = map[string]string{
-	"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization", "upgrade": "X-Original-Upgrade",
+	"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization",
+	"upgrade": "X-Original-Upgrade",
 }
 
 // asHTTP writes a packet's question as an HTTP request. ok is false where HTTP cannot say it: another question than
@@ -74,7 +75,8 @@ func asHTTP(packet string) (text string, ok bool) {
 		name, value, _ := strings.Cut(line, "=")
 		header := headersOf[name]
 		control := func(r rune) bool { return r < ' ' || r == 0x7f }
-		if value != strings.Trim(value, " ") || strings.ContainsFunc(value, control) || value == "" && name != "authorization" {
+		if value != strings.Trim(value, " ") || strings.ContainsFunc(value, control) ||
+			value == "" && name != "authorization" {
 			return "", false
 		}
 		if name == "id" {
@@ -101,8 +103,9 @@ func (w *webServer) ask(tb testing.TB, text string) answer {
 	response.Body.Close()
 	a := answer{first: response.Status[:3], lines: map[string]string{}}
 	for line, header := range map[string]string{
-		"reason": "X-Auth-Reason", "www-authenticate": "WWW-Authenticate", "retry-after": "Retry-After", "client-id": "X-Auth-Client-Id",
-		"subject": "X-Auth-Subject", "path": "X-Auth-Path", "expires-in": "X-Auth-Expires-In",
+		"reason": "X-Auth-Reason", "www-authenticate": "WWW-Authenticate", "retry-after": "Retry-After",
+		"client-id": "X-Auth-Client-Id", "subject": "X-Auth-Subject", "path": "X-Auth-Path",
+		"expires-in": "X-Auth-Expires-In",
 	} {
 		if values := response.Header.Values(header); len(values) == 1 {
 			a.lines[line] = values[0]
@@ -155,7 +158,8 @@ func TestBothSockets(t *testing.T) {
 	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
 		for _, c := range table {
 			method, target := c.Request()
-			packet := "decide 1\nmethod=" + method + "\ntarget=" + target + "\nauthorization=Bearer " + c.Make(base) + "\n"
+			packet := "decide 1\nmethod=" + method + "\ntarget=" + target + "\nauthorization=Bearer " + c.Make(base) +
+				"\n"
 			if _, ok := asHTTP(packet); !ok || c.Packet != "" {
 				continue
 			}
@@ -207,15 +211,18 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 		compare(row.Name, packet)
 	}
 	all := tok.Sign()
-	some := mint.New(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"nodes", "subscriptions/*"}},
-		"ncp": {Read: []string{"*"}}, "control": {Write: []string{"root.*"}}}}).Sign()
-	for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/nodes", "/x-nmos/query/v1.3/subscriptions/1", // PATH-14
-		"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/slot/2/ncp", // PATH-15
+	some := mint.New(mint.Options{Permissions: map[string]mint.Permission{
+		"query": {Read: []string{"nodes", "subscriptions/*"}},
+		"ncp":   {Read: []string{"*"}}, "control": {Write: []string{"root.*"}}}}).Sign()
+	// PATH-14
+	for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/nodes",
+		"/x-nmos/query/v1.3/subscriptions/1", "/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/slot/2/ncp", // PATH-15
 		"/x-nmos/node/v1.3/" + strings.Repeat("a", 2030), "/x-nmos/node/v1.3/" + strings.Repeat("a", 2031)} { // PATH-16
 		for i, raw := range []string{all, some} {
 			packet := "decide 1\nmethod=GET\ntarget=" + target + "\nauthorization=Bearer " + raw + "\n"
 			compare(fmt.Sprintf("PATH-14 PATH-15 PATH-16/%.40s %d", target, i), packet)
-			compare(fmt.Sprintf("PATH-14 PATH-15 PATH-16/%.40s as a socket %d", target, i), packet+"upgrade=websocket\n")
+			compare(fmt.Sprintf("PATH-14 PATH-15 PATH-16/%.40s as a socket %d", target, i),
+				packet+"upgrade=websocket\n")
 		}
 	}
 	for _, row := range answerRows {
@@ -226,8 +233,8 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 	}
 }
 
-// Questions about commands are the same text on both sockets, and so are the answers; only what HTTP says beside them is
-// HTTP's own.
+// Questions about commands are the same text on both sockets, and so are the answers; only what HTTP says beside them
+// is HTTP's own.
 func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
 	key, tok := mint.New(mint.Options{}).Key.JWK(), monitorToken()
 	now := time.Now()
@@ -278,7 +285,8 @@ func TestBothSocketsByPacket_ANS8(t *testing.T) {
 // post posts a body and returns the status and the body of the answer.
 func (w *webServer) post(tb testing.TB, path, body string) (status, answer string) {
 	tb.Helper()
-	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body); err != nil {
+	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path,
+		len(body), body); err != nil {
 		tb.Fatal(err)
 	}
 	response, err := http.ReadResponse(w.reader, nil)

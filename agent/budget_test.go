@@ -29,15 +29,32 @@ var budgets = []struct {
 	ask  func(d *device, n int) string // the n-th packet to ask
 }{
 	{"warm allow", "allow 200 ok", 0, false, func(d *device, n int) string { return get(senders, distinct(0)) }},
-	{"warm deny, path", "deny 403 path-not-granted", 0, false, func(d *device, n int) string { return get(senders+"/x", distinct(0)) }},
-	{"warm deny, forged", "deny 401 signature", 0, false, func(d *device, n int) string { return get(senders, forged(distinct(0))) }},
-	{"warm 503, key awaited", "deny 503 keys-pending", 0, false, func(*device, int) string { return get(senders, awaited()) }},
-	{"no token", "deny 401 no-token", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=" + senders + "\n" }},
-	{"public", "allow 200 public", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=/x-nmos/\n" }},
-	{"ambiguous path", "deny 400 path-ambiguous", 0, false, func(*device, int) string { return "decide 1\nmethod=GET\ntarget=/a//b\n" }},
-	{"verify", "allow 200 ok", 0, false, func(d *device, n int) string { return "verify 1\nauthorization=Bearer " + distinct(0) + "\n" }},
+	{"warm deny, path", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
+		return get(senders+"/x", distinct(0))
+	}},
+	{"warm deny, forged", "deny 401 signature", 0, false, func(d *device, n int) string {
+		return get(senders, forged(distinct(0)))
+	}},
+	{"warm 503, key awaited", "deny 503 keys-pending", 0, false, func(*device, int) string {
+		return get(senders, awaited())
+	}},
+	{"no token", "deny 401 no-token", 0, false, func(*device, int) string {
+		return "decide 1\nmethod=GET\ntarget=" +
+			senders + "\n"
+	}},
+	{"public", "allow 200 public", 0, false, func(*device, int) string {
+		return "decide 1\nmethod=GET\ntarget=/x-nmos/\n"
+	}},
+	{"ambiguous path", "deny 400 path-ambiguous", 0, false, func(*device, int) string {
+		return "decide 1\nmethod=GET\ntarget=/a//b\n"
+	}},
+	{"verify", "allow 200 ok", 0, false, func(d *device, n int) string {
+		return "verify 1\nauthorization=Bearer " +
+			distinct(0) + "\n"
+	}},
 	{"WebSocket, token in query", "allow 200 ok", 0, false, func(d *device, n int) string {
-		return "decide 1\nmethod=GET\nupgrade=websocket\ntarget=" + senders + "?access_token=" + strings.ReplaceAll(distinct(0), ".", "%2E") + "\n"
+		return "decide 1\nmethod=GET\nupgrade=websocket\ntarget=" + senders + "?access_token=" +
+			strings.ReplaceAll(distinct(0), ".", "%2E") + "\n"
 	}},
 	{"decide-all, 20 sources", "deny 403 path-not-granted", 0, false, func(d *device, n int) string {
 		return "decide-all 1\nauthorization=Bearer " + distinct(0) + "\n" + strings.Repeat("target="+senders+"/x\n", 20)
@@ -46,7 +63,8 @@ var budgets = []struct {
 		return "watch-token 1\nauthorization=Bearer " + distinct(0) + "\ntarget=" + senders + "\n"
 	}},
 	{"IS-14, encoded, of several models", "deny 403 api-not-granted", 0, false, func(d *device, n int) string {
-		return get("/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a%20b/bulkProperties?a=b&recurse=false", distinct(0))
+		return get("/x-nmos/configuration/v1.0/slot2B/rolePaths/root.a%20b/bulkProperties?a=b&recurse=false",
+			distinct(0))
 	}},
 	{"IS-14, subtree", "deny 403 subtree-not-granted", 0, false, func(d *device, n int) string {
 		return get(rolePaths+"/root.a%20b/bulkProperties", objectToken())
@@ -73,14 +91,20 @@ var budgets = []struct {
 		return "resource 1\nkind=sender\nname=out-7\naccess=read\n"
 	}},
 	{"control, warm allow", "allow 200 ok", 0, false, func(*device, int) string { return commands(1, 0, "read") }},
-	{"control, 250 commands, half denied", "deny 403 path-not-granted", 0, false, func(*device, int) string { return commands(250, 9, "some") }},
-	{"control, no token", "deny 401 no-token", 0, false, func(*device, int) string { return "control 1\napi=control\nsubscribe=root\n" }},
+	{"control, 250 commands, half denied", "deny 403 path-not-granted", 0, false, func(*device, int) string {
+		return commands(250, 9, "some")
+	}},
+	{"control, no token", "deny 401 no-token", 0, false, func(*device, int) string {
+		return "control 1\napi=control\nsubscribe=root\n"
+	}},
 	{"bad packet", "error 400 packet-name", 0, false, func(*device, int) string { return "decide 1\ncolour=red\n" }},
 	{"cold allow", "allow 200 ok", 1, true, func(d *device, n int) string { return get(senders, distinct(n)) }},
 	{"resource, cold allow", "allow 200 ok", 1, true, func(_ *device, n int) string {
 		return "resource 1\nkind=sender\nname=out-8000\naccess=read\nauthorization=Bearer " + distinct(n) + "\n"
 	}},
-	{"cold deny, forged", "deny 401 signature", 1, true, func(d *device, n int) string { return get(senders, forged(distinct(n))) }},
+	{"cold deny, forged", "deny 401 signature", 1, true, func(d *device, n int) string {
+		return get(senders, forged(distinct(n)))
+	}},
 }
 
 // commands is a packet that asks about n commands by a token with ten specifiers, of which the one at a place, or none,
@@ -135,8 +159,9 @@ func distinct(n int) string {
 	n %= cycle
 	if minted[n] == "" {
 		minted[n] = mint.New(mint.Options{
-			Client:      fmt.Sprintf("controller-%04d", n),
-			Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
+			Client: fmt.Sprintf("controller-%04d", n),
+			Permissions: map[string]mint.Permission{
+				"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
 		}).Sign()
 	}
 	return minted[n]
@@ -262,7 +287,8 @@ func TestAllocationBudgetOfLongTokens(t *testing.T) {
 	}
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	long := mint.New(mint.Options{})
-	long.Claims.Set("x-nmos-connection", mint.Permission{Read: []string{strings.Repeat("a", token.MaxBytes*3/4-1200), "single/senders"}})
+	long.Claims.Set("x-nmos-connection", mint.Permission{
+		Read: []string{strings.Repeat("a", token.MaxBytes*3/4-1200), "single/senders"}})
 	packet := []byte(get(senders, long.Sign()))
 	s := d.NewSession()
 	var reply []byte

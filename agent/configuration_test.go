@@ -63,9 +63,10 @@ func TestErrorBody_CTL67_ANS7(t *testing.T) {
 		http, status                  float64 // status 0: an NMOS error
 		code                          string
 	}{
-		"401":         {"GET", rolePaths, "", 401, 401, "no-token"},
-		"403":         {"GET", rolePaths + "/root.b", "Bearer " + tok.Sign(), 403, 401, "path-not-granted"},
-		"subtree":     {"GET", rolePaths + "/root.a/bulkProperties", "Bearer " + tok.Sign(), 403, 401, "subtree-not-granted"},
+		"401": {"GET", rolePaths, "", 401, 401, "no-token"},
+		"403": {"GET", rolePaths + "/root.b", "Bearer " + tok.Sign(), 403, 401, "path-not-granted"},
+		"subtree": {"GET", rolePaths + "/root.a/bulkProperties", "Bearer " + tok.Sign(), 403, 401,
+			"subtree-not-granted"},
 		"503":         {"GET", rolePaths, "Bearer " + awaited(), 503, 503, "keys-pending"},
 		"405":         {"TRACE", rolePaths, "", 405, 405, "method"},
 		"ambiguous":   {"GET", "/x-nmos/configuration//v1.0", "", 400, 400, "path-ambiguous"},
@@ -76,7 +77,8 @@ func TestErrorBody_CTL67_ANS7(t *testing.T) {
 		"another API": {"GET", "/x-nmos/configurations/v1.0", "", 401, 0, "no-token"},
 		"IS-12":       {"GET", "/x-nmos/ncp/v1.0", "", 401, 0, "no-token"},
 	} {
-		text := "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: " + c.method + "\r\nX-Original-URI: " + c.target + "\r\n"
+		text := "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: " + c.method + "\r\nX-Original-URI: " +
+			c.target + "\r\n"
 		if c.authorization != "" {
 			text += "Authorization: " + c.authorization + "\r\n"
 		}
@@ -95,7 +97,8 @@ func TestErrorBody_CTL67_ANS7(t *testing.T) {
 		}
 		message, _ := body["errorMessage"].(string)
 		if c.status == 0 && (len(body) != 3 || body["code"] != c.http || body["debug"] != c.code) ||
-			c.status != 0 && (len(body) != 2 || body["status"] != c.status || !strings.HasSuffix(message, "("+c.code+")")) {
+			c.status != 0 && (len(body) != 2 || body["status"] != c.status ||
+				!strings.HasSuffix(message, "("+c.code+")")) {
 			t.Errorf("%s: got the body %v; want status %v, %s", name, body, c.status, c.code)
 		}
 	}

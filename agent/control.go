@@ -70,8 +70,8 @@ func (s *Session) judgeAll(st *state, r *wire.Request, all wire.Reason) (answer 
 	return answer
 }
 
-// observeCommands marks the denials that [enforce] lets pass (OPS-3), and returns the first that counts, or if none does
-// the first.
+// observeCommands marks the denials that [enforce] lets pass (OPS-3), and returns the first that counts, or if none
+// does the first.
 func (s *Session) observeCommands(rules *decide.Rules, overHTTP bool, first wire.Reason) wire.Reason {
 	place := decide.Place{Kind: decide.ModelObject}
 	if overHTTP {

@@ -19,7 +19,8 @@ import (
 
 // monitorToken returns the token of a controller that may read all monitors and reset one of them.
 func monitorToken() string {
-	return tokenOf(map[string]claim{"control": {[]string{"root.receiver-monitors.*"}, []string{"root.receiver-monitors.mon-1"}, ""}}, "")
+	return tokenOf(map[string]claim{"control": {[]string{"root.receiver-monitors.*"},
+		[]string{"root.receiver-monitors.mon-1"}, ""}}, "")
 }
 
 // controlRows are what is asked here and through every client.
@@ -56,7 +57,8 @@ func TestControl(t *testing.T) {
 func TestControlPending_CTL84_ANS5(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	got := d.ask(t, controlPacket("api=control\nsubscribe=root\nTOKEN", awaited()))
-	if got.first != "deny 503" || got.reason() != "keys-pending" || !slices.Equal(got.many, []string{"*"}) || got.lines["retry-after"] == "" {
+	if got.first != "deny 503" || got.reason() != "keys-pending" || !slices.Equal(got.many, []string{"*"}) ||
+		got.lines["retry-after"] == "" {
 		t.Errorf("got %v, want deny 503 keys-pending, all denied, and when to ask again", got)
 	}
 }
@@ -115,11 +117,13 @@ func TestControlModes_CTL88_OPS3(t *testing.T) {
 			}
 		default:
 			would := strings.TrimPrefix(row.First, "deny ") + " " + row.Reason
-			if got.first != "allow 200" || got.reason() != "observe" || got.lines["would"] != would || !slices.Equal(got.many, row.Denied) {
+			if got.first != "allow 200" || got.reason() != "observe" || got.lines["would"] != would ||
+				!slices.Equal(got.many, row.Denied) {
 				t.Errorf("%s: got %v, want allow 200 observe and would=%s, %q", row.Name, got, would, row.Denied)
 			}
 		}
-		if got := off.ask(t, packet); !strings.HasPrefix(row.First, "error") && (got.first != "allow 200" || got.reason() != "off" || len(got.many) > 0) {
+		if got := off.ask(t, packet); !strings.HasPrefix(row.First, "error") && (got.first != "allow 200" ||
+			got.reason() != "off" || len(got.many) > 0) {
 			t.Errorf("%s: got %v, want allow 200 off", row.Name, got)
 		}
 	}
@@ -127,12 +131,15 @@ func TestControlModes_CTL88_OPS3(t *testing.T) {
 
 // Of several models a specifier with a prefix holds for its own, one without for all (CTL-19).
 func TestControlModels_CTL19(t *testing.T) {
-	d := newDevice(t, func(c *config.Config) { c.Control.Models = []string{"slot2B=b", "/slot/3/ncp=c"} }, mint.New(mint.Options{}).Key.JWK())
-	tok := tokenOf(map[string]claim{"control": {[]string{"b:root.*", "root.meters.*"}, []string{"c:root.gain"}, ""}}, "")
+	d := newDevice(t, func(c *config.Config) { c.Control.Models = []string{"slot2B=b", "/slot/3/ncp=c"} },
+		mint.New(mint.Options{}).Key.JWK())
+	tok := tokenOf(map[string]claim{"control": {[]string{"b:root.*", "root.meters.*"}, []string{"c:root.gain"}, ""}},
+		"")
 	for _, c := range []struct {
 		model, line, want string
 	}{
-		{"", "subscribe=root.x", "deny 403"}, {"slot2B", "subscribe=root.x", "allow 200"}, {"/slot/3/ncp", "subscribe=root.x", "deny 403"},
+		{"", "subscribe=root.x", "deny 403"}, {"slot2B", "subscribe=root.x", "allow 200"},
+		{"/slot/3/ncp", "subscribe=root.x", "deny 403"},
 		{"", "subscribe=root.meters.a", "allow 200"}, {"slot2B", "subscribe=root.meters.a", "allow 200"},
 		{"/slot/3/ncp", "subscribe=root.meters.a", "allow 200"}, {"b", "subscribe=root.meters.a", "deny 403"},
 		{"/slot/3/ncp", "command=1 1 1m2 root.gain", "allow 200"}, {"slot2B", "command=1 1 1m2 root.gain", "deny 403"},
@@ -157,7 +164,8 @@ func TestControlBase_CTL15_CTL16_PATH4(t *testing.T) {
 		claim, scope   string
 		byDefault, one string
 	}{
-		{"control", "", "ok", "ok"}, {"", "control", "ok", "ok"}, {"ncp", "", "ok", "api-not-granted"}, {"", "ncp", "ok", "api-not-granted"},
+		{"control", "", "ok", "ok"}, {"", "control", "ok", "ok"}, {"ncp", "", "ok", "api-not-granted"},
+		{"", "ncp", "ok", "api-not-granted"},
 		{"nc", "", "api-not-granted", "api-not-granted"}, {"", "configuration", "api-not-granted", "api-not-granted"},
 	} {
 		claims := map[string]claim{}
@@ -180,7 +188,8 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 	settings := func(commands config.Commands) func(*config.Config) {
 		return func(c *config.Config) { c.Control.Commands, c.Control.Models = commands, []string{"/slot/3/ncp=c"} }
 	}
-	handshake, asked := newDevice(t, settings(config.CommandsHandshake), key), newDevice(t, settings(config.CommandsAsked), key)
+	handshake, asked := newDevice(t, settings(config.CommandsHandshake), key),
+		newDevice(t, settings(config.CommandsAsked), key)
 	list := func(s ...string) []string { return s }
 	for _, c := range []struct {
 		name             string
@@ -190,17 +199,26 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 		model, modelAsks string // at the socket of a model
 	}{
 		{"the whole model", map[string]claim{"control": {list("root.*"), list("*"), ""}}, "", "ok", "ok", "ok", "ok"},
-		{"read alone", map[string]claim{"control": {list("root.*"), nil, ""}}, "", "control-not-granted", "ok", "control-not-granted", "ok"},
-		{"one object", map[string]claim{"ncp": {nil, list("root.a"), ""}}, "", "control-not-granted", "ok", "control-not-granted", "ok"},
-		{"an empty specifier", map[string]claim{"ncp": {list(""), list(""), ""}}, "", "control-not-granted", "path-not-granted", "control-not-granted", "path-not-granted"},
-		{"nothing", map[string]claim{"control": {}}, "control", "control-not-granted", "path-not-granted", "control-not-granted", "path-not-granted"},
-		{"scope alone", nil, "control", "control-not-granted", "path-not-granted", "control-not-granted", "path-not-granted"},
-		{"another claim", map[string]claim{"configuration": {list("*"), list("*"), ""}}, "", "api-not-granted", "api-not-granted", "api-not-granted", "api-not-granted"},
-		{"one model", map[string]claim{"control": {list("c:root.*"), list("c:*"), ""}}, "", "control-not-granted", "ok", "ok", "ok"},
-		{"another model", map[string]claim{"control": {list("d:root.*"), list("d:*"), ""}}, "", "control-not-granted", "ok", "control-not-granted", "ok"},
+		{"read alone", map[string]claim{"control": {list("root.*"), nil, ""}}, "", "control-not-granted", "ok",
+			"control-not-granted", "ok"},
+		{"one object", map[string]claim{"ncp": {nil, list("root.a"), ""}}, "", "control-not-granted", "ok",
+			"control-not-granted", "ok"},
+		{"an empty specifier", map[string]claim{"ncp": {list(""), list(""), ""}}, "", "control-not-granted",
+			"path-not-granted", "control-not-granted", "path-not-granted"},
+		{"nothing", map[string]claim{"control": {}}, "control", "control-not-granted", "path-not-granted",
+			"control-not-granted", "path-not-granted"},
+		{"scope alone", nil, "control", "control-not-granted", "path-not-granted", "control-not-granted",
+			"path-not-granted"},
+		{"another claim", map[string]claim{"configuration": {list("*"), list("*"), ""}}, "", "api-not-granted",
+			"api-not-granted", "api-not-granted", "api-not-granted"},
+		{"one model", map[string]claim{"control": {list("c:root.*"), list("c:*"), ""}}, "", "control-not-granted", "ok",
+			"ok", "ok"},
+		{"another model", map[string]claim{"control": {list("d:root.*"), list("d:*"), ""}}, "", "control-not-granted",
+			"ok", "control-not-granted", "ok"},
 	} {
 		tok := tokenOf(c.claims, c.scope)
-		for path, want := range map[string][2]string{"/x-nmos/ncp/v1.0": {c.first, c.asked}, "/slot/3/ncp": {c.model, c.modelAsks}} {
+		for path, want := range map[string][2]string{"/x-nmos/ncp/v1.0": {c.first, c.asked},
+			"/slot/3/ncp": {c.model, c.modelAsks}} {
 			for i, d := range []*device{handshake, asked} {
 				if got := d.ask(t, get(path, tok)+"upgrade=websocket\n"); got.reason() != want[i] {
 					t.Errorf("%s: %s: got %v, want %s", c.name, path, got, want[i])
@@ -213,21 +231,29 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 // A question about commands is one record: those denied with role path, class, method and outcome, the others counted,
 // or listed if that is configured. What was allowed to write is never joined with others.
 func TestControlRecords_CTL2_CTL87(t *testing.T) {
-	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\n" +
+	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\ncommand=3 1.2.2.1 4m3 " +
+		"root.receiver-monitors.mon-2\n" +
 		"command=4 1.2.2.1 4m3 root.receiver-monitors.mon-1\nsubscribe=root.tx 3.gain\nTOKEN"
-	denied := []any{"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted", "read subscribe root.tx 3.gain 403 path-not-granted"}
+	denied := []any{"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted", "read subscribe root.tx " +
+		"3.gain 403 path-not-granted"}
 	for _, c := range []struct {
 		name, lines string
 		change      func(*config.Config)
 		want        map[string]any
 	}{
-		{"some", some, nil, map[string]any{"question": "control", "kind": "control", "path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write",
-			"targets": 4.0, "allowed": 2.0, "denied": denied, "permitted": nil, "decision": "deny", "status": 403.0, "reason": "path-not-granted"}},
-		{"listed", some, func(c *config.Config) { c.Control.Record = config.RecordAll }, map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
-			"permitted": []any{"read 1m1 1.2.2.1 root.receiver-monitors.mon-1", "write 4m3 1.2.2.1 root.receiver-monitors.mon-1"}}},
-		{"observed", some, func(c *config.Config) { c.Mode = config.ModeObserve }, map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
-			"decision": "allow", "reason": "observe", "would": "path-not-granted"}},
-		{"some let pass", "api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\nTOKEN",
+		{"some", some, nil, map[string]any{"question": "control", "kind": "control",
+			"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write",
+			"targets": 4.0, "allowed": 2.0, "denied": denied, "permitted": nil, "decision": "deny", "status": 403.0,
+			"reason": "path-not-granted"}},
+		{"listed", some, func(c *config.Config) { c.Control.Record = config.RecordAll },
+			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
+				"permitted": []any{"read 1m1 1.2.2.1 root.receiver-monitors.mon-1",
+					"write 4m3 1.2.2.1 root.receiver-monitors.mon-1"}}},
+		{"observed", some, func(c *config.Config) { c.Mode = config.ModeObserve },
+			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
+				"decision": "allow", "reason": "observe", "would": "path-not-granted"}},
+		{"some let pass", "api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 " +
+			"root.receiver-monitors.mon-2\nTOKEN",
 			func(c *config.Config) {
 				for api := range c.Enforce {
 					if decide.API(api).String() == "control" {
@@ -235,17 +261,22 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 					}
 				}
 			},
-			map[string]any{"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write", "targets": 2.0, "allowed": 0.0,
-				"denied": []any{"read subscribe root.tx 3.gain 403 path-not-granted observed",
+			map[string]any{"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write", "targets": 2.0,
+				"allowed": 0.0, "denied": []any{"read subscribe root.tx 3.gain 403 path-not-granted observed",
 					"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted"},
 				"decision": "deny", "status": 403.0, "reason": "path-not-granted"}},
-		{"all allowed", "api=control\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", nil, map[string]any{"path": "root.receiver-monitors.mon-1",
-			"method": "subscribe", "access": "read", "targets": 1.0, "allowed": 1.0, "denied": nil, "permitted": nil, "decision": "allow"}},
-		{"no token", "api=configuration\ncommand=1 - 1m1 root\n", nil, map[string]any{"kind": "configuration", "path": "root", "targets": 1.0, "allowed": 0.0,
-			"denied": []any{"write 1m1 - root 401 no-token"}, "status": 401.0}},
-		{"a model", "api=control\nmodel=slot2B\nsubscribe=root\nTOKEN", func(c *config.Config) { c.Control.Models = []string{"slot2B=b"} },
+		{"all allowed", "api=control\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", nil,
+			map[string]any{"path": "root.receiver-monitors.mon-1",
+				"method": "subscribe", "access": "read", "targets": 1.0, "allowed": 1.0, "denied": nil,
+				"permitted": nil, "decision": "allow"}},
+		{"no token", "api=configuration\ncommand=1 - 1m1 root\n", nil,
+			map[string]any{"kind": "configuration", "path": "root", "targets": 1.0, "allowed": 0.0,
+				"denied": []any{"write 1m1 - root 401 no-token"}, "status": 401.0}},
+		{"a model", "api=control\nmodel=slot2B\nsubscribe=root\nTOKEN",
+			func(c *config.Config) { c.Control.Models = []string{"slot2B=b"} },
 			map[string]any{"name": "slot2B", "denied": []any{"read subscribe root 403 path-not-granted"}}},
-		{"off", some, func(c *config.Config) { c.Mode = config.ModeOff }, map[string]any{"targets": 4.0, "allowed": 4.0, "denied": nil, "reason": "off"}},
+		{"off", some, func(c *config.Config) { c.Mode = config.ModeOff }, map[string]any{"targets": 4.0, "allowed": 4.0,
+			"denied": nil, "reason": "off"}},
 	} {
 		d := newDevice(t, c.change, mint.New(mint.Options{}).Key.JWK())
 		out := &ledger{}
@@ -272,15 +303,18 @@ func TestControlRecordsJoined_CTL87_OPS2(t *testing.T) {
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{
-		Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096, Repeat: time.Hour, Rates: audit.Rates{Denials: 1, Allows: 1},
+		Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096, Repeat: time.Hour,
+		Rates: audit.Rates{Denials: 1, Allows: 1},
 	})
 	d.Audit(log)
 	s := d.NewSessionOf(agent.Peer{UID: 1000, PID: 42})
 	tok := monitorToken()
 	const n = 50
 	for i := range n {
-		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root.receiver-monitors.mon-1\nsubscribe=root\n", tok, i), 32<<10)
-		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root\n", tok, i), 32<<10)
+		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 "+
+			"root.receiver-monitors.mon-1\nsubscribe=root\n", tok, i), 32<<10)
+		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root\n", tok,
+			i), 32<<10)
 	}
 	log.Close(t.Context())
 	own, counted := 0, 0.0

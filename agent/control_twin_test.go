@@ -94,7 +94,8 @@ func slowGranted(c *config.Control, specifiers []string, prefix, path string) bo
 			if s != "" && glob(s, p) {
 				return true
 			}
-			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) && !slices.Contains(c.AsDrafted, config.DraftedRoot) {
+			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) && !slices.Contains(c.AsDrafted,
+				config.DraftedRoot) {
 				return true // CTL-13
 			}
 			if slices.Contains(c.AsDrafted, config.DraftedBelow) && s != "" && glob(s+".*", p) {
@@ -182,8 +183,14 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		name string
 		make func(r, w []string) (claims map[string]claim, scope string)
 	}{
-		{"control", func(r, w []string) (map[string]claim, string) { return map[string]claim{"control": {r, w, ""}}, "" }},
-		{"ncp", func(r, w []string) (map[string]claim, string) { return map[string]claim{"ncp": {r, w, ""}}, "control" }},
+		{"control", func(r, w []string) (map[string]claim, string) {
+			return map[string]claim{"control": {r, w, ""}},
+				""
+		}},
+		{"ncp", func(r, w []string) (map[string]claim, string) {
+			return map[string]claim{"ncp": {r, w, ""}},
+				"control"
+		}},
 		{"nc", func(r, w []string) (map[string]claim, string) { return map[string]claim{"nc": {r, w, ""}}, "" }},
 		{"split", func(r, w []string) (map[string]claim, string) {
 			return map[string]claim{"control": {r, nil, ""}, "ncp": {nil, w, ""}}, ""
@@ -192,10 +199,12 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 			return map[string]claim{"configuration": {r, w, ""}}, ""
 		}},
 		{"wrong type", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"control": {raw: `["*"]`}, "configuration": {raw: `"*"`}, "connection": {r, w, ""}}, ""
+			return map[string]claim{"control": {raw: `["*"]`}, "configuration": {raw: `"*"`}, "connection": {r, w, ""}},
+				""
 		}},
 		{"beside a wrong type", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"control": {raw: `{"read":"*","write":{"*":true}}`}, "ncp": {r, w, ""}}, "configuration"
+			return map[string]claim{"control": {raw: `{"read":"*","write":{"*":true}}`}, "ncp": {r, w, ""}},
+				"configuration"
 		}},
 		{"scope", func(r, w []string) (map[string]claim, string) { return nil, "control ncp nc configuration" }},
 		{"none", func(r, w []string) (map[string]claim, string) { return nil, "connection" }},
@@ -205,7 +214,8 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		of   []string
 	}{
 		{"object", []string{path}}, {"block", []string{"root.monitors.*"}}, {"block itself", []string{path + ".*"}},
-		{"parent alone", []string{"root.monitors"}}, {"another", []string{"root.monitors.rx 2", "", "root.monitors.rx"}},
+		{"parent alone", []string{"root.monitors"}},
+		{"another", []string{"root.monitors.rx 2", "", "root.monitors.rx"}},
 	}
 	settings := []struct {
 		name   string
@@ -214,7 +224,9 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		{"default", func(*config.Control) {}},
 		{"write", func(c *config.Control) { c.Gets, c.ReadMethods = config.GetsWrite, []string{"1.2.0.1:3m1"} }},
 		{"letter", func(c *config.Control) { c.Gets, c.ReadMethods = config.GetsLetter, []string{"1.2.0.1:3m1"} }},
-		{"drafted", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedRoot, config.DraftedBelow} }},
+		{"drafted", func(c *config.Control) {
+			c.AsDrafted = []config.DraftedRule{config.DraftedRoot, config.DraftedBelow}
+		}},
 		{"drafted, CTL-13 alone", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedRoot} }},
 		{"drafted, CTL-14 alone", func(c *config.Control) { c.AsDrafted = []config.DraftedRule{config.DraftedBelow} }},
 		{"more", func(c *config.Control) {
@@ -228,7 +240,8 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		for _, form := range forms {
 			for i, specifier := range specifiers {
 				for grant, lists := range map[string][2][]string{
-					"none": {}, "read": {specifier.of, nil}, "write": {nil, specifier.of}, "both": {specifier.of, specifier.of},
+					"none": {}, "read": {specifier.of, nil}, "write": {nil, specifier.of},
+					"both": {specifier.of, specifier.of},
 				} {
 					drafted := strings.HasPrefix(setting.name, "drafted")
 					if i > 0 && (grant == "none" || setting.name != "default" && !drafted || form.name != "control") ||
@@ -244,7 +257,8 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 						}
 						name := strings.Join([]string{setting.name, form.name, specifier.name, grant, api}, "/")
 						for chunk := range slices.Chunk(classes, 7) {
-							packet := "control 1\napi=" + api + "\nauthorization=Bearer " + tok + "\nsubscribe=" + path + "\n"
+							packet := "control 1\napi=" + api + "\nauthorization=Bearer " + tok + "\nsubscribe=" +
+								path + "\n"
 							want := map[string]bool{}
 							expect := func(line, access string) {
 								checked++
@@ -322,7 +336,8 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 	}
 	f.Add("command=1 1.2.2.1 4m3 root.a\ncommand=1 1.2.2.1 4m1 root.a\nsubscribe=root\n", uint8(1))
 	f.Add("command=1 1.2.0.1 3m1 root.a\ncommand=2 1.2.0.1.1 3m1 root.b\nsubscribe=root.a b 403 x\n", uint8(2))
-	f.Add("command=1 1 1m1 root\ncommand=2 1 1m2 root.b.x\nsubscribe=root\nsubscribe=root.receiver-monitors\n", uint8(10))
+	f.Add("command=1 1 1m1 root\ncommand=2 1 1m2 root.b.x\nsubscribe=root\nsubscribe=root.receiver-monitors\n",
+		uint8(10))
 	var devices []*device
 	for _, drafted := range [][]config.DraftedRule{
 		nil, {config.DraftedRoot}, {config.DraftedBelow}, {config.DraftedRoot, config.DraftedBelow},
@@ -381,7 +396,8 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 			}
 		}
 		if !slices.Equal(got.many, want) || (got.first == "allow 200") != (want == nil) {
-			t.Errorf("%q by token %d, as drafted %v: got %s %q, want %q", lines, i, d.config.Control.AsDrafted, got.first, got.many, want)
+			t.Errorf("%q by token %d, as drafted %v: got %s %q, want %q", lines, i, d.config.Control.AsDrafted,
+				got.first, got.many, want)
 		}
 	})
 }

@@ -87,7 +87,8 @@ func documentQuestion(t *testing.T, question, tok string) string {
 	return ""
 }
 
-// CONTROLS.md names, for each choice against the draft, the key that switches it back, and a value that the daemon takes.
+// CONTROLS.md names, for each choice against the draft, the key that switches it back, and a value that the daemon
+// takes.
 func TestControlsDocumentKeys_CTL13_CTL14_CTL64(t *testing.T) {
 	text, err := os.ReadFile("../configs/CONTROLS.md")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// Each rule that can be judged as the draft has it is switched both ways, over IS-14, IS-12 and by a resource's name: it
-// changes its own answers, and no others.
+// Each rule that can be judged as the draft has it is switched both ways, over IS-14, IS-12 and by a resource's name:
+// it changes its own answers, and no others.
 func TestAsDrafted_CTL13_CTL14_CTL64(t *testing.T) {
 	const bulk = "/bulkProperties"
 	rules := []config.DraftedRule{config.DraftedRoot, config.DraftedBelow, config.DraftedTarget}
@@ -33,7 +33,8 @@ func TestAsDrafted_CTL13_CTL14_CTL64(t *testing.T) {
 		{"a block beside it", "root.a", subscribe("root.ab"), false, [3]bool{}},
 		{"the object", "root.a", object("root.a"), true, [3]bool{true, true, true}},
 		{"the object with all below", "root.a", object("root.a" + bulk), false, [3]bool{false, true, true}},
-		{"the object, said to be alone", "root.a", object("root.a" + bulk + "?recurse=false"), true, [3]bool{true, true, true}},
+		{"the object, said to be alone", "root.a", object("root.a" + bulk + "?recurse=false"), true,
+			[3]bool{true, true, true}},
 		{"another object with all below", "root.a", object("root.b" + bulk), false, [3]bool{}},
 	} {
 		tok := tokenOf(map[string]claim{

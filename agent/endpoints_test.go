@@ -14,8 +14,8 @@ import (
 //go:embed testdata/endpoints.txt
 var endpoints string
 
-// Every endpoint that AMWA publishes for these APIs, with every method, is granted by the specifier that names it, under
-// the permission of the method and no other, and the answer says how long for.
+// Every endpoint that AMWA publishes for these APIs, with every method, is granted by the specifier that names it,
+// under the permission of the method and no other, and the answer says how long for.
 func TestPublishedEndpoints_PATH1_PATH5_CTL61_CTL63_ANS8(t *testing.T) {
 	const id, other = "6f1e0000-0000-4000-8000-000000000031", "6f1e0000-0000-4000-8000-000000000032"
 	key := mint.CachedKey(mint.DefaultKID, 2048)
@@ -59,7 +59,8 @@ func TestPublishedEndpoints_PATH1_PATH5_CTL61_CTL63_ANS8(t *testing.T) {
 				got := d.ask(t, "decide 1\nmethod="+method+"\ntarget="+target+"\nauthorization=Bearer "+
 					tokenOf(api, permission, specifier)+"\n")
 				if got.first+" "+got.reason() != want {
-					t.Errorf("%s %s with %s under %s: got %v, want %s", method, target, specifier, permission, got, want)
+					t.Errorf("%s %s with %s under %s: got %v, want %s", method, target, specifier, permission, got,
+						want)
 				}
 				if (got.lines["expires-in"] != "") != (got.first == "allow 200") {
 					t.Errorf("%s %s: got %v, want expires-in if it is allowed", method, target, got)
@@ -98,21 +99,34 @@ func TestSocketsAsWholes_PATH12_PATH14_PATH15_CTL21_CTL22_CTL29_ANS8_ANS9(t *tes
 		targets []string
 		want    string
 	}{
-		"all nodes":               {false, "query", mint.Permission{Read: []string{"nodes"}}, []string{"/x-nmos/query/v1.3/nodes"}, "allow 200 ok"},
-		"all nodes by everything": {false, "query", mint.Permission{Read: []string{"*"}}, []string{"/x-nmos/query/v1.3/nodes"}, "allow 200 ok"},
-		"senders by nodes":        {false, "query", mint.Permission{Read: []string{"nodes"}}, []string{"/x-nmos/query/v1.3/senders"}, "deny 403 path-not-granted"},
-		"everything":              {false, "query", mint.Permission{Read: []string{"nodes", "senders"}}, []string{"/x-nmos/query/v1.3/"}, "deny 403 path-not-granted"},
-		"a subscription by name":  {false, "query", mint.Permission{Read: []string{"subscriptions/*"}}, []string{"/x-nmos/query/v1.3/subscriptions/1"}, "deny 403 path-not-granted"},
-		"two sources":             {false, "events", mint.Permission{Read: []string{"sources/1", "sources/2"}}, []string{sources + "1", sources + "2"}, "allow 200 ok"},
-		"a source too many":       {false, "events", mint.Permission{Read: []string{"sources/1", "sources/2"}}, []string{sources + "1", sources + "3"}, "deny 403 path-not-granted"},
-		"the whole model":         {false, "control", both("root.*"), []string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
-		"the model, read":         {false, "control", mint.Permission{Read: []string{"root.*"}}, []string{"/x-nmos/ncp/v1.0"}, "deny 403 control-not-granted"},
-		"an object":               {false, "control", both("root.a"), []string{"/x-nmos/ncp/v1.0"}, "deny 403 control-not-granted"},
-		"asked, the whole model":  {true, "control", both("root.*"), []string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
-		"asked, read":             {true, "ncp", mint.Permission{Read: []string{"root.*"}}, []string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
-		"asked, an object":        {true, "control", mint.Permission{Write: []string{"root.a"}}, []string{"/slot/2/ncp"}, "allow 200 ok"},
-		"asked, nothing":          {true, "control", mint.Permission{}, []string{"/x-nmos/ncp/v1.0"}, "deny 403 path-not-granted"},
-		"asked, another API":      {true, "events", both("*"), []string{"/x-nmos/ncp/v1.0"}, "deny 403 api-not-granted"},
+		"all nodes": {false, "query", mint.Permission{Read: []string{"nodes"}},
+			[]string{"/x-nmos/query/v1.3/nodes"}, "allow 200 ok"},
+		"all nodes by everything": {false, "query", mint.Permission{Read: []string{"*"}},
+			[]string{"/x-nmos/query/v1.3/nodes"}, "allow 200 ok"},
+		"senders by nodes": {false, "query", mint.Permission{Read: []string{"nodes"}},
+			[]string{"/x-nmos/query/v1.3/senders"}, "deny 403 path-not-granted"},
+		"everything": {false, "query", mint.Permission{Read: []string{"nodes", "senders"}},
+			[]string{"/x-nmos/query/v1.3/"}, "deny 403 path-not-granted"},
+		"a subscription by name": {false, "query", mint.Permission{Read: []string{"subscriptions/*"}},
+			[]string{"/x-nmos/query/v1.3/subscriptions/1"}, "deny 403 path-not-granted"},
+		"two sources": {false, "events", mint.Permission{Read: []string{"sources/1", "sources/2"}},
+			[]string{sources + "1", sources + "2"}, "allow 200 ok"},
+		"a source too many": {false, "events", mint.Permission{Read: []string{"sources/1", "sources/2"}},
+			[]string{sources + "1", sources + "3"}, "deny 403 path-not-granted"},
+		"the whole model": {false, "control", both("root.*"), []string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
+		"the model, read": {false, "control", mint.Permission{Read: []string{"root.*"}},
+			[]string{"/x-nmos/ncp/v1.0"}, "deny 403 control-not-granted"},
+		"an object": {false, "control", both("root.a"), []string{"/x-nmos/ncp/v1.0"},
+			"deny 403 control-not-granted"},
+		"asked, the whole model": {true, "control", both("root.*"), []string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
+		"asked, read": {true, "ncp", mint.Permission{Read: []string{"root.*"}},
+			[]string{"/x-nmos/ncp/v1.0"}, "allow 200 ok"},
+		"asked, an object": {true, "control", mint.Permission{Write: []string{"root.a"}},
+			[]string{"/slot/2/ncp"}, "allow 200 ok"},
+		"asked, nothing": {true, "control", mint.Permission{}, []string{"/x-nmos/ncp/v1.0"},
+			"deny 403 path-not-granted"},
+		"asked, another API": {true, "events", both("*"), []string{"/x-nmos/ncp/v1.0"},
+			"deny 403 api-not-granted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDevice(t, func(c2 *config.Config) {

@@ -29,7 +29,8 @@ func TestTokensCounted(t *testing.T) {
 		t.Helper()
 		h, limit, r, j := d.Tokens()
 		if h != held || limit != 7 || r != remembered || j != judged {
-			t.Errorf("%s: %d of %d held, %d remembered, %d judged; want %d, %d, %d", when, h, limit, r, j, held, remembered, judged)
+			t.Errorf("%s: %d of %d held, %d remembered, %d judged; want %d, %d, %d", when, h, limit, r, j, held,
+				remembered, judged)
 		}
 	}
 	want("at first", 0, 0, 0)
@@ -60,7 +61,9 @@ func TestFound_DIS6(t *testing.T) {
 		n.set(func() { n.silent = false })
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if f := s.Found(); len(f.Servers) != 1 || !slices.Equal(f.Servers[0].Issuers, []string{"https://a.example.com"}) || !f.Servers[0].Advertised || f.Err != nil || f.Looked.IsZero() {
+		if f := s.Found(); len(f.Servers) != 1 ||
+			!slices.Equal(f.Servers[0].Issuers, []string{"https://a.example.com"}) || !f.Servers[0].Advertised ||
+			f.Err != nil || f.Looked.IsZero() {
 			t.Errorf("one is: %+v", f)
 		}
 	})

@@ -19,10 +19,13 @@ import (
 // Over a real socket a question that was sent is answered, also while its connection is told to give way: a caller
 // learns from the failure to send the next one that this was not read.
 func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
-	// A machine may be so busy that an answer is not written within a second, and its connection cut: that shows nothing.
+	// A machine may be so busy that an answer is not written within a second, and its connection cut: that shows
+	// nothing.
 	for range 5 {
 		failures := giveWay(t)
-		if !slices.ContainsFunc(failures, func(f string) bool { return strings.Contains(f, "its answer was not taken within") }) {
+		if !slices.ContainsFunc(failures, func(f string) bool {
+			return strings.Contains(f, "its answer was not taken within")
+		}) {
 			for _, f := range failures {
 				t.Error(f)
 			}

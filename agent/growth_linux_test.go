@@ -247,7 +247,8 @@ func oneRemembered(c *config.Config) { c.Limits.CachedTokens = 1 }
 // growKeysUnnamed asks with tokens that do not say which key has signed them: all are tried (KEY-4), that key last.
 func growKeysUnnamed(t *testing.T, n int) func(mark func()) {
 	return coldly(t, grown(t, oneRemembered, strangers(n)...), func(i int) string {
-		return keptToken(mint.Options{Client: fmt.Sprintf("unnamed-%d", i)}, func(m *mint.Token) { m.Header.Delete("kid") })
+		return keptToken(mint.Options{Client: fmt.Sprintf("unnamed-%d", i)},
+			func(m *mint.Token) { m.Header.Delete("kid") })
 	})
 }
 
@@ -259,7 +260,8 @@ func growSpecifiers(t *testing.T, n int) func(mark func()) {
 	}
 	specifiers[n-1] = fmt.Sprintf("single/senders/%08x-*", 1)
 	permissions := map[string]mint.Permission{"connection": {Read: specifiers}}
-	return grown(t, nil).asks(t, get(fmt.Sprintf(growthSender, 1), keptToken(mint.Options{Permissions: permissions}, nil)))
+	return grown(t, nil).asks(t, get(fmt.Sprintf(growthSender, 1), keptToken(mint.Options{Permissions: permissions},
+		nil)))
 }
 
 // growWorst asks for the longest path by a token of n KiB, filled with the specifiers that are the slowest to match

@@ -44,7 +44,8 @@ func TestTokenOfINFO002_CLM3_CLM9(t *testing.T) {
 		return d.ask(t, "decide 1\nmethod="+method+"\ntarget="+target+"\nauthorization=Bearer "+token+"\n")
 	}
 	const resource = "/x-nmos/registration/v1.3/resource"
-	if a := ask("POST", resource, info002); a.reason() != "keys-pending" && a.reason() != "key-unknown" && a.reason() != "signature" {
+	if a := ask("POST", resource, info002); a.reason() != "keys-pending" && a.reason() != "key-unknown" &&
+		a.reason() != "signature" {
 		t.Errorf("as it stands: got %+v, want that its key is not known", a)
 	}
 	segments := strings.Split(info002, ".")

@@ -29,15 +29,21 @@ var counted = []struct {
 	{"one command", func() string { return commands(1, 9, "all") }, 1.1},
 	{"250 commands", func() string { return commands(250, 9, "all") }, 30},
 	{"250, two kinds in turn", func() string { return commandsOf(250, func(i int) string { return kinds[i%2] }) }, 30},
-	{"250, of all kinds", func() string { return commandsOf(250, func(i int) string { return kinds[i*7%len(kinds)] }) }, 30},
-	{"250, to read and to write", func() string { return commandsOf(250, func(i int) string { return both[i%2] }) }, 30},
-	{"250, of a vendor", func() string { return commandsOf(250, func(i int) string { return vendors[i%len(vendors)] }) }, 30},
+	{"250, of all kinds", func() string { return commandsOf(250, func(i int) string { return kinds[i*7%len(kinds)] }) },
+		30},
+	{"250, to read and to write", func() string { return commandsOf(250, func(i int) string { return both[i%2] }) },
+		30},
+	{"250, of a vendor", func() string {
+		return commandsOf(250,
+			func(i int) string { return vendors[i%len(vendors)] })
+	}, 30},
 }
 
 // kinds, both and vendors are classes and methods of which no two neighbours are alike.
 var (
 	kinds = []string{
-		"1.2.2.1 4m1", "1.2.2.2 1m1", "1.1 2m1", "1.2.2.1 1m3", "1.3.2 3m1", "1.2.2.2 4m1", "1.2.0.1 1m7", "1.3.3 3m1", "1.1 2m4", "1.2.2.1 4m2",
+		"1.2.2.1 4m1", "1.2.2.2 1m1", "1.1 2m1", "1.2.2.1 1m3", "1.3.2 3m1", "1.2.2.2 4m1", "1.2.0.1 1m7", "1.3.3 3m1",
+		"1.1 2m4", "1.2.2.1 4m2",
 	}
 	both    = []string{"1.2.2.1 1m1", "1.2.2.1 1m2"}
 	vendors = []string{"1.2.0.1 1m1", "1.2.0.2 3m1", "1.2.-132131.4 1m2", "1.2.2.1.-132131.1 4m1"}

@@ -9,8 +9,8 @@ import (
 	"nmosauthd/tinytest/rows"
 )
 
-// A caller gives a reply a buffer by the limits of PROTOCOL.md, section 1: none is longer, with the longest id and realm that
-// there are, and the reason's text in it twice.
+// A caller gives a reply a buffer by the limits of PROTOCOL.md, section 1: none is longer, with the longest id and
+// realm that there are, and the reason's text in it twice.
 func TestLongestReply_ANS8(t *testing.T) {
 	realm := strings.Repeat(strings.Repeat("a", 63)+".", 4)[:253]
 	for _, mode := range []string{"enforce", "observe"} {
@@ -35,8 +35,8 @@ func TestLongestReply_ANS8(t *testing.T) {
 			}
 			reply := d.NewSession().Packet(nil, []byte(packet), 32<<10)
 			if len(reply) > len(packet)+more {
-				t.Errorf("%s: %s: got a reply of %d bytes to a packet of %d; want at most %d more:\n%s", mode, row.Name, len(reply),
-					len(packet), more, reply)
+				t.Errorf("%s: %s: got a reply of %d bytes to a packet of %d; want at most %d more:\n%s", mode, row.Name,
+					len(reply), len(packet), more, reply)
 			}
 			if more == 1<<10 {
 				longest = max(longest, len(reply)-len(packet))

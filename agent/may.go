@@ -18,8 +18,8 @@ const (
 // the same permissions.
 var knownPaths = [...]string{
 	"/x-nmos/node", "/x-nmos/connection", "/x-nmos/channelmapping", "/x-nmos/events", "/x-nmos/streamcompatibility",
-	"/x-nmos/query", "/x-nmos/registration", "/x-nmos/system", "/x-nmos/ncp", "/x-nmos/ncp/v1.0", "/x-nmos/configuration",
-	"/x-nmos/configuration/v1.0/rolePaths",
+	"/x-nmos/query", "/x-nmos/registration", "/x-nmos/system", "/x-nmos/ncp", "/x-nmos/ncp/v1.0",
+	"/x-nmos/configuration", "/x-nmos/configuration/v1.0/rolePaths",
 }
 
 // knownPath appends a path that the device is known to have, by its number: those of NMOS APIs, then those that the

@@ -71,11 +71,13 @@ func (d *device) listMay(t testing.TB, tok string) (all []string, replies int) {
 func tokensForMay() map[string]string {
 	return map[string]string{
 		"nothing": tokenOf(map[string]claim{"system": {nil, nil, ""}}, ""),
-		"all": tokenOf(map[string]claim{"connection": {[]string{"*"}, []string{"*"}, ""}, "events": {[]string{"*"}, nil, ""},
+		"all": tokenOf(map[string]claim{"connection": {[]string{"*"}, []string{"*"}, ""},
+			"events":  {[]string{"*"}, nil, ""},
 			"control": {[]string{"*"}, []string{"*"}, ""}, "console": {[]string{"*"}, []string{"*"}, ""},
 			"configuration": {[]string{"*"}, []string{"*"}, ""}, "node": {[]string{"*"}, []string{"*"}, ""}}, "query"),
 		"parts": tokenOf(map[string]claim{"connection": {[]string{"single/senders/*"}, []string{"*0/staged"}, ""},
-			"events": {[]string{"sources/6f1e00*"}, nil, ""}, "control": {[]string{"root.block-1*"}, []string{"root.block-*3.gain"}, ""},
+			"events":  {[]string{"sources/6f1e00*"}, nil, ""},
+			"control": {[]string{"root.block-1*"}, []string{"root.block-*3.gain"}, ""},
 			"console": {nil, []string{"*7"}, ""}}, ""),
 	}
 }
@@ -85,9 +87,9 @@ func tokensForMay() map[string]string {
 func TestMay_ANS8(t *testing.T) {
 	const n = 10_000
 	paths := []string{
-		"/x-nmos/node", "/x-nmos/connection", "/x-nmos/channelmapping", "/x-nmos/events", "/x-nmos/streamcompatibility", "/x-nmos/query",
-		"/x-nmos/registration", "/x-nmos/system", "/x-nmos/ncp", "/x-nmos/ncp/v1.0", "/x-nmos/configuration",
-		"/x-nmos/configuration/v1.0/rolePaths", "/lamps", "/faders", "/slot/2",
+		"/x-nmos/node", "/x-nmos/connection", "/x-nmos/channelmapping", "/x-nmos/events", "/x-nmos/streamcompatibility",
+		"/x-nmos/query", "/x-nmos/registration", "/x-nmos/system", "/x-nmos/ncp", "/x-nmos/ncp/v1.0",
+		"/x-nmos/configuration", "/x-nmos/configuration/v1.0/rolePaths", "/lamps", "/faders", "/slot/2",
 	}
 	table, err := inventory.Parse([]byte(lots(n)))
 	if err != nil {
@@ -117,7 +119,8 @@ func TestMay_ANS8(t *testing.T) {
 			}
 		}
 		for _, path := range paths {
-			add(allowed("decide 1\nmethod=GET\ntarget="+path+"\n"), allowed("decide 1\nmethod=PUT\ntarget="+path+"\n"), "path "+path)
+			add(allowed("decide 1\nmethod=GET\ntarget="+path+"\n"), allowed("decide 1\nmethod=PUT\ntarget="+path+"\n"),
+				"path "+path)
 		}
 		for i := range n {
 			kind, name, _, _ := table.At(i)
@@ -143,20 +146,23 @@ func TestMay_ANS8(t *testing.T) {
 	}
 }
 
-// It is about the token, whatever the mode and the stages; without a good one it says why, and no name (PATH-11, ANS-8).
+// It is about the token, whatever the mode and the stages; without a good one it says why, and no name (PATH-11,
+// ANS-8).
 func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
 		d := staged(t, mode, map[string]config.Stage{"connection": config.StageNone, "other": config.StageNone})
 		for packet, want := range map[string]string{
 			"may 1\n": "deny 401 no-token",
-			"may 1\nauthorization=Bearer " + forged(tokenOf(nil, "")) + "\n":                                "deny 401 signature",
-			"may 1\nauthorization=Bearer " + awaited() + "\n":                                               "deny 503 keys-pending",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=x\n":                               "error 400 packet-value",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=1.-1\n":                            "error 400 packet-value",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=1.4294967296\n":                    "error 400 packet-value",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=99.5\n":                            "error 400 packet-value",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=" + strings.Repeat("1", 65) + "\n": "error 400 packet-value",
-			"may 1\nmethod=GET\n": "error 400 packet-name",
+			"may 1\nauthorization=Bearer " + forged(tokenOf(nil, "")) +
+				"\n": "deny 401 signature", "may 1\nauthorization=Bearer " + awaited() + "\n": "deny 503 keys-pending",
+			"may 1\nauthorization=Bearer " + tokenOf(nil, "") +
+				"\nafter=x\n": "error 400 packet-value", "may 1\nauthorization=Bearer " + tokenOf(nil, "") +
+				"\nafter=1.-1\n": "error 400 packet-value",
+			"may 1\nauthorization=Bearer " + tokenOf(nil, "") +
+				"\nafter=1.4294967296\n": "error 400 packet-value", "may 1\nauthorization=Bearer " + tokenOf(nil, "") +
+				"\nafter=99.5\n": "error 400 packet-value",
+			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=" + strings.Repeat("1", 65) +
+				"\n": "error 400 packet-value", "may 1\nmethod=GET\n": "error 400 packet-name",
 			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=1.2147483647\n": "allow 200 ok",
 		} {
 			got := d.ask(t, packet)
@@ -175,16 +181,18 @@ func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 	d := staged(t, config.ModeEnforce, nil)
 	d.setInventory(t, lots(5000))
 	tok := tokensForMay()["all"]
-	_, more, _ := strings.Cut(string(d.NewSession().Packet(nil, []byte("may 1\nauthorization=Bearer "+tok+"\n"), 32<<10)), "\nmore=")
+	_, more, _ := strings.Cut(string(d.NewSession().Packet(nil, []byte("may 1\nauthorization=Bearer "+tok+"\n"),
+		32<<10)), "\nmore=")
 	more, _, _ = strings.Cut(more, "\n")
 	d.setInventory(t, lots(5000))
-	if got := d.ask(t, "may 1\nauthorization=Bearer "+tok+"\nafter="+more+"\n"); more == "" || got.reason() != "packet-value" {
+	if got := d.ask(t, "may 1\nauthorization=Bearer "+tok+"\nafter="+more+"\n"); more == "" ||
+		got.reason() != "packet-value" {
 		t.Errorf("after %q, with another inventory: got %v, want packet-value", more, got)
 	}
 }
 
-// The paths that the configuration names are bounded as resources are: a reply holds 24 KiB of them and a line more, the
-// next goes on with the rest, and each is listed once (ANS-8).
+// The paths that the configuration names are bounded as resources are: a reply holds 24 KiB of them and a line more,
+// the next goes on with the rest, and each is listed once (ANS-8).
 func TestMayWithManyLongPaths_ANS8(t *testing.T) {
 	var want []string
 	d := newDevice(t, func(c *config.Config) {

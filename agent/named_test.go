@@ -39,20 +39,31 @@ func TestResourceOfTheModel_CTL86_CTL19(t *testing.T) {
 		lines       string
 		want, path  string
 	}{
-		"meter":              {"control", "root.meters.in-1", "", "kind=meter\nname=in-1\naccess=read\n", "allow 200 ok", ""},
-		"meter, by block":    {"control", "root.meters.*", "", "kind=meter\nname=in-1\naccess=read\n", "allow 200 ok", ""},
-		"another meter":      {"control", "root.meters.in-2", "", "kind=meter\nname=in-1\naccess=read\n", "deny 403 path-not-granted", ""},
-		"meter, write":       {"control", "*", "", "kind=meter\nname=in-1\naccess=write\n", "deny 403 path-not-granted", ""},
-		"meter, not by IS-7": {"events", "*", "*", "kind=meter\nname=in-1\naccess=read\n", "deny 403 api-not-granted", ""},
-		"another claim":      {"ncp", "*", "*", "kind=meter\nname=in-1\naccess=read\n", "deny 403 api-not-granted", ""},
-		"without role path":  {"events", "*", "", "kind=meter\nname=in-2\naccess=read\n", "allow 200 ok", strings.Replace(meterPath, "21/", "22/", 1)},
-		"gain":               {"control", "", "root.tx-1.gain", "kind=gain\nname=1\naccess=write\n", "allow 200 ok", ""},
-		"gain, read":         {"control", "", "root.tx-1.gain", "kind=gain\nname=1\naccess=read\n", "deny 403 path-not-granted", ""},
-		"of a model":         {"control", "b:root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n", "allow 200 ok", ""},
-		"of any model":       {"control", "root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n", "allow 200 ok", ""},
-		"of another model":   {"control", "c:root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n", "deny 403 path-not-granted", ""},
-		"its own path":       {"control", "", "", "kind=lamp\nname=1\naccess=read\n", "allow 200 public", "/lamps/1"},
-		"the rest of it":     {"control", "", "root.lamp", "kind=lamp\nname=1\naccess=write\n", "allow 200 ok", ""},
+		"meter": {"control", "root.meters.in-1", "", "kind=meter\nname=in-1\naccess=read\n",
+			"allow 200 ok", ""},
+		"meter, by block": {"control", "root.meters.*", "", "kind=meter\nname=in-1\naccess=read\n", "allow 200 ok",
+			""},
+		"another meter": {"control", "root.meters.in-2", "", "kind=meter\nname=in-1\naccess=read\n",
+			"deny 403 path-not-granted", ""},
+		"meter, write": {"control", "*", "", "kind=meter\nname=in-1\naccess=write\n", "deny 403 path-not-granted",
+			""},
+		"meter, not by IS-7": {"events", "*", "*", "kind=meter\nname=in-1\naccess=read\n", "deny 403 api-not-granted",
+			""},
+		"another claim": {"ncp", "*", "*", "kind=meter\nname=in-1\naccess=read\n", "deny 403 api-not-granted", ""},
+		"without role path": {"events", "*", "", "kind=meter\nname=in-2\naccess=read\n", "allow 200 ok",
+			strings.Replace(meterPath, "21/", "22/", 1)},
+		"gain": {"control", "", "root.tx-1.gain", "kind=gain\nname=1\naccess=write\n", "allow 200 ok",
+			""},
+		"gain, read": {"control", "", "root.tx-1.gain", "kind=gain\nname=1\naccess=read\n",
+			"deny 403 path-not-granted", ""},
+		"of a model": {"control", "b:root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n", "allow 200 ok",
+			""},
+		"of any model": {"control", "root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n", "allow 200 ok",
+			""},
+		"of another model": {"control", "c:root.meters.*", "", "kind=meter\nname=in-3\naccess=read\n",
+			"deny 403 path-not-granted", ""},
+		"its own path":   {"control", "", "", "kind=lamp\nname=1\naccess=read\n", "allow 200 public", "/lamps/1"},
+		"the rest of it": {"control", "", "root.lamp", "kind=lamp\nname=1\naccess=write\n", "allow 200 ok", ""},
 	} {
 		p := mint.Permission{}
 		if c.read != "" {
@@ -81,7 +92,8 @@ func TestResourceOfTheModel_CTL86_CTL19(t *testing.T) {
 
 // Whichever way a resource is asked about, the audit calls it by the device's own name for it (CTL-86, OPS-2).
 func TestNames_CTL86_OPS2(t *testing.T) {
-	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"events": mint.Everything, "control": mint.Everything}})
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"events": mint.Everything,
+		"control": mint.Everything}})
 	d := newDevice(t, named, tok.Key.JWK())
 	d.setInventory(t, namedInventory)
 	out := &ledger{}
@@ -102,12 +114,14 @@ func TestNames_CTL86_OPS2(t *testing.T) {
 			record{"decide", "", "", "", "/x-nmos/node/v1.3/sources/6f1e0000-0000-4000-8000-000000000023"}},
 		{"decide-all 1\ntarget=" + meterPath + "\n", record{"decide-all", "meter/in-1", "", "", meterPath}},
 		{"decide-all 1\ntarget=" + meterPath + "\ntarget=/\n", record{"decide-all", "", "", "", meterPath}},
-		{"resource 1\nkind=meter\nname=in-1\naccess=write\n", record{"resource", "", "meter", "in-1", "root.meters.in-1"}},
+		{"resource 1\nkind=meter\nname=in-1\naccess=write\n",
+			record{"resource", "", "meter", "in-1", "root.meters.in-1"}},
 		{"control 1\napi=control\ncommand=1 1.2.0.1 1m1 root.meters.in-1\n",
 			record{"control", "meter/in-1", "control", "", "root.meters.in-1"}},
 		{"control 1\napi=control\nmodel=slot2B\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n",
 			record{"control", "meter/in-3", "control", "slot2B", "root.meters.in-3"}},
-		{"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n", // no such model: nothing is known
+		// no such model: nothing is known
+		{"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m1 root.meters.in-3\n",
 			record{"control", "", "control", "slot3", "root.meters.in-3"}},
 		{"control 1\napi=control\nmodel=slot3\ncommand=1 1.2.0.1 1m1 root.meters.in-1\n",
 			record{"control", "", "control", "slot3", "root.meters.in-1"}},

@@ -51,7 +51,8 @@ func dial(tb testing.TB, l net.Listener) caller {
 
 func (c caller) send(packet string) {
 	c.tb.Helper()
-	if _, _, err := c.WriteMsgUnix([]byte(packet), nil, nil); err != nil { // Write would send nothing for an empty packet
+	// Write would send nothing for an empty packet
+	if _, _, err := c.WriteMsgUnix([]byte(packet), nil, nil); err != nil {
 		c.tb.Fatal(err)
 	}
 }
@@ -165,9 +166,10 @@ func TestBadPackets_ANS4_TOK5(t *testing.T) {
 		if got.first+" "+got.reason() != bad.want {
 			t.Errorf("%s: got %v, want %s", bad.name, got.first+" "+got.reason(), bad.want)
 		}
-		if want := map[string]string{"missing name": "target", "doubled name": "method", "long id": "id", "another's name": "scope",
-			"bad access": "access", "bad kind": "kind", "bad name": "name", "bad api": "api", "bad model": "model", "bad command": "command",
-			"bad role path": "subscribe", "bad scope": "scope", "bad server": "resource", "bad token-id": "refused",
+		if want := map[string]string{"missing name": "target", "doubled name": "method", "long id": "id",
+			"another's name": "scope", "bad access": "access", "bad kind": "kind", "bad name": "name", "bad api": "api",
+			"bad model": "model", "bad command": "command", "bad role path": "subscribe", "bad scope": "scope",
+			"bad server": "resource", "bad token-id": "refused",
 			"too many": "subscribe", "nothing asked": "command or subscribe"}[bad.name]; got.lines["detail"] != want {
 			t.Errorf("%s: got the detail %q, want %q", bad.name, got.lines["detail"], want)
 		}

@@ -9,8 +9,8 @@ import (
 	"nmosauthd/tinytest/rows"
 )
 
-// permit is a token that may read everything in connection but write only some; pathRows are what is asked with it, here and
-// through every client.
+// permit is a token that may read everything in connection but write only some; pathRows are what is asked with it,
+// here and through every client.
 var (
 	permit   = rows.PathsToken
 	pathRows = rows.Paths
@@ -63,7 +63,8 @@ func TestPublicIgnoresTokens_PATH2_PATH3_PATH11(t *testing.T) {
 
 // A path may be as long as configured, in every kind of question, and what the token permits makes no difference.
 func TestLongPaths_PATH16(t *testing.T) {
-	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"node": {Read: []string{"*"}, Write: []string{"*"}}}})
+	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{
+		"node": {Read: []string{"*"}, Write: []string{"*"}}}})
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
 	path := func(n int) string {
 		const base = "/x-nmos/node/v1.3/"
@@ -95,12 +96,14 @@ func TestLongPaths_PATH16(t *testing.T) {
 		} {
 			got := d.ask(t, c.question+"target="+c.target+"\n"+authorization)
 			if got.first+" "+got.reason() != c.want {
-				t.Errorf("bound %d, %.14q, %d bytes: got %s %s, want %s", bound, c.question, len(c.target), got.first, got.reason(), c.want)
+				t.Errorf("bound %d, %.14q, %d bytes: got %s %s, want %s", bound, c.question, len(c.target), got.first,
+					got.reason(), c.want)
 			}
 			if _, has := got.lines["path"]; has && c.want == "deny 400 path-too-long" {
 				t.Errorf("bound %d, %d bytes: the reply has a path, want none", bound, len(c.target))
 			}
-			if c.want == "deny 400 path-too-long" && !strings.Contains(got.lines["www-authenticate"], "error=invalid_request") {
+			if c.want == "deny 400 path-too-long" && !strings.Contains(got.lines["www-authenticate"],
+				"error=invalid_request") {
 				t.Errorf("www-authenticate %q, want an error=invalid_request", got.lines["www-authenticate"])
 			}
 		}
@@ -120,22 +123,35 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 		claim map[string]mint.Permission
 		want  string
 	}{
-		"control, all":              {"", map[string]mint.Permission{"control": {Read: all, Write: all}}, "allow 200 ok"},
-		"ncp, all":                  {"", map[string]mint.Permission{"ncp": {Read: all, Write: all}}, "allow 200 ok"},
-		"role paths of all":         {"", map[string]mint.Permission{"control": {Read: root, Write: root}}, "allow 200 ok"},
-		"added up":                  {"", map[string]mint.Permission{"control": {Read: root}, "ncp": {Write: all}}, "allow 200 ok"},
-		"among others":              {"", map[string]mint.Permission{"ncp": {Read: append(some[:1:1], "**"), Write: append(some[:1:1], "root.**")}}, "allow 200 ok"},
-		"read only":                 {"", map[string]mint.Permission{"control": {Read: all}}, "deny 403 control-not-granted"},
-		"write only":                {"", map[string]mint.Permission{"ncp": {Write: all}}, "deny 403 control-not-granted"},
-		"to write only a part":      {"", map[string]mint.Permission{"ncp": {Read: all, Write: some}}, "deny 403 control-not-granted"},
-		"to read only a part":       {"", map[string]mint.Permission{"ncp": {Read: some, Write: all}}, "deny 403 control-not-granted"},
-		"the root block alone":      {"", map[string]mint.Permission{"ncp": {Read: []string{"root"}, Write: []string{"root", "root."}}}, "deny 403 control-not-granted"},
-		"empty specifiers":          {"", map[string]mint.Permission{"ncp": {Read: []string{""}, Write: []string{""}}}, "deny 403 control-not-granted"},
-		"empty lists":               {"", map[string]mint.Permission{"ncp": {Read: none, Write: none}}, "deny 403 control-not-granted"},
-		"scope alone":               {"ncp control", map[string]mint.Permission{}, "deny 403 control-not-granted"},
-		"another claim":             {"", map[string]mint.Permission{"configuration": {Read: all, Write: all}, "nc": {Read: all, Write: all}}, "deny 403 api-not-granted"},
-		"nothing":                   {"", map[string]mint.Permission{}, "deny 403 api-not-granted"},
-		"read there and write here": {"", map[string]mint.Permission{"control": {Read: all}, "events": {Write: all}}, "deny 403 control-not-granted"},
+		"control, all": {"", map[string]mint.Permission{"control": {Read: all, Write: all}},
+			"allow 200 ok"},
+		"ncp, all": {"", map[string]mint.Permission{"ncp": {Read: all, Write: all}}, "allow 200 ok"},
+		"role paths of all": {"", map[string]mint.Permission{"control": {Read: root, Write: root}},
+			"allow 200 ok"},
+		"added up": {"", map[string]mint.Permission{"control": {Read: root}, "ncp": {Write: all}},
+			"allow 200 ok"},
+		"among others": {"", map[string]mint.Permission{
+			"ncp": {Read: append(some[:1:1], "**"), Write: append(some[:1:1], "root.**")}}, "allow 200 ok"},
+		"read only": {"", map[string]mint.Permission{"control": {Read: all}},
+			"deny 403 control-not-granted"},
+		"write only": {"", map[string]mint.Permission{"ncp": {Write: all}},
+			"deny 403 control-not-granted"},
+		"to write only a part": {"", map[string]mint.Permission{"ncp": {Read: all, Write: some}},
+			"deny 403 control-not-granted"},
+		"to read only a part": {"", map[string]mint.Permission{"ncp": {Read: some, Write: all}},
+			"deny 403 control-not-granted"},
+		"the root block alone": {"", map[string]mint.Permission{
+			"ncp": {Read: []string{"root"}, Write: []string{"root", "root."}}}, "deny 403 control-not-granted"},
+		"empty specifiers": {"", map[string]mint.Permission{"ncp": {Read: []string{""}, Write: []string{""}}},
+			"deny 403 control-not-granted"},
+		"empty lists": {"", map[string]mint.Permission{"ncp": {Read: none, Write: none}},
+			"deny 403 control-not-granted"},
+		"scope alone": {"ncp control", map[string]mint.Permission{}, "deny 403 control-not-granted"},
+		"another claim": {"", map[string]mint.Permission{"configuration": {Read: all, Write: all},
+			"nc": {Read: all, Write: all}}, "deny 403 api-not-granted"},
+		"nothing": {"", map[string]mint.Permission{}, "deny 403 api-not-granted"},
+		"read there and write here": {"", map[string]mint.Permission{"control": {Read: all}, "events": {Write: all}},
+			"deny 403 control-not-granted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tok := mint.New(mint.Options{Scope: c.scope, Permissions: c.claim})
@@ -144,9 +160,11 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 				c.Paths.Public, c.Paths.Claims = []string{"/slot"}, []string{"/slot/2=events"}
 			}, tok.Key.JWK())
 			authorization := "authorization=Bearer " + tok.Sign() + "\n"
-			for _, target := range []string{"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/x-nmos/ncp/v1%2E1?a=b", "/slot/2/ncp", "/slot/2/x/../ncp/",
+			for _, target := range []string{"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/x-nmos/ncp/v1%2E1?a=b",
+				"/slot/2/ncp", "/slot/2/x/../ncp/",
 				"/x-nmos/node/v1.3/control"} {
-				for _, question := range []string{"decide 1\nmethod=GET\n", "decide 1\nmethod=GET\nupgrade=websocket\n", "decide 1\nmethod=HEAD\n",
+				for _, question := range []string{"decide 1\nmethod=GET\n", "decide 1\nmethod=GET\nupgrade=websocket\n",
+					"decide 1\nmethod=HEAD\n",
 					"decide-all 1\n", "decide-all 1\nupgrade=websocket\n"} {
 					got := d.ask(t, question+"target="+target+"\n"+authorization)
 					if got.first+" "+got.reason() != c.want {
@@ -181,7 +199,8 @@ func TestQuerySockets_PATH14(t *testing.T) {
 		"nothing":       {nil, "path-not-granted", "path-not-granted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tok := mint.New(mint.Options{Scope: "query", Permissions: map[string]mint.Permission{"query": {Read: c.read, Write: []string{"*"}}}})
+			tok := mint.New(mint.Options{Scope: "query", Permissions: map[string]mint.Permission{
+				"query": {Read: c.read, Write: []string{"*"}}}})
 			d := newDevice(t, nil, tok.Key.JWK())
 			for target, want := range map[string]string{
 				"/x-nmos/query/v1.3/nodes": c.nodes, "/x-nmos/query/v1.3/nodes/": c.nodes,
@@ -191,8 +210,9 @@ func TestQuerySockets_PATH14(t *testing.T) {
 			} {
 				for _, question := range []string{"decide 1\nmethod=GET\n", "decide-all 1\n"} {
 					for _, packet := range []string{
-						question + "upgrade=websocket\ntarget=" + target + "\nauthorization=Bearer " + tok.Sign() + "\n",
-						question + "upgrade=WebSocket\ntarget=" + target + "?access_token=" + tok.Sign() + "\n",
+						question + "upgrade=websocket\ntarget=" + target + "\nauthorization=Bearer " + tok.Sign() +
+							"\n", question + "upgrade=WebSocket\ntarget=" + target + "?access_token=" + tok.Sign() +
+							"\n",
 					} {
 						if got := d.ask(t, packet); got.reason() != want {
 							t.Errorf("%s as a socket: got %s, want %s", target, got.reason(), want)
@@ -203,7 +223,8 @@ func TestQuerySockets_PATH14(t *testing.T) {
 			if name != "subscriptions" {
 				return
 			}
-			for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/subscriptions/1"} { // PATH-4, PATH-5 as ever
+			// PATH-4, PATH-5 as ever
+			for _, target := range []string{"/x-nmos/query/v1.3", "/x-nmos/query/v1.3/subscriptions/1"} {
 				got := d.ask(t, "decide 1\nmethod=GET\ntarget="+target+"\nauthorization=Bearer "+tok.Sign()+"\n")
 				if got.reason() != "ok" {
 					t.Errorf("%s over HTTP: got %s, want ok", target, got.reason())

@@ -152,8 +152,8 @@ func (s *Session) reads(r *wire.Request) bool {
 }
 
 // nameOf returns the kind and name by which the inventory knows what a question is about, "meter/in-1", nil if it knows
-// none: of a path by the id in it, of an object by its role path. A question about several things has one if it is about
-// one of them alone, or denied for it.
+// none: of a path by the id in it, of an object by its role path. A question about several things has one if it is
+// about one of them alone, or denied for it.
 func (s *Session) nameOf(r *wire.Request) []byte {
 	table := s.agent.inventory.Load()
 	path := s.entry.Path

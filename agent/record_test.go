@@ -64,7 +64,8 @@ func TestRecords_OPS2(t *testing.T) {
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})
 	d.Audit(log)
 
-	minted := mint.New(mint.Options{Client: client, Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/senders"}}}})
+	minted := mint.New(mint.Options{Client: client, Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"single/senders"}}}})
 	minted.Claims.Set("jti", "id-1")
 	good := minted.Sign()
 	minted.Claims.Delete("jti")
@@ -84,36 +85,52 @@ func TestRecords_OPS2(t *testing.T) {
 	}
 	rows := []row{
 		{"decide 1\nmethod=GET\ntarget=" + senders + "?a=b\n" + bearer + good + "\n",
-			map[string]any{"question": "decide", "method": "GET", "path": senders, "decision": "allow", "status": 200.0, "reason": "ok", "rule": "PATH-5"}, verified},
-		{"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer + good + "\n", map[string]any{"reason": "ok", "cached": true}, verified},
+			map[string]any{"question": "decide", "method": "GET", "path": senders, "decision": "allow", "status": 200.0,
+				"reason": "ok", "rule": "PATH-5"}, verified},
+		{"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer + good + "\n",
+			map[string]any{"reason": "ok", "cached": true}, verified},
 		{"decide 1\nmethod=PATCH\ntarget=" + senders + "\n" + bearer + good + "\n",
-			map[string]any{"method": "PATCH", "decision": "deny", "status": 403.0, "reason": "path-not-granted"}, verified},
+			map[string]any{"method": "PATCH", "decision": "deny", "status": 403.0, "reason": "path-not-granted"},
+			verified},
 		{"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer + nameless + "\n",
 			map[string]any{"reason": "ok", "digest": digest(nameless), "client": client, "jti": nil}, nil},
 		{"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer + forged(good) + "\n",
-			map[string]any{"decision": "deny", "status": 401.0, "reason": "signature", "digest": digest(forged(good)), "client": nil, "issuer": nil, "jti": nil, "kid": nil}, nil},
-		{"decide 1\nmethod=GET\ntarget=" + senders + "\n", map[string]any{"status": 401.0, "reason": "no-token", "digest": nil}, nil},
-		{"decide 1\nmethod=GET\ntarget=/open/a\n", map[string]any{"decision": "allow", "reason": "public", "path": "/open/a"}, nil},
-		{"decide 1\nmethod=GET\ntarget=/a//b?access_token=" + good + "\n", map[string]any{"status": 400.0, "reason": "path-ambiguous", "path": "/a//b"}, nil},
-		{"verify 1\n" + bearer + good + "\n", map[string]any{"question": "verify", "reason": "ok", "path": nil, "method": nil}, verified},
+			map[string]any{"decision": "deny", "status": 401.0, "reason": "signature", "digest": digest(forged(good)),
+				"client": nil, "issuer": nil, "jti": nil, "kid": nil}, nil},
+		{"decide 1\nmethod=GET\ntarget=" + senders + "\n", map[string]any{"status": 401.0, "reason": "no-token",
+			"digest": nil}, nil},
+		{"decide 1\nmethod=GET\ntarget=/open/a\n", map[string]any{"decision": "allow", "reason": "public",
+			"path": "/open/a"}, nil},
+		{"decide 1\nmethod=GET\ntarget=/a//b?access_token=" + good + "\n",
+			map[string]any{"status": 400.0, "reason": "path-ambiguous", "path": "/a//b"}, nil},
+		{"verify 1\n" + bearer + good + "\n", map[string]any{"question": "verify", "reason": "ok", "path": nil,
+			"method": nil}, verified},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/x?y\n" + bearer + good + "\n",
 			map[string]any{"question": "decide-all", "path": senders, "targets": 2.0, "reason": "path-not-granted",
 				"denied": "[" + senders + "/x]", "permitted": "[" + senders + "]"}, verified},
 		{"decide-all 1\ntarget=/a\x01b\ntarget=" + senders + "\n" + bearer + good + "\n",
-			map[string]any{"path": "/a\x01b", "reason": "path-ambiguous", "denied": `[/a\b]`, "permitted": "[" + senders + "]"}, verified},
+			map[string]any{"path": "/a\x01b", "reason": "path-ambiguous", "denied": `[/a\b]`,
+				"permitted": "[" + senders + "]"}, verified},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/?a\n" + bearer + good + "\n",
 			map[string]any{"reason": "ok", "denied": nil, "permitted": "[" + senders + " " + senders + "/]"}, verified},
 		{"resource 1\nkind=meter\nname=in-1\naccess=read\n" + bearer + good + "\n",
-			map[string]any{"question": "resource", "kind": "meter", "name": "in-1", "access": "read", "reason": "path-not-granted",
-				"path": "/x-nmos/events/v1.0/sources/f0a1b2c3-0000-4000-8000-000000000001/state"}, verified},
-		{"decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/" + good + "/" + nameless + "?x\n", map[string]any{"path": "/x-nmos/connection/v1.1/[token]/[token]", "reason": "no-token"}, nil},
-		{"decide 1\nmethod=" + good + "\ntarget=/a//" + strings.ReplaceAll(good, ".", "%2E") + "\n", map[string]any{"method": "[token]", "path": "/a//[token]"}, nil},
-		{"decide-all 1\ntarget=/" + good + "\ntarget=/" + nameless + "/a\n", map[string]any{"path": "/[token]", "denied": "[/[token] /[token]/a]", "reason": "no-token"}, nil},
-		{"resource 1\nkind=" + good[:40] + "\nname=" + good[:200] + "\naccess=read\n", map[string]any{"kind": good[:40], "name": "[token]"}, nil},
+			map[string]any{"question": "resource", "kind": "meter", "name": "in-1", "access": "read",
+				"reason": "path-not-granted",
+				"path":   "/x-nmos/events/v1.0/sources/f0a1b2c3-0000-4000-8000-000000000001/state"}, verified},
+		{"decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/" + good + "/" + nameless + "?x\n",
+			map[string]any{"path": "/x-nmos/connection/v1.1/[token]/[token]", "reason": "no-token"}, nil},
+		{"decide 1\nmethod=" + good + "\ntarget=/a//" + strings.ReplaceAll(good, ".", "%2E") + "\n",
+			map[string]any{"method": "[token]", "path": "/a//[token]"}, nil},
+		{"decide-all 1\ntarget=/" + good + "\ntarget=/" + nameless + "/a\n",
+			map[string]any{"path": "/[token]", "denied": "[/[token] /[token]/a]", "reason": "no-token"}, nil},
+		{"resource 1\nkind=" + good[:40] + "\nname=" + good[:200] + "\naccess=read\n",
+			map[string]any{"kind": good[:40], "name": "[token]"}, nil},
 		{"decide 1\nmethod=" + spaced + "\ntarget=/x-nmos/node/v1.3/" + strings.ReplaceAll(spaced, ".", "%2e") + "\n",
 			map[string]any{"method": "[token]", "path": "/x-nmos/node/v1.3/[token]"}, nil},
-		{"decide-all 1\ntarget=/a/" + spaced + "/b\ntarget=/" + spaced + "\n", map[string]any{"path": "/a/[token]/b", "denied": "[/a/[token]/b /[token]]"}, nil},
-		{"resource 1\nkind=" + spaced + "\nname=x" + spaced + "\naccess=read\n", map[string]any{"kind": "[token]", "name": "x[token]"}, nil},
+		{"decide-all 1\ntarget=/a/" + spaced + "/b\ntarget=/" + spaced + "\n",
+			map[string]any{"path": "/a/[token]/b", "denied": "[/a/[token]/b /[token]]"}, nil},
+		{"resource 1\nkind=" + spaced + "\nname=x" + spaced + "\naccess=read\n",
+			map[string]any{"kind": "[token]", "name": "x[token]"}, nil},
 		{"decide 2\n", map[string]any{"decision": "error", "status": 400.0, "reason": "packet-verb"}, nil},
 	}
 	session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})
@@ -146,7 +163,8 @@ func TestRecords_OPS2(t *testing.T) {
 			t.Errorf("time %v, %v", got[i]["time"], err)
 		}
 	}
-	for _, part := range append(append(strings.Split(good, "."), strings.Split(nameless, ".")...), strings.Split(forged(good), ".")[2]) {
+	for _, part := range append(append(strings.Split(good, "."), strings.Split(nameless, ".")...),
+		strings.Split(forged(good), ".")[2]) {
 		if strings.Contains(out.b.String(), part) {
 			t.Errorf("a part of a token is in the records")
 		}
@@ -154,12 +172,13 @@ func TestRecords_OPS2(t *testing.T) {
 
 	answered, would := d.Counts()
 	want := map[wire.Reason]uint64{
-		wire.OK: 5, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 6, wire.Method: 2, wire.Public: 1, wire.AmbiguousPath: 2,
-		wire.PacketVerb: 1,
+		wire.OK: 5, wire.PathNotGranted: 3, wire.Signature: 1, wire.NoToken: 6, wire.Method: 2, wire.Public: 1,
+		wire.AmbiguousPath: 2, wire.PacketVerb: 1,
 	}
 	for reason, n := range answered {
 		if n != want[wire.Reason(reason)] || would[reason] != 0 {
-			t.Errorf("%v: counted %d and %d, want %d and 0", wire.Reason(reason), n, would[reason], want[wire.Reason(reason)])
+			t.Errorf("%v: counted %d and %d, want %d and 0", wire.Reason(reason), n, would[reason],
+				want[wire.Reason(reason)])
 		}
 	}
 }
@@ -179,7 +198,8 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 	for _, r := range got {
-		if r["decision"] != "allow" || r["reason"] != "observe" || r["would"] != "no-token" || r["would_status"] != 401.0 || r["uid"] != nil || r["gid"] != nil {
+		if r["decision"] != "allow" || r["reason"] != "observe" || r["would"] != "no-token" ||
+			r["would_status"] != 401.0 || r["uid"] != nil || r["gid"] != nil {
 			t.Errorf("got %v", r)
 		}
 	}
@@ -196,8 +216,10 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 // not (OPS-2).
 func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
-		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} }, mint.New(mint.Options{}).Key.JWK())
-		table, err := inventory.Parse([]byte(`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
+		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} },
+			mint.New(mint.Options{}).Key.JWK())
+		table, err := inventory.Parse([]byte(
+			`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +247,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 			"verify 1\n" + bearer,
 		}
 		if mode == config.ModeObserve { // which lets through what enforce would not
-			alone = append(alone, "decide 1\nmethod=PATCH\ntarget="+senders+"\n", "verify 1\n", "decide 1\nmethod=GET\ntarget=/x-nmos/ncp/v1.0\n")
+			alone = append(alone, "decide 1\nmethod=PATCH\ntarget="+senders+"\n", "verify 1\n",
+				"decide 1\nmethod=GET\ntarget=/x-nmos/ncp/v1.0\n")
 		}
 		joined := []string{
 			"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer,
@@ -239,7 +262,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 		session := d.NewSessionOf(agent.Peer{UID: 1000, GID: 100, PID: 42})
 		for range each {
 			for _, packet := range append(alone[:len(alone):len(alone)], joined...) {
-				if reply := string(session.Packet(nil, []byte(packet), 32<<10)); !strings.HasPrefix(reply, "allow") && strings.Contains(packet, bearer) {
+				if reply := string(session.Packet(nil, []byte(packet), 32<<10)); !strings.HasPrefix(reply, "allow") &&
+					strings.Contains(packet, bearer) {
 					t.Fatalf("%s: %q answered %q", mode, packet, reply)
 				}
 			}
@@ -256,7 +280,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 				own++
 			}
 			what := fmt.Sprint(r["method"], " ", r["path"], " ", r["access"])
-			if r["decision"] == "allow" && several && (strings.Contains(what, "PATCH") || strings.Contains(what, "write") || r["question"] == "verify") {
+			if r["decision"] == "allow" && several && (strings.Contains(what, "PATCH") ||
+				strings.Contains(what, "write") || r["question"] == "verify") {
 				t.Errorf("%s: a change was joined: %v", mode, r)
 			}
 		}
@@ -297,12 +322,14 @@ func TestUnverifiedTokens_OPS2(t *testing.T) {
 		t.Fatalf("%d records, want 8: %v", len(got), got)
 	}
 	for i, want := range []struct{ reason, claimed string }{
-		{"issuer-untrusted", evil}, {"issuer-untrusted", evil + "/[token]"}, {"token-malformed", ""}, {"signature", mint.DefaultIssuer},
+		{"issuer-untrusted", evil}, {"issuer-untrusted", evil + "/[token]"}, {"token-malformed", ""},
+		{"signature", mint.DefaultIssuer},
 	} {
 		for _, r := range []map[string]any{got[i], got[i+4]} {
 			claimed, _ := r["unverified_issuer"].(string)
 			if r["reason"] != want.reason || claimed != want.claimed && want.reason != "signature" {
-				t.Errorf("got %v with the claimed issuer %q, want %s with %q: %v", r["reason"], claimed, want.reason, want.claimed, r)
+				t.Errorf("got %v with the claimed issuer %q, want %s with %q: %v", r["reason"], claimed, want.reason,
+					want.claimed, r)
 			}
 			for _, member := range []string{"issuer", "subject", "client", "jti", "kid"} {
 				if r[member] != nil {

@@ -47,7 +47,8 @@ var manySenders = sync.OnceValue(func() string {
 			fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-2", "id": "%s", "read": "%s", "control": "root.tx-2"}`, namedID, senders)
 			continue
 		}
-		fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-%d", "read": "%s", "write": "%s/%d"}`, i, senders, senders, i)
+		fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-%d", "read": "%s", "write": "%s/%d"}`, i, senders,
+			senders, i)
 	}
 	return `{"resources": [` + b.String()[1:] + `]}`
 })
@@ -67,7 +68,8 @@ func TestResources(t *testing.T) {
 			if got.first+" "+got.reason() != row.Want || got.lines["path"] != row.Path || got.lines["id"] != "7" {
 				t.Errorf("got %v, want %s for %q", got, row.Want, row.Path)
 			}
-			if who := got.lines["client-id"]; (who != "") != (strings.HasSuffix(row.Want, " ok") || strings.HasPrefix(row.Want, "deny 403")) {
+			if who := got.lines["client-id"]; (who != "") != (strings.HasSuffix(row.Want, " ok") ||
+				strings.HasPrefix(row.Want, "deny 403")) {
 				t.Errorf("the client is %q in %v", who, got)
 			}
 		})
@@ -79,8 +81,10 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 	tok := mint.New(resourceToken)
 	d := newDevice(t, vendorPaths, tok.Key.JWK())
 	d.setInventory(t, deviceInventory)
-	tokens := []string{"", "authorization=Bearer " + tok.Sign() + "\n", "authorization=Bearer " + forged(tok.Sign()) + "\n"}
-	for _, o := range []mint.Options{permit, {Device: "other.example.org"}, {Permissions: map[string]mint.Permission{}}} {
+	tokens := []string{"", "authorization=Bearer " + tok.Sign() + "\n", "authorization=Bearer " + forged(tok.Sign()) +
+		"\n"}
+	for _, o := range []mint.Options{permit, {Device: "other.example.org"},
+		{Permissions: map[string]mint.Permission{}}} {
 		tokens = append(tokens, "authorization=Bearer "+mint.New(o).Sign()+"\n")
 	}
 	for _, c := range slices.Concat(mint.Faults, mint.Variants) {
@@ -93,13 +97,17 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 	}
 	compared := 0
 	for _, r := range []struct{ kind, name, access, method, path string }{
-		{"sender", "out-1", "read", "GET", activePath}, {"sender", "out-1", "write", "PATCH", stagedPath}, {"meter", "in-1", "read", "GET", meterPath},
+		{"sender", "out-1", "read", "GET", activePath}, {"sender", "out-1", "write", "PATCH", stagedPath},
+		{"meter", "in-1", "read", "GET", meterPath},
 		{"fader", "Röhre 1", "read", "GET", faderPath}, {"fader", "Röhre 1", "write", "PUT", faderPath + "/level"},
 		{"lamp", "on-air", "write", "POST", "/lamps/on-air"}, {"shutter", "1", "write", "DELETE", "/shutters/1"},
 	} {
 		for _, authorization := range tokens {
-			own := string(d.NewSession().Packet(nil, []byte("resource 1\nid=1\nkind="+r.kind+"\nname="+r.name+"\naccess="+r.access+"\n"+authorization), 32<<10))
-			path := string(d.NewSession().Packet(nil, []byte("decide 1\nid=1\nmethod="+r.method+"\ntarget="+r.path+"\n"+authorization), 32<<10))
+			own := string(d.NewSession().Packet(nil,
+				[]byte("resource 1\nid=1\nkind="+r.kind+"\nname="+r.name+"\naccess="+r.access+"\n"+authorization),
+				32<<10))
+			path := string(d.NewSession().Packet(nil, []byte("decide 1\nid=1\nmethod="+r.method+"\ntarget="+r.path+"\n"+
+				authorization), 32<<10))
 			if own != path && !differInTime(t, own, path) {
 				t.Errorf("%s %s %s is answered\n%s, its path\n%s", r.access, r.kind, r.name, own, path)
 			}
@@ -126,7 +134,8 @@ func TestInventoryPending_ANS5(t *testing.T) {
 	const packet = "resource 1\nid=9\nkind=meter\nname=in-1\naccess=read\n"
 	for _, authorization := range []string{"", "authorization=Bearer " + tok.Sign() + "\n"} {
 		got := d.ask(t, packet+authorization)
-		if got.first != "deny 503" || got.reason() != "inventory-pending" || got.lines["retry-after"] != "2" || got.lines["id"] != "9" {
+		if got.first != "deny 503" || got.reason() != "inventory-pending" || got.lines["retry-after"] != "2" ||
+			got.lines["id"] != "9" {
 			t.Errorf("got %v", got)
 		}
 	}
@@ -147,7 +156,8 @@ func TestInventoryPending_ANS5(t *testing.T) {
 func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
 	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	d.setInventory(t, deviceInventory)
-	const packet, unknown = "resource 1\nkind=meter\nname=in-1\naccess=read\n", "resource 1\nkind=meter\nname=in-9\naccess=read\n"
+	const packet, unknown = "resource 1\nkind=meter\nname=in-1\naccess=read\n",
+		"resource 1\nkind=meter\nname=in-9\naccess=read\n"
 	if got := d.ask(t, packet); got.reason() != "off" || got.lines["path"] != meterPath {
 		t.Errorf("off: %v", got)
 	}
@@ -168,7 +178,8 @@ func TestInventoryChanges_PATH11(t *testing.T) {
 	d := newDevice(t, nil, tok.Key.JWK())
 	session := d.NewSession()
 	ask := func(kind, name string) string {
-		packet := "resource 1\nkind=" + kind + "\nname=" + name + "\naccess=read\nauthorization=Bearer " + tok.Sign() + "\n"
+		packet := "resource 1\nkind=" + kind + "\nname=" + name + "\naccess=read\nauthorization=Bearer " + tok.Sign() +
+			"\n"
 		return parseAnswer(t, session.Packet(nil, []byte(packet), 32<<10)).reason()
 	}
 	want := func(when, meter, fader string) {

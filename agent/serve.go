@@ -62,7 +62,8 @@ type Server struct {
 	PeerOf func(net.Conn) (Peer, error) // nil if callers are not told apart
 	Own    func(Peer) bool              // nil if none; else these peers are served whatever the limit is
 	Await  func(net.Conn)               // nil, or waits until there is something to read, be it the end
-	Admit  func(Peer) error             // nil if all may ask; else an error refuses a peer. An unknown one has the UID -1
+	// nil if all may ask; else an error refuses a peer. An unknown one has the UID -1
+	Admit func(Peer) error
 
 	mu sync.Mutex
 	slots

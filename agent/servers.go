@@ -192,7 +192,8 @@ func (s *Servers) admitted(f FoundServer) bool {
 	err := s.admits(f.URL, f.Domain)
 	if err != nil {
 		s.event(ServerEvent{
-			What: "server dropped: the configuration does not admit it", Server: f.URL, Issuer: f.Issuer, Why: err.Error(),
+			What: "server dropped: the configuration does not admit it", Server: f.URL, Issuer: f.Issuer,
+			Why: err.Error(),
 		})
 	}
 	return err == nil
@@ -359,7 +360,8 @@ func (s *Servers) preferUnicast() {
 	s.found = slices.DeleteFunc(s.found, func(f *server) bool {
 		if f.ByMDNS() {
 			s.event(ServerEvent{
-				What: "server dropped: mDNS found it, and unicast DNS-SD has found one since", Server: f.URL, Issuer: f.Issuer,
+				What: "server dropped: mDNS found it, and unicast DNS-SD has found one since", Server: f.URL,
+				Issuer: f.Issuer,
 			})
 		}
 		return f.ByMDNS()

@@ -215,7 +215,8 @@ func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
 		if i == 0 {
 			s.first = append(s.first, s.path...)
 		}
-		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed(), Observed: s.observed})
+		s.answers = append(s.answers, wire.Answer{Target: s.shown(target), Allowed: reason.Allowed(),
+			Observed: s.observed})
 		switch {
 		case all.Allowed() && reason != wire.Public:
 			all, observed = reason, s.observed // the first denial, else OK if a token was needed

@@ -32,7 +32,8 @@ func FuzzSession(f *testing.F) {
 		f.Add("watch-token 1\nid=1\n" + row.lines)
 	}
 	for _, row := range pathRows {
-		f.Add("decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\nauthorization=Bearer " + placeholder + "\n")
+		f.Add("decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\nauthorization=Bearer " + placeholder +
+			"\n")
 	}
 	f.Add("verify 1\nauthorization=Bearer TOKEN\nid=reason=ok\n")
 	f.Add("decide-all 1\ntarget=/a\rreason=ok\ntarget=/\u0085\u2028denied=\n")
@@ -40,7 +41,9 @@ func FuzzSession(f *testing.F) {
 	for _, row := range resourceRows {
 		f.Add("resource 1\nid=1\n" + strings.ReplaceAll(row.Lines, "TOKEN", placeholder))
 	}
-	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b", "method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=/a/%3TOKEN", "method=GET\ntarget=/a/%4TOKEN", "method=GET\ntarget=%2FxTOKEN!x"} {
+	for _, where := range []string{"method=TOKEN\ntarget=/a", "method=GET\ntarget=/a/TOKEN/b",
+		"method=GET\ntarget=/a//TOKEN", "method=GET\ntarget=/a/%3TOKEN", "method=GET\ntarget=/a/%4TOKEN",
+		"method=GET\ntarget=%2FxTOKEN!x"} {
 		f.Add("decide 1\n" + where + "\n")
 		f.Add("decide-all 1\nid=TOKEN\ntarget=/\n" + where[strings.Index(where, "target"):] + "?TOKEN\n")
 	}
@@ -54,9 +57,11 @@ func FuzzSession(f *testing.F) {
 	f.Add("control 1\napi=control\nsubscribe=TOKEN\ncommand=1 1 1m1 TOKEN 403 x\n")
 	f.Add("ping 1\nid=\n")
 	const own = "own.secret.token"
-	given := &purse{tokens: map[string]oauth.Token{"registration": {Token: own, Scope: "registration", Left: time.Minute}}}
+	given := &purse{tokens: map[string]oauth.Token{
+		"registration": {Token: own, Scope: "registration", Left: time.Minute}}}
 	session := d.NewSession()
-	names := strings.Fields("error detail scope token-id id reason client-id subject issuer expires-in path www-authenticate retry-after")
+	names := strings.Fields("error detail scope token-id id reason client-id subject issuer expires-in path " +
+		"www-authenticate retry-after")
 	firsts := []string{"allow 200", "deny 400", "deny 401", "deny 403", "deny 405", "deny 503", "error 400", "pong 1"}
 	f.Fuzz(func(t *testing.T, packet string) {
 		packet = strings.ReplaceAll(packet, placeholder, good)
@@ -97,7 +102,8 @@ func FuzzSession(f *testing.F) {
 		d.Audit(log)
 		s := d.NewSessionOf(agent.Peer{})
 		s.HandOut(given)
-		if got := string(s.Packet(nil, []byte(packet), 32<<10)); strings.Contains(got, own) && !strings.Contains(packet, own) && !strings.HasPrefix(packet, "token 1\n") {
+		if got := string(s.Packet(nil, []byte(packet), 32<<10)); strings.Contains(got, own) && !strings.Contains(packet,
+			own) && !strings.HasPrefix(packet, "token 1\n") {
 			t.Errorf("%q: the device's own token comes with %q", packet, got)
 		}
 		log.Close(t.Context())
@@ -111,7 +117,8 @@ func FuzzSession(f *testing.F) {
 				t.Errorf("%q: recorded as %s", packet, records)
 			}
 		}
-		if strings.Count(records, `"question":`) > 1 || !strings.HasPrefix(packet, "ping") && !strings.Contains(records, `"seq":1,`) {
+		if strings.Count(records, `"question":`) > 1 || !strings.HasPrefix(packet, "ping") && !strings.Contains(records,
+			`"seq":1,`) {
 			t.Errorf("%q: recorded as %s", packet, records)
 		}
 		if again := string(d.NewSession().Packet(nil, []byte(packet), 32<<10)); again != reply {

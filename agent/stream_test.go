@@ -38,7 +38,8 @@ func TestShutdownEndsAStream(t *testing.T) {
 	})
 	report := func(err error) { t.Errorf("reported: %v", err) }
 	handler := httpauth.NewServer(stream, true, report)
-	server := &agent.Server{Handle: func(conn *agent.Conn) error { return handler.ServeConn(conn) }, Report: report, Limit: 2}
+	server := &agent.Server{Handle: func(conn *agent.Conn) error { return handler.ServeConn(conn) }, Report: report,
+		Limit: 2}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	open := func() (net.Conn, *bufio.Reader) {
@@ -66,7 +67,8 @@ func TestShutdownEndsAStream(t *testing.T) {
 	defer cancel()
 	server.Shutdown(ctx)
 	<-left
-	if rest, err := io.ReadAll(in); !strings.Contains(string(rest), "last\n") || !strings.HasSuffix(string(rest), "0\r\n\r\n") || err != nil || ctx.Err() != nil {
+	if rest, err := io.ReadAll(in); !strings.Contains(string(rest), "last\n") ||
+		!strings.HasSuffix(string(rest), "0\r\n\r\n") || err != nil || ctx.Err() != nil {
 		t.Errorf("the rest is %q, %v; %v", rest, err, ctx.Err())
 	}
 	if err := <-served; err != nil {

@@ -71,7 +71,8 @@ func (s *Session) watch(conn net.Conn, packet []byte) error {
 		}
 		var end time.Time // never, if it does not end by itself
 		if s.left > 0 {
-			end = time.Now().Add(s.left + time.Millisecond) // the clock by which tokens are judged may run a little slower
+			// the clock by which tokens are judged may run a little slower
+			end = time.Now().Add(s.left + time.Millisecond)
 		}
 		if err := conn.SetReadDeadline(end); err != nil {
 			return err

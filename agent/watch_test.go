@@ -49,7 +49,8 @@ func (d *device) watch(t *testing.T, packet string) *watcher {
 	ours, theirs := net.Pipe()
 	go func() {
 		defer theirs.Close()
-		if err := d.NewSessionOf(agent.Peer{UID: 1000, PID: 7}).ServePackets(theirs); err != nil && err != io.ErrClosedPipe {
+		if err := d.NewSessionOf(agent.Peer{UID: 1000, PID: 7}).ServePackets(theirs); err != nil &&
+			err != io.ErrClosedPipe {
 			t.Errorf("the connection ended with %v", err)
 		}
 	}()
@@ -204,9 +205,11 @@ func TestWatchEnds(t *testing.T) {
 // A question about all sources of a socket stands until one of them turns (PATH-12).
 func TestWatchSources_PATH12(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events := mint.New(mint.Options{Permissions: map[string]mint.Permission{"events": {Read: []string{"sources/*"}}}})
+		events := mint.New(mint.Options{Permissions: map[string]mint.Permission{
+			"events": {Read: []string{"sources/*"}}}})
 		d := newDevice(t, func(c *config.Config) { c.Paths.Public = []string{"/a"} }, events.Key.JWK())
-		w := d.watch(t, "watch-token 1\nid=7\ntarget=/a\ntarget="+sources+"1\ntarget="+sources+"2\nauthorization=Bearer "+
+		w := d.watch(t, "watch-token 1\nid=7\ntarget=/a\ntarget="+sources+"1\ntarget="+sources+
+			"2\nauthorization=Bearer "+
 			events.Sign()+"\n")
 		w.want("allow 200 ok", false)
 		d.Configure(d.config, d.config.Device.Names)
@@ -243,8 +246,8 @@ func TestWatchInEveryMode_OPS2_OPS3(t *testing.T) {
 		set(config.ModeEnforce)
 		w.want("deny 401 token-expired", true)
 		log.Close(t.Context())
-		want := []string{"watch-token 1 ok undecided", "watch-token 1 observe token-expired", "watch-token 1 off undecided",
-			"watch-token 1 token-expired undecided"}
+		want := []string{"watch-token 1 ok undecided", "watch-token 1 observe token-expired",
+			"watch-token 1 off undecided", "watch-token 1 token-expired undecided"}
 		if got := strings.Join(records, "; "); got != strings.Join(want, "; ") {
 			t.Errorf("recorded %s, want %s", got, strings.Join(want, "; "))
 		}

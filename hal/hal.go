@@ -33,8 +33,8 @@ type Model struct {
 	// was sealed cannot be read, and nothing is kept until the next start.
 	Key func(root string) ([]byte, error)
 	// Maker returns the certificate that the maker has put into the device, with its chain, and what signs with its key
-	// (crypto.Signer): the key itself may stay in a TPM or a secure element (BCP-003-03). Nil, without an error, says that
-	// this device has none. Called once, before the daemon shuts itself in; what signs holds open what it needs.
+	// (crypto.Signer): the key itself may stay in a TPM or a secure element (BCP-003-03). Nil, without an error, says
+	// that this device has none. Called once, before the daemon shuts itself in; what signs holds open what it needs.
 	Maker func(root string) (*tls.Certificate, error)
 	// Indicator opens the light (or whatever else) that shows how the daemon is. Called once, before the daemon shuts
 	// itself in with Landlock; from then on it can open no file there, so an Indicator holds open what it writes to. An
@@ -61,8 +61,8 @@ type Resource struct {
 	Kind string
 	// Name is what the device itself calls it, which may be a number in decimal; at most 256 bytes.
 	Name string
-	// ID is the UUID by which NMOS knows it, in lower case. It stays the same for as long as the device lives. Empty if no
-	// template has {id}.
+	// ID is the UUID by which NMOS knows it, in lower case. It stays the same for as long as the device lives. Empty if
+	// no template has {id}.
 	ID string
 	// Read and Write are the API paths that a token must open, with {id} and {name} in place of the two above:
 	// "/x-console/faders/{name}". Empty: those of the kind; a meter has none to write.
@@ -76,8 +76,8 @@ type Resource struct {
 type Places struct {
 	// State is the folder for what must outlive a power cut; if "", that of the configuration, unless Stateless.
 	State string
-	// Stateless says that the device has no folder to write to: nothing is kept, and after a start the keys come from the
-	// network. State is then "".
+	// Stateless says that the device has no folder to write to: nothing is kept, and after a start the keys come from
+	// the network. State is then "".
 	Stateless bool
 	// Reads are the files and folders, links followed, that Inventory opens and that the names are made of: what is
 	// needed on SIGHUP. The daemon leaves them readable to itself when it shuts itself in. Of a file that is replaced

@@ -71,7 +71,8 @@ func TestOpenRefuses_KEY3(t *testing.T) {
 		{"more behind", "keys.json", s, append(bytes.Clone(file), 0), foreign},
 	} {
 		plain, err := c.sealer.Open(c.name, c.file)
-		if plain != nil || err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "hal: "+c.name) {
+		if plain != nil || err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.HasPrefix(err.Error(), "hal: "+c.name) {
 			t.Errorf("%s: %q, %v; want %q", c.what, plain, err, c.want)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // backgroundNice is how much nicer threads in the background are: beside a normal one each gets two fifths of a
-// processor. That is enough for the kernel to let one pass that wakes up. It is not more, since the collector of garbage
-// waits for all threads that run Go: with 5, on a busy machine, everybody waited for one that got no processor.
+// processor. That is enough for the kernel to let one pass that wakes up. It is not more, since the collector of
+// garbage waits for all threads that run Go: with 5, on a busy machine, everybody waited for one that got no processor.
 const backgroundNice = 2
 
 // Background starts threads that give way to the other threads of this process, one fewer than the runtime has

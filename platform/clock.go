@@ -17,8 +17,8 @@ const (
 	// ClockUnset is a clock that shows a time which has certainly passed: it starts in 1970, or where it stopped, on a
 	// device without a battery. By it every token would look wrong, or an expired one good.
 	ClockUnset ClockState = iota
-	// ClockUnsynchronised is a clock that may well be right, but no time service confirms it: one set by hand, by a battery,
-	// or by a time protocol that does not tell the kernel.
+	// ClockUnsynchronised is a clock that may well be right, but no time service confirms it: one set by hand, by a
+	// battery, or by a time protocol that does not tell the kernel.
 	ClockUnsynchronised
 	// ClockSynchronised is a clock that a time service has set and keeps.
 	ClockSynchronised

@@ -26,7 +26,8 @@ func TestKernelVouches_OPS1(t *testing.T) {
 		text   string
 	}{
 		{"synchronised", unix.TIME_OK, unix.STA_PLL, 37, nil, true, "a time service has told the kernel so"},
-		{"a leap second is coming", unix.TIME_INS, unix.STA_PLL | unix.STA_INS, 37, nil, true, "a time service has told the kernel so"},
+		{"a leap second is coming", unix.TIME_INS, unix.STA_PLL | unix.STA_INS, 37, nil, true,
+			"a time service has told the kernel so"},
 		{"as after a boot", unix.TIME_ERROR, unix.STA_UNSYNC, 0, nil, false, "not confirmed by a time service"},
 		{"the flag alone", unix.TIME_OK, unix.STA_UNSYNC, 0, nil, false, "not confirmed by a time service"},
 		{"a clock that fails", unix.TIME_ERROR, unix.STA_CLOCKERR, 37, nil, false, "not confirmed by a time service"},

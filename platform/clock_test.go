@@ -18,8 +18,10 @@ func TestClockStates_OPS1(t *testing.T) {
 	}{
 		{"1970", time.Unix(62, 0), false, ClockUnset,
 			"it shows 1970-01-01T00:01:02Z, but " + stamp(BuildTime()) + " was when this program was built"},
-		{"1970, and a service that says it is right", time.Unix(0, 0), true, ClockUnset, "was when this program was built"},
-		{"just before the build", BuildTime().Add(-time.Microsecond), true, ClockUnset, "was when this program was built"},
+		{"1970, and a service that says it is right", time.Unix(0, 0), true, ClockUnset,
+			"was when this program was built"},
+		{"just before the build", BuildTime().Add(-time.Microsecond), true, ClockUnset,
+			"was when this program was built"},
 		{"at the build", BuildTime(), false, ClockUnsynchronised, "nobody vouches for it"},
 		{"later", BuildTime().Add(time.Hour), false, ClockUnsynchronised, "nobody vouches for it"},
 		{"later, kept right", BuildTime().Add(time.Hour), true, ClockSynchronised, "timed says so"},
@@ -42,7 +44,8 @@ func TestClockStates_OPS1(t *testing.T) {
 
 func TestClockStateNames_OPS1(t *testing.T) {
 	for state, want := range map[ClockState]string{
-		ClockUnset: "unset", ClockUnsynchronised: "unsynchronised", ClockSynchronised: "synchronised", 7: "ClockState(7)",
+		ClockUnset: "unset", ClockUnsynchronised: "unsynchronised", ClockSynchronised: "synchronised",
+		7: "ClockState(7)",
 	} {
 		if got := state.String(); got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -217,7 +220,8 @@ func TestClockSetByOperator_OPS1(t *testing.T) {
 		move time.Duration
 		kept bool
 	}{
-		{"set", 48 * time.Hour, true}, {"set to 2099", 73 * 365 * 24 * time.Hour, true}, {"moved a little", time.Minute, false},
+		{"set", 48 * time.Hour, true}, {"set to 2099", 73 * 365 * 24 * time.Hour, true},
+		{"moved a little", time.Minute, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 // error joins whatever the kernel refused; the rest is in force.
 func Harden() error {
 	var errs []error
-	// A core limit of 0 does not stop a core_pattern that pipes into a program; not being dumpable does, and it also keeps
-	// other processes of the same user from reading the memory (ptrace(2)).
+	// A core limit of 0 does not stop a core_pattern that pipes into a program; not being dumpable does, and it also
+	// keeps other processes of the same user from reading the memory (ptrace(2)).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		errs = append(errs, fmt.Errorf("switching core dumps off: %w", err))
 	}

@@ -112,7 +112,8 @@ const confinedChild = "PLATFORM_TEST_CONFINED"
 // A service manager that listens on an abstract socket, as old ones do, is told of things from inside the sandbox.
 func TestConfineAbstractManager(t *testing.T) {
 	if dir := os.Getenv(confinedChild); dir != "" {
-		s, err := Confine([]Place{{For: "late", Path: dir + "/none"}, {For: "the test", Path: dir}, {For: "late, to write", Path: dir + "/none", Write: true},
+		s, err := Confine([]Place{{For: "late", Path: dir + "/none"}, {For: "the test", Path: dir},
+			{For: "late, to write", Path: dir + "/none", Write: true},
 			{For: "nothing", Path: "/none/none"}, {For: "chance", Path: "/none", Optional: true}})
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 type Place struct {
 	For  string // what it is for, for people: "[state] dir"
 	Path string
-	// Write lets files there also be made, written, renamed within their folder and removed. Nothing is ever executable.
+	// Write lets files there also be made, written, renamed within their folder and removed. Nothing is ever
+	// executable.
 	Write bool
 	// Optional is for one of many places where systems keep the same thing: that it is missing goes without saying.
 	Optional bool

@@ -75,7 +75,9 @@ func Confine(places []Place) (*Sandbox, error) {
 			}
 			continue
 		}
-		if slices.ContainsFunc(s.granted, func(g granted) bool { return g.write == p.Write && os.SameFile(g.file, info) }) {
+		if slices.ContainsFunc(s.granted, func(g granted) bool {
+			return g.write == p.Write && os.SameFile(g.file, info)
+		}) {
 			continue
 		}
 		rights := readRights

@@ -67,11 +67,12 @@ func TestRealPath(t *testing.T) {
 }
 
 func TestSandboxReaches(t *testing.T) {
-	dir := tree(t, []string{"read/below", "write", "other"}, []string{"single", "read/file", "other/file"}, map[string]string{
-		"read/out":  "../other/file",
-		"read/late": "../other/none",
-		"in":        "read/file",
-	})
+	dir := tree(t, []string{"read/below", "write", "other"}, []string{"single", "read/file", "other/file"},
+		map[string]string{
+			"read/out":  "../other/file",
+			"read/late": "../other/none",
+			"in":        "read/file",
+		})
 	at := func(name string) string { return filepath.Join(dir, name) }
 	s := &Sandbox{ABI: 1}
 	for name, write := range map[string]bool{"read": false, "write": true, "single": false} {

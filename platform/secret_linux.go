@@ -46,7 +46,8 @@ func ReadPrivate(path string, most int) ([]byte, error) {
 	case !mode.IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case mode.Perm()&0o027 != 0:
-		return nil, fmt.Errorf("%s has mode %04o: others must not read it, nor its group write to it; chmod 640", path, mode.Perm())
+		return nil, fmt.Errorf("%s has mode %04o: others must not read it, nor its group write to it; chmod 640", path,
+			mode.Perm())
 	case !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
 		return nil, fmt.Errorf("%s belongs to another user than root and the daemon's", path)
 	}

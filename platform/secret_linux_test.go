@@ -36,7 +36,8 @@ func TestReadSecret_CLI4(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := ReadSecret(path, 64)
-		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), path+" "+c.err) {
+		if got != c.want || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), path+" "+c.err) {
 			t.Errorf("%q, mode %o: got %q, %v; want %q, %q", c.text, c.mode, got, err, c.want, c.err)
 		}
 		if err != nil && (strings.Contains(err.Error(), "s3c") || strings.Contains(err.Error(), "xxx")) {
@@ -48,7 +49,8 @@ func TestReadSecret_CLI4(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		filepath.Join(dir, "none"): "no such file or directory", dir: "is not a regular file", pipe: "is not a regular file",
+		filepath.Join(dir, "none"): "no such file or directory", dir: "is not a regular file",
+		pipe: "is not a regular file",
 	} {
 		if got, err := ReadSecret(path, 64); got != "" || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %q, %v; want %s", path, got, err, want)

@@ -15,10 +15,10 @@ import (
 // which each is whole at any moment, a power cut included: a reader finds all of the old file or all of the new one
 // (CERT-29). The new one is written under a name of its own, synced, and renamed over the old one.
 //
-// On FAT a rename may be lost (see StateDir), so there a file NAME.EXT is one of NAME.a.EXT and NAME.b.EXT, and NAME.now
-// says in one line which; NAME.now.2 says it again. The new file is written and synced beside the old one, then named in
-// both, one after the other, and then the old one is removed. A reader takes the first of the two lines that names a
-// file which is there.
+// On FAT a rename may be lost (see StateDir), so there a file NAME.EXT is one of NAME.a.EXT and NAME.b.EXT, and
+// NAME.now says in one line which; NAME.now.2 says it again. The new file is written and synced beside the old one,
+// then named in both, one after the other, and then the old one is removed. A reader takes the first of the two lines
+// that names a file which is there.
 //
 // One process writes, and no two goroutines of it concurrently. Every error names the file.
 type SharedDir struct {
@@ -47,7 +47,8 @@ func (d *SharedDir) Prepare() error {
 	case err != nil:
 		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
 	case info.Mode().Perm()&0o002 != 0:
-		return fmt.Errorf("preparing %s: others may write to it, so they could replace what is in it; chmod o-w", d.Path)
+		return fmt.Errorf("preparing %s: others may write to it, so they could replace what is in it; chmod o-w",
+			d.Path)
 	}
 	return nil
 }

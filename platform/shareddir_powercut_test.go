@@ -81,7 +81,8 @@ func TestSharedDirPowerCut_CERT29(t *testing.T) {
 					t.Fatalf("after %q%s, %s: got %q, want the old or the new pair", before, kind, moment, text)
 				}
 				next := sharedOn(found)
-				if err := next.Replace("ecdsa.pem", []byte("next"), 0o640, ""); err != nil || served(t, found) != "next" {
+				if err := next.Replace("ecdsa.pem", []byte("next"), 0o640, ""); err != nil ||
+					served(t, found) != "next" {
 					t.Fatalf("%s: the next: got %q, %v", moment, served(t, found), err)
 				}
 				if err := next.Replace("ecdsa.pem", []byte("last"), 0o640, ""); err != nil {
@@ -144,7 +145,8 @@ func TestSharedDirFails_CERT29(t *testing.T) {
 				return nil
 			}
 			err := dir.Replace("ecdsa.pem", []byte(newPair), 0o640, "")
-			if never := fat && step == "rename "; never != (err == nil) || err != nil && (!errors.Is(err, failure) || !strings.Contains(err.Error(), "/etc/tls/ecdsa.pem")) {
+			if never := fat && step == "rename "; never != (err == nil) ||
+				err != nil && (!errors.Is(err, failure) || !strings.Contains(err.Error(), "/etc/tls/ecdsa.pem")) {
 				t.Errorf("FAT %v, %s fails: %v", fat, step, err)
 			}
 			disk.Step = nil
@@ -176,13 +178,14 @@ func TestSharedDirWrite_CERT29(t *testing.T) {
 		if err := dir.Write("roots.pem", []byte("one"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		err := disk.Cut(func() error { return dir.Write("roots.pem", []byte("two"), 0o644) }, func(moment string, found *powercut.Disk) {
-			got := text(found)
-			whole := got == "one" || got == "two" || fat && strings.Trim(got, "\x00") == ""
-			if !whole || moment == "at the end" && got != "two" {
-				t.Errorf("FAT %v, %s: got %q", fat, moment, got)
-			}
-		})
+		err := disk.Cut(func() error { return dir.Write("roots.pem", []byte("two"), 0o644) },
+			func(moment string, found *powercut.Disk) {
+				got := text(found)
+				whole := got == "one" || got == "two" || fat && strings.Trim(got, "\x00") == ""
+				if !whole || moment == "at the end" && got != "two" {
+					t.Errorf("FAT %v, %s: got %q", fat, moment, got)
+				}
+			})
 		if err != nil {
 			t.Error(err)
 		}
@@ -199,24 +202,30 @@ func TestSharedDirPowerCutTwice_CERT29(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
-		err := disk.Cut(func() error { return dir.Replace("ecdsa.pem", []byte(newPair), 0o640, "") }, func(moment string, found *powercut.Disk) {
-			for _, next := range []string{oldPair, newPair, "third"} {
-				if n++; n%7 != 0 || t.Failed() {
-					continue // a choice
-				}
-				again := copyOf(t, found)
-				err := again.Cut(func() error { return sharedOn(again).Replace("ecdsa.pem", []byte(next), 0o640, "") }, func(later string, found *powercut.Disk) {
-					text := served(t, found)
-					whole := text == oldPair || text == newPair || text == next // a pointer may be a mixture of two
-					if !whole || later == "at the end" && text != next {
-						t.Fatalf("%s%s, then %s: got %q, want a pair, and at the end %q", moment, kind, later, text, next)
+		err := disk.Cut(func() error { return dir.Replace("ecdsa.pem", []byte(newPair), 0o640, "") },
+			func(moment string, found *powercut.Disk) {
+				for _, next := range []string{oldPair, newPair, "third"} {
+					if n++; n%7 != 0 || t.Failed() {
+						continue // a choice
 					}
-				})
-				if err != nil {
-					t.Error(err)
+					again := copyOf(t, found)
+					err := again.Cut(func() error {
+						return sharedOn(again).Replace("ecdsa.pem", []byte(next), 0o640, "")
+					},
+						func(later string, found *powercut.Disk) {
+							text := served(t, found)
+							// a pointer may be a mixture of two
+							whole := text == oldPair || text == newPair || text == next
+							if !whole || later == "at the end" && text != next {
+								t.Fatalf("%s%s, then %s: got %q, want a pair, and at the end %q", moment, kind, later,
+									text, next)
+							}
+						})
+					if err != nil {
+						t.Error(err)
+					}
 				}
-			}
-		})
+			})
 		if err != nil || n < 100 {
 			t.Errorf("%d cuts, %v", n, err)
 		}

@@ -105,7 +105,9 @@ func TestListenStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here") })}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "here")
+	})}
 	go s.Serve(l)
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -236,7 +238,8 @@ func TestListenNeverReplacesBusy(t *testing.T) {
 		defer unix.Close(c)
 		full = unix.Connect(c, &unix.SockaddrUnix{Name: path}) == unix.EAGAIN
 	}
-	if _, err := ListenPacket(path, Options{}); err == nil || !strings.Contains(err.Error(), "another process is listening on this socket") {
+	if _, err := ListenPacket(path, Options{}); err == nil ||
+		!strings.Contains(err.Error(), "another process is listening on this socket") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -256,7 +259,8 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 		}
 		before, _ := os.Lstat(path)
 		_, err := ListenPacket(path, Options{})
-		if want := path + ": exists and is not a socket; remove it or choose another path"; err == nil || err.Error() != want {
+		if want := path + ": exists and is not a socket; remove it or choose another path"; err == nil ||
+			err.Error() != want {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
@@ -333,7 +337,8 @@ func TestListenPathLength(t *testing.T) {
 		t.Errorf("left behind: %s", got)
 	}
 	_, err := ListenPacket(longest+"x", Options{})
-	if want := longest + "x: the path is 108 bytes long; a socket's path has at most 107"; err == nil || err.Error() != want {
+	if want := longest + "x: the path is 108 bytes long; a socket's path has at most 107"; err == nil ||
+		err.Error() != want {
 		t.Errorf("got %v", err)
 	}
 }

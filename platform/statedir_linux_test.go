@@ -157,8 +157,8 @@ func TestStateDirReadOnly_KEY3(t *testing.T) {
 	againToMount(t, readOnlyChild+"="+d.Path)
 }
 
-// againToMount runs the calling test again in a process with a mount namespace of its own, so that nothing is mounted for
-// others, and with one more variable in its environment.
+// againToMount runs the calling test again in a process with a mount namespace of its own, so that nothing is mounted
+// for others, and with one more variable in its environment.
 func againToMount(t *testing.T, variable string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
@@ -276,13 +276,16 @@ func TestPlantedStateFiles_KEY3(t *testing.T) {
 			put(t, path, good(t), 0o600)
 			try(t, os.Chown(path, other, other))
 		}, "it belongs to user 65534, and the daemon is user 0"},
-		{"others may write", func(t *testing.T, path string) { put(t, path, good(t), 0o666) }, "others may write to it (mode 0666)"},
-		{"its group may write", func(t *testing.T, path string) { put(t, path, good(t), 0o660) }, "others may write to it (mode 0660)"},
+		{"others may write", func(t *testing.T, path string) { put(t, path, good(t), 0o666) },
+			"others may write to it (mode 0666)"},
+		{"its group may write", func(t *testing.T, path string) { put(t, path, good(t), 0o660) },
+			"others may write to it (mode 0660)"},
 		{"a link", func(t *testing.T, path string) {
 			put(t, path+"-elsewhere", good(t), 0o600)
 			try(t, os.Symlink(path+"-elsewhere", path))
 		}, "not a regular file"},
-		{"a link to nowhere", func(t *testing.T, path string) { try(t, os.Symlink(path+"-elsewhere", path)) }, "not a regular file"},
+		{"a link to nowhere", func(t *testing.T, path string) { try(t, os.Symlink(path+"-elsewhere", path)) },
+			"not a regular file"},
 		{"a second name", func(t *testing.T, path string) {
 			put(t, path+"-elsewhere", good(t), 0o600)
 			try(t, os.Link(path+"-elsewhere", path))
@@ -291,7 +294,8 @@ func TestPlantedStateFiles_KEY3(t *testing.T) {
 		{"a device", func(t *testing.T, path string) {
 			try(t, unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))))
 		}, "not a regular file"},
-		{"a socket", func(t *testing.T, path string) { try(t, unix.Mknod(path, unix.S_IFSOCK|0o600, 0)) }, "not a regular file"},
+		{"a socket", func(t *testing.T, path string) { try(t, unix.Mknod(path, unix.S_IFSOCK|0o600, 0)) },
+			"not a regular file"},
 		{"a directory", func(t *testing.T, path string) { try(t, os.Mkdir(path, 0o700)) }, "not a regular file"},
 	} {
 		for _, slot := range []string{"", secondSuffix} {
@@ -310,10 +314,12 @@ func TestPlantedStateFiles_KEY3(t *testing.T) {
 					c.plant(t, path+slot)
 					data, err := d.ReadFile("a", 100)
 					if !held {
-						if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), path+slot+": "+ErrUnfit.Error()+": "+c.says) {
+						if !errors.Is(err, ErrUnfit) ||
+							!strings.Contains(err.Error(), path+slot+": "+ErrUnfit.Error()+": "+c.says) {
 							t.Errorf("read: got %q, %v, want that it says %q", data, err, c.says)
 						}
-					} else if err != nil || string(data) != "ours" || len(told) != 1 || !strings.Contains(told[0].Error(), c.says) {
+					} else if err != nil || string(data) != "ours" || len(told) != 1 ||
+						!strings.Contains(told[0].Error(), c.says) {
 						t.Errorf("read: got %q, %v, told %v, want ours, and told %q", data, err, told, c.says)
 					}
 					try(t, d.WriteFile("a", []byte("new")))
@@ -327,7 +333,8 @@ func TestPlantedStateFiles_KEY3(t *testing.T) {
 							t.Errorf("a%s: got %v, %v, want a file of mode 0600", s, info, err)
 						}
 					}
-					if text, err := os.ReadFile(path + slot + "-elsewhere"); err == nil && string(text) != string(good(t)) {
+					if text, err := os.ReadFile(path + slot + "-elsewhere"); err == nil &&
+						string(text) != string(good(t)) {
 						t.Error("what the link leads to was written to")
 					}
 				})

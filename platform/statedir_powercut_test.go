@@ -112,7 +112,8 @@ func TestPowerCut_KEY3(t *testing.T) {
 					if err := next.WriteFile(kept, []byte("next")); err != nil || read(t, found) != "next" {
 						t.Fatalf("%s: the next write: got %q, %v", moment, read(t, found), err)
 					}
-					if names, err := found.Names(stateDir); err != nil || strings.Join(names, " ") != kept+" "+kept+".2" {
+					if names, err := found.Names(stateDir); err != nil || strings.Join(names, " ") != kept+" "+kept+
+						".2" {
 						t.Fatalf("%s: the directory holds %q, %v", moment, names, err)
 					}
 				})
@@ -171,12 +172,13 @@ func TestPowerCutAfterFailedSync_KEY3(t *testing.T) {
 		t.Fatal("the write succeeds, want the disk's error")
 	}
 	disk.Step = nil
-	err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) }, func(moment string, found *powercut.Disk) {
-		text := read(t, found)
-		if !slices.Contains([]string{oldText, "lost", newText}, text) || moment == "at the end" && text != newText {
-			t.Fatalf("%s: got %q", moment, text)
-		}
-	})
+	err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) },
+		func(moment string, found *powercut.Disk) {
+			text := read(t, found)
+			if !slices.Contains([]string{oldText, "lost", newText}, text) || moment == "at the end" && text != newText {
+				t.Fatalf("%s: got %q", moment, text)
+			}
+		})
 	if err != nil {
 		t.Error(err)
 	}
@@ -241,11 +243,12 @@ func TestPowerCutNeedsEachStep_KEY3(t *testing.T) {
 		disk := diskWith(t, false)
 		state := platform.StateDir{Path: stateDir, Disk: forgetful{disk, c.fsync, c.fsyncDir}}
 		undone := false
-		err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) }, func(moment string, found *powercut.Disk) {
-			state := platform.StateDir{Path: stateDir, Disk: found}
-			text, err := state.ReadFile(kept, 1000) // with both slots torn it is an error
-			undone = undone || moment == "at the end" && (err != nil || string(text) != newText)
-		})
+		err := disk.Cut(func() error { return state.WriteFile(kept, []byte(newText)) },
+			func(moment string, found *powercut.Disk) {
+				state := platform.StateDir{Path: stateDir, Disk: found}
+				text, err := state.ReadFile(kept, 1000) // with both slots torn it is an error
+				undone = undone || moment == "at the end" && (err != nil || string(text) != newText)
+			})
 		if err != nil || undone != c.undone {
 			t.Errorf("%s: %v; undone: got %v, want %v", c.name, err, undone, c.undone)
 		}

@@ -50,7 +50,8 @@ func TestStateDirVFAT_KEY3(t *testing.T) {
 }
 
 func useVFAT(t *testing.T, dir string) {
-	const options = "loop,uid=65534,umask=000" // all files are another user's, and may be written by all: FAT knows no better
+	// all files are another user's, and may be written by all: FAT knows no better
+	const options = "loop,uid=65534,umask=000"
 	medium := filepath.Join(dir, "medium")
 	try(t, os.WriteFile(medium, make([]byte, 4<<20), 0o600))
 	if out, err := exec.Command("mkfs.vfat", medium).CombinedOutput(); err != nil {

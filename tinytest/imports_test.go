@@ -171,7 +171,8 @@ func breaches(t *testing.T, rules string, sources []source) []string {
 				continue
 			}
 			met := func(pattern string) bool {
-				return slices.ContainsFunc(append(s.imports, s.folder()), func(i string) bool { return matches([]string{pattern}, i) })
+				return slices.ContainsFunc(append(s.imports, s.folder()),
+					func(i string) bool { return matches([]string{pattern}, i) })
 			}
 			if !slices.ContainsFunc(strings.Fields(together), func(pattern string) bool { return !met(pattern) }) {
 				faults = append(faults, fmt.Sprintf("%s imports %s: %s", s.path, together, strings.TrimSpace(line)))
@@ -209,7 +210,8 @@ func readSources(t *testing.T) []source {
 		if d.IsDir() {
 			_, err := os.Stat(filepath.Join(file, "go.mod"))
 			another := err == nil && file != root // a module of its own
-			if another || name == "testdata" || name == "build" || name == "modules" || strings.HasPrefix(name, ".") && file != root {
+			if another || name == "testdata" || name == "build" || name == "modules" || strings.HasPrefix(name, ".") &&
+				file != root {
 				return fs.SkipDir
 			}
 			return nil

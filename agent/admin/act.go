@@ -107,7 +107,8 @@ func (p *page) act(w http.ResponseWriter, r *http.Request, a act, who string) {
 	}
 	if !p.turns.take(time.Now()) {
 		w.Header().Set("Retry-After", "60")
-		httpauth.Fail(w, http.StatusServiceUnavailable, "too much is asked for", strconv.Itoa(actsInWindow)+" a minute at most")
+		httpauth.Fail(w, http.StatusServiceUnavailable, "too much is asked for", strconv.Itoa(actsInWindow)+
+			" a minute at most")
 		return
 	}
 	if who == "" {

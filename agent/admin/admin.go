@@ -87,8 +87,8 @@ type Functions struct {
 	RegisterClient func(ctx context.Context, issuer string) error
 	ForgetClient   func(ctx context.Context, issuer string) (left string, err error)
 	RotateClient   func(ctx context.Context, issuer string) error
-	// Certificates has the device ask for its certificates now: from the beginning if enrol is set, else by renewing those
-	// that it holds. It waits for the outcome. ErrFixed is wrapped if the configuration has it ask for none.
+	// Certificates has the device ask for its certificates now: from the beginning if enrol is set, else by renewing
+	// those that it holds. It waits for the outcome. ErrFixed is wrapped if the configuration has it ask for none.
 	Certificates func(ctx context.Context, enrol bool) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys func(issuer string) ([]byte, error)
@@ -115,7 +115,8 @@ func Handler(f Functions) http.Handler {
 		"/certs/renew":  {{http.MethodPost, m.certificates(false)}},
 		"/observe/mode": {{http.MethodPost, m.startObserve}, {http.MethodDelete, m.stopObserve}},
 		"/refresh":      {{http.MethodPost, m.refresh}},
-		"/observe":      {{http.MethodGet, document("application/json", f.Observed)}, {http.MethodDelete, m.forgetObserved}},
+		"/observe": {{http.MethodGet, document("application/json", f.Observed)},
+			{http.MethodDelete, m.forgetObserved}},
 	}
 	return m
 }
@@ -213,7 +214,8 @@ func (m *mux) putInventory(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrFixed):
 		httpauth.Fail(w, http.StatusConflict, "the inventory is not taken from here", err.Error())
 	case err != nil:
-		httpauth.Fail(w, http.StatusBadRequest, "the inventory is refused, and the previous one stays in force", err.Error())
+		httpauth.Fail(w, http.StatusBadRequest, "the inventory is refused, and the previous one stays in force",
+			err.Error())
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
@@ -264,7 +266,8 @@ func (m *mux) stopObserve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *mux) refresh(w http.ResponseWriter, r *http.Request) {
-	if view, err := m.Refresh(r.Context(), r.URL.Query().Get("issuer")); !failed(w, err, "not refreshed", "there is no such issuer") {
+	if view, err := m.Refresh(r.Context(), r.URL.Query().Get("issuer")); !failed(w, err, "not refreshed",
+		"there is no such issuer") {
 		send(w, "application/json", view)
 	}
 }

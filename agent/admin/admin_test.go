@@ -131,7 +131,8 @@ const get = "GET /inventory HTTP/1.1\r\nHost: localhost\r\n\r\n"
 func TestInventory_ANS7(t *testing.T) {
 	long := strings.Repeat("x", admin.MaxBody)
 	chunked := func(body string) string {
-		return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+		return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "+
+			"chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
 	}
 	mistake := errors.New("line 3: resource 1: name is missing")
 	for _, c := range []struct {
@@ -144,21 +145,27 @@ func TestInventory_ANS7(t *testing.T) {
 		{"get nothing", get, nil, []int{404}, "", "inventory-pending"},
 		{"put and get", put("{}") + get, nil, []int{204, 200}, "{}", ""},
 		{"put chunked", chunked("{}") + get, nil, []int{204, 200}, "{}", ""},
-		{"put nothing", "PUT /inventory HTTP/1.1\r\nHost: a\r\n\r\n" + get, nil, []int{204, 200}, "", ""}, // for the function to refuse
+		// for the function to refuse
+		{"put nothing", "PUT /inventory HTTP/1.1\r\nHost: a\r\n\r\n" + get, nil, []int{204, 200}, "", ""},
 		{"put a mistake", put("{}") + get, mistake, []int{400, 404}, "", "inventory-pending"},
 		{"put a mistake last", put("{}"), mistake, []int{400}, "", "line 3: resource 1: name is missing"},
-		{"put where a file is", put("{}"), fmt.Errorf("it is read from /a: %w", admin.ErrFixed), []int{409}, "", "it is read from /a: it cannot be changed here"},
+		{"put where a file is", put("{}"), fmt.Errorf("it is read from /a: %w", admin.ErrFixed), []int{409}, "",
+			"it is read from /a: it cannot be changed here"},
 		{"put the longest", put(long), nil, []int{204}, long, ""},
 		{"put the longest chunked", chunked(long), nil, []int{204}, long, ""},
 		{"put a byte more", put(long + "x"), nil, []int{413}, "", "4 MiB at most"},
 		{"put a byte more, chunked", chunked(long + "x"), nil, []int{413}, "", "4 MiB at most"},
 		{"put what never ends, chunked", chunked(long + long), nil, []int{413}, "", "4 MiB at most"},
-		{"put, announcing 1 TB", "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n" + long + long, nil, []int{413}, "", "4 MiB at most"},
-		{"put, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + get, nil, []int{100, 204, 200}, "{}", ""},
-		{"put too much, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5000000\r\n\r\n", nil, []int{413}, "", "4 MiB at most"},
+		{"put, announcing 1 TB", "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n" + long +
+			long, nil, []int{413}, "", "4 MiB at most"},
+		{"put, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: " +
+			"2\r\n\r\n{}" + get, nil, []int{100, 204, 200}, "{}", ""},
+		{"put too much, asking first", "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: " +
+			"100-continue\r\nContent-Length: 5000000\r\n\r\n", nil, []int{413}, "", "4 MiB at most"},
 		{"put twice", put("{}") + put("{\n}"), nil, []int{204, 204}, "{\n}", ""},
 		{"another path", "GET / HTTP/1.1\r\nHost: a\r\n\r\n" + put("{}"), nil, []int{404, 204}, "{}", ""},
-		{"another path with a body", "PUT /inventory/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + put("[]"), nil, []int{404, 204}, "[]", ""},
+		{"another path with a body", "PUT /inventory/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + put("[]"),
+			nil, []int{404, 204}, "[]", ""},
 		{"a path in other letters", "GET /Inventory HTTP/1.1\r\nHost: a\r\n\r\n", nil, []int{404}, "", "not-found"},
 		{"delete", "DELETE /inventory HTTP/1.1\r\nHost: a\r\n\r\n", nil, []int{405}, "", "GET, PUT"},
 		{"post", "POST /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", nil, []int{405}, "", "GET, PUT"},
@@ -190,7 +197,8 @@ func TestInventory_ANS7(t *testing.T) {
 						Code         int
 						Error, Debug string
 					}
-					if err := json.Unmarshal([]byte(last.body), &e); err != nil || e.Code != last.status || e.Error == "" || e.Debug != c.debug {
+					if err := json.Unmarshal([]byte(last.body), &e); err != nil || e.Code != last.status ||
+						e.Error == "" || e.Debug != c.debug {
 						t.Errorf("got error %v, %+v", err, e)
 					}
 					if allow := last.header.Get("Allow"); (last.status == 405) != (allow == "GET, PUT") {
@@ -207,7 +215,8 @@ func TestGetLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{document: bytes.Repeat([]byte("0123456789abcdef"), admin.MaxBody/16)}
 		got := ask(t, s, get)
-		if len(got) != 1 || got[0].status != 200 || got[0].body != string(s.document) || got[0].header.Get("Content-Length") != "4194304" {
+		if len(got) != 1 || got[0].status != 200 || got[0].body != string(s.document) ||
+			got[0].header.Get("Content-Length") != "4194304" {
 			t.Errorf("%d answers", len(got))
 		}
 	})
@@ -270,7 +279,8 @@ func TestSlowPush(t *testing.T) {
 		}
 		other.Close()
 		<-otherEnded
-		if text := <-refused; !strings.HasPrefix(text, "HTTP/1.1 400 ") || !strings.Contains(text, "did not arrive whole") {
+		if text := <-refused; !strings.HasPrefix(text, "HTTP/1.1 400 ") ||
+			!strings.Contains(text, "did not arrive whole") {
 			t.Errorf("the slow one gets %q", text)
 		}
 		<-slowEnded
@@ -294,9 +304,11 @@ func TestObserved_ANS7(t *testing.T) {
 		forgotten    int
 	}{
 		{"report", "GET", nil, 200, `{"decisions":1}`, 0},
-		{"no report", "GET", errors.New("why"), 500, `{"code":500,"error":"the report could not be made","debug":"why"}` + "\n", 0},
+		{"no report", "GET", errors.New("why"), 500,
+			`{"code":500,"error":"the report could not be made","debug":"why"}` + "\n", 0},
 		{"forget", "DELETE", nil, 204, "", 1},
-		{"put", "PUT", nil, 405, `{"code":405,"error":"this path does not have this method","debug":"GET, DELETE"}` + "\n", 0},
+		{"put", "PUT", nil, 405, `{"code":405,"error":"this path does not have this method","debug":"GET, DELETE"}` +
+			"\n", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -312,7 +324,8 @@ func TestObserved_ANS7(t *testing.T) {
 
 func TestStatus_ANS7(t *testing.T) {
 	for path, want := range map[string]string{
-		"/status": "application/json {\"healthy\":true}", "/metrics": "text/plain; version=0.0.4; charset=utf-8 # HELP a b.\n",
+		"/status": "application/json {\"healthy\":true}", "/metrics": "text/plain; version=0.0.4; charset=utf-8 # " +
+			"HELP a b.\n",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			got := ask(t, &shelf{}, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -365,7 +378,8 @@ func TestKeys_ANS7(t *testing.T) {
 
 func TestRecords_ANS7(t *testing.T) {
 	for query, want := range map[string]string{
-		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": `404 {"code":404,"error":"the daemon remembers decisions 5 to 7"`, "": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",
+		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": `404 {"code":404,"error":"the daemon remembers decisions 5 to 7"`,
+		"": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",
 	} {
 		t.Run(query, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -26,7 +26,8 @@ const (
 type Viewing struct {
 	// Explain explains a line of the audit.
 	Explain func(line []byte) ([]byte, error)
-	// Acts returns what a page may have done now, of ActObserve and ActRefresh; nothing unless the configuration says so.
+	// Acts returns what a page may have done now, of ActObserve and ActRefresh; nothing unless the configuration says
+	// so.
 	Acts func() []string
 	// Login says who sends a request, by a token of his that the configuration asks for, and for how long that lets him
 	// (0: no end is known). who is "" if none is asked for. The request is refused unless refused is nil.

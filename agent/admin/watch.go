@@ -32,7 +32,8 @@ func (m *mux) one(w http.ResponseWriter, r *http.Request) []byte {
 	query := r.URL.Query()
 	seq, err := strconv.ParseUint(query.Get("seq"), 10, 64)
 	if err != nil || len(query) > 1 {
-		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision, or what ?last= takes", "seq")
+		httpauth.Fail(w, http.StatusBadRequest, "it takes ?seq= and the number of a decision, or what ?last= takes",
+			"seq")
 		return nil
 	}
 	line, ok := m.Record(seq)
@@ -94,7 +95,8 @@ func wanted(w http.ResponseWriter, r *http.Request) (f audit.Filter, last int, o
 		}
 	}
 	if err != nil {
-		httpauth.Fail(w, http.StatusBadRequest, "it takes ?last=N, denied=true, client=PATTERN and path=PATTERN", err.Error())
+		httpauth.Fail(w, http.StatusBadRequest, "it takes ?last=N, denied=true, client=PATTERN and path=PATTERN",
+			err.Error())
 	}
 	return f, last, err == nil
 }

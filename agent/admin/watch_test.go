@@ -21,7 +21,8 @@ func TestWatch_ANS7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20})
 		decide := func(client, path string, reason wire.Reason) {
-			log.Append(&audit.Decision{UID: -1, Question: wire.Decide, Reason: reason, Client: []byte(client), Path: []byte(path)})
+			log.Append(&audit.Decision{UID: -1, Question: wire.Decide, Reason: reason, Client: []byte(client),
+				Path: []byte(path)})
 			time.Sleep(time.Second)
 		}
 		s := &shelf{log: log}
@@ -31,10 +32,12 @@ func TestWatch_ANS7(t *testing.T) {
 		}
 		decide("éclair", "/é", wire.OK)
 		for query, want := range map[string]string{
-			"last=100": "/a /a /b /b /c /c /\\u00e9", "last=2": "/c /\\u00e9", "last=0": "", "last=100&denied=true": "/a /b /c", "last=2&denied=1": "/b /c",
-			"last=100&client=o*e": "/a /b /c", "last=100&client=one&path=/b": "/b", "last=1&path=*&client=": "/\\u00e9", "last=9&denied=false&client=two&path=*c": "/c",
-			"last=9&client=%C3%A9*": "/\\u00e9", "last=9&client=none": "",
-			"last=x": "400", "last=-1": "400", "last=1&last=x": "400", "last=1&denied=maybe": "400", "last=1&color=red": "400", "last=1&path=%zz": "400", "last=1&seq=1": "400",
+			"last=100": "/a /a /b /b /c /c /\\u00e9", "last=2": "/c /\\u00e9", "last=0": "",
+			"last=100&denied=true": "/a /b /c", "last=2&denied=1": "/b /c", "last=100&client=o*e": "/a /b /c",
+			"last=100&client=one&path=/b": "/b", "last=1&path=*&client=": "/\\u00e9",
+			"last=9&denied=false&client=two&path=*c": "/c", "last=9&client=%C3%A9*": "/\\u00e9",
+			"last=9&client=none": "", "last=x": "400", "last=-1": "400", "last=1&last=x": "400",
+			"last=1&denied=maybe": "400", "last=1&color=red": "400", "last=1&path=%zz": "400", "last=1&seq=1": "400",
 			"seq=1&client=x": "400",
 		} {
 			got := ask(t, s, "GET /records?"+query+" HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -55,7 +58,8 @@ func TestWatch_ANS7(t *testing.T) {
 			}()
 			io.WriteString(client, "GET /watch?"+query+" HTTP/1.1\r\nHost: a\r\n\r\n")
 			response, err := http.ReadResponse(bufio.NewReader(client), nil)
-			if err != nil || response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/x-ndjson" {
+			if err != nil || response.StatusCode != 200 ||
+				response.Header.Get("Content-Type") != "application/x-ndjson" {
 				t.Fatalf("got %+v, error %v", response, err)
 			}
 			return client, bufio.NewReader(response.Body), ended
@@ -78,7 +82,8 @@ func TestWatch_ANS7(t *testing.T) {
 			defer conn.Close()
 			others = append(others, ended)
 		}
-		if got := ask(t, s, "GET /watch HTTP/1.1\r\nHost: a\r\n\r\n"); len(got) != 1 || got[0].status != 503 || got[0].header.Get("Retry-After") != "1" {
+		if got := ask(t, s, "GET /watch HTTP/1.1\r\nHost: a\r\n\r\n"); len(got) != 1 || got[0].status != 503 ||
+			got[0].header.Get("Retry-After") != "1" {
 			t.Errorf("one more: %+v", got)
 		}
 		client.Close()

@@ -23,8 +23,8 @@ func (a Alarm) Ring() {
 	}
 }
 
-// Run does the work now, whenever the time that the work returned has passed since it did, and whenever the alarm rings,
-// until ctx ends. A time of 0 means only when it rings.
+// Run does the work now, whenever the time that the work returned has passed since it did, and whenever the alarm
+// rings, until ctx ends. A time of 0 means only when it rings.
 func (a Alarm) Run(ctx context.Context, work func() (next time.Duration)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -44,8 +44,8 @@ func (w Worker) Run(ctx context.Context, work func(context.Context) (next time.D
 	})
 }
 
-// BackOff is how long to wait after so many failures in a row: first after one, twice as long after each further one, up
-// to most. It varies at random, so that devices which failed together do not come back together.
+// BackOff is how long to wait after so many failures in a row: first after one, twice as long after each further one,
+// up to most. It varies at random, so that devices which failed together do not come back together.
 func BackOff(failures int, first, most time.Duration) time.Duration {
 	for ; failures > 1 && first < most; failures-- {
 		first *= 2

@@ -49,8 +49,8 @@ func HasControl(b []byte) bool {
 	for len(b) >= 8 {
 		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
 			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
-		// The top bit of a byte is set in one of these if it is not ASCII, below the space, or the delete character. It may
-		// be by carry, too, but not if none is.
+		// The top bit of a byte is set in one of these if it is not ASCII, below the space, or the delete character. It
+		// may be by carry, too, but not if none is.
 		if (x|(x-' '*ones)|(x+ones))&tops != 0 && hasControl(b[:8]) {
 			return true
 		}

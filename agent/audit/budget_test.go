@@ -58,7 +58,8 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 			case i%100 == 50: // what a verified token may write
 				changes++
 				r := allowed()
-				r.Method, r.Path = []byte("PATCH"), fmt.Appendf(nil, "/x-nmos/connection/v1.1/single/receivers/%d/staged", i%7)
+				r.Method, r.Path = []byte("PATCH"),
+					fmt.Appendf(nil, "/x-nmos/connection/v1.1/single/receivers/%d/staged", i%7)
 				return r
 			case i%5 == 1:
 				r := strangerAt("")
@@ -74,9 +75,11 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 			return r
 		})
 		exact(t, l.Stats())
-		// Equal denials are shown with their record: each ten seconds, and then records may wait for others, a few times over.
+		// Equal denials are shown with their record: each ten seconds, and then records may wait for others, a few
+		// times over.
 		if s, most := l.Stats(), perSecond/5*(joinEvery+4*gather)/time.Second; s.Unseen > uint64(most) {
-			t.Errorf("%d decisions that Observe was not shown, want at most %d, the equal ones of ten seconds", s.Unseen, most)
+			t.Errorf("%d decisions that Observe was not shown, want at most %d, the equal ones of ten seconds",
+				s.Unseen, most)
 		}
 		closeLog(l)
 		exact(t, l.Stats())
@@ -96,12 +99,14 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 				own[reason]++
 				continue
 			}
-			if m["joined"] != "reason" || m["uid"] != 1000.0 || m["path"] != nil || m["pid"] != nil || m["gid"] != nil || m["question"] != nil ||
+			if m["joined"] != "reason" || m["uid"] != 1000.0 || m["path"] != nil || m["pid"] != nil ||
+				m["gid"] != nil || m["question"] != nil ||
 				m["decision"] == nil || m["status"] == nil || count > 1 && (m["first"] == nil || m["since"] == nil) {
 				t.Errorf("a joined record: %v", m)
 			}
 		}
-		want := map[string]uint64{"ok": uint64(changes), "packet-verb": n / 5, "public": n / 5, "no-token": n - uint64(changes) - 2*n/5}
+		want := map[string]uint64{"ok": uint64(changes), "packet-verb": n / 5, "public": n / 5,
+			"no-token": n - uint64(changes) - 2*n/5}
 		if !maps.Equal(byReason, want) {
 			t.Errorf("decisions by reason: got %v, want %v", byReason, want)
 		}
@@ -110,7 +115,8 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 		}
 		const seconds = n / perSecond
 		if most := 2*seconds + 2*savedSeconds; own["no-token"] > most || own["no-token"] < savedSeconds {
-			t.Errorf("%d denials have lines of their own in %d s, want 2 each second and 20 that were saved up", own["no-token"], seconds)
+			t.Errorf("%d denials have lines of their own in %d s, want 2 each second and 20 that were saved up",
+				own["no-token"], seconds)
 		}
 		if most := changes*400 + 2*(seconds+savedSeconds)*1300 + seconds*200; len(text) > most {
 			t.Errorf("%d bytes in %d s, want at most %d", len(text), seconds, most)
@@ -212,14 +218,17 @@ func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 			counts[fmt.Sprint(m["client"], " ", m["method"], " ", m["path"])] += count
 			if m["joined"] != nil {
 				joined++
-				if m["joined"] != "path" || m["issuer"] == nil || m["jti"] != nil || m["pid"] != nil || m["subject"] != nil || m["kid"] != nil {
+				if m["joined"] != "path" || m["issuer"] == nil || m["jti"] != nil || m["pid"] != nil ||
+					m["subject"] != nil || m["kid"] != nil {
 					t.Errorf("a joined record: %v", m)
 				}
 			}
 		}
 		for i := range 10 {
-			if who := fmt.Sprintf("c%d GET /%d", i%2, i); counts[who] != n/10 || seen[fmt.Sprintf("c%d /%d", i%2, i)] != n/10 {
-				t.Errorf("%s: %d decisions of %d, %d shown", who, counts[who], n/10, seen[fmt.Sprintf("c%d /%d", i%2, i)])
+			if who := fmt.Sprintf("c%d GET /%d", i%2, i); counts[who] != n/10 ||
+				seen[fmt.Sprintf("c%d /%d", i%2, i)] != n/10 {
+				t.Errorf("%s: %d decisions of %d, %d shown", who, counts[who], n/10,
+					seen[fmt.Sprintf("c%d /%d", i%2, i)])
 			}
 		}
 		if joined == 0 || joined > 10*(n/perSecond/10+1) {
@@ -258,7 +267,8 @@ func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
 				t.Errorf("a joined record: %v", m)
 			}
 		}
-		if kinds[nil]+kinds["path"]+kinds["client"] != n || kinds["client"] == 0 || kinds["path"] == 0 || kinds[nil] < n/1000 {
+		if kinds[nil]+kinds["path"]+kinds["client"] != n || kinds["client"] == 0 || kinds["path"] == 0 ||
+			kinds[nil] < n/1000 {
 			t.Errorf("decisions by how they were joined: %v", kinds)
 		}
 		const seconds = n / perSecond
@@ -353,7 +363,8 @@ func TestJoinedNeverWait_OPS2(t *testing.T) {
 	stuck := newTape()
 	stuck.stuck = make(chan struct{})
 	o, _ := budgeted(stuck)
-	o.Wait, o.QueueBytes = true, 16<<10 // the twenty that the budget lets through have room, with what is shown to Observe
+	// the twenty that the budget lets through have room, with what is shown to Observe
+	o.Wait, o.QueueBytes = true, 16<<10
 	l := New(o)
 	for i := range 20_000 {
 		r := strangerAt(fmt.Sprint("/", i))
@@ -405,7 +416,8 @@ func TestUnverifiedIssuer_OPS2(t *testing.T) {
 	r := strangerAt("/a")
 	r.Reason, r.Claimed = wire.IssuerUntrusted, []byte("https://evil.example/\x1b[2J\"\n"+strings.Repeat("e", 400))
 	line := appendRecord(nil, recorded(r), MaxPath)
-	if !bytes.Contains(line, []byte(`,"unverified_issuer":"https://evil.example/\u001b[2J\"\u000aeee`)) || bytes.Contains(line, []byte(`"issuer"`)) ||
+	if !bytes.Contains(line, []byte(`,"unverified_issuer":"https://evil.example/\u001b[2J\"\u000aeee`)) ||
+		bytes.Contains(line, []byte(`"issuer"`)) ||
 		!bytes.Contains(line, []byte(`"cut":["unverified_issuer"]`)) || len(line) > 700 {
 		t.Errorf("got %s, want a bounded unverified_issuer that is said to be cut, and no issuer", line)
 	}

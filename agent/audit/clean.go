@@ -97,7 +97,8 @@ func findToken(text []byte, first int) (from, to int) {
 				if begins {
 					object, inside = at, 0
 				}
-				// In the middle of white space no object begins, and long white space is not to be looked at again and again.
+				// In the middle of white space no object begins, and long white space is not to be looked at again and
+				// again.
 				untested = at + max(space-lastGroup, 0)
 			}
 			chars++

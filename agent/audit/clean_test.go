@@ -36,31 +36,32 @@ func TestClean_OPS2(t *testing.T) {
 		"/a/" + all.String() + "/b":                            "/a/[token]/b",
 		"/a/?access_token=" + tok:                              "/a/?access_token=[token]",
 		"/a/%" + tok:                                           "/a/%[token]",
-		"/a/%3" + tok:                                          "/a/[token]", // what the escape took is not seen any more
-		"/a/%3E" + tok[1:]:                                     "/a/[token]", // normalised
-		"/a/N" + tok[1:]:                                       "/a/[token]", // normalised, of %4
-		tok[1:]:                                                "[token]",
-		tok[3:]:                                                "[token]",
-		"/myJack.left.level":                                   "/myJack.left.level",
-		"/myJack.%6cevel.%4" + tok:                             "/myJack.%6cevel.[token]",
-		"/" + tok + "\n/b\n":                                   "/[token]\n/b\n",
-		"/" + header:                                           "/" + header,
-		"/" + header + ".":                                     "/" + header + ".",
-		"/" + header + ".json":                                 "/" + header + ".json",
-		"/" + header + ".a.b":                                  "/[token]", // it has three parts
-		"/" + header + "!.b.c":                                 "/[token]",
-		"/" + header + "=.eyJb==.c":                            "/[token]",
-		"/" + header + "%2F.eyJb%2fc/d":                        "/[token]/d",
-		"/" + header + "/a.b.c":                                "/" + header + "/a.b.c",
-		"/" + header + ".exyJ":                                 "/" + header + ".exyJ",
-		"/ey" + header + ".eyJb":                               "/ey[token]",
-		"/eyJoe.tar.gz":                                        "/eyJoe.tar.gz",
-		"/node30.node-1.example.com":                           "/node30.node-1.example.com",
-		"/ICanSeeALongName.with.dots":                          "/ICanSeeALongName.with.dots",
-		"/a-name-as-long-as-that.example":                      "/a-name-as-long-as-that.example",
-		"/Monkey.Jar.a.b":                                      "/Monkey.Jar.a.b",
-		"/a%2Fb%":                                              "/a%2Fb%",
-		"/%zz%4":                                               "/%zz%4",
+		// what the escape took is not seen any more
+		"/a/%3" + tok:                     "/a/[token]",
+		"/a/%3E" + tok[1:]:                "/a/[token]", // normalised
+		"/a/N" + tok[1:]:                  "/a/[token]", // normalised, of %4
+		tok[1:]:                           "[token]",
+		tok[3:]:                           "[token]",
+		"/myJack.left.level":              "/myJack.left.level",
+		"/myJack.%6cevel.%4" + tok:        "/myJack.%6cevel.[token]",
+		"/" + tok + "\n/b\n":              "/[token]\n/b\n",
+		"/" + header:                      "/" + header,
+		"/" + header + ".":                "/" + header + ".",
+		"/" + header + ".json":            "/" + header + ".json",
+		"/" + header + ".a.b":             "/[token]", // it has three parts
+		"/" + header + "!.b.c":            "/[token]",
+		"/" + header + "=.eyJb==.c":       "/[token]",
+		"/" + header + "%2F.eyJb%2fc/d":   "/[token]/d",
+		"/" + header + "/a.b.c":           "/" + header + "/a.b.c",
+		"/" + header + ".exyJ":            "/" + header + ".exyJ",
+		"/ey" + header + ".eyJb":          "/ey[token]",
+		"/eyJoe.tar.gz":                   "/eyJoe.tar.gz",
+		"/node30.node-1.example.com":      "/node30.node-1.example.com",
+		"/ICanSeeALongName.with.dots":     "/ICanSeeALongName.with.dots",
+		"/a-name-as-long-as-that.example": "/a-name-as-long-as-that.example",
+		"/Monkey.Jar.a.b":                 "/Monkey.Jar.a.b",
+		"/a%2Fb%":                         "/a%2Fb%",
+		"/%zz%4":                          "/%zz%4",
 	} {
 		if got := string(appendClean(nil, []byte(text), MaxPath)); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)
@@ -91,8 +92,9 @@ func TestCleanWhiteSpace_OPS2(t *testing.T) {
 			for _, claims := range []string{encode([]byte(after + "{" + before + `"iss":"x"}`)), "AAAA"} {
 				tok := head + "." + claims + ".c2lnbmF0dXJl"
 				for text, want := range map[string]string{
-					tok: "[token]", "/a/" + tok: "/a/[token]", "/a/x" + tok + "/b": "/a/x[token]/b", "Bearer%20" + tok: "Bearer%20[token]",
-					"/" + strings.ReplaceAll(tok, ".", "%2E"): "/[token]", "/-_" + tok: "/-_[token]",
+					tok: "[token]", "/a/" + tok: "/a/[token]", "/a/x" + tok + "/b": "/a/x[token]/b",
+					"Bearer%20" + tok: "Bearer%20[token]", "/" + strings.ReplaceAll(tok, ".", "%2E"): "/[token]",
+					"/-_" + tok: "/-_[token]",
 				} {
 					if got := string(appendClean(nil, []byte(text), MaxPath)); got != want {
 						t.Fatalf("%q (header %q): got %q, want %q", text, mark+before+"{"+after, got, want)
@@ -115,7 +117,8 @@ func TestCleanBeforeCut_OPS2(t *testing.T) {
 		r.Path = []byte(strings.Repeat("x", at) + tok + "/" + strings.Repeat("y", MaxPath))
 		held := recorded(r)
 		line, path := appendRecord(nil, held, MaxPath), held.Text(Path)
-		if bytes.Contains(path, []byte("eyJhbG")) || len(path) > MaxPath || !bytes.Contains(line, []byte(`"cut":["path"]`)) {
+		if bytes.Contains(path, []byte("eyJhbG")) || len(path) > MaxPath ||
+			!bytes.Contains(line, []byte(`"cut":["path"]`)) {
 			t.Fatalf("at %d: %d bytes, %s", at, len(path), line)
 		}
 	}
@@ -124,9 +127,11 @@ func TestCleanBeforeCut_OPS2(t *testing.T) {
 // A long text costs a decision no more than it must: the search is linear in it.
 func BenchmarkClean(b *testing.B) {
 	for name, text := range map[string]string{
-		"path": "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged", "issuer": "https://auth.example.com/realms/nmos",
-		"plain": strings.Repeat("x", 32<<10), "dots": strings.Repeat("xxxxxxxxxxxxxxxx.", 2<<10), "percent": strings.Repeat("%65", 10<<10),
-		"spaces": strings.Repeat("ICAg", 8<<10) + "%", "many spaces": strings.Repeat("ICAgICAg.", 3<<10) + "%", "starts": strings.Repeat("eyJ", 10<<10) + ".",
+		"path":   "/x-nmos/connection/v1.1/single/receivers/6f1e0000-0000-4000-8000-000000000041/staged",
+		"issuer": "https://auth.example.com/realms/nmos", "plain": strings.Repeat("x", 32<<10),
+		"dots": strings.Repeat("xxxxxxxxxxxxxxxx.", 2<<10), "percent": strings.Repeat("%65", 10<<10),
+		"spaces": strings.Repeat("ICAg", 8<<10) + "%", "many spaces": strings.Repeat("ICAgICAg.", 3<<10) + "%",
+		"starts": strings.Repeat("eyJ", 10<<10) + ".",
 	} {
 		b.Run(name, func(b *testing.B) {
 			dst := make([]byte, 0, maxTexts)
@@ -144,8 +149,9 @@ func TestCleanAllocatesNothing(t *testing.T) {
 	}
 	r := allowed()
 	for name, path := range map[string]string{
-		"plain": strings.Repeat("x", 32<<10), "starts": strings.Repeat("eyJ", 10<<10), "percent": strings.Repeat("%65", 10<<10),
-		"tokens": strings.Repeat("eyJ.eyJ/", 4<<10), "halves": strings.Repeat("eyJ.", 8<<10), "one": "eyJ" + strings.Repeat("a", 32<<10) + ".b.c",
+		"plain": strings.Repeat("x", 32<<10), "starts": strings.Repeat("eyJ", 10<<10),
+		"percent": strings.Repeat("%65", 10<<10), "tokens": strings.Repeat("eyJ.eyJ/", 4<<10),
+		"halves": strings.Repeat("eyJ.", 8<<10), "one": "eyJ" + strings.Repeat("a", 32<<10) + ".b.c",
 		"spaces": strings.Repeat("ICAg", 8<<10) + "%", "spaces encoded": strings.Repeat("%49%43%41%67", 3<<10),
 	} {
 		r.Path, r.Answers = []byte(path), []wire.Answer{{Target: []byte(path)}}

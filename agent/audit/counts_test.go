@@ -64,7 +64,8 @@ func testCounts(t *testing.T, rates Rates) {
 	asking.Wait()
 	moody.set(func() { moody.err = nil })
 	// What the end has time for must not depend on the machine.
-	for deadline, queued := time.Now().Add(time.Minute), uint64(1); queued > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline, queued := time.Now().Add(time.Minute), uint64(1); queued > 0 &&
+		time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		s := l.Stats()
 		queued = s.Pending + s.Sinks[0].Queued + s.Sinks[3].Queued
 	}
@@ -97,7 +98,8 @@ func testCounts(t *testing.T, rates Rates) {
 		}
 		// The one that came after the end is the only one that the stream cannot tell of.
 		if v.Decisions != f.Kept || v.Dropped != f.Dropped-1 || !v.Closed {
-			t.Errorf("%s: the stream says %d kept and %d dropped, closed: %v; the figures %+v", f.Name, v.Decisions, v.Dropped, v.Closed, f)
+			t.Errorf("%s: the stream says %d kept and %d dropped, closed: %v; the figures %+v", f.Name, v.Decisions,
+				v.Dropped, v.Closed, f)
 		}
 		if f.Name == "good" && f.Kept == 0 {
 			t.Error("nothing was kept where nothing was wrong")
@@ -134,11 +136,13 @@ func TestRepeatedDenials(t *testing.T) {
 			t.Fatalf("%s", out)
 		}
 		last := got[2]
-		if fmt.Sprint([]any{last["count"], last["first"], last["seq"], last["since"], last["time"], last["clock"], last["jti"], last["digest"], last["cached"]}) !=
+		if fmt.Sprint([]any{last["count"], last["first"], last["seq"], last["since"], last["time"], last["clock"],
+			last["jti"], last["digest"], last["cached"]}) !=
 			"[999 2 1000 1970-01-01T00:00:00.000001Z 1970-01-01T00:00:00.000999Z unsynchronised <nil> <nil> <nil>]" {
 			t.Errorf("got %v, want the 999 others in one record, without what tells tokens apart", last)
 		}
-		// It goes on being counted while it goes on: one record each time, and after a time without any it is new again.
+		// It goes on being counted while it goes on: one record each time, and after a time without any it is new
+		// again.
 		for range 25 {
 			r := deniedAt("/a")
 			l.Append(&r)
@@ -160,11 +164,19 @@ func TestRepeatedDenials(t *testing.T) {
 		}
 	})
 	for name, change := range map[string]func(*Decision){
-		"uid": func(r *Decision) { r.UID++ }, "gid": func(r *Decision) { r.GID++ }, "pid": func(r *Decision) { r.PID++ }, "question": func(r *Decision) { r.Question = wire.Verify },
-		"reason": func(r *Decision) { r.Reason = wire.PathClosed }, "would": func(r *Decision) { r.Enforced = wire.Expired },
-		"method": func(r *Decision) { r.Method = []byte("PUT") }, "path": func(r *Decision) { r.Path = []byte("/b") },
-		"denied": func(r *Decision) { r.Answers = []wire.Answer{{Target: []byte("/c")}} }, "targets": func(r *Decision) { r.Targets = 3 },
-		"permitted": func(r *Decision) { r.Answers = []wire.Answer{{Target: []byte("/c"), Allowed: true}} }, "kind": func(r *Decision) { r.Kind = []byte("meter") }, "name": func(r *Decision) { r.Name = []byte("1") },
+		"uid": func(r *Decision) { r.UID++ }, "gid": func(r *Decision) { r.GID++ }, "pid": func(r *Decision) {
+			r.PID++
+		}, "question": func(r *Decision) { r.Question = wire.Verify }, "reason": func(r *Decision) {
+			r.Reason = wire.PathClosed
+		}, "would": func(r *Decision) { r.Enforced = wire.Expired }, "method": func(r *Decision) {
+			r.Method = []byte("PUT")
+		}, "path": func(r *Decision) { r.Path = []byte("/b") }, "denied": func(r *Decision) {
+			r.Answers = []wire.Answer{
+				{Target: []byte("/c")}}
+		},
+		"targets": func(r *Decision) { r.Targets = 3 }, "permitted": func(r *Decision) {
+			r.Answers = []wire.Answer{{Target: []byte("/c"), Allowed: true}}
+		}, "kind": func(r *Decision) { r.Kind = []byte("meter") }, "name": func(r *Decision) { r.Name = []byte("1") },
 		"access": func(r *Decision) { r.Access = []byte("read") }, "issuer": func(r *Decision) { r.Issuer = nil },
 		"subject": func(r *Decision) { r.Subject = nil }, "client": func(r *Decision) { r.Client = nil },
 		"allowed": func(r *Decision) { r.Reason = wire.OK },

@@ -2,8 +2,8 @@ package audit
 
 // Draft is where one who tells of decisions one after another keeps the record of the last, for Log.AppendBy. Of a
 // decision with the same texts, as a controller that asks again has, only the rest is new: that takes a third off
-// what a record costs, and most of it is done before the Log's lock is taken. The zero value is ready. It belongs to one
-// goroutine and to one Log.
+// what a record costs, and most of it is done before the Log's lock is taken. The zero value is ready. It belongs to
+// one goroutine and to one Log.
 type Draft struct {
 	record Record
 	raw    []byte        // the texts of the decision, as they came

@@ -21,11 +21,13 @@ func anyDecision(r *rand.Rand) Decision {
 	}
 	d := Decision{
 		Time: r.Int64N(1 << 40), Clock: Clock(r.IntN(3)), UID: r.Int64N(3) - 1, GID: r.Uint32N(2), PID: r.Int32N(2),
-		Question: wire.Verb(r.IntN(int(wire.Ping))), Reason: wire.Reason(1 + r.IntN(wire.Reasons-1)), Reads: r.IntN(2) == 0,
-		Method: some("GET", "PUT"), Path: some("/a", "/ab", "/eyJhbGciOiJSUzUxMiJ9.eyJhIjoxfQ.c2ln", "/"+strings.Repeat("p", 2000), "/a"),
-		Kind: some("", "", "", "meter", "b"), Name: some("", "", "in-1"), Access: some("", "read"), Resource: some("", "", "a"),
-		Issuer: some("https://a", ""), Subject: some("s", "", "s"), Client: some("c", "", "c", "cs"), Claimed: some("", ""),
-		JTI: some("1", "1", "2"), KeyID: some("k", "k", "k", strings.Repeat("k", 5000)), Cached: r.IntN(2) == 0,
+		Question: wire.Verb(r.IntN(int(wire.Ping))), Reason: wire.Reason(1 + r.IntN(wire.Reasons-1)),
+		Reads: r.IntN(2) == 0, Method: some("GET", "PUT"),
+		Path: some("/a", "/ab", "/eyJhbGciOiJSUzUxMiJ9.eyJhIjoxfQ.c2ln", "/"+strings.Repeat("p", 2000), "/a"),
+		Kind: some("", "", "", "meter", "b"), Name: some("", "", "in-1"), Access: some("", "read"),
+		Resource: some("", "", "a"), Issuer: some("https://a", ""), Subject: some("s", "", "s"),
+		Client: some("c", "", "c", "cs"), Claimed: some("", ""), JTI: some("1", "1", "2"),
+		KeyID: some("k", "k", "k", strings.Repeat("k", 5000)), Cached: r.IntN(2) == 0,
 		Digest: [16]byte{byte(r.IntN(2))},
 	}
 	switch r.IntN(8) {

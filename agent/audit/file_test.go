@@ -19,8 +19,8 @@ import (
 
 func record(path string) *audit.Decision {
 	return &audit.Decision{
-		Time: time.Now().UnixMicro(), Clock: audit.ClockSynchronised, UID: 1000, PID: 7, Question: wire.Decide, Reason: wire.OK,
-		Method: []byte("GET"), Path: []byte(path), Client: []byte("controller-1"),
+		Time: time.Now().UnixMicro(), Clock: audit.ClockSynchronised, UID: 1000, PID: 7, Question: wire.Decide,
+		Reason: wire.OK, Method: []byte("GET"), Path: []byte(path), Client: []byte("controller-1"),
 	}
 }
 
@@ -81,7 +81,8 @@ func TestFileRotates(t *testing.T) {
 			}
 			text, _ := os.ReadFile(name)
 			lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-			if !strings.Contains(lines[0], `"event":"open"`) || !strings.Contains(lines[len(lines)-1], `"event":"close"`) {
+			if !strings.Contains(lines[0], `"event":"open"`) ||
+				!strings.Contains(lines[len(lines)-1], `"event":"close"`) {
 				t.Errorf("%s begins with %s and ends with %s", name, lines[0], lines[len(lines)-1])
 			}
 		}
@@ -176,7 +177,8 @@ func TestFileAfterPowerCut(t *testing.T) {
 		l.Append(record("/after"))
 		shut(l)
 		r := verifyFiles(t, path)
-		if !r.Good() || !r.Closed || r.Runs < 1 || r.Lines != uint64(strings.Count(string(text[:cut+1]), "\n"))+3 && !torn(text[:cut]) {
+		if !r.Good() || !r.Closed || r.Runs < 1 || r.Lines != uint64(strings.Count(string(text[:cut+1]), "\n"))+3 &&
+			!torn(text[:cut]) {
 			t.Fatalf("cut at %d of %d: %+v", cut, len(text), r)
 		}
 		if torn(text[:cut]) != strings.Contains(strings.Join(r.Notes, "\n"), "torn") {
@@ -260,7 +262,8 @@ func TestFileVanishesBehindAnother(t *testing.T) {
 	l.Append(record("/2"))
 	shut(l)
 	r := verifyFiles(t, path+".1", path)
-	if len(r.Faults) != 1 || r.Faults[0].Kind != audit.Missing || r.Faults[0].File != "audit.jsonl" || r.Faults[0].At != 1 || !r.Closed {
+	if len(r.Faults) != 1 || r.Faults[0].Kind != audit.Missing || r.Faults[0].File != "audit.jsonl" ||
+		r.Faults[0].At != 1 || !r.Closed {
 		t.Errorf("got %+v, want a fault: what is missing before line 1 of audit.jsonl", r)
 	}
 }
@@ -352,7 +355,8 @@ func TestFileOfOthers(t *testing.T) {
 	l.Append(record("/1"))
 	shut(l)
 	text, _ := os.ReadFile(path)
-	if !strings.HasPrefix(string(text), strings.Repeat("not ours\n", 10000)) || !strings.Contains(string(text), `"torn":90000,`) {
+	if !strings.HasPrefix(string(text), strings.Repeat("not ours\n", 10000)) ||
+		!strings.Contains(string(text), `"torn":90000,`) {
 		t.Errorf("got %s behind 90000 bytes, want them left, and said to be torn", text[90000:])
 	}
 }
@@ -373,8 +377,8 @@ func TestStartsAreNotFiles_OPS2(t *testing.T) {
 		slices.Sort(paths) // the current one, then .1, .2
 		slices.Reverse(paths)
 		if r := verifyFiles(t, paths...); !r.Good() || r.Runs != start || r.Decisions != uint64(400*start) {
-			t.Errorf("got %d starts of the daemon and %d decisions in %d files, want %d and %d: %v", r.Runs, r.Decisions, len(paths), start,
-				400*start, r.Faults)
+			t.Errorf("got %d starts of the daemon and %d decisions in %d files, want %d and %d: %v", r.Runs,
+				r.Decisions, len(paths), start, 400*start, r.Faults)
 		}
 	}
 }

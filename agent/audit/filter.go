@@ -20,5 +20,6 @@ func (f *Filter) Match(r *Record) bool {
 	if wildcard.Match([]byte(f.Path), r.Text(Resource)) {
 		return true
 	}
-	return len(r.Text(Kind)) > 0 && wildcard.Match([]byte(f.Path), []byte(string(r.Text(Kind))+"/"+string(r.Text(Name))))
+	return len(r.Text(Kind)) > 0 && wildcard.Match([]byte(f.Path),
+		[]byte(string(r.Text(Kind))+"/"+string(r.Text(Name))))
 }

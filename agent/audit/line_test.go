@@ -81,14 +81,15 @@ func checkLine(t *testing.T, line []byte, r *Decision) {
 		default:
 			wantCut[name] = true
 			// What was cut begins as the whole; where the bytes of one character were cut apart, it ends with U+FFFD.
-			if !given || !strings.HasPrefix(want, strings.TrimRight(got, "\ufffd")) || got == "" || escaped(got) > most {
+			if !given || !strings.HasPrefix(want, strings.TrimRight(got, "\ufffd")) || got == "" ||
+				escaped(got) > most {
 				t.Errorf("%s is %q, of %q", name, got, want)
 			}
 		}
 	}
 	for t, b := range map[Text][]byte{
-		Method: r.Method, Path: r.Path, Kind: r.Kind, Name: r.Name, Access: r.Access, Issuer: r.Issuer, Subject: r.Subject, Client: r.Client,
-		Claimed: r.Claimed, JTI: r.JTI, KeyID: r.KeyID,
+		Method: r.Method, Path: r.Path, Kind: r.Kind, Name: r.Name, Access: r.Access, Issuer: r.Issuer,
+		Subject: r.Subject, Client: r.Client, Claimed: r.Claimed, JTI: r.JTI, KeyID: r.KeyID,
 	} {
 		text(textNames[t], b)
 	}
@@ -133,17 +134,22 @@ func checkLine(t *testing.T, line []byte, r *Decision) {
 // Whatever a client sends, a record is one line of JSON, all of printable ASCII, from which the same texts are read
 // again.
 func FuzzRecord(f *testing.F) {
-	f.Add([]byte("GET"), []byte("/x-nmos/"), []byte("controller"), []byte("jti"), uint8(1), uint8(1), uint8(0), int64(1000), int32(1), int64(0))
-	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00\x7f"), []byte("\u202eevil\u2028"), []byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9),
-		int64(-1), int32(-5), int64(1)<<62)
-	f.Add([]byte("GET"), []byte(strings.Repeat("\u202e\n", 600)), []byte("c"), []byte("jti"), uint8(wire.DecideAll), uint8(3), uint8(0), int64(1), int32(1), int64(0))
-	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)), []byte(strings.Repeat("a", 300)),
-		uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
-	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32, at int64) {
+	f.Add([]byte("GET"), []byte("/x-nmos/"), []byte("controller"), []byte("jti"), uint8(1), uint8(1), uint8(0),
+		int64(1000), int32(1), int64(0))
+	f.Add([]byte("\"}\n{\"audit\":1,"), []byte("/\r\n\x1b[2J\x00\x7f"), []byte("\u202eevil\u2028"),
+		[]byte("\xff\xfe\xed\xa0\x80"), uint8(44), uint8(255), uint8(9), int64(-1), int32(-5), int64(1)<<62)
+	f.Add([]byte("GET"), []byte(strings.Repeat("\u202e\n", 600)), []byte("c"), []byte("jti"), uint8(wire.DecideAll),
+		uint8(3), uint8(0), int64(1), int32(1), int64(0))
+	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)),
+		[]byte(strings.Repeat("a", 300)), uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
+	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32,
+		at int64) {
 		r := Decision{
-			Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(would),
-			Method: method, Path: path, Kind: client, Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti,
-			KeyID: path, Answers: []wire.Answer{{Target: path}, {Target: path, Allowed: true}}, Targets: len(path), Cached: len(jti) > 3, Digest: [16]byte{7},
+			Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb),
+			Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: method, Path: path, Kind: client,
+			Name: jti, Access: method, Issuer: jti, Subject: client, Client: client, JTI: jti, KeyID: path,
+			Answers: []wire.Answer{{Target: path}, {Target: path, Allowed: true}}, Targets: len(path),
+			Cached: len(jti) > 3, Digest: [16]byte{7},
 		}
 		if r.Question == wire.DecideAll { // a question is about targets or about a resource
 			r.Kind, r.Name, r.Access = nil, nil, nil
@@ -166,7 +172,8 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("%q passes for another line", line)
 		}
 		// The short form for datagrams, with the longest head.
-		s := NewSyslog(SyslogOptions{Network: "udp", Host: strings.Repeat("h", 300), App: strings.Repeat("a", 300), PID: 1 << 30})
+		s := NewSyslog(SyslogOptions{Network: "udp", Host: strings.Repeat("h", 300), App: strings.Repeat("a", 300),
+			PID: 1 << 30})
 		short := appendRecord(nil, &back, shortText)
 		if len(short) > s.MaxLine() {
 			t.Errorf("the short form has %d bytes, over %d", len(short), s.MaxLine())
@@ -174,7 +181,8 @@ func FuzzRecord(f *testing.F) {
 		line, _ = chain{line: 1<<64 - 2}.append(nil, short)
 		if m := s.message(nil, line); len(m) > maxDatagram {
 			t.Errorf("a datagram of %d bytes", len(m))
-		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m, []byte(" "+back.Reason.Decision()+" - {")) {
+		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m,
+			[]byte(" "+back.Reason.Decision()+" - {")) {
 			t.Errorf("a message that does not begin with %s: %s", pri, m)
 		}
 		if got, want := decisionsOf(line), back.decisions(); got != want {
@@ -208,8 +216,8 @@ func TestShortFormFits(t *testing.T) {
 				Clock: ClockUnsynchronised, UID: 1<<32 - 1, GID: 1<<32 - 1, PID: 1<<31 - 1, Question: wire.DecideAll,
 				Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: long, Path: long, Targets: 1<<31 - 1,
 				Answers: []wire.Answer{{Target: long}, {Target: long, Allowed: true}},
-				Kind:    long, Name: long, Access: long, Issuer: long, Subject: long, Client: long, JTI: long, KeyID: long, Cached: true,
-				Claimed: long,
+				Kind:    long, Name: long, Access: long, Issuer: long, Subject: long, Client: long, JTI: long,
+				KeyID: long, Cached: true, Claimed: long,
 			}
 			resource := r // a question is about targets or about a resource
 			resource.Question, resource.Answers, resource.Targets = wire.Resource, nil, 0
@@ -236,7 +244,8 @@ func TestAuditListsEveryField(t *testing.T) {
 		Reason: wire.Observed, Enforced: wire.PathNotGranted,
 		Method: []byte("GET"), Path: []byte("/a"), Targets: 2,
 		Answers: []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b"), Allowed: true}},
-		Kind:    []byte("meter"), Name: []byte("in-1"), Access: []byte("read"), Issuer: []byte("i"), Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
+		Kind:    []byte("meter"), Name: []byte("in-1"), Access: []byte("read"), Issuer: []byte("i"),
+		Subject: []byte("s"), Client: []byte("c"), JTI: []byte("j"), KeyID: []byte(strings.Repeat("k", 300)),
 		Cached: true, Claimed: []byte("u"),
 	}
 	held := recorded(full)
@@ -252,7 +261,8 @@ func TestAuditListsEveryField(t *testing.T) {
 			}
 		}
 	}
-	for _, body := range []string{line, string(chainPart), string(linePart), `,"event":,"run":,"version":,"previous":,"closed":,"torn":,"why":,"kept":,"last":`} {
+	for _, body := range []string{line, string(chainPart), string(linePart),
+		`,"event":,"run":,"version":,"previous":,"closed":,"torn":,"why":,"kept":,"last":`} {
 		for name := range strings.SplitSeq(body, `,"`) {
 			name, _, found := strings.Cut(name, `":`)
 			if found && !strings.ContainsAny(name, `"{`) && !described[name] {
@@ -278,9 +288,11 @@ func TestAuditListsEveryField(t *testing.T) {
 
 // The number of a line has one form.
 func TestLineNumberHasOneForm(t *testing.T) {
-	for number, good := range map[string]bool{"1": true, "18446744073709551615": true, "01": false, "0": false, "+1": false, "-1": false,
+	for number, good := range map[string]bool{"1": true, "18446744073709551615": true, "01": false, "0": false,
+		"+1": false, "-1": false,
 		"": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
-		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` + strings.Repeat("0", 2*chainBytes) + "\"}\n"
+		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` + strings.Repeat("0", 2*chainBytes) +
+			"\"}\n"
 		if c, _, ok := parseChain([]byte(line)); ok != good {
 			t.Errorf("line %q: got %+v, %v, want one that is read: %v", number, c, ok, good)
 		}

@@ -24,8 +24,9 @@ type Options struct {
 
 	Version string                    // of the daemon, for the records that open a stream
 	Now     func() (time.Time, Clock) // for records of the Log's own; if nil, the system's clock and ClockUnset
-	Observe func(*Record)             // is shown every decision, on the Log's goroutine; must not keep the record or wait
-	Report  func(Trouble)             // is told of troubles with a sink, at most once a minute for each while they last
+	// is shown every decision, on the Log's goroutine; must not keep the record or wait
+	Observe func(*Record)
+	Report  func(Trouble) // is told of troubles with a sink, at most once a minute for each while they last
 }
 
 // Trouble is what the daemon's own log says about a sink.

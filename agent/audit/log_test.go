@@ -17,9 +17,10 @@ import (
 // allowed is a record of a request that was served.
 func allowed() Decision {
 	return Decision{
-		Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.Decide, Reason: wire.OK,
-		Method: []byte("GET"), Path: []byte("/x-nmos/connection/v1.1/single/senders"), Issuer: []byte("https://auth.example.com"),
-		Subject: []byte("operator"), Client: []byte("controller-1"), JTI: []byte("17"), KeyID: []byte("key-1"), Cached: true,
+		Time: 1_800_000_000_000_001, Clock: ClockSynchronised, UID: 1000, GID: 100, PID: 7, Question: wire.Decide,
+		Reason: wire.OK, Method: []byte("GET"), Path: []byte("/x-nmos/connection/v1.1/single/senders"),
+		Issuer: []byte("https://auth.example.com"), Subject: []byte("operator"), Client: []byte("controller-1"),
+		JTI: []byte("17"), KeyID: []byte("key-1"), Cached: true,
 	}
 }
 
@@ -149,9 +150,10 @@ func sum(t *testing.T, text string) (kept, dropped uint64) {
 func exact(t *testing.T, s Stats) {
 	t.Helper()
 	for _, f := range s.Sinks {
-		if f.Kept+f.Dropped+f.Queued != f.Offered || f.Offered+s.Pending != s.Appended || f.Queued > f.Offered || s.Pending > s.Appended {
-			t.Errorf("%s: kept %d + dropped %d + queued %d, offered %d; pending %d, appended %d", f.Name, f.Kept, f.Dropped, f.Queued,
-				f.Offered, s.Pending, s.Appended)
+		if f.Kept+f.Dropped+f.Queued != f.Offered || f.Offered+s.Pending != s.Appended || f.Queued > f.Offered ||
+			s.Pending > s.Appended {
+			t.Errorf("%s: kept %d + dropped %d + queued %d, offered %d; pending %d, appended %d", f.Name, f.Kept,
+				f.Dropped, f.Queued, f.Offered, s.Pending, s.Appended)
 		}
 	}
 }
@@ -177,7 +179,8 @@ func TestRecord_OPS2(t *testing.T) {
 		}
 		d := deniedAt("/x-nmos/events/v1.0/sources/1/state")
 		d.JTI, d.Digest, d.Question, d.Targets = nil, [16]byte{1, 2, 3}, wire.DecideAll, 3
-		d.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c=d"), Allowed: true}, {Target: []byte("/b")}}
+		d.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c=d"), Allowed: true},
+			{Target: []byte("/b")}}
 		d.UID, d.PID = -1, 0
 		l.Append(&d)
 		o := deniedAt("/x-nmos/query/v1.3/nodes")
@@ -190,18 +193,22 @@ func TestRecord_OPS2(t *testing.T) {
 			t.Fatalf("%s", out)
 		}
 		for i, want := range []map[string]any{
-			{"audit": 1, "seq": 1, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "gid": 100, "pid": 7,
-				"question": "decide", "method": "GET", "path": "/x-nmos/connection/v1.1/single/senders", "decision": "allow", "status": 200,
-				"reason": "ok", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1",
-				"jti": "17", "kid": "key-1", "cached": true, "line": 2},
+			{"audit": 1, "seq": 1, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000,
+				"gid": 100, "pid": 7,
+				"question": "decide", "method": "GET", "path": "/x-nmos/connection/v1.1/single/senders",
+				"decision": "allow", "status": 200, "reason": "ok", "rule": "PATH-5",
+				"issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1", "jti": "17",
+				"kid": "key-1", "cached": true, "line": 2},
 			{"audit": 1, "seq": 2, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised",
 				"question": "decide-all", "method": "GET", "path": "/x-nmos/events/v1.0/sources/1/state", "targets": 3,
 				"denied": []string{"/a", "/b"}, "permitted": []string{"/c=d"}, "decision": "deny", "status": 403,
-				"reason": "path-not-granted", "rule": "PATH-5", "issuer": "https://auth.example.com", "subject": "operator",
-				"client": "controller-1", "digest": "sha256:01020300000000000000000000000000", "kid": "key-1", "cached": true, "line": 3},
-			{"audit": 1, "seq": 3, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000, "gid": 100, "pid": 7,
-				"question": "decide", "method": "GET", "path": "/x-nmos/query/v1.3/nodes", "decision": "allow", "status": 200,
-				"reason": "observe", "rule": "OPS-3", "would": "api-not-granted", "would_status": 403,
+				"reason": "path-not-granted", "rule": "PATH-5", "issuer": "https://auth.example.com",
+				"subject": "operator", "client": "controller-1", "digest": "sha256:01020300000000000000000000000000",
+				"kid": "key-1", "cached": true, "line": 3},
+			{"audit": 1, "seq": 3, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000,
+				"gid": 100, "pid": 7,
+				"question": "decide", "method": "GET", "path": "/x-nmos/query/v1.3/nodes", "decision": "allow",
+				"status": 200, "reason": "observe", "rule": "OPS-3", "would": "api-not-granted", "would_status": 403,
 				"issuer": "https://auth.example.com", "subject": "operator", "client": "controller-1",
 				"jti": "17", "kid": "key-1", "cached": true, "line": 4},
 		} {
@@ -244,7 +251,8 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		for range runs { // all places for repeats are taken, and all queues full
 			step()
 		}
-		// The Log's own goroutines allocate occasionally, for timers; a decision that did would show as one or more a run.
+		// The Log's own goroutines allocate occasionally, for timers; a decision that did would show as one or more a
+		// run.
 		if got := testing.AllocsPerRun(runs, step); got != 0 {
 			t.Errorf("%s: %v allocations", c.name, got)
 		}

@@ -27,9 +27,10 @@ type pump struct {
 	quit     context.CancelFunc
 	ended    context.Context // done when abandoned: nothing more is to be tried
 
-	before uint64          // decisions that were sorted before it was there
-	after  <-chan struct{} // closed when another of its name has ended, that may be at work in the same file; nil if none
-	done   chan struct{}   // closed when it has ended
+	before uint64 // decisions that were sorted before it was there
+	// closed when another of its name has ended, that may be at work in the same file; nil if none
+	after <-chan struct{}
+	done  chan struct{} // closed when it has ended
 
 	mu      sync.Mutex
 	state   pumpState
@@ -84,7 +85,8 @@ func (p *pump) put(r *Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.offered += r.Count
-	for p.state != abandoned && !p.queue.put(r, false) { // of one that was abandoned nobody asks for the figures any more
+	// of one that was abandoned nobody asks for the figures any more
+	for p.state != abandoned && !p.queue.put(r, false) {
 		if !p.log.waits.Load() {
 			p.drop(r.decisions())
 			break

@@ -16,7 +16,8 @@ func TestSlot(t *testing.T) {
 	for _, limit := range []int{1, 4 << 10, 64 << 10, 16 << 20} {
 		var q queue
 		q.resize(limit)
-		if got := len(q.slots)*slotBytes + len(q.text); got > max(limit, slotBytes+maxTexts, 10*slotBytes+maxTexts) || len(q.text) < maxTexts {
+		if got := len(q.slots)*slotBytes + len(q.text); got > max(limit, slotBytes+maxTexts, 10*slotBytes+maxTexts) ||
+			len(q.text) < maxTexts {
 			t.Errorf("a queue of %d bytes takes %d", limit, got)
 		}
 	}
@@ -70,8 +71,10 @@ func TestQueueIsAQueue(t *testing.T) {
 			for j := range part {
 				s := &part[j]
 				got := entry{s.Seq, string(s.Text(Path)), s.lost, s.observe}
-				if i >= len(want) || got != want[i] || string(copies[i].Text(Path)) != want[i].path || string(copies[i].Text(JTI)) != "j" {
-					t.Fatalf("record %d: got %+v, copied %q, want %+v", i, got, copies[i].Text(Path), want[min(i, len(want)-1)])
+				if i >= len(want) || got != want[i] || string(copies[i].Text(Path)) != want[i].path ||
+					string(copies[i].Text(JTI)) != "j" {
+					t.Fatalf("record %d: got %+v, copied %q, want %+v", i, got, copies[i].Text(Path),
+						want[min(i, len(want)-1)])
 				}
 				i++
 			}

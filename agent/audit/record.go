@@ -59,8 +59,8 @@ type Decision struct {
 	Targets int           // decide-all, control: how many were asked for; else 0
 	Answers []wire.Answer // decide-all; observe mode: as enforce would have it
 
-	// Of control; observe mode: as enforce would have it. Then Targets is their number, Path the role path and Method the
-	// method of the first denied, or of the first.
+	// Of control; observe mode: as enforce would have it. Then Targets is their number, Path the role path and Method
+	// the method of the first denied, or of the first.
 	Commands    []wire.Command
 	Verdicts    []wire.Verdict // one each
 	ListAllowed bool           // the record names those allowed, too

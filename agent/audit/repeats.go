@@ -10,8 +10,8 @@ import (
 const (
 	// repeatPlaces is how many different denials are counted concurrently.
 	repeatPlaces = 64
-	// readPlaces is how many different things that clients read beyond the budget are counted concurrently. Over allPaths
-	// of them the paths are left out.
+	// readPlaces is how many different things that clients read beyond the budget are counted concurrently. Over
+	// allPaths of them the paths are left out.
 	readPlaces = 128
 	allPaths   = 96
 	// reasonPlaces is how many different denials beyond the budget are: a caller, and the reason or what observe mode

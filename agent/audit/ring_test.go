@@ -33,7 +33,8 @@ func TestRing(t *testing.T) {
 			t.Errorf("the last two: %v", got)
 		}
 		served := func(r *Record) bool { return r.Reason.Allowed() }
-		if got := lines(t, string(l.Last(2, served))); len(got) != 2 || got[0]["seq"] != 99.0 || got[1]["seq"] != 100.0 {
+		if got := lines(t, string(l.Last(2, served))); len(got) != 2 || got[0]["seq"] != 99.0 ||
+			got[1]["seq"] != 100.0 {
 			t.Errorf("the last two served: %v", got)
 		}
 		if got := l.Last(0, nil); len(got) != 0 {

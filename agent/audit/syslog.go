@@ -88,7 +88,8 @@ func (s *Syslog) MaxLine() int {
 	if s.o.Network != "udp" {
 		return 0
 	}
-	const fixed = len("<110>1 2006-01-02T15:04:05.000000Z") + len("dropped - ") + len(`,"line":18446744073709551615`) + chainSize
+	const fixed = len("<110>1 2006-01-02T15:04:05.000000Z") + len("dropped - ") + len(`,"line":18446744073709551615`) +
+		chainSize
 	return maxDatagram - fixed - len(s.head)
 }
 
@@ -119,7 +120,8 @@ func (s *Syslog) connect(ctx context.Context) error {
 	s.conn = conn
 	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
 	if network == "tcp" {
-		// A server says nothing. That it has hung up is noticed here, before a record is given to a connection that loses it.
+		// A server says nothing. That it has hung up is noticed here, before a record is given to a connection that
+		// loses it.
 		gone := make(chan struct{})
 		s.gone = gone
 		go func() {

@@ -50,9 +50,11 @@ func parseMessage(b []byte) (m message, err error) {
 		name string
 		to   *string
 		most int
-	}{{"time", &m.time, 32}, {"host", &m.host, 255}, {"app", &m.app, 48}, {"procid", &m.proc, 128}, {"msgid", &m.id, 32}} {
+	}{{"time", &m.time, 32}, {"host", &m.host, 255}, {"app", &m.app, 48}, {"procid", &m.proc, 128},
+		{"msgid", &m.id, 32}} {
 		value, after, found := bytes.Cut(rest, []byte(" "))
-		if !found || len(value) == 0 || len(value) > part.most || bytes.ContainsFunc(value, func(r rune) bool { return r < 33 || r > 126 }) {
+		if !found || len(value) == 0 || len(value) > part.most ||
+			bytes.ContainsFunc(value, func(r rune) bool { return r < 33 || r > 126 }) {
 			return m, fmt.Errorf("%s is %q in %q", part.name, value, b)
 		}
 		*part.to, rest = string(value), after
@@ -226,7 +228,8 @@ func checkMessages(t *testing.T, r *receiver) {
 		t.Fatalf("%d messages: %+v", len(r.messages), r.messages)
 	}
 	for i, m := range r.messages {
-		if m.priority != want[i].priority || m.id != want[i].id || m.host != "monitor_1" || m.app != "nmos-authd" || m.proc != "42" ||
+		if m.priority != want[i].priority || m.id != want[i].id || m.host != "monitor_1" || m.app != "nmos-authd" ||
+			m.proc != "42" ||
 			!strings.HasPrefix(m.text, `{"audit":1,`) || i > 0 && i < 6 && (m.time == "-") != (i == 3) {
 			t.Errorf("message %d: %+v", i, m)
 		}
@@ -285,7 +288,11 @@ func TestSyslogServerRestarts(t *testing.T) {
 	})
 	again, moved := listenTCP(t, nil, true)
 	now.Store(moved)
-	eventually(t, "all sent", func() bool { s := l.Stats(); return s.Sinks[0].Kept == s.Appended && s.Sinks[0].Err == nil })
+	eventually(t, "all sent", func() bool {
+		s := l.Stats()
+		return s.Sinks[0].Kept == s.Appended &&
+			s.Sinks[0].Err == nil
+	})
 	shut(l)
 	n := l.Stats().Appended
 	eventually(t, "the closing line", func() bool { return strings.Contains(again.stream(), `"event":"close"`) })
@@ -363,7 +370,8 @@ func TestSyslogWriteEnds(t *testing.T) {
 		l := open(nil, audit.NewSyslog(o))
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if err := l.Stats().Sinks[0].Err; err == nil || !strings.Contains(err.Error(), "192.0.2.1:601: ") || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := l.Stats().Sinks[0].Err; err == nil || !strings.Contains(err.Error(), "192.0.2.1:601: ") ||
+			!errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v, want that 192.0.2.1:601 took nothing in time", err)
 		}
 		time.Sleep(time.Minute)
@@ -421,7 +429,8 @@ func TestSyslogTime_OPS1(t *testing.T) {
 		name string
 		now  func() time.Time
 		want bool
-	}{{"the system's", nil, true}, {"now", time.Now, true}, {"1970", func() time.Time { return time.Unix(0, 0) }, false}} {
+	}{{"the system's", nil, true}, {"now", time.Now, true}, {"1970", func() time.Time { return time.Unix(0, 0) },
+		false}} {
 		_, at := listenTCP(t, &tls.Config{Certificates: []tls.Certificate{cert}}, true)
 		o := syslogOptions("tls", "syslog.example.com:6514")
 		o.Roots, o.Now = func() (*x509.CertPool, error) { return pool, nil }, c.now
@@ -448,12 +457,18 @@ func TestSyslogTLS(t *testing.T) {
 		fails      string
 	}{
 		{"good", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil }, ""},
-		{"TLS 1.2", "syslog.example.com", &tls.Config{MaxVersion: tls.VersionTLS12}, func() (*x509.CertPool, error) { return pool, nil }, ""},
+		{"TLS 1.2", "syslog.example.com", &tls.Config{MaxVersion: tls.VersionTLS12}, func() (*x509.CertPool, error) {
+			return pool, nil
+		}, ""},
 		{"TLS 1.1", "syslog.example.com", &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11},
 			func() (*x509.CertPool, error) { return pool, nil }, "version"},
-		{"another host", "other.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil }, "not other.example.com"},
-		{"another authority", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return other, nil }, "certificate"},
-		{"no roots", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return nil, errors.New("no file of roots") }, "no file of roots"},
+		{"another host", "other.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil },
+			"not other.example.com"},
+		{"another authority", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return other, nil },
+			"certificate"},
+		{"no roots", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) {
+			return nil, errors.New("no file of roots")
+		}, "no file of roots"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config.Certificates = []tls.Certificate{cert}
@@ -476,7 +491,8 @@ func TestSyslogTLS(t *testing.T) {
 				return
 			}
 			eventually(t, "an error", func() bool { return l.Stats().Sinks[0].Err != nil })
-			if err := l.Stats().Sinks[0].Err; !strings.Contains(err.Error(), c.fails) || !strings.Contains(err.Error(), c.host) {
+			if err := l.Stats().Sinks[0].Err; !strings.Contains(err.Error(), c.fails) ||
+				!strings.Contains(err.Error(), c.host) {
 				t.Errorf("got %v, want %q about %s", err, c.fails, c.host)
 			}
 			ctx, cancel := context.WithCancel(context.Background())

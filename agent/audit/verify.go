@@ -260,7 +260,8 @@ func (v *Verifier) follow(line []byte, c chain, hashed []byte) {
 	v.accept(line, c)
 }
 
-// foundLater reports whether a line was missing so far; then its lines are in another order, once all of them have come.
+// foundLater reports whether a line was missing so far; then its lines are in another order, once all of them have
+// come.
 func (v *Verifier) foundLater(line uint64) bool {
 	for i := range v.report.Faults {
 		f := &v.report.Faults[i]
@@ -369,7 +370,8 @@ func (v *Verifier) Report() Report {
 		v.report.Truncated = true
 		v.report.Closed = false
 		v.note(
-			"%s ends in the middle of a line (%d bytes): the daemon was writing it, the power was cut, or the end was cut off",
+			"%s ends in the middle of a line (%d bytes): the daemon was writing it, the power was cut, or the end "+
+				"was cut off",
 			v.place(), v.bad.bytes)
 		v.bad = bad{}
 	}
@@ -406,7 +408,8 @@ func (r *Report) String() string {
 		end = "closed"
 	}
 	fmt.Fprintf(&b, "%s\nlines      %d, number %d to %d\ntime       %s to %s\ndecisions  %d, seq %d to %d\n"+
-		"dropped    %d, by the daemon's own account\nstarts     %d of the daemon\nend        %s\nhead       %s\n", verdict, r.Lines, r.First,
-		r.Last, r.FirstTime, r.LastTime, r.Decisions, r.FirstSeq, r.LastSeq, r.Dropped, r.Runs, end, r.Head)
+		"dropped    %d, by the daemon's own account\nstarts     %d of the daemon\nend        %s\nhead       %s\n",
+		verdict, r.Lines, r.First, r.Last, r.FirstTime, r.LastTime, r.Decisions, r.FirstSeq, r.LastSeq, r.Dropped,
+		r.Runs, end, r.Head)
 	return b.String()
 }

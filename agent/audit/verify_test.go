@@ -43,7 +43,8 @@ func verify(t *testing.T, text string) Report {
 func TestVerifyGood(t *testing.T) {
 	lines := stream(t, 5)
 	r := verify(t, strings.Join(lines, ""))
-	if !r.Good() || !r.Closed || r.Truncated || r.Lines != 7 || r.Decisions != 5 || r.Runs != 1 || r.First != 1 || r.Last != 7 ||
+	if !r.Good() || !r.Closed || r.Truncated || r.Lines != 7 || r.Decisions != 5 || r.Runs != 1 || r.First != 1 ||
+		r.Last != 7 ||
 		!strings.Contains(lines[6], r.Head) {
 		t.Errorf("got %+v, want a good stream of 5 decisions, 1 to 7, in 7 lines, which is closed", r)
 	}
@@ -72,7 +73,8 @@ func TestVerifyTampering(t *testing.T) {
 		for b := range len(line) - 1 {
 			changed := slices.Clone(lines)
 			changed[i] = line[:b] + string(line[b]^1) + line[b+1:]
-			// A changed line number may look like lines missing, a changed name of the first line like that line missing.
+			// A changed line number may look like lines missing, a changed name of the first line like that line
+			// missing.
 			r := verify(t, strings.Join(changed, ""))
 			if r.Good() || r.Faults[0].At != i+1 && r.Faults[0].At != i+2 {
 				t.Errorf("line %d, byte %d: %v", i+1, b, r.Faults)
@@ -137,7 +139,8 @@ func TestVerifyTruncated(t *testing.T) {
 		if !ends[cut] {
 			whole = strings.Count(text[:cut], "\n")
 		}
-		if !r.Good() || r.Truncated == ends[cut] || r.Closed != (cut == len(text)-1) || int(r.Lines) != whole && cut > 0 {
+		if !r.Good() || r.Truncated == ends[cut] || r.Closed != (cut == len(text)-1) || int(r.Lines) != whole &&
+			cut > 0 {
 			t.Errorf("cut at %d of %d: %+v", cut, len(text), r)
 		}
 	}
@@ -147,7 +150,8 @@ func TestVerifyTruncated(t *testing.T) {
 func TestVerifyTornElsewhere(t *testing.T) {
 	lines := stream(t, 2)
 	before, _, _ := parseChain([]byte(lines[3]))
-	for torn, good := range map[string]bool{"half a li\n": true, "half\n": false, "ten bytes\nand more\n": false, "": true} {
+	for torn, good := range map[string]bool{"half a li\n": true, "half\n": false, "ten bytes\nand more\n": false,
+		"": true} {
 		text := `{"audit":1,"event":"open","time":"","previous":"` + string(before.head[:]) + `","torn":10`
 		opening, _ := before.append(nil, []byte(text))
 		r := verify(t, strings.Join(lines, "")+torn+string(opening))
@@ -214,8 +218,10 @@ func TestVerifyRange_OPS2(t *testing.T) {
 		closeLog(l)
 		v := verify(t, out.String())
 		const first, last = "1999-12-31T23:00:00.", "2000-01-01T00:00:00.019000Z"
-		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 || !strings.HasPrefix(v.FirstTime, first) || v.LastTime != last {
-			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s", v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime, first, last)
+		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 || !strings.HasPrefix(v.FirstTime, first) ||
+			v.LastTime != last {
+			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s", v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime,
+				first, last)
 		}
 	})
 }
@@ -228,12 +234,15 @@ func TestVerifyTheHead_OPS2(t *testing.T) {
 		text, known, want string
 		complete          bool
 	}{
-		"there":          {strings.Join(lines, ""), head, "intact\n", true},
-		"not asked":      {strings.Join(lines[:3], ""), "", "intact\n", true},
-		"cut off":        {strings.Join(lines[:4], ""), head, "NOT COMPLETE: the lines agree with one another, but", false},
-		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9], head, "NOT COMPLETE: ", false},
+		"there":     {strings.Join(lines, ""), head, "intact\n", true},
+		"not asked": {strings.Join(lines[:3], ""), "", "intact\n", true},
+		"cut off": {strings.Join(lines[:4], ""), head, "NOT COMPLETE: the lines agree with one another, but",
+			false},
+		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9], head, "NOT COMPLETE: ",
+			false},
 		"another stream": {strings.Join(lines, ""), strings.Repeat("7", 32), "NOT COMPLETE: ", false},
-		"altered":        {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1), strings.Repeat("7", 32), "ALTERED\n", false},
+		"altered": {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1), strings.Repeat("7", 32),
+			"ALTERED\n", false},
 	} {
 		v := Verifier{Known: c.known}
 		if err := v.Read("f", strings.NewReader(c.text)); err != nil {
@@ -241,7 +250,8 @@ func TestVerifyTheHead_OPS2(t *testing.T) {
 		}
 		r := v.Report()
 		text := r.String()
-		if r.Complete() != c.complete || !strings.Contains("\n"+text, "\n"+c.want) || strings.Contains(text, "intact") != c.complete {
+		if r.Complete() != c.complete || !strings.Contains("\n"+text, "\n"+c.want) ||
+			strings.Contains(text, "intact") != c.complete {
 			t.Errorf("%s: complete %v, want %v and %q:\n%s", name, r.Complete(), c.complete, c.want, text)
 		}
 		if c.want != "ALTERED\n" { // faults name a file and are as long as they are
@@ -259,8 +269,9 @@ func FuzzVerify(f *testing.F) {
 	var out bytes.Buffer
 	var c chain
 	for _, body := range []string{
-		`{"audit":1,"event":"open","time":"","previous":"` + string(none[:]) + `"`, `{"audit":1,"seq":1`, `{"audit":1,"seq":2,"count":3`,
-		`{"audit":1,"event":"dropped","count":7,"first":3,"last":9`, `{"audit":1,"event":"close","kept":4`,
+		`{"audit":1,"event":"open","time":"","previous":"` + string(none[:]) + `"`, `{"audit":1,"seq":1`,
+		`{"audit":1,"seq":2,"count":3`, `{"audit":1,"event":"dropped","count":7,"first":3,"last":9`,
+		`{"audit":1,"event":"close","kept":4`,
 	} {
 		var line []byte
 		line, c = c.append(nil, []byte(body))
@@ -278,9 +289,11 @@ func FuzzVerify(f *testing.F) {
 			v := Verifier{Mixed: mixed}
 			v.Read("a", bytes.NewReader(text))
 			v.Read("b", bytes.NewReader(text))
-			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes || r.Good() && len(text) > 0 && r.Lines > 0 && !mixed &&
+			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes || r.Good() && len(text) > 0 &&
+				r.Lines > 0 && !mixed &&
 				!bytes.Contains(text, lineStart) {
-				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream", r, maxFaults, maxNotes)
+				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream", r, maxFaults,
+					maxNotes)
 			}
 		}
 		findTail(text)

@@ -127,7 +127,8 @@ func (v *View) Append(dst, line []byte) ([]byte, error) {
 
 // show returns a text that does nothing to a terminal.
 func show(text string) string {
-	text = strconv.QuoteToASCII(text) // what is not ASCII may take two columns, or none, or turn the direction of writing
+	// what is not ASCII may take two columns, or none, or turn the direction of writing
+	text = strconv.QuoteToASCII(text)
 	return text[1 : len(text)-1]
 }
 

@@ -17,31 +17,40 @@ func TestView(t *testing.T) {
 	several := recorded(would)
 	several.Count, several.First = 57, 3
 	resource := allowed()
-	resource.Question, resource.Method, resource.Kind, resource.Name, resource.Access = wire.Resource, nil, []byte("meter"), []byte("in-1"), []byte("read")
+	resource.Question, resource.Method, resource.Kind, resource.Name, resource.Access = wire.Resource, nil,
+		[]byte("meter"), []byte("in-1"), []byte("read")
 	all := deniedAt("/a")
 	all.Question, all.Method, all.Targets = wire.DecideAll, nil, 3
 	all.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b")}}
 	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
 	hostile.Client = []byte("a-client-with-a-name-that-is-long")
-	joined := &Record{matter: matter{UID: 1000, Reason: wire.NoToken, Joined: ByReason}, Seq: 99, Time: denied.Time, Count: 57, First: 3}
+	joined := &Record{matter: matter{UID: 1000, Reason: wire.NoToken, Joined: ByReason}, Seq: 99, Time: denied.Time,
+		Count: 57, First: 3}
 	read := allowed()
 	read.Path = nil
 	client := recorded(read)
 	client.Joined, client.Count, client.First = ByClient, 1234, 7
 	untrusted := deniedAt("/a")
-	untrusted.Reason, untrusted.Client, untrusted.Claimed = wire.IssuerUntrusted, nil, []byte("https://evil.example/\x1b[2J")
+	untrusted.Reason, untrusted.Client, untrusted.Claimed = wire.IssuerUntrusted, nil,
+		[]byte("https://evil.example/\x1b[2J")
 	none := Decision{Question: wire.Decide, Reason: wire.PacketVerb, UID: -1}
 	for _, c := range []struct {
 		record *Record
 		want   string
 	}{
-		{recorded(allowed()), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     /x-nmos/connection/v1.1/single/senders"},
-		{recorded(denied), "     0  08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
-		{several, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     /x-nmos/connection/v1.1/single/senders ×57"},
-		{recorded(resource), "     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
-		{recorded(all), "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a and 2 more, 2 denied"},
+		{recorded(allowed()), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     " +
+			"/x-nmos/connection/v1.1/single/senders"},
+		{recorded(denied), "     0  08:00:00.000? deny  403 path-not-granted                          GET     " +
+			"/x-nmos/node/v1.3/self"},
+		{several, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     " +
+			"/x-nmos/connection/v1.1/single/senders ×57"},
+		{recorded(resource), "     0  08:00:00.000  allow 200 ok                  controller-1          read    " +
+			"meter/in-1"},
+		{recorded(all), "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a " +
+			"and 2 more, 2 denied"},
 		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e\u0661`},
-		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of whatever kind) ×57"},
+		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of " +
+			"whatever kind) ×57"},
 		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          GET     (whatever path) ×1234"},
 		{recorded(untrusted), "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +
 			`  (claims to be of issuer https://evil.example/\x1b[2J, unverified)`},
@@ -54,13 +63,16 @@ func TestView(t *testing.T) {
 		}
 	}
 	head, _, _ := strings.Cut(new(View).Head(), "path")
-	if row, err := new(View).Append(nil, append(appendRecord(nil, recorded(denied), MaxPath), '}')); err != nil || strings.Index(string(row), "/x-nmos") != len(head) {
+	if row, err := new(View).Append(nil, append(appendRecord(nil, recorded(denied), MaxPath), '}')); err != nil ||
+		strings.Index(string(row), "/x-nmos") != len(head) {
 		t.Errorf("the head stands elsewhere: %v\n%s%s", err, head, row)
 	}
-	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil || !strings.HasPrefix(string(got), "-- 57 decisions") {
+	if got, err := new(View).Append(nil, []byte(`{"audit":1,"event":"missed","count":57}`)); err != nil ||
+		!strings.HasPrefix(string(got), "-- 57 decisions") {
 		t.Errorf("got %q, %v, want -- 57 decisions…", got, err)
 	}
-	for _, line := range []string{"", "{}", "[]", `{"audit":2,"decision":"allow","time":"2027-01-15T08:00:00.000001Z"}`, `{"audit":1,"decision":"allow","time":"x"}`,
+	for _, line := range []string{"", "{}", "[]", `{"audit":2,"decision":"allow","time":"2027-01-15T08:00:00.000001Z"}`,
+		`{"audit":1,"decision":"allow","time":"x"}`,
 		`{"audit":1,"event":"open","time":"2027-01-15T08:00:00.000001Z"}`} {
 		if got, err := new(View).Append(nil, []byte(line)); err == nil || len(got) > 0 {
 			t.Errorf("%q is shown as %q", line, got)
@@ -107,7 +119,8 @@ func TestViewOnATerminal(t *testing.T) {
 					t.Errorf("%v: %d columns, want at most %d: %s", reason, n, width, row)
 				}
 			}
-			if !strings.Contains(string(text), "staged ×57") || width >= 80 && !strings.Contains(string(text), "0000-4000-8000-000000000041/staged ×57") ||
+			if !strings.Contains(string(text), "staged ×57") || width >= 80 && !strings.Contains(string(text),
+				"0000-4000-8000-000000000041/staged ×57") ||
 				width >= 110 && !strings.Contains(string(text), path) {
 				t.Errorf("%d columns: the end of the path is missing\n%s", width, text)
 			}

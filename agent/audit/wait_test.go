@@ -127,7 +127,8 @@ func TestStuckSinkIsAlone(t *testing.T) {
 	for i := range 2000 {
 		r := allowed()
 		l.Append(&r)
-		for i%50 == 0 || i == 1999 { // as fast as the good one can follow, so that all that is lost is lost by the other
+		// as fast as the good one can follow, so that all that is lost is lost by the other
+		for i%50 == 0 || i == 1999 {
 			if s := l.Stats(); s.Pending+s.Sinks[1].Queued == 0 {
 				break
 			}
@@ -201,7 +202,8 @@ func TestReports(t *testing.T) {
 			dropped += r.Dropped
 		}
 		kept, lost := sum(t, out.String())
-		if s.Sinks[0].Err != nil || dropped != s.Sinks[0].Dropped || kept != s.Sinks[0].Kept || lost != dropped || kept == 0 || lost == 0 {
+		if s.Sinks[0].Err != nil || dropped != s.Sinks[0].Dropped || kept != s.Sinks[0].Kept || lost != dropped ||
+			kept == 0 || lost == 0 {
 			t.Errorf("told %d, in the stream %d and %d: %+v", dropped, kept, lost, s)
 		}
 	})
@@ -290,7 +292,8 @@ func TestReconfigure(t *testing.T) {
 			name string
 			tape *tape
 			want uint64
-		}{{"stays", stays, 20}, {"the same again", same, 0}, {"moves", moves, 10}, {"moved", moved, 10}, {"broken", broken, 0}, {"other", other, 20}, {"leaves", leaves, 10}, {"comes", comes, 10}} {
+		}{{"stays", stays, 20}, {"the same again", same, 0}, {"moves", moves, 10}, {"moved", moved, 10},
+			{"broken", broken, 0}, {"other", other, 20}, {"leaves", leaves, 10}, {"comes", comes, 10}} {
 			kept, dropped := sum(t, c.tape.String())
 			v, _ := Verify(strings.NewReader(c.tape.String()))
 			if kept != c.want || dropped != 0 || c.want > 0 && (!v.Good() || !v.Closed || len(v.Notes) > 0) {

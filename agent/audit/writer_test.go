@@ -84,7 +84,8 @@ func TestCutBetweenCharacters(t *testing.T) {
 		r := allowed()
 		r.Client = []byte(strings.Repeat("a", shift) + strings.Repeat("😀", 100))
 		held := recorded(r)
-		if got := string(held.Text(Client)); !strings.HasPrefix(string(r.Client), got) || strings.TrimRight(got, "😀") != strings.Repeat("a", shift) || held.cut == 0 {
+		if got := string(held.Text(Client)); !strings.HasPrefix(string(r.Client), got) ||
+			strings.TrimRight(got, "😀") != strings.Repeat("a", shift) || held.cut == 0 {
 			t.Errorf("got %q, want the beginning of %q, cut behind a whole character", got, r.Client)
 		}
 	}

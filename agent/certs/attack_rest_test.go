@@ -37,9 +37,10 @@ func TestLongChain_CERT28_CERT29(t *testing.T) {
 	padded := func(of *authority, cn string) *authority {
 		a := &authority{key: newKey()}
 		a.cert = of.sign(&x509.Certificate{
-			Subject: pkix.Name{CommonName: cn}, NotAfter: time.Now().Add(365 * day), IsCA: true, BasicConstraintsValid: true,
-			KeyUsage:        x509.KeyUsageCertSign,
-			ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Value: make([]byte, 80<<10)}},
+			Subject: pkix.Name{CommonName: cn}, NotAfter: time.Now().Add(365 * day), IsCA: true,
+			BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+			ExtraExtensions: []pkix.Extension{
+				{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Value: make([]byte, 80<<10)}},
 		}, a.key.Public())
 		return a
 	}

@@ -48,7 +48,8 @@ func TestWaitingWishFails_CERT7_CERT27(t *testing.T) {
 	})
 }
 
-// A certificate that is dated back to before its root began, and outlives it by far, is one of this domain all the same.
+// A certificate that is dated back to before its root began, and outlives it by far, is one of this domain all the
+// same.
 func TestOutlivesItsRoot_CERT17_CERT28(t *testing.T) {
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.ca = newCA("Short Root", 30*day)

@@ -3,9 +3,9 @@
 //
 // What the daemon hands in (Options): connections by agent/discovery, the servers in order, the maker's certificate, a
 // Storage whose Save is durable when it returns and seals what it keeps, a clock that says whether it can be trusted
-// (OPS-1), a HandOver that puts the pairs where the firmware reads them, and where events go. It calls Load once, before
-// the sandbox or after, Configure, then Run; NetworkChanged and ClockChanged when that is so. Nobody waits for the
-// network: Roots, Certificates and Status answer from memory, Run does the work, one request at a time.
+// (OPS-1), a HandOver that puts the pairs where the firmware reads them, and where events go. It calls Load once,
+// before the sandbox or after, Configure, then Run; NetworkChanged and ClockChanged when that is so. Nobody waits for
+// the network: Roots, Certificates and Status answer from memory, Run does the work, one request at a time.
 //
 // What is held stays in use until there is something better: neither a server that is away nor the end of a certificate
 // takes it from the firmware, only its revocation does, or an operator. A new pair is stored before it is handed over.
@@ -58,8 +58,8 @@ type Options struct {
 	Installed func() ([]*x509.Certificate, error)
 	Storage   Storage
 	// HandOver gives the firmware all that is held, in place of what it was given before (CERT-29). It is called after
-	// each change and once after Load, and must do nothing if there is no difference; after an error it is called again.
-	// A Bundle without pairs takes them away.
+	// each change and once after Load, and must do nothing if there is no difference; after an error it is called
+	// again. A Bundle without pairs takes them away.
 	HandOver func(Bundle) error
 	Clock    func() (now time.Time, trusted bool) // OPS-1
 	Report   func(Event)                          // called from Run and what an operator calls; it must not call back
@@ -80,8 +80,8 @@ type Config struct {
 	Kinds   []KeyKind // a certificate for each (CERT-21); ECDSA if empty
 	// TrustFirst has a device without any root take the first that a server gives, unchecked (CERT-10).
 	TrustFirst bool
-	// Fingerprint is the SHA-256 of the root's DER, in hex with or without colons; empty for none. It decides which root
-	// is trusted, with or without TrustFirst: one that came by EST and is another is not used any more (CERT-11).
+	// Fingerprint is the SHA-256 of the root's DER, in hex with or without colons; empty for none. It decides which
+	// root is trusted, with or without TrustFirst: one that came by EST and is another is not used any more (CERT-11).
 	Fingerprint string
 	NoRenewal   bool // CERT-6
 }
@@ -309,8 +309,8 @@ func (c *Client) wish(note func(*wishes)) {
 // the device enrol from the beginning (CERT-17).
 func (c *Client) NetworkChanged() { c.wish(func(w *wishes) { w.network = true }) }
 
-// ClockChanged says that the clock was set, or became trusted. As that may be so for all devices at once, one that holds
-// a certificate which has not ended sends nothing for a random while.
+// ClockChanged says that the clock was set, or became trusted. As that may be so for all devices at once, one that
+// holds a certificate which has not ended sends nothing for a random while.
 func (c *Client) ClockChanged() { c.wish(func(w *wishes) { w.clock = true }) }
 
 // Retry has what waits tried now: a place in the start, a failure. It does not hurry a server that asked for time.

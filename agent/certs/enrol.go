@@ -91,9 +91,11 @@ func (c *Client) adopt(
 	switch text := strings.Join(news, ", "); {
 	case len(news) == 0:
 	case first && config.Fingerprint == "":
-		c.o.Report(Event{Kind: EventFirstTrust, Server: s.server.base(), Text: "trusted on first contact, unchecked: " + text})
+		c.o.Report(Event{Kind: EventFirstTrust, Server: s.server.base(), Text: "trusted on first contact, unchecked: " +
+			text})
 	case first:
-		c.o.Report(Event{Kind: EventFirstTrust, Server: s.server.base(), Text: "trusted by the configured fingerprint: " + text})
+		c.o.Report(Event{Kind: EventFirstTrust, Server: s.server.base(),
+			Text: "trusted by the configured fingerprint: " + text})
 	default:
 		c.o.Report(Event{Kind: EventRoots, Server: s.server.base(), Text: text})
 	}
@@ -188,8 +190,8 @@ func (c *Client) enrol(
 	return nil
 }
 
-// tie makes the connection that a request is to be tied to, and returns its tls-unique (RFC 5929 §3), which TLS 1.3 does
-// not have.
+// tie makes the connection that a request is to be tied to, and returns its tls-unique (RFC 5929 §3), which TLS 1.3
+// does not have.
 func (s *session) tie(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
@@ -218,12 +220,13 @@ func (s *session) tie(ctx context.Context) ([]byte, error) {
 	return unique, nil
 }
 
-// wait notes that a person has to agree, and when the server is asked again: not before it said, later the more often it
-// was asked, and not forever (CERT-27).
+// wait notes that a person has to agree, and when the server is asked again: not before it said, later the more often
+// it was asked, and not forever (CERT-27).
 func (c *Client) wait(s *session, sl *slot, pkcs8 []byte, asked int, retry time.Duration) error {
 	c.kept.forgetWait(sl.kind)
 	if asked > mostAsked {
-		err := fmt.Errorf("%s was asked %d times and nobody agreed: given up, and asked for again", s.server.base(), mostAsked)
+		err := fmt.Errorf("%s was asked %d times and nobody agreed: given up, and asked for again", s.server.base(),
+			mostAsked)
 		if failed := c.save(); failed != nil {
 			err = fmt.Errorf("%w; %w", err, failed)
 		}

@@ -27,7 +27,8 @@ func TestFirst_CERT4_CERT10_CERT22_CERT23_CERT26(t *testing.T) {
 	r := newRig(t, e)
 	r.step()
 	leaf := r.must()
-	if leaf.Subject.CommonName != name || leaf.Subject.SerialNumber != "SN0012" || strings.Join(leaf.DNSNames, " ") != name {
+	if leaf.Subject.CommonName != name || leaf.Subject.SerialNumber != "SN0012" ||
+		strings.Join(leaf.DNSNames, " ") != name {
 		t.Errorf("got %v for %q", leaf.Subject, leaf.DNSNames)
 	}
 	s := r.Status()
@@ -64,7 +65,8 @@ func TestLabel_CERT4(t *testing.T) {
 	}
 }
 
-// The request has the names and both uses, and is signed with SHA-2; no key is used twice, and none is made by a server.
+// The request has the names and both uses, and is signed with SHA-2; no key is used twice, and none is made by a
+// server.
 func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
 	e := newEST("est.example.com")
 	r := newRig(t, e)
@@ -78,7 +80,8 @@ func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
 	keys := map[string]bool{}
 	for _, a := range e.enrolments() {
 		csr := a.csr
-		if got := strings.Join(csr.DNSNames, " "); got != "ax8.example.com second.example.com" || len(csr.IPAddresses) > 0 {
+		if got := strings.Join(csr.DNSNames, " "); got != "ax8.example.com second.example.com" ||
+			len(csr.IPAddresses) > 0 {
 			t.Errorf("got the names %q", got)
 		}
 		if csr.Subject.CommonName != "ax8.example.com" {
@@ -309,8 +312,8 @@ func password(t *testing.T, der []byte) string {
 	return ""
 }
 
-// The maker's certificate is shown while it is valid; else the device comes without, and the server decides. No password
-// is ever sent.
+// The maker's certificate is shown while it is valid; else the device comes without, and the server decides. No
+// password is ever sent.
 func TestIdentity_CERT26(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -320,7 +323,8 @@ func TestIdentity_CERT26(t *testing.T) {
 	}{
 		{"valid", func(a *authority) *tls.Certificate { return a.device("maker", day) }, false, "maker"},
 		{"expired", func(a *authority) *tls.Certificate { return a.device("maker", -time.Second) }, false, ""},
-		{"expired-clock-unknown", func(a *authority) *tls.Certificate { return a.device("maker", -time.Second) }, true, "maker"},
+		{"expired-clock-unknown", func(a *authority) *tls.Certificate { return a.device("maker", -time.Second) }, true,
+			"maker"},
 		{"none", func(a *authority) *tls.Certificate { return nil }, false, ""},
 	} {
 		t.Run("CERT-26/"+c.name, func(t *testing.T) {
@@ -386,7 +390,9 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 			"not valid before"},
 		{"past", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotAfter = time.Now().Add(-time.Second) },
 			"past or too soon"},
-		{"short", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotAfter = time.Now().Add(20 * time.Second) },
+		{"short", func(c *x509.Certificate, _ *x509.CertificateRequest) {
+			c.NotAfter = time.Now().Add(20 * time.Second)
+		},
 			"past or too soon"},
 		{"client-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
@@ -394,12 +400,16 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 		{"server-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}, "server and client both"},
-		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil }, "server and client both"},
-		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.KeyUsage = x509.KeyUsageKeyEncipherment },
+		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil },
+			"server and client both"},
+		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) {
+			c.KeyUsage = x509.KeyUsageKeyEncipherment
+		},
 			"TLS cannot use it"},
 		{"ca", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.IsCA, c.BasicConstraintsValid = true, true },
 			"it is a CA's"},
-		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() }, "another key"},
+		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() },
+			"another key"},
 	} {
 		t.Run("CERT-28/"+c.name, func(t *testing.T) {
 			e := newEST("est.example.com")
@@ -526,8 +536,9 @@ func TestSilent_CERT48(t *testing.T) {
 		"pair": fmt.Sprintf("%v %+v %#v %s %q", b, b, b, b.Pairs[0], b.Pairs),
 	} {
 		for _, secret := range []string{
-			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80], fmt.Sprint(block.Bytes[40:50]),
-			fmt.Sprintf("%x", block.Bytes[40:50]), strings.Trim(fmt.Sprintf("%#v", block.Bytes[40:50]), "[]byte{}"),
+			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80],
+			fmt.Sprint(block.Bytes[40:50]), fmt.Sprintf("%x", block.Bytes[40:50]),
+			strings.Trim(fmt.Sprintf("%#v", block.Bytes[40:50]), "[]byte{}"),
 		} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s has the key: %.200s", where, text)

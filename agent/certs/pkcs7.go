@@ -89,8 +89,8 @@ const (
 	tagContext1  = 0xa1
 )
 
-// parseCerts reads the base64 of a degenerate PKCS #7 message (RFC 5652 §5.1, CERT-15), and checks what each certificate
-// has to be by itself (CERT-16).
+// parseCerts reads the base64 of a degenerate PKCS #7 message (RFC 5652 §5.1, CERT-15), and checks what each
+// certificate has to be by itself (CERT-16).
 func parseCerts(body []byte) ([]*x509.Certificate, error) {
 	der, err := decode64(body)
 	if err != nil {

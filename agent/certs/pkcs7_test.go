@@ -117,9 +117,11 @@ func TestLimits_CERT16(t *testing.T) {
 	}{"p224": {weakCurve.Public(), "under P-256"}, "rsa1024": {short, "under 2048 bits"}} {
 		t.Run("CERT-16/"+name, func(t *testing.T) {
 			cert := ca.sign(&x509.Certificate{
-				Subject: pkix.Name{CommonName: "weak"}, NotAfter: time.Now().Add(day), IsCA: true, BasicConstraintsValid: true,
+				Subject: pkix.Name{CommonName: "weak"}, NotAfter: time.Now().Add(day), IsCA: true,
+				BasicConstraintsValid: true,
 			}, c.key)
-			if _, err := certs.ParseCerts([]byte(message64(ca.cert, cert))); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := certs.ParseCerts([]byte(message64(ca.cert, cert))); err == nil ||
+				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})

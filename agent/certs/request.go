@@ -16,7 +16,8 @@ import (
 	"nmosauthd/agent/ascii"
 )
 
-// makeKey makes a key, from the kernel's source, which waits until it is ready (CERT-20). It returns it as PKCS #8, too.
+// makeKey makes a key, from the kernel's source, which waits until it is ready (CERT-20). It returns it as PKCS #8,
+// too.
 func makeKey(kind KeyKind, bits int) (crypto.Signer, []byte, error) {
 	var key crypto.Signer
 	var err error
@@ -146,7 +147,8 @@ func makeRequest(key crypto.Signer, w wanted, unique []byte) ([]byte, error) {
 // textTag is that of a text: a serial number is a PrintableString (RFC 5280 appendix A.1), unless it cannot be.
 func textTag(s string) byte {
 	for _, b := range []byte(s) {
-		if l := ascii.Lower(b); (l < 'a' || l > 'z') && (b < '0' || b > '9') && strings.IndexByte(" '()+,-./:=?", b) < 0 {
+		if l := ascii.Lower(b); (l < 'a' || l > 'z') && (b < '0' || b > '9') && strings.IndexByte(" '()+,-./:=?",
+			b) < 0 {
 			return tagUTF8
 		}
 	}

@@ -20,9 +20,9 @@ const (
 	leastList = time.Hour // between two looks, whatever the list says or however often it fails
 )
 
-// lists looks into the revocation lists that the certificates held name (CERT-45). One that was revoked is out of use at
-// once, and another is asked for from the beginning. A list that does not come changes nothing: it may be kept from the
-// device by anybody between. The root is not looked up, since only its own signature could say that it is revoked.
+// lists looks into the revocation lists that the certificates held name (CERT-45). One that was revoked is out of use
+// at once, and another is asked for from the beginning. A list that does not come changes nothing: it may be kept from
+// the device by anybody between. The root is not looked up, since only its own signature could say that it is revoked.
 func (c *Client) lists(ctx context.Context, config Config) {
 	now := time.Now()
 	if len(c.kept.Pairs) == 0 {
@@ -90,8 +90,10 @@ func (c *Client) revoked(ctx context.Context, p *pair) (bool, time.Duration, err
 				return true, leastList, nil
 			}
 			if wall, trusted := c.o.Clock(); trusted {
-				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it forever
-					return false, leastList, fmt.Errorf("its next was due on %s", list.NextUpdate.UTC().Format(time.DateTime))
+				// whoever is between may repeat it forever
+				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() {
+					return false, leastList, fmt.Errorf("its next was due on %s",
+						list.NextUpdate.UTC().Format(time.DateTime))
 				}
 				wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))
 			}

@@ -40,8 +40,8 @@ func (a *authority) list(life time.Duration, revoked ...*x509.Certificate) []byt
 	return der
 }
 
-// A certificate that its issuer's list names is taken from the firmware, and another comes from the beginning. Lists that
-// are not the issuer's, or do not come, change nothing.
+// A certificate that its issuer's list names is taken from the firmware, and another comes from the beginning. Lists
+// that are not the issuer's, or do not come, change nothing.
 func TestRevoked_CERT45(t *testing.T) {
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {
@@ -94,7 +94,8 @@ func TestRevoked_CERT45(t *testing.T) {
 		r.run(time.Hour)
 		leaf := r.must()
 		all := e.enrolments()
-		if a := all[len(all)-1]; leaf.Equal(first) || !strings.HasSuffix(a.what, "/simpleenroll") || a.client != "AX-8 SN0012" {
+		if a := all[len(all)-1]; leaf.Equal(first) || !strings.HasSuffix(a.what, "/simpleenroll") ||
+			a.client != "AX-8 SN0012" {
 			t.Errorf("got %s by %q", a.what, a.client)
 		}
 		if s := r.Status(); s.Phase != certs.Held {

@@ -54,8 +54,9 @@ func newKey() *ecdsa.PrivateKey {
 func newCA(cn string, life time.Duration) *authority {
 	a := &authority{key: newKey()}
 	a.cert = a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: cn}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life - time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Subject: pkix.Name{CommonName: cn}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(life - time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}, a.key.Public())
 	return a
 }
@@ -191,8 +192,8 @@ func (e *est) start(t *testing.T) pipes {
 	way := make(pipes)
 	server := &http.Server{Handler: e, ErrorLog: log.New(io.Discard, "", 0)}
 	config := &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &e.cert, nil }, ClientAuth: e.accept,
-		MinVersion: e.version, MaxVersion: e.version,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &e.cert, nil },
+		ClientAuth:     e.accept, MinVersion: e.version, MaxVersion: e.version,
 	}
 	done := make(chan struct{})
 	go func() {
@@ -209,7 +210,8 @@ func (e *est) start(t *testing.T) pipes {
 
 func (e *est) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := asked{
-		at: time.Now(), what: r.Method + " " + r.URL.Path, head: r.Header, version: r.TLS.Version, unique: r.TLS.TLSUnique,
+		at: time.Now(), what: r.Method + " " + r.URL.Path, head: r.Header, version: r.TLS.Version,
+		unique: r.TLS.TLSUnique,
 	}
 	if len(r.TLS.PeerCertificates) > 0 {
 		a.client = r.TLS.PeerCertificates[0].Subject.CommonName

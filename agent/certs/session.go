@@ -121,7 +121,9 @@ func (s *session) connect(ctx context.Context, address string) (net.Conn, error)
 		},
 	}
 	if s.identity != nil && s.anchors != nil {
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.identity, nil }
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return s.identity, nil
+		}
 	}
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -108,9 +108,11 @@ func TestHandOver_CERT29(t *testing.T) {
 // What cannot be read may be in use: nothing is asked for until a person decides.
 func TestUnreadable_CERT29(t *testing.T) {
 	for name, data := range map[string]string{
-		"text": "x", "version": `{"version":9}`, "key": `{"version":1,"pairs":[{"kind":"ecdsa","pkcs8":"AAAA","chain":["AAAA"]}]}`,
-		"null": `{"version":1,"pairs":[null]}`, "root": `{"version":1,"roots":[{"der":"AAAA"}]}`, "null-root": `{"version":1,"roots":[null]}`,
-		"link": `{"version":1,"links":["AAAA"]}`, "waiting": `{"version":1,"waiting":[null]}`,
+		"text": "x", "version": `{"version":9}`,
+		"key":  `{"version":1,"pairs":[{"kind":"ecdsa","pkcs8":"AAAA","chain":["AAAA"]}]}`,
+		"null": `{"version":1,"pairs":[null]}`, "root": `{"version":1,"roots":[{"der":"AAAA"}]}`,
+		"null-root": `{"version":1,"roots":[null]}`, "link": `{"version":1,"links":["AAAA"]}`,
+		"waiting": `{"version":1,"waiting":[null]}`,
 	} {
 		t.Run("CERT-29/"+name, func(t *testing.T) {
 			e := newEST("est.example.com")
@@ -175,7 +177,8 @@ func TestInstall_CERT47(t *testing.T) {
 	other, _, _ := pems(t, e.ca, name)
 	for what, c := range map[string][2][]byte{
 		"none": {nil, nil}, "no-chain": {key, nil}, "another-key": {other, chain}, "swapped": {chain, key},
-		"broken-chain": {key, append(bytes.Clone(chain), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})...)},
+		"broken-chain": {key, append(bytes.Clone(chain),
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})...)},
 	} {
 		if err := r.Install(t.Context(), c[0], c[1]); err == nil {
 			t.Errorf("%s: installed", what)
@@ -235,13 +238,15 @@ func TestWishes_CERT26_CERT41(t *testing.T) {
 	for _, a := range e.enrolments() {
 		got = append(got, a.what[len("POST /.well-known/est/"):]+" "+a.client)
 	}
-	if want := "simpleenroll AX-8 SN0012, simplereenroll " + name + ", simpleenroll AX-8 SN0012"; strings.Join(got, ", ") != want {
+	if want := "simpleenroll AX-8 SN0012, simplereenroll " + name + ", simpleenroll AX-8 SN0012"; strings.Join(got,
+		", ") != want {
 		t.Errorf("got %q, want %s", got, want)
 	}
 	r.config.Names = []string{"new.example.com"} // other names: from the beginning
 	r.Configure(r.config)
 	r.step()
-	if a := e.enrolments()[3]; !strings.HasSuffix(a.what, "/simpleenroll") || r.must().DNSNames[0] != "new.example.com" {
+	if a := e.enrolments()[3]; !strings.HasSuffix(a.what, "/simpleenroll") ||
+		r.must().DNSNames[0] != "new.example.com" {
 		t.Errorf("got %s", a.what)
 	}
 }

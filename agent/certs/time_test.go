@@ -30,8 +30,8 @@ func (r *rig) run(d time.Duration) {
 	synctest.Wait()
 }
 
-// Renewals come at the device's own place between 50 % and 80 % of the life, with the certificate that is renewed, a new
-// key, and the same names; the firmware always has a valid one.
+// Renewals come at the device's own place between 50 % and 80 % of the life, with the certificate that is renewed, a
+// new key, and the same names; the firmware always has a valid one.
 func TestRenewal_CERT40_CERT41_CERT44(t *testing.T) {
 	for _, c := range []struct {
 		place uint16
@@ -47,7 +47,8 @@ func TestRenewal_CERT40_CERT41_CERT44(t *testing.T) {
 					}
 				}
 				all := e.enrolments()
-				if n := int(359.5 / (90 * c.share)); len(all) != n+1 && len(all) != n+2 { // the last may be just over the end
+				// the last may be just over the end
+				if n := int(359.5 / (90 * c.share)); len(all) != n+1 && len(all) != n+2 {
 					t.Errorf("got %d requests, want %d", len(all), n+1)
 				}
 				keys := map[string]bool{}
@@ -150,7 +151,8 @@ func TestEnds_CERT41_CERT42(t *testing.T) {
 		}
 		r.run(10 * day)
 		s := r.Status()
-		if r.held() != first || s.Phase != certs.Expired || !s.Certificates[0].Expired || r.count(certs.EventExpired) != 1 {
+		if r.held() != first || s.Phase != certs.Expired || !s.Certificates[0].Expired ||
+			r.count(certs.EventExpired) != 1 {
 			t.Errorf("after the end: %+v", s)
 		}
 		e.away = false
@@ -231,8 +233,8 @@ func TestBackOff_CERT7(t *testing.T) {
 	})
 }
 
-// A server that wants a person to agree is asked again when it said, with the same key, also after a restart; an operator
-// does not hurry it.
+// A server that wants a person to agree is asked again when it said, with the same key, also after a restart; an
+// operator does not hurry it.
 func TestWaiting_CERT27(t *testing.T) {
 	for _, status := range []int{202, 503} {
 		t.Run(fmt.Sprint("CERT-27/", status), func(t *testing.T) {
@@ -248,7 +250,8 @@ func TestWaiting_CERT27(t *testing.T) {
 					return true
 				}
 				r.run(5 * time.Minute)
-				if s := r.Status(); s.Phase != certs.Waiting || s.Certificates[0].Asked != 1 || r.count(certs.EventWaiting) != 1 {
+				if s := r.Status(); s.Phase != certs.Waiting || s.Certificates[0].Asked != 1 ||
+					r.count(certs.EventWaiting) != 1 {
 					t.Fatalf("got %+v: %s", s, r.said())
 				}
 				r.Retry()
@@ -483,7 +486,8 @@ func TestStartPhase_CERT40(t *testing.T) {
 		if err := r.Load(); err != nil {
 			t.Fatal(err)
 		}
-		if s := r.Status(); len(s.Certificates) != 1 || !s.Certificates[0].Held || len(r.Certificates()) != 1 || len(r.Roots()) == 0 {
+		if s := r.Status(); len(s.Certificates) != 1 || !s.Certificates[0].Held || len(r.Certificates()) != 1 ||
+			len(r.Roots()) == 0 {
 			t.Errorf("after Load: got %+v", s)
 		}
 		r.Step(t.Context())

@@ -37,8 +37,8 @@ func (a *anchors) server(peer []*x509.Certificate, host string, wall time.Time, 
 	return err
 }
 
-// check looks for a chain from the first certificate to a root, and returns one. The clock of a device that was never set
-// says nothing: then the chain has to have been valid at some time, be it the begin, the middle or the end of the
+// check looks for a chain from the first certificate to a root, and returns one. The clock of a device that was never
+// set says nothing: then the chain has to have been valid at some time, be it the begin, the middle or the end of the
 // certificate's life (CERT-30).
 func (a *anchors) check(
 	certs []*x509.Certificate, host string, wall time.Time, trusted bool, use x509.ExtKeyUsage,
@@ -93,8 +93,8 @@ func selfSigned(cert *x509.Certificate) bool {
 
 func isCA(cert *x509.Certificate) bool { return cert.BasicConstraintsValid && cert.IsCA }
 
-// sortCerts takes the roots and the links from what a server sent; what is no CA's is neither (CERT-16), and a root that
-// has ended is none any more.
+// sortCerts takes the roots and the links from what a server sent; what is no CA's is neither (CERT-16), and a root
+// that has ended is none any more.
 func sortCerts(all []*x509.Certificate, wall time.Time, trusted bool) (roots, links []*x509.Certificate, err error) {
 	for _, cert := range all {
 		same := func(c *x509.Certificate) bool { return c.Equal(cert) }
@@ -144,9 +144,9 @@ func (s *session) getRoots(ctx context.Context) (roots, links []*x509.Certificat
 var errNoRoot = errors.New("no root is held to check the server by: install one, configure its fingerprint, " +
 	"or allow trust on first contact")
 
-// firstContact asks a server that cannot be checked for its roots, and returns those to be trusted (CERT-10, CERT-11): the
-// one of the fingerprint, or if none is configured all. It leaves nothing behind: only once a checked connection was
-// made by these roots are they kept.
+// firstContact asks a server that cannot be checked for its roots, and returns those to be trusted (CERT-10, CERT-11):
+// the one of the fingerprint, or if none is configured all. It leaves nothing behind: only once a checked connection
+// was made by these roots are they kept.
 func (c *Client) firstContact(ctx context.Context, config Config, server Server) (*anchors, error) {
 	s := c.open(server, nil, nil)
 	defer s.close()

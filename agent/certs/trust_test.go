@@ -39,12 +39,14 @@ func TestFirstContactIsBare_CERT11(t *testing.T) {
 	r.must()
 	first := e.all("")[0]
 	if first.what != "GET /.well-known/est/cacerts" || first.client != "" || len(first.head) != 0 {
-		t.Errorf("got %q by %q with headers %v, want GET cacerts by nobody without any", first.what, first.client, first.head)
+		t.Errorf("got %q by %q with headers %v, want GET cacerts by nobody without any", first.what, first.client,
+			first.head)
 	}
 	if r.dials != 2 {
 		t.Errorf("got %d connections, want 2: the unchecked one, and one for all that follows", r.dials)
 	}
-	if said := r.said(); !strings.Contains(said, r.Status().Roots[0].Fingerprint) || r.count(certs.EventFirstTrust) != 1 {
+	if said := r.said(); !strings.Contains(said, r.Status().Roots[0].Fingerprint) ||
+		r.count(certs.EventFirstTrust) != 1 {
 		t.Errorf("the fingerprint was not reported once: %s", said)
 	}
 }
@@ -153,7 +155,8 @@ func TestFingerprintMoves_CERT11_CERT17(t *testing.T) {
 	e.cert = e.ca.serve(e.host, 365*day)
 	r.step()
 	leaf := r.must()
-	if b := r.given[len(r.given)-1]; !bytes.Contains(b.Roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.ca.cert.Raw})) {
+	if b := r.given[len(r.given)-1]; !bytes.Contains(b.Roots,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.ca.cert.Raw})) {
 		t.Errorf("the roots handed over are %s", b.Roots)
 	}
 	if leaf.Equal(old) || leaf.CheckSignatureFrom(e.ca.cert) != nil {
@@ -190,8 +193,8 @@ func TestRootsMustVouch_CERT11_CERT13(t *testing.T) {
 	}
 }
 
-// In a roll-over four certificates have one name: the self-signed ones are roots, the other two links. A server that has
-// the new root's certificate already is found good by the old root, and the certificates of both go on.
+// In a roll-over four certificates have one name: the self-signed ones are roots, the other two links. A server that
+// has the new root's certificate already is found good by the old root, and the certificates of both go on.
 func TestRollOver_CERT13_CERT14(t *testing.T) {
 	e := newEST("est.example.com")
 	r := newRig(t, e)

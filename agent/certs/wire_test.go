@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// buffered is an end of a net.Pipe whose writes do not wait for the other end, as those of a kernel do not: two ends that
-// both write, as a TLS handshake that fails has them do, would wait for each other.
+// buffered is an end of a net.Pipe whose writes do not wait for the other end, as those of a kernel do not: two ends
+// that both write, as a TLS handshake that fails has them do, would wait for each other.
 type buffered struct {
 	net.Conn
 	mu     sync.Mutex

@@ -70,13 +70,15 @@ func estServer(s string) (string, error) {
 	u, err := new(Authorization).issuerURL(s)
 	switch {
 	case !strings.Contains(s, "://"):
-		return "", fmt.Errorf("%s must be off, auto or the server's URL%s", shown(s), meant(s, []string{ESTOff, ESTAuto}))
+		return "", fmt.Errorf("%s must be off, auto or the server's URL%s", shown(s),
+			meant(s, []string{ESTOff, ESTAuto}))
 	case err != nil:
 		return "", fmt.Errorf("%s %w", shownURL(s), err)
 	case strings.Contains(u.Host, "*"):
 		return "", fmt.Errorf("%s holds a *; name the server", shown(s))
 	case strings.Contains(u.Path, "/.well-known"):
-		return "", fmt.Errorf("%s: leave /.well-known/est out, and put what follows it, the label, behind the host", shown(s))
+		return "", fmt.Errorf("%s: leave /.well-known/est out, and put what follows it, the label, behind the host",
+			shown(s))
 	}
 	for _, c := range strings.Trim(u.EscapedPath(), "/") {
 		if c != '/' && !isAlphanumeric(byte(c)) && !strings.ContainsRune("-._~", c) || strings.Contains(u.Path, "..") {

@@ -15,7 +15,8 @@ func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
 		{trusted + `"http://a"`, `:4: [certificates] est: "http://a" must be https; http needs allow_http = true, for development only`},
 		{trusted + `"https://u:p@a"`, `:4: [certificates] est: "https://…@a" holds a user name; remove it`},
 		{trusted + `"https://*.a"`, `:4: [certificates] est: "https://*.a" holds a *; name the server`},
-		{trusted + `"https://a/.well-known/est/x"`, `:4: [certificates] est: "https://a/.well-known/est/x": leave /.well-known/est out, and put what follows it, the label, behind the host`},
+		{trusted + `"https://a/.well-known/est/x"`,
+			`:4: [certificates] est: "https://a/.well-known/est/x": leave /.well-known/est out, and put what follows it, the label, behind the host`},
 		{trusted + `"https://a/b%2fc"`, `:4: [certificates] est: "https://a/b%2fc": the label is not of letters, digits, -, ., _ and ~`},
 		{trusted + `"https://a/../c"`, `:4: [certificates] est: "https://a/../c": the label is not of letters, digits, -, ., _ and ~`},
 		{trusted + `"auto"` + "\nkeys = []", `:5: [certificates] keys is empty: name ecdsa, rsa or both`},
@@ -27,9 +28,12 @@ func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
 		{`mode = "0644"`, `:3: [certificates] mode: "0644" must be 0600, or 0640 for the group to read it`},
 		{`folder = ""`, `:3: [certificates] folder: the path does not name a folder`},
 		{`folder = "certs"`, `:3: [certificates] folder: "certs" is not an absolute path`},
-		{trusted + `"auto"` + "\nfolder = \"/var/lib/nmos-authd/\"", `:5: [certificates] folder is [state] dir, which nobody else may enter`},
-		{trusted + `"auto"` + "\n[state]\ndir = \"\"", `:3: [certificates] trust_first needs [state] dir: without it, a root is taken unchecked at each start, not once`},
-		{`ca_file = "/run/nmos-authd/certs/roots.pem"`, `:3: [certificates] ca_file is /run/nmos-authd/certs/roots.pem, which EST brings; it is for roots that somebody installed`},
+		{trusted + `"auto"` + "\nfolder = \"/var/lib/nmos-authd/\"",
+			`:5: [certificates] folder is [state] dir, which nobody else may enter`},
+		{trusted + `"auto"` + "\n[state]\ndir = \"\"",
+			`:3: [certificates] trust_first needs [state] dir: without it, a root is taken unchecked at each start, not once`},
+		{`ca_file = "/run/nmos-authd/certs/roots.pem"`,
+			`:3: [certificates] ca_file is /run/nmos-authd/certs/roots.pem, which EST brings; it is for roots that somebody installed`},
 		{`maker_key = "/k"`, `:3: [certificates] maker_key is the key of maker_certificate, which is missing`},
 	} {
 		_, err := Parse("x.toml", []byte("\n[certificates]\n"+c.text+"\n"))
@@ -41,7 +45,8 @@ func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
 
 // Off unless asked for; what is risky is said (CERT-6, CERT-11).
 func TestCertificateWarnings_CERT6_CERT11(t *testing.T) {
-	if c := Default(); c.Certificates.Enabled() || c.Certificates.TrustFirst || !c.Certificates.Renew || c.Certificates.FileMode() != 0o640 {
+	if c := Default(); c.Certificates.Enabled() || c.Certificates.TrustFirst || !c.Certificates.Renew ||
+		c.Certificates.FileMode() != 0o640 {
 		t.Errorf("by default: got %+v", c.Certificates)
 	}
 	const on = "[certificates]\nest = \"auto\"\n"

@@ -42,7 +42,8 @@ func deviceName(s string) (string, error) {
 // hostPattern checks a pattern for host names (CLM-5) and returns it in lower case without a trailing dot.
 func hostPattern(s string) (string, error) {
 	if _, err := hostName(strings.ReplaceAll(s, "*", "x")); err != nil {
-		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`, shown(s))
+		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`,
+			shown(s))
 	}
 	return ascii.Host(s), nil
 }
@@ -87,7 +88,8 @@ func realm(s string) (string, error) {
 	}
 	for _, c := range s {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == ',' {
-			return "", fmt.Errorf("%s holds %q; only printable ASCII without quote, backslash and comma is allowed", shown(s), c)
+			return "", fmt.Errorf("%s holds %q; only printable ASCII without quote, backslash and comma is allowed",
+				shown(s), c)
 		}
 	}
 	return s, nil
@@ -141,7 +143,8 @@ func visible(s string) bool {
 // scopeName checks a scope (RFC 6749 §3.3).
 func scopeName(s string) (string, error) {
 	if s == "" || len(s) > 64 || !visible(s) || strings.ContainsAny(s, "\"\\") {
-		return "", fmt.Errorf("%s is not a scope: 1 to 64 printable characters of ASCII without blank, quote and backslash",
+		return "", fmt.Errorf("%s is not a scope: 1 to 64 printable characters of ASCII without blank, quote and "+
+			"backslash",
 			shown(s))
 	}
 	return s, nil
@@ -334,7 +337,10 @@ func neededSocketPath(s string) (string, error) {
 
 // groupName checks the form of a group's name or number; only the device knows whether there is one.
 func groupName(s string) (string, error) {
-	if len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '/' }) {
+	if len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == ':' ||
+			r == '/'
+	}) {
 		return "", fmt.Errorf("%s is not a group name", shown(s))
 	}
 	return s, nil
@@ -372,7 +378,8 @@ func plainPath(s string) (string, error) {
 	}
 	for _, c := range p {
 		if c <= ' ' || c > '~' || strings.ContainsRune(`%\?#*";<>^|{}`+"`", c) {
-			return "", fmt.Errorf("%s holds %q; write the path plain and normalised, without query or pattern", shown(s), c)
+			return "", fmt.Errorf("%s holds %q; write the path plain and normalised, without query or pattern",
+				shown(s), c)
 		}
 	}
 	return p, nil
@@ -391,7 +398,8 @@ func controlPath(s string) (string, error) {
 func claimPrefix(s string) (string, error) {
 	prefix, api, found := strings.Cut(s, "=")
 	if !found || !token.IsAPI([]byte(api)) {
-		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>", shown(s))
+		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>",
+			shown(s))
 	}
 	prefix, err := plainPath(prefix)
 	if err == nil && isNMOS(prefix) {
@@ -436,7 +444,8 @@ func deviceModel(s string) (string, error) {
 		return path + "=" + prefix, err
 	}
 	if !isSelector(name) {
-		return "", fmt.Errorf("%s names neither a selector, of letters, digits, - and _, nor the path of a socket", shown(s))
+		return "", fmt.Errorf("%s names neither a selector, of letters, digits, - and _, nor the path of a socket",
+			shown(s))
 	}
 	return s, nil
 }

@@ -9,7 +9,8 @@ import (
 
 // A client that was made by hand.
 func TestConfigGivenClient(t *testing.T) {
-	got, err := Parse("x.toml", []byte("[client]\nscopes = [\"events\"]\nissuer = \"https://a.example\"\nclient_id = \"node 1\"\n"+
+	got, err := Parse("x.toml", []byte("[client]\nscopes = [\"events\"]\nissuer = \"https://a.example\"\nclient_id = "+
+		"\"node 1\"\n"+
 		"client_secret_file = \"/etc/nmos-authd/secret\"\nauth_method = \"client_secret_basic\"\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -31,12 +32,14 @@ func TestConfigClientMistakes(t *testing.T) {
 		{`client_id = "x"`, `:3: [client] client_id is known to one server only: name that one in issuer`},
 		{`client_id = "x"` + "\n" + `issuer = "https://a"` + "\n" + `auth_method = "client_secret_basic"`,
 			`:5: [client] auth_method is "client_secret_basic", which needs client_secret_file`},
-		{`client_id = "x"` + "\n" + `issuer = "https://a"` + "\n" + `client_secret_file = "/s"` + "\n" + `auth_method = "private_key_jwt"`,
+		{`client_id = "x"` + "\n" + `issuer = "https://a"` + "\n" + `client_secret_file = "/s"` + "\n" +
+			`auth_method = "private_key_jwt"`,
 			`:6: [client] auth_method is "private_key_jwt", which needs no client_secret_file`},
 		{`client_id = "x"` + "\n" + `issuer = "https://a"` + "\n" + `keys = "jwks"`,
 			`:5: [client] keys has no effect with client_id: how the server gets that client's keys is set at the server`},
 		{`keys = "jwks_uri"`, `:3: [client] keys is "jwks_uri", which needs the key jwks_uri`},
-		{`keys = "jwks"` + "\n" + `jwks_uri = "https://a/b"`, `:3: [client] keys is "jwks", by which jwks_uri has no effect`},
+		{`keys = "jwks"` + "\n" + `jwks_uri = "https://a/b"`,
+			`:3: [client] keys is "jwks", by which jwks_uri has no effect`},
 		{`jwks_uri = "https://a/b"` + "\n" + `auth_method = "client_secret_basic"`,
 			`:3: [client] jwks_uri is for keys, and the client authenticates by a secret`},
 		{`keys = "jwks"` + "\n" + `auth_method = "client_secret_basic"`,
@@ -67,11 +70,13 @@ func TestClientWarnings_CLI10(t *testing.T) {
 		want []string
 	}{
 		{all, nil},
-		{strings.Replace(all, "events", "connection", 1), []string{"[client] scopes: without a user, a device gets tokens for"}},
+		{strings.Replace(all, "events", "connection", 1), []string{"[client] scopes: without a user, a device gets " +
+			"tokens for"}},
 		{"[client]\nscopes = [\"registration\"]", []string{"[client] allow_uids and group are empty"}},
 		{all + "[state]\ndir = \"\"", []string{"[client] scopes: [state] dir is empty"}},
 		{all + "client_id = \"x\"\nissuer = \"https://a\"\n[state]\ndir = \"\"", nil},
-		{all + "initial_access_token_file = \"/x\"", []string{"[client] initial_access_token_file: the token is sent to whichever"}},
+		{all + "initial_access_token_file = \"/x\"", []string{"[client] initial_access_token_file: the token is sent " +
+			"to whichever"}},
 		{all + "initial_access_token_file = \"/x\"\nissuer = \"https://a\"", nil},
 		{"[client]\njwks_uri = \"https://a\"", []string{"[client] jwks_uri has no effect"}},
 	} {

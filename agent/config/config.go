@@ -401,7 +401,8 @@ type Audit struct {
 
 // Metrics is [metrics].
 type Metrics struct {
-	File string // absolute path to which the metrics are written every 15 s, in the Prometheus text format; "" disables it
+	// absolute path to which the metrics are written every 15 s, in the Prometheus text format; "" disables it
+	File string
 }
 
 // ClientAuth says how the device proves to the authorization server who it is (CLI-23).

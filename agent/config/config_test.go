@@ -164,29 +164,35 @@ as_drafted = ["CTL-14", "CTL-13"]
 		t.Fatal(err)
 	}
 	want := &Config{
-		Mode:    ModeObserve,
-		Enforce: Enforce{StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite},
-		Device:  Device{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
+		Mode: ModeObserve,
+		Enforce: Enforce{StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite, StageNone, StageWrite,
+			StageNone, StageWrite},
+		Device: Device{Names: []string{"node-1.example.com", "192.0.2.7"}, Realm: "studio 3"},
 		Authorization: Authorization{
 			Servers:        []string{"http://auth.example.com:8080/realms/nmos", "https://[2001:db8::1]/"},
 			TrustedIssuers: []string{"https://*.example.com", "https://node-*.example.org:8443/a"},
 			AllowHTTP:      true, Refresh: 5 * time.Second, Leeway: time.Minute, Retry: time.Second,
 		},
-		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"}, []string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
+		Discovery: Discovery{DiscoveryOff, []string{"auth.example.com", "*.media.example.com"}, []string{"example.com"},
+			[]string{"127.0.0.1:5300", "[2001:db8::53]:53"}},
 		Sockets: Sockets{Authz: "/tmp/a.sock", Group: "audio", AllowUIDs: []uint32{0, 1000}, AdminGroup: "wheel",
-			View: "/tmp/view.sock", ViewGroup: "www", ViewActions: []string{"refresh", "observe"}, ViewClaim: "x-nmos-status"},
-		Clock:  Clock{ClockDeny, "/run/clock"},
-		Limits: Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1, MemoryBytes: 16 << 20},
-		Log:    Log{Level: "debug"},
-		Paths:  Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"}, Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
+			View: "/tmp/view.sock", ViewGroup: "www", ViewActions: []string{"refresh", "observe"},
+			ViewClaim: "x-nmos-status"},
+		Clock: Clock{ClockDeny, "/run/clock"},
+		Limits: Limits{TokenBytes: 8192, PathBytes: 512, PacketBytes: 65536, CachedTokens: 4096, Connections: 1,
+			MemoryBytes: 16 << 20},
+		Log: Log{Level: "debug"},
+		Paths: Paths{Public: []string{"/meters", "/api/v1", "/x-nmos/system"}, Claims: []string{"/levels=events"},
+			Control: []string{"/slot/2", "/x-nmos/ncp/v1.0/b"}},
 		Control: Control{
-			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite, []string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"},
-			[]string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth, []DraftedRule{DraftedBelow, DraftedRoot}, RecordAll,
+			CommandsAsked, []ControlClaim{ClaimNC, ClaimControl}, GetsWrite,
+			[]string{"1.2.0.1:3m1", "1.2.2.1.-132131.1:5m2"}, []string{"slot2B=b", "/slot/2=b"}, SpecifiersBoth,
+			[]DraftedRule{DraftedBelow, DraftedRoot}, RecordAll,
 		},
 		Inventory: Inventory{File: "/run/firmware/inventory.json"},
 		Audit: Audit{
-			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, AllowRate: 100000, File: "/var/log/audit",
-			FileBytes: 65536, Files: 1, Syslog: "tls://log.example.com:6514", RingBytes: 4096,
+			Sinks: []AuditSink{AuditSyslog, AuditFile}, Full: AuditWait, QueueBytes: 4096, AllowRate: 100000,
+			File: "/var/log/audit", FileBytes: 65536, Files: 1, Syslog: "tls://log.example.com:6514", RingBytes: 4096,
 		},
 		Metrics: Metrics{File: "/run/metrics.prom"},
 		Client: Client{
@@ -197,9 +203,10 @@ as_drafted = ["CTL-14", "CTL-13"]
 		},
 		Certificates: Certificates{
 			EST: "https://est.example.com:8443/label", TrustFirst: true,
-			Fingerprint: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", CAFile: "/etc/nmos-authd/est.pem",
-			Keys: []KeyKind{KeyRSA, KeyECDSA}, Names: []string{"node-1.example.com"}, Folder: "/etc/nmos-authd/tls",
-			Mode: "0600", Group: "www", MakerCertificate: "/etc/maker/cert.pem", MakerKey: "/etc/maker/key.pem",
+			Fingerprint: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+			CAFile:      "/etc/nmos-authd/est.pem", Keys: []KeyKind{KeyRSA, KeyECDSA},
+			Names: []string{"node-1.example.com"}, Folder: "/etc/nmos-authd/tls", Mode: "0600", Group: "www",
+			MakerCertificate: "/etc/maker/cert.pem", MakerKey: "/etc/maker/key.pem",
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -220,7 +227,8 @@ as_drafted = ["CTL-14", "CTL-13"]
 func TestAt(t *testing.T) {
 	text := "mode = \"off\"\n[client]\nscopes = [\"events\"]\ngroup = \"nobody-here\"\n\nclient_id = \"x\"\n"
 	err := At("x.toml", []byte(text), errors.Join(
-		&KeyError{"[client] client_id", errors.New("a")}, &KeyError{"[client] group", errors.New("b")}, errors.New("c")))
+		&KeyError{"[client] client_id", errors.New("a")}, &KeyError{"[client] group", errors.New("b")},
+		errors.New("c")))
 	const want = "x.toml:1: c\nx.toml:4: [client] group: b\nx.toml:6: [client] client_id: a"
 	if got := fmt.Sprint(err); got != want {
 		t.Errorf("got %s, want %s", got, want)

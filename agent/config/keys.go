@@ -221,7 +221,8 @@ func Keys(c *Config) []Key {
 	}
 	for api := range c.Enforce {
 		all = append(all,
-			Key{"enforce", decide.API(api).String(), 0, &c.Enforce[api], StageAll, word(StageAll, StageWrite, StageNone)})
+			Key{"enforce", decide.API(api).String(), 0, &c.Enforce[api], StageAll,
+				word(StageAll, StageWrite, StageNone)})
 	}
 	return all
 }
@@ -282,7 +283,8 @@ func (r *reader) crossCheckClient() {
 		key string
 		why string
 	}{
-		{secret && !given, "client_secret_file", "is the secret of a client that was made by hand, and client_id is missing"},
+		{secret && !given, "client_secret_file", "is the secret of a client that was made by hand, and client_id is " +
+			"missing"},
 		{given && c.InitialAccessTokenFile != "", "initial_access_token_file",
 			"is for registering, and with client_id nothing is registered"},
 		{given && secret && c.AuthMethod == ClientAuthKey, "auth_method",

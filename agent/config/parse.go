@@ -45,8 +45,8 @@ func ParseOver(defaults *Config, name string, data []byte) (*Config, error) {
 	return r.cfg, nil
 }
 
-// reader is one parse of one file. The library parses it statement by statement, a key with its value or the header of a
-// section; how statements fit together is checked here.
+// reader is one parse of one file. The library parses it statement by statement, a key with its value or the header of
+// a section; how statements fit together is checked here.
 type reader struct {
 	cfg      *Config
 	keys     []Key
@@ -233,7 +233,8 @@ func (r *reader) statement(path []string, value any, isHeader bool, line int) {
 	section := path[0]
 	table, isTable := value.(map[string]any)
 	before := r.tables[section]
-	if !isHeader && len(path) == 1 { // an inline table is all of a section; the library lets a header follow dotted keys
+	// an inline table is all of a section; the library lets a header follow dotted keys
+	if !isHeader && len(path) == 1 {
 		before = max(before, r.dotted[section])
 	}
 	switch {

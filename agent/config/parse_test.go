@@ -161,8 +161,8 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(example)
 	for _, s := range []string{
-		"", "[", "a.b.c=1", "[[x]]", "device={names=[{a=1}]}", "x=\"\"\"\\", "''''''", "a=1979-05-27", "\"\"=1", "[\"\"]",
-		"[device]\nnames=[[\"a\"]]", "mode=\"\\U00110000\"",
+		"", "[", "a.b.c=1", "[[x]]", "device={names=[{a=1}]}", "x=\"\"\"\\", "''''''", "a=1979-05-27", "\"\"=1",
+		"[\"\"]", "[device]\nnames=[[\"a\"]]", "mode=\"\\U00110000\"",
 		"\"mode\" = 'off'", "a={b={c={d={}}}}", "x=nan", "\x00", "\xff\xfe",
 		"discovery.mode.x=1", "a=0x", "[[device.names]]", "servers.\"\".x=1",
 		"device = {\n realm = '#', # a\n names = ['[']\n}\n",

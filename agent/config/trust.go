@@ -28,7 +28,8 @@ func (c Authorization) Trusts(issuer string) bool {
 	for _, pattern := range c.TrustedIssuers {
 		scheme, rest, _ := strings.Cut(pattern, "://")
 		authority, path, _ := strings.Cut(rest, "/")
-		if scheme == u.Scheme && "/"+keys.TrimIssuer(path) == "/"+keys.TrimIssuer(strings.TrimPrefix(u.EscapedPath(), "/")) &&
+		if scheme == u.Scheme && "/"+keys.TrimIssuer(path) == "/"+
+			keys.TrimIssuer(strings.TrimPrefix(u.EscapedPath(), "/")) &&
 			wildcard.Match([]byte(patternHost(authority)), []byte(host)) {
 			return true
 		}

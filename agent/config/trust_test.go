@@ -9,7 +9,8 @@ import (
 // What a pattern of trusted_issuers lets in, and what only looks as if it did: the host that is asked for keys must be
 // the one that the pattern means.
 func TestTrusts_KEY5(t *testing.T) {
-	patterns := []string{"https://*.example.com", "https://auth.example.org/realms/media", "https://*.example.net:8443/", "https://[2001:db8::1]"}
+	patterns := []string{"https://*.example.com", "https://auth.example.org/realms/media",
+		"https://*.example.net:8443/", "https://[2001:db8::1]"}
 	for issuer, want := range map[string]bool{
 		"https://a.example.com":                 true,
 		"https://a.b.example.com":               true,

@@ -29,7 +29,8 @@ func (c *Config) DiscoveryTrust() string {
 			"and whose certificate chains to %s", c.Discovery.Hosts, by, roots)
 	}
 	return fmt.Sprintf("[discovery] hosts is empty: tokens are accepted from any host that %s, "+
-		"if its certificate chains to %s (in many facilities every device has such a certificate); name the hosts of your servers in hosts", by, roots)
+		"if its certificate chains to %s (in many facilities every device has such a certificate); name the hosts of "+
+		"your servers in hosts", by, roots)
 }
 
 // Warnings returns what is allowed in a configuration but rarely intended, one sentence each.
@@ -96,7 +97,8 @@ func (c *Config) clientWarnings() (all []string) {
 	if c.State.Dir == "" && cl.ClientID == "" {
 		warn("[client] scopes: [state] dir is empty, so a registration could not be kept, and is not made")
 	}
-	if cl.InitialAccessTokenFile != "" && cl.Issuer == "" && c.Discovers() != DiscoveryOff && len(c.Discovery.Hosts) == 0 {
+	if cl.InitialAccessTokenFile != "" && cl.Issuer == "" && c.Discovers() != DiscoveryOff &&
+		len(c.Discovery.Hosts) == 0 {
 		warn("[client] initial_access_token_file: the token is sent to whichever server discovery finds; name yours in " +
 			"[client] issuer or [discovery] hosts")
 	}

@@ -9,8 +9,10 @@ func TestConfigWarnings(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", ""},
 		{"mode = \"observe\"\n", `mode is "observe": nothing is denied`},
-		{"[authorization]\nallow_http = true\n", `[authorization] allow_http: whoever can answer on the network can make tokens that this device accepts`},
-		{"[authorization]\ntrusted_issuers = [\"https://*.example.com\", \"https://auth.*:8443/a\", \"https://*\", \"https://192.0.2.1\"]\n",
+		{"[authorization]\nallow_http = true\n",
+			`[authorization] allow_http: whoever can answer on the network can make tokens that this device accepts`},
+		{"[authorization]\ntrusted_issuers = [\"https://*.example.com\", \"https://auth.*:8443/a\", \"https://*\", " +
+			"\"https://192.0.2.1\"]\n",
 			`[authorization] trusted_issuers: "https://auth.*:8443/a" also matches hosts of any other domain; end it in a domain of yours
 [authorization] trusted_issuers: "https://*" also matches hosts of any other domain; end it in a domain of yours`},
 		{"[audit]\nfull = \"wait\"\n", `[audit] full is "wait": while a sink is stuck the device's APIs are, too`},

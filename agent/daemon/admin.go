@@ -74,7 +74,8 @@ func (d *daemon) login(r *http.Request) (who string, left time.Duration, refused
 	}
 	// Two headers are two tokens, as on the HTTP socket.
 	authorization := strings.Join(r.Header["Authorization"], ",")
-	reply, left := d.agent.NewSessionOf(askedBy(r.Context())).Login(api, strings.TrimPrefix(r.URL.Path, "/"), authorization, access)
+	reply, left := d.agent.NewSessionOf(askedBy(r.Context())).Login(api, strings.TrimPrefix(r.URL.Path, "/"),
+		authorization, access)
 	if !reply.Reason.Allowed() {
 		return "", 0, reply
 	}

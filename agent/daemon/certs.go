@@ -51,20 +51,21 @@ type certCounts struct{ issued, failures uint64 }
 func (d *daemon) newOwnCerts() *ownCerts {
 	o := &ownCerts{files: d.newHandOver()}
 	o.Client = certs.New(certs.Options{
-		Dial:      d.dialEST,
-		Servers:   d.estServers,
-		Maker:     d.makerCertificate,
-		Installed: func() ([]*x509.Certificate, error) { return readCertificates(d.inForce.Load().Certificates.CAFile) },
-		Storage:   certStorage{d.persisted},
-		HandOver:  o.files.give,
-		Clock:     func() (time.Time, bool) { return d.clock.NotBefore(), d.clock.now().Trusted },
-		Report:    d.certEvent,
+		Dial:    d.dialEST,
+		Servers: d.estServers,
+		Maker:   d.makerCertificate,
+		Installed: func() ([]*x509.Certificate, error) {
+			return readCertificates(d.inForce.Load().Certificates.CAFile)
+		}, Storage: certStorage{d.persisted},
+		HandOver: o.files.give,
+		Clock:    func() (time.Time, bool) { return d.clock.NotBefore(), d.clock.now().Trusted },
+		Report:   d.certEvent,
 	})
 	return o
 }
 
-// startCerts reads what was kept, and does what the sandbox does not let be done later: the maker's certificate is taken
-// from the model, and the folder is made.
+// startCerts reads what was kept, and does what the sandbox does not let be done later: the maker's certificate is
+// taken from the model, and the folder is made.
 func (d *daemon) startCerts() {
 	o := d.certs
 	if d.device.Maker != nil {

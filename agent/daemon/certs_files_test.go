@@ -40,7 +40,8 @@ func bundleOf(t *testing.T, ca *estserver.CA, pairs ...estserver.Pair) (b certs.
 }
 
 func handOverTo(disk *powercut.Disk) *handOver {
-	return &handOver{dir: platform.SharedDir{Path: certFolder, Disk: disk, Pointers: disk.LosesRenames}, mode: 0o640, first: make(chan struct{})}
+	return &handOver{dir: platform.SharedDir{Path: certFolder, Disk: disk, Pointers: disk.LosesRenames}, mode: 0o640,
+		first: make(chan struct{})}
 }
 
 // servedPair is what a web server finds that reads its folder as CERTIFICATES.md has it; nil if there is no file.
@@ -118,10 +119,12 @@ func TestHandOverPowerCut_CERT29(t *testing.T) {
 			names, _ := after.Names(certFolder)
 			want := []string{"changed", "ecdsa.pem", "roots.pem"}
 			if fat {
-				letter := map[bool]string{true: "ecdsa.a.pem", false: "ecdsa.b.pem"}[slices.Contains(names, "ecdsa.a.pem")]
+				letter := map[bool]string{true: "ecdsa.a.pem",
+					false: "ecdsa.b.pem"}[slices.Contains(names, "ecdsa.a.pem")]
 				want = []string{"changed", letter, "ecdsa.now", "ecdsa.now.2", "roots.pem"}
 			}
-			if got := slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, ".new") }); !slices.Equal(got, want) {
+			if got := slices.DeleteFunc(names,
+				func(n string) bool { return strings.HasSuffix(n, ".new") }); !slices.Equal(got, want) {
 				t.Fatalf("FAT %v, %s: the folder holds %q, want %q", fat, moment, got, want)
 			}
 			if got := servedPair(t, after); string(got) != string(next.KeyPEM)+string(next.ChainPEM) {
@@ -241,7 +244,8 @@ func TestReadCertificates_CERT13(t *testing.T) {
 			t.Fatal(err)
 		}
 		all, err := readCertificates(file)
-		if len(all) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), file) && !strings.Contains(err.Error(), c.err) {
+		if len(all) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), file) &&
+			!strings.Contains(err.Error(), c.err) {
 			t.Errorf("%.40q: got %d, %v; want %d, %q", c.text, len(all), err, c.want, c.err)
 		}
 	}

@@ -21,7 +21,8 @@ func (d *daemon) showCerts(s *status.Status, now time.Time) {
 		Enabled: c.Certificates.Enabled(), Phase: own.Phase.String(), Server: own.Server, Folder: o.files.dir.Path,
 		Certificates: []status.Cert{}, Roots: []status.CertRoot{},
 		Maker: status.CertMaker{
-			Held: own.Maker.Held, Subject: own.Maker.Subject, Ends: dateOf(own.Maker.NotAfter), Error: textOf(own.Maker.Err),
+			Held: own.Maker.Held, Subject: own.Maker.Subject, Ends: dateOf(own.Maker.NotAfter),
+			Error: textOf(own.Maker.Err),
 		},
 		Next: status.At(own.Next, now), Error: textOf(own.Err), Unwritten: textOf(own.HandOver),
 		Issued: counts.issued, Failures: counts.failures,

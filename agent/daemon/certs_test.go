@@ -39,12 +39,14 @@ type certRig struct {
 	log         *bytes.Buffer
 }
 
-// startCertRig makes the parts as newDaemon does. config is what [certificates] has in addition to server, names and folder.
+// startCertRig makes the parts as newDaemon does. config is what [certificates] has in addition to server, names and
+// folder.
 func startCertRig(t *testing.T, dir string, server *estserver.Server, config string) *certRig {
 	t.Helper()
 	r := &certRig{server: server, dir: dir, folder: filepath.Join(dir, "certs"), log: &bytes.Buffer{}}
 	file := filepath.Join(dir, "a.toml")
-	text := fmt.Sprintf("[device]\nnames = [\"meter.example.com\", \"meter\", \"192.0.2.7\"]\n[discovery]\nmode = \"off\"\n[authorization]\n"+
+	text := fmt.Sprintf("[device]\nnames = [\"meter.example.com\", \"meter\", \"192.0.2.7\"]\n[discovery]\nmode = "+
+		"\"off\"\n[authorization]\n"+
 		"ca_file = %q\n[audit]\nsinks = []\n[state]\ndir = %q\n[certificates]\nest = %q\nfolder = %q\n%s",
 		filepath.Join(r.folder, "roots.pem"), filepath.Join(dir, "state"), server.URL(), r.folder, config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -112,7 +114,8 @@ func pairIn(t *testing.T, folder string) tls.Certificate {
 func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 	dir := t.TempDir()
 	server := startEST(t, estserver.Options{Domain: "example.com", FirstContact: true})
-	config := fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n", server.Facility().Fingerprint(), makerFile(t, dir, server))
+	config := fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n", server.Facility().Fingerprint(),
+		makerFile(t, dir, server))
 	r := startCertRig(t, dir, server, config)
 	if _, err := ReadRoots(r.certs.files.roots()); err == nil {
 		t.Error("there are roots before the first contact")
@@ -122,7 +125,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := pairIn(t, r.folder)
-	options := x509.VerifyOptions{Roots: server.Facility().Pool(), Intermediates: x509.NewCertPool(), DNSName: "meter.example.com"}
+	options := x509.VerifyOptions{Roots: server.Facility().Pool(), Intermediates: x509.NewCertPool(),
+		DNSName: "meter.example.com"}
 	for _, der := range first.Certificate[1:] {
 		link, err := x509.ParseCertificate(der)
 		if err != nil {
@@ -136,7 +140,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 	if got := first.Leaf.DNSNames; !slices.Equal(got, []string{"meter.example.com"}) { // the only one with a domain
 		t.Errorf("got the names %q", got)
 	}
-	if pool, err := ReadRoots(r.inForce.Load().Authorization.CAFile); err != nil || !pool.Equal(server.Facility().Pool()) {
+	if pool, err := ReadRoots(r.inForce.Load().Authorization.CAFile); err != nil ||
+		!pool.Equal(server.Facility().Pool()) {
 		t.Errorf("the authorization servers are checked by other roots: %v", err)
 	}
 	taken := func() bool { // the event of it may come a little after the files
@@ -155,16 +160,20 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := pairIn(t, r.folder)
-	if second.Leaf.Equal(first.Leaf) || bytes.Equal(second.Leaf.RawSubjectPublicKeyInfo, first.Leaf.RawSubjectPublicKeyInfo) {
+	if second.Leaf.Equal(first.Leaf) || bytes.Equal(second.Leaf.RawSubjectPublicKeyInfo,
+		first.Leaf.RawSubjectPublicKeyInfo) {
 		t.Error("renewed, and the certificate or its key is as before")
 	}
 	s := r.snapshot()
 	v := &s.Certs
-	if !v.Good(s.Time) || v.Trouble != "" || v.Error != "" || v.Unwritten != "" || v.Phase != "held" || v.Issued != 2 || !v.Maker.Held ||
-		len(v.Roots) != 1 || v.Roots[0].Trust != string(certs.TrustPinned) || v.Roots[0].Fingerprint != server.Facility().Fingerprint() {
+	if !v.Good(s.Time) || v.Trouble != "" || v.Error != "" || v.Unwritten != "" || v.Phase != "held" || v.Issued != 2 ||
+		!v.Maker.Held ||
+		len(v.Roots) != 1 || v.Roots[0].Trust != string(certs.TrustPinned) ||
+		v.Roots[0].Fingerprint != server.Facility().Fingerprint() {
 		t.Errorf("got %+v", v)
 	}
-	if c := &v.Certificates[0]; c.Ends != status.Time(second.Leaf.NotAfter.Unix()) || c.Renewal <= c.Begins || c.Renewal >= c.Ends {
+	if c := &v.Certificates[0]; c.Ends != status.Time(second.Leaf.NotAfter.Unix()) || c.Renewal <= c.Begins ||
+		c.Renewal >= c.Ends {
 		t.Errorf("got %+v", c)
 	}
 	stop()
@@ -188,7 +197,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		rig.queue.Flush(time.Minute)
 	}
 	log := r.log.String() + r2.log.String()
-	for _, want := range []string{"a root is trusted from now on", server.Facility().Fingerprint(), "a certificate for this device",
+	for _, want := range []string{"a root is trusted from now on", server.Facility().Fingerprint(),
+		"a certificate for this device",
 		"servers are checked by the new roots"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
@@ -203,7 +213,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 func TestChangeCerts_CERT7_CERT27(t *testing.T) {
 	server := startEST(t, estserver.Options{})
 	dir := t.TempDir()
-	r := startCertRig(t, dir, server, fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n", server.Facility().Fingerprint(), makerFile(t, dir, server)))
+	r := startCertRig(t, dir, server, fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
+		server.Facility().Fingerprint(), makerFile(t, dir, server)))
 	stop := r.running(t)
 	defer stop()
 	for fault, want := range map[estserver.Fault]string{
@@ -246,7 +257,8 @@ func TestCertTrouble(t *testing.T) {
 		}
 	}
 	for phase, want := range map[certs.Phase]string{
-		certs.NoServer: "finds no EST server", certs.NoRoot: "no root", certs.Waiting: "somebody has to agree", certs.NoCertificate: "no certificate",
+		certs.NoServer: "finds no EST server", certs.NoRoot: "no root", certs.Waiting: "somebody has to agree",
+		certs.NoCertificate: "no certificate",
 	} {
 		if got := certTrouble(phase); !strings.Contains(got, want) {
 			t.Errorf("%s: got %q, want %q in it", phase, got, want)
@@ -308,7 +320,8 @@ func TestDialEST_CERT1(t *testing.T) {
 	if all, err := d.estServers(t.Context()); len(all) != 0 || err == nil {
 		t.Errorf("without a name server: got %v, %v", all, err)
 	}
-	d.certs.found = []discovery.Server{{Host: "est.example.com", Port: address.Port(), Selector: "x", Addresses: []netip.Addr{address.Addr()}}}
+	d.certs.found = []discovery.Server{{Host: "est.example.com", Port: address.Port(), Selector: "x",
+		Addresses: []netip.Addr{address.Addr()}}}
 	d.certs.until = time.Now().Add(time.Hour)
 	conn, err := d.dialEST(t.Context(), "tcp", name)
 	if err != nil {
@@ -324,7 +337,8 @@ func TestDialEST_CERT1(t *testing.T) {
 // The maker's certificate is that of the configuration, in one file or two, closed to others; else the model's.
 func TestMakerCertificate_CERT26_CERT47_CERT48(t *testing.T) {
 	dir := t.TempDir()
-	one, other := estserver.NewCA("Maker", time.Now()).Device("7", time.Now(), time.Now().Add(time.Hour)), estserver.NewCA("M", time.Now()).Device("8", time.Now(), time.Now().Add(time.Hour))
+	one, other := estserver.NewCA("Maker", time.Now()).Device("7", time.Now(), time.Now().Add(time.Hour)),
+		estserver.NewCA("M", time.Now()).Device("8", time.Now(), time.Now().Add(time.Hour))
 	both, chain, key := filepath.Join(dir, "both.pem"), filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")
 	write := func(file string, mode os.FileMode, text ...[]byte) {
 		t.Helper()
@@ -340,18 +354,23 @@ func TestMakerCertificate_CERT26_CERT47_CERT48(t *testing.T) {
 		{"maker_certificate = %q", func() { write(both, 0o600, one.ChainPEM, one.KeyPEM) }, ""},
 		{"maker_certificate = %q", func() { write(both, 0o644, one.ChainPEM, one.KeyPEM) }, "others must not read it"},
 		{"maker_certificate = %q", func() { write(both, 0o600, one.ChainPEM) }, "both.pem: "},
-		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { write(chain, 0o644, one.ChainPEM); write(key, 0o640, one.KeyPEM) }, ""},
+		{"maker_certificate = %[2]q\nmaker_key = %[3]q",
+			func() { write(chain, 0o644, one.ChainPEM); write(key, 0o640, one.KeyPEM) }, ""},
 		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { write(key, 0o640, other.KeyPEM) }, "chain.pem: "},
-		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { write(key, 0o604, one.KeyPEM) }, "key.pem has mode 0604"},
+		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { write(key, 0o604, one.KeyPEM) },
+			"key.pem has mode 0604"},
 		{"maker_certificate = %[2]q\nmaker_key = %[3]q", func() { os.Remove(key) }, "no such file"},
 	} {
-		d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\n"+pinned+"\nfolder = \""+dir+"\"\n"+fmt.Sprintf(c.config+"\n#%[1]q%[2]q%[3]q\n", both, chain, key))
+		d := newHealthy(t, "[certificates]\nest = \"https://127.0.0.1:1\"\n"+pinned+"\nfolder = \""+dir+"\"\n"+
+			fmt.Sprintf(c.config+"\n#%[1]q%[2]q%[3]q\n", both, chain, key))
 		c.set()
 		got, err := d.makerCertificate()
 		switch {
-		case c.err == "" && (err != nil || got.Leaf == nil || !bytes.Equal(got.Leaf.Raw, one.Certificate.Certificate[0])):
+		case c.err == "" && (err != nil || got.Leaf == nil ||
+			!bytes.Equal(got.Leaf.Raw, one.Certificate.Certificate[0])):
 			t.Errorf("%s: got %v, %v", c.config, got, err)
-		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "BEGIN")):
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) ||
+			strings.Contains(err.Error(), "BEGIN")):
 			t.Errorf("%s: got %v, want %s", c.config, err, c.err)
 		}
 	}

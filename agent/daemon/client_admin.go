@@ -165,7 +165,8 @@ func (d *daemon) showClient(s *status.Status, now time.Time) {
 		Enabled: c.Client.Enabled(), Phase: own.Phase.String(), Issuer: issuer,
 		Error: textOf(own.Err), Failed: status.At(own.Failed, now),
 		Clients: []status.ClientAt{}, Tokens: []status.ClientToken{},
-		Registrations: o.counts.registrations.Load(), Fetched: o.counts.tokens.Load(), Failures: o.counts.failures.Load(),
+		Registrations: o.counts.registrations.Load(), Fetched: o.counts.tokens.Load(),
+		Failures: o.counts.failures.Load(),
 	}
 	if own.Err == nil {
 		v.Failed = 0

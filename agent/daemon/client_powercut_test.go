@@ -70,7 +70,8 @@ func (s *cutServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	status, text := s.answer(r, body)
 	s.mu.Unlock()
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)),
+		Request: r}, nil
 }
 
 func (s *cutServer) answer(r *http.Request, body []byte) (status int, text string) {
@@ -139,7 +140,8 @@ func cutDevice(disk platform.Disk, seal *hal.Sealer, server *cutServer) (*oauth.
 				TokenAuthMethods: []string{oauth.PrivateKeyJWT}, TokenAuthSigningAlgs: []string{"ES256"},
 			}, nil
 		},
-		Storage: clientStorage{d}, Clock: func() (time.Time, bool) { return time.Now(), true }, Report: func(oauth.Event) {},
+		Storage: clientStorage{d}, Clock: func() (time.Time, bool) { return time.Now(), true },
+		Report: func(oauth.Event) {},
 	}), p
 }
 
@@ -164,10 +166,11 @@ func works(t *testing.T, c *oauth.Client, name string) bool {
 	return false
 }
 
-// The power fails at every step of every write of a device's life: the registration, settings that change, a key that is
-// replaced. Whatever is then found on the disk, the device goes on: with the client that it had, and the keys that the
-// server has. Another one is registered only if the power failed between the server's answer and the write, which
-// leaves one behind (CLI-36, CLI-68). What is on the disk shows no secret, since the device has a key to seal it (CLI-4).
+// The power fails at every step of every write of a device's life: the registration, settings that change, a key that
+// is replaced. Whatever is then found on the disk, the device goes on: with the client that it had, and the keys that
+// the server has. Another one is registered only if the power failed between the server's answer and the write, which
+// leaves one behind (CLI-36, CLI-68). What is on the disk shows no secret, since the device has a key to seal it
+// (CLI-4).
 func TestClientPowerCut_CLI4_CLI36_CLI68(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seal, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
@@ -198,7 +201,8 @@ func TestClientPowerCut_CLI4_CLI36_CLI68(t *testing.T) {
 				behind++
 			}
 			if then.registered != want {
-				t.Errorf("%s: %d registrations (%d before, client held: %v), want %d", moment, then.registered, before, held, want)
+				t.Errorf("%s: %d registrations (%d before, client held: %v), want %d", moment, then.registered, before,
+					held, want)
 			}
 			for _, s := range slices.Concat(server.secrets(), then.secrets(), []string{"pkcs8", "client-1"}) {
 				for _, slot := range filesOf(t, found) {

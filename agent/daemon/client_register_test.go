@@ -22,8 +22,8 @@ type nothingKept struct{}
 func (nothingKept) Load() ([]byte, error) { return nil, nil }
 func (nothingKept) Save([]byte) error     { return nil }
 
-// A client that was forgotten stays so if it is to be registered at a server that is not the device's: it does not register
-// at the one that it was to leave, not even in the moment until the answer (CLI-43).
+// A client that was forgotten stays so if it is to be registered at a server that is not the device's: it does not
+// register at the one that it was to leave, not even in the moment until the answer (CLI-43).
 func TestRegisterElsewhere_CLI43(t *testing.T) {
 	const left, other = "https://left.example", "https://other.example"
 	cfg := config.Default()
@@ -35,7 +35,9 @@ func TestRegisterElsewhere_CLI43(t *testing.T) {
 	d.own = &ownClient{look: alarm.New(), failing: map[string]time.Time{}, halted: left,
 		identity: func() hal.Identity { return hal.Identity{} }}
 	d.own.Client = oauth.New(oauth.Options{ // and nobody runs it
-		Storage: nothingKept{}, Report: func(oauth.Event) {}, Clock: func() (time.Time, bool) { return time.Now(), true },
+		Storage: nothingKept{}, Report: func(oauth.Event) {}, Clock: func() (time.Time, bool) {
+			return time.Now(), true
+		},
 	})
 	d.chooseClient(t.Context())
 	err := d.registerClient(t.Context(), other)

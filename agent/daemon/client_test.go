@@ -59,7 +59,8 @@ func TestClientState_CLI4(t *testing.T) {
 		}
 		after := &persisted{dir: platform.StateDir{Path: dir}, seal: c.reads, log: zap.NewNop()}
 		data, err := after.loadClient()
-		if c.err == "" && (err != nil || string(data) != secret) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if c.err == "" && (err != nil || string(data) != secret) ||
+			c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: read %q, %v; want %q", c.name, data, err, c.err)
 		}
 		if err := p.keepClient([]byte(`{"version":1}`)); err != nil {
@@ -100,7 +101,8 @@ func TestClientStateMissing_CLI36(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.stop()
-	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil || p.own.data != nil {
+	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil ||
+		p.own.data != nil {
 		t.Errorf("mounted: %q, %v, trouble %v", data, err, p.trouble.Load())
 	}
 
@@ -165,13 +167,15 @@ func TestChooseIssuer_CLI24(t *testing.T) {
 		{name: "found, no keys yet", found: []string{a, b}, want: a},
 		{name: "found, registered", found: []string{a, b}, keys: []string{a, b}, held: []string{b}, want: b},
 		{name: "a token named it", keys: []string{learned}, want: ""},
-		{name: "a token named it, and it was registered once", keys: []string{learned}, held: []string{learned}, want: ""},
+		{name: "a token named it, and it was registered once", keys: []string{learned}, held: []string{learned},
+			want: ""},
 	} {
 		cfg := config.Default()
 		cfg.Authorization.Servers, cfg.Client.Issuer = c.configured, c.issuer
 		cfg.Authorization.TrustedIssuers = []string{"https://learned.example"}
 		d := &daemon{log: zap.NewNop()}
-		d.store = keys.NewStore(func(context.Context, string) ([]byte, error) { return nil, errors.New("none") }, func(keys.Event) {})
+		d.store = keys.NewStore(func(context.Context, string) ([]byte, error) { return nil, errors.New("none") },
+			func(keys.Event) {})
 		d.finder = agent.NewServers(d.store, func([]agent.FoundServer) {}, func(agent.ServerEvent) {})
 		d.finder.Configure(agent.KeyPolicy(cfg), nil, func(string, string) error { return nil })
 		var found []agent.FoundServer
@@ -208,17 +212,23 @@ func TestClientTrouble_CLI35(t *testing.T) {
 		{name: "off"},
 		{name: "registered", v: status.Client{Enabled: true, Phase: "registered", Registered: true}, began: long},
 		{name: "just begun", v: status.Client{Enabled: true, Phase: "refused"}, began: short},
-		{name: "long begun", v: status.Client{Enabled: true, Phase: "refused"}, began: long, want: "the device is not registered"},
+		{name: "long begun", v: status.Client{Enabled: true, Phase: "refused"}, began: long,
+			want: "the device is not registered"},
 		{name: "no server yet", v: status.Client{Enabled: true, Phase: "no server"}},
 		{name: "forgotten", v: status.Client{Enabled: true, Phase: "forgotten"}, began: long},
-		{name: "secret", v: status.Client{Enabled: true, Phase: "broken", Error: "x"}, began: now, want: "the device is no client: x"},
-		{name: "no token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+		{name: "secret", v: status.Client{Enabled: true, Phase: "broken", Error: "x"}, began: now,
+			want: "the device is no client: x"},
+		{name: "no token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{
+			Scope: "events", Err: down},
 			since: map[string]time.Time{"events": long}, want: "the device has no token for events"},
-		{name: "no token, lately", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+		{name: "no token, lately", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{
+			Scope: "events", Err: down},
 			since: map[string]time.Time{"events": short}},
 		{name: "an old token", v: status.Client{Enabled: true, Registered: true},
-			token: oauth.TokenStatus{Scope: "events", Err: down, Left: time.Second}, since: map[string]time.Time{"events": long}},
-		{name: "another token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{Scope: "events", Err: down},
+			token: oauth.TokenStatus{Scope: "events", Err: down, Left: time.Second}, since: map[string]time.Time{
+				"events": long}},
+		{name: "another token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{
+			Scope: "events", Err: down},
 			since: map[string]time.Time{"registration": long}},
 	} {
 		d := &daemon{own: &ownClient{failing: c.since}}
@@ -252,12 +262,13 @@ func TestClientStatePowerCut_CLI36(t *testing.T) {
 		}
 		before, moments := "", 0
 		for _, next := range []string{"attempted", "registered, with a secret", "x"} {
-			if err := disk.Cut(func() error { return p.keepClient([]byte(next)) }, func(moment string, disk *powercut.Disk) {
-				moments++
-				if got := found(disk); got != before && got != next {
-					t.Errorf("%s: found %q, want %q or %q", moment, got, before, next)
-				}
-			}); err != nil {
+			if err := disk.Cut(func() error { return p.keepClient([]byte(next)) },
+				func(moment string, disk *powercut.Disk) {
+					moments++
+					if got := found(disk); got != before && got != next {
+						t.Errorf("%s: found %q, want %q or %q", moment, got, before, next)
+					}
+				}); err != nil {
 				t.Fatal(err)
 			}
 			for disk := range disk.Found() {

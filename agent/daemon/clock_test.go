@@ -38,7 +38,8 @@ func TestClockTrusts_OPS1(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.config, got, c.trusts)
 		}
 		now := k.now()
-		if _, state := k.Now(); now.Trusted != k.trusts(state) || now.State.String() != state.String() || time.Since(now.Now).Abs() > time.Minute {
+		if _, state := k.Now(); now.Trusted != k.trusts(state) || now.State.String() != state.String() ||
+			time.Since(now.Now).Abs() > time.Minute {
 			t.Errorf("%q: %v in state %v", c.config, now, state)
 		}
 	}
@@ -46,7 +47,8 @@ func TestClockTrusts_OPS1(t *testing.T) {
 
 // The record calls each state of the clock what the log calls it.
 func TestClockOfTheRecord_OPS2(t *testing.T) {
-	for _, s := range []platform.ClockState{platform.ClockUnset, platform.ClockUnsynchronised, platform.ClockSynchronised} {
+	for _, s := range []platform.ClockState{platform.ClockUnset, platform.ClockUnsynchronised,
+		platform.ClockSynchronised} {
 		if got := audit.Clock(s).String(); got != s.String() {
 			t.Errorf("%v is recorded as %q", s, got)
 		}
@@ -69,7 +71,8 @@ func TestClockLog_OPS1(t *testing.T) {
 		{platform.ClockEvent{ClockStatus: good, Before: good.State, Moved: -37*time.Second - 1234*time.Microsecond},
 			"info the clock was set map[moved:-37.001s state:synchronised why:the kernel says so]"},
 		{platform.ClockEvent{ClockStatus: unset, Before: good.State, Moved: -time.Hour},
-			"warn the clock was set; tokens are answered 503 map[before:synchronised moved:-1h0m0s state:unset why:it shows 1970]"},
+			"warn the clock was set; tokens are answered 503 map[before:synchronised moved:-1h0m0s state:unset " +
+				"why:it shows 1970]"},
 		{platform.ClockEvent{ClockStatus: good, Before: good.State, Err: errors.New("not permitted")},
 			"info the kernel does not report when the clock is set; the daemon notices within a minute " +
 				"map[error:not permitted state:synchronised why:the kernel says so]"},

@@ -37,7 +37,8 @@ func (d *Device) LoadConfig(file string) (*config.Config, []string, error) {
 	names := c.Device.Names
 	if len(names) == 0 {
 		if names, err = d.Names(); err != nil {
-			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device's own cannot be read: %w", file, err)
+			return nil, nil, fmt.Errorf("%s: [device] names is empty, and the device's own cannot be read: %w", file,
+				err)
 		}
 	}
 	return c, names, nil

@@ -88,7 +88,8 @@ func Run(file, version string, queue *LogQueue) error {
 		return err
 	}
 	if slow != nil {
-		d.log.Warn("threads that verify tokens have the priority of all others; a flood of forged ones delays answers", zap.Error(slow))
+		d.log.Warn("threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
+			zap.Error(slow))
 	}
 	return d.run()
 }
@@ -266,8 +267,9 @@ func (d *daemon) run() error {
 	d.clock.logStatus(d.log)
 	c := d.inForce.Load()
 	d.log.Info("serving", zap.String("version", d.version), zap.String("model", d.device.Name),
-		zap.String("mode", string(c.Mode)), zap.Strings("names", c.names), zap.Strings("servers", c.Authorization.Servers),
-		zap.String("authz", c.Sockets.Authz), zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
+		zap.String("mode", string(c.Mode)), zap.Strings("names", c.names),
+		zap.Strings("servers", c.Authorization.Servers), zap.String("authz", c.Sockets.Authz),
+		zap.String("http", c.Sockets.HTTP), zap.String("admin", c.Sockets.Admin))
 	d.certs.awaitHandOver()
 	d.startHealth() // before Ready: whoever is told that the daemon serves may ask for its status
 	d.notify(platform.Ready())

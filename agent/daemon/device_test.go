@@ -79,8 +79,10 @@ func TestWhichNamesCount_CLM4(t *testing.T) {
 		want, after             []string
 		warnsFirst, warnsSecond bool
 	}{
-		{"configured", "names = [\"a.example.com\"]", []string{"b"}, []string{"c"}, []string{"a.example.com"}, []string{"a.example.com"}, false, false},
-		{"of the device", "", []string{"b"}, []string{"c", "c.local"}, []string{"b"}, []string{"c", "c.local"}, false, false},
+		{"configured", "names = [\"a.example.com\"]", []string{"b"}, []string{"c"}, []string{"a.example.com"},
+			[]string{"a.example.com"}, false, false},
+		{"of the device", "", []string{"b"}, []string{"c", "c.local"}, []string{"b"}, []string{"c", "c.local"}, false,
+			false},
 		{"no name yet", "", nil, []string{"c"}, nil, []string{"c"}, true, false},
 		{"no name any more", "", []string{"b"}, nil, []string{"b"}, nil, false, true},
 	} {

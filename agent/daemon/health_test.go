@@ -270,7 +270,8 @@ func TestTroubles(t *testing.T) {
 	now := time.Now()
 	got := kept.last(now)
 	if len(got) != 2 || got[0].Text != "odd; file: a; error: no disk" || got[0].Level != "warn" || got[0].Times != 1 ||
-		got[1].Text != "worse" || got[1].Level != "error" || got[1].Times != 2 || got[1].Time < status.At(now.Add(-time.Minute), now) {
+		got[1].Text != "worse" || got[1].Level != "error" || got[1].Times != 2 ||
+		got[1].Time < status.At(now.Add(-time.Minute), now) {
 		t.Errorf("got %+v, want odd once and worse twice", got)
 	}
 	if logs.Len() != 4 {

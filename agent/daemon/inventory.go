@@ -174,7 +174,8 @@ func (s *inventories) read(maybePartial bool) {
 		s.use(fromFile, table, document)
 	case !s.retryOnce:
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w (if its mode allows it, its folder is newer than the sandbox: restart the daemon)", err)
+			err = fmt.Errorf("%w (if its mode allows it, its folder is newer than the sandbox: restart the daemon)",
+				err)
 		}
 		s.wrong = err
 		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))

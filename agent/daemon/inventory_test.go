@@ -47,10 +47,13 @@ func newShelf(t *testing.T, dir string, list func(string) ([]hal.Resource, error
 // want checks which inventory is in force: that whose one meter has this path; "": none.
 func (s *shelf) want(when, source, path string) {
 	s.t.Helper()
-	got := s.session.Ask(&wire.Request{Verb: wire.Resource, Kind: []byte("meter"), Name: []byte("in-1"), Access: []byte("read")})
-	if status := s.status(); status.Source != source || string(got.Path) != path || (got.Reason == wire.InventoryPending) != (source == "") ||
+	got := s.session.Ask(&wire.Request{Verb: wire.Resource, Kind: []byte("meter"), Name: []byte("in-1"),
+		Access: []byte("read")})
+	if status := s.status(); status.Source != source || string(got.Path) != path ||
+		(got.Reason == wire.InventoryPending) != (source == "") ||
 		(s.document() == nil) != (source == "") || status.Since.IsZero() != (source == "") {
-		s.t.Errorf("%s: %s has %q, %v, of %d resources; want %s with %q", when, status.Source, got.Path, got.Reason, status.Resources, source, path)
+		s.t.Errorf("%s: %s has %q, %v, of %d resources; want %s with %q", when, status.Source, got.Path, got.Reason,
+			status.Resources, source, path)
 	}
 }
 
@@ -174,12 +177,17 @@ func TestInventoryFile(t *testing.T) {
 		spoil func() error
 		want  string
 	}{
-		{"a mistake", func() error { return os.WriteFile(file, []byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"), 0o600) }, file + ": line 2: resource 1: name is missing"},
+		{"a mistake", func() error {
+			return os.WriteFile(file, []byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"),
+				0o600)
+		}, file + ": line 2: resource 1: name is missing"},
 		{"empty", func() error { return os.WriteFile(file, nil, 0o600) }, file + ": line 1: "},
-		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "the document is over 4194304 bytes"},
+		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "the document is over " +
+			"4194304 bytes"},
 		{"gone", func() error { return os.Remove(file) }, "stat " + file + ": no such file"},
 		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": not a regular file"},
-		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) }, file + ": not a regular file"},
+		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
+			file + ": not a regular file"},
 	} {
 		if err := broken.spoil(); err != nil {
 			t.Fatal(err)
@@ -188,7 +196,8 @@ func TestInventoryFile(t *testing.T) {
 			s.look()
 		}
 		s.want(broken.name, fromFile, "/in-two-writes")
-		if got := s.logged(); strings.Count(got, "\n") != 1 || !strings.Contains(got, broken.want) || !strings.Contains(got, "in_force:file") {
+		if got := s.logged(); strings.Count(got, "\n") != 1 || !strings.Contains(got, broken.want) ||
+			!strings.Contains(got, "in_force:file") {
 			t.Errorf("%s: logged %s, want one line with %s", broken.name, got, broken.want)
 		}
 	}
@@ -208,7 +217,8 @@ func TestInventoryFile(t *testing.T) {
 	s.look()
 	s.want("mended", fromFile, "/mended")
 
-	if err := s.push([]byte(meterAt("/pushed"))); !errors.Is(err, admin.ErrFixed) || !strings.Contains(err.Error(), file) {
+	if err := s.push([]byte(meterAt("/pushed"))); !errors.Is(err, admin.ErrFixed) ||
+		!strings.Contains(err.Error(), file) {
 		t.Errorf("pushed beside a file: %v", err)
 	}
 	s.want("pushed beside a file", fromFile, "/mended")
@@ -239,7 +249,8 @@ func TestInventoryFileWithinOneTick(t *testing.T) {
 	write(meterAt("/3"))
 	s.look()
 	s.want("and once more", fromFile, "/3")
-	write("not JSON, and of the same length" + strings.Repeat(".", len(meterAt("/3"))-len("not JSON, and of the same length")))
+	write("not JSON, and of the same length" + strings.Repeat(".",
+		len(meterAt("/3"))-len("not JSON, and of the same length")))
 	s.look()
 	s.look()
 	s.want("with a mistake", fromFile, "/3")
@@ -299,7 +310,8 @@ func TestPushedInventory(t *testing.T) {
 	s.want("before", "", "")
 	s.configure("")
 	s.want("listed", fromDevice, "/listed/")
-	if err := s.push([]byte(`{"resources": [{"kind": "meter"}]}`)); err == nil || !strings.Contains(err.Error(), "resource 1: name is missing") {
+	if err := s.push([]byte(`{"resources": [{"kind": "meter"}]}`)); err == nil ||
+		!strings.Contains(err.Error(), "resource 1: name is missing") {
 		t.Errorf("a mistake: %v", err)
 	}
 	s.want("after a mistake", fromDevice, "/listed/")
@@ -422,7 +434,8 @@ func TestInventoryFileUnderWrites(t *testing.T) {
 	}()
 	for deadline := time.Now().Add(500 * time.Millisecond); time.Now().Before(deadline); {
 		s.look()
-		got := s.session.Ask(&wire.Request{Verb: wire.Resource, Kind: []byte("meter"), Name: []byte("in-1"), Access: []byte("read")})
+		got := s.session.Ask(&wire.Request{Verb: wire.Resource, Kind: []byte("meter"), Name: []byte("in-1"),
+			Access: []byte("read")})
 		if len(got.Path) != len("/0000") {
 			t.Fatalf("%q is in force", got.Path)
 		}

@@ -24,7 +24,8 @@ func TestStandardLogIsTaken(t *testing.T) {
 	}
 	level.Store(int32(zapcore.DebugLevel))
 	log.Print("Unsolicited response\n\x1b[31m")
-	if got := b.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "\x1b") || !strings.Contains(got, `"level":"debug"`) {
+	if got := b.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "\x1b") ||
+		!strings.Contains(got, `"level":"debug"`) {
 		t.Errorf("got %q, want one line of debugging", got)
 	}
 }

@@ -37,7 +37,8 @@ type observation struct {
 // which it began that is certain. After another only a clock that a time service vouches for says how long the device
 // was off: until there is one, nothing is observed, and wait is true. Once the time that was asked for has passed since
 // this boot, it has ended in any case.
-func (o *observation) left(boot string, up time.Duration, now time.Time, synchronised bool) (left time.Duration, wait bool) {
+func (o *observation) left(boot string, up time.Duration, now time.Time, synchronised bool) (left time.Duration,
+	wait bool) {
 	switch {
 	case o.Asked <= 0 || o.Asked > admin.MostObserve:
 		return 0, false
@@ -106,7 +107,8 @@ func (d *daemon) lookAtObserve() (next time.Duration) {
 	left, wait := o.kept.left(o.boot, up, now, synchronised)
 	switch {
 	case wait:
-		d.log.Warn("observe mode was begun before the restart; until the clock is synchronised, it is not known whether "+
+		d.log.Warn("observe mode was begun before the restart; until the clock is synchronised, it is not known "+
+			"whether "+
 			"it has ended, so the mode is enforce", zap.Int64("uid", o.kept.UID))
 		return max(o.kept.Asked-up, time.Second) // clockEvent rings before
 	case left <= 0:
@@ -186,12 +188,14 @@ func (d *daemon) startObserve(ctx context.Context, span time.Duration) ([]byte, 
 	defer o.mu.Unlock()
 	who := askedBy(ctx)
 	now, state := d.clock.Now()
-	o.kept = observation{UID: who.UID, For: admin.AskedBy(ctx), Asked: span, Boot: o.boot, End: platform.Uptime() + span}
+	o.kept = observation{UID: who.UID, For: admin.AskedBy(ctx), Asked: span, Boot: o.boot, End: platform.Uptime() +
+		span}
 	if state == platform.ClockSynchronised {
 		o.kept.Until = now.Add(span).Unix()
 	}
 	d.beginObserve()
-	d.log.Warn("observe mode: nothing is denied for some time, "+asked(ctx), zap.Int64("uid", who.UID), zap.Duration("for", span))
+	d.log.Warn("observe mode: nothing is denied for some time, "+asked(ctx), zap.Int64("uid", who.UID),
+		zap.Duration("for", span))
 	d.agent.Act(who, wire.Observe, "start", told(ctx, span.String()))
 	begun := status.Begun{Unkept: textOf(d.keepObservation())}
 	if shown := d.observation(); shown != nil {
@@ -222,8 +226,8 @@ func (d *daemon) stopObserve(ctx context.Context) error {
 	return nil
 }
 
-// observation returns what status shows, nil if nothing is observed by it: not if the configuration says that nothing is
-// denied, which does not end then.
+// observation returns what status shows, nil if nothing is observed by it: not if the configuration says that nothing
+// is denied, which does not end then.
 func (d *daemon) observation() *status.Observe {
 	o, up := d.observing.shown.Load(), platform.Uptime()
 	if o == nil || o.End <= up || d.inForce.Load().Mode != config.ModeEnforce {
@@ -231,7 +235,7 @@ func (d *daemon) observation() *status.Observe {
 	}
 	now := time.Now()
 	return &status.Observe{
-		UID: o.UID, For: o.For, Since: status.At(now.Add(o.End-o.Asked-up), now), Until: status.At(now.Add(o.End-up), now),
-		Left: int64((o.End - up + time.Second - 1) / time.Second),
+		UID: o.UID, For: o.For, Since: status.At(now.Add(o.End-o.Asked-up), now),
+		Until: status.At(now.Add(o.End-up), now), Left: int64((o.End - up + time.Second - 1) / time.Second),
 	}
 }

@@ -82,7 +82,8 @@ func (d *daemon) outside(c *config.Config) error {
 	before := d.places(d.inForce.Load().Config)
 	for _, p := range d.places(c) {
 		if !p.Optional && !slices.Contains(before, p) && !d.sandbox.Reaches(p) {
-			return fmt.Errorf("%s %s is outside the sandbox; restart the daemon to apply the configuration", p.For, p.Path)
+			return fmt.Errorf("%s %s is outside the sandbox; restart the daemon to apply the configuration", p.For,
+				p.Path)
 		}
 	}
 	return nil

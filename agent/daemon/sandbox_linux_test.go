@@ -55,8 +55,10 @@ func TestSandbox(t *testing.T) {
 	}
 	defer abstract.Close()
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSandbox$", "-test.count=1", "-test.v", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), confinedDir+"="+dir, "NMOS_AUTHD_TEST_TCP="+tcp.Addr().String(), "TMPDIR="+filepath.Join(dir, "outside"))
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSandbox$", "-test.count=1", "-test.v",
+		"-test.timeout=2m")
+	cmd.Env = append(os.Environ(), confinedDir+"="+dir, "NMOS_AUTHD_TEST_TCP="+tcp.Addr().String(),
+		"TMPDIR="+filepath.Join(dir, "outside"))
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:
@@ -75,7 +77,8 @@ func TestSandbox(t *testing.T) {
 // v1, beside which a v2 can be put.
 func layOut(t *testing.T, dir string) {
 	t.Helper()
-	for _, folder := range []string{"conf/v1", "roots/v1", "shared-roots/v1", "run", "log", "metrics", "inventory/v1", "firmware/v1", "outside/folder"} {
+	for _, folder := range []string{"conf/v1", "roots/v1", "shared-roots/v1", "run", "log", "metrics", "inventory/v1",
+		"firmware/v1", "outside/folder"} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +117,8 @@ folder = "%[1]s/certs"
 			t.Fatal(err)
 		}
 	}
-	for name, target := range map[string]string{"roots/v1/ca.pem": "shared-roots/v1/ca.pem", "inventory/v1/resources.json": "firmware/v1/resources.json"} {
+	for name, target := range map[string]string{"roots/v1/ca.pem": "shared-roots/v1/ca.pem",
+		"inventory/v1/resources.json": "firmware/v1/resources.json"} {
 		if err := os.Symlink(filepath.Join(dir, target), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +193,8 @@ func testConfined(t *testing.T, dir string) {
 	}
 	p.all(files, folders)
 	if len(files) < 500 || len(folders) < 100 || p.got == 0 {
-		t.Errorf("%d files and %d folders tried, %d attempts succeeded: not looked in the right places", len(files), len(folders), p.got)
+		t.Errorf("%d files and %d folders tried, %d attempts succeeded: not looked in the right places", len(files),
+			len(folders), p.got)
 	}
 	t.Logf("%d files and %d folders, %d attempts, %d succeeded", len(files), len(folders), p.tried, p.got)
 	threads.each(t, func() error {
@@ -338,7 +343,8 @@ func (p *prober) all(files, folders []string) {
 		read, write := p.within(p.reads, path), p.within(p.writes, path)
 		opens("listed", path, unix.O_RDONLY|unix.O_DIRECTORY, read)
 		if path != "/" { // of which the kernel says so without asking
-			p.result("could remove a file there", path, errors.Is(unix.Unlink(path), unix.EISDIR), p.within(p.writes, filepath.Dir(path)))
+			p.result("could remove a file there", path, errors.Is(unix.Unlink(path), unix.EISDIR),
+				p.within(p.writes, filepath.Dir(path)))
 		}
 		name := filepath.Join(path, ".nmos-authd-test")
 		for what, attempt := range map[string]func() error{

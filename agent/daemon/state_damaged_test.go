@@ -67,7 +67,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 		{"zeros", keysFile, make([]byte, len(text)), "the checksum is not"},
 		{"truncated", keysFile, good[keysFile][:len(text)/2], "the checksum is not"},
 		{"without its last byte", keysFile, good[keysFile][:len(text)-1], "the checksum is not"},
-		{"one bit", keysFile, bytes.Replace(good[keysFile], []byte("https"), []byte("httpr"), 1), "the checksum is not"},
+		{"one bit", keysFile, bytes.Replace(good[keysFile], []byte("https"), []byte("httpr"), 1),
+			"the checksum is not"},
 		{"older format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":0`, 1)), "format 0"},
 		{"newer format", keysFile, sealed(strings.Replace(line, `"format":1`, `"format":2`, 1)), "format 2"},
 		{"other JSON", keysFile, sealed("[1,2,3]"), "not JSON in the form expected"},
@@ -94,7 +95,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 				f, token := found()
 				d := f.newDevice(dir, nil)
 				w := d.warnings()
-				if len(w) != 1 || !strings.Contains(w[0], "a state file is not used") || !strings.Contains(w[0], c.says) ||
+				if len(w) != 1 || !strings.Contains(w[0], "a state file is not used") ||
+					!strings.Contains(w[0], c.says) ||
 					!strings.Contains(w[0], "set_aside:"+path+".damaged") {
 					t.Errorf("at the start it says %q", w)
 				}
@@ -155,7 +157,8 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(path+slot, bytes.Replace(text, []byte("https"), []byte("httpr"), 1), 0o600); err != nil {
+				if err := os.WriteFile(path+slot, bytes.Replace(text, []byte("https"), []byte("httpr"), 1),
+					0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -164,8 +167,9 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 				f.setDown(true)
 				d := f.newDevice(dir, nil)
 				want(t, "at the start", d, token, c.decides)
-				if w := d.warnings(); (c.says == "") != (len(w) == 0) || len(w) > 1 || len(w) == 1 && (!strings.Contains(w[0], c.says) ||
-					!strings.Contains(w[0], "set_aside:"+path+".damaged, "+path+".2.damaged")) {
+				if w := d.warnings(); (c.says == "") != (len(w) == 0) || len(w) > 1 ||
+					len(w) == 1 && (!strings.Contains(w[0], c.says) ||
+						!strings.Contains(w[0], "set_aside:"+path+".damaged, "+path+".2.damaged")) {
 					t.Errorf("got %q, want %q", w, c.says)
 				}
 			})
@@ -218,7 +222,8 @@ func TestPlantedKeys_KEY3(t *testing.T) {
 					d.persisted = newPersisted(dir, &Device{}, d.log)
 					d.recall()
 					want(t, "at the start", d, token, decides)
-					if w := d.warnings(); len(w) != 1 || !strings.Contains(w[0], path+": not used as a state file: "+c.says) {
+					if w := d.warnings(); len(w) != 1 ||
+						!strings.Contains(w[0], path+": not used as a state file: "+c.says) {
 						t.Errorf("got %q, want that %s", w, c.says)
 					}
 				})

@@ -132,7 +132,8 @@ func TestKeptLater_KEY3(t *testing.T) {
 		stop := d.start(t)
 		pass(48 * time.Hour)
 		w := d.warnings()
-		if len(w) != 1 || !strings.Contains(w[0], "state not written") || !strings.Contains(w[0], "no space left on device") {
+		if len(w) != 1 || !strings.Contains(w[0], "state not written") ||
+			!strings.Contains(w[0], "no space left on device") {
 			t.Errorf("in two days with a full disk it says %q", w)
 		}
 		if n := len(disk.wrote()["keys"]); n < 48*60/3 || n > 48*60 {
@@ -153,7 +154,8 @@ func TestKeptLater_KEY3(t *testing.T) {
 		hourly := len(more["time"])
 		delete(more, "time")
 		if len(wrote["time"]) != 2 || len(wrote["keys"]) != 2 || hourly < 1 || hourly > 2 || len(more) > 0 {
-			t.Errorf("when there is space, got %v written, later the time %d times and %v; want each file once, and the time twice",
+			t.Errorf("when there is space, got %v written, later the time %d times and %v; want each file once, and "+
+				"the time twice",
 				wrote, hourly, more)
 		}
 		f.setDown(true)
@@ -265,7 +267,8 @@ func TestOneFileOfTwoIsKept(t *testing.T) {
 		{timeFile, nil, "", 2},
 	} {
 		m.result(c.file, c.err)
-		if got := deref(m.trouble.Load()); !strings.HasPrefix(got, c.trouble) || (got == "") != (c.trouble == "") || logged.Len() != c.lines {
+		if got := deref(m.trouble.Load()); !strings.HasPrefix(got, c.trouble) || (got == "") != (c.trouble == "") ||
+			logged.Len() != c.lines {
 			t.Errorf("%d: %s, %v: the status says %q, %d lines are logged", i, c.file, c.err, got, logged.Len())
 		}
 	}
@@ -279,7 +282,8 @@ func TestReportsOutOfOrder_KEY3(t *testing.T) {
 	disk := newFlash("/var/lib", stateDir)
 	m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
 	store := keys.NewStore(nil, nil)
-	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"}, Refresh: time.Hour})
+	store.Configure(keys.Policy{Servers: []string{"https://a.example.com", "https://b.example.com"},
+		Refresh: time.Hour})
 	hold := func(issuer string) *keys.Set {
 		set, _, err := keys.Parse(mint.JWKS(mint.CachedKey("key-1", 2048)))
 		if err != nil {

@@ -53,7 +53,8 @@ func TestSealedState_KEY3(t *testing.T) {
 				stop := before.start(t)
 				pass(day(1))
 				stop()
-				if text, err := before.persisted.dir.ReadFile(keysFile, 1<<20); err != nil || (c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
+				if text, err := before.persisted.dir.ReadFile(keysFile, 1<<20); err != nil ||
+					(c.wrote != nil) == bytes.Contains(text, []byte(mint.DefaultIssuer)) {
 					t.Errorf("%v, kept %q", err, text)
 				}
 
@@ -63,7 +64,9 @@ func TestSealedState_KEY3(t *testing.T) {
 					t.Errorf("it decides %q", got)
 				}
 				w := after.warnings()
-				if c.warned == "" && len(w) > 0 || c.warned != "" && !slices.ContainsFunc(w, func(s string) bool { return strings.Contains(s, c.warned) }) {
+				if c.warned == "" && len(w) > 0 ||
+					c.warned != "" && !slices.ContainsFunc(w,
+						func(s string) bool { return strings.Contains(s, c.warned) }) {
 					t.Errorf("it says %q", w)
 				}
 			})
@@ -74,7 +77,9 @@ func TestSealedState_KEY3(t *testing.T) {
 // A device whose key cannot be read keeps nothing, and says so for as long as it runs.
 func TestKeyCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
-	d := &Device{Model: hal.Model{Key: func(string) ([]byte, error) { return nil, errors.New("hal: /otp: it ends before the key does") }}}
+	d := &Device{Model: hal.Model{Key: func(string) ([]byte, error) {
+		return nil, errors.New("hal: /otp: it ends before the key does")
+	}}}
 	m := newPersisted(dir, d, zap.NewNop())
 	m.load()
 	m.keepInventory([]byte(`{"resources": []}`))
@@ -99,7 +104,8 @@ func TestPlaceOfTheState(t *testing.T) {
 		{hal.Places{State: "/data/nmos-authd"}, "[state]\ndir = \"\"\n", ""},
 		{hal.Places{Stateless: true}, "[state]\ndir = \"/flash\"\n", "/flash"},
 	} {
-		if err := os.WriteFile(file, []byte("[device]\nnames = [\"node-1.example.com\"]\n"+c.config), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("[device]\nnames = [\"node-1.example.com\"]\n"+c.config),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		d := &Device{places: c.places}

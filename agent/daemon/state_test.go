@@ -126,8 +126,11 @@ func (f *facts) newDeviceSealed(dir string, disk platform.Disk, seal *hal.Sealer
 		f.fetches++
 		return f.published[issuer], nil
 	}, d.keysFetched)
-	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) { d.persisted.keepServers(found, d.store.Set()) }, d.logServer)
-	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store, func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
+	d.finder = agent.NewServers(d.store, func(found []agent.FoundServer) {
+		d.persisted.keepServers(found, d.store.Set())
+	}, d.logServer)
+	d.agent = agent.New(c, []string{mint.DefaultDevice}, d.store,
+		func() agent.Time { return agent.Time{Now: time.Now(), Trusted: true} })
 	d.finder.Configure(agent.KeyPolicy(c), f.find, c.Admits)
 	d.recall()
 	return &device{daemon: d, logs: logs}
@@ -163,8 +166,9 @@ func (d *device) settle() {
 
 // decide is the answer to a token.
 func (d *device) decide(token string) string {
-	reply := d.agent.NewSession().Packet(nil, []byte("decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single/senders\n"+
-		"authorization=Bearer "+token+"\n"), 32<<10)
+	reply := d.agent.NewSession().Packet(nil,
+		[]byte("decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single/senders\n"+
+			"authorization=Bearer "+token+"\n"), 32<<10)
 	first, rest, _ := strings.Cut(string(reply), "\n")
 	_, reason, _ := strings.Cut(rest, "reason=")
 	reason, _, _ = strings.Cut(reason, "\n")
@@ -239,8 +243,10 @@ func TestPowerCutOfKeys_KEY3(t *testing.T) {
 				}
 				decides := after.decide(old) + " / " + after.decide(rotated)
 				cuts[decides]++
-				if !slices.Contains(strings.Split(c.may, "\n"), decides) || moment == "at the end" && decides != c.must {
-					t.Errorf("%s, %s: got %s, want one of %s, and %s at the end", c.name, moment, decides, c.may, c.must)
+				if !slices.Contains(strings.Split(c.may, "\n"), decides) || moment == "at the end" &&
+					decides != c.must {
+					t.Errorf("%s, %s: got %s, want one of %s, and %s at the end", c.name, moment, decides, c.may,
+						c.must)
 				}
 			}); err != nil {
 				t.Error(err)

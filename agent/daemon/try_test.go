@@ -147,14 +147,27 @@ func TestDiscoverWrongRecords_DIS3(t *testing.T) {
 		changes []string
 		want    []string
 	}{
-		"pri":          {[]string{"pri=10", "pri=100"}, []string{"left out  Studio Auth: pri 100 is for development only"}},
-		"api_proto":    {[]string{"api_proto=https", "api_proto=http"}, []string{"left out  ", ": api_proto is http, which counts in development only", "NO authorization server can be used"}},
-		"api_ver":      {[]string{"v1.0", "v1.1"}, []string{`api_ver "v1.1" lacks v1.0`, "there is no server to try", "NO authorization server"}},
-		"host":         {[]string{"PORT1 auth-1", "PORT1 auth-9"}, []string{"A auth-9.example.com ?", "): no such name (NXDOMAIN)", "left out  Studio Auth: the host auth-9.example.com has no address"}},
-		"no SRV":       {[]string{"SRV 0 0 PORT1", "SRV 0 0 0"}, []string{"left out  Studio Auth: port 0"}},
-		"wrong host":   {[]string{"PORT1 auth-1", "PORT1 auth-2"}, []string{"1  https://auth-2.example.com:PORT1", "CANNOT be used: https://auth-2.example.com:PORT1: the certificate is for another host: ", "2  https", "the server that would be used: https://auth-2.example.com:PORT2/realms/studio"}},
-		"api_selector": {[]string{"api_selector=realms/studio", "api_selector=realms/other"}, []string{"2  https://auth-2.example.com:PORT2/realms/other", "CANNOT be used: metadata from https://auth-2.example.com:PORT2/.well-known/oauth-authorization-server/realms/other: HTTP 404 Not Found; from "}},
-		"no PTR":       {[]string{"_nmos-auth._tcp  ", "nmos-auth._tcp  "}, []string{"PTR _nmos-auth._tcp.example.com ?", "): no such name (NXDOMAIN)", "there is no server to try", "NO authorization server can be used"}},
+		"pri": {[]string{"pri=10", "pri=100"},
+			[]string{"left out  Studio Auth: pri 100 is for development only"}},
+		"api_proto": {[]string{"api_proto=https", "api_proto=http"},
+			[]string{"left out  ", ": api_proto is http, which counts in development only", "NO authorization server " +
+				"can be used"}},
+		"api_ver": {[]string{"v1.0", "v1.1"}, []string{`api_ver "v1.1" lacks v1.0`, "there is no server to try",
+			"NO authorization server"}},
+		"host": {[]string{"PORT1 auth-1", "PORT1 auth-9"},
+			[]string{"A auth-9.example.com ?", "): no such name (NXDOMAIN)", "left out  Studio Auth: the host " +
+				"auth-9.example.com has no address"}},
+		"no SRV": {[]string{"SRV 0 0 PORT1", "SRV 0 0 0"}, []string{"left out  Studio Auth: port 0"}},
+		"wrong host": {[]string{"PORT1 auth-1", "PORT1 auth-2"}, []string{"1  https://auth-2.example.com:PORT1",
+			"CANNOT be used: https://auth-2.example.com:PORT1: the certificate is for another host: ", "2  https",
+			"the server that would be used: https://auth-2.example.com:PORT2/realms/studio"}},
+		"api_selector": {[]string{"api_selector=realms/studio", "api_selector=realms/other"},
+			[]string{"2  https://auth-2.example.com:PORT2/realms/other", "CANNOT be used: metadata from " +
+				"https://auth-2.example.com:PORT2/.well-known/oauth-authorization-server/realms/other: HTTP 404 Not " +
+				"Found; from "}},
+		"no PTR": {[]string{"_nmos-auth._tcp  ", "nmos-auth._tcp  "},
+			[]string{"PTR _nmos-auth._tcp.example.com ?", "): no such name (NXDOMAIN)", "there is no server to try",
+				"NO authorization server can be used"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.zone(c.changes...)
@@ -171,7 +184,8 @@ func TestDiscoverNameServer_DIS1(t *testing.T) {
 	f := newFacility(t)
 	file := f.config("unicast", "")
 	for fault, want := range map[dnsserver.Fault][]string{
-		dnsserver.ServFail:  {"SERVFAIL: the server could not find out", "! discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server 127.0.0.1:DNS: SERVFAIL", "NO"},
+		dnsserver.ServFail: {"SERVFAIL: the server could not find out", "! discovery: unicast DNS-SD: PTR " +
+			"_nmos-auth._tcp.example.com: name server 127.0.0.1:DNS: SERVFAIL", "NO"},
 		dnsserver.NXDomain:  {"no such name (NXDOMAIN)", "NO"},
 		dnsserver.Truncated: {"(tcp, ", "): answered", "the server that would be used"},
 	} {
@@ -200,8 +214,9 @@ func TestDiscoverConfigured_DIS6(t *testing.T) {
 	if usable {
 		t.Error("usable without a key")
 	}
-	holds(t, printed, "discovery is off, so only issuers that [authorization] names are trusted", "key 1 left out: alg is \"RS256\", not RS512",
-		"CANNOT be used: keys from https://auth-2.example.com:PORT2/jwks: the key set holds no RSA key that can verify RS512", "NO")
+	holds(t, printed, "discovery is off, so only issuers that [authorization] names are trusted",
+		"key 1 left out: alg is \"RS256\", not RS512", "CANNOT be used: keys from "+
+			"https://auth-2.example.com:PORT2/jwks: the key set holds no RSA key that can verify RS512", "NO")
 }
 
 // Records that nobody asked this name server for are shown, with the reason why they do not count.
@@ -212,7 +227,8 @@ func TestDiscoverPoison_DIS1(t *testing.T) {
 	if !usable {
 		t.Error("not usable")
 	}
-	holds(t, printed, "unused  auth.example.net.", dnsserver.Attacker+"  (the name is outside example.com, which was asked about)", "can be used")
+	holds(t, printed, "unused  auth.example.net.", dnsserver.Attacker+"  (the name is outside example.com, which was "+
+		"asked about)", "can be used")
 }
 
 // What a network sends cannot write to the terminal of whoever looks at it.

@@ -110,7 +110,8 @@ func standard(class []byte) (reads, writes uint32) {
 		return 1<<1 | 1<<2 | 1<<3 | 1<<4, 0
 	case "1.3.2": // NcClassManager: GetControlClass, GetDatatype (CTL-45)
 		return 1<<1 | 1<<2, 0
-	case "1.3.3": // NcBulkPropertiesManager: GetPropertiesByPath; ValidateSetPropertiesByPath, SetPropertiesByPath (CTL-43)
+	case "1.3.3":
+		// NcBulkPropertiesManager: GetPropertiesByPath; ValidateSetPropertiesByPath, SetPropertiesByPath (CTL-43)
 		return 1 << 1, 1<<2 | 1<<3
 	case "1.2.2.1": // NcReceiverMonitor: GetLostPacketCounters, GetLatePacketCounters; ResetCountersAndMessages
 		return 1<<1 | 1<<2, 1 << 3

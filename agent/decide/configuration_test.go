@@ -37,15 +37,17 @@ func TestFindObject_CTL60(t *testing.T) {
 		rolePaths + "/bulkProperties":          {Kind: RolePath, Role: []byte("bulkProperties")},
 		"/x-nmos/configuration/v1.0/RolePaths": {Kind: Base},
 
-		"/x-nmos/configuration/v1.0/slot2B/rolePaths":           {Kind: RolePaths, Model: []byte("b")},
-		"/x-nmos/configuration/v1.0/slot2B/rolePaths/root.tx-1": {Kind: RolePath, Model: []byte("b"), Role: []byte("root.tx-1")},
-		"/x-nmos/configuration/v1.0/slot3/rolePaths/root":       {Kind: RolePath, Role: []byte("root")},
-		"/x-nmos/configuration/v1.0/a%2Db/rolePaths/root":       {Kind: RolePath, Role: []byte("root")}, // normalised
-		"/x-nmos/configuration/v1.0/a~b/rolePaths/root":         {Kind: RolePath},
+		"/x-nmos/configuration/v1.0/slot2B/rolePaths": {Kind: RolePaths, Model: []byte("b")},
+		"/x-nmos/configuration/v1.0/slot2B/rolePaths/root.tx-1": {Kind: RolePath, Model: []byte("b"),
+			Role: []byte("root.tx-1")},
+		"/x-nmos/configuration/v1.0/slot3/rolePaths/root": {Kind: RolePath, Role: []byte("root")},
+		"/x-nmos/configuration/v1.0/a%2Db/rolePaths/root": {Kind: RolePath, Role: []byte("root")}, // normalised
+		"/x-nmos/configuration/v1.0/a~b/rolePaths/root":   {Kind: RolePath},
 	} {
 		normal, ok := Normalize(nil, []byte(path))
 		got := rules.Find(normal)
-		if !ok || got.Kind != want.Kind || string(got.Role) != string(want.Role) || string(got.Model) != string(want.Model) ||
+		if !ok || got.Kind != want.Kind || string(got.Role) != string(want.Role) ||
+			string(got.Model) != string(want.Model) ||
 			got.Subtree != want.Subtree {
 			t.Errorf("%s: got kind %d, model %q, role %q, subtree %v; want %d, %q, %q, %v", path,
 				got.Kind, got.Model, got.Role, got.Subtree, want.Kind, want.Model, want.Role, want.Subtree)
@@ -56,15 +58,16 @@ func TestFindObject_CTL60(t *testing.T) {
 // What counts as recurse=false: nothing that any server could read as something else.
 func TestRecurse_CTL64(t *testing.T) {
 	for query, want := range map[string]bool{
-		"?recurse=false": false, "?a=b&recurse=false": false, "?recurse=false&a": false, "?recurse=false&recurse=false": false,
-		"?recurs=true&recurse=false": false, "?xrecurse=true&recurse=false": false, "?&&recurse=false&": false,
-		"": true, "?": true, "?recurse": true, "?recurse=": true, "?recurse=true": true, "?recurse=False": true,
-		"?recurse=0": true, "?recurse=false ": true, "?recurse=f%61lse": true, "?Recurse=false": true,
-		"?recurse=true&recurse=false": true, "?recurse=false&recurse=true": true, "?recurse=false&recurse": true,
-		"?recurse=false&Recurse=true": true, "?recurse=false&%72ecurse=true": true, "?recurse=false&RECURSE%3Dx": true,
-		"?recurse=false&+recurse=true": true, "?recurse=false&%20recurse=1": true, "?recurse=false&recurse[]=true": true,
-		"?recurse=false;recurse=true": true, "?a;recurse=true&recurse=false": true, "?recurse=false#": true,
-		"?#&recurse=false": true, "?recurse=false&rec%75rse=1": true, "?recurse=false&%=1": true, "?recurse=false&a%zz": false,
+		"?recurse=false": false, "?a=b&recurse=false": false, "?recurse=false&a": false,
+		"?recurse=false&recurse=false": false, "?recurs=true&recurse=false": false,
+		"?xrecurse=true&recurse=false": false, "?&&recurse=false&": false, "": true, "?": true, "?recurse": true,
+		"?recurse=": true, "?recurse=true": true, "?recurse=False": true, "?recurse=0": true, "?recurse=false ": true,
+		"?recurse=f%61lse": true, "?Recurse=false": true, "?recurse=true&recurse=false": true,
+		"?recurse=false&recurse=true": true, "?recurse=false&recurse": true, "?recurse=false&Recurse=true": true,
+		"?recurse=false&%72ecurse=true": true, "?recurse=false&RECURSE%3Dx": true, "?recurse=false&+recurse=true": true,
+		"?recurse=false&%20recurse=1": true, "?recurse=false&recurse[]=true": true, "?recurse=false;recurse=true": true,
+		"?a;recurse=true&recurse=false": true, "?recurse=false#": true, "?#&recurse=false": true,
+		"?recurse=false&rec%75rse=1": true, "?recurse=false&%=1": true, "?recurse=false&a%zz": false,
 		"?recurse=false&rec%zz": true, "?x?recurse=false": true,
 	} {
 		target := rolePaths + "/root/bulkProperties" + query
@@ -73,7 +76,8 @@ func TestRecurse_CTL64(t *testing.T) {
 			t.Errorf("%s recurses: got %v, want %v", query, got, want)
 		}
 	}
-	if place := (&Rules{}).Find([]byte(rolePaths + "/root")).Query([]byte(rolePaths + "/root?recurse=true")); place.Subtree {
+	if place := (&Rules{}).Find([]byte(rolePaths + "/root")).Query(
+		[]byte(rolePaths + "/root?recurse=true")); place.Subtree {
 		t.Error("a path other than bulkProperties recurses")
 	}
 }
@@ -81,12 +85,14 @@ func TestRecurse_CTL64(t *testing.T) {
 var objectPath = regexp.MustCompile(
 	`^/x-nmos/configuration/v[0-9]+\.[0-9]+(?:/([A-Za-z0-9_-]+))?/rolePaths/([^/]+)(?:/(.*[^/]))?/?$`)
 
-// A path of IS-14's API leads where its twin says, which is a regular expression and the standard library's reading of a
-// query.
+// A path of IS-14's API leads where its twin says, which is a regular expression and the standard library's reading of
+// a query.
 func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
 	for _, target := range []string{
-		rolePaths, rolePaths + "/root", rolePaths + "/root/bulkProperties", rolePaths + "/root.a%20b/bulkProperties?recurse=false",
-		"/x-nmos/configuration/v1.0/slot2B/rolePaths/root.tx-1/methods/1m1", rolePaths + "/rolePaths/bulkProperties?a&recurse=true",
+		rolePaths, rolePaths + "/root", rolePaths + "/root/bulkProperties",
+		rolePaths + "/root.a%20b/bulkProperties?recurse=false",
+		"/x-nmos/configuration/v1.0/slot2B/rolePaths/root.tx-1/methods/1m1",
+		rolePaths + "/rolePaths/bulkProperties?a&recurse=true",
 		rolePaths + "/root/bulkProperties?recurse=false&%52ecurse=true", rolePaths + "/%72oot/bulk%50roperties/",
 		rolePaths + "/a/../root/bulkProperties?recurse=false&recurse=false",
 	} {
@@ -129,8 +135,8 @@ func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
 	})
 }
 
-// What an object of IS-14's API needs, in each form of specifiers. If there are several device models, a specifier without
-// a prefix is wide, since it holds for all of them (CTL-19).
+// What an object of IS-14's API needs, in each form of specifiers. If there are several device models, a specifier
+// without a prefix is wide, since it holds for all of them (CTL-19).
 func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
 	for _, c := range []struct {
 		access            Access
@@ -139,17 +145,22 @@ func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
 	}{
 		{Read, rolePaths + "/root.a%20b/properties", "read root.a b wide", "read rolePaths/root.a%20b/properties",
 			"read root.a b wide"},
-		{Write, rolePaths + "/root/bulkProperties", "write root wide", "write rolePaths/root/bulkProperties", "write root wide"},
-		{Read, rolePaths + "/root/bulkProperties", "read root.* wide", "read rolePaths/root/bulkProperties", "read root.* wide"},
-		{Read, rolePaths + "/root/bulkProperties?recurse=false", "read root wide", "read rolePaths/root/bulkProperties", "read root wide"},
+		{Write, rolePaths + "/root/bulkProperties", "write root wide", "write rolePaths/root/bulkProperties",
+			"write root wide"},
+		{Read, rolePaths + "/root/bulkProperties", "read root.* wide", "read rolePaths/root/bulkProperties",
+			"read root.* wide"},
+		{Read, rolePaths + "/root/bulkProperties?recurse=false", "read root wide", "read rolePaths/root/bulkProperties",
+			"read root wide"},
 		{Read, rolePaths, "read root wide", "read rolePaths", "read root wide"},
 		{Write, rolePaths, "write root.* wide", "write rolePaths", "write root.* wide"},
-		{Read, "/x-nmos/configuration/v1.0/slot2B/rolePaths/root", "read b:root", "read slot2B/rolePaths/root", "read b:root"},
+		{Read, "/x-nmos/configuration/v1.0/slot2B/rolePaths/root", "read b:root", "read slot2B/rolePaths/root",
+			"read b:root"},
 		{Read, "/x-nmos/configuration/v1.0/a/b", "", "read a/b", "read a/b"},
 		{Preflight, rolePaths, "", "", ""},
 	} {
 		for i, want := range []string{c.role, c.inURL, c.both} {
-			rules := Rules{Forms: Forms(i), Controls: Controls{Models: []Model{{Name: []byte("slot2B"), Prefix: []byte("b")}}}}
+			rules := Rules{Forms: Forms(i), Controls: Controls{
+				Models: []Model{{Name: []byte("slot2B"), Prefix: []byte("b")}}}}
 			path, _ := Normalize(nil, []byte(c.target))
 			n, ok := rules.Needs(c.access, rules.Find(path).Query([]byte(c.target)))
 			got := strings.TrimSpace(n.Permission + " " + string(n.Specifier))

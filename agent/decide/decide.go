@@ -38,9 +38,11 @@ func MethodAccess(method []byte) Access {
 
 // Rules are what the configuration says about paths.
 type Rules struct {
-	Public    []string      // prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
-	Claims    []Mapping     // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
-	Control   []string      // more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
+	// prefixes that can be read without a token: outside /x-nmos, or below /x-nmos/system (PATH-11)
+	Public []string
+	Claims []Mapping // prefixes outside /x-nmos that a claim rules, as it rules an API's (PATH-11)
+	// more paths of IS-12 sockets than /x-nmos/ncp/<version>, without a trailing slash (PATH-15)
+	Control   []string
 	PathBytes int           // the longest normalised path; 0 means DefaultPathBytes (PATH-16)
 	Controls  Controls      // of device models
 	Forms     Forms         // of specifiers in x-nmos-configuration (CTL-66)

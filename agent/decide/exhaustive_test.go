@@ -65,8 +65,8 @@ func every(t *testing.T, start string, symbols []string, n int, try func(text []
 	return tried.Load() + few
 }
 
-// Every target of a slash and a few more characters of an alphabet that has what normal forms are about: the normal form
-// is that of the slow twin, and its own.
+// Every target of a slash and a few more characters of an alphabet that has what normal forms are about: the normal
+// form is that of the slow twin, and its own.
 func TestEveryTarget_PATH8_PATH9(t *testing.T) {
 	symbols := strings.Split(`/ . a % 2 e F ; ? \`, " ")
 	var good atomic.Int64
@@ -173,7 +173,8 @@ func slowFind(path string) decide.Place {
 
 // Every normal path of a few words: where it leads is where the slow twin says.
 func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
-	symbols := []string{"/", "x-nmos", "node", "ncp", "system", "configuration", "rolePaths", "bulkProperties", "v1.0", "v1", "a", ".", "ui", "meters"}
+	symbols := []string{"/", "x-nmos", "node", "ncp", "system", "configuration", "rolePaths", "bulkProperties", "v1.0",
+		"v1", "a", ".", "ui", "meters"}
 	var seen [32]atomic.Int64
 	// Of one that is not normal nothing follows that is.
 	try := func(path []byte) string {
@@ -183,7 +184,8 @@ func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
 		}
 		got, want := placeRules.Find(path), slowFind(string(path))
 		seen[got.Kind].Add(1)
-		if got.Kind != want.Kind || string(got.API) != string(want.API) || string(got.Role) != string(want.Role) || got.Subtree != want.Subtree ||
+		if got.Kind != want.Kind || string(got.API) != string(want.API) || string(got.Role) != string(want.Role) ||
+			got.Subtree != want.Subtree ||
 			string(got.Rest) != string(want.Rest) {
 			return show(got) + ", its twin says " + show(want)
 		}
@@ -194,7 +196,8 @@ func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
 		n += every(t, start, symbols, exhaustive(3, 6), try)
 	}
 	t.Logf("FIGURES %d paths", n)
-	for _, kind := range []decide.Kind{decide.Outside, decide.Root, decide.Base, decide.Resource, decide.BadVersion, decide.Open, decide.Everything, decide.Control, decide.RolePaths, decide.RolePath} {
+	for _, kind := range []decide.Kind{decide.Outside, decide.Root, decide.Base, decide.Resource, decide.BadVersion,
+		decide.Open, decide.Everything, decide.Control, decide.RolePaths, decide.RolePath} {
 		if seen[kind].Load() == 0 {
 			t.Errorf("no path of kind %d among %d", kind, n)
 		}
@@ -202,5 +205,6 @@ func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
 }
 
 func show(p decide.Place) string {
-	return strings.Join([]string{string(rune('0' + p.Kind)), string(p.API), string(p.Rest), string(p.Role)}, " ") + map[bool]string{true: " subtree"}[p.Subtree]
+	return strings.Join([]string{string(rune('0' + p.Kind)), string(p.API), string(p.Rest), string(p.Role)}, " ") +
+		map[bool]string{true: " subtree"}[p.Subtree]
 }

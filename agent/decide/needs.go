@@ -85,5 +85,6 @@ func (c *Controls) needsBase(n Need) Need {
 	return n
 }
 
-// inEachModel reports whether a specifier for a place in a device model has no prefix although there are several models.
+// inEachModel reports whether a specifier for a place in a device model has no prefix although there are several
+// models.
 func (c *Controls) inEachModel(place Place) bool { return len(place.Model) == 0 && len(c.Models) > 0 }

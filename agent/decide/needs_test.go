@@ -9,7 +9,8 @@ import (
 
 func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
 	rules := Rules{Controls: Controls{Claims: [][]byte{[]byte("control"), []byte("ncp")}},
-		Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}}, Control: []string{"/slot/2/ncp"}}
+		Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}},
+		Control: []string{"/slot/2/ncp"}}
 	const id = "6f1e0000-0000-4000-8000-000000000031"
 	for _, c := range []struct {
 		access     Access
@@ -17,7 +18,8 @@ func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
 	}{
 		{Read, "/x-nmos/node/v1.3/self", "node read self"},
 		{Read, "/x-nmos/node/v1.3/self/", "node read self"},
-		{Write, "/x-nmos/connection/v1.1/single/senders/" + id + "/staged", "connection write single/senders/" + id + "/staged"},
+		{Write, "/x-nmos/connection/v1.1/single/senders/" + id + "/staged", "connection write single/senders/" + id +
+			"/staged"},
 		{Read, "/x-nmos/query", "query"},
 		{Read, "/x-nmos/query/v1.3/", "query"},
 		{Write, "/x-nmos/query/v1.3/", ""}, // nothing grants writing to the base of an API

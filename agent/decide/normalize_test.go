@@ -200,7 +200,8 @@ func compareNormalize(t *testing.T, target string) {
 			t.Errorf("%q became %q, which holds %q", target, got, never)
 		}
 	}
-	if strings.HasSuffix(string(got), "/.") || strings.HasSuffix(string(got), "/..") || got[0] != '/' || len(got) > len(target) {
+	if strings.HasSuffix(string(got), "/.") || strings.HasSuffix(string(got), "/..") || got[0] != '/' ||
+		len(got) > len(target) {
 		t.Errorf("%q became %q", target, got)
 	}
 }

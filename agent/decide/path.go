@@ -147,18 +147,19 @@ type Kind uint8
 
 // The kinds of place.
 const (
-	Outside     Kind = iota // not below /x-nmos: closed unless configured (PATH-11)
-	Root                    // "/" and "/x-nmos" (PATH-3)
-	Base                    // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
-	Resource                // "/x-nmos/<api>/<version>/<path>" (PATH-5)
-	BadVersion              // below /x-nmos, without a valid API and version (PATH-10)
-	Open                    // configured to be read without a token (PATH-11)
-	Everything              // needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
-	Control                 // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
-	TooLong                 // longer than the bound (PATH-16)
-	RolePaths               // "/x-nmos/configuration/<version>[/<selector>]/rolePaths", the list (CTL-63)
-	RolePath                // below it: an object of a device model (CTL-61)
-	ModelObject             // an object of a device model, named by an inventory (CTL-86)
+	Outside    Kind = iota // not below /x-nmos: closed unless configured (PATH-11)
+	Root                   // "/" and "/x-nmos" (PATH-3)
+	Base                   // "/x-nmos/<api>" and "/x-nmos/<api>/<version>" (PATH-4)
+	Resource               // "/x-nmos/<api>/<version>/<path>" (PATH-5)
+	BadVersion             // below /x-nmos, without a valid API and version (PATH-10)
+	Open                   // configured to be read without a token (PATH-11)
+	// needs the specifier "*": a mapped prefix itself (PATH-4), some sockets of the Query API (PATH-14)
+	Everything
+	Control     // the socket of a device model, "/x-nmos/ncp/<version>" or configured (PATH-15)
+	TooLong     // longer than the bound (PATH-16)
+	RolePaths   // "/x-nmos/configuration/<version>[/<selector>]/rolePaths", the list (CTL-63)
+	RolePath    // below it: an object of a device model (CTL-61)
+	ModelObject // an object of a device model, named by an inventory (CTL-86)
 )
 
 // Find sorts a normalised path, or the role path by which an inventory names an object of a device model, which begins

@@ -146,7 +146,8 @@ func TestWithoutToken_PATH1_PATH2_PATH3_PATH11_PATH16(t *testing.T) {
 			}
 			got := decide.WithoutToken(access, decide.Place{Kind: kind})
 			if got.Answer() != want || got.TokenNeeded() != (want == wire.Undecided) {
-				t.Errorf("access %d, kind %d: got %v, needed %v; want %v", access, kind, got.Answer(), got.TokenNeeded(), want)
+				t.Errorf("access %d, kind %d: got %v, needed %v; want %v", access, kind, got.Answer(),
+					got.TokenNeeded(), want)
 			}
 		}
 	}
@@ -195,8 +196,8 @@ func TestShortestPaths_PATH3_PATH4_PATH5_PATH11(t *testing.T) {
 		"/x-nmos/a/v1.0": "2 a ", "/x-nmos/a/v1.0/": "2 a ", "/x-nmos/a/v1.0/r": "3 a r", "/x-nmos/a/v1.0/r/": "3 a r",
 		"/x-nmos/a/v": "4  ", "/x-nmos/a/v1": "4  ", "/x-nmos/a/v1.": "4  ", "/x-nmos/a/v.1": "4  ",
 		"/x-nmos/a/v9.9": "2 a ",
-		"/x-nmos/A":      "4  ", "/x-nmos/a/x": "4  ", "/u": "5  ", "/u/": "5  ", "/u/x": "5  ", "/ux": "0  ", "/v": "0  ",
-		"/m": "6 events ", "/m/": "6 events ", "/m/r": "3 events r", "/m/r/": "3 events r", "/mm": "0  ",
+		"/x-nmos/A":      "4  ", "/x-nmos/a/x": "4  ", "/u": "5  ", "/u/": "5  ", "/u/x": "5  ", "/ux": "0  ",
+		"/v": "0  ", "/m": "6 events ", "/m/": "6 events ", "/m/r": "3 events r", "/m/r/": "3 events r", "/mm": "0  ",
 		"/x-nmos/ncp": "2 ncp ", "/x-nmos/ncp/v1.0": "7  ", "/x-nmos/a/v1.0/1234": "3 a 1234",
 		"/x-nmos/a/v1.0/12345":  "3 a 12345",
 		"/x-nmos/a/v1.0/123456": "8  ",

@@ -24,10 +24,13 @@ func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
 		rest string
 	}{
 		{"/meters", decide.Everything, "events", ""}, {"/meters/", decide.Everything, "events", ""},
-		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/", decide.Resource, "events", "in-1/level"},
-		{"/meters2", decide.Outside, "", ""}, {"/meters/help", decide.Open, "", ""}, {"/meters/help/a", decide.Open, "", ""},
+		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/", decide.Resource, "events",
+			"in-1/level"},
+		{"/meters2", decide.Outside, "", ""}, {"/meters/help", decide.Open, "", ""},
+		{"/meters/help/a", decide.Open, "", ""},
 		{"/both", decide.Everything, "node", ""}, {"/both/a", decide.Resource, "node", "a"},
-		{"/ui/a", decide.Open, "", ""}, {"/ui/admin/a", decide.Resource, "node", "a"}, {"/other", decide.Outside, "", ""},
+		{"/ui/a", decide.Open, "", ""}, {"/ui/admin/a", decide.Resource, "node", "a"},
+		{"/other", decide.Outside, "", ""},
 	} {
 		place := rules.Find([]byte(c.path))
 		if place.Kind != c.want || string(place.API) != c.api || string(place.Rest) != c.rest {
@@ -41,8 +44,9 @@ func TestMethodAccess_PATH1_PATH2(t *testing.T) {
 		"GET": decide.Read, "HEAD": decide.Read,
 		"POST": decide.Write, "PUT": decide.Write, "PATCH": decide.Write, "DELETE": decide.Write,
 		"OPTIONS": decide.Preflight,
-		"":        decide.NoAccess, "get": decide.NoAccess, "Get": decide.NoAccess, "GET ": decide.NoAccess, "options": decide.NoAccess,
-		"TRACE": decide.NoAccess, "CONNECT": decide.NoAccess, "PROPFIND": decide.NoAccess, "GETS": decide.NoAccess, "*": decide.NoAccess,
+		"":        decide.NoAccess, "get": decide.NoAccess, "Get": decide.NoAccess, "GET ": decide.NoAccess,
+		"options": decide.NoAccess, "TRACE": decide.NoAccess, "CONNECT": decide.NoAccess, "PROPFIND": decide.NoAccess,
+		"GETS": decide.NoAccess, "*": decide.NoAccess,
 	} {
 		if got := decide.MethodAccess([]byte(method)); got != want {
 			t.Errorf("%q: %v, want %v", method, got, want)
@@ -52,7 +56,8 @@ func TestMethodAccess_PATH1_PATH2(t *testing.T) {
 
 func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
 	rules := decide.Rules{
-		Public:  []string{"/meters", "/ui/", "/x-nmos/system", "/x-nmos/node"}, // the last is what no configuration says
+		// the last is what no configuration says
+		Public:  []string{"/meters", "/ui/", "/x-nmos/system", "/x-nmos/node"},
 		Control: []string{"/ui/control", "/x-nmos/ncp/v1.0/slot-2"},
 	}
 	long := func(n int) string { return "/x-nmos/node/v1.3/" + strings.Repeat("a", n-len("/x-nmos/node/v1.3/")) }
@@ -113,13 +118,15 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
 		{"/ui/control", decide.Control, "", ""},
 		{"/ui/control/", decide.Control, "", ""},
 		{"/ui/control/a", decide.Open, "", ""},
-		{long(decide.DefaultPathBytes), decide.Resource, "node", long(decide.DefaultPathBytes)[len("/x-nmos/node/v1.3/"):]},
+		{long(decide.DefaultPathBytes), decide.Resource, "node",
+			long(decide.DefaultPathBytes)[len("/x-nmos/node/v1.3/"):]},
 		{long(decide.DefaultPathBytes + 1), decide.TooLong, "", ""},
 		{"/ui/" + long(decide.DefaultPathBytes), decide.TooLong, "", ""},
 	} {
 		got := rules.Find([]byte(c.path))
 		if got.Kind != c.kind || string(got.API) != c.api || string(got.Rest) != c.rest {
-			t.Errorf("%s: kind %d, api %q, rest %q; want %d, %q, %q", c.path, got.Kind, got.API, got.Rest, c.kind, c.api, c.rest)
+			t.Errorf("%s: kind %d, api %q, rest %q; want %d, %q, %q", c.path, got.Kind, got.API, got.Rest, c.kind,
+				c.api, c.rest)
 		}
 	}
 }
@@ -127,7 +134,8 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
 // The bound on a path can be set, and 0 is not "none".
 func TestPathBytes_PATH16(t *testing.T) {
 	for _, c := range []struct{ most, length, want int }{
-		{256, 256, int(decide.Outside)}, {256, 257, int(decide.TooLong)}, {4096, 4096, int(decide.Outside)}, {4096, 4097, int(decide.TooLong)},
+		{256, 256, int(decide.Outside)}, {256, 257, int(decide.TooLong)}, {4096, 4096, int(decide.Outside)},
+		{4096, 4097, int(decide.TooLong)},
 		{0, 2048, int(decide.Outside)}, {0, 2049, int(decide.TooLong)},
 	} {
 		rules := decide.Rules{PathBytes: c.most}
@@ -141,12 +149,14 @@ func TestPathBytes_PATH16(t *testing.T) {
 func TestSocket_PATH14(t *testing.T) {
 	rules := decide.Rules{Claims: []decide.Mapping{{Prefix: "/registry", API: []byte("query")}}}
 	for path, want := range map[string]decide.Kind{
-		"/x-nmos/query": decide.Everything, "/x-nmos/query/v1.3": decide.Everything, "/x-nmos/query/v1.3/": decide.Everything,
-		"/x-nmos/query/v1.3/subscriptions": decide.Everything, "/x-nmos/query/v1.3/subscriptions/1": decide.Everything,
+		"/x-nmos/query": decide.Everything, "/x-nmos/query/v1.3": decide.Everything,
+		"/x-nmos/query/v1.3/": decide.Everything, "/x-nmos/query/v1.3/subscriptions": decide.Everything,
+		"/x-nmos/query/v1.3/subscriptions/1":  decide.Everything,
 		"/x-nmos/query/v1.3/subscriptions/1/": decide.Everything, "/registry/subscriptions/1": decide.Everything,
-		"/registry": decide.Everything, "/x-nmos/query/v1.3/nodes": decide.Resource, "/x-nmos/query/v1.3/nodes/": decide.Resource,
-		"/x-nmos/query/v1.3/subscription": decide.Resource, "/x-nmos/events/v1.0/subscriptions/1": decide.Resource,
-		"/x-nmos/events/v1.0": decide.Base, "/x-nmos/ncp/v1.0": decide.Control, "/": decide.Root, "/query": decide.Outside,
+		"/registry": decide.Everything, "/x-nmos/query/v1.3/nodes": decide.Resource,
+		"/x-nmos/query/v1.3/nodes/": decide.Resource, "/x-nmos/query/v1.3/subscription": decide.Resource,
+		"/x-nmos/events/v1.0/subscriptions/1": decide.Resource, "/x-nmos/events/v1.0": decide.Base,
+		"/x-nmos/ncp/v1.0": decide.Control, "/": decide.Root, "/query": decide.Outside,
 	} {
 		if got := rules.Find([]byte(path)).Socket().Kind; got != want {
 			t.Errorf("%s: kind %d, want %d", path, got, want)
@@ -156,8 +166,10 @@ func TestSocket_PATH14(t *testing.T) {
 
 // A token that nobody verified permits nothing, anywhere; and the zero values deny.
 func TestPermitFailsClosed_PATH5(t *testing.T) {
-	places := []decide.Place{{}, {Kind: decide.Kind(200)}, {Kind: decide.Open}, {Kind: decide.TooLong}, {Kind: decide.Everything}}
-	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x", "/vendor", "/x-nmos/ncp/v1.0"} {
+	places := []decide.Place{{}, {Kind: decide.Kind(200)}, {Kind: decide.Open}, {Kind: decide.TooLong},
+		{Kind: decide.Everything}}
+	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x", "/vendor",
+		"/x-nmos/ncp/v1.0"} {
 		places = append(places, (&decide.Rules{}).Find([]byte(path)))
 	}
 	for _, place := range places {

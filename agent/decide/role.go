@@ -8,8 +8,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// Drafted are rules of ours that are switched off, in favour of what the draft of BCP-003-02 says by its letter. The zero
-// value switches none off.
+// Drafted are rules of ours that are switched off, in favour of what the draft of BCP-003-02 says by its letter. The
+// zero value switches none off.
 type Drafted uint8
 
 // The rules.
@@ -74,7 +74,8 @@ func matchRole(specifier, path []byte, draft Drafted) bool {
 }
 
 // coversRole reports whether the specifier matches the role path and all below it: it ends in "*", and what is before
-// that begins "<path>." (CTL-64). By the draft's letter, that is either too much, or what any specifier does that matches.
+// that begins "<path>." (CTL-64). By the draft's letter, that is either too much, or what any specifier does that
+// matches.
 func coversRole(specifier, path []byte, draft Drafted) bool {
 	head := bytes.TrimRight(specifier, "*")
 	if len(head) == len(specifier) || len(path) == 0 {

@@ -84,8 +84,8 @@ func TestRolePaths(t *testing.T) {
 	}
 }
 
-// draftRows are what the switches change, and what they leave as it is: the answers by our rules, without CTL-13, without
-// CTL-14, and without either.
+// draftRows are what the switches change, and what they leave as it is: the answers by our rules, without CTL-13,
+// without CTL-14, and without either.
 var draftRows = []struct {
 	name, specifier, path string
 	matches, covers       [4]bool
@@ -100,8 +100,10 @@ var draftRows = []struct {
 	{"CTL-14/itself", "root.tx", "root.tx", [4]bool{true, true, true, true}, [4]bool{false, false, true, true}},
 	{"CTL-14/a name that begins alike", "root.tx", "root.tx-3.gain", [4]bool{}, [4]bool{}},
 	{"CTL-14/above", "root.tx.gain", "root.tx", [4]bool{}, [4]bool{}},
-	{"CTL-14/a star inside", "root.*.gain", "root.a.gain.left", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
-	{"CTL-14/a star inside, the first is not it", "root.*.gain", "root.a.gains.gain.b", [4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
+	{"CTL-14/a star inside", "root.*.gain", "root.a.gain.left", [4]bool{false, false, true, true},
+		[4]bool{false, false, true, true}},
+	{"CTL-14/a star inside, the first is not it", "root.*.gain", "root.a.gains.gain.b",
+		[4]bool{false, false, true, true}, [4]bool{false, false, true, true}},
 	{"CTL-14/empty", "", "root.a", [4]bool{}, [4]bool{}},
 }
 
@@ -136,7 +138,8 @@ func checkRole(t *testing.T, specifier, path string, draft Drafted) {
 	if slow := slowCovers(specifier, path, draft); covers != slow {
 		t.Errorf("%q covers %q, draft %d: got %v, want %v", s, p, draft, covers, slow)
 	}
-	if covers && (!matchRole(s, p, draft) || !matchRole(s, []byte(path+".x"), draft) || !matchRole(s, []byte(path+".x.y"), draft)) {
+	if covers && (!matchRole(s, p, draft) || !matchRole(s, []byte(path+".x"), draft) ||
+		!matchRole(s, []byte(path+".x.y"), draft)) {
 		t.Errorf("%q covers %q, draft %d, and does not match all of it", s, p, draft)
 	}
 }

@@ -13,8 +13,8 @@ const (
 )
 
 var apiNames = [...]string{
-	"other", "node", "connection", "channelmapping", "events", "control", "configuration", "streamcompatibility", "query",
-	"registration",
+	"other", "node", "connection", "channelmapping", "events", "control", "configuration", "streamcompatibility",
+	"query", "registration",
 }
 
 // String returns the name.
@@ -39,8 +39,8 @@ func (p *Place) Belongs() API {
 	return Other
 }
 
-// Stage returns by which key of [enforce] an access is enforced or observed, and whether it counts as writing. Opening a
-// control socket does, unless each command is asked about (PATH-15).
+// Stage returns by which key of [enforce] an access is enforced or observed, and whether it counts as writing. Opening
+// a control socket does, unless each command is asked about (PATH-15).
 //
 //go:noinline
 func (r *Rules) Stage(access Access, place Place) (api API, writes bool) {

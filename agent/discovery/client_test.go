@@ -16,7 +16,8 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 	for _, c := range []struct {
 		rule, name, members, want string
 	}{
-		{"CLI-20", "none", `"a":1`, "{Issuer:ISS TokenEndpoint: RegistrationEndpoint: RevocationEndpoint: TokenAuthMethods:[] " +
+		{"CLI-20", "none", `"a":1`, "{Issuer:ISS TokenEndpoint: RegistrationEndpoint: RevocationEndpoint: " +
+			"TokenAuthMethods:[] " +
 			"TokenAuthSigningAlgs:[] GrantTypes:[] RevocationAuthMethods:[]}"},
 		{"CLI-20", "all", `"token_endpoint":"ISS/t","registration_endpoint":"ISS/r","revocation_endpoint":"ISS/v",` +
 			`"token_endpoint_auth_methods_supported":["a"],"token_endpoint_auth_signing_alg_values_supported":["b"],` +
@@ -24,13 +25,16 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 			"{Issuer:ISS TokenEndpoint:ISS/t RegistrationEndpoint:ISS/r RevocationEndpoint:ISS/v TokenAuthMethods:[a] " +
 				"TokenAuthSigningAlgs:[b] GrantTypes:[c] RevocationAuthMethods:[d]}"},
 		{"CLI-22", "null", `"token_endpoint":null,"token_endpoint_auth_methods_supported":null`, "TokenAuthMethods:[]"},
-		{"CLI-21", "other-host", `"token_endpoint":"https://other.example.com/t"`, "TokenEndpoint:https://other.example.com/t"},
-		{"CLI-21", "http", `"token_endpoint":"http://a.example.com/t?secret"`, `token_endpoint "http://a.example.com/t": not https`},
+		{"CLI-21", "other-host", `"token_endpoint":"https://other.example.com/t"`,
+			"TokenEndpoint:https://other.example.com/t"},
+		{"CLI-21", "http", `"token_endpoint":"http://a.example.com/t?secret"`,
+			`token_endpoint "http://a.example.com/t": not https`},
 		{"CLI-21", "user", `"registration_endpoint":"https://a:b@example.com/t"`, "registration_endpoint"},
 		{"CLI-21", "relative", `"revocation_endpoint":"/revoke"`, "revocation_endpoint"},
 		{"CLI-21", "fragment", `"token_endpoint":"https://a.example.com/t#x"`, "a fragment is not allowed"},
 		{"CLI-21", "number", `"token_endpoint":42`, "unexpected JSON number"},
-		{"CLI-21", "methods", `"token_endpoint_auth_methods_supported":"client_secret_basic"`, "unexpected JSON string"},
+		{"CLI-21", "methods", `"token_endpoint_auth_methods_supported":"client_secret_basic"`,
+			"unexpected JSON string"},
 		{"CLI-21", "issuer", `"issuer":"https://another.example.com"`, "names another issuer"},
 	} {
 		t.Run(c.rule+"/"+c.name, func(t *testing.T) {

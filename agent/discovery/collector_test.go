@@ -93,8 +93,10 @@ func TestCollectorForms_DIS2(t *testing.T) {
 		{"no address", [][]string{{mPTR, mSRV, mTXT}}, "A auth-1.local, AAAA auth-1.local"},
 		{"two packets", [][]string{{mPTR, mSRV}, {mTXT, mA}}, ""},
 		{"one a packet", [][]string{{mPTR}, {mSRV}, {mTXT}, {mA}}, ""},
-		{"one a packet, the wrong way round", [][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA auth-1.local, " + instance},
-		{"a useless address", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1", "auth-1.local. 90 IN A 127.0.0.1"}},
+		{"one a packet, the wrong way round", [][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA " +
+			"auth-1.local, " + instance},
+		{"a useless address", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1",
+			"auth-1.local. 90 IN A 127.0.0.1"}},
 			"A auth-1.local, AAAA auth-1.local"},
 		{"other case", [][]string{{strings.ToUpper(mPTR), strings.Replace(mSRV, "auth-1", "Auth-1", 1), mTXT},
 			{strings.Replace(mA, "auth-1.local", "AUTH-1.Local", 1)}}, ""},
@@ -112,8 +114,8 @@ func TestCollectorForms_DIS2(t *testing.T) {
 			s := f.Servers[0]
 			s.Instance = strings.ToLower(s.Instance)
 			expect(t, "server", fmt.Sprintf("%+v", s), fmt.Sprintf("%+v", Server{
-				Instance: "auth", Scheme: "https", Host: "auth-1.local", Port: 8443, Pri: 10, Priority: 1, Weight: 2, TTL: 90 * time.Second,
-				Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Domain: "local"}))
+				Instance: "auth", Scheme: "https", Host: "auth-1.local", Port: 8443, Pri: 10, Priority: 1, Weight: 2,
+				TTL: 90 * time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Domain: "local"}))
 			expect(t, "again", f.Again, 90*time.Second)
 		})
 	}
@@ -128,8 +130,10 @@ func TestCollectorIncomplete_DIS2_DIS6(t *testing.T) {
 	} {
 		c := newCollector()
 		c.take(said(t, records...), sender1)
-		c.take(said(t, "_nmos-auth._tcp.local. 120 IN PTR b._nmos-auth._tcp.local.", strings.Replace(mSRV, "auth.", "b.", 1),
-			strings.Replace(strings.Replace(mTXT, "auth.", "b.", 1), "https", "ftp", 1)), sender1) // which says all, and is no good
+		c.take(said(t, "_nmos-auth._tcp.local. 120 IN PTR b._nmos-auth._tcp.local.",
+			// which says all, and is no good
+			strings.Replace(mSRV, "auth.", "b.", 1), strings.Replace(strings.Replace(mTXT, "auth.", "b.", 1), "https",
+				"ftp", 1)), sender1)
 		f := told(t, c)
 		var left []string
 		for _, s := range f.Skipped {
@@ -152,7 +156,8 @@ func TestCollectorAsks_DIS2(t *testing.T) {
 	if due, missing := c.missing(time.Unix(1, 0)); len(due) != 0 || missing {
 		t.Errorf("a host outside of .local: got %v asked of the link, want none", due)
 	}
-	c.take(said(t, "_nmos-auth._tcp.local. 120 IN PTR b._nmos-auth._tcp.local.", strings.Replace(mTXT, "auth.", "b.", 1)), sender1)
+	c.take(said(t, "_nmos-auth._tcp.local. 120 IN PTR b._nmos-auth._tcp.local.",
+		strings.Replace(mTXT, "auth.", "b.", 1)), sender1)
 	start := time.Unix(1000, 0)
 	var at []time.Duration
 	for d := time.Duration(0); d < 10*time.Second; d += 100 * time.Millisecond {
@@ -223,8 +228,10 @@ func TestCollectorFlood_DIS2(t *testing.T) {
 	flood := func(n int, from netip.Addr) {
 		for i := range n {
 			name := fmt.Sprintf("f%d._nmos-auth._tcp.local.", i)
-			c.take(said(t, "_nmos-auth._tcp.local. 4500 IN PTR "+name, fmt.Sprintf("%s 4500 IN SRV 0 0 443 h%d.local.", name, i),
-				name+` 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" `+strings.Repeat(filler, 20), fmt.Sprintf("h%d.local. 4500 IN A 192.0.2.9", i)), from)
+			c.take(said(t, "_nmos-auth._tcp.local. 4500 IN PTR "+name, fmt.Sprintf("%s 4500 IN SRV 0 0 443 h%d.local.",
+				name, i),
+				name+` 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" `+strings.Repeat(filler, 20),
+				fmt.Sprintf("h%d.local. 4500 IN A 192.0.2.9", i)), from)
 		}
 	}
 	before := heap()
@@ -268,15 +275,18 @@ func TestCollectorOnePacket_DIS2(t *testing.T) {
 	}
 	i, h := c.instances["auth._nmos-auth._tcp.local."], c.hosts["h.local."]
 	if len(i.srv) != maxTargets || len(h.addresses) != maxAddresses {
-		t.Errorf("got %d SRV records and %d addresses, want %d and %d", len(i.srv), len(h.addresses), maxTargets, maxAddresses)
+		t.Errorf("got %d SRV records and %d addresses, want %d and %d", len(i.srv), len(h.addresses), maxTargets,
+			maxAddresses)
 	}
 	// 4000 names of 255 bytes, as pointers, in a record that nobody asked for.
 	p := said(t, mPTR)
 	at := len(p)
 	p[7] = 3
-	p = append(p, strings.Repeat("\x3f"+strings.Repeat("\xff", 63), 3)+"\x3c"+strings.Repeat("\xff", 60)+"\x00\x00\x01\x80\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07"...)
+	p = append(p, strings.Repeat("\x3f"+strings.Repeat("\xff", 63), 3)+"\x3c"+strings.Repeat("\xff", 60)+
+		"\x00\x00\x01\x80\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07"...)
 	list := strings.Repeat(string([]byte{0xc0 | byte(at>>8), byte(at)}), 4000)
-	p = append(p, "\x00\x00\x37\x00\x01\x00\x00\x00\x3c"+string([]byte{byte((4 + len(list)) >> 8), byte(4 + len(list))})+"\x00\x02\x00\x00"+list...)
+	p = append(p, "\x00\x00\x37\x00\x01\x00\x00\x00\x3c"+string(
+		[]byte{byte((4 + len(list)) >> 8), byte(4 + len(list))})+"\x00\x02\x00\x00"+list...)
 	c = newCollector()
 	if size := testing.AllocsPerRun(5, func() { c.take(p, sender1) }); size > 1000 {
 		t.Errorf("got %v allocations for one packet", size)
@@ -315,7 +325,8 @@ func FuzzCollector(f *testing.F) {
 		b := newBrowser(c, noTrace, true)
 		b.browse(t.Context(), mdnsDomain+".")
 		found := b.found()
-		if len(found.Servers)+len(found.Skipped) > maxAdvertised*maxTargets || found.Again < minAgain || found.Again > maxTTL {
+		if len(found.Servers)+len(found.Skipped) > maxAdvertised*maxTargets || found.Again < minAgain ||
+			found.Again > maxTTL {
 			t.Errorf("got %d servers, %d left out, again %v", len(found.Servers), len(found.Skipped), found.Again)
 		}
 		for _, s := range found.Skipped {

@@ -42,7 +42,8 @@ func nameServer(t *testing.T, answer func(q dns.Question, m *dns.Msg) *dns.Msg) 
 // loopback answers that every name is 127.0.0.1.
 func loopback(q dns.Question, m *dns.Msg) *dns.Msg {
 	if q.Qtype == dns.TypeA {
-		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(127, 0, 0, 1)}}
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
+			A: net.IPv4(127, 0, 0, 1)}}
 	}
 	return m
 }
@@ -89,8 +90,10 @@ func TestKeySetNameServers(t *testing.T) {
 		{"one address of two serves", []string{deadThenLive}, ""},
 		{"the first fails", []string{failing, good}, ""},
 		{"the first is silent", []string{silent, good}, ""},
-		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test: no such name (NXDOMAIN)"},
-		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing + ": SERVFAIL: the server could not find out"},
+		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test: no such name " +
+			"(NXDOMAIN)"},
+		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing +
+			": SERVFAIL: the server could not find out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +150,8 @@ func TestLookupHost_DIS1(t *testing.T) {
 		{"ndots", "www.studio", "search nmos.test\noptions ndots:2", "", "", "[127.0.0.3]"},
 		{"no such name", "www.nmos.test", "search x.test", "", "", "looking up www.nmos.test: no such name (NXDOMAIN)"},
 		{"no address", "none.nmos.test", "", "", "", "looking up none.nmos.test: no record of this type"},
-		{"no usable address", "unusable.nmos.test", "", "", "", "looking up unusable.nmos.test: answered, but with no usable address"},
+		{"no usable address", "unusable.nmos.test", "", "", "", "looking up unusable.nmos.test: answered, but with " +
+			"no usable address"},
 		{"an address", "192.0.2.1", "", dnsserver.Silent, "", "[192.0.2.1]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,7 +181,8 @@ func TestLookupResolvConf_DIS1(t *testing.T) {
 	}})
 	c.patience = shortPatience
 	for range 2 {
-		if _, err := c.lookup(t.Context(), "auth"); err == nil || !strings.Contains(err.Error(), "name server 127.0.0.254:53: ") {
+		if _, err := c.lookup(t.Context(), "auth"); err == nil ||
+			!strings.Contains(err.Error(), "name server 127.0.0.254:53: ") {
 			t.Errorf("got %v, want an error that names the name server of resolv.conf", err)
 		}
 	}
@@ -228,7 +233,8 @@ func TestKeySetAddressNeedsNoNameServer(t *testing.T) {
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
 	publish(mux, s.URL, "")
 	ns, asked := nameServer(t, loopback)
-	if _, err := New(Options{Roots: ca.roots, DNSServers: []string{ns}}).KeySet(t.Context(), s.URL); err != nil || asked.Load() != 0 {
+	if _, err := New(Options{Roots: ca.roots, DNSServers: []string{ns}}).KeySet(t.Context(), s.URL); err != nil ||
+		asked.Load() != 0 {
 		t.Errorf("%v after %d questions", err, asked.Load())
 	}
 }

@@ -36,16 +36,26 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 		issuers string
 		asked   string // domains, in their order
 	}{
-		"configured":              {DiscoverOptions{Domains: []string{"a.test", "b.test"}, ResolvConf: resolvConf("search c.test")}, zone, named, "a.test b.test"},
-		"configured with a dot":   {DiscoverOptions{Domains: []string{"A.Test.", "a.test"}}, zone, "https://auth.a.test", "a.test"},
-		"search list":             {DiscoverOptions{ResolvConf: resolvConf("search a.test b.test")}, zone, named, "a.test b.test"},
-		"domain of resolv.conf":   {DiscoverOptions{ResolvConf: resolvConf("domain a.test")}, zone, "https://auth.a.test", "a.test"},
-		"host name":               {DiscoverOptions{HostName: func() string { return "node-1.a.test" }}, zone, "https://auth.a.test", "a.test"},
-		"search list and host":    {DiscoverOptions{HostName: func() string { return "node-1.a.test." }, ResolvConf: resolvConf("search b.test")}, zone, named, "b.test a.test"},
-		"the same twice":          {DiscoverOptions{HostName: func() string { return "node-1.A.test" }, ResolvConf: resolvConf("search a.test. A.TEST")}, zone, "https://auth.a.test", "a.test"},
-		"host without a domain":   {DiscoverOptions{HostName: func() string { return "node-1" }, ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
-		"local is that of mDNS":   {DiscoverOptions{HostName: func() string { return "node-1.local" }, ResolvConf: resolvConf("search local a.test")}, zone, "https://auth.a.test", "a.test"},
-		"an address is no domain": {DiscoverOptions{HostName: func() string { return "192.0.2.9" }, ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
+		"configured": {DiscoverOptions{Domains: []string{"a.test", "b.test"},
+			ResolvConf: resolvConf("search c.test")}, zone, named, "a.test b.test"},
+		"configured with a dot": {DiscoverOptions{Domains: []string{"A.Test.", "a.test"}}, zone,
+			"https://auth.a.test", "a.test"},
+		"search list": {DiscoverOptions{ResolvConf: resolvConf("search a.test b.test")}, zone, named,
+			"a.test b.test"},
+		"domain of resolv.conf": {DiscoverOptions{ResolvConf: resolvConf("domain a.test")}, zone,
+			"https://auth.a.test", "a.test"},
+		"host name": {DiscoverOptions{HostName: func() string { return "node-1.a.test" }}, zone,
+			"https://auth.a.test", "a.test"},
+		"search list and host": {DiscoverOptions{HostName: func() string { return "node-1.a.test." },
+			ResolvConf: resolvConf("search b.test")}, zone, named, "b.test a.test"},
+		"the same twice": {DiscoverOptions{HostName: func() string { return "node-1.A.test" },
+			ResolvConf: resolvConf("search a.test. A.TEST")}, zone, "https://auth.a.test", "a.test"},
+		"host without a domain": {DiscoverOptions{HostName: func() string { return "node-1" },
+			ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
+		"local is that of mDNS": {DiscoverOptions{HostName: func() string { return "node-1.local" },
+			ResolvConf: resolvConf("search local a.test")}, zone, "https://auth.a.test", "a.test"},
+		"an address is no domain": {DiscoverOptions{HostName: func() string { return "192.0.2.9" },
+			ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
 		"named by the network, b": {DiscoverOptions{ResolvConf: resolvConf("search x.test")}, zone + `
 			b._dns-sd._udp.x.test. PTR a.test.
 			b._dns-sd._udp.x.test. PTR local.
@@ -54,7 +64,8 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 		"named by the network, lb": {DiscoverOptions{ResolvConf: resolvConf("search x.test")}, zone + `
 			lb._dns-sd._udp.x.test. PTR b.test.`, "https://auth.b.test", "x.test b._dns-sd._udp.x.test lb._dns-sd._udp.x.test b.test"},
 		"named by the network's address": {DiscoverOptions{Networks: func() []netip.Prefix {
-			return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("192.0.2.77/26")}
+			return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("fe80::1/64"),
+				netip.MustParsePrefix("192.0.2.77/26")}
 		}}, zone + `b._dns-sd._udp.64.2.0.192.in-addr.arpa. PTR a.test.`, "https://auth.a.test",
 			"b._dns-sd._udp.64.2.0.192.in-addr.arpa lb._dns-sd._udp.64.2.0.192.in-addr.arpa a.test"},
 		"not asked if the configuration names domains": {DiscoverOptions{Domains: []string{"x.test"}}, zone + `
@@ -89,7 +100,8 @@ func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
 	if len(r.Servers) != 0 || r.err == nil || !strings.Contains(r.err.Error(), "no domain to browse") {
 		t.Errorf("got %+v, error %v", r.Servers, r.err)
 	}
-	expect(t, "first step", r.steps[0].Text, "the device's resolver configuration cannot be read: resolv.conf: no such file")
+	expect(t, "first step", r.steps[0].Text, "the device's resolver configuration cannot be read: resolv.conf: no "+
+		"such file")
 	text, failure = "search a.test", nil
 	r = discover(t, c, o)
 	expect(t, "issuers", r.issuers(), "https://auth.a.test")
@@ -144,7 +156,8 @@ f: api_ver "v2.0" lacks v1.0`)
 	c := dnsClient(s)
 	c.options.AllowHTTP = true
 	r = discover(t, c, example)
-	expect(t, "in development", r.issuers(), "http://e.example.com https://c.example.com https://a.example.com https://b.example.com https://d.example.com")
+	expect(t, "in development", r.issuers(), "http://e.example.com https://c.example.com https://a.example.com "+
+		"https://b.example.com https://d.example.com")
 }
 
 // mDNS only where unicast finds nothing, and only if the configuration allows it.
@@ -160,13 +173,16 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 		mdns    int  // how often it was used
 		unicast bool // whether a name server was asked
 	}{
-		{"both, unicast finds one", config.DiscoveryBoth, server("example.com", ""), "", "https://auth.example.com", 0, true},
+		{"both, unicast finds one", config.DiscoveryBoth, server("example.com", ""), "", "https://auth.example.com", 0,
+			true},
 		{"both is the default", "", server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"both, unicast finds none", config.DiscoveryBoth, "", "", "https://m.local", 1, true},
-		{"both, what unicast finds may not be used", config.DiscoveryBoth, strings.ReplaceAll(server("example.com", ""), "pri=1", "pri=100"), "", "https://m.local", 1, true},
+		{"both, what unicast finds may not be used", config.DiscoveryBoth, strings.ReplaceAll(server("example.com", ""),
+			"pri=1", "pri=100"), "", "https://m.local", 1, true},
 		{"both, unicast is silent", config.DiscoveryBoth, "", dnsserver.Silent, "", 0, true},
 		{"both, unicast fails", config.DiscoveryBoth, "", dnsserver.ServFail, "", 0, true},
-		{"unicast, and there is one", config.DiscoveryUnicast, server("example.com", ""), "", "https://auth.example.com", 0, true},
+		{"unicast, and there is one", config.DiscoveryUnicast, server("example.com", ""), "",
+			"https://auth.example.com", 0, true},
 		{"unicast, and there is none", config.DiscoveryUnicast, "", "", "", 0, true},
 		{"mdns", config.DiscoveryMDNS, server("example.com", ""), "", "https://m.local", 1, false},
 		{"off", config.DiscoveryOff, server("example.com", ""), "", "", 0, false},
@@ -180,7 +196,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 				browsed := 0
 				client.browse = func(context.Context, BrowseOptions) (Found, error) {
 					browsed++
-					return Found{Servers: []Server{byMDNS}, Skipped: []Skipped{{"x", errors.New("no")}}, Again: minAgain}, nil
+					return Found{Servers: []Server{byMDNS}, Skipped: []Skipped{{"x", errors.New("no")}},
+						Again: minAgain}, nil
 				}
 				r := discover(t, client, DiscoverOptions{Mode: c.mode, Domains: []string{"example.com"}})
 				expect(t, "issuers", r.issuers(), c.issuers)
@@ -196,7 +213,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 	t.Parallel()
 	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
-	other := strings.ReplaceAll(server("c.test", ""), "a._nmos-auth._tcp.c.test", "a._nmos-auth._tcp.b.test") // listed in another domain
+	// listed in another domain
+	other := strings.ReplaceAll(server("c.test", ""), "a._nmos-auth._tcp.c.test", "a._nmos-auth._tcp.b.test")
 	for _, c := range []struct {
 		name, zone, failing string // failing: the record for which the name server fails
 		noMDNS              string
@@ -206,15 +224,19 @@ func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 	}{
 		{"none anywhere", "", "", "", Found{}, "", "a.test c.test", ""},
 		{"mDNS answers", "", "", "", Found{Servers: []Server{byMDNS}}, "https://m.local", "a.test c.test local", ""},
-		{"mDNS has one that may not be used", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no")}}}, "", "a.test c.test local", ""},
-		{"mDNS answers with less than all", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no SRV record")}}, silent: []string{"local"}}, "",
+		{"mDNS has one that may not be used", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no")}}}, "",
+			"a.test c.test local", ""},
+		{"mDNS answers with less than all", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no SRV record")}},
+			silent: []string{"local"}}, "",
 			"a.test c.test", ""},
-		{"forbidden", "", "", "for a reason", Found{Servers: []Server{byMDNS}}, "", "a.test c.test", "mDNS is not used: for a reason"},
+		{"forbidden", "", "", "for a reason", Found{Servers: []Server{byMDNS}}, "", "a.test c.test",
+			"mDNS is not used: for a reason"},
 		{"one fails", "", "_nmos-auth._tcp.a.test.", "", Found{Servers: []Server{byMDNS}}, "", "c.test",
 			"mDNS is not used: no answer was had from a.test"},
 		{"its records fail", "_nmos-auth._tcp.a.test. PTR a._nmos-auth._tcp.a.test.", "a._nmos-auth._tcp.a.test.", "",
 			Found{Servers: []Server{byMDNS}}, "", "c.test", "mDNS is not used: no answer was had from a.test"},
-		{"one fails, the other has one", server("c.test", ""), "_nmos-auth._tcp.a.test.", "", Found{}, "https://auth.c.test", "c.test", ""},
+		{"one fails, the other has one", server("c.test", ""), "_nmos-auth._tcp.a.test.", "", Found{},
+			"https://auth.c.test", "c.test", ""},
 		{"an instance of another domain", other, "", "", Found{}, "https://auth.c.test", "a.test c.test", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -265,7 +287,8 @@ func TestDiscoverAdmits_DIS6(t *testing.T) {
 		return nil
 	}})
 	expect(t, "issuers", r.issuers(), "https://m.local")
-	expect(t, "left out", strings.Join(r.left(), "\n"), "a: not auth.example.com in example.com\nrogue: not rogue.local in local")
+	expect(t, "left out", strings.Join(r.left(), "\n"), "a: not auth.example.com in example.com\nrogue: not "+
+		"rogue.local in local")
 }
 
 // Both fail: the error says both, and what was left out on the way is kept.
@@ -277,18 +300,24 @@ func TestDiscoverErrors_DIS2(t *testing.T) {
 		return Found{}, errors.New("discovery: mDNS: no interface")
 	}
 	r := discover(t, c, DiscoverOptions{
-		ResolvConf: resolvConf(""), Networks: func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("192.0.2.77/26")} },
+		ResolvConf: resolvConf(""), Networks: func() []netip.Prefix {
+			return []netip.Prefix{netip.MustParsePrefix("192.0.2.77/26")}
+		},
 	})
 	failed := "64.2.0.192.in-addr.arpa: name server " + s.Addr() + ": SERVFAIL: the server could not find out\n"
-	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR b._dns-sd._udp."+failed+"PTR lb._dns-sd._udp."+failed+"discovery: mDNS: no interface")
+	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR b._dns-sd._udp."+failed+"PTR lb._dns-sd._udp."+failed+
+		"discovery: mDNS: no interface")
 }
 
 func TestParseResolvConf(t *testing.T) {
-	c := parseResolvConf([]byte("; comment\n# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver\n nameserver  2001:db8::1  # x\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n" +
-		"nameserver auth.example.com\nsearch old.test\ndomain older.test\r\nsearch A.test b.test. . ..  a_b.test c..test x/y.test \xff.test local a.test\noptions edns0\nsearch\n"))
+	c := parseResolvConf([]byte("; comment\n# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver\n nameserver  " +
+		"2001:db8::1  # x\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n" +
+		"nameserver auth.example.com\nsearch old.test\ndomain older.test\r\nsearch A.test b.test. . ..  a_b.test " +
+		"c..test x/y.test \xff.test local a.test\noptions edns0\nsearch\n"))
 	expect(t, "servers", c.servers, "[192.0.2.1:53 [2001:db8::1]:53 [fe80::1%eth0]:53]")
 	expect(t, "search", c.search, "[a.test. b.test. a_b.test.]")
-	c = parseResolvConf([]byte("search " + strings.Repeat("x", 400) + " " + strings.Repeat("a.test ", 3) + strings.Join(strings.Split(strings.Repeat("b", 40), ""), ".test ")))
+	c = parseResolvConf([]byte("search " + strings.Repeat("x", 400) + " " + strings.Repeat("a.test ", 3) +
+		strings.Join(strings.Split(strings.Repeat("b", 40), ""), ".test ")))
 	if len(c.search) > maxDomains {
 		t.Errorf("%d domains", len(c.search))
 	}

@@ -37,14 +37,16 @@ func TestKeySet_KEY8(t *testing.T) {
 	publish2("/realms/nmos", s.URL+"/realms/nmos/")
 	publish2("/a%2fb", s.URL+"/a%2fb")
 	c := New(Options{Roots: ca.roots})
-	for _, issuer := range []string{s.URL, s.URL + "/", s.URL + "/realms/nmos", s.URL + "/realms/nmos/", s.URL + "/a%2fb"} {
+	for _, issuer := range []string{s.URL, s.URL + "/", s.URL + "/realms/nmos", s.URL + "/realms/nmos/",
+		s.URL + "/a%2fb"} {
 		before := connections.Load()
 		doc, err := c.KeySet(t.Context(), issuer)
 		if err != nil {
 			t.Errorf("%s: %v", issuer, err)
 			continue
 		}
-		if string(doc.JWKS) != someKeys || strings.TrimSuffix(doc.Issuer, "/") != strings.TrimSuffix(issuer, "/") || !strings.HasPrefix(doc.JWKSURI, s.URL+"/jwks") {
+		if string(doc.JWKS) != someKeys || strings.TrimSuffix(doc.Issuer, "/") != strings.TrimSuffix(issuer, "/") ||
+			!strings.HasPrefix(doc.JWKSURI, s.URL+"/jwks") {
 			t.Errorf("%s: %+v", issuer, doc)
 		}
 		if n := connections.Load() - before; n != 1 {
@@ -71,9 +73,11 @@ func TestKeySetOfStrictServer_KEY4_KEY8(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
-	mux.HandleFunc("GET "+wellKnown, as("application/json", fmt.Sprintf("\ufeff{\"issuer\":%q,\"jwks_uri\":%q}", s.URL, s.URL+"/jwks")))
+	mux.HandleFunc("GET "+wellKnown, as("application/json", fmt.Sprintf("\ufeff{\"issuer\":%q,\"jwks_uri\":%q}", s.URL,
+		s.URL+"/jwks")))
 	mux.HandleFunc("GET /jwks", as("application/jwk-set+json", someKeys))
-	if doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil || string(doc.JWKS) != someKeys {
+	if doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil ||
+		string(doc.JWKS) != someKeys {
 		t.Errorf("got %q, error %v; want %q", doc.JWKS, err, someKeys)
 	}
 }
@@ -116,8 +120,10 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		from     string           // which document the error names
 		want     string
 	}{
-		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, "metadata", "HTTP 403 Forbidden"},
-		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, nil, "metadata", "HTTP 599 "},
+		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, "metadata",
+			"HTTP 403 Forbidden"},
+		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, nil, "metadata",
+			"HTTP 599 "},
 		{"HTML by type", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			io.WriteString(w, "Please log in")
@@ -132,15 +138,18 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"redirect nowhere", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, nil, "metadata",
 			"HTTP 304 Not Modified"},
 		{"empty", text(""), nil, "metadata", "an empty document"},
-		{"not JSON", text(`{"issuer":secret}`), nil, "metadata", "not JSON at byte 11 of 17: invalid character 's' looking for beginning of value"},
-		{"cut short", text(`{"issuer":"https`), nil, "metadata", "not JSON at byte 16 of 16: unexpected end of JSON input"},
+		{"not JSON", text(`{"issuer":secret}`), nil, "metadata", "not JSON at byte 11 of 17: invalid character 's' " +
+			"looking for beginning of value"},
+		{"cut short", text(`{"issuer":"https`), nil, "metadata",
+			"not JSON at byte 16 of 16: unexpected end of JSON input"},
 		{"array", text(`["secret"]`), nil, "metadata", "unexpected JSON array at byte 1 of 10"},
 		{"number", text(`{"issuer":4711}`), nil, "metadata", "unexpected JSON number at byte 14 of 15"},
 		{"null", text(`null`), nil, "metadata", "the document names no issuer"},
 		{"issuer twice", text(`{"issuer":"https://a","issuer":"https://b"}`), nil, "metadata",
 			"not JSON that all read alike: it gives one member name twice"},
 		{"issuer in another case", text(`{"Issuer":"https://a"}`), nil, "metadata", "the document names no issuer"},
-		{"nested deeply", text(`{"x":` + strings.Repeat("[", 200000) + `}`), nil, "metadata", "not JSON at byte 10005 of 200006: invalid character '[' exceeded max depth"},
+		{"nested deeply", text(`{"x":` + strings.Repeat("[", 200000) + `}`), nil, "metadata",
+			"not JSON at byte 10005 of 200006: invalid character '[' exceeded max depth"},
 		{"lying issuer", text(`{"issuer":"https://user:secret@evil.example.com/?secret=1","jwks_uri":"https://evil.example.com/"}`), nil, "metadata",
 			`the document names another issuer, "https://evil.example.com/"`},
 		{"no jwks_uri", text(`{"issuer":"ISSUER"}`), nil, "metadata", "the document names no jwks_uri"},
@@ -148,8 +157,10 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 			`jwks_uri "http://127.0.0.1:9/jwks": not https`},
 		{"jwks_uri of a file", text(`{"issuer":"ISSUER","jwks_uri":"file:///etc/shadow"}`), nil, "metadata",
 			`jwks_uri "file:///etc/shadow": not an https URL`},
-		{"jwks_uri relative", text(`{"issuer":"ISSUER","jwks_uri":"/jwks"}`), nil, "metadata", `jwks_uri "/jwks": not an https URL`},
-		{"jwks_uri with user", text(`{"issuer":"ISSUER","jwks_uri":"https://me:secret@a/"}`), nil, "metadata", `jwks_uri "https://a/": a user name is not allowed`},
+		{"jwks_uri relative", text(`{"issuer":"ISSUER","jwks_uri":"/jwks"}`), nil, "metadata",
+			`jwks_uri "/jwks": not an https URL`},
+		{"jwks_uri with user", text(`{"issuer":"ISSUER","jwks_uri":"https://me:secret@a/"}`), nil, "metadata",
+			`jwks_uri "https://a/": a user name is not allowed`},
 		{"announced too long", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10000000")
 			io.WriteString(w, "{")
@@ -177,7 +188,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"issuer":`)
 		}, nil, "metadata", "the answer was cut off after 10 bytes: the server closed the connection"},
-		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata", "the server closed the connection"},
+		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "metadata",
+			"the server closed the connection"},
 
 		{"keys not found", nil, http.NotFound, "keys", "HTTP 404 Not Found"},
 		{"keys redirected", nil, func(w http.ResponseWriter, r *http.Request) {
@@ -187,7 +199,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 			http.Redirect(w, r, "/jwks", http.StatusFound)
 		}, "keys", "a redirect to ADDRESS (HTTP 302), which is not followed"},
 		{"keys HTML", nil, text("<html>"), "keys", "an HTML page, not JSON"},
-		{"keys not JSON", nil, text(`{"keys":[}`), "keys", "not JSON at byte 10 of 10: invalid character '}' looking for beginning of value"},
+		{"keys not JSON", nil, text(`{"keys":[}`), "keys", "not JSON at byte 10 of 10: invalid character '}' looking " +
+			"for beginning of value"},
 		{"keys a string", nil, text(`"secret"`), "keys", "neither a JSON object nor an array"},
 		{"keys too long", nil, text(big + "[]"), "keys", "the document is over 256 KiB"},
 	} {
@@ -215,7 +228,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 				!last[c.name] && !strings.Contains(c.name, "jwks_uri") {
 				want += "; from " + s.URL + wellKnownOpenID + ": HTTP 404 Not Found" // the next place (KEY-8)
 			}
-			if got := err.Error(); got != strings.ReplaceAll(want, "ADDRESS", strconv.Quote(s.Listener.Addr().String())) {
+			if got := err.Error(); got != strings.ReplaceAll(want, "ADDRESS",
+				strconv.Quote(s.Listener.Addr().String())) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 			if strings.Contains(err.Error(), "secret") {
@@ -295,7 +309,8 @@ func TestKeySetHTTP_KEY8(t *testing.T) {
 	defer s.Close()
 	publish(mux, s.URL, "")
 	_, err := New(Options{}).KeySet(t.Context(), s.URL)
-	if want := fmt.Sprintf("discovery: issuer %q: not https", s.URL); err == nil || err.Error() != want || requests.Load() != 0 {
+	if want := fmt.Sprintf("discovery: issuer %q: not https", s.URL); err == nil || err.Error() != want ||
+		requests.Load() != 0 {
 		t.Errorf("got %v after %d requests, want %s", err, requests.Load(), want)
 	}
 	doc, err := New(Options{AllowHTTP: true}).KeySet(t.Context(), s.URL)
@@ -338,10 +353,11 @@ func TestKeySetNoProxy(t *testing.T) {
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	var protocols atomic.Value
-	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.nmos.test"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		protocols.Store(r.Proto)
-		mux.ServeHTTP(w, r)
-	}), func(s *httptest.Server) { s.EnableHTTP2 = true })
+	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.nmos.test"),
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			protocols.Store(r.Proto)
+			mux.ServeHTTP(w, r)
+		}), func(s *httptest.Server) { s.EnableHTTP2 = true })
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	publish(mux, "https://auth.nmos.test:"+port, "")
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"} {
@@ -404,7 +420,8 @@ func TestKeySetRedirect_KEY8(t *testing.T) {
 			continue
 		}
 		_, other, _ := net.SplitHostPort(plain.Listener.Addr().String())
-		want = "discovery: metadata from " + s.URL + wellKnown + ": " + strings.NewReplacer("PORT", port, "OTHER", other).Replace(want) +
+		want = "discovery: metadata from " + s.URL + wellKnown + ": " + strings.NewReplacer("PORT", port, "OTHER",
+			other).Replace(want) +
 			"; from " + s.URL + wellKnownOpenID + ": HTTP 404 Not Found" // the next place
 		expect(t, location, err, want)
 	}

@@ -14,7 +14,8 @@ import (
 // answering serves plain HTTP by hand: answer gets the number of the request on its connection, from 0, and of the
 // connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up immediately.
 // It returns the server's URL and a count of connections.
-func answering(t *testing.T, answer func(conn, request int, url string) (text string, last bool)) (string, *atomic.Int32) {
+func answering(t *testing.T, answer func(conn, request int, url string) (text string, last bool)) (string,
+	*atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +43,8 @@ func answering(t *testing.T, answer func(conn, request int, url string) (text st
 						return
 					}
 					if r.Method != http.MethodGet || "http://"+r.Host != url || r.Header.Get("Accept") != accept ||
-						r.Header.Get("User-Agent") != "nmos-authd" || r.Header.Get("Accept-Encoding") != "identity" || len(r.Header) != 3 {
+						r.Header.Get("User-Agent") != "nmos-authd" || r.Header.Get("Accept-Encoding") != "identity" ||
+						len(r.Header) != 3 {
 						t.Errorf("asked %s for %s with %v", r.Host, r.Method, r.Header)
 					}
 					text, last := answer(number, i, url)
@@ -76,12 +78,15 @@ func TestKeySetHead_KEY8(t *testing.T) {
 		{"interim without end", strings.Repeat(interim, 1000), "the answer has headers of over 32 KiB"},
 		{"other protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "HTTP 101 Switching Protocols"},
 		{"long head", "HTTP/1.1 200 OK\r\n" + strings.Repeat(field, 40), "the answer has headers of over 32 KiB"},
-		{"long interim head", "HTTP/1.1 103 Early Hints\r\n" + strings.Repeat(field, 40), "the answer has headers of over 32 KiB"},
+		{"long interim head", "HTTP/1.1 103 Early Hints\r\n" + strings.Repeat(field, 40), "the answer has headers of " +
+			"over 32 KiB"},
 		{"endless line", "HTTP/1.1 200 " + strings.Repeat("secret", 10000), "the answer has headers of over 32 KiB"},
 		{"another protocol", "220 mail.example.com ESMTP secret\r\n\r\n", "the answer is not HTTP/1.1"},
 		{"no header", "HTTP/1.1 200 OK\r\nsecret\r\n\r\n", "the answer is not HTTP/1.1"},
-		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12", "the answer is not HTTP/1.1"},
-		{"both lengths", "HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: secret\r\n\r\n12", "the answer is not HTTP/1.1"},
+		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12",
+			"the answer is not HTTP/1.1"},
+		{"both lengths", "HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: secret\r\n\r\n12",
+			"the answer is not HTTP/1.1"},
 		{"half a head", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", "the server closed the connection"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,7 +104,8 @@ func TestKeySetHead_KEY8(t *testing.T) {
 			if c.want == "" && (err != nil || string(doc.JWKS) != someKeys) {
 				t.Errorf("got %+v, %v", doc, err)
 			}
-			if want := "discovery: metadata from " + url + wellKnown + ": " + c.want; c.want != "" && (err == nil || err.Error() != want) {
+			if want := "discovery: metadata from " + url + wellKnown + ": " + c.want; c.want != "" &&
+				(err == nil || err.Error() != want) {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
 		})
@@ -121,7 +127,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 		}, 1, ""},
 		{"in chunks", func(_, request int, url string) (string, bool) {
 			body := []string{metadataOf(url), someKeys}[request]
-			return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body), false
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body),
+				body), false
 		}, 1, ""},
 		{"up to the end of the connection", func(conn, _ int, url string) (string, bool) {
 			return "HTTP/1.1 200 OK\r\n\r\n" + []string{metadataOf(url), someKeys}[conn], true
@@ -130,7 +137,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "/1.1", "/1.0", 1), false
 		}, 2, ""},
 		{"closed as announced", func(conn, _ int, url string) (string, bool) {
-			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "\r\n", "\r\nConnection: close\r\n", 1), true
+			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "\r\n", "\r\nConnection: close\r\n",
+				1), true
 		}, 2, ""},
 		{"closed unannounced", func(conn, _ int, url string) (string, bool) {
 			return okay([]string{metadataOf(url), someKeys}[conn]), true
@@ -157,7 +165,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 			return okay(someKeys), false
 		}, 2, ""},
 		{"a short refusal", func(_, request int, url string) (string, bool) {
-			return []string{"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", okay(metadataOf(url)), okay(someKeys)}[request], false
+			return []string{"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", okay(metadataOf(url)),
+				okay(someKeys)}[request], false
 		}, 1, ""},
 		{"a long refusal", func(conn, request int, url string) (string, bool) {
 			if conn == 0 {
@@ -171,13 +180,15 @@ func TestKeySetConnectionAgain(t *testing.T) {
 			url, asked := answering(t, c.answer)
 			doc, err := New(Options{AllowHTTP: true}).KeySet(t.Context(), url)
 			want, conns, got := someKeys, c.conns, asked.Load()
-			if string(doc.JWKS) == unasked { // the second request was sent before package http looked at what was left over
+			// the second request was sent before package http looked at what was left over
+			if string(doc.JWKS) == unasked {
 				want, conns = unasked, 1
 			}
 			if c.want == "" && (err != nil || string(doc.JWKS) != want) {
 				t.Errorf("got %+v, %v, want keys", doc, err)
 			}
-			if want := "discovery: keys from " + url + "/jwks: " + c.want; c.want != "" && (err == nil || err.Error() != want) {
+			if want := "discovery: keys from " + url + "/jwks: " + c.want; c.want != "" &&
+				(err == nil || err.Error() != want) {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
 			if got != conns {

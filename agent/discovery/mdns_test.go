@@ -64,7 +64,8 @@ func TestBrowse_DIS3(t *testing.T) {
 	if !ownNetwork(t) {
 		return
 	}
-	advertise(t, "Studio Auth (main)", "auth-2", 8443, "api_proto=https", "api_ver=v1.0", "pri=20", "api_selector=realm")
+	advertise(t, "Studio Auth (main)", "auth-2", 8443, "api_proto=https", "api_ver=v1.0", "pri=20",
+		"api_selector=realm")
 	advertise(t, "auth-1", "auth-1", 443, "api_proto=https", "api_ver=v1.0,v1.1", "pri=10")
 	advertise(t, "plain", "auth-3", 80, "api_proto=http", "api_ver=v1.0", "pri=0")
 	advertise(t, "trial", "auth-4", 443, "api_proto=https", "api_ver=v1.0", "pri=100")
@@ -80,7 +81,8 @@ func TestBrowse_DIS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries(t, 5, func(t testing.TB, _ int) {
-		found, err := Browse(t.Context(), BrowseOptions{Development: true, Interfaces: []net.Interface{*one}, Window: time.Hour})
+		found, err := Browse(t.Context(), BrowseOptions{Development: true, Interfaces: []net.Interface{*one},
+			Window: time.Hour})
 		if err != nil || len(found.Servers) != 4 || found.Servers[0].Scheme != "http" || found.Servers[3].Pri != 100 {
 			t.Errorf("in development: got %+v, %v, want 4 servers, of http first and of pri 100 last", found, err)
 		}
@@ -125,7 +127,8 @@ func checkBrowsed(t testing.TB) {
 			t.Errorf("%s: addresses %v, TTL %v", s.Instance, s.Addresses, s.TTL)
 		}
 	}
-	want := "https://auth-1.local:443/.well-known/oauth-authorization-server https://auth-2.local:8443/.well-known/oauth-authorization-server/realm"
+	want := "https://auth-1.local:443/.well-known/oauth-authorization-server " +
+		"https://auth-2.local:8443/.well-known/oauth-authorization-server/realm"
 	if got := strings.Join(urls, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -266,8 +269,8 @@ func TestBrowseSplit_DIS2(t *testing.T) {
 		`Auth._nmos-auth._tcp.LOCAL. 110 IN TXT "api_proto=https" "api_ver=v1.0" "pri=10"`,
 		"AUTH-1.local. 90 IN AAAA fe80::1",
 		"AUTH-1.local. 90 IN A 192.0.2.7")
-	want := Server{Instance: "Auth", Scheme: "https", Host: "auth-1.local", Port: 8443, Pri: 10, Priority: 3, Weight: 4, TTL: 90 * time.Second,
-		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Domain: "local"}
+	want := Server{Instance: "Auth", Scheme: "https", Host: "auth-1.local", Port: 8443, Pri: 10, Priority: 3, Weight: 4,
+		TTL: 90 * time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Domain: "local"}
 	tries(t, 5, func(t testing.TB, _ int) {
 		found, err := Browse(t.Context(), BrowseOptions{})
 		if err != nil || len(found.Servers) != 1 {
@@ -313,8 +316,8 @@ func TestBrowseFlood_DIS2(t *testing.T) {
 	for _, text := range []string{
 		"_nmos-auth._tcp.local. 4500 IN PTR flood-00000000._nmos-auth._tcp.local.",
 		"flood-00000000._nmos-auth._tcp.local. 4500 IN SRV 0 0 443 host.local.",
-		`flood-00000000._nmos-auth._tcp.local. 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" "` + strings.Join(filler, `" "`) + `"`,
-		"host.local. 4500 IN A 192.0.2.9",
+		`flood-00000000._nmos-auth._tcp.local. 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" "` +
+			strings.Join(filler, `" "`) + `"`, "host.local. 4500 IN A 192.0.2.9",
 	} {
 		rr, err := dns.NewRR(text)
 		if err != nil {
@@ -353,7 +356,8 @@ func TestBrowseFlood_DIS2(t *testing.T) {
 		}
 	})
 	cancel()
-	t.Logf("%d packets sent, heap %d kB before, %d kB at most in %d measurements", sent.Load(), before>>10, most.Load()>>10, measured.Load())
+	t.Logf("%d packets sent, heap %d kB before, %d kB at most in %d measurements", sent.Load(), before>>10,
+		most.Load()>>10, measured.Load())
 	if most.Load()-before > 8<<20 {
 		t.Errorf("got %d kB of heap in a flood, %d kB before; want 8 MB more at most", most.Load()>>10, before>>10)
 	}

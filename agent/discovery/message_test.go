@@ -131,8 +131,8 @@ func TestParseMessageBounded_DIS1(t *testing.T) {
 
 // txtRecord is a TXT record with these data, as it is read from an answer.
 func txtRecord(data []byte) (resource, bool) {
-	p := binary.BigEndian.AppendUint16([]byte("\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x10\x00\x01\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c"),
-		uint16(len(data)))
+	p := binary.BigEndian.AppendUint16([]byte(
+		"\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x10\x00\x01\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c"), uint16(len(data)))
 	m, err := parseMessage(append(p, data...), 7, question{"a.", dns.TypeTXT})
 	if err != nil || len(m.answer) != 1 {
 		return resource{}, false
@@ -157,7 +157,8 @@ func TestQuestionPack_DIS1(t *testing.T) {
 		}
 		expect(t, "packed", m.String(), want.String())
 	}
-	for _, name := range []string{"", "x", "a..b.", strings.Repeat("x", 64) + ".", strings.Repeat("abcdefg.", 33), "."} {
+	for _, name := range []string{"", "x", "a..b.", strings.Repeat("x", 64) + ".", strings.Repeat("abcdefg.", 33),
+		"."} {
 		if _, err := (question{name, dns.TypeA}).pack(1, true); (err == nil) != (name == ".") {
 			t.Errorf("%.20q: %v", name, err)
 		}
@@ -179,7 +180,8 @@ func FuzzParseMessage(f *testing.F) {
 			t.Fatalf("%d records", len(m.answer)+len(m.extra))
 		}
 		for _, r := range slices.Concat(m.answer, m.extra) {
-			if r.ttl < 0 || r.ttl > maxTTL || len(r.txt) > maxStrings || len(r.target) > 1100 || !printable(r.name+r.target+r.data()) {
+			if r.ttl < 0 || r.ttl > maxTTL || len(r.txt) > maxStrings || len(r.target) > 1100 ||
+				!printable(r.name+r.target+r.data()) {
 				t.Errorf("got %+v", r)
 			}
 		}
@@ -246,7 +248,8 @@ func slowUnescape(s string) string {
 	for s != "" {
 		var n byte
 		if len(s) >= 4 && s[0] == '\\' {
-			if c, err := fmt.Sscanf(s[1:4], "%3d", &n); c == 1 && err == nil && s[1] >= '0' && s[1] <= '9' && s[2] >= '0' && s[2] <= '9' && s[3] >= '0' && s[3] <= '9' {
+			if c, err := fmt.Sscanf(s[1:4], "%3d", &n); c == 1 && err == nil && s[1] >= '0' && s[1] <= '9' &&
+				s[2] >= '0' && s[2] <= '9' && s[3] >= '0' && s[3] <= '9' {
 				b, s = append(b, n), s[4:]
 				continue
 			}

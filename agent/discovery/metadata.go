@@ -7,7 +7,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
+	// refuses member names given twice or in another case, as encoding/json does not
+	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/keys"
 )

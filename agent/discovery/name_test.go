@@ -73,7 +73,8 @@ func FuzzInstanceName(f *testing.F) {
 		expect(t, "unescaped", unescape(first), label)
 		expect(t, "twin", slowUnescape(first), label)
 		shown := InstanceName(first)
-		if shown != label && !strings.HasPrefix(shown, `"`) || !utf8.ValidString(shown) || strings.ContainsAny(shown, "\x00\n\r\x1b\u202e") {
+		if shown != label && !strings.HasPrefix(shown, `"`) || !utf8.ValidString(shown) ||
+			strings.ContainsAny(shown, "\x00\n\r\x1b\u202e") {
 			t.Errorf("%q is shown as %q", label, shown)
 		}
 	})

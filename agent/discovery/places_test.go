@@ -40,25 +40,26 @@ type keycloak struct {
 func newKeycloak(t *testing.T, ca *authority, answers map[string]http.HandlerFunc) *keycloak {
 	t.Helper()
 	k := &keycloak{conns: map[net.Conn]bool{}}
-	k.Server = serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1", "auth.nmos.test"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		k.mu.Lock()
-		k.asked = append(k.asked, r.URL.EscapedPath())
-		k.mu.Unlock()
-		switch answer := answers[r.URL.EscapedPath()]; {
-		case r.URL.Path == "/jwks":
-			io.WriteString(w, someKeys)
-		case answer != nil:
-			answer(w, r)
-		default:
-			http.NotFound(w, r)
-		}
-	}), func(s *httptest.Server) {
-		s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+	k.Server = serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1", "auth.nmos.test"),
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.conns[c] = true
-		}
-	})
+			k.asked = append(k.asked, r.URL.EscapedPath())
+			k.mu.Unlock()
+			switch answer := answers[r.URL.EscapedPath()]; {
+			case r.URL.Path == "/jwks":
+				io.WriteString(w, someKeys)
+			case answer != nil:
+				answer(w, r)
+			default:
+				http.NotFound(w, r)
+			}
+		}), func(s *httptest.Server) {
+			s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				k.conns[c] = true
+			}
+		})
 	k.issuer = k.URL + "/realms/nmos"
 	return k
 }
@@ -113,7 +114,8 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 		{"403 and a page", status(403), page, nil, "iao", "", 0},
 		{"a document without issuer", noIssuer, nil, nil, "ia", "", 0},
 		{"none", status(404), status(405), status(404), "iao",
-			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: HTTP 404 Not Found", 0},
+			"metadata from INSERTED: HTTP 404 Not Found; from APPENDED: HTTP 405 Method Not Allowed; from OPENID: " +
+				"HTTP 404 Not Found", 0},
 		{"the first fails", status(500), nil, nil, "i", "metadata from INSERTED: HTTP 500 Internal Server Error", 0},
 		{"the first lies", lie, nil, nil, "ia", "", 0},
 		{"all lie", lie, lie, lie, "iao", `metadata from INSERTED: the document names another issuer, "https://evil.example.com"; ` +
@@ -121,7 +123,8 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 		{"the first hangs up", hangUp, nil, nil, "i", "metadata from INSERTED: the server closed the connection", 0},
 		{"the first leads to another place of the server", redirect("APPENDED"), nil, nil, "ia", "", 'i'},
 		{"the first leads in a circle", redirect("INSERTED"), nil, nil, "iia", "", 0},
-		{"all lead elsewhere", redirect("https://portal.example.com/"), redirect("http://ADDRESS/"), redirect("https://user@ADDRESS/"), "iao",
+		{"all lead elsewhere", redirect("https://portal.example.com/"), redirect("http://ADDRESS/"),
+			redirect("https://user@ADDRESS/"), "iao",
 			`metadata from INSERTED: a redirect to "portal.example.com" (HTTP 302), which is not followed; ` +
 				`from APPENDED: a redirect to ADDRESS (HTTP 302), which is not followed; from OPENID: a redirect to ADDRESS (HTTP 302), which is not followed`, 0},
 		{"the second fails", status(404), status(503), nil, "ia",
@@ -138,11 +141,15 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 			}
 			doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), k.issuer)
 			paths, connections := k.seen()
-			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks", "").Replace(strings.Join(paths, ""))
-			expect(t, "asked", strings.ReplaceAll(asked, c.asked+c.asked, c.asked), c.asked) // a request that was hung up on is sent again
+			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks", "").Replace(
+				strings.Join(paths, ""))
+			// a request that was hung up on is sent again
+			expect(t, "asked", strings.ReplaceAll(asked, c.asked+c.asked, c.asked), c.asked)
 			if c.err == "" {
-				last := map[byte]string{'i': inserted, 'a': appended, 'o': openID}[cmp.Or(c.from, c.asked[len(c.asked)-1])]
-				if err != nil || doc.Issuer != k.issuer || doc.MetadataURL != k.URL+last || string(doc.JWKS) != someKeys {
+				last := map[byte]string{'i': inserted, 'a': appended,
+					'o': openID}[cmp.Or(c.from, c.asked[len(c.asked)-1])]
+				if err != nil || doc.Issuer != k.issuer || doc.MetadataURL != k.URL+last ||
+					string(doc.JWKS) != someKeys {
 					t.Errorf("got %+v, error %v", doc, err)
 				}
 				if connections != 1 {
@@ -160,10 +167,11 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 // An issuer without a path has two places only.
 func TestMetadataPlaces(t *testing.T) {
 	for issuer, want := range map[string]string{
-		"https://a":           "https://a" + wellKnown + " https://a" + wellKnownOpenID,
-		"https://a/":          "https://a" + wellKnown + " https://a" + wellKnownOpenID,
-		"https://a:8443/r/s/": "https://a:8443" + wellKnown + "/r/s https://a:8443/r/s" + wellKnown + " https://a:8443/r/s" + wellKnownOpenID,
-		"https://a/r%2fs":     "https://a" + wellKnown + "/r%2fs https://a/r%2fs" + wellKnown + " https://a/r%2fs" + wellKnownOpenID,
+		"https://a":  "https://a" + wellKnown + " https://a" + wellKnownOpenID,
+		"https://a/": "https://a" + wellKnown + " https://a" + wellKnownOpenID,
+		"https://a:8443/r/s/": "https://a:8443" + wellKnown + "/r/s https://a:8443/r/s" + wellKnown +
+			" https://a:8443/r/s" + wellKnownOpenID, "https://a/r%2fs": "https://a" + wellKnown +
+			"/r%2fs https://a/r%2fs" + wellKnown + " https://a/r%2fs" + wellKnownOpenID,
 	} {
 		iss, err := url.Parse(issuer)
 		if err != nil {
@@ -181,7 +189,8 @@ func TestMetadataPlaces(t *testing.T) {
 func found(t *testing.T, s *httptest.Server, selector string, addresses ...string) Server {
 	t.Helper()
 	a := netip.MustParseAddrPort(s.Listener.Addr().String())
-	f := Server{Instance: "a", Scheme: "https", Host: "auth.nmos.test", Port: a.Port(), Selector: selector, Domain: "nmos.test"}
+	f := Server{Instance: "a", Scheme: "https", Host: "auth.nmos.test", Port: a.Port(), Selector: selector,
+		Domain: "nmos.test"}
 	for _, s := range addresses {
 		f.Addresses = append(f.Addresses, netip.MustParseAddr(s))
 	}
@@ -205,7 +214,8 @@ func TestServerKeySet_DIS4(t *testing.T) {
 		clear(answers)
 		answers[place] = metadata(issuer)
 		doc, err := c.ServerKeySet(t.Context(), s)
-		if err != nil || doc.Issuer != issuer || string(doc.JWKS) != someKeys || doc.MetadataURL != "https://auth.nmos.test:"+port+place {
+		if err != nil || doc.Issuer != issuer || string(doc.JWKS) != someKeys ||
+			doc.MetadataURL != "https://auth.nmos.test:"+port+place {
 			t.Errorf("%s: %+v, %v", place, doc, err)
 		}
 	}
@@ -259,13 +269,17 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 		{root, "http://auth.nmos.test:" + port + "/realms/nmos", false, "the document names another issuer"},
 		{root, at + "/realms/nmos?x", false, "the document names another issuer"},
 		{realm, at + "/realms/nmos", true, ""},
-		{realm, at + "/realms/other", false, `the document names another issuer, "` + at + `/realms/other"; announce it with api_selector=realms/other; from`},
-		{realm, "https://auth.nmos.test/realms/other", false, `the document names another issuer, "https://auth.nmos.test/realms/other"; from`},
+		{realm, at + "/realms/other", false, `the document names another issuer, "` + at +
+			`/realms/other"; announce it with api_selector=realms/other; from`},
+		{realm, "https://auth.nmos.test/realms/other", false,
+			`the document names another issuer, "https://auth.nmos.test/realms/other"; from`},
 	} {
 		named, keysAt = x.named, at+"/jwks"
 		doc, err := c.ServerKeySet(t.Context(), x.server)
-		if (err == nil) != x.good || x.good && doc.Issuer != x.named || !x.good && !strings.Contains(err.Error(), x.says) {
-			t.Errorf("%s names %s: got %+v, %v, want good %v, %q", x.server.IssuerURL(), x.named, doc, err, x.good, x.says)
+		if (err == nil) != x.good || x.good && doc.Issuer != x.named ||
+			!x.good && !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s names %s: got %+v, %v, want good %v, %q", x.server.IssuerURL(), x.named, doc, err, x.good,
+				x.says)
 		}
 	}
 	// The issuer is known once the metadata was read, even if its keys cannot be had.
@@ -281,7 +295,8 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 	// A configured issuer has no such choice.
 	for _, issuer := range []string{k.URL, k.URL + "/realms/nmos/x"} {
 		_, err := c.KeySet(t.Context(), issuer)
-		want := `the document names another issuer, "` + named + `"; name that one in [authorization] servers, or announce it with api_selector=realms/nmos`
+		want := `the document names another issuer, "` + named +
+			`"; name that one in [authorization] servers, or announce it with api_selector=realms/nmos`
 		if issuer != k.URL {
 			want = "HTTP 404 Not Found"
 		}
@@ -311,7 +326,8 @@ func TestServerKeySetAddresses_DIS5(t *testing.T) {
 	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) == 0 {
 		t.Errorf("no address: %v after questions %q", err, questions(ns))
 	}
-	s.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")} // nobody listens there any more
+	// nobody listens there any more
+	s.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
 	ns.Forget()
 	if _, err := c.ServerKeySet(t.Context(), s); err != nil || len(ns.Questions()) == 0 {
 		t.Errorf("old addresses: %v after questions %q", err, questions(ns))
@@ -327,7 +343,8 @@ func TestServerKeySetAddresses_DIS5(t *testing.T) {
 	before, _ := k.seen()
 	_, err := c.ServerKeySet(t.Context(), s)
 	after, _ := k.seen()
-	if err == nil || !strings.Contains(err.Error(), "the certificate is for another host") || len(after) != len(before) {
+	if err == nil || !strings.Contains(err.Error(), "the certificate is for another host") ||
+		len(after) != len(before) {
 		t.Errorf("a certificate for another host: %v", err)
 	}
 }
@@ -353,7 +370,8 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 		return resolved{records: []resource{{addr: address}}}, nil
 	}
 	_, err = c.ServerKeySet(t.Context(), f)
-	if want := "https://auth.local:" + port + ": connection refused by 127.0.0.2:" + port + ". Is the server running?"; err == nil ||
+	if want := "https://auth.local:" + port + ": connection refused by 127.0.0.2:" + port +
+		". Is the server running?"; err == nil ||
 		err.Error() != want {
 		t.Errorf("nobody there: got %v, want …%s", err, want)
 	}

@@ -30,21 +30,29 @@ func TestRecord_DIS3(t *testing.T) {
 	}{
 		{"plain", Record{Host: "Auth.Example.com.", Port: 443, TXT: txt()}, false,
 			"https://auth.example.com:443/.well-known/oauth-authorization-server"},
-		{"many versions", Record{Host: "a", Port: 1, TXT: txt("api_ver=v0.9, v1.0,v2.0")}, false, "https://a:1/.well-known/oauth-authorization-server"},
-		{"first of a name counts, in any case", Record{Host: "a", Port: 1, TXT: append(txt("pri"), "=x", "noise", "PRI=0", "pri=200")}, false,
+		{"many versions", Record{Host: "a", Port: 1, TXT: txt("api_ver=v0.9, v1.0,v2.0")}, false,
 			"https://a:1/.well-known/oauth-authorization-server"},
-		{"http", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, false, "api_proto is http, which counts in development only"},
-		{"http in development", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, true, "http://a:80/.well-known/oauth-authorization-server"},
+		{"first of a name counts, in any case",
+			Record{Host: "a", Port: 1, TXT: append(txt("pri"), "=x", "noise", "PRI=0", "pri=200")}, false,
+			"https://a:1/.well-known/oauth-authorization-server"},
+		{"http", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, false, "api_proto is http, which counts in " +
+			"development only"},
+		{"http in development", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, true,
+			"http://a:80/.well-known/oauth-authorization-server"},
 		{"no api_proto", Record{Host: "a", Port: 1, TXT: txt("api_proto")}, true, "no api_proto"},
 		{"other api_proto", Record{Host: "a", Port: 1, TXT: txt("api_proto=HTTPS")}, true, `api_proto is "HTTPS"`},
 		{"no api_ver", Record{Host: "a", Port: 1, TXT: txt("api_ver")}, false, "no api_ver"},
-		{"other api_ver", Record{Host: "a", Port: 1, TXT: txt("api_ver=v1.01,v2.0")}, false, `api_ver "v1.01,v2.0" lacks v1.0`},
-		{"pri 99", Record{Host: "a", Port: 1, TXT: txt("pri=99")}, false, "https://a:1/.well-known/oauth-authorization-server"},
+		{"other api_ver", Record{Host: "a", Port: 1, TXT: txt("api_ver=v1.01,v2.0")}, false,
+			`api_ver "v1.01,v2.0" lacks v1.0`},
+		{"pri 99", Record{Host: "a", Port: 1, TXT: txt("pri=99")}, false,
+			"https://a:1/.well-known/oauth-authorization-server"},
 		{"pri 100", Record{Host: "a", Port: 1, TXT: txt("pri=100")}, false, "pri 100 is for development only"},
-		{"pri 100 in development", Record{Host: "a", Port: 1, TXT: txt("pri=100")}, true, "https://a:1/.well-known/oauth-authorization-server"},
+		{"pri 100 in development", Record{Host: "a", Port: 1, TXT: txt("pri=100")}, true,
+			"https://a:1/.well-known/oauth-authorization-server"},
 		{"pri negative", Record{Host: "a", Port: 1, TXT: txt("pri=-1")}, true, `pri "-1" is not a number`},
 		{"pri missing", Record{Host: "a", Port: 1, TXT: txt("pri")}, true, "no pri"},
-		{"nothing", Record{Host: "a", Port: 1, TXT: []string{"txtvers=1", "a b"}}, true, "no api_proto; no api_ver; no pri"},
+		{"nothing", Record{Host: "a", Port: 1, TXT: []string{"txtvers=1", "a b"}}, true,
+			"no api_proto; no api_ver; no pri"},
 		{"all in one string", Record{Host: "a", Port: 1, TXT: []string{"api_proto=https api_ver=v1.0 pri=10"}}, true,
 			"no api_ver; no pri; each name=value needs a string of its own"},
 		{"pri a word", Record{Host: "a", Port: 1, TXT: txt("pri=high")}, true, `pri "high" is not a number`},
@@ -66,20 +74,26 @@ func TestRecord_DIS3(t *testing.T) {
 
 func TestRecordURLs_DIS4(t *testing.T) {
 	for _, c := range []struct{ scheme, port, selector, metadata, issuer string }{
-		{"https", "443", "", "https://auth.example.com:443/.well-known/oauth-authorization-server", "https://auth.example.com"},
-		{"https", "8443", "", "https://auth.example.com:8443/.well-known/oauth-authorization-server", "https://auth.example.com:8443"},
-		{"https", "80", "realm", "https://auth.example.com:80/.well-known/oauth-authorization-server/realm", "https://auth.example.com:80/realm"},
-		{"http", "80", "/realms/nmos/", "http://auth.example.com:80/.well-known/oauth-authorization-server/realms/nmos", "http://auth.example.com/realms/nmos"},
+		{"https", "443", "", "https://auth.example.com:443/.well-known/oauth-authorization-server",
+			"https://auth.example.com"},
+		{"https", "8443", "", "https://auth.example.com:8443/.well-known/oauth-authorization-server",
+			"https://auth.example.com:8443"},
+		{"https", "80", "realm", "https://auth.example.com:80/.well-known/oauth-authorization-server/realm",
+			"https://auth.example.com:80/realm"},
+		{"http", "80", "/realms/nmos/", "http://auth.example.com:80/.well-known/oauth-authorization-server/realms/nmos",
+			"http://auth.example.com/realms/nmos"},
 	} {
 		port := map[string]uint16{"443": 443, "8443": 8443, "80": 80}[c.port]
-		s, err := ParseRecord(Record{Host: "auth.example.com.", Port: port, TXT: txt("api_proto="+c.scheme, "api_selector="+c.selector)}, true)
+		s, err := ParseRecord(Record{Host: "auth.example.com.", Port: port,
+			TXT: txt("api_proto="+c.scheme, "api_selector="+c.selector)}, true)
 		if err != nil || s.MetadataURL() != c.metadata || s.IssuerURL() != c.issuer {
 			t.Errorf("%v: %s, %s, %v", c, s.MetadataURL(), s.IssuerURL(), err)
 			continue
 		}
 		// The client finds the same metadata by the issuer.
 		u, err := New(Options{AllowHTTP: true}).parseIssuer(s.IssuerURL())
-		if err != nil || strings.Replace(metadataURL(u).String(), "example.com/", "example.com:"+c.port+"/", 1) != c.metadata {
+		if err != nil || strings.Replace(metadataURL(u).String(), "example.com/", "example.com:"+c.port+"/",
+			1) != c.metadata {
 			t.Errorf("%v: by its issuer %s: %v, %v", c, s.IssuerURL(), metadataURL(u), err)
 		}
 	}
@@ -92,7 +106,8 @@ func TestRecordURLs_DIS4(t *testing.T) {
 
 func TestOrder_DIS3(t *testing.T) {
 	servers := []Server{
-		{Instance: "g", Pri: 100}, {Instance: "b", Pri: 0, Priority: 5}, {Instance: "c", Pri: 1}, {Instance: "a", Pri: 0, Priority: 2, Weight: 7},
+		{Instance: "g", Pri: 100}, {Instance: "b", Pri: 0, Priority: 5}, {Instance: "c", Pri: 1},
+		{Instance: "a", Pri: 0, Priority: 2, Weight: 7},
 		{Instance: "f", Pri: 99, Priority: 1, Weight: 65535}, {Instance: "e", Pri: 99},
 	}
 	Order(servers, rand.IntN)
@@ -115,7 +130,8 @@ func TestOrderWeight_DIS3(t *testing.T) {
 		servers := []Server{{Instance: "zero"}, {Instance: "one", Weight: 29}, {Instance: "two", Weight: 79}}
 		Order(servers, random.IntN)
 		first[servers[0].Instance]++
-		if len(servers) != 3 || servers[0].Instance == servers[1].Instance || servers[1].Instance == servers[2].Instance {
+		if len(servers) != 3 || servers[0].Instance == servers[1].Instance ||
+			servers[1].Instance == servers[2].Instance {
 			t.Fatalf("a server was lost: %v", servers)
 		}
 	}
@@ -128,7 +144,8 @@ func TestOrderWeight_DIS3(t *testing.T) {
 
 // Whatever was advertised, it leads to the host and port of its SRV record and to the well-known place there.
 func FuzzParseRecord(f *testing.F) {
-	f.Add("auth.example.com.", uint16(443), "api_proto=https", "api_ver=v1.0", "pri=0", "api_selector=realms/nmos", false)
+	f.Add("auth.example.com.", uint16(443), "api_proto=https", "api_ver=v1.0", "pri=0", "api_selector=realms/nmos",
+		false)
 	f.Add("a", uint16(80), "API_PROTO=http", "api_ver=v0.1,v1.0", "pri=100", "api_selector=/..", true)
 	f.Add("a@b", uint16(0), "=", "api_ver", "pri=-1", "api_selector=%2f?x#y", true)
 	f.Fuzz(func(t *testing.T, host string, port uint16, a, b, c, d string, development bool) {
@@ -137,7 +154,8 @@ func FuzzParseRecord(f *testing.F) {
 			return
 		}
 		u, err := url.Parse(s.MetadataURL())
-		if err != nil || u.Hostname() != s.Host || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !strings.HasPrefix(u.Path, wellKnown) ||
+		if err != nil || u.Hostname() != s.Host || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+			!strings.HasPrefix(u.Path, wellKnown) ||
 			u.Scheme != "https" && !development {
 			t.Errorf("%q: %v", s.MetadataURL(), err)
 		}

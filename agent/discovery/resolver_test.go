@@ -117,7 +117,9 @@ func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
 						t.Errorf("got %v with EDNS0, want it remembered that the server does not know it", q)
 					}
 				}
-				if q := s.Questions(); !slices.ContainsFunc(q, func(q dnsserver.Question) bool { return q.Network == "tcp" }) {
+				if q := s.Questions(); !slices.ContainsFunc(q, func(q dnsserver.Question) bool {
+					return q.Network == "tcp"
+				}) {
 					t.Errorf("got %v, want a question by TCP", q)
 				}
 				// With EDNS0 it says that the answer is longer, and by TCP that it does not know EDNS0.
@@ -152,7 +154,8 @@ func TestUnicastErrors_DIS1(t *testing.T) {
 				s := startDNS(t, dnsserver.Options{Zone: oneServer})
 				s.Misbehave("", "", fault)
 				r := discover(t, impatient(s), example)
-				expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+s.Addr()+": "+want)
+				expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+
+					s.Addr()+": "+want)
 			})
 		})
 	}
@@ -170,14 +173,16 @@ func TestUnicastTCPFaults_DIS1(t *testing.T) {
 		s.Misbehave("", "", fault)
 		s.MisbehaveTimes("", "", dnsserver.Truncated, 1)
 		r := discover(t, dnsClient(s), example)
-		if want := "the answer does not fit into a UDP packet, and by TCP: " + want; r.err == nil || !strings.HasSuffix(r.err.Error(), want) {
+		if want := "the answer does not fit into a UDP packet, and by TCP: " + want; r.err == nil ||
+			!strings.HasSuffix(r.err.Error(), want) {
 			t.Errorf("%s:\ngot  %v\nwant …%s", fault, r.err, want)
 		}
 	}
 	at := refusing(t, "udp")
 	c := New(Options{DNSServers: []string{at}})
 	r := discover(t, c, example)
-	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+at+": connection refused")
+	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+at+
+		": connection refused")
 	expect(t, "outcomes", r.outcomes(), "PTR udp not reachable")
 }
 
@@ -195,7 +200,8 @@ func TestUnicastNextNameServer_DIS1(t *testing.T) {
 		t.Run(string(c.first), func(t *testing.T) {
 			t.Parallel()
 			patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
-				bad, good := startDNS(t, dnsserver.Options{Zone: oneServer}), startDNS(t, dnsserver.Options{Zone: oneServer})
+				bad, good := startDNS(t, dnsserver.Options{Zone: oneServer}),
+					startDNS(t, dnsserver.Options{Zone: oneServer})
 				bad.Misbehave("", "", c.first)
 				r := discover(t, impatient(bad, good), example)
 				expect(t, "issuers", r.issuers(), c.issuers)
@@ -225,7 +231,8 @@ func TestUnicastAllSilent_DIS1(t *testing.T) {
 		s.Misbehave("", "", dnsserver.Silent)
 		r := discover(t, impatient(s), DiscoverOptions{Domains: []string{"a.test", "b.test", "c.test"}})
 		expect(t, "asked", questions(s), "[PTR _nmos-auth._tcp.a.test. udp PTR _nmos-auth._tcp.a.test. udp]")
-		expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.a.test: name server "+s.Addr()+": no answer in time")
+		expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.a.test: name server "+s.Addr()+
+			": no answer in time")
 		expect(t, "again", r.Again, retryAgain)
 	})
 }

@@ -10,10 +10,11 @@ type StepKind int
 
 // The kinds of steps.
 const (
-	StepNote    StepKind = iota + 1 // Text: where the search goes on, and why
-	StepAsked                       // Query, Server, Network, Outcome, Took, Records, Err: one question put to one server
-	StepLeftOut                     // Subject, Err: something was advertised and may not be used
-	StepFound                       // Found: a server was found
+	StepNote StepKind = iota + 1 // Text: where the search goes on, and why
+	// Query, Server, Network, Outcome, Took, Records, Err: one question put to one server
+	StepAsked
+	StepLeftOut // Subject, Err: something was advertised and may not be used
+	StepFound   // Found: a server was found
 )
 
 // Step is one step of a discovery, told as it happens, for whoever looks for the record that is wrong. All text in it

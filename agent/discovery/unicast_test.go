@@ -183,8 +183,9 @@ func TestUnicast_DIS1(t *testing.T) {
 		t.Fatalf("got %+v, error %v", r.Servers, r.err)
 	}
 	want := Server{
-		Instance: "auth-1", Scheme: "https", Host: "auth-1.example.com", Port: 443, Pri: 10, Priority: 3, Weight: 4, TTL: 200 * time.Second,
-		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, Domain: "example.com",
+		Instance: "auth-1", Scheme: "https", Host: "auth-1.example.com", Port: 443, Pri: 10, Priority: 3, Weight: 4,
+		TTL: 200 * time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"),
+			netip.MustParseAddr("2001:db8::1")}, Domain: "example.com",
 	}
 	expect(t, "server", fmt.Sprintf("%+v", r.Servers[0]), fmt.Sprintf("%+v", want))
 	// All of it came beside the answer.
@@ -221,11 +222,13 @@ func TestUnicastInstanceNames_DIS1(t *testing.T) {
 		`\255\254`:                           `"\xff\xfe"`,
 		strings.Repeat(`\195\164`, 31) + "x": strings.Repeat("ä", 31) + "x",
 	} {
-		zone := strings.ReplaceAll(strings.ReplaceAll(oneServer, "auth-1._nmos", label+"._nmos"), "443 auth-1", "443 AUTH-1.Example.COM.")
+		zone := strings.ReplaceAll(strings.ReplaceAll(oneServer, "auth-1._nmos", label+"._nmos"), "443 auth-1",
+			"443 AUTH-1.Example.COM.")
 		for _, bare := range []bool{false, true} {
 			s := startDNS(t, dnsserver.Options{Zone: zone, Bare: bare})
 			r := discover(t, dnsClient(s), example)
-			if len(r.Servers) != 1 || InstanceName(r.Servers[0].Instance) != name || r.Servers[0].Host != "auth-1.example.com" || len(r.Servers[0].Addresses) != 2 {
+			if len(r.Servers) != 1 || InstanceName(r.Servers[0].Instance) != name ||
+				r.Servers[0].Host != "auth-1.example.com" || len(r.Servers[0].Addresses) != 2 {
 				t.Errorf("%s, bare %v: %+v, %v, left out %q", label, bare, r.Servers, r.err, r.left())
 			}
 		}
@@ -270,7 +273,8 @@ func TestUnicastLeastTTL_DIS2(t *testing.T) {
 		a.example.net.                      100 A     192.0.2.7`
 	for _, ttl := range []string{"40 90", "90 40"} {
 		first, second, _ := strings.Cut(ttl, " ")
-		s := startDNS(t, dnsserver.Options{Zone: strings.NewReplacer("ISRV", first, "IA", second).Replace(zone), Bare: true})
+		s := startDNS(t, dnsserver.Options{Zone: strings.NewReplacer("ISRV", first, "IA", second).Replace(zone),
+			Bare: true})
 		r := discover(t, dnsClient(s), example)
 		if len(r.Servers) != 1 || r.Servers[0].TTL != 40*time.Second || r.Again != 40*time.Second {
 			t.Errorf("TTLs %s: got %+v, again %v, want 40 s", ttl, r.Servers, r.Again)
@@ -288,7 +292,8 @@ func TestUnicastAdditionalPart_DIS1(t *testing.T) {
 		"auth-1 500 A 192.0.2.9":      "[192.0.2.9]",
 		"auth-1 500 TXT \"not this\"": "[192.0.2.1]",
 	} {
-		part := strings.NewReplacer("auth-1                  500 A 192.0.2.1", "", "auth-1                  500 AAAA 2001:db8::1", beside).Replace(oneServer)
+		part := strings.NewReplacer("auth-1                  500 A 192.0.2.1", "", "auth-1                  500 AAAA "+
+			"2001:db8::1", beside).Replace(oneServer)
 		rest := strings.Replace(oneServer, "auth-1                  500 AAAA 2001:db8::1", "", 1)
 		s := startDNS(t, dnsserver.Options{Zone: part})
 		c := dnsClient(s)
@@ -329,7 +334,8 @@ func TestUnicastPoison_DIS1(t *testing.T) {
 	ignored := 0
 	for _, step := range r.steps {
 		for _, rec := range step.Records {
-			if strings.Contains(rec.Name, "example.net") && rec.Additional && strings.Contains(step.Query, "example.com") {
+			if strings.Contains(rec.Name, "example.net") && rec.Additional && strings.Contains(step.Query,
+				"example.com") {
 				if ignored++; rec.Ignored == nil {
 					t.Errorf("%s: %+v", step.Query, rec)
 				}
@@ -362,7 +368,8 @@ func TestUnicastBounded_DIS1(t *testing.T) {
 	}
 	// All 2,000 of a huge answer are nothing to it.
 	s.Misbehave("", "PTR", dnsserver.Huge)
-	if r = discover(t, dnsClient(s), example); len(r.Servers) > maxInstances || len(r.Skipped) > 3*maxInstances+maxRecords {
+	if r = discover(t, dnsClient(s), example); len(r.Servers) > maxInstances || len(r.Skipped) > 3*maxInstances+
+		maxRecords {
 		t.Errorf("%d servers, %d left out", len(r.Servers), len(r.Skipped))
 	}
 	for _, step := range r.steps {
@@ -395,7 +402,8 @@ func TestUnicastLeftOut_DIS1(t *testing.T) {
 		"a: port 0: the service is not offered": `a._nmos-auth._tcp.example.com. SRV 0 0 0 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt,
 	} {
-		s := startDNS(t, dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR a._nmos-auth._tcp.example.com.\n" + zone})
+		s := startDNS(t, dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR a._nmos-auth._tcp.example.com.\n" +
+			zone})
 		r := discover(t, dnsClient(s), example)
 		expect(t, "left out", r.left(), "["+want+"]")
 		expect(t, "error", r.err, nil) // all of it is known
@@ -416,7 +424,8 @@ func TestUnicastPartly_DIS6(t *testing.T) {
 	r := discover(t, dnsClient(s), example)
 	expect(t, "issuers", r.issuers(), "https://auth-2.example.com") // looked up again when it is contacted
 	expect(t, "addresses", r.Servers[0].Addresses, "[]")
-	expect(t, "left out", r.left(), "[auth-1: TXT auth-1._nmos-auth._tcp.example.com: name server "+s.Addr()+": SERVFAIL: the server could not find out]")
+	expect(t, "left out", r.left(), "[auth-1: TXT auth-1._nmos-auth._tcp.example.com: name server "+s.Addr()+
+		": SERVFAIL: the server could not find out]")
 	expect(t, "error", r.err, nil)
 }
 
@@ -425,9 +434,10 @@ func TestUnicastAgain_DIS6(t *testing.T) {
 		zone string
 		want time.Duration
 	}{
-		"shortest":                        {oneServer, 200 * time.Second},
-		"an address":                      {strings.ReplaceAll(oneServer, "500 A", "77 A"), 77 * time.Second},
-		"long":                            {strings.NewReplacer(" 300", " 900000", " 200 SRV", " 900000 SRV", " 400", " 900000", " 500", " 900000").Replace(oneServer), time.Hour},
+		"shortest":   {oneServer, 200 * time.Second},
+		"an address": {strings.ReplaceAll(oneServer, "500 A", "77 A"), 77 * time.Second},
+		"long": {strings.NewReplacer(" 300", " 900000", " 200 SRV", " 900000 SRV", " 400",
+			" 900000", " 500", " 900000").Replace(oneServer), time.Hour},
 		"none":                            {strings.ReplaceAll(oneServer, " 300", " 0"), minAgain},
 		"nothing there, as the zone says": {`example.com. 3600 SOA ns hostmaster 1 2 3 4 90`, 90 * time.Second},
 		"nothing there for long":          {`example.com. 3600 SOA ns hostmaster 1 2 3 4 80000`, retryAgain},

@@ -40,10 +40,12 @@ func TestKeySetTimeout(t *testing.T) {
 	defer deaf.Close()
 	const timeout = 300 * time.Millisecond
 	c := New(Options{Roots: ca.roots, Timeout: timeout})
-	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL, "handshake": "https://" + deaf.Addr().String()} {
+	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL, "handshake": "https://" +
+		deaf.Addr().String()} {
 		start := time.Now()
 		_, err := c.KeySet(t.Context(), issuer)
-		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline exceeded"; err == nil || err.Error() != want {
+		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline " +
+			"exceeded"; err == nil || err.Error() != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", name, err, want)
 		}
 		took := time.Since(start)
@@ -111,10 +113,11 @@ func TestKeySetUnreached(t *testing.T) {
 	ns := startDNS(t, dnsserver.Options{Zone: "auth.nmos.test. A 127.0.0.1"})
 	c := New(Options{AllowHTTP: true, DNSServers: []string{ns.Addr()}})
 	for issuer, want := range map[string]string{
-		"https://" + address:             "https://" + address + ": connection refused. Is the server running?",
-		"http://" + address + "/realm":   "http://" + address + ": connection refused. Is the server running?",
-		"https://auth.nmos.test:" + port: "https://auth.nmos.test:" + port + ": connection refused by " + address + ". Is the server running?",
-		"https://none.nmos.test":         "https://none.nmos.test: looking up none.nmos.test: no such name (NXDOMAIN)",
+		"https://" + address:           "https://" + address + ": connection refused. Is the server running?",
+		"http://" + address + "/realm": "http://" + address + ": connection refused. Is the server running?",
+		"https://auth.nmos.test:" + port: "https://auth.nmos.test:" + port + ": connection refused by " + address +
+			". Is the server running?", "https://none.nmos.test": "https://none.nmos.test: looking up " +
+			"none.nmos.test: no such name (NXDOMAIN)",
 	} {
 		_, err := c.KeySet(t.Context(), issuer)
 		expect(t, issuer, err, want)
@@ -136,7 +139,8 @@ func TestKeySetUnreached(t *testing.T) {
 		_, err = c.KeySet(t.Context(), "https://"+mail)
 		expect(t, "not TLS: "+name, err, "https://"+mail+": the server closed the connection during the TLS handshake")
 		_, err = c.KeySet(t.Context(), "http://"+mail)
-		expect(t, "not HTTP: "+name, err, "discovery: metadata from http://"+mail+wellKnown+": the server closed the connection")
+		expect(t, "not HTTP: "+name, err, "discovery: metadata from http://"+mail+wellKnown+": the server closed the "+
+			"connection")
 	}
 
 	// The keys are elsewhere, and nothing listens there.

@@ -90,7 +90,8 @@ func (s *state) form() []check {
 	if s.headerFault == wire.TokenJSON {
 		header.text, header.reasons = "the header is not one plain JSON object", payload.reasons
 	} else if s.reply.Reason == wire.TokenJSON {
-		payload.text = "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, or nested too deep"
+		payload.text = "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, or nested " +
+			"too deep"
 	}
 	length := check{"TOK-5", fmt.Sprintf("%d bytes long", len(s.Token)), good, []wire.Reason{wire.TokenTooLarge}}
 	if s.Claims != nil {
@@ -122,7 +123,8 @@ func (s *state) trust() []check {
 	} else if !s.trusted() {
 		trust.text = "the configuration does not trust this issuer: neither servers nor trusted_issuers names it"
 		if s.Unfound {
-			trust.text, trust.mark = trust.text+"; whether discovery has found it, only the running daemon knows", unknown
+			trust.text, trust.mark = trust.text+"; whether discovery has found it, only the running daemon knows",
+				unknown
 		} else if s.Config.Discovers() != config.DiscoveryOff {
 			trust.text += ", nor has discovery found it"
 		}
@@ -250,7 +252,8 @@ func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
 func (s *state) modelObject(rules *decide.Rules) []check {
 	n, _ := rules.Needs(s.access, s.Place)
 	names, held := s.controlClaims(rules)
-	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)), n.Permission, names, held),
+	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)),
+		n.Permission, names, held),
 		good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
 }
 

@@ -10,9 +10,11 @@ import (
 
 // Every reason that lies in a request or a token ends a check, and a failure names the one that was forgotten.
 func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
-	elsewhere := []wire.Reason{ // in the device or its configuration; and explain is not asked about a resource or for a token
+	// in the device or its configuration; and explain is not asked about a resource or for a token
+	elsewhere := []wire.Reason{
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,
-		wire.WatchLimit, wire.OwnToken, wire.OwnTokenCaller, wire.OwnTokenScope, wire.OwnTokenPending, wire.Administration,
+		wire.WatchLimit, wire.OwnToken, wire.OwnTokenCaller, wire.OwnTokenScope, wire.OwnTokenPending,
+		wire.Administration,
 	}
 	ends := map[wire.Reason]bool{}
 	c := config.Default()

@@ -48,8 +48,8 @@ type Question struct {
 	Method         string // "" for the token alone, or for Command or Resource
 	Target         string // request target
 	Upgrade        string // the header's value: "websocket" for a handshake
-	// In place of Method and Target: a command on an object of the device model, by the object's class, the method and the
-	// role path; or a resource, by kind, name, and "read" or "write".
+	// In place of Method and Target: a command on an object of the device model, by the object's class, the method and
+	// the role path; or a resource, by kind, name, and "read" or "write".
 	Command, Resource []string
 	// Model is the name of the device model that Command is on, as [control] models has it; "" if there is one model.
 	Model string
@@ -290,7 +290,8 @@ func (s *state) print(w io.Writer) error {
 			}
 		}
 		if s.inURLForm(&rules, s.Place) {
-			_, err := fmt.Fprintln(w, "x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not count: "+
+			_, err := fmt.Fprintln(w, "x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not "+
+				"count: "+
 				"write role paths, or set [control] configuration_specifiers.")
 			if err != nil {
 				return err

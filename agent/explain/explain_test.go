@@ -81,7 +81,8 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 					want = c.Then
 				}
 				method, target := c.Request()
-				q := explain.Question{Token: []byte(tok), Trust: true, Method: method, Target: target, JWKS: mint.JWKSOf(published...)}
+				q := explain.Question{Token: []byte(tok), Trust: true, Method: method, Target: target,
+					JWKS: mint.JWKSOf(published...)}
 				out, reason := run(t, q)
 				if reason.String() != want {
 					t.Errorf("decided by %v, want %s:\n%s", reason, want, out)
@@ -101,7 +102,8 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 					}
 				}
 				q.JWKS = nil
-				if out, without := run(t, q); without != reason && reason != wire.Signature && reason != wire.KeyUnknown {
+				if out, without := run(t, q); without != reason && reason != wire.Signature &&
+					reason != wire.KeyUnknown {
 					t.Errorf("decided by %v, without keys by %v:\n%s", reason, without, out)
 				}
 				if sig := tok[strings.LastIndexByte(tok, '.')+1:]; len(sig) > 8 && strings.Contains(out, sig) {
@@ -124,26 +126,32 @@ func TestExplainsRequests(t *testing.T) {
 		reason wire.Reason
 		line   string
 	}{
-		"PATH-1":  {explain.Question{Token: tok, Method: "BREW", Target: "/"}, wire.Method, `PATH-1   NO  method "BREW"`},
-		"PATH-2":  {explain.Question{Method: "OPTIONS", Target: "/a"}, wire.Public, "no token is needed"},
-		"PATH-3":  {explain.Question{Method: "GET", Target: "/x-nmos"}, wire.Public, "no token is needed"},
-		"PATH-4":  {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query"}, wire.APINotGranted, "PATH-4   NO  needs x-nmos-query"},
-		"PATH-5":  {explain.Question{Token: tok, Method: "PATCH", Target: receiver}, wire.PathNotGranted, `under write of x-nmos-connection; there: absent`},
-		"allowed": {explain.Question{Token: tok, Method: "GET", Target: receiver + "?a=b"}, wire.OK, `there: ["single/*"]`},
-		"PATH-9":  {explain.Question{Token: tok, Method: "GET", Target: "/a//b"}, wire.AmbiguousPath, "PATH-9   NO "},
-		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"}, wire.PathVersion, "PATH-10  NO "},
+		"PATH-1": {explain.Question{Token: tok, Method: "BREW", Target: "/"}, wire.Method,
+			`PATH-1   NO  method "BREW"`},
+		"PATH-2": {explain.Question{Method: "OPTIONS", Target: "/a"}, wire.Public, "no token is needed"},
+		"PATH-3": {explain.Question{Method: "GET", Target: "/x-nmos"}, wire.Public, "no token is needed"},
+		"PATH-4": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query"}, wire.APINotGranted,
+			"PATH-4   NO  needs x-nmos-query"},
+		"PATH-5": {explain.Question{Token: tok, Method: "PATCH", Target: receiver}, wire.PathNotGranted,
+			`under write of x-nmos-connection; there: absent`},
+		"allowed": {explain.Question{Token: tok, Method: "GET", Target: receiver + "?a=b"}, wire.OK,
+			`there: ["single/*"]`},
+		"PATH-9": {explain.Question{Token: tok, Method: "GET", Target: "/a//b"}, wire.AmbiguousPath, "PATH-9   NO "},
+		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"}, wire.PathVersion,
+			"PATH-10  NO "},
 		"PATH-11": {explain.Question{Token: tok, Method: "GET", Target: "/admin"}, wire.PathClosed, "PATH-11  NO "},
-		"PATH-4 mapped": {explain.Question{Token: tok, Method: "GET", Target: "/levels", Config: mapped}, wire.PathNotGranted,
-			`PATH-4   NO  needs the specifier "*" under read of x-nmos-connection`},
-		"PATH-11 read only": {explain.Question{Token: tok, Method: "PUT", Target: "/ui/a", Config: mapped}, wire.PathClosed, "PATH-11  NO "},
-		"PATH-14": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/v1.3/subscriptions/1"}, wire.APINotGranted,
-			"To open /x-nmos/query/v1.3/subscriptions/1 as a WebSocket needs the specifier *"},
+		"PATH-4 mapped": {explain.Question{Token: tok, Method: "GET", Target: "/levels", Config: mapped},
+			wire.PathNotGranted, `PATH-4   NO  needs the specifier "*" under read of x-nmos-connection`},
+		"PATH-11 read only": {explain.Question{Token: tok, Method: "PUT", Target: "/ui/a", Config: mapped},
+			wire.PathClosed, "PATH-11  NO "},
+		"PATH-14": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/v1.3/subscriptions/1"},
+			wire.APINotGranted, "To open /x-nmos/query/v1.3/subscriptions/1 as a WebSocket needs the specifier *"},
 		"PATH-15 nothing": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/ncp/v1.0"}, wire.APINotGranted,
 			`Missing: {"x-nmos-control":{"read":["root.*"],"write":["root.*"]}}`},
 		"PATH-15": {explain.Question{Token: reads, Method: "GET", Target: "/x-nmos/ncp/v1.0"}, wire.ControlNotGranted,
 			"PATH-15  NO  needs * or root.* under both read and write"},
-		"PATH-16": {explain.Question{Token: tok, Method: "GET", Target: "/a/" + strings.Repeat("b", 2046)}, wire.PathTooLong,
-			"PATH-16  NO  2049 bytes"},
+		"PATH-16": {explain.Question{Token: tok, Method: "GET", Target: "/a/" + strings.Repeat("b", 2046)},
+			wire.PathTooLong, "PATH-16  NO  2049 bytes"},
 		"ANS-1": {explain.Question{Method: "GET", Target: receiver}, wire.NoToken, "ANS-1    NO  no token"},
 		"KEY-5": {explain.Question{Token: tok, Trust: true, Config: config.Default()}, wire.IssuerUntrusted,
 			"KEY-5    NO  the configuration does not trust"},
@@ -165,7 +173,8 @@ func TestExplainsWithoutKeys_TOK6(t *testing.T) {
 	good := mint.New(mint.Options{}).Sign()
 	forged := good[:strings.LastIndexByte(good, '.')] + "." + strings.Repeat("A", 342)
 	for _, token := range []string{good, forged} {
-		for target, want := range map[string]wire.Reason{"/x-nmos/node/v1.3/self": wire.OK, "/x-nmos/query/v1.3/nodes": wire.APINotGranted} {
+		for target, want := range map[string]wire.Reason{"/x-nmos/node/v1.3/self": wire.OK,
+			"/x-nmos/query/v1.3/nodes": wire.APINotGranted} {
 			config := config.Default()
 			config.Limits.TokenBytes = len(token) // none to spare
 			out, reason := run(t, explain.Question{Config: config, Token: []byte(token), Method: "GET", Target: target})
@@ -188,7 +197,8 @@ func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
 		want wire.Reason
 		says string
 	}{
-		{explain.Question{Token: []byte(good.Sign()), JWKS: jwks}, wire.ClockUntrusted, "OPS-1    NO  the daemon's clock is unset, 1970\n\ndeny 503 "},
+		{explain.Question{Token: []byte(good.Sign()), JWKS: jwks}, wire.ClockUntrusted, "OPS-1    NO  the daemon's " +
+			"clock is unset, 1970\n\ndeny 503 "},
 		{explain.Question{Token: []byte(expired.Sign())}, wire.ClockUntrusted, "OPS-1    NO "},
 		{explain.Question{Token: []byte(nobody.Sign())}, wire.SubjectMissing, "CLM-2    NO "},
 		{explain.Question{Claims: []byte("{}")}, wire.OK, "CLM-7    ok "},
@@ -217,7 +227,8 @@ func TestExplainsAnUnsynchronisedClock_OPS1_CLM8(t *testing.T) {
 		{"the same by a synchronised clock", later, false, wire.IssuedLater, "CLM-8    NO "},
 		{"nbf after that", early, true, wire.ClockUntrusted, "OPS-1    NO  the daemon's clock is not synchronised"},
 	} {
-		out, reason := run(t, explain.Question{Token: []byte(c.token.Sign()), JWKS: jwks, Unsynchronised: c.unsynchronised})
+		out, reason := run(t, explain.Question{Token: []byte(c.token.Sign()), JWKS: jwks,
+			Unsynchronised: c.unsynchronised})
 		if reason != c.want || !strings.Contains(out, c.says) {
 			t.Errorf("%s: got %v, want %v and %q\n%s", c.name, reason, c.want, c.says, out)
 		}
@@ -251,15 +262,20 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 		reason  wire.Reason
 		says    string
 	}{
-		{"found", config.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK, "KEY-5    ok  "},
-		{"another found", config.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it, nor has discovery found it"},
+		{"found", config.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK,
+			"KEY-5    ok  "},
+		{"another found", config.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted,
+			"KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names " +
+				"it, nor has discovery found it"},
 		{"not known", config.DiscoveryBoth, nil, true, wire.OK, "KEY-5    ?   "},
-		{"off", config.DiscoveryOff, nil, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names it\n"},
+		{"off", config.DiscoveryOff, nil, false, wire.IssuerUntrusted, "KEY-5    NO  the configuration does not " +
+			"trust this issuer: neither servers nor trusted_issuers names it\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := config.Default()
 			config.Discovery.Mode = c.mode
-			out, reason := run(t, explain.Question{Config: config, Trust: true, Found: c.found, Unfound: c.unfound, Token: tok, JWKS: mint.JWKS(mint.New(mint.Options{}).Key)})
+			out, reason := run(t, explain.Question{Config: config, Trust: true, Found: c.found, Unfound: c.unfound,
+				Token: tok, JWKS: mint.JWKS(mint.New(mint.Options{}).Key)})
 			if reason != c.reason || !strings.Contains(out, c.says) {
 				t.Errorf("%v, want %v\n%s", reason, c.reason, out)
 			}
@@ -289,20 +305,26 @@ func TestUncheckedSignature_TOK6(t *testing.T) {
 		headline string
 		says     string
 	}{
-		{"forged", forged, nil, "GET", "allow, IF the signature is good: it was not checked", "Its claims permit this, but anybody can"},
+		{"forged", forged, nil, "GET", "allow, IF the signature is good: it was not checked",
+			"Its claims permit this, but anybody can"},
 		{"good", good, nil, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
-		{"good, alone", good, nil, "", "allow, IF the signature is good: it was not checked", "Its claims are those of a good token"},
+		{"good, alone", good, nil, "", "allow, IF the signature is good: it was not checked", "Its claims are those " +
+			"of a good token"},
 		{"good, none held", good, none, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
-		{"good, held", good, held, "GET", "allow 200 ok: ", "one of the 1 keys that the daemon holds verifies the signature"},
+		{"good, held", good, held, "GET", "allow 200 ok: ", "one of the 1 keys that the daemon holds verifies the " +
+			"signature"},
 		{"forged, held", forged, held, "GET", "deny 401 ", "none of the 1 keys that the daemon holds"},
-		{"to write", good, nil, "PATCH", "deny 403 path-not-granted: ", "The signature was not checked: give the issuer's keys"},
+		{"to write", good, nil, "PATCH", "deny 403 path-not-granted: ", "The signature was not checked: give the " +
+			"issuer's keys"},
 	} {
 		t.Run("TOK-6/"+c.name, func(t *testing.T) {
-			out, _ := run(t, explain.Question{Token: c.token, Method: c.method, Target: "/x-nmos/node/v1.3/self", Held: c.held})
+			out, _ := run(t, explain.Question{Token: c.token, Method: c.method, Target: "/x-nmos/node/v1.3/self",
+				Held: c.held})
 			if !strings.Contains(out, "\n"+c.headline) || !strings.Contains(out, c.says) {
 				t.Errorf("got\n%s\nwant %q and %q", out, c.headline, c.says)
 			}
-			if strings.HasPrefix(c.headline, "allow, IF") && (strings.Contains(out, "allow 200") || strings.Contains(out, "token is good")) {
+			if strings.HasPrefix(c.headline, "allow, IF") && (strings.Contains(out, "allow 200") ||
+				strings.Contains(out, "token is good")) {
 				t.Errorf("it says that the token is good:\n%s", out)
 			}
 		})
@@ -317,8 +339,10 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 		{`{"x-nmos-node":["*"]}`, "/x-nmos/node/v1.3/self", "x-nmos-node is a list, not an object"},
 		{`{"x-nmos-node":null}`, "/x-nmos/node/v1.3/self", "x-nmos-node is null, not an object"},
 		{`{"x-nmos-node":{"read":"*"}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node is a string, not a list"},
-		{`{"x-nmos-node":{"read":["*"],"write":"*"}}`, "/x-nmos/node/v1.3/self", "write of x-nmos-node is a string, not a list"},
-		{`{"x-nmos-node":{"read":["*",5]}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node holds a number, not only strings"},
+		{`{"x-nmos-node":{"read":["*"],"write":"*"}}`, "/x-nmos/node/v1.3/self", "write of x-nmos-node is a string, " +
+			"not a list"},
+		{`{"x-nmos-node":{"read":["*",5]}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node holds a number, not only " +
+			"strings"},
 		{`{"x-nmos-control":true}`, "/x-nmos/control/v1.0", "x-nmos-control is true or false, not an object"},
 		{`{}`, "/x-nmos/node/v1.3/self", "there: absent"},
 		{`{"x-nmos-node":{}}`, "/x-nmos/node/v1.3/self", "there: absent"},
@@ -351,7 +375,8 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 	models := config.Default()
 	models.Control.Models = []string{"slot2B=b", "/slot/3=c"}
 	asked := config.Default()
-	asked.Control.Commands, asked.Control.Claims = config.CommandsAsked, []config.ControlClaim{config.ClaimNCP, config.ClaimControl}
+	asked.Control.Commands, asked.Control.Claims = config.CommandsAsked,
+		[]config.ControlClaim{config.ClaimNCP, config.ClaimControl}
 	public := config.Default()
 	public.Paths.Public = []string{"/lamps"}
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{
@@ -368,40 +393,57 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		says []string
 	}{
 		"command": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.meters.in-1"}}, wire.OK,
-			[]string{`method 1m1 of class 1.2.0.1 asks to read`, `the inventory calls it "meter" "in-1"`, `CTL-11   ok  needs a specifier for "root.meters.in-1" under read of x-nmos-control or x-nmos-ncp`}},
-		"command of one of several models": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "slot2B", Config: models}, wire.OK,
-			[]string{`CTL-11   ok  needs a specifier for "b:root.tx" under read`, `the inventory calls it "channel" "2"`}},
-		"command of another model": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "/slot/3", Config: models}, wire.PathNotGranted,
+			[]string{`method 1m1 of class 1.2.0.1 asks to read`, `the inventory calls it "meter" "in-1"`,
+				`CTL-11   ok  needs a specifier for "root.meters.in-1" under read of x-nmos-control or x-nmos-ncp`}},
+		"command of one of several models": {
+			explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "slot2B", Config: models}, wire.OK,
+			[]string{`CTL-11   ok  needs a specifier for "b:root.tx" under read`,
+				`the inventory calls it "channel" "2"`}},
+		"command of another model": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Model: "/slot/3",
+			Config: models}, wire.PathNotGranted,
 			[]string{`Missing: {"x-nmos-control":{"read":["c:root.tx"]}}`}},
-		"command of no model that is named": {explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Config: models}, wire.PathNotGranted,
+		"command of no model that is named": {
+			explain.Question{Command: []string{"1.2.0.1", "1m1", "root.tx"}, Config: models}, wire.PathNotGranted,
 			[]string{`Missing: {"x-nmos-control":{"read":["root.tx"]}}`}},
 		"command that writes": {explain.Question{Command: []string{"1.2.2.1", "4m3", "root.rx"}}, wire.PathNotGranted,
 			[]string{"asks to write", `Missing: {"x-nmos-control":{"write":["root.rx"]}}`}},
-		"command of a class unknown": {explain.Question{Command: []string{"-", "3m1", "root.rx"}}, wire.PathNotGranted, []string{"asks to write"}},
+		"command of a class unknown": {explain.Question{Command: []string{"-", "3m1", "root.rx"}}, wire.PathNotGranted,
+			[]string{"asks to write"}},
 		"resource": {explain.Question{Resource: []string{"meter", "in-1", "read"}}, wire.OK,
 			[]string{`"meter" "in-1": to read it; in the inventory it stands for "root.meters.in-1"`}},
 		"resource, written": {explain.Question{Resource: []string{"meter", "in-1", "write"}}, wire.PathNotGranted,
 			[]string{`Missing: {"x-nmos-control":{"write":["root.meters.in-1"]}}`}},
-		"resource unknown":           {explain.Question{Resource: []string{"meter", "in-9", "read"}}, wire.ResourceUnknown, []string{"no such resource"}},
-		"resource that all may read": {explain.Question{Resource: []string{"lamp", "1", "read"}, Config: public}, wire.Public, []string{`stands for "/lamps/1"`}},
-		"path by its name": {explain.Question{Method: "GET", Target: "/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state"},
-			wire.OK, []string{`CTL-86   ok  the inventory calls it "meter" "in-1"`}},
-		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"}, wire.OK, nil},
-		"socket of everything": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3", Upgrade: "websocket"}, wire.PathNotGranted,
+		"resource unknown": {explain.Question{Resource: []string{"meter", "in-9", "read"}},
+			wire.ResourceUnknown, []string{"no such resource"}},
+		"resource that all may read": {explain.Question{Resource: []string{"lamp", "1", "read"}, Config: public},
+			wire.Public, []string{`stands for "/lamps/1"`}},
+		"path by its name": {explain.Question{
+			Method: "GET", Target: "/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state"}, wire.OK,
+			[]string{`CTL-86   ok  the inventory calls it "meter" "in-1"`}},
+		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"}, wire.OK,
+			nil},
+		"socket of everything": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3", Upgrade: "websocket"},
+			wire.PathNotGranted,
 			[]string{`needs the specifier "*" under read of x-nmos-query`, `Missing: {"x-nmos-query":{"read":["*"]}}`}},
-		"IS-12 socket": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Upgrade: "websocket"}, wire.ControlNotGranted,
-			[]string{"needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp"}},
-		"IS-12 socket, commands asked about": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Config: asked}, wire.OK,
+		"IS-12 socket": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Upgrade: "websocket"},
+			wire.ControlNotGranted, []string{"needs * or root.* under both read and write of x-nmos-control or " +
+				"x-nmos-ncp"}},
+		"IS-12 socket, commands asked about": {
+			explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Config: asked}, wire.OK,
 			[]string{"PATH-15  ok  needs any specifier under read or write of x-nmos-ncp or x-nmos-control"}},
 		"the same, no socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3"}, wire.OK, nil},
 		"IS-14 subtree": {explain.Question{Method: "GET", Target: bulk}, wire.SubtreeNotGranted,
 			[]string{"CTL-64   NO", `Missing: {"x-nmos-configuration":{"read":["root.a.*"]}}`}},
-		"IS-14 object": {explain.Question{Method: "GET", Target: bulk + "?recurse=false"}, wire.OK, []string{"CTL-61   ok"}},
-		"IS-14 list":   {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths"}, wire.OK, []string{"CTL-63   ok  needs any specifier under read"}},
-		"IS-14, URL form": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths/root.b"}, wire.PathNotGranted,
-			[]string{"specifiers in URL form (rolePaths/…), which do not count", `Missing: {"x-nmos-configuration":{"read":["root.b"]}}`}},
-		"IS-14, elsewhere": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/a/b"}, wire.PathNotGranted,
-			[]string{"needs a path that begins with rolePaths", "No claim grants"}},
+		"IS-14 object": {explain.Question{Method: "GET", Target: bulk + "?recurse=false"}, wire.OK,
+			[]string{"CTL-61   ok"}},
+		"IS-14 list": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths"}, wire.OK,
+			[]string{"CTL-63   ok  needs any specifier under read"}},
+		"IS-14, URL form": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/rolePaths/root.b"},
+			wire.PathNotGranted,
+			[]string{"specifiers in URL form (rolePaths/…), which do not count",
+				`Missing: {"x-nmos-configuration":{"read":["root.b"]}}`}},
+		"IS-14, elsewhere": {explain.Question{Method: "GET", Target: "/x-nmos/configuration/v1.0/a/b"},
+			wire.PathNotGranted, []string{"needs a path that begins with rolePaths", "No claim grants"}},
 	} {
 		c.q.Token, c.q.JWKS, c.q.Inventory = raw, jwks, table
 		out, reason := run(t, c.q)
@@ -415,12 +457,13 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		}
 	}
 	for name, q := range map[string]explain.Question{
-		"no method":            {Command: []string{"1", "get", "root"}, Config: config.Default()},
-		"no class":             {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
-		"no model":             {Command: []string{"1", "1m1", "root"}, Model: "slot2B", Config: config.Default()},
-		"no such model":        {Command: []string{"1", "1m1", "root"}, Model: "slot2", Config: models},
-		"a model of two lines": {Command: []string{"1", "1m1", "root"}, Model: "slot2B\nsubscribe=root", Config: models},
-		"no inventory":         {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
+		"no method":     {Command: []string{"1", "get", "root"}, Config: config.Default()},
+		"no class":      {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
+		"no model":      {Command: []string{"1", "1m1", "root"}, Model: "slot2B", Config: config.Default()},
+		"no such model": {Command: []string{"1", "1m1", "root"}, Model: "slot2", Config: models},
+		"a model of two lines": {Command: []string{"1", "1m1", "root"}, Model: "slot2B\nsubscribe=root",
+			Config: models},
+		"no inventory": {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
 	} {
 		if _, err := explain.Explain(io.Discard, q); err == nil {
 			t.Errorf("%s: it is explained", name)

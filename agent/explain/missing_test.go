@@ -54,12 +54,17 @@ func TestClaimsTypedByHand(t *testing.T) {
 		{`{}`, "", "", wire.OK, `iss is "https://servers.example"`, ""},
 		{`{"iss":"https://else.example","sub":"s","aud":"*","exp":99999999999,"client_id":"c"}`, "", "", wire.OK,
 			"KEY-5    ?   taken as an issuer that the device trusts\nTOK-6    ?   taken as signed by it", ""},
-		{`{}`, "GET", receiver, wire.APINotGranted, "PATH-5   NO", `{"x-nmos-connection":{"read":["single/receivers/1"]}}`},
-		{`{"x-nmos-connection":{"read":["*"]}}`, "PATCH", receiver + "/", wire.PathNotGranted, "says nothing", `{"x-nmos-connection":{"write":["single/receivers/1"]}}`},
+		{`{}`, "GET", receiver, wire.APINotGranted, "PATH-5   NO",
+			`{"x-nmos-connection":{"read":["single/receivers/1"]}}`},
+		{`{"x-nmos-connection":{"read":["*"]}}`, "PATCH", receiver + "/", wire.PathNotGranted, "says nothing",
+			`{"x-nmos-connection":{"write":["single/receivers/1"]}}`},
 		{`{"x-nmos-connection":{"read":["*"]}}`, "GET", receiver, wire.OK, "its claims permit this", ""},
-		{`{"scope":"node"}`, "GET", "/x-nmos/query/v1.3", wire.APINotGranted, "Or the name query in scope.", `{"x-nmos-query":{}}`},
-		{`{"scope":"query"}`, "POST", "/x-nmos/query/v1.3", wire.APINotGranted, "The base of an API can only be read, and this request writes.\nFix the controller. No claim permits it.\n", ""},
-		{`{}`, "GET", "/x-nmos/node/v1.3/a*b", wire.APINotGranted, "That is more than", `{"x-nmos-node":{"read":["a*b"]}}`},
+		{`{"scope":"node"}`, "GET", "/x-nmos/query/v1.3", wire.APINotGranted, "Or the name query in scope.",
+			`{"x-nmos-query":{}}`},
+		{`{"scope":"query"}`, "POST", "/x-nmos/query/v1.3", wire.APINotGranted, "The base of an API can only be " +
+			"read, and this request writes.\nFix the controller. No claim permits it.\n", ""},
+		{`{}`, "GET", "/x-nmos/node/v1.3/a*b", wire.APINotGranted, "That is more than",
+			`{"x-nmos-node":{"read":["a*b"]}}`},
 		{`{}`, "GET", "/meters/in-1", wire.APINotGranted, "PATH-5   NO", `{"x-nmos-events":{"read":["in-1"]}}`},
 		{`{}`, "GET", "/admin", wire.PathClosed, "name it in [paths]", ""},
 		{`{"aud":["a.example.net"]}`, "GET", receiver, wire.Audience, "CLM-6    NO", `{"aud":["node-1.example.com"]}`},
@@ -68,7 +73,8 @@ func TestClaimsTypedByHand(t *testing.T) {
 		{`{"client_id":""}`, "GET", receiver, wire.ClientMissing, "CLM-9    NO", ""},
 		{`{"azp":"a","client_id":"b"}`, "GET", receiver, wire.ClientConflict, "CLM-9    NO", ""},
 		{`{"x-nmos-node":{"read":[],"read":["*"]}}`, "GET", receiver, wire.TokenJSON, "TOK-5    NO", ""},
-		{`{"a":"` + strings.Repeat("x", 13000) + `"}`, "GET", receiver, wire.TokenTooLarge, "TOK-5    NO  as a token they are", ""},
+		{`{"a":"` + strings.Repeat("x", 13000) + `"}`, "GET", receiver, wire.TokenTooLarge, "TOK-5    NO  as a token " +
+			"they are", ""},
 	} {
 		q := explain.Question{Config: config, Trust: true, Claims: []byte(c.claims), Method: c.method, Target: c.target}
 		out, reason := run(t, q)
@@ -121,7 +127,8 @@ func TestRecord_OPS2(t *testing.T) {
 	conf := config.Default()
 	conf.Authorization.Servers = []string{mint.DefaultIssuer}
 	names := []string{mint.DefaultDevice}
-	base := mint.New(mint.Options{Scope: "connection", Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
+	base := mint.New(mint.Options{Scope: "connection", Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"single/*"}}}})
 	held, _, err := keys.Parse(mint.JWKSOf(base.Key.JWK()))
 	if err != nil {
 		t.Fatal(err)
@@ -157,23 +164,34 @@ func TestRecord_OPS2(t *testing.T) {
 			says     string
 		}
 		rows := []row{
-			{"decide 1\nmethod=GET\ntarget=" + receiver + "\n", base, wire.OK, `client "controller-1", subject "operator@example.com"`},
-			{"decide 1\nmethod=PATCH\ntarget=" + receiver + "?a=b\n", base, wire.PathNotGranted, "what else the token grants is not known"},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", base, wire.APINotGranted, `method "GET", path "/x-nmos/node/v1.3/self"`},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", nil, wire.NoToken, "asked by  user 33, process 7"},
+			{"decide 1\nmethod=GET\ntarget=" + receiver + "\n", base, wire.OK,
+				`client "controller-1", subject "operator@example.com"`},
+			{"decide 1\nmethod=PATCH\ntarget=" + receiver + "?a=b\n", base, wire.PathNotGranted,
+				"what else the token grants is not known"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", base, wire.APINotGranted,
+				`method "GET", path "/x-nmos/node/v1.3/self"`},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", nil, wire.NoToken,
+				"asked by  user 33, process 7"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", elsewhere, wire.Audience, "for other devices"},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n", mint.New(mint.Options{Issuer: "https://evil.example/x"}), wire.IssuerUntrusted,
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n",
+				mint.New(mint.Options{Issuer: "https://evil.example/x"}), wire.IssuerUntrusted,
 				`it claims to be of issuer "https://evil.example/x" (unverified: anybody can write that)`},
-			{"decide 1\nmethod=POST\ntarget=/x-nmos/connection/v1.1\n", base, wire.APINotGranted, "No claim permits it.\nThe record holds"},
+			{"decide 1\nmethod=POST\ntarget=/x-nmos/connection/v1.1\n", base, wire.APINotGranted,
+				"No claim permits it.\nThe record holds"},
 			{"decide 1\nmethod=GET\ntarget=/\u009b\n", base, wire.AmbiguousPath, `path "/\u009b"`},
-			{"resource 1\nkind=meter\nname=in-1\naccess=read\n", base, wire.APINotGranted, `kind "meter", name "in-1", access "read"`},
+			{"resource 1\nkind=meter\nname=in-1\naccess=read\n", base, wire.APINotGranted,
+				`kind "meter", name "in-1", access "read"`},
 			{"resource 1\nkind=meter\nname=in-2\naccess=read\n", base, wire.ResourceUnknown, "Compare the inventory"},
-			{"decide-all 1\ntarget=/x-nmos/events/v1.0/sources/1\ntarget=/x-nmos/events/v1.0/sources/2/\ntarget=" + receiver + "\n", base,
+			{"decide-all 1\ntarget=/x-nmos/events/v1.0/sources/1\ntarget=/x-nmos/events/v1.0/sources/2/\ntarget=" +
+				receiver + "\n", base,
 				wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
 			{"decide-all 1\ntarget=/admin\ntarget=/x-nmos/events/v1.0/sources/1\n", base, wire.PathClosed,
-				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration assigns none to that path.\n"},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base, wire.APINotGranted, "so the claim cannot be told"},
-			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", base, wire.APINotGranted, "so the claim cannot be told"},
+				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration " +
+					"assigns none to that path.\n"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base,
+				wire.APINotGranted, "so the claim cannot be told"},
+			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", base, wire.APINotGranted,
+				"so the claim cannot be told"},
 			{"verify 1\n", base, wire.OK, "Whether its claims permit a request was not asked"},
 			{"hello\n", nil, wire.PacketVerb, "firmware"},
 		}
@@ -198,7 +216,8 @@ func TestRecord_OPS2(t *testing.T) {
 			if row.want == wire.PathClosed { // which claims alone do not fix
 				continue
 			}
-			if want := (row.want == wire.PathNotGranted || row.want == wire.APINotGranted) && !strings.Contains(row.says, "cannot be told") &&
+			if want := (row.want == wire.PathNotGranted || row.want == wire.APINotGranted) &&
+				!strings.Contains(row.says, "cannot be told") &&
 				!strings.Contains(row.says, "No claim") || row.want == wire.Audience; want != (add != nil) {
 				t.Errorf("%s\nmissing: %v\n%s", row.question, add, out)
 			}
@@ -228,11 +247,13 @@ func TestRecord_OPS2(t *testing.T) {
 
 func TestRecordOfAnotherForm(t *testing.T) {
 	for _, line := range []string{
-		"", "x", "[]", "{}", `{"audit":2,"seq":1,"reason":"ok"}`, `{"audit":1,"event":"open"}`, `{"audit":1,"seq":1,"reason":"of the future"}`,
+		"", "x", "[]", "{}", `{"audit":2,"seq":1,"reason":"ok"}`, `{"audit":1,"event":"open"}`,
+		`{"audit":1,"seq":1,"reason":"of the future"}`,
 		`{"audit":1,"seq":1,"reason":"observe","would":"of the future"}`, `{"audit":1,"seq":1,"reason":7}`,
 	} {
 		var b bytes.Buffer
-		if reason, err := explain.Record(&b, []byte(line), config.Default(), nil); err == nil || reason != wire.Undecided || b.Len() > 0 {
+		if reason, err := explain.Record(&b, []byte(line), config.Default(), nil); err == nil ||
+			reason != wire.Undecided || b.Len() > 0 {
 			t.Errorf("%s: %v, %v, %q", line, reason, err, b.String())
 		}
 	}
@@ -246,7 +267,8 @@ func TestRecordOfMany(t *testing.T) {
 	if _, err := explain.Record(&b, []byte(line), config.Default(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(b.String(), want) {
+	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(
+		b.String(), want) {
 		t.Errorf("%q is missing in\n%s", want, b.String())
 	}
 }
@@ -254,8 +276,8 @@ func TestRecordOfMany(t *testing.T) {
 // A record that stands for several decisions is explained by what they have in common.
 func TestRecordOfSeveral_OPS2(t *testing.T) {
 	base := audit.Decision{
-		Time: time.Now().UnixMicro(), UID: 33, GID: 3, PID: 7, Question: wire.Decide, Method: []byte("GET"), Reads: true,
-		Path: []byte("/x-nmos/node/v1.3/self"),
+		Time: time.Now().UnixMicro(), UID: 33, GID: 3, PID: 7, Question: wire.Decide, Method: []byte("GET"),
+		Reads: true, Path: []byte("/x-nmos/node/v1.3/self"),
 	}
 	for _, c := range []struct {
 		name   string
@@ -263,15 +285,18 @@ func TestRecordOfSeveral_OPS2(t *testing.T) {
 		want   wire.Reason
 		says   []string
 	}{
-		{"denied", func(r *audit.Decision, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) }, wire.NoToken,
-			[]string{"asked by  user 33\n", "question  unknown\n", "of its own: ", "nothing else is known of any of them", "deny 401 no-token"}},
+		{"denied", func(r *audit.Decision, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) },
+			wire.NoToken,
+			[]string{"asked by  user 33\n", "question  unknown\n", "of its own: ",
+				"nothing else is known of any of them", "deny 401 no-token"}},
 		{"would be denied", func(r *audit.Decision, i int) {
 			r.Reason, r.Enforced, r.Path = wire.Observed, wire.PathNotGranted, fmt.Append(nil, "/", i)
 		}, wire.PathNotGranted, []string{"Observe mode let it pass", "so the claim cannot be told"}},
 		{"read", func(r *audit.Decision, i int) { r.Reason, r.Client = wire.OK, []byte("c") }, wire.OK,
 			[]string{`path "/x-nmos/node/v1.3/self"`, "they have client and request in common", `client "c"`}},
 	} {
-		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20, Rates: audit.Rates{Denials: 1, Allows: 1}})
+		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20,
+			Rates: audit.Rates{Denials: 1, Allows: 1}})
 		for i := range 100 {
 			r := base
 			c.change(&r, i)

@@ -63,9 +63,11 @@ func (s *state) find() error {
 // noModel says which device models there are.
 func (s *state) noModel() error {
 	if len(s.Config.Control.Models) == 0 {
-		return fmt.Errorf("there is no device model %s: [control] models names none, so that --model has to be left out", show(s.Model))
+		return fmt.Errorf("there is no device model %s: [control] models names none, so that --model has to be left out",
+			show(s.Model))
 	}
-	return fmt.Errorf("there is no device model %s; [control] models has %s", show(s.Model), strings.Join(s.Config.Control.Models, ", "))
+	return fmt.Errorf("there is no device model %s; [control] models has %s", show(s.Model),
+		strings.Join(s.Config.Control.Models, ", "))
 }
 
 // packet is the question about a command as a packet.
@@ -120,7 +122,8 @@ func (s *state) asked() []check {
 		where = "in the inventory it stands for " + show(string(s.path))
 	}
 	return []check{
-		{"PATH-11", fmt.Sprintf("%s %s: to %s it; %s", show(s.Resource[0]), show(s.Resource[1]), words, where), good, nil},
+		{"PATH-11", fmt.Sprintf("%s %s: to %s it; %s", show(s.Resource[0]), show(s.Resource[1]), words, where), good,
+			nil},
 		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
 	}
 }

@@ -52,7 +52,8 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 	switch {
 	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
-	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted, decided == wire.SubtreeNotGranted,
+	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted,
+		decided == wire.SubtreeNotGranted,
 		closed && len(r.Denied) > 1: // others may lack a claim
 		if len(spots) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
@@ -87,7 +88,8 @@ func (r *record) facts(b *strings.Builder) {
 	case r.Joined != "":
 		fmt.Fprintf(
 			b,
-			"          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n          %s\n",
+			"          and others that came faster than each has a record of its own: %d,\n          from %d at %s "+
+				"on;\n          %s\n",
 			max(r.Count, 1),
 			cmp.Or(r.First, r.Seq),
 			show(cmp.Or(r.Since, r.Time)),
@@ -109,7 +111,8 @@ func (r *record) facts(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "question  %s", question)
 	for _, part := range []struct{ name, text string }{
-		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access}, {"resource", r.Resource},
+		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access},
+		{"resource", r.Resource},
 	} {
 		if part.text != "" {
 			fmt.Fprintf(b, ", %s %s", part.name, show(part.text))

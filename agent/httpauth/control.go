@@ -11,8 +11,8 @@ import (
 // body, and its reply as that of the answer (CTL-80).
 const ControlPath = "/control"
 
-// PacketPath is the path to which any question is posted in the same way, for languages that have no SOCK_SEQPACKET. The
-// device's own tokens are not to be had there (CLI-69), and no question is left standing.
+// PacketPath is the path to which any question is posted in the same way, for languages that have no SOCK_SEQPACKET.
+// The device's own tokens are not to be had there (CLI-69), and no question is left standing.
 const PacketPath = "/packet"
 
 // takesPackets reports whether questions are posted to path.

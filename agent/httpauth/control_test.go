@@ -37,8 +37,10 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 		asked      int
 	}{
 		{"one", withLength(control), []int{200}, 1},
-		{"two, and what is no question about commands", withLength(control) + whole + withLength(control), []int{200, 200, 200}, 3},
-		{"in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("8\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", control[:8], len(control)-8, control[8:])) + whole, []int{200, 200}, 2},
+		{"two, and what is no question about commands", withLength(control) + whole + withLength(control),
+			[]int{200, 200, 200}, 3},
+		{"in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("8\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n",
+			control[:8], len(control)-8, control[8:])) + whole, []int{200, 200}, 2},
 		{"with a query", "POST /control?x=y HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", []int{400}, 0},
 		{"GET", "GET /control HTTP/1.1\r\nHost: localhost\r\n\r\n" + whole, []int{405, 200}, 1},
 		{"PUT with a body", "PUT /control HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n", []int{405}, 0},
@@ -59,7 +61,8 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 		{"packet: GET", "GET /packet HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{405}, 0},
 		{"too long", withLength(long), []int{400}, 0},
 		{"too long, and not sent", posted("Content-Length: 1000000000\r\n", ""), []int{400}, 0},
-		{"too long, in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)), []int{400}, 0},
+		{"too long, in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long),
+			long)), []int{400}, 0},
 		{"cut off", posted("Content-Length: 100\r\n", control), nil, 0}, // whoever sent it has hung up
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,7 +87,9 @@ func TestAnswerCommands_CTL84(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(response.Body)
-		if err != nil || string(body) != "error 400\nid=7\nreason=packet-value\nerror=a value is not of the form or within the limits that its name has\ndetail=api\n" || response.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		if err != nil || string(body) != "error 400\nid=7\nreason=packet-value\nerror=a value is not of the form or "+
+			"within the limits that its name has\ndetail=api\n" ||
+			response.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("got %q, %v, %v", body, err, response.Header)
 		}
 		client.Close()

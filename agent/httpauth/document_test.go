@@ -21,7 +21,8 @@ func TestDocumentNamesEveryHeader_ANS8(t *testing.T) {
 		for _, enforced := range []wire.Reason{wire.Undecided, wire.NoToken} {
 			w := httptest.NewRecorder()
 			httpauth.Answer(w, &wire.Reply{
-				Reason: wire.Reason(reason), Enforced: enforced, ClientID: []byte("c"), Subject: []byte("s"), Path: []byte("/p"), ExpiresIn: 1,
+				Reason: wire.Reason(reason), Enforced: enforced, ClientID: []byte("c"), Subject: []byte("s"),
+				Path: []byte("/p"), ExpiresIn: 1,
 			})
 			for name := range w.Header() {
 				if !seen[name] && !strings.Contains(strings.ToLower(string(text)), "`"+strings.ToLower(name)+"`") {

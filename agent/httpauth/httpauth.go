@@ -1,7 +1,7 @@
 // Package httpauth is the HTTP form of the decision socket's "decide": for web servers that ask before they serve
 // (nginx auth_request, Caddy forward_auth, Traefik ForwardAuth, Envoy ext_authz). It decides nothing itself: it turns
-// headers into a wire.Request and a wire.Reply into headers. The decision socket's packets it takes as they are, too, since
-// whoever asks that is the device's own software.
+// headers into a wire.Request and a wire.Reply into headers. The decision socket's packets it takes as they are, too,
+// since whoever asks that is the device's own software.
 //
 // The web server is the caller and must set the headers below itself, so that its own client cannot.
 package httpauth
@@ -25,8 +25,8 @@ const Path = "/authorize"
 // PathKeys is the path of the device's own public keys (CLI-67), for the web server to publish at the jwks_uri.
 const PathKeys = "/jwks"
 
-// keysLife is for how many seconds the keys may be cached. oauth signs with a new key 15 s after it was published, and a
-// server that has just read the old set may not ask again for ten of them (CLI-68).
+// keysLife is for how many seconds the keys may be cached. oauth signs with a new key 15 s after it was published, and
+// a server that has just read the old set may not ask again for ten of them (CLI-68).
 const keysLife = "5"
 
 // Session answers one question at a time; the reply is borrowed until the next.
@@ -216,8 +216,8 @@ func Fail(w http.ResponseWriter, status int, text, debug string) {
 	}{status, text, debug})
 }
 
-// failMethod answers with an NcMethodResultError, as IS-14's API has it (CTL-67). Its status is an NcMethodStatus, which
-// has no 403.
+// failMethod answers with an NcMethodResultError, as IS-14's API has it (CTL-67). Its status is an NcMethodStatus,
+// which has no 403.
 func failMethod(w http.ResponseWriter, info *wire.Info) {
 	status := info.Status
 	if status == http.StatusForbidden {

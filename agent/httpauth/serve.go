@@ -38,12 +38,13 @@ func NewServer(h http.Handler, bodies bool, report func(error)) *Server {
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is not a question
 		ReadHeaderTimeout:            readTime,
 		ReadTimeout:                  readTime,
-		WriteTimeout:                 readTime + writeTime, // it begins with the body, which the handler may read all the while
-		IdleTimeout:                  idleTime,
-		MaxHeaderBytes:               maxHead,
-		ConnState:                    tellSlot,
-		ConnContext:                  withConn,
-		ErrorLog:                     log.New(reporter(report), "", 0),
+		// it begins with the body, which the handler may read all the while
+		WriteTimeout:   readTime + writeTime,
+		IdleTimeout:    idleTime,
+		MaxHeaderBytes: maxHead,
+		ConnState:      tellSlot,
+		ConnContext:    withConn,
+		ErrorLog:       log.New(reporter(report), "", 0),
 	}}
 }
 
@@ -130,8 +131,9 @@ func (c *singleConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Bodiless answers without waiting for a body, but for that of a packet. http.Server would read it, up to 256 KiB, before it sends the answer and
-// once more behind it: full duplex ends the first, a deadline that has passed the second.
+// Bodiless answers without waiting for a body, but for that of a packet. http.Server would read it, up to 256 KiB,
+// before it sends the answer and once more behind it: full duplex ends the first, a deadline that has passed the
+// second.
 func Bodiless(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 && !takesBody(r) {
@@ -164,7 +166,8 @@ type stream struct {
 // bound sets the time in which a write must be taken.
 func (s *stream) bound() {
 	s.control.SetWriteDeadline(time.Now().Add(writeTime))
-	if s.ctx.Err() != nil { // looked at after the deadline was set: a context that ends in between sets its own after this one
+	// looked at after the deadline was set: a context that ends in between sets its own after this one
+	if s.ctx.Err() != nil {
 		s.control.SetWriteDeadline(time.Now().Add(lastWords))
 	}
 }

@@ -69,7 +69,8 @@ func Parse(document []byte) (*Table, error) {
 	for i := range resources {
 		r := &resources[i]
 		if err := b.add(&r.Resource); err != nil {
-			return nil, p.locate(r.offset, fmt.Errorf("resource %d, %.64s %.80q: %w", i+1, ascii.Line(r.Kind), r.Name, err))
+			return nil, p.locate(r.offset, fmt.Errorf("resource %d, %.64s %.80q: %w", i+1, ascii.Line(r.Kind), r.Name,
+				err))
 		}
 	}
 	return b.table(), nil

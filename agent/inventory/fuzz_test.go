@@ -45,7 +45,8 @@ var (
 // mistake. It leaves the sizes out.
 func slowTable(document []byte) (map[string]string, bool) {
 	var form slowForm
-	if json.Unmarshal(document, &form, json.RejectUnknownMembers(true)) != nil || form.Resources == nil || hasNull(document) {
+	if json.Unmarshal(document, &form, json.RejectUnknownMembers(true)) != nil || form.Resources == nil ||
+		hasNull(document) {
 		return nil, false
 	}
 	type templates = map[string]string // by access
@@ -155,11 +156,13 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(many(3)))
 	for _, s := range []string{
 		`{"resources": []}`, `{"resources": [{"kind": "a", "name": "..", "read": "/{name}"}]}`,
-		`{"resources": [{"kind": "a", "name": "x", "read": "/{name}{id}{"}]}`, `{"resources": [null]}`, `{"resources": [], "kinds": null}`,
-		`{"resources": [{"kind": "a", "name": "x-nmos", "read": "/{name}"}]}`, `{"resources": [{"kind": "sender", "name": 1}]}`, `{"kinds": {"sender": {}}, "resources": [{"kind": "sender", "name": 1}]}`,
+		`{"resources": [{"kind": "a", "name": "x", "read": "/{name}{id}{"}]}`, `{"resources": [null]}`,
+		`{"resources": [], "kinds": null}`,
+		`{"resources": [{"kind": "a", "name": "x-nmos", "read": "/{name}"}]}`,
+		`{"resources": [{"kind": "sender", "name": 1}]}`,
+		`{"kinds": {"sender": {}}, "resources": [{"kind": "sender", "name": 1}]}`,
 		`{"resources": [{"kind": "a", "name": 1, "read": "/x"}, {"kind": "a", "name": "1", "read": "/x"}]}`,
-		`{"resources": [{"kind": "a", "name": "x", "control": "root.a b"}, {"kind": "a", "name": "y", "control": "b:root", "read": "/x"}]}`,
-		`{"resources": [{"kind": "a", "name": "x", "control": "root..a"}]}`, `{"resources": [{"kind": "a", "name": "x", "control": "/a"}]}`,
+		`{"resources": [{"kind": "a", "name": "x", "control": "root.a b"}, {"kind": "a", "name": "y", "control": "b:root", "read": "/x"}]}`, `{"resources": [{"kind": "a", "name": "x", "control": "root..a"}]}`, `{"resources": [{"kind": "a", "name": "x", "control": "/a"}]}`,
 		`{"resources": [{"kind": "meter", "name": "\u0031", "id": "` + sourceID + `"}]} `,
 	} {
 		f.Add([]byte(s))

@@ -117,9 +117,9 @@ var slash = []byte("/")
 // uuidBytes is the length of an id.
 const uuidBytes = 36
 
-// Find returns the normalised path that stands for a resource, or the role path, which begins without a slash. Neither is
-// to be written to. ok is false if there is no such resource, or nothing of it to read or to write. It allocates nothing,
-// and its time does not depend on the number of resources.
+// Find returns the normalised path that stands for a resource, or the role path, which begins without a slash. Neither
+// is to be written to. ok is false if there is no such resource, or nothing of it to read or to write. It allocates
+// nothing, and its time does not depend on the number of resources.
 func (t *Table) Find(kind, name []byte, write bool) (path []byte, ok bool) {
 	e := t.kinds[string(kind)][string(name)]
 	s := e.read
@@ -174,8 +174,8 @@ func (b *builder) add(r *Resource) error {
 	case r.ID != "" && !isUUID(r.ID):
 		return fmt.Errorf("id %.80q is not a UUID in lower case", r.ID)
 	case r.Control != "" && !isRolePath(r.Control):
-		return fmt.Errorf("control %.80q is not a role path such as \"root.meters.in-1\", of at most %d bytes", r.Control,
-			wire.MaxRolePath)
+		return fmt.Errorf("control %.80q is not a role path such as \"root.meters.in-1\", of at most %d bytes",
+			r.Control, wire.MaxRolePath)
 	}
 	templates, known := b.templates[r.Kind]
 	if r.Control != "" { // CTL-86

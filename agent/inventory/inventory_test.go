@@ -54,7 +54,8 @@ func TestFind_PATH5_PATH8_PATH11(t *testing.T) {
 	const single = "/x-nmos/connection/v1.1/single/"
 	for _, c := range []struct{ kind, name, read, write string }{
 		{"sender", "out-1", single + "senders/" + senderID + "/active", single + "senders/" + senderID + "/staged"},
-		{"receiver", "out-1", single + "receivers/" + senderID + "/active", single + "receivers/" + senderID + "/staged"},
+		{"receiver", "out-1", single + "receivers/" + senderID + "/active", single + "receivers/" + senderID +
+			"/staged"},
 		{"meter", "1", "/x-nmos/events/v1.0/sources/" + sourceID + "/state", "-"},
 		{"source", "Mikrofon ü 1%", "/s/" + sourceID, "-"},
 		{"gpio", "Tür 1", "/gpio/T%C3%BCr%201", "/gpio/T%C3%BCr%201/level"},
@@ -72,7 +73,8 @@ func TestFind_PATH5_PATH8_PATH11(t *testing.T) {
 		{"none", "x", "-", "-"},
 		{"", "", "-", "-"},
 	} {
-		if read, write := find(table, c.kind, c.name, false), find(table, c.kind, c.name, true); read != c.read || write != c.write {
+		if read, write := find(table, c.kind, c.name, false), find(table, c.kind, c.name, true); read != c.read ||
+			write != c.write {
 			t.Errorf("%s %q: %s and %s", c.kind, c.name, read, write)
 		}
 	}
@@ -117,41 +119,59 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"resources twice", `{"resources": [], "resources": []}`, "not JSON with each member once"},
 		{"another case", `{"Resources": []}`, `unknown member "Resources" of the document`},
 		{"kinds a list", `{"resources": [], "kinds": []}`, "kinds must be an object"},
-		{"kind twice", "{\"resources\": [],\n\"kinds\": {\"a\": {},\n\"a\": {}}}", "line 3: not JSON with each member once"},
-		{"kind with another member", `{"resources": [], "kinds": {"a": {"own": "/"}}}`, `unknown member "own" of the kind "a"`},
+		{"kind twice", "{\"resources\": [],\n\"kinds\": {\"a\": {},\n\"a\": {}}}", "line 3: not JSON with each " +
+			"member once"},
+		{"kind with another member", `{"resources": [], "kinds": {"a": {"own": "/"}}}`,
+			`unknown member "own" of the kind "a"`},
 		{"kind without a name", `{"resources": [], "kinds": {"": {}}}`, "the kind \"\": it must be 1 to 64 bytes"},
-		{"kind with a long name", `{"resources": [], "kinds": {"` + strings.Repeat("k", 65) + `": {}}}`, "it must be 1 to 64 bytes"},
-		{"kind with an unused bad template", `{"resources": [], "kinds": {"a": {"write": "a"}}}`, `the kind "a": the template "a"`},
+		{"kind with a long name", `{"resources": [], "kinds": {"` + strings.Repeat("k", 65) + `": {}}}`,
+			"it must be 1 to 64 bytes"},
+		{"kind with an unused bad template", `{"resources": [], "kinds": {"a": {"write": "a"}}}`,
+			`the kind "a": the template "a"`},
 		{"kind's template null", `{"resources": [], "kinds": {"a": {"write": null}}}`, "write must be text"},
 
 		{"resource no object", resource("7"), "line 2: resource 1: it must be an object"},
-		{"a path for a role path", meter(`, "control": "/x"`), `line 2: resource 1, meter "in-1": control "/x" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
-		{"an empty role", meter(`, "control": "root..a"`), `line 2: resource 1, meter "in-1": control "root..a" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"a path for a role path", meter(`, "control": "/x"`),
+			`line 2: resource 1, meter "in-1": control "/x" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"an empty role", meter(`, "control": "root..a"`),
+			`line 2: resource 1, meter "in-1": control "root..a" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
 		{"an empty role path", meter(`, "control": ""`), `line 2: resource 1: control is empty`},
-		{"a role path that is too long", meter(`, "control": "` + strings.Repeat("r", 1025) + `"`), `line 2: resource 1, meter "in-1": control "` + strings.Repeat("r", 80) + `" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
-		{"unknown member of a resource", meter(`, "Read": "/"`), `line 2: resource 1: unknown member "Read" (known are kind, name, id, read, write and control)`},
+		{"a role path that is too long", meter(`, "control": "` + strings.Repeat("r", 1025) + `"`),
+			`line 2: resource 1, meter "in-1": control "` + strings.Repeat("r", 80) +
+				`" is not a role path such as "root.meters.in-1", of at most 1024 bytes`},
+		{"unknown member of a resource", meter(`, "Read": "/"`),
+			`line 2: resource 1: unknown member "Read" (known are kind, name, id, read, write and control)`},
 		{"member twice", meter(`, "name": "in-2"`), "not JSON with each member once"},
 		{"no kind", resource(`{"name": "in-1"}`), "resource 1: kind is missing"},
 		{"no name", resource(`{"kind": "meter"}`), "resource 1: name is missing"},
 		{"empty name", resource(`{"kind": "meter", "name": ""}`), "name is empty"},
 		{"empty read", reading(""), "read is empty"},
-		{"no id", resource("{\"kind\": \"meter\",\n \"name\": \"in-1\"\n}"), `line 4: resource 1, meter "in-1": id is missing, which the template "/x-nmos/events/v1.0/sources/{id}/state" needs`},
-		{"id in capitals", meter(`},{"kind": "meter", "name": 2, "id": "` + strings.ToUpper(sourceID) + `"`), `resource 2, meter "2": id "6F1E`},
+		{"no id", resource("{\"kind\": \"meter\",\n \"name\": \"in-1\"\n}"),
+			`line 4: resource 1, meter "in-1": id is missing, which the template "/x-nmos/events/v1.0/sources/{id}/state" needs`},
+		{"id in capitals", meter(`},{"kind": "meter", "name": 2, "id": "` + strings.ToUpper(sourceID) + `"`),
+			`resource 2, meter "2": id "6F1E`},
 		{"id no UUID", resource(`{"kind": "meter", "name": 1, "id": "meter-1"}`), `id "meter-1" is not a UUID`},
-		{"id without dashes", resource(`{"kind": "meter", "name": 1, "id": "` + strings.ReplaceAll(sourceID, "-", "0") + `"}`), "is not a UUID"},
+		{"id without dashes", resource(`{"kind": "meter", "name": 1, "id": "` + strings.ReplaceAll(sourceID, "-", "0") +
+			`"}`), "is not a UUID"},
 		{"id a number", resource(`{"kind": "meter", "name": 1, "id": 7}`), "id must be text"},
 		{"name true", resource(`{"kind": "meter", "name": true}`), "name must be text or a whole number"},
 		{"name null", resource(`{"kind": "meter", "name": null}`), "name must be text or a whole number"},
 		{"name a fraction", resource(`{"kind": "meter", "name": 1.5}`), "name must be text or a whole number"},
 		{"name with an exponent", resource(`{"kind": "meter", "name": 1e3}`), "name must be text or a whole number"},
 		{"name below zero", resource(`{"kind": "meter", "name": -1}`), "name must be text or a whole number"},
-		{"name with a tab", resource(`{"kind": "meter", "name": "a\tb", "id": "` + sourceID + `"}`), "name must be 1 to 256 bytes without control"},
-		{"name with a newline", resource(`{"kind": "meter", "name": "a\nallow 200", "read": "/a"}`), "name must be 1 to 256 bytes without control"},
-		{"name of 257 bytes", resource(`{"kind": "meter", "name": "` + strings.Repeat("n", 257) + `"}`), "name must be 1 to 256 bytes"},
-		{"kind of 65 bytes", resource(`{"kind": "` + strings.Repeat("k", 65) + `", "name": 1, "read": "/"}`), "kind must be 1 to 64 bytes"},
-		{"kind with an escape", resource(`{"kind": "\u001b[2J", "name": 1, "read": "/"}`), `resource 1, \x1b[2J "1": kind must be`},
+		{"name with a tab", resource(`{"kind": "meter", "name": "a\tb", "id": "` + sourceID + `"}`),
+			"name must be 1 to 256 bytes without control"},
+		{"name with a newline", resource(`{"kind": "meter", "name": "a\nallow 200", "read": "/a"}`),
+			"name must be 1 to 256 bytes without control"},
+		{"name of 257 bytes", resource(`{"kind": "meter", "name": "` + strings.Repeat("n", 257) + `"}`),
+			"name must be 1 to 256 bytes"},
+		{"kind of 65 bytes", resource(`{"kind": "` + strings.Repeat("k", 65) + `", "name": 1, "read": "/"}`),
+			"kind must be 1 to 64 bytes"},
+		{"kind with an escape", resource(`{"kind": "\u001b[2J", "name": 1, "read": "/"}`),
+			`resource 1, \x1b[2J "1": kind must be`},
 		{"kind unknown", resource(`{"kind": "metre", "name": 1}`), `the kind is unknown: name it in "kinds"`},
-		{"kind without templates", `{"resources": [{"kind": "a", "name": 1}], "kinds": {"a": {}}}`, "neither the resource nor its kind has a template"},
+		{"kind without templates", `{"resources": [{"kind": "a", "name": 1}], "kinds": {"a": {}}}`,
+			"neither the resource nor its kind has a template"},
 		{"twice", resource(`{"kind": "a", "name": 1, "read": "/a"}, {"kind": "b", "name": 1, "read": "/a"}, {"kind": "a", "name": "1", "read": "/b"}`), `resource 3, a "1": the resource is listed twice`},
 
 		{"template without a slash", reading("x"), "it must start with /"},
@@ -159,7 +179,8 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"template backslash", reading(`/a\\b`), "could read differently"},
 		{"template encoded slash", reading("/a%2Fb"), "no encoded slash"},
 		{"template not ASCII", reading("/ü"), "could read differently"},
-		{"template with a query", reading("/a?b"), `gives the path "/a?b", whose normal form is "/a": that alone may stand here`},
+		{"template with a query", reading("/a?b"),
+			`gives the path "/a?b", whose normal form is "/a": that alone may stand here`},
 		{"template with dots", reading("/a/../b"), `whose normal form is "/b"`},
 		{"template above the root", reading("/../b"), "could read differently"},
 		{"template with needless encoding", reading("/%61"), `whose normal form is "/a"`},
@@ -170,15 +191,23 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"template not opened", reading("/id}"), "a } without a { before it"},
 		{"template nested", reading("/{{id}}"), "has the unknown {{id} (known are"},
 		{"template too long", reading("/" + strings.Repeat("a", 1024)), "is over 1024 bytes"},
-		{"path too long", resource(`{"kind": "a", "name": "` + strings.Repeat("n", 256) + `", "read": "/{name}{name}{name}{name}{name}"}`), "is over 1024 bytes"},
-		{"name with a slash", resource(`{"kind": "a", "name": "a/b", "read": "/{name}"}`), `gives the path "/a%2Fb", which no request may have`},
-		{"name with a backslash", resource(`{"kind": "a", "name": "a\\b", "read": "/{name}"}`), "which no request may have"},
+		{"path too long", resource(`{"kind": "a", "name": "` + strings.Repeat("n", 256) +
+			`", "read": "/{name}{name}{name}{name}{name}"}`), "is over 1024 bytes"},
+		{"name with a slash", resource(`{"kind": "a", "name": "a/b", "read": "/{name}"}`),
+			`gives the path "/a%2Fb", which no request may have`},
+		{"name with a backslash", resource(`{"kind": "a", "name": "a\\b", "read": "/{name}"}`),
+			"which no request may have"},
 		{"name that goes up", resource(`{"kind": "a", "name": "..", "read": "/a/{name}"}`), `whose normal form is "/"`},
-		{"name that stays", resource(`{"kind": "a", "name": ".", "read": "/a/{name}/b"}`), `whose normal form is "/a/b"`},
-		{"name like a UUID with C1", resource(`{"kind": "a", "name": "\u0085", "read": "/a/{name}"}`), "which no request may have"},
-		{"a path that all may read", reading("/x-nmos"), `gives the path "/x-nmos", which all may read without a token`},
-		{"name that all may read", resource(`{"kind": "a", "name": "x-nmos", "read": "/{name}/"}`), "which all may read without a token"},
-		{"kind that all may read", `{"resources": [], "kinds": {"a": {"write": "/"}}}`, "which all may read without a token"},
+		{"name that stays", resource(`{"kind": "a", "name": ".", "read": "/a/{name}/b"}`),
+			`whose normal form is "/a/b"`},
+		{"name like a UUID with C1", resource(`{"kind": "a", "name": "\u0085", "read": "/a/{name}"}`),
+			"which no request may have"},
+		{"a path that all may read", reading("/x-nmos"),
+			`gives the path "/x-nmos", which all may read without a token`},
+		{"name that all may read", resource(`{"kind": "a", "name": "x-nmos", "read": "/{name}/"}`),
+			"which all may read without a token"},
+		{"kind that all may read", `{"resources": [], "kinds": {"a": {"write": "/"}}}`, "which all may read without " +
+			"a token"},
 		{"too long", strings.Repeat(" ", inventory.MaxDocument+1), "the document is over 4194304 bytes"},
 	} {
 		table, err := inventory.Parse([]byte(c.document))
@@ -224,7 +253,8 @@ func TestLimits(t *testing.T) {
 		return `{"resources": [], "kinds": {` + strings.TrimPrefix(b.String(), ",") + `}}`
 	}
 	parse(t, kinds(256))
-	if _, err = inventory.Parse([]byte(kinds(257))); err == nil || !strings.Contains(err.Error(), "more than 256 kinds") {
+	if _, err = inventory.Parse([]byte(kinds(257))); err == nil ||
+		!strings.Contains(err.Error(), "more than 256 kinds") {
 		t.Errorf("257 kinds: %v", err)
 	}
 	// A short document whose paths are long.
@@ -233,17 +263,20 @@ func TestLimits(t *testing.T) {
 		fmt.Fprintf(&b, `,{"kind": "a", "name": "%0200d"}`, i)
 	}
 	bomb := `{"kinds": {"a": {"read": "/{name}{name}{name}{name}{name}"}}, "resources": [` + b.String()[1:] + `]}`
-	if _, err = inventory.Parse([]byte(bomb)); err == nil || !strings.Contains(err.Error(), "over 4194304 bytes together") {
+	if _, err = inventory.Parse([]byte(bomb)); err == nil ||
+		!strings.Contains(err.Error(), "over 4194304 bytes together") {
 		t.Errorf("a document of %d bytes with paths of 16 MB: %v", len(bomb), err)
 	}
 	// At their limits a kind, a name and a path are good.
-	parse(t, `{"resources": [{"kind": "`+strings.Repeat("k", 64)+`", "name": "`+strings.Repeat("ü", 128)+`", "read": "/`+strings.Repeat("p", 1023)+`"}]}`)
+	parse(t, `{"resources": [{"kind": "`+strings.Repeat("k", 64)+`", "name": "`+strings.Repeat("ü", 128)+
+		`", "read": "/`+strings.Repeat("p", 1023)+`"}]}`)
 }
 
 // Finding costs no allocation, whichever and how many there are.
 func TestFindAllocatesNothing(t *testing.T) {
 	table := parse(t, many(inventory.MaxResources))
-	kind, names := []byte("meter"), [][]byte{[]byte("0"), []byte("16383"), []byte("16384"), []byte(strings.Repeat("x", 256))}
+	kind, names := []byte("meter"), [][]byte{[]byte("0"), []byte("16383"), []byte("16384"),
+		[]byte(strings.Repeat("x", 256))}
 	found := 0
 	if got := testing.AllocsPerRun(100, func() {
 		for _, name := range names {

@@ -66,8 +66,8 @@ func TestMayName_KEY8(t *testing.T) {
 func TestOrigin_KEY8(t *testing.T) {
 	for issuer, want := range map[string]string{
 		"https://a": "https://a", "https://A.Example/x/": "https://a.example", "https://a:443/": "https://a",
-		"http://a:80": "http://a", "https://a:80": "https://a:80", "http://a:443": "http://a:443", "https://a:": "https://a",
-		"HTTPS://a":                   "https://a",
+		"http://a:80": "http://a", "https://a:80": "https://a:80", "http://a:443": "http://a:443",
+		"https://a:": "https://a", "HTTPS://a": "https://a",
 		"https://[2001:DB8::1]:443/x": "https://[2001:db8::1]", "https://a:8443/x": "https://a:8443",
 		"": "", "a": "", "https://": "", "https://:443": "", "ftp://a": "", "https://u@a": "", "https://a?": "",
 		"https://a?b": "", "https://a#": "", "https://a b": "", "https://a/~": "https://a", "https://a/!": "https://a",

@@ -113,7 +113,8 @@ func elements(document []byte) ([]jsontext.Value, error) {
 
 // decoder reads JSON leniently: a key must not be lost because of members that are not used (KEY-4).
 func decoder(text []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 }
 
 // ended returns an error if anything but white space follows.
@@ -199,7 +200,9 @@ func parseKey(raw jsontext.Value) (Key, error) {
 	switch {
 	case !restricted || ops.Kind() == '"':
 	case ops.Kind() == '[':
-		verifies = slices.ContainsFunc(array(ops, MaxKeys), func(op jsontext.Value) bool { return text(op) == "verify" })
+		verifies = slices.ContainsFunc(array(ops, MaxKeys), func(op jsontext.Value) bool {
+			return text(op) == "verify"
+		})
 	default:
 		return Key{}, errors.New("key_ops is not an array")
 	}

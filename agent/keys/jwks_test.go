@@ -55,32 +55,33 @@ func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
 	good := jwk("good", nil)
 	modulus := mint.CachedKey("modulus", 2048).Private.N
 	for name, unfit := range map[string]any{
-		"use enc":          jwk("a", func(k *mint.JWK) { k.Use = "enc" }),
-		"use in capitals":  jwk("a", func(k *mint.JWK) { k.Use = "SIG" }),
-		"alg RS256":        jwk("a", func(k *mint.JWK) { k.Alg = "RS256" }),
-		"alg PS512":        jwk("a", func(k *mint.JWK) { k.Alg = "PS512" }),
-		"alg in small":     jwk("a", func(k *mint.JWK) { k.Alg = "rs512" }),
-		"alg none":         jwk("a", func(k *mint.JWK) { k.Alg = "none" }),
-		"1024 bits":        mint.FakeJWK("a", 1024),
-		"2047 bits":        mint.FakeJWK("a", 2047),
-		"8193 bits":        mint.FakeJWK("a", 8193),
-		"16384 bits":       mint.FakeJWK("a", 16384),
-		"even modulus":     mint.RSAJWK("a", new(big.Int).Sub(modulus, big.NewInt(1)), 65537),
-		"exponent 0":       jwk("a", func(k *mint.JWK) { k.E = "AA" }),
-		"exponent 1":       jwk("a", func(k *mint.JWK) { k.E = "AQ" }),
-		"exponent 2":       jwk("a", func(k *mint.JWK) { k.E = "Ag" }),
-		"exponent even":    jwk("a", func(k *mint.JWK) { k.E = "AQAA" }),
-		"exponent 2^31+1":  jwk("a", func(k *mint.JWK) { k.E = "gAAAAQ" }),
-		"exponent 2^32+1":  jwk("a", func(k *mint.JWK) { k.E = "AQAAAAE" }),
-		"no exponent":      jwk("a", func(k *mint.JWK) { k.E = "" }),
-		"no modulus":       jwk("a", func(k *mint.JWK) { k.N = "" }),
-		"bad base64":       jwk("a", func(k *mint.JWK) { k.N = "!" + k.N }),
-		"kty missing":      jwk("a", func(k *mint.JWK) { k.KeyType = "" }),
-		"kty unknown":      json.RawMessage(`{"kty":"AKP","alg":"ML-DSA-65","pub":"AAAA"}`),
-		"kty in small":     jwk("a", func(k *mint.JWK) { k.KeyType = "rsa" }),
-		"kty number":       json.RawMessage(`{"kty":1}`),
-		"octets":           json.RawMessage(`{"kty":"oct","k":"c2VjcmV0"}`),
-		"elliptic curve":   mint.JWK{KeyType: "EC", Curve: "P-256", X: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", Y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+		"use enc":         jwk("a", func(k *mint.JWK) { k.Use = "enc" }),
+		"use in capitals": jwk("a", func(k *mint.JWK) { k.Use = "SIG" }),
+		"alg RS256":       jwk("a", func(k *mint.JWK) { k.Alg = "RS256" }),
+		"alg PS512":       jwk("a", func(k *mint.JWK) { k.Alg = "PS512" }),
+		"alg in small":    jwk("a", func(k *mint.JWK) { k.Alg = "rs512" }),
+		"alg none":        jwk("a", func(k *mint.JWK) { k.Alg = "none" }),
+		"1024 bits":       mint.FakeJWK("a", 1024),
+		"2047 bits":       mint.FakeJWK("a", 2047),
+		"8193 bits":       mint.FakeJWK("a", 8193),
+		"16384 bits":      mint.FakeJWK("a", 16384),
+		"even modulus":    mint.RSAJWK("a", new(big.Int).Sub(modulus, big.NewInt(1)), 65537),
+		"exponent 0":      jwk("a", func(k *mint.JWK) { k.E = "AA" }),
+		"exponent 1":      jwk("a", func(k *mint.JWK) { k.E = "AQ" }),
+		"exponent 2":      jwk("a", func(k *mint.JWK) { k.E = "Ag" }),
+		"exponent even":   jwk("a", func(k *mint.JWK) { k.E = "AQAA" }),
+		"exponent 2^31+1": jwk("a", func(k *mint.JWK) { k.E = "gAAAAQ" }),
+		"exponent 2^32+1": jwk("a", func(k *mint.JWK) { k.E = "AQAAAAE" }),
+		"no exponent":     jwk("a", func(k *mint.JWK) { k.E = "" }),
+		"no modulus":      jwk("a", func(k *mint.JWK) { k.N = "" }),
+		"bad base64":      jwk("a", func(k *mint.JWK) { k.N = "!" + k.N }),
+		"kty missing":     jwk("a", func(k *mint.JWK) { k.KeyType = "" }),
+		"kty unknown":     json.RawMessage(`{"kty":"AKP","alg":"ML-DSA-65","pub":"AAAA"}`),
+		"kty in small":    jwk("a", func(k *mint.JWK) { k.KeyType = "rsa" }),
+		"kty number":      json.RawMessage(`{"kty":1}`),
+		"octets":          json.RawMessage(`{"kty":"oct","k":"c2VjcmV0"}`),
+		"elliptic curve": mint.JWK{KeyType: "EC", Curve: "P-256", X: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+			Y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
 		"curve unknown":    json.RawMessage(`{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}`),
 		"Edwards curve":    json.RawMessage(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`),
 		"kid number":       json.RawMessage(`{"kty":"RSA","kid":1,"n":"` + good.N + `","e":"AQAB"}`),
@@ -129,12 +130,14 @@ func TestFitKeys_KEY4_TOK6(t *testing.T) {
 		"exponent 2^31-1":  jwk("", func(k *mint.JWK) { k.E = "f____w" }),
 		"key_ops":          jwk("", func(k *mint.JWK) { k.KeyOps = []string{"verify"} }),
 		"key_ops a string": json.RawMessage(`{"kty":"RSA","n":"` + good + `","e":"AQAB","key_ops":"verify"}`),
-		"unknown members":  json.RawMessage(`{"kty":"RSA","n":"` + mint.FakeJWK("", 2048).N + `","e":"AQAB","x-vendor":{"a":[1]},"kid":""}`),
+		"unknown members": json.RawMessage(`{"kty":"RSA","n":"` + mint.FakeJWK("", 2048).N +
+			`","e":"AQAB","x-vendor":{"a":[1]},"kid":""}`),
 		"leading zeros":    jwk("", func(k *mint.JWK) { k.N = "AAAA" + k.N }),
 		"several the same": jwk("good", nil),
 		"kid of 256 bytes": jwk(strings.Repeat("k", 256), nil),
 		"n padded":         jwk("", func(k *mint.JWK) { k.N += "==" }),
-		"null members":     json.RawMessage(`{"kty":"RSA","n":"` + good + `","e":"AQAB","use":null,"alg":null,"kid":null,"key_ops":null}`),
+		"null members": json.RawMessage(`{"kty":"RSA","n":"` + good +
+			`","e":"AQAB","use":null,"alg":null,"kid":null,"key_ops":null}`),
 		"nested 5000 deep": beside(`"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)),
 
 		// What stands beside n and e, as go-jose and others stumble over it.
@@ -251,7 +254,8 @@ func TestCostOfASet_KEY4(t *testing.T) {
 	} {
 		found, left, err := keys.Parse(document(c.keys...))
 		if err != nil || len(found) != c.want || len(left) != c.left {
-			t.Errorf("%s: got %d keys, left out %v, error %v; want %d keys, %d reports", c.name, len(found), left, err, c.want, c.left)
+			t.Errorf("%s: got %d keys, left out %v, error %v; want %d keys, %d reports", c.name, len(found), left, err,
+				c.want, c.left)
 		}
 		for i, k := range found { // the first of the document, in its order
 			if want := c.keys[i].(mint.JWK); base64.RawURLEncoding.EncodeToString(k.Public.N.Bytes()) != want.N {
@@ -259,7 +263,8 @@ func TestCostOfASet_KEY4(t *testing.T) {
 			}
 		}
 		for _, l := range left {
-			if want := fmt.Sprintf("the last %d of %d good keys left out", len(c.keys)-c.want, len(c.keys)); !strings.Contains(l.Error(), want) {
+			if want := fmt.Sprintf("the last %d of %d good keys left out", len(c.keys)-c.want,
+				len(c.keys)); !strings.Contains(l.Error(), want) {
 				t.Errorf("%s: got the report %q, want %q", c.name, l, want)
 			}
 			if errors.Is(l, keys.ErrUnneeded) {
@@ -310,7 +315,8 @@ func FuzzJWKS(f *testing.F) {
 	good := jwk("good", nil)
 	f.Add(document(good, jwk("enc", func(k *mint.JWK) { k.Use = "enc" }), mint.FakeJWK("small", 512)))
 	f.Add(document(json.RawMessage(`{"kty":"oct","k":"c2VjcmV0"}`), good, json.RawMessage(`{"kty":"AKP"}`)))
-	f.Add(document(mint.JWK{KeyType: "EC", Curve: "P-256", X: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", Y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}, good))
+	f.Add(document(mint.JWK{KeyType: "EC", Curve: "P-256", X: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+		Y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}, good))
 	f.Add(document(jwk("one", func(k *mint.JWK) { k.E = "Aw" }), jwk("even", func(k *mint.JWK) { k.E = "Ag" })))
 	f.Add(document(json.RawMessage(`{"kty":"RSA","kid":"\ud800","n":"` + good.N + `","e":"AQAB","kid":"b"}`)))
 	f.Add([]byte("[" + string(document(good)) + "]"))
@@ -324,7 +330,8 @@ func FuzzJWKS(f *testing.F) {
 		if !bytes.Equal(text, before) {
 			t.Error("the document was changed")
 		}
-		if (err == nil) != (len(found) > 0) || len(found)+len(left) > keys.MaxKeys || len(text) > keys.MaxDocument && err == nil {
+		if (err == nil) != (len(found) > 0) || len(found)+len(left) > keys.MaxKeys || len(text) > keys.MaxDocument &&
+			err == nil {
 			t.Fatalf("%d keys, %d left out, %v", len(found), len(left), err)
 		}
 		for _, k := range found {
@@ -353,7 +360,8 @@ func ask(text []byte) (want string, all bool) {
 	var members struct {
 		Keys []strict.RawMessage `json:"keys"`
 	}
-	if strict.Unmarshal(text, &members) != nil || strict.Unmarshal(text, &set) != nil || len(set.Keys) != len(members.Keys) ||
+	if strict.Unmarshal(text, &members) != nil || strict.Unmarshal(text, &set) != nil ||
+		len(set.Keys) != len(members.Keys) ||
 		len(set.Keys) > keys.MaxKeys {
 		return "", false
 	}

@@ -53,7 +53,8 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 		go s.Run(t.Context())
 		synctest.Wait()
 		i := s.Set().Issuer([]byte(issuer))
-		if i == nil || i.Keys[0].KID != "one" || i.KID([]byte("zero")) != keys.KIDRetired || i.KID([]byte("one")) != keys.KIDHeld {
+		if i == nil || i.Keys[0].KID != "one" || i.KID([]byte("zero")) != keys.KIDRetired ||
+			i.KID([]byte("one")) != keys.KIDHeld {
 			t.Errorf("held: %+v", i)
 		}
 		if s.holds("https://evil.example.com") {
@@ -134,7 +135,8 @@ func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 	good, long := jwk("one"), jwk(strings.Repeat("k", 200_000))
 	line := `{"format":1,"servers":["https://a"],"issuers":[` +
 		`{"issuer":"https://a","keys":[` + long + `]},` +
-		`{"issuer":"https://b","keys":[` + long + `,` + good + `],"retired":["` + strings.Repeat("r", 200_000) + `","zero"]},` +
+		`{"issuer":"https://b","keys":[` + long + `,` + good + `],"retired":["` + strings.Repeat("r", 200_000) +
+		`","zero"]},` +
 		`{"issuer":"https://c","keys":[{"kty":"oct","k":"AA"}]},` +
 		`{"issuer":"https://d","keys":[]},` +
 		`{"issuer":"https://e","keys":[` + good + `]}]}`
@@ -160,7 +162,8 @@ func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 	if want := "key 1 of "; !strings.HasPrefix(left[0].Error(), want) {
 		t.Errorf("got %.40q, want it to begin with %q", left[0], want)
 	}
-	if want := strings.Fields("https://a https://a https://b https://c https://c https://d"); !slices.Equal(says, want) {
+	if want := strings.Fields("https://a https://a https://b https://c https://c https://d"); !slices.Equal(says,
+		want) {
 		t.Errorf("left out of %q, want %q: %v", says, want, left)
 	}
 }

@@ -14,7 +14,8 @@ import (
 // However many names tokens bring, a bounded number is followed, and the configured ones are none the worse for it.
 func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour, Retry: retry},
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
+			Retry: retry},
 			func(_ context.Context, name string, _ int) ([]byte, error) {
 				if name == issuer || strings.HasPrefix(name, "https://real-") {
 					return oneKey, nil
@@ -24,7 +25,8 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 		const most = 16
 		for i := range 3600 {
 			for n := range 10 {
-				if prospect, wait := s.ask(fmt.Sprintf("https://host-%d-%d.example.com", i, n)); prospect != keys.Awaited || wait <= 0 {
+				if prospect, wait := s.ask(fmt.Sprintf("https://host-%d-%d.example.com", i,
+					n)); prospect != keys.Awaited || wait <= 0 {
 					t.Fatalf("got prospect %v, wait %v", prospect, wait)
 				}
 			}
@@ -61,7 +63,8 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 // Servers that tokens name and that hang do not keep the configured one from being asked.
 func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour, Retry: retry},
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
+			Retry: retry},
 			func(ctx context.Context, name string, _ int) ([]byte, error) {
 				if name == issuer {
 					return oneKey, nil
@@ -90,7 +93,8 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: hardlyEver, Retry: retry}, answer)
 				for n := range 3600 {
-					if prospect, wait := s.ask(fmt.Sprintf("https://host-%d.example.com", n)); prospect != keys.Awaited || wait <= 0 {
+					if prospect, wait := s.ask(
+						fmt.Sprintf("https://host-%d.example.com", n)); prospect != keys.Awaited || wait <= 0 {
 						t.Fatalf("got prospect %v, wait %v; want it awaited", prospect, wait)
 					}
 					pass(time.Second)
@@ -103,7 +107,8 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 				}
 				for i := 4; i < len(all); i++ {
 					if got := all[i].at.Sub(all[i-4].at); got < retry {
-						t.Fatalf("got five look-ups within %v, want at least %v between the first and the last", got, retry)
+						t.Fatalf("got five look-ups within %v, want at least %v between the first and the last", got,
+							retry)
 					}
 				}
 				if got := len(s.Set().Issuers()); name == "good" && got != 16 {
@@ -123,7 +128,8 @@ func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
 		for n := range 9 {
 			servers = append(servers, fmt.Sprintf("https://server-%d.example.com", n))
 		}
-		s := serve(t, keys.Policy{Servers: servers, Trusts: below("https://learned"), Refresh: 10 * time.Minute, Retry: retry},
+		s := serve(t, keys.Policy{Servers: servers, Trusts: below("https://learned"), Refresh: 10 * time.Minute,
+			Retry: retry},
 			func(_ context.Context, name string, n int) ([]byte, error) {
 				if strings.HasPrefix(name, "https://learned") {
 					return oneKey, nil

@@ -51,8 +51,8 @@ func TestConcurrentFetchesAreBounded_KEY2_KEY6(t *testing.T) {
 	})
 }
 
-// A server is asked at its time, whatever issuers that tokens named wait for: for others to end, or for their turn to be
-// looked up.
+// A server is asked at its time, whatever issuers that tokens named wait for: for others to end, or for their turn to
+// be looked up.
 func TestLearnedHoldUpNoServer_KEY2_KEY6(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"others hang": hangLearned, "four were looked up": always(oneKey),
@@ -218,7 +218,8 @@ func TestReportsChange_KEY7(t *testing.T) {
 // Keys from a file leave a server what it is, and bring an issuer that is trusted, and no other. A server without keys
 // is not the one in use.
 func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
-	const first, learned, stranger = "https://first.example.com", "https://learned-0.example.com", "https://x.example.com"
+	const first, learned, stranger = "https://first.example.com", "https://learned-0.example.com",
+		"https://x.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		one, _, err := keys.Parse(oneKey)
 		if err != nil {
@@ -226,7 +227,8 @@ func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
 		}
 		s := &servers{answer: always(oneKey), under: map[string]int{}}
 		s.Store = keys.NewStore(s.fetch, s.report)
-		s.Configure(keys.Policy{Servers: []string{first, issuer}, Trusts: below("https://learned-"), Refresh: time.Hour})
+		s.Configure(keys.Policy{Servers: []string{first, issuer}, Trusts: below("https://learned-"),
+			Refresh: time.Hour})
 		for _, name := range []string{issuer + "/", learned, stranger} {
 			s.Hold(keys.Held{Name: name, Keys: one})
 		}
@@ -247,7 +249,8 @@ func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
 // Of the kids that left a set a key without kid is none, and two keys' common kid is one: they take nobody's place.
 func TestRetiredOnce_KEY7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		parsed, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("x", 2048), mint.FakeJWK("y", 2048), mint.FakeJWK("z", 2048)))
+		parsed, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("x", 2048), mint.FakeJWK("y", 2048),
+			mint.FakeJWK("z", 2048)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,8 @@ var errDown = errors.New("the server is down")
 // of it.
 func TestRefresh_KEY1(t *testing.T) {
 	for _, c := range []struct{ refresh, least time.Duration }{
-		{time.Hour, 59 * time.Minute}, {24 * time.Hour, 24*time.Hour - time.Minute}, {5 * time.Second, 2500 * time.Millisecond},
+		{time.Hour, 59 * time.Minute}, {24 * time.Hour, 24*time.Hour - time.Minute},
+		{5 * time.Second, 2500 * time.Millisecond},
 		{90 * time.Second, 45 * time.Second},
 	} {
 		t.Run(c.refresh.String(), func(t *testing.T) {
@@ -162,7 +163,8 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 			})
 		pass(3 * time.Hour)
 		if !s.holds(first) || len(s.of(first)) < 3 || len(s.of(second))+len(s.of(third)) != 0 {
-			t.Errorf("the first answers, and there were %d, %d, %d fetches", len(s.of(first)), len(s.of(second)), len(s.of(third)))
+			t.Errorf("the first answers, and there were %d, %d, %d fetches", len(s.of(first)), len(s.of(second)),
+				len(s.of(third)))
 		}
 		fail(first)
 		pass(time.Hour)
@@ -217,7 +219,8 @@ func TestBackOffWithAnothersKeys_KEY2(t *testing.T) {
 		}
 		pass(24 * time.Hour)
 		all := gaps(s.of(dead))
-		if least := slices.Min(all[1:]); len(all) < 24 || least < 7*time.Minute { // the first wait began before keys were held
+		// the first wait began before keys were held
+		if least := slices.Min(all[1:]); len(all) < 24 || least < 7*time.Minute {
 			t.Errorf("asked %d times in a day, %v apart at least", len(all), least)
 		}
 	})
@@ -282,7 +285,8 @@ func TestFailureKeepsKeys_KEY3_KEY8(t *testing.T) {
 func TestHangingServers_KEY2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hanging := []string{"https://a.example.com", "https://b.example.com", "https://c.example.com"}
-		s := serve(t, keys.Policy{Servers: append(hanging, issuer), Trusts: below("https://learned"), Refresh: time.Hour},
+		s := serve(t, keys.Policy{Servers: append(hanging, issuer), Trusts: below("https://learned"),
+			Refresh: time.Hour},
 			func(ctx context.Context, name string, _ int) ([]byte, error) {
 				if slices.Contains(hanging, name) {
 					return hang(ctx)
@@ -312,9 +316,10 @@ func TestHangingServers_KEY2(t *testing.T) {
 func TestRunEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		store := keys.NewStore(func(ctx context.Context, _ string) ([]byte, error) { return hang(ctx) }, func(e keys.Event) {
-			t.Errorf("reported %+v though nobody waits for it", e)
-		})
+		store := keys.NewStore(func(ctx context.Context, _ string) ([]byte, error) { return hang(ctx) },
+			func(e keys.Event) {
+				t.Errorf("reported %+v though nobody waits for it", e)
+			})
 		store.Configure(keys.Policy{Servers: []string{issuer}, Refresh: time.Hour})
 		ended := make(chan struct{})
 		go func() { store.Run(ctx); close(ended) }()

@@ -13,7 +13,8 @@ import (
 
 func TestTrimIssuer_CLM1(t *testing.T) {
 	for in, want := range map[string]string{
-		"": "", "/": "", "//": "/", "https://a": "https://a", "https://a/": "https://a", "https://a//": "https://a/", "https://a/b/": "https://a/b",
+		"": "", "/": "", "//": "/", "https://a": "https://a", "https://a/": "https://a", "https://a//": "https://a/",
+		"https://a/b/": "https://a/b",
 	} {
 		if got := keys.TrimIssuer(in); got != want {
 			t.Errorf("%q became %q", in, got)

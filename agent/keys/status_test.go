@@ -15,7 +15,8 @@ import (
 // What people are told: which server is used, when its keys came and come again, and what went wrong, in the servers'
 // order.
 func TestStatus_KEY2_KEY3(t *testing.T) {
-	const first, second, learned = "https://first.example.com", "https://second.example.com", "https://learned.example.com"
+	const first, second, learned = "https://first.example.com", "https://second.example.com",
+		"https://learned.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
@@ -36,11 +37,13 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 			t.Fatalf("got %+v", got)
 		}
 		one, two, three := got[0], got[1], got[2]
-		if one.Used || !one.Server || len(one.KIDs) > 0 || !one.Fetched.IsZero() || !one.Failing || !errors.Is(one.Err, errDown) ||
+		if one.Used || !one.Server || len(one.KIDs) > 0 || !one.Fetched.IsZero() || !one.Failing ||
+			!errors.Is(one.Err, errDown) ||
 			one.Failed.Before(began) || one.Next.IsZero() {
 			t.Errorf("the first, which is down: %+v", one)
 		}
-		if !two.Used || !two.Server || !slices.Equal(two.KIDs, []string{"one"}) || two.Fetched.IsZero() || two.Failing || two.Err != nil ||
+		if !two.Used || !two.Server || !slices.Equal(two.KIDs, []string{"one"}) || two.Fetched.IsZero() ||
+			two.Failing || two.Err != nil ||
 			two.Next.Before(time.Now()) || two.Next.After(time.Now().Add(time.Hour)) {
 			t.Errorf("the second: %+v", two)
 		}

@@ -18,8 +18,8 @@ type Fetch func(ctx context.Context, issuer string) (document []byte, err error)
 
 // Policy says which issuers are trusted and when they are asked. The zero value trusts no issuer.
 type Policy struct {
-	// Servers are the issuers in the order in which to try them: the keys of the first that answers are held, and those of
-	// every other that had to be asked since (KEY-1, KEY-2).
+	// Servers are the issuers in the order in which to try them: the keys of the first that answers are held, and those
+	// of every other that had to be asked since (KEY-1, KEY-2).
 	Servers []string
 	// Pending reports that discovery has not found a server yet, so that it is not known which issuers are trusted.
 	Pending bool
@@ -274,8 +274,8 @@ func (s *Store) RenewNow() {
 
 // Refresh makes the next fetch of an issuer due, or if name is empty, of each issuer whose turn has come: an
 // administrator knows that its keys have changed. However often that is asked for, an issuer is fetched at most once in
-// renewalRest by it, and one that a token brought only if its keys are held (KEY-6). It returns which they are, and what
-// Refreshed wants to know.
+// renewalRest by it, and one that a token brought only if its keys are held (KEY-6). It returns which they are, and
+// what Refreshed wants to know.
 func (s *Store) Refresh(name string) (names []string, since uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,8 +15,8 @@ var prefix = [...]byte{
 	0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40,
 }
 
-// Verifies reports whether sig is the RS512 signature of what has this digest: RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2). There
-// is one encoding of a digest that is right, and every byte of it is compared: nothing is parsed.
+// Verifies reports whether sig is the RS512 signature of what has this digest: RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2).
+// There is one encoding of a digest that is right, and every byte of it is compared: nothing is parsed.
 func (k *Key) Verifies(digest *[sha512.Size]byte, sig []byte) bool {
 	if k.modulus == nil || len(sig) != k.modulus.Size() {
 		return false

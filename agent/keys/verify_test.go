@@ -26,7 +26,8 @@ var verifyKeys = sync.OnceValue(func() []*rsa.PrivateKey {
 	one, three := big.NewInt(1), big.NewInt(3)
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
 	return append(all, &rsa.PrivateKey{
-		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 3}, D: three.ModInverse(three, phi), Primes: []*big.Int{p, q},
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 3}, D: three.ModInverse(three, phi),
+		Primes: []*big.Int{p, q},
 	})
 })
 
@@ -72,13 +73,15 @@ func agree(tb testing.TB, private *rsa.PrivateKey, digest *[sha512.Size]byte, si
 	return got
 }
 
-// The bytes of a signature's encoding count, and its length, and that it is less than the modulus: as crypto/rsa has it.
+// The bytes of a signature's encoding count, and its length, and that it is less than the modulus: as crypto/rsa has
+// it.
 func TestVerifies_TOK2(t *testing.T) {
 	digest := sha512.Sum512([]byte("signed"))
 	for _, key := range verifyKeys() {
 		em := encoding(key, digest[:])
 		good := seal(key, em)
-		if real, err := rsa.SignPKCS1v15(nil, key, crypto.SHA512, digest[:]); err == nil && string(real) != string(good) {
+		if real, err := rsa.SignPKCS1v15(nil, key, crypto.SHA512, digest[:]); err == nil &&
+			string(real) != string(good) {
 			t.Fatalf("%d bits: the test's own encoding is not that of crypto/rsa", key.N.BitLen())
 		}
 		if !agree(t, key, &digest, good) {

@@ -115,7 +115,8 @@ func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 				}
 				if strings.HasPrefix(name, "fail") {
 					if got := slices.Max(gaps(all)); got < 2*time.Minute || got > 7*time.Minute+30*time.Second {
-						t.Errorf("got waits of up to %v after failures; want them to grow to five minutes, half of that more or less", got)
+						t.Errorf("got waits of up to %v after failures; want them to grow to five minutes, half of "+
+							"that more or less", got)
 					}
 				}
 			})
@@ -263,7 +264,8 @@ func TestPatience_KEY6(t *testing.T) {
 func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		published := time.Now().Add(300 * 24 * time.Hour)
-		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: hardlyEver, Retry: retry},
+		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: hardlyEver,
+			Retry: retry},
 			func(_ context.Context, name string, _ int) ([]byte, error) {
 				switch {
 				case name != issuer:
@@ -341,7 +343,8 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 		slices.Sort(waits)
 		if low, middle, high := waits[0], waits[50], waits[99]; low > 10*time.Minute || high < 50*time.Minute ||
 			middle < 15*time.Minute || middle > 45*time.Minute {
-			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour", low, high, middle)
+			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour", low, high,
+				middle)
 		}
 	})
 }

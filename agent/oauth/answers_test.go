@@ -61,7 +61,8 @@ func TestRetryAfterForms_CLI57(t *testing.T) {
 // rawServer answers one connection after the other with TLS and the bytes that it is told to.
 func rawServer(t *testing.T, cert tls.Certificate, answer func(request string) string) (address string) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert},
+		MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,8 @@ func TestBrokenHTTPIsNotQuoted_OPS2(t *testing.T) {
 		"coding":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
 		"chunk":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n\r\n",
 		"trailer":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n%s\r\n\r\n",
-		"long":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n%s" + strings.Repeat("x", 3000) + "\r\n\r\n",
+		"long": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n%s" +
+			strings.Repeat("x", 3000) + "\r\n\r\n",
 	} {
 		t.Run("CLI-55/"+name, func(t *testing.T) {
 			r := newRig(t, authserver.Options{}) // for its authority alone
@@ -109,7 +111,8 @@ func TestBrokenHTTPIsNotQuoted_OPS2(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := "https://" + rawServer(t, cert, func(string) string { return fmt.Sprintf(form, secret) })
-			found := discovery.New(discovery.Options{Roots: func() (*x509.CertPool, error) { return r.server.CA().Pool(), nil }})
+			found := discovery.New(discovery.Options{
+				Roots: func() (*x509.CertPool, error) { return r.server.CA().Pool(), nil }})
 			said := ""
 			c := oauth.New(oauth.Options{
 				HTTP: found.HTTPClient,
@@ -119,7 +122,8 @@ func TestBrokenHTTPIsNotQuoted_OPS2(t *testing.T) {
 				Storage: &flash{}, Clock: func() (time.Time, bool) { return time.Now(), true },
 				Report: func(e oauth.Event) { said += fmt.Sprintf("%+v\n", e) },
 			})
-			c.Configure(oauth.Config{Issuer: at, Scopes: []string{"events"}, Given: oauth.Given{ID: "one", Secret: secret}})
+			c.Configure(oauth.Config{Issuer: at, Scopes: []string{"events"},
+				Given: oauth.Given{ID: "one", Secret: secret}})
 			c.Here(at)
 			c.Token("events")
 			c.Step(t.Context())
@@ -194,7 +198,8 @@ func TestLostAnswers_CLI35_CLI36(t *testing.T) {
 		most   int
 	}{
 		"CLI-36/no-id": {func() (int, string) { return 201, `{"client_name":"a"}` }, 6},
-		"CLI-36/lost":  {func() (int, string) { return 504, "" }, 60}, // one in half an hour, if chance has it, and the first ones
+		// one in half an hour, if chance has it, and the first ones
+		"CLI-36/lost": {func() (int, string) { return 504, "" }, 60},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -230,7 +235,8 @@ func TestMemoryOfAnswers_CLI55(t *testing.T) {
 	c := oauth.New(oauth.Options{
 		HTTP: func(string) *http.Client {
 			return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r, Body: io.NopCloser(endlessBody{&read})}, nil
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r,
+					Body: io.NopCloser(endlessBody{&read})}, nil
 			})}
 		},
 		Metadata: func(context.Context, string) (discovery.Metadata, error) {
@@ -238,7 +244,8 @@ func TestMemoryOfAnswers_CLI55(t *testing.T) {
 		},
 		Storage: &flash{}, Clock: func() (time.Time, bool) { return time.Now(), true }, Report: func(oauth.Event) {},
 	})
-	c.Configure(oauth.Config{Issuer: issuer, Scopes: []string{"events"}, Given: oauth.Given{ID: "one", Secret: "a secret"}})
+	c.Configure(oauth.Config{Issuer: issuer, Scopes: []string{"events"},
+		Given: oauth.Given{ID: "one", Secret: "a secret"}})
 	c.Here(issuer)
 	c.Token("events")
 	c.Step(t.Context())
@@ -310,10 +317,10 @@ func TestUnusableRegistration_CLI34(t *testing.T) {
 		"secret not in ASCII":       `"client_id":"c","client_secret":"\u00e9"`,
 		"registration token long":   `"client_id":"c","client_secret":"s","registration_access_token":"` + long + `"`,
 		"registration token a line": `"client_id":"c","client_secret":"s","registration_access_token":"a\r\nb"`,
-		"address too long":          `"client_id":"c","client_secret":"s","registration_client_uri":"https://a/` + long + `"`,
-		"no secret":                 `"client_id":"c"`,
-		"another method":            `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"`,
-		"a key, and there is none":  `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"private_key_jwt"`,
+		"address too long": `"client_id":"c","client_secret":"s","registration_client_uri":"https://a/` +
+			long + `"`, "no secret": `"client_id":"c"`,
+		"another method":           `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"`,
+		"a key, and there is none": `"client_id":"c","client_secret":"s","token_endpoint_auth_method":"private_key_jwt"`,
 	} {
 		t.Run("CLI-34/"+name, func(t *testing.T) {
 			p := begin(func(r *http.Request, body string) (int, http.Header, string) {
@@ -324,11 +331,13 @@ func TestUnusableRegistration_CLI34(t *testing.T) {
 			})
 			p.Token("registration")
 			wait := p.Step(t.Context())
-			if s := p.Status(); s.Phase != oauth.Refused || s.Err == nil || s.Clients[0].ClientID != "" || p.count("POST /token") > 0 {
+			if s := p.Status(); s.Phase != oauth.Refused || s.Err == nil || s.Clients[0].ClientID != "" ||
+				p.count("POST /token") > 0 {
 				t.Errorf("got %v, %v, %+v, want the registration unused", s.Phase, s.Err, s.Clients)
 			}
 			if len(p.flash.data) > 2000 || wait < time.Hour {
-				t.Errorf("%d bytes are kept, and it is tried again in %v, want less than 2000, and an hour or more", len(p.flash.data), wait)
+				t.Errorf("%d bytes are kept, and it is tried again in %v, want less than 2000, and an hour or more",
+					len(p.flash.data), wait)
 			}
 		})
 	}

@@ -37,7 +37,8 @@ func chooseAuth(m discovery.Metadata, config Config, held string) (method, alg s
 		fallthrough
 	case want != "":
 		if want == PrivateKeyJWT && alg == "" {
-			return "", "", fmt.Errorf("%s is configured, and the server takes none of RS256 and ES256 for it: it offers %s",
+			return "", "", fmt.Errorf("%s is configured, and the server takes none of RS256 and ES256 for it: it "+
+				"offers %s",
 				want, quoteList(algs))
 		}
 		if want != PrivateKeyJWT {

@@ -53,12 +53,14 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	if head == nil {
 		head = http.Header{}
 	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(strings.NewReader(text)), Request: r},
+		nil
 }
 
 // begin switches the device on, with a secret for a client.
 func begin(answer func(r *http.Request, body string) (int, http.Header, string)) *play {
-	p := &play{answer: answer, config: oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"events", "registration"}}}
+	p := &play{answer: answer, config: oauth.Config{Issuer: issuer, Name: "a",
+		Scopes: []string{"events", "registration"}}}
 	p.again()
 	return p
 }
@@ -132,7 +134,8 @@ func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
 				if bad {
 					return 503, http.Header{"Retry-After": {"3600"}}, ""
 				}
-				return 200, nil, fmt.Sprintf(`{"access_token":"of-%s","token_type":"bearer","expires_in":86400}`, r.URL.Host)
+				return 200, nil, fmt.Sprintf(`{"access_token":"of-%s","token_type":"bearer","expires_in":86400}`,
+					r.URL.Host)
 			}
 			return usual(r, body)
 		})
@@ -142,7 +145,8 @@ func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
 		p.Configure(p.config)
 		gap := ask(p.Client, time.Minute)
 		if a := p.Token("registration"); a.Token != "of-second.example.com" || gap > 0 {
-			t.Errorf("a minute after the server changed: got %q (none for %v), want a token of the second", a.Token, gap)
+			t.Errorf("a minute after the server changed: got %q (none for %v), want a token of the second", a.Token,
+				gap)
 		}
 		bad = true
 		p.ReportRefused(p.Token("registration").Token)
@@ -240,7 +244,8 @@ func TestNewRegistrationTokenIsKept_CLI41(t *testing.T) {
 			p := begin(func(r *http.Request, body string) (int, http.Header, string) {
 				switch r.URL.Path {
 				case "/register":
-					return 201, nil, `{"client_id":"c","client_secret":"s-s-s-s-s","registration_client_uri":"` + issuer + `/c",` +
+					return 201, nil, `{"client_id":"c","client_secret":"s-s-s-s-s","registration_client_uri":"` +
+						issuer + `/c",` +
 						`"registration_access_token":"token-1"}`
 				case "/c":
 					bearers = append(bearers, r.Header.Get("Authorization"))
@@ -279,7 +284,8 @@ func TestSuspendedDevice_CLI58_OPS1(t *testing.T) {
 		p.mu.Unlock()
 		p.ClockChanged()
 		if gap := ask(p.Client, 20*time.Second); gap > 0 || p.count("POST /token") != n+1 {
-			t.Errorf("after a suspension of an hour: %d requests in 20 s, want 1; no token for %v", p.count("POST /token")-n, gap)
+			t.Errorf("after a suspension of an hour: %d requests in 20 s, want 1; no token for %v",
+				p.count("POST /token")-n, gap)
 		}
 		p.mu.Lock()
 		p.ahead = 0

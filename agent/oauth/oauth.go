@@ -134,7 +134,8 @@ const (
 	metadataLife = 24 * time.Hour   // the metadata are read again after this, or after a failure
 	metadataRest = 10 * time.Minute // but no sooner than this because of a failure
 	refusedRest  = time.Hour        // CLI-35
-	lostRest     = time.Minute      // of a registration whose answer did not come: each may leave a client at the server
+	// of a registration whose answer did not come: each may leave a client at the server
+	lostRest     = time.Minute
 	goneAfter    = 24 * time.Hour   // CLI-57
 	firstSpread  = 20 * time.Second // of the start, before it is known how long tokens live
 	mostSpread   = 5 * time.Minute

@@ -237,7 +237,8 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 			"(Hydra: oidc.dynamic_client_registration), or give this device a client made by hand")
 	}
 	if config.Name == "" || len(config.Scopes) == 0 {
-		return errors.New("a client needs a scope and a name of its own to be registered, and this device has neither a " +
+		return errors.New("a client needs a scope and a name of its own to be registered, and this device has " +
+			"neither a " +
 			"serial number nor a host name yet") // CLI-31
 	}
 	if e.Method == PrivateKeyJWT && !e.Inline && config.JWKSURI == "" {

@@ -14,7 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4/json" // refuses member names given twice or in another case, as encoding/json does not
+	// refuses member names given twice or in another case, as encoding/json does not
+	"github.com/go-jose/go-jose/v4/json"
 )
 
 // maxAnswer is the longest answer that is read, in bytes (CLI-55).
@@ -88,7 +89,8 @@ func credentials(err error) bool {
 		(e.code == "invalid_client" || e.status == http.StatusUnauthorized || e.code == "jti_known")
 }
 
-// refusedClient reports whether the server says that the client or its proof is the fault. Another 401 may be a proxy's.
+// refusedClient reports whether the server says that the client or its proof is the fault. Another 401 may be a
+// proxy's.
 func refusedClient(err error) bool {
 	var e *refusalError
 	return errors.As(err, &e) && e.code == "invalid_client"
@@ -170,7 +172,8 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 	if body != nil {
 		req.Body = &noted{req.Body, &sent}
 	}
-	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
+	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"},
+		"Accept-Encoding": {"identity"}}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
@@ -231,8 +234,8 @@ func (c *Client) plainError(ctx context.Context, err error, secrets []string) er
 
 // codes are the errors of RFC 6749 §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2 and of Hydra, which are safe to print.
 var codes = []string{
-	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-	"invalid_token", "insufficient_scope", "invalid_redirect_uri", "invalid_client_metadata",
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+	"invalid_scope", "invalid_token", "insufficient_scope", "invalid_redirect_uri", "invalid_client_metadata",
 	"invalid_software_statement", "unapproved_software_statement", "unsupported_token_type", "jti_known",
 }
 

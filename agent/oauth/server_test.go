@@ -20,37 +20,39 @@ var kinds = []authserver.Kind{
 // A device registers once, whatever server it is, and has its tokens over restarts.
 func TestEveryServer_CLI1_CLI2_CLI3(t *testing.T) {
 	for _, kind := range kinds {
-		t.Run("CLI-30,CLI-31,CLI-32,CLI-34,CLI-36,CLI-50,CLI-51,CLI-52,CLI-54,CLI-55/"+string(kind), func(t *testing.T) {
-			r := newRig(t, authserver.Options{Kind: kind})
-			if a := r.Token("registration"); a.Err == nil || a.Retry <= 0 {
-				t.Errorf("before the first step: got %v, retry %v, want a reason and a wait", a.Err, a.Retry)
-			}
-			one := r.must("registration")
-			two := r.must("events")
-			if one.Token == two.Token || one.Scope != "registration" || one.Left <= 0 {
-				t.Errorf("got %v and %v, want a token for each scope", one, two)
-			}
-			c := r.server.Registered()[0]
-			method := oauth.PrivateKeyJWT
-			if kind == authserver.BBC {
-				method = oauth.SecretBasic
-			}
-			if c.Name != r.config.Name || c.Scope != "events registration" || c.AuthMethod != method {
-				t.Errorf("registered %+v", c)
-			}
-			r.restart()
-			r.must("registration")
-			r.restart()
-			r.must("registration events")
-			r.registrations(1)
-			r.strict()
-			s := r.Status()
-			if s.Phase != oauth.Registered || len(s.Clients) != 1 || s.Clients[0].ClientID != c.ID || s.Clients[0].Since.IsZero() ||
-				s.Clients[0].Manageable != (kind != authserver.BBC) || len(s.Tokens) != 1 {
-				t.Errorf("status %+v", s)
-			}
-			r.silent("what is reported", r.said()+fmt.Sprintf("%+v %v", s, r.Token("events registration")))
-		})
+		t.Run("CLI-30,CLI-31,CLI-32,CLI-34,CLI-36,CLI-50,CLI-51,CLI-52,CLI-54,CLI-55/"+string(kind),
+			func(t *testing.T) {
+				r := newRig(t, authserver.Options{Kind: kind})
+				if a := r.Token("registration"); a.Err == nil || a.Retry <= 0 {
+					t.Errorf("before the first step: got %v, retry %v, want a reason and a wait", a.Err, a.Retry)
+				}
+				one := r.must("registration")
+				two := r.must("events")
+				if one.Token == two.Token || one.Scope != "registration" || one.Left <= 0 {
+					t.Errorf("got %v and %v, want a token for each scope", one, two)
+				}
+				c := r.server.Registered()[0]
+				method := oauth.PrivateKeyJWT
+				if kind == authserver.BBC {
+					method = oauth.SecretBasic
+				}
+				if c.Name != r.config.Name || c.Scope != "events registration" || c.AuthMethod != method {
+					t.Errorf("registered %+v", c)
+				}
+				r.restart()
+				r.must("registration")
+				r.restart()
+				r.must("registration events")
+				r.registrations(1)
+				r.strict()
+				s := r.Status()
+				if s.Phase != oauth.Registered || len(s.Clients) != 1 || s.Clients[0].ClientID != c.ID ||
+					s.Clients[0].Since.IsZero() ||
+					s.Clients[0].Manageable != (kind != authserver.BBC) || len(s.Tokens) != 1 {
+					t.Errorf("status %+v", s)
+				}
+				r.silent("what is reported", r.said()+fmt.Sprintf("%+v %v", s, r.Token("events registration")))
+			})
 	}
 }
 
@@ -157,7 +159,8 @@ func TestRegistrationFaults_CLI35(t *testing.T) {
 				case authserver.RegisterLost, authserver.Reset, authserver.Hang, authserver.Drip:
 				default:
 					if !strings.HasPrefix(string(f.Fault), "redirect") && f.Fault != authserver.HTML &&
-						f.Fault != authserver.NotFound && f.Fault != authserver.ServerError && f.Fault != authserver.Unavailable {
+						f.Fault != authserver.NotFound && f.Fault != authserver.ServerError &&
+						f.Fault != authserver.Unavailable {
 						t.Errorf("the server made %d clients, and is asked again in %v: %v", made, wait, s.Err)
 					}
 				}
@@ -186,7 +189,8 @@ func TestServersOwnWords_CLI35(t *testing.T) {
 		r.server.Misbehave(authserver.PathRegister, c.fault)
 		wait := r.Step(t.Context())
 		s := r.Status()
-		if s.Phase != oauth.Refused || s.Err == nil || !strings.Contains(s.Err.Error(), "Keycloak: client registration policy "+c.want) {
+		if s.Phase != oauth.Refused || s.Err == nil ||
+			!strings.Contains(s.Err.Error(), "Keycloak: client registration policy "+c.want) {
 			t.Errorf("%s: got %v, %v, want the policy %s", c.fault, s.Phase, s.Err, c.want)
 		}
 		if wait < time.Hour {
@@ -302,7 +306,8 @@ func TestRotation_CLI68(t *testing.T) {
 			disk := errors.New("disk full")
 			r.flash.fails = disk
 			if err := r.RotateKey(t.Context()); !errors.Is(err, disk) || r.Status().Clients[0].Rotation != "" {
-				t.Errorf("a full disk: got error %v, status %+v; want %v and no replacement", err, r.Status().Clients[0], disk)
+				t.Errorf("a full disk: got error %v, status %+v; want %v and no replacement", err,
+					r.Status().Clients[0], disk)
 			}
 			r.flash.fails = nil
 			r.work()
@@ -349,7 +354,8 @@ func TestRotation_CLI68(t *testing.T) {
 			}
 			r.Settle(oauth.KeyRetired)
 			r.work()
-			if got = r.Status(); len(got.Clients[0].KeyIDs) != 1 || got.Clients[0].Rotation != "" || got.Clients[0].KeyIDs[0] != keys[1] {
+			if got = r.Status(); len(got.Clients[0].KeyIDs) != 1 || got.Clients[0].Rotation != "" ||
+				got.Clients[0].KeyIDs[0] != keys[1] {
 				t.Errorf("after an hour: %+v, want %s alone", got.Clients[0], keys[1])
 			}
 			if n := len(r.server.Registered()[0].KeyIDs); n != 1 {
@@ -403,7 +409,8 @@ func TestUntrustedClock_CLI53_OPS1(t *testing.T) {
 	r.trusted = false
 	a := r.token("registration")
 	if !errors.Is(a.Err, oauth.ErrClock) || r.server.Requests(authserver.PathToken) != 0 {
-		t.Errorf("got %v after %d requests, want %v after none", a.Err, r.server.Requests(authserver.PathToken), oauth.ErrClock)
+		t.Errorf("got %v after %d requests, want %v after none", a.Err, r.server.Requests(authserver.PathToken),
+			oauth.ErrClock)
 	}
 	r.mu.Lock()
 	r.trusted = true
@@ -519,7 +526,8 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 		if n := len(r.server.Registered()); n != map[bool]int{true: 1}[kind == authserver.BBC] {
 			t.Errorf("%s: %d clients stay", kind, n)
 		}
-		if len(r.Status().Clients) != 0 || strings.Contains(string(r.flash.data), "pkcs8") || strings.Contains(string(r.JWKS()), "kid") {
+		if len(r.Status().Clients) != 0 || strings.Contains(string(r.flash.data), "pkcs8") ||
+			strings.Contains(string(r.JWKS()), "kid") {
 			t.Errorf("%s: something is left on the device", kind)
 		}
 		if err := r.Forget(t.Context(), issuer); err == nil {
@@ -593,7 +601,8 @@ func TestPowerCut_CLI36(t *testing.T) {
 					unwritten := false
 					r.flash.cut, r.flash.after = cut, after
 					r.flash.failed = func() {
-						unwritten = r.server.Registrations() == 1 && !strings.Contains(string(r.flash.data), `"client_id"`)
+						unwritten = r.server.Registrations() == 1 && !strings.Contains(string(r.flash.data),
+							`"client_id"`)
 						r.mu.Lock()
 						r.off = true
 						r.mu.Unlock()

@@ -86,7 +86,8 @@ func (c *Client) load() error {
 	if c.kept != nil {
 		return nil
 	}
-	const advice = "; no client is registered until then, since it might be a second one: restore the file, or forget it"
+	const advice = "; no client is registered until then, since it might be a second one: restore the file, or " +
+		"forget it"
 	data, err := c.o.Storage.Load()
 	if err != nil {
 		return fmt.Errorf("the stored registrations cannot be read: %w%s", err, advice)

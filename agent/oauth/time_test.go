@@ -62,7 +62,8 @@ func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
 	if head == nil {
 		head = http.Header{}
 	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(bytes.NewReader([]byte(text))), Request: r}, nil
+	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(bytes.NewReader([]byte(text))),
+		Request: r}, nil
 }
 
 // open starts a client of the desk.
@@ -145,7 +146,8 @@ func TestRenewal_CLI3_CLI58(t *testing.T) {
 				}
 				for i := 2; i < len(times); i++ {
 					after := times[i].Sub(times[i-1])
-					if after > lasts/2 || life >= 30 && lasts-after < 15*time.Second || after < lasts/2-min(time.Minute, lasts/4) {
+					if after > lasts/2 || life >= 30 && lasts-after < 15*time.Second ||
+						after < lasts/2-min(time.Minute, lasts/4) {
 						t.Errorf("renewed after %v of %v", after, lasts)
 					}
 				}
@@ -259,8 +261,8 @@ func TestUnusedToken_CLI58(t *testing.T) {
 		c.Token("registration")
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		// A registration, and tokens at 0 s, 3.75 s and then every 15 s, if chance has them as soon as can be, until two
-		// lives have passed.
+		// A registration, and tokens at 0 s, 3.75 s and then every 15 s, if chance has them as soon as can be, until
+		// two lives have passed.
 		if n, most := len(d.seen()), 1+9; n > most {
 			t.Errorf("got %d requests in a day for one question, want %d at most", n, most)
 		}
@@ -336,13 +338,16 @@ func TestGoneAfterADay_CLI57(t *testing.T) {
 				HTTP: func(string) *http.Client {
 					return &http.Client{Transport: byPath{d, func() (int, string) {
 						registered++
-						return 201, fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered, registered)
+						return 201, fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered,
+							registered)
 					}}}
 				},
 				Metadata: func(context.Context, string) (discovery.Metadata, error) {
-					return discovery.Metadata{TokenEndpoint: issuer + "/token", RegistrationEndpoint: issuer + "/register"}, nil
+					return discovery.Metadata{TokenEndpoint: issuer + "/token", RegistrationEndpoint: issuer +
+						"/register"}, nil
 				},
-				Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true }, Report: func(oauth.Event) {},
+				Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
+				Report: func(oauth.Event) {},
 			})
 			c.Configure(oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"registration"}})
 			go c.Run(ctx)
@@ -376,7 +381,8 @@ func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
 		return b.desk.RoundTrip(r)
 	}
 	status, text := b.register()
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)),
+		Request: r}, nil
 }
 
 // The token endpoint is kept over a restart; if it is not there any more the metadata say where it is, which are read
@@ -446,7 +452,8 @@ func TestLifeIsKept_CLI58(t *testing.T) {
 	})
 	p.Token("registration")
 	p.Step(t.Context())
-	for _, c := range []struct{ life, kept int }{{300, 300}, {599, 300}, {151, 300}, {601, 601}, {310, 601}, {299, 299}} {
+	for _, c := range []struct{ life, kept int }{{300, 300}, {599, 300}, {151, 300}, {601, 601}, {310, 601},
+		{299, 299}} {
 		life = c.life
 		before := p.flash.saves
 		p.Due()

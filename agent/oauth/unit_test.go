@@ -30,21 +30,27 @@ func TestChooseAuth_CLI22_CLI23(t *testing.T) {
 		{name: "CLI-22/nothing-said", method: basic},
 		{name: "CLI-22/empty", methods: []string{}, fail: "offers nothing"},
 		{name: "CLI-22/jwt-without-algorithms", methods: []string{jwt}, method: jwt, alg: "RS256"},
-		{name: "CLI-23/jwt-first", methods: []string{basic, jwt}, algs: []string{"ES256", "RS256"}, method: jwt, alg: "RS256"},
+		{name: "CLI-23/jwt-first", methods: []string{basic, jwt}, algs: []string{"ES256", "RS256"}, method: jwt,
+			alg: "RS256"},
 		{name: "CLI-23/ec", methods: []string{jwt}, algs: []string{"ES512", "ES256"}, method: jwt, alg: "ES256"},
-		{name: "CLI-23/key-held", methods: []string{jwt}, algs: []string{"RS256", "ES256"}, held: "ES256", method: jwt, alg: "ES256"},
-		{name: "CLI-23/key-refused", methods: []string{jwt}, algs: []string{"RS256"}, held: "ES256", method: jwt, alg: "RS256"},
+		{name: "CLI-23/key-held", methods: []string{jwt}, algs: []string{"RS256", "ES256"}, held: "ES256", method: jwt,
+			alg: "ES256"},
+		{name: "CLI-23/key-refused", methods: []string{jwt}, algs: []string{"RS256"}, held: "ES256", method: jwt,
+			alg: "RS256"},
 		{name: "CLI-23/no-algorithm", methods: []string{jwt, basic}, algs: []string{"RS512"}, method: basic},
-		{name: "CLI-22/none", methods: []string{jwt}, algs: []string{"none"}, fail: `offers "private_key_jwt" with "none"`},
+		{name: "CLI-22/none", methods: []string{jwt}, algs: []string{"none"},
+			fail: `offers "private_key_jwt" with "none"`},
 		{name: "CLI-23/post-only", methods: []string{"client_secret_post"}, fail: `it offers "client_secret_post"`},
 		{name: "CLI-23/configured", methods: []string{jwt}, configured: basic, method: basic},
 		{name: "CLI-23/configured-jwt", configured: jwt, method: jwt, alg: "RS256"},
-		{name: "CLI-23/configured-no-algorithm", algs: []string{"PS256"}, configured: jwt, fail: "none of RS256 and ES256"},
+		{name: "CLI-23/configured-no-algorithm", algs: []string{"PS256"}, configured: jwt,
+			fail: "none of RS256 and ES256"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := discovery.Metadata{TokenAuthMethods: c.methods, TokenAuthSigningAlgs: c.algs}
 			method, alg, err := oauth.ChooseAuth(m, oauth.Config{AuthMethod: c.configured}, c.held)
-			if method != c.method || alg != c.alg || (err != nil) != (c.fail != "") || err != nil && !strings.Contains(err.Error(), c.fail) {
+			if method != c.method || alg != c.alg || (err != nil) != (c.fail != "") ||
+				err != nil && !strings.Contains(err.Error(), c.fail) {
 				t.Errorf("got %q, %q, %v; want %q, %q, %q", method, alg, err, c.method, c.alg, c.fail)
 			}
 		})
@@ -56,9 +62,11 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 	for _, c := range []struct{ name, body, want, fail string }{
 		{"CLI-55/all", `{"access_token":"a","token_type":"BEARER","expires_in":60,"scope":"x y"}`, "x y 1m0s", ""},
 		{"CLI-55/unknown-members", `{"access_token":"a","token_type":"Bearer","expires_in":60,"refresh_token":"r","n":null}`, "x y 1m0s", ""},
-		{"CLI-55/null-scope", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":null}`, "x y 1m0s", ""},
+		{"CLI-55/null-scope", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":null}`, "x y 1m0s",
+			""},
 		{"CLI-56/less", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"y"}`, "y 1m0s", ""},
-		{"CLI-56/more", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"profile x y email"}`, "x y 1m0s", ""},
+		{"CLI-56/more", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"profile x y email"}`,
+			"x y 1m0s", ""},
 		{"CLI-56/none", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":""}`, "", `scope ""`},
 		{"CLI-56/other", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"X"}`, "", `scope "X"`},
 		{"CLI-55/long", `{"access_token":"a","token_type":"Bearer","expires_in":1e300}`, "x y 24h0m0s", ""},
@@ -66,8 +74,10 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 		{"CLI-55/fraction", `{"access_token":"a","token_type":"Bearer","expires_in":0.5}`, "", "expires_in 0.5"},
 		{"CLI-55/no-type", `{"access_token":"a","expires_in":60}`, "", "token_type (none)"},
 		{"CLI-55/array", `[]`, "", "not a JSON object"},
-		{"CLI-55/token-at-limit", `{"access_token":"` + strings.Repeat("t", 16<<10) + `","token_type":"Bearer","expires_in":60}`, "x y 1m0s", ""},
-		{"CLI-55/token-too-long", `{"access_token":"` + strings.Repeat("t", 16<<10+1) + `","token_type":"Bearer","expires_in":60}`, "", "16385 bytes, over 16384"},
+		{"CLI-55/token-at-limit", `{"access_token":"` + strings.Repeat("t", 16<<10) +
+			`","token_type":"Bearer","expires_in":60}`, "x y 1m0s", ""},
+		{"CLI-55/token-too-long", `{"access_token":"` + strings.Repeat("t", 16<<10+1) +
+			`","token_type":"Bearer","expires_in":60}`, "", "16385 bytes, over 16384"},
 		{"CLI-55/case", `{"Access_Token":"a","token_type":"Bearer","expires_in":60}`, "", "no access_token"},
 		{"CLI-55/twice", `{"access_token":"a","access_token":"b","token_type":"Bearer","expires_in":60}`, "", "twice"},
 		{"CLI-55/object", `{"access_token":{"a":1},"token_type":"Bearer","expires_in":60}`, "", "a JSON object"},
@@ -78,7 +88,8 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := oauth.ParseToken([]byte(c.body), "x y")
 			got := fmt.Sprint(a.Scope, " ", a.Left)
-			if c.fail == "" && (err != nil || got != c.want) || c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail)) {
+			if c.fail == "" && (err != nil || got != c.want) ||
+				c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail)) {
 				t.Errorf("got %q, %v; want %q, %q", got, err, c.want, c.fail)
 			}
 		})
@@ -93,7 +104,8 @@ func TestServersTextIsSafe_OPS2(t *testing.T) {
 		{strings.Repeat("x", 5000), strings.Repeat("x", 200) + `\u2026`},
 		{"got sesame-open in", "left out"}, {"got base64 of eyJhbGciOiJS", "left out"}, {"tiny: k1", "left out"},
 	} {
-		if got := oauth.ShownText(c.text, []string{"the sesame-opener", "k1", ""}); !strings.Contains(got, c.want) || len(got) > 300 {
+		if got := oauth.ShownText(c.text, []string{"the sesame-opener", "k1", ""}); !strings.Contains(got, c.want) ||
+			len(got) > 300 {
 			t.Errorf("%.40q: got %q, want %q", c.text, got, c.want)
 		}
 	}
@@ -112,7 +124,8 @@ func TestJWKS_CLI65_CLI66_CLI37(t *testing.T) {
 	}
 	k := set.Keys[0]
 	print, err := k.Thumbprint(5) // crypto.SHA256
-	if err != nil || !k.IsPublic() || k.Use != "sig" || k.Algorithm != "RS256" || len(k.KeyID) != 43 || len(print) != 32 {
+	if err != nil || !k.IsPublic() || k.Use != "sig" || k.Algorithm != "RS256" || len(k.KeyID) != 43 ||
+		len(print) != 32 {
 		t.Errorf("key %+v, %v", k, err)
 	}
 	for _, private := range []string{`"d"`, `"p"`, `"q"`, `"dp"`, `"qi"`} {

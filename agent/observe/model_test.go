@@ -25,7 +25,8 @@ func TestModel_CTL86_CTL88(t *testing.T) {
 	token := r.token("c", map[string]map[string][]string{"x-nmos-control": {"read": {"root.rx"}}})
 	for _, packet := range []string{
 		"control 1\napi=control\ncommand=1 1.2.0.1 1m1 root.meters.in-1\n",
-		"control 1\napi=control\ncommand=1 1.2.0.1 1m2 root.tx-1.gain\nsubscribe=root.meters.in 2\ncommand=2 1.2.2.1 1m1 root.rx\n",
+		"control 1\napi=control\ncommand=1 1.2.0.1 1m2 root.tx-1.gain\nsubscribe=root.meters.in 2\ncommand=2 1.2.2.1 " +
+			"1m1 root.rx\n",
 		"control 1\napi=configuration\ncommand=1 1.2.0.1 3m1 root.a b\n",
 		"resource 1\nkind=meter\nname=in-1\naccess=read\n",
 		"decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state\n",
@@ -65,13 +66,14 @@ func TestModel_CTL86_CTL88(t *testing.T) {
 		t.Errorf("got %q, want that a command that was allowed is not listed", c.Incomplete)
 	}
 	var text strings.Builder
-	if err := report.Write(&text); err != nil || !strings.Contains(text.String(), "read meter in-1 root.meters.in-1\n") {
+	if err := report.Write(&text); err != nil ||
+		!strings.Contains(text.String(), "read meter in-1 root.meters.in-1\n") {
 		t.Errorf("%v; the names are missing in\n%s", err, text.String())
 	}
 }
 
-// Of several device models the claim names the one that was asked for; what was asked for without a model, or of one that
-// is not configured, has none, since a claim without a prefix would hold in all (CTL-19).
+// Of several device models the claim names the one that was asked for; what was asked for without a model, or of one
+// that is not configured, has none, since a claim without a prefix would hold in all (CTL-19).
 func TestSeveralModels_CTL19_CTL86_CTL88(t *testing.T) {
 	r := newRig(t, observe.DefaultLimits, audit.Options{})
 	c := *r.config

@@ -149,7 +149,8 @@ func deeds() []deed {
 			for _, version := range []string{"v1.0", "v1.3"} {
 				add(method, "/x-nmos/"+api+"/"+version+"/", api, "")
 				for _, rest := range []string{
-					"a", "ab", "b", "a/b", "a/b/c", "b/a", "%61b/x?y=z", "A", "a%2Fb%20", "a%20b", "a.b", "%2A", "in-1", "f-1",
+					"a", "ab", "b", "a/b", "a/b/c", "b/a", "%61b/x?y=z", "A", "a%2Fb%20", "a%20b", "a.b", "%2A", "in-1",
+					"f-1",
 				} {
 					normal, _, _ := strings.Cut(strings.Replace(rest, "%61", "a", 1), "?")
 					if strings.Contains(rest, "%2F") { // ambiguous
@@ -227,7 +228,8 @@ func TestSuggestedClaimsPermitWhatWasObserved_OPS3(t *testing.T) {
 			before := enforced.token("new", had[client])
 			askEnforced := enforced.asker(33)
 			for _, d := range universe {
-				observed := slices.ContainsFunc(done, func(o deed) bool { return o.question == d.question }) && d.grantable
+				observed := slices.ContainsFunc(done, func(o deed) bool { return o.question == d.question }) &&
+					d.grantable
 				same := d.grantable && (slices.ContainsFunc(done, d.same) || d.rest == "" && !d.write &&
 					slices.ContainsFunc(done, func(o deed) bool { return o.grantable && o.api == d.api }))
 				answer := askEnforced(d.question, exact)

@@ -148,7 +148,8 @@ func (o *Observer) Reset(now time.Time, s audit.Stats) {
 func (o *Observer) Observe(r *audit.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if r.Seq <= o.after || r.Question == wire.Token || r.Question >= wire.May { // decided before, and sorted only now; or about nobody's request
+	// decided before, and sorted only now; or about nobody's request
+	if r.Seq <= o.after || r.Question == wire.Token || r.Question >= wire.May {
 		return
 	}
 	o.total.add(r)
@@ -279,8 +280,8 @@ func (o *Observer) several(a access, r *audit.Record) {
 }
 
 // commands takes a question about commands on a device model. The record names those denied, as far as there is room in
-// it, and perhaps those allowed: the access that each needs, "subscribe" or method and class, the role path, and if it is
-// denied the status and reason.
+// it, and perhaps those allowed: the access that each needs, "subscribe" or method and class, the role path, and if it
+// is denied the status and reason.
 func (o *Observer) commands(a access, r *audit.Record) {
 	denied, resource, named := a.reason, a.resource, 0
 	for command, allowed := range r.Answers {
@@ -327,7 +328,8 @@ func (o *Observer) add(a access, path []byte, r *audit.Record) {
 		c.unlisted += r.Count
 		return
 	}
-	f := o.accesses[access{c, a.verb, string(path), a.model, a.resource, a.reason}] // which allocates nothing for one that is there
+	// which allocates nothing for one that is there
+	f := o.accesses[access{c, a.verb, string(path), a.model, a.resource, a.reason}]
 	if f == nil {
 		a.path = string(path)
 		need := len(a.verb) + len(a.path) + len(a.model) + len(a.resource)

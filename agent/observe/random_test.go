@@ -27,7 +27,8 @@ func pick(r *rand.Rand, words string) string {
 
 // anyTarget makes targets that are good, odd, or refused.
 func anyTarget(r *rand.Rand) string {
-	target := "/x-nmos/" + pick(r, "node node2 connection query registration events channelmapping streamcompatibility x-vendor Node no_de")
+	target := "/x-nmos/" + pick(r, "node node2 connection query registration events channelmapping "+
+		"streamcompatibility x-vendor Node no_de")
 	switch r.IntN(12) {
 	case 0:
 		target = "/meters"
@@ -38,7 +39,8 @@ func anyTarget(r *rand.Rand) string {
 		target += "/" + pick(r, "v1.0 v1.0 v1.3 v12.34 %761.0 latest")
 	}
 	for range r.IntN(4) {
-		target += "/" + pick(r, "a b A single %61 %2A * a*b %20 .. . %2e%2e a;b ~ %7E é %C3%A9 %2F \x01 a\x01b a\x7f  x<y a:b @ v1.0 %3F \\ a'b\"c")
+		target += "/" + pick(r, "a b A single %61 %2A * a*b %20 .. . %2e%2e a;b ~ %7E é %C3%A9 %2F \x01 a\x01b a\x7f "+
+			" x<y a:b @ v1.0 %3F \\ a'b\"c")
 	}
 	return target + pick(r, "     / ?q=/x-nmos/node&* /?")
 }
@@ -73,7 +75,8 @@ func TestClaimsOfAnyRequests_OPS3(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 77))
 		r := newRig(t, observe.DefaultLimits, audit.Options{Repeat: time.Hour})
 		rules := r.config.Rules()
-		had := []map[string]map[string][]string{{}, {"x-nmos-node": {"read": {"*"}, "write": {"a*"}}, "x-nmos-events": {"read": {"*"}}}}[seed%2]
+		had := []map[string]map[string][]string{
+			{}, {"x-nmos-node": {"read": {"*"}, "write": {"a*"}}, "x-nmos-events": {"read": {"*"}}}}[seed%2]
 		token := r.token("c", had)
 		ask := r.asker(33)
 		var did []request
@@ -112,11 +115,13 @@ func TestClaimsOfAnyRequests_OPS3(t *testing.T) {
 		}
 		enforced := newRig(t, observe.DefaultLimits, audit.Options{})
 		enforced.enforce()
-		exact, more, before := enforced.token("c", c.Claims), enforced.token("c", merge(had, c.Add)), enforced.token("c", had)
+		exact, more, before := enforced.token("c", c.Claims), enforced.token("c", merge(had, c.Add)),
+			enforced.token("c", had)
 		ask = enforced.asker(33)
 		others := slices.Clone(did)
 		for _, q := range did {
-			others = append(others, request{"GET", q.target}, request{"PUT", q.target}, request{anyMethod(random), anyTarget(random)})
+			others = append(others, request{"GET", q.target}, request{"PUT", q.target},
+				request{anyMethod(random), anyTarget(random)})
 		}
 		for _, q := range others {
 			want := seen[q.access(&rules)]

@@ -246,7 +246,8 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 	}
 	if wide {
 		out.Incomplete = append(out.Incomplete,
-			"it asked for something that needs a claim with a *, or one that gives more than that: such a claim is left to you")
+			"it asked for something that needs a claim with a *, or one that gives more than that: such a claim is "+
+				"left to you")
 	}
 	if out.Token != Refused && len(all) > 0 {
 		out.Add, out.Claims = add, all

@@ -29,7 +29,8 @@ func TestReportTellsWhatNoClaimMends(t *testing.T) {
 	other.Claims.Set("aud", []string{"other.example.net"})
 	const a = "decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/a\n"
 	for _, q := range [][2]string{
-		{a, good}, {a, ""}, {a, "nonsense"}, {a, late.Sign()}, {a, other.Sign()}, {"verify 1\n", ""}, {"verify 1\n", good}, {"decide 2\n", ""},
+		{a, good}, {a, ""}, {a, "nonsense"}, {a, late.Sign()}, {a, other.Sign()}, {"verify 1\n", ""},
+		{"verify 1\n", good}, {"decide 2\n", ""},
 		{"decide 1\nmethod=GET\ntarget=/ui/x\n", ""}, {"decide 1\nmethod=GET\ntarget=/x-nmos\n", ""},
 		{"decide 1\nmethod=GET\ntarget=/admin\n", good}, {"decide 1\nmethod=GET\ntarget=/admin\n", ""},
 		{"decide 1\nmethod=POST\ntarget=/x-nmos/node/v1.3\n", good}, {"decide 1\nmethod=POST\ntarget=/x-nmos/\n", good},
@@ -58,15 +59,20 @@ func TestReportTellsWhatNoClaimMends(t *testing.T) {
 		}{
 			"verified c": {`{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, []string{
 				"api-not-granted 1", "path-closed 1", "path-version 1", "resource-unknown 1",
-				"read fader f 2 resource-unknown", "read /admin path-closed", "write /x-nmos/ path-version", "write /x-nmos/node/v1.3 api-not-granted",
-				"read /x-nmos/node/v1.3/a api-not-granted", "read /x-nmos/node/v1.3/a* api-not-granted",
+				"read fader f 2 resource-unknown", "read /admin path-closed", "write /x-nmos/ path-version",
+				"write /x-nmos/node/v1.3 api-not-granted", "read /x-nmos/node/v1.3/a api-not-granted",
+				"read /x-nmos/node/v1.3/a* api-not-granted",
 			}},
-			"verified late":      {`{"x-nmos-node":{"read":["a"]}}`, `{}`, []string{"token-expired 1", "read /x-nmos/node/v1.3/a token-expired"}},
-			"verified elsewhere": {`{"x-nmos-node":{"read":["a"]}}`, `{}`, []string{"audience 1", "read /x-nmos/node/v1.3/a audience"}},
+			"verified late": {`{"x-nmos-node":{"read":["a"]}}`, `{}`,
+				[]string{"token-expired 1", "read /x-nmos/node/v1.3/a token-expired"}},
+			"verified elsewhere": {`{"x-nmos-node":{"read":["a"]}}`, `{}`,
+				[]string{"audience 1", "read /x-nmos/node/v1.3/a audience"}},
 			"none ": {`{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, []string{
-				"no-token 3", "path-closed 1", "verify  no-token", "read /admin no-token", "read /x-nmos/node/v1.3/a no-token"}},
+				"no-token 3", "path-closed 1", "verify  no-token", "read /admin no-token", "read /x-nmos/node/v1.3/a " +
+					"no-token"}},
 			"refused ": {`null`, `null`, []string{"method 1", "packet-verb 1", "path-ambiguous 1", "token-malformed 1",
-				"packet-verb", "BREW / method", "read /x-nmos//x path-ambiguous", "read /x-nmos/node/v1.3/a token-malformed"}},
+				"packet-verb", "BREW / method", "read /x-nmos//x path-ambiguous", "read /x-nmos/node/v1.3/a " +
+					"token-malformed"}},
 		}[name]
 		if !slices.Equal(got, want.said) {
 			t.Errorf("%s:\n%q, want\n%q", name, got, want.said)
@@ -97,24 +103,36 @@ func TestSeveralTargets_PATH12(t *testing.T) {
 		targets, claims, add string
 		incomplete           bool
 	}{
-		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/b%7A/\ntarget=/x-nmos/events/v1.0/%62z?q=1\n", // one place twice
+		// one place twice
+		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/b%7A/\ntarget=/x-nmos/events/v1.0/%62z?q=1\n",
 			`{"x-nmos-events":{"read":["a","bz"]}}`, `{"x-nmos-events":{"read":["a","bz"]}}`, false},
 		{"target=/x-nmos/events/v1.0/in-1\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, false},
 		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\n",
 			`{"x-nmos-events":{"read":["a","in-1"]}}`, `{"x-nmos-events":{"read":["a"]}}`, false},
-		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-1","in-2"]}}`, `{}`, false},
-		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["a","in-2"]}}`, `{"x-nmos-events":{"read":["a"]}}`, false},
-		{"target=/ui/x\ntarget=/a//b\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-2"]}}`, `{}`, false},
-		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
-		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\x01b\n", `{"x-nmos-events":{"read":["in-1"]}}`, `{}`, false},
-		{"target=/admin\ntarget=/x-nmos/node/v1.0/a\ntarget=/a//b\n", `{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, false},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/in-2\n",
+			`{"x-nmos-events":{"read":["in-1","in-2"]}}`, `{}`, false},
+		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["a","in-2"]}}`,
+			`{"x-nmos-events":{"read":["a"]}}`, false},
+		{"target=/ui/x\ntarget=/a//b\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-2"]}}`, `{}`,
+			false},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n",
+			`{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\x01b\n", `{"x-nmos-events":{"read":["in-1"]}}`,
+			`{}`, false},
+		{"target=/admin\ntarget=/x-nmos/node/v1.0/a\ntarget=/a//b\n", `{"x-nmos-node":{"read":["a"]}}`,
+			`{"x-nmos-node":{"read":["a"]}}`, false},
 		{strings.Repeat("target=/x-nmos/events/v1.0/"+strings.Repeat("x", 400)+"\n", 3), // longer than a record
-			`{"x-nmos-events":{"read":["` + strings.Repeat("x", 400) + `"]}}`, `{"x-nmos-events":{"read":["` + strings.Repeat("x", 400) + `"]}}`, true},
-		{"target=/x-nmos/events/v1.0/a\n" + strings.Repeat("target=/x-nmos/events/v1.0/in-"+strings.Repeat("x", 400)+"\n", 3), // likewise
-			`{"x-nmos-events":{"read":["a","in-` + strings.Repeat("x", 400) + `"]}}`, `{"x-nmos-events":{"read":["a"]}}`, true},
+			`{"x-nmos-events":{"read":["` + strings.Repeat("x", 400) + `"]}}`, `{"x-nmos-events":{"read":["` +
+				strings.Repeat("x", 400) + `"]}}`, true},
+		// likewise
+		{"target=/x-nmos/events/v1.0/a\n" + strings.Repeat("target=/x-nmos/events/v1.0/in-"+strings.Repeat("x", 400)+
+			"\n", 3),
+			`{"x-nmos-events":{"read":["a","in-` + strings.Repeat("x", 400) + `"]}}`,
+			`{"x-nmos-events":{"read":["a"]}}`, true},
 	} {
 		r := newRig(t, observe.DefaultLimits, audit.Options{})
-		r.asker(33)("decide-all 1\n"+c.targets, r.token("c", map[string]map[string][]string{"x-nmos-events": {"read": {"in-*"}}}))
+		r.asker(33)("decide-all 1\n"+c.targets,
+			r.token("c", map[string]map[string][]string{"x-nmos-events": {"read": {"in-*"}}}))
 		report := r.report()
 		if len(report.Controllers) != 1 {
 			t.Fatalf("%s%+v", c.targets, report)
@@ -148,7 +166,8 @@ func TestLimits(t *testing.T) {
 	for _, c := range report.Controllers {
 		listed += len(c.Accesses)
 		switch {
-		case c.Token == observe.None && (len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 || len(c.Incomplete) == 0):
+		case c.Token == observe.None && (len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 ||
+			len(c.Incomplete) == 0):
 			t.Errorf("got %+v", c)
 		case c.Token == observe.Verified && (len(c.Accesses) != 1 || len(c.Incomplete) > 0):
 			t.Errorf("got %+v", c)
@@ -214,7 +233,8 @@ func TestUnseenDecisions(t *testing.T) {
 	var b strings.Builder
 	o.Observe(record(10, audit.Decision{Reason: wire.Public}))
 	o.Observe(record(11, audit.Decision{
-		Reason: wire.OK, Client: []byte("c"), Question: wire.Decide, Method: []byte("GET"), Path: []byte("/x-nmos/node"),
+		Reason: wire.OK, Client: []byte("c"), Question: wire.Decide, Method: []byte("GET"),
+		Path: []byte("/x-nmos/node"),
 	}))
 	for lost, incomplete := range map[uint64]bool{5: false, 6: true} {
 		c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{Lost: lost}).Controllers[0]
@@ -226,14 +246,16 @@ func TestUnseenDecisions(t *testing.T) {
 	if c := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}).Controllers[0]; len(c.Incomplete) != 1 {
 		t.Errorf("the mode was off: %+v", c)
 	}
-	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 3 || report.Unseen != 0 {
+	if report := o.Report(time.Now(), "observe", &decide.Rules{}, audit.Stats{}); report.Decisions != 3 ||
+		report.Unseen != 0 {
 		t.Errorf("got %+v", report)
 	}
 	report.Mode = "enforce"
 	if err := report.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"the mode is enforce now", "7 more were not seen", "3 more the audit is still counting", "No controller did anything"} {
+	for _, want := range []string{"the mode is enforce now", "7 more were not seen", "3 more the audit is still " +
+		"counting", "No controller did anything"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
@@ -265,7 +287,8 @@ func TestReportForPeople(t *testing.T) {
 	}
 	for _, want := range []string{
 		`Client "\u009b2Jclient\u202e" of "https://auth.example.com": 3 decisions, 2 denied or to be denied`,
-		"Requests without a token, asked about by user 33: 500 decisions", "path-not-granted     write /x-nmos/node/v1.3/self\n",
+		"Requests without a token, asked about by user 33: 500 decisions", "path-not-granted     write " +
+			"/x-nmos/node/v1.3/self\n",
 		"These claims are missing", "bytes long. This device reads 16384", "path-ambiguous: ",
 	} {
 		if !strings.Contains(out, want) {
@@ -274,7 +297,8 @@ func TestReportForPeople(t *testing.T) {
 	}
 	_, add, _ := strings.Cut(out, "its tokens have:\n")
 	var claims map[string]map[string][]string
-	if err := json.NewDecoder(strings.NewReader(add)).Decode(&claims); err != nil || !slices.Equal(claims["x-nmos-node"]["write"], []string{"self"}) {
+	if err := json.NewDecoder(strings.NewReader(add)).Decode(&claims); err != nil ||
+		!slices.Equal(claims["x-nmos-node"]["write"], []string{"self"}) {
 		t.Errorf("%v: %v", err, claims)
 	}
 }
@@ -295,8 +319,9 @@ func TestFullObserver(t *testing.T) {
 		for path := range 2 * observe.DefaultLimits.Accesses / observe.DefaultLimits.Controllers {
 			seq++
 			o.Observe(record(seq, audit.Decision{
-				Question: wire.Decide, Reason: wire.PathNotGranted, Method: []byte("GET"), Issuer: []byte("https://a.example"),
-				Client: fmt.Appendf(nil, "client-%d", client), Path: fmt.Appendf(nil, "/x-nmos/node/v1.0/%d/%d/%s", client, path, strings.Repeat("x", 25)),
+				Question: wire.Decide, Reason: wire.PathNotGranted, Method: []byte("GET"),
+				Issuer: []byte("https://a.example"), Client: fmt.Appendf(nil, "client-%d", client),
+				Path: fmt.Appendf(nil, "/x-nmos/node/v1.0/%d/%d/%s", client, path, strings.Repeat("x", 25)),
 			}))
 		}
 	}
@@ -312,7 +337,8 @@ func TestFullObserver(t *testing.T) {
 // text draws on no terminal.
 func FuzzObserver(f *testing.F) {
 	f.Add(uint8(wire.Decide), uint8(wire.PathNotGranted), "GET", "/x-nmos/node/v1.3/a*b", "", "client", "", "")
-	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "/x-nmos/node/v1.3/%2e\n/a//b\nx", "", "", "")
+	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "/x-nmos/node/v1.3/%2e\n/a//b\nx", "",
+		"", "")
 	f.Add(uint8(wire.Resource), uint8(wire.ResourceUnknown), "", "", "", "\x1b[2J", "meter\u202e", "\xff")
 	f.Add(uint8(wire.NoVerb), uint8(wire.PacketForm), "", "", "", "", "", "")
 	f.Add(uint8(wire.Token), uint8(wire.NoToken), "", "", "", "", "", "registration")
@@ -322,8 +348,9 @@ func FuzzObserver(f *testing.F) {
 		o := observe.New(observe.DefaultLimits)
 		for i, enforced := range []wire.Reason{wire.Undecided, wire.Reason(reason % uint8(wire.Reasons))} {
 			r := audit.Decision{
-				UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)), Enforced: enforced,
-				Method: []byte(method), Path: []byte(path), Client: []byte(client), Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
+				UID: -1, Question: wire.Verb(verb), Reason: wire.Reason(reason % uint8(wire.Reasons)),
+				Enforced: enforced, Method: []byte(method), Path: []byte(path), Client: []byte(client),
+				Issuer: []byte(client), Kind: []byte(kind), Name: []byte(name),
 			}
 			for target := range strings.SplitSeq(denied, "\n") {
 				r.Answers = append(r.Answers, wire.Answer{Target: []byte(target), Allowed: len(target)%3 == 0})
@@ -345,7 +372,8 @@ func FuzzObserver(f *testing.F) {
 			for name, permissions := range c.Claims {
 				for permission, specifiers := range permissions {
 					for _, s := range specifiers {
-						if strings.Contains(s, "*") || !strings.HasPrefix(name, "x-nmos-") || permission != "read" && permission != "write" || s == "" {
+						if strings.Contains(s, "*") || !strings.HasPrefix(name, "x-nmos-") || permission != "read" &&
+							permission != "write" || s == "" {
 							t.Errorf("%s %s %q", name, permission, s)
 						}
 					}
@@ -367,8 +395,9 @@ func FuzzObserver(f *testing.F) {
 func BenchmarkObserve(b *testing.B) {
 	o := observe.New(observe.DefaultLimits)
 	r := record(0, audit.Decision{
-		Question: wire.Decide, Reason: wire.OK, Method: []byte("GET"), Issuer: []byte("https://a.example"), Client: []byte("client"),
-		Path: []byte("/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/active"),
+		Question: wire.Decide, Reason: wire.OK, Method: []byte("GET"), Issuer: []byte("https://a.example"),
+		Client: []byte("client"), Path: []byte(
+			"/x-nmos/connection/v1.1/single/senders/6f1e0000-0000-4000-8000-000000000031/active"),
 	})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -33,8 +33,8 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		fmt.Fprintf(&b, "[enforce] %s: enforcing %s would have denied %d, of %d controllers.\n", s.API, s.Access, s.Would,
-			s.Controllers)
+		fmt.Fprintf(&b, "[enforce] %s: enforcing %s would have denied %d, of %d controllers.\n", s.API, s.Access,
+			s.Would, s.Controllers)
 	}
 	for i := range r.Controllers {
 		r.Controllers[i].write(&b)
@@ -96,7 +96,8 @@ func (c *Controller) write(b *strings.Builder) {
 		claims(b, c.Claims)
 		if c.TokenBytes > token.MaxBytes/3 {
 			fmt.Fprintf(b,
-				"  A token with them is about %d bytes long. This device reads %d, many web servers 8192 of all headers.\n",
+				"  A token with them is about %d bytes long. This device reads %d, many web servers 8192 of all "+
+					"headers.\n",
 				c.TokenBytes, token.MaxBytes)
 		}
 	}

@@ -112,7 +112,8 @@ func (s *Status) WriteCerts(w io.Writer) error {
 // certs writes what is known of the certificates; if all is set, what seldom matters, too.
 func (t *text) certs(v *Certs, all bool) {
 	if v.Enabled {
-		t.folded("certs", v.Phase+t.some(v.Server != "", ", by "+v.Server)+t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+		t.folded("certs", v.Phase+t.some(v.Server != "", ", by "+v.Server)+
+			t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
 	} else {
 		t.folded("certs", "off: [certificates] est is \"off\"")
 	}
@@ -129,8 +130,10 @@ func (t *text) certs(v *Certs, all bool) {
 		c := &v.Certificates[i]
 		switch {
 		case c.Held:
-			t.folded("", c.Key+": "+strings.Join(c.Names, ", ")+", by "+c.Issuer+t.some(c.Installed, ", installed by hand")+", "+
-				t.some(c.Ends > t.now, "ends in "+t.ago(c.Ends)+" at ")+t.some(c.Ends <= t.now, "ENDED at ")+c.Ends.String()+
+			t.folded("", c.Key+": "+strings.Join(c.Names, ", ")+", by "+c.Issuer+
+				t.some(c.Installed, ", installed by hand")+", "+
+				t.some(c.Ends > t.now, "ends in "+t.ago(c.Ends)+" at ")+t.some(c.Ends <= t.now, "ENDED at ")+
+				c.Ends.String()+
 				t.some(c.Renewal > t.now, ", next in "+t.ago(c.Renewal)))
 			if all {
 				t.folded("", "serial "+c.Serial+", SHA-256 "+c.Fingerprint)
@@ -152,7 +155,8 @@ func (t *text) certs(v *Certs, all bool) {
 			t.some(r.Since != 0, " since "+r.Since.String())+", SHA-256 "+r.Fingerprint)
 	}
 	if m := &v.Maker; all {
-		t.folded("", "maker's certificate: "+t.some(!m.Held, "none")+t.some(m.Held, m.Subject+", until "+m.Ends.String())+
+		t.folded("", "maker's certificate: "+t.some(!m.Held, "none")+
+			t.some(m.Held, m.Subject+", until "+m.Ends.String())+
 			t.some(m.Error != "", "; "+m.Error))
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"nmosauthd/agent/status"
 )
 
-// What is said of the certificates fits 80 columns, and draws on no terminal either. Whether all is well follows from it.
+// What is said of the certificates fits 80 columns, and draws on no terminal either. Whether all is well follows from
+// it.
 func TestTextCerts(t *testing.T) {
 	ended, none, waiting := well(), well(), well()
 	spoilCert(ended, 86400, -60, "https://est.example.com: connection refused. Is the server running?")
@@ -26,7 +27,8 @@ func TestTextCerts(t *testing.T) {
 		"maker":   {well(), "maker's certificate: CN=Meter 7, until 2051-07-14T02:00:10Z", true},
 		"ended":   {ended, "ENDED at 2026-11-22T01:59:10Z", false},
 		"failure": {ended, "failed 60 s ago: https://est.example.com: connection refused.", false},
-		"none":    {none, "for more than 5 min: the device has no certificate failed 7 s ago: no route ecdsa: none, it was revoked", false},
+		"none": {none, "for more than 5 min: the device has no certificate failed 7 s ago: no route ecdsa: none, " +
+			"it was revoked", false},
 		"no root": {none, "maker's certificate: none; /etc/maker.pem: permission denied", false},
 		"waiting": {waiting, "not written: /run/x: full", false},
 		"agree":   {waiting, "somebody has to agree at the server", false},

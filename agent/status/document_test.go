@@ -35,7 +35,8 @@ func TestDocument(t *testing.T) {
 			t.Errorf("nothing is said about %s", name)
 		}
 	}
-	names := append(strings.FieldsFunc(stable+values, func(r rune) bool { return r == '.' || r <= ' ' }), "no server", "no root", "no certificate", "waiting for approval", "token 1", "observe start", "[enforce]", "read", "write")
+	names := append(strings.FieldsFunc(stable+values, func(r rune) bool { return r == '.' || r <= ' ' }), "no server",
+		"no root", "no certificate", "waiting for approval", "token 1", "observe start", "[enforce]", "read", "write")
 	for _, row := range regexp.MustCompile("(?m)^\\| `.*$").FindAllString(about, -1) {
 		for _, name := range quoted.FindAllStringSubmatch(row, -1) {
 			if !slices.Contains(names, name[1]) {

@@ -100,7 +100,8 @@ func (s *Status) Line() string {
 	for i := range s.Servers {
 		held += len(s.Servers[i].KIDs)
 	}
-	return string(ascii.AppendString(nil, "healthy: "+s.Mode+", "+many(len(s.Servers), "server")+", "+many(held, "key")))
+	return string(ascii.AppendString(nil, "healthy: "+s.Mode+", "+many(len(s.Servers), "server")+", "+
+		many(held, "key")))
 }
 
 // many returns a count with a noun, such as "2 keys".

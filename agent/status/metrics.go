@@ -32,7 +32,8 @@ func (s *Status) Metrics() []byte {
 		{"client_registered_timestamp_seconds", "When it was registered; 0 if unknown.", s.Client.since()},
 		{"client_failing", "Whether the last attempt to register it, or to look after that, failed.",
 			one(s.Client.Enabled && s.Client.Error != "")},
-		{"client_trouble", "Whether it has been without a registration or a token for minutes.", one(s.Client.Trouble != "")},
+		{"client_trouble", "Whether it has been without a registration or a token for minutes.",
+			one(s.Client.Trouble != "")},
 		{"certs_enabled", "Whether the device gets certificates by EST.", one(s.Certs.Enabled)},
 		{"certs_trouble", "Whether it has been without one for minutes.", one(s.Certs.Trouble != "")},
 		{"landlock_abi", "Version of Landlock in force, 0 for none.", int64(s.Sandbox.Landlock)},
@@ -42,7 +43,8 @@ func (s *Status) Metrics() []byte {
 		m.family(g.name, gauge, g.help)
 		m.sample(g.value)
 	}
-	m.family("observe_ends_timestamp_seconds", gauge, "When an observe mode ends that an administrator has begun, and who.")
+	m.family("observe_ends_timestamp_seconds", gauge, "When an observe mode ends that an administrator has begun, "+
+		"and who.")
 	if o := s.Observe; o != nil {
 		m.sample(int64(o.Until), "uid", strconv.FormatInt(o.UID, 10))
 	}

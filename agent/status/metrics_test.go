@@ -137,8 +137,8 @@ func TestMetricsReaderIsStrict(t *testing.T) {
 	for _, text := range []string{
 		"", head + "a 1", "a 1\n", "# TYPE a gauge\na 1\n", "# HELP a b.\na 1\n",
 		head + "b 1\n", head + "a\n", head + "a x\n", head + "a 1\na 1\n",
-		head + "a{x=\"1\"} 1\na{x=\"1\"} 2\n", head + "a{x=\"1\",x=\"2\"} 1\n", head + "a{x=\"1} 1\n", head + "a{x=\"\\q\"} 1\n",
-		head + "a{1=\"\"} 1\n",
+		head + "a{x=\"1\"} 1\na{x=\"1\"} 2\n", head + "a{x=\"1\",x=\"2\"} 1\n", head + "a{x=\"1} 1\n",
+		head + "a{x=\"\\q\"} 1\n", head + "a{1=\"\"} 1\n",
 		head + "a{x=\"\n\"} 1\n", head + head, head + "a{x=\"\xff\"} 1\n", head + "a 1\n\n",
 		"# HELP a b.\n# TYPE a histogram\n", "# HELP a b.\n# HELP c d.\n",
 		head + "a{x=\"1\"\n", head + "a -1\n",
@@ -174,13 +174,17 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const a, b, log, syslog = `issuer="https://a.example.com" `, `issuer="https://b.example.com/realms/nmos" `, `sink="log" `, `sink="syslog" `
+	const a, b, log, syslog = `issuer="https://a.example.com" `, `issuer="https://b.example.com/realms/nmos" `,
+		`sink="log" `, `sink="syslog" `
 	for name, samples := range map[string]map[string]float64{
 		"info":                           {`mode="enforce" model="level meter" version="1.2.3" `: 1},
 		"healthy":                        {"": 1},
-		"observe_ends_timestamp_seconds": {`uid="1000" `: float64(now + 1800)}, "not_enforced": {`access="read" api="node" `: 1},
-		"start_time_seconds": {"": float64(now - 3*3600)}, "clock_trusted": {"": 1}, "config_refused": {"": 0},
-		"discovered_servers": {"": 1}, "tokens_held": {"": 2}, "tokens_limit": {"": 64}, "audit_pending_decisions": {"": 0},
+		"observe_ends_timestamp_seconds": {`uid="1000" `: float64(now + 1800)},
+		"not_enforced":                   {`access="read" api="node" `: 1},
+		"start_time_seconds":             {"": float64(now - 3*3600)}, "clock_trusted": {"": 1},
+		"config_refused":     {"": 0},
+		"discovered_servers": {"": 1}, "tokens_held": {"": 2}, "tokens_limit": {"": 64}, "audit_pending_decisions": {
+			"": 0},
 		"inventory_resources": {"": 12}, "inventory_refused": {"": 0}, "state_kept": {"": 1}, "landlock_abi": {"": 6},
 		"resident_memory_bytes": {"": 9 << 20}, "heap_bytes": {"": 3 << 20},
 		"decisions_total": {
@@ -201,7 +205,8 @@ func TestMetrics(t *testing.T) {
 		"audit_kept_total":    {log: 42, syslog: 40}, "audit_dropped_total": {log: 0, syslog: 0},
 		"client_enabled": {"": 1}, "client_registered": {"": 1}, "client_failing": {"": 0}, "client_trouble": {"": 0},
 		"client_registered_timestamp_seconds": {"": float64(now - 86400)},
-		"client_registrations_total":          {"": 1}, "client_tokens_total": {"": 7}, "client_failures_total": {"": 2},
+		"client_registrations_total":          {"": 1}, "client_tokens_total": {"": 7}, "client_failures_total": {
+			"": 2},
 		"client_token_ends_timestamp_seconds": {`scope="events" `: 0, `scope="registration" `: float64(now + 200)},
 		"client_token_failing":                {`scope="events" `: 1, `scope="registration" `: 0},
 		"certs_enabled":                       {"": 1}, "certs_trouble": {"": 0},

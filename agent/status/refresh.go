@@ -38,8 +38,9 @@ func (r *Refresh) WriteText(w io.Writer) error {
 		case len(v.Added)+len(v.Removed) == 0:
 			t.row("", "nothing changed")
 		default:
-			t.row("", t.some(len(v.Added) > 0, "added"), quoted(" ", v.Added), t.some(len(v.Added)*len(v.Removed) > 0, ", "),
-				t.some(len(v.Removed) > 0, "removed"), quoted(" ", v.Removed))
+			t.row("", t.some(len(v.Added) > 0, "added"), quoted(" ", v.Added),
+				t.some(len(v.Added)*len(v.Removed) > 0, ", "), t.some(len(v.Removed) > 0, "removed"),
+				quoted(" ", v.Removed))
 		}
 		if v.Refused > 0 {
 			t.row("", "refused from now on: ", many(v.Refused, "token"), " that had been verified")

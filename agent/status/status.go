@@ -29,23 +29,24 @@ type Status struct {
 	Observe  *Observe `json:"observe,omitempty"` // an administrator has begun it, and it ends by itself
 	// NotEnforced is what [enforce] leaves open while the mode is enforce.
 	NotEnforced []config.NotEnforced `json:"not_enforced,omitempty"`
-	Refused     string               `json:"config_refused,omitempty"` // why the configuration was not reread; the old one is in force
-	Clock       Clock                `json:"clock"`
-	Refresh     int64                `json:"refresh_seconds"` // how often keys are to be fetched
-	Servers     []Server             `json:"servers"`
-	Discovery   Discovery            `json:"discovery"`
-	Decisions   []Count              `json:"decisions"` // of each reason
-	Tokens      Tokens               `json:"tokens"`
-	Sockets     []Socket             `json:"sockets"`
-	Audit       Audit                `json:"audit"`
-	Client      Client               `json:"client"`
-	Certs       Certs                `json:"certs"`
-	Inventory   Inventory            `json:"inventory"`
-	State       State                `json:"state"`
-	Sandbox     Sandbox              `json:"sandbox"`
-	Memory      Memory               `json:"memory"`
-	Errors      []Error              `json:"last_errors"`       // oldest first
-	Unlogged    uint64               `json:"log_lines_dropped"` // since the start: standard error was too slow
+	// why the configuration was not reread; the old one is in force
+	Refused   string    `json:"config_refused,omitempty"`
+	Clock     Clock     `json:"clock"`
+	Refresh   int64     `json:"refresh_seconds"` // how often keys are to be fetched
+	Servers   []Server  `json:"servers"`
+	Discovery Discovery `json:"discovery"`
+	Decisions []Count   `json:"decisions"` // of each reason
+	Tokens    Tokens    `json:"tokens"`
+	Sockets   []Socket  `json:"sockets"`
+	Audit     Audit     `json:"audit"`
+	Client    Client    `json:"client"`
+	Certs     Certs     `json:"certs"`
+	Inventory Inventory `json:"inventory"`
+	State     State     `json:"state"`
+	Sandbox   Sandbox   `json:"sandbox"`
+	Memory    Memory    `json:"memory"`
+	Errors    []Error   `json:"last_errors"`       // oldest first
+	Unlogged  uint64    `json:"log_lines_dropped"` // since the start: standard error was too slow
 }
 
 // Observe is an observe mode that ends by itself.

@@ -21,7 +21,8 @@ func well() *status.Status {
 	return &status.Status{
 		Healthy: true, Time: now, Since: now - 3*3600, Version: "1.2.3", Model: "level meter",
 		Names: []string{"meter.example.com", "m"},
-		Mode:  "enforce", Clock: status.Clock{State: "synchronised", Why: "the kernel says so", Trusted: true}, Refresh: 3600,
+		Mode:  "enforce", Clock: status.Clock{State: "synchronised", Why: "the kernel says so", Trusted: true},
+		Refresh: 3600,
 		Servers: []status.Server{
 			{
 				Issuer: "https://a.example.com", Origin: status.Configured, Used: true, KIDs: []string{"one", "two"},
@@ -29,11 +30,12 @@ func well() *status.Status {
 				Date: now - 37, Ahead: 37, Difference: "this device's clock is 37s ahead; it probably runs on TAI",
 			},
 			{
-				Issuer: "https://b.example.com/realms/nmos", Origin: status.Discovered, At: "https://b.example.com", Domain: "example.com",
-				Missing: 3 * 3600, KIDs: []string{},
+				Issuer: "https://b.example.com/realms/nmos", Origin: status.Discovered, At: "https://b.example.com",
+				Domain: "example.com", Missing: 3 * 3600, KIDs: []string{},
 			},
 		},
-		Discovery: status.Discovery{Mode: "both", Hosts: []string{"*.example.com"}, Found: []string{"https://b.example.com"}, Looked: now - 5},
+		Discovery: status.Discovery{Mode: "both", Hosts: []string{"*.example.com"},
+			Found: []string{"https://b.example.com"}, Looked: now - 5},
 		Decisions: []status.Count{
 			{Reason: "ok", Status: 200, Answered: 40}, {Reason: "public", Status: 200},
 			{Reason: "no-token", Status: 401, Answered: 2, Would: 3},
@@ -48,8 +50,9 @@ func well() *status.Status {
 			Enabled: true, Phase: "registered", Registered: true, Issuer: "https://a.example.com",
 			Clients: []status.ClientAt{
 				{
-					Issuer: "https://a.example.com", ClientID: "30baf617", Since: now - 86400, Scope: "events registration",
-					Method: "private_key_jwt", Keys: "jwks", KIDs: []string{"kid-1"}, Manageable: true,
+					Issuer: "https://a.example.com", ClientID: "30baf617", Since: now - 86400,
+					Scope: "events registration", Method: "private_key_jwt", Keys: "jwks", KIDs: []string{"kid-1"},
+					Manageable: true,
 				},
 				{Issuer: "https://b.example.com", KIDs: []string{}, Attempted: true},
 			},
@@ -60,14 +63,16 @@ func well() *status.Status {
 			Registrations: 1, Fetched: 7, Failures: 2,
 		},
 		Certs: status.Certs{
-			Enabled: true, Phase: "held", Server: "https://est.example.com", Folder: "/run/nmos-authd/certs", Next: now + 3*86400,
+			Enabled: true, Phase: "held", Server: "https://est.example.com", Folder: "/run/nmos-authd/certs",
+			Next: now + 3*86400,
 			Certificates: []status.Cert{{
-				Key: "ecdsa", Held: true, Names: []string{"meter.example.com"}, Subject: "CN=meter.example.com", Issuer: "CN=Studio CA",
-				Serial: "4a01", Fingerprint: strings.Repeat("0f", 32), Begins: now - 40*86400, Ends: now + 50*86400, Renewal: now + 3*86400,
+				Key: "ecdsa", Held: true, Names: []string{"meter.example.com"}, Subject: "CN=meter.example.com",
+				Issuer: "CN=Studio CA", Serial: "4a01", Fingerprint: strings.Repeat("0f", 32), Begins: now - 40*86400,
+				Ends: now + 50*86400, Renewal: now + 3*86400,
 			}},
 			Roots: []status.CertRoot{{
-				Subject: "CN=Studio CA", Fingerprint: strings.Repeat("ab", 32), Ends: now + 900*86400, Trust: "fingerprint",
-				Server: "https://est.example.com", Since: now - 40*86400,
+				Subject: "CN=Studio CA", Fingerprint: strings.Repeat("ab", 32), Ends: now + 900*86400,
+				Trust: "fingerprint", Server: "https://est.example.com", Since: now - 40*86400,
 			}},
 			Maker: status.CertMaker{Held: true, Subject: "CN=Meter 7", Ends: now + 9000*86400}, Issued: 1, Failures: 2,
 		},
@@ -75,7 +80,8 @@ func well() *status.Status {
 		State:     status.State{Dir: "/var/lib/nmos-authd", Kept: true},
 		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{"files", "ports"}, NotDenied: []string{"signals"}},
 		Memory:    status.Memory{Resident: 9 << 20, Heap: 3 << 20},
-		Errors:    []status.Error{{Time: now - 60, Level: "warn", Text: "connection; socket: /run/authz.sock", Times: 3}},
+		Errors: []status.Error{{Time: now - 60, Level: "warn", Text: "connection; socket: /run/authz.sock",
+			Times: 3}},
 	}
 }
 
@@ -141,7 +147,8 @@ func TestHealth(t *testing.T) {
 			"no authorization server is known, and discovery finds none: no answer", 0},
 		{"no server, no discovery", func(s *status.Status) { s.Servers, s.Discovery.Mode = nil, "off" },
 			"no authorization server is known: name one in [authorization] servers, or switch discovery on", 0},
-		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil }, "no keys are held, so no token can be verified", 0},
+		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil }, "no keys are held, so no token can be " +
+			"verified", 0},
 		{"no keys", func(s *status.Status) {
 			s.Servers[0].KIDs, s.Servers[0].Failing = nil, true
 			s.Servers[1].Failing, s.Servers[1].Error = true, "no route"
@@ -150,12 +157,17 @@ func TestHealth(t *testing.T) {
 			s.Servers[0].KIDs, s.Servers[0].Fetched, s.Servers[0].Failing = nil, 0, true
 			s.Servers[1].KIDs, s.Servers[1].Origin = []string{"other"}, status.Learned
 		}, "the only keys held are those of issuers that tokens have named: https://a.example.com: it was down", 0},
-		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" }, "", 0},
-		{"keys only learned", func(s *status.Status) { s.Servers = s.Servers[:1]; s.Servers[0].Origin = status.Learned }, "", 0},
+		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" },
+			"", 0},
+		{"keys only learned", func(s *status.Status) {
+			s.Servers = s.Servers[:1]
+			s.Servers[0].Origin = status.Learned
+		}, "", 0},
 		{"keys of two intervals ago", func(s *status.Status) { s.Servers[0].Fetched, s.Since = now-7200, 1 }, "", 0},
 		{"keys of before that", func(s *status.Status) {
 			s.Servers[0].Fetched, s.Servers[0].Failing, s.Since = now-7201, true, 1
-		}, "no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid: https://a.example.com: it was down", 0},
+		}, "no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid: https://a.example.com: it " +
+			"was down", 0},
 		{"keys of before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7200 }, "", 0},
 		{"keys of long before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7201 },
 			"no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid", 0},
@@ -177,22 +189,28 @@ func TestHealth(t *testing.T) {
 			"audit: the sink syslog does not take records: no host", 0},
 		{"audit dropped", func(s *status.Status) { s.Audit.DroppedAt = now - 599 },
 			"audit: decisions of the last 10 minutes were not recorded", 0},
-		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 }, "", 0},
+		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 },
+			"", 0},
 		{"a certificate that ends", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400-1, "") },
 			"the ecdsa certificate ends at 2026-11-29T02:00:09Z, and no other came", 0},
 		{"a week before", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400, "") }, "", 0},
 		{"a short life", func(s *status.Status) { spoilCert(s, 86400, 14400, "") }, "", 0},
 		{"and its last sixth", func(s *status.Status) { spoilCert(s, 86400, 14399, "") },
 			"the ecdsa certificate ends at 2026-11-22T06:00:09Z, and no other came", 0},
-		{"a renewal that fails with a quarter left", func(s *status.Status) { spoilCert(s, 400*86400, 100*86400-1, "no route") },
+		{"a renewal that fails with a quarter left",
+			func(s *status.Status) { spoilCert(s, 400*86400, 100*86400-1, "no route") },
 			"the ecdsa certificate ends at 2027-03-02T02:00:09Z, and no other came: no route", 0},
 		{"and before", func(s *status.Status) { spoilCert(s, 400*86400, 100*86400, "no route") }, "", 0},
 		{"a certificate that has ended", func(s *status.Status) { spoilCert(s, 86400, -1, "no route") },
 			"the ecdsa certificate has ended: no route", 0},
-		{"a revoked one", func(s *status.Status) { s.Certs.Certificates[0].Held, s.Certs.Certificates[0].Revoked = false, true },
+		{"a revoked one", func(s *status.Status) {
+			s.Certs.Certificates[0].Held,
+				s.Certs.Certificates[0].Revoked = false, true
+		},
 			"the ecdsa certificate was revoked, and no other came", 0},
 		{"none yet", func(s *status.Status) { s.Certs.Certificates[0].Held = false }, "", 0},
-		{"none wanted any more", func(s *status.Status) { spoilCert(s, 86400, -1, ""); s.Certs.Enabled = false }, "", 0},
+		{"none wanted any more", func(s *status.Status) { spoilCert(s, 86400, -1, ""); s.Certs.Enabled = false }, "",
+			0},
 		{"a folder that cannot be written", func(s *status.Status) { s.Certs.Unwritten = "/run/x: read only" },
 			"the web server does not get the certificates: /run/x: read only", 0},
 		{"state", func(s *status.Status) { s.State.Kept, s.State.Error = false, "read only" },
@@ -200,8 +218,9 @@ func TestHealth(t *testing.T) {
 		{"state not yet written", func(s *status.Status) { s.State.Kept = false }, "", 0},
 		{"no state wanted", func(s *status.Status) { s.State = status.State{} }, "", 0},
 		{"all", func(s *status.Status) {
-			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"}, State: status.State{Dir: "/c", Error: "e"},
-				Time: now, Audit: status.Audit{DroppedAt: now, Sinks: []status.Sink{{Error: "d"}}}}
+			*s = status.Status{Mode: "off", Refused: "a", Inventory: status.Inventory{Error: "b"},
+				State: status.State{Dir: "/c", Error: "e"}, Time: now,
+				Audit: status.Audit{DroppedAt: now, Sinks: []status.Sink{{Error: "d"}}}}
 		}, "the mode is off, so nothing is denied", 8},
 	} {
 		s := well()
@@ -362,7 +381,8 @@ func TestText(t *testing.T) {
 			`2 keys "one" "two", kept from before the restart, fetched 2026-11-21T02:00:10Z, next in 48 min`},
 		{"kept by an earlier release", func(s *status.Status) { s.Servers[0].Kept, s.Servers[0].Fetched = true, 0 },
 			`2 keys "one" "two", kept from before the restart, next in 48 min`},
-		{"state not written", func(s *status.Status) { s.State.Kept = false }, "state       /var/lib/nmos-authd, not yet written\n"},
+		{"state not written", func(s *status.Status) { s.State.Kept = false }, "state       /var/lib/nmos-authd, not " +
+			"yet written\n"},
 		{"state cannot be written", func(s *status.Status) { s.State.Kept, s.State.Error = false, "full" },
 			"state       /var/lib/nmos-authd: full\n"},
 	} {

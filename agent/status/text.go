@@ -142,7 +142,8 @@ func (t *text) client(v *Client) {
 		}
 		switch {
 		case c.ClientID != "":
-			t.folded("", "as "+c.ClientID+t.some(c.Given, ", made by hand")+t.some(c.Since != 0, ", since "+c.Since.String())+
+			t.folded("", "as "+c.ClientID+t.some(c.Given, ", made by hand")+
+				t.some(c.Since != 0, ", since "+c.Since.String())+
 				", scope "+strconv.Quote(c.Scope)+", "+c.Method+t.some(c.Keys != "", ", keys by "+c.Keys)+
 				t.rotation(c)+t.some(c.Expires != 0, ", secret until "+c.Expires.String()))
 		case c.Attempted:
@@ -151,7 +152,8 @@ func (t *text) client(v *Client) {
 	}
 	for i := range v.Tokens {
 		k := &v.Tokens[i]
-		t.folded("", "token for "+k.Scope+": "+t.some(k.Ends != 0, "ends in "+t.ago(k.Ends))+t.some(k.Ends == 0, "none")+
+		t.folded("", "token for "+k.Scope+": "+t.some(k.Ends != 0, "ends in "+t.ago(k.Ends))+
+			t.some(k.Ends == 0, "none")+
 			t.some(k.Ends != 0 && k.Granted != k.Scope, ", granted is "+k.Granted)+
 			t.some(k.Next > t.now, ", next in "+t.ago(k.Next))+
 			t.some(k.Error != "", "; failed "+t.ago(k.Failed)+" ago: "+k.Error))
@@ -161,8 +163,8 @@ func (t *text) client(v *Client) {
 // rotation says how far the replacement of a key is.
 func (t *text) rotation(c *ClientAt) string {
 	step := map[string]string{
-		"publish": "the new one is not published yet", "settle": "the new one is published, and the next token tries it",
-		"retire": "the new one signs",
+		"publish": "the new one is not published yet",
+		"settle":  "the new one is published, and the next token tries it", "retire": "the new one signs",
 	}[c.Rotation]
 	return t.some(c.Rotation != "", ", the key is being replaced: "+step) +
 		t.some(c.OldKeyEnds > t.now, ", the old one goes in "+t.ago(c.OldKeyEnds))
@@ -176,7 +178,8 @@ func (t *text) server(v *Server) {
 	if v.Missing > 0 {
 		t.row("", "no longer advertised, for ", t.ago(t.now-Time(v.Missing)), "; forgotten after 24 h, unless the last")
 	}
-	t.row("", many(len(v.KIDs), "key"), quoted(" ", v.KIDs), t.fetched(v), t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
+	t.row("", many(len(v.KIDs), "key"), quoted(" ", v.KIDs), t.fetched(v),
+		t.some(v.Next > t.now, ", next in "+t.ago(v.Next)))
 	if v.Difference != "" {
 		t.row("", v.Difference)
 	}

@@ -85,7 +85,8 @@ func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
 				c.Now, c.Run = c.Now+by, c.Run+by
 			}
 			c.Trusted, c.Unsynchronised = r.IntN(4) > 0, r.IntN(3) > 0
-			issued, life := present.Add(time.Duration(c.Run)*time.Microsecond-minutes(60).Abs()), time.Duration(1+r.IntN(40))*time.Minute
+			issued, life := present.Add(time.Duration(c.Run)*time.Microsecond-minutes(60).Abs()),
+				time.Duration(1+r.IntN(40))*time.Minute
 			if name == other && r.IntN(5) == 0 {
 				issued = issued.Add(100 * time.Hour)
 			}
@@ -160,12 +161,15 @@ func TestBoundsToTheMicrosecond_OPS1(t *testing.T) {
 		run           int64 // when the second came
 		want          int64
 	}{
-		"the last that counts":                 {dated: true, then: latest, run: run, want: latest},
-		"one too late":                         {dated: true, then: latest + 1, run: run, want: none},
-		"one too late, a microsecond later":    {dated: true, then: latest + 1, run: run + 1, want: latest + 1},
-		"an earlier one behind the last":       {dated: true, earlier: latest, then: latest - 5, run: run, want: latest},
-		"an earlier one behind one too late":   {earlier: latest + 1, then: latest - 5, run: run, dated: true, want: latest - 5},
-		"a later one":                          {dated: true, earlier: latest - 5, then: latest - 4, run: run, want: latest - 4},
+		"the last that counts":              {dated: true, then: latest, run: run, want: latest},
+		"one too late":                      {dated: true, then: latest + 1, run: run, want: none},
+		"one too late, a microsecond later": {dated: true, then: latest + 1, run: run + 1, want: latest + 1},
+		"an earlier one behind the last": {dated: true, earlier: latest, then: latest - 5, run: run,
+			want: latest},
+		"an earlier one behind one too late": {earlier: latest + 1, then: latest - 5, run: run, dated: true,
+			want: latest - 5},
+		"a later one": {dated: true, earlier: latest - 5, then: latest - 4, run: run,
+			want: latest - 4},
 		"no Date: whatever a token says":       {then: latest + 1, run: run, want: latest + 1},
 		"no Date: an earlier one":              {earlier: latest + 1, then: latest, run: run, want: latest + 1},
 		"a token without iat":                  {dated: true, then: none, run: run, want: none},

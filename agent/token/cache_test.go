@@ -88,7 +88,8 @@ func TestCacheDropsIssuersThatAreGone_KEY7(t *testing.T) {
 		}
 		for left, n := range random.Perm(size) {
 			var tok Token
-			if got := c.get([]byte{byte(n)}, uint64(n%2), &keys.Set{Generation: 2}, &tok); got != missing || tok.verified {
+			if got := c.get([]byte{byte(n)}, uint64(n%2), &keys.Set{Generation: 2}, &tok); got != missing ||
+				tok.verified {
 				t.Fatalf("entry %d: %v, verified %v", n, got, tok.verified)
 			}
 			if c.used != size-1-left {

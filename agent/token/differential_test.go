@@ -28,8 +28,9 @@ type mutator struct {
 
 // interesting are bytes and words that mean something in a token.
 var interesting = []string{
-	".", "=", "-", "_", "+", "/", " ", "\n", "\r", "\x00", "%", ",", "A", "e", "\xff", "é", "..", "eyJ", `"`, `\`, "{", "}", "[", "]", ":",
-	`"alg":"none"`, `"alg":"HS512"`, `"alg":"RS256"`, `,"crit":["exp"]`, `,"kid":"key-2"`, `,"sub":"x"`, `\u0061`, `\ud800`, "null", "1e999", "-0", "0", `"*"`, `"aud":`, `"exp":`,
+	".", "=", "-", "_", "+", "/", " ", "\n", "\r", "\x00", "%", ",", "A", "e", "\xff", "é", "..", "eyJ", `"`, `\`, "{",
+	"}", "[", "]", ":", `"alg":"none"`, `"alg":"HS512"`, `"alg":"RS256"`, `,"crit":["exp"]`, `,"kid":"key-2"`,
+	`,"sub":"x"`, `\u0061`, `\ud800`, "null", "1e999", "-0", "0", `"*"`, `"aud":`, `"exp":`,
 }
 
 func (m *mutator) pick(all []string) string { return all[m.IntN(len(all))] }
@@ -125,8 +126,9 @@ func mutated(t *testing.T) int {
 	return n
 }
 
-// Tokens changed at random: what the agent verifies, go-jose verifies, and reads the same payload; what go-jose verifies,
-// the agent refuses only for a rule that it has and go-jose has not. One in eight is judged by the slow twin, too.
+// Tokens changed at random: what the agent verifies, go-jose verifies, and reads the same payload; what go-jose
+// verifies, the agent refuses only for a rule that it has and go-jose has not. One in eight is judged by the slow twin,
+// too.
 func TestMutatedTokens_TOK1_TOK2_TOK3_TOK5_TOK6(t *testing.T) {
 	base := mint.New(mint.Options{Now: present})
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(base.Key, mint.CachedKey("key-2", 2048))}).Set()
@@ -181,7 +183,8 @@ func TestMutatedTokens_TOK1_TOK2_TOK3_TOK5_TOK6(t *testing.T) {
 		sum += total[reason]
 	}
 	t.Logf("FIGURES %d tokens", sum)
-	for _, reason := range []wire.Reason{wire.OK, wire.TokenMalformed, wire.TokenJSON, wire.TokenAlgorithm, wire.TokenCritical, wire.TokenType, wire.Signature, wire.KeyUnknown, wire.Expired, wire.Audience} {
+	for _, reason := range []wire.Reason{wire.OK, wire.TokenMalformed, wire.TokenJSON, wire.TokenAlgorithm,
+		wire.TokenCritical, wire.TokenType, wire.Signature, wire.KeyUnknown, wire.Expired, wire.Audience} {
 		if !t.Failed() && total[reason] == 0 {
 			t.Errorf("no token ends with %v: not what was meant", reason)
 		}
@@ -189,10 +192,12 @@ func TestMutatedTokens_TOK1_TOK2_TOK3_TOK5_TOK6(t *testing.T) {
 }
 
 // against compares an answer with go-jose's.
-func against(raw string, got wire.Reason, tok *token.Token, issuer *keys.Issuer, stricter map[wire.Reason]int) (fault string) {
+func against(raw string, got wire.Reason, tok *token.Token, issuer *keys.Issuer, stricter map[wire.Reason]int) (
+	fault string) {
 	payload, verifies := "", false
 	switch got {
-	case wire.TokenMalformed, wire.TokenJSON, wire.TokenAlgorithm, wire.TokenCritical, wire.TokenType, wire.TokenTooLarge:
+	case wire.TokenMalformed, wire.TokenJSON, wire.TokenAlgorithm, wire.TokenCritical, wire.TokenType,
+		wire.TokenTooLarge:
 		if strings.Count(raw, ".") != 2 {
 			return "" // go-jose is asked what could be one
 		}

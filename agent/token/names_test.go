@@ -16,7 +16,8 @@ import (
 func TestSchemes_CLM1_CLM4(t *testing.T) {
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
-	good := []string{"http", "HTTPS", "a", "z", "A", "Z", "coap+tcp", "ms-settings", "z39.50r", "h0", "h9", "h+", "h-", "h."}
+	good := []string{"http", "HTTPS", "a", "z", "A", "Z", "coap+tcp", "ms-settings", "z39.50r", "h0", "h9", "h+", "h-",
+		"h."}
 	bad := []string{
 		"", "0", "9a", "+a", "-a", ".a", "a_b", "a b", "a/b", "a:b", "a{b", "a`b", "a@b", "a[b", "a~", "a\u007f", "é",
 		"a,b",
@@ -139,7 +140,8 @@ func TestKindOfToken_ANS5(t *testing.T) {
 		{"named", raw, true}, {"other", other.Sign(), false}, {"named, another", spoil(raw), true},
 		{"without kid", nameless.Sign(), false}, {"empty kid", empty.Sign(), false}, {"a number", number.Sign(), false},
 		{"nothing", "", false}, {"a dot", ".", false}, {"no dot", "a", false},
-		{"header alone", raw[:strings.Index(raw, ".")], false}, {"not base64url", "=" + raw, false}, {"not JSON", "YQ.YQ.YQ", false}, {"named again", raw, true},
+		{"header alone", raw[:strings.Index(raw, ".")], false}, {"not base64url", "=" + raw, false},
+		{"not JSON", "YQ.YQ.YQ", false}, {"named again", raw, true},
 	} {
 		if got := v.Named([]byte(c.raw), set); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)

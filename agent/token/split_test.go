@@ -25,8 +25,9 @@ func slowSplit(raw string) (parts [3]string, ok bool) {
 
 func FuzzSplit_TOK1(f *testing.F) {
 	for _, raw := range []string{
-		"", ".", "..", "...", "a", "YQ.YQ.YQ", "YQ.YQ.", ".YQ.YQ", "YQ..YQ", "YQ.YQ.YQ.YQ", "YQ.YQ", "YQ==.YQ.YQ", "YR.YQ.YQ", "YQ.YQ.YR",
-		"YQ.Y\nQ.YQ", "YQ.YQ.YQ\r\n", "YQ.YQ.\r", " YQ.YQ.YQ", "_-8.YQ.YQ", "/+8.YQ.YQ", "YWI.YWJj.YWJjZA", "Y.YQ.YQ", "YQ.YQ.\xff\x00",
+		"", ".", "..", "...", "a", "YQ.YQ.YQ", "YQ.YQ.", ".YQ.YQ", "YQ..YQ", "YQ.YQ.YQ.YQ", "YQ.YQ", "YQ==.YQ.YQ",
+		"YR.YQ.YQ", "YQ.YQ.YR", "YQ.Y\nQ.YQ", "YQ.YQ.YQ\r\n", "YQ.YQ.\r", " YQ.YQ.YQ", "_-8.YQ.YQ", "/+8.YQ.YQ",
+		"YWI.YWJj.YWJjZA", "Y.YQ.YQ", "YQ.YQ.\xff\x00",
 	} {
 		f.Add(raw)
 	}

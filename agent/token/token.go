@@ -2,8 +2,8 @@
 //
 // The order is that of TOK-6: form, then signature, then claims; a claim is believed only once a key of its issuer has
 // verified the signature. Nothing here allocates but a signature's check, once buffers have grown to the tokens in use.
-// Limits: a token of MaxBytes, JSON nested MaxDepth deep. The package has no clock and no network: the caller passes the
-// time and fetches keys when told that they are missing.
+// Limits: a token of MaxBytes, JSON nested MaxDepth deep. The package has no clock and no network: the caller passes
+// the time and fetches keys when told that they are missing.
 package token
 
 import (

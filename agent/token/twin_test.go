@@ -95,7 +95,8 @@ func (s *slowToken) slowClaims() wire.Reason {
 		return wire.ExpiryMissing
 	case hasIAT && !number(s.claims["iat"], &s.issued), hasNBF && !number(s.claims["nbf"], &s.notYet):
 		return wire.TimeForm
-	case !hasClientID && !hasAZP, hasClientID && !line(s.claims["client_id"], &clientID), hasAZP && !line(s.claims["azp"], &azp):
+	case !hasClientID && !hasAZP, hasClientID && !line(s.claims["client_id"], &clientID),
+		hasAZP && !line(s.claims["azp"], &azp):
 		return wire.ClientMissing
 	case hasClientID && hasAZP && clientID != azp:
 		return wire.ClientConflict

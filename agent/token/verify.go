@@ -39,8 +39,8 @@ type Clock struct {
 type Outcome struct {
 	Reason wire.Reason // OK if the token may be believed
 	Hit    bool        // it was remembered
-	// Missing reports that no held key verifies the token. Reason is then the answer if its key cannot be fetched either,
-	// KeyUnknown or Signature; keys.Store.Seek, given KID and the token's Issuer, says whether it may be.
+	// Missing reports that no held key verifies the token. Reason is then the answer if its key cannot be fetched
+	// either, KeyUnknown or Signature; keys.Store.Seek, given KID and the token's Issuer, says whether it may be.
 	Missing bool
 	KID     keys.KID
 	Later   int64 // microseconds: a verified token was judged by a time so much later than Clock.Now (OPS-1)

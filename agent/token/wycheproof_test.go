@@ -31,7 +31,8 @@ func TestWycheproofSHA512_TOK6(t *testing.T) {
 		all := wycheproof.SHA512(bits)
 		for _, c := range all {
 			encode := base64.RawURLEncoding.EncodeToString
-			issuer := held([]byte(`{"keys":[{"kty":"RSA","n":"` + encode(c.Modulus) + `","e":"` + encode(c.Exponent) + `"}]}`))
+			issuer := held([]byte(`{"keys":[{"kty":"RSA","n":"` + encode(c.Modulus) + `","e":"` + encode(c.Exponent) +
+				`"}]}`))
 			if issuer == nil {
 				t.Fatalf("%s: its key is left out", c.Name)
 			}
@@ -68,8 +69,8 @@ func TestWycheproofJWS_TOK1_TOK2_TOK5_TOK6(t *testing.T) {
 			t.Errorf("%s: it is verified", c.Name)
 		}
 		segments := strings.Split(c.Token, ".")
-		// A character that is no base64url is valid here by what a lenient decoder makes of it, and an empty payload is no
-		// claims.
+		// A character that is no base64url is valid here by what a lenient decoder makes of it, and an empty payload is
+		// no claims.
 		lenient := strings.Contains(c.Name, "InvalidCharacterInserted")
 		wellFormed := token.Split([]byte(c.Token))
 		if c.Result == wycheproof.Valid && wellFormed != (!lenient && len(segments) == 3 && segments[1] != "") {
@@ -120,7 +121,8 @@ func TestWycheproofJWK_KEY4(t *testing.T) {
 			if ops, has := members["key_ops"].([]any); has && ops[0] != "verify" {
 				fit = false
 			}
-			if got, want := published() != nil, fit && (members["alg"] == nil || members["alg"] == "RS512"); got != want {
+			if got, want := published() != nil,
+				fit && (members["alg"] == nil || members["alg"] == "RS512"); got != want {
 				t.Errorf("%s: %v counts: %v, want %v", c.Name, members["alg"], got, want)
 			}
 			if members["alg"] = "RS512"; members["kty"] != "RSA" || c.Group == "wrong_kty" {

@@ -23,7 +23,8 @@ func Match(pattern, text []byte) bool {
 		if star = bytes.IndexByte(pattern, '*'); star < 0 {
 			return bytes.HasSuffix(text, pattern)
 		}
-		// Taking the leftmost place of each piece leaves the most text for those that follow, so there is no going back.
+		// Taking the leftmost place of each piece leaves the most text for those that follow, so there is no going
+		// back.
 		i := bytes.Index(text, pattern[:star])
 		if i < 0 {
 			return false

@@ -26,8 +26,8 @@ type Command struct {
 	role         uint8
 }
 
-// kinds says, of some classes with a method, which command of the packet has them, counted from 1. A controller asks for
-// the same of many objects: what has been read is not read again, which takes a fifth off what a packet full of
+// kinds says, of some classes with a method, which command of the packet has them, counted from 1. A controller asks
+// for the same of many objects: what has been read is not read again, which takes a fifth off what a packet full of
 // commands costs.
 type kinds [32]uint16
 
@@ -79,8 +79,8 @@ func (c *Command) Like() int { return int(c.like) }
 // RolePath returns the role path of the object.
 func (c *Command) RolePath() []byte { return c.value[c.role:] }
 
-// parseCommand reads the value of a command line, "<handle> <class id> <method id> <role path>" (CTL-81), that of the last of
-// the commands.
+// parseCommand reads the value of a command line, "<handle> <class id> <method id> <role path>" (CTL-81), that of the
+// last of the commands.
 func (r *Request) parseCommand(value []byte) bool {
 	last := len(r.Commands) - 1
 	c := &r.Commands[last]
@@ -124,7 +124,8 @@ func spaceBefore(value []byte, at int) bool { return at < len(value) && value[at
 // IsRolePath reports whether b can be a role path (CTL-85).
 func IsRolePath(b []byte) bool { return IsName(b, MaxRolePath) }
 
-// IsClassID reports whether b is a class id: integers, not all of which need be positive, parted by dots (CTL-3, CTL-4).
+// IsClassID reports whether b is a class id: integers, not all of which need be positive, parted by dots (CTL-3,
+// CTL-4).
 func IsClassID(b []byte) bool { return len(b) > 0 && classID(b) == len(b) }
 
 // classID returns the length of the class id at the start of b; 0 if there is none.
@@ -161,7 +162,8 @@ func MethodID(b []byte) (level, index int, ok bool) {
 
 // methodID reads the method id at the start of b; the index is 0 if there is none.
 func methodID(b []byte) (level, index int, rest []byte) {
-	if len(b) > 3 && b[0]-'1' < 9 && b[1] == 'm' && b[2]-'1' < 9 && b[3] == ' ' { // those that there are, at little cost
+	// those that there are, at little cost
+	if len(b) > 3 && b[0]-'1' < 9 && b[1] == 'm' && b[2]-'1' < 9 && b[3] == ' ' {
 		return int(b[0] - '0'), int(b[2] - '0'), b[3:]
 	}
 	level, b = number(b)

@@ -9,8 +9,8 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-// A command is read as it stands, whatever those before it have in common with it; and the one that it is said to be like
-// has its class and its method.
+// A command is read as it stands, whatever those before it have in common with it; and the one that it is said to be
+// like has its class and its method.
 func TestCommandBehindOthers_CTL81(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	some := func(of ...string) string { return of[r.IntN(len(of))] }

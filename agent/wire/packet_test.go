@@ -114,7 +114,8 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 			case len(p.commands) == 1024:
 				p.fault = name
 				return p, wire.PacketTooLong
-			case parts == nil || parts[4] == "" || len(parts[4]) > 1024 || len(parts[2]) > 128 || strings.ContainsFunc(parts[4], control):
+			case parts == nil || parts[4] == "" || len(parts[4]) > 1024 || len(parts[2]) > 128 ||
+				strings.ContainsFunc(parts[4], control):
 				p.fault = name
 				return p, wire.PacketValue
 			}
@@ -150,7 +151,9 @@ func slowParse(text string, limit int) (p packet, reason wire.Reason) {
 		}
 	}
 	if lines[0] == "resource 1" {
-		within := func(v string, limit int) bool { return v != "" && len(v) <= limit && !strings.ContainsFunc(v, control) }
+		within := func(v string, limit int) bool {
+			return v != "" && len(v) <= limit && !strings.ContainsFunc(v, control)
+		}
 		switch {
 		case !within(*p.kind, 64):
 			p.fault = "kind"
@@ -196,17 +199,22 @@ var packets = []struct {
 	want       wire.Reason
 }{
 	{"decide", "decide 1\nmethod=GET\ntarget=/\n", wire.Undecided},
-	{"decide-in-full", "decide 1\nid=17\nupgrade=websocket\nauthorization=Bearer a.b.c\ntarget=/a?b=c\nmethod=GET\n", wire.Undecided},
+	{"decide-in-full", "decide 1\nid=17\nupgrade=websocket\nauthorization=Bearer a.b.c\ntarget=/a?b=c\nmethod=GET\n",
+		wire.Undecided},
 	{"decide-all", "decide-all 1\ntarget=/a\ntarget=/b\ntarget=/a\n", wire.Undecided},
 	{"decide-all-with-method", "decide-all 1\nmethod=PUT\ntarget=/a\n", wire.Undecided},
 	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.Undecided},
 	{"verify-nothing", "verify 1\n", wire.Undecided},
 	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.Undecided},
-	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\nkind=sender\n", wire.Undecided},
-	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) + "\naccess=read\n", wire.Undecided},
+	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = " +
+		"ü/1\nkind=sender\n", wire.Undecided},
+	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) +
+		"\naccess=read\n", wire.Undecided},
 	{"token", "token 1\nscope=registration\n", wire.Undecided},
-	{"token-in-full", "token 1\nid=7\nrefused=" + tokenName + "\nresource=https://registry.example.com/x-nmos?a=b\nscope=registration events\n", wire.Undecided},
-	{"token-at-limits", "token 1\nscope=" + strings.Repeat("s", 256) + "\nresource=http://" + strings.Repeat("r", 1017) + "\n", wire.Undecided},
+	{"token-in-full", "token 1\nid=7\nrefused=" + tokenName +
+		"\nresource=https://registry.example.com/x-nmos?a=b\nscope=registration events\n", wire.Undecided},
+	{"token-at-limits", "token 1\nscope=" + strings.Repeat("s", 256) + "\nresource=http://" +
+		strings.Repeat("r", 1017) + "\n", wire.Undecided},
 	{"ping", "ping 1\n", wire.Undecided},
 	{"ping-with-id", "ping 1\nid=a b=c\n", wire.Undecided},
 	{"values-empty", "decide 1\nmethod=\ntarget=\nauthorization=\nupgrade=\nid=\n", wire.Undecided},
@@ -271,14 +279,16 @@ var packets = []struct {
 	{"kind-too-long", "resource 1\nkind=" + strings.Repeat("k", 65) + "\nname=1\naccess=read\n", wire.PacketValue},
 	{"kind-with-tab", "resource 1\nkind=a\tb\nname=1\naccess=read\n", wire.PacketValue},
 	{"resource-name-empty", "resource 1\nkind=meter\nname=\naccess=read\n", wire.PacketValue},
-	{"resource-name-too-long", "resource 1\nkind=meter\nname=" + strings.Repeat("n", 257) + "\naccess=read\n", wire.PacketValue},
+	{"resource-name-too-long", "resource 1\nkind=meter\nname=" + strings.Repeat("n", 257) + "\naccess=read\n",
+		wire.PacketValue},
 	{"resource-name-with-escape", "resource 1\nkind=meter\nname=\x1b[2J\naccess=read\n", wire.PacketValue},
 	{"resource-name-with-delete", "resource 1\nkind=meter\nname=\x7f\naccess=read\n", wire.PacketValue},
 	{"token-without-scope", "token 1\n", wire.PacketMissing},
 	{"token-with-authorization", "token 1\nscope=a\nauthorization=Bearer a.b.c\n", wire.PacketName},
 	{"token-version-2", "token 2\nscope=a\n", wire.PacketVerb},
 	{"decide-with-scope", "decide 1\nmethod=GET\ntarget=/\nscope=a\n", wire.PacketName},
-	{"resource-with-refused", "resource 1\nkind=meter\nname=1\naccess=read\nrefused=" + tokenName + "\n", wire.PacketName},
+	{"resource-with-refused", "resource 1\nkind=meter\nname=1\naccess=read\nrefused=" + tokenName + "\n",
+		wire.PacketName},
 	{"verify-with-resource", "verify 1\nresource=https://a\n", wire.PacketName},
 	{"scope-twice", "token 1\nscope=a\nscope=a\n", wire.PacketTwice},
 	{"indicator-twice", "token 1\nscope=a\nresource=https://a\nresource=https://a\n", wire.PacketTwice},
@@ -306,9 +316,11 @@ var packets = []struct {
 	{"refused-in-capitals", "token 1\nscope=a\nrefused=" + strings.ToUpper(tokenName) + "\n", wire.PacketValue},
 	{"refused-is-a-token", "token 1\nscope=a\nrefused=eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2ln\n", wire.PacketValue},
 	{"control", "control 1\napi=control\ncommand=2 1.2.2.1 4m3 root.receiver-monitors.mon-1\n", wire.Undecided},
-	{"control-in-full", "control 1\nid=7\nsubscribe=root\ncommand=2 - 1m1 root\nauthorization=Bearer a.b.c\nmodel=slot2B\napi=configuration\nsubscribe=root\n" +
+	{"control-in-full", "control 1\nid=7\nsubscribe=root\ncommand=2 - 1m1 root\nauthorization=Bearer " +
+		"a.b.c\nmodel=slot2B\napi=configuration\nsubscribe=root\n" +
 		"command=2 1.2.0.-132131.4 65535m65535 root.a b\n", wire.Undecided},
-	{"control-at-limits", "control 1\napi=control\ncommand=1234567890 1" + strings.Repeat(".10", 42) + ".1 1m1 " + strings.Repeat("r", 1024) + "\n", wire.PacketValue},
+	{"control-at-limits", "control 1\napi=control\ncommand=1234567890 1" + strings.Repeat(".10", 42) + ".1 1m1 " +
+		strings.Repeat("r", 1024) + "\n", wire.PacketValue},
 	{"control-without-api", "control 1\nsubscribe=root\n", wire.PacketMissing},
 	{"control-without-commands", "control 1\napi=control\n", wire.PacketMissing},
 	{"control-of-another-api", "control 1\napi=node\nsubscribe=root\n", wire.PacketValue},
@@ -325,7 +337,8 @@ var packets = []struct {
 	{"command-with-a-dot-at-the-end", "control 1\napi=control\ncommand=1 1. 1m1 r\n", wire.PacketValue},
 	{"command-with-a-property", "control 1\napi=control\ncommand=1 1 1p1 r\n", wire.PacketValue},
 	{"command-with-a-method-too-high", "control 1\napi=control\ncommand=1 1 1m65536 r\n", wire.PacketValue},
-	{"command-with-a-method-far-too-high", "control 1\napi=control\ncommand=1 1 1m99999999999999999999 r\n", wire.PacketValue},
+	{"command-with-a-method-far-too-high", "control 1\napi=control\ncommand=1 1 1m99999999999999999999 r\n",
+		wire.PacketValue},
 	{"command-with-a-tab", "control 1\napi=control\ncommand=1 1 1m1 a\tb\n", wire.PacketValue},
 	{"subscribe-empty", "control 1\napi=control\nsubscribe=\n", wire.PacketValue},
 	{"subscribe-too-long", "control 1\napi=control\nsubscribe=" + strings.Repeat("r", 1025) + "\n", wire.PacketValue},
@@ -375,7 +388,8 @@ func TestParseCapsItsSlices(t *testing.T) {
 		if got := r.Parse(packet, testLimit); got != wire.Undecided {
 			t.Fatal(got)
 		}
-		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access, r.Scope, r.Indicator, r.Refused, r.API, r.Model) {
+		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access,
+			r.Scope, r.Indicator, r.Refused, r.API, r.Model) {
 			_ = append(v, "zzzz"...)
 		}
 		for i := range r.Commands {
@@ -433,7 +447,8 @@ func comparePacket(t *testing.T, text string) {
 	for i := range r.Commands {
 		c := &r.Commands[i]
 		parts := []string{string(c.Handle()), string(c.Class()), string(c.Method()), string(c.RolePath())}
-		if id := fmt.Sprintf("%dm%d", c.Level(), c.Index()); c.Subscribes() != (parts[2] == "") || !c.Subscribes() && id != parts[2] {
+		if id := fmt.Sprintf("%dm%d", c.Level(), c.Index()); c.Subscribes() != (parts[2] == "") ||
+			!c.Subscribes() && id != parts[2] {
 			t.Errorf("%q: got the method %s, %v, want %q", text, id, c.Subscribes(), parts[2])
 		}
 		commands = append(commands, strings.Join(parts, "|"))

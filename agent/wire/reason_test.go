@@ -24,7 +24,8 @@ func TestReasons_ANS8(t *testing.T) {
 		switch {
 		case !code.MatchString(info.Code) || r.String() != info.Code:
 			t.Errorf("%d: the code %q", i, info.Code)
-		case info.Text == "" || strings.ContainsAny(info.Text, ",\"\\") || strings.ContainsFunc(info.Text, notPrintable):
+		case info.Text == "" || strings.ContainsAny(info.Text, ",\"\\") ||
+			strings.ContainsFunc(info.Text, notPrintable):
 			t.Errorf("%s: the text %q cannot stand in a challenge", r, info.Text)
 		case startsUpper(info.Text) || strings.HasSuffix(info.Text, "."):
 			t.Errorf("%s: the text %q does not continue a sentence", r, info.Text)

@@ -14,8 +14,8 @@ import (
 
 // order is the order in which the lines of a reply come.
 var order = []string{
-	"id", "reason", "error", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied", "www-authenticate", "retry-after",
-	"scope", "token-id", "detail", "access-token",
+	"id", "reason", "error", "would", "client-id", "subject", "issuer", "expires-in", "path", "denied",
+	"www-authenticate", "retry-after", "scope", "token-id", "detail", "access-token",
 }
 
 // slowReply reads a reply into its first line and values, with an error for anything that the protocol does not have.
@@ -146,7 +146,8 @@ func slowDenied(r *wire.Reply, all wire.Reason) (lines []string) {
 // Of a question about commands, those denied.
 func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
 	var r wire.Request
-	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\ncommand=7 - 4m3 root.c\n"), 4096); fault != wire.Undecided {
+	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\ncommand=7 - 4m3 "+
+		"root.c\n"), 4096); fault != wire.Undecided {
 		t.Fatal(fault)
 	}
 	for _, verdicts := range [][]wire.Verdict{
@@ -156,7 +157,8 @@ func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
 	} {
 		for i := range wire.Reasons {
 			for _, token := range []bool{false, true} {
-				reply := wire.Reply{Verb: wire.Control, Reason: wire.Reason(i), ExpiresIn: 7, Commands: r.Commands, Verdicts: verdicts, ForAll: token}
+				reply := wire.Reply{Verb: wire.Control, Reason: wire.Reason(i), ExpiresIn: 7, Commands: r.Commands,
+					Verdicts: verdicts, ForAll: token}
 				compareReply(t, reply)
 				reply.Reason, reply.Enforced = wire.Observed, wire.Reason(i)
 				compareReply(t, reply)
@@ -169,14 +171,16 @@ func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
 func TestReply_ANS8(t *testing.T) {
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
-		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource, wire.Token, wire.Control, wire.Ping} {
+		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource,
+			wire.Token, wire.Control, wire.Ping} {
 			compareReply(t, wire.Reply{Verb: verb, Reason: reason, ExpiresIn: -1})
 			compareReply(t, wire.Reply{
 				Verb: verb, Reason: reason, Enforced: wire.PathNotGranted, ID: []byte("7"), ClientID: []byte("client"),
 				Subject: []byte("cn=operator, o=x"), Issuer: []byte("https://a"), ExpiresIn: 0, Path: []byte("/x-nmos"),
 				RetryAfter: 3, Realm: "node 1",
-				Scope: []byte("registration events"), TokenID: []byte("0f"), Detail: []byte("why = not"), AccessToken: "a.b.c",
-				Answers: []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/c"), Allowed: true}, {Target: []byte("/b")}},
+				Scope: []byte("registration events"), TokenID: []byte("0f"), Detail: []byte("why = not"),
+				AccessToken: "a.b.c", Answers: []wire.Answer{{Target: []byte("/a")},
+					{Target: []byte("/c"), Allowed: true}, {Target: []byte("/b")}},
 			})
 		}
 	}
@@ -208,15 +212,18 @@ func TestReplyLeavesNoCopyOfTheToken_CLI69(t *testing.T) {
 // FuzzReply holds Reply to its word for values as its makers have them: no control characters, since a Token has none
 // in its text, a request none in its id and a path none at all.
 func FuzzReply(f *testing.F) {
-	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a", int64(284), "/x-nmos", 0, "/a")
+	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a", int64(284),
+		"/x-nmos", 0, "/a")
 	f.Add(uint8(wire.Ping), uint8(wire.OK), uint8(0), "reason=ok", "", "", "", int64(-1), "", 0, "")
 	f.Add(uint8(wire.DecideAll), uint8(wire.PathNotGranted), uint8(0), "", "a=b", "=", "é", int64(-1), "", 0, "/b=c")
 	f.Add(uint8(wire.WatchToken), uint8(wire.WatchLimit), uint8(0), "", "a=b", "=", "", int64(-1), "", 30, "/b=c")
 	f.Add(uint8(wire.Control), uint8(wire.PathNotGranted), uint8(0), "31", "c", "s", "", int64(284), "", 0, "")
 	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
 	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
-	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration", "reason=ok", int64(284), "a.b.c", 0, "")
-	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64, path string,
+	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration", "reason=ok", int64(284), "a.b.c",
+		0, "")
+	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64,
+		path string,
 		retry int, denied string) {
 		for _, v := range []string{id, client, subject, issuer, path, denied} {
 			if !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -225,8 +232,8 @@ func FuzzReply(f *testing.F) {
 		}
 		r := wire.Reply{
 			Verb: wire.Verb(verb), Reason: wire.Reason(reason), Enforced: wire.Reason(enforced), ID: []byte(id),
-			ClientID: []byte(client), Subject: []byte(subject), Issuer: []byte(issuer), ExpiresIn: expires, Path: []byte(path),
-			RetryAfter: retry, Realm: "node-1.example.com",
+			ClientID: []byte(client), Subject: []byte(subject), Issuer: []byte(issuer), ExpiresIn: expires,
+			Path: []byte(path), RetryAfter: retry, Realm: "node-1.example.com",
 		}
 		if r.Verb == wire.Token {
 			r.Scope, r.TokenID, r.Detail, r.AccessToken = r.Subject, r.ClientID, r.Issuer, path

@@ -120,17 +120,18 @@ var grammar = [...]struct{ has, needs, many uint16 }{
 // Request is one question. Its slices borrow from the buffer given to Parse, or belong to whoever filled it in, and are
 // never written to. A Request can be reused: Parse resets it.
 type Request struct {
-	Verb          Verb
-	Method        []byte   // case-sensitive; GET if decide-all or watch-token omits it
-	Targets       [][]byte // request targets as received, with their query: one for decide, in order for decide-all and watch-token
-	Authorization []byte   // the header's value; nil if there was no header
-	Upgrade       []byte   // "websocket" for a handshake
-	ID            []byte   // echoed
-	Kind          []byte   // of resource: "meter"
-	Name          []byte   // of resource: the device's own name for it
-	Access        []byte   // of resource: "read" or "write"
-	API           []byte   // of control: "control" or "configuration", which says whose claim counts
-	Model         []byte   // of control: the name of the device model; nil if not given
+	Verb   Verb
+	Method []byte // case-sensitive; GET if decide-all or watch-token omits it
+	// request targets as received, with their query: one for decide, in order for decide-all and watch-token
+	Targets       [][]byte
+	Authorization []byte // the header's value; nil if there was no header
+	Upgrade       []byte // "websocket" for a handshake
+	ID            []byte // echoed
+	Kind          []byte // of resource: "meter"
+	Name          []byte // of resource: the device's own name for it
+	Access        []byte // of resource: "read" or "write"
+	API           []byte // of control: "control" or "configuration", which says whose claim counts
+	Model         []byte // of control: the name of the device model; nil if not given
 	Commands      []Command
 	kinds         kinds  // of Commands
 	Scope         []byte // of token: names with single spaces between
@@ -265,7 +266,8 @@ const command = "command="
 type nameTable [16][]byte
 
 var names = func() (t nameTable) {
-	for i, name := range []string{"method", "target", "authorization", "upgrade", "id", "kind", "name", "access", "api", "model", "command",
+	for i, name := range []string{"method", "target", "authorization", "upgrade", "id", "kind", "name", "access", "api",
+		"model", "command",
 		"subscribe", "scope", "resource", "refused", "after"} {
 		t[i] = []byte(name)
 	}

@@ -26,15 +26,26 @@ var damages = []struct {
 	do     func(path string) error
 }{
 	{"missing", false, os.Remove},
-	{"a FIFO", false, func(path string) error { return replace(path, func() error { return syscall.Mkfifo(path, 0o600) }) }},
-	{"a folder", false, func(path string) error { return replace(path, func() error { return os.Mkdir(path, 0o700) }) }},
-	{"a link to nothing", false, func(path string) error { return replace(path, func() error { return os.Symlink("nothing", path) }) }},
+	{"a FIFO", false, func(path string) error {
+		return replace(path, func() error { return syscall.Mkfifo(path, 0o600) })
+	}},
+	{"a folder", false, func(path string) error {
+		return replace(path, func() error { return os.Mkdir(path, 0o700) })
+	}},
+	{"a link to nothing", false, func(path string) error {
+		return replace(path, func() error { return os.Symlink("nothing", path) })
+	}},
 	{"a link to itself", false, func(path string) error {
 		return replace(path, func() error { return os.Symlink(filepath.Base(path), path) })
 	}},
-	{"a link to a device", false, func(path string) error { return replace(path, func() error { return os.Symlink("/dev/zero", path) }) }},
+	{"a link to a device", false, func(path string) error {
+		return replace(path, func() error { return os.Symlink("/dev/zero", path) })
+	}},
 	{"empty", true, func(path string) error { return os.Truncate(path, 0) }},
-	{"too large", true, func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("A 1\t-\n"), maxTable), 0o600) }},
+	{"too large", true, func(path string) error {
+		return os.WriteFile(path, bytes.Repeat([]byte("A 1\t-\n"), maxTable),
+			0o600)
+	}},
 	{"sparse and huge", true, func(path string) error { return os.Truncate(path, 1<<40) }},
 	{"junk", true, func(path string) error { return os.WriteFile(path, junk(4096), 0o600) }},
 }
@@ -222,11 +233,13 @@ func TestInventoryMistakes(t *testing.T) {
 		{"sender", senderEEPROM, board(1, 8, ""), ": no serial number"},
 		{"sender", senderEEPROM, board(1, 8, "0000000000"), ": no serial number"},
 		{"sender", senderEEPROM, board(1, 8, "SB8\x01\xff"), ": no serial number"},
-		{"receiver", "proc/asound/cards", " 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its driver loaded?"},
+		{"receiver", "proc/asound/cards", " 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its " +
+			"driver loaded?"},
 		{"receiver", "proc/asound/cards", "--- no soundcards ---\n", ": no card AES67"},
 		{"receiver", "proc/asound/pcm", "01-02: Monitor :  : playback 1\n", ": the card AES67 captures nothing"},
 		{"receiver", receiverIDs, "rx-1 " + someID + "\n", ": no id for rx-2, which is in /proc/asound/pcm once"},
-		{"receiver", receiverIDs, "rx-1 " + someID + "\n\nrx-1 " + strings.Replace(someID, "2", "3", 1) + "\n", ":3: the name is there twice"},
+		{"receiver", receiverIDs, "rx-1 " + someID + "\n\nrx-1 " + strings.Replace(someID, "2", "3", 1) + "\n",
+			":3: the name is there twice"},
 		{"receiver", receiverIDs, "rx-1 " + someID + "\nrx-2 " + someID + "\n", ":2: the id is there twice"},
 		{"receiver", receiverIDs, "rx-1 " + strings.ToUpper(someID) + "\n", ":1: the id is not a UUID in lower case"},
 		{"receiver", receiverIDs, "rx-1\n", ":1: not a name and an id"},
@@ -241,7 +254,8 @@ func TestInventoryMistakes(t *testing.T) {
 		{"console", consoleChannels, "one\tKick\t-\t-\t-\n", ":1: the channel is not a number"},
 		{"console", consoleChannels, "1\tKick\t-\t-\t-\n01\tSnare\t-\t-\t-\n", ":2: channel 1 is there twice"},
 		{"console", consoleChannels, "1\tKick\t-\tyes\t-\n", ":1: the id of the receiver is not a UUID in lower case"},
-		{"console", consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n", ":1: the id of the meter is there twice"},
+		{"console", consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n", ":1: the id of the meter is " +
+			"there twice"},
 	} {
 		p := ports[slices.IndexFunc(ports, func(p port) bool { return p.tree == c.tree })]
 		root := copyTree(t, p.tree)

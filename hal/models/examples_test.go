@@ -29,8 +29,8 @@ type port struct {
 var ports = []port{
 	{
 		tree: "sender", model: exampleSender,
-		identity: hal.Identity{Maker: "Example Audio", Product: "SB-8 Stage Box", Serial: "SB8-00042", Firmware: "1.4.2",
-			Names: []string{"stage-left", "stage-left.studio.example.com", "stage-left.local"}},
+		identity: hal.Identity{Maker: "Example Audio", Product: "SB-8 Stage Box", Serial: "SB8-00042",
+			Firmware: "1.4.2", Names: []string{"stage-left", "stage-left.studio.example.com", "stage-left.local"}},
 		places:         hal.Places{Reads: []string{senderEEPROM, "etc/hostname", "etc/resolv.conf"}},
 		shows:          []string{"status/brightness 0 0 255 0 0", "status/trigger timer heartbeat"},
 		inventoryNeeds: []string{senderEEPROM},
@@ -50,7 +50,8 @@ var ports = []port{
 		tree: "meter", model: exampleMeter,
 		identity: hal.Identity{Maker: "Example Audio", Product: "LM-2", Serial: "LM2-00731", Firmware: "24.10.2",
 			Names: []string{"meter-1", "meter-1.local"}},
-		places: hal.Places{Stateless: true, Reads: []string{meterProduct, meterCommand, "etc/hostname", "etc/resolv.conf"}},
+		places: hal.Places{Stateless: true, Reads: []string{meterProduct, meterCommand, "etc/hostname",
+			"etc/resolv.conf"}},
 		shows: []string{"status-green/brightness 0 0 255 0 0", "status-green/trigger timer",
 			"status-red/brightness 0 0 0 255 0", "status-red/trigger"},
 		inventoryNeeds: []string{meterProduct, meterCommand},
@@ -197,7 +198,8 @@ func (p port) checkMaker(t *testing.T, root string) {
 	if p.model.Maker == nil {
 		return
 	}
-	if pair, err := p.model.Maker(root); err != nil || pair.Leaf.Subject.SerialNumber != p.maker || pair.PrivateKey == nil {
+	if pair, err := p.model.Maker(root); err != nil || pair.Leaf.Subject.SerialNumber != p.maker ||
+		pair.PrivateKey == nil {
 		t.Errorf("the maker's certificate: %v", err)
 	}
 }
@@ -215,7 +217,8 @@ func (p port) checkIndicator(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []hal.State{hal.Starting, hal.Starting, hal.Serving, hal.Serving, hal.Degraded, hal.Stopping, hal.Stopping} {
+	for _, s := range []hal.State{hal.Starting, hal.Starting, hal.Serving, hal.Serving, hal.Degraded, hal.Stopping,
+		hal.Stopping} {
 		i.Show(s)
 	}
 	i.Show(-1) // no such state

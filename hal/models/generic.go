@@ -141,7 +141,8 @@ func compatible(root string) []string {
 
 // placeholders are what makers of boards leave in DMI where the maker of the device should write, in lower case. Every
 // device with such a board has the same.
-const placeholders = "|to be filled by o.e.m.|none|default string|default|not specified|not applicable|not available|n/a|" +
+const placeholders = "|to be filled by o.e.m.|none|default string|default|not specified|not applicable|not " +
+	"available|n/a|" +
 	"unknown|undefined|empty|invalid|o.e.m.|oem|system manufacturer|system product name|system serial number|" +
 	"system name|product name|serial number|123456789|0123456789|1234567890|"
 

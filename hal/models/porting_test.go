@@ -40,7 +40,8 @@ func TestPortingNamesWhatIsThere(t *testing.T) {
 		}
 		// Calls, literals, and words in Go's own spelling. Text within quotes is not Go.
 		bare := regexp.MustCompile(`"[^"]*"|https?://\S*`).ReplaceAllString(code, `""`)
-		for _, m := range regexp.MustCompile(`(?:^|[^\w./-])(?:(slices|filepath)\.)?([A-Za-z_]\w*)([({:]| =)`).FindAllStringSubmatch(bare, -1) {
+		for _, m := range regexp.MustCompile(
+			`(?:^|[^\w./-])(?:(slices|filepath)\.)?([A-Za-z_]\w*)([({:]| =)`).FindAllStringSubmatch(bare, -1) {
 			if m[1] == "" && m[2] != "hal" {
 				names++
 				if !known[m[2]] {
@@ -147,7 +148,8 @@ func TestPortingScript(t *testing.T) {
 		t.Errorf("the copy's serial number is %q, this machine's %q", got.Serial, want.Serial)
 	}
 	if text, err := os.ReadFile("/proc/cmdline"); err == nil {
-		if copied, err := os.ReadFile(filepath.Join(root, "proc/cmdline")); err != nil || string(copied) != string(text) {
+		if copied, err := os.ReadFile(filepath.Join(root, "proc/cmdline")); err != nil ||
+			string(copied) != string(text) {
 			t.Errorf("/proc/cmdline is %q, copied %q, %v", text, copied, err)
 		}
 	}

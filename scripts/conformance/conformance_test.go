@@ -54,7 +54,8 @@ func TestRulesFile(t *testing.T) {
 			t.Errorf("%d rules %s, want %d", families[family], family, n)
 		}
 	}
-	for _, bad := range []string{"TOK-1 required", "TOK-x later a", "TOK-1 soon a", "a", "TOK-1 later a\nTOK-1 later a"} {
+	for _, bad := range []string{"TOK-1 required", "TOK-x later a", "TOK-1 soon a", "a",
+		"TOK-1 later a\nTOK-1 later a"} {
 		if _, err := parseRules(bad); err == nil {
 			t.Errorf("read %q", bad)
 		}
@@ -136,7 +137,8 @@ func TestReport(t *testing.T) {
 		{
 			name:   "a rule without a test",
 			events: "run a TestX_KEY2\npass a TestX_KEY2\npass a",
-			want:   []string{"FAIL  TOK-1 has no passing test that names it (the first)", "1 passed, 0 failed, 0 skipped"},
+			want: []string{"FAIL  TOK-1 has no passing test that names it (the first)", "1 passed, 0 failed, 0 " +
+				"skipped"},
 		},
 		{
 			name:   "a test without a rule",

@@ -21,9 +21,9 @@ var (
 	rule     = regexp.MustCompile(`^\|[-:| ]+\|$`)
 )
 
-// unproved returns what is wrong with the rows of a page's tables: a row must name a test or a file, which must exist, or
-// say that there is a gap. It also returns how many rows there are. exists reports whether a file is there, by its path
-// relative to the page.
+// unproved returns what is wrong with the rows of a page's tables: a row must name a test or a file, which must exist,
+// or say that there is a gap. It also returns how many rows there are. exists reports whether a file is there, by its
+// path relative to the page.
 func unproved(page string, tests map[string]bool, exists func(string) bool) (faults []string, rows int) {
 	lines := strings.Split(page, "\n")
 	for i, line := range lines {
@@ -81,7 +81,8 @@ func declaredTests(t *testing.T, dir string) map[string]bool {
 func TestPagesNameTheirEvidence(t *testing.T) {
 	tests := declaredTests(t, root)
 	for name, least := range map[string]int{
-		"agent/THREATS.md": 50, "scripts/evidence/CRA.md": 30, "scripts/evidence/EN303645.md": 65, "scripts/evidence/R143.md": 25,
+		"agent/THREATS.md": 50, "scripts/evidence/CRA.md": 30, "scripts/evidence/EN303645.md": 65,
+		"scripts/evidence/R143.md": 25,
 	} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
@@ -119,7 +120,8 @@ func TestPagesAreChecked(t *testing.T) {
 		{"| a | stopgaps, TestThere |", "no test, no file"},
 	} {
 		faults, rows := unproved(head+k.row+"\n", map[string]bool{"TestThere": true}, exists)
-		if got := strings.Join(faults, "; "); rows != 1 || (got == "") != (k.want == "") || !strings.Contains(got, k.want) || len(faults) > 1 {
+		if got := strings.Join(faults, "; "); rows != 1 || (got == "") != (k.want == "") ||
+			!strings.Contains(got, k.want) || len(faults) > 1 {
 			t.Errorf("%s: got %d rows and %q, want 1 and %q", k.row, rows, got, k.want)
 		}
 	}

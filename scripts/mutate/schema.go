@@ -97,9 +97,11 @@ func schemaOf(
 			numbers = append(numbers, fmt.Sprint(number[m]))
 			form := string(text[u.from:m.from]) + m.new + string(text[m.to:u.to])
 			if u.statement {
-				forms += fmt.Sprintf("if mutant__(%d) {\n/*line MUTANT%[1]d:1:1*/%s\n/*line MUTANT:1:1*/} else ", number[m], form)
+				forms += fmt.Sprintf("if mutant__(%d) {\n/*line MUTANT%[1]d:1:1*/%s\n/*line MUTANT:1:1*/} else ",
+					number[m], form)
 			} else {
-				forms += fmt.Sprintf("mutant__(%d) && (/*line MUTANT%[1]d:1:1*/%s/*line MUTANT:1:1*/) || ", number[m], form)
+				forms += fmt.Sprintf("mutant__(%d) && (/*line MUTANT%[1]d:1:1*/%s/*line MUTANT:1:1*/) || ", number[m],
+					form)
 			}
 		}
 		if len(numbers) == 0 {

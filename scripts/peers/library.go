@@ -83,7 +83,8 @@ func (w *world) checks() (map[string]func(string) error, error) {
 		return nil, fmt.Errorf("the key is a %T, want RSA", set.Keys[0].Key)
 	}
 	jwx, err := w.jwx()
-	return map[string]func(string) error{"go-jose": w.goJose(public), "golang-jwt": w.golangJWT(public), "jwx": jwx}, err
+	return map[string]func(string) error{"go-jose": w.goJose(public), "golang-jwt": w.golangJWT(public), "jwx": jwx},
+		err
 }
 
 // verifier is ours, with room for so many tokens.

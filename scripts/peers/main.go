@@ -1,7 +1,8 @@
 //go:build linux
 
 // Command peers puts nmos-authd beside what a user would pick to check tokens: the Open Policy Agent, Envoy's
-// jwt_authn, nginx with a sidecar, oauth2-proxy, and three libraries. "make peers" runs it; README.md says what it shows.
+// jwt_authn, nginx with a sidecar, oauth2-proxy, and three libraries. "make peers" runs it; README.md says what it
+// shows.
 //
 // All get the same key, the same tokens and the same requests, over Unix sockets on this machine, in rounds that take
 // turns. First each is asked what it allows, since a peer that does not check does not count. Times are printed and

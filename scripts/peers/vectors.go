@@ -89,7 +89,8 @@ func (w *world) checkVectors(servers []*server, out string) error {
 	var reports []outcome
 	for i, p := range peers {
 		file := w.file(fmt.Sprintf("report-%d.json", i))
-		args := append([]string{filepath.Join(vectors, "run.py"), "--quiet", "--compare", "allowed", "--report", file}, p.args...)
+		args := append([]string{filepath.Join(vectors, "run.py"), "--quiet", "--compare", "allowed", "--report", file},
+			p.args...)
 		out, err := exec.CommandContext(w.ctx, "python3", args...).CombinedOutput()
 		text, err2 := os.ReadFile(file)
 		var r outcome
@@ -241,7 +242,8 @@ func answerRunner(what string) error {
 		if err := json.Unmarshal(lines.Bytes(), &q); err != nil {
 			return err
 		}
-		another := q.Issuer != base.Issuer || q.JWKS != base.JWKS || !slices.Equal(q.Names, base.Names) || q.Leeway != 0 ||
+		another := q.Issuer != base.Issuer || q.JWKS != base.JWKS || !slices.Equal(q.Names, base.Names) ||
+			q.Leeway != 0 ||
 			len(q.Paths) > 0 || !q.ClockKnown || q.Clock != nil
 		if another {
 			fmt.Println(`{"skip": "another setting"}`)

@@ -90,7 +90,8 @@ func TestEveryAlertIsTestedAndExplained(t *testing.T) {
 	if len(alerts) < 15 {
 		t.Fatalf("found %d alerts, want 15 or more: not looked in the right place", len(alerts))
 	}
-	if tested := names(`(?m)^ +- alertname: (\w+)\n +eval_time: \w+\n +exp_alerts:\n +- exp_labels`, read(t, testFile)); !slices.Equal(tested, alerts) {
+	if tested := names(`(?m)^ +- alertname: (\w+)\n +eval_time: \w+\n +exp_alerts:\n +- exp_labels`,
+		read(t, testFile)); !slices.Equal(tested, alerts) {
 		t.Errorf("tests want the alerts\n%v, the rules have\n%v", tested, alerts)
 	}
 	if n := len(regexp.MustCompile(`severity: (page|ticket)\}`).FindAllString(rules, -1)); n != len(alerts) {
@@ -139,9 +140,11 @@ func TestMetricsExist(t *testing.T) {
 }
 
 func TestDashboard(t *testing.T) {
-	cmd := exec.Command("go", "run", "-modfile=scripts/tools.mod", "scripts/grafana/check.go", "configs/grafana/nmos-authd.json")
+	cmd := exec.Command("go", "run", "-modfile=scripts/tools.mod", "scripts/grafana/check.go",
+		"configs/grafana/nmos-authd.json")
 	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); bytes.Contains(out, []byte("grafana-foundation-sdk")) && !bytes.Contains(out, []byte("nmos-authd.json:")) {
+	if out, err := cmd.CombinedOutput(); bytes.Contains(out, []byte("grafana-foundation-sdk")) &&
+		!bytes.Contains(out, []byte("nmos-authd.json:")) {
 		t.Skipf("Grafana's types cannot be fetched: %s", out)
 	} else if err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -111,8 +111,8 @@ func Start(ctx context.Context, program string, n int, rules string) (f *Fleet, 
 // Config is what the device's daemon is configured with; write it with another mode and send SIGHUP to change that.
 func (d *Device) Config() daemon.Config {
 	return daemon.Config{
-		Names: []string{d.Name + ".example.com"}, Servers: []string{d.Server.Issuer()}, CAPEM: d.Server.CAPEM(), Admin: true,
-		More: "refresh = \"5s\"\nretry = \"1s\"\n",
+		Names: []string{d.Name + ".example.com"}, Servers: []string{d.Server.Issuer()}, CAPEM: d.Server.CAPEM(),
+		Admin: true, More: "refresh = \"5s\"\nretry = \"1s\"\n",
 	}
 }
 
@@ -140,7 +140,9 @@ func (d *Device) start(ctx context.Context, program string) error {
 			Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", dir.Admin())
 			}},
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+				w.WriteHeader(http.StatusBadGateway)
+			},
 		},
 	}
 	go d.metrics.Serve(port)
@@ -182,7 +184,8 @@ func (f *Fleet) startPrometheus(rules string) error {
 	address := free.Addr().String()
 	free.Close() // it cannot be handed on; who takes it meanwhile is noticed when Prometheus does not start
 	var config strings.Builder
-	config.WriteString("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n" +
+	config.WriteString("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: " +
+		"[rules.yml]\n" +
 		"scrape_configs:\n  - job_name: nmos-authd\n    static_configs:\n")
 	for _, d := range f.Devices {
 		fmt.Fprintf(&config, "      - {targets: [%q], labels: {instance: %s}}\n", d.metrics.Addr, d.Name)
@@ -242,7 +245,8 @@ func (f *Fleet) WaitScraped(ctx context.Context) error {
 			return nil
 		}
 		if ended := pause(ctx); ended != nil {
-			return fmt.Errorf("%w: %d of %d devices are healthy (%v)", ended, len(answer.Data.Result), len(f.Devices), err)
+			return fmt.Errorf("%w: %d of %d devices are healthy (%v)", ended, len(answer.Data.Result), len(f.Devices),
+				err)
 		}
 	}
 }

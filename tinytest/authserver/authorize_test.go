@@ -38,8 +38,9 @@ type visitor struct {
 // publicClient is a registration for the authorization code grant.
 func publicClient() message {
 	return message{method: "POST", path: PathRegister, kind: "application/json", json: map[string]any{
-		"client_name": "panel <1>", "grant_types": []string{"authorization_code", "refresh_token"}, "response_types": []string{"code"},
-		"redirect_uris": []string{callback}, "scope": "connection query", "token_endpoint_auth_method": "none",
+		"client_name": "panel <1>", "grant_types": []string{"authorization_code", "refresh_token"},
+		"response_types": []string{"code"}, "redirect_uris": []string{callback}, "scope": "connection query",
+		"token_endpoint_auth_method": "none",
 	}}
 }
 
@@ -55,7 +56,8 @@ func visit(t *testing.T, s *Server) visitor {
 // request is a good authorization request.
 func (v visitor) request() url.Values {
 	return url.Values{
-		"response_type": {"code"}, "client_id": {v.id}, "redirect_uri": {callback}, "scope": {"connection"}, "state": {"a state"},
+		"response_type": {"code"}, "client_id": {v.id}, "redirect_uri": {callback}, "scope": {"connection"},
+		"state":          {"a state"},
 		"code_challenge": {challenge(verifier)}, "code_challenge_method": {"S256"},
 	}
 }
@@ -108,7 +110,8 @@ func (v visitor) answers(number, name, password, decision string) (status int, t
 // token makes a token request of the public client.
 func (v visitor) token(values ...string) (int, map[string]any) {
 	v.t.Helper()
-	m := message{method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded", form: url.Values{"client_id": {v.id}}}
+	m := message{method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded",
+		form: url.Values{"client_id": {v.id}}}
 	for i := 0; i < len(values); i += 2 {
 		m.form.Set(values[i], values[i+1])
 		if values[i+1] == "" {
@@ -187,7 +190,8 @@ func TestAuthorizationCode(t *testing.T) {
 	}
 
 	first := fmt.Sprint(m["refresh_token"])
-	if status, m = v.token("grant_type", "refresh_token", "refresh_token", first, "scope", "connection query"); m["error"] != "invalid_scope" {
+	if status, m = v.token("grant_type", "refresh_token", "refresh_token", first, "scope",
+		"connection query"); m["error"] != "invalid_scope" {
 		t.Errorf("more scope: got %d %v, want invalid_scope", status, m)
 	}
 	status, m = v.token("grant_type", "refresh_token", "refresh_token", first)
@@ -197,7 +201,8 @@ func TestAuthorizationCode(t *testing.T) {
 	}
 	// Whoever has the old one has stolen it, or the other has: neither is served.
 	for _, token := range []string{first, second} {
-		if status, m = v.token("grant_type", "refresh_token", "refresh_token", token); status != 400 || m["error"] != "invalid_grant" {
+		if status, m = v.token("grant_type", "refresh_token", "refresh_token", token); status != 400 ||
+			m["error"] != "invalid_grant" {
 			t.Errorf("after a second use: got %d %v, want invalid_grant", status, m)
 		}
 	}
@@ -225,7 +230,8 @@ func TestAuthorizationCode(t *testing.T) {
 func TestAuthorizationRequestsAreCheckedStrictly(t *testing.T) {
 	s := start(t, people(Options{Owner: "anna"}))
 	v := visit(t, s)
-	if status, _, to := v.browse("GET", PathAuthorize, v.request()); status != 302 || to.Query().Get("code") == "" || len(s.Violations()) != 0 {
+	if status, _, to := v.browse("GET", PathAuthorize, v.request()); status != 302 || to.Query().Get("code") == "" ||
+		len(s.Violations()) != 0 {
 		t.Fatalf("got %d %v, %v, want a code, since the owner agreed before", status, to, s.Violations())
 	}
 	device := registration()
@@ -260,7 +266,8 @@ func TestAuthorizationRequestsAreCheckedStrictly(t *testing.T) {
 		switch {
 		case c.want == "" && (status != 400 || to.String() != ""):
 			t.Errorf("%s: got %d, sent to %q, want 400 and nowhere", c.name, status, to)
-		case c.want != "" && (status != 302 || got.Get("error") != c.want || got.Has("code") || got.Get("iss") != s.Issuer() ||
+		case c.want != "" && (status != 302 || got.Get("error") != c.want || got.Has("code") ||
+			got.Get("iss") != s.Issuer() ||
 			got.Get("state") != q.Get("state")):
 			t.Errorf("%s: got %d %v, want %s", c.name, status, got, c.want)
 		}
@@ -305,7 +312,8 @@ func TestCodesAreCheckedStrictly(t *testing.T) {
 		t.Errorf("a second time: got %d %v, want invalid_grant", status, again)
 	}
 	// RFC 6749 §4.1.2: what the code gave is withdrawn with it.
-	if status, m := v.token("grant_type", "refresh_token", "refresh_token", fmt.Sprint(m["refresh_token"])); status != 400 || m["error"] != "invalid_grant" {
+	if status, m := v.token("grant_type", "refresh_token", "refresh_token",
+		fmt.Sprint(m["refresh_token"])); status != 400 || m["error"] != "invalid_grant" {
 		t.Errorf("the refresh token of a code that came twice: got %d %v, want invalid_grant", status, m)
 	}
 	// A try that failed has used the code up.
@@ -327,7 +335,8 @@ func TestRefreshTokensEnd(t *testing.T) {
 	}
 	revoke := func(v visitor, token string) (int, map[string]any) {
 		m := message{method: "POST", path: PathRevoke, kind: "application/x-www-form-urlencoded", form: url.Values{
-			"client_id": {v.id}, "token": {token}, "token_type_hint": {"access_token"}}} // RFC 7009 §2.1: a wrong hint changes nothing
+			// RFC 7009 §2.1: a wrong hint changes nothing
+			"client_id": {v.id}, "token": {token}, "token_type_hint": {"access_token"}}}
 		return m.send(t, s)
 	}
 	token := fresh()
@@ -354,7 +363,8 @@ func TestRefreshTokensEnd(t *testing.T) {
 	before := len(s.Violations())
 	s.Withdraw(v.id)
 	if got := refresh(v, token); got != "invalid_grant" || len(s.Violations()) != before {
-		t.Errorf("withdrawn: got %v, %v, want invalid_grant, which is not the client's fault", got, s.Violations()[before:])
+		t.Errorf("withdrawn: got %v, %v, want invalid_grant, which is not the client's fault", got,
+			s.Violations()[before:])
 	}
 	if _, m := v.exchange(code); m["error"] != "invalid_grant" {
 		t.Errorf("a code withdrawn: got %v, want invalid_grant", m)
@@ -377,23 +387,30 @@ func TestRegistrationForPeople(t *testing.T) {
 		"plain HTTP elsewhere":   func(m map[string]any) { m["redirect_uris"] = []string{"http://panel.example.com/"} },
 		"a name of the loopback": func(m map[string]any) { m["redirect_uris"] = []string{"http://localhost/"} },
 		"another scheme":         func(m map[string]any) { m["redirect_uris"] = []string{"javascript://x/"} },
-		"a fragment":             func(m map[string]any) { m["redirect_uris"] = []string{"https://panel.example.com/#a"} },
-		"a user":                 func(m map[string]any) { m["redirect_uris"] = []string{"https://a@panel.example.com/"} },
-		"not text":               func(m map[string]any) { m["redirect_uris"] = []int{1} },
-		"no response types":      func(m map[string]any) { m["response_types"] = []string{} },
-		"implicit":               func(m map[string]any) { m["response_types"] = []string{"code", "token"} },
-		"another grant":          func(m map[string]any) { m["grant_types"] = []string{"authorization_code", "password"} },
-		"refresh alone":          func(m map[string]any) { m["grant_types"] = []string{"refresh_token"} },
-		"no secret for itself":   func(m map[string]any) { m["grant_types"] = []string{"authorization_code", "client_credentials"} },
+		"a fragment": func(m map[string]any) {
+			m["redirect_uris"] = []string{"https://panel.example.com/#a"}
+		}, "a user": func(m map[string]any) { m["redirect_uris"] = []string{"https://a@panel.example.com/"} },
+		"not text":          func(m map[string]any) { m["redirect_uris"] = []int{1} },
+		"no response types": func(m map[string]any) { m["response_types"] = []string{} },
+		"implicit":          func(m map[string]any) { m["response_types"] = []string{"code", "token"} },
+		"another grant": func(m map[string]any) {
+			m["grant_types"] = []string{"authorization_code", "password"}
+		}, "refresh alone": func(m map[string]any) { m["grant_types"] = []string{"refresh_token"} },
+		"no secret for itself": func(m map[string]any) {
+			m["grant_types"] = []string{"authorization_code", "client_credentials"}
+		},
 	} {
 		m, before := publicClient(), len(s.Violations())
 		spoil(m.json)
-		if status, answer := m.send(t, s); status != 400 || answer["error"] != "invalid_client_metadata" || len(s.Violations()) != before+1 {
-			t.Errorf("%s: got %d %v, %d violations, want invalid_client_metadata and one", name, status, answer, len(s.Violations())-before)
+		if status, answer := m.send(t, s); status != 400 || answer["error"] != "invalid_client_metadata" ||
+			len(s.Violations()) != before+1 {
+			t.Errorf("%s: got %d %v, %d violations, want invalid_client_metadata and one", name, status, answer,
+				len(s.Violations())-before)
 		}
 	}
 	m := publicClient()
-	m.json["redirect_uris"], m.json["token_endpoint_auth_method"] = []string{"https://panel.example.com/back"}, "client_secret_basic"
+	m.json["redirect_uris"], m.json["token_endpoint_auth_method"] = []string{"https://panel.example.com/back"},
+		"client_secret_basic"
 	status, answer := m.send(t, s)
 	if status != 201 || answer["client_secret"] == nil {
 		t.Errorf("with a secret: got %d %v, want 201 and one", status, answer)
@@ -409,12 +426,14 @@ func TestMetadataOfAClientsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"authorization_endpoint": s.URL() + "/authorize", "token_endpoint": s.URL() + "/token", "revocation_endpoint": s.URL() + "/revoke",
-		"registration_endpoint": s.URL() + "/register", "code_challenge_methods_supported": "[S256]",
-		"grant_types_supported": "[authorization_code client_credentials refresh_token]", "response_types_supported": "[code]",
-		"token_endpoint_auth_methods_supported":          "[client_secret_basic client_secret_post private_key_jwt none]",
+		"authorization_endpoint": s.URL() + "/authorize", "token_endpoint": s.URL() + "/token",
+		"revocation_endpoint": s.URL() + "/revoke", "registration_endpoint": s.URL() + "/register",
+		"code_challenge_methods_supported": "[S256]",
+		"grant_types_supported":            "[authorization_code client_credentials refresh_token]",
+		"response_types_supported":         "[code]", "token_endpoint_auth_methods_supported": "[client_secret_basic " +
+			"client_secret_post private_key_jwt none]",
 		"authorization_response_iss_parameter_supported": "true",
-		"scopes_supported":                               "[connection events node query registration]",
+		"scopes_supported": "[connection events node query registration]",
 	} {
 		if got := fmt.Sprint(m[name]); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)

@@ -92,27 +92,32 @@ func assertion(t *testing.T, typ string, claims map[string]any) string {
 // Each fault of a client is refused and noted, and a client without one is served.
 func TestClientsAreCheckedStrictly(t *testing.T) {
 	s := start(t, Options{})
-	if status, m := registration().send(t, s); status != 201 || m["client_id"] != "client-0001" || m["registration_access_token"] == nil {
+	if status, m := registration().send(t, s); status != 201 || m["client_id"] != "client-0001" ||
+		m["registration_access_token"] == nil {
 		t.Fatalf("got %d %v, want a client", status, m)
 	}
 	for name, spoil := range map[string]func(*message){
-		"type":              func(m *message) { m.kind = "text/plain" },
-		"no name":           func(m *message) { delete(m.json, "client_name") },
-		"no method":         func(m *message) { delete(m.json, "token_endpoint_auth_method") },
-		"other method":      func(m *message) { m.json["token_endpoint_auth_method"] = "none" },
-		"no scope":          func(m *message) { delete(m.json, "scope") },
-		"response_types":    func(m *message) { m.json["response_types"] = []string{"none"} },
-		"no redirect_uris":  func(m *message) { delete(m.json, "redirect_uris") },
-		"grant_types":       func(m *message) { m.json["grant_types"] = []string{"client_credentials", "password"} },
-		"two sets of keys":  func(m *message) { m.json["jwks_uri"] = "https://example.com" },
-		"no keys":           func(m *message) { delete(m.json, "jwks") },
-		"private key":       func(m *message) { m.json["jwks"].(map[string]any)["keys"].([]any)[0].(map[string]any)["d"] = "AQAB" },
-		"key without a kid": func(m *message) { delete(m.json["jwks"].(map[string]any)["keys"].([]any)[0].(map[string]any), "kid") },
+		"type":             func(m *message) { m.kind = "text/plain" },
+		"no name":          func(m *message) { delete(m.json, "client_name") },
+		"no method":        func(m *message) { delete(m.json, "token_endpoint_auth_method") },
+		"other method":     func(m *message) { m.json["token_endpoint_auth_method"] = "none" },
+		"no scope":         func(m *message) { delete(m.json, "scope") },
+		"response_types":   func(m *message) { m.json["response_types"] = []string{"none"} },
+		"no redirect_uris": func(m *message) { delete(m.json, "redirect_uris") },
+		"grant_types":      func(m *message) { m.json["grant_types"] = []string{"client_credentials", "password"} },
+		"two sets of keys": func(m *message) { m.json["jwks_uri"] = "https://example.com" },
+		"no keys":          func(m *message) { delete(m.json, "jwks") },
+		"private key": func(m *message) {
+			m.json["jwks"].(map[string]any)["keys"].([]any)[0].(map[string]any)["d"] = "AQAB"
+		}, "key without a kid": func(m *message) {
+			delete(m.json["jwks"].(map[string]any)["keys"].([]any)[0].(map[string]any), "kid")
+		},
 	} {
 		m, before := registration(), len(s.Violations())
 		spoil(&m)
 		if status, answer := m.send(t, s); status != 400 || len(s.Violations()) != before+1 {
-			t.Errorf("registration, %s: got %d %v, %d violations, want 400 and one", name, status, answer, len(s.Violations())-before)
+			t.Errorf("registration, %s: got %d %v, %d violations, want 400 and one", name, status, answer,
+				len(s.Violations())-before)
 		}
 	}
 
@@ -121,7 +126,8 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 	ask := func(typ string, change func(claims map[string]any, m *message)) (int, map[string]any) {
 		n++
 		claims := map[string]any{
-			"iss": "client-0001", "sub": "client-0001", "aud": s.URL() + PathToken, "jti": fmt.Sprint(n), "iat": now, "exp": now + 60,
+			"iss": "client-0001", "sub": "client-0001", "aud": s.URL() + PathToken, "jti": fmt.Sprint(n), "iat": now,
+			"exp": now + 60,
 		}
 		m := message{
 			method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded",
@@ -137,7 +143,8 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 		return m.send(t, s)
 	}
 	before := len(s.Violations())
-	if status, m := ask("JWT", func(map[string]any, *message) {}); status != 200 || m["scope"] != "registration" || len(s.Violations()) != before {
+	if status, m := ask("JWT", func(map[string]any, *message) {}); status != 200 || m["scope"] != "registration" ||
+		len(s.Violations()) != before {
 		t.Fatalf("got %d %v, %v, want a token", status, m, s.Violations())
 	}
 	for name, spoil := range map[string]func(claims map[string]any, m *message){
@@ -162,7 +169,8 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 	} {
 		before := len(s.Violations())
 		if status, m := ask("JWT", spoil); status != 400 && status != 401 || len(s.Violations()) != before+1 {
-			t.Errorf("%s: got %d %v, %d violations, want a refusal and one", name, status, m, len(s.Violations())-before)
+			t.Errorf("%s: got %d %v, %d violations, want a refusal and one", name, status, m,
+				len(s.Violations())-before)
 		}
 	}
 	if status, _ := ask("at+jwt", func(map[string]any, *message) {}); status != 401 {
@@ -174,7 +182,9 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 	if status != 200 || m["scope"] != "" || len(s.Violations()) != before+1 {
 		t.Errorf("no scope: got %d %v", status, m)
 	}
-	if status, m = ask("JWT", func(_ map[string]any, m *message) { m.form.Set("scope", "events") }); m["error"] != "invalid_scope" {
+	if status, m = ask("JWT", func(_ map[string]any, m *message) {
+		m.form.Set("scope", "events")
+	}); m["error"] != "invalid_scope" {
 		t.Errorf("another scope: got %d %v, want invalid_scope", status, m)
 	}
 	s.ForgetClients()
@@ -223,14 +233,16 @@ func TestEveryClientFaultHappens(t *testing.T) {
 	ask := func(path string) string {
 		m := registration()
 		if path == PathToken {
-			m = message{method: "POST", path: path, kind: "application/x-www-form-urlencoded", authorization: "Basic YTpi",
-				form: url.Values{"grant_type": {"client_credentials"}, "scope": {"events"}}}
+			m = message{method: "POST", path: path, kind: "application/x-www-form-urlencoded",
+				authorization: "Basic YTpi",
+				form:          url.Values{"grant_type": {"client_credentials"}, "scope": {"events"}}}
 		} else {
 			delete(m.json, "jwks")
 			m.json["jwks_uri"] = "https://example.com/jwks"
 		}
 		status, members := m.send(t, s)
-		for _, name := range []string{"client_id", "registration_access_token", "registration_client_uri", "client_id_issued_at"} {
+		for _, name := range []string{"client_id", "registration_access_token", "registration_client_uri",
+			"client_id_issued_at"} {
 			if members[name] != nil {
 				members[name] = "some"
 			}

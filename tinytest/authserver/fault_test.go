@@ -56,10 +56,14 @@ func isReset(err error) bool {
 
 // proofs say, for each fault, whether an outcome shows it. A fault without a proof fails the test.
 var proofs = map[Fault]func(s *Server, o outcome) bool{
-	Hang:         func(_ *Server, o outcome) bool { return isTimeout(o.dialErr) },
-	Half:         func(_ *Server, o outcome) bool { return errors.Is(o.bodyErr, io.ErrUnexpectedEOF) && len(o.body) > 0 },
-	HTML:         func(_ *Server, o outcome) bool { return o.status == 200 && bytes.Contains(o.body, []byte("<title>")) },
-	NotFound:     func(_ *Server, o outcome) bool { return o.status == 404 },
+	Hang: func(_ *Server, o outcome) bool { return isTimeout(o.dialErr) },
+	Half: func(_ *Server, o outcome) bool {
+		return errors.Is(o.bodyErr, io.ErrUnexpectedEOF) &&
+			len(o.body) > 0
+	},
+	HTML: func(_ *Server, o outcome) bool {
+		return o.status == 200 && bytes.Contains(o.body, []byte("<title>"))
+	}, NotFound: func(_ *Server, o outcome) bool { return o.status == 404 },
 	ServerError:  func(_ *Server, o outcome) bool { return o.status == 500 },
 	Unavailable:  func(_ *Server, o outcome) bool { return o.status == 503 && o.header.Get("Retry-After") == "1" },
 	RedirectHTTP: func(s *Server, o outcome) bool { return o.location == "http"+s.URL()[len("https"):]+PathJWKS },
@@ -68,24 +72,33 @@ var proofs = map[Fault]func(s *Server, o outcome) bool{
 	},
 	RedirectLoop: func(s *Server, o outcome) bool { return o.location == s.URL()+PathJWKS },
 	Reset:        func(_ *Server, o outcome) bool { return isReset(o.dialErr) },
-	Drip:         func(_ *Server, o outcome) bool { return isTimeout(o.bodyErr) && len(o.body) > 0 && len(o.body) < 300 },
-	BodyBroken:   func(_ *Server, o outcome) bool { return o.bodyErr == nil && !json.Valid(o.body) },
+	Drip: func(_ *Server, o outcome) bool {
+		return isTimeout(o.bodyErr) && len(o.body) > 0 &&
+			len(o.body) < 300
+	},
+	BodyBroken: func(_ *Server, o outcome) bool { return o.bodyErr == nil && !json.Valid(o.body) },
 	BodyDuplicates: func(_ *Server, o outcome) bool {
 		return json.Valid(o.body) && bytes.Count(o.body, []byte(`"keys":`)) == 2
 	},
-	BodyEmpty:   func(_ *Server, o outcome) bool { return o.status == 200 && len(o.body) == 0 },
-	BodyNull:    func(_ *Server, o outcome) bool { return string(o.body) == "null" },
-	BodyHuge:    func(_ *Server, o outcome) bool { return len(o.body) == 256<<10 && o.header.Get("Content-Length") > "1" },
-	BodyEndless: func(_ *Server, o outcome) bool { return len(o.body) == 256<<10 && o.header.Get("Content-Length") == "" },
+	BodyEmpty: func(_ *Server, o outcome) bool { return o.status == 200 && len(o.body) == 0 },
+	BodyNull:  func(_ *Server, o outcome) bool { return string(o.body) == "null" },
+	BodyHuge: func(_ *Server, o outcome) bool {
+		return len(o.body) == 256<<10 && o.header.Get("Content-Length") > "1"
+	}, BodyEndless: func(_ *Server, o outcome) bool {
+		return len(o.body) == 256<<10 &&
+			o.header.Get("Content-Length") == ""
+	},
 	GzipGarbage: func(_ *Server, o outcome) bool { return o.dialErr == nil && o.bodyErr != nil },
 	GzipBomb:    func(_ *Server, o outcome) bool { return len(o.body) == 256<<10 && o.bodyErr == nil },
 
-	MetadataOtherIssuer:   metadataProof("issuer", func(*Server) any { return "https://attacker.example.net" }),
-	MetadataNoIssuer:      metadataProof("issuer", func(*Server) any { return nil }),
-	MetadataNoJWKS:        metadataProof("jwks_uri", func(*Server) any { return nil }),
-	MetadataJWKSHTTP:      metadataProof("jwks_uri", func(s *Server) any { return "http" + s.URL()[len("https"):] + "/jwks" }),
-	MetadataJWKSElsewhere: metadataProof("jwks_uri", func(s *Server) any { return "https://localhost:" + s.Port() + "/elsewhere/jwks" }),
-	MetadataJWKSNotURL:    metadataProof("jwks_uri", func(*Server) any { return 42.0 }),
+	MetadataOtherIssuer: metadataProof("issuer", func(*Server) any { return "https://attacker.example.net" }),
+	MetadataNoIssuer:    metadataProof("issuer", func(*Server) any { return nil }),
+	MetadataNoJWKS:      metadataProof("jwks_uri", func(*Server) any { return nil }),
+	MetadataJWKSHTTP: metadataProof("jwks_uri",
+		func(s *Server) any { return "http" + s.URL()[len("https"):] + "/jwks" }),
+	MetadataJWKSElsewhere: metadataProof("jwks_uri",
+		func(s *Server) any { return "https://localhost:" + s.Port() + "/elsewhere/jwks" }),
+	MetadataJWKSNotURL: metadataProof("jwks_uri", func(*Server) any { return 42.0 }),
 
 	KeysEmpty: func(_ *Server, o outcome) bool { return string(o.body) == `{"keys":[]}` },
 	KeysMissing: func(_ *Server, o outcome) bool {
@@ -94,7 +107,8 @@ var proofs = map[Fault]func(s *Server, o outcome) bool{
 	KeysObject: func(_ *Server, o outcome) bool { return bytes.HasPrefix(o.body, []byte(`{"keys":{`)) },
 	KeysBare:   func(_ *Server, o outcome) bool { return bytes.HasPrefix(o.body, []byte(`[{"kty":"RSA"`)) },
 	KeysMixed: func(_ *Server, o outcome) bool {
-		return json.Valid(o.body) && bytes.Contains(o.body, []byte(`"ML-DSA-65"`)) && bytes.Contains(o.body, []byte(`"key-1"`))
+		return json.Valid(o.body) && bytes.Contains(o.body, []byte(`"ML-DSA-65"`)) &&
+			bytes.Contains(o.body, []byte(`"key-1"`))
 	},
 	KeysOfEnc:   keyProof(func(k mint.JWK) bool { return k.Use == "enc" }),
 	KeysOfRS256: keyProof(func(k mint.JWK) bool { return k.Alg == "RS256" }),

@@ -19,8 +19,10 @@ func TestKinds(t *testing.T) {
 		scope, cache bool // with an empty scope; of a registration
 		secret       int  // its length
 	}{
-		{Exemplary, "", "[*]", true, true, 26}, {Keycloak, "", "[*]", true, false, 86}, {OIDCProvider, "", "[*]", false, true, 86},
-		{Hydra, "", "[]", true, true, 26}, {Hydra, "*", "[*]", true, true, 26}, {Hydra, "other", "", true, true, 26}, {BBC, "", "[*]", true, true, 26},
+		{Exemplary, "", "[*]", true, true, 26}, {Keycloak, "", "[*]", true, false, 86},
+		{OIDCProvider, "", "[*]", false, true, 86},
+		{Hydra, "", "[]", true, true, 26}, {Hydra, "*", "[*]", true, true, 26}, {Hydra, "other", "", true, true, 26},
+		{BBC, "", "[*]", true, true, 26},
 	} {
 		s := start(t, Options{Kind: c.kind})
 		r := registration()
@@ -39,11 +41,15 @@ func TestKinds(t *testing.T) {
 		err = json.NewDecoder(response.Body).Decode(&client)
 		response.Body.Close()
 		secret := fmt.Sprint(client["client_secret"])
-		if cache := response.Header.Get("Cache-Control") == "no-store"; err != nil || cache != c.cache || len(secret) != c.secret {
-			t.Errorf("%s: got %v, %d characters, cache %t, want %d and %t", c.kind, err, len(secret), cache, c.secret, c.cache)
+		if cache := response.Header.Get("Cache-Control") == "no-store"; err != nil || cache != c.cache ||
+			len(secret) != c.secret {
+			t.Errorf("%s: got %v, %d characters, cache %t, want %d and %t", c.kind, err, len(secret), cache, c.secret,
+				c.cache)
 		}
-		m := message{method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded", form: url.Values{"grant_type": {"client_credentials"}}}
-		m.authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(fmt.Sprint(client["client_id"])+":"+url.QueryEscape(secret)))
+		m := message{method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded",
+			form: url.Values{"grant_type": {"client_credentials"}}}
+		m.authorization = "Basic " + base64.StdEncoding.EncodeToString(
+			[]byte(fmt.Sprint(client["client_id"])+":"+url.QueryEscape(secret)))
 		if c.audience != "" {
 			m.form.Set("audience", c.audience)
 		}
@@ -54,7 +60,8 @@ func TestKinds(t *testing.T) {
 			}
 			continue
 		}
-		if _, scope := a["scope"]; status != 200 || fmt.Sprint(claims(t, a["access_token"])["aud"]) != c.aud || scope != c.scope {
+		if _, scope := a["scope"]; status != 200 || fmt.Sprint(claims(t, a["access_token"])["aud"]) != c.aud ||
+			scope != c.scope {
 			t.Errorf("%s: got %d %v, want aud %s and scope %t", c.kind, status, a, c.aud, c.scope)
 		}
 	}

@@ -54,16 +54,18 @@ const (
 
 // Options are what Start needs to know. The zero value is a good server with one key.
 type Options struct {
-	Addr       string        // where to listen; "" means 127.0.0.1:0
-	Host       string        // host name in the issuer; "" means 127.0.0.1. Names must lead to Addr, which is the caller's affair
-	IssuerPath string        // path of the issuer, such as "/realms/studio"; "" if none
-	IssuerEnd  string        // what the issuer ends with: "" or "/"
-	AtRoot     bool          // its metadata is at the host's root, too, whatever its path (INFO-002's Keycloak)
-	Names      []string      // more host names and addresses for the certificate, beside localhost, 127.0.0.1, ::1 and Host
-	CA         *CA           // who signs the certificate; nil means a new CA
-	Key        *mint.Key     // the first key; nil means a new one of 2048 bits, called key-1
-	Date       time.Duration // how far the server's clock is ahead, by the Date that it sends
-	Drip       time.Duration // between two bytes of the fault drip; 0 means 50 ms
+	Addr string // where to listen; "" means 127.0.0.1:0
+	// host name in the issuer; "" means 127.0.0.1. Names must lead to Addr, which is the caller's affair
+	Host       string
+	IssuerPath string // path of the issuer, such as "/realms/studio"; "" if none
+	IssuerEnd  string // what the issuer ends with: "" or "/"
+	AtRoot     bool   // its metadata is at the host's root, too, whatever its path (INFO-002's Keycloak)
+	// more host names and addresses for the certificate, beside localhost, 127.0.0.1, ::1 and Host
+	Names []string
+	CA    *CA           // who signs the certificate; nil means a new CA
+	Key   *mint.Key     // the first key; nil means a new one of 2048 bits, called key-1
+	Date  time.Duration // how far the server's clock is ahead, by the Date that it sends
+	Drip  time.Duration // between two bytes of the fault drip; 0 means 50 ms
 
 	Clients  map[string]string // client id to secret, for PathToken; nil: nobody gets a token
 	Audience []string          // aud of the tokens from PathToken; nil means "*"
@@ -171,8 +173,9 @@ func Start(o Options) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: patience,
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 only, which can be hijacked
-		ErrorLog:          log.New(io.Discard, "", 0),
+		// HTTP/1.1 only, which can be hijacked
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:     log.New(io.Discard, "", 0),
 	}
 	s.http.SetKeepAlivesEnabled(false)
 	s.serving.Go(func() {

@@ -66,7 +66,8 @@ func kids(t *testing.T, set []byte) string {
 }
 
 func TestMetadata(t *testing.T) {
-	for _, o := range []Options{{}, {IssuerPath: "realms/studio/"}, {IssuerEnd: "/"}, {Host: "localhost", IssuerPath: "/a", IssuerEnd: "/"}} {
+	for _, o := range []Options{{}, {IssuerPath: "realms/studio/"}, {IssuerEnd: "/"},
+		{Host: "localhost", IssuerPath: "/a", IssuerEnd: "/"}} {
 		s := start(t, o)
 		_, body := get(t, s, strings.TrimPrefix(s.MetadataURL(), s.URL()))
 		var m map[string]any
@@ -148,16 +149,19 @@ func TestToken(t *testing.T) {
 	}
 	grant := url.Values{"grant_type": {"client_credentials"}, "scope": {"events"}}
 	status, m := post("controller 1", "s:cret", grant)
-	if token, _ := m["access_token"].(string); status != 200 || strings.Count(token, ".") != 2 || m["scope"] != "events" {
+	if token, _ := m["access_token"].(string); status != 200 || strings.Count(token, ".") != 2 ||
+		m["scope"] != "events" {
 		t.Errorf("%d %v", status, m)
 	}
 	if status, m = post("controller 1", "wrong", grant); status != 401 || m["error"] != "invalid_client" {
 		t.Errorf("%d %v", status, m)
 	}
-	if status, m = post("controller 1", "s:cret", url.Values{}); status != 400 || m["error"] != "unsupported_grant_type" {
+	if status, m = post("controller 1", "s:cret", url.Values{}); status != 400 ||
+		m["error"] != "unsupported_grant_type" {
 		t.Errorf("%d %v", status, m)
 	}
-	inForm := url.Values{"client_id": {"controller 1"}, "client_secret": {"s:cret"}, "grant_type": {"client_credentials"}}
+	inForm := url.Values{"client_id": {"controller 1"}, "client_secret": {"s:cret"},
+		"grant_type": {"client_credentials"}}
 	if status, m = post("", "", inForm); status != 200 || m["token_type"] != "Bearer" {
 		t.Errorf("%d %v", status, m)
 	}

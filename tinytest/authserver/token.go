@@ -148,8 +148,8 @@ func (s *Server) SetLife(life time.Duration) {
 	s.opt.Life = life
 }
 
-// revoke answers RFC 7009. An access token cannot be called back: it is noted, and good until it ends. oidc-provider says
-// so.
+// revoke answers RFC 7009. An access token cannot be called back: it is noted, and good until it ends. oidc-provider
+// says so.
 func (s *Server) revoke(r *http.Request) answer {
 	if r.Method != http.MethodPost {
 		return textAnswer(http.StatusMethodNotAllowed, "POST only")

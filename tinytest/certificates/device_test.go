@@ -69,7 +69,8 @@ func newDevice(t *testing.T, s *estserver.Server, more string) *device {
 	now := time.Now()
 	maker := s.Maker().Device(serial(), now.Add(-time.Hour), now.AddDate(30, 0, 0))
 	err = errors.Join(os.Mkdir(dir.File("state"), 0o700),
-		os.WriteFile(dir.File("maker.pem"), maker.ChainPEM, 0o644), os.WriteFile(dir.File("maker.key"), maker.KeyPEM, 0o600))
+		os.WriteFile(dir.File("maker.pem"), maker.ChainPEM, 0o644), os.WriteFile(dir.File("maker.key"), maker.KeyPEM,
+			0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,8 @@ func (d *device) configure() {
 		keys = strings.Replace(keys, fmt.Sprintf("est = %q", est), `est = "auto"`, 1)
 	}
 	err := d.dir.Write(daemon.Config{
-		Names: []string{name}, Admin: true, State: d.dir.File("state"), Discovery: d.discovery, More: keys + d.more + d.rest,
+		Names: []string{name}, Admin: true, State: d.dir.File("state"), Discovery: d.discovery, More: keys + d.more +
+			d.rest,
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -132,8 +134,8 @@ func (d *device) check(pair tls.Certificate) error {
 	}
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
 		_, err := pair.Leaf.Verify(x509.VerifyOptions{
-			DNSName: name, Roots: d.server.Facility().Pool(), Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage},
-			CurrentTime: pair.Leaf.NotBefore.Add(time.Second), // its end is another matter
+			DNSName: name, Roots: d.server.Facility().Pool(), Intermediates: between, KeyUsages: []x509.ExtKeyUsage{
+				usage}, CurrentTime: pair.Leaf.NotBefore.Add(time.Second), // its end is another matter
 		})
 		if err != nil {
 			return err

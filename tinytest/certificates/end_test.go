@@ -134,7 +134,8 @@ func TestNoPrivateKeyIsShown_CERT48_OPS2(t *testing.T) {
 	gather()
 	var seen strings.Builder
 	for _, f := range []estserver.Fault{
-		estserver.HTML, estserver.OtherKey, estserver.WrongCA, estserver.Unauthorized, estserver.Lost, estserver.Garbage,
+		estserver.HTML, estserver.OtherKey, estserver.WrongCA, estserver.Unauthorized, estserver.Lost,
+		estserver.Garbage,
 	} {
 		s.MisbehaveTimes(estserver.Reenrol, f, 1)
 		seen.WriteString(d.run("certs", "renew").String())

@@ -19,9 +19,9 @@ var refused = map[string][]estserver.Fault{
 	estserver.CACerts: {
 		estserver.Hang, estserver.Half, estserver.HalfBody, estserver.Endless, estserver.Huge, estserver.HTML,
 		estserver.Empty, estserver.BadBase64, estserver.Garbage, estserver.NoCertificates, estserver.NotFound,
-		estserver.Unauthorized, estserver.Forbidden, estserver.ServerError, estserver.Unavailable, estserver.RedirectHTTP,
-		estserver.RedirectLoop, estserver.Reset, estserver.OtherRoot, estserver.NoRoot, estserver.LeafAsRoot,
-		estserver.WeakRoot, estserver.TooMany, estserver.EndedRoot,
+		estserver.Unauthorized, estserver.Forbidden, estserver.ServerError, estserver.Unavailable,
+		estserver.RedirectHTTP, estserver.RedirectLoop, estserver.Reset, estserver.OtherRoot, estserver.NoRoot,
+		estserver.LeafAsRoot, estserver.WeakRoot, estserver.TooMany, estserver.EndedRoot,
 	},
 	estserver.Reenrol: {
 		estserver.Hang, estserver.Half, estserver.HalfBody, estserver.Endless, estserver.Huge, estserver.HTML,
@@ -87,7 +87,8 @@ func (d *device) meet(operation string, f estserver.Fault) {
 	}
 	if slices.Contains(refused[operation], f) {
 		if r.status == 0 || !bytes.Equal(before, now) {
-			d.t.Errorf("%s %s: certs %s: %v; the pair has changed: %v", operation, f, what, r, !bytes.Equal(before, now))
+			d.t.Errorf("%s %s: certs %s: %v; the pair has changed: %v", operation, f, what, r,
+				!bytes.Equal(before, now))
 		}
 		if strings.TrimSpace(r.errors) == "" {
 			d.t.Errorf("%s %s: the command does not say why", operation, f)

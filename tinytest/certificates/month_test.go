@@ -45,7 +45,9 @@ func newVirtual(t *testing.T, o estserver.Options) *virtual {
 	t.Helper()
 	pipe := estserver.NewPipe()
 	o.Listener, o.Host, o.Domain = pipe, "est."+domain, domain
-	v := &virtual{t: t, pipe: pipe, server: newServer(t, o), clock: func() (time.Time, bool) { return time.Now(), true }}
+	v := &virtual{t: t, pipe: pipe, server: newServer(t, o), clock: func() (time.Time, bool) {
+		return time.Now(), true
+	}}
 	v.server.Forget()
 	now := time.Now()
 	maker := v.server.Maker().Device("SN-1", now.Add(-time.Hour), now.AddDate(30, 0, 0))

@@ -1,6 +1,6 @@
-// Package clients_test asks through every client: TestEveryClient has the table, in which each is one entry. The C client of
-// platform/cclient, which others are made of, is compiled with the address and undefined-behaviour sanitizers, and run against a
-// daemon that misbehaves on demand, too.
+// Package clients_test asks through every client: TestEveryClient has the table, in which each is one entry. The C
+// client of platform/cclient, which others are made of, is compiled with the address and undefined-behaviour
+// sanitizers, and run against a daemon that misbehaves on demand, too.
 //
 // It needs a C compiler (CC, else cc) with those sanitizers; without a compiler the tests are skipped and say so.
 package clients_test
@@ -124,8 +124,8 @@ int main()
 			cxx := compiler(t, "", cxx)
 			for _, standard := range []string{"-std=c++11", "-std=c++20"} {
 				stack := filepath.Join(t.TempDir(), "stack")
-				output(t, cxx, standard, "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion", "-Wshadow",
-					"-I"+clientDir, "-o", stack, source, object)
+				output(t, cxx, standard, "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion",
+					"-Wshadow", "-I"+clientDir, "-o", stack, source, object)
 				output(t, stack) // a name and a target are missing, so it denies without a daemon
 			}
 		})
@@ -139,8 +139,9 @@ func TestCompilers(t *testing.T) {
 			cc := compiler(t, "", cc)
 			for _, flags := range [][]string{{"-O0"}, {"-O2"}, {"-Os", "-std=c11"}, {"-O3", "-std=gnu17"}} {
 				for _, source := range []string{"nmos_authz.c", "example.c"} {
-					output(t, cc, join(warnings, []string{"-Wcast-qual", "-Wwrite-strings", "-Wstrict-prototypes", "-Wmissing-prototypes",
-						"-Wvla"}, flags, []string{"-c", "-o", filepath.Join(t.TempDir(), "o"), clientDir + "/" + source})...)
+					output(t, cc, join(warnings, []string{"-Wcast-qual", "-Wwrite-strings", "-Wstrict-prototypes",
+						"-Wmissing-prototypes", "-Wvla"}, flags, []string{"-c", "-o", filepath.Join(t.TempDir(), "o"),
+						clientDir + "/" + source})...)
 				}
 			}
 		})
@@ -188,7 +189,8 @@ func TestObjectNeedsNoAllocator(t *testing.T) {
 	if !seen["recv"] {
 		t.Fatalf("recv is not among the symbols that the object needs: %v", seen)
 	}
-	for _, name := range []string{"malloc", "calloc", "realloc", "free", "strdup", "printf", "syslog", "sleep", "exit", "abort"} {
+	for _, name := range []string{"malloc", "calloc", "realloc", "free", "strdup", "printf", "syslog", "sleep", "exit",
+		"abort"} {
 		if seen[name] {
 			t.Errorf("the client calls %s", name)
 		}

@@ -122,7 +122,8 @@ func TestClosedOnExec(t *testing.T) {
 			t.Fatal(err)
 		}
 		var position, flags int
-		if _, err := fmt.Sscanf(string(info), "pos: %d\nflags: %o\n", &position, &flags); err != nil || flags&syscall.O_CLOEXEC == 0 {
+		if _, err := fmt.Sscanf(string(info), "pos: %d\nflags: %o\n", &position, &flags); err != nil ||
+			flags&syscall.O_CLOEXEC == 0 {
 			t.Errorf("descriptor %s: %v, %s", e.Name(), err, info)
 		}
 	}
@@ -347,7 +348,8 @@ func TestErrorBody(t *testing.T) {
 		t.Errorf("%d buffers under 128 bytes held the body of %d", full, len(want))
 	}
 	for _, long := range []struct{ reply, want string }{
-		{"deny 403\nid=$ID\nreason=path-not-granted\nerror=it does \"not\"\n", `{"code":403,"error":"it does \"not\"","debug":"path-not-granted"}`},
+		{"deny 403\nid=$ID\nreason=path-not-granted\nerror=it does \"not\"\n",
+			`{"code":403,"error":"it does \"not\"","debug":"path-not-granted"}`},
 		{"deny 403\nid=$ID\nreason=a\nerror=\n", `{"code":403,"error":"","debug":"a"}`},
 		{"deny 403\nid=$ID\nreason=a\nerror=" + strings.Repeat("x", 600) + "\n", ""},
 		{"deny 403\nid=$ID\nerror=a\nreason=" + strings.Repeat("x", 600) + "\n", ""},
@@ -383,7 +385,8 @@ func TestDenialHead_ANS7(t *testing.T) {
 		{"deny 503\nid=$ID\nreason=keys-pending\nretry-after=2\n", "503 Service Unavailable",
 			`{"code":503,"error":"Service Unavailable","debug":"keys-pending"}`, "Retry-After: 2|"},
 		{"deny 405\nid=$ID\nreason=method\n", "405 Method Not Allowed",
-			`{"code":405,"error":"Method Not Allowed","debug":"method"}`, "Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE|"},
+			`{"code":405,"error":"Method Not Allowed","debug":"method"}`, "Allow: GET, HEAD, OPTIONS, POST, PUT, " +
+				"PATCH, DELETE|"},
 		{"error 400\nid=$ID\nreason=packet-text\n", "400 Bad Request",
 			`{"code":400,"error":"Bad Request","debug":"packet-text"}`, ""},
 	} {
@@ -397,7 +400,8 @@ func TestDenialHead_ANS7(t *testing.T) {
 		for size := range length + 4 {
 			a := p.tell("head", fmt.Sprint(size))
 			if fits := size > length; fits && a.text["text"] != want || !fits && a.text["text"] != "" {
-				t.Fatalf("%s: a buffer of %d bytes holds %q; want %q of %d", test.status, size, a.text["text"], want, length)
+				t.Fatalf("%s: a buffer of %d bytes holds %q; want %q of %d", test.status, size, a.text["text"], want,
+					length)
 			}
 		}
 	}

@@ -39,22 +39,28 @@ const (
 	ofConfiguration = 2
 )
 
-// The daemon's own parser reads from a question what was meant, and each command has the status that the reply has for it.
+// The daemon's own parser reads from a question what was meant, and each command has the status that the reply has for
+// it.
 func TestCommands_CTL80_CTL81_CTL82_CTL84(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	commands := []command{
-		{"2", "1.2.2.1", "1", "1", "root.a"}, {"3", "1.2.2.1.-132131.1", "4", "3", "root.b c"}, {"4", "", "65535", "65535", "root"},
-		{"4294967295", "1", "1", "2", "root.é"}, {"3", "1.3.3", "3", "3", "root.d"}, subscription("root.a"), subscription("root.b 403 x"),
+		{"2", "1.2.2.1", "1", "1", "root.a"}, {"3", "1.2.2.1.-132131.1", "4", "3", "root.b c"},
+		{"4", "", "65535", "65535", "root"},
+		{"4294967295", "1", "1", "2", "root.é"}, {"3", "1.3.3", "3", "3", "root.d"}, subscription("root.a"),
+		subscription("root.b 403 x"),
 	}
 	packet := "control 1\nid=$ID\napi=control\nmodel=slot2B\nauthorization=Bearer x\ncommand=2 1.2.2.1 1m1 root.a\n" +
 		"command=3 1.2.2.1.-132131.1 4m3 root.b c\ncommand=4 - 65535m65535 root\ncommand=4294967295 1 1m2 root.é\n" +
 		"command=3 1.3.3 3m3 root.d\nsubscribe=root.a\nsubscribe=root.b 403 x\n"
 	for i, c := range []struct{ reply, decision, statuses string }{
 		{"allow 200\nid=$ID\nreason=ok\n", "allow", "200 200 200 200 200 200 200"},
-		{"allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 3 403 path-not-granted\n", "allow", "200 200 200 200 200 200 200"},
-		{"deny 403\nid=$ID\nreason=x\ndenied=command 3 403 path-not-granted\ndenied=subscribe root.b 403 x 403 x\n", "deny", "200 401 200 200 401 200 401"},
-		{"deny 403\nid=$ID\nreason=x\ndenied=command 4294967295 403 x\ndenied=subscribe root.a 403 x\n", "deny", "200 200 200 401 200 401 200"},
+		{"allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 3 403 path-not-granted\n",
+			"allow", "200 200 200 200 200 200 200"},
+		{"deny 403\nid=$ID\nreason=x\ndenied=command 3 403 path-not-granted\ndenied=subscribe root.b 403 x 403 x\n",
+			"deny", "200 401 200 200 401 200 401"},
+		{"deny 403\nid=$ID\nreason=x\ndenied=command 4294967295 403 x\ndenied=subscribe root.a 403 x\n", "deny",
+			"200 200 200 401 200 401 200"},
 		{"deny 401\nid=$ID\nreason=no-token\ndenied=*\n", "deny", "401 401 401 401 401 401 401"},
 		{"deny 403\nid=$ID\nreason=x\n", "deny", "401 401 401 401 401 401 401"},
 		{"deny 503\nid=$ID\nreason=keys-pending\ndenied=*\nretry-after=1\n", "deny", "503 503 503 503 503 503 503"},
@@ -64,7 +70,8 @@ func TestCommands_CTL80_CTL81_CTL82_CTL84(t *testing.T) {
 		{"deny 403\nid=$ID\nreason=x\ndenied=command 3\n", "deny", "503 503 503 503 503 503 503"},
 		{"deny 403\nid=$ID\nreason=x\ndenied=\n", "deny", "503 503 503 503 503 503 503"},
 		{"deny 403\nid=$ID\nreason=x\ndenied=subscribe root.b 403 x\n", "deny", "503 503 503 503 503 503 503"},
-		{"deny 403\nid=$ID\nreason=x\ndenied=command 3 403 x\ndenied=subscribe root.z 403 x\n", "deny", "503 503 503 503 503 503 503"},
+		{"deny 403\nid=$ID\nreason=x\ndenied=command 3 403 x\ndenied=subscribe root.z 403 x\n", "deny",
+			"503 503 503 503 503 503 503"},
 		{"allow 200\nid=$ID\nreason=ok\ndenied=command 3 403 x\n", "deny", "503 503 503 503 503 503 503"},
 		{"allow 200\nid=1000\nreason=ok\n", "deny", "503 503 503 503 503 503 503"},
 	} {
@@ -79,7 +86,8 @@ func TestCommands_CTL80_CTL81_CTL82_CTL84(t *testing.T) {
 			t.Errorf("sent %q; want %q", got, want)
 		}
 		var r wire.Request
-		if fault := r.Parse([]byte(got), wire.DefaultPacketLimit); fault != wire.Undecided || len(r.Commands) != len(commands) {
+		if fault := r.Parse([]byte(got), wire.DefaultPacketLimit); fault != wire.Undecided ||
+			len(r.Commands) != len(commands) {
 			t.Errorf("the daemon's parser says %v of %q", fault, got)
 		}
 	}
@@ -146,7 +154,8 @@ func TestManyCommands_CTL85(t *testing.T) {
 	p.wantAllowed(p.control(ofControl, "-", value("Bearer "+strings.Repeat("t", 16<<10-7)), commands...))
 	p.wantFailure(p.control(ofControl, "-", value(strings.Repeat("t", 32<<10)), commands...), tooLong, 400)
 	p.wantFailure(p.control(ofControl, "-", "-", slices.Repeat([]command{subscription("root")}, 1025)...), tooLong, 400)
-	p.wantFailure(p.control(ofControl, "-", "-", slices.Repeat([]command{subscription(strings.Repeat("r", 1000))}, 30)...), tooLong, 400)
+	p.wantFailure(p.control(ofControl, "-", "-", slices.Repeat([]command{subscription(strings.Repeat("r", 1000))},
+		30)...), tooLong, 400)
 }
 
 // The same against the real daemon, with a token that may read all monitors and reset one.
@@ -156,9 +165,10 @@ func TestCommandsLive_CTL84_CTL88(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	tok := value("Bearer " + server.Token(mint.Options{Device: "node-1.example.com", Life: time.Hour, Permissions: map[string]mint.Permission{
-		"control": {Read: []string{"root.monitors.*"}, Write: []string{"root.monitors.m-1"}},
-	}}).Sign())
+	tok := value("Bearer " + server.Token(mint.Options{Device: "node-1.example.com", Life: time.Hour,
+		Permissions: map[string]mint.Permission{
+			"control": {Read: []string{"root.monitors.*"}, Write: []string{"root.monitors.m-1"}},
+		}}).Sign())
 	for mode, want := range map[string]string{"enforce": "200 401 200 401", "observe": "200 200 200 200"} {
 		t.Run(mode, func(t *testing.T) {
 			l := newLiveDaemon(t, mode, server)
@@ -166,10 +176,12 @@ func TestCommandsLive_CTL84_CTL88(t *testing.T) {
 			p := startProbe(t, probeProgram(t), l.socket, plenty)
 			ask := func() answer {
 				return p.control(ofControl, "-", tok, command{"1", "1.2.2.1", "4", "3", "root.monitors.m-1"},
-					command{"2", "1.2.2.1", "4", "3", "root.monitors.m-2"}, command{"3", "1.2.2.1", "4", "1", "root.monitors.m-2"}, subscription("root.tx 3.gain"))
+					command{"2", "1.2.2.1", "4", "3", "root.monitors.m-2"},
+					command{"3", "1.2.2.1", "4", "1", "root.monitors.m-2"}, subscription("root.tx 3.gain"))
 			}
 			a := ask()
-			for deadline := time.Now().Add(time.Minute); strings.Contains(a.text["statuses"]+a.text["would"], "503") && time.Now().Before(deadline); a = ask() {
+			for deadline := time.Now().Add(time.Minute); strings.Contains(a.text["statuses"]+a.text["would"], "503") &&
+				time.Now().Before(deadline); a = ask() {
 				time.Sleep(20 * time.Millisecond) // its keys are being fetched
 			}
 			if a.text["statuses"] != want || a.err != answered || a.text["client-id"] == "" {

@@ -24,12 +24,15 @@ import (
 
 // entry is a client. A further one is a further entry, and a program in testdata that does what probe.c does.
 type entry struct {
-	name    string
-	command func(*testing.T) []string                 // the program, less the socket and the timeout in ms; skips if it cannot be made
-	http    bool                                      // it asks at http.sock, where there are no tokens and no standing questions
-	small   bool                                      // its buffer is too small for the longest reply to control 1: it says so before it asks
-	body    bool                                      // its program prints the error body
-	readme  func(t *testing.T, lines string) []string // the program that is the README's lines in testdata/readme.*
+	name string
+	// the program, less the socket and the timeout in ms; skips if it cannot be made
+	command func(*testing.T) []string
+	// it asks at http.sock, where there are no tokens and no standing questions
+	http bool
+	// its buffer is too small for the longest reply to control 1: it says so before it asks
+	small  bool
+	body   bool                                      // its program prints the error body
+	readme func(t *testing.T, lines string) []string // the program that is the README's lines in testdata/readme.*
 }
 
 var entries = []entry{
@@ -61,8 +64,8 @@ func tool(t *testing.T, names ...string) string {
 	return ""
 }
 
-var cppWarnings = []string{"-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion", "-Wshadow",
-	"-I" + clientDir, "-I" + clientsDir + "/cpp", "-pthread"}
+var cppWarnings = []string{"-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wold-style-cast", "-Wconversion",
+	"-Wshadow", "-I" + clientDir, "-I" + clientsDir + "/cpp", "-pthread"}
 
 // compileCpp compiles a program, once for all that want it.
 func compileCpp(t *testing.T, source, program string) string {
@@ -93,7 +96,8 @@ func compileRust(t *testing.T, source, program string) string {
 	defer compiled.Unlock()
 	flags := []string{"--edition=2021", "-D", "warnings", "-C", "opt-level=1"}
 	if _, err := os.Stat(crate); err != nil {
-		output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", "-o", crate, clientsDir + "/rust/nmos_authz.rs"})...)
+		output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", "-o", crate,
+			clientsDir + "/rust/nmos_authz.rs"})...)
 	}
 	if _, err := os.Stat(program); err != nil {
 		output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + crate, "-o", program, source})...)
@@ -101,7 +105,8 @@ func compileRust(t *testing.T, source, program string) string {
 	return program
 }
 
-// The README and Cargo.toml promise a Rust as old as Debian 12 has it. Its compiler is not the one in PATH if that is newer.
+// The README and Cargo.toml promise a Rust as old as Debian 12 has it. Its compiler is not the one in PATH if that is
+// newer.
 func TestRustOldest(t *testing.T) {
 	rustc := compiler(t, "RUSTC_OLDEST", "/usr/bin/rustc")
 	cargo, err := os.ReadFile(clientsDir + "/rust/Cargo.toml")
@@ -119,8 +124,10 @@ func TestRustOldest(t *testing.T) {
 	t.Log(output(t, rustc, "--version"))
 	dir := t.TempDir()
 	flags := []string{"--edition=2021", "-D", "warnings", "--emit=metadata", "--out-dir", dir}
-	output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", clientsDir + "/rust/nmos_authz.rs"})...)
-	output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + dir + "/libnmos_authz.rmeta", "testdata/probe.rs"})...)
+	output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz",
+		clientsDir + "/rust/nmos_authz.rs"})...)
+	output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + dir + "/libnmos_authz.rmeta",
+		"testdata/probe.rs"})...)
 }
 
 func rustProbe(t *testing.T) []string {
@@ -135,8 +142,9 @@ func (e *entry) socket(dir live.Dir) string {
 	return dir.Authz()
 }
 
-// Every client gives the daemon's answers, and denies whenever there is none, whatever becomes of the daemon: see ways.Run.
-// 10,000 questions from 16 threads, with a restart in between, have their answers, by a connection of before or a new one.
+// Every client gives the daemon's answers, and denies whenever there is none, whatever becomes of the daemon: see
+// ways.Run. 10,000 questions from 16 threads, with a restart in between, have their answers, by a connection of before
+// or a new one.
 func TestEveryClient_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS8_ANS9_PATH5_PATH9_CTL80_CTL84(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
@@ -156,11 +164,13 @@ func TestEveryClient_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS8_ANS9_PATH5_PATH9_CTL80_C
 				Own:     asker.own,
 				Threads: asker.threads,
 				Unanswered: func(t *testing.T, why ways.Why) {
-					wrong := map[ways.Why]int{ways.Stopped: unreachable, ways.Killed: unreachable, ways.Hung: timedOut}[why]
+					wrong := map[ways.Why]int{ways.Stopped: unreachable, ways.Killed: unreachable,
+						ways.Hung: timedOut}[why]
 					p.wantFailure(p.decide("OPTIONS", "/"), wrong, 503)
 				},
 				Impatient: func(yes bool) {
-					p.tell("timeout", fmt.Sprint(map[bool]time.Duration{true: patience, false: plenty}[yes].Milliseconds()))
+					p.tell("timeout", fmt.Sprint(
+						map[bool]time.Duration{true: patience, false: plenty}[yes].Milliseconds()))
 				},
 				Rest: func(t *testing.T) {
 					if a := p.tell("ping"); a.err != answered {
@@ -208,15 +218,16 @@ func (c *asker) ask(t *testing.T, row rows.Question) (ways.Answer, bool) {
 		}
 	}
 	path, challenge := a.text["path"], a.text["www-authenticate"]
-	return ways.Answer{Allowed: a.decision == "allow", Status: a.status, Reason: a.text["reason"], Path: &path, Challenge: &challenge,
-		Retry: int(max(a.retry, 0)), More: fmt.Sprint("error ", a.err)}, true
+	return ways.Answer{Allowed: a.decision == "allow", Status: a.status, Reason: a.text["reason"], Path: &path,
+		Challenge: &challenge, Retry: int(max(a.retry, 0)), More: fmt.Sprint("error ", a.err)}, true
 }
 
 // own reports whether the client may have seen itself what is wrong with a row.
 func (c *asker) own(row rows.Question, a ways.Answer) bool {
 	err := c.last.err
 	local := err == badValue || err == badCall || err == tooLong
-	wrong := strings.HasPrefix(row.First, "error ") || strings.ContainsFunc(strings.ReplaceAll(row.Packet, "\n", ""), isControl)
+	wrong := strings.HasPrefix(row.First, "error ") || strings.ContainsFunc(strings.ReplaceAll(row.Packet, "\n", ""),
+		isControl)
 	return wrong && (local || err == refused && a.Reason == row.Reason) || c.e.small && err == tooLong
 }
 
@@ -227,14 +238,16 @@ func (c *asker) threads(t *testing.T, good, bad rows.Question, restart func()) {
 	c.p.tell("threads", fmt.Sprint(threads), fmt.Sprint(times), allowed[1], allowed[2], denied[2], allowed[3])
 	restart()
 	a := c.p.tell("on")
-	if a.text["wrong"] != "0" || a.text["answered"] != fmt.Sprint(threads*times) || a.text["allowed"] != fmt.Sprint(threads*times/2) {
+	if a.text["wrong"] != "0" || a.text["answered"] != fmt.Sprint(threads*times) ||
+		a.text["allowed"] != fmt.Sprint(threads*times/2) {
 		t.Errorf("got %v; want %d answers, half of them allow, none of them wrong", a.text, threads*times)
 	}
 }
 
 // checkMany asks about several targets in one question.
 func checkMany(t *testing.T, p *probe, token string) {
-	const one, two, other = "/x-nmos/events/v1.0/sources/1", "/x-nmos/events/v1.0/sources/2", "/x-nmos/events/v1.0/sources/7"
+	const one, two, other = "/x-nmos/events/v1.0/sources/1", "/x-nmos/events/v1.0/sources/2",
+		"/x-nmos/events/v1.0/sources/7"
 	p.wantAllowed(p.tell("decide-all", "-", "-", token, "-", value(one), value(two)))
 	a := p.tell("decide-all", "-", "-", token, "-", value(one), value(other), value(two))
 	if a.decision != "deny" || a.status != 403 || fmt.Sprint(a.denied) != "["+other+"]" {
@@ -259,8 +272,8 @@ func httpBody(t *testing.T, socket, packet string) string {
 	lines, is := strings.CutPrefix(packet, "decide 1\n")
 	for line := range strings.Lines(lines) {
 		name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		header := map[string]string{"method": "X-Original-Method", "target": "X-Original-URI", "authorization": "Authorization",
-			"upgrade": "X-Original-Upgrade"}[name]
+		header := map[string]string{"method": "X-Original-Method", "target": "X-Original-URI",
+			"authorization": "Authorization", "upgrade": "X-Original-Upgrade"}[name]
 		is = is && header != "" && text != "" && text == strings.TrimSpace(text)
 		ask.Header.Set(header, text)
 	}
@@ -302,7 +315,9 @@ func checkStatuses(t *testing.T, row rows.Question, commands []string, a answer)
 		switch {
 		case a.err != answered:
 			want = "503"
-		case slices.ContainsFunc(row.Denied, func(d string) bool { return d == "*" || strings.HasPrefix(d, command+" ") }):
+		case slices.ContainsFunc(row.Denied, func(d string) bool {
+			return d == "*" || strings.HasPrefix(d, command+" ")
+		}):
 			want = "401"
 		}
 		if statuses[i] != want {
@@ -315,12 +330,13 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 var commandLine = regexp.MustCompile(`^(\d{1,9}) (\S+) (0|[1-9]\d{0,3})m(0|[1-9]\d{0,3}) (.+)$`)
 
-// words turns a packet into a command for a probe; ok is false if a probe cannot say it. commands are those that are asked about,
-// as a reply names them.
+// words turns a packet into a command for a probe; ok is false if a probe cannot say it. commands are those that are
+// asked about, as a reply names them.
 func words(packet string) (words, commands []string, ok bool) {
 	verb, rest, _ := strings.Cut(packet, " 1\n")
-	known := map[string][]string{"decide": {"method", "target", "authorization", "upgrade"}, "resource": {"access", "kind", "name", "authorization"},
-		"control": {"api", "model", "authorization"}}[verb]
+	known := map[string][]string{"decide": {"method", "target", "authorization", "upgrade"},
+		"resource": {"access", "kind", "name", "authorization"},
+		"control":  {"api", "model", "authorization"}}[verb]
 	given := map[string]string{"access": "-", "api": "-"}
 	for line := range strings.Lines(rest) {
 		name, text, is := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -380,7 +396,8 @@ func TestEveryClientDistrusts(t *testing.T) {
 				p.wantFailure(p.tell("decide-all", "-", "-", "-", "-", value("/a"), text), badValue, 400)
 				p.wantFailure(p.tell("resource", "1", text, value("a"), "-"), badValue, 400)
 				p.wantFailure(p.control(ofControl, "-", "-", subscription("/a"+string(rune(c))+"b")), badValue, 400)
-				p.wantFailure(p.control(ofControl, "-", "-", command{"1", "1", "1", "1", string(rune(c))}), badValue, 400)
+				p.wantFailure(p.control(ofControl, "-", "-", command{"1", "1", "1", "1", string(rune(c))}), badValue,
+					400)
 				p.wantFailure(p.control(ofControl, text, "-", command{"1", "1", "1", "1", "root"}), badValue, 400)
 			}
 			if n := d.count(); n != 0 {
@@ -411,7 +428,8 @@ func TestEveryClientDistrusts(t *testing.T) {
 
 // checkControl checks that a command is carried out only if it was asked about and allowed.
 func checkControl(t *testing.T, d *anyDaemon, p *probe) {
-	commands := []command{{"7", "1.2", "1", "1", "root.a"}, {"8", "", "4", "3", "root.b"}, subscription("root.tx 3.gain")}
+	commands := []command{{"7", "1.2", "1", "1", "root.a"}, {"8", "", "4", "3", "root.b"},
+		subscription("root.tx 3.gain")}
 	for reply, want := range map[string]string{
 		"allow 200\nid=$ID\nreason=ok\n": "200 200 200",
 		"allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 7 403 path-not-granted\n":          "200 200 200",
@@ -429,7 +447,8 @@ func checkControl(t *testing.T, d *anyDaemon, p *probe) {
 		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\ndenied=command 7 403 other\n": "401 401 200",
 	} {
 		d.become(replying(reply))
-		if a := p.control(ofControl, "-", value("Bearer x"), commands...); a.text["statuses"] != want || (a.decision == "allow") != (want == "200 200 200") {
+		if a := p.control(ofControl, "-", value("Bearer x"), commands...); a.text["statuses"] != want ||
+			(a.decision == "allow") != (want == "200 200 200") {
 			t.Errorf("%q: got %+v; want statuses %s", reply, a, want)
 		}
 	}
@@ -438,7 +457,8 @@ func checkControl(t *testing.T, d *anyDaemon, p *probe) {
 		before := d.count()
 		a := p.control(ofControl, "-", value("Bearer x"), commands[0], c)
 		if p.wantFailure(a, badValue, 400); a.text["statuses"] != "503 503" || d.count() != before {
-			t.Errorf("%s: got %s, asked %d times; want 503 for both, asked nothing", name, a.text["statuses"], d.count()-before)
+			t.Errorf("%s: got %s, asked %d times; want 503 for both, asked nothing", name, a.text["statuses"],
+				d.count()-before)
 		}
 	}
 	p.wantFailure(p.control(0, "-", value("Bearer x"), commands[0]), badCall, 500)
@@ -449,12 +469,14 @@ func checkControl(t *testing.T, d *anyDaemon, p *probe) {
 func checkOwnToken(t *testing.T, d *anyDaemon, p *probe) {
 	d.become(replying(given(ownToken, "registration", ownID)))
 	a := p.tell("token", value("registration"), "-")
-	if p.wantAllowed(a); a.text["access-token"] != ownToken || a.text["token-scope"] != "registration" || a.text["token-id"] != ownID || a.expires != 284 {
+	if p.wantAllowed(a); a.text["access-token"] != ownToken || a.text["token-scope"] != "registration" ||
+		a.text["token-id"] != ownID || a.expires != 284 {
 		t.Errorf("got %+v; want the token, its scope and name, and 284 s", a)
 	}
 	d.become(replying("deny 503\nid=$ID\nreason=own-token-pending\nretry-after=9\ndetail=the server does not answer\n"))
 	a = p.tell("token", value("registration"), value(ownID))
-	if a.status != 503 || a.retry != 9 || a.text["detail"] != "the server does not answer" || a.text["access-token"] != "" {
+	if a.status != 503 || a.retry != 9 || a.text["detail"] != "the server does not answer" ||
+		a.text["access-token"] != "" {
 		t.Errorf("got %+v; want deny 503, 9 s, and why", a)
 	}
 	for _, reply := range []string{"allow 200\nid=$ID\nreason=own-token\nscope=a\ntoken-id=" + ownID + "\n",
@@ -512,8 +534,8 @@ func startDaemonFor(t *testing.T, e *entry, behave behaviour) *anyDaemon {
 	return &anyDaemon{d.ln.Addr().String(), d.become, func() int { questions, _ := d.asked(); return len(questions) }}
 }
 
-// What a README tells people to write is run as it stands, with the stack that it speaks of around it: one request is served, the
-// other refused.
+// What a README tells people to write is run as it stands, with the stack that it speaks of around it: one request is
+// served, the other refused.
 func TestEveryReadme(t *testing.T) {
 	block := regexp.MustCompile("(?s)```\\w+\n(.*?)```")
 	for _, e := range entries {
@@ -539,7 +561,8 @@ func TestEveryReadme(t *testing.T) {
 				t.Error("the README's first block names no socket")
 			}
 			program, got := e.readme(t, string(at)), ""
-			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); { // it waits for 200 ms, which is not much here
+			// it waits for 200 ms, which is not much here
+			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 				got = output(t, "env", append([]string{"CLIENTS=" + clientsDir}, program...)...)
 				if !strings.Contains(got, ": 503 ") {
 					break

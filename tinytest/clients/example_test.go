@@ -10,7 +10,8 @@ import (
 
 // The example exits as the daemon's own "ask" does, and prints no token.
 func TestExample(t *testing.T) {
-	program := compile(t, "example", join(sanitizers, []string{clientDir + "/example.c", clientDir + "/nmos_authz.c"})...)
+	program := compile(t, "example", join(sanitizers,
+		[]string{clientDir + "/example.c", clientDir + "/nmos_authz.c"})...)
 	d := startDaemon(t, socketPath(t), honest)
 	socket := d.ln.Addr().String()
 	tests := []struct {
@@ -31,13 +32,17 @@ func TestExample(t *testing.T) {
 				"body: {\"code\":401,\"error\":\"Unauthorized\",\"debug\":\"no-token\"}\n", "\ntarget=/\n"},
 		{"resource", honest, []string{socket, "meter", "in-1", "read"}, "", 0, "allow 200\n",
 			"\nkind=meter\nname=in-1\naccess=read\n"},
-		{"resource with a token", honest, []string{"-a", socket, "sender", "1", "write"}, "Bearer s3cret\n", 0, "allow 200\n",
+		{"resource with a token", honest, []string{"-a", socket, "sender", "1", "write"}, "Bearer s3cret\n", 0,
+			"allow 200\n",
 			"\naccess=write\nauthorization=Bearer s3cret\n"},
-		{"resource without access", honest, []string{socket, "meter", "in-1", "look"}, "", 2, "read or write, not look", ""},
+		{"resource without access", honest, []string{socket, "meter", "in-1", "look"}, "", 2, "read or write, not look",
+			""},
 		{"own token", replying(given("s3cret", "registration", ownID)), []string{"-t", socket, "registration"}, "", 0,
-			"token of 6 bytes\ntoken-id: " + ownID + "\nscope: registration\nallow 200\nreason: own-token\n", "\nscope=registration\n"},
+			"token of 6 bytes\ntoken-id: " + ownID + "\nscope: registration\nallow 200\nreason: own-token\n",
+			"\nscope=registration\n"},
 		{"no own token", replying("deny 503\nid=$ID\nreason=own-token-pending\nretry-after=2\ndetail=why\n"),
-			[]string{"-t", socket, "registration"}, "", 1, "detail: why\ndeny 503\nreason: own-token-pending\n", "\nscope=registration\n"},
+			[]string{"-t", socket, "registration"}, "", 1, "detail: why\ndeny 503\nreason: own-token-pending\n",
+			"\nscope=registration\n"},
 		{"lost", hangup, []string{socket, "GET", "/"}, "", 2, "deny 503\nretry-after: 1\n", "\ntarget=/\n"},
 		{"bad value", hangup, []string{socket, "GET", "/\x01"}, "", 2, "deny 400\n", ""},
 		{"nobody", hangup, []string{socket + "x", "GET", "/"}, "", 2, "deny 503\n", ""},

@@ -25,7 +25,8 @@ func TestHeaderReasons(t *testing.T) {
 	for r := range wire.Reason(wire.Reasons) {
 		statuses[r.Info().Code] = r.Info().Status
 	}
-	defines := regexp.MustCompile(`#define NMOS_AUTHZ_REASON_(\w+) "([a-z-]+)" +/\* (allow|\d+)`).FindAllStringSubmatch(header(t), -1)
+	defines := regexp.MustCompile(`#define NMOS_AUTHZ_REASON_(\w+) "([a-z-]+)" +/\* (allow|\d+)`).FindAllStringSubmatch(
+		header(t), -1)
 	if n := strings.Count(header(t), "#define NMOS_AUTHZ_REASON_"); len(defines) != n || n < 10 {
 		t.Fatalf("read %d of %d reasons", len(defines), n)
 	}
@@ -81,8 +82,9 @@ func TestHeaderConstants(t *testing.T) {
 	_, enum, _ := strings.Cut(header(t), "enum nmos_authz_error {")
 	enum, _, _ = strings.Cut(enum, "}")
 	names := regexp.MustCompile(`NMOS_AUTHZ_([A-Z_]+)(?: = 0)?,? +/\*`).FindAllStringSubmatch(enum, -1)
-	want := []string{answered: "OK", badCall: "BAD_CALL", badValue: "BAD_VALUE", tooLong: "TOO_LONG", refused: "REFUSED",
-		unreachable: "UNREACHABLE", connectionLost: "CONNECTION_LOST", timedOut: "TIMEOUT", badReply: "BAD_REPLY"}
+	want := []string{answered: "OK", badCall: "BAD_CALL", badValue: "BAD_VALUE", tooLong: "TOO_LONG",
+		refused: "REFUSED", unreachable: "UNREACHABLE", connectionLost: "CONNECTION_LOST", timedOut: "TIMEOUT",
+		badReply: "BAD_REPLY"}
 	if len(names) != len(want) {
 		t.Fatalf("the header has %d errors; want %d", len(names), len(want))
 	}

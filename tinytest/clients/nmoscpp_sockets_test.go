@@ -17,8 +17,8 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// socketsProgram compiles the pretend nmos-cpp node with the guards of its open WebSockets, against stubs of nmos-cpp and
-// the real C++ REST SDK: what a message is and how JSON is read is the SDK's.
+// socketsProgram compiles the pretend nmos-cpp node with the guards of its open WebSockets, against stubs of nmos-cpp
+// and the real C++ REST SDK: what a message is and how JSON is read is the SDK's.
 func socketsProgram(t *testing.T) string {
 	t.Helper()
 	if _, err := os.Stat("/usr/include/cpprest/ws_msg.h"); err != nil {
@@ -32,9 +32,10 @@ func socketsProgram(t *testing.T) string {
 	compiled.Lock()
 	defer compiled.Unlock()
 	if _, err := os.Stat(program); err != nil {
-		output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-I"+adapterDir, "-Itestdata/nmos-cpp",
-			"testdata/nmos_sockets.cpp", adapterDir+"/nmos_authz_nmos_cpp.cpp", adapterDir+"/nmos_authz_nmos_cpp_sockets.cpp", client,
-			"-pthread", "-lcpprest", "-lssl", "-lcrypto", "-o", program)
+		output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-I"+adapterDir,
+			"-Itestdata/nmos-cpp", "testdata/nmos_sockets.cpp", adapterDir+"/nmos_authz_nmos_cpp.cpp",
+			adapterDir+"/nmos_authz_nmos_cpp_sockets.cpp", client, "-pthread", "-lcpprest", "-lssl", "-lcrypto", "-o",
+			program)
 	}
 	return program
 }
@@ -60,8 +61,8 @@ func (n *node) connect(port, target, authorization string) string {
 	return n.tell("open", port, value(target))["id"]
 }
 
-// answers says which status each handle of a message has got, or which subscriptions were accepted, and how many methods
-// were carried out.
+// answers says which status each handle of a message has got, or which subscriptions were accepted, and how many
+// methods were carried out.
 func (n *node) answers(id, message string) (statuses []string, executed string) {
 	n.t.Helper()
 	got := n.tell("message", id, value(message))
@@ -102,8 +103,8 @@ func bulk(index int, arguments string) string {
 	return fmt.Sprintf(`{"messageType":0,"commands":[{"handle":9,"oid":7,"methodId":{"level":3,"index":%d},"arguments":{%s}}]}`, index, arguments)
 }
 
-// In a node of nmos-cpp each command is answered in its place, by the token of its own socket, and a WebSocket ends when its
-// permission does.
+// In a node of nmos-cpp each command is answered in its place, by the token of its own socket, and a WebSocket ends
+// when its permission does.
 func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t *testing.T) {
 	program := socketsProgram(t)
 	server, err := authserver.Start(authserver.Options{})
@@ -113,15 +114,18 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 	defer server.Close()
 	sign := func(read, write []string) string {
 		permission := mint.Permission{Read: read, Write: write}
-		return server.Token(mint.Options{Device: "node-1.example.com", Life: time.Hour, Permissions: map[string]mint.Permission{
-			"control": permission, "configuration": permission, "events": {Read: []string{"sources/1"}}, "node": {Read: []string{"*"}},
-		}}).Sign()
+		return server.Token(mint.Options{Device: "node-1.example.com", Life: time.Hour,
+			Permissions: map[string]mint.Permission{
+				"control": permission, "configuration": permission, "events": {Read: []string{"sources/1"}},
+				"node": {Read: []string{"*"}},
+			}}).Sign()
 	}
 	reads := sign([]string{"root.*"}, nil)
 	gains := sign([]string{"root.tx-3.*"}, []string{"root.tx-3.gain"})
 	writes := sign([]string{"root.*"}, []string{"root.*"})
 	l := newLiveDaemon(t, "enforce", server)
-	config := live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), More: "\n[control]\ncommands = \"asked\"\n"}
+	config := live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), More: "\n[control]\ncommands = " +
+		"\"asked\"\n"}
 	if err := l.dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +133,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 	n := startNode(t, program, l.socket, plenty, 4)
 	n.keysThere(reads)
 
-	reader, gainer := n.connect(controlPort, ncpTarget, "Bearer "+reads), n.connect(controlPort, ncpTarget, "Bearer "+gains)
+	reader, gainer := n.connect(controlPort, ncpTarget, "Bearer "+reads),
+		n.connect(controlPort, ncpTarget, "Bearer "+gains)
 	writer := n.connect(controlPort, ncpTarget+"?access_token="+writes, "")
 	const monitor, gain = 3, 5
 	for _, c := range []struct {
@@ -137,13 +142,16 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 		want              []string
 		executed          string
 	}{
-		{"a reader reads and does not write", reader, commandsOn([3]int{monitor, 4, 1}, [3]int{gain, 1, 2}, [3]int{monitor, 4, 3}, [3]int{1, 2, 1}),
+		{"a reader reads and does not write", reader, commandsOn([3]int{monitor, 4, 1}, [3]int{gain, 1, 2},
+			[3]int{monitor, 4, 3}, [3]int{1, 2, 1}),
 			[]string{"1:200", "2:401", "3:401", "4:200"}, "2"},
 		{"a writer", writer, commandsOn([3]int{gain, 1, 2}, [3]int{monitor, 4, 3}), []string{"1:200", "2:200"}, "2"},
 		{"one gain", gainer, commandsOn([3]int{gain, 1, 2}, [3]int{6, 1, 2}, [3]int{4, 1, 1}, [3]int{monitor, 1, 1}),
 			[]string{"1:200", "2:401", "3:200", "4:401"}, "2"},
-		{"an object that there is not", reader, commandsOn([3]int{99, 1, 2}, [3]int{gain, 1, 2}), []string{"1:404", "2:401"}, "0"},
-		{"a method of that number only to nmos-cpp", reader, commandsOn([3]int{gain, 65537, 65538}), []string{"1:401"}, "0"},
+		{"an object that there is not", reader, commandsOn([3]int{99, 1, 2}, [3]int{gain, 1, 2}),
+			[]string{"1:404", "2:401"}, "0"},
+		{"a method of that number only to nmos-cpp", reader, commandsOn([3]int{gain, 65537, 65538}), []string{"1:401"},
+			"0"},
 		{"the method that refuses", writer, commandsOn([3]int{gain, 65535, 401}), []string{"1:401"}, "0"},
 		{"a handle twice", reader, `{"messageType":0,"commands":[{"handle":7,"oid":5,"methodId":{"level":1,"index":2}},{"handle":7,"oid":5,"methodId":{"level":1,"index":1}}]}`,
 			[]string{"7:401", "7:200"}, "1"},
@@ -156,13 +164,16 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 		{"backup of more than it may", gainer, bulk(1, `"path":["root"]`), []string{"9:401"}, "0"},
 		{"backup of its block", gainer, bulk(1, `"path":["root","tx-3"],"recurse":true`), []string{"9:200"}, "1"},
 		{"restore of one", gainer, bulk(3, `"path":["root","tx-3","gain"],"recurse":false,"restoreMode":0,"dataSet":{"values":[]}`), []string{"9:200"}, "1"},
-		{"restore of its block, of it alone", gainer, bulk(3, `"path":["root","tx-3"],"restoreMode":0,"dataSet":{"values":[{"path":["root","tx-3","gain"]}]}`),
+		{"restore of its block, of it alone", gainer,
+			bulk(3, `"path":["root","tx-3"],"restoreMode":0,"dataSet":{"values":[{"path":["root","tx-3","gain"]}]}`),
 			[]string{"9:200"}, "1"},
 		{"restore of its block, of another, too", gainer,
 			bulk(3, `"path":["root","tx-3"],"recurse":true,"restoreMode":0,"dataSet":{"values":[{"path":["root","tx-3","gain"]},{"path":["root","tx-3","left mute"]}]}`),
 			[]string{"9:401"}, "0"},
-		{"restore of nothing", gainer, bulk(2, `"path":["root","tx-3"],"restoreMode":0,"dataSet":{"values":[]}`), []string{"9:401"}, "0"},
-		{"rebuilt, and so all below", gainer, bulk(3, `"path":["root","tx-3"],"restoreMode":1,"dataSet":{"values":[{"path":["root","tx-3","gain"]}]}`),
+		{"restore of nothing", gainer, bulk(2, `"path":["root","tx-3"],"restoreMode":0,"dataSet":{"values":[]}`),
+			[]string{"9:401"}, "0"},
+		{"rebuilt, and so all below", gainer,
+			bulk(3, `"path":["root","tx-3"],"restoreMode":1,"dataSet":{"values":[{"path":["root","tx-3","gain"]}]}`),
 			[]string{"9:401"}, "0"},
 		{"rebuilt below", writer, bulk(3, `"path":["root","tx-3"],"recurse":true,"restoreMode":1,"dataSet":{"values":[{"path":["root","tx-3","new"]}]}`),
 			[]string{"9:200"}, "1"},
@@ -176,7 +187,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 	for i := range 900 {
 		many = append(many, [3]int{gain, 1, 1 + i%2})
 	}
-	if got, executed := n.answers(reader, commandsOn(many...)); len(got) != 900 || got[898] != "899:200" || got[899] != "900:401" || executed != "450" {
+	if got, executed := n.answers(reader, commandsOn(many...)); len(got) != 900 || got[898] != "899:200" ||
+		got[899] != "900:401" || executed != "450" {
 		t.Errorf("900 commands: got %d answers, %s carried out", len(got), executed)
 	}
 
@@ -228,7 +240,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 		}
 	}
 	block := sign(nil, []string{"root.tx-3", "root.tx-3.gain"}) // and not its mute
-	if got := n.http("PUT", rolePathsTarget+"/root.tx-3/bulkProperties", "Bearer "+block); got["status"] != "403" || !strings.Contains(got["body"], `"status":401`) {
+	if got := n.http("PUT", rolePathsTarget+"/root.tx-3/bulkProperties", "Bearer "+block); got["status"] != "403" ||
+		!strings.Contains(got["body"], `"status":401`) {
 		t.Errorf("restore of a block of which one object is not granted: got %v, want 403 with IS-14's body", got)
 	}
 
@@ -249,7 +262,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 			t.Errorf("%s: got %v, want it closed", name, got)
 		}
 	}
-	if got, executed := n.answers(writer, commandsOn([3]int{gain, 1, 2})); !reflect.DeepEqual(got, []string{"1:401"}) || executed != "0" {
+	if got, executed := n.answers(writer, commandsOn([3]int{gain, 1, 2})); !reflect.DeepEqual(got, []string{"1:401"}) ||
+		executed != "0" {
 		t.Errorf("a command after the end: got %q", got)
 	}
 

@@ -35,10 +35,12 @@ func nodeProgram(t *testing.T, real bool) string {
 	var client []string
 	if real {
 		name = "node-cpprest" // not sanitized: the SDK is a library that is not, and the two do not mix
-		client = []string{compile(t, "node-plain.o", "-c", clientDir+"/nmos_authz.c"), "-pthread", "-lcpprest", "-lssl", "-lcrypto"}
+		client = []string{compile(t, "node-plain.o", "-c", clientDir+"/nmos_authz.c"), "-pthread", "-lcpprest", "-lssl",
+			"-lcrypto"}
 	} else {
 		name = "node"
-		client = []string{compile(t, "node-client.o", join(sanitizers, []string{"-c", clientDir + "/nmos_authz.c"})...), "-pthread"}
+		client = []string{compile(t, "node-client.o", join(sanitizers, []string{"-c", clientDir + "/nmos_authz.c"})...),
+			"-pthread"}
 		flags = join(flags, []string{"-pedantic", "-Itestdata/cpprestsdk"}, sanitizers)
 	}
 	program := filepath.Join(buildDir, name)
@@ -69,8 +71,9 @@ func TestNmosCppCompiles(t *testing.T) {
 		t.Run(filepath.Base(cxx), func(t *testing.T) {
 			cxx := compiler(t, "", cxx)
 			for _, standard := range []string{"-std=c++11", "-std=c++14", "-std=c++20"} {
-				output(t, cxx, standard, "-O2", "-pedantic", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-Itestdata/nmos-cpp",
-					"-Itestdata/cpprestsdk", "-c", "-o", filepath.Join(t.TempDir(), "o"), adapterDir+"/nmos_authz_nmos_cpp.cpp")
+				output(t, cxx, standard, "-O2", "-pedantic", "-Wall", "-Wextra", "-Werror", "-I"+clientDir,
+					"-Itestdata/nmos-cpp", "-Itestdata/cpprestsdk", "-c", "-o", filepath.Join(t.TempDir(), "o"),
+					adapterDir+"/nmos_authz_nmos_cpp.cpp")
 			}
 		})
 	}
@@ -280,16 +283,22 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"a forged token", "GET", self, "Bearer " + forgedToken(), 401, "issuer-untrusted", "error=invalid_token"},
 			{"another device's token", "GET", self, "Bearer " + elsewhere, 403, "audience", "error=insufficient_scope"},
 			{"another method", "PATCH", self, bearer, 403, "path-not-granted", "error=insufficient_scope"},
-			{"another API", "GET", "/x-nmos/channelmapping/v1.0/", bearer, 403, "api-not-granted", "error=insufficient_scope"},
+			{"another API", "GET", "/x-nmos/channelmapping/v1.0/", bearer, 403, "api-not-granted",
+				"error=insufficient_scope"},
 			{"two tokens", "GET", self, bearer + ", " + bearer, 400, "two-tokens", "error=invalid_request"},
 			{"an unknown method", "BREW", self, bearer, 405, "method", ""},
-			{"an empty segment", "GET", "/x-nmos//node/v1.3/self", bearer, 400, "path-ambiguous", "error=invalid_request"},
-			{"an encoded slash", "GET", "/x-nmos/node/v1.3/devices%2F1", bearer, 400, "path-ambiguous", "error=invalid_request"},
+			{"an empty segment", "GET", "/x-nmos//node/v1.3/self", bearer, 400, "path-ambiguous",
+				"error=invalid_request"},
+			{"an encoded slash", "GET", "/x-nmos/node/v1.3/devices%2F1", bearer, 400, "path-ambiguous",
+				"error=invalid_request"},
 			// What nmos-cpp would route on is not what was judged.
-			{"a dot segment", "GET", "/x-nmos/node/v1.3/devices/../self", bearer, 400, "path-ambiguous", "error=invalid_request"},
-			{"an escape without need", "GET", "/x-nmos/node/v1.3/%73elf", bearer, 400, "path-ambiguous", "error=invalid_request"},
+			{"a dot segment", "GET", "/x-nmos/node/v1.3/devices/../self", bearer, 400, "path-ambiguous",
+				"error=invalid_request"},
+			{"an escape without need", "GET", "/x-nmos/node/v1.3/%73elf", bearer, 400, "path-ambiguous",
+				"error=invalid_request"},
 		} {
-			n.wantDenied(test.name, n.http(test.method, test.target, test.authorization), test.status, test.reason, test.challenge)
+			n.wantDenied(test.name, n.http(test.method, test.target, test.authorization), test.status, test.reason,
+				test.challenge)
 		}
 
 		const socket = "/x-nmos/events/v1.0/devices/1"
@@ -315,9 +324,12 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"one source too many", socket, bearer, []string{"1", "2", "3"}, 403, "path-not-granted"},
 			{"many sources", socket, "Bearer " + eventful, many, 0, ""},
 			{"many sources, in the query", socket + "?access_token=" + eventful, "", many, 0, ""},
-			{"many sources and one too many", socket, "Bearer " + eventful, append(many[:len(many):len(many)], "2"), 403, "path-not-granted"},
-			{"one too many and many sources", socket, "Bearer " + eventful, append([]string{"2"}, many...), 403, "path-not-granted"},
-			{"one source too many, in the query", socket + "?access_token=" + token, "", []string{"3", "1"}, 403, "path-not-granted"},
+			{"many sources and one too many", socket, "Bearer " + eventful, append(many[:len(many):len(many)], "2"),
+				403, "path-not-granted"},
+			{"one too many and many sources", socket, "Bearer " + eventful, append([]string{"2"}, many...), 403,
+				"path-not-granted"},
+			{"one source too many, in the query", socket + "?access_token=" + token, "", []string{"3", "1"}, 403,
+				"path-not-granted"},
 			{"twice", socket + "?access_token=" + token, bearer, nil, 400, "two-tokens"},
 		} {
 			got := n.handshake("events", test.target, test.authorization, test.sources...)
@@ -328,28 +340,33 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			}
 		}
 
-		for _, path := range []string{"/x-nmos/ncp/v1.0", self, "/x-nmos/ncp/v1.0/v1.0", "/x-nmos/node/v1.3/devices/v1.0"} {
+		for _, path := range []string{"/x-nmos/ncp/v1.0", self, "/x-nmos/ncp/v1.0/v1.0",
+			"/x-nmos/node/v1.3/devices/v1.0"} {
 			got := n.handshake("ncp", path, bearer) // PATH-15; nmos-cpp opens one whatever the path is
 			n.wantDenied("control handshake at "+path, got, 403, "control-not-granted", "Bearer realm=")
 		}
 
 		const query = "/x-nmos/query/v1.3/subscriptions/1"
-		everything := "Bearer " + sign(mint.Options{Permissions: map[string]mint.Permission{"query": {Read: []string{"*"}}}})
+		everything := "Bearer " + sign(mint.Options{
+			Permissions: map[string]mint.Permission{"query": {Read: []string{"*"}}}})
 		for _, test := range []struct { // PATH-14
 			name, target, authorization, href, resourcePath string
 			status                                          int
 			reason                                          string
 		}{
 			{"its nodes", query, bearer, "ws://registry:8011" + query, "/nodes", 0, ""},
-			{"its nodes, token in the query", query + "?access_token=" + token, "", "ws://registry:8011" + query, "/nodes", 0, ""},
+			{"its nodes, token in the query", query + "?access_token=" + token, "", "ws://registry:8011" + query,
+				"/nodes", 0, ""},
 			{"devices", query, bearer, "ws://registry:8011" + query, "/devices", 403, "path-not-granted"},
 			{"an empty resource_path", query, bearer, "ws://registry:8011" + query, "", 403, "path-not-granted"},
-			{"an unknown subscription", query, bearer, "ws://registry:8011" + query + "2", "/nodes", 403, "path-not-granted"},
+			{"an unknown subscription", query, bearer, "ws://registry:8011" + query + "2", "/nodes", 403,
+				"path-not-granted"},
 			{"everything, devices", query, everything, "ws://registry:8011" + query, "/devices", 0, ""},
 			{"everything, an empty resource_path", query, everything, "ws://registry:8011" + query, "", 0, ""},
 			{"no token", query, "", "ws://registry:8011" + query, "/nodes", 401, "no-token"},
 		} {
-			got := n.tell("query", value(test.target), optional(test.authorization), value(test.href), value(test.resourcePath))
+			got := n.tell("query", value(test.target), optional(test.authorization), value(test.href),
+				value(test.resourcePath))
 			if opens := got["opens"] == "1"; opens != (test.status == 0) {
 				t.Errorf("query handshake, %s: got %v, want status %d", test.name, got, test.status)
 			} else if !opens {
@@ -393,7 +410,8 @@ func TestNmosCppStages_OPS3_PATH9(t *testing.T) {
 	l.start()
 	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)
 	n.wantServed("as judged", n.http("GET", "/x-nmos/node/v1.3/self", ""))
-	for _, target := range []string{"/x-nmos/connection/../node/v1.3/self", "/x-nmos/node/v1.3/%73elf", "/x-nmos//node/v1.3/self"} {
+	for _, target := range []string{"/x-nmos/connection/../node/v1.3/self", "/x-nmos/node/v1.3/%73elf",
+		"/x-nmos//node/v1.3/self"} {
 		n.wantDenied(target, n.http("GET", target, ""), 400, "path-ambiguous", "error=invalid_request")
 	}
 }

@@ -23,9 +23,9 @@ func TestRepliesOfTheDaemon(t *testing.T) {
 	for r := range wire.Reason(wire.Reasons) {
 		info := r.Info()
 		d.become(func(c io.Writer, question string) bool {
-			reply := wire.Reply{Verb: wire.Decide, Reason: r, ID: []byte(idOf(question)), ClientID: []byte("controller"),
-				Subject: []byte("a=b é"), Issuer: []byte("https://auth.example.com"), ExpiresIn: 284,
-				Path: []byte("/x-nmos/node/v1.3/self"), RetryAfter: 2, Realm: "node-1"}
+			reply := wire.Reply{Verb: wire.Decide, Reason: r, ID: []byte(idOf(question)),
+				ClientID: []byte("controller"), Subject: []byte("a=b é"), Issuer: []byte("https://auth.example.com"),
+				ExpiresIn: 284, Path: []byte("/x-nmos/node/v1.3/self"), RetryAfter: 2, Realm: "node-1"}
 			c.Write(reply.Append(nil))
 			return true
 		})
@@ -218,7 +218,8 @@ func TestMutatedReplies(t *testing.T) {
 		}
 		outcomes[fmt.Sprintf("%s %d, error %d", decision, status, a.err)]++
 	}
-	for _, needed := range []string{"allow 200, error 0", "deny 403, error 0", "deny 400, error 4", "deny 503, error 8"} {
+	for _, needed := range []string{"allow 200, error 0", "deny 403, error 0", "deny 400, error 4",
+		"deny 503, error 8"} {
 		if outcomes[needed] == 0 {
 			t.Errorf("no reply came to %q: %v", needed, outcomes)
 		}

@@ -21,8 +21,8 @@ func TestWatch(t *testing.T) {
 		err, status   int    // of the second
 		reason        string
 	}{
-		"expired": {good, "deny 401\nid=$ID\nreason=token-expired\nwww-authenticate=Bearer realm=\"a\"\n", true, "allow",
-			answered, 401, "token-expired"},
+		"expired": {good, "deny 401\nid=$ID\nreason=token-expired\nwww-authenticate=Bearer realm=\"a\"\n", true,
+			"allow", answered, 401, "token-expired"},
 		"gone":          {good, "", true, "allow", connectionLost, 503, ""},
 		"silent":        {good, "-", true, "allow", timedOut, 503, ""},
 		"allowed again": {good, good, true, "allow", badReply, 503, ""},
@@ -48,7 +48,8 @@ func TestWatch(t *testing.T) {
 			p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 			p.wantAllowed(p.decide("GET", "/"))
 			a := p.tell("watch", value("GET"), "-", value("Bearer x"), value("websocket"), value("/a"), value("/b"))
-			if stands := a.text["stands"] == "yes"; a.decision != c.decision || stands != c.stands || a.err != answered {
+			if stands := a.text["stands"] == "yes"; a.decision != c.decision || stands != c.stands ||
+				a.err != answered {
 				t.Errorf("got %+v, want %s, standing %v", a, c.decision, c.stands)
 			}
 			questions, accepted := d.asked()
@@ -109,14 +110,17 @@ func TestErrorBodyOfIS14_CTL67(t *testing.T) {
 	for name, c := range map[string]struct{ target, reply, want string }{
 		"403": {"/x-nmos/configuration/v1.0/rolePaths/root", "deny 403\nid=$ID\nreason=path-not-granted\n",
 			`{"status":401,"errorMessage":"path-not-granted"}`},
-		"401": {"/x-nmos/configuration", "deny 401\nid=$ID\nreason=no-token\n", `{"status":401,"errorMessage":"no-token"}`},
+		"401": {"/x-nmos/configuration", "deny 401\nid=$ID\nreason=no-token\n",
+			`{"status":401,"errorMessage":"no-token"}`},
 		"503": {"/x-nmos/configuration/v1.0?a", "deny 503\nid=$ID\nreason=keys-pending\nretry-after=2\n",
 			`{"status":503,"errorMessage":"keys-pending"}`},
 		"ambiguous": {"/x-nmos/configuration/v1.0//a", "deny 400\nid=$ID\nreason=path-ambiguous\n",
 			`{"status":400,"errorMessage":"path-ambiguous"}`},
-		"encoded": {"/x-nmos/%63onfiguration/v1.0", "deny 401\nid=$ID\nreason=no-token\npath=/x-nmos/configuration/v1.0\n",
+		"encoded": {"/x-nmos/%63onfiguration/v1.0",
+			"deny 401\nid=$ID\nreason=no-token\npath=/x-nmos/configuration/v1.0\n",
 			`{"status":401,"errorMessage":"no-token"}`},
-		"nonsense": {"/x-nmos/configuration?b", "nonsense", `{"status":503,"errorMessage":"the daemon's answer breaks the protocol"}`},
+		"nonsense": {"/x-nmos/configuration?b", "nonsense",
+			`{"status":503,"errorMessage":"the daemon's answer breaks the protocol"}`},
 		"another": {"/x-nmos/configurations/v1.0", "deny 403\nid=$ID\nreason=path-not-granted\n",
 			`{"code":403,"error":"Forbidden","debug":"path-not-granted"}`},
 	} {

@@ -103,8 +103,8 @@ func TestSignInIsRefused(t *testing.T) {
 	s, o := start(t, authserver.Options{}, "")
 	for fault, want := range map[authserver.Fault]string{
 		authserver.AuthorizeNoState: "another state", authserver.AuthorizeOtherState: "another state",
-		authserver.AuthorizeOtherIssuer: "another server", authserver.AuthorizeDenied: "access_denied", authserver.HTML: "200",
-		authserver.ServerError: "500",
+		authserver.AuthorizeOtherIssuer: "another server", authserver.AuthorizeDenied: "access_denied",
+		authserver.HTML: "200", authserver.ServerError: "500",
 	} {
 		c := open(t, o)
 		s.MisbehaveTimes(authserver.PathAuthorize, fault, 1)
@@ -122,7 +122,8 @@ func TestSignInIsRefused(t *testing.T) {
 		"wrong password": {Name: "anna", Password: "guess"}, "access_denied": {Deny: true},
 	} {
 		o.Person = person
-		if err := open(t, o).SignIn(t.Context()); err == nil || !strings.Contains(err.Error(), map[bool]string{true: "access_denied", false: "wrong"}[person.Deny]) {
+		if err := open(t, o).SignIn(t.Context()); err == nil ||
+			!strings.Contains(err.Error(), map[bool]string{true: "access_denied", false: "wrong"}[person.Deny]) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -132,8 +133,8 @@ func TestSignInIsRefused(t *testing.T) {
 func TestMetadataAreChecked(t *testing.T) {
 	for fault, want := range map[authserver.Fault]string{
 		authserver.MetadataOtherIssuer: "of the issuer", authserver.MetadataNoIssuer: "of the issuer",
-		authserver.MetadataNoRegistration: "registration_endpoint", authserver.HTML: "invalid character", authserver.NotFound: "404",
-		authserver.CertOtherHost: "certificate", authserver.CertOtherCA: "certificate",
+		authserver.MetadataNoRegistration: "registration_endpoint", authserver.HTML: "invalid character",
+		authserver.NotFound: "404", authserver.CertOtherHost: "certificate", authserver.CertOtherCA: "certificate",
 	} {
 		s, o := start(t, authserver.Options{}, "")
 		s.Misbehave(authserver.PathMetadata, fault)
@@ -164,8 +165,8 @@ func TestRefreshFaults(t *testing.T) {
 	}
 	var held string
 	for _, fault := range []authserver.Fault{
-		authserver.HTML, authserver.ServerError, authserver.TokenMAC, authserver.TokenNoExpiry, authserver.TokenExpiryZero,
-		authserver.TokenMissing, authserver.TooMany,
+		authserver.HTML, authserver.ServerError, authserver.TokenMAC, authserver.TokenNoExpiry,
+		authserver.TokenExpiryZero, authserver.TokenMissing, authserver.TooMany,
 	} {
 		if err := c.SignIn(t.Context()); err != nil { // the server has used the refresh token up
 			t.Fatal(err)
@@ -221,7 +222,8 @@ func TestAnswersOfDevices_CLI13_CLI14(t *testing.T) {
 		want    int // of the error; 0: none
 		tokens  int // different ones
 	}{
-		{[]int{200}, 0, 1}, {[]int{401, 200}, 0, 2}, {[]int{401, 401}, 401, 2}, {[]int{403}, 403, 1}, {[]int{503, 503, 200}, 0, 1},
+		{[]int{200}, 0, 1}, {[]int{401, 200}, 0, 2}, {[]int{401, 401}, 401, 2}, {[]int{403}, 403, 1},
+		{[]int{503, 503, 200}, 0, 1},
 		{[]int{503, 401, 403}, 403, 2}, {[]int{404}, 404, 1},
 	} {
 		panel := open(t, o)
@@ -231,7 +233,8 @@ func TestAnswersOfDevices_CLI13_CLI14(t *testing.T) {
 		answers, tokens = c.answers, nil
 		_, err := panel.Get(t.Context(), device.URL)
 		status, reason := Refused(err)
-		if status != c.want || c.want != 0 && reason != fmt.Sprintf("reason-%d", c.want) || c.want == 0 && err != nil || len(answers) != 0 {
+		if status != c.want || c.want != 0 && reason != fmt.Sprintf("reason-%d", c.want) || c.want == 0 && err != nil ||
+			len(answers) != 0 {
 			t.Errorf("%v: got %v, %d answers left, want %d", c.answers, err, len(answers), c.want)
 		}
 		different := map[string]bool{}

@@ -231,16 +231,16 @@ func (r *recorder) Read(b []byte) (int, error) {
 // stop is called before anybody else reads.
 func (r *recorder) stop() { r.done, r.kept = true, bytes.Buffer{} }
 
-// Follow follows the resources of one type by a subscription of the Query API, and calls seen with each as it is now and
-// at each change, until that returns false.
+// Follow follows the resources of one type by a subscription of the Query API, and calls seen with each as it is now
+// and at each change, until that returns false.
 func (c *Controller) Follow(ctx context.Context, kind string, seen func(Resource) (more bool)) error {
 	registry, err := c.FindRegistry(ctx)
 	if err != nil {
 		return err
 	}
 	text, err := c.do(ctx, http.MethodPost, registry+"/x-nmos/query/v1.3/subscriptions", map[string]any{
-		"max_update_rate_ms": 100, "resource_path": "/" + kind, "params": map[string]any{}, "persist": false, "secure": true,
-		"authorization": true,
+		"max_update_rate_ms": 100, "resource_path": "/" + kind, "params": map[string]any{}, "persist": false,
+		"secure": true, "authorization": true,
 	})
 	if err != nil {
 		return err

@@ -37,7 +37,8 @@ func (c *Controller) SignIn(ctx context.Context) error {
 	sum := sha256.Sum256([]byte(verifier))
 	query := url.Values{
 		"response_type": {"code"}, "client_id": {c.id}, "redirect_uri": {c.callback.url}, "scope": {c.opt.Scope},
-		"state": {state}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+		"state": {state}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {
+			"S256"},
 	}
 	back := c.callback.expect()
 	if err := c.browse(ctx, c.server.Authorization+"?"+query.Encode()); err != nil {

@@ -68,7 +68,8 @@ func NewDir() (Dir, error) {
 func (d Dir) Remove() error { return os.RemoveAll(d.path) }
 
 // Path is the folder, Authz the path of the decision socket, HTTP that of the HTTP socket, Admin that of the admin
-// socket, View that of the view socket, if a configuration opens it there, ConfigFile that of the configuration and CAFile that of the roots.
+// socket, View that of the view socket, if a configuration opens it there, ConfigFile that of the configuration and
+// CAFile that of the roots.
 func (d Dir) Path() string       { return d.path }
 func (d Dir) Authz() string      { return filepath.Join(d.path, "run", "authz.sock") }
 func (d Dir) HTTP() string       { return filepath.Join(d.path, "run", "http.sock") }

@@ -25,8 +25,8 @@ func Main(tests interface{ Run() int }, prepare func(dir string) error) (status 
 	return status
 }
 
-// Eventually waits until done is true, and fails the test if that takes longer than patience. What it waits for is named
-// for the failure.
+// Eventually waits until done is true, and fails the test if that takes longer than patience. What it waits for is
+// named for the failure.
 func Eventually(t interface {
 	Helper()
 	Fatalf(format string, values ...any)

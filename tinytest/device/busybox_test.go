@@ -16,7 +16,8 @@ import (
 )
 
 // Applets that BusyBox's root has: those that the init script calls, and those of these tests.
-const applets = "sh init cat chmod chown cmp cp cut date dd df echo false free grep head id kill ln logger ls mkdir mkfifo mount mv " +
+const applets = "sh init cat chmod chown cmp cp cut date dd df echo false free grep head id kill ln logger ls mkdir " +
+	"mkfifo mount mv " +
 	"poweroff printf ps readlink rm rmdir sed sleep start-stop-daemon sync syslogd tail test touch true umount wc base64"
 
 const inittab = "::sysinit:/etc/rcS\n::respawn:/usr/sbin/device-agent\n"
@@ -37,7 +38,8 @@ echo $? >>/run/started
 func busyBoxRoot(t *testing.T, server *authserver.Server) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, d := range []string{"bin", "dev", "etc/init.d", "etc/nmos-authd", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin", "var/lib"} {
+	for _, d := range []string{"bin", "dev", "etc/init.d", "etc/nmos-authd", "proc", "root", "run", "sys", "tmp",
+		"usr/bin", "usr/sbin", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -54,9 +56,11 @@ func busyBoxRoot(t *testing.T, server *authserver.Server) string {
 		t.Fatal(err)
 	}
 	for to, from := range map[string]string{
-		"bin/busybox": absolute(t, "build/device/busybox"), "usr/bin/nmos-authd": absolute(t, "build/linux-arm64/nmos-authd"),
-		"etc/init.d/nmos-authd": absolute(t, "configs/sysvinit/nmos-authd"), "usr/sbin/device-agent": "testdata/agent.sh",
-		"usr/bin/example": guestProgram(t, "example"), "usr/bin/guest": guestProgram(t, "guest"),
+		"bin/busybox":           absolute(t, "build/device/busybox"),
+		"usr/bin/nmos-authd":    absolute(t, "build/linux-arm64/nmos-authd"),
+		"etc/init.d/nmos-authd": absolute(t, "configs/sysvinit/nmos-authd"),
+		"usr/sbin/device-agent": "testdata/agent.sh", "usr/bin/example": guestProgram(t, "example"),
+		"usr/bin/guest": guestProgram(t, "guest"),
 	} {
 		text, err := os.ReadFile(from)
 		if err == nil {
@@ -82,9 +86,9 @@ func busyBoxRoot(t *testing.T, server *authserver.Server) string {
 }
 
 // smallMemory is that of the machine, in MB. Of 64 Debian's kernel, which is not made for that little, takes 26 for its
-// program, and its slabs 21: 8 of those for the file system for tracing, an inode of every kind of event. 9 are then free
-// as the init script begins, 17 with initcall_blacklist=tracer_init_tracefs. The daemon starts in those, too, but the steps
-// below were not seen to end on a busy host.
+// program, and its slabs 21: 8 of those for the file system for tracing, an inode of every kind of event. 9 are then
+// free as the init script begins, 17 with initcall_blacklist=tracer_init_tracefs. The daemon starts in those, too, but
+// the steps below were not seen to end on a busy host.
 const smallMemory = 80
 
 // A device without systemd, of little memory, whose root cannot be written to.
@@ -103,7 +107,8 @@ func TestBusyBox_OPS1(t *testing.T) {
 		}
 		m.must("/etc/init.d/nmos-authd status")
 		s := m.processStatus(m.pid())
-		for name, want := range map[string]string{"Uid": "100 100 100 100", "Gid": "100 100 100 100", "CapEff": "0000000000000000",
+		for name, want := range map[string]string{"Uid": "100 100 100 100", "Gid": "100 100 100 100",
+			"CapEff":     "0000000000000000",
 			"NoNewPrivs": "1", "Seccomp": "2"} {
 			if s[name] != want {
 				m.t.Errorf("/proc/PID/status: %s is %q, want %q", name, s[name], want)
@@ -113,8 +118,8 @@ func TestBusyBox_OPS1(t *testing.T) {
 		if sandbox.Landlock == 0 {
 			m.t.Errorf("Landlock is not in force: %s", sandbox.Why)
 		}
-		return fmt.Sprintf("the System V script has started it as its user, seccomp 2, Landlock %d; shell after %.0f s", sandbox.Landlock,
-			m.booted.Seconds())
+		return fmt.Sprintf("the System V script has started it as its user, seccomp 2, Landlock %d; shell after %.0f s",
+			sandbox.Landlock, m.booted.Seconds())
 	})
 	m.step("clock of 1970", func() string {
 		if year := m.must("date -u +%Y"); year != "1970" {
@@ -140,8 +145,8 @@ func TestBusyBox_OPS1(t *testing.T) {
 		if messages, _ := m.try("grep -i 'out of memory' /run/messages"); messages != "" {
 			m.t.Error(messages)
 		}
-		return fmt.Sprintf("all allowed; %s; of %d MB the kernel leaves %s, and %s are still available", m.memory(m.pid()), smallMemory,
-			megabytes(m.t, fields[1]), megabytes(m.t, fields[4]))
+		return fmt.Sprintf("all allowed; %s; of %d MB the kernel leaves %s, and %s are still available",
+			m.memory(m.pid()), smallMemory, megabytes(m.t, fields[1]), megabytes(m.t, fields[4]))
 	})
 	m.step("restart, server unreachable", func() string {
 		m.wait("the keys are kept", func() bool { return m.status().State.Kept })
@@ -191,8 +196,8 @@ func (h *history) rotate(server *authserver.Server) {
 	}
 }
 
-// check asks a device that has just started, with the server out of reach: what was kept for certain must be known, what was
-// being written may be, and nothing else is believed.
+// check asks a device that has just started, with the server out of reach: what was kept for certain must be known,
+// what was being written may be, and nothing else is believed.
 func (h *history) check(m *machine, server *authserver.Server) {
 	usable := ""
 	for _, key := range h.keys[max(0, len(h.keys)-8):] {
@@ -220,7 +225,8 @@ func (h *history) check(m *machine, server *authserver.Server) {
 		stranger.KID = h.kept[len(h.kept)-1]
 	}
 	got := m.ask(h.token(server, &stranger), "GET", self)
-	if got.first != "deny 401" && got.first != "deny 503" || len(h.kept) > 0 && !h.withdrawn[stranger.KID] && got.reason != "signature" {
+	if got.first != "deny 401" && got.first != "deny 503" || len(h.kept) > 0 && !h.withdrawn[stranger.KID] &&
+		got.reason != "signature" {
 		m.t.Errorf("a forged token under %s got %v", stranger.KID, got)
 	}
 	if h.acked > 0 && usable != "" {
@@ -235,7 +241,8 @@ func (h *history) check(m *machine, server *authserver.Server) {
 			}
 		}
 		if len(known) != 1 || known[0] < h.acked {
-			m.t.Errorf("inventories %v are in force; %d was acknowledged, and %d may have been written", known, h.acked, h.acked+1)
+			m.t.Errorf("inventories %v are in force; %d was acknowledged, and %d may have been written", known, h.acked,
+				h.acked+1)
 			return
 		}
 		h.acked, h.checked = known[0], h.checked+1
@@ -271,8 +278,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// The power is cut while keys rotate and inventories are pushed, at a random moment; the first decisions after the next start,
-// with the server out of reach, are right.
+// The power is cut while keys rotate and inventories are pushed, at a random moment; the first decisions after the next
+// start, with the server out of reach, are right.
 func TestPowerCuts_KEY3(t *testing.T) {
 	needsDevice(t)
 	seed := uint64(time.Now().UnixNano())
@@ -306,7 +313,8 @@ func TestPowerCuts_KEY3(t *testing.T) {
 		server.Behave()
 		m.await("a token under the newest key", h.token(server, h.keys[len(h.keys)-1]), "allow 200 ok")
 		// Until the power is cut: inventories as fast as they are taken, and new keys.
-		m.must(fmt.Sprintf("guest push %sadmin.sock %d >$(ls /dev/vport*p2) 2>/dev/null </dev/null &", sockets, h.acked+1))
+		m.must(fmt.Sprintf("guest push %sadmin.sock %d >$(ls /dev/vport*p2) 2>/dev/null </dev/null &", sockets,
+			h.acked+1))
 		power := time.AfterFunc(time.Duration(random.Int64N(int64(12*time.Second))), m.kill)
 		defer power.Stop()
 		for {
@@ -314,7 +322,8 @@ func TestPowerCuts_KEY3(t *testing.T) {
 			newest := h.keys[len(h.keys)-1].KID
 			for kept := false; !kept; {
 				// Its name in the file says that the write has begun; "kept" after that, that it is done.
-				printed, status, err := m.exchange(fmt.Sprintf("grep -q %s /var/lib/nmos-authd/keys* && nmos-authd status --json", newest))
+				printed, status, err := m.exchange(fmt.Sprintf("grep -q %s /var/lib/nmos-authd/keys* && nmos-authd "+
+					"status --json", newest))
 				if err != nil {
 					return
 				}
@@ -337,7 +346,8 @@ func TestPowerCuts_KEY3(t *testing.T) {
 			writes = len(lines)
 		}
 	}
-	seen := fmt.Sprintf("%d starts with the server out of reach: all decisions right. %d keys, %d inventories, looked for after %d starts; a write "+
+	seen := fmt.Sprintf("%d starts with the server out of reach: all decisions right. %d keys, %d inventories, "+
+		"looked for after %d starts; a write "+
 		"was cut short %d times. Seed %d", cuts, len(h.keys), writes, h.checked, found, seed)
 	if t.Failed() {
 		seen = fmt.Sprintf("WRONG: build/device/test.txt says what. NMOS_DEVICE_SEED=%d", seed)

@@ -1,15 +1,15 @@
-// Package device_test boots a device: Debian's arm64 kernel on an emulated machine (qemu-system-aarch64, TCG), a system with
-// systemd and one with BusyBox's init on a read-only root, and the packages as they are shipped.
+// Package device_test boots a device: Debian's arm64 kernel on an emulated machine (qemu-system-aarch64, TCG), a system
+// with systemd and one with BusyBox's init on a read-only root, and the packages as they are shipped.
 //
-// "make device" makes what is booted (scripts/device.sh), runs these tests, and prints a table of what was done and what was
-// seen, which is also in build/device.txt. Elsewhere the tests are skipped and say so.
+// "make device" makes what is booted (scripts/device.sh), runs these tests, and prints a table of what was done and
+// what was seen, which is also in build/device.txt. Elsewhere the tests are skipped and say so.
 //
-// The authorization server is the pretend one, in the test's own process. The machine reaches it at 10.0.2.100, through a
-// forwarding of qemu's own network, and nothing else on any network: to the host this is traffic on loopback. The machine's
-// shell is driven over a virtio port, so that neither needs the other's network to be well.
+// The authorization server is the pretend one, in the test's own process. The machine reaches it at 10.0.2.100, through
+// a forwarding of qemu's own network, and nothing else on any network: to the host this is traffic on loopback. The
+// machine's shell is driven over a virtio port, so that neither needs the other's network to be well.
 //
-// What an emulated machine cannot show: speed (times are printed, never asserted), the processor's order of memory accesses,
-// and a flash that reorders or tears writes by itself; tinytest/powercut has images of those.
+// What an emulated machine cannot show: speed (times are printed, never asserted), the processor's order of memory
+// accesses, and a flash that reorders or tears writes by itself; tinytest/powercut has images of those.
 package device_test
 
 import (
@@ -115,13 +115,14 @@ func absolute(t *testing.T, path string) string {
 var buildGuest = sync.OnceValue(func() error {
 	const client = root + "/platform/cclient/"
 	for program, source := range map[string]string{"example": client + "example.c", "guest": "testdata/guest.c"} {
-		out, err := exec.Command("aarch64-linux-gnu-gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-I"+client,
-			"-o", filepath.Join(workDir, program), client+"nmos_authz.c", source).CombinedOutput()
+		out, err := exec.Command("aarch64-linux-gnu-gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
+			"-I"+client, "-o", filepath.Join(workDir, program), client+"nmos_authz.c", source).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w\n%s", program, err, out)
 		}
 	}
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(workDir, "hello"), "./testdata/hello")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(workDir, "hello"),
+		"./testdata/hello")
 	c.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("hello: %w\n%s", err, out)
@@ -151,13 +152,15 @@ func startServer(t *testing.T) *authserver.Server {
 
 // configuration is the device's file. The keys are fetched as often as may be.
 func configuration(server *authserver.Server) string {
-	return fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nrefresh = \"5s\"\nretry = \"1s\"\n", deviceName, server.Issuer())
+	return fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nrefresh = \"5s\"\nretry = \"1s\"\n",
+		deviceName, server.Issuer())
 }
 
 // template is a token that may read the node and all meters, by the host's clock.
 func template(server *authserver.Server) *mint.Token {
-	return server.Token(mint.Options{Device: deviceName, Now: time.Now().Add(-time.Minute), Permissions: map[string]mint.Permission{
-		"node": {Read: []string{"self"}}, "events": {Read: []string{"*"}}}})
+	return server.Token(mint.Options{Device: deviceName, Now: time.Now().Add(-time.Minute),
+		Permissions: map[string]mint.Permission{
+			"node": {Read: []string{"self"}}, "events": {Read: []string{"*"}}}})
 }
 
 // attacker has a key of his own.
@@ -203,7 +206,8 @@ func (r *table) String() string {
 	for _, row := range append([][2]string{{"done", "seen"}}, r.rows...) {
 		left, right := fold(row[0], leftColumn), fold(row[1], rightColumn)
 		for n := range max(len(left), len(right)) {
-			b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %s", leftColumn, line(left, n), line(right, n)), " ") + "\n")
+			b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %s", leftColumn, line(left, n), line(right, n)), " ") +
+				"\n")
 		}
 	}
 	return b.String()

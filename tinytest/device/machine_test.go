@@ -48,15 +48,17 @@ func boot(t *testing.T, h hardware) *machine {
 	machines++
 	name := filepath.Join(workDir, strconv.Itoa(machines))
 	m := &machine{t: t, console: name + ".console", ended: make(chan struct{})}
-	args := []string{"-M", "virt", "-cpu", "cortex-a53", "-m", fmt.Sprint(h.memory), "-smp", fmt.Sprint(h.cores), "-nodefaults",
-		"-display", "none", "-no-reboot", "-serial", "file:" + m.console,
+	args := []string{"-M", "virt", "-cpu", "cortex-a53", "-m", fmt.Sprint(h.memory), "-smp", fmt.Sprint(h.cores),
+		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "file:" + m.console,
 		"-rtc", "base=1970-01-01T00:00:00", // no battery
 		"-kernel", absolute(t, "build/device/vmlinuz"), "-initrd", absolute(t, "build/device/initrd"),
 		"-append", "console=ttyAMA0 panic=-1 quiet net.ifnames=0 " + h.kernel,
 		"-device", "virtio-serial-device",
-		"-chardev", "socket,id=shell,path=" + name + ".shell,server=on,wait=off", "-device", "virtserialport,chardev=shell,nr=1"}
+		"-chardev", "socket,id=shell,path=" + name + ".shell,server=on,wait=off", "-device",
+		"virtserialport,chardev=shell,nr=1"}
 	if h.notes != "" {
-		args = append(args, "-chardev", "file,id=notes,append=on,path="+h.notes, "-device", "virtserialport,chardev=notes,nr=2")
+		args = append(args, "-chardev", "file,id=notes,append=on,path="+h.notes, "-device",
+			"virtserialport,chardev=notes,nr=2")
 	}
 	if h.server != nil {
 		program, err := os.Executable()
@@ -64,7 +66,8 @@ func boot(t *testing.T, h hardware) *machine {
 			t.Fatal(err)
 		}
 		args = append(args, "-device", "virtio-net-device,netdev=net", "-netdev", fmt.Sprintf(
-			"user,id=net,restrict=on,guestfwd=tcp:%s:%s-cmd:%s -relay 127.0.0.1:%s", serverAt, h.server.Port(), program, h.server.Port()))
+			"user,id=net,restrict=on,guestfwd=tcp:%s:%s-cmd:%s -relay 127.0.0.1:%s", serverAt, h.server.Port(), program,
+			h.server.Port()))
 	}
 	for n, disk := range h.disks {
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,format=raw,cache=writeback,file=%s", n, disk),
@@ -131,7 +134,8 @@ func (m *machine) consoleText() string {
 func (m *machine) exchange(command string) (printed string, status int, err error) {
 	m.number++
 	m.conn.SetDeadline(time.Now().Add(patience))
-	if _, err := fmt.Fprintf(m.conn, "%d %s\n", m.number, base64.StdEncoding.EncodeToString([]byte(command))); err != nil {
+	if _, err := fmt.Fprintf(m.conn, "%d %s\n", m.number,
+		base64.StdEncoding.EncodeToString([]byte(command))); err != nil {
 		return "", 0, err
 	}
 	for {
@@ -211,12 +215,13 @@ type answer struct {
 
 func (a answer) String() string { return a.first + " " + a.reason }
 
-// ask asks by the C client until the daemon has answered: the client's own patience is a second, in which a busy host need
-// not get to it.
+// ask asks by the C client until the daemon has answered: the client's own patience is a second, in which a busy host
+// need not get to it.
 func (m *machine) ask(token string, words ...string) answer {
 	m.t.Helper()
 	// What ps shows is the shell alone, and the token is not in its arguments.
-	command := fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | example -a %sauthz.sock %s", token, sockets, strings.Join(words, " "))
+	command := fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | example -a %sauthz.sock %s", token, sockets,
+		strings.Join(words, " "))
 	if token == "" {
 		command = fmt.Sprintf("example %sauthz.sock %s", sockets, strings.Join(words, " "))
 	}
@@ -247,7 +252,8 @@ func (m *machine) want(what, token, want string) {
 	}
 }
 
-// wantUntold asks a device whose clock has not been set: it cannot tell, and if it has no keys yet it says that instead.
+// wantUntold asks a device whose clock has not been set: it cannot tell, and if it has no keys yet it says that
+// instead.
 func (m *machine) wantUntold(what, token string) {
 	m.t.Helper()
 	if got := m.ask(token, "GET", self).String(); got != "deny 503 clock-untrusted" && got != "deny 503 keys-pending" {
@@ -261,7 +267,8 @@ func (m *machine) await(what, token, want string) {
 	var got answer
 	for deadline := time.Now().Add(patience); got.String() != want; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 -u nmos-authd -o cat; date -u")
+			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 -u nmos-authd -o " +
+				"cat; date -u")
 			m.t.Fatalf("%s: after %v got %v, want %s; the device's log:\n%s", what, patience, got, want, log)
 		}
 		got = m.ask(token, "GET", self)
@@ -312,7 +319,8 @@ func (m *machine) status() (s state) {
 // pid is the daemon's process, "" if none.
 func (m *machine) pid() string {
 	m.t.Helper()
-	out, _ := m.try("for p in /proc/[0-9]*; do [ \"$(readlink $p/exe)\" = /usr/bin/nmos-authd ] && echo ${p#/proc/}; done; true")
+	out, _ := m.try("for p in /proc/[0-9]*; do [ \"$(readlink $p/exe)\" = /usr/bin/nmos-authd ] && echo ${p#/proc/}; " +
+		"done; true")
 	return strings.TrimSpace(out)
 }
 
@@ -347,6 +355,7 @@ func megabytes(t *testing.T, kilobytes string) string {
 func disk(t *testing.T, name string, size int, args ...string) string {
 	t.Helper()
 	path := filepath.Join(workDir, name)
-	command(t, "mke2fs", append([]string{"-q", "-F", "-t", "ext4", "-m", "0"}, append(args, path, fmt.Sprintf("%dM", size))...)...)
+	command(t, "mke2fs", append([]string{"-q", "-F", "-t", "ext4", "-m", "0"},
+		append(args, path, fmt.Sprintf("%dM", size))...)...)
 	return path
 }

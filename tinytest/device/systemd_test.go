@@ -21,7 +21,8 @@ func box(t *testing.T, server *authserver.Server) string {
 		t.Fatalf("got %d packages for arm64 in build/packages, want 1 (make packages): %v", len(debs), err)
 	}
 	dir := t.TempDir()
-	for to, from := range map[string]string{"nmos-authd.deb": debs[0], "example": guestProgram(t, "example"), "guest": guestProgram(t, "guest"),
+	for to, from := range map[string]string{"nmos-authd.deb": debs[0], "example": guestProgram(t, "example"),
+		"guest": guestProgram(t, "guest"),
 		"hello": guestProgram(t, "hello")} {
 		command(t, "cp", from, filepath.Join(dir, to))
 	}
@@ -35,28 +36,33 @@ func TestSystemd_OPS1(t *testing.T) {
 	needsDevice(t)
 	server := startServer(t)
 	m := boot(t, hardware{memory: 256, cores: 2, server: server, kernel: "rw systemd.mask=serial-getty@ttyAMA0.service",
-		disks: []string{absolute(t, "build/device/debian.ext4") + ",snapshot=on", box(t, server) + ",readonly=on", disk(t, "state.ext4", 8)}})
+		disks: []string{absolute(t, "build/device/debian.ext4") + ",snapshot=on", box(t, server) + ",readonly=on",
+			disk(t, "state.ext4", 8)}})
 	good := template(server).Sign()
 	m.step("dpkg -i nmos-authd.deb", func() string {
 		m.must("mount -o ro /dev/disk1 /box && mkdir -p /var/lib/nmos-authd && mount /dev/disk2 /var/lib/nmos-authd")
 		m.must("dpkg -i /box/nmos-authd.deb")
 		for _, want := range []string{"enabled", "active"} {
-			if out, _ := m.try("systemctl is-" + want + " " + units); out != strings.TrimSpace(strings.Repeat(want+"\n", 4)) {
+			if out, _ := m.try("systemctl is-" + want + " " + units); out != strings.TrimSpace(
+				strings.Repeat(want+"\n", 4)) {
 				m.t.Errorf("the units are %q, want each %s", out, want)
 			}
 		}
 		if owner := m.must("chown nmos-authd: /var/lib/nmos-authd; stat -c %U:%a /run/nmos-authd"); owner != "nmos-authd:755" {
 			m.t.Errorf("/run/nmos-authd is %s, want nmos-authd:755", owner)
 		}
-		m.must(fmt.Sprintf("cp /box/ca.pem /box/nmos-authd.toml /etc/nmos-authd/ && echo '%s %s' >>/etc/hosts", serverAt, serverName))
+		m.must(fmt.Sprintf("cp /box/ca.pem /box/nmos-authd.toml /etc/nmos-authd/ && echo '%s %s' >>/etc/hosts",
+			serverAt, serverName))
 		m.must("systemctl restart nmos-authd.service")
 		return fmt.Sprintf("kernel %s, systemd %s, shell after %.0f s; 3 sockets and the service enabled and active",
-			m.must("uname -r"), m.must("systemctl --version | sed -n '1s/systemd \\([0-9]*\\).*/\\1/p'"), m.booted.Seconds())
+			m.must("uname -r"), m.must("systemctl --version | sed -n '1s/systemd \\([0-9]*\\).*/\\1/p'"),
+			m.booted.Seconds())
 	})
 	m.step("user, sandbox as shipped", func() string {
 		s := m.processStatus(m.pid())
 		uid := m.must("id -u nmos-authd")
-		for name, want := range map[string]string{"Uid": strings.TrimSpace(strings.Repeat(uid+" ", 4)), "NoNewPrivs": "1", "Seccomp": "2",
+		for name, want := range map[string]string{"Uid": strings.TrimSpace(strings.Repeat(uid+" ", 4)),
+			"NoNewPrivs": "1", "Seccomp": "2",
 			"CapEff": "0000000000000000", "CapBnd": "0000000000000000"} {
 			if s[name] != want {
 				m.t.Errorf("/proc/PID/status: %s is %q, want %q", name, s[name], want)
@@ -64,11 +70,13 @@ func TestSystemd_OPS1(t *testing.T) {
 		}
 		journal := m.must("journalctl --no-pager -q -u nmos-authd -o cat")
 		sandbox := m.status().Sandbox
-		if !strings.Contains(journal, fmt.Sprintf(`"sandbox: in force","landlock":%d`, sandbox.Landlock)) || sandbox.Landlock == 0 ||
+		if !strings.Contains(journal, fmt.Sprintf(`"sandbox: in force","landlock":%d`, sandbox.Landlock)) ||
+			sandbox.Landlock == 0 ||
 			strings.Contains(journal, "not permitted") || strings.Contains(journal, "not hardened") {
 			m.t.Errorf("Landlock %d (%s); the daemon's log:\n%s", sandbox.Landlock, sandbox.Why, journal)
 		}
-		return fmt.Sprintf("uid %s, no capabilities, seccomp 2 with %s filters, Landlock %d", uid, s["Seccomp_filters"], sandbox.Landlock)
+		return fmt.Sprintf("uid %s, no capabilities, seccomp 2 with %s filters, Landlock %d", uid, s["Seccomp_filters"],
+			sandbox.Landlock)
 	})
 	m.step("clock of 1970", func() string {
 		shows := m.must("date -u +%Y-%m-%d")
@@ -77,9 +85,10 @@ func TestSystemd_OPS1(t *testing.T) {
 	})
 
 	m.step("disk full as keys come", func() string {
-		m.must("dd if=/dev/zero of=/var/lib/nmos-authd/fill bs=4k 2>/dev/null; dd if=/dev/zero of=/var/lib/nmos-authd/fill2 bs=1 2>/dev/null; true")
-		// The daemon may have written keys before its clock was set, since it judges certificates by the time of its build
-		// at least. Now there is something new to write in any case.
+		m.must("dd if=/dev/zero of=/var/lib/nmos-authd/fill bs=4k 2>/dev/null; dd if=/dev/zero " +
+			"of=/var/lib/nmos-authd/fill2 bs=1 2>/dev/null; true")
+		// The daemon may have written keys before its clock was set, since it judges certificates by the time of its
+		// build at least. Now there is something new to write in any case.
 		server.Rotate()
 		m.setClock(time.Now())
 		m.await("a good token once the clock is set", good, "allow 200 ok")
@@ -110,7 +119,8 @@ func TestSystemd_OPS1(t *testing.T) {
 		for _, s := range []struct {
 			by   time.Duration
 			want string
-		}{{2 * time.Hour, "deny 401 token-expired"}, {0, "allow 200 ok"}, {30 * time.Minute, "allow 200 ok"}, {-4 * time.Minute, "allow 200 ok"},
+		}{{2 * time.Hour, "deny 401 token-expired"}, {0, "allow 200 ok"}, {30 * time.Minute, "allow 200 ok"},
+			{-4 * time.Minute, "allow 200 ok"},
 			{37 * time.Second, "allow 200 ok"}, {0, "allow 200 ok"}} {
 			m.setClock(time.Now().Add(s.by))
 			m.await(fmt.Sprintf("a good token with the clock at %v", s.by), good, s.want)
@@ -164,7 +174,8 @@ func TestSystemd_OPS1(t *testing.T) {
 		idle := m.memory(m.pid())
 		const times, portion = 100000, 5000 // an answer of the shell may take only so long
 		for range times / portion {
-			allowed := m.must(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | guest load %sauthz.sock %d", good, sockets, portion))
+			allowed := m.must(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | guest load %sauthz.sock %d", good, sockets,
+				portion))
 			if allowed != fmt.Sprint(portion) {
 				m.t.Fatalf("of %d questions with a good token %s were allowed", portion, allowed)
 			}
@@ -173,18 +184,21 @@ func TestSystemd_OPS1(t *testing.T) {
 	})
 	m.step("exec to the first answer", func() string {
 		m.must("systemctl stop " + units)
-		m.must("mkdir -p /run/first && chown nmos-authd: /run/first && cp /etc/nmos-authd/nmos-authd.toml /run/first/ && " +
+		m.must("mkdir -p /run/first && chown nmos-authd: /run/first && cp /etc/nmos-authd/nmos-authd.toml " +
+			"/run/first/ && " +
 			`printf '[sockets]\nauthz = "/run/first/a"\nhttp = "/run/first/h"\nadmin = ""\n' >>/run/first/nmos-authd.toml`)
 		as := "setpriv --reuid=nmos-authd --regid=nmos-authd --clear-groups "
 		var first, hello []int
 		for range 5 {
-			first = append(first, m.microseconds(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | %s /box/guest first /run/first/a /usr/bin/nmos-authd "+
+			first = append(first, m.microseconds(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | %s /box/guest first "+
+				"/run/first/a /usr/bin/nmos-authd "+
 				"run --config /run/first/nmos-authd.toml 2>/dev/null", good, as)))
-			hello = append(hello, m.microseconds(as+"/box/guest connect /run/first/b /box/hello /run/first/b; rm -f /run/first/b"))
+			hello = append(hello, m.microseconds(as+"/box/guest connect /run/first/b /box/hello /run/first/b; rm -f "+
+				"/run/first/b"))
 		}
 		f, h := median(first), median(hello)
-		return fmt.Sprintf("%.0f ms, a Go program that opens a socket %.0f ms: %.1f times (medians of 5)", float64(f)/1e3, float64(h)/1e3,
-			float64(f)/float64(h))
+		return fmt.Sprintf("%.0f ms, a Go program that opens a socket %.0f ms: %.1f times (medians of 5)",
+			float64(f)/1e3, float64(h)/1e3, float64(f)/float64(h))
 	})
 }
 

@@ -273,7 +273,8 @@ func (m *Model) scope(target *Object, method ID, b bulk) []*Object {
 		return all
 	}
 	named := slices.DeleteFunc(slices.Clone(all), func(o *Object) bool {
-		return !slices.ContainsFunc(b.DataSet.Values, func(h holder) bool { return strings.Join(h.Path, ".") == o.Path })
+		return !slices.ContainsFunc(b.DataSet.Values,
+			func(h holder) bool { return strings.Join(h.Path, ".") == o.Path })
 	})
 	if len(named) == 0 {
 		return []*Object{target}

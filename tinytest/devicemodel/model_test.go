@@ -32,7 +32,8 @@ func (c call) check(t *testing.T, m *Model) {
 		value = string(text)
 	}
 	if r.Status != c.status || (c.value != "*" && value != c.value) || (r.Status >= 300) != (r.Message != "") {
-		t.Errorf("%s %s %s: got %d %s %s, want %d %s", c.path, c.method, c.arguments, r.Status, value, r.Message, c.status, c.value)
+		t.Errorf("%s %s %s: got %d %s %s, want %d %s", c.path, c.method, c.arguments, r.Status, value, r.Message,
+			c.status, c.value)
 	}
 }
 
@@ -84,8 +85,8 @@ func TestProperties(t *testing.T) {
 	m.SetLevel("mic-2", -12)
 	stop()
 	m.SetLevel("mic-2", -13)
-	want := []string{"41 3p1 0 -6.5 <nil>", "41 1p6 0 <nil> <nil>", "41 3p3 2 -20 0", "41 3p3 1 20 3", "41 3p3 3 <nil> 1",
-		"41 3p3 0 [] <nil>", "11 3p3 0 5 <nil>", "32 3p1 0 -12 <nil>"}
+	want := []string{"41 3p1 0 -6.5 <nil>", "41 1p6 0 <nil> <nil>", "41 3p3 2 -20 0", "41 3p3 1 20 3",
+		"41 3p3 3 <nil> 1", "41 3p3 0 [] <nil>", "11 3p3 0 5 <nil>", "32 3p1 0 -12 <nil>"}
 	if !slices.Equal(told, want) {
 		t.Errorf("told\n%q, want\n%q", told, want)
 	}
@@ -107,11 +108,14 @@ func TestMethods(t *testing.T) {
 		{"root.meters", "2m2", `{"path":["mic-2"]}`, OK, "[" + second + "]"},
 		{"root.meters", "2m2", `{"path":["mic-3"]}`, OK, "[]"},
 		{"root", "2m2", `{"path":["meters","mic-1"]}`, OK, "[" + first + "]"},
-		{"root.meters", "2m3", `{"role":"MIC","caseSensitive":false,"matchWholeString":false,"recurse":true}`, OK, "[" + first + "," + second + "]"},
+		{"root.meters", "2m3", `{"role":"MIC","caseSensitive":false,"matchWholeString":false,"recurse":true}`, OK,
+			"[" + first + "," + second + "]"},
 		{"root.meters", "2m3", `{"role":"mic","caseSensitive":true,"matchWholeString":true,"recurse":true}`, OK, "[]"},
-		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":true}`, OK, "[" + first + "," + second + "]"},
+		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":true}`, OK, "[" + first + "," + second +
+			"]"},
 		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":false}`, OK, "[]"},
-		{"root.meters", "2m4", `{"classId":[1,2],"includeDerived":true,"recurse":false}`, OK, "[" + first + "," + second + "]"},
+		{"root.meters", "2m4", `{"classId":[1,2],"includeDerived":true,"recurse":false}`, OK,
+			"[" + first + "," + second + "]"},
 		{"root.ClassManager", "3m1", `{"classId":[1,2,0,2],"includeInherited":true}`, OK, "*"},
 		{"root.ClassManager", "3m1", `{"classId":[7]}`, ParameterError, ""},
 		{"root.ClassManager", "3m2", `{"name":"NcRating"}`, ParameterError, ""},
@@ -132,7 +136,8 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s is not found by what it says of itself", o.Path)
 		}
 		for _, id := range m.Properties(o) {
-			if r := m.Invoke(o, MethodGet, json.RawMessage(fmt.Sprintf(`{"id":{"level":%d,"index":%d}}`, id.Level, id.Index))); r.Status != OK {
+			if r := m.Invoke(o, MethodGet, json.RawMessage(fmt.Sprintf(`{"id":{"level":%d,"index":%d}}`, id.Level,
+				id.Index))); r.Status != OK {
 				t.Errorf("%s %s: %+v", o.Path, id.Property(), r)
 			}
 			if m.DescribeProperty(o, id) == nil {
@@ -166,9 +171,11 @@ func TestReach_CTL43(t *testing.T) {
 		{manager, "3m1", `{"PATH":["root","mic-1"],"Recurse":false}`, []string{"root.mic-1"}, 0},
 		{manager, "3m1", `{"path":["root","nobody"]}`, []string{manager}, 0},
 		{manager, "3m1", `nonsense`, []string{manager}, 0},
-		{manager, "3m3", `{"path":["root"],` + values(gain, "root.meters", "root.nobody") + `}`, []string{"root.meters", gain}, 2},
+		{manager, "3m3", `{"path":["root"],` + values(gain, "root.meters", "root.nobody") + `}`,
+			[]string{"root.meters", gain}, 2},
 		{manager, "3m3", `{"path":["root","mic-1"],` + values(gain, "root.meters") + `}`, []string{gain}, 1},
-		{manager, "3m3", `{"path":["root","mic-1"],"recurse":false,` + values(gain, "root.meters") + `}`, []string{"root.mic-1"}, 0},
+		{manager, "3m3", `{"path":["root","mic-1"],"recurse":false,` + values(gain, "root.meters") + `}`,
+			[]string{"root.mic-1"}, 0},
 		{manager, "3m3", `{"path":["root"],` + values() + `}`, []string{"root"}, 0},
 		{manager, "3m3", `{"path":["root"],"restoreMode":1,` + values(gain) + `}`, []string{manager}, 0},
 		{manager, "3m2", `{"path":["root"],` + values(gain, "root.meters") + `}`, []string{"root.meters", gain}, 0},

@@ -37,7 +37,8 @@ const good = `
 func TestBrowse_CLI12(t *testing.T) {
 	r := start(t, good)
 	found, err := r.Browse(t.Context(), "_nmos-query._tcp", "example.com", "v1.3")
-	if err != nil || len(found) != 2 || found[0].URL() != "https://b.example.com:442" || found[1].URL() != "https://a.example.com:441" {
+	if err != nil || len(found) != 2 || found[0].URL() != "https://b.example.com:442" ||
+		found[1].URL() != "https://a.example.com:441" {
 		t.Fatalf("got %v, %v, want b and a", found, err)
 	}
 	if found[0].Authorization() || !found[1].Authorization() {
@@ -47,11 +48,14 @@ func TestBrowse_CLI12(t *testing.T) {
 
 func TestBrowseIsStrict(t *testing.T) {
 	for name, c := range map[string]struct{ zone, want string }{
-		"nothing":    {"", "no _nmos-query._tcp in example.com"},
-		"version":    {good[strings.Index(good, "c._nmos-query._tcp   SRV"):] + "_nmos-query._tcp PTR c._nmos-query._tcp", "lacks v1.3"},
+		"nothing": {"", "no _nmos-query._tcp in example.com"},
+		"version": {good[strings.Index(good, "c._nmos-query._tcp   SRV"):] + "_nmos-query._tcp PTR " +
+			"c._nmos-query._tcp", "lacks v1.3"},
 		"no records": {"_nmos-query._tcp PTR c._nmos-query._tcp", "lacks an SRV"},
-		"http":       {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp TXT \"api_proto=http\" \"api_ver=v1.3\" \"pri=1\"", "want https"},
-		"pri":        {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp TXT \"api_proto=https\" \"api_ver=v1.3\"", "not a number"},
+		"http": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp " +
+			"TXT \"api_proto=http\" \"api_ver=v1.3\" \"pri=1\"", "want https"},
+		"pri": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp " +
+			"TXT \"api_proto=https\" \"api_ver=v1.3\"", "not a number"},
 	} {
 		_, err := start(t, c.zone).Browse(t.Context(), "_nmos-query._tcp", "example.com", "v1.3")
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -61,7 +65,8 @@ func TestBrowseIsStrict(t *testing.T) {
 	if _, err := (Resolver{"127.0.0.1:1"}).Browse(t.Context(), "_a._tcp", "example.com", "v1.3"); err == nil {
 		t.Error("no name server: want an error")
 	}
-	if _, err := start(t, "").Dial(t.Context(), "tcp", "a.example.com:1"); err == nil || !strings.Contains(err.Error(), "no address") {
+	if _, err := start(t, "").Dial(t.Context(), "tcp", "a.example.com:1"); err == nil ||
+		!strings.Contains(err.Error(), "no address") {
 		t.Errorf("a host without an address: got %v", err)
 	}
 }

@@ -69,7 +69,8 @@ func TestAnswers(t *testing.T) {
 			{"x.example.net.", dns.TypeA, dns.RcodeNameError, 0, 0, 1},
 		} {
 			m, err := ask(t, s, network, c.name, c.kind)
-			if err != nil || m.Rcode != c.rcode || len(m.Answer) != c.answer || len(m.Ns) != c.ns || len(m.Extra) != c.extra {
+			if err != nil || m.Rcode != c.rcode || len(m.Answer) != c.answer || len(m.Ns) != c.ns ||
+				len(m.Extra) != c.extra {
 				t.Errorf("%s %s: %v\n%v", network, c.name, err, m)
 			}
 		}
@@ -100,33 +101,42 @@ func TestFaults(t *testing.T) {
 	truncated := func(m *dns.Msg, err error) bool { return m != nil && m.Truncated }
 	cname := func(m *dns.Msg, err error) bool { return err == nil && m.Answer[0].Header().Rrtype == dns.TypeCNAME }
 	for f, want := range map[Fault]struct{ udp, tcp func(*dns.Msg, error) bool }{
-		Silent:         {silent, silent},
-		HangUp:         {silent, broken},
-		ServFail:       {rcode(dns.RcodeServerFailure), rcode(dns.RcodeServerFailure)},
-		Refused:        {rcode(dns.RcodeRefused), rcode(dns.RcodeRefused)},
-		NXDomain:       {rcode(dns.RcodeNameError), rcode(dns.RcodeNameError)},
-		NoData:         {func(m *dns.Msg, err error) bool { return err == nil && m.Rcode == 0 && len(m.Answer) == 0 }, nil},
-		NoEDNS:         {rcode(dns.RcodeFormatError), rcode(dns.RcodeFormatError)},
-		Referral:       {func(m *dns.Msg, err error) bool { return err == nil && len(m.Ns) == 1 && !m.RecursionAvailable }, nil},
+		Silent:   {silent, silent},
+		HangUp:   {silent, broken},
+		ServFail: {rcode(dns.RcodeServerFailure), rcode(dns.RcodeServerFailure)},
+		Refused:  {rcode(dns.RcodeRefused), rcode(dns.RcodeRefused)},
+		NXDomain: {rcode(dns.RcodeNameError), rcode(dns.RcodeNameError)},
+		NoData: {func(m *dns.Msg, err error) bool { return err == nil && m.Rcode == 0 && len(m.Answer) == 0 },
+			nil},
+		NoEDNS: {rcode(dns.RcodeFormatError), rcode(dns.RcodeFormatError)},
+		Referral: {func(m *dns.Msg, err error) bool {
+			return err == nil && len(m.Ns) == 1 && !m.RecursionAvailable
+		}, nil},
 		Truncated:      {truncated, answered},
 		TruncatedHalf:  {truncated, answered},
 		TruncatedNever: {answered, answered},
 		TruncatedTCP:   {truncated, truncated},
 		WrongID:        {silent, broken},
-		WrongQuestion:  {func(m *dns.Msg, err error) bool { return err == nil && m.Question[0].Name == "www.example.net." }, nil},
-		NoQuestion:     {func(m *dns.Msg, err error) bool { return err == nil && len(m.Question) == 0 }, nil},
-		Echo:           {func(m *dns.Msg, err error) bool { return err == nil && !m.Response }, nil},
-		Forged:         {answered, answered},
-		Flood:          {silent, broken},
-		Garbage:        {broken, broken},
-		Half:           {broken, broken},
-		PointerLoop:    {broken, broken},
-		BadLength:      {broken, broken},
-		Huge:           {truncated, func(m *dns.Msg, err error) bool { return err == nil && len(m.Answer) > ManyRecords }},
-		CNAMELoop:      {cname, cname},
-		CNAMEChain:     {cname, cname},
-		Poison:         {func(m *dns.Msg, err error) bool { return err == nil && strings.Contains(m.String(), Attacker) }, nil},
-		Late:           {silent, silent},
+		WrongQuestion: {func(m *dns.Msg, err error) bool {
+			return err == nil && m.Question[0].Name == "www.example.net."
+		}, nil},
+		NoQuestion:  {func(m *dns.Msg, err error) bool { return err == nil && len(m.Question) == 0 }, nil},
+		Echo:        {func(m *dns.Msg, err error) bool { return err == nil && !m.Response }, nil},
+		Forged:      {answered, answered},
+		Flood:       {silent, broken},
+		Garbage:     {broken, broken},
+		Half:        {broken, broken},
+		PointerLoop: {broken, broken},
+		BadLength:   {broken, broken},
+		Huge: {truncated, func(m *dns.Msg, err error) bool {
+			return err == nil && len(m.Answer) > ManyRecords
+		}},
+		CNAMELoop:  {cname, cname},
+		CNAMEChain: {cname, cname},
+		Poison: {func(m *dns.Msg, err error) bool {
+			return err == nil && strings.Contains(m.String(), Attacker)
+		}, nil},
+		Late: {silent, silent},
 	} {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
@@ -166,7 +176,8 @@ func TestMisbehaveTimes(t *testing.T) {
 		}
 		codes = append(codes, m.Rcode)
 	}
-	if codes[0] != dns.RcodeRefused || codes[1] != dns.RcodeRefused || codes[2] != dns.RcodeServerFailure || codes[3] != dns.RcodeServerFailure {
+	if codes[0] != dns.RcodeRefused || codes[1] != dns.RcodeRefused || codes[2] != dns.RcodeServerFailure ||
+		codes[3] != dns.RcodeServerFailure {
 		t.Errorf("%v", codes)
 	}
 	s.Behave()

@@ -71,11 +71,13 @@ func TestDaemon(t *testing.T) {
 		d.awaitKeys(token)
 		a := d.ask(token, "GET", self)
 		a.want(t, "a good token", "allow 200", "ok")
-		if a.lines["client-id"] != mint.DefaultClient || a.lines["issuer"] != server.Issuer() || a.lines["path"] != self {
+		if a.lines["client-id"] != mint.DefaultClient || a.lines["issuer"] != server.Issuer() ||
+			a.lines["path"] != self {
 			t.Errorf("a good token: %v", a.lines)
 		}
 		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/receivers/1/staged").want(t, "a write", "allow 200", "ok")
-		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/senders/1/staged").want(t, "a write", "deny 403", "path-not-granted")
+		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/senders/1/staged").want(t, "a write", "deny 403",
+			"path-not-granted")
 		d.ask(token, "GET", "/x-nmos//node").want(t, "an ambiguous path", "deny 400", "path-ambiguous")
 		d.ask(token, "BREW", self).want(t, "an unknown method", "deny 405", "method")
 		d.ask("", "GET", self).want(t, "no token", "deny 401", "no-token")
@@ -222,8 +224,10 @@ func TestTimesBeyond2038_CLM7(t *testing.T) {
 				t.Errorf("a life of %d s: expires in %d, %v; want about %d", life, got, err, most)
 			}
 		}
-		for _, life := range []int64{-1, -year, -20 * year, -(1<<32 - 1000), -(1<<32 + 1000), -(1 << 33)} { // down to before 1970
-			d.ask(tokenFor(server, life), "GET", self).want(t, fmt.Sprintf("a life of %d s", life), "deny 401", "token-expired")
+		// down to before 1970
+		for _, life := range []int64{-1, -year, -20 * year, -(1<<32 - 1000), -(1<<32 + 1000), -(1 << 33)} {
+			d.ask(tokenFor(server, life), "GET", self).want(t, fmt.Sprintf("a life of %d s", life), "deny 401",
+				"token-expired")
 		}
 		d.stop()
 	})

@@ -5,13 +5,22 @@
 //
 // What qemu-user (7.2, Debian 12) cannot show, and what is done about it:
 //
-//   - Landlock: its system calls are not translated, so the daemon says that the kernel has none. TestDaemon wants just that
-//     said; tinytest/system tests the sandbox itself.
-//   - A clock that is set while the daemon runs (a timer that is cancelled by it): a process cannot set the host's clock. The
-//     unit tests of platform and of agent do it with a clock of their own.
-//   - Speed, memory and timing: an emulator's have nothing to do with the device's.
-//   - The processor's order of memory accesses: the host's is stricter than ARM's, so a missing barrier does not show. The race
-//     detector is there for that ("make race").
+//   - Landlock: its system calls are not translated, so the daemon says that the kernel has none. TestDaemon wants just
+//
+// that
+//
+//	  said; tinytest/system tests the sandbox itself.
+//	- A clock that is set while the daemon runs (a timer that is cancelled by it): a process cannot set the host's
+//
+// clock. The
+//
+//	  unit tests of platform and of agent do it with a clock of their own.
+//	- Speed, memory and timing: an emulator's have nothing to do with the device's.
+//	- The processor's order of memory accesses: the host's is stricter than ARM's, so a missing barrier does not show.
+//
+// The race
+//
+//	detector is there for that ("make race").
 package emulate_test
 
 import (
@@ -109,8 +118,8 @@ func (m machine) program(t *testing.T, name string, sources ...string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	args := append([]string{"-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-static", "-pthread", "-I" + client,
-		"-o", path, client + "/nmos_authz.c"}, sources...)
+	args := append([]string{"-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-static", "-pthread",
+		"-I" + client, "-o", path, client + "/nmos_authz.c"}, sources...)
 	if out, exit := run(t, "", m.cc, args...); exit != 0 {
 		t.Fatalf("%s: exit status %d\n%s", m.cc, exit, out)
 	}

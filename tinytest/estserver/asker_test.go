@@ -55,7 +55,9 @@ func good(t *testing.T, s *Server) *asker {
 func (a *asker) ask(method, url string, body func(tls.ConnectionState) []byte) (*http.Response, []byte, error) {
 	config := &tls.Config{RootCAs: a.roots, InsecureSkipVerify: a.roots == nil, MaxVersion: a.maxTLS}
 	if a.shows != nil {
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return a.shows, nil }
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return a.shows, nil
+		}
 	}
 	var session tls.ConnectionState
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -113,7 +115,9 @@ func (a *asker) enrol(operation string, csr *x509.CertificateRequest, key crypto
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return a.ask(http.MethodPost, a.server.Base()+"/"+operation, func(tls.ConnectionState) []byte { return encode(der) })
+	return a.ask(http.MethodPost, a.server.Base()+"/"+operation, func(tls.ConnectionState) []byte {
+		return encode(der)
+	})
 }
 
 // leaf reads the one certificate of an answer.

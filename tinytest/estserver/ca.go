@@ -105,7 +105,8 @@ type Pair struct {
 // device in its subject (CERT-48).
 func (ca *CA) Device(serial string, from, until time.Time) Pair {
 	return ca.issue(&x509.Certificate{
-		Subject:   pkix.Name{Organization: []string{"Maker Example"}, CommonName: "device " + serial, SerialNumber: serial},
+		Subject: pkix.Name{Organization: []string{"Maker Example"}, CommonName: "device " + serial,
+			SerialNumber: serial},
 		NotBefore: from, NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }

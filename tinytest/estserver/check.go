@@ -208,7 +208,8 @@ func (s *Server) checkKey(req *Request, csr *x509.CertificateRequest) (breaches 
 	if w := s.waiting[device(csr)]; w != nil {
 		again = w.key == key
 		if again && req.At.Before(w.until) {
-			breaches = append(breaches, fmt.Sprintf("CERT-27: asked %v before Retry-After is over", w.until.Sub(req.At)))
+			breaches = append(breaches, fmt.Sprintf("CERT-27: asked %v before Retry-After is over",
+				w.until.Sub(req.At)))
 		}
 		if !again && !w.repeated && !w.tied {
 			breaches = append(breaches, "CERT-27: another key after Retry-After")
@@ -322,7 +323,8 @@ func (s *Server) below(chain []*x509.Certificate, now time.Time, cas ...*CA) boo
 		between.AddCert(c)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{
+			x509.ExtKeyUsageClientAuth},
 	})
 	return err == nil
 }

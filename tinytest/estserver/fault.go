@@ -94,11 +94,13 @@ var (
 	}
 	CACertsFaults = []Fault{OtherRoot, NoRoot, LeafAsRoot, WeakRoot, TooMany, EndedRoot}
 	EnrolFaults   = []Fault{
-		WrongCA, ForgedCA, WrongNames, WrongCN, MoreNames, Wildcard, OtherKey, NoServerUse, NoClientUse, NoUse, CAInstead,
-		ShortLife, Ended, NotYet, Several, SeveralLeaves, Deferred, DeferredDate, DeferredBare, DeferredForAge, Lost,
+		WrongCA, ForgedCA, WrongNames, WrongCN, MoreNames, Wildcard, OtherKey, NoServerUse, NoClientUse, NoUse,
+		CAInstead, ShortLife, Ended, NotYet, Several, SeveralLeaves, Deferred, DeferredDate, DeferredBare,
+		DeferredForAge, Lost,
 	}
 	HandshakeFaults = []Fault{
-		CertOtherCA, CertOtherHost, CertEnded, CertNotForServer, TLS11, RefuseClient, HangConnect, ResetConnect, PlainPort,
+		CertOtherCA, CertOtherHost, CertEnded, CertNotForServer, TLS11, RefuseClient, HangConnect, ResetConnect,
+		PlainPort,
 	}
 )
 

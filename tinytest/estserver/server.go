@@ -58,8 +58,9 @@ type Options struct {
 	Now       func() time.Time // nil: time.Now
 	Host      string           // host name in URL; "" means 127.0.0.1
 	OtherHost string           // what RedirectHost leads to; "" means localhost, or 127.0.0.1 if Host is that
-	Names     []string         // more names of the server's certificate, beside localhost, 127.0.0.1, Host and OtherHost
-	Label     string           // that the path must have (CERT-3); "" if none
+	// more names of the server's certificate, beside localhost, 127.0.0.1, Host and OtherHost
+	Names []string
+	Label string // that the path must have (CERT-3); "" if none
 
 	Facility, Maker *CA           // nil: new ones
 	Life            time.Duration // of the certificates issued; 0 means 90 days

@@ -130,14 +130,19 @@ func TestViolationsAreSeen(t *testing.T) {
 		}, "CERT-26: the body is not base64"},
 		{"CN apart", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.CommonName = "b.studio.example" }),
 			"CERT-22: CN"},
-		{"wildcard", Options{}, with(func(r *x509.CertificateRequest) { r.DNSNames = append(r.DNSNames, "*.studio.example") }),
+		{"wildcard", Options{}, with(func(r *x509.CertificateRequest) {
+			r.DNSNames = append(r.DNSNames, "*.studio.example")
+		}),
 			"CERT-22: a wildcard"},
 		{"address", Options{}, with(func(r *x509.CertificateRequest) { r.IPAddresses = []net.IP{{10, 0, 0, 1}} }),
 			"CERT-22: IP addresses"},
-		{"address as name", Options{}, with(func(r *x509.CertificateRequest) { r.DNSNames = append(r.DNSNames, "10.0.0.1") }),
+		{"address as name", Options{}, with(func(r *x509.CertificateRequest) {
+			r.DNSNames = append(r.DNSNames, "10.0.0.1")
+		}),
 			"CERT-22: an address"},
 		{"other domain", Options{Domain: "other.example"}, enrol, "CERT-22: \"" + host + "\" is not in"},
-		{"no serial number", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "" }), "CERT-23"},
+		{"no serial number", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "" }),
+			"CERT-23"},
 		{"other serial number", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "SN-2" }),
 			"CERT-23"},
 		{"challenge unasked", Options{}, func(a *asker) (*http.Response, []byte, error) {
@@ -158,14 +163,16 @@ func TestViolationsAreSeen(t *testing.T) {
 			a.shows = nil
 			return newKey()
 		}), "CERT-41: the certificate being renewed"},
-		{"renewed with maker", Options{}, renew(func(a *asker, _ *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
-			a.shows = good(a.t, a.server).shows
-			return newKey()
-		}), "CERT-41: renewed with the maker's"},
-		{"renewed other name", Options{}, renew(func(_ *asker, r *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
-			r.DNSNames = append(r.DNSNames, "b.studio.example")
-			return newKey()
-		}), "CERT-41: names"},
+		{"renewed with maker", Options{}, renew(
+			func(a *asker, _ *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
+				a.shows = good(a.t, a.server).shows
+				return newKey()
+			}), "CERT-41: renewed with the maker's"},
+		{"renewed other name", Options{}, renew(
+			func(_ *asker, r *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
+				r.DNSNames = append(r.DNSNames, "b.studio.example")
+				return newKey()
+			}), "CERT-41: names"},
 		{"renewed other subject", Options{}, renew(func(_ *asker, r *x509.CertificateRequest, _ crypto.Signer,
 		) crypto.Signer {
 			r.Subject.Organization = []string{"another"}
@@ -287,7 +294,8 @@ func TestChallenge(t *testing.T) {
 // Who has to wait is held to it, and to its key.
 func TestRetryAfter(t *testing.T) {
 	began, passed := time.Now(), atomic.Int64{}
-	s := start(t, Options{RetryAfter: time.Hour, Now: func() time.Time { return began.Add(time.Duration(passed.Load())) }})
+	s := start(t, Options{RetryAfter: time.Hour,
+		Now: func() time.Time { return began.Add(time.Duration(passed.Load())) }})
 	a := good(t, s)
 	s.MisbehaveTimes(Enrol, Deferred, 2)
 	key := newKey()
@@ -295,7 +303,8 @@ func TestRetryAfter(t *testing.T) {
 		t.Helper()
 		resp, body, err := a.enrol(Enrol, template(), key)
 		if err != nil || resp.StatusCode != status || len(s.Violations()) != violations {
-			t.Errorf("got %v %s %v, violations %q; want %d and %d of them", resp, body, err, s.Violations(), status, violations)
+			t.Errorf("got %v %s %v, violations %q; want %d and %d of them", resp, body, err, s.Violations(), status,
+				violations)
 		}
 		if status == http.StatusAccepted && resp.Header.Get("Retry-After") != "3600" {
 			t.Errorf("got Retry-After %q", resp.Header.Get("Retry-After"))

@@ -63,7 +63,8 @@ var buildStepped = sync.OnceValues(func() (string, error) {
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {
 		source: copied, filepath.Join(platform, "stepped.go"): hook,
 	}})
-	err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(copied, changed, 0o600), os.WriteFile(overlay, list, 0o600))
+	err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(copied, changed, 0o600),
+		os.WriteFile(overlay, list, 0o600))
 	if err != nil {
 		return "", err
 	}

@@ -39,7 +39,8 @@ var attacks = []attack{
 	{name: "authz.sock, 1 key", answers: "401 signature"},
 	{name: "authz.sock, no kid, 64 keys", keys: 63, unnamed: true, answers: "401 signature|503 keys-pending"},
 	{name: "http.sock, 1 key", http: true, answers: "401 signature"},
-	{name: "http.sock, no kid, 64 keys", http: true, keys: 63, unnamed: true, answers: "401 signature|503 keys-pending"},
+	{name: "http.sock, no kid, 64 keys", http: true, keys: 63, unnamed: true,
+		answers: "401 signature|503 keys-pending"},
 }
 
 // Several callers send forged tokens as fast as they can. A controller with a known token gets nothing but its answer,

@@ -24,7 +24,8 @@ func (q probe) bytes(http bool) []byte {
 		if q.Token != "" {
 			bearer = "Authorization: Bearer " + q.Token + "\r\n"
 		}
-		return []byte("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: " + q.Method + "\r\nX-Original-URI: " +
+		return []byte("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: " + q.Method +
+			"\r\nX-Original-URI: " +
 			q.Target + "\r\n" + bearer + "\r\n")
 	}
 	if q.Token != "" {

@@ -178,7 +178,8 @@ func (r *rig) makeProbes(f fault) {
 		{"other device", "GET", asked, sign(mint.Options{Device: "node-2.example.com"}, nil), "403 audience"},
 		{"may only read", "PATCH", asked, sign(mint.Options{Permissions: map[string]mint.Permission{
 			"connection": {Read: []string{"*"}}}}, nil), "403 path-not-granted"},
-		{"expired", "GET", asked, sign(mint.Options{Now: time.Now().Add(-30 * time.Minute), Life: 10 * time.Minute}, nil),
+		{"expired", "GET", asked, sign(mint.Options{Now: time.Now().Add(-30 * time.Minute), Life: 10 * time.Minute},
+			nil),
 			"401 token-expired"},
 		{"short", "GET", asked, sign(mint.Options{Life: 30 * time.Minute}, nil), "200 ok"},
 		{"ambiguous", "GET", asked + "//x", known, "400 path-ambiguous"},

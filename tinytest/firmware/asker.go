@@ -119,8 +119,8 @@ func isGone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// Turned waits on the connection of the last question, which stands (watch-token), for the reply that ends it. The error
-// is io.EOF if the daemon has ended first. Close interrupts it.
+// Turned waits on the connection of the last question, which stands (watch-token), for the reply that ends it. The
+// error is io.EOF if the daemon has ended first. Close interrupts it.
 func (a *Asker) Turned() (Reply, error) {
 	a.mu.Lock()
 	conn := a.conn

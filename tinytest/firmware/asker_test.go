@@ -22,8 +22,9 @@ func TestParseReply(t *testing.T) {
 		"path=/x-nmos/node/v1.3/\nwould=403 path-not-granted\nsomething-new=7\n"
 	got, err := ParseReply([]byte(packet))
 	want := Reply{
-		Verdict: Allow, Status: 200, ID: "17", Reason: "ok", ClientID: "c=1", Subject: "operator, Jörg", Issuer: "https://a",
-		ExpiresIn: 284 * time.Second, Expires: true, Path: "/x-nmos/node/v1.3/", Would: "403 path-not-granted", Text: packet,
+		Verdict: Allow, Status: 200, ID: "17", Reason: "ok", ClientID: "c=1", Subject: "operator, Jörg",
+		Issuer: "https://a", ExpiresIn: 284 * time.Second, Expires: true, Path: "/x-nmos/node/v1.3/",
+		Would: "403 path-not-granted", Text: packet,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
@@ -32,8 +33,10 @@ func TestParseReply(t *testing.T) {
 		t.Error("Allowed")
 	}
 
-	got, err = ParseReply([]byte("deny 403\nreason=path-not-granted\ndenied=/a\ndenied=/b\nwww-authenticate=Bearer realm=\"x\"\n"))
-	if err != nil || got.Allowed() || strings.Join(got.Denied, " ") != "/a /b" || got.WWWAuthenticate != `Bearer realm="x"` {
+	got, err = ParseReply([]byte("deny 403\nreason=path-not-granted\ndenied=/a\ndenied=/b\nwww-authenticate=Bearer " +
+		"realm=\"x\"\n"))
+	if err != nil || got.Allowed() || strings.Join(got.Denied, " ") != "/a /b" ||
+		got.WWWAuthenticate != `Bearer realm="x"` {
 		t.Errorf("%v %+v", err, got)
 	}
 	got, err = ParseReply([]byte("deny 503\nreason=keys-pending\nretry-after=2\n"))
@@ -52,17 +55,20 @@ func TestParseReply(t *testing.T) {
 
 func TestParseReplyIsStrict(t *testing.T) {
 	for _, packet := range []string{
-		"", "\n", "allow 200", "allow\nreason=ok\n", "allow 0200\nreason=ok\n", "allow +200\nreason=ok\n", "allow 201\nreason=ok\n",
-		"Allow 200\nreason=ok\n", "allow  200\nreason=ok\n", "allow 200 \nreason=ok\n", "deny 200\nreason=ok\n",
-		"deny 404\nreason=x\n", "error 401\nreason=x\nwww-authenticate=Bearer a\n", "pong 2\n", "ok\nallow 200\nreason=ok\n",
-		"allow 200\n", "allow 200\nreason=\n", "allow 200\nreason=OK\n", "allow 200\nreason=ok\nreason=ok\n",
-		"allow 200\nreason=ok\nnew=1\nnew=1\n", "allow 200\nreason=ok\nnoequals\n", "allow 200\nreason=ok\n=x\n",
-		"allow 200\nreason=ok\n\n", "allow 200\nreason=ok\r\n", "allow 200\nreason=ok\nsubject=a\x00b\n",
-		"allow 200\nreason=ok\nsubject=\xff\n", "allow 200\nreason=ok\nexpires-in=-1\n", "allow 200\nreason=ok\nexpires-in=1.5\n",
+		"", "\n", "allow 200", "allow\nreason=ok\n", "allow 0200\nreason=ok\n", "allow +200\nreason=ok\n",
+		"allow 201\nreason=ok\n", "Allow 200\nreason=ok\n", "allow  200\nreason=ok\n", "allow 200 \nreason=ok\n",
+		"deny 200\nreason=ok\n", "deny 404\nreason=x\n", "error 401\nreason=x\nwww-authenticate=Bearer a\n", "pong 2\n",
+		"ok\nallow 200\nreason=ok\n", "allow 200\n", "allow 200\nreason=\n", "allow 200\nreason=OK\n",
+		"allow 200\nreason=ok\nreason=ok\n", "allow 200\nreason=ok\nnew=1\nnew=1\n", "allow 200\nreason=ok\nnoequals\n",
+		"allow 200\nreason=ok\n=x\n", "allow 200\nreason=ok\n\n", "allow 200\nreason=ok\r\n",
+		"allow 200\nreason=ok\nsubject=a\x00b\n", "allow 200\nreason=ok\nsubject=\xff\n",
+		"allow 200\nreason=ok\nexpires-in=-1\n", "allow 200\nreason=ok\nexpires-in=1.5\n",
 		"allow 200\nreason=ok\nexpires-in=\n", "allow 200\nreason=ok\nexpires-in=99999999999999999999\n",
 		"allow 200\nreason=ok\npath=x-nmos\n", "deny 401\nreason=no-token\n", "deny 403\nreason=x\n",
-		"deny 401\nreason=no-token\nwww-authenticate=Basic realm=a\n", "deny 503\nreason=x\n", "deny 503\nreason=x\nretry-after=0\n",
-		"deny 400\nreason=x\nretry-after=1\n", "deny 405\nreason=method\nexpires-in=1\n",
+		"deny 401\nreason=no-token\nwww-authenticate=Basic " +
+			"realm=a\n", "deny 503\nreason=x\n",
+		"deny 503\nreason=x\nretry-after=0\n", "deny 400\nreason=x\nretry-after=1\n",
+		"deny 405\nreason=method\nexpires-in=1\n",
 	} {
 		if r, err := ParseReply([]byte(packet)); !errors.Is(err, ErrReply) || r.Allowed() {
 			t.Errorf("%q: %+v, %v", packet, r, err)
@@ -76,7 +82,8 @@ func TestAskKeepsItsConnection(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if r, err := a.Ask("decide 1", "method=GET", "target=/a?b", "id=x"); err != nil || !r.Allowed() || r.Path != "/a" {
+			if r, err := a.Ask("decide 1", "method=GET", "target=/a?b", "id=x"); err != nil || !r.Allowed() ||
+				r.Path != "/a" {
 				t.Errorf("got %+v, error %v", r, err)
 			}
 		})
@@ -151,7 +158,8 @@ func TestAskRefusesStrangeReplies(t *testing.T) {
 	d := startDaemon(t, "", allow)
 	a := newAsker(t, d.socket, 0)
 	for _, reply := range []string{
-		"allow 200\nid=other\nreason=ok\n", "allow 200\nreason=ok\n", "allow 200\nid=1\nreason=ok", strings.Repeat("x", replyLimit+1),
+		"allow 200\nid=other\nreason=ok\n", "allow 200\nreason=ok\n", "allow 200\nid=1\nreason=ok",
+		strings.Repeat("x", replyLimit+1),
 	} {
 		d.say(func(string) string { return reply })
 		if r, err := a.Ask("decide 1", "id=1"); !errors.Is(err, ErrReply) || r.Allowed() {

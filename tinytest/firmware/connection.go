@@ -53,7 +53,8 @@ func newReceiver() *endpoint {
 		"sender_id": nil, "master_enable": false, "activation": idle(),
 		"transport_file": object{"data": nil, "type": nil},
 		"transport_params": []object{{
-			"source_ip": nil, "interface_ip": "127.0.0.1", "multicast_ip": nil, "destination_port": 5004, "rtp_enabled": true,
+			"source_ip": nil, "interface_ip": "127.0.0.1", "multicast_ip": nil, "destination_port": 5004,
+			"rtp_enabled": true,
 		}},
 	})
 }

@@ -77,7 +77,8 @@ func (d *Device) permit(api, authorization string, requests []request) ([]device
 			if size > 0 && size+len(line)+1 > room {
 				ask()
 			}
-			packet, denials, whose, size = append(packet, line), append(denials, words[n]), append(whose, i), size+len(line)+1
+			packet, denials, whose, size = append(packet, line), append(denials, words[n]), append(whose, i),
+				size+len(line)+1
 		}
 	}
 	if size > 0 {

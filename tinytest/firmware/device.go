@@ -6,8 +6,8 @@
 // device model (package devicemodel), controlled over IS-12's WebSocket and IS-14's HTTP API, of which each command and
 // subscription is asked about: its daemon should have [control] commands = "asked". Beside those it has a front panel,
 // which speaks no HTTP and asks by the device's own names (see [Device.PanelAddr]), and it announces itself at an IS-04
-// registry with a token of its own that it has from the daemon ([Device.Announce]). It is the second implementation of the decision
-// socket's client side, written from the protocol's description; it imports nothing of agent/*.
+// registry with a token of its own that it has from the daemon ([Device.Announce]). It is the second implementation of
+// the decision socket's client side, written from the protocol's description; it imports nothing of agent/*.
 //
 // The order of work in [Device.ServeHTTP] is the one that a firmware should copy: ask with the request target as it
 // came, answer a denial with the daemon's status and headers, and route on the path of the reply, never on its own

@@ -97,10 +97,11 @@ func TestEveryResourceCanBeRead(t *testing.T) {
 		t.Errorf("%d resources, %d questions, %d arrived", len(d.tree), d.Asked(), fake.asked())
 	}
 	for path, want := range map[string]string{
-		"/": `["x-nmos/"]`, "/x-nmos": `["configuration/","connection/","events/","ncp/","node/"]`, "/x-nmos/connection/v1.1/single": `["receivers/","senders/"]`,
-		connectionAPI + "/single/senders/" + Sender1ID: `["active/","constraints/","staged/","transportfile/","transporttype/"]`,
-		connectionAPI + "/single/receivers":            `["` + Receiver1ID + `/","` + Receiver2ID + `/"]`,
-		eventsAPI:                                      `["sources/"]`,
+		"/": `["x-nmos/"]`, "/x-nmos": `["configuration/","connection/","events/","ncp/","node/"]`,
+		"/x-nmos/connection/v1.1/single": `["receivers/","senders/"]`, connectionAPI + "/single/senders/" +
+			Sender1ID: `["active/","constraints/","staged/","transportfile/","transporttype/"]`,
+		connectionAPI + "/single/receivers": `["` + Receiver1ID + `/","` + Receiver2ID + `/"]`,
+		eventsAPI:                           `["sources/"]`,
 	} {
 		if got := send(t, d, "GET", path, ""); strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %s", path, got.body)
@@ -138,16 +139,20 @@ func TestDenialsAreCopied(t *testing.T) {
 		debug  string
 		header map[string]string
 	}{
-		{always("deny 401", "reason=no-token", `www-authenticate=Bearer realm="x"`), 401, "no-token", map[string]string{"WWW-Authenticate": `Bearer realm="x"`}},
-		{always("deny 403", "reason=audience", `www-authenticate=Bearer realm="x",error=insufficient_scope`), 403, "audience",
+		{always("deny 401", "reason=no-token", `www-authenticate=Bearer realm="x"`), 401, "no-token",
+			map[string]string{"WWW-Authenticate": `Bearer realm="x"`}},
+		{always("deny 403", "reason=audience", `www-authenticate=Bearer realm="x",error=insufficient_scope`), 403,
+			"audience",
 			map[string]string{"WWW-Authenticate": `Bearer realm="x",error=insufficient_scope`}},
 		{always("deny 400", "reason=path-ambiguous"), 400, "path-ambiguous", nil},
 		{always("deny 405", "reason=method"), 405, "method", map[string]string{"Allow": methods}},
-		{always("deny 503", "reason=keys-pending", "retry-after=7"), 503, "keys-pending", map[string]string{"Retry-After": "7"}},
+		{always("deny 503", "reason=keys-pending", "retry-after=7"), 503, "keys-pending",
+			map[string]string{"Retry-After": "7"}},
 		{always("error 400", "reason=packet-text"), 400, "packet-text", nil},
 		{always("allow 200", "reason=off"), 400, "this path cannot be read in one way only", nil},
 		{always("pong 1"), 503, "", nil},
-		{always("allow 200", "reason="), 503, "the authorization daemon cannot be asked", map[string]string{"Retry-After": "1"}},
+		{always("allow 200", "reason="), 503, "the authorization daemon cannot be asked",
+			map[string]string{"Retry-After": "1"}},
 	} {
 		fake.say(c.answer)
 		got := send(t, d, "GET", "/x-nmos/node/v1.3/self", "")
@@ -159,7 +164,8 @@ func TestDenialsAreCopied(t *testing.T) {
 		if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 			t.Fatal(err)
 		}
-		if got.status != c.status || body.Code != c.status || body.Error != http.StatusText(c.status) || body.Debug != c.debug {
+		if got.status != c.status || body.Code != c.status || body.Error != http.StatusText(c.status) ||
+			body.Debug != c.debug {
 			t.Errorf("%d %s, want %d %s", got.status, got.body, c.status, c.debug)
 		}
 		for name, want := range c.header {
@@ -211,15 +217,16 @@ func TestPatch(t *testing.T) {
 	base := connectionAPI + "/single/receivers/" + Receiver1ID
 	before := send(t, d, "GET", base+"/staged", "").body
 	for _, bad := range []string{
-		``, `null`, `[]`, `{} {}`, `{"nothing":1}`, `{"master_enable":"yes"}`, `{"master_enable":null}`, `{"sender_id":7}`,
-		`{"transport_params":{}}`, `{"transport_params":[{},{}]}`, `{"transport_params":[{"x":1}]}`, `{"activation":null}`,
-		`{"activation":{"x":1}}`, `{"receiver_id":null}`,
+		``, `null`, `[]`, `{} {}`, `{"nothing":1}`, `{"master_enable":"yes"}`, `{"master_enable":null}`,
+		`{"sender_id":7}`, `{"transport_params":{}}`, `{"transport_params":[{},{}]}`, `{"transport_params":[{"x":1}]}`,
+		`{"activation":null}`, `{"activation":{"x":1}}`, `{"receiver_id":null}`,
 	} {
 		if got := send(t, d, "PATCH", base+"/staged", bad); got.status != 400 {
 			t.Errorf("%s: %d %s", bad, got.status, got.body)
 		}
 	}
-	if got := send(t, d, "PATCH", base+"/staged", `{"activation":{"mode":"activate_scheduled_relative"}}`); got.status != 501 {
+	if got := send(t, d, "PATCH", base+"/staged",
+		`{"activation":{"mode":"activate_scheduled_relative"}}`); got.status != 501 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := send(t, d, "PATCH", base+"/staged", strings.Repeat(" ", bodyLimit+1)+"{}"); got.status != 400 {
@@ -230,13 +237,15 @@ func TestPatch(t *testing.T) {
 	}
 
 	staged := send(t, d, "PATCH", base+"/staged", `{"transport_params":[{"multicast_ip":"239.1.1.1"}]}`)
-	if staged.status != 200 || !strings.Contains(staged.body, `"multicast_ip":"239.1.1.1"`) || !strings.Contains(staged.body, `"destination_port":5004`) {
+	if staged.status != 200 || !strings.Contains(staged.body, `"multicast_ip":"239.1.1.1"`) ||
+		!strings.Contains(staged.body, `"destination_port":5004`) {
 		t.Errorf("%d %s", staged.status, staged.body)
 	}
 	if active := send(t, d, "GET", base+"/active", ""); strings.Contains(active.body, "239.1.1.1") {
 		t.Errorf("active already: %s", active.body)
 	}
-	send(t, d, "PATCH", base+"/staged", `{"master_enable":true,"sender_id":"`+Sender1ID+`","activation":{"mode":"activate_immediate"}}`)
+	send(t, d, "PATCH", base+"/staged", `{"master_enable":true,"sender_id":"`+Sender1ID+
+		`","activation":{"mode":"activate_immediate"}}`)
 	active := send(t, d, "GET", base+"/active", "").body
 	for _, want := range []string{"239.1.1.1", `"master_enable":true`, Sender1ID, `"mode":"activate_immediate"`} {
 		if !strings.Contains(active, want) {

@@ -91,7 +91,8 @@ func (d *Device) listen(ctx context.Context, gone context.CancelFunc, c *websock
 func (d *Device) report(ctx context.Context, c *websocket.Conn, events <-chan any) {
 	var moved <-chan struct{} // nil: not subscribed
 	send := func(message any) bool {
-		if err := errors.Join(c.SetWriteDeadline(time.Now().Add(sendLimit)), websocket.JSON.Send(c, message)); err != nil {
+		if err := errors.Join(c.SetWriteDeadline(time.Now().Add(sendLimit)),
+			websocket.JSON.Send(c, message)); err != nil {
 			d.logf("WebSocket: %v", err)
 			return false
 		}

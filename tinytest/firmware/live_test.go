@@ -57,7 +57,8 @@ func TestLiveMeter_PATH12(t *testing.T) {
 	d := startLive(t, always("allow 200", "reason=ok", "expires-in=60"))
 	d.SetLevel(-6)
 	c := follow(t, d, `{"command":"health","timestamp":"1:2"}`)
-	if got := receive(t, c); !strings.Contains(got, `"message_type":"health"`) || !strings.Contains(got, `"origin_timestamp":"1:2"`) {
+	if got := receive(t, c); !strings.Contains(got, `"message_type":"health"`) ||
+		!strings.Contains(got, `"origin_timestamp":"1:2"`) {
 		t.Fatalf("got %s, want health alone, since nothing is subscribed", got)
 	}
 	if err := websocket.Message.Send(c, subscribe); err != nil {
@@ -100,7 +101,8 @@ func TestLiveMeterEnds_ANS8(t *testing.T) {
 	}
 
 	d = startLive(t, always("allow 200", "reason=ok", "expires-in=3600"))
-	for _, command := range []string{`{"command":"reboot"}`, "{", `{"command":"` + strings.Repeat("x", commandLimit) + `"}`} {
+	for _, command := range []string{`{"command":"reboot"}`, "{", `{"command":"` + strings.Repeat("x", commandLimit) +
+		`"}`} {
 		if err := websocket.Message.Receive(follow(t, d, command), &text); err == nil {
 			t.Errorf("%.20s: got %s, want the end", command, text)
 		}
@@ -118,16 +120,19 @@ func TestLiveMeterEnds_ANS8(t *testing.T) {
 // A token of the device's own is in no error and in no text.
 func TestOwnTokenReply_CLI69(t *testing.T) {
 	const secret = "eyJsecret"
-	packet := "allow 200\nreason=own-token\nexpires-in=60\nscope=registration\ntoken-id=ab\naccess-token=" + secret + "\n"
+	packet := "allow 200\nreason=own-token\nexpires-in=60\nscope=registration\ntoken-id=ab\naccess-token=" + secret +
+		"\n"
 	r, err := ParseReply([]byte(packet))
 	if err != nil || r.AccessToken != secret || r.TokenID != "ab" || r.Scope != "registration" || r.Text != "" {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	for _, bad := range []string{
-		packet + "\n", strings.Replace(packet, "own-token", "ok", 1), strings.Replace(packet, "allow 200", "deny 403", 1),
+		packet + "\n", strings.Replace(packet, "own-token", "ok", 1), strings.Replace(packet, "allow 200", "deny 403",
+			1),
 		"allow 200\nreason=own-token\nexpires-in=60\n",
 	} {
-		if r, err := ParseReply([]byte(bad)); err == nil || r.AccessToken != "" || strings.Contains(err.Error(), secret) {
+		if r, err := ParseReply([]byte(bad)); err == nil || r.AccessToken != "" ||
+			strings.Contains(err.Error(), secret) {
 			t.Errorf("%q: got %+v, %v, want an error without the token", bad, r, err)
 		}
 	}
@@ -150,11 +155,13 @@ func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
 		"turned": {func(t *testing.T, fake *daemon) {
 			fake.tell("deny 401\nid=1\nreason=key-unknown\nwww-authenticate=Bearer realm=\"a\"\n")
 		}, true},
-		"nonsense":  {func(t *testing.T, fake *daemon) { fake.tell("nonsense") }, true},
-		"restarted": {func(t *testing.T, fake *daemon) { fake.stop(); startDaemon(t, fake.socket, fake.answer) }, false},
+		"nonsense": {func(t *testing.T, fake *daemon) { fake.tell("nonsense") }, true},
+		"restarted": {func(t *testing.T, fake *daemon) { fake.stop(); startDaemon(t, fake.socket, fake.answer) },
+			false},
 		"and denied": {func(t *testing.T, fake *daemon) {
 			fake.stop()
-			startDaemon(t, fake.socket, always("deny 403", "reason=path-not-granted", `www-authenticate=Bearer realm="a"`))
+			startDaemon(t, fake.socket, always("deny 403", "reason=path-not-granted",
+				`www-authenticate=Bearer realm="a"`))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -140,7 +140,8 @@ func (s *session) carryOut(commands []command) []object {
 	for i, c := range commands {
 		if o := s.device.objects.Find(c.OID); o != nil { // an unknown oid is not asked about (CTL-26)
 			asked[i] = len(requests)
-			requests = append(requests, request{o.ClassID(), c.MethodID, s.device.objects.Reach(o, c.MethodID, c.Arguments)})
+			requests = append(requests, request{o.ClassID(), c.MethodID,
+				s.device.objects.Reach(o, c.MethodID, c.Arguments)})
 		}
 	}
 	answers, _ := s.device.permit("control", s.authorization, requests)
@@ -218,7 +219,8 @@ func (s *session) notify(ctx context.Context) {
 		for _, c := range waiting {
 			list = append(list, object{
 				"oid": c.OID, "eventId": devicemodel.ID{Level: 1, Index: 1},
-				"eventData": object{"propertyId": c.Property, "changeType": c.Type, "value": c.Value, "sequenceItemIndex": c.Item},
+				"eventData": object{"propertyId": c.Property, "changeType": c.Type, "value": c.Value,
+					"sequenceItemIndex": c.Item},
 			})
 		}
 		if !s.send(object{"messageType": isNotification, "notifications": list}) {

@@ -58,8 +58,8 @@ const threeCommands = `{"messageType":0,"commands":[
 	{"handle":7,"oid":99,"methodId":{"level":1,"index":1}},
 	{"handle":8,"oid":41,"methodId":{"level":1,"index":1},"arguments":{"id":{"level":3,"index":1}}}]}`
 
-// What is asked: the handshake, which is left standing, and each command, with handles of the device's own and the token
-// of the handshake wherever it came. An unknown oid is not asked about.
+// What is asked: the handshake, which is left standing, and each command, with handles of the device's own and the
+// token of the handshake wherever it came. An unknown oid is not asked about.
 func TestNCPQuestions_CTL21_CTL26_CTL29(t *testing.T) {
 	for query, handshake := range map[string][]string{
 		"":                    {"target=" + ncpSocket, "authorization=Bearer abc"},
@@ -92,8 +92,8 @@ func TestNCPQuestions_CTL21_CTL26_CTL29(t *testing.T) {
 	}
 }
 
-// What a denial comes to: 401 for those listed, 503 if that is the status; and nothing but 503 without an answer that can
-// be read.
+// What a denial comes to: 401 for those listed, 503 if that is the status; and nothing but 503 without an answer that
+// can be read.
 func TestNCPAnswers_CTL25_CTL27_CTL30_CTL84(t *testing.T) {
 	const challenge = `www-authenticate=Bearer realm="a"`
 	for name, row := range map[string]struct {
@@ -103,10 +103,12 @@ func TestNCPAnswers_CTL25_CTL27_CTL30_CTL84(t *testing.T) {
 	}{
 		"one": {always("deny 403", "reason=path-not-granted", "expires-in=60", "denied=command 1 403 path-not-granted",
 			"denied=subscribe root.meters.mic-1 403 path-not-granted", challenge), 401, 200, "[32]"},
-		"all":                     {always("deny 401", "reason=token-expired", "denied=*", challenge), 401, 401, "[]"},
-		"all, without a list":     {always("deny 403", "reason=mode", challenge), 401, 401, "[]"},
-		"keys are fetched":        {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=*"), 503, 503, "[]"},
-		"a list with 503":         {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=command 2 503 keys-pending"), 200, 503, "[31,32]"},
+		"all":                 {always("deny 401", "reason=token-expired", "denied=*", challenge), 401, 401, "[]"},
+		"all, without a list": {always("deny 403", "reason=mode", challenge), 401, 401, "[]"},
+		"keys are fetched": {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=*"), 503, 503,
+			"[]"},
+		"a list with 503": {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=command 2 503 "+
+			"keys-pending"), 200, 503, "[31,32]"},
 		"our question is refused": {always("error 400", "reason=packet-value"), 503, 503, "[]"},
 		"nonsense":                {func(string) string { return "nonsense" }, 503, 503, "[]"},
 		"another's answer":        {func(string) string { return "allow 200\nid=no\nreason=ok\n" }, 503, 503, "[]"},
@@ -165,8 +167,9 @@ func TestNCPMessages(t *testing.T) {
 	d, fake, c := openNCP(t, allow, "")
 	before, asked := d.Objects().Snapshot(), fake.asked()
 	for _, bad := range []string{
-		"", "{", "[]", `{"commands":[]}`, `{"messageType":1,"responses":[]}`, `{"messageType":9}`, `{"messageType":0,"commands":7}`,
-		strings.Replace(threeCommands, `"handle":8`, `"handle":0`, 1), strings.Replace(threeCommands, `"handle":8`, `"handle":65536`, 1),
+		"", "{", "[]", `{"commands":[]}`, `{"messageType":1,"responses":[]}`, `{"messageType":9}`,
+		`{"messageType":0,"commands":7}`, strings.Replace(threeCommands, `"handle":8`, `"handle":0`, 1),
+		strings.Replace(threeCommands, `"handle":8`, `"handle":65536`, 1),
 		strings.Replace(threeCommands, `"handle":8`, `"handle":"8"`, 1),
 	} {
 		if got := tell(t, c, bad); !strings.Contains(got, `"messageType":5`) || !strings.Contains(got, `"status":400`) {
@@ -189,7 +192,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 			return always("error 400", "reason=packet-size")(packet)
 		}
 		if strings.Contains(packet, "command=1 1.3.3 3m1 root.mic-2.gain\n") {
-			return always("deny 403", "reason=path-not-granted", "denied=command 1 403 path-not-granted", `www-authenticate=Bearer realm="a"`)(packet)
+			return always("deny 403", "reason=path-not-granted", "denied=command 1 403 path-not-granted",
+				`www-authenticate=Bearer realm="a"`)(packet)
 		}
 		return allow(packet)
 	}), "")
@@ -199,7 +203,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 	}
 	got := tell(t, c, `{"messageType":0,"commands":[`+strings.Join(list, ",")+`]}`)
 	if strings.Count(got, `"status":401`) != 1 || strings.Count(got, `"status":200`) != 1000 {
-		t.Errorf("%d are 401 and %d are 200, want 1 and 1000", strings.Count(got, `"status":401`), strings.Count(got, `"status":200`))
+		t.Errorf("%d are 401 and %d are 200, want 1 and 1000", strings.Count(got, `"status":401`),
+			strings.Count(got, `"status":200`))
 	}
 	if packets < 2 {
 		t.Errorf("there was %d packet, want several", packets)
@@ -212,7 +217,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 		many = append(many, d.Objects().FindPath("root.meters.mic-1"))
 	}
 	many[0] = d.Objects().FindPath("root.mic-2.gain")
-	answers, reply := d.permit("control", "", []request{{"1.3.3", devicemodel.GetBulk, many}, {"1.1", devicemodel.MethodGet, objects[:1]}})
+	answers, reply := d.permit("control", "", []request{{"1.3.3", devicemodel.GetBulk, many},
+		{"1.1", devicemodel.MethodGet, objects[:1]}})
 	if !slices.Equal(answers, []devicemodel.Status{401, 200}) || reply.Status != 403 {
 		t.Errorf("got %v, %+v; want the first refused by its first line, the other allowed", answers, reply)
 	}

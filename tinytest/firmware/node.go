@@ -148,8 +148,10 @@ func (m *model) device() object {
 		"controls": []object{
 			{"type": "urn:x-nmos:control:sr-ctrl/v1.1", "href": origin + connectionAPI + "/", "authorization": true},
 			{"type": "urn:x-nmos:control:events/v1.0", "href": origin + eventsAPI + "/", "authorization": true},
-			{"type": "urn:x-nmos:control:ncp/v1.0", "href": "ws" + origin[len("http"):] + ncpSocket, "authorization": true},
-			{"type": "urn:x-nmos:control:configuration/v1.0", "href": origin + configurationAPI + "/", "authorization": true},
+			{"type": "urn:x-nmos:control:ncp/v1.0", "href": "ws" + origin[len("http"):] + ncpSocket,
+				"authorization": true},
+			{"type": "urn:x-nmos:control:configuration/v1.0", "href": origin + configurationAPI + "/",
+				"authorization": true},
 		},
 	})
 }
@@ -158,11 +160,12 @@ func (m *model) sources() []object {
 	return []object{
 		m.common(AudioSourceID, "Microphones", object{
 			"format": "urn:x-nmos:format:audio", "caps": object{}, "device_id": DeviceID, "parents": []string{},
-			"clock_name": "clk0", "channels": []object{{"label": "Left", "symbol": "L"}, {"label": "Right", "symbol": "R"}},
+			"clock_name": "clk0", "channels": []object{{"label": "Left", "symbol": "L"},
+				{"label": "Right", "symbol": "R"}},
 		}),
 		m.common(MeterSourceID, "Level meter", object{
-			"format": "urn:x-nmos:format:data", "caps": object{}, "device_id": DeviceID, "parents": []string{AudioSourceID},
-			"clock_name": nil, "event_type": meterType,
+			"format": "urn:x-nmos:format:data", "caps": object{}, "device_id": DeviceID,
+			"parents": []string{AudioSourceID}, "clock_name": nil, "event_type": meterType,
 		}),
 	}
 }
@@ -170,12 +173,13 @@ func (m *model) sources() []object {
 func (m *model) flows() []object {
 	return []object{
 		m.common(AudioFlowID, "Microphones", object{
-			"format": "urn:x-nmos:format:audio", "source_id": AudioSourceID, "device_id": DeviceID, "parents": []string{},
-			"media_type": "audio/L24", "sample_rate": object{"numerator": 48000}, "bit_depth": 24,
+			"format": "urn:x-nmos:format:audio", "source_id": AudioSourceID, "device_id": DeviceID,
+			"parents": []string{}, "media_type": "audio/L24", "sample_rate": object{"numerator": 48000},
+			"bit_depth": 24,
 		}),
 		m.common(MeterFlowID, "Level meter", object{
-			"format": "urn:x-nmos:format:data", "source_id": MeterSourceID, "device_id": DeviceID, "parents": []string{},
-			"media_type": "application/json", "event_type": meterType,
+			"format": "urn:x-nmos:format:data", "source_id": MeterSourceID, "device_id": DeviceID,
+			"parents": []string{}, "media_type": "application/json", "event_type": meterType,
 		}),
 	}
 }
@@ -190,8 +194,9 @@ func (m *model) senders() []object {
 		}))
 	}
 	return append(list, m.common(MeterSenderID, "Level meter", object{
-		"flow_id": MeterFlowID, "transport": socketTransport, "device_id": DeviceID, "caps": object{}, "manifest_href": nil,
-		"interface_bindings": []string{"lo"}, "subscription": object{"receiver_id": nil, "active": true},
+		"flow_id": MeterFlowID, "transport": socketTransport, "device_id": DeviceID, "caps": object{},
+		"manifest_href": nil, "interface_bindings": []string{"lo"},
+		"subscription": object{"receiver_id": nil, "active": true},
 	}))
 }
 
@@ -201,8 +206,8 @@ func (m *model) receivers() []object {
 		e := m.endpoints[id]
 		active := m.endpointState(e, true)
 		o := m.common(id, fmt.Sprintf("Receiver %d", i+1), object{
-			"format": "urn:x-nmos:format:audio", "caps": object{"media_types": []string{"audio/L24"}}, "device_id": DeviceID,
-			"transport": transport, "interface_bindings": []string{"lo"},
+			"format": "urn:x-nmos:format:audio", "caps": object{"media_types": []string{"audio/L24"}},
+			"device_id": DeviceID, "transport": transport, "interface_bindings": []string{"lo"},
 			"subscription": object{"sender_id": active["sender_id"], "active": active["master_enable"]},
 		})
 		if at := active["activation"].(object)["activation_time"]; at != nil { // IS-04: a change has a new version

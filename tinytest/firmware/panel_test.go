@@ -59,12 +59,14 @@ func TestPanelAsksInItsOwnTerms(t *testing.T) {
 		if c.authorization != "" {
 			want = append(want, c.authorization)
 		}
-		if got := fake.last(); !reflect.DeepEqual(got[:len(got)-1], want) || !strings.HasPrefix(got[len(got)-1], "id=") {
+		if got := fake.last(); !reflect.DeepEqual(got[:len(got)-1], want) ||
+			!strings.HasPrefix(got[len(got)-1], "id=") {
 			t.Errorf("%s: asked %q", c.command, got)
 		}
 	}
 	asked := fake.asked()
-	for _, command := range []string{"", "read", "read meter", "read meter meter-1 a b", "write receiver in-1", "delete receiver in-1", "\x00"} {
+	for _, command := range []string{"", "read", "read meter", "read meter meter-1 a b", "write receiver in-1",
+		"delete receiver in-1", "\x00"} {
 		if got := panel(t, d, command); got != "400 what is that?" {
 			t.Errorf("%q: %s", command, got)
 		}

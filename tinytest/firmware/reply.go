@@ -28,11 +28,12 @@ const (
 
 // Reply is one answer of the daemon. The zero value denies.
 type Reply struct {
-	Verdict         Verdict
-	Status          int // HTTP status; 0 for pong
-	ID              string
-	Reason          string // the stable code
-	Would           string // observe mode: what enforce would have answered, such as "403 path-not-granted", or its lines
+	Verdict Verdict
+	Status  int // HTTP status; 0 for pong
+	ID      string
+	Reason  string // the stable code
+	// observe mode: what enforce would have answered, such as "403 path-not-granted", or its lines
+	Would           string
 	ClientID        string
 	Subject         string
 	Issuer          string

@@ -122,7 +122,8 @@ func failSaying(w http.ResponseWriter, status int, text, debug string) {
 func writeJSON(w http.ResponseWriter, status int, document any) {
 	body, err := json.Marshal(document)
 	if err != nil { // a document of our own that is not JSON
-		status, body = http.StatusInternalServerError, []byte(`{"code":500,"error":"Internal Server Error","debug":null}`)
+		status, body = http.StatusInternalServerError,
+			[]byte(`{"code":500,"error":"Internal Server Error","debug":null}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -114,8 +114,11 @@ func (f *certFleet) device(ctx context.Context, n int) {
 	serial := fmt.Sprintf("SN-%05d", n)
 	maker := f.server.Maker().Device(serial, now.Add(-time.Hour), now.AddDate(30, 0, 0)).Certificate
 	c := certs.New(certs.Options{
-		Dial:      f.pipe.Dial,
-		Servers:   func(context.Context) ([]certs.Server, error) { return []certs.Server{{Host: f.server.Host()}}, nil },
+		Dial: f.pipe.Dial,
+		Servers: func(context.Context) ([]certs.Server, error) {
+			return []certs.Server{{Host: f.server.Host()}},
+				nil
+		},
 		Maker:     func() (*tls.Certificate, error) { return &maker, nil },
 		Installed: func() ([]*x509.Certificate, error) { return nil, nil },
 		Storage:   &storage{},

@@ -26,7 +26,8 @@ const (
 )
 
 const (
-	switchOn = time.Second // within it all devices start: the worst that can be, a firmware that boots in the same time everywhere
+	// within it all devices start: the worst that can be, a firmware that boots in the same time everywhere
+	switchOn = time.Second
 	reach    = time.Minute // within it a controller with a token of a new key has asked every device
 )
 

@@ -28,8 +28,8 @@ type TokenScenario struct {
 	Dead     time.Duration // the server, from the power cut on
 	Busy     time.Duration // it answers 503 with a Retry-After of a minute, from the power cut on
 	ClockSet time.Duration // when all clocks are set; 0: they are right from the start
-	// Bound is how many times the steady rate the busiest minute may have, and Within when the last device must have its
-	// token, from when that is possible.
+	// Bound is how many times the steady rate the busiest minute may have, and Within when the last device must have
+	// its token, from when that is possible.
 	Bound  float64
 	Within time.Duration
 }
@@ -37,11 +37,11 @@ type TokenScenario struct {
 // TokenScenarios are those of the table.
 //
 // A device needs one request after a power cut, and in its life one for each half of a token's. To spread N devices'
-// requests, r each, over S so that no minute has ten times the steady rate takes S > r × life / 20. When a server lost its
-// clients r is 6: two assertions, a look at the registration, the metadata, the registration and the token, in three
-// steps that cannot be spread evenly. So ten minutes are enough for tokens that live for a quarter of an hour or so; beyond that
-// the time was chosen: a device without a token cannot even register with the registry, and a server that gives long lives
-// is asked seldom.
+// requests, r each, over S so that no minute has ten times the steady rate takes S > r × life / 20. When a server lost
+// its clients r is 6: two assertions, a look at the registration, the metadata, the registration and the token, in
+// three steps that cannot be spread evenly. So ten minutes are enough for tokens that live for a quarter of an hour or
+// so; beyond that the time was chosen: a device without a token cannot even register with the registry, and a server
+// that gives long lives is asked seldom.
 var TokenScenarios = []TokenScenario{
 	{Name: "tokens of 5 min, server well", Life: 5 * time.Minute, Known: true, Bound: 10, Within: time.Minute},
 	{Name: "tokens of 1 h, server well", Life: time.Hour, Known: true, Bound: 10, Within: 5 * time.Minute},
@@ -222,5 +222,6 @@ func (s *tokenServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	default:
 		status, text = http.StatusNotFound, ""
 	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(strings.NewReader(text)), Request: r},
+		nil
 }

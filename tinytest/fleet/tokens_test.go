@@ -10,7 +10,8 @@ import (
 )
 
 // Devices that lost their power and their tokens do not stampede: no minute has ten times the steady rate, and the last
-// has its token within ten minutes, unless both cannot be had (TokenScenarios says why). Nor do they come together later.
+// has its token within ten minutes, unless both cannot be had (TokenScenarios says why). Nor do they come together
+// later.
 func TestTokens_CLI58_CLI57_CLI44(t *testing.T) {
 	var runs []*Record
 	for _, s := range TokenScenarios {

@@ -193,7 +193,8 @@ func TestDebUnderSystemd(t *testing.T) {
 	const units = "nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket"
 	all := func(what string) {
 		t.Helper()
-		if out, _ := m.try("systemctl is-" + what + " " + units); out != strings.TrimSpace(strings.Repeat(what+"\n", 4)) {
+		if out, _ := m.try("systemctl is-" + what + " " + units); out != strings.TrimSpace(
+			strings.Repeat(what+"\n", 4)) {
 			status, _ := m.try("systemctl status --no-pager -l " + units + "; journalctl --no-pager -q -n 50")
 			t.Fatalf("not all units are %s: %q\n%s", what, out, status)
 		}
@@ -212,12 +213,15 @@ func TestDebUnderSystemd(t *testing.T) {
 		>/etc/systemd/system/nmos-authd.service.d/test.conf && systemctl daemon-reload && systemctl restart nmos-authd.service`)
 	m.decides()
 	fed := m.must("systemctl show -P WatchdogTimestampMonotonic nmos-authd")
-	m.wait("the watchdog is fed", func() bool { return m.must("systemctl show -P WatchdogTimestampMonotonic nmos-authd") != fed })
+	m.wait("the watchdog is fed", func() bool {
+		return m.must("systemctl show -P WatchdogTimestampMonotonic nmos-authd") != fed
+	})
 	if out := m.must("systemctl show -P NRestarts nmos-authd"); out != "0" {
 		t.Errorf("the daemon was started again %s times", out)
 	}
 	m.must("kill -STOP $(systemctl show -P MainPID nmos-authd)")
-	m.wait("a daemon that hangs is started again", func() bool { out, _ := m.try("systemctl show -P NRestarts nmos-authd"); return out == "1" })
+	m.wait("a daemon that hangs is started again",
+		func() bool { out, _ := m.try("systemctl show -P NRestarts nmos-authd"); return out == "1" })
 	m.decides()
 
 	// A daemon that dies is started again; who asks meanwhile waits.
@@ -242,7 +246,8 @@ func TestDebUnderSystemd(t *testing.T) {
 	if got := m.must("cd /run/nmos-authd && ! test -e http.sock && stat -c '%U:%G %a' authz.sock"); got != "nmos-authd:audio 660" {
 		t.Errorf("the decision socket is %s, want nmos-authd:audio 660", got)
 	}
-	m.must("systemctl unmask nmos-authd-http.socket; rm -r /etc/systemd/system/nmos-authd.socket.d; systemctl daemon-reload; " + takeUp +
+	m.must("systemctl unmask nmos-authd-http.socket; rm -r /etc/systemd/system/nmos-authd.socket.d; systemctl " +
+		"daemon-reload; " + takeUp +
 		"; systemctl stop nmos-authd.service nmos-authd.socket; systemctl start nmos-authd.service")
 
 	pid = m.must("systemctl show -P MainPID nmos-authd")
@@ -256,7 +261,8 @@ func TestDebUnderSystemd(t *testing.T) {
 
 	// What the unit forbids must be nothing that the daemon needs.
 	journal := m.must("journalctl --no-pager -q -u nmos-authd -o cat")
-	if strings.Contains(journal, "not permitted") || strings.Contains(journal, "not hardened") || !strings.Contains(journal, "serving") {
+	if strings.Contains(journal, "not permitted") || strings.Contains(journal, "not hardened") ||
+		!strings.Contains(journal, "serving") {
 		t.Errorf("the daemon's log under the unit:\n%s", journal)
 	}
 	const askVersion = 1 // LANDLOCK_CREATE_RULESET_VERSION
@@ -306,7 +312,10 @@ func TestReadOnlyRoot(t *testing.T) {
 	m.status(1, "touch /etc/nmos-authd/written /var/lib/written /tmp/written 2>/dev/null")
 	m.must("/etc/init.d/nmos-authd start")
 	m.decides()
-	m.wait("the keys are kept", func() bool { _, status := m.try("ls /var/lib/nmos-authd | grep -q ."); return status == 0 })
+	m.wait("the keys are kept", func() bool {
+		_, status := m.try("ls /var/lib/nmos-authd | grep -q .")
+		return status == 0
+	})
 	// With what was kept it decides immediately, server or not.
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
@@ -367,7 +376,10 @@ func TestMissingDiskUnderSystemd_KEY3(t *testing.T) {
 	m.must(`rm -r /etc/systemd/system/var-lib.mount && systemctl daemon-reload && mount -t tmpfs -o mode=755 tmpfs /var/lib &&
 		systemctl restart nmos-authd.service || { journalctl --no-pager -q -n 30; exit 1; }`)
 	m.decides()
-	m.wait("the keys are kept", func() bool { _, status := m.try("ls /var/lib/nmos-authd | grep -q ."); return status == 0 })
+	m.wait("the keys are kept", func() bool {
+		_, status := m.try("ls /var/lib/nmos-authd | grep -q .")
+		return status == 0
+	})
 	if got := strings.TrimSpace(m.must("stat -c '%U %a' /var/lib/nmos-authd")); got != "nmos-authd 700" {
 		t.Errorf("got %q for the folder of the state, want nmos-authd 700", got)
 	}

@@ -111,7 +111,8 @@ func newMachine(t *testing.T, init string) *machine {
 	t.Cleanup(func() {
 		c.Process.Kill() // the kernel ends all others with it
 		<-ended
-		if _, err := command("/", nil, "unshare", "--mount", "sh", "-c", removeCgroup, "sh", filepath.Base(base)); err != nil {
+		if _, err := command("/", nil, "unshare", "--mount", "sh", "-c", removeCgroup, "sh",
+			filepath.Base(base)); err != nil {
 			t.Log(err)
 		}
 		if err := os.RemoveAll(base); err != nil {
@@ -159,9 +160,9 @@ func (m *machine) try(script string) (string, int) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd",
-		"--", "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=cat",
-		"/bin/sh", "-c", script)
+	c := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.pid), "--mount", "--pid", "--uts", "--ipc",
+		"--root", "--wd", "--", "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=cat", "/bin/sh", "-c", script)
 	// A file, not a pipe: what a script leaves running would hold the pipe open.
 	out, err := os.CreateTemp(m.box, "out")
 	if err != nil {
@@ -230,7 +231,8 @@ func (m *machine) configure(more string) *authserver.Server {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { s.Close() })
-	config := fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nretry = \"1s\"\n[discovery]\nmode = \"off\"\n%s", device, s.Issuer(), more)
+	config := fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nretry = "+
+		"\"1s\"\n[discovery]\nmode = \"off\"\n%s", device, s.Issuer(), more)
 	readOnly := mint.Options{
 		Device: device, Client: "controller", Scope: "connection",
 		Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}},

@@ -50,7 +50,10 @@ func command(dir string, more []string, name string, args ...string) (string, er
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = dir
 	// A make that runs these tests leaves what would make another one talk, and share its jobs.
-	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
+	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "MAKE") ||
+			strings.HasPrefix(v, "MFLAGS=")
+	})
 	c.Env = append(c.Env, more...)
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -108,7 +111,8 @@ var makePackages = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	packagesDir = dir
-	if _, err := command(root, nil, "sh", "-c", `tar -c --exclude=./build --exclude=./.git . | tar -x -C "$1"`, "sh", dir); err != nil {
+	if _, err := command(root, nil, "sh", "-c", `tar -c --exclude=./build --exclude=./.git . | tar -x -C "$1"`, "sh",
+		dir); err != nil {
 		return "", err
 	}
 	_, err = command(dir, []string{"MAKEFLAGS=", "MAINTAINER=Test <test@example.com>"}, "make", "packages",

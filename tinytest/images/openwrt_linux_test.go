@@ -31,7 +31,8 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 	needs(t, "busybox", "setpriv", "adduser")
 	m := newMachine(t, plainInit)
 	ipk := m.bring(built(t, "x86_64.ipk"))
-	m.must("ln -sf $(command -v busybox) /bin/sh; mkdir /tmp/ipk && tar -xzf " + ipk + " -C /tmp/ipk && tar -xzf /tmp/ipk/data.tar.gz -C / &&" +
+	m.must("ln -sf $(command -v busybox) /bin/sh; mkdir /tmp/ipk && tar -xzf " + ipk + " -C /tmp/ipk && tar -xzf " +
+		"/tmp/ipk/data.tar.gz -C / &&" +
 		" tar -xzf /tmp/ipk/control.tar.gz -C /tmp/ipk")
 	for _, script := range []string{"postinst", "prerm"} {
 		if out := m.must("cd /tmp/ipk && ./" + script + " configure"); out != "" {
@@ -50,22 +51,29 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 	if lines[0] != "open" || lines[len(lines)-1] != "close" {
 		t.Errorf("procd is told\n%s", told)
 	}
-	for _, want := range []string{"command /usr/bin/nmos-authd run", "user nmos-authd", "group nmos-authd", "no_new_privs 1",
+	for _, want := range []string{"command /usr/bin/nmos-authd run", "user nmos-authd", "group nmos-authd",
+		"no_new_privs 1",
 		"respawn 3600 2 0", "stderr 1"} {
 		if !strings.Contains("\n"+told+"\n", "\n"+want+"\n") {
 			t.Errorf("procd is not told %q:\n%s", want, told)
 		}
 	}
-	for folder, want := range map[string]string{"/var/run/nmos-authd": "nmos-authd:nmos-authd 755", "/etc/nmos-authd/state": "nmos-authd:nmos-authd 700"} {
+	for folder, want := range map[string]string{"/var/run/nmos-authd": "nmos-authd:nmos-authd 755",
+		"/etc/nmos-authd/state": "nmos-authd:nmos-authd 700"} {
 		if got := m.must("stat -c '%U:%G %a' " + folder); got != want {
 			t.Errorf("%s is %s, want %s", folder, got, want)
 		}
 	}
 
-	m.configure("[sockets]\nauthz = \"/var/run/nmos-authd/authz.sock\"\nhttp = \"\"\nadmin = \"\"\n[state]\ndir = \"/etc/nmos-authd/state\"\n")
-	m.must(takeUp + " && (/usr/bin/setpriv --reuid nmos-authd --regid nmos-authd --clear-groups nmos-authd run >/box/daemon.log 2>&1 &)")
+	m.configure("[sockets]\nauthz = \"/var/run/nmos-authd/authz.sock\"\nhttp = \"\"\nadmin = \"\"\n[state]\ndir = " +
+		"\"/etc/nmos-authd/state\"\n")
+	m.must(takeUp + " && (/usr/bin/setpriv --reuid nmos-authd --regid nmos-authd --clear-groups nmos-authd run " +
+		">/box/daemon.log 2>&1 &)")
 	m.decides()
-	m.wait("the keys are kept in flash", func() bool { _, status := m.try("ls /etc/nmos-authd/state | grep -q ."); return status == 0 })
+	m.wait("the keys are kept in flash", func() bool {
+		_, status := m.try("ls /etc/nmos-authd/state | grep -q .")
+		return status == 0
+	})
 	if out := m.must("/bin/sh /etc/rc.common /etc/init.d/nmos-authd reload"); out != "signal nmos-authd" {
 		t.Errorf("reload tells procd %q", out)
 	}

@@ -44,8 +44,10 @@ func TestPackageVersions(t *testing.T) {
 		t.Fatal("scripts/package.sh has changed; this test takes the rule from there")
 	}
 	var last string
-	for _, git := range []string{"db75521", "v1.2.3", "v1.2.3-4-gabcdef0", "v1.2.3-4-gabcdef0-dirty", "v1.3.0-rc1", "v1.3.0", "1.4"} {
-		debian := mustRun(t, root, nil, "sh", "-euc", "version=$1 date=$2\n"+script[begin:end]+"printf %s \"$VERSION\"", "sh", git, sourceDate)
+	for _, git := range []string{"db75521", "v1.2.3", "v1.2.3-4-gabcdef0", "v1.2.3-4-gabcdef0-dirty", "v1.3.0-rc1",
+		"v1.3.0", "1.4"} {
+		debian := mustRun(t, root, nil, "sh", "-euc", "version=$1 date=$2\n"+script[begin:end]+"printf %s \"$VERSION\"",
+			"sh", git, sourceDate)
 		if _, err := command(root, nil, "dpkg", "--validate-version", debian); err != nil {
 			t.Errorf("%s becomes %s: %v", git, debian, err)
 		}
@@ -151,7 +153,8 @@ func TestIpks(t *testing.T) {
 	}{{"x86_64", elf.EM_X86_64}, {"aarch64_generic", elf.EM_AARCH64}, {"arm_cortex-a7_neon-vfpv4", elf.EM_ARM}} {
 		ipk := built(t, p.architecture+".ipk")
 		outer := members(t, []byte(read(t, ipk)))
-		if names := sortedKeys(outer); !slices.Equal(names, []string{"control.tar.gz", "data.tar.gz", "debian-binary"}) {
+		if names := sortedKeys(outer); !slices.Equal(names,
+			[]string{"control.tar.gz", "data.tar.gz", "debian-binary"}) {
 			t.Fatalf("%s holds %q", ipk, names)
 		}
 		control := members(t, outer["control.tar.gz"])
@@ -168,8 +171,9 @@ func TestIpks(t *testing.T) {
 			}
 		}
 		data := members(t, outer["data.tar.gz"])
-		if names := sortedKeys(data); !slices.Equal(names, []string{"etc/init.d/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "usr/bin/nmos-authd",
-			"usr/share/doc/nmos-authd/copyright.gz"}) {
+		if names := sortedKeys(data); !slices.Equal(names,
+			[]string{"etc/init.d/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "usr/bin/nmos-authd",
+				"usr/share/doc/nmos-authd/copyright.gz"}) {
 			t.Errorf("%s holds %q", ipk, names)
 		}
 		hasLicences(t, ipk, data["usr/bin/nmos-authd"], unzipped(t, data["usr/share/doc/nmos-authd/copyright.gz"]))

@@ -92,8 +92,8 @@ func TestBuildrootPackage(t *testing.T) {
 	source := archive(t)
 	external := filepath.Join(dir, "external")
 	mustRun(t, dir, nil, "cp", "-R", abs(t, filepath.Join(root, "configs/buildroot")), external)
-	harness := []string{"-f", abs(t, "testdata/buildroot.mk"), "BR2_EXTERNAL_NMOS_AUTHD_PATH=" + external, "WORK=" + dir,
-		"TARGET_DIR=" + filepath.Join(dir, "target"), "WANT=" + version}
+	harness := []string{"-f", abs(t, "testdata/buildroot.mk"), "BR2_EXTERNAL_NMOS_AUTHD_PATH=" + external,
+		"WORK=" + dir, "TARGET_DIR=" + filepath.Join(dir, "target"), "WANT=" + version}
 	if out, err := command(dir, nil, "make", harness...); err == nil || !strings.Contains(out, "put the archive") {
 		t.Errorf("without the archive: %v\n%s", err, out)
 	}
@@ -116,16 +116,19 @@ func TestBuildrootPackage(t *testing.T) {
 	if len(tables) != 2 {
 		t.Fatalf("tables: %q", tables)
 	}
-	if f := strings.Fields(tables[0]); len(f) < 9 || f[0] != "nmos-authd" || f[1] != "-1" || f[2] != "nmos-authd" || f[4] != "*" {
+	if f := strings.Fields(tables[0]); len(f) < 9 || f[0] != "nmos-authd" || f[1] != "-1" || f[2] != "nmos-authd" ||
+		f[4] != "*" {
 		t.Errorf("the line of users is %q", tables[0])
 	}
-	if f := strings.Fields(tables[1]); len(f) != 10 || f[0] != "/var/lib/nmos-authd" || f[1] != "d" || f[2] != "700" || f[3] != "nmos-authd" {
+	if f := strings.Fields(tables[1]); len(f) != 10 || f[0] != "/var/lib/nmos-authd" || f[1] != "d" || f[2] != "700" ||
+		f[3] != "nmos-authd" {
 		t.Errorf("the line of permissions is %q", tables[1])
 	}
 	if menu := read(t, filepath.Join(external, "Config.in")); !strings.Contains(menu, "/package/nmos-authd/Config.in") {
 		t.Errorf("Config.in is %q", menu)
 	}
-	for _, line := range []string{"config BR2_PACKAGE_NMOS_AUTHD\n", "depends on BR2_PACKAGE_HOST_GO_TARGET_ARCH_SUPPORTS\n"} {
+	for _, line := range []string{"config BR2_PACKAGE_NMOS_AUTHD\n",
+		"depends on BR2_PACKAGE_HOST_GO_TARGET_ARCH_SUPPORTS\n"} {
 		if !strings.Contains(read(t, filepath.Join(external, "package/nmos-authd/Config.in")), line) {
 			t.Errorf("the package's Config.in has no %q", line)
 		}
@@ -139,13 +142,16 @@ func TestOpenWrtPackage(t *testing.T) {
 	dir := t.TempDir()
 	source := archive(t)
 	mustRun(t, dir, nil, "cp", "-R", abs(t, filepath.Join(root, "configs/openwrt/nmos-authd")), "package")
-	harness := []string{"-C", filepath.Join(dir, "package"), "TOPDIR=" + abs(t, "testdata/openwrt"), "WORK=" + dir, "WANT=" + version}
-	if out, err := command(dir, nil, "make", append(harness, "WANT=0")...); err == nil || !strings.Contains(out, "put the archive") {
+	harness := []string{"-C", filepath.Join(dir, "package"), "TOPDIR=" + abs(t, "testdata/openwrt"), "WORK=" + dir,
+		"WANT=" + version}
+	if out, err := command(dir, nil, "make", append(harness, "WANT=0")...); err == nil ||
+		!strings.Contains(out, "put the archive") {
 		t.Errorf("without the archive: %v\n%s", err, out)
 	}
 	// apk refuses what is not digit{.digit}{_suffix{digit}}{~hash}.
 	for archive, want := range map[string]string{
-		"1.2.3": "1.2.3", "v1.2.3": "1.2.3", "v1.2.3-4-gabcdef0": "1.2.3_p4~abcdef0", "v1.3.0-rc1": "1.3.0_rc1", "55e3182": "0~55e3182",
+		"1.2.3": "1.2.3", "v1.2.3": "1.2.3", "v1.2.3-4-gabcdef0": "1.2.3_p4~abcdef0", "v1.3.0-rc1": "1.3.0_rc1",
+		"55e3182": "0~55e3182",
 	} {
 		file := filepath.Join(dir, "package", "nmos-authd-"+archive+".tar.gz")
 		write(t, file, "", 0o644)
@@ -159,7 +165,8 @@ func TestOpenWrtPackage(t *testing.T) {
 	write(t, filepath.Join(dir, "package", filepath.Base(source)), read(t, source), 0o644)
 	older := filepath.Join(dir, "package/nmos-authd-1.2.2.tar.gz")
 	write(t, older, "", 0o644)
-	if out, err := command(dir, nil, "make", append(harness, "WANT=1.2.2")...); err == nil || !strings.Contains(out, "and no other") {
+	if out, err := command(dir, nil, "make", append(harness, "WANT=1.2.2")...); err == nil ||
+		!strings.Contains(out, "and no other") {
 		t.Errorf("with two archives: %v\n%s", err, out)
 	}
 	if err := os.Remove(older); err != nil {
@@ -168,7 +175,8 @@ func TestOpenWrtPackage(t *testing.T) {
 	mustRun(t, dir, offline(t), "make", harness...)
 	installed := filepath.Join(dir, "root")
 	holds(t, installed, "usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd")
-	if text := read(t, filepath.Join(installed, "etc/nmos-authd/nmos-authd.toml")); !strings.Contains(text, "\"/var/run/nmos-authd/authz.sock\"") ||
+	if text := read(t, filepath.Join(installed, "etc/nmos-authd/nmos-authd.toml")); !strings.Contains(text,
+		"\"/var/run/nmos-authd/authz.sock\"") ||
 		strings.Contains(text, "\"/run") {
 		t.Error("the configuration does not have the paths of OpenWrt")
 	}
@@ -179,9 +187,10 @@ func TestYoctoRecipe(t *testing.T) {
 	layer := filepath.Join(root, "configs/yocto")
 	recipe := read(t, filepath.Join(layer, "recipes-nmos/nmos-authd/nmos-authd.bb"))
 	values := map[string]string{
-		"NMOS_AUTHD_VERSION": version, "PN": "nmos-authd", "S": filepath.Join(dir, "nmos-authd-"+version), "D": filepath.Join(dir, "image"),
-		"bindir": "/usr/bin", "sysconfdir": "/etc", "localstatedir": "/var", "nonarch_libdir": "/usr/lib",
-		"docdir": "/usr/share/doc", "systemd_system_unitdir": "/usr/lib/systemd/system", "GO": "go",
+		"NMOS_AUTHD_VERSION": version, "PN": "nmos-authd", "S": filepath.Join(dir, "nmos-authd-"+version),
+		"D": filepath.Join(dir, "image"), "bindir": "/usr/bin", "sysconfdir": "/etc", "localstatedir": "/var",
+		"nonarch_libdir": "/usr/lib", "docdir": "/usr/share/doc", "systemd_system_unitdir": "/usr/lib/systemd/system",
+		"GO": "go",
 	}
 	inner := regexp.MustCompile(`\$\{([A-Za-z_]+(?::[a-z-]+)?)\}`)
 	expand := func(text string) string {
@@ -201,20 +210,24 @@ func TestYoctoRecipe(t *testing.T) {
 	}
 	license := md5.Sum([]byte(read(t, filepath.Join(root, "LICENSE"))))
 	for name, want := range map[string]string{
-		"PV": version, "SRC_URI": "file://nmos-authd-" + version + ".tar.gz", "LICENSE": "Apache-2.0 & BSD-3-Clause & MIT",
-		"LIC_FILES_CHKSUM": "file://LICENSE;md5=" + hex.EncodeToString(license[:]), "USERADD_PACKAGES": "nmos-authd",
-		"SYSTEMD_SERVICE:nmos-authd": "nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket",
-		"CONFFILES:nmos-authd":       "/etc/nmos-authd/nmos-authd.toml",
-		"INSANE_SKIP:nmos-authd":     "already-stripped",
-		"INITSCRIPT_NAME":            "nmos-authd",
-		"GO_IMPORT":                  "nmosauthd",
-		"USERADD_PARAM:nmos-authd":   "--system --user-group --no-create-home --home-dir /var/lib/nmos-authd --shell /sbin/nologin nmos-authd",
+		"PV": version, "SRC_URI": "file://nmos-authd-" + version + ".tar.gz",
+		"LICENSE": "Apache-2.0 & BSD-3-Clause & MIT", "LIC_FILES_CHKSUM": "file://LICENSE;md5=" +
+			hex.EncodeToString(license[:]), "USERADD_PACKAGES": "nmos-authd",
+		"SYSTEMD_SERVICE:nmos-authd": "nmos-authd.service nmos-authd.socket nmos-authd-http.socket " +
+			"nmos-authd-admin.socket",
+		"CONFFILES:nmos-authd":   "/etc/nmos-authd/nmos-authd.toml",
+		"INSANE_SKIP:nmos-authd": "already-stripped",
+		"INITSCRIPT_NAME":        "nmos-authd",
+		"GO_IMPORT":              "nmosauthd",
+		"USERADD_PARAM:nmos-authd": "--system --user-group --no-create-home --home-dir /var/lib/nmos-authd --shell " +
+			"/sbin/nologin nmos-authd",
 	} {
 		if values[name] != want {
 			t.Errorf("%s is %q, want %q", name, values[name], want)
 		}
 	}
-	if conf := read(t, filepath.Join(layer, "conf/layer.conf")); !strings.Contains(conf, `"${LAYERDIR}/recipes-*/*/*.bb"`) {
+	if conf := read(t, filepath.Join(layer, "conf/layer.conf")); !strings.Contains(conf,
+		`"${LAYERDIR}/recipes-*/*/*.bb"`) {
 		t.Errorf("layer.conf is\n%s", conf)
 	}
 	mustRun(t, dir, nil, "tar", "-xf", archive(t))
@@ -228,6 +241,6 @@ func TestYoctoRecipe(t *testing.T) {
 		mustRun(t, dir, append(offline(t), "GOOS=linux", "GOARCH=arm64"), "sh", "-euc",
 			"oe_runmake() { make \"$@\"; }\n"+script)
 	}
-	holds(t, filepath.Join(dir, "image"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd",
-		"usr/share/doc/nmos-authd/copyright"}, systemdFiles...)...)
+	holds(t, filepath.Join(dir, "image"), append([]string{"usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml",
+		"etc/init.d/nmos-authd", "usr/share/doc/nmos-authd/copyright"}, systemdFiles...)...)
 }

@@ -16,7 +16,8 @@ const exposure = 2.0
 
 func TestUnitsAreHardened(t *testing.T) {
 	needs(t, "systemd-analyze")
-	out := mustRun(t, root, nil, "systemd-analyze", "--no-pager", "security", "--offline=true", "configs/systemd/nmos-authd.service")
+	out := mustRun(t, root, nil, "systemd-analyze", "--no-pager", "security", "--offline=true",
+		"configs/systemd/nmos-authd.service")
 	found := regexp.MustCompile(`Overall exposure level for nmos-authd.service: ([0-9.]+)`).FindStringSubmatch(out)
 	if found == nil {
 		t.Fatalf("systemd-analyze does not rate the unit:\n%s", out)
@@ -59,7 +60,8 @@ func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 		{"nmos-authd-view.socket", "view", "ListenStream=/run/nmos-authd/view.sock"}, // off in both
 	} {
 		text := read(t, filepath.Join(root, "configs/systemd", s.unit))
-		for _, line := range []string{s.listen, "FileDescriptorName=" + s.name, "Service=nmos-authd.service", "SocketMode=0660"} {
+		for _, line := range []string{s.listen, "FileDescriptorName=" + s.name, "Service=nmos-authd.service",
+			"SocketMode=0660"} {
 			if !strings.Contains(text, "\n"+line+"\n") {
 				t.Errorf("%s has no line %s", s.unit, line)
 			}

@@ -47,7 +47,8 @@ func (d *device) reload(c daemon.Config) {
 // awaitLog waits for a text in the log, behind its first bytes.
 func (d *device) awaitLog(after int, text string) {
 	d.t.Helper()
-	eventually(d.t, fmt.Sprintf("the log to say %q", text), func() bool { return strings.Contains(d.Log()[after:], text) })
+	eventually(d.t, fmt.Sprintf("the log to say %q", text),
+		func() bool { return strings.Contains(d.Log()[after:], text) })
 }
 
 // command runs nmos-authd, and returns what it says.
@@ -205,8 +206,8 @@ func TestKeycloakClient_CLI30_CLI42_CLI58(t *testing.T) {
 	}
 }
 
-// A client that was deleted at Keycloak is registered again. One that was disabled looks the same from outside, so it is
-// tried as well: what keeps such a device out is that it may not register.
+// A client that was deleted at Keycloak is registered again. One that was disabled looks the same from outside, so it
+// is tried as well: what keeps such a device out is that it may not register.
 func TestKeycloakClientIsGone_CLI44_CLI57(t *testing.T) {
 	needFetched(t)
 	t.Parallel()
@@ -259,16 +260,18 @@ func (d *device) awaitAnotherClient(id string) {
 	d.t.Helper()
 	eventually(d.t, "another registration", func() bool {
 		d.Ask("token 1", "scope=registration") // it is needed
-		return strings.Contains(d.Log(), "the registration as an OAuth client is lost") && d.clientID() != "" && d.clientID() != id
+		return strings.Contains(d.Log(), "the registration as an OAuth client is lost") && d.clientID() != "" &&
+			d.clientID() != id
 	})
 }
 
 // publish serves the device's keys at a URL, as the device's web server does.
 func (d *device) publish() (url string) {
 	d.t.Helper()
-	sock := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", d.HTTP())
-	}}}
+	sock := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", d.HTTP())
+		}}}
 	cert, err := tls.LoadX509KeyPair(shared.cert, shared.key)
 	if err != nil {
 		d.t.Fatal(err)
@@ -313,8 +316,8 @@ func TestKeycloakFetchesKeys_CLI33_CLI67(t *testing.T) {
 	}
 }
 
-// The same with oidc-provider: registration, tokens, renewal, changes, and a server that lost its store. It cannot fetch
-// a jwks_uri from a private address, so the device sends its keys.
+// The same with oidc-provider: registration, tokens, renewal, changes, and a server that lost its store. It cannot
+// fetch a jwks_uri from a private address, so the device sends its keys.
 func TestProviderClient_CLI30_CLI33_CLI42_CLI44(t *testing.T) {
 	needFetched(t)
 	t.Parallel()

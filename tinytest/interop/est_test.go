@@ -63,7 +63,8 @@ func TestForeignESTServer_CERT4_CERT15_CERT26_CERT41(t *testing.T) {
 		"mock_ca": object{"certificates": dir.File("ca.pem"), "private_key": dir.File("ca.key")},
 		"tls": object{
 			"listen_address": fmt.Sprintf("127.0.0.1:%d", port), "certificates": dir.File("est.pem"),
-			"private_key": dir.File("est.key"), "client_cas": []string{dir.File("makers.pem"), dir.File("facility.pem")},
+			"private_key": dir.File("est.key"), "client_cas": []string{dir.File("makers.pem"),
+				dir.File("facility.pem")},
 		},
 		"allowed_hosts": []string{fmt.Sprintf("127.0.0.1:%d", port), "127.0.0.1"}, "rate_limit": 150, "timeout": 30,
 		"healthcheck_password": "xyzzy",
@@ -134,7 +135,8 @@ func TestForeignESTServer_CERT4_CERT15_CERT26_CERT41(t *testing.T) {
 	})
 	var before []*x509.Certificate
 	for _, what := range []string{"enrol", "renew"} {
-		out, err := exec.CommandContext(ctx, shared.program, "certs", what, "--config", dir.ConfigFile()).CombinedOutput()
+		out, err := exec.CommandContext(ctx, shared.program, "certs", what, "--config",
+			dir.ConfigFile()).CombinedOutput()
 		if err != nil {
 			t.Fatalf("certs %s: %v\n%s", what, err, out)
 		}

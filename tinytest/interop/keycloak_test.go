@@ -75,8 +75,8 @@ func (k *keycloak) start() error {
 			"JAVA_OPTS_KC_HEAP=-Xms64m -Xmx320m -XX:MaxMetaspaceSize=256m",
 			"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1", // it starts in half the time
 		},
-		filepath.Join(fetched, "keycloak", "bin", "kc.sh"), "start", "--optimized", "--cache=local", "--http-host=127.0.0.1",
-		fmt.Sprintf("--https-port=%d", k.port), "--https-certificate-file="+shared.cert,
+		filepath.Join(fetched, "keycloak", "bin", "kc.sh"), "start", "--optimized", "--cache=local",
+		"--http-host=127.0.0.1", fmt.Sprintf("--https-port=%d", k.port), "--https-certificate-file="+shared.cert,
 		"--https-certificate-key-file="+shared.key, "--hostname="+k.url(""), "--truststore-paths="+shared.ca,
 	)
 	if err != nil {
@@ -110,7 +110,8 @@ func realmOf(t *testing.T, name string, args ...string) *realm {
 	k := newKeycloak(t)
 	r := &realm{t: t, keycloak: k, name: name}
 	r.setup = append([]string{
-		"../../configs/keycloak/setup.sh", "--server", k.url(""), "--realm", name, "--ca", shared.ca, "--audience", audience,
+		"../../configs/keycloak/setup.sh", "--server", k.url(""), "--realm", name, "--ca", shared.ca, "--audience",
+		audience,
 	}, args...)
 	once, _ := realms.LoadOrStore(name, &sync.Once{})
 	once.(*sync.Once).Do(r.setUp)
@@ -181,7 +182,8 @@ func (r *realm) admin(method, resource string, body, out any) string {
 			r.t.Fatal(err)
 		}
 	}
-	q, err := http.NewRequestWithContext(r.t.Context(), method, r.url("/admin/realms/"+r.name+resource), bytes.NewReader(data))
+	q, err := http.NewRequestWithContext(r.t.Context(), method, r.url("/admin/realms/"+r.name+resource),
+		bytes.NewReader(data))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -36,8 +36,9 @@ func newProvider(t *testing.T) *provider {
 	}
 	client := func(id string) object {
 		return object{
-			"client_id": id, "client_secret": id + "-secret-of-a-controller", "grant_types": []string{"client_credentials"},
-			"response_types": []string{}, "redirect_uris": []string{}, "scope": "node connection",
+			"client_id": id, "client_secret": id + "-secret-of-a-controller",
+			"grant_types": []string{"client_credentials"}, "response_types": []string{}, "redirect_uris": []string{},
+			"scope": "node connection",
 		}
 	}
 	all, read := []string{"*"}, object{"read": []string{"*"}}
@@ -81,7 +82,8 @@ func (p *provider) start(keys ...string) {
 		p.t.Fatal(err)
 	}
 	p.process, err = launch(
-		p.issuer()+"/jwks", nil, "node", "--max-old-space-size=128", filepath.Join(fetched, "oidc-provider", "server.mjs"), file,
+		p.issuer()+"/jwks", nil, "node", "--max-old-space-size=128",
+		filepath.Join(fetched, "oidc-provider", "server.mjs"), file,
 	)
 	if err != nil {
 		p.t.Fatal(err)

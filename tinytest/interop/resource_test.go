@@ -246,7 +246,8 @@ func TestKeycloakKeysAndMistakes(t *testing.T) {
 	r.admin("POST", "/components", object{
 		"name": "next", "providerId": "rsa-generated", "providerType": "org.keycloak.keys.KeyProvider",
 		"config": object{
-			"priority": []string{"300"}, "enabled": []string{"true"}, "active": []string{"true"}, "algorithm": []string{"RS512"},
+			"priority": []string{"300"}, "enabled": []string{"true"}, "active": []string{"true"},
+			"algorithm": []string{"RS512"},
 		},
 	}, nil)
 	d.await("GET", receivers, ask(), 200, "ok")
@@ -290,7 +291,8 @@ func TestKeycloakKeysAndMistakes(t *testing.T) {
 
 	// Max Clients Limit, and a scope that the realm does not have.
 	limit := "/components/" + r.find(
-		"/components?type=org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy", "Max Clients Limit",
+		"/components?type=org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy",
+		"Max Clients Limit",
 	)
 	for _, c := range []struct{ most, scopes, want string }{
 		{"1", registration, "Max Clients Limit"}, {"100", `"unheard-of"`, "Allowed Client Scopes"},

@@ -29,7 +29,8 @@ func TestClientKeyIsReplaced_CLI68(t *testing.T) {
 				t.Fatalf("client rotate: %s", said)
 			}
 			eventually(t, "the new key to sign", func() bool {
-				d.another("registration", d.own("registration", "").TokenID) // so that tokens are asked for all the time
+				// so that tokens are asked for all the time
+				d.another("registration", d.own("registration", "").TokenID)
 				return strings.Contains(d.Log()[after:], "the new key signs")
 			})
 			if log := d.Log()[after:]; strings.Contains(log, `"as an OAuth client"`) {

@@ -42,7 +42,8 @@ func connect(t Target) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		family, kind, to = unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}
+		family, kind, to = unix.AF_INET, unix.SOCK_STREAM,
+			&unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}
 	default:
 		return nil, fmt.Errorf("load: network %q is not known", t.Network)
 	}

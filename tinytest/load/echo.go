@@ -17,14 +17,15 @@ import (
 	"time"
 )
 
-// The echo is the floor: a Go program that takes a question and answers with as many bytes as the server does that it is
-// compared with, and does nothing in between. It is written as anybody would, with package net and, for HTTP, net/http.
+// The echo is the floor: a Go program that takes a question and answers with as many bytes as the server does that it
+// is compared with, and does nothing in between. It is written as anybody would, with package net and, for HTTP,
+// net/http.
 
 // echoVariable is the environment variable that makes a process an echo: network, address, bytes of an answer.
 const echoVariable = "NMOS_LOAD_ECHO"
 
-// EchoIfAsked is the echo in a process that StartEcho started, and returns in any other. It is the first thing that main
-// does, or TestMain.
+// EchoIfAsked is the echo in a process that StartEcho started, and returns in any other. It is the first thing that
+// main does, or TestMain.
 func EchoIfAsked() {
 	network, rest, asked := strings.Cut(os.Getenv(echoVariable), " ")
 	if !asked {
@@ -120,7 +121,8 @@ func (e *Echo) PID() int { return e.command.Process.Pid }
 // Target is the echo, asked these questions.
 func (e *Echo) Target(questions ...string) Target {
 	t := Target{
-		Name: "echo", Network: e.network, Address: e.address, Questions: questions, Want: "e", Processes: []int{e.PID()},
+		Name: "echo", Network: e.network, Address: e.address, Questions: questions, Want: "e",
+		Processes: []int{e.PID()},
 	}
 	if e.network != "unixpacket" {
 		t.HTTP, t.Want = true, "HTTP/1.1 200 "

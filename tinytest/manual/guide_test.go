@@ -151,9 +151,11 @@ func (f *facility) config(dir daemon.Dir) string {
 		}
 		text = strings.Replace(text, edit[0], edit[1], 1)
 	}
-	for section, file := range map[string]string{"inventory": dir.File("inventory.json"), "audit": dir.File("log/audit.log")} {
+	for section, file := range map[string]string{"inventory": dir.File("inventory.json"),
+		"audit": dir.File("log/audit.log")} {
 		before, after, _ := strings.Cut(text, "\n["+section+"]\n")
-		text = before + "\n[" + section + "]\n" + strings.Replace(after, "\nfile = \"\"", fmt.Sprintf("\nfile = %q", file), 1)
+		text = before + "\n[" + section + "]\n" + strings.Replace(after, "\nfile = \"\"",
+			fmt.Sprintf("\nfile = %q", file), 1)
 	}
 	return f.placed(dir, text)
 }
@@ -233,7 +235,8 @@ func (f *facility) follow(t *testing.T, text, until string) string {
 }
 
 // denied are the commands that end with 1, since what they ask about is denied.
-var denied = []string{"nmos-authd explain --seq 2", "nmos-authd ask --token token.jwt PATCH " + staged, "nmos-authd explain --token token.jwt PATCH " + staged}
+var denied = []string{"nmos-authd explain --seq 2", "nmos-authd ask --token token.jwt PATCH " + staged,
+	"nmos-authd explain --token token.jwt PATCH " + staged}
 
 func TestGuidesCommands(t *testing.T) {
 	all := blocks(t)
@@ -294,7 +297,8 @@ func TestGuidesCommands(t *testing.T) {
 	}
 	const says = "the daemon is not running"
 	out, err := f.command(t.Context(), "nmos-authd status").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), says) || !strings.Contains(read(t, "configs/OPERATING.md"), says+":") {
+	if err == nil || !strings.Contains(string(out), says) || !strings.Contains(read(t, "configs/OPERATING.md"),
+		says+":") {
 		t.Errorf("without the daemon: %v\n%s", err, out)
 	}
 }
@@ -365,7 +369,8 @@ func TestGuideOnCertificates(t *testing.T) {
 		out, err := exec.CommandContext(ctx, program, "discover", "--config", dir.ConfigFile()).CombinedOutput()
 		cancel()
 		exit := (*exec.ExitError)(nil)
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !regexp.MustCompile(strings.ReplaceAll(says, "…", ".*")).Match(out) {
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+			!regexp.MustCompile(strings.ReplaceAll(says, "…", ".*")).Match(out) {
 			t.Errorf("%s: %v; want %q in\n%s", fault, err, says, out)
 		}
 	}
@@ -383,8 +388,8 @@ func TestGuideOnHealth(t *testing.T) {
 		}
 	}
 	wrong := (&status.Status{
-		Mode: "observe", Clock: status.Clock{State: "unset"}, Discovery: status.Discovery{Mode: "off"}, Refused: "x", Time: 1,
-		Inventory: status.Inventory{Error: "x"}, State: status.State{Dir: "/x", Error: "x"},
+		Mode: "observe", Clock: status.Clock{State: "unset"}, Discovery: status.Discovery{Mode: "off"}, Refused: "x",
+		Time: 1, Inventory: status.Inventory{Error: "x"}, State: status.State{Dir: "/x", Error: "x"},
 		NotEnforced: []config.NotEnforced{{API: "x", Access: "read"}},
 		Audit:       status.Audit{DroppedAt: 1, Sinks: []status.Sink{{Name: "file", Error: "x"}}},
 	}).Health()
@@ -392,7 +397,8 @@ func TestGuideOnHealth(t *testing.T) {
 		t.Fatalf("%d things are wrong: %q", len(wrong), wrong)
 	}
 	for _, server := range []status.Server{{}, {Origin: status.Configured, KIDs: []string{"x"}}} {
-		s := status.Status{Mode: "enforce", Clock: status.Clock{Trusted: true}, Servers: []status.Server{server}, Refresh: 3600, Time: 100_000}
+		s := status.Status{Mode: "enforce", Clock: status.Clock{Trusted: true}, Servers: []status.Server{server},
+			Refresh: 3600, Time: 100_000}
 		wrong = append(wrong, s.Health()...)
 	}
 	wrong = append(wrong, (&status.Status{Mode: "enforce", Clock: status.Clock{Trusted: true}}).Health()...)

@@ -137,9 +137,11 @@ func plain(page string) string {
 func programCommands(t *testing.T) map[string]map[string]flag {
 	t.Helper()
 	all := map[string]map[string]flag{}
-	for _, m := range regexp.MustCompile(`(?m)^  nmos-authd ([a-z-]+)(.*?) \[flags\]`).FindAllStringSubmatch(output(t, "help"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  nmos-authd ([a-z-]+)(.*?) \[flags\]`).FindAllStringSubmatch(
+		output(t, "help"), -1) {
 		names := []string{m[1]}
-		if words := regexp.MustCompile(`(?:^ |\| )([a-z]+)\b`).FindAllStringSubmatch(m[2], -1); words != nil { // report | reset
+		// report | reset
+		if words := regexp.MustCompile(`(?:^ |\| )([a-z]+)\b`).FindAllStringSubmatch(m[2], -1); words != nil {
 			names = nil
 			for _, w := range words {
 				names = append(names, m[1]+" "+w[1])
@@ -154,7 +156,8 @@ func programCommands(t *testing.T) map[string]map[string]flag {
 
 func programFlags(help string) map[string]flag {
 	flags := map[string]flag{}
-	for _, m := range regexp.MustCompile(`(?m)^  -([a-z-]+)(?: ([A-Za-z]+))?\n((?:      .*\n)+)`).FindAllStringSubmatch(help, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  -([a-z-]+)(?: ([A-Za-z]+))?\n((?:      .*\n)+)`).FindAllStringSubmatch(
+		help, -1) {
 		flags[m[1]] = flag{m[2], strings.Join(strings.Fields(m[3]), " ")}
 	}
 	return flags

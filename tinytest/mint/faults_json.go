@@ -30,8 +30,8 @@ func jsonFaults() []Case {
 	add("header-nested-17-deep", header("x-deep", nested(16)))
 
 	for name, text := range ordered(
-		"not-json", "this is not JSON", "array", `[{"iss":"https://auth.example.com"}]`, "string", `"claims"`, "null", "null",
-		"number", "42", "true", "true", "white-space-only", " \n",
+		"not-json", "this is not JSON", "array", `[{"iss":"https://auth.example.com"}]`, "string", `"claims"`, "null",
+		"null", "number", "42", "true", "true", "white-space-only", " \n",
 	) {
 		add("payload-"+name, payloadText(fixed(text)))
 	}

@@ -7,21 +7,24 @@ func permissionFaults() []Case {
 	var rows []Case
 	for name, value := range ordered("string", `"*"`, "array", `["*"]`, "null", `null`, "true", `true`, "number", `1`,
 		"read-string", `{"read":"*"}`, "read-null", `{"read":null}`, "read-object", `{"read":{"*":true}}`,
-		"read-with-number", `{"read":["*",7]}`, "read-with-null", `{"read":[null,"*"]}`, "read-nested", `{"read":[["*"]]}`,
+		"read-with-number", `{"read":["*",7]}`, "read-with-null", `{"read":[null,"*"]}`, "read-nested",
+		`{"read":[["*"]]}`,
 		"write-string", `{"read":["*"],"write":"*"}`, "write-with-number", `{"read":["*"],"write":[7]}`) {
 		rows = append(rows, fault("api-"+name, "CLM-11", notPath, claim(api, value)))
 	}
 	for name, value := range ordered(
 		"empty", `{}`, "read-empty", `{"read":[]}`, "read-empty-string", `{"read":[""]}`,
-		"read-in-capitals", `{"READ":["*"]}`, "write-is-not-read", `{"write":["*"]}`, "permission-unknown", `{"list":["*"]}`,
+		"read-in-capitals", `{"READ":["*"]}`, "write-is-not-read", `{"write":["*"]}`, "permission-unknown",
+		`{"list":["*"]}`,
 	) {
 		rows = append(rows, fault("api-"+name, "PATH-5", notPath, claim(api, value)))
 	}
 	for name, specifier := range ordered(
-		"other", "single/receivers*", "longer", "single/senders/*/staged", "shorter", "single", "slash-before", "/single/senders",
-		"whole-path", "/x-nmos/connection/v1.1/single/senders", "with-version", "v1.1/single/senders", "in-capitals", "SINGLE/SENDERS",
-		"regular-expression", "single/.+", "question-mark", "single/sender?", "class", "single/[s]enders", "start", "single/sender",
-		"end", "ingle/senders", "wildcard-needs-more", "single/senders*x", "percent-encoded", "single%2Fsenders",
+		"other", "single/receivers*", "longer", "single/senders/*/staged", "shorter", "single", "slash-before",
+		"/single/senders", "whole-path", "/x-nmos/connection/v1.1/single/senders", "with-version",
+		"v1.1/single/senders", "in-capitals", "SINGLE/SENDERS", "regular-expression", "single/.+", "question-mark",
+		"single/sender?", "class", "single/[s]enders", "start", "single/sender", "end", "ingle/senders",
+		"wildcard-needs-more", "single/senders*x", "percent-encoded", "single%2Fsenders",
 	) {
 		rows = append(rows, fault("specifier-"+name, "PATH-6", notPath, claim(api, `{"read":[`+quote(specifier)+`]}`)))
 	}
@@ -46,7 +49,8 @@ func permissionVariants() []Case {
 	var rows []Case
 	for name, specifier := range ordered(
 		"exact", "single/senders", "slash-after", "single/senders/", "wildcard", "*", "wildcard-end", "single/*",
-		"wildcard-start", "*senders", "wildcard-middle", "s*s", "wildcards", "**n**/*s*", "wildcard-zero-characters", "single/senders*",
+		"wildcard-start", "*senders", "wildcard-middle", "s*s", "wildcards", "**n**/*s*", "wildcard-zero-characters",
+		"single/senders*",
 	) {
 		rows = append(rows, good("specifier-"+name, "PATH-6", claim(api, `{"read":[`+quote(specifier)+`]}`)))
 	}

@@ -128,8 +128,8 @@ func TestVariantsHaveGoodSignatures(t *testing.T) {
 func TestFaultsHaveOneReason(t *testing.T) {
 	base := New(Options{})
 	unsigned := map[string]bool{ // faults of which a missing or another signature is a part
-		"alg-hs256-public-key": true, "alg-hs512-public-key": true, "alg-rs256": true, "alg-ps512": true, "alg-es512": true,
-		"alg-none-unsigned":    true,
+		"alg-hs256-public-key": true, "alg-hs512-public-key": true, "alg-rs256": true, "alg-ps512": true,
+		"alg-es512": true, "alg-none-unsigned": true,
 		"iss-untrusted-forged": true, "forged-and-duplicate": true, "token-empty": true,
 	}
 	for _, c := range Faults {
@@ -187,7 +187,8 @@ func TestBadJSONIsBad(t *testing.T) {
 	}
 	for _, c := range Faults {
 		if c.Want != "token-json" || lenient[c.Name] || strings.Contains(c.Name, "duplicate") ||
-			strings.Contains(c.Name, "utf8") || strings.Contains(c.Name, "surrogate") || strings.Contains(c.Name, "deep") {
+			strings.Contains(c.Name, "utf8") || strings.Contains(c.Name, "surrogate") ||
+			strings.Contains(c.Name, "deep") {
 			continue
 		}
 		segment := 1
@@ -225,7 +226,8 @@ func TestKeys(t *testing.T) {
 	if err := json.Unmarshal(JWKS(a, b), &set); err != nil || len(set.Keys) != 2 {
 		t.Fatalf("%v: %s", err, JWKS(a, b))
 	}
-	if k := set.Keys[0]; k["kty"] != "RSA" || k["alg"] != "RS512" || k["use"] != "sig" || k["kid"] != "a" || k["e"] != "AQAB" {
+	if k := set.Keys[0]; k["kty"] != "RSA" || k["alg"] != "RS512" || k["use"] != "sig" || k["kid"] != "a" ||
+		k["e"] != "AQAB" {
 		t.Errorf("%v", k)
 	}
 	if got := string(JWKSOf()); got != `{"keys":[]}` {

@@ -27,7 +27,8 @@ func (r *rig) guarded() http.Header {
 		r.t.Fatalf("GET /actions: got %d %s (%v), want 200 with a guard", status, body, err)
 	}
 	return http.Header{
-		"Origin": {"http://daemon"}, "Sec-Fetch-Site": {"same-origin"}, "Content-Type": {"application/json"}, "X-Nmos-Authd-Guard": {a.Guard},
+		"Origin": {"http://daemon"}, "Sec-Fetch-Site": {"same-origin"}, "Content-Type": {"application/json"},
+		"X-Nmos-Authd-Guard": {a.Guard},
 	}
 }
 
@@ -40,11 +41,13 @@ func (r *rig) observed() bool {
 
 // What no key allows is not there, whatever is sent along.
 func TestActionsAreOff(t *testing.T) {
-	for sockets, open := range map[string]string{"": "", `view_actions = ["observe"]`: "/do/observe /do/stop", `view_actions = ["refresh"]`: "/do/refresh"} {
+	for sockets, open := range map[string]string{"": "", `view_actions = ["observe"]`: "/do/observe /do/stop",
+		`view_actions = ["refresh"]`: "/do/refresh"} {
 		r := newRig(t, sockets)
 		for _, path := range []string{"/do/observe", "/do/stop", "/do/refresh", "/do/", "/do"} {
 			there := strings.Contains(" "+open+" ", " "+path+" ")
-			status, body := r.send(r.View(), "POST", path, `{"for":"1s"}`, http.Header{"Content-Type": {"application/json"}})
+			status, body := r.send(r.View(), "POST", path, `{"for":"1s"}`,
+				http.Header{"Content-Type": {"application/json"}})
 			if want := map[bool]int{true: 403, false: 404}[there]; status != want {
 				t.Errorf("%q: POST %s: got %d %s, want %d", sockets, path, status, body, want)
 			}
@@ -61,22 +64,23 @@ func TestActionsAreOff(t *testing.T) {
 func TestActionsAreNotForged(t *testing.T) {
 	r := newRig(t, everything)
 	for name, change := range map[string]func(h http.Header){
-		"nothing":           func(h http.Header) { clear(h) },
-		"no Origin":         func(h http.Header) { h.Del("Origin") },
-		"two Origins":       func(h http.Header) { h.Add("Origin", "http://daemon") },
-		"foreign Origin":    func(h http.Header) { h.Set("Origin", "http://daemon.example.com") },
-		"other port":        func(h http.Header) { h.Set("Origin", "http://daemon:8088") },
-		"a name behind it":  func(h http.Header) { h.Set("Origin", "http://x/http://daemon") },
-		"opaque Origin":     func(h http.Header) { h.Set("Origin", "null") },
-		"empty Origin":      func(h http.Header) { h.Set("Origin", "") },
-		"cross-site":        func(h http.Header) { h.Set("Sec-Fetch-Site", "cross-site") },
-		"same-site":         func(h http.Header) { h.Set("Sec-Fetch-Site", "same-site") },
-		"none":              func(h http.Header) { h.Set("Sec-Fetch-Site", "none") },
-		"empty":             func(h http.Header) { h.Set("Sec-Fetch-Site", "") },
-		"two":               func(h http.Header) { h.Add("Sec-Fetch-Site", "cross-site") },
-		"form":              func(h http.Header) { h.Set("Content-Type", "application/x-www-form-urlencoded") },
-		"multipart":         func(h http.Header) { h.Set("Content-Type", "multipart/form-data; boundary=application/json") },
-		"text":              func(h http.Header) { h.Set("Content-Type", "text/plain") },
+		"nothing":          func(h http.Header) { clear(h) },
+		"no Origin":        func(h http.Header) { h.Del("Origin") },
+		"two Origins":      func(h http.Header) { h.Add("Origin", "http://daemon") },
+		"foreign Origin":   func(h http.Header) { h.Set("Origin", "http://daemon.example.com") },
+		"other port":       func(h http.Header) { h.Set("Origin", "http://daemon:8088") },
+		"a name behind it": func(h http.Header) { h.Set("Origin", "http://x/http://daemon") },
+		"opaque Origin":    func(h http.Header) { h.Set("Origin", "null") },
+		"empty Origin":     func(h http.Header) { h.Set("Origin", "") },
+		"cross-site":       func(h http.Header) { h.Set("Sec-Fetch-Site", "cross-site") },
+		"same-site":        func(h http.Header) { h.Set("Sec-Fetch-Site", "same-site") },
+		"none":             func(h http.Header) { h.Set("Sec-Fetch-Site", "none") },
+		"empty":            func(h http.Header) { h.Set("Sec-Fetch-Site", "") },
+		"two":              func(h http.Header) { h.Add("Sec-Fetch-Site", "cross-site") },
+		"form":             func(h http.Header) { h.Set("Content-Type", "application/x-www-form-urlencoded") },
+		"multipart": func(h http.Header) {
+			h.Set("Content-Type", "multipart/form-data; boundary=application/json")
+		}, "text": func(h http.Header) { h.Set("Content-Type", "text/plain") },
 		"no type":           func(h http.Header) { h.Del("Content-Type") },
 		"no guard":          func(h http.Header) { h.Del("X-Nmos-Authd-Guard") },
 		"guard of another":  func(h http.Header) { h.Set("X-Nmos-Authd-Guard", strings.Repeat("A", 26)) },
@@ -95,7 +99,8 @@ func TestActionsAreNotForged(t *testing.T) {
 			t.Errorf("%s: got %d %s, want 405", method, status, body)
 		}
 	}
-	for _, body := range []string{"", "for=1m", `{"for":7}`, `[]`, `{"for":"1m"`, `{"for":"1m"}{}`, `{"for":"` + strings.Repeat("1", 600) + `m"}`} {
+	for _, body := range []string{"", "for=1m", `{"for":7}`, `[]`, `{"for":"1m"`, `{"for":"1m"}{}`,
+		`{"for":"` + strings.Repeat("1", 600) + `m"}`} {
 		if status, text := r.send(r.View(), "POST", "/do/observe", body, r.guarded()); status != 400 {
 			t.Errorf("%q: got %d %s, want 400", body, status, text)
 		}
@@ -103,7 +108,8 @@ func TestActionsAreNotForged(t *testing.T) {
 	if r.observed() {
 		t.Error("the mode is observe, want enforce")
 	}
-	if _, lines := r.send(r.View(), "GET", "/records?last=50", "", nil); strings.Contains(lines, `"question":"observe"`) || strings.Contains(lines, `"question":"refresh"`) {
+	if _, lines := r.send(r.View(), "GET", "/records?last=50", "", nil); strings.Contains(lines,
+		`"question":"observe"`) || strings.Contains(lines, `"question":"refresh"`) {
 		t.Errorf("something was done:\n%s", lines)
 	}
 }
@@ -111,8 +117,10 @@ func TestActionsAreNotForged(t *testing.T) {
 // What the page asks for is done within its bounds, and recorded with whom the web server named, as unverified.
 func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
 	r := newRig(t, everything)
-	for span, text := range map[string]string{"0s": "it must be 1s to 1h", "61m": "it must be 1s to 1h", "-1m": "it must be 1s to 1h", "": "for how long?", "soon": "for how long?"} {
-		if status, body := r.send(r.View(), "POST", "/do/observe", fmt.Sprintf(`{"for":%q}`, span), r.guarded()); status != 400 || !strings.Contains(body, text) {
+	for span, text := range map[string]string{"0s": "it must be 1s to 1h", "61m": "it must be 1s to 1h",
+		"-1m": "it must be 1s to 1h", "": "for how long?", "soon": "for how long?"} {
+		if status, body := r.send(r.View(), "POST", "/do/observe", fmt.Sprintf(`{"for":%q}`, span),
+			r.guarded()); status != 400 || !strings.Contains(body, text) {
 			t.Errorf("for %q: got %d %s, want 400 %s", span, status, body, text)
 		}
 	}
@@ -120,14 +128,16 @@ func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
 	header.Del("Sec-Fetch-Site") // without TLS
 	header.Set("Origin", "https://DAEMON")
 	header.Set("X-Remote-User", "anna\u202e\"<b>"+strings.Repeat("x", 100))
-	if status, body := r.send(r.View(), "POST", "/do/observe", `{"for":"30m"}`, header); status != 200 || !strings.Contains(body, `"until"`) {
+	if status, body := r.send(r.View(), "POST", "/do/observe", `{"for":"30m"}`, header); status != 200 ||
+		!strings.Contains(body, `"until"`) {
 		t.Fatalf("observe: got %d %s, want 200", status, body)
 	}
 	if !r.observed() {
 		t.Error("the mode is enforce, want observe")
 	}
 	_, body := r.send(r.Admin(), "GET", "/status", "", nil)
-	if want := `for the web server's user \"anna\\u202e\\\"\u003cb\u003exxx`; !strings.Contains(body, want) && !strings.Contains(body, strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(want)) {
+	if want := `for the web server's user \"anna\\u202e\\\"\u003cb\u003exxx`; !strings.Contains(body, want) &&
+		!strings.Contains(body, strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(want)) {
 		t.Errorf("the status has no %s:\n%s", want, body)
 	}
 	if status, body := r.send(r.View(), "POST", "/do/stop", `{}`, r.guarded()); status != 204 {
@@ -136,7 +146,8 @@ func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
 	if status, body := r.send(r.View(), "POST", "/do/stop", `{}`, r.guarded()); status != 404 {
 		t.Errorf("stop again: got %d %s, want 404", status, body)
 	}
-	if status, body := r.send(r.View(), "POST", "/do/refresh", `{}`, r.guarded()); status != 200 || !strings.Contains(body, `"keys":["key-1"]`) {
+	if status, body := r.send(r.View(), "POST", "/do/refresh", `{}`, r.guarded()); status != 200 ||
+		!strings.Contains(body, `"keys":["key-1"]`) {
 		t.Errorf("refresh: got %d %s, want 200 with the key", status, body)
 	}
 	var lines string
@@ -163,8 +174,8 @@ func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
 	}
 }
 
-// With a claim configured nobody uses the view socket without a good token that has it, in any mode, and what follows the
-// decisions ends with the token.
+// With a claim configured nobody uses the view socket without a good token that has it, in any mode, and what follows
+// the decisions ends with the token.
 func TestViewClaim_CLM6_CLM7_ANS6(t *testing.T) {
 	r := newRig(t, everything+"\nview_claim = \"x-nmos-status\"")
 	token := func(o mint.Options) http.Header {
@@ -189,15 +200,23 @@ func TestViewClaim_CLM6_CLM7_ANS6(t *testing.T) {
 		{"none, unknown path", "GET", "/x", nil, 401},
 		{"none, an action", "POST", "/do/refresh", nil, 401},
 		{"a password", "GET", "/status", http.Header{"Authorization": {"Basic b3A6cHc="}}, 401},
-		{"two", "GET", "/status", http.Header{"Authorization": {good.Get("Authorization"), good.Get("Authorization")}}, 400},
+		{"two", "GET", "/status", http.Header{"Authorization": {good.Get("Authorization"), good.Get("Authorization")}},
+			400},
 		{"in the query", "GET", "/status?access_token=" + good.Get("Authorization")[7:], nil, 401},
-		{"bad", "GET", "/status", http.Header{"Authorization": {good.Get("Authorization")[:200] + "AAAA" + good.Get("Authorization")[204:]}}, 401},
+		{"bad", "GET", "/status", http.Header{
+			"Authorization": {good.Get("Authorization")[:200] + "AAAA" + good.Get("Authorization")[204:]}}, 401},
 		{"another's signature", "GET", "/status", http.Header{"Authorization": {"Bearer " + forged}}, 401},
-		{"expired", "GET", "/status", token(mint.Options{Now: time.Now().Add(-2 * time.Hour), Permissions: grant(all, all)}), 401},
-		{"for another device", "GET", "/status", token(mint.Options{Device: "node-9.example.com", Permissions: grant(all, all)}), 403},
-		{"without the claim", "GET", "/status", token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: all, Write: all}}}), 403},
-		{"in the scope alone", "GET", "/status", token(mint.Options{Scope: "status", Permissions: map[string]mint.Permission{"connection": {Read: all}}}), 403},
-		{"another path", "GET", "/records?last=1", token(mint.Options{Permissions: grant([]string{"status"}, nil)}), 403},
+		{"expired", "GET", "/status", token(mint.Options{Now: time.Now().Add(-2 * time.Hour),
+			Permissions: grant(all, all)}), 401},
+		{"for another device", "GET", "/status",
+			token(mint.Options{Device: "node-9.example.com", Permissions: grant(all, all)}), 403},
+		{"without the claim", "GET", "/status",
+			token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: all, Write: all}}}), 403},
+		{"in the scope alone", "GET", "/status",
+			token(mint.Options{Scope: "status", Permissions: map[string]mint.Permission{"connection": {Read: all}}}),
+			403},
+		{"another path", "GET", "/records?last=1", token(mint.Options{Permissions: grant([]string{"status"}, nil)}),
+			403},
 		{"this path", "GET", "/status", token(mint.Options{Permissions: grant([]string{"status"}, nil)}), 200},
 		{"good", "GET", "/status", good, 200},
 		{"good", "GET", "/explain?seq=999999", good, 404},
@@ -240,8 +259,8 @@ func TestViewClaim_CLM6_CLM7_ANS6(t *testing.T) {
 	io.Copy(io.Discard, response.Body) // until the token ends, or this test would not
 }
 
-// The person at the desk has everything observed for some time, ends that, and has the keys fetched, each in two steps and
-// by keyboard.
+// The person at the desk has everything observed for some time, ends that, and has the keys fetched, each in two steps
+// and by keyboard.
 func TestPageActs(t *testing.T) {
 	r := newRig(t, everything)
 	p := open(t, r.serve(t, recipes[0]))
@@ -364,7 +383,8 @@ func TestRecipesPassActions(t *testing.T) {
 				_, lines = r.send(r.View(), "GET", "/records?last=50", "", nil)
 				return strings.Contains(lines, `"question":"refresh"`)
 			})
-			if want := `the web server's user \"operator\" (unverified)`; strings.Count(lines, `"question":"refresh"`) != 1 || !strings.Contains(lines, want) {
+			if want := `the web server's user \"operator\" (unverified)`; strings.Count(lines,
+				`"question":"refresh"`) != 1 || !strings.Contains(lines, want) {
 				t.Errorf("got %s, want one refresh by %s", lines, want)
 			}
 		})

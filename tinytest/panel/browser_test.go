@@ -38,13 +38,14 @@ func open(t *testing.T, address string) *page {
 	if err != nil {
 		t.Skip("chromium is missing: apt-get install chromium")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(patience))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox,
+		chromedp.DisableGPU, chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(patience))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {})) // it does not know of every event
+	// it does not know of every event
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(cancel)
 	p := &page{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, func(event any) {
@@ -62,7 +63,8 @@ func open(t *testing.T, address string) *page {
 		}
 	})
 	login := base64.StdEncoding.EncodeToString([]byte("operator:at the desk"))
-	p.do(network.Enable(), cdplog.Enable(), network.SetExtraHTTPHeaders(network.Headers{"Authorization": "Basic " + login}),
+	p.do(network.Enable(), cdplog.Enable(), network.SetExtraHTTPHeaders(
+		network.Headers{"Authorization": "Basic " + login}),
 		browser.GrantPermissions([]browser.PermissionType{
 			browser.PermissionTypeClipboardReadWrite, browser.PermissionTypeClipboardSanitizedWrite,
 		}),
@@ -124,7 +126,8 @@ func (p *page) shot(name string) {
 // scheme has the page think that the person likes it dark, or light.
 func (p *page) scheme(name string) {
 	p.t.Helper()
-	p.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}))
+	p.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: name}}))
 }
 
 const text = `.textContent.includes`
@@ -151,7 +154,8 @@ func TestPage(t *testing.T) {
 	p.filter("desk-7")
 	p.until(`[...document.querySelectorAll("#list li:not([hidden])")].length === 1`)
 	p.do(chromedp.Click("#list li:not([hidden]) button", chromedp.ByQuery))
-	p.until(`document.querySelector("#explain").open && document.querySelector("#explain-text")` + text + `("deny 403 path-not-granted")`)
+	p.until(`document.querySelector("#explain").open && document.querySelector("#explain-text")` + text +
+		`("deny 403 path-not-granted")`)
 	p.until(`!document.querySelector("#missing").hidden`)
 	p.shot("explain")
 	p.axe("the explanation")
@@ -247,8 +251,8 @@ func quoted(s string) string {
 	return string(text)
 }
 
-// keyboard goes through the page by the Tab key alone: everything that can be used is reached, and Enter and Escape open and
-// close a denial.
+// keyboard goes through the page by the Tab key alone: everything that can be used is reached, and Enter and Escape
+// open and close a denial.
 func (p *page) keyboard() {
 	p.t.Helper()
 	const all = `[...document.querySelectorAll("body > a, nav a, main button, main input")].filter((e) => e.offsetParent || e.className === "skip")`

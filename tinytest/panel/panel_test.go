@@ -72,8 +72,10 @@ func newRig(t *testing.T, sockets ...string) *rig {
 	t.Cleanup(func() { dir.Remove() })
 	r := &rig{t: t, server: server}
 	err = dir.Write(daemon.Config{
-		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true, Sockets: fmt.Sprintf("view = %q\n%s", dir.View(), strings.Join(sockets, "\n")),
-		More: "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n", // each denial is a record of its own
+		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true,
+		// each denial is a record of its own
+		Sockets: fmt.Sprintf("view = %q\n%s", dir.View(), strings.Join(sockets, "\n")),
+		More:    "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,9 +99,10 @@ func newRig(t *testing.T, sockets ...string) *rig {
 
 // over is a client of a Unix socket.
 func over(socket string) *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
 }
 
 // send makes one request of a socket.
@@ -152,7 +155,8 @@ type recipe struct {
 var recipes = []recipe{
 	{
 		"nginx", "nginx-light", "nginx/nmos-authd-panel.conf", "",
-		"USERdaemon off;\nworker_processes 1;\npid DIR/nginx.pid;\nerror_log DIR/error.log;\nevents { worker_connections 256; }\n" +
+		"USERdaemon off;\nworker_processes 1;\npid DIR/nginx.pid;\nerror_log DIR/error.log;\nevents { " +
+			"worker_connections 256; }\n" +
 			"http {\n\taccess_log DIR/access.log;\n\tclient_body_temp_path DIR/body;\n\tproxy_temp_path DIR/proxy;\n" +
 			"\tfastcgi_temp_path DIR/fastcgi;\n\tuwsgi_temp_path DIR/uwsgi;\n\tscgi_temp_path DIR/scgi;\n" +
 			"\tserver {\n\t\tlisten LISTEN;\nLINES\n\t}\n}\n",
@@ -161,7 +165,8 @@ var recipes = []recipe{
 	},
 	{
 		"lighttpd", "lighttpd", "lighttpd/nmos-authd-panel.conf", `":8088"`,
-		"server.document-root = \"DIR\"\nserver.bind = \"127.0.0.1\"\nserver.port = 0\nserver.errorlog = \"DIR/error.log\"\n" +
+		"server.document-root = \"DIR\"\nserver.bind = \"127.0.0.1\"\nserver.port = 0\nserver.errorlog = " +
+			"\"DIR/error.log\"\n" +
 			"server.modules = ( \"mod_magnet\" )\nLINES\n",
 		[]string{"/etc/lighttpd/nmos-authd.htpasswd", "operator:$apr1$abcdefgh$Wd.S7pWoBUXZqZweaHk/y/\n"},
 		[]string{"-D", "-f", "DIR/conf"},
@@ -169,12 +174,14 @@ var recipes = []recipe{
 	{
 		"caddy", "caddy", "caddy/nmos-authd-panel.caddyfile", ":8088",
 		"{\n\tadmin off\n\tauto_https off\n}\nLINES\n",
-		[]string{"/etc/caddy/nmos-authd.users", "operator $2b$05$xDv68xSj740dY.F65ZAePekwkZQHNlgOPf5.Ne5ysegFCK6Iin9X.\n"},
+		[]string{"/etc/caddy/nmos-authd.users",
+			"operator $2b$05$xDv68xSj740dY.F65ZAePekwkZQHNlgOPf5.Ne5ysegFCK6Iin9X.\n"},
 		[]string{"run", "--adapter", "caddyfile", "--config", "DIR/conf"},
 	},
 }
 
-// serve runs a web server with the shipped lines, and returns the page's address. The test is skipped without the server.
+// serve runs a web server with the shipped lines, and returns the page's address. The test is skipped without the
+// server.
 func (r *rig) serve(t *testing.T, w recipe) string {
 	t.Helper()
 	program, err := exec.LookPath(w.server)
@@ -205,7 +212,8 @@ func (r *rig) serve(t *testing.T, w recipe) string {
 	if os.Getuid() == 0 {
 		user = "user root root;\n" // the checkout may be root's own
 	}
-	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock", r.View(), w.users[0], dir + "/users"}
+	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock", r.View(), w.users[0],
+		dir + "/users"}
 	if w.listen != "" {
 		edit = append(edit, w.listen, listen)
 	}
@@ -297,7 +305,8 @@ func TestViewSocketOnlyShows(t *testing.T) {
 	}
 	signature := token[strings.LastIndexByte(token, '.')+1:]
 	for path, want := range map[string]string{
-		"/status": `"healthy"`, "/inventory": `"in-1"`, "/records?last=9": `"path-not-granted"`, "/observe": `"controllers"`,
+		"/status": `"healthy"`, "/inventory": `"in-1"`, "/records?last=9": `"path-not-granted"`,
+		"/observe":       `"controllers"`,
 		"/explain?seq=1": `Missing: {"x-nmos-connection":{"write":[`,
 	} {
 		var status int
@@ -396,7 +405,8 @@ func TestRecipes(t *testing.T) {
 				}
 				s := get("GET", path, true)
 				policy := s.Header.Get("Content-Security-Policy")
-				if s.StatusCode != 200 || !strings.Contains(policy, "default-src 'none'") || s.Header.Get("X-Content-Type-Options") != "nosniff" {
+				if s.StatusCode != 200 || !strings.Contains(policy, "default-src 'none'") ||
+					s.Header.Get("X-Content-Type-Options") != "nosniff" {
 					t.Errorf("%q: got %s with %v, want 200 and a strict policy", path, s.Status, s.Header)
 				}
 			}
@@ -427,7 +437,8 @@ func TestFilesAreSmallAndTheirOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		total += len(text)
-		for _, bad := range []string{"http://", "https://", "@import", "innerHTML", "insertAdjacent", "document.write", "eval("} {
+		for _, bad := range []string{"http://", "https://", "@import", "innerHTML", "insertAdjacent", "document.write",
+			"eval("} {
 			if strings.Contains(string(text), bad) {
 				t.Errorf("%s has %q", name, bad)
 			}

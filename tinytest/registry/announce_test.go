@@ -62,7 +62,8 @@ func (d *tokens) answer(packet string) string {
 	case "never":
 		return "deny 403" + id + "reason=own-token-scope\ndetail=not configured\n"
 	}
-	return "allow 200" + id + "reason=own-token\nexpires-in=60\nscope=registration\ntoken-id=" + d.next + "-id\naccess-token=" + d.next + "\n"
+	return "allow 200" + id + "reason=own-token\nexpires-in=60\nscope=registration\ntoken-id=" + d.next +
+		"-id\naccess-token=" + d.next + "\n"
 }
 
 // device is one that announces itself.
@@ -91,8 +92,8 @@ func (r *rig) announce(token string, auth bool) *device {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	go func() {
 		d.ended <- d.Announce(ctx, firmware.Announcement{
-			Resolver: dnssd.Resolver{Server: dns.Addr()}, Domain: "example.com", Roots: r.ca.Pool(), Heartbeat: 20 * time.Millisecond,
-			Announced: func(registry string) { d.announced <- registry },
+			Resolver: dnssd.Resolver{Server: dns.Addr()}, Domain: "example.com", Roots: r.ca.Pool(),
+			Heartbeat: 20 * time.Millisecond, Announced: func(registry string) { d.announced <- registry },
 		})
 		close(d.ended)
 	}()
@@ -131,12 +132,14 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 	r := start(t)
 	d := r.announce("box", true)
 	d.wait(t)
-	for kind, want := range map[string]int{"nodes": 1, "devices": 1, "sources": 2, "flows": 2, "senders": 3, "receivers": 2} {
+	for kind, want := range map[string]int{"nodes": 1, "devices": 1, "sources": 2, "flows": 2, "senders": 3,
+		"receivers": 2} {
 		if n := r.count(kind); n != want {
 			t.Errorf("%s: got %d, want %d", kind, n, want)
 		}
 	}
-	if got := d.packets(); !strings.Contains(got, "token 1\nscope=registration\nid=") || strings.Contains(got, "refused=") {
+	if got := d.packets(); !strings.Contains(got, "token 1\nscope=registration\nid=") ||
+		strings.Contains(got, "refused=") {
 		t.Errorf("asked %q, want the scope registration", got)
 	}
 	r.turn(Expiry + time.Second)
@@ -146,8 +149,10 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 	}
 
 	// A connection that is made shows in the registry.
-	body := fmt.Sprintf(`{"sender_id":%q,"master_enable":true,"activation":{"mode":"activate_immediate"}}`, firmware.Sender1ID)
-	request, err := http.NewRequest("PATCH", d.URL()+"/x-nmos/connection/v1.1/single/receivers/"+firmware.Receiver1ID+"/staged", strings.NewReader(body))
+	body := fmt.Sprintf(`{"sender_id":%q,"master_enable":true,"activation":{"mode":"activate_immediate"}}`,
+		firmware.Sender1ID)
+	request, err := http.NewRequest("PATCH", d.URL()+"/x-nmos/connection/v1.1/single/receivers/"+firmware.Receiver1ID+
+		"/staged", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,8 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 	}
 	response.Body.Close()
 	eventually(t, "the connection in the registry", func() bool {
-		return strings.Contains(r.want("c", "GET", QueryAPI+"/receivers/"+firmware.Receiver1ID, "", 200), `"active":true,"sender_id":"`+firmware.Sender1ID)
+		return strings.Contains(r.want("c", "GET", QueryAPI+"/receivers/"+firmware.Receiver1ID, "", 200),
+			`"active":true,"sender_id":"`+firmware.Sender1ID)
 	})
 }
 

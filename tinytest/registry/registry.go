@@ -94,8 +94,8 @@ func Start(o Options) (*Registry, error) {
 		o.Host = address.IP.String()
 	}
 	r := &Registry{
-		opt: o, asker: firmware.NewAsker(o.Socket, o.Timeout), resources: map[string]*entry{}, beats: map[string]time.Time{},
-		subscriptions: map[string]subscription{}, followers: map[*follower]bool{},
+		opt: o, asker: firmware.NewAsker(o.Socket, o.Timeout), resources: map[string]*entry{},
+		beats: map[string]time.Time{}, subscriptions: map[string]subscription{}, followers: map[*follower]bool{},
 		url: "https://" + net.JoinHostPort(o.Host, strconv.Itoa(address.Port)),
 	}
 	r.closing, r.release = context.WithCancel(context.Background())
@@ -244,7 +244,8 @@ func (r *Registry) locked(w http.ResponseWriter, q *http.Request, body []byte, p
 
 // bases are the lists above the resources.
 var bases = map[string][]string{
-	"": {"x-nmos/"}, "/x-nmos": {"query/", "registration/"}, "/x-nmos/registration": {"v1.3/"}, "/x-nmos/query": {"v1.3/"},
+	"": {"x-nmos/"}, "/x-nmos": {"query/", "registration/"}, "/x-nmos/registration": {"v1.3/"},
+	"/x-nmos/query": {"v1.3/"},
 	RegistrationAPI: {"health/", "resource/"},
 	QueryAPI:        {"devices/", "flows/", "nodes/", "receivers/", "senders/", "sources/", "subscriptions/"},
 }
@@ -338,7 +339,8 @@ func (r *Registry) query(q *http.Request, parts []string) (any, error) {
 
 // fail answers with the error body of NMOS APIs (ANS-7).
 func fail(w http.ResponseWriter, status int, debug string) {
-	body, _ := json.Marshal(map[string]any{"code": status, "error": http.StatusText(status), "debug": debug}) // plain text
+	// plain text
+	body, _ := json.Marshal(map[string]any{"code": status, "error": http.StatusText(status), "debug": debug})
 	write(w, status, body)
 }
 

@@ -69,10 +69,13 @@ func answer(packet string) string {
 	path, _, _ := strings.Cut(values["target"], "?")
 	client := strings.TrimPrefix(values["authorization"], "Bearer ")
 	if client == "old" {
-		return "deny 401\nid=" + values["id"] + "\nreason=token-expired\nwww-authenticate=Bearer realm=\"r\",error=invalid_token\n"
+		return "deny 401\nid=" + values["id"] + "\nreason=token-expired\nwww-authenticate=Bearer " +
+			"realm=\"r\",error=invalid_token\n"
 	}
-	if client == "no" || client == "nodes" && strings.HasPrefix(packet, "watch-token 1\n") && path != QueryAPI+"/nodes" {
-		return "deny 403\nid=" + values["id"] + "\nreason=path-not-granted\nwww-authenticate=Bearer realm=\"r\",error=insufficient_scope\n"
+	if client == "no" || client == "nodes" && strings.HasPrefix(packet, "watch-token 1\n") && path != QueryAPI+
+		"/nodes" {
+		return "deny 403\nid=" + values["id"] + "\nreason=path-not-granted\nwww-authenticate=Bearer " +
+			"realm=\"r\",error=insufficient_scope\n"
 	}
 	return "allow 200\nid=" + values["id"] + "\nreason=ok\nclient-id=" + client + "\npath=" + path + "\n"
 }
@@ -100,8 +103,8 @@ func start(t *testing.T) *rig {
 	}
 	r := &rig{t: t, ca: ca, now: time.Unix(1_800_000_000, 0), client: &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}}}
-	r.Registry, err = Start(Options{Socket: daemon(t, answer), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Timeout: time.Minute,
-		Now: func() time.Time { r.mu.Lock(); defer r.mu.Unlock(); return r.now }})
+	r.Registry, err = Start(Options{Socket: daemon(t, answer), TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
+		Timeout: time.Minute, Now: func() time.Time { r.mu.Lock(); defer r.mu.Unlock(); return r.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +155,8 @@ func (r *rig) want(client, method, path, body string, status int) string {
 		r.t.Errorf("%s: %s %s: got %d %s, want %d", client, method, path, got, text, status)
 	}
 	if status == http.StatusForbidden && !strings.Contains(header.Get("WWW-Authenticate"), "error=insufficient_scope") {
-		r.t.Errorf("%s: %s %s: got the challenge %q, want insufficient_scope", client, method, path, header.Get("WWW-Authenticate"))
+		r.t.Errorf("%s: %s %s: got the challenge %q, want insufficient_scope", client, method, path,
+			header.Get("WWW-Authenticate"))
 	}
 	return text
 }
@@ -161,7 +165,8 @@ func id(n int) string { return fmt.Sprintf("6f1e0000-0000-4000-8000-%012d", n) }
 
 // resource is a good registration; more members replace those it has.
 func resource(kind string, n int, more string) string {
-	data := map[string]any{"id": id(n), "version": "1:0", "label": fmt.Sprint(kind, n), "description": "", "tags": map[string]any{}}
+	data := map[string]any{"id": id(n), "version": "1:0", "label": fmt.Sprint(kind, n), "description": "",
+		"tags": map[string]any{}}
 	list, object := []any{}, map[string]any{}
 	for name, want := range kinds[kind].members {
 		data[name] = map[string]any{"text": "x", "list": list, "object": object}[want]
@@ -214,7 +219,8 @@ func TestRegisterAndQuery(t *testing.T) {
 			t.Errorf("%s: got %d, want 1", kind, n)
 		}
 	}
-	if status, header, _ := r.send("box", "POST", post, resource("sender", 14, of("device_id", 11)+`,"flow_id":null,"label":"new"`)); status != 200 ||
+	if status, header, _ := r.send("box", "POST", post,
+		resource("sender", 14, of("device_id", 11)+`,"flow_id":null,"label":"new"`)); status != 200 ||
 		header.Get("Location") != post+"/senders/"+id(14)+"/" {
 		t.Errorf("a change: got %d %v, want 200 and its place", status, header)
 	}
@@ -236,7 +242,8 @@ func TestRegisterAndQuery(t *testing.T) {
 	if n := r.count("receivers"); n != 0 {
 		t.Errorf("receivers of a node that was removed: got %d, want 0", n)
 	}
-	for path, want := range map[string]string{"/": `["x-nmos/"]`, "/x-nmos/": `["query/","registration/"]`, RegistrationAPI + "/": `["health/","resource/"]`} {
+	for path, want := range map[string]string{"/": `["x-nmos/"]`, "/x-nmos/": `["query/","registration/"]`,
+		RegistrationAPI + "/": `["health/","resource/"]`} {
 		if text := r.want("", "GET", path, "", 200); text != want+"\n" {
 			t.Errorf("%s: got %s, want %s", path, text, want)
 		}
@@ -255,7 +262,8 @@ func TestBinding_CLI11(t *testing.T) {
 		{"its device, for a node of one's own", "POST", post, resource("device", 11, of("node_id", 20))},
 		{"a new device", "POST", post, resource("device", 99, of("node_id", 10))},
 		{"a flow of its source", "POST", post, resource("flow", 99, of("device_id", 21)+","+of("source_id", 12))},
-		{"its sender, for a device of one's own", "POST", post, resource("sender", 14, of("device_id", 21)+`,"flow_id":null`)},
+		{"its sender, for a device of one's own", "POST", post,
+			resource("sender", 14, of("device_id", 21)+`,"flow_id":null`)},
 		{"removal", "DELETE", post + "/receivers/" + id(15), ""},
 		{"removal of the node", "DELETE", post + "/nodes/" + id(10), ""},
 		{"heartbeat", "POST", health, ""},
@@ -306,31 +314,42 @@ func TestRegistryIsStrict(t *testing.T) {
 	r := start(t)
 	r.full("box", 10)
 	for name, body := range map[string]string{
-		"not JSON": "{", "no object": "[]", "two": resource("node", 1, "") + "{}", "unknown member": `{"type":"node","data":{},"x":1}`,
-		"unknown type": resource("panel", 1, ""), "no data": `{"type":"node"}`, "no href": resource("node", 1, `"href":null`),
-		"id in upper case": resource("node", 1, `"id":"6F1E0000-0000-4000-8000-00000000000A"`), "id": resource("node", 1, `"id":"x"`),
-		"version": resource("node", 1, `"version":"now"`), "tags": resource("node", 1, `"tags":[]`), "label": resource("node", 1, `"label":1`),
+		"not JSON": "{", "no object": "[]", "two": resource("node", 1, "") + "{}",
+		"unknown member": `{"type":"node","data":{},"x":1}`, "unknown type": resource("panel", 1, ""),
+		"no data": `{"type":"node"}`, "no href": resource("node", 1, `"href":null`),
+		"id in upper case": resource("node", 1, `"id":"6F1E0000-0000-4000-8000-00000000000A"`),
+		"id":               resource("node", 1, `"id":"x"`), "version": resource("node", 1, `"version":"now"`),
+		"tags": resource("node", 1, `"tags":[]`), "label": resource("node", 1, `"label":1`),
 		"no parent": resource("device", 1, ""), "unknown parent": resource("device", 1, of("node_id", 99)),
-		"parent of another type": resource("device", 1, of("node_id", 11)), "no flow": resource("sender", 1, of("device_id", 11)),
-		"an id of another type": resource("node", 11, ""), "huge": resource("node", 1, `"label":"`+strings.Repeat("x", bodyLimit)+`"`),
+		"parent of another type": resource("device", 1, of("node_id", 11)),
+		"no flow":                resource("sender", 1, of("device_id", 11)),
+		"an id of another type":  resource("node", 11, ""),
+		"huge":                   resource("node", 1, `"label":"`+strings.Repeat("x", bodyLimit)+`"`),
 	} {
-		if status, _, text := r.send("box", "POST", post, body); status != 400 || !strings.Contains(text, `"code":400`) {
+		if status, _, text := r.send("box", "POST", post, body); status != 400 ||
+			!strings.Contains(text, `"code":400`) {
 			t.Errorf("%s: got %d %s, want 400", name, status, text)
 		}
 	}
 	r.full("box", 30)
-	r.want("box", "POST", post, resource("device", 31, of("node_id", 10)), 400)                         // to another node of one's own
+	// to another node of one's own
+	r.want("box", "POST", post, resource("device", 31, of("node_id", 10)), 400)
 	r.want("box", "POST", post, resource("flow", 99, of("device_id", 11)+","+of("source_id", 32)), 400) // of two nodes
 	for _, c := range []struct {
 		method, path string
 		status       int
 	}{
-		{"PUT", post, 404}, {"GET", post, 404}, {"POST", QueryAPI + "/subscriptions", 400}, {"DELETE", QueryAPI + "/subscriptions/" + id(1), 405},
+		{"PUT", post, 404}, {"GET", post, 404}, {"POST", QueryAPI + "/subscriptions", 400},
+		{"DELETE", QueryAPI + "/subscriptions/" + id(1), 405},
 		{"GET", QueryAPI + "/subscriptions/" + id(1), 404},
-		{"GET", QueryAPI + "/senders?query.rql=eq(a,b)", 501}, {"GET", QueryAPI + "/panels", 404}, {"GET", QueryAPI + "/node", 404},
-		{"GET", QueryAPI + "/nodes/" + id(11), 404}, {"GET", post + "/senders/" + id(11), 404}, {"DELETE", post + "/senders/" + id(99), 404},
-		{"POST", RegistrationAPI + "/health/nodes/" + id(11), 404}, {"DELETE", RegistrationAPI + "/health/nodes/" + id(10), 405},
-		{"PATCH", post + "/nodes/" + id(10), 405}, {"DELETE", RegistrationAPI, 405}, {"GET", "/x-nmos/node/v1.3", 404}, {"OPTIONS", post, 200},
+		{"GET", QueryAPI + "/senders?query.rql=eq(a,b)", 501}, {"GET", QueryAPI + "/panels", 404},
+		{"GET", QueryAPI + "/node", 404},
+		{"GET", QueryAPI + "/nodes/" + id(11), 404}, {"GET", post + "/senders/" + id(11), 404},
+		{"DELETE", post + "/senders/" + id(99), 404},
+		{"POST", RegistrationAPI + "/health/nodes/" + id(11), 404},
+		{"DELETE", RegistrationAPI + "/health/nodes/" + id(10), 405},
+		{"PATCH", post + "/nodes/" + id(10), 405}, {"DELETE", RegistrationAPI, 405}, {"GET", "/x-nmos/node/v1.3", 404},
+		{"OPTIONS", post, 200},
 	} {
 		r.want("box", c.method, c.path, "", c.status)
 	}
@@ -350,7 +369,8 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 	defer conn.Close()
 	r.client.Timeout = 20 * time.Second // the registry itself gives up a slow request after 30
 	before := r.asked.Load()
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: r\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", post)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: r\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+		post)
 	eventually(t, "the question about the slow request", func() bool { return r.asked.Load() > before })
 	r.full("box", 10)
 	if n := r.count("nodes"); n != 1 {

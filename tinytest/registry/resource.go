@@ -63,7 +63,8 @@ func fits(value any, want string) (ok bool) {
 	switch want {
 	case "id", "version", "text":
 		text, isText := value.(string)
-		return isText && (want != "id" || idForm.MatchString(text)) && (want != "version" || versionForm.MatchString(text))
+		return isText && (want != "id" || idForm.MatchString(text)) &&
+			(want != "version" || versionForm.MatchString(text))
 	case "object":
 		_, ok = value.(map[string]any)
 	case "list":

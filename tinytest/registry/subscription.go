@@ -122,8 +122,8 @@ func (r *Registry) socketOf(q *http.Request) (s subscription, ok bool) {
 	return s, ok
 }
 
-// follow serves the WebSocket of a subscription. Its own path does not decide but what it shows does (PATH-14): only the
-// registry knows that. The question is left standing, and the WebSocket ends with the permission (ANS-8).
+// follow serves the WebSocket of a subscription. Its own path does not decide but what it shows does (PATH-14): only
+// the registry knows that. The question is left standing, and the WebSocket ends with the permission (ANS-8).
 func (r *Registry) follow(w http.ResponseWriter, q *http.Request, s subscription) {
 	standing := firmware.NewAsker(r.opt.Socket, r.opt.Timeout)
 	defer standing.Close()

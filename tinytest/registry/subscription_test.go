@@ -16,7 +16,8 @@ func (r *rig) follow(client, path string) *websocket.Conn {
 	r.t.Helper()
 	text := r.want(client, "POST", QueryAPI+"/subscriptions", subscribe(path, ""), 201)
 	var s subscription
-	if err := json.Unmarshal([]byte(text), &s); err != nil || !strings.HasPrefix(s.Socket, "wss://") || !s.Authorization {
+	if err := json.Unmarshal([]byte(text), &s); err != nil || !strings.HasPrefix(s.Socket, "wss://") ||
+		!s.Authorization {
 		r.t.Fatalf("got %s, %v, want a subscription", text, err)
 	}
 	config, err := websocket.NewConfig(s.Socket, r.URL())
@@ -37,7 +38,8 @@ func (r *rig) follow(client, path string) *websocket.Conn {
 }
 
 func subscribe(path, more string) string {
-	return fmt.Sprintf(`{"max_update_rate_ms":100,"resource_path":%q,"params":{},"persist":false,"secure":true%s}`, path, more)
+	return fmt.Sprintf(`{"max_update_rate_ms":100,"resource_path":%q,"params":{},"persist":false,"secure":true%s}`,
+		path, more)
 }
 
 // changes reads a grain: "path pre post" for each.
@@ -84,7 +86,8 @@ func TestSubscription(t *testing.T) {
 		t.Errorf("everything: got %s", got)
 	}
 	var list []subscription
-	if err := json.Unmarshal([]byte(r.want("c", "GET", QueryAPI+"/subscriptions", "", 200)), &list); err != nil || len(list) != 2 {
+	if err := json.Unmarshal([]byte(r.want("c", "GET", QueryAPI+"/subscriptions", "", 200)), &list); err != nil ||
+		len(list) != 2 {
 		t.Errorf("got %v, %v, want two", list, err)
 	}
 	if err := c.Close(); err != nil {
@@ -119,8 +122,9 @@ func TestSubscriptionIsJudgedByItsResourcePath_PATH14(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{
-		"unknown": subscribe("/panels", ""), "no slash": subscribe("nodes", ""), "deeper": subscribe("/nodes/"+id(1), ""),
-		"a member too many": subscribe("/nodes", `,"id":"x"`), "an unknown member": subscribe("/nodes", `,"x":1`), "no object": "[]",
+		"unknown": subscribe("/panels", ""), "no slash": subscribe("nodes", ""),
+		"deeper": subscribe("/nodes/"+id(1), ""), "a member too many": subscribe("/nodes", `,"id":"x"`),
+		"an unknown member": subscribe("/nodes", `,"x":1`), "no object": "[]",
 	} {
 		if status, _, text := r.send("c", "POST", QueryAPI+"/subscriptions", body); status != 400 {
 			t.Errorf("%s: got %d %s, want 400", name, status, text)

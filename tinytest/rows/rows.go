@@ -1,5 +1,6 @@
-// Package rows holds what is asked of the daemon and what is right: one table for each kind of question, each row under the
-// rule that decides it. The agent's own tests ask them in the process, tinytest/clients asks them through every client.
+// Package rows holds what is asked of the daemon and what is right: one table for each kind of question, each row under
+// the rule that decides it. The agent's own tests ask them in the process, tinytest/clients asks them through every
+// client.
 //
 // Limits: for tests only.
 package rows

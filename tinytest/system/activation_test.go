@@ -41,7 +41,8 @@ func (m *serviceManager) open(t *testing.T, name, network, path string) {
 // command is the program with the sockets. Its process id is only known to a process that becomes it.
 func (m *serviceManager) command(args ...string) *exec.Cmd {
 	c := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
-	c.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(m.files)), "LISTEN_FDNAMES="+strings.Join(m.names, ":"))
+	c.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(m.files)),
+		"LISTEN_FDNAMES="+strings.Join(m.names, ":"))
 	c.ExtraFiles = m.files
 	return c
 }
@@ -96,7 +97,8 @@ func TestSocketActivation(t *testing.T) {
 		if _, err := packet.Write([]byte("ping 1\n")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(stream, "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(stream, "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: "+
+			"GET\r\nX-Original-URI: /x-nmos\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(view, "GET /records?last=1 HTTP/1.1\r\nHost: daemon\r\n\r\n"); err != nil {
@@ -197,7 +199,8 @@ func TestSocketActivationMisfits(t *testing.T) {
 			m := &serviceManager{}
 			c.open(t, m, dir)
 			r := finish(t, m.command("run", "--config", dir.ConfigFile()), "")
-			if says := c.says(dir); r.status != 1 || !strings.Contains(r.errors, says) || strings.Contains(r.errors, "nobody answers") {
+			if says := c.says(dir); r.status != 1 || !strings.Contains(r.errors, says) ||
+				strings.Contains(r.errors, "nobody answers") {
 				t.Errorf("exit status %d, want %q:\n%s", r.status, says, r.errors)
 			}
 		})

@@ -87,7 +87,8 @@ func TestAdminHostileCallers(t *testing.T) {
 		}
 		b.wantResource("meter", "in-1", "read", tok, "200 ok /x-nmos/events/v1.0/sources/1/state")
 	}
-	if status, body := b.admin("PUT", "/inventory", metered("sources/2/state")+strings.Repeat(" ", 4<<20)); status != 413 {
+	if status, body := b.admin("PUT", "/inventory", metered("sources/2/state")+
+		strings.Repeat(" ", 4<<20)); status != 413 {
 		t.Errorf("4 MiB and more: %d %s", status, body)
 	}
 	fine("an oversize push")
@@ -98,11 +99,14 @@ func TestAdminHostileCallers(t *testing.T) {
 		t.Errorf("another path: %d %s", status, body)
 	}
 	for name, text := range map[string]string{
-		"a packet": "resource 1\nkind=meter\nname=in-1\naccess=read\n\n", "junk": "\x00\xff\x16\x03\r\n\r\n", "a long line": strings.Repeat("x", 100<<10),
-		"headers without end": "GET /inventory HTTP/1.1\r\n" + strings.Repeat("X: y\r\n", 20_000),
-		"a length that lies":  "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{}",
-		"chunks that lie":     "PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n{}",
-		"two requests in one": "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nPUT /inventory HTTP/1.1\r\n\r\n",
+		"a packet": "resource 1\nkind=meter\nname=in-1\naccess=read\n\n", "junk": "\x00\xff\x16\x03\r\n\r\n",
+		"a long line": strings.Repeat("x", 100<<10), "headers without end": "GET /inventory HTTP/1.1\r\n" +
+			strings.Repeat("X: y\r\n", 20_000), "a length that lies": "PUT /inventory HTTP/1.1\r\nHost: " +
+			"a\r\nContent-Length: 5\r\n\r\n{}",
+		"chunks that lie": "PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\nfffffffffffffff0\r\n{}",
+		"two requests in one": "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n0\r\n\r\nPUT /inventory HTTP/1.1\r\n\r\n",
 	} {
 		conn, err := net.Dial("unix", b.Admin())
 		if err != nil {

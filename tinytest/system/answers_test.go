@@ -36,7 +36,8 @@ func TestAnswers(t *testing.T) {
 	good := everything(server).Sign()
 	b.await(get(senders).bearing(good), 200, "ok")
 
-	readOnly := server.Token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign()
+	readOnly := server.Token(mint.Options{Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"*"}}}}).Sign()
 	other := server.Token(mint.Options{Device: "node-2.example.com"}).Sign()
 	expired := server.Token(mint.Options{Now: time.Now().Add(-2 * time.Hour)}).Sign()
 	later := server.Token(mint.Options{Now: time.Now().Add(time.Hour)}).Sign()
@@ -57,24 +58,30 @@ func TestAnswers(t *testing.T) {
 		{"PATH-3/base", get("/x-nmos/"), 200, "public", ""},
 		{"PATH-2/options", question{method: "OPTIONS", target: senders}, 200, "public", ""},
 		{"ANS-1/no-token", get(senders), 401, "no-token", ""},
-		{"ANS-1/basic", question{method: "GET", target: senders, authorization: "Basic b3BlcmF0b3I6c2VjcmV0"}, 401, "no-token", ""},
+		{"ANS-1/basic", question{method: "GET", target: senders, authorization: "Basic b3BlcmF0b3I6c2VjcmV0"}, 401,
+			"no-token", ""},
 		{"ANS-2/nonsense", get(senders).bearing("nonsense"), 401, "token-malformed", "invalid_token"},
 		{"ANS-2/expired", get(senders).bearing(expired), 401, "token-expired", "invalid_token"},
 		{"ANS-2/issued-later", get(senders).bearing(later), 401, "token-issued-later", "invalid_token"},
 		{"TOK-6/forged", get(senders).bearing(forged.Sign()), 401, "signature", "invalid_token"},
 		{"CLM-6/another-device", get(senders).bearing(other), 403, "audience", "insufficient_scope"},
-		{"ANS-3/read-only", question{method: "PATCH", target: receiver}.bearing(readOnly), 403, "path-not-granted", "insufficient_scope"},
-		{"PATH-4/api-not-granted", get("/x-nmos/system/v1.0").bearing(good), 403, "api-not-granted", "insufficient_scope"},
+		{"ANS-3/read-only", question{method: "PATCH", target: receiver}.bearing(readOnly), 403, "path-not-granted",
+			"insufficient_scope"},
+		{"PATH-4/api-not-granted", get("/x-nmos/system/v1.0").bearing(good), 403, "api-not-granted",
+			"insufficient_scope"},
 		{"PATH-11/closed", get("/admin").bearing(good), 403, "path-closed", "insufficient_scope"},
 		{"PATH-9/ambiguous", get("/x-nmos//connection/v1.1/").bearing(good), 400, "path-ambiguous", "invalid_request"},
 		{"PATH-9/encoded-slash", get(senders + "%2fstaged").bearing(good), 400, "path-ambiguous", "invalid_request"},
-		{"ANS-4/empty-token", question{method: "GET", target: senders, authorization: "Bearer "}, 400, "token-empty", "invalid_request"},
+		{"ANS-4/empty-token", question{method: "GET", target: senders, authorization: "Bearer "}, 400, "token-empty",
+			"invalid_request"},
 		{"ANS-4/two-tokens", get(senders).bearing(good + ", Bearer " + good), 400, "two-tokens", "invalid_request"},
 		{"PATH-1/method", question{method: "TRACE", target: senders}.bearing(good), 405, "method", ""},
 		{"PATH-1/method-in-lower-case", question{method: "get", target: senders}.bearing(good), 405, "method", ""},
 		{"ANS-9/query", get(ws + "?access_token=" + good), 401, "no-token", ""},
-		{"ANS-9/query-of-handshake", question{method: "GET", target: ws + "?access_token=" + good, upgrade: "websocket"}, 200, "ok", ""},
-		{"ANS-4/query-and-header", question{method: "GET", target: ws + "?access_token=" + good, upgrade: "websocket"}.bearing(good),
+		{"ANS-9/query-of-handshake", question{method: "GET", target: ws + "?access_token=" + good,
+			upgrade: "websocket"}, 200, "ok", ""},
+		{"ANS-4/query-and-header", question{method: "GET", target: ws + "?access_token=" + good,
+			upgrade: "websocket"}.bearing(good),
 			400, "two-tokens", "invalid_request"},
 		{"ANS-8/seconds-left", get(senders).bearing(short), 200, "ok", ""},
 	} {
@@ -87,7 +94,8 @@ func TestAnswers(t *testing.T) {
 				strings.HasPrefix(a.challenge, `Bearer realm="node-1.example.com"`) {
 				t.Errorf("challenge %q", a.challenge)
 			}
-			if _, text, _ := strings.Cut(a.challenge, ",error="); c.error != "" && !strings.HasPrefix(text, c.error+",") || c.error == "" && text != "" {
+			if _, text, _ := strings.Cut(a.challenge, ",error="); c.error != "" &&
+				!strings.HasPrefix(text, c.error+",") || c.error == "" && text != "" {
 				t.Errorf("challenge %q, want error %q", a.challenge, c.error)
 			}
 			if known := a.reason == "ok" || a.status == 403 || strings.HasPrefix(a.reason, "token-expired") ||
@@ -179,7 +187,8 @@ func checkUnsendable(t *testing.T, b *box, c mint.Case, q question) {
 	} else if err != nil || r.Reason != want || r.Status != status {
 		t.Errorf("authz.sock: %d %s, %v, want %d %s", r.Status, r.Reason, err, status, want)
 	}
-	a, err := b.rawHTTP(fmt.Sprintf("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: %s\r\nX-Original-URI: %s\r\n"+
+	a, err := b.rawHTTP(fmt.Sprintf("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: "+
+		"%s\r\nX-Original-URI: %s\r\n"+
 		"Authorization: %s\r\nConnection: close\r\n\r\n", q.method, q.target, q.authorization))
 	if err != nil {
 		t.Fatal(err)
@@ -201,13 +210,19 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 		{"no original", "", 400, "packet-missing"},
 		{"method alone", "X-Original-Method: GET\r\n", 400, "packet-missing"},
 		{"target alone", "X-Forwarded-Uri: /x-nmos\r\n", 400, "packet-missing"},
-		{"two methods", "X-Original-Method: GET\r\nX-Original-Method: OPTIONS\r\nX-Original-URI: " + senders + "\r\n", 400, "packet-twice"},
-		{"two targets", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Original-URI: " + senders + "\r\n", 400, "packet-twice"},
-		{"pairs that differ", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nX-Forwarded-Uri: /x-nmos\r\n", 400, "packet-twice"},
-		{"pairs that agree", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Uri: /x-nmos\r\n", 200, "public"},
-		{"two tokens", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "two-tokens"},
+		{"two methods", "X-Original-Method: GET\r\nX-Original-Method: OPTIONS\r\nX-Original-URI: " + senders + "\r\n",
+			400, "packet-twice"},
+		{"two targets", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Original-URI: " + senders + "\r\n", 400,
+			"packet-twice"},
+		{"pairs that differ", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nX-Forwarded-Uri: " +
+			"/x-nmos\r\n", 400, "packet-twice"},
+		{"pairs that agree", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Forwarded-Method: " +
+			"GET\r\nX-Forwarded-Uri: /x-nmos\r\n", 200, "public"},
+		{"two tokens", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nAuthorization: Bearer " +
+			"a\r\nAuthorization: Bearer b\r\n", 400, "two-tokens"},
 		{"not UTF-8", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos/\xff\r\n", 400, "packet-text"},
-		{"absolute form", "X-Original-Method: GET\r\nX-Original-URI: http://node-1.example.com/x-nmos\r\n", 400, "path-ambiguous"},
+		{"absolute form", "X-Original-Method: GET\r\nX-Original-URI: http://node-1.example.com/x-nmos\r\n", 400,
+			"path-ambiguous"},
 	} {
 		a, err := b.rawHTTP("GET /authorize HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n" + c.head + "\r\n")
 		if err != nil || a.status != c.status || a.reason != c.reason {
@@ -216,9 +231,11 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 	}
 	// Anything but the place where questions are asked, and below it, opens nothing, whatever a misconfigured web
 	// server asks for.
-	for _, line := range []string{"GET /", "GET /authorized", "GET //authorize", "GET /authorise", "OPTIONS *", "CONNECT daemon:80",
+	for _, line := range []string{"GET /", "GET /authorized", "GET //authorize", "GET /authorise", "OPTIONS *",
+		"CONNECT daemon:80",
 		"GET http://daemon/x-nmos", "PATCH /x-nmos"} {
-		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nConnection: close\r\n\r\n")
+		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: " +
+			"/x-nmos\r\nConnection: close\r\n\r\n")
 		if err != nil || a.status < 300 {
 			t.Errorf("%s: %v, %v", line, a, err)
 		}

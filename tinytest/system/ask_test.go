@@ -86,7 +86,8 @@ func (a answer) String() string {
 // same compares all but the seconds left, which may have gone by one meanwhile.
 func (a answer) same(b answer) bool {
 	// Time passes between two questions.
-	near := max(a.expires-b.expires, b.expires-a.expires) <= int64(patience/time.Second) && (a.expires < 0) == (b.expires < 0) &&
+	near := max(a.expires-b.expires, b.expires-a.expires) <= int64(patience/time.Second) &&
+		(a.expires < 0) == (b.expires < 0) &&
 		(a.retry == 0) == (b.retry == 0)
 	a.expires, b.expires, a.retry, b.retry = 0, 0, 0, 0
 	return near && a == b
@@ -102,7 +103,8 @@ type caller struct {
 
 func newCaller(t *testing.T, dir daemon.Dir) *caller {
 	t.Helper()
-	c := &caller{t: t, packet: firmware.NewAsker(dir.Authz(), patience), http: httpClient(dir.HTTP()), socket: dir.HTTP()}
+	c := &caller{t: t, packet: firmware.NewAsker(dir.Authz(), patience), http: httpClient(dir.HTTP()),
+		socket: dir.HTTP()}
 	t.Cleanup(func() {
 		c.packet.Close()
 		c.http.CloseIdleConnections()
@@ -213,8 +215,8 @@ func tryHTTP(client *http.Client, q question) (answer, error) {
 func httpAnswer(r *http.Response, body []byte) (answer, error) {
 	a := answer{
 		status: r.StatusCode, reason: r.Header.Get("X-Auth-Reason"), would: r.Header.Get("X-Auth-Would"),
-		client: r.Header.Get("X-Auth-Client-Id"), subject: r.Header.Get("X-Auth-Subject"), path: r.Header.Get("X-Auth-Path"),
-		challenge: r.Header.Get("WWW-Authenticate"), expires: -1,
+		client: r.Header.Get("X-Auth-Client-Id"), subject: r.Header.Get("X-Auth-Subject"),
+		path: r.Header.Get("X-Auth-Path"), challenge: r.Header.Get("WWW-Authenticate"), expires: -1,
 	}
 	var errs []error
 	number := func(name string, into *int64) {

@@ -255,7 +255,8 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 	config := trusting(t, server)
 	config.Admin = true
 	file := dir.File("audit.jsonl")
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"file\", \"syslog\"]\nfile = %q\nfile_bytes = 1048576\nfiles = 40\nsyslog = \"tcp://%s\"\nrepeat = \"500ms\"\ndeny_rate = 0\nallow_rate = 0\n",
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"file\", \"syslog\"]\nfile = %q\nfile_bytes = 1048576\nfiles = "+
+		"40\nsyslog = \"tcp://%s\"\nrepeat = \"500ms\"\ndeny_rate = 0\nallow_rate = 0\n",
 		file, syslog.Addr())
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
@@ -278,10 +279,11 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 	median := func(took []time.Duration) time.Duration { return took[len(took)/2] }
 	t.Logf("median of a decision: %v, with a stuck syslog server %v; the slowest %v and %v",
 		median(freely), median(stuckly), freely[len(freely)-1], stuckly[len(stuckly)-1])
-	// The sink waits for the server for longer. Whoever waited for the sink would wait again and again; a busy machine may
-	// hold up each of the callers occasionally.
+	// The sink waits for the server for longer. Whoever waited for the sink would wait again and again; a busy machine
+	// may hold up each of the callers occasionally.
 	if n := len(stuckly) / 100; stuckly[len(stuckly)-1-n] > 3*time.Second {
-		t.Errorf("got 1 decision of 100 that waited %v or more, want none that waits for the server", stuckly[len(stuckly)-1-n])
+		t.Errorf("got 1 decision of 100 that waited %v or more, want none that waits for the server",
+			stuckly[len(stuckly)-1-n])
 	}
 	b.statusAccounts(decisions)
 
@@ -329,7 +331,8 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 			t.Errorf("%s: kept %d and dropped %d of %d decisions", name, all.kept, all.dropped, decisions)
 		}
 		for _, verdict := range []string{"allow", "deny"} {
-			if made := free[verdict] + stuck[verdict]; all.decided[verdict] > made || all.dropped == 0 && all.decided[verdict] != made {
+			if made := free[verdict] + stuck[verdict]; all.decided[verdict] > made ||
+				all.dropped == 0 && all.decided[verdict] != made {
 				t.Errorf("%s: %d of %d are %s", name, all.decided[verdict], made, verdict)
 			}
 		}
@@ -383,7 +386,8 @@ func verifyFiles(t *testing.T, file string, files []string, head string) {
 	verify := func(args ...string) result {
 		return command(t, "", append([]string{"audit", "verify"}, args...)...)
 	}
-	if r := verify(append([]string{"--head", head}, files...)...); r.status != 0 || r.errors != "" || !strings.Contains(r.out, "intact\n") || !strings.Contains(r.out, "end        closed\n") {
+	if r := verify(append([]string{"--head", head}, files...)...); r.status != 0 || r.errors != "" ||
+		!strings.Contains(r.out, "intact\n") || !strings.Contains(r.out, "end        closed\n") {
 		t.Errorf("exit status %d: %s%s", r.status, r.errors, r.out)
 	}
 	copied := filepath.Join(t.TempDir(), "a")
@@ -418,10 +422,13 @@ func verifyFiles(t *testing.T, file string, files []string, head string) {
 		{"one is doubled", join(lines[:41], lines[40:]), nil, 1, copied + ":42 "},
 		{"the first is gone", join(lines[1:]), nil, 1, copied + ":1 "},
 		{"a line is put in", join(lines[:7], [][]byte{[]byte("{\"audit\":1}\n")}, lines[7:]), nil, 1, copied + ":8: "},
-		{"cut off in a line", good[:len(good)-len(lines[len(lines)-1])-10], nil, 0, "end        cut off in the middle of a line\n"},
-		{"cut off in a line, which shows by the head", good[:len(good)-10], []string{"--head", last.head}, 1, "NOT COMPLETE: "},
+		{"cut off in a line", good[:len(good)-len(lines[len(lines)-1])-10], nil, 0, "end        cut off in the " +
+			"middle of a line\n"},
+		{"cut off in a line, which shows by the head", good[:len(good)-10], []string{"--head", last.head}, 1,
+			"NOT COMPLETE: "},
 		{"cut off behind a line", join(lines[:50]), nil, 0, "end        open"},
-		{"cut off behind a line, which shows by the head", join(lines[:50]), []string{"--head", last.head}, 1, "NOT COMPLETE: "},
+		{"cut off behind a line, which shows by the head", join(lines[:50]), []string{"--head", last.head}, 1,
+			"NOT COMPLETE: "},
 	}
 	for _, n := range []int{0, 1, 2, 33, 77, len(lines) - 2, len(lines) - 1} {
 		for _, at := range []int{2, len(lines[n]) / 2, len(lines[n]) - 50, len(lines[n]) - 20, len(lines[n]) - 3} {
@@ -429,14 +436,16 @@ func verifyFiles(t *testing.T, file string, files []string, head string) {
 				line[at] ^= 1
 				return line
 			})
-			changes = append(changes, change{fmt.Sprintf("byte %d of line %d", at, n+1), text, nil, 1, fmt.Sprintf("%s:%d", copied, n+1)})
+			changes = append(changes, change{fmt.Sprintf("byte %d of line %d", at, n+1), text, nil, 1,
+				fmt.Sprintf("%s:%d", copied, n+1)})
 		}
 	}
 	for _, c := range changes {
 		if err := os.WriteFile(copied, c.text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r := verify(append(c.args, copied)...); r.status != c.status || r.errors != "" || !strings.Contains(r.out, c.says) {
+		if r := verify(append(c.args, copied)...); r.status != c.status || r.errors != "" ||
+			!strings.Contains(r.out, c.says) {
 			t.Errorf("%s: exit status %d, %s%s\nwant %d, %q", c.name, r.status, r.errors, r.out, c.status, c.says)
 		}
 	}
@@ -469,9 +478,11 @@ func TestAuditVerifyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := file(t, "log", b.Log())
-	command(t, "", "audit", "verify", "--log", log).check(t, 0, "decisions  3, seq 1 to 3\ndropped    0, by the daemon's own account\n", "")
+	command(t, "", "audit", "verify", "--log", log).check(t, 0, "decisions  3, seq 1 to 3\ndropped    0, by the "+
+		"daemon's own account\n", "")
 	command(t, "", "audit", "verify", log).check(t, 1, "ALTERED\n", "")
-	command(t, b.Log(), "audit", "verify", "--log", "/dev/stdin").check(t, 0, "intact\nlines      4, number 1 to 4\n", "")
+	command(t, b.Log(), "audit", "verify", "--log", "/dev/stdin").check(t, 0, "intact\nlines      4, number 1 to 4\n",
+		"")
 	changed := strings.Replace(b.Log(), `"decision":"allow"`, `"decision":"deny"`, 1)
 	command(t, changed, "audit", "verify", "--log", "/dev/stdin").check(t, 1, " altered: this line", "")
 }
@@ -485,7 +496,8 @@ func TestFloodOfDenials_OPS2(t *testing.T) {
 	config := trusting(t, server)
 	config.Admin = true
 	path := dir.File("audit.jsonl")
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"file\"]\nfile = %q\nfile_bytes = 65536\nfiles = 4\nqueue_bytes = 1048576\n", path)
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"file\"]\nfile = %q\nfile_bytes = 65536\nfiles = "+
+		"4\nqueue_bytes = 1048576\n", path)
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +537,8 @@ func TestFloodOfDenials_OPS2(t *testing.T) {
 			}
 		}
 		if all.decided["allow"] != changes || all.decided["deny"] != denials {
-			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d", where, all.decided["allow"], all.decided["deny"], changes, denials)
+			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d", where, all.decided["allow"],
+				all.decided["deny"], changes, denials)
 		}
 		// Each change has a line. Of the denials there are two a second, those of ten seconds that were saved up, and
 		// the joined ones.

@@ -303,7 +303,8 @@ func TestClientIsSealed_CLI4_CLI36(t *testing.T) {
 			}
 			text := b.stateText()
 			for _, s := range append(secrets, id, "client_id", "pkcs8") {
-				if slices.ContainsFunc(append(formsOf(s), s), func(form string) bool { return strings.Contains(text, form) }) {
+				if slices.ContainsFunc(append(formsOf(s), s),
+					func(form string) bool { return strings.Contains(text, form) }) {
 					t.Errorf("the state folder shows %.12q", s)
 				}
 			}

@@ -32,8 +32,8 @@ func formsOf(secret string) (all []string) {
 }
 
 // Whatever happens between the device and its server, none of the secrets that they share is seen anywhere but in the
-// reply to "token 1": not in the log at its most talkative, in status, metrics or the audit, in what commands print, or in
-// what other processes see of the daemon, nor in its last words when it crashes (OPS-2, CLI-4, CLI-69).
+// reply to "token 1": not in the log at its most talkative, in status, metrics or the audit, in what commands print, or
+// in what other processes see of the daemon, nor in its last words when it crashes (OPS-2, CLI-4, CLI-69).
 func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -43,13 +43,15 @@ func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 		given  bool // the client was made by hand, with a secret in a file; else an initial access token is in it
 	}{
 		{"CLI-51/key", authserver.Exemplary, "initial_access_token_file = %q\n", false},
-		{"CLI-54/secret", authserver.OIDCProvider, "auth_method = \"client_secret_basic\"\ninitial_access_token_file = %q\n", false},
+		{"CLI-54/secret", authserver.OIDCProvider,
+			"auth_method = \"client_secret_basic\"\ninitial_access_token_file = %q\n", false},
 		{"CLI-54/given", authserver.Keycloak, "client_id = \"by hand\"\nclient_secret_file = %q\n", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			const initial, wrong = "initial-access-Zk93hxQp1LmTq7", "another-initial-Hw82nvCx5RgYe4"
-			server := newServer(t, authserver.Options{Kind: row.kind, InitialToken: initial, Life: 4 * time.Second}) // so that tokens are fetched all the time
+			// so that tokens are fetched all the time
+			server := newServer(t, authserver.Options{Kind: row.kind, InitialToken: initial, Life: 4 * time.Second})
 			dir := newDir(t)
 			file := dir.File("initial")
 			write := func(text string) {
@@ -123,8 +125,8 @@ func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 				}
 				texts["/proc "+name] = string(text)
 			}
-			// Nobody but its user's root reads its memory, by a core or otherwise: it is not dumpable, so its files in /proc
-			// are root's.
+			// Nobody but its user's root reads its memory, by a core or otherwise: it is not dumpable, so its files in
+			// /proc are root's.
 			if !raceDetector {
 				info, err := os.Stat(fmt.Sprintf("/proc/%d/mem", b.PID()))
 				if err != nil {
@@ -136,7 +138,8 @@ func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 			}
 			private, kept := checkState(t, config.State)
 			if !row.given && !slices.ContainsFunc(server.Secrets(), func(secret string) bool {
-				return slices.ContainsFunc(formsOf(secret), func(form string) bool { return strings.Contains(kept, form) })
+				return slices.ContainsFunc(formsOf(secret),
+					func(form string) bool { return strings.Contains(kept, form) })
 			}) {
 				t.Error("no secret is found in the state folder, where there are some")
 			}
@@ -168,7 +171,8 @@ func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
 					}
 				}
 			}
-			if !strings.Contains(texts["log"], "as an OAuth client") || !strings.Contains(texts["audit"], `"own-token"`) ||
+			if !strings.Contains(texts["log"], "as an OAuth client") ||
+				!strings.Contains(texts["audit"], `"own-token"`) ||
 				!strings.Contains(texts["commands"], server.Issuer()) {
 				t.Error("what was searched does not tell of the client")
 			}

@@ -80,7 +80,8 @@ func noViolations(t *testing.T, servers ...*authserver.Server) {
 	}
 }
 
-// The device registers once, whatever ends the daemon, and gets its tokens by that registration (CLI-30, CLI-31, CLI-36).
+// The device registers once, whatever ends the daemon, and gets its tokens by that registration (CLI-30, CLI-31,
+// CLI-36).
 func TestClientRegistersOnce_CLI36(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -88,7 +89,8 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 	b.register()
 	b.accessToken("registration")
 	at := server.Registered()
-	if len(at) != 1 || at[0].Name == "" || at[0].Scope != "events registration" || at[0].AuthMethod != "private_key_jwt" {
+	if len(at) != 1 || at[0].Name == "" || at[0].Scope != "events registration" ||
+		at[0].AuthMethod != "private_key_jwt" {
 		t.Fatalf("registered: %+v", at)
 	}
 	kept, err := filepath.Glob(filepath.Join(b.config.State, "client*"))
@@ -114,7 +116,8 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 	b.again(nil)
 	b.register()
 	b.client("status").check(t, 0, "registered at "+server.Issuer(), "")
-	if s := b.clientStatus(); !s.Registered || len(s.Clients) != 1 || s.Clients[0].ClientID != at[0].ID || s.Trouble != "" {
+	if s := b.clientStatus(); !s.Registered || len(s.Clients) != 1 || s.Clients[0].ClientID != at[0].ID ||
+		s.Trouble != "" {
 		t.Errorf("status %+v, want client %s", s, at[0].ID)
 	}
 	if n := server.Registrations(); n != 1 {
@@ -198,7 +201,8 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 	b := start(t, config)
 	b.client("register").check(t, 1, "", "HTTP 401 Unauthorized: invalid_token")
 	secretFile(t, path, "two-Zq81Lw5x words")
-	if r := command(t, "", "check-config", "--config", b.ConfigFile()); r.status != 1 || !strings.Contains(r.errors, path+" holds a blank") {
+	if r := command(t, "", "check-config", "--config", b.ConfigFile()); r.status != 1 ||
+		!strings.Contains(r.errors, path+" holds a blank") {
 		t.Errorf("check-config of a token with a blank: got %d, %q; want 1, that it holds one", r.status, r.errors)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
@@ -206,7 +210,8 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 	}
 	says := "[client] initial_access_token_file: " + path + " has mode 0644"
 	r := command(t, "", "check-config", "--config", b.ConfigFile())
-	if r.status != 1 || !regexp.MustCompile(regexp.QuoteMeta(b.ConfigFile())+`:\d\d: `+regexp.QuoteMeta(says)).MatchString(r.errors) {
+	if r.status != 1 || !regexp.MustCompile(regexp.QuoteMeta(b.ConfigFile())+`:\d\d: `+
+		regexp.QuoteMeta(says)).MatchString(r.errors) {
 		t.Errorf("check-config: %d, %s; want 1, the line and %s", r.status, r.errors, says)
 	}
 	b.hangUp("configuration not reread")

@@ -59,7 +59,8 @@ func TestClientClockUnset_CLI53_OPS1(t *testing.T) {
 	if n := server.Requests(authserver.PathToken); n != 0 {
 		t.Errorf("%d token requests by a clock that is unset, want none", n)
 	}
-	if _, status := b.admin("GET", "/status", ""); !strings.Contains(status, "clock is not trusted yet, so it cannot prove") {
+	if _, status := b.admin("GET", "/status", ""); !strings.Contains(status,
+		"clock is not trusted yet, so it cannot prove") {
 		t.Errorf("the status has no word about the clock: %s", status)
 	}
 }

@@ -93,11 +93,13 @@ func TestCommandLine(t *testing.T) {
 		{"ask --resource meter in-1", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource meter in-1 read write", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource --verify meter in-1 read", 2, "", "METHOD and a TARGET"},
-		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "", "cannot ask the daemon: dial unixpacket /no/such/socket"},
+		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "", "cannot ask the daemon: dial unixpacket " +
+			"/no/such/socket"},
 		{"ask --socket /no/such/socket GET /x-nmos", 2, "", "cannot ask the daemon: dial unixpacket /no/such/socket"},
 		{"ask --config /no/such/file GET /x-nmos", 2, "", "/no/such/file"},
 		{"ask GET /x-nmos --token /no/such/file", 2, "", `flags must come before arguments: "--token"`},
-		{"ask --socket /x --token /no/such/file GET /x-nmos", 2, "", `--token takes a file, not the token; "-" reads standard input: no such file`},
+		{"ask --socket /x --token /no/such/file GET /x-nmos", 2, "",
+			`--token takes a file, not the token; "-" reads standard input: no such file`},
 		{"ask --socket /x --timeout soon GET /x-nmos", 2, "", `invalid value "soon"`},
 		{"explain GET", 2, "", "a METHOD needs a TARGET"},
 		{"explain --config /no/such/file", 2, "", "/no/such/file"},
@@ -120,20 +122,28 @@ func TestBrokenConfiguration(t *testing.T) {
 		{"no string", "mode = enforce\n", []string{":1: "}},
 		{"unknown key", "\n\nmod = \"off\"\n", []string{`:3: unknown key "mod" (mode?)`}},
 		{"unknown section", "[devices]\nnames = []\n", []string{":1: unknown section [devices] ([device]?)"}},
-		{"key in a wrong section", "[device]\nleeway = \"1s\"\n", []string{`:2: unknown key "leeway" in [device] (it belongs in [authorization])`}},
+		{"key in a wrong section", "[device]\nleeway = \"1s\"\n",
+			[]string{`:2: unknown key "leeway" in [device] (it belongs in [authorization])`}},
 		{"key twice", "mode = \"off\"\nmode = \"enforce\"\n", []string{":2: "}},
 		{"mode", "mode = \"of\"\n", []string{`:1: mode: "of" must be one of enforce, observe, off (off?)`}},
-		{"type", "mode = 1\n[limits]\nconnections = \"many\"\n", []string{":1: mode: must be one of", ":3: [limits] connections: must be a whole number"}},
+		{"type", "mode = 1\n[limits]\nconnections = \"many\"\n",
+			[]string{":1: mode: must be one of", ":3: [limits] connections: must be a whole number"}},
 		{"range", "[authorization]\nrefresh = \"4s\"\nleeway = \"61s\"\nretry = \"1\"\n", []string{
-			":2: [authorization] refresh: 4s is out of range", ":3: [authorization] leeway: 61s is out of range", ":4: [authorization] retry: \"1\" is not a duration"}},
-		{"http", "[authorization]\nservers = [\"http://auth.example.com\"]\n", []string{":2: [authorization] servers: \"http://auth.example.com\" must be https"}},
-		{"secret in a URL", "[authorization]\nservers = [\"https://user:hunter2@auth.example.com\"]\n", []string{":2: [authorization] servers: "}},
-		{"sockets", "[sockets]\nauthz = \"run/authz.sock\"\nallow_uids = [-1]\n", []string{":2: [sockets] authz: ", ":3: [sockets] allow_uids: -1 is not a user number"}},
-		{"one socket twice", "[sockets]\nauthz = \"/run/x\"\nhttp = \"/run/x\"\n", []string{":3: [sockets] authz and [sockets] http are both"}},
+			":2: [authorization] refresh: 4s is out of range", ":3: [authorization] leeway: 61s is out of range",
+			":4: [authorization] retry: \"1\" is not a duration"}},
+		{"http", "[authorization]\nservers = [\"http://auth.example.com\"]\n",
+			[]string{":2: [authorization] servers: \"http://auth.example.com\" must be https"}},
+		{"secret in a URL", "[authorization]\nservers = [\"https://user:hunter2@auth.example.com\"]\n",
+			[]string{":2: [authorization] servers: "}},
+		{"sockets", "[sockets]\nauthz = \"run/authz.sock\"\nallow_uids = [-1]\n",
+			[]string{":2: [sockets] authz: ", ":3: [sockets] allow_uids: -1 is not a user number"}},
+		{"one socket twice", "[sockets]\nauthz = \"/run/x\"\nhttp = \"/run/x\"\n",
+			[]string{":3: [sockets] authz and [sockets] http are both"}},
 		{"NMOS path made public", "[paths]\npublic = [\"/X-NMOS/node\"]\n", []string{":2: [paths] public: "}},
 		{"not UTF-8", "# \xff\n", []string{":1: the file is not UTF-8 text"}},
 		{"huge", strings.Repeat("# nothing\n", 120_000), []string{":1: the file is over 256 KiB"}},
-		{"nested", "mode = " + strings.Repeat("[", 20_000) + "\n", []string{":1: arrays and inline tables are nested more than the maximum of 10000 levels deep"}},
+		{"nested", "mode = " + strings.Repeat("[", 20_000) + "\n",
+			[]string{":1: arrays and inline tables are nested more than the maximum of 10000 levels deep"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := file(t, "broken.toml", c.text)
@@ -141,7 +151,8 @@ func TestBrokenConfiguration(t *testing.T) {
 				r := command(t, "", name, "--config", path)
 				lines := strings.Split(strings.TrimSuffix(r.errors, "\n"), "\n")
 				if r.status != 1 || r.out != "" || len(lines) != len(c.complaints) {
-					t.Fatalf("%s: exit status %d, %d complaints, want %d\n%s%s", name, r.status, len(lines), len(c.complaints), r.out, r.errors)
+					t.Fatalf("%s: exit status %d, %d complaints, want %d\n%s%s", name, r.status, len(lines),
+						len(c.complaints), r.out, r.errors)
 				}
 				for i, want := range c.complaints {
 					if !strings.HasPrefix(lines[i], "nmos-authd: "+path+want) {
@@ -154,14 +165,16 @@ func TestBrokenConfiguration(t *testing.T) {
 			}
 		})
 	}
-	good := "[device]\nnames = [\"node-1.example.com\"]\n[authorization]\nservers = [\"https://auth.example.com\"]\nca_file = "
+	good := "[device]\nnames = [\"node-1.example.com\"]\n[authorization]\nservers = " +
+		"[\"https://auth.example.com\"]\nca_file = "
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"\"\n")).
 		check(t, 0, `good. Mode enforce; this device is ["node-1.example.com"], model generic; servers ["https://auth.example.com"].`, "")
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"/no/such/file.pem\"\n")).
 		check(t, 1, "", "ca_file: open /no/such/file.pem")
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\""+file(t, "ca.pem", "not PEM")+"\"\n")).
 		check(t, 1, "", "holds no certificate in PEM")
-	command(t, "", "check-config", "--config", "../../configs/nmos-authd.toml").check(t, 1, "", "ca_file: open /etc/nmos-authd/ca.pem")
+	command(t, "", "check-config", "--config", "../../configs/nmos-authd.toml").check(t, 1, "",
+		"ca_file: open /etc/nmos-authd/ca.pem")
 }
 
 func TestAsk(t *testing.T) {
@@ -171,7 +184,8 @@ func TestAsk(t *testing.T) {
 	token := everything(server).Sign()
 	b.await(get(senders).bearing(token), 200, "ok")
 	tokenFile := file(t, "token", "  Bearer "+token+"\n")
-	readOnly := file(t, "token", server.Token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign())
+	readOnly := file(t, "token", server.Token(
+		mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign())
 	const meter = "/x-nmos/events/v1.0/sources/1"
 	for _, c := range []struct {
 		name, stdin    string
@@ -181,22 +195,33 @@ func TestAsk(t *testing.T) {
 	}{
 		{"public", "", []string{"GET", "/x-nmos/"}, 0, "allow 200\nreason=public\n", ""},
 		{"no token", "", []string{"GET", senders}, 1, "deny 401\nreason=no-token\n", ""},
-		{"a token in a file", "", []string{"--token", tokenFile, "GET", senders}, 0, "allow 200\nreason=ok\nclient-id=controller-1\n", ""},
-		{"a token from standard input", token, []string{"--token", "-", "GET", senders}, 0, "allow 200\nreason=ok\n", ""},
-		{"nothing on standard input", " \n", []string{"--token", "-", "GET", senders}, 2, "", "standard input is empty"},
-		{"two lines on standard input", token + "\n" + token, []string{"--token", "-", "GET", senders}, 2, "", "contains a line end"},
-		{"a target with a line end", "", []string{"GET", "/x-nmos\nauthorization=x"}, 2, "", "the target contains a line end"},
-		{"permission missing", "", []string{"--token", readOnly, "PATCH", receiver}, 1, "deny 403\nreason=path-not-granted\n", ""},
+		{"a token in a file", "", []string{"--token", tokenFile, "GET", senders}, 0,
+			"allow 200\nreason=ok\nclient-id=controller-1\n", ""},
+		{"a token from standard input", token, []string{"--token", "-", "GET", senders}, 0, "allow 200\nreason=ok\n",
+			""},
+		{"nothing on standard input", " \n", []string{"--token", "-", "GET", senders}, 2, "",
+			"standard input is empty"},
+		{"two lines on standard input", token + "\n" + token, []string{"--token", "-", "GET", senders}, 2, "",
+			"contains a line end"},
+		{"a target with a line end", "", []string{"GET", "/x-nmos\nauthorization=x"}, 2, "", "the target contains a " +
+			"line end"},
+		{"permission missing", "", []string{"--token", readOnly, "PATCH", receiver}, 1,
+			"deny 403\nreason=path-not-granted\n", ""},
 		{"the token alone", "", []string{"--verify", "--token", tokenFile}, 0, "allow 200\nreason=ok\n", ""},
 		{"no token alone", "", []string{"--verify"}, 1, "deny 401\nreason=no-token\n", ""},
-		{"several targets", "", []string{"--token", tokenFile, "GET", senders, meter, "/x-nmos"}, 0, "allow 200\nreason=ok\n", ""},
+		{"several targets", "", []string{"--token", tokenFile, "GET", senders, meter, "/x-nmos"}, 0,
+			"allow 200\nreason=ok\n", ""},
 		{"several targets, some denied", "", []string{"--token", readOnly, "GET", senders, meter, meter + "?a=b"}, 1,
 			"denied=" + meter + "\ndenied=" + meter + "\n", ""},
-		{"a handshake", "", []string{"--upgrade", "websocket", "GET", "/x-nmos/events/v1.0/ws?access_token=" + token}, 0, "reason=ok", ""},
-		{"the same without", "", []string{"GET", "/x-nmos/events/v1.0/ws?access_token=" + token}, 1, "reason=no-token", ""},
+		{"a handshake", "", []string{"--upgrade", "websocket", "GET", "/x-nmos/events/v1.0/ws?access_token=" + token},
+			0, "reason=ok", ""},
+		{"the same without", "", []string{"GET", "/x-nmos/events/v1.0/ws?access_token=" + token}, 1, "reason=no-token",
+			""},
 		{"not UTF-8", "", []string{"GET", "/\xff"}, 2, "error 400\nreason=packet-text\n", ""},
-		{"longer than a packet", strings.Repeat("x", 40_000), []string{"--token", "-", "GET", senders}, 2, "error 400\nreason=packet-too-long\n", ""},
-		{"longer than the kernel takes", strings.Repeat("x", 260_000), []string{"--token", "-", "GET", senders}, 2, "", "message too long"},
+		{"longer than a packet", strings.Repeat("x", 40_000), []string{"--token", "-", "GET", senders}, 2,
+			"error 400\nreason=packet-too-long\n", ""},
+		{"longer than the kernel takes", strings.Repeat("x", 260_000), []string{"--token", "-", "GET", senders}, 2, "",
+			"message too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"ask", "--config", b.ConfigFile()}, c.args...)
@@ -212,7 +237,8 @@ func TestAsk(t *testing.T) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
 		return err != nil || strings.Contains(string(status), "State:\tT")
 	})
-	command(t, "", "ask", "--socket", b.Authz(), "--timeout", "200ms", "GET", "/x-nmos").check(t, 2, "", "no reply within 200ms")
+	command(t, "", "ask", "--socket", b.Authz(), "--timeout", "200ms", "GET", "/x-nmos").check(t, 2, "",
+		"no reply within 200ms")
 	if err := b.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +246,8 @@ func TestAsk(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "", "cannot ask the daemon: dial unixpacket")
+	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "", "cannot ask the daemon: dial "+
+		"unixpacket")
 }
 
 // Something else may listen where the daemon should: it must not be taken for a permission.
@@ -273,30 +300,43 @@ func TestExplain(t *testing.T) {
 		status         int
 		out, complaint string
 	}{
-		{"sample", string(text), []string{"GET", "/x-nmos/registration/v1.0/resource"}, 1, "KEY-5    NO  the configuration does not trust this issuer", ""},
+		{"sample", string(text), []string{"GET", "/x-nmos/registration/v1.0/resource"}, 1,
+			"KEY-5    NO  the configuration does not trust this issuer", ""},
 		{"good", good, []string{"--jwks", keys, "GET", senders}, 0, "allow 200 ok", ""},
-		{"good, keys unknown", good, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked", ""},
-		{"forged, keys unknown", forged, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked", ""},
+		{"good, keys unknown", good, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked",
+			""},
+		{"forged, keys unknown", forged, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not " +
+			"checked", ""},
 		{"the token in place of a file", good, []string{"--token", good, "GET", senders}, 2, "",
 			"--token takes a file, not the token; \"-\" reads standard input"},
 		{"an opaque token in place of a file", opaque, []string{"--token", opaque, "GET", senders}, 2, "",
 			"--token takes a file, not the token; \"-\" reads standard input: no such file"},
-		{"the token in place of the keys", good, []string{"--jwks", good, "GET", senders}, 2, "", "--jwks takes a file, not the key set"},
+		{"the token in place of the keys", good, []string{"--jwks", good, "GET", senders}, 2, "",
+			"--jwks takes a file, not the key set"},
 		{"the token in place of a number", good, []string{"--seq", good}, 2, "", "invalid value"},
-		{"the token in place of the configuration", good, []string{"--config", good, "GET", senders}, 2, "", "open [token]"},
-		{"the token in place of the method", good, []string{good, "GET", senders}, 2, "", "too few or too many arguments"},
+		{"the token in place of the configuration", good, []string{"--config", good, "GET", senders}, 2, "",
+			"open [token]"},
+		{"the token in place of the method", good, []string{good, "GET", senders}, 2, "",
+			"too few or too many arguments"},
 		{"good, the token alone", good, []string{"--jwks", keys}, 0, "allow 200 ok", ""},
-		{"forged", good, []string{"--jwks", otherKeys, "GET", senders}, 1, "KEY-6    NO  none of the 1 keys has kid", ""},
-		{"another device", lost, []string{"--jwks", keys, "GET", senders}, 1, "CLM-6    NO  this device is [\"node-1.example.com\"]", ""},
-		{"another device, which is this one", lost, []string{"--jwks", keys, "--device", "other.example.com", "GET", senders}, 0, "allow 200 ok", ""},
-		{"later", good, []string{"--jwks", keys, "--at", "2200-01-01T00:00:00Z", "GET", senders}, 1, "CLM-7    NO  exp is", ""},
+		{"forged", good, []string{"--jwks", otherKeys, "GET", senders}, 1, "KEY-6    NO  none of the 1 keys has kid",
+			""},
+		{"another device", lost, []string{"--jwks", keys, "GET", senders}, 1, "CLM-6    NO  this device is " +
+			"[\"node-1.example.com\"]", ""},
+		{"another device, which is this one", lost, []string{"--jwks", keys, "--device", "other.example.com", "GET",
+			senders}, 0, "allow 200 ok", ""},
+		{"later", good, []string{"--jwks", keys, "--at", "2200-01-01T00:00:00Z", "GET", senders}, 1,
+			"CLM-7    NO  exp is", ""},
 		{"no token", good, []string{"--token", "", "GET", senders}, 1, "deny 401 no-token", ""},
 		{"nonsense", "nonsense", []string{"GET", senders}, 1, "TOK-1    NO  ", ""},
 		{"nothing", "", []string{"GET", senders}, 2, "", "standard input is empty"},
 		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is not a time such as "},
-		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" nor an array of keys"},
-		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "", "is over 262144 bytes"},
-		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "", "the file of --jwks is over 262144 bytes"},
+		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" " +
+			"nor an array of keys"},
+		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "",
+			"is over 262144 bytes"},
+		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "",
+			"the file of --jwks is over 262144 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := command(t, c.token, append([]string{"explain", "--config", dir.ConfigFile()}, c.args...)...)
@@ -316,13 +356,15 @@ func TestExplain(t *testing.T) {
 	least := time.Hour
 	for try := 0; try < 3 && least > 5*time.Second; try++ {
 		begin := time.Now()
-		r = command(t, "", "explain", "--config", trusting.ConfigFile(), "--token", sample, "GET", "/x-nmos/registration/v1.0/resource")
+		r = command(t, "", "explain", "--config", trusting.ConfigFile(), "--token", sample, "GET",
+			"/x-nmos/registration/v1.0/resource")
 		least = min(least, time.Since(begin))
 	}
 	if least > 5*time.Second {
 		t.Errorf("explain took %v at the least, want it to wait for nobody", least)
 	}
-	for _, want := range []string{`alg is "RS512"`, "signature not checkable without keys", "NO  exp is 2021-02-08 14:11:56Z", "deny 401 token-expired"} {
+	for _, want := range []string{`alg is "RS512"`, "signature not checkable without keys", "NO  exp is 2021-02-08 " +
+		"14:11:56Z", "deny 401 token-expired"} {
 		r.check(t, 1, want, "")
 	}
 	if leak := leaked(r.out, string(text)); leak != "" {

@@ -9,8 +9,8 @@ import (
 	"nmosauthd/tinytest/studio"
 )
 
-// A whole facility: who may read follows the meter and the gain and is refused at the gain, on a socket that goes on; who
-// may write turns it, and the other sees that.
+// A whole facility: who may read follows the meter and the gain and is refused at the gain, on a socket that goes on;
+// who may write turns it, and the other sees that.
 func TestStudioGain_CTL11_CTL25_CTL27_CTL28(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -71,7 +71,8 @@ func TestStudioGain_CTL11_CTL25_CTL27_CTL28(t *testing.T) {
 	if _, err := vito.Control(s.ctx, mixer); err == nil {
 		t.Error("a device without a control socket has one")
 	}
-	mixer.Controls = []struct{ Type, Href string }{{"urn:x-nmos:control:ncp/v1.0", "wss" + s.Device.URL()[len("https"):] + ncp}}
+	mixer.Controls = []struct{ Type, Href string }{
+		{"urn:x-nmos:control:ncp/v1.0", "wss" + s.Device.URL()[len("https"):] + ncp}}
 	if _, err := vito.Control(s.ctx, mixer); err == nil {
 		t.Error("the socket was opened by a token for connections")
 	} else if status, _ := controller.Refused(err); status != 403 {

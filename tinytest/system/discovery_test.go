@@ -78,7 +78,8 @@ func (f *facility) bearing(number int) question {
 // await waits until a token of the server of this number is judged, and good. Its server may have to be found first.
 func (f *facility) await(b *box, number int) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprintf("a token of server %d to be good", number), func() bool { return b.ask(f.bearing(number)).status == 200 })
+	eventually(f.t, fmt.Sprintf("a token of server %d to be good", number),
+		func() bool { return b.ask(f.bearing(number)).status == 200 })
 }
 
 // A device that is told nothing but where DNS is finds its servers and decides. It asks the best of them for keys and
@@ -121,18 +122,21 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 			}
 			// What is asked away from the daemon knows of its servers, too.
 			for number, says := range map[int]string{c.first: "KEY-5    ok  ", 4: "nor has discovery found it"} {
-				r := command(t, another(f.servers[number-1]).Sign(), "explain", "--config", b.ConfigFile(), "GET", senders)
+				r := command(t, another(f.servers[number-1]).Sign(), "explain", "--config", b.ConfigFile(), "GET",
+					senders)
 				if !strings.Contains(r.out, says) || (r.status == 0) != (number != 4) {
 					t.Errorf("server %d: exit status %d, %s\n%s", number, r.status, r.errors, r.out)
 				}
 			}
 			_, _, s := b.status()
-			if d := s.Discovery; d.Mode != "unicast" || len(d.Found) != 3 || d.Looked < s.Since || d.Looked > s.Time || d.Error != "" {
+			if d := s.Discovery; d.Mode != "unicast" || len(d.Found) != 3 || d.Looked < s.Since || d.Looked > s.Time ||
+				d.Error != "" {
 				t.Errorf("the status has %+v", d)
 			}
 			for i, v := range s.Servers {
 				asked := i == 0 || v.Issuer == strings.TrimSuffix(f.servers[second-1].Issuer(), "/")
-				if v.Origin != daemonstatus.Discovered || v.Used != (i == 0) || len(v.KIDs) > 0 != asked || v.Fetched > 0 != asked {
+				if v.Origin != daemonstatus.Discovered || v.Used != (i == 0) || len(v.KIDs) > 0 != asked ||
+					v.Fetched > 0 != asked {
 					t.Errorf("the status has server %d: %+v", i, v)
 				}
 			}
@@ -146,7 +150,8 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 // Where the best server is dead the next one is asked immediately, without a token's asking for it.
 func TestBestServerIsDead_KEY2(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []authserver.Fault{authserver.ResetConnect, authserver.CertOtherHost, authserver.CertOtherCA} {
+	for _, fault := range []authserver.Fault{authserver.ResetConnect, authserver.CertOtherHost,
+		authserver.CertOtherCA} {
 		t.Run("KEY-2/"+string(fault), func(t *testing.T) {
 			f := newFacility(t, 2, advertise(1, 10, 0)+advertise(2, 20, 0))
 			f.servers[0].Misbehave("", fault)
@@ -154,7 +159,8 @@ func TestBestServerIsDead_KEY2(t *testing.T) {
 			b := start(t, f.config())
 			waitRequests(t, f.servers[1], authserver.PathJWKS, 1)
 			// The first attempt again comes 0.5 s after the first at the soonest, the next ones later.
-			if n, most := f.servers[0].Connections(), 2+int(time.Since(began)/(500*time.Millisecond)); n < 1 || n > most {
+			if n, most := f.servers[0].Connections(), 2+int(time.Since(began)/(500*time.Millisecond)); n < 1 ||
+				n > most {
 				t.Errorf("got %d connections to the dead server before the next was asked, want 1 to %d", n, most)
 			}
 			f.await(b, 2)

@@ -46,7 +46,8 @@ func TestExplainDenial_OPS2(t *testing.T) {
 	config.Admin = true
 	b := start(t, config)
 	b.waitLog(0, "keys fetched")
-	token := server.Token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign()
+	token := server.Token(mint.Options{Permissions: map[string]mint.Permission{
+		"connection": {Read: []string{"*"}}}}).Sign()
 	b.want(question{method: "PATCH", target: receiver}.bearing(token), 403, "path-not-granted")
 	b.want(get(receiver), 401, "no-token")
 	b.want(get(receiver).bearing(token), 200, "ok")
@@ -114,15 +115,19 @@ func TestExplainCommandAndResource_CTL40_CTL86(t *testing.T) {
 	config.Admin = true
 	b := start(t, config)
 	b.waitLog(0, "keys fetched")
-	token := server.Token(mint.Options{Permissions: map[string]mint.Permission{"control": {Read: []string{"root.meters.in-1"}}}}).Sign()
+	token := server.Token(mint.Options{Permissions: map[string]mint.Permission{
+		"control": {Read: []string{"root.meters.in-1"}}}}).Sign()
 	explained := func(status int, says string, args ...string) {
 		t.Helper()
-		command(t, token, append([]string{"explain", "--config", b.ConfigFile()}, args...)...).check(t, status, says, "")
+		command(t, token, append([]string{"explain", "--config", b.ConfigFile()}, args...)...).check(t, status, says,
+			"")
 	}
-	if got := command(t, token, "explain", "--config", b.ConfigFile(), "--resource", "meter", "in-1", "read"); got.status != 2 {
+	if got := command(t, token, "explain", "--config", b.ConfigFile(), "--resource", "meter", "in-1",
+		"read"); got.status != 2 {
 		t.Errorf("without an inventory: got exit %d, want 2: %s", got.status, got.errors)
 	}
-	if status, body := b.admin("PUT", "/inventory", `{"resources": [{"kind": "meter", "name": "in-1", "control": "root.meters.in-1"}]}`); status/100 != 2 {
+	if status, body := b.admin("PUT", "/inventory",
+		`{"resources": [{"kind": "meter", "name": "in-1", "control": "root.meters.in-1"}]}`); status/100 != 2 {
 		t.Fatalf("pushed: %d %s", status, body)
 	}
 	explained(0, `it stands for "root.meters.in-1"`, "--resource", "meter", "in-1", "read")
@@ -130,10 +135,13 @@ func TestExplainCommandAndResource_CTL40_CTL86(t *testing.T) {
 	explained(0, `the inventory calls it "meter" "in-1"`, "--command", "1.2.0.1", "1m1", "root.meters.in-1")
 	explained(1, "asks to write", "--command", "1.2.0.1", "1m2", "root.meters.in-1")
 	explained(1, "api-not-granted", "--upgrade", "websocket", "GET", "/x-nmos/query/v1.3")
-	for _, wrong := range [][]string{{"--command", "1", "1m1"}, {"--resource", "a", "b", "c"}, {"--command", "--resource", "a", "b", "read"},
-		{"--command", "x", "1m1", "root"}, {"GET", "/", "/"}, {"--command", "--upgrade", "websocket", "1", "1m1", "root"},
+	for _, wrong := range [][]string{{"--command", "1", "1m1"}, {"--resource", "a", "b", "c"},
+		{"--command", "--resource", "a", "b", "read"},
+		{"--command", "x", "1m1", "root"}, {"GET", "/", "/"}, {"--command", "--upgrade", "websocket", "1", "1m1",
+			"root"},
 		{"--model", "slot2B", "GET", "/"}, {"--command", "--model", "slot2B", "1", "1m1", "root"}} {
-		if got := command(t, token, append([]string{"explain", "--config", b.ConfigFile()}, wrong...)...); got.status != 2 || got.errors == "" {
+		if got := command(t, token, append([]string{"explain", "--config", b.ConfigFile()},
+			wrong...)...); got.status != 2 || got.errors == "" {
 			t.Errorf("%q: got exit %d, want 2: %s", wrong, got.status, got.errors)
 		}
 	}

@@ -113,7 +113,8 @@ type fetchEvent struct {
 func (b *box) failures(issuer string) (all []fetchEvent) {
 	for line := range strings.Lines(b.Log()) {
 		var e fetchEvent
-		if json.Unmarshal([]byte(line), &e) == nil && e.Issuer == issuer && strings.HasPrefix(e.Message, "keys not fetched") {
+		if json.Unmarshal([]byte(line), &e) == nil && e.Issuer == issuer && strings.HasPrefix(e.Message,
+			"keys not fetched") {
 			all = append(all, e)
 		}
 	}
@@ -170,7 +171,8 @@ func (f trouble) check(t *testing.T, b *box) {
 	}
 	issuer := f.server.Issuer()
 	eventually(t, "a failed fetch in the log", func() bool { return len(b.failures(issuer)) > 0 })
-	if e := b.failures(issuer)[0]; !f.said(e.Error) || e.Keys != 1 || len(e.Error) > 400 || strings.Contains(e.Error, "xxxxxxxx") {
+	if e := b.failures(issuer)[0]; !f.said(e.Error) || e.Keys != 1 || len(e.Error) > 400 ||
+		strings.Contains(e.Error, "xxxxxxxx") {
 		t.Errorf("the log says %+v, want %q, and one key held", e, sayings[f.fault.Fault])
 	}
 	b.want(get(senders).bearing(another(f.server).Sign()), 200, "ok")
@@ -311,10 +313,13 @@ func TestServerComesLate_KEY2_DIS5(t *testing.T) {
 	server.AddKey(mint.CachedKey("key-2", 2048))
 	fresh := trouble{server: server}.newKey()
 	b.want(fresh, 503, "keys-pending")
-	eventually(t, "the failure in the log", func() bool { return strings.Contains(b.Log(), "the root certificates: ca_file: open ") })
+	eventually(t, "the failure in the log", func() bool {
+		return strings.Contains(b.Log(), "the root certificates: ca_file: open ")
+	})
 	b.want(good, 200, "ok")
 	b.want(fresh, 503, "keys-pending")
-	if err := os.WriteFile(b.CAFile(), []byte("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
+	if err := os.WriteFile(b.CAFile(), []byte("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the failure in the log", func() bool {

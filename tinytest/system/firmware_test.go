@@ -100,7 +100,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 		t.Errorf("the base path: %s", r.body)
 	}
 	c.want("OPTIONS", self, "", 200, "")
-	if r := c.want("GET", self, "", 401, "no-token"); r.header.Get("WWW-Authenticate") != `Bearer realm="node-1.example.com"` {
+	if r := c.want("GET", self, "", 401, "no-token"); r.header.Get(
+		"WWW-Authenticate") != `Bearer realm="node-1.example.com"` {
 		t.Errorf("without a token: %v", r.header)
 	}
 	if r := c.want("GET", self, good, 200, ""); !strings.Contains(r.body, firmware.NodeID) {
@@ -115,7 +116,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 		t.Errorf("a PATCH: %s", r.body)
 	}
 	reader := server.Token(mint.Options{Permissions: map[string]mint.Permission{
-		"connection": {Read: []string{"*"}}, "events": {Read: []string{"sources/" + firmware.MeterSourceID + "/state"}}}}).Sign()
+		"connection": {Read: []string{"*"}}, "events": {
+			Read: []string{"sources/" + firmware.MeterSourceID + "/state"}}}}).Sign()
 	r := c.want("PATCH", receiver, reader, 403, "path-not-granted")
 	if text := r.header.Get("WWW-Authenticate"); !strings.Contains(text, ",error=insufficient_scope,") {
 		t.Errorf("a PATCH with a token to read: %v", r.header)
@@ -151,7 +153,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 	// Without the daemon nothing is served, not even what needs no token; with it all is as before.
 	b.Kill()
 	for _, target := range []string{self, "/x-nmos/"} {
-		if r := c.want("GET", target, fresh, 503, "the authorization daemon cannot be asked"); r.header.Get("Retry-After") == "" {
+		if r := c.want("GET", target, fresh, 503, "the authorization daemon cannot be asked"); r.header.Get(
+			"Retry-After") == "" {
 			t.Errorf("without the daemon: %v", r.header)
 		}
 	}
@@ -191,7 +194,8 @@ func checkHandshake(t *testing.T, c client, all, stateOnly string) {
 		}
 		conn.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: device\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", one.target, one.header)
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", one.target,
+			one.header)
 		from := bufio.NewReader(conn)
 		r, err := http.ReadResponse(from, nil)
 		if err != nil {
@@ -202,7 +206,8 @@ func checkHandshake(t *testing.T, c client, all, stateOnly string) {
 		}
 		if r.StatusCode == http.StatusSwitchingProtocols {
 			frames, err := io.ReadAll(from)
-			if r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || !strings.Contains(string(frames), `"value":-125`) {
+			if r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
+				!strings.Contains(string(frames), `"value":-125`) {
 				t.Errorf("%s: %v, %q, %v", one.name, r.Header, frames, err)
 			}
 		}

@@ -35,7 +35,8 @@ func (b *box) wantResource(kind, name, access, token, want string) {
 
 // metered is an inventory of one meter at this path below the events API.
 func metered(path string) string {
-	return fmt.Sprintf("{\"resources\": [\n{\"kind\": \"meter\", \"name\": \"in-1\", \"read\": \"/x-nmos/events/v1.0/%s\"}\n]}", path)
+	return fmt.Sprintf("{\"resources\": [\n{\"kind\": \"meter\", \"name\": \"in-1\", \"read\": "+
+		"\"/x-nmos/events/v1.0/%s\"}\n]}", path)
 }
 
 // replaceFile writes a file as firmware should: beside it, and renamed.
@@ -76,7 +77,8 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	command(t, "", "check-config", "--config", dir.ConfigFile()).check(t, 0, "good", path+" does not exist yet")
 	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
 	b.waitLog(0, "keys fetched")
-	tok := server.Token(mint.Options{Permissions: map[string]mint.Permission{"events": {Read: []string{"sources/1/*"}}}}).Sign()
+	tok := server.Token(mint.Options{Permissions: map[string]mint.Permission{
+		"events": {Read: []string{"sources/1/*"}}}}).Sign()
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
 
 	replaceFile(t, path, metered("sources/1/state"))
@@ -114,7 +116,8 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 	}
 
 	// Pushing has no place beside a file, and the configuration may change over to it.
-	if status, body := b.admin("PUT", "/inventory", metered("sources/9/state")); status != 409 || !strings.Contains(body, path) {
+	if status, body := b.admin("PUT", "/inventory", metered("sources/9/state")); status != 409 ||
+		!strings.Contains(body, path) {
 		t.Errorf("pushed beside a file: %d %s", status, body)
 	}
 	config.More = ""
@@ -138,7 +141,9 @@ func TestInventoryPushed_PATH11(t *testing.T) {
 	if status, body := b.admin("GET", "/inventory", ""); status != 404 || !strings.Contains(body, "inventory-pending") {
 		t.Errorf("before: %d %s", status, body)
 	}
-	if status, body := b.admin("PUT", "/inventory", "{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 || !strings.Contains(body, `line 2: resource 1, meter \"1\": id is missing`) {
+	if status, body := b.admin("PUT", "/inventory",
+		"{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 || !strings.Contains(body,
+		`line 2: resource 1, meter \"1\": id is missing`) {
 		t.Errorf("a mistake: %d %s", status, body)
 	}
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
@@ -190,9 +195,11 @@ func TestAskResource(t *testing.T) {
 	tok := file(t, "token", server.Token(mint.Options{}).Sign())
 	ask := func(status int, out string, args ...string) {
 		t.Helper()
-		command(t, "", append([]string{"ask", "--socket", b.Authz(), "--timeout", "20s"}, args...)...).check(t, status, out, "")
+		command(t, "", append([]string{"ask", "--socket", b.Authz(), "--timeout", "20s"}, args...)...).check(t, status,
+			out, "")
 	}
-	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed yet\nretry-after=2\n", "--resource", "meter", "in-1", "read")
+	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed "+
+		"yet\nretry-after=2\n", "--resource", "meter", "in-1", "read")
 	if status, body := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
 		t.Fatal(status, body)
 	}
@@ -242,10 +249,13 @@ func TestThousandsOfResources(t *testing.T) {
 		t.Fatal(status, body)
 	}
 	for _, i := range []int{0, n / 2, n - 1} {
-		b.wantResource("meter", fmt.Sprint(i), "read", "", fmt.Sprintf("401 no-token /x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-%012x/state", i))
+		b.wantResource("meter", fmt.Sprint(i), "read", "",
+			fmt.Sprintf("401 no-token /x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-%012x/state", i))
 	}
 	b.wantResource("meter", fmt.Sprint(n), "read", "", "401 no-token ")
-	if status, body := b.admin("PUT", "/inventory", `{"resources": [`+text.String()[1:]+`,{"kind": "meter", "name": "one more", "read": "/"}]}`); status != 400 || !strings.Contains(body, "more than 16384 resources") {
+	if status, body := b.admin("PUT", "/inventory", `{"resources": [`+text.String()[1:]+
+		`,{"kind": "meter", "name": "one more", "read": "/"}]}`); status != 400 || !strings.Contains(body,
+		"more than 16384 resources") {
 		t.Errorf("one more: %d %s", status, body)
 	}
 }

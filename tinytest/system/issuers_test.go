@@ -25,7 +25,8 @@ func TestTrustedIssuerIsLookedUp_KEY5(t *testing.T) {
 		{"pattern", authserver.Options{}, "https://127.*.1"},
 		{"host name", authserver.Options{Host: "localhost"}, "https://local*"},
 		{"path", authserver.Options{IssuerPath: "/realms/studio"}, "https://127.0.0.1/realms/studio"},
-		{"path and slash", authserver.Options{IssuerPath: "/realms/studio", IssuerEnd: "/"}, "https://127.0.0.1/realms/studio"},
+		{"path and slash", authserver.Options{IssuerPath: "/realms/studio", IssuerEnd: "/"},
+			"https://127.0.0.1/realms/studio"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := newServer(t, c.options)
@@ -91,20 +92,24 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 	t.Parallel()
 	server, stranger := newServer(t, authserver.Options{}), newStranger(t)
 	config := trusting(t, server)
-	config.More = "retry = \"1s\"\ntrusted_issuers = [\"https://*.trusted.example.com\", \"https://localhost/realms/a\"]"
+	config.More = "retry = \"1s\"\ntrusted_issuers = [\"https://*.trusted.example.com\", " +
+		"\"https://localhost/realms/a\"]"
 	b := start(t, config)
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 
 	host := fmt.Sprintf("127.0.0.1:%d", stranger.port)
 	local := fmt.Sprintf("localhost:%d", stranger.port)
 	issuers := []string{
-		"https://" + host, "http://" + host, "https://" + local, "https://" + host + "/realms/a", "https://" + local + "/realms/b",
-		"http://" + local + "/realms/a", "https://user@" + local + "/realms/a", "https://" + local + "/realms/a?x",
-		"https://" + local + "/realms/a#x", "https://" + local + "/realms/../realms/a", "https://" + local + "/realms%2fa",
-		"https://x.trusted.example.com@" + host, "https://" + host + "/.trusted.example.com", "https://" + host + "#.trusted.example.com",
-		"https://" + host + "?.trusted.example.com", "https://" + host + "\\.trusted.example.com", "HTTPS://" + host, "//" + host,
-		"https://[::ffff:127.0.0.1]:" + fmt.Sprint(stranger.port), "https://2130706433:" + fmt.Sprint(stranger.port),
-		"https://127.1:" + fmt.Sprint(stranger.port), "https://localhost.:" + fmt.Sprint(stranger.port) + "/x",
+		"https://" + host, "http://" + host, "https://" + local, "https://" + host + "/realms/a", "https://" + local +
+			"/realms/b", "http://" + local + "/realms/a", "https://user@" + local + "/realms/a", "https://" + local +
+			"/realms/a?x",
+		"https://" + local + "/realms/a#x", "https://" + local + "/realms/../realms/a", "https://" + local +
+			"/realms%2fa", "https://x.trusted.example.com@" + host, "https://" + host + "/.trusted.example.com",
+		"https://" + host + "#.trusted.example.com",
+		"https://" + host + "?.trusted.example.com", "https://" + host + "\\.trusted.example.com", "HTTPS://" + host,
+		"//" + host, "https://[::ffff:127.0.0.1]:" + fmt.Sprint(stranger.port), "https://2130706433:" +
+			fmt.Sprint(stranger.port), "https://127.1:" + fmt.Sprint(stranger.port), "https://localhost.:" +
+			fmt.Sprint(stranger.port) + "/x",
 	}
 	attacker := mint.CachedKey("attacker", 2048)
 	begin := time.Now()
@@ -123,7 +128,8 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 		tok.Header.Set("x5u", "https://"+host+"/cert")
 		tok.Header.Set("jwk", attacker.JWK())
 		a := b.ask(get(senders).bearing(unsigned(tok)))
-		if n%50 > 0 && (a.status != 401 || a.reason != "issuer-untrusted" && a.reason != "issuer-missing") || a.status == 200 {
+		if n%50 > 0 && (a.status != 401 || a.reason != "issuer-untrusted" && a.reason != "issuer-missing") ||
+			a.status == 200 {
 			t.Fatalf("token %d, issuer %s: %v", n, tok.Claims.Get("iss"), a)
 		}
 	}
@@ -141,7 +147,8 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 	tok := everything(server)
 	tok.Claims.Set("iss", "https://"+host)
 	b.want(get(senders).bearing(tok.Sign()), 503, "keys-pending")
-	eventually(t, "a connection to the host, once it is trusted", func() bool { return stranger.connections.Load() > 0 })
+	eventually(t, "a connection to the host, once it is trusted",
+		func() bool { return stranger.connections.Load() > 0 })
 }
 
 // Issuers that never answer, learned from forged tokens, must not keep the configured server's keys from being renewed,

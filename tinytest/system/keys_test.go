@@ -55,7 +55,8 @@ func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
 // harm.
 func TestManyKeys_KEY4(t *testing.T) {
 	t.Parallel()
-	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
+	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t, authserver.Options{}),
+		newServer(t, authserver.Options{})
 	bare.Misbehave(authserver.PathJWKS, authserver.KeysBare)
 	mixed.Misbehave(authserver.PathJWKS, authserver.KeysMixed)
 	second, third := mint.CachedKey("key-2", 2048), mint.CachedKey("key-3", 2048)
@@ -119,7 +120,8 @@ func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 	for range 2000 {
 		b.want(get(senders).bearing(forge("key-1")), 401, "signature")
 	}
-	eventually(t, "a fetch for tokens that name a key which is held", func() bool { return server.Requests(authserver.PathJWKS) >= 2 })
+	eventually(t, "a fetch for tokens that name a key which is held",
+		func() bool { return server.Requests(authserver.PathJWKS) >= 2 })
 	if n, most := server.Requests(authserver.PathJWKS), 2+int(time.Since(begin)/interval); n > most {
 		t.Fatalf("got %d requests for keys after tokens that name a key which is held, want 2 to %d", n, most)
 	}
@@ -154,7 +156,8 @@ func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 		b.want(good, 200, "ok")
 		b.want(get(senders).bearing(another(server).Sign()), 200, "ok")
 		served += 2
-		return time.Since(begin) > flood && served >= 20 && asked[0].Load() >= 50 && fetched(authserver.PathJWKS) >= 2 &&
+		return time.Since(begin) > flood && served >= 20 && asked[0].Load() >= 50 &&
+			fetched(authserver.PathJWKS) >= 2 &&
 			fetched(authserver.PathMetadata) >= 2
 	})
 	stop.Store(true)
@@ -166,8 +169,8 @@ func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 			t.Errorf("got %d requests for %s within %v, want 2 to %d", n, path, time.Since(begin), most)
 		}
 	}
-	t.Logf("%d, %d and %d forged tokens, and %d good ones meanwhile; %d fetches", asked[0].Load(), asked[1].Load(), asked[2].Load(), served,
-		server.Requests(authserver.PathJWKS))
+	t.Logf("%d, %d and %d forged tokens, and %d good ones meanwhile; %d fetches", asked[0].Load(), asked[1].Load(),
+		asked[2].Load(), served, server.Requests(authserver.PathJWKS))
 }
 
 // forger returns tokens of the server that no key of its has signed, each another one.

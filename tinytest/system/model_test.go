@@ -150,7 +150,8 @@ func (s *modelSocket) commands(list ...ncCommand) ncMessage {
 	s.t.Helper()
 	m := s.exchange(map[string]any{"messageType": 0, "commands": list})
 	if m.MessageType != 1 || len(m.Responses) != len(list) {
-		s.t.Fatalf("got a message of type %d with %d responses, want 1 with %d", m.MessageType, len(m.Responses), len(list))
+		s.t.Fatalf("got a message of type %d with %d responses, want 1 with %d", m.MessageType, len(m.Responses),
+			len(list))
 	}
 	return m
 }
@@ -197,13 +198,15 @@ func randomCommand(r *rand.Rand, m *devicemodel.Model, handle int) ncCommand {
 	values := []any{nil, true, false, -3.5, 0.0, 7.0, "Lead vocal", []any{1.0, 2.0}, map[string]any{"a": 1}}
 	properties := m.Properties(o)
 	path := strings.Split(all[r.IntN(len(all))].Path, ".")
-	arguments := map[string]any{"id": properties[r.IntN(len(properties))], "index": r.IntN(4), "value": values[r.IntN(len(values))]}
+	arguments := map[string]any{"id": properties[r.IntN(len(properties))], "index": r.IntN(4),
+		"value": values[r.IntN(len(values))]}
 	if o.ClassID() == "1.3.3" && c.MethodID.Level == 3 {
 		arguments = map[string]any{"path": path, "recurse": r.IntN(2) == 0}
 		if c.MethodID.Index > 1 {
 			arguments["restoreMode"] = 0
 			arguments["dataSet"] = map[string]any{"validationFingerprint": nil, "values": []any{map[string]any{
-				"path": path, "values": []any{map[string]any{"id": devicemodel.ID{Level: 1, Index: 6}, "value": "Drums"}},
+				"path": path, "values": []any{
+					map[string]any{"id": devicemodel.ID{Level: 1, Index: 6}, "value": "Drums"}},
 			}}}
 		}
 	} else if c.MethodID.Level > 1 {
@@ -270,7 +273,8 @@ func TestModelIsReadOnly_CTL11_CTL25_CTL26_CTL40_CTL43(t *testing.T) {
 	}
 	t.Logf("%d refused, %d carried out, %d of unknown objects", refused, went, unknown)
 	if min(refused, went, unknown) < total/100 {
-		t.Errorf("%d refused, %d carried out, %d of unknown objects: want some hundreds of each", refused, went, unknown)
+		t.Errorf("%d refused, %d carried out, %d of unknown objects: want some hundreds of each", refused, went,
+			unknown)
 	}
 
 	// The same commands change the model with a token that may write: it was the token that protected it.
@@ -313,18 +317,23 @@ func TestModelBulkCommands_CTL43_CTL82(t *testing.T) {
 		arguments any
 		want      int
 	}{
-		{"a backup of what may be read", devicemodel.GetBulk, map[string]any{"path": []string{"root", "mic-1"}, "recurse": true}, 200},
+		{"a backup of what may be read", devicemodel.GetBulk, map[string]any{"path": []string{"root", "mic-1"},
+			"recurse": true}, 200},
 		{"a backup of all", devicemodel.GetBulk, map[string]any{"path": []string{"root"}, "recurse": true}, 401},
-		{"of one that may not be read", devicemodel.GetBulk, map[string]any{"path": []string{"root"}, "recurse": false}, 401},
+		{"of one that may not be read", devicemodel.GetBulk, map[string]any{"path": []string{"root"}, "recurse": false},
+			401},
 		{"recurse is true if it is left out", devicemodel.GetBulk, map[string]any{"path": []string{"root"}}, 401},
 		{"of nothing", devicemodel.GetBulk, map[string]any{"path": []string{"root", "nobody"}}, 401},
-		{"a restore beyond the permission", devicemodel.SetBulk, restore("root", true, "root.mic-1.gain", "root.mic-2.gain"), 401},
-		{"the same, to validate", devicemodel.ValidateBulk, restore("root", true, "root.mic-1.gain", "root.mic-2.gain"), 401},
+		{"a restore beyond the permission", devicemodel.SetBulk,
+			restore("root", true, "root.mic-1.gain", "root.mic-2.gain"), 401},
+		{"the same, to validate", devicemodel.ValidateBulk, restore("root", true, "root.mic-1.gain", "root.mic-2.gain"),
+			401},
 		{"a restore of nothing", devicemodel.SetBulk, restore("root", true), 401},
 		{"validate what may be written", devicemodel.ValidateBulk, restore("root", true, "root.mic-1.gain"), 200},
 	} {
 		before := model.Snapshot()
-		got := s.commands(ncCommand{1, manager, row.method, row.arguments}, ncCommand{2, 41, devicemodel.MethodGet, map[string]any{"id": label}})
+		got := s.commands(ncCommand{1, manager, row.method, row.arguments},
+			ncCommand{2, 41, devicemodel.MethodGet, map[string]any{"id": label}})
 		if got.Responses[0].Result.Status != row.want || got.Responses[1].Result.Status != 200 {
 			t.Errorf("%s: got %+v, want %d, and 200 for the other", row.what, got.Responses, row.want)
 		}
@@ -353,14 +362,16 @@ func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
 	level := func(n notification) string {
 		return fmt.Sprintf("%d %s %v", n.OID, n.EventData.PropertyID.Property(), n.EventData.Value)
 	}
-	viewer := c.mustOpenModel(granting(server, "control", []string{"root.meters.mic-1", "root.mic-2.*"}, []string{"root.mic-1.gain"}))
+	viewer := c.mustOpenModel(granting(server, "control", []string{"root.meters.mic-1", "root.mic-2.*"},
+		[]string{"root.mic-1.gain"}))
 	if got := viewer.subscribe(meter1, meter2, gain1, gain2, 30, 4711); !slices.Equal(got, []int{meter1, gain2}) {
 		t.Errorf("accepted are %v, want %d and %d", got, meter1, gain2)
 	}
 	operator := c.mustOpenModel(granting(server, "control", []string{"root.*"}, []string{"root.*"}))
 	set := func(oid int, value any) {
 		t.Helper()
-		got := operator.commands(ncCommand{1, oid, devicemodel.MethodSet, map[string]any{"id": devicemodel.PropertyGain, "value": value}})
+		got := operator.commands(ncCommand{1, oid, devicemodel.MethodSet, map[string]any{"id": devicemodel.PropertyGain,
+			"value": value}})
 		if got.Responses[0].Result.Status != 200 {
 			t.Errorf("%d: got %+v", oid, got)
 		}
@@ -373,7 +384,8 @@ func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
 	for len(viewer.notifications) < 2 {
 		viewer.receive()
 	}
-	if got := []string{level(viewer.notifications[0]), level(viewer.notifications[1])}; !slices.Equal(got, []string{"31 3p1 -20", "51 3p1 -6"}) {
+	if got := []string{level(viewer.notifications[0]), level(viewer.notifications[1])}; !slices.Equal(got,
+		[]string{"31 3p1 -20", "51 3p1 -6"}) {
 		t.Errorf("told %q, want the meter at -20 and the gain at -6", got)
 	}
 	if len(operator.notifications) != 0 {
@@ -393,8 +405,10 @@ func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
 	if got := level(viewer.notifications[0]); got != "51 3p1 -9" || len(viewer.notifications) != 1 {
 		t.Errorf("told %+v, want the gain alone", viewer.notifications)
 	}
-	if got := viewer.commands(ncCommand{5, gain1, devicemodel.MethodGet, map[string]any{"id": devicemodel.PropertyGain}},
-		ncCommand{6, gain1, devicemodel.MethodSet, map[string]any{"id": devicemodel.PropertyGain, "value": -1.0}}).Responses; //
+	if got := viewer.commands(ncCommand{5, gain1, devicemodel.MethodGet,
+		map[string]any{"id": devicemodel.PropertyGain}},
+		ncCommand{6, gain1, devicemodel.MethodSet, map[string]any{"id": devicemodel.PropertyGain,
+			"value": -1.0}}).Responses; //
 	got[0].Result.Status != 401 || got[1].Result.Status != 200 {
 		t.Errorf("with write alone: got %+v, want 401 for Get and 200 for Set", got)
 	}
@@ -405,7 +419,8 @@ func TestModelSocket_CTL21_CTL22_CTL29_ANS8_ANS9(t *testing.T) {
 	t.Parallel()
 	server, b, c := startModel(t, "")
 	one := granting(server, "control", []string{"root.meters.mic-1"}, nil)
-	for name, token := range map[string]string{"no token": "", "another API's": granting(server, "events", []string{"*"}, nil),
+	for name, token := range map[string]string{
+		"no token": "", "another API's": granting(server, "events", []string{"*"}, nil),
 		"another device's": server.Token(mint.Options{Device: "node-2.example.com"}).Sign()} {
 		if _, err := c.openModel(token, false); err == nil {
 			t.Errorf("%s: the socket was opened", name)
@@ -415,13 +430,15 @@ func TestModelSocket_CTL21_CTL22_CTL29_ANS8_ANS9(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := inQuery.subscribe(31, 32); !slices.Equal(got, []int{31}) { // the token of the query stands in the questions
+	// the token of the query stands in the questions
+	if got := inQuery.subscribe(31, 32); !slices.Equal(got, []int{31}) {
 		t.Errorf("accepted are %v, want 31", got)
 	}
 
 	first := 0 // had ended already: a machine may be busy
 	for life := 3 * time.Second; ; life *= 3 {
-		short := server.Token(mint.Options{Life: life, Permissions: map[string]mint.Permission{"control": {Read: []string{"root.*"}}}}).Sign()
+		short := server.Token(mint.Options{Life: life, Permissions: map[string]mint.Permission{
+			"control": {Read: []string{"root.*"}}}}).Sign()
 		s, err := c.openModel(short, false)
 		if err == nil {
 			s.SetDeadline(time.Now().Add(life + patience))

@@ -23,8 +23,9 @@ func TestModes_OPS3(t *testing.T) {
 	unknown := everything(server)
 	unknown.Claims.Set("iss", "https://attacker.example.net")
 	questions := []question{
-		get("/x-nmos"), get(senders), get(senders).bearing(good), get(senders).bearing(expired), get(senders).bearing(forged),
-		get(senders).bearing(unknown.Sign()), get(senders).bearing("nonsense"), get("/admin"), get("/a//b").bearing(good),
+		get("/x-nmos"), get(senders), get(senders).bearing(good), get(senders).bearing(expired),
+		get(senders).bearing(forged), get(senders).bearing(unknown.Sign()), get(senders).bearing("nonsense"),
+		get("/admin"), get("/a//b").bearing(good),
 		{method: "TRACE", target: senders}, {method: "PATCH", target: receiver}, {method: "OPTIONS", target: senders},
 		get(senders).bearing(good + ", Bearer " + good), {method: "GET", target: senders, authorization: "Bearer "},
 	}
@@ -47,7 +48,8 @@ func TestModes_OPS3(t *testing.T) {
 					t.Errorf("observe, %s %s: %#v, want the facts of %#v", q.method, q.target, a, was)
 				}
 			}
-			if a.status != want.status || a.reason != want.reason || a.would != want.would || a.challenge != "" || a.retry != 0 {
+			if a.status != want.status || a.reason != want.reason || a.would != want.would || a.challenge != "" ||
+				a.retry != 0 {
 				t.Errorf("%s, %s %s: %#v, want %v", mode, q.method, q.target, a, want)
 			}
 		}
@@ -58,10 +60,12 @@ func TestModes_OPS3(t *testing.T) {
 		if r, err = b.packet.Ask("verify 1"); err != nil || !r.Allowed() {
 			t.Errorf("%s, verify: %+v, %v", mode, r, err)
 		}
-		if r, err = b.packet.AskPacket([]byte("decide 1\nmethod=GET\n")); err != nil || r.Allowed() || r.Reason != "packet-missing" {
+		if r, err = b.packet.AskPacket([]byte("decide 1\nmethod=GET\n")); err != nil || r.Allowed() ||
+			r.Reason != "packet-missing" {
 			t.Errorf("%s, half a packet: %+v, %v", mode, r, err)
 		}
-		if a, err := b.rawHTTP("GET /authorize HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n"); err != nil || a.status != 400 {
+		if a, err := b.rawHTTP("GET /authorize HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n"); err != nil ||
+			a.status != 400 {
 			t.Errorf("%s, half a question over HTTP: %v, %v", mode, a, err)
 		}
 	}
@@ -81,7 +85,8 @@ func TestOffWithoutServers_OPS3(t *testing.T) {
 	config := trusting(t)
 	config.Mode, config.CAPEM = "off", nil
 	b := start(t, config)
-	for _, q := range []question{get(senders), get("/"), {method: "PATCH", target: receiver}, get(senders).bearing("nonsense")} {
+	for _, q := range []question{get(senders), get("/"), {method: "PATCH", target: receiver},
+		get(senders).bearing("nonsense")} {
 		if a := b.askBoth(q); a.status != 200 || a.reason != "off" || a.path != q.target {
 			t.Errorf("%s %s: %#v", q.method, q.target, a)
 		}

@@ -19,8 +19,10 @@ func TestWithoutEST(t *testing.T) {
 		{program, ""},
 		{without, ":2: [certificates] est is not available: this nmos-authd was built without EST"},
 	} {
-		r := finish(t, exec.CommandContext(t.Context(), c.program, "check-config", "--config", file(t, "est.toml", est)), "")
-		if got := strings.Contains(r.errors, "without EST"); got != (c.want != "") || !strings.Contains(r.errors, c.want) {
+		r := finish(t, exec.CommandContext(t.Context(), c.program, "check-config", "--config",
+			file(t, "est.toml", est)), "")
+		if got := strings.Contains(r.errors, "without EST"); got != (c.want != "") ||
+			!strings.Contains(r.errors, c.want) {
 			t.Errorf("%s: got %q, want %q", c.program, r.errors, c.want)
 		}
 	}
@@ -30,7 +32,8 @@ func TestWithoutEST(t *testing.T) {
 	}
 	d := startCommand(t, exec.Command(without), folder)
 	command(t, "", "certs", "enrol", "--config", d.ConfigFile()).check(t, 1, "", "built without EST")
-	if _, status := (&box{t: t, caller: newCaller(t, folder), Daemon: d}).admin("GET", "/status", ""); !strings.Contains(status, `"certs"`) {
+	if _, status := (&box{t: t, caller: newCaller(t, folder), Daemon: d}).admin("GET", "/status",
+		""); !strings.Contains(status, `"certs"`) {
 		t.Errorf("the status has no certificates: %s", status)
 	}
 }

@@ -47,7 +47,8 @@ func (b *box) observeReport(decisions int) observed {
 // deed is one thing that a controller does.
 type deed struct {
 	method, api, version, rest string // no rest: the API's base
-	how                        string // "": decide; ws: a handshake; all: decide-all; vendor: below /meters; resource: meter in-1
+	// "": decide; ws: a handshake; all: decide-all; vendor: below /meters; resource: meter in-1
+	how string
 }
 
 func (d deed) write() bool { return !slices.Contains([]string{"GET", "HEAD"}, d.method) }
@@ -108,7 +109,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 	dir := newDir(t)
 	config := trusting(t, server)
 	config.Mode, config.Admin = "observe", true
-	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
+	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = "+
+		"\"0s\"\ndeny_rate = 0\nallow_rate = 0\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -121,17 +123,24 @@ func TestObserveReport_OPS3(t *testing.T) {
 		deeds []deed
 	}{
 		"new": {map[string]mint.Permission{}, []deed{
-			{"GET", "node", "v1.3", "self", ""}, {"HEAD", "node", "v1.2", "devices/", ""}, {"GET", "query", "v1.3", "", ""},
-			{"PATCH", "connection", "v1.1", "single/receivers/" + uuid1 + "/staged", ""}, {"GET", "connection", "v1.1", "single/receivers/" + uuid1 + "/active", ""},
-			{"GET", "events", "v1.0", "sources/" + uuid1 + "/state", "resource"}, {"GET", "events", "v1.0", "in-1", "vendor"}, {"PUT", "events", "v1.0", "in-1/gain", "vendor"},
+			{"GET", "node", "v1.3", "self", ""}, {"HEAD", "node", "v1.2", "devices/", ""},
+			{"GET", "query", "v1.3", "", ""},
+			{"PATCH", "connection", "v1.1", "single/receivers/" + uuid1 + "/staged", ""},
+			{"GET", "connection", "v1.1", "single/receivers/" + uuid1 + "/active", ""},
+			{"GET", "events", "v1.0", "sources/" + uuid1 + "/state", "resource"},
+			{"GET", "events", "v1.0", "in-1", "vendor"}, {"PUT", "events", "v1.0", "in-1/gain", "vendor"},
 			{"GET", "events", "v1.0", "sources/" + uuid2, "all"}, {"GET", "events", "v1.0", "ws", "ws"},
 		}},
 		"partly": {map[string]mint.Permission{"connection": {Read: []string{"single/senders/*"}}, "node": {}}, []deed{
-			{"GET", "connection", "v1.0", "single/senders/" + uuid1 + "/transportfile", ""}, {"PATCH", "connection", "v1.1", "single/senders/" + uuid1 + "/staged", ""},
-			{"POST", "connection", "v1.1", "bulk/senders", ""}, {"DELETE", "registration", "v1.3", "resource/nodes/" + uuid2, ""},
-			{"GET", "node", "v1.3", "%73elf/a%20b", ""}, {"GET", "node", "v1.3", "", ""}, {"GET", "channelmapping", "v1.0", "map/active", ""},
+			{"GET", "connection", "v1.0", "single/senders/" + uuid1 + "/transportfile", ""},
+			{"PATCH", "connection", "v1.1", "single/senders/" + uuid1 + "/staged", ""},
+			{"POST", "connection", "v1.1", "bulk/senders", ""},
+			{"DELETE", "registration", "v1.3", "resource/nodes/" + uuid2, ""},
+			{"GET", "node", "v1.3", "%73elf/a%20b", ""}, {"GET", "node", "v1.3", "", ""},
+			{"GET", "channelmapping", "v1.0", "map/active", ""},
 		}},
-		"": {nil, []deed{{"GET", "node", "v1.3", "senders", ""}, {"POST", "channelmapping", "v1.0", "map/activations", ""}, {"GET", "events", "v1.0", "ws", "ws"},
+		"": {nil, []deed{{"GET", "node", "v1.3", "senders", ""}, {"POST", "channelmapping", "v1.0", "map/activations",
+			""}, {"GET", "events", "v1.0", "ws", "ws"},
 			{"GET", "events", "v1.0", "sources/" + uuid1 + "/state", "resource"}}},
 	}
 	mintFor := func(client string, claims map[string]mint.Permission) string {
@@ -155,7 +164,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 	b.askBoth(get("/ui/a"))
 	b.askBoth(get("/admin").bearing("nonsense"))
 	report := b.observeReport(decisions + 4)
-	if report.Mode != "observe" || len(report.Controllers) != 4 || report.Denied+report.Off+report.Unseen+report.Unlisted != 0 || report.Would == 0 {
+	if report.Mode != "observe" || len(report.Controllers) != 4 || report.Denied+report.Off+report.Unseen+
+		report.Unlisted != 0 || report.Would == 0 {
 		t.Errorf("%+v", report)
 	}
 	text := command(t, "", "observe", "report", "--config", b.ConfigFile())
@@ -202,7 +212,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 					denied++
 				}
 				if a := b.ask(question{method: n.method, target: n.target()}.bearing(exact)); a.status != want {
-					t.Errorf("%q, beside %+v: %s %s is answered %v, want %d\n%v", c.Client, d, n.method, n.target(), a, want, c.Claims)
+					t.Errorf("%q, beside %+v: %s %s is answered %v, want %d\n%v", c.Client, d, n.method, n.target(), a,
+						want, c.Claims)
 				}
 			}
 		}
@@ -216,7 +227,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 		t.Errorf("after a reset: %+v", again)
 	}
 	b.want(get("/x-nmos/node/v1.3/self"), 401, "no-token")
-	if r := b.observeReport(1); r.Denied != 1 || r.Would != 0 || len(r.Controllers) != 1 || r.Controllers[0].Accesses[0].Reason != "no-token" {
+	if r := b.observeReport(1); r.Denied != 1 || r.Would != 0 || len(r.Controllers) != 1 ||
+		r.Controllers[0].Accesses[0].Reason != "no-token" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -241,7 +253,8 @@ func together(a, b map[string]mint.Permission) map[string]mint.Permission {
 	for _, claims := range []map[string]mint.Permission{a, b} {
 		for api, p := range claims {
 			was := all[api]
-			all[api] = mint.Permission{Read: append(slices.Clone(was.Read), p.Read...), Write: append(slices.Clone(was.Write), p.Write...)}
+			all[api] = mint.Permission{Read: append(slices.Clone(was.Read), p.Read...),
+				Write: append(slices.Clone(was.Write), p.Write...)}
 		}
 	}
 	return all
@@ -261,7 +274,8 @@ func neighbours(d deed) []deed {
 		add(n)
 	}
 	n.method = d.method
-	for _, api := range []string{"node", "connection", "query", "events", "registration", "channelmapping", "connection2", "x"} {
+	for _, api := range []string{"node", "connection", "query", "events", "registration", "channelmapping",
+		"connection2", "x"} {
 		n.api, n.how = api, ""
 		add(n)
 	}
@@ -269,9 +283,11 @@ func neighbours(d deed) []deed {
 	n.version = "v9.9"
 	add(n)
 	n.version = d.version
-	rests := []string{"*", "a", d.rest + "x", "x" + d.rest, d.rest + "*", "*" + d.rest, d.rest + "/x", d.rest + "/*", "x/" + d.rest, strings.ToUpper(d.rest),
-		strings.Replace(d.rest, uuid1, uuid2, 1), strings.Replace(d.rest, uuid2, uuid1, 1), strings.Replace(d.rest, uuid1, "*", 1),
-		strings.Replace(d.rest, "staged", "active", 1), strings.Replace(d.rest, "single", "bulk", 1), strings.Replace(d.rest, "active", "constraints", 1)}
+	rests := []string{"*", "a", d.rest + "x", "x" + d.rest, d.rest + "*", "*" + d.rest, d.rest + "/x", d.rest + "/*",
+		"x/" + d.rest, strings.ToUpper(d.rest), strings.Replace(d.rest, uuid1, uuid2, 1),
+		strings.Replace(d.rest, uuid2, uuid1, 1), strings.Replace(d.rest, uuid1, "*", 1),
+		strings.Replace(d.rest, "staged", "active", 1), strings.Replace(d.rest, "single", "bulk", 1),
+		strings.Replace(d.rest, "active", "constraints", 1)}
 	if len(d.rest) > 1 {
 		rests = append(rests, d.rest[1:], strings.TrimSuffix(d.rest, "/")[:len(strings.TrimSuffix(d.rest, "/"))-1])
 	}

@@ -48,7 +48,8 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 	write := question{method: "PATCH", target: receiver}
 	b.awaitReason(write, "no-token")
 	for path, want := range map[string]int{
-		"/observe/mode": 400, "/observe/mode?for=x": 400, "/observe/mode?for=25h": 400, "/observe/mode?for=999ms": 400, "/observe/mode?for=-1h": 400,
+		"/observe/mode": 400, "/observe/mode?for=x": 400, "/observe/mode?for=25h": 400, "/observe/mode?for=999ms": 400,
+		"/observe/mode?for=-1h": 400,
 	} {
 		if code, text := b.admin("POST", path, ""); code != want {
 			t.Errorf("POST %s: got %d %s, want %d", path, code, text, want)
@@ -61,18 +62,22 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 
 	code, text := b.admin("POST", "/observe/mode?for=1h", "")
 	var begun daemonstatus.Begun
-	if err := json.Unmarshal([]byte(text), &begun); code != 200 || err != nil || begun.Left < 3500 || begun.Left > 3600 || begun.Unkept != "" {
+	if err := json.Unmarshal([]byte(text), &begun); code != 200 || err != nil || begun.Left < 3500 ||
+		begun.Left > 3600 || begun.Unkept != "" {
 		t.Fatalf("got %d %s, %v", code, text, err)
 	}
 	b.awaitReason(write, "observe")
 	shown := func(most int64) {
 		t.Helper()
 		s := b.snapshot()
-		if o := s.Observe; s.Mode != "observe" || s.Healthy || o == nil || o.Left <= 0 || o.Left > most || o.UID != int64(os.Getuid()) ||
+		if o := s.Observe; s.Mode != "observe" || s.Healthy || o == nil || o.Left <= 0 || o.Left > most ||
+			o.UID != int64(os.Getuid()) ||
 			!strings.HasPrefix(s.Line(), "degraded: the mode is observe, so nothing is denied: until 2") {
-			t.Fatalf("got %q, %+v; want an observe mode that ends in at most %d s, of user %d", s.Line(), o, most, os.Getuid())
+			t.Fatalf("got %q, %+v; want an observe mode that ends in at most %d s, of user %d", s.Line(), o, most,
+				os.Getuid())
 		}
-		if _, metrics := b.admin("GET", "/metrics", ""); !strings.Contains(metrics, "\nnmos_authd_observe_ends_timestamp_seconds{uid=") ||
+		if _, metrics := b.admin("GET", "/metrics", ""); !strings.Contains(metrics,
+			"\nnmos_authd_observe_ends_timestamp_seconds{uid=") ||
 			!strings.Contains(metrics, `mode="observe"`) {
 			t.Errorf("metrics: got %s", metrics)
 		}
@@ -162,8 +167,8 @@ func TestTimedObserveWithoutState_OPS3(t *testing.T) {
 	}
 }
 
-// What the folder of the state holds that is mounted after the start does not come back once somebody has said stop, though
-// nothing is going on by then (OPS-3).
+// What the folder of the state holds that is mounted after the start does not come back once somebody has said stop,
+// though nothing is going on by then (OPS-3).
 func TestStopEndsWhatIsMountedLate_OPS3(t *testing.T) {
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
@@ -245,14 +250,16 @@ func TestRefresh_KEY6_KEY7(t *testing.T) {
 			t.Fatalf("got %s, %v", text, err)
 		}
 		if v := r.Issuers[0]; len(v.Removed) == 1 {
-			if v.Removed[0] != "key-1" || len(v.Added) != 1 || v.Added[0] != "key-2" || r.Refused != 2 || v.Refused != 2 {
+			if v.Removed[0] != "key-1" || len(v.Added) != 1 || v.Added[0] != "key-2" || r.Refused != 2 ||
+				v.Refused != 2 {
 				t.Errorf("got %s, want key-2 for key-1, and 2 tokens refused", text)
 			}
 			refused++
 		}
 	}
 	if n := server.Requests(authserver.PathJWKS) - before; n > 2 || refused == 0 {
-		t.Errorf("got %d fetches for %d refreshes, of which %d say what changed; want 1 or 2, and 1 at least", n, len(answers), refused)
+		t.Errorf("got %d fetches for %d refreshes, of which %d say what changed; want 1 or 2, and 1 at least", n,
+			len(answers), refused)
 	}
 	b.await(get(senders).bearing(stolen), 401, "key-unknown")
 	b.waitLog(0, `"question":"refresh","method":"refresh"`)
@@ -271,7 +278,8 @@ func TestMayCommand_ANS8(t *testing.T) {
 	b.waitLog(0, "keys fetched")
 	var document strings.Builder
 	for i := range 3000 {
-		fmt.Fprintf(&document, `,{"kind": "sender", "name": %d, "read": "/x-nmos/connection/v1.1/x", "write": "/ui"}`, i)
+		fmt.Fprintf(&document, `,{"kind": "sender", "name": %d, "read": "/x-nmos/connection/v1.1/x", "write": "/ui"}`,
+			i)
 	}
 	if code, text := b.admin("PUT", "/inventory", `{"resources": [`+document.String()[1:]+`]}`); code != 204 {
 		t.Fatalf("got %d %s", code, text)
@@ -281,12 +289,14 @@ func TestMayCommand_ANS8(t *testing.T) {
 	command := exec.Command(program, "may", "--config", b.ConfigFile(), "--token", "-")
 	command.Stdin = strings.NewReader(tok)
 	out, err := command.CombinedOutput()
-	if err != nil || strings.Count(string(out), "\n read       \"") != 3000 || !strings.Contains(string(out), "\nresources   \"sender\"\n") {
+	if err != nil || strings.Count(string(out), "\n read       \"") != 3000 ||
+		!strings.Contains(string(out), "\nresources   \"sender\"\n") {
 		t.Errorf("got %.2000s, %v; want 3000 senders", out, err)
 	}
 	command = exec.Command(program, "may", "--config", b.ConfigFile(), "--token", "-")
 	command.Stdin = strings.NewReader("nonsense")
-	if out, err := command.CombinedOutput(); command.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "token-malformed") {
+	if out, err := command.CombinedOutput(); command.ProcessState.ExitCode() != 1 ||
+		!strings.Contains(string(out), "token-malformed") {
 		t.Errorf("got %s, %v; want a denial", out, err)
 	}
 }

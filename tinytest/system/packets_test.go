@@ -29,7 +29,8 @@ func TestBadPackets_ANS4(t *testing.T) {
 		{"64 KiB", good + "upgrade=" + strings.Repeat("x", 64<<10-len(good)-len("upgrade=")), "packet-too-long"},
 		{"64 KiB of one byte", strings.Repeat("\n", 64<<10), "packet-too-long"},
 		{"190 KiB", strings.Repeat("x", 190<<10), "packet-too-long"},
-		{"one byte over the limit", good + "upgrade=" + strings.Repeat("x", 32<<10-len(good)-len("upgrade=\n")+1) + "\n", "packet-too-long"},
+		{"one byte over the limit", good + "upgrade=" + strings.Repeat("x", 32<<10-len(good)-len("upgrade=\n")+1) +
+			"\n", "packet-too-long"},
 		{"cut in the first line", good[:5], "packet-form"},
 		{"cut in a name", good[:12], "packet-form"},
 		{"cut in a value", good[:len(good)-3], "packet-form"},
@@ -110,7 +111,8 @@ func TestPacketsInARow(t *testing.T) {
 		}
 		for n := range 30 {
 			size, err := conn.Read(reply)
-			if want := fmt.Sprintf("allow 200\nid=%d.%d\n", round, n); err != nil || !strings.HasPrefix(string(reply[:size]), want) {
+			if want := fmt.Sprintf("allow 200\nid=%d.%d\n", round, n); err != nil ||
+				!strings.HasPrefix(string(reply[:size]), want) {
 				t.Fatalf("%q, %v, want %q", reply[:size], err, want)
 			}
 		}
@@ -133,7 +135,8 @@ func TestConnectionLimit_ANS5(t *testing.T) {
 		idle = append(idle, conn)
 	}
 	asking := newCaller(t, b.Dir)
-	command(t, "", "ask", "--socket", b.Authz(), "--timeout", "20s", "GET", "/x-nmos").check(t, 0, "allow 200\nreason=public\n", "")
+	command(t, "", "ask", "--socket", b.Authz(), "--timeout", "20s", "GET", "/x-nmos").check(t, 0,
+		"allow 200\nreason=public\n", "")
 	for _, conn := range idle {
 		conn.Close()
 	}
@@ -161,7 +164,8 @@ func TestConnectionLimit_ANS5(t *testing.T) {
 	if n := strings.Count(b.Log(), "connection"); n > 30 {
 		t.Errorf("%d lines in the log: a caller that is broken could fill the flash", n)
 	}
-	eventually(t, "connections that gave way to be closed", func() bool { return b.descriptors() <= before+2*limit+300 })
+	eventually(t, "connections that gave way to be closed",
+		func() bool { return b.descriptors() <= before+2*limit+300 })
 }
 
 // nobody is another user, and a group that may connect.
@@ -237,7 +241,8 @@ func checkSockets(t *testing.T, dir daemon.Dir, gid uint32) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stat := info.Sys().(*syscall.Stat_t); info.Mode() != os.ModeSocket|0o660 || stat.Gid != gid || stat.Uid != 0 {
+		if stat := info.Sys().(*syscall.Stat_t); info.Mode() != os.ModeSocket|0o660 || stat.Gid != gid ||
+			stat.Uid != 0 {
 			t.Errorf("%s: %v, user %d, group %d", path, info.Mode(), stat.Uid, stat.Gid)
 		}
 	}
@@ -256,13 +261,17 @@ func checkSockets(t *testing.T, dir daemon.Dir, gid uint32) {
 func TestSocketsThatCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, complaint string }{
-		"no group":     {"[sockets]\nauthz = %q\ngroup = \"no-such-group\"\n", `there is no group "no-such-group" on this system`},
-		"no folder":    {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n", "the directory /no/such does not exist"},
-		"a long path":  {"[sockets]\nauthz = %q\nhttp = \"/" + strings.Repeat("x", 107) + "\"\n", "a socket's path has at most 107"},
+		"no group": {"[sockets]\nauthz = %q\ngroup = \"no-such-group\"\n",
+			`there is no group "no-such-group" on this system`},
+		"no folder": {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n", "the directory /no/such " +
+			"does not exist"},
+		"a long path": {"[sockets]\nauthz = %q\nhttp = \"/" + strings.Repeat("x", 107) + "\"\n",
+			"a socket's path has at most 107"},
 		"not a folder": {"[sockets]\nauthz = %q\nhttp = \"/dev/null/http.sock\"\n", "/dev/null"},
 	} {
 		dir := newDir(t)
-		if err := dir.WriteText(fmt.Sprintf(c.text, dir.Authz()) + "[device]\nnames = [\"node-1.example.com\"]\n[state]\ndir = \"\"\n[discovery]\nmode = \"off\"\n"); err != nil {
+		if err := dir.WriteText(fmt.Sprintf(c.text, dir.Authz()) +
+			"[device]\nnames = [\"node-1.example.com\"]\n[state]\ndir = \"\"\n[discovery]\nmode = \"off\"\n"); err != nil {
 			t.Fatal(err)
 		}
 		r := command(t, "", "run", "--config", dir.ConfigFile())

@@ -102,7 +102,8 @@ func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
 			dir := newDir(t)
 			put := func(version string, pem []byte) {
 				folder := dir.File("data/" + version)
-				if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(folder+"/ca.pem", pem, 0o644)); err != nil {
+				if err := errors.Join(os.MkdirAll(folder, 0o755),
+					os.WriteFile(folder+"/ca.pem", pem, 0o644)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -116,7 +117,8 @@ func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
 					t.Fatalf("%v: %s", err, out)
 				}
 			}
-			shell("mkdir etc; ln -s v1 data/current; ln -s ../data/v1/ca.pem etc/ca.pem; ln -s ../data/current/ca.pem etc/linked.pem")
+			shell("mkdir etc; ln -s v1 data/current; ln -s ../data/v1/ca.pem etc/ca.pem; ln -s " +
+				"../data/current/ca.pem etc/linked.pem")
 			config := trusting(t, server)
 			config.More = "refresh = \"5s\"\nretry = \"1s\""
 			if err := dir.Write(config); err != nil {
@@ -185,9 +187,11 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	roots := fmt.Sprintf("ca_file = %q", b.CAFile())
 	for key, change := range map[string][2]string{
 		"[authorization] ca_file": {roots, fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem")},
-		"[inventory] file":        {roots, roots + fmt.Sprintf("\n[inventory]\nfile = %q", elsewhere+"/inventory.json")},
-		"[audit] file":            {roots, roots + fmt.Sprintf("\n[audit]\nsinks = [\"file\"]\nfile = %q", elsewhere+"/audit.log")},
-		"[metrics] file":          {roots, roots + fmt.Sprintf("\n[metrics]\nfile = %q", elsewhere+"/nmos.prom")},
+		"[inventory] file": {roots, roots + fmt.Sprintf("\n[inventory]\nfile = %q",
+			elsewhere+"/inventory.json")},
+		"[audit] file": {roots, roots + fmt.Sprintf("\n[audit]\nsinks = [\"file\"]\nfile = %q",
+			elsewhere+"/audit.log")},
+		"[metrics] file": {roots, roots + fmt.Sprintf("\n[metrics]\nfile = %q", elsewhere+"/nmos.prom")},
 	} {
 		after := len(b.Log())
 		text := strings.Replace(string(inside), "mode = \"enforce\"", "mode = \"off\"", 1)
@@ -210,7 +214,8 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(elsewhere, "ca.pem"), ca(t).PEM(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.WriteText(strings.Replace(string(inside), roots, fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem"), 1)); err != nil {
+	if err := b.WriteText(strings.Replace(string(inside), roots, fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem"),
+		1)); err != nil {
 		t.Fatal(err)
 	}
 	b.Kill()
@@ -235,14 +240,16 @@ func TestSandboxPlaceMissing(t *testing.T) {
 	b.Daemon = startIn(t, dir)
 	b.needSandbox()
 	for key, path := range map[string]string{"[state] dir": config.State, "[inventory] file": none} {
-		b.waitLog(0, fmt.Sprintf(`it will stay inaccessible until the daemon is restarted","place":%q,"path":%q`, key, path))
+		b.waitLog(0, fmt.Sprintf(`it will stay inaccessible until the daemon is restarted","place":%q,"path":%q`, key,
+			path))
 	}
 	b.want(get("/x-nmos"), 200, "public")
 	if err := os.MkdirAll(none, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	replaceFile(t, none+"/inventory.json", `{"resources": []}`)
-	b.waitLog(0, "/inventory.json: permission denied (if its mode allows it, its folder is newer than the sandbox: restart the daemon)")
+	b.waitLog(0, "/inventory.json: permission denied (if its mode allows it, its folder is newer than the sandbox: "+
+		"restart the daemon)")
 
 	// It is no reason to refuse other changes either.
 	config.Mode = "observe"
@@ -301,7 +308,8 @@ func TestOwnUser(t *testing.T) {
 	b := &box{t: t, config: config, caller: newCaller(t, dir)}
 	b.Daemon = startCommand(t, command, dir)
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
-	eventually(t, "the state to hold the issuer", func() bool { // whoever tests is another user, whom StateDir would not believe
+	// whoever tests is another user, whom StateDir would not believe
+	eventually(t, "the state to hold the issuer", func() bool {
 		data, err := os.ReadFile(b.stateFile("keys"))
 		return err == nil && strings.Contains(string(data), server.Issuer())
 	})

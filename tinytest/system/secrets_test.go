@@ -58,8 +58,10 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 	config := trusting(t, server)
 	syslog, dir := startSyslog(t), newDir(t)
 	file := dir.File("audit.jsonl")
-	config.More = fmt.Sprintf("retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8\n[audit]\nsinks = [\"log\", \"file\", \"syslog\"]\n"+
-		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
+	config.More = fmt.Sprintf("retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8\n[audit]\nsinks = "+
+		"[\"log\", \"file\", \"syslog\"]\n"+
+		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = "+
+		"0\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
 	config.Admin = true
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
@@ -77,7 +79,8 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 		eventually(t, "every record is shown to one who watches", func() bool {
 			status := b.auditStatus()
 			if shown := watched.tally(); shown.dropped > 0 {
-				t.Fatalf("%d records were not shown to one who watches; want none, since nothing was asked before they were", shown.dropped)
+				t.Fatalf("%d records were not shown to one who watches; want none, since nothing was asked before "+
+					"they were", shown.dropped)
 			} else if shown.kept != status.Sinks[0].Kept {
 				return false
 			}
@@ -102,7 +105,8 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 			replies.WriteString(text)
 		}
 	}
-	// A caller that is turned away, one that breaks off, and a server that repeats what it was asked do not change that.
+	// A caller that is turned away, one that breaks off, and a server that repeats what it was asked do not change
+	// that.
 	for range 20 {
 		conn := dialPacket(t, b.Authz())
 		fmt.Fprintf(conn, "decide 1\nmethod=GET\ntarget=/\nauthorization=Bearer %s\n", secrets[0])
@@ -199,7 +203,8 @@ func misplaced(t *testing.T, b *box, secrets []string, then func()) {
 	t.Helper()
 	for _, s := range secrets {
 		then()
-		if parts := strings.Split(s, "."); len(parts) < 2 || !strings.HasPrefix(parts[0], "eyJ") || !strings.HasPrefix(parts[1], "eyJ") || strings.ContainsAny(s, " /{") {
+		if parts := strings.Split(s, "."); len(parts) < 2 || !strings.HasPrefix(parts[0], "eyJ") ||
+			!strings.HasPrefix(parts[1], "eyJ") || strings.ContainsAny(s, " /{") {
 			continue // not in the compact form: nothing tells it from a name
 		}
 		name := s[:min(len(s), 256)]
@@ -250,7 +255,8 @@ func (b *box) askMarked(server *authserver.Server) (marks []string) {
 	good.Claims.Set("scope", mark("good-scope"))
 	good.Header.Set("typ", "at+jwt")
 	for _, tok := range []string{unsigned(forged), forged.Sign(), good.Sign()} {
-		for _, q := range []question{get(senders).bearing(tok), get("/" + tok), get("/admin").bearing(tok), get(senders + "?access_token=" + tok)} {
+		for _, q := range []question{get(senders).bearing(tok), get("/" + tok), get("/admin").bearing(tok),
+			get(senders + "?access_token=" + tok)} {
 			b.ask(q)
 			b.askHTTP(q)
 		}
@@ -280,9 +286,11 @@ func secretQuestions(server *authserver.Server) (secrets []string, all []questio
 	stranger := another(server)
 	stranger.Claims.Set("iss", "https://attacker.example.net")
 	for _, tok := range []string{
-		everything(server).Sign(), expired.Sign(), other.Sign(), stranger.Sign(), unsigned(everything(server)), forger(server)("k-1"),
+		everything(server).Sign(), expired.Sign(), other.Sign(), stranger.Sign(), unsigned(everything(server)),
+		forger(server)("k-1"),
 	} {
-		secrets = append(secrets, tok, tok[:len(tok)-30], tok[:len(tok)/2]+"!"+tok[len(tok)/2:], tok+"."+tok, strings.ReplaceAll(tok, ".", ""))
+		secrets = append(secrets, tok, tok[:len(tok)-30], tok[:len(tok)/2]+"!"+tok[len(tok)/2:], tok+"."+tok,
+			strings.ReplaceAll(tok, ".", ""))
 	}
 	for _, s := range secrets {
 		query := "?a=b&access_token=" + s
@@ -298,7 +306,8 @@ func secretQuestions(server *authserver.Server) (secrets []string, all []questio
 		}
 	}
 	password := base64.StdEncoding.EncodeToString([]byte("operator:correct horse battery staple"))
-	return append(secrets, password), append(all, question{method: "GET", target: senders, authorization: "Basic " + password},
+	return append(secrets, password), append(all, question{method: "GET", target: senders, authorization: "Basic " +
+		password},
 		question{method: "PATCH", target: receiver, authorization: "Digest " + password})
 }
 

@@ -34,7 +34,8 @@ func TestReload(t *testing.T) {
 
 	config.Names = []string{"node-2.example.com"}
 	b.reload(config)
-	if a := b.askBoth(token); a.status != 403 || a.reason != "audience" || !strings.HasPrefix(a.challenge, `Bearer realm="node-2.example.com"`) {
+	if a := b.askBoth(token); a.status != 403 || a.reason != "audience" ||
+		!strings.HasPrefix(a.challenge, `Bearer realm="node-2.example.com"`) {
 		t.Errorf("under another name: %v, %s", a, a.challenge)
 	}
 	b.want(get(senders).bearing(first.Token(mint.Options{Device: "node-2.example.com"}).Sign()), 200, "ok")
@@ -72,7 +73,8 @@ func TestReload(t *testing.T) {
 	if n := second.Requests(authserver.PathJWKS); n != 1 {
 		t.Errorf("the keys that were held have been fetched %d times", n)
 	}
-	if told := states(b.Told()); len(told) < 3 || told[0] != "READY=1" || !strings.HasPrefix(told[1], "RELOADING=1\nMONOTONIC_USEC=") || told[2] != "READY=1" {
+	if told := states(b.Told()); len(told) < 3 || told[0] != "READY=1" ||
+		!strings.HasPrefix(told[1], "RELOADING=1\nMONOTONIC_USEC=") || told[2] != "READY=1" {
 		t.Errorf("the service manager was told %q", told)
 	}
 }
@@ -177,7 +179,8 @@ func TestStopAnswersWhatHasArrived(t *testing.T) {
 	for _, conn := range conns {
 		for n := range packets {
 			size, err := conn.Read(reply)
-			if want := fmt.Sprintf("deny 401\nid=%d\nreason=signature\n", n); err != nil || !bytes.HasPrefix(reply[:size], []byte(want)) {
+			if want := fmt.Sprintf("deny 401\nid=%d\nreason=signature\n", n); err != nil ||
+				!bytes.HasPrefix(reply[:size], []byte(want)) {
 				t.Fatalf("packet %d: %q, %v", n, reply[:size], err)
 			}
 		}
@@ -303,7 +306,8 @@ func TestSocketsLeftBehind(t *testing.T) {
 	b.await(token, 200, "ok")
 
 	r := command(t, "", "run", "--config", b.ConfigFile())
-	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is listening on this socket", b.Authz(), b.PID()))
+	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is listening on this socket", b.Authz(),
+		b.PID()))
 	b.askBoth(token)
 	b.want(token, 200, "ok")
 	if err := errors.Join(daemonAnswers(b.Dir)); err != nil {

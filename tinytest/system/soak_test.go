@@ -89,7 +89,8 @@ func TestBadDay_KEY6_KEY7(t *testing.T) {
 	eventually(t, "the connections of that day to be gone", func() bool { return b.descriptors() <= before })
 	busy := b.memory()
 	t.Logf("%d questions and %d forged tokens in %v; memory %d KiB before, %d after (at most %d), %d descriptors",
-		callers*questions, forged.Load(), took.Round(time.Millisecond), idle.resident, busy.resident, busy.peak, b.descriptors())
+		callers*questions, forged.Load(), took.Round(time.Millisecond), idle.resident, busy.resident, busy.peak,
+		b.descriptors())
 	if busy.peak > sane && !raceDetector {
 		t.Errorf("the daemon has grown to %d KiB", busy.peak)
 	}
@@ -118,12 +119,14 @@ func badDay(t *testing.T, b *box, server *authserver.Server) []expectation {
 		{get(senders).bearing(comes.Sign()), "200 ok|503 keys-pending|401 key-unknown"},
 		{get(senders).bearing(goes.Sign()), "200 ok|401 key-unknown|503 keys-pending"},
 		{get(senders).bearing(server.Token(mint.Options{Device: "node-2.example.com"}).Sign()), "403 audience"},
-		{get(senders).bearing(server.Token(mint.Options{Now: time.Now().Add(-2 * time.Hour)}).Sign()), "401 token-expired"},
+		{get(senders).bearing(server.Token(mint.Options{Now: time.Now().Add(-2 * time.Hour)}).Sign()),
+			"401 token-expired"},
 		{get(senders).bearing(unsigned(everything(server))), "401 signature"},
 		{get(senders).bearing("a.b.c"), "401 token-malformed"},
 		{get(senders + "//x"), "400 path-ambiguous"},
 		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 2_000)).bearing(good.authorization[7:]), "200 ok"},
-		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 20_000)).bearing(good.authorization[7:]), "400 path-too-long"},
+		{get("/x-nmos/connection/v1.1/" + strings.Repeat("a", 20_000)).bearing(good.authorization[7:]),
+			"400 path-too-long"},
 		{question{method: "BREW", target: "/"}, "405 method"},
 	}
 	for range 200 { // more than are remembered

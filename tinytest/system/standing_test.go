@@ -94,7 +94,8 @@ func TestStandingQuestion_ANS8_KEY1_OPS3(t *testing.T) {
 		t.Errorf("the daemon has ended: got %d bytes, %v; want the end", n, err)
 	}
 	b.waitEnd()
-	if got := strings.Count(b.Log(), `"question":"watch-token"`); got != 9+first { // five first answers, four of which turned
+	// five first answers, four of which turned
+	if got := strings.Count(b.Log(), `"question":"watch-token"`); got != 9+first {
 		t.Errorf("got %d records of standing questions, want %d", got, 9+first)
 	}
 }

@@ -75,7 +75,8 @@ func TestRestartWithoutNetwork_KEY3(t *testing.T) {
 		begin := time.Now()
 		b.want(get(senders).bearing(another(server).Sign()), 200, "ok")
 		t.Logf("the first decision took %v", time.Since(begin))
-		if a := b.askBoth(get(senders).bearing(another(server).Sign())); a.status != 200 || a.client != mint.DefaultClient {
+		if a := b.askBoth(get(senders).bearing(another(server).Sign())); a.status != 200 ||
+			a.client != mint.DefaultClient {
 			t.Errorf("%+v", a)
 		}
 
@@ -219,7 +220,8 @@ func TestKeptTimeWasWrong_OPS1(t *testing.T) {
 	b.await(good, 200, "ok")
 	b.waitKept(server.Issuer())
 	b.Kill()
-	if err := (&platform.StateDir{Path: b.config.State}).WriteFile("time", []byte("2099-01-01T00:00:00Z\n")); err != nil {
+	if err := (&platform.StateDir{Path: b.config.State}).WriteFile("time",
+		[]byte("2099-01-01T00:00:00Z\n")); err != nil {
 		t.Fatal(err)
 	}
 	b.again(nil)

@@ -101,7 +101,8 @@ func TestStatus(t *testing.T) {
 	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startIn(t, dir)}
 	b.waitLog(0, "keys fetched")
 	good := everything(server).Sign()
-	for n, q := range []question{get("/x-nmos"), get(senders), get(senders).bearing("x.y.z"), get(senders).bearing(good)} {
+	for n, q := range []question{get("/x-nmos"), get(senders), get(senders).bearing("x.y.z"),
+		get(senders).bearing(good)} {
 		for range n + 1 {
 			if b.askBoth(q).status == 0 { // twice: a packet and a request
 				t.Fatal(q)
@@ -119,7 +120,8 @@ func TestStatus(t *testing.T) {
 		exit, text, s = b.status()
 		return len(s.Sockets) == 3 && s.Sockets[0].Open == 1 && s.Sockets[2].Open == 1
 	})
-	if exit != 0 || !s.Healthy || len(s.Degraded) > 0 || !strings.HasPrefix(text, "healthy: enforce, 1 server, 1 key\n") {
+	if exit != 0 || !s.Healthy || len(s.Degraded) > 0 ||
+		!strings.HasPrefix(text, "healthy: enforce, 1 server, 1 key\n") {
 		t.Errorf("exit status %d, %q\n%s", exit, s.Degraded, text)
 	}
 	answered, would := counted(s)
@@ -127,29 +129,36 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%v, would be %v", answered, would)
 	}
 	v := &s.Servers[0]
-	if len(s.Servers) != 1 || v.Issuer != strings.TrimSuffix(server.Issuer(), "/") || v.Origin != daemonstatus.Configured || !v.Used ||
-		v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) || v.Fetched < s.Since || v.Fetched > s.Time || v.Next <= s.Time {
+	if len(s.Servers) != 1 || v.Issuer != strings.TrimSuffix(server.Issuer(), "/") ||
+		v.Origin != daemonstatus.Configured || !v.Used ||
+		v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) || v.Fetched < s.Since || v.Fetched > s.Time ||
+		v.Next <= s.Time {
 		t.Errorf("%+v", s.Servers)
 	}
 	sink := s.Audit.Sinks[0]
 	if s.Audit.Recorded != 20 || sink.Name != "log" || sink.Kept != 20 || sink.Dropped != 0 || len(sink.Head) != 32 {
 		t.Errorf("%+v", s.Audit)
 	}
-	if s.Tokens.Held != 1 || s.Tokens.Remembered+s.Tokens.Judged != 14 || s.Tokens.Remembered < 7 || s.Tokens.Judged < 2 {
+	if s.Tokens.Held != 1 || s.Tokens.Remembered+s.Tokens.Judged != 14 || s.Tokens.Remembered < 7 ||
+		s.Tokens.Judged < 2 {
 		t.Errorf("%+v", s.Tokens)
 	}
-	if age := time.Since(time.Unix(int64(s.Time), 0)); age < 0 || age > patience || s.Mode != "enforce" || s.Model == "" ||
-		!slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" || s.State.Kept || s.Inventory.Source != "" {
+	if age := time.Since(time.Unix(int64(s.Time), 0)); age < 0 || age > patience || s.Mode != "enforce" ||
+		s.Model == "" ||
+		!slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" || s.State.Kept ||
+		s.Inventory.Source != "" {
 		t.Errorf("%+v", s)
 	}
-	if resident := s.Memory.Resident; resident < 1<<20 || resident > 200<<20 || s.Memory.Heap == 0 || s.Memory.Heap > resident {
+	if resident := s.Memory.Resident; resident < 1<<20 || resident > 200<<20 || s.Memory.Heap == 0 ||
+		s.Memory.Heap > resident {
 		t.Errorf("%+v", s.Memory)
 	}
 	if len(s.Sockets) != 3 || s.Sockets[0].Path != b.Authz() || s.Sockets[0].Open != 1 ||
 		s.Sockets[2].Name != "admin" || s.Sockets[2].Open != 1 {
 		t.Errorf("%+v", s.Sockets)
 	}
-	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, denied 10", "chain " + sink.Head, `1 key "key-1", fetched`} {
+	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, denied 10", "chain " + sink.Head,
+		`1 key "key-1", fetched`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no %q in\n%s", line, text)
 		}
@@ -166,7 +175,8 @@ func TestStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if x := s.Sandbox; x.Landlock != logged.Landlock || !slices.Equal(x.Denied, logged.Denied) || !slices.Equal(x.NotDenied, logged.NotDenied) ||
+	if x := s.Sandbox; x.Landlock != logged.Landlock || !slices.Equal(x.Denied, logged.Denied) ||
+		!slices.Equal(x.NotDenied, logged.NotDenied) ||
 		(x.Landlock > 0) != (len(x.Denied) > 0) || (x.Landlock > 0) == (x.Why != "") {
 		t.Errorf("%+v, and the log has %+v", x, logged)
 	}
@@ -223,7 +233,8 @@ func TestStatusObserve_OPS3(t *testing.T) {
 	b.want(get(senders), 200, "observe")
 	b.want(get("/x-nmos"), 200, "public")
 	exit, text, s := b.status()
-	if exit != 1 || !strings.HasPrefix(text, "degraded: the mode is observe, so nothing is denied\n") || len(s.Degraded) != 1 {
+	if exit != 1 || !strings.HasPrefix(text, "degraded: the mode is observe, so nothing is denied\n") ||
+		len(s.Degraded) != 1 {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
 	}
 	if x := s.Sandbox; x.Landlock != 0 || len(x.Denied) > 0 || x.Why != "off, by [sandbox] landlock" {
@@ -256,11 +267,13 @@ func TestStatusDegraded(t *testing.T) {
 	b.awaitStatus("a failure", func(s *daemonstatus.Status) bool { return len(s.Servers) == 1 && s.Servers[0].Failing })
 	exit, text, s := b.status()
 	first, _, _ := strings.Cut(text, "\n")
-	if exit != 1 || !strings.HasPrefix(first, "degraded: no keys are held") || !strings.Contains(first, server.Issuer()) ||
+	if exit != 1 || !strings.HasPrefix(first, "degraded: no keys are held") ||
+		!strings.Contains(first, server.Issuer()) ||
 		!strings.Contains(first, "500") {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
 	}
-	if v := s.Servers[0]; v.Failed < s.Since || v.Failed > s.Time || v.Fetched != 0 || !strings.Contains(v.Error, "500") {
+	if v := s.Servers[0]; v.Failed < s.Since || v.Failed > s.Time || v.Fetched != 0 ||
+		!strings.Contains(v.Error, "500") {
 		t.Errorf("%+v", v)
 	}
 	eventually(t, "the service manager is told", func() bool {
@@ -285,7 +298,8 @@ func TestStatusDegraded(t *testing.T) {
 	replaceFile(t, inventory, `{"resources":[{"kind":"meter","name":"x","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool {
 		v := s.Inventory
-		return s.Healthy && v.Resources == 1 && v.Source == "file" && v.Since >= s.Since && v.Since <= s.Time && v.Error == ""
+		return s.Healthy && v.Resources == 1 && v.Source == "file" && v.Since >= s.Since && v.Since <= s.Time &&
+			v.Error == ""
 	})
 	b.waitLog(0, `"healthy again"`)
 
@@ -294,10 +308,12 @@ func TestStatusDegraded(t *testing.T) {
 	}
 	b.hangUp("configuration not reread")
 	_, text = b.admin("GET", "/status", "")
-	if s, err := daemonstatus.Parse([]byte(text)); err != nil || s.Healthy || s.Mode != "enforce" || len(s.Degraded) != 1 ||
-		!strings.HasPrefix(s.Degraded[0], "the configuration is refused") || !slices.ContainsFunc(s.Errors, func(e daemonstatus.Error) bool {
-		return e.Level == "error" && strings.Contains(e.Text, "not reread")
-	}) {
+	if s, err := daemonstatus.Parse([]byte(text)); err != nil || s.Healthy || s.Mode != "enforce" ||
+		len(s.Degraded) != 1 ||
+		!strings.HasPrefix(s.Degraded[0], "the configuration is refused") ||
+		!slices.ContainsFunc(s.Errors, func(e daemonstatus.Error) bool {
+			return e.Level == "error" && strings.Contains(e.Text, "not reread")
+		}) {
 		t.Errorf("%v: %s", err, text)
 	}
 	// The command asks for all that.
@@ -307,7 +323,8 @@ func TestStatusDegraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := command(t, "", "status", "--config", b.ConfigFile())
-	if r.status != 1 || !strings.HasPrefix(r.out, "degraded: the configuration is refused") || !strings.Contains(r.errors, "nonsense") {
+	if r.status != 1 || !strings.HasPrefix(r.out, "degraded: the configuration is refused") ||
+		!strings.Contains(r.errors, "nonsense") {
 		t.Errorf("%+v", r)
 	}
 	b.reload(config)
@@ -324,23 +341,29 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 	defer deaf.Close() // who connects waits for an answer
 	config := trusting(t)
 	config.Admin = true
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = 4096\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n", deaf.Addr())
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = "+
+		"4096\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n", deaf.Addr())
 	b := start(t, config)
 	const asked = 200
 	for range asked {
 		b.ask(get(senders))
 	}
-	b.awaitStatus("all records", func(s *daemonstatus.Status) bool { return s.Audit.Pending == 0 && s.Audit.Sinks[0].Queued == 0 })
+	b.awaitStatus("all records", func(s *daemonstatus.Status) bool {
+		return s.Audit.Pending == 0 && s.Audit.Sinks[0].Queued == 0
+	})
 	_, text, s := b.status()
 	log, syslog := s.Audit.Sinks[0], s.Audit.Sinks[1]
-	if s.Audit.Recorded != asked || log.Kept+log.Dropped != asked || log.Kept < 10 || log.QueuedBytes != 0 || len(log.Head) != 32 || log.Error != "" || log.Since != 0 {
+	if s.Audit.Recorded != asked || log.Kept+log.Dropped != asked || log.Kept < 10 || log.QueuedBytes != 0 ||
+		len(log.Head) != 32 || log.Error != "" || log.Since != 0 {
 		t.Errorf("recorded %d, %+v", s.Audit.Recorded, log)
 	}
-	if syslog.Kept != 0 || syslog.Queued+syslog.Dropped != asked || syslog.Queued < 5 || syslog.Queued > 50 || syslog.QueuedBytes < 1000 ||
+	if syslog.Kept != 0 || syslog.Queued+syslog.Dropped != asked || syslog.Queued < 5 || syslog.Queued > 50 ||
+		syslog.QueuedBytes < 1000 ||
 		syslog.QueuedBytes > 4096 || syslog.Head != "" {
 		t.Errorf("%+v", syslog)
 	}
-	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time || !slices.Contains(s.Degraded, "audit: decisions of the last 10 minutes were not recorded") ||
+	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time || !slices.Contains(s.Degraded, "audit: decisions of the "+
+		"last 10 minutes were not recorded") ||
 		!strings.Contains(text, fmt.Sprintf("syslog, kept 0, dropped %d, queued %d", syslog.Dropped, syslog.Queued)) {
 		t.Errorf("dropped at %v, %q\n%s", at, s.Degraded, text)
 	}
@@ -357,9 +380,10 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 	deaf.Close()
 	b.awaitStatus("the sink's error", func(s *daemonstatus.Status) bool {
 		v := s.Audit.Sinks[1]
-		return v.Error != "" && v.Since >= s.Since && v.Since <= s.Time && slices.ContainsFunc(s.Degraded, func(why string) bool {
-			return strings.HasPrefix(why, "audit: the sink syslog does not take records: ")
-		})
+		return v.Error != "" && v.Since >= s.Since && v.Since <= s.Time && slices.ContainsFunc(s.Degraded,
+			func(why string) bool {
+				return strings.HasPrefix(why, "audit: the sink syslog does not take records: ")
+			})
 	})
 }
 
@@ -395,7 +419,8 @@ func TestStatusClock_OPS1(t *testing.T) {
 	}
 	eventually(t, "metrics are written", func() bool {
 		text, err := os.ReadFile(filepath.Join(folder, "m.prom"))
-		return err == nil && samples(t, strings.TrimPrefix(string(text), "of before\n"))["nmos_authd_clock_trusted"] == "0"
+		return err == nil && samples(t, strings.TrimPrefix(string(text),
+			"of before\n"))["nmos_authd_clock_trusted"] == "0"
 	})
 }
 
@@ -420,7 +445,8 @@ func TestStatusRights(t *testing.T) {
 		t.Helper()
 		c := exec.Command(program, "status", "--config", dir.ConfigFile())
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		finish(t, c, "").check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and "+complaint+" may ask")
+		finish(t, c, "").check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and "+complaint+
+			" may ask")
 	}
 	ask("the group \"0\"")
 	config.Sockets = ""
@@ -460,6 +486,7 @@ func TestStatusOfACrowdedSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ask := range []string{"status", "watch"} {
-		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+": others hold all its connections")
+		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+
+			": others hold all its connections")
 	}
 }

@@ -56,7 +56,8 @@ func (s *site) await(what string, c <-chan struct{}) {
 	select {
 	case <-c:
 	case <-s.ctx.Done():
-		s.t.Fatalf("waited to no effect: %s\nthe device's daemon:\n%s\nthe registry's daemon:\n%s", what, s.DeviceDaemon.Log(), s.RegistryDaemon.Log())
+		s.t.Fatalf("waited to no effect: %s\nthe device's daemon:\n%s\nthe registry's daemon:\n%s", what,
+			s.DeviceDaemon.Log(), s.RegistryDaemon.Log())
 	}
 }
 
@@ -136,7 +137,8 @@ func TestStudio_CLI10_CLI12_CLI13_CLI69(t *testing.T) {
 	s := newSite(t)
 	s.register()
 	clients := s.Server.Registered()
-	if len(clients) != 1 || clients[0].Scope != "registration" || fmt.Sprint(clients[0].Grants) != "[client_credentials]" ||
+	if len(clients) != 1 || clients[0].Scope != "registration" ||
+		fmt.Sprint(clients[0].Grants) != "[client_credentials]" ||
 		clients[0].AuthMethod != "private_key_jwt" {
 		t.Fatalf("got %+v, want the device alone, for registration alone", clients)
 	}
@@ -285,7 +287,8 @@ func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
 	if _, why := controller.Refused(panel.Refresh(s.ctx)); why != "invalid_grant" {
 		t.Errorf("after access was withdrawn: got %q, want invalid_grant", why)
 	}
-	_ = panel.Watch(s.ctx, meter, func(float64) bool { return true }) // until the permission ends, if it has not ended already
+	// until the permission ends, if it has not ended already
+	_ = panel.Watch(s.ctx, meter, func(float64) bool { return true })
 	eventually(t, "the end of the token", func() bool {
 		_, err = panel.Query(s.ctx, "nodes")
 		return err != nil
@@ -321,7 +324,8 @@ func TestStudioObserves_OPS3(t *testing.T) {
 	if err := use(s.signIn("Old panel", controller.Person{})); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Controller("Old panel", controller.Person{}).Mute(s.ctx, find(t, s.query(s.signIn("Panel 1", studio.Anna), "senders"), firmware.Sender2ID)); err != nil {
+	if err := s.Controller("Old panel", controller.Person{}).Mute(s.ctx,
+		find(t, s.query(s.signIn("Panel 1", studio.Anna), "senders"), firmware.Sender2ID)); err != nil {
 		t.Errorf("observe mode: %v", err)
 	}
 	given := studio.Claims{}

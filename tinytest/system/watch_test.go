@@ -33,7 +33,8 @@ type watching struct {
 // startWatch runs the command; out is its standard output where that is not to be a pipe.
 func startWatch(t *testing.T, out *os.File, environment []string, args ...string) *watching {
 	t.Helper()
-	w := &watching{t: t, command: exec.Command(program, append([]string{"watch"}, args...)...), ended: make(chan struct{})}
+	w := &watching{t: t, command: exec.Command(program, append([]string{"watch"}, args...)...),
+		ended: make(chan struct{})}
 	w.command.Stderr = &w.errors
 	w.command.Env = append(os.Environ(), environment...)
 	if w.command.Stdout = w; out != nil {
@@ -115,13 +116,15 @@ func TestWatchCommand(t *testing.T) {
 	b.want(get(senders+"/x").bearing(token), 200, "ok")
 	all.await(" deny  401 no-token                                  GET     " + senders + "\n")
 	const ambiguous = " deny  400 path-ambiguous                            GET     " + senders + `/\x1b[2Jx`
-	eventually(t, "50 equal denials, most of them in one line", func() bool { return rowsOf(denied.printed(), ambiguous) == 50 })
+	eventually(t, "50 equal denials, most of them in one line",
+		func() bool { return rowsOf(denied.printed(), ambiguous) == 50 })
 	json.await(`"path":"` + senders + `/x"`)
 	if text := denied.printed(); strings.Contains(text, "allow") || strings.Contains(text, senders+"\n") ||
 		strings.Count(text, "\n") != 1+strings.Count(text, ambiguous) || strings.Count(text, ambiguous) > 25 {
 		t.Errorf("got another than what is denied, or 50 equal denials each in a line:\n%s", text)
 	}
-	if text := json.printed(); strings.Contains(text, "no-token") || strings.Count(text, "\n") != 2 || !strings.HasPrefix(text, `{"audit":1,"seq":2,`) {
+	if text := json.printed(); strings.Contains(text, "no-token") || strings.Count(text, "\n") != 2 ||
+		!strings.HasPrefix(text, `{"audit":1,"seq":2,`) {
 		t.Errorf("not only the client's:\n%s", text)
 	}
 	if text := all.printed(); strings.ContainsRune(text, '\x1b') || !strings.HasPrefix(text, "   seq  UTC ") {
@@ -139,7 +142,8 @@ func TestWatchCommand(t *testing.T) {
 	for args, complaint := range map[string]string{
 		"--last -1": "it takes ?last=N", "--last x": "invalid value", "senders": "too few or too many arguments",
 	} {
-		command(t, "", append(append([]string{"watch"}, file...), strings.Fields(args)...)...).check(t, 2, "", complaint)
+		command(t, "", append(append([]string{"watch"}, file...), strings.Fields(args)...)...).check(t, 2, "",
+			complaint)
 	}
 
 	// The daemon's end is told, and not delayed, neither by these nor by one who reads nothing.
@@ -161,7 +165,8 @@ func TestWatchCommand(t *testing.T) {
 		t.Errorf("the daemon took %v to stop and had to wait:\n%s", time.Since(asked), log)
 	}
 	for _, w := range []*watching{all, denied, json} {
-		if status := w.end(); status != 2 || !strings.Contains(w.errors.String(), "the daemon ended the watch: it was stopped") {
+		if status := w.end(); status != 2 || !strings.Contains(w.errors.String(), "the daemon ended the watch: it "+
+			"was stopped") {
 			t.Errorf("exit status %d, %s", status, w.errors.String())
 		}
 	}
@@ -263,7 +268,8 @@ func TestWatchOnATerminal(t *testing.T) {
 	for _, c := range []struct {
 		environment []string
 		colours     int
-	}{{[]string{"NO_COLOR=", "TERM=xterm"}, 4}, {[]string{"NO_COLOR=1", "TERM=xterm"}, 0}, {[]string{"NO_COLOR=", "TERM=dumb"}, 0}} {
+	}{{[]string{"NO_COLOR=", "TERM=xterm"}, 4}, {[]string{"NO_COLOR=1", "TERM=xterm"}, 0},
+		{[]string{"NO_COLOR=", "TERM=dumb"}, 0}} {
 		master, slave := terminal(t, 80)
 		w := startWatch(t, slave, c.environment, "--config", b.ConfigFile())
 		slave.Close()
@@ -278,7 +284,8 @@ func TestWatchOnATerminal(t *testing.T) {
 			text.WriteString(line)
 		}
 		stuck.Stop()
-		if n := strings.Count(text.String(), "\x1b["); n != c.colours || c.colours > 0 && !strings.Contains(text.String(), "\x1b[32mallow 200\x1b[0m public") {
+		if n := strings.Count(text.String(), "\x1b["); n != c.colours ||
+			c.colours > 0 && !strings.Contains(text.String(), "\x1b[32mallow 200\x1b[0m public") {
 			t.Errorf("%v: %d colours, want %d: %q", c.environment, n, c.colours, text.String())
 		}
 		rows := strings.Split(text.String(), "\r\n")
@@ -287,7 +294,8 @@ func TestWatchOnATerminal(t *testing.T) {
 				t.Errorf("%d columns, want at most 80: %q", len(bare), bare)
 			}
 		}
-		if long := rows[5]; len(long) != 80 || !strings.HasSuffix(long, "xx/staged") || !strings.HasPrefix(long, "        GET     ..x") {
+		if long := rows[5]; len(long) != 80 || !strings.HasSuffix(long, "xx/staged") ||
+			!strings.HasPrefix(long, "        GET     ..x") {
 			t.Errorf("got %q of %d columns, want the path's end in 80", long, len(long))
 		}
 		w.command.Process.Signal(syscall.SIGINT)

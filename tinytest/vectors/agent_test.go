@@ -40,12 +40,13 @@ func newOurs(t *testing.T, g *vectors.Group) *ours {
 	}
 	o := new(ours)
 	fetched := make(chan struct{}, 1)
-	o.store = keys.NewStore(func(context.Context, string) ([]byte, error) { return []byte(g.Device.JWKS), nil }, func(keys.Event) {
-		select {
-		case fetched <- struct{}{}:
-		default:
-		}
-	})
+	o.store = keys.NewStore(func(context.Context, string) ([]byte, error) { return []byte(g.Device.JWKS), nil },
+		func(keys.Event) {
+			select {
+			case fetched <- struct{}{}:
+			default:
+			}
+		})
 	now := agent.Time{Now: time.Now(), Trusted: true}
 	if g.Clock != nil {
 		now = agent.Time{Now: time.Unix(g.Clock.Now, 0), Trusted: g.Clock.Known}
@@ -93,7 +94,8 @@ func TestVectors(t *testing.T) {
 				t.Run(c.Rule+"/"+c.Name, func(t *testing.T) {
 					deadline := time.Now().Add(time.Minute)
 					got := o.ask(c)
-					for c.First != nil && got == *c.First && time.Now().Before(deadline) { // until the keys have been fetched again
+					// until the keys have been fetched again
+					for c.First != nil && got == *c.First && time.Now().Before(deadline) {
 						time.Sleep(time.Millisecond)
 						got = o.ask(c)
 					}
@@ -102,7 +104,8 @@ func TestVectors(t *testing.T) {
 						want = vectors.Answer{Status: 400, Reason: got.Reason} // before anybody looks at it
 					}
 					if got != want {
-						t.Errorf("%s %.200s\ngot  %+v\nwant %+v\n%s", c.Request.Method, c.Request.Target, got, want, c.About)
+						t.Errorf("%s %.200s\ngot  %+v\nwant %+v\n%s", c.Request.Method, c.Request.Target, got, want,
+							c.About)
 					}
 				})
 			}

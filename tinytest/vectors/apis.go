@@ -84,11 +84,13 @@ func (b *builder) apis() {
 		row{"subscriptions", "GET", "subscriptions", "ok"},
 	)
 	socket := func(name, rule, token, target, reason string) {
-		b.add(Case{Name: "socket-" + name, Rule: rule, Part: "permission", Token: token, Request: Request{Scheme: "wss", Target: target, Upgrade: "websocket"}}, reason)
+		b.add(Case{Name: "socket-" + name, Rule: rule, Part: "permission", Token: token,
+			Request: Request{Scheme: "wss", Target: target, Upgrade: "websocket"}}, reason)
 	}
 	everything := b.permitting("", "query=*")
 	socket("query-subscription", "PATH-14", reader, "/x-nmos/query/v1.3/subscriptions/"+id+"?access_token={token}", no)
-	socket("query-subscription-with-star", "PATH-14", everything, "/x-nmos/query/v1.3/subscriptions/"+id+"?access_token={token}", "ok")
+	socket("query-subscription-with-star", "PATH-14", everything, "/x-nmos/query/v1.3/subscriptions/"+id+
+		"?access_token={token}", "ok")
 	socket("query-resource-path", "PATH-14", reader, "/x-nmos/query/v1.3/nodes?access_token={token}", "ok")
 	socket("query-resource-path-not", "PATH-14", reader, "/x-nmos/query/v1.3/flows?access_token={token}", no)
 	socket("query-everything", "PATH-14", reader, "/x-nmos/query/v1.3/?access_token={token}", no)
@@ -126,7 +128,8 @@ func (b *builder) apis() {
 		row{"staged", "PATCH", "single/senders/" + id + "/staged", no},
 		row{"list", "GET", "single/senders", no},
 	)
-	add("is05-transportfile-", "/x-nmos/connection/v1.1/", b.permitting("", "connection=single/senders/*/transportfile"),
+	add("is05-transportfile-", "/x-nmos/connection/v1.1/",
+		b.permitting("", "connection=single/senders/*/transportfile"),
 		row{"alone", "GET", "single/senders/" + id + "/transportfile", "ok"},
 		row{"not-the-sender", "GET", "single/senders/" + id, no},
 		row{"not-active", "GET", "single/senders/" + id + "/active", no},
@@ -144,7 +147,8 @@ func (b *builder) apis() {
 		row{"write", "PUT", "sources/" + id + "/state", no},
 	)
 	socket("events-source", "PATH-5", meters, "/x-nmos/events/v1.0/sources/"+id+"?access_token={token}", "ok")
-	socket("events-other-source", "PATH-5", meters, "/x-nmos/events/v1.0/sources/11111111-1111-4111-8111-111111111111?access_token={token}", no)
+	socket("events-other-source", "PATH-5", meters,
+		"/x-nmos/events/v1.0/sources/11111111-1111-4111-8111-111111111111?access_token={token}", no)
 	socket("events-base", "PATH-4", meters, "/x-nmos/events/v1.0/?access_token={token}", "ok")
 
 	router := b.permitting("channelmapping", "channelmapping=*|map/activations*")
@@ -242,7 +246,8 @@ func (b *builder) apis() {
 
 // control is the handshake of an IS-12 socket, which can write.
 func (b *builder) control() {
-	b.begin("control", "IS-12: the handshake of the socket of a device model. The device asks nobody about single commands, so the handshake opens all of them.")
+	b.begin("control", "IS-12: the handshake of the socket of a device model. The device asks nobody about single "+
+		"commands, so the handshake opens all of them.")
 	b.setting("control", "")
 	const ncp = "/x-nmos/ncp/v1.0"
 	for _, r := range []struct{ name, rule, claims, reason string }{
@@ -276,9 +281,11 @@ func (b *builder) control() {
 		if strings.Contains(r.claims, " ncp=") || r.name == "among-others" {
 			token = b.permitting("", strings.Split(strings.ReplaceAll(r.claims, " ncp=", "\tncp="), "\t")...)
 		}
-		b.add(Case{Name: "ncp-" + r.name, Rule: r.rule, Part: "permission", Token: token, Request: Request{Scheme: "wss", Target: ncp + "?access_token={token}", Upgrade: "websocket"}}, r.reason)
+		b.add(Case{Name: "ncp-" + r.name, Rule: r.rule, Part: "permission", Token: token,
+			Request: Request{Scheme: "wss", Target: ncp + "?access_token={token}", Upgrade: "websocket"}}, r.reason)
 	}
-	scope, whole, reading := b.permitting("control"), b.permitting("", "control=root.*|root.*"), b.permitting("", "control=root.*")
+	scope, whole, reading := b.permitting("control"), b.permitting("", "control=root.*|root.*"),
+		b.permitting("", "control=root.*")
 	b.ask("ncp-", "permission", scope,
 		ask{"scope-alone", "CTL-16", "GET", ncp, "control-not-granted", nil},
 		ask{"base-by-scope", "PATH-4", "GET", "/x-nmos/ncp/", "ok", nil},
@@ -366,11 +373,13 @@ func (b *builder) configuration() {
 		{"bulk-one-head", "CTL-64", "root.a", "HEAD", paths + "/root.a/bulkProperties", sub},
 		{"bulk-one-alone", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false", "ok"},
 		{"bulk-other", "CTL-64", "root.a", "GET", paths + "/root.b/bulkProperties?recurse=false", no},
-		{"bulk-said-twice", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&recurse=true", sub},
+		{"bulk-said-twice", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&recurse=true",
+			sub},
 		{"bulk-said-in-capitals", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?Recurse=false", sub},
 		{"bulk-false-in-capitals", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=False", sub},
 		{"bulk-said-empty", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=", sub},
-		{"bulk-said-encoded", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&%72ecurse=true", sub},
+		{"bulk-said-encoded", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&%72ecurse=true",
+			sub},
 		{"bulk-by-star-behind", "CTL-64", "root.a*", "GET", paths + "/root.a/bulkProperties", "ok"},
 		{"bulk-needs-more", "CTL-64", "root.a.b*", "GET", paths + "/root.a/bulkProperties", no},
 		{"bulk-two-specifiers", "CTL-64", "root.a root.a.b.*", "GET", paths + "/root.a/bulkProperties", sub},

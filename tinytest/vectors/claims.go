@@ -294,10 +294,13 @@ func (b *builder) audience() {
 }
 
 func (b *builder) time() {
-	b.begin("time", "exp, iat and nbf. In groups that have a clock the time is told; in the first any from 2024 to 2099 will do.")
+	b.begin("time", "exp, iat and nbf. In groups that have a clock the time is told; in the first any from 2024 to "+
+		"2099 will do.")
 	b.setting("time-any", "Forms, and times that are far away.")
-	near := map[string]bool{"iat-future": true, "iat-future-fraction": true, "nbf-future": true, "nbf-future-fraction": true, "exp-fraction": true, "exp-fraction-zero": true, "exp-exponent": true,
-		"exp-now": true, "exp-past": true, "exp-past-fraction": true, "nbf-now": true, "nbf-past": true, "iat-fraction": true}
+	near := map[string]bool{"iat-future": true, "iat-future-fraction": true, "nbf-future": true,
+		"nbf-future-fraction": true, "exp-fraction": true, "exp-fraction-zero": true, "exp-exponent": true,
+		"exp-now": true, "exp-past": true, "exp-past-fraction": true, "nbf-now": true, "nbf-past": true,
+		"iat-fraction": true}
 	timed := func(c mint.Case) bool { return c.Rule == "CLM-7" || c.Rule == "CLM-8" }
 	b.minted(b.base(), tables, func(c mint.Case) bool { return timed(c) && !near[c.Name] })
 	for _, c := range []struct{ name, claim, value, reason string }{
@@ -332,7 +335,8 @@ func (b *builder) time() {
 			rule = "CLM-7"
 		}
 		k := b.claim("time-"+c.name, rule, c.reason, c.claim, c.value)
-		if strings.Contains(c.name, "int64") || strings.Contains(c.name, "uint64") || strings.Contains(c.name, "milliseconds") && c.claim == "exp" {
+		if strings.Contains(c.name, "int64") || strings.Contains(c.name, "uint64") ||
+			strings.Contains(c.name, "milliseconds") && c.claim == "exp" {
 			k.also(401)
 		}
 	}
@@ -416,7 +420,8 @@ func (b *builder) time() {
 		{"options", "PATH-2", "OPTIONS", senders, "public"},
 		{"ambiguous", "PATH-9", "GET", "/x-nmos//node", "path-ambiguous"},
 	} {
-		k := b.add(Case{Name: "clock-unset-" + c.name, Rule: c.rule, Part: "request", Request: Request{Method: c.method, Target: c.target}}, c.reason)
+		k := b.add(Case{Name: "clock-unset-" + c.name, Rule: c.rule, Part: "request",
+			Request: Request{Method: c.method, Target: c.target}}, c.reason)
 		if c.reason == "no-token" {
 			k.Also = append(k.Also, Answer{Status: 503})
 		}

@@ -48,7 +48,8 @@ func (b *builder) form() {
 		{"nul-after", base.Sign() + "\x00"},
 		{"tilde-and-disclosure-after", base.Sign() + "~"}, // SD-JWT
 		{"header-space", sign(head[:4]+" "+head[4:], payload)},
-		{"header-standard-alphabet", sign(strings.NewReplacer("-", "+", "_", "/").Replace(encode([]byte(`{"alg":"RS512","kid":"key-1","x":"???>>>~~~"}`))), payload)},
+		{"header-standard-alphabet", sign(strings.NewReplacer("-", "+", "_", "/").Replace(
+			encode([]byte(`{"alg":"RS512","kid":"key-1","x":"???>>>~~~"}`))), payload)},
 		{"header-alphabets-mixed", sign(encode([]byte(`{"alg":"RS512","kid":"key-1"}`))+"+-", payload)},
 		{"header-one-character-over", sign(encode([]byte(`{"alg":"RS512","kid":"key-1"} `))+"A", payload)},
 		{"header-of-dots-in-hex", sign(fmt.Sprintf("%x", base.Header.Bytes()), payload)},
@@ -119,9 +120,10 @@ func (b *builder) header() {
 		return c.Rule == "TOK-2" || c.Rule == "TOK-3" || c.Rule == "TOK-4" || strings.HasPrefix(c.Name, "kid-")
 	})
 	for _, alg := range []string{
-		"RS384", "RS1", "RS512/256", "HS384", "PS256", "PS384", "ES256", "ES384", "ES256K", "EdDSA", "Ed25519", "ML-DSA-44", "dir", "A256KW",
-		"RSA-OAEP", "RSASSA-PKCS1-v1_5", "sha512WithRSAEncryption", "SHA512withRSA", "rsa-sha512", "1.2.840.113549.1.1.13", " RS512", "RS512\t", "RS512,none",
-		"RS512\u200b", "ＲＳ５１２", "RS512RS512", "R\u017f512", "nOnE", "none ", "null",
+		"RS384", "RS1", "RS512/256", "HS384", "PS256", "PS384", "ES256", "ES384", "ES256K", "EdDSA", "Ed25519",
+		"ML-DSA-44", "dir", "A256KW", "RSA-OAEP", "RSASSA-PKCS1-v1_5", "sha512WithRSAEncryption", "SHA512withRSA",
+		"rsa-sha512", "1.2.840.113549.1.1.13", " RS512", "RS512\t", "RS512,none", "RS512\u200b", "ＲＳ５１２", "RS512RS512",
+		"R\u017f512", "nOnE", "none ", "null",
 	} {
 		name := strings.Map(func(r rune) rune {
 			switch {
@@ -201,7 +203,8 @@ func (b *builder) header() {
 		{"format", "%s%n"},
 		{"template", "{{7*7}}"},
 	} {
-		b.head("kid-odd-"+c.name, "KEY-4", "ok", "kid", quote(c.value)).about("The key that is held verifies it: kid is a hint.")
+		b.head("kid-odd-"+c.name, "KEY-4", "ok", "kid", quote(c.value)).about("The key that is held verifies it: kid " +
+			"is a hint.")
 		forged := b.base()
 		forged.Key = mint.CachedKey("attacker", 2048)
 		forged.Header.SetRaw("kid", quote(c.value))
@@ -213,7 +216,8 @@ func (b *builder) header() {
 		{"object", `{"k":"key-1"}`},
 		{"true", "true"},
 	} {
-		b.head("kid-"+c.name, "TOK-5", "token-json", "kid", c.value, 200).about("RFC 7515 §4.1.4 wants a string; ignoring it harms nobody.")
+		b.head("kid-"+c.name, "TOK-5", "token-json", "kid", c.value, 200).about("RFC 7515 §4.1.4 wants a string; " +
+			"ignoring it harms nobody.")
 	}
 	b.head("kid-escaped", "KEY-4", "ok", "kid", `"\u006bey-1"`)
 	for _, c := range []struct{ name, value string }{

@@ -48,7 +48,8 @@ func (b *builder) by(k *mint.Key, kid string) string {
 
 func (b *builder) keys() {
 	b.begin("keys", "Key sets: which keys count, and which are left out. Each set has an issuer of its own.")
-	key, second, other := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048), mint.CachedKey("encryption", 2048)
+	key, second, other := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048),
+		mint.CachedKey("encryption", 2048)
 	use := `"use":"sig","alg":"RS512"`
 	named := func(kid string) string { return `"kid":"` + kid + `",` + use }
 
@@ -71,20 +72,25 @@ func (b *builder) keys() {
 		{"use-and-alg-null", set(jwk(key, `"kid":"key-1","use":null,"alg":null`)), true, []int{401, 503}},
 		{"key-ops-verify", set(jwk(key, named("key-1")+`,"key_ops":["verify"]`)), true, nil},
 		{"key-ops-verify-among-others", set(jwk(key, named("key-1")+`,"key_ops":["sign","verify"]`)), true, nil},
-		{"key-ops-string", set(jwk(key, named("key-1")+`,"key_ops":"verify"`)), true, []int{401, 503}}, // AMWA's test suite sends it
+		// AMWA's test suite sends it
+		{"key-ops-string", set(jwk(key, named("key-1")+`,"key_ops":"verify"`)), true, []int{401, 503}},
 		{"x5c-of-nonsense", set(jwk(key, named("key-1")+`,"x5c":["nonsense"],"x5t":"no"`)), true, nil},
 		{"x5u", set(jwk(key, named("key-1")+`,"x5u":"https://attacker.example.net/x5u"`)), true, nil},
 		{"members-unknown", set(jwk(key, named("key-1")+`,"x":{"y":[1,null]},"iat":1,"exp":2`)), true, nil},
 		{"members-of-private-key", set(jwk(key, named("key-1")+`,"d":"AQ","p":"AQ","q":"AQ"`)), true, nil},
 		{"members-of-curves", set(jwk(key, named("key-1")+`,"crv":"P-256","x":"AQ","y":"AQ","k":"AQ"`)), true, nil},
-		{"order-reversed", `{"keys":[{"alg":"RS512","use":"sig","kid":"key-1","e":"AQAB","n":"` + n + `","kty":"RSA"}]}`, true, nil},
+		{"order-reversed", `{"keys":[{"alg":"RS512","use":"sig","kid":"key-1","e":"AQAB","n":"` + n +
+			`","kty":"RSA"}]}`, true, nil},
 		{"more-members-of-set", `{"issuer":"x","keys":[` + jwk(key, named("key-1")) + `],"next":null}`, true, nil},
 		{"white-space", " {\r\n\t\"keys\" : [ " + jwk(key, named("key-1")) + " ] } \n", true, nil},
 		{"byte-order-mark", "\ufeff" + set(jwk(key, named("key-1"))), true, []int{401, 503}},
 		{"bare-array", "[" + jwk(key, named("key-1")) + "]", true, []int{401, 503}}, // INFO-002's example
-		{"n-padded", set(`{"kty":"RSA","n":"` + padded + `","e":"AQAB",` + named("key-1") + `}`), true, []int{401, 503}},
-		{"n-with-zero-before", set(`{"kty":"RSA","n":"` + encode(append([]byte{0}, key.Private.N.Bytes()...)) + `","e":"AQAB",` + named("key-1") + `}`), true, []int{401, 503}},
-		{"e-with-zeros-before", set(`{"kty":"RSA","n":"` + n + `","e":"` + encode([]byte{0, 0, 1, 0, 1}) + `",` + named("key-1") + `}`), true, []int{401, 503}},
+		{"n-padded", set(`{"kty":"RSA","n":"` + padded + `","e":"AQAB",` + named("key-1") + `}`), true,
+			[]int{401, 503}},
+		{"n-with-zero-before", set(`{"kty":"RSA","n":"` + encode(append([]byte{0}, key.Private.N.Bytes()...)) +
+			`","e":"AQAB",` + named("key-1") + `}`), true, []int{401, 503}},
+		{"e-with-zeros-before", set(`{"kty":"RSA","n":"` + n + `","e":"` + encode([]byte{0, 0, 1, 0, 1}) + `",` +
+			named("key-1") + `}`), true, []int{401, 503}},
 		{"kid-of-256-bytes", set(jwk(key, named(strings.Repeat("k", 256)))), true, []int{401, 503}},
 
 		{"empty-set", set(), false, nil},
@@ -108,23 +114,28 @@ func (b *builder) keys() {
 		{"key-ops-empty", set(jwk(key, named("key-1")+`,"key_ops":[]`)), false, []int{200}},
 		{"key-ops-number", set(jwk(key, named("key-1")+`,"key_ops":1`)), false, []int{200}},
 		{"kty-missing", set(`{"n":"` + n + `","e":"AQAB",` + named("key-1") + `}`), false, []int{200}},
-		{"kty-in-small-letters", set(`{"kty":"rsa","n":"` + n + `","e":"AQAB",` + named("key-1") + `}`), false, []int{200}},
+		{"kty-in-small-letters", set(`{"kty":"rsa","n":"` + n + `","e":"AQAB",` + named("key-1") + `}`), false,
+			[]int{200}},
 		{"kty-ec", set(`{"kty":"EC","crv":"P-256","n":"` + n + `","e":"AQAB","kid":"key-1"}`), false, nil},
 		{"kty-oct", set(`{"kty":"oct","k":"` + n + `","kid":"key-1"}`), false, nil},
 		{"n-missing", set(`{"kty":"RSA","e":"AQAB",` + named("key-1") + `}`), false, nil},
 		{"e-missing", set(`{"kty":"RSA","n":"` + n + `",` + named("key-1") + `}`), false, []int{200}},
 		{"n-empty", set(`{"kty":"RSA","n":"","e":"AQAB",` + named("key-1") + `}`), false, nil},
 		{"n-number", set(`{"kty":"RSA","n":12345,"e":"AQAB",` + named("key-1") + `}`), false, nil},
-		{"n-in-hex", set(fmt.Sprintf(`{"kty":"RSA","n":"%x.","e":"AQAB",%s}`, key.Private.N, named("key-1"))), false, nil},
-		{"n-standard-alphabet", set(`{"kty":"RSA","n":"` + strings.NewReplacer("-", "+", "_", "/").Replace(n) + `","e":"AQAB",` + named("key-1") + `}`), false, []int{200}},
+		{"n-in-hex", set(fmt.Sprintf(`{"kty":"RSA","n":"%x.","e":"AQAB",%s}`, key.Private.N, named("key-1"))), false,
+			nil},
+		{"n-standard-alphabet", set(`{"kty":"RSA","n":"` + strings.NewReplacer("-", "+", "_", "/").Replace(n) +
+			`","e":"AQAB",` + named("key-1") + `}`), false, []int{200}},
 		{"n-even", set(`{"kty":"RSA","n":"` + evenOf(key) + `","e":"AQAB",` + named("key-1") + `}`), false, nil},
-		{"n-twice", set(`{"kty":"RSA","n":"` + n + `","n":"` + madeUp("twice", 2048) + `","e":"AQAB",` + named("key-1") + `}`), false, []int{200}},
+		{"n-twice", set(`{"kty":"RSA","n":"` + n + `","n":"` + madeUp("twice", 2048) + `","e":"AQAB",` +
+			named("key-1") + `}`), false, []int{200}},
 		{"e-number", set(`{"kty":"RSA","n":"` + n + `","e":65537,` + named("key-1") + `}`), false, []int{200}},
 		{"e-zero", set(`{"kty":"RSA","n":"` + n + `","e":"AA",` + named("key-1") + `}`), false, nil},
 		{"e-one", set(`{"kty":"RSA","n":"` + n + `","e":"AQ",` + named("key-1") + `}`), false, nil},
 		{"e-two", set(`{"kty":"RSA","n":"` + n + `","e":"Ag",` + named("key-1") + `}`), false, nil},
 		{"e-even", set(`{"kty":"RSA","n":"` + n + `","e":"AQAA",` + named("key-1") + `}`), false, nil},
-		{"e-of-33-bits", set(`{"kty":"RSA","n":"` + n + `","e":"` + encode([]byte{1, 0, 0, 0, 1}) + `",` + named("key-1") + `}`), false, nil},
+		{"e-of-33-bits", set(`{"kty":"RSA","n":"` + n + `","e":"` + encode([]byte{1, 0, 0, 0, 1}) + `",` +
+			named("key-1") + `}`), false, nil},
 		{"e-as-large-as-n", set(`{"kty":"RSA","n":"` + n + `","e":"` + n + `",` + named("key-1") + `}`), false, nil},
 		{"e-another", set(`{"kty":"RSA","n":"` + n + `","e":"Aw",` + named("key-1") + `}`), false, nil},
 		{"kid-of-257-bytes", set(jwk(key, named(strings.Repeat("k", 257)))), false, []int{200}},
@@ -144,7 +155,8 @@ func (b *builder) keys() {
 			if c.name == "plain" || c.name == "without-kid" {
 				b.token("keys-"+c.name+"-no-kid", rule, "ok", b.by(key, "-"))
 				b.token("keys-"+c.name+"-other-kid", rule, "ok", b.by(key, "other"), 401)
-				b.token("keys-"+c.name+"-forged", "TOK-6", map[bool]string{true: "signature", false: "key-unknown"}[c.name == "plain"],
+				b.token("keys-"+c.name+"-forged", "TOK-6",
+					map[bool]string{true: "signature", false: "key-unknown"}[c.name == "plain"],
 					b.by(mint.CachedKey("attacker", 2048), "key-1")).pending()
 			}
 		case c.name == "e-another": // a key all the same, which verifies nothing
@@ -155,13 +167,15 @@ func (b *builder) keys() {
 	}
 
 	// Sets of several keys.
-	small, k2047, k3072 := mint.CachedKey("small", 1024), mint.CachedKey("key-2047", 2047), mint.CachedKey("key-3072", 3072)
+	small, k2047, k3072 := mint.CachedKey("small", 1024), mint.CachedKey("key-2047", 2047),
+		mint.CachedKey("key-3072", 3072)
 	k4096, k8192 := mint.CachedKey("key-4096", 4096), mint.CachedKey("key-8192", 8192)
 	good := jwk(key, named("key-1"))
 	several := func(name, about, document string) { b.published("keys-"+name, about, b.issuer+"/keys-"+name, document) }
 
 	several("sizes", "Keys of several sizes, of which two are too small.",
-		set(good, jwk(small, named("small")), jwk(k2047, named("key-2047")), jwk(k3072, named("key-3072")), jwk(k4096, named("key-4096")), jwk(k8192, named("key-8192"))))
+		set(good, jwk(small, named("small")), jwk(k2047, named("key-2047")), jwk(k3072, named("key-3072")),
+			jwk(k4096, named("key-4096")), jwk(k8192, named("key-8192"))))
 	b.token("keys-size-2048", "KEY-4", "ok", b.by(key, "key-1"))
 	b.token("keys-size-3072", "KEY-4", "ok", b.by(k3072, "key-3072"))
 	b.token("keys-size-4096", "KEY-4", "ok", b.by(k4096, "key-4096"))
@@ -174,8 +188,11 @@ func (b *builder) keys() {
 	b.token("keys-size-crossed-kid", "KEY-4", "ok", b.by(k4096, "key-3072"), 401)
 
 	several("several", "Two keys of one name, one without a name, and others that are of no use.",
-		set(`{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ","kid":"ec","use":"sig","alg":"ES256"}`, `{"kty":"OKP","crv":"Ed25519","x":"AQ","kid":"okp"}`, `{"kty":"oct","k":"c2VjcmV0","kid":"oct","alg":"HS512"}`,
-			`7`, `null`, `{}`, `[]`, `"key"`, jwk(key, named("same")), jwk(second, named("same")), jwk(other, `"use":"enc","kid":"enc"`), jwk(k3072, use), jwk(mint.CachedKey("attacker", 2048), `"kid":"rs256","alg":"RS256"`)))
+		set(`{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ","kid":"ec","use":"sig","alg":"ES256"}`,
+			`{"kty":"OKP","crv":"Ed25519","x":"AQ","kid":"okp"}`,
+			`{"kty":"oct","k":"c2VjcmV0","kid":"oct","alg":"HS512"}`, `7`, `null`, `{}`, `[]`, `"key"`,
+			jwk(key, named("same")), jwk(second, named("same")), jwk(other, `"use":"enc","kid":"enc"`), jwk(k3072, use),
+			jwk(mint.CachedKey("attacker", 2048), `"kid":"rs256","alg":"RS256"`)))
 	b.token("keys-first-of-one-name", "KEY-4", "ok", b.by(key, "same"))
 	b.token("keys-second-of-one-name", "KEY-4", "ok", b.by(second, "same"), 401)
 	b.token("keys-second-without-kid", "KEY-4", "ok", b.by(second, "-"))
@@ -216,7 +233,8 @@ func others(n int) []string {
 	all := make([]string, n)
 	for i := range all {
 		name := fmt.Sprintf("other-%d", i+1)
-		all[i] = `{"kty":"RSA","n":"` + madeUp(name, 2048) + `","e":"AQAB","kid":"` + name + `","use":"sig","alg":"RS512"}`
+		all[i] = `{"kty":"RSA","n":"` + madeUp(name, 2048) + `","e":"AQAB","kid":"` + name +
+			`","use":"sig","alg":"RS512"}`
 	}
 	return all
 }

@@ -10,12 +10,16 @@ import (
 func (b *builder) permissions() {
 	b.begin("permissions", "x-nmos-<api>: its form, and how specifiers match.")
 	b.setting("permissions", "")
-	b.minted(b.base(), tables, func(c mint.Case) bool { return c.Rule == "CLM-11" || strings.HasPrefix(c.Rule, "PATH-") })
+	b.minted(b.base(), tables, func(c mint.Case) bool {
+		return c.Rule == "CLM-11" ||
+			strings.HasPrefix(c.Rule, "PATH-")
+	})
 	const path = "/x-nmos/connection/v1.1/"
 	specifier := func(name, rule, specifier, target, reason string) {
 		t := b.base()
 		t.Claims.SetRaw("x-nmos-connection", `{"read":[`+quote(specifier)+`]}`)
-		b.add(Case{Name: "specifier-" + name, Rule: rule, Part: "permission", Token: t.Sign(), Request: Request{Target: path + target}}, reason)
+		b.add(Case{Name: "specifier-" + name, Rule: rule, Part: "permission", Token: t.Sign(),
+			Request: Request{Target: path + target}}, reason)
 	}
 	const no = "path-not-granted"
 	for _, r := range [][4]string{
@@ -85,11 +89,15 @@ func (b *builder) permissions() {
 		specifier("of-"+r[0], rule, r[1], r[2], r[3])
 	}
 	for i, value := range []string{
-		`{"read":["*",null]}`, `{"read":["*",["*"]]}`, `{"read":["*",{}]}`, `{"read":["*",true]}`, `{"read":{"0":"*"}}`, `{"read":true}`, `{"read":7,"write":["*"]}`, `{"write":null,"read":["*"]}`, `{"write":{},"read":["*"]}`, `[{"read":["*"]}]`, `"read"`, `[]`, `""`, `{"Read":["*"]}`, `{"r":["*"]}`, `{"read ":["*"]}`, `{"permissions":{"read":["*"]}}`, `{"read":[],"write":["*"]}`,
+		`{"read":["*",null]}`, `{"read":["*",["*"]]}`, `{"read":["*",{}]}`, `{"read":["*",true]}`, `{"read":{"0":"*"}}`,
+		`{"read":true}`, `{"read":7,"write":["*"]}`, `{"write":null,"read":["*"]}`, `{"write":{},"read":["*"]}`,
+		`[{"read":["*"]}]`, `"read"`, `[]`, `""`, `{"Read":["*"]}`, `{"r":["*"]}`, `{"read ":["*"]}`,
+		`{"permissions":{"read":["*"]}}`, `{"read":[],"write":["*"]}`,
 	} {
 		t := b.base()
 		t.Claims.SetRaw("x-nmos-connection", value)
-		b.add(Case{Name: fmt.Sprintf("permission-form-%02d", i+1), Rule: "CLM-11", About: "x-nmos-connection is " + value, Part: "permission", Token: t.Sign()}, no)
+		b.add(Case{Name: fmt.Sprintf("permission-form-%02d", i+1), Rule: "CLM-11", About: "x-nmos-connection is " +
+			value, Part: "permission", Token: t.Sign()}, no)
 	}
 	for _, r := range []struct{ name, claim, value, reason string }{
 		{"other-spelling", "x-nmos_connection", `{"read":["*"]}`, "api-not-granted"},
@@ -132,6 +140,7 @@ func (b *builder) permissions() {
 		t := b.base()
 		t.Claims.Delete("x-nmos-connection")
 		t.Claims.Set("scope", r.scope)
-		b.add(Case{Name: "scope-grants-" + r.name, Rule: "PATH-4", Part: "permission", Token: t.Sign(), Request: Request{Target: r.target}}, r.reason)
+		b.add(Case{Name: "scope-grants-" + r.name, Rule: "PATH-4", Part: "permission", Token: t.Sign(),
+			Request: Request{Target: r.target}}, r.reason)
 	}
 }

@@ -35,17 +35,20 @@ type ask struct {
 
 func (b *builder) ask(prefix, part, token string, rows ...ask) {
 	for _, r := range rows {
-		c := b.add(Case{Name: prefix + r.name, Rule: r.rule, Part: part, Token: token, Request: Request{Method: r.method, Target: r.target}}, r.reason)
+		c := b.add(Case{Name: prefix + r.name, Rule: r.rule, Part: part, Token: token,
+			Request: Request{Method: r.method, Target: r.target}}, r.reason)
 		c.also(r.also...)
 	}
 }
 
 func (b *builder) credentials() {
-	b.begin("credentials", "Where the token stands in a request: the Authorization header, or the query of a WebSocket's handshake.")
+	b.begin("credentials", "Where the token stands in a request: the Authorization header, or the query of a "+
+		"WebSocket's handshake.")
 	b.setting("credentials", "")
 	token := b.permitting("connection", "connection=*")
 	head := func(name, rule, reason string, values ...string) *Case {
-		c := Case{Name: "header-is-" + name, Rule: rule, Part: "request", Token: token, Request: Request{Authorization: values}}
+		c := Case{Name: "header-is-" + name, Rule: rule, Part: "request", Token: token,
+			Request: Request{Authorization: values}}
 		if !strings.Contains(strings.Join(values, ""), "{token}") {
 			c.Token = ""
 		}
@@ -75,7 +78,8 @@ func (b *builder) credentials() {
 	} {
 		c := head(c.name, "ANS-1", "no-token", c.value)
 		c.also(400)
-		c.Also = append(c.Also, Answer{Status: 401, Error: "invalid_token"}, Answer{Status: 401, Error: "invalid_request"})
+		c.Also = append(c.Also, Answer{Status: 401, Error: "invalid_token"},
+			Answer{Status: 401, Error: "invalid_request"})
 	}
 	head("small-letters", "ANS-1", "ok", "bearer {token}").about("RFC 9110 §11.1: a scheme has no case.")
 	head("capitals", "ANS-1", "ok", "BEARER {token}")
@@ -129,7 +133,8 @@ func (b *builder) credentials() {
 	socket("handshake-without-equals", "ANS-4", "token-empty", ws(events+"?access_token")).also(401)
 	socket("handshake-malformed", "ANS-2", "token-malformed", ws(events+"?access_token=x.y")).also(400)
 	socket("handshake-twice", "ANS-4", "two-tokens", ws(query+"&access_token={token}")).also(401)
-	socket("handshake-twice-one-bad", "ANS-4", "two-tokens", ws(events+"?access_token=x&access_token={token}")).also(401)
+	socket("handshake-twice-one-bad", "ANS-4", "two-tokens", ws(events+"?access_token=x&access_token={token}")).also(
+		401)
 	socket("handshake-header-too", "ANS-4", "two-tokens", ws(query, "Bearer {token}")).also(401)
 	socket("handshake-header-forged-too", "ANS-4", "two-tokens", ws(query, "Bearer x.y.z")).also(401)
 	socket("handshake-basic-too", "ANS-9", "ok", ws(query, "Basic b3BlcmF0b3I6c2VjcmV0")).also(400, 401)
@@ -139,7 +144,8 @@ func (b *builder) credentials() {
 	socket("handshake-name-array", "ANS-9", "no-token", ws(events+"?access_token[]={token}")).also(400)
 	socket("handshake-semicolon", "ANS-9", "no-token", ws(events+"?a=b;access_token={token}")).also(200)
 	socket("handshake-other-name", "ANS-9", "no-token", ws(events+"?token={token}"))
-	socket("handshake-bearer-in-query", "ANS-2", "token-malformed", ws(events+"?access_token=Bearer%20{token}")).also(400)
+	socket("handshake-bearer-in-query", "ANS-2", "token-malformed", ws(events+"?access_token=Bearer%20{token}")).also(
+		400)
 	socket("handshake-space", "ANS-2", "token-malformed", ws(events+"?access_token={token}+")).also(400)
 	socket("handshake-bad-encoding", "ANS-2", "token-malformed", ws(events+"?access_token={token}%")).also(400)
 	socket("handshake-not-granted", "ANS-3", "path-not-granted", ws("/x-nmos/events/v1.0/other?access_token={token}"))
@@ -149,10 +155,13 @@ func (b *builder) credentials() {
 	socket("no-handshake-post", "ANS-9", "no-token", Request{Method: "POST", Target: query, Upgrade: "websocket"})
 	socket("no-handshake-head", "ANS-9", "no-token", Request{Method: "HEAD", Target: query, Upgrade: "websocket"})
 	socket("no-handshake-patch", "ANS-9", "no-token", Request{Method: "PATCH", Target: query})
-	socket("no-handshake-with-header", "ANS-9", "ok", Request{Target: events + "?access_token=x.y.z", Authorization: []string{"Bearer {token}"}}).also(400)
-	socket("no-handshake-with-header-same", "ANS-9", "ok", Request{Target: query, Authorization: []string{"Bearer {token}"}}).also(400)
+	socket("no-handshake-with-header", "ANS-9", "ok", Request{Target: events + "?access_token=x.y.z",
+		Authorization: []string{"Bearer {token}"}}).also(400)
+	socket("no-handshake-with-header-same", "ANS-9", "ok",
+		Request{Target: query, Authorization: []string{"Bearer {token}"}}).also(400)
 	for i := range b.group.Cases {
-		if c := b.group.Cases[i]; c.Request.Scheme == "wss" && !strings.EqualFold(c.Request.Upgrade, "websocket") && c.Name != "query-handshake-upgrade-list" {
+		if c := b.group.Cases[i]; c.Request.Scheme == "wss" && !strings.EqualFold(c.Request.Upgrade, "websocket") &&
+			c.Name != "query-handshake-upgrade-list" {
 			c.Request.Scheme = "https"
 		}
 	}
@@ -162,7 +171,8 @@ func (b *builder) methods() {
 	b.begin("methods", "What methods need: read, write, nothing; and those that NMOS APIs do not have.")
 	b.setting("methods", "")
 	const staged = "/x-nmos/connection/v1.1/single/senders/1/staged"
-	both, reads, writes := b.permitting("", "connection=*|*"), b.permitting("", "connection=*"), b.permitting("", "connection=|*")
+	both, reads, writes := b.permitting("", "connection=*|*"), b.permitting("", "connection=*"),
+		b.permitting("", "connection=|*")
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		name := strings.ToLower(m)
 		by := func(reads bool) string {
@@ -175,15 +185,18 @@ func (b *builder) methods() {
 			return "path-not-granted"
 		}
 		b.ask("method-", "permission", both,
-			ask{name + "-with-both", "PATH-1", m, staged, map[bool]string{true: "public", false: "ok"}[m == "OPTIONS"], nil})
+			ask{name + "-with-both", "PATH-1", m, staged, map[bool]string{true: "public", false: "ok"}[m == "OPTIONS"],
+				nil})
 		b.ask("method-", "permission", reads,
 			ask{name + "-with-read", "PATH-1", m, staged, by(true), nil})
 		b.ask("method-", "permission", writes,
 			ask{name + "-with-write", "PATH-1", m, staged, by(false), nil})
 		b.ask("method-", "request", "",
-			ask{name + "-without-token", map[bool]string{true: "PATH-2", false: "ANS-1"}[m == "OPTIONS"], m, staged, map[bool]string{true: "public", false: "no-token"}[m == "OPTIONS"], nil})
+			ask{name + "-without-token", map[bool]string{true: "PATH-2", false: "ANS-1"}[m == "OPTIONS"], m, staged,
+				map[bool]string{true: "public", false: "no-token"}[m == "OPTIONS"], nil})
 	}
-	for _, m := range []string{"TRACE", "CONNECT", "PROPFIND", "LINK", "SEARCH", "QUERY", "PURGE", "MOVE", "get", "Get", "options", "patch", "GETS", "G", "BREW", "X-HTTP", "PRI", "*", "GET1", "SUBSCRIBE"} {
+	for _, m := range []string{"TRACE", "CONNECT", "PROPFIND", "LINK", "SEARCH", "QUERY", "PURGE", "MOVE", "get", "Get",
+		"options", "patch", "GETS", "G", "BREW", "X-HTTP", "PRI", "*", "GET1", "SUBSCRIBE"} {
 		name := strings.ToLower(m)
 		switch {
 		case m == "*":
@@ -222,7 +235,8 @@ func (b *builder) paths() {
 	b.begin("paths", "How a target is read: normal form, ambiguities, versions, base paths, what is outside of the APIs.")
 	b.setting("paths", "")
 	token := b.permitting("node system",
-		"connection=*|single/senders/* bulk/*/staged", "events=sources/1/ sources/2*", "streamcompatibility=|*", "vendor-x=a/b")
+		"connection=*|single/senders/* bulk/*/staged", "events=sources/1/ sources/2*", "streamcompatibility=|*",
+		"vendor-x=a/b")
 	const c, e = "/x-nmos/connection/v1.1/", "/x-nmos/events/v1.0/"
 	get := func(prefix, rule string, rows ...[3]string) {
 		for _, r := range rows {
@@ -274,7 +288,8 @@ func (b *builder) paths() {
 	b.ask("path-normal-", "permission", token,
 		ask{"dots-out-for-writing", "PATH-8", "PATCH", c + "single/senders/../receivers/1", "path-not-granted", nil},
 		ask{"dots-in-for-writing", "PATH-8", "PATCH", c + "single/receivers/../senders/1", "ok", nil},
-		ask{"encoded-dots-out-for-writing", "PATH-8", "PATCH", c + "single/senders/%2e%2e/receivers/1", "path-not-granted", nil},
+		ask{"encoded-dots-out-for-writing", "PATH-8", "PATCH", c + "single/senders/%2e%2e/receivers/1",
+			"path-not-granted", nil},
 		ask{"encoded-star-for-writing", "PATH-8", "PATCH", c + "single/senders/%2A", "ok", nil},
 	)
 	for _, r := range [][2]string{
@@ -452,13 +467,16 @@ func (b *builder) paths() {
 		}
 	}
 
-	s := b.setting("paths-configured", "Paths outside of the APIs: some may be read by everybody, some are ruled by the claim of an API, one is the socket of a device model.")
+	s := b.setting("paths-configured", "Paths outside of the APIs: some may be read by everybody, some are ruled by "+
+		"the claim of an API, one is the socket of a device model.")
 	s.Device.Paths = &Paths{
-		Public:  []string{"/meters", "/x-nmos/system", "/lamps"},
-		Claims:  map[string]string{"/levels": "events", "/patch": "connection", "/streams": "streamcompatibility", "/nodes": "node"},
+		Public: []string{"/meters", "/x-nmos/system", "/lamps"},
+		Claims: map[string]string{"/levels": "events", "/patch": "connection", "/streams": "streamcompatibility",
+			"/nodes": "node"},
 		Control: []string{"/slot/2/ncp"},
 	}
-	token = b.permitting("node system", "connection=*|single/senders/*", "events=sources/1/ sources/2*", "streamcompatibility=|*")
+	token = b.permitting("node system", "connection=*|single/senders/*", "events=sources/1/ sources/2*",
+		"streamcompatibility=|*")
 	b.ask("path-public-", "request", "",
 		ask{"below", "PATH-11", "GET", "/meters/1", "public", nil},
 		ask{"itself", "PATH-11", "HEAD", "/meters", "public", nil},

@@ -120,7 +120,8 @@ func TestRunnerAsksTheDaemon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := startDaemon(t, program, groups[name])
-			args = append(args, "--vectors", folder, "--http", "unix:"+d.HTTP(), "--compare", "reason", "--patience", "240")
+			args = append(args, "--vectors", folder, "--http", "unix:"+d.HTTP(), "--compare", "reason", "--patience",
+				"240")
 			status, out, r := runner(t, args...)
 			if want := len(groups[name].Cases); status != 0 || r.Failed != 0 || r.Passed < want-8 {
 				t.Errorf("status %d, %d passed of at least %d, %d failed\n%s", status, r.Passed, want, r.Failed, out)
@@ -189,9 +190,11 @@ func TestRunnerSeesFaults(t *testing.T) {
 	t.Cleanup(open.Close)
 	status, out, r := runner(t, "--http", open.URL)
 	if status != 1 || r.Passed < 300 || r.Failed < 1000 || r.Skipped < 50 {
-		t.Errorf("a server that allows all: status %d, %d passed, %d failed, %d skipped\n%.2000s", status, r.Passed, r.Failed, r.Skipped, out)
+		t.Errorf("a server that allows all: status %d, %d passed, %d failed, %d skipped\n%.2000s", status, r.Passed,
+			r.Failed, r.Skipped, out)
 	}
-	for want, n := range map[string]int{"another setting (issuer, jwks)": 1, "HTTP cannot hold it": 5, "another setting (clock)": 1} {
+	for want, n := range map[string]int{"another setting (issuer, jwks)": 1, "HTTP cannot hold it": 5,
+		"another setting (clock)": 1} {
 		got := 0
 		for reason, count := range r.Skips {
 			if strings.Contains(reason, want) {
@@ -212,25 +215,29 @@ func TestRunnerSeesFaults(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(closed.Close)
-	status, out, r = runner(t, "--http", closed.URL, "--form", "plain", "--part", "token", "--compare", "error", "--level", "must")
+	status, out, r = runner(t, "--http", closed.URL, "--form", "plain", "--part", "token", "--compare", "error",
+		"--level", "must")
 	if status != 1 || r.Passed < 300 || r.Failed < 20 {
 		t.Errorf("a server that refuses all: status %d, %d passed, %d failed\n%.2000s", status, r.Passed, r.Failed, out)
 	}
 
 	// Only yes and no, by a program that answers one question.
 	script := filepath.Join(t.TempDir(), "yes.py")
-	text := "import json, sys\nq = json.loads(sys.stdin.readline())\nprint(json.dumps({'allowed': q['name'] != 'alg-none'} if q['name'] != 'alg-empty' else {'skip': 'not today'}))\n"
+	text := "import json, sys\nq = json.loads(sys.stdin.readline())\nprint(json.dumps({'allowed': q['name'] != " +
+		"'alg-none'} if q['name'] != 'alg-empty' else {'skip': 'not today'}))\n"
 	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	status, out, r = runner(t, "--command", "python3 "+script, "--once", "--case", "alg-none", "--case", "alg-null", "--case", "base", "--case", "alg-empty")
+	status, out, r = runner(t, "--command", "python3 "+script, "--once", "--case", "alg-none", "--case", "alg-null",
+		"--case", "base", "--case", "alg-empty")
 	if status != 1 || r.Passed != 2 || r.Failed != 1 || r.Skips["not today"] != 1 || r.Failures[0].Name != "alg-null" {
 		t.Errorf("yes and no: status %d, %+v\n%s", status, r, out)
 	}
 
 	// The set-up gets the setting, and may say that it cannot.
 	setup := `[ "$VECTORS_NAMES" = node-1.example.com ] && grep -q '"keys"' "$VECTORS_JWKS" && case "$VECTORS_GROUP" in form) ;; *) echo "no $VECTORS_GROUP here"; exit 77;; esac`
-	status, out, r = runner(t, "--http", closed.URL, "--setup", setup, "--group", "form", "--group", "header", "--case", "form-text", "--case", "alg-none")
+	status, out, r = runner(t, "--http", closed.URL, "--setup", setup, "--group", "form", "--group", "header", "--case",
+		"form-text", "--case", "alg-none")
 	if status != 0 || r.Passed != 1 || r.Skips["no header here"] != 1 {
 		t.Errorf("with a set-up: status %d, %+v\n%s", status, r, out)
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // digestInfo is what stands before the digest of SHA-512 (RFC 8017 §9.2).
-var digestInfo = []byte{0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40}
+var digestInfo = []byte{0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05,
+	0x00, 0x04, 0x40}
 
 // block returns EMSA-PKCS1-v1_5 (RFC 8017 §9.2) of an encoded digest.
 func block(size int, info []byte) []byte {
@@ -22,7 +23,8 @@ func block(size int, info []byte) []byte {
 }
 
 func (b *builder) signature() {
-	b.begin("signature", "Signatures that are none: forged, of another text, and of blocks that only look like EMSA-PKCS1-v1_5.")
+	b.begin("signature", "Signatures that are none: forged, of another text, and of blocks that only look like "+
+		"EMSA-PKCS1-v1_5.")
 	b.setting("signature", "")
 	b.minted(b.base(), tables, func(c mint.Case) bool {
 		return c.Rule == "TOK-6" || c.Rule == "KEY-6" || c.Name == "forged-and-duplicate"
@@ -30,7 +32,8 @@ func (b *builder) signature() {
 	b.blocks("block", b.base())
 	b.numbers()
 	key := mint.CachedKey("exponent-3", 3072)
-	b.published("exponent-3", "A key whose exponent is 3, with which a careless check of the block can be fooled without the private key.",
+	b.published("exponent-3", "A key whose exponent is 3, with which a careless check of the block can be fooled "+
+		"without the private key.",
 		b.issuer+"/exponent-3", string(mint.JWKS(key)))
 	t := b.base()
 	t.Key = key
@@ -62,7 +65,8 @@ func (b *builder) blocks(prefix string, t *mint.Token) {
 		block []byte
 		also  []int
 	}{
-		{"null-missing", block(size, append([]byte{0x30, 0x4f, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x04, 0x40}, digest...)), []int{200}},
+		{"null-missing", block(size, append([]byte{0x30, 0x4f, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65,
+			0x03, 0x04, 0x02, 0x03, 0x04, 0x40}, digest...)), []int{200}},
 		{"oid-of-sha256", block(size, replaced(oid, []byte{0x03, 0x04, 0x02, 0x01})), nil},
 		{"oid-of-sha384", block(size, replaced(oid, []byte{0x03, 0x04, 0x02, 0x02})), nil},
 		{"oid-of-sha512-256", block(size, replaced(oid, []byte{0x03, 0x04, 0x02, 0x06})), nil},
@@ -73,7 +77,10 @@ func (b *builder) blocks(prefix string, t *mint.Token) {
 		{"digest-in-part", block(size, good[:len(good)-32]), nil},
 		{"digest-longer", block(size, append(bytes.Clone(good), 0)), nil},
 		{"digest-bit-flipped", edited(func(em []byte) { em[size-1] ^= 1 }), nil},
-		{"digest-of-nothing", block(size, func() []byte { d := sha512.Sum512(nil); return append(bytes.Clone(digestInfo), d[:]...) }()), nil},
+		{"digest-of-nothing", block(size, func() []byte {
+			d := sha512.Sum512(nil)
+			return append(bytes.Clone(digestInfo), d[:]...)
+		}()), nil},
 		{"digest-of-payload-only", block(size, func() []byte {
 			d := sha512.Sum512([]byte(encode(t.Claims.Bytes())))
 			return append(bytes.Clone(digestInfo), d[:]...)
@@ -92,7 +99,9 @@ func (b *builder) blocks(prefix string, t *mint.Token) {
 		{"length-too-small", block(size, append([]byte{0x30, 0x50}, good[2:]...)), nil},
 		{"length-indefinite", block(size, append(append([]byte{0x30, 0x80}, good[2:]...), 0, 0)), nil},
 		{"parameter-is-integer", block(size, replaced([]byte{0x05, 0x00}, []byte{0x02, 0x00})), nil},
-		{"parameter-with-garbage", block(size, append(append([]byte{0x30, 0x55, 0x30, 0x11}, append(bytes.Clone(good[4:15]), 0x05, 0x04, 1, 2, 3, 4)...), good[17:]...)), nil},
+		{"parameter-with-garbage", block(size,
+			append(append([]byte{0x30, 0x55, 0x30, 0x11}, append(bytes.Clone(good[4:15]), 0x05, 0x04, 1, 2, 3, 4)...),
+				good[17:]...)), nil},
 		{"garbage-after", block(size, append(bytes.Clone(good), bytes.Repeat([]byte{0x5a}, 40)...)), nil},
 		{"zeros-after", block(size, append(bytes.Clone(good), make([]byte, 40)...)), nil},
 		{"garbage-after-short-padding", shortPadding(size, good), nil},
@@ -107,7 +116,8 @@ func (b *builder) blocks(prefix string, t *mint.Token) {
 		{"separator-is-ff", edited(func(em []byte) { em[separator] = 0xff }), nil},
 		{"padding-missing", append(append([]byte{0, 1, 0}, good...), make([]byte, size-3-len(good))...), nil},
 		{"all-zeros-but-digest", append(make([]byte, size-len(digest)), digest...), nil},
-		{"of-iso-9796", append(append(append([]byte{0x6b}, bytes.Repeat([]byte{0xbb}, size-len(digest)-3)...), 0xba), append(bytes.Clone(digest), 0xcc)...), nil},
+		{"of-iso-9796", append(append(append([]byte{0x6b}, bytes.Repeat([]byte{0xbb}, size-len(digest)-3)...), 0xba),
+			append(bytes.Clone(digest), 0xcc)...), nil},
 	} {
 		if len(c.block) != size {
 			panic(c.name)
@@ -190,7 +200,8 @@ func (b *builder) cubeRoots(t *mint.Token) {
 		if cube.Cmp(new(big.Int).SetBytes(low)) < 0 {
 			panic("no cube begins so: " + c.name)
 		}
-		b.token("exponent-3-cube-root-"+c.name, "TOK-6", "signature", input+"."+encode(root.FillBytes(make([]byte, size)))).
+		b.token("exponent-3-cube-root-"+c.name, "TOK-6", "signature",
+			input+"."+encode(root.FillBytes(make([]byte, size)))).
 			about("Made without the private key.")
 	}
 	b.token("exponent-3-one", "TOK-6", "signature", input+"."+encode(big.NewInt(1).FillBytes(make([]byte, size))))

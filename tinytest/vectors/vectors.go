@@ -2,7 +2,8 @@
 // them. README.md says what they are, for people who use them elsewhere.
 //
 // The answers stand in tables, by hand, from the specifications: the package imports nothing of agent/*. Tokens that
-// have a fault of their own come from tinytest/mint. Keys and times are fixed, so that the files are the same each time.
+// have a fault of their own come from tinytest/mint. Keys and times are fixed, so that the files are the same each
+// time.
 //
 // To add a vector: a row in the table of its subject, then "go run ./tinytest/cmd/vectors", which writes the files and
 // adds the name to names.txt. A name that is there stays.
@@ -267,7 +268,8 @@ func (b *builder) published(name, about, issuer, jwks string) *Group {
 
 // base returns a template of a good token in the group.
 func (b *builder) base() *mint.Token {
-	return mint.New(mint.Options{Issuer: b.group.Device.Issuer, Device: b.group.Device.Names[0], Now: present, Life: life})
+	return mint.New(mint.Options{Issuer: b.group.Device.Issuer, Device: b.group.Device.Names[0], Now: present,
+		Life: life})
 }
 
 // add appends a case, its request completed to a GET of the senders with the token in the header.
@@ -365,7 +367,8 @@ func (b *builder) row(row mint.Case, base *mint.Token) *Case {
 		reason = row.Then
 	}
 	part := "token"
-	if reason == "path-not-granted" || reason == "api-not-granted" || slices.Contains([]string{"PATH-5", "PATH-6"}, row.Rule) {
+	if reason == "path-not-granted" || reason == "api-not-granted" || slices.Contains([]string{"PATH-5", "PATH-6"},
+		row.Rule) {
 		part = "permission"
 	}
 	c := b.add(Case{

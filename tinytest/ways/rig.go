@@ -59,7 +59,8 @@ func NewRig(t *testing.T, program string) *Rig {
 		t.Fatal(err)
 	}
 	if err := dir.Write(daemon.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), More: fmt.Sprintf(
-		"retry = \"1s\"\n%s[inventory]\nfile = %q\n[limits]\nconnections = %d\n", rows.Config, inventory, connections)}); err != nil {
+		"retry = \"1s\"\n%s[inventory]\nfile = %q\n[limits]\nconnections = %d\n", rows.Config, inventory,
+		connections)}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -139,8 +140,8 @@ func (r *Rig) ready(row rows.Question) {
 // crowd is how many connections of one process are open at a socket beside those that ask: more than the daemon keeps.
 const crowd = 1100
 
-// occupy puts each socket of the daemon over its limits until the returned function is called: with more connections than
-// it keeps, none of which asks anything, and with more than it serves, which do nothing but ask.
+// occupy puts each socket of the daemon over its limits until the returned function is called: with more connections
+// than it keeps, none of which asks anything, and with more than it serves, which do nothing but ask.
 func (r *Rig) occupy() (release func()) {
 	var all sync.WaitGroup
 	ended := make(chan struct{})
@@ -182,7 +183,8 @@ func (r *Rig) occupy() (release func()) {
 	}
 	for _, at := range []struct{ network, path, question string }{
 		{"unixpacket", r.Dir.Authz(), "decide 1\nmethod=GET\ntarget=/x-nmos/\n"},
-		{"unix", r.Dir.HTTP(), "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos/\r\n\r\n"},
+		{"unix", r.Dir.HTTP(), "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: GET\r\nX-Original-URI: " +
+			"/x-nmos/\r\n\r\n"},
 	} {
 		for range crowd {
 			dial(at.network, at.path)

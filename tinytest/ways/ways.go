@@ -1,6 +1,6 @@
-// Package ways asks the table of questions (tinytest/rows) by every way that there is to ask the daemon: a client in some
-// language, or a web server in front of the device. It is the one runner for all of them. A further client is an entry in
-// tinytest/clients, a further web server one in tinytest/webserver.
+// Package ways asks the table of questions (tinytest/rows) by every way that there is to ask the daemon: a client in
+// some language, or a web server in front of the device. It is the one runner for all of them. A further client is an
+// entry in tinytest/clients, a further web server one in tinytest/webserver.
 //
 // Limits: for tests only, on Linux.
 package ways
@@ -26,7 +26,8 @@ type Way struct {
 	Own func(row rows.Question, a Answer) bool
 	// Fails is the status if the daemon cannot be asked, for a way that cannot say 503 with Retry-After; 0: it can.
 	Fails int
-	// Threads asks a good question and a bad one by 16 threads, many times, and calls restart when half of that is done.
+	// Threads asks a good question and a bad one by 16 threads, many times, and calls restart when half of that is
+	// done.
 	Threads func(t *testing.T, good, bad rows.Question, restart func())
 	// Unanswered, if not nil, checks what else there is to be seen while the daemon cannot be asked for this reason.
 	Unanswered func(t *testing.T, why Why)
@@ -67,8 +68,8 @@ func (a Answer) String() string {
 	return text + fmt.Sprintf(", retry %d %s", a.Retry, a.More)
 }
 
-// Run asks all rows by a way, and what is allowed by a good token in every state of the daemon: before it runs, with and
-// without keys, hung, over its limits, stopped, killed, and restarted in between.
+// Run asks all rows by a way, and what is allowed by a good token in every state of the daemon: before it runs, with
+// and without keys, hung, over its limits, stopped, killed, and restarted in between.
 func Run(t *testing.T, r *Rig, w Way) {
 	good, bad := r.Pair()
 	ask := func(row rows.Question) Answer {
@@ -165,10 +166,12 @@ func Run(t *testing.T, r *Rig, w Way) {
 // Pair is a row that is allowed and one that is not, of the same token: it may read one, and not the other.
 func (r *Rig) Pair() (good, bad rows.Question) {
 	lines := "\nauthorization=Bearer " + r.Sign(rows.PathsToken) + "\n"
-	return rows.Question{Name: "what the token grants", Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single" + lines,
-			First: "allow 200", Reason: "ok"},
-		rows.Question{Name: "what it does not grant", Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/7" + lines,
-			First: "deny 403", Reason: "path-not-granted"}
+	return rows.Question{Name: "what the token grants",
+			Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single" + lines,
+			First:  "allow 200", Reason: "ok"},
+		rows.Question{Name: "what it does not grant",
+			Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/7" + lines, First: "deny 403",
+			Reason: "path-not-granted"}
 }
 
 // checkRows asks all rows.
@@ -203,7 +206,8 @@ func agree(row rows.Question, a Answer) bool {
 }
 
 // InThreads is Threads for a way that any number of goroutines may ask: each does so this many times.
-func InThreads(ask func(*testing.T, rows.Question) (Answer, bool), times int) func(*testing.T, rows.Question, rows.Question, func()) {
+func InThreads(ask func(*testing.T, rows.Question) (Answer, bool), times int) func(*testing.T, rows.Question,
+	rows.Question, func()) {
 	return func(t *testing.T, good, bad rows.Question, restart func()) {
 		half := func() {
 			var threads sync.WaitGroup
@@ -212,7 +216,8 @@ func InThreads(ask func(*testing.T, rows.Question) (Answer, bool), times int) fu
 					for k := range times / 2 {
 						row := []rows.Question{good, bad}[(i+k)%2]
 						if a, _ := ask(t, row); !agree(row, a) {
-							t.Errorf("thread %d, time %d: %s: got %v; want %s %s", i, k, row.Name, a, row.First, row.Reason)
+							t.Errorf("thread %d, time %d: %s: got %v; want %s %s", i, k, row.Name, a, row.First,
+								row.Reason)
 						}
 					}
 				})

@@ -24,12 +24,15 @@ func startCaddy(t *testing.T, r *rig) *front {
 
 // caddyDifferences come from Caddy's reading the target before it asks.
 var caddyDifferences = []difference{
-	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "the daemon's HTTP socket says so, and the device's HTTP server"},
+	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "the daemon's HTTP socket says so, and the device's " +
+		"HTTP server"},
 	{`header with a delete`, "400", "in other words"},
-	{`TOK-1/(payload-(carriage-return|nul)|signature-carriage-return-after)`, "400", "a control character, in other words"},
+	{`TOK-1/(payload-(carriage-return|nul)|signature-carriage-return-after)`, "400",
+		"a control character, in other words"},
 	{`target .*/x-nmos/node/v1\.3/self#.*`, "200|401|404", "Caddy judges and hands over %23"},
 	{`target .*/x-nmos/node/v1\.3/é`, "200|401|404", "Caddy judges and hands over %C3%A9"},
-	{`target .*(http:/x-nmos|http://|ftp://.*)`, "200", "Caddy judges and serves the path, whatever the scheme and host"},
+	{`target .*(http:/x-nmos|http://|ftp://.*)`, "200",
+		"Caddy judges and serves the path, whatever the scheme and host"},
 	{`target options \*`, "200", "Caddy says itself what it can do, which is nothing of the device's"},
 	{`handshake a fragment with dots.*`, "401|403", "Caddy judges and hands over %23"},
 	{`handshake token in a fragment`, "404", "Caddy judges and hands over %23"},

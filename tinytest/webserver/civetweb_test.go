@@ -7,8 +7,8 @@ func newCivetWeb(t *testing.T) *front {
 	return newProgram(t, "civetweb", "apt-get install gcc libcivetweb-dev", "/usr/include/civetweb.h")
 }
 
-// startCivetWeb runs a firmware of the test's own that serves with CivetWeb, and asks by the C client and the file beside
-// it.
+// startCivetWeb runs a firmware of the test's own that serves with CivetWeb, and asks by the C client and the file
+// beside it.
 func startCivetWeb(t *testing.T, r *rig) *front {
 	f := newCivetWeb(t)
 	f.build("testdata/civetweb.c", "-lcivetweb")
@@ -19,8 +19,8 @@ func startCivetWeb(t *testing.T, r *rig) *front {
 // civetwebLines compiles the program of the README.
 func civetwebLines(t *testing.T, r *rig) *front {
 	f := newCivetWeb(t)
-	f.lines("../platform/cclient/civetweb/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), `"80"`, `"`+f.addr+`"`,
-		", 500)", ", 8000)")
+	f.lines("../platform/cclient/civetweb/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), `"80"`,
+		`"`+f.addr+`"`, ", 500)", ", 8000)")
 	f.build(f.dir+"/main.c", "-lcivetweb")
 	f.start()
 	return f

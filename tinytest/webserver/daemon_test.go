@@ -16,30 +16,37 @@ var fronts = []struct {
 	name        string
 	start       func(*testing.T, *rig) *front
 	differences []difference
-	gone        string // what a client sees when the device behind does not listen: status, and the body if it is an NMOS error
-	says        string // regular expression for what it writes to a log when the daemon cannot be asked
-	own         string // regular expression for the rows of ways.Run that it refuses itself, in other words
-	keepsNone   bool   // of the connections over which it asks
+	// what a client sees when the device behind does not listen: status, and the body if it is an NMOS error
+	gone      string
+	says      string // regular expression for what it writes to a log when the daemon cannot be asked
+	own       string // regular expression for the rows of ways.Run that it refuses itself, in other words
+	keepsNone bool   // of the connections over which it asks
 	// lines is start with the lines of the README alone, which a user writes; nil: they are a program, see programs.
 	lines func(*testing.T, *rig) *front
 }{
-	{name: "nginx", start: func(t *testing.T, r *rig) *front { return startNginx(t, r, true) }, differences: nginxDifferences,
-		gone: unreachable(502, "nmos_device"), says: nginxSays,
+	{name: "nginx", start: func(t *testing.T, r *rig) *front { return startNginx(t, r, true) },
+		differences: nginxDifferences,
+		gone:        unreachable(502, "nmos_device"), says: nginxSays,
 		own: `PATH-[12]/small-letters|PATH-9/(encoded-nul|bad-encoding|above-root)`, lines: nginxLines},
-	{name: "lighttpd", start: startLighttpd, differences: lighttpdDifferences, gone: "503 ", says: "cannot be asked at /",
-		own: `PATH-[12]/small-letters`, keepsNone: true, lines: lighttpdLines},
-	{name: "caddy", start: startCaddy, differences: caddyDifferences, gone: unreachable(502, "caddy"), says: "dial unix /",
-		own: `PATH-9/bad-encoding`, lines: startCaddy},
-	{name: "envoy", start: startEnvoy, differences: envoyDifferences, gone: unreachable(502, "envoy"), says: "ext_authz_error",
-		own: `PATH-[12]/small-letters|PATH-9/bad-encoding`, lines: envoyLines},
+	{name: "lighttpd", start: startLighttpd, differences: lighttpdDifferences, gone: "503 ",
+		says: "cannot be asked at /",
+		own:  `PATH-[12]/small-letters`, keepsNone: true, lines: lighttpdLines},
+	{name: "caddy", start: startCaddy, differences: caddyDifferences, gone: unreachable(502, "caddy"),
+		says: "dial unix /",
+		own:  `PATH-9/bad-encoding`, lines: startCaddy},
+	{name: "envoy", start: startEnvoy, differences: envoyDifferences, gone: unreachable(502, "envoy"),
+		says: "ext_authz_error",
+		own:  `PATH-[12]/small-letters|PATH-9/bad-encoding`, lines: envoyLines},
 	{name: "haproxy", start: startHAProxy, differences: haproxyDifferences, gone: unreachable(502, "haproxy"),
 		says: "cannot be asked at unix@/", keepsNone: true, lines: haproxyLines},
 	{name: "apache2", start: startApache, differences: apacheDifferences, gone: unreachable(502, "apache"),
 		says: "cannot be asked at /", keepsNone: true, lines: apacheLines},
-	{name: "traefik", start: startTraefik, differences: traefikDifferences, gone: "502 Bad Gateway", says: "Error calling http://",
-		own: `PATH-9/bad-encoding`, lines: startTraefik},
-	{name: "civetweb", start: startCivetWeb, differences: civetwebDifferences, gone: "502 ", says: "cannot be asked at /",
-		own: `ANS-6/method|PATH-1/(trace|small-letters)|PATH-2/small-letters`, keepsNone: true},
+	{name: "traefik", start: startTraefik, differences: traefikDifferences, gone: "502 Bad Gateway",
+		says: "Error calling http://",
+		own:  `PATH-9/bad-encoding`, lines: startTraefik},
+	{name: "civetweb", start: startCivetWeb, differences: civetwebDifferences, gone: "502 ",
+		says: "cannot be asked at /",
+		own:  `ANS-6/method|PATH-1/(trace|small-letters)|PATH-2/small-letters`, keepsNone: true},
 	{name: "mongoose", start: startMongoose, differences: mongooseDifferences, gone: "502 ", says: "cannot be asked: ",
 		keepsNone: true},
 }
@@ -123,7 +130,8 @@ func checkModes(t *testing.T, r *rig, f *front) {
 	for _, mode := range []string{"observe", "off"} {
 		r.reload(t, mode)
 		for _, q := range []request{
-			get(self), get(self + "?a=b").bearing("nonsense"), get(self).bearing(r.good()), get("/admin"), get(senders + "//"),
+			get(self), get(self + "?a=b").bearing("nonsense"), get(self).bearing(r.good()), get("/admin"),
+			get(senders + "//"),
 			{method: "PATCH", target: receiver, body: "{}"}, get(events).upgrading(), get("/x-nmos/node/v1.3/nothing"),
 		} {
 			want := r.send(r.direct, q, t)
@@ -216,8 +224,10 @@ func checkSaid(t *testing.T, f *front, says string) {
 
 // misleading are headers by which HTTP servers may take another method or path than was judged, and how they are
 // written.
-var misleading = strings.Fields("X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-Method X-Original-URL " +
-	"X-Original-URI X-Original-Path X-Original-Upgrade X-Rewrite-URL X-Rewrite-URI X-Override-URL X-Request-URL X-Request-URI " +
+var misleading = strings.Fields("X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-Method " +
+	"X-Original-URL " +
+	"X-Original-URI X-Original-Path X-Original-Upgrade X-Rewrite-URL X-Rewrite-URI X-Override-URL X-Request-URL " +
+	"X-Request-URI " +
 	"X-Forwarded-Method X-Forwarded-URL X-Forwarded-URI X-Forwarded-Path X-Forwarded-Prefix X-Envoy-Original-Path")
 
 // checkMisleading sends each of them, in three spellings and with a request that needs no token, one that is public,
@@ -228,9 +238,11 @@ func checkMisleading(t *testing.T, r *rig, f *front) {
 	var headers []string
 	for _, name := range misleading {
 		forbidden[canonical(name)] = true
-		headers = append(headers, name+": PATCH", strings.ToLower(name)+": PATCH", strings.ReplaceAll(name, "-", "_")+": PATCH")
+		headers = append(headers, name+": PATCH", strings.ToLower(name)+": PATCH", strings.ReplaceAll(name, "-", "_")+
+			": PATCH")
 	}
-	for _, name := range []string{"Reason", "Path", "Client_Id", "Client-Id", "Subject", "Expires_In", "Error", "Would"} {
+	for _, name := range []string{"Reason", "Path", "Client_Id", "Client-Id", "Subject", "Expires_In", "Error",
+		"Would"} {
 		headers = append(headers, "X_Auth_"+name+": forged", "X-Auth_"+name+": forged", "X_Auth-"+name+": forged")
 	}
 	for some := range slices.Chunk(headers, 40) { // C servers read 64 or so
@@ -244,7 +256,8 @@ func sendMisleading(t *testing.T, r *rig, f *front, headers []string, forbidden 
 	t.Helper()
 	with := func(method, target string) request { return request{method: method, target: target}.with(headers...) }
 	chunked := with("PATCH", receiver).with("Trailer: X-Auth-Client-Id, X-Auth-Subject").bearing(r.good())
-	chunked.body, chunked.chunked, chunked.trailer = "{}", true, "X-Auth-Client-Id: forged\r\nX-HTTP-Method-Override: forged\r\n"
+	chunked.body, chunked.chunked, chunked.trailer = "{}", true,
+		"X-Auth-Client-Id: forged\r\nX-HTTP-Method-Override: forged\r\n"
 	if f.hangsUp {
 		chunked.trailer = ""
 	}
@@ -277,7 +290,8 @@ func checkNoDevice(t *testing.T, r *rig, f *front, gone string) {
 	r.door.Close()
 	good := r.good()
 	query := "?access_token=" + good
-	for _, q := range []request{get(self + query).upgrading(), get(events + query).upgrading(), get(self).bearing(good)} {
+	for _, q := range []request{get(self + query).upgrading(), get(events + query).upgrading(),
+		get(self).bearing(good)} {
 		a := r.send(f.addr, q, t)
 		if got := fmt.Sprintf("%d %s", a.status, a.body); !strings.HasPrefix(got, gone) {
 			t.Errorf("%s: %s, want %s", q, a.shown(), gone)

@@ -31,7 +31,8 @@ func TestEveryDoor_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS9_PATH5_PATH9(t *testing.T) 
 				Threads: d.threads,
 				Fails:   d.f.unasked,
 				Unanswered: func(t *testing.T, why ways.Why) {
-					if d.closed(t, "with the daemon "+string(why), d.asks(w.Server.Token(rows.PathsToken).Sign(), why)); why == ways.Stopped {
+					if d.closed(t, "with the daemon "+string(why), d.asks(w.Server.Token(rows.PathsToken).Sign(),
+						why)); why == ways.Stopped {
 						checkSaid(t, d.f, one.says)
 					}
 				},
@@ -51,7 +52,8 @@ type door struct {
 // asks are requests that are served if the daemon answers; a daemon that hangs costs patience for each.
 func (d *door) asks(token string, why ways.Why) []request {
 	all := []request{
-		get("/x-nmos/connection/v1.1/single").bearing(token), get("/x-nmos/"), {method: "PATCH", target: receiver, body: "{}"},
+		get("/x-nmos/connection/v1.1/single").bearing(token), get("/x-nmos/"),
+		{method: "PATCH", target: receiver, body: "{}"},
 		get("/x-nmos/connection/v1.1/single?access_token=" + token).upgrading(),
 	}
 	if why == ways.Hung {
@@ -94,7 +96,8 @@ func (d *door) ask(t *testing.T, row rows.Question) (ways.Answer, bool) {
 		t.Errorf("%s: the device got %d requests", row.Name, len(passed))
 	case len(passed) == 1 && passed[0].header.Get("X-Auth-Reason") != "": // else the device judges itself
 		path := passed[0].header.Get("X-Auth-Path")
-		return ways.Answer{Allowed: true, Status: 200, Reason: passed[0].header.Get("X-Auth-Reason"), Path: &path, More: a.More}, true
+		return ways.Answer{Allowed: true, Status: 200, Reason: passed[0].header.Get("X-Auth-Reason"), Path: &path,
+			More: a.More}, true
 	}
 	return a, true
 }
@@ -132,7 +135,8 @@ func (d *door) threads(t *testing.T, good, bad rows.Question, restart func()) {
 	}, times)(t, good, bad, restart)
 	passed := d.r.take()
 	for _, q := range passed {
-		if got := q.header.Get("X-Auth-Reason"); got != "ok" || !strings.Contains(good.Packet, "\ntarget="+q.target+"\n") {
+		if got := q.header.Get("X-Auth-Reason"); got != "ok" ||
+			!strings.Contains(good.Packet, "\ntarget="+q.target+"\n") {
 			t.Errorf("the device got %s, %q; want what is allowed alone", q.target, got)
 		}
 	}
@@ -147,14 +151,15 @@ var (
 	sayableHeader = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?$`)
 )
 
-// requestOf is the request that a packet asks about; ok is false if it is about something else, or not to be said in HTTP.
+// requestOf is the request that a packet asks about; ok is false if it is about something else, or not to be said in
+// HTTP.
 func requestOf(packet string) (q request, ok bool) {
 	lines, ok := strings.CutPrefix(packet, "decide 1\n")
 	given := map[string]string{}
 	for line := range strings.Lines(lines) {
 		name, text, is := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		known := map[string]*regexp.Regexp{"method": sayableMethod, "target": sayableTarget, "authorization": sayableHeader,
-			"upgrade": regexp.MustCompile(`^(?i)websocket$`)}[name]
+		known := map[string]*regexp.Regexp{"method": sayableMethod, "target": sayableTarget,
+			"authorization": sayableHeader, "upgrade": regexp.MustCompile(`^(?i)websocket$`)}[name]
 		_, twice := given[name]
 		if given[name] = text; !is || twice || known == nil || !known.MatchString(text) {
 			return request{}, false

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 // patience is how long anything is waited for that should come.
 const patience = time.Minute
 
-// askPatience is how long a web server waits for the daemon here. What is shipped has 0.5 to 2 s, and machines that test
-// are slow at times.
+// askPatience is how long a web server waits for the daemon here. What is shipped has 0.5 to 2 s, and machines that
+// test are slow at times.
 const askPatience = "8s"
 
 // eventually waits until done is true. What it waits for is named for the failure.

@@ -14,7 +14,8 @@ const mongooseDir = "../../build/mongoose"
 // mongooseObject compiles Mongoose once, as it comes: what it does by itself is not ours.
 var mongooseObject = sync.OnceValues(func() (string, error) {
 	object := filepath.Join(buildDir, "mongoose.o")
-	out, err := exec.Command("cc", "-g", "-DMG_MAX_HTTP_HEADERS=64", "-c", "-o", object, mongooseDir+"/mongoose.c").CombinedOutput()
+	out, err := exec.Command("cc", "-g", "-DMG_MAX_HTTP_HEADERS=64", "-c", "-o", object,
+		mongooseDir+"/mongoose.c").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, out)
 	}
@@ -37,8 +38,8 @@ func (f *front) buildMongoose(main string) {
 	f.build(main, "-isystem", mongooseDir, "-DMG_MAX_HTTP_HEADERS=64", object)
 }
 
-// startMongoose runs a firmware of the test's own that serves with Mongoose, and asks by the C client and the file beside
-// it.
+// startMongoose runs a firmware of the test's own that serves with Mongoose, and asks by the C client and the file
+// beside it.
 func startMongoose(t *testing.T, r *rig) *front {
 	f := newMongoose(t)
 	f.buildMongoose("testdata/mongoose.c")
@@ -49,8 +50,8 @@ func startMongoose(t *testing.T, r *rig) *front {
 // mongooseLines compiles the program of the README.
 func mongooseLines(t *testing.T, r *rig) *front {
 	f := newMongoose(t)
-	f.lines("../platform/cclient/mongoose/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), "0.0.0.0:80", f.addr,
-		", 500)", ", 8000)")
+	f.lines("../platform/cclient/mongoose/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(),
+		"0.0.0.0:80", f.addr, ", 500)", ", 8000)")
 	f.buildMongoose(filepath.Join(f.dir, "main.c"))
 	f.start()
 	return f

@@ -29,8 +29,8 @@ func startNginxAs(t *testing.T, r *rig, eventsToo bool, as string) *front {
 func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, servers []string) *front {
 	f := newNginx(t, r, upstreams...)
 	f.copy("nginx/nmos-authd-events.conf")
-	server := []string{"listen 80 ", "listen " + f.addr + " ", "127.0.0.1:8080", r.behind, "include snippets/nmos-authd.conf",
-		"include " + f.dir + "/nmos-authd.conf"}
+	server := []string{"listen 80 ", "listen " + f.addr + " ", "127.0.0.1:8080", r.behind,
+		"include snippets/nmos-authd.conf", "include " + f.dir + "/nmos-authd.conf"}
 	if f.passesEvents = eventsToo; eventsToo {
 		server = append(server, "# include snippets/nmos-authd-events.conf", "include "+f.dir+"/nmos-authd-events.conf")
 	}
@@ -43,8 +43,8 @@ func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, 
 func newNginx(t *testing.T, r *rig, upstreams ...string) *front {
 	f := newFront(t, "nginx", "apt-get install nginx-light")
 	f.copy("nginx/nmos-authd-http.conf", append(upstreams, "unix:/run/nmos-authd/http.sock", "unix:"+r.http)...)
-	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+askPatience,
-		"_timeout    2s", "_timeout    "+askPatience)
+	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+
+		askPatience, "_timeout    2s", "_timeout    "+askPatience)
 	return f
 }
 
@@ -102,7 +102,8 @@ var nginxDifferences = []difference{
 	{`TOK-1/payload-(carriage-return|nul)`, "400", "a control character in a header, in other words"},
 	{`TOK-1/payload-newline`, "401", "nginx ends a header at a bare line feed, too: it asks with half the token"},
 	{`TOK-1/signature-carriage-return-after`, "200", "nginx takes a carriage return at the end of a header away"},
-	{`target.* (/\.\./x-nmos/|/x-nmos/\.\./\.\./x-nmos|/x-nmos/node/v1\.3/self%(00|2|zz)?)`, "400", "no path for nginx"},
+	{`target.* (/\.\./x-nmos/|/x-nmos/\.\./\.\./x-nmos|/x-nmos/node/v1\.3/self%(00|2|zz)?)`, "400",
+		"no path for nginx"},
 	{`target.* (\?x|x|\*\*?|@?nmos.*)`, "400", "no target for nginx"},
 	{`target.* http:(//|/x-nmos|//node-1\.example\.com[?#]x|//user@.*)`, "400", "nor this"},
 	{`target.* ftp://.*`, "200", "nginx does not look at the scheme: what is judged and served is the path"},
@@ -150,7 +151,8 @@ func TestNginxReloaded_ANS5(t *testing.T) {
 // workers are the process ids of the web server's children.
 func (f *front) workers() []string {
 	pid := f.command.Process.Pid
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none: the caller waits to no effect
+	// none: the caller waits to no effect
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	return strings.Fields(string(children))
 }
 
@@ -166,7 +168,8 @@ func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
 		t.Errorf("%s, and the device got %+v", a.shown(), got)
 	}
 	checkSaid(t, f, nginxSays)
-	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] + strings.Repeat(" ", 1000)})
+	checkLogs(t, map[string]string{"access log": f.logs()[filepath.Join(f.dir, "nmos-authd.access.log")] +
+		strings.Repeat(" ", 1000)})
 }
 
 // Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its
@@ -213,7 +216,8 @@ func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
 		{f.addr, get("/x-nmos/node/../events/v1.0/sources").bearing(good), 200, base + "sources"},
 		{f.addr, get(base + "../../node/v1.3/self").bearing(good), 200, ""},
 		{f.addr, get("/x-nmos/eventsource").bearing(good), 403, ""},
-		{f.addr, get(events + "?access_token=" + good).upgrading(), 200, events + "?access_token=" + good}, // it asks itself
+		// it asks itself
+		{f.addr, get(events + "?access_token=" + good).upgrading(), 200, events + "?access_token=" + good},
 		{other, get(base + "sources").bearing(good), 200, base + "sources"},
 		{other, get(self).bearing(good), 200, self}, // what it makes of that is its own affair: the path was judged
 		{other, get(base + "sources"), 401, ""},
@@ -229,8 +233,8 @@ func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
 		}
 		want := row.status == 200 && row.second == ""
 		if a.status != row.status || target != row.second || len(first) > 0 != want {
-			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v", row.request, a.status, target, first,
-				row.status, row.second, want)
+			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v", row.request, a.status, target,
+				first, row.status, row.second, want)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// programs are firmware that serves and asks in one, by the C client and a file for its HTTP library: the README's lines are
-// a whole program, which answers with the path that was judged.
+// programs are firmware that serves and asks in one, by the C client and a file for its HTTP library: the README's
+// lines are a whole program, which answers with the path that was judged.
 var programs = []struct {
 	name  string
 	lines func(*testing.T, *rig) *front
@@ -45,7 +45,8 @@ func TestProgramOfTheREADME_ANS1_ANS5_PATH9(t *testing.T) {
 			if err := r.daemon.Stop(); err != nil {
 				t.Error(err)
 			}
-			if a := r.send(f.addr, get(self).bearing(good), t); a.status != 503 || a.retry != "1" || !f.saysUnasked(a.body) {
+			if a := r.send(f.addr, get(self).bearing(good), t); a.status != 503 || a.retry != "1" ||
+				!f.saysUnasked(a.body) {
 				t.Errorf("without a daemon: %s", a.shown())
 			}
 		})
@@ -65,8 +66,10 @@ func (f *front) build(main string, more ...string) {
 	f.t.Helper()
 	const client = "../../platform/cclient"
 	program, folder := filepath.Join(f.dir, f.name), client+"/"+f.name
-	args := append(strings.Fields("-std=c99 -pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -g -fsanitize=address,undefined "+
-		"-fno-sanitize-recover=all -I"+client+" -I"+folder+" -o"), program, main, folder+"/nmos_"+f.name+".c", client+"/nmos_authz.c")
+	args := append(strings.Fields("-std=c99 -pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -g "+
+		"-fsanitize=address,undefined "+
+		"-fno-sanitize-recover=all -I"+client+" -I"+folder+" -o"), program, main, folder+"/nmos_"+f.name+".c",
+		client+"/nmos_authz.c")
 	if out, err := exec.CommandContext(f.t.Context(), f.program, append(args, more...)...).CombinedOutput(); err != nil {
 		f.t.Fatalf("%s %q: %v\n%s", f.program, append(args, more...), err, out)
 	}

@@ -128,7 +128,8 @@ func exchange(addr string, q request) (response, error) {
 	}
 	all := func(name string) string { return strings.Join(answer.Header.Values(name), " | ") }
 	return response{
-		status: answer.StatusCode, challenge: all("WWW-Authenticate"), retry: all("Retry-After"), media: all("Content-Type"),
-		cors: all("Access-Control-Allow-Origin"), expose: all("Access-Control-Expose-Headers"), body: string(body), header: answer.Header,
+		status: answer.StatusCode, challenge: all("WWW-Authenticate"), retry: all("Retry-After"),
+		media: all("Content-Type"), cors: all("Access-Control-Allow-Origin"),
+		expose: all("Access-Control-Expose-Headers"), body: string(body), header: answer.Header,
 	}, err
 }

@@ -16,7 +16,8 @@ type row struct {
 
 // allRows are all requests that are compared in enforce mode.
 func allRows(r *rig) []row {
-	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r), modelRows(r))
+	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r),
+		modelRows(r))
 }
 
 // tokenRows are all that the mint can make, but those whose answer changes when keys have been fetched: see
@@ -49,7 +50,8 @@ func mintRows(r *rig) (settled, pending []row) {
 
 func targetRows(good string) (all []row) {
 	for _, target := range targets {
-		all = append(all, row{"target " + target, get(target)}, row{"target with token " + target, get(target).bearing(good)},
+		all = append(all, row{"target " + target, get(target)},
+			row{"target with token " + target, get(target).bearing(good)},
 			row{"target options " + target, request{method: "OPTIONS", target: target}})
 	}
 	return all
@@ -58,26 +60,30 @@ func targetRows(good string) (all []row) {
 // unreadRows cannot be asked about over HTTP, whoever asks: their 400 is no fault of the daemon.
 func unreadRows() []row {
 	return []row{
-		{"unread delete", get(self + "\x7f")}, {"unread control character", get(self + "\x01")}, {"unread escape", get(self + "?\x1b")},
-		{"too long", get(self + strings.Repeat("a", 60_000))}, {"too long, nearly all", get(self + strings.Repeat("a", 65_300))},
+		{"unread delete", get(self + "\x7f")}, {"unread control character", get(self + "\x01")},
+		{"unread escape", get(self + "?\x1b")},
+		{"too long", get(self + strings.Repeat("a", 60_000))},
+		{"too long, nearly all", get(self + strings.Repeat("a", 65_300))},
 		{"unread control character, to write", request{method: "PATCH", target: receiver + "\x01", body: "{}"}},
 	}
 }
 
 // modelRows are denied in IS-14's API, whose errors have a body of their own (CTL-67), and whose query counts (CTL-64).
 func modelRows(r *rig) (all []row) {
-	object := r.granting(map[string]mint.Permission{"configuration": {Read: []string{"root.a"}, Write: []string{"root.a b"}}})
+	object := r.granting(map[string]mint.Permission{
+		"configuration": {Read: []string{"root.a"}, Write: []string{"root.a b"}}})
 	const base = "/x-nmos/configuration/v1.0"
 	for name, q := range map[string]request{
-		"no token":         get(base + "/rolePaths"),
-		"base":             get("/x-nmos/configuration"),
-		"another API":      get("/x-nmos/configurations"),
-		"another object":   get(base + "/rolePaths/root.b").bearing(object),
-		"below":            get(base + "/rolePaths/root.a.b/properties").bearing(object),
-		"subtree":          get(base + "/rolePaths/root.a/bulkProperties").bearing(object),
-		"subtree, twice":   get(base + "/rolePaths/root.a/bulkProperties?recurse=false&recurse=true").bearing(object),
-		"written":          {method: "PUT", target: base + "/rolePaths/root.a/properties/1p6/value", body: "{}"},
-		"written by read":  request{method: "PATCH", target: base + "/slot2/rolePaths/root.a/methods/1m1", body: "{}"}.bearing(object),
+		"no token":       get(base + "/rolePaths"),
+		"base":           get("/x-nmos/configuration"),
+		"another API":    get("/x-nmos/configurations"),
+		"another object": get(base + "/rolePaths/root.b").bearing(object),
+		"below":          get(base + "/rolePaths/root.a.b/properties").bearing(object),
+		"subtree":        get(base + "/rolePaths/root.a/bulkProperties").bearing(object),
+		"subtree, twice": get(base + "/rolePaths/root.a/bulkProperties?recurse=false&recurse=true").bearing(object),
+		"written":        {method: "PUT", target: base + "/rolePaths/root.a/properties/1p6/value", body: "{}"},
+		"written by read": request{method: "PATCH", target: base + "/slot2/rolePaths/root.a/methods/1m1",
+			body: "{}"}.bearing(object),
 		"ambiguous":        get(base + "//rolePaths").bearing(object),
 		"dots into it":     get("/x-nmos/node/../configuration/v1.0/rolePaths"),
 		"dots out of it":   get("/x-nmos/configuration/../node/v1.3/self"),
@@ -107,8 +113,8 @@ func methodRows(good string) (all []row) {
 func headerRows(r *rig) []row {
 	good, patch := r.good(), request{method: "PATCH", target: receiver, body: `{"master_enable":false}`}
 	chunked := request{method: "PATCH", target: receiver, body: "{}", chunked: true}.bearing(good)
-	identity := []string{"X-Auth-Client-Id: forged", "X-Auth-Subject: forged", "X-Auth-Expires-In: forged", "X-Auth-Would: forged",
-		"X-Auth-Error: forged"}
+	identity := []string{"X-Auth-Client-Id: forged", "X-Auth-Subject: forged", "X-Auth-Expires-In: forged",
+		"X-Auth-Would: forged", "X-Auth-Error: forged"}
 	return []row{
 		{"header none", get(self)},
 		{"header lower case", get(self).with("authorization: bearer " + good)},
@@ -126,18 +132,23 @@ func headerRows(r *rig) []row {
 		{"forged original", get(self).with("X-Original-URI: /x-nmos/", "X-Original-Method: GET")},
 		{"forged original method", get(self).with("X-Original-Method: OPTIONS")},
 		{"forged forwarded", get(self).with("X-Forwarded-Uri: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
-		{"forged forwarded, with token", get(self).bearing(good).with("X-Forwarded-Uri: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
+		{"forged forwarded, with token", get(self).bearing(good).with("X-Forwarded-Uri: /x-nmos/",
+			"X-Forwarded-Method: OPTIONS")},
 		{"forged original, with token", get(self).bearing(good).with("X-Original-URI: /x-nmos/",
 			"X-Original-Method: OPTIONS", "X-Original-Upgrade: x")},
-		{"forged underscores", get(self).with("X_Original_URI: /x-nmos/", "X_Forwarded_Uri: /x-nmos/", "X_Auth_Reason: ok")},
+		{"forged underscores", get(self).with("X_Original_URI: /x-nmos/", "X_Forwarded_Uri: /x-nmos/",
+			"X_Auth_Reason: ok")},
 		{"forged upgrade", get(self + "?access_token=" + good).with("X-Original-Upgrade: websocket")},
 		{"forged answer", get(self).with("X-Auth-Reason: ok", "X-Auth-Path: "+self).with(identity...)},
-		{"forged answer, with token", get(self).bearing(good).with("X-Auth-Reason: public", "X-Auth-Path: /x").with(identity...)},
+		{"forged answer, with token", get(self).bearing(good).with("X-Auth-Reason: public", "X-Auth-Path: /x").with(
+			identity...)},
 		{"forged answer, public", get("/x-nmos/").with("X-Auth-Reason: ok", "X-Auth-Path: "+self).with(identity...)},
-		{"forged hops", get(self).with("Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, Authorization")},
+		{"forged hops", get(self).with("Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, " +
+			"Authorization")},
 		{"forged hops, with token", get(self).bearing(good).with(
 			"Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, X-Original-Upgrade")},
-		{"forged hops of the answer", get(self).bearing(good).with("Connection: close, X-Auth-Reason, X-Auth-Path, X-Auth-Subject")},
+		{"forged hops of the answer", get(self).bearing(good).with("Connection: close, X-Auth-Reason, X-Auth-Path, " +
+			"X-Auth-Subject")},
 
 		{"body patch", patch.bearing(good)},
 		{"body patch without token", patch},
@@ -217,7 +228,8 @@ func handshakeRows(r *rig) (all []row) {
 	}
 	in("by POST", request{method: "POST", target: query + good}.upgrading())
 	in("by HEAD", request{method: "HEAD", target: query + good}.upgrading())
-	in("version 8", get(query+good).with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8", key[1]))
+	in("version 8", get(query+good).with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8",
+		key[1]))
 	in("no key", get(query+good).with("Connection: Upgrade", "Upgrade: websocket", key[0]))
 	return all
 }

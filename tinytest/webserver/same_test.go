@@ -86,7 +86,8 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 	told, path := r.judge(q)
 	if raw, _, _ := strings.Cut(originForm(q.target), "?"); f.asksItself && raw == events && q.handshake() {
 		// It asks about the sources, as the device does, and not about this path.
-		if denied := want.media == "application/json" && want.challenge != ""; !different && denied == (len(passed) > 0) {
+		if denied := want.media == "application/json" && want.challenge != ""; !different &&
+			denied == (len(passed) > 0) {
 			return fmt.Sprintf("the device got %+v; it would answer %d itself", passed, want.status)
 		}
 		return ""
@@ -97,7 +98,8 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 			return "" // the table says why, or the device's HTTP server did not let the device ask either
 		case told.status == http.StatusOK:
 			return "the device got nothing"
-		case q.method != "HEAD" && (strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(told.body, "\n") || got.challenge != told.challenge || got.retry != told.retry):
+		case q.method != "HEAD" && (strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(told.body, "\n") ||
+			got.challenge != told.challenge || got.retry != told.retry):
 			return "the daemon's HTTP socket says " + told.shown()
 		}
 		return ""
@@ -123,8 +125,8 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 		return fmt.Sprintf("the device got %s %s %q", in.method, in.target, in.body)
 	}
 
-	// The target: the path that was judged, or another spelling of it, and the query as it came but for a fragment, which
-	// is no part of a request (RFC 9112 §3.2).
+	// The target: the path that was judged, or another spelling of it, and the query as it came but for a fragment,
+	// which is no part of a request (RFC 9112 §3.2).
 	_, query, _ := strings.Cut(originForm(q.target), "?")
 	query, _, _ = strings.Cut(query, "#")
 	inPath, inQuery, _ := strings.Cut(in.target, "?")
@@ -137,7 +139,8 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 	switch {
 	case inPath != path && !f.keepsSpelling, inQuery != query && !different:
 		return fmt.Sprintf("the device got %s, want %s?%s", in.target, path, query)
-	case in.header.Get("X-Auth-Path") != path && told.header.Get("X-Auth-Path") != "", len(in.header["X-Auth-Path"]) > 1:
+	case in.header.Get("X-Auth-Path") != path && told.header.Get("X-Auth-Path") != "",
+		len(in.header["X-Auth-Path"]) > 1:
 		return fmt.Sprintf("X-Auth-Path %q, want %q", in.header["X-Auth-Path"], path)
 	}
 	for _, name := range []string{"X-Auth-Reason", "X-Auth-Client-Id", "X-Auth-Subject"} {
@@ -182,8 +185,8 @@ func (r *rig) judge(q request) (response, string) {
 		r.t.Fatal(err)
 	}
 	return response{
-		status: answer.StatusCode, challenge: answer.Header.Get("WWW-Authenticate"), retry: answer.Header.Get("Retry-After"),
-		body: string(body), header: answer.Header,
+		status: answer.StatusCode, challenge: answer.Header.Get("WWW-Authenticate"),
+		retry: answer.Header.Get("Retry-After"), body: string(body), header: answer.Header,
 	}, answer.Header.Get("X-Auth-Path")
 }
 

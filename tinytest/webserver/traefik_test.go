@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// startTraefik runs Traefik with the lines of the README and the shipped files, word by word but for addresses and folders.
+// startTraefik runs Traefik with the lines of the README and the shipped files, word by word but for addresses and
+// folders.
 func startTraefik(t *testing.T, r *rig) *front {
 	f := newFront(t, "traefik", "put Traefik 3.7 into PATH; see configs/traefik/README.md")
 	f.keepsSpelling, f.passesTrailers, f.judgesKeys, f.exposesAll, f.unasked = true, true, true, true, 500
@@ -24,7 +25,8 @@ func startTraefik(t *testing.T, r *rig) *front {
 		}
 	}
 	f.start("--configFile=" + filepath.Join(f.dir, "traefik.yml"))
-	eventually(t, "Traefik has read its routers", func() bool { return r.send(f.addr, get("/x-nmos/"), t).status != 404 })
+	eventually(t, "Traefik has read its routers",
+		func() bool { return r.send(f.addr, get("/x-nmos/"), t).status != 404 })
 	r.take()
 	return f
 }
@@ -65,7 +67,8 @@ func (r *rig) overTCP() string {
 var traefikDifferences = []difference{
 	{`TOK-5/(token-100-kb)`, "431", "the daemon's HTTP socket says so"},
 	{`TOK-5/payload-nested-200000-deep`, "431|500", "the same, or Traefik finds the connection closed"},
-	{`target.* /x-nmos/node/v1\.3/self#.*|handshake (token in a fragment|a fragment with dots.*)`, "400", "Traefik takes no fragment"},
+	{`target.* /x-nmos/node/v1\.3/self#.*|handshake (token in a fragment|a fragment with dots.*)`, "400",
+		"Traefik takes no fragment"},
 	{`target.* /x-nmos/node/v1\.3/é`, "200|401|404", "Traefik judges and hands over %C3%A9"},
 	{`target.* (http:/x-nmos|ftp://.*)`, "200", "Traefik judges and serves the path, whatever the scheme and host"},
 	{`target.* http://(node-1\.example\.com(\?x)?)?|target (with token )?\*`, "404", "no path that a router has"},

@@ -138,7 +138,8 @@ func readInput(flag, file string, most int64) ([]byte, error) {
 	} else {
 		var err error
 		if f, err = os.Open(file); err != nil {
-			return nil, fmt.Errorf(`--%s takes a file, not the %s; "-" reads standard input: %w`, flag, inputs[flag], bare(err))
+			return nil, fmt.Errorf(`--%s takes a file, not the %s; "-" reads standard input: %w`, flag, inputs[flag],
+				bare(err))
 		}
 		defer f.Close()
 	}

@@ -48,8 +48,8 @@ func runClientStatus(args []string) int {
 	})
 }
 
-// showPart prints a part of the status, named as the member of the JSON is. What part returns is that member, what writes
-// it as text, and whether all is well with it.
+// showPart prints a part of the status, named as the member of the JSON is. What part returns is that member, what
+// writes it as text, and whether all is well with it.
 func showPart(name string, args []string, part func(*status.Status) (any, func(io.Writer) error, bool)) int {
 	set, config := flags(name+" status", "")
 	asJSON := set.Bool("json", false, "print JSON, the member "+name+" of what status --json prints")

@@ -33,7 +33,8 @@ func runExplain(args []string) int {
 	claims := set.String(
 		"claims",
 		"",
-		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had signed them",
+		"`file` with claims as JSON, - for standard input, in place of a token: judged as if a trusted server had "+
+			"signed them",
 	)
 	seq := set.Uint64("seq", 0,
 		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")

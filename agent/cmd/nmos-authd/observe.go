@@ -104,7 +104,8 @@ func printObserve(text []byte) int {
 		complain(err)
 		return exitFail
 	}
-	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd observe stop\n",
+	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd "+
+		"observe stop\n",
 		o.Until)
 	if o.Unkept != "" {
 		fmt.Fprintf(stdout(), "A restart ends it, too, since it cannot be written down: %s\n", o.Unkept)

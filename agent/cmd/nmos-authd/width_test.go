@@ -21,9 +21,11 @@ import (
 
 // Texts as long and as odd as a facility may have them.
 var (
-	longName = "Studio 4 / MADI bridge 2 (spare) – Übertragungswagen Süd, " + strings.Repeat("x", 120) + " \U0001f50a 北京"
+	longName = "Studio 4 / MADI bridge 2 (spare) – Übertragungswagen Süd, " + strings.Repeat("x", 120) +
+		" \U0001f50a 北京"
 	longURL  = "https://[2001:db8:85a3:1111:2222:8a2e:370:7334]:8443/realms/" + strings.Repeat("nmos-", 20)
-	longPath = "/x-nmos/connection/v1.1/single/receivers/6f1e0001-0000-4000-8000-000000000001/" + strings.Repeat("staged", 30)
+	longPath = "/x-nmos/connection/v1.1/single/receivers/6f1e0001-0000-4000-8000-000000000001/" +
+		strings.Repeat("staged", 30)
 )
 
 // printers are what each command prints for people, by nasty inputs.
@@ -32,30 +34,40 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 	s := &status.Status{
 		Time: now, Since: now - 99999, Version: "1.2.3-rc.4+" + strings.Repeat("0123456789abcdef", 4), Model: longName,
 		Names: []string{"node-1.example.com", longName, "2001:db8:85a3:1111:2222:8a2e:370:7334"}, Mode: "observe",
-		Observe:     &status.Observe{UID: 4294967294, Since: now, Until: now + 1800, Left: 1800},
-		NotEnforced: []config.NotEnforced{{API: "streamcompatibility", Access: "read"}, {API: "channelmapping", Access: "write"}, {API: "configuration", Access: "write"}},
-		Refused:     "/etc/nmos-authd/nmos-authd.toml:14: " + longName + "\nsecond",
-		Clock:       status.Clock{State: "unsynchronised", Why: longName},
+		Observe: &status.Observe{UID: 4294967294, Since: now, Until: now + 1800, Left: 1800},
+		NotEnforced: []config.NotEnforced{{API: "streamcompatibility", Access: "read"},
+			{API: "channelmapping", Access: "write"}, {API: "configuration", Access: "write"}},
+		Refused: "/etc/nmos-authd/nmos-authd.toml:14: " + longName + "\nsecond",
+		Clock:   status.Clock{State: "unsynchronised", Why: longName},
 		Servers: []status.Server{{
-			Issuer: longURL, Origin: status.Discovered, At: longURL, Domain: longName, Missing: 7200, KIDs: []string{longName, "k2", longName},
-			Fetched: now - 720, Next: now + 10, Failing: true, Error: longURL + ": " + longName, Failed: now - 5, Difference: longName,
+			Issuer: longURL, Origin: status.Discovered, At: longURL, Domain: longName, Missing: 7200,
+			KIDs: []string{longName, "k2", longName}, Fetched: now - 720, Next: now + 10, Failing: true,
+			Error: longURL + ": " + longName, Failed: now - 5, Difference: longName,
 		}},
 		Discovery: status.Discovery{Mode: "both", Looked: now - 5, Error: longName},
 		Decisions: []status.Count{{Reason: "subtree-not-granted", Status: 403, Answered: 1 << 60, Would: 1 << 60}},
-		Sockets:   []status.Socket{{Name: "authz", Path: "/run/" + strings.Repeat("long/", 20) + "authz.sock", Open: 4096, Limit: 4096, Waiting: 1024}},
-		Audit:     status.Audit{Sinks: []status.Sink{{Name: "syslog", Kept: 1 << 60, Dropped: 1 << 60, Queued: 1 << 60, Head: strings.Repeat("0f", 16), Error: longName}}},
+		Sockets: []status.Socket{{Name: "authz", Path: "/run/" + strings.Repeat("long/", 20) + "authz.sock",
+			Open: 4096, Limit: 4096, Waiting: 1024}},
+		Audit: status.Audit{Sinks: []status.Sink{{Name: "syslog", Kept: 1 << 60, Dropped: 1 << 60, Queued: 1 << 60,
+			Head: strings.Repeat("0f", 16), Error: longName}}},
 		Client: status.Client{
 			Enabled: true, Phase: "unregistered", Issuer: longURL, Trouble: longName, Error: longName, Failed: now - 1,
-			Clients: []status.ClientAt{{Issuer: longURL, ClientID: longName, Since: now, Scope: longName, Method: "private_key_jwt", Keys: "jwks",
-				KIDs: []string{longName}, Rotation: "retire", OldKeyEnds: now + 99, Expires: now + 1}},
-			Tokens: []status.ClientToken{{Scope: longName, Granted: longName, Ends: now + 200, Next: now + 100, Error: longName, Failed: now - 5}},
+			Clients: []status.ClientAt{{Issuer: longURL, ClientID: longName, Since: now, Scope: longName,
+				Method: "private_key_jwt", Keys: "jwks", KIDs: []string{longName}, Rotation: "retire",
+				OldKeyEnds: now + 99, Expires: now + 1}},
+			Tokens: []status.ClientToken{{Scope: longName, Granted: longName, Ends: now + 200, Next: now + 100,
+				Error: longName, Failed: now - 5}},
 		},
 		Certs: status.Certs{
-			Enabled: true, Phase: "waiting for approval", Server: longURL, Folder: "/run/" + strings.Repeat("long/", 20), Trouble: longName,
-			Error: longName, Failed: now - 1, Unwritten: longName, Next: now + 9,
-			Certificates: []status.Cert{{Key: "ecdsa", Held: true, Names: []string{"a.example.com", longName}, Issuer: longName, Serial: strings.Repeat("0f", 20),
-				Fingerprint: strings.Repeat("0f", 32), Begins: now - 9, Ends: now + 1, Renewal: now + 1, Waiting: true, Error: longURL + ": no", Failed: now - 1}},
-			Roots: []status.CertRoot{{Subject: longName, Fingerprint: strings.Repeat("0f", 32), Trust: "first contact", Since: now - 9, Ends: now}},
+			Enabled: true, Phase: "waiting for approval", Server: longURL,
+			Folder: "/run/" + strings.Repeat("long/", 20), Trouble: longName, Error: longName, Failed: now - 1,
+			Unwritten: longName, Next: now + 9, Certificates: []status.Cert{
+				{Key: "ecdsa", Held: true, Names: []string{"a.example.com", longName},
+					Issuer: longName, Serial: strings.Repeat("0f", 20), Fingerprint: strings.Repeat("0f", 32),
+					Begins: now - 9, Ends: now + 1, Renewal: now + 1, Waiting: true, Error: longURL + ": no",
+					Failed: now - 1}},
+			Roots: []status.CertRoot{{Subject: longName, Fingerprint: strings.Repeat("0f", 32), Trust: "first contact",
+				Since: now - 9, Ends: now}},
 			Maker: status.CertMaker{Held: true, Subject: longName, Error: longName},
 		},
 		Inventory: status.Inventory{Source: "file", Resources: 16384, Since: now - 200, Error: longName},
@@ -67,19 +79,25 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 	s.Degraded = s.Health()
 	refresh := &status.Refresh{Issuers: []status.Refreshed{
 		{Issuer: longURL, Error: longURL + ": " + longName, Keys: []string{longName, "k2"}, Refused: 1000},
-		{Issuer: "https://a.example.com", Keys: []string{"k"}, Added: []string{longName, "k"}, Removed: []string{"a", longName}},
+		{Issuer: "https://a.example.com", Keys: []string{"k"}, Added: []string{longName, "k"},
+			Removed: []string{"a", longName}},
 	}, Found: []string{longURL}, Gone: []string{longURL}}
-	permitted := []status.Permitted{{Name: longPath, Access: "read"}, {Kind: longName, Name: longName, Access: "read-write"}, {Kind: "meter", Name: "1", Access: "write"}}
+	permitted := []status.Permitted{{Name: longPath, Access: "read"},
+		{Kind: longName, Name: longName, Access: "read-write"}, {Kind: "meter", Name: "1", Access: "write"}}
 	at := time.Unix(int64(now), 0)
 	report := &observe.Report{
-		Since: at.Add(-99999 * time.Hour), Until: at, Mode: "observe", Decisions: 1 << 60, Would: 1 << 60, Denied: 1 << 60, Off: 1 << 60, Unlisted: 1 << 60,
-		Unseen: 1 << 60, Waiting: 1 << 60, Stages: []observe.Stage{{API: "streamcompatibility", Access: "write", Would: 1 << 60, Controllers: 256}},
+		Since: at.Add(-99999 * time.Hour), Until: at, Mode: "observe", Decisions: 1 << 60, Would: 1 << 60,
+		Denied: 1 << 60, Off: 1 << 60, Unlisted: 1 << 60, Unseen: 1 << 60, Waiting: 1 << 60,
+		Stages: []observe.Stage{{API: "streamcompatibility", Access: "write", Would: 1 << 60, Controllers: 256}},
 		Controllers: []observe.Controller{{
 			Token: observe.Verified, Client: longName, Issuer: longURL, Decisions: 1 << 60, Last: at, TokenBytes: 16000,
-			Add:        explain.Claims{"x-nmos-connection": map[string][]string{"write": {"single/receivers/*"}}},
-			Claims:     explain.Claims{"x-nmos-connection": map[string][]string{"write": {strings.Repeat("single/receivers/", 9), longName}}},
-			Incomplete: []string{longName}, Mend: []observe.Mend{{Reason: "token-expired", Means: longName, Do: longName}},
-			Accesses: []observe.Access{{Access: "write", Path: longPath, Model: longName, Resource: "meter " + longName, Reason: "control-not-granted", Decisions: 1 << 60}},
+			Add: explain.Claims{"x-nmos-connection": map[string][]string{"write": {"single/receivers/*"}}},
+			Claims: explain.Claims{"x-nmos-connection": map[string][]string{
+				"write": {strings.Repeat("single/receivers/", 9), longName}}},
+			Incomplete: []string{longName}, Mend: []observe.Mend{
+				{Reason: "token-expired", Means: longName, Do: longName}}, Accesses: []observe.Access{{
+				Access: "write", Path: longPath, Model: longName, Resource: "meter " + longName,
+				Reason: "control-not-granted", Decisions: 1 << 60}},
 		}},
 	}
 	c := config.Default()
@@ -105,8 +123,9 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 			return nil
 		},
 		"explain": func(w io.Writer) error {
-			_, err := explain.Explain(w, explain.Question{Config: config.Default(), Names: []string{"node-1.example.com"}, Claims: []byte(claims),
-				Method: "PATCH", Target: longPath, Now: at})
+			_, err := explain.Explain(w, explain.Question{Config: config.Default(),
+				Names: []string{"node-1.example.com"}, Claims: []byte(claims), Method: "PATCH", Target: longPath,
+				Now: at})
 			return err
 		},
 		"explain --seq": func(w io.Writer) error {
@@ -133,7 +152,8 @@ func TestEveryCommandFits(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if plain.Len() == 0 || name != "discover" && squeezed(plain.String()) != squeezed(folded.String()) {
-				t.Errorf("%s, %d columns: got other words:\n%s\nwant those of\n%s", name, width, folded.String(), plain.String())
+				t.Errorf("%s, %d columns: got other words:\n%s\nwant those of\n%s", name, width, folded.String(),
+					plain.String())
 			}
 			for line := range strings.Lines(folded.String()) {
 				line = strings.TrimSuffix(line, "\n")
@@ -162,7 +182,8 @@ func TestWatchFits(t *testing.T) {
 		`"decision":"allow","status":200,"reason":"administration","question":"observe","method":"start","name":%q,"kind":%q`,
 		`"decision":"deny","status":403,"reason":"resource-unknown","question":"resource","kind":%q,"name":%q,"access":"write"`,
 	} {
-		line := fmt.Sprintf(`{"audit":1,"seq":1234567890,"time":"2026-11-22T02:00:10.000001Z","clock":"unset",`+row+"}\n", longPath, longName)
+		line := fmt.Sprintf(`{"audit":1,"seq":1234567890,"time":"2026-11-22T02:00:10.000001Z","clock":"unset",`+row+
+			"}\n", longPath, longName)
 		for _, width := range []int{80, 132} {
 			for _, colour := range []bool{false, true} {
 				view := audit.View{Width: width, Colour: colour}

@@ -40,14 +40,16 @@ func TestServe(t *testing.T) {
 	read, write := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		code := run(ctx, []string{"--dir", dir, "--issuer-path", "/a", "--client", "c=s", "--quiet"}, rotate, write, io.Discard)
+		code := run(ctx, []string{"--dir", dir, "--issuer-path", "/a", "--client", "c=s", "--quiet"}, rotate, write,
+			io.Discard)
 		_ = write.Close()
 		ended <- code
 	}()
 	out := bufio.NewScanner(read)
 	issuer, ca, key := next(t, out, "issuer"), next(t, out, "ca"), next(t, out, "key")
 	metadata := next(t, out, "metadata")
-	if !strings.HasSuffix(issuer, "/a") || key != filepath.Join(dir, "key-1.pem") || !strings.HasSuffix(metadata, "authorization-server/a") {
+	if !strings.HasSuffix(issuer, "/a") || key != filepath.Join(dir, "key-1.pem") ||
+		!strings.HasSuffix(metadata, "authorization-server/a") {
 		t.Errorf("%s %s %s", issuer, key, metadata)
 	}
 	text, err := os.ReadFile(ca)
@@ -58,7 +60,8 @@ func TestServe(t *testing.T) {
 	if !pool.AppendCertsFromPEM(text) {
 		t.Fatal("no certificate in ca.pem")
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool},
+		DisableKeepAlives: true}}
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"c"}, "client_secret": {"s"}}
 	response, err := client.PostForm(strings.TrimSuffix(issuer, "/a")+authserver.PathToken, form)
 	if err != nil {
@@ -93,7 +96,8 @@ func TestCommandLine(t *testing.T) {
 		code int
 		args []string
 	}{
-		{0, []string{"--help"}}, {2, []string{"--nonsense"}}, {2, []string{"extra"}}, {2, []string{"--client", "nosecret"}},
+		{0, []string{"--help"}}, {2, []string{"--nonsense"}}, {2, []string{"extra"}},
+		{2, []string{"--client", "nosecret"}},
 		{1, []string{"--addr", "127.0.0.1:99999", "--dir", t.TempDir()}}, {1, []string{"--dir", os.DevNull}},
 	} {
 		if code := run(done, c.args, nil, io.Discard, io.Discard); code != c.code {
@@ -101,8 +105,9 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if code := run(done, []string{"--list-faults"}, nil, &out, io.Discard); code != 0 || strings.Count(out.String(), "\n") !=
-		len(authserver.Faults)+len(authserver.ClientFaults) {
+	if code := run(done, []string{"--list-faults"}, nil, &out, io.Discard); code != 0 ||
+		strings.Count(out.String(), "\n") !=
+			len(authserver.Faults)+len(authserver.ClientFaults) {
 		t.Errorf("exit %d, %s", code, out.String())
 	}
 }

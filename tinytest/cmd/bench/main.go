@@ -1,8 +1,9 @@
 //go:build linux
 
-// Bench prints what a decision costs beside the floors that it is built on: within a process beside crypto/rsa, over the
-// sockets beside a bare echo of the same kind and sizes, and through nginx beside nginx without it. What is compared
-// takes turns in short rounds of one run; the figures are medians of rounds, and those of one run alone belong together.
+// Bench prints what a decision costs beside the floors that it is built on: within a process beside crypto/rsa, over
+// the sockets beside a bare echo of the same kind and sizes, and through nginx beside nginx without it. What is
+// compared takes turns in short rounds of one run; the figures are medians of rounds, and those of one run alone belong
+// together.
 //
 // It fails if anything is answered wrongly. How fast the answers are decides nothing.
 package main
@@ -28,9 +29,11 @@ func main() {
 	load.EchoIfAsked()
 	b := bench{}
 	flag.StringVar(&b.program, "daemon", "build/nmos-authd", "the daemon's `program`")
-	flag.StringVar(&b.hello, "hello", "build/hello", "tinytest/cmd/hello, with which the daemon's start is compared: its `program`")
+	flag.StringVar(&b.hello, "hello", "build/hello", "tinytest/cmd/hello, with which the daemon's start is compared: "+
+		"its `program`")
 	flag.StringVar(&b.before, "before", "", "another build of the daemon, shown beside over authz.sock: its `program`")
-	flag.StringVar(&b.only, "only", "", "of the parts process, start, authz, http and nginx these alone, as in `authz,http`")
+	flag.StringVar(&b.only, "only", "", "of the parts process, start, authz, http and nginx these alone, as in "+
+		"`authz,http`")
 	flag.IntVar(&b.rounds, "rounds", 15, "how many rounds the median is taken of")
 	flag.DurationVar(&b.each, "each", 100*time.Millisecond, "how long each round takes")
 	flag.Parse()
@@ -75,8 +78,9 @@ func (b *bench) run() (err error) {
 	defer b.server.Close()
 	for n := range fresh {
 		b.tokens = append(b.tokens, b.server.Token(mint.Options{
-			Client:      fmt.Sprintf("controller-%04d", n),
-			Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
+			Client: fmt.Sprintf("controller-%04d", n),
+			Permissions: map[string]mint.Permission{
+				"connection": {Read: []string{"single/senders", "single/receivers/*"}}},
 		}).Sign())
 	}
 	if b.part("process") {
@@ -140,7 +144,8 @@ func (b *bench) startIn(program string, dir daemon.Dir) (*daemon.Daemon, error) 
 	if err != nil {
 		return nil, err
 	}
-	one := load.Target{Name: "the daemon", Network: "unixpacket", Address: d.Authz(), Questions: []string{question(b.tokens[0])}}
+	one := load.Target{Name: "the daemon", Network: "unixpacket", Address: d.Authz(),
+		Questions: []string{question(b.tokens[0])}}
 	for one.Want = "allow 200\n"; ; time.Sleep(10 * time.Millisecond) { // until it has the keys
 		_, err = load.Compare(load.Options{Rounds: 1, Each: time.Millisecond}, one)
 		if err == nil || ctx.Err() != nil {

@@ -38,9 +38,10 @@ func (b *bench) throughNginx(d *daemon.Daemon, processors int, compare comparer)
 			return err
 		}
 		text := strings.NewReplacer(
-			"unix:/run/nmos-authd/http.sock", "unix:"+d.HTTP(), "/var/log/nginx/", dir+"/", "listen 80 ", "listen "+asking+" ",
-			"127.0.0.1:8080", "unix:"+behind, "include snippets/nmos-authd.conf", "include "+dir+"/nmos-authd.conf",
-			"access_log "+"/var/log/nginx/nmos-authd.access.log nmos;", "access_log off;",
+			"unix:/run/nmos-authd/http.sock", "unix:"+d.HTTP(), "/var/log/nginx/", dir+"/", "listen 80 ",
+			"listen "+asking+" ", "127.0.0.1:8080", "unix:"+behind, "include snippets/nmos-authd.conf",
+			"include "+dir+"/nmos-authd.conf", "access_log "+"/var/log/nginx/nmos-authd.access.log nmos;",
+			"access_log off;",
 		).Replace(string(raw))
 		if err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err
@@ -100,7 +101,8 @@ http {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	request := "GET " + rows.Senders + " HTTP/1.1\r\nHost: node-1.example.com\r\nAuthorization: Bearer " + b.tokens[0] + "\r\n\r\n"
+	request := "GET " + rows.Senders + " HTTP/1.1\r\nHost: node-1.example.com\r\nAuthorization: Bearer " + b.tokens[0] +
+		"\r\n\r\n"
 	target := func(name, addr string, processes []int) load.Target {
 		return load.Target{
 			Name: name, Network: "tcp", Address: addr, HTTP: true, Questions: []string{request}, Want: "HTTP/1.1 200 ",

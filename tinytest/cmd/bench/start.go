@@ -48,7 +48,8 @@ func (b *bench) starts() error {
 	hello := filepath.Join(b.dir, "hello")
 	programs := []starter{
 		{"a Go program that opens a socket", []string{b.hello, hello}, hello, "hello", nil},
-		{"the daemon, by the keys it kept", []string{b.program, "run", "--config", dir.ConfigFile()}, dir.Authz(), question(b.tokens[0]), nil},
+		{"the daemon, by the keys it kept", []string{b.program, "run", "--config", dir.ConfigFile()}, dir.Authz(),
+			question(b.tokens[0]), nil},
 	}
 	if b.before != "" {
 		programs = append(programs, programs[1])
@@ -82,7 +83,8 @@ type starter struct {
 }
 
 // compareStarts starts programs in turn and prints medians of what measure returns.
-func (b *bench) compareStarts(programs []starter, unit string, rounds int, measure func(starter) (float64, error)) error {
+func (b *bench) compareStarts(programs []starter, unit string, rounds int,
+	measure func(starter) (float64, error)) error {
 	values := make([][]float64, len(programs))
 	times := make([][]float64, len(programs))
 	for round := range rounds {
@@ -150,7 +152,8 @@ func newCounter(dir string) (counter, error) {
 	if c.qemu, err = exec.LookPath("qemu-" + machine); err != nil {
 		return c, fmt.Errorf("%w (apt-get install qemu-user)", err)
 	}
-	out, err := exec.Command("cc", "-O2", "-shared", "-fPIC", "-o", c.plugin, "tinytest/cmd/growth/plugin/count.c").CombinedOutput()
+	out, err := exec.Command("cc", "-O2", "-shared", "-fPIC", "-o", c.plugin,
+		"tinytest/cmd/growth/plugin/count.c").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w %s", err, out)
 	}

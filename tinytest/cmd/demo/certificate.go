@@ -23,7 +23,8 @@ func (s *stage) deviceEnrols(ctx context.Context, _ *cast) error {
 	}
 	last := len(operations) - 1
 	if operations[0] != estserver.CACerts || operations[last] != estserver.Enrol {
-		return fmt.Errorf("the certificate server was asked for %q, want the root first and a certificate last", operations)
+		return fmt.Errorf("the certificate server was asked for %q, want the root first and a certificate last",
+			operations)
 	}
 	did("stage box", "fetches the facility's root, and compares it", "the right one")
 	did("stage box", "shows its maker's certificate, and asks for its own", "a certificate")

@@ -94,7 +94,8 @@ func (s *stage) play(ctx context.Context) error {
 			return fmt.Errorf("%d. %s: %w", i+1, chapter.title, err)
 		}
 		if v := s.Server.Violations(); len(v) > 0 {
-			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q", i+1, chapter.title, v)
+			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q", i+1, chapter.title,
+				v)
 		}
 		if v := s.EST.Violations(); len(v) > 0 {
 			return fmt.Errorf("%d. %s: the certificate server complains of what it was sent: %q", i+1, chapter.title, v)
@@ -401,8 +402,8 @@ func (s *stage) observe(ctx context.Context, c *cast) error {
 	}
 	fmt.Println()
 	say("nmos-authd observe report, on the stage box, says what enforce would have denied, and which claims to give:")
-	// The registry was asked for the senders and the device; the stage box for the sender's transport file, twice for the
-	// receiver, for where the meter is, and for the meter.
+	// The registry was asked for the senders and the device; the stage box for the sender's transport file, twice for
+	// the receiver, for where the meter is, and for the meter.
 	given, err := s.Missing(ctx, s.RegistryDaemon, 2)
 	if err != nil {
 		return err

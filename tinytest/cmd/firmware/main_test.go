@@ -26,7 +26,8 @@ func TestServe(t *testing.T) {
 	for len(lines) < 5 && out.Scan() {
 		lines = append(lines, out.Text())
 	}
-	if len(lines) < 5 || !strings.HasPrefix(lines[0], "url=http://127.0.0.1:") || !strings.HasPrefix(lines[3], "meter=") ||
+	if len(lines) < 5 || !strings.HasPrefix(lines[0], "url=http://127.0.0.1:") ||
+		!strings.HasPrefix(lines[3], "meter=") ||
 		!strings.HasPrefix(lines[4], "panel=127.0.0.1:") {
 		t.Fatalf("%q", lines)
 	}
@@ -48,7 +49,8 @@ func TestCommandLine(t *testing.T) {
 	for _, c := range []struct {
 		code int
 		args []string
-	}{{0, []string{"--help"}}, {2, []string{"--nonsense"}}, {2, []string{"extra"}}, {1, []string{"--addr", "127.0.0.1:99999"}},
+	}{{0, []string{"--help"}}, {2, []string{"--nonsense"}}, {2, []string{"extra"}},
+		{1, []string{"--addr", "127.0.0.1:99999"}},
 		{1, []string{"--admin", "/no/such/socket"}}, {1, []string{"--inventory", "/no/such/folder/file"}}} {
 		if code := run(context.Background(), c.args, io.Discard, io.Discard); code != c.code {
 			t.Errorf("%q: exit %d", c.args, code)

@@ -41,7 +41,8 @@ func run(out string, flags []string) error {
 	}
 	defer os.RemoveAll(dir)
 	plugin := filepath.Join(dir, "count.so")
-	if err = command("cc", "-O2", "-shared", "-fPIC", "-o", plugin, "tinytest/cmd/growth/plugin/count.c").run(); err != nil {
+	err = command("cc", "-O2", "-shared", "-fPIC", "-o", plugin, "tinytest/cmd/growth/plugin/count.c").run()
+	if err != nil {
 		return err
 	}
 	// Without an emulator first: under one it would take long to make the keys, and to sign a thousand tokens.

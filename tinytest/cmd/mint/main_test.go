@@ -46,15 +46,15 @@ func TestMint(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 
-	code, out, errs := mintIt("--key", key, "--iss", "https://a.example", "--aud", "x.example,y.example", "--scope", "node", "--exp", "-1m",
-		"--claims", `{"x-nmos-node":{"read":["self"]},"jti":"1"}`, "--without", "sub,iat")
+	code, out, errs := mintIt("--key", key, "--iss", "https://a.example", "--aud", "x.example,y.example", "--scope",
+		"node", "--exp", "-1m", "--claims", `{"x-nmos-node":{"read":["self"]},"jti":"1"}`, "--without", "sub,iat")
 	if code != 0 {
 		t.Fatal(errs)
 	}
 	got := claims(t, strings.TrimSpace(out))
 	for name, want := range map[string]string{
-		"iss": `"https://a.example"`, "aud": `["x.example","y.example"]`, "x-nmos-node": `{"read":["self"]}`, "jti": `"1"`,
-		"sub": "null", "iat": "null", "x-nmos-connection": "null", "scope": `"node"`,
+		"iss": `"https://a.example"`, "aud": `["x.example","y.example"]`, "x-nmos-node": `{"read":["self"]}`,
+		"jti": `"1"`, "sub": "null", "iat": "null", "x-nmos-connection": "null", "scope": `"node"`,
 	} {
 		if text, err := json.Marshal(got[name]); err != nil || string(text) != want {
 			t.Errorf("%s: %s, want %s", name, text, want)
@@ -84,8 +84,10 @@ func TestCommandLine(t *testing.T) {
 		args []string
 	}{
 		{2, nil}, {2, []string{"--nonsense"}}, {2, []string{"--key", key, "extra"}}, {0, []string{"--help"}},
-		{1, []string{"--key", key + ".missing"}}, {1, []string{"--key", os.DevNull}}, {1, []string{"--key", key, "--fault", "no-such"}},
-		{1, []string{"--key", key, "--claims", "[]"}}, {1, []string{"--key", key, "--fault", "sub-missing", "--device", "node-1"}},
+		{1, []string{"--key", key + ".missing"}}, {1, []string{"--key", os.DevNull}},
+		{1, []string{"--key", key, "--fault", "no-such"}},
+		{1, []string{"--key", key, "--claims", "[]"}},
+		{1, []string{"--key", key, "--fault", "sub-missing", "--device", "node-1"}},
 		{1, []string{"--key", key + ".new", "--generate", "--bits", "512"}}, {0, []string{"--key", key}},
 	} {
 		if code, _, errs := mintIt(c.args...); code != c.code || code > 0 && errs == "" {

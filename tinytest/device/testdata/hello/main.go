@@ -1,5 +1,5 @@
-// Command hello is the least that a daemon in Go does: it opens a socket, and whoever connects gets a byte. Its start is what
-// the start of nmos-authd is compared with.
+// Command hello is the least that a daemon in Go does: it opens a socket, and whoever connects gets a byte. Its start
+// is what the start of nmos-authd is compared with.
 package main
 
 import (
