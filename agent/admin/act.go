@@ -36,35 +36,44 @@ const (
 	guardHeader = "X-Nmos-Authd-Guard"
 )
 
-// act is one thing that a page can have done.
+// act is one thing that a page can have done. It takes JSON, {"for": "30m"} or {}, by POST alone.
 type act struct {
+	path string
 	name string // by which it is allowed
-	do   func(http.ResponseWriter, *http.Request, string)
+	do   func(s *socket, w http.ResponseWriter, r *http.Request, span string)
 }
 
-// acts are what the page can have done, by path. Each takes JSON, {"for": "30m"} or {}, by POST alone.
-func (p *page) acts() map[string]act {
-	return map[string]act{
-		"/do/observe": {ActObserve, func(w http.ResponseWriter, r *http.Request, span string) {
-			p.observe(w, r, span, mostOnPage, "1s to 1h")
-		}},
-		"/do/stop":    {ActObserve, func(w http.ResponseWriter, r *http.Request, _ string) { p.stopObserve(w, r) }},
-		"/do/refresh": {ActRefresh, func(w http.ResponseWriter, r *http.Request, _ string) { p.refresh(w, r) }},
+// acts are what a page can have done.
+var acts = []act{
+	{"/do/observe", ActObserve, func(s *socket, w http.ResponseWriter, r *http.Request, span string) {
+		s.observe(w, r, span, mostOnPage, "1s to 1h")
+	}},
+	{"/do/stop", ActObserve, func(s *socket, w http.ResponseWriter, r *http.Request, _ string) { s.stopObserve(w, r) }},
+	{"/do/refresh", ActRefresh, func(s *socket, w http.ResponseWriter, r *http.Request, _ string) { s.refresh(w, r) }},
+}
+
+// actAt returns what is done at a path, nil if nothing.
+func actAt(path string) *act {
+	for i := range acts {
+		if acts[i].path == path {
+			return &acts[i]
+		}
 	}
+	return nil
 }
 
-// actions says what the page can have done, and the guard that it has to send along.
-func (p *page) actions(w http.ResponseWriter, _ *http.Request) {
+// getActions says what the page can have done, and the guard that it has to send along.
+func (s *socket) getActions(w http.ResponseWriter, _ *http.Request) {
 	names := ""
-	if all := p.Acts(); len(all) > 0 {
+	if all := s.viewing.Acts(); len(all) > 0 {
 		names = `"` + strings.Join(all, `","`) + `"`
 	}
-	send(w, "application/json", []byte(`{"actions":[`+names+`],"guard":"`+p.guard+`"}`))
+	send(w, jsonText, []byte(`{"actions":[`+names+`],"guard":"`+s.guard+`"}`))
 }
 
 // forged says what of a request a page of another origin could have caused: "" if nothing. Origin comes with each POST
 // of a browser, Sec-Fetch-Site only over TLS or from the machine itself.
-func (p *page) forged(r *http.Request) string {
+func (s *socket) forged(r *http.Request) string {
 	site, origin := r.Header["Sec-Fetch-Site"], r.Header["Origin"]
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	host := ""
@@ -78,22 +87,20 @@ func (p *page) forged(r *http.Request) string {
 		return "Origin is not that of Host"
 	case strings.TrimSpace(kind) != "application/json":
 		return "Content-Type is not application/json"
-	case subtle.ConstantTimeCompare([]byte(r.Header.Get(guardHeader)), []byte(p.guard)) != 1:
+	case subtle.ConstantTimeCompare([]byte(r.Header.Get(guardHeader)), []byte(s.guard)) != 1:
 		return guardHeader + " is not what GET /actions says"
 	}
 	return ""
 }
 
 // act has one thing done.
-func (p *page) act(w http.ResponseWriter, r *http.Request, a act, who string) {
+func (s *socket) act(w http.ResponseWriter, r *http.Request, a *act, who string) {
 	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		httpauth.Fail(w, http.StatusMethodNotAllowed, "this path does not have this method", http.MethodPost)
+		notAllowed(w, http.MethodPost)
 		return
 	}
-	if why := p.forged(r); why != "" {
-		w.Header().Set("Connection", "close") // the body is not read
-		httpauth.Fail(w, http.StatusForbidden, "only the device's own pages may ask", why)
+	if why := s.forged(r); why != "" {
+		unread(w, http.StatusForbidden, "only the device's own pages may ask", why)
 		return
 	}
 	var asked struct {
@@ -101,20 +108,23 @@ func (p *page) act(w http.ResponseWriter, r *http.Request, a act, who string) {
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxAct+1))
 	if err != nil || len(body) > maxAct || json.Unmarshal(body, &asked) != nil {
-		w.Header().Set("Connection", "close")
-		httpauth.Fail(w, http.StatusBadRequest, "the body is not the JSON that this takes", `{"for": "30m"}, or {}`)
+		unread(w, http.StatusBadRequest, "the body is not the JSON that this takes", `{"for": "30m"}, or {}`)
 		return
 	}
-	if !p.turns.take(time.Now()) {
-		w.Header().Set("Retry-After", "60")
-		httpauth.Fail(w, http.StatusServiceUnavailable, "too much is asked for", strconv.Itoa(actsInWindow)+
-			" a minute at most")
+	if !s.turns.take(time.Now()) {
+		busy(w, "60", "too much is asked for", strconv.Itoa(actsInWindow)+" a minute at most")
 		return
 	}
 	if who == "" {
 		who = remoteUser(r)
 	}
-	a.do(w, r.WithContext(context.WithValue(r.Context(), askerKey{}, who)), asked.For)
+	a.do(s, w, r.WithContext(context.WithValue(r.Context(), askerKey{}, who)), asked.For)
+}
+
+// unread fails a request whose body is not read to its end.
+func unread(w http.ResponseWriter, status int, text, debug string) {
+	w.Header().Set("Connection", "close")
+	httpauth.Fail(w, status, text, debug)
 }
 
 // remoteUser is what the web server says of its user, whom nothing here verifies.

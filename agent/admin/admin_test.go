@@ -33,46 +33,55 @@ type shelf struct {
 	more       int // lines of the metrics
 }
 
-func (s *shelf) functions() admin.Functions {
-	return admin.Functions{
-		Last:      func(last int, match func(*audit.Record) bool) []byte { return s.log.Last(last, match) },
-		Watch:     func(last int, match func(*audit.Record) bool) *audit.Watcher { return s.log.Watch(last, match) },
-		Inventory: func() []byte { return s.document },
-		PushInventory: func(document []byte) error {
-			s.pushed++
-			if s.err == nil {
-				s.document = document
-			}
-			return s.err
-		},
-		RegisterClient: func(_ context.Context, issuer string) error {
-			s.registered = append(s.registered, issuer)
-			return s.err
-		},
-		ForgetClient: func(_ context.Context, issuer string) (string, error) {
-			return "the client of " + issuer + " stays", s.err
-		},
-		RotateClient: func(_ context.Context, issuer string) error {
-			s.registered = append(s.registered, issuer)
-			return s.err
-		},
-		Certificates: func(_ context.Context, enrol bool) error {
-			s.registered = append(s.registered, fmt.Sprint("certs ", enrol))
-			return s.err
-		},
-		Record:         func(seq uint64) ([]byte, bool) { return []byte(`{"seq":7}`), seq == 7 },
-		Remembered:     func() (first, last uint64) { return 5, 7 },
-		Observed:       func() ([]byte, error) { return []byte(`{"decisions":1}`), s.err },
-		ForgetObserved: func() { s.forgotten++ },
-		Keys: func(issuer string) ([]byte, error) {
-			if issuer != "https://a" {
-				return nil, s.err
-			}
-			return []byte(`{"keys":[]}`), s.err
-		},
-		Status:  func() ([]byte, error) { return []byte(`{"healthy":true}`), s.err },
-		Metrics: func() ([]byte, error) { return []byte("# HELP a b.\n" + strings.Repeat("#\n", s.more)), s.err },
+func (s *shelf) Last(last int, match func(*audit.Record) bool) []byte { return s.log.Last(last, match) }
+func (s *shelf) Watch(last int, match func(*audit.Record) bool) *audit.Watcher {
+	return s.log.Watch(last, match)
+}
+func (s *shelf) Record(seq uint64) ([]byte, bool)                      { return []byte(`{"seq":7}`), seq == 7 }
+func (s *shelf) Remembered() (first, last uint64)                      { return 5, 7 }
+func (s *shelf) Inventory() []byte                                     { return s.document }
+func (s *shelf) Observed() ([]byte, error)                             { return []byte(`{"decisions":1}`), s.err }
+func (s *shelf) ForgetObserved()                                       { s.forgotten++ }
+func (s *shelf) Status() ([]byte, error)                               { return []byte(`{"healthy":true}`), s.err }
+func (s *shelf) StopObserve(context.Context) error                     { return s.err }
+func (s *shelf) ForgetServer(string) error                             { return s.err }
+func (s *shelf) RegisterClient(_ context.Context, issuer string) error { return s.register(issuer) }
+func (s *shelf) RotateClient(_ context.Context, issuer string) error   { return s.register(issuer) }
+func (s *shelf) ChangeCerts(_ context.Context, enrol bool) error {
+	return s.register(fmt.Sprint("certs ", enrol))
+}
+
+func (s *shelf) StartObserve(context.Context, time.Duration) ([]byte, error) {
+	return []byte("{}"), s.err
+}
+func (s *shelf) Refresh(context.Context, string) ([]byte, error) { return []byte("{}"), s.err }
+
+func (s *shelf) Metrics() ([]byte, error) {
+	return []byte("# HELP a b.\n" + strings.Repeat("#\n", s.more)), s.err
+}
+
+func (s *shelf) PushInventory(document []byte) error {
+	s.pushed++
+	if s.err == nil {
+		s.document = document
 	}
+	return s.err
+}
+
+func (s *shelf) ForgetClient(_ context.Context, issuer string) (string, error) {
+	return "the client of " + issuer + " stays", s.err
+}
+
+func (s *shelf) Keys(issuer string) ([]byte, error) {
+	if issuer != "https://a" {
+		return nil, s.err
+	}
+	return []byte(`{"keys":[]}`), s.err
+}
+
+func (s *shelf) register(issuer string) error {
+	s.registered = append(s.registered, issuer)
+	return s.err
 }
 
 // answer is one answer as its caller reads it.
@@ -91,7 +100,7 @@ func serve(t *testing.T, conn net.Conn, h http.Handler) error {
 func ask(t *testing.T, s *shelf, text string) []answer {
 	t.Helper()
 	client, server := net.Pipe()
-	h := admin.Handler(s.functions())
+	h := admin.Handler(s)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- serve(t, server, h)
@@ -227,7 +236,7 @@ func TestGetLong(t *testing.T) {
 func TestSlowPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{}
-		h := admin.Handler(s.functions())
+		h := admin.Handler(s)
 		start := time.Now()
 		connect := func() (net.Conn, chan error) {
 			client, server := net.Pipe()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -22,25 +21,27 @@ const (
 	beat = 15 * time.Second
 )
 
-// Viewing is what the view socket needs beyond the functions of the admin socket.
-type Viewing struct {
+// Viewing is what the view socket needs beyond Daemon.
+type Viewing interface {
 	// Explain explains a line of the audit.
-	Explain func(line []byte) ([]byte, error)
+	Explain(line []byte) ([]byte, error)
 	// Acts returns what a page may have done now, of ActObserve and ActRefresh; nothing unless the configuration says
 	// so.
-	Acts func() []string
+	Acts() []string
 	// Login says who sends a request, by a token of his that the configuration asks for, and for how long that lets him
 	// (0: no end is known). who is "" if none is asked for. The request is refused unless refused is nil.
-	Login func(r *http.Request) (who string, left time.Duration, refused *wire.Reply)
+	Login(r *http.Request) (who string, left time.Duration, refused *wire.Reply)
 }
 
-// page is the view socket.
-type page struct {
-	mux
-	Viewing
-	guard     string // of what changes something; other at each start
-	following chan struct{}
-	turns     turns
+// viewRoutes are what the view socket shows.
+var viewRoutes = []route{
+	{"/status", http.MethodGet, (*socket).getStatus},
+	{"/inventory", http.MethodGet, (*socket).getInventory},
+	{"/records", http.MethodGet, (*socket).getRecords},
+	{"/observe", http.MethodGet, (*socket).getObserved},
+	{"/actions", http.MethodGet, (*socket).getActions},
+	{"/events", http.MethodGet, (*socket).follow},
+	{"/explain", http.MethodGet, (*socket).explain},
 }
 
 // View returns the handler of the view socket, to which a web server passes the requests of a page (platform/panel).
@@ -50,78 +51,76 @@ type page struct {
 //	curl --unix-socket /run/nmos-authd/view.sock -N 'http://localhost/events?last=10&denied=true'
 //	curl --unix-socket /run/nmos-authd/view.sock 'http://localhost/explain?seq=4711'
 //	curl --unix-socket /run/nmos-authd/view.sock http://localhost/actions
-func View(f Functions, v Viewing) http.Handler {
-	p := &page{mux: mux{Functions: f}, Viewing: v, guard: rand.Text(), following: make(chan struct{}, maxEvents)}
-	p.paths = map[string][]method{
-		"/status":    {{http.MethodGet, document("application/json", f.Status)}},
-		"/inventory": {{http.MethodGet, p.getInventory}},
-		"/records":   {{http.MethodGet, p.getRecords}},
-		"/observe":   {{http.MethodGet, document("application/json", f.Observed)}},
-		"/actions":   {{http.MethodGet, p.actions}},
-		"/events":    {{http.MethodGet, p.follow}},
-		"/explain": {{http.MethodGet, func(w http.ResponseWriter, r *http.Request) {
-			if line := p.one(w, r); line != nil {
-				document("text/plain; charset=utf-8", func() ([]byte, error) { return v.Explain(line) })(w, r)
-			}
-		}}},
+func View(d Daemon, v Viewing) http.Handler {
+	s := &socket{
+		daemon: d, routes: viewRoutes, viewing: v, guard: rand.Text(), following: make(chan struct{}, maxEvents),
 	}
-	acts := p.acts()
-	shows := httpauth.Bodiless(p.login(func(w http.ResponseWriter, r *http.Request, _ string) { p.ServeHTTP(w, r) }))
-	return sameOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a, is := acts[r.URL.Path]
-		if !is || !slices.Contains(v.Acts(), a.name) {
-			shows.ServeHTTP(w, r)
+	shows := httpauth.Bodiless(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, in := s.login(w, r); in {
+			s.ServeHTTP(w, r)
+		}
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !sameOrigin(w, r) {
 			return
 		}
-		p.login(func(w http.ResponseWriter, r *http.Request, who string) { p.act(w, r, a, who) })(w, r)
-	}))
-}
-
-// login lets those in whom Login does.
-func (p *page) login(in func(w http.ResponseWriter, r *http.Request, who string)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if who, _, refused := p.Login(r); refused != nil {
-			httpauth.Answer(w, refused)
-		} else {
-			in(w, r, who)
-		}
-	}
-}
-
-// sameOrigin refuses what a page of another origin asks for, and says that no page may take an answer for its own.
-// Browsers send Sec-Fetch-Site where the page came over TLS or from the machine itself; "none" is the user's own doing.
-func sameOrigin(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
-		header.Set("Cross-Origin-Resource-Policy", "same-origin")
-		header.Set("X-Content-Type-Options", "nosniff")
-		switch r.Header.Get("Sec-Fetch-Site") {
-		case "", "none", "same-origin":
-			h.ServeHTTP(w, r)
-		default:
-			header.Set("Cache-Control", "no-store")
-			httpauth.Fail(w, http.StatusForbidden, "only the device's own pages may ask", "cross-site")
+		a := actAt(r.URL.Path)
+		if a == nil || !slices.Contains(v.Acts(), a.name) {
+			shows.ServeHTTP(w, r)
+		} else if who, in := s.login(w, r); in {
+			s.act(w, r, a, who)
 		}
 	})
 }
 
+// login says who sends a request. It answers those whom Login refuses.
+func (s *socket) login(w http.ResponseWriter, r *http.Request) (who string, in bool) {
+	who, _, refused := s.viewing.Login(r)
+	if refused != nil {
+		httpauth.Answer(w, refused)
+	}
+	return who, refused == nil
+}
+
+// sameOrigin refuses what a page of another origin asks for, and says that no page may take an answer for its own.
+// Browsers send Sec-Fetch-Site where the page came over TLS or from the machine itself; "none" is the user's own doing.
+func sameOrigin(w http.ResponseWriter, r *http.Request) bool {
+	header := w.Header()
+	for _, h := range [...][2]string{
+		{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"},
+		{"Cross-Origin-Resource-Policy", "same-origin"},
+		{"X-Content-Type-Options", "nosniff"},
+		{"Cache-Control", "no-store"},
+	} {
+		header.Set(h[0], h[1])
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return true
+	}
+	httpauth.Fail(w, http.StatusForbidden, "only the device's own pages may ask", "cross-site")
+	return false
+}
+
+// explain explains the decision whose number a request gives.
+func (s *socket) explain(w http.ResponseWriter, r *http.Request) {
+	if line := s.one(w, r); line != nil {
+		text, err := s.viewing.Explain(line)
+		report(w, plainText, text, err)
+	}
+}
+
 // follow is watch as server-sent events, one for each record, for as long as the login lets.
-func (p *page) follow(w http.ResponseWriter, r *http.Request) {
+func (s *socket) follow(w http.ResponseWriter, r *http.Request) {
 	select {
-	case p.following <- struct{}{}:
-		defer func() { <-p.following }()
+	case s.following <- struct{}{}:
+		defer func() { <-s.following }()
 	default:
 		tooMany(w, maxEvents)
 		return
 	}
-	filter, last, ok := wanted(w, r)
-	if !ok {
-		return
-	}
-	watcher := p.Watch(last, filter.Match)
+	watcher := s.watcher(w, r)
 	if watcher == nil {
-		tooMany(w, audit.MaxWatchers)
 		return
 	}
 	defer watcher.Close()
@@ -134,7 +133,7 @@ func (p *page) follow(w http.ResponseWriter, r *http.Request) {
 		if _, err := out.Write(events); err != nil {
 			return
 		}
-		_, left, refused := p.Login(r) // what it follows from may have changed
+		_, left, refused := s.viewing.Login(r) // what it follows from may have changed
 		if refused != nil {
 			return
 		}
@@ -157,9 +156,4 @@ func (p *page) follow(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-func tooMany(w http.ResponseWriter, most int) {
-	w.Header().Set("Retry-After", "1")
-	httpauth.Fail(w, http.StatusServiceUnavailable, "too many are watching", fmt.Sprint(most, " at most"))
 }

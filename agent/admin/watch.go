@@ -13,22 +13,22 @@ import (
 const jsonLines = "application/x-ndjson"
 
 // getRecords serves the records in memory: one, or the last.
-func (m *mux) getRecords(w http.ResponseWriter, r *http.Request) {
+func (s *socket) getRecords(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if query.Has("last") {
 		if filter, last, ok := wanted(w, r); ok {
-			send(w, jsonLines, m.Last(last, filter.Match))
+			send(w, jsonLines, s.daemon.Last(last, filter.Match))
 		}
 		return
 	}
-	if line := m.one(w, r); line != nil {
-		send(w, "application/json", append(line, '\n'))
+	if line := s.one(w, r); line != nil {
+		send(w, jsonText, append(line, '\n'))
 	}
 }
 
 // one returns the line of the record whose number a request gives. It fails the request, and returns nil, if there is
 // none.
-func (m *mux) one(w http.ResponseWriter, r *http.Request) []byte {
+func (s *socket) one(w http.ResponseWriter, r *http.Request) []byte {
 	query := r.URL.Query()
 	seq, err := strconv.ParseUint(query.Get("seq"), 10, 64)
 	if err != nil || len(query) > 1 {
@@ -36,10 +36,10 @@ func (m *mux) one(w http.ResponseWriter, r *http.Request) []byte {
 			"seq")
 		return nil
 	}
-	line, ok := m.Record(seq)
+	line, ok := s.daemon.Record(seq)
 	if !ok {
 		text := "the daemon remembers no decision yet"
-		if first, last := m.Remembered(); last > 0 {
+		if first, last := s.daemon.Remembered(); last > 0 {
 			text = fmt.Sprintf("the daemon remembers decisions %d to %d", first, last)
 		}
 		httpauth.Fail(w, http.StatusNotFound, text, "not-found")
@@ -49,14 +49,9 @@ func (m *mux) one(w http.ResponseWriter, r *http.Request) []byte {
 }
 
 // watch sends the last records in memory, then others as they are made, until the caller hangs up or the daemon stops.
-func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
-	filter, last, ok := wanted(w, r)
-	if !ok {
-		return
-	}
-	watcher := m.Watch(last, filter.Match)
+func (s *socket) watch(w http.ResponseWriter, r *http.Request) {
+	watcher := s.watcher(w, r)
 	if watcher == nil {
-		tooMany(w, audit.MaxWatchers)
 		return
 	}
 	defer watcher.Close()
@@ -68,6 +63,24 @@ func (m *mux) watch(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// watcher returns what gives the records that a request asks for. It fails the request, and returns nil, if too many
+// watch or the request makes no sense.
+func (s *socket) watcher(w http.ResponseWriter, r *http.Request) *audit.Watcher {
+	filter, last, ok := wanted(w, r)
+	if !ok {
+		return nil
+	}
+	watcher := s.daemon.Watch(last, filter.Match)
+	if watcher == nil {
+		tooMany(w, audit.MaxWatchers)
+	}
+	return watcher
+}
+
+func tooMany(w http.ResponseWriter, most int) {
+	busy(w, "1", "too many are watching", strconv.Itoa(most)+" at most")
 }
 
 // wanted reads which records a request asks for. It fails the request if that makes no sense.

@@ -49,7 +49,7 @@ func TestWatch_ANS7(t *testing.T) {
 			}
 		}
 
-		h := admin.Handler(s.functions())
+		h := admin.Handler(s)
 		connect := func(query string) (net.Conn, *bufio.Reader, chan error) {
 			client, server := net.Pipe()
 			ended := make(chan error, 1)

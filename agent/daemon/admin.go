@@ -12,58 +12,44 @@ import (
 	"go.uber.org/zap"
 
 	"nmosauthd/agent/admin"
+	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wire"
 )
 
-// functions are what the admin socket shows and does; of them the view socket has those that show, and those that the
-// configuration names.
-func (d *daemon) functions() admin.Functions {
-	return admin.Functions{
-		Inventory:      d.stock.document,
-		PushInventory:  d.stock.push,
-		Record:         d.audit.Find,
-		Remembered:     d.audit.Remembered,
-		Last:           d.audit.Last,
-		Watch:          d.audit.Watch,
-		Observed:       d.observed,
-		ForgetServer:   d.forget,
-		RegisterClient: d.registerClient,
-		ForgetClient:   d.forgetClient,
-		RotateClient:   d.rotateClient,
-		Certificates:   d.changeCerts,
-		Keys:           d.heldKeys,
-		Status:         d.statusJSON,
-		Metrics:        d.metricsText,
-		StartObserve:   d.startObserve,
-		StopObserve:    d.stopObserve,
-		Refresh:        d.refresh,
-		ForgetObserved: func() { d.observer.Reset(time.Now(), d.audit.Stats()) },
-	}
+// The daemon is what the admin socket shows and does (admin.Daemon). Of that the view socket has what shows, and what
+// the configuration names.
+
+// Inventory is GET /inventory, and PushInventory is PUT /inventory.
+func (d *daemon) Inventory() []byte                   { return d.stock.document() }
+func (d *daemon) PushInventory(document []byte) error { return d.stock.push(document) }
+
+// Record is GET /records, or tells with Remembered which there are; Last is GET /records, and Watch is GET /watch.
+func (d *daemon) Record(seq uint64) (line []byte, ok bool) { return d.audit.Find(seq) }
+func (d *daemon) Remembered() (first, last uint64)         { return d.audit.Remembered() }
+func (d *daemon) Last(last int, match func(*audit.Record) bool) []byte {
+	return d.audit.Last(last, match)
+}
+func (d *daemon) Watch(last int, match func(*audit.Record) bool) *audit.Watcher {
+	return d.audit.Watch(last, match)
 }
 
-// explained is GET /explain of the view socket: the decision of a record's line, explained by the configuration in
+// Explain is GET /explain of the view socket: the decision of a record's line, explained by the configuration in
 // force.
-func (d *daemon) explained(line []byte) ([]byte, error) {
+func (d *daemon) Explain(line []byte) ([]byte, error) {
 	c := d.inForce.Load()
 	var text bytes.Buffer
 	_, err := explain.Record(&text, line, c.Config, c.names)
 	return text.Bytes(), err
 }
 
-// viewing is what the view socket has beyond that.
-func (d *daemon) viewing() admin.Viewing {
-	return admin.Viewing{
-		Explain: d.explained,
-		Acts:    func() []string { return d.inForce.Load().Sockets.ViewActions },
-		Login:   d.login,
-	}
-}
+// Acts is what GET /actions of the view socket says.
+func (d *daemon) Acts() []string { return d.inForce.Load().Sockets.ViewActions }
 
-// login says who sends a request on the view socket, by the token that [sockets] view_claim asks for.
-func (d *daemon) login(r *http.Request) (who string, left time.Duration, refused *wire.Reply) {
+// Login says who sends a request on the view socket, by the token that [sockets] view_claim asks for.
+func (d *daemon) Login(r *http.Request) (who string, left time.Duration, refused *wire.Reply) {
 	api, asked := strings.CutPrefix(d.inForce.Load().Sockets.ViewClaim, "x-nmos-")
 	if !asked {
 		return "", 0, nil
@@ -82,8 +68,8 @@ func (d *daemon) login(r *http.Request) (who string, left time.Duration, refused
 	return fmt.Sprintf("client %+.64q", reply.ClientID), left, nil
 }
 
-// heldKeys is GET /keys.
-func (d *daemon) heldKeys(issuer string) ([]byte, error) {
+// Keys is GET /keys.
+func (d *daemon) Keys(issuer string) ([]byte, error) {
 	held := d.store.Set().Issuer([]byte(issuer))
 	if held == nil {
 		return nil, nil
@@ -91,16 +77,19 @@ func (d *daemon) heldKeys(issuer string) ([]byte, error) {
 	return held.JWKS()
 }
 
-// observed is GET /observe.
-func (d *daemon) observed() ([]byte, error) {
+// Observed is GET /observe.
+func (d *daemon) Observed() ([]byte, error) {
 	c := d.inForce.Load()
 	rules := c.Rules()
 	return json.Marshal(d.observer.Report(time.Now(), string(d.agent.Mode()), &rules, d.audit.Stats()))
 }
 
-// forget is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with its keys
-// (DIS-6).
-func (d *daemon) forget(issuer string) error {
+// ForgetObserved is DELETE /observe.
+func (d *daemon) ForgetObserved() { d.observer.Reset(time.Now(), d.audit.Stats()) }
+
+// ForgetServer is DELETE /servers?issuer=…: an issuer that discovery found, or that a token brought, is dropped with
+// its keys (DIS-6).
+func (d *daemon) ForgetServer(issuer string) error {
 	c := d.inForce.Load()
 	for _, configured := range c.Authorization.Servers {
 		if keys.TrimIssuer(configured) == keys.TrimIssuer(issuer) {

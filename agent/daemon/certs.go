@@ -332,9 +332,9 @@ func (o *ownCerts) note(e certs.Event) {
 	}
 }
 
-// changeCerts is POST /certs and POST /certs/renew: certificates are asked for now, from the beginning, or for those
+// ChangeCerts is POST /certs and POST /certs/renew: certificates are asked for now, from the beginning, or for those
 // that are held. It waits for the outcome.
-func (d *daemon) changeCerts(ctx context.Context, enrol bool) error {
+func (d *daemon) ChangeCerts(ctx context.Context, enrol bool) error {
 	o := d.certs
 	if !d.inForce.Load().Certificates.Enabled() {
 		return fmt.Errorf("[certificates] est is \"off\"; set it and send SIGHUP: %w", admin.ErrFixed)

@@ -25,8 +25,8 @@ func (*ownCerts) ClockChanged()       {}
 func (*ownCerts) NetworkChanged()     {}
 func (*ownCerts) awaitHandOver()      {}
 
-// changeCerts is POST /certs and POST /certs/renew.
-func (d *daemon) changeCerts(context.Context, bool) error {
+// ChangeCerts is POST /certs and POST /certs/renew.
+func (d *daemon) ChangeCerts(context.Context, bool) error {
 	return fmt.Errorf("this nmos-authd was built without EST: %w", admin.ErrFixed)
 }
 

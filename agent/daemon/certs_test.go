@@ -121,7 +121,7 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		t.Error("there are roots before the first contact")
 	}
 	stop := r.running(t)
-	if err := r.changeCerts(t.Context(), true); err != nil {
+	if err := r.ChangeCerts(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	first := pairIn(t, r.folder)
@@ -156,7 +156,7 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		t.Error("the new roots are still news")
 	}
 
-	if err := r.changeCerts(t.Context(), false); err != nil {
+	if err := r.ChangeCerts(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	second := pairIn(t, r.folder)
@@ -221,7 +221,7 @@ func TestChangeCerts_CERT7_CERT27(t *testing.T) {
 		estserver.WrongCA: "", estserver.Deferred: "somebody has to agree",
 	} {
 		server.Misbehave(estserver.Enrol, fault)
-		err := r.changeCerts(t.Context(), true)
+		err := r.ChangeCerts(t.Context(), true)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want %q", fault, err, want)
 		}
@@ -235,7 +235,7 @@ func TestChangeCerts_CERT7_CERT27(t *testing.T) {
 		t.Error("there is a certificate")
 	}
 	off := newHealthy(t, "")
-	if err := off.changeCerts(t.Context(), true); !errors.Is(err, admin.ErrFixed) {
+	if err := off.ChangeCerts(t.Context(), true); !errors.Is(err, admin.ErrFixed) {
 		t.Errorf("off: got %v, want an error that wraps ErrFixed", err)
 	}
 	if s := off.snapshot(); s.Certs.Enabled || s.Certs.Phase != "disabled" || s.Certs.Trouble != "" {

@@ -19,8 +19,8 @@ import (
 // that is on its way, and another one.
 const ownPatience = 18 * time.Second
 
-// registerClient is POST /client: the device is registered now, and not in its turn or in an hour.
-func (d *daemon) registerClient(ctx context.Context, issuer string) error {
+// RegisterClient is POST /client: the device is registered now, and not in its turn or in an hour.
+func (d *daemon) RegisterClient(ctx context.Context, issuer string) error {
 	ctx, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
 	o := d.own
@@ -80,8 +80,8 @@ func errElsewhere(chosen string) error {
 		chosen, admin.ErrFixed)
 }
 
-// rotateClient is POST /client/key: the client's key is replaced (CLI-68). It returns when that has begun.
-func (d *daemon) rotateClient(ctx context.Context, issuer string) error {
+// RotateClient is POST /client/key: the client's key is replaced (CLI-68). It returns when that has begun.
+func (d *daemon) RotateClient(ctx context.Context, issuer string) error {
 	ctx, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
 	d.own.mu.Lock()
@@ -110,9 +110,9 @@ func (o *ownClient) stopWaiting(events chan<- oauth.Event) {
 	o.waiting = slices.DeleteFunc(o.waiting, func(w chan<- oauth.Event) bool { return w == events })
 }
 
-// forgetClient is DELETE /client: tokens are revoked and the registration is removed, each tried once (CLI-43, CLI-59).
-// Until registerClient, or a restart, no client is registered there again: the device may be about to leave.
-func (d *daemon) forgetClient(ctx context.Context, issuer string) (left string, err error) {
+// ForgetClient is DELETE /client: tokens are revoked and the registration is removed, each tried once (CLI-43, CLI-59).
+// Until RegisterClient, or a restart, no client is registered there again: the device may be about to leave.
+func (d *daemon) ForgetClient(ctx context.Context, issuer string) (left string, err error) {
 	// It is done to its end even if the administrator hangs up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownPatience)
 	defer cancel()

@@ -40,7 +40,7 @@ func TestRegisterElsewhere_CLI43(t *testing.T) {
 		},
 	})
 	d.chooseClient(t.Context())
-	err := d.registerClient(t.Context(), other)
+	err := d.RegisterClient(t.Context(), other)
 	if !errors.Is(err, admin.ErrFixed) {
 		t.Errorf("got %v, want an error that wraps ErrFixed", err)
 	}

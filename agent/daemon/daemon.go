@@ -356,8 +356,8 @@ func (d *daemon) listen(failed chan<- error) error {
 	if err := d.takeSockets(); err != nil {
 		return err
 	}
-	administration := httpauth.NewServer(admin.Handler(d.functions()), true, d.report(c.Admin))
-	viewing := httpauth.NewServer(admin.View(d.functions(), d.viewing()), true, d.report(c.View))
+	administration := httpauth.NewServer(admin.Handler(d), true, d.report(c.Admin))
+	viewing := httpauth.NewServer(admin.View(d, d), true, d.report(c.View))
 	report := d.report(c.HTTP)
 	questions := func(conn *agent.Conn) error { // a web server's
 		return httpauth.NewServer(httpauth.Handler(d.session(conn.Peer), d.own.JWKS), false, report).ServeConn(conn)

@@ -156,7 +156,7 @@ func (d *daemon) writeMetrics() {
 	if path == "" {
 		return
 	}
-	text, err := d.metricsText()
+	text, err := d.Metrics()
 	if err == nil {
 		err = replaceMetrics(platform.RealPath(path), text)
 	}

@@ -157,10 +157,10 @@ func TestNoLight(t *testing.T) {
 // Before all is there, there is no status.
 func TestStatusTooEarly(t *testing.T) {
 	d := newHealthy(t, "")
-	if text, err := d.statusJSON(); !errors.Is(err, errStarting) {
+	if text, err := d.Status(); !errors.Is(err, errStarting) {
 		t.Errorf("got %s, %v, want %v", text, err, errStarting)
 	}
-	if text, err := d.metricsText(); !errors.Is(err, errStarting) {
+	if text, err := d.Metrics(); !errors.Is(err, errStarting) {
 		t.Errorf("got %s, %v, want %v", text, err, errStarting)
 	}
 }

@@ -178,8 +178,8 @@ func askedBy(ctx context.Context) agent.Peer {
 	return agent.Peer{UID: -1}
 }
 
-// startObserve is POST /observe/mode: everything is observed for some time, which ends by itself.
-func (d *daemon) startObserve(ctx context.Context, span time.Duration) ([]byte, error) {
+// StartObserve is POST /observe/mode: everything is observed for some time, which ends by itself.
+func (d *daemon) StartObserve(ctx context.Context, span time.Duration) ([]byte, error) {
 	if mode := d.inForce.Load().Mode; mode != config.ModeEnforce {
 		return nil, fmt.Errorf("the configuration says mode = %q, so nothing is denied: %w", mode, admin.ErrFixed)
 	}
@@ -205,8 +205,8 @@ func (d *daemon) startObserve(ctx context.Context, span time.Duration) ([]byte, 
 	return json.Marshal(&begun)
 }
 
-// stopObserve is DELETE /observe/mode.
-func (d *daemon) stopObserve(ctx context.Context) error {
+// StopObserve is DELETE /observe/mode.
+func (d *daemon) StopObserve(ctx context.Context) error {
 	o := &d.observing
 	o.mu.Lock()
 	defer o.mu.Unlock()

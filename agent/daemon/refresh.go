@@ -28,8 +28,8 @@ const (
 
 var errPending = errors.New("not done yet, and still being tried: \"nmos-authd status\" shows how it goes")
 
-// refresh is POST /refresh: keys are fetched and servers are looked for now, and not in their turn.
-func (d *daemon) refresh(ctx context.Context, issuer string) ([]byte, error) {
+// Refresh is POST /refresh: keys are fetched and servers are looked for now, and not in their turn.
+func (d *daemon) Refresh(ctx context.Context, issuer string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
 	before, found := d.store.Set(), d.finder.Found()

@@ -22,16 +22,16 @@ type namedServer struct {
 // errStarting is the answer before every source of a snapshot is set.
 var errStarting = errors.New("the daemon is just starting")
 
-// statusJSON is GET /status.
-func (d *daemon) statusJSON() ([]byte, error) {
+// Status is GET /status.
+func (d *daemon) Status() ([]byte, error) {
 	if !d.health.ready.Load() {
 		return nil, errStarting
 	}
 	return d.measured().JSON()
 }
 
-// metricsText is GET /metrics.
-func (d *daemon) metricsText() ([]byte, error) {
+// Metrics is GET /metrics.
+func (d *daemon) Metrics() ([]byte, error) {
 	if !d.health.ready.Load() {
 		return nil, errStarting
 	}
