@@ -13,10 +13,15 @@ import (
 
 // Key is one key of the file: all that is known of it but the words that configs/nmos-authd.toml has for it.
 type Key struct {
+	row
+	value reflect.Value // the field of a Config: one value, or a list of values, each once
+}
+
+// row is what does not depend on a Config.
+type row struct {
 	Section string // "" above all sections
 	Name    string
 	Traits  Traits
-	field   any // a pointer into a Config: to one value, or to a list of values, each once
 	def     any // the default; nil for an empty list
 	parser      // of one value
 }
@@ -38,7 +43,7 @@ const (
 // String names the key as messages do.
 //
 //go:noinline
-func (k *Key) String() string {
+func (k *row) String() string {
 	if k.Section == "" {
 		return k.Name
 	}
@@ -51,29 +56,30 @@ func (k *Key) String() string {
 func (k *Key) Path() string { return k.Get().(string) }
 
 // Get returns the value.
-func (k *Key) Get() any { return k.value().Interface() }
-
-func (k *Key) value() reflect.Value { return reflect.ValueOf(k.field).Elem() }
+func (k *Key) Get() any { return k.value.Interface() }
 
 func (k *Key) reset() {
-	if v := k.value(); k.def == nil {
+	if v := k.value; k.def == nil {
 		v.SetZero()
 	} else {
-		v.Set(reflect.ValueOf(k.def).Convert(v.Type()))
+		v.Set(as(v.Type(), k.def))
 	}
 }
+
+// as returns a value as one of a field's type.
+func as(t reflect.Type, value any) reflect.Value { return reflect.ValueOf(value).Convert(t) }
 
 // maxEntries is how many entries a list has at most.
 const maxEntries = 256
 
 // set takes the value from TOML. On error the value stays as it is, or holds what of a list is good; every bad entry is
 // an error of its own.
-func (k *Key) set(value any) error {
-	v := k.value()
+func (k *Key) set(c *Config, value any) error {
+	v := k.value
 	if v.Kind() != reflect.Slice {
-		one, err := k.convert(value)
+		one, err := k.convert(c, value)
 		if err == nil {
-			v.Set(reflect.ValueOf(one))
+			v.Set(as(v.Type(), one))
 		}
 		return err
 	}
@@ -88,7 +94,7 @@ func (k *Key) set(value any) error {
 	var kept []any
 	var errs []error
 	for _, entry := range entries {
-		one, err := k.convert(entry)
+		one, err := k.convert(c, entry)
 		if wrong := (*typeError)(nil); errors.As(err, &wrong) {
 			err = fmt.Errorf("each entry %w", err)
 		}
@@ -96,135 +102,150 @@ func (k *Key) set(value any) error {
 			errs = append(errs, err)
 		} else if !slices.Contains(kept, one) {
 			kept = append(kept, one)
-			v.Set(reflect.Append(v, reflect.ValueOf(one)))
+			v.Set(reflect.Append(v, as(v.Type().Elem(), one)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Keys returns every key there is, with the values of c.
+// rows are all keys but those of [enforce], which has one for each API.
 //
-// To add a key: give it a field in config.go, a row here, and its words and default in configs/nmos-authd.toml, which
-// shows them all; then run "go run ./scripts/manual", which makes the manual page of that. The tests here and in
-// scripts/manual name what was forgotten. What the sandbox opens, which folders an init script makes, and what needs a
-// restart follow from the row.
+// To add a key: give it a field of its name in config.go, a row here, and its words and default in
+// configs/nmos-authd.toml, which shows them all; then run "go run ./scripts/manual", which makes the manual page of
+// that. The tests here and in scripts/manual name what was forgotten. What the sandbox opens, which folders an init
+// script makes, and what needs a restart follow from the row.
 //
 // A key that judges by another one stands after it: values are set in this order, whatever the order of the file.
+var rows = []row{
+	{"", "mode", 0, ModeEnforce, words(ModeEnforce + or + ModeObserve + or + ModeOff)},
+
+	{"device", "names", 0, nil, text(deviceName)},
+	{"device", "realm", 0, "", text(realm)},
+
+	{"authorization", "allow_http", 0, false, boolean{}},
+	{"authorization", "servers", 0, nil, issuer((*Authorization).serverURL)},
+	{"authorization", "trusted_issuers", 0, nil, issuer((*Authorization).issuerPattern)},
+	{"authorization", "ca_file", RootsPlace, "/etc/nmos-authd/ca.pem", text(absolutePath)},
+	{"authorization", "refresh", 0, time.Hour, duration{5 * time.Second, 24 * time.Hour}},
+	{"authorization", "leeway", 0, 0, duration{0, time.Minute}},
+	{"authorization", "retry", 0, 30 * time.Second, duration{time.Second, time.Hour}},
+
+	{"discovery", "mode", 0, DiscoveryAuto,
+		words(DiscoveryAuto + or + DiscoveryBoth + or + DiscoveryUnicast + or + DiscoveryMDNS + or + DiscoveryOff)},
+	{"discovery", "hosts", 0, nil, text(hostPattern)},
+	{"discovery", "domains", 0, nil, text(hostName)},
+	{"discovery", "dns_servers", 0, nil, text(nameServer)},
+
+	{"sockets", "authz", Restart | SocketPlace, "/run/nmos-authd/authz.sock", text(neededSocketPath)},
+	{"sockets", "http", Restart | SocketPlace, "/run/nmos-authd/http.sock", text(socketPath)},
+	{"sockets", "admin", Restart | SocketPlace, "/run/nmos-authd/admin.sock", text(socketPath)},
+	{"sockets", "view", Restart | SocketPlace, "", text(socketPath)},
+	{"sockets", "group", Restart, "", text(groupName)},
+	{"sockets", "allow_uids", 0, nil, userID{}},
+	{"sockets", "admin_group", Restart, "", text(groupName)},
+	{"sockets", "view_group", Restart, "", text(groupName)},
+	{"sockets", "view_actions", 0, nil, words("observe, refresh")},
+	{"sockets", "view_claim", 0, "", text(viewClaim)},
+
+	{"clock", "unsynchronised", 0, ClockJudge, words(ClockJudge + or + ClockDeny)},
+	{"clock", "synchronised_file", 0, "", text(filePath)},
+
+	{"state", "dir", Restart | PrivatePlace, "/var/lib/nmos-authd", text(absolutePath)},
+
+	{"limits", "token_bytes", 0, 16384, number{1024, 16384}},
+	{"limits", "path_bytes", 0, decide.DefaultPathBytes, number{256, 4096}},
+	{"limits", "packet_bytes", 0, 32768, number{1024, 65536}},
+	{"limits", "cached_tokens", 0, 64, number{1, 4096}},
+	{"limits", "connections", Restart, 64, number{1, 4096}},
+	// Under the least the collector would run without end.
+	{"limits", "memory_bytes", 0, 0, orZero{number{8 << 20, 1 << 30}}},
+
+	{"log", "level", 0, "info", words("debug" + or + "info" + or + "warn" + or + "error")},
+
+	{"paths", "public", 0, nil, text(publicPrefix)},
+	{"paths", "claims", 0, nil, text(claimPrefix)},
+	{"paths", "control", 0, nil, text(controlPath)},
+
+	{"control", "commands", 0, CommandsHandshake, words(CommandsHandshake + or + CommandsAsked)},
+	{"control", "claims", 0, []ControlClaim{ClaimControl, ClaimNCP},
+		words(ClaimControl + or + ClaimNCP + or + ClaimNC)},
+	{"control", "gets", 0, GetsRead, words(GetsRead + or + GetsWrite + or + GetsLetter)},
+	{"control", "read_methods", 0, nil, text(readMethod)},
+	{"control", "models", 0, nil, text(deviceModel)},
+	{"control", "configuration_specifiers", 0, SpecifiersRole,
+		words(SpecifiersRole + or + SpecifiersURL + or + SpecifiersBoth)},
+	{"control", "as_drafted", 0, nil, words(DraftedRoot + or + DraftedBelow + or + DraftedTarget)},
+	{"control", "record", 0, RecordDenied, words(RecordDenied + or + RecordAll)},
+
+	{"inventory", "file", ReadPlace, "", text(filePath)},
+
+	{"audit", "sinks", 0, []AuditSink{AuditLog}, words(AuditLog + or + AuditFile + or + AuditSyslog)},
+	{"audit", "full", 0, AuditDrop, words(AuditDrop + or + AuditWait)},
+	{"audit", "queue_bytes", 0, 64 << 10, number{4 << 10, 16 << 20}},
+	{"audit", "repeat", 0, 10 * time.Second, duration{0, time.Hour}},
+	{"audit", "deny_rate", 0, 2, number{0, 100_000}},
+	{"audit", "allow_rate", 0, 20, number{0, 100_000}},
+	{"audit", "file", WritePlace, "", text(filePath)},
+	{"audit", "file_bytes", 0, 1 << 20, number{64 << 10, 1 << 30}},
+	{"audit", "files", 0, 4, number{1, 100}},
+	{"audit", "syslog", 0, "", text(syslogURL)},
+	{"audit", "ring_bytes", 0, 64 << 10, number{4 << 10, 16 << 20}},
+
+	{"metrics", "file", WritePlace, "", text(filePath)},
+
+	{"client", "scopes", 0, nil, text(scopeName)},
+	{"client", "issuer", 0, "", issuer((*Authorization).optionalServerURL)},
+	{"client", "initial_access_token_file", ReadPlace, "", text(filePath)},
+	{"client", "client_id", 0, "", text(clientID)},
+	{"client", "client_secret_file", ReadPlace, "", text(filePath)},
+	{"client", "auth_method", 0, ClientAuthAuto, words(ClientAuthAuto + or + ClientAuthKey + or + ClientAuthSecret)},
+	{"client", "keys", 0, ClientKeysAuto, words(ClientKeysAuto + or + ClientKeysInline + or + ClientKeysByURI)},
+	{"client", "jwks_uri", 0, "", issuer((*Authorization).endpointURL)},
+	{"client", "software_id", 0, "", text(uuid)},
+	{"client", "allow_uids", 0, nil, userID{}},
+	{"client", "group", 0, "", text(groupName)},
+
+	{"certificates", "est", 0, ESTOff, text(estServer)},
+	{"certificates", "fingerprint", 0, "", text(fingerprint)},
+	{"certificates", "ca_file", ReadPlace, "", text(filePath)},
+	{"certificates", "trust_first", 0, false, boolean{}},
+	{"certificates", "names", 0, nil, text(certificateName)},
+	{"certificates", "keys", 0, []KeyKind{KeyECDSA}, words(KeyECDSA + or + KeyRSA)},
+	{"certificates", "maker_certificate", ReadPlace, "", text(filePath)},
+	{"certificates", "maker_key", ReadPlace, "", text(filePath)},
+	{"certificates", "folder", Restart | SharedPlace, "/run/nmos-authd/certs", text(folderPath)},
+	{"certificates", "mode", 0, "0640", text(keyFileMode)},
+	{"certificates", "group", 0, "", text(groupName)},
+	{"certificates", "renew", 0, true, boolean{}},
+
+	{"sandbox", "landlock", Restart, true, boolean{}},
+}
+
+// Keys returns every key there is, with the values of c.
 func Keys(c *Config) []Key {
-	a, x := &c.Authorization, &c.Certificates
-	all := []Key{
-		{"", "mode", 0, &c.Mode, ModeEnforce, word(ModeEnforce, ModeObserve, ModeOff)},
-
-		{"device", "names", 0, &c.Device.Names, nil, text(deviceName)},
-		{"device", "realm", 0, &c.Device.Realm, "", text(realm)},
-
-		{"authorization", "allow_http", 0, &a.AllowHTTP, false, boolean},
-		{"authorization", "servers", 0, &a.Servers, nil, text(a.serverURL)},
-		{"authorization", "trusted_issuers", 0, &a.TrustedIssuers, nil, text(a.issuerPattern)},
-		{"authorization", "ca_file", RootsPlace, &a.CAFile, "/etc/nmos-authd/ca.pem", text(absolutePath)},
-		{"authorization", "refresh", 0, &a.Refresh, time.Hour, duration(5*time.Second, 24*time.Hour)},
-		{"authorization", "leeway", 0, &a.Leeway, 0, duration(0, time.Minute)},
-		{"authorization", "retry", 0, &a.Retry, 30 * time.Second, duration(time.Second, time.Hour)},
-
-		{"discovery", "mode", 0, &c.Discovery.Mode, DiscoveryAuto,
-			word(DiscoveryAuto, DiscoveryBoth, DiscoveryUnicast, DiscoveryMDNS, DiscoveryOff)},
-		{"discovery", "hosts", 0, &c.Discovery.Hosts, nil, text(hostPattern)},
-		{"discovery", "domains", 0, &c.Discovery.Domains, nil, text(hostName)},
-		{"discovery", "dns_servers", 0, &c.Discovery.DNSServers, nil, text(nameServer)},
-
-		{"sockets", "authz", Restart | SocketPlace,
-			&c.Sockets.Authz, "/run/nmos-authd/authz.sock", text(neededSocketPath)},
-		{"sockets", "http", Restart | SocketPlace, &c.Sockets.HTTP, "/run/nmos-authd/http.sock", text(socketPath)},
-		{"sockets", "admin", Restart | SocketPlace, &c.Sockets.Admin, "/run/nmos-authd/admin.sock", text(socketPath)},
-		{"sockets", "view", Restart | SocketPlace, &c.Sockets.View, "", text(socketPath)},
-		{"sockets", "group", Restart, &c.Sockets.Group, "", text(groupName)},
-		{"sockets", "allow_uids", 0, &c.Sockets.AllowUIDs, nil, userID},
-		{"sockets", "admin_group", Restart, &c.Sockets.AdminGroup, "", text(groupName)},
-		{"sockets", "view_group", Restart, &c.Sockets.ViewGroup, "", text(groupName)},
-		{"sockets", "view_actions", 0, &c.Sockets.ViewActions, nil, word("observe", "refresh")},
-		{"sockets", "view_claim", 0, &c.Sockets.ViewClaim, "", text(viewClaim)},
-
-		{"clock", "unsynchronised", 0, &c.Clock.Unsynchronised, ClockJudge, word(ClockJudge, ClockDeny)},
-		{"clock", "synchronised_file", 0, &c.Clock.SynchronisedFile, "", text(filePath)},
-
-		{"state", "dir", Restart | PrivatePlace, &c.State.Dir, "/var/lib/nmos-authd", text(absolutePath)},
-
-		{"limits", "token_bytes", 0, &c.Limits.TokenBytes, 16384, number(1024, 16384)},
-		{"limits", "path_bytes", 0, &c.Limits.PathBytes, decide.DefaultPathBytes, number(256, 4096)},
-		{"limits", "packet_bytes", 0, &c.Limits.PacketBytes, 32768, number(1024, 65536)},
-		{"limits", "cached_tokens", 0, &c.Limits.CachedTokens, 64, number(1, 4096)},
-		{"limits", "connections", Restart, &c.Limits.Connections, 64, number(1, 4096)},
-		// Under the least the collector would run without end.
-		{"limits", "memory_bytes", 0, &c.Limits.MemoryBytes, 0, orZero{number(8<<20, 1<<30)}},
-
-		{"log", "level", 0, &c.Log.Level, "info", word("debug", "info", "warn", "error")},
-
-		{"paths", "public", 0, &c.Paths.Public, nil, text(publicPrefix)},
-		{"paths", "claims", 0, &c.Paths.Claims, nil, text(claimPrefix)},
-		{"paths", "control", 0, &c.Paths.Control, nil, text(controlPath)},
-
-		{"control", "commands", 0, &c.Control.Commands, CommandsHandshake, word(CommandsHandshake, CommandsAsked)},
-		{"control", "claims", 0, &c.Control.Claims, []ControlClaim{ClaimControl, ClaimNCP},
-			word(ClaimControl, ClaimNCP, ClaimNC)},
-		{"control", "gets", 0, &c.Control.Gets, GetsRead, word(GetsRead, GetsWrite, GetsLetter)},
-		{"control", "read_methods", 0, &c.Control.ReadMethods, nil, text(readMethod)},
-		{"control", "models", 0, &c.Control.Models, nil, text(deviceModel)},
-		{"control", "configuration_specifiers", 0, &c.Control.ConfigurationSpecifiers, SpecifiersRole,
-			word(SpecifiersRole, SpecifiersURL, SpecifiersBoth)},
-		{"control", "as_drafted", 0, &c.Control.AsDrafted, nil, word(DraftedRoot, DraftedBelow, DraftedTarget)},
-		{"control", "record", 0, &c.Control.Record, RecordDenied, word(RecordDenied, RecordAll)},
-
-		{"inventory", "file", ReadPlace, &c.Inventory.File, "", text(filePath)},
-
-		{"audit", "sinks", 0, &c.Audit.Sinks, []AuditSink{AuditLog}, word(AuditLog, AuditFile, AuditSyslog)},
-		{"audit", "full", 0, &c.Audit.Full, AuditDrop, word(AuditDrop, AuditWait)},
-		{"audit", "queue_bytes", 0, &c.Audit.QueueBytes, 64 << 10, number(4<<10, 16<<20)},
-		{"audit", "repeat", 0, &c.Audit.Repeat, 10 * time.Second, duration(0, time.Hour)},
-		{"audit", "deny_rate", 0, &c.Audit.DenyRate, 2, number(0, 100_000)},
-		{"audit", "allow_rate", 0, &c.Audit.AllowRate, 20, number(0, 100_000)},
-		{"audit", "file", WritePlace, &c.Audit.File, "", text(filePath)},
-		{"audit", "file_bytes", 0, &c.Audit.FileBytes, 1 << 20, number(64<<10, 1<<30)},
-		{"audit", "files", 0, &c.Audit.Files, 4, number(1, 100)},
-		{"audit", "syslog", 0, &c.Audit.Syslog, "", text(syslogURL)},
-		{"audit", "ring_bytes", 0, &c.Audit.RingBytes, 64 << 10, number(4<<10, 16<<20)},
-
-		{"metrics", "file", WritePlace, &c.Metrics.File, "", text(filePath)},
-
-		{"client", "scopes", 0, &c.Client.Scopes, nil, text(scopeName)},
-		{"client", "issuer", 0, &c.Client.Issuer, "", text(a.optionalServerURL)},
-		{"client", "initial_access_token_file", ReadPlace, &c.Client.InitialAccessTokenFile, "", text(filePath)},
-		{"client", "client_id", 0, &c.Client.ClientID, "", text(clientID)},
-		{"client", "client_secret_file", ReadPlace, &c.Client.ClientSecretFile, "", text(filePath)},
-		{"client", "auth_method", 0,
-			&c.Client.AuthMethod, ClientAuthAuto, word(ClientAuthAuto, ClientAuthKey, ClientAuthSecret)},
-		{"client", "keys", 0,
-			&c.Client.Keys, ClientKeysAuto, word(ClientKeysAuto, ClientKeysInline, ClientKeysByURI)},
-		{"client", "jwks_uri", 0, &c.Client.JWKSURI, "", text(a.endpointURL)},
-		{"client", "software_id", 0, &c.Client.SoftwareID, "", text(uuid)},
-		{"client", "allow_uids", 0, &c.Client.AllowUIDs, nil, userID},
-		{"client", "group", 0, &c.Client.Group, "", text(groupName)},
-
-		{"certificates", "est", 0, &x.EST, ESTOff, text(estServer)},
-		{"certificates", "fingerprint", 0, &x.Fingerprint, "", text(fingerprint)},
-		{"certificates", "ca_file", ReadPlace, &x.CAFile, "", text(filePath)},
-		{"certificates", "trust_first", 0, &x.TrustFirst, false, boolean},
-		{"certificates", "names", 0, &x.Names, nil, text(certificateName)},
-		{"certificates", "keys", 0, &x.Keys, []KeyKind{KeyECDSA}, word(KeyECDSA, KeyRSA)},
-		{"certificates", "maker_certificate", ReadPlace, &x.MakerCertificate, "", text(filePath)},
-		{"certificates", "maker_key", ReadPlace, &x.MakerKey, "", text(filePath)},
-		{"certificates", "folder", Restart | SharedPlace, &x.Folder, "/run/nmos-authd/certs", text(folderPath)},
-		{"certificates", "mode", 0, &x.Mode, "0640", text(keyFileMode)},
-		{"certificates", "group", 0, &x.Group, "", text(groupName)},
-		{"certificates", "renew", 0, &x.Renew, true, boolean},
-
-		{"sandbox", "landlock", Restart, &c.Sandbox.Landlock, true, boolean},
+	all := make([]Key, 0, len(rows)+len(c.Enforce))
+	for _, r := range rows {
+		v := reflect.ValueOf(c).Elem()
+		if r.Section != "" {
+			v = field(v, r.Section)
+		}
+		all = append(all, Key{r, field(v, r.Name)})
 	}
 	for api := range c.Enforce {
-		all = append(all,
-			Key{"enforce", decide.API(api).String(), 0, &c.Enforce[api], StageAll,
-				word(StageAll, StageWrite, StageNone)})
+		r := row{"enforce", decide.API(api).String(), 0, StageAll, words(StageAll + or + StageWrite + or + StageNone)}
+		all = append(all, Key{r, reflect.ValueOf(&c.Enforce[api]).Elem()})
 	}
 	return all
+}
+
+// field returns the field that has the name of a key as Go spells it: DNSServers for dns_servers.
+func field(v reflect.Value, key string) reflect.Value {
+	name := strings.ReplaceAll(key, "_", "")
+	i := 0
+	for !strings.EqualFold(v.Type().Field(i).Name, name) {
+		i++ // past the last field it panics: every test sees a key without one
+	}
+	return v.Field(i)
 }
 
 // Default returns the configuration of an empty file. The caller may change it.
@@ -321,10 +342,10 @@ func (r *reader) checkModels() {
 	}
 }
 
-// parser checks one value of TOML and converts it to the type of its field.
+// parser checks one value of TOML and returns what its field is to hold, be it of a plainer type: a string for a Mode.
 type parser interface {
-	Bounds() string // "5s to 24h", or the words to choose from; "" if there are none
-	convert(value any) (any, error)
+	Bounds() string                            // "5s to 24h", or the words to choose from; "" if there are none
+	convert(c *Config, value any) (any, error) // c has the values of the keys before it
 }
 
 // typeError says that a value is of another type.
@@ -335,28 +356,12 @@ type typeError struct {
 
 func (e *typeError) Error() string { return "must be " + e.want + ", not " + kind(e.got) }
 
-// of is a parser for values of one type of TOML.
-type of[V any] struct {
-	want, bounds string
-	check        func(V) (any, error)
-}
-
-func (o *of[V]) Bounds() string { return o.bounds }
-
-func (o *of[V]) convert(value any) (any, error) {
-	v, ok := value.(V)
-	if !ok {
-		return nil, &typeError{o.want, value}
-	}
-	return o.check(v)
-}
-
 // text accepts a string that passes the check, which returns it normalised, or says what is wrong with it.
 type text func(string) (string, error)
 
 func (text) Bounds() string { return "" }
 
-func (check text) convert(value any) (any, error) {
+func (check text) convert(_ *Config, value any) (any, error) {
 	s, ok := value.(string)
 	if !ok {
 		return nil, &typeError{"a string", value}
@@ -364,40 +369,88 @@ func (check text) convert(value any) (any, error) {
 	return check(s)
 }
 
-var boolean = &of[bool]{"true or false", "", func(b bool) (any, error) { return b, nil }}
+// issuer is text that is checked by what [authorization] says.
+type issuer func(*Authorization, string) (string, error)
 
-func number(least, most int64) parser {
-	bounds := fmt.Sprintf("%d to %d", least, most)
-	return &of[int64]{"a whole number", bounds, func(n int64) (any, error) {
-		if n < least || n > most {
-			return nil, fmt.Errorf("%d is out of range; it must be %s", n, bounds)
-		}
-		return int(n), nil
-	}}
+func (issuer) Bounds() string { return "" }
+
+func (check issuer) convert(c *Config, value any) (any, error) {
+	return text(func(s string) (string, error) { return check(&c.Authorization, s) }).convert(c, value)
+}
+
+// words accepts one of a few words, which it lists with or between them.
+type words string
+
+const or = ", "
+
+func (w words) Bounds() string { return string(w) }
+
+func (w words) convert(_ *Config, value any) (any, error) {
+	s, ok := value.(string)
+	if !ok {
+		return nil, &typeError{"one of " + string(w), value}
+	}
+	if all := strings.Split(string(w), or); !slices.Contains(all, s) {
+		return nil, fmt.Errorf("%s must be one of %s%s", shown(s), string(w), meant(s, all))
+	}
+	return s, nil
+}
+
+type boolean struct{}
+
+func (boolean) Bounds() string { return "" }
+
+func (boolean) convert(_ *Config, value any) (any, error) {
+	if _, ok := value.(bool); !ok {
+		return nil, &typeError{"true or false", value}
+	}
+	return value, nil
+}
+
+// number accepts a whole number within bounds.
+type number struct{ least, most int64 }
+
+func (n number) Bounds() string { return fmt.Sprintf("%d to %d", n.least, n.most) }
+
+func (n number) convert(_ *Config, value any) (any, error) {
+	i, ok := value.(int64)
+	if !ok {
+		return nil, &typeError{"a whole number", value}
+	}
+	if i < n.least || i > n.most {
+		return nil, fmt.Errorf("%d is out of range; it must be %s", i, n.Bounds())
+	}
+	return i, nil
 }
 
 // orZero accepts 0, too.
-type orZero struct{ parser }
+type orZero struct{ number }
 
-func (o orZero) convert(value any) (any, error) {
+func (o orZero) convert(c *Config, value any) (any, error) {
 	if value == int64(0) {
-		return 0, nil
+		return value, nil
 	}
-	return o.parser.convert(value)
+	return o.number.convert(c, value)
 }
 
-func duration(least, most time.Duration) parser {
-	bounds := brief(least) + " to " + brief(most)
-	return &of[string]{`a string such as "90s" or "1h"`, bounds, func(s string) (any, error) {
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			return nil, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
-		}
-		if d < least || d > most {
-			return nil, fmt.Errorf("%s is out of range; it must be %s", s, bounds)
-		}
-		return d, nil
-	}}
+// duration accepts a duration within bounds.
+type duration struct{ least, most time.Duration }
+
+func (d duration) Bounds() string { return brief(d.least) + " to " + brief(d.most) }
+
+func (d duration) convert(_ *Config, value any) (any, error) {
+	s, ok := value.(string)
+	if !ok {
+		return nil, &typeError{`a string such as "90s" or "1h"`, value}
+	}
+	long, err := time.ParseDuration(s)
+	if err != nil {
+		return nil, fmt.Errorf(`%s is not a duration; write it as "90s", "10m" or "1h"`, shown(s))
+	}
+	if long < d.least || long > d.most {
+		return nil, fmt.Errorf("%s is out of range; it must be %s", s, d.Bounds())
+	}
+	return long, nil
 }
 
 // brief writes a duration without the zero units that String adds: 1h, not 1h0m0s.
@@ -412,26 +465,19 @@ func brief(d time.Duration) string {
 	return s
 }
 
-// word accepts one of a few words.
-func word[T ~string](words ...T) parser {
-	names := make([]string, len(words))
-	for i, w := range words {
-		names[i] = string(w)
-	}
-	bounds := strings.Join(names, ", ")
-	return &of[string]{"one of " + bounds, bounds, func(s string) (any, error) {
-		if !slices.Contains(names, s) {
-			return nil, fmt.Errorf("%s must be one of %s%s", shown(s), bounds, meant(s, names))
-		}
-		return T(s), nil
-	}}
-}
-
 // userID accepts the number of a user.
-var userID = &of[int64]{"a user number", "", func(n int64) (any, error) {
+type userID struct{}
+
+func (userID) Bounds() string { return "" }
+
+func (userID) convert(_ *Config, value any) (any, error) {
 	const nobody = 1<<32 - 1 // the kernel's "no user": never a peer's
+	n, ok := value.(int64)
+	if !ok {
+		return nil, &typeError{"a user number", value}
+	}
 	if n < 0 || n >= nobody {
 		return nil, fmt.Errorf("%d is not a user number", n)
 	}
-	return uint32(n), nil
-}}
+	return n, nil
+}

@@ -265,7 +265,7 @@ func (r *reader) put(path []string, value any, line int) {
 		value = map[string]any{}
 	}
 	k := r.key(section, name)
-	switch before, twice := r.set[(&Key{Section: section, Name: name}).String()]; {
+	switch before, twice := r.set[(&row{Section: section, Name: name}).String()]; {
 	case k == nil:
 		if full := section + "\x00" + name; !r.unknown[full] {
 			r.unknown[full] = true
@@ -326,7 +326,7 @@ func (r *reader) assign() {
 		if !ok {
 			continue
 		}
-		for _, err := range Mistakes(k.set(s.value)) {
+		for _, err := range Mistakes(k.set(r.cfg, s.value)) {
 			r.mistakes.add(s.line, "%s: %v", &k, err)
 		}
 	}

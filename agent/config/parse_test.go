@@ -132,7 +132,7 @@ func whole(data []byte) (c *Config, err error) {
 			table = section
 		}
 		if value, there := table[k.Name]; there {
-			if err := k.set(value); err != nil {
+			if err := k.set(new(Config), value); err != nil {
 				return nil, err
 			}
 			delete(table, k.Name)
