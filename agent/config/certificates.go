@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -70,12 +71,11 @@ func estServer(s string) (string, error) {
 	u, err := new(Authorization).issuerURL(s)
 	switch {
 	case !strings.Contains(s, "://"):
-		return "", fmt.Errorf("%s must be off, auto or the server's URL%s", shown(s),
-			meant(s, []string{ESTOff, ESTAuto}))
+		return refuse(s, "must be off, auto or the server's URL%s", meant(s, []string{ESTOff, ESTAuto}))
 	case err != nil:
-		return "", fmt.Errorf("%s %w", shownURL(s), err)
+		return refuseURL(s, "%v", err)
 	case strings.Contains(u.Host, "*"):
-		return "", fmt.Errorf("%s holds a *; name the server", shown(s))
+		return refuse(s, "holds a *; name the server")
 	case strings.Contains(u.Path, "/.well-known"):
 		return "", fmt.Errorf("%s: leave /.well-known/est out, and put what follows it, the label, behind the host",
 			shown(s))
@@ -92,8 +92,7 @@ func estServer(s string) (string, error) {
 func fingerprint(s string) (string, error) {
 	plain := strings.ToLower(strings.ReplaceAll(s, ":", ""))
 	if raw, err := hex.DecodeString(plain); err != nil || len(raw) != 32 && s != "" {
-		return "", fmt.Errorf("%s is not a SHA-256 in 64 hexadecimal digits, as \"openssl x509 -fingerprint -sha256\" "+
-			"prints it", shown(s))
+		return refuse(s, `is not a SHA-256 in 64 hexadecimal digits, as "openssl x509 -fingerprint -sha256" prints it`)
 	}
 	return plain, nil
 }
@@ -101,7 +100,7 @@ func fingerprint(s string) (string, error) {
 // certificateName checks a name in a certificate: no address and no wildcard (CERT-22).
 func certificateName(s string) (string, error) {
 	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return "", fmt.Errorf("%s is an address; a certificate is for names", shown(s))
+		return refuse(s, "is an address; a certificate is for names")
 	}
 	return hostName(s)
 }
@@ -112,14 +111,14 @@ func keyFileMode(s string) (string, error) {
 	case "0600", "0640":
 		return s, nil
 	}
-	return "", fmt.Errorf("%s must be 0600, or 0640 for the group to read it", shown(s))
+	return refuse(s, "must be 0600, or 0640 for the group to read it")
 }
 
 // folderPath checks the path of a folder that is needed.
 func folderPath(s string) (string, error) {
 	s, err := absolutePath(s)
 	if err == nil && (s == "" || s == "/") {
-		err = fmt.Errorf("the path does not name a folder")
+		err = errors.New("the path does not name a folder")
 	}
 	return s, err
 }

@@ -18,11 +18,21 @@ import (
 // maxSocketPath is the longest path of a Unix socket, in bytes: sun_path of unix(7) with its closing NUL.
 const maxSocketPath = 107
 
+// refuse says what is wrong with a value, which it quotes: why goes on from there.
+func refuse(value, why string, args ...any) (string, error) {
+	return "", errors.New(shown(value) + " " + fmt.Sprintf(why, args...))
+}
+
+// refuseURL is refuse for a URL.
+func refuseURL(value, why string, args ...any) (string, error) {
+	return "", errors.New(shownURL(value) + " " + fmt.Sprintf(why, args...))
+}
+
 // hostName checks a host or domain name (RFC 1123 §2.1) and returns it in lower case without a trailing dot.
 func hostName(s string) (string, error) {
 	name := ascii.Host(s)
 	if err := validHost(name); err != nil {
-		return "", fmt.Errorf("%s is not a host name: %w", shown(s), err)
+		return refuse(s, "is not a host name: %v", err)
 	}
 	return name, nil
 }
@@ -32,7 +42,7 @@ func hostName(s string) (string, error) {
 func deviceName(s string) (string, error) {
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && addr.Is6() {
 		if addr.Zone() != "" {
-			return "", fmt.Errorf("%s holds a zone, which means nothing on another device", shown(s))
+			return refuse(s, "holds a zone, which means nothing on another device")
 		}
 		return addr.String(), nil
 	}
@@ -42,8 +52,7 @@ func deviceName(s string) (string, error) {
 // hostPattern checks a pattern for host names (CLM-5) and returns it in lower case without a trailing dot.
 func hostPattern(s string) (string, error) {
 	if _, err := hostName(strings.ReplaceAll(s, "*", "x")); err != nil {
-		return "", fmt.Errorf(`%s is not a pattern for host names such as "auth.example.com" or "*.example.com"`,
-			shown(s))
+		return refuse(s, `is not a pattern for host names such as "auth.example.com" or "*.example.com"`)
 	}
 	return ascii.Host(s), nil
 }
@@ -88,8 +97,7 @@ func realm(s string) (string, error) {
 	}
 	for _, c := range s {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == ',' {
-			return "", fmt.Errorf("%s holds %q; only printable ASCII without quote, backslash and comma is allowed",
-				shown(s), c)
+			return refuse(s, "holds %q; only printable ASCII without quote, backslash and comma is allowed", c)
 		}
 	}
 	return s, nil
@@ -99,10 +107,10 @@ func realm(s string) (string, error) {
 func (a *Authorization) serverURL(s string) (string, error) {
 	u, err := a.issuerURL(s)
 	if err != nil {
-		return "", fmt.Errorf("%s %w", shownURL(s), err)
+		return refuseURL(s, "%v", err)
 	}
 	if strings.Contains(u.Host, "*") {
-		return "", fmt.Errorf("%s holds a *; patterns belong in trusted_issuers", shown(s))
+		return refuse(s, "holds a *; patterns belong in trusted_issuers")
 	}
 	return s, nil
 }
@@ -124,11 +132,11 @@ func (a *Authorization) endpointURL(s string) (string, error) {
 	u, err := a.issuerURL(base)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%s %w", shownURL(s), err)
+		return refuseURL(s, "%v", err)
 	case strings.Contains(s, "#"):
-		return "", fmt.Errorf("%s holds a fragment", shownURL(s))
+		return refuseURL(s, "holds a fragment")
 	case strings.Contains(u.Host, "*"), len(s) > 2048, !visible(s):
-		return "", fmt.Errorf("%s is not a URL of the form https://host/path", shownURL(s))
+		return refuseURL(s, "is not a URL of the form https://host/path")
 	}
 	return s, nil
 }
@@ -143,9 +151,7 @@ func visible(s string) bool {
 // scopeName checks a scope (RFC 6749 §3.3).
 func scopeName(s string) (string, error) {
 	if s == "" || len(s) > 64 || !visible(s) || strings.ContainsAny(s, "\"\\") {
-		return "", fmt.Errorf("%s is not a scope: 1 to 64 printable characters of ASCII without blank, quote and "+
-			"backslash",
-			shown(s))
+		return refuse(s, "is not a scope: 1 to 64 printable characters of ASCII without blank, quote and backslash")
 	}
 	return s, nil
 }
@@ -153,7 +159,7 @@ func scopeName(s string) (string, error) {
 // clientID checks a client identifier (RFC 6749 appendix A.1), which may be empty.
 func clientID(s string) (string, error) {
 	if len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s is not a client identifier: at most 256 printable characters of ASCII", shown(s))
+		return refuse(s, "is not a client identifier: at most 256 printable characters of ASCII")
 	}
 	return s, nil
 }
@@ -170,7 +176,7 @@ func uuid(s string) (string, error) {
 		}
 	}
 	if !ok {
-		return "", fmt.Errorf("%s is not a UUID", shown(s))
+		return refuse(s, "is not a UUID")
 	}
 	return strings.ToLower(s), nil
 }
@@ -179,10 +185,10 @@ func uuid(s string) (string, error) {
 func (a *Authorization) issuerPattern(s string) (string, error) {
 	u, err := a.issuerURL(s)
 	if err != nil {
-		return "", fmt.Errorf("%s %w", shownURL(s), err)
+		return refuseURL(s, "%v", err)
 	}
 	if strings.Contains(u.Path, "*") {
-		return "", fmt.Errorf("%s holds a * outside the host", shown(s))
+		return refuse(s, "holds a * outside the host")
 	}
 	return s, nil
 }
@@ -255,9 +261,9 @@ func nameServer(s string) (string, error) {
 		return s, nil
 	}
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return "", fmt.Errorf("%s lacks the port; write %q", shown(s), netip.AddrPortFrom(addr, 53).String())
+		return refuse(s, "lacks the port; write %q", netip.AddrPortFrom(addr, 53).String())
 	}
-	return "", fmt.Errorf("%s is not an address and port such as \"192.0.2.53:53\"", shown(s))
+	return refuse(s, "is not an address and port such as \"192.0.2.53:53\"")
 }
 
 // absolutePath checks a path that may be empty.
@@ -268,7 +274,7 @@ func absolutePath(s string) (string, error) {
 	case strings.ContainsRune(s, 0):
 		return "", errors.New("the path holds a NUL")
 	case !path.IsAbs(s):
-		return "", fmt.Errorf("%s is not an absolute path", shown(s))
+		return refuse(s, "is not an absolute path")
 	case len(s) > 4095:
 		return "", errors.New("the path is over 4095 bytes")
 	}
@@ -296,18 +302,18 @@ func syslogURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || syslogPorts[u.Scheme] == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" ||
 		strings.ContainsAny(s, "?#") {
-		return "", fmt.Errorf("%s %s", shownURL(s), form)
+		return refuseURL(s, form)
 	}
 	host, port := u.Hostname(), u.Port()
 	if port == "" {
 		port = syslogPorts[u.Scheme]
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%s has a bad port", shownURL(s))
+		return refuseURL(s, "has a bad port")
 	}
 	if _, err := netip.ParseAddr(host); err != nil {
 		if err := validHost(strings.TrimSuffix(host, ".")); err != nil {
-			return "", fmt.Errorf("%s has a bad host: %w", shownURL(s), err)
+			return refuseURL(s, "has a bad host: %v", err)
 		}
 	}
 	return u.Scheme + "://" + net.JoinHostPort(host, port), nil
@@ -341,7 +347,7 @@ func groupName(s string) (string, error) {
 		return r <= ' ' || r > '~' || r == ':' ||
 			r == '/'
 	}) {
-		return "", fmt.Errorf("%s is not a group name", shown(s))
+		return refuse(s, "is not a group name")
 	}
 	return s, nil
 }
@@ -354,7 +360,7 @@ func publicPrefix(s string) (string, error) {
 		return "", err
 	}
 	if isNMOS(p) && p != "/x-nmos/system" && !strings.HasPrefix(p, "/x-nmos/system/") {
-		return "", fmt.Errorf("%s is an NMOS path; all but /x-nmos/system need a token", shown(s))
+		return refuse(s, "is an NMOS path; all but /x-nmos/system need a token")
 	}
 	return p, nil
 }
@@ -370,16 +376,15 @@ func plainPath(s string) (string, error) {
 	p := strings.TrimSuffix(s, "/")
 	switch {
 	case !strings.HasPrefix(s, "/"):
-		return "", fmt.Errorf("%s does not start with a slash", shown(s))
+		return refuse(s, "does not start with a slash")
 	case p == "":
 		return "", errors.New(`"/" would open every path; name the prefixes one by one`)
 	case path.Clean(p) != p:
-		return "", fmt.Errorf("%s holds an empty, . or .. part", shown(s))
+		return refuse(s, "holds an empty, . or .. part")
 	}
 	for _, c := range p {
 		if c <= ' ' || c > '~' || strings.ContainsRune(`%\?#*";<>^|{}`+"`", c) {
-			return "", fmt.Errorf("%s holds %q; write the path plain and normalised, without query or pattern",
-				shown(s), c)
+			return refuse(s, "holds %q; write the path plain and normalised, without query or pattern", c)
 		}
 	}
 	return p, nil
@@ -389,7 +394,7 @@ func plainPath(s string) (string, error) {
 func controlPath(s string) (string, error) {
 	p, err := plainPath(s)
 	if err == nil && strings.EqualFold(p, "/x-nmos") {
-		err = fmt.Errorf("%s is what all may read; name the socket's own path", shown(s))
+		return refuse(s, "is what all may read; name the socket's own path")
 	}
 	return p, err
 }
@@ -398,12 +403,11 @@ func controlPath(s string) (string, error) {
 func claimPrefix(s string) (string, error) {
 	prefix, api, found := strings.Cut(s, "=")
 	if !found || !token.IsAPI([]byte(api)) {
-		return "", fmt.Errorf("%s is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>",
-			shown(s))
+		return refuse(s, "is not of the form \"/prefix=api\", the api in lower case as in x-nmos-<api>")
 	}
 	prefix, err := plainPath(prefix)
 	if err == nil && isNMOS(prefix) {
-		err = fmt.Errorf("%s is an NMOS path; the claim of its own API rules it", shown(prefix))
+		return refuse(prefix, "is an NMOS path; the claim of its own API rules it")
 	}
 	return prefix + "=" + api, err
 }
@@ -411,7 +415,7 @@ func claimPrefix(s string) (string, error) {
 // viewClaim checks the claim that lets somebody use the page.
 func viewClaim(s string) (string, error) {
 	if api, found := strings.CutPrefix(s, "x-nmos-"); s != "" && (!found || !token.IsAPI([]byte(api))) {
-		return "", fmt.Errorf("%s is not of the form \"x-nmos-<api>\", in lower case", shown(s))
+		return refuse(s, "is not of the form \"x-nmos-<api>\", in lower case")
 	}
 	return s, nil
 }
@@ -421,14 +425,14 @@ func readMethod(s string) (string, error) {
 	m, ok := decide.ParseMethod(s)
 	switch {
 	case !ok:
-		return "", fmt.Errorf("%s is not of the form \"1.2.0.1:3m1\", a class and a method that it defines", shown(s))
+		return refuse(s, "is not of the form \"1.2.0.1:3m1\", a class and a method that it defines")
 	case decide.Depth(m.Class) != m.Level:
-		return "", fmt.Errorf("%s names a method of level %d, which a class of %d levels does not define",
-			shown(s), m.Level, decide.Depth(m.Class))
+		return refuse(s, "names a method of level %d, which a class of %d levels does not define", m.Level,
+			decide.Depth(m.Class))
 	case !m.Valid():
 		return "", fmt.Errorf("%s: the class ends in an authority key, behind which its own index is missing", shown(s))
 	case m.IsStandard():
-		return "", fmt.Errorf("%s is a standard method; only those of other classes can be listed", shown(s))
+		return refuse(s, "is a standard method; only those of other classes can be listed")
 	}
 	return s, nil
 }
@@ -437,15 +441,14 @@ func readMethod(s string) (string, error) {
 func deviceModel(s string) (string, error) {
 	name, prefix, _ := strings.Cut(s, "=")
 	if !isSelector(prefix) {
-		return "", fmt.Errorf("%s is not of the form \"name=prefix\", the prefix of letters, digits, - and _", shown(s))
+		return refuse(s, "is not of the form \"name=prefix\", the prefix of letters, digits, - and _")
 	}
 	if strings.HasPrefix(name, "/") {
 		path, err := controlPath(name)
 		return path + "=" + prefix, err
 	}
 	if !isSelector(name) {
-		return "", fmt.Errorf("%s names neither a selector, of letters, digits, - and _, nor the path of a socket",
-			shown(s))
+		return refuse(s, "names neither a selector, of letters, digits, - and _, nor the path of a socket")
 	}
 	return s, nil
 }
