@@ -126,30 +126,19 @@ func folderPath(s string) (string, error) {
 // crossCheckCertificates reports what of [certificates] does not go together.
 func (r *reader) crossCheckCertificates() {
 	c := &r.cfg.Certificates
-	wrong := func(key, why string) {
-		r.mistakes.add(r.set["[certificates] "+key].line, "[certificates] %s %s", key, why)
-	}
-	if c.Enabled() && !WithEST {
-		wrong("est", "is not available: this nmos-authd was built without EST (make EST=1 builds it with)")
-	}
-	if c.Enabled() && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "" {
-		wrong("est", "needs one of fingerprint, ca_file and trust_first, or no server can be trusted")
-	}
-	if c.Enabled() && c.TrustFirst && c.Fingerprint == "" && r.cfg.State.Dir == "" {
-		wrong("trust_first", "needs [state] dir: without it, a root is taken unchecked at each start, not once")
-	}
-	if own := filepath.Join(c.Folder, "roots.pem"); c.CAFile == own {
-		wrong("ca_file", "is "+own+", which EST brings; it is for roots that somebody installed")
-	}
-	if c.Enabled() && len(c.Keys) == 0 {
-		wrong("keys", "is empty: name ecdsa, rsa or both")
-	}
-	if c.MakerKey != "" && c.MakerCertificate == "" {
-		wrong("maker_key", "is the key of maker_certificate, which is missing")
-	}
-	if c.Enabled() && c.Folder == r.cfg.State.Dir {
-		wrong("folder", "is [state] dir, which nobody else may enter")
-	}
+	on, own := c.Enabled(), filepath.Join(c.Folder, "roots.pem")
+	r.mistaken("certificates", []mistake{
+		{on && !WithEST, "est", "is not available: this nmos-authd was built without EST (make EST=1 builds it with)"},
+		{on && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "", "est",
+			"needs one of fingerprint, ca_file and trust_first, or no server can be trusted"},
+		{on && c.TrustFirst && c.Fingerprint == "" && r.cfg.State.Dir == "", "trust_first",
+			"needs [state] dir: without it, a root is taken unchecked at each start, not once"},
+		{c.CAFile == own, "ca_file", "is " + own + ", which EST brings; it is for roots that somebody installed"},
+		{on && len(c.Keys) == 0, "keys", "is empty: name ecdsa, rsa or both"},
+		{c.MakerKey != "" && c.MakerCertificate == "", "maker_key",
+			"is the key of maker_certificate, which is missing"},
+		{on && c.Folder == r.cfg.State.Dir, "folder", "is [state] dir, which nobody else may enter"},
+	})
 }
 
 // certificateWarnings is the part of Warnings for [certificates].

@@ -299,11 +299,7 @@ func (r *reader) crossChecks() {
 func (r *reader) crossCheckClient() {
 	c := &r.cfg.Client
 	given, secret := c.ClientID != "", c.ClientSecretFile != ""
-	for _, wrong := range []struct {
-		is  bool
-		key string
-		why string
-	}{
+	r.mistaken("client", []mistake{
 		{secret && !given, "client_secret_file", "is the secret of a client that was made by hand, and client_id is " +
 			"missing"},
 		{given && c.InitialAccessTokenFile != "", "initial_access_token_file",
@@ -322,9 +318,22 @@ func (r *reader) crossCheckClient() {
 			"is for keys, and the client authenticates by a secret"},
 		{given && c.Issuer == "" && len(r.cfg.Authorization.Servers) != 1, "client_id",
 			"is known to one server only: name that one in issuer"},
-	} {
-		if wrong.is {
-			r.mistakes.add(r.set["[client] "+wrong.key].line, "[client] %s %s", wrong.key, wrong.why)
+	})
+}
+
+// mistake is what may be wrong with a key beside others of its section.
+type mistake struct {
+	is  bool
+	key string
+	why string
+}
+
+// mistaken reports those mistakes in a section that were made.
+func (r *reader) mistaken(section string, all []mistake) {
+	for _, m := range all {
+		if m.is {
+			key := "[" + section + "] " + m.key
+			r.mistakes.add(r.set[key].line, "%s %s", key, m.why)
 		}
 	}
 }
