@@ -41,14 +41,22 @@ func AdoptStream(f *os.File, path string) (*Listener, error) {
 	return adopt(f, path, "unix", unix.SOCK_STREAM, "Stream")
 }
 
-// adopt checks what systemd.socket(5) leaves to the unit's author. key is the kind of Listen…= line that was due.
 func adopt(f *os.File, path, network string, socktype int, key string) (*Listener, error) {
 	defer f.Close()
 	path = filepath.Clean(path)
-	fault := func(format string, args ...any) (*Listener, error) {
-		return nil, fmt.Errorf("the socket %q from the service manager: "+format, append([]any{f.Name()}, args...)...)
+	err := checkGiven(int(f.Fd()), path, socktype, key)
+	var l net.Listener
+	if err == nil {
+		l, err = net.FileListener(f)
 	}
-	fd := int(f.Fd())
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("the socket %q from the service manager", f.Name()), err)
+	}
+	return &Listener{Listener: l, addr: net.UnixAddr{Name: path, Net: network}}, nil
+}
+
+// checkGiven checks what systemd.socket(5) leaves to the unit's author. key is the kind of Listen…= line that was due.
+func checkGiven(fd int, path string, socktype int, key string) error {
 	option := func(name int) int {
 		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
 		if err != nil {
@@ -57,29 +65,25 @@ func adopt(f *os.File, path, network string, socktype int, key string) (*Listene
 		return n
 	}
 	domain, kind, listens := option(unix.SO_DOMAIN), option(unix.SO_TYPE), option(unix.SO_ACCEPTCONN)
+	needs := "; its unit needs Listen" + key + "=" + path
 	switch {
 	case domain == -1:
-		return fault("not a socket")
+		return errors.New("not a socket")
 	case domain != unix.AF_UNIX:
-		return fault("not a Unix socket; its unit needs Listen%s=%s", key, path)
+		return errors.New("not a Unix socket" + needs)
 	case kind != socktype:
-		return fault("it is of another type; its unit needs Listen%s=%s", key, path)
+		return errors.New("it is of another type" + needs)
 	case listens != 1:
-		return fault("it does not listen; its unit must not have Accept=yes")
+		return errors.New("it does not listen; its unit must not have Accept=yes")
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return fault("%w", err)
+		return err
 	}
-	at := name.(*unix.SockaddrUnix).Name
-	if strings.HasPrefix(at, "@") || !samePath(at, path) {
-		return fault("it is at %q, and the configuration says %q", at, path)
+	if at := name.(*unix.SockaddrUnix).Name; strings.HasPrefix(at, "@") || !samePath(at, path) {
+		return fmt.Errorf("it is at %q, and the configuration says %q", at, path)
 	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return fault("%w", err)
-	}
-	return &Listener{UnixListener: l.(*net.UnixListener), addr: net.UnixAddr{Name: path, Net: network}}, nil
+	return nil
 }
 
 // samePath reports whether two paths are the same, also by links such as /var/run.

@@ -1,10 +1,6 @@
 package platform
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // lowerPriority raises the nice value of the calling thread: on Linux it is the thread's own (setpriority(2)).
 func lowerPriority(by int) error {
@@ -12,8 +8,5 @@ func lowerPriority(by int) error {
 	if err == nil {
 		err = unix.Setpriority(unix.PRIO_PROCESS, 0, min(20-left+by, 19))
 	}
-	if err != nil {
-		return fmt.Errorf("setpriority: %w", err)
-	}
-	return nil
+	return wrap("setpriority", err)
 }

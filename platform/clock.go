@@ -454,13 +454,13 @@ func (r reading) since(earlier reading) time.Duration {
 
 // timerWatch notices nothing and only waits: for systems and sandboxes that have nothing better.
 type timerWatch struct {
-	closed chan struct{}
-	close  func()
+	open  context.Context
+	close func()
 }
 
 func newTimerWatch() timerWatch {
-	closed := make(chan struct{})
-	return timerWatch{closed, sync.OnceFunc(func() { close(closed) })}
+	open, end := context.WithCancel(context.Background())
+	return timerWatch{open, end}
 }
 
 func (w timerWatch) wait(d time.Duration) error {
@@ -469,7 +469,7 @@ func (w timerWatch) wait(d time.Duration) error {
 	select {
 	case <-t.C:
 		return nil
-	case <-w.closed:
+	case <-w.open.Done():
 		return fs.ErrClosed
 	}
 }

@@ -3,7 +3,6 @@ package platform
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 )
@@ -65,11 +64,11 @@ func askChrony(address string) ([]byte, error) {
 	const patience = 200 * time.Millisecond // on this machine
 	conn, err := net.DialTimeout("udp", address, patience)
 	if err != nil {
-		return nil, fmt.Errorf("chrony: %w", err)
+		return nil, err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, fmt.Errorf("chrony: %w", err)
+		return nil, err
 	}
 	var packet [chronyLength + 1]byte
 	question := packet[:chronyLength]
@@ -78,11 +77,11 @@ func askChrony(address string) ([]byte, error) {
 	sequence := uint32(time.Now().UnixNano())
 	binary.BigEndian.PutUint32(question[8:], sequence)
 	if _, err := conn.Write(question); err != nil {
-		return nil, fmt.Errorf("chrony: %w", err)
+		return nil, err
 	}
 	n, err := conn.Read(packet[:])
 	if err != nil {
-		return nil, fmt.Errorf("chrony: %w", err)
+		return nil, err
 	}
 	a := packet[:n]
 	if n != chronyLength || a[0] != chronyVersion || a[1] != chronyReply ||

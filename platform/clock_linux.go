@@ -110,7 +110,7 @@ func kernelVouches(adjtimex func(*unix.Timex) (int, error)) (text string, ok boo
 func (realClock) watch() (clockWatch, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("a timer on the clock: %w", err)
+		return nil, wrap("a timer on the clock", err)
 	}
 	f := os.NewFile(uintptr(fd), "timer on the clock")
 	never := int64(math.MaxInt64) // the year 2262
@@ -120,20 +120,22 @@ func (realClock) watch() (clockWatch, error) {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(never)}
 	if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("a timer on the clock: %w", err)
+		return nil, wrap("a timer on the clock", err)
 	}
 	return timerfd{f}, nil
 }
 
 // timerfd is the timer as a file: Close ends a read that waits.
-type timerfd struct{ *os.File }
+type timerfd struct{ file *os.File }
+
+func (f timerfd) Close() error { return f.file.Close() }
 
 func (f timerfd) wait(d time.Duration) error {
 	// The deadline of a file is kept by Go, on the monotonic clock.
-	err := f.SetReadDeadline(time.Now().Add(d))
+	err := f.file.SetReadDeadline(time.Now().Add(d))
 	if err == nil {
 		var expirations [8]byte
-		_, err = f.Read(expirations[:])
+		_, err = f.file.Read(expirations[:])
 	}
 	return timerResult(err)
 }

@@ -159,7 +159,7 @@ func TestTimerfd_OPS1(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := w.(timerfd)
-	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.file.Fd()))
 	want := fmt.Sprintf("settime flags: 0%o\n", unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET)
 	if err != nil || !strings.Contains(string(info), want) || !strings.Contains(string(info), "clockid: 0\n") {
 		t.Errorf("got error %v, %s", err, info)

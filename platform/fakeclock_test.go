@@ -102,7 +102,7 @@ func (w fakeWatch) wait(d time.Duration) error {
 		return err
 	case <-time.After(d):
 		return nil
-	case <-w.closed:
+	case <-w.open.Done():
 		return fs.ErrClosed
 	}
 }

@@ -2,7 +2,6 @@ package platform
 
 import (
 	"errors"
-	"fmt"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -11,16 +10,11 @@ import (
 // Harden makes sure that no token reaches a core file or a debugger. It is called once, before any token is read. The
 // error joins whatever the kernel refused; the rest is in force.
 func Harden() error {
-	var errs []error
 	// A core limit of 0 does not stop a core_pattern that pipes into a program; not being dumpable does, and it also
 	// keeps other processes of the same user from reading the memory (ptrace(2)).
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		errs = append(errs, fmt.Errorf("switching core dumps off: %w", err))
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		errs = append(errs, fmt.Errorf("setting the core limit to 0: %w", err))
-	}
-	return errors.Join(errs...)
+	dumps := wrap("switching core dumps off", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+	cores := wrap("setting the core limit to 0", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+	return errors.Join(dumps, cores)
 }
 
 // refusePrivileges makes sure that nothing a thread could start gains rights, in all threads of the process.

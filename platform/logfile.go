@@ -51,10 +51,8 @@ func (l *LogFile) Tail(p []byte) (n int, err error) {
 	if l.file == nil {
 		return 0, l.failed("reading", fs.ErrClosed)
 	}
-	if n, err = tail(l.file, p); err != nil {
-		err = l.failed("reading", err)
-	}
-	return n, err
+	n, err = tail(l.file, p)
+	return n, l.failed("reading", err)
 }
 
 // Previous reads the last bytes of FILE.1 into p; none if it is not there.
@@ -67,10 +65,7 @@ func (l *LogFile) Previous(p []byte) (n int, err error) {
 		defer f.Close()
 		n, err = tail(f, p)
 	}
-	if err != nil {
-		err = fmt.Errorf("reading %s: %w", l.old(1), cause(err))
-	}
-	return n, err
+	return n, failed("reading", l.old(1), err)
 }
 
 func tail(f *os.File, p []byte) (int, error) {
@@ -90,10 +85,8 @@ func (l *LogFile) Write(p []byte) (n int, err error) {
 	if l.file == nil {
 		return 0, l.failed("writing", fs.ErrClosed)
 	}
-	if n, err = l.file.Write(p); err != nil {
-		err = l.failed("writing", err)
-	}
-	return n, err
+	n, err = l.file.Write(p)
+	return n, l.failed("writing", err)
 }
 
 // Sync returns once the data written will survive a power cut.
@@ -101,10 +94,7 @@ func (l *LogFile) Sync() error {
 	if l.file == nil {
 		return nil
 	}
-	if err := l.file.Sync(); err != nil {
-		return l.failed("syncing", err)
-	}
-	return nil
+	return l.failed("syncing", l.file.Sync())
 }
 
 // Moved reports whether the open file is no longer the one at Path: removed, or renamed by a log rotation.
@@ -146,10 +136,7 @@ func (l *LogFile) Rotate() error {
 			return l.failed("rotating", err)
 		}
 	}
-	if err := (realDisk{}).SyncDir(filepath.Dir(l.Path)); err != nil {
-		return l.failed("rotating", err)
-	}
-	return nil
+	return l.failed("rotating", realDisk{}.SyncDir(filepath.Dir(l.Path)))
 }
 
 // old names the file that was current i rotations ago.
@@ -167,12 +154,7 @@ func (l *LogFile) Close() error {
 	}
 	f := l.file
 	l.file = nil
-	if err := f.Close(); err != nil {
-		return l.failed("closing", err)
-	}
-	return nil
+	return l.failed("closing", f.Close())
 }
 
-func (l *LogFile) failed(what string, err error) error {
-	return fmt.Errorf("%s %s: %w", what, l.Path, cause(err))
-}
+func (l *LogFile) failed(what string, err error) error { return failed(what, l.Path, err) }

@@ -17,7 +17,7 @@ func Ready() error { return notify(daemon.SdNotifyReady) }
 func Reloading() error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return fmt.Errorf("the monotonic clock: %w", err)
+		return wrap("the monotonic clock", err)
 	}
 	return notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
@@ -29,10 +29,7 @@ func Stopping() error { return notify(daemon.SdNotifyStopping) }
 // starts it again (sd_watchdog_enabled(3)); 0 if it does not.
 func Watchdog() (time.Duration, error) {
 	within, err := daemon.SdWatchdogEnabled(true)
-	if err != nil {
-		return 0, fmt.Errorf("the service manager's watchdog: %w", err)
-	}
-	return within, nil
+	return within, wrap("the service manager's watchdog", err)
 }
 
 // Well tells the service manager that the daemon does what it is for.
@@ -42,8 +39,6 @@ func Well() error { return notify(daemon.SdNotifyWatchdog) }
 func Tell(text string) error { return notify("STATUS=" + text) }
 
 func notify(state string) error {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		return fmt.Errorf("telling the service manager: %w", err)
-	}
-	return nil
+	_, err := daemon.SdNotify(false, state)
+	return wrap("telling the service manager", err)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Listener is a listening Unix socket. Its Close also removes the socket's file.
-type Listener struct{ *net.UnixListener }
+type Listener struct{ net.Listener }
 
 // ListenPacket opens a SOCK_SEQPACKET socket at path; not on this system.
 func ListenPacket(path string, o Options) (*Listener, error) {

@@ -2,7 +2,6 @@ package platform
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"syscall"
@@ -79,8 +78,5 @@ func askPeer(c net.Conn, ask func(fd int) error) error {
 			err = asked
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("the peer: %w", err)
-	}
-	return nil
+	return wrap("the peer", err)
 }

@@ -6,7 +6,10 @@
 // cannot do answers with an error that wraps errors.ErrUnsupported. It knows nothing of tokens.
 package platform
 
-import "io/fs"
+import (
+	"fmt"
+	"io/fs"
+)
 
 // Options are the access rights of a listening socket.
 type Options struct {
@@ -20,6 +23,14 @@ type Options struct {
 type Peer struct {
 	UID, GID uint32
 	PID      int // 0 for a process that this one cannot see, in another PID namespace
+}
+
+// wrap says what an error is about, or what was being done when it came; nil if there is none.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func (o Options) mode() fs.FileMode {

@@ -2,7 +2,6 @@ package platform
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -95,7 +94,7 @@ func Confine(places []Place) (*Sandbox, error) {
 	}
 	s.Missing = slices.DeleteFunc(s.Missing, s.Reaches) // what comes within another place can be reached
 	if err := config.Restrict(rules...); err != nil {
-		return nil, fmt.Errorf("landlock: %w", err)
+		return nil, wrap("landlock", err)
 	}
 	return s, nil
 }

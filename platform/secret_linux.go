@@ -1,10 +1,8 @@
 package platform
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -34,12 +32,12 @@ func ReadSecret(path string, most int) (string, error) {
 func ReadPrivate(path string, most int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not kept waiting by a pipe
 	if err != nil {
-		return nil, plainPathError(path, err)
+		return nil, wrap(path, cause(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, plainPathError(path, err)
+		return nil, wrap(path, cause(err))
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch mode := info.Mode(); {
@@ -54,18 +52,9 @@ func ReadPrivate(path string, most int) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	switch {
 	case err != nil:
-		return nil, plainPathError(path, err)
+		return nil, wrap(path, cause(err))
 	case len(text) > most:
 		return nil, fmt.Errorf("%s is over %d bytes", path, most)
 	}
 	return text, nil
-}
-
-// plainPathError says what is wrong with a file without the name of the system call.
-func plainPathError(path string, err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	return fmt.Errorf("%s: %w", path, err)
 }

@@ -36,7 +36,7 @@ func (d *SharedDir) Prepare() error {
 		err = makeParent(d.Path)
 	}
 	if err != nil {
-		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
+		return failed("preparing", d.Path, err)
 	}
 	d.Pointers = d.Pointers || d.Disk == nil && onFAT(d.Path)
 	if d.Disk != nil || d.Pointers { // FAT knows no owners
@@ -45,7 +45,7 @@ func (d *SharedDir) Prepare() error {
 	info, err := os.Stat(d.Path)
 	switch {
 	case err != nil:
-		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
+		return failed("preparing", d.Path, err)
 	case info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("preparing %s: others may write to it, so they could replace what is in it; chmod o-w",
 			d.Path)
@@ -76,10 +76,7 @@ func (d *SharedDir) Write(name string, data []byte, mode fs.FileMode) error {
 }
 
 func (d *SharedDir) failed(doing, name string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", doing, d.file(name), cause(err))
-	}
-	return nil
+	return failed(doing, d.file(name), err)
 }
 
 // rename writes a new file and moves it over the old one.

@@ -49,7 +49,7 @@ func ListenStream(path string, o Options) (*Listener, error) {
 
 // Listener is a listening Unix socket. Its Close also removes the socket's file, unless the service manager made it.
 type Listener struct {
-	*net.UnixListener
+	net.Listener
 	addr  net.UnixAddr
 	file  fs.FileInfo // the socket's file, to recognise it; nil if it is not ours to remove
 	close sync.Once
@@ -64,7 +64,7 @@ func (l *Listener) Addr() net.Addr { return &l.addr }
 // manager made it: that goes on listening, and starts the daemon again for whoever connects. Connections that were
 // accepted stay open. Further calls return what the first returned.
 func (l *Listener) Close() error {
-	l.close.Do(func() { l.err = errors.Join(l.remove(), l.UnixListener.Close()) })
+	l.close.Do(func() { l.err = errors.Join(l.remove(), l.Listener.Close()) })
 	return l.err
 }
 
@@ -76,7 +76,7 @@ func (l *Listener) remove() error {
 	}
 	unlock, err := lock(l.addr.Name)
 	if err != nil {
-		return err // the file stays, and the next daemon finds that nobody answers on it
+		return wrap(l.addr.Name, err) // the file stays, and the next daemon finds that nobody answers on it
 	}
 	defer unlock()
 	if now, err := os.Lstat(l.addr.Name); err != nil || !os.SameFile(now, l.file) {
@@ -87,16 +87,25 @@ func (l *Listener) remove() error {
 
 func listen(path, network string, socktype int, o Options) (*Listener, error) {
 	path = filepath.Clean(path)
+	l, err := take(path, socktype, o)
+	if err != nil {
+		return nil, wrap(path, err)
+	}
+	l.addr = net.UnixAddr{Name: path, Net: network}
+	return l, nil
+}
+
+// take makes the socket at a path that is free. Its errors do not name the path.
+func take(path string, socktype int, o Options) (*Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("%s: the path is %d bytes long; a socket's path has at most %d", path, len(path),
-			maxSocketPath)
+		return nil, fmt.Errorf("the path is %d bytes long; a socket's path has at most %d", len(path), maxSocketPath)
 	}
 	gid, err := groupID(o.Group)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	if err := makeParent(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	unlock, err := lock(path)
 	if err != nil {
@@ -105,46 +114,41 @@ func listen(path, network string, socktype int, o Options) (*Listener, error) {
 	defer unlock()
 
 	if err := vacant(path, socktype); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	removeLeftovers(path)
-	l, err := open(path, socktype, gid, o.mode())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	l.addr = net.UnixAddr{Name: path, Net: network}
-	return l, nil
+	return open(path, socktype, gid, o.mode())
 }
 
 // open makes the socket in a private directory and moves it to the path. The lock is held.
 func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 	dir := privatePrefix(path) + randomHex()
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the socket's private directory: %w", err)
+		return nil, wrap("the socket's private directory", err)
 	}
 	defer removePrivate(dir)
 
 	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("the socket: %w", err)
+		return nil, wrap("the socket", err)
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close() // the listener holds a copy of its own
 
 	if err := bind(fd, dir); err != nil {
-		return nil, fmt.Errorf("binding: %w", err)
+		return nil, wrap("binding", err)
 	}
 	private := filepath.Join(dir, inside)
 	if gid >= 0 {
 		if err := os.Lchown(private, -1, gid); err != nil {
-			return nil, fmt.Errorf("giving the socket to group %d: %w", gid, errors.Unwrap(err))
+			return nil, wrap("giving the socket to group "+strconv.Itoa(gid), errors.Unwrap(err))
 		}
 	}
 	if err := os.Chmod(private, mode); err != nil {
-		return nil, fmt.Errorf("setting the socket's mode: %w", err)
+		return nil, wrap("setting the socket's mode", err)
 	}
 	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, wrap("listening", err)
 	}
 	info, err := os.Lstat(private)
 	if err != nil {
@@ -152,12 +156,12 @@ func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 	}
 	generic, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, wrap("listening", err)
 	}
 	if err := os.Rename(private, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("moving the socket into place: %w", err), generic.Close())
+		return nil, errors.Join(wrap("moving the socket into place", err), generic.Close())
 	}
-	return &Listener{UnixListener: generic.(*net.UnixListener), file: info}, nil
+	return &Listener{Listener: generic, file: info}, nil
 }
 
 // bind binds to the socket's name in the private directory. That name is longer than the final one; if it is too long
@@ -188,7 +192,7 @@ func vacant(path string, socktype int) error {
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Errorf("the socket: %w", err)
+		return wrap("the socket", err)
 	}
 	defer unix.Close(fd)
 	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err {
@@ -198,7 +202,7 @@ func vacant(path string, socktype int) error {
 		// EAGAIN: it listens and its queue is full. EPROTOTYPE: it lives and is of another type.
 		return listenedOn(fd)
 	default:
-		return fmt.Errorf("cannot tell whether another process is listening on this socket: %w", err)
+		return wrap("cannot tell whether another process is listening on this socket", err)
 	}
 }
 
@@ -222,7 +226,7 @@ func lock(path string) (unlock func(), err error) {
 	name := path + ".lock"
 	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("%s: the lock file %s: %w", path, filepath.Base(name), err)
+		return nil, wrap("the lock file "+filepath.Base(name), err)
 	}
 	for deadline := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
 		switch err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {
@@ -231,10 +235,10 @@ func lock(path string) (unlock func(), err error) {
 		case err == unix.EINTR:
 		case err != unix.EWOULDBLOCK:
 			unix.Close(fd)
-			return nil, fmt.Errorf("%s: locking %s: %w", path, filepath.Base(name), err)
+			return nil, wrap("locking "+filepath.Base(name), err)
 		case time.Now().After(deadline):
 			unix.Close(fd)
-			return nil, fmt.Errorf("%s: another process holds the lock file %s", path, filepath.Base(name))
+			return nil, errors.New("another process holds the lock file " + filepath.Base(name))
 		}
 	}
 }
@@ -246,7 +250,7 @@ func makeParent(dir string) error {
 	case errors.Is(err, fs.ErrExist):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the directory %s does not exist", filepath.Dir(dir))
+		return errors.New("the directory " + filepath.Dir(dir) + " does not exist")
 	default:
 		return err
 	}
@@ -272,7 +276,7 @@ func groupID(group string) (int, error) {
 		if errors.As(err, &unknown) {
 			return 0, fmt.Errorf("there is no group %q on this system", group)
 		}
-		return 0, fmt.Errorf("looking up group %q: %w", group, err)
+		return 0, wrap(fmt.Sprintf("looking up group %q", group), err)
 	}
 	return strconv.Atoi(g.Gid)
 }
@@ -281,7 +285,7 @@ func groupID(group string) (int, error) {
 func GroupOf(path string) (gid int, err error) {
 	var info unix.Stat_t
 	if err := unix.Stat(path, &info); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
+		return 0, wrap(path, err)
 	}
 	return int(info.Gid), nil
 }

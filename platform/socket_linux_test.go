@@ -191,7 +191,7 @@ func TestListenReplacesStale(t *testing.T) {
 	dir := socketDir(t)
 	path := filepath.Join(dir, "a.sock")
 	dead := mustListen(t, path, Options{})
-	dead.UnixListener.Close() // as a killed process does: the file stays
+	dead.Listener.Close() // as a killed process does: the file stays
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 func TestListenRace(t *testing.T) {
 	path := filepath.Join(socketDir(t), "a.sock")
 	dead := mustListen(t, path, Options{})
-	dead.UnixListener.Close()
+	dead.Listener.Close()
 	var won, lost atomic.Int32
 	var wg sync.WaitGroup
 	for range 16 {

@@ -81,10 +81,7 @@ func (d *StateDir) Prepare() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = d.makeDirectory()
 	}
-	if err != nil {
-		return fmt.Errorf("preparing %s: %w", d.Path, cause(err))
-	}
-	return nil
+	return failed("preparing", d.Path, err)
 }
 
 // WriteFile replaces the file's content by data, with mode 0600. The error is ErrReadOnly, ErrNoDirectory or one
@@ -95,10 +92,7 @@ func (d *StateDir) WriteFile(name string, data []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.write(name, data); err != nil {
-		return fmt.Errorf("writing %s: %w", d.file(name), cause(err))
-	}
-	return nil
+	return failed("writing", d.file(name), d.write(name, data))
 }
 
 // write writes to the slot that does not count now. If the other one is then not whole, as at the first write, that is
@@ -195,12 +189,12 @@ func (d *StateDir) makeDirectory() error {
 // wrote, without slots, is returned as it is, whole or not.
 func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
 	if d.Path == "" {
-		return nil, fmt.Errorf("reading %s: no directory is configured: %w", name, fs.ErrNotExist)
+		return nil, wrap("reading "+name+": no directory is configured", fs.ErrNotExist)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", d.file(name), err)
+		return nil, failed("reading", d.file(name), err)
 	}
 	var best []byte
 	var bestNumber uint64
@@ -223,7 +217,7 @@ func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
 		if err == nil || result != nil && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		result = fmt.Errorf("reading %s: %w", d.file(name+slots[i]), cause(err))
+		result = failed("reading", d.file(name+slots[i]), err)
 		if best != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.told(result)
 		}
@@ -315,7 +309,7 @@ func (d *StateDir) readSlot(name string, slot int, limit int) (number uint64, da
 	case err != nil || err2 != nil:
 		return 0, nil, ErrTorn
 	case size > uint64(limit):
-		return 0, nil, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+		return 0, nil, tooLarge(limit)
 	}
 	data = append([]byte{}, rest[:min(uint64(len(rest)), size)]...)
 	// As much as there is, whatever the line says.
@@ -338,7 +332,7 @@ func (d *StateDir) readPlain(name string, limit int) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err == nil && len(data) > limit {
-		return nil, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+		return nil, tooLarge(limit)
 	}
 	return data, err
 }
@@ -353,7 +347,7 @@ func (d *StateDir) SetAside(name string) (paths string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err = checkName(name); err != nil {
-		return "", fmt.Errorf("setting %s aside: %w", d.file(name), err)
+		return "", wrap("setting "+d.file(name)+" aside", err)
 	}
 	var moved []string
 	var missing error
@@ -375,10 +369,7 @@ func (d *StateDir) SetAside(name string) (paths string, err error) {
 	if err == nil {
 		err = d.disk().SyncDir(d.Path)
 	}
-	if err != nil {
-		err = fmt.Errorf("setting %s aside: %w", d.file(name), cause(err))
-	}
-	return strings.Join(moved, ", "), err
+	return strings.Join(moved, ", "), wrap("setting "+d.file(name)+" aside", cause(err))
 }
 
 //go:noinline
@@ -398,6 +389,16 @@ func checkName(name string) error {
 		return fmt.Errorf("%q cannot be the name of a state file", name)
 	}
 	return nil
+}
+
+func tooLarge(limit int) error { return fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit) }
+
+// failed says what was being done to a file when err came; nil if none did.
+func failed(doing, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wrap(doing+" "+path, cause(err))
 }
 
 // cause takes off the operation and path that package os wraps around an error, since ours names the file already, and

@@ -37,9 +37,7 @@ const x32 = 0x40000000
 func DenyCalls() error {
 	err := filterCalls()
 	if err != nil {
-		if refused := refusePrivileges(); refused != nil {
-			err = errors.Join(err, fmt.Errorf("refusing new privileges: %w", refused))
-		}
+		err = errors.Join(err, wrap("refusing new privileges", refusePrivileges()))
 	}
 	return err
 }
@@ -49,13 +47,13 @@ func DenyCalls() error {
 func filterCalls() error {
 	arch, known := auditArchs[runtime.GOARCH]
 	if !known {
-		return fmt.Errorf("filtering system calls on %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+		return wrap("filtering system calls on "+runtime.GOARCH, errors.ErrUnsupported)
 	}
 	program := callFilter(arch, runtime.GOARCH == "amd64")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("refusing new privileges: %w", err)
+		return wrap("refusing new privileges", err)
 	}
 	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
@@ -63,7 +61,7 @@ func filterCalls() error {
 	runtime.KeepAlive(program)
 	switch {
 	case errno != 0:
-		return fmt.Errorf("filtering system calls: %w", errno)
+		return wrap("filtering system calls", errno)
 	case thread != 0:
 		return fmt.Errorf("filtering system calls: thread %d has a filter of its own", thread)
 	}
