@@ -9,7 +9,8 @@ import "strings"
 
 // To add a reason:
 //
-//  1. a constant and its row below, which is all that the wire, the audit and the metrics need;
+//  1. a constant and its row below, and if it allows a word in Allowed, which is all that the wire, the audit and the
+//     metrics need;
 //  2. what it means to an operator and what to do about it, in agent/explain/advice.go;
 //  3. the check that it ends, in agent/explain/checks.go, if a request or a token is at fault;
 //  4. the code that gives it, with its test.
@@ -240,8 +241,14 @@ func (r Reason) Info() *Info {
 // String returns the stable code.
 func (r Reason) String() string { return r.Info().Code }
 
-// Allowed reports whether the answer is allow.
-func (r Reason) Allowed() bool { return r.Info().Status == 200 }
+// Allowed reports whether the answer is allow: a reason that is not named here denies, whatever its row says.
+func (r Reason) Allowed() bool {
+	switch r {
+	case OK, Public, Observed, ModeOff, OwnToken, Administration:
+		return true
+	}
+	return false
+}
 
 // Decision is the first word of the reply: "allow", "deny", or "error" if the fault is in the packet.
 func (r Reason) Decision() string {
