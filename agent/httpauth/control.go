@@ -28,7 +28,7 @@ func takes(path string, v wire.Verb) bool {
 
 func (h *handler) answerPacket(w http.ResponseWriter, r *http.Request) {
 	if !takesBody(r) {
-		w.Header().Set("Allow", http.MethodPost)
+		set(w, "Allow", http.MethodPost)
 		Fail(w, http.StatusMethodNotAllowed, "packets are posted", "")
 		return
 	}
@@ -39,8 +39,8 @@ func (h *handler) answerPacket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		reply = h.session.Ask(&h.request)
 	}
-	setHeaders(w.Header(), reply)
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	setHeaders(w, reply)
+	set(w, "Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(reply.Status())
 	h.reply = reply.Append(h.reply[:0])
 	w.Write(h.reply)
@@ -52,11 +52,11 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (fault wire.Reaso
 	h.request = wire.Request{Targets: h.request.Targets, Commands: h.request.Commands}
 	h.packet.Reset()
 	if r.ContentLength > int64(limit) {
-		w.Header().Set("Connection", "close") // what is too long is not waited for
+		set(w, "Connection", "close") // what is too long is not waited for
 		return wire.PacketTooLong
 	}
 	if _, err := h.packet.ReadFrom(http.MaxBytesReader(w, r.Body, int64(limit))); err != nil {
-		w.Header().Set("Connection", "close")
+		set(w, "Connection", "close")
 		if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
 			return wire.PacketTooLong
 		}

@@ -74,14 +74,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // publish answers a request for the device's public keys, which anybody may read.
 func publish(w http.ResponseWriter, method string, keys []byte) {
 	if method != http.MethodGet && method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
+		set(w, "Allow", "GET, HEAD")
 		Fail(w, http.StatusMethodNotAllowed, "the keys can only be read", wire.Method.String())
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/jwk-set+json") // RFC 7517 §8.5.2
-	h.Set("Content-Length", strconv.Itoa(len(keys)))
-	h.Set("Cache-Control", "max-age="+keysLife)
+	set(w, "Content-Type", "application/jwk-set+json") // RFC 7517 §8.5.2
+	set(w, "Content-Length", strconv.Itoa(len(keys)))
+	set(w, "Cache-Control", "max-age="+keysLife)
 	w.Write(keys) // net/http leaves it out for HEAD
 }
 
@@ -157,7 +156,7 @@ func pair(h http.Header, method, uri string) (m, u string, fault wire.Reason) {
 // Answer writes the reply as HTTP.md describes it. For a denial the body is an NMOS error (ANS-7), or that of
 // IS-14's API (CTL-67).
 func Answer(w http.ResponseWriter, reply *wire.Reply) {
-	setHeaders(w.Header(), reply)
+	setHeaders(w, reply)
 	info := reply.Reason.Info()
 	if reply.Reason.Allowed() {
 		w.WriteHeader(info.Status)
@@ -167,7 +166,7 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	if reply.Reason == wire.PacketMissing { // here a question is in headers
 		text = "X-Original-Method and X-Original-URI are needed, or X-Forwarded-Method and X-Forwarded-Uri"
 	}
-	w.Header().Set("X-Auth-Error", text) // for a web server that cannot pass on the body: nginx
+	set(w, "X-Auth-Error", text) // for a web server that cannot pass on the body: nginx
 	if reply.Configuration {
 		failMethod(w, info)
 		return
@@ -175,33 +174,35 @@ func Answer(w http.ResponseWriter, reply *wire.Reply) {
 	Fail(w, info.Status, text, info.Code)
 }
 
-// setHeaders sets the headers of an answer.
-func setHeaders(h http.Header, reply *wire.Reply) {
-	info := reply.Reason.Info()
-	set := func(name string, value []byte) {
-		if len(value) > 0 {
-			h.Set(name, string(value))
-		}
+// set sets a header of an answer, unless its value is empty.
+func set(w http.ResponseWriter, name, value string) {
+	if value != "" {
+		w.Header().Set(name, value)
 	}
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Auth-Reason", info.Code)
-	set("X-Auth-Client-Id", reply.ClientID)
-	set("X-Auth-Subject", reply.Subject)
-	set("X-Auth-Path", reply.Path)
+}
+
+// setHeaders sets the headers of an answer.
+func setHeaders(w http.ResponseWriter, reply *wire.Reply) {
+	info := reply.Reason.Info()
+	set(w, "Cache-Control", "no-store")
+	set(w, "X-Auth-Reason", info.Code)
+	set(w, "X-Auth-Client-Id", string(reply.ClientID))
+	set(w, "X-Auth-Subject", string(reply.Subject))
+	set(w, "X-Auth-Path", string(reply.Path))
 	if reply.Enforced != wire.Undecided {
-		h.Set("X-Auth-Would", strconv.Itoa(reply.Enforced.Info().Status)+" "+reply.Enforced.String())
+		set(w, "X-Auth-Would", strconv.Itoa(reply.Enforced.Info().Status)+" "+reply.Enforced.String())
 	}
 	if reply.Expires() {
-		h.Set("X-Auth-Expires-In", strconv.FormatInt(reply.ExpiresIn, 10))
+		set(w, "X-Auth-Expires-In", strconv.FormatInt(reply.ExpiresIn, 10))
 	}
 	if reply.Challenge() {
-		set("WWW-Authenticate", wire.AppendChallenge(nil, reply.Realm, reply.Reason))
+		set(w, "WWW-Authenticate", string(wire.AppendChallenge(nil, reply.Realm, reply.Reason)))
 	}
 	switch info.Status {
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(max(reply.RetryAfter, 1)))
+		set(w, "Retry-After", strconv.Itoa(max(reply.RetryAfter, 1)))
 	case http.StatusMethodNotAllowed:
-		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 §15.5.6
+		set(w, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 §15.5.6
 	}
 }
 
@@ -236,7 +237,7 @@ func send(w http.ResponseWriter, status int, value any) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	set(w, "Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(body, '\n'))
 }

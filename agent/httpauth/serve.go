@@ -65,39 +65,41 @@ func ConnOf(ctx context.Context) net.Conn {
 // The context of a request ends when the caller hangs up meanwhile, or the connection is told to take no more
 // (CloseRead).
 func (s *Server) ServeConn(conn net.Conn) error {
-	one := &single{Conn: conn, closed: make(chan struct{})}
+	one := &single{conn: &singleConn{Conn: conn, closed: make(chan struct{})}}
 	if err := s.http.Serve(one); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
 }
 
-// single is a connection, and the listener that accepts it and nothing else. It ends with the connection.
+// single is a listener that accepts one connection, and ends with it.
 type single struct {
-	net.Conn
-	accepted  bool
-	closeOnce sync.Once
-	closed    chan struct{}
+	conn     *singleConn
+	accepted bool
 }
 
 // Accept implements net.Listener. Only http.Server.Serve calls it, in one goroutine.
 func (s *single) Accept() (net.Conn, error) {
 	if !s.accepted {
 		s.accepted = true
-		return (*singleConn)(s), nil
+		return s.conn, nil
 	}
-	<-s.closed
+	<-s.conn.closed
 	return nil, net.ErrClosed
 }
 
 // Addr implements net.Listener.
-func (s *single) Addr() net.Addr { return s.Conn.LocalAddr() }
+func (s *single) Addr() net.Addr { return s.conn.LocalAddr() }
 
 // Close implements net.Listener: Serve calls it at its end, and the connection has ended by then.
 func (s *single) Close() error { return nil }
 
 // singleConn is the connection of a single.
-type singleConn single
+type singleConn struct {
+	net.Conn
+	closeOnce sync.Once
+	closed    chan struct{}
+}
 
 // Close implements net.Conn.
 func (c *singleConn) Close() error {
@@ -137,7 +139,7 @@ func (c *singleConn) CloseWrite() error {
 func Bodiless(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 && !takesBody(r) {
-			w.Header().Set("Connection", "close")
+			set(w, "Connection", "close")
 			control := http.NewResponseController(w)
 			// Neither fails on a connection of http.Server.
 			control.EnableFullDuplex()
@@ -152,7 +154,7 @@ func Bodiless(h http.Handler) http.Handler {
 func Stream(w http.ResponseWriter, r *http.Request) (out io.Writer, stop func()) {
 	s := &stream{w, http.NewResponseController(w), r.Context()}
 	s.control.SetReadDeadline(time.Time{}) // else the context ends when it passes
-	w.Header().Set("Connection", "close")
+	set(w, "Connection", "close")
 	cancel := context.AfterFunc(s.ctx, s.bound) // a write that is under way
 	return s, func() { cancel() }
 }
