@@ -3,6 +3,8 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,93 +33,247 @@ type check struct {
 	reasons []wire.Reason
 }
 
+// The checks that all tokens and requests have, by what they are about. Where a text has $name stands what state.value
+// says by that name.
+var (
+	aboutRequest = []*check{
+		{"PATH-1", "method $method asks to $access", good, []wire.Reason{wire.Method}},
+		{"PATH-9", "$normal", good, []wire.Reason{wire.AmbiguousPath}},
+		{"PATH-16", "$path_bytes bytes long", silent, []wire.Reason{wire.PathTooLong}},
+		public,
+	}
+	aboutCommand  = &check{"CTL-40", "method $command of class $class asks to $access", good, nil}
+	aboutResource = &check{"PATH-11", "$resource: to $access it; $stands_for", good, nil}
+	public        = &check{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}}
+	knownAs       = &check{"CTL-86", "the inventory calls it $known_as", good, nil}
+
+	aboutForm = []*check{
+		{"ANS-1", "$credentials is there", good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
+		{"TOK-5", "$token_bytes bytes long", good, tooLarge},
+		{"TOK-1", "three segments of canonical base64url", good, []wire.Reason{wire.TokenMalformed}},
+	}
+	typedLength = &check{"TOK-5", "as a token they are $token_bytes bytes long", good, tooLarge}
+	tooLarge    = []wire.Reason{wire.TokenTooLarge}
+
+	goodHeader  = &check{"TOK-5", "header $header", good, nil}
+	badHeader   = &check{"TOK-5", "the header is not one plain JSON object", good, notJSON}
+	aboutHeader = []*check{
+		{"TOK-2", "alg is $alg", good, []wire.Reason{wire.TokenAlgorithm}},
+		{"TOK-3", "crit is $crit", good, []wire.Reason{wire.TokenCritical}},
+		{"TOK-4", "typ is $typ", good, []wire.Reason{wire.TokenType}},
+	}
+	goodPayload = &check{"TOK-5", "payload with $claims claims", good, notJSON}
+	badPayload  = &check{"TOK-5", "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, " +
+		"or nested too deep", good, notJSON}
+	notJSON = []wire.Reason{wire.TokenJSON}
+
+	aboutIssuer = &check{"CLM-1", "iss is $iss", good, []wire.Reason{wire.IssuerMissing}}
+	typedTrust  = []*check{
+		{"KEY-5", "taken as an issuer that the device trusts", unknown, untrusted},
+		{"TOK-6", "taken as signed by it", unknown, unsigned},
+	}
+	untrusted = []wire.Reason{wire.IssuerUntrusted}
+	unsigned  = []wire.Reason{wire.Signature, wire.KeyUnknown}
+
+	aboutClaims = []*check{
+		{"CLM-2", "sub is $sub", good, []wire.Reason{wire.SubjectMissing}},
+		{"CLM-3", "aud is $aud", good, []wire.Reason{wire.AudienceMissing}},
+		{"CLM-7", "exp is $exp", silent, []wire.Reason{wire.ExpiryMissing}},
+		{"CLM-8", "iat is $iat and nbf is $nbf", silent, []wire.Reason{wire.TimeForm}},
+		{"CLM-9", "client_id is $client_id and azp is $azp", good, []wire.Reason{wire.ClientMissing, wire.ClientConflict}},
+		{"CLM-10", "scope is $scope", good, []wire.Reason{wire.ScopeForm}},
+		{"OPS-1", "the daemon's clock is $clock", silent, []wire.Reason{wire.ClockUntrusted}},
+		{"CLM-7", "exp is $exp", good, []wire.Reason{wire.Expired}},
+		{"CLM-8", "iat is $iat and nbf is $nbf", good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
+		{"CLM-6", "this device is $names", good, []wire.Reason{wire.Audience}},
+	}
+
+	// aboutPlaces are the checks of a token's permissions, by the kind of place. One that has none is closed.
+	aboutPlaces = [...]*check{
+		decide.Base: {"PATH-4", "needs $claim, or $api in scope, to read; $granted", good,
+			[]wire.Reason{wire.APINotGranted, wire.OK}},
+		decide.Control:     {"PATH-15", "needs * or root.* under both read and write of $controls; $controlled", good, noControl},
+		decide.ModelObject: {"CTL-11", "needs $need of $controls; $controlled", good, notGranted},
+		decide.Resource:    {"PATH-5", "needs a specifier for $rest under $permission of $claim; $there", good, notGranted},
+		decide.Everything:  {"PATH-4", `needs the specifier "*" under $permission of $claim; $there`, good, notGranted},
+		decide.RolePath:    {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
+		decide.RolePaths:   {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
+	}
+	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls; $controlled", good, noControl}
+	readList     = &check{"CTL-63", "needs any specifier under read of $claim; $granted", good, noSubtree}
+	readSubtree  = &check{"CTL-64", "needs $need (bulkProperties without recurse=false shows everything below) of $claim; $granted",
+		good, noSubtree}
+	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim; $granted", good,
+		noSubtree}
+	notGranted = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}
+	noControl  = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.OK}
+	noSubtree  = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.SubtreeNotGranted, wire.OK}
+
+	noResource = &check{"PATH-11", "the device has no such resource, or nothing of it to do that with", silent,
+		[]wire.Reason{wire.ResourceUnknown}}
+	closed = []*check{
+		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
+		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent,
+			[]wire.Reason{wire.PathClosed}},
+	}
+)
+
+// value returns what a name stands for in the text of a check: one of these, or the claim of that name.
+func (s *state) value(name string) string {
+	switch name {
+	case "method":
+		return show(s.Method)
+	case "access":
+		return accessWords[s.access]
+	case "normal":
+		return s.normal()
+	case "path_bytes":
+		return strconv.Itoa(len(s.path))
+	case "class":
+		return s.Command[0]
+	case "command":
+		return s.Command[1]
+	case "resource":
+		return show(s.Resource[0]) + " " + show(s.Resource[1])
+	case "stands_for":
+		if len(s.path) == 0 {
+			return "the inventory has no such resource, or no such access to it"
+		}
+		return "in the inventory it stands for " + show(string(s.path))
+	case "known_as":
+		kind, name, _ := s.Inventory.NameOf(s.path)
+		return show(kind) + " " + show(name)
+	case "credentials":
+		if s.Token == nil {
+			return "no token"
+		}
+		return "a bearer token"
+	case "token_bytes":
+		return strconv.Itoa(len(s.Token))
+	case "header":
+		return show(s.header)
+	case "alg", "crit", "typ", "kid":
+		return show(s.header[name])
+	case "claims":
+		return strconv.Itoa(len(s.payload))
+	case "keys":
+		return strconv.Itoa(len(s.keys)) + " keys" + s.holder
+	case "exp", "iat", "nbf":
+		return s.date(name)
+	case "clock":
+		return cmp.Or(s.Clock, "not synchronised, and by it the token comes from the future")
+	case "names":
+		return show(s.Names)
+	case "claim":
+		return s.claim()
+	case "api":
+		return string(s.API)
+	case "rest":
+		return show(string(s.Rest))
+	case "permission":
+		return permissions[s.access]
+	case "granted":
+		return s.granted(s.claim())
+	case "there":
+		object, _ := s.payload[s.claim()].(map[string]any)
+		return cmp.Or(s.misshapen(s.claim()), "there: "+show(object[permissions[s.access]]))
+	case "need":
+		n, _ := s.needs()
+		return "a specifier for " + show(string(n.Specifier)) + " under " + n.Permission
+	case "controls":
+		return s.controlClaims(" or ", func(claim string) string { return claim })
+	case "controlled":
+		return s.controlClaims(" and ", s.granted)
+	}
+	return show(s.payload[name])
+}
+
 // checks returns the rules in the order in which a session meets them.
 func (s *state) checks() []check {
-	var all []check
-	switch {
-	case s.Command != nil || s.Resource != nil:
-		all = append(all, s.asked()...)
-	case s.Method != "":
-		all = append(all, s.request()...)
-	}
-	all = append(all, s.form()...)
-	all = append(all, s.trust()...)
-	all = append(all, s.claims()...)
+	s.met = nil
+	s.asked()
+	s.form()
+	s.trust()
+	s.add(aboutClaims...)
 	if s.asks() {
-		all = append(all, s.permission()...)
+		s.permission()
 	}
-	return all
+	return s.met
 }
 
-func (s *state) request() []check {
+// add adds checks, and fills in what there is to say.
+func (s *state) add(checks ...*check) {
+	for _, of := range checks {
+		c := *of
+		c.text = os.Expand(c.text, s.value)
+		s.met = append(s.met, c)
+	}
+}
+
+// asked adds the checks of what is asked about.
+func (s *state) asked() {
+	switch {
+	case s.Command != nil:
+		s.add(aboutCommand)
+	case s.Resource != nil:
+		s.add(aboutResource, public)
+		return
+	case s.Method != "":
+		s.add(aboutRequest...)
+	}
+	if s.Inventory != nil {
+		if _, _, known := s.Inventory.NameOf(s.path); known {
+			s.add(knownAs)
+		}
+	}
+}
+
+// normal says how the path reads.
+func (s *state) normal() string {
 	path, ok := decide.Normalize(nil, []byte(s.Target))
-	normal := fmt.Sprintf("normalised path %s", path)
-	if !ok && !strings.HasPrefix(s.Target, "/") {
-		normal = "the target does not start with a slash"
-	} else if !ok {
-		normal = "two servers could read this path differently"
+	switch {
+	case ok:
+		return "normalised path " + string(path)
+	case !strings.HasPrefix(s.Target, "/"):
+		return "the target does not start with a slash"
 	}
-	return append([]check{
-		{
-			"PATH-1",
-			fmt.Sprintf("method %s asks to %s", show(s.Method), accessWords[decide.MethodAccess([]byte(s.Method))]),
-			good,
-			[]wire.Reason{wire.Method},
-		},
-		{"PATH-9", normal, good, []wire.Reason{wire.AmbiguousPath}},
-		{"PATH-16", fmt.Sprintf("%d bytes long", len(path)), silent, []wire.Reason{wire.PathTooLong}},
-		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
-	}, s.known()...)
+	return "two servers could read this path differently"
 }
 
-var accessWords = map[decide.Access]string{
+var accessWords = [...]string{
 	decide.NoAccess: "do what NMOS APIs do not know", decide.Read: "read", decide.Write: "write",
 	decide.Preflight: "describe (OPTIONS), which needs no token",
 }
 
-func (s *state) form() []check {
-	credentials := "a bearer token is there"
-	if s.Token == nil {
-		credentials = "no token is there"
-	}
-	header := check{"TOK-5", "header " + show(s.header), good, nil}
-	payload := check{
-		"TOK-5",
-		fmt.Sprintf("payload with %d claims", len(s.payload)),
-		good,
-		[]wire.Reason{wire.TokenJSON},
-	}
-	if s.headerFault == wire.TokenJSON {
-		header.text, header.reasons = "the header is not one plain JSON object", payload.reasons
-	} else if s.reply.Reason == wire.TokenJSON {
-		payload.text = "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, or nested " +
-			"too deep"
-	}
-	length := check{"TOK-5", fmt.Sprintf("%d bytes long", len(s.Token)), good, []wire.Reason{wire.TokenTooLarge}}
-	if s.Claims != nil {
-		length.text = "as a token they are " + length.text
-		return []check{length, payload}
-	}
-	return []check{
-		{"ANS-1", credentials, good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
-		length,
-		{"TOK-1", "three segments of canonical base64url", good, []wire.Reason{wire.TokenMalformed}},
-		header,
-		{"TOK-2", "alg is " + show(s.header["alg"]), good, []wire.Reason{wire.TokenAlgorithm}},
-		{"TOK-3", "crit is " + show(s.header["crit"]), good, []wire.Reason{wire.TokenCritical}},
-		{"TOK-4", "typ is " + show(s.header["typ"]), good, []wire.Reason{wire.TokenType}},
-		payload,
-	}
+// permissions are the names under which a claim has an access.
+var permissions = [...]string{
+	decide.NoAccess: "read", decide.Read: "read", decide.Write: "write", decide.Preflight: "read",
 }
 
-func (s *state) trust() []check {
-	trust := check{"KEY-5", "the device trusts this issuer", good, []wire.Reason{wire.IssuerUntrusted}}
-	signature := check{"TOK-6", "", good, []wire.Reason{wire.Signature, wire.KeyUnknown}}
-	if s.Claims != nil {
-		trust.text, trust.mark = "taken as an issuer that the device trusts", unknown
-		signature.text, signature.mark = "taken as signed by it", unknown
-		return []check{s.issuerCheck(), trust, signature}
+func (s *state) form() {
+	header, payload := goodHeader, goodPayload
+	if s.headerFault == wire.TokenJSON {
+		header = badHeader
+	} else if s.reply.Reason == wire.TokenJSON {
+		payload = badPayload
 	}
+	if s.Claims != nil {
+		s.add(typedLength, payload)
+		return
+	}
+	s.add(aboutForm...)
+	s.add(header)
+	s.add(aboutHeader...)
+	s.add(payload)
+}
+
+func (s *state) trust() {
+	s.add(aboutIssuer)
+	if s.Claims != nil {
+		s.add(typedTrust...)
+		return
+	}
+	trust := &check{"KEY-5", "the device trusts this issuer", good, untrusted}
 	if !s.Trust {
 		trust.text, trust.mark = "whether the device trusts this issuer is not known without its configuration", unknown
 	} else if !s.trusted() {
@@ -129,142 +285,63 @@ func (s *state) trust() []check {
 			trust.text += ", nor has discovery found it"
 		}
 	}
-	all := []check{s.issuerCheck(), trust}
+	s.add(trust)
 	for _, err := range s.left {
-		all = append(all, check{"KEY-4", err.Error(), good, nil})
+		s.met = append(s.met, check{"KEY-4", err.Error(), good, nil})
 	}
-	kid := show(s.header["kid"])
+	signature := &check{"TOK-6", "one of the $keys verifies the signature (kid $kid)", good, unsigned}
 	switch {
 	case s.unchecked:
 		signature.text, signature.mark = "signature not checkable without keys", unknown
 	case s.reply.Reason == wire.KeyUnknown:
-		signature.rule = "KEY-6"
-		signature.text = fmt.Sprintf("none of the %d keys%s has kid %s, and none verifies the signature", len(s.keys),
-			s.holder, kid)
+		signature.rule, signature.text = "KEY-6", "none of the $keys has kid $kid, and none verifies the signature"
 	case s.reply.Reason == wire.Signature:
-		signature.text = fmt.Sprintf("none of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder,
-			kid)
-	default:
-		signature.text = fmt.Sprintf("one of the %d keys%s verifies the signature (kid %s)", len(s.keys), s.holder, kid)
+		signature.text = "none of the $keys verifies the signature (kid $kid)"
 	}
-	return append(all, signature)
+	s.add(signature)
 }
 
-func (s *state) issuerCheck() check {
-	return check{"CLM-1", "iss is " + show(s.payload["iss"]), good, []wire.Reason{wire.IssuerMissing}}
-}
-
-func (s *state) claims() []check {
-	expiry, times := "exp is "+s.date("exp"), fmt.Sprintf("iat is %s and nbf is %s", s.date("iat"), s.date("nbf"))
-	client := fmt.Sprintf("client_id is %s and azp is %s", show(s.payload["client_id"]), show(s.payload["azp"]))
-	clock := "the daemon's clock is " + cmp.Or(s.Clock, "not synchronised, and by it the token comes from the future")
-	return []check{
-		{"CLM-2", "sub is " + show(s.payload["sub"]), good, []wire.Reason{wire.SubjectMissing}},
-		{"CLM-3", "aud is " + show(s.payload["aud"]), good, []wire.Reason{wire.AudienceMissing}},
-		{"CLM-7", expiry, silent, []wire.Reason{wire.ExpiryMissing}},
-		{"CLM-8", times, silent, []wire.Reason{wire.TimeForm}},
-		{"CLM-9", client, good, []wire.Reason{wire.ClientMissing, wire.ClientConflict}},
-		{"CLM-10", "scope is " + show(s.payload["scope"]), good, []wire.Reason{wire.ScopeForm}},
-		{"OPS-1", clock, silent, []wire.Reason{wire.ClockUntrusted}},
-		{"CLM-7", expiry, good, []wire.Reason{wire.Expired}},
-		{"CLM-8", times, good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
-		{"CLM-6", fmt.Sprintf("this device is %s", show(s.Names)), good, []wire.Reason{wire.Audience}},
-	}
-}
-
-func (s *state) permission() []check {
-	rules, place := s.Config.Rules(), s.Place
-	claim := "x-nmos-" + string(place.API)
-	switch place.Kind {
-	case decide.Base:
-		return []check{
-			{"PATH-4", fmt.Sprintf("needs %s, or %s in scope, to read; %s", claim, place.API, s.granted(claim)),
-				good, []wire.Reason{wire.APINotGranted, wire.OK}},
-		}
-	case decide.Control:
-		names, held := s.controlClaims(&rules)
-		what := "* or root.* under both read and write"
-		if rules.Controls.Asked { // CTL-22
-			what = "any specifier under read or write"
-		}
-		return []check{{"PATH-15", fmt.Sprintf("needs %s of %s; %s", what, names, held),
-			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.OK}}}
-	case decide.RolePaths, decide.RolePath:
-		return s.configuration(&rules, place)
-	case decide.ModelObject:
-		return s.modelObject(&rules)
-	case decide.Resource, decide.Everything:
-		permission := "read"
-		if s.access == decide.Write {
-			permission = "write"
-		}
-		there := s.misshapen(claim)
-		if there == "" {
-			object, _ := s.payload[claim].(map[string]any)
-			there = "there: " + show(object[permission])
-		}
-		rule, specifier := "PATH-5", "a specifier for "+show(string(place.Rest))
-		if place.Kind == decide.Everything {
-			rule, specifier = "PATH-4", "the specifier \"*\""
-		}
-		return []check{{rule, fmt.Sprintf("needs %s under %s of %s; %s", specifier, permission, claim, there),
-			good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
-	}
-	if s.Resource != nil && len(s.path) == 0 {
-		return []check{{"PATH-11", "the device has no such resource, or nothing of it to do that with", silent,
-			[]wire.Reason{wire.ResourceUnknown}}}
-	}
-	return []check{
-		{
-			"PATH-10",
-			"the path does not go on /x-nmos/<api>/v<number>.<number>",
-			silent,
-			[]wire.Reason{wire.PathVersion},
-		},
-		{
-			"PATH-11",
-			"the configuration opens this path to nobody, or for reading only",
-			silent,
-			[]wire.Reason{wire.PathClosed},
-		},
-	}
-}
-
-// configuration is the check of an object of IS-14's API, or of the list of them.
-func (s *state) configuration(rules *decide.Rules, place decide.Place) []check {
-	access := s.access
-	const claim = "x-nmos-configuration"
-	rule, reasons := "CTL-61", []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.SubtreeNotGranted, wire.OK}
-	n, ok := rules.Needs(access, place)
-	need := fmt.Sprintf("a specifier for %s under %s", show(string(n.Specifier)), n.Permission)
+// permission adds the check of what the token permits.
+func (s *state) permission() {
+	c := aboutPlaces[s.Kind]
+	_, grantable := s.needs()
+	reads := s.access == decide.Read
+	object := s.Kind == decide.RolePaths || s.Kind == decide.RolePath
 	switch {
-	case !ok:
-		need = "a path that begins with rolePaths, or a selector and rolePaths;"
-	case place.Kind == decide.RolePaths && access == decide.Read:
-		rule, need = "CTL-63", "any specifier under read"
-	case place.Subtree && access == decide.Read:
-		rule, need = "CTL-64", need+" (bulkProperties without recurse=false shows everything below)"
+	case object && !grantable:
+		c = noObject
+	case s.Kind == decide.RolePaths && reads:
+		c = readList
+	case object && s.Subtree && reads:
+		c = readSubtree
+	case s.Kind == decide.Control && s.Config.Rules().Controls.Asked: // CTL-22
+		c = anySpecifier
+	case c != nil:
+	case s.Resource != nil && len(s.path) == 0:
+		c = noResource
+	default:
+		s.add(closed...)
+		return
 	}
-	return []check{{rule, fmt.Sprintf("needs %s of %s; %s", need, claim, s.granted(claim)), good, reasons}}
+	s.add(c)
 }
 
-// modelObject is the check of an object of the device model.
-func (s *state) modelObject(rules *decide.Rules) []check {
-	n, _ := rules.Needs(s.access, s.Place)
-	names, held := s.controlClaims(rules)
-	return []check{{"CTL-11", fmt.Sprintf("needs a specifier for %s under %s of %s; %s", show(string(n.Specifier)),
-		n.Permission, names, held),
-		good, []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}}}
+// needs returns the claim that what is asked about needs.
+func (s *state) needs() (decide.Need, bool) {
+	rules := s.Config.Rules()
+	return rules.Needs(s.access, s.Place)
 }
 
-// controlClaims returns the names of IS-12's claims that count (CTL-15), and what the token has under them.
-func (s *state) controlClaims(rules *decide.Rules) (names, held string) {
-	var all, is []string
-	for _, api := range rules.Controls.Claims {
-		all = append(all, "x-nmos-"+string(api))
-		is = append(is, s.granted("x-nmos-"+string(api)))
+// claim returns the name of the claim of the API that is asked about.
+func (s *state) claim() string { return "x-nmos-" + string(s.API) }
+
+// controlClaims says of each of IS-12's claims that count (CTL-15).
+func (s *state) controlClaims(between string, say func(claim string) string) string {
+	var all []string
+	for _, api := range s.Config.Rules().Controls.Claims {
+		all = append(all, say("x-nmos-"+string(api)))
 	}
-	return strings.Join(all, " or "), strings.Join(is, " and ")
+	return strings.Join(all, between)
 }
 
 // inURLForm reports whether the token has specifiers for IS-14 that do not count since they are written as paths in the

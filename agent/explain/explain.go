@@ -71,8 +71,9 @@ type state struct {
 	issuer          string
 	keys            []keys.Key
 	left            []error
-	unchecked       bool // the signature, for want of keys
-	spot                 // what is asked about
+	unchecked       bool    // the signature, for want of keys
+	met             []check // so far
+	spot                    // what is asked about
 	access          decide.Access
 	holder          string // whose keys they are, if the daemon's: " that the daemon holds"
 	reply           wire.Reply

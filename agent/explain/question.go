@@ -96,34 +96,3 @@ func (s *state) question() *wire.Request {
 	}
 	return r
 }
-
-// known returns the checks that say by which name the inventory knows what is asked about, none if it knows none.
-func (s *state) known() []check {
-	if s.Inventory == nil {
-		return nil
-	}
-	kind, name, ok := s.Inventory.NameOf(s.path)
-	if !ok {
-		return nil
-	}
-	return []check{{"CTL-86", fmt.Sprintf("the inventory calls it %s %s", show(kind), show(name)), good, nil}}
-}
-
-// asked returns the checks of what is not a request: a command, or a resource.
-func (s *state) asked() []check {
-	words := accessWords[s.access]
-	if s.Command != nil {
-		return append([]check{
-			{"CTL-40", fmt.Sprintf("method %s of class %s asks to %s", s.Command[1], s.Command[0], words), good, nil},
-		}, s.known()...)
-	}
-	where := "the inventory has no such resource, or no such access to it"
-	if len(s.path) > 0 {
-		where = "in the inventory it stands for " + show(string(s.path))
-	}
-	return []check{
-		{"PATH-11", fmt.Sprintf("%s %s: to %s it; %s", show(s.Resource[0]), show(s.Resource[1]), words, where), good,
-			nil},
-		{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}},
-	}
-}
