@@ -241,7 +241,7 @@ func (s *Servers) apply() {
 			switch {
 			case unicast && f.ByMDNS(), listed && !f.listed && (f.Missing > 0 || !f.absent.IsZero()):
 				beside = append(beside, keys.TrimIssuer(issuer))
-			case !containsIssuer(policy.Servers, issuer):
+			case !keys.ContainsIssuer(policy.Servers, issuer):
 				policy.Servers = append(policy.Servers, issuer)
 			}
 		}
@@ -260,21 +260,16 @@ func (s *Servers) apply() {
 	s.store.Configure(policy)
 }
 
-//go:noinline
-func containsIssuer(issuers []string, issuer string) bool {
-	return slices.ContainsFunc(issuers, func(i string) bool { return keys.TrimIssuer(i) == keys.TrimIssuer(issuer) })
-}
-
 // Server returns the URL by which the server of this issuer was advertised, if discovery found it. A configured issuer
 // is asked as configured.
 func (s *Servers) Server(issuer string) (url string, found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if containsIssuer(s.base.Servers, issuer) {
+	if keys.ContainsIssuer(s.base.Servers, issuer) {
 		return "", false
 	}
 	for _, f := range s.found {
-		if containsIssuer(f.issuers(), issuer) {
+		if keys.ContainsIssuer(f.issuers(), issuer) {
 			return f.URL, true
 		}
 	}
@@ -375,7 +370,7 @@ func (s *Servers) Forget(issuer string) bool {
 	issuer = keys.TrimIssuer(issuer)
 	names := []string{issuer}
 	s.found = slices.DeleteFunc(s.found, func(f *server) bool {
-		is := f.URL == issuer || containsIssuer(f.issuers(), issuer)
+		is := f.URL == issuer || keys.ContainsIssuer(f.issuers(), issuer)
 		if is {
 			names = append(names, f.issuers()...)
 		}

@@ -3,7 +3,6 @@ package explain
 import (
 	"bytes"
 	"fmt"
-	"io"
 
 	"github.com/go-jose/go-jose/v4/json"
 
@@ -12,93 +11,82 @@ import (
 )
 
 // verdict writes what a reason is.
-func verdict(w io.Writer, r wire.Reason) error {
+func verdict(b *bytes.Buffer, r wire.Reason) {
 	info := r.Info()
 	word := "deny" // also for a record about a malformed packet
 	if r.Allowed() {
 		word = "allow"
 	}
-	_, err := fmt.Fprintf(w, "\n%s %d %s: %s\nrule %s (%s)\n", word, info.Status, info.Code, info.Text, info.Rule,
-		info.Source)
-	return err
+	fmt.Fprintf(b, "\n%s %d %s: %s\nrule %s (%s)\n", word, info.Status, info.Code, info.Text, info.Rule, info.Source)
 }
 
 // advise writes what a reason means and what to do. tokenAlone reports that nothing else was asked about.
-func advise(
-	w io.Writer,
-	r wire.Reason,
-	tokenAlone bool,
-	access decide.Access,
-	spots ...spot,
-) error {
+func advise(b *bytes.Buffer, r wire.Reason, tokenAlone bool, access decide.Access, spots []spot) {
 	advice := AdviceOn(r)
 	switch {
 	case r == wire.OK && tokenAlone:
 		advice = aboutToken
-	case r == wire.APINotGranted && len(spots) == 1 && access == decide.Write && isBase(spots[0].Place):
+	case r == wire.APINotGranted && len(spots) == 1 && access == decide.Write && spots[0].isBase():
 		advice = WritingBase
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", advice.Means)
-	if err == nil && advice.Do != "" {
-		_, err = fmt.Fprintf(w, "%s\n", advice.Do)
+	b.WriteString("\n" + advice.Means + "\n")
+	if advice.Do != "" {
+		b.WriteString(advice.Do + "\n")
 	}
-	return err
 }
 
-// isBase reports whether a place is the base of an API, which can only be read.
-func isBase(place decide.Place) bool {
-	return place.Kind == decide.Base || place.Kind == decide.Control
+// isGrant reports whether a reason is that the token's claims lack something.
+func isGrant(r wire.Reason) bool {
+	return r == wire.APINotGranted || r == wire.PathNotGranted || r == wire.ControlNotGranted || r == wire.SubtreeNotGranted
 }
+
+// isBase reports whether it is the base of an API, which can only be read.
+func (s *spot) isBase() bool { return s.Kind == decide.Base || s.Kind == decide.Control }
 
 // missing writes a claim that is missing, as JSON to paste.
-func missing(w io.Writer, claim any) error {
-	text, err := json.Marshal(claim)
-	if err == nil {
-		_, err = fmt.Fprintf(w, "Missing: %s\n", text)
-	}
-	return err
+func missing(b *bytes.Buffer, claim any) {
+	text, _ := json.Marshal(claim) // of strings in maps: cannot fail
+	fmt.Fprintf(b, "Missing: %s\n", text)
 }
 
 // missingFor writes the claims that grant an access to these paths, or why none does.
-func missingFor(w io.Writer, access decide.Access, rules *decide.Rules, spots ...spot) (err error) {
+func missingFor(b *bytes.Buffer, access decide.Access, rules *decide.Rules, spots []spot) {
 	claims := Claims{}
-	var notes []string
-	for _, spot := range spots {
-		path, place := spot.path, spot.Place
-		n, ok := rules.Needs(access, place)
+	var notes bytes.Buffer
+	for i := range spots {
+		spot := &spots[i]
+		n, ok := rules.Needs(access, spot.Place)
+		note := ""
 		switch {
-		case !ok && isBase(place) && len(spots) == 1:
-			continue // WritingBase covers it
-		case !ok && isBase(place):
-			notes = append(notes, fmt.Sprintf("No claim grants %s: the base of an API can only be read.", path))
-			continue
+		case !ok && spot.isBase() && len(spots) == 1: // WritingBase covers it
+		case !ok && spot.isBase():
+			note = "No claim grants %s: the base of an API can only be read.\n"
 		case !ok:
-			notes = append(notes, fmt.Sprintf("No claim grants %s: the configuration assigns none to that path.", path))
-			continue
+			note = "No claim grants %s: the configuration assigns none to that path.\n"
 		case n.Wide && bytes.IndexByte(n.Specifier, '*') >= 0:
-			notes = append(notes, fmt.Sprintf("That is more than %s: a * in a claim stands for anything.", path))
-		case n.Wide && (place.Kind == decide.RolePaths || place.Kind == decide.Control):
-			notes = append(notes, fmt.Sprintf("For %s alone any other specifier will do as well.", path))
+			note = "That is more than %s: a * in a claim stands for anything.\n"
+		case n.Wide && (spot.Kind == decide.RolePaths || spot.Kind == decide.Control):
+			note = "For %s alone any other specifier will do as well.\n"
 		case n.Wide:
-			notes = append(notes,
-				fmt.Sprintf("That is more than %s: without a model's prefix it holds in every device model.", path))
+			note = "That is more than %s: without a model's prefix it holds in every device model.\n"
 		case n.Both:
-			notes = append(notes, "Or the same in x-nmos-ncp; * stands for root.* there, too.")
+			notes.WriteString("Or the same in x-nmos-ncp; * stands for root.* there, too.\n")
 		case n.Permission == "":
-			notes = append(notes, fmt.Sprintf("Or the name %s in scope.", n.API))
+			fmt.Fprintf(&notes, "Or the name %s in scope.\n", n.API)
 		}
-		if access == decide.Read && place.Socket().Kind != place.Kind {
-			notes = append(notes, fmt.Sprintf("To open %s as a WebSocket needs the specifier * (PATH-14).", path))
+		if note != "" {
+			fmt.Fprintf(&notes, note, spot.path)
+		}
+		if !ok {
+			continue
+		}
+		if access == decide.Read && spot.Socket().Kind != spot.Kind {
+			fmt.Fprintf(&notes, "To open %s as a WebSocket needs the specifier * (PATH-14).\n", spot.path)
 		}
 		claims.Add(n)
 	}
 	if len(claims) > 0 {
-		err = missing(w, claims)
+		missing(b, claims)
 	}
-	for _, note := range notes {
-		if err == nil {
-			_, err = fmt.Fprintln(w, note)
-		}
-	}
-	return err
+	b.Write(notes.Bytes())
 }

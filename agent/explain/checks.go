@@ -346,8 +346,8 @@ func (s *state) controlClaims(between string, say func(claim string) string) str
 
 // inURLForm reports whether the token has specifiers for IS-14 that do not count since they are written as paths in the
 // URL (CTL-66).
-func (s *state) inURLForm(rules *decide.Rules, place decide.Place) bool {
-	if rules.Forms != decide.RoleForm || place.Kind != decide.RolePath && place.Kind != decide.RolePaths {
+func (s *state) inURLForm(rules *decide.Rules) bool {
+	if rules.Forms != decide.RoleForm || s.Kind != decide.RolePath && s.Kind != decide.RolePaths {
 		return false
 	}
 	object, _ := s.payload["x-nmos-configuration"].(map[string]any)

@@ -6,6 +6,7 @@
 package explain
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha512"
@@ -96,7 +97,9 @@ func Explain(w io.Writer, q Question) (Answer, error) {
 	if err != nil {
 		return Answer{Reason: wire.Undecided}, err
 	}
-	err = s.print(w)
+	var b bytes.Buffer
+	s.print(&b)
+	_, err = w.Write(b.Bytes())
 	return Answer{s.reply.Reason, s.unchecked && s.afterTrust(s.reply.Reason)}, err
 }
 
@@ -167,12 +170,9 @@ func (s *state) afterTrust(r wire.Reason) bool {
 }
 
 func (s *state) trusted() bool {
-	for _, server := range slices.Concat(s.Config.Authorization.Servers, s.Found) {
-		if keys.TrimIssuer(server) == keys.TrimIssuer(s.issuer) {
-			return true
-		}
-	}
-	return s.Config.Authorization.Trusts(s.issuer)
+	authorization := &s.Config.Authorization
+	return keys.ContainsIssuer(authorization.Servers, s.issuer) || keys.ContainsIssuer(s.Found, s.issuer) ||
+		authorization.Trusts(s.issuer)
 }
 
 // ask puts the question to an agent that holds this key set for the token's issuer.
@@ -238,12 +238,10 @@ func openKey() *rsa.PrivateKey {
 }
 
 // print walks through the rules up to the one that decided.
-func (s *state) print(w io.Writer) error {
+func (s *state) print(b *bytes.Buffer) {
 	decided := s.reply.Reason
 	if len(s.filled) > 0 {
-		if _, err := fmt.Fprintf(w, "Left out, and taken as good: %s.\n\n", strings.Join(s.filled, ", ")); err != nil {
-			return err
-		}
+		fmt.Fprintf(b, "Left out, and taken as good: %s.\n\n", strings.Join(s.filled, ", "))
 	}
 	for _, c := range s.checks() {
 		deciding := slices.Contains(c.reasons, decided)
@@ -257,61 +255,46 @@ func (s *state) print(w io.Writer) error {
 		case c.mark == unknown:
 			word = "?"
 		}
-		if _, err := fmt.Fprintf(w, "%-8s %-3s %s\n", c.rule, word, c.text); err != nil {
-			return err
-		}
+		fmt.Fprintf(b, "%-8s %-3s %s\n", c.rule, word, c.text)
 		if deciding {
 			break
 		}
 	}
 	if s.unchecked && decided == wire.OK {
-		return s.ifGood(w)
+		s.ifGood(b)
+		return
 	}
-	if err := verdict(w, decided); err != nil {
-		return err
-	}
+	verdict(b, decided)
 	if s.unchecked && s.afterTrust(decided) {
-		if _, err := fmt.Fprintln(w, "The signature was not checked: "+giveKeys); err != nil {
-			return err
-		}
+		b.WriteString("The signature was not checked: " + giveKeys + "\n")
+	}
+	spots := []spot{s.spot}
+	advise(b, decided, !s.asks(), s.access, spots)
+	if decided == wire.Audience {
+		missing(b, map[string][]string{"aud": s.Names})
+	}
+	if !isGrant(decided) {
+		return
 	}
 	rules := s.Config.Rules()
-	if err := advise(w, decided, !s.asks(), s.access, s.spot); err != nil {
-		return err
+	if wrong := s.misshapen(s.claim()); wrong != "" {
+		fmt.Fprintf(b, "%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
 	}
-	switch decided {
-	case wire.Audience:
-		return missing(w, map[string][]string{"aud": s.Names})
-	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.SubtreeNotGranted:
-		if wrong := s.misshapen("x-nmos-" + string(s.API)); wrong != "" {
-			_, err := fmt.Fprintf(w,
-				"%s, so it counts for nothing. In Keycloak, set the mapper's Claim JSON Type to JSON.\n", wrong)
-			if err != nil {
-				return err
-			}
-		}
-		if s.inURLForm(&rules, s.Place) {
-			_, err := fmt.Fprintln(w, "x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not "+
-				"count: "+
-				"write role paths, or set [control] configuration_specifiers.")
-			if err != nil {
-				return err
-			}
-		}
-		return missingFor(w, s.access, &rules, s.spot)
+	if s.inURLForm(&rules) {
+		b.WriteString("x-nmos-configuration has specifiers in URL form (rolePaths/…), which do not count: " +
+			"write role paths, or set [control] configuration_specifiers.\n")
 	}
-	return nil
+	missingFor(b, s.access, &rules, spots)
 }
 
 const giveKeys = "give the issuer's keys with --jwks FILE, or ask on the device, whose running daemon holds them."
 
 // ifGood writes what is known of a token that would be allowed if it were genuine.
-func (s *state) ifGood(w io.Writer) error {
+func (s *state) ifGood(b *bytes.Buffer) {
 	claims := "Its claims permit this"
 	if !s.asks() {
 		claims = "Its claims are those of a good token"
 	}
-	_, err := fmt.Fprintf(w, "\nallow, IF the signature is good: it was not checked\nrule TOK-6\n\n"+
-		"%s, but anybody can have written them.\nTo know: %s\n", claims, giveKeys)
-	return err
+	b.WriteString("\nallow, IF the signature is good: it was not checked\nrule TOK-6\n\n" +
+		claims + ", but anybody can have written them.\nTo know: " + giveKeys + "\n")
 }

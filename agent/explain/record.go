@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -42,27 +43,25 @@ func Record(w io.Writer, line []byte, config *config.Config, names []string) (wi
 		}
 		decided = r.wouldWire
 	}
-	var b strings.Builder
+	var b bytes.Buffer
 	r.facts(&b)
 	verdict(&b, decided)
 	rules := config.Rules()
 	access, spots := r.asked(&rules)
-	advise(&b, decided, r.Question == "verify", access, spots...)
+	advise(&b, decided, r.Question == "verify", access, spots)
 	closed := decided == wire.PathClosed || decided == wire.PathVersion
 	switch {
 	case decided == wire.Audience:
 		missing(&b, map[string][]string{"aud": names})
-	case decided == wire.APINotGranted, decided == wire.PathNotGranted, decided == wire.ControlNotGranted,
-		decided == wire.SubtreeNotGranted,
-		closed && len(r.Denied) > 1: // others may lack a claim
+	case isGrant(decided), closed && len(r.Denied) > 1: // others may lack a claim
 		if len(spots) == 0 {
 			b.WriteString("The record does not hold all that was asked for, so the claim cannot be told.\n")
 			break
 		}
-		missingFor(&b, access, &rules, spots...)
+		missingFor(&b, access, &rules, spots)
 		b.WriteString("The record holds no token, so what else the token grants is not known here.\n")
 	}
-	_, err = io.WriteString(w, b.String())
+	_, err = w.Write(b.Bytes())
 	return decided, err
 }
 
@@ -77,78 +76,89 @@ func reasonOf(code string) (wire.Reason, bool) {
 }
 
 // facts writes what the record says.
-func (r *record) facts(b *strings.Builder) {
-	fmt.Fprintf(b, "decision  %d at %s, clock %s\n", r.Seq, show(r.Time), show(r.Clock))
-	common := map[string]string{
-		"reason": "they have the user and the reason in common, and nothing else is known of any of them",
-		"path":   "they have client and request in common",
-		"client": "they have client and method in common",
-	}[r.Joined]
+func (r *record) facts(b *bytes.Buffer) {
+	say(b, "decision  %d at %s, clock %s\n", r.Seq, r.Time, r.Clock)
 	switch {
 	case r.Joined != "":
-		fmt.Fprintf(
-			b,
-			"          and others that came faster than each has a record of its own: %d,\n          from %d at %s "+
-				"on;\n          %s\n",
-			max(r.Count, 1),
-			cmp.Or(r.First, r.Seq),
-			show(cmp.Or(r.Since, r.Time)),
-			cmp.Or(common, "joined by "+show(r.Joined)),
-		)
-		b.WriteString("          A number in between may be that of one of them, or of another record\n")
-	case r.Count > 1:
-		fmt.Fprintf(b, "          and equal ones: %d, from %d at %s on\n", r.Count, r.First, show(r.Since))
-	}
-	switch {
-	case r.UID != nil && r.PID != nil:
-		fmt.Fprintf(b, "asked by  user %d, process %d\n", *r.UID, *r.PID)
-	case r.UID != nil:
-		fmt.Fprintf(b, "asked by  user %d\n", *r.UID)
-	}
-	question := "unknown"
-	if r.Question != "" {
-		question = show(r.Question)
-	}
-	fmt.Fprintf(b, "question  %s", question)
-	for _, part := range []struct{ name, text string }{
-		{"method", r.Method}, {"path", r.Path}, {"kind", r.Kind}, {"name", r.Name}, {"access", r.Access},
-		{"resource", r.Resource},
-	} {
-		if part.text != "" {
-			fmt.Fprintf(b, ", %s %s", part.name, show(part.text))
+		say(b, "          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n",
+			max(r.Count, 1), cmp.Or(r.First, r.Seq), cmp.Or(r.Since, r.Time))
+		switch r.Joined {
+		case "reason":
+			say(b, "          they have the user and the reason in common, and nothing else is known of any of them\n")
+		case "path":
+			say(b, "          they have client and request in common\n")
+		case "client":
+			say(b, "          they have client and method in common\n")
+		default:
+			say(b, "          joined by %s\n", r.Joined)
 		}
+		say(b, "          A number in between may be that of one of them, or of another record\n")
+	case r.Count > 1:
+		say(b, "          and equal ones: %d, from %d at %s on\n", r.Count, r.First, r.Since)
 	}
-	b.WriteByte('\n')
+	if r.UID != nil {
+		say(b, "asked by  user %d", *r.UID)
+		if r.PID != nil {
+			say(b, ", process %d", *r.PID)
+		}
+		say(b, "\n")
+	}
+	if r.Question == "" {
+		say(b, "question  unknown")
+	} else {
+		say(b, "question  %s", r.Question)
+	}
+	part(b, "method", r.Method)
+	part(b, "path", r.Path)
+	part(b, "kind", r.Kind)
+	part(b, "name", r.Name)
+	part(b, "access", r.Access)
+	part(b, "resource", r.Resource)
+	say(b, "\n")
 	for _, target := range r.Denied {
-		fmt.Fprintf(b, "          denied %s\n", show(target))
+		say(b, "          denied %s\n", target)
 	}
 	for _, target := range r.Permitted {
-		fmt.Fprintf(b, "          permitted %s\n", show(target))
+		say(b, "          permitted %s\n", target)
 	}
 	switch {
 	case r.Client != "":
-		fmt.Fprintf(b, "token     client %s, subject %s, issuer %s", show(r.Client), show(r.Subject), show(r.Issuer))
-		for _, part := range []struct{ name, text string }{{"jti", r.JTI}, {"digest", r.Digest}, {"kid", r.KeyID}} {
-			if part.text != "" {
-				fmt.Fprintf(b, ", %s %s", part.name, show(part.text))
-			}
-		}
-		b.WriteByte('\n')
+		say(b, "token     client %s, subject %s, issuer %s", r.Client, r.Subject, r.Issuer)
+		part(b, "jti", r.JTI)
+		part(b, "digest", r.Digest)
+		part(b, "kid", r.KeyID)
+		say(b, "\n")
+	case r.Digest == "":
 	case r.Question == "token":
-		if r.Digest != "" {
-			fmt.Fprintf(b, "token     the device's own, digest %s\n", show(r.Digest))
-		}
-	case r.Digest != "":
-		fmt.Fprintf(b, "token     not verified, so nothing that it says is believed; digest %s\n", show(r.Digest))
+		say(b, "token     the device's own, digest %s\n", r.Digest)
+	default:
+		say(b, "token     not verified, so nothing that it says is believed; digest %s\n", r.Digest)
 	}
 	if r.Claimed != "" {
-		fmt.Fprintf(b, "          it claims to be of issuer %s (unverified: anybody can write that)\n", show(r.Claimed))
+		say(b, "          it claims to be of issuer %s (unverified: anybody can write that)\n", r.Claimed)
 	}
 	for _, name := range r.Cut {
-		fmt.Fprintf(b, "          cut off, being long: %s\n", show(name))
+		say(b, "          cut off, being long: %s\n", name)
 	}
 	if r.Would != "" {
-		b.WriteString("\nObserve mode let it pass. Enforce would have said:\n")
+		say(b, "\nObserve mode let it pass. Enforce would have said:\n")
+	}
+}
+
+// say writes what a record says. Its texts are shown, since a client may have chosen them.
+func say(b *bytes.Buffer, format string, values ...any) {
+	for i, value := range values {
+		if text, is := value.(string); is {
+			values[i] = show(text)
+		}
+	}
+	fmt.Fprintf(b, format, values...)
+}
+
+// part writes one more thing that a record says, if it does.
+func part(b *bytes.Buffer, name, value string) {
+	if value != "" {
+		b.WriteString(", " + name + " " + show(value))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -34,15 +33,17 @@ func (s *state) typed() error {
 	}
 	_, azp := given["azp"]
 	fill := map[string]any{}
-	for name, value := range map[string]any{
-		"iss": issuer, "sub": typedName, "aud": s.Names, "exp": s.Now.Add(typedLife).Unix(), "client_id": typedName,
+	for _, claim := range [...]struct {
+		name string
+		good any
+	}{
+		{"aud", s.Names}, {"client_id", typedName}, {"exp", s.Now.Add(typedLife).Unix()}, {"iss", issuer}, {"sub", typedName},
 	} {
-		if _, is := given[name]; !is && !(name == "client_id" && azp) {
-			fill[name] = value
-			s.filled = append(s.filled, name)
+		if _, is := given[claim.name]; !is && !(claim.name == "client_id" && azp) {
+			fill[claim.name] = claim.good
+			s.filled = append(s.filled, claim.name)
 		}
 	}
-	slices.Sort(s.filled)
 	payload := text
 	if len(fill) > 0 {
 		good, err := json.Marshal(fill)

@@ -18,6 +18,16 @@ func TrimIssuer[T ~string | ~[]byte](iss T) T {
 	return iss
 }
 
+// ContainsIssuer reports whether an issuer is one of these (CLM-1).
+func ContainsIssuer(issuers []string, issuer string) bool {
+	for _, one := range issuers {
+		if TrimIssuer(one) == TrimIssuer(issuer) {
+			return true
+		}
+	}
+	return false
+}
+
 // MayName reports whether the metadata of a server that discovery found at this URL may name this issuer (KEY-8): the
 // URL itself, however it is written; or, of a server that was advertised without api_selector, any issuer of the same
 // scheme, host and port. This does not apply to a configured issuer.
