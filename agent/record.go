@@ -134,17 +134,10 @@ func (a *Agent) Act(who Peer, about wire.Verb, what, words string) {
 // said.
 func (s *Session) reads(r *wire.Request) bool {
 	switch r.Verb {
-	case wire.Decide:
-		switch decide.MethodAccess(r.Method) {
-		case decide.Read, decide.Preflight:
-			return !s.opens
-		}
-	case wire.DecideAll, wire.WatchToken:
-		return (len(r.Method) == 0 || decide.MethodAccess(r.Method) == decide.Read) && !s.opens
+	case wire.Decide, wire.DecideAll, wire.WatchToken, wire.Resource:
+		return !s.opens && (s.access == decide.Read || s.access == decide.Preflight && r.Verb == wire.Decide)
 	case wire.Token, wire.May:
 		return true
-	case wire.Resource:
-		return string(r.Access) == "read" && !s.opens
 	case wire.Control:
 		return !s.writes()
 	}

@@ -7,7 +7,6 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
-	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
@@ -33,6 +32,7 @@ type Session struct {
 	role     []byte         // control: the role path of one, behind its model's prefix
 
 	now           Time          // of the question
+	access        decide.Access // that it asks for
 	raw           []byte        // its token; nil if none
 	checked, good bool          // the token was; and it is
 	fault         wire.Reason   // why it is not
@@ -80,6 +80,7 @@ func (s *Session) Refuse(fault wire.Reason) *wire.Reply {
 func (s *Session) begin() {
 	s.now, s.raw, s.cached, s.opens, s.left, s.object = s.agent.clock(), nil, false, false, 0, nil
 	s.checked, s.good, s.fault, s.observed = false, false, wire.Undecided, false
+	s.access = decide.NoAccess
 	s.first, s.answers, s.targets, s.verdicts = s.first[:0], s.answers[:0], s.targets[:0], s.verdicts[:0]
 	s.own = token.Digest{}
 	s.token.Reset()
@@ -98,6 +99,7 @@ func (s *Session) Ask(r *wire.Request) *wire.Reply {
 func (s *Session) judge(r *wire.Request) *wire.Reply {
 	st := s.agent.state.Load()
 	s.begin()
+	s.access = accessOf(r)
 	s.reply = wire.Reply{Verb: r.Verb, ID: r.ID, Realm: st.realm, ExpiresIn: -1}
 	reply := &s.reply
 	if r.Verb == wire.Token {
@@ -125,6 +127,19 @@ func (s *Session) judge(r *wire.Request) *wire.Reply {
 	return reply
 }
 
+// accessOf returns what a question about requests, or about a resource, wants to do.
+func accessOf(r *wire.Request) decide.Access {
+	switch {
+	case r.Verb == wire.Resource && string(r.Access) == "read", r.Verb.Many() && len(r.Method) == 0:
+		return decide.Read
+	case r.Verb == wire.Resource && string(r.Access) == "write":
+		return decide.Write
+	case r.Verb == wire.Resource:
+		return decide.NoAccess
+	}
+	return decide.MethodAccess(r.Method)
+}
+
 // answer decides, and fills in the rest of the reply.
 func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 	if r.Verb == wire.Ping {
@@ -139,7 +154,7 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 			}
 		case wire.Resource:
 			if table := s.agent.inventory.Load(); table != nil {
-				_, path := find(table, r)
+				path, _ := table.Find(r.Kind, r.Name, s.access == decide.Write)
 				s.leadsTo(path)
 			}
 		case wire.Control:
@@ -168,11 +183,10 @@ func (s *Session) answer(st *state, r *wire.Request) wire.Reason {
 
 // decide answers for one target.
 func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
-	access := decide.MethodAccess(r.Method)
-	if access == decide.Preflight && string(r.Targets[0]) == "*" {
+	if s.access == decide.Preflight && string(r.Targets[0]) == "*" {
 		return wire.Public // RFC 9110 §9.3.7: asks about the server as a whole
 	}
-	early, place := s.withoutToken(st, r, access, r.Targets[0])
+	early, place := s.withoutToken(st, r, r.Targets[0])
 	s.reply.Configuration = decide.InConfiguration(s.path) || len(s.path) == 0 && decide.InConfiguration(r.Targets[0])
 	if early.Answer() != wire.PathTooLong { // nobody routes on it, and web servers take no header of that length
 		s.reply.Path = s.path
@@ -180,37 +194,33 @@ func (s *Session) decide(st *state, r *wire.Request) wire.Reason {
 	if !early.TokenNeeded() {
 		return early.Answer()
 	}
-	return s.permit(st, r, access, place)
+	return s.permit(st, r, place)
 }
 
 // permit answers for what needs a token. The token of a question is checked once.
-func (s *Session) permit(st *state, r *wire.Request, access decide.Access, place decide.Place) wire.Reason {
+func (s *Session) permit(st *state, r *wire.Request, place decide.Place) wire.Reason {
 	if !s.checked {
 		s.fault, s.good = s.authenticate(st, r)
 		s.checked = true
 	}
 	reason := s.fault
 	if s.good {
-		reason = st.rules.Permit(access, place, &s.token)
+		reason = st.rules.Permit(s.access, place, &s.token)
 	}
-	s.observed = !reason.Allowed() && st.rules.Observes(access, place)
+	s.observed = !reason.Allowed() && st.rules.Observes(s.access, place)
 	return reason
 }
 
 // decideAll answers for all sources of a socket (PATH-12): allowed only if each is. The token is checked once, when a
 // target is met that needs it.
 func (s *Session) decideAll(st *state, r *wire.Request) wire.Reason {
-	access := decide.Read // of a source, if no method is given
-	if len(r.Method) > 0 {
-		access = decide.MethodAccess(r.Method)
-	}
 	all, observed := wire.Public, false
 	for i, target := range r.Targets {
-		early, place := s.withoutToken(st, r, access, target)
+		early, place := s.withoutToken(st, r, target)
 		reason := early.Answer()
 		s.observed = false
 		if early.TokenNeeded() {
-			reason = s.permit(st, r, access, place)
+			reason = s.permit(st, r, place)
 		}
 		if i == 0 {
 			s.first = append(s.first, s.path...)
@@ -259,9 +269,9 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 		s.reply.RetryAfter = inventoryRetry
 		return wire.InventoryPending
 	}
-	access, path := find(table, r)
-	if path == nil {
-		s.observed = st.rules.Observes(access, decide.Place{})
+	path, known := table.Find(r.Kind, r.Name, s.access == decide.Write)
+	if !known {
+		s.observed = st.rules.Observes(s.access, decide.Place{})
 		if fault, good := s.authenticate(st, r); !good {
 			return fault
 		}
@@ -270,10 +280,10 @@ func (s *Session) resource(st *state, r *wire.Request) wire.Reason {
 	s.leadsTo(path)
 	place := st.rules.Find(path) // each time: the configuration may change, and then what the path leads to
 	s.opens = place.Kind == decide.Control
-	if early := decide.WithoutToken(access, place); !early.TokenNeeded() {
+	if early := decide.WithoutToken(s.access, place); !early.TokenNeeded() {
 		return early.Answer()
 	}
-	return s.permit(st, r, access, place)
+	return s.permit(st, r, place)
 }
 
 // leadsTo notes what a resource stands for: a path, which the reply has, or the role path of an object.
@@ -285,30 +295,12 @@ func (s *Session) leadsTo(path []byte) {
 	s.reply.Path = path
 }
 
-// find returns what a question about a resource wants to do, and the path that it does it to; nil if there is none.
-func find(table *inventory.Table, r *wire.Request) (decide.Access, []byte) {
-	access := decide.NoAccess
-	switch string(r.Access) {
-	case "read":
-		access = decide.Read
-	case "write":
-		access = decide.Write
-	}
-	path, known := table.Find(r.Kind, r.Name, access == decide.Write)
-	if !known {
-		return access, nil
-	}
-	return access, path
-}
-
 // withoutToken normalises a target into s.path and answers as far as no token takes part.
-func (s *Session) withoutToken(
-	st *state, r *wire.Request, access decide.Access, target []byte,
-) (decide.Early, decide.Place) {
+func (s *Session) withoutToken(st *state, r *wire.Request, target []byte) (decide.Early, decide.Place) {
 	path, ok := decide.Normalize(s.path[:0], target)
 	s.path = path
 	switch {
-	case access == decide.NoAccess:
+	case s.access == decide.NoAccess:
 		return decide.Final(wire.Method), decide.Place{}
 	case !ok:
 		return decide.Final(wire.AmbiguousPath), decide.Place{}
@@ -319,7 +311,7 @@ func (s *Session) withoutToken(
 		place = place.Socket()
 	}
 	place = place.Query(target)
-	return decide.WithoutToken(access, place), place
+	return decide.WithoutToken(s.access, place), place
 }
 
 // maxLeft bounds how far ahead a timer is set, in microseconds: a token may say any time.
