@@ -37,7 +37,11 @@ func advise(b *bytes.Buffer, r wire.Reason, tokenAlone bool, access decide.Acces
 
 // isGrant reports whether a reason is that the token's claims lack something.
 func isGrant(r wire.Reason) bool {
-	return r == wire.APINotGranted || r == wire.PathNotGranted || r == wire.ControlNotGranted || r == wire.SubtreeNotGranted
+	switch r {
+	case wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.SubtreeNotGranted:
+		return true
+	}
+	return false
 }
 
 // isBase reports whether it is the base of an API, which can only be read.

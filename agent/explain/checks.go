@@ -80,7 +80,8 @@ var (
 		{"CLM-3", "aud is $aud", good, []wire.Reason{wire.AudienceMissing}},
 		{"CLM-7", "exp is $exp", silent, []wire.Reason{wire.ExpiryMissing}},
 		{"CLM-8", "iat is $iat and nbf is $nbf", silent, []wire.Reason{wire.TimeForm}},
-		{"CLM-9", "client_id is $client_id and azp is $azp", good, []wire.Reason{wire.ClientMissing, wire.ClientConflict}},
+		{"CLM-9", "client_id is $client_id and azp is $azp", good,
+			[]wire.Reason{wire.ClientMissing, wire.ClientConflict}},
 		{"CLM-10", "scope is $scope", good, []wire.Reason{wire.ScopeForm}},
 		{"OPS-1", "the daemon's clock is $clock", silent, []wire.Reason{wire.ClockUntrusted}},
 		{"CLM-7", "exp is $exp", good, []wire.Reason{wire.Expired}},
@@ -92,16 +93,20 @@ var (
 	aboutPlaces = [...]*check{
 		decide.Base: {"PATH-4", "needs $claim, or $api in scope, to read; $granted", good,
 			[]wire.Reason{wire.APINotGranted, wire.OK}},
-		decide.Control:     {"PATH-15", "needs * or root.* under both read and write of $controls; $controlled", good, noControl},
+		decide.Control: {"PATH-15", "needs * or root.* under both read and write of $controls; $controlled", good,
+			noControl},
 		decide.ModelObject: {"CTL-11", "needs $need of $controls; $controlled", good, notGranted},
-		decide.Resource:    {"PATH-5", "needs a specifier for $rest under $permission of $claim; $there", good, notGranted},
-		decide.Everything:  {"PATH-4", `needs the specifier "*" under $permission of $claim; $there`, good, notGranted},
-		decide.RolePath:    {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
-		decide.RolePaths:   {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
+		decide.Resource: {"PATH-5", "needs a specifier for $rest under $permission of $claim; $there", good,
+			notGranted},
+		decide.Everything: {"PATH-4", `needs the specifier "*" under $permission of $claim; $there`, good,
+			notGranted},
+		decide.RolePath:  {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
+		decide.RolePaths: {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
 	}
-	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls; $controlled", good, noControl}
-	readList     = &check{"CTL-63", "needs any specifier under read of $claim; $granted", good, noSubtree}
-	readSubtree  = &check{"CTL-64", "needs $need (bulkProperties without recurse=false shows everything below) of $claim; $granted",
+	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls; $controlled", good,
+		noControl}
+	readList    = &check{"CTL-63", "needs any specifier under read of $claim; $granted", good, noSubtree}
+	readSubtree = &check{"CTL-64", "needs $need (bulkProperties without recurse=false shows everything below) of $claim; $granted",
 		good, noSubtree}
 	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim; $granted", good,
 		noSubtree}
@@ -112,7 +117,8 @@ var (
 	noResource = &check{"PATH-11", "the device has no such resource, or nothing of it to do that with", silent,
 		[]wire.Reason{wire.ResourceUnknown}}
 	closed = []*check{
-		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent, []wire.Reason{wire.PathVersion}},
+		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent,
+			[]wire.Reason{wire.PathVersion}},
 		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent,
 			[]wire.Reason{wire.PathClosed}},
 	}

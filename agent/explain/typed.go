@@ -37,7 +37,8 @@ func (s *state) typed() error {
 		name string
 		good any
 	}{
-		{"aud", s.Names}, {"client_id", typedName}, {"exp", s.Now.Add(typedLife).Unix()}, {"iss", issuer}, {"sub", typedName},
+		{"aud", s.Names}, {"client_id", typedName}, {"exp", s.Now.Add(typedLife).Unix()}, {"iss", issuer},
+		{"sub", typedName},
 	} {
 		if _, is := given[claim.name]; !is && !(claim.name == "client_id" && azp) {
 			fill[claim.name] = claim.good
