@@ -13,7 +13,6 @@ package audit
 
 import (
 	"bytes"
-	"strconv"
 	"unicode/utf8"
 
 	"nmosauthd/agent/wire"
@@ -268,28 +267,28 @@ func (r *Record) addCommands(t Text, d *Decision) {
 			continue
 		}
 		c := &d.Commands[i]
-		switch {
-		case c.Subscribes():
-			r.text = append(r.text, "read subscribe "...)
-		case v.Writes:
-			r.text = append(r.text, "write "...)
-		default:
-			r.text = append(r.text, "read "...)
+		words := [...][]byte{read, c.Method(), c.Class()}
+		if v.Writes {
+			words[0] = write
 		}
-		if !c.Subscribes() {
-			r.text = append(append(r.text, c.Method()...), ' ')
-			r.text = append(append(r.text, c.Class()...), ' ')
+		if c.Subscribes() {
+			words = [...][]byte{read, subscribe, nil}
+		}
+		for _, word := range words {
+			if len(word) > 0 {
+				r.text = append(append(r.text, word...), ' ')
+			}
 		}
 		r.text = appendClean(r.text, c.RolePath(), max(end-len(r.text), 0))
 		if !allowed {
-			info := v.Reason.Info()
-			r.text = strconv.AppendInt(append(r.text, ' '), int64(info.Status), 10)
-			r.text = append(append(r.text, ' '), info.Code...)
+			r.text = v.Reason.Append(append(r.text, ' '))
 		}
 		r.endItem(v.Observed)
 	}
 	r.end(t, start)
 }
+
+var read, write, subscribe = []byte("read"), []byte("write"), []byte("subscribe")
 
 // endItem ends what is denied, and says if it was let pass all the same.
 func (r *Record) endItem(observed bool) {

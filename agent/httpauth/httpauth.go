@@ -190,7 +190,7 @@ func setHeaders(w http.ResponseWriter, reply *wire.Reply) {
 	set(w, "X-Auth-Subject", string(reply.Subject))
 	set(w, "X-Auth-Path", string(reply.Path))
 	if reply.Enforced != wire.Undecided {
-		set(w, "X-Auth-Would", strconv.Itoa(reply.Enforced.Info().Status)+" "+reply.Enforced.String())
+		set(w, "X-Auth-Would", string(reply.Enforced.Append(nil)))
 	}
 	if reply.Expires() {
 		set(w, "X-Auth-Expires-In", strconv.FormatInt(reply.ExpiresIn, 10))

@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"strconv"
 )
 
 // Limits of a question about commands (CTL-85).
@@ -208,9 +207,7 @@ func (c *Command) appendDenied(dst []byte, reason Reason) []byte {
 	} else {
 		dst = append(append(dst, "command "...), c.Handle()...)
 	}
-	info := reason.Info()
-	dst = strconv.AppendInt(append(dst, ' '), int64(info.Status), 10)
-	return append(append(dst, ' '), info.Code...)
+	return reason.Append(append(dst, ' '))
 }
 
 // takeCommand adds a line about a command or a subscription to the request.

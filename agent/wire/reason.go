@@ -5,7 +5,10 @@
 // of one Request. What a Request holds is valid until the buffer it was parsed from is written again.
 package wire
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // To add a reason:
 //
@@ -240,6 +243,13 @@ func (r Reason) Info() *Info {
 
 // String returns the stable code.
 func (r Reason) String() string { return r.Info().Code }
+
+// Append appends the status and the code, "403 path-closed".
+func (r Reason) Append(dst []byte) []byte {
+	info := r.Info()
+	dst = append(strconv.AppendInt(dst, int64(info.Status), 10), ' ')
+	return append(dst, info.Code...)
+}
 
 // Allowed reports whether the answer is allow: a reason that is not named here denies, whatever its row says.
 func (r Reason) Allowed() bool {

@@ -89,12 +89,7 @@ func (r *Reply) Append(dst []byte) []byte {
 		dst = append(dst, '\n')
 	}
 	if r.Enforced != Undecided {
-		would := r.Enforced.Info()
-		dst = append(dst, "would="...)
-		dst = strconv.AppendInt(dst, int64(would.Status), 10)
-		dst = append(dst, ' ')
-		dst = append(dst, would.Code...)
-		dst = append(dst, '\n')
+		dst = append(r.Enforced.Append(append(dst, "would="...)), '\n')
 		dst = r.appendCommands(dst, "would=", r.Enforced)
 	}
 	dst = appendLine(dst, "client-id=", r.ClientID)
