@@ -14,7 +14,9 @@ import (
 
 // lineStart starts each line, and tells it from those of the daemon's log if both go to standard error. The
 // number is the version of the form.
-var lineStart = []byte(`{"audit":1,`)
+var lineStart = []byte(lineBegin + ",")
+
+const lineBegin = `{"audit":1`
 
 // shortText is the limit of every text in a line that must fit into a datagram.
 const shortText = 80
@@ -31,11 +33,8 @@ const (
 // appendRecord appends r's line without its end, that is the chain and the closing brace. Texts are cut to their
 // limits, and to most characters as they are written.
 func appendRecord(dst []byte, r *Record, most int) []byte {
-	dst = append(dst, lineStart...)
-	dst = append(dst, `"seq":`...)
-	dst = strconv.AppendUint(dst, r.Seq, 10)
-	dst = append(dst, `,"time":"`...)
-	dst = append(appendTime(dst, r.Time), '"')
+	dst = appendNumber(append(dst, lineBegin...), "seq", r.Seq)
+	dst = appendTime(dst, "time", r.Time)
 	dst = appendWord(dst, "clock", r.Clock.String())
 	if r.UID >= 0 {
 		dst = appendNumber(dst, "uid", uint64(r.UID))
@@ -94,17 +93,14 @@ func appendRecord(dst []byte, r *Record, most int) []byte {
 	if r.Count > 1 || r.First != r.Seq && r.First != 0 {
 		dst = appendNumber(dst, "count", r.Count)
 		dst = appendNumber(dst, "first", r.First)
-		dst = append(dst, `,"since":"`...)
-		dst = appendTime(dst, r.Since)
-		dst = append(dst, '"')
+		dst = appendTime(dst, "since", r.Since)
 	}
 	if cut != 0 {
 		dst = append(dst, `,"cut":[`...)
 		for t := range texts {
 			if cut.has(t) {
-				dst = append(dst, '"')
-				dst = append(dst, textNames[t]...)
-				dst = append(dst, `",`...)
+				dst, _ = appendString(dst, []byte(textNames[t]), MaxText)
+				dst = append(dst, ',')
 			}
 		}
 		dst[len(dst)-1] = ']'
@@ -195,7 +191,8 @@ func appendString(dst, text []byte, most int) (_ []byte, cut bool) {
 }
 
 // appendTime appends a time, given in microseconds since 1970, as RFC 3339 has it.
-func appendTime(dst []byte, t int64) []byte {
+func appendTime(dst []byte, name string, t int64) []byte {
 	const last = 253402300799999999 // of the year 9999: RFC 3339 has no more
-	return time.UnixMicro(min(max(t, 0), last)).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	at := time.UnixMicro(min(max(t, 0), last)).UTC()
+	return at.AppendFormat(appendName(dst, name), `"2006-01-02T15:04:05.000000Z"`)
 }

@@ -201,7 +201,7 @@ func priority(r *Record) []byte {
 	}
 	at := "-"
 	if r.Clock.String() != "unset" {
-		at = string(appendTime(nil, r.Time))
+		at = field(appendTime(nil, "time", r.Time), "time")
 	}
 	return fmt.Appendf(nil, "<%d>1 %s ", 13*8+severity, at)
 }

@@ -492,10 +492,7 @@ func (p *pump) pause() time.Duration {
 
 func (p *pump) event(dst []byte, name string) []byte {
 	now, clock := p.log.options.Now()
-	dst = append(dst, lineStart...)
-	dst = append(dst, `"event":"`...)
-	dst = append(dst, name...)
-	dst = append(dst, `","time":"`...)
-	dst = append(appendTime(dst, now.UnixMicro()), '"')
+	dst = appendWord(append(dst, lineBegin...), "event", name)
+	dst = appendTime(dst, "time", now.UnixMicro())
 	return appendWord(dst, "clock", clock.String())
 }

@@ -172,7 +172,8 @@ func (w *Watcher) Close() {
 // tell adds a line about decisions that were missed.
 func (w *Watcher) tell(s span) {
 	if s.count > 0 {
-		w.lines = appendNumber(append(w.lines, `{"audit":1,"event":"missed"`...), "count", s.count)
+		w.lines = appendWord(append(w.lines, lineBegin...), "event", "missed")
+		w.lines = appendNumber(w.lines, "count", s.count)
 		w.lines = append(w.lines, "}\n"...)
 	}
 }

@@ -197,19 +197,12 @@ func (s *Syslog) message(dst, line []byte) []byte {
 	case id == "deny":
 		severity = severityNotice
 	}
-	dst = append(dst, '<')
-	dst = strconv.AppendInt(dst, int64(facilityAudit*8+severity), 10)
-	dst = append(dst, ">1 "...)
-	if field(line, "clock") == ClockUnset.String() {
-		dst = append(dst,
-			'-') // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
-	} else {
-		dst = append(dst, field(line, "time")...)
+	at := "-" // §6.2.3: a device that does not know the time says none; what its clock shows is in the line
+	if field(line, "clock") != ClockUnset.String() {
+		at = field(line, "time")
 	}
-	dst = append(dst, s.head...)
-	dst = append(dst, id...)
-	dst = append(dst, " - "...)
-	return append(dst, line[:len(line)-1]...) // without its line feed
+	whole := line[:len(line)-1] // without its line feed
+	return fmt.Appendf(dst, "<%d>1 %s%s%s - %s", facilityAudit*8+severity, at, s.head, id, whole)
 }
 
 // Close implements Sink.
