@@ -2,9 +2,7 @@ package audit
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"io"
 	"strconv"
 )
 
@@ -54,13 +52,12 @@ func (f *File) MaxLine() int { return 0 }
 const tailBytes = 8 * maxLine
 
 // Open implements Sink: it finds out where the stream in the file ends.
-func (f *File) Open(context.Context) (Tail, error) {
+func (f *File) Open(context.Context) (t Tail, err error) {
 	size, err := f.file.Open()
 	if err != nil {
-		return Tail{}, err
+		return t, err
 	}
 	buffer := make([]byte, tailBytes)
-	var t Tail
 	if size > 0 {
 		n, err := f.file.Tail(buffer)
 		if err != nil {
@@ -110,18 +107,15 @@ func (f *File) Rotate() error { return f.file.Rotate() }
 // Write implements Sink.
 func (f *File) Write(line []byte) error {
 	if f.unended {
-		if n, err := f.file.Write([]byte("\n")); n < 1 {
-			return cmp.Or(err, io.ErrShortWrite)
+		if _, err := writeAll(f.file, []byte("\n")); err != nil {
+			return err
 		}
 		f.size++
 		f.unended = false
 	}
-	n, err := f.file.Write(line)
+	n, err := writeAll(f.file, line)
 	f.size += int64(n)
-	if n >= len(line) {
-		return nil
-	}
-	return cmp.Or(err, io.ErrShortWrite)
+	return err
 }
 
 // Sync implements syncer.

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -47,20 +46,32 @@ func (w *Writer) Write(line []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.within {
-		if n, err := w.w.Write([]byte("\n")); n < 1 {
-			return cmp.Or(err, io.ErrShortWrite)
+		if _, err := writeAll(w.w, []byte("\n")); err != nil {
+			return err
 		}
 		w.torn++
 		w.within = false
 	}
-	n, err := w.w.Write(line)
-	if n >= len(line) {
+	n, err := writeAll(w.w, line)
+	if err == nil {
 		w.torn = 0
 		return nil
 	}
 	w.torn += int64(n)
 	w.within = n > 0
-	return cmp.Or(err, io.ErrShortWrite)
+	return err
+}
+
+// writeAll writes all of b. It returns no error if all was written, whatever else went wrong.
+func writeAll(w io.Writer, b []byte) (n int, err error) {
+	n, err = w.Write(b)
+	switch {
+	case n >= len(b):
+		return n, nil
+	case err == nil:
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // Close implements Sink. What it writes to stays open.
