@@ -43,7 +43,7 @@ func anyDecision(r *rand.Rand) Decision {
 // What a Draft makes of one decision after another, alike or not, is what is made of each alone.
 func TestDraft_OPS2(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	reads, reasons := newRepeats(readPlaces), newRepeats(reasonPlaces)
+	reads, reasons := newRepeats(readPlaces, joinEvery), newRepeats(reasonPlaces, joinEvery)
 	var w Draft
 	var d Decision
 	again := 0
@@ -72,9 +72,9 @@ func TestDraft_OPS2(t *testing.T) {
 		}
 		compare("its record", &w.record, want)
 		for range r.IntN(3) {
-			by, into := []Joined{ByPath, ByClient, ByReason}[r.IntN(3)], &reads
+			by, into := []Joined{ByPath, ByClient, ByReason}[r.IntN(3)], reads
 			if by == ByReason {
-				into = &reasons
+				into = reasons
 			}
 			j, hash := w.join(by, into)
 			alone := new(Record)

@@ -46,9 +46,9 @@ type Log struct {
 	state   state
 	room    sync.Cond // for those who wait for room in queue
 	queue   queue
-	repeats repeats // of denials
-	reads   repeats // of what is read beyond the budget
-	reasons repeats // of what is denied beyond it
+	repeats *repeats // of denials
+	reads   *repeats // of what is read beyond the budget
+	reasons *repeats // of what is denied beyond it
 	callers callers
 	shown   Record // to Observe; of the goroutine alone
 	seq     uint64
@@ -98,14 +98,15 @@ func New(o Options) *Log {
 	rand.Read(id[:]) // never fails, by its documentation
 	l := &Log{
 		options: o, id: hex.EncodeToString(id[:]),
-		repeats: newRepeats(repeatPlaces), reads: newRepeats(readPlaces), reasons: newRepeats(reasonPlaces),
-		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		repeats: newRepeats(repeatPlaces, o.Repeat),
+		reads:   newRepeats(readPlaces, joinEvery),
+		reasons: newRepeats(reasonPlaces, joinEvery),
+		wake:    make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 		left:    map[string]<-chan struct{}{},
 		reports: make(chan Trouble, 16), reportsClosed: make(chan struct{}), reportsDrained: make(chan struct{}),
 	}
 	l.room.L = &l.mu
-	l.reads.within, l.reasons.within = joinEvery, joinEvery
 	l.aborted, l.abort = context.WithCancel(context.Background())
 	l.pumps.Store(new([]*pump))
 	l.Reconfigure(o)
@@ -162,7 +163,7 @@ func (l *Log) count(w *Draft, k kind) bool {
 			return l.join(p, k, w)
 		}
 	}
-	if counted && !l.makePlace(&l.repeats) || !l.put(r) {
+	if counted && !l.makePlace(l.repeats) || !l.put(r) {
 		return false
 	}
 	if counted {
@@ -207,9 +208,9 @@ func (l *Log) put(r *Record) bool {
 
 // join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room.
 func (l *Log) join(p *caller, k kind, w *Draft) bool {
-	by, into := ByPath, &l.reads
+	by, into := ByPath, l.reads
 	if k != reading {
-		by, into = ByReason, &l.reasons
+		by, into = ByReason, l.reasons
 	}
 	j, hash := w.join(by, into)
 	if by == ByReason {
@@ -321,7 +322,7 @@ func (l *Log) sortDue(all bool) time.Time {
 		l.mu.Lock()
 		var found bool
 		var wake time.Time
-		for _, of := range [...]*repeats{&l.repeats, &l.reads, &l.reasons} {
+		for _, of := range [...]*repeats{l.repeats, l.reads, l.reasons} {
 			if !found {
 				found = of.due(&r, &wake, now, all || of.within == 0)
 			}
@@ -382,14 +383,15 @@ func (l *Log) Reconfigure(o Options) {
 	old := *l.pumps.Load()
 	var pumps, begun []*pump
 	for _, s := range o.Sinks {
-		i := slices.IndexFunc(old, func(p *pump) bool { return p.name == s.Name() })
-		if i < 0 {
-			p := newPump(l, s, o.QueueBytes)
-			pumps, begun = append(pumps, p), append(begun, p)
-			continue
+		var p *pump
+		if i := slices.IndexFunc(old, func(p *pump) bool { return p.name == s.Name() }); i >= 0 {
+			p = old[i]
+			p.replace(s, o.QueueBytes)
+		} else {
+			p = newPump(l, s, o.QueueBytes)
+			begun = append(begun, p)
 		}
-		old[i].replace(s, o.QueueBytes)
-		pumps = append(pumps, old[i])
+		pumps = append(pumps, p)
 	}
 	l.mu.Lock()
 	for _, p := range begun {

@@ -50,12 +50,13 @@ type Line struct {
 var ErrForm = errors.New("the record is in a form that this program does not know; is the daemon of another version?")
 
 // ParseLine reads a line that the daemon has shown. It checks no chain: Verify does.
-func ParseLine(line []byte) (r Line, err error) {
-	if err = json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("the record: %w", err)
+func ParseLine(line []byte) (*Line, error) {
+	r := new(Line)
+	if err := json.Unmarshal(line, r); err != nil {
+		return nil, fmt.Errorf("the record: %w", err)
 	}
 	if r.Audit != 1 {
-		return r, ErrForm
+		return nil, ErrForm
 	}
 	return r, nil
 }

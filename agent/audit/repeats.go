@@ -39,7 +39,9 @@ type repeat struct {
 	until time.Time // zero: the time has not begun yet
 }
 
-func newRepeats(most int) repeats { return repeats{seed: maphash.MakeSeed(), most: most} }
+func newRepeats(most int, within time.Duration) *repeats {
+	return &repeats{seed: maphash.MakeSeed(), most: most, within: within}
+}
 
 // hashTexts returns the hash of the texts by which records are found.
 func (r *repeats) hashTexts(record *Record) uint64 { return maphash.Bytes(r.seed, record.key()) }

@@ -3,7 +3,6 @@ package explain
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -33,41 +32,41 @@ type check struct {
 	reasons []wire.Reason
 }
 
-// The checks that all tokens and requests have, by what they are about. Where a text has $name stands what state.value
-// says by that name.
+// The checks that all tokens and requests have, by what they are about. In a text a value stands as its name between
+// two $.
 var (
 	aboutRequest = []*check{
-		{"PATH-1", "method $method asks to $access", good, []wire.Reason{wire.Method}},
-		{"PATH-9", "$normal", good, []wire.Reason{wire.AmbiguousPath}},
-		{"PATH-16", "$path_bytes bytes long", silent, []wire.Reason{wire.PathTooLong}},
+		{"PATH-1", "method $method$ asks to $access$", good, []wire.Reason{wire.Method}},
+		{"PATH-9", "$normal$", good, []wire.Reason{wire.AmbiguousPath}},
+		{"PATH-16", "$path_bytes$ bytes long", silent, []wire.Reason{wire.PathTooLong}},
 		public,
 	}
-	aboutCommand  = &check{"CTL-40", "method $command of class $class asks to $access", good, nil}
-	aboutResource = &check{"PATH-11", "$resource: to $access it; $stands_for", good, nil}
+	aboutCommand  = &check{"CTL-40", "method $command$ of class $class$ asks to $access$", good, nil}
+	aboutResource = &check{"PATH-11", "$resource$: to $access$ it; $stands_for$", good, nil}
 	public        = &check{"PATH-3", "no token is needed here", silent, []wire.Reason{wire.Public}}
-	knownAs       = &check{"CTL-86", "the inventory calls it $known_as", good, nil}
+	knownAs       = &check{"CTL-86", "the inventory calls it $known_as$", good, nil}
 
 	aboutForm = []*check{
-		{"ANS-1", "$credentials is there", good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
-		{"TOK-5", "$token_bytes bytes long", good, tooLarge},
+		{"ANS-1", "$credentials$ is there", good, []wire.Reason{wire.NoToken, wire.EmptyToken, wire.TwoTokens}},
+		{"TOK-5", "$token_bytes$ bytes long", good, tooLarge},
 		{"TOK-1", "three segments of canonical base64url", good, []wire.Reason{wire.TokenMalformed}},
 	}
-	typedLength = &check{"TOK-5", "as a token they are $token_bytes bytes long", good, tooLarge}
+	typedLength = &check{"TOK-5", "as a token they are $token_bytes$ bytes long", good, tooLarge}
 	tooLarge    = []wire.Reason{wire.TokenTooLarge}
 
-	goodHeader  = &check{"TOK-5", "header $header", good, nil}
+	goodHeader  = &check{"TOK-5", "header $header$", good, nil}
 	badHeader   = &check{"TOK-5", "the header is not one plain JSON object", good, notJSON}
 	aboutHeader = []*check{
-		{"TOK-2", "alg is $alg", good, []wire.Reason{wire.TokenAlgorithm}},
-		{"TOK-3", "crit is $crit", good, []wire.Reason{wire.TokenCritical}},
-		{"TOK-4", "typ is $typ", good, []wire.Reason{wire.TokenType}},
+		{"TOK-2", "alg is $alg$", good, []wire.Reason{wire.TokenAlgorithm}},
+		{"TOK-3", "crit is $crit$", good, []wire.Reason{wire.TokenCritical}},
+		{"TOK-4", "typ is $typ$", good, []wire.Reason{wire.TokenType}},
 	}
-	goodPayload = &check{"TOK-5", "payload with $claims claims", good, notJSON}
+	goodPayload = &check{"TOK-5", "payload with $claims$ claims", good, notJSON}
 	badPayload  = &check{"TOK-5", "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, " +
 		"or nested too deep", good, notJSON}
 	notJSON = []wire.Reason{wire.TokenJSON}
 
-	aboutIssuer = &check{"CLM-1", "iss is $iss", good, []wire.Reason{wire.IssuerMissing}}
+	aboutIssuer = &check{"CLM-1", "iss is $iss$", good, []wire.Reason{wire.IssuerMissing}}
 	typedTrust  = []*check{
 		{"KEY-5", "taken as an issuer that the device trusts", unknown, untrusted},
 		{"TOK-6", "taken as signed by it", unknown, unsigned},
@@ -76,39 +75,39 @@ var (
 	unsigned  = []wire.Reason{wire.Signature, wire.KeyUnknown}
 
 	aboutClaims = []*check{
-		{"CLM-2", "sub is $sub", good, []wire.Reason{wire.SubjectMissing}},
-		{"CLM-3", "aud is $aud", good, []wire.Reason{wire.AudienceMissing}},
-		{"CLM-7", "exp is $exp", silent, []wire.Reason{wire.ExpiryMissing}},
-		{"CLM-8", "iat is $iat and nbf is $nbf", silent, []wire.Reason{wire.TimeForm}},
-		{"CLM-9", "client_id is $client_id and azp is $azp", good,
+		{"CLM-2", "sub is $sub$", good, []wire.Reason{wire.SubjectMissing}},
+		{"CLM-3", "aud is $aud$", good, []wire.Reason{wire.AudienceMissing}},
+		{"CLM-7", "exp is $exp$", silent, []wire.Reason{wire.ExpiryMissing}},
+		{"CLM-8", "iat is $iat$ and nbf is $nbf$", silent, []wire.Reason{wire.TimeForm}},
+		{"CLM-9", "client_id is $client_id$ and azp is $azp$", good,
 			[]wire.Reason{wire.ClientMissing, wire.ClientConflict}},
-		{"CLM-10", "scope is $scope", good, []wire.Reason{wire.ScopeForm}},
-		{"OPS-1", "the daemon's clock is $clock", silent, []wire.Reason{wire.ClockUntrusted}},
-		{"CLM-7", "exp is $exp", good, []wire.Reason{wire.Expired}},
-		{"CLM-8", "iat is $iat and nbf is $nbf", good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
-		{"CLM-6", "this device is $names", good, []wire.Reason{wire.Audience}},
+		{"CLM-10", "scope is $scope$", good, []wire.Reason{wire.ScopeForm}},
+		{"OPS-1", "the daemon's clock is $clock$", silent, []wire.Reason{wire.ClockUntrusted}},
+		{"CLM-7", "exp is $exp$", good, []wire.Reason{wire.Expired}},
+		{"CLM-8", "iat is $iat$ and nbf is $nbf$", good, []wire.Reason{wire.IssuedLater, wire.NotYetValid}},
+		{"CLM-6", "this device is $names$", good, []wire.Reason{wire.Audience}},
 	}
 
 	// aboutPlaces are the checks of a token's permissions, by the kind of place. One that has none is closed.
 	aboutPlaces = [...]*check{
-		decide.Base: {"PATH-4", "needs $claim, or $api in scope, to read; $granted", good,
+		decide.Base: {"PATH-4", "needs $claim$, or $api$ in scope, to read; $granted$", good,
 			[]wire.Reason{wire.APINotGranted, wire.OK}},
-		decide.Control: {"PATH-15", "needs * or root.* under both read and write of $controls; $controlled", good,
+		decide.Control: {"PATH-15", "needs * or root.* under both read and write of $controls$; $controlled$", good,
 			noControl},
-		decide.ModelObject: {"CTL-11", "needs $need of $controls; $controlled", good, notGranted},
-		decide.Resource: {"PATH-5", "needs a specifier for $rest under $permission of $claim; $there", good,
+		decide.ModelObject: {"CTL-11", "needs $need$ of $controls$; $controlled$", good, notGranted},
+		decide.Resource: {"PATH-5", "needs a specifier for $rest$ under $permission$ of $claim$; $there$", good,
 			notGranted},
-		decide.Everything: {"PATH-4", `needs the specifier "*" under $permission of $claim; $there`, good,
+		decide.Everything: {"PATH-4", `needs the specifier "*" under $permission$ of $claim$; $there$`, good,
 			notGranted},
-		decide.RolePath:  {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
-		decide.RolePaths: {"CTL-61", "needs $need of $claim; $granted", good, noSubtree},
+		decide.RolePath:  {"CTL-61", "needs $need$ of $claim$; $granted$", good, noSubtree},
+		decide.RolePaths: {"CTL-61", "needs $need$ of $claim$; $granted$", good, noSubtree},
 	}
-	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls; $controlled", good,
+	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls$; $controlled$", good,
 		noControl}
-	readList    = &check{"CTL-63", "needs any specifier under read of $claim; $granted", good, noSubtree}
-	readSubtree = &check{"CTL-64", "needs $need (bulkProperties without recurse=false shows everything below) of $claim; $granted",
+	readList    = &check{"CTL-63", "needs any specifier under read of $claim$; $granted$", good, noSubtree}
+	readSubtree = &check{"CTL-64", "needs $need$ (bulkProperties without recurse=false shows everything below) of $claim$; $granted$",
 		good, noSubtree}
-	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim; $granted", good,
+	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim$; $granted$", good,
 		noSubtree}
 	notGranted = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}
 	noControl  = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.OK}
@@ -124,7 +123,7 @@ var (
 	}
 )
 
-// value returns what a name stands for in the text of a check: one of these, or the claim of that name.
+// value returns a value by its name in the text of a check: one of these, or the claim of that name.
 func (s *state) value(name string) string {
 	switch name {
 	case "method":
@@ -207,11 +206,15 @@ func (s *state) checks() []check {
 	return s.met
 }
 
-// add adds checks, and fills in what there is to say.
+// add adds checks, and fills in the values of their texts.
 func (s *state) add(checks ...*check) {
 	for _, of := range checks {
 		c := *of
-		c.text = os.Expand(c.text, s.value)
+		parts := strings.Split(c.text, "$")
+		for i := 1; i < len(parts); i += 2 {
+			parts[i] = s.value(parts[i])
+		}
+		c.text = strings.Join(parts, "")
 		s.met = append(s.met, c)
 	}
 }
@@ -295,14 +298,14 @@ func (s *state) trust() {
 	for _, err := range s.left {
 		s.met = append(s.met, check{"KEY-4", err.Error(), good, nil})
 	}
-	signature := &check{"TOK-6", "one of the $keys verifies the signature (kid $kid)", good, unsigned}
+	signature := &check{"TOK-6", "one of the $keys$ verifies the signature (kid $kid$)", good, unsigned}
 	switch {
 	case s.unchecked:
 		signature.text, signature.mark = "signature not checkable without keys", unknown
 	case s.reply.Reason == wire.KeyUnknown:
-		signature.rule, signature.text = "KEY-6", "none of the $keys has kid $kid, and none verifies the signature"
+		signature.rule, signature.text = "KEY-6", "none of the $keys$ has kid $kid$, and none verifies the signature"
 	case s.reply.Reason == wire.Signature:
-		signature.text = "none of the $keys verifies the signature (kid $kid)"
+		signature.text = "none of the $keys$ verifies the signature (kid $kid$)"
 	}
 	s.add(signature)
 }

@@ -17,7 +17,7 @@ import (
 
 // record is a line of the audit, and the reasons that it gives by their codes.
 type record struct {
-	audit.Line
+	*audit.Line
 	wouldWire  wire.Reason
 	reasonWire wire.Reason
 }
