@@ -60,7 +60,8 @@ func TestSealedState_KEY3(t *testing.T) {
 
 				f.setDown(true)
 				after := f.newDeviceSealed(stateDir, disk, c.reads)
-				if got := after.decide(mint.New(mint.Options{Key: mint.CachedKey("key-1", 2048), Life: day(9)}).Sign()); got != c.decides {
+				token := mint.New(mint.Options{Key: mint.CachedKey("key-1", 2048), Life: day(9)}).Sign()
+				if got := after.decide(token); got != c.decides {
 					t.Errorf("it decides %q", got)
 				}
 				w := after.warnings()

@@ -107,7 +107,8 @@ func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
 		got := rules.Find(path).Query([]byte(target))
 		m := objectPath.FindStringSubmatch(string(path))
 		if m != nil && m[1] == "rolePaths" { // the first counts
-			m = regexp.MustCompile(`^(/x-nmos/configuration/v[0-9.]+)(?:/rolePaths)/([^/]+)(?:/(.*[^/]))?/?$`).FindStringSubmatch(string(path))
+			const rolePath = `^(/x-nmos/configuration/v[0-9.]+)(?:/rolePaths)/([^/]+)(?:/(.*[^/]))?/?$`
+			m = regexp.MustCompile(rolePath).FindStringSubmatch(string(path))
 		}
 		want := ""
 		if m != nil {

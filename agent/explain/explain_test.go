@@ -117,7 +117,8 @@ func TestExplainsEveryTokenOfTheMint(t *testing.T) {
 func TestExplainsRequests(t *testing.T) {
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"single/*"}}}})
 	tok, jwks := []byte(base.Sign()), mint.JWKSOf(base.Key.JWK())
-	reads := []byte(mint.New(mint.Options{Permissions: map[string]mint.Permission{"ncp": {Read: []string{"*"}}}}).Sign())
+	ncp := map[string]mint.Permission{"ncp": {Read: []string{"*"}}}
+	reads := []byte(mint.New(mint.Options{Permissions: ncp}).Sign())
 	mapped := config.Default()
 	mapped.Paths.Claims, mapped.Paths.Public = []string{"/levels=connection"}, []string{"/ui"}
 	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"

@@ -1,11 +1,7 @@
 package oauth_test
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,116 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
 )
-
-// play is a server that answers as it is told to, and the device at it.
-type play struct {
-	*oauth.Client
-	config oauth.Config
-	flash  flash
-	answer func(r *http.Request, body string) (status int, head http.Header, text string) // status 0: none comes
-
-	mu      sync.Mutex
-	seen    []string // method, path and body of each request
-	events  []oauth.Event
-	ahead   time.Duration // of the device's clock
-	unsure  bool          // of the clock
-	methods []string      // that the server's metadata offer; secrets if nil
-	at      string        // the path of tokens by the metadata; "/token" if empty
-	read    int           // how often the metadata were read
-}
-
-func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	p.mu.Lock()
-	p.seen = append(p.seen, r.Method+" "+r.URL.Path+" "+string(body))
-	p.mu.Unlock()
-	status, head, text := p.answer(r, string(body))
-	if status == 0 {
-		return nil, errors.New("connection refused")
-	}
-	if head == nil {
-		head = http.Header{}
-	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(strings.NewReader(text)), Request: r},
-		nil
-}
-
-// begin switches the device on, with a secret for a client.
-func begin(answer func(r *http.Request, body string) (int, http.Header, string)) *play {
-	p := &play{answer: answer, config: oauth.Config{Issuer: issuer, Name: "a",
-		Scopes: []string{"events", "registration"}}}
-	p.again()
-	return p
-}
-
-// again switches it off and on.
-func (p *play) again() {
-	p.Client = oauth.New(oauth.Options{
-		HTTP: func(string) *http.Client { return &http.Client{Transport: p} },
-		Metadata: func(_ context.Context, issuer string) (discovery.Metadata, error) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.read++
-			return discovery.Metadata{
-				TokenEndpoint: issuer + cmp.Or(p.at, "/token"), RegistrationEndpoint: issuer + "/register",
-				TokenAuthMethods: p.methods,
-			}, nil
-		},
-		Storage: &p.flash,
-		Clock: func() (time.Time, bool) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return time.Now().Add(p.ahead), !p.unsure
-		},
-		Report: func(e oauth.Event) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.events = append(p.events, e)
-		},
-	})
-	p.Configure(p.config)
-	p.Here(p.config.Issuer)
-}
-
-// count returns how many requests begin like that, and whether the last did.
-func (p *play) count(prefix string) (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.seen {
-		if strings.HasPrefix(s, prefix) {
-			n++
-		}
-	}
-	return n
-}
-
-// said is all that was reported.
-func (p *play) said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return fmt.Sprintf("%+v", p.events)
-}
-
-// usual registers a client and gives tokens of five minutes.
-func usual(r *http.Request, _ string) (int, http.Header, string) {
-	switch r.URL.Path {
-	case "/register":
-		return 201, nil, `{"client_id":"c","client_secret":"sesame-1"}`
-	case "/token":
-		return 200, nil, `{"access_token":"t","token_type":"bearer","expires_in":300}`
-	}
-	return 404, nil, ""
-}
 
 // When the server changes, or what was refused is configured otherwise, tokens are fetched then, and not when the old
 // ones are half over or the back-off ends.
@@ -366,32 +255,6 @@ func TestClockTrustedAtOnce_CLI53_KEY1(t *testing.T) {
 	})
 }
 
-// An update never takes the keys away, and a registration is never made without.
-func TestNoKeysURI_CLI33_CLI42(t *testing.T) {
-	r := newRig(t, authserver.Options{FetchKeys: func(string) ([]byte, error) { return nil, nil }})
-	r.config.JWKSURI = "https://device.example.com/jwks"
-	r.configure()
-	r.must("registration")
-	r.config.JWKSURI = ""
-	r.configure()
-	r.work()
-	if c := r.server.Registered()[0]; c.JWKSURI != "" || len(c.KeyIDs) != 1 {
-		t.Errorf("after jwks_uri was taken out of the configuration: %+v, %v; want the keys inline", c, r.Status().Err)
-	}
-	r.work()
-	r.must("registration")
-	r.registrations(1)
-	r.strict()
-	r = newRig(t, authserver.Options{})
-	r.config.Keys = oauth.KeysByURI
-	r.configure()
-	if a := r.token("registration"); a.Err == nil || !strings.Contains(a.Err.Error(), "jwks_uri") {
-		t.Errorf("without a jwks_uri that is demanded: got %v, want an error that says so", a)
-	}
-	r.registrations(0)
-	r.strict()
-}
-
 // A method that is configured after the registration is not ignored without a word.
 func TestMethodConfiguredLater_CLI23(t *testing.T) {
 	r := newRig(t, authserver.Options{})
@@ -462,19 +325,6 @@ func TestManyIssuers_CLI24(t *testing.T) {
 	}
 	if err := p.Status().Err; err == nil || !strings.Contains(err.Error(), "forget one") {
 		t.Errorf("got %v, want a limit", err)
-	}
-}
-
-// A proxy's 401 says nothing about the keys.
-func TestProxyDoesNotMoveTheKeys_CLI33_CLI57(t *testing.T) {
-	r := newRig(t, authserver.Options{FetchKeys: func(string) ([]byte, error) { return nil, nil }})
-	r.config.JWKSURI = "https://device.example.com/jwks"
-	r.configure()
-	r.must("registration")
-	r.server.Misbehave(authserver.PathToken, authserver.Unauthorized)
-	r.work()
-	if c := r.server.Registered()[0]; c.JWKSURI == "" {
-		t.Errorf("the keys were moved because of a proxy: %+v", c)
 	}
 }
 

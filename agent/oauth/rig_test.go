@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -18,45 +17,6 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
 )
-
-// flash is a Storage whose power can fail at a write.
-type flash struct {
-	mu     sync.Mutex
-	data   []byte
-	saves  int
-	fails  error // of Load and Save
-	cut    int   // the save at which the power fails; 0: never
-	after  bool  // the write was done by then
-	failed func()
-}
-
-var errPower = errors.New("no power")
-
-func (f *flash) Load() ([]byte, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.data, f.fails
-}
-
-func (f *flash) Save(data []byte) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.fails != nil {
-		return f.fails
-	}
-	f.saves++
-	if f.cut != 0 && f.saves > f.cut {
-		return errPower
-	}
-	if f.saves != f.cut || f.after {
-		f.data = append([]byte(nil), data...)
-	}
-	if f.saves == f.cut {
-		f.failed()
-		return errPower
-	}
-	return nil
-}
 
 // rig is one device, its server and what it said.
 type rig struct {

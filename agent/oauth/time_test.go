@@ -1,15 +1,10 @@
 package oauth_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,106 +13,6 @@ import (
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 )
-
-const issuer = "https://auth.example.com"
-
-// desk is a token endpoint in virtual time, for clients with a secret.
-type desk struct {
-	answer func(n int) (status int, head http.Header, body string) // by the number of the request
-	delay  time.Duration
-
-	mu     sync.Mutex
-	times  []time.Time
-	flying map[string]int
-	most   int
-	events []oauth.Event
-}
-
-func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	scope := string(body)
-	d.mu.Lock()
-	d.times = append(d.times, time.Now())
-	n := len(d.times)
-	d.flying[scope]++
-	d.most = max(d.most, d.flying[scope])
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		d.flying[scope]--
-		d.mu.Unlock()
-	}()
-	select {
-	case <-time.After(d.delay):
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
-	status, head, text := d.answer(n)
-	if status == 0 {
-		return nil, errors.New("connection refused")
-	}
-	if head == nil {
-		head = http.Header{}
-	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(bytes.NewReader([]byte(text))),
-		Request: r}, nil
-}
-
-// open starts a client of the desk.
-func (d *desk) open(ctx context.Context, kept *flash) *oauth.Client {
-	if d.flying == nil {
-		d.flying = map[string]int{}
-	}
-	c := oauth.New(oauth.Options{
-		HTTP: func(string) *http.Client { return &http.Client{Transport: d} },
-		Metadata: func(context.Context, string) (discovery.Metadata, error) {
-			return discovery.Metadata{TokenEndpoint: issuer + "/token"}, nil
-		},
-		Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
-		Report: func(e oauth.Event) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.events = append(d.events, e)
-		},
-	})
-	c.Configure(oauth.Config{
-		Issuer: issuer, Scopes: []string{"registration", "events"}, Given: oauth.Given{ID: "one", Secret: "a secret"},
-	})
-	go c.Run(ctx)
-	return c
-}
-
-func (d *desk) seen() []time.Time {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.times)
-}
-
-// good is a token that lives so many seconds.
-func good(life int) func(int) (int, http.Header, string) {
-	return func(n int) (int, http.Header, string) {
-		return 200, nil, fmt.Sprintf(`{"access_token":"token-%d","token_type":"bearer","expires_in":%d}`, n, life)
-	}
-}
-
-// ask asks for a token once a second for a time, as firmware may, and returns the longest time without one.
-func ask(c *oauth.Client, d time.Duration) (gap time.Duration) {
-	without := time.Duration(0)
-	for range d / time.Second {
-		if c.Token("registration").Err != nil {
-			without += time.Second
-			gap = max(gap, without)
-		} else {
-			without = 0
-		}
-		time.Sleep(time.Second)
-	}
-	synctest.Wait()
-	return gap
-}
 
 // Tokens are renewed at half their life and 15 s before the end, from a second to a day; there is never none.
 func TestRenewal_CLI3_CLI58(t *testing.T) {
@@ -368,21 +263,6 @@ func TestGoneAfterADay_CLI57(t *testing.T) {
 			t.Errorf("after 27 h: %d registrations, want 2", registered)
 		}
 	})
-}
-
-// byPath leads registrations to another handler.
-type byPath struct {
-	*desk
-	register func() (int, string)
-}
-
-func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Path != "/register" {
-		return b.desk.RoundTrip(r)
-	}
-	status, text := b.register()
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)),
-		Request: r}, nil
 }
 
 // The token endpoint is kept over a restart; if it is not there any more the metadata say where it is, which are read

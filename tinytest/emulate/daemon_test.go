@@ -255,7 +255,8 @@ func TestClient(t *testing.T) {
 		// A value is x and its bytes in hexadecimal. "/" may be read by everybody, the other target needs a token.
 		commands := fmt.Sprintf("threads 8 100 x%x x%x x%x -\non\nfork 100\nping\n", "GET", "/", self)
 		out, exit := run(t, commands, m.qemu, m.program(t, "probe", probe), d.dir.Authz(), "30000")
-		if want := "init=0\n\nhalf=yes\n\nallowed=400\nwrong=0\nanswered=800\n\nparent=0\nchild=0\n\nerror=0\n\n"; out != want || exit != 0 {
+		want := "init=0\n\nhalf=yes\n\nallowed=400\nwrong=0\nanswered=800\n\nparent=0\nchild=0\n\nerror=0\n\n"
+		if out != want || exit != 0 {
 			t.Errorf("exit %d, printed %q; want %q", exit, out, want)
 		}
 		d.stop()

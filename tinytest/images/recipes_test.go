@@ -205,7 +205,8 @@ func TestYoctoRecipe(t *testing.T) {
 		}
 		return text
 	}
-	for _, line := range regexp.MustCompile(`(?m)^(?:export )?([A-Za-z_]+(?::\$\{PN\})?) \+?= "(.*)"$`).FindAllStringSubmatch(recipe, -1) {
+	setting := regexp.MustCompile(`(?m)^(?:export )?([A-Za-z_]+(?::\$\{PN\})?) \+?= "(.*)"$`)
+	for _, line := range setting.FindAllStringSubmatch(recipe, -1) {
 		values[expand(line[1])] = expand(line[2])
 	}
 	license := md5.Sum([]byte(read(t, filepath.Join(root, "LICENSE"))))

@@ -320,7 +320,8 @@ func TestPageActs(t *testing.T) {
 	p.axe("actions, 360 px")
 
 	_, lines := r.send(r.View(), "GET", "/records?last=50", "", nil)
-	if want := `"name":"15m0s, as asked on the page by the web server's user \"operator\" (unverified)"`; !strings.Contains(lines, want) {
+	want := `"name":"15m0s, as asked on the page by the web server's user \"operator\" (unverified)"`
+	if !strings.Contains(lines, want) {
 		t.Errorf("the records have no %s:\n%s", want, lines)
 	}
 	p.quiet()

@@ -98,8 +98,9 @@ func TestAnswers(t *testing.T) {
 				!strings.HasPrefix(text, c.error+",") || c.error == "" && text != "" {
 				t.Errorf("challenge %q, want error %q", a.challenge, c.error)
 			}
-			if known := a.reason == "ok" || a.status == 403 || strings.HasPrefix(a.reason, "token-expired") ||
-				a.reason == "token-issued-later"; known != (a.client == mint.DefaultClient && a.subject == mint.DefaultSubject) {
+			known := a.reason == "ok" || a.status == 403 || strings.HasPrefix(a.reason, "token-expired") ||
+				a.reason == "token-issued-later"
+			if known != (a.client == mint.DefaultClient && a.subject == mint.DefaultSubject) {
 				t.Errorf("client %q, subject %q", a.client, a.subject)
 			}
 			if (a.expires >= 0) != (a.reason == "ok") || a.reason == "ok" && (a.expires < 60 || a.expires > 3600) {

@@ -270,8 +270,9 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 		"not a folder": {"[sockets]\nauthz = %q\nhttp = \"/dev/null/http.sock\"\n", "/dev/null"},
 	} {
 		dir := newDir(t)
-		if err := dir.WriteText(fmt.Sprintf(c.text, dir.Authz()) +
-			"[device]\nnames = [\"node-1.example.com\"]\n[state]\ndir = \"\"\n[discovery]\nmode = \"off\"\n"); err != nil {
+		text := fmt.Sprintf(c.text, dir.Authz()) +
+			"[device]\nnames = [\"node-1.example.com\"]\n[state]\ndir = \"\"\n[discovery]\nmode = \"off\"\n"
+		if err := dir.WriteText(text); err != nil {
 			t.Fatal(err)
 		}
 		r := command(t, "", "run", "--config", dir.ConfigFile())

@@ -205,7 +205,9 @@ func TestRegistryBinding_CLI11(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := s.Server.Token(mint.Options{Client: "other-box", Device: studio.RegistryHost, Scope: "registration"}).Sign()
+	other := s.Server.Token(mint.Options{
+		Client: "other-box", Device: studio.RegistryHost, Scope: "registration",
+	}).Sign()
 	for path, method := range map[string]string{
 		"/health/nodes/" + firmware.NodeID: "POST", "/resource/nodes/" + firmware.NodeID: "DELETE",
 		"/resource/receivers/" + firmware.Receiver1ID: "DELETE",

@@ -70,8 +70,9 @@ func (f *front) build(main string, more ...string) {
 		"-fsanitize=address,undefined "+
 		"-fno-sanitize-recover=all -I"+client+" -I"+folder+" -o"), program, main, folder+"/nmos_"+f.name+".c",
 		client+"/nmos_authz.c")
-	if out, err := exec.CommandContext(f.t.Context(), f.program, append(args, more...)...).CombinedOutput(); err != nil {
-		f.t.Fatalf("%s %q: %v\n%s", f.program, append(args, more...), err, out)
+	args = append(args, more...)
+	if out, err := exec.CommandContext(f.t.Context(), f.program, args...).CombinedOutput(); err != nil {
+		f.t.Fatalf("%s %q: %v\n%s", f.program, args, err, out)
 	}
 	f.program = program
 }
