@@ -158,8 +158,8 @@ func TestBothSockets(t *testing.T) {
 	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
 		for _, c := range table {
 			method, target := c.Request()
-			packet := "decide 1\nmethod=" + method + "\ntarget=" + target + "\nauthorization=Bearer " + c.Make(base) +
-				"\n"
+			packet := "decide 1\nmethod=" + method + "\ntarget=" + target +
+				"\nauthorization=Bearer " + c.Make(base) + "\n"
 			if _, ok := asHTTP(packet); !ok || c.Packet != "" {
 				continue
 			}
@@ -285,8 +285,8 @@ func TestBothSocketsByPacket_ANS8(t *testing.T) {
 // post posts a body and returns the status and the body of the answer.
 func (w *webServer) post(tb testing.TB, path, body string) (status, answer string) {
 	tb.Helper()
-	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path,
-		len(body), body); err != nil {
+	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s",
+		path, len(body), body); err != nil {
 		tb.Fatal(err)
 	}
 	response, err := http.ReadResponse(w.reader, nil)

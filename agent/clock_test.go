@@ -46,8 +46,8 @@ func TestClockSteps_OPS1(t *testing.T) {
 						t.Errorf("%s, then %s: at %s %v, want %s", first.name, second.name, c.name, got, c.tok)
 					}
 					if got := d.ask(t, get(senders, later.Sign())); got.reason() != c.later {
-						t.Errorf("%s, then %s, nbf later: at %s %v, want %s", first.name, second.name, c.name, got,
-							c.later)
+						t.Errorf("%s, then %s, nbf later: at %s %v, want %s",
+							first.name, second.name, c.name, got, c.later)
 					}
 				}
 			}

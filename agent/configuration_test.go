@@ -77,8 +77,8 @@ func TestErrorBody_CTL67_ANS7(t *testing.T) {
 		"another API": {"GET", "/x-nmos/configurations/v1.0", "", 401, 0, "no-token"},
 		"IS-12":       {"GET", "/x-nmos/ncp/v1.0", "", 401, 0, "no-token"},
 	} {
-		text := "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: " + c.method + "\r\nX-Original-URI: " +
-			c.target + "\r\n"
+		text := "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: " + c.method +
+			"\r\nX-Original-URI: " + c.target + "\r\n"
 		if c.authorization != "" {
 			text += "Authorization: " + c.authorization + "\r\n"
 		}

@@ -122,8 +122,8 @@ func TestControlModes_CTL88_OPS3(t *testing.T) {
 				t.Errorf("%s: got %v, want allow 200 observe and would=%s, %q", row.Name, got, would, row.Denied)
 			}
 		}
-		if got := off.ask(t, packet); !strings.HasPrefix(row.First, "error") && (got.first != "allow 200" ||
-			got.reason() != "off" || len(got.many) > 0) {
+		if got := off.ask(t, packet); !strings.HasPrefix(row.First, "error") &&
+			(got.first != "allow 200" || got.reason() != "off" || len(got.many) > 0) {
 			t.Errorf("%s: got %v, want allow 200 off", row.Name, got)
 		}
 	}
@@ -211,8 +211,8 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 			"path-not-granted"},
 		{"another claim", map[string]claim{"configuration": {list("*"), list("*"), ""}}, "", "api-not-granted",
 			"api-not-granted", "api-not-granted", "api-not-granted"},
-		{"one model", map[string]claim{"control": {list("c:root.*"), list("c:*"), ""}}, "", "control-not-granted", "ok",
-			"ok", "ok"},
+		{"one model", map[string]claim{"control": {list("c:root.*"), list("c:*"), ""}}, "",
+			"control-not-granted", "ok", "ok", "ok"},
 		{"another model", map[string]claim{"control": {list("d:root.*"), list("d:*"), ""}}, "", "control-not-granted",
 			"ok", "control-not-granted", "ok"},
 	} {
@@ -234,8 +234,8 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\ncommand=3 1.2.2.1 4m3 " +
 		"root.receiver-monitors.mon-2\n" +
 		"command=4 1.2.2.1 4m3 root.receiver-monitors.mon-1\nsubscribe=root.tx 3.gain\nTOKEN"
-	denied := []any{"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted", "read subscribe root.tx " +
-		"3.gain 403 path-not-granted"}
+	denied := []any{"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted",
+		"read subscribe root.tx 3.gain 403 path-not-granted"}
 	for _, c := range []struct {
 		name, lines string
 		change      func(*config.Config)
@@ -275,8 +275,8 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 		{"a model", "api=control\nmodel=slot2B\nsubscribe=root\nTOKEN",
 			func(c *config.Config) { c.Control.Models = []string{"slot2B=b"} },
 			map[string]any{"name": "slot2B", "denied": []any{"read subscribe root 403 path-not-granted"}}},
-		{"off", some, func(c *config.Config) { c.Mode = config.ModeOff }, map[string]any{"targets": 4.0, "allowed": 4.0,
-			"denied": nil, "reason": "off"}},
+		{"off", some, func(c *config.Config) { c.Mode = config.ModeOff },
+			map[string]any{"targets": 4.0, "allowed": 4.0, "denied": nil, "reason": "off"}},
 	} {
 		d := newDevice(t, c.change, mint.New(mint.Options{}).Key.JWK())
 		out := &ledger{}
@@ -313,8 +313,8 @@ func TestControlRecordsJoined_CTL87_OPS2(t *testing.T) {
 	for i := range n {
 		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 "+
 			"root.receiver-monitors.mon-1\nsubscribe=root\n", tok, i), 32<<10)
-		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root\n", tok,
-			i), 32<<10)
+		s.Packet(nil, fmt.Appendf(nil,
+			"control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root\n", tok, i), 32<<10)
 	}
 	log.Close(t.Context())
 	own, counted := 0, 0.0

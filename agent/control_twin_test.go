@@ -94,8 +94,8 @@ func slowGranted(c *config.Control, specifiers []string, prefix, path string) bo
 			if s != "" && glob(s, p) {
 				return true
 			}
-			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) && !slices.Contains(c.AsDrafted,
-				config.DraftedRoot) {
+			if block, found := strings.CutSuffix(s, ".*"); found && glob(block, p) &&
+				!slices.Contains(c.AsDrafted, config.DraftedRoot) {
 				return true // CTL-13
 			}
 			if slices.Contains(c.AsDrafted, config.DraftedBelow) && s != "" && glob(s+".*", p) {
@@ -257,8 +257,8 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 						}
 						name := strings.Join([]string{setting.name, form.name, specifier.name, grant, api}, "/")
 						for chunk := range slices.Chunk(classes, 7) {
-							packet := "control 1\napi=" + api + "\nauthorization=Bearer " + tok + "\nsubscribe=" +
-								path + "\n"
+							packet := "control 1\napi=" + api + "\nauthorization=Bearer " +
+								tok + "\nsubscribe=" + path + "\n"
 							want := map[string]bool{}
 							expect := func(line, access string) {
 								checked++
@@ -396,8 +396,8 @@ func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
 			}
 		}
 		if !slices.Equal(got.many, want) || (got.first == "allow 200") != (want == nil) {
-			t.Errorf("%q by token %d, as drafted %v: got %s %q, want %q", lines, i, d.config.Control.AsDrafted,
-				got.first, got.many, want)
+			t.Errorf("%q by token %d, as drafted %v: got %s %q, want %q",
+				lines, i, d.config.Control.AsDrafted, got.first, got.many, want)
 		}
 	})
 }

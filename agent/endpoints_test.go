@@ -59,8 +59,8 @@ func TestPublishedEndpoints_PATH1_PATH5_CTL61_CTL63_ANS8(t *testing.T) {
 				got := d.ask(t, "decide 1\nmethod="+method+"\ntarget="+target+"\nauthorization=Bearer "+
 					tokenOf(api, permission, specifier)+"\n")
 				if got.first+" "+got.reason() != want {
-					t.Errorf("%s %s with %s under %s: got %v, want %s", method, target, specifier, permission, got,
-						want)
+					t.Errorf("%s %s with %s under %s: got %v, want %s",
+						method, target, specifier, permission, got, want)
 				}
 				if (got.lines["expires-in"] != "") != (got.first == "allow 200") {
 					t.Errorf("%s %s: got %v, want expires-in if it is allowed", method, target, got)

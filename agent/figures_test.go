@@ -29,8 +29,8 @@ func TestTokensCounted(t *testing.T) {
 		t.Helper()
 		h, limit, r, j := d.Tokens()
 		if h != held || limit != 7 || r != remembered || j != judged {
-			t.Errorf("%s: %d of %d held, %d remembered, %d judged; want %d, %d, %d", when, h, limit, r, j, held,
-				remembered, judged)
+			t.Errorf("%s: %d of %d held, %d remembered, %d judged; want %d, %d, %d",
+				when, h, limit, r, j, held, remembered, judged)
 		}
 	}
 	want("at first", 0, 0, 0)

@@ -260,8 +260,8 @@ func growSpecifiers(t *testing.T, n int) func(mark func()) {
 	}
 	specifiers[n-1] = fmt.Sprintf("single/senders/%08x-*", 1)
 	permissions := map[string]mint.Permission{"connection": {Read: specifiers}}
-	return grown(t, nil).asks(t, get(fmt.Sprintf(growthSender, 1), keptToken(mint.Options{Permissions: permissions},
-		nil)))
+	return grown(t, nil).asks(t,
+		get(fmt.Sprintf(growthSender, 1), keptToken(mint.Options{Permissions: permissions}, nil)))
 }
 
 // growWorst asks for the longest path by a token of n KiB, filled with the specifiers that are the slowest to match

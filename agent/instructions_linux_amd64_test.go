@@ -29,10 +29,10 @@ var counted = []struct {
 	{"one command", func() string { return commands(1, 9, "all") }, 1.1},
 	{"250 commands", func() string { return commands(250, 9, "all") }, 30},
 	{"250, two kinds in turn", func() string { return commandsOf(250, func(i int) string { return kinds[i%2] }) }, 30},
-	{"250, of all kinds", func() string { return commandsOf(250, func(i int) string { return kinds[i*7%len(kinds)] }) },
-		30},
-	{"250, to read and to write", func() string { return commandsOf(250, func(i int) string { return both[i%2] }) },
-		30},
+	{"250, of all kinds",
+		func() string { return commandsOf(250, func(i int) string { return kinds[i*7%len(kinds)] }) }, 30},
+	{"250, to read and to write",
+		func() string { return commandsOf(250, func(i int) string { return both[i%2] }) }, 30},
 	{"250, of a vendor", func() string {
 		return commandsOf(250,
 			func(i int) string { return vendors[i%len(vendors)] })

@@ -35,8 +35,8 @@ func TestLongestReply_ANS8(t *testing.T) {
 			}
 			reply := d.NewSession().Packet(nil, []byte(packet), 32<<10)
 			if len(reply) > len(packet)+more {
-				t.Errorf("%s: %s: got a reply of %d bytes to a packet of %d; want at most %d more:\n%s", mode, row.Name,
-					len(reply), len(packet), more, reply)
+				t.Errorf("%s: %s: got a reply of %d bytes to a packet of %d; want at most %d more:\n%s",
+					mode, row.Name, len(reply), len(packet), more, reply)
 			}
 			if more == 1<<10 {
 				longest = max(longest, len(reply)-len(packet))

@@ -119,8 +119,8 @@ func TestMay_ANS8(t *testing.T) {
 			}
 		}
 		for _, path := range paths {
-			add(allowed("decide 1\nmethod=GET\ntarget="+path+"\n"), allowed("decide 1\nmethod=PUT\ntarget="+path+"\n"),
-				"path "+path)
+			add(allowed("decide 1\nmethod=GET\ntarget="+path+"\n"),
+				allowed("decide 1\nmethod=PUT\ntarget="+path+"\n"), "path "+path)
 		}
 		for i := range n {
 			kind, name, _, _ := table.At(i)
@@ -181,8 +181,8 @@ func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 	d := staged(t, config.ModeEnforce, nil)
 	d.setInventory(t, lots(5000))
 	tok := tokensForMay()["all"]
-	_, more, _ := strings.Cut(string(d.NewSession().Packet(nil, []byte("may 1\nauthorization=Bearer "+tok+"\n"),
-		32<<10)), "\nmore=")
+	_, more, _ := strings.Cut(
+		string(d.NewSession().Packet(nil, []byte("may 1\nauthorization=Bearer "+tok+"\n"), 32<<10)), "\nmore=")
 	more, _, _ = strings.Cut(more, "\n")
 	d.setInventory(t, lots(5000))
 	if got := d.ask(t, "may 1\nauthorization=Bearer "+tok+"\nafter="+more+"\n"); more == "" ||

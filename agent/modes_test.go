@@ -86,8 +86,8 @@ func TestModes_OPS3(t *testing.T) {
 		{"decide 1\nmethod=GET\ntarget=/" + strings.Repeat("a", 2048) + "\n", "deny 400 path-too-long",
 			"400 path-too-long", "allow 200 off"},
 		{"verify 1\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
-		{"decide-all 1\ntarget=" + senders + "\ntarget=/x-nmos\n", "deny 401 no-token", "401 no-token",
-			"allow 200 off"},
+		{"decide-all 1\ntarget=" + senders + "\ntarget=/x-nmos\n", "deny 401 no-token",
+			"401 no-token", "allow 200 off"},
 		{"decide-all 1\ntarget=" + senders + "\n" + authorization, "allow 200 ok", "", "allow 200 off"},
 		{"watch-token 1\ntarget=" + senders + "\n", "deny 401 no-token", "401 no-token", "allow 200 off"},
 		{"resource 1\nkind=sender\nname=out-1\naccess=read\n" + authorization, "allow 200 ok", "", "allow 200 off"},
@@ -114,8 +114,8 @@ func TestModes_OPS3(t *testing.T) {
 			if got.first+" "+got.reason() != want || got.lines["would"] != would {
 				t.Errorf("%s: %.60q: %v, want %s, would %q", mode, c.packet, got, want, would)
 			}
-			if len(got.many) > 0 && got.first != c.enforce[:8] || got.first == "allow 200" &&
-				got.lines["www-authenticate"] != "" {
+			if len(got.many) > 0 && got.first != c.enforce[:8] ||
+				got.first == "allow 200" && got.lines["www-authenticate"] != "" {
 				t.Errorf("%s: %.60q: %v", mode, c.packet, got)
 			}
 		}

@@ -96,14 +96,14 @@ func TestLongPaths_PATH16(t *testing.T) {
 		} {
 			got := d.ask(t, c.question+"target="+c.target+"\n"+authorization)
 			if got.first+" "+got.reason() != c.want {
-				t.Errorf("bound %d, %.14q, %d bytes: got %s %s, want %s", bound, c.question, len(c.target), got.first,
-					got.reason(), c.want)
+				t.Errorf("bound %d, %.14q, %d bytes: got %s %s, want %s",
+					bound, c.question, len(c.target), got.first, got.reason(), c.want)
 			}
 			if _, has := got.lines["path"]; has && c.want == "deny 400 path-too-long" {
 				t.Errorf("bound %d, %d bytes: the reply has a path, want none", bound, len(c.target))
 			}
-			if c.want == "deny 400 path-too-long" && !strings.Contains(got.lines["www-authenticate"],
-				"error=invalid_request") {
+			if c.want == "deny 400 path-too-long" &&
+				!strings.Contains(got.lines["www-authenticate"], "error=invalid_request") {
 				t.Errorf("www-authenticate %q, want an error=invalid_request", got.lines["www-authenticate"])
 			}
 		}

@@ -97,14 +97,14 @@ func TestRecords_OPS2(t *testing.T) {
 		{"decide 1\nmethod=GET\ntarget=" + senders + "\n" + bearer + forged(good) + "\n",
 			map[string]any{"decision": "deny", "status": 401.0, "reason": "signature", "digest": digest(forged(good)),
 				"client": nil, "issuer": nil, "jti": nil, "kid": nil}, nil},
-		{"decide 1\nmethod=GET\ntarget=" + senders + "\n", map[string]any{"status": 401.0, "reason": "no-token",
-			"digest": nil}, nil},
-		{"decide 1\nmethod=GET\ntarget=/open/a\n", map[string]any{"decision": "allow", "reason": "public",
-			"path": "/open/a"}, nil},
+		{"decide 1\nmethod=GET\ntarget=" + senders + "\n",
+			map[string]any{"status": 401.0, "reason": "no-token", "digest": nil}, nil},
+		{"decide 1\nmethod=GET\ntarget=/open/a\n",
+			map[string]any{"decision": "allow", "reason": "public", "path": "/open/a"}, nil},
 		{"decide 1\nmethod=GET\ntarget=/a//b?access_token=" + good + "\n",
 			map[string]any{"status": 400.0, "reason": "path-ambiguous", "path": "/a//b"}, nil},
-		{"verify 1\n" + bearer + good + "\n", map[string]any{"question": "verify", "reason": "ok", "path": nil,
-			"method": nil}, verified},
+		{"verify 1\n" + bearer + good + "\n",
+			map[string]any{"question": "verify", "reason": "ok", "path": nil, "method": nil}, verified},
 		{"decide-all 1\ntarget=" + senders + "\ntarget=" + senders + "/x?y\n" + bearer + good + "\n",
 			map[string]any{"question": "decide-all", "path": senders, "targets": 2.0, "reason": "path-not-granted",
 				"denied": "[" + senders + "/x]", "permitted": "[" + senders + "]"}, verified},
@@ -177,8 +177,8 @@ func TestRecords_OPS2(t *testing.T) {
 	}
 	for reason, n := range answered {
 		if n != want[wire.Reason(reason)] || would[reason] != 0 {
-			t.Errorf("%v: counted %d and %d, want %d and 0", wire.Reason(reason), n, would[reason],
-				want[wire.Reason(reason)])
+			t.Errorf("%v: counted %d and %d, want %d and 0",
+				wire.Reason(reason), n, would[reason], want[wire.Reason(reason)])
 		}
 	}
 }
@@ -218,8 +218,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
 		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} },
 			mint.New(mint.Options{}).Key.JWK())
-		table, err := inventory.Parse([]byte(
-			`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
+		table, err := inventory.Parse(
+			[]byte(`{"resources":[{"kind":"receiver","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,8 +280,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 				own++
 			}
 			what := fmt.Sprint(r["method"], " ", r["path"], " ", r["access"])
-			if r["decision"] == "allow" && several && (strings.Contains(what, "PATCH") ||
-				strings.Contains(what, "write") || r["question"] == "verify") {
+			if r["decision"] == "allow" && several &&
+				(strings.Contains(what, "PATCH") || strings.Contains(what, "write") || r["question"] == "verify") {
 				t.Errorf("%s: a change was joined: %v", mode, r)
 			}
 		}
@@ -328,8 +328,8 @@ func TestUnverifiedTokens_OPS2(t *testing.T) {
 		for _, r := range []map[string]any{got[i], got[i+4]} {
 			claimed, _ := r["unverified_issuer"].(string)
 			if r["reason"] != want.reason || claimed != want.claimed && want.reason != "signature" {
-				t.Errorf("got %v with the claimed issuer %q, want %s with %q: %v", r["reason"], claimed, want.reason,
-					want.claimed, r)
+				t.Errorf("got %v with the claimed issuer %q, want %s with %q: %v",
+					r["reason"], claimed, want.reason, want.claimed, r)
 			}
 			for _, member := range []string{"issuer", "subject", "client", "jti", "kid"} {
 				if r[member] != nil {

@@ -47,8 +47,8 @@ var manySenders = sync.OnceValue(func() string {
 			fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-2", "id": "%s", "read": "%s", "control": "root.tx-2"}`, namedID, senders)
 			continue
 		}
-		fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-%d", "read": "%s", "write": "%s/%d"}`, i, senders,
-			senders, i)
+		fmt.Fprintf(&b, ",\n"+`{"kind": "sender", "name": "out-%d", "read": "%s", "write": "%s/%d"}`,
+			i, senders, senders, i)
 	}
 	return `{"resources": [` + b.String()[1:] + `]}`
 })
@@ -81,8 +81,8 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 	tok := mint.New(resourceToken)
 	d := newDevice(t, vendorPaths, tok.Key.JWK())
 	d.setInventory(t, deviceInventory)
-	tokens := []string{"", "authorization=Bearer " + tok.Sign() + "\n", "authorization=Bearer " + forged(tok.Sign()) +
-		"\n"}
+	tokens := []string{"", "authorization=Bearer " + tok.Sign() + "\n",
+		"authorization=Bearer " + forged(tok.Sign()) + "\n"}
 	for _, o := range []mint.Options{permit, {Device: "other.example.org"},
 		{Permissions: map[string]mint.Permission{}}} {
 		tokens = append(tokens, "authorization=Bearer "+mint.New(o).Sign()+"\n")
@@ -106,8 +106,8 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 			own := string(d.NewSession().Packet(nil,
 				[]byte("resource 1\nid=1\nkind="+r.kind+"\nname="+r.name+"\naccess="+r.access+"\n"+authorization),
 				32<<10))
-			path := string(d.NewSession().Packet(nil, []byte("decide 1\nid=1\nmethod="+r.method+"\ntarget="+r.path+"\n"+
-				authorization), 32<<10))
+			path := string(d.NewSession().Packet(nil,
+				[]byte("decide 1\nid=1\nmethod="+r.method+"\ntarget="+r.path+"\n"+authorization), 32<<10))
 			if own != path && !differInTime(t, own, path) {
 				t.Errorf("%s %s %s is answered\n%s, its path\n%s", r.access, r.kind, r.name, own, path)
 			}
@@ -178,8 +178,8 @@ func TestInventoryChanges_PATH11(t *testing.T) {
 	d := newDevice(t, nil, tok.Key.JWK())
 	session := d.NewSession()
 	ask := func(kind, name string) string {
-		packet := "resource 1\nkind=" + kind + "\nname=" + name + "\naccess=read\nauthorization=Bearer " + tok.Sign() +
-			"\n"
+		packet := "resource 1\nkind=" + kind + "\nname=" + name +
+			"\naccess=read\nauthorization=Bearer " + tok.Sign() + "\n"
 		return parseAnswer(t, session.Packet(nil, []byte(packet), 32<<10)).reason()
 	}
 	want := func(when, meter, fader string) {

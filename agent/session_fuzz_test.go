@@ -32,8 +32,8 @@ func FuzzSession(f *testing.F) {
 		f.Add("watch-token 1\nid=1\n" + row.lines)
 	}
 	for _, row := range pathRows {
-		f.Add("decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target + "\nauthorization=Bearer " + placeholder +
-			"\n")
+		f.Add("decide 1\nmethod=" + row.Method + "\ntarget=" + row.Target +
+			"\nauthorization=Bearer " + placeholder + "\n")
 	}
 	f.Add("verify 1\nauthorization=Bearer TOKEN\nid=reason=ok\n")
 	f.Add("decide-all 1\ntarget=/a\rreason=ok\ntarget=/\u0085\u2028denied=\n")
@@ -102,8 +102,8 @@ func FuzzSession(f *testing.F) {
 		d.Audit(log)
 		s := d.NewSessionOf(agent.Peer{})
 		s.HandOut(given)
-		if got := string(s.Packet(nil, []byte(packet), 32<<10)); strings.Contains(got, own) && !strings.Contains(packet,
-			own) && !strings.HasPrefix(packet, "token 1\n") {
+		if got := string(s.Packet(nil, []byte(packet), 32<<10)); strings.Contains(got, own) &&
+			!strings.Contains(packet, own) && !strings.HasPrefix(packet, "token 1\n") {
 			t.Errorf("%q: the device's own token comes with %q", packet, got)
 		}
 		log.Close(t.Context())
@@ -117,8 +117,8 @@ func FuzzSession(f *testing.F) {
 				t.Errorf("%q: recorded as %s", packet, records)
 			}
 		}
-		if strings.Count(records, `"question":`) > 1 || !strings.HasPrefix(packet, "ping") && !strings.Contains(records,
-			`"seq":1,`) {
+		if strings.Count(records, `"question":`) > 1 ||
+			!strings.HasPrefix(packet, "ping") && !strings.Contains(records, `"seq":1,`) {
 			t.Errorf("%q: recorded as %s", packet, records)
 		}
 		if again := string(d.NewSession().Packet(nil, []byte(packet), 32<<10)); again != reply {

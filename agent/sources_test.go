@@ -19,10 +19,10 @@ var sourceRows = []struct {
 	want   string
 	denied []string
 }{
-	{"all-allowed", "target=" + sources + "1\ntarget=" + sources + "2\nauthorization=Bearer TOKEN\n", "allow 200 ok",
-		nil},
-	{"one-denied", "target=" + sources + "1\ntarget=" + sources + "3\ntarget=" + sources + "2\nauthorization=Bearer " +
-		"TOKEN\n", "deny 403 path-not-granted", []string{sources + "3"}},
+	{"all-allowed", "target=" + sources + "1\ntarget=" + sources + "2\nauthorization=Bearer TOKEN\n",
+		"allow 200 ok", nil},
+	{"one-denied", "target=" + sources + "1\ntarget=" + sources + "3\ntarget=" + sources +
+		"2\nauthorization=Bearer TOKEN\n", "deny 403 path-not-granted", []string{sources + "3"}},
 	{"two-denied-in-order", "target=" + sources + "4\ntarget=" + sources + "1\ntarget=" + sources +
 		"3\nauthorization=Bearer TOKEN\n", "deny 403 path-not-granted", []string{sources + "4", sources + "3"}},
 	{"the-same-twice", "target=" + sources + "3\ntarget=" + sources + "3\nauthorization=Bearer TOKEN\n",

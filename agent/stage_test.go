@@ -37,19 +37,19 @@ func TestStages_OPS3(t *testing.T) {
 	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 	for _, c := range []struct{ stages, packet, want string }{
 		{"", "decide 1\nmethod=GET\ntarget=" + receiver + "\n" + tok, "deny 403 api-not-granted"},
-		{"connection=write", "decide 1\nmethod=GET\ntarget=" + receiver + "\n" + tok, "allow 200 observe, would 403 " +
-			"api-not-granted"},
+		{"connection=write", "decide 1\nmethod=GET\ntarget=" + receiver + "\n" + tok,
+			"allow 200 observe, would 403 api-not-granted"},
 		{"connection=write", "decide 1\nmethod=HEAD\ntarget=" + receiver + "\n",
 			"allow 200 observe, would 401 no-token"},
 		{"connection=write", "decide 1\nmethod=PATCH\ntarget=" + receiver + "\n" + tok, "deny 403 api-not-granted"},
 		{"connection=write", "decide 1\nmethod=DELETE\ntarget=" + receiver + "\n", "deny 401 no-token"},
-		{"connection=none", "decide 1\nmethod=PATCH\ntarget=" + receiver + "\n" + tok, "allow 200 observe, would 403 " +
-			"api-not-granted"},
-		{"connection=write", "decide 1\nmethod=GET\ntarget=/x-nmos/connection\n", "allow 200 observe, would 401 " +
-			"no-token"},
+		{"connection=none", "decide 1\nmethod=PATCH\ntarget=" + receiver + "\n" + tok,
+			"allow 200 observe, would 403 api-not-granted"},
+		{"connection=write", "decide 1\nmethod=GET\ntarget=/x-nmos/connection\n",
+			"allow 200 observe, would 401 no-token"},
 		{"connection=none", "decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n" + tok, "deny 403 api-not-granted"},
-		{"node=none", "decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n" + tok, "allow 200 observe, would 403 " +
-			"api-not-granted"},
+		{"node=none", "decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/self\n" + tok,
+			"allow 200 observe, would 403 api-not-granted"},
 		// What does not depend on a token is enforced in any stage.
 		{"connection=none other=none", "decide 1\nmethod=GET\ntarget=//\n" + tok, "deny 400 path-ambiguous"},
 		{"connection=none other=none", "decide 1\nmethod=TRACE\ntarget=" + receiver + "\n" + tok, "deny 405 method"},
@@ -63,15 +63,15 @@ func TestStages_OPS3(t *testing.T) {
 		{"other=write", "decide 1\nmethod=GET\ntarget=/x-nmos/vendor/v1.0/a\n",
 			"allow 200 observe, would 401 no-token"},
 		{"control=none", "decide 1\nmethod=GET\ntarget=/x-nmos/control/v1.0/a\n" + tok, "deny 403 api-not-granted"},
-		{"other=write", "decide 1\nmethod=GET\ntarget=/x-nmos/control/v1.0/a\n" + tok, "allow 200 observe, would 403 " +
-			"api-not-granted"},
+		{"other=write", "decide 1\nmethod=GET\ntarget=/x-nmos/control/v1.0/a\n" + tok,
+			"allow 200 observe, would 403 api-not-granted"},
 		{"other=write", "verify 1\n", "deny 401 no-token"},
 		{"other=none", "verify 1\n", "allow 200 observe, would 401 no-token"},
-		{"other=write", "resource 1\nkind=sender\nname=out-9\naccess=read\n" + tok, "allow 200 observe, would 403 " +
-			"resource-unknown"},
+		{"other=write", "resource 1\nkind=sender\nname=out-9\naccess=read\n" + tok,
+			"allow 200 observe, would 403 resource-unknown"},
 		{"other=write", "resource 1\nkind=sender\nname=out-9\naccess=write\n" + tok, "deny 403 resource-unknown"},
-		{"connection=write", "resource 1\nkind=sender\nname=out-1\naccess=read\n" + tok, "allow 200 observe, would " +
-			"403 api-not-granted"},
+		{"connection=write", "resource 1\nkind=sender\nname=out-1\naccess=read\n" + tok,
+			"allow 200 observe, would 403 api-not-granted"},
 		{"connection=write", "resource 1\nkind=sender\nname=out-1\naccess=write\n" + tok, "deny 403 api-not-granted"},
 		// A socket by which the device can be changed is one that writes (PATH-15).
 		{"control=write", "decide 1\nmethod=GET\nupgrade=websocket\ntarget=/x-nmos/ncp/v1.0\n" + tok,
@@ -83,8 +83,8 @@ func TestStages_OPS3(t *testing.T) {
 			" subscribe root.a 403 api-not-granted"},
 		{"control=write", "control 1\napi=control\ncommand=1 1 1m1 root.a\nsubscribe=root.a\n",
 			"allow 200 observe, would 401 no-token *"},
-		{"control=write", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok, "deny 403 api-not-granted, " +
-			"denied command 1 403 api-not-granted"},
+		{"control=write", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok,
+			"deny 403 api-not-granted, denied command 1 403 api-not-granted"},
 		{"configuration=none", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok,
 			"allow 200 observe, would 403 api-not-granted" +
 				" command 1 403 api-not-granted"},
@@ -148,8 +148,8 @@ func TestStagesTwin_OPS3(t *testing.T) {
 		for range 60 {
 			api := append(slices.Clone(apis), "ncp", "vendor")[random.IntN(len(apis)+2)]
 			method := []string{"GET", "PATCH", "OPTIONS", "TRACE"}[random.IntN(4)]
-			target := fmt.Sprintf("/x-nmos/%s/v1.0/%s", api, []string{"", "single/senders/1", "rolePaths/root",
-				"x"}[random.IntN(4)])
+			target := fmt.Sprintf("/x-nmos/%s/v1.0/%s", api,
+				[]string{"", "single/senders/1", "rolePaths/root", "x"}[random.IntN(4)])
 			packet := "decide 1\nmethod=" + method + "\ntarget=" + target + "\n"
 			if tok := tokens[random.IntN(len(tokens))]; tok != "" {
 				packet += "authorization=Bearer " + tok + "\n"

@@ -38,8 +38,8 @@ func TestShutdownEndsAStream(t *testing.T) {
 	})
 	report := func(err error) { t.Errorf("reported: %v", err) }
 	handler := httpauth.NewServer(stream, true, report)
-	server := &agent.Server{Handle: func(conn *agent.Conn) error { return handler.ServeConn(conn) }, Report: report,
-		Limit: 2}
+	server := &agent.Server{Handle: func(conn *agent.Conn) error { return handler.ServeConn(conn) },
+		Report: report, Limit: 2}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	open := func() (net.Conn, *bufio.Reader) {

@@ -12,8 +12,8 @@ import (
 // second mostly remembered.
 func TestEveryTokenOfTheMint(t *testing.T) {
 	if len(mint.Faults) < 50 || len(mint.Variants) < 20 {
-		t.Fatalf("the mint has %d faults and %d variants: its tables are not there", len(mint.Faults),
-			len(mint.Variants))
+		t.Fatalf("the mint has %d faults and %d variants: its tables are not there",
+			len(mint.Faults), len(mint.Variants))
 	}
 	for _, table := range [][]mint.Case{mint.Faults, mint.Variants} {
 		for _, c := range table {

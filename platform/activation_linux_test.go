@@ -84,16 +84,16 @@ func TestAdoptRefuses(t *testing.T) {
 		f    *os.File
 		want string
 	}{
-		"stream": {managed(t, unix.AF_UNIX, unix.SOCK_STREAM, address("stream"), 8), "it is of another type; " +
-			"its unit needs ListenSequentialPacket=" + at("stream")},
-		"datagram": {managed(t, unix.AF_UNIX, unix.SOCK_DGRAM, address("datagram"), -1), "it is of another type; " +
-			"its unit needs ListenSequentialPacket=" + at("datagram")},
-		"tcp": {managed(t, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}},
-			8), "not a Unix socket; its unit needs ListenSequentialPacket="},
+		"stream": {managed(t, unix.AF_UNIX, unix.SOCK_STREAM, address("stream"), 8),
+			"it is of another type; its unit needs ListenSequentialPacket=" + at("stream")},
+		"datagram": {managed(t, unix.AF_UNIX, unix.SOCK_DGRAM, address("datagram"), -1),
+			"it is of another type; its unit needs ListenSequentialPacket=" + at("datagram")},
+		"tcp": {managed(t, unix.AF_INET, unix.SOCK_STREAM, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}, 8),
+			"not a Unix socket; its unit needs ListenSequentialPacket="},
 		"no listening": {managed(t, unix.AF_UNIX, unix.SOCK_SEQPACKET, address("no listening"), -1),
 			"it does not listen; its unit must not have Accept=yes"},
-		"elsewhere": {managed(t, unix.AF_UNIX, unix.SOCK_SEQPACKET, address("x"), 8), `it is at "` + at("x") +
-			`", and the configuration says "` + at("elsewhere") + `"`},
+		"elsewhere": {managed(t, unix.AF_UNIX, unix.SOCK_SEQPACKET, address("x"), 8),
+			`it is at "` + at("x") + `", and the configuration says "` + at("elsewhere") + `"`},
 		"abstract": {managed(t, unix.AF_UNIX, unix.SOCK_SEQPACKET, &unix.SockaddrUnix{Name: "@" + dir}, 8),
 			`it is at "@` + dir + `", and the configuration says `},
 		"file":    {file, "not a socket"},

@@ -36,8 +36,8 @@ func TestBackground_ANS5(t *testing.T) {
 	for range 3 {
 		run(func() { ran <- this() })
 		if got, want := <-ran, min(mine.nice+backgroundNice, 19); got.nice != want || got.id == mine.id {
-			t.Errorf("in the background: got thread %d of nice %d, want nice %d in another than %d", got.id, got.nice,
-				want, mine.id)
+			t.Errorf("in the background: got thread %d of nice %d, want nice %d in another than %d",
+				got.id, got.nice, want, mine.id)
 		}
 	}
 	if now := this(); now != mine {

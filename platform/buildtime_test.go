@@ -23,8 +23,8 @@ func TestBuildTime_OPS1(t *testing.T) {
 		asked := false
 		got := timeOf(c.given, func() string { asked = true; return c.revision })
 		if !got.Equal(c.want) || asked != c.asks {
-			t.Errorf("%q, %q: got %v, asked for the revision %t; want %v, %t", c.given, c.revision, got, asked, c.want,
-				c.asks)
+			t.Errorf("%q, %q: got %v, asked for the revision %t; want %v, %t",
+				c.given, c.revision, got, asked, c.want, c.asks)
 		}
 	}
 	if BuildTime().Before(oldest) {

@@ -63,8 +63,8 @@ func TestClockSet_OPS1(t *testing.T) {
 			}
 			set <- nil
 			e := r.take()
-			if len(e) != 1 || e[0].Moved != c.move || e[0].Before != c.before || e[0].State != c.after ||
-				e[0].Err != nil {
+			if len(e) != 1 || e[0].Moved != c.move || e[0].Before != c.before ||
+				e[0].State != c.after || e[0].Err != nil {
 				t.Errorf("%s: %+v", c.name, e)
 			}
 			if _, state := r.Now(); state != c.after {
@@ -82,8 +82,8 @@ func TestClockLooksAgain_OPS1(t *testing.T) {
 		r := run(t, f)
 		f.vouch(true)
 		time.Sleep(checkSoon)
-		if e := r.take(); len(e) != 1 || e[0].Before != ClockUnsynchronised || e[0].State != ClockSynchronised ||
-			e[0].Moved != 0 {
+		if e := r.take(); len(e) != 1 || e[0].Before != ClockUnsynchronised ||
+			e[0].State != ClockSynchronised || e[0].Moved != 0 {
 			t.Errorf("got %+v", e)
 		}
 		time.Sleep(time.Second) // not at the moment of a check

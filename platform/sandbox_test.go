@@ -67,8 +67,8 @@ func TestRealPath(t *testing.T) {
 }
 
 func TestSandboxReaches(t *testing.T) {
-	dir := tree(t, []string{"read/below", "write", "other"}, []string{"single", "read/file", "other/file"},
-		map[string]string{
+	dir := tree(t, []string{"read/below", "write", "other"},
+		[]string{"single", "read/file", "other/file"}, map[string]string{
 			"read/out":  "../other/file",
 			"read/late": "../other/none",
 			"in":        "read/file",

@@ -217,8 +217,8 @@ func TestSharedDirPowerCutTwice_CERT29(t *testing.T) {
 							// a pointer may be a mixture of two
 							whole := text == oldPair || text == newPair || text == next
 							if !whole || later == "at the end" && text != next {
-								t.Fatalf("%s%s, then %s: got %q, want a pair, and at the end %q", moment, kind, later,
-									text, next)
+								t.Fatalf("%s%s, then %s: got %q, want a pair, and at the end %q",
+									moment, kind, later, text, next)
 							}
 						})
 					if err != nil {

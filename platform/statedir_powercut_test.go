@@ -112,8 +112,8 @@ func TestPowerCut_KEY3(t *testing.T) {
 					if err := next.WriteFile(kept, []byte("next")); err != nil || read(t, found) != "next" {
 						t.Fatalf("%s: the next write: got %q, %v", moment, read(t, found), err)
 					}
-					if names, err := found.Names(stateDir); err != nil || strings.Join(names, " ") != kept+" "+kept+
-						".2" {
+					if names, err := found.Names(stateDir); err != nil ||
+						strings.Join(names, " ") != kept+" "+kept+".2" {
 						t.Fatalf("%s: the directory holds %q, %v", moment, names, err)
 					}
 				})

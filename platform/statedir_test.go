@@ -121,8 +121,8 @@ func TestStateDirErrors_KEY3(t *testing.T) {
 	}{
 		{"parent missing", &StateDir{Path: filepath.Join(dir, "no", "state")}, ErrNoDirectory,
 			filepath.Join(dir, "no/state/a") + ": the directory and its parent do not exist"},
-		{"a file", &StateDir{Path: filepath.Join(dir, "file")}, syscall.ENOTDIR, filepath.Join(dir, "file/a") +
-			": not a directory"},
+		{"a file", &StateDir{Path: filepath.Join(dir, "file")}, syscall.ENOTDIR,
+			filepath.Join(dir, "file/a") + ": not a directory"},
 		{"read-only", &StateDir{Path: "/x", Disk: readOnly}, ErrReadOnly, "/x/a: the file system is read-only"},
 		{"full", &StateDir{Path: "/x", Disk: full}, syscall.ENOSPC, "/x/a: no space left on device"},
 	} {

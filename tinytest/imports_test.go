@@ -210,8 +210,8 @@ func readSources(t *testing.T) []source {
 		if d.IsDir() {
 			_, err := os.Stat(filepath.Join(file, "go.mod"))
 			another := err == nil && file != root // a module of its own
-			if another || name == "testdata" || name == "build" || name == "modules" || strings.HasPrefix(name, ".") &&
-				file != root {
+			if another || name == "testdata" || name == "build" || name == "modules" ||
+				strings.HasPrefix(name, ".") && file != root {
 				return fs.SkipDir
 			}
 			return nil

@@ -70,8 +70,8 @@ func TestBackOff(t *testing.T) {
 			least, most = min(least, got), max(most, got)
 		}
 		if least < c.want/2 || most > c.want*3/2 || least == most {
-			t.Errorf("%d failures, %v to %v: got %v to %v, want %v and half of it more or less", c.failures, c.first,
-				c.most, least, most, c.want)
+			t.Errorf("%d failures, %v to %v: got %v to %v, want %v and half of it more or less",
+				c.failures, c.first, c.most, least, most, c.want)
 		}
 	}
 	if got := alarm.Spread(0); got != 0 {

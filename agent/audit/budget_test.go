@@ -227,8 +227,8 @@ func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 		for i := range 10 {
 			if who := fmt.Sprintf("c%d GET /%d", i%2, i); counts[who] != n/10 ||
 				seen[fmt.Sprintf("c%d /%d", i%2, i)] != n/10 {
-				t.Errorf("%s: %d decisions of %d, %d shown", who, counts[who], n/10,
-					seen[fmt.Sprintf("c%d /%d", i%2, i)])
+				t.Errorf("%s: %d decisions of %d, %d shown",
+					who, counts[who], n/10, seen[fmt.Sprintf("c%d /%d", i%2, i)])
 			}
 		}
 		if joined == 0 || joined > 10*(n/perSecond/10+1) {

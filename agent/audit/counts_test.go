@@ -98,8 +98,8 @@ func testCounts(t *testing.T, rates Rates) {
 		}
 		// The one that came after the end is the only one that the stream cannot tell of.
 		if v.Decisions != f.Kept || v.Dropped != f.Dropped-1 || !v.Closed {
-			t.Errorf("%s: the stream says %d kept and %d dropped, closed: %v; the figures %+v", f.Name, v.Decisions,
-				v.Dropped, v.Closed, f)
+			t.Errorf("%s: the stream says %d kept and %d dropped, closed: %v; the figures %+v",
+				f.Name, v.Decisions, v.Dropped, v.Closed, f)
 		}
 		if f.Name == "good" && f.Kept == 0 {
 			t.Error("nothing was kept where nothing was wrong")

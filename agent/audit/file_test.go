@@ -177,8 +177,8 @@ func TestFileAfterPowerCut(t *testing.T) {
 		l.Append(record("/after"))
 		shut(l)
 		r := verifyFiles(t, path)
-		if !r.Good() || !r.Closed || r.Runs < 1 || r.Lines != uint64(strings.Count(string(text[:cut+1]), "\n"))+3 &&
-			!torn(text[:cut]) {
+		if !r.Good() || !r.Closed || r.Runs < 1 ||
+			r.Lines != uint64(strings.Count(string(text[:cut+1]), "\n"))+3 && !torn(text[:cut]) {
 			t.Fatalf("cut at %d of %d: %+v", cut, len(text), r)
 		}
 		if torn(text[:cut]) != strings.Contains(strings.Join(r.Notes, "\n"), "torn") {
@@ -377,8 +377,8 @@ func TestStartsAreNotFiles_OPS2(t *testing.T) {
 		slices.Sort(paths) // the current one, then .1, .2
 		slices.Reverse(paths)
 		if r := verifyFiles(t, paths...); !r.Good() || r.Runs != start || r.Decisions != uint64(400*start) {
-			t.Errorf("got %d starts of the daemon and %d decisions in %d files, want %d and %d: %v", r.Runs,
-				r.Decisions, len(paths), start, 400*start, r.Faults)
+			t.Errorf("got %d starts of the daemon and %d decisions in %d files, want %d and %d: %v",
+				r.Runs, r.Decisions, len(paths), start, 400*start, r.Faults)
 		}
 	}
 }

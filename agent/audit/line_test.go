@@ -142,8 +142,8 @@ func FuzzRecord(f *testing.F) {
 		uint8(3), uint8(0), int64(1), int32(1), int64(0))
 	f.Add([]byte(strings.Repeat("\x00", 300)), []byte(strings.Repeat("é", 600)), []byte(strings.Repeat("😀", 100)),
 		[]byte(strings.Repeat("a", 300)), uint8(2), uint8(3), uint8(3), int64(1)<<40, int32(1)<<30, int64(-1)<<62)
-	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8, uid int64, pid int32,
-		at int64) {
+	f.Fuzz(func(t *testing.T, method, path, client, jti []byte, verb, reason, would uint8,
+		uid int64, pid int32, at int64) {
 		r := Decision{
 			Time: at, Clock: Clock(verb), UID: uid, GID: uint32(pid), PID: pid, Question: wire.Verb(verb),
 			Reason: wire.Reason(reason), Enforced: wire.Reason(would), Method: method, Path: path, Kind: client,
@@ -172,8 +172,8 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("%q passes for another line", line)
 		}
 		// The short form for datagrams, with the longest head.
-		s := NewSyslog(SyslogOptions{Network: "udp", Host: strings.Repeat("h", 300), App: strings.Repeat("a", 300),
-			PID: 1 << 30})
+		s := NewSyslog(SyslogOptions{Network: "udp", Host: strings.Repeat("h", 300),
+			App: strings.Repeat("a", 300), PID: 1 << 30})
 		short := appendRecord(nil, &back, shortText)
 		if len(short) > s.MaxLine() {
 			t.Errorf("the short form has %d bytes, over %d", len(short), s.MaxLine())
@@ -291,8 +291,8 @@ func TestLineNumberHasOneForm(t *testing.T) {
 	for number, good := range map[string]bool{"1": true, "18446744073709551615": true, "01": false, "0": false,
 		"+1": false, "-1": false,
 		"": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
-		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` + strings.Repeat("0", 2*chainBytes) +
-			"\"}\n"
+		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` +
+			strings.Repeat("0", 2*chainBytes) + "\"}\n"
 		if c, _, ok := parseChain([]byte(line)); ok != good {
 			t.Errorf("line %q: got %+v, %v, want one that is read: %v", number, c, ok, good)
 		}

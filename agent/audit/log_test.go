@@ -152,8 +152,8 @@ func exact(t *testing.T, s Stats) {
 	for _, f := range s.Sinks {
 		if f.Kept+f.Dropped+f.Queued != f.Offered || f.Offered+s.Pending != s.Appended || f.Queued > f.Offered ||
 			s.Pending > s.Appended {
-			t.Errorf("%s: kept %d + dropped %d + queued %d, offered %d; pending %d, appended %d", f.Name, f.Kept,
-				f.Dropped, f.Queued, f.Offered, s.Pending, s.Appended)
+			t.Errorf("%s: kept %d + dropped %d + queued %d, offered %d; pending %d, appended %d",
+				f.Name, f.Kept, f.Dropped, f.Queued, f.Offered, s.Pending, s.Appended)
 		}
 	}
 }

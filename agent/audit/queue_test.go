@@ -73,8 +73,8 @@ func TestQueueIsAQueue(t *testing.T) {
 				got := entry{s.Seq, string(s.Text(Path)), s.lost, s.observe}
 				if i >= len(want) || got != want[i] || string(copies[i].Text(Path)) != want[i].path ||
 					string(copies[i].Text(JTI)) != "j" {
-					t.Fatalf("record %d: got %+v, copied %q, want %+v", i, got, copies[i].Text(Path),
-						want[min(i, len(want)-1)])
+					t.Fatalf("record %d: got %+v, copied %q, want %+v",
+						i, got, copies[i].Text(Path), want[min(i, len(want)-1)])
 				}
 				i++
 			}

@@ -227,8 +227,8 @@ func TestSyslogTime_OPS1(t *testing.T) {
 		name string
 		now  func() time.Time
 		want bool
-	}{{"the system's", nil, true}, {"now", time.Now, true}, {"1970", func() time.Time { return time.Unix(0, 0) },
-		false}} {
+	}{{"the system's", nil, true}, {"now", time.Now, true},
+		{"1970", func() time.Time { return time.Unix(0, 0) }, false}} {
 		_, at := listenTCP(t, &tls.Config{Certificates: []tls.Certificate{cert}}, true)
 		o := syslogOptions("tls", "syslog.example.com:6514")
 		o.Roots, o.Now = func() (*x509.CertPool, error) { return pool, nil }, c.now
@@ -262,8 +262,8 @@ func TestSyslogTLS(t *testing.T) {
 			func() (*x509.CertPool, error) { return pool, nil }, "version"},
 		{"another host", "other.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return pool, nil },
 			"not other.example.com"},
-		{"another authority", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) { return other, nil },
-			"certificate"},
+		{"another authority", "syslog.example.com", &tls.Config{},
+			func() (*x509.CertPool, error) { return other, nil }, "certificate"},
 		{"no roots", "syslog.example.com", &tls.Config{}, func() (*x509.CertPool, error) {
 			return nil, errors.New("no file of roots")
 		}, "no file of roots"},

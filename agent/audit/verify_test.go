@@ -139,8 +139,8 @@ func TestVerifyTruncated(t *testing.T) {
 		if !ends[cut] {
 			whole = strings.Count(text[:cut], "\n")
 		}
-		if !r.Good() || r.Truncated == ends[cut] || r.Closed != (cut == len(text)-1) || int(r.Lines) != whole &&
-			cut > 0 {
+		if !r.Good() || r.Truncated == ends[cut] || r.Closed != (cut == len(text)-1) ||
+			int(r.Lines) != whole && cut > 0 {
 			t.Errorf("cut at %d of %d: %+v", cut, len(text), r)
 		}
 	}
@@ -150,8 +150,8 @@ func TestVerifyTruncated(t *testing.T) {
 func TestVerifyTornElsewhere(t *testing.T) {
 	lines := stream(t, 2)
 	before, _, _ := parseChain([]byte(lines[3]))
-	for torn, good := range map[string]bool{"half a li\n": true, "half\n": false, "ten bytes\nand more\n": false,
-		"": true} {
+	for torn, good := range map[string]bool{"half a li\n": true, "half\n": false,
+		"ten bytes\nand more\n": false, "": true} {
 		text := `{"audit":1,"event":"open","time":"","previous":"` + string(before.head[:]) + `","torn":10`
 		opening, _ := before.append(nil, []byte(text))
 		r := verify(t, strings.Join(lines, "")+torn+string(opening))
@@ -220,8 +220,8 @@ func TestVerifyRange_OPS2(t *testing.T) {
 		const first, last = "1999-12-31T23:00:00.", "2000-01-01T00:00:00.019000Z"
 		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 || !strings.HasPrefix(v.FirstTime, first) ||
 			v.LastTime != last {
-			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s", v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime,
-				first, last)
+			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s",
+				v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime, first, last)
 		}
 	})
 }
@@ -236,10 +236,10 @@ func TestVerifyTheHead_OPS2(t *testing.T) {
 	}{
 		"there":     {strings.Join(lines, ""), head, "intact\n", true},
 		"not asked": {strings.Join(lines[:3], ""), "", "intact\n", true},
-		"cut off": {strings.Join(lines[:4], ""), head, "NOT COMPLETE: the lines agree with one another, but",
-			false},
-		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9], head, "NOT COMPLETE: ",
-			false},
+		"cut off": {strings.Join(lines[:4], ""), head,
+			"NOT COMPLETE: the lines agree with one another, but", false},
+		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9],
+			head, "NOT COMPLETE: ", false},
 		"another stream": {strings.Join(lines, ""), strings.Repeat("7", 32), "NOT COMPLETE: ", false},
 		"altered": {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1), strings.Repeat("7", 32),
 			"ALTERED\n", false},
@@ -292,8 +292,8 @@ func FuzzVerify(f *testing.F) {
 			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes || r.Good() && len(text) > 0 &&
 				r.Lines > 0 && !mixed &&
 				!bytes.Contains(text, lineStart) {
-				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream", r, maxFaults,
-					maxNotes)
+				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream",
+					r, maxFaults, maxNotes)
 			}
 		}
 		findTail(text)

@@ -40,12 +40,12 @@ func TestView(t *testing.T) {
 	}{
 		{recorded(allowed()), "     0  08:00:00.000  allow 200 ok                  controller-1          GET     " +
 			"/x-nmos/connection/v1.1/single/senders"},
-		{recorded(denied), "     0  08:00:00.000? deny  403 path-not-granted                          GET     " +
-			"/x-nmos/node/v1.3/self"},
+		{recorded(denied),
+			"     0  08:00:00.000? deny  403 path-not-granted                          GET     /x-nmos/node/v1.3/self"},
 		{several, "     0  08:00:00.000  would 403 path-not-granted    controller-1          GET     " +
 			"/x-nmos/connection/v1.1/single/senders ×57"},
-		{recorded(resource), "     0  08:00:00.000  allow 200 ok                  controller-1          read    " +
-			"meter/in-1"},
+		{recorded(resource),
+			"     0  08:00:00.000  allow 200 ok                  controller-1          read    meter/in-1"},
 		{recorded(all), "     0  08:00:00.000  deny  403 path-not-granted    controller-1          decide-all  /a " +
 			"and 2 more, 2 denied"},
 		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e\u0661`},

@@ -70,13 +70,13 @@ func TestClientWarnings_CLI10(t *testing.T) {
 		want []string
 	}{
 		{all, nil},
-		{strings.Replace(all, "events", "connection", 1), []string{"[client] scopes: without a user, a device gets " +
-			"tokens for"}},
+		{strings.Replace(all, "events", "connection", 1),
+			[]string{"[client] scopes: without a user, a device gets tokens for"}},
 		{"[client]\nscopes = [\"registration\"]", []string{"[client] allow_uids and group are empty"}},
 		{all + "[state]\ndir = \"\"", []string{"[client] scopes: [state] dir is empty"}},
 		{all + "client_id = \"x\"\nissuer = \"https://a\"\n[state]\ndir = \"\"", nil},
-		{all + "initial_access_token_file = \"/x\"", []string{"[client] initial_access_token_file: the token is sent " +
-			"to whichever"}},
+		{all + "initial_access_token_file = \"/x\"",
+			[]string{"[client] initial_access_token_file: the token is sent to whichever"}},
 		{all + "initial_access_token_file = \"/x\"\nissuer = \"https://a\"", nil},
 		{"[client]\njwks_uri = \"https://a\"", []string{"[client] jwks_uri has no effect"}},
 	} {

@@ -54,14 +54,14 @@ func TestConfigMistakes(t *testing.T) {
 			`:1: arrays and inline tables are nested more than the maximum of 10000 levels deep`},
 		{"strings before it", "device.realm = \"[\\\"\"\nmode = '''\n'''''\nx = {{",
 			`:4: invalid character at start of key: U+007B '{'`},
-		{"section long", "[" + strings.Repeat("k", 1025) + "]\n", `:1: the name "` + strings.Repeat("k", 80) +
-			`…" is over 1024 bytes`},
-		{"key long", "[device]\n\n" + strings.Repeat("k", 1025) + " = 1\n", `:3: the name "` + strings.Repeat("k", 80) +
-			`…" is over 1024 bytes`},
+		{"section long", "[" + strings.Repeat("k", 1025) + "]\n",
+			`:1: the name "` + strings.Repeat("k", 80) + `…" is over 1024 bytes`},
+		{"key long", "[device]\n\n" + strings.Repeat("k", 1025) + " = 1\n",
+			`:3: the name "` + strings.Repeat("k", 80) + `…" is over 1024 bytes`},
 		{"twice in a table", "x = {a=1,b=2,a.b=1}\n", `:1: "a" is set twice in a table`},
 		{"number", "x = 99999999999999999999\n", `:1: the number "99999999999999999999" is out of range`},
-		{"many statements", "[x]\n" + strings.Repeat("a=1\n", 20000), ":1: unknown section [x]\n" + file +
-			`:1001: the file holds over 1000 keys and sections`},
+		{"many statements", "[x]\n" + strings.Repeat("a=1\n", 20000),
+			":1: unknown section [x]\n" + file + `:1001: the file holds over 1000 keys and sections`},
 		{"mark in the middle", "mode = \"off\"\n\ufefflog.level = \"info\"\n",
 			`:2: the character '\ufeff' cannot stand here`},
 		{"quotes of a word processor", "mode = “off”\n", `:1: the character '“' cannot stand here`},
@@ -240,10 +240,10 @@ func TestConfigMistakes(t *testing.T) {
 			`:2: [control] models: "/a//b" holds an empty, . or .. part`},
 		{"control model twice", "[control]\n\nmodels = [\"a=b\", \"a=c\"]\n",
 			`:3: [control] models gives "a" two prefixes, in "a=b" and "a=c"`},
-		{"path bytes low", "[limits]\npath_bytes = 255\n", ":2: [limits] path_bytes: 255 is out of range; it must be " +
-			"256 to 4096"},
-		{"path bytes high", "[limits]\npath_bytes = 4097\n", ":2: [limits] path_bytes: 4097 is out of range; it must " +
-			"be 256 to 4096"},
+		{"path bytes low", "[limits]\npath_bytes = 255\n",
+			":2: [limits] path_bytes: 255 is out of range; it must be 256 to 4096"},
+		{"path bytes high", "[limits]\npath_bytes = 4097\n",
+			":2: [limits] path_bytes: 4097 is out of range; it must be 256 to 4096"},
 		{"public relative", "[paths]\npublic = [\"a\"]\n", `:2: [paths] public: "a" does not start with a slash`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

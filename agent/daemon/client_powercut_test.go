@@ -70,8 +70,8 @@ func (s *cutServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	status, text := s.answer(r, body)
 	s.mu.Unlock()
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)),
-		Request: r}, nil
+	return &http.Response{StatusCode: status, Header: http.Header{},
+		Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
 func (s *cutServer) answer(r *http.Request, body []byte) (status int, text string) {
@@ -201,8 +201,8 @@ func TestClientPowerCut_CLI4_CLI36_CLI68(t *testing.T) {
 				behind++
 			}
 			if then.registered != want {
-				t.Errorf("%s: %d registrations (%d before, client held: %v), want %d", moment, then.registered, before,
-					held, want)
+				t.Errorf("%s: %d registrations (%d before, client held: %v), want %d",
+					moment, then.registered, before, held, want)
 			}
 			for _, s := range slices.Concat(server.secrets(), then.secrets(), []string{"pkcs8", "client-1"}) {
 				for _, slot := range filesOf(t, found) {

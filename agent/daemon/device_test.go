@@ -81,8 +81,8 @@ func TestWhichNamesCount_CLM4(t *testing.T) {
 	}{
 		{"configured", "names = [\"a.example.com\"]", []string{"b"}, []string{"c"}, []string{"a.example.com"},
 			[]string{"a.example.com"}, false, false},
-		{"of the device", "", []string{"b"}, []string{"c", "c.local"}, []string{"b"}, []string{"c", "c.local"}, false,
-			false},
+		{"of the device", "", []string{"b"}, []string{"c", "c.local"}, []string{"b"},
+			[]string{"c", "c.local"}, false, false},
 		{"no name yet", "", nil, []string{"c"}, nil, []string{"c"}, true, false},
 		{"no name any more", "", []string{"b"}, nil, []string{"b"}, nil, false, true},
 	} {

@@ -52,8 +52,8 @@ func (s *shelf) want(when, source, path string) {
 	if status := s.status(); status.Source != source || string(got.Path) != path ||
 		(got.Reason == wire.InventoryPending) != (source == "") ||
 		(s.document() == nil) != (source == "") || status.Since.IsZero() != (source == "") {
-		s.t.Errorf("%s: %s has %q, %v, of %d resources; want %s with %q", when, status.Source, got.Path, got.Reason,
-			status.Resources, source, path)
+		s.t.Errorf("%s: %s has %q, %v, of %d resources; want %s with %q",
+			when, status.Source, got.Path, got.Reason, status.Resources, source, path)
 	}
 }
 
@@ -178,12 +178,12 @@ func TestInventoryFile(t *testing.T) {
 		want  string
 	}{
 		{"a mistake", func() error {
-			return os.WriteFile(file, []byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"),
-				0o600)
+			return os.WriteFile(file,
+				[]byte("{\"resources\": [\n{\"kind\": \"meter\"}]}"), 0o600)
 		}, file + ": line 2: resource 1: name is missing"},
 		{"empty", func() error { return os.WriteFile(file, nil, 0o600) }, file + ": line 1: "},
-		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) }, "the document is over " +
-			"4194304 bytes"},
+		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) },
+			"the document is over 4194304 bytes"},
 		{"gone", func() error { return os.Remove(file) }, "stat " + file + ": no such file"},
 		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": not a regular file"},
 		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },

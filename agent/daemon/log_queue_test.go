@@ -65,8 +65,8 @@ func TestLogNeverWaits(t *testing.T) {
 		log.Warn("afterwards")
 		q.Flush(time.Second)
 		if got := g.String(); !strings.HasSuffix(got, `"message":"afterwards"}`+"\n") || q.Dropped() != dropped {
-			t.Errorf("got %q at the end and %d dropped, want the line and %d", got[max(0, len(got)-300):], q.Dropped(),
-				dropped)
+			t.Errorf("got %q at the end and %d dropped, want the line and %d",
+				got[max(0, len(got)-300):], q.Dropped(), dropped)
 		}
 	})
 }

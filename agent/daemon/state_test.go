@@ -243,10 +243,10 @@ func TestPowerCutOfKeys_KEY3(t *testing.T) {
 				}
 				decides := after.decide(old) + " / " + after.decide(rotated)
 				cuts[decides]++
-				if !slices.Contains(strings.Split(c.may, "\n"), decides) || moment == "at the end" &&
-					decides != c.must {
-					t.Errorf("%s, %s: got %s, want one of %s, and %s at the end", c.name, moment, decides, c.may,
-						c.must)
+				if !slices.Contains(strings.Split(c.may, "\n"), decides) ||
+					moment == "at the end" && decides != c.must {
+					t.Errorf("%s, %s: got %s, want one of %s, and %s at the end",
+						c.name, moment, decides, c.may, c.must)
 				}
 			}); err != nil {
 				t.Error(err)

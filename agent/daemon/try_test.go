@@ -150,13 +150,13 @@ func TestDiscoverWrongRecords_DIS3(t *testing.T) {
 		"pri": {[]string{"pri=10", "pri=100"},
 			[]string{"left out  Studio Auth: pri 100 is for development only"}},
 		"api_proto": {[]string{"api_proto=https", "api_proto=http"},
-			[]string{"left out  ", ": api_proto is http, which counts in development only", "NO authorization server " +
-				"can be used"}},
-		"api_ver": {[]string{"v1.0", "v1.1"}, []string{`api_ver "v1.1" lacks v1.0`, "there is no server to try",
-			"NO authorization server"}},
+			[]string{"left out  ", ": api_proto is http, which counts in development only",
+				"NO authorization server can be used"}},
+		"api_ver": {[]string{"v1.0", "v1.1"},
+			[]string{`api_ver "v1.1" lacks v1.0`, "there is no server to try", "NO authorization server"}},
 		"host": {[]string{"PORT1 auth-1", "PORT1 auth-9"},
-			[]string{"A auth-9.example.com ?", "): no such name (NXDOMAIN)", "left out  Studio Auth: the host " +
-				"auth-9.example.com has no address"}},
+			[]string{"A auth-9.example.com ?", "): no such name (NXDOMAIN)",
+				"left out  Studio Auth: the host auth-9.example.com has no address"}},
 		"no SRV": {[]string{"SRV 0 0 PORT1", "SRV 0 0 0"}, []string{"left out  Studio Auth: port 0"}},
 		"wrong host": {[]string{"PORT1 auth-1", "PORT1 auth-2"}, []string{"1  https://auth-2.example.com:PORT1",
 			"CANNOT be used: https://auth-2.example.com:PORT1: the certificate is for another host: ", "2  https",
@@ -184,8 +184,8 @@ func TestDiscoverNameServer_DIS1(t *testing.T) {
 	f := newFacility(t)
 	file := f.config("unicast", "")
 	for fault, want := range map[dnsserver.Fault][]string{
-		dnsserver.ServFail: {"SERVFAIL: the server could not find out", "! discovery: unicast DNS-SD: PTR " +
-			"_nmos-auth._tcp.example.com: name server 127.0.0.1:DNS: SERVFAIL", "NO"},
+		dnsserver.ServFail: {"SERVFAIL: the server could not find out",
+			"! discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server 127.0.0.1:DNS: SERVFAIL", "NO"},
 		dnsserver.NXDomain:  {"no such name (NXDOMAIN)", "NO"},
 		dnsserver.Truncated: {"(tcp, ", "): answered", "the server that would be used"},
 	} {
@@ -227,8 +227,8 @@ func TestDiscoverPoison_DIS1(t *testing.T) {
 	if !usable {
 		t.Error("not usable")
 	}
-	holds(t, printed, "unused  auth.example.net.", dnsserver.Attacker+"  (the name is outside example.com, which was "+
-		"asked about)", "can be used")
+	holds(t, printed, "unused  auth.example.net.",
+		dnsserver.Attacker+"  (the name is outside example.com, which was asked about)", "can be used")
 }
 
 // What a network sends cannot write to the terminal of whoever looks at it.

@@ -76,8 +76,8 @@ func TestRecurse_CTL64(t *testing.T) {
 			t.Errorf("%s recurses: got %v, want %v", query, got, want)
 		}
 	}
-	if place := (&Rules{}).Find([]byte(rolePaths + "/root")).Query(
-		[]byte(rolePaths + "/root?recurse=true")); place.Subtree {
+	if place := (&Rules{}).Find([]byte(rolePaths + "/root")).Query([]byte(rolePaths +
+		"/root?recurse=true")); place.Subtree {
 		t.Error("a path other than bulkProperties recurses")
 	}
 }
@@ -150,12 +150,12 @@ func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
 			"write root wide"},
 		{Read, rolePaths + "/root/bulkProperties", "read root.* wide", "read rolePaths/root/bulkProperties",
 			"read root.* wide"},
-		{Read, rolePaths + "/root/bulkProperties?recurse=false", "read root wide", "read rolePaths/root/bulkProperties",
-			"read root wide"},
+		{Read, rolePaths + "/root/bulkProperties?recurse=false",
+			"read root wide", "read rolePaths/root/bulkProperties", "read root wide"},
 		{Read, rolePaths, "read root wide", "read rolePaths", "read root wide"},
 		{Write, rolePaths, "write root.* wide", "write rolePaths", "write root.* wide"},
-		{Read, "/x-nmos/configuration/v1.0/slot2B/rolePaths/root", "read b:root", "read slot2B/rolePaths/root",
-			"read b:root"},
+		{Read, "/x-nmos/configuration/v1.0/slot2B/rolePaths/root",
+			"read b:root", "read slot2B/rolePaths/root", "read b:root"},
 		{Read, "/x-nmos/configuration/v1.0/a/b", "", "read a/b", "read a/b"},
 		{Preflight, rolePaths, "", "", ""},
 	} {

@@ -182,7 +182,7 @@ func FuzzCredentials(f *testing.F) {
 		f.Add(c.method, c.upgrade, c.authorization, c.targets)
 	}
 	f.Fuzz(func(t *testing.T, method, upgrade, authorization, targets string) {
-		compareCredentials(t, credentials{method: method, upgrade: upgrade, authorization: authorization,
-			targets: targets})
+		compareCredentials(t,
+			credentials{method: method, upgrade: upgrade, authorization: authorization, targets: targets})
 	})
 }

@@ -91,19 +91,19 @@ func TestEverySpecifier_PATH6_PATH7_CTL12_CTL13_CTL14_CTL18_CTL64(t *testing.T) 
 					t.Errorf("specifier %q, role path %q, draft %d: %v, want %v", specifier, path, draft, got, want)
 				}
 				if specifier != "" && g.matches(p, draft) != want {
-					t.Errorf("specifier %q, role path %q, draft %d: made ready %v, want %v", specifier, path, draft,
-						!want, want)
+					t.Errorf("specifier %q, role path %q, draft %d: made ready %v, want %v",
+						specifier, path, draft, !want, want)
 				}
 				// It ends in *, and what is before that begins "<path>." (CTL-64).
 				covers := path != "" && head != specifier && strings.HasPrefix(path+".", head) &&
 					(draft&DraftedRoot == 0 || head != path+".") || draft&DraftedBelow != 0 && head == specifier && want
 				if got := coversRole(s, p, draft); got != covers {
-					t.Errorf("specifier %q, role path %q, draft %d: covers %v, want %v", specifier, path, draft, got,
-						covers)
+					t.Errorf("specifier %q, role path %q, draft %d: covers %v, want %v",
+						specifier, path, draft, got, covers)
 				}
 				if covers && !want {
-					t.Errorf("specifier %q, role path %q, draft %d: all below it and not itself", specifier, path,
-						draft)
+					t.Errorf("specifier %q, role path %q, draft %d: all below it and not itself",
+						specifier, path, draft)
 				}
 				if want {
 					found++

@@ -18,8 +18,8 @@ func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
 	}{
 		{Read, "/x-nmos/node/v1.3/self", "node read self"},
 		{Read, "/x-nmos/node/v1.3/self/", "node read self"},
-		{Write, "/x-nmos/connection/v1.1/single/senders/" + id + "/staged", "connection write single/senders/" + id +
-			"/staged"},
+		{Write, "/x-nmos/connection/v1.1/single/senders/" + id + "/staged",
+			"connection write single/senders/" + id + "/staged"},
 		{Read, "/x-nmos/query", "query"},
 		{Read, "/x-nmos/query/v1.3/", "query"},
 		{Write, "/x-nmos/query/v1.3/", ""}, // nothing grants writing to the base of an API

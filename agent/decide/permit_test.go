@@ -146,8 +146,8 @@ func TestWithoutToken_PATH1_PATH2_PATH3_PATH11_PATH16(t *testing.T) {
 			}
 			got := decide.WithoutToken(access, decide.Place{Kind: kind})
 			if got.Answer() != want || got.TokenNeeded() != (want == wire.Undecided) {
-				t.Errorf("access %d, kind %d: got %v, needed %v; want %v", access, kind, got.Answer(),
-					got.TokenNeeded(), want)
+				t.Errorf("access %d, kind %d: got %v, needed %v; want %v",
+					access, kind, got.Answer(), got.TokenNeeded(), want)
 			}
 		}
 	}

@@ -24,8 +24,8 @@ func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
 		rest string
 	}{
 		{"/meters", decide.Everything, "events", ""}, {"/meters/", decide.Everything, "events", ""},
-		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/", decide.Resource, "events",
-			"in-1/level"},
+		{"/meters/in-1", decide.Resource, "events", "in-1"}, {"/meters/in-1/level/",
+			decide.Resource, "events", "in-1/level"},
 		{"/meters2", decide.Outside, "", ""}, {"/meters/help", decide.Open, "", ""},
 		{"/meters/help/a", decide.Open, "", ""},
 		{"/both", decide.Everything, "node", ""}, {"/both/a", decide.Resource, "node", "a"},
@@ -125,8 +125,8 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
 	} {
 		got := rules.Find([]byte(c.path))
 		if got.Kind != c.kind || string(got.API) != c.api || string(got.Rest) != c.rest {
-			t.Errorf("%s: kind %d, api %q, rest %q; want %d, %q, %q", c.path, got.Kind, got.API, got.Rest, c.kind,
-				c.api, c.rest)
+			t.Errorf("%s: kind %d, api %q, rest %q; want %d, %q, %q",
+				c.path, got.Kind, got.API, got.Rest, c.kind, c.api, c.rest)
 		}
 	}
 }

@@ -28,12 +28,12 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 		{"authority of the same name", namesake.leaf(time.Now().Add(time.Hour), "127.0.0.1"), nil,
 			"the certificate comes from an authority that this device does not trust: issued by \"CN=test root\", " +
 				"and /etc/ca.pem has a root of that name with another key"},
-		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil, "the certificate is for " +
-			"another host: "},
-		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil, "the certificate is not valid: x509: " +
-			"certificate has expired"},
-		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11), "remote error: tls: protocol version not " +
-			"supported"},
+		{"another host", ca.leaf(time.Now().Add(time.Hour), "other.example.com"), nil,
+			"the certificate is for another host: "},
+		{"expired", ca.leaf(time.Now().Add(-time.Hour), "127.0.0.1"), nil,
+			"the certificate is not valid: x509: certificate has expired"},
+		{"TLS 1.1", good, versions(tls.VersionTLS10, tls.VersionTLS11),
+			"remote error: tls: protocol version not supported"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var requests atomic.Int32

@@ -93,8 +93,8 @@ func TestCollectorForms_DIS2(t *testing.T) {
 		{"no address", [][]string{{mPTR, mSRV, mTXT}}, "A auth-1.local, AAAA auth-1.local"},
 		{"two packets", [][]string{{mPTR, mSRV}, {mTXT, mA}}, ""},
 		{"one a packet", [][]string{{mPTR}, {mSRV}, {mTXT}, {mA}}, ""},
-		{"one a packet, the wrong way round", [][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA " +
-			"auth-1.local, " + instance},
+		{"one a packet, the wrong way round",
+			[][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA auth-1.local, " + instance},
 		{"a useless address", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1",
 			"auth-1.local. 90 IN A 127.0.0.1"}},
 			"A auth-1.local, AAAA auth-1.local"},
@@ -275,8 +275,8 @@ func TestCollectorOnePacket_DIS2(t *testing.T) {
 	}
 	i, h := c.instances["auth._nmos-auth._tcp.local."], c.hosts["h.local."]
 	if len(i.srv) != maxTargets || len(h.addresses) != maxAddresses {
-		t.Errorf("got %d SRV records and %d addresses, want %d and %d", len(i.srv), len(h.addresses), maxTargets,
-			maxAddresses)
+		t.Errorf("got %d SRV records and %d addresses, want %d and %d",
+			len(i.srv), len(h.addresses), maxTargets, maxAddresses)
 	}
 	// 4000 names of 255 bytes, as pointers, in a record that nobody asked for.
 	p := said(t, mPTR)
@@ -285,8 +285,8 @@ func TestCollectorOnePacket_DIS2(t *testing.T) {
 	p = append(p, strings.Repeat("\x3f"+strings.Repeat("\xff", 63), 3)+"\x3c"+strings.Repeat("\xff", 60)+
 		"\x00\x00\x01\x80\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07"...)
 	list := strings.Repeat(string([]byte{0xc0 | byte(at>>8), byte(at)}), 4000)
-	p = append(p, "\x00\x00\x37\x00\x01\x00\x00\x00\x3c"+string(
-		[]byte{byte((4 + len(list)) >> 8), byte(4 + len(list))})+"\x00\x02\x00\x00"+list...)
+	p = append(p, "\x00\x00\x37\x00\x01\x00\x00\x00\x3c"+
+		string([]byte{byte((4 + len(list)) >> 8), byte(4 + len(list))})+"\x00\x02\x00\x00"+list...)
 	c = newCollector()
 	if size := testing.AllocsPerRun(5, func() { c.take(p, sender1) }); size > 1000 {
 		t.Errorf("got %v allocations for one packet", size)

@@ -90,8 +90,8 @@ func TestKeySetNameServers(t *testing.T) {
 		{"one address of two serves", []string{deadThenLive}, ""},
 		{"the first fails", []string{failing, good}, ""},
 		{"the first is silent", []string{silent, good}, ""},
-		{"the first knows that there is none", []string{unknown, good}, "looking up auth.nmos.test: no such name " +
-			"(NXDOMAIN)"},
+		{"the first knows that there is none", []string{unknown, good},
+			"looking up auth.nmos.test: no such name (NXDOMAIN)"},
 		{"all fail", []string{failing}, "looking up auth.nmos.test: A auth.nmos.test: name server " + failing +
 			": SERVFAIL: the server could not find out"},
 	} {
@@ -150,8 +150,8 @@ func TestLookupHost_DIS1(t *testing.T) {
 		{"ndots", "www.studio", "search nmos.test\noptions ndots:2", "", "", "[127.0.0.3]"},
 		{"no such name", "www.nmos.test", "search x.test", "", "", "looking up www.nmos.test: no such name (NXDOMAIN)"},
 		{"no address", "none.nmos.test", "", "", "", "looking up none.nmos.test: no record of this type"},
-		{"no usable address", "unusable.nmos.test", "", "", "", "looking up unusable.nmos.test: answered, but with " +
-			"no usable address"},
+		{"no usable address", "unusable.nmos.test", "", "", "",
+			"looking up unusable.nmos.test: answered, but with no usable address"},
 		{"an address", "192.0.2.1", "", dnsserver.Silent, "", "[192.0.2.1]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -36,12 +36,12 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 		issuers string
 		asked   string // domains, in their order
 	}{
-		"configured": {DiscoverOptions{Domains: []string{"a.test", "b.test"},
-			ResolvConf: resolvConf("search c.test")}, zone, named, "a.test b.test"},
+		"configured": {DiscoverOptions{Domains: []string{"a.test", "b.test"}, ResolvConf: resolvConf("search c.test")},
+			zone, named, "a.test b.test"},
 		"configured with a dot": {DiscoverOptions{Domains: []string{"A.Test.", "a.test"}}, zone,
 			"https://auth.a.test", "a.test"},
-		"search list": {DiscoverOptions{ResolvConf: resolvConf("search a.test b.test")}, zone, named,
-			"a.test b.test"},
+		"search list": {DiscoverOptions{ResolvConf: resolvConf("search a.test b.test")},
+			zone, named, "a.test b.test"},
 		"domain of resolv.conf": {DiscoverOptions{ResolvConf: resolvConf("domain a.test")}, zone,
 			"https://auth.a.test", "a.test"},
 		"host name": {DiscoverOptions{HostName: func() string { return "node-1.a.test" }}, zone,
@@ -100,8 +100,8 @@ func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
 	if len(r.Servers) != 0 || r.err == nil || !strings.Contains(r.err.Error(), "no domain to browse") {
 		t.Errorf("got %+v, error %v", r.Servers, r.err)
 	}
-	expect(t, "first step", r.steps[0].Text, "the device's resolver configuration cannot be read: resolv.conf: no "+
-		"such file")
+	expect(t, "first step", r.steps[0].Text,
+		"the device's resolver configuration cannot be read: resolv.conf: no such file")
 	text, failure = "search a.test", nil
 	r = discover(t, c, o)
 	expect(t, "issuers", r.issuers(), "https://auth.a.test")
@@ -173,8 +173,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 		mdns    int  // how often it was used
 		unicast bool // whether a name server was asked
 	}{
-		{"both, unicast finds one", config.DiscoveryBoth, server("example.com", ""), "", "https://auth.example.com", 0,
-			true},
+		{"both, unicast finds one", config.DiscoveryBoth, server("example.com", ""), "",
+			"https://auth.example.com", 0, true},
 		{"both is the default", "", server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"both, unicast finds none", config.DiscoveryBoth, "", "", "https://m.local", 1, true},
 		{"both, what unicast finds may not be used", config.DiscoveryBoth, strings.ReplaceAll(server("example.com", ""),
@@ -287,8 +287,8 @@ func TestDiscoverAdmits_DIS6(t *testing.T) {
 		return nil
 	}})
 	expect(t, "issuers", r.issuers(), "https://m.local")
-	expect(t, "left out", strings.Join(r.left(), "\n"), "a: not auth.example.com in example.com\nrogue: not "+
-		"rogue.local in local")
+	expect(t, "left out", strings.Join(r.left(), "\n"),
+		"a: not auth.example.com in example.com\nrogue: not rogue.local in local")
 }
 
 // Both fail: the error says both, and what was left out on the way is kept.

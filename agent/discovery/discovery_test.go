@@ -73,8 +73,8 @@ func TestKeySetOfStrictServer_KEY4_KEY8(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
-	mux.HandleFunc("GET "+wellKnown, as("application/json", fmt.Sprintf("\ufeff{\"issuer\":%q,\"jwks_uri\":%q}", s.URL,
-		s.URL+"/jwks")))
+	mux.HandleFunc("GET "+wellKnown,
+		as("application/json", fmt.Sprintf("\ufeff{\"issuer\":%q,\"jwks_uri\":%q}", s.URL, s.URL+"/jwks")))
 	mux.HandleFunc("GET /jwks", as("application/jwk-set+json", someKeys))
 	if doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), s.URL); err != nil ||
 		string(doc.JWKS) != someKeys {
@@ -122,8 +122,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 	}{
 		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, "metadata",
 			"HTTP 403 Forbidden"},
-		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, nil, "metadata",
-			"HTTP 599 "},
+		{"own status text", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) },
+			nil, "metadata", "HTTP 599 "},
 		{"HTML by type", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			io.WriteString(w, "Please log in")
@@ -138,8 +138,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 		{"redirect nowhere", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, nil, "metadata",
 			"HTTP 304 Not Modified"},
 		{"empty", text(""), nil, "metadata", "an empty document"},
-		{"not JSON", text(`{"issuer":secret}`), nil, "metadata", "not JSON at byte 11 of 17: invalid character 's' " +
-			"looking for beginning of value"},
+		{"not JSON", text(`{"issuer":secret}`), nil, "metadata",
+			"not JSON at byte 11 of 17: invalid character 's' looking for beginning of value"},
 		{"cut short", text(`{"issuer":"https`), nil, "metadata",
 			"not JSON at byte 16 of 16: unexpected end of JSON input"},
 		{"array", text(`["secret"]`), nil, "metadata", "unexpected JSON array at byte 1 of 10"},
@@ -199,8 +199,8 @@ func TestKeySetMisbehaviour_KEY8(t *testing.T) {
 			http.Redirect(w, r, "/jwks", http.StatusFound)
 		}, "keys", "a redirect to ADDRESS (HTTP 302), which is not followed"},
 		{"keys HTML", nil, text("<html>"), "keys", "an HTML page, not JSON"},
-		{"keys not JSON", nil, text(`{"keys":[}`), "keys", "not JSON at byte 10 of 10: invalid character '}' looking " +
-			"for beginning of value"},
+		{"keys not JSON", nil, text(`{"keys":[}`), "keys",
+			"not JSON at byte 10 of 10: invalid character '}' looking for beginning of value"},
 		{"keys a string", nil, text(`"secret"`), "keys", "neither a JSON object nor an array"},
 		{"keys too long", nil, text(big + "[]"), "keys", "the document is over 256 KiB"},
 	} {

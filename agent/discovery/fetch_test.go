@@ -14,8 +14,8 @@ import (
 // answering serves plain HTTP by hand: answer gets the number of the request on its connection, from 0, and of the
 // connection, from 0, and returns the bytes to send, and whether to hang up then; without it, it hangs up immediately.
 // It returns the server's URL and a count of connections.
-func answering(t *testing.T, answer func(conn, request int, url string) (text string, last bool)) (string,
-	*atomic.Int32) {
+func answering(t *testing.T,
+	answer func(conn, request int, url string) (text string, last bool)) (string, *atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,8 +78,8 @@ func TestKeySetHead_KEY8(t *testing.T) {
 		{"interim without end", strings.Repeat(interim, 1000), "the answer has headers of over 32 KiB"},
 		{"other protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "HTTP 101 Switching Protocols"},
 		{"long head", "HTTP/1.1 200 OK\r\n" + strings.Repeat(field, 40), "the answer has headers of over 32 KiB"},
-		{"long interim head", "HTTP/1.1 103 Early Hints\r\n" + strings.Repeat(field, 40), "the answer has headers of " +
-			"over 32 KiB"},
+		{"long interim head", "HTTP/1.1 103 Early Hints\r\n" + strings.Repeat(field, 40),
+			"the answer has headers of over 32 KiB"},
 		{"endless line", "HTTP/1.1 200 " + strings.Repeat("secret", 10000), "the answer has headers of over 32 KiB"},
 		{"another protocol", "220 mail.example.com ESMTP secret\r\n\r\n", "the answer is not HTTP/1.1"},
 		{"no header", "HTTP/1.1 200 OK\r\nsecret\r\n\r\n", "the answer is not HTTP/1.1"},
@@ -127,8 +127,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 		}, 1, ""},
 		{"in chunks", func(_, request int, url string) (string, bool) {
 			body := []string{metadataOf(url), someKeys}[request]
-			return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body),
-				body), false
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+				len(body), body), false
 		}, 1, ""},
 		{"up to the end of the connection", func(conn, _ int, url string) (string, bool) {
 			return "HTTP/1.1 200 OK\r\n\r\n" + []string{metadataOf(url), someKeys}[conn], true
@@ -137,8 +137,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "/1.1", "/1.0", 1), false
 		}, 2, ""},
 		{"closed as announced", func(conn, _ int, url string) (string, bool) {
-			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "\r\n", "\r\nConnection: close\r\n",
-				1), true
+			return strings.Replace(okay([]string{metadataOf(url), someKeys}[conn]), "\r\n",
+				"\r\nConnection: close\r\n", 1), true
 		}, 2, ""},
 		{"closed unannounced", func(conn, _ int, url string) (string, bool) {
 			return okay([]string{metadataOf(url), someKeys}[conn]), true

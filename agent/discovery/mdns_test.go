@@ -81,8 +81,8 @@ func TestBrowse_DIS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries(t, 5, func(t testing.TB, _ int) {
-		found, err := Browse(t.Context(), BrowseOptions{Development: true, Interfaces: []net.Interface{*one},
-			Window: time.Hour})
+		found, err := Browse(t.Context(),
+			BrowseOptions{Development: true, Interfaces: []net.Interface{*one}, Window: time.Hour})
 		if err != nil || len(found.Servers) != 4 || found.Servers[0].Scheme != "http" || found.Servers[3].Pri != 100 {
 			t.Errorf("in development: got %+v, %v, want 4 servers, of http first and of pri 100 last", found, err)
 		}
@@ -356,8 +356,8 @@ func TestBrowseFlood_DIS2(t *testing.T) {
 		}
 	})
 	cancel()
-	t.Logf("%d packets sent, heap %d kB before, %d kB at most in %d measurements", sent.Load(), before>>10,
-		most.Load()>>10, measured.Load())
+	t.Logf("%d packets sent, heap %d kB before, %d kB at most in %d measurements",
+		sent.Load(), before>>10, most.Load()>>10, measured.Load())
 	if most.Load()-before > 8<<20 {
 		t.Errorf("got %d kB of heap in a flood, %d kB before; want 8 MB more at most", most.Load()>>10, before>>10)
 	}

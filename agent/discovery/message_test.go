@@ -157,8 +157,8 @@ func TestQuestionPack_DIS1(t *testing.T) {
 		}
 		expect(t, "packed", m.String(), want.String())
 	}
-	for _, name := range []string{"", "x", "a..b.", strings.Repeat("x", 64) + ".", strings.Repeat("abcdefg.", 33),
-		"."} {
+	for _, name := range []string{"", "x", "a..b.", strings.Repeat("x", 64) + ".",
+		strings.Repeat("abcdefg.", 33), "."} {
 		if _, err := (question{name, dns.TypeA}).pack(1, true); (err == nil) != (name == ".") {
 			t.Errorf("%.20q: %v", name, err)
 		}

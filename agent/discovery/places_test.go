@@ -141,8 +141,8 @@ func TestKeySetPlaces_KEY8(t *testing.T) {
 			}
 			doc, err := New(Options{Roots: ca.roots}).KeySet(t.Context(), k.issuer)
 			paths, connections := k.seen()
-			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks", "").Replace(
-				strings.Join(paths, ""))
+			asked := strings.NewReplacer(inserted, "i", appended, "a", openID, "o", "/jwks",
+				"").Replace(strings.Join(paths, ""))
 			// a request that was hung up on is sent again
 			expect(t, "asked", strings.ReplaceAll(asked, c.asked+c.asked, c.asked), c.asked)
 			if c.err == "" {
@@ -278,8 +278,8 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 		doc, err := c.ServerKeySet(t.Context(), x.server)
 		if (err == nil) != x.good || x.good && doc.Issuer != x.named ||
 			!x.good && !strings.Contains(err.Error(), x.says) {
-			t.Errorf("%s names %s: got %+v, %v, want good %v, %q", x.server.IssuerURL(), x.named, doc, err, x.good,
-				x.says)
+			t.Errorf("%s names %s: got %+v, %v, want good %v, %q",
+				x.server.IssuerURL(), x.named, doc, err, x.good, x.says)
 		}
 	}
 	// The issuer is known once the metadata was read, even if its keys cannot be had.

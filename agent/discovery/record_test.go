@@ -35,8 +35,8 @@ func TestRecord_DIS3(t *testing.T) {
 		{"first of a name counts, in any case",
 			Record{Host: "a", Port: 1, TXT: append(txt("pri"), "=x", "noise", "PRI=0", "pri=200")}, false,
 			"https://a:1/.well-known/oauth-authorization-server"},
-		{"http", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, false, "api_proto is http, which counts in " +
-			"development only"},
+		{"http", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, false,
+			"api_proto is http, which counts in development only"},
 		{"http in development", Record{Host: "a", Port: 80, TXT: txt("api_proto=http")}, true,
 			"http://a:80/.well-known/oauth-authorization-server"},
 		{"no api_proto", Record{Host: "a", Port: 1, TXT: txt("api_proto")}, true, "no api_proto"},
@@ -92,8 +92,8 @@ func TestRecordURLs_DIS4(t *testing.T) {
 		}
 		// The client finds the same metadata by the issuer.
 		u, err := New(Options{AllowHTTP: true}).parseIssuer(s.IssuerURL())
-		if err != nil || strings.Replace(metadataURL(u).String(), "example.com/", "example.com:"+c.port+"/",
-			1) != c.metadata {
+		if err != nil ||
+			strings.Replace(metadataURL(u).String(), "example.com/", "example.com:"+c.port+"/", 1) != c.metadata {
 			t.Errorf("%v: by its issuer %s: %v, %v", c, s.IssuerURL(), metadataURL(u), err)
 		}
 	}
@@ -144,8 +144,8 @@ func TestOrderWeight_DIS3(t *testing.T) {
 
 // Whatever was advertised, it leads to the host and port of its SRV record and to the well-known place there.
 func FuzzParseRecord(f *testing.F) {
-	f.Add("auth.example.com.", uint16(443), "api_proto=https", "api_ver=v1.0", "pri=0", "api_selector=realms/nmos",
-		false)
+	f.Add("auth.example.com.", uint16(443), "api_proto=https", "api_ver=v1.0", "pri=0",
+		"api_selector=realms/nmos", false)
 	f.Add("a", uint16(80), "API_PROTO=http", "api_ver=v0.1,v1.0", "pri=100", "api_selector=/..", true)
 	f.Add("a@b", uint16(0), "=", "api_ver", "pri=-1", "api_selector=%2f?x#y", true)
 	f.Fuzz(func(t *testing.T, host string, port uint16, a, b, c, d string, development bool) {

@@ -154,8 +154,8 @@ func TestUnicastErrors_DIS1(t *testing.T) {
 				s := startDNS(t, dnsserver.Options{Zone: oneServer})
 				s.Misbehave("", "", fault)
 				r := discover(t, impatient(s), example)
-				expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+
-					s.Addr()+": "+want)
+				expect(t, "error", r.err,
+					"discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+s.Addr()+": "+want)
 			})
 		})
 	}
@@ -181,8 +181,8 @@ func TestUnicastTCPFaults_DIS1(t *testing.T) {
 	at := refusing(t, "udp")
 	c := New(Options{DNSServers: []string{at}})
 	r := discover(t, c, example)
-	expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+at+
-		": connection refused")
+	expect(t, "error", r.err,
+		"discovery: unicast DNS-SD: PTR _nmos-auth._tcp.example.com: name server "+at+": connection refused")
 	expect(t, "outcomes", r.outcomes(), "PTR udp not reachable")
 }
 
@@ -200,8 +200,8 @@ func TestUnicastNextNameServer_DIS1(t *testing.T) {
 		t.Run(string(c.first), func(t *testing.T) {
 			t.Parallel()
 			patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
-				bad, good := startDNS(t, dnsserver.Options{Zone: oneServer}),
-					startDNS(t, dnsserver.Options{Zone: oneServer})
+				bad, good := startDNS(t, dnsserver.Options{Zone: oneServer}), startDNS(t,
+					dnsserver.Options{Zone: oneServer})
 				bad.Misbehave("", "", c.first)
 				r := discover(t, impatient(bad, good), example)
 				expect(t, "issuers", r.issuers(), c.issuers)
@@ -231,8 +231,8 @@ func TestUnicastAllSilent_DIS1(t *testing.T) {
 		s.Misbehave("", "", dnsserver.Silent)
 		r := discover(t, impatient(s), DiscoverOptions{Domains: []string{"a.test", "b.test", "c.test"}})
 		expect(t, "asked", questions(s), "[PTR _nmos-auth._tcp.a.test. udp PTR _nmos-auth._tcp.a.test. udp]")
-		expect(t, "error", r.err, "discovery: unicast DNS-SD: PTR _nmos-auth._tcp.a.test: name server "+s.Addr()+
-			": no answer in time")
+		expect(t, "error", r.err,
+			"discovery: unicast DNS-SD: PTR _nmos-auth._tcp.a.test: name server "+s.Addr()+": no answer in time")
 		expect(t, "again", r.Again, retryAgain)
 	})
 }

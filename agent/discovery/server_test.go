@@ -104,8 +104,8 @@ const someKeys = `{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`
 // publish serves metadata for the issuer and keys at /jwks.
 func publish(mux *http.ServeMux, issuer, path string) {
 	mux.HandleFunc("GET "+wellKnown+path, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"other":[1,{"a":null}]}`, issuer, schemeOf(r)+"://"+r.Host+
-			"/jwks?set=1")
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"other":[1,{"a":null}]}`,
+			issuer, schemeOf(r)+"://"+r.Host+"/jwks?set=1")
 	})
 	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, someKeys) })
 }

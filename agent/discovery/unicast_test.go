@@ -273,8 +273,8 @@ func TestUnicastLeastTTL_DIS2(t *testing.T) {
 		a.example.net.                      100 A     192.0.2.7`
 	for _, ttl := range []string{"40 90", "90 40"} {
 		first, second, _ := strings.Cut(ttl, " ")
-		s := startDNS(t, dnsserver.Options{Zone: strings.NewReplacer("ISRV", first, "IA", second).Replace(zone),
-			Bare: true})
+		s := startDNS(t,
+			dnsserver.Options{Zone: strings.NewReplacer("ISRV", first, "IA", second).Replace(zone), Bare: true})
 		r := discover(t, dnsClient(s), example)
 		if len(r.Servers) != 1 || r.Servers[0].TTL != 40*time.Second || r.Again != 40*time.Second {
 			t.Errorf("TTLs %s: got %+v, again %v, want 40 s", ttl, r.Servers, r.Again)
@@ -292,8 +292,8 @@ func TestUnicastAdditionalPart_DIS1(t *testing.T) {
 		"auth-1 500 A 192.0.2.9":      "[192.0.2.9]",
 		"auth-1 500 TXT \"not this\"": "[192.0.2.1]",
 	} {
-		part := strings.NewReplacer("auth-1                  500 A 192.0.2.1", "", "auth-1                  500 AAAA "+
-			"2001:db8::1", beside).Replace(oneServer)
+		part := strings.NewReplacer("auth-1                  500 A 192.0.2.1",
+			"", "auth-1                  500 AAAA 2001:db8::1", beside).Replace(oneServer)
 		rest := strings.Replace(oneServer, "auth-1                  500 AAAA 2001:db8::1", "", 1)
 		s := startDNS(t, dnsserver.Options{Zone: part})
 		c := dnsClient(s)
@@ -334,8 +334,8 @@ func TestUnicastPoison_DIS1(t *testing.T) {
 	ignored := 0
 	for _, step := range r.steps {
 		for _, rec := range step.Records {
-			if strings.Contains(rec.Name, "example.net") && rec.Additional && strings.Contains(step.Query,
-				"example.com") {
+			if strings.Contains(rec.Name, "example.net") && rec.Additional &&
+				strings.Contains(step.Query, "example.com") {
 				if ignored++; rec.Ignored == nil {
 					t.Errorf("%s: %+v", step.Query, rec)
 				}
@@ -368,8 +368,8 @@ func TestUnicastBounded_DIS1(t *testing.T) {
 	}
 	// All 2,000 of a huge answer are nothing to it.
 	s.Misbehave("", "PTR", dnsserver.Huge)
-	if r = discover(t, dnsClient(s), example); len(r.Servers) > maxInstances || len(r.Skipped) > 3*maxInstances+
-		maxRecords {
+	if r = discover(t, dnsClient(s), example); len(r.Servers) > maxInstances ||
+		len(r.Skipped) > 3*maxInstances+maxRecords {
 		t.Errorf("%d servers, %d left out", len(r.Servers), len(r.Skipped))
 	}
 	for _, step := range r.steps {
@@ -402,8 +402,8 @@ func TestUnicastLeftOut_DIS1(t *testing.T) {
 		"a: port 0: the service is not offered": `a._nmos-auth._tcp.example.com. SRV 0 0 0 h.example.com.
 			a._nmos-auth._tcp.example.com. ` + txt,
 	} {
-		s := startDNS(t, dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR a._nmos-auth._tcp.example.com.\n" +
-			zone})
+		s := startDNS(t,
+			dnsserver.Options{Zone: "_nmos-auth._tcp.example.com. PTR a._nmos-auth._tcp.example.com.\n" + zone})
 		r := discover(t, dnsClient(s), example)
 		expect(t, "left out", r.left(), "["+want+"]")
 		expect(t, "error", r.err, nil) // all of it is known

@@ -40,12 +40,12 @@ func TestKeySetTimeout(t *testing.T) {
 	defer deaf.Close()
 	const timeout = 300 * time.Millisecond
 	c := New(Options{Roots: ca.roots, Timeout: timeout})
-	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL, "handshake": "https://" +
-		deaf.Addr().String()} {
+	for name, issuer := range map[string]string{"hang": hang.URL, "drip": drip.URL,
+		"handshake": "https://" + deaf.Addr().String()} {
 		start := time.Now()
 		_, err := c.KeySet(t.Context(), issuer)
-		if want := "discovery: metadata from " + issuer + wellKnown + ": no full answer in time: context deadline " +
-			"exceeded"; err == nil || err.Error() != want {
+		if want := "discovery: metadata from " + issuer + wellKnown +
+			": no full answer in time: context deadline exceeded"; err == nil || err.Error() != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", name, err, want)
 		}
 		took := time.Since(start)
@@ -139,8 +139,8 @@ func TestKeySetUnreached(t *testing.T) {
 		_, err = c.KeySet(t.Context(), "https://"+mail)
 		expect(t, "not TLS: "+name, err, "https://"+mail+": the server closed the connection during the TLS handshake")
 		_, err = c.KeySet(t.Context(), "http://"+mail)
-		expect(t, "not HTTP: "+name, err, "discovery: metadata from http://"+mail+wellKnown+": the server closed the "+
-			"connection")
+		expect(t, "not HTTP: "+name, err,
+			"discovery: metadata from http://"+mail+wellKnown+": the server closed the connection")
 	}
 
 	// The keys are elsewhere, and nothing listens there.

@@ -138,8 +138,8 @@ func TestExplainsRequests(t *testing.T) {
 		"allowed": {explain.Question{Token: tok, Method: "GET", Target: receiver + "?a=b"}, wire.OK,
 			`there: ["single/*"]`},
 		"PATH-9": {explain.Question{Token: tok, Method: "GET", Target: "/a//b"}, wire.AmbiguousPath, "PATH-9   NO "},
-		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"}, wire.PathVersion,
-			"PATH-10  NO "},
+		"PATH-10": {explain.Question{Token: tok, Method: "GET", Target: "/x-nmos/query/latest/x"},
+			wire.PathVersion, "PATH-10  NO "},
 		"PATH-11": {explain.Question{Token: tok, Method: "GET", Target: "/admin"}, wire.PathClosed, "PATH-11  NO "},
 		"PATH-4 mapped": {explain.Question{Token: tok, Method: "GET", Target: "/levels", Config: mapped},
 			wire.PathNotGranted, `PATH-4   NO  needs the specifier "*" under read of x-nmos-connection`},
@@ -198,8 +198,8 @@ func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
 		want wire.Reason
 		says string
 	}{
-		{explain.Question{Token: []byte(good.Sign()), JWKS: jwks}, wire.ClockUntrusted, "OPS-1    NO  the daemon's " +
-			"clock is unset, 1970\n\ndeny 503 "},
+		{explain.Question{Token: []byte(good.Sign()), JWKS: jwks}, wire.ClockUntrusted,
+			"OPS-1    NO  the daemon's clock is unset, 1970\n\ndeny 503 "},
 		{explain.Question{Token: []byte(expired.Sign())}, wire.ClockUntrusted, "OPS-1    NO "},
 		{explain.Question{Token: []byte(nobody.Sign())}, wire.SubjectMissing, "CLM-2    NO "},
 		{explain.Question{Claims: []byte("{}")}, wire.OK, "CLM-7    ok "},
@@ -228,8 +228,8 @@ func TestExplainsAnUnsynchronisedClock_OPS1_CLM8(t *testing.T) {
 		{"the same by a synchronised clock", later, false, wire.IssuedLater, "CLM-8    NO "},
 		{"nbf after that", early, true, wire.ClockUntrusted, "OPS-1    NO  the daemon's clock is not synchronised"},
 	} {
-		out, reason := run(t, explain.Question{Token: []byte(c.token.Sign()), JWKS: jwks,
-			Unsynchronised: c.unsynchronised})
+		out, reason := run(t,
+			explain.Question{Token: []byte(c.token.Sign()), JWKS: jwks, Unsynchronised: c.unsynchronised})
 		if reason != c.want || !strings.Contains(out, c.says) {
 			t.Errorf("%s: got %v, want %v and %q\n%s", c.name, reason, c.want, c.says, out)
 		}
@@ -263,8 +263,8 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 		reason  wire.Reason
 		says    string
 	}{
-		{"found", config.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"}, false, wire.OK,
-			"KEY-5    ok  "},
+		{"found", config.DiscoveryBoth, []string{"https://b.example.com", mint.DefaultIssuer + "/"},
+			false, wire.OK, "KEY-5    ok  "},
 		{"another found", config.DiscoveryBoth, []string{"https://b.example.com"}, false, wire.IssuerUntrusted,
 			"KEY-5    NO  the configuration does not trust this issuer: neither servers nor trusted_issuers names " +
 				"it, nor has discovery found it"},
@@ -309,23 +309,23 @@ func TestUncheckedSignature_TOK6(t *testing.T) {
 		{"forged", forged, nil, "GET", "allow, IF the signature is good: it was not checked",
 			"Its claims permit this, but anybody can"},
 		{"good", good, nil, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
-		{"good, alone", good, nil, "", "allow, IF the signature is good: it was not checked", "Its claims are those " +
-			"of a good token"},
+		{"good, alone", good, nil, "",
+			"allow, IF the signature is good: it was not checked", "Its claims are those of a good token"},
 		{"good, none held", good, none, "GET", "allow, IF the signature is good: it was not checked", "--jwks FILE"},
-		{"good, held", good, held, "GET", "allow 200 ok: ", "one of the 1 keys that the daemon holds verifies the " +
-			"signature"},
+		{"good, held", good, held, "GET", "allow 200 ok: ",
+			"one of the 1 keys that the daemon holds verifies the signature"},
 		{"forged, held", forged, held, "GET", "deny 401 ", "none of the 1 keys that the daemon holds"},
-		{"to write", good, nil, "PATCH", "deny 403 path-not-granted: ", "The signature was not checked: give the " +
-			"issuer's keys"},
+		{"to write", good, nil, "PATCH", "deny 403 path-not-granted: ",
+			"The signature was not checked: give the issuer's keys"},
 	} {
 		t.Run("TOK-6/"+c.name, func(t *testing.T) {
-			out, _ := run(t, explain.Question{Token: c.token, Method: c.method, Target: "/x-nmos/node/v1.3/self",
-				Held: c.held})
+			out, _ := run(t,
+				explain.Question{Token: c.token, Method: c.method, Target: "/x-nmos/node/v1.3/self", Held: c.held})
 			if !strings.Contains(out, "\n"+c.headline) || !strings.Contains(out, c.says) {
 				t.Errorf("got\n%s\nwant %q and %q", out, c.headline, c.says)
 			}
-			if strings.HasPrefix(c.headline, "allow, IF") && (strings.Contains(out, "allow 200") ||
-				strings.Contains(out, "token is good")) {
+			if strings.HasPrefix(c.headline, "allow, IF") &&
+				(strings.Contains(out, "allow 200") || strings.Contains(out, "token is good")) {
 				t.Errorf("it says that the token is good:\n%s", out)
 			}
 		})
@@ -340,10 +340,10 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 		{`{"x-nmos-node":["*"]}`, "/x-nmos/node/v1.3/self", "x-nmos-node is a list, not an object"},
 		{`{"x-nmos-node":null}`, "/x-nmos/node/v1.3/self", "x-nmos-node is null, not an object"},
 		{`{"x-nmos-node":{"read":"*"}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node is a string, not a list"},
-		{`{"x-nmos-node":{"read":["*"],"write":"*"}}`, "/x-nmos/node/v1.3/self", "write of x-nmos-node is a string, " +
-			"not a list"},
-		{`{"x-nmos-node":{"read":["*",5]}}`, "/x-nmos/node/v1.3/self", "read of x-nmos-node holds a number, not only " +
-			"strings"},
+		{`{"x-nmos-node":{"read":["*"],"write":"*"}}`, "/x-nmos/node/v1.3/self",
+			"write of x-nmos-node is a string, not a list"},
+		{`{"x-nmos-node":{"read":["*",5]}}`, "/x-nmos/node/v1.3/self",
+			"read of x-nmos-node holds a number, not only strings"},
 		{`{"x-nmos-control":true}`, "/x-nmos/control/v1.0", "x-nmos-control is true or false, not an object"},
 		{`{}`, "/x-nmos/node/v1.3/self", "there: absent"},
 		{`{"x-nmos-node":{}}`, "/x-nmos/node/v1.3/self", "there: absent"},
@@ -427,8 +427,8 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 			wire.PathNotGranted,
 			[]string{`needs the specifier "*" under read of x-nmos-query`, `Missing: {"x-nmos-query":{"read":["*"]}}`}},
 		"IS-12 socket": {explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Upgrade: "websocket"},
-			wire.ControlNotGranted, []string{"needs * or root.* under both read and write of x-nmos-control or " +
-				"x-nmos-ncp"}},
+			wire.ControlNotGranted, []string{
+				"needs * or root.* under both read and write of x-nmos-control or x-nmos-ncp"}},
 		"IS-12 socket, commands asked about": {
 			explain.Question{Method: "GET", Target: "/x-nmos/ncp/v1.0", Config: asked}, wire.OK,
 			[]string{"PATH-15  ok  needs any specifier under read or write of x-nmos-ncp or x-nmos-control"}},
@@ -462,8 +462,8 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		"no class":      {Command: []string{"NcObject", "1m1", "root"}, Config: config.Default()},
 		"no model":      {Command: []string{"1", "1m1", "root"}, Model: "slot2B", Config: config.Default()},
 		"no such model": {Command: []string{"1", "1m1", "root"}, Model: "slot2", Config: models},
-		"a model of two lines": {Command: []string{"1", "1m1", "root"}, Model: "slot2B\nsubscribe=root",
-			Config: models},
+		"a model of two lines": {Command: []string{"1", "1m1", "root"},
+			Model: "slot2B\nsubscribe=root", Config: models},
 		"no inventory": {Resource: []string{"meter", "in-1", "read"}, Config: config.Default()},
 	} {
 		if _, err := explain.Explain(io.Discard, q); err == nil {

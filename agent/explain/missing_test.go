@@ -73,8 +73,8 @@ func TestClaimsTypedByHand(t *testing.T) {
 		{`{"client_id":""}`, "GET", receiver, wire.ClientMissing, "CLM-9    NO", ""},
 		{`{"azp":"a","client_id":"b"}`, "GET", receiver, wire.ClientConflict, "CLM-9    NO", ""},
 		{`{"x-nmos-node":{"read":[],"read":["*"]}}`, "GET", receiver, wire.TokenJSON, "TOK-5    NO", ""},
-		{`{"a":"` + strings.Repeat("x", 13000) + `"}`, "GET", receiver, wire.TokenTooLarge, "TOK-5    NO  as a token " +
-			"they are", ""},
+		{`{"a":"` + strings.Repeat("x", 13000) + `"}`, "GET", receiver, wire.TokenTooLarge,
+			"TOK-5    NO  as a token they are", ""},
 	} {
 		q := explain.Question{Config: config, Trust: true, Claims: []byte(c.claims), Method: c.method, Target: c.target}
 		out, reason := run(t, q)
@@ -186,8 +186,8 @@ func TestRecord_OPS2(t *testing.T) {
 				receiver + "\n", base,
 				wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
 			{"decide-all 1\ntarget=/admin\ntarget=/x-nmos/events/v1.0/sources/1\n", base, wire.PathClosed,
-				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` + "\nNo claim grants /admin: the configuration " +
-					"assigns none to that path.\n"},
+				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` +
+					"\nNo claim grants /admin: the configuration assigns none to that path.\n"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/" + strings.Repeat("x", 1100) + "\n", base,
 				wire.APINotGranted, "so the claim cannot be told"},
 			{"decide 1\nmethod=GET\ntarget=/x-nmos/node/v1.3/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n", base, wire.APINotGranted,
@@ -267,8 +267,8 @@ func TestRecordOfMany(t *testing.T) {
 	if _, err := explain.Record(&b, []byte(line), config.Default(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n", "2027-01-15T07:59:59.000001Z"); !strings.Contains(
-		b.String(), want) {
+	if want := fmt.Sprintf("and equal ones: 7, from 3 at %q on\n",
+		"2027-01-15T07:59:59.000001Z"); !strings.Contains(b.String(), want) {
 		t.Errorf("%q is missing in\n%s", want, b.String())
 	}
 }

@@ -61,8 +61,8 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 		{"packet: GET", "GET /packet HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{405}, 0},
 		{"too long", withLength(long), []int{400}, 0},
 		{"too long, and not sent", posted("Content-Length: 1000000000\r\n", ""), []int{400}, 0},
-		{"too long, in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long),
-			long)), []int{400}, 0},
+		{"too long, in chunks", posted("Transfer-Encoding: chunked\r\n",
+			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)), []int{400}, 0},
 		{"cut off", posted("Content-Length: 100\r\n", control), nil, 0}, // whoever sent it has hung up
 	} {
 		t.Run(c.name, func(t *testing.T) {

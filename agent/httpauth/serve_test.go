@@ -67,8 +67,8 @@ func TestServeConn_ANS4(t *testing.T) {
 		{"a question that is none between two", whole + requestLine + "\r\n" + whole, []int{200, 400, 200}},
 		{"another path between two", whole + "GET /x HTTP/1.1\r\nHost: a\r\n\r\n" + whole, []int{200, 404, 200}},
 		{"a body ends the connection", requestLine + original + "Content-Length: 5\r\n\r\nhello" + whole, []int{200}},
-		{"a body that looks like a request", requestLine + "Content-Length: 69\r\n\r\n" + whole[:69] + whole,
-			[]int{400}},
+		{"a body that looks like a request",
+			requestLine + "Content-Length: 69\r\n\r\n" + whole[:69] + whole, []int{400}},
 		{"a chunked body", requestLine + original + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + whole,
 			[]int{200}},
 		{"a body that does not come", requestLine + original + "Content-Length: 77\r\n\r\n", []int{200}},
@@ -76,8 +76,8 @@ func TestServeConn_ANS4(t *testing.T) {
 		{"half a body", requestLine + original + "Content-Length: 5\r\n\r\nhe", []int{200}},
 		{"close", requestLine + original + "Connection: close\r\n\r\n" + whole, []int{200}},
 		{"HTTP/1.0", "GET /authorize HTTP/1.0\r\n" + original + "\r\n" + whole, []int{200}},
-		{"a body that waits to be asked for", requestLine + original + "Expect: 100-continue\r\nContent-Length: " +
-			"5\r\n\r\n", []int{200}},
+		{"a body that waits to be asked for",
+			requestLine + original + "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n", []int{200}},
 
 		{"nothing", "", nil},
 		{"half a line", "GET /auth", nil},
@@ -89,11 +89,11 @@ func TestServeConn_ANS4(t *testing.T) {
 		{"two lengths", requestLine + original + "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello" + whole,
 			[]int{400}},
 		{"a length that is none", requestLine + original + "Content-Length: +5\r\n\r\nhello" + whole, []int{400}},
-		{"an encoding that is none", requestLine + original + "Transfer-Encoding: identity\r\n\r\n" + whole,
-			[]int{501}},
+		{"an encoding that is none",
+			requestLine + original + "Transfer-Encoding: identity\r\n\r\n" + whole, []int{501}},
 		{"space before the colon", requestLine + original + "Content-Length : 5\r\n\r\nhello" + whole, []int{400}},
-		{"a control character", requestLine + "X-Original-Method: GET\x01\r\nX-Original-URI: /a\r\n\r\n" + whole,
-			[]int{400}},
+		{"a control character",
+			requestLine + "X-Original-Method: GET\x01\r\nX-Original-URI: /a\r\n\r\n" + whole, []int{400}},
 		{"a NUL", requestLine + "X-Original-Method: GET\r\nX-Original-URI: /a\x00\r\n\r\n" + whole, []int{400}},
 		{"a folded line", requestLine + "X-Original-Method: GET\r\nX-Original-URI: /a\r\n /b\r\n\r\n", []int{200}},
 	} {
@@ -331,15 +331,15 @@ func TestServeConnBodies(t *testing.T) {
 		got        int    // bytes that the handler had
 	}{
 		{"none", "PUT / HTTP/1.1\r\nHost: a\r\n\r\n", true, "200", 0},
-		{"one and another request", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + whole, true,
-			"200 200", 5},
+		{"one and another request",
+			"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + whole, true, "200 200", 5},
 		{"unread", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + whole, false, "200 200", 0},
 		{"a long one", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n" + strings.Repeat("x", long) +
 			whole, true, "200 200", long},
 		{"asked for", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello" + whole,
 			true, "100 200 200", 5},
-		{"not asked for", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", false,
-			"200", 0},
+		{"not asked for",
+			"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", false, "200", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

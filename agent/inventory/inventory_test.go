@@ -54,8 +54,8 @@ func TestFind_PATH5_PATH8_PATH11(t *testing.T) {
 	const single = "/x-nmos/connection/v1.1/single/"
 	for _, c := range []struct{ kind, name, read, write string }{
 		{"sender", "out-1", single + "senders/" + senderID + "/active", single + "senders/" + senderID + "/staged"},
-		{"receiver", "out-1", single + "receivers/" + senderID + "/active", single + "receivers/" + senderID +
-			"/staged"},
+		{"receiver", "out-1", single + "receivers/" + senderID + "/active",
+			single + "receivers/" + senderID + "/staged"},
 		{"meter", "1", "/x-nmos/events/v1.0/sources/" + sourceID + "/state", "-"},
 		{"source", "Mikrofon ü 1%", "/s/" + sourceID, "-"},
 		{"gpio", "Tür 1", "/gpio/T%C3%BCr%201", "/gpio/T%C3%BCr%201/level"},
@@ -119,8 +119,8 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"resources twice", `{"resources": [], "resources": []}`, "not JSON with each member once"},
 		{"another case", `{"Resources": []}`, `unknown member "Resources" of the document`},
 		{"kinds a list", `{"resources": [], "kinds": []}`, "kinds must be an object"},
-		{"kind twice", "{\"resources\": [],\n\"kinds\": {\"a\": {},\n\"a\": {}}}", "line 3: not JSON with each " +
-			"member once"},
+		{"kind twice", "{\"resources\": [],\n\"kinds\": {\"a\": {},\n\"a\": {}}}",
+			"line 3: not JSON with each member once"},
 		{"kind with another member", `{"resources": [], "kinds": {"a": {"own": "/"}}}`,
 			`unknown member "own" of the kind "a"`},
 		{"kind without a name", `{"resources": [], "kinds": {"": {}}}`, "the kind \"\": it must be 1 to 64 bytes"},
@@ -206,8 +206,8 @@ func TestMistakes_PATH9(t *testing.T) {
 			`gives the path "/x-nmos", which all may read without a token`},
 		{"name that all may read", resource(`{"kind": "a", "name": "x-nmos", "read": "/{name}/"}`),
 			"which all may read without a token"},
-		{"kind that all may read", `{"resources": [], "kinds": {"a": {"write": "/"}}}`, "which all may read without " +
-			"a token"},
+		{"kind that all may read",
+			`{"resources": [], "kinds": {"a": {"write": "/"}}}`, "which all may read without a token"},
 		{"too long", strings.Repeat(" ", inventory.MaxDocument+1), "the document is over 4194304 bytes"},
 	} {
 		table, err := inventory.Parse([]byte(c.document))

@@ -15,8 +15,8 @@ import (
 func TestConfigure_KEY5_KEY7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
-		policy := keys.Policy{Servers: []string{issuer + "/", second}, Trusts: below(learned), Refresh: time.Hour,
-			Retry: retry}
+		policy := keys.Policy{Servers: []string{issuer + "/", second}, Trusts: below(learned),
+			Refresh: time.Hour, Retry: retry}
 		s := serve(t, policy, always(oneKey))
 		s.ask(learned)
 		s.ask(second)

@@ -254,8 +254,8 @@ func TestCostOfASet_KEY4(t *testing.T) {
 	} {
 		found, left, err := keys.Parse(document(c.keys...))
 		if err != nil || len(found) != c.want || len(left) != c.left {
-			t.Errorf("%s: got %d keys, left out %v, error %v; want %d keys, %d reports", c.name, len(found), left, err,
-				c.want, c.left)
+			t.Errorf("%s: got %d keys, left out %v, error %v; want %d keys, %d reports",
+				c.name, len(found), left, err, c.want, c.left)
 		}
 		for i, k := range found { // the first of the document, in its order
 			if want := c.keys[i].(mint.JWK); base64.RawURLEncoding.EncodeToString(k.Public.N.Bytes()) != want.N {
@@ -263,8 +263,8 @@ func TestCostOfASet_KEY4(t *testing.T) {
 			}
 		}
 		for _, l := range left {
-			if want := fmt.Sprintf("the last %d of %d good keys left out", len(c.keys)-c.want,
-				len(c.keys)); !strings.Contains(l.Error(), want) {
+			if want := fmt.Sprintf("the last %d of %d good keys left out",
+				len(c.keys)-c.want, len(c.keys)); !strings.Contains(l.Error(), want) {
 				t.Errorf("%s: got the report %q, want %q", c.name, l, want)
 			}
 			if errors.Is(l, keys.ErrUnneeded) {
@@ -330,8 +330,8 @@ func FuzzJWKS(f *testing.F) {
 		if !bytes.Equal(text, before) {
 			t.Error("the document was changed")
 		}
-		if (err == nil) != (len(found) > 0) || len(found)+len(left) > keys.MaxKeys || len(text) > keys.MaxDocument &&
-			err == nil {
+		if (err == nil) != (len(found) > 0) || len(found)+len(left) > keys.MaxKeys ||
+			len(text) > keys.MaxDocument && err == nil {
 			t.Fatalf("%d keys, %d left out, %v", len(found), len(left), err)
 		}
 		for _, k := range found {

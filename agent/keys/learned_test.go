@@ -25,8 +25,8 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 		const most = 16
 		for i := range 3600 {
 			for n := range 10 {
-				if prospect, wait := s.ask(fmt.Sprintf("https://host-%d-%d.example.com", i,
-					n)); prospect != keys.Awaited || wait <= 0 {
+				if prospect, wait := s.ask(fmt.Sprintf("https://host-%d-%d.example.com",
+					i, n)); prospect != keys.Awaited || wait <= 0 {
 					t.Fatalf("got prospect %v, wait %v", prospect, wait)
 				}
 			}
@@ -107,8 +107,8 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 				}
 				for i := 4; i < len(all); i++ {
 					if got := all[i].at.Sub(all[i-4].at); got < retry {
-						t.Fatalf("got five look-ups within %v, want at least %v between the first and the last", got,
-							retry)
+						t.Fatalf("got five look-ups within %v, want at least %v between the first and the last",
+							got, retry)
 					}
 				}
 				if got := len(s.Set().Issuers()); name == "good" && got != 16 {

@@ -48,8 +48,8 @@ func TestRefreshByHand_KEY6(t *testing.T) {
 					}
 				}
 				if len(all) < 10 || all[0].at.Before(asked) || all[0].at.Sub(asked) > 5*time.Second {
-					t.Errorf("got %d fetches in a minute, the first after %v; want one every 5s", len(all),
-						all[0].at.Sub(asked))
+					t.Errorf("got %d fetches in a minute, the first after %v; want one every 5s",
+						len(all), all[0].at.Sub(asked))
 				}
 				if done, err := s.Refreshed(issuer, since); !done || (err != nil) != fails {
 					t.Errorf("got %t, %v, want done, and an error: %t", done, err, fails)
@@ -86,8 +86,8 @@ func TestRefreshWhom_KEY2_KEY6(t *testing.T) {
 		}
 		names, since := s.Refresh(second + "/")
 		pass(time.Minute)
-		if done, err := s.Refreshed(second, since); !slices.Equal(names, []string{second}) || !done || err != nil ||
-			!s.holds(second) {
+		if done, err := s.Refreshed(second, since); !slices.Equal(names, []string{second}) || !done ||
+			err != nil || !s.holds(second) {
 			t.Errorf("got %q, %t, %v, want the second server's keys", names, done, err)
 		}
 	})

@@ -163,8 +163,8 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 			})
 		pass(3 * time.Hour)
 		if !s.holds(first) || len(s.of(first)) < 3 || len(s.of(second))+len(s.of(third)) != 0 {
-			t.Errorf("the first answers, and there were %d, %d, %d fetches", len(s.of(first)), len(s.of(second)),
-				len(s.of(third)))
+			t.Errorf("the first answers, and there were %d, %d, %d fetches",
+				len(s.of(first)), len(s.of(second)), len(s.of(third)))
 		}
 		fail(first)
 		pass(time.Hour)

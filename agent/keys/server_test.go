@@ -36,8 +36,8 @@ type servers struct {
 }
 
 // serve starts a store with this policy, in a bubble of virtual time.
-func serve(t *testing.T, policy keys.Policy, answer func(ctx context.Context, issuer string, n int) ([]byte,
-	error)) *servers {
+func serve(t *testing.T, policy keys.Policy,
+	answer func(ctx context.Context, issuer string, n int) ([]byte, error)) *servers {
 	s := &servers{answer: answer, under: map[string]int{}}
 	s.Store = keys.NewStore(s.fetch, s.report)
 	s.Configure(policy)

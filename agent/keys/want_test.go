@@ -343,8 +343,8 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 		slices.Sort(waits)
 		if low, middle, high := waits[0], waits[50], waits[99]; low > 10*time.Minute || high < 50*time.Minute ||
 			middle < 15*time.Minute || middle > 45*time.Minute {
-			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour", low, high,
-				middle)
+			t.Errorf("the next fetch comes %v to %v later, %v in the middle: not spread over the hour",
+				low, high, middle)
 		}
 	})
 }

@@ -61,8 +61,8 @@ func TestRetryAfterForms_CLI57(t *testing.T) {
 // rawServer answers one connection after the other with TLS and the bytes that it is told to.
 func rawServer(t *testing.T, cert tls.Certificate, answer func(request string) string) (address string) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert},
-		MinVersion: tls.VersionTLS12})
+	l, err := tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,8 +105,8 @@ func TestPowerCut_CLI36(t *testing.T) {
 					unwritten := false
 					r.flash.cut, r.flash.after = cut, after
 					r.flash.failed = func() {
-						unwritten = r.server.Registrations() == 1 && !strings.Contains(string(r.flash.data),
-							`"client_id"`)
+						unwritten = r.server.Registrations() == 1 &&
+							!strings.Contains(string(r.flash.data), `"client_id"`)
 						r.mu.Lock()
 						r.off = true
 						r.mu.Unlock()

@@ -23,8 +23,8 @@ func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
 				if bad {
 					return 503, http.Header{"Retry-After": {"3600"}}, ""
 				}
-				return 200, nil, fmt.Sprintf(`{"access_token":"of-%s","token_type":"bearer","expires_in":86400}`,
-					r.URL.Host)
+				return 200, nil,
+					fmt.Sprintf(`{"access_token":"of-%s","token_type":"bearer","expires_in":86400}`, r.URL.Host)
 			}
 			return usual(r, body)
 		})
@@ -34,8 +34,8 @@ func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
 		p.Configure(p.config)
 		gap := ask(p.Client, time.Minute)
 		if a := p.Token("registration"); a.Token != "of-second.example.com" || gap > 0 {
-			t.Errorf("a minute after the server changed: got %q (none for %v), want a token of the second", a.Token,
-				gap)
+			t.Errorf("a minute after the server changed: got %q (none for %v), want a token of the second",
+				a.Token, gap)
 		}
 		bad = true
 		p.ReportRefused(p.Token("registration").Token)

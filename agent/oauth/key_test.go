@@ -29,8 +29,8 @@ func TestRotation_CLI68(t *testing.T) {
 			disk := errors.New("disk full")
 			r.flash.fails = disk
 			if err := r.RotateKey(t.Context()); !errors.Is(err, disk) || r.Status().Clients[0].Rotation != "" {
-				t.Errorf("a full disk: got error %v, status %+v; want %v and no replacement", err,
-					r.Status().Clients[0], disk)
+				t.Errorf("a full disk: got error %v, status %+v; want %v and no replacement",
+					err, r.Status().Clients[0], disk)
 			}
 			r.flash.fails = nil
 			r.work()

@@ -59,8 +59,8 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // begin switches the device on, with a secret for a client.
 func begin(answer func(r *http.Request, body string) (int, http.Header, string)) *play {
-	p := &play{answer: answer, config: oauth.Config{Issuer: issuer, Name: "a",
-		Scopes: []string{"events", "registration"}}}
+	p := &play{answer: answer,
+		config: oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"events", "registration"}}}
 	p.again()
 	return p
 }
@@ -167,8 +167,8 @@ func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
 	if head == nil {
 		head = http.Header{}
 	}
-	return &http.Response{StatusCode: status, Header: head, Body: io.NopCloser(bytes.NewReader([]byte(text))),
-		Request: r}, nil
+	return &http.Response{StatusCode: status, Header: head,
+		Body: io.NopCloser(bytes.NewReader([]byte(text))), Request: r}, nil
 }
 
 // open starts a client of the desk.
@@ -235,6 +235,6 @@ func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
 		return b.desk.RoundTrip(r)
 	}
 	status, text := b.register()
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)),
-		Request: r}, nil
+	return &http.Response{StatusCode: status, Header: http.Header{},
+		Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }

@@ -139,8 +139,8 @@ func TestUntrustedClock_CLI53_OPS1(t *testing.T) {
 	r.trusted = false
 	a := r.token("registration")
 	if !errors.Is(a.Err, oauth.ErrClock) || r.server.Requests(authserver.PathToken) != 0 {
-		t.Errorf("got %v after %d requests, want %v after none", a.Err, r.server.Requests(authserver.PathToken),
-			oauth.ErrClock)
+		t.Errorf("got %v after %d requests, want %v after none",
+			a.Err, r.server.Requests(authserver.PathToken), oauth.ErrClock)
 	}
 	r.mu.Lock()
 	r.trusted = true

@@ -233,13 +233,13 @@ func TestGoneAfterADay_CLI57(t *testing.T) {
 				HTTP: func(string) *http.Client {
 					return &http.Client{Transport: byPath{d, func() (int, string) {
 						registered++
-						return 201, fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered,
-							registered)
+						return 201,
+							fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered, registered)
 					}}}
 				},
 				Metadata: func(context.Context, string) (discovery.Metadata, error) {
-					return discovery.Metadata{TokenEndpoint: issuer + "/token", RegistrationEndpoint: issuer +
-						"/register"}, nil
+					return discovery.Metadata{TokenEndpoint: issuer + "/token",
+						RegistrationEndpoint: issuer + "/register"}, nil
 				},
 				Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
 				Report: func(oauth.Event) {},
@@ -332,8 +332,8 @@ func TestLifeIsKept_CLI58(t *testing.T) {
 	})
 	p.Token("registration")
 	p.Step(t.Context())
-	for _, c := range []struct{ life, kept int }{{300, 300}, {599, 300}, {151, 300}, {601, 601}, {310, 601},
-		{299, 299}} {
+	for _, c := range []struct{ life, kept int }{{300, 300}, {599, 300}, {151, 300},
+		{601, 601}, {310, 601}, {299, 299}} {
 		life = c.life
 		before := p.flash.saves
 		p.Due()

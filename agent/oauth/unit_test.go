@@ -30,13 +30,13 @@ func TestChooseAuth_CLI22_CLI23(t *testing.T) {
 		{name: "CLI-22/nothing-said", method: basic},
 		{name: "CLI-22/empty", methods: []string{}, fail: "offers nothing"},
 		{name: "CLI-22/jwt-without-algorithms", methods: []string{jwt}, method: jwt, alg: "RS256"},
-		{name: "CLI-23/jwt-first", methods: []string{basic, jwt}, algs: []string{"ES256", "RS256"}, method: jwt,
-			alg: "RS256"},
+		{name: "CLI-23/jwt-first", methods: []string{basic, jwt},
+			algs: []string{"ES256", "RS256"}, method: jwt, alg: "RS256"},
 		{name: "CLI-23/ec", methods: []string{jwt}, algs: []string{"ES512", "ES256"}, method: jwt, alg: "ES256"},
-		{name: "CLI-23/key-held", methods: []string{jwt}, algs: []string{"RS256", "ES256"}, held: "ES256", method: jwt,
-			alg: "ES256"},
-		{name: "CLI-23/key-refused", methods: []string{jwt}, algs: []string{"RS256"}, held: "ES256", method: jwt,
-			alg: "RS256"},
+		{name: "CLI-23/key-held", methods: []string{jwt}, algs: []string{"RS256", "ES256"},
+			held: "ES256", method: jwt, alg: "ES256"},
+		{name: "CLI-23/key-refused", methods: []string{jwt}, algs: []string{"RS256"},
+			held: "ES256", method: jwt, alg: "RS256"},
 		{name: "CLI-23/no-algorithm", methods: []string{jwt, basic}, algs: []string{"RS512"}, method: basic},
 		{name: "CLI-22/none", methods: []string{jwt}, algs: []string{"none"},
 			fail: `offers "private_key_jwt" with "none"`},
@@ -62,8 +62,8 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 	for _, c := range []struct{ name, body, want, fail string }{
 		{"CLI-55/all", `{"access_token":"a","token_type":"BEARER","expires_in":60,"scope":"x y"}`, "x y 1m0s", ""},
 		{"CLI-55/unknown-members", `{"access_token":"a","token_type":"Bearer","expires_in":60,"refresh_token":"r","n":null}`, "x y 1m0s", ""},
-		{"CLI-55/null-scope", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":null}`, "x y 1m0s",
-			""},
+		{"CLI-55/null-scope",
+			`{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":null}`, "x y 1m0s", ""},
 		{"CLI-56/less", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"y"}`, "y 1m0s", ""},
 		{"CLI-56/more", `{"access_token":"a","token_type":"Bearer","expires_in":60,"scope":"profile x y email"}`,
 			"x y 1m0s", ""},
@@ -124,8 +124,8 @@ func TestJWKS_CLI65_CLI66_CLI37(t *testing.T) {
 	}
 	k := set.Keys[0]
 	print, err := k.Thumbprint(5) // crypto.SHA256
-	if err != nil || !k.IsPublic() || k.Use != "sig" || k.Algorithm != "RS256" || len(k.KeyID) != 43 ||
-		len(print) != 32 {
+	if err != nil || !k.IsPublic() || k.Use != "sig" || k.Algorithm != "RS256" ||
+		len(k.KeyID) != 43 || len(print) != 32 {
 		t.Errorf("key %+v, %v", k, err)
 	}
 	for _, private := range []string{`"d"`, `"p"`, `"q"`, `"dp"`, `"qi"`} {

@@ -27,8 +27,8 @@ func pick(r *rand.Rand, words string) string {
 
 // anyTarget makes targets that are good, odd, or refused.
 func anyTarget(r *rand.Rand) string {
-	target := "/x-nmos/" + pick(r, "node node2 connection query registration events channelmapping "+
-		"streamcompatibility x-vendor Node no_de")
+	target := "/x-nmos/" + pick(r,
+		"node node2 connection query registration events channelmapping streamcompatibility x-vendor Node no_de")
 	switch r.IntN(12) {
 	case 0:
 		target = "/meters"

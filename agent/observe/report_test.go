@@ -113,12 +113,12 @@ func TestSeveralTargets_PATH12(t *testing.T) {
 			`{"x-nmos-events":{"read":["in-1","in-2"]}}`, `{}`, false},
 		{"target=/x-nmos/events/v1.0/a\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["a","in-2"]}}`,
 			`{"x-nmos-events":{"read":["a"]}}`, false},
-		{"target=/ui/x\ntarget=/a//b\ntarget=/x-nmos/events/v1.0/in-2\n", `{"x-nmos-events":{"read":["in-2"]}}`, `{}`,
-			false},
+		{"target=/ui/x\ntarget=/a//b\ntarget=/x-nmos/events/v1.0/in-2\n",
+			`{"x-nmos-events":{"read":["in-2"]}}`, `{}`, false},
 		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/eyJhbGciOiJSUzUxMiJ9.eyJi.c\n",
 			`{"x-nmos-events":{"read":["in-1"]}}`, `{}`, true},
-		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\x01b\n", `{"x-nmos-events":{"read":["in-1"]}}`,
-			`{}`, false},
+		{"target=/x-nmos/events/v1.0/in-1\ntarget=/x-nmos/events/v1.0/a\x01b\n",
+			`{"x-nmos-events":{"read":["in-1"]}}`, `{}`, false},
 		{"target=/admin\ntarget=/x-nmos/node/v1.0/a\ntarget=/a//b\n", `{"x-nmos-node":{"read":["a"]}}`,
 			`{"x-nmos-node":{"read":["a"]}}`, false},
 		{strings.Repeat("target=/x-nmos/events/v1.0/"+strings.Repeat("x", 400)+"\n", 3), // longer than a record
@@ -254,8 +254,8 @@ func TestUnseenDecisions(t *testing.T) {
 	if err := report.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"the mode is enforce now", "7 more were not seen", "3 more the audit is still " +
-		"counting", "No controller did anything"} {
+	for _, want := range []string{"the mode is enforce now", "7 more were not seen",
+		"3 more the audit is still counting", "No controller did anything"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
@@ -337,8 +337,8 @@ func TestFullObserver(t *testing.T) {
 // text draws on no terminal.
 func FuzzObserver(f *testing.F) {
 	f.Add(uint8(wire.Decide), uint8(wire.PathNotGranted), "GET", "/x-nmos/node/v1.3/a*b", "", "client", "", "")
-	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a", "/x-nmos/node/v1.3/%2e\n/a//b\nx", "",
-		"", "")
+	f.Add(uint8(wire.DecideAll), uint8(wire.NoToken), "", "/x-nmos/node/v1.3/a",
+		"/x-nmos/node/v1.3/%2e\n/a//b\nx", "", "", "")
 	f.Add(uint8(wire.Resource), uint8(wire.ResourceUnknown), "", "", "", "\x1b[2J", "meter\u202e", "\xff")
 	f.Add(uint8(wire.NoVerb), uint8(wire.PacketForm), "", "", "", "", "", "")
 	f.Add(uint8(wire.Token), uint8(wire.NoToken), "", "", "", "", "", "registration")
@@ -372,8 +372,8 @@ func FuzzObserver(f *testing.F) {
 			for name, permissions := range c.Claims {
 				for permission, specifiers := range permissions {
 					for _, s := range specifiers {
-						if strings.Contains(s, "*") || !strings.HasPrefix(name, "x-nmos-") || permission != "read" &&
-							permission != "write" || s == "" {
+						if strings.Contains(s, "*") || !strings.HasPrefix(name, "x-nmos-") ||
+							permission != "read" && permission != "write" || s == "" {
 							t.Errorf("%s %s %q", name, permission, s)
 						}
 					}

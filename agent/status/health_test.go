@@ -31,8 +31,8 @@ func TestHealth(t *testing.T) {
 			"no authorization server is known, and discovery finds none: no answer", 0},
 		{"no server, no discovery", func(s *status.Status) { s.Servers, s.Discovery.Mode = nil, "off" },
 			"no authorization server is known: name one in [authorization] servers, or switch discovery on", 0},
-		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil }, "no keys are held, so no token can be " +
-			"verified", 0},
+		{"no keys yet", func(s *status.Status) { s.Servers[0].KIDs = nil },
+			"no keys are held, so no token can be verified", 0},
 		{"no keys", func(s *status.Status) {
 			s.Servers[0].KIDs, s.Servers[0].Failing = nil, true
 			s.Servers[1].Failing, s.Servers[1].Error = true, "no route"
@@ -41,8 +41,8 @@ func TestHealth(t *testing.T) {
 			s.Servers[0].KIDs, s.Servers[0].Fetched, s.Servers[0].Failing = nil, 0, true
 			s.Servers[1].KIDs, s.Servers[1].Origin = []string{"other"}, status.Learned
 		}, "the only keys held are those of issuers that tokens have named: https://a.example.com: it was down", 0},
-		{"keys of one of two", func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" },
-			"", 0},
+		{"keys of one of two",
+			func(s *status.Status) { s.Servers[1].Failing, s.Servers[1].Error = true, "no route" }, "", 0},
 		{"keys only learned", func(s *status.Status) {
 			s.Servers = s.Servers[:1]
 			s.Servers[0].Origin = status.Learned
@@ -73,8 +73,8 @@ func TestHealth(t *testing.T) {
 			"audit: the sink syslog does not take records: no host", 0},
 		{"audit dropped", func(s *status.Status) { s.Audit.DroppedAt = now - 599 },
 			"audit: decisions of the last 10 minutes were not recorded", 0},
-		{"audit dropped long ago", func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 },
-			"", 0},
+		{"audit dropped long ago",
+			func(s *status.Status) { s.Audit.DroppedAt, s.Audit.Sinks[0].Dropped = now-600, 7 }, "", 0},
 		{"a certificate that ends", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400-1, "") },
 			"the ecdsa certificate ends at 2026-11-29T02:00:09Z, and no other came", 0},
 		{"a week before", func(s *status.Status) { spoilCert(s, 91*86400, 7*86400, "") }, "", 0},
@@ -93,8 +93,8 @@ func TestHealth(t *testing.T) {
 		},
 			"the ecdsa certificate was revoked, and no other came", 0},
 		{"none yet", func(s *status.Status) { s.Certs.Certificates[0].Held = false }, "", 0},
-		{"none wanted any more", func(s *status.Status) { spoilCert(s, 86400, -1, ""); s.Certs.Enabled = false }, "",
-			0},
+		{"none wanted any more",
+			func(s *status.Status) { spoilCert(s, 86400, -1, ""); s.Certs.Enabled = false }, "", 0},
 		{"a folder that cannot be written", func(s *status.Status) { s.Certs.Unwritten = "/run/x: read only" },
 			"the web server does not get the certificates: /run/x: read only", 0},
 		{"state", func(s *status.Status) { s.State.Kept, s.State.Error = false, "read only" },

@@ -75,8 +75,8 @@ func well() *status.Status {
 		State:     status.State{Dir: "/var/lib/nmos-authd", Kept: true},
 		Sandbox:   status.Sandbox{Landlock: 6, Denied: []string{"files", "ports"}, NotDenied: []string{"signals"}},
 		Memory:    status.Memory{Resident: 9 << 20, Heap: 3 << 20},
-		Errors: []status.Error{{Time: now - 60, Level: "warn", Text: "connection; socket: /run/authz.sock",
-			Times: 3}},
+		Errors: []status.Error{{Time: now - 60, Level: "warn",
+			Text: "connection; socket: /run/authz.sock", Times: 3}},
 	}
 }
 

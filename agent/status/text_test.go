@@ -30,8 +30,8 @@ func TestText(t *testing.T) {
 			`2 keys "one" "two", kept from before the restart, fetched 2026-11-21T02:00:10Z, next in 48 min`},
 		{"kept by an earlier release", func(s *status.Status) { s.Servers[0].Kept, s.Servers[0].Fetched = true, 0 },
 			`2 keys "one" "two", kept from before the restart, next in 48 min`},
-		{"state not written", func(s *status.Status) { s.State.Kept = false }, "state       /var/lib/nmos-authd, not " +
-			"yet written\n"},
+		{"state not written", func(s *status.Status) { s.State.Kept = false },
+			"state       /var/lib/nmos-authd, not yet written\n"},
 		{"state cannot be written", func(s *status.Status) { s.State.Kept, s.State.Error = false, "full" },
 			"state       /var/lib/nmos-authd: full\n"},
 	} {

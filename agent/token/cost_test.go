@@ -24,8 +24,8 @@ func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 	}
 	many := make(token.Names, 256)
 	for i := range many {
-		many[i] = strings.Repeat("b", 60) + fmt.Sprintf("%03d.", i) + strings.Repeat(strings.Repeat("a", 62)+".", 2) +
-			"example"
+		many[i] = strings.Repeat("b", 60) + fmt.Sprintf("%03d.", i) +
+			strings.Repeat(strings.Repeat("a", 62)+".", 2) + "example"
 	}
 	// fastest is the least time of several, each for a token not seen before.
 	fastest := func(names token.Names, made func(n int) string, want wire.Reason) time.Duration {
@@ -46,8 +46,8 @@ func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 	forged := func(n int) string { return raw[:len(raw)-3] + fmt.Sprintf("%cAA", 'A'+n) }
 	one, all := fastest(token.Names{"node"}, forged, wire.Signature), fastest(many, forged, wire.Signature)
 	for try := 0; try < 50 && all > 5*one+time.Millisecond; try++ { // others have the machine
-		one, all = min(one, fastest(token.Names{"node"}, forged, wire.Signature)),
-			min(all, fastest(many, forged, wire.Signature))
+		one, all = min(one, fastest(token.Names{"node"}, forged, wire.Signature)), min(all,
+			fastest(many, forged, wire.Signature))
 	}
 	if all > 5*one+time.Millisecond {
 		t.Errorf("a forged token costs %v with 256 names, %v with one; want about the same", all, one)

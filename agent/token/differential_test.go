@@ -192,8 +192,8 @@ func TestMutatedTokens_TOK1_TOK2_TOK3_TOK5_TOK6(t *testing.T) {
 }
 
 // against compares an answer with go-jose's.
-func against(raw string, got wire.Reason, tok *token.Token, issuer *keys.Issuer, stricter map[wire.Reason]int) (
-	fault string) {
+func against(raw string, got wire.Reason, tok *token.Token, issuer *keys.Issuer,
+	stricter map[wire.Reason]int) (fault string) {
 	payload, verifies := "", false
 	switch got {
 	case wire.TokenMalformed, wire.TokenJSON, wire.TokenAlgorithm, wire.TokenCritical, wire.TokenType,

@@ -102,8 +102,8 @@ func documents(base *mint.Token) [][2]string {
 	header := string(base.Header.Bytes())
 	for _, aud := range []string{`"NODE-1.Example.com."`, `["HTTPS://*.example.com"]`, `"**.example.com"`, `"*.*.*"`,
 		`"İ"`, `"*.\u212a"`} {
-		all = append(all, [2]string{header, `{"iss":"A://0","sub":"s","aud":` + aud +
-			`,"exp":1e10,"azp":"a","iat":0.5,"scope":" "}`})
+		all = append(all,
+			[2]string{header, `{"iss":"A://0","sub":"s","aud":` + aud + `,"exp":1e10,"azp":"a","iat":0.5,"scope":" "}`})
 	}
 	return all
 }
@@ -208,8 +208,8 @@ func askGoJose(t *testing.T, raw string, s *slowToken, issuer *keys.Issuer) {
 	}
 	for _, k := range issuer.Keys {
 		if payload, err := jws.Verify(k.Public); err == nil {
-			if want, _ := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1]); string(payload) != string(
-				want) {
+			if want, _ := base64.RawURLEncoding.DecodeString(strings.Split(raw,
+				".")[1]); string(payload) != string(want) {
 				t.Errorf("go-jose reads the payload %q", payload)
 			}
 			return

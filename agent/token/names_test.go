@@ -16,8 +16,8 @@ import (
 func TestSchemes_CLM1_CLM4(t *testing.T) {
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
-	good := []string{"http", "HTTPS", "a", "z", "A", "Z", "coap+tcp", "ms-settings", "z39.50r", "h0", "h9", "h+", "h-",
-		"h."}
+	good := []string{"http", "HTTPS", "a", "z", "A", "Z", "coap+tcp", "ms-settings",
+		"z39.50r", "h0", "h9", "h+", "h-", "h."}
 	bad := []string{
 		"", "0", "9a", "+a", "-a", ".a", "a_b", "a b", "a/b", "a:b", "a{b", "a`b", "a@b", "a[b", "a~", "a\u007f", "é",
 		"a,b",

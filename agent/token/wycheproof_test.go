@@ -31,8 +31,8 @@ func TestWycheproofSHA512_TOK6(t *testing.T) {
 		all := wycheproof.SHA512(bits)
 		for _, c := range all {
 			encode := base64.RawURLEncoding.EncodeToString
-			issuer := held([]byte(`{"keys":[{"kty":"RSA","n":"` + encode(c.Modulus) + `","e":"` + encode(c.Exponent) +
-				`"}]}`))
+			issuer := held([]byte(`{"keys":[{"kty":"RSA","n":"` + encode(c.Modulus) +
+				`","e":"` + encode(c.Exponent) + `"}]}`))
 			if issuer == nil {
 				t.Fatalf("%s: its key is left out", c.Name)
 			}

@@ -220,8 +220,8 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint8(wire.Control), uint8(wire.PathNotGranted), uint8(0), "31", "c", "s", "", int64(284), "", 0, "")
 	f.Add(uint8(wire.Decide), uint8(wire.Observed), uint8(wire.Expired), "", "", "", "", int64(1)<<62, "/", 2, "")
 	f.Add(uint8(wire.Decide), uint8(wire.KeysPending), uint8(255), "", "", "", "", int64(0), "/", -7, "")
-	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration", "reason=ok", int64(284), "a.b.c",
-		0, "")
+	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration",
+		"reason=ok", int64(284), "a.b.c", 0, "")
 	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64,
 		path string,
 		retry int, denied string) {

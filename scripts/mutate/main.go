@@ -30,8 +30,8 @@ func main() {
 	sample := flag.Int("sample", 0, "number of mutations, chosen at random; 0 for all")
 	skip := flag.Int("skip", 0, "number of chosen mutations to skip, tried by an earlier run with the same seed")
 	seed := flag.Uint64("seed", 1, "of the choice")
-	match := flag.String("match", "", "only mutations whose name, as the report has it, matches this regular "+
-		"`expression`")
+	match := flag.String("match", "",
+		"only mutations whose name, as the report has it, matches this regular `expression`")
 	out := flag.String("out", "build/mutations.txt", "report `file`")
 	also := flag.String("also", "./agent", "`packages` whose tests run if a package's own notice nothing; may be empty")
 	flag.Parse()

@@ -100,8 +100,8 @@ func schemaOf(
 				forms += fmt.Sprintf("if mutant__(%d) {\n/*line MUTANT%[1]d:1:1*/%s\n/*line MUTANT:1:1*/} else ",
 					number[m], form)
 			} else {
-				forms += fmt.Sprintf("mutant__(%d) && (/*line MUTANT%[1]d:1:1*/%s/*line MUTANT:1:1*/) || ", number[m],
-					form)
+				forms += fmt.Sprintf("mutant__(%d) && (/*line MUTANT%[1]d:1:1*/%s/*line MUTANT:1:1*/) || ",
+					number[m], form)
 			}
 		}
 		if len(numbers) == 0 {

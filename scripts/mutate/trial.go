@@ -169,8 +169,8 @@ func (t *trial) trySchema(folder string, mutations []mutation, number map[mutati
 		mutations = slices.DeleteFunc(slices.Clone(mutations),
 			func(m mutation) bool { return slices.Contains(broken, m) })
 		if len(broken) == before {
-			fmt.Fprintf(os.Stderr, "%s: each mutation is compiled alone, since they cannot be together:\n%s", folder,
-				output)
+			fmt.Fprintf(os.Stderr,
+				"%s: each mutation is compiled alone, since they cannot be together:\n%s", folder, output)
 			return nil, nil
 		}
 	}

@@ -245,8 +245,8 @@ func (f *Fleet) WaitScraped(ctx context.Context) error {
 			return nil
 		}
 		if ended := pause(ctx); ended != nil {
-			return fmt.Errorf("%w: %d of %d devices are healthy (%v)", ended, len(answer.Data.Result), len(f.Devices),
-				err)
+			return fmt.Errorf("%w: %d of %d devices are healthy (%v)",
+				ended, len(answer.Data.Result), len(f.Devices), err)
 		}
 	}
 }

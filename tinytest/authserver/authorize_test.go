@@ -363,8 +363,8 @@ func TestRefreshTokensEnd(t *testing.T) {
 	before := len(s.Violations())
 	s.Withdraw(v.id)
 	if got := refresh(v, token); got != "invalid_grant" || len(s.Violations()) != before {
-		t.Errorf("withdrawn: got %v, %v, want invalid_grant, which is not the client's fault", got,
-			s.Violations()[before:])
+		t.Errorf("withdrawn: got %v, %v, want invalid_grant, which is not the client's fault",
+			got, s.Violations()[before:])
 	}
 	if _, m := v.exchange(code); m["error"] != "invalid_grant" {
 		t.Errorf("a code withdrawn: got %v, want invalid_grant", m)
@@ -404,13 +404,13 @@ func TestRegistrationForPeople(t *testing.T) {
 		spoil(m.json)
 		if status, answer := m.send(t, s); status != 400 || answer["error"] != "invalid_client_metadata" ||
 			len(s.Violations()) != before+1 {
-			t.Errorf("%s: got %d %v, %d violations, want invalid_client_metadata and one", name, status, answer,
-				len(s.Violations())-before)
+			t.Errorf("%s: got %d %v, %d violations, want invalid_client_metadata and one",
+				name, status, answer, len(s.Violations())-before)
 		}
 	}
 	m := publicClient()
-	m.json["redirect_uris"], m.json["token_endpoint_auth_method"] = []string{"https://panel.example.com/back"},
-		"client_secret_basic"
+	m.json["redirect_uris"], m.json["token_endpoint_auth_method"] = []string{
+		"https://panel.example.com/back"}, "client_secret_basic"
 	status, answer := m.send(t, s)
 	if status != 201 || answer["client_secret"] == nil {
 		t.Errorf("with a secret: got %d %v, want 201 and one", status, answer)

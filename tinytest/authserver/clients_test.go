@@ -116,8 +116,8 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 		m, before := registration(), len(s.Violations())
 		spoil(&m)
 		if status, answer := m.send(t, s); status != 400 || len(s.Violations()) != before+1 {
-			t.Errorf("registration, %s: got %d %v, %d violations, want 400 and one", name, status, answer,
-				len(s.Violations())-before)
+			t.Errorf("registration, %s: got %d %v, %d violations, want 400 and one",
+				name, status, answer, len(s.Violations())-before)
 		}
 	}
 
@@ -169,8 +169,8 @@ func TestClientsAreCheckedStrictly(t *testing.T) {
 	} {
 		before := len(s.Violations())
 		if status, m := ask("JWT", spoil); status != 400 && status != 401 || len(s.Violations()) != before+1 {
-			t.Errorf("%s: got %d %v, %d violations, want a refusal and one", name, status, m,
-				len(s.Violations())-before)
+			t.Errorf("%s: got %d %v, %d violations, want a refusal and one",
+				name, status, m, len(s.Violations())-before)
 		}
 	}
 	if status, _ := ask("at+jwt", func(map[string]any, *message) {}); status != 401 {

@@ -104,8 +104,8 @@ func mixed(keys []mint.JWK, stranger mint.JWK) []byte {
 	set := []any{
 		map[string]any{"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "ec", "use": "sig", "alg": "ES256"},
 		map[string]any{"kty": "EC", "crv": "P-257", "x": x, "y": y, "kid": "ec-unknown-curve"},
-		map[string]any{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
-			"kid": "okp"},
+		map[string]any{"kty": "OKP", "crv": "Ed25519",
+			"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "okp"},
 		map[string]any{"kty": "oct", "k": "c2VjcmV0", "kid": "secret"},
 		map[string]any{"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "future"},
 		map[string]any{"kty": "RSA", "n": "not base64!", "e": "AQAB", "kid": "broken-modulus"},

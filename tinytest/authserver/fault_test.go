@@ -73,8 +73,8 @@ var proofs = map[Fault]func(s *Server, o outcome) bool{
 	RedirectLoop: func(s *Server, o outcome) bool { return o.location == s.URL()+PathJWKS },
 	Reset:        func(_ *Server, o outcome) bool { return isReset(o.dialErr) },
 	Drip: func(_ *Server, o outcome) bool {
-		return isTimeout(o.bodyErr) && len(o.body) > 0 &&
-			len(o.body) < 300
+		return isTimeout(o.bodyErr) &&
+			len(o.body) > 0 && len(o.body) < 300
 	},
 	BodyBroken: func(_ *Server, o outcome) bool { return o.bodyErr == nil && !json.Valid(o.body) },
 	BodyDuplicates: func(_ *Server, o outcome) bool {

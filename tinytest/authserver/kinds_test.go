@@ -43,13 +43,13 @@ func TestKinds(t *testing.T) {
 		secret := fmt.Sprint(client["client_secret"])
 		if cache := response.Header.Get("Cache-Control") == "no-store"; err != nil || cache != c.cache ||
 			len(secret) != c.secret {
-			t.Errorf("%s: got %v, %d characters, cache %t, want %d and %t", c.kind, err, len(secret), cache, c.secret,
-				c.cache)
+			t.Errorf("%s: got %v, %d characters, cache %t, want %d and %t",
+				c.kind, err, len(secret), cache, c.secret, c.cache)
 		}
 		m := message{method: "POST", path: PathToken, kind: "application/x-www-form-urlencoded",
 			form: url.Values{"grant_type": {"client_credentials"}}}
-		m.authorization = "Basic " + base64.StdEncoding.EncodeToString(
-			[]byte(fmt.Sprint(client["client_id"])+":"+url.QueryEscape(secret)))
+		m.authorization = "Basic " +
+			base64.StdEncoding.EncodeToString([]byte(fmt.Sprint(client["client_id"])+":"+url.QueryEscape(secret)))
 		if c.audience != "" {
 			m.form.Set("audience", c.audience)
 		}
@@ -60,8 +60,8 @@ func TestKinds(t *testing.T) {
 			}
 			continue
 		}
-		if _, scope := a["scope"]; status != 200 || fmt.Sprint(claims(t, a["access_token"])["aud"]) != c.aud ||
-			scope != c.scope {
+		if _, scope := a["scope"]; status != 200 ||
+			fmt.Sprint(claims(t, a["access_token"])["aud"]) != c.aud || scope != c.scope {
 			t.Errorf("%s: got %d %v, want aud %s and scope %t", c.kind, status, a, c.aud, c.scope)
 		}
 	}

@@ -69,8 +69,8 @@ func newDevice(t *testing.T, s *estserver.Server, more string) *device {
 	now := time.Now()
 	maker := s.Maker().Device(serial(), now.Add(-time.Hour), now.AddDate(30, 0, 0))
 	err = errors.Join(os.Mkdir(dir.File("state"), 0o700),
-		os.WriteFile(dir.File("maker.pem"), maker.ChainPEM, 0o644), os.WriteFile(dir.File("maker.key"), maker.KeyPEM,
-			0o600))
+		os.WriteFile(dir.File("maker.pem"), maker.ChainPEM,
+			0o644), os.WriteFile(dir.File("maker.key"), maker.KeyPEM, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,8 +87,8 @@ func (d *device) meet(operation string, f estserver.Fault) {
 	}
 	if slices.Contains(refused[operation], f) {
 		if r.status == 0 || !bytes.Equal(before, now) {
-			d.t.Errorf("%s %s: certs %s: %v; the pair has changed: %v", operation, f, what, r,
-				!bytes.Equal(before, now))
+			d.t.Errorf("%s %s: certs %s: %v; the pair has changed: %v",
+				operation, f, what, r, !bytes.Equal(before, now))
 		}
 		if strings.TrimSpace(r.errors) == "" {
 			d.t.Errorf("%s %s: the command does not say why", operation, f)

@@ -400,8 +400,8 @@ func TestDenialHead_ANS7(t *testing.T) {
 		for size := range length + 4 {
 			a := p.tell("head", fmt.Sprint(size))
 			if fits := size > length; fits && a.text["text"] != want || !fits && a.text["text"] != "" {
-				t.Fatalf("%s: a buffer of %d bytes holds %q; want %q of %d", test.status, size, a.text["text"], want,
-					length)
+				t.Fatalf("%s: a buffer of %d bytes holds %q; want %q of %d",
+					test.status, size, a.text["text"], want, length)
 			}
 		}
 	}

@@ -154,8 +154,8 @@ func TestManyCommands_CTL85(t *testing.T) {
 	p.wantAllowed(p.control(ofControl, "-", value("Bearer "+strings.Repeat("t", 16<<10-7)), commands...))
 	p.wantFailure(p.control(ofControl, "-", value(strings.Repeat("t", 32<<10)), commands...), tooLong, 400)
 	p.wantFailure(p.control(ofControl, "-", "-", slices.Repeat([]command{subscription("root")}, 1025)...), tooLong, 400)
-	p.wantFailure(p.control(ofControl, "-", "-", slices.Repeat([]command{subscription(strings.Repeat("r", 1000))},
-		30)...), tooLong, 400)
+	p.wantFailure(p.control(ofControl, "-", "-",
+		slices.Repeat([]command{subscription(strings.Repeat("r", 1000))}, 30)...), tooLong, 400)
 }
 
 // The same against the real daemon, with a token that may read all monitors and reset one.

@@ -89,8 +89,8 @@ func checkControl(t *testing.T, d *anyDaemon, p *probe) {
 		before := d.count()
 		a := p.control(ofControl, "-", value("Bearer x"), commands[0], c)
 		if p.wantFailure(a, badValue, 400); a.text["statuses"] != "503 503" || d.count() != before {
-			t.Errorf("%s: got %s, asked %d times; want 503 for both, asked nothing", name, a.text["statuses"],
-				d.count()-before)
+			t.Errorf("%s: got %s, asked %d times; want 503 for both, asked nothing",
+				name, a.text["statuses"], d.count()-before)
 		}
 	}
 	p.wantFailure(p.control(0, "-", value("Bearer x"), commands[0]), badCall, 500)

@@ -114,10 +114,10 @@ func TestRustOldest(t *testing.T) {
 	t.Log(output(t, rustc, "--version"))
 	dir := t.TempDir()
 	flags := []string{"--edition=2021", "-D", "warnings", "--emit=metadata", "--out-dir", dir}
-	output(t, rustc, join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz",
-		clientsDir + "/rust/nmos_authz.rs"})...)
-	output(t, rustc, join(flags, []string{"--extern", "nmos_authz=" + dir + "/libnmos_authz.rmeta",
-		"testdata/probe.rs"})...)
+	output(t, rustc,
+		join(flags, []string{"--crate-type=rlib", "--crate-name=nmos_authz", clientsDir + "/rust/nmos_authz.rs"})...)
+	output(t, rustc,
+		join(flags, []string{"--extern", "nmos_authz=" + dir + "/libnmos_authz.rmeta", "testdata/probe.rs"})...)
 }
 
 func rustProbe(t *testing.T) []string {

@@ -45,8 +45,8 @@ func TestEveryClient_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS8_ANS9_PATH5_PATH9_CTL80_C
 					p.wantFailure(p.decide("OPTIONS", "/"), wrong, 503)
 				},
 				Impatient: func(yes bool) {
-					p.tell("timeout", fmt.Sprint(
-						map[bool]time.Duration{true: patience, false: plenty}[yes].Milliseconds()))
+					p.tell("timeout",
+						fmt.Sprint(map[bool]time.Duration{true: patience, false: plenty}[yes].Milliseconds()))
 				},
 				Rest: func(t *testing.T) {
 					if a := p.tell("ping"); a.err != answered {
@@ -102,8 +102,8 @@ func (c *asker) ask(t *testing.T, row rows.Question) (ways.Answer, bool) {
 func (c *asker) own(row rows.Question, a ways.Answer) bool {
 	err := c.last.err
 	local := err == badValue || err == badCall || err == tooLong
-	wrong := strings.HasPrefix(row.First, "error ") || strings.ContainsFunc(strings.ReplaceAll(row.Packet, "\n", ""),
-		isControl)
+	wrong := strings.HasPrefix(row.First, "error ") ||
+		strings.ContainsFunc(strings.ReplaceAll(row.Packet, "\n", ""), isControl)
 	return wrong && (local || err == refused && a.Reason == row.Reason) || c.e.small && err == tooLong
 }
 

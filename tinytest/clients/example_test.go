@@ -10,8 +10,8 @@ import (
 
 // The example exits as the daemon's own "ask" does, and prints no token.
 func TestExample(t *testing.T) {
-	program := compile(t, "example", join(sanitizers,
-		[]string{clientDir + "/example.c", clientDir + "/nmos_authz.c"})...)
+	program := compile(t, "example",
+		join(sanitizers, []string{clientDir + "/example.c", clientDir + "/nmos_authz.c"})...)
 	d := startDaemon(t, socketPath(t), honest)
 	socket := d.ln.Addr().String()
 	tests := []struct {
@@ -35,8 +35,8 @@ func TestExample(t *testing.T) {
 		{"resource with a token", honest, []string{"-a", socket, "sender", "1", "write"}, "Bearer s3cret\n", 0,
 			"allow 200\n",
 			"\naccess=write\nauthorization=Bearer s3cret\n"},
-		{"resource without access", honest, []string{socket, "meter", "in-1", "look"}, "", 2, "read or write, not look",
-			""},
+		{"resource without access", honest, []string{socket, "meter", "in-1", "look"}, "", 2,
+			"read or write, not look", ""},
 		{"own token", replying(given("s3cret", "registration", ownID)), []string{"-t", socket, "registration"}, "", 0,
 			"token of 6 bytes\ntoken-id: " + ownID + "\nscope: registration\nallow 200\nreason: own-token\n",
 			"\nscope=registration\n"},

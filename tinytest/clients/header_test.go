@@ -25,8 +25,8 @@ func TestHeaderReasons(t *testing.T) {
 	for r := range wire.Reason(wire.Reasons) {
 		statuses[r.Info().Code] = r.Info().Status
 	}
-	defines := regexp.MustCompile(`#define NMOS_AUTHZ_REASON_(\w+) "([a-z-]+)" +/\* (allow|\d+)`).FindAllStringSubmatch(
-		header(t), -1)
+	defines := regexp.MustCompile(
+		`#define NMOS_AUTHZ_REASON_(\w+) "([a-z-]+)" +/\* (allow|\d+)`).FindAllStringSubmatch(header(t), -1)
 	if n := strings.Count(header(t), "#define NMOS_AUTHZ_REASON_"); len(defines) != n || n < 10 {
 		t.Fatalf("read %d of %d reasons", len(defines), n)
 	}

@@ -88,10 +88,10 @@ func TestLiveAnswers(t *testing.T) {
 		path      string
 	}{
 		{"preflight", []string{"decide", value("OPTIONS"), value(self)}, "allow", 200, answered, "public", "", self},
-		{"the base path", []string{"decide", value("GET"), value("/x-nmos/")}, "allow", 200, answered, "public", "",
-			"/x-nmos/"},
-		{"no token", []string{"decide", value("GET"), value(self)}, "deny", 401, answered, "no-token", `Bearer realm="`,
-			self},
+		{"the base path", []string{"decide", value("GET"), value("/x-nmos/")}, "allow", 200,
+			answered, "public", "", "/x-nmos/"},
+		{"no token", []string{"decide", value("GET"), value(self)}, "deny", 401, answered,
+			"no-token", `Bearer realm="`, self},
 		{"another scheme", []string{"decide", value("GET"), value(self), value("Basic eA==")}, "deny", 401, answered,
 			"no-token", `Bearer realm="`, self},
 		{"a token in the query", []string{"decide", value("GET"), value(self + "?access_token=" + token)}, "deny", 401,
@@ -203,8 +203,8 @@ func TestLiveResource_PATH5_PATH11(t *testing.T) {
 	const meter1, meter2, sender7 = "6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a01", "6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a02",
 		"6f3a0c1e-8d5b-4b52-9a0e-3f0d4c1b2a03"
 	sign := func(device string) string {
-		return value("Bearer " + server.Token(
-			mint.Options{Device: device, Life: time.Hour, Permissions: map[string]mint.Permission{
+		return value("Bearer " +
+			server.Token(mint.Options{Device: device, Life: time.Hour, Permissions: map[string]mint.Permission{
 				"events":     {Read: []string{"sources/" + meter1 + "/*"}},
 				"connection": {Write: []string{"single/senders/" + sender7 + "/*"}},
 			}}).Sign())
@@ -250,8 +250,8 @@ func TestLiveResource_PATH5_PATH11(t *testing.T) {
 		{read, "meter", "in-1", token, 200, "ok", "/x-nmos/events/v1.0/sources/" + meter1 + "/state"},
 		{read, "meter", "Küche = 1", token, 200, "ok", "/x-nmos/events/v1.0/sources/" + meter1 + "/state"},
 		{write, "sender", "7", token, 200, "ok", "/x-nmos/connection/v1.1/single/senders/" + sender7 + "/staged"},
-		{read, "sender", "7", token, 403, "path-not-granted", "/x-nmos/connection/v1.1/single/senders/" + sender7 +
-			"/active"},
+		{read, "sender", "7", token, 403, "path-not-granted",
+			"/x-nmos/connection/v1.1/single/senders/" + sender7 + "/active"},
 		{read, "meter", "in-2", token, 403, "path-not-granted", "/x-nmos/events/v1.0/sources/" + meter2 + "/state"},
 		{write, "meter", "in-1", token, 403, "resource-unknown", ""},
 		{read, "meter", "in-3", token, 403, "resource-unknown", ""},
@@ -271,8 +271,8 @@ func TestLiveResource_PATH5_PATH11(t *testing.T) {
 		}
 		if a.decision != decision || a.status != test.status || a.err != wantErr || a.text["reason"] != test.reason ||
 			test.path != "" && a.text["path"] != test.path {
-			t.Errorf("%s %.8s %.8s: got %+v; want %d %s %s", test.access, test.kind, test.name, a, test.status,
-				test.reason, test.path)
+			t.Errorf("%s %.8s %.8s: got %+v; want %d %s %s",
+				test.access, test.kind, test.name, a, test.status, test.reason, test.path)
 		}
 		if test.status == 200 && (a.expires < 3500 || a.expires > 3600) {
 			t.Errorf("%s %s: expires in %d", test.kind, test.name, a.expires)

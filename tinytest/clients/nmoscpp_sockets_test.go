@@ -124,8 +124,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 	gains := sign([]string{"root.tx-3.*"}, []string{"root.tx-3.gain"})
 	writes := sign([]string{"root.*"}, []string{"root.*"})
 	l := newLiveDaemon(t, "enforce", server)
-	config := live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), More: "\n[control]\ncommands = " +
-		"\"asked\"\n"}
+	config := live.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(),
+		More: "\n[control]\ncommands = \"asked\"\n"}
 	if err := l.dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +150,8 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 			[]string{"1:200", "2:401", "3:200", "4:401"}, "2"},
 		{"an object that there is not", reader, commandsOn([3]int{99, 1, 2}, [3]int{gain, 1, 2}),
 			[]string{"1:404", "2:401"}, "0"},
-		{"a method of that number only to nmos-cpp", reader, commandsOn([3]int{gain, 65537, 65538}), []string{"1:401"},
-			"0"},
+		{"a method of that number only to nmos-cpp",
+			reader, commandsOn([3]int{gain, 65537, 65538}), []string{"1:401"}, "0"},
 		{"the method that refuses", writer, commandsOn([3]int{gain, 65535, 401}), []string{"1:401"}, "0"},
 		{"a handle twice", reader, `{"messageType":0,"commands":[{"handle":7,"oid":5,"methodId":{"level":1,"index":2}},{"handle":7,"oid":5,"methodId":{"level":1,"index":1}}]}`,
 			[]string{"7:401", "7:200"}, "1"},

@@ -35,8 +35,8 @@ func nodeProgram(t *testing.T, real bool) string {
 	var client []string
 	if real {
 		name = "node-cpprest" // not sanitized: the SDK is a library that is not, and the two do not mix
-		client = []string{compile(t, "node-plain.o", "-c", clientDir+"/nmos_authz.c"), "-pthread", "-lcpprest", "-lssl",
-			"-lcrypto"}
+		client = []string{compile(t, "node-plain.o", "-c", clientDir+"/nmos_authz.c"), "-pthread",
+			"-lcpprest", "-lssl", "-lcrypto"}
 	} else {
 		name = "node"
 		client = []string{compile(t, "node-client.o", join(sanitizers, []string{"-c", clientDir + "/nmos_authz.c"})...),
@@ -297,8 +297,8 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"an escape without need", "GET", "/x-nmos/node/v1.3/%73elf", bearer, 400, "path-ambiguous",
 				"error=invalid_request"},
 		} {
-			n.wantDenied(test.name, n.http(test.method, test.target, test.authorization), test.status, test.reason,
-				test.challenge)
+			n.wantDenied(test.name, n.http(test.method, test.target, test.authorization),
+				test.status, test.reason, test.challenge)
 		}
 
 		const socket = "/x-nmos/events/v1.0/devices/1"
@@ -326,10 +326,10 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			{"many sources, in the query", socket + "?access_token=" + eventful, "", many, 0, ""},
 			{"many sources and one too many", socket, "Bearer " + eventful, append(many[:len(many):len(many)], "2"),
 				403, "path-not-granted"},
-			{"one too many and many sources", socket, "Bearer " + eventful, append([]string{"2"}, many...), 403,
-				"path-not-granted"},
-			{"one source too many, in the query", socket + "?access_token=" + token, "", []string{"3", "1"}, 403,
-				"path-not-granted"},
+			{"one too many and many sources",
+				socket, "Bearer " + eventful, append([]string{"2"}, many...), 403, "path-not-granted"},
+			{"one source too many, in the query",
+				socket + "?access_token=" + token, "", []string{"3", "1"}, 403, "path-not-granted"},
 			{"twice", socket + "?access_token=" + token, bearer, nil, 400, "two-tokens"},
 		} {
 			got := n.handshake("events", test.target, test.authorization, test.sources...)
@@ -355,8 +355,8 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 			reason                                          string
 		}{
 			{"its nodes", query, bearer, "ws://registry:8011" + query, "/nodes", 0, ""},
-			{"its nodes, token in the query", query + "?access_token=" + token, "", "ws://registry:8011" + query,
-				"/nodes", 0, ""},
+			{"its nodes, token in the query",
+				query + "?access_token=" + token, "", "ws://registry:8011" + query, "/nodes", 0, ""},
 			{"devices", query, bearer, "ws://registry:8011" + query, "/devices", 403, "path-not-granted"},
 			{"an empty resource_path", query, bearer, "ws://registry:8011" + query, "", 403, "path-not-granted"},
 			{"an unknown subscription", query, bearer, "ws://registry:8011" + query + "2", "/nodes", 403,

@@ -149,8 +149,8 @@ func TestResourceQuestions(t *testing.T) {
 	}{
 		{[]string{"resource", "1", value("meter"), value("in-1"), value("Bearer x")},
 			"kind=meter\nname=in-1\naccess=read\nauthorization=Bearer x\n", wire.Undecided},
-		{[]string{"resource", "2", value("receiver"), value("7")}, "kind=receiver\nname=7\naccess=write\n",
-			wire.Undecided},
+		{[]string{"resource", "2", value("receiver"), value("7")},
+			"kind=receiver\nname=7\naccess=write\n", wire.Undecided},
 		{[]string{"resource", "1", value("meter"), value(""), value("")},
 			"kind=meter\nname=\naccess=read\nauthorization=\n",
 			wire.PacketValue},

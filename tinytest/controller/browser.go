@@ -113,8 +113,8 @@ func (c *Controller) browse(ctx context.Context, to string) error {
 		case strings.HasPrefix(at.String(), c.callback.url):
 			return nil
 		case response.StatusCode != http.StatusOK || action == nil || form != nil:
-			return &RefusedError{"sign in at " + at.Scheme + "://" + at.Host + at.Path, response.StatusCode,
-				paragraph(text)}
+			return &RefusedError{"sign in at " + at.Scheme + "://" + at.Host + at.Path,
+				response.StatusCode, paragraph(text)}
 		default:
 			next, err := at.Parse(html.UnescapeString(string(action[1])))
 			if err != nil {

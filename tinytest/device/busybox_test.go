@@ -225,8 +225,8 @@ func (h *history) check(m *machine, server *authserver.Server) {
 		stranger.KID = h.kept[len(h.kept)-1]
 	}
 	got := m.ask(h.token(server, &stranger), "GET", self)
-	if got.first != "deny 401" && got.first != "deny 503" || len(h.kept) > 0 && !h.withdrawn[stranger.KID] &&
-		got.reason != "signature" {
+	if got.first != "deny 401" && got.first != "deny 503" ||
+		len(h.kept) > 0 && !h.withdrawn[stranger.KID] && got.reason != "signature" {
 		m.t.Errorf("a forged token under %s got %v", stranger.KID, got)
 	}
 	if h.acked > 0 && usable != "" {
@@ -241,8 +241,8 @@ func (h *history) check(m *machine, server *authserver.Server) {
 			}
 		}
 		if len(known) != 1 || known[0] < h.acked {
-			m.t.Errorf("inventories %v are in force; %d was acknowledged, and %d may have been written", known, h.acked,
-				h.acked+1)
+			m.t.Errorf("inventories %v are in force; %d was acknowledged, and %d may have been written",
+				known, h.acked, h.acked+1)
 			return
 		}
 		h.acked, h.checked = known[0], h.checked+1
@@ -313,8 +313,8 @@ func TestPowerCuts_KEY3(t *testing.T) {
 		server.Behave()
 		m.await("a token under the newest key", h.token(server, h.keys[len(h.keys)-1]), "allow 200 ok")
 		// Until the power is cut: inventories as fast as they are taken, and new keys.
-		m.must(fmt.Sprintf("guest push %sadmin.sock %d >$(ls /dev/vport*p2) 2>/dev/null </dev/null &", sockets,
-			h.acked+1))
+		m.must(fmt.Sprintf("guest push %sadmin.sock %d >$(ls /dev/vport*p2) 2>/dev/null </dev/null &",
+			sockets, h.acked+1))
 		power := time.AfterFunc(time.Duration(random.Int64N(int64(12*time.Second))), m.kill)
 		defer power.Stop()
 		for {

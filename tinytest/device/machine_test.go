@@ -220,8 +220,8 @@ func (a answer) String() string { return a.first + " " + a.reason }
 func (m *machine) ask(token string, words ...string) answer {
 	m.t.Helper()
 	// What ps shows is the shell alone, and the token is not in its arguments.
-	command := fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | example -a %sauthz.sock %s", token, sockets,
-		strings.Join(words, " "))
+	command := fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | example -a %sauthz.sock %s",
+		token, sockets, strings.Join(words, " "))
 	if token == "" {
 		command = fmt.Sprintf("example %sauthz.sock %s", sockets, strings.Join(words, " "))
 	}
@@ -355,7 +355,7 @@ func megabytes(t *testing.T, kilobytes string) string {
 func disk(t *testing.T, name string, size int, args ...string) string {
 	t.Helper()
 	path := filepath.Join(workDir, name)
-	command(t, "mke2fs", append([]string{"-q", "-F", "-t", "ext4", "-m", "0"},
-		append(args, path, fmt.Sprintf("%dM", size))...)...)
+	command(t, "mke2fs",
+		append([]string{"-q", "-F", "-t", "ext4", "-m", "0"}, append(args, path, fmt.Sprintf("%dM", size))...)...)
 	return path
 }

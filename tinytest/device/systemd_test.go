@@ -43,8 +43,8 @@ func TestSystemd_OPS1(t *testing.T) {
 		m.must("mount -o ro /dev/disk1 /box && mkdir -p /var/lib/nmos-authd && mount /dev/disk2 /var/lib/nmos-authd")
 		m.must("dpkg -i /box/nmos-authd.deb")
 		for _, want := range []string{"enabled", "active"} {
-			if out, _ := m.try("systemctl is-" + want + " " + units); out != strings.TrimSpace(
-				strings.Repeat(want+"\n", 4)) {
+			if out, _ := m.try("systemctl is-" + want + " " +
+				units); out != strings.TrimSpace(strings.Repeat(want+"\n", 4)) {
 				m.t.Errorf("the units are %q, want each %s", out, want)
 			}
 		}
@@ -75,8 +75,8 @@ func TestSystemd_OPS1(t *testing.T) {
 			strings.Contains(journal, "not permitted") || strings.Contains(journal, "not hardened") {
 			m.t.Errorf("Landlock %d (%s); the daemon's log:\n%s", sandbox.Landlock, sandbox.Why, journal)
 		}
-		return fmt.Sprintf("uid %s, no capabilities, seccomp 2 with %s filters, Landlock %d", uid, s["Seccomp_filters"],
-			sandbox.Landlock)
+		return fmt.Sprintf("uid %s, no capabilities, seccomp 2 with %s filters, Landlock %d",
+			uid, s["Seccomp_filters"], sandbox.Landlock)
 	})
 	m.step("clock of 1970", func() string {
 		shows := m.must("date -u +%Y-%m-%d")
@@ -174,8 +174,8 @@ func TestSystemd_OPS1(t *testing.T) {
 		idle := m.memory(m.pid())
 		const times, portion = 100000, 5000 // an answer of the shell may take only so long
 		for range times / portion {
-			allowed := m.must(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | guest load %sauthz.sock %d", good, sockets,
-				portion))
+			allowed := m.must(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | guest load %sauthz.sock %d",
+				good, sockets, portion))
 			if allowed != fmt.Sprint(portion) {
 				m.t.Fatalf("of %d questions with a good token %s were allowed", portion, allowed)
 			}
@@ -193,8 +193,8 @@ func TestSystemd_OPS1(t *testing.T) {
 			first = append(first, m.microseconds(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | %s /box/guest first "+
 				"/run/first/a /usr/bin/nmos-authd "+
 				"run --config /run/first/nmos-authd.toml 2>/dev/null", good, as)))
-			hello = append(hello, m.microseconds(as+"/box/guest connect /run/first/b /box/hello /run/first/b; rm -f "+
-				"/run/first/b"))
+			hello = append(hello,
+				m.microseconds(as+"/box/guest connect /run/first/b /box/hello /run/first/b; rm -f /run/first/b"))
 		}
 		f, h := median(first), median(hello)
 		return fmt.Sprintf("%.0f ms, a Go program that opens a socket %.0f ms: %.1f times (medians of 5)",

@@ -108,8 +108,8 @@ func restore(m *Model, arguments []byte, carryOut bool) (Result, error) {
 					err = p.check(one.Value)
 				}
 				if err != nil {
-					notices = append(notices, object{"id": one.ID, "name": p.name, "noticeType": 400,
-						"noticeMessage": err.Error()})
+					notices = append(notices,
+						object{"id": one.ID, "name": p.name, "noticeType": 400, "noticeMessage": err.Error()})
 				} else if carryOut {
 					m.change(o, one.ID, one.Value, ValueChanged, nil, one.Value)
 				}

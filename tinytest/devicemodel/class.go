@@ -79,21 +79,21 @@ func init() { // not above: the methods of the class manager list the classes
 	classDeviceManager = &class{[]int{1, 3, 1}, "NcDeviceManager", "DeviceManager", []property{
 		{ID{3, 1}, "ncVersion", "NcVersionCode", false, false, false},
 		{ID{3, 2}, "manufacturer", "NcManufacturer", false, false, false},
-		{ID{3, 3}, "product", "NcProduct", false, false, false}, {ID{3, 4}, "serialNumber", "NcString", false, false,
-			false},
+		{ID{3, 3}, "product", "NcProduct", false, false, false}, {ID{3, 4}, "serialNumber",
+			"NcString", false, false, false},
 		{ID{3, 5}, "userInventoryCode", "NcString", true, true, false},
 		{ID{3, 6}, "deviceName", "NcString", true, true, false},
 		{ID{3, 7}, "deviceRole", "NcString", true, true, false},
 		{ID{3, 8}, "operationalState", "NcDeviceOperationalState", false, false, false},
-		{ID{3, 9}, "resetCause", "NcResetCause", false, false, false}, {ID{3, 10}, "message", "NcString", false, true,
-			false},
+		{ID{3, 9}, "resetCause", "NcResetCause", false, false, false}, {ID{3, 10}, "message",
+			"NcString", false, true, false},
 	}, nil}
 	classClassManager = &class{[]int{1, 3, 2}, "NcClassManager", "ClassManager", []property{
 		{ID{3, 1}, "controlClasses", "NcClassDescriptor", false, false, true},
 		{ID{3, 2}, "datatypes", "NcDatatypeDescriptor", false, false, true},
 	}, []method{{ID{3, 1}, "GetControlClass", getClass}, {ID{3, 2}, "GetDatatype", getDatatype}}}
-	classBulkPropertiesManager = &class{[]int{1, 3, 3}, "NcBulkPropertiesManager", "BulkPropertiesManager", nil,
-		[]method{
+	classBulkPropertiesManager = &class{[]int{1, 3, 3}, "NcBulkPropertiesManager",
+		"BulkPropertiesManager", nil, []method{
 			{GetBulk, "GetPropertiesByPath", getBulk}, {ValidateBulk, "ValidateSetPropertiesByPath", validateBulk},
 			{SetBulk, "SetPropertiesByPath", setBulk},
 		}}

@@ -32,8 +32,8 @@ func (c call) check(t *testing.T, m *Model) {
 		value = string(text)
 	}
 	if r.Status != c.status || (c.value != "*" && value != c.value) || (r.Status >= 300) != (r.Message != "") {
-		t.Errorf("%s %s %s: got %d %s %s, want %d %s", c.path, c.method, c.arguments, r.Status, value, r.Message,
-			c.status, c.value)
+		t.Errorf("%s %s %s: got %d %s %s, want %d %s",
+			c.path, c.method, c.arguments, r.Status, value, r.Message, c.status, c.value)
 	}
 }
 
@@ -111,8 +111,8 @@ func TestMethods(t *testing.T) {
 		{"root.meters", "2m3", `{"role":"MIC","caseSensitive":false,"matchWholeString":false,"recurse":true}`, OK,
 			"[" + first + "," + second + "]"},
 		{"root.meters", "2m3", `{"role":"mic","caseSensitive":true,"matchWholeString":true,"recurse":true}`, OK, "[]"},
-		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":true}`, OK, "[" + first + "," + second +
-			"]"},
+		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":true}`,
+			OK, "[" + first + "," + second + "]"},
 		{"root", "2m4", `{"classId":[1,2,0,2],"includeDerived":false,"recurse":false}`, OK, "[]"},
 		{"root.meters", "2m4", `{"classId":[1,2],"includeDerived":true,"recurse":false}`, OK,
 			"[" + first + "," + second + "]"},
@@ -136,8 +136,8 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s is not found by what it says of itself", o.Path)
 		}
 		for _, id := range m.Properties(o) {
-			if r := m.Invoke(o, MethodGet, json.RawMessage(fmt.Sprintf(`{"id":{"level":%d,"index":%d}}`, id.Level,
-				id.Index))); r.Status != OK {
+			if r := m.Invoke(o, MethodGet,
+				json.RawMessage(fmt.Sprintf(`{"id":{"level":%d,"index":%d}}`, id.Level, id.Index))); r.Status != OK {
 				t.Errorf("%s %s: %+v", o.Path, id.Property(), r)
 			}
 			if m.DescribeProperty(o, id) == nil {

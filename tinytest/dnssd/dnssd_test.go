@@ -49,8 +49,8 @@ func TestBrowse_CLI12(t *testing.T) {
 func TestBrowseIsStrict(t *testing.T) {
 	for name, c := range map[string]struct{ zone, want string }{
 		"nothing": {"", "no _nmos-query._tcp in example.com"},
-		"version": {good[strings.Index(good, "c._nmos-query._tcp   SRV"):] + "_nmos-query._tcp PTR " +
-			"c._nmos-query._tcp", "lacks v1.3"},
+		"version": {good[strings.Index(good, "c._nmos-query._tcp   SRV"):] +
+			"_nmos-query._tcp PTR c._nmos-query._tcp", "lacks v1.3"},
 		"no records": {"_nmos-query._tcp PTR c._nmos-query._tcp", "lacks an SRV"},
 		"http": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp " +
 			"TXT \"api_proto=http\" \"api_ver=v1.3\" \"pri=1\"", "want https"},

@@ -226,8 +226,8 @@ func TestTimesBeyond2038_CLM7(t *testing.T) {
 		}
 		// down to before 1970
 		for _, life := range []int64{-1, -year, -20 * year, -(1<<32 - 1000), -(1<<32 + 1000), -(1 << 33)} {
-			d.ask(tokenFor(server, life), "GET", self).want(t, fmt.Sprintf("a life of %d s", life), "deny 401",
-				"token-expired")
+			d.ask(tokenFor(server, life), "GET", self).want(t,
+				fmt.Sprintf("a life of %d s", life), "deny 401", "token-expired")
 		}
 		d.stop()
 	})

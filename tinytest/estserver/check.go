@@ -208,8 +208,8 @@ func (s *Server) checkKey(req *Request, csr *x509.CertificateRequest) (breaches 
 	if w := s.waiting[device(csr)]; w != nil {
 		again = w.key == key
 		if again && req.At.Before(w.until) {
-			breaches = append(breaches, fmt.Sprintf("CERT-27: asked %v before Retry-After is over",
-				w.until.Sub(req.At)))
+			breaches = append(breaches,
+				fmt.Sprintf("CERT-27: asked %v before Retry-After is over", w.until.Sub(req.At)))
 		}
 		if !again && !w.repeated && !w.tied {
 			breaches = append(breaches, "CERT-27: another key after Retry-After")

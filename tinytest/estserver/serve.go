@@ -87,8 +87,8 @@ func (s *Server) record(req *Request, status int, breaches []string) {
 	req.Status = status
 	s.log = append(s.log, req)
 	for _, b := range breaches {
-		s.violations = append(s.violations, fmt.Sprintf("%s (connection %d, %s %s)", b, req.Connection, req.Method,
-			req.Path))
+		s.violations = append(s.violations,
+			fmt.Sprintf("%s (connection %d, %s %s)", b, req.Connection, req.Method, req.Path))
 	}
 	s.change()
 	if s.opt.Logf != nil {
@@ -161,8 +161,8 @@ func (s *Server) spoil(req *Request, a answer) answer {
 	host := s.opt.Host
 	switch req.Fault {
 	case HTML:
-		return answer{status: http.StatusOK, kind: "text/html", text: "<!DOCTYPE html><title>Guest " +
-			"network</title>Sign in"}
+		return answer{status: http.StatusOK, kind: "text/html",
+			text: "<!DOCTYPE html><title>Guest network</title>Sign in"}
 	case Empty:
 		return answer{status: http.StatusOK, kind: a.kind}
 	case WrongType:

@@ -141,8 +141,8 @@ func TestViolationsAreSeen(t *testing.T) {
 		}),
 			"CERT-22: an address"},
 		{"other domain", Options{Domain: "other.example"}, enrol, "CERT-22: \"" + host + "\" is not in"},
-		{"no serial number", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "" }),
-			"CERT-23"},
+		{"no serial number", Options{},
+			with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "" }), "CERT-23"},
 		{"other serial number", Options{}, with(func(r *x509.CertificateRequest) { r.Subject.SerialNumber = "SN-2" }),
 			"CERT-23"},
 		{"challenge unasked", Options{}, func(a *asker) (*http.Response, []byte, error) {
@@ -163,13 +163,13 @@ func TestViolationsAreSeen(t *testing.T) {
 			a.shows = nil
 			return newKey()
 		}), "CERT-41: the certificate being renewed"},
-		{"renewed with maker", Options{}, renew(
-			func(a *asker, _ *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
+		{"renewed with maker", Options{},
+			renew(func(a *asker, _ *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
 				a.shows = good(a.t, a.server).shows
 				return newKey()
 			}), "CERT-41: renewed with the maker's"},
-		{"renewed other name", Options{}, renew(
-			func(_ *asker, r *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
+		{"renewed other name", Options{},
+			renew(func(_ *asker, r *x509.CertificateRequest, _ crypto.Signer) crypto.Signer {
 				r.DNSNames = append(r.DNSNames, "b.studio.example")
 				return newKey()
 			}), "CERT-41: names"},
@@ -303,8 +303,8 @@ func TestRetryAfter(t *testing.T) {
 		t.Helper()
 		resp, body, err := a.enrol(Enrol, template(), key)
 		if err != nil || resp.StatusCode != status || len(s.Violations()) != violations {
-			t.Errorf("got %v %s %v, violations %q; want %d and %d of them", resp, body, err, s.Violations(), status,
-				violations)
+			t.Errorf("got %v %s %v, violations %q; want %d and %d of them",
+				resp, body, err, s.Violations(), status, violations)
 		}
 		if status == http.StatusAccepted && resp.Header.Get("Retry-After") != "3600" {
 			t.Errorf("got Retry-After %q", resp.Header.Get("Retry-After"))

@@ -431,15 +431,15 @@ func (f fault) run(t *testing.T) string {
 	case f.killed: // what is counted together is gone; what allowed a change was in the file, or on its way there
 		lost, star = max(0, all.Writes-writes), " *"
 		if most := queued * times(); lost > most {
-			t.Errorf("got records of %d allowed changes, want those of %d, but for %d at most", writes, all.Writes,
-				most)
+			t.Errorf("got records of %d allowed changes, want those of %d, but for %d at most",
+				writes, all.Writes, most)
 		}
 	case lost > 0:
 		t.Errorf("got %d records and %d that are said to be missing, want all %d", kept, dropped, made)
 	}
 	if n := int(kept + dropped); n > all.Sent || !f.ends && n != made {
-		t.Errorf("got %d records and %d that are said to be missing, want %d, of %d questions", kept, dropped, made,
-			all.Sent)
+		t.Errorf("got %d records and %d that are said to be missing, want %d, of %d questions",
+			kept, dropped, made, all.Sent)
 	}
 	if !f.ends && made < all.Answered {
 		t.Errorf("got %d decisions, want the %d answered at least", made, all.Answered)

@@ -229,8 +229,8 @@ func (d *Device) OwnToken(ctx context.Context, scope, refused string) (Reply, er
 		case reply.Allowed() && reply.AccessToken != "":
 			return reply, nil
 		case reply.Status != http.StatusServiceUnavailable:
-			return Reply{}, fmt.Errorf("firmware: no token for %s: %d %s %s", scope, reply.Status, reply.Reason,
-				reply.Detail)
+			return Reply{}, fmt.Errorf("firmware: no token for %s: %d %s %s",
+				scope, reply.Status, reply.Reason, reply.Detail)
 		}
 		d.logf("no token for %s yet: %s; again in %d s", scope, reply.Detail, reply.RetryAfter)
 		select {

@@ -82,8 +82,8 @@ func TestAskKeepsItsConnection(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if r, err := a.Ask("decide 1", "method=GET", "target=/a?b", "id=x"); err != nil || !r.Allowed() ||
-				r.Path != "/a" {
+			if r, err := a.Ask("decide 1", "method=GET", "target=/a?b", "id=x"); err != nil ||
+				!r.Allowed() || r.Path != "/a" {
 				t.Errorf("got %+v, error %v", r, err)
 			}
 		})

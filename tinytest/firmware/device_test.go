@@ -244,8 +244,8 @@ func TestPatch(t *testing.T) {
 	if active := send(t, d, "GET", base+"/active", ""); strings.Contains(active.body, "239.1.1.1") {
 		t.Errorf("active already: %s", active.body)
 	}
-	send(t, d, "PATCH", base+"/staged", `{"master_enable":true,"sender_id":"`+Sender1ID+
-		`","activation":{"mode":"activate_immediate"}}`)
+	send(t, d, "PATCH", base+"/staged",
+		`{"master_enable":true,"sender_id":"`+Sender1ID+`","activation":{"mode":"activate_immediate"}}`)
 	active := send(t, d, "GET", base+"/active", "").body
 	for _, want := range []string{"239.1.1.1", `"master_enable":true`, Sender1ID, `"mode":"activate_immediate"`} {
 		if !strings.Contains(active, want) {

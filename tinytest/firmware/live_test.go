@@ -101,8 +101,8 @@ func TestLiveMeterEnds_ANS8(t *testing.T) {
 	}
 
 	d = startLive(t, always("allow 200", "reason=ok", "expires-in=3600"))
-	for _, command := range []string{`{"command":"reboot"}`, "{", `{"command":"` + strings.Repeat("x", commandLimit) +
-		`"}`} {
+	for _, command := range []string{`{"command":"reboot"}`, "{",
+		`{"command":"` + strings.Repeat("x", commandLimit) + `"}`} {
 		if err := websocket.Message.Receive(follow(t, d, command), &text); err == nil {
 			t.Errorf("%.20s: got %s, want the end", command, text)
 		}
@@ -127,8 +127,8 @@ func TestOwnTokenReply_CLI69(t *testing.T) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	for _, bad := range []string{
-		packet + "\n", strings.Replace(packet, "own-token", "ok", 1), strings.Replace(packet, "allow 200", "deny 403",
-			1),
+		packet + "\n", strings.Replace(packet, "own-token", "ok",
+			1), strings.Replace(packet, "allow 200", "deny 403", 1),
 		"allow 200\nreason=own-token\nexpires-in=60\n",
 	} {
 		if r, err := ParseReply([]byte(bad)); err == nil || r.AccessToken != "" ||
@@ -160,8 +160,8 @@ func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
 			false},
 		"and denied": {func(t *testing.T, fake *daemon) {
 			fake.stop()
-			startDaemon(t, fake.socket, always("deny 403", "reason=path-not-granted",
-				`www-authenticate=Bearer realm="a"`))
+			startDaemon(t, fake.socket,
+				always("deny 403", "reason=path-not-granted", `www-authenticate=Bearer realm="a"`))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

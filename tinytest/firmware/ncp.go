@@ -140,8 +140,8 @@ func (s *session) carryOut(commands []command) []object {
 	for i, c := range commands {
 		if o := s.device.objects.Find(c.OID); o != nil { // an unknown oid is not asked about (CTL-26)
 			asked[i] = len(requests)
-			requests = append(requests, request{o.ClassID(), c.MethodID,
-				s.device.objects.Reach(o, c.MethodID, c.Arguments)})
+			requests = append(requests,
+				request{o.ClassID(), c.MethodID, s.device.objects.Reach(o, c.MethodID, c.Arguments)})
 		}
 	}
 	answers, _ := s.device.permit("control", s.authorization, requests)

@@ -107,8 +107,8 @@ func TestNCPAnswers_CTL25_CTL27_CTL30_CTL84(t *testing.T) {
 		"all, without a list": {always("deny 403", "reason=mode", challenge), 401, 401, "[]"},
 		"keys are fetched": {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=*"), 503, 503,
 			"[]"},
-		"a list with 503": {always("deny 503", "reason=keys-pending", "retry-after=1", "denied=command 2 503 "+
-			"keys-pending"), 200, 503, "[31,32]"},
+		"a list with 503": {always("deny 503", "reason=keys-pending", "retry-after=1",
+			"denied=command 2 503 keys-pending"), 200, 503, "[31,32]"},
 		"our question is refused": {always("error 400", "reason=packet-value"), 503, 503, "[]"},
 		"nonsense":                {func(string) string { return "nonsense" }, 503, 503, "[]"},
 		"another's answer":        {func(string) string { return "allow 200\nid=no\nreason=ok\n" }, 503, 503, "[]"},
@@ -203,8 +203,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 	}
 	got := tell(t, c, `{"messageType":0,"commands":[`+strings.Join(list, ",")+`]}`)
 	if strings.Count(got, `"status":401`) != 1 || strings.Count(got, `"status":200`) != 1000 {
-		t.Errorf("%d are 401 and %d are 200, want 1 and 1000", strings.Count(got, `"status":401`),
-			strings.Count(got, `"status":200`))
+		t.Errorf("%d are 401 and %d are 200, want 1 and 1000",
+			strings.Count(got, `"status":401`), strings.Count(got, `"status":200`))
 	}
 	if packets < 2 {
 		t.Errorf("there was %d packet, want several", packets)
@@ -217,8 +217,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 		many = append(many, d.Objects().FindPath("root.meters.mic-1"))
 	}
 	many[0] = d.Objects().FindPath("root.mic-2.gain")
-	answers, reply := d.permit("control", "", []request{{"1.3.3", devicemodel.GetBulk, many},
-		{"1.1", devicemodel.MethodGet, objects[:1]}})
+	answers, reply := d.permit("control", "",
+		[]request{{"1.3.3", devicemodel.GetBulk, many}, {"1.1", devicemodel.MethodGet, objects[:1]}})
 	if !slices.Equal(answers, []devicemodel.Status{401, 200}) || reply.Status != 403 {
 		t.Errorf("got %v, %+v; want the first refused by its first line, the other allowed", answers, reply)
 	}

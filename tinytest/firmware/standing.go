@@ -70,8 +70,8 @@ func (s *standing) wait(ctx context.Context, end context.CancelFunc) {
 			}
 		}
 		if err != nil || !reply.Allowed() {
-			s.device.logf("WebSocket: the daemon has ended, and the next one does not allow it: %v %v", reply.Reason,
-				err)
+			s.device.logf("WebSocket: the daemon has ended, and the next one does not allow it: %v %v",
+				reply.Reason, err)
 			return
 		}
 	}

@@ -46,8 +46,8 @@ func TestBehindAWebServer_PATH12(t *testing.T) {
 			fake.mu.Unlock()
 		}
 		if w.Code != c.status || asked != c.asked {
-			t.Errorf("%s %s judged as %q: %d, asked %d; want %d, %d", c.method, c.target, c.path, w.Code, asked,
-				c.status, c.asked)
+			t.Errorf("%s %s judged as %q: %d, asked %d; want %d, %d",
+				c.method, c.target, c.path, w.Code, asked, c.status, c.asked)
 		}
 	}
 }

@@ -193,8 +193,8 @@ func TestDebUnderSystemd(t *testing.T) {
 	const units = "nmos-authd.service nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket"
 	all := func(what string) {
 		t.Helper()
-		if out, _ := m.try("systemctl is-" + what + " " + units); out != strings.TrimSpace(
-			strings.Repeat(what+"\n", 4)) {
+		if out, _ := m.try("systemctl is-" + what + " " +
+			units); out != strings.TrimSpace(strings.Repeat(what+"\n", 4)) {
 			status, _ := m.try("systemctl status --no-pager -l " + units + "; journalctl --no-pager -q -n 50")
 			t.Fatalf("not all units are %s: %q\n%s", what, out, status)
 		}

@@ -111,8 +111,8 @@ var makePackages = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	packagesDir = dir
-	if _, err := command(root, nil, "sh", "-c", `tar -c --exclude=./build --exclude=./.git . | tar -x -C "$1"`, "sh",
-		dir); err != nil {
+	if _, err := command(root, nil, "sh", "-c", `tar -c --exclude=./build --exclude=./.git . | tar -x -C "$1"`,
+		"sh", dir); err != nil {
 		return "", err
 	}
 	_, err = command(dir, []string{"MAKEFLAGS=", "MAINTAINER=Test <test@example.com>"}, "make", "packages",

@@ -44,8 +44,8 @@ func TestPackageVersions(t *testing.T) {
 		t.Fatal("scripts/package.sh has changed; this test takes the rule from there")
 	}
 	var last string
-	for _, git := range []string{"db75521", "v1.2.3", "v1.2.3-4-gabcdef0", "v1.2.3-4-gabcdef0-dirty", "v1.3.0-rc1",
-		"v1.3.0", "1.4"} {
+	for _, git := range []string{"db75521", "v1.2.3", "v1.2.3-4-gabcdef0", "v1.2.3-4-gabcdef0-dirty",
+		"v1.3.0-rc1", "v1.3.0", "1.4"} {
 		debian := mustRun(t, root, nil, "sh", "-euc", "version=$1 date=$2\n"+script[begin:end]+"printf %s \"$VERSION\"",
 			"sh", git, sourceDate)
 		if _, err := command(root, nil, "dpkg", "--validate-version", debian); err != nil {

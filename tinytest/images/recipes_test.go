@@ -116,8 +116,8 @@ func TestBuildrootPackage(t *testing.T) {
 	if len(tables) != 2 {
 		t.Fatalf("tables: %q", tables)
 	}
-	if f := strings.Fields(tables[0]); len(f) < 9 || f[0] != "nmos-authd" || f[1] != "-1" || f[2] != "nmos-authd" ||
-		f[4] != "*" {
+	if f := strings.Fields(tables[0]); len(f) < 9 || f[0] != "nmos-authd" || f[1] != "-1" ||
+		f[2] != "nmos-authd" || f[4] != "*" {
 		t.Errorf("the line of users is %q", tables[0])
 	}
 	if f := strings.Fields(tables[1]); len(f) != 10 || f[0] != "/var/lib/nmos-authd" || f[1] != "d" || f[2] != "700" ||
@@ -142,8 +142,8 @@ func TestOpenWrtPackage(t *testing.T) {
 	dir := t.TempDir()
 	source := archive(t)
 	mustRun(t, dir, nil, "cp", "-R", abs(t, filepath.Join(root, "configs/openwrt/nmos-authd")), "package")
-	harness := []string{"-C", filepath.Join(dir, "package"), "TOPDIR=" + abs(t, "testdata/openwrt"), "WORK=" + dir,
-		"WANT=" + version}
+	harness := []string{"-C", filepath.Join(dir, "package"), "TOPDIR=" + abs(t, "testdata/openwrt"),
+		"WORK=" + dir, "WANT=" + version}
 	if out, err := command(dir, nil, "make", append(harness, "WANT=0")...); err == nil ||
 		!strings.Contains(out, "put the archive") {
 		t.Errorf("without the archive: %v\n%s", err, out)

@@ -13,8 +13,8 @@ func TestSourceArchiveBuildsAlone(t *testing.T) {
 	sources := filepath.Join(archiveDir, "sources")
 	first := read(t, made)
 	// Another clock, mask and zone, and the same bits.
-	mustRun(t, sources, []string{"TZ=Asia/Tokyo"}, "sh", "-c", `umask 077; touch Makefile; make dist VERSION=`+version+
-		` SOURCE_DATE=`+sourceDate)
+	mustRun(t, sources, []string{"TZ=Asia/Tokyo"}, "sh", "-c",
+		`umask 077; touch Makefile; make dist VERSION=`+version+` SOURCE_DATE=`+sourceDate)
 	if read(t, made) != first {
 		t.Error("make dist does not make the same archive twice")
 	}
@@ -43,8 +43,8 @@ func TestSourceArchiveBuildsAlone(t *testing.T) {
 	}
 	// The rules about the sources hold in the archive, too.
 	modules := []string{
-		"GOPROXY=file://" + filepath.Join(unpacked, "modules"), "GOMODCACHE=" + filepath.Join(unpacked, "build",
-			"modules"),
+		"GOPROXY=file://" + filepath.Join(unpacked, "modules"), "GOMODCACHE=" +
+			filepath.Join(unpacked, "build", "modules"),
 		"GOSUMDB=off", "GOFLAGS=-modcacherw",
 	}
 	mustRun(t, unpacked, modules, "go", "test", "-run", "TestImportRules|TestRootFolder", "./tinytest")

@@ -260,8 +260,8 @@ func (d *device) awaitAnotherClient(id string) {
 	d.t.Helper()
 	eventually(d.t, "another registration", func() bool {
 		d.Ask("token 1", "scope=registration") // it is needed
-		return strings.Contains(d.Log(), "the registration as an OAuth client is lost") && d.clientID() != "" &&
-			d.clientID() != id
+		return strings.Contains(d.Log(), "the registration as an OAuth client is lost") &&
+			d.clientID() != "" && d.clientID() != id
 	})
 }
 

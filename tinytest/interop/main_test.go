@@ -90,8 +90,8 @@ func makeCertificates() error {
 	}
 	return errors.Join(
 		write(&shared.ca, "ca.pem", ca.PEM()),
-		write(&shared.cert, "cert.pem", pem.EncodeToMemory(
-			&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})),
+		write(&shared.cert, "cert.pem",
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})),
 		write(&shared.key, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})),
 	)
 }

@@ -91,8 +91,8 @@ func TestMeasure(t *testing.T) {
 }
 
 func TestRatio(t *testing.T) {
-	for x, want := range map[float64]string{0: "0.00", 0.996: "1.00", 7.058: "7.06", 82.02: "82.0", 582.02: "582",
-		1234: "1234"} {
+	for x, want := range map[float64]string{0: "0.00", 0.996: "1.00", 7.058: "7.06", 82.02: "82.0",
+		582.02: "582", 1234: "1234"} {
 		if got := ratio(x); got != want {
 			t.Errorf("%g: got %q, want %q", x, got, want)
 		}

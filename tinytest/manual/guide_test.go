@@ -297,8 +297,8 @@ func TestGuidesCommands(t *testing.T) {
 	}
 	const says = "the daemon is not running"
 	out, err := f.command(t.Context(), "nmos-authd status").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), says) || !strings.Contains(read(t, "configs/OPERATING.md"),
-		says+":") {
+	if err == nil || !strings.Contains(string(out), says) ||
+		!strings.Contains(read(t, "configs/OPERATING.md"), says+":") {
 		t.Errorf("without the daemon: %v\n%s", err, out)
 	}
 }

@@ -156,8 +156,8 @@ func programCommands(t *testing.T) map[string]map[string]flag {
 
 func programFlags(help string) map[string]flag {
 	flags := map[string]flag{}
-	for _, m := range regexp.MustCompile(`(?m)^  -([a-z-]+)(?: ([A-Za-z]+))?\n((?:      .*\n)+)`).FindAllStringSubmatch(
-		help, -1) {
+	for _, m := range regexp.MustCompile(
+		`(?m)^  -([a-z-]+)(?: ([A-Za-z]+))?\n((?:      .*\n)+)`).FindAllStringSubmatch(help, -1) {
 		flags[m[1]] = flag{m[2], strings.Join(strings.Fields(m[3]), " ")}
 	}
 	return flags

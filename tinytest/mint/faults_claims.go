@@ -65,8 +65,8 @@ func claimFaults() []Case {
 		fault("client-missing", "CLM-9", client, without("client_id", "azp")),
 		fault("client-name-in-capitals", "CLM-9", client, renamed("client_id", "CLIENT_ID")),
 	}
-	for name, value := range ordered("null", `null`, "number", `7`, "array", `["operator"]`, "object", `{}`, "empty",
-		`""`) {
+	for name, value := range ordered("null", `null`, "number", `7`, "array", `["operator"]`,
+		"object", `{}`, "empty", `""`) {
 		rows = append(rows,
 			fault("sub-"+name, "CLM-2", subject, claim("sub", value)),
 			fault("client-id-"+name, "CLM-9", client, claim("client_id", value)),

@@ -30,8 +30,8 @@ func timeFaults() []Case {
 			fault(r.claim+"-future-fraction", "CLM-8", r.want, numeric(r.claim, 3600, ".5")),
 			fault(r.claim+"-far-future", "CLM-8", r.want, claim(r.claim, "1e15")),
 			fault(r.claim+"-overflow", "CLM-8", form, claim(r.claim, "1e400")))
-		for name, value := range ordered("null", `null`, "string", `"0"`, "false", `false`, "array", `[]`, "object",
-			`{}`) {
+		for name, value := range ordered("null", `null`, "string", `"0"`, "false", `false`,
+			"array", `[]`, "object", `{}`) {
 			rows = append(rows, fault(r.claim+"-"+name, "CLM-8", form, claim(r.claim, value)))
 		}
 	}

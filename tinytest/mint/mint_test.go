@@ -226,8 +226,8 @@ func TestKeys(t *testing.T) {
 	if err := json.Unmarshal(JWKS(a, b), &set); err != nil || len(set.Keys) != 2 {
 		t.Fatalf("%v: %s", err, JWKS(a, b))
 	}
-	if k := set.Keys[0]; k["kty"] != "RSA" || k["alg"] != "RS512" || k["use"] != "sig" || k["kid"] != "a" ||
-		k["e"] != "AQAB" {
+	if k := set.Keys[0]; k["kty"] != "RSA" || k["alg"] != "RS512" || k["use"] != "sig" ||
+		k["kid"] != "a" || k["e"] != "AQAB" {
 		t.Errorf("%v", k)
 	}
 	if got := string(JWKSOf()); got != `{"keys":[]}` {

@@ -212,8 +212,8 @@ func (r *rig) serve(t *testing.T, w recipe) string {
 	if os.Getuid() == 0 {
 		user = "user root root;\n" // the checkout may be root's own
 	}
-	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock", r.View(), w.users[0],
-		dir + "/users"}
+	edit := []string{"/usr/share/nmos-authd/panel", panel, "/run/nmos-authd/view.sock",
+		r.View(), w.users[0], dir + "/users"}
 	if w.listen != "" {
 		edit = append(edit, w.listen, listen)
 	}
@@ -437,8 +437,8 @@ func TestFilesAreSmallAndTheirOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		total += len(text)
-		for _, bad := range []string{"http://", "https://", "@import", "innerHTML", "insertAdjacent", "document.write",
-			"eval("} {
+		for _, bad := range []string{"http://", "https://", "@import", "innerHTML",
+			"insertAdjacent", "document.write", "eval("} {
 			if strings.Contains(string(text), bad) {
 				t.Errorf("%s has %q", name, bad)
 			}

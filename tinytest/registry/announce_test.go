@@ -132,8 +132,8 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 	r := start(t)
 	d := r.announce("box", true)
 	d.wait(t)
-	for kind, want := range map[string]int{"nodes": 1, "devices": 1, "sources": 2, "flows": 2, "senders": 3,
-		"receivers": 2} {
+	for kind, want := range map[string]int{"nodes": 1, "devices": 1, "sources": 2, "flows": 2,
+		"senders": 3, "receivers": 2} {
 		if n := r.count(kind); n != want {
 			t.Errorf("%s: got %d, want %d", kind, n, want)
 		}
@@ -151,8 +151,8 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 	// A connection that is made shows in the registry.
 	body := fmt.Sprintf(`{"sender_id":%q,"master_enable":true,"activation":{"mode":"activate_immediate"}}`,
 		firmware.Sender1ID)
-	request, err := http.NewRequest("PATCH", d.URL()+"/x-nmos/connection/v1.1/single/receivers/"+firmware.Receiver1ID+
-		"/staged", strings.NewReader(body))
+	request, err := http.NewRequest("PATCH",
+		d.URL()+"/x-nmos/connection/v1.1/single/receivers/"+firmware.Receiver1ID+"/staged", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

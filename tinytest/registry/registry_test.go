@@ -69,13 +69,13 @@ func answer(packet string) string {
 	path, _, _ := strings.Cut(values["target"], "?")
 	client := strings.TrimPrefix(values["authorization"], "Bearer ")
 	if client == "old" {
-		return "deny 401\nid=" + values["id"] + "\nreason=token-expired\nwww-authenticate=Bearer " +
-			"realm=\"r\",error=invalid_token\n"
+		return "deny 401\nid=" + values["id"] +
+			"\nreason=token-expired\nwww-authenticate=Bearer realm=\"r\",error=invalid_token\n"
 	}
-	if client == "no" || client == "nodes" && strings.HasPrefix(packet, "watch-token 1\n") && path != QueryAPI+
-		"/nodes" {
-		return "deny 403\nid=" + values["id"] + "\nreason=path-not-granted\nwww-authenticate=Bearer " +
-			"realm=\"r\",error=insufficient_scope\n"
+	if client == "no" ||
+		client == "nodes" && strings.HasPrefix(packet, "watch-token 1\n") && path != QueryAPI+"/nodes" {
+		return "deny 403\nid=" + values["id"] +
+			"\nreason=path-not-granted\nwww-authenticate=Bearer realm=\"r\",error=insufficient_scope\n"
 	}
 	return "allow 200\nid=" + values["id"] + "\nreason=ok\nclient-id=" + client + "\npath=" + path + "\n"
 }
@@ -155,8 +155,8 @@ func (r *rig) want(client, method, path, body string, status int) string {
 		r.t.Errorf("%s: %s %s: got %d %s, want %d", client, method, path, got, text, status)
 	}
 	if status == http.StatusForbidden && !strings.Contains(header.Get("WWW-Authenticate"), "error=insufficient_scope") {
-		r.t.Errorf("%s: %s %s: got the challenge %q, want insufficient_scope", client, method, path,
-			header.Get("WWW-Authenticate"))
+		r.t.Errorf("%s: %s %s: got the challenge %q, want insufficient_scope",
+			client, method, path, header.Get("WWW-Authenticate"))
 	}
 	return text
 }

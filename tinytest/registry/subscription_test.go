@@ -16,8 +16,8 @@ func (r *rig) follow(client, path string) *websocket.Conn {
 	r.t.Helper()
 	text := r.want(client, "POST", QueryAPI+"/subscriptions", subscribe(path, ""), 201)
 	var s subscription
-	if err := json.Unmarshal([]byte(text), &s); err != nil || !strings.HasPrefix(s.Socket, "wss://") ||
-		!s.Authorization {
+	if err := json.Unmarshal([]byte(text), &s); err != nil ||
+		!strings.HasPrefix(s.Socket, "wss://") || !s.Authorization {
 		r.t.Fatalf("got %s, %v, want a subscription", text, err)
 	}
 	config, err := websocket.NewConfig(s.Socket, r.URL())

@@ -57,10 +57,10 @@ var Answers = []struct {
 		`,error=invalid_request,error_description="the request carries an empty token"`},
 	{"ANS-9/no-handshake", "target=" + Senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
 	{"ANS-9/other-upgrade", "upgrade=h2c\ntarget=" + Senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
-	{"ANS-9/other-method", "method=HEAD\nupgrade=websocket\ntarget=" + Senders + "?access_token=TOKEN\n", "deny 401",
-		"no-token", ""},
-	{"ANS-9/ignored-beside-header", "authorization=Bearer TOKEN\ntarget=" + Senders + "?access_token=x\n", "allow 200",
-		"ok", "-"},
+	{"ANS-9/other-method",
+		"method=HEAD\nupgrade=websocket\ntarget=" + Senders + "?access_token=TOKEN\n", "deny 401", "no-token", ""},
+	{"ANS-9/ignored-beside-header",
+		"authorization=Bearer TOKEN\ntarget=" + Senders + "?access_token=x\n", "allow 200", "ok", "-"},
 }
 
 // Answer completes the lines of a row of Answers to a packet.

@@ -76,9 +76,9 @@ func Serial() (string, error) {
 // deviceTLS has the device's web server show what its daemon handed over last, to each new connection.
 func (f *Studio) deviceTLS() *tls.Config {
 	pair := f.DeviceDaemon.File("certs/ecdsa.pem")
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate,
-		error) {
-		c, err := tls.LoadX509KeyPair(pair, pair)
-		return &c, err
-	}}
+	return &tls.Config{MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			c, err := tls.LoadX509KeyPair(pair, pair)
+			return &c, err
+		}}
 }

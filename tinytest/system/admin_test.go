@@ -87,8 +87,8 @@ func TestAdminHostileCallers(t *testing.T) {
 		}
 		b.wantResource("meter", "in-1", "read", tok, "200 ok /x-nmos/events/v1.0/sources/1/state")
 	}
-	if status, body := b.admin("PUT", "/inventory", metered("sources/2/state")+
-		strings.Repeat(" ", 4<<20)); status != 413 {
+	if status, body := b.admin("PUT", "/inventory",
+		metered("sources/2/state")+strings.Repeat(" ", 4<<20)); status != 413 {
 		t.Errorf("4 MiB and more: %d %s", status, body)
 	}
 	fine("an oversize push")

@@ -78,8 +78,8 @@ func TestAnswers(t *testing.T) {
 		{"PATH-1/method", question{method: "TRACE", target: senders}.bearing(good), 405, "method", ""},
 		{"PATH-1/method-in-lower-case", question{method: "get", target: senders}.bearing(good), 405, "method", ""},
 		{"ANS-9/query", get(ws + "?access_token=" + good), 401, "no-token", ""},
-		{"ANS-9/query-of-handshake", question{method: "GET", target: ws + "?access_token=" + good,
-			upgrade: "websocket"}, 200, "ok", ""},
+		{"ANS-9/query-of-handshake",
+			question{method: "GET", target: ws + "?access_token=" + good, upgrade: "websocket"}, 200, "ok", ""},
 		{"ANS-4/query-and-header", question{method: "GET", target: ws + "?access_token=" + good,
 			upgrade: "websocket"}.bearing(good),
 			400, "two-tokens", "invalid_request"},
@@ -215,12 +215,12 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 			400, "packet-twice"},
 		{"two targets", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Original-URI: " + senders + "\r\n", 400,
 			"packet-twice"},
-		{"pairs that differ", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nX-Forwarded-Uri: " +
-			"/x-nmos\r\n", 400, "packet-twice"},
+		{"pairs that differ", "X-Original-Method: GET\r\nX-Original-URI: " + senders +
+			"\r\nX-Forwarded-Uri: /x-nmos\r\n", 400, "packet-twice"},
 		{"pairs that agree", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Forwarded-Method: " +
 			"GET\r\nX-Forwarded-Uri: /x-nmos\r\n", 200, "public"},
-		{"two tokens", "X-Original-Method: GET\r\nX-Original-URI: " + senders + "\r\nAuthorization: Bearer " +
-			"a\r\nAuthorization: Bearer b\r\n", 400, "two-tokens"},
+		{"two tokens", "X-Original-Method: GET\r\nX-Original-URI: " + senders +
+			"\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "two-tokens"},
 		{"not UTF-8", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos/\xff\r\n", 400, "packet-text"},
 		{"absolute form", "X-Original-Method: GET\r\nX-Original-URI: http://node-1.example.com/x-nmos\r\n", 400,
 			"path-ambiguous"},

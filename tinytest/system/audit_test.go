@@ -239,8 +239,8 @@ func TestFloodOfDenials_OPS2(t *testing.T) {
 			}
 		}
 		if all.decided["allow"] != changes || all.decided["deny"] != denials {
-			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d", where, all.decided["allow"],
-				all.decided["deny"], changes, denials)
+			t.Errorf("%s: got %d decisions that allow and %d that deny, want %d and %d",
+				where, all.decided["allow"], all.decided["deny"], changes, denials)
 		}
 		// Each change has a line. Of the denials there are two a second, those of ten seconds that were saved up, and
 		// the joined ones.

@@ -53,13 +53,13 @@ func verifyFiles(t *testing.T, file string, files []string, head string) {
 		{"one is doubled", join(lines[:41], lines[40:]), nil, 1, copied + ":42 "},
 		{"the first is gone", join(lines[1:]), nil, 1, copied + ":1 "},
 		{"a line is put in", join(lines[:7], [][]byte{[]byte("{\"audit\":1}\n")}, lines[7:]), nil, 1, copied + ":8: "},
-		{"cut off in a line", good[:len(good)-len(lines[len(lines)-1])-10], nil, 0, "end        cut off in the " +
-			"middle of a line\n"},
-		{"cut off in a line, which shows by the head", good[:len(good)-10], []string{"--head", last.head}, 1,
-			"NOT COMPLETE: "},
+		{"cut off in a line", good[:len(good)-len(lines[len(lines)-1])-10], nil, 0,
+			"end        cut off in the middle of a line\n"},
+		{"cut off in a line, which shows by the head",
+			good[:len(good)-10], []string{"--head", last.head}, 1, "NOT COMPLETE: "},
 		{"cut off behind a line", join(lines[:50]), nil, 0, "end        open"},
-		{"cut off behind a line, which shows by the head", join(lines[:50]), []string{"--head", last.head}, 1,
-			"NOT COMPLETE: "},
+		{"cut off behind a line, which shows by the head",
+			join(lines[:50]), []string{"--head", last.head}, 1, "NOT COMPLETE: "},
 	}
 	for _, n := range []int{0, 1, 2, 33, 77, len(lines) - 2, len(lines) - 1} {
 		for _, at := range []int{2, len(lines[n]) / 2, len(lines[n]) - 50, len(lines[n]) - 20, len(lines[n]) - 3} {
@@ -67,8 +67,8 @@ func verifyFiles(t *testing.T, file string, files []string, head string) {
 				line[at] ^= 1
 				return line
 			})
-			changes = append(changes, change{fmt.Sprintf("byte %d of line %d", at, n+1), text, nil, 1,
-				fmt.Sprintf("%s:%d", copied, n+1)})
+			changes = append(changes,
+				change{fmt.Sprintf("byte %d of line %d", at, n+1), text, nil, 1, fmt.Sprintf("%s:%d", copied, n+1)})
 		}
 	}
 	for _, c := range changes {
@@ -109,11 +109,11 @@ func TestAuditVerifyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := file(t, "log", b.Log())
-	command(t, "", "audit", "verify", "--log", log).check(t, 0, "decisions  3, seq 1 to 3\ndropped    0, by the "+
-		"daemon's own account\n", "")
+	command(t, "", "audit", "verify", "--log", log).check(t, 0,
+		"decisions  3, seq 1 to 3\ndropped    0, by the daemon's own account\n", "")
 	command(t, "", "audit", "verify", log).check(t, 1, "ALTERED\n", "")
-	command(t, b.Log(), "audit", "verify", "--log", "/dev/stdin").check(t, 0, "intact\nlines      4, number 1 to 4\n",
-		"")
+	command(t, b.Log(), "audit", "verify", "--log", "/dev/stdin").check(t, 0,
+		"intact\nlines      4, number 1 to 4\n", "")
 	changed := strings.Replace(b.Log(), `"decision":"allow"`, `"decision":"deny"`, 1)
 	command(t, changed, "audit", "verify", "--log", "/dev/stdin").check(t, 1, " altered: this line", "")
 }

@@ -116,8 +116,8 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 	b.again(nil)
 	b.register()
 	b.client("status").check(t, 0, "registered at "+server.Issuer(), "")
-	if s := b.clientStatus(); !s.Registered || len(s.Clients) != 1 || s.Clients[0].ClientID != at[0].ID ||
-		s.Trouble != "" {
+	if s := b.clientStatus(); !s.Registered || len(s.Clients) != 1 ||
+		s.Clients[0].ClientID != at[0].ID || s.Trouble != "" {
 		t.Errorf("status %+v, want client %s", s, at[0].ID)
 	}
 	if n := server.Registrations(); n != 1 {
@@ -210,8 +210,8 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 	}
 	says := "[client] initial_access_token_file: " + path + " has mode 0644"
 	r := command(t, "", "check-config", "--config", b.ConfigFile())
-	if r.status != 1 || !regexp.MustCompile(regexp.QuoteMeta(b.ConfigFile())+`:\d\d: `+
-		regexp.QuoteMeta(says)).MatchString(r.errors) {
+	if r.status != 1 ||
+		!regexp.MustCompile(regexp.QuoteMeta(b.ConfigFile())+`:\d\d: `+regexp.QuoteMeta(says)).MatchString(r.errors) {
 		t.Errorf("check-config: %d, %s; want 1, the line and %s", r.status, r.errors, says)
 	}
 	b.hangUp("configuration not reread")

@@ -93,8 +93,8 @@ func TestCommandLine(t *testing.T) {
 		{"ask --resource meter in-1", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource meter in-1 read write", 2, "", "--resource with a KIND, a NAME, and read or write"},
 		{"ask --resource --verify meter in-1 read", 2, "", "METHOD and a TARGET"},
-		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "", "cannot ask the daemon: dial unixpacket " +
-			"/no/such/socket"},
+		{"ask --socket /no/such/socket --resource meter in-1 read", 2, "",
+			"cannot ask the daemon: dial unixpacket /no/such/socket"},
 		{"ask --socket /no/such/socket GET /x-nmos", 2, "", "cannot ask the daemon: dial unixpacket /no/such/socket"},
 		{"ask --config /no/such/file GET /x-nmos", 2, "", "/no/such/file"},
 		{"ask GET /x-nmos --token /no/such/file", 2, "", `flags must come before arguments: "--token"`},
@@ -151,8 +151,8 @@ func TestBrokenConfiguration(t *testing.T) {
 				r := command(t, "", name, "--config", path)
 				lines := strings.Split(strings.TrimSuffix(r.errors, "\n"), "\n")
 				if r.status != 1 || r.out != "" || len(lines) != len(c.complaints) {
-					t.Fatalf("%s: exit status %d, %d complaints, want %d\n%s%s", name, r.status, len(lines),
-						len(c.complaints), r.out, r.errors)
+					t.Fatalf("%s: exit status %d, %d complaints, want %d\n%s%s",
+						name, r.status, len(lines), len(c.complaints), r.out, r.errors)
 				}
 				for i, want := range c.complaints {
 					if !strings.HasPrefix(lines[i], "nmos-authd: "+path+want) {
@@ -184,8 +184,8 @@ func TestAsk(t *testing.T) {
 	token := everything(server).Sign()
 	b.await(get(senders).bearing(token), 200, "ok")
 	tokenFile := file(t, "token", "  Bearer "+token+"\n")
-	readOnly := file(t, "token", server.Token(
-		mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign())
+	readOnly := file(t, "token",
+		server.Token(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}}).Sign())
 	const meter = "/x-nmos/events/v1.0/sources/1"
 	for _, c := range []struct {
 		name, stdin    string
@@ -197,14 +197,14 @@ func TestAsk(t *testing.T) {
 		{"no token", "", []string{"GET", senders}, 1, "deny 401\nreason=no-token\n", ""},
 		{"a token in a file", "", []string{"--token", tokenFile, "GET", senders}, 0,
 			"allow 200\nreason=ok\nclient-id=controller-1\n", ""},
-		{"a token from standard input", token, []string{"--token", "-", "GET", senders}, 0, "allow 200\nreason=ok\n",
-			""},
+		{"a token from standard input", token, []string{"--token", "-", "GET", senders}, 0,
+			"allow 200\nreason=ok\n", ""},
 		{"nothing on standard input", " \n", []string{"--token", "-", "GET", senders}, 2, "",
 			"standard input is empty"},
 		{"two lines on standard input", token + "\n" + token, []string{"--token", "-", "GET", senders}, 2, "",
 			"contains a line end"},
-		{"a target with a line end", "", []string{"GET", "/x-nmos\nauthorization=x"}, 2, "", "the target contains a " +
-			"line end"},
+		{"a target with a line end", "", []string{"GET", "/x-nmos\nauthorization=x"}, 2, "",
+			"the target contains a line end"},
 		{"permission missing", "", []string{"--token", readOnly, "PATCH", receiver}, 1,
 			"deny 403\nreason=path-not-granted\n", ""},
 		{"the token alone", "", []string{"--verify", "--token", tokenFile}, 0, "allow 200\nreason=ok\n", ""},
@@ -215,8 +215,8 @@ func TestAsk(t *testing.T) {
 			"denied=" + meter + "\ndenied=" + meter + "\n", ""},
 		{"a handshake", "", []string{"--upgrade", "websocket", "GET", "/x-nmos/events/v1.0/ws?access_token=" + token},
 			0, "reason=ok", ""},
-		{"the same without", "", []string{"GET", "/x-nmos/events/v1.0/ws?access_token=" + token}, 1, "reason=no-token",
-			""},
+		{"the same without", "", []string{"GET", "/x-nmos/events/v1.0/ws?access_token=" + token},
+			1, "reason=no-token", ""},
 		{"not UTF-8", "", []string{"GET", "/\xff"}, 2, "error 400\nreason=packet-text\n", ""},
 		{"longer than a packet", strings.Repeat("x", 40_000), []string{"--token", "-", "GET", senders}, 2,
 			"error 400\nreason=packet-too-long\n", ""},
@@ -246,8 +246,8 @@ func TestAsk(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "", "cannot ask the daemon: dial "+
-		"unixpacket")
+	command(t, "", "ask", "--config", b.ConfigFile(), "GET", "/x-nmos").check(t, 2, "",
+		"cannot ask the daemon: dial unixpacket")
 }
 
 // Something else may listen where the daemon should: it must not be taken for a permission.
@@ -303,10 +303,10 @@ func TestExplain(t *testing.T) {
 		{"sample", string(text), []string{"GET", "/x-nmos/registration/v1.0/resource"}, 1,
 			"KEY-5    NO  the configuration does not trust this issuer", ""},
 		{"good", good, []string{"--jwks", keys, "GET", senders}, 0, "allow 200 ok", ""},
-		{"good, keys unknown", good, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not checked",
-			""},
-		{"forged, keys unknown", forged, []string{"GET", senders}, 3, "allow, IF the signature is good: it was not " +
-			"checked", ""},
+		{"good, keys unknown", good, []string{"GET", senders}, 3,
+			"allow, IF the signature is good: it was not checked", ""},
+		{"forged, keys unknown", forged, []string{"GET", senders}, 3,
+			"allow, IF the signature is good: it was not checked", ""},
 		{"the token in place of a file", good, []string{"--token", good, "GET", senders}, 2, "",
 			"--token takes a file, not the token; \"-\" reads standard input"},
 		{"an opaque token in place of a file", opaque, []string{"--token", opaque, "GET", senders}, 2, "",
@@ -314,25 +314,25 @@ func TestExplain(t *testing.T) {
 		{"the token in place of the keys", good, []string{"--jwks", good, "GET", senders}, 2, "",
 			"--jwks takes a file, not the key set"},
 		{"the token in place of a number", good, []string{"--seq", good}, 2, "", "invalid value"},
-		{"the token in place of the configuration", good, []string{"--config", good, "GET", senders}, 2, "",
-			"open [token]"},
+		{"the token in place of the configuration",
+			good, []string{"--config", good, "GET", senders}, 2, "", "open [token]"},
 		{"the token in place of the method", good, []string{good, "GET", senders}, 2, "",
 			"too few or too many arguments"},
 		{"good, the token alone", good, []string{"--jwks", keys}, 0, "allow 200 ok", ""},
-		{"forged", good, []string{"--jwks", otherKeys, "GET", senders}, 1, "KEY-6    NO  none of the 1 keys has kid",
-			""},
-		{"another device", lost, []string{"--jwks", keys, "GET", senders}, 1, "CLM-6    NO  this device is " +
-			"[\"node-1.example.com\"]", ""},
-		{"another device, which is this one", lost, []string{"--jwks", keys, "--device", "other.example.com", "GET",
-			senders}, 0, "allow 200 ok", ""},
+		{"forged", good, []string{"--jwks", otherKeys, "GET", senders}, 1,
+			"KEY-6    NO  none of the 1 keys has kid", ""},
+		{"another device", lost, []string{"--jwks", keys, "GET", senders}, 1,
+			"CLM-6    NO  this device is [\"node-1.example.com\"]", ""},
+		{"another device, which is this one",
+			lost, []string{"--jwks", keys, "--device", "other.example.com", "GET", senders}, 0, "allow 200 ok", ""},
 		{"later", good, []string{"--jwks", keys, "--at", "2200-01-01T00:00:00Z", "GET", senders}, 1,
 			"CLM-7    NO  exp is", ""},
 		{"no token", good, []string{"--token", "", "GET", senders}, 1, "deny 401 no-token", ""},
 		{"nonsense", "nonsense", []string{"GET", senders}, 1, "TOK-1    NO  ", ""},
 		{"nothing", "", []string{"GET", senders}, 2, "", "standard input is empty"},
 		{"no time", good, []string{"--at", "yesterday"}, 2, "", "--at: \"yesterday\" is not a time such as "},
-		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "", "neither an object with \"keys\" " +
-			"nor an array of keys"},
+		{"no key set", good, []string{"--jwks", file(t, "jwks.json", "{}")}, 2, "",
+			"neither an object with \"keys\" nor an array of keys"},
 		{"a key set of 1 MB", good, []string{"--jwks", file(t, "jwks.json", strings.Repeat(" ", 1<<20))}, 2, "",
 			"is over 262144 bytes"},
 		{"a key set without end", good, []string{"--jwks", "/dev/zero"}, 2, "",
@@ -363,8 +363,8 @@ func TestExplain(t *testing.T) {
 	if least > 5*time.Second {
 		t.Errorf("explain took %v at the least, want it to wait for nobody", least)
 	}
-	for _, want := range []string{`alg is "RS512"`, "signature not checkable without keys", "NO  exp is 2021-02-08 " +
-		"14:11:56Z", "deny 401 token-expired"} {
+	for _, want := range []string{`alg is "RS512"`, "signature not checkable without keys",
+		"NO  exp is 2021-02-08 14:11:56Z", "deny 401 token-expired"} {
 		r.check(t, 1, want, "")
 	}
 	if leak := leaked(r.out, string(text)); leak != "" {

@@ -122,15 +122,15 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 			}
 			// What is asked away from the daemon knows of its servers, too.
 			for number, says := range map[int]string{c.first: "KEY-5    ok  ", 4: "nor has discovery found it"} {
-				r := command(t, another(f.servers[number-1]).Sign(), "explain", "--config", b.ConfigFile(), "GET",
-					senders)
+				r := command(t, another(f.servers[number-1]).Sign(), "explain", "--config",
+					b.ConfigFile(), "GET", senders)
 				if !strings.Contains(r.out, says) || (r.status == 0) != (number != 4) {
 					t.Errorf("server %d: exit status %d, %s\n%s", number, r.status, r.errors, r.out)
 				}
 			}
 			_, _, s := b.status()
-			if d := s.Discovery; d.Mode != "unicast" || len(d.Found) != 3 || d.Looked < s.Since || d.Looked > s.Time ||
-				d.Error != "" {
+			if d := s.Discovery; d.Mode != "unicast" || len(d.Found) != 3 || d.Looked < s.Since ||
+				d.Looked > s.Time || d.Error != "" {
 				t.Errorf("the status has %+v", d)
 			}
 			for i, v := range s.Servers {

@@ -119,8 +119,8 @@ func TestExplainCommandAndResource_CTL40_CTL86(t *testing.T) {
 		"control": {Read: []string{"root.meters.in-1"}}}}).Sign()
 	explained := func(status int, says string, args ...string) {
 		t.Helper()
-		command(t, token, append([]string{"explain", "--config", b.ConfigFile()}, args...)...).check(t, status, says,
-			"")
+		command(t, token,
+			append([]string{"explain", "--config", b.ConfigFile()}, args...)...).check(t, status, says, "")
 	}
 	if got := command(t, token, "explain", "--config", b.ConfigFile(), "--resource", "meter", "in-1",
 		"read"); got.status != 2 {
@@ -137,11 +137,11 @@ func TestExplainCommandAndResource_CTL40_CTL86(t *testing.T) {
 	explained(1, "api-not-granted", "--upgrade", "websocket", "GET", "/x-nmos/query/v1.3")
 	for _, wrong := range [][]string{{"--command", "1", "1m1"}, {"--resource", "a", "b", "c"},
 		{"--command", "--resource", "a", "b", "read"},
-		{"--command", "x", "1m1", "root"}, {"GET", "/", "/"}, {"--command", "--upgrade", "websocket", "1", "1m1",
-			"root"},
+		{"--command", "x", "1m1", "root"}, {"GET", "/", "/"}, {"--command", "--upgrade",
+			"websocket", "1", "1m1", "root"},
 		{"--model", "slot2B", "GET", "/"}, {"--command", "--model", "slot2B", "1", "1m1", "root"}} {
-		if got := command(t, token, append([]string{"explain", "--config", b.ConfigFile()},
-			wrong...)...); got.status != 2 || got.errors == "" {
+		if got := command(t, token,
+			append([]string{"explain", "--config", b.ConfigFile()}, wrong...)...); got.status != 2 || got.errors == "" {
 			t.Errorf("%q: got exit %d, want 2: %s", wrong, got.status, got.errors)
 		}
 	}

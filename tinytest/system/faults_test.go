@@ -113,8 +113,8 @@ type fetchEvent struct {
 func (b *box) failures(issuer string) (all []fetchEvent) {
 	for line := range strings.Lines(b.Log()) {
 		var e fetchEvent
-		if json.Unmarshal([]byte(line), &e) == nil && e.Issuer == issuer && strings.HasPrefix(e.Message,
-			"keys not fetched") {
+		if json.Unmarshal([]byte(line), &e) == nil && e.Issuer == issuer &&
+			strings.HasPrefix(e.Message, "keys not fetched") {
 			all = append(all, e)
 		}
 	}

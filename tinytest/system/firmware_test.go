@@ -100,8 +100,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 		t.Errorf("the base path: %s", r.body)
 	}
 	c.want("OPTIONS", self, "", 200, "")
-	if r := c.want("GET", self, "", 401, "no-token"); r.header.Get(
-		"WWW-Authenticate") != `Bearer realm="node-1.example.com"` {
+	if r := c.want("GET", self, "", 401,
+		"no-token"); r.header.Get("WWW-Authenticate") != `Bearer realm="node-1.example.com"` {
 		t.Errorf("without a token: %v", r.header)
 	}
 	if r := c.want("GET", self, good, 200, ""); !strings.Contains(r.body, firmware.NodeID) {
@@ -153,8 +153,8 @@ func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
 	// Without the daemon nothing is served, not even what needs no token; with it all is as before.
 	b.Kill()
 	for _, target := range []string{self, "/x-nmos/"} {
-		if r := c.want("GET", target, fresh, 503, "the authorization daemon cannot be asked"); r.header.Get(
-			"Retry-After") == "" {
+		if r := c.want("GET", target, fresh, 503,
+			"the authorization daemon cannot be asked"); r.header.Get("Retry-After") == "" {
 			t.Errorf("without the daemon: %v", r.header)
 		}
 	}

@@ -55,8 +55,8 @@ func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
 // harm.
 func TestManyKeys_KEY4(t *testing.T) {
 	t.Parallel()
-	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t, authserver.Options{}),
-		newServer(t, authserver.Options{})
+	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t,
+		authserver.Options{}), newServer(t, authserver.Options{})
 	bare.Misbehave(authserver.PathJWKS, authserver.KeysBare)
 	mixed.Misbehave(authserver.PathJWKS, authserver.KeysMixed)
 	second, third := mint.CachedKey("key-2", 2048), mint.CachedKey("key-3", 2048)
@@ -169,8 +169,8 @@ func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 			t.Errorf("got %d requests for %s within %v, want 2 to %d", n, path, time.Since(begin), most)
 		}
 	}
-	t.Logf("%d, %d and %d forged tokens, and %d good ones meanwhile; %d fetches", asked[0].Load(), asked[1].Load(),
-		asked[2].Load(), served, server.Requests(authserver.PathJWKS))
+	t.Logf("%d, %d and %d forged tokens, and %d good ones meanwhile; %d fetches",
+		asked[0].Load(), asked[1].Load(), asked[2].Load(), served, server.Requests(authserver.PathJWKS))
 }
 
 // forger returns tokens of the server that no key of its has signed, each another one.

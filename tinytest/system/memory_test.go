@@ -47,8 +47,8 @@ func TestMemoryBudget(t *testing.T) {
 	b := &box{t: t, config: config, caller: newCaller(t, dir), Daemon: startCommand(t, exec.Command(shipped), dir)}
 	asked := make([]question, tokens)
 	for n := range asked {
-		asked[n] = get(senders).bearing(server.Token(
-			mint.Options{Client: fmt.Sprintf("controller-%02d", n%remembered)}).Sign())
+		asked[n] = get(senders).bearing(server.Token(mint.Options{Client: fmt.Sprintf("controller-%02d",
+			n%remembered)}).Sign())
 	}
 	b.await(asked[0], 200, "ok")
 	ask := func(n int, q question, want string, overHTTP bool) {
@@ -95,8 +95,8 @@ func (b *box) checkMemory(after string, most memoryBudget, work func()) {
 	work()
 	m := b.memory()
 	for try := 0; try < 3 && (m.private > most.private || m.resident > most.resident); try++ {
-		b.t.Logf("%s: private %d KiB of %d, resident %d KiB of %d: once more", after, m.private, most.private,
-			m.resident, most.resident)
+		b.t.Logf("%s: private %d KiB of %d, resident %d KiB of %d: once more",
+			after, m.private, most.private, m.resident, most.resident)
 		time.Sleep(time.Second)
 		work()
 		m = b.memory()

@@ -68,10 +68,10 @@ func TestModelOverHTTP_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL67(t *testing.T) {
 		{"PUT", at + "/root.mic-2/bulkProperties", both, bulk("root.mic-2"), 403, 401, false},
 		// The bulk properties manager may be called, but what it would reach may not be written.
 		{"PATCH", at + "/root.BulkPropertiesManager/methods/3m3", both, inMethod, 403, 401, false},
-		{"PATCH", at + "/root.BulkPropertiesManager/methods/3m1", both, `{"arguments":{"path":["root"]}}`, 403, 401,
-			false},
-		{"PATCH", at + "/root.BulkPropertiesManager/methods/3m3", both, strings.NewReplacer("mic-2", "mic-1", "Drums",
-			"Bass").Replace(inMethod), 200, 200, true},
+		{"PATCH", at + "/root.BulkPropertiesManager/methods/3m1",
+			both, `{"arguments":{"path":["root"]}}`, 403, 401, false},
+		{"PATCH", at + "/root.BulkPropertiesManager/methods/3m3",
+			both, strings.NewReplacer("mic-2", "mic-1", "Drums", "Bass").Replace(inMethod), 200, 200, true},
 	} {
 		before := model.Snapshot()
 		got := c.send(row.method, row.target, row.token, row.body)

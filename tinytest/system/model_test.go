@@ -150,8 +150,8 @@ func (s *modelSocket) commands(list ...ncCommand) ncMessage {
 	s.t.Helper()
 	m := s.exchange(map[string]any{"messageType": 0, "commands": list})
 	if m.MessageType != 1 || len(m.Responses) != len(list) {
-		s.t.Fatalf("got a message of type %d with %d responses, want 1 with %d", m.MessageType, len(m.Responses),
-			len(list))
+		s.t.Fatalf("got a message of type %d with %d responses, want 1 with %d",
+			m.MessageType, len(m.Responses), len(list))
 	}
 	return m
 }
@@ -273,8 +273,8 @@ func TestModelIsReadOnly_CTL11_CTL25_CTL26_CTL40_CTL43(t *testing.T) {
 	}
 	t.Logf("%d refused, %d carried out, %d of unknown objects", refused, went, unknown)
 	if min(refused, went, unknown) < total/100 {
-		t.Errorf("%d refused, %d carried out, %d of unknown objects: want some hundreds of each", refused, went,
-			unknown)
+		t.Errorf("%d refused, %d carried out, %d of unknown objects: want some hundreds of each",
+			refused, went, unknown)
 	}
 
 	// The same commands change the model with a token that may write: it was the token that protected it.
@@ -317,17 +317,17 @@ func TestModelBulkCommands_CTL43_CTL82(t *testing.T) {
 		arguments any
 		want      int
 	}{
-		{"a backup of what may be read", devicemodel.GetBulk, map[string]any{"path": []string{"root", "mic-1"},
-			"recurse": true}, 200},
+		{"a backup of what may be read", devicemodel.GetBulk,
+			map[string]any{"path": []string{"root", "mic-1"}, "recurse": true}, 200},
 		{"a backup of all", devicemodel.GetBulk, map[string]any{"path": []string{"root"}, "recurse": true}, 401},
-		{"of one that may not be read", devicemodel.GetBulk, map[string]any{"path": []string{"root"}, "recurse": false},
-			401},
+		{"of one that may not be read", devicemodel.GetBulk,
+			map[string]any{"path": []string{"root"}, "recurse": false}, 401},
 		{"recurse is true if it is left out", devicemodel.GetBulk, map[string]any{"path": []string{"root"}}, 401},
 		{"of nothing", devicemodel.GetBulk, map[string]any{"path": []string{"root", "nobody"}}, 401},
 		{"a restore beyond the permission", devicemodel.SetBulk,
 			restore("root", true, "root.mic-1.gain", "root.mic-2.gain"), 401},
-		{"the same, to validate", devicemodel.ValidateBulk, restore("root", true, "root.mic-1.gain", "root.mic-2.gain"),
-			401},
+		{"the same, to validate", devicemodel.ValidateBulk,
+			restore("root", true, "root.mic-1.gain", "root.mic-2.gain"), 401},
 		{"a restore of nothing", devicemodel.SetBulk, restore("root", true), 401},
 		{"validate what may be written", devicemodel.ValidateBulk, restore("root", true, "root.mic-1.gain"), 200},
 	} {
@@ -370,8 +370,8 @@ func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
 	operator := c.mustOpenModel(granting(server, "control", []string{"root.*"}, []string{"root.*"}))
 	set := func(oid int, value any) {
 		t.Helper()
-		got := operator.commands(ncCommand{1, oid, devicemodel.MethodSet, map[string]any{"id": devicemodel.PropertyGain,
-			"value": value}})
+		got := operator.commands(ncCommand{1, oid, devicemodel.MethodSet,
+			map[string]any{"id": devicemodel.PropertyGain, "value": value}})
 		if got.Responses[0].Result.Status != 200 {
 			t.Errorf("%d: got %+v", oid, got)
 		}

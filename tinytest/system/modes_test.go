@@ -48,8 +48,8 @@ func TestModes_OPS3(t *testing.T) {
 					t.Errorf("observe, %s %s: %#v, want the facts of %#v", q.method, q.target, a, was)
 				}
 			}
-			if a.status != want.status || a.reason != want.reason || a.would != want.would || a.challenge != "" ||
-				a.retry != 0 {
+			if a.status != want.status || a.reason != want.reason || a.would != want.would ||
+				a.challenge != "" || a.retry != 0 {
 				t.Errorf("%s, %s %s: %#v, want %v", mode, q.method, q.target, a, want)
 			}
 		}

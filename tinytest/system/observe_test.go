@@ -164,8 +164,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 	b.askBoth(get("/ui/a"))
 	b.askBoth(get("/admin").bearing("nonsense"))
 	report := b.observeReport(decisions + 4)
-	if report.Mode != "observe" || len(report.Controllers) != 4 || report.Denied+report.Off+report.Unseen+
-		report.Unlisted != 0 || report.Would == 0 {
+	if report.Mode != "observe" || len(report.Controllers) != 4 ||
+		report.Denied+report.Off+report.Unseen+report.Unlisted != 0 || report.Would == 0 {
 		t.Errorf("%+v", report)
 	}
 	text := command(t, "", "observe", "report", "--config", b.ConfigFile())
@@ -212,8 +212,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 					denied++
 				}
 				if a := b.ask(question{method: n.method, target: n.target()}.bearing(exact)); a.status != want {
-					t.Errorf("%q, beside %+v: %s %s is answered %v, want %d\n%v", c.Client, d, n.method, n.target(), a,
-						want, c.Claims)
+					t.Errorf("%q, beside %+v: %s %s is answered %v, want %d\n%v",
+						c.Client, d, n.method, n.target(), a, want, c.Claims)
 				}
 			}
 		}

@@ -73,8 +73,8 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 		if o := s.Observe; s.Mode != "observe" || s.Healthy || o == nil || o.Left <= 0 || o.Left > most ||
 			o.UID != int64(os.Getuid()) ||
 			!strings.HasPrefix(s.Line(), "degraded: the mode is observe, so nothing is denied: until 2") {
-			t.Fatalf("got %q, %+v; want an observe mode that ends in at most %d s, of user %d", s.Line(), o, most,
-				os.Getuid())
+			t.Fatalf("got %q, %+v; want an observe mode that ends in at most %d s, of user %d",
+				s.Line(), o, most, os.Getuid())
 		}
 		if _, metrics := b.admin("GET", "/metrics", ""); !strings.Contains(metrics,
 			"\nnmos_authd_observe_ends_timestamp_seconds{uid=") ||
@@ -250,16 +250,16 @@ func TestRefresh_KEY6_KEY7(t *testing.T) {
 			t.Fatalf("got %s, %v", text, err)
 		}
 		if v := r.Issuers[0]; len(v.Removed) == 1 {
-			if v.Removed[0] != "key-1" || len(v.Added) != 1 || v.Added[0] != "key-2" || r.Refused != 2 ||
-				v.Refused != 2 {
+			if v.Removed[0] != "key-1" || len(v.Added) != 1 || v.Added[0] != "key-2" ||
+				r.Refused != 2 || v.Refused != 2 {
 				t.Errorf("got %s, want key-2 for key-1, and 2 tokens refused", text)
 			}
 			refused++
 		}
 	}
 	if n := server.Requests(authserver.PathJWKS) - before; n > 2 || refused == 0 {
-		t.Errorf("got %d fetches for %d refreshes, of which %d say what changed; want 1 or 2, and 1 at least", n,
-			len(answers), refused)
+		t.Errorf("got %d fetches for %d refreshes, of which %d say what changed; want 1 or 2, and 1 at least",
+			n, len(answers), refused)
 	}
 	b.await(get(senders).bearing(stolen), 401, "key-unknown")
 	b.waitLog(0, `"question":"refresh","method":"refresh"`)
@@ -278,8 +278,8 @@ func TestMayCommand_ANS8(t *testing.T) {
 	b.waitLog(0, "keys fetched")
 	var document strings.Builder
 	for i := range 3000 {
-		fmt.Fprintf(&document, `,{"kind": "sender", "name": %d, "read": "/x-nmos/connection/v1.1/x", "write": "/ui"}`,
-			i)
+		fmt.Fprintf(&document,
+			`,{"kind": "sender", "name": %d, "read": "/x-nmos/connection/v1.1/x", "write": "/ui"}`, i)
 	}
 	if code, text := b.admin("PUT", "/inventory", `{"resources": [`+document.String()[1:]+`]}`); code != 204 {
 		t.Fatalf("got %d %s", code, text)

@@ -29,8 +29,8 @@ func TestBadPackets_ANS4(t *testing.T) {
 		{"64 KiB", good + "upgrade=" + strings.Repeat("x", 64<<10-len(good)-len("upgrade=")), "packet-too-long"},
 		{"64 KiB of one byte", strings.Repeat("\n", 64<<10), "packet-too-long"},
 		{"190 KiB", strings.Repeat("x", 190<<10), "packet-too-long"},
-		{"one byte over the limit", good + "upgrade=" + strings.Repeat("x", 32<<10-len(good)-len("upgrade=\n")+1) +
-			"\n", "packet-too-long"},
+		{"one byte over the limit",
+			good + "upgrade=" + strings.Repeat("x", 32<<10-len(good)-len("upgrade=\n")+1) + "\n", "packet-too-long"},
 		{"cut in the first line", good[:5], "packet-form"},
 		{"cut in a name", good[:12], "packet-form"},
 		{"cut in a value", good[:len(good)-3], "packet-form"},
@@ -241,8 +241,8 @@ func checkSockets(t *testing.T, dir daemon.Dir, gid uint32) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stat := info.Sys().(*syscall.Stat_t); info.Mode() != os.ModeSocket|0o660 || stat.Gid != gid ||
-			stat.Uid != 0 {
+		if stat := info.Sys().(*syscall.Stat_t); info.Mode() != os.ModeSocket|0o660 ||
+			stat.Gid != gid || stat.Uid != 0 {
 			t.Errorf("%s: %v, user %d, group %d", path, info.Mode(), stat.Uid, stat.Gid)
 		}
 	}
@@ -263,8 +263,8 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 	for name, c := range map[string]struct{ text, complaint string }{
 		"no group": {"[sockets]\nauthz = %q\ngroup = \"no-such-group\"\n",
 			`there is no group "no-such-group" on this system`},
-		"no folder": {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n", "the directory /no/such " +
-			"does not exist"},
+		"no folder": {"[sockets]\nauthz = %q\nhttp = \"/no/such/folder/http.sock\"\n",
+			"the directory /no/such does not exist"},
 		"a long path": {"[sockets]\nauthz = %q\nhttp = \"/" + strings.Repeat("x", 107) + "\"\n",
 			"a socket's path has at most 107"},
 		"not a folder": {"[sockets]\nauthz = %q\nhttp = \"/dev/null/http.sock\"\n", "/dev/null"},

@@ -187,8 +187,8 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	roots := fmt.Sprintf("ca_file = %q", b.CAFile())
 	for key, change := range map[string][2]string{
 		"[authorization] ca_file": {roots, fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem")},
-		"[inventory] file": {roots, roots + fmt.Sprintf("\n[inventory]\nfile = %q",
-			elsewhere+"/inventory.json")},
+		"[inventory] file": {roots,
+			roots + fmt.Sprintf("\n[inventory]\nfile = %q", elsewhere+"/inventory.json")},
 		"[audit] file": {roots, roots + fmt.Sprintf("\n[audit]\nsinks = [\"file\"]\nfile = %q",
 			elsewhere+"/audit.log")},
 		"[metrics] file": {roots, roots + fmt.Sprintf("\n[metrics]\nfile = %q", elsewhere+"/nmos.prom")},
@@ -214,8 +214,8 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(elsewhere, "ca.pem"), ca(t).PEM(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.WriteText(strings.Replace(string(inside), roots, fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem"),
-		1)); err != nil {
+	if err := b.WriteText(strings.Replace(string(inside), roots,
+		fmt.Sprintf("ca_file = %q", elsewhere+"/ca.pem"), 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.Kill()
@@ -240,8 +240,8 @@ func TestSandboxPlaceMissing(t *testing.T) {
 	b.Daemon = startIn(t, dir)
 	b.needSandbox()
 	for key, path := range map[string]string{"[state] dir": config.State, "[inventory] file": none} {
-		b.waitLog(0, fmt.Sprintf(`it will stay inaccessible until the daemon is restarted","place":%q,"path":%q`, key,
-			path))
+		b.waitLog(0,
+			fmt.Sprintf(`it will stay inaccessible until the daemon is restarted","place":%q,"path":%q`, key, path))
 	}
 	b.want(get("/x-nmos"), 200, "public")
 	if err := os.MkdirAll(none, 0o755); err != nil {

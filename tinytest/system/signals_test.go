@@ -306,8 +306,8 @@ func TestSocketsLeftBehind(t *testing.T) {
 	b.await(token, 200, "ok")
 
 	r := command(t, "", "run", "--config", b.ConfigFile())
-	r.check(t, 1, "", fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is listening on this socket", b.Authz(),
-		b.PID()))
+	r.check(t, 1, "",
+		fmt.Sprintf("nmos-authd: %s: another nmos-authd (pid %d) is listening on this socket", b.Authz(), b.PID()))
 	b.askBoth(token)
 	b.want(token, 200, "ok")
 	if err := errors.Join(daemonAnswers(b.Dir)); err != nil {

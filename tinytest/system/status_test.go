@@ -298,8 +298,8 @@ func TestStatusDegraded(t *testing.T) {
 	replaceFile(t, inventory, `{"resources":[{"kind":"meter","name":"x","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool {
 		v := s.Inventory
-		return s.Healthy && v.Resources == 1 && v.Source == "file" && v.Since >= s.Since && v.Since <= s.Time &&
-			v.Error == ""
+		return s.Healthy && v.Resources == 1 && v.Source == "file" && v.Since >= s.Since &&
+			v.Since <= s.Time && v.Error == ""
 	})
 	b.waitLog(0, `"healthy again"`)
 
@@ -380,8 +380,8 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 	deaf.Close()
 	b.awaitStatus("the sink's error", func(s *daemonstatus.Status) bool {
 		v := s.Audit.Sinks[1]
-		return v.Error != "" && v.Since >= s.Since && v.Since <= s.Time && slices.ContainsFunc(s.Degraded,
-			func(why string) bool {
+		return v.Error != "" && v.Since >= s.Since && v.Since <= s.Time &&
+			slices.ContainsFunc(s.Degraded, func(why string) bool {
 				return strings.HasPrefix(why, "audit: the sink syslog does not take records: ")
 			})
 	})
@@ -419,8 +419,8 @@ func TestStatusClock_OPS1(t *testing.T) {
 	}
 	eventually(t, "metrics are written", func() bool {
 		text, err := os.ReadFile(filepath.Join(folder, "m.prom"))
-		return err == nil && samples(t, strings.TrimPrefix(string(text),
-			"of before\n"))["nmos_authd_clock_trusted"] == "0"
+		return err == nil &&
+			samples(t, strings.TrimPrefix(string(text), "of before\n"))["nmos_authd_clock_trusted"] == "0"
 	})
 }
 
@@ -445,8 +445,8 @@ func TestStatusRights(t *testing.T) {
 		t.Helper()
 		c := exec.Command(program, "status", "--config", dir.ConfigFile())
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		finish(t, c, "").check(t, 2, "", dir.Admin()+": permission denied: only root, the daemon's user and "+complaint+
-			" may ask")
+		finish(t, c, "").check(t, 2, "",
+			dir.Admin()+": permission denied: only root, the daemon's user and "+complaint+" may ask")
 	}
 	ask("the group \"0\"")
 	config.Sockets = ""
@@ -486,7 +486,7 @@ func TestStatusOfACrowdedSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ask := range []string{"status", "watch"} {
-		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "", "the daemon hung up on "+b.Admin()+
-			": others hold all its connections")
+		command(t, "", ask, "--config", b.ConfigFile()).check(t, 2, "",
+			"the daemon hung up on "+b.Admin()+": others hold all its connections")
 	}
 }

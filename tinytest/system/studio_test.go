@@ -56,8 +56,8 @@ func (s *site) await(what string, c <-chan struct{}) {
 	select {
 	case <-c:
 	case <-s.ctx.Done():
-		s.t.Fatalf("waited to no effect: %s\nthe device's daemon:\n%s\nthe registry's daemon:\n%s", what,
-			s.DeviceDaemon.Log(), s.RegistryDaemon.Log())
+		s.t.Fatalf("waited to no effect: %s\nthe device's daemon:\n%s\nthe registry's daemon:\n%s",
+			what, s.DeviceDaemon.Log(), s.RegistryDaemon.Log())
 	}
 }
 

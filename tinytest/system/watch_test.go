@@ -165,8 +165,8 @@ func TestWatchCommand(t *testing.T) {
 		t.Errorf("the daemon took %v to stop and had to wait:\n%s", time.Since(asked), log)
 	}
 	for _, w := range []*watching{all, denied, json} {
-		if status := w.end(); status != 2 || !strings.Contains(w.errors.String(), "the daemon ended the watch: it "+
-			"was stopped") {
+		if status := w.end(); status != 2 ||
+			!strings.Contains(w.errors.String(), "the daemon ended the watch: it was stopped") {
 			t.Errorf("exit status %d, %s", status, w.errors.String())
 		}
 	}

@@ -104,8 +104,8 @@ func TestVectors(t *testing.T) {
 						want = vectors.Answer{Status: 400, Reason: got.Reason} // before anybody looks at it
 					}
 					if got != want {
-						t.Errorf("%s %.200s\ngot  %+v\nwant %+v\n%s", c.Request.Method, c.Request.Target, got, want,
-							c.About)
+						t.Errorf("%s %.200s\ngot  %+v\nwant %+v\n%s",
+							c.Request.Method, c.Request.Target, got, want, c.About)
 					}
 				})
 			}

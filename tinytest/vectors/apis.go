@@ -89,8 +89,8 @@ func (b *builder) apis() {
 	}
 	everything := b.permitting("", "query=*")
 	socket("query-subscription", "PATH-14", reader, "/x-nmos/query/v1.3/subscriptions/"+id+"?access_token={token}", no)
-	socket("query-subscription-with-star", "PATH-14", everything, "/x-nmos/query/v1.3/subscriptions/"+id+
-		"?access_token={token}", "ok")
+	socket("query-subscription-with-star", "PATH-14", everything,
+		"/x-nmos/query/v1.3/subscriptions/"+id+"?access_token={token}", "ok")
 	socket("query-resource-path", "PATH-14", reader, "/x-nmos/query/v1.3/nodes?access_token={token}", "ok")
 	socket("query-resource-path-not", "PATH-14", reader, "/x-nmos/query/v1.3/flows?access_token={token}", no)
 	socket("query-everything", "PATH-14", reader, "/x-nmos/query/v1.3/?access_token={token}", no)
@@ -373,13 +373,13 @@ func (b *builder) configuration() {
 		{"bulk-one-head", "CTL-64", "root.a", "HEAD", paths + "/root.a/bulkProperties", sub},
 		{"bulk-one-alone", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false", "ok"},
 		{"bulk-other", "CTL-64", "root.a", "GET", paths + "/root.b/bulkProperties?recurse=false", no},
-		{"bulk-said-twice", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&recurse=true",
-			sub},
+		{"bulk-said-twice", "CTL-64", "root.a", "GET",
+			paths + "/root.a/bulkProperties?recurse=false&recurse=true", sub},
 		{"bulk-said-in-capitals", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?Recurse=false", sub},
 		{"bulk-false-in-capitals", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=False", sub},
 		{"bulk-said-empty", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=", sub},
-		{"bulk-said-encoded", "CTL-64", "root.a", "GET", paths + "/root.a/bulkProperties?recurse=false&%72ecurse=true",
-			sub},
+		{"bulk-said-encoded", "CTL-64", "root.a", "GET",
+			paths + "/root.a/bulkProperties?recurse=false&%72ecurse=true", sub},
 		{"bulk-by-star-behind", "CTL-64", "root.a*", "GET", paths + "/root.a/bulkProperties", "ok"},
 		{"bulk-needs-more", "CTL-64", "root.a.b*", "GET", paths + "/root.a/bulkProperties", no},
 		{"bulk-two-specifiers", "CTL-64", "root.a root.a.b.*", "GET", paths + "/root.a/bulkProperties", sub},

@@ -294,8 +294,8 @@ func (b *builder) audience() {
 }
 
 func (b *builder) time() {
-	b.begin("time", "exp, iat and nbf. In groups that have a clock the time is told; in the first any from 2024 to "+
-		"2099 will do.")
+	b.begin("time",
+		"exp, iat and nbf. In groups that have a clock the time is told; in the first any from 2024 to 2099 will do.")
 	b.setting("time-any", "Forms, and times that are far away.")
 	near := map[string]bool{"iat-future": true, "iat-future-fraction": true, "nbf-future": true,
 		"nbf-future-fraction": true, "exp-fraction": true, "exp-fraction-zero": true, "exp-exponent": true,

@@ -48,8 +48,8 @@ func (b *builder) form() {
 		{"nul-after", base.Sign() + "\x00"},
 		{"tilde-and-disclosure-after", base.Sign() + "~"}, // SD-JWT
 		{"header-space", sign(head[:4]+" "+head[4:], payload)},
-		{"header-standard-alphabet", sign(strings.NewReplacer("-", "+", "_", "/").Replace(
-			encode([]byte(`{"alg":"RS512","kid":"key-1","x":"???>>>~~~"}`))), payload)},
+		{"header-standard-alphabet", sign(strings.NewReplacer("-", "+", "_",
+			"/").Replace(encode([]byte(`{"alg":"RS512","kid":"key-1","x":"???>>>~~~"}`))), payload)},
 		{"header-alphabets-mixed", sign(encode([]byte(`{"alg":"RS512","kid":"key-1"}`))+"+-", payload)},
 		{"header-one-character-over", sign(encode([]byte(`{"alg":"RS512","kid":"key-1"} `))+"A", payload)},
 		{"header-of-dots-in-hex", sign(fmt.Sprintf("%x", base.Header.Bytes()), payload)},
@@ -203,8 +203,8 @@ func (b *builder) header() {
 		{"format", "%s%n"},
 		{"template", "{{7*7}}"},
 	} {
-		b.head("kid-odd-"+c.name, "KEY-4", "ok", "kid", quote(c.value)).about("The key that is held verifies it: kid " +
-			"is a hint.")
+		b.head("kid-odd-"+c.name, "KEY-4", "ok", "kid",
+			quote(c.value)).about("The key that is held verifies it: kid is a hint.")
 		forged := b.base()
 		forged.Key = mint.CachedKey("attacker", 2048)
 		forged.Header.SetRaw("kid", quote(c.value))
@@ -216,8 +216,8 @@ func (b *builder) header() {
 		{"object", `{"k":"key-1"}`},
 		{"true", "true"},
 	} {
-		b.head("kid-"+c.name, "TOK-5", "token-json", "kid", c.value, 200).about("RFC 7515 §4.1.4 wants a string; " +
-			"ignoring it harms nobody.")
+		b.head("kid-"+c.name, "TOK-5", "token-json", "kid", c.value,
+			200).about("RFC 7515 §4.1.4 wants a string; ignoring it harms nobody.")
 	}
 	b.head("kid-escaped", "KEY-4", "ok", "kid", `"\u006bey-1"`)
 	for _, c := range []struct{ name, value string }{

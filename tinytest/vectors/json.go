@@ -41,8 +41,8 @@ func (b *builder) json() {
 	base := b.base()
 	claims := string(base.Claims.Bytes())
 	payload := func(name, reason, text string, also ...int) *Case {
-		return b.token("json-"+name, "TOK-5", reason, mint.SignBytes(base.Header.Bytes(), []byte(text), base.Key),
-			also...)
+		return b.token("json-"+name, "TOK-5", reason,
+			mint.SignBytes(base.Header.Bytes(), []byte(text), base.Key), also...)
 	}
 	inside := func(member string) string { return strings.TrimSuffix(claims, "}") + "," + member + "}" }
 	for _, c := range []struct{ name, text string }{
@@ -107,21 +107,21 @@ func (b *builder) json() {
 	} {
 		payload("duplicate-"+c.name, bad, inside(c.member))
 	}
-	payload("duplicate-of-unknown", bad, inside(`"x":1,"x":1`), 200).about("At a level that is read, in a member " +
-		"that is not.")
+	payload("duplicate-of-unknown", bad, inside(`"x":1,"x":1`),
+		200).about("At a level that is read, in a member that is not.")
 	payload("duplicate-in-nested-unknown", bad, inside(`"x":{"a":1,"a":2}`), 200)
-	payload("duplicate-write", bad, strings.Replace(claims, `"x-nmos-connection":{`,
-		`"x-nmos-connection":{"write":["a"],`, 1))
-	payload("names-that-differ-in-case", "ok", inside(`"SUB":"somebody","Exp":0,"AUD":"somebody"`)).about(
-		"Names have a case: these are unknown members.")
+	payload("duplicate-write", bad,
+		strings.Replace(claims, `"x-nmos-connection":{`, `"x-nmos-connection":{"write":["a"],`, 1))
+	payload("names-that-differ-in-case", "ok",
+		inside(`"SUB":"somebody","Exp":0,"AUD":"somebody"`)).about("Names have a case: these are unknown members.")
 	payload("name-with-nul", "ok", inside(`"sub\u0000":"somebody"`))
 	payload("name-empty", "ok", inside(`"":1`))
 	payload("name-of-constructor", "ok", inside(`"__proto__":{"sub":"administrator"},"constructor":{"prototype":{}}`)).
 		about("Prototype pollution: an unknown member like any other.")
 	payload("name-non-ascii", "ok", inside(`"größe":1`))
 	payload("big-integers", "ok", inside(`"x":123456789012345678901234567890`))
-	payload("big-exponents", "ok", inside(`"x":1e999`), 401).about("JSON; a program that holds all numbers as " +
-		"doubles may stumble.")
+	payload("big-exponents", "ok", inside(`"x":1e999`),
+		401).about("JSON; a program that holds all numbers as doubles may stumble.")
 	payload("long-number", "ok", inside(`"x":0.`+strings.Repeat("1", 400)))
 	payload("many-members", "ok", inside(many(300))).also(401)
 	payload("deep-15", "ok", inside(`"x":`+strings.Repeat(`{"a":`, 14)+"1"+strings.Repeat("}", 14)))
@@ -132,8 +132,8 @@ func (b *builder) json() {
 	payload("delete-in-unknown", "ok", inside("\"x\":\"\x7f\""))
 	payload("all-escaped-name", "ok", strings.Replace(claims, `"sub"`, `"\u0073\u0075\u0062"`, 1))
 	payload("solidus-escaped", "ok", strings.ReplaceAll(claims, "/", `\/`))
-	payload("white-space-everywhere", "ok", strings.NewReplacer(`:`, "\t: ", `,`, " ,\r\n").Replace(`{"iss":"`)+
-		claims[len(`{"iss":"`):])
+	payload("white-space-everywhere", "ok",
+		strings.NewReplacer(`:`, "\t: ", `,`, " ,\r\n").Replace(`{"iss":"`)+claims[len(`{"iss":"`):])
 	for _, c := range []struct{ name, text string }{
 		{"empty-object", `{}`}, {"only-white-space-inside", `{ }`},
 	} {
@@ -153,8 +153,8 @@ func (b *builder) json() {
 	}
 	empty := mint.SignBytes([]byte(`{}`), base.Claims.Bytes(), base.Key)
 	b.token("header-json-empty-object", "TOK-2", "token-algorithm", empty)
-	b.token("header-json-alg-only", "TOK-5", "ok", mint.SignBytes([]byte(`{"alg":"RS512"}`), base.Claims.Bytes(),
-		base.Key))
+	b.token("header-json-alg-only", "TOK-5", "ok",
+		mint.SignBytes([]byte(`{"alg":"RS512"}`), base.Claims.Bytes(), base.Key))
 	b.token("header-json-alg-last", "TOK-5", "ok",
 		mint.SignBytes([]byte(`{"x":{"alg":"none"},"typ":"JWT","alg":"RS512"}`), base.Claims.Bytes(), base.Key)).
 		about("alg inside another member is another alg.")

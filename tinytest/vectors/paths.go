@@ -244,12 +244,12 @@ func (b *builder) paths() {
 		"the claim of an API, one is the socket of a device model.")
 	s.Device.Paths = &Paths{
 		Public: []string{"/meters", "/x-nmos/system", "/lamps"},
-		Claims: map[string]string{"/levels": "events", "/patch": "connection", "/streams": "streamcompatibility",
-			"/nodes": "node"},
+		Claims: map[string]string{"/levels": "events", "/patch": "connection",
+			"/streams": "streamcompatibility", "/nodes": "node"},
 		Control: []string{"/slot/2/ncp"},
 	}
-	token = b.permitting("node system", "connection=*|single/senders/*", "events=sources/1/ sources/2*",
-		"streamcompatibility=|*")
+	token = b.permitting("node system", "connection=*|single/senders/*",
+		"events=sources/1/ sources/2*", "streamcompatibility=|*")
 	b.ask("path-public-", "request", "",
 		ask{"below", "PATH-11", "GET", "/meters/1", "public", nil},
 		ask{"itself", "PATH-11", "HEAD", "/meters", "public", nil},

@@ -96,8 +96,8 @@ func (b *builder) permissions() {
 	} {
 		t := b.base()
 		t.Claims.SetRaw("x-nmos-connection", value)
-		b.add(Case{Name: fmt.Sprintf("permission-form-%02d", i+1), Rule: "CLM-11", About: "x-nmos-connection is " +
-			value, Part: "permission", Token: t.Sign()}, no)
+		b.add(Case{Name: fmt.Sprintf("permission-form-%02d", i+1), Rule: "CLM-11",
+			About: "x-nmos-connection is " + value, Part: "permission", Token: t.Sign()}, no)
 	}
 	for _, r := range []struct{ name, claim, value, reason string }{
 		{"other-spelling", "x-nmos_connection", `{"read":["*"]}`, "api-not-granted"},

@@ -42,8 +42,8 @@ func (b *builder) ask(prefix, part, token string, rows ...ask) {
 }
 
 func (b *builder) credentials() {
-	b.begin("credentials", "Where the token stands in a request: the Authorization header, or the query of a "+
-		"WebSocket's handshake.")
+	b.begin("credentials",
+		"Where the token stands in a request: the Authorization header, or the query of a WebSocket's handshake.")
 	b.setting("credentials", "")
 	token := b.permitting("connection", "connection=*")
 	head := func(name, rule, reason string, values ...string) *Case {
@@ -133,8 +133,8 @@ func (b *builder) credentials() {
 	socket("handshake-without-equals", "ANS-4", "token-empty", ws(events+"?access_token")).also(401)
 	socket("handshake-malformed", "ANS-2", "token-malformed", ws(events+"?access_token=x.y")).also(400)
 	socket("handshake-twice", "ANS-4", "two-tokens", ws(query+"&access_token={token}")).also(401)
-	socket("handshake-twice-one-bad", "ANS-4", "two-tokens", ws(events+"?access_token=x&access_token={token}")).also(
-		401)
+	socket("handshake-twice-one-bad", "ANS-4", "two-tokens",
+		ws(events+"?access_token=x&access_token={token}")).also(401)
 	socket("handshake-header-too", "ANS-4", "two-tokens", ws(query, "Bearer {token}")).also(401)
 	socket("handshake-header-forged-too", "ANS-4", "two-tokens", ws(query, "Bearer x.y.z")).also(401)
 	socket("handshake-basic-too", "ANS-9", "ok", ws(query, "Basic b3BlcmF0b3I6c2VjcmV0")).also(400, 401)
@@ -144,8 +144,8 @@ func (b *builder) credentials() {
 	socket("handshake-name-array", "ANS-9", "no-token", ws(events+"?access_token[]={token}")).also(400)
 	socket("handshake-semicolon", "ANS-9", "no-token", ws(events+"?a=b;access_token={token}")).also(200)
 	socket("handshake-other-name", "ANS-9", "no-token", ws(events+"?token={token}"))
-	socket("handshake-bearer-in-query", "ANS-2", "token-malformed", ws(events+"?access_token=Bearer%20{token}")).also(
-		400)
+	socket("handshake-bearer-in-query", "ANS-2", "token-malformed",
+		ws(events+"?access_token=Bearer%20{token}")).also(400)
 	socket("handshake-space", "ANS-2", "token-malformed", ws(events+"?access_token={token}+")).also(400)
 	socket("handshake-bad-encoding", "ANS-2", "token-malformed", ws(events+"?access_token={token}%")).also(400)
 	socket("handshake-not-granted", "ANS-3", "path-not-granted", ws("/x-nmos/events/v1.0/other?access_token={token}"))
@@ -155,10 +155,10 @@ func (b *builder) credentials() {
 	socket("no-handshake-post", "ANS-9", "no-token", Request{Method: "POST", Target: query, Upgrade: "websocket"})
 	socket("no-handshake-head", "ANS-9", "no-token", Request{Method: "HEAD", Target: query, Upgrade: "websocket"})
 	socket("no-handshake-patch", "ANS-9", "no-token", Request{Method: "PATCH", Target: query})
-	socket("no-handshake-with-header", "ANS-9", "ok", Request{Target: events + "?access_token=x.y.z",
-		Authorization: []string{"Bearer {token}"}}).also(400)
-	socket("no-handshake-with-header-same", "ANS-9", "ok",
-		Request{Target: query, Authorization: []string{"Bearer {token}"}}).also(400)
+	socket("no-handshake-with-header", "ANS-9", "ok",
+		Request{Target: events + "?access_token=x.y.z", Authorization: []string{"Bearer {token}"}}).also(400)
+	socket("no-handshake-with-header-same",
+		"ANS-9", "ok", Request{Target: query, Authorization: []string{"Bearer {token}"}}).also(400)
 	for i := range b.group.Cases {
 		if c := b.group.Cases[i]; c.Request.Scheme == "wss" && !strings.EqualFold(c.Request.Upgrade, "websocket") &&
 			c.Name != "query-handshake-upgrade-list" {
@@ -185,8 +185,8 @@ func (b *builder) methods() {
 			return "path-not-granted"
 		}
 		b.ask("method-", "permission", both,
-			ask{name + "-with-both", "PATH-1", m, staged, map[bool]string{true: "public", false: "ok"}[m == "OPTIONS"],
-				nil})
+			ask{name + "-with-both", "PATH-1", m, staged,
+				map[bool]string{true: "public", false: "ok"}[m == "OPTIONS"], nil})
 		b.ask("method-", "permission", reads,
 			ask{name + "-with-read", "PATH-1", m, staged, by(true), nil})
 		b.ask("method-", "permission", writes,

@@ -120,8 +120,8 @@ func TestRunnerAsksTheDaemon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := startDaemon(t, program, groups[name])
-			args = append(args, "--vectors", folder, "--http", "unix:"+d.HTTP(), "--compare", "reason", "--patience",
-				"240")
+			args = append(args, "--vectors", folder, "--http", "unix:"+d.HTTP(), "--compare",
+				"reason", "--patience", "240")
 			status, out, r := runner(t, args...)
 			if want := len(groups[name].Cases); status != 0 || r.Failed != 0 || r.Passed < want-8 {
 				t.Errorf("status %d, %d passed of at least %d, %d failed\n%s", status, r.Passed, want, r.Failed, out)
@@ -190,8 +190,8 @@ func TestRunnerSeesFaults(t *testing.T) {
 	t.Cleanup(open.Close)
 	status, out, r := runner(t, "--http", open.URL)
 	if status != 1 || r.Passed < 300 || r.Failed < 1000 || r.Skipped < 50 {
-		t.Errorf("a server that allows all: status %d, %d passed, %d failed, %d skipped\n%.2000s", status, r.Passed,
-			r.Failed, r.Skipped, out)
+		t.Errorf("a server that allows all: status %d, %d passed, %d failed, %d skipped\n%.2000s",
+			status, r.Passed, r.Failed, r.Skipped, out)
 	}
 	for want, n := range map[string]int{"another setting (issuer, jwks)": 1, "HTTP cannot hold it": 5,
 		"another setting (clock)": 1} {
@@ -215,8 +215,8 @@ func TestRunnerSeesFaults(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(closed.Close)
-	status, out, r = runner(t, "--http", closed.URL, "--form", "plain", "--part", "token", "--compare", "error",
-		"--level", "must")
+	status, out, r = runner(t, "--http", closed.URL, "--form", "plain", "--part", "token",
+		"--compare", "error", "--level", "must")
 	if status != 1 || r.Passed < 300 || r.Failed < 20 {
 		t.Errorf("a server that refuses all: status %d, %d passed, %d failed\n%.2000s", status, r.Passed, r.Failed, out)
 	}

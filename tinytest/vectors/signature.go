@@ -10,8 +10,8 @@ import (
 )
 
 // digestInfo is what stands before the digest of SHA-512 (RFC 8017 §9.2).
-var digestInfo = []byte{0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05,
-	0x00, 0x04, 0x40}
+var digestInfo = []byte{0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04,
+	0x02, 0x03, 0x05, 0x00, 0x04, 0x40}
 
 // block returns EMSA-PKCS1-v1_5 (RFC 8017 §9.2) of an encoded digest.
 func block(size int, info []byte) []byte {
@@ -23,8 +23,8 @@ func block(size int, info []byte) []byte {
 }
 
 func (b *builder) signature() {
-	b.begin("signature", "Signatures that are none: forged, of another text, and of blocks that only look like "+
-		"EMSA-PKCS1-v1_5.")
+	b.begin("signature",
+		"Signatures that are none: forged, of another text, and of blocks that only look like EMSA-PKCS1-v1_5.")
 	b.setting("signature", "")
 	b.minted(b.base(), tables, func(c mint.Case) bool {
 		return c.Rule == "TOK-6" || c.Rule == "KEY-6" || c.Name == "forged-and-duplicate"

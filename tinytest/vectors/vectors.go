@@ -268,8 +268,8 @@ func (b *builder) published(name, about, issuer, jwks string) *Group {
 
 // base returns a template of a good token in the group.
 func (b *builder) base() *mint.Token {
-	return mint.New(mint.Options{Issuer: b.group.Device.Issuer, Device: b.group.Device.Names[0], Now: present,
-		Life: life})
+	return mint.New(mint.Options{Issuer: b.group.Device.Issuer,
+		Device: b.group.Device.Names[0], Now: present, Life: life})
 }
 
 // add appends a case, its request completed to a GET of the senders with the token in the header.
@@ -367,8 +367,8 @@ func (b *builder) row(row mint.Case, base *mint.Token) *Case {
 		reason = row.Then
 	}
 	part := "token"
-	if reason == "path-not-granted" || reason == "api-not-granted" || slices.Contains([]string{"PATH-5", "PATH-6"},
-		row.Rule) {
+	if reason == "path-not-granted" || reason == "api-not-granted" ||
+		slices.Contains([]string{"PATH-5", "PATH-6"}, row.Rule) {
 		part = "permission"
 	}
 	c := b.add(Case{

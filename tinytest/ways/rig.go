@@ -183,8 +183,8 @@ func (r *Rig) occupy() (release func()) {
 	}
 	for _, at := range []struct{ network, path, question string }{
 		{"unixpacket", r.Dir.Authz(), "decide 1\nmethod=GET\ntarget=/x-nmos/\n"},
-		{"unix", r.Dir.HTTP(), "GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: GET\r\nX-Original-URI: " +
-			"/x-nmos/\r\n\r\n"},
+		{"unix", r.Dir.HTTP(),
+			"GET /authorize HTTP/1.1\r\nHost: a\r\nX-Original-Method: GET\r\nX-Original-URI: /x-nmos/\r\n\r\n"},
 	} {
 		for range crowd {
 			dial(at.network, at.path)

@@ -206,8 +206,8 @@ func agree(row rows.Question, a Answer) bool {
 }
 
 // InThreads is Threads for a way that any number of goroutines may ask: each does so this many times.
-func InThreads(ask func(*testing.T, rows.Question) (Answer, bool), times int) func(*testing.T, rows.Question,
-	rows.Question, func()) {
+func InThreads(ask func(*testing.T, rows.Question) (Answer, bool),
+	times int) func(*testing.T, rows.Question, rows.Question, func()) {
 	return func(t *testing.T, good, bad rows.Question, restart func()) {
 		half := func() {
 			var threads sync.WaitGroup
@@ -216,8 +216,8 @@ func InThreads(ask func(*testing.T, rows.Question) (Answer, bool), times int) fu
 					for k := range times / 2 {
 						row := []rows.Question{good, bad}[(i+k)%2]
 						if a, _ := ask(t, row); !agree(row, a) {
-							t.Errorf("thread %d, time %d: %s: got %v; want %s %s", i, k, row.Name, a, row.First,
-								row.Reason)
+							t.Errorf("thread %d, time %d: %s: got %v; want %s %s",
+								i, k, row.Name, a, row.First, row.Reason)
 						}
 					}
 				})

@@ -24,8 +24,8 @@ func startCaddy(t *testing.T, r *rig) *front {
 
 // caddyDifferences come from Caddy's reading the target before it asks.
 var caddyDifferences = []difference{
-	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "the daemon's HTTP socket says so, and the device's " +
-		"HTTP server"},
+	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431",
+		"the daemon's HTTP socket says so, and the device's HTTP server"},
 	{`header with a delete`, "400", "in other words"},
 	{`TOK-1/(payload-(carriage-return|nul)|signature-carriage-return-after)`, "400",
 		"a control character, in other words"},

@@ -19,8 +19,8 @@ func startCivetWeb(t *testing.T, r *rig) *front {
 // civetwebLines compiles the program of the README.
 func civetwebLines(t *testing.T, r *rig) *front {
 	f := newCivetWeb(t)
-	f.lines("../platform/cclient/civetweb/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), `"80"`,
-		`"`+f.addr+`"`, ", 500)", ", 8000)")
+	f.lines("../platform/cclient/civetweb/README.md",
+		"main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), `"80"`, `"`+f.addr+`"`, ", 500)", ", 8000)")
 	f.build(f.dir+"/main.c", "-lcivetweb")
 	f.start()
 	return f

@@ -238,11 +238,11 @@ func checkMisleading(t *testing.T, r *rig, f *front) {
 	var headers []string
 	for _, name := range misleading {
 		forbidden[canonical(name)] = true
-		headers = append(headers, name+": PATCH", strings.ToLower(name)+": PATCH", strings.ReplaceAll(name, "-", "_")+
-			": PATCH")
+		headers = append(headers, name+": PATCH", strings.ToLower(name)+": PATCH",
+			strings.ReplaceAll(name, "-", "_")+": PATCH")
 	}
-	for _, name := range []string{"Reason", "Path", "Client_Id", "Client-Id", "Subject", "Expires_In", "Error",
-		"Would"} {
+	for _, name := range []string{"Reason", "Path", "Client_Id", "Client-Id", "Subject",
+		"Expires_In", "Error", "Would"} {
 		headers = append(headers, "X_Auth_"+name+": forged", "X-Auth_"+name+": forged", "X_Auth-"+name+": forged")
 	}
 	for some := range slices.Chunk(headers, 40) { // C servers read 64 or so

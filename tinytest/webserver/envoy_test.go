@@ -54,8 +54,8 @@ var envoyDifferences = []difference{
 	{`target .*/x-nmos/node/v1\.3/self(\?a=b)?#.*|handshake (token in a fragment|a fragment with dots.*)`, "400",
 		"Envoy takes no fragment"},
 	{`target .*/x-nmos/node/v1\.3/é`, "400", "nor what is not ASCII"},
-	{`target .*/x-nmos/node/v1\.3/self%(2|zz)?`, "400", "the daemon's HTTP socket and the device's HTTP server say " +
-		"it in other words"},
+	{`target .*/x-nmos/node/v1\.3/self%(2|zz)?`, "400",
+		"the daemon's HTTP socket and the device's HTTP server say it in other words"},
 	{`target.* (\?x|x|@?nmos.*)|target (with token )?\*\*?`, "400", "no target for Envoy"},
 	{`target options \*\*?`, "404", "nor this"},
 	{`target .*(http:/x-nmos|http://|http://node-1\.example\.com#x|ftp://.*)`, "400", "nor these"},
@@ -68,8 +68,8 @@ var envoyDifferences = []difference{
 	{`header space before colon`, "400", "no name of a header"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "400", "Envoy does not choose a body's length"},
 	{`handshake for the sources? only`, "403", "Envoy asks for the socket's own path"},
-	{`handshake elsewhere|handshake asked for elsewhere in a list.*`, "200", "an answer of 200 to a handshake loses " +
-		"its body"},
+	{`handshake elsewhere|handshake asked for elsewhere in a list.*`, "200",
+		"an answer of 200 to a handshake loses its body"},
 	{`handshake asked for .*(nearly|of two protocols)`, "403",
 		"Envoy upgrades to what is named in upgrade_configs alone"},
 }

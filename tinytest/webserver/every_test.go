@@ -31,8 +31,8 @@ func TestEveryDoor_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS9_PATH5_PATH9(t *testing.T) 
 				Threads: d.threads,
 				Fails:   d.f.unasked,
 				Unanswered: func(t *testing.T, why ways.Why) {
-					if d.closed(t, "with the daemon "+string(why), d.asks(w.Server.Token(rows.PathsToken).Sign(),
-						why)); why == ways.Stopped {
+					if d.closed(t, "with the daemon "+string(why),
+						d.asks(w.Server.Token(rows.PathsToken).Sign(), why)); why == ways.Stopped {
 						checkSaid(t, d.f, one.says)
 					}
 				},

@@ -67,8 +67,8 @@ func lighttpdLines(t *testing.T, r *rig) *front {
 // lighttpdDifferences are mostly requests that lighttpd refuses before it asks.
 var lighttpdDifferences = []difference{
 	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "more headers than server.max-request-field-size"},
-	{`TOK-1/(payload-(carriage-return|nul|newline)|signature-carriage-return-after)`, "400", "a control character in " +
-		"a header"},
+	{`TOK-1/(payload-(carriage-return|nul|newline)|signature-carriage-return-after)`,
+		"400", "a control character in a header"},
 	{`target.* (\?x|x|\*\*|@?nmos.*|http:/x-nmos|http://|ftp://.*)`, "400", "no target for lighttpd"},
 	{`target (with token )?\*`, "400", "only OPTIONS has this target"},
 	{`target options \*`, "200", "lighttpd says itself what it can do, which is nothing of the device's"},
@@ -78,8 +78,8 @@ var lighttpdDifferences = []difference{
 	{`method with (body|token) (GET|HEAD) .*|body of a GET`, "400", "a GET has no body here"},
 	{`method POST .*|handshake by POST`, "411", "a POST has a length here"},
 	{`method.* ([Gg]et|PATCHX|M-SEARCH) .*`, "501", "lighttpd knows the methods of HTTP and WebDAV only"},
-	{`handshake asked for .*of two protocols`, "401", "lighttpd takes the offer of h2c for itself, so that no " +
-		"handshake is left"},
+	{`handshake asked for .*of two protocols`, "401",
+		"lighttpd takes the offer of h2c for itself, so that no handshake is left"},
 	{`header with a delete`, "400", "a control character in a header"},
 	{`header space before colon`, "400", "no name of a header"},
 	{`body (of two lengths|of no length|with a length and chunked)`, "400", "lighttpd does not choose a body's length"},

@@ -50,8 +50,8 @@ func startMongoose(t *testing.T, r *rig) *front {
 // mongooseLines compiles the program of the README.
 func mongooseLines(t *testing.T, r *rig) *front {
 	f := newMongoose(t)
-	f.lines("../platform/cclient/mongoose/README.md", "main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(),
-		"0.0.0.0:80", f.addr, ", 500)", ", 8000)")
+	f.lines("../platform/cclient/mongoose/README.md",
+		"main.c", "/run/nmos-authd/authz.sock", r.dir.Authz(), "0.0.0.0:80", f.addr, ", 500)", ", 8000)")
 	f.buildMongoose(filepath.Join(f.dir, "main.c"))
 	f.start()
 	return f

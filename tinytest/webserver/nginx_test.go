@@ -43,8 +43,8 @@ func startNginxWith(t *testing.T, r *rig, eventsToo bool, as string, upstreams, 
 func newNginx(t *testing.T, r *rig, upstreams ...string) *front {
 	f := newFront(t, "nginx", "apt-get install nginx-light")
 	f.copy("nginx/nmos-authd-http.conf", append(upstreams, "unix:/run/nmos-authd/http.sock", "unix:"+r.http)...)
-	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s", "proxy_connect_timeout "+
-		askPatience, "_timeout    2s", "_timeout    "+askPatience)
+	f.copy("nginx/nmos-authd.conf", "/var/log/nginx/", f.dir+"/", "proxy_connect_timeout 1s",
+		"proxy_connect_timeout "+askPatience, "_timeout    2s", "_timeout    "+askPatience)
 	return f
 }
 
@@ -233,8 +233,8 @@ func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
 		}
 		want := row.status == 200 && row.second == ""
 		if a.status != row.status || target != row.second || len(first) > 0 != want {
-			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v", row.request, a.status, target,
-				first, row.status, row.second, want)
+			t.Errorf("%s: %d, the second server got %q, the first %+v; want %d, %q, %v",
+				row.request, a.status, target, first, row.status, row.second, want)
 		}
 	}
 }

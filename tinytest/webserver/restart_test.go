@@ -55,10 +55,10 @@ func (r *rig) breakConnections(t *testing.T) *atomic.Int32 {
 	daemon := r.dir.HTTP()
 	relay := httputil.ReverseProxy{
 		Rewrite: func(q *httputil.ProxyRequest) { q.Out.URL.Scheme, q.Out.URL.Host = "http", "daemon" },
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (
-			net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", daemon)
-		}},
+		Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", daemon)
+			}},
 	}
 	type asked struct{}
 	broken := new(atomic.Int32)

@@ -16,8 +16,8 @@ type row struct {
 
 // allRows are all requests that are compared in enforce mode.
 func allRows(r *rig) []row {
-	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r), handshakeRows(r),
-		modelRows(r))
+	return slices.Concat(tokenRows(r), targetRows(r.good()), methodRows(r.good()), headerRows(r),
+		handshakeRows(r), modelRows(r))
 }
 
 // tokenRows are all that the mint can make, but those whose answer changes when keys have been fetched: see
@@ -132,23 +132,23 @@ func headerRows(r *rig) []row {
 		{"forged original", get(self).with("X-Original-URI: /x-nmos/", "X-Original-Method: GET")},
 		{"forged original method", get(self).with("X-Original-Method: OPTIONS")},
 		{"forged forwarded", get(self).with("X-Forwarded-Uri: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
-		{"forged forwarded, with token", get(self).bearing(good).with("X-Forwarded-Uri: /x-nmos/",
-			"X-Forwarded-Method: OPTIONS")},
+		{"forged forwarded, with token",
+			get(self).bearing(good).with("X-Forwarded-Uri: /x-nmos/", "X-Forwarded-Method: OPTIONS")},
 		{"forged original, with token", get(self).bearing(good).with("X-Original-URI: /x-nmos/",
 			"X-Original-Method: OPTIONS", "X-Original-Upgrade: x")},
-		{"forged underscores", get(self).with("X_Original_URI: /x-nmos/", "X_Forwarded_Uri: /x-nmos/",
-			"X_Auth_Reason: ok")},
+		{"forged underscores",
+			get(self).with("X_Original_URI: /x-nmos/", "X_Forwarded_Uri: /x-nmos/", "X_Auth_Reason: ok")},
 		{"forged upgrade", get(self + "?access_token=" + good).with("X-Original-Upgrade: websocket")},
 		{"forged answer", get(self).with("X-Auth-Reason: ok", "X-Auth-Path: "+self).with(identity...)},
-		{"forged answer, with token", get(self).bearing(good).with("X-Auth-Reason: public", "X-Auth-Path: /x").with(
-			identity...)},
+		{"forged answer, with token",
+			get(self).bearing(good).with("X-Auth-Reason: public", "X-Auth-Path: /x").with(identity...)},
 		{"forged answer, public", get("/x-nmos/").with("X-Auth-Reason: ok", "X-Auth-Path: "+self).with(identity...)},
-		{"forged hops", get(self).with("Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, " +
-			"Authorization")},
+		{"forged hops",
+			get(self).with("Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, Authorization")},
 		{"forged hops, with token", get(self).bearing(good).with(
 			"Connection: close, X-Original-URI, X-Original-Method, X-Forwarded-Uri, X-Original-Upgrade")},
-		{"forged hops of the answer", get(self).bearing(good).with("Connection: close, X-Auth-Reason, X-Auth-Path, " +
-			"X-Auth-Subject")},
+		{"forged hops of the answer",
+			get(self).bearing(good).with("Connection: close, X-Auth-Reason, X-Auth-Path, X-Auth-Subject")},
 
 		{"body patch", patch.bearing(good)},
 		{"body patch without token", patch},
@@ -228,8 +228,8 @@ func handshakeRows(r *rig) (all []row) {
 	}
 	in("by POST", request{method: "POST", target: query + good}.upgrading())
 	in("by HEAD", request{method: "HEAD", target: query + good}.upgrading())
-	in("version 8", get(query+good).with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8",
-		key[1]))
+	in("version 8",
+		get(query+good).with("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8", key[1]))
 	in("no key", get(query+good).with("Connection: Upgrade", "Upgrade: websocket", key[0]))
 	return all
 }

@@ -40,8 +40,8 @@ func TestServe(t *testing.T) {
 	read, write := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		code := run(ctx, []string{"--dir", dir, "--issuer-path", "/a", "--client", "c=s", "--quiet"}, rotate, write,
-			io.Discard)
+		code := run(ctx, []string{"--dir", dir, "--issuer-path", "/a", "--client", "c=s", "--quiet"},
+			rotate, write, io.Discard)
 		_ = write.Close()
 		ended <- code
 	}()

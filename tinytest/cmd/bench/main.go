@@ -29,11 +29,11 @@ func main() {
 	load.EchoIfAsked()
 	b := bench{}
 	flag.StringVar(&b.program, "daemon", "build/nmos-authd", "the daemon's `program`")
-	flag.StringVar(&b.hello, "hello", "build/hello", "tinytest/cmd/hello, with which the daemon's start is compared: "+
-		"its `program`")
+	flag.StringVar(&b.hello, "hello", "build/hello",
+		"tinytest/cmd/hello, with which the daemon's start is compared: its `program`")
 	flag.StringVar(&b.before, "before", "", "another build of the daemon, shown beside over authz.sock: its `program`")
-	flag.StringVar(&b.only, "only", "", "of the parts process, start, authz, http and nginx these alone, as in "+
-		"`authz,http`")
+	flag.StringVar(&b.only, "only", "",
+		"of the parts process, start, authz, http and nginx these alone, as in `authz,http`")
 	flag.IntVar(&b.rounds, "rounds", 15, "how many rounds the median is taken of")
 	flag.DurationVar(&b.each, "each", 100*time.Millisecond, "how long each round takes")
 	flag.Parse()

@@ -101,8 +101,8 @@ http {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	request := "GET " + rows.Senders + " HTTP/1.1\r\nHost: node-1.example.com\r\nAuthorization: Bearer " + b.tokens[0] +
-		"\r\n\r\n"
+	request := "GET " + rows.Senders +
+		" HTTP/1.1\r\nHost: node-1.example.com\r\nAuthorization: Bearer " + b.tokens[0] + "\r\n\r\n"
 	target := func(name, addr string, processes []int) load.Target {
 		return load.Target{
 			Name: name, Network: "tcp", Address: addr, HTTP: true, Questions: []string{request}, Want: "HTTP/1.1 200 ",

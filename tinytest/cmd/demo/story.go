@@ -94,8 +94,8 @@ func (s *stage) play(ctx context.Context) error {
 			return fmt.Errorf("%d. %s: %w", i+1, chapter.title, err)
 		}
 		if v := s.Server.Violations(); len(v) > 0 {
-			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q", i+1, chapter.title,
-				v)
+			return fmt.Errorf("%d. %s: the authorization server complains of what it was sent: %q",
+				i+1, chapter.title, v)
 		}
 		if v := s.EST.Violations(); len(v) > 0 {
 			return fmt.Errorf("%d. %s: the certificate server complains of what it was sent: %q", i+1, chapter.title, v)
