@@ -231,9 +231,9 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 // A question about commands is one record: those denied with role path, class, method and outcome, the others counted,
 // or listed if that is configured. What was allowed to write is never joined with others.
 func TestControlRecords_CTL2_CTL87(t *testing.T) {
-	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\ncommand=3 1.2.2.1 4m3 " +
-		"root.receiver-monitors.mon-2\n" +
-		"command=4 1.2.2.1 4m3 root.receiver-monitors.mon-1\nsubscribe=root.tx 3.gain\nTOKEN"
+	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\n" +
+		"command=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\ncommand=4 1.2.2.1 4m3 root.receiver-monitors.mon-1\n" +
+		"subscribe=root.tx 3.gain\nTOKEN"
 	denied := []any{"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted",
 		"read subscribe root.tx 3.gain 403 path-not-granted"}
 	for _, c := range []struct {
@@ -242,18 +242,16 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 		want        map[string]any
 	}{
 		{"some", some, nil, map[string]any{"question": "control", "kind": "control",
-			"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write",
-			"targets": 4.0, "allowed": 2.0, "denied": denied, "permitted": nil, "decision": "deny", "status": 403.0,
-			"reason": "path-not-granted"}},
+			"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write", "targets": 4.0, "allowed": 2.0,
+			"denied": denied, "permitted": nil, "decision": "deny", "status": 403.0, "reason": "path-not-granted"}},
 		{"listed", some, func(c *config.Config) { c.Control.Record = config.RecordAll },
-			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
-				"permitted": []any{"read 1m1 1.2.2.1 root.receiver-monitors.mon-1",
-					"write 4m3 1.2.2.1 root.receiver-monitors.mon-1"}}},
+			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied, "permitted": []any{
+				"read 1m1 1.2.2.1 root.receiver-monitors.mon-1", "write 4m3 1.2.2.1 root.receiver-monitors.mon-1"}}},
 		{"observed", some, func(c *config.Config) { c.Mode = config.ModeObserve },
 			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
 				"decision": "allow", "reason": "observe", "would": "path-not-granted"}},
-		{"some let pass", "api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 " +
-			"root.receiver-monitors.mon-2\nTOKEN",
+		{"some let pass",
+			"api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\nTOKEN",
 			func(c *config.Config) {
 				for api := range c.Enforce {
 					if decide.API(api).String() == "control" {
@@ -266,9 +264,8 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 					"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted"},
 				"decision": "deny", "status": 403.0, "reason": "path-not-granted"}},
 		{"all allowed", "api=control\nsubscribe=root.receiver-monitors.mon-1\nTOKEN", nil,
-			map[string]any{"path": "root.receiver-monitors.mon-1",
-				"method": "subscribe", "access": "read", "targets": 1.0, "allowed": 1.0, "denied": nil,
-				"permitted": nil, "decision": "allow"}},
+			map[string]any{"path": "root.receiver-monitors.mon-1", "method": "subscribe", "access": "read",
+				"targets": 1.0, "allowed": 1.0, "denied": nil, "permitted": nil, "decision": "allow"}},
 		{"no token", "api=configuration\ncommand=1 - 1m1 root\n", nil,
 			map[string]any{"kind": "configuration", "path": "root", "targets": 1.0, "allowed": 0.0,
 				"denied": []any{"write 1m1 - root 401 no-token"}, "status": 401.0}},
@@ -311,8 +308,8 @@ func TestControlRecordsJoined_CTL87_OPS2(t *testing.T) {
 	tok := monitorToken()
 	const n = 50
 	for i := range n {
-		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 "+
-			"root.receiver-monitors.mon-1\nsubscribe=root\n", tok, i), 32<<10)
+		s.Packet(nil, fmt.Appendf(nil, "control 1\napi=control\nauthorization=Bearer %s\n"+
+			"command=%d 1 1m2 root.receiver-monitors.mon-1\nsubscribe=root\n", tok, i), 32<<10)
 		s.Packet(nil, fmt.Appendf(nil,
 			"control 1\napi=control\nauthorization=Bearer %s\ncommand=%d 1 1m2 root\n", tok, i), 32<<10)
 	}

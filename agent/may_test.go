@@ -71,9 +71,8 @@ func (d *device) listMay(t testing.TB, tok string) (all []string, replies int) {
 func tokensForMay() map[string]string {
 	return map[string]string{
 		"nothing": tokenOf(map[string]claim{"system": {nil, nil, ""}}, ""),
-		"all": tokenOf(map[string]claim{"connection": {[]string{"*"}, []string{"*"}, ""},
-			"events":  {[]string{"*"}, nil, ""},
-			"control": {[]string{"*"}, []string{"*"}, ""}, "console": {[]string{"*"}, []string{"*"}, ""},
+		"all": tokenOf(map[string]claim{"connection": {[]string{"*"}, []string{"*"}, ""}, "events": {[]string{"*"},
+			nil, ""}, "control": {[]string{"*"}, []string{"*"}, ""}, "console": {[]string{"*"}, []string{"*"}, ""},
 			"configuration": {[]string{"*"}, []string{"*"}, ""}, "node": {[]string{"*"}, []string{"*"}, ""}}, "query"),
 		"parts": tokenOf(map[string]claim{"connection": {[]string{"single/senders/*"}, []string{"*0/staged"}, ""},
 			"events":  {[]string{"sources/6f1e00*"}, nil, ""},
@@ -155,9 +154,8 @@ func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 			"may 1\n": "deny 401 no-token",
 			"may 1\nauthorization=Bearer " + forged(tokenOf(nil, "")) +
 				"\n": "deny 401 signature", "may 1\nauthorization=Bearer " + awaited() + "\n": "deny 503 keys-pending",
-			"may 1\nauthorization=Bearer " + tokenOf(nil, "") +
-				"\nafter=x\n": "error 400 packet-value", "may 1\nauthorization=Bearer " + tokenOf(nil, "") +
-				"\nafter=1.-1\n": "error 400 packet-value",
+			"may 1\nauthorization=Bearer " + tokenOf(nil, "") + "\nafter=x\n": "error 400 packet-value", "may 1\n" +
+				"authorization=Bearer " + tokenOf(nil, "") + "\nafter=1.-1\n": "error 400 packet-value",
 			"may 1\nauthorization=Bearer " + tokenOf(nil, "") +
 				"\nafter=1.4294967296\n": "error 400 packet-value", "may 1\nauthorization=Bearer " + tokenOf(nil, "") +
 				"\nafter=99.5\n": "error 400 packet-value",

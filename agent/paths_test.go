@@ -161,11 +161,9 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 			}, tok.Key.JWK())
 			authorization := "authorization=Bearer " + tok.Sign() + "\n"
 			for _, target := range []string{"/x-nmos/ncp/v1.0", "/x-nmos/ncp/v1.0/", "/x-nmos/ncp/v1%2E1?a=b",
-				"/slot/2/ncp", "/slot/2/x/../ncp/",
-				"/x-nmos/node/v1.3/control"} {
+				"/slot/2/ncp", "/slot/2/x/../ncp/", "/x-nmos/node/v1.3/control"} {
 				for _, question := range []string{"decide 1\nmethod=GET\n", "decide 1\nmethod=GET\nupgrade=websocket\n",
-					"decide 1\nmethod=HEAD\n",
-					"decide-all 1\n", "decide-all 1\nupgrade=websocket\n"} {
+					"decide 1\nmethod=HEAD\n", "decide-all 1\n", "decide-all 1\nupgrade=websocket\n"} {
 					got := d.ask(t, question+"target="+target+"\n"+authorization)
 					if got.first+" "+got.reason() != c.want {
 						t.Errorf("%s, %q: got %s %s, want %s", target, question, got.first, got.reason(), c.want)
@@ -211,8 +209,8 @@ func TestQuerySockets_PATH14(t *testing.T) {
 				for _, question := range []string{"decide 1\nmethod=GET\n", "decide-all 1\n"} {
 					for _, packet := range []string{
 						question + "upgrade=websocket\ntarget=" + target + "\nauthorization=Bearer " + tok.Sign() +
-							"\n", question + "upgrade=WebSocket\ntarget=" + target + "?access_token=" + tok.Sign() +
-							"\n",
+							"\n", question + "upgrade=WebSocket\ntarget=" + target +
+							"?access_token=" + tok.Sign() + "\n",
 					} {
 						if got := d.ask(t, packet); got.reason() != want {
 							t.Errorf("%s as a socket: got %s, want %s", target, got.reason(), want)

@@ -103,9 +103,8 @@ func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
 		{"lamp", "on-air", "write", "POST", "/lamps/on-air"}, {"shutter", "1", "write", "DELETE", "/shutters/1"},
 	} {
 		for _, authorization := range tokens {
-			own := string(d.NewSession().Packet(nil,
-				[]byte("resource 1\nid=1\nkind="+r.kind+"\nname="+r.name+"\naccess="+r.access+"\n"+authorization),
-				32<<10))
+			own := string(d.NewSession().Packet(nil, []byte("resource 1\nid=1\nkind="+r.kind+"\nname="+r.name+
+				"\naccess="+r.access+"\n"+authorization), 32<<10))
 			path := string(d.NewSession().Packet(nil,
 				[]byte("decide 1\nid=1\nmethod="+r.method+"\ntarget="+r.path+"\n"+authorization), 32<<10))
 			if own != path && !differInTime(t, own, path) {

@@ -78,16 +78,14 @@ func TestStages_OPS3(t *testing.T) {
 			"deny 403 api-not-granted"},
 		{"control=none", "decide 1\nmethod=GET\nupgrade=websocket\ntarget=/x-nmos/ncp/v1.0\n" + tok,
 			"allow 200 observe, would 403 api-not-granted"},
-		{"control=write", "control 1\napi=control\nsubscribe=root.a\n" + tok, "allow 200 observe, would 403 " +
-			"api-not-granted" +
-			" subscribe root.a 403 api-not-granted"},
+		{"control=write", "control 1\napi=control\nsubscribe=root.a\n" + tok,
+			"allow 200 observe, would 403 api-not-granted subscribe root.a 403 api-not-granted"},
 		{"control=write", "control 1\napi=control\ncommand=1 1 1m1 root.a\nsubscribe=root.a\n",
 			"allow 200 observe, would 401 no-token *"},
 		{"control=write", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok,
 			"deny 403 api-not-granted, denied command 1 403 api-not-granted"},
 		{"configuration=none", "control 1\napi=configuration\ncommand=1 1 1m1 root.a\n" + tok,
-			"allow 200 observe, would 403 api-not-granted" +
-				" command 1 403 api-not-granted"},
+			"allow 200 observe, would 403 api-not-granted command 1 403 api-not-granted"},
 		{"control=write", "control 1\napi=control\ncommand=1 1 1m2 root.a\ncommand=2 1 1m2 root.a\n",
 			"deny 401 no-token, denied *"},
 		// Of several, those that count decide, and those alone are named.

@@ -209,8 +209,7 @@ func TestWatchSources_PATH12(t *testing.T) {
 			"events": {Read: []string{"sources/*"}}}})
 		d := newDevice(t, func(c *config.Config) { c.Paths.Public = []string{"/a"} }, events.Key.JWK())
 		w := d.watch(t, "watch-token 1\nid=7\ntarget=/a\ntarget="+sources+"1\ntarget="+sources+
-			"2\nauthorization=Bearer "+
-			events.Sign()+"\n")
+			"2\nauthorization=Bearer "+events.Sign()+"\n")
 		w.want("allow 200 ok", false)
 		d.Configure(d.config, d.config.Device.Names)
 		w.want("", false)

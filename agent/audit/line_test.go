@@ -181,8 +181,8 @@ func FuzzRecord(f *testing.F) {
 		line, _ = chain{line: 1<<64 - 2}.append(nil, short)
 		if m := s.message(nil, line); len(m) > maxDatagram {
 			t.Errorf("a datagram of %d bytes", len(m))
-		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) || !bytes.Contains(m,
-			[]byte(" "+back.Reason.Decision()+" - {")) {
+		} else if pri := priority(&back); !bytes.HasPrefix(m, pri) ||
+			!bytes.Contains(m, []byte(" "+back.Reason.Decision()+" - {")) {
 			t.Errorf("a message that does not begin with %s: %s", pri, m)
 		}
 		if got, want := decisionsOf(line), back.decisions(); got != want {
@@ -289,8 +289,7 @@ func TestAuditListsEveryField(t *testing.T) {
 // The number of a line has one form.
 func TestLineNumberHasOneForm(t *testing.T) {
 	for number, good := range map[string]bool{"1": true, "18446744073709551615": true, "01": false, "0": false,
-		"+1": false, "-1": false,
-		"": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
+		"+1": false, "-1": false, "": false, " 1": false, "1.0": false, "1_0": false, "18446744073709551616": false} {
 		line := string(lineStart) + `"x":1,"line":` + number + `,"chain":"` +
 			strings.Repeat("0", 2*chainBytes) + "\"}\n"
 		if c, _, ok := parseChain([]byte(line)); ok != good {

@@ -42,8 +42,13 @@ func parseMessage(b []byte) (m message, err error) {
 		name string
 		to   *string
 		most int
-	}{{"time", &m.time, 32}, {"host", &m.host, 255}, {"app", &m.app, 48}, {"procid", &m.proc, 128},
-		{"msgid", &m.id, 32}} {
+	}{
+		{"time", &m.time, 32},
+		{"host", &m.host, 255},
+		{"app", &m.app, 48},
+		{"procid", &m.proc, 128},
+		{"msgid", &m.id, 32},
+	} {
 		value, after, found := bytes.Cut(rest, []byte(" "))
 		if !found || len(value) == 0 || len(value) > part.most ||
 			bytes.ContainsFunc(value, func(r rune) bool { return r < 33 || r > 126 }) {

@@ -227,8 +227,11 @@ func TestSyslogTime_OPS1(t *testing.T) {
 		name string
 		now  func() time.Time
 		want bool
-	}{{"the system's", nil, true}, {"now", time.Now, true},
-		{"1970", func() time.Time { return time.Unix(0, 0) }, false}} {
+	}{
+		{"the system's", nil, true},
+		{"now", time.Now, true},
+		{"1970", func() time.Time { return time.Unix(0, 0) }, false},
+	} {
 		_, at := listenTCP(t, &tls.Config{Certificates: []tls.Certificate{cert}}, true)
 		o := syslogOptions("tls", "syslog.example.com:6514")
 		o.Roots, o.Now = func() (*x509.CertPool, error) { return pool, nil }, c.now

@@ -44,8 +44,7 @@ func TestVerifyGood(t *testing.T) {
 	lines := stream(t, 5)
 	r := verify(t, strings.Join(lines, ""))
 	if !r.Good() || !r.Closed || r.Truncated || r.Lines != 7 || r.Decisions != 5 || r.Runs != 1 || r.First != 1 ||
-		r.Last != 7 ||
-		!strings.Contains(lines[6], r.Head) {
+		r.Last != 7 || !strings.Contains(lines[6], r.Head) {
 		t.Errorf("got %+v, want a good stream of 5 decisions, 1 to 7, in 7 lines, which is closed", r)
 	}
 }
@@ -289,9 +288,8 @@ func FuzzVerify(f *testing.F) {
 			v := Verifier{Mixed: mixed}
 			v.Read("a", bytes.NewReader(text))
 			v.Read("b", bytes.NewReader(text))
-			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes || r.Good() && len(text) > 0 &&
-				r.Lines > 0 && !mixed &&
-				!bytes.Contains(text, lineStart) {
+			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes ||
+				r.Good() && len(text) > 0 && r.Lines > 0 && !mixed && !bytes.Contains(text, lineStart) {
 				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream",
 					r, maxFaults, maxNotes)
 			}

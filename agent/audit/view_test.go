@@ -120,8 +120,7 @@ func TestViewOnATerminal(t *testing.T) {
 				}
 			}
 			if !strings.Contains(string(text), "staged ×57") || width >= 80 && !strings.Contains(string(text),
-				"0000-4000-8000-000000000041/staged ×57") ||
-				width >= 110 && !strings.Contains(string(text), path) {
+				"0000-4000-8000-000000000041/staged ×57") || width >= 110 && !strings.Contains(string(text), path) {
 				t.Errorf("%d columns: the end of the path is missing\n%s", width, text)
 			}
 			for _, row := range strings.Split(v.Head(), "\n") {

@@ -292,8 +292,12 @@ func TestReconfigure(t *testing.T) {
 			name string
 			tape *tape
 			want uint64
-		}{{"stays", stays, 20}, {"the same again", same, 0}, {"moves", moves, 10}, {"moved", moved, 10},
-			{"broken", broken, 0}, {"other", other, 20}, {"leaves", leaves, 10}, {"comes", comes, 10}} {
+		}{
+			{"stays", stays, 20}, {"the same again", same, 0},
+			{"moves", moves, 10}, {"moved", moved, 10},
+			{"broken", broken, 0}, {"other", other, 20},
+			{"leaves", leaves, 10}, {"comes", comes, 10},
+		} {
 			kept, dropped := sum(t, c.tape.String())
 			v, _ := Verify(strings.NewReader(c.tape.String()))
 			if kept != c.want || dropped != 0 || c.want > 0 && (!v.Good() || !v.Closed || len(v.Notes) > 0) {

@@ -10,8 +10,7 @@ import (
 // A client that was made by hand.
 func TestConfigGivenClient(t *testing.T) {
 	got, err := Parse("x.toml", []byte("[client]\nscopes = [\"events\"]\nissuer = \"https://a.example\"\nclient_id = "+
-		"\"node 1\"\n"+
-		"client_secret_file = \"/etc/nmos-authd/secret\"\nauth_method = \"client_secret_basic\"\n"))
+		"\"node 1\"\nclient_secret_file = \"/etc/nmos-authd/secret\"\nauth_method = \"client_secret_basic\"\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,8 +36,8 @@ func TestExamine_DIS5(t *testing.T) {
 		own  = "[sockets]\nauthz = \"DIR/own/a\"\nhttp = \"\"\nadmin = \"\"\n[state]\ndir = \"DIR/own/state\"\n"
 		none = "ca_file: open DIR/none.pem: no such file or directory: put the root certificate of your " +
 			"authorization server there"
-		plain = "[authorization] allow_http: whoever can answer on the network can make tokens that this device " +
-			"accepts\n"
+		plain = "[authorization] allow_http: whoever can answer on the network can make " +
+			"tokens that this device accepts\n"
 		warned  = plain + "[authorization] " + none
 		without = "[authorization]\nca_file = \"DIR/none.pem\"\n"
 		with    = "[authorization]\nca_file = \"DIR/own/ca.pem\"\n"
@@ -48,8 +48,8 @@ func TestExamine_DIS5(t *testing.T) {
 		{"no roots, only https", without + "servers = [\"https://a\"]\nallow_http = true\n" + own,
 			strings.TrimSuffix(plain, "\n"), none},
 		{"no roots, http", without + "servers = [\"https://a\", \"http://b\"]\nallow_http = true\n" + own, warned, ""},
-		{"no roots, http trusted", without + "servers = [\"https://a\"]\ntrusted_issuers = " +
-			"[\"http://b\"]\nallow_http = true\n" + own, warned, ""},
+		{"no roots, http trusted", without +
+			"servers = [\"https://a\"]\ntrusted_issuers = [\"http://b\"]\nallow_http = true\n" + own, warned, ""},
 		{"no roots, http can be found", without + "allow_http = true\n" + own, warned, ""},
 		{"no certificate in it", "[authorization]\nca_file = \"DIR/own\"\n" + own + "[audit]\nsinks = []\n", "", ""},
 		{"sockets where others may write", with + strings.Replace(own, "DIR/own/a", "DIR/sticky/a", 1),
@@ -57,8 +57,8 @@ func TestExamine_DIS5(t *testing.T) {
 		{"below it, but theirs it is not", with + strings.Replace(own, "DIR/own/a", "DIR/sticky/own/a", 1), "", ""},
 		{"below one in which others may rename", with + strings.Replace(own, "DIR/own/a", "DIR/shared/own/a", 1),
 			"[sockets] authz: other users may write to DIR/shared: any of them can answer in the daemon's place", ""},
-		{"state that is made where others may write", with + strings.Replace(own, "DIR/own/state", "DIR/sticky/state",
-			1),
+		{"state that is made where others may write",
+			with + strings.Replace(own, "DIR/own/state", "DIR/sticky/state", 1),
 			"[state] dir: other users may write to DIR/sticky: any of them can prevent the keys from being saved", ""},
 		{"an audit file in a missing folder", with + own + "[audit]\nsinks = [\"file\"]\nfile = " +
 			"\"DIR/own/none/audit.log\"\n[metrics]\nfile = \"DIR/none/m\"\n",

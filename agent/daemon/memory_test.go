@@ -17,9 +17,8 @@ func TestMemoryLimit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "nmos-authd.toml")
 	write := func(bytes int) {
 		t.Helper()
-		text := fmt.Sprintf("[device]\nnames = [\"node-1.example.com\"]\n[discovery]\nmode = "+
-			"\"off\"\n[authorization]\nca_file = \"\"\n"+
-			"[state]\ndir = \"\"\n[limits]\nmemory_bytes = %d\n", bytes)
+		text := fmt.Sprintf("[device]\nnames = [\"node-1.example.com\"]\n[discovery]\nmode = \"off\"\n"+
+			"[authorization]\nca_file = \"\"\n[state]\ndir = \"\"\n[limits]\nmemory_bytes = %d\n", bytes)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -96,8 +96,7 @@ func TestDamagedState_KEY3(t *testing.T) {
 				d := f.newDevice(dir, nil)
 				w := d.warnings()
 				if len(w) != 1 || !strings.Contains(w[0], "a state file is not used") ||
-					!strings.Contains(w[0], c.says) ||
-					!strings.Contains(w[0], "set_aside:"+path+".damaged") {
+					!strings.Contains(w[0], c.says) || !strings.Contains(w[0], "set_aside:"+path+".damaged") {
 					t.Errorf("at the start it says %q", w)
 				}
 				if c.content != nil {

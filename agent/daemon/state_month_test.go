@@ -155,8 +155,7 @@ func TestKeptLater_KEY3(t *testing.T) {
 		delete(more, "time")
 		if len(wrote["time"]) != 2 || len(wrote["keys"]) != 2 || hourly < 1 || hourly > 2 || len(more) > 0 {
 			t.Errorf("when there is space, got %v written, later the time %d times and %v; want each file once, and "+
-				"the time twice",
-				wrote, hourly, more)
+				"the time twice", wrote, hourly, more)
 		}
 		f.setDown(true)
 		again := f.newDevice(stateDir, disk)

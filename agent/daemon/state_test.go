@@ -166,9 +166,8 @@ func (d *device) settle() {
 
 // decide is the answer to a token.
 func (d *device) decide(token string) string {
-	reply := d.agent.NewSession().Packet(nil,
-		[]byte("decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single/senders\n"+
-			"authorization=Bearer "+token+"\n"), 32<<10)
+	reply := d.agent.NewSession().Packet(nil, []byte("decide 1\nmethod=GET\n"+
+		"target=/x-nmos/connection/v1.1/single/senders\nauthorization=Bearer "+token+"\n"), 32<<10)
 	first, rest, _ := strings.Cut(string(reply), "\n")
 	_, reason, _ := strings.Cut(rest, "reason=")
 	reason, _, _ = strings.Cut(reason, "\n")

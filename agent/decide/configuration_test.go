@@ -47,8 +47,7 @@ func TestFindObject_CTL60(t *testing.T) {
 		normal, ok := Normalize(nil, []byte(path))
 		got := rules.Find(normal)
 		if !ok || got.Kind != want.Kind || string(got.Role) != string(want.Role) ||
-			string(got.Model) != string(want.Model) ||
-			got.Subtree != want.Subtree {
+			string(got.Model) != string(want.Model) || got.Subtree != want.Subtree {
 			t.Errorf("%s: got kind %d, model %q, role %q, subtree %v; want %d, %q, %q, %v", path,
 				got.Kind, got.Model, got.Role, got.Subtree, want.Kind, want.Model, want.Role, want.Subtree)
 		}

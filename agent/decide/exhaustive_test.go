@@ -185,8 +185,7 @@ func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
 		got, want := placeRules.Find(path), slowFind(string(path))
 		seen[got.Kind].Add(1)
 		if got.Kind != want.Kind || string(got.API) != string(want.API) || string(got.Role) != string(want.Role) ||
-			got.Subtree != want.Subtree ||
-			string(got.Rest) != string(want.Rest) {
+			got.Subtree != want.Subtree || string(got.Rest) != string(want.Rest) {
 			return show(got) + ", its twin says " + show(want)
 		}
 		return ""

@@ -17,8 +17,7 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 		rule, name, members, want string
 	}{
 		{"CLI-20", "none", `"a":1`, "{Issuer:ISS TokenEndpoint: RegistrationEndpoint: RevocationEndpoint: " +
-			"TokenAuthMethods:[] " +
-			"TokenAuthSigningAlgs:[] GrantTypes:[] RevocationAuthMethods:[]}"},
+			"TokenAuthMethods:[] TokenAuthSigningAlgs:[] GrantTypes:[] RevocationAuthMethods:[]}"},
 		{"CLI-20", "all", `"token_endpoint":"ISS/t","registration_endpoint":"ISS/r","revocation_endpoint":"ISS/v",` +
 			`"token_endpoint_auth_methods_supported":["a"],"token_endpoint_auth_signing_alg_values_supported":["b"],` +
 			`"grant_types_supported":["c"],"revocation_endpoint_auth_methods_supported":["d"]`,

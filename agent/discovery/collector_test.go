@@ -95,8 +95,8 @@ func TestCollectorForms_DIS2(t *testing.T) {
 		{"one a packet", [][]string{{mPTR}, {mSRV}, {mTXT}, {mA}}, ""},
 		{"one a packet, the wrong way round",
 			[][]string{{mA}, {mTXT}, {mSRV}, {mPTR}}, "A auth-1.local, AAAA auth-1.local, " + instance},
-		{"a useless address", [][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1",
-			"auth-1.local. 90 IN A 127.0.0.1"}},
+		{"a useless address",
+			[][]string{{mPTR, mSRV, mTXT, "auth-1.local. 90 IN AAAA fe80::1", "auth-1.local. 90 IN A 127.0.0.1"}},
 			"A auth-1.local, AAAA auth-1.local"},
 		{"other case", [][]string{{strings.ToUpper(mPTR), strings.Replace(mSRV, "auth-1", "Auth-1", 1), mTXT},
 			{strings.Replace(mA, "auth-1.local", "AUTH-1.Local", 1)}}, ""},
@@ -229,8 +229,7 @@ func TestCollectorFlood_DIS2(t *testing.T) {
 		for i := range n {
 			name := fmt.Sprintf("f%d._nmos-auth._tcp.local.", i)
 			c.take(said(t, "_nmos-auth._tcp.local. 4500 IN PTR "+name, fmt.Sprintf("%s 4500 IN SRV 0 0 443 h%d.local.",
-				name, i),
-				name+` 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" `+strings.Repeat(filler, 20),
+				name, i), name+` 4500 IN TXT "api_proto=https" "api_ver=v1.0" "pri=0" `+strings.Repeat(filler, 20),
 				fmt.Sprintf("h%d.local. 4500 IN A 192.0.2.9", i)), from)
 		}
 	}

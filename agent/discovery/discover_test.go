@@ -156,8 +156,8 @@ f: api_ver "v2.0" lacks v1.0`)
 	c := dnsClient(s)
 	c.options.AllowHTTP = true
 	r = discover(t, c, example)
-	expect(t, "in development", r.issuers(), "http://e.example.com https://c.example.com https://a.example.com "+
-		"https://b.example.com https://d.example.com")
+	expect(t, "in development", r.issuers(),
+		"http://e.example.com https://c.example.com https://a.example.com https://b.example.com https://d.example.com")
 }
 
 // mDNS only where unicast finds nothing, and only if the configuration allows it.
@@ -177,8 +177,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 			"https://auth.example.com", 0, true},
 		{"both is the default", "", server("example.com", ""), "", "https://auth.example.com", 0, true},
 		{"both, unicast finds none", config.DiscoveryBoth, "", "", "https://m.local", 1, true},
-		{"both, what unicast finds may not be used", config.DiscoveryBoth, strings.ReplaceAll(server("example.com", ""),
-			"pri=1", "pri=100"), "", "https://m.local", 1, true},
+		{"both, what unicast finds may not be used", config.DiscoveryBoth,
+			strings.ReplaceAll(server("example.com", ""), "pri=1", "pri=100"), "", "https://m.local", 1, true},
 		{"both, unicast is silent", config.DiscoveryBoth, "", dnsserver.Silent, "", 0, true},
 		{"both, unicast fails", config.DiscoveryBoth, "", dnsserver.ServFail, "", 0, true},
 		{"unicast, and there is one", config.DiscoveryUnicast, server("example.com", ""), "",
@@ -227,8 +227,7 @@ func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 		{"mDNS has one that may not be used", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no")}}}, "",
 			"a.test c.test local", ""},
 		{"mDNS answers with less than all", "", "", "", Found{Skipped: []Skipped{{"x", errors.New("no SRV record")}},
-			silent: []string{"local"}}, "",
-			"a.test c.test", ""},
+			silent: []string{"local"}}, "", "a.test c.test", ""},
 		{"forbidden", "", "", "for a reason", Found{Servers: []Server{byMDNS}}, "", "a.test c.test",
 			"mDNS is not used: for a reason"},
 		{"one fails", "", "_nmos-auth._tcp.a.test.", "", Found{Servers: []Server{byMDNS}}, "", "c.test",
@@ -310,10 +309,10 @@ func TestDiscoverErrors_DIS2(t *testing.T) {
 }
 
 func TestParseResolvConf(t *testing.T) {
-	c := parseResolvConf([]byte("; comment\n# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver\n nameserver  " +
-		"2001:db8::1  # x\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n" +
-		"nameserver auth.example.com\nsearch old.test\ndomain older.test\r\nsearch A.test b.test. . ..  a_b.test " +
-		"c..test x/y.test \xff.test local a.test\noptions edns0\nsearch\n"))
+	c := parseResolvConf([]byte("; comment\n# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver\n" +
+		" nameserver  2001:db8::1  # x\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\nnameserver auth.example.com\n" +
+		"search old.test\ndomain older.test\r\n" +
+		"search A.test b.test. . ..  a_b.test c..test x/y.test \xff.test local a.test\noptions edns0\nsearch\n"))
 	expect(t, "servers", c.servers, "[192.0.2.1:53 [2001:db8::1]:53 [fe80::1%eth0]:53]")
 	expect(t, "search", c.search, "[a.test. b.test. a_b.test.]")
 	c = parseResolvConf([]byte("search " + strings.Repeat("x", 400) + " " + strings.Repeat("a.test ", 3) +

@@ -371,8 +371,7 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 	}
 	_, err = c.ServerKeySet(t.Context(), f)
 	if want := "https://auth.local:" + port + ": connection refused by 127.0.0.2:" + port +
-		". Is the server running?"; err == nil ||
-		err.Error() != want {
+		". Is the server running?"; err == nil || err.Error() != want {
 		t.Errorf("nobody there: got %v, want …%s", err, want)
 	}
 	address = netip.MustParseAddr("127.0.0.1") // the host has another address by now

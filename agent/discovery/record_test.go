@@ -155,8 +155,7 @@ func FuzzParseRecord(f *testing.F) {
 		}
 		u, err := url.Parse(s.MetadataURL())
 		if err != nil || u.Hostname() != s.Host || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-			!strings.HasPrefix(u.Path, wellKnown) ||
-			u.Scheme != "https" && !development {
+			!strings.HasPrefix(u.Path, wellKnown) || u.Scheme != "https" && !development {
 			t.Errorf("%q: %v", s.MetadataURL(), err)
 		}
 		client := New(Options{AllowHTTP: development})

@@ -183,8 +183,7 @@ func TestRecord_OPS2(t *testing.T) {
 				`kind "meter", name "in-1", access "read"`},
 			{"resource 1\nkind=meter\nname=in-2\naccess=read\n", base, wire.ResourceUnknown, "Compare the inventory"},
 			{"decide-all 1\ntarget=/x-nmos/events/v1.0/sources/1\ntarget=/x-nmos/events/v1.0/sources/2/\ntarget=" +
-				receiver + "\n", base,
-				wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
+				receiver + "\n", base, wire.APINotGranted, `denied "/x-nmos/events/v1.0/sources/2/"`},
 			{"decide-all 1\ntarget=/admin\ntarget=/x-nmos/events/v1.0/sources/1\n", base, wire.PathClosed,
 				`Missing: {"x-nmos-events":{"read":["sources/1"]}}` +
 					"\nNo claim grants /admin: the configuration assigns none to that path.\n"},
@@ -217,8 +216,8 @@ func TestRecord_OPS2(t *testing.T) {
 				continue
 			}
 			if want := (row.want == wire.PathNotGranted || row.want == wire.APINotGranted) &&
-				!strings.Contains(row.says, "cannot be told") &&
-				!strings.Contains(row.says, "No claim") || row.want == wire.Audience; want != (add != nil) {
+				!strings.Contains(row.says, "cannot be told") && !strings.Contains(row.says, "No claim") ||
+				row.want == wire.Audience; want != (add != nil) {
 				t.Errorf("%s\nmissing: %v\n%s", row.question, add, out)
 			}
 			if add == nil {
@@ -286,8 +285,7 @@ func TestRecordOfSeveral_OPS2(t *testing.T) {
 		says   []string
 	}{
 		{"denied", func(r *audit.Decision, i int) { r.Reason, r.Path = wire.NoToken, fmt.Append(nil, "/", i) },
-			wire.NoToken,
-			[]string{"asked by  user 33\n", "question  unknown\n", "of its own: ",
+			wire.NoToken, []string{"asked by  user 33\n", "question  unknown\n", "of its own: ",
 				"nothing else is known of any of them", "deny 401 no-token"}},
 		{"would be denied", func(r *audit.Decision, i int) {
 			r.Reason, r.Enforced, r.Path = wire.Observed, wire.PathNotGranted, fmt.Append(nil, "/", i)

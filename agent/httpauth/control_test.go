@@ -87,8 +87,8 @@ func TestAnswerCommands_CTL84(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(response.Body)
-		if err != nil || string(body) != "error 400\nid=7\nreason=packet-value\nerror=a value is not of the form or "+
-			"within the limits that its name has\ndetail=api\n" ||
+		if err != nil || string(body) != "error 400\nid=7\nreason=packet-value\n"+
+			"error=a value is not of the form or within the limits that its name has\ndetail=api\n" ||
 			response.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("got %q, %v, %v", body, err, response.Header)
 		}

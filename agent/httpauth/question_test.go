@@ -37,8 +37,8 @@ func TestQuestion_ANS4_ANS9(t *testing.T) {
 		{"both the same", with("X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a"), wire.Undecided, "GET /a|-|"},
 		{"half of the other, the same", with("X-Forwarded-Uri", "/a"), wire.Undecided, "GET /a|-|"},
 		{"other headers of proxies", with("X-Forwarded-For", "::1", "X-Forwarded-Proto", "https",
-			"X-HTTP-Method-Override", "PUT", "X-Original-URL", "/b", "X-Rewrite-URL", "/b"), wire.Undecided,
-			"GET /a|-|"},
+			"X-HTTP-Method-Override", "PUT", "X-Original-URL", "/b", "X-Rewrite-URL", "/b"),
+			wire.Undecided, "GET /a|-|"},
 
 		{"none", headers(), wire.PacketMissing, ""},
 		{"method alone", headers("X-Original-Method", "GET"), wire.PacketMissing, ""},

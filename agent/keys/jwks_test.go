@@ -361,8 +361,7 @@ func ask(text []byte) (want string, all bool) {
 		Keys []strict.RawMessage `json:"keys"`
 	}
 	if strict.Unmarshal(text, &members) != nil || strict.Unmarshal(text, &set) != nil ||
-		len(set.Keys) != len(members.Keys) ||
-		len(set.Keys) > keys.MaxKeys {
+		len(set.Keys) != len(members.Keys) || len(set.Keys) > keys.MaxKeys {
 		return "", false
 	}
 	var fit []keys.Key

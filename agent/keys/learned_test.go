@@ -15,13 +15,12 @@ import (
 func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
-			Retry: retry},
-			func(_ context.Context, name string, _ int) ([]byte, error) {
-				if name == issuer || strings.HasPrefix(name, "https://real-") {
-					return oneKey, nil
-				}
-				return nil, errDown
-			})
+			Retry: retry}, func(_ context.Context, name string, _ int) ([]byte, error) {
+			if name == issuer || strings.HasPrefix(name, "https://real-") {
+				return oneKey, nil
+			}
+			return nil, errDown
+		})
 		const most = 16
 		for i := range 3600 {
 			for n := range 10 {
@@ -64,13 +63,12 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
-			Retry: retry},
-			func(ctx context.Context, name string, _ int) ([]byte, error) {
-				if name == issuer {
-					return oneKey, nil
-				}
-				return hang(ctx)
-			})
+			Retry: retry}, func(ctx context.Context, name string, _ int) ([]byte, error) {
+			if name == issuer {
+				return oneKey, nil
+			}
+			return hang(ctx)
+		})
 		for n := range 10 {
 			s.ask(fmt.Sprintf("https://host-%d.example.com", n))
 		}
@@ -129,13 +127,12 @@ func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
 			servers = append(servers, fmt.Sprintf("https://server-%d.example.com", n))
 		}
 		s := serve(t, keys.Policy{Servers: servers, Trusts: below("https://learned"), Refresh: 10 * time.Minute,
-			Retry: retry},
-			func(_ context.Context, name string, n int) ([]byte, error) {
-				if strings.HasPrefix(name, "https://learned") {
-					return oneKey, nil
-				}
-				return nil, errDown
-			})
+			Retry: retry}, func(_ context.Context, name string, n int) ([]byte, error) {
+			if strings.HasPrefix(name, "https://learned") {
+				return oneKey, nil
+			}
+			return nil, errDown
+		})
 		pass(time.Second)
 		for _, name := range servers {
 			if len(s.of(name)) == 0 {

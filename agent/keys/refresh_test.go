@@ -68,13 +68,12 @@ func TestRefreshWhom_KEY2_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
 		s := serve(t, keys.Policy{Servers: []string{issuer, second}, Refresh: time.Hour, Retry: retry,
-			Trusts: below(learned)},
-			func(_ context.Context, name string, _ int) ([]byte, error) {
-				if name == learned {
-					return nil, errDown
-				}
-				return oneKey, nil
-			})
+			Trusts: below(learned)}, func(_ context.Context, name string, _ int) ([]byte, error) {
+			if name == learned {
+				return nil, errDown
+			}
+			return oneKey, nil
+		})
 		pass(time.Minute)
 		s.ask(learned)
 		pass(time.Minute)

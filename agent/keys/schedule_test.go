@@ -286,13 +286,12 @@ func TestHangingServers_KEY2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hanging := []string{"https://a.example.com", "https://b.example.com", "https://c.example.com"}
 		s := serve(t, keys.Policy{Servers: append(hanging, issuer), Trusts: below("https://learned"),
-			Refresh: time.Hour},
-			func(ctx context.Context, name string, _ int) ([]byte, error) {
-				if slices.Contains(hanging, name) {
-					return hang(ctx)
-				}
-				return oneKey, nil
-			})
+			Refresh: time.Hour}, func(ctx context.Context, name string, _ int) ([]byte, error) {
+			if slices.Contains(hanging, name) {
+				return hang(ctx)
+			}
+			return oneKey, nil
+		})
 		s.ask("https://learned.example.com")
 		synctest.Wait()
 		if !s.holds("https://learned.example.com") {

@@ -38,13 +38,11 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 		}
 		one, two, three := got[0], got[1], got[2]
 		if one.Used || !one.Server || len(one.KIDs) > 0 || !one.Fetched.IsZero() || !one.Failing ||
-			!errors.Is(one.Err, errDown) ||
-			one.Failed.Before(began) || one.Next.IsZero() {
+			!errors.Is(one.Err, errDown) || one.Failed.Before(began) || one.Next.IsZero() {
 			t.Errorf("the first, which is down: %+v", one)
 		}
 		if !two.Used || !two.Server || !slices.Equal(two.KIDs, []string{"one"}) || two.Fetched.IsZero() ||
-			two.Failing || two.Err != nil ||
-			two.Next.Before(time.Now()) || two.Next.After(time.Now().Add(time.Hour)) {
+			two.Failing || two.Err != nil || two.Next.Before(time.Now()) || two.Next.After(time.Now().Add(time.Hour)) {
 			t.Errorf("the second: %+v", two)
 		}
 		if three.Used || three.Server || len(three.KIDs) != 1 {

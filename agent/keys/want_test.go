@@ -265,16 +265,15 @@ func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		published := time.Now().Add(300 * 24 * time.Hour)
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: hardlyEver,
-			Retry: retry},
-			func(_ context.Context, name string, _ int) ([]byte, error) {
-				switch {
-				case name != issuer:
-					return nil, errDown
-				case time.Now().Before(published):
-					return oneKey, nil
-				}
-				return mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("new", 2048)), nil
-			})
+			Retry: retry}, func(_ context.Context, name string, _ int) ([]byte, error) {
+			switch {
+			case name != issuer:
+				return nil, errDown
+			case time.Now().Before(published):
+				return oneKey, nil
+			}
+			return mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("new", 2048)), nil
+		})
 		for n := range 5 * 3600 {
 			s.Seek(s.Set(), []byte(issuer), fmt.Append(nil, n), keys.KIDHeld)
 			s.Seek(s.Set(), []byte(issuer), fmt.Append(nil, n%1000, "repeated"), keys.KIDRetired)

@@ -134,8 +134,7 @@ func TestNewRegistrationTokenIsKept_CLI41(t *testing.T) {
 				switch r.URL.Path {
 				case "/register":
 					return 201, nil, `{"client_id":"c","client_secret":"s-s-s-s-s","registration_client_uri":"` +
-						issuer + `/c",` +
-						`"registration_access_token":"token-1"}`
+						issuer + `/c",` + `"registration_access_token":"token-1"}`
 				case "/c":
 					bearers = append(bearers, r.Header.Get("Authorization"))
 					return 200, nil, fmt.Sprintf(`{"registration_access_token":"token-%d",%s}`, len(bearers)+1, rest)

@@ -25,8 +25,8 @@ func TestModel_CTL86_CTL88(t *testing.T) {
 	token := r.token("c", map[string]map[string][]string{"x-nmos-control": {"read": {"root.rx"}}})
 	for _, packet := range []string{
 		"control 1\napi=control\ncommand=1 1.2.0.1 1m1 root.meters.in-1\n",
-		"control 1\napi=control\ncommand=1 1.2.0.1 1m2 root.tx-1.gain\nsubscribe=root.meters.in 2\ncommand=2 1.2.2.1 " +
-			"1m1 root.rx\n",
+		"control 1\napi=control\ncommand=1 1.2.0.1 1m2 root.tx-1.gain\nsubscribe=root.meters.in 2\n" +
+			"command=2 1.2.2.1 1m1 root.rx\n",
 		"control 1\napi=configuration\ncommand=1 1.2.0.1 3m1 root.a b\n",
 		"resource 1\nkind=meter\nname=in-1\naccess=read\n",
 		"decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state\n",

@@ -68,8 +68,8 @@ func TestReportTellsWhatNoClaimMends(t *testing.T) {
 			"verified elsewhere": {`{"x-nmos-node":{"read":["a"]}}`, `{}`,
 				[]string{"audience 1", "read /x-nmos/node/v1.3/a audience"}},
 			"none ": {`{"x-nmos-node":{"read":["a"]}}`, `{"x-nmos-node":{"read":["a"]}}`, []string{
-				"no-token 3", "path-closed 1", "verify  no-token", "read /admin no-token", "read /x-nmos/node/v1.3/a " +
-					"no-token"}},
+				"no-token 3", "path-closed 1", "verify  no-token", "read /admin no-token", "read " +
+					"/x-nmos/node/v1.3/a no-token"}},
 			"refused ": {`null`, `null`, []string{"method 1", "packet-verb 1", "path-ambiguous 1", "token-malformed 1",
 				"packet-verb", "BREW / method", "read /x-nmos//x path-ambiguous", "read /x-nmos/node/v1.3/a " +
 					"token-malformed"}},
@@ -126,8 +126,7 @@ func TestSeveralTargets_PATH12(t *testing.T) {
 				strings.Repeat("x", 400) + `"]}}`, true},
 		// likewise
 		{"target=/x-nmos/events/v1.0/a\n" + strings.Repeat("target=/x-nmos/events/v1.0/in-"+strings.Repeat("x", 400)+
-			"\n", 3),
-			`{"x-nmos-events":{"read":["a","in-` + strings.Repeat("x", 400) + `"]}}`,
+			"\n", 3), `{"x-nmos-events":{"read":["a","in-` + strings.Repeat("x", 400) + `"]}}`,
 			`{"x-nmos-events":{"read":["a"]}}`, true},
 	} {
 		r := newRig(t, observe.DefaultLimits, audit.Options{})
@@ -166,8 +165,8 @@ func TestLimits(t *testing.T) {
 	for _, c := range report.Controllers {
 		listed += len(c.Accesses)
 		switch {
-		case c.Token == observe.None && (len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 ||
-			len(c.Incomplete) == 0):
+		case c.Token == observe.None &&
+			(len(c.Accesses) != limits.Accesses/4 || c.Decisions != 101 || len(c.Incomplete) == 0):
 			t.Errorf("got %+v", c)
 		case c.Token == observe.Verified && (len(c.Accesses) != 1 || len(c.Incomplete) > 0):
 			t.Errorf("got %+v", c)

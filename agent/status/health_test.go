@@ -50,8 +50,8 @@ func TestHealth(t *testing.T) {
 		{"keys of two intervals ago", func(s *status.Status) { s.Servers[0].Fetched, s.Since = now-7200, 1 }, "", 0},
 		{"keys of before that", func(s *status.Status) {
 			s.Servers[0].Fetched, s.Servers[0].Failing, s.Since = now-7201, true, 1
-		}, "no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid: https://a.example.com: it " +
-			"was down", 0},
+		}, "no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid: " +
+			"https://a.example.com: it was down", 0},
 		{"keys of before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7200 }, "", 0},
 		{"keys of long before the start", func(s *status.Status) { s.Servers[0].Fetched, s.Since = 0, now-7201 },
 			"no keys have been fetched since 2026-11-22T00:00:09Z; those held stay valid", 0},

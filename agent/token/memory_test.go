@@ -204,8 +204,7 @@ func TestMissingKey_KEY6(t *testing.T) {
 				m.check(t, when+", again", raw, again)
 				var held token.Token
 				if m.Check([]byte(raw), m.clock, m.Set(), &held); string(held.Issuer()) != mint.DefaultIssuer ||
-					held.Verified() ||
-					len(held.Client()) > 0 {
+					held.Verified() || len(held.Client()) > 0 {
 					t.Errorf("%s, again: got issuer %q, client %q, verified %v; want the issuer alone",
 						when, held.Issuer(), held.Client(), held.Verified())
 				}

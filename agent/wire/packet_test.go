@@ -206,8 +206,8 @@ var packets = []struct {
 	{"verify", "verify 1\nauthorization=Bearer a.b.c\n", wire.Undecided},
 	{"verify-nothing", "verify 1\n", wire.Undecided},
 	{"resource", "resource 1\nkind=meter\nname=in-1\naccess=read\n", wire.Undecided},
-	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = " +
-		"ü/1\nkind=sender\n", wire.Undecided},
+	{"resource-in-full", "resource 1\nid=7\nauthorization=Bearer a.b.c\naccess=write\nname=Mikrofon links = ü/1\n" +
+		"kind=sender\n", wire.Undecided},
 	{"resource-at-limits", "resource 1\nkind=" + strings.Repeat("k", 64) + "\nname=" + strings.Repeat("n", 256) +
 		"\naccess=read\n", wire.Undecided},
 	{"token", "token 1\nscope=registration\n", wire.Undecided},
@@ -316,9 +316,9 @@ var packets = []struct {
 	{"refused-in-capitals", "token 1\nscope=a\nrefused=" + strings.ToUpper(tokenName) + "\n", wire.PacketValue},
 	{"refused-is-a-token", "token 1\nscope=a\nrefused=eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2ln\n", wire.PacketValue},
 	{"control", "control 1\napi=control\ncommand=2 1.2.2.1 4m3 root.receiver-monitors.mon-1\n", wire.Undecided},
-	{"control-in-full", "control 1\nid=7\nsubscribe=root\ncommand=2 - 1m1 root\nauthorization=Bearer " +
-		"a.b.c\nmodel=slot2B\napi=configuration\nsubscribe=root\n" +
-		"command=2 1.2.0.-132131.4 65535m65535 root.a b\n", wire.Undecided},
+	{"control-in-full",
+		"control 1\nid=7\nsubscribe=root\ncommand=2 - 1m1 root\nauthorization=Bearer a.b.c\nmodel=slot2B\n" +
+			"api=configuration\nsubscribe=root\ncommand=2 1.2.0.-132131.4 65535m65535 root.a b\n", wire.Undecided},
 	{"control-at-limits", "control 1\napi=control\ncommand=1234567890 1" + strings.Repeat(".10", 42) + ".1 1m1 " +
 		strings.Repeat("r", 1024) + "\n", wire.PacketValue},
 	{"control-without-api", "control 1\nsubscribe=root\n", wire.PacketMissing},

@@ -146,8 +146,8 @@ func slowDenied(r *wire.Reply, all wire.Reason) (lines []string) {
 // Of a question about commands, those denied.
 func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
 	var r wire.Request
-	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\ncommand=7 - 4m3 "+
-		"root.c\n"), 4096); fault != wire.Undecided {
+	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\n"+
+		"command=7 - 4m3 root.c\n"), 4096); fault != wire.Undecided {
 		t.Fatal(fault)
 	}
 	for _, verdicts := range [][]wire.Verdict{
@@ -223,8 +223,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint8(wire.Token), uint8(wire.OwnToken), uint8(0), "7", "", "registration",
 		"reason=ok", int64(284), "a.b.c", 0, "")
 	f.Fuzz(func(t *testing.T, verb, reason, enforced uint8, id, client, subject, issuer string, expires int64,
-		path string,
-		retry int, denied string) {
+		path string, retry int, denied string) {
 		for _, v := range []string{id, client, subject, issuer, path, denied} {
 			if !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 				return

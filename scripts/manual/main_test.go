@@ -209,15 +209,15 @@ func same(a, b string) bool {
 
 // What would be read as a request of roff, or is nothing that the maker of the page knows, is not passed on.
 func TestConfigPageOf(t *testing.T) {
-	page, err := configPage("# Title.\n\n# .lines and\n# 'these\n#\n# a\\b:\n#     make - b\n# one: a\n#      b\n# " +
-		"two: c\n# and d\nkey = 1\nother = \"-\"\n\n[s]\n# .\nk = []\n")
+	page, err := configPage("# Title.\n\n# .lines and\n# 'these\n#\n# a\\b:\n#     make - b\n# one: a\n#      b\n" +
+		"# two: c\n# and d\nkey = 1\nother = \"-\"\n\n[s]\n# .\nk = []\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"\n.PP\nTitle.\n", "\\&.lines and\n\\&'these\n", ".IP\na\\eb:\n", ".nf\nmake \\- b\n.fi\n",
-		".RS\n.TP\n.B one\na\nb\n.TP\n.B two\nc\n.RE\n.IP\nand d\n", ".TP\n\\fBkey\\fR = 1\n.TQ\n\\fBother\\fR = " +
-			"\"\\-\"\n", ".SS [s]\n",
+		".RS\n.TP\n.B one\na\nb\n.TP\n.B two\nc\n.RE\n.IP\nand d\n", ".TP\n\\fBkey\\fR = 1\n.TQ\n" +
+			"\\fBother\\fR = \"\\-\"\n", ".SS [s]\n",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)

@@ -33,17 +33,16 @@ func TestMutationsOf(t *testing.T) {
 
 // No two mutations have one name, so that an entry of equivalent.txt hides no other.
 func TestNamesDiffer(t *testing.T) {
-	const text = "package a\n\ntype T struct{}\n\nfunc f(a, b bool) bool {\n\tif a && b && a {\n\t\treturn " +
-		"true\n\t}\n\t" +
-		"return true\n}\n\nfunc (t *T) f() bool {\n\treturn true\n}\n"
+	const text = "package a\n\ntype T struct{}\n\nfunc f(a, b bool) bool {\n\tif a && b && a {\n\t\treturn true\n" +
+		"\t}\n\treturn true\n}\n\nfunc (t *T) f() bool {\n\treturn true\n}\n"
 	got, err := mutationsOf("a.go", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"a.go f: if a && b && a {: && -> ||", "a.go f: if a && b && a {: && -> || #2",
-		"a.go f: return true: true -> false", "a.go f: return true: true -> false #2", "a.go T.f: return true: true " +
-			"-> false",
+		"a.go f: return true: true -> false", "a.go f: return true: true -> false #2",
+		"a.go T.f: return true: true -> false",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("got %d mutations %v, want %d", len(got), got, len(want))

@@ -184,9 +184,8 @@ func (f *Fleet) startPrometheus(rules string) error {
 	address := free.Addr().String()
 	free.Close() // it cannot be handed on; who takes it meanwhile is noticed when Prometheus does not start
 	var config strings.Builder
-	config.WriteString("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: " +
-		"[rules.yml]\n" +
-		"scrape_configs:\n  - job_name: nmos-authd\n    static_configs:\n")
+	config.WriteString("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n" +
+		"rule_files: [rules.yml]\nscrape_configs:\n  - job_name: nmos-authd\n    static_configs:\n")
 	for _, d := range f.Devices {
 		fmt.Fprintf(&config, "      - {targets: [%q], labels: {instance: %s}}\n", d.metrics.Addr, d.Name)
 	}

@@ -267,8 +267,7 @@ func TestAuthorizationRequestsAreCheckedStrictly(t *testing.T) {
 		case c.want == "" && (status != 400 || to.String() != ""):
 			t.Errorf("%s: got %d, sent to %q, want 400 and nowhere", c.name, status, to)
 		case c.want != "" && (status != 302 || got.Get("error") != c.want || got.Has("code") ||
-			got.Get("iss") != s.Issuer() ||
-			got.Get("state") != q.Get("state")):
+			got.Get("iss") != s.Issuer() || got.Get("state") != q.Get("state")):
 			t.Errorf("%s: got %d %v, want %s", c.name, status, got, c.want)
 		}
 		if n := len(s.Violations()) - before; n != 1 {

@@ -140,8 +140,8 @@ func TestCompilers(t *testing.T) {
 			for _, flags := range [][]string{{"-O0"}, {"-O2"}, {"-Os", "-std=c11"}, {"-O3", "-std=gnu17"}} {
 				for _, source := range []string{"nmos_authz.c", "example.c"} {
 					output(t, cc, join(warnings, []string{"-Wcast-qual", "-Wwrite-strings", "-Wstrict-prototypes",
-						"-Wmissing-prototypes", "-Wvla"}, flags, []string{"-c", "-o", filepath.Join(t.TempDir(), "o"),
-						clientDir + "/" + source})...)
+						"-Wmissing-prototypes", "-Wvla"}, flags,
+						[]string{"-c", "-o", filepath.Join(t.TempDir(), "o"), clientDir + "/" + source})...)
 				}
 			}
 		})

@@ -210,9 +210,11 @@ var commandLine = regexp.MustCompile(`^(\d{1,9}) (\S+) (0|[1-9]\d{0,3})m(0|[1-9]
 // asked about, as a reply names them.
 func words(packet string) (words, commands []string, ok bool) {
 	verb, rest, _ := strings.Cut(packet, " 1\n")
-	known := map[string][]string{"decide": {"method", "target", "authorization", "upgrade"},
+	known := map[string][]string{
+		"decide":   {"method", "target", "authorization", "upgrade"},
 		"resource": {"access", "kind", "name", "authorization"},
-		"control":  {"api", "model", "authorization"}}[verb]
+		"control":  {"api", "model", "authorization"},
+	}[verb]
 	given := map[string]string{"access": "-", "api": "-"}
 	for line := range strings.Lines(rest) {
 		name, text, is := strings.Cut(strings.TrimSuffix(line, "\n"), "=")

@@ -34,8 +34,8 @@ func socketsProgram(t *testing.T) string {
 	if _, err := os.Stat(program); err != nil {
 		output(t, cxx, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"+clientDir, "-I"+adapterDir,
 			"-Itestdata/nmos-cpp", "testdata/nmos_sockets.cpp", adapterDir+"/nmos_authz_nmos_cpp.cpp",
-			adapterDir+"/nmos_authz_nmos_cpp_sockets.cpp", client, "-pthread", "-lcpprest", "-lssl", "-lcrypto", "-o",
-			program)
+			adapterDir+"/nmos_authz_nmos_cpp_sockets.cpp", client,
+			"-pthread", "-lcpprest", "-lssl", "-lcrypto", "-o", program)
 	}
 	return program
 }
@@ -143,8 +143,7 @@ func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t 
 		executed          string
 	}{
 		{"a reader reads and does not write", reader, commandsOn([3]int{monitor, 4, 1}, [3]int{gain, 1, 2},
-			[3]int{monitor, 4, 3}, [3]int{1, 2, 1}),
-			[]string{"1:200", "2:401", "3:401", "4:200"}, "2"},
+			[3]int{monitor, 4, 3}, [3]int{1, 2, 1}), []string{"1:200", "2:401", "3:401", "4:200"}, "2"},
 		{"a writer", writer, commandsOn([3]int{gain, 1, 2}, [3]int{monitor, 4, 3}), []string{"1:200", "2:200"}, "2"},
 		{"one gain", gainer, commandsOn([3]int{gain, 1, 2}, [3]int{6, 1, 2}, [3]int{4, 1, 1}, [3]int{monitor, 1, 1}),
 			[]string{"1:200", "2:401", "3:200", "4:401"}, "2"},

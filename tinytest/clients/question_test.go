@@ -152,8 +152,7 @@ func TestResourceQuestions(t *testing.T) {
 		{[]string{"resource", "2", value("receiver"), value("7")},
 			"kind=receiver\nname=7\naccess=write\n", wire.Undecided},
 		{[]string{"resource", "1", value("meter"), value(""), value("")},
-			"kind=meter\nname=\naccess=read\nauthorization=\n",
-			wire.PacketValue},
+			"kind=meter\nname=\naccess=read\nauthorization=\n", wire.PacketValue},
 	} {
 		p.wantAllowed(p.tell(test.command...))
 		questions, _ := d.asked()

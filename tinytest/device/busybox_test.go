@@ -108,8 +108,7 @@ func TestBusyBox_OPS1(t *testing.T) {
 		m.must("/etc/init.d/nmos-authd status")
 		s := m.processStatus(m.pid())
 		for name, want := range map[string]string{"Uid": "100 100 100 100", "Gid": "100 100 100 100",
-			"CapEff":     "0000000000000000",
-			"NoNewPrivs": "1", "Seccomp": "2"} {
+			"CapEff": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"} {
 			if s[name] != want {
 				m.t.Errorf("/proc/PID/status: %s is %q, want %q", name, s[name], want)
 			}
@@ -347,8 +346,8 @@ func TestPowerCuts_KEY3(t *testing.T) {
 		}
 	}
 	seen := fmt.Sprintf("%d starts with the server out of reach: all decisions right. %d keys, %d inventories, "+
-		"looked for after %d starts; a write "+
-		"was cut short %d times. Seed %d", cuts, len(h.keys), writes, h.checked, found, seed)
+		"looked for after %d starts; a write was cut short %d times. Seed %d",
+		cuts, len(h.keys), writes, h.checked, found, seed)
 	if t.Failed() {
 		seen = fmt.Sprintf("WRONG: build/device/test.txt says what. NMOS_DEVICE_SEED=%d", seed)
 	}

@@ -267,8 +267,8 @@ func (m *machine) await(what, token, want string) {
 	var got answer
 	for deadline := time.Now().Add(patience); got.String() != want; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 -u nmos-authd -o " +
-				"cat; date -u")
+			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 " +
+				"-u nmos-authd -o cat; date -u")
 			m.t.Fatalf("%s: after %v got %v, want %s; the device's log:\n%s", what, patience, got, want, log)
 		}
 		got = m.ask(token, "GET", self)
@@ -319,8 +319,8 @@ func (m *machine) status() (s state) {
 // pid is the daemon's process, "" if none.
 func (m *machine) pid() string {
 	m.t.Helper()
-	out, _ := m.try("for p in /proc/[0-9]*; do [ \"$(readlink $p/exe)\" = /usr/bin/nmos-authd ] && echo ${p#/proc/}; " +
-		"done; true")
+	out, _ := m.try("for p in /proc/[0-9]*; do [ \"$(readlink $p/exe)\" = /usr/bin/nmos-authd ] && " +
+		"echo ${p#/proc/}; done; true")
 	return strings.TrimSpace(out)
 }
 

@@ -22,8 +22,7 @@ func box(t *testing.T, server *authserver.Server) string {
 	}
 	dir := t.TempDir()
 	for to, from := range map[string]string{"nmos-authd.deb": debs[0], "example": guestProgram(t, "example"),
-		"guest": guestProgram(t, "guest"),
-		"hello": guestProgram(t, "hello")} {
+		"guest": guestProgram(t, "guest"), "hello": guestProgram(t, "hello")} {
 		command(t, "cp", from, filepath.Join(dir, to))
 	}
 	write(t, filepath.Join(dir, "ca.pem"), string(server.CAPEM()))
@@ -62,8 +61,7 @@ func TestSystemd_OPS1(t *testing.T) {
 		s := m.processStatus(m.pid())
 		uid := m.must("id -u nmos-authd")
 		for name, want := range map[string]string{"Uid": strings.TrimSpace(strings.Repeat(uid+" ", 4)),
-			"NoNewPrivs": "1", "Seccomp": "2",
-			"CapEff": "0000000000000000", "CapBnd": "0000000000000000"} {
+			"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000", "CapBnd": "0000000000000000"} {
 			if s[name] != want {
 				m.t.Errorf("/proc/PID/status: %s is %q, want %q", name, s[name], want)
 			}
@@ -119,9 +117,14 @@ func TestSystemd_OPS1(t *testing.T) {
 		for _, s := range []struct {
 			by   time.Duration
 			want string
-		}{{2 * time.Hour, "deny 401 token-expired"}, {0, "allow 200 ok"}, {30 * time.Minute, "allow 200 ok"},
+		}{
+			{2 * time.Hour, "deny 401 token-expired"},
+			{0, "allow 200 ok"},
+			{30 * time.Minute, "allow 200 ok"},
 			{-4 * time.Minute, "allow 200 ok"},
-			{37 * time.Second, "allow 200 ok"}, {0, "allow 200 ok"}} {
+			{37 * time.Second, "allow 200 ok"},
+			{0, "allow 200 ok"},
+		} {
 			m.setClock(time.Now().Add(s.by))
 			m.await(fmt.Sprintf("a good token with the clock at %v", s.by), good, s.want)
 			if got := m.ask(expired(server), "GET", self); got.String() != "deny 401 token-expired" {
@@ -191,8 +194,7 @@ func TestSystemd_OPS1(t *testing.T) {
 		var first, hello []int
 		for range 5 {
 			first = append(first, m.microseconds(fmt.Sprintf("printf 'Bearer %%s\\n' '%s' | %s /box/guest first "+
-				"/run/first/a /usr/bin/nmos-authd "+
-				"run --config /run/first/nmos-authd.toml 2>/dev/null", good, as)))
+				"/run/first/a /usr/bin/nmos-authd run --config /run/first/nmos-authd.toml 2>/dev/null", good, as)))
 			hello = append(hello,
 				m.microseconds(as+"/box/guest connect /run/first/b /box/hello /run/first/b; rm -f /run/first/b"))
 		}

@@ -52,10 +52,10 @@ func TestBrowseIsStrict(t *testing.T) {
 		"version": {good[strings.Index(good, "c._nmos-query._tcp   SRV"):] +
 			"_nmos-query._tcp PTR c._nmos-query._tcp", "lacks v1.3"},
 		"no records": {"_nmos-query._tcp PTR c._nmos-query._tcp", "lacks an SRV"},
-		"http": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp " +
-			"TXT \"api_proto=http\" \"api_ver=v1.3\" \"pri=1\"", "want https"},
-		"pri": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\na._nmos-query._tcp " +
-			"TXT \"api_proto=https\" \"api_ver=v1.3\"", "not a number"},
+		"http": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\n" +
+			"a._nmos-query._tcp TXT \"api_proto=http\" \"api_ver=v1.3\" \"pri=1\"", "want https"},
+		"pri": {"_nmos-query._tcp PTR a._nmos-query._tcp\na._nmos-query._tcp SRV 0 0 1 a\n" +
+			"a._nmos-query._tcp TXT \"api_proto=https\" \"api_ver=v1.3\"", "not a number"},
 	} {
 		_, err := start(t, c.zone).Browse(t.Context(), "_nmos-query._tcp", "example.com", "v1.3")
 		if err == nil || !strings.Contains(err.Error(), c.want) {

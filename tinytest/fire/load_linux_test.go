@@ -25,8 +25,7 @@ func (q probe) bytes(http bool) []byte {
 			bearer = "Authorization: Bearer " + q.Token + "\r\n"
 		}
 		return []byte("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: " + q.Method +
-			"\r\nX-Original-URI: " +
-			q.Target + "\r\n" + bearer + "\r\n")
+			"\r\nX-Original-URI: " + q.Target + "\r\n" + bearer + "\r\n")
 	}
 	if q.Token != "" {
 		bearer = "authorization=Bearer " + q.Token + "\n"

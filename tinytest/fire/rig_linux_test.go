@@ -179,8 +179,7 @@ func (r *rig) makeProbes(f fault) {
 		{"may only read", "PATCH", asked, sign(mint.Options{Permissions: map[string]mint.Permission{
 			"connection": {Read: []string{"*"}}}}, nil), "403 path-not-granted"},
 		{"expired", "GET", asked, sign(mint.Options{Now: time.Now().Add(-30 * time.Minute), Life: 10 * time.Minute},
-			nil),
-			"401 token-expired"},
+			nil), "401 token-expired"},
 		{"short", "GET", asked, sign(mint.Options{Life: 30 * time.Minute}, nil), "200 ok"},
 		{"ambiguous", "GET", asked + "//x", known, "400 path-ambiguous"},
 	}

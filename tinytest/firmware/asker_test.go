@@ -33,8 +33,8 @@ func TestParseReply(t *testing.T) {
 		t.Error("Allowed")
 	}
 
-	got, err = ParseReply([]byte("deny 403\nreason=path-not-granted\ndenied=/a\ndenied=/b\nwww-authenticate=Bearer " +
-		"realm=\"x\"\n"))
+	got, err = ParseReply([]byte("deny 403\nreason=path-not-granted\ndenied=/a\ndenied=/b\n" +
+		"www-authenticate=Bearer realm=\"x\"\n"))
 	if err != nil || got.Allowed() || strings.Join(got.Denied, " ") != "/a /b" ||
 		got.WWWAuthenticate != `Bearer realm="x"` {
 		t.Errorf("%v %+v", err, got)
@@ -65,8 +65,8 @@ func TestParseReplyIsStrict(t *testing.T) {
 		"allow 200\nreason=ok\nexpires-in=-1\n", "allow 200\nreason=ok\nexpires-in=1.5\n",
 		"allow 200\nreason=ok\nexpires-in=\n", "allow 200\nreason=ok\nexpires-in=99999999999999999999\n",
 		"allow 200\nreason=ok\npath=x-nmos\n", "deny 401\nreason=no-token\n", "deny 403\nreason=x\n",
-		"deny 401\nreason=no-token\nwww-authenticate=Basic " +
-			"realm=a\n", "deny 503\nreason=x\n",
+		"deny 401\nreason=no-token\n" +
+			"www-authenticate=Basic realm=a\n", "deny 503\nreason=x\n",
 		"deny 503\nreason=x\nretry-after=0\n", "deny 400\nreason=x\nretry-after=1\n",
 		"deny 405\nreason=method\nexpires-in=1\n",
 	} {

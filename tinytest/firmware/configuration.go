@@ -194,8 +194,8 @@ func (d *Device) writeObject(w http.ResponseWriter, r *http.Request, o *devicemo
 		}
 		id = method
 		arguments, err = json.Marshal(body.Arguments)
-	case len(parts) == 1 && parts[0] == "bulkProperties" && (r.Method == http.MethodPut ||
-		r.Method == http.MethodPatch):
+	case len(parts) == 1 && parts[0] == "bulkProperties" &&
+		(r.Method == http.MethodPut || r.Method == http.MethodPatch):
 		on, id = d.bulkManager(), devicemodel.SetBulk
 		if r.Method == http.MethodPatch {
 			id = devicemodel.ValidateBulk

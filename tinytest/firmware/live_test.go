@@ -120,8 +120,8 @@ func TestLiveMeterEnds_ANS8(t *testing.T) {
 // A token of the device's own is in no error and in no text.
 func TestOwnTokenReply_CLI69(t *testing.T) {
 	const secret = "eyJsecret"
-	packet := "allow 200\nreason=own-token\nexpires-in=60\nscope=registration\ntoken-id=ab\naccess-token=" + secret +
-		"\n"
+	packet := "allow 200\nreason=own-token\nexpires-in=60\nscope=registration\ntoken-id=ab\n" +
+		"access-token=" + secret + "\n"
 	r, err := ParseReply([]byte(packet))
 	if err != nil || r.AccessToken != secret || r.TokenID != "ab" || r.Scope != "registration" || r.Text != "" {
 		t.Errorf("got %+v, %v", r, err)

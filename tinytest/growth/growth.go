@@ -40,8 +40,8 @@ func (c *Curve) Check() error {
 			return fmt.Errorf("%s: got %d instructions at %d and %d at %d, want at most %g times as many",
 				c.Name, c.Counts[0], c.Points[0], count, c.Points[i], flatBound)
 		case c.Linear && i > 0 && c.slope(i-1, i) > linearBound*c.slope(0, len(c.Points)-1):
-			return fmt.Errorf("%s: got %.0f instructions for each from %d to %d, want at most %g times the %.0f of "+
-				"the whole",
+			return fmt.Errorf("%s: got %.0f instructions for each from %d to %d, want at most %g "+
+				"times the %.0f of the whole",
 				c.Name, c.slope(i-1, i), c.Points[i-1], c.Points[i], linearBound, c.slope(0, len(c.Points)-1))
 		}
 	}

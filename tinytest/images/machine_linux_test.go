@@ -231,8 +231,8 @@ func (m *machine) configure(more string) *authserver.Server {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { s.Close() })
-	config := fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nretry = "+
-		"\"1s\"\n[discovery]\nmode = \"off\"\n%s", device, s.Issuer(), more)
+	config := fmt.Sprintf("[device]\nnames = [%q]\n[authorization]\nservers = [%q]\nretry = \"1s\"\n[discovery]\n"+
+		"mode = \"off\"\n%s", device, s.Issuer(), more)
 	readOnly := mint.Options{
 		Device: device, Client: "controller", Scope: "connection",
 		Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}},

@@ -31,9 +31,8 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 	needs(t, "busybox", "setpriv", "adduser")
 	m := newMachine(t, plainInit)
 	ipk := m.bring(built(t, "x86_64.ipk"))
-	m.must("ln -sf $(command -v busybox) /bin/sh; mkdir /tmp/ipk && tar -xzf " + ipk + " -C /tmp/ipk && tar -xzf " +
-		"/tmp/ipk/data.tar.gz -C / &&" +
-		" tar -xzf /tmp/ipk/control.tar.gz -C /tmp/ipk")
+	m.must("ln -sf $(command -v busybox) /bin/sh; mkdir /tmp/ipk && tar -xzf " + ipk +
+		" -C /tmp/ipk && tar -xzf /tmp/ipk/data.tar.gz -C / && tar -xzf /tmp/ipk/control.tar.gz -C /tmp/ipk")
 	for _, script := range []string{"postinst", "prerm"} {
 		if out := m.must("cd /tmp/ipk && ./" + script + " configure"); out != "" {
 			t.Errorf("%s without OpenWrt's functions says %q", script, out)
@@ -51,9 +50,8 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 	if lines[0] != "open" || lines[len(lines)-1] != "close" {
 		t.Errorf("procd is told\n%s", told)
 	}
-	for _, want := range []string{"command /usr/bin/nmos-authd run", "user nmos-authd", "group nmos-authd",
-		"no_new_privs 1",
-		"respawn 3600 2 0", "stderr 1"} {
+	for _, want := range []string{"command /usr/bin/nmos-authd run",
+		"user nmos-authd", "group nmos-authd", "no_new_privs 1", "respawn 3600 2 0", "stderr 1"} {
 		if !strings.Contains("\n"+told+"\n", "\n"+want+"\n") {
 			t.Errorf("procd is not told %q:\n%s", want, told)
 		}
@@ -65,8 +63,8 @@ func TestIpkAsOpenWrtRunsIt(t *testing.T) {
 		}
 	}
 
-	m.configure("[sockets]\nauthz = \"/var/run/nmos-authd/authz.sock\"\nhttp = \"\"\nadmin = \"\"\n[state]\ndir = " +
-		"\"/etc/nmos-authd/state\"\n")
+	m.configure("[sockets]\nauthz = \"/var/run/nmos-authd/authz.sock\"\nhttp = \"\"\nadmin = \"\"\n[state]\n" +
+		"dir = \"/etc/nmos-authd/state\"\n")
 	m.must(takeUp + " && (/usr/bin/setpriv --reuid nmos-authd --regid nmos-authd --clear-groups nmos-authd run " +
 		">/box/daemon.log 2>&1 &)")
 	m.decides()

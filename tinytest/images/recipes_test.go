@@ -176,8 +176,7 @@ func TestOpenWrtPackage(t *testing.T) {
 	installed := filepath.Join(dir, "root")
 	holds(t, installed, "usr/bin/nmos-authd", "etc/nmos-authd/nmos-authd.toml", "etc/init.d/nmos-authd")
 	if text := read(t, filepath.Join(installed, "etc/nmos-authd/nmos-authd.toml")); !strings.Contains(text,
-		"\"/var/run/nmos-authd/authz.sock\"") ||
-		strings.Contains(text, "\"/run") {
+		"\"/var/run/nmos-authd/authz.sock\"") || strings.Contains(text, "\"/run") {
 		t.Error("the configuration does not have the paths of OpenWrt")
 	}
 }

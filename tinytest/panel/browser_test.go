@@ -63,8 +63,8 @@ func open(t *testing.T, address string) *page {
 		}
 	})
 	login := base64.StdEncoding.EncodeToString([]byte("operator:at the desk"))
-	p.do(network.Enable(), cdplog.Enable(), network.SetExtraHTTPHeaders(
-		network.Headers{"Authorization": "Basic " + login}),
+	p.do(network.Enable(), cdplog.Enable(),
+		network.SetExtraHTTPHeaders(network.Headers{"Authorization": "Basic " + login}),
 		browser.GrantPermissions([]browser.PermissionType{
 			browser.PermissionTypeClipboardReadWrite, browser.PermissionTypeClipboardSanitizedWrite,
 		}),

@@ -165,9 +165,8 @@ var recipes = []recipe{
 	},
 	{
 		"lighttpd", "lighttpd", "lighttpd/nmos-authd-panel.conf", `":8088"`,
-		"server.document-root = \"DIR\"\nserver.bind = \"127.0.0.1\"\nserver.port = 0\nserver.errorlog = " +
-			"\"DIR/error.log\"\n" +
-			"server.modules = ( \"mod_magnet\" )\nLINES\n",
+		"server.document-root = \"DIR\"\nserver.bind = \"127.0.0.1\"\nserver.port = 0\n" +
+			"server.errorlog = \"DIR/error.log\"\nserver.modules = ( \"mod_magnet\" )\nLINES\n",
 		[]string{"/etc/lighttpd/nmos-authd.htpasswd", "operator:$apr1$abcdefgh$Wd.S7pWoBUXZqZweaHk/y/\n"},
 		[]string{"-D", "-f", "DIR/conf"},
 	},

@@ -97,8 +97,8 @@ func TestSocketActivation(t *testing.T) {
 		if _, err := packet.Write([]byte("ping 1\n")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(stream, "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: "+
-			"GET\r\nX-Original-URI: /x-nmos\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(stream, "GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\n"+
+			"X-Original-URI: /x-nmos\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(view, "GET /records?last=1 HTTP/1.1\r\nHost: daemon\r\n\r\n"); err != nil {

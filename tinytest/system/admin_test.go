@@ -101,12 +101,12 @@ func TestAdminHostileCallers(t *testing.T) {
 	for name, text := range map[string]string{
 		"a packet": "resource 1\nkind=meter\nname=in-1\naccess=read\n\n", "junk": "\x00\xff\x16\x03\r\n\r\n",
 		"a long line": strings.Repeat("x", 100<<10), "headers without end": "GET /inventory HTTP/1.1\r\n" +
-			strings.Repeat("X: y\r\n", 20_000), "a length that lies": "PUT /inventory HTTP/1.1\r\nHost: " +
-			"a\r\nContent-Length: 5\r\n\r\n{}",
-		"chunks that lie": "PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: " +
-			"chunked\r\n\r\nfffffffffffffff0\r\n{}",
-		"two requests in one": "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: " +
-			"chunked\r\n\r\n0\r\n\r\nPUT /inventory HTTP/1.1\r\n\r\n",
+			strings.Repeat("X: y\r\n", 20_000), "a length that lies": "PUT /inventory HTTP/1.1\r\nHost: a\r\n" +
+			"Content-Length: 5\r\n\r\n{}",
+		"chunks that lie": "PUT /inventory HTTP/1.1\r\nHost: a\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n{}",
+		"two requests in one": "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nPUT /inventory HTTP/1.1\r\n\r\n",
 	} {
 		conn, err := net.Dial("unix", b.Admin())
 		if err != nil {

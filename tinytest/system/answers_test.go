@@ -81,8 +81,7 @@ func TestAnswers(t *testing.T) {
 		{"ANS-9/query-of-handshake",
 			question{method: "GET", target: ws + "?access_token=" + good, upgrade: "websocket"}, 200, "ok", ""},
 		{"ANS-4/query-and-header", question{method: "GET", target: ws + "?access_token=" + good,
-			upgrade: "websocket"}.bearing(good),
-			400, "two-tokens", "invalid_request"},
+			upgrade: "websocket"}.bearing(good), 400, "two-tokens", "invalid_request"},
 		{"ANS-8/seconds-left", get(senders).bearing(short), 200, "ok", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -188,9 +187,8 @@ func checkUnsendable(t *testing.T, b *box, c mint.Case, q question) {
 	} else if err != nil || r.Reason != want || r.Status != status {
 		t.Errorf("authz.sock: %d %s, %v, want %d %s", r.Status, r.Reason, err, status, want)
 	}
-	a, err := b.rawHTTP(fmt.Sprintf("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: "+
-		"%s\r\nX-Original-URI: %s\r\n"+
-		"Authorization: %s\r\nConnection: close\r\n\r\n", q.method, q.target, q.authorization))
+	a, err := b.rawHTTP(fmt.Sprintf("GET /authorize HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: %s\r\n"+
+		"X-Original-URI: %s\r\nAuthorization: %s\r\nConnection: close\r\n\r\n", q.method, q.target, q.authorization))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,8 +215,8 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 			"packet-twice"},
 		{"pairs that differ", "X-Original-Method: GET\r\nX-Original-URI: " + senders +
 			"\r\nX-Forwarded-Uri: /x-nmos\r\n", 400, "packet-twice"},
-		{"pairs that agree", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Forwarded-Method: " +
-			"GET\r\nX-Forwarded-Uri: /x-nmos\r\n", 200, "public"},
+		{"pairs that agree", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos\r\nX-Forwarded-Method: GET\r\n" +
+			"X-Forwarded-Uri: /x-nmos\r\n", 200, "public"},
 		{"two tokens", "X-Original-Method: GET\r\nX-Original-URI: " + senders +
 			"\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "two-tokens"},
 		{"not UTF-8", "X-Original-Method: GET\r\nX-Original-URI: /x-nmos/\xff\r\n", 400, "packet-text"},
@@ -235,8 +233,8 @@ func TestHTTPFormErrors_ANS4(t *testing.T) {
 	for _, line := range []string{"GET /", "GET /authorized", "GET //authorize", "GET /authorise", "OPTIONS *",
 		"CONNECT daemon:80",
 		"GET http://daemon/x-nmos", "PATCH /x-nmos"} {
-		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\nX-Original-URI: " +
-			"/x-nmos\r\nConnection: close\r\n\r\n")
+		a, err := b.rawHTTP(line + " HTTP/1.1\r\nHost: daemon\r\nX-Original-Method: GET\r\n" +
+			"X-Original-URI: /x-nmos\r\nConnection: close\r\n\r\n")
 		if err != nil || a.status < 300 {
 			t.Errorf("%s: %v, %v", line, a, err)
 		}

@@ -87,8 +87,7 @@ func (a answer) String() string {
 func (a answer) same(b answer) bool {
 	// Time passes between two questions.
 	near := max(a.expires-b.expires, b.expires-a.expires) <= int64(patience/time.Second) &&
-		(a.expires < 0) == (b.expires < 0) &&
-		(a.retry == 0) == (b.retry == 0)
+		(a.expires < 0) == (b.expires < 0) && (a.retry == 0) == (b.retry == 0)
 	a.expires, b.expires, a.retry, b.retry = 0, 0, 0, 0
 	return near && a == b
 }

@@ -65,9 +65,8 @@ func TestAuditUnderLoad_OPS2(t *testing.T) {
 	config := trusting(t, server)
 	config.Admin = true
 	file := dir.File("audit.jsonl")
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"file\", \"syslog\"]\nfile = %q\nfile_bytes = 1048576\nfiles = "+
-		"40\nsyslog = \"tcp://%s\"\nrepeat = \"500ms\"\ndeny_rate = 0\nallow_rate = 0\n",
-		file, syslog.Addr())
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"file\", \"syslog\"]\nfile = %q\nfile_bytes = 1048576\nfiles = 40\n"+
+		"syslog = \"tcp://%s\"\nrepeat = \"500ms\"\ndeny_rate = 0\nallow_rate = 0\n", file, syslog.Addr())
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -198,8 +197,8 @@ func TestFloodOfDenials_OPS2(t *testing.T) {
 	config := trusting(t, server)
 	config.Admin = true
 	path := dir.File("audit.jsonl")
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"file\"]\nfile = %q\nfile_bytes = 65536\nfiles = "+
-		"4\nqueue_bytes = 1048576\n", path)
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"file\"]\nfile = %q\nfile_bytes = 65536\nfiles = 4\n"+
+		"queue_bytes = 1048576\n", path)
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}

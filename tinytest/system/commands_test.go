@@ -165,8 +165,8 @@ func TestBrokenConfiguration(t *testing.T) {
 			}
 		})
 	}
-	good := "[device]\nnames = [\"node-1.example.com\"]\n[authorization]\nservers = " +
-		"[\"https://auth.example.com\"]\nca_file = "
+	good := "[device]\nnames = [\"node-1.example.com\"]\n[authorization]\n" +
+		"servers = [\"https://auth.example.com\"]\nca_file = "
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"\"\n")).
 		check(t, 0, `good. Mode enforce; this device is ["node-1.example.com"], model generic; servers ["https://auth.example.com"].`, "")
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"/no/such/file.pem\"\n")).

@@ -35,8 +35,8 @@ func (b *box) wantResource(kind, name, access, token, want string) {
 
 // metered is an inventory of one meter at this path below the events API.
 func metered(path string) string {
-	return fmt.Sprintf("{\"resources\": [\n{\"kind\": \"meter\", \"name\": \"in-1\", \"read\": "+
-		"\"/x-nmos/events/v1.0/%s\"}\n]}", path)
+	return fmt.Sprintf("{\"resources\": [\n"+
+		"{\"kind\": \"meter\", \"name\": \"in-1\", \"read\": \"/x-nmos/events/v1.0/%s\"}\n]}", path)
 }
 
 // replaceFile writes a file as firmware should: beside it, and renamed.
@@ -142,8 +142,8 @@ func TestInventoryPushed_PATH11(t *testing.T) {
 		t.Errorf("before: %d %s", status, body)
 	}
 	if status, body := b.admin("PUT", "/inventory",
-		"{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 || !strings.Contains(body,
-		`line 2: resource 1, meter \"1\": id is missing`) {
+		"{\"resources\": [\n{\"kind\": \"meter\", \"name\": 1}]}"); status != 400 ||
+		!strings.Contains(body, `line 2: resource 1, meter \"1\": id is missing`) {
 		t.Errorf("a mistake: %d %s", status, body)
 	}
 	b.wantResource("meter", "in-1", "read", tok, "503 inventory-pending ")
@@ -198,8 +198,8 @@ func TestAskResource(t *testing.T) {
 		command(t, "", append([]string{"ask", "--socket", b.Authz(), "--timeout", "20s"}, args...)...).check(t, status,
 			out, "")
 	}
-	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed "+
-		"yet\nretry-after=2\n", "--resource", "meter", "in-1", "read")
+	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed yet\n"+
+		"retry-after=2\n", "--resource", "meter", "in-1", "read")
 	if status, body := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
 		t.Fatal(status, body)
 	}
@@ -253,9 +253,9 @@ func TestThousandsOfResources(t *testing.T) {
 			fmt.Sprintf("401 no-token /x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-%012x/state", i))
 	}
 	b.wantResource("meter", fmt.Sprint(n), "read", "", "401 no-token ")
-	if status, body := b.admin("PUT", "/inventory", `{"resources": [`+text.String()[1:]+
-		`,{"kind": "meter", "name": "one more", "read": "/"}]}`); status != 400 || !strings.Contains(body,
-		"more than 16384 resources") {
+	if status, body := b.admin("PUT", "/inventory",
+		`{"resources": [`+text.String()[1:]+`,{"kind": "meter", "name": "one more", "read": "/"}]}`); status != 400 ||
+		!strings.Contains(body, "more than 16384 resources") {
 		t.Errorf("one more: %d %s", status, body)
 	}
 }

@@ -92,24 +92,24 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 	t.Parallel()
 	server, stranger := newServer(t, authserver.Options{}), newStranger(t)
 	config := trusting(t, server)
-	config.More = "retry = \"1s\"\ntrusted_issuers = [\"https://*.trusted.example.com\", " +
-		"\"https://localhost/realms/a\"]"
+	config.More = "retry = \"1s\"\n" +
+		"trusted_issuers = [\"https://*.trusted.example.com\", \"https://localhost/realms/a\"]"
 	b := start(t, config)
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 
 	host := fmt.Sprintf("127.0.0.1:%d", stranger.port)
 	local := fmt.Sprintf("localhost:%d", stranger.port)
 	issuers := []string{
-		"https://" + host, "http://" + host, "https://" + local, "https://" + host + "/realms/a", "https://" + local +
-			"/realms/b", "http://" + local + "/realms/a", "https://user@" + local + "/realms/a", "https://" + local +
-			"/realms/a?x",
-		"https://" + local + "/realms/a#x", "https://" + local + "/realms/../realms/a", "https://" + local +
-			"/realms%2fa", "https://x.trusted.example.com@" + host, "https://" + host + "/.trusted.example.com",
-		"https://" + host + "#.trusted.example.com",
-		"https://" + host + "?.trusted.example.com", "https://" + host + "\\.trusted.example.com", "HTTPS://" + host,
-		"//" + host, "https://[::ffff:127.0.0.1]:" + fmt.Sprint(stranger.port), "https://2130706433:" +
-			fmt.Sprint(stranger.port), "https://127.1:" + fmt.Sprint(stranger.port), "https://localhost.:" +
-			fmt.Sprint(stranger.port) + "/x",
+		"https://" + host, "http://" + host, "https://" + local, "https://" + host + "/realms/a",
+		"https://" + local + "/realms/b", "http://" + local + "/realms/a",
+		"https://user@" + local + "/realms/a", "https://" + local + "/realms/a?x",
+		"https://" + local + "/realms/a#x", "https://" + local + "/realms/../realms/a",
+		"https://" + local + "/realms%2fa", "https://x.trusted.example.com@" + host,
+		"https://" + host + "/.trusted.example.com", "https://" + host + "#.trusted.example.com",
+		"https://" + host + "?.trusted.example.com", "https://" + host + "\\.trusted.example.com",
+		"HTTPS://" + host, "//" + host, "https://[::ffff:127.0.0.1]:" + fmt.Sprint(stranger.port),
+		"https://2130706433:" + fmt.Sprint(stranger.port), "https://127.1:" + fmt.Sprint(stranger.port),
+		"https://localhost.:" + fmt.Sprint(stranger.port) + "/x",
 	}
 	attacker := mint.CachedKey("attacker", 2048)
 	begin := time.Now()

@@ -157,8 +157,7 @@ func TestFloodOfForgedTokens_KEY6(t *testing.T) {
 		b.want(get(senders).bearing(another(server).Sign()), 200, "ok")
 		served += 2
 		return time.Since(begin) > flood && served >= 20 && asked[0].Load() >= 50 &&
-			fetched(authserver.PathJWKS) >= 2 &&
-			fetched(authserver.PathMetadata) >= 2
+			fetched(authserver.PathJWKS) >= 2 && fetched(authserver.PathMetadata) >= 2
 	})
 	stop.Store(true)
 	for range asked {

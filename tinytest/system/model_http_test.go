@@ -20,9 +20,9 @@ func TestModelOverHTTP_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL67(t *testing.T) {
 	bulk := func(paths ...string) string {
 		var values []string
 		for _, path := range paths {
-			values = append(values, fmt.Sprintf(
-				`{"path":["%s"],"values":[{"id":{"level":1,"index":6},"value":"Drums"}]}`,
-				strings.ReplaceAll(path, ".", `","`)))
+			values = append(values,
+				fmt.Sprintf(`{"path":["%s"],"values":[{"id":{"level":1,"index":6},"value":"Drums"}]}`,
+					strings.ReplaceAll(path, ".", `","`)))
 		}
 		return `{"arguments":{"dataSet":{"validationFingerprint":null,"values":[` + strings.Join(values, ",") +
 			`]},"recurse":true,"restoreMode":0}}`

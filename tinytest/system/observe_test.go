@@ -109,8 +109,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 	dir := newDir(t)
 	config := trusting(t, server)
 	config.Mode, config.Admin = "observe", true
-	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = "+
-		"\"0s\"\ndeny_rate = 0\nallow_rate = 0\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
+	config.More = fmt.Sprintf("[paths]\nclaims = [\"/meters=events\"]\npublic = [\"/ui\"]\n[audit]\nrepeat = \"0s\"\n"+
+		"deny_rate = 0\nallow_rate = 0\n[inventory]\nfile = %q\n", dir.File("inventory.json"))
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +139,8 @@ func TestObserveReport_OPS3(t *testing.T) {
 			{"GET", "node", "v1.3", "%73elf/a%20b", ""}, {"GET", "node", "v1.3", "", ""},
 			{"GET", "channelmapping", "v1.0", "map/active", ""},
 		}},
-		"": {nil, []deed{{"GET", "node", "v1.3", "senders", ""}, {"POST", "channelmapping", "v1.0", "map/activations",
-			""}, {"GET", "events", "v1.0", "ws", "ws"},
+		"": {nil, []deed{{"GET", "node", "v1.3", "senders", ""},
+			{"POST", "channelmapping", "v1.0", "map/activations", ""}, {"GET", "events", "v1.0", "ws", "ws"},
 			{"GET", "events", "v1.0", "sources/" + uuid1 + "/state", "resource"}}},
 	}
 	mintFor := func(client string, claims map[string]mint.Permission) string {

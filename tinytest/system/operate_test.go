@@ -77,8 +77,7 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 				s.Line(), o, most, os.Getuid())
 		}
 		if _, metrics := b.admin("GET", "/metrics", ""); !strings.Contains(metrics,
-			"\nnmos_authd_observe_ends_timestamp_seconds{uid=") ||
-			!strings.Contains(metrics, `mode="observe"`) {
+			"\nnmos_authd_observe_ends_timestamp_seconds{uid=") || !strings.Contains(metrics, `mode="observe"`) {
 			t.Errorf("metrics: got %s", metrics)
 		}
 	}

@@ -59,9 +59,8 @@ func TestNoSecretIsShown_OPS2(t *testing.T) {
 	syslog, dir := startSyslog(t), newDir(t)
 	file := dir.File("audit.jsonl")
 	config.More = fmt.Sprintf("retry = \"1s\"\n[log]\nlevel = \"debug\"\n[limits]\nconnections = 8\n[audit]\nsinks = "+
-		"[\"log\", \"file\", \"syslog\"]\n"+
-		"file = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = "+
-		"0\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
+		"[\"log\", \"file\", \"syslog\"]\nfile = %q\nfile_bytes = 67108864\nsyslog = \"tcp://%s\"\nrepeat = \"0s\"\n"+
+		"deny_rate = 0\nallow_rate = 0\nqueue_bytes = 4194304\nring_bytes = 16777216\n", file, syslog.Addr())
 	config.Admin = true
 	if err := dir.Write(config); err != nil {
 		t.Fatal(err)
@@ -306,9 +305,9 @@ func secretQuestions(server *authserver.Server) (secrets []string, all []questio
 		}
 	}
 	password := base64.StdEncoding.EncodeToString([]byte("operator:correct horse battery staple"))
-	return append(secrets, password), append(all, question{method: "GET", target: senders, authorization: "Basic " +
-		password},
-		question{method: "PATCH", target: receiver, authorization: "Digest " + password})
+	return append(secrets, password),
+		append(all, question{method: "GET", target: senders, authorization: "Basic " + password},
+			question{method: "PATCH", target: receiver, authorization: "Digest " + password})
 }
 
 // secretReplies asks both sockets, every way that they can be asked, and returns all that they say.

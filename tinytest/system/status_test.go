@@ -130,9 +130,8 @@ func TestStatus(t *testing.T) {
 	}
 	v := &s.Servers[0]
 	if len(s.Servers) != 1 || v.Issuer != strings.TrimSuffix(server.Issuer(), "/") ||
-		v.Origin != daemonstatus.Configured || !v.Used ||
-		v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) || v.Fetched < s.Since || v.Fetched > s.Time ||
-		v.Next <= s.Time {
+		v.Origin != daemonstatus.Configured || !v.Used || v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) ||
+		v.Fetched < s.Since || v.Fetched > s.Time || v.Next <= s.Time {
 		t.Errorf("%+v", s.Servers)
 	}
 	sink := s.Audit.Sinks[0]
@@ -144,9 +143,8 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%+v", s.Tokens)
 	}
 	if age := time.Since(time.Unix(int64(s.Time), 0)); age < 0 || age > patience || s.Mode != "enforce" ||
-		s.Model == "" ||
-		!slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" || s.State.Kept ||
-		s.Inventory.Source != "" {
+		s.Model == "" || !slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" ||
+		s.State.Kept || s.Inventory.Source != "" {
 		t.Errorf("%+v", s)
 	}
 	if resident := s.Memory.Resident; resident < 1<<20 || resident > 200<<20 || s.Memory.Heap == 0 ||
@@ -268,8 +266,7 @@ func TestStatusDegraded(t *testing.T) {
 	exit, text, s := b.status()
 	first, _, _ := strings.Cut(text, "\n")
 	if exit != 1 || !strings.HasPrefix(first, "degraded: no keys are held") ||
-		!strings.Contains(first, server.Issuer()) ||
-		!strings.Contains(first, "500") {
+		!strings.Contains(first, server.Issuer()) || !strings.Contains(first, "500") {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
 	}
 	if v := s.Servers[0]; v.Failed < s.Since || v.Failed > s.Time || v.Fetched != 0 ||
@@ -309,8 +306,7 @@ func TestStatusDegraded(t *testing.T) {
 	b.hangUp("configuration not reread")
 	_, text = b.admin("GET", "/status", "")
 	if s, err := daemonstatus.Parse([]byte(text)); err != nil || s.Healthy || s.Mode != "enforce" ||
-		len(s.Degraded) != 1 ||
-		!strings.HasPrefix(s.Degraded[0], "the configuration is refused") ||
+		len(s.Degraded) != 1 || !strings.HasPrefix(s.Degraded[0], "the configuration is refused") ||
 		!slices.ContainsFunc(s.Errors, func(e daemonstatus.Error) bool {
 			return e.Level == "error" && strings.Contains(e.Text, "not reread")
 		}) {
@@ -341,8 +337,8 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 	defer deaf.Close() // who connects waits for an answer
 	config := trusting(t)
 	config.Admin = true
-	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = "+
-		"4096\nrepeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n", deaf.Addr())
+	config.More = fmt.Sprintf("[audit]\nsinks = [\"log\", \"syslog\"]\nsyslog = \"tls://%s\"\nqueue_bytes = 4096\n"+
+		"repeat = \"0s\"\ndeny_rate = 0\nallow_rate = 0\n", deaf.Addr())
 	b := start(t, config)
 	const asked = 200
 	for range asked {
@@ -358,12 +354,11 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 		t.Errorf("recorded %d, %+v", s.Audit.Recorded, log)
 	}
 	if syslog.Kept != 0 || syslog.Queued+syslog.Dropped != asked || syslog.Queued < 5 || syslog.Queued > 50 ||
-		syslog.QueuedBytes < 1000 ||
-		syslog.QueuedBytes > 4096 || syslog.Head != "" {
+		syslog.QueuedBytes < 1000 || syslog.QueuedBytes > 4096 || syslog.Head != "" {
 		t.Errorf("%+v", syslog)
 	}
-	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time || !slices.Contains(s.Degraded, "audit: decisions of the "+
-		"last 10 minutes were not recorded") ||
+	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time ||
+		!slices.Contains(s.Degraded, "audit: decisions of the last 10 minutes were not recorded") ||
 		!strings.Contains(text, fmt.Sprintf("syslog, kept 0, dropped %d, queued %d", syslog.Dropped, syslog.Queued)) {
 		t.Errorf("dropped at %v, %q\n%s", at, s.Degraded, text)
 	}

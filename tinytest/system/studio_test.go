@@ -138,8 +138,7 @@ func TestStudio_CLI10_CLI12_CLI13_CLI69(t *testing.T) {
 	s.register()
 	clients := s.Server.Registered()
 	if len(clients) != 1 || clients[0].Scope != "registration" ||
-		fmt.Sprint(clients[0].Grants) != "[client_credentials]" ||
-		clients[0].AuthMethod != "private_key_jwt" {
+		fmt.Sprint(clients[0].Grants) != "[client_credentials]" || clients[0].AuthMethod != "private_key_jwt" {
 		t.Fatalf("got %+v, want the device alone, for registration alone", clients)
 	}
 

@@ -268,8 +268,11 @@ func TestWatchOnATerminal(t *testing.T) {
 	for _, c := range []struct {
 		environment []string
 		colours     int
-	}{{[]string{"NO_COLOR=", "TERM=xterm"}, 4}, {[]string{"NO_COLOR=1", "TERM=xterm"}, 0},
-		{[]string{"NO_COLOR=", "TERM=dumb"}, 0}} {
+	}{
+		{[]string{"NO_COLOR=", "TERM=xterm"}, 4},
+		{[]string{"NO_COLOR=1", "TERM=xterm"}, 0},
+		{[]string{"NO_COLOR=", "TERM=dumb"}, 0},
+	} {
 		master, slave := terminal(t, 80)
 		w := startWatch(t, slave, c.environment, "--config", b.ConfigFile())
 		slave.Close()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"nmosauthd/tinytest/mint"
 )
@@ -32,8 +33,8 @@ func (b *builder) signature() {
 	b.blocks("block", b.base())
 	b.numbers()
 	key := mint.CachedKey("exponent-3", 3072)
-	b.published("exponent-3", "A key whose exponent is 3, with which a careless check of the block can be fooled "+
-		"without the private key.",
+	b.published("exponent-3",
+		"A key whose exponent is 3, with which a careless check of the block can be fooled without the private key.",
 		b.issuer+"/exponent-3", string(mint.JWKS(key)))
 	t := b.base()
 	t.Key = key
@@ -99,9 +100,8 @@ func (b *builder) blocks(prefix string, t *mint.Token) {
 		{"length-too-small", block(size, append([]byte{0x30, 0x50}, good[2:]...)), nil},
 		{"length-indefinite", block(size, append(append([]byte{0x30, 0x80}, good[2:]...), 0, 0)), nil},
 		{"parameter-is-integer", block(size, replaced([]byte{0x05, 0x00}, []byte{0x02, 0x00})), nil},
-		{"parameter-with-garbage", block(size,
-			append(append([]byte{0x30, 0x55, 0x30, 0x11}, append(bytes.Clone(good[4:15]), 0x05, 0x04, 1, 2, 3, 4)...),
-				good[17:]...)), nil},
+		{"parameter-with-garbage", block(size, slices.Concat([]byte{0x30, 0x55, 0x30, 0x11},
+			good[4:15], []byte{0x05, 0x04, 1, 2, 3, 4}, good[17:])), nil},
 		{"garbage-after", block(size, append(bytes.Clone(good), bytes.Repeat([]byte{0x5a}, 40)...)), nil},
 		{"zeros-after", block(size, append(bytes.Clone(good), make([]byte, 40)...)), nil},
 		{"garbage-after-short-padding", shortPadding(size, good), nil},

@@ -166,12 +166,11 @@ func Run(t *testing.T, r *Rig, w Way) {
 // Pair is a row that is allowed and one that is not, of the same token: it may read one, and not the other.
 func (r *Rig) Pair() (good, bad rows.Question) {
 	lines := "\nauthorization=Bearer " + r.Sign(rows.PathsToken) + "\n"
-	return rows.Question{Name: "what the token grants",
-			Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single" + lines,
-			First:  "allow 200", Reason: "ok"},
-		rows.Question{Name: "what it does not grant",
-			Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/7" + lines, First: "deny 403",
-			Reason: "path-not-granted"}
+	good = rows.Question{Name: "what the token grants", First: "allow 200", Reason: "ok",
+		Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/connection/v1.1/single" + lines}
+	bad = rows.Question{Name: "what it does not grant", First: "deny 403", Reason: "path-not-granted",
+		Packet: "decide 1\nmethod=GET\ntarget=/x-nmos/events/v1.0/sources/7" + lines}
+	return good, bad
 }
 
 // checkRows asks all rows.

@@ -67,9 +67,8 @@ func (f *front) build(main string, more ...string) {
 	const client = "../../platform/cclient"
 	program, folder := filepath.Join(f.dir, f.name), client+"/"+f.name
 	args := append(strings.Fields("-std=c99 -pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -g "+
-		"-fsanitize=address,undefined "+
-		"-fno-sanitize-recover=all -I"+client+" -I"+folder+" -o"), program, main, folder+"/nmos_"+f.name+".c",
-		client+"/nmos_authz.c")
+		"-fsanitize=address,undefined -fno-sanitize-recover=all -I"+client+" -I"+folder+" -o"), program, main,
+		folder+"/nmos_"+f.name+".c", client+"/nmos_authz.c")
 	args = append(args, more...)
 	if out, err := exec.CommandContext(f.t.Context(), f.program, args...).CombinedOutput(); err != nil {
 		f.t.Fatalf("%s %q: %v\n%s", f.program, args, err, out)

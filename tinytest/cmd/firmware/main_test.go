@@ -27,8 +27,7 @@ func TestServe(t *testing.T) {
 		lines = append(lines, out.Text())
 	}
 	if len(lines) < 5 || !strings.HasPrefix(lines[0], "url=http://127.0.0.1:") ||
-		!strings.HasPrefix(lines[3], "meter=") ||
-		!strings.HasPrefix(lines[4], "panel=127.0.0.1:") {
+		!strings.HasPrefix(lines[3], "meter=") || !strings.HasPrefix(lines[4], "panel=127.0.0.1:") {
 		t.Fatalf("%q", lines)
 	}
 	response, err := http.Get(strings.TrimPrefix(lines[0], "url="))
