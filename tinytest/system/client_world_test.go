@@ -18,10 +18,12 @@ func TestClientServerReset_CLI44_CLI36(t *testing.T) {
 	b := start(t, clientOf(t, "", server))
 	b.register()
 	b.awaitOwnToken("scope=registration")
+	first := b.clientStatus().Clients[0].ClientID
 	server.ForgetClients()
-	eventuallyOwn(t, "another registration", func() bool {
+	eventuallyOwn(t, "another registration, stored", func() bool { // before that a kill would lose it (CLI-36)
 		b.ownToken("scope=registration")
-		return server.Registrations() == 2
+		clients := b.clientStatus().Clients
+		return len(clients) == 1 && clients[0].ClientID != "" && clients[0].ClientID != first
 	})
 	b.awaitOwnToken("scope=registration")
 	b.again(nil)
