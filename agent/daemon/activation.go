@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"go.uber.org/zap"
-
 	"nmosauthd/platform"
 )
 
@@ -50,7 +48,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 	delete(d.given, name)
 	if group != "" {
 		d.log.Info("the socket keeps the service manager's group and mode; the configured group is not applied",
-			zap.String("socket", path), zap.String("group", group))
+			fields(nil, "socket", path, "group", group)...)
 	}
 	return adopt(f, path)
 }
@@ -59,7 +57,7 @@ func (d *daemon) listener(name, path, group string) (*platform.Listener, error) 
 func (d *daemon) leaveSockets() {
 	for name, f := range d.given {
 		d.log.Warn("the service manager passed a socket that is not configured; nobody answers on it",
-			zap.String("name", name))
+			fields(nil, "name", name)...)
 		f.Close()
 	}
 	d.given = nil

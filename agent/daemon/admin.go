@@ -9,8 +9,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
-	"go.uber.org/zap"
-
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
@@ -99,7 +97,7 @@ func (d *daemon) ForgetServer(issuer string) error {
 	if !d.finder.Forget(issuer) {
 		return fmt.Errorf("\"nmos-authd status\" lists the issuers: %w", admin.ErrUnknown)
 	}
-	d.log.Warn("issuer forgotten, as asked on the admin socket", zap.String("issuer", issuer))
+	d.log.Warn("issuer forgotten, as asked on the admin socket", fields(nil, "issuer", issuer)...)
 	d.persisted.keep(d.store.Set())
 	d.own.lookNow()
 	return nil

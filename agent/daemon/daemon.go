@@ -87,10 +87,8 @@ func Run(file, version string, queue *LogQueue) error {
 	if err != nil {
 		return err
 	}
-	if slow != nil {
-		d.log.Warn("threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
-			zap.Error(slow))
-	}
+	warn(d.log, "threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
+		slow)
 	return d.run()
 }
 
@@ -166,7 +164,7 @@ func (d *daemon) clockEvent(e platform.ClockEvent) {
 func (d *daemon) dated(issuer string, date time.Time) {
 	d.agent.Dated(issuer, date)
 	if why := d.clock.Explain(date); d.clock.worthSaying(issuer, why != "", date) {
-		d.log.Warn(why, zap.String("issuer", issuer))
+		d.log.Warn(why, fields(nil, "issuer", issuer)...)
 	}
 }
 
@@ -212,7 +210,7 @@ func (d *daemon) examine(c *config.Config, names []string) {
 		d.log.Error("no authorization server can be used", zap.Error(wrong))
 	}
 	for _, w := range warnings {
-		d.log.Warn("configuration", zap.String("warning", w))
+		d.log.Warn("configuration", fields(nil, "warning", w)...)
 	}
 }
 
@@ -221,9 +219,7 @@ func (d *daemon) run() error {
 	if _, err := takeStdLog(d.log); err != nil {
 		return err
 	}
-	if err := platform.Harden(); err != nil {
-		d.log.Warn("not hardened", zap.Error(err))
-	}
+	warn(d.log, "not hardened", platform.Harden())
 	filtered := platform.DenyCalls()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -282,7 +278,7 @@ func (d *daemon) run() error {
 			d.rename(names)
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				d.log.Info("stopping", zap.String("signal", s.String()))
+				d.log.Info("stopping", fields(nil, "signal", s.String())...)
 				d.notify(platform.Stopping())
 				err = errStop
 				break
@@ -309,11 +305,7 @@ func (d *daemon) run() error {
 var errStop = errors.New("told to stop")
 
 // notify logs that the service manager could not be told.
-func (d *daemon) notify(err error) {
-	if err != nil {
-		d.log.Warn("cannot notify the service manager", zap.Error(err))
-	}
-}
+func (d *daemon) notify(err error) { warn(d.log, "cannot notify the service manager", err) }
 
 // reload reads the configuration again. A broken one changes nothing.
 func (d *daemon) reload() {
@@ -336,7 +328,8 @@ func (d *daemon) reload() {
 			}
 		}
 		if late := c.NeedRestart(d.startConfig); len(late) > 0 {
-			d.log.Warn(strings.Join(late, ", ")+": a change takes effect after a restart", zap.String("file", d.file))
+			d.log.Warn(strings.Join(late, ", ")+": a change takes effect after a restart",
+				fields(nil, "file", d.file)...)
 		}
 	}
 	d.health.refused.Store(&err)
@@ -347,7 +340,7 @@ func (d *daemon) reload() {
 		}
 		return
 	}
-	d.log.Info("configuration reread", zap.String("file", d.file), zap.String("mode", string(c.Mode)))
+	d.log.Info("configuration reread", fields(nil, "file", d.file, "mode", string(c.Mode))...)
 }
 
 // listen opens the sockets and serves them. An error that ends the service of a socket goes to failed.
@@ -450,8 +443,8 @@ func peerOf(conn net.Conn) (agent.Peer, error) {
 // close stops listening, answers the requests that have arrived, and closes the connections.
 func (d *daemon) close() {
 	for _, l := range d.listeners {
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			d.log.Warn("cannot close a socket", zap.Error(err))
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			warn(d.log, "cannot close a socket", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)

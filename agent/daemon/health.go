@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 )
@@ -53,16 +51,15 @@ func (d *daemon) openHealth() {
 	h := &d.health
 	h.began = time.Now()
 	var err error
-	if h.resident, err = platform.OpenResident(); err != nil {
-		d.log.Warn("cannot read resident memory", zap.Error(err))
-	}
+	h.resident, err = platform.OpenResident()
+	warn(d.log, "cannot read resident memory", err)
 	if d.device.Indicator == nil {
 		return
 	}
 	if h.light, err = d.device.Indicator("/"); err != nil {
-		d.log.Warn("the device's status light is not used", zap.Error(err))
 		h.light = nil
 	}
+	warn(d.log, "the device's status light is not used", err)
 	h.show(hal.Starting)
 }
 
@@ -144,7 +141,7 @@ func (d *daemon) lookAtHealth() {
 	}
 	switch {
 	case state == hal.Degraded && before != state:
-		d.log.Warn("degraded", zap.String("why", strings.Join(s.Degraded, "; and ")))
+		d.log.Warn("degraded", fields(nil, "why", strings.Join(s.Degraded, "; and "))...)
 	case before == hal.Degraded && s.Healthy:
 		d.log.Info("healthy again")
 	}
@@ -161,7 +158,7 @@ func (d *daemon) writeMetrics() {
 		err = replaceMetrics(platform.RealPath(path), text)
 	}
 	if m := &d.health.metrics; m.failed(path, err) {
-		d.log.Warn("metrics not written", zap.Error(err))
+		warn(d.log, "metrics not written", err)
 	}
 }
 

@@ -96,10 +96,8 @@ func (s *inventories) configure(file string) {
 	}
 	table, document, err := s.listed()
 	s.wrong = err
-	switch {
-	case err != nil:
-		s.log.Warn("the device model returned no inventory", zap.Error(err))
-	case table != nil:
+	warn(s.log, "the device model returned no inventory", err)
+	if err == nil && table != nil {
 		s.use(fromDevice, table, document)
 	}
 	if s.now.Source == fromFile { // no longer configured

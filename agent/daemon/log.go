@@ -36,6 +36,26 @@ func takeStdLog(log *zap.Logger) (restore func(), err error) {
 	return zap.RedirectStdLogAt(log, zapcore.DebugLevel)
 }
 
+// warn logs an error as a warning, if there is one, with pairs of a key and a text.
+func warn(log *zap.Logger, text string, err error, about ...string) {
+	if err != nil {
+		log.Warn(text, fields(err, about...)...)
+	}
+}
+
+// fields are those of a line of the log: pairs of a key and a text, but for empty texts, and an error if there is one.
+func fields(err error, about ...string) (all []zap.Field) {
+	for i := 0; i < len(about); i += 2 {
+		if about[i+1] != "" {
+			all = append(all, zap.String(about[i], about[i+1]))
+		}
+	}
+	if err != nil {
+		all = append(all, zap.Error(err))
+	}
+	return all
+}
+
 // logKeys reports one attempt to fetch an issuer's keys.
 func logKeys(log *zap.Logger, e keys.Event) {
 	fields := []zap.Field{
@@ -73,12 +93,5 @@ func (d *daemon) logServer(e agent.ServerEvent) {
 		d.log.Info(e.What, zap.Strings("servers", e.Found))
 		return
 	}
-	fields := []zap.Field{zap.String("server", e.Server)}
-	if e.Issuer != "" {
-		fields = append(fields, zap.String("issuer", e.Issuer))
-	}
-	if e.Why != "" {
-		fields = append(fields, zap.String("why", e.Why))
-	}
-	d.log.Info(e.What, fields...)
+	d.log.Info(e.What, fields(nil, "server", e.Server, "issuer", e.Issuer, "why", e.Why)...)
 }

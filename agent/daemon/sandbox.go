@@ -29,9 +29,7 @@ func (d *daemon) confine(filtered error) {
 	if os.Geteuid() == 0 {
 		d.log.Warn("running as root is not needed: start the daemon as a user of its own")
 	}
-	if filtered != nil {
-		d.log.Warn("sandbox: the kernel cannot stop the daemon from running programs", zap.Error(filtered))
-	}
+	warn(d.log, "sandbox: the kernel cannot stop the daemon from running programs", filtered)
 	if !d.startConfig.Sandbox.Landlock {
 		d.noSandboxReason = "off, by [sandbox] landlock"
 		d.log.Info("sandbox: off, by [sandbox] landlock")
@@ -41,7 +39,7 @@ func (d *daemon) confine(filtered error) {
 	switch {
 	case err != nil:
 		d.noSandboxReason = "not in force: " + err.Error()
-		d.log.Warn("sandbox: not in force", zap.Error(err))
+		warn(d.log, "sandbox: not in force", err)
 		return
 	case s.ABI == 0:
 		d.noSandboxReason = "not in force: " + s.Why
@@ -66,7 +64,7 @@ func (d *daemon) confine(filtered error) {
 		zap.Strings("not_denied", s.Lacking), zap.Strings("reads", reads), zap.Strings("writes", writes))
 	for _, p := range s.Missing {
 		d.log.Warn("sandbox: path missing: it will stay inaccessible until the daemon is restarted",
-			zap.String("place", p.For), zap.String("path", p.Path))
+			fields(nil, "place", p.For, "path", p.Path)...)
 	}
 }
 

@@ -83,12 +83,12 @@ func newPersisted(dir string, d *Device, log *zap.Logger) *persisted {
 			p.log.Info("the last write of a state file was cut short; the one before counts", zap.Error(err))
 			return
 		}
-		p.log.Warn("a state file is not used; its other slot is used", zap.Error(err))
+		warn(p.log, "a state file is not used; its other slot is used", err)
 	}
 	var err error
 	if p.seal, err = d.sealer(); err != nil {
 		// Without the key, files that anybody wrote would be believed.
-		log.Warn("state is not kept across restarts", zap.Error(err))
+		warn(log, "state is not kept across restarts", err)
 		p.dir.Path = ""
 		p.trouble.Store(&err)
 	}
@@ -98,7 +98,7 @@ func newPersisted(dir string, d *Device, log *zap.Logger) *persisted {
 // load reads the keys that were kept. A damaged file is set aside.
 func (p *persisted) load() keys.LastGood {
 	if err := p.dir.Prepare(); err != nil {
-		p.log.Warn("state is not kept across restarts", zap.Error(err))
+		warn(p.log, "state is not kept across restarts", err)
 		p.trouble.Store(&err)
 		p.failing = map[string]error{"": err} // so that failing writes are not logged again
 	}
@@ -363,9 +363,9 @@ func (p *persisted) result(name string, err error) {
 	}
 	switch {
 	case err != nil && !failed:
-		p.log.Warn("state not written; retrying every 2 minutes", zap.String("file", name), zap.Error(err))
+		warn(p.log, "state not written; retrying every 2 minutes", err, "file", name)
 	case failed && len(p.failing) == 0:
-		p.log.Info("state is written again", zap.String("file", name))
+		p.log.Info("state is written again", fields(nil, "file", name)...)
 	}
 	p.trouble.Store(nil)
 	for _, why := range p.failing {

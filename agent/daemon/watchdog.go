@@ -35,9 +35,7 @@ type watchdog struct {
 // newWatchdog returns a watchdog that asks on the decision socket at path, nil if the service manager wants none.
 func newWatchdog(path string, log *zap.Logger) *watchdog {
 	within, err := platform.Watchdog()
-	if err != nil {
-		log.Warn("no watchdog", zap.Error(err))
-	}
+	warn(log, "no watchdog", err)
 	if within <= 0 {
 		return nil
 	}
