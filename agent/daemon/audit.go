@@ -81,15 +81,14 @@ func (d *daemon) dial(ctx context.Context, network, address string) (net.Conn, e
 // auditTrouble logs what is wrong with a sink, but none of its records.
 func (d *daemon) auditTrouble(t audit.Trouble) {
 	d.healthChanged()
-	fields := []zap.Field{zap.String("sink", t.Sink), zap.Uint64("dropped", t.Dropped)}
+	level, text := zap.ErrorLevel, "audit: decisions were not recorded; the sink is too slow"
 	switch {
 	case t.Over:
-		d.log.Info("audit: decisions are recorded again", fields...)
+		level, text = zap.InfoLevel, "audit: decisions are recorded again"
 	case t.Err != nil:
-		d.log.Error("audit: decisions are not recorded", append(fields, zap.Error(t.Err))...)
-	default:
-		d.log.Error("audit: decisions were not recorded; the sink is too slow", fields...)
+		text = "audit: decisions are not recorded"
 	}
+	d.log.Log(level, text, append(fields(t.Err, "sink", t.Sink), zap.Uint64("dropped", t.Dropped))...)
 }
 
 // closeAudit writes the records that are still queued.

@@ -79,20 +79,18 @@ func (c *clock) logStatus(log *zap.Logger) {
 // time.
 func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 	level, message := zapcore.InfoLevel, "clock"
-	fields := []zap.Field{zap.String("state", e.State.String()), zap.String("why", e.Why)}
+	before, moved := "", ""
 	if e.State != e.Before {
-		fields = append(fields, zap.String("before", e.Before.String()))
+		before = e.Before.String()
 	}
 	if e.Moved != 0 {
-		message = "the clock was set"
-		fields = append(fields, zap.Duration("moved", e.Moved.Round(time.Millisecond)))
+		message, moved = "the clock was set", e.Moved.Round(time.Millisecond).String()
 	}
 	if e.Err != nil {
 		message = "the kernel does not report when the clock is set; the daemon notices within a minute"
-		fields = append(fields, zap.Error(e.Err))
 	}
 	if !c.trusts(e.State) {
 		level, message = zapcore.WarnLevel, message+"; tokens are answered 503"
 	}
-	log.Log(level, message, fields...)
+	log.Log(level, message, fields(e.Err, "state", e.State.String(), "why", e.Why, "before", before, "moved", moved)...)
 }

@@ -207,7 +207,7 @@ func (d *daemon) examine(c *config.Config, names []string) {
 	warnings, wrong := Examine(c, names)
 	if wrong != nil {
 		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
-		d.log.Error("no authorization server can be used", zap.Error(wrong))
+		d.log.Error("no authorization server can be used", fields(wrong)...)
 	}
 	for _, w := range warnings {
 		d.log.Warn("configuration", fields(nil, "warning", w)...)
@@ -336,7 +336,7 @@ func (d *daemon) reload() {
 	d.healthChanged()
 	if err != nil {
 		for _, mistake := range config.Mistakes(err) { // a line each
-			d.log.Error("configuration not reread; the old one stays in force", zap.Error(mistake))
+			d.log.Error("configuration not reread; the old one stays in force", fields(mistake)...)
 		}
 		return
 	}

@@ -176,7 +176,7 @@ func (s *inventories) read(maybePartial bool) {
 				err)
 		}
 		s.wrong = err
-		s.log.Error("inventory not read; what was in force stays", zap.Error(err), zap.String("in_force", s.now.Source))
+		s.log.Error("inventory not read; what was in force stays", fields(err, "in_force", s.now.Source)...)
 	}
 }
 

@@ -58,9 +58,6 @@ func fields(err error, about ...string) (all []zap.Field) {
 
 // logKeys reports one attempt to fetch an issuer's keys.
 func logKeys(log *zap.Logger, e keys.Event) {
-	fields := []zap.Field{
-		zap.String("issuer", e.Issuer), zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)),
-	}
 	level := zapcore.DebugLevel // unchanged keys: all this was logged before
 	if e.Changed || e.Err != nil {
 		level = zapcore.WarnLevel
@@ -70,21 +67,22 @@ func logKeys(log *zap.Logger, e keys.Event) {
 		if errors.Is(err, keys.ErrUnneeded) && e.Err == nil {
 			at = zapcore.DebugLevel // every realm has such keys
 		}
-		log.Log(at, "a key of the set is not used", zap.String("issuer", e.Issuer), zap.Error(err))
+		log.Log(at, "a key of the set is not used", fields(err, "issuer", e.Issuer)...)
 	}
 	var named *agent.NamedError
+	text := "keys fetched"
 	switch {
 	case errors.As(e.Err, &named) && e.Keys == 0:
-		log.Debug("keys not fetched", append(fields, zap.Error(e.Err))...) // the server's real issuer was logged
+		level, text = zapcore.DebugLevel, "keys not fetched" // the server's real issuer was logged
 	case e.Err != nil && e.Keys == 0:
-		log.Warn("keys not fetched; none are held yet", append(fields, zap.Error(e.Err))...)
+		text = "keys not fetched; none are held yet"
 	case e.Err != nil:
-		log.Warn("keys not fetched; those held stay valid", append(fields, zap.Error(e.Err))...)
+		text = "keys not fetched; those held stay valid"
 	case e.Changed:
-		log.Info("keys fetched and changed", fields...)
-	default:
-		log.Debug("keys fetched", fields...)
+		level, text = zapcore.InfoLevel, "keys fetched and changed"
 	}
+	log.Log(level, text, append(fields(e.Err, "issuer", e.Issuer),
+		zap.Int("keys", e.Keys), zap.Duration("next", e.Next.Round(time.Millisecond)))...)
 }
 
 // logServer logs what happened to a server that discovery found.

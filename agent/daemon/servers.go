@@ -139,7 +139,7 @@ func finder(c *config.Config, client *discovery.Client, log *zap.Logger) agent.F
 				log.Warn("advertised servers cannot be used", zap.Strings("servers", skipped))
 			}
 			if len(look.Servers) == 0 {
-				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", zap.Error(err))
+				log.Warn("no authorization server found; \"nmos-authd discover\" shows each step", fields(err)...)
 			}
 		}
 		return look, err

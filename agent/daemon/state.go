@@ -80,7 +80,7 @@ func newPersisted(dir string, d *Device, log *zap.Logger) *persisted {
 	p := &persisted{dir: platform.StateDir{Path: dir}, log: log}
 	p.dir.Told = func(err error) {
 		if errors.Is(err, platform.ErrTorn) {
-			p.log.Info("the last write of a state file was cut short; the one before counts", zap.Error(err))
+			p.log.Info("the last write of a state file was cut short; the one before counts", fields(err)...)
 			return
 		}
 		warn(p.log, "a state file is not used; its other slot is used", err)
@@ -128,8 +128,7 @@ func (p *persisted) read(name string, decode func([]byte) error) []byte {
 		}
 	}
 	aside, moveErr := p.dir.SetAside(name)
-	p.log.Warn("a state file is not used", zap.String("file", name), zap.Error(err),
-		zap.String("set_aside", aside), zap.NamedError("moving", moveErr))
+	warn(p.log, "a state file is not used", err, "file", name, "set_aside", aside, "moving", textOf(moveErr))
 	return nil
 }
 

@@ -62,7 +62,7 @@ func (w *watchdog) run(ctx context.Context) {
 		}
 		switch {
 		case err != nil && !w.failed:
-			w.log.Error("the service manager is not notified, and may restart the daemon", zap.Error(err))
+			w.log.Error("the service manager is not notified, and may restart the daemon", fields(err)...)
 		case err == nil && w.failed:
 			w.log.Info("the service manager is notified again")
 		}
