@@ -57,17 +57,14 @@ type persisted struct {
 
 	mu      sync.Mutex            // also held while a file is written
 	found   []string              // issuers of the servers that discovery has found
-	servers []byte                // found, encoded, to be written; nil before the first
-	listed  []byte                // the last known content of serversFile
 	set     *keys.Set             // the latest to be written; nil before the first
 	saved   keys.LastGood         // the last known content of keysFile
 	stopped bool                  // no later write follows
-	pushed  []byte                // the inventory to be written; nil before the first
-	kept    []byte                // the last known content of inventoryFile
-	timer   []byte                // what is observed, to be written; nil before the first
-	timed   []byte                // the last known content of observeFile
-	own     ownFile               // what the OAuth client keeps
-	certs   ownFile               // what certs.Client keeps
+	servers stateFile             // found, encoded
+	pushed  stateFile             // the inventory
+	timer   stateFile             // what is observed
+	own     stateFile             // what the OAuth client keeps
+	certs   stateFile             // what certs.Client keeps
 	failing map[string]error      // by file, why its last write failed; under "", why all would. Logged
 	trouble atomic.Pointer[error] // one of failing, nil if none. Not under mu, which a hanging flash holds
 	safe    atomic.Bool           // all is on flash. Not under mu either
@@ -145,14 +142,19 @@ func (p *persisted) readFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// keep writes a key set if it differs from the file. If two fetches end together, the earlier set may arrive last.
+// keep writes a key set if it differs from the file.
 func (p *persisted) keep(set *keys.Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.latest(set)
+	p.catchUp()
+}
+
+// latest takes a key set to be written: if two fetches end together, the earlier may come last. The caller holds mu.
+func (p *persisted) latest(set *keys.Set) {
 	if p.set == nil || set.Generation > p.set.Generation {
 		p.set = set
 	}
-	p.catchUp()
 }
 
 // write writes one file.
@@ -169,57 +171,47 @@ func (p *persisted) write(name string, data []byte) (err error) {
 }
 
 // recallInventory returns the inventory that was pushed last, before or after the restart, nil if none.
-func (p *persisted) recallInventory() (*inventory.Table, []byte) {
+func (p *persisted) recallInventory() (table *inventory.Table, document []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pushed != nil { // since the start
-		table, _ := inventory.Parse(p.pushed) // push parsed it
-		return table, p.pushed
-	}
-	var table *inventory.Table
-	p.kept = p.read(inventoryFile, func(data []byte) (err error) {
+	parse := func(data []byte) (err error) {
 		table, err = inventory.Parse(data)
 		return err
-	})
-	return table, p.kept
+	}
+	if p.pushed.data != nil { // since the start
+		parse(p.pushed.data) // push parsed it
+		return table, p.pushed.data
+	}
+	document = p.recall(&p.pushed, inventoryFile, parse)
+	return table, document
 }
 
 // keepInventory writes an inventory that was pushed.
-func (p *persisted) keepInventory(document []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pushed = document
-	p.catchUp()
-}
+func (p *persisted) keepInventory(document []byte) { p.keepFile(&p.pushed, inventoryFile, document) }
 
 // loadObserve returns what keepObserve wrote, nil if it never did.
 func (p *persisted) loadObserve() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timed = p.read(observeFile, func([]byte) error { return nil })
-	return p.timed
+	return p.recall(&p.timer, observeFile, func([]byte) error { return nil })
 }
 
 // keepObserve writes what is observed. The error says why it is not on flash yet.
 func (p *persisted) keepObserve(data []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.timer = data
-	p.catchUp()
+	err := p.keepFile(&p.timer, observeFile, data)
 	if p.dir.Path == "" {
 		return errNoState
 	}
-	return p.failing[observeFile]
+	return err
 }
 
 // loadServers reads the servers that discovery had found; before are the issuers that an older release kept in
 // keysFile.
 func (p *persisted) loadServers(before []string) (found []agent.FoundServer) {
-	p.listed = p.read(serversFile, func(data []byte) (err error) {
+	if p.recall(&p.servers, serversFile, func(data []byte) (err error) {
 		found, err = agent.DecodeFound(data)
 		return err
-	})
-	if p.listed == nil {
+	}) == nil {
 		for _, issuer := range before {
 			found = append(found, agent.FoundServer{URL: issuer, Issuer: issuer})
 		}
@@ -232,54 +224,29 @@ func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 	data, err := agent.EncodeFound(found)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.set == nil || set.Generation > p.set.Generation {
-		p.set = set
-	}
+	p.latest(set)
 	if err != nil {
 		p.result(serversFile, err)
 		return
 	}
-	p.servers, p.found = data, nil
+	p.found = nil
 	for _, f := range found {
 		if f.Issuer != "" {
 			p.found = append(p.found, f.Issuer)
 		}
 	}
 	slices.Sort(p.found)
+	p.servers.set(data)
 	p.catchUp()
 }
 
 // catchUp writes what differs from the files. The caller holds mu.
 func (p *persisted) catchUp() {
-	p.catchUpOwn(&p.own, clientFile)
-	p.catchUpOwn(&p.certs, certsFile)
-	if p.timer != nil && !bytes.Equal(p.timer, p.timed) {
-		err := p.write(observeFile, p.timer)
-		if err == nil {
-			// The other slot, too: if one is damaged, the other must not begin again what was ended (OPS-3).
-			err = p.write(observeFile, p.timer)
-		}
-		p.result(observeFile, err)
-		if err == nil {
-			p.timed = p.timer
-		}
-	}
-	if p.pushed != nil && !bytes.Equal(p.pushed, p.kept) {
-		p.safe.Store(false)
-		err := p.write(inventoryFile, p.pushed)
-		p.result(inventoryFile, err)
-		if err == nil {
-			p.kept = p.pushed
-		}
-	}
-	if p.servers != nil && !bytes.Equal(p.servers, p.listed) {
-		p.safe.Store(false)
-		err := p.write(serversFile, p.servers)
-		p.result(serversFile, err)
-		if err == nil {
-			p.listed = p.servers
-		}
-	}
+	p.catchUpFile(&p.own, clientFile, true)
+	p.catchUpFile(&p.certs, certsFile, true)
+	p.catchUpFile(&p.timer, observeFile, true)
+	p.catchUpFile(&p.pushed, inventoryFile, false)
+	p.catchUpFile(&p.servers, serversFile, false)
 	if p.set != nil {
 		p.catchUpKeys()
 	}
