@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,11 +18,10 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-func runAsk(args []string) int {
-	set, config := flags("ask", "METHOD TARGET [TARGET ...]\n"+
+func runAsk(args []string) error {
+	set, socket := asking("ask", "METHOD TARGET [TARGET ...]\n"+
 		"       nmos-authd ask [flags] --resource KIND NAME read|write\n"+
 		"       nmos-authd ask [flags] --verify")
-	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
 	tokenFile := set.String("token", "",
 		"`file` with the access token, - for standard input; without it, no token is sent")
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
@@ -29,8 +29,8 @@ func runAsk(args []string) int {
 	resource := set.Bool("resource", false,
 		"ask about a resource of the device, by its own KIND and NAME, and read or write")
 	timeout := set.Duration("timeout", 2*time.Second, "how long to wait for the reply")
-	if status, done := parse(set, args, 0, 1000); done {
-		return status
+	if err := parse(set, args, 0, 1000); err != nil {
+		return err
 	}
 	verb := wire.Decide
 	wrong := set.NArg() < 2
@@ -45,50 +45,74 @@ func runAsk(args []string) int {
 		verb = wire.DecideAll
 	}
 	if wrong {
-		complain(errors.New("ask takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; " +
-			"or --verify alone"))
-		return exitFail
+		return errors.New("ask takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; " +
+			"or --verify alone")
 	}
 	packet, err := question(verb, set.Args(), *tokenFile, *upgrade)
 	if err != nil {
-		complain(err)
-		return exitFail
+		return err
 	}
-	path := *socket
-	if path == "" {
-		if path, err = decisionSocket(*config); err != nil {
-			complain(err)
-			return exitFail
-		}
-	}
-	reply, err := exchange(path, packet, *timeout)
+	reply, err := socket.exchange(packet, *timeout)
 	if err != nil {
-		complain(fmt.Errorf("cannot ask the daemon: %w", err))
-		return exitFail
+		return err
 	}
 	fmt.Printf("%s", reply)
 	switch first, _, _ := bytes.Cut(reply, []byte(" ")); string(first) {
 	case "allow":
-		return exitOK
+		return nil
 	case "deny":
 		return exitDeny
 	}
 	return exitFail
 }
 
+// decisionSocket is where the daemon is asked for decisions.
+type decisionSocket struct{ path, config *string }
+
+// asking returns the flag set of a subcommand that asks there, with --socket.
+func asking(name, args string) (*flag.FlagSet, decisionSocket) {
+	set, config := flags(name, args)
+	return set, decisionSocket{
+		set.String("socket", "", "decision socket's `path`; by default that of the configuration"), config,
+	}
+}
+
+// exchange sends one packet and returns the reply.
+func (s decisionSocket) exchange(packet []byte, timeout time.Duration) ([]byte, error) {
+	if *s.path == "" {
+		c, _, err := daemon.LoadConfig(*s.config)
+		if err != nil {
+			return nil, err
+		}
+		*s.path = c.Sockets.Authz
+	}
+	reply, err := exchange(*s.path, packet, timeout)
+	if err != nil {
+		err = fmt.Errorf("cannot ask the daemon: %w", err)
+	}
+	return reply, err
+}
+
+// packet is a question to be sent.
+type packet struct {
+	text  []byte
+	wrong []error // what cannot be a line
+}
+
+func newPacket(verb wire.Verb) *packet { return &packet{text: []byte(verb.String() + "\n")} }
+
+// line adds a line.
+func (p *packet) line(name, value string) {
+	if strings.ContainsAny(value, "\n\x00") {
+		p.wrong = append(p.wrong, errors.New("the "+name+" contains a line end or a NUL"))
+	}
+	p.text = append(p.text, name+"="+value+"\n"...)
+}
+
 // question writes the packet of a question. The arguments are a method and targets, or the kind, name and access of a
 // resource.
 func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte, error) {
-	var b bytes.Buffer
-	line := func(name, value string) error {
-		if strings.ContainsAny(value, "\n\x00") {
-			return fmt.Errorf("the %s contains a line end or a NUL", name)
-		}
-		fmt.Fprintf(&b, "%s=%s\n", name, value)
-		return nil
-	}
-	b.WriteString(verb.String() + "\n")
-	var err error
+	p := newPacket(verb)
 	for i, arg := range args {
 		name := "target"
 		switch {
@@ -97,19 +121,19 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 		case i == 0:
 			name = "method"
 		}
-		err = errors.Join(err, line(name, arg))
+		p.line(name, arg)
 	}
 	if upgrade != "" {
-		err = errors.Join(err, line("upgrade", upgrade))
+		p.line("upgrade", upgrade)
 	}
 	if tokenFile != "" {
-		tok, readErr := readToken("token", tokenFile)
-		if readErr != nil {
-			return nil, readErr
+		tok, err := readToken("token", tokenFile)
+		if err != nil {
+			return nil, err
 		}
-		err = errors.Join(err, line("authorization", "Bearer "+tok))
+		p.line("authorization", "Bearer "+tok)
 	}
-	return b.Bytes(), err
+	return p.text, errors.Join(p.wrong...)
 }
 
 // readToken reads a token from the file of a flag, or standard input for "-": not from an argument, which other users

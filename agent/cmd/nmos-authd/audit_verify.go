@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -13,13 +12,12 @@ import (
 	"nmosauthd/agent/audit"
 )
 
-func runAudit(args []string) int {
-	if len(args) == 1 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+func runAudit(args []string) error {
+	if len(args) == 1 && isHelp(args[0]) {
 		args = []string{"verify", args[0]} // the only subcommand
 	}
 	if len(args) == 0 || args[0] != "verify" {
-		complain(errors.New("usage: nmos-authd audit verify [flags] FILE... (each file of the stream)"))
-		return exitFail
+		return errors.New("usage: nmos-authd audit verify [flags] FILE... (each file of the stream)")
 	}
 	set, _ := flags("audit verify", "FILE ...")
 	mixed := set.Bool("log", false,
@@ -30,21 +28,19 @@ func runAudit(args []string) int {
 		"`chain` of a record that must be there, from \"nmos-authd status\" or a syslog server: "+
 			"without it, records cut off the end are not noticed",
 	)
-	if status, done := parse(set, args[1:], 1, 10000); done {
-		return status
+	if err := parse(set, args[1:], 1, 10000); err != nil {
+		return err
 	}
 	v := audit.Verifier{Mixed: *mixed, Known: *head}
 	files := oldestFirst(set.Args())
 	for _, file := range files {
 		if err := verifyFile(&v, file); err != nil {
-			complain(err)
-			return exitFail
+			return err
 		}
 	}
 	r := v.Report()
 	if r.Lines == 0 && r.Good() {
-		complain(fmt.Errorf("%s: no records found", strings.Join(files, ", ")))
-		return exitFail
+		return errors.New(strings.Join(files, ", ") + ": no records found")
 	}
 	fmt.Print(&r)
 	if !r.Complete() {
@@ -53,7 +49,7 @@ func runAudit(args []string) int {
 	if !r.Good() || !r.Complete() {
 		return exitDeny
 	}
-	return exitOK
+	return nil
 }
 
 func verifyFile(v *audit.Verifier, file string) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,36 +12,29 @@ import (
 	"nmosauthd/agent/status"
 )
 
-func runClient(args []string) int {
-	what := ""
-	if len(args) > 0 {
-		what, args = args[0], args[1:]
-	}
-	switch what {
-	case "status":
-		return runClientStatus(args)
-	case "register":
-		return changeClient("client register", http.MethodPost, "/client", args)
-	case "rotate":
-		return changeClient("client rotate", http.MethodPost, "/client/key", args)
-	case "forget":
-		return changeClient("client forget", http.MethodDelete, "/client", args)
-	case "-h", "-help", "--help":
-		fmt.Println("Usage: nmos-authd client status [--json]\n" +
-			"      where the device is registered as an OAuth client, and its tokens\n" +
-			"       nmos-authd client register [ISSUER]\n" +
-			"      register it now, or say why that fails\n" +
-			"       nmos-authd client rotate [ISSUER]\n" +
-			"      replace its key, without a gap\n" +
-			"       nmos-authd client forget [ISSUER]\n" +
-			"      revoke its tokens and remove its registration from the server")
-		return exitOK
-	}
-	complain(errors.New("usage: nmos-authd client status, register, rotate or forget"))
-	return exitFail
+func runClient(args []string) error {
+	return runPart(args, []command{
+		{name: "status", run: runClientStatus},
+		{name: "register", run: func(args []string) error {
+			return changeClient("client register", http.MethodPost, "/client", args)
+		}},
+		{name: "rotate", run: func(args []string) error {
+			return changeClient("client rotate", http.MethodPost, "/client/key", args)
+		}},
+		{name: "forget", run: func(args []string) error {
+			return changeClient("client forget", http.MethodDelete, "/client", args)
+		}},
+	}, "client status, register, rotate or forget", "nmos-authd client status [--json]\n"+
+		"      where the device is registered as an OAuth client, and its tokens\n"+
+		"       nmos-authd client register [ISSUER]\n"+
+		"      register it now, or say why that fails\n"+
+		"       nmos-authd client rotate [ISSUER]\n"+
+		"      replace its key, without a gap\n"+
+		"       nmos-authd client forget [ISSUER]\n"+
+		"      revoke its tokens and remove its registration from the server")
 }
 
-func runClientStatus(args []string) int {
+func runClientStatus(args []string) error {
 	return showPart("client", args, func(s *status.Status) (any, func(io.Writer) error, bool) {
 		return &s.Client, s.WriteClient, s.Client.Registered && s.Client.Trouble == ""
 	})
@@ -50,16 +42,15 @@ func runClientStatus(args []string) int {
 
 // showPart prints a part of the status, named as the member of the JSON is. What part returns is that member, what
 // writes it as text, and whether all is well with it.
-func showPart(name string, args []string, part func(*status.Status) (any, func(io.Writer) error, bool)) int {
+func showPart(name string, args []string, part func(*status.Status) (any, func(io.Writer) error, bool)) error {
 	set, config := flags(name+" status", "")
 	asJSON := set.Bool("json", false, "print JSON, the member "+name+" of what status --json prints")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	s, _, err := askStatus(*config)
 	if err != nil {
-		complain(err)
-		return exitFail
+		return err
 	}
 	member, write, good := part(s)
 	if *asJSON {
@@ -67,37 +58,32 @@ func showPart(name string, args []string, part func(*status.Status) (any, func(i
 	} else {
 		err = write(stdout())
 	}
-	switch {
-	case err != nil:
-		complain(err)
-		return exitFail
-	case !good:
-		return exitDeny
+	if err == nil && !good {
+		err = exitDeny
 	}
-	return exitOK
+	return err
 }
 
 // changeClient registers or forgets the client, or replaces its key, and prints what came of it.
-func changeClient(name, method, path string, args []string) int {
+func changeClient(name, method, path string, args []string) error {
 	set, config := flags(name, "[ISSUER]")
-	if status, done := parse(set, args, 0, 1); done {
-		return status
+	if err := parse(set, args, 0, 1); err != nil {
+		return err
 	}
-	left, status, done := changeAdmin(*config, method, path+"?issuer="+url.QueryEscape(set.Arg(0)))
+	left, err := changeAdmin(*config, method, path+"?issuer="+url.QueryEscape(set.Arg(0)))
 	switch {
-	case done:
-		return status
+	case err != nil:
+		return err
 	case path == "/client/key":
 		fmt.Println("A new key is made. It signs once the server has read it, and the old one goes an\n" +
 			"hour later; \"nmos-authd client status\" shows how far it is.")
 	case method == http.MethodPost:
 		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
 	case len(left) > 0:
-		complain(fmt.Errorf("forgotten by this device, but: %s", left))
-		return exitDeny
+		return denied{fmt.Errorf("forgotten by this device, but: %s", left)}
 	default:
 		fmt.Println("Forgotten, here and at the server. Until \"nmos-authd client register\" or a restart,\n" +
 			"the device is not registered again; for good, empty [client] scopes.")
 	}
-	return exitOK
+	return nil
 }

@@ -12,65 +12,63 @@ import (
 	"nmosauthd/platform"
 )
 
-func runCheckConfig(args []string) int {
+func runCheckConfig(args []string) error {
 	set, file := flags("check-config", "")
 	folders := set.Bool("folders", false,
 		"print only the folders that the daemon must own before it starts, as \"mode path\"")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
+	err := checkConfig(*file, *folders)
+	if err != nil {
+		err = denied{err}
+	}
+	return err
+}
+
+func checkConfig(file string, folders bool) error {
 	d, err := daemon.DetectDevice()
 	if err != nil {
-		complain(err)
-		return exitDeny
+		return err
 	}
-	c, names, err := d.LoadConfig(*file)
-	if err == nil && *folders {
+	c, names, err := d.LoadConfig(file)
+	if err != nil {
+		return err
+	}
+	if folders {
 		for _, f := range ownFolders(c) {
 			fmt.Printf("%#04o %s\n", f.mode, f.path)
 		}
-		return exitOK
+		return nil
 	}
-	var warnings []string
-	if err == nil {
-		if warnings, err = daemon.Examine(c, names); err != nil {
-			err = fmt.Errorf("%s: [authorization] %w", *file, err)
-		}
-	}
-	if err == nil {
-		if err = platform.CheckGroup(c.Sockets.Group); err != nil {
-			err = fmt.Errorf("%s: [sockets] group: %w", *file, err)
-		}
-	}
-	if err == nil {
-		if err = platform.CheckGroup(c.Sockets.AdminGroup); err != nil {
-			err = fmt.Errorf("%s: [sockets] admin_group: %w", *file, err)
-		}
-	}
-	if err == nil {
-		if err = daemon.CheckClient(&c.Client); err != nil {
-			data, _ := daemon.ReadConfig(*file)
-			err = config.At(*file, data, err)
-		}
-	}
-	if err == nil && c.Inventory.File != "" {
-		_, _, _, err = daemon.ReadInventory(c.Inventory.File)
-		if errors.Is(err, os.ErrNotExist) { // the firmware may write it later
-			warnings = append(warnings, "[inventory] file: "+c.Inventory.File+" does not exist yet")
-			err = nil
-		}
-	}
+	warnings, err := daemon.Examine(c, names)
 	if err != nil {
-		complain(err)
-		return exitDeny
+		return fmt.Errorf("%s: [authorization] %w", file, err)
+	}
+	for _, g := range [...][2]string{{"group", c.Sockets.Group}, {"admin_group", c.Sockets.AdminGroup}} {
+		if err := platform.CheckGroup(g[1]); err != nil {
+			return fmt.Errorf("%s: [sockets] %s: %w", file, g[0], err)
+		}
+	}
+	if err := daemon.CheckClient(&c.Client); err != nil {
+		data, _ := daemon.ReadConfig(file)
+		return config.At(file, data, err)
+	}
+	if c.Inventory.File != "" {
+		_, _, _, err := daemon.ReadInventory(c.Inventory.File)
+		switch {
+		case errors.Is(err, os.ErrNotExist): // the firmware may write it later
+			warnings = append(warnings, "[inventory] file: "+c.Inventory.File+" does not exist yet")
+		case err != nil:
+			return err
+		}
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", *file, w)
+		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", file, w)
 	}
-	fmt.Printf("%s: %s.\n", *file, c.DiscoveryTrust())
-	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n",
-		*file, c.Mode, names, d.Name, c.Authorization.Servers)
-	return exitOK
+	fmt.Printf("%s: %s.\n%[1]s: good. Mode %s; this device is %q, model %s; servers %q.\n",
+		file, c.DiscoveryTrust(), c.Mode, names, d.Name, c.Authorization.Servers)
+	return nil
 }
 
 // ownFolder is a folder that the daemon writes to, and the mode with which an init script creates it.

@@ -12,11 +12,11 @@ import (
 	"nmosauthd/agent/status"
 )
 
-func runDiscover(args []string) int {
+func runDiscover(args []string) error {
 	set, file := flags("discover", "")
 	timeout := set.Duration("timeout", time.Minute, "how long to look for servers and try them, at most")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	c, _, err := daemon.LoadConfig(*file)
 	switch {
@@ -27,8 +27,7 @@ func runDiscover(args []string) int {
 		c = config.Default()
 		c.Authorization.CAFile = ""
 	default:
-		complain(err)
-		return exitFail
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
@@ -39,7 +38,7 @@ func runDiscover(args []string) int {
 		}
 		return exitDeny
 	}
-	return exitOK
+	return nil
 }
 
 // heldKeys says how many keys the running daemon holds.

@@ -24,7 +24,7 @@ func TestDiscoverStatus(t *testing.T) {
 	}
 	for _, c := range []struct {
 		args []string
-		want int
+		want exit
 	}{
 		{[]string{"--config", none}, exitDeny},
 		{[]string{"--config", bad}, exitFail},
@@ -32,7 +32,7 @@ func TestDiscoverStatus(t *testing.T) {
 		{[]string{"--config", none, "extra"}, exitFail},
 		{[]string{"--nonsense"}, exitFail},
 	} {
-		if got := runDiscover(c.args); got != c.want {
+		if got := tell(runDiscover(c.args)); got != c.want {
 			t.Errorf("%q: exit status %d, want %d", c.args, got, c.want)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 	"nmosauthd/platform"
 )
 
-func runExplain(args []string) int {
+func runExplain(args []string) error {
 	set, config := flags("explain", "[METHOD TARGET]\n"+
 		"       nmos-authd explain [flags] --command CLASS METHOD ROLE-PATH\n"+
 		"       nmos-authd explain [flags] --resource KIND NAME read|write")
@@ -46,33 +46,38 @@ func runExplain(args []string) int {
 	resource := set.Bool("resource", false,
 		"explain a question about a resource of the device, by its own KIND and NAME, and read or write")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")
-	if status, done := parse(set, args, 0, 3); done {
-		return status
+	if err := parse(set, args, 0, 3); err != nil {
+		return err
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var answer explain.Answer
-	var err error
+	wrong := ""
 	switch {
 	case given["seq"] && (set.NArg() > 0 || len(given) > 2 || len(given) == 2 && !given["config"]):
-		err = errors.New("explain: --seq takes no METHOD and TARGET, and no other flag than --config")
+		wrong = "--seq takes no METHOD and TARGET, and no other flag than --config"
 	case given["claims"] && (given["token"] || given["jwks"]):
-		err = errors.New("explain: --claims replaces a token, so --token and --jwks cannot be used with it")
+		wrong = "--claims replaces a token, so --token and --jwks cannot be used with it"
 	case *command && *resource:
-		err = errors.New("explain: --command and --resource cannot be used together")
+		wrong = "--command and --resource cannot be used together"
 	case *command && set.NArg() != 3:
-		err = errors.New("explain: --command takes a CLASS, or -, a METHOD such as 4m3, and a ROLE-PATH")
+		wrong = "--command takes a CLASS, or -, a METHOD such as 4m3, and a ROLE-PATH"
 	case given["model"] && !*command:
-		err = errors.New("explain: --model is of a --command")
+		wrong = "--model is of a --command"
 	case *resource && (set.NArg() != 3 || set.Arg(2) != "read" && set.Arg(2) != "write"):
-		err = errors.New("explain: --resource takes a KIND, a NAME, and read or write")
+		wrong = "--resource takes a KIND, a NAME, and read or write"
 	case (*command || *resource) && *upgrade != "":
-		err = errors.New("explain: --upgrade is of a request, a METHOD and a TARGET")
+		wrong = "--upgrade is of a request, a METHOD and a TARGET"
 	case !*command && !*resource && set.NArg() > 2:
-		err = errors.New("explain: too few or too many arguments") // it is not repeated: it may be the token
-	case given["seq"]:
+		wrong = "too few or too many arguments" // it is not repeated: it may be the token
+	}
+	if wrong != "" {
+		return errors.New("explain: " + wrong)
+	}
+	var answer explain.Answer
+	var err error
+	if given["seq"] {
 		answer.Reason, err = explainDecision(*config, *seq)
-	default:
+	} else {
 		if given["claims"] {
 			*tokenFile = ""
 		}
@@ -94,12 +99,11 @@ func runExplain(args []string) int {
 	}
 	switch {
 	case err != nil:
-		complain(err)
-		return exitFail
+		return err
 	case answer.Reason.Allowed() && answer.Unchecked:
 		return exitUnchecked
 	case answer.Reason.Allowed():
-		return exitOK
+		return nil
 	}
 	return exitDeny
 }

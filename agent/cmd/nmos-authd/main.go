@@ -11,72 +11,116 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode/utf8"
 
+	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/audit"
 )
 
 const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
 
+// exit is a status to exit with. As an error it is one that was told already, or none.
+type exit int
+
+func (exit) Error() string { return "" }
+
 // Exit statuses.
 const (
-	exitOK   = 0
-	exitDeny = 1 // ask, token, explain: denied. Others: failed.
-	exitFail = 2 // the daemon did not answer, or the command line is wrong
+	exitOK   exit = 0
+	exitDeny exit = 1 // ask, token, explain: denied. Others: failed.
+	exitFail exit = 2 // the daemon did not answer, or the command line is wrong
 
-	exitUnchecked = 3 // explain: allowed if the token's signature is good, which could not be checked
+	exitUnchecked exit = 3 // explain: allowed if the token's signature is good, which could not be checked
 )
 
-// command is a subcommand. run gets the arguments after its name.
+// denied is an error behind which the status is exitDeny.
+type denied struct{ error }
+
+// command is a subcommand, or one of a subcommand's own. run gets the arguments after its name. args and about are for
+// usage.
 type command struct {
 	name, args, about string
-	run               func(args []string) int
+	run               func(args []string) error
 }
 
-func commands() []command {
-	return []command{
-		{"run", "[flags]", "run the daemon in the foreground", runDaemon},
-		{"check-config", "[flags]", "check the configuration", runCheckConfig},
-		{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
-		{"token", "[flags] --scope SCOPE", "print a token of the device's own", runToken},
-		{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
-		{"may", "[flags] --token FILE", "everything that a token permits", runMay},
-		{"observe", "report | reset | start | stop [flags]", "what enforce mode would deny", runObserve},
-		{"status", "[flags]", "print the daemon's health", runStatus},
-		{"watch", "[flags]", "show decisions as they are made", runWatch},
-		{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
-		{"discover", "[flags]", "look for servers, and try each", runDiscover},
-		{"client", "status | register | rotate | forget [flags]", "the device as a client", runClient},
-		{"certs", "status | enrol | renew [flags]", "the device's certificates", runCerts},
-		{"refresh", "[flags] [ISSUER]", "fetch keys now, print what changed", runRefresh},
-		{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
-		{"version", "[flags]", "print the version", runVersion},
-	}
+var commands = []command{
+	{"run", "[flags]", "run the daemon in the foreground", runDaemon},
+	{"check-config", "[flags]", "check the configuration", runCheckConfig},
+	{"ask", "[flags] METHOD TARGET", "ask the daemon, print its reply", runAsk},
+	{"token", "[flags] --scope SCOPE", "print a token of the device's own", runToken},
+	{"explain", "[flags] [METHOD TARGET]", "what a token permits, and why not", runExplain},
+	{"may", "[flags] --token FILE", "everything that a token permits", runMay},
+	{"observe", "report | reset | start | stop [flags]", "what enforce mode would deny", runObserve},
+	{"status", "[flags]", "print the daemon's health", runStatus},
+	{"watch", "[flags]", "show decisions as they are made", runWatch},
+	{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
+	{"discover", "[flags]", "look for servers, and try each", runDiscover},
+	{"client", "status | register | rotate | forget [flags]", "the device as a client", runClient},
+	{"certs", "status | enrol | renew [flags]", "the device's certificates", runCerts},
+	{"refresh", "[flags] [ISSUER]", "fetch keys now, print what changed", runRefresh},
+	{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
+	{"version", "[flags]", "print the version", runVersion},
 }
 
 func main() {
 	if len(os.Args) < 2 {
 		usage(os.Stderr)
-		os.Exit(exitFail)
+		os.Exit(int(exitFail))
 	}
-	name := os.Args[1]
-	switch name {
-	case "help", "-h", "-help", "--help":
+	if name := os.Args[1]; name == "help" || isHelp(name) {
 		usage(os.Stdout)
 		return
 	}
-	for _, c := range commands() {
-		if c.name == name {
-			os.Exit(c.run(os.Args[2:]))
+	c := find(commands, os.Args[1])
+	if c == nil {
+		complain(fmt.Errorf("unknown command %q; \"nmos-authd help\" lists them", os.Args[1]))
+		os.Exit(int(exitFail))
+	}
+	os.Exit(int(tell(c.run(os.Args[2:]))))
+}
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
+func find(all []command, name string) *command {
+	for i := range all {
+		if all[i].name == name {
+			return &all[i]
 		}
 	}
-	complain(fmt.Errorf("unknown command %q; \"nmos-authd help\" lists them", name))
-	os.Exit(exitFail)
+	return nil
+}
+
+// tell complains of an error, and returns the status to exit with.
+func tell(err error) exit {
+	status := exitFail
+	switch e := err.(type) {
+	case nil:
+		return exitOK
+	case exit:
+		return e
+	case denied:
+		status, err = exitDeny, e.error
+	}
+	complain(err)
+	return status
+}
+
+// runPart runs what the first argument names of a subcommand's own, which usage lists and help explains.
+func runPart(args []string, parts []command, usage, help string) error {
+	if len(args) > 0 {
+		if c := find(parts, args[0]); c != nil {
+			return c.run(args[1:])
+		}
+		if isHelp(args[0]) {
+			fmt.Println("Usage: " + help)
+			return nil
+		}
+	}
+	return errors.New("usage: nmos-authd " + usage)
 }
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "nmos-authd: AMWA IS-10 authorization for a networked audio device\n\nUsage:\n")
-	for _, c := range commands() {
+	for _, c := range commands {
 		const column = 32
 		what := c.name + " " + c.args
 		if len(what) > column {
@@ -127,54 +171,29 @@ func flags(name, args string) (set *flag.FlagSet, config *string) {
 			if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
 				usage += " (default " + f.DefValue + ")"
 			}
-			fmt.Fprintf(out, "  %s\n%s", strings.TrimSpace("-"+f.Name+" "+value), indented(usage, helpWidth))
+			fmt.Fprintf(out, "  %s\n%s\n", strings.TrimSpace("-"+f.Name+" "+value),
+				ascii.Fold(nil, []byte("      "+usage), helpWidth))
 		})
 	}
 	return set, set.String("config", defaultConfig, "configuration `file`")
 }
 
-// indented breaks a text between words into lines of at most width columns, indented by six.
-func indented(text string, width int) string {
-	const indent = "      "
-	var b strings.Builder
-	column := 0
-	for _, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		switch {
-		case column == 0:
-			b.WriteString(indent)
-			column = len(indent)
-		case column+1+n > width:
-			b.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += n
-	}
-	b.WriteByte('\n')
-	return b.String()
-}
-
-// parse parses a subcommand's arguments. done reports that the subcommand has nothing left to do.
-func parse(set *flag.FlagSet, args []string, least, most int) (status int, done bool) {
+// parse parses a subcommand's arguments. What is wrong with them it tells itself.
+func parse(set *flag.FlagSet, args []string, least, most int) error {
 	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return exitOK, true
+		return exitOK
 	case err != nil:
-		return exitFail, true
+		return exitFail
 	case set.NArg() < least || set.NArg() > most:
 		complain(fmt.Errorf("%s: too few or too many arguments: %q", set.Name(), set.Args()))
 		set.Usage()
-		return exitFail, true
+		return exitFail
 	}
 	for _, arg := range set.Args() {
 		if strings.HasPrefix(arg, "-") { // package flag stops at the first argument and takes this for another one
-			complain(fmt.Errorf("%s: flags must come before arguments: %q", set.Name(), arg))
-			return exitFail, true
+			return fmt.Errorf("%s: flags must come before arguments: %q", set.Name(), arg)
 		}
 	}
-	return exitOK, false
+	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -13,64 +12,46 @@ import (
 	"nmosauthd/agent/wire"
 )
 
-func runMay(args []string) int {
-	set, config := flags("may", "--token FILE")
-	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
+func runMay(args []string) error {
+	set, socket := asking("may", "--token FILE")
 	asJSON := set.Bool("json", false, "print JSON: a list of kind, name and access")
 	tokenFile := set.String("token", "", "`file` with the access token, - for standard input")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
-	var err error
 	if *tokenFile == "" {
-		err = errors.New("may takes --token, a file with the token, - for standard input")
+		return errors.New("may takes --token, a file with the token, - for standard input")
 	}
-	path := *socket
-	if err == nil && path == "" {
-		path, err = decisionSocket(*config)
-	}
-	var packet []byte
-	if err == nil {
-		packet, err = question(wire.May, nil, *tokenFile, "")
-	}
-	if err == nil {
-		var list may
-		if list, err = askMay(path, packet); err == nil {
-			if list.denied != "" {
-				complain(errors.New(list.denied))
-				return exitDeny
-			}
-			if *asJSON {
-				err = json.NewEncoder(os.Stdout).Encode(list.things)
-			} else {
-				err = status.WritePermitted(stdout(), list.client, list.things)
-			}
-		}
-	}
+	packet, err := question(wire.May, nil, *tokenFile, "")
 	if err != nil {
-		complain(err)
-		return exitFail
+		return err
 	}
-	return exitOK
+	list, err := askMay(socket, packet)
+	switch {
+	case err != nil:
+		return err
+	case *asJSON:
+		return json.NewEncoder(os.Stdout).Encode(list.things)
+	}
+	return status.WritePermitted(stdout(), list.client, list.things)
 }
 
 // may is what a token permits.
 type may struct {
 	client string // whose token it is
-	denied string // why it permits nothing
 	things []status.Permitted
 }
 
 // askMay asks for the list, reply by reply.
-func askMay(path string, packet []byte) (list may, err error) {
+func askMay(socket decisionSocket, packet []byte) (list may, err error) {
 	for more := ""; ; {
 		ask := packet
 		if more != "" {
 			ask = append(bytes.Clone(packet), "after="+more+"\n"...)
 		}
-		reply, err := exchange(path, ask, replyTime)
+		reply, err := socket.exchange(ask, replyTime)
 		if err != nil {
-			return list, fmt.Errorf("cannot ask the daemon: %w", err)
+			return list, err
 		}
 		first, lines := readReply(reply)
 		switch {
@@ -78,10 +59,9 @@ func askMay(path string, packet []byte) (list may, err error) {
 			more, list.things = "", nil
 			continue
 		case strings.HasPrefix(first, "deny "):
-			list.denied = "the token permits nothing: " + first + ", " + lines["reason"]
-			return list, nil
+			return list, denied{errors.New("the token permits nothing: " + first + ", " + lines["reason"])}
 		case !strings.HasPrefix(first, "allow "):
-			return list, fmt.Errorf("the daemon answered %s (%s)", first, lines["reason"])
+			return list, errors.New("the daemon answered " + first + " (" + lines["reason"] + ")")
 		}
 		list.client = lines["client-id"]
 		list.take(reply)

@@ -11,46 +11,29 @@ import (
 	"nmosauthd/agent/status"
 )
 
-func runObserve(args []string) int {
-	what := ""
-	if len(args) > 0 {
-		what, args = args[0], args[1:]
-	}
-	switch what {
-	case "report":
-		return runObserveReport(args)
-	case "reset":
-		return runObserveReset(args)
-	case "start":
-		return runObserveStart(args)
-	case "stop":
-		return runObserveStop(args)
-	case "-h", "-help", "--help":
-		fmt.Println("Usage: nmos-authd observe report [--json]\n" +
-			"      which controllers enforce would deny, why, and the claims that they lack\n" +
-			"       nmos-authd observe reset\n" +
-			"      forget what was observed and start again, as a restart does\n" +
-			"       nmos-authd observe start --for DURATION\n" +
-			"      deny nothing for some time, which ends by itself\n" +
-			"       nmos-authd observe stop\n" +
-			"      end that now")
-		return exitOK
-	}
-	complain(errors.New("usage: nmos-authd observe report, reset, start or stop"))
-	return exitFail
+func runObserve(args []string) error {
+	return runPart(args, []command{
+		{name: "report", run: runObserveReport},
+		{name: "reset", run: runObserveReset},
+		{name: "start", run: runObserveStart},
+		{name: "stop", run: runObserveStop},
+	}, "observe report, reset, start or stop", "nmos-authd observe report [--json]\n"+
+		"      which controllers enforce would deny, why, and the claims that they lack\n"+
+		"       nmos-authd observe reset\n"+
+		"      forget what was observed and start again, as a restart does\n"+
+		"       nmos-authd observe start --for DURATION\n"+
+		"      deny nothing for some time, which ends by itself\n"+
+		"       nmos-authd observe stop\n"+
+		"      end that now")
 }
 
-func runObserveReport(args []string) int {
+func runObserveReport(args []string) error {
 	set, config := flags("observe report", "")
 	asJSON := set.Bool("json", false, "print JSON, as GET /observe of the admin socket does")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
-	if err := printReport(*config, *asJSON); err != nil {
-		complain(err)
-		return exitFail
-	}
-	return exitOK
+	return printReport(*config, *asJSON)
 }
 
 func printReport(file string, asJSON bool) error {
@@ -69,58 +52,40 @@ func printReport(file string, asJSON bool) error {
 	return r.Write(stdout())
 }
 
-func runObserveReset(args []string) int {
+func runObserveReset(args []string) error {
 	set, config := flags("observe reset", "")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
-	if _, err := askAdmin(*config, http.MethodDelete, "/observe"); err != nil {
-		complain(err)
-		return exitFail
-	}
-	return exitOK
+	_, err := askAdmin(*config, http.MethodDelete, "/observe")
+	return err
 }
 
-func runObserveStart(args []string) int {
+func runObserveStart(args []string) error {
 	set, config := flags("observe start", "--for DURATION")
 	span := set.Duration("for", 0, "how `long`, such as 30m: 1s to 24h")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	if *span == 0 {
-		complain(errors.New("observe start takes --for, such as --for 30m"))
-		return exitFail
+		return errors.New("observe start takes --for, such as --for 30m")
 	}
-	text, status, done := changeAdmin(*config, http.MethodPost, "/observe/mode?for="+span.String())
-	if done {
-		return status
+	text, err := changeAdmin(*config, http.MethodPost, "/observe/mode?for="+span.String())
+	if err != nil {
+		return err
 	}
-	return printObserve(text)
-}
-
-func printObserve(text []byte) int {
 	var o status.Begun
 	if err := json.Unmarshal(text, &o); err != nil {
-		complain(err)
-		return exitFail
+		return err
 	}
-	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd "+
-		"observe stop\n",
+	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd observe stop\n",
 		o.Until)
 	if o.Unkept != "" {
 		fmt.Fprintf(stdout(), "A restart ends it, too, since it cannot be written down: %s\n", o.Unkept)
 	}
-	return exitOK
+	return nil
 }
 
-func runObserveStop(args []string) int {
-	set, config := flags("observe stop", "")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
-	}
-	if _, status, done := changeAdmin(*config, http.MethodDelete, "/observe/mode"); done {
-		return status
-	}
-	fmt.Println("The mode is enforce again.")
-	return exitOK
+func runObserveStop(args []string) error {
+	return change("observe stop", http.MethodDelete, "/observe/mode", args, "The mode is enforce again.")
 }

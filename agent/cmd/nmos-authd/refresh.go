@@ -9,37 +9,29 @@ import (
 	"nmosauthd/agent/status"
 )
 
-func runRefresh(args []string) int {
+func runRefresh(args []string) error {
 	set, config := flags("refresh", "[ISSUER]")
 	asJSON := set.Bool("json", false, "print JSON, as POST /refresh of the admin socket does")
-	if status, done := parse(set, args, 0, 1); done {
-		return status
+	if err := parse(set, args, 0, 1); err != nil {
+		return err
 	}
-	text, status, done := changeAdmin(*config, http.MethodPost, "/refresh?issuer="+url.QueryEscape(set.Arg(0)))
-	if done {
-		return status
+	text, err := changeAdmin(*config, http.MethodPost, "/refresh?issuer="+url.QueryEscape(set.Arg(0)))
+	if err != nil {
+		return err
 	}
-	return printRefresh(text, *asJSON)
-}
-
-func printRefresh(text []byte, asJSON bool) int {
 	var r status.Refresh
-	err := json.Unmarshal(text, &r)
+	err = json.Unmarshal(text, &r)
 	switch {
 	case err != nil:
-	case asJSON:
+	case *asJSON:
 		_, err = stdout().Write(append(text, '\n'))
 	default:
 		err = r.WriteText(stdout())
 	}
-	if err != nil {
-		complain(err)
-		return exitFail
-	}
 	for i := range r.Issuers {
-		if r.Issuers[i].Error != "" {
-			return exitDeny
+		if err == nil && r.Issuers[i].Error != "" {
+			err = exitDeny
 		}
 	}
-	return exitOK
+	return err
 }

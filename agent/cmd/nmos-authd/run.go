@@ -6,10 +6,10 @@ import (
 	"nmosauthd/agent/daemon"
 )
 
-func runDaemon(args []string) int {
+func runDaemon(args []string) error {
 	set, file := flags("run", "")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	queue := daemon.NewLogQueue(os.Stderr)
 	defer queue.Flush(daemon.FlushTime)
@@ -17,5 +17,5 @@ func runDaemon(args []string) int {
 		complainTo(queue, err) // after the log's lines; and a stuck standard error must not keep the daemon from ending
 		return exitDeny
 	}
-	return exitOK
+	return nil
 }

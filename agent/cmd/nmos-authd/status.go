@@ -22,26 +22,33 @@ func askAdmin(file, method, path string) ([]byte, error) {
 	return admin.Ask(method, path, maxAnswer)
 }
 
-// changeAdmin has the running daemon change something. done reports that it did not, and was complained of.
-func changeAdmin(file, method, path string) (answer []byte, status int, done bool) {
+// changeAdmin has the running daemon change something.
+func changeAdmin(file, method, path string) ([]byte, error) {
 	answer, err := askAdmin(file, method, path)
-	var refused *daemon.AdminError
-	switch {
-	case errors.As(err, &refused) && refused.Text != "":
-		complain(fmt.Errorf("%s: %s", refused.Text, refused.Debug))
-		return nil, exitDeny, true
-	case err != nil:
-		complain(err)
-		return nil, exitFail, true
+	if refused := (*daemon.AdminError)(nil); errors.As(err, &refused) && refused.Text != "" {
+		err = denied{errors.New(refused.Text + ": " + refused.Debug)}
 	}
-	return answer, exitOK, false
+	return answer, err
 }
 
-func runStatus(args []string) int {
+// change is a subcommand that has the running daemon change something, and says then that it is done.
+func change(name, method, path string, args []string, done string) error {
+	set, config := flags(name, "")
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
+	}
+	_, err := changeAdmin(*config, method, path)
+	if err == nil {
+		fmt.Println(done)
+	}
+	return err
+}
+
+func runStatus(args []string) error {
 	set, config := flags("status", "")
 	asJSON := set.Bool("json", false, "print JSON, as GET /status of the admin socket does")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	s, text, err := askStatus(*config)
 	switch {
@@ -51,14 +58,10 @@ func runStatus(args []string) int {
 	default:
 		err = s.WriteText(stdout())
 	}
-	switch {
-	case err != nil:
-		complain(err)
-		return exitFail
-	case !s.Healthy:
-		return exitDeny
+	if err == nil && !s.Healthy {
+		err = exitDeny
 	}
-	return exitOK
+	return err
 }
 
 // askStatus returns the running daemon's status, and its JSON text.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/platform"
@@ -21,39 +20,29 @@ const (
 )
 
 // runToken prints one of the device's own tokens and nothing else (CLI-69).
-func runToken(args []string) int {
-	set, config := flags("token", "--scope SCOPE")
+func runToken(args []string) error {
+	set, socket := asking("token", "--scope SCOPE")
 	scope := set.String("scope", "", "`scope` of the token: registration, events")
 	refused := set.String("refused", "",
 		"`file` with a token that a server refused with 401, - for standard input: asks for another")
-	socket := set.String("socket", "", "decision socket's `path`; by default that of the configuration")
 	wait := set.Duration("wait", 10*time.Second, "how long to wait for a token that is being fetched")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	platform.Harden() // as far as the kernel does it: the token must not reach a core file
 	packet, err := tokenQuestion(*scope, *refused)
-	path := *socket
-	if err == nil && path == "" {
-		path, err = decisionSocket(*config)
-	}
 	if err != nil {
-		complain(err)
-		return exitFail
+		return err
 	}
 	for end := time.Now().Add(*wait); ; {
-		reply, err := exchange(path, packet, replyTime)
+		reply, err := socket.exchange(packet, replyTime)
 		if err != nil {
-			complain(fmt.Errorf("cannot ask the daemon: %w", err))
-			return exitFail
+			return err
 		}
 		first, lines := readReply(reply)
 		if tok := lines["access-token"]; strings.HasPrefix(first, "allow ") && tok != "" {
-			if _, err = fmt.Println(tok); err != nil {
-				complain(err)
-				return exitFail
-			}
-			return exitOK
+			_, err = fmt.Println(tok)
+			return err
 		}
 		retry, _ := strconv.Atoi(lines["retry-after"])
 		again := time.Duration(retry) * time.Second
@@ -65,33 +54,32 @@ func runToken(args []string) int {
 		if strings.HasPrefix(first, "error ") { // detail is the name that it is about
 			said = strings.TrimSpace(first + " " + lines["detail"])
 		}
-		why := fmt.Errorf("no token: %s (%s)", said, lines["reason"])
+		said = "no token: " + said + " (" + lines["reason"] + ")"
 		if again > 0 {
-			why = fmt.Errorf("%w; ask again in %v", why, again)
+			said += "; ask again in " + again.String()
 		}
-		complain(why)
-		if strings.HasPrefix(first, "deny ") {
-			return exitDeny
+		if err = errors.New(said); strings.HasPrefix(first, "deny ") {
+			err = denied{err}
 		}
-		return exitFail
+		return err
 	}
 }
 
 // tokenQuestion writes the packet. A token that was refused is named by its digest, not sent.
 func tokenQuestion(scope, refused string) ([]byte, error) {
-	if strings.ContainsAny(scope, "\n\x00") || scope == "" {
+	p := newPacket(wire.Token)
+	if p.line("scope", scope); scope == "" || p.wrong != nil {
 		return nil, errors.New("token takes --scope, such as --scope registration")
 	}
-	packet := wire.Token.String() + "\nscope=" + scope + "\n"
 	if refused != "" {
 		tok, err := readToken("refused", refused)
 		if err != nil {
 			return nil, err
 		}
 		name := token.DigestOf([]byte(tok))
-		packet += "refused=" + hex.EncodeToString(name[:]) + "\n"
+		p.line("refused", hex.EncodeToString(name[:]))
 	}
-	return []byte(packet), nil
+	return p.text, nil
 }
 
 // readReply takes a reply apart: its first line, and its values by their names.
@@ -103,13 +91,4 @@ func readReply(reply []byte) (first string, lines map[string]string) {
 		lines[name] = value
 	}
 	return first, lines
-}
-
-// decisionSocket returns the path of the decision socket by a configuration.
-func decisionSocket(config string) (string, error) {
-	c, _, err := daemon.LoadConfig(config)
-	if err != nil {
-		return "", err
-	}
-	return c.Sockets.Authz, nil
 }

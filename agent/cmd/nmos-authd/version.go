@@ -11,12 +11,12 @@ import (
 // version is set by the linker: -ldflags "-X main.version=…".
 var version = "dev"
 
-func runVersion(args []string) int {
+func runVersion(args []string) error {
 	set, _ := flags("version", "")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	fmt.Printf("nmos-authd %s (%s/%s, %s, sources of %s)\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version(),
 		platform.BuildTime().Format(time.DateOnly))
-	return exitOK
+	return nil
 }

@@ -14,23 +14,19 @@ import (
 	"nmosauthd/agent/daemon"
 )
 
-func runWatch(args []string) int {
+func runWatch(args []string) error {
 	set, config := flags("watch", "")
 	denied := set.Bool("denied", false, "only decisions that deny, or would in enforce mode")
 	client := set.String("client", "", "only clients that match this `pattern`, in which * stands for any text")
 	path := set.String("path", "", "only paths, or kind/name of resources, that match this `pattern`")
 	asJSON := set.Bool("json", false, "print the records as JSON, one a line: see agent/audit/AUDIT.md")
 	last := set.Int("last", 10, "start with the last `N` decisions that the daemon remembers")
-	if status, done := parse(set, args, 0, 0); done {
-		return status
+	if err := parse(set, args, 0, 0); err != nil {
+		return err
 	}
 	query := fmt.Sprintf("/watch?last=%d&denied=%t&client=%s&path=%s",
 		*last, *denied, url.QueryEscape(*client), url.QueryEscape(*path))
-	if err := watch(*config, query, *asJSON); err != nil {
-		complain(err)
-		return exitFail
-	}
-	return exitOK
+	return watch(*config, query, *asJSON)
 }
 
 // watch prints what the daemon sends until it is interrupted, which is not an error.
@@ -43,7 +39,7 @@ func watch(file, path string, asJSON bool) error {
 		<-signals
 		stop()
 		<-signals
-		os.Exit(exitFail) // even if output is blocked
+		os.Exit(int(exitFail)) // even if output is blocked
 	}()
 	admin, err := daemon.NewAdminClient(file, complain)
 	if err != nil {
