@@ -1,7 +1,6 @@
 package oauth_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,12 +10,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"testing/synctest"
 	"time"
 
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 )
+
+const issuer = "https://auth.example.com"
 
 // play is a server that answers as it is told to, and the device at it.
 type play struct {
@@ -26,7 +29,8 @@ type play struct {
 	answer func(r *http.Request, body string) (status int, head http.Header, text string) // status 0: none comes
 
 	mu      sync.Mutex
-	seen    []string // method, path and body of each request
+	seen    []string    // method, path and body of each request
+	times   []time.Time // of these
 	events  []oauth.Event
 	ahead   time.Duration // of the device's clock
 	unsure  bool          // of the clock
@@ -45,6 +49,7 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	p.mu.Lock()
 	p.seen = append(p.seen, r.Method+" "+r.URL.Path+" "+string(body))
+	p.times = append(p.times, time.Now())
 	p.mu.Unlock()
 	status, head, text := p.answer(r, string(body))
 	if status == 0 {
@@ -62,6 +67,15 @@ func begin(answer func(r *http.Request, body string) (int, http.Header, string))
 	p := &play{answer: answer,
 		config: oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"events", "registration"}}}
 	p.again()
+	return p
+}
+
+// given is begin for a client that was made by hand, which asks for tokens alone. It runs until the test ends.
+func given(t *testing.T, answer func(r *http.Request, body string) (int, http.Header, string)) *play {
+	p := begin(answer)
+	p.config.Given = oauth.Given{ID: "one", Secret: "a secret"}
+	p.Configure(p.config)
+	go p.Run(t.Context())
 	return p
 }
 
@@ -94,7 +108,14 @@ func (p *play) again() {
 	p.Here(p.config.Issuer)
 }
 
-// count returns how many requests begin like that, and whether the last did.
+// when returns the times of all requests.
+func (p *play) when() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.times)
+}
+
+// count returns how many requests begin like that.
 func (p *play) count(prefix string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,87 +145,12 @@ func usual(r *http.Request, _ string) (int, http.Header, string) {
 	return 404, nil, ""
 }
 
-const issuer = "https://auth.example.com"
-
-// desk is a token endpoint in virtual time, for clients with a secret.
-type desk struct {
-	answer func(n int) (status int, head http.Header, body string) // by the number of the request
-	delay  time.Duration
-
-	mu     sync.Mutex
-	times  []time.Time
-	flying map[string]int
-	most   int
-	events []oauth.Event
-}
-
-func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	scope := string(body)
-	d.mu.Lock()
-	d.times = append(d.times, time.Now())
-	n := len(d.times)
-	d.flying[scope]++
-	d.most = max(d.most, d.flying[scope])
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		d.flying[scope]--
-		d.mu.Unlock()
-	}()
-	select {
-	case <-time.After(d.delay):
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
-	status, head, text := d.answer(n)
-	if status == 0 {
-		return nil, errors.New("connection refused")
-	}
-	if head == nil {
-		head = http.Header{}
-	}
-	return &http.Response{StatusCode: status, Header: head,
-		Body: io.NopCloser(bytes.NewReader([]byte(text))), Request: r}, nil
-}
-
-// open starts a client of the desk.
-func (d *desk) open(ctx context.Context, kept *flash) *oauth.Client {
-	if d.flying == nil {
-		d.flying = map[string]int{}
-	}
-	c := oauth.New(oauth.Options{
-		HTTP: func(string) *http.Client { return &http.Client{Transport: d} },
-		Metadata: func(context.Context, string) (discovery.Metadata, error) {
-			return discovery.Metadata{TokenEndpoint: issuer + "/token"}, nil
-		},
-		Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
-		Report: func(e oauth.Event) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.events = append(d.events, e)
-		},
-	})
-	c.Configure(oauth.Config{
-		Issuer: issuer, Scopes: []string{"registration", "events"}, Given: oauth.Given{ID: "one", Secret: "a secret"},
-	})
-	go c.Run(ctx)
-	return c
-}
-
-func (d *desk) seen() []time.Time {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.times)
-}
-
-// good is a token that lives so many seconds.
-func good(life int) func(int) (int, http.Header, string) {
-	return func(n int) (int, http.Header, string) {
-		return 200, nil, fmt.Sprintf(`{"access_token":"token-%d","token_type":"bearer","expires_in":%d}`, n, life)
+// good gives tokens that live so many seconds, each another.
+func good(life int) func(*http.Request, string) (int, http.Header, string) {
+	var n atomic.Int64
+	return func(*http.Request, string) (int, http.Header, string) {
+		return 200, nil,
+			fmt.Sprintf(`{"access_token":"token-%d","token_type":"bearer","expires_in":%d}`, n.Add(1), life)
 	}
 }
 
@@ -222,19 +168,4 @@ func ask(c *oauth.Client, d time.Duration) (gap time.Duration) {
 	}
 	synctest.Wait()
 	return gap
-}
-
-// byPath leads registrations to another handler.
-type byPath struct {
-	*desk
-	register func() (int, string)
-}
-
-func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Path != "/register" {
-		return b.desk.RoundTrip(r)
-	}
-	status, text := b.register()
-	return &http.Response{StatusCode: status, Header: http.Header{},
-		Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }

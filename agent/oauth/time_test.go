@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 )
 
@@ -19,20 +19,19 @@ func TestRenewal_CLI3_CLI58(t *testing.T) {
 	for _, life := range []int{1, 2, 20, 29, 30, 31, 60, 300, 3600, 86400, 1e9} {
 		t.Run(fmt.Sprint("CLI-58/", life), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &desk{answer: good(life)}
-				c := d.open(t.Context(), &flash{})
+				p := given(t, good(life))
 				lasts := time.Duration(min(life, 86400)) * time.Second
-				c.Token("registration")
+				p.Token("registration")
 				time.Sleep(25 * time.Second)
 				gap := time.Duration(0)
 				for range 100 {
-					if c.Token("registration").Err != nil {
+					if p.Token("registration").Err != nil {
 						gap++
 					}
 					time.Sleep(lasts / 10)
 				}
 				synctest.Wait()
-				times := d.seen()
+				times := p.when()
 				if life > 1 && gap > 0 { // one with less than a second left is not handed out
 					t.Errorf("%d of 100 questions had no token", gap)
 				}
@@ -53,46 +52,45 @@ func TestRenewal_CLI3_CLI58(t *testing.T) {
 
 // While the server fails the old token stays in use, and the new one comes within a back-off of its return.
 func TestBackOff_CLI57_CLI58(t *testing.T) {
-	for name, bad := range map[string]func(int) (int, http.Header, string){
-		"refused": func(int) (int, http.Header, string) { return 0, nil, "" },
-		"500":     func(int) (int, http.Header, string) { return 500, nil, "" },
-		"html":    func(int) (int, http.Header, string) { return 200, nil, "<html>" },
+	for name, bad := range map[string]func(*http.Request, string) (int, http.Header, string){
+		"refused": func(*http.Request, string) (int, http.Header, string) { return 0, nil, "" },
+		"500":     func(*http.Request, string) (int, http.Header, string) { return 500, nil, "" },
+		"html":    func(*http.Request, string) (int, http.Header, string) { return 200, nil, "<html>" },
 	} {
 		t.Run("CLI-57/"+name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &desk{answer: good(300)}
-				c := d.open(t.Context(), &flash{})
-				c.Token("registration")
+				p := given(t, good(300))
+				p.Token("registration")
 				time.Sleep(25 * time.Second)
 				start := time.Now()
-				held := c.Token("registration").Left
+				held := p.Token("registration").Left
 				if held > 300*time.Second {
 					t.Errorf("a token of 300 s is good for %v", held)
 				}
-				d.answer = bad
-				n := len(d.seen())
-				if c.Token("registration").Err != nil {
+				p.answer = bad
+				n := len(p.when())
+				if p.Token("registration").Err != nil {
 					t.Fatal("no token to begin with")
 				}
-				ask(c, held-3*time.Second)
-				if a := c.Token("registration"); a.Err != nil {
+				ask(p.Client, held-3*time.Second)
+				if a := p.Token("registration"); a.Err != nil {
 					t.Errorf("after %v: %v, want the old token", time.Since(start), a.Err)
 				}
 				time.Sleep(4 * time.Second)
-				if a := c.Token("registration"); a.Err == nil {
+				if a := p.Token("registration"); a.Err == nil {
 					t.Errorf("a token is handed out after its end: %v", a)
 				}
-				ask(c, 4*time.Hour)
-				times := d.seen()[n:]
+				ask(p.Client, 4*time.Hour)
+				times := p.when()[n:]
 				if len(times) < 20 || len(times) > 150 {
 					t.Errorf("%d requests in four hours", len(times))
 				}
-				a := c.Token("registration")
+				a := p.Token("registration")
 				if a.Err == nil || a.Retry <= 0 || a.Retry > 10*time.Minute {
 					t.Errorf("got %v, retry %v; want a reason and a wait of up to ten minutes", a, a.Retry)
 				}
-				d.answer = good(300)
-				if gap := ask(c, 15*time.Minute); gap > 8*time.Minute {
+				p.answer = good(300)
+				if gap := ask(p.Client, 15*time.Minute); gap > 8*time.Minute {
 					t.Errorf("no token for %v after the server's return", gap)
 				}
 			})
@@ -102,12 +100,11 @@ func TestBackOff_CLI57_CLI58(t *testing.T) {
 
 func TestRetryAfter_CLI57(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{answer: func(int) (int, http.Header, string) {
+		p := given(t, func(*http.Request, string) (int, http.Header, string) {
 			return 503, http.Header{"Retry-After": {"120"}}, ""
-		}}
-		c := d.open(t.Context(), &flash{})
-		ask(c, time.Hour)
-		times := d.seen()
+		})
+		ask(p.Client, time.Hour)
+		times := p.when()
 		if len(times) < 10 {
 			t.Fatalf("%d requests in an hour", len(times))
 		}
@@ -122,14 +119,27 @@ func TestRetryAfter_CLI57(t *testing.T) {
 // One request at a time for a scope set, whoever asks, and no one waits.
 func TestOneInFlight_CLI3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{answer: good(60), delay: 5 * time.Second}
-		c := d.open(t.Context(), &flash{})
+		var mu sync.Mutex
+		flying, most := map[string]int{}, 0
+		fly := func(scope string, n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			flying[scope] += n
+			most = max(most, flying[scope])
+		}
+		give := good(60)
+		p := given(t, func(r *http.Request, body string) (int, http.Header, string) {
+			fly(body, 1)
+			defer fly(body, -1)
+			time.Sleep(5 * time.Second)
+			return give(r, body)
+		})
 		for range 20 {
 			go func() {
 				for range 300 {
 					start := time.Now()
-					c.Token("registration")
-					c.Token("events registration")
+					p.Token("registration")
+					p.Token("events registration")
 					if took := time.Since(start); took > 0 {
 						t.Errorf("an answer took %v", took)
 					}
@@ -139,10 +149,10 @@ func TestOneInFlight_CLI3(t *testing.T) {
 		}
 		time.Sleep(301 * time.Second)
 		synctest.Wait()
-		if d.most != 1 {
-			t.Errorf("%d requests at a time, want 1", d.most)
+		if most != 1 {
+			t.Errorf("%d requests at a time, want 1", most)
 		}
-		if n := len(d.seen()); n > 60 {
+		if n := len(p.when()); n > 60 {
 			t.Errorf("%d requests in five minutes", n)
 		}
 	})
@@ -151,17 +161,16 @@ func TestOneInFlight_CLI3(t *testing.T) {
 // A token that nobody asks for is not renewed.
 func TestUnusedToken_CLI58(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{answer: good(60)}
-		c := d.open(t.Context(), &flash{})
-		c.Token("registration")
+		p := given(t, good(60))
+		p.Token("registration")
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		// A registration, and tokens at 0 s, 3.75 s and then every 15 s, if chance has them as soon as can be, until
 		// two lives have passed.
-		if n, most := len(d.seen()), 1+9; n > most {
+		if n, most := len(p.when()), 1+9; n > most {
 			t.Errorf("got %d requests in a day for one question, want %d at most", n, most)
 		}
-		if gap := ask(c, time.Minute); gap > 3*time.Second {
+		if gap := ask(p.Client, time.Minute); gap > 3*time.Second {
 			t.Errorf("no token for %v after a day", gap)
 		}
 	})
@@ -170,24 +179,23 @@ func TestUnusedToken_CLI58(t *testing.T) {
 // A refused token is replaced, immediately the first time, then with a back-off.
 func TestReportRefused_CLI14(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{answer: good(3600)}
-		c := d.open(t.Context(), &flash{})
-		c.Token("registration")
+		p := given(t, good(3600))
+		p.Token("registration")
 		time.Sleep(25 * time.Second)
-		n := len(d.seen())
-		first := c.Token("registration").Token
-		if !c.ReportRefused(first) || c.ReportRefused("another") || c.ReportRefused("") {
+		n := len(p.when())
+		first := p.Token("registration").Token
+		if !p.ReportRefused(first) || p.ReportRefused("another") || p.ReportRefused("") {
 			t.Error("the wrong tokens count as refused")
 		}
 		synctest.Wait()
-		if a := c.Token("registration"); a.Token == first || len(d.seen()) != n+1 {
-			t.Errorf("not replaced immediately: %v, %d requests", a, len(d.seen())-n)
+		if a := p.Token("registration"); a.Token == first || len(p.when()) != n+1 {
+			t.Errorf("not replaced immediately: %v, %d requests", a, len(p.when())-n)
 		}
 		for range 600 { // a registry that refuses every token
-			c.ReportRefused(c.Token("registration").Token)
+			p.ReportRefused(p.Token("registration").Token)
 			time.Sleep(time.Second)
 		}
-		if n := len(d.seen()) - n; n < 3 || n > 15 {
+		if n := len(p.when()) - n; n < 3 || n > 15 {
 			t.Errorf("%d requests in ten minutes, want a few", n)
 		}
 	})
@@ -196,22 +204,21 @@ func TestReportRefused_CLI14(t *testing.T) {
 // One token that is reported again and again counts as one: the back-off neither grows nor is drawn again.
 func TestReportedOften_CLI14(t *testing.T) {
 	again := func(t *testing.T) {
-		d := &desk{answer: good(3600)}
-		c := d.open(t.Context(), &flash{})
-		c.Token("registration")
+		p := given(t, good(3600))
+		p.Token("registration")
 		time.Sleep(25 * time.Second)
-		c.ReportRefused(c.Token("registration").Token)
+		p.ReportRefused(p.Token("registration").Token)
 		synctest.Wait()
-		second := c.Token("registration")
-		c.ReportRefused(second.Token)
-		at := c.Token("registration").Next
+		second := p.Token("registration")
+		p.ReportRefused(second.Token)
+		at := p.Token("registration").Next
 		if at < 8*time.Second || at > time.Minute {
 			t.Errorf("another comes in %v, want 8 s to a minute", at)
 		}
 		for range 100 {
-			c.ReportRefused(second.Token)
+			p.ReportRefused(second.Token)
 		}
-		if got := c.Token("registration"); got.Next != at || got.Token != second.Token {
+		if got := p.Token("registration"); got.Next != at || got.Token != second.Token {
 			t.Errorf("after 100 more reports another comes in %v, want %v as before", got.Next, at)
 		}
 	}
@@ -224,41 +231,25 @@ func TestReportedOften_CLI14(t *testing.T) {
 func TestGoneAfterADay_CLI57(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registered := 0
-		d := &desk{answer: func(int) (int, http.Header, string) {
+		p := begin(func(r *http.Request, _ string) (int, http.Header, string) {
+			if r.URL.Path == "/register" {
+				registered++
+				return 201, nil, fmt.Sprintf(`{"client_id":"c%[1]d","client_secret":"secret-%[1]d"}`, registered)
+			}
 			return 401, nil, `{"error":"invalid_client"}`
-		}}
-		kept := &flash{}
-		start := func(ctx context.Context) *oauth.Client {
-			c := oauth.New(oauth.Options{
-				HTTP: func(string) *http.Client {
-					return &http.Client{Transport: byPath{d, func() (int, string) {
-						registered++
-						return 201,
-							fmt.Sprintf(`{"client_id":"c%d","client_secret":"secret-%d"}`, registered, registered)
-					}}}
-				},
-				Metadata: func(context.Context, string) (discovery.Metadata, error) {
-					return discovery.Metadata{TokenEndpoint: issuer + "/token",
-						RegistrationEndpoint: issuer + "/register"}, nil
-				},
-				Storage: kept, Clock: func() (time.Time, bool) { return time.Now(), true },
-				Report: func(oauth.Event) {},
-			})
-			c.Configure(oauth.Config{Issuer: issuer, Name: "a", Scopes: []string{"registration"}})
-			go c.Run(ctx)
-			return c
-		}
-		d.flying = map[string]int{}
+		})
 		ctx, off := context.WithCancel(t.Context())
-		ask(start(ctx), 12*time.Hour)
+		go p.Run(ctx)
+		ask(p.Client, 12*time.Hour)
 		off()
 		synctest.Wait()
-		c := start(t.Context())
-		ask(c, 11*time.Hour)
+		p.again()
+		go p.Run(t.Context())
+		ask(p.Client, 11*time.Hour)
 		if registered != 1 {
 			t.Errorf("after 23 h: %d registrations, want 1", registered)
 		}
-		ask(c, 4*time.Hour)
+		ask(p.Client, 4*time.Hour)
 		if registered != 2 {
 			t.Errorf("after 27 h: %d registrations, want 2", registered)
 		}
