@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/misbehave"
 )
 
 // metadata is the document of RFC 8414 §2, with the members that IS-10 asks for.
@@ -150,7 +151,7 @@ func (s *Server) admin(r *http.Request, what string) answer {
 		return textAnswer(http.StatusOK, "behaving")
 	case "misbehave":
 		path, fault := r.URL.Query().Get("path"), Fault(r.URL.Query().Get("fault"))
-		if err := s.tryMisbehave(path, fault, everyTime); err != nil {
+		if err := s.tryMisbehave(path, fault, misbehave.EveryTime); err != nil {
 			return textAnswer(http.StatusBadRequest, err.Error())
 		}
 		return textAnswer(http.StatusOK, path+" misbehaves by "+string(fault))

@@ -3,6 +3,8 @@ package authserver
 import (
 	"fmt"
 	"slices"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 // Fault names one way to misbehave.
@@ -178,20 +180,14 @@ var ClientFaults = []FaultInfo{
 	{RegisterLost, RegisterPath, false}, {RegisterNoKeys, RegisterPath, false},
 }
 
-// everyTime is a count that is not used up.
-const everyTime = -1
-
-// misbehaviour is a fault and how many requests it is still good for.
-type misbehaviour struct {
-	fault Fault
-	left  int
-}
+// turns are a fault and for how many requests, or connections, it is still good.
+type turns = misbehave.Turns[Fault]
 
 // Misbehave spoils every answer of a path from now on: PathMetadata, PathJWKS, PathToken, or any other path of the
 // server. For a fault of the connection the path is ignored. A path and the connection have one fault each at a time;
 // the last one counts. It panics for a fault that the table does not have, or has for other paths only, since a test
 // that misspells its fault tests nothing.
-func (s *Server) Misbehave(path string, f Fault) { s.misbehave(path, f, everyTime) }
+func (s *Server) Misbehave(path string, f Fault) { s.misbehave(path, f, misbehave.EveryTime) }
 
 // MisbehaveTimes is Misbehave for the next n requests of the path, or the next n connections.
 func (s *Server) MisbehaveTimes(path string, f Fault, n int) { s.misbehave(path, f, n) }
@@ -213,14 +209,14 @@ func (s *Server) tryMisbehave(path string, f Fault, n int) error {
 	defer s.mu.Unlock()
 	switch scope := all[i].Scope; {
 	case scope == Connection:
-		s.connFault = misbehaviour{f, n}
+		s.connFault = turns{Fault: f, Left: n}
 		return nil
 	case scope == MetadataPath && path != PathMetadata, scope == KeysPath && path != PathJWKS,
 		scope == TokenPath && path != PathToken, scope == RegisterPath && path != PathRegister,
 		scope == AuthorizePath && path != PathAuthorize:
 		return fmt.Errorf("authserver: %q cannot misbehave by %s", path, f)
 	}
-	s.faults[path] = misbehaviour{f, n}
+	s.faults[path] = &turns{Fault: f, Left: n}
 	return nil
 }
 
@@ -229,33 +225,22 @@ func (s *Server) Behave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
-	s.connFault = misbehaviour{}
+	s.connFault = turns{}
 }
 
 // take returns the fault for the next request of a path, "" for none, and counts it.
 func (s *Server) take(path string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m, ok := s.faults[path]
-	if !ok || m.left == 0 {
-		return ""
+	if t := s.faults[path]; t != nil {
+		return t.Take()
 	}
-	if m.left > 0 {
-		m.left--
-		s.faults[path] = m
-	}
-	return m.fault
+	return ""
 }
 
 // takeConnection is take for the next connection.
 func (s *Server) takeConnection() Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connFault.left == 0 {
-		return ""
-	}
-	if s.connFault.left > 0 {
-		s.connFault.left--
-	}
-	return s.connFault.fault
+	return s.connFault.Take()
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 // tlsRecord is the first byte of a TLS handshake (RFC 8446 §5.1).
@@ -68,16 +70,16 @@ func (l *listener) loop() {
 func (l *listener) open(c net.Conn, fault Fault) {
 	switch fault {
 	case ResetConnect:
-		reset(c)
+		misbehave.Reset(c)
 		return
 	case HangConnect:
-		l.hang(c)
+		misbehave.Swallow(c, l.done)
 		return
 	case PlainPort:
 		l.hand(c)
 		return
 	}
-	stop := l.closeWhenDone(c)
+	stop := misbehave.CloseOn(c, l.done)
 	first := make([]byte, 1)
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	_, err := io.ReadFull(c, first)
@@ -102,27 +104,6 @@ func (l *listener) hand(c net.Conn) {
 	}
 }
 
-// hang keeps a connection open and swallows what comes, until the client gives up or the listener closes.
-func (l *listener) hang(c net.Conn) {
-	stop := l.closeWhenDone(c)
-	_, _ = io.Copy(io.Discard, c)
-	stop()
-	_ = c.Close()
-}
-
-// closeWhenDone closes c when the listener closes, until stop is called.
-func (l *listener) closeWhenDone(c net.Conn) (stop func()) {
-	stopped := make(chan struct{})
-	l.wg.Go(func() {
-		select {
-		case <-l.done:
-			_ = c.Close()
-		case <-stopped:
-		}
-	})
-	return func() { close(stopped) }
-}
-
 // unread is a connection whose first byte was read already.
 type unread struct {
 	net.Conn
@@ -139,23 +120,8 @@ func (u *unread) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// reset ends a connection with RST, as a machine that lost its state does.
-func reset(c net.Conn) {
-	for {
-		switch inner := c.(type) {
-		case *tls.Conn:
-			c = inner.NetConn()
-			continue
-		case *unread:
-			c = inner.Conn
-			continue
-		case *net.TCPConn:
-			_ = inner.SetLinger(0)
-		}
-		_ = c.Close()
-		return
-	}
-}
+// NetConn is the connection itself.
+func (u *unread) NetConn() net.Conn { return u.Conn }
 
 // tlsConfig is what the server shows in a handshake.
 func (s *Server) tlsConfig(fault Fault) *tls.Config {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 // answer is a whole response.
@@ -40,7 +42,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.waitHeld(r, path)
 	switch fault {
 	case Hang:
-		s.hang(r)
+		misbehave.Hang(r, s.closing)
 	case RegisterLost:
 		s.document(r, path, "")
 		s.resetRequest(w)
@@ -189,15 +191,6 @@ func packed(body []byte) []byte {
 	return b.Bytes()
 }
 
-// hang waits until the client gives up or the server closes.
-func (s *Server) hang(r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // net/http watches the connection only once the body is read
-	select {
-	case <-r.Context().Done():
-	case <-s.closing:
-	}
-}
-
 // Hold has the requests for a path wait until release is called, or the client gives up.
 func (s *Server) Hold(path string) (release func()) {
 	held := make(chan struct{})
@@ -232,50 +225,21 @@ func (s *Server) resetRequest(w http.ResponseWriter) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	reset(conn)
+	misbehave.Reset(conn)
 }
 
 // endless sends chunk after chunk of a string that never ends.
 func (s *Server) endless(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/json")
-	chunk := bytes.Repeat([]byte("x"), 16<<10)
-	if _, err := io.WriteString(w, `{"x-fill":"`); err != nil {
-		return
-	}
-	for r.Context().Err() == nil {
-		select {
-		case <-s.closing:
-			return
-		default:
-		}
-		if _, err := w.Write(chunk); err != nil {
-			return
-		}
-		if control.Flush() != nil {
-			return
-		}
+	if _, err := io.WriteString(w, `{"x-fill":"`); err == nil {
+		misbehave.Endless(w, r, bytes.Repeat([]byte("x"), 16<<10), s.closing)
 	}
 }
 
 // drip sends the right answer, one byte at a time.
 func (s *Server) drip(w http.ResponseWriter, r *http.Request, a answer) {
-	control := http.NewResponseController(w)
 	body := a.body
 	a.body = nil
 	a.write(w, len(body))
-	tick := time.NewTicker(s.opt.Drip)
-	defer tick.Stop()
-	for i := range body {
-		if _, err := w.Write(body[i : i+1]); err != nil || control.Flush() != nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-r.Context().Done():
-			return
-		case <-s.closing:
-			return
-		}
-	}
+	misbehave.Drip(w, r, body, s.opt.Drip, s.closing)
 }

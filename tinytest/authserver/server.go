@@ -116,8 +116,8 @@ type Server struct {
 	signer      *mint.Key
 	made        int    // keys that were named here
 	rawJWKS     []byte // served instead of keys; nil means keys
-	faults      map[string]misbehaviour
-	connFault   misbehaviour
+	faults      map[string]*turns
+	connFault   turns
 	held        map[string]chan struct{} // by path: requests wait until it is closed
 	counts      map[string]int
 	connections int
@@ -144,7 +144,7 @@ func Start(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: o, ca: o.CA, closing: make(chan struct{}), changed: make(chan struct{}), held: map[string]chan struct{}{},
-		faults: map[string]misbehaviour{}, counts: map[string]int{},
+		faults: map[string]*turns{}, counts: map[string]int{},
 		attacker: sync.OnceValue(func() *mint.Key { return mint.CachedKey("attacker", 2048) }),
 	}
 	var err error

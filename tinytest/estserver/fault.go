@@ -3,6 +3,8 @@ package estserver
 import (
 	"fmt"
 	"slices"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 // Fault names one way to misbehave.
@@ -104,29 +106,15 @@ var (
 	}
 )
 
-// everyTime is a count that is not used up.
-const everyTime = -1
-
-// misbehaviour is a fault and how many requests it is still good for.
-type misbehaviour struct {
-	fault Fault
-	left  int
-}
-
-func (m *misbehaviour) take() Fault {
-	if m.left == 0 {
-		return ""
-	}
-	if m.left > 0 {
-		m.left--
-	}
-	return m.fault
-}
+// turns are a fault and for how many requests, or connections, it is still good.
+type turns = misbehave.Turns[Fault]
 
 // Misbehave spoils every answer of an operation from now on: CACerts, CSRAttrs, Enrol or Reenrol. For a fault of the
 // handshake the operation is ignored. An operation and the handshake have one fault each at a time; the last counts.
 // It panics for a fault that the operation cannot have, since a test that misspells its fault tests nothing.
-func (s *Server) Misbehave(operation string, f Fault) { s.MisbehaveTimes(operation, f, everyTime) }
+func (s *Server) Misbehave(operation string, f Fault) {
+	s.MisbehaveTimes(operation, f, misbehave.EveryTime)
+}
 
 // MisbehaveTimes is Misbehave for the next n requests of the operation, or the next n connections.
 func (s *Server) MisbehaveTimes(operation string, f Fault, n int) {
@@ -135,11 +123,11 @@ func (s *Server) MisbehaveTimes(operation string, f Fault, n int) {
 	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(HandshakeFaults, f):
-		s.handshake = misbehaviour{f, n}
+		s.handshake = turns{Fault: f, Left: n}
 		s.closeIdle()
 	case slices.Contains(AnyFaults, f), operation == CACerts && slices.Contains(CACertsFaults, f),
 		enrol && slices.Contains(EnrolFaults, f):
-		s.faults[operation] = &misbehaviour{f, n}
+		s.faults[operation] = &turns{Fault: f, Left: n}
 	default:
 		panic(fmt.Sprintf("estserver: %q cannot misbehave by %q", operation, f))
 	}
@@ -150,7 +138,7 @@ func (s *Server) Behave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
-	s.handshake = misbehaviour{}
+	s.handshake = turns{}
 	s.closeIdle()
 }
 
@@ -159,7 +147,7 @@ func (s *Server) take(operation string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.faults[operation]; m != nil {
-		return m.take()
+		return m.Take()
 	}
 	return ""
 }

@@ -4,9 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
 	"net"
 	"net/http"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 type connectionKey struct{}
@@ -34,30 +35,15 @@ func (s *Server) open(raw net.Conn) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count++
-	one := &connection{id: s.count, fault: s.handshake.take()}
+	one := &connection{id: s.count, fault: s.handshake.Take()}
 	s.change()
 	c := raw
 	switch one.fault {
 	case ResetConnect:
-		if tcp, ok := raw.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		_ = raw.Close()
+		misbehave.Reset(raw)
 		return nil
 	case HangConnect:
-		s.running.Go(func() {
-			released := make(chan struct{})
-			s.running.Go(func() {
-				select {
-				case <-s.closing:
-					_ = raw.Close()
-				case <-released:
-				}
-			})
-			_, _ = io.Copy(io.Discard, raw)
-			close(released)
-			_ = raw.Close()
-		})
+		s.running.Go(func() { misbehave.Swallow(raw, s.closing) })
 		return nil
 	case PlainPort:
 	default:

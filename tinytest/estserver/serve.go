@@ -2,7 +2,6 @@ package estserver
 
 import (
 	"bytes"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"nmosauthd/tinytest/misbehave"
 )
 
 // answer is a whole response.
@@ -219,20 +220,11 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, fault Fault, a an
 	length := len(body)
 	switch fault {
 	case Hang:
-		select {
-		case <-r.Context().Done():
-		case <-s.closing:
-		}
+		misbehave.Hang(r, s.closing)
 		return
 	case Reset, Lost:
 		if c, ok := r.Context().Value(connectionKey{}).(net.Conn); ok {
-			if t, ok := c.(*tls.Conn); ok {
-				c = t.NetConn()
-			}
-			if tcp, ok := c.(*net.TCPConn); ok {
-				_ = tcp.SetLinger(0)
-			}
-			_ = c.Close()
+			misbehave.Reset(c)
 		}
 		panic(http.ErrAbortHandler)
 	case HalfBody:
@@ -245,47 +237,19 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, fault Fault, a an
 		length = len(body)
 	case Endless:
 		w.WriteHeader(a.status)
-		for line := bytes.Repeat([]byte("A"), 4096); ; {
-			if _, err := w.Write(line); err != nil || s.closed() {
-				panic(http.ErrAbortHandler)
-			}
-		}
+		misbehave.Endless(w, r, bytes.Repeat([]byte("A"), 4096), s.closing)
+		panic(http.ErrAbortHandler)
 	}
 	if a.status != http.StatusNoContent {
 		w.Header().Set("Content-Length", strconv.Itoa(length))
 	}
 	w.WriteHeader(a.status)
 	if fault == Slow {
-		s.drip(w, r, body)
+		misbehave.Drip(w, r, body, s.opt.Drip, s.closing)
 		return
 	}
 	_, _ = w.Write(body)
 	if fault == Half {
 		panic(http.ErrAbortHandler)
-	}
-}
-
-func (s *Server) drip(w http.ResponseWriter, r *http.Request, body []byte) {
-	for i := range body {
-		if _, err := w.Write(body[i : i+1]); err != nil {
-			return
-		}
-		_ = http.NewResponseController(w).Flush()
-		select {
-		case <-time.After(s.opt.Drip):
-		case <-r.Context().Done():
-			return
-		case <-s.closing:
-			return
-		}
-	}
-}
-
-func (s *Server) closed() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
 	}
 }

@@ -112,8 +112,8 @@ type Server struct {
 	former      []*CA
 	links       []*x509.Certificate // of a roll-over
 	cert        tls.Certificate
-	faults      map[string]*misbehaviour
-	handshake   misbehaviour
+	faults      map[string]*turns
+	handshake   turns
 	connections map[net.Conn]*connection
 	count       int
 	contact     bool // the next connection is the unchecked one
@@ -167,7 +167,7 @@ func Start(o Options) (*Server, error) {
 	s := &Server{
 		opt: o, listener: o.Listener, closing: make(chan struct{}), facility: o.Facility,
 		stranger: NewCA("an authority that nobody installed", o.Now()),
-		faults:   map[string]*misbehaviour{}, connections: map[net.Conn]*connection{}, contact: o.FirstContact,
+		faults:   map[string]*turns{}, connections: map[net.Conn]*connection{}, contact: o.FirstContact,
 		revoked: map[string]bool{}, keys: map[string]bool{}, waiting: map[string]*waiting{},
 		changed: make(chan struct{}), port: "443",
 	}
