@@ -207,8 +207,8 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 			"path-not-granted", "control-not-granted", "path-not-granted"},
 		{"nothing", map[string]claim{"control": {}}, "control", "control-not-granted", "path-not-granted",
 			"control-not-granted", "path-not-granted"},
-		{"scope alone", nil, "control", "control-not-granted", "path-not-granted", "control-not-granted",
-			"path-not-granted"},
+		{"scope alone", nil, "control", "control-not-granted", "path-not-granted",
+			"control-not-granted", "path-not-granted"},
 		{"another claim", map[string]claim{"configuration": {list("*"), list("*"), ""}}, "", "api-not-granted",
 			"api-not-granted", "api-not-granted", "api-not-granted"},
 		{"one model", map[string]claim{"control": {list("c:root.*"), list("c:*"), ""}}, "",
@@ -250,15 +250,14 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 		{"observed", some, func(c *config.Config) { c.Mode = config.ModeObserve },
 			map[string]any{"targets": 4.0, "allowed": 2.0, "denied": denied,
 				"decision": "allow", "reason": "observe", "would": "path-not-granted"}},
-		{"some let pass",
-			"api=control\nsubscribe=root.tx 3.gain\ncommand=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\nTOKEN",
-			func(c *config.Config) {
-				for api := range c.Enforce {
-					if decide.API(api).String() == "control" {
-						c.Enforce[api] = config.StageWrite
-					}
+		{"some let pass", "api=control\nsubscribe=root.tx 3.gain\n" +
+			"command=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\nTOKEN", func(c *config.Config) {
+			for api := range c.Enforce {
+				if decide.API(api).String() == "control" {
+					c.Enforce[api] = config.StageWrite
 				}
-			},
+			}
+		},
 			map[string]any{"path": "root.receiver-monitors.mon-2", "method": "4m3", "access": "write", "targets": 2.0,
 				"allowed": 0.0, "denied": []any{"read subscribe root.tx 3.gain 403 path-not-granted observed",
 					"write 4m3 1.2.2.1 root.receiver-monitors.mon-2 403 path-not-granted"},

@@ -184,12 +184,10 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 		make func(r, w []string) (claims map[string]claim, scope string)
 	}{
 		{"control", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"control": {r, w, ""}},
-				""
+			return map[string]claim{"control": {r, w, ""}}, ""
 		}},
 		{"ncp", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"ncp": {r, w, ""}},
-				"control"
+			return map[string]claim{"ncp": {r, w, ""}}, "control"
 		}},
 		{"nc", func(r, w []string) (map[string]claim, string) { return map[string]claim{"nc": {r, w, ""}}, "" }},
 		{"split", func(r, w []string) (map[string]claim, string) {
@@ -199,12 +197,14 @@ func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL
 			return map[string]claim{"configuration": {r, w, ""}}, ""
 		}},
 		{"wrong type", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"control": {raw: `["*"]`}, "configuration": {raw: `"*"`}, "connection": {r, w, ""}},
-				""
+			return map[string]claim{
+				"control": {raw: `["*"]`}, "configuration": {raw: `"*"`}, "connection": {r, w, ""},
+			}, ""
 		}},
 		{"beside a wrong type", func(r, w []string) (map[string]claim, string) {
-			return map[string]claim{"control": {raw: `{"read":"*","write":{"*":true}}`}, "ncp": {r, w, ""}},
-				"configuration"
+			return map[string]claim{
+				"control": {raw: `{"read":"*","write":{"*":true}}`}, "ncp": {r, w, ""},
+			}, "configuration"
 		}},
 		{"scope", func(r, w []string) (map[string]claim, string) { return nil, "control ncp nc configuration" }},
 		{"none", func(r, w []string) (map[string]claim, string) { return nil, "connection" }},

@@ -126,8 +126,8 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 		"control, all": {"", map[string]mint.Permission{"control": {Read: all, Write: all}},
 			"allow 200 ok"},
 		"ncp, all": {"", map[string]mint.Permission{"ncp": {Read: all, Write: all}}, "allow 200 ok"},
-		"role paths of all": {"", map[string]mint.Permission{"control": {Read: root, Write: root}},
-			"allow 200 ok"},
+		"role paths of all": {"",
+			map[string]mint.Permission{"control": {Read: root, Write: root}}, "allow 200 ok"},
 		"added up": {"", map[string]mint.Permission{"control": {Read: root}, "ncp": {Write: all}},
 			"allow 200 ok"},
 		"among others": {"", map[string]mint.Permission{

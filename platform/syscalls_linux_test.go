@@ -141,8 +141,8 @@ func TestCallFilter(t *testing.T) {
 				t.Errorf("call %d: got %#x, want %#x", call, got, deny)
 			}
 		}
-		for _, call := range []uint32{unix.SYS_READ, unix.SYS_FSTATFS, unix.SYS_UNAME, unix.SYS_CLONE, unix.SYS_FUTEX,
-			unix.SYS_SECCOMP} {
+		for _, call := range []uint32{unix.SYS_READ, unix.SYS_FSTATFS, unix.SYS_UNAME, unix.SYS_CLONE,
+			unix.SYS_FUTEX, unix.SYS_SECCOMP} {
 			if got := run(7, call); got != unix.SECCOMP_RET_ALLOW {
 				t.Errorf("call %d: got %#x, want it to be allowed", call, got)
 			}

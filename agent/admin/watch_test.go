@@ -21,8 +21,8 @@ func TestWatch_ANS7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20})
 		decide := func(client, path string, reason wire.Reason) {
-			log.Append(&audit.Decision{UID: -1, Question: wire.Decide, Reason: reason, Client: []byte(client),
-				Path: []byte(path)})
+			log.Append(&audit.Decision{UID: -1, Question: wire.Decide, Reason: reason,
+				Client: []byte(client), Path: []byte(path)})
 			time.Sleep(time.Second)
 		}
 		s := &shelf{log: log}

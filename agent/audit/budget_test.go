@@ -267,8 +267,8 @@ func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
 				t.Errorf("a joined record: %v", m)
 			}
 		}
-		if kinds[nil]+kinds["path"]+kinds["client"] != n || kinds["client"] == 0 || kinds["path"] == 0 ||
-			kinds[nil] < n/1000 {
+		if kinds[nil]+kinds["path"]+kinds["client"] != n || kinds["client"] == 0 ||
+			kinds["path"] == 0 || kinds[nil] < n/1000 {
 			t.Errorf("decisions by how they were joined: %v", kinds)
 		}
 		const seconds = n / perSecond

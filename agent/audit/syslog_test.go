@@ -51,8 +51,8 @@ func checkMessages(t *testing.T, r *receiver) {
 	}
 	for i, m := range r.messages {
 		if m.priority != want[i].priority || m.id != want[i].id || m.host != "monitor_1" || m.app != "nmos-authd" ||
-			m.proc != "42" ||
-			!strings.HasPrefix(m.text, `{"audit":1,`) || i > 0 && i < 6 && (m.time == "-") != (i == 3) {
+			m.proc != "42" || !strings.HasPrefix(m.text, `{"audit":1,`) ||
+			i > 0 && i < 6 && (m.time == "-") != (i == 3) {
 			t.Errorf("message %d: %+v", i, m)
 		}
 	}

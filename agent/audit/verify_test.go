@@ -217,8 +217,8 @@ func TestVerifyRange_OPS2(t *testing.T) {
 		closeLog(l)
 		v := verify(t, out.String())
 		const first, last = "1999-12-31T23:00:00.", "2000-01-01T00:00:00.019000Z"
-		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 || !strings.HasPrefix(v.FirstTime, first) ||
-			v.LastTime != last {
+		if !v.Good() || v.FirstSeq != 1 || v.LastSeq != 1001 ||
+			!strings.HasPrefix(v.FirstTime, first) || v.LastTime != last {
 			t.Errorf("seq %d to %d, %s to %s; want 1 to 1001, %s to %s",
 				v.FirstSeq, v.LastSeq, v.FirstTime, v.LastTime, first, last)
 		}
@@ -240,8 +240,8 @@ func TestVerifyTheHead_OPS2(t *testing.T) {
 		"cut off inside": {strings.Join(lines[:5], "")[:len(strings.Join(lines[:5], ""))-9],
 			head, "NOT COMPLETE: ", false},
 		"another stream": {strings.Join(lines, ""), strings.Repeat("7", 32), "NOT COMPLETE: ", false},
-		"altered": {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1), strings.Repeat("7", 32),
-			"ALTERED\n", false},
+		"altered": {strings.Replace(strings.Join(lines, ""), "GET", "PUT", 1),
+			strings.Repeat("7", 32), "ALTERED\n", false},
 	} {
 		v := Verifier{Known: c.known}
 		if err := v.Read("f", strings.NewReader(c.text)); err != nil {

@@ -24,8 +24,8 @@ func TestView(t *testing.T) {
 	all.Answers = []wire.Answer{{Target: []byte("/a")}, {Target: []byte("/b")}}
 	hostile := deniedAt("/a\x1b[2J\"\\\u202e\u0661")
 	hostile.Client = []byte("a-client-with-a-name-that-is-long")
-	joined := &Record{matter: matter{UID: 1000, Reason: wire.NoToken, Joined: ByReason}, Seq: 99, Time: denied.Time,
-		Count: 57, First: 3}
+	joined := &Record{matter: matter{UID: 1000, Reason: wire.NoToken, Joined: ByReason}, Seq: 99,
+		Time: denied.Time, Count: 57, First: 3}
 	read := allowed()
 	read.Path = nil
 	client := recorded(read)

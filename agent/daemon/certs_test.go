@@ -45,9 +45,9 @@ func startCertRig(t *testing.T, dir string, server *estserver.Server, config str
 	t.Helper()
 	r := &certRig{server: server, dir: dir, folder: filepath.Join(dir, "certs"), log: &bytes.Buffer{}}
 	file := filepath.Join(dir, "a.toml")
-	text := fmt.Sprintf("[device]\nnames = [\"meter.example.com\", \"meter\", \"192.0.2.7\"]\n[discovery]\nmode = "+
-		"\"off\"\n[authorization]\n"+
-		"ca_file = %q\n[audit]\nsinks = []\n[state]\ndir = %q\n[certificates]\nest = %q\nfolder = %q\n%s",
+	text := fmt.Sprintf("[device]\nnames = [\"meter.example.com\", \"meter\", \"192.0.2.7\"]\n[discovery]\n"+
+		"mode = \"off\"\n[authorization]\nca_file = %q\n[audit]\nsinks = []\n[state]\ndir = %q\n"+
+		"[certificates]\nest = %q\nfolder = %q\n%s",
 		filepath.Join(r.folder, "roots.pem"), filepath.Join(dir, "state"), server.URL(), r.folder, config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -114,8 +114,8 @@ func pairIn(t *testing.T, folder string) tls.Certificate {
 func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 	dir := t.TempDir()
 	server := startEST(t, estserver.Options{Domain: "example.com", FirstContact: true})
-	config := fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n", server.Facility().Fingerprint(),
-		makerFile(t, dir, server))
+	config := fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
+		server.Facility().Fingerprint(), makerFile(t, dir, server))
 	r := startCertRig(t, dir, server, config)
 	if _, err := ReadRoots(r.certs.files.roots()); err == nil {
 		t.Error("there are roots before the first contact")
@@ -160,20 +160,19 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := pairIn(t, r.folder)
-	if second.Leaf.Equal(first.Leaf) || bytes.Equal(second.Leaf.RawSubjectPublicKeyInfo,
-		first.Leaf.RawSubjectPublicKeyInfo) {
+	if second.Leaf.Equal(first.Leaf) ||
+		bytes.Equal(second.Leaf.RawSubjectPublicKeyInfo, first.Leaf.RawSubjectPublicKeyInfo) {
 		t.Error("renewed, and the certificate or its key is as before")
 	}
 	s := r.snapshot()
 	v := &s.Certs
 	if !v.Good(s.Time) || v.Trouble != "" || v.Error != "" || v.Unwritten != "" || v.Phase != "held" || v.Issued != 2 ||
-		!v.Maker.Held ||
-		len(v.Roots) != 1 || v.Roots[0].Trust != string(certs.TrustPinned) ||
+		!v.Maker.Held || len(v.Roots) != 1 || v.Roots[0].Trust != string(certs.TrustPinned) ||
 		v.Roots[0].Fingerprint != server.Facility().Fingerprint() {
 		t.Errorf("got %+v", v)
 	}
-	if c := &v.Certificates[0]; c.Ends != status.Time(second.Leaf.NotAfter.Unix()) || c.Renewal <= c.Begins ||
-		c.Renewal >= c.Ends {
+	if c := &v.Certificates[0]; c.Ends != status.Time(second.Leaf.NotAfter.Unix()) ||
+		c.Renewal <= c.Begins || c.Renewal >= c.Ends {
 		t.Errorf("got %+v", c)
 	}
 	stop()
@@ -197,9 +196,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 		rig.queue.Flush(time.Minute)
 	}
 	log := r.log.String() + r2.log.String()
-	for _, want := range []string{"a root is trusted from now on", server.Facility().Fingerprint(),
-		"a certificate for this device",
-		"servers are checked by the new roots"} {
+	for _, want := range []string{"a root is trusted from now on",
+		server.Facility().Fingerprint(), "a certificate for this device", "servers are checked by the new roots"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

@@ -101,8 +101,8 @@ func TestClientStateMissing_CLI36(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.stop()
-	if data, err := p.loadClient(); string(data) != "kept" || err != nil || p.trouble.Load() != nil ||
-		p.own.data != nil {
+	if data, err := p.loadClient(); string(data) != "kept" || err != nil ||
+		p.trouble.Load() != nil || p.own.data != nil {
 		t.Errorf("mounted: %q, %v, trouble %v", data, err, p.trouble.Load())
 	}
 
@@ -167,8 +167,8 @@ func TestChooseIssuer_CLI24(t *testing.T) {
 		{name: "found, no keys yet", found: []string{a, b}, want: a},
 		{name: "found, registered", found: []string{a, b}, keys: []string{a, b}, held: []string{b}, want: b},
 		{name: "a token named it", keys: []string{learned}, want: ""},
-		{name: "a token named it, and it was registered once", keys: []string{learned}, held: []string{learned},
-			want: ""},
+		{name: "a token named it, and it was registered once",
+			keys: []string{learned}, held: []string{learned}, want: ""},
 	} {
 		cfg := config.Default()
 		cfg.Authorization.Servers, cfg.Client.Issuer = c.configured, c.issuer

@@ -249,8 +249,8 @@ func TestInventoryFileWithinOneTick(t *testing.T) {
 	write(meterAt("/3"))
 	s.look()
 	s.want("and once more", fromFile, "/3")
-	write("not JSON, and of the same length" + strings.Repeat(".",
-		len(meterAt("/3"))-len("not JSON, and of the same length")))
+	write("not JSON, and of the same length" +
+		strings.Repeat(".", len(meterAt("/3"))-len("not JSON, and of the same length")))
 	s.look()
 	s.look()
 	s.want("with a mistake", fromFile, "/3")

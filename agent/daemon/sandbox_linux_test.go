@@ -55,8 +55,8 @@ func TestSandbox(t *testing.T) {
 	}
 	defer abstract.Close()
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSandbox$", "-test.count=1", "-test.v",
-		"-test.timeout=2m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSandbox$", "-test.count=1",
+		"-test.v", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), confinedDir+"="+dir, "NMOS_AUTHD_TEST_TCP="+tcp.Addr().String(),
 		"TMPDIR="+filepath.Join(dir, "outside"))
 	out, err := cmd.CombinedOutput()
@@ -193,8 +193,8 @@ func testConfined(t *testing.T, dir string) {
 	}
 	p.all(files, folders)
 	if len(files) < 500 || len(folders) < 100 || p.got == 0 {
-		t.Errorf("%d files and %d folders tried, %d attempts succeeded: not looked in the right places", len(files),
-			len(folders), p.got)
+		t.Errorf("%d files and %d folders tried, %d attempts succeeded: not looked in the right places",
+			len(files), len(folders), p.got)
 	}
 	t.Logf("%d files and %d folders, %d attempts, %d succeeded", len(files), len(folders), p.tried, p.got)
 	threads.each(t, func() error {

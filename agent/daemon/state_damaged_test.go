@@ -156,8 +156,8 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(path+slot, bytes.Replace(text, []byte("https"), []byte("httpr"), 1),
-					0o600); err != nil {
+				if err := os.WriteFile(path+slot,
+					bytes.Replace(text, []byte("https"), []byte("httpr"), 1), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

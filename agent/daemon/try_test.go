@@ -154,20 +154,18 @@ func TestDiscoverWrongRecords_DIS3(t *testing.T) {
 				"NO authorization server can be used"}},
 		"api_ver": {[]string{"v1.0", "v1.1"},
 			[]string{`api_ver "v1.1" lacks v1.0`, "there is no server to try", "NO authorization server"}},
-		"host": {[]string{"PORT1 auth-1", "PORT1 auth-9"},
-			[]string{"A auth-9.example.com ?", "): no such name (NXDOMAIN)",
-				"left out  Studio Auth: the host auth-9.example.com has no address"}},
+		"host": {[]string{"PORT1 auth-1", "PORT1 auth-9"}, []string{"A auth-9.example.com ?",
+			"): no such name (NXDOMAIN)", "left out  Studio Auth: the host auth-9.example.com has no address"}},
 		"no SRV": {[]string{"SRV 0 0 PORT1", "SRV 0 0 0"}, []string{"left out  Studio Auth: port 0"}},
 		"wrong host": {[]string{"PORT1 auth-1", "PORT1 auth-2"}, []string{"1  https://auth-2.example.com:PORT1",
 			"CANNOT be used: https://auth-2.example.com:PORT1: the certificate is for another host: ", "2  https",
 			"the server that would be used: https://auth-2.example.com:PORT2/realms/studio"}},
 		"api_selector": {[]string{"api_selector=realms/studio", "api_selector=realms/other"},
 			[]string{"2  https://auth-2.example.com:PORT2/realms/other", "CANNOT be used: metadata from " +
-				"https://auth-2.example.com:PORT2/.well-known/oauth-authorization-server/realms/other: HTTP 404 Not " +
-				"Found; from "}},
-		"no PTR": {[]string{"_nmos-auth._tcp  ", "nmos-auth._tcp  "},
-			[]string{"PTR _nmos-auth._tcp.example.com ?", "): no such name (NXDOMAIN)", "there is no server to try",
-				"NO authorization server can be used"}},
+				"https://auth-2.example.com:PORT2/.well-known/oauth-authorization-server/realms/other: " +
+				"HTTP 404 Not Found; from "}},
+		"no PTR": {[]string{"_nmos-auth._tcp  ", "nmos-auth._tcp  "}, []string{"PTR _nmos-auth._tcp.example.com ?",
+			"): no such name (NXDOMAIN)", "there is no server to try", "NO authorization server can be used"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.zone(c.changes...)

@@ -145,8 +145,8 @@ func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
 	}{
 		{Read, rolePaths + "/root.a%20b/properties", "read root.a b wide", "read rolePaths/root.a%20b/properties",
 			"read root.a b wide"},
-		{Write, rolePaths + "/root/bulkProperties", "write root wide", "write rolePaths/root/bulkProperties",
-			"write root wide"},
+		{Write, rolePaths + "/root/bulkProperties", "write root wide",
+			"write rolePaths/root/bulkProperties", "write root wide"},
 		{Read, rolePaths + "/root/bulkProperties", "read root.* wide", "read rolePaths/root/bulkProperties",
 			"read root.* wide"},
 		{Read, rolePaths + "/root/bulkProperties?recurse=false",

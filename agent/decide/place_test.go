@@ -168,8 +168,8 @@ func TestSocket_PATH14(t *testing.T) {
 func TestPermitFailsClosed_PATH5(t *testing.T) {
 	places := []decide.Place{{}, {Kind: decide.Kind(200)}, {Kind: decide.Open}, {Kind: decide.TooLong},
 		{Kind: decide.Everything}}
-	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x", "/vendor",
-		"/x-nmos/ncp/v1.0"} {
+	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x",
+		"/vendor", "/x-nmos/ncp/v1.0"} {
 		places = append(places, (&decide.Rules{}).Find([]byte(path)))
 	}
 	for _, place := range places {

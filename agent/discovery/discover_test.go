@@ -196,8 +196,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 				browsed := 0
 				client.browse = func(context.Context, BrowseOptions) (Found, error) {
 					browsed++
-					return Found{Servers: []Server{byMDNS}, Skipped: []Skipped{{"x", errors.New("no")}},
-						Again: minAgain}, nil
+					return Found{Servers: []Server{byMDNS},
+						Skipped: []Skipped{{"x", errors.New("no")}}, Again: minAgain}, nil
 				}
 				r := discover(t, client, DiscoverOptions{Mode: c.mode, Domains: []string{"example.com"}})
 				expect(t, "issuers", r.issuers(), c.issuers)

@@ -37,8 +37,8 @@ func TestKeySet_KEY8(t *testing.T) {
 	publish2("/realms/nmos", s.URL+"/realms/nmos/")
 	publish2("/a%2fb", s.URL+"/a%2fb")
 	c := New(Options{Roots: ca.roots})
-	for _, issuer := range []string{s.URL, s.URL + "/", s.URL + "/realms/nmos", s.URL + "/realms/nmos/",
-		s.URL + "/a%2fb"} {
+	for _, issuer := range []string{s.URL, s.URL + "/", s.URL + "/realms/nmos",
+		s.URL + "/realms/nmos/", s.URL + "/a%2fb"} {
 		before := connections.Load()
 		doc, err := c.KeySet(t.Context(), issuer)
 		if err != nil {

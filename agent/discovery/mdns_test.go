@@ -64,8 +64,8 @@ func TestBrowse_DIS3(t *testing.T) {
 	if !ownNetwork(t) {
 		return
 	}
-	advertise(t, "Studio Auth (main)", "auth-2", 8443, "api_proto=https", "api_ver=v1.0", "pri=20",
-		"api_selector=realm")
+	advertise(t, "Studio Auth (main)", "auth-2", 8443, "api_proto=https", "api_ver=v1.0",
+		"pri=20", "api_selector=realm")
 	advertise(t, "auth-1", "auth-1", 443, "api_proto=https", "api_ver=v1.0,v1.1", "pri=10")
 	advertise(t, "plain", "auth-3", 80, "api_proto=http", "api_ver=v1.0", "pri=0")
 	advertise(t, "trial", "auth-4", 443, "api_proto=https", "api_ver=v1.0", "pri=100")

@@ -420,8 +420,8 @@ func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66
 		"path by its name": {explain.Question{
 			Method: "GET", Target: "/x-nmos/events/v1.0/sources/6f1e0000-0000-4000-8000-000000000021/state"}, wire.OK,
 			[]string{`CTL-86   ok  the inventory calls it "meter" "in-1"`}},
-		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"}, wire.OK,
-			nil},
+		"socket": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3/nodes", Upgrade: "websocket"},
+			wire.OK, nil},
 		"socket of everything": {explain.Question{Method: "GET", Target: "/x-nmos/query/v1.3", Upgrade: "websocket"},
 			wire.PathNotGranted,
 			[]string{`needs the specifier "*" under read of x-nmos-query`, `Missing: {"x-nmos-query":{"read":["*"]}}`}},

@@ -47,8 +47,8 @@ func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
 			want["Content-Type"], want["X-Auth-Error"] = "application/json", info.Text
 		}
 		if reason == wire.PacketMissing { // it names the headers
-			want["X-Auth-Error"] = "X-Original-Method and X-Original-URI are needed, or X-Forwarded-Method and " +
-				"X-Forwarded-Uri"
+			want["X-Auth-Error"] = "X-Original-Method and X-Original-URI are needed, or " +
+				"X-Forwarded-Method and X-Forwarded-Uri"
 		}
 		for name, values := range got.Header {
 			if want[name] != strings.Join(values, "|") {
@@ -159,8 +159,8 @@ func TestHandler_ANS4(t *testing.T) {
 		if got.StatusCode != c.status || (asked > before) != (c.status == 200) {
 			t.Errorf("%s %s: %d, asked %d times", c.method, c.url, got.StatusCode, asked-before)
 		}
-		if c.status == 200 && (got.Header.Get("X-Auth-Path") != "/a" ||
-			got.Header.Get("X-Auth-Expires-In") != strconv.Itoa(asked)) {
+		if c.status == 200 &&
+			(got.Header.Get("X-Auth-Path") != "/a" || got.Header.Get("X-Auth-Expires-In") != strconv.Itoa(asked)) {
 			t.Errorf("%s %s: %v", c.method, c.url, got.Header)
 		}
 		if c.status == 400 {

@@ -45,8 +45,8 @@ var (
 // mistake. It leaves the sizes out.
 func slowTable(document []byte) (map[string]string, bool) {
 	var form slowForm
-	if json.Unmarshal(document, &form, json.RejectUnknownMembers(true)) != nil || form.Resources == nil ||
-		hasNull(document) {
+	if json.Unmarshal(document, &form, json.RejectUnknownMembers(true)) != nil ||
+		form.Resources == nil || hasNull(document) {
 		return nil, false
 	}
 	type templates = map[string]string // by access

@@ -151,8 +151,9 @@ func TestMistakes_PATH9(t *testing.T) {
 		{"id in capitals", meter(`},{"kind": "meter", "name": 2, "id": "` + strings.ToUpper(sourceID) + `"`),
 			`resource 2, meter "2": id "6F1E`},
 		{"id no UUID", resource(`{"kind": "meter", "name": 1, "id": "meter-1"}`), `id "meter-1" is not a UUID`},
-		{"id without dashes", resource(`{"kind": "meter", "name": 1, "id": "` + strings.ReplaceAll(sourceID, "-", "0") +
-			`"}`), "is not a UUID"},
+		{"id without dashes",
+			resource(`{"kind": "meter", "name": 1, "id": "` + strings.ReplaceAll(sourceID, "-", "0") + `"}`),
+			"is not a UUID"},
 		{"id a number", resource(`{"kind": "meter", "name": 1, "id": 7}`), "id must be text"},
 		{"name true", resource(`{"kind": "meter", "name": true}`), "name must be text or a whole number"},
 		{"name null", resource(`{"kind": "meter", "name": null}`), "name must be text or a whole number"},

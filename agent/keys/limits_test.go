@@ -227,8 +227,8 @@ func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
 		}
 		s := &servers{answer: always(oneKey), under: map[string]int{}}
 		s.Store = keys.NewStore(s.fetch, s.report)
-		s.Configure(keys.Policy{Servers: []string{first, issuer}, Trusts: below("https://learned-"),
-			Refresh: time.Hour})
+		s.Configure(keys.Policy{Servers: []string{first, issuer},
+			Trusts: below("https://learned-"), Refresh: time.Hour})
 		for _, name := range []string{issuer + "/", learned, stranger} {
 			s.Hold(keys.Held{Name: name, Keys: one})
 		}

@@ -135,8 +135,8 @@ func compareToken(t *testing.T, raw string, got wire.Reason, tok *token.Token, s
 	if got != want {
 		t.Fatalf("%v, its twin says %v", got, want)
 	}
-	verified := got == wire.OK || got == wire.Expired || got == wire.IssuedLater || got == wire.NotYetValid ||
-		got == wire.Audience
+	verified := got == wire.OK || got == wire.Expired || got == wire.IssuedLater ||
+		got == wire.NotYetValid || got == wire.Audience
 	if tok.Verified() != verified {
 		t.Fatalf("%v, verified is %v", got, tok.Verified())
 	}

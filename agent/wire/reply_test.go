@@ -212,8 +212,8 @@ func TestReplyLeavesNoCopyOfTheToken_CLI69(t *testing.T) {
 // FuzzReply holds Reply to its word for values as its makers have them: no control characters, since a Token has none
 // in its text, a request none in its id and a path none at all.
 func FuzzReply(f *testing.F) {
-	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a", int64(284),
-		"/x-nmos", 0, "/a")
+	f.Add(uint8(wire.Decide), uint8(wire.OK), uint8(0), "7", "controller-1", "operator", "https://a",
+		int64(284), "/x-nmos", 0, "/a")
 	f.Add(uint8(wire.Ping), uint8(wire.OK), uint8(0), "reason=ok", "", "", "", int64(-1), "", 0, "")
 	f.Add(uint8(wire.DecideAll), uint8(wire.PathNotGranted), uint8(0), "", "a=b", "=", "é", int64(-1), "", 0, "/b=c")
 	f.Add(uint8(wire.WatchToken), uint8(wire.WatchLimit), uint8(0), "", "a=b", "=", "", int64(-1), "", 30, "/b=c")

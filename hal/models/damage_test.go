@@ -43,8 +43,8 @@ var damages = []struct {
 	}},
 	{"empty", true, func(path string) error { return os.Truncate(path, 0) }},
 	{"too large", true, func(path string) error {
-		return os.WriteFile(path, bytes.Repeat([]byte("A 1\t-\n"), maxTable),
-			0o600)
+		return os.WriteFile(path,
+			bytes.Repeat([]byte("A 1\t-\n"), maxTable), 0o600)
 	}},
 	{"sparse and huge", true, func(path string) error { return os.Truncate(path, 1<<40) }},
 	{"junk", true, func(path string) error { return os.WriteFile(path, junk(4096), 0o600) }},
@@ -233,8 +233,8 @@ func TestInventoryMistakes(t *testing.T) {
 		{"sender", senderEEPROM, board(1, 8, ""), ": no serial number"},
 		{"sender", senderEEPROM, board(1, 8, "0000000000"), ": no serial number"},
 		{"sender", senderEEPROM, board(1, 8, "SB8\x01\xff"), ": no serial number"},
-		{"receiver", "proc/asound/cards", " 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its " +
-			"driver loaded?"},
+		{"receiver", "proc/asound/cards",
+			" 0 [Amp            ]: simple-card - Amp\n", ": no card AES67; is its driver loaded?"},
 		{"receiver", "proc/asound/cards", "--- no soundcards ---\n", ": no card AES67"},
 		{"receiver", "proc/asound/pcm", "01-02: Monitor :  : playback 1\n", ": the card AES67 captures nothing"},
 		{"receiver", receiverIDs, "rx-1 " + someID + "\n", ": no id for rx-2, which is in /proc/asound/pcm once"},
@@ -254,8 +254,8 @@ func TestInventoryMistakes(t *testing.T) {
 		{"console", consoleChannels, "one\tKick\t-\t-\t-\n", ":1: the channel is not a number"},
 		{"console", consoleChannels, "1\tKick\t-\t-\t-\n01\tSnare\t-\t-\t-\n", ":2: channel 1 is there twice"},
 		{"console", consoleChannels, "1\tKick\t-\tyes\t-\n", ":1: the id of the receiver is not a UUID in lower case"},
-		{"console", consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n", ":1: the id of the meter is " +
-			"there twice"},
+		{"console", consoleChannels, "1\tKick\t" + someID + "\t-\t" + someID + "\n",
+			":1: the id of the meter is there twice"},
 	} {
 		p := ports[slices.IndexFunc(ports, func(p port) bool { return p.tree == c.tree })]
 		root := copyTree(t, p.tree)

@@ -50,8 +50,8 @@ var ports = []port{
 		tree: "meter", model: exampleMeter,
 		identity: hal.Identity{Maker: "Example Audio", Product: "LM-2", Serial: "LM2-00731", Firmware: "24.10.2",
 			Names: []string{"meter-1", "meter-1.local"}},
-		places: hal.Places{Stateless: true, Reads: []string{meterProduct, meterCommand, "etc/hostname",
-			"etc/resolv.conf"}},
+		places: hal.Places{Stateless: true,
+			Reads: []string{meterProduct, meterCommand, "etc/hostname", "etc/resolv.conf"}},
 		shows: []string{"status-green/brightness 0 0 255 0 0", "status-green/trigger timer",
 			"status-red/brightness 0 0 0 255 0", "status-red/trigger"},
 		inventoryNeeds: []string{meterProduct, meterCommand},
@@ -217,8 +217,8 @@ func (p port) checkIndicator(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []hal.State{hal.Starting, hal.Starting, hal.Serving, hal.Serving, hal.Degraded, hal.Stopping,
-		hal.Stopping} {
+	for _, s := range []hal.State{hal.Starting, hal.Starting, hal.Serving, hal.Serving,
+		hal.Degraded, hal.Stopping, hal.Stopping} {
 		i.Show(s)
 	}
 	i.Show(-1) // no such state

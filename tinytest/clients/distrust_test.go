@@ -28,8 +28,8 @@ func TestEveryClientDistrusts(t *testing.T) {
 				p.wantFailure(p.tell("decide-all", "-", "-", "-", "-", value("/a"), text), badValue, 400)
 				p.wantFailure(p.tell("resource", "1", text, value("a"), "-"), badValue, 400)
 				p.wantFailure(p.control(ofControl, "-", "-", subscription("/a"+string(rune(c))+"b")), badValue, 400)
-				p.wantFailure(p.control(ofControl, "-", "-", command{"1", "1", "1", "1", string(rune(c))}), badValue,
-					400)
+				p.wantFailure(p.control(ofControl, "-", "-", command{"1", "1", "1", "1", string(rune(c))}),
+					badValue, 400)
 				p.wantFailure(p.control(ofControl, text, "-", command{"1", "1", "1", "1", "root"}), badValue, 400)
 			}
 			if n := d.count(); n != 0 {

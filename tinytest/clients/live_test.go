@@ -226,8 +226,8 @@ func TestLiveResource_PATH5_PATH11(t *testing.T) {
 		}
 	}
 	await("keys", func(a answer) bool { return a.text["reason"] != "keys-pending" })
-	if a := meter(token); a.status != 503 || a.text["reason"] != "inventory-pending" || a.retry < 1 ||
-		a.err != answered {
+	if a := meter(token); a.status != 503 || a.text["reason"] != "inventory-pending" ||
+		a.retry < 1 || a.err != answered {
 		t.Errorf("before there is an inventory: %+v", a)
 	}
 	const document = `{"resources": [{"kind": "meter", "name": "in-1", "id": "` + meter1 + `"},

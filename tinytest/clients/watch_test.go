@@ -48,8 +48,8 @@ func TestWatch(t *testing.T) {
 			p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 			p.wantAllowed(p.decide("GET", "/"))
 			a := p.tell("watch", value("GET"), "-", value("Bearer x"), value("websocket"), value("/a"), value("/b"))
-			if stands := a.text["stands"] == "yes"; a.decision != c.decision || stands != c.stands ||
-				a.err != answered {
+			if stands := a.text["stands"] == "yes"; a.decision != c.decision ||
+				stands != c.stands || a.err != answered {
 				t.Errorf("got %+v, want %s, standing %v", a, c.decision, c.stands)
 			}
 			questions, accepted := d.asked()

@@ -233,8 +233,8 @@ func TestAnswersOfDevices_CLI13_CLI14(t *testing.T) {
 		answers, tokens = c.answers, nil
 		_, err := panel.Get(t.Context(), device.URL)
 		status, reason := Refused(err)
-		if status != c.want || c.want != 0 && reason != fmt.Sprintf("reason-%d", c.want) || c.want == 0 && err != nil ||
-			len(answers) != 0 {
+		if status != c.want || c.want != 0 && reason != fmt.Sprintf("reason-%d", c.want) ||
+			c.want == 0 && err != nil || len(answers) != 0 {
 			t.Errorf("%v: got %v, %d answers left, want %d", c.answers, err, len(answers), c.want)
 		}
 		different := map[string]bool{}

@@ -17,8 +17,8 @@ import (
 
 // Applets that BusyBox's root has: those that the init script calls, and those of these tests.
 const applets = "sh init cat chmod chown cmp cp cut date dd df echo false free grep head id kill ln logger ls mkdir " +
-	"mkfifo mount mv " +
-	"poweroff printf ps readlink rm rmdir sed sleep start-stop-daemon sync syslogd tail test touch true umount wc base64"
+	"mkfifo mount mv poweroff printf ps readlink rm rmdir sed sleep start-stop-daemon sync syslogd tail test touch " +
+	"true umount wc base64"
 
 const inittab = "::sysinit:/etc/rcS\n::respawn:/usr/sbin/device-agent\n"
 

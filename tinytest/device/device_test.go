@@ -121,8 +121,8 @@ var buildGuest = sync.OnceValue(func() error {
 			return fmt.Errorf("%s: %w\n%s", program, err, out)
 		}
 	}
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(workDir, "hello"),
-		"./testdata/hello")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o",
+		filepath.Join(workDir, "hello"), "./testdata/hello")
 	c.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("hello: %w\n%s", err, out)

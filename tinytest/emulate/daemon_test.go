@@ -76,8 +76,8 @@ func TestDaemon(t *testing.T) {
 			t.Errorf("a good token: %v", a.lines)
 		}
 		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/receivers/1/staged").want(t, "a write", "allow 200", "ok")
-		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/senders/1/staged").want(t, "a write", "deny 403",
-			"path-not-granted")
+		d.ask(token, "PATCH", "/x-nmos/connection/v1.1/single/senders/1/staged").want(t, "a write",
+			"deny 403", "path-not-granted")
 		d.ask(token, "GET", "/x-nmos//node").want(t, "an ambiguous path", "deny 400", "path-ambiguous")
 		d.ask(token, "BREW", self).want(t, "an unknown method", "deny 405", "method")
 		d.ask("", "GET", self).want(t, "no token", "deny 401", "no-token")

@@ -150,8 +150,8 @@ func (m *model) device() object {
 			{"type": "urn:x-nmos:control:events/v1.0", "href": origin + eventsAPI + "/", "authorization": true},
 			{"type": "urn:x-nmos:control:ncp/v1.0", "href": "ws" + origin[len("http"):] + ncpSocket,
 				"authorization": true},
-			{"type": "urn:x-nmos:control:configuration/v1.0", "href": origin + configurationAPI + "/",
-				"authorization": true},
+			{"type": "urn:x-nmos:control:configuration/v1.0",
+				"href": origin + configurationAPI + "/", "authorization": true},
 		},
 	})
 }

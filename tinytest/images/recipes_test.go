@@ -210,9 +210,11 @@ func TestYoctoRecipe(t *testing.T) {
 	}
 	license := md5.Sum([]byte(read(t, filepath.Join(root, "LICENSE"))))
 	for name, want := range map[string]string{
-		"PV": version, "SRC_URI": "file://nmos-authd-" + version + ".tar.gz",
-		"LICENSE": "Apache-2.0 & BSD-3-Clause & MIT", "LIC_FILES_CHKSUM": "file://LICENSE;md5=" +
-			hex.EncodeToString(license[:]), "USERADD_PACKAGES": "nmos-authd",
+		"PV":               version,
+		"SRC_URI":          "file://nmos-authd-" + version + ".tar.gz",
+		"LICENSE":          "Apache-2.0 & BSD-3-Clause & MIT",
+		"LIC_FILES_CHKSUM": "file://LICENSE;md5=" + hex.EncodeToString(license[:]),
+		"USERADD_PACKAGES": "nmos-authd",
 		"SYSTEMD_SERVICE:nmos-authd": "nmos-authd.service nmos-authd.socket nmos-authd-http.socket " +
 			"nmos-authd-admin.socket",
 		"CONFFILES:nmos-authd":   "/etc/nmos-authd/nmos-authd.toml",

@@ -60,8 +60,8 @@ func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 		{"nmos-authd-view.socket", "view", "ListenStream=/run/nmos-authd/view.sock"}, // off in both
 	} {
 		text := read(t, filepath.Join(root, "configs/systemd", s.unit))
-		for _, line := range []string{s.listen, "FileDescriptorName=" + s.name, "Service=nmos-authd.service",
-			"SocketMode=0660"} {
+		for _, line := range []string{s.listen, "FileDescriptorName=" + s.name,
+			"Service=nmos-authd.service", "SocketMode=0660"} {
 			if !strings.Contains(text, "\n"+line+"\n") {
 				t.Errorf("%s has no line %s", s.unit, line)
 			}

@@ -209,8 +209,8 @@ func Print(w io.Writer, title string, results []Result) {
 	for i, r := range results {
 		line := fmt.Sprintf("%-22s %8.1f %8.1f %8.0f %8.1f", r.Name, r.Median, r.P99, r.PerSecond, r.CPU)
 		if i > 0 {
-			line += fmt.Sprintf(" %5s%5s%5s%6s", ratio(r.Times.Median), ratio(r.Times.P99), ratio(r.Times.PerSecond),
-				ratio(r.Times.CPU))
+			line += fmt.Sprintf(" %5s%5s%5s%6s", ratio(r.Times.Median), ratio(r.Times.P99),
+				ratio(r.Times.PerSecond), ratio(r.Times.CPU))
 		}
 		fmt.Fprintln(w, strings.ReplaceAll(line, "NaN", "  –"))
 	}

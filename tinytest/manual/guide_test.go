@@ -154,8 +154,8 @@ func (f *facility) config(dir daemon.Dir) string {
 	for section, file := range map[string]string{"inventory": dir.File("inventory.json"),
 		"audit": dir.File("log/audit.log")} {
 		before, after, _ := strings.Cut(text, "\n["+section+"]\n")
-		text = before + "\n[" + section + "]\n" + strings.Replace(after, "\nfile = \"\"",
-			fmt.Sprintf("\nfile = %q", file), 1)
+		text = before + "\n[" + section + "]\n" +
+			strings.Replace(after, "\nfile = \"\"", fmt.Sprintf("\nfile = %q", file), 1)
 	}
 	return f.placed(dir, text)
 }

@@ -86,8 +86,8 @@ func headerFaults() []Case {
 	) {
 		rows = append(rows, fault("typ-"+name, "TOK-4", typ, header("typ", value)))
 	}
-	for name, value := range ordered("jku", `"https://attacker.example.net/jwks"`, "x5u",
-		`"https://attacker.example.net/x5c"`) {
+	for name, value := range ordered("jku", `"https://attacker.example.net/jwks"`,
+		"x5u", `"https://attacker.example.net/x5c"`) {
 		rows = append(rows, fault("key-in-header-"+name, "TOK-3", "signature", func(t *Token) string {
 			t.Header.SetRaw(name, value)
 			t.Key = attacker(2048)

@@ -102,8 +102,8 @@ type caller struct {
 
 func newCaller(t *testing.T, dir daemon.Dir) *caller {
 	t.Helper()
-	c := &caller{t: t, packet: firmware.NewAsker(dir.Authz(), patience), http: httpClient(dir.HTTP()),
-		socket: dir.HTTP()}
+	c := &caller{t: t, packet: firmware.NewAsker(dir.Authz(), patience),
+		http: httpClient(dir.HTTP()), socket: dir.HTTP()}
 	t.Cleanup(func() {
 		c.packet.Close()
 		c.http.CloseIdleConnections()

@@ -220,8 +220,8 @@ func TestAsk(t *testing.T) {
 		{"not UTF-8", "", []string{"GET", "/\xff"}, 2, "error 400\nreason=packet-text\n", ""},
 		{"longer than a packet", strings.Repeat("x", 40_000), []string{"--token", "-", "GET", senders}, 2,
 			"error 400\nreason=packet-too-long\n", ""},
-		{"longer than the kernel takes", strings.Repeat("x", 260_000), []string{"--token", "-", "GET", senders}, 2, "",
-			"message too long"},
+		{"longer than the kernel takes", strings.Repeat("x", 260_000),
+			[]string{"--token", "-", "GET", senders}, 2, "", "message too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"ask", "--config", b.ConfigFile()}, c.args...)

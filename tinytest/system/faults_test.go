@@ -318,8 +318,8 @@ func TestServerComesLate_KEY2_DIS5(t *testing.T) {
 	})
 	b.want(good, 200, "ok")
 	b.want(fresh, 503, "keys-pending")
-	if err := os.WriteFile(b.CAFile(), []byte("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"),
-		0o600); err != nil {
+	if err := os.WriteFile(b.CAFile(),
+		[]byte("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the failure in the log", func() bool {

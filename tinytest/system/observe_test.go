@@ -274,8 +274,8 @@ func neighbours(d deed) []deed {
 		add(n)
 	}
 	n.method = d.method
-	for _, api := range []string{"node", "connection", "query", "events", "registration", "channelmapping",
-		"connection2", "x"} {
+	for _, api := range []string{"node", "connection", "query", "events", "registration",
+		"channelmapping", "connection2", "x"} {
 		n.api, n.how = api, ""
 		add(n)
 	}

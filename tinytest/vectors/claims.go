@@ -299,8 +299,8 @@ func (b *builder) time() {
 	b.setting("time-any", "Forms, and times that are far away.")
 	near := map[string]bool{"iat-future": true, "iat-future-fraction": true, "nbf-future": true,
 		"nbf-future-fraction": true, "exp-fraction": true, "exp-fraction-zero": true, "exp-exponent": true,
-		"exp-now": true, "exp-past": true, "exp-past-fraction": true, "nbf-now": true, "nbf-past": true,
-		"iat-fraction": true}
+		"exp-now": true, "exp-past": true, "exp-past-fraction": true, "nbf-now": true,
+		"nbf-past": true, "iat-fraction": true}
 	timed := func(c mint.Case) bool { return c.Rule == "CLM-7" || c.Rule == "CLM-8" }
 	b.minted(b.base(), tables, func(c mint.Case) bool { return timed(c) && !near[c.Name] })
 	for _, c := range []struct{ name, claim, value, reason string }{

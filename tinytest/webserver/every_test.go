@@ -96,8 +96,8 @@ func (d *door) ask(t *testing.T, row rows.Question) (ways.Answer, bool) {
 		t.Errorf("%s: the device got %d requests", row.Name, len(passed))
 	case len(passed) == 1 && passed[0].header.Get("X-Auth-Reason") != "": // else the device judges itself
 		path := passed[0].header.Get("X-Auth-Path")
-		return ways.Answer{Allowed: true, Status: 200, Reason: passed[0].header.Get("X-Auth-Reason"), Path: &path,
-			More: a.More}, true
+		return ways.Answer{Allowed: true, Status: 200, Reason: passed[0].header.Get("X-Auth-Reason"),
+			Path: &path, More: a.More}, true
 	}
 	return a, true
 }

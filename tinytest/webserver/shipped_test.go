@@ -60,8 +60,8 @@ func TestBrokenScript_ANS5(t *testing.T) {
 		{"lighttpd: no Lua", startLighttpdWith, func(string) string { return "this is no Lua" }},
 		{"lighttpd: fails", startLighttpdWith, func(string) string { return "error('so')" }},
 		{"lighttpd: without luv", startLighttpdWith, func(s string) string {
-			return "package.cpath, package.path = " +
-				"'', ''\n" + s
+			return "package.cpath, " +
+				"package.path = '', ''\n" + s
 		}},
 		{"apache2: no Lua", startApacheWith, func(string) string { return "this is no Lua" }},
 		{"apache2: fails", startApacheWith, func(s string) string {
@@ -71,8 +71,8 @@ func TestBrokenScript_ANS5(t *testing.T) {
 			return strings.Replace(s, "\tlocal reason = ", "\terror('so')\n\tlocal reason = ", 1)
 		}},
 		{"apache2: without LuaSocket", startApacheWith, func(s string) string {
-			return "package.cpath, package.path " +
-				"= '', ''\n" + s
+			return "package.cpath, " +
+				"package.path = '', ''\n" + s
 		}},
 		{"haproxy: fails", startHAProxyWith, func(s string) string {
 			return strings.Replace(s, "\tlocal status, said", "\terror('so')\n\tlocal status, said", 1)

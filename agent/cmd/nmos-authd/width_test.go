@@ -21,8 +21,8 @@ import (
 
 // Texts as long and as odd as a facility may have them.
 var (
-	longName = "Studio 4 / MADI bridge 2 (spare) – Übertragungswagen Süd, " + strings.Repeat("x", 120) +
-		" \U0001f50a 北京"
+	longName = "Studio 4 / MADI bridge 2 (spare) – Übertragungswagen Süd, " +
+		strings.Repeat("x", 120) + " \U0001f50a 北京"
 	longURL  = "https://[2001:db8:85a3:1111:2222:8a2e:370:7334]:8443/realms/" + strings.Repeat("nmos-", 20)
 	longPath = "/x-nmos/connection/v1.1/single/receivers/6f1e0001-0000-4000-8000-000000000001/" +
 		strings.Repeat("staged", 30)
@@ -62,10 +62,9 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 			Enabled: true, Phase: "waiting for approval", Server: longURL,
 			Folder: "/run/" + strings.Repeat("long/", 20), Trouble: longName, Error: longName, Failed: now - 1,
 			Unwritten: longName, Next: now + 9, Certificates: []status.Cert{
-				{Key: "ecdsa", Held: true, Names: []string{"a.example.com", longName},
-					Issuer: longName, Serial: strings.Repeat("0f", 20), Fingerprint: strings.Repeat("0f", 32),
-					Begins: now - 9, Ends: now + 1, Renewal: now + 1, Waiting: true, Error: longURL + ": no",
-					Failed: now - 1}},
+				{Key: "ecdsa", Held: true, Names: []string{"a.example.com", longName}, Issuer: longName,
+					Serial: strings.Repeat("0f", 20), Fingerprint: strings.Repeat("0f", 32), Begins: now - 9,
+					Ends: now + 1, Renewal: now + 1, Waiting: true, Error: longURL + ": no", Failed: now - 1}},
 			Roots: []status.CertRoot{{Subject: longName, Fingerprint: strings.Repeat("0f", 32), Trust: "first contact",
 				Since: now - 9, Ends: now}},
 			Maker: status.CertMaker{Held: true, Subject: longName, Error: longName},
@@ -123,9 +122,9 @@ func printers(t *testing.T) map[string]func(io.Writer) error {
 			return nil
 		},
 		"explain": func(w io.Writer) error {
-			_, err := explain.Explain(w, explain.Question{Config: config.Default(),
-				Names: []string{"node-1.example.com"}, Claims: []byte(claims), Method: "PATCH", Target: longPath,
-				Now: at})
+			_, err := explain.Explain(w,
+				explain.Question{Config: config.Default(), Names: []string{"node-1.example.com"},
+					Claims: []byte(claims), Method: "PATCH", Target: longPath, Now: at})
 			return err
 		},
 		"explain --seq": func(w io.Writer) error {
@@ -152,8 +151,8 @@ func TestEveryCommandFits(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if plain.Len() == 0 || name != "discover" && squeezed(plain.String()) != squeezed(folded.String()) {
-				t.Errorf("%s, %d columns: got other words:\n%s\nwant those of\n%s", name, width, folded.String(),
-					plain.String())
+				t.Errorf("%s, %d columns: got other words:\n%s\nwant those of\n%s",
+					name, width, folded.String(), plain.String())
 			}
 			for line := range strings.Lines(folded.String()) {
 				line = strings.TrimSuffix(line, "\n")
