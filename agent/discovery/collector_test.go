@@ -47,7 +47,7 @@ const (
 // told is what the collector's browser makes of what it has.
 func told(t *testing.T, c *collector) Found {
 	t.Helper()
-	b := newBrowser(c, noTrace, false)
+	b := newBrowser(c, nil, false)
 	b.browse(t.Context(), mdnsDomain+".")
 	return b.found()
 }
@@ -321,7 +321,7 @@ func FuzzCollector(f *testing.F) {
 				t.Errorf("asks %q: %v", q.name, err)
 			}
 		}
-		b := newBrowser(c, noTrace, true)
+		b := newBrowser(c, nil, true)
 		b.browse(t.Context(), mdnsDomain+".")
 		found := b.found()
 		if len(found.Servers)+len(found.Skipped) > maxAdvertised*maxTargets || found.Again < minAgain ||

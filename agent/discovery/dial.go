@@ -139,8 +139,8 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	if addrs, err := hostsFile.LookupNetIP(ctx, "ip", host); err == nil && len(addrs) > 0 {
 		return distinct(addrs), nil
 	}
-	conf := readResolvConf(c.options.ResolvConf, noTrace)
-	r := c.newResolver(c.nameServers(conf, noTrace), noTrace)
+	conf := readResolvConf(c.options.ResolvConf, nil)
+	r := c.newResolver(c.nameServers(conf, nil), nil)
 	var failed error
 	outcome := NoSuchName
 	for _, name := range conf.names(host) {
@@ -194,10 +194,8 @@ func (c *Client) hostAddresses(ctx context.Context, r *resolver, name string) (r
 	return got, err
 }
 
-func noTrace(Step) {}
-
 // newResolver returns a resolver that asks these name servers.
-func (c *Client) newResolver(addresses []string, trace func(Step)) *resolver {
+func (c *Client) newResolver(addresses []string, trace tracer) *resolver {
 	r := &resolver{dialer: &c.dialer, patience: c.patience, rounds: 2, plain: &c.plain, trace: trace}
 	for _, address := range addresses {
 		_, plain := c.plain.Load(address)

@@ -110,22 +110,20 @@ func (f *Found) finish() {
 // nothing is advertised is not an error. Found.Again counts in either case. The addresses of the servers are
 // remembered, for KeySet and ServerKeySet: those of the last look, and some of looks before.
 func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
-	if trace == nil {
-		trace = func(Step) {}
-	}
+	t := tracer(trace)
 	found := Found{Again: maxTTL}
 	var errs []error
 	mode := cmp.Or(o.Mode, config.DiscoveryBoth)
 	if mode == config.DiscoveryBoth || mode == config.DiscoveryUnicast {
 		var err error
-		if found, err = c.unicast(ctx, o, trace); err != nil {
+		if found, err = c.unicast(ctx, o, t); err != nil {
 			errs = append(errs, err)
 		}
 		found.admit(o.Admit)
 	}
 	none := mode == config.DiscoveryBoth && len(found.Servers) == 0
-	if mode == config.DiscoveryMDNS || none && o.mayBrowse(&found, trace) && ctx.Err() == nil {
-		more, err := c.multicast(ctx, o, trace)
+	if mode == config.DiscoveryMDNS || none && o.mayBrowse(&found, t) && ctx.Err() == nil {
+		more, err := c.multicast(ctx, o, t)
 		more.admit(o.Admit)
 		found.Answered = append(found.Answered, more.Answered...)
 		if err != nil {
@@ -134,11 +132,9 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 		found.Servers, found.Again = more.Servers, min(found.Again, more.Again)
 		found.Skipped = append(found.Skipped, more.Skipped...)
 	}
-	for _, s := range found.Skipped {
-		trace(Step{Kind: StepLeftOut, Subject: s.Instance, Err: s.Reason})
-	}
+	t.leftOut(found.Skipped)
 	for i := range found.Servers {
-		trace(Step{Kind: StepFound, Found: &found.Servers[i]})
+		t.step(Step{Kind: StepFound, Found: &found.Servers[i]})
 	}
 	if len(found.Servers) > 0 {
 		c.remember(found.Servers)
@@ -150,14 +146,9 @@ func (c *Client) Discover(ctx context.Context, o DiscoverOptions, trace func(Ste
 // DiscoverEST looks for EST servers as Discover does for others, by unicast DNS-SD alone: whoever is on the link could
 // answer by mDNS, and what an EST server says makes roots (CERT-1). Their Selector is the label of the URL (CERT-3).
 func (c *Client) DiscoverEST(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
-	if trace == nil {
-		trace = noTrace
-	}
 	o.service = certService
 	found, err := c.unicast(ctx, o, trace)
-	for _, s := range found.Skipped {
-		trace(Step{Kind: StepLeftOut, Subject: s.Instance, Err: s.Reason})
-	}
+	tracer(trace).leftOut(found.Skipped)
 	if len(found.Servers) > 0 {
 		err = nil // which is about others that there may be
 	}
@@ -165,13 +156,13 @@ func (c *Client) DiscoverEST(ctx context.Context, o DiscoverOptions, trace func(
 }
 
 // mayBrowse reports whether mDNS may be used in mode both; if not, it notes why (DIS-2).
-func (o *DiscoverOptions) mayBrowse(found *Found, trace func(Step)) bool {
+func (o *DiscoverOptions) mayBrowse(found *Found, trace tracer) bool {
 	why := o.NoMDNS
 	if len(found.silent) > 0 {
 		why = "no answer was had from " + strings.Join(found.silent, ", ")
 	}
 	if why != "" {
-		trace(Step{Kind: StepNote, Text: "mDNS is not used: " + why})
+		trace.note("mDNS is not used: " + why)
 	}
 	return why == ""
 }
@@ -199,7 +190,7 @@ func (c *Client) remember(servers []Server) {
 func (c *Client) Adopt(other *Client) { c.found.Store(other.found.Load()) }
 
 // unicast looks for servers by unicast DNS-SD.
-func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
+func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace tracer) (Found, error) {
 	ctx, cancel := context.WithTimeout(ctx, unicastTimeout)
 	defer cancel()
 	if o.ResolvConf == nil {
@@ -224,7 +215,7 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 					"no domain to browse: none is configured, and the device has no search list, domain or address"),
 			)
 		} else {
-			trace(Step{Kind: StepNote, Text: "no server so far: which domains does the network have its hosts browse?"})
+			trace.note("no server so far: which domains does the network have its hosts browse?")
 		}
 		for _, d := range b.enumerate(ctx, bases) {
 			b.browse(ctx, d)
@@ -238,8 +229,8 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace func(Step
 }
 
 // multicast looks for servers by mDNS.
-func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(Step)) (Found, error) {
-	trace(Step{Kind: StepNote, Text: "mDNS on the local link"})
+func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace tracer) (Found, error) {
+	trace.note("mDNS on the local link")
 	start := time.Now()
 	found, err := c.browse(ctx,
 		BrowseOptions{Window: o.Window, Interfaces: o.Interfaces, Development: c.options.AllowHTTP})
@@ -256,6 +247,6 @@ func (c *Client) multicast(ctx context.Context, o DiscoverOptions, trace func(St
 	case len(found.silent) == 0: // else an answer was incomplete
 		found.Answered = []string{mdnsDomain}
 	}
-	trace(step)
+	trace.step(step)
 	return found, err
 }

@@ -12,7 +12,7 @@ import (
 const maxNetworks = 4
 
 // nameServers returns the name servers to ask.
-func (c *Client) nameServers(conf resolverConfig, trace func(Step)) []string {
+func (c *Client) nameServers(conf resolverConfig, trace tracer) []string {
 	servers, from := c.options.DNSServers, "of the configuration"
 	if len(servers) == 0 {
 		servers, from = conf.servers, "of resolv.conf"
@@ -20,12 +20,12 @@ func (c *Client) nameServers(conf resolverConfig, trace func(Step)) []string {
 	if len(servers) == 0 {
 		servers, from = []string{"127.0.0.1:53"}, "on this device, since none is named" // resolv.conf(5)
 	}
-	trace(Step{Kind: StepNote, Text: "name servers: " + strings.Join(servers, ", ") + " (" + from + ")"})
+	trace.note("name servers: " + strings.Join(servers, ", ") + " (" + from + ")")
 	return servers
 }
 
 // domains returns the domains to browse, canonical and in order.
-func (o *DiscoverOptions) domains(conf resolverConfig, trace func(Step)) []string {
+func (o *DiscoverOptions) domains(conf resolverConfig, trace tracer) []string {
 	var domains, shown []string
 	add := func(from string, names ...string) {
 		for _, d := range domainList(names) {
@@ -46,7 +46,7 @@ func (o *DiscoverOptions) domains(conf resolverConfig, trace func(Step)) []strin
 	if len(shown) == 0 {
 		shown = []string{"none that a name server can be asked for"}
 	}
-	trace(Step{Kind: StepNote, Text: "domains: " + strings.Join(shown, ", ")})
+	trace.note("domains: " + strings.Join(shown, ", "))
 	return domains
 }
 

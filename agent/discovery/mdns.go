@@ -76,7 +76,7 @@ func Browse(ctx context.Context, o BrowseOptions) (Found, error) {
 		return Found{}, fmt.Errorf("discovery: mDNS: %w", err)
 	}
 	l.close() // nothing is added any more
-	b := newBrowser(c, noTrace, o.Development)
+	b := newBrowser(c, nil, o.Development)
 	b.browse(ctx, mdnsDomain+".")
 	return b.found(), nil
 }

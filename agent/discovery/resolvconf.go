@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -26,13 +25,13 @@ type resolverConfig struct {
 }
 
 // readResolvConf reads the device's resolv.conf. Without one, it returns the zero value.
-func readResolvConf(read func() ([]byte, error), trace func(Step)) resolverConfig {
+func readResolvConf(read func() ([]byte, error), trace tracer) resolverConfig {
 	if read == nil {
 		return resolverConfig{}
 	}
 	text, err := read()
 	if err != nil {
-		trace(Step{Kind: StepNote, Text: fmt.Sprintf("the device's resolver configuration cannot be read: %v", err)})
+		trace.note("the device's resolver configuration cannot be read: " + err.Error())
 	}
 	return parseResolvConf(text)
 }

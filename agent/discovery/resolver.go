@@ -51,7 +51,7 @@ type resolver struct {
 	patience time.Duration // with one packet
 	rounds   int           // how often a server that is silent is asked
 	plain    *sync.Map     // addresses of servers that do not know EDNS0
-	trace    func(Step)
+	trace    tracer
 }
 
 // ask puts a question to one server after the other until one answers it, yes or no: that a name does not exist is not
@@ -133,7 +133,7 @@ func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone st
 	step.show(m.extra, true, zone)
 	m.extra = slices.DeleteFunc(m.extra, func(e resource) bool { return !within(e.name, zone) })
 	if ctx.Err() == nil {
-		r.trace(step)
+		r.trace.step(step)
 	}
 	return answer
 }

@@ -34,6 +34,24 @@ type Step struct {
 	Found   *Server
 }
 
+// tracer is told the steps of a discovery; nil if nobody is.
+type tracer func(Step)
+
+func (t tracer) step(s Step) {
+	if t != nil {
+		t(s)
+	}
+}
+
+func (t tracer) note(text string) { t.step(Step{Kind: StepNote, Text: text}) }
+
+// leftOut tells what may not be used.
+func (t tracer) leftOut(all []Skipped) {
+	for _, s := range all {
+		t.step(Step{Kind: StepLeftOut, Subject: s.Instance, Err: s.Reason})
+	}
+}
+
 // StepRecord is one record of an answer. The texts are in presentation form.
 type StepRecord struct {
 	Name, Type, Data string

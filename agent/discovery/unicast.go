@@ -31,7 +31,7 @@ type asker interface {
 type browser struct {
 	asker       asker
 	service     string // that is looked for
-	trace       func(Step)
+	trace       tracer
 	development bool
 	browsed     map[string]bool     // domains, and whether each has answered in full
 	browsing    string              // the domain being browsed
@@ -51,7 +51,7 @@ type answers struct {
 	none    bool  // the host has no address
 }
 
-func newBrowser(a asker, trace func(Step), development bool) *browser {
+func newBrowser(a asker, trace tracer, development bool) *browser {
 	return &browser{
 		asker: a, service: service, trace: trace, development: development,
 		browsed: make(map[string]bool), seen: make(map[string]bool), hosts: make(map[string]*answers),
@@ -181,8 +181,7 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 		return
 	}
 	if found.err != nil { // the address may be known when it is needed, or in another way
-		b.trace(Step{Kind: StepNote,
-			Text: fmt.Sprintf("%s: the host %s will be looked up when it is contacted", instance, server.Host)})
+		b.trace.note(instance + ": the host " + server.Host + " will be looked up when it is contacted")
 	}
 	for _, a := range found.records {
 		if usable(a.addr) && !slices.Contains(server.Addresses, a.addr) && len(server.Addresses) < maxAddresses {

@@ -304,7 +304,7 @@ func TestUnicastAdditionalPart_DIS1(t *testing.T) {
 				}
 			}
 		})
-		b := newBrowser(r, noTrace, false)
+		b := newBrowser(r, nil, false)
 		b.browse(t.Context(), "example.com.")
 		f := b.found()
 		if len(f.Servers) != 1 || fmt.Sprint(f.Servers[0].Addresses) != want {
