@@ -10,23 +10,15 @@ import (
 )
 
 // Metadata is the part of an Authorization Server's metadata that a client needs (RFC 8414 §2). The endpoints are
-// absolute URLs without a user or fragment, https unless the issuer is http; empty if the server names none.
+// absolute URLs without a user or fragment, https unless the issuer is http; empty if the server names none. It is read
+// separately from metadata, so that an error in it does not cost the keys.
 type Metadata struct {
-	Issuer                string
-	TokenEndpoint         string
-	RegistrationEndpoint  string
-	RevocationEndpoint    string
-	TokenAuthMethods      []string // nil if not given: client_secret_basic alone (CLI-22)
-	TokenAuthSigningAlgs  []string // nil if not given
-	GrantTypes            []string // nil if not given: authorization_code and implicit
-	RevocationAuthMethods []string // nil if not given
-}
-
-// clientMetadata is read separately from metadata, so that an error in it does not cost the keys.
-type clientMetadata struct {
-	TokenEndpoint         string   `json:"token_endpoint"`
-	RegistrationEndpoint  string   `json:"registration_endpoint"`
-	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	Issuer               string `json:"issuer"`
+	TokenEndpoint        string `json:"token_endpoint"`
+	RegistrationEndpoint string `json:"registration_endpoint"`
+	RevocationEndpoint   string `json:"revocation_endpoint"`
+	// What follows is nil if not given. TokenAuthMethods are then client_secret_basic alone (CLI-22), and GrantTypes
+	// authorization_code and implicit.
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthSigningAlgs  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	GrantTypes            []string `json:"grant_types_supported"`
@@ -45,50 +37,32 @@ func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) 
 // FoundMetadata returns the metadata of the server that discovery found at this URL, as FoundKeySet does: they may name
 // another issuer (KEY-8).
 func (c *Client) FoundMetadata(ctx context.Context, at string) (Metadata, error) {
-	found, err := c.serverAt(at)
-	if err != nil {
-		return Metadata{}, err
-	}
-	s, err := c.serverSource(found)
+	s, err := c.foundSource(at)
 	if err != nil {
 		return Metadata{}, err
 	}
 	return c.metadata(ctx, s)
 }
 
-func (c *Client) metadata(ctx context.Context, s source) (Metadata, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
-	defer cancel()
-	f, err := c.newFetch(ctx, s.server)
+func (c *Client) metadata(ctx context.Context, s source) (m Metadata, err error) {
+	err = c.read(ctx, s, func(_ context.Context, _ *fetch, found document) error {
+		err := parseJSON(found.body, &m)
+		if err == nil {
+			err = m.checkEndpoints(s.issuer)
+		}
+		if err != nil {
+			return fmt.Errorf("discovery: metadata from %s: %w", plain(found.from), err)
+		}
+		return nil
+	})
 	if err != nil {
-		return Metadata{}, fmt.Errorf("discovery: the root certificates: %w", err)
+		return Metadata{}, err
 	}
-	defer f.close()
-	from, body, meta, err := f.first(ctx, s)
-	var unreached *unreachedError
-	switch {
-	case errors.As(err, &unreached):
-		return Metadata{}, unreached
-	case err != nil:
-		return Metadata{}, fmt.Errorf("discovery: %w", err)
-	}
-	var m clientMetadata
-	if err = parseJSON(body, &m); err == nil {
-		err = m.checkEndpoints(s.issuer)
-	}
-	if err != nil {
-		return Metadata{}, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
-	}
-	return Metadata{
-		Issuer: meta.Issuer, TokenEndpoint: m.TokenEndpoint, RegistrationEndpoint: m.RegistrationEndpoint,
-		RevocationEndpoint: m.RevocationEndpoint, TokenAuthMethods: m.TokenAuthMethods,
-		TokenAuthSigningAlgs: m.TokenAuthSigningAlgs, GrantTypes: m.GrantTypes,
-		RevocationAuthMethods: m.RevocationAuthMethods,
-	}, nil
+	return m, nil
 }
 
 // checkEndpoints checks the form of the endpoints (CLI-21). The host may differ: its certificate decides.
-func (m *clientMetadata) checkEndpoints(issuer *url.URL) error {
+func (m *Metadata) checkEndpoints(issuer *url.URL) error {
 	for _, e := range []struct{ name, value string }{
 		{"token_endpoint", m.TokenEndpoint},
 		{"registration_endpoint", m.RegistrationEndpoint},

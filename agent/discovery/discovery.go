@@ -119,24 +119,33 @@ func (c *Client) issuerSource(issuer string) (source, error) {
 // FoundKeySet returns the key set of the server that discovery found at this URL, by this Client or another one before,
 // as ServerKeySet does.
 func (c *Client) FoundKeySet(ctx context.Context, at string) (Document, error) {
-	s, err := c.serverAt(at)
+	s, err := c.foundSource(at)
 	if err != nil {
 		return Document{}, err
 	}
-	return c.ServerKeySet(ctx, s)
+	return c.keySet(ctx, s)
+}
+
+// foundSource is where the documents come from of the server that discovery found at a URL.
+func (c *Client) foundSource(at string) (source, error) {
+	s, err := c.serverAt(at)
+	if err != nil {
+		return source{}, err
+	}
+	return c.serverSource(s)
 }
 
 // serverAt returns the server that discovery found at this URL, by this Client or another one before.
-func (c *Client) serverAt(at string) (Server, error) {
+func (c *Client) serverAt(at string) (*Server, error) {
 	if s := c.foundServer(at); s != nil {
-		return *s, nil
+		return s, nil
 	}
 	u, err := c.parseIssuer(at)
 	if err != nil {
-		return Server{}, fmt.Errorf("discovery: server %s: %w", shown(at), err)
+		return nil, fmt.Errorf("discovery: server %s: %w", shown(at), err)
 	}
 	selector := strings.Trim(u.EscapedPath(), "/")
-	s := Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: selector}
+	s := &Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: selector}
 	if u.Scheme == "http" {
 		s.Port = 80
 	}
@@ -151,7 +160,7 @@ func (c *Client) serverAt(at string) (Server, error) {
 // one that it may name (keys.MayName, KEY-8). Since tokens are compared with what the metadata says, the caller goes by
 // Document.Issuer from then on, which is set as soon as the metadata was read, even if the keys could not be.
 func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
-	from, err := c.serverSource(s)
+	from, err := c.serverSource(&s)
 	if err != nil {
 		return Document{}, err
 	}
@@ -159,7 +168,7 @@ func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 }
 
 // serverSource is where the documents of a server come from that Discover found.
-func (c *Client) serverSource(s Server) (source, error) {
+func (c *Client) serverSource(s *Server) (source, error) {
 	iss, err := c.parseIssuer(s.IssuerURL())
 	if err != nil {
 		return source{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
@@ -175,7 +184,7 @@ func (c *Client) serverSource(s Server) (source, error) {
 			_, err := c.parseIssuer(named)
 			return err == nil && keys.MayName(s.IssuerURL(), named)
 		},
-		server: &s,
+		server: s,
 		found:  true,
 	}, nil
 }
@@ -203,40 +212,50 @@ type source struct {
 	found     bool                     // by discovery; else it is asked because its issuer was named
 }
 
-func (c *Client) keySet(ctx context.Context, s source) (Document, error) {
+// read reads the metadata of a source and hands them to use, with what fetches the documents that they name.
+func (c *Client) read(
+	ctx context.Context, s source, use func(ctx context.Context, f *fetch, found document) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	f, err := c.newFetch(ctx, s.server)
 	if err != nil {
-		return Document{}, fmt.Errorf("discovery: the root certificates: %w", err)
+		return fmt.Errorf("discovery: the root certificates: %w", err)
 	}
 	defer f.close()
-
-	from, _, meta, err := f.first(ctx, s)
+	found, err := f.first(ctx, s)
 	var unreached *unreachedError
 	switch {
 	case errors.As(err, &unreached): // which is not about discovery
-		return Document{}, unreached
+		return unreached
 	case err != nil:
-		return Document{}, fmt.Errorf("discovery: %w", err)
+		return fmt.Errorf("discovery: %w", err)
 	}
-	doc := Document{Issuer: meta.Issuer, MetadataURL: plain(from), JWKSURI: meta.JWKSURI}
-	at, err := meta.keysURL(s)
-	if err != nil {
-		return doc, fmt.Errorf("discovery: metadata from %s: %w", plain(from), err)
-	}
-	jwks, err := f.get(ctx, at)
-	if err == nil {
-		err = objectOrArray(jwks)
-	}
-	if errors.As(err, &unreached) {
-		err = unreached.why // the document names the server
-	}
-	if err != nil {
-		return doc, fmt.Errorf("discovery: keys from %s: %w", plain(at), err)
-	}
-	doc.JWKS, doc.Date = jwks, f.date
-	return doc, nil
+	return use(ctx, f, found)
+}
+
+func (c *Client) keySet(ctx context.Context, s source) (doc Document, err error) {
+	err = c.read(ctx, s, func(ctx context.Context, f *fetch, found document) error {
+		doc = Document{Issuer: found.Issuer, MetadataURL: plain(found.from), JWKSURI: found.JWKSURI}
+		at, err := found.keysURL(s)
+		if err != nil {
+			return fmt.Errorf("discovery: metadata from %s: %w", plain(found.from), err)
+		}
+		jwks, err := f.get(ctx, at)
+		if err == nil {
+			err = objectOrArray(jwks)
+		}
+		var unreached *unreachedError
+		if errors.As(err, &unreached) {
+			err = unreached.why // the document names the server
+		}
+		if err != nil {
+			return fmt.Errorf("discovery: keys from %s: %w", plain(at), err)
+		}
+		doc.JWKS, doc.Date = jwks, f.date
+		return nil
+	})
+	return doc, err
 }
 
 // objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).

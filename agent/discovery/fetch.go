@@ -116,29 +116,36 @@ func serverAt(scheme, address string) string {
 // close ends the connection: a device keeps none that it does not need.
 func (f *fetch) close() { f.transport.CloseIdleConnections() }
 
+// document is the metadata of an issuer as it was found.
+type document struct {
+	metadata
+	from *url.URL
+	body []byte
+}
+
 // first returns the first metadata found of the issuer (KEY-8). The next place is tried only if a server has
 // something else at this one: any other failure would recur there.
-func (f *fetch) first(ctx context.Context, s source) (from *url.URL, body []byte, m metadata, err error) {
+func (f *fetch) first(ctx context.Context, s source) (d document, err error) {
 	missing := ""
-	for _, from = range s.places {
-		body, err := f.get(ctx, from)
-		if err == nil {
-			m, err = parseMetadata(body, s)
+	for _, from := range s.places {
+		d.from = from
+		if d.body, err = f.get(ctx, from); err == nil {
+			d.metadata, err = parseMetadata(d.body, s)
 		}
 		if err == nil {
-			return from, body, m, nil
+			return d, nil
 		}
 		var status statusError
 		var unreached *unreachedError
 		switch {
 		case errors.As(err, &unreached) && missing == "":
-			return nil, nil, m, err // which names the server
+			return d, err // which names the server
 		case !f.whole || errors.As(err, &status) && !status.nothingThere():
-			return nil, nil, m, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
+			return d, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
 		}
 		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
 	}
-	return nil, nil, m, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
+	return d, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
 }
 
 // statusError is an unexpected HTTP status.
