@@ -51,14 +51,14 @@ type collector struct {
 type sender struct{ packets, instances int }
 
 type instance struct {
-	ptr resource
-	srv []resource
-	txt []resource // one at most
+	ptr *resource
+	srv []*resource
+	txt []*resource // one at most
 }
 
 type host struct {
 	label     []byte // its first label as it is in packets, in lower case
-	addresses []resource
+	addresses []*resource
 }
 
 // asking records how often a question was put, and when last.
@@ -110,7 +110,7 @@ func (c *collector) take(p []byte, from netip.Addr) {
 		}
 		off = next + 4
 	}
-	var records []resource
+	var records []*resource
 	_, err := eachRecord(p, off, maxHeard, func(_ int, rr dns.RR) error {
 		r, err := newResource(rr)
 		const flush = 1 << 15 // of the class (RFC 6762 §10.2)
@@ -167,7 +167,7 @@ func (c *collector) senderOf(from netip.Addr) *sender {
 
 // add takes one record. A TTL of zero withdraws it (RFC 6762 §10.1); one that is known already is valid for
 // the least TTL (DIS-2).
-func (c *collector) add(r resource, s *sender) {
+func (c *collector) add(r *resource, s *sender) {
 	switch r.kind {
 	case dns.TypePTR:
 		name := canonical(r.target)
@@ -202,8 +202,8 @@ func (c *collector) add(r resource, s *sender) {
 }
 
 // merge adds a record to those of its name and kind.
-func merge(records []resource, r resource, most int) []resource {
-	i := slices.IndexFunc(records, func(other resource) bool { return sameData(&other, &r) })
+func merge(records []*resource, r *resource, most int) []*resource {
+	i := slices.IndexFunc(records, func(other *resource) bool { return sameData(other, r) })
 	switch {
 	case i >= 0 && r.ttl == 0:
 		return slices.Delete(records, i, i+1)

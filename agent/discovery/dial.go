@@ -47,9 +47,14 @@ func (c *Client) dial(ctx context.Context, network, address string, found *Serve
 		return conn, err
 	}
 	addrs, again := c.lookup(ctx, host) // the addresses may be outdated
-	tried := func(a netip.Addr) bool { return slices.Contains(found.Addresses, a) }
-	if addrs = slices.DeleteFunc(addrs, tried); len(addrs) > 0 {
-		conn, again = c.dialEach(ctx, network, addrs, port, false)
+	var others []netip.Addr
+	for _, a := range addrs {
+		if !slices.Contains(found.Addresses, a) {
+			others = append(others, a)
+		}
+	}
+	if len(others) > 0 {
+		conn, again = c.dialEach(ctx, network, others, port, false)
 	}
 	switch {
 	case conn != nil:

@@ -199,7 +199,7 @@ func TestLookupLocal_DIS2(t *testing.T) {
 		asked = append(asked, name)
 		got := resolved{outcome: Silent}
 		if name == "auth.local." {
-			got.records = []resource{{addr: netip.MustParseAddr("127.0.0.7")}}
+			got.records = []*resource{{addr: netip.MustParseAddr("127.0.0.7")}}
 		}
 		return got, nil
 	}

@@ -342,12 +342,12 @@ func join(interfaces []net.Interface, one func(*net.Interface) error) error {
 }
 
 // multicastInterfaces returns the interfaces that are up and can multicast.
-func multicastInterfaces() []net.Interface {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil // as if there were none
+func multicastInterfaces() (fit []net.Interface) {
+	all, _ := net.Interfaces() // after an error, as if there were none
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 && i.Flags&net.FlagMulticast != 0 {
+			fit = append(fit, i)
+		}
 	}
-	return slices.DeleteFunc(all, func(i net.Interface) bool {
-		return i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0
-	})
+	return fit
 }

@@ -91,8 +91,8 @@ type message struct {
 	rcode     int
 	truncated bool // the rest is empty
 	referral  bool // it only names servers to ask instead
-	answer    []resource
-	extra     []resource    // the additional section
+	answer    []*resource
+	extra     []*resource   // the additional section
 	negative  time.Duration // how long a negative answer holds (RFC 2308 §5); 0 if unknown
 	cut       bool          // there were more than maxRecords
 }
@@ -217,9 +217,9 @@ func wanted(kind uint16) bool {
 }
 
 // newResource converts a record of any class.
-func newResource(rr dns.RR) (resource, error) {
+func newResource(rr dns.RR) (*resource, error) {
 	h := rr.Header()
-	r := resource{name: canonical(h.Name), kind: h.Rrtype, ttl: lifetime(h.Ttl)}
+	r := &resource{name: canonical(h.Name), kind: h.Rrtype, ttl: lifetime(h.Ttl)}
 	good := true
 	switch rr := rr.(type) {
 	case *dns.A:

@@ -130,12 +130,12 @@ func TestParseMessageBounded_DIS1(t *testing.T) {
 }
 
 // txtRecord is a TXT record with these data, as it is read from an answer.
-func txtRecord(data []byte) (resource, bool) {
+func txtRecord(data []byte) (*resource, bool) {
 	p := binary.BigEndian.AppendUint16([]byte(
 		"\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x10\x00\x01\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c"), uint16(len(data)))
 	m, err := parseMessage(append(p, data...), 7, question{"a.", dns.TypeTXT})
 	if err != nil || len(m.answer) != 1 {
-		return resource{}, false
+		return nil, false
 	}
 	return m.answer[0], true
 }
@@ -198,7 +198,7 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-func ours(records []resource) string {
+func ours(records []*resource) string {
 	var b strings.Builder
 	for _, r := range records {
 		fmt.Fprintln(&b, r.name, kindName(r.kind), r.data())
@@ -209,13 +209,13 @@ func ours(records []resource) string {
 // theirs writes the records of the kinds that count as ours does. TXT strings are counted only: the library has them
 // escaped.
 func theirs(records []dns.RR) string {
-	var all []resource
+	var all []*resource
 	for _, rr := range records {
 		h := rr.Header()
 		if h.Class != dns.ClassINET {
 			continue
 		}
-		r := resource{name: canonical(h.Name), kind: h.Rrtype}
+		r := &resource{name: canonical(h.Name), kind: h.Rrtype}
 		switch rr := rr.(type) {
 		case *dns.A:
 			r.addr, _ = netip.AddrFromSlice(rr.A.To4())

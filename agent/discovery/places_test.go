@@ -367,7 +367,7 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 	f.Addresses[0] = netip.MustParseAddr("127.0.0.2")
 	address := netip.MustParseAddr("127.0.0.2")
 	c.askLink = func(context.Context, string) (resolved, error) {
-		return resolved{records: []resource{{addr: address}}}, nil
+		return resolved{records: []*resource{{addr: address}}}, nil
 	}
 	_, err = c.ServerKeySet(t.Context(), f)
 	if want := "https://auth.local:" + port + ": connection refused by 127.0.0.2:" + port +

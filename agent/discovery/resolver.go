@@ -131,7 +131,13 @@ func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone st
 	m := &answer.message
 	step.show(m.answer, false, "")
 	step.show(m.extra, true, zone)
-	m.extra = slices.DeleteFunc(m.extra, func(e resource) bool { return !within(e.name, zone) })
+	all := m.extra
+	m.extra = nil
+	for _, r := range all {
+		if within(r.name, zone) {
+			m.extra = append(m.extra, r)
+		}
+	}
 	if ctx.Err() == nil {
 		r.trace.step(step)
 	}
@@ -139,13 +145,12 @@ func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone st
 }
 
 // show adds records to a step. Additional ones that are not within zone are marked as ignored.
-func (s *Step) show(records []resource, additional bool, zone string) {
-	for i := range records {
+func (s *Step) show(records []*resource, additional bool, zone string) {
+	for i, r := range records {
 		if len(s.Records) >= maxShown {
 			s.More += len(records) - i
 			return
 		}
-		r := &records[i]
 		shown := StepRecord{Name: r.name, Type: kindName(r.kind), Data: r.data(), TTL: r.ttl, Additional: additional}
 		if additional && !within(r.name, zone) {
 			shown.Ignored = fmt.Errorf("the name is outside %s, which was asked about", undot(zone))
@@ -156,8 +161,8 @@ func (s *Step) show(records []resource, additional bool, zone string) {
 
 // resolved is what a question came to, CNAMEs followed.
 type resolved struct {
-	records []resource // of the kind asked for; their names may be those of aliases
-	extra   []resource // beside them, within the zone
+	records []*resource // of the kind asked for; their names may be those of aliases
+	extra   []*resource // beside them, within the zone
 	outcome Outcome
 	ttl     time.Duration // how long it holds, yes or no; maxTTL if a "no" does not say
 	by      *dnsServer
@@ -175,13 +180,13 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 		asked := owner
 		m := &answer.message
 		for {
-			var records []resource
+			var records []*resource
 			alias := ""
-			for i := range m.answer {
-				switch a := &m.answer[i]; {
+			for _, a := range m.answer {
+				switch {
 				case a.name != owner:
 				case a.kind == kind:
-					records = append(records, *a)
+					records = append(records, a)
 					ttl = min(ttl, a.ttl)
 				case a.kind == dns.TypeCNAME && alias == "":
 					alias = canonical(a.target)
@@ -189,8 +194,8 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 				}
 			}
 			if len(records) > 0 {
-				for i := range records { // valid for the least TTL, that of the CNAMEs on the way included (DIS-2)
-					records[i].ttl = ttl
+				for _, r := range records { // valid for the least TTL, that of the CNAMEs on the way included (DIS-2)
+					r.ttl = ttl
 				}
 				return resolved{records, m.extra, Answered, ttl, by}, nil
 			}

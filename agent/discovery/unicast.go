@@ -46,7 +46,7 @@ type browser struct {
 
 // answers is the result of looking up a host's addresses.
 type answers struct {
-	records []resource
+	records []*resource
 	err     error // why there are none, or none are known
 	none    bool  // the host has no address
 }
@@ -89,7 +89,7 @@ func (b *browser) browse(ctx context.Context, domain string) {
 
 // instance examines one instance of the service. Its records are taken from the additional section, or else asked for
 // (RFC 6763 §12.1).
-func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) {
+func (b *browser) instance(ctx context.Context, ptr *resource, extra []*resource) {
 	label, domain, ok := cutInstance(ptr.target, b.service)
 	if !ok {
 		b.leaveOut(undot(ptr.target), fmt.Errorf("the name is not <instance>.%s.<domain>", b.service))
@@ -128,8 +128,8 @@ func (b *browser) instance(ctx context.Context, ptr resource, extra []resource) 
 
 // records returns the records of an instance, one or more.
 func (b *browser) records(
-	ctx context.Context, name string, kind uint16, domain string, extra []resource,
-) (records, more []resource, err error) {
+	ctx context.Context, name string, kind uint16, domain string, extra []*resource,
+) (records, more []*resource, err error) {
 	if records = pick(extra, name, kind); len(records) > 0 {
 		return records, nil, nil
 	}
@@ -149,21 +149,19 @@ func (b *browser) records(
 	return got.records, got.extra, nil
 }
 
-// pick returns the records of a name and kind, in their order.
-//
-//go:noinline
-func pick(records []resource, name string, kind uint16) []resource {
-	var picked []resource
-	for i := range records {
-		if records[i].name == name && records[i].kind == kind {
-			picked = append(picked, records[i])
+// pick returns the records of a name and kind, in their order; of addresses those that can be connected to.
+func pick(records []*resource, name string, kind uint16) []*resource {
+	var picked []*resource
+	for _, r := range records {
+		if r.name == name && r.kind == kind && (!r.addr.IsValid() || usable(r.addr)) {
+			picked = append(picked, r)
 		}
 	}
 	return picked
 }
 
 // target checks one SRV record of an instance with its TXT record, and finds the addresses of its host.
-func (b *browser) target(ctx context.Context, r Record, domain string, extra []resource) {
+func (b *browser) target(ctx context.Context, r Record, domain string, extra []*resource) {
 	b.positive = min(b.positive, r.TTL)
 	instance := InstanceName(r.Instance)
 	if r.Host == "." { // RFC 2782
@@ -202,10 +200,8 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []r
 //
 // An additional section may be incomplete (RFC 6763 §12): only a usable IPv4 address, the first to be tried in
 // any case, makes asking unnecessary.
-func (b *browser) host(ctx context.Context, name, domain string, extra []resource) *answers {
-	unusable := func(r resource) bool { return !usable(r.addr) }
-	four := slices.DeleteFunc(pick(extra, name, dns.TypeA), unusable)
-	six := slices.DeleteFunc(pick(extra, name, dns.TypeAAAA), unusable)
+func (b *browser) host(ctx context.Context, name, domain string, extra []*resource) *answers {
+	four, six := pick(extra, name, dns.TypeA), pick(extra, name, dns.TypeAAAA)
 	if len(four) > 0 {
 		return &answers{records: append(four, six...)}
 	}
