@@ -24,7 +24,7 @@ const (
 
 // reply is how one server answered one question.
 type reply struct {
-	message message
+	message *message
 	network string // of the last packet: "udp" or "tcp"
 	plain   bool   // the last packet was sent without EDNS0
 	outcome Outcome
@@ -69,7 +69,7 @@ func noEDNS(rcode int) bool {
 var errSilent = errors.New("no answer in time")
 
 // judge classifies an answer, or the failure to get one.
-func judge(m message, err error) (Outcome, error) {
+func judge(m *message, err error) (Outcome, error) {
 	var failed *net.OpError // its own text repeats the addresses
 	switch {
 	case errors.Is(err, errSilent):
@@ -119,11 +119,11 @@ func rcodeName(code int) string {
 // askOver asks by "udp" or "tcp".
 func askOver(
 	ctx context.Context, dialer *net.Dialer, network, server string, q question, edns bool, patience time.Duration,
-) (message, error) {
+) (*message, error) {
 	id := randomID()
 	packet, err := q.pack(id, edns)
 	if err != nil {
-		return message{}, err
+		return new(message), err
 	}
 	read := readUDP
 	if network == "tcp" {
@@ -132,11 +132,11 @@ func askOver(
 	}
 	conn, hangUp, err := connect(ctx, dialer, network, server, patience)
 	if err != nil {
-		return message{}, err
+		return new(message), err
 	}
 	defer hangUp()
 	if _, err := conn.Write(packet); err != nil {
-		return message{}, err
+		return new(message), err
 	}
 	return read(conn, id, q)
 }
@@ -144,36 +144,36 @@ func askOver(
 // readUDP waits for the answer by UDP. The socket is connected, so that only packets from the server's address arrive,
 // has a port of its own that the kernel drew, and the question a random number: what a forger who sees no packet must
 // guess (RFC 5452 §9).
-func readUDP(conn net.Conn, id uint16, q question) (message, error) {
+func readUDP(conn net.Conn, id uint16, q question) (*message, error) {
 	buf := make([]byte, receiveSize)
 	for foreign := range maxForeign {
 		n, err := conn.Read(buf)
 		if err != nil && foreign > 0 {
-			return message{}, fmt.Errorf("%w (%d unrelated packets ignored)", errSilent, foreign)
+			return new(message), fmt.Errorf("%w (%d unrelated packets ignored)", errSilent, foreign)
 		} else if err != nil {
-			return message{}, err
+			return new(message), err
 		}
 		m, err := parseMessage(buf[:n], id, q)
 		switch {
 		case errors.Is(err, errForeign):
 			continue
 		case err != nil && n == len(buf): // cut off by the buffer: ask by TCP
-			return message{truncated: true}, nil
+			return &message{truncated: true}, nil
 		}
 		return m, err
 	}
-	return message{}, fmt.Errorf("%d packets, none of which answers this question", maxForeign)
+	return new(message), fmt.Errorf("%d packets, none of which answers this question", maxForeign)
 }
 
 // readTCP reads the answer by TCP: there is one, and it is as long as its first two bytes say (RFC 1035 §4.2.2).
-func readTCP(conn net.Conn, id uint16, q question) (message, error) {
+func readTCP(conn net.Conn, id uint16, q question) (*message, error) {
 	var length [2]byte
 	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return message{}, closed(err)
+		return new(message), closed(err)
 	}
 	buf := make([]byte, binary.BigEndian.Uint16(length[:]))
 	if _, err := io.ReadFull(conn, buf); err != nil {
-		return message{}, closed(err)
+		return new(message), closed(err)
 	}
 	return parseMessage(buf, id, q)
 }

@@ -167,8 +167,8 @@ func openLink(interfaces []net.Interface, take func(p []byte, from netip.Addr)) 
 	}
 	l := &link{interfaces: interfaces}
 	var errs []error
-	for _, open := range []func([]net.Interface) (*family, error){openFamily4, openFamily6} {
-		f, err := open(interfaces)
+	for i := range families {
+		f, err := openFamily(i, interfaces)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -263,75 +263,84 @@ func (l *link) ask(questions []question) {
 	}
 }
 
-func openFamily4(interfaces []net.Interface) (*family, error) {
-	conn, err := net.ListenUDP("udp4", group4) // shared with others, because the address is a multicast group
-	if err != nil {
-		return nil, err
-	}
-	p := ipv4.NewPacketConn(conn)
-	if err := join(interfaces, func(i *net.Interface) error { return p.JoinGroup(i, group4) }); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("IPv4: %w", err)
-	}
-	err = errors.Join(p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true), p.SetMulticastTTL(255))
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("IPv4: %w", err)
-	}
-	return &family{
-		ip: zeroconf.IPv4,
-		read: func(buf []byte) (int, net.Addr, heading, error) {
-			n, cm, from, err := p.ReadFrom(buf)
-			if cm == nil {
-				return n, from, heading{}, err
-			}
-			return n, from, heading{cm.Dst, cm.IfIndex}, err
-		},
-		write: func(b []byte, index int) error {
-			_, err := p.WriteTo(b, &ipv4.ControlMessage{IfIndex: index}, group4)
-			return err
-		},
-		close: conn.Close,
-	}, nil
+// families are the address families, each with what makes a family of a socket that listens for its group.
+var families = [...]struct {
+	name, network string
+	group         *net.UDPAddr
+	on            func(*family, *net.UDPConn) (grouper, error)
+}{{"IPv4", "udp4", group4, on4}, {"IPv6", "udp6", group6, on6}}
+
+// grouper joins a multicast group on an interface.
+type grouper interface {
+	JoinGroup(i *net.Interface, group net.Addr) error
 }
 
-func openFamily6(interfaces []net.Interface) (*family, error) {
-	conn, err := net.ListenUDP("udp6", group6)
+// openFamily opens the socket of one of families. It is shared with others, because the address is a multicast group.
+func openFamily(i int, interfaces []net.Interface) (*family, error) {
+	of := &families[i]
+	conn, err := net.ListenUDP(of.network, of.group)
 	if err != nil {
 		return nil, err
 	}
-	p := ipv6.NewPacketConn(conn)
-	if err := join(interfaces, func(i *net.Interface) error { return p.JoinGroup(i, group6) }); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("IPv6: %w", err)
+	f := &family{close: conn.Close}
+	p, err := of.on(f, conn)
+	if err == nil {
+		err = join(interfaces, p, of.group)
 	}
-	err = errors.Join(p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true), p.SetMulticastHopLimit(255))
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("IPv6: %w", err)
+		return nil, fmt.Errorf("%s: %w", of.name, err)
 	}
-	return &family{
-		ip: zeroconf.IPv6,
-		read: func(buf []byte) (int, net.Addr, heading, error) {
-			n, cm, from, err := p.ReadFrom(buf)
-			if cm == nil {
-				return n, from, heading{}, err
-			}
-			return n, from, heading{cm.Dst, cm.IfIndex}, err
-		},
-		write: func(b []byte, index int) error {
-			_, err := p.WriteTo(b, &ipv6.ControlMessage{IfIndex: index}, group6)
-			return err
-		},
-		close: conn.Close,
-	}, nil
+	return f, nil
+}
+
+func on4(f *family, conn *net.UDPConn) (grouper, error) {
+	p := ipv4.NewPacketConn(conn)
+	f.ip = zeroconf.IPv4
+	f.read = func(buf []byte) (int, net.Addr, heading, error) {
+		n, cm, from, err := p.ReadFrom(buf)
+		if cm == nil {
+			return n, from, heading{}, err
+		}
+		return n, from, heading{cm.Dst, cm.IfIndex}, err
+	}
+	f.write = func(b []byte, index int) error {
+		_, err := p.WriteTo(b, &ipv4.ControlMessage{IfIndex: index}, group4)
+		return err
+	}
+	err := p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	if err == nil {
+		err = p.SetMulticastTTL(255)
+	}
+	return p, err
+}
+
+func on6(f *family, conn *net.UDPConn) (grouper, error) {
+	p := ipv6.NewPacketConn(conn)
+	f.ip = zeroconf.IPv6
+	f.read = func(buf []byte) (int, net.Addr, heading, error) {
+		n, cm, from, err := p.ReadFrom(buf)
+		if cm == nil {
+			return n, from, heading{}, err
+		}
+		return n, from, heading{cm.Dst, cm.IfIndex}, err
+	}
+	f.write = func(b []byte, index int) error {
+		_, err := p.WriteTo(b, &ipv6.ControlMessage{IfIndex: index}, group6)
+		return err
+	}
+	err := p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	if err == nil {
+		err = p.SetMulticastHopLimit(255)
+	}
+	return p, err
 }
 
 // join joins the group on each interface; one is enough.
-func join(interfaces []net.Interface, one func(*net.Interface) error) error {
+func join(interfaces []net.Interface, p grouper, group net.Addr) error {
 	joined, err := false, errors.New("no interface is up and can multicast")
 	for i := range interfaces {
-		if err = one(&interfaces[i]); err == nil {
+		if err = p.JoinGroup(&interfaces[i], group); err == nil {
 			joined = true
 		}
 	}

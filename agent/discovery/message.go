@@ -100,8 +100,8 @@ type message struct {
 // parseMessage reads a packet that came in answer to q. errForeign means that it answers something else, another error
 // that it answers q but cannot be read. No count or length in the packet is trusted; records of other types and
 // classes are skipped.
-func parseMessage(p []byte, id uint16, q question) (message, error) {
-	var m message
+func parseMessage(p []byte, id uint16, q question) (*message, error) {
+	m := new(message)
 	var head dns.Msg
 	if len(p) < headerSize || head.Unpack(p[:headerSize]) != nil {
 		return m, errForeign

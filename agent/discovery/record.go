@@ -85,7 +85,7 @@ func ParseRecord(r Record, development bool) (Server, error) {
 	return parseRecord(r, service, development)
 }
 
-// parseRecord is ParseRecord for either service. An EST server states its pri, and speaks https (CERT-2, CERT-3).
+// parseRecord is ParseRecord for either service.
 func parseRecord(r Record, of string, development bool) (Server, error) {
 	s := Server{
 		Instance:  r.Instance,
@@ -96,42 +96,49 @@ func parseRecord(r Record, of string, development bool) (Server, error) {
 		TTL:       r.TTL,
 		Addresses: r.Addresses,
 	}
-	if err := plausibleHost(s.Host); err != nil {
+	if err := s.parse(r.TXT, of, development); err != nil {
 		return Server{}, err
 	}
-	if s.Port == 0 {
-		return Server{}, errors.New("port 0: the service is not offered") // RFC 6763 §A
+	return s, nil
+}
+
+// parse reads the strings of a TXT record. An EST server states its pri, and speaks https (CERT-2, CERT-3).
+func (s *Server) parse(strs []string, of string, development bool) error {
+	if err := plausibleHost(s.Host); err != nil {
+		return err
 	}
-	txt := parseTXT(r.TXT)
+	if s.Port == 0 {
+		return errors.New("port 0: the service is not offered") // RFC 6763 §A
+	}
+	txt := parseTXT(strs)
 	if of == certService {
 		txt["api_proto"], txt["api_ver"] = "https", version
 	}
-	if err := complete(r.TXT, txt); err != nil {
-		return Server{}, err
+	if err := complete(strs, txt); err != nil {
+		return err
 	}
-
 	switch s.Scheme = txt["api_proto"]; {
 	case s.Scheme == "http" && !development:
-		return Server{}, errors.New("api_proto is http, which counts in development only")
+		return errors.New("api_proto is http, which counts in development only")
 	case s.Scheme != "http" && s.Scheme != "https":
-		return Server{}, fmt.Errorf("api_proto is %+.20q", s.Scheme)
+		return fmt.Errorf("api_proto is %+.20q", s.Scheme)
 	}
 	versions := strings.Split(strings.ReplaceAll(txt["api_ver"], " ", ""), ",")
 	if !slices.Contains(versions, version) {
-		return Server{}, fmt.Errorf("api_ver %+.60q lacks %s", txt["api_ver"], version)
+		return fmt.Errorf("api_ver %+.60q lacks %s", txt["api_ver"], version)
 	}
 	pri, err := strconv.ParseUint(txt["pri"], 10, 16)
 	if err != nil {
-		return Server{}, fmt.Errorf("pri %+.20q is not a number", txt["pri"])
+		return fmt.Errorf("pri %+.20q is not a number", txt["pri"])
 	}
 	if pri >= 100 && !development {
-		return Server{}, fmt.Errorf("pri %d is for development only", pri)
+		return fmt.Errorf("pri %d is for development only", pri)
 	}
 	s.Pri = int(pri)
 	if s.Selector = strings.Trim(txt["api_selector"], "/"); !plausibleSelector(s.Selector) {
-		return Server{}, fmt.Errorf("api_selector %+.60q is not a path", s.Selector)
+		return fmt.Errorf("api_selector %+.60q is not a path", s.Selector)
 	}
-	return s, nil
+	return nil
 }
 
 // complete returns an error if a TXT record lacks what every server must state (IS-10 Discovery).

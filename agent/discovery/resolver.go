@@ -128,7 +128,7 @@ func (r *resolver) askOne(ctx context.Context, s *dnsServer, q question, zone st
 	} else if s.state == unknown {
 		s.state = doubted
 	}
-	m := &answer.message
+	m := answer.message
 	step.show(m.answer, false, "")
 	step.show(m.extra, true, zone)
 	all := m.extra
@@ -178,7 +178,7 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 			return resolved{}, err
 		}
 		asked := owner
-		m := &answer.message
+		m := answer.message
 		for {
 			var records []*resource
 			alias := ""
