@@ -3,7 +3,6 @@ package discovery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -50,10 +49,7 @@ func (c *Client) metadata(ctx context.Context, s source) (m Metadata, err error)
 		if err == nil {
 			err = m.checkEndpoints(s.issuer)
 		}
-		if err != nil {
-			return fmt.Errorf("discovery: metadata from %s: %w", plain(found.from), err)
-		}
-		return nil
+		return wrap("discovery: metadata from "+plain(found.from), err)
 	})
 	if err != nil {
 		return Metadata{}, err
@@ -72,7 +68,7 @@ func (m *Metadata) checkEndpoints(issuer *url.URL) error {
 			continue
 		}
 		if err := checkEndpoint(e.value, issuer.Scheme); err != nil {
-			return fmt.Errorf("%s %s: %w", e.name, shown(e.value), err)
+			return wrap(e.name+" "+shown(e.value), err)
 		}
 	}
 	return nil
@@ -113,7 +109,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}
-		return nil, fmt.Errorf("the root certificates: %w", err)
+		return nil, wrap("the root certificates", err)
 	}
 	f.transport.DisableKeepAlives = true
 	res, err := f.transport.RoundTrip(r)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -283,7 +282,7 @@ func (c *collector) resolve(_ context.Context, _ string, kind uint16, _ string) 
 // addresses implements asker: the addresses of a host.
 func (c *collector) addresses(_ context.Context, name, _ string) (resolved, error) {
 	if !local(name) {
-		return resolved{}, fmt.Errorf("%s: %w", undot(name), errNotLocal)
+		return resolved{}, wrap(undot(name), errNotLocal)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -173,7 +173,7 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	if failed == nil {
 		failed = errors.New(outcome.String())
 	}
-	return nil, fmt.Errorf("looking up %s: %w", host, failed)
+	return nil, wrap("looking up "+host, failed)
 }
 
 // distinct returns each address once: package net returns an IPv4 address of /etc/hosts in its IPv6 form, too.
@@ -194,7 +194,7 @@ func (c *Client) hostAddresses(ctx context.Context, r *resolver, name string) (r
 	}
 	got, err := c.askLink(ctx, name)
 	if err == nil && len(got.records) == 0 {
-		err = fmt.Errorf("no host of this link answers to %s (mDNS)", undot(name))
+		err = errors.New("no host of this link answers to " + undot(name) + " (mDNS)")
 	}
 	return got, err
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -92,7 +91,7 @@ func (f *Found) finish() {
 	servers := f.Servers[:0]
 	for _, s := range f.Servers {
 		if other, twice := first[s.IssuerURL()]; twice {
-			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), fmt.Errorf("the same server as %s", other)})
+			f.Skipped = append(f.Skipped, Skipped{InstanceName(s.Instance), errors.New("the same server as " + other)})
 			continue
 		}
 		first[s.IssuerURL()] = InstanceName(s.Instance)
@@ -221,11 +220,7 @@ func (c *Client) unicast(ctx context.Context, o DiscoverOptions, trace tracer) (
 			b.browse(ctx, d)
 		}
 	}
-	found := b.found()
-	if err := errors.Join(b.errs...); err != nil {
-		return found, fmt.Errorf("discovery: unicast DNS-SD: %w", err)
-	}
-	return found, nil
+	return b.found(), wrap("discovery: unicast DNS-SD", errors.Join(b.errs...))
 }
 
 // multicast looks for servers by mDNS.

@@ -106,7 +106,7 @@ func (c *Client) KeySet(ctx context.Context, issuer string) (Document, error) {
 func (c *Client) issuerSource(issuer string) (source, error) {
 	iss, err := c.parseIssuer(issuer)
 	if err != nil {
-		return source{}, fmt.Errorf("discovery: issuer %s: %w", shown(issuer), err)
+		return source{}, wrap("discovery: issuer "+shown(issuer), err)
 	}
 	return source{
 		issuer:    iss,
@@ -142,7 +142,7 @@ func (c *Client) serverAt(at string) (*Server, error) {
 	}
 	u, err := c.parseIssuer(at)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: server %s: %w", shown(at), err)
+		return nil, wrap("discovery: server "+shown(at), err)
 	}
 	selector := strings.Trim(u.EscapedPath(), "/")
 	s := &Server{Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: 443, Selector: selector}
@@ -170,12 +170,12 @@ func (c *Client) ServerKeySet(ctx context.Context, s Server) (Document, error) {
 // serverSource is where the documents of a server come from that Discover found.
 func (c *Client) serverSource(s *Server) (source, error) {
 	iss, err := c.parseIssuer(s.IssuerURL())
-	if err != nil {
-		return source{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+	var first *url.URL
+	if err == nil {
+		first, err = parseURL(s.MetadataURL()) // DIS-4
 	}
-	first, err := parseURL(s.MetadataURL()) // DIS-4
 	if err != nil {
-		return source{}, fmt.Errorf("discovery: server %s: %w", shown(s.IssuerURL()), err)
+		return source{}, wrap("discovery: server "+shown(s.IssuerURL()), err)
 	}
 	return source{
 		issuer: iss,
@@ -220,7 +220,7 @@ func (c *Client) read(
 	defer cancel()
 	f, err := c.newFetch(ctx, s.server)
 	if err != nil {
-		return fmt.Errorf("discovery: the root certificates: %w", err)
+		return wrap("discovery: the root certificates", err)
 	}
 	defer f.close()
 	found, err := f.first(ctx, s)
@@ -229,7 +229,7 @@ func (c *Client) read(
 	case errors.As(err, &unreached): // which is not about discovery
 		return unreached
 	case err != nil:
-		return fmt.Errorf("discovery: %w", err)
+		return wrap("discovery", err)
 	}
 	return use(ctx, f, found)
 }
@@ -239,7 +239,7 @@ func (c *Client) keySet(ctx context.Context, s source) (doc Document, err error)
 		doc = Document{Issuer: found.Issuer, MetadataURL: plain(found.from), JWKSURI: found.JWKSURI}
 		at, err := found.keysURL(s)
 		if err != nil {
-			return fmt.Errorf("discovery: metadata from %s: %w", plain(found.from), err)
+			return wrap("discovery: metadata from "+plain(found.from), err)
 		}
 		jwks, err := f.get(ctx, at)
 		if err == nil {
@@ -250,12 +250,20 @@ func (c *Client) keySet(ctx context.Context, s source) (doc Document, err error)
 			err = unreached.why // the document names the server
 		}
 		if err != nil {
-			return fmt.Errorf("discovery: keys from %s: %w", plain(at), err)
+			return wrap("discovery: keys from "+plain(at), err)
 		}
 		doc.JWKS, doc.Date = jwks, f.date
 		return nil
 	})
 	return doc, err
+}
+
+// wrap says what an error is about; nil if there is none.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // objectOrArray judges the outer form of a key set (RFC 7517 §5; a bare array is INFO-002's example).

@@ -52,7 +52,7 @@ func exchange(
 		patience = max(patience, tcpPatience)
 		if err = ask(); err != nil {
 			r.outcome, r.err = judge(r.message, err)
-			r.err = fmt.Errorf("the answer does not fit into a UDP packet, and by TCP: %w", r.err)
+			r.err = wrap("the answer does not fit into a UDP packet, and by TCP", r.err)
 			return r
 		}
 	}

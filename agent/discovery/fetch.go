@@ -141,9 +141,9 @@ func (f *fetch) first(ctx context.Context, s source) (d document, err error) {
 		case errors.As(err, &unreached) && missing == "":
 			return d, err // which names the server
 		case !f.whole || errors.As(err, &status) && !status.nothingThere():
-			return d, fmt.Errorf("metadata %sfrom %s: %w", missing, plain(from), err)
+			return d, wrap("metadata "+missing+"from "+plain(from), err)
 		}
-		missing += fmt.Sprintf("from %s: %v; ", plain(from), err)
+		missing += "from " + plain(from) + ": " + err.Error() + "; "
 	}
 	return d, errors.New("metadata " + strings.TrimSuffix(missing, "; "))
 }
@@ -263,7 +263,7 @@ func explainDial(err error, address string) error {
 	case !ok: // the host was looked up to no effect, or in several ways
 		return err
 	case dial.reason() == errRefused && dial.address == address:
-		return fmt.Errorf("%s. Is the server running?", errRefused)
+		return errors.New(errRefused + ". Is the server running?")
 	case dial.reason() == errRefused:
 		return fmt.Errorf("%w. Is the server running?", err)
 	case dial.address == address:
@@ -281,16 +281,16 @@ func (c *Client) explainTLS(err error, port string) error {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf("the certificate comes from an authority that this device does not trust: %s",
+		return errors.New("the certificate comes from an authority that this device does not trust: " +
 			c.adviseRoot(unknown))
 	case errors.As(err, &name):
-		return fmt.Errorf("the certificate is for another host: %w", name)
+		return wrap("the certificate is for another host", name)
 	case errors.As(err, &invalid):
-		return fmt.Errorf("the certificate is not valid: %w", invalid)
+		return wrap("the certificate is not valid", invalid)
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
-		return fmt.Errorf("port %s does not speak TLS (is it the http port?)", port)
+		return errors.New("port " + port + " does not speak TLS (is it the http port?)")
 	case errors.As(err, &record):
-		return fmt.Errorf("port %s does not speak TLS", port)
+		return errors.New("port " + port + " does not speak TLS")
 	case hungUp(err):
 		return fmt.Errorf("%w during the TLS handshake", errClosed)
 	}
@@ -322,7 +322,7 @@ func explain(ctx context.Context, err error) error {
 	case errors.As(err, &unreached):
 		return unreached
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("no full answer in time: %w", ctx.Err())
+		return wrap("no full answer in time", ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case strings.Contains(err.Error(), "headers exceeded"):

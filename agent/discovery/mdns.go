@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -57,7 +56,7 @@ func Browse(ctx context.Context, o BrowseOptions) (Found, error) {
 	c := newCollector()
 	l, err := openLink(o.Interfaces, c.take)
 	if err != nil {
-		return Found{}, fmt.Errorf("discovery: mDNS: %w", err)
+		return Found{}, wrap("discovery: mDNS", err)
 	}
 	defer l.close()
 	start, asked := time.Now(), 0
@@ -73,7 +72,7 @@ func Browse(ctx context.Context, o BrowseOptions) (Found, error) {
 		return now >= window && (!missing || now >= window+lateWindow), nil
 	})
 	if err != nil {
-		return Found{}, fmt.Errorf("discovery: mDNS: %w", err)
+		return Found{}, wrap("discovery: mDNS", err)
 	}
 	l.close() // nothing is added any more
 	b := newBrowser(c, nil, o.Development)
@@ -87,7 +86,7 @@ func multicastAddresses(ctx context.Context, name string) (resolved, error) {
 	c.await(name)
 	l, err := openLink(nil, c.take)
 	if err != nil {
-		return resolved{}, fmt.Errorf("%s by mDNS: %w", undot(name), err)
+		return resolved{}, wrap(undot(name)+" by mDNS", err)
 	}
 	defer l.close()
 	ctx, cancel := context.WithTimeout(ctx, maxAsked*askEvery)
@@ -289,7 +288,7 @@ func openFamily(i int, interfaces []net.Interface) (*family, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%s: %w", of.name, err)
+		return nil, wrap(of.name, err)
 	}
 	return f, nil
 }

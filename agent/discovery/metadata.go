@@ -91,7 +91,7 @@ func parseMetadata(body []byte, from source) (metadata, error) {
 	case m.Issuer == "":
 		return m, errors.New("the document names no issuer")
 	case !from.speaksFor(m.Issuer): // RFC 8414 §3.3, KEY-8
-		return m, fmt.Errorf("the document names another issuer, %s%s", shown(m.Issuer), from.advice(m.Issuer))
+		return m, errors.New("the document names another issuer, " + shown(m.Issuer) + from.advice(m.Issuer))
 	}
 	return m, nil
 }
@@ -119,12 +119,12 @@ func (m *metadata) keysURL(from source) (*url.URL, error) {
 		return nil, errors.New("the document names no jwks_uri")
 	}
 	at, err := parseURL(m.JWKSURI)
-	if err != nil {
-		return nil, fmt.Errorf("jwks_uri %s: %w", shown(m.JWKSURI), err)
-	}
 	// An http issuer was allowed for development; an https one must not lead there all the same (KEY-8).
-	if at.Scheme != "https" && from.issuer.Scheme == "https" {
-		return nil, fmt.Errorf("jwks_uri %s: not https", shown(m.JWKSURI))
+	if err == nil && at.Scheme != "https" && from.issuer.Scheme == "https" {
+		err = errors.New("not https")
+	}
+	if err != nil {
+		return nil, wrap("jwks_uri "+shown(m.JWKSURI), err)
 	}
 	at.Fragment, at.RawFragment = "", ""
 	return at, nil

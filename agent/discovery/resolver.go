@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -62,7 +61,7 @@ type resolver struct {
 // Of the additional section only what lies within zone is returned: for that the server was asked.
 func (r *resolver) ask(ctx context.Context, q question, zone string) (answer reply, by *dnsServer, err error) {
 	if local(q.name) {
-		return reply{}, nil, fmt.Errorf("%s: %w", q, errLocal)
+		return reply{}, nil, wrap(q.String(), errLocal)
 	}
 	waiting := r.inOrder()
 	if len(waiting) == 0 {
@@ -75,7 +74,7 @@ func (r *resolver) ask(ctx context.Context, q question, zone string) (answer rep
 			answer = r.askOne(ctx, s, q, zone, round == 0 && !s.plain)
 			switch {
 			case ctx.Err() != nil:
-				return reply{}, nil, fmt.Errorf("%s: %w", q, ctx.Err())
+				return reply{}, nil, wrap(q.String(), ctx.Err())
 			case answer.outcome.definite():
 				if answer.plain && !s.plain {
 					s.plain = true
@@ -92,13 +91,13 @@ func (r *resolver) ask(ctx context.Context, q question, zone string) (answer rep
 	var errs []string
 	for _, s := range r.servers {
 		if reason := reasons[s]; reason != nil {
-			errs = append(errs, fmt.Sprintf("name server %s: %v", s.address, reason))
+			errs = append(errs, "name server "+s.address+": "+reason.Error())
 			if s.state == doubted {
 				s.state = dead
 			}
 		}
 	}
-	return reply{}, nil, fmt.Errorf("%s: %s", q, strings.Join(errs, "; "))
+	return reply{}, nil, errors.New(q.String() + ": " + strings.Join(errs, "; "))
 }
 
 // inOrder returns the servers to ask, as they are configured, those in doubt last.
@@ -153,7 +152,7 @@ func (s *Step) show(records []*resource, additional bool, zone string) {
 		}
 		shown := StepRecord{Name: r.name, Type: kindName(r.kind), Data: r.data(), TTL: r.ttl, Additional: additional}
 		if additional && !within(r.name, zone) {
-			shown.Ignored = fmt.Errorf("the name is outside %s, which was asked about", undot(zone))
+			shown.Ignored = errors.New("the name is outside " + undot(zone) + ", which was asked about")
 		}
 		s.Records = append(s.Records, shown)
 	}
@@ -203,7 +202,7 @@ func (r *resolver) resolve(ctx context.Context, name string, kind uint16, zone s
 				break
 			}
 			if passed = append(passed, owner); len(passed) > maxAliases || slices.Contains(passed, alias) {
-				return resolved{}, fmt.Errorf("%s: %w", question{canonical(name), kind}, errAliases)
+				return resolved{}, wrap(question{canonical(name), kind}.String(), errAliases)
 			}
 			owner = alias
 		}

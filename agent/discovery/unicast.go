@@ -92,7 +92,7 @@ func (b *browser) browse(ctx context.Context, domain string) {
 func (b *browser) instance(ctx context.Context, ptr *resource, extra []*resource) {
 	label, domain, ok := cutInstance(ptr.target, b.service)
 	if !ok {
-		b.leaveOut(undot(ptr.target), fmt.Errorf("the name is not <instance>.%s.<domain>", b.service))
+		b.leaveOut(undot(ptr.target), errors.New("the name is not <instance>."+b.service+".<domain>"))
 		return
 	}
 	name := canonical(ptr.target)
@@ -140,7 +140,7 @@ func (b *browser) records(
 		return nil, nil, err
 	case len(got.records) == 0:
 		b.positive = min(b.positive, got.ttl) // the fault may be fixed
-		err := fmt.Errorf("no %s record: %s", kindName(kind), got.outcome)
+		err := errors.New("no " + kindName(kind) + " record: " + got.outcome.String())
 		if !got.outcome.definite() { // mDNS has no negative answer
 			b.fail(err)
 		}
@@ -188,7 +188,7 @@ func (b *browser) target(ctx context.Context, r Record, domain string, extra []*
 		server.TTL = min(server.TTL, a.ttl)
 	}
 	if len(found.records) > 0 && len(server.Addresses) == 0 {
-		b.leaveOut(instance, fmt.Errorf("no address of the host %s can be connected to", server.Host))
+		b.leaveOut(instance, errors.New("no address of the host "+server.Host+" can be connected to"))
 		return
 	}
 	b.positive = min(b.positive, server.TTL)
@@ -217,7 +217,7 @@ func (b *browser) host(ctx context.Context, name, domain string, extra []*resour
 			b.fail(found.err)
 		case len(found.records) == 0:
 			found.none = true
-			found.err = fmt.Errorf("the host %s has no address: %s", undot(name), got.outcome)
+			found.err = errors.New("the host " + undot(name) + " has no address: " + got.outcome.String())
 			if !got.outcome.definite() {
 				b.fail(found.err)
 			}
