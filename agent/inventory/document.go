@@ -117,7 +117,7 @@ func (p *parser) open(what string, bracket jsontext.Kind, is string) error {
 	case err == io.EOF:
 		return io.ErrUnexpectedEOF
 	case err == nil && t.Kind() != bracket:
-		return fmt.Errorf("%s must be %s", what, is)
+		return errors.New(what + " must be " + is)
 	}
 	return err
 }
@@ -162,15 +162,15 @@ func (p *parser) text(member string, number bool) (string, error) {
 	}
 	switch text := t.String(); {
 	case t.Kind() == '"' && text == "":
-		return "", fmt.Errorf("%s is empty", member)
+		return "", errors.New(member + " is empty")
 	case t.Kind() == '"':
 		return text, nil
 	case t.Kind() == '0' && number && strings.Trim(text, "0123456789") == "":
 		return text, nil
 	case number:
-		return "", fmt.Errorf("%s must be text or a whole number", member)
+		return "", errors.New(member + " must be text or a whole number")
 	}
-	return "", fmt.Errorf("%s must be text", member)
+	return "", errors.New(member + " must be text")
 }
 
 func (p *parser) templates(kind string) (t Templates, err error) {

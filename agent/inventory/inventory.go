@@ -273,7 +273,7 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 	for rest := template; ; {
 		literal, behind, open := strings.Cut(rest, "{")
 		if strings.Contains(literal, "}") {
-			return nil, fmt.Errorf("the template %q has a } without a { before it", template)
+			return refuse(template, "has a } without a { before it")
 		}
 		dst = append(dst, literal...)
 		if !open {
@@ -282,7 +282,7 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		placeholder, behind, closed := strings.Cut(behind, "}")
 		switch {
 		case !closed:
-			return nil, fmt.Errorf("the template %q has a { without a } behind it", template)
+			return refuse(template, "has a { without a } behind it")
 		case placeholder == "id" && r.ID == "":
 			return nil, fmt.Errorf("id is missing, which the template %q needs", template)
 		case placeholder == "id":
@@ -290,8 +290,7 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 		case placeholder == "name":
 			dst = appendEncoded(dst, r.Name)
 		default:
-			return nil, fmt.Errorf("the template %q has the unknown {%s} (known are {id} and {name})", template,
-				placeholder)
+			return refuse(template, "has the unknown {"+placeholder+"} (known are {id} and {name})")
 		}
 		rest = behind
 	}
@@ -301,19 +300,20 @@ func expand(dst []byte, template string, r *Resource) ([]byte, error) {
 	}
 	switch normal, ok := decide.Normalize(nil, path); {
 	case !ok:
-		return nil, fmt.Errorf(
-			"the template %q gives the path %q, which no request may have: it must start with /, with no empty "+
-				"segment, no encoded slash, and nothing that two servers could read differently",
-			template,
-			path,
-		)
+		return refuse(template, fmt.Sprintf("gives the path %q, which no request may have: it must start with /, with "+
+			"no empty segment, no encoded slash, and nothing that two servers could read differently", path))
 	case !bytes.Equal(normal, path):
-		return nil, fmt.Errorf("the template %q gives the path %q, whose normal form is %q: that alone may stand here",
-			template, path, normal)
+		return refuse(template, fmt.Sprintf("gives the path %q, whose normal form is %q: that alone may stand here",
+			path, normal))
 	case new(decide.Rules).Find(path).Kind == decide.Root: // PATH-3; a resource must not get there by its name
-		return nil, fmt.Errorf("the template %q gives the path %q, which all may read without a token", template, path)
+		return refuse(template, fmt.Sprintf("gives the path %q, which all may read without a token", path))
 	}
 	return dst, nil
+}
+
+// refuse says what is wrong with a template: why goes on from its name.
+func refuse(template, why string) ([]byte, error) {
+	return nil, fmt.Errorf("the template %q %s", template, why)
 }
 
 // appendEncoded appends text as part of one path segment: what is not unreserved (RFC 3986 §2.3) is percent-encoded, so

@@ -63,7 +63,7 @@ func Parse(document []byte) ([]Key, []error, error) {
 			left = append(left, fmt.Errorf("key %d left out: %w", n+1, err))
 			continue
 		}
-		keys = append(keys, k)
+		keys = append(keys, *k)
 	}
 	if fit := affordable(keys); len(fit) < len(keys) {
 		left = append(left, fmt.Errorf("the last %d of %d good keys left out: trying them all would take too long",
@@ -179,10 +179,10 @@ func members(object jsontext.Value, names ...string) (map[string]jsontext.Value,
 }
 
 // parseKey reads one key, and only the members named here (KEY-4).
-func parseKey(raw jsontext.Value) (Key, error) {
+func parseKey(raw jsontext.Value) (*Key, error) {
 	jwk, err := members(raw, "kty", "use", "key_ops", "alg", "kid", "n", "e")
 	if err != nil {
-		return Key{}, err
+		return nil, err
 	}
 	var kty, use, alg, kid, n, e string
 	for _, m := range []struct {
@@ -191,7 +191,7 @@ func parseKey(raw jsontext.Value) (Key, error) {
 	}{{"kty", &kty}, {"use", &use}, {"alg", &alg}, {"kid", &kid}, {"n", &n}, {"e", &e}} {
 		value, given := jwk[m.name]
 		if given && value.Kind() != '"' {
-			return Key{}, fmt.Errorf("%s is not a string", m.name)
+			return nil, fmt.Errorf("%s is not a string", m.name)
 		}
 		*m.into = text(value)
 	}
@@ -204,36 +204,36 @@ func parseKey(raw jsontext.Value) (Key, error) {
 			return text(op) == "verify"
 		})
 	default:
-		return Key{}, errors.New("key_ops is not an array")
+		return nil, errors.New("key_ops is not an array")
 	}
 	switch {
 	case kty == "":
-		return Key{}, errors.New("kty is missing")
+		return nil, errors.New("kty is missing")
 	case kty != "RSA":
-		return Key{}, unneeded(fmt.Sprintf("kty is %+.20q, not RSA", kty))
+		return nil, unneeded(fmt.Sprintf("kty is %+.20q, not RSA", kty))
 	case use != "" && use != "sig":
-		return Key{}, unneeded(fmt.Sprintf("use is %+.20q, not sig", use))
+		return nil, unneeded(fmt.Sprintf("use is %+.20q, not sig", use))
 	case alg != "" && alg != string(jose.RS512):
-		return Key{}, unneeded(fmt.Sprintf("alg is %+.20q, not RS512", alg))
+		return nil, unneeded(fmt.Sprintf("alg is %+.20q, not RS512", alg))
 	case restricted && !verifies:
-		return Key{}, unneeded("key_ops lacks verify")
+		return nil, unneeded("key_ops lacks verify")
 	case len(kid) > maxKID:
-		return Key{}, fmt.Errorf("kid has %d bytes, more than %d", len(kid), maxKID)
+		return nil, fmt.Errorf("kid has %d bytes, more than %d", len(kid), maxKID)
 	}
 	modulus, err := number("n", n)
 	if err != nil {
-		return Key{}, err
+		return nil, err
 	}
 	exponent, err := number("e", e)
 	if err != nil {
-		return Key{}, err
+		return nil, err
 	}
 	bits := modulus.BitLen()
 	switch {
 	case bits < minKeyBits || bits > maxKeyBits:
-		return Key{}, fmt.Errorf("the modulus has %d bits, not %d to %d", bits, minKeyBits, maxKeyBits)
+		return nil, fmt.Errorf("the modulus has %d bits, not %d to %d", bits, minKeyBits, maxKeyBits)
 	case modulus.Bit(0) == 0 || exponent.BitLen() > 31 || exponent.Bit(0) == 0 || exponent.Int64() < 3:
-		return Key{}, errors.New("invalid RSA modulus or exponent")
+		return nil, errors.New("invalid RSA modulus or exponent")
 	}
 	return newKey(kid, &rsa.PublicKey{N: modulus, E: int(exponent.Int64())})
 }
@@ -259,16 +259,16 @@ func number(name, text string) (*big.Int, error) {
 	return new(big.Int).SetBytes(b), nil
 }
 
-func newKey(kid string, pub *rsa.PublicKey) (Key, error) {
+func newKey(kid string, pub *rsa.PublicKey) (*Key, error) {
 	sum, err := (&jose.JSONWebKey{Key: pub}).Thumbprint(crypto.SHA256)
 	if err != nil {
-		return Key{}, err
+		return nil, err
 	}
 	modulus, err := bigmod.NewModulus(pub.N.Bytes())
 	if err != nil {
-		return Key{}, err
+		return nil, err
 	}
-	k := Key{KID: kid, Public: pub, modulus: modulus}
+	k := &Key{KID: kid, Public: pub, modulus: modulus}
 	copy(k.Thumbprint[:], sum)
 	return k, nil
 }

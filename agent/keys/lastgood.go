@@ -201,7 +201,7 @@ func DecodeLastGood(data []byte) (LastGood, []error, error) {
 				left = append(left, fmt.Errorf("key %d of %+.100q left out: %w", n+1, i.Issuer, err))
 				continue
 			}
-			h.Keys = append(h.Keys, k)
+			h.Keys = append(h.Keys, *k)
 		}
 		if len(h.Keys) == 0 {
 			left = append(left, fmt.Errorf("no key of %+.100q", i.Issuer))
