@@ -17,6 +17,8 @@
 //	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/client?issuer=https://auth.example.com'
 //	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/certs
 //	curl --unix-socket /run/nmos-authd/admin.sock -X POST http://localhost/certs/renew
+//	curl --unix-socket /run/nmos-authd/admin.sock -T pair.pem http://localhost/certs
+//	curl --unix-socket /run/nmos-authd/admin.sock -X DELETE 'http://localhost/certs?what=ecdsa'
 //
 // Errors are NMOS errors in JSON: code, error, debug (ANS-7). Who may connect is the socket's affair: its file's mode
 // and group.
@@ -89,6 +91,10 @@ type Daemon interface {
 	// ChangeCerts has the device ask for its certificates now: from the beginning if enrol is set, else by renewing
 	// those that it holds. It waits for the outcome. ErrFixed is wrapped if the configuration has it ask for none.
 	ChangeCerts(ctx context.Context, enrol bool) error
+	// InstallCertificate takes a key with its certificate, in PEM, that a person has; RemoveCertificates takes away that
+	// of a kind of keys, or all. Both return once the web server's files are so. ErrFixed is wrapped if that cannot be.
+	InstallCertificate(ctx context.Context, text []byte) error
+	RemoveCertificates(ctx context.Context, what string) error
 	// Keys returns the key set that is held of an issuer, nil if none.
 	Keys(issuer string) ([]byte, error)
 	// Status returns the state of the daemon, as JSON.
@@ -120,6 +126,8 @@ var adminRoutes = []route{
 	{"/client", http.MethodDelete, (*socket).forgetClient},
 	{"/client/key", http.MethodPost, (*socket).rotateClient},
 	{"/certs", http.MethodPost, (*socket).enrol},
+	{"/certs", http.MethodPut, (*socket).installCertificate},
+	{"/certs", http.MethodDelete, (*socket).removeCertificates},
 	{"/certs/renew", http.MethodPost, (*socket).renew},
 	{"/observe/mode", http.MethodPost, (*socket).startObserve},
 	{"/observe/mode", http.MethodDelete, (*socket).stopObserve},
@@ -331,6 +339,34 @@ func (s *socket) renew(w http.ResponseWriter, r *http.Request) { s.certs(w, r, f
 
 func (s *socket) certs(w http.ResponseWriter, r *http.Request, enrol bool) {
 	changed(w, s.daemon.ChangeCerts(r.Context(), enrol), "no certificate", "")
+}
+
+// maxPair is the longest text with a key and its certificates, in bytes.
+const maxPair = 128 << 10
+
+func (s *socket) installCertificate(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxPair+1))
+	switch {
+	case len(text) > maxPair:
+		err = errors.New("over 128 KiB")
+	case err == nil:
+		err = s.daemon.InstallCertificate(r.Context(), text)
+	}
+	taken(w, err, "the certificate is not installed")
+}
+
+func (s *socket) removeCertificates(w http.ResponseWriter, r *http.Request) {
+	err := s.daemon.RemoveCertificates(r.Context(), r.URL.Query().Get("what"))
+	taken(w, err, "the certificate is not removed")
+}
+
+// taken is changed for what fails, if it does, for what was asked.
+func taken(w http.ResponseWriter, err error, text string) {
+	if err != nil && !errors.Is(err, ErrFixed) {
+		httpauth.Fail(w, http.StatusBadRequest, text, err.Error())
+		return
+	}
+	changed(w, err, text, "")
 }
 
 // What is not known by the name that a request gives.

@@ -156,7 +156,7 @@ func TestOldList_CERT45(t *testing.T) {
 		r.onlyFirst = true
 		r.run(day)
 		first := r.must()
-		if !strings.Contains(r.said(), "its next was due") {
+		if !strings.Contains(r.said(), "the next was due") {
 			t.Errorf("nothing was said of a list of yesterday: %s", r.said())
 		}
 		old = e.ca.list(time.Hour, first)

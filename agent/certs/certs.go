@@ -20,16 +20,15 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nmosauthd/agent/alarm"
@@ -84,6 +83,7 @@ type Config struct {
 	// root is trusted, with or without TrustFirst: one that came by EST and is another is not used any more (CERT-11).
 	Fingerprint string
 	NoRenewal   bool // CERT-6
+	Files       any  // what HandOver goes by, comparable: another has it called again
 }
 
 // KeyKind is a kind of keys.
@@ -179,46 +179,54 @@ const (
 	leastRest    = time.Minute // between two certificates of a kind
 	leastLife    = 30 * time.Second
 	mostServers  = 8
-	mostAsked    = 200 // times that a server may want time for a request (CERT-27)
+	mostAsked    = 200             // times that a server may want time for a request (CERT-27)
+	mostAhead    = 5 * time.Minute // of a CA's clock
 )
 
 // Client is the device's side of EST. Its methods may be called from any number of goroutines.
 type Client struct {
-	o    Options
-	work alarm.Worker // whoever has its turn owns what follows
+	o          Options
+	configured atomic.Pointer[Config] // not written to
+	shown      atomic.Pointer[view]   // to those who do not wait
 
-	kept      *state // nil if not loaded
-	unsaved   bool   // what is kept could not be stored
+	work      alarm.Worker // whoever has its turn owns what follows
+	config    *Config      // of this turn
+	kept      *state       // nil if not loaded
+	unsaved   error        // why what is kept is not stored; nil if it is
 	saveTries int
-	handed    bool // the firmware has what is held
+	handed    bool  // the firmware has what is held
+	handErr   error // why it did not take it
 	handTries int
 	handNext  time.Time
 	slots     []*slot
 	place     time.Time // before which nothing is sent after the start; zero if not chosen yet
 	lookAt    time.Time // when the roots are asked for
 	lookTries int
-	listAt    time.Time // when revocation lists are asked for
-	server    string    // asked last
+	listAt    time.Time            // when revocation lists are asked for
+	server    string               // asked last
+	rests     map[string]time.Time // until when servers asked to be left alone
 	maker     MakerStatus
 	makers    *tls.Certificate // nil if there is none that can be shown
-	looked    time.Time
 	err       error
 	failed    time.Time
 
-	mu      sync.Mutex // guards the rest, for moments only
-	config  Config
-	wishes  wishes
-	status  Status
-	roots   []byte
-	holding []tls.Certificate
+	mu     sync.Mutex // guards the rest, for moments only
+	wishes wishes
 }
 
 // wishes are what happened since the worker looked.
-type wishes struct{ changed, retry, enrol, renew, network, clock bool }
+type wishes struct {
+	changed, retry, enrol, renew, network, clock bool
+
+	told []chan<- error // who wants to know what came of it
+}
 
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
-	return &Client{o: o, work: alarm.NewWorker()}
+	c := &Client{o: o, work: alarm.NewWorker(), rests: map[string]time.Time{}}
+	c.configured.Store(&Config{})
+	c.shown.Store(&view{})
+	return c
 }
 
 // Load reads what is kept, so that Roots and Certificates answer. Run does so, too, and tries again.
@@ -227,14 +235,12 @@ func (c *Client) Load() error {
 		return err
 	}
 	defer c.work.Done()
+	c.config = c.configured.Load()
 	if err := c.load(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	config := c.config
-	c.mu.Unlock()
-	c.tidy(config, wishes{})
-	c.show(config, Starting, 0)
+	c.tidy(wishes{})
+	c.show(Starting, 0)
 	return nil
 }
 
@@ -251,13 +257,10 @@ func (c *Client) Configure(config Config) {
 		}
 	}
 	config.Names = names
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if reflect.DeepEqual(c.config, config) {
-		return
+	if !reflect.DeepEqual(c.configured.Load(), &config) {
+		c.configured.Store(&config)
+		c.wish(func(w *wishes) { w.changed = true })
 	}
-	c.config, c.wishes.changed = config, true
-	c.work.Ring()
 }
 
 // check returns why nothing can be asked for (CERT-22).
@@ -316,112 +319,107 @@ func (c *Client) ClockChanged() { c.wish(func(w *wishes) { w.clock = true }) }
 // Retry has what waits tried now: a place in the start, a failure. It does not hurry a server that asked for time.
 func (c *Client) Retry() { c.wish(func(w *wishes) { w.retry = true }) }
 
-// Enrol has each certificate asked for from the beginning, now, with the maker's certificate.
-func (c *Client) Enrol() { c.wish(func(w *wishes) { w.retry, w.enrol = true, true }) }
+// Enrol has each certificate asked for from the beginning, now, with the maker's certificate. The channel says what
+// came of it: nil if all that is wanted is held and handed over.
+func (c *Client) Enrol() <-chan error { return c.ask(true) }
 
 // Renew has each certificate that is held renewed now; it enrols for those that are not.
-func (c *Client) Renew() { c.wish(func(w *wishes) { w.retry, w.renew = true, true }) }
+func (c *Client) Renew() <-chan error { return c.ask(false) }
 
-// Install takes a pair that a person installed, as PEM, in place of one of its kind (CERT-47). It is used, and renewed
-// when its time comes, as if it had been issued by EST. The chain need not lead to a root that is known.
-func (c *Client) Install(ctx context.Context, key, chain []byte) error {
-	p := &pair{Installed: true}
-	if block, _ := pem.Decode(key); block != nil {
-		p.Key = block.Bytes
-	}
-	for len(p.Chain) < maxCerts {
-		block, rest := pem.Decode(chain)
-		if block == nil {
-			break
-		}
-		if chain = rest; block.Type == "CERTIFICATE" {
-			p.Chain = append(p.Chain, block.Bytes)
-		}
-	}
-	if err := p.open(); err != nil {
+func (c *Client) ask(enrol bool) <-chan error {
+	told := make(chan error, 1)
+	c.wish(func(w *wishes) {
+		w.retry, w.renew, w.enrol, w.told = true, true, w.enrol || enrol, append(w.told, told)
+	})
+	return told
+}
+
+// Install takes a pair that a person has, key and chain in one PEM text, in place of one of its kind (CERT-47). It is
+// used, and renewed when its time comes, as if it had been issued by EST. The chain need not lead to a root that is
+// known. When Install returns nil the firmware has it; if it does not take it, it is kept, and given again.
+func (c *Client) Install(ctx context.Context, text []byte) error {
+	read, err := tls.X509KeyPair(text, text)
+	if err != nil {
 		return err
 	}
-	for _, der := range p.Chain[1:] {
-		if _, err := x509.ParseCertificate(der); err != nil {
-			return errors.New("a certificate of the chain cannot be read")
-		}
+	p := &pair{Installed: true, Chain: read.Certificate}
+	if p.Key, err = x509.MarshalPKCS8PrivateKey(read.PrivateKey); err == nil {
+		err = p.open()
 	}
-	return c.change(ctx, func() error {
+	if err != nil {
+		return err
+	}
+	if len(p.parsed()) < len(p.Chain) {
+		return errors.New("a certificate of the chain cannot be read")
+	}
+	return c.change(ctx, func(s *state) error {
 		if wall, trusted := c.o.Clock(); trusted {
 			if p.Since = wall.Unix(); wall.After(p.leaf.NotAfter) {
 				return errors.New("the certificate has ended")
 			}
 		}
-		c.kept.put(p)
+		s.put(p)
 		return nil
 	})
 }
 
 // Remove takes the pair of a kind away.
 func (c *Client) Remove(ctx context.Context, kind KeyKind) error {
-	return c.change(ctx, func() error {
-		if c.kept.pair(kind) == nil {
+	return c.change(ctx, func(s *state) error {
+		if s.pair(kind) == nil {
 			return fmt.Errorf("no certificate for a key of kind %s is held", shown(string(kind)))
 		}
-		c.kept.drop(kind)
+		s.drop(kind)
 		return nil
 	})
 }
 
 // Forget takes away all that is held and was kept: roots, pairs, and requests that wait. The device is as it came from
 // its maker, and a first root may be taken again if the configuration allows it. What cannot be read is forgotten, too.
-func (c *Client) Forget(ctx context.Context) error {
-	if err := c.work.Take(ctx); err != nil {
-		return err
-	}
-	defer c.work.Done()
-	c.begin(&state{Version: stateVersion, Place: uint16(rand.N(1 << 16))})
-	c.slots, c.lookAt = nil, time.Time{}
-	if err := c.save(); err != nil {
-		return err
-	}
-	c.o.Report(Event{Kind: EventForgotten})
-	c.Retry()
-	return nil
-}
+func (c *Client) Forget(ctx context.Context) error { return c.change(ctx, nil) }
 
-// change has the worker's turn for a change by an operator, which is stored, or not made.
-func (c *Client) change(ctx context.Context, what func() error) error {
+// change has the worker's turn for a change by an operator, nil to forget all. It is stored, or not made.
+func (c *Client) change(ctx context.Context, what func(*state) error) error {
 	if err := c.work.Take(ctx); err != nil {
 		return err
 	}
 	defer c.work.Done()
-	if err := c.load(); err != nil {
+	c.config = c.configured.Load()
+	after := newState()
+	if what != nil {
+		if err := c.load(); err != nil {
+			return err
+		}
+		*after = *c.kept
+		after.Pairs, after.Waiting = slices.Clone(after.Pairs), slices.Clone(after.Waiting)
+		if err := what(after); err != nil {
+			return err
+		}
+	}
+	if err := c.replace(after); err != nil {
 		return err
 	}
-	pairs, waits := slices.Clone(c.kept.Pairs), slices.Clone(c.kept.Waiting)
-	err := what()
-	if err == nil {
-		err = c.save()
+	if what == nil {
+		c.o.Report(Event{Kind: EventForgotten})
 	}
-	if err != nil {
-		c.kept.Pairs, c.kept.Waiting = pairs, waits
-		return err
-	}
-	c.handed, c.handNext = false, time.Time{}
+	c.slots, c.handNext = nil, time.Time{}
+	c.tidy(wishes{retry: what == nil})
+	c.handOver()
+	c.show(c.phase(), 0)
 	c.work.Ring()
+	if c.handErr != nil {
+		return fmt.Errorf("stored, but not handed over yet: %w", c.handErr)
+	}
 	return nil
 }
 
 // Roots returns the roots that came by EST, as PEM; empty if there are none. Those that a person installed are not
-// among them.
-func (c *Client) Roots() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.roots)
-}
+// among them. It is not to be written to.
+func (c *Client) Roots() []byte { return c.shown.Load().roots }
 
 // Certificates returns the pairs held, for connections that the daemon makes itself, in the order of the configuration.
-func (c *Client) Certificates() []tls.Certificate {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.holding)
-}
+// They are not to be written to.
+func (c *Client) Certificates() []*tls.Certificate { return c.shown.Load().pairs }
 
 // Run does the work until ctx ends.
 func (c *Client) Run(ctx context.Context) { c.work.Run(ctx, c.step) }

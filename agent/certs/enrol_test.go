@@ -11,8 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -80,8 +78,7 @@ func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
 	keys := map[string]bool{}
 	for _, a := range e.enrolments() {
 		csr := a.csr
-		if got := strings.Join(csr.DNSNames, " "); got != "ax8.example.com second.example.com" ||
-			len(csr.IPAddresses) > 0 {
+		if got := strings.Join(csr.DNSNames, " "); got != "ax8.example.com second.example.com" || len(csr.IPAddresses) > 0 {
 			t.Errorf("got the names %q", got)
 		}
 		if csr.Subject.CommonName != "ax8.example.com" {
@@ -364,132 +361,6 @@ func TestPassword_CERT26(t *testing.T) {
 	}
 }
 
-// A certificate that is not what was asked for is not used, and the next server is asked.
-func TestChecks_CERT7_CERT28(t *testing.T) {
-	other := newCA("Other", day)
-	for _, c := range []struct {
-		name  string
-		alter func(*x509.Certificate, *x509.CertificateRequest)
-		want  string
-	}{
-		{"cn", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.RawSubject, c.Subject = nil, pkix.Name{CommonName: "other"}
-		}, `its CN is "other"`},
-		{"serial", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.RawSubject, c.Subject = nil, pkix.Name{CommonName: name, SerialNumber: "SN9"}
-		}, `its serialNumber is "SN9"`},
-		{"no-san", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.DNSNames = nil }, "lacks the name"},
-		{"more-san", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.DNSNames = append(c.DNSNames, "x") },
-			"was not asked for"},
-		{"wildcard", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.DNSNames = append(c.DNSNames, "*.example.com")
-		}, "was not asked for"},
-		{"address", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.IPAddresses = []net.IP{{192, 0, 2, 1}} },
-			"names of another kind"},
-		{"future", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotBefore = time.Now().Add(time.Hour) },
-			"not valid before"},
-		{"past", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotAfter = time.Now().Add(-time.Second) },
-			"past or too soon"},
-		{"short", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.NotAfter = time.Now().Add(20 * time.Second)
-		},
-			"past or too soon"},
-		{"client-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-		}, "server and client both"},
-		{"server-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		}, "server and client both"},
-		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil },
-			"server and client both"},
-		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) {
-			c.KeyUsage = x509.KeyUsageKeyEncipherment
-		},
-			"TLS cannot use it"},
-		{"ca", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.IsCA, c.BasicConstraintsValid = true, true },
-			"it is a CA's"},
-		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() },
-			"another key"},
-	} {
-		t.Run("CERT-28/"+c.name, func(t *testing.T) {
-			e := newEST("est.example.com")
-			e.alter = c.alter
-			good := newEST("good.example.com")
-			good.ca, good.cert = e.ca, e.ca.serve("good.example.com", day)
-			good.cacerts = e.cacerts
-			good.away = true
-			r := newRig(t, e, good)
-			r.step()
-			if r.held() != nil || !strings.Contains(r.said(), c.want) {
-				t.Errorf("held %v, said %s, want %q", r.held() != nil, r.said(), c.want)
-			}
-			good.away = false
-			r.step()
-			r.must()
-		})
-	}
-	t.Run("CERT-28/chain", func(t *testing.T) {
-		e := newEST("est.example.com")
-		cert := e.ca
-		e.answer = func(_ http.ResponseWriter, _ *http.Request, a *asked) bool {
-			if e.ca = cert; a.csr != nil {
-				e.ca = other
-			}
-			return false
-		}
-		r := newRig(t, e)
-		r.step()
-		r.refused("does not lead to a root from cacerts")
-		if r.held() != nil {
-			t.Error("it was used")
-		}
-	})
-	for name, body := range map[string]string{
-		"html": "<html>", "empty": "", "half": message64(other.cert)[:100], "root": message64(other.cert),
-	} {
-		t.Run("CERT-28/body-"+name, func(t *testing.T) {
-			e := newEST("est.example.com")
-			e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
-				if a.csr != nil {
-					io.WriteString(w, body)
-				}
-				return a.csr != nil
-			}
-			r := newRig(t, e)
-			r.step()
-			r.refused("the certificate is not used")
-			if r.held() != nil {
-				t.Error("it was used")
-			}
-		})
-	}
-}
-
-// A certificate may come from below the root; what lies between goes to the firmware with it.
-func TestIntermediate_CERT13_CERT28(t *testing.T) {
-	e := newEST("est.example.com")
-	root := e.ca
-	below := &authority{key: newKey()}
-	below.cert = root.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "Below"}, NotAfter: time.Now().Add(day), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign,
-	}, below.key.Public())
-	e.ca, e.cert = below, below.serve(e.host, day)
-	e.cacerts = func() []*x509.Certificate { return []*x509.Certificate{below.cert, root.cert} }
-	r := newRig(t, e)
-	r.step()
-	r.must()
-	b := r.given[len(r.given)-1]
-	first, rest := pem.Decode(b.Pairs[0].Chain)
-	second, rest := pem.Decode(rest)
-	if first == nil || second == nil || len(rest) > 0 || !bytes.Equal(second.Bytes, below.cert.Raw) {
-		t.Errorf("got the chain %s", b.Pairs[0].Chain)
-	}
-	if block, rest := pem.Decode(b.Roots); block == nil || len(rest) > 0 || !bytes.Equal(block.Bytes, root.cert.Raw) {
-		t.Errorf("got the roots %s", b.Roots)
-	}
-}
-
 // A clock that was never set does not keep a device from its certificate, though every date is wrong for it.
 func TestClockUnknown_CERT30(t *testing.T) {
 	for _, ahead := range []time.Duration{-50 * 365 * day, 50 * 365 * day} {
@@ -536,9 +407,8 @@ func TestSilent_CERT48(t *testing.T) {
 		"pair": fmt.Sprintf("%v %+v %#v %s %q", b, b, b, b.Pairs[0], b.Pairs),
 	} {
 		for _, secret := range []string{
-			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80],
-			fmt.Sprint(block.Bytes[40:50]), fmt.Sprintf("%x", block.Bytes[40:50]),
-			strings.Trim(fmt.Sprintf("%#v", block.Bytes[40:50]), "[]byte{}"),
+			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80], fmt.Sprint(block.Bytes[40:50]),
+			fmt.Sprintf("%x", block.Bytes[40:50]), strings.Trim(fmt.Sprintf("%#v", block.Bytes[40:50]), "[]byte{}"),
 		} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s has the key: %.200s", where, text)

@@ -20,7 +20,7 @@ const (
 )
 
 var (
-	errEnd   = errors.New("it breaks off")
+	errEnd   = errors.New("the message breaks off")
 	errCerts = errors.New("not a PKCS #7 message of certificates only")
 )
 
@@ -34,9 +34,9 @@ func element(b []byte, depth int) (tag byte, content, rest []byte, err error) {
 	rest = b[2:]
 	switch {
 	case tag&0x1f == 0x1f:
-		return 0, nil, nil, errors.New("it has a tag that is not expected")
+		return 0, nil, nil, errors.New("the message has a tag that is not expected")
 	case n == 0x80 && (tag&0x20 == 0 || depth == 0):
-		return 0, nil, nil, errors.New("it is nested too deeply")
+		return 0, nil, nil, errors.New("the message is nested too deeply")
 	case n == 0x80:
 		for inner := rest; ; {
 			if bytes.HasPrefix(inner, []byte{0, 0}) {

@@ -56,14 +56,14 @@ func TestParseCerts_CERT15(t *testing.T) {
 		"html":       {"\n<!DOCTYPE html>", "an HTML page"},
 		"der":        {string(der), "not base64"},
 		"pem":        {"-----BEGIN PKCS7-----\n" + text, "not base64"},
-		"cut":        {text[:len(text)-200], "it breaks off"},
+		"cut":        {text[:len(text)-200], "the message breaks off"},
 		"more":       {encode(append(bytes.Clone(der), 0)), "not a PKCS #7 message"},
 		"data":       {encode(bytes.Replace(der, []byte{1, 7, 2}, []byte{1, 7, 1}, 1)), "not a PKCS #7 message"},
 		"no-certs":   {encode(message()), "without certificates"},
-		"signers":    {encode(signed), "it breaks off"},
+		"signers":    {encode(signed), "the message breaks off"},
 		"not-a-cert": {encode(message(&x509.Certificate{Raw: []byte{0x30, 0}})), "certificate 1 cannot be read"},
 		"deep":       {encode(bytes.Repeat([]byte{0x30, 0x80}, 1<<16)), "nested too deeply"},
-		"endless":    {encode([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0}), "it breaks off"},
+		"endless":    {encode([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0}), "the message breaks off"},
 	} {
 		t.Run("CERT-15/"+name, func(t *testing.T) {
 			got, err := certs.ParseCerts([]byte(c.body))

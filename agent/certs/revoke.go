@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,85 +19,87 @@ const (
 	leastList = time.Hour // between two looks, whatever the list says or however often it fails
 )
 
-// lists looks into the revocation lists that the certificates held name (CERT-45). One that was revoked is out of use
-// at once, and another is asked for from the beginning. A list that does not come changes nothing: it may be kept from
-// the device by anybody between. The root is not looked up, since only its own signature could say that it is revoked.
-func (c *Client) lists(ctx context.Context, config Config) {
-	now := time.Now()
-	if len(c.kept.Pairs) == 0 {
-		c.listAt = time.Time{} // or it would be due forever
+// lists looks into the revocation lists that the certificates held and the maker's name (CERT-45). One that was revoked
+// is out of use at once, and another is asked for from the beginning; the maker's is not shown any more (CERT-26). A
+// list that does not come changes nothing: it may be kept from the device by anybody between, and a maker's is often
+// out of a facility's reach. The root is not looked up, since only its own signature could say that it is revoked.
+func (c *Client) lists(ctx context.Context) {
+	if time.Now().Before(c.listAt) {
 		return
 	}
-	if now.Before(c.listAt) {
-		return
-	}
-	wait, gone := listRest, false
+	next, gone := listRest, false
 	for _, s := range c.slots {
 		p := c.kept.pair(s.kind)
 		if p == nil {
 			continue
 		}
-		revoked, rest, err := c.revoked(ctx, p)
-		wait = min(wait, rest)
+		chain := p.parsed()
+		if r := c.rootOf(p); r != nil {
+			chain = append(chain, r)
+		}
+		revoked, rest, err := c.revoked(ctx, chain)
+		next = min(next, rest)
 		switch {
-		case ctx.Err() != nil:
-			return
 		case revoked:
 			gone = true
 			c.kept.drop(s.kind)
 			*s = slot{kind: s.kind, revoked: true}
 			c.o.Report(Event{Kind: EventRevoked, Key: s.kind, Text: describe(p.leaf)})
-		case err != nil:
+		case err != nil && ctx.Err() == nil:
 			err = fmt.Errorf("the revocation list of the certificate cannot be used: %w", err)
-			c.o.Report(Event{Kind: EventFailure, Key: s.kind, Err: err, Again: wait})
+			c.o.Report(Event{Kind: EventFailure, Key: s.kind, Err: err, Again: rest})
 		}
 	}
-	c.listAt = now.Add(wait + rand.N(wait/8))
-	if !gone {
+	if c.lookAtMaker(); c.makers != nil {
+		chain := parseChain(c.makers.Certificate)
+		switch revoked, rest, err := c.revoked(ctx, chain); {
+		case revoked:
+			gone = true
+			c.kept.RevokedMaker = fingerprint(chain[0])
+			c.lookAtMaker()
+			err = errors.New("the maker's certificate was revoked, and is not used any more")
+			c.o.Report(Event{Kind: EventFailure, Err: err})
+		case err == nil:
+			next = min(next, rest)
+		}
+	}
+	if ctx.Err() != nil {
 		return
 	}
-	err := c.save()
-	c.publish()
-	c.unsaved, c.handed, c.handNext = false, false, time.Time{} // it goes also if that cannot be stored
-	c.handOver(config)
-	c.unsaved = err != nil
+	c.listAt = time.Now().Add(next + rand.N(next/8))
+	if gone {
+		err := c.save()
+		c.unsaved, c.handed, c.handNext = nil, false, time.Time{} // it goes also if that cannot be stored
+		c.handOver()
+		c.show(c.phase(), 0)
+		c.unsaved = err
+	}
 }
 
-// revoked reports whether a pair's certificate, or one above it but the root, is in its issuer's list, and when to look
-// again.
-func (c *Client) revoked(ctx context.Context, p *pair) (bool, time.Duration, error) {
+// revoked reports whether a certificate, or one above it but the root, is in the list of the next of the chain, and
+// when to look again.
+func (c *Client) revoked(ctx context.Context, chain []*x509.Certificate) (bool, time.Duration, error) {
 	wait := listRest
-	above := make([]*x509.Certificate, 0, maxCerts)
-	for _, der := range p.Chain[1:] {
-		if cert, err := x509.ParseCertificate(der); err == nil {
-			above = append(above, cert)
+	for i, issuer := range chain[min(1, len(chain)):] {
+		cert := chain[i]
+		if len(cert.CRLDistributionPoints) == 0 {
+			continue
 		}
-	}
-	if r := c.rootOf(p); r != nil {
-		above = append(above, r)
-	}
-	cert := p.leaf
-	for _, issuer := range above {
-		if len(cert.CRLDistributionPoints) > 0 {
-			list, err := c.list(ctx, cert.CRLDistributionPoints[0], issuer)
-			if err != nil {
-				return false, leastList, err
-			}
-			if slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
-				return e.SerialNumber.Cmp(cert.SerialNumber) == 0
-			}) {
-				return true, leastList, nil
-			}
-			if wall, trusted := c.o.Clock(); trusted {
-				// whoever is between may repeat it forever
-				if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() {
-					return false, leastList, fmt.Errorf("its next was due on %s",
-						list.NextUpdate.UTC().Format(time.DateTime))
-				}
-				wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))
-			}
+		list, err := c.list(ctx, cert.CRLDistributionPoints[0], issuer)
+		if err != nil {
+			return false, leastList, err
 		}
-		cert = issuer
+		if slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+			return e.SerialNumber.Cmp(cert.SerialNumber) == 0
+		}) {
+			return true, leastList, nil
+		}
+		if wall, trusted := c.o.Clock(); trusted {
+			if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it forever
+				return false, leastList, errors.New("the next was due " + dateTime(list.NextUpdate))
+			}
+			wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))
+		}
 	}
 	return false, wait, nil
 }
@@ -124,14 +125,12 @@ func (c *Client) list(ctx context.Context, at string, issuer *x509.Certificate) 
 		return nil, plain(err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
-	switch {
-	case res.StatusCode != http.StatusOK:
+	if res.StatusCode != http.StatusOK {
 		return nil, &statusError{status: res.StatusCode}
-	case err != nil:
-		return nil, fmt.Errorf("the answer breaks off after %d bytes", len(body))
-	case len(body) > maxList:
-		return nil, fmt.Errorf("an answer of over %d KiB", maxList>>10)
+	}
+	body, err := readAll(res.Body, maxList)
+	if err != nil {
+		return nil, err
 	}
 	list, err := x509.ParseRevocationList(body)
 	if err == nil {

@@ -2,7 +2,9 @@ package certs_test
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
@@ -26,6 +28,27 @@ func (l *lister) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(l.body())
 }
 
+// serveList has crl.example.com serve a list.
+func (r *rig) serveList(body func() []byte) *lister {
+	l := &lister{body: body}
+	way := make(pipes)
+	server := &http.Server{Handler: l, ErrorLog: log.New(io.Discard, "", 0)}
+	done := make(chan struct{})
+	go func() {
+		server.Serve(way)
+		close(done)
+	}()
+	r.t.Cleanup(func() {
+		close(way)
+		server.Close()
+		<-done
+	})
+	r.ways["crl.example.com"] = way
+	r.servers = append(r.servers, &est{host: "crl.example.com"})
+	r.onlyFirst = true
+	return l
+}
+
 // list is a list of a CA.
 func (a *authority) list(life time.Duration, revoked ...*x509.Certificate) []byte {
 	l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(life)}
@@ -47,22 +70,7 @@ func TestRevoked_CERT45(t *testing.T) {
 		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.CRLDistributionPoints = []string{"http://crl.example.com/list.crl"}
 		}
-		l := &lister{body: func() []byte { return e.ca.list(6 * time.Hour) }}
-		way := make(pipes)
-		server := &http.Server{Handler: l, ErrorLog: log.New(io.Discard, "", 0)}
-		done := make(chan struct{})
-		go func() {
-			server.Serve(way)
-			close(done)
-		}()
-		t.Cleanup(func() {
-			close(way)
-			server.Close()
-			<-done
-		})
-		r.ways["crl.example.com"] = way
-		r.servers = append(r.servers, &est{host: "crl.example.com"})
-		r.onlyFirst = true
+		l := r.serveList(func() []byte { return e.ca.list(6 * time.Hour) })
 		r.run(2 * day)
 		first := r.must()
 		if l.asked < 6 || l.asked > 9 {
@@ -100,6 +108,79 @@ func TestRevoked_CERT45(t *testing.T) {
 		}
 		if s := r.Status(); s.Phase != certs.Held {
 			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// A maker's certificate that its issuer's list names is not shown any more, from the first request on, also after a
+// restart without that list; another one is.
+func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
+	virtual(t, func(t *testing.T, r *rig, e *est) {
+		listed := func() *tls.Certificate {
+			key := newKey()
+			leaf := r.makerCA.sign(&x509.Certificate{
+				Subject: pkix.Name{CommonName: "AX-8 SN0012"}, NotAfter: time.Now().Add(30 * 365 * day),
+				ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
+				CRLDistributionPoints: []string{"http://crl.example.com/list.crl"},
+			}, key.Public())
+			return &tls.Certificate{Certificate: [][]byte{leaf.Raw, r.makerCA.cert.Raw}, PrivateKey: key, Leaf: leaf}
+		}
+		r.maker = listed()
+		l := r.serveList(func() []byte { return r.makerCA.list(6*time.Hour, r.maker.Leaf) })
+		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
+			if a.csr != nil {
+				w.WriteHeader(403)
+			}
+			return a.csr != nil
+		}
+		none := func(when string, want int) {
+			t.Helper()
+			if n := len(e.enrolments()); n < want {
+				t.Errorf("%s: got %d requests, want %d or more", when, n, want)
+			}
+			for _, a := range e.all("") {
+				if a.client != "" {
+					t.Errorf("%s: %s by %q", when, a.what, a.client)
+				}
+			}
+			if s := r.Status(); s.Maker.Err == nil || !strings.Contains(s.Maker.Err.Error(), "revoked") {
+				t.Errorf("%s: got %+v", when, s.Maker)
+			}
+		}
+		r.run(time.Hour)
+		none("at first", 5)
+		if n := strings.Count(r.said(), "maker's certificate was revoked"); l.asked != 1 || n != 1 {
+			t.Errorf("asked for the list %d times, said %d times; want 1, 1", l.asked, n)
+		}
+		l.body = func() []byte { return nil }
+		r.power()
+		r.run(time.Hour)
+		none("after a restart", 10)
+		r.maker = listed()
+		e.answer = nil
+		r.run(time.Hour)
+		r.must()
+		all := e.enrolments()
+		if a := all[len(all)-1]; a.client != "AX-8 SN0012" || r.Status().Maker.Err != nil {
+			t.Errorf("another one: %s by %q, %+v", a.what, a.client, r.Status().Maker)
+		}
+	})
+}
+
+// A maker's list that does not come keeps nobody from a certificate, and is asked for once a day.
+func TestMakerListAway_CERT45(t *testing.T) {
+	virtual(t, func(t *testing.T, r *rig, e *est) {
+		l := r.serveList(func() []byte { return []byte("<html>") })
+		key := newKey()
+		leaf := r.makerCA.sign(&x509.Certificate{
+			NotAfter: time.Now().Add(365 * day), CRLDistributionPoints: []string{"http://crl.example.com/list.crl"},
+		}, key.Public())
+		r.maker = &tls.Certificate{Certificate: [][]byte{leaf.Raw, r.makerCA.cert.Raw}, PrivateKey: key, Leaf: leaf}
+		r.run(time.Minute)
+		r.must()
+		r.run(10 * day)
+		if l.asked < 8 || l.asked > 12 {
+			t.Errorf("asked for the list %d times in ten days, want about once a day", l.asked)
 		}
 	})
 }

@@ -18,8 +18,8 @@ func (s *state) moment(life time.Duration) time.Duration {
 }
 
 // planned returns when a pair is to be renewed, by this process's time; zero if never.
-func (c *Client) planned(config Config, p *pair, now time.Time) time.Time {
-	if config.NoRenewal {
+func (c *Client) planned(p *pair, now time.Time) time.Time {
+	if c.config.NoRenewal {
 		return time.Time{} // CERT-6
 	}
 	wall, trusted := c.o.Clock()
@@ -33,40 +33,45 @@ func (c *Client) planned(config Config, p *pair, now time.Time) time.Time {
 		begin = since // a server may date a certificate back by far
 	}
 	at := begin.Add(c.kept.moment(p.leaf.NotAfter.Sub(begin)))
-	if p.Since != 0 && at.Before(since.Add(leastRest)) {
-		at = since.Add(leastRest)
+	if p.Since != 0 {
+		at = later(at, since.Add(leastRest))
 	}
 	return now.Add(at.Sub(wall))
 }
 
 // dueAt returns when a certificate is asked for, by this process's time; zero if never.
-func (c *Client) dueAt(config Config, s *slot, now time.Time) time.Time {
+func (c *Client) dueAt(s *slot, now time.Time) time.Time {
 	if w := c.kept.wait(s.kind); w != nil {
-		if s.next.After(w.until) {
-			return s.next
-		}
-		return w.until // CERT-27: also if an operator is impatient
+		return later(s.next, w.until) // CERT-27: also if an operator is impatient
 	}
 	at := now
-	if p := c.kept.pair(s.kind); p != nil && !s.now && !c.foreign(p) && (p.Installed || fits(p.leaf, config) == nil) {
-		at = c.planned(config, p, now)
+	if p := c.kept.pair(s.kind); p != nil && !s.now && !c.foreign(p) && (p.Installed || c.fits(p.leaf) == nil) {
+		at = c.planned(p, now)
 	}
-	if !at.IsZero() && s.next.After(at) {
-		return s.next
+	if at.IsZero() {
+		return at
 	}
-	return at
+	return later(s.next, at)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // fail notes that a certificate did not come, and when it is asked for again: after half of the time that the one held
-// has left, and if that is under a day, none is held, or a person has to agree, by the back-off (CERT-42, CERT-7).
-func (c *Client) fail(config Config, s *slot, now time.Time) {
+// has left, and if that is under a day, none is held, or a person has to agree, by the back-off (CERT-42, CERT-7), or
+// once one of the servers may be asked again.
+func (c *Client) fail(s *slot, now time.Time, rest time.Duration) {
 	s.tries++
 	s.failed, s.now, s.begin = now, false, false
 	wall, trusted := c.o.Clock()
 	p := c.kept.pair(s.kind)
 	asked := c.kept.wait(s.kind) != nil // then it is the server's turn, whenever a renewal is planned
-	if p != nil && trusted && !asked && !c.foreign(p) && fits(p.leaf, config) == nil {
-		if c.planned(config, p, now).After(now) {
+	if p != nil && trusted && !asked && !c.foreign(p) && c.fits(p.leaf) == nil {
+		if c.planned(p, now).After(now) {
 			s.quick, s.next = 0, time.Time{} // it was an operator's wish
 			return
 		}
@@ -76,16 +81,7 @@ func (c *Client) fail(config Config, s *slot, now time.Time) {
 		}
 	}
 	s.quick++
-	s.next = now.Add(max(alarm.BackOff(s.quick, firstBackOff, mostBackOff), retryOf(s.err)))
-}
-
-// retryOf returns how long a server that refused wants to be left alone.
-func retryOf(err error) time.Duration {
-	var e *statusError
-	if errors.As(err, &e) {
-		return e.retry
-	}
-	return 0
+	s.next = now.Add(max(alarm.BackOff(s.quick, firstBackOff, mostBackOff), rest))
 }
 
 // rootsAt returns when roots are asked for again: at the place of this device in the life of each, and after that when
@@ -135,13 +131,8 @@ func (c *Client) findRoot(p *pair) *x509.Certificate {
 	if a == nil {
 		return nil
 	}
-	for _, der := range p.Chain[1:] {
-		if link, err := x509.ParseCertificate(der); err == nil {
-			a.links.AddCert(link)
-		}
-	}
 	for _, known := range [...]bool{p.Since != 0, false} { // it led to a root when it came, at any rate
-		chain, err := a.check([]*x509.Certificate{p.leaf}, "", time.Unix(p.Since, 0), known, x509.ExtKeyUsageAny)
+		chain, err := a.check(p.parsed(), "", time.Unix(p.Since, 0), known, x509.ExtKeyUsageAny)
 		if err == nil {
 			return chain[len(chain)-1]
 		}
@@ -155,32 +146,29 @@ func (c *Client) foreign(p *pair) bool {
 }
 
 // fits returns why a certificate is not for the names that are configured (CERT-28).
-func fits(leaf *x509.Certificate, config Config) error {
-	names := make([]string, 0, len(leaf.DNSNames))
-	for _, n := range leaf.DNSNames {
-		names = append(names, ascii.Host(n))
-	}
-	lacks := func(all, some []string) string {
-		for _, n := range some {
-			if !slices.Contains(all, n) {
-				return n
-			}
-		}
-		return ""
-	}
-	switch serial := leaf.Subject.SerialNumber; {
-	case len(config.Names) == 0:
+func (c *Client) fits(leaf *x509.Certificate) error {
+	want, has := c.config.Names, make([]string, 0, len(leaf.DNSNames))
+	if len(want) == 0 {
 		return errors.New("no name is configured")
-	case ascii.Host(leaf.Subject.CommonName) != config.Names[0]:
-		return fmt.Errorf("its CN is %q, not %s", shown(leaf.Subject.CommonName), config.Names[0])
-	case lacks(names, config.Names) != "":
-		return fmt.Errorf("it lacks the name %s", lacks(names, config.Names))
-	case lacks(config.Names, names) != "":
-		return fmt.Errorf("it has the name %s, which was not asked for", shown(lacks(config.Names, names)))
+	}
+	for _, n := range leaf.DNSNames {
+		if n = ascii.Host(n); !slices.Contains(want, n) {
+			return fmt.Errorf("has the name %s, which was not asked for", shown(n))
+		}
+		has = append(has, n)
+	}
+	for _, n := range want {
+		if !slices.Contains(has, n) {
+			return fmt.Errorf("lacks the name %s", n)
+		}
+	}
+	switch cn, serial := leaf.Subject.CommonName, leaf.Subject.SerialNumber; {
+	case ascii.Host(cn) != want[0]:
+		return fmt.Errorf("the CN is %q, not %s", shown(cn), want[0])
 	case len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0:
-		return errors.New("it has names of another kind than DNS, which were not asked for")
-	case serial != "" && serial != config.Serial:
-		return fmt.Errorf("its serialNumber is %q, not that of the device", shown(serial))
+		return errors.New("has names of another kind than DNS, which were not asked for")
+	case serial != "" && serial != c.config.Serial:
+		return fmt.Errorf("the serialNumber is %q, not that of the device", shown(serial))
 	}
 	return nil
 }

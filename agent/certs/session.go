@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,17 +26,13 @@ const (
 	maxText       = 300
 )
 
-// base is the URL of a server, without a path.
-func (s Server) base() string {
-	if s.Port == 0 || s.Port == 443 {
-		host := s.Host
-		if strings.Contains(host, ":") {
-			host = "[" + host + "]"
-		}
-		return "https://" + host
-	}
-	return "https://" + net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
+// address is "host:port".
+func (s Server) address() string {
+	return net.JoinHostPort(s.Host, strconv.Itoa(int(cmp.Or(s.Port, 443))))
 }
+
+// base is the URL of a server, without a path.
+func (s Server) base() string { return "https://" + strings.TrimSuffix(s.address(), ":443") }
 
 // url is where an operation is (CERT-4).
 func (s Server) url(operation string) string {
@@ -58,7 +55,7 @@ type session struct {
 	most     uint16 // version of TLS; 0 for the newest
 
 	transport *http.Transport
-	tied      net.Conn            // used for the first request, if there is one
+	tied      *tls.Conn           // used for the first request, if there is one
 	patient   context.Context     // of the present request; that of a dial has no end
 	peer      []*x509.Certificate // of the last connection
 	host      string              // of the same
@@ -74,11 +71,28 @@ func (c *Client) open(server Server, a *anchors, identity *tls.Certificate) *ses
 				s.tied = nil
 				return conn, nil
 			}
-			return s.connect(s.patient, address)
+			conn, err := s.connect(s.patient, address)
+			if err != nil {
+				return nil, err
+			}
+			return conn, nil
 		},
 		MaxResponseHeaderBytes: maxHead, DisableCompression: true, MaxConnsPerHost: 1,
 	}
 	return s
+}
+
+// since is the time of what came, as it is kept.
+func (s *session) since() int64 {
+	if !s.trusted {
+		return 0
+	}
+	return s.wall.Unix()
+}
+
+// failed says of an error which operation it was of, and where.
+func (s *session) failed(operation string, err error) error {
+	return fmt.Errorf("%s at %s: %w", operation, s.server.base(), err)
 }
 
 func (s *session) close() {
@@ -95,15 +109,15 @@ func (e *connectError) Error() string { return e.why.Error() }
 func (e *connectError) Unwrap() error { return e.why }
 
 // connect connects and makes the TLS handshake: 1.2 or later (CERT-60).
-func (s *session) connect(ctx context.Context, address string) (net.Conn, error) {
+func (s *session) connect(ctx context.Context, address string) (*tls.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err == nil && host == "" { // as which package x509 takes any
 		err = errors.New("a URL without a host")
 	}
-	if err != nil {
-		return nil, &connectError{err}
+	var conn net.Conn
+	if err == nil {
+		conn, err = s.c.o.Dial(ctx, "tcp", address)
 	}
-	conn, err := s.c.o.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, &connectError{err}
 	}
@@ -221,7 +235,7 @@ func (s *session) do(ctx context.Context, operation string, body []byte) (answer
 			at = to.String()
 			continue
 		}
-		return answer{status: a.status}, fmt.Errorf("%s at %s: %w", operation, s.server.base(), err)
+		return answer{status: a.status}, s.failed(operation, err)
 	}
 }
 
@@ -247,12 +261,8 @@ func (s *session) once(ctx context.Context, at string, body []byte) (a answer, t
 	if s.anchors == nil { // anybody can have sent it
 		a.retry = min(a.retry, mostBackOff)
 	}
-	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	switch {
-	case len(a.body) > maxAnswer:
-		return a, nil, fmt.Errorf("an answer of over %d KiB", maxAnswer>>10)
-	case err != nil:
-		return a, nil, fmt.Errorf("the answer breaks off after %d bytes", len(a.body))
+	if a.body, err = readAll(res.Body, maxAnswer); err != nil {
+		return a, nil, err
 	}
 	switch a.status {
 	case http.StatusOK, http.StatusAccepted, http.StatusNoContent, http.StatusNotFound:
@@ -263,6 +273,18 @@ func (s *session) once(ctx context.Context, at string, body []byte) (a answer, t
 		}
 	}
 	return a, nil, refusal(a, res.Header)
+}
+
+// readAll reads an answer of bounded length.
+func readAll(r io.Reader, most int) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
+	switch {
+	case len(body) > most:
+		return nil, fmt.Errorf("an answer of over %d KiB", most>>10)
+	case err != nil:
+		return nil, fmt.Errorf("the answer breaks off after %d bytes", len(body))
+	}
+	return body, nil
 }
 
 // refusal makes an error of an answer.

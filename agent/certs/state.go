@@ -26,6 +26,8 @@ type state struct {
 	Links   [][]byte   `json:"links,omitempty"` // what lies between, from /cacerts
 	Pairs   []*pair    `json:"pairs,omitempty"`
 	Waiting []*waiting `json:"waiting,omitempty"`
+	// RevokedMaker is the fingerprint of a maker's certificate that is known to be revoked (CERT-26, CERT-45).
+	RevokedMaker string `json:"revoked_maker,omitempty"`
 
 	links []*x509.Certificate // of Links
 }
@@ -122,7 +124,7 @@ func (p *pair) open() error {
 	case err != nil:
 		return err
 	case len(p.Chain) == 0:
-		return errors.New("a pair without a certificate")
+		return errors.New("a key without a certificate")
 	}
 	leaf, err := x509.ParseCertificate(p.Chain[0])
 	if err != nil {
@@ -137,29 +139,37 @@ func (p *pair) open() error {
 	return nil
 }
 
+// parsed returns the certificates of a pair, the one itself first.
+func (p *pair) parsed() []*x509.Certificate { return parseChain(p.Chain) }
+
+// parseChain leaves out what cannot be read.
+func parseChain(ders [][]byte) (all []*x509.Certificate) {
+	for _, der := range ders[:min(len(ders), maxCerts)] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			all = append(all, cert)
+		}
+	}
+	return all
+}
+
+// newState is that of a device that holds nothing.
+func newState() *state { return &state{Version: stateVersion, Place: uint16(rand.N(1 << 16))} }
+
 // load reads what is kept, once.
 func (c *Client) load() error {
 	if c.kept != nil {
 		return nil
 	}
-	const advice = "; nothing is asked for until then: restore the file, or forget it"
 	data, err := c.o.Storage.Load()
+	s := newState()
+	if err == nil && data != nil {
+		err = s.parse(data)
+	}
 	if err != nil {
-		return fmt.Errorf("the stored certificates cannot be read: %w%s", err, advice)
+		return fmt.Errorf("the stored certificates cannot be read: %w; nothing is asked for until then: "+
+			"restore the file, or forget it", err)
 	}
-	s := &state{Version: stateVersion, Place: uint16(rand.N(1 << 16))}
-	if data != nil {
-		if err := s.parse(data); err != nil {
-			return fmt.Errorf("the stored certificates are damaged: %w%s", err, advice)
-		}
-	}
-	c.begin(s)
-	return nil
-}
-
-// begin takes a state into use.
-func (c *Client) begin(s *state) {
-	c.kept, c.handed = s, false
+	c.kept = s
 	wall, trusted := c.o.Clock()
 	for _, w := range s.Waiting { // how long was left, if that can be known
 		left := time.Duration(0)
@@ -168,8 +178,10 @@ func (c *Client) begin(s *state) {
 		}
 		w.until = time.Now().Add(left)
 	}
-	c.publish()
+	return nil
 }
+
+var errEmpty = errors.New("an entry with nothing in it")
 
 // parse reads what save wrote. Errors do not quote it.
 func (s *state) parse(data []byte) error {
@@ -182,7 +194,7 @@ func (s *state) parse(data []byte) error {
 	}
 	for _, r := range s.Roots {
 		if r == nil {
-			return errors.New("an empty root")
+			return errEmpty
 		}
 		cert, err := x509.ParseCertificate(r.DER)
 		if err != nil {
@@ -190,16 +202,12 @@ func (s *state) parse(data []byte) error {
 		}
 		r.cert = cert
 	}
-	for _, l := range s.Links {
-		cert, err := x509.ParseCertificate(l)
-		if err != nil {
-			return errors.New("an intermediate certificate that cannot be read")
-		}
-		s.links = append(s.links, cert)
+	if s.links = parseChain(s.Links); len(s.links) < len(s.Links) {
+		return errors.New("an intermediate certificate that cannot be read")
 	}
 	for _, p := range s.Pairs {
 		if p == nil {
-			return errors.New("an empty pair")
+			return errEmpty
 		}
 		if err := p.open(); err != nil {
 			return err
@@ -207,7 +215,7 @@ func (s *state) parse(data []byte) error {
 	}
 	for _, w := range s.Waiting {
 		if w == nil {
-			return errors.New("an empty request")
+			return errEmpty
 		}
 		if _, _, err := openKey(w.Key); err != nil {
 			return err
@@ -225,15 +233,26 @@ func (c *Client) save() error {
 	if err == nil {
 		err = c.o.Storage.Save(data)
 	}
-	if c.unsaved = err != nil; err != nil {
-		return fmt.Errorf("the certificates cannot be stored: %w", err)
+	if c.unsaved = err; err != nil {
+		c.unsaved = fmt.Errorf("the certificates cannot be stored: %w", err)
 	}
-	c.publish()
+	return c.unsaved
+}
+
+// replace keeps another state in place of this one, and has it handed over. After an error all is as it was.
+func (c *Client) replace(after *state) error {
+	before, was := c.kept, c.unsaved
+	c.kept = after
+	if err := c.save(); err != nil {
+		c.kept, c.unsaved = before, was
+		return err
+	}
+	c.handed = false
 	return nil
 }
 
 // pemOf writes certificates as PEM.
-func pemOf(ders ...[]byte) []byte {
+func pemOf(ders [][]byte) []byte {
 	var b bytes.Buffer
 	for _, der := range ders {
 		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // a Buffer takes all
@@ -247,7 +266,7 @@ func (s *state) rootsPEM() []byte {
 	for _, r := range s.Roots {
 		ders = append(ders, r.DER)
 	}
-	return pemOf(ders...)
+	return pemOf(ders)
 }
 
 // inOrder returns the pairs in the order of the configured kinds; others come last.
@@ -265,35 +284,45 @@ func (s *state) inOrder(kinds []KeyKind) (all []*pair) {
 	return all
 }
 
-// handOver gives the firmware what is held and stored (CERT-29). It returns how long to wait, 0 if all was given.
-func (c *Client) handOver(config Config) time.Duration {
+// early returns how long it is until the time of a certificate comes, 0 if that is over, or further off than by a CA's
+// clock that is a little ahead: then the device's is wrong.
+func (c *Client) early(leaf *x509.Certificate) time.Duration {
+	wall, trusted := c.o.Clock()
+	if left := leaf.NotBefore.Sub(wall); trusted && left < mostAhead {
+		return max(left, 0)
+	}
+	return 0
+}
+
+// handOver gives the firmware what is held and stored (CERT-29), once the time of each certificate has come: until then
+// it has what was held before. It returns how long to wait, 0 if all was given.
+func (c *Client) handOver() time.Duration {
 	now := time.Now()
 	switch {
-	case c.handed || c.unsaved:
+	case c.handed || c.unsaved != nil:
 		return 0
 	case now.Before(c.handNext):
 		return c.handNext.Sub(now)
 	}
 	var b Bundle
-	if c.pinKept(config) { // else they are another's, by what the configuration says
+	if c.pinKept() { // else they are another's, by what the configuration says
 		b.Roots = c.kept.rootsPEM()
 	}
-	for _, p := range c.kept.inOrder(config.Kinds) {
+	for _, p := range c.kept.inOrder(c.config.Kinds) {
+		if wait := c.early(p.leaf); wait > 0 {
+			return wait
+		}
 		b.Pairs = append(b.Pairs, Pair{
 			Kind: p.Kind, Key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: p.Key}),
-			Chain: pemOf(p.Chain...), Leaf: p.leaf,
+			Chain: pemOf(p.Chain), Leaf: p.leaf,
 		})
 	}
-	err := c.o.HandOver(b)
-	c.mu.Lock()
-	c.status.HandOver = err
-	c.mu.Unlock()
-	if err != nil {
+	if c.handErr = c.o.HandOver(b); c.handErr != nil {
 		c.handTries++
 		wait := alarm.BackOff(c.handTries, firstBackOff, mostBackOff)
 		c.handNext = now.Add(wait)
 		c.o.Report(Event{
-			Kind: EventFailure, Err: fmt.Errorf("the certificates cannot be handed over: %w", err), Again: wait,
+			Kind: EventFailure, Err: fmt.Errorf("the certificates cannot be handed over: %w", c.handErr), Again: wait,
 		})
 		return wait
 	}

@@ -1,7 +1,7 @@
 package certs
 
 import (
-	"crypto/x509"
+	"crypto/tls"
 	"errors"
 	"slices"
 	"time"
@@ -24,8 +24,6 @@ type Status struct {
 	Roots        []RootStatus // that came by EST
 	Certificates []CertificateStatus
 	Maker        MakerStatus
-	Looked       time.Time // when the roots were asked for last and came; zero if they did not since the start
-	NextRoots    time.Time // when they are asked for again
 	Next         time.Time // when anything is done again; zero if nothing is
 	Err          error     // of the last failure; nil after a success
 	Failed       time.Time
@@ -36,7 +34,6 @@ type Status struct {
 type RootStatus struct {
 	Subject     string
 	Fingerprint string // SHA-256, hex
-	NotBefore   time.Time
 	NotAfter    time.Time
 	Trust       Trust
 	Server      string // URL of the one that gave it first
@@ -46,7 +43,7 @@ type RootStatus struct {
 // CertificateStatus is a certificate that is wanted or held.
 type CertificateStatus struct {
 	Kind        KeyKind
-	Held        bool // the next seven are known
+	Held        bool // the next eight are known
 	Installed   bool // by a person (CERT-47)
 	Subject     string
 	Names       []string
@@ -56,7 +53,6 @@ type CertificateStatus struct {
 	NotBefore   time.Time
 	NotAfter    time.Time
 
-	Since   time.Time // when it came
 	Expired bool
 	Revoked bool      // one that was held; it was taken away (CERT-45)
 	Renewal time.Time // when the next is asked for; zero if not
@@ -75,54 +71,68 @@ type MakerStatus struct {
 	Err      error // why it cannot be used; nil if it can
 }
 
+// view is what is shown to those who do not wait. It is not written to.
+type view struct {
+	status Status
+	roots  []byte
+	pairs  []*tls.Certificate
+}
+
 // Status returns what is known now.
 func (c *Client) Status() Status {
-	wall, trusted := c.o.Clock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.status
-	s.Roots, s.Certificates = slices.Clone(s.Roots), slices.Clone(s.Certificates)
-	for i := range s.Certificates {
-		held := &s.Certificates[i]
-		held.Expired = held.Held && trusted && wall.After(held.NotAfter)
+	s := c.shown.Load().status
+	s.Certificates = slices.Clone(s.Certificates)
+	if wall, trusted := c.o.Clock(); trusted {
+		for i := range s.Certificates {
+			held := &s.Certificates[i]
+			held.Expired = held.Held && wall.After(held.NotAfter)
+		}
 	}
 	return s
 }
 
-// show publishes where it stands.
-func (c *Client) show(config Config, p Phase, wait time.Duration) {
+// show publishes what is known. Of what is kept it shows what is stored.
+func (c *Client) show(p Phase, wait time.Duration) {
 	now := time.Now()
 	wall, _ := c.o.Clock()
 	moment := func(at time.Time) time.Time {
-		if at.IsZero() || !config.Enabled {
+		if at.IsZero() || !c.config.Enabled {
 			return time.Time{}
 		}
 		return wall.Add(at.Sub(now)).Round(0)
 	}
-	s := Status{Phase: p, Server: c.server, Maker: c.maker, Looked: c.looked, Err: c.err, Failed: c.failed}
-	if !c.lookAt.IsZero() {
-		s.NextRoots = moment(c.lookAt)
-	}
+	v := &view{status: Status{
+		Phase: p, Server: c.server, Maker: c.maker, Err: c.err, Failed: c.failed, HandOver: c.handErr,
+	}}
 	if wait > 0 {
-		s.Next = moment(now.Add(wait))
+		v.status.Next = moment(now.Add(wait))
 	}
 	for _, sl := range c.slots {
-		cs := CertificateStatus{
+		s := CertificateStatus{
 			Kind: sl.kind, Tries: sl.tries, Err: sl.err, Failed: sl.failed, Revoked: sl.revoked,
-			Renewal: moment(c.dueAt(config, sl, now)),
+			Renewal: moment(c.dueAt(sl, now)),
 		}
 		if w := c.kept.wait(sl.kind); w != nil {
-			cs.Asked = w.Asked
+			s.Asked = w.Asked
 		}
 		if held := c.kept.pair(sl.kind); held != nil {
-			held.describe(&cs)
+			held.describe(&s)
 		}
-		s.Certificates = append(s.Certificates, cs)
+		v.status.Certificates = append(v.status.Certificates, s)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s.Roots, s.HandOver = c.status.Roots, c.status.HandOver
-	c.status = s
+	switch before := c.shown.Load(); {
+	case c.kept != nil && c.unsaved == nil:
+		v.roots = c.kept.rootsPEM()
+		for _, r := range c.kept.Roots {
+			v.status.Roots = append(v.status.Roots, r.describe())
+		}
+		for _, p := range c.kept.inOrder(c.config.Kinds) {
+			v.pairs = append(v.pairs, p.identity)
+		}
+	default:
+		v.roots, v.pairs, v.status.Roots = before.roots, before.pairs, before.status.Roots
+	}
+	c.shown.Store(v)
 }
 
 // describe adds what is known of a pair.
@@ -131,35 +141,25 @@ func (p *pair) describe(s *CertificateStatus) {
 	s.Subject, s.Issuer = shown(p.leaf.Subject.String()), shown(p.leaf.Issuer.String())
 	s.Names, s.SerialHex, s.Fingerprint = p.leaf.DNSNames, p.leaf.SerialNumber.Text(16), fingerprint(p.leaf)
 	s.NotBefore, s.NotAfter = p.leaf.NotBefore, p.leaf.NotAfter
-	if p.Since != 0 {
-		s.Since = time.Unix(p.Since, 0)
+}
+
+func (r *root) describe() RootStatus {
+	return RootStatus{
+		Subject: shown(r.cert.Subject.String()), Fingerprint: fingerprint(r.cert),
+		NotAfter: r.cert.NotAfter, Trust: r.Trust, Server: r.Server, Since: known(r.Since),
 	}
 }
 
-// publish shows what is kept to those who do not wait.
-func (c *Client) publish() {
-	roots := c.kept.rootsPEM()
-	var all []RootStatus
-	for _, r := range c.kept.Roots {
-		s := RootStatus{
-			Subject: shown(r.cert.Subject.String()), Fingerprint: fingerprint(r.cert), NotBefore: r.cert.NotBefore,
-			NotAfter: r.cert.NotAfter, Trust: r.Trust, Server: r.Server,
-		}
-		if r.Since != 0 {
-			s.Since = time.Unix(r.Since, 0)
-		}
-		all = append(all, s)
+// known is a time that is kept; zero if it is not known.
+func known(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.roots, c.status.Roots, c.holding = roots, all, nil
-	for _, p := range c.kept.inOrder(c.config.Kinds) {
-		c.holding = append(c.holding, *p.identity)
-	}
+	return time.Unix(at, 0)
 }
 
 // phase says where it stands after all that was due was done.
-func (c *Client) phase(config Config) Phase {
+func (c *Client) phase() Phase {
 	p := Held
 	worse := func(q Phase) { p = min(p, q) }
 	for _, s := range c.slots {
@@ -177,7 +177,9 @@ func (c *Client) phase(config Config) Phase {
 		}
 	}
 	switch {
-	case c.unsaved:
+	case !c.config.Enabled:
+		return Disabled
+	case c.unsaved != nil:
 		return Unsaved
 	case p < Expired && c.server == "":
 		return NoServer
@@ -185,7 +187,7 @@ func (c *Client) phase(config Config) Phase {
 	return p
 }
 
-// lookAtMaker reads the maker's certificate, which is shown unless it has ended (CERT-26).
+// lookAtMaker reads the maker's certificate, which is shown to servers unless it has ended or was revoked (CERT-26).
 func (c *Client) lookAtMaker() {
 	c.maker, c.makers = MakerStatus{}, nil
 	cert, err := c.o.Maker()
@@ -193,20 +195,22 @@ func (c *Client) lookAtMaker() {
 		c.maker.Err = err
 		return
 	}
-	leaf := cert.Leaf
-	if leaf == nil && len(cert.Certificate) > 0 {
-		leaf, err = x509.ParseCertificate(cert.Certificate[0])
-	}
-	if err != nil || leaf == nil {
+	all := parseChain(cert.Certificate)
+	if len(all) < len(cert.Certificate) || len(all) == 0 {
 		c.maker.Err = errors.New("the maker's certificate cannot be read")
 		return
 	}
+	leaf := all[0]
 	c.maker = MakerStatus{
 		Held: true, Subject: shown(leaf.Subject.String()), Issuer: shown(leaf.Issuer.String()), NotAfter: leaf.NotAfter,
 	}
-	if wall, trusted := c.o.Clock(); trusted && wall.After(leaf.NotAfter) {
+	wall, trusted := c.o.Clock()
+	switch {
+	case trusted && wall.After(leaf.NotAfter):
 		c.maker.Err = errors.New("the maker's certificate has ended")
-		return
+	case c.kept.RevokedMaker == fingerprint(leaf):
+		c.maker.Err = errors.New("the maker's certificate was revoked")
+	default:
+		c.makers = cert
 	}
-	c.makers = cert
 }

@@ -7,7 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -101,8 +101,7 @@ func sortCerts(all []*x509.Certificate, wall time.Time, trusted bool) (roots, li
 		switch {
 		case !isCA(cert), slices.ContainsFunc(roots, same), slices.ContainsFunc(links, same):
 		case trusted && wall.After(cert.NotAfter):
-			err = fmt.Errorf("the certificate of %s has ended on %s",
-				shown(cert.Subject.String()), cert.NotAfter.UTC().Format(time.DateOnly))
+			err = errors.New("the certificate of " + shown(cert.Subject.String()) + " ended " + dateTime(cert.NotAfter))
 		case selfSigned(cert):
 			roots = append(roots, cert)
 		default:
@@ -124,18 +123,15 @@ func (s *session) getRoots(ctx context.Context) (roots, links []*x509.Certificat
 	if err != nil {
 		return nil, nil, err
 	}
-	fail := func(err error) ([]*x509.Certificate, []*x509.Certificate, error) {
-		return nil, nil, fmt.Errorf("cacerts at %s: %w", s.server.base(), err)
-	}
-	if a.status != 200 {
-		return fail(&statusError{status: a.status})
+	if a.status != http.StatusOK {
+		return nil, nil, s.failed("cacerts", &statusError{status: a.status})
 	}
 	all, err := parseCerts(a.body)
 	if err == nil {
 		roots, links, err = sortCerts(all, s.wall, s.trusted)
 	}
 	if err != nil {
-		return fail(err)
+		return nil, nil, s.failed("cacerts", err)
 	}
 	return roots, links, nil
 }
@@ -147,15 +143,15 @@ var errNoRoot = errors.New("no root is held to check the server by: install one,
 // firstContact asks a server that cannot be checked for its roots, and returns those to be trusted (CERT-10, CERT-11):
 // the one of the fingerprint, or if none is configured all. It leaves nothing behind: only once a checked connection
 // was made by these roots are they kept.
-func (c *Client) firstContact(ctx context.Context, config Config, server Server) (*anchors, error) {
+func (c *Client) firstContact(ctx context.Context, server Server) (*anchors, error) {
 	s := c.open(server, nil, nil)
 	defer s.close()
 	roots, links, err := s.getRoots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if config.Fingerprint != "" {
-		if roots = pinned(roots, config.Fingerprint); roots == nil {
+	if c.config.Fingerprint != "" {
+		if roots = pinned(roots, c.config.Fingerprint); roots == nil {
 			return nil, errPin
 		}
 	}

@@ -29,27 +29,50 @@ type slot struct {
 // step does what is due and returns how long to wait for what comes next.
 func (c *Client) step(ctx context.Context) time.Duration {
 	c.mu.Lock()
-	config, w := c.config, c.wishes
+	w := c.wishes
 	c.wishes = wishes{}
 	c.mu.Unlock()
-	if err := c.load(); err != nil {
-		return c.stop(Unreadable, err, mostBackOff)
+	c.config = c.configured.Load()
+	phase, next := c.do(ctx, w)
+	c.show(phase, next)
+	if ctx.Err() != nil {
+		return next
 	}
-	c.tidy(config, w)
-	if c.unsaved {
+	for _, told := range w.told {
+		told <- c.outcome()
+	}
+	return next
+}
+
+// outcome is what came of a wish.
+func (c *Client) outcome() error {
+	if c.kept != nil && len(c.kept.Waiting) > 0 {
+		return errAgree
+	}
+	return cmp.Or(c.err, c.unsaved, c.handErr)
+}
+
+var errAgree = errors.New("somebody has to agree to it at the EST server; it is asked again by itself")
+
+// do is what step does. It returns where it stands, too.
+func (c *Client) do(ctx context.Context, w wishes) (Phase, time.Duration) {
+	if err := c.load(); err != nil {
+		return Unreadable, c.stop(err, mostBackOff)
+	}
+	c.tidy(w)
+	if c.unsaved != nil {
 		if err := c.save(); err != nil {
 			c.saveTries++
-			return c.stop(Unsaved, err, alarm.BackOff(c.saveTries, firstBackOff, mostBackOff))
+			return Unsaved, c.stop(err, alarm.BackOff(c.saveTries, firstBackOff, mostBackOff))
 		}
 		c.saveTries, c.err = 0, nil
 	}
-	wait := c.handOver(config)
-	if !config.Enabled {
-		c.show(config, Disabled, 0)
-		return wait
+	wait := c.handOver()
+	if !c.config.Enabled {
+		return Disabled, wait
 	}
-	if err := config.check(); err != nil {
-		return c.stop(Misconfigured, err, cmp.Or(wait, time.Hour))
+	if err := c.config.check(); err != nil {
+		return Misconfigured, c.stop(err, cmp.Or(wait, time.Hour))
 	}
 	now := time.Now()
 	if c.place.IsZero() {
@@ -59,49 +82,38 @@ func (c *Client) step(ctx context.Context) time.Duration {
 		}
 		c.place = now.Add(rand.N(most))
 	}
-	if left := c.place.Sub(now); left > 0 {
-		if wait > 0 {
-			left = min(left, wait)
+	next, phase := c.place.Sub(now), Starting
+	if next <= 0 {
+		c.lists(ctx)
+		if due, look := c.due(now); len(due) > 0 || look {
+			c.attempt(ctx, due, look)
+			wait = c.handOver()
 		}
-		p := c.phase(config)
-		if p < Expired {
-			p = Starting
-		}
-		c.show(config, p, left)
-		return left
+		next, phase = c.next(time.Now()), NoServer
 	}
-	c.lists(ctx, config)
-	due, look := c.due(config, now)
-	if len(due) > 0 || look {
-		c.attempt(ctx, config, due, look)
-		wait = c.handOver(config)
-	}
-	next := c.next(config, time.Now())
 	if wait > 0 {
 		next = min(next, wait)
 	}
-	if c.unsaved {
+	if c.unsaved != nil {
 		next = min(next, firstBackOff)
 	}
-	c.show(config, c.phase(config), next)
-	return next
+	if p := c.phase(); p >= Expired || phase != Starting {
+		phase = p
+	}
+	return phase, next
 }
 
 // stop notes and reports why nothing can be done.
-func (c *Client) stop(p Phase, err error, wait time.Duration) time.Duration {
-	same := c.err != nil && c.err.Error() == err.Error()
-	c.err, c.failed = err, time.Now()
-	c.mu.Lock()
-	c.status.Phase, c.status.Err, c.status.Failed = p, err, c.failed
-	c.mu.Unlock()
-	if !same {
+func (c *Client) stop(err error, wait time.Duration) time.Duration {
+	if c.err == nil || c.err.Error() != err.Error() {
 		c.o.Report(Event{Kind: EventFailure, Err: err, Again: wait})
 	}
+	c.err, c.failed = err, time.Now()
 	return wait
 }
 
 // tidy makes what the worker knows fit the configuration and what happened.
-func (c *Client) tidy(config Config, w wishes) {
+func (c *Client) tidy(w wishes) {
 	now := time.Now()
 	if w.network {
 		c.lookAt = now.Add(rand.N(netSpread))
@@ -114,18 +126,17 @@ func (c *Client) tidy(config Config, w wishes) {
 		c.lookAt, c.handed = now, false // other roots may count
 	}
 	if w.retry {
-		c.place, c.handNext = now, time.Time{}
-		c.lookAt = now
+		c.place, c.lookAt, c.handNext = now, now, time.Time{}
 	}
-	kinds := slices.Clone(config.Kinds)
+	kinds := slices.Clone(c.config.Kinds)
 	for _, p := range slices.Clone(c.kept.Pairs) {
 		switch {
 		case slices.Contains(kinds, p.Kind):
 		case p.Installed:
 			kinds = append(kinds, p.Kind)
-		case config.Enabled: // it is not wanted any more
+		case c.config.Enabled: // it is not wanted any more
 			c.kept.drop(p.Kind)
-			c.unsaved, c.handed = true, false
+			c.unsaved, c.handed = errUnsaved, false
 		}
 	}
 	c.slots = slices.DeleteFunc(c.slots, func(s *slot) bool { return !slices.Contains(kinds, s.kind) })
@@ -134,11 +145,15 @@ func (c *Client) tidy(config Config, w wishes) {
 			c.slots = append(c.slots, &slot{kind: k})
 		}
 	}
+	again := w.changed || w.retry || w.network
+	if again {
+		clear(c.rests)
+	}
 	for _, s := range c.slots {
-		if w.changed || w.retry || w.network {
+		if again {
 			s.next, s.quick = time.Time{}, 0
 		}
-		s.now = s.now || w.enrol || w.renew
+		s.now = s.now || w.renew
 		s.begin = s.begin || w.enrol
 		if p := c.kept.pair(s.kind); p != nil && !p.expired && c.ended(p) {
 			p.expired = true
@@ -147,6 +162,8 @@ func (c *Client) tidy(config Config, w wishes) {
 	}
 }
 
+var errUnsaved = errors.New("the certificates are not stored yet")
+
 // ended reports whether a certificate is over, as far as that can be known.
 func (c *Client) ended(p *pair) bool {
 	wall, trusted := c.o.Clock()
@@ -154,9 +171,9 @@ func (c *Client) ended(p *pair) bool {
 }
 
 // due returns the certificates that are asked for now, and whether the roots are.
-func (c *Client) due(config Config, now time.Time) (due []*slot, look bool) {
+func (c *Client) due(now time.Time) (due []*slot, look bool) {
 	for _, s := range c.slots {
-		if at := c.dueAt(config, s, now); !at.IsZero() && !at.After(now) {
+		if at := c.dueAt(s, now); !at.IsZero() && !at.After(now) {
 			due = append(due, s)
 		}
 	}
@@ -164,41 +181,55 @@ func (c *Client) due(config Config, now time.Time) (due []*slot, look bool) {
 }
 
 // next returns how long it is until anything is due.
-func (c *Client) next(config Config, now time.Time) time.Duration {
-	first := c.lookAt
+func (c *Client) next(now time.Time) time.Duration {
+	left := min(c.lookAt.Sub(now), c.listAt.Sub(now), 12*time.Hour) // the clock may be set without a word
 	for _, s := range c.slots {
-		if at := c.dueAt(config, s, now); !at.IsZero() && at.Before(first) {
-			first = at
+		if at := c.dueAt(s, now); !at.IsZero() {
+			left = min(left, at.Sub(now))
 		}
 	}
-	if !c.listAt.IsZero() && c.listAt.Before(first) {
-		first = c.listAt
-	}
-	return min(max(first.Sub(now), 100*time.Millisecond), 12*time.Hour) // the clock may be set without a word
+	return max(left, 100*time.Millisecond)
 }
 
-// attempt asks one server after the other until all is done (CERT-7).
-func (c *Client) attempt(ctx context.Context, config Config, due []*slot, look bool) {
+var (
+	errNoServer = errors.New("no EST server is configured or found")
+	errResting  = errors.New("the EST servers asked to be left alone for a while")
+)
+
+// attempt asks one server after the other until all is done (CERT-7), but for those that want to be left alone.
+func (c *Client) attempt(ctx context.Context, due []*slot, look bool) {
 	servers, err := c.servers(ctx, due)
-	failure := err
+	failure := cmp.Or(err, errResting)
 	for _, s := range due {
-		s.err = err
+		s.err = failure
 	}
+	rest := time.Duration(0) // of all servers
 	for i, server := range servers {
 		c.server = server.base()
-		looked, err := c.visit(ctx, config, server, due)
-		if ctx.Err() != nil {
-			return
+		left := time.Until(c.rests[c.server])
+		if left <= 0 {
+			delete(c.rests, c.server)
+			looked, err := c.visit(ctx, server, due)
+			if ctx.Err() != nil {
+				return
+			}
+			look = look && !looked
+			if failure = err; err != nil && i < len(servers)-1 {
+				c.o.Report(Event{Kind: EventFailure, Server: c.server, Err: err}) // now the next
+			}
+			due = slices.DeleteFunc(due, func(s *slot) bool { return s.err == nil })
+			if len(due) == 0 && !look {
+				c.err = nil
+				return
+			}
+			var refused *statusError
+			if left = 0; errors.As(err, &refused) && refused.retry > 0 {
+				left = refused.retry
+				c.rests[c.server] = time.Now().Add(left)
+			}
 		}
-		if looked {
-			look = false
-		}
-		if failure = err; err != nil && i < len(servers)-1 {
-			c.o.Report(Event{Kind: EventFailure, Server: c.server, Err: err}) // now the next
-		}
-		due = slices.DeleteFunc(due, func(s *slot) bool { return s.err == nil })
-		if len(due) == 0 && !look {
-			break
+		if i == 0 || left < rest {
+			rest = left
 		}
 	}
 	now := time.Now()
@@ -208,18 +239,14 @@ func (c *Client) attempt(ctx context.Context, config Config, due []*slot, look b
 		if len(c.kept.Pairs) == 0 {
 			most = mostBackOff
 		}
-		c.lookAt = now.Add(max(alarm.BackOff(c.lookTries, firstBackOff, most), retryOf(failure)))
-	}
-	if len(due) == 0 && !look {
-		c.err = nil
-		return
+		c.lookAt = now.Add(max(alarm.BackOff(c.lookTries, firstBackOff, most), rest))
 	}
 	var said error
 	for _, s := range due {
-		c.fail(config, s, now)
+		c.fail(s, now, rest)
 		if said == nil || said.Error() != s.err.Error() {
 			said = s.err
-			again := c.dueAt(config, s, now).Sub(now)
+			again := c.dueAt(s, now).Sub(now)
 			c.o.Report(Event{Kind: EventFailure, Server: c.server, Key: s.kind, Err: s.err, Again: max(again, 0)})
 		}
 	}
@@ -230,8 +257,6 @@ func (c *Client) attempt(ctx context.Context, config Config, due []*slot, look b
 	c.err, c.failed = said, now
 }
 
-var errNoServer = errors.New("no EST server is configured or found")
-
 // servers returns the servers in order; the one that a request waits at comes first.
 func (c *Client) servers(ctx context.Context, due []*slot) ([]Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
@@ -239,10 +264,7 @@ func (c *Client) servers(ctx context.Context, due []*slot) ([]Server, error) {
 	all, err := c.o.Servers(ctx)
 	if len(all) == 0 {
 		c.server = ""
-		if err == nil {
-			err = errNoServer
-		}
-		return nil, err
+		return nil, cmp.Or(err, errNoServer)
 	}
 	all = slices.Clone(all[:min(len(all), mostServers)])
 	for _, s := range due {
@@ -261,45 +283,51 @@ func (c *Client) servers(ctx context.Context, due []*slot) ([]Server, error) {
 }
 
 // visit asks one server for its roots, and then for the certificates that are due. It notes for each how that ended.
-func (c *Client) visit(ctx context.Context, config Config, server Server, due []*slot) (looked bool, err error) {
-	defer func() {
-		if !looked {
-			for _, s := range due {
-				s.err = err
-			}
+func (c *Client) visit(ctx context.Context, server Server, due []*slot) (looked bool, err error) {
+	if err := c.meet(ctx, server, due); err != nil {
+		for _, s := range due {
+			s.err = err
 		}
-	}()
+		return false, err
+	}
+	for _, s := range due {
+		err = cmp.Or(err, s.err)
+	}
+	return true, err
+}
+
+// meet is visit; an error is one with the roots.
+func (c *Client) meet(ctx context.Context, server Server, due []*slot) error {
 	installed, err := c.o.Installed()
 	if err != nil {
-		return false, fmt.Errorf("the roots that were installed cannot be read: %w", err)
+		return fmt.Errorf("the roots that were installed cannot be read: %w", err)
 	}
 	c.lookAtMaker()
-	a, first := c.anchors(config, installed), false
+	a, first := c.anchors(installed), false
 	if a == nil {
-		if first = true; !config.TrustFirst && config.Fingerprint == "" {
-			return false, errNoRoot
+		if first = true; !c.config.TrustFirst && c.config.Fingerprint == "" {
+			return errNoRoot
 		}
-		if a, err = c.firstContact(ctx, config, server); err != nil {
-			return false, err
+		if a, err = c.firstContact(ctx, server); err != nil {
+			return err
 		}
 	}
-	identity, _, _ := c.identity(config, due)
-	s := c.open(server, a, identity)
+	s := c.open(server, a, c.identity(due).show)
 	defer func() { s.close() }()
 	roots, links, err := s.getRoots(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	if err := c.adopt(config, s, roots, links, installed, first); err != nil {
-		return false, fmt.Errorf("cacerts at %s: %w", server.base(), err)
+	if err := c.adopt(s, roots, links, installed, first); err != nil {
+		return s.failed("cacerts", err)
 	}
-	s.anchors = c.anchors(config, installed) // the connection was checked by them
+	s.anchors = c.anchors(installed) // the connection was checked by them
 	want, asked := attributes{}, false
-	for _, sl := range due {
-		identity, operation, old := c.identity(config, []*slot{sl})
-		if identity != s.identity {
+	for i, sl := range due {
+		id := c.identity(due[i:])
+		if id.show != s.identity {
 			s.close()
-			s = c.open(server, s.anchors, identity)
+			s = c.open(server, s.anchors, id.show)
 		}
 		if !asked {
 			if want, sl.err = s.attributes(ctx); sl.err != nil {
@@ -307,17 +335,20 @@ func (c *Client) visit(ctx context.Context, config Config, server Server, due []
 			}
 			asked = true
 		}
-		sl.err = c.enrol(ctx, config, s, sl, operation, old, want)
+		sl.err = c.enrol(ctx, s, sl, id, want)
 	}
-	for _, sl := range due {
-		err = cmp.Or(err, sl.err)
-	}
-	return true, err
+	return nil
 }
 
-// identity returns what is shown to the server for the first of the certificates that are due, by which operation it is
-// asked for, and which pair that renews; nil for the maker's or none (CERT-26, CERT-41).
-func (c *Client) identity(config Config, due []*slot) (*tls.Certificate, string, *pair) {
+// identity is by what a certificate is asked for (CERT-26, CERT-41).
+type identity struct {
+	show      *tls.Certificate // to the server; nil for none
+	operation string
+	renews    *pair // nil if it does not
+}
+
+// identity returns that for the first of the certificates that are due, or if none is for the roots.
+func (c *Client) identity(due []*slot) identity {
 	begin := false
 	var p *pair
 	if len(due) > 0 {
@@ -325,8 +356,8 @@ func (c *Client) identity(config Config, due []*slot) (*tls.Certificate, string,
 	} else if len(c.kept.Pairs) > 0 {
 		p = c.kept.Pairs[0]
 	}
-	if p != nil && !begin && !c.ended(p) && !c.foreign(p) && fits(p.leaf, config) == nil {
-		return p.identity, "simplereenroll", p
+	if p != nil && !begin && !c.ended(p) && !c.foreign(p) && c.fits(p.leaf) == nil {
+		return identity{p.identity, "simplereenroll", p}
 	}
-	return c.makers, "simpleenroll", nil
+	return identity{c.makers, "simpleenroll", nil}
 }

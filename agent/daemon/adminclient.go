@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,15 +76,15 @@ func (e *AdminError) Error() string {
 	return fmt.Sprintf("%q (%q, %d)", e.Text, e.Debug, e.Status)
 }
 
-// Open asks for a path, with its query. The answer's body may be endless; it ends with ctx. An answer other than 2xx is
-// an *AdminError.
-func (a *AdminClient) Open(ctx context.Context, method, path string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, nil)
+// Open asks for a path, with its query, and sends a body if there is one. The answer's body may be endless; it ends
+// with ctx. An answer other than 2xx is an *AdminError.
+func (a *AdminClient) Open(ctx context.Context, method, path string, body ...byte) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, errors.New("not a path that can be asked for")
 	}
 	a.way.ResponseHeaderTimeout = adminTimeout
-	if strings.HasPrefix(path, "/client") || strings.HasPrefix(path, "/refresh") {
+	if strings.HasPrefix(path, "/c") || strings.HasPrefix(path, "/refresh") { // client, certs: other servers are asked
 		a.way.ResponseHeaderTimeout += ownPatience
 	}
 	answer, err := (&http.Client{Transport: &a.way}).Do(r)
@@ -102,17 +103,23 @@ func (a *AdminClient) Open(ctx context.Context, method, path string) (*http.Resp
 	return answer, nil
 }
 
-// Ask makes a request and returns the answer's body, of at most most bytes.
-func (a *AdminClient) Ask(method, path string, most int64) ([]byte, error) {
+// Ask makes a request, with a body if there is one, and returns the answer's body, of at most most bytes.
+func (a *AdminClient) Ask(method, path string, most int64, body ...byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*adminTimeout+ownPatience)
 	defer cancel()
-	answer, err := a.Open(ctx, method, path)
+	answer, err := a.Open(ctx, method, path, body...)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Body.Close()
 	return readBody(answer.Body, most)
 }
+
+// maxPEM is the longest file with certificates or a key that is read, in bytes.
+const maxPEM = 128 << 10
+
+// ReadPair returns what a file with a key holds, which others must not be able to read.
+func ReadPair(path string) ([]byte, error) { return platform.ReadPrivate(path, maxPEM) }
 
 // unreachableError says that there is no connection, and what to do.
 type unreachableError struct{ error }

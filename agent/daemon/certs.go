@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -40,7 +41,6 @@ type ownCerts struct {
 	skipped string             // what else was advertised, as the log has it
 	began   time.Time          // since when certificates are to be had
 	news    bool               // roots that are not handed over yet
-	waiting []chan<- certs.Event
 	counts  certCounts
 }
 
@@ -109,12 +109,11 @@ func (s certStorage) Save(data []byte) error { return s.keepCerts(data) }
 func (d *daemon) configureCerts() {
 	o, c := d.certs, d.inForce.Load()
 	x := &c.Certificates
-	if err := o.files.configure(x); err != nil {
-		d.log.Error("[certificates] folder", zap.Error(err))
-	}
+	files := fileModes{fs.FileMode(x.FileMode()), x.Group}
+	o.files.files.Store(&files)
 	own := certs.Config{
 		Enabled: x.Enabled(), Names: certificateNames(x.Names, c.names),
-		TrustFirst: x.TrustFirst, Fingerprint: x.Fingerprint, NoRenewal: !x.Renew,
+		TrustFirst: x.TrustFirst, Fingerprint: x.Fingerprint, NoRenewal: !x.Renew, Files: files,
 	}
 	if own.Enabled {
 		own.Serial = d.serialNumber()
@@ -226,9 +225,6 @@ func (d *daemon) dialEST(ctx context.Context, network, address string) (net.Conn
 	return d.client.Load().DialServer(ctx, network, address, server)
 }
 
-// maxPEM is the longest file with certificates or a key that is read, in bytes.
-const maxPEM = 128 << 10
-
 // makerCertificate returns the maker's certificate: that which the configuration names, else the model's (CERT-26).
 func (d *daemon) makerCertificate() (*tls.Certificate, error) {
 	x := &d.inForce.Load().Certificates
@@ -312,7 +308,7 @@ func (d *daemon) takeRoots() bool {
 	return true
 }
 
-// note counts an event and tells those who wait.
+// note counts an event.
 func (o *ownCerts) note(e certs.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -323,12 +319,6 @@ func (o *ownCerts) note(e certs.Event) {
 		o.counts.issued++
 	case certs.EventFailure:
 		o.counts.failures++
-	}
-	for _, w := range o.waiting {
-		select {
-		case w <- e:
-		default:
-		}
 	}
 }
 
@@ -341,62 +331,47 @@ func (d *daemon) ChangeCerts(ctx context.Context, enrol bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
-	events := make(chan certs.Event, 16)
 	o.mu.Lock()
 	o.until = time.Time{} // look for servers again
-	o.waiting = append(o.waiting, events)
 	o.mu.Unlock()
-	defer func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.waiting = slices.DeleteFunc(o.waiting, func(w chan<- certs.Event) bool { return w == events })
-	}()
-	before := heldCertificates(o.Status())
+	what, ask := "renewing certificates", o.Renew
 	if enrol {
-		d.log.Info("enrolling for certificates, as asked on the admin socket")
-		o.Enrol()
-	} else {
-		d.log.Info("renewing certificates, as asked on the admin socket")
-		o.Renew()
+		what, ask = "enrolling for certificates", o.Enrol
 	}
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		if s := o.Status(); s.Phase == certs.Held && s.HandOver == nil && allNew(before, heldCertificates(s)) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.New("not done yet, and still being tried: \"nmos-authd certs status\" shows how it goes")
-		case <-poll.C:
-		case e := <-events:
-			switch {
-			case e.Kind == certs.EventFailure && e.Again > 0: // else another server is tried
-				return e.Err
-			case e.Kind == certs.EventWaiting:
-				return errors.New("somebody has to agree to it at the EST server; it is asked again by itself")
-			}
-		}
+	d.log.Info(what + ", as asked on the admin socket")
+	select {
+	case err := <-ask():
+		return err
+	case <-ctx.Done():
+		return errors.New("not done yet, and still being tried: \"nmos-authd certs status\" shows how it goes")
 	}
 }
 
-// heldCertificates returns the fingerprints of the certificates held, by their kind.
-func heldCertificates(s certs.Status) map[certs.KeyKind]string {
-	held := map[certs.KeyKind]string{}
-	for i := range s.Certificates {
-		if c := &s.Certificates[i]; c.Held {
-			held[c.Kind] = c.Fingerprint
-		}
-	}
-	return held
+// InstallCertificate is PUT /certs: a pair that a person has, key and chain in PEM, is used from now on (CERT-47).
+func (d *daemon) InstallCertificate(ctx context.Context, text []byte) error {
+	d.log.Info("installing a certificate, as asked on the admin socket")
+	return d.certsTurn(ctx, func(ctx context.Context) error { return d.certs.Install(ctx, text) })
 }
 
-// allNew reports whether none of the certificates is one of those before.
-func allNew(before, now map[certs.KeyKind]string) bool {
-	for kind, fingerprint := range now {
-		if before[kind] == fingerprint {
-			return false
+// RemoveCertificates is DELETE /certs: the pair of a kind of keys is taken away or, with "all", all that is held, the
+// roots that came by EST included (CERT-47).
+func (d *daemon) RemoveCertificates(ctx context.Context, what string) error {
+	d.log.Warn("removing certificates, as asked on the admin socket", zap.String("what", what))
+	return d.certsTurn(ctx, func(ctx context.Context) error {
+		if what == "all" {
+			return d.certs.Forget(ctx)
 		}
+		return d.certs.Remove(ctx, certs.KeyKind(what))
+	})
+}
+
+// certsTurn has something done that waits for a request on its way.
+func (d *daemon) certsTurn(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	err := do(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errors.New("a request is on its way; try again")
 	}
-	return len(now) > 0
+	return err
 }

@@ -14,9 +14,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"nmosauthd/agent/certs"
-	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 )
 
@@ -29,13 +29,16 @@ const (
 // handOver writes keys and certificates where the device's web server reads them (CERT-29). Key and chain are one file:
 // no reader ever finds a key beside the certificate of another.
 type handOver struct {
-	dir platform.SharedDir
+	dir   platform.SharedDir
+	files atomic.Pointer[fileModes]
+	once  sync.Once
+	first chan struct{} // closed once anything was given
+}
 
-	mu    sync.Mutex
+// fileModes are those of the files with a key.
+type fileModes struct {
 	mode  fs.FileMode
 	group string
-	last  *certs.Bundle // given, for a changed mode or group
-	first chan struct{} // closed once anything was given
 }
 
 func (d *daemon) newHandOver() *handOver {
@@ -45,30 +48,14 @@ func (d *daemon) newHandOver() *handOver {
 	}
 }
 
-// configure takes the files' mode and group, also for what is there.
-func (h *handOver) configure(x *config.Certificates) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.mode, h.group = fs.FileMode(x.FileMode()), x.Group
-	if h.last == nil {
-		return nil
-	}
-	return h.write(*h.last)
-}
-
 // give implements certs.Options.HandOver.
 func (h *handOver) give(b certs.Bundle) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	err := h.write(b)
-	if h.last == nil {
-		close(h.first)
-	}
-	h.last = &b
+	h.once.Do(func() { close(h.first) })
 	return err
 }
 
-// write makes the folder hold this and no more. The caller holds mu.
+// write makes the folder hold this and no more.
 func (h *handOver) write(b certs.Bundle) error {
 	if len(b.Pairs) == 0 && len(b.Roots) == 0 && missing(h.dir.Path) {
 		return nil // nothing was ever given
@@ -78,6 +65,8 @@ func (h *handOver) write(b certs.Bundle) error {
 	}
 	var errs []error
 	var summary bytes.Buffer
+	said := func(name string, text []byte) { fmt.Fprintf(&summary, "%s %x\n", name, sha256.Sum256(text)) }
+	files := h.files.Load()
 	for _, kind := range [...]certs.KeyKind{certs.ECDSA, certs.RSA} {
 		name := string(kind) + ".pem"
 		pair := pairOf(b, kind)
@@ -85,12 +74,12 @@ func (h *handOver) write(b certs.Bundle) error {
 			errs = append(errs, h.dir.Remove(name))
 			continue
 		}
-		errs = append(errs, h.dir.Replace(name, append(bytes.Clone(pair.Key), pair.Chain...), h.mode, h.group))
-		fmt.Fprintf(&summary, "%s %x\n", name, sha256.Sum256(pair.Chain))
+		errs = append(errs, h.dir.Replace(name, append(bytes.Clone(pair.Key), pair.Chain...), files.mode, files.group))
+		said(name, pair.Chain)
 	}
 	if len(b.Roots) > 0 {
 		errs = append(errs, h.dir.Write(rootsFile, b.Roots, 0o644))
-		fmt.Fprintf(&summary, "%s %x\n", rootsFile, sha256.Sum256(b.Roots))
+		said(rootsFile, b.Roots)
 	} else {
 		errs = append(errs, h.dir.Remove(rootsFile))
 	}

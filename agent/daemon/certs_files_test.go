@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
-	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/estserver"
 	"nmosauthd/tinytest/powercut"
@@ -40,8 +40,10 @@ func bundleOf(t *testing.T, ca *estserver.CA, pairs ...estserver.Pair) (b certs.
 }
 
 func handOverTo(disk *powercut.Disk) *handOver {
-	return &handOver{dir: platform.SharedDir{Path: certFolder, Disk: disk, Pointers: disk.LosesRenames}, mode: 0o640,
-		first: make(chan struct{})}
+	dir := platform.SharedDir{Path: certFolder, Disk: disk, Pointers: disk.LosesRenames}
+	h := &handOver{dir: dir, first: make(chan struct{})}
+	h.files.Store(&fileModes{mode: 0o640})
+	return h
 }
 
 // servedPair is what a web server finds that reads its folder as CERTIFICATES.md has it; nil if there is no file.
@@ -119,12 +121,11 @@ func TestHandOverPowerCut_CERT29(t *testing.T) {
 			names, _ := after.Names(certFolder)
 			want := []string{"changed", "ecdsa.pem", "roots.pem"}
 			if fat {
-				letter := map[bool]string{true: "ecdsa.a.pem",
-					false: "ecdsa.b.pem"}[slices.Contains(names, "ecdsa.a.pem")]
+				letter := map[bool]string{true: "ecdsa.a.pem", false: "ecdsa.b.pem"}[slices.Contains(names, "ecdsa.a.pem")]
 				want = []string{"changed", letter, "ecdsa.now", "ecdsa.now.2", "roots.pem"}
 			}
-			if got := slices.DeleteFunc(names,
-				func(n string) bool { return strings.HasSuffix(n, ".new") }); !slices.Equal(got, want) {
+			got := slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, ".new") })
+			if !slices.Equal(got, want) {
 				t.Fatalf("FAT %v, %s: the folder holds %q, want %q", fat, moment, got, want)
 			}
 			if got := servedPair(t, after); string(got) != string(next.KeyPEM)+string(next.ChainPEM) {
@@ -151,32 +152,26 @@ func TestHandOver_CERT21_CERT29_CERT45_CERT48(t *testing.T) {
 	a, b := ca.Device("7", now, now.Add(time.Hour)), ca.Device("7", now, now.Add(time.Hour))
 	dir := filepath.Join(t.TempDir(), "certs")
 	h := &handOver{dir: platform.SharedDir{Path: dir}, first: make(chan struct{})}
-	configure := func(mode string) {
-		t.Helper()
-		if err := h.configure(&config.Certificates{Mode: mode}); err != nil {
-			t.Error(err)
-		}
-	}
-	configure("0640")
+	h.files.Store(&fileModes{mode: 0o640})
 	if err := h.give(certs.Bundle{}); err != nil || !missing(dir) {
 		t.Errorf("with nothing to give: %v, the folder is there: %v", err, !missing(dir))
 	}
 	said := ""
 	for i, c := range []struct {
-		mode    string
+		mode    fs.FileMode
 		bundle  certs.Bundle
 		want    string
 		changes bool
 	}{
-		{"0640", bundleOf(t, ca), "changed 644 roots.pem 644", true},
-		{"0640", bundleOf(t, ca, a), "changed 644 ecdsa.pem 640 roots.pem 644", true},
-		{"0640", bundleOf(t, ca, a), "changed 644 ecdsa.pem 640 roots.pem 644", false},
-		{"0640", bundleOf(t, ca, a, b), "changed 644 ecdsa.pem 640 roots.pem 644 rsa.pem 640", true},
-		{"0600", bundleOf(t, ca, a, b), "changed 644 ecdsa.pem 600 roots.pem 644 rsa.pem 600", false},
-		{"0600", bundleOf(t, ca, b), "changed 644 ecdsa.pem 600 roots.pem 644", true},
-		{"0600", certs.Bundle{}, "changed 644", true},
+		{0o640, bundleOf(t, ca), "changed 644 roots.pem 644", true},
+		{0o640, bundleOf(t, ca, a), "changed 644 ecdsa.pem 640 roots.pem 644", true},
+		{0o640, bundleOf(t, ca, a), "changed 644 ecdsa.pem 640 roots.pem 644", false},
+		{0o640, bundleOf(t, ca, a, b), "changed 644 ecdsa.pem 640 roots.pem 644 rsa.pem 640", true},
+		{0o600, bundleOf(t, ca, a, b), "changed 644 ecdsa.pem 600 roots.pem 644 rsa.pem 600", false},
+		{0o600, bundleOf(t, ca, b), "changed 644 ecdsa.pem 600 roots.pem 644", true},
+		{0o600, certs.Bundle{}, "changed 644", true},
 	} {
-		configure(c.mode)
+		h.files.Store(&fileModes{mode: c.mode})
 		if err := h.give(c.bundle); err != nil {
 			t.Fatal(err)
 		}
@@ -218,9 +213,6 @@ func TestHandOver_CERT21_CERT29_CERT45_CERT48(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ecdsa.pem") || strings.Contains(err.Error(), "BEGIN") {
 		t.Errorf("got %v", err)
 	}
-	if err := h.configure(&config.Certificates{Mode: "0600"}); err == nil {
-		t.Error("and again: no error")
-	}
 }
 
 // Roots that a person installed are read as they are, whatever else is in the file.
@@ -244,8 +236,8 @@ func TestReadCertificates_CERT13(t *testing.T) {
 			t.Fatal(err)
 		}
 		all, err := readCertificates(file)
-		if len(all) != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), file) &&
-			!strings.Contains(err.Error(), c.err) {
+		if len(all) != c.want || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), file) && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%.40q: got %d, %v; want %d, %q", c.text, len(all), err, c.want, c.err)
 		}
 	}

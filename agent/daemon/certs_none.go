@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -25,10 +26,13 @@ func (*ownCerts) ClockChanged()       {}
 func (*ownCerts) NetworkChanged()     {}
 func (*ownCerts) awaitHandOver()      {}
 
-// ChangeCerts is POST /certs and POST /certs/renew.
-func (d *daemon) ChangeCerts(context.Context, bool) error {
-	return fmt.Errorf("this nmos-authd was built without EST: %w", admin.ErrFixed)
-}
+func (*ownCerts) Certificates() []*tls.Certificate { return nil }
+
+var errNoEST = fmt.Errorf("this nmos-authd was built without EST: %w", admin.ErrFixed)
+
+func (d *daemon) ChangeCerts(context.Context, bool) error          { return errNoEST }
+func (d *daemon) InstallCertificate(context.Context, []byte) error { return errNoEST }
+func (d *daemon) RemoveCertificates(context.Context, string) error { return errNoEST }
 
 func (d *daemon) showCerts(s *status.Status, _ time.Time) {
 	s.Certs = status.Certs{

@@ -5,6 +5,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -186,7 +187,7 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	}
 	d.level.Store(int32(level))
 	platform.LimitMemory(c.Limits.MemoryBytes)
-	client := NewClient(c, d.clock.NotBefore)
+	client := NewClient(c, d.clock.NotBefore, func() []*tls.Certificate { return d.certs.Certificates() })
 	if before := d.client.Load(); before != nil {
 		client.Adopt(before)
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -65,8 +66,8 @@ func isFile(path string) bool {
 
 // NewClient returns what fetches from the authorization servers. The roots are read at each connection, so that
 // certificates can be installed and removed while the daemon runs. now is the time by which their certificates are
-// judged.
-func NewClient(c *config.Config, now func() time.Time) *discovery.Client {
+// judged; own returns the device's own certificates, nil if there are none.
+func NewClient(c *config.Config, now func() time.Time, own func() []*tls.Certificate) *discovery.Client {
 	file := c.Authorization.CAFile
 	return discovery.New(discovery.Options{
 		Roots:      func() (*x509.CertPool, error) { return ReadRoots(file) },
@@ -75,6 +76,8 @@ func NewClient(c *config.Config, now func() time.Time) *discovery.Client {
 		DNSServers: c.Discovery.DNSServers,
 		ResolvConf: func() ([]byte, error) { return os.ReadFile("/etc/resolv.conf") },
 		Now:        now,
+
+		Certificates: own,
 	})
 }
 

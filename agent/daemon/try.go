@@ -27,7 +27,7 @@ type candidate struct {
 // whether one can be used.
 func TryServers(ctx context.Context, w io.Writer, c *config.Config) bool {
 	p := &printer{w: w}
-	client := NewClient(c, platform.NewClock().NotBefore)
+	client := NewClient(c, platform.NewClock().NotBefore, nil)
 	var all []candidate
 	for _, issuer := range c.Authorization.Servers {
 		all = append(all, candidate{issuer: issuer, from: "configured"})

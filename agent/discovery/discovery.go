@@ -10,6 +10,7 @@ package discovery
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ type Options struct {
 	Roots func() (*x509.CertPool, error)
 	// AllowHTTP lets issuers be http URLs, for development.
 	AllowHTTP bool
+	// Certificates returns the device's own, with their keys, for servers that ask for one (SEC-45). It is called at each
+	// handshake. Nil if there are none.
+	Certificates func() []*tls.Certificate
 	// RootsFile is where roots are installed, for messages. Empty stands for the system's.
 	RootsFile string
 	// Now is the clock by which certificates are judged (OPS-1). Nil stands for time.Now.

@@ -57,7 +57,10 @@ func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Time: c.options.Now} // DIS-5, OPS-1
+	config := &tls.Config{
+		RootCAs: roots, MinVersion: tls.VersionTLS12, Time: c.options.Now, // DIS-5, OPS-1
+		GetClientCertificate: c.certificate,
+	}
 	// The context of a call is not that of the request, and has no deadline: another request may reuse the connection.
 	dial := func(scheme string) func(context.Context, string, string) (net.Conn, error) {
 		return func(_ context.Context, _, address string) (net.Conn, error) {
@@ -70,6 +73,18 @@ func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 		MaxResponseHeaderBytes: maxHead,
 		DisableCompression:     true,
 	}}, nil
+}
+
+// certificate returns the one of the device that a server takes which asks for one (SEC-45); an empty one if none is.
+func (c *Client) certificate(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if c.options.Certificates != nil {
+		for _, own := range c.options.Certificates() {
+			if asked.SupportsCertificate(own) == nil {
+				return own, nil
+			}
+		}
+	}
+	return &tls.Certificate{}, nil
 }
 
 // connect connects to the server of an address, "host:port", and for https verifies who that is. An error is an

@@ -369,7 +369,7 @@ func (e *entry) adopt(info information, asked clientMetadata) (differs []string,
 		e.Scope, _ = compare(asked.Scope, *info.Scope)
 	}
 	if info.Manage != "" && !usableURL(info.Manage, e.Issuer) {
-		differs = append(differs, "its registration_client_uri is not https, and is not used")
+		differs = append(differs, "the registration_client_uri is not https, and is not used")
 	}
 	return differs, nil
 }

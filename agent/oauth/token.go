@@ -413,12 +413,12 @@ func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) 
 			return oneLine(why, c.gone(e, "the server refuses its credentials and its registration token"))
 		case err == nil && c.ended(e): // and neither this look nor an update before brought another
 			err = c.manage(ctx, config, e, http.MethodDelete, nil)
-			return oneLine(why, err, c.gone(e, "its secret has ended, and the server does not renew it"))
+			return oneLine(why, err, c.gone(e, "the secret has ended, and the server does not renew it"))
 		case err == nil:
 			return fmt.Errorf("%w; the server still has this client: it may be disabled, or have another key", why)
 		}
 	} else if c.ended(e) {
-		return oneLine(why, c.gone(e, "its secret has ended, and the server offers no updates"))
+		return oneLine(why, c.gone(e, "the secret has ended, and the server offers no updates"))
 	}
 	now := time.Now()
 	if !c.refused.IsZero() {
@@ -474,9 +474,9 @@ func parseToken(body []byte, asked string) (Token, error) {
 	case m.Token == "":
 		return bad("no access_token")
 	case len(m.Token) > token.MaxBytes: // no server takes a longer one
-		return bad("its access_token has %d bytes, over %d", len(m.Token), token.MaxBytes)
+		return bad("the access_token has %d bytes, over %d", len(m.Token), token.MaxBytes)
 	case !visible(m.Token) || strings.Contains(m.Token, " "):
-		return bad("its access_token holds characters that cannot be sent")
+		return bad("the access_token holds characters that cannot be sent")
 	case !strings.EqualFold(m.Type, "Bearer"): // CLI-3
 		return bad("token_type %s, want Bearer", shownText(cmp.Or(m.Type, "(none)"), []string{m.Token}))
 	case m.Expires == nil:

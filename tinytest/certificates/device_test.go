@@ -176,7 +176,10 @@ func (d *device) run(args ...string) result {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, program, append(args, "--config", d.dir.ConfigFile())...)
+	if !slices.Contains(args, "--config") {
+		args = append(args, "--config", d.dir.ConfigFile())
+	}
+	c := exec.CommandContext(ctx, program, args...)
 	var out, complaints bytes.Buffer
 	c.Stdout, c.Stderr = &out, &complaints
 	err := c.Run()

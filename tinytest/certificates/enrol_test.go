@@ -2,7 +2,9 @@ package certificates_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -310,3 +312,73 @@ func newGoServer(t *testing.T, d *device) webServer {
 
 func (g *goServer) addr() string { return g.at }
 func (g *goServer) reload()      {}
+
+// By hand: a key and its certificate are installed from a file, with EST off and on, and removed; the installed one is
+// renewed by EST and goes then, by a maker's certificate that was replaced meanwhile.
+func TestByHand_CERT47(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, estserver.Options{})
+	d := newDevice(t, s, "")
+	now := time.Now()
+	hand := estserver.NewCA("By Hand", now).Server(now, now.Add(240*time.Hour), "other."+domain)
+	file := d.dir.File("hand.pem")
+	write := func(file string, mode os.FileMode, text ...[]byte) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(file, bytes.Join(text, nil), mode), os.Chmod(file, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := func() result { return d.run("certs", "install", "--config", d.dir.ConfigFile(), file) }
+	remove := func(what string) result { return d.run("certs", "remove", "--config", d.dir.ConfigFile(), what) }
+	d.start()
+	leaf := d.enrol()
+	write(file, 0o644, hand.KeyPEM, hand.ChainPEM)
+	if r := install(); r.status != 2 || !strings.Contains(r.errors, "others must not read it") {
+		t.Errorf("a key that all may read: %v", r)
+	}
+	write(file, 0o600, hand.KeyPEM)
+	if r := install(); r.status != 1 || !strings.Contains(r.errors, "not installed") {
+		t.Errorf("a key alone: %v", r)
+	}
+	write(file, 0o600, hand.KeyPEM, hand.ChainPEM)
+	if r := install(); r.status != 0 {
+		t.Fatalf("certs install: %v", r)
+	}
+	served, err := os.ReadFile(d.pairFile())
+	if err != nil || !bytes.Contains(served, hand.ChainPEM[:60]) {
+		t.Errorf("the folder does not have it: %v", err)
+	}
+	if r := d.run("certs", "status"); r.status != 0 || !strings.Contains(r.out, "other."+domain) {
+		t.Errorf("certs status: %v", r)
+	}
+	maker := s.Maker().Device(serial(), now.Add(-time.Hour), now.AddDate(30, 0, 0)) // another
+	write(d.dir.File("maker.pem"), 0o644, maker.ChainPEM)
+	write(d.dir.File("maker.key"), 0o600, maker.KeyPEM)
+	if r := d.run("certs", "renew"); r.status != 0 {
+		t.Fatalf("certs renew: %v", r)
+	}
+	if next := d.awaitPair(leaf); next.Equal(leaf) {
+		t.Error("not renewed")
+	}
+	all := s.Requests()
+	if last := all[len(all)-1]; last.Client == nil || !last.Client.Equal(maker.Leaf) {
+		t.Error("renewed by another certificate than the new one of the maker")
+	}
+	s.Misbehave(estserver.CACerts, estserver.Forbidden) // or others would come
+	for _, what := range []string{"ecdsa", "all"} {
+		if r := remove(what); r.status != 0 {
+			t.Errorf("certs remove %s: %v", what, r)
+		}
+	}
+	for _, file := range []string{d.pairFile(), d.dir.File("certs/roots.pem")} {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", file, err)
+		}
+	}
+	if r := remove("ecdsa"); r.status != 1 || !strings.Contains(r.errors, "no certificate") {
+		t.Errorf("removed twice: %v", r)
+	}
+	if strings.Contains(d.Log(), "PRIVATE") {
+		t.Error("a key is in the log")
+	}
+}

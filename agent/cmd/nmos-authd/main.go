@@ -55,7 +55,7 @@ var commands = []command{
 	{"audit", "verify [flags] FILE ...", "find altered or missing records", runAudit},
 	{"discover", "[flags]", "look for servers, and try each", runDiscover},
 	{"client", "status | register | rotate | forget [flags]", "the device as a client", runClient},
-	{"certs", "status | enrol | renew [flags]", "the device's certificates", runCerts},
+	{"certs", "status | enrol | renew | install | remove [flags]", "the device's certificates", runCerts},
 	{"refresh", "[flags] [ISSUER]", "fetch keys now, print what changed", runRefresh},
 	{"forget", "[flags] ISSUER", "drop a found issuer and its keys", runForget},
 	{"version", "[flags]", "print the version", runVersion},

@@ -13,18 +13,18 @@ import (
 // maxAnswer is longer than any answer on the admin socket that is read whole, bytes.
 const maxAnswer = 16 << 20
 
-// askAdmin asks the running daemon on its admin socket, and returns its answer whole.
-func askAdmin(file, method, path string) ([]byte, error) {
+// askAdmin asks the running daemon on its admin socket, with a body if there is one, and returns its answer whole.
+func askAdmin(file, method, path string, body ...byte) ([]byte, error) {
 	admin, err := daemon.NewAdminClient(file, complain)
 	if err != nil {
 		return nil, err
 	}
-	return admin.Ask(method, path, maxAnswer)
+	return admin.Ask(method, path, maxAnswer, body...)
 }
 
 // changeAdmin has the running daemon change something.
-func changeAdmin(file, method, path string) ([]byte, error) {
-	answer, err := askAdmin(file, method, path)
+func changeAdmin(file, method, path string, body ...byte) ([]byte, error) {
+	answer, err := askAdmin(file, method, path, body...)
 	if refused := (*daemon.AdminError)(nil); errors.As(err, &refused) && refused.Text != "" {
 		err = denied{errors.New(refused.Text + ": " + refused.Debug)}
 	}
