@@ -91,8 +91,9 @@ type Daemon interface {
 	// ChangeCerts has the device ask for its certificates now: from the beginning if enrol is set, else by renewing
 	// those that it holds. It waits for the outcome. ErrFixed is wrapped if the configuration has it ask for none.
 	ChangeCerts(ctx context.Context, enrol bool) error
-	// InstallCertificate takes a key with its certificate, in PEM, that a person has; RemoveCertificates takes away that
-	// of a kind of keys, or all. Both return once the web server's files are so. ErrFixed is wrapped if that cannot be.
+	// InstallCertificate takes a key with its certificate, in PEM, that a person has; RemoveCertificates takes away
+	// that of a kind of keys, or all. Both return once the web server's files are so. ErrFixed is wrapped if that
+	// cannot be.
 	InstallCertificate(ctx context.Context, text []byte) error
 	RemoveCertificates(ctx context.Context, what string) error
 	// Keys returns the key set that is held of an issuer, nil if none.

@@ -105,10 +105,10 @@ func TestHandOver_CERT29(t *testing.T) {
 func TestUnreadable_CERT29(t *testing.T) {
 	for name, data := range map[string]string{
 		"text": "x", "version": `{"version":9}`,
-		"key": `{"version":1,"pairs":[{"kind":"ecdsa","pkcs8":"AAAA","chain":["AAAA"]}]}`,
+		"key":  `{"version":1,"pairs":[{"kind":"ecdsa","pkcs8":"AAAA","chain":["AAAA"]}]}`,
 		"null": `{"version":1,"pairs":[null]}`, "root": `{"version":1,"roots":[{"der":"AAAA"}]}`,
 		"null-root": `{"version":1,"roots":[null]}`,
-		"link": `{"version":1,"links":["AAAA"]}`, "waiting": `{"version":1,"waiting":[null]}`,
+		"link":      `{"version":1,"links":["AAAA"]}`, "waiting": `{"version":1,"waiting":[null]}`,
 	} {
 		t.Run("CERT-29/"+name, func(t *testing.T) {
 			e := newEST("est.example.com")

@@ -41,8 +41,8 @@ type Options struct {
 	Roots func() (*x509.CertPool, error)
 	// AllowHTTP lets issuers be http URLs, for development.
 	AllowHTTP bool
-	// Certificates returns the device's own, with their keys, for servers that ask for one (SEC-45). It is called at each
-	// handshake. Nil if there are none.
+	// Certificates returns the device's own, with their keys, for servers that ask for one (SEC-45). It is called at
+	// each handshake. Nil if there are none.
 	Certificates func() []*tls.Certificate
 	// RootsFile is where roots are installed, for messages. Empty stands for the system's.
 	RootsFile string
