@@ -42,8 +42,9 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 			"not valid before"},
 		{"past", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotAfter = time.Now().Add(-time.Second) },
 			"past or too soon"},
-		{"short", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotAfter = time.Now().Add(20 * time.Second) },
-			"past or too soon"},
+		{"short", func(c *x509.Certificate, _ *x509.CertificateRequest) {
+			c.NotAfter = time.Now().Add(20 * time.Second)
+		}, "past or too soon"},
 		{"client-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		}, "server and client both"},
@@ -51,8 +52,9 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}, "server and client both"},
 		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil }, "server and client both"},
-		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.KeyUsage = x509.KeyUsageKeyEncipherment },
-			"TLS cannot use it"},
+		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) {
+			c.KeyUsage = x509.KeyUsageKeyEncipherment
+		}, "TLS cannot use it"},
 		{"ca", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.IsCA, c.BasicConstraintsValid = true, true },
 			"not used: a CA's"},
 		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() }, "another key"},
@@ -143,7 +145,9 @@ func TestAhead_CERT28_CERT44(t *testing.T) {
 		r.Place(0)
 		r.run(44 * day)
 		first := r.must()
-		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) { c.NotBefore = time.Now().Add(4 * time.Minute) }
+		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {
+			c.NotBefore = time.Now().Add(4 * time.Minute)
+		}
 		r.Renew()
 		r.run(3 * time.Minute)
 		if got := r.must(); len(e.enrolments()) != 2 || !got.Equal(first) {

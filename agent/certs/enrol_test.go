@@ -78,7 +78,8 @@ func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
 	keys := map[string]bool{}
 	for _, a := range e.enrolments() {
 		csr := a.csr
-		if got := strings.Join(csr.DNSNames, " "); got != "ax8.example.com second.example.com" || len(csr.IPAddresses) > 0 {
+		got := strings.Join(csr.DNSNames, " ")
+		if got != "ax8.example.com second.example.com" || len(csr.IPAddresses) > 0 {
 			t.Errorf("got the names %q", got)
 		}
 		if csr.Subject.CommonName != "ax8.example.com" {
@@ -407,7 +408,8 @@ func TestSilent_CERT48(t *testing.T) {
 		"pair": fmt.Sprintf("%v %+v %#v %s %q", b, b, b, b.Pairs[0], b.Pairs),
 	} {
 		for _, secret := range []string{
-			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80], fmt.Sprint(block.Bytes[40:50]),
+			string(b.Pairs[0].Key), base64.StdEncoding.EncodeToString(block.Bytes)[40:80],
+			fmt.Sprint(block.Bytes[40:50]),
 			fmt.Sprintf("%x", block.Bytes[40:50]), strings.Trim(fmt.Sprintf("%#v", block.Bytes[40:50]), "[]byte{}"),
 		} {
 			if strings.Contains(text, secret) {

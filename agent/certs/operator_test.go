@@ -181,8 +181,8 @@ func TestInstallWithoutEST_CERT5_CERT47(t *testing.T) {
 		t.Errorf("removed: %v, held %v", err, r.held() != nil)
 	}
 	r.refuse = errors.New("read-only file system")
-	if err := r.Install(t.Context(), append(key, chain...)); err == nil || !strings.Contains(err.Error(), "read-only") ||
-		strings.Contains(err.Error(), "BEGIN") {
+	err = r.Install(t.Context(), append(key, chain...))
+	if err == nil || !strings.Contains(err.Error(), "read-only") || strings.Contains(err.Error(), "BEGIN") {
 		t.Errorf("not handed over: got %v", err)
 	}
 	r.refuse = nil
@@ -210,7 +210,8 @@ func TestChangeWholeOrNot_CERT29_CERT47(t *testing.T) {
 		if err := change(); err == nil || !strings.Contains(err.Error(), "no space") {
 			t.Errorf("%s: got %v", what, err)
 		}
-		if s := r.Status(); len(s.Roots) != 1 || len(r.Roots()) == 0 || len(r.Certificates()) != 1 || s.Phase != certs.Held {
+		s := r.Status()
+		if len(s.Roots) != 1 || len(r.Roots()) == 0 || len(r.Certificates()) != 1 || s.Phase != certs.Held {
 			t.Errorf("%s: got %+v", what, s)
 		}
 		r.flash.fails = nil
