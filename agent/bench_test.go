@@ -151,9 +151,12 @@ func benchmarkRecorded(b *testing.B, watchers int, rates audit.Rates) {
 	}
 }
 
+// Each within the budget.
 func BenchmarkWarmRecorded(b *testing.B) {
 	benchmarkRecorded(b, 0, audit.Rates{Denials: 1e5, Allows: 1e9})
-} // each within the budget
-// nearly all beyond it
-func BenchmarkWarmJoined(b *testing.B)  { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) }
+}
+
+// Nearly all beyond it.
+func BenchmarkWarmJoined(b *testing.B) { benchmarkRecorded(b, 0, audit.Rates{Denials: 2, Allows: 20}) }
+
 func BenchmarkWarmWatched(b *testing.B) { benchmarkRecorded(b, 1, audit.Rates{}) }

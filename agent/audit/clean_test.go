@@ -36,32 +36,31 @@ func TestClean_OPS2(t *testing.T) {
 		"/a/" + all.String() + "/b":                            "/a/[token]/b",
 		"/a/?access_token=" + tok:                              "/a/?access_token=[token]",
 		"/a/%" + tok:                                           "/a/%[token]",
-		// what the escape took is not seen any more
-		"/a/%3" + tok:                     "/a/[token]",
-		"/a/%3E" + tok[1:]:                "/a/[token]", // normalised
-		"/a/N" + tok[1:]:                  "/a/[token]", // normalised, of %4
-		tok[1:]:                           "[token]",
-		tok[3:]:                           "[token]",
-		"/myJack.left.level":              "/myJack.left.level",
-		"/myJack.%6cevel.%4" + tok:        "/myJack.%6cevel.[token]",
-		"/" + tok + "\n/b\n":              "/[token]\n/b\n",
-		"/" + header:                      "/" + header,
-		"/" + header + ".":                "/" + header + ".",
-		"/" + header + ".json":            "/" + header + ".json",
-		"/" + header + ".a.b":             "/[token]", // it has three parts
-		"/" + header + "!.b.c":            "/[token]",
-		"/" + header + "=.eyJb==.c":       "/[token]",
-		"/" + header + "%2F.eyJb%2fc/d":   "/[token]/d",
-		"/" + header + "/a.b.c":           "/" + header + "/a.b.c",
-		"/" + header + ".exyJ":            "/" + header + ".exyJ",
-		"/ey" + header + ".eyJb":          "/ey[token]",
-		"/eyJoe.tar.gz":                   "/eyJoe.tar.gz",
-		"/node30.node-1.example.com":      "/node30.node-1.example.com",
-		"/ICanSeeALongName.with.dots":     "/ICanSeeALongName.with.dots",
-		"/a-name-as-long-as-that.example": "/a-name-as-long-as-that.example",
-		"/Monkey.Jar.a.b":                 "/Monkey.Jar.a.b",
-		"/a%2Fb%":                         "/a%2Fb%",
-		"/%zz%4":                          "/%zz%4",
+		"/a/%3" + tok:                                          "/a/[token]", // what the escape took is gone
+		"/a/%3E" + tok[1:]:                                     "/a/[token]", // normalised
+		"/a/N" + tok[1:]:                                       "/a/[token]", // normalised, of %4
+		tok[1:]:                                                "[token]",
+		tok[3:]:                                                "[token]",
+		"/myJack.left.level":                                   "/myJack.left.level",
+		"/myJack.%6cevel.%4" + tok:                             "/myJack.%6cevel.[token]",
+		"/" + tok + "\n/b\n":                                   "/[token]\n/b\n",
+		"/" + header:                                           "/" + header,
+		"/" + header + ".":                                     "/" + header + ".",
+		"/" + header + ".json":                                 "/" + header + ".json",
+		"/" + header + ".a.b":                                  "/[token]", // it has three parts
+		"/" + header + "!.b.c":                                 "/[token]",
+		"/" + header + "=.eyJb==.c":                            "/[token]",
+		"/" + header + "%2F.eyJb%2fc/d":                        "/[token]/d",
+		"/" + header + "/a.b.c":                                "/" + header + "/a.b.c",
+		"/" + header + ".exyJ":                                 "/" + header + ".exyJ",
+		"/ey" + header + ".eyJb":                               "/ey[token]",
+		"/eyJoe.tar.gz":                                        "/eyJoe.tar.gz",
+		"/node30.node-1.example.com":                           "/node30.node-1.example.com",
+		"/ICanSeeALongName.with.dots":                          "/ICanSeeALongName.with.dots",
+		"/a-name-as-long-as-that.example":                      "/a-name-as-long-as-that.example",
+		"/Monkey.Jar.a.b":                                      "/Monkey.Jar.a.b",
+		"/a%2Fb%":                                              "/a%2Fb%",
+		"/%zz%4":                                               "/%zz%4",
 	} {
 		if got := string(appendClean(nil, []byte(text), MaxPath)); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)

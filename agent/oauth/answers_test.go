@@ -198,8 +198,7 @@ func TestLostAnswers_CLI35_CLI36(t *testing.T) {
 		most   int
 	}{
 		"CLI-36/no-id": {func() (int, string) { return 201, `{"client_name":"a"}` }, 6},
-		// one in half an hour, if chance has it, and the first ones
-		"CLI-36/lost": {func() (int, string) { return 504, "" }, 60},
+		"CLI-36/lost":  {func() (int, string) { return 504, "" }, 60}, // two an hour, if chance has it, and the first
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -334,8 +334,9 @@ func TestRefreshTokensEnd(t *testing.T) {
 	}
 	revoke := func(v visitor, token string) (int, map[string]any) {
 		m := message{method: "POST", path: PathRevoke, kind: "application/x-www-form-urlencoded", form: url.Values{
-			// RFC 7009 §2.1: a wrong hint changes nothing
-			"client_id": {v.id}, "token": {token}, "token_type_hint": {"access_token"}}}
+			"client_id": {v.id}, "token": {token},
+			"token_type_hint": {"access_token"}, // RFC 7009 §2.1: a wrong hint changes nothing
+		}}
 		return m.send(t, s)
 	}
 	token := fresh()

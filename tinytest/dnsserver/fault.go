@@ -36,9 +36,8 @@ const (
 	WrongQuestion Fault = "wrong-question" // the answer names another question
 	NoQuestion    Fault = "no-question"    // the answer names no question
 	Echo          Fault = "echo"           // the question comes back
-	// answers as of a forger who has guessed all but the number, then the right one
-	Forged Fault = "forged"
-	Flood  Fault = "flood" // hundreds of answers to other questions, and no other
+	Forged        Fault = "forged"         // of a forger who has guessed all but the number, then the right one
+	Flood         Fault = "flood"          // hundreds of answers to other questions, and no other
 
 	Garbage     Fault = "garbage"      // bytes
 	Half        Fault = "half"         // the answer breaks off
@@ -47,9 +46,8 @@ const (
 	Huge        Fault = "huge"         // ManyRecords records more in the answer, of the type asked for
 	CNAMELoop   Fault = "cname-loop"   // two names that stand for each other
 	CNAMEChain  Fault = "cname-chain"  // CNAMEs without end, a new one at every question
-	// additional records about another domain, example.net, that lead to the attacker
-	Poison Fault = "poison"
-	Late   Fault = "late" // UDP: the answer comes with that to the next question; TCP: none does
+	Poison      Fault = "poison"       // more records, about example.net, that lead to the attacker
+	Late        Fault = "late"         // UDP: the answer comes with that to the next question; TCP: none does
 )
 
 // Faults are all of them.

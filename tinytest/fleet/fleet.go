@@ -26,8 +26,7 @@ const (
 )
 
 const (
-	// within it all devices start: the worst that can be, a firmware that boots in the same time everywhere
-	switchOn = time.Second
+	switchOn = time.Second // within it all devices start: the worst case, a firmware that always boots alike
 	reach    = time.Minute // within it a controller with a token of a new key has asked every device
 )
 

@@ -73,9 +73,8 @@ func newRig(t *testing.T, sockets ...string) *rig {
 	r := &rig{t: t, server: server}
 	err = dir.Write(daemon.Config{
 		Servers: []string{server.Issuer()}, CAPEM: server.CAPEM(), Admin: true,
-		// each denial is a record of its own
 		Sockets: fmt.Sprintf("view = %q\n%s", dir.View(), strings.Join(sockets, "\n")),
-		More:    "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n",
+		More:    "[audit]\nrepeat = \"0s\"\ndeny_rate = 0\n", // each denial is a record of its own
 	})
 	if err != nil {
 		t.Fatal(err)

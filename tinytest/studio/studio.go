@@ -47,9 +47,8 @@ const (
 
 // The people of the facility.
 var (
-	Anna = controller.Person{Name: "anna", Password: "fader up"} // may find, connect and watch
-	// may look at connections, and not into the registry
-	Vito = controller.Person{Name: "vito", Password: "just visiting"}
+	Anna = controller.Person{Name: "anna", Password: "fader up"}       // may find, connect and watch
+	Vito = controller.Person{Name: "vito", Password: "just visiting"}  // may look at connections alone
 	Mona = controller.Person{Name: "mona", Password: "all in green"}   // may watch gains and meters, and turn nothing
 	Sven = controller.Person{Name: "sven", Password: "gain before EQ"} // may turn the gains of the microphones
 )

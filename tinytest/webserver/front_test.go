@@ -26,12 +26,11 @@ type front struct {
 	passesTrailers bool // as the client wrote them, behind a chunked body
 	asksItself     bool // at the decision socket, by the C client
 	hangsUp        bool // on what it cannot read, such as a trailer
-	// Access-Control-Expose-Headers is on every answer, not only on those that have something to expose
-	exposesAll    bool
-	unasked       int  // its status, without a body, if the daemon cannot be asked; 0: 503, as it should be
-	publishesNone bool // of the device's public keys: it is the firmware itself
-	judgesKeys    bool // it asks about whatever does not read the public keys
-	keepsSpelling bool // the device gets the path as the client spelt it, not as it was judged
+	exposesAll     bool // Access-Control-Expose-Headers is on every answer, also if there is nothing to expose
+	unasked        int  // its status, without a body, if the daemon cannot be asked; 0: 503, as it should be
+	publishesNone  bool // of the device's public keys: it is the firmware itself
+	judgesKeys     bool // it asks about whatever does not read the public keys
+	keepsSpelling  bool // the device gets the path as the client spelt it, not as it was judged
 }
 
 // newFront looks for the web server's program, and the files that it needs beside it (patterns), and skips the test
