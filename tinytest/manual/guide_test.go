@@ -74,10 +74,10 @@ type facility struct {
 
 const staged = "/x-nmos/connection/v1.1/single/receivers/6f1e0001-0000-4000-8000-000000000001/staged"
 
-// newFacility starts all that the guide's commands meet.
-func newFacility(t *testing.T) *facility {
+// newServer starts an authorization server, and makes a folder for a daemon.
+func newServer(t *testing.T, host string) (*authserver.Server, daemon.Dir) {
 	t.Helper()
-	server, err := authserver.Start(authserver.Options{Key: mint.CachedKey("key-1", 2048)})
+	server, err := authserver.Start(authserver.Options{Host: host, Key: mint.CachedKey("key-1", 2048)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +91,13 @@ func newFacility(t *testing.T) *facility {
 			t.Error(err)
 		}
 	})
+	return server, dir
+}
+
+// newFacility starts all that the guide's commands meet.
+func newFacility(t *testing.T) *facility {
+	t.Helper()
+	server, dir := newServer(t, "")
 	f := &facility{t: t, server: server, path: dir.File("bin") + ":" + os.Getenv("PATH")}
 	for _, folder := range []string{"bin", "home", "log"} {
 		if err := os.Mkdir(dir.File(folder), 0o755); err != nil {
@@ -118,6 +125,7 @@ func newFacility(t *testing.T) *facility {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	var err error
 	if f.Daemon, err = daemon.Start(ctx, program, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -342,16 +350,7 @@ func pattern(shown string) *regexp.Regexp {
 // What the guide says of certificates that fail is what discover says of them.
 func TestGuideOnCertificates(t *testing.T) {
 	guide := read(t, "configs/OPERATING.md")
-	server, err := authserver.Start(authserver.Options{Host: "localhost", Key: mint.CachedKey("key-1", 2048)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	dir, err := daemon.NewDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Remove()
+	server, dir := newServer(t, "localhost")
 	if err := dir.Write(daemon.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM()}); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
@@ -24,16 +23,7 @@ func TestSmallestClaims_PATH5(t *testing.T) {
 		}
 		claims[m[1]] = set
 	}
-	server, err := authserver.Start(authserver.Options{Key: mint.CachedKey("key-1", 2048)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	dir, err := daemon.NewDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dir.Remove() })
+	server, dir := newServer(t, "")
 	if err := dir.Write(daemon.Config{Servers: []string{server.Issuer()}, CAPEM: server.CAPEM()}); err != nil {
 		t.Fatal(err)
 	}
