@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,9 +21,9 @@ func ReadSecret(path string, most int) (string, error) {
 	line := strings.TrimSpace(strings.TrimPrefix(string(text), "\ufeff"))
 	switch {
 	case line == "":
-		return "", fmt.Errorf("%s is empty", path)
+		return "", errors.New(path + " is empty")
 	case strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }): // RFC 6749 appendix A
-		return "", fmt.Errorf("%s is not one line of printable ASCII", path)
+		return "", errors.New(path + " is not one line of printable ASCII")
 	}
 	return line, nil
 }
@@ -42,12 +43,12 @@ func ReadPrivate(path string, most int) ([]byte, error) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch mode := info.Mode(); {
 	case !mode.IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
+		return nil, errors.New(path + " is not a regular file")
 	case mode.Perm()&0o027 != 0:
 		return nil, fmt.Errorf("%s has mode %04o: others must not read it, nor its group write to it; chmod 640", path,
 			mode.Perm())
 	case !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
-		return nil, fmt.Errorf("%s belongs to another user than root and the daemon's", path)
+		return nil, errors.New(path + " belongs to another user than root and the daemon's")
 	}
 	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	switch {

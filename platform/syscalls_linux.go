@@ -21,11 +21,22 @@ var deniedCalls = []uint32{
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_OPEN_BY_HANDLE_AT,
 }
 
-// auditArchs are the kernel's names for the architectures. The numbers of calls are each one's own, and a kernel may
-// take those of two.
-var auditArchs = map[string]uint32{
-	"386": unix.AUDIT_ARCH_I386, "amd64": unix.AUDIT_ARCH_X86_64, "arm": unix.AUDIT_ARCH_ARM,
-	"arm64": unix.AUDIT_ARCH_AARCH64, "riscv64": unix.AUDIT_ARCH_RISCV64,
+// auditArch is the kernel's name for an architecture, 0 if unknown. The numbers of calls are each one's own, and a
+// kernel may take those of two.
+func auditArch(arch string) uint32 {
+	switch arch {
+	case "386":
+		return unix.AUDIT_ARCH_I386
+	case "amd64":
+		return unix.AUDIT_ARCH_X86_64
+	case "arm":
+		return unix.AUDIT_ARCH_ARM
+	case "arm64":
+		return unix.AUDIT_ARCH_AARCH64
+	case "riscv64":
+		return unix.AUDIT_ARCH_RISCV64
+	}
+	return 0
 }
 
 // x32 is the bit by which amd64 tells the calls of x32, a third set of them.
@@ -45,8 +56,8 @@ func DenyCalls() error {
 // filterCalls sets the filter. The kernel gives it to all threads, and with it the refusal of new privileges that is in
 // force in this one: to have each thread refuse them by itself would stop all of them.
 func filterCalls() error {
-	arch, known := auditArchs[runtime.GOARCH]
-	if !known {
+	arch := auditArch(runtime.GOARCH)
+	if arch == 0 {
 		return wrap("filtering system calls on "+runtime.GOARCH, errors.ErrUnsupported)
 	}
 	program := callFilter(arch, runtime.GOARCH == "amd64")

@@ -290,8 +290,18 @@ func filePath(s string) (string, error) {
 	return s, err
 }
 
-// syslogPorts are the ports of a syslog server if none is given (RFC 5426, RFC 6587, RFC 5425).
-var syslogPorts = map[string]string{"udp": "514", "tcp": "601", "tls": "6514"}
+// syslogPort is the port of a syslog server if none is given (RFC 5426, RFC 6587, RFC 5425); "" for another scheme.
+func syslogPort(scheme string) string {
+	switch scheme {
+	case "udp":
+		return "514"
+	case "tcp":
+		return "601"
+	case "tls":
+		return "6514"
+	}
+	return ""
+}
 
 // syslogURL checks the address of a syslog server and completes it by the port.
 func syslogURL(s string) (string, error) {
@@ -300,13 +310,13 @@ func syslogURL(s string) (string, error) {
 	}
 	const form = "must be one of udp://host:514, tcp://host:601, tls://host:6514"
 	u, err := url.Parse(s)
-	if err != nil || syslogPorts[u.Scheme] == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" ||
+	if err != nil || syslogPort(u.Scheme) == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" ||
 		strings.ContainsAny(s, "?#") {
 		return refuseURL(s, form)
 	}
 	host, port := u.Hostname(), u.Port()
 	if port == "" {
-		port = syslogPorts[u.Scheme]
+		port = syslogPort(u.Scheme)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return refuseURL(s, "has a bad port")

@@ -241,14 +241,14 @@ type Paths struct {
 func (c *Config) Rules() decide.Rules {
 	rules := decide.Rules{
 		Public: c.Paths.Public, Control: c.Paths.Control, PathBytes: c.Limits.PathBytes,
-		Forms: forms[c.Control.ConfigurationSpecifiers],
+		Forms: c.Control.ConfigurationSpecifiers.forms(),
 		Controls: decide.Controls{
 			Asked:  c.Control.Commands == CommandsAsked,
 			Letter: c.Control.Gets != GetsRead, NoGets: c.Control.Gets == GetsLetter,
 		},
 	}
 	for _, rule := range c.Control.AsDrafted {
-		rules.Controls.Drafted |= drafted[rule]
+		rules.Controls.Drafted |= rule.drafted()
 	}
 	for api, stage := range c.Enforce {
 		rules.Observed[api] = [2]bool{stage.observes(false), stage.observes(true)}
@@ -311,9 +311,17 @@ const (
 	DraftedTarget DraftedRule = "CTL-64" // bulkProperties are judged by the object in the path alone
 )
 
-// drafted are what decide calls them.
-var drafted = map[DraftedRule]decide.Drafted{
-	DraftedRoot: decide.DraftedRoot, DraftedBelow: decide.DraftedBelow, DraftedTarget: decide.DraftedTarget,
+// drafted is what decide calls the rule.
+func (r DraftedRule) drafted() decide.Drafted {
+	switch r {
+	case DraftedRoot:
+		return decide.DraftedRoot
+	case DraftedBelow:
+		return decide.DraftedBelow
+	case DraftedTarget:
+		return decide.DraftedTarget
+	}
+	return 0
 }
 
 // Specifiers says how specifiers of x-nmos-configuration are written (CTL-66).
@@ -326,9 +334,15 @@ const (
 	SpecifiersBoth Specifiers = "both"
 )
 
-// forms are what decide calls them.
-var forms = map[Specifiers]decide.Forms{
-	SpecifiersRole: decide.RoleForm, SpecifiersURL: decide.URLForm, SpecifiersBoth: decide.BothForms,
+// forms is what decide calls them.
+func (s Specifiers) forms() decide.Forms {
+	switch s {
+	case SpecifiersURL:
+		return decide.URLForm
+	case SpecifiersBoth:
+		return decide.BothForms
+	}
+	return decide.RoleForm
 }
 
 // Recorded says which commands the audit lists one by one (CTL-87).

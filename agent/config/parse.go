@@ -175,7 +175,7 @@ func valueOf(n *unstable.Node) (value any, err error) {
 	case unstable.Integer:
 		i, err := strconv.ParseInt(string(n.Data), 0, 64) // the library has seen that it is written as TOML has it
 		if err != nil {
-			return nil, fmt.Errorf("the number %s is out of range", shown(string(n.Data)))
+			return nil, errors.New("the number " + shown(string(n.Data)) + " is out of range")
 		}
 		return i, nil
 	case unstable.Float:
@@ -208,7 +208,7 @@ func tableOf(n *unstable.Node) (map[string]any, error) {
 		}
 		name := path[0]
 		if _, twice := table[name]; twice && !(dotted[name] && len(path) > 1) {
-			return nil, fmt.Errorf("%s is set twice in a table", shown(name))
+			return nil, errors.New(shown(name) + " is set twice in a table")
 		}
 		value, err := valueOf(entries.Node().Value())
 		if err != nil {

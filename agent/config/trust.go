@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func (c *Config) Admits(server, domain string) error {
 	case err != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.Authorization.AllowHTTP):
 		return errors.New("the server's URL is not https")
 	case !byMDNS && len(domains) > 0 && !slices.Contains(domains, strings.ToLower(domain)):
-		return fmt.Errorf("[discovery] domains does not name %s", shown(domain))
+		return errors.New("[discovery] domains does not name " + shown(domain))
 	case len(c.Discovery.Hosts) == 0:
 		return nil
 	}
@@ -67,7 +66,7 @@ func (c *Config) Admits(server, domain string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("[discovery] hosts does not name the host %s", shown(string(host)))
+	return errors.New("[discovery] hosts does not name the host " + shown(string(host)))
 }
 
 // patternHost returns the host of a pattern's authority, without its port. Patterns are checked when they are

@@ -31,7 +31,8 @@ var (
 type dnsServer struct {
 	address string
 	state   serverState
-	plain   bool // it has answered without EDNS0 what it did not answer with it
+	reason  error // why it has not answered the last question
+	plain   bool  // it has answered without EDNS0 what it did not answer with it
 }
 
 type serverState int
@@ -67,7 +68,9 @@ func (r *resolver) ask(ctx context.Context, q question, zone string) (answer rep
 	if len(waiting) == 0 {
 		return reply{}, nil, errNoServer
 	}
-	reasons := make(map[*dnsServer]error)
+	for _, s := range r.servers {
+		s.reason = nil
+	}
 	for round := range r.rounds {
 		var silent []*dnsServer
 		for _, s := range waiting {
@@ -84,14 +87,14 @@ func (r *resolver) ask(ctx context.Context, q question, zone string) (answer rep
 			case answer.outcome == Silent:
 				silent = append(silent, s)
 			}
-			reasons[s] = answer.err
+			s.reason = answer.err
 		}
 		waiting = silent
 	}
 	var errs []string
 	for _, s := range r.servers {
-		if reason := reasons[s]; reason != nil {
-			errs = append(errs, "name server "+s.address+": "+reason.Error())
+		if s.reason != nil {
+			errs = append(errs, "name server "+s.address+": "+s.reason.Error())
 			if s.state == doubted {
 				s.state = dead
 			}

@@ -33,12 +33,11 @@ func (s *Store) Status() []Status {
 	slices.Sort(learned)
 	names = append(names, learned...)
 	set, used := s.set.Load(), false
-	all := make([]Status, 0, len(names))
-	for _, name := range names {
-		st := s.schedule[name]
-		status := Status{
-			Issuer: name, Server: st.server, Next: st.next, Failing: st.failed(), Err: st.err, Failed: st.errTime,
-		}
+	all := make([]Status, len(names))
+	for i, name := range names {
+		status, st := &all[i], s.schedule[name]
+		status.Issuer, status.Server, status.Next = name, st.server, st.next
+		status.Failing, status.Err, status.Failed = st.failed(), st.err, st.errTime
 		if issuer := set.issuers[name]; issuer != nil {
 			status.Fetched, status.Kept = issuer.Fetched, issuer.Kept
 			for _, k := range issuer.Keys {
@@ -48,7 +47,6 @@ func (s *Store) Status() []Status {
 		if !used && st.server && !st.failed() && len(status.KIDs) > 0 {
 			status.Used, used = true, true
 		}
-		all = append(all, status)
 	}
 	return all
 }
