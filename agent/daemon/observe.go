@@ -108,8 +108,7 @@ func (d *daemon) lookAtObserve() (next time.Duration) {
 	switch {
 	case wait:
 		d.log.Warn("observe mode was begun before the restart; until the clock is synchronised, it is not known "+
-			"whether "+
-			"it has ended, so the mode is enforce", zap.Int64("uid", o.kept.UID))
+			"whether it has ended, so the mode is enforce", zap.Int64("uid", o.kept.UID))
 		return max(o.kept.Asked-up, time.Second) // clockEvent rings before
 	case left <= 0:
 		d.endObserve(agent.Peer{UID: -1}, "its time was over at the restart")

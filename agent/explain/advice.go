@@ -17,8 +17,8 @@ func AdviceOn(r wire.Reason) Advice {
 }
 
 // WritingBase is the advice on APINotGranted if no claim can help: when the base of an API is written to.
-var WritingBase = Advice{"The base of an API can only be read, and this request writes.", "Fix the controller. No " +
-	"claim permits it."}
+var WritingBase = Advice{"The base of an API can only be read, and this request writes.",
+	"Fix the controller. No claim permits it."}
 
 // aboutToken is the advice on OK if only the token was asked about.
 var aboutToken = Advice{Means: "The token is good. Whether its claims permit a request was not asked."}
@@ -35,16 +35,16 @@ const (
 )
 
 var advice = [wire.Reasons]Advice{
-	wire.Undecided: {"The daemon reached no decision, so it denied.", "This is a fault of the daemon: report it with " +
-		"its log."},
+	wire.Undecided: {"The daemon reached no decision, so it denied.",
+		"This is a fault of the daemon: report it with its log."},
 
 	wire.OK: {"The token is good, and its claims permit this.", ""},
 	wire.Public: {"Nobody needs a token for this.", "If it should need one, take it out of [paths] public; an " +
 		"API's list at / and /x-nmos and OPTIONS are always open."},
-	wire.Observed: {"Observe mode let it pass; enforce would not have.", "See \"nmos-authd observe report\" before " +
-		"enforce is switched on."},
-	wire.ModeOff: {"Authorization is off: nothing was looked at.", "Set mode = \"observe\" to see what enforce " +
-		"would deny, then mode = \"enforce\"."},
+	wire.Observed: {"Observe mode let it pass; enforce would not have.",
+		"See \"nmos-authd observe report\" before enforce is switched on."},
+	wire.ModeOff: {"Authorization is off: nothing was looked at.",
+		"Set mode = \"observe\" to see what enforce would deny, then mode = \"enforce\"."},
 
 	wire.PacketTooLong: {"The question to the daemon was too long, so it is not known what was asked.",
 		"If a controller sends so long a request, raise [limits] packet_bytes; else fix the firmware."},
@@ -61,8 +61,8 @@ var advice = [wire.Reasons]Advice{
 		"kind, name or scope that is too long or not in its form.",
 		firmware},
 
-	wire.Method: {"NMOS APIs do not use this method.", "Nothing, if a browser or a scanner sent it; else fix the " +
-		"controller. No claim permits it."},
+	wire.Method: {"NMOS APIs do not use this method.",
+		"Nothing, if a browser or a scanner sent it; else fix the controller. No claim permits it."},
 	wire.AmbiguousPath: {"The path holds what servers read in different ways (//, an encoded slash, a semicolon, .. " +
 		"above the root, a raw space, no slash at its start), which is how checks are bypassed.",
 		"Fix the controller: it must send a plain path. No claim permits it."},
@@ -91,16 +91,16 @@ var advice = [wire.Reasons]Advice{
 	wire.TokenAlgorithm: {"The token is not signed with RS512, the only algorithm that IS-10 allows.",
 		"Set the signature algorithm of access tokens for this client to RS512 in the authorization server."},
 	wire.TokenCritical: {"The token demands an extension that this device does not know.", issuing},
-	wire.TokenType: {"It is a token of another kind, such as an ID token.", "Fix the controller: it must send " +
-		"the access token."},
+	wire.TokenType: {"It is a token of another kind, such as an ID token.",
+		"Fix the controller: it must send the access token."},
 
 	wire.IssuerMissing: {"The token does not say who issued it.", issuing},
 	wire.IssuerUntrusted: {"The token is of an authorization server that this device does not know.",
 		"If that server is yours, announce it by DNS-SD or name it in [authorization] servers or trusted_issuers, as " +
 			"its tokens' iss spells it."},
 	wire.KeysPending: {"The device has not got the key that signed the token yet, and is fetching its issuer's keys.",
-		"It passes by itself once the server can be reached; if not, see \"nmos-authd status\" and \"nmos-authd " +
-			"discover\"."},
+		"It passes by itself once the server can be reached; if not, see \"nmos-authd status\" " +
+			"and \"nmos-authd discover\"."},
 	wire.KeyUnknown: {"The token was signed with a key that its issuer does not publish, or not any more.",
 		"Have the controller get a new token; if that does not help, see whether the server publishes the key that " +
 			"it signs with (jwks_uri)."},
@@ -120,8 +120,8 @@ var advice = [wire.Reasons]Advice{
 		"It passes once NTP or PTP has set the clock; see that the device reaches its time server. [clock] says how " +
 			"the clock is trusted."},
 	wire.Expired: {"The token has expired: the controller did not get a new one in time.",
-		"See in the controller's log why it does not renew its token. If the token should be good still, compare the " +
-			"clocks."},
+		"See in the controller's log why it does not renew its token. If the token should be good " +
+			"still, compare the clocks."},
 	wire.IssuedLater: {"By this device's clock the token comes from the future.", timing},
 	wire.NotYetValid: {"By this device's clock the token is not valid yet.", timing},
 	wire.Audience: {"The token is for other devices: none of the names in its aud is this device's.",
@@ -133,8 +133,7 @@ var advice = [wire.Reasons]Advice{
 		"Compare the inventory in force (GET /inventory on the admin socket) with the kind and name that were asked " +
 			"for. No claim permits it."},
 	wire.PathClosed: {"The path is outside /x-nmos, where all is closed until the configuration opens it; public " +
-		"opens it for reading only. " +
-		"Or it is a command on a device model that the configuration does not name.",
+		"opens it for reading only. Or it is a command on a device model that the configuration does not name.",
 		settings + " A device model is named in [control] models."},
 	wire.PathVersion: {"Below /x-nmos the path is not that of an API and a version such as v1.3.",
 		"Fix the controller: it asks for what no NMOS API has. No claim permits it."},
