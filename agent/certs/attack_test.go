@@ -4,8 +4,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"io"
-	"log"
 	"math/big"
 	"net/http"
 	"strings"
@@ -138,22 +136,7 @@ func TestOldList_CERT45(t *testing.T) {
 			c.CRLDistributionPoints = []string{"http://crl.example.com/list.crl"}
 		}
 		old := e.ca.list(time.Hour)
-		l := &lister{body: func() []byte { return old }}
-		way := make(pipes)
-		server := &http.Server{Handler: l, ErrorLog: log.New(io.Discard, "", 0)}
-		done := make(chan struct{})
-		go func() {
-			server.Serve(way)
-			close(done)
-		}()
-		t.Cleanup(func() {
-			close(way)
-			server.Close()
-			<-done
-		})
-		r.ways["crl.example.com"] = way
-		r.servers = append(r.servers, &est{host: "crl.example.com"})
-		r.onlyFirst = true
+		r.serveList(func() []byte { return old })
 		r.run(day)
 		first := r.must()
 		if !strings.Contains(r.said(), "the next was due") {

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"io"
-	"log"
 	"math/big"
 	"net/http"
 	"strings"
@@ -31,19 +29,8 @@ func (l *lister) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveList has crl.example.com serve a list.
 func (r *rig) serveList(body func() []byte) *lister {
 	l := &lister{body: body}
-	way := make(pipes)
-	server := &http.Server{Handler: l, ErrorLog: log.New(io.Discard, "", 0)}
-	done := make(chan struct{})
-	go func() {
-		server.Serve(way)
-		close(done)
-	}()
-	r.t.Cleanup(func() {
-		close(way)
-		server.Close()
-		<-done
-	})
-	r.ways["crl.example.com"] = way
+	r.ways["crl.example.com"] = make(pipes)
+	serve(r.t, l, r.ways["crl.example.com"])
 	r.servers = append(r.servers, &est{host: "crl.example.com"})
 	r.onlyFirst = true
 	return l

@@ -184,28 +184,32 @@ func (p pipes) Accept() (net.Conn, error) {
 	}
 	return c, nil
 }
-func (p pipes) Close() error   { return nil }
+func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.IPAddr{} }
 
 // start serves until the test ends, and returns the way to the server.
 func (e *est) start(t *testing.T) pipes {
 	way := make(pipes)
-	server := &http.Server{Handler: e, ErrorLog: log.New(io.Discard, "", 0)}
 	config := &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &e.cert, nil },
 		ClientAuth:     e.accept, MinVersion: e.version, MaxVersion: e.version,
 	}
+	serve(t, e, tls.NewListener(way, config))
+	return way
+}
+
+// serve has a handler answer until the test ends.
+func serve(t *testing.T, h http.Handler, l net.Listener) {
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {
-		server.Serve(tls.NewListener(way, config))
+		server.Serve(l)
 		close(done)
 	}()
 	t.Cleanup(func() {
-		close(way)
 		server.Close()
 		<-done
 	})
-	return way
 }
 
 func (e *est) ServeHTTP(w http.ResponseWriter, r *http.Request) {
