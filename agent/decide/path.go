@@ -60,6 +60,15 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	return path, true
 }
 
+// NormalizeNamed is Normalize for what a record names: a path, or the role path of an object, which begins without a
+// slash and stays as it is.
+func NormalizeNamed(name string) (path []byte, ok bool) {
+	if name != "" && name[0] != '/' {
+		return []byte(name), true
+	}
+	return Normalize(nil, []byte(name))
+}
+
 // plain says which bytes stand for themselves in a path. The others are "/", "%", and those that servers treat
 // differently: control characters, space, backslash, "#", non-ASCII bytes, and ";", since servers that know path
 // parameters remove them before they look for empty and dot segments (PATH-9).

@@ -195,17 +195,21 @@ func (r *record) asked(rules *decide.Rules) (access decide.Access, spots []spot)
 	return access, spots
 }
 
+// ConfigurationPath returns the path by which IS-14 has an object of a device model, "" if there is one model.
+func ConfigurationPath(model, role string) string {
+	if model != "" {
+		model += "/"
+	}
+	return "/x-nmos/configuration/v1.0/" + model + "rolePaths/" + url.PathEscape(role)
+}
+
 // object returns the role path of a command, behind its model's prefix, or the path by which IS-14 has it.
 func (r *record) object(rules *decide.Rules) string {
 	switch prefix, _ := rules.Controls.Prefix([]byte(r.Name)); {
 	case r.Path == "":
 		return ""
 	case r.Kind == "configuration":
-		model := r.Name
-		if model != "" {
-			model += "/"
-		}
-		return "/x-nmos/configuration/v1.0/" + model + "rolePaths/" + url.PathEscape(r.Path)
+		return ConfigurationPath(r.Name, r.Path)
 	case len(prefix) > 0:
 		return string(prefix) + ":" + r.Path
 	}

@@ -8,13 +8,13 @@ package observe
 
 import (
 	"bytes"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
+	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
 )
 
@@ -138,10 +138,10 @@ func New(l Limits) *Observer {
 // Reset forgets everything and restarts observation now, with these figures of the audit.
 func (o *Observer) Reset(now time.Time, s audit.Stats) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.since, o.after, o.lost = now, s.Appended, s.Lost
 	o.total, o.unlisted, o.all, o.strangers = figures{}, 0, held{}, held{}
 	o.controllers, o.accesses = map[who]*controller{}, map[access]*figures{}
+	o.mu.Unlock()
 }
 
 // Observe takes a record, as audit.Options.Observe hands it over.
@@ -177,7 +177,7 @@ func (o *Observer) Observe(r *audit.Record) {
 		o.commands(a, r)
 		return
 	}
-	o.add(a, r.Text(audit.Path), r)
+	o.add(&a, r.Text(audit.Path), r)
 }
 
 // judged returns what enforce says.
@@ -272,7 +272,7 @@ func (o *Observer) several(a access, r *audit.Record) {
 		if a.reason = denied; allowed {
 			a.reason = wire.OK
 		}
-		o.add(a, path, r)
+		o.add(&a, path, r)
 	}
 	if named < int(r.Targets) {
 		a.of.hidden += r.Count
@@ -301,7 +301,7 @@ func (o *Observer) commands(a access, r *audit.Record) {
 		if a.resource = resource; !bytes.Equal(role, r.Text(audit.Path)) {
 			a.resource = "" // it is that of the first
 		}
-		o.add(a, pathOf(role, r), r)
+		o.add(&a, pathOf(role, r), r)
 	}
 	if named < int(r.Targets) {
 		a.of.hidden += r.Count
@@ -313,16 +313,12 @@ func pathOf(role []byte, r *audit.Record) []byte {
 	if string(r.Text(audit.Kind)) != "configuration" {
 		return role
 	}
-	path := []byte("/x-nmos/configuration/v1.0/")
-	if model := r.Text(audit.Name); len(model) > 0 {
-		path = append(append(path, model...), '/')
-	}
-	return append(append(path, "rolePaths/"...), url.PathEscape(string(role))...)
+	return []byte(explain.ConfigurationPath(string(r.Text(audit.Name)), string(role)))
 }
 
 // add counts an access to a path, if there is room for it and the path is as it came: neither cut off nor rid of a
 // token.
-func (o *Observer) add(a access, path []byte, r *audit.Record) {
+func (o *Observer) add(a *access, path []byte, r *audit.Record) {
 	c := a.of
 	if len(path) >= audit.MaxPath || bytes.Contains(path, []byte(audit.Cleaned)) {
 		c.unlisted += r.Count
@@ -339,7 +335,7 @@ func (o *Observer) add(a access, path []byte, r *audit.Record) {
 			return
 		}
 		f = new(figures)
-		o.accesses[a] = f
+		o.accesses[*a] = f
 		o.all.put(need)
 		c.put(need)
 		if c.token != Verified {

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"sort"
 	"strings"
 	"time"
@@ -119,10 +120,7 @@ func (r *Report) stages(all []controllerStats, rules *decide.Rules) {
 		var his [decide.APIs][2]uint64
 		for n := range all[i].stats {
 			a := &all[i].stats[n]
-			path, _ := decide.Normalize(nil, []byte(a.path))
-			if a.path != "" && a.path[0] != '/' { // a role path
-				path = []byte(a.path)
-			}
+			path, _ := decide.NormalizeNamed(a.path)
 			api, writes := rules.Stage(accessOf(a.verb), rules.Find(path))
 			if !a.reason.Allowed() {
 				his[api][bit(writes)] += a.would
@@ -244,18 +242,9 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 			}
 		}
 	}
-	if wide {
-		out.Incomplete = append(out.Incomplete,
-			"it asked for something that needs a claim with a *, or one that gives more than that: such a claim is "+
-				"left to you")
-	}
 	if out.Token != Refused && len(all) > 0 {
 		out.Add, out.Claims = add, all
 		out.TokenBytes = tokenBytes(all)
-		if out.TokenBytes > token.MaxBytes {
-			out.Incomplete = append(out.Incomplete,
-				"a token with all these claims is longer than this device reads: use wildcards")
-		}
 	}
 	for reason, n := range mend {
 		out.Mend = append(out.Mend, mendOf(reason, n))
@@ -266,6 +255,10 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 		is   bool
 		text string
 	}{
+		{wide, "it asked for something that needs a claim with a *, or one that gives more than that: such a claim " +
+			"is left to you"},
+		{out.TokenBytes > token.MaxBytes,
+			"a token with all these claims is longer than this device reads: use wildcards"},
 		{r.Off > 0, "while the mode was off, nobody looked at what was done"},
 		{r.Unseen > 0, "the audit dropped decisions, and they may have been about it"},
 		{c.unlisted > 0, "there was no room for some of what it did, or its path held a token"},
@@ -279,17 +272,10 @@ func (r *Report) judge(c *controllerStats, rules *decide.Rules) Controller {
 }
 
 func (a *Access) before(b *Access) bool {
-	switch {
-	case a.Path != b.Path:
-		return a.Path < b.Path
-	case a.Model != b.Model:
-		return a.Model < b.Model
-	case a.Resource != b.Resource:
-		return a.Resource < b.Resource
-	case a.Access != b.Access:
-		return a.Access < b.Access
-	}
-	return a.Reason < b.Reason
+	return cmp.Or(
+		strings.Compare(a.Path, b.Path), strings.Compare(a.Model, b.Model), strings.Compare(a.Resource, b.Resource),
+		strings.Compare(a.Access, b.Access), strings.Compare(a.Reason, b.Reason),
+	) < 0
 }
 
 // isByPath reports whether another path or claim would have had another answer.
@@ -306,10 +292,7 @@ func needs(a access, rules *decide.Rules) (n decide.Need, grantable bool, reason
 	if a.model != "" && !known {
 		return n, false, wire.PathClosed // as control says of it to any token
 	}
-	path, ok := decide.Normalize(nil, []byte(a.path))
-	if a.path[0] != '/' { // a role path
-		path, ok = []byte(a.path), true
-	}
+	path, ok := decide.NormalizeNamed(a.path)
 	if !ok {
 		return n, false, wire.AmbiguousPath
 	}

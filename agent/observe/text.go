@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 // Write writes the report for people.
 func (r *Report) Write(w io.Writer) error {
-	var b strings.Builder
+	var b bytes.Buffer
 	fmt.Fprintf(&b, "Observed from %s to %s (%v); the mode is %s now.\n", clock(r.Since), clock(r.Until),
 		r.Until.Sub(r.Since).Round(time.Second), r.Mode)
 	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", decisions(r.Decisions), r.Would, r.Denied)
@@ -42,7 +43,7 @@ func (r *Report) Write(w io.Writer) error {
 	if len(r.Controllers) == 0 {
 		b.WriteString("No controller did anything that needs a token.\n")
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := w.Write(b.Bytes())
 	return err
 }
 
@@ -55,7 +56,7 @@ func decisions(n uint64) string {
 
 func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05Z") }
 
-func (c *Controller) write(b *strings.Builder) {
+func (c *Controller) write(b *bytes.Buffer) {
 	switch c.Token {
 	case Verified:
 		fmt.Fprintf(b, "\nClient %+q of %+q", c.Client, c.Issuer)
@@ -115,7 +116,7 @@ func (c *Controller) user() string {
 }
 
 // claims writes claims as JSON to paste.
-func claims(b *strings.Builder, c explain.Claims) {
+func claims(b *bytes.Buffer, c explain.Claims) {
 	text, _ := json.MarshalIndent(c, "    ", "  ") // of strings in maps: cannot fail
 	fmt.Fprintf(b, "    %s\n", text)
 }
