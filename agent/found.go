@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -87,4 +88,54 @@ func DecodeFound(data []byte) ([]FoundServer, error) {
 		found = append(found, FoundServer{f.URL, f.Domain, f.Issuer, missing})
 	}
 	return found, nil
+}
+
+// firstKeep and keepEvery are when a change that can wait is kept: flash wears out, and whoever is on the link could
+// make changes without end.
+const (
+	firstKeep = 10 * time.Minute
+	keepEvery = time.Hour
+)
+
+// urgency says which changes are worth a write to flash.
+type urgency int
+
+const (
+	anyChange     urgency = iota // of the count, too: firstKeep after the start, every keepEvery, and at the end
+	listChanges                  // now
+	issuerChanges                // now, if servers whose keys were fetched differ: others come and go as the link likes
+)
+
+// save keeps what has changed.
+func (s *Servers) save(u urgency) {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	s.mu.Lock()
+	now, state := time.Now(), make([]FoundServer, len(s.found))
+	for i, f := range s.found {
+		state[i] = f.state(now)
+	}
+	s.mu.Unlock()
+	changed := !maps.Equal(worthKeeping(state, u), worthKeeping(s.kept, u))
+	if changed || len(s.kept) == 0 && len(state) > 0 {
+		s.kept = state
+		s.keep(state)
+	}
+}
+
+// worthKeeping is the list without what is not worth a write, as a set: the order of the list changes at random among
+// equals.
+//
+//go:noinline
+func worthKeeping(all []FoundServer, u urgency) map[FoundServer]bool {
+	kept := make(map[FoundServer]bool, len(all))
+	for _, f := range all {
+		if u != anyChange {
+			f.Missing = 0
+		}
+		if u != issuerChanges || f.Issuer != "" {
+			kept[f] = true
+		}
+	}
+	return kept
 }
