@@ -120,14 +120,14 @@ func isRecurse(name []byte) bool {
 }
 
 // permitConfiguration answers for an object of IS-14's API, or for the list of them.
-func (r *Rules) permitConfiguration(access Access, place Place, t *token.Token) wire.Reason {
+func (r *Rules) permitConfiguration(access Access, place *Place, t *token.Token) wire.Reason {
 	if access != Read && access != Write {
 		return wire.Method
 	}
 	if r.Forms != RoleForm { // CTL-66
-		url := place
+		url := *place
 		url.Kind = Resource
-		if reason := permitResource(access, url, t); reason == wire.OK || r.Forms == URLForm {
+		if reason := permitResource(access, &url, t); reason == wire.OK || r.Forms == URLForm {
 			return reason
 		}
 	}
@@ -154,7 +154,7 @@ const maxRolePath = 1024
 
 // permitList answers for the list of role paths: any specifier permits reading it, for it names objects and shows
 // nothing of them (CTL-63). There is nothing to write; who may write everything may try.
-func permitList(access Access, place Place, t *token.Token) wire.Reason {
+func permitList(access Access, place *Place, t *token.Token) wire.Reason {
 	specifiers := t.Specifiers(place.API, access == Write)
 	for specifier, more := specifiers.Next(); more; specifier, more = specifiers.Next() {
 		if access == Read && len(specifier) > 0 || isWhole(specifier, place.Model) {
@@ -168,7 +168,7 @@ func permitList(access Access, place Place, t *token.Token) wire.Reason {
 }
 
 // needsConfiguration returns the smallest claim for an object of IS-14's API, or for the list of them.
-func (r *Rules) needsConfiguration(access Access, place Place) (n Need, ok bool) {
+func (r *Rules) needsConfiguration(access Access, place *Place) (n Need, ok bool) {
 	n = Need{API: place.API, Permission: "read"}
 	if access == Write {
 		n.Permission = "write"
@@ -177,27 +177,26 @@ func (r *Rules) needsConfiguration(access Access, place Place) (n Need, ok bool)
 		n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
 		return n, true
 	}
-	if len(place.Model) > 0 {
-		n.Specifier = append(append(n.Specifier, place.Model...), ':')
-	}
+	role := wholeRoot
 	switch {
-	case place.Kind == RolePaths && access == Read: // any object will do
-		n.Specifier, n.Wide = append(n.Specifier, "root"...), true
-		return n, true
 	case place.Kind == RolePaths:
-		n.Specifier, n.Wide = append(n.Specifier, "root.*"...), true
-		return n, true
+		if n.Wide = true; access == Read { // any object will do
+			role = root
+		}
 	case len(place.Role) == 0:
 		return Need{}, false
-	}
-	n.Specifier, _ = unescape(n.Specifier, place.Role)
-	n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(place)
-	if access == Read && place.Subtree {
-		if r.Controls.Drafted&DraftedRoot == 0 { // CTL-13
-			n.Specifier = append(n.Specifier, '.')
+	default:
+		role, _ = unescape(nil, place.Role)
+		if access == Read && place.Subtree {
+			if r.Controls.Drafted&DraftedRoot == 0 { // CTL-13
+				role = append(role, '.')
+			}
+			role = append(role, '*')
 		}
-		n.Specifier, n.Wide = append(n.Specifier, '*'), true
+		n.Wide = r.Controls.inEachModel(place)
 	}
+	n.Specifier = appendRole(nil, place.Model, role)
+	n.Wide = n.Wide || bytes.IndexByte(n.Specifier, '*') >= 0
 	return n, true
 }
 
@@ -214,7 +213,7 @@ func (r *Rules) object(path []byte) Place {
 }
 
 // permitModel answers for an object of a device model as for a command on it (CTL-10, CTL-86).
-func (r *Rules) permitModel(access Access, place Place, t *token.Token) wire.Reason {
+func (r *Rules) permitModel(access Access, place *Place, t *token.Token) wire.Reason {
 	var joined [maxRolePath]byte
 	object, _ := r.Controls.NewObject(place.Model, place.Role, joined[:0])
 	return PermitObject(r.Controls.Claims, access, object, false, t)

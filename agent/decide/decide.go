@@ -99,11 +99,11 @@ func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 		}
 		return wire.APINotGranted
 	case Resource, Everything: // PATH-5
-		return permitResource(access, place, t)
+		return permitResource(access, &place, t)
 	case RolePaths, RolePath: // CTL-61
-		return r.permitConfiguration(access, place, t)
+		return r.permitConfiguration(access, &place, t)
 	case ModelObject: // CTL-86
-		return r.permitModel(access, place, t)
+		return r.permitModel(access, &place, t)
 	case Control:
 		return r.Controls.permitSocket(access, place.Model, t)
 	case BadVersion: // PATH-10
@@ -116,7 +116,7 @@ func (r *Rules) Permit(access Access, place Place, t *token.Token) wire.Reason {
 	return wire.PathClosed // PATH-11
 }
 
-func permitResource(access Access, place Place, t *token.Token) wire.Reason {
+func permitResource(access Access, place *Place, t *token.Token) wire.Reason {
 	if access != Read && access != Write {
 		return wire.Method
 	}

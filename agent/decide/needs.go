@@ -20,41 +20,43 @@ type Need struct {
 // No claim can be narrower: each holds in every version of the API (PATH-6), with and without a trailing slash
 // (PATH-7), for every method of its permission (PATH-1), and opens the API's base for reading (PATH-4).
 func (r *Rules) Needs(access Access, place Place) (n Need, ok bool) {
-	n = Need{API: place.API}
-	switch {
-	case place.Kind == Base && string(place.API) == "ncp":
-		return r.Controls.needsBase(n), access == Read && len(r.Controls.Claims) > 0
-	case place.Kind == Base:
+	controlled := len(r.Controls.Claims) > 0
+	switch place.Kind {
+	case Base:
+		n.API = place.API
+		if string(n.API) == "ncp" {
+			n.API = r.Controls.baseOf(n.API)
+			return n, access == Read && controlled
+		}
 		return n, access == Read
-	case place.Kind == Control:
-		return r.Controls.needsSocket(place.Model), access == Read && len(r.Controls.Claims) > 0
-	case (place.Kind == RolePaths || place.Kind == RolePath) && (access == Read || access == Write):
-		return r.needsConfiguration(access, place)
-	case place.Kind == ModelObject && len(r.Controls.Claims) == 0:
-		return Need{}, false
-	case place.Kind != Resource && place.Kind != ModelObject && place.Kind != Everything:
-		return Need{}, false
-	case access == Read:
+	case Control:
+		return r.Controls.needsSocket(place.Model), access == Read && controlled
+	}
+	switch access {
+	case Read:
 		n.Permission = "read"
-	case access == Write:
+	case Write:
 		n.Permission = "write"
+	default:
+		return n, false
+	}
+	switch place.Kind {
+	case RolePaths, RolePath:
+		return r.needsConfiguration(access, &place)
+	case Everything:
+		n.API, n.Specifier, n.Wide = place.API, []byte("*"), true
+	case ModelObject:
+		if !controlled {
+			return Need{}, false
+		}
+		n.API = r.Controls.Claims[0]
+		n.Specifier = appendRole(nil, place.Model, place.Role)
+		n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(&place)
+	case Resource:
+		n.API, n.Specifier, n.Wide = place.API, place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
 	default:
 		return Need{}, false
 	}
-	if place.Kind == Everything {
-		n.Specifier, n.Wide = []byte("*"), true
-		return n, true
-	}
-	if place.Kind == ModelObject {
-		n.API = r.Controls.Claims[0]
-		if len(place.Model) > 0 {
-			n.Specifier = append(append(n.Specifier, place.Model...), ':')
-		}
-		n.Specifier = append(n.Specifier, place.Role...)
-		n.Wide = bytes.IndexByte(n.Specifier, '*') >= 0 || r.Controls.inEachModel(place)
-		return n, true
-	}
-	n.Specifier, n.Wide = place.Rest, bytes.IndexByte(place.Rest, '*') >= 0
 	return n, true
 }
 
@@ -63,28 +65,27 @@ func (c *Controls) needsSocket(prefix []byte) (n Need) {
 	if len(c.Claims) > 0 {
 		n.API = c.Claims[0]
 	}
-	if len(prefix) > 0 {
-		n.Specifier = append(append(n.Specifier, prefix...), ':')
-	}
-	n.Permission = "read"
+	role := wholeRoot
 	if c.Asked { // any object will do
-		n.Specifier, n.Wide = append(n.Specifier, "root"...), true
-		return n
+		role = root
 	}
-	n.Both, n.Specifier = true, append(n.Specifier, "root.*"...)
+	n.Permission, n.Specifier = "read", appendRole(nil, prefix, role)
+	n.Wide, n.Both = c.Asked, !c.Asked
 	return n
 }
 
-// needsBase returns the claim that opens the base of IS-12's API: that of its path's name, if that counts (CTL-15).
-func (c *Controls) needsBase(n Need) Need {
+var root, wholeRoot = []byte("root"), []byte("root.*")
+
+// baseOf returns the claim that opens the base of IS-12's API: that of its path's name, if that counts (CTL-15).
+func (c *Controls) baseOf(api []byte) []byte {
 	for i, name := range c.Claims {
 		if i == 0 || string(name) == "ncp" {
-			n.API = name
+			api = name
 		}
 	}
-	return n
+	return api
 }
 
 // inEachModel reports whether a specifier for a place in a device model has no prefix although there are several
 // models.
-func (c *Controls) inEachModel(place Place) bool { return len(place.Model) == 0 && len(c.Models) > 0 }
+func (c *Controls) inEachModel(place *Place) bool { return len(place.Model) == 0 && len(c.Models) > 0 }

@@ -173,14 +173,15 @@ const (
 
 // Find sorts a normalised path, or the role path by which an inventory names an object of a device model, which begins
 // without a slash, as no path of a request does.
-func (r *Rules) Find(path []byte) Place {
+func (r *Rules) Find(path []byte) (place Place) {
 	most := r.PathBytes
 	if most == 0 {
 		most = DefaultPathBytes
 	}
 	switch {
 	case len(path) > most:
-		return Place{Kind: TooLong}
+		place.Kind = TooLong
+		return place
 	case len(path) > 0 && path[0] != '/':
 		return r.object(path)
 	}
@@ -191,47 +192,47 @@ func (r *Rules) Find(path []byte) Place {
 			known = known || string(bare) == control
 		}
 		if known {
-			return Place{Kind: Control, Model: prefix}
+			place.Kind, place.Model = Control, prefix
+			return place
 		}
 	}
 	rest, below := bytes.CutPrefix(path, []byte("/x-nmos"))
 	switch {
 	case len(path) == 1, below && len(rest) <= 1 && (len(rest) == 0 || rest[0] == '/'):
-		return Place{Kind: Root}
+		place.Kind = Root
+		return place
 	case !below || rest[0] != '/':
 		return r.outside(path)
 	}
 	api, rest, _ := bytes.Cut(rest[1:], slash)
 	if string(api) == "system" { // the one API that may be public: IS-09 has no authorization (PATH-11)
-		if place := r.outside(path); place.Kind == Open {
-			return place
+		if open := r.outside(path); open.Kind == Open {
+			return open
 		}
 	}
 	version, rest, _ := bytes.Cut(rest, slash)
 	switch {
 	case !token.IsAPI(api), len(version) > 0 && !isVersion(version):
-		return Place{Kind: BadVersion}
+		place.Kind = BadVersion
 	case len(rest) > 0:
-		place := Place{Kind: Resource, API: api, Rest: bytes.TrimSuffix(rest, slash)}
+		place.Kind, place.API, place.Rest = Resource, api, bytes.TrimSuffix(rest, slash)
 		if string(api) == "configuration" {
 			r.findObject(&place)
 		}
-		return place
 	case len(version) > 0 && string(api) == "ncp":
-		return Place{Kind: Control}
+		place.Kind = Control
+	default:
+		place.Kind, place.API = Base, api
 	}
-	return Place{Kind: Base, API: api}
+	return place
 }
 
 // Socket returns the place that the handshake of a WebSocket at p asks for. A socket of the Query API is decided by its
 // subscription's resource_path, which the request names; if that is empty, or the request names the subscription
 // instead, the socket may show everything (PATH-14).
 func (p Place) Socket() Place {
-	if string(p.API) != "query" {
-		return p
-	}
 	first, _, _ := bytes.Cut(p.Rest, slash)
-	if p.Kind == Base || p.Kind == Resource && string(first) == "subscriptions" {
+	if string(p.API) == "query" && (p.Kind == Base || p.Kind == Resource && string(first) == "subscriptions") {
 		return Place{Kind: Everything, API: p.API}
 	}
 	return p

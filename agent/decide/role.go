@@ -41,8 +41,16 @@ func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown 
 
 //go:noinline
 func (c *Controls) ofModel(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
-	scratch = append(append(append(scratch[:0], prefix...), ':'), rolePath...)
+	scratch = appendRole(scratch[:0], prefix, rolePath)
 	return Object{scratch, len(prefix) + 1, c.Drafted}, scratch
+}
+
+// appendRole appends a role path behind its model's prefix, if there is one.
+func appendRole(dst, prefix, rolePath []byte) []byte {
+	if len(prefix) > 0 {
+		dst = append(append(dst, prefix...), ':')
+	}
+	return append(dst, rolePath...)
 }
 
 // matchedBy reports whether the specifier matches the object: with the model's prefix, or without, since a specifier

@@ -80,13 +80,9 @@ func (r *Reply) Append(dst []byte) []byte {
 	dst = strconv.AppendInt(dst, int64(info.Status), 10)
 	dst = append(dst, '\n')
 	dst = appendLine(dst, "id=", r.ID)
-	dst = append(dst, "reason="...)
-	dst = append(dst, info.Code...)
-	dst = append(dst, '\n')
+	dst = appendLine(dst, "reason=", info.Code)
 	if !r.Reason.Allowed() { // what the body of the error says to people (ANS-7), on this socket as on the other
-		dst = append(dst, "error="...)
-		dst = append(dst, info.Text...)
-		dst = append(dst, '\n')
+		dst = appendLine(dst, "error=", info.Text)
 	}
 	if r.Enforced != Undecided {
 		dst = append(r.Enforced.Append(append(dst, "would="...)), '\n')
@@ -96,16 +92,12 @@ func (r *Reply) Append(dst []byte) []byte {
 	dst = appendLine(dst, "subject=", r.Subject)
 	dst = appendLine(dst, "issuer=", r.Issuer)
 	if r.Expires() {
-		dst = append(dst, "expires-in="...)
-		dst = strconv.AppendInt(dst, r.ExpiresIn, 10)
-		dst = append(dst, '\n')
+		dst = appendNumber(dst, "expires-in=", r.ExpiresIn)
 	}
 	dst = appendLine(dst, "path=", r.Path)
 	for i := range r.Answers {
 		if a := &r.Answers[i]; !a.Allowed && !a.Observed {
-			dst = append(dst, "denied="...)
-			dst = append(dst, a.Target...)
-			dst = append(dst, '\n')
+			dst = append(append(append(dst, "denied="...), a.Target...), '\n')
 		}
 	}
 	if r.Enforced == Undecided {
@@ -118,9 +110,7 @@ func (r *Reply) Append(dst []byte) []byte {
 		dst = append(dst, '\n')
 	}
 	if info.Status == 503 {
-		dst = append(dst, "retry-after="...)
-		dst = strconv.AppendInt(dst, int64(max(r.RetryAfter, 1)), 10)
-		dst = append(dst, '\n')
+		dst = appendNumber(dst, "retry-after=", int64(max(r.RetryAfter, 1)))
 	}
 	dst = appendLine(dst, "scope=", r.Scope)
 	dst = appendLine(dst, "token-id=", r.TokenID)
@@ -129,9 +119,7 @@ func (r *Reply) Append(dst []byte) []byte {
 		// The last line, for which there is room before it is appended: the buffer does not grow, and so leaves no copy
 		// behind that nobody wipes.
 		dst = slices.Grow(dst, len("access-token=\n")+len(r.AccessToken))
-		dst = append(dst, "access-token="...)
-		dst = append(dst, r.AccessToken...)
-		dst = append(dst, '\n')
+		dst = appendLine(dst, "access-token=", r.AccessToken)
 	}
 	return dst
 }
@@ -159,8 +147,12 @@ func (r *Reply) appendCommands(dst []byte, name string, all Reason) []byte {
 	return dst
 }
 
+func appendNumber(dst []byte, name string, n int64) []byte {
+	return append(strconv.AppendInt(append(dst, name...), n, 10), '\n')
+}
+
 //go:noinline
-func appendLine(dst []byte, name string, value []byte) []byte {
+func appendLine[T string | []byte](dst []byte, name string, value T) []byte {
 	if len(value) == 0 {
 		return dst
 	}
