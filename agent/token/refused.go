@@ -15,7 +15,7 @@ import (
 type refused struct {
 	seed maphash.Seed
 	mu   sync.Mutex
-	rows [refusedSets][refusedWays]refusal
+	all  []refusal // refusedWays of each set, one set after another
 }
 
 const (
@@ -35,18 +35,24 @@ type refusal struct {
 	issuer     string
 }
 
-func newRefused() *refused { return &refused{seed: maphash.MakeSeed()} }
+func newRefused() *refused {
+	return &refused{seed: maphash.MakeSeed(), all: make([]refusal, refusedSets*refusedWays)}
+}
 
 func (r *refused) identify(raw []byte, hash uint64) identity {
 	return identity{hash, maphash.Bytes(r.seed, raw)}
 }
 
-func (r *refused) row(id identity) *[refusedWays]refusal { return &r.rows[id[1]%refusedSets] }
+// set returns the set of a token.
+func (r *refused) set(id identity) []refusal {
+	at := id[1] % refusedSets * refusedWays
+	return r.all[at : at+refusedWays]
+}
 
 func (r *refused) get(id identity) (refusal, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.row(id) {
+	for _, e := range r.set(id) {
 		if e.id == id && e.reason != wire.Undecided {
 			return e, true
 		}
@@ -58,13 +64,13 @@ func (r *refused) put(id identity, e refusal, set *keys.Set) {
 	e.id, e.generation = id, set.Generation
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	row := r.row(id)
-	for i := range row {
-		if row[i].id == id {
-			row[i] = e
+	own := r.set(id)
+	for i := range own {
+		if own[i].id == id {
+			own[i] = e
 			return
 		}
 	}
-	copy(row[1:], row[:]) // the oldest goes
-	row[0] = e
+	copy(own[1:], own) // the oldest goes
+	own[0] = e
 }

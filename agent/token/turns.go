@@ -69,7 +69,13 @@ func newTurns(places int) *turns {
 // take returns a place if one is free.
 func (t *turns) take() *scratch {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	place := t.pop()
+	t.mu.Unlock()
+	return place
+}
+
+// pop is take, with the lock held.
+func (t *turns) pop() *scratch {
 	if len(t.free) == 0 {
 		return nil
 	}
@@ -88,9 +94,7 @@ func (t *turns) wait(by *Asker, k kind) *scratch {
 		by.turn = make(chan *scratch, 1)
 	}
 	t.mu.Lock()
-	if last := len(t.free) - 1; last >= 0 { // returned since take
-		place := t.free[last]
-		t.free = t.free[:last]
+	if place := t.pop(); place != nil { // returned since take
 		t.mu.Unlock()
 		return place
 	}
@@ -187,16 +191,12 @@ func (p *peek) kind(raw []byte, set *keys.Set) kind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	end := max(bytes.IndexByte(raw, '.'), 0)
-	text, _, ok := decode(p.room(end), raw[:end])
-	if !ok {
-		return unnamed
-	}
-	var h header
-	if h, p.text, ok = p.json.header(text, p.text[:0]); !ok || len(h.kid) == 0 {
-		return unnamed
-	}
-	if set.HoldsKID(h.kid) {
-		return named
+	if text, _, ok := decode(p.room(end), raw[:end]); ok {
+		var h header
+		h, p.text, ok = p.json.header(text, p.text[:0])
+		if ok && len(h.kid) > 0 && set.HoldsKID(h.kid) {
+			return named
+		}
 	}
 	return unnamed
 }
