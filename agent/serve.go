@@ -262,8 +262,9 @@ func (s *Server) Readmit() {
 // Count returns how many connections have a slot, how many wait for one, and how many have not asked anything yet.
 func (s *Server) Count() (served, waiting, silent int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.taken, s.waiting, s.silent
+	served, waiting, silent = s.taken, s.waiting, s.silent
+	s.mu.Unlock()
+	return served, waiting, silent
 }
 
 // Shutdown answers the packets that have arrived and ends the connections; those not done when ctx ends are cut. The

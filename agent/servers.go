@@ -83,11 +83,11 @@ type FoundStatus struct {
 // Found returns the result of discovery.
 func (s *Servers) Found() Found {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	found := Found{Looked: s.looked, Err: s.err}
 	for _, f := range s.found {
 		found.Servers = append(found.Servers, FoundStatus{f.state(time.Now()), f.issuers(), f.listed})
 	}
+	s.mu.Unlock()
 	return found
 }
 

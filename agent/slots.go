@@ -58,8 +58,8 @@ func (who *caller) outside() int { return len(who.waiting) + len(who.silent) }
 
 func (s *Server) begin() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.base, s.open, s.callers = time.Now(), make(map[*Conn]struct{}), make(map[callerID]*caller)
+	s.mu.Unlock()
 }
 
 // now returns the time, which is over zero.
@@ -187,7 +187,6 @@ func (s *Server) share() {
 // lookAgain finds connections that may give way because time has passed.
 func (s *Server) lookAgain() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.timer = nil
 	late := s.now() - int64(maxWait)
 	before := s.waiting
@@ -196,6 +195,7 @@ func (s *Server) lookAgain() {
 		s.Report(errTooLate)
 	}
 	s.share()
+	s.mu.Unlock()
 }
 
 // next returns the caller whose turn it is: of those who wait and may hold another slot the one who holds the fewest,

@@ -26,25 +26,25 @@ func (a *Agent) Rejudge() {
 	w := &a.watches
 	w.changes.Add(1) // first: watch compares it after it has set its own deadline
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for conn := range w.conns {
 		conn.SetReadDeadline(time.Unix(1, 0))
 	}
+	w.mu.Unlock()
 }
 
 func (w *watches) add(conn net.Conn) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.conns == nil {
 		w.conns = make(map[net.Conn]struct{})
 	}
 	w.conns[conn] = struct{}{}
+	w.mu.Unlock()
 }
 
 func (w *watches) remove(conn net.Conn) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	delete(w.conns, conn)
+	w.mu.Unlock()
 }
 
 // watch keeps the question of a packet standing, which has been answered with allow, until the answer is another: it

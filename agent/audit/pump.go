@@ -83,7 +83,6 @@ func newPump(l *Log, s Sink, limit int) *pump {
 // put queues a record, or counts it as dropped if there is no room; or waits for room, if the Log does.
 func (p *pump) put(r *Record) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.offered += r.Count
 	// of one that was abandoned nobody asks for the figures any more
 	for p.state != abandoned && !p.queue.put(r, false) {
@@ -94,15 +93,16 @@ func (p *pump) put(r *Record) {
 		p.room.Wait()
 	}
 	signal(p.ready)
+	p.mu.Unlock()
 }
 
 // lose counts decisions that were dropped before they came here.
 func (p *pump) lose(s span) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.offered += s.count
 	p.drop(s)
 	signal(p.ready)
+	p.mu.Unlock()
 }
 
 // drop is called with the lock held.
@@ -128,7 +128,6 @@ func (p *pump) tell(t Trouble) {
 // replace makes p use another sink, unless that is set up as the one it uses.
 func (p *pump) replace(s Sink, limit int) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.queue.resize(limit)
 	if s.Settings() != p.sink.Settings() {
 		p.sink = s
@@ -136,6 +135,7 @@ func (p *pump) replace(s Sink, limit int) {
 	}
 	p.room.Broadcast()
 	signal(p.ready)
+	p.mu.Unlock()
 }
 
 // wakeWaiters wakes blocked put calls.
@@ -170,7 +170,6 @@ func (p *pump) abandon() {
 
 func (p *pump) stats() SinkStats {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	s := SinkStats{
 		Name: p.name, Kept: p.kept, Dropped: p.dropped, QueuedBytes: p.queue.bytes(),
 		Err: p.err, Since: p.since, Lines: p.chain.line,
@@ -178,6 +177,7 @@ func (p *pump) stats() SinkStats {
 	if p.chain.line > 0 {
 		s.Head = string(p.chain.head[:])
 	}
+	p.mu.Unlock()
 	return s
 }
 
@@ -446,7 +446,6 @@ func (p *pump) failed(err error) {
 		p.open = nil
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.err == nil {
 		p.since = time.Now()
 	}
@@ -455,18 +454,19 @@ func (p *pump) failed(err error) {
 		p.alarm = true
 		p.tell(Trouble{Err: err})
 	}
+	p.mu.Unlock()
 }
 
 // worked says that a line was written.
 func (p *pump) worked() {
 	p.retry = 0
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.err, p.since = nil, time.Time{}
 	if p.alarm {
 		p.alarm = false
 		p.tell(Trouble{Over: true})
 	}
+	p.mu.Unlock()
 }
 
 // wait waits before a sink that failed is tried again; false means that p is given up.

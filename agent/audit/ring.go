@@ -19,16 +19,15 @@ type ring struct {
 
 func (r *ring) resize(limit int) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for r.kept.resize(limit); r.kept.size != limit; {
 		r.kept.drop(1)
 	}
+	r.mu.Unlock()
 }
 
 // add takes a record.
 func (r *ring) add(record *Record) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for !r.kept.put(record, false) && r.kept.n > 0 {
 		r.kept.drop(1)
 	}
@@ -40,6 +39,7 @@ func (r *ring) add(record *Record) {
 			signal(w.ready)
 		}
 	}
+	r.mu.Unlock()
 }
 
 // linesOf returns the lines of the last records that match.
@@ -79,13 +79,13 @@ func (l *Log) Find(seq uint64) (line []byte, ok bool) {
 // Remembered returns the numbers of the first and the last decision in memory; 0 and 0 if there is none.
 func (l *Log) Remembered() (first, last uint64) {
 	l.ring.mu.Lock()
-	defer l.ring.mu.Unlock()
 	for _, r := range l.ring.kept.records() {
 		if from := cmp.Or(r.First, r.Seq); first == 0 || from < first {
 			first = from
 		}
 		last = max(last, r.Seq)
 	}
+	l.ring.mu.Unlock()
 	return first, last
 }
 
@@ -165,8 +165,8 @@ func (w *Watcher) Next(ctx context.Context) (lines []byte, ok bool) {
 // Close ends the watching.
 func (w *Watcher) Close() {
 	w.ring.mu.Lock()
-	defer w.ring.mu.Unlock()
 	w.ring.watchers = slices.DeleteFunc(w.ring.watchers, func(o *Watcher) bool { return o == w })
+	w.ring.mu.Unlock()
 }
 
 // tell adds a line about decisions that were missed.
@@ -181,18 +181,18 @@ func (w *Watcher) tell(s span) {
 // lose tells the watchers of decisions that were dropped before they came here.
 func (r *ring) lose(l span) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, w := range r.watchers {
 		w.queue.lost.add(l)
 		signal(w.ready)
 	}
+	r.mu.Unlock()
 }
 
 func (r *ring) end() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.ended = true
 	for _, w := range r.watchers {
 		signal(w.ready)
 	}
+	r.mu.Unlock()
 }

@@ -35,7 +35,6 @@ func (l *Log) Stats() Stats {
 	}
 	observed, lost := l.observed.Load(), l.lost.Load()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	s.Appended, s.Pending, s.Lost = l.seq, l.seq-l.sorted-l.late, lost+l.late
 	s.Unseen = s.Appended - min(s.Appended, observed+s.Lost)
 	for i, p := range pumps {
@@ -44,5 +43,6 @@ func (l *Log) Stats() Stats {
 		f.Dropped += l.late
 		f.Queued = f.Offered - f.Kept - f.Dropped
 	}
+	l.mu.Unlock()
 	return s
 }

@@ -152,7 +152,6 @@ func bit(is bool) int {
 // snapshot returns a copy of what is held, so that recording does not wait for the analysis.
 func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Report, all []controllerStats) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	r = &Report{
 		Since: now.Add(o.since.Sub(now)).UTC(), // by the clock as it is now: it may have been 1970 then
 		Until: now.UTC(), Mode: mode,
@@ -169,6 +168,7 @@ func (o *Observer) snapshot(now time.Time, mode string, s audit.Stats) (r *Repor
 		c := &all[index[a.of]]
 		c.stats = append(c.stats, accessStats{a, *f})
 	}
+	o.mu.Unlock()
 	return r, all
 }
 

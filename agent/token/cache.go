@@ -138,14 +138,14 @@ func (c *cache) victim(now int64) int32 {
 // held returns how many tokens are remembered.
 func (c *cache) held() int {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.used
+	n := c.used
+	c.mu.Unlock()
+	return n
 }
 
 // gone is Verifier.Gone.
 func (c *cache) gone(set *keys.Set) map[string]int {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	n := map[string]int{}
 	for i := range c.slots[:c.used] {
 		t := &c.slots[i].token
@@ -153,6 +153,7 @@ func (c *cache) gone(set *keys.Set) map[string]int {
 			n[string(keys.TrimIssuer(t.Issuer()))]++
 		}
 	}
+	c.mu.Unlock()
 	return n
 }
 
