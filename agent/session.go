@@ -296,16 +296,16 @@ func (s *Session) leadsTo(path []byte) {
 }
 
 // withoutToken normalises a target into s.path and answers as far as no token takes part.
-func (s *Session) withoutToken(st *state, r *wire.Request, target []byte) (decide.Early, decide.Place) {
+func (s *Session) withoutToken(st *state, r *wire.Request, target []byte) (early decide.Early, place decide.Place) {
 	path, ok := decide.Normalize(s.path[:0], target)
 	s.path = path
 	switch {
 	case s.access == decide.NoAccess:
-		return decide.Final(wire.Method), decide.Place{}
+		return decide.Final(wire.Method), place
 	case !ok:
-		return decide.Final(wire.AmbiguousPath), decide.Place{}
+		return decide.Final(wire.AmbiguousPath), place
 	}
-	place := st.rules.Find(path)
+	place = st.rules.Find(path)
 	s.opens = s.opens || place.Kind == decide.Control
 	if decide.IsHandshake(r) {
 		place = place.Socket()

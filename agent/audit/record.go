@@ -335,8 +335,6 @@ func (r *Record) copy(o *Record, without set) {
 func (r *Record) key() []byte { return r.text[:r.ends[ofToken-1]] }
 
 // equals reports whether r and o are equal but for when they were made, and their tokens.
-//
-//go:noinline
 func (r *Record) equals(o *Record) bool {
 	return r.matter == o.matter && [ofToken]uint16(r.ends[:]) == [ofToken]uint16(o.ends[:]) &&
 		bytes.Equal(r.key(), o.key())

@@ -327,7 +327,6 @@ func (v *Verifier) accept(line []byte, c chain) {
 	}
 }
 
-//go:noinline
 func (v *Verifier) place() string {
 	return v.file + ":" + strconv.Itoa(v.at)
 }

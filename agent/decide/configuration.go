@@ -46,8 +46,6 @@ func (r *Rules) findObject(place *Place) {
 }
 
 // IsSelector reports whether b can be the segment by which a Node tells its Devices apart (CTL-60).
-//
-//go:noinline
 func IsSelector(b []byte) bool {
 	for _, c := range b {
 		if !ascii.Unreserved(rune(c)) || c == '.' || c == '~' {
