@@ -22,19 +22,19 @@ var knownPaths = [...]string{
 	"/x-nmos/configuration", "/x-nmos/configuration/v1.0/rolePaths",
 }
 
-// knownPath appends a path that the device is known to have, by its number: those of NMOS APIs, then those that the
+// knownPath returns a path that the device is known to have, by its number: those of NMOS APIs, then those that the
 // configuration names.
-func knownPath(dst []byte, r *decide.Rules, n int) []byte {
+func knownPath(r *decide.Rules, n int) string {
 	if n < len(knownPaths) {
-		return append(dst, knownPaths[n]...)
+		return knownPaths[n]
 	}
 	if n -= len(knownPaths); n < len(r.Public) {
-		return append(dst, r.Public[n]...)
+		return r.Public[n]
 	}
 	if n -= len(r.Public); n < len(r.Claims) {
-		return append(dst, r.Claims[n].Prefix...)
+		return r.Claims[n].Prefix
 	}
-	return append(dst, r.Control[n-len(r.Claims)]...)
+	return r.Control[n-len(r.Claims)]
 }
 
 // may lists everything that a token permits on this device: known paths, then the resources of the inventory in its
@@ -55,7 +55,7 @@ func (s *Session) may(st *state, r *wire.Request) wire.Reason {
 	end := at + maySeen
 	paths := len(knownPaths) + len(st.rules.Public) + len(st.rules.Claims) + len(st.rules.Control)
 	for ; at < min(paths, end) && len(s.list) < mayBytes; at++ {
-		s.path = knownPath(s.path[:0], &st.rules, at)
+		s.path = append(s.path[:0], knownPath(&st.rules, at)...)
 		s.listed(st, "path-", s.path, s.path, s.path)
 	}
 	kind := ""
@@ -63,7 +63,7 @@ func (s *Session) may(st *state, r *wire.Request) wire.Reason {
 		k, name, read, write := table.At(at - paths)
 		mark := len(s.list)
 		if k != kind {
-			s.list = append(append(append(s.list, "kind="...), k...), '\n')
+			s.list = wire.AppendLine(s.list, "kind=", k)
 		}
 		if s.listed(st, "", []byte(name), read, write) {
 			kind = k
@@ -96,7 +96,7 @@ func (s *Session) listed(st *state, prefix string, name, read, write []byte) boo
 	case !reads:
 		word = "write="
 	}
-	s.list = append(append(append(append(s.list, prefix...), word...), name...), '\n')
+	s.list = wire.AppendLine(append(s.list, prefix...), word, name)
 	return true
 }
 

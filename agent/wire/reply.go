@@ -72,29 +72,29 @@ func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 // Append appends the packet to dst. It allocates only if dst must grow.
 func (r *Reply) Append(dst []byte) []byte {
 	if r.Verb == Ping && r.Reason == OK {
-		return appendLine(append(dst, "pong 1\n"...), "id=", r.ID)
+		return AppendLine(append(dst, "pong 1\n"...), "id=", r.ID)
 	}
 	info := r.Reason.Info()
 	dst = append(dst, r.Reason.Decision()...)
 	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, int64(info.Status), 10)
 	dst = append(dst, '\n')
-	dst = appendLine(dst, "id=", r.ID)
-	dst = appendLine(dst, "reason=", info.Code)
+	dst = AppendLine(dst, "id=", r.ID)
+	dst = AppendLine(dst, "reason=", info.Code)
 	if !r.Reason.Allowed() { // what the body of the error says to people (ANS-7), on this socket as on the other
-		dst = appendLine(dst, "error=", info.Text)
+		dst = AppendLine(dst, "error=", info.Text)
 	}
 	if r.Enforced != Undecided {
 		dst = append(r.Enforced.Append(append(dst, "would="...)), '\n')
 		dst = r.appendCommands(dst, "would=", r.Enforced)
 	}
-	dst = appendLine(dst, "client-id=", r.ClientID)
-	dst = appendLine(dst, "subject=", r.Subject)
-	dst = appendLine(dst, "issuer=", r.Issuer)
+	dst = AppendLine(dst, "client-id=", r.ClientID)
+	dst = AppendLine(dst, "subject=", r.Subject)
+	dst = AppendLine(dst, "issuer=", r.Issuer)
 	if r.Expires() {
 		dst = appendNumber(dst, "expires-in=", r.ExpiresIn)
 	}
-	dst = appendLine(dst, "path=", r.Path)
+	dst = AppendLine(dst, "path=", r.Path)
 	for i := range r.Answers {
 		if a := &r.Answers[i]; !a.Allowed && !a.Observed {
 			dst = append(append(append(dst, "denied="...), a.Target...), '\n')
@@ -112,14 +112,14 @@ func (r *Reply) Append(dst []byte) []byte {
 	if info.Status == 503 {
 		dst = appendNumber(dst, "retry-after=", int64(max(r.RetryAfter, 1)))
 	}
-	dst = appendLine(dst, "scope=", r.Scope)
-	dst = appendLine(dst, "token-id=", r.TokenID)
-	dst = appendLine(dst, "detail=", r.Detail)
+	dst = AppendLine(dst, "scope=", r.Scope)
+	dst = AppendLine(dst, "token-id=", r.TokenID)
+	dst = AppendLine(dst, "detail=", r.Detail)
 	if r.AccessToken != "" && r.Reason == OwnToken {
 		// The last line, for which there is room before it is appended: the buffer does not grow, and so leaves no copy
 		// behind that nobody wipes.
 		dst = slices.Grow(dst, len("access-token=\n")+len(r.AccessToken))
-		dst = appendLine(dst, "access-token=", r.AccessToken)
+		dst = AppendLine(dst, "access-token=", r.AccessToken)
 	}
 	return dst
 }
@@ -151,8 +151,10 @@ func appendNumber(dst []byte, name string, n int64) []byte {
 	return append(strconv.AppendInt(append(dst, name...), n, 10), '\n')
 }
 
+// AppendLine appends a line of a reply, unless its value is empty.
+//
 //go:noinline
-func appendLine[T string | []byte](dst []byte, name string, value T) []byte {
+func AppendLine[T string | []byte](dst []byte, name string, value T) []byte {
 	if len(value) == 0 {
 		return dst
 	}
