@@ -393,12 +393,18 @@ func (l *Log) Reconfigure(o Options) {
 		}
 		pumps = append(pumps, p)
 	}
+	l.ring.resize(o.RingBytes)
 	l.mu.Lock()
 	for _, p := range begun {
 		p.before, p.after = l.sorted, l.left[p.name]
 		l.pumping.Go(p.run)
 	}
 	l.pumps.Store(&pumps)
+	l.queue.resize(o.QueueBytes)
+	l.repeats.within = o.Repeat
+	l.callers.rates = o.Rates
+	l.wait = o.Wait
+	l.room.Broadcast()
 	l.mu.Unlock()
 	for _, p := range old {
 		if !slices.Contains(pumps, p) {
@@ -407,14 +413,6 @@ func (l *Log) Reconfigure(o Options) {
 			time.AfterFunc(stopPatience, p.abandon)
 		}
 	}
-	l.ring.resize(o.RingBytes)
-	l.mu.Lock()
-	l.queue.resize(o.QueueBytes)
-	l.repeats.within = o.Repeat
-	l.callers.rates = o.Rates
-	l.wait = o.Wait
-	l.room.Broadcast()
-	l.mu.Unlock()
 	l.sortWaiting(o.Wait)
 	signal(l.wake)
 }
