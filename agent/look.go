@@ -31,8 +31,8 @@ const (
 	longestFind      = time.Hour        // however long it is
 )
 
-// forgetAfter is how long a server whose keys are held stays trusted though it is no longer advertised: an answer may be
-// incomplete for a while, and keys must not be lost by that (KEY-3, DIS-6).
+// forgetAfter is how long a server whose keys are held stays trusted though it is no longer advertised: an answer may
+// be incomplete for a while, and keys must not be lost by that (KEY-3, DIS-6).
 const forgetAfter = 24 * time.Hour
 
 // server is one that was found.
