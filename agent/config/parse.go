@@ -333,8 +333,6 @@ func (r *reader) assign() {
 }
 
 // sections returns the name of every section.
-//
-//go:noinline
 func (r *reader) sections() (names []string) {
 	for _, k := range r.keys {
 		if k.Section != "" && !slices.Contains(names, k.Section) {
