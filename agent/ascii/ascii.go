@@ -138,3 +138,12 @@ func Line(text string) string {
 	}
 	return b.String()
 }
+
+// Quote makes a text of others safe to print: one line of ASCII, cut after so many bytes of the text.
+func Quote(text string, most int) string {
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	quoted := strconv.QuoteToASCII(text)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}

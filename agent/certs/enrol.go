@@ -40,7 +40,7 @@ func (c *Client) adopt(s *session, roots, links, installed []*x509.Certificate, 
 	}
 	anchors := newAnchors(append(slices.Clone(roots), installed...), links)
 	if err := anchors.server(s.peer, s.host, s.wall, s.trusted); err != nil {
-		return fmt.Errorf("the roots do not vouch for the server that sent them: %w", explainTLS(err))
+		return fmt.Errorf("the roots do not vouch for the server that sent them: %w", explainTLS(err, ""))
 	}
 	event, said, trust := EventRoots, "", TrustChecked
 	switch {

@@ -87,6 +87,7 @@ const (
 	tagSet       = 0x31
 	tagContext0  = 0xa0
 	tagContext1  = 0xa1
+	tagDNSName   = 0x82
 )
 
 // parseCerts reads the base64 of a degenerate PKCS #7 message (RFC 5652 §5.1, CERT-15), and checks what each

@@ -55,27 +55,20 @@ func openKey(der []byte) (crypto.Signer, KeyKind, error) {
 	return nil, "", errors.New("the key is neither RSA of 2048 bits or more nor ECDSA on P-256 or more")
 }
 
-// der writes one element of DER. Inlined, it would make makeRequest six times as large.
+// der writes one element of DER. Inlined, it would make makeRequest three times as large.
 //
 //go:noinline
-func der(tag byte, parts ...[]byte) []byte {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
-	}
-	b := []byte{tag}
-	switch {
+func der(tag byte, content string) string {
+	head := []byte{tag}
+	switch n := len(content); {
 	case n < 0x80:
-		b = append(b, byte(n))
+		head = append(head, byte(n))
 	case n < 0x100:
-		b = append(b, 0x81, byte(n))
+		head = append(head, 0x81, byte(n))
 	default:
-		b = append(b, 0x82, byte(n>>8), byte(n)) // requests are shorter than 64 KiB
+		head = append(head, 0x82, byte(n>>8), byte(n)) // requests are shorter than 64 KiB
 	}
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return b
+	return string(head) + content
 }
 
 // wanted is what a certificate is asked for.
@@ -85,63 +78,61 @@ type wanted struct {
 	subject []byte // DER, of the certificate that is renewed (CERT-41); nil to make one
 }
 
-// The parts of a request that are always the same.
-var (
-	oidCN        = []byte{0x55, 0x04, 0x03}
-	oidSerial    = []byte{0x55, 0x04, 0x05}
-	oidNames     = []byte{0x55, 0x1d, 0x11}
-	oidUse       = []byte{0x55, 0x1d, 0x25}
-	oidServer    = []byte{0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01}
-	oidClient    = []byte{0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02}
-	oidExtend    = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e}
-	oidSHA256RSA = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b}
-	oidSHA256EC  = []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02}
+// The parts of a request that are always the same, as DER.
+const (
+	idCN        = "\x06\x03\x55\x04\x03"
+	idSerial    = "\x06\x03\x55\x04\x05"
+	idNames     = "\x06\x03\x55\x1d\x11"
+	idExtend    = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e"
+	idChallenge = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x07"
+
+	// The extension extendedKeyUsage: serverAuth, clientAuth.
+	bothUses = "\x30\x1d\x06\x03\x55\x1d\x25\x04\x16\x30\x14" +
+		"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02"
+
+	version0   = "\x02\x01\x00"
+	byECDSA256 = "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"
+	byRSA256   = "\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"
 )
 
 // makeRequest writes a PKCS #10 request (RFC 2986) as base64: CN and DNS names (CERT-22), the serial number (CERT-23),
 // both uses (CERT-28), and what ties it to a TLS session, if that is not nil (CERT-24). Package x509 cannot write the
 // last, so it is all written here.
 func makeRequest(key crypto.Signer, w wanted, unique []byte) ([]byte, error) {
-	subject := w.subject
-	if subject == nil {
-		cn := der(tagSet, der(tagSequence, der(tagOID, oidCN), der(tagUTF8, []byte(w.names[0]))))
-		var serial []byte
+	subject := string(w.subject)
+	if subject == "" {
+		subject = der(tagSet, der(tagSequence, idCN+der(tagUTF8, w.names[0])))
 		if w.serial != "" {
-			serial = der(tagSet, der(tagSequence, der(tagOID, oidSerial), der(textTag(w.serial), []byte(w.serial))))
+			subject += der(tagSet, der(tagSequence, idSerial+der(textTag(w.serial), w.serial)))
 		}
-		subject = der(tagSequence, cn, serial)
+		subject = der(tagSequence, subject)
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("cannot write a request: %w", err)
 	}
-	var names []byte
+	names := ""
 	for _, n := range w.names {
-		names = append(names, der(0x82, []byte(n))...)
+		names += der(tagDNSName, n)
 	}
-	extension := func(oid, value []byte) []byte {
-		return der(tagSequence, der(tagOID, oid), der(tagOctets, der(tagSequence, value)))
+	names = der(tagSequence, idNames+der(tagOctets, der(tagSequence, names)))
+	attributes := der(tagSequence, idExtend+der(tagSet, der(tagSequence, bothUses+names)))
+	if unique != nil { // a SET OF is in order: this one is the shorter
+		tie := der(tagPrintable, base64.StdEncoding.EncodeToString(unique))
+		attributes = der(tagSequence, idChallenge+der(tagSet, tie)) + attributes
 	}
-	attributes := der(tagSequence, der(tagOID, oidExtend), der(tagSet, der(tagSequence,
-		extension(oidUse, append(der(tagOID, oidServer), der(tagOID, oidClient)...)),
-		extension(oidNames, names))))
-	if unique != nil {
-		text := []byte(base64.StdEncoding.EncodeToString(unique))
-		tie := der(tagSequence, der(tagOID, oidChallenge), der(tagSet, der(tagPrintable, text)))
-		attributes = append(tie, attributes...) // a SET OF is in order: this one is the shorter
-	}
-	info := der(tagSequence, []byte{tagInteger, 1, 0}, subject, public, der(tagContext0, attributes))
-	algorithm := der(tagSequence, der(tagOID, oidSHA256EC))
+	info := der(tagSequence, version0+subject+string(public)+der(tagContext0, attributes))
+	algorithm := byECDSA256
 	if _, ok := key.Public().(*rsa.PublicKey); ok {
-		algorithm = der(tagSequence, der(tagOID, oidSHA256RSA), []byte{0x05, 0})
+		algorithm = byRSA256
 	}
-	digest := sha256.Sum256(info)
+	digest := sha256.Sum256([]byte(info))
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("cannot sign a request: %w", err)
 	}
-	request := der(tagSequence, info, algorithm, der(tagBits, []byte{0}, signature))
-	return []byte(base64.StdEncoding.EncodeToString(request)), nil
+	request := der(tagSequence, info+algorithm+der(tagBits, "\x00"+string(signature)))
+	return []byte(base64.StdEncoding.EncodeToString([]byte(request))), nil
 }
 
 // textTag is that of a text: a serial number is a PrintableString (RFC 5280 appendix A.1), unless it cannot be.

@@ -15,6 +15,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"nmosauthd/agent/ascii"
+	"nmosauthd/agent/discovery"
 )
 
 // requestTime is that of one request at most, connection included. Tests shorten it.
@@ -110,7 +113,7 @@ func (e *connectError) Unwrap() error { return e.why }
 
 // connect connects and makes the TLS handshake: 1.2 or later (CERT-60).
 func (s *session) connect(ctx context.Context, address string) (*tls.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err == nil && host == "" { // as which package x509 takes any
 		err = errors.New("a URL without a host")
 	}
@@ -142,41 +145,18 @@ func (s *session) connect(ctx context.Context, address string) (*tls.Conn, error
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
-		return nil, &connectError{explainTLS(err)}
+		return nil, &connectError{explainTLS(err, port)}
 	}
 	return secure, nil
 }
 
 // explainTLS says for people why a handshake failed. It quotes nothing that the server sent but names, bounded.
-func explainTLS(err error) error {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &unknown) && unknown.Cert != nil:
-		return fmt.Errorf("the server's certificate comes from an authority that this device does not trust: %s",
-			shown(unknown.Cert.Issuer.String()))
-	case errors.As(err, &name):
-		return fmt.Errorf("the server's certificate is for another host: %s", shown(name.Error()))
-	case errors.As(err, &invalid):
-		return fmt.Errorf("the server's certificate is not valid: %s", shown(invalid.Error()))
-	case errors.As(err, &record):
-		return errors.New("the port does not speak TLS")
-	case errors.Is(err, io.EOF):
-		return errors.New("the server closed the connection during the TLS handshake")
-	}
-	return errors.New(shown(err.Error()))
+func explainTLS(err error, port string) error {
+	return errors.New(shown(discovery.ExplainTLS(err, port).Error()))
 }
 
 // shown makes a text that others wrote safe to print: one line of bounded length.
-func shown(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText] + "..."
-	}
-	quoted := strconv.QuoteToASCII(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-}
+func shown(s string) string { return ascii.Quote(s, maxText) }
 
 // answer is what came, whole.
 type answer struct {
@@ -317,18 +297,11 @@ const (
 	mostWait  = 24 * time.Hour // the longest Retry-After that is obeyed
 )
 
-// retryAfter reads Retry-After (RFC 9110 §10.2.3), 0 if it is missing or malformed. A date counts from that of the
-// answer, since the device's clock may not agree.
+// retryAfter reads that header, 0 if it is missing or malformed.
 func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	n, err := strconv.ParseUint(value, 10, 31)
-	if err == nil || errors.Is(err, strconv.ErrRange) {
-		return min(max(time.Duration(n)*time.Second, leastWait), mostWait)
-	}
-	at, err := http.ParseTime(value)
-	now, errDate := http.ParseTime(h.Get("Date"))
-	if err != nil || errDate != nil {
+	wait, known := discovery.RetryAfter(h, mostWait)
+	if !known {
 		return 0
 	}
-	return min(max(at.Sub(now), leastWait), mostWait)
+	return max(wait, leastWait)
 }

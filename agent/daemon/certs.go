@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/certs"
@@ -248,47 +249,38 @@ func (d *daemon) makerCertificate() (*tls.Certificate, error) {
 	return &pair, nil
 }
 
+// certTexts are what the log says of the kinds of events.
+var certTexts = [...]struct {
+	level zapcore.Level
+	text  string
+}{
+	certs.EventFirstTrust: {zap.WarnLevel, "a root is trusted from now on that no other vouches for; compare its fingerprint"},
+	certs.EventRoots:      {zap.InfoLevel, "the roots that the EST server gives have changed"},
+	certs.EventIssued:     {zap.InfoLevel, "a certificate for this device"},
+	certs.EventWaiting:    {zap.InfoLevel, "the EST server wants somebody to agree to the certificate"},
+	certs.EventHandedOver: {zap.InfoLevel, "roots and certificates are in "},
+	certs.EventExpired:    {zap.ErrorLevel, "a certificate has ended, and no other came"},
+	certs.EventRevoked:    {zap.ErrorLevel, "a certificate was revoked, and is taken away"},
+	certs.EventForgotten:  {zap.WarnLevel, "roots and certificates are forgotten"},
+	certs.EventFailure:    {zap.WarnLevel, "no certificate from the EST server"},
+}
+
 // certEvent logs what happened. The client takes care that no key is in an event.
 func (d *daemon) certEvent(e certs.Event) {
 	o := d.certs
 	o.note(e)
-	var fields []zap.Field
-	for _, f := range [...][2]string{{"server", e.Server}, {"key", string(e.Key)}, {"what", e.Text}} {
-		if f[1] != "" {
-			fields = append(fields, zap.String(f[0], f[1]))
-		}
-	}
+	about := fields(e.Err, "server", e.Server, "key", string(e.Key), "what", e.Text)
 	if e.Again > 0 {
-		fields = append(fields, zap.Duration("again", e.Again.Round(time.Second)))
+		about = append(about, zap.Duration("again", e.Again.Round(time.Second)))
 	}
-	if e.Err != nil {
-		fields = append(fields, zap.Error(e.Err))
-	}
-	level, text := d.log.Info, ""
-	switch e.Kind {
-	case certs.EventFirstTrust:
-		level, text = d.log.Warn, "a root is trusted from now on that no other vouches for; compare its fingerprint"
-	case certs.EventRoots:
-		text = "the roots that the EST server gives have changed"
-	case certs.EventIssued:
-		text = "a certificate for this device"
-	case certs.EventWaiting:
-		text = "the EST server wants somebody to agree to the certificate"
-	case certs.EventHandedOver:
-		text = "roots and certificates are in " + o.files.dir.Path
+	said := certTexts[e.Kind]
+	if e.Kind == certs.EventHandedOver {
+		said.text += o.files.dir.Path
 		if d.takeRoots() {
-			text += "; servers are checked by the new roots"
+			said.text += "; servers are checked by the new roots"
 		}
-	case certs.EventExpired:
-		level, text = d.log.Error, "a certificate has ended, and no other came"
-	case certs.EventRevoked:
-		level, text = d.log.Error, "a certificate was revoked, and is taken away"
-	case certs.EventForgotten:
-		level, text = d.log.Warn, "roots and certificates are forgotten"
-	case certs.EventFailure:
-		level, text = d.log.Warn, "no certificate from the EST server"
 	}
-	level(text, fields...)
+	d.log.Log(said.level, said.text, about...)
 	d.healthChanged()
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/alarm"
@@ -285,43 +286,31 @@ func (d *daemon) chooseIssuer(c *config.Config, before string, held []string) st
 	return withKeys
 }
 
+// ownTexts are what the log says of the kinds of events.
+var ownTexts = [...]struct {
+	level zapcore.Level
+	text  string
+}{
+	oauth.EventRegistered: {zap.InfoLevel, "registered as an OAuth client"},
+	oauth.EventUpdated:    {zap.InfoLevel, "the registration as an OAuth client is updated"},
+	oauth.EventGone:       {zap.WarnLevel, "the registration as an OAuth client is lost"},
+	oauth.EventForgotten:  {zap.WarnLevel, "the registration as an OAuth client is forgotten"},
+	oauth.EventKeys:       {zap.InfoLevel, "the OAuth client's keys"},
+	oauth.EventToken:      {zap.DebugLevel, "a token for this device"},
+	oauth.EventFailure:    {zap.WarnLevel, "as an OAuth client"},
+}
+
 // ownEvent logs what happened to the client. oauth takes care that no secret is in an event.
 func (d *daemon) ownEvent(e oauth.Event) {
-	o := d.own
-	fields := []zap.Field{zap.String("issuer", e.Issuer)}
-	if e.Scope != "" {
-		fields = append(fields, zap.String("scope", e.Scope))
-	}
-	if e.Text != "" {
-		fields = append(fields, zap.String("what", e.Text))
-	}
+	about := fields(e.Err, "issuer", e.Issuer, "scope", e.Scope, "what", e.Text)
 	if e.Again > 0 {
-		fields = append(fields, zap.Duration("again", e.Again.Round(time.Millisecond)))
+		about = append(about, zap.Duration("again", e.Again.Round(time.Millisecond)))
 	}
-	if e.Err != nil {
-		fields = append(fields, zap.Error(e.Err))
+	said := ownTexts[e.Kind]
+	if d.own.note(e) {
+		said.level = zap.InfoLevel
 	}
-	first := o.note(e)
-	switch e.Kind {
-	case oauth.EventRegistered:
-		d.log.Info("registered as an OAuth client", fields...)
-	case oauth.EventUpdated:
-		d.log.Info("the registration as an OAuth client is updated", fields...)
-	case oauth.EventGone:
-		d.log.Warn("the registration as an OAuth client is lost", fields...)
-	case oauth.EventForgotten:
-		d.log.Warn("the registration as an OAuth client is forgotten", fields...)
-	case oauth.EventKeys:
-		d.log.Info("the OAuth client's keys", fields...)
-	case oauth.EventToken:
-		if first {
-			d.log.Info("a token for this device", fields...)
-		} else {
-			d.log.Debug("a token for this device", fields...)
-		}
-	case oauth.EventFailure:
-		d.log.Warn("as an OAuth client", fields...)
-	}
+	d.log.Log(said.level, said.text, about...)
 }
 
 // note counts an event and tells those who wait. It reports whether a token is the first of its scope, or the first

@@ -242,6 +242,19 @@ func dateOf(res *http.Response) time.Time {
 	return date
 }
 
+// RetryAfter reads that header of an answer (RFC 9110 §10.2.3), as 0 to most. known is false if it is missing or
+// malformed. A date counts from that of the answer, since the device's clock may not agree.
+func RetryAfter(h http.Header, most time.Duration) (wait time.Duration, known bool) {
+	value := h.Get("Retry-After")
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // then n is the largest that there is
+		return min(time.Duration(n)*time.Second, most), true
+	}
+	at, err := http.ParseTime(value)
+	now, errDate := http.ParseTime(h.Get("Date"))
+	return min(max(at.Sub(now), 0), most), err == nil && errDate == nil
+}
+
 // acceptable checks an answer by its headers.
 func acceptable(res *http.Response) error {
 	to, locationErr := res.Location()
@@ -287,17 +300,27 @@ func explainDial(err error, address string) error {
 	return err
 }
 
-// explainTLS says for people why a TLS handshake with a port failed. It includes nothing that the server sent but
-// names in its certificate.
+// explainTLS is ExplainTLS, with advice.
 func (c *Client) explainTLS(err error, port string) error {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return errors.New(untrusted + c.adviseRoot(unknown))
+	}
+	return ExplainTLS(err, port)
+}
+
+const untrusted = "the certificate comes from an authority that this device does not trust: "
+
+// ExplainTLS says for people why a TLS handshake with a port failed. It includes nothing that the server sent but
+// names in its certificate.
+func ExplainTLS(err error, port string) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
 	switch {
-	case errors.As(err, &unknown):
-		return errors.New("the certificate comes from an authority that this device does not trust: " +
-			c.adviseRoot(unknown))
+	case errors.As(err, &unknown) && unknown.Cert != nil:
+		return errors.New(untrusted + unknown.Cert.Issuer.String())
 	case errors.As(err, &name):
 		return wrap("the certificate is for another host", name)
 	case errors.As(err, &invalid):

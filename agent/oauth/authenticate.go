@@ -12,7 +12,7 @@ import (
 
 // chooseAuth returns the authentication method and the algorithm of its assertions (CLI-22, CLI-23). RS256 goes before
 // ES256 for a new key, since every server takes it; held is the algorithm of the key that is there already.
-func chooseAuth(m discovery.Metadata, config Config, held string) (method, alg string, err error) {
+func chooseAuth(m *discovery.Metadata, config *Config, held string) (method, alg string, err error) {
 	offered := m.TokenAuthMethods
 	if offered == nil {
 		offered = []string{SecretBasic}
@@ -72,7 +72,7 @@ func quoteList(names []string) string {
 }
 
 // authenticate adds the client's authentication to a form (CLI-51, CLI-54): one method, never both.
-func (c *Client) authenticate(config Config, audience string, e *entry, key *deviceKey, r *request) error {
+func (c *Client) authenticate(config *Config, audience string, e *entry, key *deviceKey, r *request) error {
 	if key == nil {
 		secret := e.Secret
 		if e.Given {

@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"time"
+
+	"nmosauthd/agent/discovery"
 )
 
 // Step does what is due, as Run does.
@@ -46,6 +48,10 @@ var (
 	Renewal    = renewal
 	ParseToken = parseToken
 	ShownText  = shownText
-	ChooseAuth = chooseAuth
 	ErrClock   = errClock
 )
+
+// ChooseAuth returns the authentication method and the algorithm of its assertions.
+func ChooseAuth(m discovery.Metadata, config Config, held string) (method, alg string, err error) {
+	return chooseAuth(&m, &config, held)
+}

@@ -15,7 +15,7 @@ import (
 
 // manage sends a request for the client's own registration (RFC 7592) and stores what comes, first of all a new
 // registration token, which replaces the old one (CLI-41).
-func (c *Client) manage(ctx context.Context, config Config, e *entry, method string, body *clientMetadata) error {
+func (c *Client) manage(ctx context.Context, config *Config, e *entry, method string, body *clientMetadata) error {
 	r := request{
 		what: "registration", method: method, url: e.Manage, authorization: "Bearer " + e.Token,
 		secrets: []string{e.Token, e.Secret},
@@ -26,7 +26,7 @@ func (c *Client) manage(ctx context.Context, config Config, e *entry, method str
 	case http.MethodDelete:
 		r.what = "removal of the registration"
 	}
-	a, err := c.send(ctx, e.Issuer, r, http.StatusNoContent)
+	a, err := c.send(ctx, e.Issuer, &r, http.StatusNoContent)
 	if err != nil || method == http.MethodDelete {
 		return err
 	}
@@ -36,13 +36,13 @@ func (c *Client) manage(ctx context.Context, config Config, e *entry, method str
 	}
 	asked := e.describe(config)
 	if body != nil {
-		asked = *body
+		asked = body
 	}
 	if info.ClientID != "" && info.ClientID != e.ClientID {
 		return fmt.Errorf("%s: the answer is about another client", r.what)
 	}
-	e.renew(info) // whatever else is wrong: the old ones may no longer be valid
-	differs, wrong := e.adopt(info, asked)
+	e.renew(&info) // whatever else is wrong: the old ones may no longer be valid
+	differs, wrong := e.adopt(&info, asked)
 	if body != nil && wrong == nil {
 		e.Asked = body.digest()
 	}
@@ -59,10 +59,10 @@ func (c *Client) manage(ctx context.Context, config Config, e *entry, method str
 }
 
 // update sends the whole metadata: what is left out may be deleted (CLI-42).
-func (c *Client) update(ctx context.Context, config Config, e *entry) error {
+func (c *Client) update(ctx context.Context, config *Config, e *entry) error {
 	body := e.describe(config)
 	body.ClientID = e.ClientID
-	return c.manage(ctx, config, e, http.MethodPut, &body)
+	return c.manage(ctx, config, e, http.MethodPut, body)
 }
 
 const (
@@ -74,7 +74,7 @@ const (
 
 // lookAfter keeps a registration up to date: new settings, secrets that end, keys that rotate. It returns when there is
 // something to do again.
-func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Duration {
+func (c *Client) lookAfter(ctx context.Context, config *Config, e *entry) time.Duration {
 	now := time.Now()
 	if left := c.upkeep.Sub(now); left > 0 {
 		return left
@@ -99,7 +99,7 @@ func (c *Client) lookAfter(ctx context.Context, config Config, e *entry) time.Du
 	return wait
 }
 
-func (c *Client) tend(ctx context.Context, config Config, e *entry) (time.Duration, error) {
+func (c *Client) tend(ctx context.Context, config *Config, e *entry) (time.Duration, error) {
 	if e.Given {
 		return upkeepRest, c.rotate(ctx, config, e)
 	}
@@ -216,7 +216,7 @@ func (c *Client) RotateKey(ctx context.Context) error {
 }
 
 // rotate takes a rotation one step on. After a restart a step's time begins again, which only makes it longer.
-func (c *Client) rotate(ctx context.Context, config Config, e *entry) error {
+func (c *Client) rotate(ctx context.Context, config *Config, e *entry) error {
 	if c.stepAt.IsZero() {
 		c.stepAt = time.Now()
 		c.publish() // when the old key goes
@@ -309,7 +309,7 @@ func (c *Client) Forget(ctx context.Context, issuer string) error {
 }
 
 // revokeAll revokes the tokens that an entry got, if the server offers that (CLI-59).
-func (c *Client) revokeAll(ctx context.Context, config Config, e *entry) error {
+func (c *Client) revokeAll(ctx context.Context, config *Config, e *entry) error {
 	var tokens []string
 	c.mu.Lock()
 	for _, g := range c.grants {
@@ -338,7 +338,7 @@ func (c *Client) revokeAll(ctx context.Context, config Config, e *entry) error {
 			return fmt.Errorf("%d tokens are not revoked: %w", len(tokens), err)
 		}
 		r.secrets = append(r.secrets, token)
-		_, err := c.send(ctx, e.Issuer, r, http.StatusOK)
+		_, err := c.send(ctx, e.Issuer, &r, http.StatusOK)
 		var refusal *refusalError
 		if errors.As(err, &refusal) && refusal.code == "unsupported_token_type" { // RFC 7009 §2.2.1: it revokes no JWT
 			break

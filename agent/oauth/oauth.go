@@ -172,11 +172,11 @@ type Client struct {
 	trusted  bool      // the clock, when the worker looked last
 
 	mu      sync.Mutex // guards the rest, for moments only
-	config  Config
-	given   Given     // the last that was configured, which Forget may need
-	changed bool      // since the worker looked
-	place   time.Time // before which nothing is sent
-	placed  string    // the issuer that place is for
+	config  *Config    // not written to
+	given   Given      // the last that was configured, which Forget may need
+	changed bool       // since the worker looked
+	place   time.Time  // before which nothing is sent
+	placed  string     // the issuer that place is for
 	phase   Phase
 	status  Status
 	grants  map[string]*grant
@@ -185,7 +185,7 @@ type Client struct {
 // New returns a Client that does nothing before Configure and Run.
 func New(o Options) *Client {
 	c := &Client{
-		o: o, work: alarm.NewWorker(), patience: requestTime, grants: map[string]*grant{},
+		o: o, work: alarm.NewWorker(), patience: requestTime, config: &Config{}, grants: map[string]*grant{},
 	}
 	empty := []byte(`{"keys":[]}`)
 	c.jwks.Store(&empty)
@@ -198,11 +198,11 @@ func (c *Client) Configure(config Config) {
 	config.Scopes = slices.Clone(config.Scopes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if reflect.DeepEqual(c.config, config) {
+	if reflect.DeepEqual(c.config, &config) {
 		return
 	}
 	another := config.Given.ID != c.config.Given.ID
-	c.config, c.changed = config, true
+	c.config, c.changed = &config, true
 	if config.Given.ID != "" {
 		c.given = config.Given
 	}
@@ -364,7 +364,7 @@ func (c *Client) enter(p Phase) {
 }
 
 // fail notes and reports what went wrong with the registration, and returns how long to wait.
-func (c *Client) fail(config Config, p Phase, err error, wait time.Duration) time.Duration {
+func (c *Client) fail(config *Config, p Phase, err error, wait time.Duration) time.Duration {
 	c.next = time.Now().Add(wait)
 	c.mu.Lock()
 	c.phase = p
@@ -375,7 +375,7 @@ func (c *Client) fail(config Config, p Phase, err error, wait time.Duration) tim
 }
 
 // failure chooses the phase and the wait by the kind of error (CLI-35).
-func (c *Client) failure(config Config, err error) time.Duration {
+func (c *Client) failure(config *Config, err error) time.Duration {
 	c.tries++
 	switch {
 	case errors.Is(err, errUnusable):
@@ -406,22 +406,22 @@ func retryAfter(err error) time.Duration {
 }
 
 // metadata returns the server's, read at most once a day unless something failed.
-func (c *Client) metadata(ctx context.Context, issuer string) (discovery.Metadata, error) {
+func (c *Client) metadata(ctx context.Context, issuer string) (*discovery.Metadata, error) {
 	if !c.metaAt.IsZero() && c.meta.Issuer == issuer && time.Since(c.metaAt) < metadataLife {
-		return c.meta, nil
+		return &c.meta, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	m, err := c.o.Metadata(ctx, issuer)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
 	if m.TokenEndpoint == "" {
-		return m, errors.New("the server's metadata name no token_endpoint") // CLI-20
+		return nil, errors.New("the server's metadata name no token_endpoint") // CLI-20
 	}
 	m.Issuer = issuer
 	c.meta, c.metaAt = m, time.Now()
-	return m, nil
+	return &c.meta, nil
 }
 
 // oneLine joins what went wrong.

@@ -48,8 +48,8 @@ type information struct {
 }
 
 // describe is the metadata to register or update with.
-func (e *entry) describe(config Config) clientMetadata {
-	m := clientMetadata{
+func (e *entry) describe(config *Config) *clientMetadata {
+	m := &clientMetadata{
 		Name: config.Name, GrantTypes: []string{"client_credentials"}, Responses: []string{}, RedirectURIs: []string{},
 		Scope: joinScopes(config.Scopes), Method: e.Method, SoftwareID: config.SoftwareID, Version: config.Version,
 	}
@@ -67,9 +67,10 @@ func (e *entry) describe(config Config) clientMetadata {
 }
 
 // digest stands for metadata: a change of it is one for the server, too.
-func (m clientMetadata) digest() string {
-	m.ClientID = ""
-	data, err := json.Marshal(m)
+func (m *clientMetadata) digest() string {
+	same := *m
+	same.ClientID = ""
+	data, err := json.Marshal(&same)
 	if err != nil {
 		return ""
 	}
@@ -78,7 +79,7 @@ func (m clientMetadata) digest() string {
 }
 
 // chooseKeys says how the server gets the keys, and why (CLI-33).
-func chooseKeys(config Config) (inline bool, why string) {
+func chooseKeys(config *Config) (inline bool, why string) {
 	switch {
 	case config.Keys == KeysInline:
 		return true, "keys are sent to the server as jwks: so configured"
@@ -91,7 +92,7 @@ func chooseKeys(config Config) (inline bool, why string) {
 }
 
 // ready sees to it that a client is held for the configuration, and that it is stored. It returns a wait if none is.
-func (c *Client) ready(ctx context.Context, config Config) (*entry, time.Duration) {
+func (c *Client) ready(ctx context.Context, config *Config) (*entry, time.Duration) {
 	if c.dirty {
 		if err := c.store(); err != nil {
 			return nil, c.failUnsaved(config, err)
@@ -159,23 +160,23 @@ func (c *Client) lost(ctx context.Context, e *entry, err error) {
 }
 
 // fits reports whether an operator's client is authenticated as the configuration now says.
-func (e *entry) fits(config Config) bool {
+func (e *entry) fits(config *Config) bool {
 	return (e.Method == SecretBasic) == (config.Given.Secret != "")
 }
 
-func (c *Client) failRefused(config Config, err error) time.Duration {
+func (c *Client) failRefused(config *Config, err error) time.Duration {
 	c.metaAt = time.Time{}
 	return c.fail(config, Refused, err, alarm.Spread(mostBackOff))
 }
 
-func (c *Client) failUnsaved(config Config, err error) time.Duration {
+func (c *Client) failUnsaved(config *Config, err error) time.Duration {
 	c.tries++
 	return c.fail(config, Unsaved, err, alarm.BackOff(c.tries, firstBackOff, mostBackOff))
 }
 
 // prepare stores an entry, with the key if the method needs one, before anything is sent: a key that a server knows
 // must not be lost, and storage that does not work is better met now.
-func (c *Client) prepare(config Config, m discovery.Metadata, method, alg string) (*entry, error) {
+func (c *Client) prepare(config *Config, m *discovery.Metadata, method, alg string) (*entry, error) {
 	e := c.kept.find(config)
 	if e == nil {
 		if len(c.kept.Entries) >= mostIssuers { // one that came to nothing makes room
@@ -231,7 +232,7 @@ func (c *Client) unixNow() int64 {
 var errNoURI = errors.New("the server is to get the keys at a jwks_uri, and none is configured")
 
 // register registers the device (RFC 7591 §3), and stores the answer before anything else is done with it.
-func (c *Client) register(ctx context.Context, config Config, m discovery.Metadata, e *entry) error {
+func (c *Client) register(ctx context.Context, config *Config, m *discovery.Metadata, e *entry) error {
 	if m.RegistrationEndpoint == "" {
 		return errors.New("the server's metadata name no registration_endpoint: enable dynamic registration there " +
 			"(Hydra: oidc.dynamic_client_registration), or give this device a client made by hand")
@@ -253,14 +254,14 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 		}
 		r.authorization, r.secrets = "Bearer "+config.InitialToken, []string{config.InitialToken} // CLI-30
 	}
-	a, err := c.send(ctx, config.Issuer, r, http.StatusCreated)
+	a, err := c.send(ctx, config.Issuer, &r, http.StatusCreated)
 	if status(err) == http.StatusBadRequest && body.JWKSURI != "" && config.Keys == KeysAuto && keysRefused(err) {
 		// A change, so it may be asked again (CLI-35).
 		c.reportKeys(config.Issuer, "keys are sent to the server as jwks, since it refuses the jwks_uri")
 		e.Inline = true
 		body = e.describe(config)
 		r.json = body
-		a, err = c.send(ctx, config.Issuer, r, http.StatusCreated)
+		a, err = c.send(ctx, config.Issuer, &r, http.StatusCreated)
 	}
 	switch {
 	case err != nil && a.status == http.StatusCreated:
@@ -280,12 +281,12 @@ func (c *Client) register(ctx context.Context, config Config, m discovery.Metada
 	}
 	var differs []string
 	if err == nil {
-		differs, err = e.adopt(info, body)
+		differs, err = e.adopt(&info, body)
 	}
 	if err != nil {
 		return fmt.Errorf("registration at %s: the answer: %w; %w", m.RegistrationEndpoint, err, errUnusable)
 	}
-	e.renew(info)
+	e.renew(&info)
 	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false
 	e.lost = false
 	if err := c.store(); err != nil {
@@ -326,7 +327,7 @@ func registeredText(e *entry, differs []string) string {
 func usable(s string) bool { return len(s) <= 4096 && visible(s) }
 
 // renew takes over the credentials that the server gave.
-func (e *entry) renew(info information) {
+func (e *entry) renew(info *information) {
 	if info.Secret != "" && usable(info.Secret) {
 		e.Secret, e.Expires = info.Secret, 0
 		if at, ok := info.Expires.(float64); ok && at > 0 && at < 1<<40 { // what is beyond will not be lived to see
@@ -343,7 +344,7 @@ func (e *entry) renew(info information) {
 
 // adopt takes over what the server says of the client, and says what differs from what was asked (CLI-34). Nothing is
 // taken over if it returns an error.
-func (e *entry) adopt(info information, asked clientMetadata) (differs []string, err error) {
+func (e *entry) adopt(info *information, asked *clientMetadata) (differs []string, err error) {
 	if !usable(info.ClientID) || !usable(info.Secret) || !usable(info.Token) || !usable(info.Manage) {
 		return nil, errors.New("an identifier, secret or token cannot be used: too long, or not in ASCII")
 	}

@@ -9,13 +9,15 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	// refuses member names given twice or in another case, as encoding/json does not
 	"github.com/go-jose/go-jose/v4/json"
+
+	"nmosauthd/agent/ascii"
+	"nmosauthd/agent/discovery"
 )
 
 // maxAnswer is the longest answer that is read, in bytes (CLI-55).
@@ -141,39 +143,47 @@ func advise(code, text string) string {
 
 // send sends a request and returns an answer of status 200 or want. Any other, or none, is an error for people in which
 // no secret is; what is known of the answer is there all the same.
-func (c *Client) send(ctx context.Context, issuer string, r request, want int) (answer, error) {
+func (c *Client) send(ctx context.Context, issuer string, r *request, want int) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	what := r.what
 	if u, err := url.Parse(r.url); err == nil {
 		what += " at " + (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	}
-	var sent atomic.Bool
-	failAt := func(status int, err error) (answer, error) {
-		return answer{status: status, sent: sent.Load()}, fmt.Errorf("%s: %w", what, err)
+	a, err := c.exchange(ctx, issuer, r, want)
+	var refused *refusalError
+	switch {
+	case err == nil:
+		return a, nil
+	case errors.As(err, &refused):
+		refused.what = what
+		return answer{status: a.status}, refused
 	}
-	fail := func(err error) (answer, error) { return failAt(0, err) }
+	return answer{status: a.status, sent: a.sent}, fmt.Errorf("%s: %w", what, err)
+}
+
+// exchange is send, whose errors do not say what for.
+func (c *Client) exchange(ctx context.Context, issuer string, r *request, want int) (a answer, err error) {
 	var body []byte
 	kind := ""
 	switch {
 	case r.form != nil:
 		kind, body = "application/x-www-form-urlencoded", []byte(r.form.Encode())
 	case r.json != nil:
-		data, err := json.Marshal(r.json)
-		if err != nil {
-			return fail(errors.New("cannot be written"))
+		kind = "application/json"
+		if body, err = json.Marshal(r.json); err != nil {
+			return a, errors.New("cannot be written")
 		}
-		kind, body = "application/json", data
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, bytes.NewReader(body))
 	if err != nil {
-		return fail(errors.New("not a URL that can be requested"))
+		return a, errors.New("not a URL that can be requested")
 	}
+	var sent atomic.Bool
 	if body != nil {
 		req.Body = &noted{req.Body, &sent}
 	}
-	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"},
-		"Accept-Encoding": {"identity"}}
+	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
@@ -186,22 +196,24 @@ func (c *Client) send(ctx context.Context, issuer string, r request, want int) (
 	begun := time.Now()
 	res, err := client.Do(req)
 	if err != nil {
-		return fail(c.plainError(ctx, err, r.secrets))
+		return answer{sent: sent.Load()}, c.plainError(ctx, err, r.secrets)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	a = answer{res.StatusCode, data, sent.Load()}
 	switch {
 	case len(data) > maxAnswer:
-		return failAt(res.StatusCode, fmt.Errorf("the answer is over %d KiB", maxAnswer>>10))
+		err = fmt.Errorf("the answer is over %d KiB", maxAnswer>>10)
 	case err != nil:
 		err = fmt.Errorf("the answer breaks off after %d bytes: %w", len(data), c.plainError(ctx, err, r.secrets))
-		return failAt(res.StatusCode, err)
 	case res.StatusCode == http.StatusOK, res.StatusCode == want:
-		return answer{res.StatusCode, data, true}, nil
+		a.sent = true
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return failAt(res.StatusCode, fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode))
+		err = fmt.Errorf("a redirect (HTTP %d), which is not followed", res.StatusCode)
+	default:
+		err = refusal(res, data, r.secrets, c.clockDifference(res, begun))
 	}
-	return answer{status: res.StatusCode}, refusal(what, res, data, r.secrets, c.clockDifference(res, begun))
+	return a, err
 }
 
 // noted notes when a body is read, which net/http does once it has a connection: from then on, the server may know of
@@ -240,8 +252,11 @@ var codes = []string{
 }
 
 // refusal reads an answer that is an error. Most servers send JSON; others are told by their status alone.
-func refusal(what string, res *http.Response, body []byte, secrets []string, clock string) error {
-	e := &refusalError{what: what, status: res.StatusCode, retryAfter: waitFor(res.Header)}
+func refusal(res *http.Response, body []byte, secrets []string, clock string) error {
+	e := &refusalError{status: res.StatusCode}
+	if wait, known := discovery.RetryAfter(res.Header, mostRest); known {
+		e.retryAfter = wait
+	}
 	var m struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
@@ -271,11 +286,7 @@ func shown(s string, secrets []string, most int) string {
 	if repeats(s, secrets) {
 		return "(its text repeats a secret that was sent to it, and is left out)"
 	}
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	quoted := strconv.QuoteToASCII(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	return ascii.Quote(s, most)
 }
 
 // repeats reports whether a text has a piece of a secret in it, or something that looks like a JWT.
@@ -302,22 +313,6 @@ func repeats(s string, secrets []string) bool {
 
 // mostRest is the longest Retry-After that is obeyed.
 const mostRest = time.Hour
-
-// waitFor reads Retry-After (RFC 9110 §10.2.3), 0 if it is missing or malformed. A date counts from that of the answer,
-// since the device's clock may not agree.
-func waitFor(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	n, err := strconv.ParseUint(value, 10, 31)
-	if err == nil || errors.Is(err, strconv.ErrRange) { // then n is the largest that there is
-		return min(time.Duration(n)*time.Second, mostRest)
-	}
-	at, err := http.ParseTime(value)
-	now, errDate := http.ParseTime(h.Get("Date"))
-	if err != nil || errDate != nil {
-		return 0
-	}
-	return max(0, min(at.Sub(now), mostRest))
-}
 
 // clockDifference says how far the server's clock is from the device's if that may be why it refuses an assertion. It
 // decides nothing (OPS-1).

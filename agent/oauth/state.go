@@ -69,7 +69,7 @@ const (
 // find returns the entry of a configuration, nil if there is none.
 //
 //go:noinline
-func (s *state) find(config Config) *entry {
+func (s *state) find(config *Config) *entry {
 	for _, e := range s.Entries {
 		if e.Issuer == config.Issuer && e.Given == (config.Given.ID != "") {
 			return e

@@ -168,7 +168,7 @@ func (c *Client) ReportRefused(token string) bool {
 }
 
 // renewAll fetches the tokens that are due, and returns how long to wait for the next.
-func (c *Client) renewAll(ctx context.Context, config Config, e *entry) time.Duration {
+func (c *Client) renewAll(ctx context.Context, config *Config, e *entry) time.Duration {
 	// Else it is gone, must not be used yet, or is not the one to use any more.
 	for e.ClientID != "" && !c.dirty && ctx.Err() == nil && !c.reconfigured() {
 		g, left := c.due()
@@ -207,7 +207,7 @@ func (c *Client) due() (first *grant, wait time.Duration) {
 }
 
 // renew fetches a token. What is wrong leaves the old one in use (CLI-58).
-func (c *Client) renew(ctx context.Context, config Config, e *entry, g *grant) {
+func (c *Client) renew(ctx context.Context, config *Config, e *entry, g *grant) {
 	c.mu.Lock()
 	sent := time.Now()
 	scope, old := g.scope, g.left(sent) > 0
@@ -299,7 +299,7 @@ var errClock = errors.New("the device's clock is not trusted yet, so it cannot p
 
 // fetch gets a token. If the server refuses the client's credentials another assertion is tried the next time, and what
 // else may help after that (CLI-57).
-func (c *Client) fetch(ctx context.Context, config Config, e *entry, scope string) (Token, error) {
+func (c *Client) fetch(ctx context.Context, config *Config, e *entry, scope string) (Token, error) {
 	at, err := c.tokenEndpoint(ctx, e)
 	if err != nil {
 		return Token{}, err
@@ -387,7 +387,7 @@ func (c *Client) settled(e *entry, t Token, err error) (Token, error) {
 }
 
 // byOtherKeys has the server take the keys as jwks if it may have failed to fetch them, and reports whether it did.
-func (c *Client) byOtherKeys(ctx context.Context, config Config, e *entry) bool {
+func (c *Client) byOtherKeys(ctx context.Context, config *Config, e *entry) bool {
 	if e.Method != PrivateKeyJWT || e.Inline || e.Given || config.Keys != KeysAuto || !e.manageable() {
 		return false
 	}
@@ -402,7 +402,7 @@ func (c *Client) byOtherKeys(ctx context.Context, config Config, e *entry) bool 
 
 // judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44),
 // or after a day of it (CLI-57). A bad assertion and a lost client look alike.
-func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) error {
+func (c *Client) judge(ctx context.Context, config *Config, e *entry, why error) error {
 	if e.Given || !refusedClient(why) {
 		return why
 	}
@@ -438,7 +438,7 @@ func (c *Client) judge(ctx context.Context, config Config, e *entry, why error) 
 
 // ask makes one token request (RFC 6749 §4.4.2).
 func (c *Client) ask(
-	ctx context.Context, config Config, at string, e *entry, key *deviceKey, scope string,
+	ctx context.Context, config *Config, at string, e *entry, key *deviceKey, scope string,
 ) (Token, error) {
 	r := request{
 		what: "token request", method: http.MethodPost, url: at,
@@ -447,7 +447,7 @@ func (c *Client) ask(
 	if err := c.authenticate(config, at, e, key, &r); err != nil {
 		return Token{}, err
 	}
-	a, err := c.send(ctx, config.Issuer, r, http.StatusOK)
+	a, err := c.send(ctx, config.Issuer, &r, http.StatusOK)
 	if err != nil {
 		return Token{}, err
 	}
@@ -469,20 +469,23 @@ func parseToken(body []byte, asked string) (Token, error) {
 	if err := parseObject(body, &m); err != nil {
 		return Token{}, err
 	}
-	bad := func(format string, a ...any) (Token, error) { return Token{}, fmt.Errorf(format, a...) }
+	var bad error
 	switch {
 	case m.Token == "":
-		return bad("no access_token")
+		bad = errors.New("no access_token")
 	case len(m.Token) > token.MaxBytes: // no server takes a longer one
-		return bad("the access_token has %d bytes, over %d", len(m.Token), token.MaxBytes)
+		bad = fmt.Errorf("the access_token has %d bytes, over %d", len(m.Token), token.MaxBytes)
 	case !visible(m.Token) || strings.Contains(m.Token, " "):
-		return bad("the access_token holds characters that cannot be sent")
+		bad = errors.New("the access_token holds characters that cannot be sent")
 	case !strings.EqualFold(m.Type, "Bearer"): // CLI-3
-		return bad("token_type %s, want Bearer", shownText(cmp.Or(m.Type, "(none)"), []string{m.Token}))
+		bad = errors.New("token_type " + shownText(cmp.Or(m.Type, "(none)"), []string{m.Token}) + ", want Bearer")
 	case m.Expires == nil:
-		return bad("no expires_in")
+		bad = errors.New("no expires_in")
 	case *m.Expires < 1:
-		return bad("expires_in %v, want 1 or more", *m.Expires)
+		bad = fmt.Errorf("expires_in %v, want 1 or more", *m.Expires)
+	}
+	if bad != nil {
+		return Token{}, bad
 	}
 	t := Token{Token: m.Token, Scope: asked, Left: longestLife}
 	if *m.Expires < longestLife.Seconds() {
@@ -490,7 +493,7 @@ func parseToken(body []byte, asked string) (Token, error) {
 	}
 	if m.Scope != nil {
 		if t.Scope, _ = compare(asked, *m.Scope); t.Scope == "" {
-			return bad("a token for scope %q, asked was %q", shownText(*m.Scope, []string{m.Token}), asked)
+			return Token{}, fmt.Errorf("a token for scope %q, asked was %q", shownText(*m.Scope, []string{m.Token}), asked)
 		}
 	}
 	return t, nil

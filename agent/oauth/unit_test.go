@@ -101,7 +101,7 @@ func TestServersTextIsSafe_OPS2(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"Host not trusted.", "Host not trusted."},
 		{"a\r\nforged line\x1b[2J", `a\r\nforged line\x1b[2J`},
-		{strings.Repeat("x", 5000), strings.Repeat("x", 200) + `\u2026`},
+		{strings.Repeat("x", 5000), strings.Repeat("x", 200) + "..."},
 		{"got sesame-open in", "left out"}, {"got base64 of eyJhbGciOiJS", "left out"}, {"tiny: k1", "left out"},
 	} {
 		if got := oauth.ShownText(c.text, []string{"the sesame-opener", "k1", ""}); !strings.Contains(got, c.want) ||
