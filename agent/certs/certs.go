@@ -269,16 +269,20 @@ func (config *Config) check() error {
 		return errors.New("no name is configured or known that the certificate could be for")
 	}
 	for i, n := range config.Names {
+		why := ""
 		switch _, err := netip.ParseAddr(n); {
 		case err == nil:
-			return fmt.Errorf("a certificate is for names: %s is an address", shown(n))
+			why = "is an address"
 		case strings.Contains(n, "*"):
-			return fmt.Errorf("a certificate is for one device: %s has a wildcard", shown(n))
+			why = "has a wildcard"
 		case !hostName(n):
-			return fmt.Errorf("%s is not a host name", shown(n))
+			why = "is not a host name"
 		case i == 0 && len(n) > 64: // RFC 5280 appendix A.1, ub-common-name
-			return fmt.Errorf("the first name has over 64 characters, which a CN cannot have: %s", shown(n))
+			why = "has over 64 characters, which a CN cannot have"
+		default:
+			continue
 		}
+		return errors.New("a certificate is for names of this device: " + shown(n) + " " + why)
 	}
 	return nil
 }
@@ -408,7 +412,7 @@ func (c *Client) change(ctx context.Context, what func(*state) error) error {
 	c.show(c.phase(), 0)
 	c.work.Ring()
 	if c.handErr != nil {
-		return fmt.Errorf("stored, but not handed over yet: %w", c.handErr)
+		return wrap("stored, but not handed over yet", c.handErr)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (c *Client) adopt(s *session, roots, links, installed []*x509.Certificate, 
 	}
 	anchors := newAnchors(append(slices.Clone(roots), installed...), links)
 	if err := anchors.server(s.peer, s.host, s.wall, s.trusted); err != nil {
-		return fmt.Errorf("the roots do not vouch for the server that sent them: %w", explainTLS(err, ""))
+		return wrap("the roots do not vouch for the server that sent them", explainTLS(err, ""))
 	}
 	event, said, trust := EventRoots, "", TrustChecked
 	switch {
@@ -156,7 +156,7 @@ func (c *Client) enrol(ctx context.Context, s *session, sl *slot, id identity, w
 	}
 	p, err := c.accept(s, key, pkcs8, a.body)
 	if err != nil {
-		return s.failed(id.operation, fmt.Errorf("the certificate is not used: %w", err))
+		return s.failed(id.operation, wrap("the certificate is not used", err))
 	}
 	c.kept.put(p)
 	*sl = slot{kind: sl.kind}

@@ -152,11 +152,11 @@ func readCerts(b []byte) (all []*x509.Certificate, err error) {
 			return nil, fmt.Errorf("over %d certificates", maxCerts)
 		}
 		cert, err := x509.ParseCertificate(b[:len(b)-len(rest)])
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d cannot be read: %w", len(all)+1, err)
+		if err == nil {
+			err = weak(cert)
 		}
-		if why := weak(cert); why != "" {
-			return nil, fmt.Errorf("certificate %d, of %s, has %s", len(all)+1, shown(cert.Subject.String()), why)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d cannot be used: %w", len(all)+1, err)
 		}
 		all, b = append(all, cert), rest
 	}
@@ -164,23 +164,27 @@ func readCerts(b []byte) (all []*x509.Certificate, err error) {
 }
 
 // weak says what is wrong with the key of a certificate (CERT-16).
-func weak(cert *x509.Certificate) string {
+func weak(cert *x509.Certificate) error {
+	why := ""
 	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
 		switch bits := key.N.BitLen(); {
 		case bits < 2048:
-			return "an RSA key of under 2048 bits"
+			why = "an RSA key of under 2048 bits"
 		case bits > maxRSA:
-			return "an RSA key of over 8192 bits"
+			why = "an RSA key of over 8192 bits"
 		}
-		return ""
 	case *ecdsa.PublicKey:
 		if key.Curve.Params().BitSize < 256 {
-			return "a key on a curve under P-256"
+			why = "a key on a curve under P-256"
 		}
-		return ""
+	default:
+		why = "a key that is neither RSA nor ECDSA"
 	}
-	return "a key that is neither RSA nor ECDSA"
+	if why == "" {
+		return nil
+	}
+	return errors.New(shown(cert.Subject.String()) + " has " + why)
 }
 
 // decode64 decodes base64, whatever line ends or spaces are in it and whether it is padded or not.

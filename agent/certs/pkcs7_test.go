@@ -61,7 +61,7 @@ func TestParseCerts_CERT15(t *testing.T) {
 		"data":       {encode(bytes.Replace(der, []byte{1, 7, 2}, []byte{1, 7, 1}, 1)), "not a PKCS #7 message"},
 		"no-certs":   {encode(message()), "without certificates"},
 		"signers":    {encode(signed), "the message breaks off"},
-		"not-a-cert": {encode(message(&x509.Certificate{Raw: []byte{0x30, 0}})), "certificate 1 cannot be read"},
+		"not-a-cert": {encode(message(&x509.Certificate{Raw: []byte{0x30, 0}})), "certificate 1 cannot be used"},
 		"deep":       {encode(bytes.Repeat([]byte{0x30, 0x80}, 1<<16)), "nested too deeply"},
 		"endless":    {encode([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0}), "the message breaks off"},
 	} {

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"strings"
 
 	"nmosauthd/agent/ascii"
@@ -31,7 +30,7 @@ func makeKey(kind KeyKind, bits int) (crypto.Signer, []byte, error) {
 		der, err = x509.MarshalPKCS8PrivateKey(key)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make a key: %w", err)
+		return nil, nil, wrap("cannot make a key", err)
 	}
 	return key, der, nil
 }
@@ -109,7 +108,7 @@ func makeRequest(key crypto.Signer, w wanted, unique []byte) ([]byte, error) {
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("cannot write a request: %w", err)
+		return nil, wrap("cannot write a request", err)
 	}
 	names := ""
 	for _, n := range w.names {
@@ -129,7 +128,7 @@ func makeRequest(key crypto.Signer, w wanted, unique []byte) ([]byte, error) {
 	digest := sha256.Sum256([]byte(info))
 	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
-		return nil, fmt.Errorf("cannot sign a request: %w", err)
+		return nil, wrap("cannot sign a request", err)
 	}
 	request := der(tagSequence, info+algorithm+der(tagBits, "\x00"+string(signature)))
 	return []byte(base64.StdEncoding.EncodeToString([]byte(request))), nil

@@ -46,7 +46,7 @@ func (c *Client) lists(ctx context.Context) {
 			*s = slot{kind: s.kind, revoked: true}
 			c.o.Report(Event{Kind: EventRevoked, Key: s.kind, Text: describe(p.leaf)})
 		case err != nil && ctx.Err() == nil:
-			err = fmt.Errorf("the revocation list of the certificate cannot be used: %w", err)
+			err = wrap("the revocation list of the certificate cannot be used", err)
 			c.o.Report(Event{Kind: EventFailure, Key: s.kind, Err: err, Again: rest})
 		}
 	}

@@ -3,7 +3,6 @@ package certs
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -153,22 +152,22 @@ func (c *Client) fits(leaf *x509.Certificate) error {
 	}
 	for _, n := range leaf.DNSNames {
 		if n = ascii.Host(n); !slices.Contains(want, n) {
-			return fmt.Errorf("has the name %s, which was not asked for", shown(n))
+			return errors.New("has the name " + shown(n) + ", which was not asked for")
 		}
 		has = append(has, n)
 	}
 	for _, n := range want {
 		if !slices.Contains(has, n) {
-			return fmt.Errorf("lacks the name %s", n)
+			return errors.New("lacks the name " + n)
 		}
 	}
 	switch cn, serial := leaf.Subject.CommonName, leaf.Subject.SerialNumber; {
 	case ascii.Host(cn) != want[0]:
-		return fmt.Errorf("the CN is %q, not %s", shown(cn), want[0])
+		return errors.New(`the CN is "` + shown(cn) + `", not ` + want[0])
 	case len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0:
 		return errors.New("has names of another kind than DNS, which were not asked for")
 	case serial != "" && serial != c.config.Serial:
-		return fmt.Errorf("the serialNumber is %q, not that of the device", shown(serial))
+		return errors.New(`the serialNumber is "` + shown(serial) + `", not that of the device`)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (s *session) since() int64 {
 
 // failed says of an error which operation it was of, and where.
 func (s *session) failed(operation string, err error) error {
-	return fmt.Errorf("%s at %s: %w", operation, s.server.base(), err)
+	return wrap(operation+" at "+s.server.base(), err)
 }
 
 func (s *session) close() {
@@ -305,3 +305,6 @@ func retryAfter(h http.Header) time.Duration {
 	}
 	return max(wait, leastWait)
 }
+
+// wrap says what an error is about.
+func wrap(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

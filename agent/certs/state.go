@@ -128,7 +128,7 @@ func (p *pair) open() error {
 	}
 	leaf, err := x509.ParseCertificate(p.Chain[0])
 	if err != nil {
-		return fmt.Errorf("the certificate cannot be read: %w", err)
+		return wrap("the certificate cannot be read", err)
 	}
 	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(leaf.PublicKey) {
@@ -234,7 +234,7 @@ func (c *Client) save() error {
 		err = c.o.Storage.Save(data)
 	}
 	if c.unsaved = err; err != nil {
-		c.unsaved = fmt.Errorf("the certificates cannot be stored: %w", err)
+		c.unsaved = wrap("the certificates cannot be stored", err)
 	}
 	return c.unsaved
 }
@@ -322,7 +322,7 @@ func (c *Client) handOver() time.Duration {
 		wait := alarm.BackOff(c.handTries, firstBackOff, mostBackOff)
 		c.handNext = now.Add(wait)
 		c.o.Report(Event{
-			Kind: EventFailure, Err: fmt.Errorf("the certificates cannot be handed over: %w", c.handErr), Again: wait,
+			Kind: EventFailure, Err: wrap("the certificates cannot be handed over", c.handErr), Again: wait,
 		})
 		return wait
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -139,12 +138,11 @@ func (c *Client) tidy(w wishes) {
 			c.unsaved, c.handed = errUnsaved, false
 		}
 	}
-	c.slots = slices.DeleteFunc(c.slots, func(s *slot) bool { return !slices.Contains(kinds, s.kind) })
+	slots := make([]*slot, 0, len(kinds))
 	for _, k := range kinds {
-		if !slices.ContainsFunc(c.slots, func(s *slot) bool { return s.kind == k }) {
-			c.slots = append(c.slots, &slot{kind: k})
-		}
+		slots = append(slots, c.slot(k))
 	}
+	c.slots = slots
 	again := w.changed || w.retry || w.network
 	if again {
 		clear(c.rests)
@@ -160,6 +158,16 @@ func (c *Client) tidy(w wishes) {
 			c.o.Report(Event{Kind: EventExpired, Key: s.kind, Text: describe(p.leaf)})
 		}
 	}
+}
+
+// slot returns that of a kind, a new one if there is none.
+func (c *Client) slot(kind KeyKind) *slot {
+	for _, s := range c.slots {
+		if s.kind == kind {
+			return s
+		}
+	}
+	return &slot{kind: kind}
 }
 
 var errUnsaved = errors.New("the certificates are not stored yet")
@@ -300,7 +308,7 @@ func (c *Client) visit(ctx context.Context, server Server, due []*slot) (looked 
 func (c *Client) meet(ctx context.Context, server Server, due []*slot) error {
 	installed, err := c.o.Installed()
 	if err != nil {
-		return fmt.Errorf("the roots that were installed cannot be read: %w", err)
+		return wrap("the roots that were installed cannot be read", err)
 	}
 	c.lookAtMaker()
 	a, first := c.anchors(installed), false

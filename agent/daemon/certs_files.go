@@ -4,10 +4,10 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -63,44 +63,42 @@ func (h *handOver) write(b certs.Bundle) error {
 	if err := h.dir.Prepare(); err != nil {
 		return err
 	}
-	var errs []error
-	var summary bytes.Buffer
-	said := func(name string, text []byte) { fmt.Fprintf(&summary, "%s %x\n", name, sha256.Sum256(text)) }
-	files := h.files.Load()
-	for _, kind := range [...]certs.KeyKind{certs.ECDSA, certs.RSA} {
-		name := string(kind) + ".pem"
-		pair := pairOf(b, kind)
-		if pair == nil {
-			errs = append(errs, h.dir.Remove(name))
-			continue
+	held := [...]struct {
+		name         string
+		text, public []byte
+	}{{name: "ecdsa.pem"}, {name: "rsa.pem"}, {rootsFile, b.Roots, b.Roots}}
+	for i := range b.Pairs {
+		p, f := &b.Pairs[i], &held[0]
+		if p.Kind == certs.RSA {
+			f = &held[1]
 		}
-		errs = append(errs, h.dir.Replace(name, append(bytes.Clone(pair.Key), pair.Chain...), files.mode, files.group))
-		said(name, pair.Chain)
+		f.text, f.public = append(bytes.Clone(p.Key), p.Chain...), p.Chain
 	}
-	if len(b.Roots) > 0 {
-		errs = append(errs, h.dir.Write(rootsFile, b.Roots, 0o644))
-		said(rootsFile, b.Roots)
-	} else {
-		errs = append(errs, h.dir.Remove(rootsFile))
+	var failed error
+	var summary bytes.Buffer
+	files := h.files.Load()
+	for i := range held { // each is tried
+		var err error
+		switch f := &held[i]; {
+		case len(f.text) == 0:
+			err = h.dir.Remove(f.name)
+		case f.name == rootsFile:
+			err = h.dir.Write(f.name, f.text, 0o644)
+		default:
+			err = h.dir.Replace(f.name, f.text, files.mode, files.group)
+		}
+		if failed = cmp.Or(failed, err); len(held[i].text) > 0 {
+			fmt.Fprintf(&summary, "%s %x\n", held[i].name, sha256.Sum256(held[i].public))
+		}
 	}
-	err := errors.Join(errs...)
-	if err == nil {
-		err = h.dir.Write(changedFile, summary.Bytes(), 0o644)
+	if failed == nil {
+		failed = h.dir.Write(changedFile, summary.Bytes(), 0o644)
 	}
-	return err
+	return failed
 }
 
 // roots is the path of the roots, which [authorization] ca_file may name.
 func (h *handOver) roots() string { return filepath.Join(h.dir.Path, rootsFile) }
-
-func pairOf(b certs.Bundle, kind certs.KeyKind) *certs.Pair {
-	for i := range b.Pairs {
-		if b.Pairs[i].Kind == kind {
-			return &b.Pairs[i]
-		}
-	}
-	return nil
-}
 
 // readCertificates returns the certificates in a PEM file, nil if path is "".
 func readCertificates(path string) (all []*x509.Certificate, err error) {

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -44,11 +43,11 @@ func makeKey(alg string) (*deviceKey, error) {
 		key, err = rsa.GenerateKey(rand.Reader, 2048)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a key: %w", err)
+		return nil, wrap("cannot make a key", err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a key: %w", err)
+		return nil, wrap("cannot make a key", err)
 	}
 	k := &deviceKey{Alg: alg, DER: der}
 	return k, k.open()
@@ -79,7 +78,7 @@ func (k *deviceKey) open() error {
 	}
 	print, err := (&jose.JSONWebKey{Key: signer.Public()}).Thumbprint(crypto.SHA256) // CLI-65, RFC 7638
 	if err != nil {
-		return fmt.Errorf("a stored key has no thumbprint: %w", err)
+		return wrap("a stored key has no thumbprint", err)
 	}
 	k.signer, k.kid = signer, base64.RawURLEncoding.EncodeToString(print)
 	return nil
@@ -114,17 +113,17 @@ func (k *deviceKey) assertion(client, audience string, now time.Time) (string, e
 		Expires  int64  `json:"exp"`
 	}{client, client, audience, rand.Text(), now.Unix(), now.Add(assertionLife).Unix()})
 	if err != nil {
-		return "", fmt.Errorf("cannot write an assertion: %w", err)
+		return "", wrap("cannot write an assertion", err)
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{
 		Algorithm: jose.SignatureAlgorithm(k.Alg), Key: jose.JSONWebKey{Key: k.signer, KeyID: k.kid},
 	}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
-		return "", fmt.Errorf("cannot sign an assertion: %w", err)
+		return "", wrap("cannot sign an assertion", err)
 	}
 	jws, err := signer.Sign(claims)
 	if err != nil {
-		return "", fmt.Errorf("cannot sign an assertion: %w", err)
+		return "", wrap("cannot sign an assertion", err)
 	}
 	return jws.CompactSerialize()
 }

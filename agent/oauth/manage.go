@@ -32,14 +32,14 @@ func (c *Client) manage(ctx context.Context, config *Config, e *entry, method st
 	}
 	var info information
 	if err := parseObject(a.body, &info); err != nil {
-		return fmt.Errorf("%s: the answer: %w", r.what, err)
+		return wrap(r.what+": the answer", err)
 	}
 	asked := e.describe(config)
 	if body != nil {
 		asked = body
 	}
 	if info.ClientID != "" && info.ClientID != e.ClientID {
-		return fmt.Errorf("%s: the answer is about another client", r.what)
+		return errors.New(r.what + ": the answer is about another client")
 	}
 	e.renew(&info) // whatever else is wrong: the old ones may no longer be valid
 	differs, wrong := e.adopt(&info, asked)
@@ -50,7 +50,7 @@ func (c *Client) manage(ctx context.Context, config *Config, e *entry, method st
 		return err
 	}
 	if wrong != nil {
-		return fmt.Errorf("%s: the answer: %w", r.what, wrong)
+		return wrap(r.what+": the answer", wrong)
 	}
 	if body != nil {
 		c.o.Report(Event{Kind: EventUpdated, Issuer: e.Issuer, Text: registeredText(e, differs)})
@@ -90,10 +90,7 @@ func (c *Client) lookAfter(ctx context.Context, config *Config, e *entry) time.D
 		if final(err) || errors.Is(err, errForget) { // CLI-35; by CLI-44 a 401 does not justify a new registration
 			wait = refusedRest + rand.N(refusedRest/4)
 		}
-		c.mu.Lock()
-		c.status.Err, c.status.Failed = err, now
-		c.mu.Unlock()
-		c.o.Report(Event{Kind: EventFailure, Issuer: e.Issuer, Err: err, Again: wait})
+		c.failed(e.Issuer, err, wait)
 	}
 	c.upkeep = time.Now().Add(wait)
 	return wait
@@ -173,6 +170,9 @@ var (
 	ErrSameKey  = errors.New("the key stays")
 )
 
+// same is why the key stays.
+func same(why string) error { return fmt.Errorf("%w: %s", ErrSameKey, why) }
+
 // RotateKey begins to replace the key of the configured issuer (CLI-68): both are published, the new one signs when the
 // server may have read it, and the old one goes an hour later. After an error the key is as it was; ErrNoClient or
 // ErrSameKey is wrapped if that is for a reason which lasts.
@@ -181,9 +181,7 @@ func (c *Client) RotateKey(ctx context.Context) error {
 		return err
 	}
 	defer c.work.Done()
-	c.mu.Lock()
-	config := c.config
-	c.mu.Unlock()
+	config := c.setting()
 	if err := c.load(); err != nil {
 		return err
 	}
@@ -192,12 +190,12 @@ func (c *Client) RotateKey(ctx context.Context) error {
 	case e == nil || e.ClientID == "":
 		return ErrNoClient
 	case e.Method != PrivateKeyJWT:
-		return fmt.Errorf("%w: there is none, since the server knows the client by a secret (%s)", ErrSameKey, e.Method)
+		return same("there is none, since the server knows the client by a secret (" + e.Method + ")")
 	case e.Rotation != steady:
-		return fmt.Errorf("%w: another replacement is under way, and ends when the old key goes", ErrSameKey)
+		return same("another replacement is under way, and ends when the old key goes")
 	case e.Inline && !e.Given && !e.manageable():
-		return fmt.Errorf("%w: the server has it as jwks and offers no updates (RFC 7592); "+
-			"publish the keys at a jwks_uri, or forget the registration", ErrSameKey)
+		return same("the server has it as jwks and offers no updates (RFC 7592); publish the keys at a jwks_uri, or " +
+			"forget the registration")
 	}
 	k, err := makeKey(e.Keys[0].Alg)
 	if err != nil {
@@ -266,9 +264,7 @@ func (c *Client) Forget(ctx context.Context, issuer string) error {
 		return err
 	}
 	defer c.work.Done()
-	c.mu.Lock()
-	config := c.config
-	c.mu.Unlock()
+	config := c.setting()
 	if err := c.load(); err != nil {
 		c.kept = &state{Version: stateVersion} // what cannot be read is given up: that is asked for
 		return oneLine(err, c.store())

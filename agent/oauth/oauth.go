@@ -366,12 +366,24 @@ func (c *Client) enter(p Phase) {
 // fail notes and reports what went wrong with the registration, and returns how long to wait.
 func (c *Client) fail(config *Config, p Phase, err error, wait time.Duration) time.Duration {
 	c.next = time.Now().Add(wait)
+	c.enter(p)
+	c.failed(config.Issuer, err, wait)
+	return wait
+}
+
+// failed notes and reports what went wrong at an issuer.
+func (c *Client) failed(issuer string, err error, wait time.Duration) {
 	c.mu.Lock()
-	c.phase = p
 	c.status.Err, c.status.Failed = err, time.Now()
 	c.mu.Unlock()
-	c.o.Report(Event{Kind: EventFailure, Issuer: config.Issuer, Err: err, Again: wait})
-	return wait
+	c.o.Report(Event{Kind: EventFailure, Issuer: issuer, Err: err, Again: wait})
+}
+
+// setting returns the configuration.
+func (c *Client) setting() *Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.config
 }
 
 // failure chooses the phase and the wait by the kind of error (CLI-35).
@@ -437,3 +449,6 @@ func oneLine(errs ...error) error {
 	}
 	return all
 }
+
+// wrap says what an error is about.
+func wrap(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

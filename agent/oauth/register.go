@@ -265,16 +265,16 @@ func (c *Client) register(ctx context.Context, config *Config, m *discovery.Meta
 	}
 	switch {
 	case err != nil && a.status == http.StatusCreated:
-		return fmt.Errorf("%w; %w", err, errUnusable)
+		return oneLine(err, errUnusable)
 	case err != nil && a.sent && a.status == 0, status(err) == http.StatusGatewayTimeout:
-		return fmt.Errorf("%w; %w", err, errLost)
+		return oneLine(err, errLost)
 	case err != nil:
 		return err
 	}
 	var info information
 	err = parseObject(a.body, &info)
 	if err != nil && a.status != http.StatusCreated {
-		return fmt.Errorf("registration at %s: the answer: %w", m.RegistrationEndpoint, err)
+		return wrap("registration at "+m.RegistrationEndpoint+": the answer", err)
 	}
 	if err == nil && info.ClientID == "" {
 		err = errors.New("no client_id")
@@ -284,7 +284,7 @@ func (c *Client) register(ctx context.Context, config *Config, m *discovery.Meta
 		differs, err = e.adopt(&info, body)
 	}
 	if err != nil {
-		return fmt.Errorf("registration at %s: the answer: %w; %w", m.RegistrationEndpoint, err, errUnusable)
+		return wrap("registration at "+m.RegistrationEndpoint+": the answer", oneLine(err, errUnusable))
 	}
 	e.renew(&info)
 	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false

@@ -107,36 +107,44 @@ func status(err error) int {
 	return 0
 }
 
-// advise names the server's own setting.
+// advices name the server's own setting, by what an error says or is.
+var advices = []struct{ says, code, advice string }{
+	{"Trusted Hosts", "", trustedHosts},
+	{"Host not trusted", "", trustedHosts},
+	{"Max Clients Limit", "", clientsLimit},
+	{"max 200 clients", "", clientsLimit},
+	{"Allowed Client Scopes", "", clientScopes},
+	{"clientScope", "", clientScopes},
+	{"No remaining count", "", "the initial access token is used up; create another one"},
+	{"no access token provided", "", // oidc-provider
+		"this server registers nobody without an initial access token; configure one"},
+	{"Failed decode token", "", "the token that was sent is not one of this server"},
+	{"Token is not active", "", "compare the server's clock with this device's"},
+	{"loading public key", "", serverKeys},
+	{"load public key", "", serverKeys},
+	{"Multiple audiences", "", ownFault},
+	{"Token reuse", "", ownFault},
+	{"", "invalid_scope", "the server does not grant this scope to this client"},
+	{"", "unauthorized_client", "the client may not use client credentials, or its secret is wrong"},
+	{"", "unsupported_grant_type", "enable client credentials at the server"},
+}
+
+const (
+	trustedHosts = `Keycloak: client registration policy "Trusted Hosts" does not admit this device's address; ` +
+		`add it, or configure an initial access token`
+	clientsLimit = `Keycloak: client registration policy "Max Clients Limit" is reached; raise it, remove clients, ` +
+		`or configure an initial access token`
+	clientScopes = `Keycloak: client registration policy "Allowed Client Scopes" lacks one of the configured scopes`
+	serverKeys   = "the server cannot get this device's keys: it must reach and trust the jwks_uri, or be given jwks"
+	ownFault     = "a fault of this program"
+)
+
+// advise returns the first advice that fits.
 func advise(code, text string) string {
-	has := func(s string) bool { return strings.Contains(text, s) }
-	switch {
-	case has("Trusted Hosts"), has("Host not trusted"):
-		return `Keycloak: client registration policy "Trusted Hosts" does not admit this device's address; ` +
-			`add it, or configure an initial access token`
-	case has("Max Clients Limit"), has("max 200 clients"):
-		return `Keycloak: client registration policy "Max Clients Limit" is reached; raise it, remove clients, ` +
-			`or configure an initial access token`
-	case has("Allowed Client Scopes"), has("clientScope"):
-		return `Keycloak: client registration policy "Allowed Client Scopes" lacks one of the configured scopes`
-	case has("No remaining count"):
-		return "the initial access token is used up; create another one"
-	case has("no access token provided"): // oidc-provider
-		return "this server registers nobody without an initial access token; configure one"
-	case has("Failed decode token"):
-		return "the token that was sent is not one of this server"
-	case has("Token is not active"):
-		return "compare the server's clock with this device's"
-	case has("loading public key"), has("load public key"):
-		return "the server cannot get this device's keys: it must reach and trust the jwks_uri, or be given jwks"
-	case has("Multiple audiences"), has("Token reuse"):
-		return "a fault of this program"
-	case code == "invalid_scope":
-		return "the server does not grant this scope to this client"
-	case code == "unauthorized_client":
-		return "the client may not use client credentials, or its secret is wrong"
-	case code == "unsupported_grant_type":
-		return "enable client credentials at the server"
+	for _, a := range advices {
+		if a.says != "" && strings.Contains(text, a.says) || a.code != "" && a.code == code {
+			return a.advice
+		}
 	}
 	return ""
 }
@@ -159,7 +167,7 @@ func (c *Client) send(ctx context.Context, issuer string, r *request, want int) 
 		refused.what = what
 		return answer{status: a.status}, refused
 	}
-	return answer{status: a.status, sent: a.sent}, fmt.Errorf("%s: %w", what, err)
+	return answer{status: a.status, sent: a.sent}, wrap(what, err)
 }
 
 // exchange is send, whose errors do not say what for.

@@ -86,17 +86,14 @@ func (c *Client) load() error {
 	if c.kept != nil {
 		return nil
 	}
-	const advice = "; no client is registered until then, since it might be a second one: restore the file, or " +
-		"forget it"
 	data, err := c.o.Storage.Load()
-	if err != nil {
-		return fmt.Errorf("the stored registrations cannot be read: %w%s", err, advice)
-	}
 	s := &state{Version: stateVersion}
-	if data != nil {
-		if err := parseState(data, s); err != nil {
-			return fmt.Errorf("the stored registrations are damaged: %w%s", err, advice)
-		}
+	if err == nil && data != nil {
+		err = parseState(data, s)
+	}
+	if err != nil {
+		return fmt.Errorf("the stored registrations cannot be read: %w; no client is registered until then, since it "+
+			"might be a second one: restore the file, or forget it", err)
 	}
 	c.kept = s
 	c.publish()
@@ -146,7 +143,7 @@ func (c *Client) save() error {
 		err = c.o.Storage.Save(data)
 	}
 	if err != nil {
-		return fmt.Errorf("the registration cannot be stored: %w", err)
+		return wrap("the registration cannot be stored", err)
 	}
 	c.publish()
 	return nil

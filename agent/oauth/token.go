@@ -453,7 +453,7 @@ func (c *Client) ask(
 	}
 	t, err := parseToken(a.body, scope)
 	if err != nil {
-		return t, fmt.Errorf("token request at %s: the answer: %w", config.Issuer, err)
+		return t, wrap("token request at "+config.Issuer+": the answer", err)
 	}
 	return t, nil
 }
