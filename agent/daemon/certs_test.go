@@ -215,13 +215,14 @@ func TestChangeCerts_CERT7_CERT27(t *testing.T) {
 		server.Facility().Fingerprint(), makerFile(t, dir, server)))
 	stop := r.running(t)
 	defer stop()
-	for fault, want := range map[estserver.Fault]string{
-		estserver.WrongCA: "", estserver.Deferred: "somebody has to agree",
-	} {
-		server.Misbehave(estserver.Enrol, fault)
+	for _, c := range []struct {
+		fault estserver.Fault
+		want  string
+	}{{estserver.WrongCA, "the certificate is not used"}, {estserver.Deferred, "somebody has to agree"}} {
+		server.Misbehave(estserver.Enrol, c.fault)
 		err := r.ChangeCerts(t.Context(), true)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: got %v, want %q", fault, err, want)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: got %v, want %q", c.fault, err, c.want)
 		}
 		server.Behave()
 	}

@@ -185,3 +185,17 @@ func joinScopes(scopes []string) string {
 	slices.Sort(scopes)
 	return strings.Join(slices.Compact(scopes), " ")
 }
+
+// compare returns the scopes of asked that are granted, and those that are not.
+func compare(asked, granted string) (have, missing string) {
+	all := strings.Fields(granted)
+	var in, out []string
+	for _, s := range strings.Fields(asked) {
+		if slices.Contains(all, s) {
+			in = append(in, s)
+		} else {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(in, " "), strings.Join(out, " ")
+}

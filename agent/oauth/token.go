@@ -280,20 +280,6 @@ func (g *grant) rest(now time.Time) time.Duration {
 	return max(wait, firstBackOff/2)
 }
 
-// compare returns the scopes of asked that are granted, and those that are not.
-func compare(asked, granted string) (have, missing string) {
-	all := strings.Fields(granted)
-	var in, out []string
-	for _, s := range strings.Fields(asked) {
-		if slices.Contains(all, s) {
-			in = append(in, s)
-		} else {
-			out = append(out, s)
-		}
-	}
-	return strings.Join(in, " "), strings.Join(out, " ")
-}
-
 // errClock is why no assertion is made (CLI-53).
 var errClock = errors.New("the device's clock is not trusted yet, so it cannot prove to the server who it is")
 
@@ -493,7 +479,8 @@ func parseToken(body []byte, asked string) (Token, error) {
 	}
 	if m.Scope != nil {
 		if t.Scope, _ = compare(asked, *m.Scope); t.Scope == "" {
-			return Token{}, fmt.Errorf("a token for scope %q, asked was %q", shownText(*m.Scope, []string{m.Token}), asked)
+			got := shownText(*m.Scope, []string{m.Token})
+			return Token{}, fmt.Errorf("a token for scope %q, asked was %q", got, asked)
 		}
 	}
 	return t, nil
