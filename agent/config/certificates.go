@@ -128,7 +128,6 @@ func (r *reader) crossCheckCertificates() {
 	c := &r.cfg.Certificates
 	on, own := c.Enabled(), filepath.Join(c.Folder, "roots.pem")
 	r.mistaken("certificates", []mistake{
-		{on && !WithEST, "est", "is not available: this nmos-authd was built without EST (make EST=1 builds it with)"},
 		{on && !c.TrustFirst && c.Fingerprint == "" && c.CAFile == "", "est",
 			"needs one of fingerprint, ca_file and trust_first, or no server can be trusted"},
 		{on && c.TrustFirst && c.Fingerprint == "" && r.cfg.State.Dir == "", "trust_first",

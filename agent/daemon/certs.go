@@ -1,5 +1,3 @@
-//go:build !noest
-
 package daemon
 
 import (
