@@ -85,11 +85,12 @@ func TestSystemd_OPS1(t *testing.T) {
 	m.step("disk full as keys come", func() string {
 		m.must("dd if=/dev/zero of=/var/lib/nmos-authd/fill bs=4k 2>/dev/null; dd if=/dev/zero " +
 			"of=/var/lib/nmos-authd/fill2 bs=1 2>/dev/null; true")
-		// The daemon may have written keys before its clock was set, since it judges certificates by the time of its
-		// build at least. Now there is something new to write in any case.
-		server.Rotate()
+		// The daemon may have fetched and written its keys before the clock was set, since it judges certificates by the
+		// time of its build at least. A token of a key that it has not seen makes it look again.
 		m.setClock(time.Now())
 		m.await("a good token once the clock is set", good, "allow 200 ok")
+		server.Rotate()
+		m.await("a token of the server's new key", template(server).Sign(), "allow 200 ok")
 		var s state
 		m.wait("the status says that the disk is full", func() bool {
 			s = m.status()
