@@ -70,7 +70,8 @@ func (d *daemon) Refresh(ctx context.Context, issuer string) ([]byte, error) {
 		case <-poll.C:
 		}
 	}
-	r.Found, r.Gone = changes(urls(found.Servers), urls(d.finder.Found().Servers))
+	was, is := urls(found.Servers), urls(d.finder.Found().Servers)
+	r.Found, r.Gone = without(is, was), without(was, is)
 	after := d.store.Set()
 	lost := d.agent.Gone(after)
 	for name, n := range lost {
@@ -106,25 +107,21 @@ func keyNames(of, without *keys.Issuer) []string {
 	return names
 }
 
-// changes returns what is in only one of two lists.
-func changes(before, after []string) (come, gone []string) {
-	for _, s := range after {
-		if !slices.Contains(before, s) {
-			come = append(come, s)
+// without returns what another list does not have.
+func without(list, other []string) (rest []string) {
+	for _, s := range list {
+		if !slices.Contains(other, s) {
+			rest = append(rest, s)
 		}
 	}
-	for _, s := range before {
-		if !slices.Contains(after, s) {
-			gone = append(gone, s)
-		}
-	}
-	return come, gone
+	return rest
 }
 
 // urls returns by which URLs servers were found.
-func urls(found []agent.FoundStatus) (all []string) {
+func urls(found []agent.FoundStatus) []string {
+	all := make([]string, len(found))
 	for i := range found {
-		all = append(all, found[i].URL)
+		all[i] = found[i].URL
 	}
 	return all
 }

@@ -46,19 +46,19 @@ func (d *daemon) confine(filtered error) {
 		d.log.Warn("sandbox: not in force: " + s.Why)
 		return
 	}
-	if filtered == nil {
-		s.InForce = append(s.InForce, runningPrograms)
-	} else {
-		s.Lacking = append(s.Lacking, runningPrograms)
+	denied := &s.InForce
+	if filtered != nil {
+		denied = &s.Lacking
 	}
+	*denied = append(*denied, runningPrograms)
 	d.sandbox = s
 	var reads, writes []string
-	for _, p := range s.Places {
-		if p.Write {
-			writes = append(writes, p.Path)
-		} else {
-			reads = append(reads, p.Path)
+	for i := range s.Places {
+		into := &reads
+		if s.Places[i].Write {
+			into = &writes
 		}
+		*into = append(*into, s.Places[i].Path)
 	}
 	d.log.Info("sandbox: in force", zap.Int("landlock", s.ABI), zap.Strings("denied", s.InForce),
 		zap.Strings("not_denied", s.Lacking), zap.Strings("reads", reads), zap.Strings("writes", writes))
@@ -89,63 +89,67 @@ func (d *daemon) outside(c *config.Config) error {
 
 // places returns what the daemon needs by a configuration once it serves, except for its sockets. Keys that need a
 // restart count as they were at the start.
-func (d *daemon) places(c *config.Config) []platform.Place {
-	places := resolverPlaces()
+func (d *daemon) places(c *config.Config) (all []platform.Place) {
+	var add adder = func(p platform.Place) {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	add.resolver()
 	file, err := filepath.Abs(d.file)
 	if err != nil { // the working directory is gone: the file cannot be reread anyway
 		file = d.file
 	}
-	places = append(places, foldersOf("the configuration", file, false)...)
+	add.file("the configuration", file, false)
 	for _, path := range d.device.places.Reads {
-		places = append(places, platform.Place{For: "the device", Path: path, Optional: true})
+		add(platform.Place{For: "the device", Path: path, Optional: true})
 	}
-	opened := config.Keys(d.startConfig)
-	for i, k := range config.Keys(c) {
+	now, opened := config.Keys(c), config.Keys(d.startConfig)
+	for i := range now {
+		k := &now[i]
 		if k.Traits&config.Restart != 0 {
-			k = opened[i]
+			k = &opened[i]
 		}
 		switch what := k.String(); {
 		case k.Traits&config.RootsPlace != 0:
-			places = append(places, rootPlaces(what, k.Path())...)
+			add.roots(what, k.Path())
 		case k.Traits&(config.ReadPlace|config.WritePlace) != 0 && k.Path() != "":
-			places = append(places, foldersOf(what, k.Path(), k.Traits&config.WritePlace != 0)...)
-		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
-			places = append(places, platform.Place{For: what, Path: k.Path(), Write: true})
-		case k.Traits&config.SharedPlace != 0 && (c.Certificates.Enabled() || !missing(k.Path())):
-			places = append(places, platform.Place{For: what, Path: k.Path(), Write: true})
+			add.file(what, k.Path(), k.Traits&config.WritePlace != 0)
+		case k.Traits&config.PrivatePlace != 0 && k.Path() != "",
+			k.Traits&config.SharedPlace != 0 && (c.Certificates.Enabled() || !missing(k.Path())):
+			add(platform.Place{For: what, Path: k.Path(), Write: true})
 		}
 	}
-	return places
+	return all
 }
 
-// foldersOf returns the folder of a file and, if it is a link, that of its target. To the kernel, a file that is
-// replaced by renaming, as most are, is another file, so the place is its folder. A file that is only read may also be
-// replaced together with its folder, or by a link to a sibling (beside).
-func foldersOf(what, file string, write bool) []platform.Place {
-	places := []platform.Place{{For: what, Path: folderOf(file), Write: write}}
-	if real := folderOf(platform.RealPath(file)); real != platform.RealPath(places[0].Path) {
-		places = append(places, platform.Place{For: what, Path: real, Write: write})
+// adder takes a place.
+type adder func(platform.Place)
+
+// file adds the folder of a file and, if it is a link, that of its target. To the kernel, a file that is replaced by
+// renaming, as most are, is another file, so the place is its folder. A file that is only read may also be replaced
+// together with its folder, or by a link to a sibling (beside).
+func (add adder) file(what, file string, write bool) {
+	named, real := folderOf(file), folderOf(platform.RealPath(file))
+	add(platform.Place{For: what, Path: named, Write: write})
+	if real != platform.RealPath(named) {
+		add(platform.Place{For: what, Path: real, Write: write})
 	}
 	if !write {
-		places = append(places, beside(what, file, folderOf(file), folderOf(platform.RealPath(file)))...)
+		add.beside(what, file, named, real)
 	}
-	return places
 }
 
-// beside returns the folders in which another version of what is at the path may appear: those of the links on the way
-// to it (current -> v1), and the parents of its folders, named and real, in which v2 is put beside v1. World-writable
+// beside adds the folders in which another version of what is at the path may appear: those of the links on the way to
+// it (current -> v1), and the parents of its folders, named and real, in which v2 is put beside v1. World-writable
 // folders are left out.
-func beside(what, path string, folders ...string) (places []platform.Place) {
+func (add adder) beside(what, path string, folders ...string) {
 	for _, swapped := range append(platform.Links(path), folders...) {
 		dir := filepath.Dir(swapped)
-		if info, err := os.Stat(dir); dir == "/" || err != nil || info.Mode().Perm()&0o002 != 0 {
-			continue
-		}
-		if p := (platform.Place{For: what, Path: dir, Optional: true}); !slices.Contains(places, p) {
-			places = append(places, p)
+		if info, err := os.Stat(dir); dir != "/" && err == nil && info.Mode().Perm()&0o002 == 0 {
+			add(platform.Place{For: what, Path: dir, Optional: true})
 		}
 	}
-	return places
 }
 
 // folderOf returns the folder of a file, or the file itself if that folder is "/", which would open everything.
@@ -156,54 +160,51 @@ func folderOf(file string) string {
 	return file
 }
 
-// rootPlaces returns where the roots of the authorization servers are (ReadRoots).
-func rootPlaces(what, file string) (places []platform.Place) {
+// roots adds where the roots of the authorization servers are (ReadRoots).
+func (add adder) roots(what, file string) {
 	if file == "" {
 		for _, path := range systemRoots {
 			for _, p := range strings.Split(path, ":") { // SSL_CERT_DIR
 				if filepath.IsAbs(p) {
-					places = append(places, platform.Place{For: what, Path: p, Optional: true})
-					places = append(places, linked(what, p)...)
+					add(platform.Place{For: what, Path: p, Optional: true})
+					add.linked(what, p)
 				}
 			}
 		}
-		return places
+		return
 	}
 	if info, err := os.Stat(file); err != nil || !info.IsDir() {
-		return foldersOf(what, file, false)
+		add.file(what, file, false)
+		return
 	}
-	places = append([]platform.Place{{For: what, Path: file}}, linked(what, file)...)
-	return append(places, beside(what, file, file, platform.RealPath(file))...)
+	add(platform.Place{For: what, Path: file})
+	add.linked(what, file)
+	add.beside(what, file, file, platform.RealPath(file))
 }
 
-// linked returns the folders that links in a folder of certificates point into, each once.
-func linked(what, dir string) (places []platform.Place) {
+// linked adds the folders that links in a folder of certificates point into.
+func (add adder) linked(what, dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil
+		return
 	}
-	seen := map[string]bool{platform.RealPath(dir): true}
 	for _, e := range entries {
 		if e.Type()&os.ModeSymlink == 0 {
 			continue
 		}
-		if real := folderOf(platform.RealPath(filepath.Join(dir, e.Name()))); !seen[real] {
-			seen[real] = true
-			places = append(places, platform.Place{For: what, Path: real, Optional: true})
+		if real := folderOf(platform.RealPath(filepath.Join(dir, e.Name()))); real != platform.RealPath(dir) {
+			add(platform.Place{For: what, Path: real, Optional: true})
 		}
 	}
-	return places
 }
 
-// resolverPlaces returns what Go's resolver and discovery need. All of /etc is readable, as far as the daemon's user
-// may: the network's scripts create or replace hosts and resolv.conf there. Either may also be a link into another
-// folder.
-func resolverPlaces() []platform.Place {
-	places := []platform.Place{{For: "looking up names", Path: "/etc", Optional: true}}
+// resolver adds what Go's resolver and discovery need. All of /etc is readable, as far as the daemon's user may: the
+// network's scripts create or replace hosts and resolv.conf there. Either may also be a link into another folder.
+func (add adder) resolver() {
+	add(platform.Place{For: "looking up names", Path: "/etc", Optional: true})
 	for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"} {
-		places = append(places, platform.Place{For: file, Path: folderToCome(file), Optional: true})
+		add(platform.Place{For: file, Path: folderToCome(file), Optional: true})
 	}
-	return places
 }
 
 // folderToCome returns the folder of a system file, or its first existing parent.

@@ -177,9 +177,7 @@ func testConfined(t *testing.T, dir string) {
 		p.writes = append(p.writes, at(name))
 	}
 	p.reads = append(p.writes, at("conf"), at("roots"), at("shared-roots"), at("inventory"), at("firmware"))
-	for _, place := range resolverPlaces() {
-		p.reads = append(p.reads, platform.RealPath(place.Path))
-	}
+	adder(func(place platform.Place) { p.reads = append(p.reads, platform.RealPath(place.Path)) }).resolver()
 	for _, path := range d.device.places.Reads {
 		p.reads = append(p.reads, platform.RealPath(path))
 	}
