@@ -13,7 +13,7 @@ const droppedLately = 600
 // Health returns what is wrong, most important first; nothing if all is well. The texts hold no changing figures, so
 // that they stay equal while the fault is the same.
 func (s *Status) Health() (wrong []string) {
-	add := func(is bool, text, why string) {
+	s.faults(func(is bool, text, why string) {
 		if !is {
 			return
 		}
@@ -21,7 +21,12 @@ func (s *Status) Health() (wrong []string) {
 			text += ": " + why
 		}
 		wrong = append(wrong, text)
-	}
+	})
+	return wrong
+}
+
+// faults calls add for all that may be wrong: whether it is, what it is, and why.
+func (s *Status) faults(add func(is bool, text, why string)) {
 	until := ""
 	if o := s.Observe; o != nil {
 		until = "until " + o.Until.String() + ", begun by " + o.Who()
@@ -29,9 +34,8 @@ func (s *Status) Health() (wrong []string) {
 	add(s.Mode != "enforce", "the mode is "+s.Mode+", so nothing is denied", until)
 	add(len(s.NotEnforced) > 0, "not all is enforced ([enforce])", s.open())
 	add(!s.Clock.Trusted, "the clock is "+s.Clock.State+", so tokens are answered 503", s.Clock.Why)
-	if text, why := s.keys(); text != "" {
-		add(true, text, why)
-	}
+	text, why := s.keys()
+	add(text != "", text, why)
 	add(len(s.Names) == 0, "the device has no host name, so every token is answered 403", "set [device] names")
 	add(s.Inventory.Error != "", "the inventory is refused, and the previous one stays in force", s.Inventory.Error)
 	for mistake := range strings.SplitSeq(s.Refused, "\n") { // one a line
@@ -45,7 +49,6 @@ func (s *Status) Health() (wrong []string) {
 	add(lately, "audit: decisions of the last 10 minutes were not recorded", "")
 	s.Certs.health(s.Time, add)
 	add(s.State.Dir != "" && s.State.Error != "", "state is not kept across restarts", s.State.Error)
-	return wrong
 }
 
 // open names what [enforce] leaves open.
