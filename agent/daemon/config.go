@@ -58,35 +58,42 @@ func LoadConfig(file string) (*config.Config, []string, error) {
 // since a missing file may still appear.
 func Examine(c *config.Config, names []string) (warnings []string, err error) {
 	warnings = c.Warnings()
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	err = examine(c, names, func(text string) { warnings = append(warnings, text) })
+	return warnings, err
+}
+
+func examine(c *config.Config, names []string, warn func(string)) error {
 	if len(names) == 0 {
-		warn("%s", NoName)
+		warn(NoName)
 	}
-	if _, err = ReadRoots(c.Authorization.CAFile); err != nil && !c.NeedsRoots() {
-		warn("[authorization] %v", err)
+	_, err := ReadRoots(c.Authorization.CAFile)
+	if err != nil && !c.NeedsRoots() {
+		warn("[authorization] " + err.Error())
 		err = nil
 	}
-	for _, s := range []struct{ name, path string }{
+	for _, s := range [...][2]string{
 		{authzSocket, c.Sockets.Authz}, {httpSocket, c.Sockets.HTTP}, {adminSocket, c.Sockets.Admin},
 		{viewSocket, c.Sockets.View},
 	} {
-		if dir := sharedFolder(filepath.Dir(s.path)); s.path != "" && dir != "" {
-			warn("[sockets] %s: other users may write to %s: any of them can answer in the daemon's place", s.name, dir)
+		if dir := sharedFolder(filepath.Dir(s[1])); s[1] != "" && dir != "" {
+			warn("[sockets] " + s[0] + ": other users may write to " + dir +
+				": any of them can answer in the daemon's place")
 		}
 	}
 	if dir := sharedFolder(c.State.Dir); c.State.Dir != "" && dir != "" {
-		warn("[state] dir: other users may write to %s: any of them can prevent the keys from being saved", dir)
+		warn("[state] dir: other users may write to " + dir + ": any of them can prevent the keys from being saved")
 	}
 	if slices.Contains(c.Audit.Sinks, config.AuditFile) {
 		if dir := filepath.Dir(c.Audit.File); missing(dir) {
-			warn("[audit] file: the folder %s is missing: create it and restart the daemon, or nothing is recorded there", dir)
+			warn("[audit] file: the folder " + dir +
+				" is missing: create it and restart the daemon, or nothing is recorded there")
 		}
 	}
 	if dir := filepath.Dir(c.Metrics.File); c.Metrics.File != "" && missing(dir) {
-		warn("[metrics] file: the folder %s is missing: create it and restart the daemon, or nothing is written there",
-			dir)
+		warn("[metrics] file: the folder " + dir +
+			" is missing: create it and restart the daemon, or nothing is written there")
 	}
-	return warnings, err
+	return err
 }
 
 func missing(dir string) bool {

@@ -72,7 +72,6 @@ type daemon struct {
 	observing observing
 
 	given           map[string]*os.File // sockets from the service manager, not yet taken over
-	listeners       []net.Listener
 	servers         []namedServer
 	socketPlaces    []platform.Place  // folders of the sockets that the daemon made
 	sandbox         *platform.Sandbox // nil if not in force
@@ -404,7 +403,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 		Handle: s.handle, Report: d.report(s.path), Limit: d.startConfig.Limits.Connections,
 		PeerOf: peerOf, Await: platform.AwaitReadable, Own: own, Admit: s.admit,
 	}
-	d.listeners, d.servers = append(d.listeners, l), append(d.servers, namedServer{s.name, s.path, server})
+	d.servers = append(d.servers, namedServer{s.name, s.path, l, server})
 	go func() {
 		if err := server.Serve(l); err != nil {
 			failed <- fmt.Errorf("%s: %w", s.path, err)
@@ -443,8 +442,8 @@ func peerOf(conn net.Conn) (agent.Peer, error) {
 
 // close stops listening, answers the requests that have arrived, and closes the connections.
 func (d *daemon) close() {
-	for _, l := range d.listeners {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+	for _, s := range d.servers {
+		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			warn(d.log, "cannot close a socket", err)
 		}
 	}

@@ -107,8 +107,8 @@ func (d *daemon) lookAtObserve() (next time.Duration) {
 	left, wait := o.kept.left(o.boot, up, now, synchronised)
 	switch {
 	case wait:
-		d.log.Warn("observe mode was begun before the restart; until the clock is synchronised, it is not known "+
-			"whether it has ended, so the mode is enforce", zap.Int64("uid", o.kept.UID))
+		d.logObserve("observe mode was begun before the restart; until the clock is synchronised, it is not known "+
+			"whether it has ended, so the mode is enforce", o.kept.UID)
 		return max(o.kept.Asked-up, time.Second) // clockEvent rings before
 	case left <= 0:
 		d.endObserve(agent.Peer{UID: -1}, "its time was over at the restart")
@@ -117,8 +117,8 @@ func (d *daemon) lookAtObserve() (next time.Duration) {
 	o.kept.Boot, o.kept.End = o.boot, up+left
 	d.beginObserve()
 	d.keepObservation()
-	d.log.Warn("observe mode goes on after a restart: nothing is denied", zap.Int64("uid", o.kept.UID),
-		zap.Duration("left", left.Round(time.Second)))
+	d.logObserve("observe mode goes on after a restart: nothing is denied", o.kept.UID,
+		"left", left.Round(time.Second).String())
 	return left
 }
 
@@ -138,10 +138,15 @@ func (d *daemon) endObserve(who agent.Peer, why string) error {
 	o.on, o.kept = false, observation{}
 	o.shown.Store(nil)
 	d.agent.Observe(nil)
-	d.log.Warn("observe mode has ended", zap.String("why", why), zap.Int64("uid", who.UID))
+	d.logObserve("observe mode has ended", who.UID, "why", why)
 	d.agent.Act(who, wire.Observe, "end", why)
 	d.healthChanged()
 	return d.keepObservation()
+}
+
+// logObserve logs what becomes of an observe mode, and of whose.
+func (d *daemon) logObserve(text string, uid int64, about ...string) {
+	d.log.Warn(text, append(fields(nil, about...), zap.Int64("uid", uid))...)
 }
 
 // keepObservation writes kept. The caller holds mu.
@@ -193,8 +198,7 @@ func (d *daemon) StartObserve(ctx context.Context, span time.Duration) ([]byte, 
 		o.kept.Until = now.Add(span).Unix()
 	}
 	d.beginObserve()
-	d.log.Warn("observe mode: nothing is denied for some time, "+asked(ctx), zap.Int64("uid", who.UID),
-		zap.Duration("for", span))
+	d.logObserve("observe mode: nothing is denied for some time, "+asked(ctx), who.UID, "for", span.String())
 	d.agent.Act(who, wire.Observe, "start", told(ctx, span.String()))
 	begun := status.Begun{Unkept: textOf(d.keepObservation())}
 	if shown := d.observation(); shown != nil {

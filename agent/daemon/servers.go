@@ -26,11 +26,19 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
+	pool, err := readRoots(path)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	return pool, nil
+}
+
+func readRoots(path string) (*x509.CertPool, error) {
 	files := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
+			return nil, err
 		}
 		files = nil
 		for _, e := range entries {
@@ -45,16 +53,16 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 	for _, file := range files {
 		pem, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("ca_file: %w: put the root certificate of your authorization server there", err)
+			return nil, fmt.Errorf("%w: put the root certificate of your authorization server there", err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
+			return nil, err
 		}
 		// A byte order mark, at the front or where files were joined, would hide the certificate behind it.
 		found = pool.AppendCertsFromPEM(bytes.ReplaceAll(pem, []byte("\ufeff"), nil)) || found
 	}
 	if !found {
-		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", path)
+		return nil, errors.New(path + " holds no certificate in PEM")
 	}
 	return pool, nil
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"net"
 	"runtime"
 	"slices"
 	"time"
@@ -16,6 +17,7 @@ import (
 // namedServer serves one of the daemon's sockets.
 type namedServer struct {
 	name, path string
+	listener   net.Listener
 	*agent.Server
 }
 

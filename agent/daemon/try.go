@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,11 +33,11 @@ func TryServers(ctx context.Context, w io.Writer, c *config.Config) bool {
 	for _, issuer := range c.Authorization.Servers {
 		all = append(all, candidate{issuer: issuer, from: "configured"})
 	}
-	p.title("Looking (mode %q)", c.Discovers())
-	p.line("%s", c.DiscoveryTrust())
+	p.title("Looking (mode " + strconv.Quote(string(c.Discovers())) + ")")
+	p.line(c.DiscoveryTrust())
 	found, err := client.Discover(ctx, DiscoverOptions(c), p.step)
 	for _, e := range config.Mistakes(err) {
-		p.line("! %v", e)
+		p.line("! " + e.Error())
 	}
 	for i := range found.Servers {
 		s := &found.Servers[i]
@@ -49,9 +50,10 @@ func TryServers(ctx context.Context, w io.Writer, c *config.Config) bool {
 
 	p.title("Trying, in this order")
 	chosen := ""
-	for i, one := range all {
-		p.line("%d  %s", i+1, one.issuer)
-		p.line("   %s", one.from)
+	for i := range all {
+		one := &all[i]
+		p.line(strconv.Itoa(i+1) + "  " + one.issuer)
+		p.line("   " + one.from)
 		if p.try(ctx, client, one) && chosen == "" {
 			chosen = one.issuer
 		}
@@ -63,13 +65,13 @@ func TryServers(ctx context.Context, w io.Writer, c *config.Config) bool {
 
 	p.title("Outcome")
 	if c.Discovers() != config.DiscoveryOff {
-		p.line("what was found holds for %v, then the daemon looks again", found.Again.Round(time.Second))
+		p.line("what was found holds for " + found.Again.Round(time.Second).String() + ", then the daemon looks again")
 	}
 	if chosen == "" {
 		p.line("NO authorization server can be used")
 		return false
 	}
-	p.line("the server that would be used: %s", chosen)
+	p.line("the server that would be used: " + chosen)
 	return true
 }
 
@@ -80,12 +82,12 @@ type printer struct {
 }
 
 // line prints one line, with control characters that the network sent escaped.
-func (p *printer) line(format string, a ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "; ") // between joined errors
+func (p *printer) line(text string) {
+	text = strings.ReplaceAll(text, "\n", "; ") // between joined errors
 	fmt.Fprintf(p.w, "  %s\n", ascii.Line(text))
 }
 
-func (p *printer) title(format string, a ...any) { fmt.Fprintf(p.w, "\n"+format+"\n", a...) }
+func (p *printer) title(text string) { io.WriteString(p.w, "\n"+text+"\n") }
 
 // step prints one step of a discovery.
 func (p *printer) step(s discovery.Step) {
@@ -94,17 +96,17 @@ func (p *printer) step(s discovery.Step) {
 	}
 	switch s.Kind {
 	case discovery.StepNote:
-		p.line("%s", s.Text)
+		p.line(s.Text)
 	case discovery.StepAsked:
 		p.asked(s)
 	case discovery.StepLeftOut:
-		p.line("left out  %s: %v", s.Subject, s.Err)
+		p.line("left out  " + s.Subject + ": " + s.Err.Error())
 	case discovery.StepFound:
 		addresses := make([]string, len(s.Found.Addresses))
 		for i, a := range s.Found.Addresses {
 			addresses[i] = a.String()
 		}
-		p.line("found     %s: %s at %s", discovery.InstanceName(s.Found.Instance), s.Found.IssuerURL(),
+		p.line("found     " + discovery.InstanceName(s.Found.Instance) + ": " + s.Found.IssuerURL() + " at " +
 			cmp.Or(strings.Join(addresses, ", "), "an address to be looked up"))
 	}
 }
@@ -113,13 +115,13 @@ func (p *printer) step(s discovery.Step) {
 func (p *printer) asked(s discovery.Step) {
 	if s.Query != p.query {
 		p.query = s.Query
-		p.line("%s ?", s.Query)
+		p.line(s.Query + " ?")
 	}
 	answer := s.Outcome.String()
 	if s.Err != nil {
 		answer = s.Err.Error()
 	}
-	p.line("    %s (%s, %s): %s", s.Server, s.Network, short(s.Took), answer)
+	p.line("    " + s.Server + " (" + s.Network + ", " + short(s.Took) + "): " + answer)
 	width := 0
 	for _, r := range s.Records {
 		width = max(width, min(len(r.Name), 60))
@@ -130,12 +132,12 @@ func (p *printer) asked(s discovery.Step) {
 			use = "beside"
 		}
 		if r.Ignored != nil {
-			use, why = "unused", fmt.Sprintf("  (%v)", r.Ignored)
+			use, why = "unused", "  ("+r.Ignored.Error()+")"
 		}
-		p.line("        %s  %-*s  %5s  %-4s %s%s", use, width, r.Name, short(r.TTL), r.Type, r.Data, why)
+		p.line(fmt.Sprintf("        %s  %-*s  %5s  %-4s %s%s", use, width, r.Name, short(r.TTL), r.Type, r.Data, why))
 	}
 	if s.More > 0 {
-		p.line("        and %d records more", s.More)
+		p.line("        and " + strconv.Itoa(s.More) + " records more")
 	}
 }
 
@@ -153,7 +155,7 @@ func short(d time.Duration) string {
 }
 
 // try fetches a server's metadata and keys, and reports whether the daemon could use it.
-func (p *printer) try(ctx context.Context, client *discovery.Client, c candidate) bool {
+func (p *printer) try(ctx context.Context, client *discovery.Client, c *candidate) bool {
 	var document discovery.Document
 	var err error
 	if c.server != nil {
@@ -162,23 +164,23 @@ func (p *printer) try(ctx context.Context, client *discovery.Client, c candidate
 		document, err = client.KeySet(ctx, c.issuer)
 	}
 	if err != nil {
-		p.line("   CANNOT be used: %s", strings.TrimPrefix(err.Error(), "discovery: "))
+		p.line("   CANNOT be used: " + strings.TrimPrefix(err.Error(), "discovery: "))
 		return false
 	}
-	p.line("   metadata from %s", document.MetadataURL)
+	p.line("   metadata from " + document.MetadataURL)
 	if document.Issuer != c.issuer {
-		p.line("   its tokens are from the issuer %s", document.Issuer)
+		p.line("   its tokens are from the issuer " + document.Issuer)
 	}
 	from, _, _ := strings.Cut(document.JWKSURI, "?")
 	set, left, err := keys.Parse(document.JWKS)
 	for _, l := range left {
-		p.line("   %v", l)
+		p.line("   " + l.Error())
 	}
 	if err != nil {
-		p.line("   CANNOT be used: keys from %s: %v", from, err)
+		p.line("   CANNOT be used: keys from " + from + ": " + err.Error())
 		return false
 	}
-	p.line("   keys from %s: %d that can verify RS512", from, len(set))
+	p.line("   keys from " + from + ": " + strconv.Itoa(len(set)) + " that can verify RS512")
 	p.line("   can be used")
 	return true
 }
