@@ -31,7 +31,7 @@ type trouble struct {
 
 // watch returns a log that also keeps its warnings and errors here.
 func (t *troubles) watch(log *zap.Logger) *zap.Logger {
-	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return troubleCore{c, t} }))
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return &troubleCore{c, t} }))
 }
 
 // troubleCore passes a log's warnings and errors to troubles.
@@ -40,18 +40,18 @@ type troubleCore struct {
 	troubles *troubles
 }
 
-func (c troubleCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+func (c *troubleCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {
 		return checked.AddCore(e, c)
 	}
 	return checked
 }
 
-func (c troubleCore) With(fields []zapcore.Field) zapcore.Core {
-	return troubleCore{c.Core.With(fields), c.troubles}
+func (c *troubleCore) With(fields []zapcore.Field) zapcore.Core {
+	return &troubleCore{c.Core.With(fields), c.troubles}
 }
 
-func (c troubleCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+func (c *troubleCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level >= zapcore.WarnLevel {
 		c.troubles.add(e, fields)
 	}

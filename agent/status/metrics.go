@@ -1,7 +1,6 @@
 package status
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -129,7 +128,7 @@ func (s *Status) Metrics() []byte {
 			}[f], "sink", k.Name)
 		}
 	}
-	return m.Bytes()
+	return m.text
 }
 
 // since is when the device was registered at the issuer at which it is a client; 0 if unknown.
@@ -174,14 +173,14 @@ const (
 
 // metrics is the text so far.
 type metrics struct {
-	bytes.Buffer
+	text []byte
 	name string // of the family
 }
 
 //go:noinline
 func (m *metrics) family(name, kind, help string) {
 	m.name = "nmos_authd_" + name
-	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, help, kind)
+	m.text = fmt.Appendf(m.text, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, help, kind)
 }
 
 // labelText escapes a label's value. The format is UTF-8.
@@ -189,16 +188,17 @@ var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // sample writes a value with pairs of label and text.
 func (m *metrics) sample(value int64, labels ...string) {
-	m.WriteString(m.name)
+	m.text = append(m.text, m.name...)
 	sep := "{"
 	for i := 0; i < len(labels); i += 2 {
-		fmt.Fprintf(m, `%s%s="%s"`, sep, labels[i], labelText.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")))
+		m.text = fmt.Appendf(m.text, `%s%s="%s"`, sep, labels[i],
+			labelText.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")))
 		sep = ","
 	}
 	if len(labels) > 0 {
-		m.WriteString("}")
+		m.text = append(m.text, '}')
 	}
-	fmt.Fprintf(m, " %d\n", value)
+	m.text = fmt.Appendf(m.text, " %d\n", value)
 }
 
 func one(is bool) int64 {
