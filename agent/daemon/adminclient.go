@@ -48,7 +48,7 @@ func NewAdminClient(file string, complain func(error)) (*AdminClient, error) {
 		complain(err)
 	}
 	if c.Sockets.Admin == "" {
-		return nil, fmt.Errorf("%s: [sockets] admin is \"\", so there is no socket to ask the daemon on", file)
+		return nil, errors.New(file + ": [sockets] admin is \"\", so there is no socket to ask the daemon on")
 	}
 	a := &AdminClient{socket: c.Sockets.Admin, group: c.Sockets.AdminGroup}
 	a.way.DisableKeepAlives, a.way.DisableCompression = true, true
@@ -128,7 +128,7 @@ type unreachableError struct{ error }
 func (a *AdminClient) unreachable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("the daemon is not running: nobody answers on %s", a.socket)
+		return errors.New("the daemon is not running: nobody answers on " + a.socket)
 	case !errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("cannot ask the daemon: %w", err)
 	}
@@ -138,17 +138,21 @@ func (a *AdminClient) unreachable(err error) error {
 // MayNotAsk says who may connect to a socket: the group, or if that is "" the group of the file. key is its key in
 // [sockets].
 func MayNotAsk(socket, group, key string) error {
-	if gid, err := platform.GroupOf(socket); group != "" {
-		group = "the group " + strconv.Quote(group)
-	} else if err != nil { // its folder may not be read
-		group = "its group"
-	} else if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
-		group = "the group " + strconv.Quote(g.Name)
-	} else {
-		group = "the group " + strconv.Itoa(gid)
+	who := "its group" // if its folder may not be read
+	if group == "" {
+		if gid, err := platform.GroupOf(socket); err == nil {
+			id := strconv.Itoa(gid)
+			who = "the group " + id
+			if g, err := user.LookupGroupId(id); err == nil {
+				group = g.Name
+			}
+		}
 	}
-	return fmt.Errorf("%s: permission denied: only root, the daemon's user and %s may ask the daemon ([sockets] %s)",
-		socket, group, key)
+	if group != "" {
+		who = "the group " + strconv.Quote(group)
+	}
+	return errors.New(socket + ": permission denied: only root, the daemon's user and " + who +
+		" may ask the daemon ([sockets] " + key + ")")
 }
 
 // unanswered explains why the daemon did not answer.
@@ -159,11 +163,11 @@ func (a *AdminClient) unanswered(err error) error {
 	case errors.As(err, &unreachable):
 		return unreachable.error
 	case errors.As(err, &late) && late.Timeout():
-		return fmt.Errorf("the daemon does not answer on %s: starting, or stuck", a.socket)
+		return errors.New("the daemon does not answer on " + a.socket + ": starting, or stuck")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE),
 		errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("the daemon hung up on %s: others hold all its connections ([limits] connections), "+
-			"or the daemon is stopping", a.socket)
+		return errors.New("the daemon hung up on " + a.socket +
+			": others hold all its connections ([limits] connections), or the daemon is stopping")
 	}
 	return fmt.Errorf("%s: %w", a.socket, errors.Unwrap(err)) // the outermost quotes the request
 }

@@ -155,7 +155,9 @@ func (d *daemon) writeMetrics() {
 	}
 	text, err := d.Metrics()
 	if err == nil {
-		err = replaceMetrics(platform.RealPath(path), text)
+		if err = replaceMetrics(platform.RealPath(path), text); err != nil {
+			err = fmt.Errorf("[metrics] file: %w", err)
+		}
 	}
 	if m := &d.health.metrics; m.failed(path, err) {
 		warn(d.log, "metrics not written", err)
@@ -179,12 +181,12 @@ func (m *metricsFile) failed(path string, err error) bool {
 func replaceMetrics(path string, text []byte) error {
 	next := path + ".new"
 	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("[metrics] file: %w", err)
+		return err
 	}
 	// O_EXCL: never open what others put there, such as a link to elsewhere.
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("[metrics] file: %w", err)
+		return err
 	}
 	_, err = f.Write(text)
 	if err == nil {
@@ -198,7 +200,6 @@ func replaceMetrics(path string, text []byte) error {
 	}
 	if err != nil {
 		os.Remove(next)
-		return fmt.Errorf("[metrics] file: %w", err)
 	}
-	return nil
+	return err
 }

@@ -76,10 +76,20 @@ func newInventories(
 }
 
 // configure applies the configuration at the start and at each SIGHUP, and reads the inventory's source again.
-func (s *inventories) configure(file string) {
+func (s *inventories) configure(file string) { s.change(func() { s.choose(file) }) }
+
+// change makes a change and publishes what is in force then.
+func (s *inventories) change(make func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.show()
+	make()
+	now := s.now
+	now.Refused = s.wrong
+	s.shown.Store(&now)
+}
+
+// choose is the part of configure under mu.
+func (s *inventories) choose(file string) {
 	s.file = file
 	s.alarm.Ring()
 	if file != "" {
@@ -131,25 +141,25 @@ func (s *inventories) listed() (*inventory.Table, []byte, error) {
 func (s *inventories) watch(ctx context.Context) { s.alarm.Run(ctx, s.look) }
 
 // look reads the file if it has changed, and returns how long to wait until the next check, 0 if no file is configured.
-func (s *inventories) look() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.show()
-	if s.file == "" {
-		return 0
-	}
-	info, err := os.Stat(s.file)
-	if err != nil {
-		info = nil
-	}
-	changed := !sameFile(info, s.seen)
-	if changed || s.retryOnce || s.mtimeTooRecent {
-		s.read(changed)
-	}
-	if s.retryOnce || s.mtimeTooRecent {
-		return lookAgain
-	}
-	return lookEvery
+func (s *inventories) look() (wait time.Duration) {
+	s.change(func() {
+		if s.file == "" {
+			return
+		}
+		info, err := os.Stat(s.file)
+		if err != nil {
+			info = nil
+		}
+		changed := !sameFile(info, s.seen)
+		if changed || s.retryOnce || s.mtimeTooRecent {
+			s.read(changed)
+		}
+		wait = lookEvery
+		if s.retryOnce || s.mtimeTooRecent {
+			wait = lookAgain
+		}
+	})
+	return wait
 }
 
 // sameFile reports whether a file was neither written nor replaced between a and b.
@@ -223,30 +233,24 @@ func (s *inventories) use(source string, table *inventory.Table, document []byte
 }
 
 // push applies an inventory from the admin socket and keeps it.
-func (s *inventories) push(document []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.file != "" {
-		return fmt.Errorf("[inventory] file is %s: %w", s.file, admin.ErrFixed)
+func (s *inventories) push(document []byte) (err error) {
+	s.change(func() {
+		if s.file != "" {
+			err = fmt.Errorf("[inventory] file is %s: %w", s.file, admin.ErrFixed)
+			return
+		}
+		table, wrong := inventory.Parse(document)
+		if wrong != nil {
+			err = wrong
+			return
+		}
+		s.wrong = nil
+		s.use(fromPush, table, document)
+	})
+	if err == nil {
+		s.persisted.keepInventory(document)
 	}
-	table, err := inventory.Parse(document)
-	if err != nil {
-		return err
-	}
-	s.wrong = nil
-	s.use(fromPush, table, document)
-	s.show()
-	s.persisted.keepInventory(document)
-	return nil
-}
-
-// show publishes the inventory in force for status. The caller holds mu.
-//
-//go:noinline
-func (s *inventories) show() {
-	now := s.now
-	now.Refused = s.wrong
-	s.shown.Store(&now)
+	return err
 }
 
 // document returns the document in force, nil if none.

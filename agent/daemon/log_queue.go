@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,9 @@ type LogQueue struct {
 	mu      sync.Mutex
 	waiting []byte // whole lines
 	dropped int    // lines, since the last report of them
-	total   uint64 // lines dropped since the start
 	writing bool   // a goroutine runs drain
+
+	total atomic.Uint64 // lines dropped since the start
 }
 
 // NewLogQueue writes to out.
@@ -32,7 +34,7 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 	defer q.mu.Unlock()
 	if len(q.waiting)+len(line) > logQueueBytes {
 		q.dropped++
-		q.total++
+		q.total.Add(1)
 	} else {
 		q.waiting = append(q.waiting, line...)
 	}
@@ -48,11 +50,7 @@ func (q *LogQueue) Write(line []byte) (int, error) {
 func (q *LogQueue) Sync() error { return nil }
 
 // Dropped returns how many lines were dropped since the start.
-func (q *LogQueue) Dropped() uint64 {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.total
-}
+func (q *LogQueue) Dropped() uint64 { return q.total.Load() }
 
 // Flush waits until everything logged before is written, but no longer than timeout.
 func (q *LogQueue) Flush(timeout time.Duration) {

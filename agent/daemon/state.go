@@ -143,11 +143,15 @@ func (p *persisted) readFile(name string) ([]byte, error) {
 }
 
 // keep writes a key set if it differs from the file.
-func (p *persisted) keep(set *keys.Set) {
+func (p *persisted) keep(set *keys.Set) { p.change(keysFile, func() { p.latest(set) }) }
+
+// change makes a change and writes what differs then. It returns why the file, if it is to be written, is not.
+func (p *persisted) change(file string, make func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.latest(set)
+	make()
 	p.catchUp()
+	return p.failing[file]
 }
 
 // latest takes a key set to be written: if two fetches end together, the earlier may come last. The caller holds mu.
@@ -222,22 +226,21 @@ func (p *persisted) loadServers(before []string) (found []agent.FoundServer) {
 // keepServers writes the servers that discovery has found, and the keys held.
 func (p *persisted) keepServers(found []agent.FoundServer, set *keys.Set) {
 	data, err := agent.EncodeFound(found)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.latest(set)
-	if err != nil {
-		p.result(serversFile, err)
-		return
-	}
-	p.found = nil
-	for _, f := range found {
-		if f.Issuer != "" {
-			p.found = append(p.found, f.Issuer)
+	p.change(serversFile, func() {
+		p.latest(set)
+		if err != nil {
+			p.result(serversFile, err)
+			return
 		}
-	}
-	slices.Sort(p.found)
-	p.servers.set(data)
-	p.catchUp()
+		p.found = nil
+		for i := range found {
+			if issuer := found[i].Issuer; issuer != "" {
+				p.found = append(p.found, issuer)
+			}
+		}
+		slices.Sort(p.found)
+		p.servers.set(data)
+	})
 }
 
 // catchUp writes what differs from the files. The caller holds mu.
@@ -306,12 +309,7 @@ func (p *persisted) outdated(g keys.LastGood) bool {
 }
 
 // stop writes everything a last time, at an orderly end.
-func (p *persisted) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	p.catchUp()
-}
+func (p *persisted) stop() { p.change(keysFile, func() { p.stopped = true }) }
 
 // result takes the outcome of a write, and logs the first failure until all writes succeed. The caller holds mu.
 func (p *persisted) result(name string, err error) {

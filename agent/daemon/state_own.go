@@ -31,11 +31,7 @@ func (p *persisted) recall(f *stateFile, name string, decode func([]byte) error)
 
 // keepFile writes a file, durably when it returns nil and there is a folder.
 func (p *persisted) keepFile(f *stateFile, name string, data []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f.set(data)
-	p.catchUp()
-	return p.failing[name]
+	return p.change(name, func() { f.set(data) })
 }
 
 // catchUpFile is the part of catchUp for such a file. One of which no earlier content may be found again is written to

@@ -55,7 +55,7 @@ func (d *daemon) snapshot() *status.Status {
 	c := d.inForce.Load()
 	s := &status.Status{
 		Time: status.At(now, now), Since: status.At(d.health.began, now),
-		Version: d.version, Model: d.device.Name, Names: append([]string{}, c.names...), Mode: string(d.agent.Mode()),
+		Version: d.version, Model: d.device.Name, Names: list(c.names), Mode: string(d.agent.Mode()),
 		Observe: d.observation(), NotEnforced: c.NotEnforced(),
 		Refused: deref(d.health.refused.Load()),
 		Refresh: int64(c.Authorization.Refresh / time.Second),
@@ -101,7 +101,7 @@ func (d *daemon) snapshot() *status.Status {
 func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) {
 	found := d.finder.Found()
 	s.Discovery = status.Discovery{
-		Mode: string(c.Discovers()), Hosts: append([]string{}, c.Discovery.Hosts...), Found: []string{},
+		Mode: string(c.Discovers()), Hosts: list(c.Discovery.Hosts), Found: []string{},
 		Looked: status.At(found.Looked, now), Error: textOf(found.Err),
 	}
 	by := map[string]*agent.FoundStatus{}
@@ -118,7 +118,7 @@ func (d *daemon) showServers(s *status.Status, c *config.Config, now time.Time) 
 	s.Servers = []status.Server{}
 	for _, k := range d.store.Status() {
 		v := status.Server{
-			Issuer: k.Issuer, Origin: status.Learned, Used: k.Used, KIDs: append([]string{}, k.KIDs...),
+			Issuer: k.Issuer, Origin: status.Learned, Used: k.Used, KIDs: list(k.KIDs),
 			Fetched: status.At(k.Fetched, now), Kept: k.Kept, Next: status.At(k.Next, now),
 			Failing: k.Failing, Error: textOf(k.Err), Failed: status.At(k.Failed, now),
 		}
@@ -161,6 +161,14 @@ func (d *daemon) showAudit(s *status.Status, now time.Time) {
 	}
 	h.dropped = dropped // smaller after a reload that removed a sink
 	s.Audit.DroppedAt = status.At(h.lost, now)
+}
+
+// list returns a list that JSON shows as one even if there is nothing in it.
+func list(all []string) []string {
+	if all == nil {
+		return []string{}
+	}
+	return all
 }
 
 // textOf returns the error's text, "" if nil.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -172,9 +173,9 @@ func readInput(flag, file string, most int64) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, bare(err))
 	case int64(len(text)) > most:
-		return nil, fmt.Errorf("%s is over %d bytes", name, most)
+		return nil, errors.New(name + " is over " + strconv.FormatInt(most, 10) + " bytes")
 	case len(bytes.TrimSpace(text)) == 0:
-		return nil, fmt.Errorf("%s is empty", name)
+		return nil, errors.New(name + " is empty")
 	}
 	return text, nil
 }
@@ -211,7 +212,7 @@ func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error)
 		err = errors.New("the daemon hung up: this user may not ask ([sockets] allow_uids), " +
 			"or too many wait already ([limits] connections)")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("no reply within %v", timeout)
+		err = errors.New("no reply within " + timeout.String())
 	}
 	return reply[:n], err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -30,8 +29,8 @@ func runCerts(args []string) error {
 }
 
 func runCertsStatus(args []string) error {
-	return showPart("certs", args, func(s *status.Status) (any, func(io.Writer) error, bool) {
-		return &s.Certs, s.WriteCerts, s.Certs.Good(s.Time)
+	return showPart("certs", args, (*status.Status).WriteCerts, func(s *status.Status) (any, bool) {
+		return &s.Certs, s.Certs.Good(s.Time)
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,14 +36,15 @@ func runClient(args []string) error {
 }
 
 func runClientStatus(args []string) error {
-	return showPart("client", args, func(s *status.Status) (any, func(io.Writer) error, bool) {
-		return &s.Client, s.WriteClient, s.Client.Registered && s.Client.Trouble == ""
+	return showPart("client", args, (*status.Status).WriteClient, func(s *status.Status) (any, bool) {
+		return &s.Client, s.Client.Registered && s.Client.Trouble == ""
 	})
 }
 
-// showPart prints a part of the status, named as the member of the JSON is. What part returns is that member, what
-// writes it as text, and whether all is well with it.
-func showPart(name string, args []string, part func(*status.Status) (any, func(io.Writer) error, bool)) error {
+// showPart prints a part of the status, named as the member of the JSON is. write writes it as text; part returns that
+// member, and whether all is well with it.
+func showPart(name string, args []string, write func(*status.Status, io.Writer) error,
+	part func(*status.Status) (any, bool)) error {
 	set, config := flags(name+" status", "")
 	asJSON := set.Bool("json", false, "print JSON, the member "+name+" of what status --json prints")
 	if err := parse(set, args, 0, 0); err != nil {
@@ -52,11 +54,11 @@ func showPart(name string, args []string, part func(*status.Status) (any, func(i
 	if err != nil {
 		return err
 	}
-	member, write, good := part(s)
+	member, good := part(s)
 	if *asJSON {
 		err = json.NewEncoder(os.Stdout).Encode(member)
 	} else {
-		err = write(stdout())
+		err = write(s, stdout())
 	}
 	if err == nil && !good {
 		err = exitDeny
@@ -80,7 +82,7 @@ func changeClient(name, method, path string, args []string) error {
 	case method == http.MethodPost:
 		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
 	case len(left) > 0:
-		return denied{fmt.Errorf("forgotten by this device, but: %s", left)}
+		return denied{errors.New("forgotten by this device, but: " + string(left))}
 	default:
 		fmt.Println("Forgotten, here and at the server. Until \"nmos-authd client register\" or a restart,\n" +
 			"the device is not registered again; for good, empty [client] scopes.")
