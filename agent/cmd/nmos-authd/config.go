@@ -66,8 +66,9 @@ func checkConfig(file string, folders bool) error {
 	for _, w := range warnings {
 		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", file, w)
 	}
-	fmt.Printf("%s: %s.\n%[1]s: good. Mode %s; this device is %q, model %s; servers %q.\n",
-		file, c.DiscoveryTrust(), c.Mode, names, d.Name, c.Authorization.Servers)
+	fmt.Printf("%s: %s.\n", file, c.DiscoveryTrust())
+	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n",
+		file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return nil
 }
 
