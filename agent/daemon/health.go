@@ -90,8 +90,6 @@ func (d *daemon) startHealth() {
 }
 
 // healthChanged triggers a check of the health, which may have changed.
-//
-//go:noinline
 func (d *daemon) healthChanged() {
 	select {
 	case d.health.changed <- struct{}{}:

@@ -134,8 +134,6 @@ func usage(w io.Writer) {
 }
 
 // complain prints an error, a line for each part of a joined one.
-//
-//go:noinline
 func complain(err error) { complainTo(os.Stderr, err) }
 
 func complainTo(w io.Writer, err error) {
