@@ -85,8 +85,8 @@ func TestSystemd_OPS1(t *testing.T) {
 	m.step("disk full as keys come", func() string {
 		m.must("dd if=/dev/zero of=/var/lib/nmos-authd/fill bs=4k 2>/dev/null; dd if=/dev/zero " +
 			"of=/var/lib/nmos-authd/fill2 bs=1 2>/dev/null; true")
-		// The daemon may have fetched and written its keys before the clock was set, since it judges certificates by the
-		// time of its build at least. A token of a key that it has not seen makes it look again.
+		// The daemon may have fetched and written its keys before the clock was set, since it judges certificates by
+		// the time of its build at least. A token of a key that it has not seen makes it look again.
 		m.setClock(time.Now())
 		m.await("a good token once the clock is set", good, "allow 200 ok")
 		server.Rotate()
