@@ -344,7 +344,7 @@ func (c *Client) ask(enrol bool) <-chan error {
 func (c *Client) Install(ctx context.Context, text []byte) error {
 	read, err := tls.X509KeyPair(text, text)
 	if err != nil {
-		return err
+		return errors.New(shown(err.Error())) // it may quote what the file calls its parts
 	}
 	p := &pair{Installed: true, Chain: read.Certificate}
 	if p.Key, err = x509.MarshalPKCS8PrivateKey(read.PrivateKey); err == nil {
@@ -356,10 +356,16 @@ func (c *Client) Install(ctx context.Context, text []byte) error {
 	if len(p.parsed()) < len(p.Chain) {
 		return errors.New("a certificate of the chain cannot be read")
 	}
+	if err := p.bounded(); err != nil {
+		return err
+	}
 	return c.change(ctx, func(s *state) error {
 		if wall, trusted := c.o.Clock(); trusted {
-			if p.Since = wall.Unix(); wall.After(p.leaf.NotAfter) {
+			switch p.Since = wall.Unix(); {
+			case wall.After(p.leaf.NotAfter):
 				return errors.New("the certificate has ended")
+			case p.leaf.NotBefore.Sub(wall) >= mostAhead:
+				return errors.New("the certificate is not valid before " + dateTime(p.leaf.NotBefore))
 			}
 		}
 		s.put(p)
@@ -390,6 +396,9 @@ func (c *Client) change(ctx context.Context, what func(*state) error) error {
 	defer c.work.Done()
 	c.config = c.configured.Load()
 	after := newState()
+	if c.kept != nil { // whoever forgets all does not make a revoked certificate good (CERT-26)
+		after.RevokedMaker = c.kept.RevokedMaker
+	}
 	if what != nil {
 		if err := c.load(); err != nil {
 			return err
@@ -406,7 +415,7 @@ func (c *Client) change(ctx context.Context, what func(*state) error) error {
 	if what == nil {
 		c.o.Report(Event{Kind: EventForgotten})
 	}
-	c.slots, c.handNext = nil, time.Time{}
+	c.slots, c.handNext, c.listAt = nil, time.Time{}, time.Time{} // what was installed may be revoked
 	c.tidy(wishes{retry: what == nil})
 	c.handOver()
 	c.show(c.phase(), 0)

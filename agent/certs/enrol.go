@@ -258,15 +258,25 @@ func (c *Client) accept(s *session, key crypto.Signer, pkcs8, body []byte) (*pai
 		return nil, errors.New("does not lead to a root from cacerts: " + shown(err.Error()))
 	}
 	p := &pair{Key: pkcs8, Since: s.since()}
-	size := 0
 	for _, cert := range chain[:max(len(chain)-1, 1)] {
 		p.Chain = append(p.Chain, cert.Raw)
-		size += len(cert.Raw)
 	}
-	if size > maxChain {
-		return nil, fmt.Errorf("over %d KiB, with the intermediates", maxChain>>10)
+	if err := p.bounded(); err != nil {
+		return nil, err
 	}
 	return p, p.open()
+}
+
+// bounded returns an error if a certificate is too long to be kept.
+func (p *pair) bounded() error {
+	size := len(p.Key)
+	for _, der := range p.Chain {
+		size += len(der)
+	}
+	if size > maxChain {
+		return fmt.Errorf("over %d KiB, with key and intermediates", maxChain>>10)
+	}
+	return nil
 }
 
 // dateTime writes a time for people.

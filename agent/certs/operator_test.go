@@ -92,6 +92,39 @@ func TestInstall_CERT47(t *testing.T) {
 	}
 }
 
+// Whatever a file with a pair holds, the error is short and does nothing to a terminal, and shows nothing of the key.
+// What is too long to be kept beside all else is refused, and so is what is not valid yet.
+func TestInstallHostile_CERT47(t *testing.T) {
+	e := newEST("est.example.com")
+	r := newRig(t, e)
+	hand := newCA("By Hand", 200*day)
+	key, chain, _ := pems(t, hand, name)
+	r.ahead = -day // for a certificate that begins now
+	if err := r.Install(t.Context(), append(bytes.Clone(key), chain...)); err == nil ||
+		!strings.Contains(err.Error(), "not valid before") {
+		t.Errorf("not valid yet: got %v", err)
+	}
+	r.ahead = 0
+	odd := bytes.ReplaceAll(key, []byte("PRIVATE KEY"), []byte("\x1b]0;owned\a"+strings.Repeat("x", 60<<10)))
+	wide := hand.sign(&x509.Certificate{
+		DNSNames: strings.Split(strings.Repeat(name+" ", 200)+name, " "), NotAfter: time.Now().Add(day),
+	}, newKey().Public())
+	long := append(bytes.Clone(key), chain...)
+	for len(long) < 100<<10 {
+		long = append(long, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: wide.Raw})...)
+	}
+	for what, text := range map[string][]byte{"odd": append(odd, chain...), "long": long} {
+		err := r.Install(t.Context(), text)
+		if err == nil {
+			t.Errorf("%s: installed", what)
+			continue
+		}
+		if s := err.Error(); len(s) > 1000 || strings.ContainsAny(s, "\x1b\a\n") {
+			t.Errorf("%s: got an error of %d bytes: %.200q", what, len(s), s)
+		}
+	}
+}
+
 // What is held can be taken away, one or all; afterwards a first root may be taken again.
 func TestRemove_CERT10_CERT47(t *testing.T) {
 	e := newEST("est.example.com")

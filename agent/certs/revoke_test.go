@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"net/http"
@@ -143,6 +144,11 @@ func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
 		r.power()
 		r.run(time.Hour)
 		none("after a restart", 10)
+		if err := r.Forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.run(time.Hour)
+		none("after all was forgotten", 15)
 		r.maker = listed()
 		e.answer = nil
 		r.run(time.Hour)
@@ -150,6 +156,36 @@ func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
 		all := e.enrolments()
 		if a := all[len(all)-1]; a.client != "AX-8 SN0012" || r.Status().Maker.Err != nil {
 			t.Errorf("another one: %s by %q, %+v", a.what, a.client, r.Status().Maker)
+		}
+	})
+}
+
+// A pair that a person installs is looked up at once, whenever another look was due.
+func TestInstallRevoked_CERT45_CERT47(t *testing.T) {
+	virtual(t, func(t *testing.T, r *rig, e *est) {
+		hand := newCA("By Hand", 200*day)
+		private := newKey()
+		leaf := hand.sign(&x509.Certificate{
+			DNSNames: []string{name}, NotAfter: time.Now().Add(100 * day),
+			CRLDistributionPoints: []string{"http://crl.example.com/list.crl"},
+		}, private.Public())
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		for _, cert := range []*x509.Certificate{leaf, hand.cert} {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+		}
+		r.serveList(func() []byte { return hand.list(6*time.Hour, leaf) })
+		r.run(time.Hour)
+		r.must()
+		if err := r.Install(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+		r.run(time.Minute)
+		if got := r.held(); got != nil && got.Equal(leaf) || r.count(certs.EventRevoked) != 1 {
+			t.Errorf("still with the firmware: %s", r.said())
 		}
 	})
 }
