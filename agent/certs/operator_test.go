@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -123,6 +124,37 @@ func TestInstallHostile_CERT47(t *testing.T) {
 			t.Errorf("%s: got an error of %d bytes: %.200q", what, len(s), s)
 		}
 	}
+}
+
+// A web server's certificate that a person installed cannot ask for its successor: the maker's does.
+func TestInstallServers_CERT26_CERT47(t *testing.T) {
+	virtual(t, func(t *testing.T, r *rig, e *est) {
+		private := newKey()
+		leaf := newCA("By Hand", 200*day).sign(&x509.Certificate{
+			Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(100 * day),
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}, private.Public())
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})...)
+		r.installed = []*x509.Certificate{e.ca.cert}
+		if err := r.Install(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+		r.run(90 * day)
+		all := e.all("")
+		if r.must().Equal(leaf) || !strings.HasSuffix(e.enrolments()[0].what, "/simpleenroll") {
+			t.Errorf("not renewed: %s", r.said())
+		}
+		for _, a := range all[:1] {
+			if a.client == name {
+				t.Errorf("%s by %q", a.what, a.client)
+			}
+		}
+	})
 }
 
 // What is held can be taken away, one or all; afterwards a first root may be taken again.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/alarm"
+	"nmosauthd/agent/discovery"
 )
 
 // slot is how it stands with the certificate of one kind.
@@ -364,7 +365,7 @@ func (c *Client) identity(due []*slot) identity {
 	} else if len(c.kept.Pairs) > 0 {
 		p = c.kept.Pairs[0]
 	}
-	if p != nil && !begin && !c.ended(p) && !c.foreign(p) && c.fits(p.leaf) == nil {
+	if p != nil && !begin && !c.ended(p) && !c.foreign(p) && c.fits(p.leaf) == nil && discovery.IsClients(p.leaf) {
 		return identity{p.identity, "simplereenroll", p}
 	}
 	return identity{c.makers, "simpleenroll", nil}

@@ -152,7 +152,7 @@ func TestShowsItsCertificate_CERT44(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		name := "none"
 		for _, cert := range r.TLS.PeerCertificates[:min(1, len(r.TLS.PeerCertificates))] {
-			name = cert.DNSNames[0]
+			name = cert.Subject.CommonName
 		}
 		shown <- name
 	}))
@@ -160,9 +160,9 @@ func TestShowsItsCertificate_CERT44(t *testing.T) {
 	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{own}}
 	server.StartTLS()
 	defer server.Close()
-	for _, want := range []string{"none", "one.example.com", "two.example.com"} {
+	for _, want := range []string{"none", "device one", "device two"} {
 		if want != "none" {
-			pair := ca.Server(now, now.Add(time.Hour), want)
+			pair := ca.Device(strings.TrimPrefix(want, "device "), now, now.Add(time.Hour))
 			if err := d.certs.Install(t.Context(), append(pair.KeyPEM, pair.ChainPEM...)); err != nil {
 				t.Fatal(err)
 			}

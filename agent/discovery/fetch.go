@@ -76,15 +76,28 @@ func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 }
 
 // certificate returns the one of the device that a server takes which asks for one (SEC-45); an empty one if none is.
+// One that has ended would be refused by servers that would do without any.
 func (c *Client) certificate(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	if c.options.Certificates != nil {
 		for _, own := range c.options.Certificates() {
-			if asked.SupportsCertificate(own) == nil {
+			ended := c.options.Now != nil && c.options.Now().After(own.Leaf.NotAfter)
+			if !ended && IsClients(own.Leaf) && asked.SupportsCertificate(own) == nil {
 				return own, nil
 			}
 		}
 	}
 	return &tls.Certificate{}, nil
+}
+
+// IsClients reports whether a certificate may be a client's, by its extended key usage: a person may have installed a
+// web server's. One that may not is refused also by servers that would do without any.
+func IsClients(leaf *x509.Certificate) bool {
+	for _, use := range leaf.ExtKeyUsage {
+		if use == x509.ExtKeyUsageClientAuth || use == x509.ExtKeyUsageAny {
+			return true
+		}
+	}
+	return len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) == 0
 }
 
 // connect connects to the server of an address, "host:port", and for https verifies who that is. An error is an
