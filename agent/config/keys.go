@@ -59,9 +59,13 @@ func (k *Key) Path() string { return k.Get().(string) }
 func (k *Key) Get() any { return k.value.Interface() }
 
 func (k *Key) reset() {
-	if v := k.value; k.def == nil {
-		v.SetZero()
-	} else {
+	v := k.value
+	v.SetZero()
+	switch {
+	case k.def == nil:
+	case v.Kind() == reflect.Slice: // a copy: rows are not the caller's to change
+		v.Set(reflect.AppendSlice(v, as(v.Type(), k.def)))
+	default:
 		v.Set(as(v.Type(), k.def))
 	}
 }
