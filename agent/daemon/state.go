@@ -186,8 +186,8 @@ func (p *persisted) recallInventory() (table *inventory.Table, document []byte) 
 		parse(p.pushed.data) // push parsed it
 		return table, p.pushed.data
 	}
-	document = p.recall(&p.pushed, inventoryFile, parse)
-	return table, document
+	p.pushed.data = p.recall(&p.pushed, inventoryFile, parse)
+	return table, p.pushed.data
 }
 
 // keepInventory writes an inventory that was pushed.
