@@ -79,12 +79,14 @@ func (c *clock) logStatus(log *zap.Logger) {
 // time.
 func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 	level, message := zapcore.InfoLevel, "clock"
-	before, moved := "", ""
+	before := ""
 	if e.State != e.Before {
 		before = e.Before.String()
 	}
+	about := zap.Skip()
 	if e.Moved != 0 {
-		message, moved = "the clock was set", e.Moved.Round(time.Millisecond).String()
+		// No text, which would make another trouble of each time.
+		message, about = "the clock was set", zap.Duration("moved", e.Moved.Round(time.Millisecond))
 	}
 	if e.Err != nil {
 		message = "the kernel does not report when the clock is set; the daemon notices within a minute"
@@ -92,5 +94,5 @@ func (c *clock) logEvent(log *zap.Logger, e platform.ClockEvent) {
 	if !c.trusts(e.State) {
 		level, message = zapcore.WarnLevel, message+"; tokens are answered 503"
 	}
-	log.Log(level, message, fields(e.Err, "state", e.State.String(), "why", e.Why, "before", before, "moved", moved)...)
+	log.Log(level, message, append(fields(e.Err, "state", e.State.String(), "why", e.Why, "before", before), about)...)
 }

@@ -90,6 +90,24 @@ func TestClockLog_OPS1(t *testing.T) {
 	}
 }
 
+// However far a clock is set each time, it is one trouble that comes again: it pushes no other one out.
+func TestClockIsOneTrouble_OPS1(t *testing.T) {
+	k := newClock()
+	k.configure(config.Clock{Unsynchronised: config.ClockDeny})
+	unset := platform.ClockStatus{State: platform.ClockUnset, Why: "it shows 1970"}
+	var kept troubles
+	core, _ := observer.New(zapcore.InfoLevel)
+	log := kept.watch(zap.New(core))
+	for n := range 3 {
+		k.logEvent(log, platform.ClockEvent{
+			ClockStatus: unset, Before: unset.State, Moved: time.Duration(n+1) * time.Minute,
+		})
+	}
+	if got := kept.last(time.Now()); len(got) != 1 || got[0].Times != 3 {
+		t.Errorf("kept are %+v, want one, of three times", got)
+	}
+}
+
 // A clock that has become synchronised, or was set by more than a minute, has the daemon look for servers and fetch
 // keys (OPS-1).
 func TestClockEventRenews_OPS1(t *testing.T) {
