@@ -19,7 +19,8 @@ func TestDefaultIsTheCallers(t *testing.T) {
 		good bool
 	}{
 		{"audit.sinks", slices.Equal(two.Audit.Sinks, []config.AuditSink{config.AuditLog})},
-		{"control.claims", slices.Equal(two.Control.Claims, []config.ControlClaim{config.ClaimControl, config.ClaimNCP})},
+		{"control.claims", slices.Equal(two.Control.Claims,
+			[]config.ControlClaim{config.ClaimControl, config.ClaimNCP})},
 		{"certificates.keys", slices.Equal(two.Certificates.Keys, []config.KeyKind{config.KeyECDSA})},
 	} {
 		if !k.good {
