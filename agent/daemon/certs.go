@@ -340,7 +340,11 @@ func (d *daemon) ChangeCerts(ctx context.Context, enrol bool) error {
 // InstallCertificate is PUT /certs: a pair that a person has, key and chain in PEM, is used from now on (CERT-47).
 func (d *daemon) InstallCertificate(ctx context.Context, text []byte) error {
 	d.log.Info("installing a certificate, as asked on the admin socket")
-	return d.certsTurn(ctx, func(ctx context.Context) error { return d.certs.Install(ctx, text) })
+	err := d.certsTurn(ctx, func(ctx context.Context) error { return d.certs.Install(ctx, text) })
+	if err != nil && d.sandbox != nil && d.certs.Status().HandOver != nil && missing(d.certs.files.dir.Path) {
+		err = fmt.Errorf("%w; the sandbox does not let the folder be made: restart the daemon, which makes it", err)
+	}
+	return err
 }
 
 // RemoveCertificates is DELETE /certs: the pair of a kind of keys is taken away or, with "all", all that is held, the

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"nmosauthd/platform"
 	"nmosauthd/tinytest/estserver"
 )
 
@@ -82,6 +83,26 @@ func TestInstallCertificate_CERT47_CERT48(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "installing a certificate") || !strings.Contains(log, "forgotten") ||
 		strings.Contains(log, "PRIVATE") {
 		t.Errorf("got the log %s", log)
+	}
+}
+
+// Without EST there may be no folder, which the sandbox does not let be made: what to do is said, the pair is kept.
+func TestInstallInSandbox_CERT47(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "tls")
+	if err := os.Symlink("nowhere/at/all", folder); err != nil {
+		t.Fatal(err)
+	}
+	d := newHealthy(t, fmt.Sprintf("[certificates]\nfolder = %q\n", folder))
+	d.configureCerts()
+	d.sandbox = new(platform.Sandbox)
+	now := time.Now()
+	hand := estserver.NewCA("By Hand", now).Server(now, now.Add(240*time.Hour), "other.example.com")
+	if err := d.InstallCertificate(t.Context(), hand.KeyPEM); err == nil || strings.Contains(err.Error(), "sandbox") {
+		t.Errorf("no certificate: got %v", err)
+	}
+	err := d.InstallCertificate(t.Context(), append(bytes.Clone(hand.KeyPEM), hand.ChainPEM...))
+	if err == nil || !strings.Contains(err.Error(), "restart the daemon") || len(d.certs.Certificates()) != 1 {
+		t.Errorf("got %v, %d kept", err, len(d.certs.Certificates()))
 	}
 }
 
