@@ -259,3 +259,18 @@ func (t *text) ago(at Time) string {
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// HeldKeys says how many keys the running daemon holds.
+func (s *Status) HeldKeys() string {
+	n := 0
+	for _, server := range s.Servers {
+		n += len(server.KIDs)
+	}
+	switch n {
+	case 0:
+		return "the running daemon holds no keys"
+	case 1:
+		return "the running daemon holds 1 key and goes on deciding"
+	}
+	return "the running daemon holds " + strconv.Itoa(n) + " keys and goes on deciding"
+}

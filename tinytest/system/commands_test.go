@@ -167,6 +167,11 @@ func TestBrokenConfiguration(t *testing.T) {
 	}
 	good := "[device]\nnames = [\"node-1.example.com\"]\n[authorization]\n" +
 		"servers = [\"https://auth.example.com\"]\nca_file = "
+	for _, key := range []string{"group", "admin_group", "view_group"} {
+		command(t, "", "check-config", "--config",
+			file(t, "a.toml", good+"\"\"\n[sockets]\n"+key+" = \"no-such-group\"\n")).
+			check(t, 1, "", "[sockets] "+key+`: there is no group "no-such-group"`)
+	}
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"\"\n")).
 		check(t, 0, `good. Mode enforce; this device is ["node-1.example.com"], model generic; servers ["https://auth.example.com"].`, "")
 	command(t, "", "check-config", "--config", file(t, "a.toml", good+"\"/no/such/file.pem\"\n")).

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"nmosauthd/agent/daemon"
@@ -49,11 +47,16 @@ func runAsk(args []string) error {
 		return errors.New("ask takes a METHOD and a TARGET; or --resource with a KIND, a NAME, and read or write; " +
 			"or --verify alone")
 	}
-	packet, err := question(verb, set.Args(), *tokenFile, *upgrade)
+	q, err := question(verb, set.Args(), *tokenFile, *upgrade)
 	if err != nil {
 		return err
 	}
-	reply, err := socket.exchange(packet, *timeout)
+	client, err := socket.client()
+	if err != nil {
+		return err
+	}
+	client.SetTimeout(*timeout)
+	reply, err := client.Ask(q)
 	if err != nil {
 		return err
 	}
@@ -78,42 +81,14 @@ func asking(name, args string) (*flag.FlagSet, decisionSocket) {
 	}
 }
 
-// exchange sends one packet and returns the reply.
-func (s decisionSocket) exchange(packet []byte, timeout time.Duration) ([]byte, error) {
-	if *s.path == "" {
-		c, _, err := daemon.LoadConfig(*s.config)
-		if err != nil {
-			return nil, err
-		}
-		*s.path = c.Sockets.Authz
-	}
-	reply, err := exchange(*s.path, packet, timeout)
-	if err != nil {
-		err = fmt.Errorf("cannot ask the daemon: %w", err)
-	}
-	return reply, err
+func (s decisionSocket) client() (*daemon.AuthzClient, error) {
+	return daemon.NewAuthzClient(*s.path, *s.config)
 }
 
-// packet is a question to be sent.
-type packet struct {
-	text  []byte
-	wrong []error // what cannot be a line
-}
-
-func newPacket(verb wire.Verb) *packet { return &packet{text: []byte(verb.String() + "\n")} }
-
-// line adds a line.
-func (p *packet) line(name, value string) {
-	if strings.ContainsAny(value, "\n\x00") {
-		p.wrong = append(p.wrong, errors.New("the "+name+" contains a line end or a NUL"))
-	}
-	p.text = append(p.text, name+"="+value+"\n"...)
-}
-
-// question writes the packet of a question. The arguments are a method and targets, or the kind, name and access of a
+// question returns a question. The arguments are a method and targets, or the kind, name and access of a
 // resource.
-func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte, error) {
-	p := newPacket(verb)
+func question(verb wire.Verb, args []string, tokenFile, upgrade string) (*daemon.Question, error) {
+	q := daemon.NewQuestion(verb)
 	for i, arg := range args {
 		name := "target"
 		switch {
@@ -122,19 +97,19 @@ func question(verb wire.Verb, args []string, tokenFile, upgrade string) ([]byte,
 		case i == 0:
 			name = "method"
 		}
-		p.line(name, arg)
+		q.Line(name, arg)
 	}
 	if upgrade != "" {
-		p.line("upgrade", upgrade)
+		q.Line("upgrade", upgrade)
 	}
 	if tokenFile != "" {
 		tok, err := readToken("token", tokenFile)
 		if err != nil {
 			return nil, err
 		}
-		p.line("authorization", "Bearer "+tok)
+		q.Line("authorization", "Bearer "+tok)
 	}
-	return p.text, errors.Join(p.wrong...)
+	return q, nil
 }
 
 // readToken reads a token from the file of a flag, or standard input for "-": not from an argument, which other users
@@ -186,33 +161,4 @@ func bare(err error) error {
 		return path.Err
 	}
 	return err
-}
-
-// exchange sends one packet to the daemon and returns its reply.
-func exchange(path string, packet []byte, timeout time.Duration) ([]byte, error) {
-	deadline := time.Now().Add(timeout)
-	conn, err := (&net.Dialer{Deadline: deadline}).Dial("unixpacket", path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, daemon.MayNotAsk(path, "", "group")
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	if err = conn.SetDeadline(deadline); err != nil {
-		return nil, err
-	}
-	reply := make([]byte, 64<<10)
-	n := 0
-	if _, err = conn.Write(packet); err == nil {
-		n, err = conn.Read(reply)
-	}
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		err = errors.New("the daemon hung up: this user may not ask ([sockets] allow_uids), " +
-			"or too many wait already ([limits] connections)")
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = errors.New("no reply within " + timeout.String())
-	}
-	return reply[:n], err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 
+	"nmosauthd/agent/daemon"
 	"nmosauthd/agent/status"
 )
 
@@ -82,7 +83,7 @@ func changeClient(name, method, path string, args []string) error {
 	case method == http.MethodPost:
 		fmt.Println("The device is registered; \"nmos-authd client status\" shows as what.")
 	case len(left) > 0:
-		return denied{errors.New("forgotten by this device, but: " + string(left))}
+		return daemon.Denied{Err: errors.New("forgotten by this device, but: " + string(left))}
 	default:
 		fmt.Println("Forgotten, here and at the server. Until \"nmos-authd client register\" or a restart,\n" +
 			"the device is not registered again; for good, empty [client] scopes.")

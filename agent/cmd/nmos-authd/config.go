@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/daemon"
@@ -21,7 +19,7 @@ func runCheckConfig(args []string) error {
 	}
 	err := checkConfig(*file, *folders)
 	if err != nil {
-		err = denied{err}
+		err = daemon.Denied{Err: err}
 	}
 	return err
 }
@@ -36,8 +34,8 @@ func checkConfig(file string, folders bool) error {
 		return err
 	}
 	if folders {
-		for _, f := range ownFolders(c) {
-			fmt.Printf("%#04o %s\n", f.mode, f.path)
+		for _, f := range daemon.OwnFolders(c) {
+			fmt.Printf("%#04o %s\n", f.Mode, f.Path)
 		}
 		return nil
 	}
@@ -45,7 +43,8 @@ func checkConfig(file string, folders bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: [authorization] %w", file, err)
 	}
-	for _, g := range [...][2]string{{"group", c.Sockets.Group}, {"admin_group", c.Sockets.AdminGroup}} {
+	for _, g := range [...][2]string{{"group", c.Sockets.Group}, {"admin_group", c.Sockets.AdminGroup},
+		{"view_group", c.Sockets.ViewGroup}} {
 		if err := platform.CheckGroup(g[1]); err != nil {
 			return fmt.Errorf("%s: [sockets] %s: %w", file, g[0], err)
 		}
@@ -70,31 +69,4 @@ func checkConfig(file string, folders bool) error {
 	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n",
 		file, c.Mode, names, d.Name, c.Authorization.Servers)
 	return nil
-}
-
-// ownFolder is a folder that the daemon writes to, and the mode with which an init script creates it.
-type ownFolder struct {
-	mode os.FileMode
-	path string
-}
-
-// ownFolders returns the folders of the sockets, which callers must be able to enter, and that of the state, each once.
-func ownFolders(c *config.Config) (folders []ownFolder) {
-	for _, k := range config.Keys(c) {
-		var f ownFolder
-		switch {
-		case k.Traits&config.SocketPlace != 0 && k.Path() != "":
-			f = ownFolder{0o755, filepath.Dir(k.Path())}
-		case k.Traits&config.PrivatePlace != 0 && k.Path() != "":
-			f = ownFolder{0o700, k.Path()}
-		case k.Traits&config.SharedPlace != 0 && c.Certificates.Enabled():
-			f = ownFolder{0o755, k.Path()}
-		default:
-			continue
-		}
-		if !slices.Contains(folders, f) {
-			folders = append(folders, f)
-		}
-	}
-	return folders
 }

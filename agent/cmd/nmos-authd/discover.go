@@ -9,7 +9,6 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/daemon"
-	"nmosauthd/agent/status"
 )
 
 func runDiscover(args []string) error {
@@ -34,24 +33,9 @@ func runDiscover(args []string) error {
 	if !daemon.TryServers(ctx, stdout(), c) {
 		// The daemon may be well all the same, with the keys that it fetched before.
 		if s, _, err := askStatus(*file); err == nil {
-			fmt.Println("  " + heldKeys(s))
+			fmt.Println("  " + s.HeldKeys())
 		}
 		return exitDeny
 	}
 	return nil
-}
-
-// heldKeys says how many keys the running daemon holds.
-func heldKeys(s *status.Status) string {
-	n := 0
-	for _, server := range s.Servers {
-		n += len(server.KIDs)
-	}
-	switch n {
-	case 0:
-		return "the running daemon holds no keys"
-	case 1:
-		return "the running daemon holds 1 key and goes on deciding"
-	}
-	return fmt.Sprintf("the running daemon holds %d keys and goes on deciding", n)
 }

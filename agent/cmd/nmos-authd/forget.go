@@ -18,7 +18,7 @@ func runForget(args []string) error {
 	var answer *daemon.AdminError
 	switch {
 	case errors.As(err, &answer) && (answer.Status == http.StatusNotFound || answer.Status == http.StatusConflict):
-		return denied{errors.New(set.Arg(0) + ": " + answer.Text + ": " + answer.Debug)}
+		return daemon.Denied{Err: errors.New(set.Arg(0) + ": " + answer.Text + ": " + answer.Debug)}
 	case err != nil:
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"nmosauthd/agent/ascii"
 	"nmosauthd/agent/audit"
+	"nmosauthd/agent/daemon"
 )
 
 const defaultConfig = "/etc/nmos-authd/nmos-authd.toml"
@@ -31,9 +32,6 @@ const (
 
 	exitUnchecked exit = 3 // explain: allowed if the token's signature is good, which could not be checked
 )
-
-// denied is an error behind which the status is exitDeny.
-type denied struct{ error }
 
 // command is a subcommand, or one of a subcommand's own. run gets the arguments after its name. args and about are for
 // usage.
@@ -97,8 +95,8 @@ func tell(err error) exit {
 		return exitOK
 	case exit:
 		return e
-	case denied:
-		status, err = exitDeny, e.error
+	case daemon.Denied:
+		status, err = exitDeny, e.Err
 	}
 	complain(err)
 	return status

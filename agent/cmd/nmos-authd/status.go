@@ -26,7 +26,7 @@ func askAdmin(file, method, path string, body ...byte) ([]byte, error) {
 func changeAdmin(file, method, path string, body ...byte) ([]byte, error) {
 	answer, err := askAdmin(file, method, path, body...)
 	if refused := (*daemon.AdminError)(nil); errors.As(err, &refused) && refused.Text != "" {
-		err = denied{errors.New(refused.Text + ": " + refused.Debug)}
+		err = daemon.Denied{Err: errors.New(refused.Text + ": " + refused.Debug)}
 	}
 	return answer, err
 }

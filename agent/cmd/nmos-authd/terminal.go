@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"os"
 
@@ -29,31 +28,7 @@ func terminal() (width int, colour bool) {
 //go:noinline
 func stdout() io.Writer {
 	if width, _ := terminal(); width > 0 {
-		return &folder{w: os.Stdout, width: width}
+		return ascii.NewFolder(os.Stdout, width)
 	}
 	return os.Stdout
-}
-
-// folder folds lines to the width of a terminal.
-type folder struct {
-	w     io.Writer
-	width int
-	begun []byte // of a line
-}
-
-func (f *folder) Write(b []byte) (int, error) {
-	var out []byte
-	rest := append(f.begun, b...)
-	for {
-		line, behind, whole := bytes.Cut(rest, []byte("\n"))
-		if !whole {
-			break
-		}
-		out, rest = append(ascii.Fold(out, line, f.width), '\n'), behind
-	}
-	f.begun = bytes.Clone(rest)
-	if _, err := f.w.Write(out); err != nil {
-		return 0, err
-	}
-	return len(b), nil
 }

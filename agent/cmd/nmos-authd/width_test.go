@@ -147,7 +147,7 @@ func TestEveryCommandFits(t *testing.T) {
 			if err := print(&plain); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if err := print(&folder{w: &folded, width: width}); err != nil {
+			if err := print(ascii.NewFolder(&folded, width)); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if plain.Len() == 0 || name != "discover" && squeezed(plain.String()) != squeezed(folded.String()) {
