@@ -39,7 +39,7 @@ func (c *Client) adopt(s *session, roots, links, installed []*x509.Certificate, 
 		return errPin
 	}
 	anchors := newAnchors(append(slices.Clone(roots), installed...), links)
-	if err := anchors.server(s.peer, s.host, s.wall, s.trusted); err != nil {
+	if err := anchors.server(s.shown, s.host, s.wall, s.trusted); err != nil {
 		return wrap("the roots do not vouch for the server that sent them", explainTLS(err, ""))
 	}
 	event, said, trust := EventRoots, "", TrustChecked

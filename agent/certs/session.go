@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -58,15 +57,15 @@ type session struct {
 	most     uint16 // version of TLS; 0 for the newest
 
 	transport *http.Transport
-	tied      *tls.Conn           // used for the first request, if there is one
-	patient   context.Context     // of the present request; that of a dial has no end
-	peer      []*x509.Certificate // of the last connection
-	host      string              // of the same
+	tied      *tls.Conn            // used for the first request, if there is one
+	patient   context.Context      // of the present request; that of a dial has no end
+	shown     *tls.ConnectionState // of the last connection
+	host      string               // of the same
 }
 
 // open makes a session. It has to be closed.
 func (c *Client) open(server Server, a *anchors, identity *tls.Certificate) *session {
-	s := &session{c: c, server: server, anchors: a, identity: identity}
+	s := &session{c: c, server: server, anchors: a, identity: identity, shown: &tls.ConnectionState{}}
 	s.wall, s.trusted = c.o.Clock()
 	s.transport = &http.Transport{
 		DialTLSContext: func(_ context.Context, _, address string) (net.Conn, error) {
@@ -130,11 +129,11 @@ func (s *session) connect(ctx context.Context, address string) (*tls.Conn, error
 		// the links of a roll-over (CERT-14).
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
-			s.peer, s.host = state.PeerCertificates, host
+			s.shown, s.host = &state, host
 			if s.anchors == nil {
 				return nil // CERT-10
 			}
-			return s.anchors.server(state.PeerCertificates, host, s.wall, s.trusted)
+			return s.anchors.server(&state, host, s.wall, s.trusted)
 		},
 	}
 	if s.identity != nil && s.anchors != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"nmosauthd/agent/discovery"
 )
 
 // anchors are what certificates are checked against: roots, and what may lie between.
@@ -31,9 +34,12 @@ func newAnchors(roots, links []*x509.Certificate) *anchors {
 	return a
 }
 
-// server checks what a server showed.
-func (a *anchors) server(peer []*x509.Certificate, host string, wall time.Time, trusted bool) error {
-	_, err := a.check(peer, host, wall, trusted, x509.ExtKeyUsageServerAuth)
+// server checks what a server showed, and the OCSP response that it has put beside it, if any (CERT-46).
+func (a *anchors) server(shown *tls.ConnectionState, host string, wall time.Time, trusted bool) error {
+	chain, err := a.check(shown.PeerCertificates, host, wall, trusted, x509.ExtKeyUsageServerAuth)
+	if err == nil {
+		err = discovery.CheckStaple(shown.OCSPResponse, chain)
+	}
 	return err
 }
 

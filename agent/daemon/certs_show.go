@@ -17,7 +17,7 @@ func (d *daemon) showCerts(s *status.Status, now time.Time) {
 	v := &s.Certs
 	*v = status.Certs{
 		Enabled: c.Certificates.Enabled(), Phase: own.Phase.String(), Server: own.Server, Folder: o.files.dir.Path,
-		Certificates: []status.Cert{}, Roots: []status.CertRoot{},
+		Certificates: []status.Cert{}, Roots: []status.CertRoot{}, Tags: status.CertTagsOf(c.Certificates.Enabled()),
 		Maker: status.CertMaker{
 			Held: own.Maker.Held, Subject: own.Maker.Subject, Ends: dateOf(own.Maker.NotAfter),
 			Error: textOf(own.Maker.Err),

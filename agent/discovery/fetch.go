@@ -59,7 +59,7 @@ func (c *Client) newFetch(ctx context.Context, server *Server) (*fetch, error) {
 	}
 	config := &tls.Config{
 		RootCAs: roots, MinVersion: tls.VersionTLS12, Time: c.options.Now, // DIS-5, OPS-1
-		GetClientCertificate: c.certificate,
+		GetClientCertificate: c.certificate, VerifyConnection: checkStaple,
 	}
 	// The context of a call is not that of the request, and has no deadline: another request may reuse the connection.
 	dial := func(scheme string) func(context.Context, string, string) (net.Conn, error) {

@@ -15,6 +15,7 @@ type Certs struct {
 	Certificates []Cert     `json:"certificates"`
 	Roots        []CertRoot `json:"roots"`
 	Maker        CertMaker  `json:"maker"`
+	Tags         CertTags   `json:"tags"`
 	Next         Time       `json:"next,omitempty"`      // when anything is done again
 	Error        string     `json:"error,omitempty"`     // of the last failure
 	Failed       Time       `json:"failed,omitempty"`    // when that was
@@ -22,6 +23,19 @@ type Certs struct {
 
 	Issued   uint64 `json:"issued"` // since the start, as the next
 	Failures uint64 `json:"failures"`
+}
+
+// CertTags are the tags by which the device's IS-04 node says what provides its certificates (CERT-49).
+type CertTags struct {
+	Provisioning []string `json:"urn:x-nmos:tag:certprov"` // versions of BCP-003-03; none if EST is off
+}
+
+// CertTagsOf returns the tags of a device with EST on or off.
+func CertTagsOf(enabled bool) CertTags {
+	if enabled {
+		return CertTags{[]string{"v1.0"}}
+	}
+	return CertTags{[]string{}}
 }
 
 // Cert is a certificate that is wanted or held.
@@ -158,6 +172,8 @@ func (t *text) certs(v *Certs, all bool) {
 		t.folded("", "maker's certificate: "+t.some(!m.Held, "none")+
 			t.some(m.Held, m.Subject+", until "+m.Ends.String())+
 			t.some(m.Error != "", "; "+m.Error))
+		t.folded("", "tag of the IS-04 node: \"urn:x-nmos:tag:certprov\": ["+
+			t.some(v.Enabled, "\"v1.0\"")+"]")
 	}
 }
 

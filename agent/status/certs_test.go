@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4/json"
+
 	"nmosauthd/agent/status"
 )
 
 // What is said of the certificates fits 80 columns, and draws on no terminal either. Whether all is well follows from
 // it.
-func TestTextCerts(t *testing.T) {
+func TestTextCerts_CERT49(t *testing.T) {
 	ended, none, waiting := well(), well(), well()
 	spoilCert(ended, 86400, -60, "https://est.example.com: connection refused. Is the server running?")
 	ended.Certs.Certificates[0].Failed = now - 60
@@ -34,6 +36,8 @@ func TestTextCerts(t *testing.T) {
 		"agree":   {waiting, "somebody has to agree at the server", false},
 		"marked":  {marked(), "installed by hand", false},
 		"off":     {&status.Status{}, "off: [certificates] est is \"off\"", false},
+		"tag":     {well(), "tag of the IS-04 node: \"urn:x-nmos:tag:certprov\": [\"v1.0\"]", true},
+		"no tag":  {&status.Status{}, "tag of the IS-04 node: \"urn:x-nmos:tag:certprov\": []", false},
 	} {
 		var b strings.Builder
 		if err := c.s.WriteCerts(&b); err != nil {
@@ -50,6 +54,17 @@ func TestTextCerts(t *testing.T) {
 		}
 		if good := c.s.Certs.Good(now); good != c.good {
 			t.Errorf("%s: good is %v, want %v", name, good, c.good)
+		}
+	}
+}
+
+// The tags of the IS-04 node can be taken from the JSON as they are (CERT-49).
+func TestCertTags_CERT49(t *testing.T) {
+	for enabled, want := range map[bool]string{
+		true: `{"urn:x-nmos:tag:certprov":["v1.0"]}`, false: `{"urn:x-nmos:tag:certprov":[]}`,
+	} {
+		if got, err := json.Marshal(status.CertTagsOf(enabled)); string(got) != want || err != nil {
+			t.Errorf("enabled %v: got %s, error %v, want %s", enabled, got, err, want)
 		}
 	}
 }

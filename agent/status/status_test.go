@@ -91,7 +91,7 @@ certs.certificates.renewal certs.certificates.revoked certs.certificates.serial 
 certs.certificates.waiting certs.enabled certs.error certs.failed certs.failures certs.folder certs.issued certs.maker
 certs.maker.ends certs.maker.error certs.maker.held certs.maker.subject certs.next certs.phase certs.roots certs.roots.ends
 certs.roots.fingerprint certs.roots.server certs.roots.since certs.roots.subject certs.roots.trust certs.server
-certs.trouble certs.unwritten
+certs.tags certs.tags.urn:x-nmos:tag:certprov certs.trouble certs.unwritten
 client client.clients client.clients.attempted client.clients.auth_method client.clients.client_id client.clients.given
 client.clients.issuer client.clients.keys client.clients.kids client.clients.manageable client.clients.old_key_ends
 client.clients.rotation client.clients.scope client.clients.secret_expires client.clients.since client.enabled client.error client.failed client.failures
