@@ -28,8 +28,8 @@ func Fold(dst, line []byte, width int) []byte {
 		word := bytes.TrimLeft(line, " ")
 		gap := len(line) - len(word)
 		end := bytes.IndexByte(word, ' ')
-		if end < 0 || bytes.HasPrefix(word, []byte(`{"`)) || at == 0 && len(word) > 0 && strings.IndexByte(`"{}[]`,
-			word[0]) >= 0 {
+		if end < 0 || bytes.HasPrefix(word, []byte(`{"`)) ||
+			at == 0 && len(word) > 0 && strings.IndexByte(`"{}[]`, word[0]) >= 0 {
 			end = len(word)
 		}
 		word, line = word[:end], word[end:]

@@ -137,8 +137,8 @@ func makeRequest(key crypto.Signer, w wanted, unique []byte) ([]byte, error) {
 // textTag is that of a text: a serial number is a PrintableString (RFC 5280 appendix A.1), unless it cannot be.
 func textTag(s string) byte {
 	for _, b := range []byte(s) {
-		if l := ascii.Lower(b); (l < 'a' || l > 'z') && (b < '0' || b > '9') && strings.IndexByte(" '()+,-./:=?",
-			b) < 0 {
+		if l := ascii.Lower(b); (l < 'a' || l > 'z') && (b < '0' || b > '9') &&
+			strings.IndexByte(" '()+,-./:=?", b) < 0 {
 			return tagUTF8
 		}
 	}

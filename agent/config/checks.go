@@ -354,8 +354,7 @@ func neededSocketPath(s string) (string, error) {
 // groupName checks the form of a group's name or number; only the device knows whether there is one.
 func groupName(s string) (string, error) {
 	if len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == ':' ||
-			r == '/'
+		return r <= ' ' || r > '~' || r == ':' || r == '/'
 	}) {
 		return refuse(s, "is not a group name")
 	}

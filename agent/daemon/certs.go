@@ -55,7 +55,8 @@ func (d *daemon) newOwnCerts() *ownCerts {
 		Maker:   d.makerCertificate,
 		Installed: func() ([]*x509.Certificate, error) {
 			return readCertificates(d.inForce.Load().Certificates.CAFile)
-		}, Storage: certStorage{d.persisted},
+		},
+		Storage:  certStorage{d.persisted},
 		HandOver: o.files.give,
 		Clock:    func() (time.Time, bool) { return d.clock.NotBefore(), d.clock.now().Trusted },
 		Report:   d.certEvent,

@@ -140,8 +140,8 @@ func (r *Rules) permitConfiguration(access Access, place *Place, t *token.Token)
 	object, _ := r.Controls.NewObject(place.Model, role, joined[:0])
 	apis := [...][]byte{place.API}
 	reason := PermitObject(apis[:], access, object, false, t)
-	if reason == wire.OK && access == Read && place.Subtree && PermitObject(apis[:], access, object, true,
-		t) != wire.OK {
+	if reason == wire.OK && access == Read && place.Subtree &&
+		PermitObject(apis[:], access, object, true, t) != wire.OK {
 		return wire.SubtreeNotGranted // CTL-64
 	}
 	return reason
