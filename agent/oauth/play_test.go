@@ -37,6 +37,7 @@ type play struct {
 	methods []string      // that the server's metadata offer; secrets if nil
 	at      string        // the path of tokens by the metadata; "/token" if empty
 	read    int           // how often the metadata were read
+	unread  bool          // they cannot be read
 }
 
 func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -87,6 +88,9 @@ func (p *play) again() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.read++
+			if p.unread {
+				return discovery.Metadata{}, errors.New("connection refused")
+			}
 			return discovery.Metadata{
 				TokenEndpoint: issuer + cmp.Or(p.at, "/token"), RegistrationEndpoint: issuer + "/register",
 				TokenAuthMethods: p.methods,

@@ -299,6 +299,17 @@ func TestEndpointMoves_CLI20(t *testing.T) {
 			t.Errorf("the metadata were read %d times in an hour in which they do not help, want 2 to 7", p.read-read)
 		}
 		p.mu.Lock()
+		p.unread = true
+		p.mu.Unlock()
+		read = p.read
+		if ask(p.Client, time.Hour); p.read == read || p.Token("registration").Err == nil {
+			t.Errorf("%d readings that failed, and error %v, want some and an error", p.read-read,
+				p.Token("registration").Err)
+		}
+		p.mu.Lock()
+		p.unread = false
+		p.mu.Unlock()
+		p.mu.Lock()
 		p.at = here
 		p.mu.Unlock()
 		ask(p.Client, 40*time.Minute)

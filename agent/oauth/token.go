@@ -339,8 +339,11 @@ func (c *Client) tokenEndpoint(ctx context.Context, e *entry) (string, error) {
 	}
 	c.doubtful, c.doubted = false, time.Now()
 	m, err := c.metadata(ctx, e.Issuer)
-	if err != nil || m.TokenEndpoint == e.TokenEndpoint {
-		return m.TokenEndpoint, err
+	if err != nil {
+		return "", err
+	}
+	if m.TokenEndpoint == e.TokenEndpoint {
+		return m.TokenEndpoint, nil
 	}
 	e.TokenEndpoint = m.TokenEndpoint
 	if err := c.save(); err != nil {
