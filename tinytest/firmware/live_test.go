@@ -156,8 +156,11 @@ func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
 			fake.tell("deny 401\nid=1\nreason=key-unknown\nwww-authenticate=Bearer realm=\"a\"\n")
 		}, true},
 		"nonsense": {func(t *testing.T, fake *daemon) { fake.tell("nonsense") }, true},
-		"restarted": {func(t *testing.T, fake *daemon) { fake.stop(); startDaemon(t, fake.socket, fake.answer) },
-			false},
+		"restarted": {func(t *testing.T, fake *daemon) {
+			fake.stop()
+			for next := startDaemon(t, fake.socket, fake.answer); next.asked() == 0; time.Sleep(time.Millisecond) {
+			}
+		}, false},
 		"and denied": {func(t *testing.T, fake *daemon) {
 			fake.stop()
 			startDaemon(t, fake.socket,
@@ -183,8 +186,6 @@ func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
 					t.Errorf("got %s, want the socket ended", text)
 				}
 				return
-			}
-			for asked := d.Asked(); d.Asked() == asked; time.Sleep(time.Millisecond) { // the next one is asked
 			}
 			d.SetLevel(-12)
 			receive(t, socket)
