@@ -17,17 +17,17 @@ const longest = 500
 // mostMain is how many lines package main of the daemon may have: it is flags, and a short file a subcommand.
 const mostMain = 1400
 
-// No line of Go is wider than 120 columns, but where a literal goes past them: a text is not cut to please a test. No
-// file of Go is longer than 500 lines, and the daemon's package main than 1,400.
+// No line of Go is wider than 120 columns, unless a raw string goes past them, which cannot be cut without changing it.
+// No file of Go is longer than 500 lines, and the daemon's package main than 1,400.
 func TestLines(t *testing.T) {
 	main := 0
 	for name, text := range trackedTexts(t) {
 		if !strings.HasSuffix(name, ".go") {
 			continue
 		}
-		literal := literals(text)
+		raw := rawStrings(text)
 		for i, line := range strings.Split(text, "\n") {
-			if wide := width(line); wide > columns && !literal[i+1] {
+			if wide := width(line); wide > columns && !raw[i+1] {
 				t.Errorf("%s:%d: got %d columns, want %d at most", name, i+1, wide, columns)
 			}
 		}
@@ -44,8 +44,8 @@ func TestLines(t *testing.T) {
 
 func width(s string) int { return utf8.RuneCountInString(s) + (tabWidth-1)*strings.Count(s, "\t") }
 
-// literals returns the lines, counted from 1, on which a string goes past the last column, with what closes it.
-func literals(text string) map[int]bool {
+// rawStrings returns the lines, counted from 1, on which a raw string goes past the last column, with what closes it.
+func rawStrings(text string) map[int]bool {
 	files := token.NewFileSet()
 	file := files.AddFile("", -1, len(text))
 	var s scanner.Scanner
@@ -57,6 +57,9 @@ func literals(text string) map[int]bool {
 		case token.EOF:
 			return found
 		case token.STRING:
+			if literal[0] != '`' {
+				continue
+			}
 			first := file.Line(at)
 			for i, part := range strings.Split(literal, "\n") {
 				before := ""

@@ -51,7 +51,8 @@ func TestView(t *testing.T) {
 		{recorded(hostile), `     0  08:00:00.000  deny  403 path-not-granted    a-clie..that-is-long  GET     /a\x1b[2J\"\\\u202e\u0661`},
 		{joined, "    99  08:00:00.000? deny  401 no-token                                  -       (requests of " +
 			"whatever kind) ×57"},
-		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          GET     (whatever path) ×1234"},
+		{client, "     0  08:00:00.000  allow 200 ok                  controller-1          " +
+			"GET     (whatever path) ×1234"},
 		{recorded(untrusted), "     0  08:00:00.000  deny  401 issuer-untrusted                          GET     /a" +
 			`  (claims to be of issuer https://evil.example/\x1b[2J, unverified)`},
 		{recorded(none), "     0  00:00:00.000? error 400 packet-verb                               decide  "},

@@ -51,13 +51,15 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 		{"server-only", func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}, "server and client both"},
-		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil }, "server and client both"},
+		{"no-use", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.ExtKeyUsage = nil },
+			"server and client both"},
 		{"no-signatures", func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.KeyUsage = x509.KeyUsageKeyEncipherment
 		}, "TLS cannot use it"},
 		{"ca", func(c *x509.Certificate, _ *x509.CertificateRequest) { c.IsCA, c.BasicConstraintsValid = true, true },
 			"not used: a CA's"},
-		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() }, "another key"},
+		{"key", func(_ *x509.Certificate, csr *x509.CertificateRequest) { csr.PublicKey = newKey().Public() },
+			"another key"},
 	} {
 		t.Run("CERT-28/"+c.name, func(t *testing.T) {
 			e := newEST("est.example.com")

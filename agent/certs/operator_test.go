@@ -212,7 +212,8 @@ func TestWishes_CERT26_CERT41(t *testing.T) {
 	r.config.Names = []string{"new.example.com"} // other names: from the beginning
 	r.Configure(r.config)
 	r.step()
-	if a := e.enrolments()[3]; !strings.HasSuffix(a.what, "/simpleenroll") || r.must().DNSNames[0] != "new.example.com" {
+	a := e.enrolments()[3]
+	if !strings.HasSuffix(a.what, "/simpleenroll") || r.must().DNSNames[0] != "new.example.com" {
 		t.Errorf("got %s", a.what)
 	}
 }

@@ -150,7 +150,8 @@ func (c *Config) certificateWarnings() (all []string) {
 			"place gives it one; name the root in fingerprint")
 	}
 	if x.Enabled() && c.State.Dir == "" {
-		all = append(all, "[certificates] est: [state] dir is empty, so the device asks for a certificate at each start")
+		all = append(all, "[certificates] est: [state] dir is empty, so the device asks for a certificate at each "+
+			"start")
 	}
 	if x.Enabled() && !x.Renew {
 		all = append(all, "[certificates] renew is false: the certificate ends unless somebody renews it")

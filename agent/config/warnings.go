@@ -55,7 +55,8 @@ func (c *Config) Warnings() []string {
 		if last := host[strings.LastIndexByte(host, '.')+1:]; strings.Contains(last, "*") {
 			// `*` stands for any part of the host, dots included.
 			warn(
-				"[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of yours",
+				"[authorization] trusted_issuers: %s also matches hosts of any other domain; end it in a domain of "+
+					"yours",
 				shown(p))
 		}
 	}
@@ -99,8 +100,8 @@ func (c *Config) clientWarnings() (all []string) {
 	}
 	if cl.InitialAccessTokenFile != "" && cl.Issuer == "" && c.Discovers() != DiscoveryOff &&
 		len(c.Discovery.Hosts) == 0 {
-		warn("[client] initial_access_token_file: the token is sent to whichever server discovery finds; name yours in " +
-			"[client] issuer or [discovery] hosts")
+		warn("[client] initial_access_token_file: the token is sent to whichever server discovery finds; name yours " +
+			"in [client] issuer or [discovery] hosts")
 	}
 	if len(cl.AllowUIDs) == 0 && cl.Group == "" {
 		warn("[client] allow_uids and group are empty, so only root and the daemon's own user are given tokens")

@@ -253,7 +253,8 @@ var certTexts = [...]struct {
 	level zapcore.Level
 	text  string
 }{
-	certs.EventFirstTrust: {zap.WarnLevel, "a root is trusted from now on that no other vouches for; compare its fingerprint"},
+	certs.EventFirstTrust: {zap.WarnLevel, "a root is trusted from now on that no other vouches for; compare its " +
+		"fingerprint"},
 	certs.EventRoots:      {zap.InfoLevel, "the roots that the EST server gives have changed"},
 	certs.EventIssued:     {zap.InfoLevel, "a certificate for this device"},
 	certs.EventWaiting:    {zap.InfoLevel, "the EST server wants somebody to agree to the certificate"},

@@ -80,8 +80,8 @@ func TestInstallCertificate_CERT47_CERT48(t *testing.T) {
 		t.Errorf("all removed: %v", err)
 	}
 	r.queue.Flush(time.Minute)
-	if log := r.log.String(); !strings.Contains(log, "installing a certificate") || !strings.Contains(log, "forgotten") ||
-		strings.Contains(log, "PRIVATE") {
+	if log := r.log.String(); !strings.Contains(log, "installing a certificate") ||
+		!strings.Contains(log, "forgotten") || strings.Contains(log, "PRIVATE") {
 		t.Errorf("got the log %s", log)
 	}
 }
@@ -141,7 +141,8 @@ func TestModeIsTriedAgain_CERT29(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.configureCerts()
-	eventually(t, "status says that the files are not written", func() bool { return r.snapshot().Certs.Unwritten != "" })
+	eventually(t, "status says that the files are not "+
+		"written", func() bool { return r.snapshot().Certs.Unwritten != "" })
 	if err := os.RemoveAll(file); err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,8 @@ func TestWhichNamesCount_CLM4(t *testing.T) {
 		{"no name any more", "", []string{"b"}, nil, []string{"b"}, nil, false, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			text := "[device]\n" + c.config + "\n[discovery]\nmode = \"off\"\n[audit]\nsinks = []\n[state]\ndir = \"\"\n"
+			text := "[device]\n" + c.config + "\n[discovery]\nmode = \"off\"\n[audit]\nsinks = []\n" +
+				"[state]\ndir = \"\"\n"
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

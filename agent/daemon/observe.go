@@ -223,8 +223,8 @@ func (d *daemon) StopObserve(ctx context.Context) error {
 	err := d.endObserve(askedBy(ctx), asked(ctx))
 	o.alarm.Ring()
 	if err != nil && !errors.Is(err, errNoState) {
-		return fmt.Errorf("it has ended, but that cannot be written down yet, so a restart before its time is over would "+
-			"begin it again: %w", err)
+		return fmt.Errorf("it has ended, but that cannot be written down yet, so a restart before its time is over "+
+			"would begin it again: %w", err)
 	}
 	return nil
 }

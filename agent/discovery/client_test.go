@@ -21,8 +21,8 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 		{"CLI-20", "all", `"token_endpoint":"ISS/t","registration_endpoint":"ISS/r","revocation_endpoint":"ISS/v",` +
 			`"token_endpoint_auth_methods_supported":["a"],"token_endpoint_auth_signing_alg_values_supported":["b"],` +
 			`"grant_types_supported":["c"],"revocation_endpoint_auth_methods_supported":["d"]`,
-			"{Issuer:ISS TokenEndpoint:ISS/t RegistrationEndpoint:ISS/r RevocationEndpoint:ISS/v TokenAuthMethods:[a] " +
-				"TokenAuthSigningAlgs:[b] GrantTypes:[c] RevocationAuthMethods:[d]}"},
+			"{Issuer:ISS TokenEndpoint:ISS/t RegistrationEndpoint:ISS/r RevocationEndpoint:ISS/v " +
+				"TokenAuthMethods:[a] TokenAuthSigningAlgs:[b] GrantTypes:[c] RevocationAuthMethods:[d]}"},
 		{"CLI-22", "null", `"token_endpoint":null,"token_endpoint_auth_methods_supported":null`, "TokenAuthMethods:[]"},
 		{"CLI-21", "other-host", `"token_endpoint":"https://other.example.com/t"`,
 			"TokenEndpoint:https://other.example.com/t"},

@@ -60,9 +60,11 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 			b._dns-sd._udp.x.test. PTR a.test.
 			b._dns-sd._udp.x.test. PTR local.
 			b._dns-sd._udp.x.test. PTR .
-			b._dns-sd._udp.x.test. PTR x.test.`, "https://auth.a.test", "x.test b._dns-sd._udp.x.test lb._dns-sd._udp.x.test a.test"},
+			b._dns-sd._udp.x.test. PTR x.test.`, "https://auth.a.test",
+			"x.test b._dns-sd._udp.x.test lb._dns-sd._udp.x.test a.test"},
 		"named by the network, lb": {DiscoverOptions{ResolvConf: resolvConf("search x.test")}, zone + `
-			lb._dns-sd._udp.x.test. PTR b.test.`, "https://auth.b.test", "x.test b._dns-sd._udp.x.test lb._dns-sd._udp.x.test b.test"},
+			lb._dns-sd._udp.x.test. PTR b.test.`, "https://auth.b.test",
+			"x.test b._dns-sd._udp.x.test lb._dns-sd._udp.x.test b.test"},
 		"named by the network's address": {DiscoverOptions{Networks: func() []netip.Prefix {
 			return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("fe80::1/64"),
 				netip.MustParsePrefix("192.0.2.77/26")}

@@ -132,7 +132,8 @@ func TestParseMessageBounded_DIS1(t *testing.T) {
 // txtRecord is a TXT record with these data, as it is read from an answer.
 func txtRecord(data []byte) (*resource, bool) {
 	p := binary.BigEndian.AppendUint16([]byte(
-		"\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x10\x00\x01\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c"), uint16(len(data)))
+		"\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x10\x00\x01"+
+			"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c"), uint16(len(data)))
 	m, err := parseMessage(append(p, data...), 7, question{"a.", dns.TypeTXT})
 	if err != nil || len(m.answer) != 1 {
 		return nil, false

@@ -74,7 +74,8 @@ var advice = [wire.Reasons]Advice{
 			"status\" shows whether it has."},
 	wire.WatchLimit: {"As many questions stand (watch-token) as leave room for those that are asked: half of the " +
 		"connections, and half of those of one process.",
-		"Raise [limits] connections and restart the daemon; until then the firmware ends its WebSockets by expires-in."},
+		"Raise [limits] connections and restart the daemon; until then the firmware ends its WebSockets by " +
+			"expires-in."},
 	wire.TwoTokens: {"The request carried a token in two places, and the device does not guess which one counts.",
 		"Fix the controller: one token a request."},
 	wire.EmptyToken: {"The request said Bearer and no token, as a controller does that failed to get one.",
@@ -86,8 +87,9 @@ var advice = [wire.Reasons]Advice{
 
 	wire.TokenTooLarge: {"The token is longer than this device reads.",
 		"Use wildcards in the claims in place of long lists; or raise [limits] token_bytes, which ends at 16384."},
-	wire.TokenMalformed: {"This is not a signed JSON Web Token: it may be an opaque token, cut off, or in quotation marks.", sending},
-	wire.TokenJSON:      {"The token is not valid JSON, or names one member twice.", issuing},
+	wire.TokenMalformed: {"This is not a signed JSON Web Token: it may be an opaque token, cut off, or in quotation " +
+		"marks.", sending},
+	wire.TokenJSON: {"The token is not valid JSON, or names one member twice.", issuing},
 	wire.TokenAlgorithm: {"The token is not signed with RS512, the only algorithm that IS-10 allows.",
 		"Set the signature algorithm of access tokens for this client to RS512 in the authorization server."},
 	wire.TokenCritical: {"The token demands an extension that this device does not know.", issuing},

@@ -62,8 +62,8 @@ var (
 		{"TOK-4", "typ is $typ$", good, []wire.Reason{wire.TokenType}},
 	}
 	goodPayload = &check{"TOK-5", "payload with $claims$ claims", good, notJSON}
-	badPayload  = &check{"TOK-5", "the payload is not one plain JSON object: another kind, a doubled name, bad UTF-8, " +
-		"or nested too deep", good, notJSON}
+	badPayload  = &check{"TOK-5", "the payload is not one plain JSON object: another kind, a doubled name, bad " +
+		"UTF-8, or nested too deep", good, notJSON}
 	notJSON = []wire.Reason{wire.TokenJSON}
 
 	aboutIssuer = &check{"CLM-1", "iss is $iss$", good, []wire.Reason{wire.IssuerMissing}}
@@ -105,9 +105,11 @@ var (
 	anySpecifier = &check{"PATH-15", "needs any specifier under read or write of $controls$; $controlled$", good,
 		noControl}
 	readList    = &check{"CTL-63", "needs any specifier under read of $claim$; $granted$", good, noSubtree}
-	readSubtree = &check{"CTL-64", "needs $need$ (bulkProperties without recurse=false shows everything below) of $claim$; $granted$",
+	readSubtree = &check{"CTL-64", "needs $need$ (bulkProperties without recurse=false shows everything below) of " +
+		"$claim$; $granted$",
 		good, noSubtree}
-	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim$; $granted$", good,
+	noObject = &check{"CTL-61", "needs a path that begins with rolePaths, or a selector and rolePaths; of $claim$; " +
+		"$granted$", good,
 		noSubtree}
 	notGranted = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.OK}
 	noControl  = []wire.Reason{wire.APINotGranted, wire.PathNotGranted, wire.ControlNotGranted, wire.OK}

@@ -63,7 +63,8 @@ func (s *state) find() error {
 // noModel says which device models there are.
 func (s *state) noModel() error {
 	if len(s.Config.Control.Models) == 0 {
-		return fmt.Errorf("there is no device model %s: [control] models names none, so that --model has to be left out",
+		return fmt.Errorf("there is no device model %s: [control] models names none, so that --model has to be left "+
+			"out",
 			show(s.Model))
 	}
 	return fmt.Errorf("there is no device model %s; [control] models has %s", show(s.Model),

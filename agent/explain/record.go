@@ -80,7 +80,8 @@ func (r *record) facts(b *bytes.Buffer) {
 	say(b, "decision  %d at %s, clock %s\n", r.Seq, r.Time, r.Clock)
 	switch {
 	case r.Joined != "":
-		say(b, "          and others that came faster than each has a record of its own: %d,\n          from %d at %s on;\n",
+		say(b, "          and others that came faster than each has a record of its own: %d,\n"+
+			"          from %d at %s on;\n",
 			max(r.Count, 1), cmp.Or(r.First, r.Seq), cmp.Or(r.Since, r.Time))
 		switch r.Joined {
 		case "reason":

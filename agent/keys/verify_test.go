@@ -17,10 +17,12 @@ var verifyKeys = sync.OnceValue(func() []*rsa.PrivateKey {
 	for _, bits := range []int{2048, 2050, 3072, 4096} {
 		all = append(all, mint.CachedKey("key-1", bits).Private)
 	}
-	p, _ := new(big.Int).SetString("f66648780fa5322536b2801432c5118d79c9971f0cfd2a365dc1b22cf7d0c1d74d6bce14b9e0fd3d54481fd48a297cf264cd"+
+	p, _ := new(big.Int).SetString(""+
+		"f66648780fa5322536b2801432c5118d79c9971f0cfd2a365dc1b22cf7d0c1d74d6bce14b9e0fd3d54481fd48a297cf264cd"+
 		"a6bb3ea247b36bd2aa9a48911a404af4b6132538d356d4dfdda0b52f70ceff94e2c6446c67a30d79af944502a4cbbe898f0e"+
 		"066ea3226f7ef0d6b609951f2cb4fc6b2c905d6d1c938d6457d8f71d", 16)
-	q, _ := new(big.Int).SetString("d4d49b08ae1091e89d6f1e9681946eeb5897c7650987600cd32d75084475255ffdcfe9a3b22aa8c4804ea44edaa3c331667c"+
+	q, _ := new(big.Int).SetString(""+
+		"d4d49b08ae1091e89d6f1e9681946eeb5897c7650987600cd32d75084475255ffdcfe9a3b22aa8c4804ea44edaa3c331667c"+
 		"e6396885a127491299b74470a967615de8c5da383d9d2b18b978dc2a1bc821de2db393263217696a6f70d866b162c79ee5af"+
 		"33e7ad17ce6bb73bf769fa38559f8bc57651189b37f16bcbf966956f", 16)
 	one, three := big.NewInt(1), big.NewInt(3)

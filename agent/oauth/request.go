@@ -191,7 +191,9 @@ func (c *Client) exchange(ctx context.Context, issuer string, r *request, want i
 	if body != nil {
 		req.Body = &noted{req.Body, &sent}
 	}
-	req.Header = http.Header{"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
+	req.Header = http.Header{
+		"User-Agent": {"nmos-authd"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"},
+	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}

@@ -74,13 +74,17 @@ func TestGenericIdentity(t *testing.T) {
 			// not hardware
 			net + "br0/address": "02:00:5e:10:00:01\n", net + "br0/addr_assign_type": "0\n",
 			// by chance
-			net + "eth0/address": "02:00:5e:10:00:02\n", net + "eth0/addr_assign_type": "1\n", net + "eth0/device/uevent": "",
-			net + "eth1/address": "00:00:00:00:00:00\n", net + "eth1/addr_assign_type": "0\n", net + "eth1/device/uevent": "",
+			net + "eth0/address":          "02:00:5e:10:00:02\n",
+			net + "eth0/addr_assign_type": "1\n", net + "eth0/device/uevent": "",
+			net + "eth1/address":          "00:00:00:00:00:00\n",
+			net + "eth1/addr_assign_type": "0\n", net + "eth1/device/uevent": "",
 			net + "eth2/address": "not yet\n", net + "eth2/addr_assign_type": "0\n", net + "eth2/device/uevent": "",
 			net + "eth3/address":          "80:00:02:08:fe:80:00:00:00:00:00:00:e4:1d:2d:03:00:e0:49:11\n",
 			net + "eth3/addr_assign_type": "0\n", net + "eth3/device/uevent": "",
-			net + "eth4/address": "02:00:5E:10:00:0A\n", net + "eth4/addr_assign_type": "0\n", net + "eth4/device/uevent": "",
-			net + "eth5/address": "02:00:5e:10:00:0b\n", net + "eth5/addr_assign_type": "0\n", net + "eth5/device/uevent": "",
+			net + "eth4/address":          "02:00:5E:10:00:0A\n",
+			net + "eth4/addr_assign_type": "0\n", net + "eth4/device/uevent": "",
+			net + "eth5/address":          "02:00:5e:10:00:0b\n",
+			net + "eth5/addr_assign_type": "0\n", net + "eth5/device/uevent": "",
 		}, hal.Identity{Serial: "02:00:5e:10:00:0a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 
 // Every kind of change is found, each where it stands, and nothing else.
 func TestMutationsOf(t *testing.T) {
-	const text = "package a\n\nfunc f(a, b int, c bool) bool {\n\tfor a < b {\n\t\tif !c {\n\t\t\tcontinue\n\t\t}\n\t\t" +
-		"break\n\t}\n\treturn a+7 == b || true\n}\n"
+	const text = "package a\n\nfunc f(a, b int, c bool) bool {\n\tfor a < b {\n\t\tif !c {\n\t\t\tcontinue\n\t\t}\n" +
+		"\t\tbreak\n\t}\n\treturn a+7 == b || true\n}\n"
 	got, err := mutationsOf("a.go", []byte(text))
 	if err != nil {
 		t.Fatal(err)

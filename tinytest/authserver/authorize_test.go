@@ -426,16 +426,17 @@ func TestMetadataOfAClientsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"authorization_endpoint":                         s.URL() + "/authorize",
-		"token_endpoint":                                 s.URL() + "/token",
-		"revocation_endpoint":                            s.URL() + "/revoke",
-		"registration_endpoint":                          s.URL() + "/register",
-		"code_challenge_methods_supported":               "[S256]",
-		"grant_types_supported":                          "[authorization_code client_credentials refresh_token]",
-		"response_types_supported":                       "[code]",
-		"token_endpoint_auth_methods_supported":          "[client_secret_basic client_secret_post private_key_jwt none]",
+		"authorization_endpoint":           s.URL() + "/authorize",
+		"token_endpoint":                   s.URL() + "/token",
+		"revocation_endpoint":              s.URL() + "/revoke",
+		"registration_endpoint":            s.URL() + "/register",
+		"code_challenge_methods_supported": "[S256]",
+		"grant_types_supported":            "[authorization_code client_credentials refresh_token]",
+		"response_types_supported":         "[code]",
+		"token_endpoint_auth_methods_supported": "[client_secret_basic client_secret_post private_key_jwt " +
+			"none]",
 		"authorization_response_iss_parameter_supported": "true",
-		"scopes_supported":                               "[connection events node query registration]",
+		"scopes_supported": "[connection events node query registration]",
 	} {
 		if got := fmt.Sprint(m[name]); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)

@@ -62,26 +62,29 @@ func TestEveryClientDistrusts(t *testing.T) {
 func checkControl(t *testing.T, d *anyDaemon, p *probe) {
 	commands := []command{{"7", "1.2", "1", "1", "root.a"}, {"8", "", "4", "3", "root.b"},
 		subscription("root.tx 3.gain")}
-	for reply, want := range map[string]string{
-		"allow 200\nid=$ID\nreason=ok\n": "200 200 200",
-		"allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 7 403 path-not-granted\n":          "200 200 200",
-		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\n":                             "200 401 200",
-		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=subscribe root.tx 3.gain 403 path-not-granted\n":              "200 200 401",
-		"deny 401\nid=$ID\nreason=token-expired\ndenied=*\n":                                                             "401 401 401",
-		"deny 503\nid=$ID\nreason=keys-pending\ndenied=*\nretry-after=1\n":                                               "503 503 503",
-		"deny 403\nid=$ID\nreason=later\n":                                                                               "401 401 401",
-		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 9 403 path-not-granted\n":                             "503 503 503",
-		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=subscribe root.tx 3 403 path-not-granted\n":                   "503 503 503",
-		"allow 200\nid=$ID\nreason=ok\ndenied=command 8 403 path-not-granted\n":                                          "503 503 503",
-		"error 400\nid=$ID\nreason=packet-value\n":                                                                       "503 503 503",
-		"allow 200\nid=x\nreason=ok\n":                                                                                   "503 503 503",
-		"allow 200\nid=$ID\nreason=observe\nwould=401 no-token\nwould=*\n":                                               "200 200 200",
-		"deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\ndenied=command 7 403 other\n": "401 401 200",
+	for _, c := range []struct{ want, reply string }{
+		{"200 200 200", "allow 200\nid=$ID\nreason=ok\n"},
+		{"200 200 200", "allow 200\nid=$ID\nreason=observe\nwould=403 path-not-granted\nwould=command 7 403 " +
+			"path-not-granted\n"},
+		{"200 401 200", "deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\n"},
+		{"200 200 401", "deny 403\nid=$ID\nreason=path-not-granted\n" +
+			"denied=subscribe root.tx 3.gain 403 path-not-granted\n"},
+		{"401 401 401", "deny 401\nid=$ID\nreason=token-expired\ndenied=*\n"},
+		{"503 503 503", "deny 503\nid=$ID\nreason=keys-pending\ndenied=*\nretry-after=1\n"},
+		{"401 401 401", "deny 403\nid=$ID\nreason=later\n"},
+		{"503 503 503", "deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 9 403 path-not-granted\n"},
+		{"503 503 503", "deny 403\nid=$ID\nreason=path-not-granted\ndenied=subscribe root.tx 3 403 path-not-granted\n"},
+		{"503 503 503", "allow 200\nid=$ID\nreason=ok\ndenied=command 8 403 path-not-granted\n"},
+		{"503 503 503", "error 400\nid=$ID\nreason=packet-value\n"},
+		{"503 503 503", "allow 200\nid=x\nreason=ok\n"},
+		{"200 200 200", "allow 200\nid=$ID\nreason=observe\nwould=401 no-token\nwould=*\n"},
+		{"401 401 200", "deny 403\nid=$ID\nreason=path-not-granted\ndenied=command 8 403 path-not-granted\n" +
+			"denied=command 7 403 other\n"},
 	} {
-		d.become(replying(reply))
-		if a := p.control(ofControl, "-", value("Bearer x"), commands...); a.text["statuses"] != want ||
-			(a.decision == "allow") != (want == "200 200 200") {
-			t.Errorf("%q: got %+v; want statuses %s", reply, a, want)
+		d.become(replying(c.reply))
+		if a := p.control(ofControl, "-", value("Bearer x"), commands...); a.text["statuses"] != c.want ||
+			(a.decision == "allow") != (c.want == "200 200 200") {
+			t.Errorf("%q: got %+v; want statuses %s", c.reply, a, c.want)
 		}
 	}
 	d.become(honest)

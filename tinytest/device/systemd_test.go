@@ -47,7 +47,8 @@ func TestSystemd_OPS1(t *testing.T) {
 				m.t.Errorf("the units are %q, want each %s", out, want)
 			}
 		}
-		if owner := m.must("chown nmos-authd: /var/lib/nmos-authd; stat -c %U:%a /run/nmos-authd"); owner != "nmos-authd:755" {
+		owner := m.must("chown nmos-authd: /var/lib/nmos-authd; stat -c %U:%a /run/nmos-authd")
+		if owner != "nmos-authd:755" {
 			m.t.Errorf("/run/nmos-authd is %s, want nmos-authd:755", owner)
 		}
 		m.must(fmt.Sprintf("cp /box/ca.pem /box/nmos-authd.toml /etc/nmos-authd/ && echo '%s %s' >>/etc/hosts",

@@ -243,7 +243,8 @@ func TestDebUnderSystemd(t *testing.T) {
 		printf '[Socket]\nSocketGroup=audio\n' >/etc/systemd/system/nmos-authd.socket.d/group.conf &&
 		systemctl daemon-reload && systemctl start nmos-authd.service`)
 	m.decides()
-	if got := m.must("cd /run/nmos-authd && ! test -e http.sock && stat -c '%U:%G %a' authz.sock"); got != "nmos-authd:audio 660" {
+	got := m.must("cd /run/nmos-authd && ! test -e http.sock && stat -c '%U:%G %a' authz.sock")
+	if got != "nmos-authd:audio 660" {
 		t.Errorf("the decision socket is %s, want nmos-authd:audio 660", got)
 	}
 	m.must("systemctl unmask nmos-authd-http.socket; rm -r /etc/systemd/system/nmos-authd.socket.d; systemctl " +
@@ -274,7 +275,8 @@ func TestDebUnderSystemd(t *testing.T) {
 	m.must("rm -r /etc/systemd/system/nmos-authd.service.d && dpkg --purge nmos-authd")
 	m.status(1, "pgrep -x nmos-authd")
 	m.must("! test -e /run/nmos-authd && ! test -e /var/lib/nmos-authd && ! test -e /etc/nmos-authd/nmos-authd.toml")
-	if out, _ := m.try("systemctl list-units --all --plain --no-legend 'nmos-authd*'; find /etc/systemd -name 'nmos*'"); out != "" {
+	out, _ := m.try("systemctl list-units --all --plain --no-legend 'nmos-authd*'; find /etc/systemd -name 'nmos*'")
+	if out != "" {
 		t.Errorf("after the purge systemd still knows of %q", out)
 	}
 }

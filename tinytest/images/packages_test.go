@@ -74,8 +74,9 @@ func TestDebs(t *testing.T) {
 		}
 		dir := t.TempDir()
 		mustRun(t, root, nil, "dpkg-deb", "--raw-extract", deb, dir)
-		if got := read(t, filepath.Join(dir, "DEBIAN/conffiles")); got != "/etc/init.d/nmos-authd\n/etc/nmos-authd/nmos-authd.toml\n" {
-			t.Errorf("%s: conffiles are %q", deb, got)
+		want := "/etc/init.d/nmos-authd\n/etc/nmos-authd/nmos-authd.toml\n"
+		if got := read(t, filepath.Join(dir, "DEBIAN/conffiles")); got != want {
+			t.Errorf("%s: conffiles are %q, want %q", deb, got, want)
 		}
 		binary, err := os.ReadFile(filepath.Join(dir, "usr/bin/nmos-authd"))
 		if err != nil {

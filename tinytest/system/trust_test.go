@@ -59,7 +59,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 	f.await(b, 2)
 	r := command(t, "", "check-config", "--config", b.ConfigFile())
 	r.check(t, 0,
-		"[discovery] hosts is empty: tokens are accepted from any host that DNS-SD names, if its certificate chains to "+b.CAFile(), "")
+		"[discovery] hosts is empty: tokens are accepted from any host that DNS-SD names, if its certificate chains "+
+			"to "+b.CAFile(), "")
 
 	bound := b.config
 	bound.Discovery += "\nhosts = [\"*-2.example.com\"]"

@@ -21,7 +21,8 @@ func cut(token string) (head, payload, signature string) {
 }
 
 func (b *builder) form() {
-	b.begin("form", "The compact form of a token: segments, base64url, size. Signatures are over the text as it stands.")
+	b.begin("form", "The compact form of a token: segments, base64url, size. Signatures are over the text as it "+
+		"stands.")
 	b.setting("form", "")
 	b.minted(b.base(), tables, func(c mint.Case) bool {
 		return c.Rule == "TOK-1" || strings.HasPrefix(c.Name, "token-")

@@ -5,7 +5,8 @@ import (
 )
 
 func (b *builder) paths() {
-	b.begin("paths", "How a target is read: normal form, ambiguities, versions, base paths, what is outside of the APIs.")
+	b.begin("paths", "How a target is read: normal form, ambiguities, versions, base paths, what is outside of the "+
+		"APIs.")
 	b.setting("paths", "")
 	token := b.permitting("node system",
 		"connection=*|single/senders/* bulk/*/staged", "events=sources/1/ sources/2*", "streamcompatibility=|*",

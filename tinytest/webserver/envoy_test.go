@@ -49,7 +49,8 @@ func newEnvoy(t *testing.T, r *rig) (f *front, listen, device string) {
 var envoyDifferences = []difference{
 	{`TOK-5/(token-100-kb|payload-nested-200000-deep)`, "431", "more headers than max_request_headers_kb"},
 	{`TOK-1/payload-(nul|newline)`, "400", "a control character in a header, in other words"},
-	{`TOK-1/payload-carriage-return`, "401", "Envoy takes a carriage return out of a header: it asks with another token"},
+	{`TOK-1/payload-carriage-return`, "401", "Envoy takes a carriage return out of a header: it asks with another " +
+		"token"},
 	{`TOK-1/signature-carriage-return-after`, "200", "Envoy takes a carriage return at the end of a header away"},
 	{`target .*/x-nmos/node/v1\.3/self(\?a=b)?#.*|handshake (token in a fragment|a fragment with dots.*)`, "400",
 		"Envoy takes no fragment"},

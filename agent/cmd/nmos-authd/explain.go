@@ -37,12 +37,14 @@ func runExplain(args []string) error {
 			"signed them",
 	)
 	seq := set.Uint64("seq", 0,
-		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and TARGET")
+		"explain the decision of this `number` in the audit, as the running daemon remembers it; takes no METHOD and "+
+			"TARGET")
 	upgrade := set.String("upgrade", "", "value of the Upgrade header, such as websocket")
 	command := set.Bool("command", false,
 		"explain a command on an object of the device model: 1.2.2.1 4m3 root.receiver-monitors.monitor-01")
 	model := set.String("model", "",
-		"with --command, the `name` of the device model if there are several: a name of [control] models, such as slot2B")
+		"with --command, the `name` of the device model if there are several: a name of [control] models, such as "+
+			"slot2B")
 	resource := set.Bool("resource", false,
 		"explain a question about a resource of the device, by its own KIND and NAME, and read or write")
 	at := set.String("at", "", "judge the token at this `time`, as 2006-01-02T15:04:05Z; by default now")

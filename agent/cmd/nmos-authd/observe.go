@@ -78,7 +78,8 @@ func runObserveStart(args []string) error {
 	if err := json.Unmarshal(text, &o); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout(), "Nothing is denied until %s.\nThen enforce is back by itself; sooner with: nmos-authd observe stop\n",
+	fmt.Fprintf(stdout(), "Nothing is denied until %s.\n"+
+		"Then enforce is back by itself; sooner with: nmos-authd observe stop\n",
 		o.Until)
 	if o.Unkept != "" {
 		fmt.Fprintf(stdout(), "A restart ends it, too, since it cannot be written down: %s\n", o.Unkept)

@@ -11,9 +11,9 @@ import (
 
 func (s *stage) deviceEnrols(ctx context.Context, _ *cast) error {
 	say("The stage box is new. Its maker gave it a certificate that says which box it is; the engineer gave it the " +
-		"fingerprint of the facility's root, and no more. Without a certificate of the facility its web server cannot " +
-		"start. Nobody has to copy one: its nmos-authd finds the certificate server (EST) in DNS-SD, and asks. (It would " +
-		"do so by itself within 5 s.)")
+		"fingerprint of the facility's root, and no more. Without a certificate of the facility its web server " +
+		"cannot start. Nobody has to copy one: its nmos-authd finds the certificate server (EST) in DNS-SD, and " +
+		"asks. (It would do so by itself within 5 s.)")
 	if err := s.EnrolDevice(ctx); err != nil {
 		return err
 	}

@@ -45,7 +45,8 @@ func (s *stage) sit(ctx context.Context, who, name string, person controller.Per
 // gains has Mona watch a meter and a gain, which she may not turn, and Sven may.
 func (s *stage) gains(ctx context.Context, _ *cast) (err error) {
 	say("Gains and level meters are objects of the stage box, which panels control over one WebSocket (IS-12). Its " +
-		"firmware asks about every command on it. Mona's claim says read root.*; Sven's has write root.mic-1.gain, too.")
+		"firmware asks about every command on it. Mona's claim says read root.*; Sven's has write root.mic-1.gain, " +
+		"too.")
 	mona, err := s.sit(ctx, "Mona", "Meter bridge", studio.Mona)
 	if err != nil {
 		return err

@@ -112,8 +112,9 @@ func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
 	if err != nil {
 		return err
 	}
-	say("DNS-SD now has _nmos-auth._tcp.%s. The registry is switched on, and the stage box's web server starts. Each has "+
-		"an nmos-authd beside it, which finds the server, checks its certificate and fetches its keys.", studio.Domain)
+	say("DNS-SD now has _nmos-auth._tcp.%s. The registry is switched on, and the stage box's web server starts. Each "+
+		"has an nmos-authd beside it, which finds the server, checks its certificate and fetches its " +
+		"keys.", studio.Domain)
 	if err := s.StartRegistry(ctx); err != nil {
 		return err
 	}
@@ -132,8 +133,9 @@ func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
 }
 
 func (s *stage) deviceAnnounces(ctx context.Context, _ *cast) error {
-	say("The registry wants tokens too. The stage box's firmware does not know OAuth: its nmos-authd registers it as a " +
-		"client, with a key made on the device, and hands the firmware a token. (It would do so by itself within 20 s.)")
+	say("The registry wants tokens too. The stage box's firmware does not know OAuth: its nmos-authd registers it as " +
+		"a client, with a key made on the device, and hands the firmware a token. (It would do so by itself within " +
+		"20 s.)")
 	text, err := s.RegisterDevice(ctx)
 	if err != nil {
 		return err
