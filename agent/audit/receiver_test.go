@@ -127,7 +127,7 @@ func (r *receiver) serve(l net.Listener, reads bool) {
 				}
 				n, err := strconv.Atoi(strings.TrimSuffix(length, " "))
 				if err != nil || n < 1 || n > 64<<10 || length[0] == '0' {
-					r.t.Errorf("%q is no length", length)
+					r.t.Errorf("got the length %q, want a number", length)
 					return
 				}
 				frame := make([]byte, n)

@@ -20,8 +20,8 @@ const (
 )
 
 // lists looks into the revocation lists that the certificates held and the maker's name (CERT-45). One that was revoked
-// is out of use at once, and another is asked for from the beginning; the maker's is not shown any more (CERT-26). A
-// list that does not come changes nothing: it may be kept from the device by anybody between, and a maker's is often
+// is not used from then on, and another is asked for from the beginning; the maker's is not shown any more (CERT-26).
+// A list that does not come changes nothing: it may be kept from the device by anybody between, and a maker's is often
 // out of a facility's reach. The root is not looked up, since only its own signature could say that it is revoked.
 func (c *Client) lists(ctx context.Context) {
 	if time.Now().Before(c.listAt) {

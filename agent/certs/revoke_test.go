@@ -160,7 +160,7 @@ func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
 	})
 }
 
-// A pair that a person installs is looked up at once, whenever another look was due.
+// A pair that a person installs is looked up immediately, whenever another look was due.
 func TestInstallRevoked_CERT45_CERT47(t *testing.T) {
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		hand := newCA("By Hand", 200*day)

@@ -99,8 +99,8 @@ func selfSigned(cert *x509.Certificate) bool {
 
 func isCA(cert *x509.Certificate) bool { return cert.BasicConstraintsValid && cert.IsCA }
 
-// sortCerts takes the roots and the links from what a server sent; what is no CA's is neither (CERT-16), and a root
-// that has ended is none any more.
+// sortCerts takes the roots and the links from what a server sent. A certificate that is not a CA's is neither
+// (CERT-16), nor is a root that has ended.
 func sortCerts(all []*x509.Certificate, wall time.Time, trusted bool) (roots, links []*x509.Certificate, err error) {
 	for _, cert := range all {
 		same := func(c *x509.Certificate) bool { return c.Equal(cert) }

@@ -25,8 +25,8 @@ func (a *authority) staple(number *big.Int, status int) []byte {
 	return der
 }
 
-// A server that shows in the handshake that its certificate was revoked gets no request. What is no staple of its CA
-// says nothing.
+// A server that shows in the handshake that its certificate was revoked gets no request. A staple that its CA did not
+// sign says nothing.
 func TestServersStaple_CERT46_DIS5(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t, "another root")
 	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")

@@ -245,7 +245,7 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 		want := []string{token}
-		if kind == authserver.OIDCProvider { // it revokes no JWT, which is no failure
+		if kind == authserver.OIDCProvider { // it revokes no JWT, which does not count as a failure
 			want = nil
 		}
 		if got := r.server.Revoked(); !slices.Equal(got, want) {

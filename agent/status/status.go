@@ -172,7 +172,7 @@ type Client struct {
 	Phase      string        `json:"phase"` // where the registration stands
 	Registered bool          `json:"registered"`
 	Issuer     string        `json:"issuer,omitempty"`  // at which it is one, or is to be
-	Trouble    string        `json:"trouble,omitempty"` // what has been wrong for minutes; no reason to be degraded
+	Trouble    string        `json:"trouble,omitempty"` // what has been wrong for minutes; does not make it degraded
 	Error      string        `json:"error,omitempty"`   // of the registration
 	Failed     Time          `json:"failed,omitempty"`  // when that was
 	Clients    []ClientAt    `json:"clients"`           // that are stored

@@ -460,7 +460,7 @@ func TestRollOver(t *testing.T) {
 	}
 }
 
-// A revoked client certificate, and one that nobody knows, are refused, which is no violation.
+// A revoked client certificate, and one that nobody knows, are refused, which does not count as a violation.
 func TestRefused(t *testing.T) {
 	s := start(t, Options{})
 	a := good(t, s)

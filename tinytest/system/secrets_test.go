@@ -208,7 +208,7 @@ func misplaced(t *testing.T, b *box, secrets []string, then func()) {
 		}
 		name := s[:min(len(s), 256)]
 		if !strings.Contains(name, ".eyJ") {
-			name = "in-1" // of which a whole name would be the header alone, which is no secret
+			name = "in-1" // of which a whole name would be the header alone, which is not a secret
 		}
 		percent := &strings.Builder{}
 		for _, c := range []byte(s) {

@@ -126,7 +126,7 @@ func (r *rig) checkPassed(f *front, q request, want, got response, passed []rece
 	}
 
 	// The target: the path that was judged, or another spelling of it, and the query as it came but for a fragment,
-	// which is no part of a request (RFC 9112 §3.2).
+	// which is not part of a request (RFC 9112 §3.2).
 	_, query, _ := strings.Cut(originForm(q.target), "?")
 	query, _, _ = strings.Cut(query, "#")
 	inPath, inQuery, _ := strings.Cut(in.target, "?")
