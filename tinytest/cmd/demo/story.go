@@ -113,7 +113,7 @@ func (s *stage) serverAppears(ctx context.Context, _ *cast) error {
 		return err
 	}
 	say("DNS-SD now has _nmos-auth._tcp.%s. The registry is switched on, and the stage box's web server starts. Each "+
-		"has an nmos-authd beside it, which finds the server, checks its certificate and fetches its " +
+		"has an nmos-authd beside it, which finds the server, checks its certificate and fetches its "+
 		"keys.", studio.Domain)
 	if err := s.StartRegistry(ctx); err != nil {
 		return err
