@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -123,9 +122,9 @@ func readCertificates(path string) (all []*x509.Certificate, err error) {
 	return all, nil
 }
 
-// readBounded returns what a file of at most so many bytes holds.
+// readBounded returns what a regular file of at most so many bytes holds. Every error names it.
 func readBounded(path string, most int) ([]byte, error) {
-	f, err := os.Open(path)
+	f, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}

@@ -192,6 +192,27 @@ func (s *inventories) read(maybePartial bool) {
 
 var errNoFile = errors.New("not a regular file")
 
+// openRegular opens a file to read it. Another kind is refused: reading a pipe could block forever, and a device never
+// end. info is of the file before it is read, so that a later write shows by its time; nil if it is missing.
+func openRegular(path string) (f *os.File, info os.FileInfo, err error) {
+	if info, err = os.Stat(path); err != nil {
+		return nil, nil, err
+	}
+	if info.Mode().IsRegular() {
+		if f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil { // it may have become a pipe
+			return nil, info, err
+		}
+		if info, err = f.Stat(); err == nil && info.Mode().IsRegular() {
+			return f, info, nil
+		}
+		f.Close()
+	}
+	if err == nil {
+		err = &fs.PathError{Op: "open", Path: path, Err: errNoFile}
+	}
+	return nil, info, err
+}
+
 // ReadInventory reads a file. The error names it; info is nil if the file is missing.
 func ReadInventory(file string) (table *inventory.Table, document []byte, info os.FileInfo, err error) {
 	defer func() {
@@ -199,23 +220,11 @@ func ReadInventory(file string) (table *inventory.Table, document []byte, info o
 			err = fmt.Errorf("%s: %w", file, err)
 		}
 	}()
-	if info, err = os.Stat(file); err != nil {
-		return nil, nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, info, errNoFile
-	}
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: it may have become a pipe
+	f, info, err := openRegular(file)
 	if err != nil {
 		return nil, nil, info, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil { // before reading: a later write then shows by its time
-		return nil, nil, nil, err
-	}
-	if !info.Mode().IsRegular() { // it was replaced; reading it could block forever
-		return nil, nil, info, errNoFile
-	}
 	if document, err = io.ReadAll(io.LimitReader(f, inventory.MaxDocument+1)); err == nil {
 		table, err = inventory.Parse(document)
 	}

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"nmosauthd/tinytest/authserver"
 )
@@ -76,5 +78,45 @@ func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
 	}
 	if pool, err := ReadRoots(file); err != nil || !pool.Equal(want) {
 		t.Errorf("got error %v, or not both roots", err)
+	}
+}
+
+// A pipe would hold up whoever fetches, and the daemon's end; a device never ends, and a mistaken file may be huge.
+func TestRootsAreARegularFileOfABoundedSize_DIS5_CERT47(t *testing.T) {
+	dir := t.TempDir()
+	pipe, device, huge := filepath.Join(dir, "pipe"), filepath.Join(dir, "device"), filepath.Join(dir, "huge")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no pipes here:", err)
+	}
+	if err := os.Symlink("/dev/zero", device); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(huge, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, 8<<30); err != nil {
+		t.Skip("no sparse files here:", err)
+	}
+	for path, want := range map[string]string{
+		pipe: "not a regular file", device: "not a regular file", huge: "is over 1048576 bytes",
+	} {
+		for name, read := range map[string]func() error{
+			"roots":        func() error { _, err := ReadRoots(path); return err },
+			"certificates": func() error { _, err := readCertificates(path); return err },
+		} {
+			done := make(chan error, 1)
+			go func() { done <- read() }()
+			select {
+			case err := <-done:
+				if name == "certificates" {
+					want = strings.Replace(want, "1048576", "131072", 1)
+				}
+				if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s in %s: got %v, want one that names it and says %q", name, path, err, want)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("%s in %s: reading does not end", name, path)
+			}
+		}
 	}
 }
