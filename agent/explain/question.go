@@ -50,6 +50,12 @@ func (s *state) find() error {
 			s.path, s.Place = path, rules.Find(path)
 		}
 	case s.Method != "":
+		if s.Token == nil && s.Claims == nil { // a handshake may have it in the query, and it is judged in one place (ANS-9)
+			if fault, tok, _ := decide.Credentials(s.question(), nil); fault == wire.Undecided {
+				s.Token = tok
+				s.Target, _, _ = strings.Cut(s.Target, "?")
+			}
+		}
 		s.access = decide.MethodAccess([]byte(s.Method))
 		s.path, _ = decide.Normalize(nil, []byte(s.Target))
 		s.Place = rules.Find(s.path).Query([]byte(s.Target))

@@ -184,16 +184,20 @@ func parseKey(raw jsontext.Value) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	var kty, use, alg, kid, n, e string
+	use, alg := "sig", string(jose.RS512) // null is as good as absent, "" is another
+	var kty, kid, n, e string
 	for _, m := range []struct {
 		name string
 		into *string
 	}{{"kty", &kty}, {"use", &use}, {"alg", &alg}, {"kid", &kid}, {"n", &n}, {"e", &e}} {
 		value, given := jwk[m.name]
-		if given && value.Kind() != '"' {
+		switch {
+		case !given:
+		case value.Kind() != '"':
 			return nil, fmt.Errorf("%s is not a string", m.name)
+		default:
+			*m.into = text(value)
 		}
-		*m.into = text(value)
 	}
 	ops, restricted := jwk["key_ops"]
 	verifies := text(ops) == "verify" // AMWA's test suite sends a string instead of an array
@@ -211,9 +215,9 @@ func parseKey(raw jsontext.Value) (*Key, error) {
 		return nil, errors.New("kty is missing")
 	case kty != "RSA":
 		return nil, unneeded(fmt.Sprintf("kty is %+.20q, not RSA", kty))
-	case use != "" && use != "sig":
+	case use != "sig":
 		return nil, unneeded(fmt.Sprintf("use is %+.20q, not sig", use))
-	case alg != "" && alg != string(jose.RS512):
+	case alg != string(jose.RS512):
 		return nil, unneeded(fmt.Sprintf("alg is %+.20q, not RS512", alg))
 	case restricted && !verifies:
 		return nil, unneeded("key_ops lacks verify")

@@ -97,6 +97,8 @@ func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
 		"key_ops empty":    json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":[]}`),
 		"key_ops a string": json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":"encrypt"}`),
 		"key_ops a number": json.RawMessage(`{"kty":"RSA","n":"` + good.N + `","e":"AQAB","key_ops":1}`),
+		"use empty":        json.RawMessage(`{"kty":"RSA","use":"","n":"` + good.N + `","e":"AQAB"}`),
+		"alg empty":        json.RawMessage(`{"kty":"RSA","alg":"","n":"` + good.N + `","e":"AQAB"}`),
 		"kid of 257 bytes": jwk(strings.Repeat("k", 257), nil),
 	} {
 		for _, order := range [][]any{{good, unfit}, {unfit, good}} {
