@@ -50,7 +50,8 @@ func (s *state) find() error {
 			s.path, s.Place = path, rules.Find(path)
 		}
 	case s.Method != "":
-		if s.Token == nil && s.Claims == nil { // a handshake may have it in the query, and it is judged in one place (ANS-9)
+		// A handshake may have it in the query (ANS-9). From here on it is in one place for all.
+		if s.Token == nil && s.Claims == nil {
 			if fault, tok, _ := decide.Credentials(s.question(), nil); fault == wire.Undecided {
 				s.Token = tok
 				s.Target, _, _ = strings.Cut(s.Target, "?")
