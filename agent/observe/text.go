@@ -18,7 +18,7 @@ func (r *Report) Write(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Observed from %s to %s (%v); the mode is %s now.\n", clock(r.Since), clock(r.Until),
 		r.Until.Sub(r.Since).Round(time.Second), r.Mode)
-	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", decisions(r.Decisions), r.Would, r.Denied)
+	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", count(r.Decisions, "decision"), r.Would, r.Denied)
 	for _, more := range []struct {
 		n    uint64
 		text string
@@ -34,8 +34,8 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		fmt.Fprintf(&b, "[enforce] %s: enforcing %s would have denied %d, of %d controllers.\n", s.API, s.Access,
-			s.Would, s.Controllers)
+		fmt.Fprintf(&b, "[enforce] %s: enforcing %s would have denied %d, of %s.\n", s.API, s.Access,
+			s.Would, count(uint64(s.Controllers), "controller"))
 	}
 	for i := range r.Controllers {
 		r.Controllers[i].write(&b)
@@ -47,11 +47,11 @@ func (r *Report) Write(w io.Writer) error {
 	return err
 }
 
-func decisions(n uint64) string {
-	if n == 1 {
-		return "1 decision"
+func count(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
 	}
-	return fmt.Sprint(n, " decisions")
+	return fmt.Sprint(n, " ", noun)
 }
 
 func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05Z") }
@@ -65,7 +65,7 @@ func (c *Controller) write(b *bytes.Buffer) {
 	default:
 		fmt.Fprintf(b, "\nRequests whose token was not verified, asked about by %s", c.user())
 	}
-	fmt.Fprintf(b, ": %s, %d denied or to be denied, last at %s\n", decisions(c.Decisions), c.Would+c.Denied,
+	fmt.Fprintf(b, ": %s, %d denied or to be denied, last at %s\n", count(c.Decisions, "decision"), c.Would+c.Denied,
 		clock(c.Last))
 	for _, a := range c.Accesses {
 		what := a.Path

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -108,6 +109,34 @@ func TestCommandLine(t *testing.T) {
 		t.Run(c.args, func(t *testing.T) {
 			command(t, "", strings.Fields(c.args)...).check(t, c.status, c.out, c.complaint)
 		})
+	}
+}
+
+// What check-config says, good or bad, is folded on a terminal of 80 columns, on either output.
+func TestCheckConfigOnATerminal(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, says string }{
+		{"good", "mode = \"observe\"\n[authorization]\nca_file = \"\"\n[device]\nnames = [\"node-1.example.com\"]\n", "servers by discovery."},
+		{"bad", "[authorization]\nservers = [\"http://auth.example.com\"]\n", "must be https"},
+	} {
+		master, slave := terminal(t, 80)
+		check := exec.CommandContext(t.Context(), program, "check-config", "--config", file(t, "nmos-authd.toml", c.text))
+		check.Stdout, check.Stderr = slave, slave
+		stuck := time.AfterFunc(patience, func() { slave.Close(); master.Close() })
+		check.Run()
+		slave.Close()
+		said, _ := io.ReadAll(master) // ends with an error, since nobody has the other end any more
+		stuck.Stop()
+		master.Close()
+		if words := strings.Join(strings.Fields(string(said)), " "); !strings.Contains(words, c.says) {
+			t.Errorf("%s: got %q, want it to say %q", c.name, said, c.says)
+		}
+		for line := range strings.Lines(string(said)) {
+			line = strings.TrimRight(line, "\r\n")
+			if len(line) > 80 && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%s: got a line of %d columns, want at most 80: %q", c.name, len(line), line)
+			}
+		}
 	}
 }
 

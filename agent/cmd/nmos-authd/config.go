@@ -63,10 +63,13 @@ func checkConfig(file string, folders bool) error {
 		}
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(os.Stderr, "%s: warning: %s\n", file, w)
+		fmt.Fprintf(stderr(), "%s: warning: %s\n", file, w)
 	}
-	fmt.Printf("%s: %s.\n", file, c.DiscoveryTrust())
-	fmt.Printf("%s: good. Mode %s; this device is %q, model %s; servers %q.\n",
-		file, c.Mode, names, d.Name, c.Authorization.Servers)
+	servers := fmt.Sprintf("%q", c.Authorization.Servers)
+	if len(c.Authorization.Servers) == 0 && c.Discovers() != config.DiscoveryOff {
+		servers = "by discovery"
+	}
+	fmt.Fprintf(stdout(), "%s: %s.\n%s: good. Mode %s; this device is %q, model %s; servers %s.\n",
+		file, c.DiscoveryTrust(), file, c.Mode, names, d.Name, servers)
 	return nil
 }

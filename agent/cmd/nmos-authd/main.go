@@ -132,7 +132,7 @@ func usage(w io.Writer) {
 }
 
 // complain prints an error, a line for each part of a joined one.
-func complain(err error) { complainTo(os.Stderr, err) }
+func complain(err error) { complainTo(stderr(), err) }
 
 func complainTo(w io.Writer, err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
 
@@ -31,4 +32,13 @@ func stdout() io.Writer {
 		return ascii.NewFolder(os.Stdout, width)
 	}
 	return os.Stdout
+}
+
+// stderr is stdout for standard error.
+func stderr() io.Writer {
+	width, err := platform.TerminalWidth(os.Stderr)
+	if err != nil {
+		return os.Stderr
+	}
+	return ascii.NewFolder(os.Stderr, cmp.Or(width, serialWidth))
 }
