@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -83,9 +84,14 @@ func run(ctx context.Context, program string, keep bool) (err error) {
 	if len(wide) > 0 {
 		return fmt.Errorf("lines of more than %d columns: %q", width, wide)
 	}
+	try, closePanel, err := s.ready()
+	if err != nil {
+		return err
+	}
+	defer closePanel()
 	fmt.Printf("\nAll of it went as told, in %.0f s.\n", time.Since(began).Seconds())
 	if keep {
-		return s.stay(ctx)
+		return s.stay(ctx, try)
 	}
 	return nil
 }
@@ -100,8 +106,8 @@ func notify(c chan<- struct{}) func() {
 	}
 }
 
-// stay keeps everything up until a signal comes, and says what to try.
-func (s *stage) stay(ctx context.Context) error {
+// ready writes the files for what there is to try, starts the page, and returns the text that names them.
+func (s *stage) ready() (try string, closePanel func() error, err error) {
 	g := s.DeviceDaemon
 	files := map[string]string{
 		"good.jwt":     s.Server.Token(routing).Sign(),
@@ -111,16 +117,15 @@ func (s *stage) stay(ctx context.Context) error {
 	}
 	for name, text := range files {
 		if err := os.WriteFile(g.File(name), []byte(text), 0o600); err != nil {
-			return err
+			return "", nil, err
 		}
 	}
 	panel, closePanel, err := servePanel(g.View())
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	defer closePanel()
 	port := s.Device.URL()[strings.LastIndexByte(s.Device.URL(), ':')+1:]
-	fmt.Printf(`
+	try = fmt.Sprintf(`
 Everything stays up until you press Ctrl-C. The stage box's page is at
 
   %[8]s
@@ -141,16 +146,27 @@ Try, from another terminal:
     --token $D/readonly.jwt PATCH $R
   %[1]s ask --config $C --token $D/meters.jwt \
     --resource meter stage-left read
-  curl -i --cacert $D/ca.pem --resolve $H:127.0.0.1 \
+  curl -i --cacert $D/certs/roots.pem --resolve $H:127.0.0.1 \
     -H "Authorization: Bearer $(cat $D/good.jwt)" https://$H$S
   curl --unix-socket $D/run/admin.sock http://localhost/inventory
   kill -HUP %[7]d    # after a change of $C
 `, s.program, g.Path(), senders, staged, port, device, g.PID(), panel)
+	for _, m := range regexp.MustCompile(`\$D/([\w./-]+)`).FindAllStringSubmatch(try, -1) {
+		if _, err := os.Stat(g.File(m[1])); err != nil {
+			return "", nil, errors.Join(fmt.Errorf("what there is to try: %w", err), closePanel())
+		}
+	}
+	return try, closePanel, nil
+}
+
+// stay keeps everything up until a signal comes, and says what to try.
+func (s *stage) stay(ctx context.Context, try string) error {
+	fmt.Print(try)
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-g.Ended():
-		return fmt.Errorf("the stage box's daemon ended by itself:\n%s", g.Log())
+	case <-s.DeviceDaemon.Ended():
+		return fmt.Errorf("the stage box's daemon ended by itself:\n%s", s.DeviceDaemon.Log())
 	case <-s.RegistryDaemon.Ended():
 		return fmt.Errorf("the registry's daemon ended by itself:\n%s", s.RegistryDaemon.Log())
 	}
