@@ -52,6 +52,30 @@ func TestPagesAreASCII(t *testing.T) {
 	}
 }
 
+// The page lists what the two sockets for administration have, each path with its methods.
+func TestPageHasEveryPathOfTheSockets(t *testing.T) {
+	_, sockets, _ := strings.Cut(plain(read(t, pages[0])), "SH SOCKETS")
+	for file, socket := range map[string]string{"admin.go": "admin.sock", "view.go": "view.sock"} {
+		_, routes, _ := strings.Cut(read(t, "agent/admin/"+file), "Routes = []route{\n")
+		routes, _, _ = strings.Cut(routes, "\n}")
+		found := regexp.MustCompile(`\{"(/[a-z/]+)", http\.Method([A-Za-z]+),`).FindAllStringSubmatch(routes, -1)
+		if len(found) < 7 {
+			t.Fatalf("%s has %d routes; want more: is it read rightly?", file, len(found))
+		}
+		_, paragraph, _ := strings.Cut(sockets, socket)
+		paragraph, _, _ = strings.Cut(paragraph, "/run/")
+		clauses := strings.Split(strings.Join(strings.Fields(paragraph), " "), ";")
+		for _, f := range found {
+			path := regexp.MustCompile(regexp.QuoteMeta(f[1]) + `(?:[ ,]|$)`)
+			if !slices.ContainsFunc(clauses, func(c string) bool {
+				return path.MatchString(c) && strings.Contains(c, strings.ToUpper(f[2]))
+			}) {
+				t.Errorf("the page does not list %s %s of %s", strings.ToUpper(f[2]), f[1], socket)
+			}
+		}
+	}
+}
+
 // flag is one flag of a command.
 type flag struct {
 	value string // what stands for its value; "": it takes none
