@@ -26,20 +26,25 @@ export VERSION
 
 rm -rf "$out"
 doc=$STAGE/share/doc/nmos-authd
-mkdir -p "$doc/examples" "$STAGE/share/nmos-authd/cclient"
-cp platform/cclient/*.[ch] platform/cclient/README.md "$STAGE/share/nmos-authd/cclient"
-cp -R platform/clients "$STAGE/share/nmos-authd/clients"
-cp agent/wire/PROTOCOL.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md "$doc"
-# There they stand side by side.
-for guide in OPERATING.md CONTROLS.md SERVERS.md; do
-	sed -E 's#\]\(\.\./[a-z/]*/([A-Z]+\.md)(\#[a-z0-9-]+)?\)#](\1\2)#g; s#\]\(nmos-authd\.toml\)#](/etc/nmos-authd/nmos-authd.toml)#g
-		s#\]\(keycloak/#](examples/keycloak/#; s#\[([^]]*)\]\(\.\./tinytest[^)]*\)#\1#g' \
-		"configs/$guide" >"$doc/$guide"
-done
-for folder in nginx lighttpd caddy envoy haproxy apache keycloak; do
+mkdir -p "$doc/examples/systemd" "$STAGE/share/nmos-authd"
+cp -R platform/cclient platform/clients "$STAGE/share/nmos-authd"
+cp agent/wire/PROTOCOL.md agent/httpauth/HTTP.md agent/audit/AUDIT.md agent/observe/OBSERVE.md agent/status/STATUS.md \
+	configs/OPERATING.md configs/CONTROLS.md configs/SERVERS.md configs/CERTIFICATES.md "$doc"
+for folder in nginx lighttpd caddy envoy haproxy apache traefik keycloak; do
 	if [ -d configs/$folder ]; then
 		cp -R configs/$folder "$doc/examples"
 	fi
+done
+cp configs/systemd/nmos-authd-certs.* "$doc/examples/systemd"
+# The documents stand in other places than in the sources, and lead to each other there. What is not shipped is just named.
+find "$STAGE/share" -name '*.md' | while read -r page; do
+	sed -E 's,\]\((\.\./)+([a-z]+/)*(PROTOCOL|HTTP|AUDIT|OBSERVE|STATUS)\.md,](/usr/share/doc/nmos-authd/\3.md,g
+		s,\]\((\.\./)+platform/(cclient|clients)/,](/usr/share/nmos-authd/\2/,g
+		s,\]\((\.\./)+configs/,](/usr/share/doc/nmos-authd/examples/,g
+		s,\]\((keycloak|systemd|caddy)/,](examples/\1/,g
+		s,\]\(nmos-authd\.toml\),](/etc/nmos-authd/nmos-authd.toml),g
+		s,\[([^]]*)\]\((\.\./)+(tinytest|hal|platform/panel)/[^)]*\),\1,g' "$page" >"$page.new"
+	mv "$page.new" "$page"
 done
 mkdir -p "$STAGE/share/man/man1" "$STAGE/share/man/man5"
 gzip -9n <configs/man/nmos-authd.1 >"$STAGE/share/man/man1/nmos-authd.1.gz"

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -95,16 +96,16 @@ func TestDebs(t *testing.T) {
 			"usr/lib/tmpfiles.d/nmos-authd.conf":             "configs/tmpfiles.d/nmos-authd.conf",
 			"usr/share/nmos-authd/cclient/nmos_authz.h":      "platform/cclient/nmos_authz.h",
 			"usr/share/nmos-authd/cclient/nmos_authz.c":      "platform/cclient/nmos_authz.c",
-			"usr/share/doc/nmos-authd/PROTOCOL.md":           "agent/wire/PROTOCOL.md",
 			"usr/share/doc/nmos-authd/examples/nginx":        "configs/nginx",
 			"usr/share/doc/nmos-authd/examples/lighttpd":     "configs/lighttpd",
 			"usr/share/doc/nmos-authd/examples/caddy":        "configs/caddy",
 			"usr/share/doc/nmos-authd/examples/envoy":        "configs/envoy",
 			"usr/share/doc/nmos-authd/examples/haproxy":      "configs/haproxy",
 			"usr/share/doc/nmos-authd/examples/apache":       "configs/apache",
+			"usr/share/doc/nmos-authd/examples/traefik":      "configs/traefik",
+			"usr/share/nmos-authd/cclient/civetweb":          "platform/cclient/civetweb",
 			"usr/share/doc/nmos-authd/AUDIT.md":              "agent/audit/AUDIT.md",
 			"usr/share/doc/nmos-authd/OBSERVE.md":            "agent/observe/OBSERVE.md",
-			"usr/share/doc/nmos-authd/STATUS.md":             "agent/status/STATUS.md",
 			"usr/share/man/man1/nmos-authd.1.gz":             "configs/man/nmos-authd.1",
 			"usr/share/man/man5/nmos-authd.toml.5.gz":        "configs/man/nmos-authd.toml.5",
 			"usr/share/doc/nmos-authd/examples/no-such-file": "configs/no-such-file",
@@ -123,6 +124,39 @@ func TestDebs(t *testing.T) {
 			}
 		}
 		hasLicences(t, deb, binary, read(t, filepath.Join(dir, "usr/share/doc/nmos-authd/copyright")))
+		linksLead(t, dir)
+	}
+}
+
+// linksLead checks that the documents in a package lead only to what is in it.
+func linksLead(t *testing.T, dir string) {
+	t.Helper()
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	pages := map[string]bool{}
+	err := filepath.WalkDir(filepath.Join(dir, "usr/share"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".md") {
+			return err
+		}
+		pages[filepath.Base(path)] = true
+		for _, m := range link.FindAllStringSubmatch(read(t, path), -1) {
+			target := filepath.Join(filepath.Dir(path), m[1])
+			if filepath.IsAbs(m[1]) {
+				target = filepath.Join(dir, m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s, which is not in the package", strings.TrimPrefix(path, dir), m[1])
+			}
+		}
+		return nil
+	})
+	for _, page := range []string{"PROTOCOL.md", "HTTP.md", "AUDIT.md", "OBSERVE.md", "STATUS.md", "OPERATING.md",
+		"CONTROLS.md", "SERVERS.md", "CERTIFICATES.md"} {
+		if !pages[page] {
+			t.Errorf("%s is not in the package", page)
+		}
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
