@@ -118,7 +118,7 @@ var (
 	noResource = &check{"PATH-11", "the device has no such resource, or nothing of it to do that with", silent,
 		[]wire.Reason{wire.ResourceUnknown}}
 	closed = []*check{
-		{"PATH-10", "the path does not go on /x-nmos/<api>/v<number>.<number>", silent,
+		{"PATH-10", "the path does not begin with /x-nmos/<api>/v<number>.<number>", silent,
 			[]wire.Reason{wire.PathVersion}},
 		{"PATH-11", "the configuration opens this path to nobody, or for reading only", silent,
 			[]wire.Reason{wire.PathClosed}},
