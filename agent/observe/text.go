@@ -18,7 +18,8 @@ func (r *Report) Write(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Observed from %s to %s (%v); the mode is %s now.\n", clock(r.Since), clock(r.Until),
 		r.Until.Sub(r.Since).Round(time.Second), r.Mode)
-	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", count(r.Decisions, "decision"), r.Would, r.Denied)
+	fmt.Fprintf(&b, "%s: enforce would have denied %d and did deny %d.\n", count(r.Decisions, "decision"),
+		r.Would, r.Denied)
 	for _, more := range []struct {
 		n    uint64
 		text string

@@ -116,11 +116,13 @@ func TestCommandLine(t *testing.T) {
 func TestCheckConfigOnATerminal(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, says string }{
-		{"good", "mode = \"observe\"\n[authorization]\nca_file = \"\"\n[device]\nnames = [\"node-1.example.com\"]\n", "servers by discovery."},
+		{"good", "mode = \"observe\"\n[authorization]\nca_file = \"\"\n[device]\nnames = [\"node-1.example.com\"]\n",
+			"servers by discovery."},
 		{"bad", "[authorization]\nservers = [\"http://auth.example.com\"]\n", "must be https"},
 	} {
 		master, slave := terminal(t, 80)
-		check := exec.CommandContext(t.Context(), program, "check-config", "--config", file(t, "nmos-authd.toml", c.text))
+		path := file(t, "nmos-authd.toml", c.text)
+		check := exec.CommandContext(t.Context(), program, "check-config", "--config", path)
 		check.Stdout, check.Stderr = slave, slave
 		stuck := time.AfterFunc(patience, func() { slave.Close(); master.Close() })
 		check.Run()
