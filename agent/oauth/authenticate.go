@@ -108,9 +108,18 @@ func (c *Client) authenticate(config *Config, audience string, e *entry, key *de
 	return nil
 }
 
-// ended reports whether the secret's time is over (CLI-38). By itself that decides nothing: the clock may have been set
-// to anything.
+// secretEnds returns when the secret's time is over (CLI-38), 0 if never, or if it is not what the client shows: a server
+// may give one to a client that signs, too.
+func (e *entry) secretEnds() int64 {
+	if e.Method == PrivateKeyJWT {
+		return 0
+	}
+	return e.Expires
+}
+
+// ended reports whether the secret's time is over. By itself that decides nothing: the clock may have been set to
+// anything.
 func (c *Client) ended(e *entry) bool {
 	now, trusted := c.o.Clock()
-	return e.Expires != 0 && trusted && now.Unix() >= e.Expires
+	return e.secretEnds() != 0 && trusted && now.Unix() >= e.Expires
 }

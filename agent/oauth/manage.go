@@ -101,7 +101,7 @@ func (c *Client) tend(ctx context.Context, config *Config, e *entry) (time.Durat
 		return upkeepRest, c.rotate(ctx, config, e)
 	}
 	wait := upkeepRest
-	if clock, trusted := c.o.Clock(); e.Expires != 0 && trusted && e.manageable() &&
+	if clock, trusted := c.o.Clock(); e.secretEnds() != 0 && trusted && e.manageable() &&
 		time.Unix(e.Expires, 0).Sub(clock) <= upkeepRest+upkeepRest/2 { // CLI-38
 		before := e.Expires
 		err := c.manage(ctx, config, e, http.MethodGet, nil)

@@ -53,8 +53,8 @@ func (e *entry) status() ClientStatus {
 	if e.Since != 0 {
 		s.Since = time.Unix(e.Since, 0)
 	}
-	if e.Expires != 0 {
-		s.Expires = time.Unix(e.Expires, 0)
+	if at := e.secretEnds(); at != 0 {
+		s.Expires = time.Unix(at, 0)
 	}
 	for _, k := range e.Keys {
 		s.KeyIDs = append(s.KeyIDs, k.kid)

@@ -392,7 +392,9 @@ func (c *Client) byOtherKeys(ctx context.Context, config *Config, e *entry) bool
 // judge decides whether a client whose credentials are refused is gone: if its registration is refused, too (CLI-44),
 // or after a day of it (CLI-57). A bad assertion and a lost client look alike.
 func (c *Client) judge(ctx context.Context, config *Config, e *entry, why error) error {
-	if e.Given || !refusedClient(why) {
+	var r *refusalError
+	wrongSecret := errors.As(why, &r) && r.code == "unauthorized_client" && c.ended(e) // Keycloak says so of a secret
+	if e.Given || !refusedClient(why) && !wrongSecret {
 		return why
 	}
 	if e.manageable() {
