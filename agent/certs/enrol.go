@@ -159,7 +159,7 @@ func (c *Client) enrol(ctx context.Context, s *session, sl *slot, id identity, w
 		return s.failed(id.operation, wrap("the certificate is not used", err))
 	}
 	c.kept.put(p)
-	*sl = slot{kind: sl.kind}
+	*sl = slot{kind: sl.kind, short: sl.short}
 	c.handed, c.listAt = false, time.Time{}
 	c.o.Report(Event{Kind: EventIssued, Server: s.server.base(), Key: sl.kind, Text: describe(p.leaf)})
 	if err := c.save(); err != nil { // it is stored later, and only then used
@@ -206,7 +206,7 @@ func (c *Client) wait(s *session, sl *slot, pkcs8 []byte, asked int, retry time.
 		w.Until = s.wall.Add(retry).Unix()
 	}
 	c.kept.Waiting = append(c.kept.Waiting, w)
-	*sl = slot{kind: sl.kind, now: sl.now, begin: sl.begin}
+	*sl = slot{kind: sl.kind, now: sl.now, begin: sl.begin, short: sl.short}
 	if err := c.save(); err != nil {
 		return err
 	}

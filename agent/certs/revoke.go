@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -11,12 +12,15 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"nmosauthd/agent/alarm"
 )
 
 const (
-	maxList   = 512 << 10 // bytes of a revocation list
-	listRest  = 24 * time.Hour
-	leastList = time.Hour // between two looks, whatever the list says or however often it fails
+	maxList    = 512 << 10 // bytes of a revocation list
+	mostPlaces = 4         // of one list
+	listRest   = 24 * time.Hour
+	leastList  = time.Hour // between two looks, whatever the list says or however often it fails
 )
 
 // lists looks into the revocation lists that the certificates held and the maker's name (CERT-45). One that was revoked
@@ -43,7 +47,7 @@ func (c *Client) lists(ctx context.Context) {
 		case revoked:
 			gone = true
 			c.kept.drop(s.kind)
-			*s = slot{kind: s.kind, revoked: true}
+			s.taken(p)
 			c.o.Report(Event{Kind: EventRevoked, Key: s.kind, Text: describe(p.leaf)})
 		case err != nil && ctx.Err() == nil:
 			err = wrap("the revocation list of the certificate cannot be used", err)
@@ -76,32 +80,59 @@ func (c *Client) lists(ctx context.Context) {
 	}
 }
 
+// taken notes that a pair was revoked. Another is asked for now, unless this one had only just come: a server that goes
+// on issuing what is revoked, as below a CA that is, is asked with a back-off (CERT-7).
+func (s *slot) taken(p *pair) {
+	short := 0
+	if time.Since(p.held) < listRest {
+		short = s.short + 1
+	}
+	*s = slot{kind: s.kind, revoked: true, short: short}
+	if short > 1 {
+		s.next = time.Now().Add(alarm.BackOff(short, leastRest, mostRest))
+	}
+}
+
 // revoked reports whether a certificate, or one above it but the root, is in the list of the next of the chain, and
-// when to look again.
-func (c *Client) revoked(ctx context.Context, chain []*x509.Certificate) (bool, time.Duration, error) {
-	wait := listRest
+// when to look again. The error is one with the list of one of them; the others are looked up all the same.
+func (c *Client) revoked(ctx context.Context, chain []*x509.Certificate) (is bool, wait time.Duration, err error) {
+	wait = listRest
 	for i, issuer := range chain[min(1, len(chain)):] {
-		cert := chain[i]
-		if len(cert.CRLDistributionPoints) == 0 {
-			continue
+		listed, rest, bad := c.listed(ctx, chain[i], issuer)
+		if listed {
+			return true, leastList, nil
 		}
-		list, err := c.list(ctx, cert.CRLDistributionPoints[0], issuer)
+		wait, err = min(wait, rest), cmp.Or(err, bad)
+	}
+	return false, wait, err
+}
+
+// listed is revoked for one certificate. It may name several places of one list, of which the first may be LDAP's.
+func (c *Client) listed(ctx context.Context, cert, issuer *x509.Certificate) (bool, time.Duration, error) {
+	places := cert.CRLDistributionPoints
+	wait, bad := listRest, error(nil)
+	for _, at := range places[:min(len(places), mostPlaces)] {
+		list, err := c.list(ctx, at, issuer)
+		wait, bad = leastList, cmp.Or(bad, err)
 		if err != nil {
-			return false, leastList, err
+			continue
 		}
 		if slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
 			return e.SerialNumber.Cmp(cert.SerialNumber) == 0
 		}) {
 			return true, leastList, nil
 		}
-		if wall, trusted := c.o.Clock(); trusted {
-			if wall.After(list.NextUpdate) && !list.NextUpdate.IsZero() { // whoever is between may repeat it forever
-				return false, leastList, errors.New("the next was due " + dateTime(list.NextUpdate))
-			}
-			wait = min(wait, max(list.NextUpdate.Sub(wall), leastList))
+		wall, trusted := c.o.Clock()
+		switch {
+		case !trusted:
+			return false, listRest, nil
+		case list.NextUpdate.IsZero() || wall.Before(list.NextUpdate):
+			return false, min(listRest, max(list.NextUpdate.Sub(wall), leastList)), nil
 		}
+		// Whoever is between may repeat it forever.
+		bad = cmp.Or(bad, errors.New("the next was due "+dateTime(list.NextUpdate)))
 	}
-	return false, wait, nil
+	return false, wait, bad
 }
 
 // list fetches a revocation list and checks its signature, which is why it may come by http.

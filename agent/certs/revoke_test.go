@@ -19,10 +19,15 @@ import (
 // lister serves a revocation list by http.
 type lister struct {
 	body  func() []byte
+	at    string // the only path that there is; any if empty
 	asked int
 }
 
 func (l *lister) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.at != "" && r.URL.Path != l.at {
+		w.WriteHeader(404)
+		return
+	}
 	l.asked++
 	w.Write(l.body())
 }

@@ -24,6 +24,7 @@ type slot struct {
 	err     error
 	failed  time.Time
 	revoked bool
+	short   int // certificates in a row that were revoked within a day of their coming
 }
 
 // step does what is due and returns how long to wait for what comes next.
