@@ -108,8 +108,8 @@ func (c *Client) authenticate(config *Config, audience string, e *entry, key *de
 	return nil
 }
 
-// secretEnds returns when the secret's time is over (CLI-38), 0 if never, or if it is not what the client shows: a server
-// may give one to a client that signs, too.
+// secretEnds returns when the secret's time is over (CLI-38), 0 if never, or if it is not what the client shows: a
+// server may give one to a client that signs, too.
 func (e *entry) secretEnds() int64 {
 	if e.Method == PrivateKeyJWT {
 		return 0
