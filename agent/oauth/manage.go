@@ -156,10 +156,14 @@ func (c *Client) gone(e *entry, why string) error {
 	if err := c.store(); err != nil {
 		return err
 	}
+	wait := rand.N(lostSpread(e.life())) // others may have been lost, too
+	if c.vain > 1 {                      // each leaves a client at the server
+		wait = alarm.BackOff(c.vain-1, refusedRest, longestLife)
+	}
 	c.mu.Lock()
-	c.place = time.Now().Add(rand.N(lostSpread(e.life()))) // others may have been lost, too
+	c.place = time.Now().Add(wait)
 	c.mu.Unlock()
-	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why})
+	c.o.Report(Event{Kind: EventGone, Issuer: e.Issuer, Text: "the client is gone: " + why, Again: wait})
 	c.work.Ring()
 	return nil
 }

@@ -126,7 +126,7 @@ type Event struct {
 	Scope  string // of a token
 	Text   string
 	Err    error
-	Again  time.Duration // EventFailure: when it is tried again
+	Again  time.Duration // EventFailure: when it is tried again; EventGone: when another is registered
 }
 
 const (
@@ -166,6 +166,7 @@ type Client struct {
 	doubted  time.Time // when that was so last
 	refusals int       // of credentials, in a row
 	refused  time.Time // when credentials were refused last, in a row; zero if they were not
+	vain     int       // registrations in a row of which no token ever came
 	upkeep   time.Time // when the registration is looked after again
 	stepAt   time.Time // of a rotation's present step
 	lastWhy  string    // why the keys go the way they go, as reported
@@ -295,7 +296,7 @@ func (c *Client) step(ctx context.Context) time.Duration {
 	if changed {
 		c.next, c.upkeep, c.tries, c.metaAt = time.Time{}, time.Time{}, 0, time.Time{}
 		c.doubtful, c.refusals = c.kept != nil, 0 // not at the start
-		c.well()
+		c.tryAgain(now)
 	}
 	if now.Before(c.next) {
 		return c.next.Sub(now)
@@ -317,6 +318,17 @@ func (c *Client) step(ctx context.Context) time.Duration {
 		return firstBackOff
 	}
 	return min(wait, c.renewAll(ctx, config, e))
+}
+
+// tryAgain has what was refused tried now.
+func (c *Client) tryAgain(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Err = nil
+	if c.vain > 1 {
+		c.place = now
+	}
+	c.vain = 0
 }
 
 // start returns how long this device has to wait until its place. Devices of a facility lose their power together: were

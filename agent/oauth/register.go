@@ -289,6 +289,7 @@ func (c *Client) register(ctx context.Context, config *Config, m *discovery.Meta
 	e.renew(&info)
 	e.ClientID, e.Since, e.Refused, e.Asked, e.Attempted = info.ClientID, c.unixNow(), 0, body.digest(), false
 	e.lost = false
+	c.vain++
 	if err := c.store(); err != nil {
 		return err
 	}

@@ -363,7 +363,7 @@ func (c *Client) doubtEndpoint(err error) {
 
 // settled stores what a success changes.
 func (c *Client) settled(e *entry, t Token, err error) (Token, error) {
-	c.refused, c.refusals = time.Time{}, 0
+	c.refused, c.refusals, c.vain = time.Time{}, 0, 0
 	life := int64(t.Left / time.Second)
 	if e.Refused != 0 || e.Life == 0 || life > 2*e.Life || 2*life < e.Life {
 		e.Refused, e.Life = 0, life
