@@ -19,7 +19,8 @@ func TestClaimsAddUp_CTL15(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for lines, denied := range map[string][]string{
 				"command=1 1 1m1 root.a\n": nil, "subscribe=root.a\n": nil,
-				"command=1 1 1m1 root.a\nsubscribe=root.a\ncommand=2 1 1m2 root.a\n": {"command 2 403 path-not-granted"},
+				"command=1 1 1m1 root.a\nsubscribe=root.a\ncommand=2 1 1m2 root.a\n": {
+					"command 2 403 path-not-granted"},
 			} {
 				got := d.ask(t, controlPacket("api=control\n"+lines+"TOKEN", tokenOf(claims, "")))
 				if !slices.Equal(got.many, denied) || (got.first == "allow 200") != (denied == nil) {
@@ -38,7 +39,8 @@ func TestEmptySpecifierOpensNothing_CTL18_CTL63(t *testing.T) {
 	} {
 		tok := tokenOf(map[string]claim{"configuration": {read, nil, ""}}, "")
 		for _, path := range []string{"/rolePaths", "/slot2B/rolePaths"} {
-			got := d.ask(t, "decide 1\nmethod=GET\ntarget=/x-nmos/configuration/v1.0"+path+"\nauthorization=Bearer "+tok+"\n")
+			got := d.ask(t, "decide 1\nmethod=GET\ntarget=/x-nmos/configuration/v1.0"+path+
+				"\nauthorization=Bearer "+tok+"\n")
 			if got.reason() != want {
 				t.Errorf("read %q, GET %s: got %v, want %s", read, path, got, want)
 			}

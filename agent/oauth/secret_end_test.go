@@ -56,8 +56,8 @@ func TestUnusedSecretEnds_CLI38_CLI44_CLI57(t *testing.T) {
 			p.ahead, refuse = 2*time.Hour, true
 			step()
 			if n, gone := p.count("POST /register"), p.count("DELETE"); n != 1 || gone != 0 {
-				t.Errorf("refused after the end of a secret that is not used: %d registrations and %d removals, want the one "+
-					"client held: %v", n, gone, p.seen)
+				t.Errorf("refused after the end of a secret that is not used: %d registrations and %d removals, want "+
+					"the one client held: %v", n, gone, p.seen)
 			}
 		})
 	}
