@@ -23,65 +23,67 @@ all: ## build/nmos-authd for this machine
 	$(BUILD) -o build/nmos-authd $(DAEMON)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-demo: all ## a pretend facility on loopback plays a story: servers, device, registry, panels (KEEP=1: they stay up)
+demo: all ## a pretend facility on loopback tells its story (KEEP=1: stays)
 	$(GO) run ./tinytest/cmd/demo -daemon build/nmos-authd $(if $(KEEP),-keep)
 
 .PHONY: demo-fleet
-demo-fleet: all ## twenty daemons and a Prometheus: a replaced key, a dead server, and the alerts that fire (KEEP=1: they stay up)
+demo-fleet: all ## 20 daemons, a Prometheus and its alerts (KEEP=1: they stay)
 	$(GO) run ./tinytest/cmd/demofleet -daemon build/nmos-authd $(if $(KEEP),-keep)
 
 test: ## all tests; TABLE=1 also prints which tests check which rule
 	$(GO) test -timeout 30m -json ./... | $(GO) run ./scripts/conformance $(if $(TABLE),-table)
 
-check: lint ## lint and the unit tests: a minute or two
+check: lint ## lint and the unit tests
 	$(GO) test ./agent/... ./platform/... ./hal/... ./scripts/... ./tinytest
 
-budget: ## the table of allocations, for the code as it is built for devices
+budget: ## the table of allocations, of the code as devices have it
 	@mkdir -p build
 	CGO_ENABLED=0 $(GO) test $(FLAGS) -count=1 -run Budget -v ./agent >build/budget.txt || { cat build/budget.txt; exit 1; }
 	@sed -n 's/^ *budget_test.go:[0-9]*: //p' build/budget.txt
 
-memory: ## what the daemon takes of memory after 100,000 decisions, against its budget
+memory: ## memory after 100,000 decisions, against its budget
 	@mkdir -p build
 	$(GO) test -count=1 -run MemoryBudget -v ./tinytest/system >build/memory.txt || { cat build/memory.txt; exit 1; }
 	@sed -n 's/^.*FIGURES //p' build/memory.txt
 
-mutate: ## one operator at a time is changed in the decision's packages: which change does no test notice? (SAMPLE=200: so many; hours without)
+# Without SAMPLE it takes hours.
+mutate: ## which change of the decision does no test notice? (SAMPLE=200)
 	$(GO) run ./scripts/mutate $(if $(SAMPLE),-sample $(SAMPLE)) agent/decide agent/token agent/wildcard agent/keys
 
 RACE := CGO_ENABLED=1 $(GO) test -timeout 30m -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
 
 # The detector itself fails a check of its own now and then ("CHECK failed: tsan_rtl.cpp"): if nothing else failed, the
 # packages that it ended are tested again.
-race: ## the packages that share memory, under the race detector (needs a C compiler)
+race: ## the packages that share memory, under the race detector
 	@mkdir -p build
 	@$(RACE) >build/race.txt 2>&1 && cat build/race.txt || { cat build/race.txt; \
 	  grep -q 'ThreadSanitizer: CHECK failed' build/race.txt && \
 	  ! grep -Eq -e '--- FAIL|DATA RACE|^panic|build failed' build/race.txt && $(RACE); }
 
-soak: fire ## floods: over the web servers, of verifications, records and mDNS; "make fire"; ten minutes at most
+soak: fire ## floods of everything, and "make fire": ten minutes
 	NMOS_SOAK=1 $(GO) test -count=1 -timeout 200s -run Soak -v ./tinytest/webserver >build/soak.txt && \
 	  NMOS_SOAK=1 $(GO) test -count=1 -timeout 80s -run Soak -v ./tinytest/system >>build/soak.txt || \
 	  { grep -v '"audit":1' build/soak.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/soak.txt
 
-fire: ## floods beside a bare echo, and faults one after another under load: two tables; five minutes at most
+fire: ## floods beside a bare echo, 18 faults under load: five minutes
 	@mkdir -p build
 	NMOS_SOAK=1 $(GO) test -count=1 -timeout 400s -v ./tinytest/fire >build/fire.txt || \
 	  { grep -v '"audit":1' build/fire.txt | tail -n 60; exit 1; }
 	@sed -n 's/^.*FIGURES //p; s/^ *--- SKIP/SKIP/p' build/fire.txt
 
-interop: ## Keycloak, oidc-provider and an EST server on loopback, and the daemon, 5 minutes (fetches 190 MB into build/)
+# Five minutes.
+interop: ## Keycloak, oidc-provider, an EST server (190 MB into build/)
 	GO=$(GO) sh scripts/interop.sh
 
-fleet: ## 10,000 devices after a power cut and as certificates end, in virtual time: tables, build/*.svg (5 minutes)
+fleet: ## 10,000 devices after a power cut, in virtual time: 5 minutes
 	@mkdir -p build
 	GOGC=300 $(GO) test -count=1 -run "PowerCut|Tokens|Certs" ./tinytest/fleet -args -devices 10000 -out $(CURDIR)/build
 	@cat build/fleet.txt build/tokens.txt build/certs.txt
 
-lint: ## gofmt, vet, staticcheck; what is shipped builds on other systems
+lint: ## gofmt, vet, staticcheck; other systems build
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [ -n "$$files" ]; then echo "not as gofmt writes it:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
@@ -90,10 +92,10 @@ lint: ## gofmt, vet, staticcheck; what is shipped builds on other systems
 	$(GO) tool -modfile=scripts/tools.mod staticcheck ./...
 	GOOS=windows $(GO) build ./agent/... ./platform/... ./hal/... # other systems build, too, and say ErrUnsupported
 
-cross: $(CROSS:%=build/linux-%/nmos-authd) ## static binaries for the devices, and their size against the budget
+cross: $(CROSS:%=build/linux-%/nmos-authd) ## static binaries for devices, and their size against the budget
 	$(GO) run ./scripts/size $^
 
-size: build/linux-arm64/nmos-authd ## what the arm64 binary takes of flash, against its budget, and its largest dependencies (needs xz)
+size: build/linux-arm64/nmos-authd ## what takes how much of the arm64 binary, against its budget
 	$(GO) run ./scripts/size -code $<
 
 # The parts of the arm64 binary begin at pages of 16 KiB, the largest that devices have, in place of Go's 64 KiB: 80 kB of
@@ -111,43 +113,48 @@ $(eval $(call cross_target,armv7,GOARCH=arm GOARM=7))
 $(eval $(call cross_target,amd64,GOARCH=amd64))
 $(eval $(call cross_target,riscv64,GOARCH=riscv64))
 
+# As root it installs qemu and the cross compilers.
 .PHONY: emulate
-emulate: ## the decision path's tests, the daemon and the C client on emulated arm64 and armv7 (as root it installs qemu)
+emulate: ## the tests, the daemon, the C client on emulated arm64, armv7
 	GO=$(GO) FLAGS='$(FLAGS)' sh scripts/emulate.sh
 
 .PHONY: device
-device: ## an emulated arm64 device, booted: the .deb under systemd, BusyBox, clocks, power cuts, full disks (as root)
+device: ## an emulated arm64 device, booted, its power cut (as root)
 	GO=$(GO) sh scripts/device.sh
 
-bench: all ## what a decision costs beside crypto/rsa, an echo, and nginx alone: tables, two minutes (BENCH="-only authz")
+# Three minutes.
+bench: all ## what an answer costs, beside its floors (BENCH="-only authz")
 	@$(GO) build -o build/bench ./tinytest/cmd/bench
 	@$(BUILD) -o build/hello ./tinytest/cmd/hello
 	@build/bench $(BENCH)
 
-peers: all ## beside what users would pick: OPA, Envoy, nginx and a sidecar, oauth2-proxy, three libraries (3 minutes to build)
+# The first time it builds them, for three minutes.
+peers: all ## beside OPA, Envoy, nginx + sidecar, oauth2-proxy, libraries
 	cd scripts/peers && $(GO) run . -build $(CURDIR)/build/peers $(PEERS)
 
-growth: ## instructions of an answer by how much the device has, as arm64 and armv7 run them: a table, and a plot in OUT (build/growth.svg)
+# It needs qemu-user and a C compiler. OUT= is the file of the plot, build/growth.svg by default.
+growth: ## instructions by how much a device has, arm64 and armv7: a plot
 	@mkdir -p build
 	$(GO) run ./tinytest/cmd/growth -flags '$(FLAGS)' -out $(or $(OUT),build/growth.svg)
 
 fuzz: ## every fuzz target for FUZZTIME (30s; 20000x: that many inputs)
 	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
-exhaust: ## every path and specifier up to a length against slow twins, and ten million changed tokens against go-jose: 20 minutes of two processors
+# With two processors. Slow twins, and go-jose, say what is right.
+exhaust: ## all short paths, ten million changed tokens: 20 minutes
 	@mkdir -p build
 	NMOS_EXHAUSTIVE=1 NMOS_MUTATED=10000000 $(GO) test -count=1 -timeout 3h -run 'TestEvery|TestMutated' -v ./agent/decide ./agent/token \
 	  >build/exhaust.txt || { tail -n 60 build/exhaust.txt; exit 1; }
 	@sed -n 's/^.*FIGURES //p' build/exhaust.txt
 
-dist: ## build/nmos-authd-VERSION.tar.gz: the sources as committed, to build without git and without a network
+dist: ## the sources with all modules: builds without git and network
 	GO=$(GO) sh scripts/package-source.sh $(VERSION:%-dirty=%) $(SOURCE_DATE)
 
 .PHONY: evidence
-evidence: ## build/evidence: reproducible binaries, SBOM, licences, threats, CRA, EN 303 645, R 143 (KEY=file: signed)
+evidence: ## binaries made twice, SBOM, threats, CRA … (KEY=file: signed)
 	GO=$(GO) sh scripts/evidence.sh $(VERSION:%-dirty=%) $(SOURCE_DATE) $(if $(KEY),$(abspath $(KEY)))
 
-packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## build/packages: .deb and .ipk for arm64, armv7 and amd64
+packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## .deb and .ipk for arm64, armv7 and amd64
 	$(GO) build -mod=readonly -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	GO=$(GO) sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
 

@@ -113,7 +113,7 @@ func joseVerifies(raw string, issuer *keys.Issuer) (payload string, ok bool) {
 	return "", false
 }
 
-// mutated is how many tokens are tried: $NMOS_MUTATED if it is set ("make differential": ten million).
+// mutated is how many tokens are tried: $NMOS_MUTATED if it is set ("make exhaust": ten million).
 func mutated(t *testing.T) int {
 	text := os.Getenv("NMOS_MUTATED")
 	if text == "" {
