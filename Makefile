@@ -154,7 +154,7 @@ dist: ## the sources with all modules: builds without git and network
 evidence: ## binaries made twice, SBOM, threats, CRA … (KEY=file: signed)
 	GO=$(GO) sh scripts/evidence.sh $(VERSION:%-dirty=%) $(SOURCE_DATE) $(if $(KEY),$(abspath $(KEY)))
 
-packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## .deb and .ipk for arm64, armv7 and amd64
+packages: $(patsubst %,build/linux-%/nmos-authd,arm64 armv7 amd64) ## build/packages: .deb and .ipk for arm64, armv7 and amd64
 	$(GO) build -mod=readonly -modfile=scripts/tools.mod -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	GO=$(GO) sh scripts/package.sh $(VERSION) $(SOURCE_DATE) build/nfpm
 
