@@ -100,7 +100,7 @@ func stepped(t *testing.T, n int, answer func(*testing.T)) (counts []int) {
 		t.Skip("skipped: the race detector has instructions of its own")
 	}
 	for range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // 15 s, if nobody else computes
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // seconds, if nobody else computes
 		out, err := myself(ctx, t, "count").CombinedOutput()
 		over := ctx.Err() != nil
 		cancel()
