@@ -11,8 +11,8 @@ import (
 )
 
 // What scripts/peers/VECTORS.md says of other programs is about the vectors as they are, and only about those whose
-// setting and clock the programs had: the Open Policy Agent, asked by a command, was asked all of them, and each library
-// those whose part is the token.
+// setting and clock the programs had: the Open Policy Agent, asked by a command, was asked all of them, and each
+// library those whose part is the token.
 func TestPageOfPeers(t *testing.T) {
 	all, tokens := map[string]int{}, map[string]int{}
 	var usual *vectors.Group
