@@ -54,7 +54,7 @@ mutate: ## which change of the decision does no test notice? (SAMPLE=200)
 
 RACE := CGO_ENABLED=1 $(GO) test -timeout 30m -race ./agent/... ./platform/... ./hal/... ./tinytest/authserver ./tinytest/firmware
 
-# The detector itself fails a check of its own now and then ("CHECK failed: tsan_rtl.cpp"): if nothing else failed, the
+# The detector itself fails a check of its own occasionally ("CHECK failed: tsan_rtl.cpp"): if nothing else failed, the
 # packages that it ended are tested again.
 race: ## the packages that share memory, under the race detector
 	@mkdir -p build

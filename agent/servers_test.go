@@ -236,7 +236,7 @@ func TestFoundServersAreUsed_DIS6(t *testing.T) {
 	})
 }
 
-// The configured servers come first, and another order among those found is no change worth a write to flash.
+// The configured servers come first, and another order among those found is not a change worth a write to flash.
 func TestConfiguredServersFirst_DIS6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA, serverB}}

@@ -182,7 +182,7 @@ func breaches(t *testing.T, rules string, sources []source) []string {
 	return faults
 }
 
-// matches tells whether one of the patterns matches name and none with "!" does.
+// matches reports whether one of the patterns matches name and none with "!" does.
 func matches(patterns []string, name string) bool {
 	found := false
 	for _, p := range patterns {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Files that say which version this is, besides the release notes. The expression finds it.
+// Files that say which version this is, apart from the release notes. The expression finds it.
 var versioned = map[string]string{
 	"README.md": `(?m)^This is v(\S+?):`,
 	"configs/yocto/recipes-nmos/nmos-authd/nmos-authd.bb": `(?m)^NMOS_AUTHD_VERSION \?= "(.*)"$`,

@@ -79,7 +79,7 @@ func (d *Decision) kind() kind {
 	return denial
 }
 
-// Rates are how many records of its own a caller gets each second; what is beyond is joined. 0 is no limit.
+// Rates are how many records of its own a caller gets each second; what is beyond is joined. 0 means no limit.
 type Rates struct {
 	Denials int // of what is denied, or would be, with a verified token, and as many of what is answered without one
 	Allows  int // of what a verified token may read

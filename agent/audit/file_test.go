@@ -187,7 +187,7 @@ func TestFileAfterPowerCut(t *testing.T) {
 	}
 }
 
-// torn tells whether text ends within a line, other than right before its line feed.
+// torn reports whether text ends within a line, other than right before its line feed.
 func torn(text []byte) bool { return text[len(text)-1] != '\n' && text[len(text)-1] != '}' }
 
 // troubles collects what is reported.
@@ -268,7 +268,7 @@ func TestFileVanishesBehindAnother(t *testing.T) {
 	}
 }
 
-// What is at the path is no plain file: a pipe, that would block, or a link, that would lead elsewhere.
+// What is at the path is not a plain file: a pipe, that would block, or a link, that would lead elsewhere.
 func TestFileMustBePlain(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.jsonl")
@@ -345,7 +345,7 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Nothing of an old file that is none of ours is lost or taken for a stream.
+// Nothing of an old file that is not ours is lost or taken for a stream.
 func TestFileOfOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	if err := os.WriteFile(path, []byte(strings.Repeat("not ours\n", 10000)), 0o600); err != nil {
@@ -361,7 +361,7 @@ func TestFileOfOthers(t *testing.T) {
 	}
 }
 
-// A file that was begun because another was full is no start of the daemon; the next start is (issue 10, D.23).
+// A file that was begun because another was full is not a start of the daemon; the next start is (issue 10, D.23).
 func TestStartsAreNotFiles_OPS2(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	for start := 1; start <= 3; start++ {

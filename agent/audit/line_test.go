@@ -278,7 +278,7 @@ func TestAuditListsEveryField(t *testing.T) {
 		}
 		examples++
 		if !json.Valid([]byte(line)) {
-			t.Errorf("an example is no JSON: %s", line)
+			t.Errorf("an example is not JSON: %s", line)
 		}
 	}
 	if examples == 0 {

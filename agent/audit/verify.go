@@ -297,7 +297,7 @@ func (v *Verifier) accept(line []byte, c chain) {
 	switch field(line, "event") {
 	case eventOpen:
 		if run := field(line, "run"); r.Runs == 0 ||
-			run != v.run { // a file that was begun when another was full is no start
+			run != v.run { // a file that was begun when another was full is not a start
 			v.run = run
 			r.Runs++
 		}

@@ -290,7 +290,7 @@ func FuzzVerify(f *testing.F) {
 			v.Read("b", bytes.NewReader(text))
 			if r := v.Report(); len(r.Faults) > maxFaults || len(r.Notes) > maxNotes ||
 				r.Good() && len(text) > 0 && r.Lines > 0 && !mixed && !bytes.Contains(text, lineStart) {
-				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is no stream",
+				t.Errorf("got %+v, want at most %d faults and %d notes, and one in what is not a stream",
 					r, maxFaults, maxNotes)
 			}
 		}

@@ -12,7 +12,7 @@ type Writer struct {
 	mu     sync.Mutex
 	w      io.Writer
 	torn   int64 // bytes behind the last whole line: of lines of which only a part was written
-	within bool  // the last of them is no line feed
+	within bool  // the last of them is not a line feed
 }
 
 // NewWriter returns a sink named "log". w gets one whole line at a time.

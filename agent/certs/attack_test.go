@@ -129,7 +129,7 @@ func TestUnsavedNextServer_CERT29(t *testing.T) {
 	}
 }
 
-// An old revocation list, which anybody between can go on sending, is no list, but what it names is revoked.
+// An old revocation list, which anybody between can go on sending, is not a list, but what it names is revoked.
 func TestOldList_CERT45(t *testing.T) {
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {

@@ -48,7 +48,7 @@ type Options struct {
 	// Dial connects to "host:port": discovery.Client.Dial.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Servers returns the EST servers, best first: the configured one, or those that discovery found (CERT-1 to 3, 5).
-	// It is called before each attempt, and may look them up. None is no error.
+	// It is called before each attempt, and may look them up. None is not an error.
 	Servers func(ctx context.Context) ([]Server, error)
 	// Maker returns the maker's certificate with its chain, and a crypto.Signer as its key; nil if the device has none.
 	// One that was revoked must not be returned. It is called before each use, so it may have been replaced (CERT-47).

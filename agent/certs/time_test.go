@@ -301,7 +301,7 @@ func TestWaitingTied_CERT24_CERT27(t *testing.T) {
 	})
 }
 
-// For ever is too long: after a number of times the request is given up, and another is made, with another key.
+// Forever is too long: after a number of times the request is given up, and another is made, with another key.
 func TestWaitingForEver_CERT27(t *testing.T) {
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {

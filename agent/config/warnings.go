@@ -84,7 +84,7 @@ func (c *Config) clientWarnings() (all []string) {
 			{"jwks_uri", cl.JWKSURI},
 		} {
 			if key.value != "" {
-				warn("[client] %s has no effect, since scopes is empty: the device is no client", key.name)
+				warn("[client] %s has no effect, since scopes is empty: the device is not a client", key.name)
 			}
 		}
 		return all

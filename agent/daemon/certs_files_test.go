@@ -72,8 +72,8 @@ func servedPair(t *testing.T, disk *powercut.Disk) []byte {
 }
 
 // The power fails at every step of every write while a device gets its certificate, and renews it: what the web server
-// finds then is no pair at all before the first, and a key with its own certificate ever after, whole, and the new one
-// once that was said to be there. After the next start the folder holds what the device holds, and nothing else.
+// finds then is no file before the first, and a key with its own certificate ever after, whole, and the new one once
+// that was said to be there. After the next start the folder holds what the device holds, and nothing else.
 func TestHandOverPowerCut_CERT29(t *testing.T) {
 	now := time.Now()
 	ca := estserver.NewCA("Studio CA", now)

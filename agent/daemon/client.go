@@ -137,7 +137,7 @@ func (d *daemon) configureClient(s secrets, broken error) {
 	o.secrets, o.broken = s, broken
 	o.mu.Unlock()
 	if broken != nil {
-		d.log.Error("the device is no OAuth client: a secret cannot be read", zap.Error(broken))
+		d.log.Error("the device is not an OAuth client: a secret cannot be read", zap.Error(broken))
 	}
 	o.lookNow()
 }

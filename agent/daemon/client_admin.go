@@ -50,7 +50,7 @@ func (d *daemon) RegisterClient(ctx context.Context, issuer string) error {
 	d.log.Info("registering as an OAuth client, as asked on the admin socket")
 	d.chooseClient(ctx)
 	o.Retry()
-	poll := time.NewTicker(100 * time.Millisecond) // what is registered already, or was given, is no event
+	poll := time.NewTicker(100 * time.Millisecond) // what is registered already, or was given, is not an event
 	defer poll.Stop()
 	for {
 		if s := o.Status(); s.Phase == oauth.Registered && s.Issuer == chosen && isClientAt(&s, chosen) {
@@ -213,7 +213,7 @@ func (d *daemon) clientTrouble(v *status.Client, own *oauth.Status, began, now t
 	case !v.Enabled || v.Phase == "forgotten":
 		return ""
 	case v.Phase == "broken":
-		return "the device is no client: " + v.Error
+		return "the device is not a client: " + v.Error
 	case !v.Registered && !began.IsZero() && now.Sub(began) >= troubleAfter:
 		return "the device is not registered"
 	}

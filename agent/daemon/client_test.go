@@ -217,7 +217,7 @@ func TestClientTrouble_CLI35(t *testing.T) {
 		{name: "no server yet", v: status.Client{Enabled: true, Phase: "no server"}},
 		{name: "forgotten", v: status.Client{Enabled: true, Phase: "forgotten"}, began: long},
 		{name: "secret", v: status.Client{Enabled: true, Phase: "broken", Error: "x"}, began: now,
-			want: "the device is no client: x"},
+			want: "the device is not a client: x"},
 		{name: "no token", v: status.Client{Enabled: true, Registered: true}, token: oauth.TokenStatus{
 			Scope: "events", Err: down},
 			since: map[string]time.Time{"events": long}, want: "the device has no token for events"},

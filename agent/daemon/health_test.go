@@ -177,7 +177,7 @@ func TestDroppedLately(t *testing.T) {
 	d.health.dropped = 5 // as if a sink was left out
 	d.lookAtHealth()
 	if !d.health.lost.IsZero() || d.health.dropped != 0 {
-		t.Error("a smaller sum is no drop")
+		t.Error("a smaller sum is not a drop")
 	}
 }
 

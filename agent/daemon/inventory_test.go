@@ -213,15 +213,15 @@ func TestInventoryFile(t *testing.T) {
 	if got := s.logged(); got != "" {
 		t.Errorf("as it was before: %s", got)
 	}
-	replace(t, file, meterAt("/mended"))
+	replace(t, file, meterAt("/fixed"))
 	s.look()
-	s.want("mended", fromFile, "/mended")
+	s.want("fixed", fromFile, "/mended")
 
 	if err := s.push([]byte(meterAt("/pushed"))); !errors.Is(err, admin.ErrFixed) ||
 		!strings.Contains(err.Error(), file) {
 		t.Errorf("pushed beside a file: %v", err)
 	}
-	s.want("pushed beside a file", fromFile, "/mended")
+	s.want("pushed beside a file", fromFile, "/fixed")
 	s.configure("") // the configuration does not name it any more
 	s.want("no file any more", "", "")
 	s.look()

@@ -334,7 +334,7 @@ func (p *prober) all(files, folders []string) {
 		read, write := p.within(p.reads, path), p.within(p.writes, path)
 		opens("opened to be read", path, unix.O_RDONLY, read)
 		opens("opened to be written", path, unix.O_WRONLY, write)
-		// The sandbox is asked before it is noticed that this is no folder.
+		// The sandbox is asked before it is noticed that this is not a folder.
 		p.result("could remove a folder there", path, errors.Is(unix.Rmdir(path), unix.ENOTDIR), false)
 	}
 	for _, path := range folders {

@@ -89,7 +89,7 @@ func TestQuietMonth_KEY3_DIS6(t *testing.T) {
 				}
 				quiet := disk.wrote()
 				if f.count()-fetches < 29*24 && restarts == 0 || f.count()-fetches < 500 {
-					t.Errorf("only %d fetches: that was no month", f.count()-fetches)
+					t.Errorf("only %d fetches: that was not a month", f.count()-fetches)
 				}
 				// With restarts another server of the three may be asked for the first time.
 				if n := len(quiet["keys"]); n > 0 && restarts == 0 || n > len(servers) {

@@ -184,7 +184,7 @@ func TestPermitFailsClosed_PATH5(t *testing.T) {
 	}
 }
 
-// Before a token is looked at, "one is needed" is no answer that allows, and the zero value says just that.
+// Before a token is looked at, "one is needed" is not an answer that allows, and the zero value says just that.
 func TestTokenNeededDenies_PATH5(t *testing.T) {
 	needed := decide.WithoutToken(decide.Read, decide.Place{Kind: decide.Resource})
 	if needed != (decide.Early{}) || !needed.TokenNeeded() {

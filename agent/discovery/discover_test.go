@@ -54,7 +54,7 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 			ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
 		"local is that of mDNS": {DiscoverOptions{HostName: func() string { return "node-1.local" },
 			ResolvConf: resolvConf("search local a.test")}, zone, "https://auth.a.test", "a.test"},
-		"an address is no domain": {DiscoverOptions{HostName: func() string { return "192.0.2.9" },
+		"an address is not a domain": {DiscoverOptions{HostName: func() string { return "192.0.2.9" },
 			ResolvConf: resolvConf("search a.test")}, zone, "https://auth.a.test", "a.test"},
 		"named by the network, b": {DiscoverOptions{ResolvConf: resolvConf("search x.test")}, zone + `
 			b._dns-sd._udp.x.test. PTR a.test.

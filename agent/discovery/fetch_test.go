@@ -198,7 +198,7 @@ func TestKeySetConnectionAgain(t *testing.T) {
 	}
 }
 
-// What a host could bring into a request's header is no host.
+// What a host could bring into a request's header is not a host.
 func TestKeySetHost_KEY8(t *testing.T) {
 	for _, issuer := range []string{"https://münchen.example", "https://[fe80::1%25eth0]/", "https://a%C3%A9"} {
 		_, err := New(Options{}).KeySet(t.Context(), issuer)

@@ -37,7 +37,7 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 		asked      int
 	}{
 		{"one", withLength(control), []int{200}, 1},
-		{"two, and what is no question about commands", withLength(control) + whole + withLength(control),
+		{"two, and what is not a question about commands", withLength(control) + whole + withLength(control),
 			[]int{200, 200, 200}, 3},
 		{"in chunks", posted("Transfer-Encoding: chunked\r\n", fmt.Sprintf("8\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n",
 			control[:8], len(control)-8, control[8:])) + whole, []int{200, 200}, 2},

@@ -11,7 +11,7 @@ import (
 	"nmosauthd/tinytest/mint"
 )
 
-// verifyKeys are keys of several lengths, one with the smallest exponent and one whose length is no multiple of eight.
+// verifyKeys are keys of several lengths, one with the smallest exponent and one whose length eight does not divide.
 var verifyKeys = sync.OnceValue(func() []*rsa.PrivateKey {
 	var all []*rsa.PrivateKey
 	for _, bits := range []int{2048, 2050, 3072, 4096} {

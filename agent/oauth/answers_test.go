@@ -391,7 +391,7 @@ func TestUpkeepIsRare_CLI35_CLI38(t *testing.T) {
 	}
 }
 
-// Where clients are held is known before anything runs; what cannot be read is no empty list.
+// Where clients are held is known before anything runs; what cannot be read is not an empty list.
 func TestHeld_CLI24_CLI36(t *testing.T) {
 	p := begin(usual)
 	p.Step(t.Context())

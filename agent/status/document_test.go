@@ -74,5 +74,5 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// labelValues are the parts of a sample's key that are no names of labels.
+// labelValues are the parts of a sample's key that are not names of labels.
 var labelValues = regexp.MustCompile(`="[^"]*"`)

@@ -226,7 +226,7 @@ func TestMetrics(t *testing.T) {
 	if len(all) > 0 {
 		t.Errorf("nobody looks at %v", slices.Sorted(maps.Keys(all)))
 	}
-	// What came from outside is in a label as it came, but for what is no text.
+	// What came from outside is in a label as it came, except what is not text.
 	all, err = parseMetrics(string(marked().Metrics()))
 	if err != nil {
 		t.Fatal(err)

@@ -246,7 +246,7 @@ func surrogatesPaired(document string) bool {
 	return true
 }
 
-// The following read one value of a kind, and say so if it is of another. A null is no kind of them.
+// The following read one value of a kind, and say so if it is of another. A null is of none of these kinds.
 
 func text(raw json.RawMessage, s *string) bool {
 	return len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, s) == nil

@@ -49,7 +49,7 @@ func TestWycheproofSHA512_TOK6(t *testing.T) {
 	}
 }
 
-// No JWS of the sets is an access token: they are signed with other algorithms, and their payloads are no claims. What
+// No JWS of the sets is an access token: they are signed with other algorithms, and their payloads are not claims. What
 // they say of the form must be what is found: those that are valid are well formed, and those that are about base64 are
 // not. The valid ones with RS512 have good signatures by their published keys.
 func TestWycheproofJWS_TOK1_TOK2_TOK5_TOK6(t *testing.T) {
@@ -69,8 +69,8 @@ func TestWycheproofJWS_TOK1_TOK2_TOK5_TOK6(t *testing.T) {
 			t.Errorf("%s: it is verified", c.Name)
 		}
 		segments := strings.Split(c.Token, ".")
-		// A character that is no base64url is valid here by what a lenient decoder makes of it, and an empty payload is
-		// no claims.
+		// A character that is not base64url is valid here by what a lenient decoder makes of it, and an empty payload
+		// is not claims.
 		lenient := strings.Contains(c.Name, "InvalidCharacterInserted")
 		wellFormed := token.Split([]byte(c.Token))
 		if c.Result == wycheproof.Valid && wellFormed != (!lenient && len(segments) == 3 && segments[1] != "") {

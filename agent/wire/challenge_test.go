@@ -51,7 +51,7 @@ func naive(value string) (map[string]string, error) {
 	for part := range strings.SplitSeq(parameters, ",") {
 		name, v, found := strings.Cut(part, "=")
 		if !found {
-			return nil, fmt.Errorf("%q is no parameter", part)
+			return nil, fmt.Errorf("%q is not a parameter", part)
 		}
 		got[name] = strings.Trim(v, `"`)
 	}

@@ -32,7 +32,7 @@ func slowReply(text string) (first string, lines map[string][]string, err error)
 		at := slices.Index(order, name)
 		switch {
 		case !found || at < 0:
-			return "", nil, fmt.Errorf("%q is no line of a reply", line)
+			return "", nil, fmt.Errorf("%q is not a line of a reply", line)
 		case at < last, at == last && lines[name] != nil && name != "denied" && name != "would":
 			return "", nil, fmt.Errorf("%q is not where it belongs", line)
 		}

@@ -36,7 +36,7 @@ const (
 	May   // everything that a token permits
 	Ping
 
-	// What an administrator does is no question of a packet. The audit records it as one.
+	// What an administrator does is not a question of a packet. The audit records it as one.
 	Observe
 	Refresh
 )

@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 		value = nmos_authz_bytes(authorization, strcspn(authorization, "\r\n"));
 	}
 	if (nmos_authz_init(&authz, words[0], 1000) != NMOS_AUTHZ_OK) {
-		fprintf(stderr, "%s: %s is no path of a socket\n", argv[0], words[0]);
+		fprintf(stderr, "%s: %s is not a path of a socket\n", argv[0], words[0]);
 		return 2;
 	}
 	if (own_token) {

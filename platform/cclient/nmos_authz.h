@@ -41,7 +41,7 @@ extern "C" {
 /* Longest reply in bytes. Denied targets come back, so it must exceed the longest question by the rest of a reply. */
 #define NMOS_AUTHZ_REPLY_MAX (NMOS_AUTHZ_PACKET_MAX + 1024)
 
-/* Longest path of a socket in bytes: what sockaddr_un holds besides its NUL. */
+/* Longest path of a socket in bytes: what sockaddr_un holds before its NUL. */
 #define NMOS_AUTHZ_SOCKET_PATH_MAX 107
 
 /* Seconds that a reply of the client's own making (status 503) asks the remote to wait. */
@@ -327,7 +327,7 @@ size_t nmos_authz_error_body(const struct nmos_authz_reply *reply, char *out, si
  * They are Content-Type and Content-Length of the error body, WWW-Authenticate, Retry-After and Allow where due, and the
  * CORS fields that let a browser's page read them. Add what else there is to say, an empty line, and the error body (not for
  * HEAD). Returns the length without the NUL; 0 and an empty string if size is too small, which NMOS_AUTHZ_DENIAL_HEAD_MAX
- * never is, or if the reply is no denial.
+ * never is, or if the reply is not a denial.
  */
 size_t nmos_authz_denial_head(const struct nmos_authz_reply *reply, char *out, size_t size);
 

@@ -275,7 +275,7 @@ func TestLogStore(t *testing.T) {
 			}
 		}
 	}
-	// What is no record, and a name that would be another folder, must change nothing.
+	// What is not a record, and a name that would be another folder, must change nothing.
 	rogue, err := net.Dial("tcp", address.String())
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ var notCommands = map[string]command{
 	"an index too high":           {"1", "1", "1", "65536", "root"},
 }
 
-// What is no command never leaves the client: nothing in it can be another line, or another part of its own.
+// What is not a command never leaves the client: nothing in it can be another line, or another part of its own.
 func TestCommandsThatAreNone_CTL81_CTL85(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)

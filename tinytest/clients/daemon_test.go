@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A behaviour answers one question on a connection, or does not, and tells whether the connection stays open.
+// A behaviour answers one question on a connection, or does not, and reports whether the connection stays open.
 type behaviour func(c io.Writer, question string) bool
 
 // daemon is a pretend daemon that does what its behaviour says.

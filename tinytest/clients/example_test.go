@@ -45,7 +45,7 @@ func TestExample(t *testing.T) {
 		{"lost", hangup, []string{socket, "GET", "/"}, "", 2, "deny 503\nretry-after: 1\n", "\ntarget=/\n"},
 		{"bad value", hangup, []string{socket, "GET", "/\x01"}, "", 2, "deny 400\n", ""},
 		{"nobody", hangup, []string{socket + "x", "GET", "/"}, "", 2, "deny 503\n", ""},
-		{"long path", hangup, []string{strings.Repeat("p", 200), "GET", "/"}, "", 2, "is no path of a socket", ""},
+		{"long path", hangup, []string{strings.Repeat("p", 200), "GET", "/"}, "", 2, "is not a path of a socket", ""},
 		{"empty input", hangup, []string{"-a", socket, "GET", "/"}, "", 2, "no authorization on standard input", ""},
 		{"usage", hangup, []string{socket}, "", 2, "usage: ", ""},
 	}

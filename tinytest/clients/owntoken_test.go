@@ -120,8 +120,8 @@ func TestTokenReplies_CLI69(t *testing.T) {
 	}
 }
 
-// A reply that allows without a token, or with something wrong about it, is no answer; no byte of a token stays in the
-// handle whatever comes.
+// A reply that allows without a token, or with something wrong about it, is not an answer; no byte of a token stays in
+// the handle whatever comes.
 func TestBrokenTokenReplies_CLI69(t *testing.T) {
 	d, p := replyProbe(t)
 	good := given(ownToken, "registration", ownID)

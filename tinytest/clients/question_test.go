@@ -102,7 +102,7 @@ func TestControlCharacters(t *testing.T) {
 	if w := p.tell("wiped"); w.text["wiped"] != "yes" {
 		t.Error("the request buffer still holds a question")
 	}
-	p.wantAllowed(p.decide("GET", "/é\xff")) // what is no control is for the daemon to judge
+	p.wantAllowed(p.decide("GET", "/é\xff")) // what is not a control is for the daemon to judge
 }
 
 // A question fills a packet to the last byte, and one byte more is refused before it is sent.
@@ -138,7 +138,7 @@ func TestLongerThanTheKernelTakes(t *testing.T) {
 	p.wantAllowed(p.decide("GET", "/"))
 }
 
-// A resource is asked for in the device's own terms. The header's access that is neither read nor write is no question.
+// A resource is asked for in the device's own terms. Neither read nor write as the header's access is refused.
 func TestResourceQuestions(t *testing.T) {
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)

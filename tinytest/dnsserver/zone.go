@@ -51,7 +51,7 @@ func (z zone) of(name string, kind uint16) []dns.RR {
 	return found
 }
 
-// exists tells whether a name, or one below it, has records (RFC 8020 §2).
+// exists reports whether a name, or one below it, has records (RFC 8020 §2).
 func (z zone) exists(name string) bool {
 	for known := range z {
 		if dns.IsSubDomain(name, known) {

@@ -175,7 +175,7 @@ func (s *Server) checkCSR(req *Request, body []byte) (csr *x509.CertificateReque
 		breach("CERT-22: IP addresses %v", csr.IPAddresses)
 	}
 	if len(csr.URIs) > 0 || len(csr.EmailAddresses) > 0 {
-		breach("CERT-22: names that are no host names")
+		breach("CERT-22: names that are not host names")
 	}
 	if csr.Subject.SerialNumber == "" && !s.opt.AnySerial {
 		breach("CERT-23: no serialNumber in the subject")

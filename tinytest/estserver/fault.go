@@ -22,7 +22,7 @@ const (
 	Empty            Fault = "empty"             // 200 with nothing
 	WrongType        Fault = "wrong-type"        // the right body as text/plain
 	BadBase64        Fault = "bad-base64"        // letters that base64 does not have
-	Garbage          Fault = "garbage"           // base64 of what is no ASN.1
+	Garbage          Fault = "garbage"           // base64 of what is not ASN.1
 	BER              Fault = "ber"               // the right answer with indefinite lengths
 	NoCertificates   Fault = "no-certificates"   // a PKCS #7 that holds none
 	NotFound         Fault = "not-found"         // 404

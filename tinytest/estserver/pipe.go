@@ -64,7 +64,7 @@ func (p *Pipe) Close() error {
 	return nil
 }
 
-// Addr is no address.
+// Addr is not an address.
 func (p *Pipe) Addr() net.Addr { return pipeAddr{} }
 
 type pipeAddr struct{}

@@ -40,7 +40,7 @@ type part struct {
 
 // report is what a role prints at its end.
 type report struct {
-	Answers map[string]int  // by status and reason, such as "200 ok"; "error: …" is no answer
+	Answers map[string]int  // by status and reason, such as "200 ok"; "error: …" is not an answer
 	Times   []time.Duration // controller: of each question
 }
 

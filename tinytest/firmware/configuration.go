@@ -170,7 +170,7 @@ func (d *Device) writeObject(w http.ResponseWriter, r *http.Request, o *devicemo
 		err = json.Unmarshal(text, &body)
 	}
 	if err != nil {
-		failMethod(w, http.StatusBadRequest, "the body cannot be read: it is no JSON object, or too long")
+		failMethod(w, http.StatusBadRequest, "the body cannot be read: it is not a JSON object, or too long")
 		return
 	}
 	on, target := o, o

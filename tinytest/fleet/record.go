@@ -31,7 +31,7 @@ func newRecord(s Scenario, devices int, span time.Duration) *Record {
 	return r
 }
 
-// answers counts a fetch from the server of this number, and tells whether it is answered.
+// answers counts a fetch from the server of this number, and reports whether it is answered.
 func (r *Record) answers(server int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -142,7 +142,7 @@ func pageCommands(t *testing.T) map[string]map[string]flag {
 		for _, paragraph := range strings.Split("\n"+text, "\n.TP\n")[1:] {
 			m := regexp.MustCompile(`^\.BI? --([a-z-]+)(?: " ([A-Za-z]+)")?\n((?s:.*))$`).FindStringSubmatch(paragraph)
 			if m == nil {
-				t.Errorf("%s: %q is no flag", command, paragraph)
+				t.Errorf("%s: %q is not a flag", command, paragraph)
 				continue
 			}
 			words := regexp.MustCompile(`(?m)^\.[A-Z]+ `).ReplaceAllString(m[3], "")

@@ -39,7 +39,7 @@ func issuerFaults() []Case {
 			return strings.Replace(s, "://", "://auth.example.com@", 1)
 		}),
 		issuer("as-user-of-attacker", func(s string) string { return s + "@attacker.example.net" }).
-			note("with a port in the base's issuer it is no URL: issuer-missing is as right"),
+			note("with a port in the base's issuer it is not a URL: issuer-missing is as right"),
 		issuer("file", func(string) string { return "file:///etc/passwd" }).
 			note("a URL, but without a host: issuer-missing is as right"),
 	)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// verifies tells whether a token's last segment is an RS512 signature of the text before it, with a decoder as lenient
-// as they come: a token that fails here fails everywhere.
+// verifies reports whether a token's last segment is an RS512 signature of the text before it, with a decoder as
+// lenient as they come: a token that fails here fails everywhere.
 func verifies(token string, key *Key) bool {
 	i := strings.LastIndexByte(token, '.')
 	if i < 0 {

@@ -218,7 +218,7 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 	if _, text := b.admin("GET", "/status", ""); !strings.Contains(text, says) {
 		t.Errorf("status says %s, want %s", text, says)
 	}
-	b.again(nil) // started with it, the daemon decides, and is no client
+	b.again(nil) // started with it, the daemon decides, and is not a client
 	if s := b.clientStatus(); s.Phase != "broken" || !strings.Contains(s.Error, says) {
 		t.Errorf("status %+v, want %s", s, says)
 	}

@@ -37,7 +37,7 @@ func TestExplainByTheDaemonsKeys_TOK6(t *testing.T) {
 	}
 }
 
-// A denial in the log is explained by its number, and the claim that is said to be missing mends it: put into a token,
+// A denial in the log is explained by its number, and the claim that is said to be missing fixes it: put into a token,
 // and beforehand as a question what would be.
 func TestExplainDenial_OPS2(t *testing.T) {
 	t.Parallel()

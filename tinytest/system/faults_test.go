@@ -68,7 +68,7 @@ type trouble struct {
 	server *authserver.Server
 }
 
-// hangs tells whether it takes the daemon until its time is up to see the fault.
+// hangs reports whether it takes the daemon until its time is up to see the fault.
 func (f trouble) hangs() bool {
 	switch f.fault.Fault {
 	case authserver.Hang, authserver.Drip, authserver.HangConnect:
@@ -153,7 +153,7 @@ func (f trouble) newKey() question {
 	return get(senders).bearing(tok.Sign())
 }
 
-// said tells whether the error is what the log should say of the fault.
+// said reports whether the error is what the log should say of the fault.
 func (f trouble) said(text string) bool {
 	for says := range strings.SplitSeq(sayings[f.fault.Fault], "|") {
 		if says != "" && strings.Contains(text, says) {

@@ -60,7 +60,7 @@ func (c client) want(method, target, token string, status int, reason string) re
 	}
 	if r.status >= 400 {
 		if err := json.Unmarshal([]byte(r.body), &nmos); err != nil || nmos.Code != r.status {
-			c.t.Errorf("%s %s: the body is no NMOS error: %s", method, target, r.body)
+			c.t.Errorf("%s %s: the body is not an NMOS error: %s", method, target, r.body)
 		}
 	}
 	if r.status != status || nmos.Debug != reason {

@@ -206,7 +206,7 @@ func TestOwnTokenPending_CLI10_CLI69(t *testing.T) {
 
 	none := start(t, trusting(t, server))
 	if r := none.ownToken("scope=registration"); r.Status != 403 || r.Reason != "own-token-scope" {
-		t.Errorf("a device that is no client: got %d %s, want 403 own-token-scope", r.Status, r.Reason)
+		t.Errorf("a device that is not a client: got %d %s, want 403 own-token-scope", r.Status, r.Reason)
 	}
 }
 

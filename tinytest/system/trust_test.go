@@ -11,8 +11,8 @@ import (
 	"nmosauthd/tinytest/daemon"
 )
 
-// With servers by hand and nothing said about discovery, whoever advertises itself is no issuer, and nobody is asked
-// who does. Found before the configuration named servers, it is dropped when that is read.
+// With servers by hand and nothing said about discovery, whoever advertises itself is not an issuer, and nobody is
+// asked who does. Found before the configuration named servers, it is dropped when that is read.
 func TestConfiguredServersAreAlone_DIS2_DIS6(t *testing.T) {
 	t.Parallel()
 	f := newFacility(t, 2, advertise(2, 10, 0))

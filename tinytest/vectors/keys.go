@@ -53,7 +53,7 @@ func (b *builder) keys() {
 	use := `"use":"sig","alg":"RS512"`
 	named := func(kid string) string { return `"kid":"` + kid + `",` + use }
 
-	// Sets that hold key-1 in a peculiar form, and no other: good, or of no use.
+	// Sets that hold key-1 in a peculiar form, and no other: good, or useless.
 	n := mint.RSAJWK("", key.Private.N, key.Private.E).N
 	padded := base64.URLEncoding.EncodeToString(key.Private.N.Bytes())
 	for _, c := range []struct {
@@ -187,7 +187,7 @@ func (b *builder) keys() {
 	b.token("keys-size-2047", "TOK-6", "key-unknown", b.by(k2047, "key-2047"), 200).pending()
 	b.token("keys-size-crossed-kid", "KEY-4", "ok", b.by(k4096, "key-3072"), 401)
 
-	several("several", "Two keys of one name, one without a name, and others that are of no use.",
+	several("several", "Two keys of one name, one without a name, and others that are useless.",
 		set(`{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ","kid":"ec","use":"sig","alg":"ES256"}`,
 			`{"kty":"OKP","crv":"Ed25519","x":"AQ","kid":"okp"}`,
 			`{"kty":"oct","k":"c2VjcmV0","kid":"oct","alg":"HS512"}`, `7`, `null`, `{}`, `[]`, `"key"`,

@@ -102,7 +102,7 @@ func TestFilesFitTheSchema(t *testing.T) {
 			t.Error(fault)
 		}
 		if bytes.ContainsRune(text, utf8.RuneError) {
-			t.Errorf("%s.json holds a character that stands for bytes that are no text", f.Name)
+			t.Errorf("%s.json holds a character that stands for bytes that are not text", f.Name)
 		}
 		for id := range f.Rules {
 			if !known[id] {

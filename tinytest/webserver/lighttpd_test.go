@@ -11,7 +11,7 @@ func startLighttpd(t *testing.T, r *rig) *front {
 	return startLighttpdWith(t, r, func(script string) string { return script })
 }
 
-// debianParseopts is what Debian's lighttpd.conf says before it includes others: it would have lighttpd mend targets.
+// debianParseopts is what Debian's lighttpd.conf says before its includes: would have lighttpd rewrite targets.
 const debianParseopts = `server.http-parseopts = (
 	"header-strict" => "enable", "host-strict" => "enable", "host-normalize" => "enable",
 	"url-normalize-unreserved" => "enable", "url-normalize-required" => "enable", "url-ctrls-reject" => "enable",

@@ -190,7 +190,7 @@ func (r *rig) judge(q request) (response, string) {
 	}, answer.Header.Get("X-Auth-Path")
 }
 
-// handshake tells whether the request is the handshake of a WebSocket (RFC 6455 §4.2.1).
+// handshake reports whether the request is the handshake of a WebSocket (RFC 6455 §4.2.1).
 func (q request) handshake() bool {
 	has := func(name, word string) bool {
 		for _, line := range q.headers {

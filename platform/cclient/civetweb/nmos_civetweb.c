@@ -53,7 +53,7 @@ static int has(const char *list, const char *word)
 	return 0;
 }
 
-/* The target as it came, in origin form: scheme and authority are no part of what is judged (RFC 9112 §3.2.2). */
+/* The target as it came, in origin form: scheme and authority are not part of what is judged (RFC 9112 §3.2.2). */
 static struct nmos_authz_text target_of(const struct mg_request_info *info, struct asker *asker)
 {
 	const char *uri = info->request_uri != NULL ? info->request_uri : "";

@@ -33,7 +33,7 @@ static bool has(struct mg_http_message *request, const char *name, const char *w
 
 /*
  * The target as it came, with its query: Mongoose has only noted where that begins. In origin form: scheme and authority
- * are no part of what is judged (RFC 9112 section 3.2.2).
+ * are not part of what is judged (RFC 9112 section 3.2.2).
  */
 static struct nmos_authz_text target_of(const struct mg_http_message *request)
 {

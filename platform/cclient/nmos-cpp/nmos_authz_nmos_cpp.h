@@ -37,7 +37,7 @@ namespace nmos_authd
 	/*
 	 * Prepares most connections to the socket of the daemon, about 65 KiB each; none is opened before it is needed, so the
 	 * daemon may start later. More than most questions at a time wait for one another. The timeout, in milliseconds, covers
-	 * this, too. Throws std::invalid_argument for a path that is no socket's, a timeout below 1, or most of 0.
+	 * this, too. Throws std::invalid_argument for a path that is not a socket's, a timeout below 1, or most of 0.
 	 */
 	connections_ptr make_connections(const std::string& socket_path = "/run/nmos-authd/authz.sock", int timeout_ms = 200,
 	                                 size_t most = 4);

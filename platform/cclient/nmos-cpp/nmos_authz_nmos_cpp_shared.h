@@ -30,7 +30,7 @@ namespace nmos_authd
 			{
 				idle.emplace_back(new nmos_authz());
 				if (nmos_authz_init(idle.back().get(), socket_path.c_str(), timeout_ms) != NMOS_AUTHZ_OK)
-					throw std::invalid_argument("nmos_authd: " + socket_path + " is no path of a socket, or the timeout is below 1");
+					throw std::invalid_argument("nmos_authd: " + socket_path + " is not a path of a socket, or the timeout is below 1");
 			}
 		}
 
