@@ -83,7 +83,7 @@ func (s *socket) login(w http.ResponseWriter, r *http.Request) (who string, in b
 }
 
 // sameOrigin refuses what a page of another origin asks for, and says that no page may take an answer for its own.
-// Browsers send Sec-Fetch-Site where the page came over TLS or from the machine itself; "none" is the user's own doing.
+// Browsers send Sec-Fetch-Site if the page came over TLS or from the machine itself; "none" is the user's own doing.
 func sameOrigin(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	for _, h := range [...][2]string{

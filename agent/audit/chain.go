@@ -94,7 +94,7 @@ func (c *chain) follows(next chain, hashed []byte) bool {
 	return next.line == c.line+1 && next.head == c.hash(hashed)
 }
 
-// field returns the value of a member of a line of ours, without quotes; "" where it has none. Quotes inside texts are
+// field returns the value of a member of a line of ours, without quotes; "" if it has none. Quotes inside texts are
 // escaped, so that no text can look like the name of a member.
 func field(line []byte, name string) string {
 	_, rest, found := bytes.Cut(line, []byte(`"`+name+`":`))

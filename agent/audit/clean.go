@@ -50,10 +50,10 @@ func findToken(text []byte, first int) (from, to int) {
 		return len(text), len(text)
 	}
 	segment := 0  // where this segment starts
-	object := -1  // where an object starts in it; -1: none
+	object := -1  // where an object starts in it; -1 if none does
 	chars := 0    // of the segment
 	inside := 0   // of them, those from object on
-	header := -1  // where the token starts whose header is the segment before; -1: that is not one
+	header := -1  // where the token starts whose header is the segment before; -1 if that is not one
 	untested := 0 // from where on an object may start
 	for at := 0; at < len(text); {
 		if at >= first {

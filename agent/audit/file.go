@@ -8,9 +8,9 @@ import (
 
 // LogFile is what a File asks of the operating system; platform.LogFile is one.
 type LogFile interface {
-	Open() (size int64, err error)        // to be appended to, made where it is missing
+	Open() (size int64, err error)        // to be appended to, made if it is missing
 	Tail(p []byte) (n int, err error)     // reads its last bytes
-	Previous(p []byte) (n int, err error) // reads the last bytes of the file before it; 0: there is none
+	Previous(p []byte) (n int, err error) // reads the last bytes of the file before it; 0 if there is none
 	Write(p []byte) (n int, err error)
 	Sync() error
 	Moved() bool   // another file, or none, has its name now

@@ -18,7 +18,7 @@ type Options struct {
 	Sinks      []Sink        // each name once
 	Wait       bool          // Append waits while a sink's queue is full; else records are dropped and counted
 	QueueBytes int           // held for each sink, and as many before they are sorted to the sinks
-	Repeat     time.Duration // equal denials within it are counted into one record; 0: never
+	Repeat     time.Duration // equal denials within it are counted into one record; 0 disables it
 	Rates      Rates         // what is beyond them is joined into records with a count
 	RingBytes  int           // for the last records, kept in memory
 

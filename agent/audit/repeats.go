@@ -23,7 +23,7 @@ const (
 // end. It is not safe for concurrent use: the Log's lock is its own.
 type repeats struct {
 	seed   maphash.Seed
-	within time.Duration // 0: nothing is counted together
+	within time.Duration // 0 if nothing is counted together
 	most   int           // places
 	hashes []uint64
 	places []repeat // made when first needed

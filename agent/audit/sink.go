@@ -12,7 +12,7 @@ type Sink interface {
 	Name() string
 	// Settings are equal for sinks that are set up the same, so that Reconfigure leaves such a one alone.
 	Settings() string
-	// MaxLine is the longest line that the sink takes, in bytes; 0: any.
+	// MaxLine is the longest line that the sink takes, in bytes; 0 if any.
 	MaxLine() int
 	// Open makes the sink ready, at the start and after an error. It ends soon after ctx does, and so does any Write.
 	Open(ctx context.Context) (Tail, error)

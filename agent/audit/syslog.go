@@ -40,9 +40,9 @@ type SyslogOptions struct {
 
 	// Dial connects over "udp" or "tcp".
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Roots are asked for at each TLS connection, so that a file of them may change; nil: the system's.
+	// Roots are asked for at each TLS connection, so that a file of them may change; nil means the system's.
 	Roots func() (*x509.CertPool, error)
-	// Now is the time by which the certificate of a TLS server is judged; nil: the system's clock.
+	// Now is the time by which the certificate of a TLS server is judged; nil means the system's clock.
 	Now func() time.Time
 }
 

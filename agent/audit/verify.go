@@ -29,7 +29,7 @@ type Fault struct {
 	Kind FaultKind
 	File string // as given to Read
 	At   int    // line of the file, from 1
-	Seq  uint64 // of the decision in that line; 0: none
+	Seq  uint64 // of the decision in that line; 0 if none
 	Text string // one sentence for people
 
 	from, to, found uint64 // of lines missing: their numbers in the stream, and how many have come later
@@ -44,7 +44,7 @@ func (f Fault) String() string {
 	return at + ": " + string(f.Kind) + ": " + f.Text
 }
 
-// Report is what Verify found. The stream is good where there are no Faults.
+// Report is what Verify found. The stream is good if there are no Faults.
 type Report struct {
 	Lines     uint64  // good ones
 	Decisions uint64  // that they stand for

@@ -9,7 +9,7 @@ import (
 
 // View writes lines for people: a row each, in columns, folded if the terminal is narrow.
 type View struct {
-	Width  int  // of the terminal; 0: any
+	Width  int  // of the terminal; 0 if any will do
 	Colour bool // by ANSI escapes
 }
 

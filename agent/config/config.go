@@ -190,7 +190,7 @@ type Sockets struct {
 	// Group: whoever may ask need not be allowed to administer.
 	AdminGroup string
 	ViewGroup  string // that may connect to the view socket, likewise
-	// ViewActions are what can be done on the view socket, "observe" and "refresh"; empty: it only shows.
+	// ViewActions are what can be done on the view socket, "observe" and "refresh"; if empty, it only shows.
 	ViewActions []string
 	ViewClaim   string // x-nmos-<api>, which a token needs there; "" if the web server's login is enough
 }

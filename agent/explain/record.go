@@ -166,7 +166,7 @@ func part(b *bytes.Buffer, name, value string) {
 // asked returns what was asked for: of several paths those denied, if any were. There are none if the record does not
 // hold them as they came.
 func (r *record) asked(rules *decide.Rules) (access decide.Access, spots []spot) {
-	access = decide.Read // of a source, where no method is given
+	access = decide.Read // of a source, if no method is given
 	switch {
 	case r.Access == "write":
 		access = decide.Write
