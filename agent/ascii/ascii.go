@@ -1,5 +1,5 @@
-// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits,
-// compare host names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
+// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits
+// and UUIDs, compare host names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
 //
 // It does no I/O, and keeps nothing.
 package ascii
@@ -17,6 +17,20 @@ func Lower(c byte) byte {
 		c += 'a' - 'A'
 	}
 	return c
+}
+
+// IsUUID reports whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
+func IsUUID(id string) bool {
+	for i := range len(id) {
+		digits := "0123456789abcdef"
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			digits = "-"
+		}
+		if strings.IndexByte(digits, id[i]) < 0 {
+			return false
+		}
+	}
+	return len(id) == 36
 }
 
 // EqualFold compares text, in any case, with a word in lower case. bytes.EqualFold would fold U+017F and U+212A, too.

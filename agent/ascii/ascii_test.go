@@ -71,6 +71,18 @@ func TestHost(t *testing.T) {
 	}
 }
 
+func TestIsUUID(t *testing.T) {
+	const id = "0123456f-89ab-4cde-8f01-23456789abcd"
+	for text, want := range map[string]bool{
+		id: true, "": false, id[:35]: false, id + "0": false, strings.ToUpper(id): false, "g" + id[1:]: false,
+		strings.Replace(id, "-", "0", 1): false, "-" + id[1:]: false, id[:18] + "0" + id[19:]: false,
+	} {
+		if got := ascii.IsUUID(text); got != want {
+			t.Errorf("IsUUID(%q): got %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestShown(t *testing.T) {
 	for _, c := range []struct{ text, ascii, line string }{
 		{"", "", ""}, {`plain "\`, `plain "\`, `plain "\`}, {"é\t", `\u00e9\u0009`, `é\t`},

@@ -166,19 +166,11 @@ func clientID(s string) (string, error) {
 
 // uuid checks a UUID, which may be empty, and returns it in lower case.
 func uuid(s string) (string, error) {
-	const form = "00000000-0000-0000-0000-000000000000"
-	ok := s == "" || len(s) == len(form)
-	for i := 0; ok && i < len(s); i++ {
-		if form[i] == '-' {
-			ok = s[i] == '-'
-		} else {
-			ok = strings.IndexByte("0123456789abcdefABCDEF", s[i]) >= 0
-		}
-	}
-	if !ok {
+	lower := strings.ToLower(s)
+	if s != "" && !ascii.IsUUID(lower) {
 		return refuse(s, "is not a UUID")
 	}
-	return strings.ToLower(s), nil
+	return lower, nil
 }
 
 // issuerPattern checks an entry of trusted_issuers: an issuer URL whose host may hold `*`.

@@ -171,7 +171,7 @@ func (b *builder) add(r *Resource) error {
 		return fmt.Errorf("kind must be 1 to %d bytes without control characters", wire.MaxKind)
 	case !wire.IsName([]byte(r.Name), wire.MaxName):
 		return fmt.Errorf("name must be 1 to %d bytes without control characters", wire.MaxName)
-	case r.ID != "" && !isUUID(r.ID):
+	case r.ID != "" && !ascii.IsUUID(r.ID):
 		return fmt.Errorf("id %.80q is not a UUID in lower case", r.ID)
 	case r.Control != "" && !isRolePath(r.Control):
 		return fmt.Errorf("control %.80q is not a role path such as \"root.meters.in-1\", of at most %d bytes",
@@ -327,18 +327,4 @@ func appendEncoded(dst []byte, text string) []byte {
 		dst = ascii.AppendPercent(dst, c)
 	}
 	return dst
-}
-
-// isUUID reports whether an id is one as NMOS writes it: 8-4-4-4-12 hexadecimal digits in lower case.
-func isUUID(id string) bool {
-	for i := range len(id) {
-		digits := "0123456789abcdef"
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			digits = "-"
-		}
-		if strings.IndexByte(digits, id[i]) < 0 {
-			return false
-		}
-	}
-	return len(id) == uuidBytes
 }
