@@ -215,7 +215,7 @@ func TestInventoryFile(t *testing.T) {
 	}
 	replace(t, file, meterAt("/fixed"))
 	s.look()
-	s.want("fixed", fromFile, "/mended")
+	s.want("fixed", fromFile, "/fixed")
 
 	if err := s.push([]byte(meterAt("/pushed"))); !errors.Is(err, admin.ErrFixed) ||
 		!strings.Contains(err.Error(), file) {
