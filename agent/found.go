@@ -25,7 +25,7 @@ type FoundServer struct {
 
 // ByMDNS reports whether anybody on the link may have advertised it.
 //
-//go:noinline
+//go:noinline // for flash
 func (f *FoundServer) ByMDNS() bool { return f.Domain == config.DomainMDNS || f.Domain == "" }
 
 // MaxFoundState is the most that an encoded list of found servers has, bytes.
@@ -125,8 +125,6 @@ func (s *Servers) save(u urgency) {
 
 // worthKeeping is the list without what is not worth a write, as a set: the order of the list changes at random among
 // equals.
-//
-//go:noinline
 func worthKeeping(all []FoundServer, u urgency) map[FoundServer]bool {
 	kept := make(map[FoundServer]bool, len(all))
 	for _, f := range all {

@@ -70,7 +70,7 @@ func (f *server) look(now time.Time, answered, listed bool) {
 
 // issuers are the names under which tokens may name it.
 //
-//go:noinline
+//go:noinline // for flash
 func (f *server) issuers() []string {
 	switch {
 	case f.Issuer == "" && f.next == "":

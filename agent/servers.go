@@ -46,7 +46,7 @@ func (s *Servers) unlock() {
 
 // event notes what happened to a server. The caller holds mu.
 //
-//go:noinline
+//go:noinline // for flash
 func (s *Servers) event(what, server, issuer, why string) {
 	s.events = append(s.events, ServerEvent{What: what, Server: server, Issuer: issuer, Why: why})
 }

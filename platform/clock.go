@@ -26,7 +26,7 @@ const (
 
 // String names the state as the configuration and the log do.
 //
-//go:noinline
+//go:noinline // for flash
 func (s ClockState) String() string {
 	switch s {
 	case ClockUnset:

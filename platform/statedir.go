@@ -372,7 +372,7 @@ func (d *StateDir) SetAside(name string) (paths string, err error) {
 	return strings.Join(moved, ", "), wrap("setting "+d.file(name)+" aside", cause(err))
 }
 
-//go:noinline
+//go:noinline // for flash
 func (d *StateDir) file(name string) string { return filepath.Join(d.Path, name) }
 
 func (d *StateDir) disk() Disk {

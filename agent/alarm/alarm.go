@@ -15,7 +15,7 @@ func New() Alarm { return Alarm{make(chan struct{}, 1)} }
 
 // Ring has the work done as soon as that can be, once more if it is being done. It does not wait.
 //
-//go:noinline
+//go:noinline // for flash
 func (a Alarm) Ring() {
 	select {
 	case a.ring <- struct{}{}:

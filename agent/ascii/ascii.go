@@ -94,8 +94,6 @@ func HexDigit(c byte) (value byte, ok bool) {
 }
 
 // Unreserved reports whether a character stands for itself in a URI (RFC 3986 §2.3).
-//
-//go:noinline
 func Unreserved(r rune) bool {
 	switch r {
 	case '-', '.', '_', '~':
@@ -123,7 +121,6 @@ func AppendRune(dst []byte, r rune) []byte {
 	return appendUnit(appendUnit(dst, high), low)
 }
 
-//go:noinline
 func appendUnit(dst []byte, r rune) []byte {
 	const digits = "0123456789abcdef"
 	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
@@ -131,7 +128,7 @@ func appendUnit(dst []byte, r rune) []byte {
 
 // AppendString appends text as AppendRune does each of its characters.
 //
-//go:noinline
+//go:noinline // for flash
 func AppendString(dst []byte, text string) []byte {
 	for _, r := range text {
 		dst = AppendRune(dst, r)

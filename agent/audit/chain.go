@@ -88,8 +88,6 @@ func parseChain(line []byte) (c chain, hashed []byte, ok bool) {
 }
 
 // follows reports whether the line parsed as next comes right behind c.
-//
-//go:noinline
 func (c *chain) follows(next chain, hashed []byte) bool {
 	return next.line == c.line+1 && next.head == c.hash(hashed)
 }

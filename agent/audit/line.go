@@ -125,7 +125,7 @@ func appendNumber(dst []byte, name string, n uint64) []byte {
 
 // appendWord appends a member whose value needs no escapes; none for an empty one.
 //
-//go:noinline
+//go:noinline // for flash
 func appendWord(dst []byte, name, word string) []byte {
 	if word == "" {
 		return dst
@@ -135,7 +135,7 @@ func appendWord(dst []byte, name, word string) []byte {
 	return append(dst, '"')
 }
 
-//go:noinline
+//go:noinline // for flash
 func appendName(dst []byte, name string) []byte {
 	dst = append(dst, `,"`...)
 	dst = append(dst, name...)

@@ -175,7 +175,7 @@ func (t Text) limit() int {
 
 // Text returns a text, which is empty if the record has none. It is valid as long as the record.
 //
-//go:noinline
+//go:noinline // for flash
 func (r *Record) Text(t Text) []byte {
 	start := uint16(0)
 	if t > 0 {
@@ -217,7 +217,7 @@ func (r *Record) Set(seq uint64, d *Decision) {
 
 // head makes r the record of one decision, but for its texts.
 //
-//go:noinline
+//go:noinline // for flash
 func (r *Record) head(seq uint64, d *Decision) {
 	*r = Record{
 		matter: matter{
@@ -300,7 +300,7 @@ func (r *Record) endItem(observed bool) {
 
 // end ends the text that was begun at start, within its limit.
 //
-//go:noinline
+//go:noinline // for flash
 func (r *Record) end(t Text, start int) {
 	if most := t.limit(); len(r.text)-start > most {
 		for range utf8.UTFMax - 1 { // not in the middle of a character
@@ -346,7 +346,7 @@ func (r *Record) decisions() span { return span{r.Count, r.First, r.Seq} }
 // span are decisions: how many, and between which sequence numbers.
 type span struct{ count, first, last uint64 }
 
-//go:noinline
+//go:noinline // for flash
 func (s *span) add(m span) {
 	if m.count == 0 {
 		return

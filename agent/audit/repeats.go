@@ -52,8 +52,6 @@ func (r *repeats) hash(record *Record, ofTexts uint64) uint64 {
 }
 
 // find returns the place of a record that equals this one, or -1.
-//
-//go:noinline
 func (r *repeats) find(record *Record, hash uint64) (place int) {
 	for i, h := range r.hashes {
 		if h == hash && r.places[i].used && r.places[i].equals(record) {

@@ -162,8 +162,6 @@ func (v *Verifier) unended(line []byte) {
 }
 
 // unrecognized counts a line that is not an audit line.
-//
-//go:noinline
 func (v *Verifier) unrecognized(size uint64, cut bool) {
 	if v.bad.lines == 0 {
 		v.bad.fault = Fault{
@@ -335,7 +333,7 @@ func (v *Verifier) fault(kind FaultKind, line []byte, text string) {
 	v.add(Fault{Kind: kind, File: v.file, At: v.at, Seq: number(line, "seq"), Text: text})
 }
 
-//go:noinline
+//go:noinline // for flash
 func (v *Verifier) add(f Fault) {
 	v.whole = false
 	if len(v.report.Faults) == maxFaults {
@@ -345,7 +343,7 @@ func (v *Verifier) add(f Fault) {
 	v.report.Faults = append(v.report.Faults, f)
 }
 
-//go:noinline
+//go:noinline // for flash
 func (v *Verifier) note(format string, args ...any) {
 	if len(v.report.Notes) < maxNotes {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))

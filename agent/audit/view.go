@@ -134,7 +134,7 @@ func show(text string) string {
 
 // middle returns text with its middle left out if it is longer than most characters.
 //
-//go:noinline
+//go:noinline // for flash
 func middle(text string, most int) string {
 	runes := []rune(text)
 	if len(runes) <= most {

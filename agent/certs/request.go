@@ -56,7 +56,7 @@ func openKey(der []byte) (crypto.Signer, KeyKind, error) {
 
 // der writes one element of DER. Inlined, it would make makeRequest three times as large.
 //
-//go:noinline
+//go:noinline // for flash
 func der(tag byte, content string) string {
 	head := []byte{tag}
 	switch n := len(content); {

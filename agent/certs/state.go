@@ -73,7 +73,7 @@ type waiting struct {
 
 // pair returns the one of a kind, nil if there is none.
 //
-//go:noinline
+//go:noinline // for flash
 func (s *state) pair(kind KeyKind) *pair {
 	for _, p := range s.Pairs {
 		if p.Kind == kind {

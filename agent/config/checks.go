@@ -143,7 +143,7 @@ func (a *Authorization) endpointURL(s string) (string, error) {
 
 // visible reports whether a text is of printable ASCII without blanks.
 //
-//go:noinline
+//go:noinline // for flash
 func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

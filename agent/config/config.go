@@ -87,7 +87,7 @@ type NotEnforced struct {
 
 // NotEnforced returns what [enforce] leaves open; nothing unless the mode is enforce.
 //
-//go:noinline
+//go:noinline // for flash
 func (c *Config) NotEnforced() (open []NotEnforced) {
 	if c.Mode != ModeEnforce {
 		return nil
@@ -161,7 +161,7 @@ type Discovery struct {
 // Discovers returns where servers are looked for: what the mode comes to beside the configured servers. By mDNS whoever
 // is on the link can answer, so it is never used beside a server that the configuration names (DIS-2, DIS-6).
 //
-//go:noinline
+//go:noinline // for flash
 func (c *Config) Discovers() DiscoveryMode {
 	configured := len(c.Authorization.Servers) > 0
 	switch mode := c.Discovery.Mode; {

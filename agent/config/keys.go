@@ -42,7 +42,7 @@ const (
 
 // String names the key as messages do.
 //
-//go:noinline
+//go:noinline // for flash
 func (k *row) String() string {
 	if k.Section == "" {
 		return k.Name
@@ -52,7 +52,7 @@ func (k *row) String() string {
 
 // Path returns the value of a key that holds a path.
 //
-//go:noinline
+//go:noinline // for flash
 func (k *Key) Path() string { return k.Get().(string) }
 
 // Get returns the value.

@@ -342,7 +342,6 @@ func (r *reader) sections() (names []string) {
 	return names
 }
 
-//go:noinline
 func (r *reader) isSection(name string) bool {
 	return name != "" && slices.ContainsFunc(r.keys, func(k Key) bool { return k.Section == name })
 }
@@ -371,7 +370,7 @@ func sentence(s string) string {
 
 // kind names the type of a TOML value for people.
 //
-//go:noinline
+//go:noinline // for flash
 func kind(value any) string {
 	switch value.(type) {
 	case string:

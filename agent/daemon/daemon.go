@@ -414,7 +414,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 
 // report returns the function that logs errors of a socket's connections.
 //
-//go:noinline
+//go:noinline // for flash
 func (d *daemon) report(path string) func(error) {
 	r := &reporter{log: d.log, socket: path}
 	return r.report

@@ -173,7 +173,7 @@ func list(all []string) []string {
 
 // textOf returns the error's text, "" if nil.
 //
-//go:noinline
+//go:noinline // for flash
 func textOf(err error) string {
 	if err == nil {
 		return ""

@@ -32,7 +32,7 @@ type Model struct {
 
 // Prefix returns the prefix of a model by its name.
 //
-//go:noinline
+//go:noinline // for flash
 func (c *Controls) Prefix(model []byte) (prefix []byte, known bool) {
 	for i := range c.Models {
 		if bytes.Equal(c.Models[i].Name, model) {
@@ -101,7 +101,7 @@ const objectGets = 1<<1 | 1<<3 | 1<<7 // Get, GetSequenceItem, GetSequenceLength
 // standard returns the methods that a standard class defines, a bit for each index: those that change nothing, and the
 // others (CTL-40). The same index means another thing in another class, so no name and no index alone decides (CTL-42).
 //
-//go:noinline
+//go:noinline // for flash
 func standard(class []byte) (reads, writes uint32) {
 	switch string(class) {
 	case "1": // NcObject: Set, SetSequenceItem, AddSequenceItem, RemoveSequenceItem
@@ -124,7 +124,7 @@ func standard(class []byte) (reads, writes uint32) {
 // definer returns the ancestor of a class that defines its methods of a level: the class id cut after that many
 // indices, between which authority keys, 0 or negative, do not count (CTL-4, CTL-5). It is nil if there is none.
 //
-//go:noinline
+//go:noinline // for flash
 func definer(class []byte, level int) []byte {
 	index := true
 	for i, c := range class {

@@ -82,7 +82,7 @@ var plain = func() (t [256]bool) {
 // endSegment removes the segment that ends path if it is a dot segment, with its parent if it is "..". ok is false if
 // there is no parent.
 //
-//go:noinline
+//go:noinline // for flash
 func endSegment(path []byte, start, segment int) ([]byte, bool) {
 	switch string(path[segment:]) {
 	case ".":

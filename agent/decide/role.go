@@ -31,7 +31,7 @@ type Object struct {
 // from it. If the device has several models, prefix is that of the object's, and the object borrows from scratch, which
 // is returned as grown (CTL-19).
 //
-//go:noinline
+//go:noinline // for flash
 func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
 	if len(prefix) == 0 {
 		return Object{path: rolePath, draft: c.Drafted}, scratch
@@ -39,7 +39,7 @@ func (c *Controls) NewObject(prefix, rolePath, scratch []byte) (o Object, grown 
 	return c.ofModel(prefix, rolePath, scratch)
 }
 
-//go:noinline
+//go:noinline // for flash
 func (c *Controls) ofModel(prefix, rolePath, scratch []byte) (o Object, grown []byte) {
 	scratch = appendRole(scratch[:0], prefix, rolePath)
 	return Object{scratch, len(prefix) + 1, c.Drafted}, scratch

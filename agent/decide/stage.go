@@ -42,7 +42,7 @@ func (p *Place) Belongs() API {
 // Stage returns by which key of [enforce] an access is enforced or observed, and whether it counts as writing. Opening
 // a control socket does, unless each command is asked about (PATH-15).
 //
-//go:noinline
+//go:noinline // for flash
 func (r *Rules) Stage(access Access, place Place) (api API, writes bool) {
 	return place.Belongs(), access != Read || place.Kind == Control && !r.Controls.Asked
 }

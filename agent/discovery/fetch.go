@@ -132,8 +132,6 @@ func (c *Client) connect(
 }
 
 // serverAt is the URL of the server at an address, without a path.
-//
-//go:noinline
 func serverAt(scheme, address string) string {
 	if own, ok := strings.CutSuffix(address, map[string]string{"https": ":443", "http": ":80"}[scheme]); ok {
 		address = own

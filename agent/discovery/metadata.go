@@ -160,7 +160,7 @@ func parseJSON(body []byte, into any) error {
 
 // plain writes a URL for a message: without user, query and fragment.
 //
-//go:noinline
+//go:noinline // for flash
 func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

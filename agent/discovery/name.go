@@ -21,7 +21,7 @@ func canonical(name string) string {
 
 // cutLabel splits a name after its first label; rest is "." or "" at the end. An escaped dot ends no label.
 //
-//go:noinline
+//go:noinline // for flash
 func cutLabel(name string) (label, rest string) {
 	for i := 0; i < len(name); i++ {
 		switch name[i] {
@@ -42,7 +42,7 @@ func local(name string) bool { return within(canonical(name), mdnsDomain+".") }
 
 // within reports whether a name is domain or below it; both are canonical.
 //
-//go:noinline
+//go:noinline // for flash
 func within(name, domain string) bool {
 	for name != domain {
 		if name == "." || name == "" {
@@ -93,5 +93,5 @@ func InstanceName(label string) string {
 
 // undot takes the trailing dot off a name, for people.
 //
-//go:noinline
+//go:noinline // for flash
 func undot(name string) string { return strings.TrimSuffix(name, ".") }

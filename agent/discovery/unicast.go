@@ -236,7 +236,7 @@ func usable(a netip.Addr) bool {
 		!(a.Is6() && a.IsLinkLocalUnicast())
 }
 
-//go:noinline
+//go:noinline // for flash
 func (b *browser) leaveOut(subject string, err error) {
 	b.skipped = append(b.skipped, Skipped{subject, err})
 }

@@ -412,7 +412,7 @@ func (s *state) misshapen(claim string) string {
 
 // kind names the type of a JSON value.
 //
-//go:noinline
+//go:noinline // for flash
 func kind(v any) string {
 	switch v.(type) {
 	case nil:

@@ -208,7 +208,7 @@ func setHeaders(w http.ResponseWriter, reply *wire.Reply) {
 
 // Fail answers with an NMOS error (ANS-7): text is for people, debug says more.
 //
-//go:noinline
+//go:noinline // for flash
 func Fail(w http.ResponseWriter, status int, text, debug string) {
 	send(w, status, struct {
 		Code  int    `json:"code"`

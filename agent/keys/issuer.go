@@ -10,7 +10,7 @@ const maxIssuer = 2048
 
 // TrimIssuer takes off the one trailing slash that comparisons of issuers ignore (CLM-1).
 //
-//go:noinline
+//go:noinline // for flash
 func TrimIssuer[T ~string | ~[]byte](iss T) T {
 	if n := len(iss); n > 0 && iss[n-1] == '/' {
 		return iss[:n-1]

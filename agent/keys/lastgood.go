@@ -150,8 +150,6 @@ func (g LastGood) Encode() ([]byte, error) {
 }
 
 // WithChecksum appends a line with a checksum to a line of a state file.
-//
-//go:noinline
 func WithChecksum(line []byte) []byte { return append(append(line, '\n'), checksum(line)...) }
 
 // CutChecksum returns the line that WithChecksum was given; ok is false if it was changed since.

@@ -134,8 +134,6 @@ func (s *Set) holding(h Held) *Set {
 }
 
 // replacing returns a set with this issuer in place of the one with its name.
-//
-//go:noinline
 func (s *Set) replacing(issuer *Issuer) *Set {
 	next := &Set{Generation: s.Generation + 1, issuers: make(map[string]*Issuer, len(s.issuers)+1)}
 	for n, i := range s.issuers {

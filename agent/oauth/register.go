@@ -324,7 +324,7 @@ func registeredText(e *entry, differs []string) string {
 
 // usable reports whether what a server gave can be kept and sent.
 //
-//go:noinline
+//go:noinline // for flash
 func usable(s string) bool { return len(s) <= 4096 && visible(s) }
 
 // renew takes over the credentials that the server gave.

@@ -378,7 +378,7 @@ func basic(id, secret string) string {
 // visible reports whether a string is of the characters that RFC 6749 appendix A has for tokens and secrets, and so can
 // be sent in a header.
 //
-//go:noinline
+//go:noinline // for flash
 func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

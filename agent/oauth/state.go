@@ -68,7 +68,7 @@ const (
 
 // find returns the entry of a configuration, nil if there is none.
 //
-//go:noinline
+//go:noinline // for flash
 func (s *state) find(config *Config) *entry {
 	for _, e := range s.Entries {
 		if e.Issuer == config.Issuer && e.Given == (config.Given.ID != "") {

@@ -109,7 +109,7 @@ func (s *Status) Line() string {
 
 // many returns a count with a noun, such as "2 keys".
 //
-//go:noinline
+//go:noinline // for flash
 func many(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

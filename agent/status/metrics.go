@@ -177,7 +177,7 @@ type metrics struct {
 	name string // of the family
 }
 
-//go:noinline
+//go:noinline // for flash
 func (m *metrics) family(name, kind, help string) {
 	m.name = "nmos_authd_" + name
 	m.text = fmt.Appendf(m.text, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, help, kind)

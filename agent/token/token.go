@@ -54,7 +54,7 @@ func (t *Token) Reset() { *t = Token{text: t.text[:0]} }
 
 // copyFrom makes t a copy that shares nothing with from.
 //
-//go:noinline
+//go:noinline // for flash
 func (t *Token) copyFrom(from *Token) {
 	text := append(t.text[:0], from.text...)
 	*t = *from
@@ -69,7 +69,7 @@ func (t *Token) Issuer() []byte { return t.slice(t.issuer) }
 
 // claimIssuer makes t an unverified token that states only its issuer.
 //
-//go:noinline
+//go:noinline // for flash
 func (t *Token) claimIssuer(name string) {
 	t.Reset()
 	at := t.open(recordText)

@@ -53,7 +53,7 @@ func (r *Reply) Challenge() bool {
 // AppendChallenge appends the WWW-Authenticate value. Its only commas are those between parameters, without a space
 // after them, so that parsers that split at every comma can read it (ANS-6).
 //
-//go:noinline
+//go:noinline // for flash
 func AppendChallenge(dst []byte, realm string, reason Reason) []byte {
 	i := reason.Info()
 	dst = append(dst, `Bearer realm="`...)
@@ -153,7 +153,7 @@ func appendNumber(dst []byte, name string, n int64) []byte {
 
 // AppendLine appends a line of a reply, unless its value is empty.
 //
-//go:noinline
+//go:noinline // for flash
 func AppendLine[T string | []byte](dst []byte, name string, value T) []byte {
 	if len(value) == 0 {
 		return dst

@@ -25,8 +25,6 @@ func terminal() (width int, colour bool) {
 }
 
 // stdout returns standard output: folded on a terminal; else a line stays a line, whoever reads it.
-//
-//go:noinline
 func stdout() io.Writer {
 	if width, _ := terminal(); width > 0 {
 		return ascii.NewFolder(os.Stdout, width)
