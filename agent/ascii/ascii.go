@@ -1,5 +1,6 @@
-// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits
-// and UUIDs, compare host names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is foreign.
+// Package ascii is the one home of what several rooms do with bytes that others wrote: fold case, read hex digits and
+// UUIDs, compare host names, and show text such that it draws on no terminal. To all of it whatever is not ASCII is
+// foreign.
 //
 // It does no I/O, and keeps nothing.
 package ascii
