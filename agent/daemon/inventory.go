@@ -196,7 +196,7 @@ var errNoFile = errors.New("not a regular file")
 // end. info is of the file before it is read, so that a later write shows by its time; nil if it is missing.
 func openRegular(path string) (f *os.File, info os.FileInfo, err error) {
 	if info, err = os.Stat(path); err != nil {
-		return nil, nil, err
+		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: errors.Unwrap(err)} // what was to be done
 	}
 	if info.Mode().IsRegular() {
 		if f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil { // it may have become a pipe

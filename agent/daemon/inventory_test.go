@@ -184,7 +184,7 @@ func TestInventoryFile(t *testing.T) {
 		{"empty", func() error { return os.WriteFile(file, nil, 0o600) }, file + ": line 1: "},
 		{"too long", func() error { return os.Truncate(file, inventory.MaxDocument+1) },
 			"the document is over 4194304 bytes"},
-		{"gone", func() error { return os.Remove(file) }, "stat " + file + ": no such file"},
+		{"gone", func() error { return os.Remove(file) }, "open " + file + ": no such file"},
 		{"a folder", func() error { return os.Mkdir(file, 0o700) }, file + ": not a regular file"},
 		{"a pipe", func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
 			file + ": not a regular file"},
