@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -65,13 +63,9 @@ func EncodeFound(found []FoundServer) ([]byte, error) {
 
 // DecodeFound reads what EncodeFound made. An error says what is wrong with it; nothing of it is to be used then.
 func DecodeFound(data []byte) ([]FoundServer, error) {
-	line, whole := keys.CutChecksum(data)
-	if !whole {
-		return nil, errors.New("damaged: the checksum is not that of the content")
-	}
 	var form foundForm
-	if err := json.Unmarshal(line, &form); err != nil {
-		return nil, fmt.Errorf("not JSON in the form expected: %w", err)
+	if err := keys.Unmarshal(data, &form); err != nil {
+		return nil, err
 	}
 	if form.Format != foundFormat {
 		return nil, fmt.Errorf("format %d; this release reads %d", form.Format, foundFormat)
@@ -79,7 +73,7 @@ func DecodeFound(data []byte) ([]FoundServer, error) {
 	var found []FoundServer
 	for _, f := range form.Servers[:min(len(form.Servers), maxFound)] {
 		if keys.Origin(f.URL) == "" {
-			return nil, fmt.Errorf("%s cannot be a server", strconv.QuoteToASCII(f.URL))
+			return nil, fmt.Errorf("%+.100q cannot be a server", f.URL)
 		}
 		if !keys.MayName(f.URL, f.Issuer) {
 			f.Issuer = ""

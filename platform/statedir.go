@@ -43,7 +43,7 @@ var slots = [2]string{secondSuffix, ""}
 // new.
 //
 // Each file has two slots, NAME and NAME.2, which are written in turn, in place, and never renamed or cut short; the
-// one with the higher number that is whole counts. That asks the least of a file system: that writing to one file harms
+// one with the newer number that is whole counts. That asks the least of a file system: that writing to one file harms
 // no other. A rename is more than FAT can do: there, it is not on the medium until the file is synced once more, and
 // until then the name leads to clusters that are free. Nor may a slot be truncated: a power cut in the middle leaves a
 // file whose chain of clusters is too short, at which Linux makes the whole file system read-only.
@@ -101,22 +101,25 @@ func (d *StateDir) write(name string, data []byte) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	var whole [2]bool
+	var read, whole [2]bool
 	var numbers [2]uint64
-	target, last := 0, uint64(0)
 	for i := range slots {
 		number, _, err := d.readSlot(name, i, math.MaxInt)
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
 			return err // it may be whole all the same, and the only one
 		}
-		whole[i] = err == nil && !d.doubt[name+slots[i]]
+		read[i] = err == nil
+		whole[i] = read[i] && !d.doubt[name+slots[i]]
 		numbers[i] = number
-		last = max(last, number)
 	}
-	if whole[0] && (!whole[1] || numbers[0] > numbers[1]) {
-		target = 1
+	target, other := 0, 1
+	if whole[0] && (!whole[1] || newer(numbers[0], numbers[1])) {
+		target, other = 1, 0
 	}
-	other := 1 - target
+	last := numbers[other]
+	if read[target] && (!read[other] || newer(numbers[target], last)) {
+		last = numbers[target]
+	}
 	if err := d.writeSlot(name, target, last+1, data); err != nil || whole[other] {
 		return err
 	}
@@ -201,7 +204,7 @@ func (d *StateDir) ReadFile(name string, limit int) ([]byte, error) {
 	var errs [2]error
 	for i := range slots {
 		number, data, err := d.readSlot(name, i, limit)
-		if err == nil && (best == nil || number > bestNumber) {
+		if err == nil && (best == nil || newer(number, bestNumber)) {
 			best, bestNumber = data, number
 		}
 		errs[i] = err
@@ -270,6 +273,10 @@ func slotSum(header string, data []byte) string {
 	h.Write(data)
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
+
+// newer compares the numbers of slots, of which the highest is followed by 0 (RFC 1982): whoever wrote a slot with it
+// could otherwise keep all that comes later from counting.
+func newer(a, b uint64) bool { return int64(a-b) > 0 }
 
 // errPlain means that a slot does not begin as one does: it may be the file of an earlier release.
 var errPlain = errors.New("not a slot")

@@ -22,13 +22,13 @@ import (
 
 // authority is a certificate authority of one test.
 type authority struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
 // newAuthority returns an authority, called "test root" or by the name given.
-func newAuthority(t *testing.T, name ...string) *authority {
+func newAuthority(t testing.TB, name ...string) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	a.cert, a.key = a.issue(&x509.Certificate{

@@ -152,10 +152,16 @@ func (g LastGood) Encode() ([]byte, error) {
 // WithChecksum appends a line with a checksum to a line of a state file.
 func WithChecksum(line []byte) []byte { return append(append(line, '\n'), checksum(line)...) }
 
-// CutChecksum returns the line that WithChecksum was given; ok is false if it was changed since.
-func CutChecksum(data []byte) (line []byte, ok bool) {
+// Unmarshal reads the line that WithChecksum was given, which is JSON. The error is short, whatever the line holds.
+func Unmarshal(data []byte, form any) error {
 	line, sum, found := bytes.Cut(data, []byte("\n"))
-	return line, found && string(sum) == checksum(line)
+	if !found || string(sum) != checksum(line) {
+		return errors.New("damaged: the checksum is not that of the content")
+	}
+	if err := json.Unmarshal(line, form); err != nil { // it may quote any part of the line
+		return fmt.Errorf("not JSON in the form expected: %+.100q", err)
+	}
+	return nil
 }
 
 func checksum(line []byte) string {
@@ -170,13 +176,9 @@ func DecodeLastGood(data []byte) (LastGood, []error, error) {
 	if len(data) > MaxLastGood {
 		return LastGood{}, nil, fmt.Errorf("the file of kept keys is over %d bytes", MaxLastGood)
 	}
-	line, whole := CutChecksum(data)
-	if !whole {
-		return LastGood{}, nil, errors.New("damaged: the checksum is not that of the content")
-	}
 	var form fileForm
-	if err := json.Unmarshal(line, &form); err != nil {
-		return LastGood{}, nil, fmt.Errorf("not JSON in the form expected: %w", err)
+	if err := Unmarshal(data, &form); err != nil {
+		return LastGood{}, nil, err
 	}
 	if form.Format != format {
 		return LastGood{}, nil, fmt.Errorf("the file has format %d; this release reads %d", form.Format, format)

@@ -14,7 +14,7 @@ import (
 )
 
 // kept returns what a store that had rotated its key would keep.
-func kept(t *testing.T) keys.LastGood {
+func kept(t testing.TB) keys.LastGood {
 	t.Helper()
 	old := keys.NewStore(nil, nil)
 	first, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("one", 2048)))
