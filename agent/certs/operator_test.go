@@ -18,7 +18,7 @@ import (
 )
 
 // pems is a pair that a person has: of any CA, with any names.
-func pems(t *testing.T, a *authority, names ...string) (key, chain []byte, leaf *x509.Certificate) {
+func pems(t testing.TB, a *authority, names ...string) (key, chain []byte, leaf *x509.Certificate) {
 	t.Helper()
 	private := newKey()
 	leaf = a.sign(&x509.Certificate{

@@ -269,7 +269,7 @@ func (s *state) rootsPEM() []byte {
 	return pemOf(ders)
 }
 
-// inOrder returns the pairs in the order of the configured kinds; others come last.
+// inOrder returns the pairs, one of a kind, in the order of the configured kinds; others come last.
 func (s *state) inOrder(kinds []KeyKind) (all []*pair) {
 	for _, k := range kinds {
 		if p := s.pair(k); p != nil {
@@ -277,7 +277,7 @@ func (s *state) inOrder(kinds []KeyKind) (all []*pair) {
 		}
 	}
 	for _, p := range s.Pairs {
-		if !slices.Contains(kinds, p.Kind) {
+		if !slices.Contains(kinds, p.Kind) && s.pair(p.Kind) == p {
 			all = append(all, p)
 		}
 	}
