@@ -34,7 +34,8 @@ func FuzzMetadata_KEY8_CLI21(f *testing.F) {
 			if err == nil {
 				return true
 			}
-			if s := err.Error(); len(s) > 2000 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			s := err.Error()
+			if len(s) > 2000 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 				t.Errorf("got an error of %d bytes, %.300q", len(s), s)
 			}
 			return false
@@ -52,7 +53,8 @@ func FuzzMetadata_KEY8_CLI21(f *testing.F) {
 				continue
 			}
 			r, err := http.NewRequest(http.MethodGet, at.String(), nil)
-			if err != nil || r.URL.Scheme != "https" || r.URL.Hostname() == "" || r.URL.User != nil || at.Fragment != "" {
+			if err != nil || r.URL.Scheme != "https" || r.URL.Hostname() == "" || r.URL.User != nil ||
+				at.Fragment != "" {
 				t.Errorf("took the jwks_uri %q, %v", at, err)
 			}
 		}
