@@ -296,7 +296,7 @@ func TestPowerCuts_KEY3(t *testing.T) {
 	writes, found := 0, 0
 	var m *machine
 	cut := func(n int) {
-		m = boot(t, hardware{memory: smallMemory, cores: 1, server: server, kernel: "ro cma=0", notes: notes,
+		m = boot(t, hardware{memory: 128, cores: 1, server: server, kernel: "ro cma=0", notes: notes,
 			disks: []string{image + ",readonly=on", flash}})
 		defer m.kill()
 		// The first decision is by a clock of 1970, the next ones by that which an operator or a time service has set.

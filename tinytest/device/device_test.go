@@ -39,7 +39,7 @@ const (
 	self       = "/x-nmos/node/v1.3/self"
 	sockets    = "/run/nmos-authd/"
 
-	// patience is how long anything may take. It is for a host whose cores are all busy.
+	// patience is how long anything may take, by the time that the machine has run.
 	patience = 10 * time.Minute
 )
 

@@ -25,6 +25,7 @@ type hardware struct {
 	disks         []string           // /dev/disk0 and so on: a file, and how qemu has it: "a.ext4,snapshot=on"
 	kernel        string             // more of the kernel's command line
 	server        *authserver.Server // that the machine reaches; nil if none
+	ports         []string           // of more servers on this host's loopback, at serverAt if there is a server
 	notes         string             // a file to which /dev/vport*p2 appends
 }
 
@@ -37,6 +38,8 @@ type machine struct {
 	conn    net.Conn // to its shell
 	answers *bufio.Reader
 	number  int
+	began   time.Time
+	waited  time.Duration // for a processor of the host
 	booted  time.Duration // until the shell answered
 }
 
@@ -65,9 +68,11 @@ func boot(t *testing.T, h hardware) *machine {
 		if err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, "-device", "virtio-net-device,netdev=net", "-netdev", fmt.Sprintf(
-			"user,id=net,restrict=on,guestfwd=tcp:%s:%s-cmd:%s -relay 127.0.0.1:%s", serverAt, h.server.Port(), program,
-			h.server.Port()))
+		net := "user,id=net,restrict=on"
+		for _, port := range append([]string{h.server.Port()}, h.ports...) {
+			net += fmt.Sprintf(",guestfwd=tcp:%s:%s-cmd:%s -relay 127.0.0.1:%s", serverAt, port, program, port)
+		}
+		args = append(args, "-device", "virtio-net-device,netdev=net", "-netdev", net)
 	}
 	for n, disk := range h.disks {
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,format=raw,cache=writeback,file=%s", n, disk),
@@ -77,7 +82,7 @@ func boot(t *testing.T, h hardware) *machine {
 	var said strings.Builder
 	m.command.Stdout, m.command.Stderr = &said, &said
 	m.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	began := time.Now()
+	m.began = time.Now()
 	if err := m.command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +96,7 @@ func boot(t *testing.T, h hardware) *machine {
 			t.Logf("qemu said %q; the console:\n%s", said.String(), m.consoleText())
 		}
 	})
-	for deadline := time.Now().Add(patience); m.conn == nil; time.Sleep(50 * time.Millisecond) {
+	for over := m.patience(); m.conn == nil; time.Sleep(50 * time.Millisecond) {
 		conn, err := net.Dial("unix", name+".shell")
 		if err == nil {
 			m.conn, m.answers = conn, bufio.NewReader(conn)
@@ -102,15 +107,35 @@ func boot(t *testing.T, h hardware) *machine {
 			t.Fatalf("qemu ended: %s", said.String())
 		default:
 		}
-		if time.Now().After(deadline) {
+		if over() {
 			t.Fatal(err)
 		}
 	}
 	if _, _, err := m.exchange("true"); err != nil {
 		t.Fatalf("the machine's shell does not answer: %v", err)
 	}
-	m.booted = time.Since(began)
+	m.booted = m.ran()
 	return m
+}
+
+// ran is for how long the machine has run, without the time in which it waited for a processor of the host, which has
+// other things to do: that says nothing about the device.
+func (m *machine) ran() time.Duration {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.command.Process.Pid))
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread) // nanoseconds on a processor, nanoseconds waiting for one, and how often
+		if fields := strings.Fields(string(text)); len(fields) == 3 {
+			waited, _ := strconv.ParseInt(fields[1], 10, 64)
+			m.waited = max(m.waited, time.Duration(waited))
+		}
+	}
+	return time.Since(m.began) - m.waited
+}
+
+// patience returns what reports whether the machine has had its time since.
+func (m *machine) patience() (over func() bool) {
+	began := m.ran()
+	return func() bool { return m.ran()-began > patience }
 }
 
 // kill is the power cut.
@@ -134,15 +159,23 @@ func (m *machine) consoleText() string {
 func (m *machine) exchange(command string) (printed string, status int, err error) {
 	m.number++
 	m.conn.SetDeadline(time.Now().Add(patience))
+	over := m.patience()
 	if _, err := fmt.Fprintf(m.conn, "%d %s\n", m.number,
 		base64.StdEncoding.EncodeToString([]byte(command))); err != nil {
 		return "", 0, err
 	}
+	begun := ""
 	for {
+		m.conn.SetReadDeadline(time.Now().Add(time.Second))
 		line, err := m.answers.ReadString('\n')
+		begun += line
+		if errors.Is(err, os.ErrDeadlineExceeded) && !over() {
+			continue
+		}
 		if err != nil {
 			return "", 0, err
 		}
+		line, begun = begun, ""
 		words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
 		if len(words) != 3 || words[0] != strconv.Itoa(m.number) {
 			continue // of a shell that ended meanwhile
@@ -176,8 +209,8 @@ func (m *machine) must(command string) string {
 // wait waits for a condition.
 func (m *machine) wait(what string, done func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for over := m.patience(); !done(); time.Sleep(200 * time.Millisecond) {
+		if over() {
 			m.t.Fatalf("waited %v for: %s", patience, what)
 		}
 	}
@@ -265,8 +298,8 @@ func (m *machine) wantUntold(what, token string) {
 func (m *machine) await(what, token, want string) {
 	m.t.Helper()
 	var got answer
-	for deadline := time.Now().Add(patience); got.String() != want; time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for over := m.patience(); got.String() != want; time.Sleep(200 * time.Millisecond) {
+		if over() {
 			log, _ := m.try("tail -n 40 /run/messages 2>/dev/null || journalctl --no-pager -q -n 40 " +
 				"-u nmos-authd -o cat; date -u")
 			m.t.Fatalf("%s: after %v got %v, want %s; the device's log:\n%s", what, patience, got, want, log)
@@ -358,4 +391,34 @@ func disk(t *testing.T, name string, size int, args ...string) string {
 	command(t, "mke2fs",
 		append([]string{"-q", "-F", "-t", "ext4", "-m", "0"}, append(args, path, fmt.Sprintf("%dM", size))...)...)
 	return path
+}
+
+// What a machine waits for because the host is busy is not its own time.
+func TestMachineTime(t *testing.T) {
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skip(err)
+	}
+	if err := exec.Command("taskset", "-c", "0", "true").Run(); err != nil {
+		t.Skipf("a processor cannot be chosen: %v", err)
+	}
+	var busy []*machine
+	for range 2 { // on one processor
+		m := &machine{command: exec.Command("taskset", "-c", "0", "sh", "-c", "while :; do :; done"), began: time.Now()}
+		if err := m.command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			m.command.Process.Kill()
+			m.command.Wait()
+		}()
+		busy = append(busy, m)
+	}
+	for began := time.Now(); busy[0].waited+busy[1].waited < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+		if busy[0].ran(); time.Since(began) > time.Minute {
+			t.Fatal("two processes on one processor have not waited for it")
+		}
+		if ran, all := busy[1].ran(), time.Since(busy[1].began); ran > all || ran < 0 {
+			t.Fatalf("got %v of %v", ran, all)
+		}
+	}
 }
