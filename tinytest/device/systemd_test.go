@@ -13,8 +13,8 @@ import (
 
 const units = "nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket nmos-authd.service"
 
-// box is a disk with what the machine needs, which it sees as /box.
-func box(t *testing.T, server *authserver.Server) string {
+// box is a disk with what the machine needs, which it sees as /box; more are files by name.
+func box(t *testing.T, server *authserver.Server, more map[string]string) string {
 	t.Helper()
 	debs, err := filepath.Glob(root + "/build/packages/nmos-authd_*_arm64.deb")
 	if err != nil || len(debs) != 1 {
@@ -27,7 +27,10 @@ func box(t *testing.T, server *authserver.Server) string {
 	}
 	write(t, filepath.Join(dir, "ca.pem"), string(server.CAPEM()))
 	write(t, filepath.Join(dir, "nmos-authd.toml"), configuration(server))
-	return disk(t, "box.ext4", 64, "-d", dir)
+	for name, text := range more {
+		write(t, filepath.Join(dir, name), text)
+	}
+	return disk(t, "box-"+server.Port()+".ext4", 64, "-d", dir)
 }
 
 // A device with systemd, from the installation of the .deb on.
@@ -35,7 +38,7 @@ func TestSystemd_OPS1(t *testing.T) {
 	needsDevice(t)
 	server := startServer(t)
 	m := boot(t, hardware{memory: 256, cores: 2, server: server, kernel: "rw systemd.mask=serial-getty@ttyAMA0.service",
-		disks: []string{absolute(t, "build/device/debian.ext4") + ",snapshot=on", box(t, server) + ",readonly=on",
+		disks: []string{absolute(t, "build/device/debian.ext4") + ",snapshot=on", box(t, server, nil) + ",readonly=on",
 			disk(t, "state.ext4", 8)}})
 	good := template(server).Sign()
 	m.step("dpkg -i nmos-authd.deb", func() string {
