@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/certs"
@@ -249,10 +248,7 @@ func (d *daemon) makerCertificate() (*tls.Certificate, error) {
 }
 
 // certTexts are what the log says of the kinds of events.
-var certTexts = [...]struct {
-	level zapcore.Level
-	text  string
-}{
+var certTexts = [...]eventText{
 	certs.EventFirstTrust: {zap.WarnLevel, "a root is trusted from now on that no other vouches for; compare its " +
 		"fingerprint"},
 	certs.EventRoots:      {zap.InfoLevel, "the roots that the EST server gives have changed"},
@@ -269,10 +265,7 @@ var certTexts = [...]struct {
 func (d *daemon) certEvent(e certs.Event) {
 	o := d.certs
 	o.note(e)
-	about := fields(e.Err, "server", e.Server, "key", string(e.Key), "what", e.Text)
-	if e.Again > 0 {
-		about = append(about, zap.Duration("again", e.Again.Round(time.Second)))
-	}
+	about := again(e.Again.Round(time.Second), fields(e.Err, "server", e.Server, "key", string(e.Key), "what", e.Text))
 	said := certTexts[e.Kind]
 	if e.Kind == certs.EventHandedOver {
 		said.text += o.files.dir.Path

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/alarm"
@@ -287,10 +286,7 @@ func (d *daemon) chooseIssuer(c *config.Config, before string, held []string) st
 }
 
 // ownTexts are what the log says of the kinds of events.
-var ownTexts = [...]struct {
-	level zapcore.Level
-	text  string
-}{
+var ownTexts = [...]eventText{
 	oauth.EventRegistered: {zap.InfoLevel, "registered as an OAuth client"},
 	oauth.EventUpdated:    {zap.InfoLevel, "the registration as an OAuth client is updated"},
 	oauth.EventGone:       {zap.WarnLevel, "the registration as an OAuth client is lost"},
@@ -302,10 +298,7 @@ var ownTexts = [...]struct {
 
 // ownEvent logs what happened to the client. oauth takes care that no secret is in an event.
 func (d *daemon) ownEvent(e oauth.Event) {
-	about := fields(e.Err, "issuer", e.Issuer, "scope", e.Scope, "what", e.Text)
-	if e.Again > 0 {
-		about = append(about, zap.Duration("again", e.Again.Round(time.Millisecond)))
-	}
+	about := again(e.Again.Round(time.Millisecond), fields(e.Err, "issuer", e.Issuer, "scope", e.Scope, "what", e.Text))
 	said := ownTexts[e.Kind]
 	if d.own.note(e) {
 		said.level = zap.InfoLevel

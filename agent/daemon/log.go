@@ -56,6 +56,20 @@ func fields(err error, about ...string) (all []zap.Field) {
 	return all
 }
 
+// again adds to the fields of a line in how long the daemon tries again; nothing if it does not.
+func again(in time.Duration, about []zap.Field) []zap.Field {
+	if in > 0 {
+		about = append(about, zap.Duration("again", in))
+	}
+	return about
+}
+
+// eventText is what the log says of a kind of event.
+type eventText struct {
+	level zapcore.Level
+	text  string
+}
+
 // logKeys reports one attempt to fetch an issuer's keys.
 func logKeys(log *zap.Logger, e keys.Event) {
 	level := zapcore.DebugLevel // unchanged keys: all this was logged before
