@@ -275,11 +275,11 @@ func absolutePath(s string) (string, error) {
 
 // filePath checks the path of a file, which may be empty.
 func filePath(s string) (string, error) {
-	s, err := absolutePath(s)
-	if err == nil && s == "/" {
+	p, err := absolutePath(s)
+	if err == nil && strings.HasSuffix(s, "/") {
 		err = errors.New("the path does not name a file")
 	}
-	return s, err
+	return p, err
 }
 
 // syslogPort is the port of a syslog server if none is given (RFC 5426, RFC 6587, RFC 5425); "" for another scheme.
@@ -323,12 +323,10 @@ func syslogURL(s string) (string, error) {
 
 // socketPath checks the path of a socket; "" disables it.
 func socketPath(s string) (string, error) {
-	s, err := absolutePath(s)
+	s, err := filePath(s)
 	switch {
 	case err != nil:
 		return "", err
-	case s == "/":
-		return "", errors.New("the path does not name a file")
 	case len(s) > maxSocketPath:
 		return "", fmt.Errorf("the path is %d bytes long; a socket's path has at most %d", len(s), maxSocketPath)
 	}

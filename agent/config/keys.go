@@ -275,18 +275,25 @@ func (c *Config) NeedRestart(before *Config) (names []string) {
 
 // crossChecks reports values that are good alone and not together.
 func (r *reader) crossChecks() {
+	// What the daemon makes in a place destroys what else is there, so only files that it reads may be the same.
+	const made = SocketPlace | WritePlace
+	const place = made | ReadPlace | RootsPlace | PrivatePlace | SharedPlace
 	for i, a := range r.keys {
-		if a.Traits&SocketPlace == 0 || a.Path() == "" {
+		if a.Traits&place == 0 || a.Path() == "" {
 			continue
 		}
+		if a.Traits&made != 0 && a.Path() == r.mistakes.file {
+			r.mistakes.add(r.set[a.String()].line, "%s is this configuration", &a)
+		}
 		for _, b := range r.keys[i+1:] {
-			if b.Traits&SocketPlace != 0 && a.Path() == b.Path() {
+			if b.Traits&place != 0 && (a.Traits|b.Traits)&made != 0 && a.Path() == b.Path() {
 				line := max(r.set[a.String()].line, r.set[b.String()].line)
 				r.mistakes.add(line, "%s and %s are both %s", &a, &b, shown(a.Path()))
 			}
 		}
 	}
-	r.checkModels()
+	r.checkTwice("[control] models", "prefixes", r.cfg.Control.Models)
+	r.checkTwice("[paths] claims", "claims", r.cfg.Paths.Claims)
 	for _, need := range []struct {
 		sink AuditSink
 		key  string
@@ -343,16 +350,16 @@ func (r *reader) mistaken(section string, all []mistake) {
 	}
 }
 
-// checkModels reports a model that is named twice, since only one prefix could count.
-func (r *reader) checkModels() {
+// checkTwice reports what a list of "name=value" names twice, since only one value could count.
+func (r *reader) checkTwice(key, values string, list []string) {
 	names := map[string]string{}
-	for _, model := range r.cfg.Control.Models {
-		name, _, _ := strings.Cut(model, "=")
+	for _, entry := range list {
+		name, _, _ := strings.Cut(entry, "=")
 		if first, twice := names[name]; twice {
-			r.mistakes.add(r.set["[control] models"].line, "[control] models gives %s two prefixes, in %s and %s",
-				shown(name), shown(first), shown(model))
+			r.mistakes.add(r.set[key].line, "%s gives %s two %s, in %s and %s", key, shown(name), values, shown(first),
+				shown(entry))
 		}
-		names[name] = model
+		names[name] = entry
 	}
 }
 

@@ -46,6 +46,12 @@ func (c *Config) Warnings() []string {
 	if c.Authorization.AllowHTTP {
 		warn("[authorization] allow_http: whoever can answer on the network can make tokens that this device accepts")
 	}
+	for _, s := range c.Authorization.Servers {
+		if i := strings.Index(s, "/.well-known/"); i >= 0 {
+			warn("[authorization] servers: %s is a document's URL, which no token has as its iss; name the issuer, "+
+				"without /.well-known/…", shown(s))
+		}
+	}
 	for _, p := range c.Authorization.TrustedIssuers {
 		u, err := url.Parse(p)
 		if err != nil {
