@@ -454,3 +454,16 @@ func deviceModel(s string) (string, error) {
 
 // isSelector reports whether s can be a selector of IS-14's API (CTL-60), which is also the form of a prefix.
 func isSelector(s string) bool { return len(s) <= 64 && decide.IsSelector([]byte(s)) }
+
+// checkTwice reports what a list of "name=value" names twice, since only one value could count.
+func (r *reader) checkTwice(key, values string, list []string) {
+	names := map[string]string{}
+	for _, entry := range list {
+		name, _, _ := strings.Cut(entry, "=")
+		if first, twice := names[name]; twice {
+			r.mistakes.add(r.set[key].line, "%s gives %s two %s, in %s and %s", key, shown(name), values, shown(first),
+				shown(entry))
+		}
+		names[name] = entry
+	}
+}

@@ -350,19 +350,6 @@ func (r *reader) mistaken(section string, all []mistake) {
 	}
 }
 
-// checkTwice reports what a list of "name=value" names twice, since only one value could count.
-func (r *reader) checkTwice(key, values string, list []string) {
-	names := map[string]string{}
-	for _, entry := range list {
-		name, _, _ := strings.Cut(entry, "=")
-		if first, twice := names[name]; twice {
-			r.mistakes.add(r.set[key].line, "%s gives %s two %s, in %s and %s", key, shown(name), values, shown(first),
-				shown(entry))
-		}
-		names[name] = entry
-	}
-}
-
 // parser checks one value of TOML and returns what its field is to hold, be it of a plainer type: a string for a Mode.
 type parser interface {
 	Bounds() string                            // "5s to 24h", or the words to choose from; "" if there are none

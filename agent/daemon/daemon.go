@@ -81,6 +81,9 @@ type daemon struct {
 // Run runs the daemon with the configuration in a file until a signal ends it. version is for log and status; queue
 // takes the log.
 func Run(file, version string, queue *LogQueue) error {
+	// Who writes a configuration and starts the daemon may send SIGHUP before it serves, which would end it.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP)
 	platform.SaveMemory()
 	background, slow := platform.Background()
 	d, err := newDaemon(file, version, queue, background)
@@ -89,7 +92,7 @@ func Run(file, version string, queue *LogQueue) error {
 	}
 	warn(d.log, "threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
 		slow)
-	return d.run()
+	return d.run(signals)
 }
 
 // newDaemon makes the parts. background verifies new tokens; nil if nothing does.
@@ -215,14 +218,13 @@ func (d *daemon) examine(c *config.Config, names []string) {
 }
 
 // run serves until a signal ends it.
-func (d *daemon) run() error {
+func (d *daemon) run(signals chan os.Signal) error {
 	if _, err := takeStdLog(d.log); err != nil {
 		return err
 	}
 	warn(d.log, "not hardened", platform.Harden())
 	filtered := platform.DenyCalls()
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	failed := make(chan error, 3)
 	d.startAudit()
 	defer d.closeAudit()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -364,4 +365,71 @@ func daemonAnswers(dir daemon.Dir) error {
 		return err
 	}
 	return r.Body.Close()
+}
+
+// A SIGHUP that comes before the daemon serves does not end it, and what was written meanwhile is read.
+func TestHangupDuringTheStart(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	if err := dir.Write(daemon.Config{Servers: []string{"https://127.0.0.1:9"}}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(dir.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The configuration is a pipe, so that the test knows when it is read.
+	if err := errors.Join(os.Remove(dir.ConfigFile()), syscall.Mkfifo(dir.ConfigFile(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, "run", "--config", dir.ConfigFile())
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		command.Wait()
+		close(ended)
+	}()
+	defer command.Process.Kill()
+	// feed writes the configuration once somebody reads it, and reports false once the daemon has ended.
+	feed := func(meanwhile func()) bool {
+		for {
+			f, err := os.OpenFile(dir.ConfigFile(), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+			if err == nil {
+				meanwhile()
+				f.Write(text) // in vain if the daemon has ended
+				f.Close()
+				return true
+			}
+			select {
+			case <-ended:
+				return false
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	feed(func() {
+		command.Process.Signal(syscall.SIGHUP)
+		time.Sleep(50 * time.Millisecond) // for the signal to end it, if it does
+	})
+	for {
+		if _, err := os.Stat(dir.Authz()); err == nil {
+			break
+		}
+		select {
+		case <-ended:
+			t.Fatalf("the daemon has ended: %v", command.ProcessState)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	go func() {
+		for feed(func() {}) { // the reload
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	command.Process.Signal(syscall.SIGTERM)
+	if <-ended; !command.ProcessState.Success() {
+		t.Errorf("the daemon has ended: %v", command.ProcessState)
+	}
 }

@@ -119,7 +119,7 @@ func readToken(flag, file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tok := strings.TrimSpace(string(text))
+	tok := strings.TrimSpace(strings.TrimPrefix(string(text), "\ufeff")) // an editor's mark
 	if scheme, rest, found := strings.Cut(tok, " "); found && strings.EqualFold(scheme, "bearer") {
 		tok = strings.TrimSpace(rest)
 	}

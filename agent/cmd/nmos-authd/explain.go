@@ -182,7 +182,7 @@ func explainInputs(q *explain.Question, file, tokenFile, jwks, device, at string
 		return err
 	}
 	if device != "" {
-		q.Names = strings.Split(strings.ToLower(device), ",")
+		q.Names = strings.FieldsFunc(strings.ToLower(device), func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	if at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, at); err != nil {
