@@ -36,9 +36,9 @@ func (c *clock) configure(set config.Clock) {
 
 // now is the agent.Clock.
 func (c *clock) now() agent.Time {
-	t, state := c.Now()
-	// Sub goes by the monotonic clock, as both times have a reading of it.
-	return agent.Time{Now: t, Trusted: c.trusts(state), State: audit.Clock(state), Run: t.Sub(started)}
+	t, state := c.Read()
+	// Sub goes by the monotonic clock, as both times have a reading of it. UTC takes it away.
+	return agent.Time{Now: t.UTC(), Trusted: c.trusts(state), State: audit.Clock(state), Run: t.Sub(started)}
 }
 
 // worthSaying reports whether the log should say that the clock differs from an issuer's server, which just sent date:

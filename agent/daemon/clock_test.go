@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -17,6 +18,28 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 )
+
+// However far the clock has been set since the start, Run goes by the time that has passed: the Date of an issuer's
+// server runs on with it.
+func TestRunIsMonotonic_OPS1(t *testing.T) {
+	before := started
+	defer func() { started = before }()
+	// The clock showed an hour less at the start: the seconds of package time are 30 bits up in its first word, and
+	// beside them the monotonic reading stays.
+	*(*uint64)(unsafe.Pointer(&started)) -= 3600 << 30
+	if d := before.Round(0).Sub(started.Round(0)); d != time.Hour || before.Sub(started) != 0 {
+		t.Fatalf("the clock is set by %v, the time by %v, want 1h0m0s and 0s", d, before.Sub(started))
+	}
+	k := newClock()
+	least := time.Since(before)
+	now := k.now()
+	if most := time.Since(before); now.Run < least || now.Run > most {
+		t.Errorf("the clock was set ahead by an hour: got Run %v, want %v to %v", now.Run, least, most)
+	}
+	if now.Now.Location() != time.UTC {
+		t.Errorf("got a time in %v, want UTC", now.Now.Location())
+	}
+}
 
 // What each state of the clock answers, by the configuration.
 func TestClockTrusts_OPS1(t *testing.T) {
