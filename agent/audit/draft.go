@@ -13,6 +13,7 @@ type Draft struct {
 	joined Record // what is left of record if it is joined with others
 	by     Joined // so; Alone if joined is not made of this record's texts
 	hash   uint64 // of the texts of joined
+	place  int    // where the last was counted that was joined; joined may be elsewhere by now
 }
 
 // set makes the record of one decision.

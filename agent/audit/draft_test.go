@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"nmosauthd/agent/wire"
 )
@@ -88,4 +90,53 @@ func TestDraft_OPS2(t *testing.T) {
 	if again < 20_000 {
 		t.Errorf("only %d decisions had the texts of the one before: the test says little", again)
 	}
+}
+
+// A connection remembers where its last decision was counted. Whatever came to be counted there since, each decision
+// counts for its own client, by its path as long as there are few, and Observe is shown each.
+func TestDraftsPlace_OPS2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newTape()
+		o, seen := budgeted(out)
+		o.QueueBytes = 1 << 20 // all ask in the same moment
+		l := New(o)
+		const clients, rounds = 3 * readPlaces, 40
+		drafts := make([]Draft, clients)
+		want := map[string]uint64{}
+		for n := range rounds {
+			asking := clients
+			if n%4 >= 2 { // the places of the others are given to new ones, or to those that come again
+				asking = 8
+			}
+			for i := range asking {
+				who := (i*7 + n/4*50) % clients
+				r := readAt(fmt.Sprint("c", who), fmt.Sprint("/", who%5))
+				r.Time = time.Now().UnixMicro()
+				l.AppendBy(&drafts[who], &r)
+				want[fmt.Sprint("c", who, " /", who%5)]++
+			}
+			time.Sleep(4 * time.Second)
+		}
+		closeLog(l)
+		exact(t, l.Stats())
+		counts, byPath := map[any]uint64{}, 0
+		for _, m := range lines(t, out.String()) {
+			count := uint64(1)
+			if c, ok := m["count"].(float64); ok {
+				count = uint64(c)
+			}
+			if counts[m["client"]] += count; m["joined"] == "path" {
+				byPath++
+			}
+		}
+		for who, n := range want {
+			client, _, _ := strings.Cut(who, " ")
+			if counts[client] != n || seen[who] != n {
+				t.Errorf("%s: got %d decisions recorded and %d shown, want %d of each", client, counts[client], seen[who], n)
+			}
+		}
+		if byPath == 0 {
+			t.Error("got no record joined by path, want some")
+		}
+	})
 }

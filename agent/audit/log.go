@@ -152,7 +152,7 @@ func (l *Log) count(w *Draft, k kind) bool {
 	var hash uint64
 	if counted {
 		hash = l.repeats.hash(r, l.repeats.hashTexts(r))
-		if place := l.repeats.find(r, hash); place >= 0 {
+		if place := l.repeats.find(r, hash, 0); place >= 0 {
 			l.repeats.again(place, r, false)
 			return true
 		}
@@ -209,18 +209,21 @@ func (l *Log) put(r *Record) bool {
 // join counts a decision beyond p's budget into a record with others (OPS-2); false means that it must wait for room.
 func (l *Log) join(p *caller, k kind, w *Draft) bool {
 	by, into := ByPath, l.reads
-	if k != reading {
+	switch {
+	case k != reading:
 		by, into = ByReason, l.reasons
+	case w.by == ByClient && into.busy >= allPaths: // as that before, which had the same texts
+		by = ByClient
 	}
 	j, hash := w.join(by, into)
 	if by == ByReason {
 		j.UID = p.uid
 	}
-	place := into.find(j, hash)
+	place := into.find(j, hash, w.place)
 	if place < 0 && by == ByPath && into.busy >= allPaths {
 		by = ByClient
 		j, hash = w.join(by, into)
-		place = into.find(j, hash)
+		place = into.find(j, hash, w.place)
 	}
 	if place < 0 {
 		if !l.makePlace(into) {
@@ -229,6 +232,7 @@ func (l *Log) join(p *caller, k kind, w *Draft) bool {
 		place = into.begin(j, hash)
 		signal(l.wake) // its time begins
 	}
+	w.place = place
 	into.again(place, j, by != ByPath && l.show(&w.record))
 	return true
 }

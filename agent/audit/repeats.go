@@ -51,14 +51,22 @@ func (r *repeats) hash(record *Record, ofTexts uint64) uint64 {
 	return ofTexts + uint64(record.Reason)<<8 + uint64(record.Enforced)
 }
 
-// find returns the place of a record that equals this one, or -1.
-func (r *repeats) find(record *Record, hash uint64) (place int) {
-	for i, h := range r.hashes {
-		if h == hash && r.places[i].used && r.places[i].equals(record) {
+// find returns the place of a record that equals this one, or -1. It looks first where one may be.
+func (r *repeats) find(record *Record, hash uint64, first int) (place int) {
+	if first < len(r.hashes) && r.is(first, record, hash) {
+		return first
+	}
+	for i := range r.hashes {
+		if r.is(i, record, hash) {
 			return i
 		}
 	}
 	return -1
+}
+
+// is reports whether a record that equals this one is counted in a place.
+func (r *repeats) is(place int, record *Record, hash uint64) bool {
+	return r.hashes[place] == hash && r.places[place].used && r.places[place].equals(record)
 }
 
 // again counts one more of what is in a place. seen says that Options.Observe is shown it.
