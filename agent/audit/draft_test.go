@@ -132,7 +132,8 @@ func TestDraftsPlace_OPS2(t *testing.T) {
 		for who, n := range want {
 			client, _, _ := strings.Cut(who, " ")
 			if counts[client] != n || seen[who] != n {
-				t.Errorf("%s: got %d decisions recorded and %d shown, want %d of each", client, counts[client], seen[who], n)
+				t.Errorf("%s: got %d decisions recorded and %d shown, want %d of each",
+					client, counts[client], seen[who], n)
 			}
 		}
 		if byPath == 0 {

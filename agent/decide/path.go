@@ -63,8 +63,8 @@ func Normalize(dst, target []byte) (path []byte, ok bool) {
 	return path, true
 }
 
-// isNormal reports whether a path, which begins with a slash, is its own normal form, as most are: copied in one piece it
-// costs half. Of one with a segment that begins with a dot it says no.
+// isNormal reports whether a path, which begins with a slash, is its own normal form, as most are: copied in one piece
+// it costs half. Of one with a segment that begins with a dot it says no.
 func isNormal(path []byte) bool {
 	for i := 1; i < len(path); i++ {
 		if path[i] == '.' || path[i] == '/' {
