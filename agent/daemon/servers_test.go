@@ -104,7 +104,7 @@ func TestRootsAreARegularFileOfABoundedSize_DIS5_CERT47(t *testing.T) {
 			"roots":        func() error { _, err := ReadRoots(path); return err },
 			"certificates": func() error { _, err := readCertificates(path); return err },
 		} {
-			done := make(chan error, 1)
+			done, want := make(chan error, 1), want
 			go func() { done <- read() }()
 			select {
 			case err := <-done:
