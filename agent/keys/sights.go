@@ -22,9 +22,8 @@ type sight struct {
 
 type sightID [2]uint64
 
-func newSights() sights {
-	return sights{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
-}
+// init makes the seeds. It takes a pointer since a stack that holds the rows, too, would have to grow for them.
+func (s *sights) init() { s.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()} }
 
 func (s *sights) identify(token []byte) sightID {
 	return sightID{maphash.Bytes(s.seeds[0], token), maphash.Bytes(s.seeds[1], token)}

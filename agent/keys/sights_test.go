@@ -2,6 +2,7 @@ package keys
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -9,7 +10,8 @@ import (
 // sights does what its readable twin does: in each row a list, the one seen last at the front, of four at most.
 func TestSightsAgainstTwin_KEY6(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	s := newSights()
+	s := new(sights)
+	s.init()
 	twin := map[uint64][]sight{}
 	for now := range uint64(20_000) {
 		id := sightID{uint64(random.IntN(3)) + sightRows*uint64(random.IntN(2)), 1 + uint64(random.IntN(4))}
@@ -29,9 +31,26 @@ func TestSightsAgainstTwin_KEY6(t *testing.T) {
 
 // Two tokens are told apart by either hash alone.
 func TestIdentityOfTokens_KEY6(t *testing.T) {
-	s := newSights()
+	s := new(sights)
+	s.init()
 	a, b := s.identify([]byte("a")), s.identify([]byte("b"))
 	if a[0] == b[0] || a[1] == b[1] || a[0] == a[1] || a != s.identify([]byte("a")) {
 		t.Errorf("got %x and %x, want four hashes that differ, and the same each time", a, b)
+	}
+}
+
+// A store is made without a large stack: one that held a store would be copied, and kept by who made it.
+func TestNewStoreNeedsLittleStack(t *testing.T) {
+	grown := make(chan uint64)
+	go func() {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s := NewStore(nil, nil)
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(s)
+		grown <- after.StackInuse - min(before.StackInuse, after.StackInuse)
+	}()
+	if got := <-grown; got >= 32<<10 {
+		t.Errorf("the stack has grown by %d bytes for a store", got)
 	}
 }

@@ -122,8 +122,9 @@ var errDropped = errors.New("the issuer was dropped during the fetch")
 func NewStore(fetch Fetch, report func(Event)) *Store {
 	s := &Store{
 		fetch: fetch, report: report, alarm: alarm.New(),
-		schedule: map[string]*issuerState{}, sights: newSights(),
+		schedule: map[string]*issuerState{},
 	}
+	s.sights.init()
 	s.set.Store(&Set{})
 	return s
 }
