@@ -13,7 +13,7 @@ import (
 
 // Key is one key of the file: all that is known of it but the words that configs/nmos-authd.toml has for it.
 type Key struct {
-	row
+	*row
 	value reflect.Value // the field of a Config: one value, or a list of values, each once
 }
 
@@ -228,26 +228,40 @@ var rows = []row{
 // Keys returns every key there is, with the values of c.
 func Keys(c *Config) []Key {
 	all := make([]Key, 0, len(rows)+len(c.Enforce))
-	for _, r := range rows {
-		v := reflect.ValueOf(c).Elem()
+	whole := finder{Value: reflect.ValueOf(c).Elem()}
+	section, name := whole, ""
+	for i := range rows {
+		r := &rows[i]
+		in := &whole
 		if r.Section != "" {
-			v = field(v, r.Section)
+			if r.Section != name {
+				section, name = finder{Value: whole.field(r.Section)}, r.Section
+			}
+			in = &section
 		}
-		all = append(all, Key{r, field(v, r.Name)})
+		all = append(all, Key{r, in.field(r.Name)})
 	}
 	for api := range c.Enforce {
-		r := row{"enforce", decide.API(api).String(), 0, StageAll, words(StageAll + or + StageWrite + or + StageNone)}
+		r := &row{"enforce", decide.API(api).String(), 0, StageAll, words(StageAll + or + StageWrite + or + StageNone)}
 		all = append(all, Key{r, reflect.ValueOf(&c.Enforce[api]).Elem()})
 	}
 	return all
 }
 
+// finder finds the fields of a structure, each soonest after the one before, since most keys stand in their order.
+type finder struct {
+	reflect.Value
+	next int
+}
+
 // field returns the field that has the name of a key as Go spells it: DNSServers for dns_servers.
-func field(v reflect.Value, key string) reflect.Value {
+func (f *finder) field(key string) reflect.Value {
 	name := strings.ReplaceAll(key, "_", "")
-	for i := range v.NumField() {
-		if strings.EqualFold(v.Type().Field(i).Name, name) {
-			return v.Field(i)
+	for range f.NumField() {
+		i := f.next
+		f.next = (i + 1) % f.NumField()
+		if strings.EqualFold(f.Type().Field(i).Name, name) {
+			return f.Field(i)
 		}
 	}
 	panic("give " + key + " a field in config.go") // every test sees it
@@ -278,17 +292,19 @@ func (r *reader) crossChecks() {
 	// What the daemon makes in a place destroys what else is there, so only files that it reads may be the same.
 	const made = SocketPlace | WritePlace
 	const place = made | ReadPlace | RootsPlace | PrivatePlace | SharedPlace
-	for i, a := range r.keys {
+	for i := range r.keys {
+		a := &r.keys[i]
 		if a.Traits&place == 0 || a.Path() == "" {
 			continue
 		}
 		if a.Traits&made != 0 && a.Path() == r.mistakes.file {
-			r.mistakes.add(r.set[a.String()].line, "%s is this configuration", &a)
+			r.mistakes.add(r.set[a.String()].line, "%s is this configuration", a)
 		}
-		for _, b := range r.keys[i+1:] {
+		for j := range r.keys[i+1:] {
+			b := &r.keys[i+1+j]
 			if b.Traits&place != 0 && (a.Traits|b.Traits)&made != 0 && a.Path() == b.Path() {
 				line := max(r.set[a.String()].line, r.set[b.String()].line)
-				r.mistakes.add(line, "%s and %s are both %s", &a, &b, shown(a.Path()))
+				r.mistakes.add(line, "%s and %s are both %s", a, b, shown(a.Path()))
 			}
 		}
 	}

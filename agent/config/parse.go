@@ -321,13 +321,14 @@ func (r *reader) hint(section, name string) string {
 
 // assign sets every key of the file, in the order of the table.
 func (r *reader) assign() {
-	for _, k := range r.keys {
+	for i := range r.keys {
+		k := &r.keys[i]
 		s, ok := r.set[k.String()]
 		if !ok {
 			continue
 		}
 		for _, err := range Mistakes(k.set(r.cfg, s.value)) {
-			r.mistakes.add(s.line, "%s: %v", &k, err)
+			r.mistakes.add(s.line, "%s: %v", k, err)
 		}
 	}
 }
