@@ -14,13 +14,14 @@ const backgroundNice = 2
 // processors, and returns what has a function run by the next of them that is free. It does not wait for the function's
 // end. On a machine with one processor the runtime gets a second (unless the environment variable GOMAXPROCS says how
 // many it has): the kernel then shares the one between what is in the background and the rest, where Go would finish a
-// function first. The error says why the threads have the priority of the others; run works all the same.
-func Background() (run func(func()), err error) {
+// function first. slow waits until the threads have started, and says why they have the priority of the others; run
+// works all the same. It is called once.
+func Background() (run func(func()), slow func() error) {
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
 		runtime.GOMAXPROCS(2)
 	}
-	work, lowered := make(chan func()), make(chan error)
 	threads := max(runtime.GOMAXPROCS(0)-1, 1)
+	work, lowered := make(chan func()), make(chan error, threads)
 	for range threads {
 		go func() {
 			runtime.LockOSThread()
@@ -30,10 +31,13 @@ func Background() (run func(func()), err error) {
 			}
 		}()
 	}
-	for range threads {
-		if e := <-lowered; e != nil {
-			err = e
+	slow = func() (err error) {
+		for range threads {
+			if e := <-lowered; e != nil {
+				err = e
+			}
 		}
+		return err
 	}
-	return func(f func()) { work <- f }, err
+	return func(f func()) { work <- f }, slow
 }

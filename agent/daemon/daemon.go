@@ -90,9 +90,7 @@ func Run(file, version string, queue *LogQueue) error {
 	if err != nil {
 		return err
 	}
-	warn(d.log, "threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
-		slow)
-	return d.run(signals)
+	return d.run(signals, slow)
 }
 
 // newDaemon makes the parts. background verifies new tokens; nil if nothing does.
@@ -217,8 +215,8 @@ func (d *daemon) examine(c *config.Config, names []string) {
 	}
 }
 
-// run serves until a signal ends it.
-func (d *daemon) run(signals chan os.Signal) error {
+// run serves until a signal ends it; signals has SIGHUP already. slow says why verifications do not give way.
+func (d *daemon) run(signals chan os.Signal, slow func() error) error {
 	if _, err := takeStdLog(d.log); err != nil {
 		return err
 	}
@@ -235,6 +233,8 @@ func (d *daemon) run(signals chan os.Signal) error {
 		return err
 	}
 	// What the first answers do not need is done behind them.
+	warn(d.log, "threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
+		slow())
 	d.examine(d.startConfig, d.inForce.Load().names)
 	d.own.identity()
 	d.startCerts()
