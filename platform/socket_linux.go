@@ -128,7 +128,7 @@ func open(path string, socktype, gid int, mode fs.FileMode) (*Listener, error) {
 	}
 	defer removePrivate(dir)
 
-	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, socktype|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, wrap("the socket", err)
 	}
@@ -296,8 +296,8 @@ func privatePrefix(path string) string {
 }
 
 func removePrivate(dir string) {
-	os.Remove(filepath.Join(dir, inside))
-	os.Remove(dir)
+	unix.Unlink(filepath.Join(dir, inside))
+	unix.Rmdir(dir)
 }
 
 // removeLeftovers removes the private directories of daemons that were killed while they opened this socket. The lock
