@@ -142,9 +142,6 @@ func (d *daemon) recall() {
 	for _, h := range good.Issuers {
 		d.store.Hold(h)
 	}
-	if held := d.store.Set().Issuers(); len(held) > 0 {
-		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
-	}
 }
 
 // clockEvent logs what happened to the clock. With the right time, certificates may become valid, and what was due in
@@ -196,15 +193,15 @@ func (d *daemon) apply(c *config.Config, names []string) error {
 	d.inForce.Store(&inForceConfig{c, names})
 	d.agent.Configure(c, names)
 	d.finder.Configure(agent.KeyPolicy(c), finder(c, client, d.log), c.Admits)
-	d.log.Info(c.DiscoveryTrust())
 	if d.audit != nil {
 		d.audit.Reconfigure(d.auditOptions(c))
 	}
 	return nil
 }
 
-// examine logs what is wrong with a configuration on this device.
+// examine logs whom a configuration trusts, and what is wrong with it on this device.
 func (d *daemon) examine(c *config.Config, names []string) {
+	d.log.Info(c.DiscoveryTrust())
 	warnings, wrong := Examine(c, names)
 	if wrong != nil {
 		// Not fatal: the file may be on a disk that is mounted later, and is read again at each connection.
@@ -235,6 +232,9 @@ func (d *daemon) run(signals chan os.Signal, slow func() error) error {
 	// What the first answers do not need is done behind them.
 	warn(d.log, "threads that verify tokens have the priority of all others; a flood of forged ones delays answers",
 		slow())
+	if held := d.store.Set().Issuers(); len(held) > 0 {
+		d.log.Info("keys from before the restart are held", zap.Int("issuers", len(held)))
+	}
 	d.examine(d.startConfig, d.inForce.Load().names)
 	d.own.identity()
 	d.startCerts()
