@@ -53,7 +53,7 @@ func (k *row) String() string {
 // Path returns the value of a key that holds a path.
 //
 //go:noinline // for flash
-func (k *Key) Path() string { return k.Get().(string) }
+func (k *Key) Path() string { return k.value.String() }
 
 // Get returns the value.
 func (k *Key) Get() any { return k.value.Interface() }
