@@ -12,6 +12,7 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 const challenge = `Bearer realm="node-1.example.com"`
@@ -44,7 +45,8 @@ func TestAnswers(t *testing.T) {
 
 // What else a reply carries (ANS-8): of a good token everything, of one that is good and not enough who it was, of one
 // that nobody verified nothing.
-func TestRepliesSay_ANS8(t *testing.T) {
+func TestRepliesSay(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	tok := mint.New(mint.Options{Life: 5 * time.Minute, Permissions: map[string]mint.Permission{
 		"connection": {Read: []string{"*"}}}})
 	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 2 * time.Second }, tok.Key.JWK())
@@ -80,7 +82,8 @@ func TestRepliesSay_ANS8(t *testing.T) {
 
 // A question with a token of an issuer whose keys are not there is answered immediately, with a wait, while they are
 // fetched.
-func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
+func TestKeysNotThereYet(t *testing.T) {
+	spec.Rules(t, "ANS-5", "KEY-5")
 	tok := mint.New(mint.Options{})
 	fetch := make(chan []byte)
 	store := keys.NewStore(func(ctx context.Context, _ string) ([]byte, error) {
@@ -119,7 +122,8 @@ func TestKeysNotThereYet_ANS5_KEY5(t *testing.T) {
 }
 
 // verify looks at the token and at nothing else.
-func TestVerify_ANS2_CLM6(t *testing.T) {
+func TestVerify(t *testing.T) {
+	spec.Rules(t, "ANS-2", "CLM-6")
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{}})
 	elsewhere := mint.New(mint.Options{Device: "other.example.org"})
 	d := newDevice(t, nil, tok.Key.JWK())

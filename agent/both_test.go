@@ -19,6 +19,7 @@ import (
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 // webServer asks a device over HTTP on a Unix socket, by a connection that it keeps open.
@@ -235,7 +236,8 @@ func TestBothSocketsAboutRequests(t *testing.T) {
 
 // Questions about commands are the same text on both sockets, and so are the answers; only what HTTP says beside them
 // is HTTP's own.
-func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
+func TestBothSocketsAboutCommands(t *testing.T) {
+	spec.Rules(t, "CTL-80", "CTL-84", "CTL-85")
 	key, tok := mint.New(mint.Options{}).Key.JWK(), monitorToken()
 	now := time.Now()
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
@@ -256,7 +258,8 @@ func TestBothSocketsAboutCommands_CTL80_CTL84_CTL85(t *testing.T) {
 }
 
 // Any question that is posted as a packet has the decision socket's reply, byte by byte.
-func TestBothSocketsByPacket_ANS8(t *testing.T) {
+func TestBothSocketsByPacket(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	tokens := mint.New(mint.Options{})
 	now := tokens.Now
 	newOne := func() *device {
@@ -302,7 +305,8 @@ func (w *webServer) post(tb testing.TB, path, body string) (status, answer strin
 }
 
 // A clock that is not set is the same to both.
-func TestBothSocketsWithoutClock_OPS1(t *testing.T) {
+func TestBothSocketsWithoutClock(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	tok := mint.New(mint.Options{})
 	d := newDevice(t, nil, tok.Key.JWK())
 	unset := time.Unix(5, 0)

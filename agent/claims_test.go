@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Each claim that counts opens objects by itself, and together they are added up, be it one command or several.
-func TestClaimsAddUp_CTL15(t *testing.T) {
+func TestClaimsAddUp(t *testing.T) {
+	spec.Rules(t, "CTL-15")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	list := func(s string) []string { return []string{s} }
 	for name, claims := range map[string]map[string]claim{
@@ -32,7 +34,8 @@ func TestClaimsAddUp_CTL15(t *testing.T) {
 }
 
 // A specifier that matches nothing does not open the list of role paths either (CTL-18).
-func TestEmptySpecifierOpensNothing_CTL18_CTL63(t *testing.T) {
+func TestEmptySpecifierOpensNothing(t *testing.T) {
+	spec.Rules(t, "CTL-18", "CTL-63")
 	d := newDevice(t, configured("role"), mint.New(mint.Options{}).Key.JWK())
 	for want, read := range map[string][]string{
 		"path-not-granted": {""}, "ok": {"", "root.a"},

@@ -11,11 +11,13 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A token that was first seen by a clock that was wrong is judged again as soon as the clock is right, and the other
 // way round: what the clock had to do with an answer is remembered nowhere.
-func TestClockSteps_OPS1(t *testing.T) {
+func TestClockSteps(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	tok := mint.New(mint.Options{Life: time.Minute})
 	tok.Claims.SetRaw("nbf", string(tok.Claims.Get("iat")))
 	later := tok.Clone()
@@ -120,7 +122,8 @@ func forge(tok *mint.Token) *mint.Token {
 
 // By a clock that is behind and not synchronised, as one restored from a file at boot: a fresh token is good by its own
 // iat, and says which others of its issuer have expired. Nothing that is not verified says anything.
-func TestClockRestored_OPS1_CLM8(t *testing.T) {
+func TestClockRestored(t *testing.T) {
+	spec.Rules(t, "OPS-1", "CLM-8")
 	d := newDoubtful(t, audit.ClockUnsynchronised, 2*time.Hour)
 	const life = time.Hour
 	expired := d.token(mint.DefaultIssuer, -3*life, -127*time.Second)
@@ -150,7 +153,8 @@ func TestClockRestored_OPS1_CLM8(t *testing.T) {
 
 // [clock] unsynchronised = "deny", and a clock before the floor: 503. But what a verified token has shown to be expired
 // is that.
-func TestClockUntrustedAndExpired_OPS1(t *testing.T) {
+func TestClockUntrustedAndExpired(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	d := newDoubtful(t, audit.ClockUnset, 50*365*24*time.Hour)
 	expired := d.token(mint.DefaultIssuer, -2*time.Hour, -time.Second)
 	d.want("expired", expired, "clock-untrusted")
@@ -167,7 +171,8 @@ func TestClockUntrustedAndExpired_OPS1(t *testing.T) {
 
 // A token that its server dated wrongly harms no other: it counts up to five minutes beyond that server's own Date, as
 // it runs on.
-func TestClockOneTokenFromTheFuture_OPS1(t *testing.T) {
+func TestClockOneTokenFromTheFuture(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const minute = time.Minute
 	d := newDoubtful(t, audit.ClockUnsynchronised, 2*time.Hour)
 	d.Dated(mint.DefaultIssuer, d.start)
@@ -196,7 +201,8 @@ func TestClockOneTokenFromTheFuture_OPS1(t *testing.T) {
 }
 
 // A synchronised clock decides, whatever a server's Date or a token says.
-func TestClockSynchronisedDecides_OPS1_CLM8(t *testing.T) {
+func TestClockSynchronisedDecides(t *testing.T) {
+	spec.Rules(t, "OPS-1", "CLM-8")
 	const year, good = 365 * 24 * time.Hour, "ok"
 	for _, date := range []time.Duration{0, 40 * time.Second, -40 * time.Second, 73 * year, -50 * year} {
 		d := newDoubtful(t, audit.ClockSynchronised, 0)
@@ -226,7 +232,8 @@ func TestClockSynchronisedDecides_OPS1_CLM8(t *testing.T) {
 }
 
 // What the bound says does not depend on the order in which tokens come, nor on how many come at the same time.
-func TestClockBoundsConcurrently_OPS1(t *testing.T) {
+func TestClockBoundsConcurrently(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	d := newDoubtful(t, audit.ClockUnsynchronised, 2*time.Hour)
 	const n = 64
 	var asking sync.WaitGroup

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 const rolePaths = rows.RolePaths
@@ -26,7 +27,8 @@ func configured(forms string) func(*config.Config) {
 	}
 }
 
-func TestConfiguration_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL66(t *testing.T) {
+func TestConfiguration(t *testing.T) {
+	spec.Rules(t, "CTL-60", "CTL-61", "CTL-62", "CTL-63", "CTL-64", "CTL-65", "CTL-66")
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	devices, webs := map[string]*device{}, map[string]*webServer{}
 	for _, forms := range []string{"role", "url", "both"} {
@@ -54,7 +56,8 @@ func TestConfiguration_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL66(t *testing.T) {
 
 // The body of a denial is that of the API that is asked for: IS-14's is an NcMethodResultError, whose status is never
 // 403 (CTL-67, ANS-7).
-func TestErrorBody_CTL67_ANS7(t *testing.T) {
+func TestErrorBody(t *testing.T) {
+	spec.Rules(t, "CTL-67", "ANS-7")
 	tok := configurationToken("root.a", "")
 	d := newDevice(t, nil, tok.Key.JWK())
 	web := askHTTP(t, d)

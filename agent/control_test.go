@@ -15,6 +15,7 @@ import (
 	"nmosauthd/agent/decide"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 // monitorToken returns the token of a controller that may read all monitors and reset one of them.
@@ -54,7 +55,8 @@ func TestControl(t *testing.T) {
 }
 
 // Keys that are awaited answer everything with 503, once (CTL-84).
-func TestControlPending_CTL84_ANS5(t *testing.T) {
+func TestControlPending(t *testing.T) {
+	spec.Rules(t, "CTL-84", "ANS-5")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	got := d.ask(t, controlPacket("api=control\nsubscribe=root\nTOKEN", awaited()))
 	if got.first != "deny 503" || got.reason() != "keys-pending" || !slices.Equal(got.many, []string{"*"}) ||
@@ -64,7 +66,8 @@ func TestControlPending_CTL84_ANS5(t *testing.T) {
 }
 
 // However many commands a packet has, its token is verified once, and from then on remembered (CTL-83).
-func TestControlVerifiesOnce_CTL83(t *testing.T) {
+func TestControlVerifiesOnce(t *testing.T) {
+	spec.Rules(t, "CTL-83")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	s := d.NewSessionOf(agent.Peer{UID: 1000, PID: 42})
 	packet := []byte(commands(250, 9, "some"))
@@ -78,7 +81,8 @@ func TestControlVerifiesOnce_CTL83(t *testing.T) {
 }
 
 // 250 commands fit beside the longest token, and each has its answer (CTL-85).
-func TestControlMany_CTL85(t *testing.T) {
+func TestControlMany(t *testing.T) {
+	spec.Rules(t, "CTL-85")
 	pad := 3000
 	var tok string
 	for len(tok) < 16<<10-200 || len(tok) > 16<<10 {
@@ -103,7 +107,8 @@ func TestControlMany_CTL85(t *testing.T) {
 }
 
 // Observe mode allows everything and says line by line what enforce would have denied; mode off asks nothing.
-func TestControlModes_CTL88_OPS3(t *testing.T) {
+func TestControlModes(t *testing.T) {
+	spec.Rules(t, "CTL-88", "OPS-3")
 	base := mint.New(mint.Options{})
 	observe := newDevice(t, func(c *config.Config) { c.Mode = config.ModeObserve }, base.Key.JWK())
 	off := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, base.Key.JWK())
@@ -130,7 +135,8 @@ func TestControlModes_CTL88_OPS3(t *testing.T) {
 }
 
 // Of several models a specifier with a prefix holds for its own, one without for all (CTL-19).
-func TestControlModels_CTL19(t *testing.T) {
+func TestControlModels(t *testing.T) {
+	spec.Rules(t, "CTL-19")
 	d := newDevice(t, func(c *config.Config) { c.Control.Models = []string{"slot2B=b", "/slot/3/ncp=c"} },
 		mint.New(mint.Options{}).Key.JWK())
 	tok := tokenOf(map[string]claim{"control": {[]string{"b:root.*", "root.meters.*"}, []string{"c:root.gain"}, ""}},
@@ -156,7 +162,8 @@ func TestControlModels_CTL19(t *testing.T) {
 }
 
 // The base path of IS-12's API is opened by the names that count, as claims or in scope, and by no other (CTL-15).
-func TestControlBase_CTL15_CTL16_PATH4(t *testing.T) {
+func TestControlBase(t *testing.T) {
+	spec.Rules(t, "CTL-15", "CTL-16", "PATH-4")
 	key := mint.New(mint.Options{}).Key.JWK()
 	byDefault := newDevice(t, nil, key)
 	draft := newDevice(t, func(c *config.Config) { c.Control.Claims = []config.ControlClaim{config.ClaimControl} }, key)
@@ -183,7 +190,8 @@ func TestControlBase_CTL15_CTL16_PATH4(t *testing.T) {
 }
 
 // Who decides about commands decides what the handshake needs (CTL-22).
-func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
+func TestControlHandshake(t *testing.T) {
+	spec.Rules(t, "CTL-21", "CTL-22", "PATH-15")
 	key := mint.New(mint.Options{}).Key.JWK()
 	settings := func(commands config.Commands) func(*config.Config) {
 		return func(c *config.Config) { c.Control.Commands, c.Control.Models = commands, []string{"/slot/3/ncp=c"} }
@@ -230,7 +238,8 @@ func TestControlHandshake_CTL21_CTL22_PATH15(t *testing.T) {
 
 // A question about commands is one record: those denied with role path, class, method and outcome, the others counted,
 // or listed if that is configured. What was allowed to write is never joined with others.
-func TestControlRecords_CTL2_CTL87(t *testing.T) {
+func TestControlRecords(t *testing.T) {
+	spec.Rules(t, "CTL-2", "CTL-87")
 	const some = "api=control\ncommand=2 1.2.2.1 1m1 root.receiver-monitors.mon-1\n" +
 		"command=3 1.2.2.1 4m3 root.receiver-monitors.mon-2\ncommand=4 1.2.2.1 4m3 root.receiver-monitors.mon-1\n" +
 		"subscribe=root.tx 3.gain\nTOKEN"
@@ -295,7 +304,8 @@ func TestControlRecords_CTL2_CTL87(t *testing.T) {
 
 // However often: a packet in which a command may write has a record of its own, whatever else in it is denied; equal
 // denials are counted together, whatever their handles.
-func TestControlRecordsJoined_CTL87_OPS2(t *testing.T) {
+func TestControlRecordsJoined(t *testing.T) {
+	spec.Rules(t, "CTL-87", "OPS-2")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{
@@ -329,7 +339,8 @@ func TestControlRecordsJoined_CTL87_OPS2(t *testing.T) {
 }
 
 // No token reaches a record by way of a role path.
-func TestControlRecordsHoldNoToken_OPS2(t *testing.T) {
+func TestControlRecordsHoldNoToken(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})

@@ -12,6 +12,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // controlTable is the table of methods of MS-05-02 and the registered feature sets: the class that defines a method,
@@ -166,7 +167,9 @@ func slowVerdict(c *config.Control, api string, claims map[string]claim, scope, 
 
 // The whole table: class and method, against what a token holds under read and write, in each form of claim and under
 // each configuration, is answered as the rules say one by one.
-func TestCommandsLikeTheRules_CTL2_CTL10_CTL11_CTL15_CTL16_CTL18_CTL40_CTL41_CTL42_CTL62_CTL83_CTL84(t *testing.T) {
+func TestCommandsLikeTheRules(t *testing.T) {
+	spec.Rules(t, "CTL-2", "CTL-10", "CTL-11", "CTL-15", "CTL-16", "CTL-18", "CTL-40", "CTL-41", "CTL-42",
+		"CTL-62", "CTL-83", "CTL-84")
 	classes := []string{
 		"1", "1.1", "1.2", "1.3", "1.3.1", "1.3.2", "1.3.3", "1.2.1", "1.2.2", "1.2.2.1", "1.2.2.2", "1.2.3", "2", "-",
 		"1.2.0.1", "1.2.0.2", "1.1.0.5", "1.2.2.1.-132131.1", "1.2.2.2.0.7.3", "1.0.2.2.1", "1.3.2.0",
@@ -330,7 +333,8 @@ func tokenOf(claims map[string]claim, scope string) string {
 }
 
 // FuzzControl asks about whatever commands, by one of a few tokens, and compares each answer with what the rules say.
-func FuzzControl_CTL81_CTL82_CTL84(f *testing.F) {
+func FuzzControl(f *testing.F) {
+	spec.Rules(f, "CTL-81", "CTL-82", "CTL-84")
 	for _, row := range controlRows {
 		f.Add(strings.ReplaceAll(row.Lines, "TOKEN", ""), uint8(0))
 	}

@@ -11,11 +11,13 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // CONTROLS.md says which claim grants just what. Each line is proved both ways: with the claim, what it grants is
 // allowed and what it does not is denied; with a token that lacks it, all is denied.
-func TestControlsDocument_CTL11_CTL14_CTL61(t *testing.T) {
+func TestControlsDocument(t *testing.T) {
+	spec.Rules(t, "CTL-11", "CTL-14", "CTL-61")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	text, err := os.ReadFile("../configs/CONTROLS.md")
 	if err != nil {
@@ -89,7 +91,8 @@ func documentQuestion(t *testing.T, question, tok string) string {
 
 // CONTROLS.md names, for each choice against the draft, the key that switches it back, and a value that the daemon
 // takes.
-func TestControlsDocumentKeys_CTL13_CTL14_CTL64(t *testing.T) {
+func TestControlsDocumentKeys(t *testing.T) {
+	spec.Rules(t, "CTL-13", "CTL-14", "CTL-64")
 	text, err := os.ReadFile("../configs/CONTROLS.md")
 	if err != nil {
 		t.Fatal(err)

@@ -6,11 +6,13 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Each rule that can be judged as the draft has it is switched both ways, over IS-14, IS-12 and by a resource's name:
 // it changes its own answers, and no others.
-func TestAsDrafted_CTL13_CTL14_CTL64(t *testing.T) {
+func TestAsDrafted(t *testing.T) {
+	spec.Rules(t, "CTL-13", "CTL-14", "CTL-64")
 	const bulk = "/bulkProperties"
 	rules := []config.DraftedRule{config.DraftedRoot, config.DraftedBelow, config.DraftedTarget}
 	object := func(path string) string { return "decide 1\nmethod=GET\ntarget=" + rolePaths + "/" + path + "\n" }

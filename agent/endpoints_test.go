@@ -9,6 +9,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 //go:embed testdata/endpoints.txt
@@ -16,7 +17,8 @@ var endpoints string
 
 // Every endpoint that AMWA publishes for these APIs, with every method, is granted by the specifier that names it,
 // under the permission of the method and no other, and the answer says how long for.
-func TestPublishedEndpoints_PATH1_PATH5_CTL61_CTL63_ANS8(t *testing.T) {
+func TestPublishedEndpoints(t *testing.T) {
+	spec.Rules(t, "PATH-1", "PATH-5", "CTL-61", "CTL-63", "ANS-8")
 	const id, other = "6f1e0000-0000-4000-8000-000000000031", "6f1e0000-0000-4000-8000-000000000032"
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	d := newDevice(t, nil, key.JWK())
@@ -87,7 +89,8 @@ func TestPublishedEndpoints_PATH1_PATH5_CTL61_CTL63_ANS8(t *testing.T) {
 
 // A socket is decided as a whole: by its subscription, its sources, or its device model; and each answer that allows
 // says when to close it.
-func TestSocketsAsWholes_PATH12_PATH14_PATH15_CTL21_CTL22_CTL29_ANS8_ANS9(t *testing.T) {
+func TestSocketsAsWholes(t *testing.T) {
+	spec.Rules(t, "PATH-12", "PATH-14", "PATH-15", "CTL-21", "CTL-22", "CTL-29", "ANS-8", "ANS-9")
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	both := func(specifiers ...string) mint.Permission {
 		return mint.Permission{Read: specifiers, Write: specifiers}

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Tokens are told apart by whether they were remembered; questions without one count for neither, nor do those of the
@@ -49,7 +50,8 @@ func TestTokensCounted(t *testing.T) {
 }
 
 // What discovery found last, and what went wrong.
-func TestFound_DIS6(t *testing.T) {
+func TestFound(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{silent: true}
 		s, _ := n.start(t, keys.Policy{Refresh: time.Hour, Retry: time.Second})

@@ -11,11 +11,13 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A flood of forged tokens over as many connections as there are slots: a new good token is verified within 20
 // verifications, be it of another process or of the same, and whether the forged ones name a key or not.
-func TestNewTokenBehindAFlood_ANS5(t *testing.T) {
+func TestNewTokenBehindAFlood(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	const most, tokens = 20, 21
 	for _, c := range []struct {
 		name     string

@@ -8,11 +8,13 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // Whatever a state file of servers holds, what is taken from it could have been found, and is written and read again as
 // it is; an error is short.
-func FuzzFound_DIS6_KEY8(f *testing.F) {
+func FuzzFound(f *testing.F) {
+	spec.Rules(f, "DIS-6", "KEY-8")
 	for _, seed := range []string{
 		`{"format":1,"servers":[{"url":"https://a.example.com","domain":"example.com","issuer":"https://a.example.com/r"}]}`,
 		`{"format":1,"servers":[{"url":"https://a.example.com/x","issuer":"https://b","missing_seconds":-1}]}`,

@@ -14,6 +14,7 @@ import (
 	"nmosauthd/agent"
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // meets returns what a token of this issuer meets: keys are held, they may come, or it is refused.
@@ -38,7 +39,8 @@ func wantTrust(t *testing.T, when string, store *keys.Store, want map[string]str
 
 // Who is no longer advertised is forgotten after 24 hours of running time in which its domain answered: restarts and
 // time that the device was switched off do not begin them again or add to them.
-func TestMissingIsCounted_DIS6(t *testing.T) {
+func TestMissingIsCounted(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA, serverB}}
 		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
@@ -74,7 +76,8 @@ func TestMissingIsCounted_DIS6(t *testing.T) {
 
 // A device that is cut off from power, not stopped, keeps its count all the same: after ten minutes, then hourly, and
 // no more often.
-func TestMissingIsKept_DIS6(t *testing.T) {
+func TestMissingIsKept(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB}}
 		kept := []agent.FoundServer{{URL: serverA, Domain: domain, Issuer: serverA}, {URL: serverB, Domain: domain,
@@ -98,7 +101,8 @@ func TestMissingIsKept_DIS6(t *testing.T) {
 
 // The last issuer whose keys are held is never forgotten, however long it is not advertised (KEY-3): not if nobody else
 // is, and not if whoever is advertised in its place does not answer.
-func TestLastIssuerIsNotForgotten_DIS6_KEY3(t *testing.T) {
+func TestLastIssuerIsNotForgotten(t *testing.T) {
+	spec.Rules(t, "DIS-6", "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}, dead: map[string]bool{serverB: true}}
 		_, store, stop := n.boot(t, keys.Policy{}, nil, nil)
@@ -118,7 +122,8 @@ func TestLastIssuerIsNotForgotten_DIS6_KEY3(t *testing.T) {
 
 // mDNS is asked only if unicast DNS-SD never gave an issuer that is still held, or not for 24 hours; what it finds is
 // dropped once unicast has given a server whose keys were fetched, and not before.
-func TestMDNSGivesWay_DIS2(t *testing.T) {
+func TestMDNSGivesWay(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	synctest.Test(t, func(t *testing.T) {
 		const rogue = "https://rogue.local"
 		n := &network{listed: []string{serverA}, byMDNS: []string{rogue}}
@@ -143,7 +148,8 @@ func TestMDNSGivesWay_DIS2(t *testing.T) {
 }
 
 // What a release kept that did not keep where it was found counts as found by mDNS.
-func TestKeptWithoutDomain_DIS6(t *testing.T) {
+func TestKeptWithoutDomain(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB}}
 		_, store, stop := n.boot(t, keys.Policy{}, []agent.FoundServer{{URL: serverA, Issuer: serverA}},
@@ -156,7 +162,8 @@ func TestKeptWithoutDomain_DIS6(t *testing.T) {
 
 // Found earlier is no reason to be trusted under a configuration that would not find it: neither KEY-3 nor the 24 hours
 // protect it.
-func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
+func TestConfigurationDoesNotAdmit(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	c := func(mode config.DiscoveryMode, change func(*config.Config)) *config.Config {
 		c := config.Default()
 		c.Discovery.Mode = mode
@@ -231,7 +238,8 @@ func TestConfigurationDoesNotAdmit_DIS6(t *testing.T) {
 }
 
 // Forgotten by hand, with its keys, by either of its names; what nobody knows is not.
-func TestForget_DIS6(t *testing.T) {
+func TestForget(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	const realm = serverA + "/realms/nmos"
 	for _, name := range []string{serverA, realm, realm + "/"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -264,7 +272,8 @@ func TestForget_DIS6(t *testing.T) {
 
 // Whoever has a certificate and advertises others without end takes no memory without end, and does not crowd out who
 // was there before.
-func TestMissingIsBounded_DIS6(t *testing.T) {
+func TestMissingIsBounded(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}
 		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
@@ -285,7 +294,8 @@ func TestMissingIsBounded_DIS6(t *testing.T) {
 }
 
 // What is kept is read back; what is damaged, of another format or cannot be a server is not used.
-func TestFoundState_DIS6(t *testing.T) {
+func TestFoundState(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	found := []agent.FoundServer{
 		{URL: "https://a.example.com", Domain: "example.com", Issuer: "https://a.example.com:443/realms/x",
 			Missing: 3 * time.Hour},
@@ -337,7 +347,8 @@ func TestFoundState_DIS6(t *testing.T) {
 // Whatever the network does in whatever order, these hold: the keys of the last issuer are not lost unless the
 // configuration drops it, nobody by mDNS is trusted beside a server of unicast whose keys are held and who is listed,
 // and the list is bounded.
-func TestServersAtRandom_DIS2_DIS6_KEY3(t *testing.T) {
+func TestServersAtRandom(t *testing.T) {
+	spec.Rules(t, "DIS-2", "DIS-6", "KEY-3")
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

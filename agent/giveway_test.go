@@ -14,11 +14,13 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Over a real socket a question that was sent is answered, also while its connection is told to give way: a caller
 // learns from the failure to send the next one that this was not read.
-func TestGivingWayLosesNoQuestion_ANS5(t *testing.T) {
+func TestGivingWayLosesNoQuestion(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	// A machine may be so busy that an answer is not written within a second, and its connection cut: that shows
 	// nothing.
 	for range 5 {

@@ -23,6 +23,7 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/tinytest/growth"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // axis is something that a device may have few or many of, and what one answer costs then, in instructions. Neither
@@ -63,7 +64,8 @@ var instructionBudgets = map[string]int{"keys, known token": 9000, "connections"
 
 // What an answer costs does not depend on how much the device has, or other callers do; it is linear in a token's
 // specifiers (PATH-16).
-func TestGrowth_PATH16(t *testing.T) {
+func TestGrowth(t *testing.T) {
+	spec.Rules(t, "PATH-16")
 	if os.Getenv(counter) == "all" { // make growth, which counts
 		answerGrowth(t, func(a *axis) []int { return a.points })
 		return

@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // info002 is the token that INFO-002 shows, from Keycloak behind a reverse proxy: no kid, aud as one string, azp in
@@ -30,7 +31,8 @@ const info002 = "eyJhbGciOiJSUzUxMiIsInR5cCI6IkpXVCJ9." +
 
 // INFO-002's token is well formed by every rule: what a device misses is its key, and with one, the same claims permit
 // what they say.
-func TestTokenOfINFO002_CLM3_CLM9(t *testing.T) {
+func TestTokenOfINFO002(t *testing.T) {
+	spec.Rules(t, "CLM-3", "CLM-9")
 	key := mint.CachedKey("key-1", 2048)
 	d := newDevice(t, func(c *config.Config) {
 		c.Device.Names = []string{"registry.example.org"}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // counted are the questions whose instructions are counted: a decide by a token with ten specifiers, of which the last
@@ -72,7 +73,8 @@ func commandsOf(n int, kind func(i int) string) string {
 // One command costs at most 1.1 times a decide, and 250 in one packet at most 30 times, since the token is verified and
 // its specifiers are read once. What is compared are instructions, each of which is stepped over: neither the machine
 // nor what else it does takes part.
-func TestCommandsCost_CTL83_CTL85(t *testing.T) {
+func TestCommandsCost(t *testing.T) {
+	spec.Rules(t, "CTL-83", "CTL-85")
 	counts := stepped(t, len(counted), answerCounted)
 	for i, n := range counts {
 		c, base := counted[i], float64(counts[0])

@@ -7,11 +7,13 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 // A caller gives a reply a buffer by the limits of PROTOCOL.md, section 1: none is longer, with the longest id and
 // realm that there are, and the reason's text in it twice.
-func TestLongestReply_ANS8(t *testing.T) {
+func TestLongestReply(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	realm := strings.Repeat(strings.Repeat("a", 63)+".", 4)[:253]
 	for _, mode := range []string{"enforce", "observe"} {
 		d := newDevice(t, func(c *config.Config) {

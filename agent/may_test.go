@@ -9,6 +9,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/inventory"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // lots is an inventory of n resources of every kind: such as NMOS has, of the maker's own paths, public ones, and
@@ -83,7 +84,8 @@ func tokensForMay() map[string]string {
 
 // What may lists is what decide and resource allow, asked one by one, about every resource and known path, over 10,000
 // resources: nothing more, nothing less, in the inventory's order (ANS-8).
-func TestMay_ANS8(t *testing.T) {
+func TestMay(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	const n = 10_000
 	paths := []string{
 		"/x-nmos/node", "/x-nmos/connection", "/x-nmos/channelmapping", "/x-nmos/events", "/x-nmos/streamcompatibility",
@@ -147,7 +149,8 @@ func TestMay_ANS8(t *testing.T) {
 
 // It is about the token, whatever the mode and the stages; without a good one it says why, and no name (PATH-11,
 // ANS-8).
-func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
+func TestMayNeedsAGoodToken(t *testing.T) {
+	spec.Rules(t, "PATH-11", "ANS-8")
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
 		d := staged(t, mode, map[string]config.Stage{"connection": config.StageNone, "other": config.StageNone})
 		for packet, want := range map[string]string{
@@ -191,7 +194,8 @@ func TestMayNeedsAGoodToken_PATH11_ANS8(t *testing.T) {
 
 // The paths that the configuration names are bounded as resources are: a reply holds 24 KiB of them and a line more,
 // the next goes on with the rest, and each is listed once (ANS-8).
-func TestMayWithManyLongPaths_ANS8(t *testing.T) {
+func TestMayWithManyLongPaths(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	var want []string
 	d := newDevice(t, func(c *config.Config) {
 		for i := range 100 {

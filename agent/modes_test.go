@@ -7,11 +7,13 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Before the clock is set nothing is said about times: a good token is answered with a wait, and a forged one with what
 // it is. But what the good one shows to have expired is that (OPS-1).
-func TestClockNotSet_OPS1_ANS5(t *testing.T) {
+func TestClockNotSet(t *testing.T) {
+	spec.Rules(t, "OPS-1", "ANS-5")
 	tok := mint.New(mint.Options{})
 	expired := mint.New(mint.Options{Now: time.Now().Add(-48 * time.Hour)})
 	elsewhere := mint.New(mint.Options{Device: "other.example.org"})
@@ -47,7 +49,8 @@ func TestClockNotSet_OPS1_ANS5(t *testing.T) {
 }
 
 // A leeway holds both ways, for all three times.
-func TestLeeway_CLM7_CLM8(t *testing.T) {
+func TestLeeway(t *testing.T) {
+	spec.Rules(t, "CLM-7", "CLM-8")
 	tok := mint.New(mint.Options{Life: time.Minute})
 	tok.Claims.SetRaw("nbf", string(tok.Claims.Get("iat")))
 	d := newDevice(t, func(c *config.Config) { c.Authorization.Leeway = 10 * time.Second }, tok.Key.JWK())
@@ -67,7 +70,8 @@ func TestLeeway_CLM7_CLM8(t *testing.T) {
 }
 
 // observe allows all and says what enforce would answer; off allows all. A broken packet is one in every mode.
-func TestModes_OPS3(t *testing.T) {
+func TestModes(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
 	devices := map[config.Mode]*device{}
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve, config.ModeOff} {
@@ -136,7 +140,8 @@ func TestModes_OPS3(t *testing.T) {
 
 // A changed configuration is in force with the next question, for sessions that are open too, and nothing is believed
 // because it was under the old one.
-func TestReconfigure_CLM4_OPS3(t *testing.T) {
+func TestReconfigure(t *testing.T) {
+	spec.Rules(t, "CLM-4", "OPS-3")
 	tok := mint.New(mint.Options{})
 	d := newDevice(t, nil, tok.Key.JWK())
 	session := d.NewSession()

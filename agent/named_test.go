@@ -9,6 +9,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // One meter: an object of the device model, an IS-07 source, and a feed over UDP.
@@ -29,7 +30,8 @@ func named(c *config.Config) {
 
 // A resource with a role path needs what a command on that object needs, for reading and for writing, and nothing else
 // opens it (CTL-86).
-func TestResourceOfTheModel_CTL86_CTL19(t *testing.T) {
+func TestResourceOfTheModel(t *testing.T) {
+	spec.Rules(t, "CTL-86", "CTL-19")
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	d := newDevice(t, named, key.JWK())
 	d.setInventory(t, namedInventory)
@@ -91,7 +93,8 @@ func TestResourceOfTheModel_CTL86_CTL19(t *testing.T) {
 }
 
 // Whichever way a resource is asked about, the audit calls it by the device's own name for it (CTL-86, OPS-2).
-func TestNames_CTL86_OPS2(t *testing.T) {
+func TestNames(t *testing.T) {
+	spec.Rules(t, "CTL-86", "OPS-2")
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"events": mint.Everything,
 		"control": mint.Everything}})
 	d := newDevice(t, named, tok.Key.JWK())

@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // purse is an agent.OwnTokens that has these tokens.
@@ -73,7 +74,8 @@ func newPurse() *purse {
 
 // A token question has its answer: the token and how long it is good, for those who may have it; else why not, and
 // when to ask again (CLI-69). The mode is about what others may do here, and makes no difference.
-func TestOwnToken_CLI69_CLI56(t *testing.T) {
+func TestOwnToken(t *testing.T) {
+	spec.Rules(t, "CLI-69", "CLI-56")
 	other := errors.New("user 1001 is given no tokens")
 	for _, row := range []struct {
 		name, lines string
@@ -127,7 +129,8 @@ func TestOwnToken_CLI69_CLI56(t *testing.T) {
 
 // A session that was given no tokens, such as that of http.sock and of the daemon's own questions, has none to give,
 // and a caller who may not have any learns of none.
-func TestNoOwnTokens_CLI69(t *testing.T) {
+func TestNoOwnTokens(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	const packet = "token 1\nscope=registration\n"
 	if got := d.ask(t, packet); got.first != "deny 403" || got.reason() != "own-token-caller" {
@@ -143,7 +146,8 @@ func TestNoOwnTokens_CLI69(t *testing.T) {
 }
 
 // Who may not have a token may still ask for decisions, on the same connection.
-func TestOwnTokenRefusalEndsNothing_CLI69(t *testing.T) {
+func TestOwnTokenRefusalEndsNothing(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{"connection": {Read: []string{"*"}}}})
 	d := newDevice(t, nil, tok.Key.JWK())
 	p := newPurse()
@@ -163,7 +167,8 @@ func TestOwnTokenRefusalEndsNothing_CLI69(t *testing.T) {
 
 // A token that a server refused is reported once by its name, and is not given back to the caller who says so; a name
 // of another token, such as the one before, reports nothing.
-func TestRefusedOwnToken_CLI14(t *testing.T) {
+func TestRefusedOwnToken(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	p := newPurse()
 	s := d.NewSessionOf(agent.Peer{UID: admitted})
@@ -194,7 +199,8 @@ func TestRefusedOwnToken_CLI14(t *testing.T) {
 
 // A token question is recorded with its caller, scope and outcome, and the token's name in place of the token; equal
 // ones are counted together.
-func TestOwnTokenRecords_OPS2(t *testing.T) {
+func TestOwnTokenRecords(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	p := newPurse()
 	out := &ledger{}
@@ -263,7 +269,8 @@ func (k *kept) Write(b []byte) (int, error) {
 }
 
 // Once a reply with a token is written, no buffer of the session holds it.
-func TestOwnTokenIsWiped_OPS2(t *testing.T) {
+func TestOwnTokenIsWiped(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	p := newPurse()
 	long := oauth.Token{Token: strings.Repeat("t", token.MaxBytes), Scope: "events", Left: time.Minute}

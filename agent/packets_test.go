@@ -13,6 +13,7 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // packetSocket listens on a SOCK_SEQPACKET socket with a short path.
@@ -102,7 +103,8 @@ func (s *serving) end(tb testing.TB, within time.Duration) {
 }
 
 // Bad input of every kind gets its answer, and the next request on that connection is served.
-func TestBadPackets_ANS4_TOK5(t *testing.T) {
+func TestBadPackets(t *testing.T) {
+	spec.Rules(t, "ANS-4", "TOK-5")
 	tok := mint.New(mint.Options{})
 	d := newDevice(t, nil, tok.Key.JWK())
 	good := get(senders, tok.Sign())

@@ -7,6 +7,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 // permit is a token that may read everything in connection but write only some; pathRows are what is asked with it,
@@ -47,7 +48,8 @@ func TestPaths(t *testing.T) {
 }
 
 // Where no token is needed, none is looked at: a bad one changes nothing.
-func TestPublicIgnoresTokens_PATH2_PATH3_PATH11(t *testing.T) {
+func TestPublicIgnoresTokens(t *testing.T) {
+	spec.Rules(t, "PATH-2", "PATH-3", "PATH-11")
 	d := newDevice(t, publicMeters, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	for _, question := range []string{
 		"method=GET\ntarget=/x-nmos\n", "method=OPTIONS\ntarget=" + senders + "\n", "method=GET\ntarget=/meters\n",
@@ -62,7 +64,8 @@ func TestPublicIgnoresTokens_PATH2_PATH3_PATH11(t *testing.T) {
 }
 
 // A path may be as long as configured, in every kind of question, and what the token permits makes no difference.
-func TestLongPaths_PATH16(t *testing.T) {
+func TestLongPaths(t *testing.T) {
+	spec.Rules(t, "PATH-16")
 	tok := mint.New(mint.Options{Permissions: map[string]mint.Permission{
 		"node": {Read: []string{"*"}, Write: []string{"*"}}}})
 	authorization := "authorization=Bearer " + tok.Sign() + "\n"
@@ -115,7 +118,8 @@ func TestLongPaths_PATH16(t *testing.T) {
 
 // Whoever has a control socket can change all that the device model holds, so the handshake needs the whole model for
 // reading and for writing, whether or not a proxy has taken its Upgrade away.
-func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
+func TestControlSockets(t *testing.T) {
+	spec.Rules(t, "PATH-4", "PATH-15", "CTL-22")
 	all, none := []string{"*"}, []string(nil)
 	root, some := []string{"root.*"}, []string{"root.receiver-monitors.*"}
 	for name, c := range map[string]struct {
@@ -185,7 +189,8 @@ func TestControlSockets_PATH4_PATH15_CTL22(t *testing.T) {
 
 // The path of a Query API's socket does not decide, but the resource_path of its subscription does, which the question
 // names.
-func TestQuerySockets_PATH14(t *testing.T) {
+func TestQuerySockets(t *testing.T) {
+	spec.Rules(t, "PATH-14")
 	for name, c := range map[string]struct {
 		read              []string
 		nodes, everything string // the answers for the resource_path /nodes, and for what shows everything
@@ -233,7 +238,8 @@ func TestQuerySockets_PATH14(t *testing.T) {
 }
 
 // The methods that write are all the same to a token.
-func TestEveryMethodThatWrites_PATH1_PATH5(t *testing.T) {
+func TestEveryMethodThatWrites(t *testing.T) {
+	spec.Rules(t, "PATH-1", "PATH-5")
 	tok := mint.New(permit)
 	d := newDevice(t, nil, tok.Key.JWK())
 	for _, method := range strings.Fields("POST PUT PATCH DELETE") {

@@ -20,6 +20,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // ledger is where a test's records end up.
@@ -52,7 +53,8 @@ func (l *ledger) records(t *testing.T) (all []map[string]any) {
 }
 
 // Every answer has its record, and the record says what was asked, by whom, and what was answered and why.
-func TestRecords_OPS2(t *testing.T) {
+func TestRecords(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	const client = "controller-1"
 	d := newDevice(t, func(c *config.Config) { c.Paths.Public = []string{"/open"} }, mint.New(mint.Options{}).Key.JWK())
 	table, err := inventory.Parse([]byte(`{"resources":[{"kind":"meter","name":"in-1","id":"f0a1b2c3-0000-4000-8000-000000000001"}]}`))
@@ -184,7 +186,8 @@ func TestRecords_OPS2(t *testing.T) {
 }
 
 // In observe mode the record and the counts hold what enforce would have answered.
-func TestRecordsOfObserve_OPS3(t *testing.T) {
+func TestRecordsOfObserve(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeObserve }, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})
@@ -214,7 +217,8 @@ func TestRecordsOfObserve_OPS3(t *testing.T) {
 
 // What may change the device has a record of its own, however fast it comes; what is denied or read without end does
 // not (OPS-2).
-func TestChangesAreNeverJoined_OPS2(t *testing.T) {
+func TestChangesAreNeverJoined(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	for _, mode := range []config.Mode{config.ModeEnforce, config.ModeObserve} {
 		d := newDevice(t, func(c *config.Config) { c.Mode, c.Paths.Control = mode, []string{"/slot/2"} },
 			mint.New(mint.Options{}).Key.JWK())
@@ -296,7 +300,8 @@ func TestChangesAreNeverJoined_OPS2(t *testing.T) {
 
 // A token that was not verified is nobody's word: the record names its issuer as claimed, and nothing else that it says
 // (OPS-2; issue 10, D.24).
-func TestUnverifiedTokens_OPS2(t *testing.T) {
+func TestUnverifiedTokens(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	d := newDevice(t, nil, mint.New(mint.Options{}).Key.JWK())
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})

@@ -11,6 +11,7 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 )
 
 // What is asked here and through every client.
@@ -77,7 +78,8 @@ func TestResources(t *testing.T) {
 }
 
 // The answer is that of decide for the path that the resource stands for, with every kind of token (PATH-5).
-func TestResourceIsAnsweredLikeItsPath_PATH5(t *testing.T) {
+func TestResourceIsAnsweredLikeItsPath(t *testing.T) {
+	spec.Rules(t, "PATH-5")
 	tok := mint.New(resourceToken)
 	d := newDevice(t, vendorPaths, tok.Key.JWK())
 	d.setInventory(t, deviceInventory)
@@ -127,7 +129,8 @@ func differInTime(tb testing.TB, a, b string) bool {
 }
 
 // Before there is an inventory nothing is known about any resource, and all else is answered (ANS-5).
-func TestInventoryPending_ANS5(t *testing.T) {
+func TestInventoryPending(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	tok := mint.New(resourceToken)
 	d := newDevice(t, nil, tok.Key.JWK())
 	const packet = "resource 1\nid=9\nkind=meter\nname=in-1\naccess=read\n"
@@ -152,7 +155,8 @@ func TestInventoryPending_ANS5(t *testing.T) {
 }
 
 // Observe and off say the path too, if there is one (OPS-3).
-func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
+func TestModesSayTheResourcesPath(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeOff }, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	d.setInventory(t, deviceInventory)
 	const packet, unknown = "resource 1\nkind=meter\nname=in-1\naccess=read\n",
@@ -172,7 +176,8 @@ func TestModesSayTheResourcesPath_OPS3(t *testing.T) {
 }
 
 // A new inventory, and a new configuration of paths, are in force with the next question of a session that is open.
-func TestInventoryChanges_PATH11(t *testing.T) {
+func TestInventoryChanges(t *testing.T) {
+	spec.Rules(t, "PATH-11")
 	tok := mint.New(resourceToken)
 	d := newDevice(t, nil, tok.Key.JWK())
 	session := d.NewSession()

@@ -9,11 +9,13 @@ import (
 
 	"nmosauthd/agent"
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // The metadata at the root of a server names an issuer with a path: that one counts, and no other (INFO-002's
 // Keycloak). Before it has been read nothing is refused for good.
-func TestRootNamesIssuer_KEY8(t *testing.T) {
+func TestRootNamesIssuer(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	const realm = "https://a.example.com:443/realms/nmos"
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}, names: map[string]string{serverA: realm + "/"},
@@ -53,7 +55,8 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 }
 
 // An issuer that the root names in place of the one before replaces it once its keys are fetched, and that is told.
-func TestRootNamesAnotherIssuer_KEY8(t *testing.T) {
+func TestRootNamesAnotherIssuer(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	const first, second = serverA + "/realms/1", serverA + "/realms/2"
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverB, serverA}, names: map[string]string{serverA: first}}
@@ -82,7 +85,8 @@ func TestRootNamesAnotherIssuer_KEY8(t *testing.T) {
 }
 
 // A server that names another issuer each time it is asked is asked no more often for that, and nothing grows.
-func TestRootNamesIssuersWithoutEnd_KEY8(t *testing.T) {
+func TestRootNamesIssuersWithoutEnd(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}, endless: true}
 		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)
@@ -98,7 +102,8 @@ func TestRootNamesIssuersWithoutEnd_KEY8(t *testing.T) {
 }
 
 // A server that is dropped while its metadata is being read names nobody.
-func TestNamedByNobody_KEY8(t *testing.T) {
+func TestNamedByNobody(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}
 		servers, store, stop := n.boot(t, keys.Policy{}, nil, nil)

@@ -15,6 +15,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // network is discovery and all authorization servers of a test in virtual time.
@@ -202,7 +203,8 @@ func trusts(store *keys.Store, issuer string) bool {
 
 // A device that comes up before its network looks again and again, not in step with others, and finds its server when
 // it is there.
-func TestFoundServersAreUsed_DIS6(t *testing.T) {
+func TestFoundServersAreUsed(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
 		_, store := n.start(t, keys.Policy{})
@@ -237,7 +239,8 @@ func TestFoundServersAreUsed_DIS6(t *testing.T) {
 }
 
 // The configured servers come first, and another order among those found is not a change worth a write to flash.
-func TestConfiguredServersFirst_DIS6(t *testing.T) {
+func TestConfiguredServersFirst(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA, serverB}}
 		_, store := n.start(t, keys.Policy{Servers: []string{byHand}})
@@ -255,7 +258,8 @@ func TestConfiguredServersFirst_DIS6(t *testing.T) {
 
 // A server that is no longer advertised keeps its place for a day: what is held is not lost by one incomplete answer
 // (KEY-3).
-func TestServerNoLongerAdvertised_KEY3_DIS6(t *testing.T) {
+func TestServerNoLongerAdvertised(t *testing.T) {
+	spec.Rules(t, "KEY-3", "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}
 		_, store := n.start(t, keys.Policy{})
@@ -279,7 +283,8 @@ func TestServerNoLongerAdvertised_KEY3_DIS6(t *testing.T) {
 }
 
 // What was remembered is trusted before the network is there; where discovery is switched off nothing found is.
-func TestRememberedServers_KEY3(t *testing.T) {
+func TestRememberedServers(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
 		servers, store := n.start(t, keys.Policy{})
@@ -302,7 +307,8 @@ func TestRememberedServers_KEY3(t *testing.T) {
 
 // Whoever advertises other servers at each look takes no more memory than those of one look (KEY-3 is about keys that
 // are held).
-func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
+func TestAdvertisedWithoutEnd(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		store := keys.NewStore(func(context.Context, string) ([]byte, error) {
 			return nil,
@@ -335,7 +341,8 @@ func TestAdvertisedWithoutEnd_DIS6(t *testing.T) {
 }
 
 // Whoever knows that something has changed has the servers looked for immediately (OPS-1).
-func TestLookNow_OPS1_DIS6(t *testing.T) {
+func TestLookNow(t *testing.T) {
+	spec.Rules(t, "OPS-1", "DIS-6")
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{listed: []string{serverA}}
 		servers, _ := n.start(t, keys.Policy{})

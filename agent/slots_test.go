@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nmosauthd/agent"
+	"nmosauthd/tinytest/spec"
 )
 
 // hall is a Server in virtual time. A question is one byte, and so is its answer. A connection's handler has a slot.
@@ -126,7 +127,8 @@ func (h *hall) open(served, waiting int) {
 }
 
 // Many more clients than there are slots, over connections that a web server opens for each question: all are answered.
-func TestConnectionsWait_ANS5(t *testing.T) {
+func TestConnectionsWait(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	synctest.Test(t, func(t *testing.T) {
 		h := openHall(t, 8)
 		var answered atomic.Int32

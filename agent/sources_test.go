@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const sources = "/x-nmos/events/v1.0/sources/"
@@ -80,7 +81,8 @@ func TestSources(t *testing.T) {
 }
 
 // As many sources as a packet holds are one question with one answer.
-func TestManySources_PATH12(t *testing.T) {
+func TestManySources(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	template := mint.New(mint.Options{Permissions: map[string]mint.Permission{
 		"events": {Read: []string{"sources/*0"}}}})
 	d := newDevice(t, nil, template.Key.JWK())

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/decide"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // staged returns a device whose [enforce] has this stage for an API, and enforces all else.
@@ -32,7 +33,8 @@ func staged(t testing.TB, mode config.Mode, stages map[string]config.Stage) *dev
 
 // What a stage does not enforce is answered as observe mode answers it; all else as enforce does: each kind of
 // question, for reading and for writing (OPS-3).
-func TestStages_OPS3(t *testing.T) {
+func TestStages(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	tok := "authorization=Bearer " + tokenOf(map[string]claim{"channelmapping": {[]string{"none"}, nil, ""}}, "") + "\n"
 	const receiver = "/x-nmos/connection/v1.1/single/receivers/1"
 	for _, c := range []struct{ stages, packet, want string }{
@@ -124,7 +126,8 @@ func TestStages_OPS3(t *testing.T) {
 
 // Whatever the stages are, no answer is another than that of enforce or that of observe mode, and without a stage, or
 // by the zero value of one, each is that of enforce (OPS-3): nothing is open that no key names.
-func TestStagesTwin_OPS3(t *testing.T) {
+func TestStagesTwin(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	enforce, observe := staged(t, config.ModeEnforce, nil), staged(t, config.ModeObserve, nil)
 	zero := newDevice(t, func(c *config.Config) { vendorPaths(c); c.Enforce = config.Enforce{} },
 		mint.New(mint.Options{}).Key.JWK())
@@ -179,7 +182,8 @@ func TestStagesTwin_OPS3(t *testing.T) {
 }
 
 // What was let pass of a list is told from what was not (OPS-2).
-func TestListLetPassIsRecorded_OPS2_OPS3(t *testing.T) {
+func TestListLetPassIsRecorded(t *testing.T) {
+	spec.Rules(t, "OPS-2", "OPS-3")
 	d := staged(t, config.ModeEnforce, map[string]config.Stage{"connection": config.StageWrite})
 	out := &ledger{}
 	log := audit.New(audit.Options{Sinks: []audit.Sink{audit.NewWriter(out)}, QueueBytes: 1 << 20, RingBytes: 4096})

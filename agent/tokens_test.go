@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Every fault and every variant that the mint knows gets its answer, twice the same: the first is worked out, the
@@ -53,7 +54,8 @@ func TestEveryTokenOfTheMint(t *testing.T) {
 }
 
 // A token is judged again at each use: the one that was good a moment ago expires while it is remembered.
-func TestRememberedTokenExpires_CLM7_CLM8(t *testing.T) {
+func TestRememberedTokenExpires(t *testing.T) {
+	spec.Rules(t, "CLM-7", "CLM-8")
 	base := mint.New(mint.Options{Life: time.Minute})
 	d := newDevice(t, nil, base.Key.JWK())
 	packet := get(senders, base.Sign())

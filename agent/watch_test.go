@@ -15,6 +15,7 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // watcher is a stack that holds an open WebSocket and has left its question standing.
@@ -107,7 +108,8 @@ func controller(life time.Duration) *mint.Token {
 }
 
 // Whatever an answer follows from: when it changes, a standing question is answered again, once, and immediately.
-func TestWatch_ANS8(t *testing.T) {
+func TestWatch(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	const hour = time.Hour
 	for name, c := range map[string]struct {
 		change func(d *device, tok *mint.Token)
@@ -203,7 +205,8 @@ func TestWatchEnds(t *testing.T) {
 }
 
 // A question about all sources of a socket stands until one of them turns (PATH-12).
-func TestWatchSources_PATH12(t *testing.T) {
+func TestWatchSources(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	synctest.Test(t, func(t *testing.T) {
 		events := mint.New(mint.Options{Permissions: map[string]mint.Permission{
 			"events": {Read: []string{"sources/*"}}}})
@@ -222,7 +225,8 @@ func TestWatchSources_PATH12(t *testing.T) {
 
 // In observe mode an answer turns only with the mode; what enforce would answer is recorded when that turns. In mode
 // off nothing else counts. The turn is recorded, and a judgement that changes nothing is not (OPS-2, OPS-3).
-func TestWatchInEveryMode_OPS2_OPS3(t *testing.T) {
+func TestWatchInEveryMode(t *testing.T) {
+	spec.Rules(t, "OPS-2", "OPS-3")
 	synctest.Test(t, func(t *testing.T) {
 		tok := controller(time.Hour)
 		d := newDevice(t, func(c *config.Config) { c.Mode = config.ModeObserve }, tok.Key.JWK())

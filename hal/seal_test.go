@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 func testKey(first byte) []byte {
@@ -32,7 +34,8 @@ func mustSeal(tb testing.TB, s *Sealer, name string, plain []byte) []byte {
 	return file
 }
 
-func TestSeal_KEY3(t *testing.T) {
+func TestSeal(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	s := newSealer(t, testKey(1))
 	for _, plain := range []string{"", "x", `{"keys":[]}`, strings.Repeat("long ", 100_000)} {
 		file := mustSeal(t, s, "keys.json", []byte(plain))
@@ -52,7 +55,8 @@ func TestSeal_KEY3(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses_KEY3(t *testing.T) {
+func TestOpenRefuses(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	s := newSealer(t, testKey(1))
 	file := mustSeal(t, s, "keys.json", []byte(`{"keys":[]}`))
 	const foreign, unsealed = "sealed on another device", "is not sealed"

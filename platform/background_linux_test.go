@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // What runs in the background gives way to all else (ANS-5): its threads have a lower priority, and the others keep
 // theirs. On one processor the runtime gets a second, unless it was told how many.
-func TestBackground_ANS5(t *testing.T) {
+func TestBackground(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	before := runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(before)
 	t.Setenv("GOMAXPROCS", "")

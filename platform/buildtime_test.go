@@ -3,9 +3,12 @@ package platform
 import (
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestBuildTime_OPS1(t *testing.T) {
+func TestBuildTime(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	later := oldest.Add(time.Hour)
 	for _, c := range []struct {
 		given, revision string

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // chronyd 4.3 gave this answer, synchronised to a server, at 2026-11-29 14:09:34.125007574 UTC.
@@ -38,7 +40,8 @@ func fakeChrony(t *testing.T, change func(question, answer []byte) []byte) (addr
 	return conn.LocalAddr().String()
 }
 
-func TestChronyVouches_OPS1(t *testing.T) {
+func TestChronyVouches(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	set := func(at int, bytes ...byte) func(_, answer []byte) []byte {
 		return func(_, answer []byte) []byte {
 			copy(answer[at:], bytes)

@@ -13,9 +13,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestKernelVouches_OPS1(t *testing.T) {
+func TestKernelVouches(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for _, c := range []struct {
 		name   string
 		state  int
@@ -51,7 +54,8 @@ func TestKernelVouches_OPS1(t *testing.T) {
 }
 
 // The kernel of this machine is asked, and what it says is understood.
-func TestKernelOfThisMachine_OPS1(t *testing.T) {
+func TestKernelOfThisMachine(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	asked := 0
 	text, ok, tai := kernelVouches(func(x *unix.Timex) (int, error) {
 		asked++
@@ -69,7 +73,8 @@ func TestKernelOfThisMachine_OPS1(t *testing.T) {
 }
 
 // The mark of systemd-timesyncd, and one that the configuration names, stand if the kernel does not know.
-func TestMarks_OPS1(t *testing.T) {
+func TestMarks(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const configured = "/run/ptp/locked"
 	root := t.TempDir()
 	c := realClock{root: root, chrony: "127.0.0.1:1"}
@@ -117,7 +122,8 @@ func TestMarks_OPS1(t *testing.T) {
 }
 
 // A clock of this machine with a mark, which is there or not, is what the mark says, and stays so once it is gone.
-func TestMarkVouches_OPS1(t *testing.T) {
+func TestMarkVouches(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	if _, ok, _ := kernelVouches(unix.Adjtimex); ok {
 		t.Skip("skipped: the kernel of this machine vouches for its clock")
 	}
@@ -153,7 +159,8 @@ func TestMarkVouches_OPS1(t *testing.T) {
 }
 
 // The timer is one that the kernel cancels when the clock is set. Setting it is not for a test, so the kernel is asked.
-func TestTimerfd_OPS1(t *testing.T) {
+func TestTimerfd(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	w, err := realClock{}.watch()
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +174,8 @@ func TestTimerfd_OPS1(t *testing.T) {
 	w.Close()
 }
 
-func TestTimerfdWaits_OPS1(t *testing.T) {
+func TestTimerfdWaits(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	w, err := realClock{}.watch()
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +195,8 @@ func TestTimerfdWaits_OPS1(t *testing.T) {
 	}
 }
 
-func TestTimerResult_OPS1(t *testing.T) {
+func TestTimerResult(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for _, c := range []struct{ err, want error }{
 		{nil, nil},
 		{&fs.PathError{Op: "read", Path: "timer", Err: unix.ECANCELED}, nil},
@@ -202,7 +211,8 @@ func TestTimerResult_OPS1(t *testing.T) {
 }
 
 // The real clock runs, and ends when it is told to.
-func TestClockRuns_OPS1(t *testing.T) {
+func TestClockRuns(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -217,7 +227,8 @@ func TestClockRuns_OPS1(t *testing.T) {
 	<-done
 }
 
-func TestUptime_OPS1(t *testing.T) {
+func TestUptime(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	a := realClock{}.uptime()
 	b := realClock{}.uptime()
 	if a <= 0 || b < a {

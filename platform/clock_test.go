@@ -6,9 +6,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestClockStates_OPS1(t *testing.T) {
+func TestClockStates(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for _, c := range []struct {
 		name    string
 		wall    time.Time
@@ -42,7 +45,8 @@ func TestClockStates_OPS1(t *testing.T) {
 	}
 }
 
-func TestClockStateNames_OPS1(t *testing.T) {
+func TestClockStateNames(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for state, want := range map[ClockState]string{
 		ClockUnset: "unset", ClockUnsynchronised: "unsynchronised", ClockSynchronised: "synchronised",
 		7: "ClockState(7)",
@@ -58,7 +62,8 @@ func TestClockStateNames_OPS1(t *testing.T) {
 
 // A clock that is not synchronised is unset below the latest time that was known; a synchronised one below the build
 // alone, whatever was kept.
-func TestClockFloor_OPS1(t *testing.T) {
+func TestClockFloor(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	day := func(n int) time.Time { return BuildTime().Add(time.Duration(n) * 24 * time.Hour) }
 	for _, c := range []struct {
 		name     string
@@ -124,7 +129,8 @@ func TestClockFloor_OPS1(t *testing.T) {
 
 // What is known for certain is now while the clock is synchronised, and else the floor. That holds after a restart,
 // too.
-func TestClockKnown_OPS1(t *testing.T) {
+func TestClockKnown(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		remembered, now := BuildTime().Add(time.Hour), BuildTime().Add(2*time.Hour)
 		f := newFakeClock(now)
@@ -161,7 +167,8 @@ func TestClockKnown_OPS1(t *testing.T) {
 
 // One bad reading of a time service cannot last: neither in this run nor in the next does it count against a clock that
 // is synchronised, and an hour of that makes it forgotten.
-func TestClockKnownWrongly_OPS1(t *testing.T) {
+func TestClockKnownWrongly(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		now, wrong := BuildTime().Add(time.Hour), BuildTime().AddDate(73, 0, 0)
 		f := newFakeClock(wrong)
@@ -214,7 +221,8 @@ func TestClockKnownWrongly_OPS1(t *testing.T) {
 
 // A clock that somebody sets counts once it has run for an hour so: a mistake is put right before it is kept, and not
 // against who puts it right. A little step is a time program's that tells nobody.
-func TestClockSetByOperator_OPS1(t *testing.T) {
+func TestClockSetByOperator(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for _, c := range []struct {
 		name string
 		move time.Duration
@@ -261,7 +269,8 @@ func TestClockSetByOperator_OPS1(t *testing.T) {
 
 // Who has vouched for the clock since the boot is believed until the clock is set, though it says no more; then it must
 // have looked at the clock again.
-func TestClockStaysSynchronised_OPS1(t *testing.T) {
+func TestClockStaysSynchronised(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(BuildTime().Add(24 * time.Hour))
 		time.Sleep(time.Hour) // since the boot
@@ -319,7 +328,8 @@ func TestClockStaysSynchronised_OPS1(t *testing.T) {
 }
 
 // The kernel's TAI offset names the difference.
-func TestClockExplains_OPS1(t *testing.T) {
+func TestClockExplains(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(BuildTime().Add(time.Hour))
 		f.tai = 38 * time.Second
@@ -335,7 +345,8 @@ func TestClockExplains_OPS1(t *testing.T) {
 }
 
 // What depends on the time is tried again once the clock is synchronised, and after a step of more than a minute.
-func TestClockRenewed_OPS1(t *testing.T) {
+func TestClockRenewed(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	unset, doubtful, good := ClockUnset, ClockUnsynchronised, ClockSynchronised
 	for _, c := range []struct {
 		before, after ClockState
@@ -354,7 +365,8 @@ func TestClockRenewed_OPS1(t *testing.T) {
 }
 
 // Every decision asks.
-func TestClockNowAllocates_OPS1(t *testing.T) {
+func TestClockNowAllocates(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	clock := NewClock()
 	if n := testing.AllocsPerRun(100, func() {
 		if now, _ := clock.Now(); now.IsZero() {
@@ -372,7 +384,8 @@ func BenchmarkClockNow(b *testing.B) {
 	}
 }
 
-func TestExplainOffset_OPS1(t *testing.T) {
+func TestExplainOffset(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const tai, gps, twice, zone = "on TAI", "on the time of GPS", "taken off twice", "local time"
 	for _, c := range []struct {
 		d, tai    time.Duration
@@ -410,7 +423,8 @@ func TestExplainOffset_OPS1(t *testing.T) {
 
 // All that uses the clock does so concurrently, and a clock that is set meanwhile is never called synchronised for
 // good.
-func TestClockConcurrently_OPS1(t *testing.T) {
+func TestClockConcurrently(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	f := newFakeClock(BuildTime().Add(time.Hour))
 	clock := newClock(f)
 	var using sync.WaitGroup

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // running is a Clock that runs in a synctest bubble.
@@ -35,7 +37,8 @@ func (r *running) take() []ClockEvent {
 }
 
 // A clock that is set is judged again immediately, and its step reported with its size.
-func TestClockSet_OPS1(t *testing.T) {
+func TestClockSet(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(time.Unix(100, 0))
 		r := run(t, f)
@@ -76,7 +79,8 @@ func TestClockSet_OPS1(t *testing.T) {
 
 // A time service that begins to vouch is noticed within seconds; that it ceases to is nothing, and what it slews is no
 // step.
-func TestClockLooksAgain_OPS1(t *testing.T) {
+func TestClockLooksAgain(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(BuildTime().Add(time.Hour))
 		r := run(t, f)
@@ -103,7 +107,8 @@ func TestClockLooksAgain_OPS1(t *testing.T) {
 }
 
 // Where the system does not tell that the clock was set, that is said once, and found by looking.
-func TestClockWithoutWatch_OPS1(t *testing.T) {
+func TestClockWithoutWatch(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	refused := errors.New("operation not permitted")
 	for _, opens := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,7 +135,8 @@ func TestClockWithoutWatch_OPS1(t *testing.T) {
 }
 
 // A process that is held up while it reads the two clocks sees no step.
-func TestClockHeldUp_OPS1(t *testing.T) {
+func TestClockHeldUp(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeClock(BuildTime().Add(time.Hour))
 		clock := newClock(f)

@@ -6,9 +6,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestReadSecret_CLI4(t *testing.T) {
+func TestReadSecret(t *testing.T) {
+	spec.Rules(t, "CLI-4")
 	dir := t.TempDir()
 	for i, c := range []struct {
 		text string

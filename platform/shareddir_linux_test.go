@@ -8,11 +8,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Files have the mode and the group that they are to have from the moment at which their name is there; others may
 // enter the directory, whatever the umask.
-func TestSharedDirModes_CERT29_CERT48(t *testing.T) {
+func TestSharedDirModes(t *testing.T) {
+	spec.Rules(t, "CERT-29", "CERT-48")
 	defer syscall.Umask(syscall.Umask(0o077))
 	d := &SharedDir{Path: filepath.Join(t.TempDir(), "tls")}
 	if err := d.Prepare(); err != nil {
@@ -77,7 +80,8 @@ func TestSharedDirModes_CERT29_CERT48(t *testing.T) {
 }
 
 // A folder in which others could replace a file is not used.
-func TestSharedDirOfAll_CERT29(t *testing.T) {
+func TestSharedDirOfAll(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	d := &SharedDir{Path: t.TempDir()}
 	if err := os.Chmod(d.Path, 0o777); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -60,7 +61,8 @@ func names(t *testing.T, disk *powercut.Disk) string {
 // Whenever the power goes while a pair is replaced, a reader finds the old or the new one, whole, and the new one for
 // certain once Replace has said so. The next one can be written over whatever is found, and then nothing else is left:
 // the former key is gone.
-func TestSharedDirPowerCut_CERT29(t *testing.T) {
+func TestSharedDirPowerCut(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for kind, fat := range disks {
 		for _, before := range []string{"", oldPair} {
 			disk := powercut.New(sharedDir)
@@ -104,7 +106,8 @@ func TestSharedDirPowerCut_CERT29(t *testing.T) {
 }
 
 // What is there already is not written again, so that no web server loads it again.
-func TestSharedDirSame_CERT29(t *testing.T) {
+func TestSharedDirSame(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for _, fat := range disks {
 		disk := powercut.New(sharedDir)
 		disk.LosesRenames = fat
@@ -128,7 +131,8 @@ func TestSharedDirSame_CERT29(t *testing.T) {
 }
 
 // Each step that fails leaves a pair, names the file, and the next attempt succeeds.
-func TestSharedDirFails_CERT29(t *testing.T) {
+func TestSharedDirFails(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	failure := errors.New("input/output error")
 	for _, fat := range disks {
 		for _, step := range []string{"create ", "write ", "fsync /etc/tls/", "close ", "rename ", "fsync directory "} {
@@ -162,7 +166,8 @@ func TestSharedDirFails_CERT29(t *testing.T) {
 
 // What all may read is durable once Write has said so, on FAT too, and until then the old one, the new one, or on FAT
 // none.
-func TestSharedDirWrite_CERT29(t *testing.T) {
+func TestSharedDirWrite(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for _, fat := range disks {
 		disk := powercut.New(sharedDir)
 		disk.LosesRenames = fat
@@ -193,7 +198,8 @@ func TestSharedDirWrite_CERT29(t *testing.T) {
 }
 
 // The power fails, and again while what it left is put right or replaced: there is always a whole pair.
-func TestSharedDirPowerCutTwice_CERT29(t *testing.T) {
+func TestSharedDirPowerCutTwice(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for kind, fat := range disks {
 		disk := powercut.New(sharedDir)
 		disk.LosesRenames = fat

@@ -9,6 +9,7 @@ import (
 
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 // slot is what a slot holds that is whole.
@@ -19,7 +20,8 @@ func slot(number uint64, data string) string {
 
 // Whatever is on the flash, a file is what one of its slots holds or an error says why not; and what is written from
 // then on is what is read.
-func FuzzStateDir_KEY3(f *testing.F) {
+func FuzzStateDir(f *testing.F) {
+	spec.Rules(f, "KEY-3")
 	whole := []byte(slot(7, oldText))
 	f.Add(whole, []byte(slot(8, newText)), false, false, uint64(0), uint64(0))
 	f.Add(whole[:len(whole)-1], whole[:20], false, false, uint64(0), uint64(0))

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // killedChild names the directory into which the process that TestStateDirKilled starts writes for as long as it lives.
@@ -28,7 +30,8 @@ func numbered(n int) []byte {
 }
 
 // A process that is killed in the middle leaves the old file or the new one, whole, each time.
-func TestStateDirKilled_KEY3(t *testing.T) {
+func TestStateDirKilled(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if dir := os.Getenv(killedChild); dir != "" {
 		writeUntilKilled(&StateDir{Path: dir, Disk: &toldDisk{}})
 	}
@@ -66,7 +69,7 @@ func TestStateDirKilled_KEY3(t *testing.T) {
 // it reported as written, -1 for none.
 func killWriter(t *testing.T, dir string, step int) (reported int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirKilled_KEY3$", "-test.count=1")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirKilled$", "-test.count=1")
 	cmd.Env = append(os.Environ(), killedChild+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -145,7 +148,8 @@ const readOnlyChild = "PLATFORM_TEST_READ_ONLY"
 
 // A file system that is mounted read-only is told as such: what it held is read, nothing is written, nobody fails to
 // start.
-func TestStateDirReadOnly_KEY3(t *testing.T) {
+func TestStateDirReadOnly(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if dir := os.Getenv(readOnlyChild); dir != "" {
 		useReadOnly(t, &StateDir{Path: dir})
 		return
@@ -207,7 +211,8 @@ func useReadOnly(t *testing.T, d *StateDir) {
 const fullChild = "PLATFORM_TEST_FULL"
 
 // On a disk that is full a write fails and what the file held stays; with room again it succeeds.
-func TestStateDirFull_KEY3(t *testing.T) {
+func TestStateDirFull(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if dir := os.Getenv(fullChild); dir != "" {
 		useFull(t, &StateDir{Path: dir})
 		return
@@ -261,7 +266,8 @@ func useFull(t *testing.T, d *StateDir) {
 
 // What another user may have put in a folder that others may write is not believed, and not written to; what comes next
 // is kept in its place. A pipe does not keep the start waiting.
-func TestPlantedStateFiles_KEY3(t *testing.T) {
+func TestPlantedStateFiles(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to other users")
 	}

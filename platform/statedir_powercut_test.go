@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -80,7 +81,8 @@ func read(t *testing.T, disk platform.Disk) string {
 
 // Whenever the power goes while the file is written, the old or the new one is found, and the new one for certain once
 // WriteFile has said so. Two slots are all that there is then, and the file can be written.
-func TestPowerCut_KEY3(t *testing.T) {
+func TestPowerCut(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	for kind, fat := range disks {
 		for name, c := range map[string]struct {
 			before string
@@ -126,7 +128,8 @@ func TestPowerCut_KEY3(t *testing.T) {
 }
 
 // A power cut while the file is written after another power cut, which left one slot torn.
-func TestPowerCutTwice_KEY3(t *testing.T) {
+func TestPowerCutTwice(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	for kind, fat := range disks {
 		t.Run("KEY-3/twice"+kind, func(t *testing.T) {
 			n := 0
@@ -159,7 +162,8 @@ func TestPowerCutTwice_KEY3(t *testing.T) {
 
 // A write that failed at its last sync may not be on the disk although it can be read: the next one goes to the same
 // slot, and leaves the one that is whole for certain.
-func TestPowerCutAfterFailedSync_KEY3(t *testing.T) {
+func TestPowerCutAfterFailedSync(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	disk := diskWith(t, false, "older", oldText)
 	state := platform.StateDir{Path: stateDir, Disk: disk}
 	disk.Step = func(next string) error {
@@ -185,7 +189,8 @@ func TestPowerCutAfterFailedSync_KEY3(t *testing.T) {
 }
 
 // Setting a file aside leaves it under the one name or the other.
-func TestPowerCutSetAside_KEY3(t *testing.T) {
+func TestPowerCutSetAside(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	disk := diskWith(t, false, oldText)
 	state := platform.StateDir{Path: stateDir, Disk: disk}
 	err := disk.Cut(func() error {
@@ -230,7 +235,8 @@ func (d forgetful) SyncDir(path string) error {
 }
 
 // The disk must show what each step of the sequence is there for, or the tests above say nothing.
-func TestPowerCutNeedsEachStep_KEY3(t *testing.T) {
+func TestPowerCutNeedsEachStep(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	for _, c := range []struct {
 		name            string
 		fsync, fsyncDir bool
@@ -256,7 +262,8 @@ func TestPowerCutNeedsEachStep_KEY3(t *testing.T) {
 }
 
 // A step that fails leaves the old file or the new one, and the next write succeeds.
-func TestWriteFails_KEY3(t *testing.T) {
+func TestWriteFails(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	failure := errors.New("input/output error")
 	for _, c := range []struct{ step, want string }{
 		{"edit ", oldText},
@@ -288,7 +295,8 @@ func TestWriteFails_KEY3(t *testing.T) {
 }
 
 // What is not whole is used only if it is the slot of a write that was cut short; else it is damage, and said to be.
-func TestTornSlots_KEY3(t *testing.T) {
+func TestTornSlots(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	const torn, missing, whole, other = "torn", "missing", "whole", "plain"
 	for _, c := range []struct {
 		first, second string // NAME.2, NAME

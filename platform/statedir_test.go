@@ -10,9 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestStateDir_KEY3(t *testing.T) {
+func TestStateDir(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	d := &StateDir{Path: filepath.Join(t.TempDir(), "state")}
 	if _, err := d.ReadFile("a", 10); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
@@ -59,7 +62,8 @@ func TestStateDir_KEY3(t *testing.T) {
 }
 
 // Nothing configured is nothing kept, and no error.
-func TestStateDirNone_KEY3(t *testing.T) {
+func TestStateDirNone(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	var d StateDir
 	if err := errors.Join(d.Prepare(), d.WriteFile("a", []byte("x"))); err != nil {
 		t.Error(err)
@@ -72,7 +76,8 @@ func TestStateDirNone_KEY3(t *testing.T) {
 	}
 }
 
-func TestStateDirSetAside_KEY3(t *testing.T) {
+func TestStateDirSetAside(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	d := StateDir{Path: t.TempDir()}
 	for _, text := range []string{"older", "newer"} {
 		if err := d.WriteFile("a", []byte(text)); err != nil {
@@ -103,7 +108,8 @@ func TestStateDirSetAside_KEY3(t *testing.T) {
 	}
 }
 
-func TestStateDirErrors_KEY3(t *testing.T) {
+func TestStateDirErrors(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if runtime.GOOS == "windows" {
 		t.Skip("the paths are those of Unix")
 	}
@@ -147,7 +153,8 @@ func (d faultyDisk) Open(string) (io.ReadCloser, error) { return nil, d.err }
 func (d faultyDisk) Edit(string) (DiskFile, error)      { return nil, d.err }
 func (d faultyDisk) Rename(from, to string) error       { return d.err }
 
-func TestStateDirNames_KEY3(t *testing.T) {
+func TestStateDirNames(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	d := StateDir{Path: t.TempDir()}
 	for _, name := range []string{"", ".", "..", "../a", "/a", "b/a", ".a", "a\x00", "a.damaged", "a.2"} {
 		_, readErr := d.ReadFile(name, 10)

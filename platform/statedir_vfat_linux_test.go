@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // vfatChild names the directory in which the process that TestStateDirVFAT starts works.
@@ -18,7 +20,8 @@ const vfatChild = "PLATFORM_TEST_VFAT"
 // A real FAT: whatever the kernel has not written to the medium is lost at a power cut. A copy of the medium at that
 // moment holds the old file or the new one, and the new one for certain once WriteFile has said so; and it can be
 // written to.
-func TestStateDirVFAT_KEY3(t *testing.T) {
+func TestStateDirVFAT(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if dir := os.Getenv(vfatChild); dir != "" {
 		useVFAT(t, dir)
 		return
@@ -31,7 +34,7 @@ func TestStateDirVFAT_KEY3(t *testing.T) {
 			t.Skipf("no %s, of dosfstools and mount: %v", tool, err)
 		}
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirVFAT_KEY3$", "-test.count=1", "-test.v")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestStateDirVFAT$", "-test.count=1", "-test.v")
 	cmd.Env = append(os.Environ(), vfatChild+"="+t.TempDir())
 	// A mount namespace of its own, so that nothing is mounted for others, or for longer than it takes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}

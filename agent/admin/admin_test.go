@@ -18,6 +18,7 @@ import (
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/httpauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // shelf is what the socket shows in these tests.
@@ -142,7 +143,8 @@ func put(body string) string {
 const get = "GET /inventory HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 // Every path, method and outcome has its status, and errors are NMOS errors (ANS-7).
-func TestInventory_ANS7(t *testing.T) {
+func TestInventory(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	long := strings.Repeat("x", admin.MaxBody)
 	chunked := func(body string) string {
 		return fmt.Sprintf("PUT /inventory HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "+
@@ -309,7 +311,8 @@ func TestSlowPush(t *testing.T) {
 	})
 }
 
-func TestObserved_ANS7(t *testing.T) {
+func TestObserved(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	for _, c := range []struct {
 		name, method string
 		err          error
@@ -336,7 +339,8 @@ func TestObserved_ANS7(t *testing.T) {
 	}
 }
 
-func TestStatus_ANS7(t *testing.T) {
+func TestStatus(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	for path, want := range map[string]string{
 		"/status": "application/json {\"healthy\":true}", "/metrics": "text/plain; version=0.0.4; charset=utf-8 # " +
 			"HELP a b.\n",
@@ -369,7 +373,8 @@ func TestLongAnswersHaveALength(t *testing.T) {
 	})
 }
 
-func TestKeys_ANS7(t *testing.T) {
+func TestKeys(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	for _, c := range []struct {
 		query string
 		err   error
@@ -390,7 +395,8 @@ func TestKeys_ANS7(t *testing.T) {
 	}
 }
 
-func TestRecords_ANS7(t *testing.T) {
+func TestRecords(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	for query, want := range map[string]string{
 		"?seq=7": "200 {\"seq\":7}\n", "?seq=8": `404 {"code":404,"error":"the daemon remembers decisions 5 to 7"`,
 		"": "400 ", "?seq=": "400 ", "?seq=-7": "400 ", "?seq=x": "400 ", "?seq=18446744073709551616": "400 ",

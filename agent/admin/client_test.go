@@ -9,10 +9,12 @@ import (
 	"testing/synctest"
 
 	"nmosauthd/agent/admin"
+	"nmosauthd/tinytest/spec"
 )
 
 // Certificates are asked for, installed and removed; what is sent is bounded.
-func TestCerts_CERT47(t *testing.T) {
+func TestCerts(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	synctest.Test(t, func(t *testing.T) {
 		pem := "\r\nContent-Length: 4\r\n\r\npair"
 		long := fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n%s", 129<<10, strings.Repeat("x", 129<<10))

@@ -14,10 +14,12 @@ import (
 	"nmosauthd/agent/admin"
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // The last records, and those that come, as far as they are asked for.
-func TestWatch_ANS7(t *testing.T) {
+func TestWatch(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	synctest.Test(t, func(t *testing.T) {
 		log := audit.New(audit.Options{QueueBytes: 1 << 20, RingBytes: 1 << 20})
 		decide := func(client, path string, reason wire.Reason) {

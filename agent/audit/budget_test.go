@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // budgeted are the options of a Log with the default budget, and the records that Observe was shown.
@@ -46,7 +47,8 @@ func readAt(client, path string) Decision {
 
 // Distinct denials without end take bounded room in the stream, each is accounted for by its reason, and every change
 // of the device has a line of its own among them (OPS-2; issue 10, B.9).
-func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
+func TestDenialsBeyondTheBudgetAreJoined(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
@@ -136,7 +138,8 @@ func TestDenialsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 }
 
 // What Observe is shown of joined decisions is what they were, so that its report holds all controllers and paths.
-func TestObserveIsShownWhatWasJoined_OPS2(t *testing.T) {
+func TestObserveIsShownWhatWasJoined(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
@@ -185,7 +188,8 @@ func TestObserveIsShownWhatWasJoined_OPS2(t *testing.T) {
 
 // What tokens permit to read has lines of its own within the budget, and beyond it a count for each client, method and
 // path.
-func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
+func TestReadsBeyondTheBudgetAreJoined(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
@@ -238,7 +242,8 @@ func TestReadsBeyondTheBudgetAreJoined_OPS2(t *testing.T) {
 }
 
 // A client that reads ever new paths takes bounded room, too: then the paths are left out. Changes are never joined.
-func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
+func TestReadsOfEverNewPaths(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)
@@ -283,7 +288,8 @@ func TestReadsOfEverNewPaths_OPS2(t *testing.T) {
 
 // One who floods takes nothing from the budget of others, whether they are another user's, or known clients of the same
 // web server; and of users there may be any number.
-func TestBudgetsAreApart_OPS2(t *testing.T) {
+func TestBudgetsAreApart(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, _ := budgeted(out)
@@ -333,7 +339,8 @@ func TestBudgetsAreApart_OPS2(t *testing.T) {
 }
 
 // A clock that is set forward or back gives nobody a budget beyond what can be saved up, and takes nothing for long.
-func TestBudgetWhenTheClockIsSet_OPS1(t *testing.T) {
+func TestBudgetWhenTheClockIsSet(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	var c callers
 	c.rates = Rates{Denials: 2}
 	r := strangerAt("/")
@@ -359,7 +366,8 @@ func TestBudgetWhenTheClockIsSet_OPS1(t *testing.T) {
 }
 
 // With full = "wait" nothing is lost beyond the budget either, and nothing that is joined waits.
-func TestJoinedNeverWait_OPS2(t *testing.T) {
+func TestJoinedNeverWait(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	stuck := newTape()
 	stuck.stuck = make(chan struct{})
 	o, _ := budgeted(stuck)
@@ -412,7 +420,8 @@ func TestBudgetAllocatesNothing(t *testing.T) {
 }
 
 // The claimed issuer of a token that was not verified has a member of its own, escaped and bounded.
-func TestUnverifiedIssuer_OPS2(t *testing.T) {
+func TestUnverifiedIssuer(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	r := strangerAt("/a")
 	r.Reason, r.Claimed = wire.IssuerUntrusted, []byte("https://evil.example/\x1b[2J\"\n"+strings.Repeat("e", 400))
 	line := appendRecord(nil, recorded(r), MaxPath)

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // What looks like a token is taken out of a text, and nothing else is.
-func TestClean_OPS2(t *testing.T) {
+func TestClean(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	const tok = "eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2ln-_09"
 	const header = "eyJhbGciOiJSUzUxMiJ9"
 	encoded := strings.ReplaceAll(tok, ".", "%2e")
@@ -73,7 +75,8 @@ func TestClean_OPS2(t *testing.T) {
 
 // JSON may begin with white space, before its brace and behind it, and so a token need not begin with eyJ (issue 10,
 // D.22).
-func TestCleanWhiteSpace_OPS2(t *testing.T) {
+func TestCleanWhiteSpace(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	var spaces []string
 	for _, a := range []string{"", " ", "\t", "\n", "\r"} {
 		for _, b := range []string{"", " ", "\t", "\n", "\r"} {
@@ -105,7 +108,8 @@ func TestCleanWhiteSpace_OPS2(t *testing.T) {
 }
 
 // A token is found where the text has to be cut, too.
-func TestCleanBeforeCut_OPS2(t *testing.T) {
+func TestCleanBeforeCut(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	tok := "eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
 	for at := range 2 * (MaxPath + 10) {
 		if at == MaxPath+10 { // with a header that is longer than all that is shown

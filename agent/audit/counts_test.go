@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Many concurrent askers, with a sink that works, one that never returns, one that fails always and one that fails at
 // times and writes parts of lines: decisions kept and dropped are all decisions, exactly, for each of them, and its
 // lines say so too.
-func TestCountsAreExact_OPS2(t *testing.T) {
+func TestCountsAreExact(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Run("no budget", func(t *testing.T) { testCounts(t, Rates{}) })
 	t.Run("budget", func(t *testing.T) { testCounts(t, Rates{Denials: 1, Allows: 10}) })
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // anyDecision is a decision of few different texts, so that the next one often has the same.
@@ -43,7 +44,8 @@ func anyDecision(r *rand.Rand) Decision {
 }
 
 // What a Draft makes of one decision after another, alike or not, is what is made of each alone.
-func TestDraft_OPS2(t *testing.T) {
+func TestDraft(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	r := rand.New(rand.NewPCG(1, 2))
 	reads, reasons := newRepeats(readPlaces, joinEvery), newRepeats(reasonPlaces, joinEvery)
 	var w Draft
@@ -94,7 +96,8 @@ func TestDraft_OPS2(t *testing.T) {
 
 // A connection remembers where its last decision was counted. Whatever came to be counted there since, each decision
 // counts for its own client, by its path as long as there are few, and Observe is shown each.
-func TestDraftsPlace_OPS2(t *testing.T) {
+func TestDraftsPlace(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, seen := budgeted(out)

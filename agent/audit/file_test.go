@@ -15,6 +15,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/wire"
 	"nmosauthd/platform"
+	"nmosauthd/tinytest/spec"
 )
 
 func record(path string) *audit.Decision {
@@ -362,7 +363,8 @@ func TestFileOfOthers(t *testing.T) {
 }
 
 // A file that was begun because another was full is not a start of the daemon; the next start is (issue 10, D.23).
-func TestStartsAreNotFiles_OPS2(t *testing.T) {
+func TestStartsAreNotFiles(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	for start := 1; start <= 3; start++ {
 		l := open(nil, fileSink(path, 64<<10, 9))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // allowed is a record of a request that was served.
@@ -169,7 +170,8 @@ func closeLog(l *Log) {
 }
 
 // Every decision becomes a line that says what the issue asks for.
-func TestRecord_OPS2(t *testing.T) {
+func TestRecord(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		l := New(options(out))

@@ -7,11 +7,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Other configurations come while many ask: for a sink that stays, whatever its settings, decisions kept and dropped
 // are all decisions, exactly, and each stream is good.
-func TestReconfigureUnderLoad_OPS2(t *testing.T) {
+func TestReconfigureUnderLoad(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	stays, moves := newTape(), []*tape{newTape()}
 	stays.name, moves[0].name = "stays", "moves"
 	l := New(options(stays, moves[0]))

@@ -15,6 +15,7 @@ import (
 
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 func syslogOptions(network, address string) audit.SyslogOptions {
@@ -221,7 +222,8 @@ func TestSyslogUDPNobodyThere(t *testing.T) {
 }
 
 // The certificate is judged by the time that the caller says it is, as those of authorization servers are.
-func TestSyslogTime_OPS1(t *testing.T) {
+func TestSyslogTime(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	cert, pool := certificate(t, "syslog.example.com")
 	for _, c := range []struct {
 		name string

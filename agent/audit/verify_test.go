@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // stream makes a stream of so many records, opened and closed.
@@ -197,7 +199,8 @@ func TestVerifyMixed(t *testing.T) {
 
 // The range is that of what is there, in whatever order it was written: records that stand for several decisions come
 // later (issue 10, D.23).
-func TestVerifyRange_OPS2(t *testing.T) {
+func TestVerifyRange(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	synctest.Test(t, func(t *testing.T) {
 		out := newTape()
 		o, _ := budgeted(out)
@@ -226,7 +229,8 @@ func TestVerifyRange_OPS2(t *testing.T) {
 }
 
 // A stream whose record with a known chain is missing is not called intact (issue 10, D.23).
-func TestVerifyTheHead_OPS2(t *testing.T) {
+func TestVerifyTheHead(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	lines := stream(t, 5)
 	head := field([]byte(lines[4]), "chain")
 	for name, c := range map[string]struct {

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // A certificate that is not what was asked for is not used, and the next server is asked.
-func TestChecks_CERT7_CERT28(t *testing.T) {
+func TestChecks(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-28")
 	other := newCA("Other", day)
 	for _, c := range []struct {
 		name  string
@@ -116,7 +118,8 @@ func TestChecks_CERT7_CERT28(t *testing.T) {
 }
 
 // A certificate may come from below the root; what lies between goes to the firmware with it.
-func TestIntermediate_CERT13_CERT28(t *testing.T) {
+func TestIntermediate(t *testing.T) {
+	spec.Rules(t, "CERT-13", "CERT-28")
 	e := newEST("est.example.com")
 	root := e.ca
 	below := &authority{key: newKey()}
@@ -142,7 +145,8 @@ func TestIntermediate_CERT13_CERT28(t *testing.T) {
 
 // A certificate of a CA whose clock is a little ahead is the firmware's once its time has come: until then that serves
 // with the one before, which is still good.
-func TestAhead_CERT28_CERT44(t *testing.T) {
+func TestAhead(t *testing.T) {
+	spec.Rules(t, "CERT-28", "CERT-44")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.Place(0)
 		r.run(44 * day)
@@ -173,7 +177,8 @@ func TestAhead_CERT28_CERT44(t *testing.T) {
 
 // How long a server wants to be left alone is its own affair: the next one is asked as usual, and it is not asked again
 // meanwhile, but by an operator.
-func TestRestOfOneServer_CERT7(t *testing.T) {
+func TestRestOfOneServer(t *testing.T) {
+	spec.Rules(t, "CERT-7")
 	synctest.Test(t, func(t *testing.T) {
 		busy, e := newEST("busy.example.com"), newEST("est.example.com")
 		busy.ca, busy.cert, busy.cacerts = e.ca, e.ca.serve("busy.example.com", 365*day), e.cacerts

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // Whoever answers the first contact, unchecked, cannot keep the device away from the right server for a day.
-func TestFirstContactRetry_CERT7_CERT11(t *testing.T) {
+func TestFirstContactRetry(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-11")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.answer = func(w http.ResponseWriter, _ *http.Request, _ *asked) bool {
 			w.Header().Set("Retry-After", "86400")
@@ -32,7 +34,8 @@ func TestFirstContactRetry_CERT7_CERT11(t *testing.T) {
 }
 
 // A chain that would leave no room for what else is kept is refused: it must not stand in the way of all that comes.
-func TestLongChain_CERT28_CERT29(t *testing.T) {
+func TestLongChain(t *testing.T) {
+	spec.Rules(t, "CERT-28", "CERT-29")
 	e := newEST("est.example.com")
 	padded := func(of *authority, cn string) *authority {
 		a := &authority{key: newKey()}
@@ -72,7 +75,8 @@ func TestLongChain_CERT28_CERT29(t *testing.T) {
 }
 
 // A device that has lost its certificate and reaches no server rests between its attempts.
-func TestRestWithoutPair_CERT7_CERT45(t *testing.T) {
+func TestRestWithoutPair(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.run(2 * day)
 		r.must()

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // A renewal that an operator wished for and a person has to agree to, of a server that is away when it is to be asked
 // again, is tried at the pace of the back-off, and comes once the server is back.
-func TestWaitingWishFails_CERT7_CERT27(t *testing.T) {
+func TestWaitingWishFails(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-27")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.run(day)
 		first := r.must()
@@ -48,7 +50,8 @@ func TestWaitingWishFails_CERT7_CERT27(t *testing.T) {
 
 // A certificate that is dated back to before its root began, and outlives it by far, is one of this domain all the
 // same.
-func TestOutlivesItsRoot_CERT17_CERT28(t *testing.T) {
+func TestOutlivesItsRoot(t *testing.T) {
+	spec.Rules(t, "CERT-17", "CERT-28")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.ca = newCA("Short Root", 30*day)
 		e.cert = e.ca.serve(e.host, 365*day)
@@ -63,7 +66,8 @@ func TestOutlivesItsRoot_CERT17_CERT28(t *testing.T) {
 }
 
 // An RSA key may not be so long that checking one signature takes an ARM device minutes.
-func TestLongKey_CERT16(t *testing.T) {
+func TestLongKey(t *testing.T) {
+	spec.Rules(t, "CERT-16")
 	ca := newCA("ca", day)
 	long := &rsa.PublicKey{N: new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 8200), big.NewInt(105)), E: 65537}
 	cert := ca.sign(&x509.Certificate{
@@ -76,7 +80,8 @@ func TestLongKey_CERT16(t *testing.T) {
 }
 
 // A host that a redirect leaves out is not any host.
-func TestRedirectWithoutHost_CERT7_CERT12(t *testing.T) {
+func TestRedirectWithoutHost(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-12")
 	e, other := newEST("est.example.com"), newEST("")
 	other.ca = e.ca
 	other.cert = e.ca.serve("another-device.example.com", 365*day)
@@ -96,7 +101,8 @@ func TestRedirectWithoutHost_CERT7_CERT12(t *testing.T) {
 }
 
 // What is not stored is not handed over, also if the next server brings new roots that cannot be stored either.
-func TestUnsavedNextServer_CERT29(t *testing.T) {
+func TestUnsavedNextServer(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	e, other := newEST("est.example.com"), newEST("other.example.com")
 	other.ca = e.ca
 	other.cert = e.ca.serve(other.host, 365*day)
@@ -130,7 +136,8 @@ func TestUnsavedNextServer_CERT29(t *testing.T) {
 }
 
 // An old revocation list, which anybody between can go on sending, is not a list, but what it names is revoked.
-func TestOldList_CERT45(t *testing.T) {
+func TestOldList(t *testing.T) {
+	spec.Rules(t, "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.CRLDistributionPoints = []string{"http://crl.example.com/list.crl"}
@@ -152,7 +159,8 @@ func TestOldList_CERT45(t *testing.T) {
 }
 
 // Where the clocks of all devices are set at once, those whose certificates are due then do not ask at once.
-func TestClockSet_CERT40(t *testing.T) {
+func TestClockSet(t *testing.T) {
+	spec.Rules(t, "CERT-40")
 	synctest.Test(t, func(t *testing.T) {
 		e := newEST("est.example.com")
 		early := 0

@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // A device that was never on gets the root, and a certificate for its names, with the maker's certificate.
-func TestFirst_CERT4_CERT10_CERT22_CERT23_CERT26(t *testing.T) {
+func TestFirst(t *testing.T) {
+	spec.Rules(t, "CERT-4", "CERT-10", "CERT-22", "CERT-23", "CERT-26")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -48,7 +50,8 @@ func TestFirst_CERT4_CERT10_CERT22_CERT23_CERT26(t *testing.T) {
 }
 
 // A label goes after the well-known path, escaped, for every operation.
-func TestLabel_CERT4(t *testing.T) {
+func TestLabel(t *testing.T) {
+	spec.Rules(t, "CERT-4")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.label = "studio 1"
@@ -65,7 +68,8 @@ func TestLabel_CERT4(t *testing.T) {
 
 // The request has the names and both uses, and is signed with SHA-2; no key is used twice, and none is made by a
 // server.
-func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
+func TestRequest(t *testing.T) {
+	spec.Rules(t, "CERT-20", "CERT-22", "CERT-28", "CERT-31")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.config.Names = []string{"AX8.example.com.", "second.example.com", "ax8.example.com"}
@@ -103,7 +107,8 @@ func TestRequest_CERT20_CERT22_CERT28_CERT31(t *testing.T) {
 }
 
 // There is a certificate for each kind of key that is configured, and none for another.
-func TestKinds_CERT21_CERT61(t *testing.T) {
+func TestKinds(t *testing.T) {
+	spec.Rules(t, "CERT-21", "CERT-61")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	for _, c := range []struct {
@@ -138,7 +143,8 @@ func TestKinds_CERT21_CERT61(t *testing.T) {
 }
 
 // Names that no certificate can have are not asked for.
-func TestNames_CERT22_CERT61(t *testing.T) {
+func TestNames(t *testing.T) {
+	spec.Rules(t, "CERT-22", "CERT-61")
 	for _, names := range [][]string{
 		nil, {""}, {"*.example.com"}, {"a.example.com", "192.0.2.1"}, {"2001:db8::1"}, {"a b"}, {"a..b"}, {"-a"},
 		{strings.Repeat("a.", 33) + "a"}, {strings.Repeat("a", 64)}, {"a.example.com", strings.Repeat("a.", 130) + "a"},
@@ -193,7 +199,8 @@ var (
 )
 
 // What a server asks for is honoured where that is the kind of key, and skipped where not.
-func TestAttributes_CERT25(t *testing.T) {
+func TestAttributes(t *testing.T) {
+	spec.Rules(t, "CERT-25")
 	for _, c := range []struct {
 		name, attrs string
 		want        certs.Attributes
@@ -227,7 +234,8 @@ func TestAttributes_CERT25(t *testing.T) {
 }
 
 // A key of a kind or length that the server does not take is not made; a server without /csrattrs is fine in all forms.
-func TestAttributesAreHonoured_CERT25(t *testing.T) {
+func TestAttributesAreHonoured(t *testing.T) {
+	spec.Rules(t, "CERT-25")
 	e := newEST("est.example.com")
 	e.attrs = sequence(attribute{oidRSA, set(3072)})
 	r := newRig(t, e)
@@ -258,7 +266,8 @@ func TestAttributesAreHonoured_CERT25(t *testing.T) {
 }
 
 // If the server asks for it, and only then, the request is tied to its TLS session, which is of 1.2.
-func TestTied_CERT24(t *testing.T) {
+func TestTied(t *testing.T) {
+	spec.Rules(t, "CERT-24")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -312,7 +321,8 @@ func password(t *testing.T, der []byte) string {
 
 // The maker's certificate is shown while it is valid; else the device comes without, and the server decides. No
 // password is ever sent.
-func TestIdentity_CERT26(t *testing.T) {
+func TestIdentity(t *testing.T) {
+	spec.Rules(t, "CERT-26")
 	for _, c := range []struct {
 		name  string
 		maker func(*authority) *tls.Certificate
@@ -338,7 +348,8 @@ func TestIdentity_CERT26(t *testing.T) {
 	}
 }
 
-func TestPassword_CERT26(t *testing.T) {
+func TestPassword(t *testing.T) {
+	spec.Rules(t, "CERT-26")
 	for _, scheme := range []string{`Basic realm="est"`, `Digest realm="est", nonce="a"`} {
 		e := newEST("est.example.com")
 		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
@@ -363,7 +374,8 @@ func TestPassword_CERT26(t *testing.T) {
 }
 
 // A clock that was never set does not keep a device from its certificate, though every date is wrong for it.
-func TestClockUnknown_CERT30(t *testing.T) {
+func TestClockUnknown(t *testing.T) {
+	spec.Rules(t, "CERT-30")
 	for _, ahead := range []time.Duration{-50 * 365 * day, 50 * 365 * day} {
 		e := newEST("est.example.com")
 		r := newRig(t, e)
@@ -396,7 +408,8 @@ func TestClockUnknown_CERT30(t *testing.T) {
 }
 
 // What a device shows of itself has no private key in it.
-func TestSilent_CERT48(t *testing.T) {
+func TestSilent(t *testing.T) {
+	spec.Rules(t, "CERT-48")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()

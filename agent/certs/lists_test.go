@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // A certificate names several places for one list (RFC 5280 §4.2.1.13): Active Directory's CA has ldap first. Each that
 // can be asked is, until one has the list.
-func TestListPlaces_CERT45(t *testing.T) {
+func TestListPlaces(t *testing.T) {
+	spec.Rules(t, "CERT-45")
 	for name, places := range map[string][]string{
 		"CERT-45/ldap":    {"ldap:///CN=Facility,CN=CDP?certificateRevocationList", "http://crl.example.com/list.crl"},
 		"CERT-45/away":    {"http://nobody.example.com/list.crl", "http://crl.example.com/list.crl"},
@@ -42,7 +44,8 @@ func TestListPlaces_CERT45(t *testing.T) {
 
 // That the list of the certificate itself is out of reach hides nothing of the CA above, whose own list says that it
 // was revoked.
-func TestListsOfEach_CERT45(t *testing.T) {
+func TestListsOfEach(t *testing.T) {
+	spec.Rules(t, "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.few(e)
 		root := e.ca
@@ -86,7 +89,8 @@ func (r *rig) few(e *est) {
 
 // A server that goes on issuing below a CA that was revoked is not asked again and again without a rest: each time
 // wears flash, too.
-func TestRevokedAgain_CERT7_CERT45(t *testing.T) {
+func TestRevokedAgain(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.few(e)
 		good := false

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // pems is a pair that a person has: of any CA, with any names.
@@ -51,7 +52,8 @@ func weakPair(t *testing.T) [2][]byte {
 }
 
 // A pair that a person installed is used as it is, and renewed by EST when its time comes.
-func TestInstall_CERT47(t *testing.T) {
+func TestInstall(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.Place(0)
 		key, chain, leaf := pems(t, newCA("By Hand", 200*day), "other.example.com")
@@ -95,7 +97,8 @@ func TestInstall_CERT47(t *testing.T) {
 
 // Whatever a file with a pair holds, the error is short and does nothing to a terminal, and shows nothing of the key.
 // What is too long to be kept beside all else is refused, and so is what is not valid yet.
-func TestInstallHostile_CERT47(t *testing.T) {
+func TestInstallHostile(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	hand := newCA("By Hand", 200*day)
@@ -127,7 +130,8 @@ func TestInstallHostile_CERT47(t *testing.T) {
 }
 
 // A web server's certificate that a person installed cannot ask for its successor: the maker's does.
-func TestInstallServers_CERT26_CERT47(t *testing.T) {
+func TestInstallServers(t *testing.T) {
+	spec.Rules(t, "CERT-26", "CERT-47")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		private := newKey()
 		leaf := newCA("By Hand", 200*day).sign(&x509.Certificate{
@@ -158,7 +162,8 @@ func TestInstallServers_CERT26_CERT47(t *testing.T) {
 }
 
 // What is held can be taken away, one or all; afterwards a first root may be taken again.
-func TestRemove_CERT10_CERT47(t *testing.T) {
+func TestRemove(t *testing.T) {
+	spec.Rules(t, "CERT-10", "CERT-47")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.config.NoRenewal = true
@@ -193,7 +198,8 @@ func TestRemove_CERT10_CERT47(t *testing.T) {
 }
 
 // An operator's wish begins with the maker's certificate, or renews with the one that is held.
-func TestWishes_CERT26_CERT41(t *testing.T) {
+func TestWishes(t *testing.T) {
+	spec.Rules(t, "CERT-26", "CERT-41")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -220,7 +226,8 @@ func TestWishes_CERT26_CERT41(t *testing.T) {
 
 // Without EST a pair is installed and removed all the same, in each of the forms in which tools write keys. What the
 // firmware did not take is said, and given to it again.
-func TestInstallWithoutEST_CERT5_CERT47(t *testing.T) {
+func TestInstallWithoutEST(t *testing.T) {
+	spec.Rules(t, "CERT-5", "CERT-47")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.config.Enabled = false
@@ -260,7 +267,8 @@ func TestInstallWithoutEST_CERT5_CERT47(t *testing.T) {
 
 // What cannot be stored is neither installed nor removed nor forgotten: the firmware keeps what it has, and so does the
 // device.
-func TestChangeWholeOrNot_CERT29_CERT47(t *testing.T) {
+func TestChangeWholeOrNot(t *testing.T) {
+	spec.Rules(t, "CERT-29", "CERT-47")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -290,7 +298,8 @@ func TestChangeWholeOrNot_CERT29_CERT47(t *testing.T) {
 
 // Who wishes for certificates is told what came of that wish alone: not of a renewal that was planned, nor of one that
 // another asked for before.
-func TestWishOutcome_CERT27_CERT41(t *testing.T) {
+func TestWishOutcome(t *testing.T) {
+	spec.Rules(t, "CERT-27", "CERT-41")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step() // the first, which nobody wished for

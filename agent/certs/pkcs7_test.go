@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // The message is read however its base64 is broken or padded, and nothing else is.
-func TestParseCerts_CERT15(t *testing.T) {
+func TestParseCerts(t *testing.T) {
+	spec.Rules(t, "CERT-15")
 	a, b := newCA("a", day).cert, newCA("b", day).cert
 	der := message(a, b)
 	text := base64.StdEncoding.EncodeToString(der)
@@ -93,7 +95,8 @@ func indefinite(der []byte) []byte {
 }
 
 // The limits of what a server may send.
-func TestLimits_CERT16(t *testing.T) {
+func TestLimits(t *testing.T) {
+	spec.Rules(t, "CERT-16")
 	ca := newCA("ca", day)
 	many := make([]*x509.Certificate, 33)
 	for i := range many {
@@ -129,7 +132,8 @@ func TestLimits_CERT16(t *testing.T) {
 }
 
 // Only what is a CA's and signed by itself is a root; the rest of the CAs are links, and what has ended is neither.
-func TestSortCerts_CERT14_CERT16(t *testing.T) {
+func TestSortCerts(t *testing.T) {
+	spec.Rules(t, "CERT-14", "CERT-16")
 	a, b := newCA("a", day), newCA("a", day)
 	link := a.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "a"}, NotAfter: time.Now().Add(day), IsCA: true, BasicConstraintsValid: true,
@@ -194,7 +198,8 @@ func fixed(f *testing.F) (all [][]byte) {
 }
 
 // What other programs write is read, and has the certificates that they were given.
-func TestForeign_CERT15(t *testing.T) {
+func TestForeign(t *testing.T) {
+	spec.Rules(t, "CERT-15")
 	names, _ := filepath.Glob("testdata/*.p7.b64")
 	if len(names) == 0 {
 		t.Fatal("no messages in testdata")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // lister serves a revocation list by http.
@@ -58,7 +59,8 @@ func (a *authority) list(life time.Duration, revoked ...*x509.Certificate) []byt
 
 // A certificate that its issuer's list names is taken from the firmware, and another comes from the beginning. Lists
 // that are not the issuer's, or do not come, change nothing.
-func TestRevoked_CERT45(t *testing.T) {
+func TestRevoked(t *testing.T) {
+	spec.Rules(t, "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.alter = func(c *x509.Certificate, _ *x509.CertificateRequest) {
 			c.CRLDistributionPoints = []string{"http://crl.example.com/list.crl"}
@@ -107,7 +109,8 @@ func TestRevoked_CERT45(t *testing.T) {
 
 // A maker's certificate that its issuer's list names is not shown any more, from the first request on, also after a
 // restart without that list; another one is.
-func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
+func TestMakerRevoked(t *testing.T) {
+	spec.Rules(t, "CERT-26", "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		listed := func() *tls.Certificate {
 			key := newKey()
@@ -166,7 +169,8 @@ func TestMakerRevoked_CERT26_CERT45(t *testing.T) {
 }
 
 // A pair that a person installs is looked up immediately, whenever another look was due.
-func TestInstallRevoked_CERT45_CERT47(t *testing.T) {
+func TestInstallRevoked(t *testing.T) {
+	spec.Rules(t, "CERT-45", "CERT-47")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		hand := newCA("By Hand", 200*day)
 		private := newKey()
@@ -196,7 +200,8 @@ func TestInstallRevoked_CERT45_CERT47(t *testing.T) {
 }
 
 // A maker's list that does not come keeps nobody from a certificate, and is asked for once a day.
-func TestMakerListAway_CERT45(t *testing.T) {
+func TestMakerListAway(t *testing.T) {
+	spec.Rules(t, "CERT-45")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		l := r.serveList(func() []byte { return []byte("<html>") })
 		key := newKey()

@@ -5,11 +5,14 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // An EST server that shows that its certificate was revoked is asked for nothing: neither are its roots taken on first
 // contact, nor does a device that has roots enrol there.
-func TestServersStaple_CERT46(t *testing.T) {
+func TestServersStaple(t *testing.T) {
+	spec.Rules(t, "CERT-46")
 	for _, held := range []bool{false, true} {
 		e := newEST("est.example.com")
 		r := newRig(t, e)

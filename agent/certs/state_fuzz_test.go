@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // lonely is a device that reaches nobody, and that checks what its firmware is given.
@@ -55,7 +56,8 @@ func plainText(t *testing.T, err error) {
 
 // Whatever the stored file holds, it is refused with a short text that quotes nothing of it, or the firmware gets whole
 // pairs, one of a kind.
-func FuzzStored_CERT29_CERT48(f *testing.F) {
+func FuzzStored(f *testing.F) {
+	spec.Rules(f, "CERT-29", "CERT-48")
 	ca := newCA("By Hand", 200*day)
 	kept := &flash{}
 	var given []certs.Bundle
@@ -118,7 +120,8 @@ func FuzzStored_CERT29_CERT48(f *testing.F) {
 }
 
 // Whatever a file holds that a person installs, it is refused with a short text, or the firmware has it.
-func FuzzInstall_CERT47(f *testing.F) {
+func FuzzInstall(f *testing.F) {
+	spec.Rules(f, "CERT-47")
 	ca := newCA("By Hand", 200*day)
 	key, chain, _ := pems(f, ca, name)
 	f.Add(append(bytes.Clone(key), chain...))

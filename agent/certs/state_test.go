@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // Whenever the power fails at a write, the device comes back with one whole pair or none, never serves another than the
 // one that is stored, and gets what it wants then.
-func TestPowerCut_CERT29(t *testing.T) {
+func TestPowerCut(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for cut := 1; ; cut++ {
 		e := newEST("est.example.com")
 		r := newRig(t, e)
@@ -51,7 +53,8 @@ func TestPowerCut_CERT29(t *testing.T) {
 }
 
 // What cannot be stored is not used, and nothing more is asked for until it can be.
-func TestUnsaved_CERT29(t *testing.T) {
+func TestUnsaved(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -73,7 +76,8 @@ func TestUnsaved_CERT29(t *testing.T) {
 }
 
 // What the firmware did not take is given to it again, and after each start once.
-func TestHandOver_CERT29(t *testing.T) {
+func TestHandOver(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.refuse = errors.New("read-only file system")
@@ -102,7 +106,8 @@ func TestHandOver_CERT29(t *testing.T) {
 }
 
 // What cannot be read may be in use: nothing is asked for until a person decides.
-func TestUnreadable_CERT29(t *testing.T) {
+func TestUnreadable(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	for name, data := range map[string]string{
 		"text": "x", "version": `{"version":9}`,
 		"key":  `{"version":1,"pairs":[{"kind":"ecdsa","pkcs8":"AAAA","chain":["AAAA"]}]}`,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // virtual runs a test in virtual time, with a device that is on until the test ends.
@@ -32,7 +33,8 @@ func (r *rig) run(d time.Duration) {
 
 // Renewals come at the device's own place between 50 % and 80 % of the life, with the certificate that is renewed, a
 // new key, and the same names; the firmware always has a valid one.
-func TestRenewal_CERT40_CERT41_CERT44(t *testing.T) {
+func TestRenewal(t *testing.T) {
+	spec.Rules(t, "CERT-40", "CERT-41", "CERT-44")
 	for _, c := range []struct {
 		place uint16
 		share float64
@@ -77,7 +79,8 @@ func TestRenewal_CERT40_CERT41_CERT44(t *testing.T) {
 }
 
 // Places are spread evenly, and each device keeps its own.
-func TestPlaces_CERT40(t *testing.T) {
+func TestPlaces(t *testing.T) {
+	spec.Rules(t, "CERT-40")
 	var counts [8]int
 	for range 4000 {
 		f := &flash{}
@@ -106,7 +109,8 @@ func TestPlaces_CERT40(t *testing.T) {
 }
 
 // A server that is away for a month is asked again when half of the time left has passed, and the device serves on.
-func TestMonthAway_CERT42(t *testing.T) {
+func TestMonthAway(t *testing.T) {
+	spec.Rules(t, "CERT-42")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.Place(0)
 		r.run(40 * day)
@@ -138,7 +142,8 @@ func TestMonthAway_CERT42(t *testing.T) {
 
 // A certificate that ends while the server is away stays with the firmware, and the status says so; when the server is
 // back the device begins with the maker's certificate, soon.
-func TestEnds_CERT41_CERT42(t *testing.T) {
+func TestEnds(t *testing.T) {
+	spec.Rules(t, "CERT-41", "CERT-42")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.run(40 * day)
 		first := r.must()
@@ -168,7 +173,8 @@ func TestEnds_CERT41_CERT42(t *testing.T) {
 }
 
 // Renewal can be switched off, and asked for by hand all the same.
-func TestNoRenewal_CERT6(t *testing.T) {
+func TestNoRenewal(t *testing.T) {
+	spec.Rules(t, "CERT-6")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.config.NoRenewal = true
 		r.Configure(r.config)
@@ -188,7 +194,8 @@ func TestNoRenewal_CERT6(t *testing.T) {
 }
 
 // Nothing is sent while it is switched off; what is held stays with the firmware.
-func TestDisabled_CERT5(t *testing.T) {
+func TestDisabled(t *testing.T) {
+	spec.Rules(t, "CERT-5")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		on := r.config
 		r.Configure(certs.Config{})
@@ -208,7 +215,8 @@ func TestDisabled_CERT5(t *testing.T) {
 }
 
 // Without a certificate failures are followed by a back-off that begins at a second.
-func TestBackOff_CERT7(t *testing.T) {
+func TestBackOff(t *testing.T) {
+	spec.Rules(t, "CERT-7")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		var times []time.Time
 		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
@@ -235,7 +243,8 @@ func TestBackOff_CERT7(t *testing.T) {
 
 // A server that wants a person to agree is asked again when it said, with the same key, also after a restart; an
 // operator does not hurry it.
-func TestWaiting_CERT27(t *testing.T) {
+func TestWaiting(t *testing.T) {
+	spec.Rules(t, "CERT-27")
 	for _, status := range []int{202, 503} {
 		t.Run(fmt.Sprint("CERT-27/", status), func(t *testing.T) {
 			virtual(t, func(t *testing.T, r *rig, e *est) {
@@ -279,7 +288,8 @@ func TestWaiting_CERT27(t *testing.T) {
 }
 
 // Tied to its session, a request that waited has another key. Without a header it waits a few minutes.
-func TestWaitingTied_CERT24_CERT27(t *testing.T) {
+func TestWaitingTied(t *testing.T) {
+	spec.Rules(t, "CERT-24", "CERT-27")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.attrs = sequence(challenge)
 		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
@@ -302,7 +312,8 @@ func TestWaitingTied_CERT24_CERT27(t *testing.T) {
 }
 
 // Forever is too long: after a number of times the request is given up, and another is made, with another key.
-func TestWaitingForEver_CERT27(t *testing.T) {
+func TestWaitingForEver(t *testing.T) {
+	spec.Rules(t, "CERT-27")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.answer = func(w http.ResponseWriter, _ *http.Request, a *asked) bool {
 			if a.csr != nil {
@@ -329,7 +340,8 @@ func TestWaitingForEver_CERT27(t *testing.T) {
 }
 
 // While a renewal waits, the firmware keeps what it has.
-func TestWaitingRenewal_CERT27_CERT44(t *testing.T) {
+func TestWaitingRenewal(t *testing.T) {
+	spec.Rules(t, "CERT-27", "CERT-44")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		r.run(day)
 		first := r.must()
@@ -348,7 +360,8 @@ func TestWaitingRenewal_CERT27_CERT44(t *testing.T) {
 }
 
 // Roots are asked for again before they end, and what is under the old one is renewed with them.
-func TestRoots_CERT43(t *testing.T) {
+func TestRoots(t *testing.T) {
+	spec.Rules(t, "CERT-43")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.ca = newCA("Facility Root", 1000*day)
 		e.cert = e.ca.serve(e.host, 999*day)
@@ -379,7 +392,8 @@ func TestRoots_CERT43(t *testing.T) {
 }
 
 // The same root again: half of the time left, each time.
-func TestSameRoot_CERT43(t *testing.T) {
+func TestSameRoot(t *testing.T) {
+	spec.Rules(t, "CERT-43")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.ca = newCA("Facility Root", 1000*day)
 		e.cert = e.ca.serve(e.host, 999*day)
@@ -400,7 +414,8 @@ func TestSameRoot_CERT43(t *testing.T) {
 }
 
 // Devices that lost their power together do not come together: one that holds a certificate takes its time.
-func TestStart_CERT40(t *testing.T) {
+func TestStart(t *testing.T) {
+	spec.Rules(t, "CERT-40")
 	var times []time.Duration
 	for range 20 {
 		virtual(t, func(t *testing.T, r *rig, e *est) {
@@ -431,7 +446,8 @@ func TestStart_CERT40(t *testing.T) {
 }
 
 // A certificate that is short-lived, or dated back by far, does not have the device ask without end.
-func TestShortLife_CERT40(t *testing.T) {
+func TestShortLife(t *testing.T) {
+	spec.Rules(t, "CERT-40")
 	virtual(t, func(t *testing.T, r *rig, e *est) {
 		e.life = 40 * time.Second
 		r.run(time.Hour)
@@ -447,52 +463,6 @@ func TestShortLife_CERT40(t *testing.T) {
 		r.run(10 * day)
 		if n := len(e.enrolments()); n != 2 && n != 3 {
 			t.Errorf("dated back: got %d requests in ten days, want 2", n)
-		}
-	})
-}
-
-// A wish of an operator that cannot be fulfilled moves nothing: the renewal comes when it was planned.
-func TestWishFails_CERT40_CERT42(t *testing.T) {
-	virtual(t, func(t *testing.T, r *rig, e *est) {
-		r.Place(0)
-		r.run(30 * day)
-		e.away = true
-		r.Renew()
-		r.run(day)
-		if s := r.Status(); s.Certificates[0].Err == nil || s.Phase != certs.Held {
-			t.Errorf("got %+v", s)
-		}
-		e.away = false
-		r.run(13 * day)
-		if n := len(e.enrolments()); n != 1 {
-			t.Errorf("got %d requests by day 44, want 1", n)
-		}
-		r.run(2 * day)
-		if n := len(e.enrolments()); n != 2 {
-			t.Errorf("got %d requests by day 46, want 2", n)
-		}
-	})
-}
-
-// While a device waits for its place, its status says what it holds.
-func TestStartPhase_CERT40(t *testing.T) {
-	virtual(t, func(t *testing.T, r *rig, e *est) {
-		r.Step(t.Context())
-		if s := r.Status(); s.Phase != certs.Starting {
-			t.Errorf("with nothing: got %v", s.Phase)
-		}
-		r.run(day)
-		r.power()
-		if err := r.Load(); err != nil {
-			t.Fatal(err)
-		}
-		if s := r.Status(); len(s.Certificates) != 1 || !s.Certificates[0].Held || len(r.Certificates()) != 1 ||
-			len(r.Roots()) == 0 {
-			t.Errorf("after Load: got %+v", s)
-		}
-		r.Step(t.Context())
-		if s := r.Status(); s.Phase != certs.Held {
-			t.Errorf("with a certificate: got %v", s.Phase)
 		}
 	})
 }

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/certs"
+	"nmosauthd/tinytest/spec"
 )
 
 // Without leave nothing is sent, not even a connection made, and the phase says what is missing.
-func TestNoTrust_CERT10_CERT11(t *testing.T) {
+func TestNoTrust(t *testing.T) {
+	spec.Rules(t, "CERT-10", "CERT-11")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.config.TrustFirst = false
@@ -32,7 +34,8 @@ func TestNoTrust_CERT10_CERT11(t *testing.T) {
 
 // The one unchecked request has a connection of its own, and shows and sends nothing: neither a certificate, though the
 // server asks for one, nor a header that says who asks.
-func TestFirstContactIsBare_CERT11(t *testing.T) {
+func TestFirstContactIsBare(t *testing.T) {
+	spec.Rules(t, "CERT-11")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -52,7 +55,8 @@ func TestFirstContactIsBare_CERT11(t *testing.T) {
 }
 
 // A device that holds a root never takes another unchecked, whoever says so.
-func TestFirstContactOnce_CERT11_CERT12_CERT62(t *testing.T) {
+func TestFirstContactOnce(t *testing.T) {
+	spec.Rules(t, "CERT-11", "CERT-12", "CERT-62")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -77,7 +81,8 @@ func TestFirstContactOnce_CERT11_CERT12_CERT62(t *testing.T) {
 }
 
 // A root that a person installed counts as held, too: the first request is checked by it.
-func TestInstalledRoot_CERT10_CERT13(t *testing.T) {
+func TestInstalledRoot(t *testing.T) {
+	spec.Rules(t, "CERT-10", "CERT-13")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.installed = []*x509.Certificate{newCA("Elsewhere", 365*day).cert}
@@ -94,7 +99,8 @@ func TestInstalledRoot_CERT10_CERT13(t *testing.T) {
 }
 
 // The configured fingerprint decides, in whatever form it is written, and without leave for any first contact.
-func TestFingerprint_CERT11(t *testing.T) {
+func TestFingerprint(t *testing.T) {
+	spec.Rules(t, "CERT-11")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.config.TrustFirst = false
@@ -122,7 +128,8 @@ func TestFingerprint_CERT11(t *testing.T) {
 }
 
 // Of two roots at the first contact only that of the fingerprint vouches: a server of the other is not spoken to.
-func TestFingerprintAlone_CERT11(t *testing.T) {
+func TestFingerprintAlone(t *testing.T) {
+	spec.Rules(t, "CERT-11")
 	e := newEST("est.example.com")
 	good := newCA("Good", 365*day)
 	e.cacerts = func() []*x509.Certificate { return []*x509.Certificate{e.ca.cert, good.cert} }
@@ -137,7 +144,8 @@ func TestFingerprintAlone_CERT11(t *testing.T) {
 }
 
 // Another fingerprint moves the device to another domain: the former roots stay until the new ones have come.
-func TestFingerprintMoves_CERT11_CERT17(t *testing.T) {
+func TestFingerprintMoves(t *testing.T) {
+	spec.Rules(t, "CERT-11", "CERT-17")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -171,7 +179,8 @@ func TestFingerprintMoves_CERT11_CERT17(t *testing.T) {
 }
 
 // Roots that do not vouch for the server that sends them are not kept: the device could never speak to it again.
-func TestRootsMustVouch_CERT11_CERT13(t *testing.T) {
+func TestRootsMustVouch(t *testing.T) {
+	spec.Rules(t, "CERT-11", "CERT-13")
 	e := newEST("est.example.com")
 	other := newCA("Other", 365*day)
 	e.cacerts = func() []*x509.Certificate { return []*x509.Certificate{other.cert} }
@@ -195,7 +204,8 @@ func TestRootsMustVouch_CERT11_CERT13(t *testing.T) {
 
 // In a roll-over four certificates have one name: the self-signed ones are roots, the other two links. A server that
 // has the new root's certificate already is found good by the old root, and the certificates of both go on.
-func TestRollOver_CERT13_CERT14(t *testing.T) {
+func TestRollOver(t *testing.T) {
+	spec.Rules(t, "CERT-13", "CERT-14")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -240,7 +250,8 @@ func TestRollOver_CERT13_CERT14(t *testing.T) {
 
 // At a change of network the roots are asked for again. Of the same domain nothing changes; of another one the device
 // enrols from the beginning, with the maker's certificate.
-func TestAnotherDomain_CERT17(t *testing.T) {
+func TestAnotherDomain(t *testing.T) {
+	spec.Rules(t, "CERT-17")
 	e := newEST("est.example.com")
 	r := newRig(t, e)
 	r.step()
@@ -270,7 +281,8 @@ func TestAnotherDomain_CERT17(t *testing.T) {
 }
 
 // Redirects: https only, at most three, and to another host only once a root is held.
-func TestRedirects_CERT7(t *testing.T) {
+func TestRedirects(t *testing.T) {
+	spec.Rules(t, "CERT-7")
 	for _, c := range []struct {
 		name, to string
 		rounds   int
@@ -309,7 +321,8 @@ func TestRedirects_CERT7(t *testing.T) {
 }
 
 // A POST goes to where a redirect says with its body, to another host, too, whose certificate is checked.
-func TestRedirectedPost_CERT7_CERT12(t *testing.T) {
+func TestRedirectedPost(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-12")
 	e, other := newEST("est.example.com"), newEST("other.example.com")
 	other.ca = e.ca
 	other.cert = e.ca.serve(other.host, 365*day)
@@ -335,7 +348,8 @@ func TestRedirectedPost_CERT7_CERT12(t *testing.T) {
 }
 
 // No older TLS than 1.2 is spoken, not even for the first contact.
-func TestOldTLS_CERT60(t *testing.T) {
+func TestOldTLS(t *testing.T) {
+	spec.Rules(t, "CERT-60")
 	for _, version := range []uint16{tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
 		e := newEST("est.example.com")
 		e.version = version
@@ -348,7 +362,8 @@ func TestOldTLS_CERT60(t *testing.T) {
 }
 
 // Whatever a server answers to /cacerts, no certificate is asked for by it.
-func TestBadRoots_CERT7_CERT15_CERT16(t *testing.T) {
+func TestBadRoots(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-15", "CERT-16")
 	leaf := newCA("x", day).device("x", day).Leaf
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"html":      func(w http.ResponseWriter) { io.WriteString(w, "<html>") },
@@ -386,7 +401,8 @@ func TestBadRoots_CERT7_CERT15_CERT16(t *testing.T) {
 }
 
 // A server that answers nothing is left after a while, for the next.
-func TestNextServer_CERT7(t *testing.T) {
+func TestNextServer(t *testing.T) {
+	spec.Rules(t, "CERT-7")
 	away, deaf, e := newEST("away.example.com"), newEST("deaf.example.com"), newEST("est.example.com")
 	away.away = true
 	deaf.answer = func(w http.ResponseWriter, r *http.Request, _ *asked) bool {

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // What of [certificates] is wrong, alone or together, is refused with its line (CERT-5, CERT-11, CERT-22).
-func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
+func TestConfigCertificatesMistakes(t *testing.T) {
+	spec.Rules(t, "CERT-5", "CERT-11", "CERT-22", "CERT-48")
 	const trusted = "trust_first = true\nest = "
 	for _, c := range []struct{ text, want string }{
 		{`est = "auto"`, `:3: [certificates] est needs one of fingerprint, ca_file and trust_first, or no server can be trusted`},
@@ -44,7 +47,8 @@ func TestConfigCertificatesMistakes_CERT5_CERT11_CERT22_CERT48(t *testing.T) {
 }
 
 // Off unless asked for; what is risky is said (CERT-6, CERT-11).
-func TestCertificateWarnings_CERT6_CERT11(t *testing.T) {
+func TestCertificateWarnings(t *testing.T) {
+	spec.Rules(t, "CERT-6", "CERT-11")
 	if c := Default(); c.Certificates.Enabled() || c.Certificates.TrustFirst || !c.Certificates.Renew ||
 		c.Certificates.FileMode() != 0o640 {
 		t.Errorf("by default: got %+v", c.Certificates)

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A client that was made by hand.
@@ -62,7 +64,8 @@ func TestConfigClientMistakes(t *testing.T) {
 }
 
 // What of [client] is allowed and rarely meant is said (CLI-10).
-func TestClientWarnings_CLI10(t *testing.T) {
+func TestClientWarnings(t *testing.T) {
+	spec.Rules(t, "CLI-10")
 	const all = "[client]\nscopes = [\"events\"]\nallow_uids = [1]\n"
 	for _, c := range []struct {
 		text string

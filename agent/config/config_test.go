@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 const file = "/etc/nmos-authd/nmos-authd.toml"
@@ -238,7 +240,8 @@ func TestAt(t *testing.T) {
 	}
 }
 
-func TestConfigRealm_ANS1(t *testing.T) {
+func TestConfigRealm(t *testing.T) {
+	spec.Rules(t, "ANS-1")
 	for _, c := range []struct {
 		realm string
 		names []string
@@ -294,7 +297,8 @@ func TestConfigOfProtocol(t *testing.T) {
 }
 
 // An IPv6 address may be a name as an IPv4 address may; it is held as RFC 5952 writes it.
-func TestAddressesAsNames_CLM4(t *testing.T) {
+func TestAddressesAsNames(t *testing.T) {
+	spec.Rules(t, "CLM-4")
 	c, err := Parse(file, []byte(`device.names = ["192.0.2.7", "[2001:DB8:0::1]", "2001:db8::0:1", "fe80::1"]`))
 	if err != nil {
 		t.Fatal(err)

@@ -4,11 +4,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/tinytest/spec"
 )
 
 // What a pattern of trusted_issuers lets in, and what only looks as if it did: the host that is asked for keys must be
 // the one that the pattern means.
-func TestTrusts_KEY5(t *testing.T) {
+func TestTrusts(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	patterns := []string{"https://*.example.com", "https://auth.example.org/realms/media",
 		"https://*.example.net:8443/", "https://[2001:db8::1]"}
 	for issuer, want := range map[string]bool{
@@ -107,7 +109,8 @@ func TestTrusts_KEY5(t *testing.T) {
 }
 
 // http issuers are for development: both the pattern and the configuration have to say so.
-func TestTrustsHTTP_KEY5(t *testing.T) {
+func TestTrustsHTTP(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	for _, c := range []struct {
 		pattern, issuer string
 		allow, want     bool

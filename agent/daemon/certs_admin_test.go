@@ -18,6 +18,7 @@ import (
 
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // eventually waits for a condition, with an end that only a failure reaches.
@@ -32,7 +33,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 // A pair that an administrator installs is in the web server's folder when that is done, with EST and without, and gone
 // when it is removed, as all else is with "all". The log says so, without the key.
-func TestInstallCertificate_CERT47_CERT48(t *testing.T) {
+func TestInstallCertificate(t *testing.T) {
+	spec.Rules(t, "CERT-47", "CERT-48")
 	server := startEST(t, estserver.Options{})
 	dir := t.TempDir()
 	r := startCertRig(t, dir, server, fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
@@ -87,7 +89,8 @@ func TestInstallCertificate_CERT47_CERT48(t *testing.T) {
 }
 
 // Without EST there may be no folder, which the sandbox does not let be made: what to do is said, the pair is kept.
-func TestInstallInSandbox_CERT47(t *testing.T) {
+func TestInstallInSandbox(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	folder := filepath.Join(t.TempDir(), "tls")
 	if err := os.Symlink("nowhere/at/all", folder); err != nil {
 		t.Fatal(err)
@@ -107,7 +110,8 @@ func TestInstallInSandbox_CERT47(t *testing.T) {
 }
 
 // An administrator does not wait longer than others for a request on its way.
-func TestInstallWaits_CERT47(t *testing.T) {
+func TestInstallWaits(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	d := newHealthy(t, "[certificates]\nfolder = \""+t.TempDir()+"\"\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -121,7 +125,8 @@ func TestInstallWaits_CERT47(t *testing.T) {
 }
 
 // A mode that the files could not be given is given to them once that can be.
-func TestModeIsTriedAgain_CERT29(t *testing.T) {
+func TestModeIsTriedAgain(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	server := startEST(t, estserver.Options{})
 	dir := t.TempDir()
 	r := startCertRig(t, dir, server, fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
@@ -155,7 +160,8 @@ func TestModeIsTriedAgain_CERT29(t *testing.T) {
 
 // A server that asks the daemon for a certificate gets the device's own, the new one after a renewal; before there is
 // one it gets none.
-func TestShowsItsCertificate_CERT44(t *testing.T) {
+func TestShowsItsCertificate(t *testing.T) {
+	spec.Rules(t, "CERT-44")
 	dir := t.TempDir()
 	now := time.Now()
 	ca := estserver.NewCA("Servers", now)

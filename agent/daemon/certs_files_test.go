@@ -17,6 +17,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/estserver"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 const certFolder = "/etc/tls"
@@ -74,7 +75,8 @@ func servedPair(t *testing.T, disk *powercut.Disk) []byte {
 // The power fails at every step of every write while a device gets its certificate, and renews it: what the web server
 // finds then is no file before the first, and a key with its own certificate ever after, whole, and the new one once
 // that was said to be there. After the next start the folder holds what the device holds, and nothing else.
-func TestHandOverPowerCut_CERT29(t *testing.T) {
+func TestHandOverPowerCut(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	now := time.Now()
 	ca := estserver.NewCA("Studio CA", now)
 	first, second := ca.Device("7", now, now.Add(time.Hour)), ca.Device("7", now, now.Add(2*time.Hour))
@@ -147,7 +149,8 @@ func TestHandOverPowerCut_CERT29(t *testing.T) {
 
 // What the folder holds follows what the device holds: a pair of each kind, roots, and what was taken away is gone.
 // Files that are as they are to be are not touched, and the file that is written last changes if anything does.
-func TestHandOver_CERT21_CERT29_CERT45_CERT48(t *testing.T) {
+func TestHandOver(t *testing.T) {
+	spec.Rules(t, "CERT-21", "CERT-29", "CERT-45", "CERT-48")
 	now := time.Now()
 	ca := estserver.NewCA("Studio CA", now)
 	a, b := ca.Device("7", now, now.Add(time.Hour)), ca.Device("7", now, now.Add(time.Hour))
@@ -217,7 +220,8 @@ func TestHandOver_CERT21_CERT29_CERT45_CERT48(t *testing.T) {
 }
 
 // Roots that a person installed are read as they are, whatever else is in the file.
-func TestReadCertificates_CERT13(t *testing.T) {
+func TestReadCertificates(t *testing.T) {
+	spec.Rules(t, "CERT-13")
 	one, two := estserver.NewCA("One", time.Now()), estserver.NewCA("Two", time.Now())
 	file := filepath.Join(t.TempDir(), "roots.pem")
 	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}})

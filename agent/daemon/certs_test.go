@@ -24,6 +24,7 @@ import (
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/status"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // pinned is a fingerprint: how a server is trusted matters to no test that has it.
@@ -109,7 +110,8 @@ func pairIn(t *testing.T, folder string) tls.Certificate {
 // A device that holds nothing but its maker's certificate gets the facility's root and a certificate, which its web
 // server finds in the folder, renews it when told to, and has it after a restart though the server is gone, before
 // anybody could ask. Its status says all of it, and no key is in the log.
-func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
+func TestCerts(t *testing.T) {
+	spec.Rules(t, "CERT-11", "CERT-23", "CERT-26", "CERT-29", "CERT-48")
 	dir := t.TempDir()
 	server := startEST(t, estserver.Options{Domain: "example.com", FirstContact: true})
 	config := fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
@@ -206,7 +208,8 @@ func TestCerts_CERT11_CERT23_CERT26_CERT29_CERT48(t *testing.T) {
 }
 
 // What the administrator asks for says why it fails, and what has to be done elsewhere; off, nothing is asked for.
-func TestChangeCerts_CERT7_CERT27(t *testing.T) {
+func TestChangeCerts(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-27")
 	server := startEST(t, estserver.Options{})
 	dir := t.TempDir()
 	r := startCertRig(t, dir, server, fmt.Sprintf("fingerprint = %q\nmaker_certificate = %q\n",
@@ -265,7 +268,8 @@ func TestCertTrouble(t *testing.T) {
 
 // The names of a certificate are those configured, else the device's that have a domain: no addresses, no bare names,
 // and those of the link only if there is no other.
-func TestCertificateNames_CERT22_CERT63(t *testing.T) {
+func TestCertificateNames(t *testing.T) {
+	spec.Rules(t, "CERT-22", "CERT-63")
 	for _, c := range []struct{ configured, device, want string }{
 		{"a.example.com", "b b.example.com", "a.example.com"},
 		{"", "b b.example.com b.stage.example.com b.local", "b.example.com b.stage.example.com"},
@@ -281,7 +285,8 @@ func TestCertificateNames_CERT22_CERT63(t *testing.T) {
 }
 
 // The server is that of the configuration: its port and label, if it has them.
-func TestESTServers_CERT5(t *testing.T) {
+func TestESTServers(t *testing.T) {
+	spec.Rules(t, "CERT-5")
 	for at, want := range map[string]certs.Server{
 		"https://est.example.com":               {Host: "est.example.com", Port: 443},
 		"https://est.example.com:8443":          {Host: "est.example.com", Port: 8443},
@@ -296,7 +301,8 @@ func TestESTServers_CERT5(t *testing.T) {
 }
 
 // A server that discovery found is reached at the addresses that were found with it, whatever its name leads to.
-func TestDialEST_CERT1(t *testing.T) {
+func TestDialEST(t *testing.T) {
+	spec.Rules(t, "CERT-1")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +338,8 @@ func TestDialEST_CERT1(t *testing.T) {
 }
 
 // The maker's certificate is that of the configuration, in one file or two, closed to others; else the model's.
-func TestMakerCertificate_CERT26_CERT47_CERT48(t *testing.T) {
+func TestMakerCertificate(t *testing.T) {
+	spec.Rules(t, "CERT-26", "CERT-47", "CERT-48")
 	dir := t.TempDir()
 	one, other := estserver.NewCA("Maker", time.Now()).Device("7", time.Now(), time.Now().Add(time.Hour)),
 		estserver.NewCA("M", time.Now()).Device("8", time.Now(), time.Now().Add(time.Hour))

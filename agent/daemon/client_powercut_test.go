@@ -25,6 +25,7 @@ import (
 	"nmosauthd/hal"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 const cutIssuer = "https://auth.example.com"
@@ -171,7 +172,8 @@ func works(t *testing.T, c *oauth.Client, name string) bool {
 // the server has. Another one is registered only if the power failed between the server's answer and the write, which
 // leaves one behind (CLI-36, CLI-68). What is on the disk shows no secret, since the device has a key to seal it
 // (CLI-4).
-func TestClientPowerCut_CLI4_CLI36_CLI68(t *testing.T) {
+func TestClientPowerCut(t *testing.T) {
+	spec.Rules(t, "CLI-4", "CLI-36", "CLI-68")
 	synctest.Test(t, func(t *testing.T) {
 		seal, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/oauth"
 	"nmosauthd/hal"
+	"nmosauthd/tinytest/spec"
 )
 
 // nothingKept is a state folder with nothing in it.
@@ -24,7 +25,8 @@ func (nothingKept) Save([]byte) error     { return nil }
 
 // A client that was forgotten stays so if it is to be registered at a server that is not the device's: it does not
 // register at the one that it was to leave, not even in the moment until the answer (CLI-43).
-func TestRegisterElsewhere_CLI43(t *testing.T) {
+func TestRegisterElsewhere(t *testing.T) {
+	spec.Rules(t, "CLI-43")
 	const left, other = "https://left.example", "https://other.example"
 	cfg := config.Default()
 	cfg.Authorization.Servers, cfg.Client.Scopes = []string{left}, []string{"registration"}

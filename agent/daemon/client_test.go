@@ -22,11 +22,13 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 // What the client keeps is sealed if the device has a key; and what cannot be read is an error that leaves it as it is,
 // since the device must not register a second time for that (CLI-4, CLI-36).
-func TestClientState_CLI4(t *testing.T) {
+func TestClientState(t *testing.T) {
+	spec.Rules(t, "CLI-4")
 	mine, other := sealer(t, "ab"), sealer(t, "cd")
 	const secret = `{"version":1,"clients":[{"issuer":"https://a.example","client_secret":"clear-Zq81Lw5xTr90"}]}`
 	for _, c := range []struct {
@@ -78,7 +80,8 @@ func TestClientState_CLI4(t *testing.T) {
 }
 
 // A folder that is missing, or a key that is, keeps the device from registering: what it is to hold may well be one.
-func TestClientStateMissing_CLI36(t *testing.T) {
+func TestClientStateMissing(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	dir := filepath.Join(t.TempDir(), "not", "mounted")
 	p := &persisted{dir: platform.StateDir{Path: dir}, log: zap.NewNop()}
 	if data, err := p.loadClient(); data != nil || !errors.Is(err, platform.ErrNoDirectory) {
@@ -121,7 +124,8 @@ func TestClientStateMissing_CLI36(t *testing.T) {
 }
 
 // The name is unique, and fit to be shown (CLI-31).
-func TestClientName_CLI31(t *testing.T) {
+func TestClientName(t *testing.T) {
+	spec.Rules(t, "CLI-31")
 	for _, c := range []struct {
 		id    hal.Identity
 		names []string
@@ -143,7 +147,8 @@ func TestClientName_CLI31(t *testing.T) {
 
 // Where the device is a client: where the configuration says; else where it is one; else at the server whose keys are
 // used (CLI-11, CLI-24). Never at one that only a token has named.
-func TestChooseIssuer_CLI24(t *testing.T) {
+func TestChooseIssuer(t *testing.T) {
+	spec.Rules(t, "CLI-24")
 	const a, b, learned = "https://a.example", "https://b.example", "https://learned.example"
 	for _, c := range []struct {
 		name       string
@@ -197,7 +202,8 @@ func TestChooseIssuer_CLI24(t *testing.T) {
 }
 
 // What has been wrong for minutes is said, and nothing before (CLI-35): a server may be restarting.
-func TestClientTrouble_CLI35(t *testing.T) {
+func TestClientTrouble(t *testing.T) {
+	spec.Rules(t, "CLI-35")
 	now := time.Now()
 	long, short := now.Add(-troubleAfter), now.Add(-troubleAfter+time.Second)
 	down := errors.New("it is down")
@@ -244,7 +250,8 @@ func TestClientTrouble_CLI35(t *testing.T) {
 
 // Whenever the power fails while the client's state is written, what was kept before or what is written is found, and
 // never damage, which would keep the device from registering; once it is written, that alone (CLI-36).
-func TestClientStatePowerCut_CLI36(t *testing.T) {
+func TestClientStatePowerCut(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	seal, err := hal.NewSealer(bytes.Repeat([]byte("ab"), hal.KeySize/2))
 	if err != nil {
 		t.Fatal(err)

@@ -17,11 +17,13 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // However far the clock has been set since the start, Run goes by the time that has passed: the Date of an issuer's
 // server runs on with it.
-func TestRunIsMonotonic_OPS1(t *testing.T) {
+func TestRunIsMonotonic(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	before := started
 	defer func() { started = before }()
 	// The clock showed an hour less at the start: the seconds of package time are 30 bits up in its first word, and
@@ -42,7 +44,8 @@ func TestRunIsMonotonic_OPS1(t *testing.T) {
 }
 
 // What each state of the clock answers, by the configuration.
-func TestClockTrusts_OPS1(t *testing.T) {
+func TestClockTrusts(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	for _, c := range []struct {
 		config config.ClockAnswer
 		trusts string // of unset, unsynchronised, synchronised
@@ -69,7 +72,8 @@ func TestClockTrusts_OPS1(t *testing.T) {
 }
 
 // The record calls each state of the clock what the log calls it.
-func TestClockOfTheRecord_OPS2(t *testing.T) {
+func TestClockOfTheRecord(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	for _, s := range []platform.ClockState{platform.ClockUnset, platform.ClockUnsynchronised,
 		platform.ClockSynchronised} {
 		if got := audit.Clock(s).String(); got != s.String() {
@@ -78,7 +82,8 @@ func TestClockOfTheRecord_OPS2(t *testing.T) {
 	}
 }
 
-func TestClockLog_OPS1(t *testing.T) {
+func TestClockLog(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	k := newClock()
 	k.configure(config.Clock{Unsynchronised: config.ClockJudge})
 	unset := platform.ClockStatus{State: platform.ClockUnset, Why: "it shows 1970"}
@@ -114,7 +119,8 @@ func TestClockLog_OPS1(t *testing.T) {
 }
 
 // However far a clock is set each time, it is one trouble that comes again: it pushes no other one out.
-func TestClockIsOneTrouble_OPS1(t *testing.T) {
+func TestClockIsOneTrouble(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	k := newClock()
 	k.configure(config.Clock{Unsynchronised: config.ClockDeny})
 	unset := platform.ClockStatus{State: platform.ClockUnset, Why: "it shows 1970"}
@@ -133,7 +139,8 @@ func TestClockIsOneTrouble_OPS1(t *testing.T) {
 
 // A clock that has become synchronised, or was set by more than a minute, has the daemon look for servers and fetch
 // keys (OPS-1).
-func TestClockEventRenews_OPS1(t *testing.T) {
+func TestClockEventRenews(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	doubtful := platform.ClockStatus{State: platform.ClockUnsynchronised}
 	good := platform.ClockStatus{State: platform.ClockSynchronised}
 	for _, c := range []struct {
@@ -167,7 +174,8 @@ func TestClockEventRenews_OPS1(t *testing.T) {
 }
 
 // The log says once how far the clock differs from a server's, and again if that changes.
-func TestClockDifferenceIsLoggedOnce_OPS1(t *testing.T) {
+func TestClockDifferenceIsLoggedOnce(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	f := newFacts()
 	d := f.newDevice("", nil)
 	for i, c := range []struct {

@@ -8,10 +8,12 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // Without ca_file there is an error if no server could be used, else a warning; what others could change is warned of.
-func TestExamine_DIS5(t *testing.T) {
+func TestExamine(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"own": 0o755, "shared": 0o777, "sticky": 0o777 | os.ModeSticky,
 		"shared/own": 0o755, "sticky/own": 0o755} {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"nmosauthd/hal"
+	"nmosauthd/tinytest/spec"
 )
 
 // renaming is a model of device whose names, or the error in their place, can be changed.
@@ -35,7 +36,8 @@ func (r *renaming) device() *Device {
 }
 
 // A name that DHCP brings long after the start is found; one that cannot be read changes nothing.
-func TestNamesAreLookedAtAgain_CLM4(t *testing.T) {
+func TestNamesAreLookedAtAgain(t *testing.T) {
+	spec.Rules(t, "CLM-4")
 	synctest.Test(t, func(t *testing.T) {
 		var r renaming
 		r.set()
@@ -71,7 +73,8 @@ func TestNamesAreLookedAtAgain_CLM4(t *testing.T) {
 
 // Names of the configuration win, and those of the device then count for nothing; a device without a name starts, and
 // says so.
-func TestWhichNamesCount_CLM4(t *testing.T) {
+func TestWhichNamesCount(t *testing.T) {
+	spec.Rules(t, "CLM-4")
 	file := filepath.Join(t.TempDir(), "nmos-authd.toml")
 	for _, c := range []struct {
 		what, config            string

@@ -10,10 +10,12 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // The keys that a normal realm has for other purposes are no warning, unless they are all that it has.
-func TestUnneededKeysAreNotWarnedOf_KEY4(t *testing.T) {
+func TestUnneededKeysAreNotWarnedOf(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	oaep, rs256 := mint.FakeJWK("oaep", 2048), mint.FakeJWK("rs256", 2048)
 	oaep.Use, oaep.Alg, rs256.Alg = "enc", "RSA-OAEP", "RS256"
 	small := mint.FakeJWK("small", 1024)

@@ -10,11 +10,13 @@ import (
 
 	"nmosauthd/agent/admin"
 	"nmosauthd/platform"
+	"nmosauthd/tinytest/spec"
 )
 
 // A timed observe mode never lasts longer than was asked, whatever was done to the clock and to the file, and after
 // another boot only a clock that a time service vouches for says what is left of it (OPS-3, OPS-1).
-func TestObservationLeft_OPS3_OPS1(t *testing.T) {
+func TestObservationLeft(t *testing.T) {
+	spec.Rules(t, "OPS-3", "OPS-1")
 	const asked = 30 * time.Minute
 	wall := time.Unix(1_800_000_000, 0)
 	begun := observation{Asked: asked, Boot: "a", End: time.Hour, Until: wall.Add(asked).Unix()}
@@ -68,7 +70,8 @@ func TestObservationLeft_OPS3_OPS1(t *testing.T) {
 }
 
 // The time since the boot runs, and the boot has a name.
-func TestBoot_OPS3(t *testing.T) {
+func TestBoot(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	id, up := platform.Boot()
 	again, later := platform.Boot()
 	if id != again || later < up || up <= 0 {
@@ -81,7 +84,8 @@ func TestBoot_OPS3(t *testing.T) {
 
 // What was ended, or cut short by another start, does not come back if the slot of the file that was written last is
 // damaged: no damage opens the device again (OPS-3, KEY-3).
-func TestDamageBeginsNothingAgain_OPS3_KEY3(t *testing.T) {
+func TestDamageBeginsNothingAgain(t *testing.T) {
+	spec.Rules(t, "OPS-3", "KEY-3")
 	const begun, ended = `{"asked":86400000000000}`, `{"asked":0}`
 	for _, before := range []int{1, 2, 3} { // so that either slot was written last
 		for _, damaged := range []string{observeFile, observeFile + ".2"} {

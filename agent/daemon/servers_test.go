@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // Roots come from a file or from all files of a folder; what is read is what is there at that moment.
-func TestReadRoots_DIS5(t *testing.T) {
+func TestReadRoots(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	write := func(dir, name string, pem []byte) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), pem, 0o600); err != nil {
@@ -61,7 +63,8 @@ func TestReadRoots_DIS5(t *testing.T) {
 
 // An editor's byte order mark hides no certificate, neither in front of the file nor where one file was appended to
 // another.
-func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
+func TestReadRootsWithByteOrderMarks(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	want := x509.NewCertPool()
 	var text []byte
@@ -82,7 +85,8 @@ func TestReadRootsWithByteOrderMarks_DIS5(t *testing.T) {
 }
 
 // A pipe would hold up whoever fetches, and the daemon's end; a device never ends, and a mistaken file may be huge.
-func TestRootsAreARegularFileOfABoundedSize_DIS5_CERT47(t *testing.T) {
+func TestRootsAreARegularFileOfABoundedSize(t *testing.T) {
+	spec.Rules(t, "DIS-5", "CERT-47")
 	dir := t.TempDir()
 	pipe, device, huge := filepath.Join(dir, "pipe"), filepath.Join(dir, "device"), filepath.Join(dir, "huge")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

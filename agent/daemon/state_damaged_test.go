@@ -18,6 +18,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 // found is a facility with one server, whose signer is key-1.
@@ -50,7 +51,8 @@ func sealed(line string) []byte {
 
 // A state file that cannot be used never keeps the daemon from starting: it is set aside, the log says where, and what
 // comes next is kept in its place.
-func TestDamagedState_KEY3(t *testing.T) {
+func TestDamagedState(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	good := map[string][]byte{}
 	for _, name := range []string{keysFile, timeFile} {
 		good[name] = kept(t, filepath.Join(t.TempDir(), "state"), nil, name)
@@ -133,7 +135,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 
 // One slot of a file that is not whole, as after a power cut, is made up for by the other; both are damage, and that is
 // said.
-func TestDamagedSlots_KEY3(t *testing.T) {
+func TestDamagedSlots(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	for _, c := range []struct {
 		name    string
 		slots   []string // that are damaged
@@ -178,7 +181,8 @@ func TestDamagedSlots_KEY3(t *testing.T) {
 
 // Keys that another user put where the daemon keeps its own decide nothing, and the log says whose they are; a pipe
 // does not keep the start waiting. In place of the one as of both slots.
-func TestPlantedKeys_KEY3(t *testing.T) {
+func TestPlantedKeys(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to other users")
 	}
@@ -253,7 +257,8 @@ func want(t *testing.T, when string, d *device, token, decision string) {
 }
 
 // Where nothing can be kept the daemon works all the same, and says so once in a month.
-func TestNothingCanBeKept_KEY3(t *testing.T) {
+func TestNothingCanBeKept(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	full := func() *powercut.Disk {
 		disk := powercut.New("/var/lib")
 		kept(t, stateDir, disk, keysFile)

@@ -19,6 +19,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 // flash is a disk that counts what wears it, and can refuse.
@@ -62,7 +63,8 @@ func (f *flash) wrote() map[string][]time.Time {
 
 // In a month of hourly fetches that bring the same keys, and of looks that bring the same servers in any order, nothing
 // is written but the time, once an hour; from the first minute on, and whatever restarts lie between.
-func TestQuietMonth_KEY3_DIS6(t *testing.T) {
+func TestQuietMonth(t *testing.T) {
+	spec.Rules(t, "KEY-3", "DIS-6")
 	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
 	servers := []string{mint.DefaultIssuer, "https://b.example.com", "https://c.example.com"}
 	for _, restarts := range []int{0, 40} {
@@ -123,7 +125,8 @@ func TestQuietMonth_KEY3_DIS6(t *testing.T) {
 
 // A disk that was full, or not there, when the keys came: they are kept once it takes them, without waiting for the
 // next rotation; and within minutes.
-func TestKeptLater_KEY3(t *testing.T) {
+func TestKeptLater(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
 		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
@@ -170,7 +173,8 @@ func TestKeptLater_KEY3(t *testing.T) {
 
 // After a restart it is known when the keys were fetched, at the last hour before an orderly stop, and within a day
 // before a power cut. To keep that is not worth more than a write a day.
-func TestAgeOfKeptKeys_KEY3(t *testing.T) {
+func TestAgeOfKeptKeys(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	for _, orderly := range []bool{true, false} {
 		t.Run(fmt.Sprint("KEY-3/orderly=", orderly), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -213,7 +217,8 @@ func TestAgeOfKeptKeys_KEY3(t *testing.T) {
 }
 
 // By a clock that was never set nobody can say when keys were fetched.
-func TestAgeByWrongClock_KEY3(t *testing.T) {
+func TestAgeByWrongClock(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	synctest.Test(t, func(t *testing.T) { // in the year 2000
 		f, disk := newFacts(mint.DefaultIssuer), newFlash("/var/lib", stateDir)
 		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))
@@ -227,7 +232,8 @@ func TestAgeByWrongClock_KEY3(t *testing.T) {
 }
 
 // What is larger than what is read back is not written, whatever it is, and the file stays what it was.
-func TestWrittenIsReadBack_KEY8(t *testing.T) {
+func TestWrittenIsReadBack(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: newFlash("/var/lib")}, log: zap.NewNop()}
 	for name, limit := range fileLimits {
 		for _, n := range []int{0, limit, limit + 1} {
@@ -277,7 +283,8 @@ func day(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // Two fetches that end at the same moment may report in either order: what is kept is the later set, with what both
 // brought.
-func TestReportsOutOfOrder_KEY3(t *testing.T) {
+func TestReportsOutOfOrder(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	disk := newFlash("/var/lib", stateDir)
 	m := &persisted{dir: platform.StateDir{Path: stateDir, Disk: disk}, log: zap.NewNop()}
 	store := keys.NewStore(nil, nil)

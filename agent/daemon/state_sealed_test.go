@@ -18,6 +18,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 // sealer returns the sealer of a device whose key is this byte, in hex, all over.
@@ -32,7 +33,8 @@ func sealer(t *testing.T, digits string) *hal.Sealer {
 
 // On a device with a key of its own, keys that it kept decide after a restart, and keys that another device or nobody
 // sealed do not: who can write the flash cannot say who is let in.
-func TestSealedState_KEY3(t *testing.T) {
+func TestSealedState(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	mine, other := sealer(t, "ab"), sealer(t, "cd")
 	for _, c := range []struct {
 		name            string
@@ -118,7 +120,8 @@ func TestPlaceOfTheState(t *testing.T) {
 
 // Roots, certificates and keys are sealed if the device has a key, gone from both slots once replaced, and never taken
 // from another device; without a folder, memory has to do (CERT-48).
-func TestCertsAreSealed_CERT48(t *testing.T) {
+func TestCertsAreSealed(t *testing.T) {
+	spec.Rules(t, "CERT-48")
 	dir := filepath.Join(t.TempDir(), "state")
 	mine := &persisted{dir: platform.StateDir{Path: dir}, seal: sealer(t, "ab"), log: zap.NewNop()}
 	if data, err := mine.loadCerts(); data != nil || err != nil {

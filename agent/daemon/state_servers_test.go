@@ -12,11 +12,13 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // The servers that discovery found outlive a restart with where they were found; of a state that does not say so, and
 // of one whose file is damaged, the issuers are known, and count as found by mDNS.
-func TestServersAreKept_DIS6_KEY3(t *testing.T) {
+func TestServersAreKept(t *testing.T) {
+	spec.Rules(t, "DIS-6", "KEY-3")
 	const realm = "https://a.example.com/realms/nmos"
 	disk := newFlash("/var/lib", stateDir)
 	persistedOf := func() *persisted {

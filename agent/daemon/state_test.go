@@ -23,6 +23,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/powercut"
+	"nmosauthd/tinytest/spec"
 )
 
 const stateDir = "/var/lib/nmos-authd"
@@ -201,7 +202,8 @@ const (
 
 // The power fails at every moment while a device finds its server, fetches its keys, and has them rotated: it then
 // starts with its network dead, and decides rightly by the state of before or after.
-func TestPowerCutOfKeys_KEY3(t *testing.T) {
+func TestPowerCutOfKeys(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	one, two := mint.CachedKey("key-1", 2048), mint.CachedKey("key-2", 2048)
 	synctest.Test(t, func(t *testing.T) {
 		old := mint.New(mint.Options{Key: one, Life: 24 * time.Hour}).Sign()
@@ -264,7 +266,8 @@ func TestPowerCutOfKeys_KEY3(t *testing.T) {
 }
 
 // The power fails at every moment while the time is written: the device remembers that of before or after.
-func TestPowerCutOfTime_OPS1(t *testing.T) {
+func TestPowerCutOfTime(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		f := newFacts(mint.DefaultIssuer)
 		f.publish(mint.DefaultIssuer, mint.CachedKey("key-1", 2048))

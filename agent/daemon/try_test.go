@@ -10,6 +10,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // facility is a network with two authorization servers, one of them called by the issuer's path, and a name server.
@@ -109,7 +110,8 @@ func holds(t *testing.T, printed string, texts ...string) {
 	}
 }
 
-func TestDiscover_DIS1(t *testing.T) {
+func TestDiscover(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	f := newFacility(t)
 	printed, usable := f.discover(f.config("unicast", ""))
 	if !usable {
@@ -140,7 +142,8 @@ func TestDiscover_DIS1(t *testing.T) {
 }
 
 // Each record that is wrong is named.
-func TestDiscoverWrongRecords_DIS3(t *testing.T) {
+func TestDiscoverWrongRecords(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	f := newFacility(t)
 	file := f.config("unicast", "")
 	for name, c := range map[string]struct {
@@ -178,7 +181,8 @@ func TestDiscoverWrongRecords_DIS3(t *testing.T) {
 	}
 }
 
-func TestDiscoverNameServer_DIS1(t *testing.T) {
+func TestDiscoverNameServer(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	f := newFacility(t)
 	file := f.config("unicast", "")
 	for fault, want := range map[dnsserver.Fault][]string{
@@ -194,7 +198,8 @@ func TestDiscoverNameServer_DIS1(t *testing.T) {
 }
 
 // Servers given by hand come first, and need no discovery; their host names resolve through dns_servers too.
-func TestDiscoverConfigured_DIS6(t *testing.T) {
+func TestDiscoverConfigured(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	f := newFacility(t)
 	for _, mode := range []string{"off", "unicast"} {
 		printed, usable := f.discover(f.config(mode, strconv.Quote(f.other.Issuer())))
@@ -218,7 +223,8 @@ func TestDiscoverConfigured_DIS6(t *testing.T) {
 }
 
 // Records that nobody asked this name server for are shown, with the reason why they do not count.
-func TestDiscoverPoison_DIS1(t *testing.T) {
+func TestDiscoverPoison(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	f := newFacility(t)
 	f.dns.Misbehave("", "PTR", dnsserver.Poison)
 	printed, usable := f.discover(f.config("unicast", ""))

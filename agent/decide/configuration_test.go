@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 const rolePaths = "/x-nmos/configuration/v1.0/rolePaths"
 
 // Where the paths of IS-14's API lead.
-func TestFindObject_CTL60(t *testing.T) {
+func TestFindObject(t *testing.T) {
+	spec.Rules(t, "CTL-60")
 	rules := Rules{Controls: Controls{Models: []Model{{Name: []byte("slot2B"), Prefix: []byte("b")}}}}
 	for path, want := range map[string]Place{
 		"/x-nmos/configuration":                {Kind: Base},
@@ -55,7 +58,8 @@ func TestFindObject_CTL60(t *testing.T) {
 }
 
 // What counts as recurse=false: nothing that any server could read as something else.
-func TestRecurse_CTL64(t *testing.T) {
+func TestRecurse(t *testing.T) {
+	spec.Rules(t, "CTL-64")
 	for query, want := range map[string]bool{
 		"?recurse=false": false, "?a=b&recurse=false": false, "?recurse=false&a": false,
 		"?recurse=false&recurse=false": false, "?recurs=true&recurse=false": false,
@@ -86,7 +90,8 @@ var objectPath = regexp.MustCompile(
 
 // A path of IS-14's API leads where its twin says, which is a regular expression and the standard library's reading of
 // a query.
-func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
+func FuzzRolePaths(f *testing.F) {
+	spec.Rules(f, "CTL-60", "CTL-64")
 	for _, target := range []string{
 		rolePaths, rolePaths + "/root", rolePaths + "/root/bulkProperties",
 		rolePaths + "/root.a%20b/bulkProperties?recurse=false",
@@ -137,7 +142,8 @@ func FuzzRolePaths_CTL60_CTL64(f *testing.F) {
 
 // What an object of IS-14's API needs, in each form of specifiers. If there are several device models, a specifier
 // without a prefix is wide, since it holds for all of them (CTL-19).
-func TestNeedsOfObjects_CTL19_CTL61_CTL63_CTL64_CTL66(t *testing.T) {
+func TestNeedsOfObjects(t *testing.T) {
+	spec.Rules(t, "CTL-19", "CTL-61", "CTL-63", "CTL-64", "CTL-66")
 	for _, c := range []struct {
 		access            Access
 		target            string

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // texts are all of at most n of the characters.
@@ -31,7 +33,8 @@ func expression(specifier string) *regexp.Regexp {
 }
 
 // Every specifier and every path of a few characters: what matches is what regular expressions made of the rules match.
-func TestEverySpecifier_PATH6_PATH7_CTL12_CTL13_CTL14_CTL18_CTL64(t *testing.T) {
+func TestEverySpecifier(t *testing.T) {
+	spec.Rules(t, "PATH-6", "PATH-7", "CTL-12", "CTL-13", "CTL-14", "CTL-18", "CTL-64")
 	n := 4
 	if os.Getenv("NMOS_EXHAUSTIVE") != "" {
 		n = 7

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"nmosauthd/agent/decide"
+	"nmosauthd/tinytest/spec"
 )
 
 // exhaustive is the length up to which everything is tried: long if $NMOS_EXHAUSTIVE is set ("make exhaust").
@@ -67,7 +68,8 @@ func every(t *testing.T, start string, symbols []string, n int, try func(text []
 
 // Every target of a slash and a few more characters of an alphabet that has what normal forms are about: the normal
 // form is that of the slow twin, and its own.
-func TestEveryTarget_PATH8_PATH9(t *testing.T) {
+func TestEveryTarget(t *testing.T) {
+	spec.Rules(t, "PATH-8", "PATH-9")
 	symbols := strings.Split(`/ . a % 2 e F ; ? \`, " ")
 	var good atomic.Int64
 	n := every(t, "/", symbols, exhaustive(5, 8), func(target []byte) string {
@@ -172,7 +174,8 @@ func slowFind(path string) decide.Place {
 }
 
 // Every normal path of a few words: where it leads is where the slow twin says.
-func TestEveryPlace_PATH4_PATH5_PATH10_PATH11_PATH15_CTL60(t *testing.T) {
+func TestEveryPlace(t *testing.T) {
+	spec.Rules(t, "PATH-4", "PATH-5", "PATH-10", "PATH-11", "PATH-15", "CTL-60")
 	symbols := []string{"/", "x-nmos", "node", "ncp", "system", "configuration", "rolePaths", "bulkProperties", "v1.0",
 		"v1", "a", ".", "ui", "meters"}
 	var seen [32]atomic.Int64

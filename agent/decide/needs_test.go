@@ -5,9 +5,12 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
+func TestNeeds(t *testing.T) {
+	spec.Rules(t, "PATH-4", "PATH-5", "PATH-15")
 	rules := Rules{Controls: Controls{Claims: [][]byte{[]byte("control"), []byte("ncp")}},
 		Public: []string{"/ui"}, Claims: []Mapping{{Prefix: "/meters", API: []byte("events")}},
 		Control: []string{"/slot/2/ncp"}}
@@ -56,7 +59,8 @@ func TestNeeds_PATH4_PATH5_PATH15(t *testing.T) {
 }
 
 // The specifier that an access needs matches that path and none of the others, unless it says that it does.
-func TestNeedsNothingBroader_PATH5_PATH6_PATH7(t *testing.T) {
+func TestNeedsNothingBroader(t *testing.T) {
+	spec.Rules(t, "PATH-5", "PATH-6", "PATH-7")
 	r := rand.New(rand.NewPCG(1, 2))
 	const letters = "ab/*%-"
 	var rests []string

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"nmosauthd/agent/decide"
+	"nmosauthd/tinytest/spec"
 )
 
 var (
@@ -96,7 +97,8 @@ var normalized = []struct{ target, want string }{
 	{"/..a/b", "/..a/b"},
 }
 
-func TestNormalize_PATH8(t *testing.T) {
+func TestNormalize(t *testing.T) {
+	spec.Rules(t, "PATH-8")
 	for _, c := range normalized {
 		got, ok := decide.Normalize([]byte("before"), []byte(c.target))
 		if !ok || string(got) != "before"+c.want {
@@ -171,7 +173,8 @@ var ambiguous = []struct{ name, target string }{
 	{"dots-encoded-with-parameter", "/a/%2e%2e;/b"},
 }
 
-func TestNormalizeRefuses_PATH9(t *testing.T) {
+func TestNormalizeRefuses(t *testing.T) {
+	spec.Rules(t, "PATH-9")
 	for _, c := range ambiguous {
 		got, ok := decide.Normalize([]byte("before"), []byte(c.target))
 		if ok || string(got) != "before" {

@@ -11,10 +11,12 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Which accesses a token's claims permit.
-func TestPermit_PATH4_PATH5_PATH15(t *testing.T) {
+func TestPermit(t *testing.T) {
+	spec.Rules(t, "PATH-4", "PATH-5", "PATH-15")
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	key := mint.CachedKey(mint.DefaultKID, 2048)
 	held, _, err := keys.Parse(mint.JWKS(key))
@@ -130,7 +132,8 @@ func TestPermit_PATH4_PATH5_PATH15(t *testing.T) {
 
 // What is answered without a token: methods that NMOS does not use, paths that are too long, and what everybody may
 // read; all else needs one.
-func TestWithoutToken_PATH1_PATH2_PATH3_PATH11_PATH16(t *testing.T) {
+func TestWithoutToken(t *testing.T) {
+	spec.Rules(t, "PATH-1", "PATH-2", "PATH-3", "PATH-11", "PATH-16")
 	kinds := []decide.Kind{decide.Outside, decide.Root, decide.Base, decide.Resource, decide.BadVersion, decide.Open,
 		decide.Everything, decide.Control, decide.TooLong, decide.RolePaths, decide.RolePath}
 	for _, kind := range kinds {
@@ -154,7 +157,8 @@ func TestWithoutToken_PATH1_PATH2_PATH3_PATH11_PATH16(t *testing.T) {
 }
 
 // A scheme that begins with "Bearer" is another scheme, however little it is longer.
-func TestLongerScheme_ANS9(t *testing.T) {
+func TestLongerScheme(t *testing.T) {
+	spec.Rules(t, "ANS-9")
 	for _, value := range []string{"Bearerx", "bearer1", "Bearer,", "Bearer\t", "Bearerx a.b.c", "Bearers a.b.c"} {
 		got, tok, _ := decide.Credentials(&wire.Request{Method: []byte("GET"), Authorization: []byte(value)}, nil)
 		if got != wire.NoToken || tok != nil {
@@ -169,7 +173,8 @@ func TestLongerScheme_ANS9(t *testing.T) {
 
 // Of the percent-encoded ASCII characters those that RFC 3986 §2.3 does not reserve are decoded, a few are refused, and
 // all others stay encoded.
-func TestEncodedASCII_PATH9(t *testing.T) {
+func TestEncodedASCII(t *testing.T) {
+	spec.Rules(t, "PATH-9")
 	const unreserved = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 	for c := range 128 {
 		for _, format := range []string{"/a%%%02Xb", "/a%%%02xb"} {
@@ -187,7 +192,8 @@ func TestEncodedASCII_PATH9(t *testing.T) {
 }
 
 // The paths of the shortest names: of an API, a version, a resource, a prefix.
-func TestShortestPaths_PATH3_PATH4_PATH5_PATH11(t *testing.T) {
+func TestShortestPaths(t *testing.T) {
+	spec.Rules(t, "PATH-3", "PATH-4", "PATH-5", "PATH-11")
 	rules := decide.Rules{
 		Public: []string{"/u"}, Claims: []decide.Mapping{{Prefix: "/m", API: []byte("events")}}, PathBytes: 20,
 	}
@@ -210,7 +216,8 @@ func TestShortestPaths_PATH3_PATH4_PATH5_PATH11(t *testing.T) {
 }
 
 // The prefix "/" is every path outside /x-nmos, and an empty one is none.
-func TestShortestPrefixes_PATH11(t *testing.T) {
+func TestShortestPrefixes(t *testing.T) {
+	spec.Rules(t, "PATH-11")
 	events := []byte("events")
 	for _, c := range []struct {
 		name  string

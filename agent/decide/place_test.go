@@ -7,11 +7,13 @@ import (
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // A claim may rule paths outside /x-nmos; of prefixes that overlap the longest counts, and one in both lists needs a
 // token.
-func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
+func TestClaimPrefixes(t *testing.T) {
+	spec.Rules(t, "PATH-4", "PATH-11")
 	rules := decide.Rules{
 		Public: []string{"/meters/help", "/both", "/ui"},
 		Claims: []decide.Mapping{{Prefix: "/meters", API: []byte("events")}, {Prefix: "/both", API: []byte("node")},
@@ -39,7 +41,8 @@ func TestClaimPrefixes_PATH4_PATH11(t *testing.T) {
 	}
 }
 
-func TestMethodAccess_PATH1_PATH2(t *testing.T) {
+func TestMethodAccess(t *testing.T) {
+	spec.Rules(t, "PATH-1", "PATH-2")
 	for method, want := range map[string]decide.Access{
 		"GET": decide.Read, "HEAD": decide.Read,
 		"POST": decide.Write, "PUT": decide.Write, "PATCH": decide.Write, "DELETE": decide.Write,
@@ -54,7 +57,8 @@ func TestMethodAccess_PATH1_PATH2(t *testing.T) {
 	}
 }
 
-func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
+func TestFind(t *testing.T) {
+	spec.Rules(t, "PATH-3", "PATH-4", "PATH-5", "PATH-10", "PATH-11", "PATH-15", "PATH-16")
 	rules := decide.Rules{
 		// the last is what no configuration says
 		Public:  []string{"/meters", "/ui/", "/x-nmos/system", "/x-nmos/node"},
@@ -132,7 +136,8 @@ func TestFind_PATH3_PATH4_PATH5_PATH10_PATH11_PATH15_PATH16(t *testing.T) {
 }
 
 // The bound on a path can be set, and 0 is not "none".
-func TestPathBytes_PATH16(t *testing.T) {
+func TestPathBytes(t *testing.T) {
+	spec.Rules(t, "PATH-16")
 	for _, c := range []struct{ most, length, want int }{
 		{256, 256, int(decide.Outside)}, {256, 257, int(decide.TooLong)}, {4096, 4096, int(decide.Outside)},
 		{4096, 4097, int(decide.TooLong)},
@@ -146,7 +151,8 @@ func TestPathBytes_PATH16(t *testing.T) {
 }
 
 // What the handshake of a Query API's socket needs does not stand in the path of the socket.
-func TestSocket_PATH14(t *testing.T) {
+func TestSocket(t *testing.T) {
+	spec.Rules(t, "PATH-14")
 	rules := decide.Rules{Claims: []decide.Mapping{{Prefix: "/registry", API: []byte("query")}}}
 	for path, want := range map[string]decide.Kind{
 		"/x-nmos/query": decide.Everything, "/x-nmos/query/v1.3": decide.Everything,
@@ -165,7 +171,8 @@ func TestSocket_PATH14(t *testing.T) {
 }
 
 // A token that nobody verified permits nothing, anywhere; and the zero values deny.
-func TestPermitFailsClosed_PATH5(t *testing.T) {
+func TestPermitFailsClosed(t *testing.T) {
+	spec.Rules(t, "PATH-5")
 	places := []decide.Place{{}, {Kind: decide.Kind(200)}, {Kind: decide.Open}, {Kind: decide.TooLong},
 		{Kind: decide.Everything}}
 	for _, path := range []string{"/", "/x-nmos/node", "/x-nmos/node/v1.3/self", "/x-nmos/node/x",
@@ -185,7 +192,8 @@ func TestPermitFailsClosed_PATH5(t *testing.T) {
 }
 
 // Before a token is looked at, "one is needed" is not an answer that allows, and the zero value says just that.
-func TestTokenNeededDenies_PATH5(t *testing.T) {
+func TestTokenNeededDenies(t *testing.T) {
+	spec.Rules(t, "PATH-5")
 	needed := decide.WithoutToken(decide.Read, decide.Place{Kind: decide.Resource})
 	if needed != (decide.Early{}) || !needed.TokenNeeded() {
 		t.Errorf("reading a resource: %+v, want the zero value, which needs a token", needed)

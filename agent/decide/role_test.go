@@ -3,6 +3,8 @@ package decide
 import (
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A specifier and a role path, and whether the one matches the other, and all below it, too.
@@ -107,7 +109,8 @@ var draftRows = []struct {
 	{"CTL-14/empty", "", "root.a", [4]bool{}, [4]bool{}},
 }
 
-func TestRolePathsAsDrafted_CTL13_CTL14(t *testing.T) {
+func TestRolePathsAsDrafted(t *testing.T) {
+	spec.Rules(t, "CTL-13", "CTL-14")
 	for _, row := range draftRows {
 		for i, draft := range []Drafted{0, DraftedRoot, DraftedBelow, DraftedRoot | DraftedBelow} {
 			checkRole(t, row.specifier, row.path, draft)
@@ -146,7 +149,8 @@ func checkRole(t *testing.T, specifier, path string, draft Drafted) {
 
 // Matching is what the rules say letter by letter, and what is covered is matched, with all below it; by each rule and
 // without it.
-func FuzzRolePath_CTL12_CTL13_CTL14_CTL64(f *testing.F) {
+func FuzzRolePath(f *testing.F) {
+	spec.Rules(f, "CTL-12", "CTL-13", "CTL-14", "CTL-64")
 	for _, row := range roleRows {
 		f.Add(row.specifier, row.path)
 	}
@@ -164,7 +168,8 @@ func FuzzRolePath_CTL12_CTL13_CTL14_CTL64(f *testing.F) {
 }
 
 // Of several models an object is matched with its model's prefix or without (CTL-19).
-func TestModels_CTL19(t *testing.T) {
+func TestModels(t *testing.T) {
+	spec.Rules(t, "CTL-19")
 	for _, c := range []struct {
 		specifier, prefix string
 		matches, covers   bool

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"nmosauthd/agent/wildcard"
+	"nmosauthd/tinytest/spec"
 )
 
 var specifiers = []struct {
@@ -41,7 +42,8 @@ func compareMatches(t *testing.T, specifier, rest string) bool {
 	return got
 }
 
-func TestSpecifiers_PATH6_PATH7(t *testing.T) {
+func TestSpecifiers(t *testing.T) {
+	spec.Rules(t, "PATH-6", "PATH-7")
 	for _, c := range specifiers {
 		if got := compareMatches(t, c.specifier, c.rest); got != c.want {
 			t.Errorf("specifier %q, path %q: %v", c.specifier, c.rest, got)
@@ -49,7 +51,8 @@ func TestSpecifiers_PATH6_PATH7(t *testing.T) {
 	}
 }
 
-func FuzzSpecifier_PATH7(f *testing.F) {
+func FuzzSpecifier(f *testing.F) {
+	spec.Rules(f, "PATH-7")
 	for _, c := range specifiers {
 		f.Add(c.specifier, c.rest)
 	}

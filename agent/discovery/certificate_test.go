@@ -10,10 +10,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Failed validation: no interaction. The server must not see a request.
-func TestKeySetCertificate_DIS5(t *testing.T) {
+func TestKeySetCertificate(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	ca, other, namesake := newAuthority(t), newAuthority(t, "another root"), newAuthority(t)
 	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
 	for _, c := range []struct {
@@ -63,7 +66,8 @@ func TestKeySetCertificate_DIS5(t *testing.T) {
 
 // The certificate is judged by the time that the caller says it is: a device whose clock is in 1970 reaches its server
 // (OPS-1).
-func TestKeySetTime_OPS1_DIS5(t *testing.T) {
+func TestKeySetTime(t *testing.T) {
+	spec.Rules(t, "OPS-1", "DIS-5")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
@@ -90,7 +94,8 @@ func versions(least, most uint16) func(*httptest.Server) {
 }
 
 // Roots that are installed or removed count from the next fetch on.
-func TestKeySetRootsChange_DIS5(t *testing.T) {
+func TestKeySetRootsChange(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
@@ -116,7 +121,8 @@ func TestKeySetRootsChange_DIS5(t *testing.T) {
 }
 
 // Certificates are judged by the clock that is handed in (OPS-1).
-func TestKeySetClock_DIS5(t *testing.T) {
+func TestKeySetClock(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(-30*time.Minute), "127.0.0.1"), mux)

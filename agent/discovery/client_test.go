@@ -8,10 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A client's metadata are read whole; endpoints that are not https, or no URL, are not handed on.
-func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
+func TestMetadata(t *testing.T) {
+	spec.Rules(t, "CLI-20", "CLI-21", "CLI-22")
 	ca := newAuthority(t)
 	for _, c := range []struct {
 		rule, name, members, want string
@@ -65,7 +68,8 @@ func TestMetadata_CLI20_CLI21_CLI22(t *testing.T) {
 }
 
 // The client for requests trusts what fetches trust, at the time of the request, and follows nothing.
-func TestHTTPClient_DIS5_CLI21(t *testing.T) {
+func TestHTTPClient(t *testing.T) {
+	spec.Rules(t, "DIS-5", "CLI-21")
 	ca, stranger := newAuthority(t), newAuthority(t, "stranger")
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
@@ -96,7 +100,8 @@ func TestHTTPClient_DIS5_CLI21(t *testing.T) {
 }
 
 // A server that was found may name an issuer of its own origin; one that was asked for by name may not (KEY-8).
-func TestFoundMetadata_KEY8_CLI21(t *testing.T) {
+func TestFoundMetadata(t *testing.T) {
+	spec.Rules(t, "KEY-8", "CLI-21")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)

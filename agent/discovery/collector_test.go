@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"nmosauthd/tinytest/spec"
 )
 
 var (
@@ -80,7 +82,8 @@ func answer(t *testing.T, c *collector, records ...string) string {
 }
 
 // Whatever form an advertisement comes in, what is missing is asked for, and it is the same server.
-func TestCollectorForms_DIS2(t *testing.T) {
+func TestCollectorForms(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	const instance = "SRV auth._nmos-auth._tcp.local, TXT auth._nmos-auth._tcp.local"
 	for _, c := range []struct {
 		name    string
@@ -122,7 +125,8 @@ func TestCollectorForms_DIS2(t *testing.T) {
 }
 
 // A server of which something is missing in the end is left out, and the link has not answered in full (DIS-6).
-func TestCollectorIncomplete_DIS2_DIS6(t *testing.T) {
+func TestCollectorIncomplete(t *testing.T) {
+	spec.Rules(t, "DIS-2", "DIS-6")
 	for want, records := range map[string][]string{
 		"auth: no SRV record: no answer":                        {mPTR, mTXT, mA},
 		"auth: no TXT record: no answer":                        {mPTR, mSRV, mA},
@@ -150,7 +154,8 @@ func TestCollectorIncomplete_DIS2_DIS6(t *testing.T) {
 }
 
 // A question is put three times at most, a second apart, and then is waited for no longer.
-func TestCollectorAsks_DIS2(t *testing.T) {
+func TestCollectorAsks(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	c := newCollector()
 	c.take(said(t, mPTR, mTXT, strings.Replace(mSRV, "auth-1.local", "auth.example.com", 1)), sender1)
 	if due, missing := c.missing(time.Unix(1, 0)); len(due) != 0 || missing {
@@ -173,7 +178,8 @@ func TestCollectorAsks_DIS2(t *testing.T) {
 }
 
 // What a host takes back is gone (RFC 6762 §10.1), and what is said twice is valid for the least TTL.
-func TestCollectorTTL_DIS2(t *testing.T) {
+func TestCollectorTTL(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	c := newCollector()
 	c.take(said(t, mPTR, mSRV, mTXT, mA), sender1)
 	c.take(said(t, mPTR, mSRV, mTXT, strings.Replace(mA, " 90 ", " 45 ", 1)), sender1)
@@ -192,7 +198,8 @@ func TestCollectorTTL_DIS2(t *testing.T) {
 }
 
 // What is not a response to anybody, or says nothing about the service, leaves nothing.
-func TestCollectorForeign_DIS2(t *testing.T) {
+func TestCollectorForeign(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	good := said(t, mPTR, mSRV, mTXT, mA)
 	change := func(at int, to byte) []byte {
 		p := slices.Clone(good)
@@ -222,7 +229,8 @@ func TestCollectorForeign_DIS2(t *testing.T) {
 
 // Whoever floods the link fills no memory, and does not keep the others from being heard: 40,000 advertisements of one
 // host, and then the only one of another.
-func TestCollectorFlood_DIS2(t *testing.T) {
+func TestCollectorFlood(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	c := newCollector()
 	filler := `"` + strings.Repeat("x", 250) + `" `
 	flood := func(n int, from netip.Addr) {
@@ -258,7 +266,8 @@ func TestCollectorFlood_DIS2(t *testing.T) {
 }
 
 // One packet cannot grow without bounds either: what is 2 bytes in it may be a name of 1000.
-func TestCollectorOnePacket_DIS2(t *testing.T) {
+func TestCollectorOnePacket(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	c := newCollector()
 	records := []string{mPTR}
 	for i := range 600 {

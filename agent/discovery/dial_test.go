@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // nameServer answers on loopback by the function; a nil answer is silence. It returns its address and counts questions.
@@ -116,7 +117,8 @@ func TestKeySetNameServers(t *testing.T) {
 
 // A configured server's host is looked up as DNS-SD is, by configured name servers and by those of resolv.conf: EDNS0
 // is no must, CNAMEs are followed, one family is enough.
-func TestLookupHost_DIS1(t *testing.T) {
+func TestLookupHost(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	const zone = `
 		auth.nmos.test.      A     127.0.0.1
@@ -173,7 +175,8 @@ func TestLookupHost_DIS1(t *testing.T) {
 }
 
 // The name servers of resolv.conf are read at every look-up.
-func TestLookupResolvConf_DIS1(t *testing.T) {
+func TestLookupResolvConf(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	conf, reads := "nameserver 127.0.0.254\nsearch a.test", 0
 	c := New(Options{ResolvConf: func() ([]byte, error) {
 		reads++
@@ -191,7 +194,8 @@ func TestLookupResolvConf_DIS1(t *testing.T) {
 
 // Names in .local are asked of the link, and of no name server, however the daemon comes to them (RFC 6762
 // §3).
-func TestLookupLocal_DIS2(t *testing.T) {
+func TestLookupLocal(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	s := startDNS(t, dnsserver.Options{Zone: "alias.nmos.test. CNAME auth.local.\nauth.local. TXT x"})
 	c := dnsClient(s)
 	var asked []string

@@ -9,6 +9,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // resolvConf is a device's resolv.conf.
@@ -26,7 +27,8 @@ func server(domain, more string) string {
 	`)
 }
 
-func TestDiscoverDomains_DIS1(t *testing.T) {
+func TestDiscoverDomains(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	const named = "https://auth.a.test https://auth.b.test"
 	zone := server("a.test", "") + server("b.test", `"pri=2"`) + server("c.test", "")
 	zone = strings.Replace(zone, `"pri=1" "pri=2"`, `"pri=2"`, 1)
@@ -90,7 +92,8 @@ func TestDiscoverDomains_DIS1(t *testing.T) {
 }
 
 // A device's network comes up later, or changes: each discovery goes by what is then.
-func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
+func TestDiscoverResolvConfReread(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{Zone: server("a.test", "") + server("b.test", "")})
 	text, failure := "", errors.New("resolv.conf: no such file")
 	o := DiscoverOptions{
@@ -112,7 +115,8 @@ func TestDiscoverResolvConfReread_DIS1(t *testing.T) {
 	expect(t, "issuers", r.issuers(), "https://auth.b.test")
 }
 
-func TestDiscoverOrder_DIS3(t *testing.T) {
+func TestDiscoverOrder(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	s := startDNS(t, dnsserver.Options{Zone: `
 		$ORIGIN example.com.
 		_nmos-auth._tcp      PTR a._nmos-auth._tcp
@@ -163,7 +167,8 @@ f: api_ver "v2.0" lacks v1.0`)
 }
 
 // mDNS only where unicast finds nothing, and only if the configuration allows it.
-func TestDiscoverModes_DIS2(t *testing.T) {
+func TestDiscoverModes(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	t.Parallel()
 	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
 	for _, c := range []struct {
@@ -212,7 +217,8 @@ func TestDiscoverModes_DIS2(t *testing.T) {
 }
 
 // mDNS is not used if one of several domains does not answer, nor if the caller says so; and who has answered is told.
-func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
+func TestDiscoverAnswered(t *testing.T) {
+	spec.Rules(t, "DIS-2", "DIS-6")
 	t.Parallel()
 	byMDNS := Server{Instance: "m", Scheme: "https", Host: "m.local", Port: 443, Domain: mdnsDomain}
 	// listed in another domain
@@ -272,7 +278,8 @@ func TestDiscoverAnswered_DIS2_DIS6(t *testing.T) {
 }
 
 // Whom the configuration does not admit is left out, and whether mDNS is used is decided without it.
-func TestDiscoverAdmits_DIS6(t *testing.T) {
+func TestDiscoverAdmits(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	s := startDNS(t, dnsserver.Options{Zone: server("example.com", "")})
 	c := dnsClient(s)
 	c.browse = func(context.Context, BrowseOptions) (Found, error) {
@@ -293,7 +300,8 @@ func TestDiscoverAdmits_DIS6(t *testing.T) {
 }
 
 // Both fail: the error says both, and what was left out on the way is kept.
-func TestDiscoverErrors_DIS2(t *testing.T) {
+func TestDiscoverErrors(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	s := startDNS(t, dnsserver.Options{})
 	s.Misbehave("", "", dnsserver.ServFail)
 	c := dnsClient(s)

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
-func TestKeySet_KEY8(t *testing.T) {
+func TestKeySet(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	var connections atomic.Int32
@@ -57,7 +59,8 @@ func TestKeySet_KEY8(t *testing.T) {
 
 // Servers that are strict about what a request accepts, that compress what they are not asked not to (RFC 9110
 // §12.5.3), and that begin a document with a byte order mark.
-func TestKeySetOfStrictServer_KEY4_KEY8(t *testing.T) {
+func TestKeySetOfStrictServer(t *testing.T) {
+	spec.Rules(t, "KEY-4", "KEY-8")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
@@ -106,7 +109,8 @@ func TestKeySetHoldsNoConnection(t *testing.T) {
 }
 
 // What a server can do wrong, and what an operator reads then. The text after "…: " is compared whole.
-func TestKeySetMisbehaviour_KEY8(t *testing.T) {
+func TestKeySetMisbehaviour(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	ca := newAuthority(t)
 	cert := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
 	text := func(s string) http.HandlerFunc {
@@ -255,7 +259,8 @@ func (r *replacing) Write(p []byte) (int, error) {
 func (r *replacing) WriteString(s string) (int, error) { return r.Write([]byte(s)) }
 
 // A longest document that is allowed, and a bare array (INFO-002), are read.
-func TestKeySetForms_KEY4(t *testing.T) {
+func TestKeySetForms(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1"), mux)
@@ -272,7 +277,8 @@ func TestKeySetForms_KEY4(t *testing.T) {
 }
 
 // The server's time is what it says with the keys, and how long a cache has had them (OPS-1).
-func TestKeySetDate_OPS1(t *testing.T) {
+func TestKeySetDate(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const date, then = "Sun, 22 Nov 2026 02:00:10 GMT", 1795312810
 	for _, c := range []struct {
 		name, head string
@@ -299,7 +305,8 @@ func TestKeySetDate_OPS1(t *testing.T) {
 	}
 }
 
-func TestKeySetHTTP_KEY8(t *testing.T) {
+func TestKeySetHTTP(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	var requests atomic.Int32
 	mux := http.NewServeMux()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -330,7 +337,8 @@ func TestKeySetHTTP_KEY8(t *testing.T) {
 	}
 }
 
-func TestKeySetIssuerForm_KEY8(t *testing.T) {
+func TestKeySetIssuerForm(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	for issuer, want := range map[string]string{
 		"":                          `discovery: issuer "": not an https URL`,
 		"auth.example.com":          `discovery: issuer "auth.example.com": not an https URL`,
@@ -372,7 +380,8 @@ func TestKeySetNoProxy(t *testing.T) {
 }
 
 // One redirect is followed, to the same scheme, host and port, for either document (KEY-8).
-func TestKeySetRedirect_KEY8(t *testing.T) {
+func TestKeySetRedirect(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "127.0.0.1", "localhost"), mux)

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // EST servers are found by unicast DNS-SD, in the order of their pri before that of their SRV records; what is for
 // development, or states no pri, is left out. Authorization servers are not among them.
-func TestDiscoverEST_CERT1_CERT2_CERT3(t *testing.T) {
+func TestDiscoverEST(t *testing.T) {
+	spec.Rules(t, "CERT-1", "CERT-2", "CERT-3")
 	zone := oneServer + `
 		_nmos-certs._tcp      PTR a._nmos-certs._tcp
 		_nmos-certs._tcp      PTR b._nmos-certs._tcp
@@ -62,7 +64,8 @@ func TestDiscoverEST_CERT1_CERT2_CERT3(t *testing.T) {
 }
 
 // A link that shouts does not help: mDNS is not asked, and a domain without EST servers is no error (CERT-1).
-func TestDiscoverESTNever_CERT1(t *testing.T) {
+func TestDiscoverESTNever(t *testing.T) {
+	spec.Rules(t, "CERT-1")
 	s := startDNS(t, dnsserver.Options{Zone: oneServer})
 	c := dnsClient(s)
 	c.browse = nil // whoever browses the link ends in a panic

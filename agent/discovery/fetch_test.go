@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // answering serves plain HTTP by hand: answer gets the number of the request on its connection, from 0, and of the
@@ -67,7 +69,8 @@ func metadataOf(url string) string {
 }
 
 // What comes before a document, at the borders of what a device takes.
-func TestKeySetHead_KEY8(t *testing.T) {
+func TestKeySetHead(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	interim := "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
 	field := "X: " + strings.Repeat("x", 1000) + "\r\n"
 	for _, c := range []struct {
@@ -199,7 +202,8 @@ func TestKeySetConnectionAgain(t *testing.T) {
 }
 
 // What a host could bring into a request's header is not a host.
-func TestKeySetHost_KEY8(t *testing.T) {
+func TestKeySetHost(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	for _, issuer := range []string{"https://münchen.example", "https://[fe80::1%25eth0]/", "https://a%C3%A9"} {
 		_, err := New(Options{}).KeySet(t.Context(), issuer)
 		want := "the host is not plain ASCII; other scripts are written as xn--…"

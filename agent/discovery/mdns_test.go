@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // insideNetwork is set in the process that runs in a network of its own.
@@ -59,7 +60,8 @@ func advertise(t *testing.T, instance, host string, port int, text ...string) {
 	t.Cleanup(s.Shutdown)
 }
 
-func TestBrowse_DIS3(t *testing.T) {
+func TestBrowse(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return
@@ -142,7 +144,8 @@ func checkBrowsed(t testing.TB) {
 }
 
 // From the name server that knows nothing to the keys of a server in .local, on a network.
-func TestDiscoverByMDNS_DIS2(t *testing.T) {
+func TestDiscoverByMDNS(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return
@@ -258,7 +261,8 @@ func responder(t *testing.T, records ...string) *net.UDPConn {
 
 // A responder that sends nothing but what it is asked for, and writes names in another case than it is asked (RFC 6763
 // §12, RFC 6762 §16).
-func TestBrowseSplit_DIS2(t *testing.T) {
+func TestBrowseSplit(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return
@@ -281,7 +285,8 @@ func TestBrowseSplit_DIS2(t *testing.T) {
 }
 
 // The host of a server in .local is found by its name alone: after SIGHUP, after a restart, in the configuration.
-func TestLookupByMDNS_DIS2(t *testing.T) {
+func TestLookupByMDNS(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return
@@ -300,7 +305,8 @@ func TestLookupByMDNS_DIS2(t *testing.T) {
 }
 
 // A flood of advertisements costs little memory, and the server is found all the same.
-func TestBrowseFlood_DIS2(t *testing.T) {
+func TestBrowseFlood(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	t.Parallel() // the outer run only waits
 	if !ownNetwork(t) {
 		return

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // answerTo packs an answer to q with the id 7.
@@ -50,7 +52,8 @@ var goodRecords = []string{
 	"auth.example.com. 60 CH A 192.0.2.2",
 }
 
-func TestParseMessage_DIS1(t *testing.T) {
+func TestParseMessage(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	m, err := parseMessage(answerTo(t, ptrQuestion, goodRecords...), 7, ptrQuestion)
 	if err != nil || m.rcode != 0 || m.truncated || m.cut || m.referral || len(m.answer) != 1 || len(m.extra) != 5 {
 		t.Fatalf("got %+v, error %v", m, err)
@@ -66,7 +69,8 @@ func TestParseMessage_DIS1(t *testing.T) {
 	expect(t, "TTL", m.extra[2].ttl, time.Minute)
 }
 
-func TestParseMessageForeign_DIS1(t *testing.T) {
+func TestParseMessageForeign(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	good := answerTo(t, ptrQuestion, goodRecords...)
 	change := func(at int, to byte) []byte {
 		p := slices.Clone(good)
@@ -98,7 +102,8 @@ func TestParseMessageForeign_DIS1(t *testing.T) {
 }
 
 // Each prefix of a good answer is refused or foreign, never half believed, but where a record ends the counts tell.
-func TestParseMessagePrefixes_DIS1(t *testing.T) {
+func TestParseMessagePrefixes(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	good := answerTo(t, ptrQuestion, goodRecords...)
 	for n := range good {
 		if m, err := parseMessage(good[:n:n], 7, ptrQuestion); err == nil {
@@ -107,7 +112,8 @@ func TestParseMessagePrefixes_DIS1(t *testing.T) {
 	}
 }
 
-func TestParseMessageBounded_DIS1(t *testing.T) {
+func TestParseMessageBounded(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	p := answerTo(t, ptrQuestion, goodRecords[0])
 	p = p[:len(p)-11] // without EDNS0
 	record := slices.Clone(p[12+29+4:])
@@ -141,7 +147,8 @@ func txtRecord(data []byte) (*resource, bool) {
 	return m.answer[0], true
 }
 
-func TestQuestionPack_DIS1(t *testing.T) {
+func TestQuestionPack(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for _, edns := range []bool{false, true} {
 		p, err := ptrQuestion.pack(0x1234, edns)
 		if err != nil {

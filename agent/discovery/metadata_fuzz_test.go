@@ -4,11 +4,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Whatever a server publishes as its metadata, what is taken from them is of this server and can be asked for safely;
 // an error is short, and plain text.
-func FuzzMetadata_KEY8_CLI21(f *testing.F) {
+func FuzzMetadata(f *testing.F) {
+	spec.Rules(f, "KEY-8", "CLI-21")
 	for _, seed := range []string{
 		`{"issuer":"https://auth.example.com","jwks_uri":"https://keys.example.com/jwks?a=b#c","token_endpoint":"https://x/t"}`,
 		`{"issuer":"https://auth.example.com:443/","jwks_uri":"http://auth.example.com/"}`,

@@ -6,9 +6,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
+
+	"nmosauthd/tinytest/spec"
 )
 
-func TestWithin_DIS1(t *testing.T) {
+func TestWithin(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for _, c := range []struct {
 		name, domain string
 		want         bool
@@ -32,7 +35,8 @@ func TestWithin_DIS1(t *testing.T) {
 	}
 }
 
-func TestCutInstance_DIS1(t *testing.T) {
+func TestCutInstance(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for name, want := range map[string]string{
 		`a._nmos-auth._tcp.example.com.`:       "a example.com.",
 		`A\.b\ c._NMOS-Auth._TCP.Example.com.`: `A\.b\ c example.com.`,

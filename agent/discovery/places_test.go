@@ -19,6 +19,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // The three places of metadata, for an issuer with the path /realms/nmos.
@@ -80,7 +81,8 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-func TestKeySetPlaces_KEY8(t *testing.T) {
+func TestKeySetPlaces(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	ca := newAuthority(t)
 	lie := func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"issuer":"https://evil.example.com","jwks_uri":"https://evil.example.com/"}`)
@@ -197,7 +199,8 @@ func found(t *testing.T, s *httptest.Server, selector string, addresses ...strin
 	return f
 }
 
-func TestServerKeySet_DIS4(t *testing.T) {
+func TestServerKeySet(t *testing.T) {
+	spec.Rules(t, "DIS-4")
 	ca := newAuthority(t)
 	answers := map[string]http.HandlerFunc{}
 	k := newKeycloak(t, ca, answers)
@@ -242,7 +245,8 @@ func TestServerKeySet_DIS4(t *testing.T) {
 
 // A server that was found without api_selector is asked at its root, and its metadata there may name an issuer with a
 // path; nobody else may. What an operator reads then says what to announce.
-func TestRootNamesIssuer_KEY8(t *testing.T) {
+func TestRootNamesIssuer(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	ca := newAuthority(t)
 	answers := map[string]http.HandlerFunc{}
 	k := newKeycloak(t, ca, answers)
@@ -307,7 +311,8 @@ func TestRootNamesIssuer_KEY8(t *testing.T) {
 }
 
 // A server is reached at the addresses that were found with it, and must show a certificate for its name all the same.
-func TestServerKeySetAddresses_DIS5(t *testing.T) {
+func TestServerKeySetAddresses(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	ca := newAuthority(t)
 	answers := map[string]http.HandlerFunc{}
 	k := newKeycloak(t, ca, answers)
@@ -350,7 +355,8 @@ func TestServerKeySetAddresses_DIS5(t *testing.T) {
 }
 
 // A host of mDNS is known to no name server, and none is asked (RFC 6762 §3).
-func TestServerKeySetMDNS_DIS2(t *testing.T) {
+func TestServerKeySetMDNS(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.local"), mux)
@@ -390,7 +396,8 @@ func TestServerKeySetMDNS_DIS2(t *testing.T) {
 }
 
 // The issuer of a server that was found leads to the addresses that were found with it, until others are.
-func TestKeySetOfFoundServer_DIS6(t *testing.T) {
+func TestKeySetOfFoundServer(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	ca := newAuthority(t)
 	mux := http.NewServeMux()
 	s := serve(t, ca.leaf(time.Now().Add(time.Hour), "auth.local"), mux)
@@ -438,7 +445,8 @@ func TestKeySetOfFoundServer_DIS6(t *testing.T) {
 }
 
 // In production a server is never asked by http, however it was found.
-func TestServerKeySetHTTP_DIS3(t *testing.T) {
+func TestServerKeySetHTTP(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	_, err := New(Options{}).ServerKeySet(t.Context(), Server{Scheme: "http", Host: "a.test", Port: 80})
 	expect(t, "error", err, `discovery: server "http://a.test": not https`)
 }

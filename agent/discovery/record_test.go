@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // txt is a good TXT record with some of its strings replaced: "name=value", or "name" to leave one out.
@@ -21,7 +23,8 @@ func txt(changes ...string) []string {
 	return strs
 }
 
-func TestRecord_DIS3(t *testing.T) {
+func TestRecord(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	for _, c := range []struct {
 		name        string
 		record      Record
@@ -72,7 +75,8 @@ func TestRecord_DIS3(t *testing.T) {
 	}
 }
 
-func TestRecordURLs_DIS4(t *testing.T) {
+func TestRecordURLs(t *testing.T) {
+	spec.Rules(t, "DIS-4")
 	for _, c := range []struct{ scheme, port, selector, metadata, issuer string }{
 		{"https", "443", "", "https://auth.example.com:443/.well-known/oauth-authorization-server",
 			"https://auth.example.com"},
@@ -104,7 +108,8 @@ func TestRecordURLs_DIS4(t *testing.T) {
 	}
 }
 
-func TestOrder_DIS3(t *testing.T) {
+func TestOrder(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	servers := []Server{
 		{Instance: "g", Pri: 100}, {Instance: "b", Pri: 0, Priority: 5}, {Instance: "c", Pri: 1},
 		{Instance: "a", Pri: 0, Priority: 2, Weight: 7},
@@ -122,7 +127,8 @@ func TestOrder_DIS3(t *testing.T) {
 }
 
 // Among equals the weight is the chance to be first, and weight 0 has one too.
-func TestOrderWeight_DIS3(t *testing.T) {
+func TestOrderWeight(t *testing.T) {
+	spec.Rules(t, "DIS-3")
 	random := rand.New(rand.NewPCG(1, 2))
 	first := map[string]int{}
 	const rounds = 11000

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // How questions are put to name servers that misbehave, and to the next one.
 
-func TestUnicastFaults_DIS1(t *testing.T) {
+func TestUnicastFaults(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	const good = "https://auth-1.example.com"
 	for fault, want := range map[dnsserver.Fault]struct{ issuers, outcomes string }{
 		// What a client can do something about, or need not mind.
@@ -87,7 +89,8 @@ func TestUnicastFaults_DIS1(t *testing.T) {
 }
 
 // A name server that does not know EDNS0 gets each question once with it at most, by TCP too, and then none.
-func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
+func TestUnicastWithoutEDNS(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	for _, fault := range []dnsserver.Fault{dnsserver.NoEDNS, dnsserver.EDNSNotImp, dnsserver.EDNSSilent} {
 		t.Run(string(fault), func(t *testing.T) {
@@ -137,7 +140,8 @@ func TestUnicastWithoutEDNS_DIS1(t *testing.T) {
 	}
 }
 
-func TestUnicastErrors_DIS1(t *testing.T) {
+func TestUnicastErrors(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for fault, want := range map[dnsserver.Fault]string{
 		dnsserver.Silent:       "no answer in time",
 		dnsserver.ServFail:     "SERVFAIL: the server could not find out",
@@ -162,7 +166,8 @@ func TestUnicastErrors_DIS1(t *testing.T) {
 }
 
 // Truncated, and by TCP it goes wrong: the message says both.
-func TestUnicastTCPFaults_DIS1(t *testing.T) {
+func TestUnicastTCPFaults(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{Zone: oneServer})
 	for fault, want := range map[dnsserver.Fault]string{
 		dnsserver.HangUp:  "the server closed the connection",
@@ -186,7 +191,8 @@ func TestUnicastTCPFaults_DIS1(t *testing.T) {
 	expect(t, "outcomes", r.outcomes(), "PTR udp not reachable")
 }
 
-func TestUnicastNextNameServer_DIS1(t *testing.T) {
+func TestUnicastNextNameServer(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for _, c := range []struct {
 		first    dnsserver.Fault
 		issuers  string
@@ -212,7 +218,8 @@ func TestUnicastNextNameServer_DIS1(t *testing.T) {
 }
 
 // A server that never says a word is waited for once, not for every record.
-func TestUnicastSilentServerLast_DIS1(t *testing.T) {
+func TestUnicastSilentServerLast(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
 		silent, good := startDNS(t, dnsserver.Options{}), startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
@@ -224,7 +231,8 @@ func TestUnicastSilentServerLast_DIS1(t *testing.T) {
 }
 
 // Where all are silent, it ends after two rounds, however many domains there are.
-func TestUnicastAllSilent_DIS1(t *testing.T) {
+func TestUnicastAllSilent(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
 		s := startDNS(t, dnsserver.Options{})
@@ -238,7 +246,8 @@ func TestUnicastAllSilent_DIS1(t *testing.T) {
 }
 
 // Lost packets are sent again.
-func TestUnicastLostPacket_DIS1(t *testing.T) {
+func TestUnicastLostPacket(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
 		s := startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
@@ -253,7 +262,8 @@ func TestUnicastLostPacket_DIS1(t *testing.T) {
 }
 
 // A server that never answers AAAA costs a moment, and what is there is used.
-func TestUnicastNoAnswerForAAAA_DIS1(t *testing.T) {
+func TestUnicastNoAnswerForAAAA(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	t.Parallel()
 	patiently(t, func(t testing.TB, impatient func(...*dnsserver.Server) *Client) {
 		s := startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})

@@ -10,11 +10,14 @@ import (
 	"math/big"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A server that would do without a certificate of the device refuses one that has ended, or is for servers alone: such
 // a one is not shown, and the next is.
-func TestCertificateShown_CERT44(t *testing.T) {
+func TestCertificateShown(t *testing.T) {
+	spec.Rules(t, "CERT-44")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

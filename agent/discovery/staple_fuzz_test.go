@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Whatever a server staples to its handshake, it does no harm to the device, and to the server only if its CA has said
 // that the certificate was revoked, which the answers here never do.
-func FuzzStaple_CERT46(f *testing.F) {
+func FuzzStaple(f *testing.F) {
+	spec.Rules(f, "CERT-46")
 	ca, other := newAuthority(f), newAuthority(f, "another root")
 	leaf, err := x509.ParseCertificate(ca.leaf(time.Now().Add(time.Hour), "127.0.0.1").Certificate[0])
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // staple is an OCSP response of an authority about a certificate of that number.
@@ -27,7 +29,8 @@ func (a *authority) staple(number *big.Int, status int) []byte {
 
 // A server that shows in the handshake that its certificate was revoked gets no request. A staple that its CA did not
 // sign says nothing.
-func TestServersStaple_CERT46_DIS5(t *testing.T) {
+func TestServersStaple(t *testing.T) {
+	spec.Rules(t, "CERT-46", "DIS-5")
 	ca, other := newAuthority(t), newAuthority(t, "another root")
 	good := ca.leaf(time.Now().Add(time.Hour), "127.0.0.1")
 	leaf, err := x509.ParseCertificate(good.Certificate[0])

@@ -14,6 +14,7 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // oneServer is a domain with one good server.
@@ -176,7 +177,8 @@ func expect(t testing.TB, what string, got, want any) {
 	}
 }
 
-func TestUnicast_DIS1(t *testing.T) {
+func TestUnicast(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{Zone: oneServer})
 	r := discover(t, dnsClient(s), example)
 	if r.err != nil || len(r.Servers) != 1 {
@@ -195,7 +197,8 @@ func TestUnicast_DIS1(t *testing.T) {
 	}
 }
 
-func TestUnicastEachRecordAsked_DIS1(t *testing.T) {
+func TestUnicastEachRecordAsked(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{Zone: oneServer, Bare: true})
 	r := discover(t, dnsClient(s), example)
 	expect(t, "issuers", r.issuers(), "https://auth-1.example.com")
@@ -211,7 +214,8 @@ func TestUnicastEachRecordAsked_DIS1(t *testing.T) {
 }
 
 // Instance names are text for people, with all that may be in it (RFC 6763 §4.1.1).
-func TestUnicastInstanceNames_DIS1(t *testing.T) {
+func TestUnicastInstanceNames(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for label, name := range map[string]string{
 		`Studio\032Auth\032\(main\)`:         "Studio Auth (main)",
 		`Stra\195\159e\0327\.1`:              "Straße 7.1",
@@ -235,7 +239,8 @@ func TestUnicastInstanceNames_DIS1(t *testing.T) {
 	}
 }
 
-func TestUnicastAliases_DIS1(t *testing.T) {
+func TestUnicastAliases(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for name, zone := range map[string]string{
 		"of the service": `
 			_nmos-auth._tcp.example.com.        100 CNAME _nmos-auth._tcp.example.net.
@@ -263,7 +268,8 @@ func TestUnicastAliases_DIS1(t *testing.T) {
 }
 
 // What was found is valid for the least TTL of all that led to it, that of each CNAME included.
-func TestUnicastLeastTTL_DIS2(t *testing.T) {
+func TestUnicastLeastTTL(t *testing.T) {
+	spec.Rules(t, "DIS-2")
 	const zone = `
 		_nmos-auth._tcp.example.com.        100 PTR   main._nmos-auth._tcp.example.com.
 		main._nmos-auth._tcp.example.com.   ISRV CNAME x.example.com.
@@ -284,7 +290,8 @@ func TestUnicastLeastTTL_DIS2(t *testing.T) {
 
 // What comes beside an answer need not be all: a useless address does not keep the right one from being asked for (RFC
 // 6763 §12).
-func TestUnicastAdditionalPart_DIS1(t *testing.T) {
+func TestUnicastAdditionalPart(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	for beside, want := range map[string]string{
 		"auth-1 500 AAAA fe80::1":     "[192.0.2.1]",
 		"auth-1 500 AAAA 2001:db8::9": "[192.0.2.1 2001:db8::9]",
@@ -314,7 +321,8 @@ func TestUnicastAdditionalPart_DIS1(t *testing.T) {
 }
 
 // Whoever answers for example.com says nothing about example.net: what belongs to another domain is asked for.
-func TestUnicastPoison_DIS1(t *testing.T) {
+func TestUnicastPoison(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{Zone: `
 		_nmos-auth._tcp.example.com.        PTR auth._nmos-auth._tcp.example.net.
 		_nmos-auth._tcp.example.com.        PTR other._nmos-auth._tcp.example.com.
@@ -348,7 +356,8 @@ func TestUnicastPoison_DIS1(t *testing.T) {
 }
 
 // However many instances there are, so many are looked at, and the last ones are named as left out.
-func TestUnicastBounded_DIS1(t *testing.T) {
+func TestUnicastBounded(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	var zone strings.Builder
 	for i := range 100 {
 		fmt.Fprintf(&zone, `
@@ -379,7 +388,8 @@ func TestUnicastBounded_DIS1(t *testing.T) {
 	}
 }
 
-func TestUnicastLeftOut_DIS1(t *testing.T) {
+func TestUnicastLeftOut(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	const txt = `TXT "api_proto=https" "api_ver=v1.0" "pri=1"`
 	for want, zone := range map[string]string{
 		"a: no SRV record: no such name (NXDOMAIN)": ``,
@@ -414,7 +424,8 @@ func TestUnicastLeftOut_DIS1(t *testing.T) {
 }
 
 // One question that fails does not spoil what was found, but it is asked again soon.
-func TestUnicastPartly_DIS6(t *testing.T) {
+func TestUnicastPartly(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	s := startDNS(t, dnsserver.Options{Bare: true, Zone: oneServer + `
 		_nmos-auth._tcp                      PTR auth-2._nmos-auth._tcp
 		auth-2._nmos-auth._tcp               SRV 0 0 443 auth-2
@@ -429,7 +440,8 @@ func TestUnicastPartly_DIS6(t *testing.T) {
 	expect(t, "error", r.err, nil)
 }
 
-func TestUnicastAgain_DIS6(t *testing.T) {
+func TestUnicastAgain(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	for name, c := range map[string]struct {
 		zone string
 		want time.Duration
@@ -454,7 +466,8 @@ func TestUnicastAgain_DIS6(t *testing.T) {
 }
 
 // The caller's context ends it immediately.
-func TestUnicastCancelled_DIS1(t *testing.T) {
+func TestUnicastCancelled(t *testing.T) {
+	spec.Rules(t, "DIS-1")
 	s := startDNS(t, dnsserver.Options{})
 	s.Misbehave("", "", dnsserver.Silent)
 	c := dnsClient(s)

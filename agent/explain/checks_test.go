@@ -6,10 +6,12 @@ import (
 
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Every reason that lies in a request or a token ends a check, and a failure names the one that was forgotten.
-func TestEveryReasonEndsACheck_ANS8(t *testing.T) {
+func TestEveryReasonEndsACheck(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	// in the device or its configuration; and explain is not asked about a resource or for a token
 	elsewhere := []wire.Reason{
 		wire.Undecided, wire.Observed, wire.ModeOff, wire.InventoryPending, wire.ResourceUnknown, wire.KeysPending,

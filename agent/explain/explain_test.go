@@ -13,6 +13,7 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // run explains q for the mint's device and returns what was printed.
@@ -40,7 +41,8 @@ func run(t *testing.T, q explain.Question) (string, wire.Reason) {
 }
 
 // AMWA's own sample token, without its keys.
-func TestSampleTokenOfINFO002_TOK2_CLM7(t *testing.T) {
+func TestSampleTokenOfINFO002(t *testing.T) {
+	spec.Rules(t, "TOK-2", "CLM-7")
 	tok, err := os.ReadFile("testdata/info-002-token.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +172,8 @@ func TestExplainsRequests(t *testing.T) {
 }
 
 // Without keys all but the signature is judged, whoever signed it.
-func TestExplainsWithoutKeys_TOK6(t *testing.T) {
+func TestExplainsWithoutKeys(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	good := mint.New(mint.Options{}).Sign()
 	forged := good[:strings.LastIndexByte(good, '.')] + "." + strings.Repeat("A", 342)
 	for _, token := range []string{good, forged} {
@@ -188,7 +191,8 @@ func TestExplainsWithoutKeys_TOK6(t *testing.T) {
 
 // Where the daemon cannot trust its clock, it answers so to each token that it cannot refuse for another reason before;
 // what typed claims would permit is told all the same.
-func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
+func TestExplainsAnUntrustedClock(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	good, expired := mint.New(mint.Options{}), mint.New(mint.Options{Now: time.Now().Add(-48 * time.Hour)})
 	nobody := mint.New(mint.Options{})
 	nobody.Claims.Delete("sub")
@@ -212,7 +216,8 @@ func TestExplainsAnUntrustedClock_OPS1(t *testing.T) {
 }
 
 // A clock that is not synchronised judges a token as the daemon does: by the token's own iat if that is later (OPS-1).
-func TestExplainsAnUnsynchronisedClock_OPS1_CLM8(t *testing.T) {
+func TestExplainsAnUnsynchronisedClock(t *testing.T) {
+	spec.Rules(t, "OPS-1", "CLM-8")
 	later := mint.New(mint.Options{Now: time.Now().Add(2 * time.Hour)})
 	early := later.Clone()
 	early.Claims.Set("nbf", later.Now.Add(time.Hour).Unix())
@@ -253,7 +258,8 @@ func TestPrintsNoControlCharacters(t *testing.T) {
 
 // An issuer that only discovery knows is trusted where it is known what discovery has found, and not denied if that is
 // not known.
-func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
+func TestIssuersFoundByDiscovery(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	tok := []byte(mint.New(mint.Options{}).Sign())
 	for _, c := range []struct {
 		name    string
@@ -286,7 +292,8 @@ func TestIssuersFoundByDiscovery_KEY5(t *testing.T) {
 
 // Without keys nobody can say who made a token: the headline says so. With those of the daemon it is said whose they
 // are.
-func TestUncheckedSignature_TOK6(t *testing.T) {
+func TestUncheckedSignature(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"node": {Read: []string{"*"}}}})
 	good := []byte(base.Sign())
 	base.Key = mint.CachedKey("attacker", 2048)
@@ -333,7 +340,8 @@ func TestUncheckedSignature_TOK6(t *testing.T) {
 }
 
 // What in a claim has the wrong type is named, and not shown as if it were absent or matched.
-func TestMisshapenClaims_CLM11(t *testing.T) {
+func TestMisshapenClaims(t *testing.T) {
+	spec.Rules(t, "CLM-11")
 	for _, c := range []struct{ claims, target, want string }{
 		{`{"x-nmos-node":"{\"read\":[\"*\"]}"}`, "/x-nmos/node/v1.3/self", "x-nmos-node is a string, not an object"},
 		{`{"x-nmos-node":"{\"read\":[\"*\"]}"}`, "/x-nmos/node", "x-nmos-node is a string, not an object"},
@@ -365,7 +373,8 @@ func TestMisshapenClaims_CLM11(t *testing.T) {
 }
 
 // Commands, resources and sockets are explained as requests are, in the inventory's names (CTL-86).
-func TestExplainsCommandsResourcesAndSockets_CTL11_CTL22_CTL40_CTL60_CTL64_CTL66_CTL86_PATH14(t *testing.T) {
+func TestExplainsCommandsResourcesAndSockets(t *testing.T) {
+	spec.Rules(t, "CTL-11", "CTL-22", "CTL-40", "CTL-60", "CTL-64", "CTL-66", "CTL-86", "PATH-14")
 	table, err := inventory.Parse([]byte(`{"resources": [
 		{"kind": "meter", "name": "in-1", "id": "6f1e0000-0000-4000-8000-000000000021", "control": "root.meters.in-1"},
 		{"kind": "channel", "name": "2", "control": "b:root.tx"},

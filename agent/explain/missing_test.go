@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // missing returns the claims that an explanation says are missing.
@@ -123,7 +124,8 @@ func errorOf(q explain.Question) error {
 
 // A line of the audit is explained by the reason that was given; what it says is missing, minted, permits what was
 // denied.
-func TestRecord_OPS2(t *testing.T) {
+func TestRecord(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	conf := config.Default()
 	conf.Authorization.Servers = []string{mint.DefaultIssuer}
 	names := []string{mint.DefaultDevice}
@@ -273,7 +275,8 @@ func TestRecordOfMany(t *testing.T) {
 }
 
 // A record that stands for several decisions is explained by what they have in common.
-func TestRecordOfSeveral_OPS2(t *testing.T) {
+func TestRecordOfSeveral(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	base := audit.Decision{
 		Time: time.Now().UnixMicro(), UID: 33, GID: 3, PID: 7, Question: wire.Decide, Method: []byte("GET"),
 		Reads: true, Path: []byte("/x-nmos/node/v1.3/self"),

@@ -7,10 +7,12 @@ import (
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // The token of a handshake may be in the target's query, and is explained as one in the header is.
-func TestTokenInTheQuery_ANS9(t *testing.T) {
+func TestTokenInTheQuery(t *testing.T) {
+	spec.Rules(t, "ANS-9")
 	base := mint.New(mint.Options{Permissions: map[string]mint.Permission{"events": {Read: []string{"sources/a"}}}})
 	tok := []byte(base.Sign())
 	q := explain.Question{Method: "GET", Upgrade: "websocket", JWKS: mint.JWKSOf(base.Key.JWK())}

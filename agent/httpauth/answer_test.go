@@ -11,10 +11,12 @@ import (
 
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Every reason as HTTP (HTTP.md): for a denial the body is an NMOS error, as the schema of IS-04 has it.
-func TestAnswer_ANS5_ANS6_ANS7_ANS8(t *testing.T) {
+func TestAnswer(t *testing.T) {
+	spec.Rules(t, "ANS-5", "ANS-6", "ANS-7", "ANS-8")
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
 		info := reason.Info()
@@ -90,7 +92,8 @@ func checkNMOSError(t *testing.T, status int, body []byte) {
 }
 
 // What a reply does not have, the answer does not have.
-func TestAnswerOfNothing_ANS8(t *testing.T) {
+func TestAnswerOfNothing(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	w := httptest.NewRecorder()
 	httpauth.Answer(w, &wire.Reply{Reason: wire.OK, ExpiresIn: -1, Enforced: wire.Expired})
 	if got := w.Result(); len(got.Header) != 3 || got.Header.Get("X-Auth-Would") != "401 token-expired" {
@@ -123,7 +126,8 @@ func (c counting) Refuse(fault wire.Reason) *wire.Reply {
 
 // The question is asked at one path, by any method, and nothing else of the server is one. What follows the path says
 // nothing.
-func TestHandler_ANS4(t *testing.T) {
+func TestHandler(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	asked := 0
 	handler := httpauth.Handler(counting{&asked}, nil)
 	for _, c := range []struct {

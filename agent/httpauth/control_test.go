@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 const control = "control 1\napi=control\nid=7\nsubscribe=root\n"
@@ -29,7 +30,8 @@ func withLength(body string) string {
 }
 
 // A question about commands is the body of a POST, read as far as a packet may go and no further.
-func TestServeCommands_CTL80_CTL85(t *testing.T) {
+func TestServeCommands(t *testing.T) {
+	spec.Rules(t, "CTL-80", "CTL-85")
 	long := control + strings.Repeat("subscribe=root\n", wire.DefaultPacketLimit/15)
 	for _, c := range []struct {
 		name, text string
@@ -77,7 +79,8 @@ func TestServeCommands_CTL80_CTL85(t *testing.T) {
 }
 
 // The answer is the decision socket's reply, in plain text.
-func TestAnswerCommands_CTL84(t *testing.T) {
+func TestAnswerCommands(t *testing.T) {
+	spec.Rules(t, "CTL-84")
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}, nil).ServeHTTP)

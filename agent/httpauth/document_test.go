@@ -8,10 +8,12 @@ import (
 
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // HTTP.md names every header that an answer can have: web servers are configured by it.
-func TestDocumentNamesEveryHeader_ANS8(t *testing.T) {
+func TestDocumentNamesEveryHeader(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	text, err := os.ReadFile("HTTP.md")
 	if err != nil {
 		t.Fatal(err)

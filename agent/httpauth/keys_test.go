@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/httpauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // The device's public keys can be read by anybody, are changed by nobody, and are no question: none is asked, and none
 // is answered by them (CLI-67). They may be cached for less than it takes until a new one signs (CLI-68).
-func TestKeys_CLI67_CLI68(t *testing.T) {
+func TestKeys(t *testing.T) {
+	spec.Rules(t, "CLI-67", "CLI-68")
 	const keys = `{"keys":[{"kty":"RSA","kid":"k"}]}`
 	for _, row := range []struct {
 		request string
@@ -64,7 +66,8 @@ func TestKeys_CLI67_CLI68(t *testing.T) {
 }
 
 // Without keys there is nothing at their path.
-func TestNoKeys_CLI67(t *testing.T) {
+func TestNoKeys(t *testing.T) {
+	spec.Rules(t, "CLI-67")
 	var asked int
 	client, ended := serveHandler(t, false, httpauth.Handler(counting{&asked}, nil).ServeHTTP)
 	got, _ := roundTrip(t, client, "GET /jwks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", http.MethodGet)

@@ -6,6 +6,7 @@ import (
 
 	"nmosauthd/agent/httpauth"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // headers makes a Header of name, value, name, value, …; a name may come many times.
@@ -24,7 +25,8 @@ func with(more ...string) http.Header {
 
 // What a web server sends, and what its client may have sent along. The original request must be clear, or the answer
 // is 400.
-func TestQuestion_ANS4_ANS9(t *testing.T) {
+func TestQuestion(t *testing.T) {
+	spec.Rules(t, "ANS-4", "ANS-9")
 	for _, c := range []struct {
 		name   string
 		header http.Header

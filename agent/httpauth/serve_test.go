@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/httpauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // exchange sends text on one connection, then hangs up, and returns the statuses of the answers and what ServeConn
@@ -57,7 +58,8 @@ const (
 )
 
 // One request, one answer, in order, and nothing that a request holds is taken for another one.
-func TestServeConn_ANS4(t *testing.T) {
+func TestServeConn(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	for _, c := range []struct {
 		name, text string
 		want       []int
@@ -122,7 +124,8 @@ func TestServeConn_ANS4(t *testing.T) {
 
 // Whatever follows the path of the question, and whether or not it can be read, nothing of it comes back: neither to
 // the web server, whose client may see it, nor to the daemon's log.
-func TestServeConnKeepsTheTargetToItself_ANS7(t *testing.T) {
+func TestServeConnKeepsTheTargetToItself(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	for _, c := range []struct {
 		target, headers string
 		status          int

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"nmosauthd/agent/inventory"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -46,7 +47,8 @@ func find(table *inventory.Table, kind, name string, write bool) string {
 	return string(path)
 }
 
-func TestFind_PATH5_PATH8_PATH11(t *testing.T) {
+func TestFind(t *testing.T) {
+	spec.Rules(t, "PATH-5", "PATH-8", "PATH-11")
 	table := parse(t, good)
 	if table.Len() != 8 {
 		t.Errorf("%d resources", table.Len())
@@ -95,7 +97,8 @@ func TestFindCapsItsPaths(t *testing.T) {
 }
 
 // A mistake refuses the whole document, with a line that says where and what.
-func TestMistakes_PATH9(t *testing.T) {
+func TestMistakes(t *testing.T) {
+	spec.Rules(t, "PATH-9")
 	resource := func(members string) string { return "{\"resources\": [\n" + members + "]}" }
 	meter := func(more string) string {
 		return resource(`{"kind": "meter", "name": "in-1", "id": "` + sourceID + `"` + more + `}`)

@@ -9,10 +9,12 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A changed policy applies immediately: keys of issuers that it does not trust are gone, those of others stay.
-func TestConfigure_KEY5_KEY7(t *testing.T) {
+func TestConfigure(t *testing.T) {
+	spec.Rules(t, "KEY-5", "KEY-7")
 	synctest.Test(t, func(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
 		policy := keys.Policy{Servers: []string{issuer + "/", second}, Trusts: below(learned),
@@ -65,7 +67,8 @@ func TestConfigure_KEY5_KEY7(t *testing.T) {
 }
 
 // What comes in from a server that is not trusted any more is thrown away, even if it is trusted again by then.
-func TestConfigureWhileFetching_KEY5(t *testing.T) {
+func TestConfigureWhileFetching(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	synctest.Test(t, func(t *testing.T) {
 		old, fresh := mint.JWKSOf(mint.FakeJWK("old", 2048)), mint.JWKSOf(mint.FakeJWK("fresh", 2048))
 		policy := keys.Policy{Servers: []string{issuer}, Refresh: time.Hour, Retry: retry}
@@ -98,7 +101,8 @@ func TestConfigureWhileFetching_KEY5(t *testing.T) {
 
 // An event that may make failed fetches succeed makes every fetch due, whether keys are held or not; one under way is
 // followed by another, and who says so all the time gains nothing.
-func TestRenewNow_OPS1(t *testing.T) {
+func TestRenewNow(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const failing, hangs = "https://failing.example.com", "https://hangs.example.com"
 	const unused = "https://unused.example.com"
 	synctest.Test(t, func(t *testing.T) {

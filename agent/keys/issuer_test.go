@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // Which issuer the metadata of a server that discovery found may name: the same URL in another spelling; and, of one
 // advertised without api_selector, any path on the same scheme, host and port (INFO-002's Keycloak behind a reverse
 // proxy).
-func TestMayName_KEY8(t *testing.T) {
+func TestMayName(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	for _, c := range []struct {
 		server, issuer string
 		want           bool
@@ -63,7 +65,8 @@ func TestMayName_KEY8(t *testing.T) {
 }
 
 // One way of several that mean the same is the origin; what cannot be an issuer has none.
-func TestOrigin_KEY8(t *testing.T) {
+func TestOrigin(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	for issuer, want := range map[string]string{
 		"https://a": "https://a", "https://A.Example/x/": "https://a.example", "https://a:443/": "https://a",
 		"http://a:80": "http://a", "https://a:80": "https://a:80", "http://a:443": "http://a:443",

@@ -17,6 +17,7 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // go-jose, which is asked in these tests, leaves out RSA keys of over 4096 bits if it is not told otherwise.
@@ -51,7 +52,8 @@ func document(keys ...any) []byte {
 }
 
 // One key of each kind beside a good one: it is left out, and the good one stays (KEY-4), whatever the order.
-func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
+func TestUnfitKeysAreLeftOut(t *testing.T) {
+	spec.Rules(t, "KEY-4", "TOK-6")
 	good := jwk("good", nil)
 	modulus := mint.CachedKey("modulus", 2048).Private.N
 	for name, unfit := range map[string]any{
@@ -114,7 +116,8 @@ func TestUnfitKeysAreLeftOut_KEY4_TOK6(t *testing.T) {
 }
 
 // Keys that look unusual and can be used.
-func TestFitKeys_KEY4_TOK6(t *testing.T) {
+func TestFitKeys(t *testing.T) {
+	spec.Rules(t, "KEY-4", "TOK-6")
 	good := mint.FakeJWK("", 2048).N
 	private, err := json.Marshal(jose.JSONWebKey{Key: mint.CachedKey("private", 2048).Private, KeyID: "private"})
 	if err != nil {
@@ -172,7 +175,8 @@ func TestFitKeys_KEY4_TOK6(t *testing.T) {
 }
 
 // Documents as a whole (KEY-8).
-func TestDocuments_KEY4_KEY8(t *testing.T) {
+func TestDocuments(t *testing.T) {
+	spec.Rules(t, "KEY-4", "KEY-8")
 	good := string(document(jwk("good", nil)))
 	key := good[len(`{"keys":[`) : len(good)-len(`]}`)]
 	many := func(n int) string { return `{"keys":[` + strings.TrimSuffix(strings.Repeat(key+",", n), ",") + `]}` }
@@ -233,7 +237,8 @@ func TestDocuments_KEY4_KEY8(t *testing.T) {
 
 // What trying every key of a set costs is bounded: the sum of (bits/1024)² is at most 512, and the last keys go first
 // (KEY-4).
-func TestCostOfASet_KEY4(t *testing.T) {
+func TestCostOfASet(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	many := func(n, bits int) (all []any) {
 		for range n {
 			all = append(all, mint.FakeJWK("", bits))
@@ -287,7 +292,8 @@ func TestCostOfASet_KEY4(t *testing.T) {
 }
 
 // Keys that a normal realm has beside those for RS512 are nothing to warn of; those that are broken are.
-func TestUnneededKeys_KEY4(t *testing.T) {
+func TestUnneededKeys(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	good := jwk("good", nil)
 	for name, c := range map[string]struct {
 		key      any

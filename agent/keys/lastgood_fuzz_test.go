@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // Whatever the file of kept keys holds, what is taken from it is as good as what a server publishes, and is written and
 // read again as it is; errors are short.
-func FuzzLastGood_KEY3(f *testing.F) {
+func FuzzLastGood(f *testing.F) {
+	spec.Rules(f, "KEY-3")
 	data, err := kept(f).Encode()
 	if err != nil {
 		f.Fatal(err)

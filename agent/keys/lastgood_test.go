@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // kept returns what a store that had rotated its key would keep.
@@ -27,7 +28,8 @@ func kept(t testing.TB) keys.LastGood {
 }
 
 // What was kept is held again after a restart, retired kids included, and fetched again within the interval.
-func TestLastGood_KEY3_KEY7(t *testing.T) {
+func TestLastGood(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-7")
 	good := kept(t)
 	data, err := good.Encode()
 	if err != nil {
@@ -72,7 +74,8 @@ func TestLastGood_KEY3_KEY7(t *testing.T) {
 
 // If keys of any server are held, none is asked immediately after a restart, not even one that comes before it in the
 // list.
-func TestLastGoodOfSecondServer_KEY3(t *testing.T) {
+func TestLastGoodOfSecondServer(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	const before = "https://before.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		s := &servers{answer: always(oneKey), under: map[string]int{}}
@@ -92,7 +95,8 @@ func TestLastGoodOfSecondServer_KEY3(t *testing.T) {
 }
 
 // Whatever happened to the file, it is read as it was written or refused, with a reason.
-func TestDamagedLastGood_KEY3(t *testing.T) {
+func TestDamagedLastGood(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	data, err := kept(t).Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +131,8 @@ func TestDamagedLastGood_KEY3(t *testing.T) {
 
 // A key, or all keys of one issuer, that this release does not take do not lose those of others: an earlier release
 // kept a kid of any length.
-func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
+func TestLastGoodOfOthers(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-8")
 	jwk := func(kid string) string {
 		set := string(mint.JWKSOf(mint.FakeJWK(kid, 2048))) // {"keys":[…]}
 		return set[strings.Index(set, "[")+1 : strings.LastIndex(set, "]")]
@@ -170,7 +175,8 @@ func TestLastGoodOfOthers_KEY3_KEY8(t *testing.T) {
 
 // What is written is never larger than what is read back, however much servers publish; and who publishes most is the
 // one whose keys are forgotten.
-func TestLastGoodFits_KEY8(t *testing.T) {
+func TestLastGoodFits(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	var small, large []mint.JWK
 	small = append(small, mint.FakeJWK("one", 2048))
 	for n := range keys.MaxKeys {
@@ -222,7 +228,8 @@ func TestLastGoodFits_KEY8(t *testing.T) {
 }
 
 // When keys were fetched is kept; what was fetched again is the same all the same.
-func TestLastGoodFetched_KEY3(t *testing.T) {
+func TestLastGoodFetched(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		g := kept(t)
 		at := time.Now().Add(-time.Hour)
@@ -256,7 +263,8 @@ func TestLastGoodFetched_KEY3(t *testing.T) {
 }
 
 // What 9345a8c wrote, before there were slots and times.
-func TestLastGoodOfEarlierRelease_KEY3(t *testing.T) {
+func TestLastGoodOfEarlierRelease(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	const file = `{"format":1,"servers":null,"issuers":[{"issuer":"https://127.0.0.1:25283",` +
 		`"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS512","n":"` +
 		`vqbFJSXn6pREKOoDN8B1eJenS7UilFNniTM7FNEb3veH48WNKnOEHaN_eagrZWCQvCNK7Mhs3bHw6wso878ry2LAU52V0mBvJi1X` +
@@ -274,7 +282,8 @@ func TestLastGoodOfEarlierRelease_KEY3(t *testing.T) {
 
 // Whatever Fit returns can be written, to the byte; and it leaves nothing out for want of more than six bytes, the
 // brackets and commas that it counts and need not be there.
-func TestLastGoodFitsExactly_KEY8(t *testing.T) {
+func TestLastGoodFitsExactly(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	few, _, err := keys.Parse(oneKey)
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +322,8 @@ func TestLastGoodFitsExactly_KEY8(t *testing.T) {
 }
 
 // The keys of an issuer as a key set are what was parsed.
-func TestJWKS_KEY4(t *testing.T) {
+func TestJWKS(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	all, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("one", 2048), mint.FakeJWK("", 4096)))
 	if err != nil {
 		t.Fatal(err)
@@ -331,7 +341,8 @@ func TestJWKS_KEY4(t *testing.T) {
 }
 
 // Servers that alone take all the room there is leave none for keys, and do no harm.
-func TestLastGoodOfLongServers_KEY8(t *testing.T) {
+func TestLastGoodOfLongServers(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	few, _, err := keys.Parse(oneKey)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +356,8 @@ func TestLastGoodOfLongServers_KEY8(t *testing.T) {
 }
 
 // Another key under the same kid, and the same key under another, is not what was held before.
-func TestLastGoodDiffers_KEY3(t *testing.T) {
+func TestLastGoodDiffers(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	one := kept(t)
 	for name, edit := range map[string]func(g *keys.LastGood){
 		"servers":     func(g *keys.LastGood) { g.Servers = []string{"https://other"} },
@@ -378,7 +390,8 @@ func TestLastGoodDiffers_KEY3(t *testing.T) {
 }
 
 // Of the kids that had left the set sixteen are read back, each of 256 bytes at most.
-func TestLastGoodRetired_KEY3_KEY7(t *testing.T) {
+func TestLastGoodRetired(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-7")
 	g := kept(t)
 	g.Issuers[0].Retired = []string{strings.Repeat("k", 257), strings.Repeat("k", 256)}
 	for n := range 16 {

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // However many names tokens bring, a bounded number is followed, and the configured ones are none the worse for it.
-func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
+func TestLearnedIssuersAreBounded(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
 			Retry: retry}, func(_ context.Context, name string, _ int) ([]byte, error) {
@@ -60,7 +62,8 @@ func TestLearnedIssuersAreBounded_KEY5(t *testing.T) {
 }
 
 // Servers that tokens name and that hang do not keep the configured one from being asked.
-func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
+func TestLearnedIssuersThatHang(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: time.Hour,
 			Retry: retry}, func(ctx context.Context, name string, _ int) ([]byte, error) {
@@ -81,7 +84,8 @@ func TestLearnedIssuersThatHang_KEY5(t *testing.T) {
 
 // Of issuers that are new to the device four are looked up in each interval, whatever names tokens bring, and sixteen
 // are followed.
-func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
+func TestLookUpsOfNewIssuers(t *testing.T) {
+	spec.Rules(t, "KEY-5", "KEY-6")
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"failing": func(context.Context, string, int) ([]byte, error) { return nil, errDown },
 		"good":    always(oneKey),
@@ -120,7 +124,8 @@ func TestLookUpsOfNewIssuers_KEY5_KEY6(t *testing.T) {
 }
 
 // Look-ups of new issuers are limited; the servers of the configuration and issuers with keys are not.
-func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
+func TestLookUpsLimitNobodyElse(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		var servers []string
 		for n := range 9 {
@@ -160,7 +165,8 @@ func TestLookUpsLimitNobodyElse_KEY2_KEY6(t *testing.T) {
 
 // Where sixteen names that tokens brought led nowhere, the seventeenth takes the place of one, and is looked up as it
 // is.
-func TestRoomForOneMore_KEY5_KEY6(t *testing.T) {
+func TestRoomForOneMore(t *testing.T) {
+	spec.Rules(t, "KEY-5", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		const real = "https://real.example.com"
 		s := serve(t, keys.Policy{Trusts: below("https://"), Refresh: time.Hour, Retry: retry},

@@ -10,6 +10,7 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // hangLearned answers for servers, and hangs for issuers that tokens named.
@@ -29,7 +30,8 @@ func (s *servers) askLearned(n int) {
 }
 
 // Four fetches are in flight at most, two of them for issuers that tokens named.
-func TestConcurrentFetchesAreBounded_KEY2_KEY6(t *testing.T) {
+func TestConcurrentFetchesAreBounded(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		list := []string{"https://a", "https://b", "https://c", "https://d"}
 		s := serve(t, keys.Policy{Servers: list, Trusts: below("https://learned-"), Refresh: time.Hour, Retry: retry},
@@ -53,7 +55,8 @@ func TestConcurrentFetchesAreBounded_KEY2_KEY6(t *testing.T) {
 
 // A server is asked at its time, whatever issuers that tokens named wait for: for others to end, or for their turn to
 // be looked up.
-func TestLearnedHoldUpNoServer_KEY2_KEY6(t *testing.T) {
+func TestLearnedHoldUpNoServer(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"others hang": hangLearned, "four were looked up": always(oneKey),
 	} {
@@ -77,7 +80,8 @@ func TestLearnedHoldUpNoServer_KEY2_KEY6(t *testing.T) {
 
 // A failed fetch of a server is repeated soon. That of an issuer named by a token comes Retry later than it would, and
 // with a single key to decide by it is as little in a hurry as with many.
-func TestBackOffOfLearnedIssuer_KEY2_KEY3_KEY6(t *testing.T) {
+func TestBackOffOfLearnedIssuer(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-3", "KEY-6")
 	const learned = "https://learned-0.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		policy := keys.Policy{
@@ -105,7 +109,8 @@ func TestBackOffOfLearnedIssuer_KEY2_KEY3_KEY6(t *testing.T) {
 }
 
 // Tokens do not put off what is due sooner without them: a server without keys is asked again as KEY-2 says.
-func TestTokensPutNothingOff_KEY2_KEY6(t *testing.T) {
+func TestTokensPutNothingOff(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour, Retry: time.Hour},
 			func(context.Context, string, int) ([]byte, error) { return nil, errDown })
@@ -120,7 +125,8 @@ func TestTokensPutNothingOff_KEY2_KEY6(t *testing.T) {
 }
 
 // RenewNow, said twice, does not put off a fetch that is due before it may have others made.
-func TestRenewNowPutsNothingOff_KEY2_OPS1(t *testing.T) {
+func TestRenewNowPutsNothingOff(t *testing.T) {
+	spec.Rules(t, "KEY-2", "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour, Retry: retry},
 			func(context.Context, string, int) ([]byte, error) { return nil, errDown })
@@ -136,7 +142,8 @@ func TestRenewNowPutsNothingOff_KEY2_OPS1(t *testing.T) {
 
 // How long a caller should wait says whether its issuer has to be looked up, for which four have their turn at a time:
 // one that is new has, and neither one whose keys are held nor a server.
-func TestWaitForTurn_KEY2_KEY6(t *testing.T) {
+func TestWaitForTurn(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	const held = "https://learned-held.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		one, _, err := keys.Parse(oneKey)
@@ -167,7 +174,8 @@ func TestWaitForTurn_KEY2_KEY6(t *testing.T) {
 
 // If sixteen issuers that tokens named are followed, one that failed longer than Retry ago gives way, and none
 // earlier: being forgotten must not bring its next attempt forward.
-func TestGivesWayAfterRetry_KEY5_KEY6(t *testing.T) {
+func TestGivesWayAfterRetry(t *testing.T) {
+	spec.Rules(t, "KEY-5", "KEY-6")
 	const late = "https://learned-late.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		one, _, err := keys.Parse(oneKey)
@@ -200,7 +208,8 @@ func TestGivesWayAfterRetry_KEY5_KEY6(t *testing.T) {
 }
 
 // Each report says whether the keys differ from those held before.
-func TestReportsChange_KEY7(t *testing.T) {
+func TestReportsChange(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	synctest.Test(t, func(t *testing.T) {
 		other := mint.JWKSOf(mint.FakeJWK("two", 2048))
 		documents := [][]byte{oneKey, oneKey, other, other}
@@ -217,7 +226,8 @@ func TestReportsChange_KEY7(t *testing.T) {
 
 // Keys from a file leave a server what it is, and bring an issuer that is trusted, and no other. A server without keys
 // is not the one in use.
-func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
+func TestHold(t *testing.T) {
+	spec.Rules(t, "KEY-1", "KEY-3", "KEY-5")
 	const first, learned, stranger = "https://first.example.com", "https://learned-0.example.com",
 		"https://x.example.com"
 	synctest.Test(t, func(t *testing.T) {
@@ -247,7 +257,8 @@ func TestHold_KEY1_KEY3_KEY5(t *testing.T) {
 }
 
 // Of the kids that left a set a key without kid is none, and two keys' common kid is one: they take nobody's place.
-func TestRetiredOnce_KEY7(t *testing.T) {
+func TestRetiredOnce(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	synctest.Test(t, func(t *testing.T) {
 		parsed, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("x", 2048), mint.FakeJWK("y", 2048),
 			mint.FakeJWK("z", 2048)))
@@ -274,7 +285,8 @@ func TestRetiredOnce_KEY7(t *testing.T) {
 }
 
 // No two sets of a Store have the same number, whether issuers came or went.
-func TestGenerationsDiffer_KEY7(t *testing.T) {
+func TestGenerationsDiffer(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	one, _, err := keys.Parse(oneKey)
 	if err != nil {
 		t.Fatal(err)

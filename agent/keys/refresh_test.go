@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // However often an administrator asks, and whatever the server does, it is fetched at most every five seconds; and the
 // fetch that counts began after he asked (KEY-6).
-func TestRefreshByHand_KEY6(t *testing.T) {
+func TestRefreshByHand(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	for name, fails := range map[string]bool{"answers": false, "fails": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +66,8 @@ func TestRefreshByHand_KEY6(t *testing.T) {
 
 // A server whose turn has not come is asked only if it is named; an issuer that a token brought, only if its keys are
 // held (KEY-2, KEY-6).
-func TestRefreshWhom_KEY2_KEY6(t *testing.T) {
+func TestRefreshWhom(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		const second, learned = "https://second.example.com", "https://learned.example.com"
 		s := serve(t, keys.Policy{Servers: []string{issuer, second}, Refresh: time.Hour, Retry: retry,

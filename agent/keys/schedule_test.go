@@ -12,13 +12,15 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 var errDown = errors.New("the server is down")
 
 // The interval, less a random part of up to a minute; of a short interval half remains. The first time it is any part
 // of it.
-func TestRefresh_KEY1(t *testing.T) {
+func TestRefresh(t *testing.T) {
+	spec.Rules(t, "KEY-1")
 	for _, c := range []struct{ refresh, least time.Duration }{
 		{time.Hour, 59 * time.Minute}, {24 * time.Hour, 24*time.Hour - time.Minute},
 		{5 * time.Second, 2500 * time.Millisecond},
@@ -50,7 +52,8 @@ func TestRefresh_KEY1(t *testing.T) {
 }
 
 // Devices that start together must not come together.
-func TestRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
+func TestRefreshDiffersBetweenDevices(t *testing.T) {
+	spec.Rules(t, "KEY-1")
 	synctest.Test(t, func(t *testing.T) {
 		var seconds []time.Time
 		for range 20 {
@@ -67,7 +70,8 @@ func TestRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 }
 
 // A shorter interval, which all devices may get at the same time, does not bring them together.
-func TestShorterRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
+func TestShorterRefreshDiffersBetweenDevices(t *testing.T) {
+	spec.Rules(t, "KEY-1")
 	synctest.Test(t, func(t *testing.T) {
 		policy := keys.Policy{Servers: []string{issuer}, Refresh: 24 * time.Hour, Retry: retry}
 		var devices []*servers
@@ -101,7 +105,8 @@ func TestShorterRefreshDiffersBetweenDevices_KEY1(t *testing.T) {
 // Each failure doubles the wait, moved at random by a half; a success starts over, anywhere in the interval. Without
 // keys it goes from a second to five minutes; with keys, which stay good, from a quarter of the interval to half of
 // it.
-func TestBackOff_KEY2_KEY3(t *testing.T) {
+func TestBackOff(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		const without, with = 15, 8 // failures in a row before keys are held, and after each success then
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour},
@@ -142,7 +147,8 @@ func TestBackOff_KEY2_KEY3(t *testing.T) {
 
 // The servers are tried in their order, the next immediately when one fails; while one answers, those behind it are
 // left alone.
-func TestServerOrder_KEY1_KEY2(t *testing.T) {
+func TestServerOrder(t *testing.T) {
+	spec.Rules(t, "KEY-1", "KEY-2")
 	const first, second, third = "https://a.example.com", "https://b.example.com", "https://c.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -204,7 +210,8 @@ func TestServerOrder_KEY1_KEY2(t *testing.T) {
 }
 
 // A server of which no keys are held is asked again without haste where those of another are: the device can decide.
-func TestBackOffWithAnothersKeys_KEY2(t *testing.T) {
+func TestBackOffWithAnothersKeys(t *testing.T) {
+	spec.Rules(t, "KEY-2")
 	const dead = "https://dead.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{dead, issuer}, Refresh: time.Hour},
@@ -227,7 +234,8 @@ func TestBackOffWithAnothersKeys_KEY2(t *testing.T) {
 }
 
 // The back-off never makes it wait longer than it would if all were well, more or less.
-func TestBackOffWithShortRefresh_KEY2(t *testing.T) {
+func TestBackOffWithShortRefresh(t *testing.T) {
+	spec.Rules(t, "KEY-2")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: 5 * time.Second},
 			func(context.Context, string, int) ([]byte, error) { return nil, errDown })
@@ -239,7 +247,8 @@ func TestBackOffWithShortRefresh_KEY2(t *testing.T) {
 }
 
 // Whatever a server answers, the keys held before stay, and each attempt is reported.
-func TestFailureKeepsKeys_KEY3_KEY8(t *testing.T) {
+func TestFailureKeepsKeys(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-8")
 	thousand := make([]mint.JWK, 1000)
 	for i := range thousand {
 		thousand[i] = mint.FakeJWK(fmt.Sprint(i), 2048)
@@ -282,7 +291,8 @@ func TestFailureKeepsKeys_KEY3_KEY8(t *testing.T) {
 }
 
 // A server that hangs is one that failed: the next has its turn, and issuers that tokens name are not held up.
-func TestHangingServers_KEY2(t *testing.T) {
+func TestHangingServers(t *testing.T) {
+	spec.Rules(t, "KEY-2")
 	synctest.Test(t, func(t *testing.T) {
 		hanging := []string{"https://a.example.com", "https://b.example.com", "https://c.example.com"}
 		s := serve(t, keys.Policy{Servers: append(hanging, issuer), Trusts: below("https://learned"),

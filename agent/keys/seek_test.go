@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // An issuer that a token named has no more fetches for tokens than a server: one in each Retry, the first included.
-func TestFetchesOfLearnedIssuersAreBounded_KEY6(t *testing.T) {
+func TestFetchesOfLearnedIssuersAreBounded(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	const learned = "https://learned.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Trusts: below(learned), Refresh: hardlyEver, Retry: retry}, always(oneKey))
@@ -32,7 +34,8 @@ func TestFetchesOfLearnedIssuersAreBounded_KEY6(t *testing.T) {
 }
 
 // What a token named can be forgotten, with its keys, and a token brings it back; a server cannot.
-func TestForget_KEY5(t *testing.T) {
+func TestForget(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	const learned, other = "https://learned.example.com", "https://learned.other.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{
@@ -65,7 +68,8 @@ func TestForget_KEY5(t *testing.T) {
 }
 
 // A server whose turn has not come can be asked now, once; nobody else is.
-func TestAsk_KEY2(t *testing.T) {
+func TestAsk(t *testing.T) {
+	spec.Rules(t, "KEY-2")
 	const second = "https://second.example.com"
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer, second}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
@@ -85,7 +89,8 @@ func TestAsk_KEY2(t *testing.T) {
 }
 
 // While servers are looked for, a token of whatever issuer is awaited, and no packet leaves for it.
-func TestSeekWhilePending_KEY5(t *testing.T) {
+func TestSeekWhilePending(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Pending: true, Refresh: time.Hour, Retry: retry}, always(oneKey))
 		if got, wait := s.ask(issuer); got != keys.Awaited || wait <= 0 || wait > 5*time.Second {
@@ -104,7 +109,8 @@ func TestSeekWhilePending_KEY5(t *testing.T) {
 
 // A token whose issuer may be what the metadata of a server says, which is not read yet, has that server asked and is
 // awaited; one whose issuer is trusted already has its own keys fetched.
-func TestSeekOfUnreadServer_KEY8(t *testing.T) {
+func TestSeekOfUnreadServer(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	const named, trusted = "https://auth.example.com/realms/a", "https://auth.example.com/realms/b"
 	const first = "https://first.example.com"
 	synctest.Test(t, func(t *testing.T) {
@@ -144,7 +150,8 @@ func TestSeekOfUnreadServer_KEY8(t *testing.T) {
 
 // A policy of no interval at all, the zero value, is none to fall over: what comes from a file is held until it is
 // replaced.
-func TestPolicyWithoutInterval_KEY3(t *testing.T) {
+func TestPolicyWithoutInterval(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	synctest.Test(t, func(t *testing.T) {
 		s := &servers{answer: always(oneKey), under: map[string]int{}}
 		s.Store = keys.NewStore(s.fetch, s.report)

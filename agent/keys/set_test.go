@@ -9,9 +9,11 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
-func TestTrimIssuer_CLM1(t *testing.T) {
+func TestTrimIssuer(t *testing.T) {
+	spec.Rules(t, "CLM-1")
 	for in, want := range map[string]string{
 		"": "", "/": "", "//": "/", "https://a": "https://a", "https://a/": "https://a", "https://a//": "https://a/",
 		"https://a/b/": "https://a/b",
@@ -26,7 +28,8 @@ func TestTrimIssuer_CLM1(t *testing.T) {
 }
 
 // Kids that left the set are remembered, a bounded number, until they come back; the same key by another kid stays.
-func TestRetiredKeys_KEY7(t *testing.T) {
+func TestRetiredKeys(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	synctest.Test(t, func(t *testing.T) {
 		stable := mint.FakeJWK("stable", 2048)
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour},
@@ -67,7 +70,8 @@ func TestRetiredKeys_KEY7(t *testing.T) {
 }
 
 // A kid is held if any issuer's key has it.
-func TestHoldsKID_ANS5(t *testing.T) {
+func TestHoldsKID(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	synctest.Test(t, func(t *testing.T) {
 		const second = "https://second.example.com"
 		s := serve(t, keys.Policy{Servers: []string{issuer, second}, Refresh: time.Hour},
@@ -88,7 +92,8 @@ func TestHoldsKID_ANS5(t *testing.T) {
 }
 
 // Issuers come sorted by name, whatever order they came in.
-func TestIssuersAreSorted_KEY3(t *testing.T) {
+func TestIssuersAreSorted(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	one, _, err := keys.Parse(oneKey)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +114,8 @@ func TestIssuersAreSorted_KEY3(t *testing.T) {
 }
 
 // A kid may be one character; no kid is none that is held, even if a key has none.
-func TestShortestKID_KEY6(t *testing.T) {
+func TestShortestKID(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	all, _, err := keys.Parse(mint.JWKSOf(mint.FakeJWK("a", 2048), mint.FakeJWK("", 2048)))
 	if err != nil {
 		t.Fatal(err)

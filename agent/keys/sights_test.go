@@ -5,10 +5,13 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // sights does what its readable twin does: in each row a list, the one seen last at the front, of four at most.
-func TestSightsAgainstTwin_KEY6(t *testing.T) {
+func TestSightsAgainstTwin(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	random := rand.New(rand.NewPCG(1, 2))
 	s := new(sights)
 	s.init()
@@ -30,7 +33,8 @@ func TestSightsAgainstTwin_KEY6(t *testing.T) {
 }
 
 // Two tokens are told apart by either hash alone.
-func TestIdentityOfTokens_KEY6(t *testing.T) {
+func TestIdentityOfTokens(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	s := new(sights)
 	s.init()
 	a, b := s.identify([]byte("a")), s.identify([]byte("b"))

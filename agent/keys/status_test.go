@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // What people are told: which server is used, when its keys came and come again, and what went wrong, in the servers'
 // order.
-func TestStatus_KEY2_KEY3(t *testing.T) {
+func TestStatus(t *testing.T) {
+	spec.Rules(t, "KEY-2", "KEY-3")
 	const first, second, learned = "https://first.example.com", "https://second.example.com",
 		"https://learned.example.com"
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +61,8 @@ func TestStatus_KEY2_KEY3(t *testing.T) {
 }
 
 // A server that is named twice, with a slash and without, is one server.
-func TestStatusOfServerNamedTwice_CLM1(t *testing.T) {
+func TestStatusOfServerNamedTwice(t *testing.T) {
+	spec.Rules(t, "CLM-1")
 	const issuer = "https://auth.example.com"
 	s := keys.NewStore(nil, nil)
 	s.Configure(keys.Policy{Servers: []string{issuer, issuer + "/", issuer}, Refresh: time.Hour})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // verifyKeys are keys of several lengths, one with the smallest exponent and one whose length eight does not divide.
@@ -77,7 +78,8 @@ func agree(tb testing.TB, private *rsa.PrivateKey, digest *[sha512.Size]byte, si
 
 // The bytes of a signature's encoding count, and its length, and that it is less than the modulus: as crypto/rsa has
 // it.
-func TestVerifies_TOK2(t *testing.T) {
+func TestVerifies(t *testing.T) {
+	spec.Rules(t, "TOK-2")
 	digest := sha512.Sum512([]byte("signed"))
 	for _, key := range verifyKeys() {
 		em := encoding(key, digest[:])

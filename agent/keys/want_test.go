@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const retry = 30 * time.Second
@@ -26,7 +27,8 @@ func below(prefix string) func(string) bool {
 
 // An issuer that is not trusted causes nothing at all; one that a pattern trusts is looked up immediately, in the
 // background.
-func TestTrust_KEY5(t *testing.T) {
+func TestTrust(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Trusts: below("https://good."), Refresh: time.Hour, Retry: retry}, always(oneKey))
 		for _, iss := range []string{"https://evil.example.com", "", "/", "x", "https://good", issuer} {
@@ -59,7 +61,8 @@ func TestTrust_KEY5(t *testing.T) {
 // However tokens pour in, none of them seen before, they cause at most one fetch in each Retry, whatever their kids,
 // and callers are told to wait no longer than that. A server that fails is left alone until its back-off has passed
 // (KEY-2).
-func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
+func TestFetchesForTokensAreBounded(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	for name, answer := range map[string]func(context.Context, string, int) ([]byte, error){
 		"good":    always(oneKey),
 		"failing": func(context.Context, string, int) ([]byte, error) { return nil, errDown },
@@ -126,7 +129,8 @@ func TestFetchesForTokensAreBounded_KEY6(t *testing.T) {
 
 // A token whose kid is unknown is awaited until a fetch has succeeded that began after it was first seen; then it is
 // refused.
-func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
+func TestAwaitedUntilFetched(t *testing.T) {
+	spec.Rules(t, "KEY-6", "ANS-5")
 	synctest.Test(t, func(t *testing.T) {
 		const took = 5 * time.Second
 		outcomes := map[int]error{2: errDown}
@@ -176,7 +180,8 @@ func TestAwaitedUntilFetched_KEY6_ANS5(t *testing.T) {
 
 // The keys that decide are those that the token was checked by. If others have come since, it has to be checked
 // again: by them it may be good.
-func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
+func TestKeysThatCameMeanwhile(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 		pass(time.Minute)
@@ -205,7 +210,8 @@ func TestKeysThatCameMeanwhile_KEY6(t *testing.T) {
 
 // A token whose kid is known, or retired, is refused immediately, and has the keys fetched all the same: a server
 // that was rebuilt under the same kid is found before the next hour.
-func TestKnownKidFetches_KEY6(t *testing.T) {
+func TestKnownKidFetches(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	for _, kid := range []keys.KID{keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
 			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
@@ -229,7 +235,8 @@ func TestKnownKidFetches_KEY6(t *testing.T) {
 }
 
 // Whoever repeats a token that a fetch did not help gains a fetch in ten intervals. A new token has its own meanwhile.
-func TestPatience_KEY6(t *testing.T) {
+func TestPatience(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	for _, kid := range []keys.KID{keys.KIDUnknown, keys.KIDHeld, keys.KIDRetired} {
 		synctest.Test(t, func(t *testing.T) {
 			s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
@@ -261,7 +268,8 @@ func TestPatience_KEY6(t *testing.T) {
 }
 
 // A key that is published while forged tokens pour in, of all kinds, is held within two intervals.
-func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
+func TestKeyPublishedInAFlood(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		published := time.Now().Add(300 * 24 * time.Hour)
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Trusts: below("https://"), Refresh: hardlyEver,
@@ -294,7 +302,8 @@ func TestKeyPublishedInAFlood_KEY6(t *testing.T) {
 }
 
 // What is remembered of tokens is bounded: one that has made room for others counts as new.
-func TestSightsAreBounded_KEY6(t *testing.T) {
+func TestSightsAreBounded(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: hardlyEver, Retry: retry}, always(oneKey))
 		pass(time.Minute)
@@ -317,7 +326,8 @@ func TestSightsAreBounded_KEY6(t *testing.T) {
 
 // A fetch for a token comes between those of the schedule and does not move them: a token of a new key reaches all
 // devices at the same time, and they must not come together every hour from then on.
-func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
+func TestWantKeepsSchedule(t *testing.T) {
+	spec.Rules(t, "KEY-1", "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		var devices []*servers
 		for range 100 {
@@ -349,7 +359,8 @@ func TestWantKeepsSchedule_KEY1_KEY6(t *testing.T) {
 }
 
 // Without tokens that ask for it nothing is fetched before its time.
-func TestNoTokenNoFetch_KEY6(t *testing.T) {
+func TestNoTokenNoFetch(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, keys.Policy{Servers: []string{issuer}, Refresh: time.Hour, Retry: retry}, always(oneKey))
 		pass(58 * time.Minute)

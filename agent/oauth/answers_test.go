@@ -17,10 +17,12 @@ import (
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // However a server writes its Retry-After, it is obeyed up to an hour; a date counts from the server's own.
-func TestRetryAfterForms_CLI57(t *testing.T) {
+func TestRetryAfterForms(t *testing.T) {
+	spec.Rules(t, "CLI-57")
 	date := "Mon, 05 Jan 2026 10:00:00 GMT"
 	for _, c := range []struct {
 		name, value, date string
@@ -91,7 +93,8 @@ func rawServer(t *testing.T, cert tls.Certificate, answer func(request string) s
 }
 
 // What a server writes below HTTP's surface is not repeated either, be it a secret or merely long.
-func TestBrokenHTTPIsNotQuoted_OPS2(t *testing.T) {
+func TestBrokenHTTPIsNotQuoted(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	const secret = "sesame-open-the-door"
 	for name, form := range map[string]string{
 		"status line": "HTTP/1.1 %s\r\n\r\n",
@@ -139,7 +142,8 @@ func TestBrokenHTTPIsNotQuoted_OPS2(t *testing.T) {
 }
 
 // An error code is one of the specifications' or at least not a secret.
-func TestSecretAsErrorCode_OPS2(t *testing.T) {
+func TestSecretAsErrorCode(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	const secret = "opensesameplease"
 	p := begin(func(r *http.Request, body string) (int, http.Header, string) {
 		return 400, nil, `{"error":"` + secret + `"}`
@@ -153,7 +157,8 @@ func TestSecretAsErrorCode_OPS2(t *testing.T) {
 }
 
 // What a server says of a client is kept within bounds.
-func TestUnboundedMetadata_CLI34(t *testing.T) {
+func TestUnboundedMetadata(t *testing.T) {
+	spec.Rules(t, "CLI-34")
 	var scopes strings.Builder
 	for n := range 5000 {
 		fmt.Fprint(&scopes, " scope-", n)
@@ -192,7 +197,8 @@ func TestUnboundedMetadata_CLI34(t *testing.T) {
 
 // A server that registers the device and does not say as what, or whose answers are lost, is not left with a client
 // every few seconds.
-func TestLostAnswers_CLI35_CLI36(t *testing.T) {
+func TestLostAnswers(t *testing.T) {
+	spec.Rules(t, "CLI-35", "CLI-36")
 	for name, c := range map[string]struct {
 		answer func() (int, string)
 		most   int
@@ -229,7 +235,8 @@ func TestLostAnswers_CLI35_CLI36(t *testing.T) {
 }
 
 // An answer of any length takes 64 KiB and little more of the device's memory (CLI-55).
-func TestMemoryOfAnswers_CLI55(t *testing.T) {
+func TestMemoryOfAnswers(t *testing.T) {
+	spec.Rules(t, "CLI-55")
 	read := 0
 	c := oauth.New(oauth.Options{
 		HTTP: func(string) *http.Client {
@@ -282,7 +289,8 @@ func (b endlessBody) Read(p []byte) (int, error) {
 
 // That a registration may be left at the server is said of one that was not answered, over restarts too, and of no
 // other (CLI-36).
-func TestLostRegistrationIsTold_CLI36(t *testing.T) {
+func TestLostRegistrationIsTold(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	r := newRig(t, authserver.Options{})
 	attempted := func(when string, want bool) {
 		t.Helper()
@@ -307,7 +315,8 @@ func TestLostRegistrationIsTold_CLI36(t *testing.T) {
 }
 
 // A registration whose identifier, secrets or addresses cannot be kept or sent is not used.
-func TestUnusableRegistration_CLI34(t *testing.T) {
+func TestUnusableRegistration(t *testing.T) {
+	spec.Rules(t, "CLI-34")
 	long := strings.Repeat("x", 5000)
 	for name, members := range map[string]string{
 		"client_id too long":        `"client_id":"` + long + `","client_secret":"s"`,
@@ -343,7 +352,8 @@ func TestUnusableRegistration_CLI34(t *testing.T) {
 }
 
 // What a server keeps refusing or failing about a registration is asked a few times an hour, and the tokens go on.
-func TestUpkeepIsRare_CLI35_CLI38(t *testing.T) {
+func TestUpkeepIsRare(t *testing.T) {
+	spec.Rules(t, "CLI-35", "CLI-38")
 	for name, c := range map[string]struct {
 		ends   int64 // of the secret, seconds from now
 		status int
@@ -392,7 +402,8 @@ func TestUpkeepIsRare_CLI35_CLI38(t *testing.T) {
 }
 
 // Where clients are held is known before anything runs; what cannot be read is not an empty list.
-func TestHeld_CLI24_CLI36(t *testing.T) {
+func TestHeld(t *testing.T) {
+	spec.Rules(t, "CLI-24", "CLI-36")
 	p := begin(usual)
 	p.Step(t.Context())
 	p.again()

@@ -10,6 +10,7 @@ import (
 
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // flash is a Storage whose power can fail at a write.
@@ -52,7 +53,8 @@ func (f *flash) Save(data []byte) error {
 }
 
 // What is stored and cannot be read may be a registration: no other is made.
-func TestStorageThatFails_CLI36(t *testing.T) {
+func TestStorageThatFails(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	r := newRig(t, authserver.Options{})
 	r.must("registration")
 	kept := r.flash.data
@@ -92,7 +94,8 @@ func TestStorageThatFails_CLI36(t *testing.T) {
 
 // The power fails at each write, before it or after it: at most one registration is left behind, only by a cut between
 // the server's answer and the write, and no key is lost.
-func TestPowerCut_CLI36(t *testing.T) {
+func TestPowerCut(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	for _, kind := range []authserver.Kind{authserver.Keycloak, authserver.BBC} {
 		for cut := 1; ; cut++ {
 			done := false

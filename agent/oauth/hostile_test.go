@@ -11,11 +11,13 @@ import (
 
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // When the server changes, or what was refused is configured otherwise, tokens are fetched then, and not when the old
 // ones are half over or the back-off ends.
-func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
+func TestTokensFollowTheConfiguration(t *testing.T) {
+	spec.Rules(t, "CLI-24", "CLI-57")
 	synctest.Test(t, func(t *testing.T) {
 		bad := false
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
@@ -52,7 +54,8 @@ func TestTokensFollowTheConfiguration_CLI24_CLI57(t *testing.T) {
 }
 
 // A registry that refuses every token does not make the device ask a server that wants to be left alone.
-func TestReportsKeepTheBackOff_CLI14_CLI57(t *testing.T) {
+func TestReportsKeepTheBackOff(t *testing.T) {
+	spec.Rules(t, "CLI-14", "CLI-57")
 	synctest.Test(t, func(t *testing.T) {
 		bad := false
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
@@ -81,7 +84,8 @@ func TestReportsKeepTheBackOff_CLI14_CLI57(t *testing.T) {
 
 // That the device's clock says that a secret has ended is no reason to register again while the server takes it: the
 // clock may have been set to anything.
-func TestClockSetForward_CLI38_CLI44(t *testing.T) {
+func TestClockSetForward(t *testing.T) {
+	spec.Rules(t, "CLI-38", "CLI-44")
 	registered, refuse := 0, false
 	p := begin(func(r *http.Request, body string) (int, http.Header, string) {
 		switch {
@@ -122,7 +126,8 @@ func TestClockSetForward_CLI38_CLI44(t *testing.T) {
 
 // A registration token that comes replaces the old one whatever else is wrong with the answer: the old one is no
 // longer valid.
-func TestNewRegistrationTokenIsKept_CLI41(t *testing.T) {
+func TestNewRegistrationTokenIsKept(t *testing.T) {
+	spec.Rules(t, "CLI-41")
 	for name, rest := range map[string]string{
 		"method":  `"token_endpoint_auth_method":"tls_client_auth"`,
 		"no id":   `"client_secret":"other-secret"`,
@@ -156,7 +161,8 @@ func TestNewRegistrationTokenIsKept_CLI41(t *testing.T) {
 
 // After a suspension or a step of the clock a token may have ended: another is fetched soon, and until it is there the
 // old one is in use.
-func TestSuspendedDevice_CLI58_OPS1(t *testing.T) {
+func TestSuspendedDevice(t *testing.T) {
+	spec.Rules(t, "CLI-58", "OPS-1")
 	synctest.Test(t, func(t *testing.T) {
 		p := begin(usual)
 		go p.Run(t.Context())
@@ -186,7 +192,8 @@ func TestSuspendedDevice_CLI58_OPS1(t *testing.T) {
 }
 
 // Devices that waited for the time do not all come when it is there.
-func TestClockTrustedAtOnce_CLI53_KEY1(t *testing.T) {
+func TestClockTrustedAtOnce(t *testing.T) {
+	spec.Rules(t, "CLI-53", "KEY-1")
 	synctest.Test(t, func(t *testing.T) {
 		first := map[int]int{}
 		start := time.Now()
@@ -255,7 +262,8 @@ func TestClockTrustedAtOnce_CLI53_KEY1(t *testing.T) {
 }
 
 // A method that is configured after the registration is not ignored without a word.
-func TestMethodConfiguredLater_CLI23(t *testing.T) {
+func TestMethodConfiguredLater(t *testing.T) {
+	spec.Rules(t, "CLI-23")
 	r := newRig(t, authserver.Options{})
 	r.must("registration")
 	r.config.AuthMethod = oauth.SecretBasic
@@ -271,7 +279,8 @@ func TestMethodConfiguredLater_CLI23(t *testing.T) {
 }
 
 // Sets of scopes that are no longer asked for make room for others.
-func TestManySets_CLI10(t *testing.T) {
+func TestManySets(t *testing.T) {
+	spec.Rules(t, "CLI-10")
 	synctest.Test(t, func(t *testing.T) {
 		p := begin(usual)
 		p.config.Scopes = strings.Fields("a b c d e f g h i j")
@@ -296,7 +305,8 @@ func TestManySets_CLI10(t *testing.T) {
 }
 
 // Issuers at which no registration came about make room for others.
-func TestManyIssuers_CLI24(t *testing.T) {
+func TestManyIssuers(t *testing.T) {
+	spec.Rules(t, "CLI-24")
 	refuse := true
 	p := begin(func(r *http.Request, body string) (int, http.Header, string) {
 		if refuse && r.URL.Path == "/register" {
@@ -328,7 +338,8 @@ func TestManyIssuers_CLI24(t *testing.T) {
 }
 
 // While requests hang a new configuration waits for one of them, not for all.
-func TestConfigureDuringARequest_CLI24(t *testing.T) {
+func TestConfigureDuringARequest(t *testing.T) {
+	spec.Rules(t, "CLI-24")
 	synctest.Test(t, func(t *testing.T) {
 		hang := false
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
@@ -365,7 +376,8 @@ func TestConfigureDuringARequest_CLI24(t *testing.T) {
 }
 
 // A factory reset says what it cannot revoke: the operator's secret is no longer configured.
-func TestForgetWithoutTheSecret_CLI59(t *testing.T) {
+func TestForgetWithoutTheSecret(t *testing.T) {
+	spec.Rules(t, "CLI-59")
 	r := newRig(t, authserver.Options{})
 	r.config.Given = oauth.Given{ID: "by hand", Secret: "s:cret"}
 	if err := r.server.GiveClient("by hand", "registration events", "s:cret", nil); err != nil {

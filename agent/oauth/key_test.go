@@ -9,10 +9,12 @@ import (
 
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // Keys change without a gap, inline and by jwks_uri, and the old ones go.
-func TestRotation_CLI68(t *testing.T) {
+func TestRotation(t *testing.T) {
+	spec.Rules(t, "CLI-68")
 	for _, byURI := range []bool{false, true} {
 		t.Run(fmt.Sprintf("CLI-33,CLI-65,CLI-67,CLI-68/jwks_uri=%v", byURI), func(t *testing.T) {
 			o := authserver.Options{Kind: authserver.Keycloak}
@@ -95,7 +97,8 @@ func TestRotation_CLI68(t *testing.T) {
 }
 
 // Where the server cannot fetch keys, they are sent to it (CLI-33), at the registration or later.
-func TestUnreachableKeys_CLI33(t *testing.T) {
+func TestUnreachableKeys(t *testing.T) {
+	spec.Rules(t, "CLI-33")
 	for _, kind := range []authserver.Kind{authserver.Keycloak, authserver.OIDCProvider} {
 		r := newRig(t, authserver.Options{Kind: kind})
 		r.config.JWKSURI = "https://10.0.0.7/jwks"
@@ -127,7 +130,8 @@ func TestUnreachableKeys_CLI33(t *testing.T) {
 }
 
 // An update never takes the keys away, and a registration is never made without.
-func TestNoKeysURI_CLI33_CLI42(t *testing.T) {
+func TestNoKeysURI(t *testing.T) {
+	spec.Rules(t, "CLI-33", "CLI-42")
 	r := newRig(t, authserver.Options{FetchKeys: func(string) ([]byte, error) { return nil, nil }})
 	r.config.JWKSURI = "https://device.example.com/jwks"
 	r.configure()
@@ -153,7 +157,8 @@ func TestNoKeysURI_CLI33_CLI42(t *testing.T) {
 }
 
 // A proxy's 401 says nothing about the keys.
-func TestProxyDoesNotMoveTheKeys_CLI33_CLI57(t *testing.T) {
+func TestProxyDoesNotMoveTheKeys(t *testing.T) {
+	spec.Rules(t, "CLI-33", "CLI-57")
 	r := newRig(t, authserver.Options{FetchKeys: func(string) ([]byte, error) { return nil, nil }})
 	r.config.JWKSURI = "https://device.example.com/jwks"
 	r.configure()

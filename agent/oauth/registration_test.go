@@ -8,10 +8,12 @@ import (
 
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // Whatever comes in place of a registration is said in one line, and none is made twice because of it.
-func TestRegistrationFaults_CLI35(t *testing.T) {
+func TestRegistrationFaults(t *testing.T) {
+	spec.Rules(t, "CLI-35")
 	for _, f := range slices.Concat(authserver.Faults, authserver.ClientFaults) {
 		if f.Scope != authserver.AnyPath && f.Scope != authserver.RegisterPath || f.Fault == authserver.RegisterNoKeys {
 			continue
@@ -52,7 +54,8 @@ func TestRegistrationFaults_CLI35(t *testing.T) {
 }
 
 // Errors name the server's own setting.
-func TestServersOwnWords_CLI35(t *testing.T) {
+func TestServersOwnWords(t *testing.T) {
+	spec.Rules(t, "CLI-35")
 	for _, c := range []struct {
 		fault authserver.Fault
 		want  string
@@ -79,7 +82,8 @@ func TestServersOwnWords_CLI35(t *testing.T) {
 	}
 }
 
-func TestInitialToken_CLI30(t *testing.T) {
+func TestInitialToken(t *testing.T) {
+	spec.Rules(t, "CLI-30")
 	for _, kind := range []authserver.Kind{authserver.Exemplary, authserver.Keycloak} {
 		r := newRig(t, authserver.Options{Kind: kind, InitialToken: "initial-access-token-1"})
 		r.config.InitialToken = "another-token-entirely"
@@ -99,7 +103,8 @@ func TestInitialToken_CLI30(t *testing.T) {
 }
 
 // A server that lost its clients shows it by refusing both the credentials and the registration token.
-func TestServerLostItsStore_CLI44(t *testing.T) {
+func TestServerLostItsStore(t *testing.T) {
+	spec.Rules(t, "CLI-44")
 	for _, kind := range kinds[:4] {
 		r := newRig(t, authserver.Options{Kind: kind})
 		old := r.must("registration").Token
@@ -129,7 +134,8 @@ func TestServerLostItsStore_CLI44(t *testing.T) {
 
 // Refused credentials alone are no reason to register: the client may be disabled (CLI-44), or the server offers no
 // look at the registration (CLI-57).
-func TestRefusedCredentialsAlone_CLI44_CLI57(t *testing.T) {
+func TestRefusedCredentialsAlone(t *testing.T) {
+	spec.Rules(t, "CLI-44", "CLI-57")
 	for _, kind := range kinds {
 		r := newRig(t, authserver.Options{Kind: kind})
 		r.must("registration")
@@ -164,7 +170,8 @@ func TestRefusedCredentialsAlone_CLI44_CLI57(t *testing.T) {
 	}
 }
 
-func TestGivenClient_CLI1_CLI23(t *testing.T) {
+func TestGivenClient(t *testing.T) {
+	spec.Rules(t, "CLI-1", "CLI-23")
 	r := newRig(t, authserver.Options{})
 	r.config.Given = oauth.Given{ID: "by hand", Secret: "s:cret+ %"}
 	if err := r.server.GiveClient("by hand", "registration events", "s:cret+ %", nil); err != nil {
@@ -197,7 +204,8 @@ func TestGivenClient_CLI1_CLI23(t *testing.T) {
 }
 
 // Settings that change are sent as a whole; the registration token that comes replaces the old one.
-func TestUpdate_CLI40_CLI42(t *testing.T) {
+func TestUpdate(t *testing.T) {
+	spec.Rules(t, "CLI-40", "CLI-42")
 	for _, kind := range kinds {
 		r := newRig(t, authserver.Options{Kind: kind})
 		r.must("registration")
@@ -218,7 +226,8 @@ func TestUpdate_CLI40_CLI42(t *testing.T) {
 	}
 }
 
-func TestSecretEnds_CLI38(t *testing.T) {
+func TestSecretEnds(t *testing.T) {
+	spec.Rules(t, "CLI-38")
 	r := newRig(t, authserver.Options{})
 	r.config.AuthMethod = oauth.SecretBasic
 	r.configure()
@@ -233,7 +242,8 @@ func TestSecretEnds_CLI38(t *testing.T) {
 	r.strict()
 }
 
-func TestForget_CLI43_CLI59(t *testing.T) {
+func TestForget(t *testing.T) {
+	spec.Rules(t, "CLI-43", "CLI-59")
 	for _, kind := range kinds {
 		r := newRig(t, authserver.Options{Kind: kind})
 		token := r.must("registration").Token
@@ -266,7 +276,8 @@ func TestForget_CLI43_CLI59(t *testing.T) {
 }
 
 // oidc-provider registers nobody without an initial access token, and says so in its own words.
-func TestInitialTokenMissing_CLI30(t *testing.T) {
+func TestInitialTokenMissing(t *testing.T) {
+	spec.Rules(t, "CLI-30")
 	r := newRig(t, authserver.Options{Kind: authserver.OIDCProvider, InitialToken: "initial-access-token-1"})
 	r.Step(t.Context())
 	const want = "without an initial access token; configure one"

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/oauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // registering is a device that is answered so when it registers; it has made one try.
@@ -25,7 +26,8 @@ func registering(t *testing.T, status int, text string) (*play, time.Duration) {
 }
 
 // What the server registered other than asked is reported, each by its name.
-func TestRegisteredOtherwise_CLI34(t *testing.T) {
+func TestRegisteredOtherwise(t *testing.T) {
+	spec.Rules(t, "CLI-34")
 	for name, c := range map[string]struct{ member, want string }{
 		"CLI-34/grants":      {`"grant_types":["authorization_code"]`, "asked: grant_types lacks client_credentials"},
 		"CLI-34/none":        {`"grant_types":[]`, "other than asked: grant_types lacks client_credentials"},
@@ -45,7 +47,8 @@ func TestRegisteredOtherwise_CLI34(t *testing.T) {
 }
 
 // A registration that failed for the server's reasons is tried again soon, one that was refused not before an hour.
-func TestRegisteredAgain_CLI35(t *testing.T) {
+func TestRegisteredAgain(t *testing.T) {
+	spec.Rules(t, "CLI-35")
 	for status, soon := range map[int]bool{
 		500: true, 502: true, 503: true, 429: true, 408: true, 400: false, 401: false, 403: false, 405: false,
 	} {
@@ -57,7 +60,8 @@ func TestRegisteredAgain_CLI35(t *testing.T) {
 }
 
 // A registration is managed by https alone (CLI-21): it goes with the registration token.
-func TestManagedByHTTPS_CLI21_CLI40(t *testing.T) {
+func TestManagedByHTTPS(t *testing.T) {
+	spec.Rules(t, "CLI-21", "CLI-40")
 	for uri, manageable := range map[string]bool{
 		issuer + "/c": true, "http://auth.example.com/c": false, "ftp://auth.example.com/c": false, "/c": false,
 		"https://user:secret@auth.example.com/c": false, issuer + "/c#part": false,
@@ -72,7 +76,8 @@ func TestManagedByHTTPS_CLI21_CLI40(t *testing.T) {
 }
 
 // What software it is goes to the server if the device says so, and else nothing of it.
-func TestSoftware_CLI37(t *testing.T) {
+func TestSoftware(t *testing.T) {
+	spec.Rules(t, "CLI-37")
 	for _, id := range []string{"", "d4f4b2ae-0000-4000-8000-000000000001"} {
 		p := begin(usual)
 		p.config.SoftwareID, p.config.Version = id, strings.Repeat("2.1", min(1, len(id)))
@@ -87,7 +92,8 @@ func TestSoftware_CLI37(t *testing.T) {
 }
 
 // Keycloak asks for keys no sooner than ten seconds after the last time: a new key is not used before.
-func TestSettledKey_CLI68(t *testing.T) {
+func TestSettledKey(t *testing.T) {
+	spec.Rules(t, "CLI-68")
 	if oauth.KeySettled <= 10*time.Second || oauth.KeySettled > time.Minute || oauth.KeyRetired != time.Hour {
 		t.Errorf("a new key is used after %v, and the old one goes after %v", oauth.KeySettled, oauth.KeyRetired)
 	}

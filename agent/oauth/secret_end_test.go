@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"nmosauthd/agent/oauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // A server may give a client that signs a secret as well (Hydra does), which ends. Nothing is sent with it, so its end
 // says nothing about the client: one that is refused then, be it disabled or its keys not to be fetched, is held as any
 // other is (CLI-44, CLI-57), and nothing is asked because of it (CLI-38).
-func TestUnusedSecretEnds_CLI38_CLI44_CLI57(t *testing.T) {
+func TestUnusedSecretEnds(t *testing.T) {
+	spec.Rules(t, "CLI-38", "CLI-44", "CLI-57")
 	for name, manage := range map[string]string{
 		"CLI-44/manageable": `,"registration_access_token":"of-the-registration","registration_client_uri":"` + issuer + `/c"`,
 		"CLI-57/not":        "",
@@ -65,7 +67,8 @@ func TestUnusedSecretEnds_CLI38_CLI44_CLI57(t *testing.T) {
 
 // A secret that has ended, at a server that says so by unauthorized_client, as Keycloak says of a wrong one: the client
 // is registered again, if only once the server has refused it.
-func TestEndedSecretRefused_CLI38(t *testing.T) {
+func TestEndedSecretRefused(t *testing.T) {
+	spec.Rules(t, "CLI-38")
 	registered, refuse := 0, false
 	p := begin(nil)
 	p.answer = func(r *http.Request, body string) (int, http.Header, string) {

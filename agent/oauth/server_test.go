@@ -10,6 +10,7 @@ import (
 
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 var kinds = []authserver.Kind{
@@ -17,7 +18,8 @@ var kinds = []authserver.Kind{
 }
 
 // A device registers once, whatever server it is, and has its tokens over restarts.
-func TestEveryServer_CLI1_CLI2_CLI3(t *testing.T) {
+func TestEveryServer(t *testing.T) {
+	spec.Rules(t, "CLI-1", "CLI-2", "CLI-3")
 	for _, kind := range kinds {
 		t.Run("CLI-30,CLI-31,CLI-32,CLI-34,CLI-36,CLI-50,CLI-51,CLI-52,CLI-54,CLI-55/"+string(kind),
 			func(t *testing.T) {
@@ -56,7 +58,8 @@ func TestEveryServer_CLI1_CLI2_CLI3(t *testing.T) {
 }
 
 // Whatever comes in place of a token leaves the old one in use, and says why in one line.
-func TestTokenFaults_CLI55_CLI57(t *testing.T) {
+func TestTokenFaults(t *testing.T) {
+	spec.Rules(t, "CLI-55", "CLI-57")
 	r := newRig(t, authserver.Options{Drip: time.Hour})
 	before := r.must("registration").Token
 	for _, f := range slices.Concat(authserver.Faults, authserver.ClientFaults) {
@@ -118,7 +121,8 @@ func TestTokenFaults_CLI55_CLI57(t *testing.T) {
 }
 
 // Credentials that are refused once are tried again, with a new assertion, before anything else is done.
-func TestAnotherAssertion_CLI52_CLI57(t *testing.T) {
+func TestAnotherAssertion(t *testing.T) {
+	spec.Rules(t, "CLI-52", "CLI-57")
 	r := newRig(t, authserver.Options{})
 	before := r.must("registration").Token
 	r.server.MisbehaveTimes(authserver.PathToken, authserver.InvalidClient, 1)
@@ -134,7 +138,8 @@ func TestAnotherAssertion_CLI52_CLI57(t *testing.T) {
 }
 
 // No assertion is made by a clock that may be wrong.
-func TestUntrustedClock_CLI53_OPS1(t *testing.T) {
+func TestUntrustedClock(t *testing.T) {
+	spec.Rules(t, "CLI-53", "OPS-1")
 	r := newRig(t, authserver.Options{})
 	r.trusted = false
 	a := r.token("registration")

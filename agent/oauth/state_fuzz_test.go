@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/oauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // load is a device with this file.
@@ -25,7 +26,8 @@ func load(data string) *oauth.Client {
 
 // Whatever the stored file of registrations holds, it is refused with a short text that quotes nothing of it, or what
 // is taken from it names its issuers, and its public keys alone are shown.
-func FuzzStored_CLI36(f *testing.F) {
+func FuzzStored(f *testing.F) {
+	spec.Rules(f, "CLI-36")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		f.Fatal(err)

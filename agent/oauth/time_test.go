@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"nmosauthd/agent/oauth"
+	"nmosauthd/tinytest/spec"
 )
 
 // Tokens are renewed at half their life and 15 s before the end, from a second to a day; there is never none.
-func TestRenewal_CLI3_CLI58(t *testing.T) {
+func TestRenewal(t *testing.T) {
+	spec.Rules(t, "CLI-3", "CLI-58")
 	for _, life := range []int{1, 2, 20, 29, 30, 31, 60, 300, 3600, 86400, 1e9} {
 		t.Run(fmt.Sprint("CLI-58/", life), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -51,7 +53,8 @@ func TestRenewal_CLI3_CLI58(t *testing.T) {
 }
 
 // While the server fails the old token stays in use, and the new one comes within a back-off of its return.
-func TestBackOff_CLI57_CLI58(t *testing.T) {
+func TestBackOff(t *testing.T) {
+	spec.Rules(t, "CLI-57", "CLI-58")
 	for name, bad := range map[string]func(*http.Request, string) (int, http.Header, string){
 		"refused": func(*http.Request, string) (int, http.Header, string) { return 0, nil, "" },
 		"500":     func(*http.Request, string) (int, http.Header, string) { return 500, nil, "" },
@@ -98,7 +101,8 @@ func TestBackOff_CLI57_CLI58(t *testing.T) {
 	}
 }
 
-func TestRetryAfter_CLI57(t *testing.T) {
+func TestRetryAfter(t *testing.T) {
+	spec.Rules(t, "CLI-57")
 	synctest.Test(t, func(t *testing.T) {
 		p := given(t, func(*http.Request, string) (int, http.Header, string) {
 			return 503, http.Header{"Retry-After": {"120"}}, ""
@@ -117,7 +121,8 @@ func TestRetryAfter_CLI57(t *testing.T) {
 }
 
 // One request at a time for a scope set, whoever asks, and no one waits.
-func TestOneInFlight_CLI3(t *testing.T) {
+func TestOneInFlight(t *testing.T) {
+	spec.Rules(t, "CLI-3")
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		flying, most := map[string]int{}, 0
@@ -163,7 +168,8 @@ func TestOneInFlight_CLI3(t *testing.T) {
 }
 
 // A token that nobody asks for is not renewed.
-func TestUnusedToken_CLI58(t *testing.T) {
+func TestUnusedToken(t *testing.T) {
+	spec.Rules(t, "CLI-58")
 	synctest.Test(t, func(t *testing.T) {
 		p := given(t, good(60))
 		p.Token("registration")
@@ -181,7 +187,8 @@ func TestUnusedToken_CLI58(t *testing.T) {
 }
 
 // A refused token is replaced, immediately the first time, then with a back-off.
-func TestReportRefused_CLI14(t *testing.T) {
+func TestReportRefused(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	synctest.Test(t, func(t *testing.T) {
 		p := given(t, good(3600))
 		p.Token("registration")
@@ -206,7 +213,8 @@ func TestReportRefused_CLI14(t *testing.T) {
 }
 
 // One token that is reported again and again counts as one: the back-off neither grows nor is drawn again.
-func TestReportedOften_CLI14(t *testing.T) {
+func TestReportedOften(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	again := func(t *testing.T) {
 		p := given(t, good(3600))
 		p.Token("registration")
@@ -232,7 +240,8 @@ func TestReportedOften_CLI14(t *testing.T) {
 }
 
 // Without RFC 7592 a client counts as gone after a day of refused credentials, over restarts too.
-func TestGoneAfterADay_CLI57(t *testing.T) {
+func TestGoneAfterADay(t *testing.T) {
+	spec.Rules(t, "CLI-57")
 	synctest.Test(t, func(t *testing.T) {
 		registered := 0
 		p := begin(func(r *http.Request, _ string) (int, http.Header, string) {
@@ -262,7 +271,8 @@ func TestGoneAfterADay_CLI57(t *testing.T) {
 
 // The token endpoint is kept over a restart; if it is not there any more the metadata say where it is, which are read
 // again once in a while for as long as they do not help, and never because the endpoint refuses.
-func TestEndpointMoves_CLI20(t *testing.T) {
+func TestEndpointMoves(t *testing.T) {
+	spec.Rules(t, "CLI-20")
 	synctest.Test(t, func(t *testing.T) {
 		here, status := "/token", 200
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {
@@ -328,7 +338,8 @@ func TestEndpointMoves_CLI20(t *testing.T) {
 }
 
 // How long tokens live is stored, for the start, if it becomes another by a half or a double: flash wears out.
-func TestLifeIsKept_CLI58(t *testing.T) {
+func TestLifeIsKept(t *testing.T) {
+	spec.Rules(t, "CLI-58")
 	life := 300
 	p := begin(func(r *http.Request, body string) (int, http.Header, string) {
 		if r.URL.Path == "/token" {
@@ -354,7 +365,8 @@ func TestLifeIsKept_CLI58(t *testing.T) {
 }
 
 // That the clock is not trusted is reported once; other failures are each time.
-func TestFailuresAreReported_CLI53_CLI57(t *testing.T) {
+func TestFailuresAreReported(t *testing.T) {
+	spec.Rules(t, "CLI-53", "CLI-57")
 	for name, c := range map[string]struct {
 		unsure      bool
 		least, most int
@@ -388,7 +400,8 @@ func TestFailuresAreReported_CLI53_CLI57(t *testing.T) {
 }
 
 // Firmware that asks again when it is told to, and not before, is given a token then.
-func TestAskedWhenTold_CLI57_CLI69(t *testing.T) {
+func TestAskedWhenTold(t *testing.T) {
+	spec.Rules(t, "CLI-57", "CLI-69")
 	synctest.Test(t, func(t *testing.T) {
 		var well atomic.Bool
 		p := begin(func(r *http.Request, body string) (int, http.Header, string) {

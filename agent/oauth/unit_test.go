@@ -16,10 +16,12 @@ import (
 	"nmosauthd/agent/discovery"
 	"nmosauthd/agent/oauth"
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // How a device authenticates follows from the server's metadata, unless the configuration says it.
-func TestChooseAuth_CLI22_CLI23(t *testing.T) {
+func TestChooseAuth(t *testing.T) {
+	spec.Rules(t, "CLI-22", "CLI-23")
 	const jwt, basic = oauth.PrivateKeyJWT, oauth.SecretBasic
 	for _, c := range []struct {
 		name              string
@@ -58,7 +60,8 @@ func TestChooseAuth_CLI22_CLI23(t *testing.T) {
 }
 
 // The answer's scope is what counts; what it must hold, it must hold in the right type.
-func TestParseToken_CLI55_CLI56(t *testing.T) {
+func TestParseToken(t *testing.T) {
+	spec.Rules(t, "CLI-55", "CLI-56")
 	for _, c := range []struct{ name, body, want, fail string }{
 		{"CLI-55/all", `{"access_token":"a","token_type":"BEARER","expires_in":60,"scope":"x y"}`, "x y 1m0s", ""},
 		{"CLI-55/unknown-members", `{"access_token":"a","token_type":"Bearer","expires_in":60,"refresh_token":"r","n":null}`, "x y 1m0s", ""},
@@ -97,7 +100,8 @@ func TestParseToken_CLI55_CLI56(t *testing.T) {
 }
 
 // What a server says is shown bounded, escaped, and never with a secret in it.
-func TestServersTextIsSafe_OPS2(t *testing.T) {
+func TestServersTextIsSafe(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	for _, c := range []struct{ text, want string }{
 		{"Host not trusted.", "Host not trusted."},
 		{"a\r\nforged line\x1b[2J", `a\r\nforged line\x1b[2J`},
@@ -112,7 +116,8 @@ func TestServersTextIsSafe_OPS2(t *testing.T) {
 }
 
 // The keys that the device publishes are public ones for signatures, named by their thumbprint, and not those of TLS.
-func TestJWKS_CLI65_CLI66_CLI37(t *testing.T) {
+func TestJWKS(t *testing.T) {
+	spec.Rules(t, "CLI-65", "CLI-66", "CLI-37")
 	r := newRig(t, authserver.Options{})
 	if got := string(r.JWKS()); got != `{"keys":[]}` {
 		t.Errorf("without a key: %s", got)
@@ -136,7 +141,8 @@ func TestJWKS_CLI65_CLI66_CLI37(t *testing.T) {
 }
 
 // There is a registration for each issuer; the token of the one is in use until the other gives one.
-func TestTwoServers_CLI24(t *testing.T) {
+func TestTwoServers(t *testing.T) {
+	spec.Rules(t, "CLI-24")
 	r := newRig(t, authserver.Options{})
 	first := r.must("registration").Token
 	firstConfig := r.config
@@ -169,7 +175,8 @@ func TestTwoServers_CLI24(t *testing.T) {
 }
 
 // A look at the registration may bring a new secret and a new registration token; both are stored before they are used.
-func TestManaged_CLI41(t *testing.T) {
+func TestManaged(t *testing.T) {
+	spec.Rules(t, "CLI-41")
 	mux := http.NewServeMux()
 	var seen []string
 	answer := func(w http.ResponseWriter, status int, text string) {

@@ -7,12 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A server that registers the device and then knows nothing of the client, as one that wants somebody to approve it, or
 // whose store is broken, is not filled with clients: the next is registered with a back-off (CLI-36, CLI-57). The first
 // time is as soon as ever, since a server may have lost its clients.
-func TestRegisteredInVain_CLI36_CLI44_CLI57(t *testing.T) {
+func TestRegisteredInVain(t *testing.T) {
+	spec.Rules(t, "CLI-36", "CLI-44", "CLI-57")
 	for name, manage := range map[string]string{
 		"CLI-44/unknown": `"registration_access_token":"of-the-registration","registration_client_uri":"` + issuer + `/c"`,
 		"CLI-38/ended":   `"client_secret_expires_at":946684801`,

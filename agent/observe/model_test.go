@@ -9,11 +9,13 @@ import (
 	"nmosauthd/agent/inventory"
 	"nmosauthd/agent/observe"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // What a controller does to the device model is reported by role path and by the device's own names, whichever way it
 // asked, with the claims for just that (CTL-86, CTL-88).
-func TestModel_CTL86_CTL88(t *testing.T) {
+func TestModel(t *testing.T) {
+	spec.Rules(t, "CTL-86", "CTL-88")
 	r := newRig(t, observe.DefaultLimits, audit.Options{})
 	table, err := inventory.Parse([]byte(`{"resources": [{"kind": "meter", "name": "in-1", "control": "root.meters.in-1",
 		"id": "6f1e0000-0000-4000-8000-000000000021"}, {"kind": "gain", "name": "1", "control": "root.tx-1.gain"}]}`))
@@ -74,7 +76,8 @@ func TestModel_CTL86_CTL88(t *testing.T) {
 
 // Of several device models the claim names the one that was asked for; what was asked for without a model, or of one
 // that is not configured, has none, since a claim without a prefix would hold in all (CTL-19).
-func TestSeveralModels_CTL19_CTL86_CTL88(t *testing.T) {
+func TestSeveralModels(t *testing.T) {
+	spec.Rules(t, "CTL-19", "CTL-86", "CTL-88")
 	r := newRig(t, observe.DefaultLimits, audit.Options{})
 	c := *r.config
 	c.Control.Models = []string{"slot2B=b", "slot3=c"}

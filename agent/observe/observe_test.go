@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/observe"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // rig is an agent with an audit that an Observer listens to.
@@ -181,7 +182,8 @@ func deeds() []deed {
 
 // What the report suggests, minted, permits all that was observed and can be permitted, and of everything else only
 // what claims cannot tell apart from it. Controllers start with nothing, a little, too much scope, or no token at all.
-func TestSuggestedClaimsPermitWhatWasObserved_OPS3(t *testing.T) {
+func TestSuggestedClaimsPermitWhatWasObserved(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	universe := deeds()
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 1))

@@ -11,6 +11,7 @@ import (
 	"nmosauthd/agent/audit"
 	"nmosauthd/agent/decide"
 	"nmosauthd/agent/observe"
+	"nmosauthd/tinytest/spec"
 )
 
 // request is what somebody asks for.
@@ -70,7 +71,8 @@ func (q request) access(rules *decide.Rules) string {
 
 // Whatever is asked for, in questions about one target or several: the claims that are suggested for it permit it and
 // nothing else, and the report says that they are not complete only where a path holds a star.
-func TestClaimsOfAnyRequests_OPS3(t *testing.T) {
+func TestClaimsOfAnyRequests(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 77))
 		r := newRig(t, observe.DefaultLimits, audit.Options{Repeat: time.Hour})

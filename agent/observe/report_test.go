@@ -14,6 +14,7 @@ import (
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/observe"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Each kind of denial is told to the operator: by a claim, or by what else to do.
@@ -98,7 +99,8 @@ func merged(c explain.Claims) string {
 
 // Of several targets in one question the record names as many as it has room for, so that the report says when it does
 // not know all.
-func TestSeveralTargets_PATH12(t *testing.T) {
+func TestSeveralTargets(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	for _, c := range []struct {
 		targets, claims, add string
 		incomplete           bool

@@ -7,11 +7,13 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"nmosauthd/agent/status"
+	"nmosauthd/tinytest/spec"
 )
 
 // What is said of the certificates fits 80 columns, and draws on no terminal either. Whether all is well follows from
 // it.
-func TestTextCerts_CERT49(t *testing.T) {
+func TestTextCerts(t *testing.T) {
+	spec.Rules(t, "CERT-49")
 	ended, none, waiting := well(), well(), well()
 	spoilCert(ended, 86400, -60, "https://est.example.com: connection refused. Is the server running?")
 	ended.Certs.Certificates[0].Failed = now - 60
@@ -59,7 +61,8 @@ func TestTextCerts_CERT49(t *testing.T) {
 }
 
 // The tags of the IS-04 node can be taken from the JSON as they are (CERT-49).
-func TestCertTags_CERT49(t *testing.T) {
+func TestCertTags(t *testing.T) {
+	spec.Rules(t, "CERT-49")
 	for enabled, want := range map[bool]string{
 		true: `{"urn:x-nmos:tag:certprov":["v1.0"]}`, false: `{"urn:x-nmos:tag:certprov":[]}`,
 	} {

@@ -7,11 +7,13 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // An IPv6 address is a name of the device as an IPv4 address is: alone, in brackets, or as the host of a URL; a port
 // never matches.
-func TestAudienceAddress_CLM4(t *testing.T) {
+func TestAudienceAddress(t *testing.T) {
+	spec.Rules(t, "CLM-4")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := token.NewVerifier(token.Options{Names: token.Names{"2001:db8::1", "192.0.2.7"}})
 	for aud, want := range map[string]wire.Reason{
@@ -53,7 +55,8 @@ func TestAudienceAddress_CLM4(t *testing.T) {
 }
 
 // The shortest addresses have two colons; a name is as long as DNS allows, and one that is longer is nobody's.
-func TestAudienceAtTheLimits_CLM4(t *testing.T) {
+func TestAudienceAtTheLimits(t *testing.T) {
+	spec.Rules(t, "CLM-4")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	label := strings.Repeat("a", 63) + "."
 	longest := strings.Repeat(label, 4)[:255]

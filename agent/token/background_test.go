@@ -7,11 +7,13 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // While the background is busy with new tokens, those that are remembered are answered, be they good or forged, and no
 // new one is before it was verified there.
-func TestBackground_ANS5(t *testing.T) {
+func TestBackground(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	held := make(chan func(), 1)
 	busy := false
 	m := newMemory(t, token.Options{Background: func(f func()) {

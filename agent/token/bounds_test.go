@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // slowBound is the readable twin of what is known of an issuer's time: every iat that was verified, and what was known
@@ -56,7 +57,8 @@ func (b *slowBound) judge(c token.Clock, issued, expires float64) wire.Reason {
 
 // In any order of tokens of two issuers, of which one sends a Date and occasionally a token from the far future, and of
 // clocks that are set, each answer is what the rules say.
-func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
+func TestBoundsAsWritten(t *testing.T) {
+	spec.Rules(t, "OPS-1", "CLM-7", "CLM-8")
 	const other = "https://other.example.com"
 	names := []string{mint.DefaultIssuer, other}
 	for seed := range uint64(8) {
@@ -112,7 +114,8 @@ func TestBoundsAsWritten_OPS1_CLM7_CLM8(t *testing.T) {
 }
 
 // Issuers come and go: what is known of those whose keys are held stays, and of others no more than some.
-func TestBoundsAreBounded_OPS1(t *testing.T) {
+func TestBoundsAreBounded(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	held := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey("k", 2048))}).Set()
 	var b token.Bounds
 	date := present.UnixMicro()
@@ -133,7 +136,8 @@ func TestBoundsAreBounded_OPS1(t *testing.T) {
 }
 
 // Few issuers are all remembered, whether their keys are held or not.
-func TestBoundsKeepFew_OPS1(t *testing.T) {
+func TestBoundsKeepFew(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	var b token.Bounds
 	for n := range 64 {
 		b.Dated(fmt.Sprint("https://", n), int64(n), 0, &keys.Set{})
@@ -147,7 +151,8 @@ func TestBoundsKeepFew_OPS1(t *testing.T) {
 
 // A Date runs on with the time since the start. An iat counts up to five minutes beyond it, to the microsecond; one
 // that was too late counts once it is not, and gives way to a plausible one until then.
-func TestBoundsToTheMicrosecond_OPS1(t *testing.T) {
+func TestBoundsToTheMicrosecond(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	const (
 		name   = "https://a.example.com"
 		date   = int64(1_000_000_000)

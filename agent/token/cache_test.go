@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"nmosauthd/agent/keys"
+	"nmosauthd/tinytest/spec"
 )
 
 // slowCache is the readable twin of cache: a list, that used longest ago first.
@@ -43,7 +44,8 @@ func (c *slowCache) put(e slowEntry, now int64) {
 
 // The cache does what its twin does, with hashes chosen so that most tokens collide: some in all bits, some in the
 // bucket.
-func TestCacheAgainstTwin_TOK6(t *testing.T) {
+func TestCacheAgainstTwin(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	random := rand.New(rand.NewPCG(1, 2))
 	set := &keys.Set{Generation: 1}
 	for size := 1; size <= 9; size++ {
@@ -78,7 +80,8 @@ func TestCacheAgainstTwin_TOK6(t *testing.T) {
 
 // A new key set makes entries be looked at again: those of an issuer that is gone are removed, wherever they stand in a
 // chain.
-func TestCacheDropsIssuersThatAreGone_KEY7(t *testing.T) {
+func TestCacheDropsIssuersThatAreGone(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	const size = 8
 	for order := range 20 {
 		random := rand.New(rand.NewPCG(3, uint64(order)))

@@ -10,11 +10,13 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Nobody has claims compared with anything before a signature is verified: a forged token that names thousands of
 // audiences costs a device of many names what it costs a device of one.
-func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
+func TestForgedAudienceCostsNothing(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	tok := tokenFor("a")
 	tok.Claims.Set("aud", slices.Repeat([]string{"*a*b*c*d*e*.*.*.*"}, 500))
@@ -57,7 +59,8 @@ func TestForgedAudienceCostsNothing_TOK6(t *testing.T) {
 }
 
 // An audience is found among many, wherever it stands, and only among strings.
-func TestAudienceAfterTheSignature_CLM3_CLM4(t *testing.T) {
+func TestAudienceAfterTheSignature(t *testing.T) {
+	spec.Rules(t, "CLM-3", "CLM-4")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
 	for _, c := range []struct {

@@ -17,6 +17,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // mutator makes other tokens of tokens, the same ones for the same seed.
@@ -129,7 +130,8 @@ func mutated(t *testing.T) int {
 // Tokens changed at random: what the agent verifies, go-jose verifies, and reads the same payload; what go-jose
 // verifies, the agent refuses only for a rule that it has and go-jose has not. One in eight is judged by the slow twin,
 // too.
-func TestMutatedTokens_TOK1_TOK2_TOK3_TOK5_TOK6(t *testing.T) {
+func TestMutatedTokens(t *testing.T) {
+	spec.Rules(t, "TOK-1", "TOK-2", "TOK-3", "TOK-5", "TOK-6")
 	base := mint.New(mint.Options{Now: present})
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(base.Key, mint.CachedKey("key-2", 2048))}).Set()
 	issuer := set.Issuer([]byte(mint.DefaultIssuer))

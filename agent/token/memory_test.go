@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // memory is a verifier with keys, for tests of what it remembers.
@@ -48,7 +49,8 @@ var (
 )
 
 // The same bad token costs one signature check for each key set.
-func TestRefusedTokensAreRemembered_TOK6(t *testing.T) {
+func TestRefusedTokensAreRemembered(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	key, other := mint.CachedKey(mint.DefaultKID, 2048), mint.CachedKey("other", 2048)
 	m := newMemory(t, token.Options{}, key.JWK())
 	forged := spoil(tokenFor("a").Sign())
@@ -68,7 +70,8 @@ func TestRefusedTokensAreRemembered_TOK6(t *testing.T) {
 	m.check(t, "signed and without sub, again", bad.Sign(), token.Outcome{Reason: wire.SubjectMissing, Hit: true})
 }
 
-func TestFloodOfForgedTokens_TOK6(t *testing.T) {
+func TestFloodOfForgedTokens(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	m := newMemory(t, token.Options{Cached: 4}, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	var tokens []string
 	for i := range 4 {
@@ -95,7 +98,8 @@ func TestFloodOfForgedTokens_TOK6(t *testing.T) {
 }
 
 // A full cache gives up an expired token first, else the one used longest ago.
-func TestCacheEviction_CLM7(t *testing.T) {
+func TestCacheEviction(t *testing.T) {
+	spec.Rules(t, "CLM-7")
 	m := newMemory(t, token.Options{Cached: 3}, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	a, b, c := tokenFor("a").Sign(), tokenFor("b").Sign(), tokenFor("c").Sign()
 	for _, tok := range []string{a, b, c} {
@@ -120,7 +124,8 @@ func TestCacheEviction_CLM7(t *testing.T) {
 }
 
 // Keys that leave the set take the tokens that they verified with them, remembered ones included.
-func TestKeyLeavesTheSet_KEY7(t *testing.T) {
+func TestKeyLeavesTheSet(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	one, two := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048)
 	m := newMemory(t, token.Options{}, one.JWK(), two.JWK())
 	byOne, byTwo := tokenFor("a"), tokenFor("b")
@@ -169,7 +174,8 @@ func TestKeyLeavesTheSet_KEY7(t *testing.T) {
 
 // A token that no held key verifies says so, what it is to be called and what its kid is, each time until its key is
 // there; each key set costs it one signature check.
-func TestMissingKey_KEY6(t *testing.T) {
+func TestMissingKey(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	one, two, gone := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048), mint.CachedKey("gone", 2048)
 	for name, c := range map[string]struct {
 		kid    string
@@ -218,7 +224,8 @@ func TestMissingKey_KEY6(t *testing.T) {
 }
 
 // Two issuers may give two keys one name. What one signs must not pass for the other's, remembered or not.
-func TestIssuersDoNotMix_CLM1_KEY4(t *testing.T) {
+func TestIssuersDoNotMix(t *testing.T) {
+	spec.Rules(t, "CLM-1", "KEY-4")
 	const other = "https://other.example.com"
 	mine, theirs := mint.CachedKey("mine", 2048), mint.CachedKey("theirs", 2048)
 	named := func(k *mint.Key) []byte {
@@ -254,7 +261,8 @@ func TestIssuersDoNotMix_CLM1_KEY4(t *testing.T) {
 
 // Many connections, few places, keys that come and go: every answer is one that the token can have, and what is
 // answered belongs to the token that was asked about. Meant for the race detector.
-func TestVerifierConcurrently_KEY7(t *testing.T) {
+func TestVerifierConcurrently(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	one, two := mint.CachedKey("one", 2048), mint.CachedKey("two", 2048)
 	m := newMemory(t, token.Options{Cached: 3, Parallel: 2}, one.JWK(), two.JWK())
 	type known struct {

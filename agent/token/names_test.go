@@ -9,11 +9,13 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // An entry of aud, and iss, may be a URL of any scheme that RFC 3986 §3.1 allows; with anything else before "://" it is
 // not a URL.
-func TestSchemes_CLM1_CLM4(t *testing.T) {
+func TestSchemes(t *testing.T) {
+	spec.Rules(t, "CLM-1", "CLM-4")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
 	good := []string{"http", "HTTPS", "a", "z", "A", "Z", "coap+tcp", "ms-settings",
@@ -45,7 +47,8 @@ func TestSchemes_CLM1_CLM4(t *testing.T) {
 }
 
 // A "*" that is not all of an entry matches host names alone: an IPv6 address has no labels.
-func TestNoWildcardInAnAddress_CLM5(t *testing.T) {
+func TestNoWildcardInAnAddress(t *testing.T) {
+	spec.Rules(t, "CLM-5")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := token.NewVerifier(token.Options{Names: token.Names{"2001:db8::1"}})
 	for _, aud := range []string{"*1", "**", "2*1", "https://*1", "1", "*."} {
@@ -63,7 +66,8 @@ func TestNoWildcardInAnAddress_CLM5(t *testing.T) {
 }
 
 // An API's name is of lower-case letters, digits and "-".
-func TestIsAPI_PATH10(t *testing.T) {
+func TestIsAPI(t *testing.T) {
+	spec.Rules(t, "PATH-10")
 	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-"
 	for c := range 256 {
 		for _, name := range [][]byte{{byte(c)}, {'a', byte(c)}, {byte(c), 'a'}} {
@@ -78,7 +82,8 @@ func TestIsAPI_PATH10(t *testing.T) {
 }
 
 // The scope names an API by a whole word of its own, however short, wherever it stands.
-func TestScopeWords_PATH4(t *testing.T) {
+func TestScopeWords(t *testing.T) {
+	spec.Rules(t, "PATH-4")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
 	for _, c := range []struct {
@@ -104,7 +109,8 @@ func TestScopeWords_PATH4(t *testing.T) {
 }
 
 // A record names the key as the token does if one key is published under several names, else by the first of its names.
-func TestKeyOfSeveralNames_KEY4_OPS2(t *testing.T) {
+func TestKeyOfSeveralNames(t *testing.T) {
+	spec.Rules(t, "KEY-4", "OPS-2")
 	key := mint.CachedKey("one", 2048)
 	second := key.JWK()
 	second.KeyID = "two"
@@ -124,7 +130,8 @@ func TestKeyOfSeveralNames_KEY4_OPS2(t *testing.T) {
 }
 
 // Tokens whose kid names a held key get more turns; every other token is of the other kind, whatever it lacks.
-func TestKindOfToken_ANS5(t *testing.T) {
+func TestKindOfToken(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	v := newVerifier(token.Options{})
 	other, nameless, empty, number := tokenFor("a"), tokenFor("a"), tokenFor("a"), tokenFor("a")
@@ -153,7 +160,8 @@ func TestKindOfToken_ANS5(t *testing.T) {
 }
 
 // What a server's Date shows is kept until there are 64 issuers, whether keys of it are held or not.
-func TestBoundsOfOthersAreKept_OPS1(t *testing.T) {
+func TestBoundsOfOthersAreKept(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	var b token.Bounds
 	none := &keys.Set{}
 	date := present.UnixMicro()
@@ -167,7 +175,8 @@ func TestBoundsOfOthersAreKept_OPS1(t *testing.T) {
 }
 
 // A Verifier reads tokens as long as its options say, and never longer ones than MaxBytes.
-func TestLongestToken_TOK5(t *testing.T) {
+func TestLongestToken(t *testing.T) {
+	spec.Rules(t, "TOK-5")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	for option, most := range map[int]int{
 		0: token.MaxBytes, -1: token.MaxBytes, 1: 1, 100: 100, token.MaxBytes - 1: token.MaxBytes - 1,
@@ -184,7 +193,8 @@ func TestLongestToken_TOK5(t *testing.T) {
 }
 
 // As many tokens are remembered as the options say, by default DefaultCached.
-func TestHeldTokens_TOK6(t *testing.T) {
+func TestHeldTokens(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
 	for option, want := range map[int]int{0: token.DefaultCached, -1: token.DefaultCached, 1: 1, 2: 2} {
 		v := newVerifier(token.Options{Cached: option})

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // waiter is one connection in line for a place.
@@ -40,7 +42,8 @@ func order(t *testing.T, turns *turns, waiters ...waiter) (served []string) {
 }
 
 // Turns go round between callers, between kinds of token, three to one, and between new connections and others.
-func TestOrderOfTurns_ANS5(t *testing.T) {
+func TestOrderOfTurns(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	// of returns n new connections of a caller.
 	of := func(n int, caller uint64, k kind) (all []waiter) {
 		for range n {
@@ -72,7 +75,8 @@ func TestOrderOfTurns_ANS5(t *testing.T) {
 
 // A connection is regular for so many turns after one of its own, and new again after them; new ones and regular ones
 // alternate.
-func TestRegularConnections_ANS5(t *testing.T) {
+func TestRegularConnections(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	for turnsSince, want := range map[int][]string{
 		lately:     {"new", "regular", "new", "new"}, // it came last, and has its turn before other new ones
 		lately + 1: {"new", "new", "new", "regular"},
@@ -93,7 +97,8 @@ func TestRegularConnections_ANS5(t *testing.T) {
 }
 
 // A place that is given back before anybody waits is free: as many have a turn at the same time as there are places.
-func TestPlacesAreGivenBack_ANS5(t *testing.T) {
+func TestPlacesAreGivenBack(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(2)
 		for range 3 {

@@ -7,10 +7,12 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // What a record says of a token: its jti if that can be shown, else a digest; and the key that verified it.
-func TestWhatIsRecordedOfAToken_OPS2(t *testing.T) {
+func TestWhatIsRecordedOfAToken(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	m := newMemory(t, token.Options{}, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	for _, c := range []struct{ name, jti, want string }{
 		{"jti", `"5f0c1b52"`, "5f0c1b52"},
@@ -47,7 +49,8 @@ func TestWhatIsRecordedOfAToken_OPS2(t *testing.T) {
 }
 
 // A token that is not verified says nothing of itself.
-func TestNothingIsRecordedOfAForgedToken_OPS2(t *testing.T) {
+func TestNothingIsRecordedOfAForgedToken(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	m := newMemory(t, token.Options{}, mint.CachedKey(mint.DefaultKID, 2048).JWK())
 	forged := tokenFor("a")
 	forged.Claims.SetRaw("jti", `"5f0c1b52"`)

@@ -5,10 +5,12 @@ import (
 
 	"nmosauthd/agent/keys"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Of refused tokens that share a row the last ones are remembered, each once; the oldest is forgotten first.
-func TestRefusedRow_TOK6(t *testing.T) {
+func TestRefusedRow(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	r, set := newRefused(), &keys.Set{Generation: 7}
 	id := func(n int) identity { return identity{uint64(n), refusedSets * uint64(n)} }
 	var put []int // in the row, that put longest ago first
@@ -41,7 +43,8 @@ func TestRefusedRow_TOK6(t *testing.T) {
 }
 
 // An empty row remembers no token, not even one whose identity is all zeros.
-func TestNothingRefusedYet_TOK6(t *testing.T) {
+func TestNothingRefusedYet(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	if e, ok := newRefused().get(identity{}); ok {
 		t.Errorf("got %+v, want nothing", e)
 	}

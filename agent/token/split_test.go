@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // slowSplit is the readable twin of split.
@@ -23,7 +25,8 @@ func slowSplit(raw string) (parts [3]string, ok bool) {
 	return parts, true
 }
 
-func FuzzSplit_TOK1(f *testing.F) {
+func FuzzSplit(f *testing.F) {
+	spec.Rules(f, "TOK-1")
 	for _, raw := range []string{
 		"", ".", "..", "...", "a", "YQ.YQ.YQ", "YQ.YQ.", ".YQ.YQ", "YQ..YQ", "YQ.YQ.YQ.YQ", "YQ.YQ", "YQ==.YQ.YQ",
 		"YR.YQ.YQ", "YQ.YQ.YR", "YQ.Y\nQ.YQ", "YQ.YQ.YQ\r\n", "YQ.YQ.\r", " YQ.YQ.YQ", "_-8.YQ.YQ", "/+8.YQ.YQ",

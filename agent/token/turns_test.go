@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // crowd is a Verifier's turns with one place, in virtual time: a verification takes a millisecond.
@@ -66,7 +68,8 @@ func (c *crowd) flood(connections int, caller uint64, k kind) (all []*Asker) {
 }
 
 // Behind a flood, whoever sends it and whatever the tokens are, the next token of anybody else has its turn soon.
-func TestTurns_ANS5(t *testing.T) {
+func TestTurns(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	const most = 10
 	type flood struct {
 		connections int
@@ -114,7 +117,8 @@ func TestTurns_ANS5(t *testing.T) {
 
 // Nobody starves: not an old connection behind new ones, nor a token without kid behind those that have one, nor the
 // connection of a caller with many.
-func TestNobodyStarves_ANS5(t *testing.T) {
+func TestNobodyStarves(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	synctest.Test(t, func(t *testing.T) {
 		crowd := &crowd{turns: newTurns(1), served: make(map[*Asker]int)}
 		all := crowd.flood(32, 1, named)

@@ -11,6 +11,7 @@ import (
 	"nmosauthd/agent/token"
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 	"nmosauthd/tinytest/wycheproof"
 )
 
@@ -25,7 +26,8 @@ func held(document []byte) *keys.Issuer {
 
 // Each signature is verified as that of a token is, by a key that was published as a JWK. What some standard accepts
 // (DigestInfo without NULL) is refused, as RFC 8017 §8.2.2 has it.
-func TestWycheproofSHA512_TOK6(t *testing.T) {
+func TestWycheproofSHA512(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	for bits, least := range map[int]int{2048: 250, 3072: 250, 4096: 250, 8192: 250} {
 		valid := 0
 		all := wycheproof.SHA512(bits)
@@ -52,7 +54,8 @@ func TestWycheproofSHA512_TOK6(t *testing.T) {
 // No JWS of the sets is an access token: they are signed with other algorithms, and their payloads are not claims. What
 // they say of the form must be what is found: those that are valid are well formed, and those that are about base64 are
 // not. The valid ones with RS512 have good signatures by their published keys.
-func TestWycheproofJWS_TOK1_TOK2_TOK5_TOK6(t *testing.T) {
+func TestWycheproofJWS(t *testing.T) {
+	spec.Rules(t, "TOK-1", "TOK-2", "TOK-5", "TOK-6")
 	base := mint.New(mint.Options{Now: present})
 	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(base.Key)}).Set()
 	v := newVerifier(token.Options{})
@@ -101,7 +104,8 @@ func TestWycheproofJWS_TOK1_TOK2_TOK5_TOK6(t *testing.T) {
 
 // The keys of the sets count only if they are fit for RS512. Once more with alg RS512 in place of what they have, so
 // that it is the key itself that is judged.
-func TestWycheproofJWK_KEY4(t *testing.T) {
+func TestWycheproofJWK(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	unfit := map[string]bool{"keysize_too_small": true, "exponentOne": true, "wrong_kty": true, "rsa_encryption": true}
 	judged := map[string]int{}
 	for _, c := range wycheproof.JSONWebSignatures() {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // slow is the readable twin: the definition of "*", tried out by recursion with a table.
@@ -52,7 +54,8 @@ func slowHost(pattern, host string) bool {
 	return true
 }
 
-func TestMatch_PATH6(t *testing.T) {
+func TestMatch(t *testing.T) {
+	spec.Rules(t, "PATH-6")
 	for _, c := range []struct {
 		pattern, text string
 		want          bool
@@ -74,7 +77,8 @@ func TestMatch_PATH6(t *testing.T) {
 	}
 }
 
-func TestHost_CLM5(t *testing.T) {
+func TestHost(t *testing.T) {
+	spec.Rules(t, "CLM-5")
 	for _, c := range []struct {
 		pattern, host string
 		want          bool
@@ -139,7 +143,8 @@ type worstCase struct {
 // The time of a match is bounded by the product of both lengths (PATH-16). Each set below is at most 12 KiB of
 // specifiers against the longest path that can be configured; a term worse than that would take minutes, and the bound
 // is so wide that only that breaks it.
-func TestWorstToken_PATH16(t *testing.T) {
+func TestWorstToken(t *testing.T) {
+	spec.Rules(t, "PATH-16")
 	for _, c := range worst(4096) {
 		start := time.Now()
 		for _, one := range c.specifiers {

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // Every challenge is read the same by a parser that knows RFC 9110 and by one that splits at every comma, as AMWA's
 // test suite does (ANS-6).
-func TestChallenge_ANS6(t *testing.T) {
+func TestChallenge(t *testing.T) {
+	spec.Rules(t, "ANS-6")
 	const realm = "node 1; the left one"
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // A command is read as it stands, whatever those before it have in common with it; and the one that it is said to be
 // like has its class and its method.
-func TestCommandBehindOthers_CTL81(t *testing.T) {
+func TestCommandBehindOthers(t *testing.T) {
+	spec.Rules(t, "CTL-81")
 	r := rand.New(rand.NewPCG(1, 2))
 	some := func(of ...string) string { return of[r.IntN(len(of))] }
 	alike := 0

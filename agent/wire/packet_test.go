@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // packet is what a request says, in the types that a reader expects. A line that is absent is nil.
@@ -353,7 +354,8 @@ const testLimit = 2048
 
 const tokenName = "0123456789abcdef0123456789abcdef"
 
-func TestParse_ANS4(t *testing.T) {
+func TestParse(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	var r wire.Request // one for all: what it held before must not show
 	for _, c := range packets {
 		if got := r.Parse([]byte(c.text), testLimit); got != c.want {
@@ -364,7 +366,8 @@ func TestParse_ANS4(t *testing.T) {
 }
 
 // The limit is in bytes of the whole packet.
-func TestParseLimit_ANS4(t *testing.T) {
+func TestParseLimit(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	const text = "ping 1\nid=7\n"
 	var r wire.Request
 	if got := r.Parse([]byte(text), len(text)); got != wire.Undecided {

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // The table of reasons is what programs and people read: stable codes, each once, and a line of text that can stand in
 // a challenge.
-func TestReasons_ANS8(t *testing.T) {
+func TestReasons(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	code := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 	rule := regexp.MustCompile(`^(TOK|CLM|PATH|ANS|KEY|OPS|CLI|CTL)-[0-9]+$`)
 	byCode := map[string]wire.Reason{}
@@ -39,7 +41,8 @@ func TestReasons_ANS8(t *testing.T) {
 }
 
 // RFC 6750 §3.1 ties its error codes to statuses; what is allowed is 200 and nothing else is.
-func TestReasonStatus_ANS1_ANS2_ANS3_ANS4_ANS5(t *testing.T) {
+func TestReasonStatus(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-2", "ANS-3", "ANS-4", "ANS-5")
 	for i := range wire.Reasons {
 		r := wire.Reason(i)
 		info := r.Info()

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // order is the order in which the lines of a reply come.
@@ -144,7 +145,8 @@ func slowDenied(r *wire.Reply, all wire.Reason) (lines []string) {
 }
 
 // Of a question about commands, those denied.
-func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
+func TestReplyAboutCommands(t *testing.T) {
+	spec.Rules(t, "CTL-84", "CTL-88")
 	var r wire.Request
 	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\n"+
 		"command=7 - 4m3 root.c\n"), 4096); fault != wire.Undecided {
@@ -168,7 +170,8 @@ func TestReplyAboutCommands_CTL84_CTL88(t *testing.T) {
 }
 
 // Every reason, with every field set and with none.
-func TestReply_ANS8(t *testing.T) {
+func TestReply(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	for i := range wire.Reasons {
 		reason := wire.Reason(i)
 		for _, verb := range []wire.Verb{wire.NoVerb, wire.Decide, wire.Verify, wire.DecideAll, wire.Resource,
@@ -187,7 +190,8 @@ func TestReply_ANS8(t *testing.T) {
 }
 
 // The zero value denies, and so does a reason outside the list.
-func TestReplyFailsClosed_ANS5(t *testing.T) {
+func TestReplyFailsClosed(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	for _, r := range []wire.Reply{{}, {Reason: wire.Reason(wire.Reasons)}, {Reason: 255, Verb: wire.Ping}} {
 		text := string(r.Append(nil))
 		if !strings.HasPrefix(text, "deny 503\nreason=undecided\n") || !strings.HasSuffix(text, "\nretry-after=1\n") {
@@ -198,7 +202,8 @@ func TestReplyFailsClosed_ANS5(t *testing.T) {
 
 // The token is appended in one piece, into a buffer that then has room for it: no copy of it stays behind in a buffer
 // that was outgrown, which the caller could not wipe.
-func TestReplyLeavesNoCopyOfTheToken_CLI69(t *testing.T) {
+func TestReplyLeavesNoCopyOfTheToken(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	r := wire.Reply{Verb: wire.Token, Reason: wire.OwnToken, ID: []byte("7"), AccessToken: strings.Repeat("t", 16<<10)}
 	for room := range len(r.Append(nil)) {
 		before := make([]byte, 0, room)

@@ -10,11 +10,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Every constant of reason.go has its row in the table and code that gives it, and a failure names the one that was
 // forgotten.
-func TestEveryReasonHasItsRow_ANS8(t *testing.T) {
+func TestEveryReasonHasItsRow(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)

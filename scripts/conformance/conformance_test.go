@@ -9,16 +9,16 @@ import (
 
 func TestNamed(t *testing.T) {
 	for _, c := range []struct{ test, want string }{
-		{"TestMethods_PATH1_PATH2", "PATH-1 PATH-2"},
+		{"TestX/KEY-1 PATH-1 PATH-2", "KEY-1 PATH-1 PATH-2"},
 		{"TestEveryTokenOfTheMint/TOK-1/segments-1", "TOK-1"},
 		{"TestX/KEY-12/a", "KEY-12"},
-		{"TestX_KEY1/KEY-1/a", "KEY-1"},
+		{"TestX KEY-1 KEY-1", "KEY-1"},
 		{"TestX/ANS-4,ANS-6", "ANS-4 ANS-6"},
-		{"TestMONKEY1", ""},
-		{"TestX_KEY1b", ""},
-		{"TestX_1KEY1", ""},
-		{"TestX_KEY", ""},
-		{"TestX_OPS3", "OPS-3"},
+		{"TestX/MONKEY-1", ""},
+		{"TestX/KEY-1b", ""},
+		{"TestX/1KEY-1", ""},
+		{"TestX/KEY-", ""},
+		{"TestX_KEY1", ""},
 		{"TestX/RFC-7515", ""},
 	} {
 		if got := strings.Join(named(c.test), " "); got != c.want {
@@ -74,9 +74,10 @@ func TestReport(t *testing.T) {
 		{
 			name: "all passed",
 			events: `start a
-				run a TestX_TOK1
-				output a TestX_TOK1 a log of no interest
-				pass a TestX_TOK1
+				run a TestX
+				output a TestX     x_test.go:3: checks TOK-1
+				output a TestX a log of no interest
+				pass a TestX
 				pass a
 				skip b`,
 			good: true,
@@ -96,28 +97,31 @@ func TestReport(t *testing.T) {
 		},
 		{
 			name: "a failed subtest",
-			events: `run a TestX_TOK1
-				run a TestX_TOK1/a
-				output a TestX_TOK1/a got 1
-				fail a TestX_TOK1/a
-				run a TestX_TOK1/b
-				pass a TestX_TOK1/b
-				fail a TestX_TOK1
+			events: `run a TestX
+				output a TestX     x_test.go:3: checks TOK-1
+				run a TestX/a
+				output a TestX/a got 1
+				fail a TestX/a
+				run a TestX/b
+				pass a TestX/b
+				fail a TestX
 				fail a`,
-			want: []string{"FAIL  m/a 1.5s", "  FAIL  TestX_TOK1/a", "        got 1", "1 passed, 1 failed, 0 skipped"},
+			want: []string{"FAIL  m/a 1.5s", "  FAIL  TestX/a", "        got 1", "1 passed, 1 failed, 0 skipped"},
 		},
 		{
 			name: "a test that fails beside its subtests",
-			events: `run a TestX_TOK1
-				pass a TestX_TOK1/a
-				fail a TestX_TOK1
+			events: `run a TestX
+				output a TestX     x_test.go:3: checks TOK-1
+				pass a TestX/a
+				fail a TestX
 				fail a`,
-			want: []string{"  FAIL  TestX_TOK1", "1 passed, 1 failed, 0 skipped"},
+			want: []string{"  FAIL  TestX", "1 passed, 1 failed, 0 skipped"},
 		},
 		{
 			name: "a panic leaves a test without an end",
-			events: `run a TestX_TOK1
-				pass a TestX_TOK1
+			events: `run a TestX
+				output a TestX     x_test.go:3: checks TOK-1
+				pass a TestX
 				run a TestY
 				output a TestY panic: oh
 				fail a`,
@@ -125,29 +129,31 @@ func TestReport(t *testing.T) {
 		},
 		{
 			name: "skipped with a reason covers nothing",
-			events: `run a TestX_TOK1
-				output a TestX_TOK1     x_test.go:7: no C compiler: none found
-				skip a TestX_TOK1
+			events: `run a TestX
+				output a TestX     x_test.go:3: checks TOK-1
+				output a TestX     x_test.go:7: no C compiler: none found
+				skip a TestX
 				pass a`,
 			want: []string{
-				"  skip  TestX_TOK1: no C compiler: none found",
+				"  skip  TestX: no C compiler: none found",
 				"FAIL  TOK-1 has no passing test that names it; 1 skipped (the first)", "0 passed, 0 failed, 1 skipped",
 			},
 		},
 		{
 			name:   "a rule without a test",
-			events: "run a TestX_KEY2\npass a TestX_KEY2\npass a",
+			events: "run a TestX\noutput a TestX     x_test.go:3: checks KEY-2\npass a TestX\npass a",
 			want: []string{"FAIL  TOK-1 has no passing test that names it (the first)",
 				"1 passed, 0 failed, 0 skipped"},
 		},
 		{
 			name:   "a test without a rule",
-			events: "pass a TestX_TOK1\npass a TestX/TOK-7\npass a",
+			events: "output a TestX     x_test.go:3: checks TOK-1\npass a TestX\npass a TestX/TOK-7\npass a",
 			want:   []string{"FAIL  a: TestX/TOK-7 names TOK-7, which is not a rule"},
 		},
 		{
 			name: "a build that fails",
-			events: `pass a TestX_TOK1
+			events: `output a TestX     x_test.go:3: checks TOK-1
+				pass a TestX
 				pass a
 				build-output b x.go:1: undefined: y
 				build-fail b
@@ -156,7 +162,7 @@ func TestReport(t *testing.T) {
 		},
 		{
 			name:   "a package that does not end",
-			events: "start a\npass a TestX_TOK1",
+			events: "start a\noutput a TestX     x_test.go:3: checks TOK-1\npass a TestX",
 			want:   []string{"FAIL  m/a did not end"},
 		},
 		{
@@ -165,7 +171,7 @@ func TestReport(t *testing.T) {
 		},
 		{
 			name:   "something else",
-			events: "pass a TestX_TOK1\npass a\n!make: *** stop",
+			events: "output a TestX     x_test.go:3: checks TOK-1\npass a TestX\npass a\n!make: *** stop",
 			want:   []string{"FAIL  not an event of go test -json: make: *** stop"},
 		},
 	} {
@@ -225,7 +231,8 @@ func stream(t *testing.T, lines string) string {
 }
 
 func TestTable(t *testing.T) {
-	events := stream(t, `pass a TestX_TOK1
+	events := stream(t, `output a TestX     x_test.go:3: checks TOK-1
+				pass a TestX
 		pass a TestY/TOK-1/a
 		pass a TestY/TOK-1/b
 		pass a TestY/other
@@ -236,7 +243,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(good, err)
 	}
 	const want = `
-TOK-1    the first   a: TestX_TOK1
+TOK-1    the first   a: TestX
                      a: TestY (2)
 KEY-2    the second  (later)
 

@@ -28,7 +28,7 @@ func newCoverage(rules []rule, tests []test) *coverage {
 		function, _, sub := strings.Cut(t.name, "/")
 		_, folder, _ := strings.Cut(t.pkg, "/")
 		name := folder + ": " + function
-		for _, id := range named(t.name) {
+		for _, id := range t.rules {
 			if !slices.ContainsFunc(rules, func(r rule) bool { return r.id == id }) {
 				c.unknown = append(c.unknown, fmt.Sprintf("%s names %s, which is not a rule", folder+": "+t.name, id))
 			}

@@ -47,8 +47,11 @@ type collector struct {
 	skipped int
 }
 
-// test is one leaf and what became of it.
-type test struct{ pkg, name, outcome string }
+// test is one leaf, the rules that it or a test around it names, and what became of it.
+type test struct {
+	pkg, name, outcome string
+	rules              []string
+}
 
 func newCollector(out io.Writer) *collector {
 	return &collector{out: out, runs: map[string]*run{}, builds: map[string]*strings.Builder{}}
@@ -151,7 +154,7 @@ func (c *collector) finish(r *run, end event) {
 			t.outcome = "fail"
 		}
 		if !parents[name] {
-			c.tests = append(c.tests, test{r.name, name, t.outcome})
+			c.tests = append(c.tests, test{r.name, name, t.outcome, r.rules(name)})
 		}
 		switch {
 		case t.outcome == "fail" && !r.hasFailedChild(name):
@@ -168,6 +171,29 @@ func (c *collector) finish(r *run, end event) {
 	}
 	c.failed += failed
 	c.print(r, end)
+}
+
+// rules returns the rules that a test names, each once: in what it and the tests around it logged, and in a subtest's
+// name.
+func (r *run) rules(name string) []string {
+	text := name
+	for end, c := range name + "/" {
+		if t := r.tests[name[:end]]; c == '/' && t != nil {
+			for line := range strings.Lines(t.output.String()) {
+				if ids, ok := checks(line); ok {
+					text += " " + ids
+				}
+			}
+		}
+	}
+	return named(text)
+}
+
+// checks returns the rules in a line that package spec of tinytest logged.
+func checks(line string) (ids string, ok bool) {
+	_, text, _ := strings.Cut(line, ".go:")
+	_, text, _ = strings.Cut(text, ": ")
+	return strings.CutPrefix(text, "checks ")
 }
 
 // parents returns the tests that have subtests.
@@ -231,7 +257,7 @@ func reason(output string) string {
 	var said []string
 	for line := range strings.Lines(output) {
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "--- SKIP") {
+		if _, ok := checks(line); ok || line == "" || strings.HasPrefix(line, "--- SKIP") {
 			continue
 		}
 		if _, text, ok := strings.Cut(line, ".go:"); ok {

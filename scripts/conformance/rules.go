@@ -39,17 +39,16 @@ func parseRules(text string) ([]rule, error) {
 	return rules, nil
 }
 
-var ruleName = regexp.MustCompile(`(TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL|CERT)-?([0-9]+)`)
+var ruleName = regexp.MustCompile(`(TOK|CLM|PATH|ANS|KEY|DIS|OPS|CLI|CTL|CERT)-([0-9]+)`)
 
-// named returns the rules that a test names, each once, as rules.txt writes them. A letter or digit on either side
-// makes it another word.
-func named(test string) []string {
+// named returns the rules in a text, each once. A letter or digit on either side makes it another word.
+func named(text string) []string {
 	var ids []string
-	for _, m := range ruleName.FindAllStringSubmatchIndex(test, -1) {
-		if m[0] > 0 && isWord(test[m[0]-1]) || m[1] < len(test) && isWord(test[m[1]]) {
+	for _, m := range ruleName.FindAllStringSubmatchIndex(text, -1) {
+		if m[0] > 0 && isWord(text[m[0]-1]) || m[1] < len(text) && isWord(text[m[1]]) {
 			continue
 		}
-		if id := test[m[2]:m[3]] + "-" + test[m[4]:m[5]]; !slices.Contains(ids, id) {
+		if id := text[m[0]:m[1]]; !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}

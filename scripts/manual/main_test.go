@@ -15,6 +15,7 @@ import (
 	"nmosauthd/agent/config"
 	"nmosauthd/agent/explain"
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 const root = "../.."
@@ -37,7 +38,8 @@ func TestDocumentsAreUpToDate(t *testing.T) {
 
 // The guide's table has each reason once, with the code's own status and rule and the advice that explain gives, and no
 // other.
-func TestGuideHasEveryReason_ANS8(t *testing.T) {
+func TestGuideHasEveryReason(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	guide := read(t, "configs/OPERATING.md")
 	_, table, _ := strings.Cut(guide, tableBegin)
 	table, _, _ = strings.Cut(table, tableEnd)

@@ -14,11 +14,13 @@ import (
 
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // A certificate that ends while the server is down stays with the firmware, and the device says that it has ended; when
 // the server is back the device enrols from the beginning, by its maker's certificate (CERT-41, CERT-42).
-func TestEndsWhileTheServerIsDown_CERT41_CERT42(t *testing.T) {
+func TestEndsWhileTheServerIsDown(t *testing.T) {
+	spec.Rules(t, "CERT-41", "CERT-42")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true, Life: 40 * time.Second})
 	d := newDevice(t, s, "").start()
@@ -50,7 +52,8 @@ func TestEndsWhileTheServerIsDown_CERT41_CERT42(t *testing.T) {
 // At its first boot the clock of a device is unset: it enrols all the same, and the dates of the server's certificate
 // do not set the clock (CERT-30, OPS-1). To a daemon that is built in two years the clock of this machine looks like
 // that.
-func TestClockUnsetAtFirstBoot_CERT30_OPS1(t *testing.T) {
+func TestClockUnsetAtFirstBoot(t *testing.T) {
+	spec.Rules(t, "CERT-30", "OPS-1")
 	t.Parallel()
 	built := time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339)
 	later, err := daemon.Build(t.TempDir(), "-ldflags=-X nmosauthd/platform.buildTime="+built)
@@ -67,7 +70,8 @@ func TestClockUnsetAtFirstBoot_CERT30_OPS1(t *testing.T) {
 
 // Power is cut at random moments while the device enrols and renews: what the web server finds is a key with its
 // certificate each time, and in the end a good one (CERT-29).
-func TestPowerCuts_CERT29(t *testing.T) {
+func TestPowerCuts(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "")
@@ -107,7 +111,8 @@ func TestPowerCuts_CERT29(t *testing.T) {
 // No private key is anywhere but in the folder of the firmware and in the state, both of which only the device's own
 // users read: not in the log at its most talkative, in what commands print, in status, metrics, audit, or in the last
 // words of a daemon that crashes (OPS-2, CERT-48).
-func TestNoPrivateKeyIsShown_CERT48_OPS2(t *testing.T) {
+func TestNoPrivateKeyIsShown(t *testing.T) {
+	spec.Rules(t, "CERT-48", "OPS-2")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true, RetryAfter: time.Second})
 	d := newDevice(t, s, "keys = [\"ecdsa\", \"rsa\"]\n")

@@ -19,12 +19,14 @@ import (
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/dnsserver"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // A device that holds nothing but its maker's certificate gets one of the facility: from a server that DNS-SD names, by
 // one unchecked question for the root, whose fingerprint is logged and shown, and then by its maker's certificate. The
 // server is asked under the name that is announced, and only if that is in its certificate.
-func TestFirstCertificate_CERT1_CERT3_CERT4_CERT11_CERT22_CERT23_CERT26_CERT31_CERT63(t *testing.T) {
+func TestFirstCertificate(t *testing.T) {
+	spec.Rules(t, "CERT-1", "CERT-3", "CERT-4", "CERT-11", "CERT-22", "CERT-23", "CERT-26", "CERT-31", "CERT-63")
 	t.Parallel()
 	const host = "est." + domain
 	s := newServer(t, estserver.Options{Host: host, Label: "stageboxes", FirstContact: true})
@@ -77,7 +79,8 @@ func shown(text, fingerprint string) int {
 
 // Trust on first contact is for a device that holds no root. One that does asks nobody else, whatever that one shows:
 // not after a restart, and not if an operator has it enrol from the beginning.
-func TestTrustOnlyOnce_CERT10_CERT11_CERT12(t *testing.T) {
+func TestTrustOnlyOnce(t *testing.T) {
+	spec.Rules(t, "CERT-10", "CERT-11", "CERT-12")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "").start()
@@ -112,7 +115,8 @@ func TestTrustOnlyOnce_CERT10_CERT11_CERT12(t *testing.T) {
 }
 
 // A fingerprint decides: a server with another root gets no request but that for the root.
-func TestFingerprint_CERT11(t *testing.T) {
+func TestFingerprint(t *testing.T) {
+	spec.Rules(t, "CERT-11")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "fingerprint = \""+strings.Repeat("ab", 32)+"\"\n").start()
@@ -147,7 +151,8 @@ type webServer interface {
 
 // Renewal disturbs nobody: who is connected stays connected, who comes gets the new certificate (CERT-44). The web
 // server is nginx if there is one, with a reload as the service manager would do it, else one of Go.
-func TestRenewalDisturbsNobody_CERT29_CERT41_CERT44(t *testing.T) {
+func TestRenewalDisturbsNobody(t *testing.T) {
+	spec.Rules(t, "CERT-29", "CERT-41", "CERT-44")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "").start()
@@ -315,7 +320,8 @@ func (g *goServer) reload()      {}
 
 // By hand: a key and its certificate are installed from a file, with EST off and on, and removed; the installed one is
 // renewed by EST and goes then, by a maker's certificate that was replaced meanwhile.
-func TestByHand_CERT47(t *testing.T) {
+func TestByHand(t *testing.T) {
+	spec.Rules(t, "CERT-47")
 	t.Parallel()
 	s := newServer(t, estserver.Options{})
 	d := newDevice(t, s, "")

@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // refused are the answers of an EST server with which a device must not replace what it holds. All others may lead to
@@ -38,7 +39,8 @@ var refused = map[string][]estserver.Fault{
 
 // Whatever the EST server does, the device keeps what it holds and says why, or has another certificate that is right:
 // key and chain are a pair at every moment (CERT-7, CERT-27, CERT-28, CERT-29, CERT-42).
-func TestEveryFault_CERT7_CERT12_CERT15_CERT16_CERT27_CERT28_CERT42_CERT60_CERT62(t *testing.T) {
+func TestEveryFault(t *testing.T) {
+	spec.Rules(t, "CERT-7", "CERT-12", "CERT-15", "CERT-16", "CERT-27", "CERT-28", "CERT-42", "CERT-60", "CERT-62")
 	t.Parallel()
 	faults := map[string][]estserver.Fault{
 		estserver.CACerts: slices.Concat(estserver.AnyFaults, estserver.CACertsFaults),
@@ -156,7 +158,8 @@ func (d *device) afresh() {
 
 // A person has to agree: the device asks again in its time, with its key, and gets it (CERT-27). While it waits it says
 // so.
-func TestSomebodyHasToAgree_CERT27(t *testing.T) {
+func TestSomebodyHasToAgree(t *testing.T) {
+	spec.Rules(t, "CERT-27")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true, RetryAfter: 2 * time.Second})
 	s.MisbehaveTimes(estserver.Enrol, estserver.Deferred, 2)
@@ -181,7 +184,8 @@ func TestSomebodyHasToAgree_CERT27(t *testing.T) {
 }
 
 // A server that wants the request tied to its session gets that, by TLS 1.2 for this one request (CERT-24, CERT-25).
-func TestChallenge_CERT24_CERT25(t *testing.T) {
+func TestChallenge(t *testing.T) {
+	spec.Rules(t, "CERT-24", "CERT-25")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true, Challenge: true, KeyType: estserver.ECDSA})
 	d := newDevice(t, s, "").start()
@@ -198,7 +202,8 @@ func TestChallenge_CERT24_CERT25(t *testing.T) {
 }
 
 // Both kinds of keys where both are wanted, each a file of its own (CERT-21).
-func TestBothKinds_CERT21(t *testing.T) {
+func TestBothKinds(t *testing.T) {
+	spec.Rules(t, "CERT-21")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "keys = [\"ecdsa\", \"rsa\"]\n").start()
@@ -211,7 +216,8 @@ func TestBothKinds_CERT21(t *testing.T) {
 }
 
 // A maker's certificate that the server refuses, or none, leads to no certificate, and the device says so (CERT-26).
-func TestMakerRefused_CERT26(t *testing.T) {
+func TestMakerRefused(t *testing.T) {
+	spec.Rules(t, "CERT-26")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "")
@@ -244,7 +250,8 @@ func TestMakerRefused_CERT26(t *testing.T) {
 
 // A server that does not take the certificate of before, since it was revoked there, leaves the device with it; from
 // the beginning, by the maker's certificate, it gets another (CERT-41, CERT-42).
-func TestRenewalRefused_CERT41_CERT42(t *testing.T) {
+func TestRenewalRefused(t *testing.T) {
+	spec.Rules(t, "CERT-41", "CERT-42")
 	t.Parallel()
 	s := newServer(t, estserver.Options{FirstContact: true})
 	d := newDevice(t, s, "").start()

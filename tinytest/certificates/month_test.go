@@ -15,6 +15,7 @@ import (
 
 	"nmosauthd/agent/certs"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 const day = 24 * time.Hour
@@ -181,7 +182,8 @@ func (v *virtual) said(kind certs.EventKind) bool {
 // why, and has another before it ends. The next time it is away for longer than that: the firmware keeps what has
 // ended, the device says so, and enrols from the beginning, by its maker's certificate, when the server is back. It is
 // restarted every week (CERT-41, CERT-42).
-func TestServerAwayForAMonth_CERT40_CERT41_CERT42(t *testing.T) {
+func TestServerAwayForAMonth(t *testing.T) {
+	spec.Rules(t, "CERT-40", "CERT-41", "CERT-42")
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t, estserver.Options{FirstContact: true})
 		v.boot()
@@ -232,7 +234,8 @@ func TestServerAwayForAMonth_CERT40_CERT41_CERT42(t *testing.T) {
 
 // The power is cut at every write, of the state or of what the firmware has, before it is done and after. What the
 // firmware has is a key with its certificate each time, and after the next start it gets a good one (CERT-29).
-func TestPowerCutAtEveryWrite_CERT29(t *testing.T) {
+func TestPowerCutAtEveryWrite(t *testing.T) {
+	spec.Rules(t, "CERT-29")
 	cuts := 0
 	for _, before := range []bool{true, false} {
 		for cut := 1; cut <= 40; cut++ {
@@ -273,7 +276,8 @@ func TestPowerCutAtEveryWrite_CERT29(t *testing.T) {
 // The facility changes its root: the three certificates of the roll-over lead from the old to the new, and the device
 // goes on without anybody's help (CERT-13, CERT-14, CERT-43). Another facility's root is taken for a move only if it is
 // vouched for, which it is not (CERT-12).
-func TestRollOver_CERT12_CERT13_CERT14(t *testing.T) {
+func TestRollOver(t *testing.T) {
+	spec.Rules(t, "CERT-12", "CERT-13", "CERT-14")
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t, estserver.Options{FirstContact: true})
 		c := v.boot()
@@ -309,7 +313,8 @@ func TestRollOver_CERT12_CERT13_CERT14(t *testing.T) {
 }
 
 // Renewal can be switched off: the certificate ends, the device says so, and nothing was asked for in between (CERT-6).
-func TestNoRenewal_CERT6(t *testing.T) {
+func TestNoRenewal(t *testing.T) {
+	spec.Rules(t, "CERT-6")
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t, estserver.Options{FirstContact: true})
 		v.noRenewal = true

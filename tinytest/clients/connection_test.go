@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // patience is how long a handle waits that is to time out, plenty one that is to be answered, and slack what a loaded
@@ -372,7 +374,8 @@ func TestErrorBody(t *testing.T) {
 }
 
 // The head of a denial says what HTTP and NMOS want said with each status, or is not there.
-func TestDenialHead_ANS7(t *testing.T) {
+func TestDenialHead(t *testing.T) {
+	spec.Rules(t, "ANS-7")
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	const common = "|Content-Type: application/json|Content-Length: %d|Access-Control-Allow-Origin: *|" +

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // command is a command as the probe takes it: number, class, level, index and role path; a subscription has the level
@@ -41,7 +42,8 @@ const (
 
 // The daemon's own parser reads from a question what was meant, and each command has the status that the reply has for
 // it.
-func TestCommands_CTL80_CTL81_CTL82_CTL84(t *testing.T) {
+func TestCommands(t *testing.T) {
+	spec.Rules(t, "CTL-80", "CTL-81", "CTL-82", "CTL-84")
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	commands := []command{
@@ -117,7 +119,8 @@ var notCommands = map[string]command{
 }
 
 // What is not a command never leaves the client: nothing in it can be another line, or another part of its own.
-func TestCommandsThatAreNone_CTL81_CTL85(t *testing.T) {
+func TestCommandsThatAreNone(t *testing.T) {
+	spec.Rules(t, "CTL-81", "CTL-85")
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	good := command{"1", "1.2.0.1", "3", "1", "root.a"}
@@ -144,7 +147,8 @@ func TestCommandsThatAreNone_CTL81_CTL85(t *testing.T) {
 }
 
 // 250 commands fit beside the longest token; what does not fit, or whose longest answer would not, is not sent.
-func TestManyCommands_CTL85(t *testing.T) {
+func TestManyCommands(t *testing.T) {
+	spec.Rules(t, "CTL-85")
 	d := startDaemon(t, socketPath(t), replying("allow 200\nid=$ID\nreason=ok\n"))
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	var commands []command
@@ -159,7 +163,8 @@ func TestManyCommands_CTL85(t *testing.T) {
 }
 
 // The same against the real daemon, with a token that may read all monitors and reset one.
-func TestCommandsLive_CTL84_CTL88(t *testing.T) {
+func TestCommandsLive(t *testing.T) {
+	spec.Rules(t, "CTL-84", "CTL-88")
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -15,13 +15,16 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 	"nmosauthd/tinytest/ways"
 )
 
 // Every client gives the daemon's answers, and denies whenever there is none, whatever becomes of the daemon: see
 // ways.Run. 10,000 questions from 16 threads, with a restart in between, have their answers, by a connection of before
 // or a new one.
-func TestEveryClient_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS8_ANS9_PATH5_PATH9_CTL80_CTL84(t *testing.T) {
+func TestEveryClient(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-2", "ANS-3", "ANS-4", "ANS-5", "ANS-6", "ANS-8", "ANS-9", "PATH-5", "PATH-9",
+		"CTL-80", "CTL-84")
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
 			command := e.command(t)

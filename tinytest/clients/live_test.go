@@ -14,6 +14,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	live "nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // liveDaemon is the real daemon, run from the sources beside this test.
@@ -191,7 +192,8 @@ func TestLiveToken(t *testing.T) {
 }
 
 // A level meter is asked for by the device's own name. What the inventory does not have stays shut.
-func TestLiveResource_PATH5_PATH11(t *testing.T) {
+func TestLiveResource(t *testing.T) {
+	spec.Rules(t, "PATH-5", "PATH-11")
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)

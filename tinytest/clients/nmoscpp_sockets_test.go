@@ -15,6 +15,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	live "nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // socketsProgram compiles the pretend nmos-cpp node with the guards of its open WebSockets, against stubs of nmos-cpp
@@ -105,7 +106,8 @@ func bulk(index int, arguments string) string {
 
 // In a node of nmos-cpp each command is answered in its place, by the token of its own socket, and a WebSocket ends
 // when its permission does.
-func TestNmosCppCommands_CTL2_CTL21_CTL25_CTL26_CTL27_CTL29_CTL30_CTL43_CTL65(t *testing.T) {
+func TestNmosCppCommands(t *testing.T) {
+	spec.Rules(t, "CTL-2", "CTL-21", "CTL-25", "CTL-26", "CTL-27", "CTL-29", "CTL-30", "CTL-43", "CTL-65")
 	program := socketsProgram(t)
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {

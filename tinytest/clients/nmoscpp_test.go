@@ -18,6 +18,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	live "nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // adapterDir holds nmos-cpp's handlers over the C client.
@@ -211,7 +212,8 @@ const (
 )
 
 // The handlers answer as the daemon does: every status, challenge, body and Retry-After.
-func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
+func TestNmosCppAnswers(t *testing.T) {
+	spec.Rules(t, "ANS-7", "PATH-12", "PATH-14", "PATH-15")
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -394,7 +396,8 @@ func TestNmosCppAnswers_ANS7_PATH12_PATH14_PATH15(t *testing.T) {
 }
 
 // Modes that refuse nothing refuse no spelling of a path either.
-func TestNmosCppObserves_OPS3(t *testing.T) {
+func TestNmosCppObserves(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	l := newLiveDaemon(t, "observe", nil)
 	l.start()
 	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)
@@ -405,7 +408,8 @@ func TestNmosCppObserves_OPS3(t *testing.T) {
 
 // What [enforce] observes of one API opens no other: of a path that is not as it was judged nmos-cpp may read something
 // else. The daemon decides, and records, that it is ambiguous.
-func TestNmosCppStages_OPS3_PATH9(t *testing.T) {
+func TestNmosCppStages(t *testing.T) {
+	spec.Rules(t, "OPS-3", "PATH-9")
 	l := newLiveDaemonWith(t, live.Config{More: "[enforce]\nnode = \"none\"\n"}, nil)
 	l.start()
 	n := startNode(t, nodeProgram(t, false), l.socket, plenty, 1)

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/agent/wire"
 	"nmosauthd/tinytest/authserver"
 	live "nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -24,7 +25,8 @@ func given(tok, scope, id string) string {
 }
 
 // The question is one packet in the words of the protocol, and the daemon's own parser reads what was meant.
-func TestTokenQuestions_CLI69(t *testing.T) {
+func TestTokenQuestions(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	d := startDaemon(t, socketPath(t), replying(given(ownToken, "registration", ownID)))
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	for _, row := range []struct {
@@ -78,7 +80,8 @@ func TestTokenQuestions_CLI69(t *testing.T) {
 }
 
 // What the daemon's own encoder writes is read, up to the longest token; an answer without a token says why.
-func TestTokenReplies_CLI69(t *testing.T) {
+func TestTokenReplies(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	d, p := replyProbe(t)
 	encode := func(r wire.Reply) {
 		d.become(func(c io.Writer, question string) bool {
@@ -122,7 +125,8 @@ func TestTokenReplies_CLI69(t *testing.T) {
 
 // A reply that allows without a token, or with something wrong about it, is not an answer; no byte of a token stays in
 // the handle whatever comes.
-func TestBrokenTokenReplies_CLI69(t *testing.T) {
+func TestBrokenTokenReplies(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	d, p := replyProbe(t)
 	good := given(ownToken, "registration", ownID)
 	for name, packet := range map[string]string{
@@ -183,7 +187,8 @@ func TestBrokenTokenReplies_CLI69(t *testing.T) {
 }
 
 // The real daemon gives the client a token of the device's own, which its authorization server signed.
-func TestLiveToken_CLI69(t *testing.T) {
+func TestLiveOwnToken(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)

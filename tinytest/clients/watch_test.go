@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nmosauthd/agent/wire"
+	"nmosauthd/tinytest/spec"
 )
 
 // A standing question is decide-all's in other words, on a connection of its own, which is readable once the answer has
@@ -104,7 +105,8 @@ func TestWatchUnasked(t *testing.T) {
 }
 
 // IS-14's errors have a body of their own, whoever is at fault (CTL-67).
-func TestErrorBodyOfIS14_CTL67(t *testing.T) {
+func TestErrorBodyOfIS14(t *testing.T) {
+	spec.Rules(t, "CTL-67")
 	d := startDaemon(t, socketPath(t), honest)
 	p := startProbe(t, probeProgram(t), d.ln.Addr().String(), plenty)
 	for name, c := range map[string]struct{ target, reply, want string }{

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/tinytest/dnssd"
 	"nmosauthd/tinytest/dnsserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const password = "open sesame"
@@ -198,7 +199,8 @@ func TestRefreshFaults(t *testing.T) {
 }
 
 // At 401 the token is refreshed once, at 403 it is not, and 503 is waited for.
-func TestAnswersOfDevices_CLI13_CLI14(t *testing.T) {
+func TestAnswersOfDevices(t *testing.T) {
+	spec.Rules(t, "CLI-13", "CLI-14")
 	s, o := start(t, authserver.Options{}, "")
 	var answers []int
 	var tokens []string

@@ -13,6 +13,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Applets that BusyBox's root has: those that the init script calls, and those of these tests.
@@ -92,7 +93,8 @@ func busyBoxRoot(t *testing.T, server *authserver.Server) string {
 const smallMemory = 80
 
 // A device without systemd, of little memory, whose root cannot be written to.
-func TestBusyBox_OPS1(t *testing.T) {
+func TestBusyBox(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	needsDevice(t)
 	server := startServer(t)
 	m := boot(t, hardware{memory: smallMemory, cores: 1, server: server, kernel: "ro cma=0",
@@ -279,7 +281,8 @@ func TestHistory(t *testing.T) {
 
 // The power is cut while keys rotate and inventories are pushed, at a random moment; the first decisions after the next
 // start, with the server out of reach, are right.
-func TestPowerCuts_KEY3(t *testing.T) {
+func TestPowerCuts(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	needsDevice(t)
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("NMOS_DEVICE_SEED"); text != "" {

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/agent/status"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // webServer stands in for the device's web server: a user of its own, and a pair that it reads at its start and
@@ -34,7 +35,8 @@ const stateDisk = "/dev/disk/by-id/virtio-disk2 /var/lib/nmos-authd ext4 nofail,
 
 // A device with systemd gets its certificate by EST, and another one by hand, for a web server that runs as its own
 // user; what was installed outlives a power cut in the next moment.
-func TestCertificates_CERT29_CERT47(t *testing.T) {
+func TestCertificates(t *testing.T) {
+	spec.Rules(t, "CERT-29", "CERT-47")
 	needsDevice(t)
 	server := startServer(t)
 	est, err := estserver.Start(estserver.Options{Host: "est.example.com", Domain: "example.com", AnySerial: true})

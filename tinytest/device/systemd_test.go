@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 const units = "nmos-authd.socket nmos-authd-http.socket nmos-authd-admin.socket nmos-authd.service"
@@ -34,7 +35,8 @@ func box(t *testing.T, server *authserver.Server, more map[string]string) string
 }
 
 // A device with systemd, from the installation of the .deb on.
-func TestSystemd_OPS1(t *testing.T) {
+func TestSystemd(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	needsDevice(t)
 	server := startServer(t)
 	m := boot(t, hardware{memory: 256, cores: 2, server: server, kernel: "rw systemd.mask=serial-getty@ttyAMA0.service",

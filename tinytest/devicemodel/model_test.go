@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // call is one command of a test, with the status and the value that are wanted, as JSON; "" for no value.
@@ -148,7 +150,8 @@ func TestMethods(t *testing.T) {
 }
 
 // What a command reaches is what it then reads or sets.
-func TestReach_CTL43(t *testing.T) {
+func TestReach(t *testing.T) {
+	spec.Rules(t, "CTL-43")
 	values := func(paths ...string) string {
 		var list []string
 		for _, path := range paths {
@@ -204,7 +207,8 @@ func TestReach_CTL43(t *testing.T) {
 }
 
 // The path of the URL is the one that was asked about: no body takes its place.
-func TestBulkPath_CTL65(t *testing.T) {
+func TestBulkPath(t *testing.T) {
+	spec.Rules(t, "CTL-65")
 	m := New("Stage box")
 	arguments, err := Bulk(m.FindPath(gain), map[string]json.RawMessage{
 		"path": json.RawMessage(`["root"]`), "Path": json.RawMessage(`["root"]`), "recurse": json.RawMessage("true"),

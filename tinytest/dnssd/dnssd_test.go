@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 func start(t *testing.T, zone string) Resolver {
@@ -34,7 +35,8 @@ const good = `
 `
 
 // The best server that speaks the version comes first.
-func TestBrowse_CLI12(t *testing.T) {
+func TestBrowse(t *testing.T) {
+	spec.Rules(t, "CLI-12")
 	r := start(t, good)
 	found, err := r.Browse(t.Context(), "_nmos-query._tcp", "example.com", "v1.3")
 	if err != nil || len(found) != 2 || found[0].URL() != "https://b.example.com:442" ||

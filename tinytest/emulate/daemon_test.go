@@ -19,6 +19,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -193,7 +194,8 @@ func (d *device) wantHTTP(token string, status int) {
 
 // Times need 64 bits everywhere, on the machine whose words have 32 as well: in the daemon, and in what the C client
 // makes of them.
-func TestTimesBeyond2038_CLM7(t *testing.T) {
+func TestTimesBeyond2038(t *testing.T) {
+	spec.Rules(t, "CLM-7")
 	server, err := authserver.Start(authserver.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/dnsserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // fault is what happens to a daemon under load.
@@ -380,7 +381,8 @@ func (r *rig) brokenFiles() {
 
 // Every fault, while three callers ask: no question is answered wrongly, none goes without an answer except while the
 // daemon is dead, and of each decision there is a record, or a record that says it is missing.
-func TestFaults_OPS2(t *testing.T) {
+func TestFaults(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	table := make([]string, len(faults))
 	t.Run("all", func(t *testing.T) {
 		for i, f := range faults {

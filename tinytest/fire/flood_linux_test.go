@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A flood comes from several processes over several connections each.
@@ -47,7 +48,8 @@ var attacks = []attack{
 // the forged tokens nothing but theirs, a new good token is let in, the server is asked no more than KEY-6 allows, and
 // memory stays under its limit. "make soak" prints how long the controller waits, beside a bare echo under the same
 // load, on one processor and on all.
-func TestFlood_ANS5_KEY6(t *testing.T) {
+func TestFlood(t *testing.T) {
+	spec.Rules(t, "ANS-5", "KEY-6")
 	places := []string{""}
 	rounds, lasts := 1, 300*time.Millisecond
 	if soaking() {

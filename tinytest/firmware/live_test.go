@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/net/websocket"
+
+	"nmosauthd/tinytest/spec"
 )
 
 func startLive(t *testing.T, answer func(string) string) *Device {
@@ -53,7 +55,8 @@ func receive(t *testing.T, c *websocket.Conn) string {
 const subscribe = `{"command":"subscription","sources":["` + MeterSourceID + `"]}`
 
 // Who has subscribed gets the state, and every change.
-func TestLiveMeter_PATH12(t *testing.T) {
+func TestLiveMeter(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	d := startLive(t, always("allow 200", "reason=ok", "expires-in=60"))
 	d.SetLevel(-6)
 	c := follow(t, d, `{"command":"health","timestamp":"1:2"}`)
@@ -93,7 +96,8 @@ func TestLiveMeter_PATH12(t *testing.T) {
 }
 
 // The WebSocket ends with the permission, with the device and after a command that is none.
-func TestLiveMeterEnds_ANS8(t *testing.T) {
+func TestLiveMeterEnds(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	d := startLive(t, always("allow 200", "reason=ok", "expires-in=1"))
 	c := follow(t, d, subscribe)
 	var text string
@@ -118,7 +122,8 @@ func TestLiveMeterEnds_ANS8(t *testing.T) {
 }
 
 // A token of the device's own is in no error and in no text.
-func TestOwnTokenReply_CLI69(t *testing.T) {
+func TestOwnTokenReply(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	const secret = "eyJsecret"
 	packet := "allow 200\nreason=own-token\nexpires-in=60\nscope=registration\ntoken-id=ab\n" +
 		"access-token=" + secret + "\n"
@@ -147,7 +152,8 @@ func TestOwnTokenReply_CLI69(t *testing.T) {
 
 // The socket ends when the answer turns, long before the permission's end; and it outlives the daemon if the next one
 // allows it (ANS-8).
-func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
+func TestLiveSocketEndsWithItsPermission(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	for name, c := range map[string]struct {
 		turn func(t *testing.T, fake *daemon)
 		ends bool
@@ -195,7 +201,8 @@ func TestLiveSocketEndsWithItsPermission_ANS8(t *testing.T) {
 }
 
 // Without room for a standing question the socket ends when the answer says.
-func TestLiveSocketWithoutWatch_ANS8(t *testing.T) {
+func TestLiveSocketWithoutWatch(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	d := startLive(t, func(packet string) string {
 		if strings.HasPrefix(packet, "watch-token 1\n") {
 			return always("deny 503", "reason=watch-limit", "retry-after=30")(packet)

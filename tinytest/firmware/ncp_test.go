@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/websocket"
 
 	"nmosauthd/tinytest/devicemodel"
+	"nmosauthd/tinytest/spec"
 )
 
 // openNCP starts a device with this daemon, and opens IS-12's WebSocket.
@@ -60,7 +61,8 @@ const threeCommands = `{"messageType":0,"commands":[
 
 // What is asked: the handshake, which is left standing, and each command, with handles of the device's own and the
 // token of the handshake wherever it came. An unknown oid is not asked about.
-func TestNCPQuestions_CTL21_CTL26_CTL29(t *testing.T) {
+func TestNCPQuestions(t *testing.T) {
+	spec.Rules(t, "CTL-21", "CTL-26", "CTL-29")
 	for query, handshake := range map[string][]string{
 		"":                    {"target=" + ncpSocket, "authorization=Bearer abc"},
 		"?access_token=a%62c": {"target=" + ncpSocket + "?access_token=a%62c"},
@@ -94,7 +96,8 @@ func TestNCPQuestions_CTL21_CTL26_CTL29(t *testing.T) {
 
 // What a denial comes to: 401 for those listed, 503 if that is the status; and nothing but 503 without an answer that
 // can be read.
-func TestNCPAnswers_CTL25_CTL27_CTL30_CTL84(t *testing.T) {
+func TestNCPAnswers(t *testing.T) {
+	spec.Rules(t, "CTL-25", "CTL-27", "CTL-30", "CTL-84")
 	const challenge = `www-authenticate=Bearer realm="a"`
 	for name, row := range map[string]struct {
 		answer      func(string) string
@@ -140,7 +143,8 @@ func TestNCPAnswers_CTL25_CTL27_CTL30_CTL84(t *testing.T) {
 }
 
 // With the daemon gone nothing is carried out, neither here nor over HTTP, where the error has the API's body.
-func TestModelWithoutDaemon_CTL30_CTL67(t *testing.T) {
+func TestModelWithoutDaemon(t *testing.T) {
+	spec.Rules(t, "CTL-30", "CTL-67")
 	d, fake, c := openNCP(t, allow, "")
 	before := d.Objects().Snapshot()
 	const restore = `{"arguments":{"recurse":true,"dataSet":{"values":[{"path":["root","mic-1","gain"],"values":[
@@ -185,7 +189,8 @@ func TestNCPMessages(t *testing.T) {
 }
 
 // A message that asks for more than fits into a packet is several, and a command is allowed only by all of its lines.
-func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
+func TestNCPManyPackets(t *testing.T) {
+	spec.Rules(t, "CTL-82", "CTL-85")
 	packets := 0
 	d, fake, c := openNCP(t, asControl(func(packet string) string {
 		if packets++; len(packet) > packetLimit {
@@ -226,7 +231,8 @@ func TestNCPManyPackets_CTL82_CTL85(t *testing.T) {
 }
 
 // Whoever does not take what is told is not kept for.
-func TestNCPQueue_CTL28(t *testing.T) {
+func TestNCPQueue(t *testing.T) {
+	spec.Rules(t, "CTL-28")
 	ended := 0
 	s := &session{subscribed: map[int]bool{31: true}, more: make(chan struct{}, 1), end: func() { ended++ }}
 	for range queueLimit {

@@ -5,10 +5,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // What the web server has asked about is not asked again, and routed on the path that was judged, never on the target.
-func TestBehindAWebServer_PATH12(t *testing.T) {
+func TestBehindAWebServer(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	d, fake := startDevice(t, func(packet string) string {
 		id := packet[strings.Index(packet, "id="):]
 		return "deny 401\n" + id + "reason=no-token\nwww-authenticate=Bearer realm=\"x\"\n"

@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/synctest"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Devices whose certificates end in the same hour renew at no more than five times the steady rate in their busiest
 // hour, each in its own place between 50 % and 80 % of the life, and none ends before its successor is there (CERT-40).
-func TestCerts_CERT40(t *testing.T) {
+func TestCerts(t *testing.T) {
+	spec.Rules(t, "CERT-40")
 	var runs []*CertRecord
 	for _, s := range CertScenarios {
 		t.Run(s.Name, func(t *testing.T) {

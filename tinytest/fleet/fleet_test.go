@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 var (
@@ -23,7 +25,8 @@ var (
 // A window has 167 fetches at the steady rate whatever the number of devices. At the bound these are 833, and chance
 // alone (26, one standard deviation) does not lead there from the 670 of the worst scenario, nor from 167 to the 292 of
 // a wave.
-func TestPowerCut_KEY1_KEY2_KEY3(t *testing.T) {
+func TestPowerCut(t *testing.T) {
+	spec.Rules(t, "KEY-1", "KEY-2", "KEY-3")
 	var runs []*Record
 	for _, s := range Scenarios {
 		t.Run(s.Name, func(t *testing.T) {

@@ -7,12 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // Devices that lost their power and their tokens do not stampede: no minute has ten times the steady rate, and the last
 // has its token within ten minutes, unless both cannot be had (TokenScenarios says why). Nor do they come together
 // later.
-func TestTokens_CLI58_CLI57_CLI44(t *testing.T) {
+func TestTokens(t *testing.T) {
+	spec.Rules(t, "CLI-58", "CLI-57", "CLI-44")
 	var runs []*Record
 	for _, s := range TokenScenarios {
 		t.Run("CLI-58/"+s.Name, func(t *testing.T) {

@@ -7,10 +7,13 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // A curve that is not flat, and one that is not linear, are found.
-func TestCheck_PATH16(t *testing.T) {
+func TestCheck(t *testing.T) {
+	spec.Rules(t, "PATH-16")
 	for _, c := range []struct {
 		linear bool
 		counts []int

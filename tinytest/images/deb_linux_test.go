@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // newDebian is a machine without systemd, to which a package is brought; it returns the package's path there.
@@ -359,7 +361,8 @@ func TestReadOnlyRootUnderSystemd(t *testing.T) {
 
 // A state partition that is missing, mounted with nofail, does not keep the daemon from running: it serves with what it
 // has. Once the partition is there, a restart keeps the keys on it.
-func TestMissingDiskUnderSystemd_KEY3(t *testing.T) {
+func TestMissingDiskUnderSystemd(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	needsAMD64(t)
 	needs(t, "dpkg", "deb-systemd-helper", "deb-systemd-invoke")
 	m := newSystemd(t)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"nmosauthd/agent/config"
+	"nmosauthd/tinytest/spec"
 )
 
 // exposure is the most that systemd-analyze may find, 0 to 10. What remains is what the daemon is for: a network, Unix
@@ -70,7 +71,8 @@ func TestSocketUnitsAgreeWithTheConfiguration(t *testing.T) {
 }
 
 // What would hide from the daemon what comes later, or keep it from running although it can serve with what it has.
-func TestUnitLetsTheDaemonServe_CLM4_KEY3(t *testing.T) {
+func TestUnitLetsTheDaemonServe(t *testing.T) {
+	spec.Rules(t, "CLM-4", "KEY-3")
 	unit := read(t, filepath.Join(root, "configs/systemd/nmos-authd.service"))
 	for _, c := range []struct{ setting, why string }{
 		{"ProtectHostname", "a host name that DHCP brings is not seen: every token is 403 until a restart"},

@@ -18,6 +18,7 @@ import (
 
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/spec"
 )
 
 // clientConfig is that of a device which is an OAuth client, with more keys of [client].
@@ -136,7 +137,8 @@ var methods = []string{"private_key_jwt", "client_secret_basic"}
 
 // The device registers with Keycloak, gets tokens and renews them, changes its registration and keeps it over a
 // restart; and what it gets opens the registry, and nothing else.
-func TestKeycloakClient_CLI30_CLI42_CLI58(t *testing.T) {
+func TestKeycloakClient(t *testing.T) {
+	spec.Rules(t, "CLI-30", "CLI-42", "CLI-58")
 	t.Parallel()
 	r := studio(t)
 	file := t.TempDir() + "/initial"
@@ -208,7 +210,8 @@ func TestKeycloakClient_CLI30_CLI42_CLI58(t *testing.T) {
 
 // A client that was deleted at Keycloak is registered again. One that was disabled looks the same from outside, so it
 // is tried as well: what keeps such a device out is that it may not register.
-func TestKeycloakClientIsGone_CLI44_CLI57(t *testing.T) {
+func TestKeycloakClientIsGone(t *testing.T) {
+	spec.Rules(t, "CLI-44", "CLI-57")
 	needFetched(t)
 	t.Parallel()
 	for _, method := range methods {
@@ -298,7 +301,8 @@ func (d *device) publish() (url string) {
 }
 
 // Keycloak fetches the device's keys at its jwks_uri.
-func TestKeycloakFetchesKeys_CLI33_CLI67(t *testing.T) {
+func TestKeycloakFetchesKeys(t *testing.T) {
+	spec.Rules(t, "CLI-33", "CLI-67")
 	t.Parallel()
 	r := devices(t)
 	d := newDevice(t, clientConfig(r.issuer(), registration, ""))
@@ -318,7 +322,8 @@ func TestKeycloakFetchesKeys_CLI33_CLI67(t *testing.T) {
 
 // The same with oidc-provider: registration, tokens, renewal, changes, and a server that lost its store. It cannot
 // fetch a jwks_uri from a private address, so the device sends its keys.
-func TestProviderClient_CLI30_CLI33_CLI42_CLI44(t *testing.T) {
+func TestProviderClient(t *testing.T) {
+	spec.Rules(t, "CLI-30", "CLI-33", "CLI-42", "CLI-44")
 	needFetched(t)
 	t.Parallel()
 	for _, method := range methods {
@@ -364,7 +369,8 @@ func TestProviderClient_CLI30_CLI33_CLI42_CLI44(t *testing.T) {
 
 // Keycloak is restarted with an empty store, and set up again: the device notices, and registers again. This test runs
 // before those that run in parallel.
-func TestKeycloakLosesItsStore_CLI44_CLI57(t *testing.T) {
+func TestKeycloakLosesItsStore(t *testing.T) {
+	spec.Rules(t, "CLI-44", "CLI-57")
 	r := devices(t)
 	d := newDevice(t, clientConfig(r.issuer(), registration, ""))
 	d.register()

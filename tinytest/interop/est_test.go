@@ -19,6 +19,7 @@ import (
 	"nmosauthd/hal/models"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/estserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // foreignEST is globalsign's estserver.
@@ -34,7 +35,8 @@ func foreignEST(t *testing.T) string {
 
 // An EST server that others wrote gives the daemon a certificate by the maker's, and renews it by the certificate that
 // it gave. Its certificates are certificates of the device in every way: key, names, uses, chain.
-func TestForeignESTServer_CERT4_CERT15_CERT26_CERT41(t *testing.T) {
+func TestForeignESTServer(t *testing.T) {
+	spec.Rules(t, "CERT-4", "CERT-15", "CERT-26", "CERT-41")
 	t.Parallel()
 	program := foreignEST(t)
 	const host = "stagebox-1.example.com"

@@ -11,6 +11,7 @@ import (
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/dnsserver"
 	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -187,7 +188,8 @@ func TestKeycloakAllowsAndDenies(t *testing.T) {
 func spoiled(token string) string { return token[:len(token)-40] + strings.Repeat("A", 40) }
 
 // Keycloak is found by DNS-SD, at its root with api_selector.
-func TestKeycloakIsFound_DIS4(t *testing.T) {
+func TestKeycloakIsFound(t *testing.T) {
+	spec.Rules(t, "DIS-4")
 	t.Parallel()
 	r := studio(t)
 	dns, err := dnsserver.Start(dnsserver.Options{})

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // The device's key is replaced without a gap at both servers, which get the new one by an update of the registration.
-func TestClientKeyIsReplaced_CLI68(t *testing.T) {
+func TestClientKeyIsReplaced(t *testing.T) {
+	spec.Rules(t, "CLI-68")
 	needFetched(t)
 	t.Parallel()
 	for name, issuer := range map[string]func(t *testing.T) string{

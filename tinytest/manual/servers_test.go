@@ -10,10 +10,12 @@ import (
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Each set of claims in SERVERS.md opens what its holder needs, and nothing that another one needs beyond it.
-func TestSmallestClaims_PATH5(t *testing.T) {
+func TestSmallestClaims(t *testing.T) {
+	spec.Rules(t, "PATH-5")
 	guide := read(t, "configs/SERVERS.md")
 	claims := map[string]map[string]json.RawMessage{}
 	for _, m := range regexp.MustCompile("(?s)```json ([a-z]+)\n(.*?)```").FindAllStringSubmatch(guide, -1) {

@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const everything = `view_actions = ["observe", "refresh"]`
@@ -115,7 +116,8 @@ func TestActionsAreNotForged(t *testing.T) {
 }
 
 // What the page asks for is done within its bounds, and recorded with whom the web server named, as unverified.
-func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
+func TestActionsAreBoundedAndRecorded(t *testing.T) {
+	spec.Rules(t, "OPS-2", "OPS-3")
 	r := newRig(t, everything)
 	for span, text := range map[string]string{"0s": "it must be 1s to 1h", "61m": "it must be 1s to 1h",
 		"-1m": "it must be 1s to 1h", "": "for how long?", "soon": "for how long?"} {
@@ -176,7 +178,8 @@ func TestActionsAreBoundedAndRecorded_OPS2_OPS3(t *testing.T) {
 
 // With a claim configured nobody uses the view socket without a good token that has it, in any mode, and what follows
 // the decisions ends with the token.
-func TestViewClaim_CLM6_CLM7_ANS6(t *testing.T) {
+func TestViewClaim(t *testing.T) {
+	spec.Rules(t, "CLM-6", "CLM-7", "ANS-6")
 	r := newRig(t, everything+"\nview_claim = \"x-nmos-status\"")
 	token := func(o mint.Options) http.Header {
 		return http.Header{"Authorization": {"Bearer " + r.server.Token(o).Sign()}}

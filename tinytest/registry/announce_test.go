@@ -12,6 +12,7 @@ import (
 	"nmosauthd/tinytest/dnssd"
 	"nmosauthd/tinytest/dnsserver"
 	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/spec"
 )
 
 // patience is how long anything is waited for that should come.
@@ -128,7 +129,8 @@ func (d *device) wait(t *testing.T) {
 
 // A device finds the registry, asks its daemon for a token of scope registration for each request, and keeps everything
 // it has registered, whatever the registry forgets.
-func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
+func TestDeviceAnnouncesItself(t *testing.T) {
+	spec.Rules(t, "CLI-10", "CLI-12", "CLI-13")
 	r := start(t)
 	d := r.announce("box", true)
 	d.wait(t)
@@ -168,7 +170,8 @@ func TestDeviceAnnouncesItself_CLI10_CLI12_CLI13(t *testing.T) {
 }
 
 // A token that the registry refuses is reported once and replaced.
-func TestRefusedTokenIsReplaced_CLI14(t *testing.T) {
+func TestRefusedTokenIsReplaced(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	r := start(t)
 	d := r.announce("old", true)
 	d.wait(t)
@@ -178,7 +181,8 @@ func TestRefusedTokenIsReplaced_CLI14(t *testing.T) {
 }
 
 // At 403 a device does not try again and again; nor if its daemon may never give it a token.
-func TestForbiddenDeviceStops_CLI14(t *testing.T) {
+func TestForbiddenDeviceStops(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	r := start(t)
 	d := r.announce("no", true)
 	select {
@@ -192,7 +196,8 @@ func TestForbiddenDeviceStops_CLI14(t *testing.T) {
 }
 
 // While there is no token nothing is sent; where the registry wants none, none is asked for.
-func TestTokenOnlyIfNeeded_CLI12(t *testing.T) {
+func TestTokenOnlyIfNeeded(t *testing.T) {
+	spec.Rules(t, "CLI-12")
 	r := start(t)
 	d := r.announce("", true)
 	eventually(t, "a question for a token", func() bool { return d.packets() != "" })

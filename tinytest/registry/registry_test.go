@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // daemon pretends to be the registry's nmos-authd: see answer.
@@ -251,7 +252,8 @@ func TestRegisterAndQuery(t *testing.T) {
 }
 
 // A node's resources belong to the client that registered the node.
-func TestBinding_CLI11(t *testing.T) {
+func TestBinding(t *testing.T) {
+	spec.Rules(t, "CLI-11")
 	r := start(t)
 	r.full("box", 10)
 	r.full("other", 20)
@@ -287,7 +289,8 @@ func TestBinding_CLI11(t *testing.T) {
 }
 
 // A node that is silent for more than twelve seconds is forgotten; then another client may register it.
-func TestExpiry_CLI11(t *testing.T) {
+func TestExpiry(t *testing.T) {
+	spec.Rules(t, "CLI-11")
 	r := start(t)
 	r.full("box", 10)
 	health := RegistrationAPI + "/health/nodes/" + id(10)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/net/websocket"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // follow makes a subscription and opens its WebSocket; nil: it is refused.
@@ -111,7 +113,8 @@ func TestSubscription(t *testing.T) {
 }
 
 // Of a WebSocket it is the resource_path that decides, never its own path.
-func TestSubscriptionIsJudgedByItsResourcePath_PATH14(t *testing.T) {
+func TestSubscriptionIsJudgedByItsResourcePath(t *testing.T) {
+	spec.Rules(t, "PATH-14")
 	r := start(t)
 	if r.follow("nodes", "/nodes") == nil {
 		t.Error("nodes: refused, want it open")

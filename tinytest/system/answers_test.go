@@ -13,6 +13,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // synchronised returns what tells the daemon that its clock is right, as a time service does, whatever this machine's
@@ -198,7 +199,8 @@ func checkUnsendable(t *testing.T, b *box, c mint.Case, q question) {
 }
 
 // Two questions that only HTTP can ask wrongly: without the original request, and with two of them.
-func TestHTTPFormErrors_ANS4(t *testing.T) {
+func TestHTTPFormErrors(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	t.Parallel()
 	b := start(t, trusting(t))
 	for _, c := range []struct {

@@ -14,6 +14,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/spec"
 )
 
 // burst asks so many questions over four connections, and returns how often each answer came and how long each took.
@@ -57,7 +58,8 @@ func (b *box) burst(token string, questions int) (answers map[string]uint64, too
 
 // With a syslog server that accepts and never reads, decisions keep their speed, and for every sink those kept and
 // those dropped are those that were made, exactly. What was written holds, and whatever is done to it shows.
-func TestAuditUnderLoad_OPS2(t *testing.T) {
+func TestAuditUnderLoad(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	syslog := startSyslog(t)
@@ -190,7 +192,8 @@ func (b *box) statusAccounts(decisions uint64) (head string) {
 
 // One connection that is denied something else each time takes bounded room in flash and journal, and takes no record
 // of what was allowed out of the files; each denial is accounted for (issue 10, B.9).
-func TestFloodOfDenials_OPS2(t *testing.T) {
+func TestFloodOfDenials(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	dir := newDir(t)

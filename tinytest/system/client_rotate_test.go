@@ -17,6 +17,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // altered builds the daemon once more, with two things as no device has them: the old key of a client goes after five
@@ -120,7 +121,8 @@ func (b *box) stateText() string {
 
 // The key is replaced while the device goes on getting tokens, at a server that goes by its copy of the key set for ten
 // seconds: no assertion is refused, and afterwards nothing has the old key.
-func TestClientRotate_CLI68(t *testing.T) {
+func TestClientRotate(t *testing.T) {
+	spec.Rules(t, "CLI-68")
 	t.Parallel()
 	dir := newDir(t)
 	fetchKeys := keysOf(t, dir)
@@ -207,7 +209,8 @@ func privateKeys(kept []byte) (all []string) {
 }
 
 // Why a key is not replaced is said, and the one that is held stays.
-func TestClientRotateRefused_CLI68(t *testing.T) {
+func TestClientRotateRefused(t *testing.T) {
+	spec.Rules(t, "CLI-68")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted)
@@ -256,7 +259,8 @@ func TestClientRotateRefused_CLI68(t *testing.T) {
 
 // On a device with a key of its own, what the client keeps is sealed, its secret and its private key alike. It is the
 // same client after a restart; on another device it is none, and no second one is registered there (CLI-4, CLI-36).
-func TestClientIsSealed_CLI4_CLI36(t *testing.T) {
+func TestClientIsSealed(t *testing.T) {
+	spec.Rules(t, "CLI-4", "CLI-36")
 	t.Parallel()
 	const mine, other = "0123456789abcdef-0123456789abcde", "another-key-of-another-device-01"
 	for _, method := range []string{"private_key_jwt", "client_secret_basic"} {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nmosauthd/tinytest/authserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // formsOf are the forms in which a secret could stand in a text, cut into parts that are no accident: as it is, and as
@@ -34,7 +35,8 @@ func formsOf(secret string) (all []string) {
 // Whatever happens between the device and its server, none of the secrets that they share is seen anywhere but in the
 // reply to "token 1": not in the log at its most talkative, in status, metrics or the audit, in what commands print, or
 // in what other processes see of the daemon, nor in its last words when it crashes (OPS-2, CLI-4, CLI-69).
-func TestNoClientSecretIsShown_OPS2_CLI4_CLI69(t *testing.T) {
+func TestNoClientSecretIsShown(t *testing.T) {
+	spec.Rules(t, "OPS-2", "CLI-4", "CLI-69")
 	t.Parallel()
 	for _, row := range []struct {
 		name   string

@@ -12,6 +12,7 @@ import (
 	report "nmosauthd/agent/status"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // clientOf is the configuration of a device that is an OAuth client, with a state folder of its own.
@@ -82,7 +83,8 @@ func noViolations(t *testing.T, servers ...*authserver.Server) {
 
 // The device registers once, whatever ends the daemon, and gets its tokens by that registration (CLI-30, CLI-31,
 // CLI-36).
-func TestClientRegistersOnce_CLI36(t *testing.T) {
+func TestClientRegistersOnce(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
@@ -127,7 +129,8 @@ func TestClientRegistersOnce_CLI36(t *testing.T) {
 }
 
 // A power cut between the server's answer and the write leaves one client behind, is told, and makes only one more.
-func TestClientPowerCut_CLI36(t *testing.T) {
+func TestClientPowerCut(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	t.Parallel()
 	server := newServer(t, authserver.Options{Drip: time.Minute})
 	server.Misbehave(authserver.PathRegister, authserver.Drip) // before its turn comes
@@ -159,7 +162,8 @@ func TestClientPowerCut_CLI36(t *testing.T) {
 }
 
 // Without a folder for the registration none is made: each start would leave another one at the server.
-func TestClientWithoutState_CLI36(t *testing.T) {
+func TestClientWithoutState(t *testing.T) {
+	spec.Rules(t, "CLI-36")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	for name, c := range map[string]struct{ dir, says string }{
@@ -193,7 +197,8 @@ func TestClientWithoutState_CLI36(t *testing.T) {
 }
 
 // Another secret in the file counts from SIGHUP on; one that others may read is refused, and nothing of it is said.
-func TestClientSecretFile_CLI4(t *testing.T) {
+func TestClientSecretFile(t *testing.T) {
+	spec.Rules(t, "CLI-4")
 	t.Parallel()
 	server := newServer(t, authserver.Options{InitialToken: "initial-token-Zq81Lw5x"})
 	path := secretFile(t, filepath.Join(t.TempDir(), "initial"), "wrong-token-Zq81Lw5x")
@@ -240,7 +245,8 @@ func TestClientSecretFile_CLI4(t *testing.T) {
 }
 
 // The secret of a client that was made by hand is read again at SIGHUP, too.
-func TestClientSecretChanges_CLI4(t *testing.T) {
+func TestClientSecretChanges(t *testing.T) {
+	spec.Rules(t, "CLI-4")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	if err := server.GiveClient("node 1", "events registration", "new~+ %:secret", nil); err != nil {
@@ -267,7 +273,8 @@ func TestClientSecretChanges_CLI4(t *testing.T) {
 
 // Of two servers the device registers at one, and stays there over restarts, whichever answers: another client_id would
 // lock it out of the registry (CLI-11, CLI-24). A registration is kept for each issuer.
-func TestClientTwoServers_CLI11_CLI24(t *testing.T) {
+func TestClientTwoServers(t *testing.T) {
+	spec.Rules(t, "CLI-11", "CLI-24")
 	t.Parallel()
 	first, second := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
 	config := clientOf(t, "", first, second)
@@ -313,7 +320,8 @@ func TestClientTwoServers_CLI11_CLI24(t *testing.T) {
 
 // What is forgotten is removed at the server, its tokens are revoked, and the device registers again when it is told to
 // (CLI-43, CLI-59). What stays behind is said.
-func TestClientForget_CLI43(t *testing.T) {
+func TestClientForget(t *testing.T) {
+	spec.Rules(t, "CLI-43")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
@@ -352,7 +360,8 @@ func TestClientForget_CLI43(t *testing.T) {
 }
 
 // A refusal is told in words that name the server's own setting, and is no reason to be degraded: decisions go on.
-func TestClientRefused_CLI35(t *testing.T) {
+func TestClientRefused(t *testing.T) {
+	spec.Rules(t, "CLI-35")
 	t.Parallel()
 	server := newServer(t, authserver.Options{Kind: authserver.Keycloak})
 	server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted) // before its turn comes

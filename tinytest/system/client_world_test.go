@@ -8,11 +8,13 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // A server that lost all its clients is met with one more registration, which "token 1" bridges with the token that is
 // held, and a restart does not lead to another (CLI-44).
-func TestClientServerReset_CLI44_CLI36(t *testing.T) {
+func TestClientServerReset(t *testing.T) {
+	spec.Rules(t, "CLI-44", "CLI-36")
 	t.Parallel()
 	server := newServer(t, authserver.Options{Life: 20 * time.Second})
 	b := start(t, clientOf(t, "", server))
@@ -36,7 +38,8 @@ func TestClientServerReset_CLI44_CLI36(t *testing.T) {
 
 // While the clock is unset no assertion leaves the device, whatever is asked of it, and the firmware is told why
 // (CLI-53, OPS-1). To a daemon that is built in half a year the clock of this machine looks like that.
-func TestClientClockUnset_CLI53_OPS1(t *testing.T) {
+func TestClientClockUnset(t *testing.T) {
+	spec.Rules(t, "CLI-53", "OPS-1")
 	t.Parallel()
 	built := time.Now().AddDate(0, 6, 0).UTC().Format(time.RFC3339)
 	later, err := daemon.Build(t.TempDir(), "-ldflags=-X nmosauthd/platform.buildTime="+built)

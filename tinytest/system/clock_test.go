@@ -11,11 +11,13 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // What a token gets follows from the state of this machine's clock, whatever that is, and from the configuration, at
 // once after a reload.
-func TestClockOfThisMachine_OPS1(t *testing.T) {
+func TestClockOfThisMachine(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	judging := trusting(t, server)
@@ -40,7 +42,8 @@ func TestClockOfThisMachine_OPS1(t *testing.T) {
 
 // A device that was switched on before its clock was set: to a daemon that is built in half a year the clock of this
 // machine looks like that. The configuration has no say in it. Certificates that are valid then count meanwhile.
-func TestClockUnset_OPS1(t *testing.T) {
+func TestClockUnset(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	t.Parallel()
 	dir := t.TempDir()
 	built := time.Now().AddDate(0, 6, 0).UTC().Format(time.RFC3339)
@@ -73,7 +76,8 @@ func TestClockUnset_OPS1(t *testing.T) {
 
 // A server whose Date is wrong, be it of the only one or of another, changes no answer, is shown, and is not kept
 // (OPS-1).
-func TestClockOfServers_OPS1(t *testing.T) {
+func TestClockOfServers(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	t.Parallel()
 	for _, ahead := range []time.Duration{37 * time.Second, 73 * 365 * 24 * time.Hour, -time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -108,7 +112,8 @@ func TestClockOfServers_OPS1(t *testing.T) {
 // A device whose clock was restored from a file at the boot is two hours behind its server, and nobody vouches for the
 // clock: fresh tokens are good, those that they show to have expired are not, and one that the server cannot have dated
 // yet is 503.
-func TestClockBehindItsServer_OPS1_CLM8(t *testing.T) {
+func TestClockBehindItsServer(t *testing.T) {
+	spec.Rules(t, "OPS-1", "CLM-8")
 	t.Parallel()
 	if platform.NewClock().Status().State == platform.ClockSynchronised {
 		t.Skip("skipped: the clock of this machine is synchronised, and decides")

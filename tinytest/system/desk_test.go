@@ -6,12 +6,14 @@ import (
 
 	"nmosauthd/tinytest/controller"
 	"nmosauthd/tinytest/firmware"
+	"nmosauthd/tinytest/spec"
 	"nmosauthd/tinytest/studio"
 )
 
 // A whole facility: who may read follows the meter and the gain and is refused at the gain, on a socket that goes on;
 // who may write turns it, and the other sees that.
-func TestStudioGain_CTL11_CTL25_CTL27_CTL28(t *testing.T) {
+func TestStudioGain(t *testing.T) {
+	spec.Rules(t, "CTL-11", "CTL-25", "CTL-27", "CTL-28")
 	t.Parallel()
 	s := newSite(t)
 	s.register()

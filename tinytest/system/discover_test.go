@@ -7,10 +7,12 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // "nmos-authd discover" tells by its exit status whether a server can be used, and names the record that is wrong.
-func TestDiscoverCommand_DIS1_DIS3_DIS5(t *testing.T) {
+func TestDiscoverCommand(t *testing.T) {
+	spec.Rules(t, "DIS-1", "DIS-3", "DIS-5")
 	t.Parallel()
 	f := newFacility(t, 2, "")
 	dir := newDir(t)

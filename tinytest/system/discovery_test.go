@@ -11,6 +11,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/dnsserver"
+	"nmosauthd/tinytest/spec"
 )
 
 // facility is a name server and authorization servers under host names that only it knows.
@@ -84,7 +85,8 @@ func (f *facility) await(b *box, number int) {
 
 // A device that is told nothing but where DNS is finds its servers and decides. It asks the best of them for keys and
 // no other before it needs to; all that were found are trusted, and whoever was not is not asked at all.
-func TestServersAreFound_DIS1_KEY5(t *testing.T) {
+func TestServersAreFound(t *testing.T) {
+	spec.Rules(t, "DIS-1", "KEY-5")
 	t.Parallel()
 	for _, c := range []struct {
 		name, records string
@@ -148,7 +150,8 @@ func TestServersAreFound_DIS1_KEY5(t *testing.T) {
 }
 
 // Where the best server is dead the next one is asked immediately, without a token's asking for it.
-func TestBestServerIsDead_KEY2(t *testing.T) {
+func TestBestServerIsDead(t *testing.T) {
+	spec.Rules(t, "KEY-2")
 	t.Parallel()
 	for _, fault := range []authserver.Fault{authserver.ResetConnect, authserver.CertOtherHost,
 		authserver.CertOtherCA} {
@@ -175,7 +178,8 @@ func TestBestServerIsDead_KEY2(t *testing.T) {
 }
 
 // A device whose network comes up after it: it goes on looking, and decides soon after DNS answers.
-func TestNameServerComesLater_DIS6(t *testing.T) {
+func TestNameServerComesLater(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	t.Parallel()
 	for _, fault := range []dnsserver.Fault{dnsserver.Silent, dnsserver.ServFail, dnsserver.NXDomain} {
 		t.Run("DIS-6/"+string(fault), func(t *testing.T) {
@@ -202,7 +206,8 @@ func TestNameServerComesLater_DIS6(t *testing.T) {
 }
 
 // After a restart with DNS and the servers dead, what was found before is trusted and its keys decide, immediately.
-func TestRestartWithoutDNS_KEY3_DIS6(t *testing.T) {
+func TestRestartWithoutDNS(t *testing.T) {
+	spec.Rules(t, "KEY-3", "DIS-6")
 	t.Parallel()
 	f := newFacility(t, 3, advertise(1, 10, 0)+advertise(2, 20, 0))
 	c := f.config()
@@ -234,7 +239,8 @@ func TestRestartWithoutDNS_KEY3_DIS6(t *testing.T) {
 }
 
 // Roots are installed and removed by replacing the file while the daemon runs; nothing tells it.
-func TestRootsAreReplaced_DIS5(t *testing.T) {
+func TestRootsAreReplaced(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	t.Parallel()
 	other, err := authserver.NewCA("the new CA of the facility")
 	if err != nil {

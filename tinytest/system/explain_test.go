@@ -9,10 +9,12 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // On the device the daemon's keys are at hand: a forged token is told from a good one, without the keys in a file.
-func TestExplainByTheDaemonsKeys_TOK6(t *testing.T) {
+func TestExplainByTheDaemonsKeys(t *testing.T) {
+	spec.Rules(t, "TOK-6")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -39,7 +41,8 @@ func TestExplainByTheDaemonsKeys_TOK6(t *testing.T) {
 
 // A denial in the log is explained by its number, and the claim that is said to be missing fixes it: put into a token,
 // and beforehand as a question what would be.
-func TestExplainDenial_OPS2(t *testing.T) {
+func TestExplainDenial(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -108,7 +111,8 @@ func TestExplainDenial_OPS2(t *testing.T) {
 }
 
 // The running daemon's inventory says what a resource is, and commands and sockets are explained, too (CTL-86, CTL-40).
-func TestExplainCommandAndResource_CTL40_CTL86(t *testing.T) {
+func TestExplainCommandAndResource(t *testing.T) {
+	spec.Rules(t, "CTL-40", "CTL-86")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

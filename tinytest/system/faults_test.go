@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // sayings is what the log must say of each fault, so that whoever reads it knows where to look. "|" stands between what
@@ -222,7 +223,8 @@ func TestServerMisbehaves(t *testing.T) {
 
 // An issuer says itself, on TLS, where its keys lie, and RFC 8414 lets it name any https origin. So the keys there are
 // its keys, and those that lay here before are gone.
-func TestKeysLieElsewhere_KEY8(t *testing.T) {
+func TestKeysLieElsewhere(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -285,7 +287,8 @@ func TestServerHangs(t *testing.T) {
 
 // A device may be up before its server, and before its roots are installed: nobody is let in by mistake meanwhile, and
 // all is well by itself in the end.
-func TestServerComesLate_KEY2_DIS5(t *testing.T) {
+func TestServerComesLate(t *testing.T) {
+	spec.Rules(t, "KEY-2", "DIS-5")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	server.Misbehave("", authserver.ResetConnect)

@@ -14,6 +14,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // response is what the pretend device answered.
@@ -84,7 +85,8 @@ func startFirmware(t *testing.T, socket string) client {
 }
 
 // The whole way of a controller's request: a device that asks the daemon about everything and serves what is allowed.
-func TestDeviceWithDaemon_PATH12_PATH13_ANS5_ANS7_ANS9(t *testing.T) {
+func TestDeviceWithDaemon(t *testing.T) {
+	spec.Rules(t, "PATH-12", "PATH-13", "ANS-5", "ANS-7", "ANS-9")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

@@ -9,6 +9,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // resource asks in the device's own terms.
@@ -60,7 +61,8 @@ func (b *box) awaitPath(path string) {
 
 // The firmware writes a file: it is noticed when it comes, when it changes, and when it is broken, which changes
 // nothing.
-func TestInventoryFile_PATH5_PATH11(t *testing.T) {
+func TestInventoryFile(t *testing.T) {
+	spec.Rules(t, "PATH-5", "PATH-11")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	dir := newDir(t)
@@ -126,7 +128,8 @@ func TestInventoryFile_PATH5_PATH11(t *testing.T) {
 }
 
 // What is pushed is in force immediately, outlives a restart and a power cut, and is in force before anything is asked.
-func TestInventoryPushed_PATH11(t *testing.T) {
+func TestInventoryPushed(t *testing.T) {
+	spec.Rules(t, "PATH-11")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	dir := newDir(t)
@@ -210,7 +213,8 @@ func TestAskResource(t *testing.T) {
 }
 
 // Observe says what enforce would answer, and lets pass (OPS-3).
-func TestInventoryModes_OPS3(t *testing.T) {
+func TestInventoryModes(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

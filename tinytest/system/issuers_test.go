@@ -10,11 +10,13 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A token of an issuer that the configuration does not name but trusts: 503 while its keys are looked up, then 200; and
 // nothing is asked of it before it is needed.
-func TestTrustedIssuerIsLookedUp_KEY5(t *testing.T) {
+func TestTrustedIssuerIsLookedUp(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -88,7 +90,8 @@ func newStranger(t *testing.T) *stranger {
 }
 
 // Whatever a token says, in its claims or in its header, no packet goes to a host that the device does not trust.
-func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
+func TestUntrustedIssuerIsNeverAsked(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	t.Parallel()
 	server, stranger := newServer(t, authserver.Options{}), newStranger(t)
 	config := trusting(t, server)
@@ -153,7 +156,8 @@ func TestUntrustedIssuerIsNeverAsked_KEY5(t *testing.T) {
 
 // Issuers that never answer, learned from forged tokens, must not keep the configured server's keys from being renewed,
 // nor be asked forever.
-func TestHangingIssuersDoNotStarveOthers_KEY5(t *testing.T) {
+func TestHangingIssuersDoNotStarveOthers(t *testing.T) {
+	spec.Rules(t, "KEY-5")
 	t.Parallel()
 	server := newServer(t, authserver.Options{Host: "localhost"})
 	config := trusting(t, server)

@@ -10,10 +10,12 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // The keys are fetched again by themselves, no later than the interval says, and not all the time either.
-func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
+func TestKeysAreFetchedAgain(t *testing.T) {
+	spec.Rules(t, "KEY-1")
 	t.Parallel()
 	const interval = 5 * time.Second // the shortest that can be configured
 	server := newServer(t, authserver.Options{})
@@ -53,7 +55,8 @@ func TestKeysAreFetchedAgain_KEY1(t *testing.T) {
 
 // Every key of the set counts, whichever the token names; a set may be a bare array, and keys of other kinds do no
 // harm.
-func TestManyKeys_KEY4(t *testing.T) {
+func TestManyKeys(t *testing.T) {
+	spec.Rules(t, "KEY-4")
 	t.Parallel()
 	usual, bare, mixed := newServer(t, authserver.Options{}), newServer(t,
 		authserver.Options{}), newServer(t, authserver.Options{})
@@ -105,7 +108,8 @@ func TestManyKeys_KEY4(t *testing.T) {
 
 // Forged tokens cost at most one fetch an interval, however many come, whether the key that they name is held or not.
 // Meanwhile good tokens are served, remembered ones and new ones.
-func TestFloodOfForgedTokens_KEY6(t *testing.T) {
+func TestFloodOfForgedTokens(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	t.Parallel()
 	const interval, flood = time.Second, 3500 * time.Millisecond
 	server := newServer(t, authserver.Options{})
@@ -191,7 +195,8 @@ func unsigned(t *mint.Token) string {
 
 // A new key beside the old one: tokens of both are good. A new key in place of the old one: the old one's tokens are
 // refused, those that were just accepted included.
-func TestRotation_KEY7(t *testing.T) {
+func TestRotation(t *testing.T) {
+	spec.Rules(t, "KEY-7")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -237,7 +242,8 @@ func TestRotation_KEY7(t *testing.T) {
 
 // AMWA's "No Matching Public Keys": a token under a new key, without kid, is 503 with Retry-After until the keys have
 // been fetched, and good then; one under a key that never comes is 503 until then, and 401 from then on.
-func TestNewKeyWithoutKid_KEY6_ANS2_ANS5(t *testing.T) {
+func TestNewKeyWithoutKid(t *testing.T) {
+	spec.Rules(t, "KEY-6", "ANS-2", "ANS-5")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -269,7 +275,8 @@ func TestNewKeyWithoutKid_KEY6_ANS2_ANS5(t *testing.T) {
 }
 
 // A server that was rebuilt and gives its new key the old kid is found soon, not only after an hour.
-func TestSameKidWithAnotherKey_KEY6(t *testing.T) {
+func TestSameKidWithAnotherKey(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -291,7 +298,8 @@ func TestSameKidWithAnotherKey_KEY6(t *testing.T) {
 
 // A server may sign before all its replicas publish the key: the token is refused after one look, and accepted once a
 // later fetch brings the key.
-func TestKeyIsPublishedLate_KEY6(t *testing.T) {
+func TestKeyIsPublishedLate(t *testing.T) {
+	spec.Rules(t, "KEY-6")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

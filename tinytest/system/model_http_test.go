@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // IS-14: reading and writing by role path, backups and restores, and the body of errors.
-func TestModelOverHTTP_CTL60_CTL61_CTL62_CTL63_CTL64_CTL65_CTL67(t *testing.T) {
+func TestModelOverHTTP(t *testing.T) {
+	spec.Rules(t, "CTL-60", "CTL-61", "CTL-62", "CTL-63", "CTL-64", "CTL-65", "CTL-67")
 	t.Parallel()
 	server, _, c := startModel(t, "")
 	model := c.device.Objects()

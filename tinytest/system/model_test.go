@@ -18,6 +18,7 @@ import (
 	"nmosauthd/tinytest/devicemodel"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -221,7 +222,8 @@ func randomCommand(r *rand.Rand, m *devicemodel.Model, handle int) ncCommand {
 
 // With a token that may only read, every Set, Add, Remove and Reset is answered 401 in its place, the others go on, and
 // the model is as before after 10,000 commands of random kinds. NMOS_SEED repeats one run.
-func TestModelIsReadOnly_CTL11_CTL25_CTL26_CTL40_CTL43(t *testing.T) {
+func TestModelIsReadOnly(t *testing.T) {
+	spec.Rules(t, "CTL-11", "CTL-25", "CTL-26", "CTL-40", "CTL-43")
 	t.Parallel()
 	server, _, c := startModel(t, "")
 	model := c.device.Objects()
@@ -295,7 +297,8 @@ func TestModelIsReadOnly_CTL11_CTL25_CTL26_CTL40_CTL43(t *testing.T) {
 }
 
 // A command that reaches several objects needs the permission on each of them.
-func TestModelBulkCommands_CTL43_CTL82(t *testing.T) {
+func TestModelBulkCommands(t *testing.T) {
+	spec.Rules(t, "CTL-43", "CTL-82")
 	t.Parallel()
 	server, _, c := startModel(t, "")
 	model := c.device.Objects()
@@ -354,7 +357,8 @@ func TestModelBulkCommands_CTL43_CTL82(t *testing.T) {
 }
 
 // Subscriptions without read are left out, without an error; changes are told to accepted subscriptions only.
-func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
+func TestModelSubscriptions(t *testing.T) {
+	spec.Rules(t, "CTL-14", "CTL-27", "CTL-28")
 	t.Parallel()
 	server, _, c := startModel(t, "")
 	model := c.device.Objects()
@@ -415,7 +419,8 @@ func TestModelSubscriptions_CTL14_CTL27_CTL28(t *testing.T) {
 }
 
 // What a handshake needs, and that the socket ends with its permission.
-func TestModelSocket_CTL21_CTL22_CTL29_ANS8_ANS9(t *testing.T) {
+func TestModelSocket(t *testing.T) {
+	spec.Rules(t, "CTL-21", "CTL-22", "CTL-29", "ANS-8", "ANS-9")
 	t.Parallel()
 	server, b, c := startModel(t, "")
 	one := granting(server, "control", []string{"root.meters.mic-1"}, nil)

@@ -7,11 +7,13 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // Observe mode allows what enforce mode would deny, and says what that would have been; off mode looks at nothing. Both
 // sockets say the same. Only a question that is none gets no permission: nobody knows what it is about.
-func TestModes_OPS3(t *testing.T) {
+func TestModes(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -80,7 +82,8 @@ func TestModes_OPS3(t *testing.T) {
 
 // A daemon that is started in off mode, as devices leave the factory, needs no server and no token; that keys cannot be
 // had is no trouble to anybody.
-func TestOffWithoutServers_OPS3(t *testing.T) {
+func TestOffWithoutServers(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	config := trusting(t)
 	config.Mode, config.CAPEM = "off", nil

@@ -10,6 +10,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // observed is what is read of "observe report --json".
@@ -103,7 +104,8 @@ const (
 
 // A facility observes, puts the report's claims into the authorization server, and switches to enforce: what was done
 // goes on, and nothing else does.
-func TestObserveReport_OPS3(t *testing.T) {
+func TestObserveReport(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	dir := newDir(t)

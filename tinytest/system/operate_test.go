@@ -13,6 +13,7 @@ import (
 	daemonstatus "nmosauthd/agent/status"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // awaitReason asks until a reason is given.
@@ -34,7 +35,8 @@ func (b *box) snapshot() *daemonstatus.Status {
 
 // Somebody has everything observed for some time: it is allowed, said everywhere, survives a restart and a crash for
 // what is left of its time, ends by itself, and when told (OPS-3, OPS-2).
-func TestTimedObserve_OPS3_OPS2(t *testing.T) {
+func TestTimedObserve(t *testing.T) {
+	spec.Rules(t, "OPS-3", "OPS-2")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -146,7 +148,8 @@ func TestTimedObserve_OPS3_OPS2(t *testing.T) {
 }
 
 // A root that cannot be written to, or no folder for state, keeps nobody from it: it then ends with the daemon (OPS-3).
-func TestTimedObserveWithoutState_OPS3(t *testing.T) {
+func TestTimedObserveWithoutState(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -168,7 +171,8 @@ func TestTimedObserveWithoutState_OPS3(t *testing.T) {
 
 // What the folder of the state holds that is mounted after the start does not come back once somebody has said stop,
 // though nothing is going on by then (OPS-3).
-func TestStopEndsWhatIsMountedLate_OPS3(t *testing.T) {
+func TestStopEndsWhatIsMountedLate(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -216,7 +220,8 @@ func TestStopEndsWhatIsMountedLate_OPS3(t *testing.T) {
 
 // After a key has left the server's set, a refresh says so, and how many tokens are refused by it; however often it is
 // asked for, the server is not asked for each (KEY-6, KEY-7).
-func TestRefresh_KEY6_KEY7(t *testing.T) {
+func TestRefresh(t *testing.T) {
+	spec.Rules(t, "KEY-6", "KEY-7")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -268,7 +273,8 @@ func TestRefresh_KEY6_KEY7(t *testing.T) {
 }
 
 // may goes through all replies, and knows the device's own names (ANS-8).
-func TestMayCommand_ANS8(t *testing.T) {
+func TestMayCommand(t *testing.T) {
+	spec.Rules(t, "ANS-8")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

@@ -21,6 +21,7 @@ import (
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // ownToken asks for one of the device's own tokens.
@@ -85,7 +86,8 @@ func keysOf(t *testing.T, dir daemon.Dir) func(string) ([]byte, error) {
 
 // The firmware gets a token that it sends as it is: the server issued it, and nothing of it is anywhere but in the
 // reply (CLI-13, CLI-69, OPS-2). The server reads the device's key from http.sock (CLI-67).
-func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
+func TestOwnTokenIsGiven(t *testing.T) {
+	spec.Rules(t, "CLI-13", "CLI-67", "CLI-69", "OPS-2")
 	t.Parallel()
 	dir := newDir(t)
 	server := newServer(t, authserver.Options{FetchKeys: keysOf(t, dir)})
@@ -132,7 +134,8 @@ func TestOwnTokenIsGiven_CLI13_CLI67_CLI69_OPS2(t *testing.T) {
 }
 
 // Whom [client] does not name is given no token, and is answered whatever else it asks (CLI-69).
-func TestOwnTokenIsForSome_CLI69(t *testing.T) {
+func TestOwnTokenIsForSome(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can ask as another user")
@@ -176,7 +179,8 @@ func TestOwnTokenIsForSome_CLI69(t *testing.T) {
 
 // Without a registration there is no token yet, and the answer says when to ask again and why there is none; a scope
 // that is not configured never comes (CLI-10, CLI-69).
-func TestOwnTokenPending_CLI10_CLI69(t *testing.T) {
+func TestOwnTokenPending(t *testing.T) {
+	spec.Rules(t, "CLI-10", "CLI-69")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	server.Misbehave(authserver.PathRegister, authserver.HostNotTrusted)
@@ -211,7 +215,8 @@ func TestOwnTokenPending_CLI10_CLI69(t *testing.T) {
 }
 
 // Once the server is lost the token that is held is given until it ends, and then none (CLI-58).
-func TestOwnTokenOutlivesItsServer_CLI58(t *testing.T) {
+func TestOwnTokenOutlivesItsServer(t *testing.T) {
+	spec.Rules(t, "CLI-58")
 	t.Parallel()
 	const life = 15 * time.Second
 	server := newServer(t, authserver.Options{Life: life})
@@ -246,7 +251,8 @@ func TestOwnTokenOutlivesItsServer_CLI58(t *testing.T) {
 
 // A server that grants less than was asked for is taken at its word: the reply says what the token is good for
 // (CLI-56).
-func TestOwnTokenOfLessScope_CLI56(t *testing.T) {
+func TestOwnTokenOfLessScope(t *testing.T) {
+	spec.Rules(t, "CLI-56")
 	t.Parallel()
 	server := newServer(t, authserver.Options{Policy: func(_ authserver.RegisteredClient, _,
 		api string) (mint.Permission, bool) {
@@ -264,7 +270,8 @@ func TestOwnTokenOfLessScope_CLI56(t *testing.T) {
 
 // A token that a registry refused is replaced, the first time immediately; another one that is refused, too, has to
 // wait (CLI-14).
-func TestRefusedOwnToken_CLI14(t *testing.T) {
+func TestRefusedOwnToken(t *testing.T) {
+	spec.Rules(t, "CLI-14")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))
@@ -313,7 +320,8 @@ func TestRefusedOwnToken_CLI14(t *testing.T) {
 }
 
 // What the command says if it is used wrongly, or the daemon is not there. No argument of it is ever a token.
-func TestOwnTokenCommand_CLI69(t *testing.T) {
+func TestOwnTokenCommand(t *testing.T) {
+	spec.Rules(t, "CLI-69")
 	t.Parallel()
 	for _, c := range []struct {
 		args      string
@@ -336,7 +344,8 @@ func TestOwnTokenCommand_CLI69(t *testing.T) {
 }
 
 // http.sock gives nobody a token, and its keys to everybody, as they are published: with nothing private (CLI-65).
-func TestOwnKeysOnHTTP_CLI67_CLI65(t *testing.T) {
+func TestOwnKeysOnHTTP(t *testing.T) {
+	spec.Rules(t, "CLI-67", "CLI-65")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := start(t, clientOf(t, "", server))

@@ -14,10 +14,12 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // A packet that is none gets its error, and the connection serves the next one.
-func TestBadPackets_ANS4(t *testing.T) {
+func TestBadPackets(t *testing.T) {
+	spec.Rules(t, "ANS-4")
 	t.Parallel()
 	b := start(t, trusting(t))
 	conn := dialPacket(t, b.Authz())
@@ -121,7 +123,8 @@ func TestPacketsInARow(t *testing.T) {
 
 // Connections over the limit wait, and connections that ask nothing give way to them: whoever asks is answered, on each
 // socket.
-func TestConnectionLimit_ANS5(t *testing.T) {
+func TestConnectionLimit(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	t.Parallel()
 	const limit = 4
 	config := trusting(t)
@@ -287,7 +290,8 @@ func TestSocketsThatCannotBeOpened(t *testing.T) {
 
 // Nobody reads the log, and connections are refused, which would be logged: whoever may ask is answered nevertheless,
 // and SIGTERM ends the daemon.
-func TestStuckLog_ANS5(t *testing.T) {
+func TestStuckLog(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can ask as another user")

@@ -12,6 +12,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // In which places the daemon may open what is tested where it is put together, agent/daemon. Here it is the real
@@ -40,7 +41,8 @@ func replace(t *testing.T, path string, put func(temp string) error) {
 // Roots that are replaced where they lie are read, be they a file in place of another; through a link that leads
 // elsewhere they are not, though the daemon's user may read them there. The server is called by name, which the
 // system's files resolve.
-func TestSandboxKeepsRootsIn_DIS5(t *testing.T) {
+func TestSandboxKeepsRootsIn(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	t.Parallel()
 	elsewhere := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(elsewhere, ca(t).PEM(), 0o644); err != nil {
@@ -83,7 +85,8 @@ func TestSandboxKeepsRootsIn_DIS5(t *testing.T) {
 }
 
 // Roots whose link or folder is swapped for another version beside it are read without a restart.
-func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
+func TestSandboxFollowsSwappedRoots(t *testing.T) {
+	spec.Rules(t, "DIS-5")
 	t.Parallel()
 	stranger, err := authserver.NewCA("another CA")
 	if err != nil {
@@ -143,7 +146,8 @@ func TestSandboxFollowsSwappedRoots_DIS5(t *testing.T) {
 
 // What the daemon writes stays in its folder, too: where a link leads out of it, the state is not kept, and decisions
 // go on.
-func TestSandboxKeepsStateIn_KEY3(t *testing.T) {
+func TestSandboxKeepsStateIn(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

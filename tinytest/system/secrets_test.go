@@ -13,6 +13,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // secretParts are the parts of tokens' payloads and signatures that must stand nowhere, and the token that each is of.
@@ -52,7 +53,8 @@ func leaked(text, token string) string {
 // Whatever a request brings as a secret, nothing of it stands in the log, in the replies, in any sink of the audit, in
 // what the daemon says of itself or in what other processes can see of it, in any mode and at the most talkative level
 // (OPS-2).
-func TestNoSecretIsShown_OPS2(t *testing.T) {
+func TestNoSecretIsShown(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

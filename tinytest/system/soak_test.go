@@ -14,6 +14,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // expectation is a question and the answers that it may get, each as "200 ok".
@@ -28,7 +29,8 @@ func (e expectation) met(a answer) bool {
 
 // What a bad day brings, all together: many callers, forged tokens, keys that come and go, a server that fails in
 // between, and a configuration that is reread all the time. Each answer is right, and in the end nothing is left of it.
-func TestBadDay_KEY6_KEY7(t *testing.T) {
+func TestBadDay(t *testing.T) {
+	spec.Rules(t, "KEY-6", "KEY-7")
 	t.Parallel()
 	const callers, questions = 8, 2500
 	const sane = 64 << 10 // KiB of memory: a bound for this test, the budget is the product's own

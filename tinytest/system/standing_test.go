@@ -11,6 +11,7 @@ import (
 
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // stand leaves a question about the senders standing on a connection of its own.
@@ -39,7 +40,8 @@ func turned(t *testing.T, conn net.Conn, want string) {
 
 // A question that stands is answered again when the token, its key, its issuer or the mode turns the answer, and not
 // when anything else happens; a daemon that ends says nothing (ANS-8).
-func TestStandingQuestion_ANS8_KEY1_OPS3(t *testing.T) {
+func TestStandingQuestion(t *testing.T) {
+	spec.Rules(t, "ANS-8", "KEY-1", "OPS-3")
 	t.Parallel()
 	server, other := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
 	config := trusting(t, server, other)
@@ -120,7 +122,8 @@ func TestStandingQuestionsAreBounded(t *testing.T) {
 }
 
 // What stands because nothing is denied for some time is denied once that time is over, or ended before (ANS-8, OPS-3).
-func TestStandingQuestionAndTimer_ANS8_OPS3(t *testing.T) {
+func TestStandingQuestionAndTimer(t *testing.T) {
+	spec.Rules(t, "ANS-8", "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

@@ -13,6 +13,7 @@ import (
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // startKeeping is start for a daemon that keeps its state in the folder "state" beside its configuration.
@@ -57,7 +58,8 @@ func (b *box) again(change func(*daemon.Config)) {
 
 // With its network dead from the start and a state from before, the first decision is right and immediate, on both
 // sockets.
-func TestRestartWithoutNetwork_KEY3(t *testing.T) {
+func TestRestartWithoutNetwork(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -105,7 +107,8 @@ func TestRestartWithoutNetwork_KEY3(t *testing.T) {
 }
 
 // Whatever lies where the state should be, the daemon starts, says so, and keeps a good one from then on.
-func TestDamagedState_KEY3(t *testing.T) {
+func TestDamagedState(t *testing.T) {
+	spec.Rules(t, "KEY-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	b := startKeeping(t, trusting(t, server))
@@ -153,7 +156,8 @@ func TestDamagedState_KEY3(t *testing.T) {
 
 // A key that was rotated while the device was off replaces the one that was kept, in what it decides and in what it
 // keeps.
-func TestRotatedWhileOff_KEY3_KEY7(t *testing.T) {
+func TestRotatedWhileOff(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-7")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -182,7 +186,8 @@ func TestRotatedWhileOff_KEY3_KEY7(t *testing.T) {
 
 // Keys of an issuer that was taken out of the configuration are not used after a restart, though they were kept; nor is
 // it asked.
-func TestIssuerNoLongerConfigured_KEY3_KEY5(t *testing.T) {
+func TestIssuerNoLongerConfigured(t *testing.T) {
+	spec.Rules(t, "KEY-3", "KEY-5")
 	t.Parallel()
 	stays, goes := newServer(t, authserver.Options{}), newServer(t, authserver.Options{})
 	b := startKeeping(t, trusting(t, stays, goes))
@@ -209,7 +214,8 @@ func TestIssuerNoLongerConfigured_KEY3_KEY5(t *testing.T) {
 
 // A time that was kept and is in the future makes a device answer 503 while its clock is not synchronised; no server
 // can be verified by it either. A clock that is synchronised is believed all the same.
-func TestKeptTimeWasWrong_OPS1(t *testing.T) {
+func TestKeptTimeWasWrong(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)

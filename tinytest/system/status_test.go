@@ -20,6 +20,7 @@ import (
 	"nmosauthd/platform"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // states are those that the service manager was told, without the lines for people.
@@ -220,7 +221,8 @@ func TestStatus(t *testing.T) {
 }
 
 // Observe mode is no health, and what enforce would have answered is told apart.
-func TestStatusObserve_OPS3(t *testing.T) {
+func TestStatusObserve(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	server := newServer(t, authserver.Options{})
 	config := trusting(t, server)
@@ -328,7 +330,8 @@ func TestStatusDegraded(t *testing.T) {
 }
 
 // What becomes of the records is told sink by sink, and the figures add up.
-func TestStatusOfTheAudit_OPS2(t *testing.T) {
+func TestStatusOfTheAudit(t *testing.T) {
+	spec.Rules(t, "OPS-2")
 	t.Parallel()
 	deaf, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -383,7 +386,8 @@ func TestStatusOfTheAudit_OPS2(t *testing.T) {
 }
 
 // A clock that was never set is no health, and the place of the metrics may come later.
-func TestStatusClock_OPS1(t *testing.T) {
+func TestStatusClock(t *testing.T) {
+	spec.Rules(t, "OPS-1")
 	t.Parallel()
 	later, err := daemon.Build(t.TempDir(), "-ldflags=-X nmosauthd/platform.buildTime=2099-01-01T00:00:00Z")
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"nmosauthd/tinytest/firmware"
 	"nmosauthd/tinytest/mint"
 	"nmosauthd/tinytest/registry"
+	"nmosauthd/tinytest/spec"
 	"nmosauthd/tinytest/studio"
 )
 
@@ -132,7 +133,8 @@ func (s *site) watch(c *controller.Controller, meter controller.Resource) error 
 }
 
 // The whole story: from DNS-SD to a level meter, every token by a real flow.
-func TestStudio_CLI10_CLI12_CLI13_CLI69(t *testing.T) {
+func TestStudio(t *testing.T) {
+	spec.Rules(t, "CLI-10", "CLI-12", "CLI-13", "CLI-69")
 	t.Parallel()
 	s := newSite(t)
 	s.register()
@@ -193,7 +195,8 @@ func TestStudio_CLI10_CLI12_CLI13_CLI69(t *testing.T) {
 }
 
 // Another device, which has a good token of its own, cannot touch what the first one registered.
-func TestRegistryBinding_CLI11(t *testing.T) {
+func TestRegistryBinding(t *testing.T) {
+	spec.Rules(t, "CLI-11")
 	t.Parallel()
 	s := newSite(t)
 	s.register()
@@ -238,7 +241,8 @@ func (s *site) send(method, path, token string) int {
 
 // Keys that are lost are replaced, and everybody gets new tokens: the panel when it is refused, the device when the
 // registry refuses it. Access that is withdrawn ends with the token.
-func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
+func TestStudioChanges(t *testing.T) {
+	spec.Rules(t, "KEY-7", "CLI-14", "ANS-8")
 	t.Parallel()
 	s := newSite(t)
 	s.register()
@@ -298,7 +302,8 @@ func TestStudioChanges_KEY7_CLI14_ANS8(t *testing.T) {
 }
 
 // Without tokens everything goes in observe mode, and the report's claims are what enforce needs.
-func TestStudioObserves_OPS3(t *testing.T) {
+func TestStudioObserves(t *testing.T) {
+	spec.Rules(t, "OPS-3")
 	t.Parallel()
 	s := newSite(t)
 	s.register()

@@ -9,11 +9,13 @@ import (
 	daemonstatus "nmosauthd/agent/status"
 	"nmosauthd/tinytest/authserver"
 	"nmosauthd/tinytest/daemon"
+	"nmosauthd/tinytest/spec"
 )
 
 // With servers by hand and nothing said about discovery, whoever advertises itself is not an issuer, and nobody is
 // asked who does. Found before the configuration named servers, it is dropped when that is read.
-func TestConfiguredServersAreAlone_DIS2_DIS6(t *testing.T) {
+func TestConfiguredServersAreAlone(t *testing.T) {
+	spec.Rules(t, "DIS-2", "DIS-6")
 	t.Parallel()
 	f := newFacility(t, 2, advertise(2, 10, 0))
 	c := f.config()
@@ -50,7 +52,8 @@ func TestConfiguredServersAreAlone_DIS2_DIS6(t *testing.T) {
 }
 
 // Only hosts that the configuration names may be found, from SIGHUP on: KEY-3 protects no keys of others.
-func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
+func TestHostsBoundWhoIsFound(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	t.Parallel()
 	f := newFacility(t, 2, advertise(1, 10, 0)+advertise(2, 20, 0))
 	c := f.config()
@@ -83,7 +86,8 @@ func TestHostsBoundWhoIsFound_DIS6(t *testing.T) {
 
 // INFO-002's Keycloak: advertised without api_selector, its metadata at the root names an issuer with a path. That one
 // counts and no other; over a restart with everything dead, too.
-func TestKeycloakAtRoot_KEY8(t *testing.T) {
+func TestKeycloakAtRoot(t *testing.T) {
+	spec.Rules(t, "KEY-8")
 	t.Parallel()
 	f := newFacility(t, 0, "")
 	server := newServer(t, authserver.Options{Host: "auth-1.example.com", IssuerPath: "/auth/realms/nmos",
@@ -140,7 +144,8 @@ func TestKeycloakAtRoot_KEY8(t *testing.T) {
 
 // "nmos-authd forget" drops an issuer that was found, with its keys; not one that the configuration names, and nothing
 // that is not there.
-func TestForgetCommand_DIS6(t *testing.T) {
+func TestForgetCommand(t *testing.T) {
+	spec.Rules(t, "DIS-6")
 	t.Parallel()
 	f := newFacility(t, 2, advertise(2, 10, 0))
 	c := f.config()

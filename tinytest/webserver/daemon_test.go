@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // fronts are the web servers: all that is tested of every web server needs an entry here and nothing else.
@@ -58,7 +60,8 @@ const cannotBeAsked = `{"code":503,"error":"Service Unavailable","debug":"the au
 
 // In front of the pretend device each web server answers what the device itself answers, over all that is asked in the
 // conformance tests; and without an answer of the daemon nothing is served.
-func TestWebServer_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS7_ANS9_PATH9_PATH12(t *testing.T) {
+func TestWebServer(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-2", "ANS-3", "ANS-4", "ANS-5", "ANS-6", "ANS-7", "ANS-9", "PATH-9", "PATH-12")
 	for _, one := range fronts {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/rows"
+	"nmosauthd/tinytest/spec"
 	"nmosauthd/tinytest/ways"
 )
 
 // Every web server gives the daemon's answers, and lets nothing through whenever there is none, whatever becomes of the
 // daemon: see ways.Run, which asks the same of every client.
-func TestEveryDoor_ANS1_ANS2_ANS3_ANS4_ANS5_ANS6_ANS9_PATH5_PATH9(t *testing.T) {
+func TestEveryDoor(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-2", "ANS-3", "ANS-4", "ANS-5", "ANS-6", "ANS-9", "PATH-5", "PATH-9")
 	for _, one := range fronts {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"nmosauthd/tinytest/spec"
 )
 
 const (
@@ -44,7 +46,8 @@ var floods = []struct {
 // While 300 clients send nothing but requests that are refused, a client with a known good token gets its answers: no
 // 503, and no client anything wrong. How long it takes is for "make soak" to show: a test of this would say how busy
 // the machine is.
-func TestFlood_ANS5(t *testing.T) {
+func TestFlood(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	for _, one := range fronts {
 		for _, f := range floods {
 			t.Run(one.name+"/"+f.name, func(t *testing.T) {

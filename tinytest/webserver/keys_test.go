@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // publicKeys is where the shipped files publish the device's own public keys.
@@ -14,7 +16,8 @@ const publicKeys = "/x-nmos-authd/jwks"
 
 // Each web server passes one public path to the daemon's GET /jwks: nobody needs a token there, what reads it never
 // reaches the device, and nothing else of http.sock is reached (CLI-67).
-func TestKeysArePublished_CLI67(t *testing.T) {
+func TestKeysArePublished(t *testing.T) {
+	spec.Rules(t, "CLI-67")
 	for _, one := range fronts {
 		t.Run(one.name, func(t *testing.T) {
 			r := newRigWith(t)

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // startNginx runs nginx with the shipped files, word by word but for addresses and folders.
@@ -114,7 +116,8 @@ var nginxDifferences = []difference{
 }
 
 // Reloaded while it is in use nginx drops nothing, and lets nothing through.
-func TestNginxReloaded_ANS5(t *testing.T) {
+func TestNginxReloaded(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	r := newRig(t)
 	f := startNginx(t, r, false)
 	good := get(self).bearing(r.good())
@@ -157,7 +160,8 @@ func (f *front) workers() []string {
 }
 
 // A socket that the user of nginx may not open leaves a line in a log that says what to look at, and no token.
-func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
+func TestNginxMayNotOpenTheSocket(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	if os.Getuid() != 0 {
 		t.Skip("only root can have nginx ask as another user")
 	}
@@ -174,7 +178,8 @@ func TestNginxMayNotOpenTheSocket_ANS5(t *testing.T) {
 
 // Without nmos-authd-events.conf nginx asks about the WebSocket as about anything else, and the device about its
 // sources: the token must grant both.
-func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
+func TestNginxAsksAboutTheEventSocket(t *testing.T) {
+	spec.Rules(t, "PATH-12")
 	r := newRig(t)
 	f := startNginx(t, r, false)
 	compare(t, r, f, handshakeRows(r), []difference{
@@ -184,7 +189,8 @@ func TestNginxAsksAboutTheEventSocket_PATH12(t *testing.T) {
 
 // An API with a port of its own gets what was judged to be its own, however it was spelt, and nothing else; so does one
 // behind a port of nginx's own. Both ask as all do.
-func TestNginxSeveralUpstreams_ANS3_PATH9(t *testing.T) {
+func TestNginxSeveralUpstreams(t *testing.T) {
+	spec.Rules(t, "ANS-3", "PATH-9")
 	r := newRigWith(t)
 	second := make(chan received, 10)
 	events2 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

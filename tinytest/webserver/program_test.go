@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nmosauthd/tinytest/spec"
 )
 
 // programs are firmware that serves and asks in one, by the C client and a file for its HTTP library: the README's
@@ -19,7 +21,8 @@ var programs = []struct {
 }
 
 // The lines of a README that are a whole program serve the path that was judged, and nothing without the daemon.
-func TestProgramOfTheREADME_ANS1_ANS5_PATH9(t *testing.T) {
+func TestProgramOfTheREADME(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-5", "PATH-9")
 	for _, one := range programs {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

@@ -11,11 +11,13 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // A daemon that restarts breaks the connections that web servers keep to it. They ask again, and their clients get the
 // answer.
-func TestBrokenConnections_ANS1_ANS3(t *testing.T) {
+func TestBrokenConnections(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-3")
 	for _, one := range fronts {
 		if one.keepsNone {
 			continue

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"nmosauthd/tinytest/mint"
+	"nmosauthd/tinytest/spec"
 )
 
 // The lines that a README tells users to write are enough: what was judged is served, nothing else, and nothing without
 // the daemon.
-func TestLinesOfTheREADME_ANS1_ANS3_ANS5_PATH9(t *testing.T) {
+func TestLinesOfTheREADME(t *testing.T) {
+	spec.Rules(t, "ANS-1", "ANS-3", "ANS-5", "PATH-9")
 	for _, one := range fronts {
 		if one.lines == nil {
 			continue
@@ -51,7 +53,8 @@ func TestLinesOfTheREADME_ANS1_ANS3_ANS5_PATH9(t *testing.T) {
 }
 
 // A script that a web server cannot run opens nothing, nor one that finds no way to ask.
-func TestBrokenScript_ANS5(t *testing.T) {
+func TestBrokenScript(t *testing.T) {
+	spec.Rules(t, "ANS-5")
 	for _, one := range []struct {
 		name   string
 		start  func(*testing.T, *rig, func(string) string) *front

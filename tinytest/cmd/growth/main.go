@@ -18,7 +18,7 @@ import (
 
 // test is the test of agent that answers, and the variable that tells it to answer everything.
 const (
-	test = "^TestGrowth_PATH16$"
+	test = "^TestGrowth$"
 	all  = "NMOS_AUTHD_COUNTED=all"
 )
 
