@@ -149,7 +149,7 @@ func TestReconfigure(t *testing.T) {
 		return parseAnswer(t, session.Packet(nil, []byte(get(senders, tok.Sign())), 32<<10)).reason()
 	}
 	if got := ask(); got != "ok" {
-		t.Fatal(got)
+		t.Fatalf("got %s, want ok", got)
 	}
 	d.Configure(d.config, []string{"renamed.example.com"})
 	if got := ask(); got != "audience" {

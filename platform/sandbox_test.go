@@ -62,7 +62,7 @@ func TestRealPath(t *testing.T) {
 		RealPath(filepath.Join(dir, path)) // ends
 	}
 	if got := RealPath("/"); got != "/" {
-		t.Error(got)
+		t.Errorf("got %s, want /", got)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestStateDirNone(t *testing.T) {
 		t.Error(err)
 	}
 	if path, err := d.SetAside("a"); path != "" || err != nil {
-		t.Error(path, err)
+		t.Errorf("got %q, %v; want nothing set aside", path, err)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestRepeatedDenials(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		got := lines(t, out.String())
 		if len(got) != 3 {
-			t.Fatalf("%s", out)
+			t.Fatalf("got %d lines, want 3:\n%s", len(got), out)
 		}
 		last := got[2]
 		if fmt.Sprint([]any{last["count"], last["first"], last["seq"], last["since"], last["time"], last["clock"],

@@ -149,7 +149,7 @@ func TestFileComesBack(t *testing.T) {
 	}
 	shut(l)
 	if r := verifyFiles(t, path); !r.Good() || !r.Closed || r.Decisions < 1000 {
-		t.Error(r.String())
+		t.Errorf("got %s, want an ended stream of 1,000 decisions or more", r.String())
 	}
 }
 

@@ -192,7 +192,7 @@ func TestRecord(t *testing.T) {
 		exact(t, l.Stats())
 		got := lines(t, out.String())
 		if len(got) != 5 || got[0]["event"] != "open" || got[4]["event"] != "close" {
-			t.Fatalf("%s", out)
+			t.Fatalf("got %d lines, want 5 from open to close:\n%s", len(got), out)
 		}
 		for i, want := range []map[string]any{
 			{"audit": 1, "seq": 1, "time": "2027-01-15T08:00:00.000001Z", "clock": "synchronised", "uid": 1000,

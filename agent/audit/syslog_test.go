@@ -123,7 +123,7 @@ func TestSyslogServerRestarts(t *testing.T) {
 	// What was given to the connection as it died may be missing, which the chain then says, and nothing else is wrong.
 	for _, f := range v.Faults {
 		if f.Kind != audit.Missing {
-			t.Errorf("%v", f)
+			t.Errorf("got the fault %v, want none but missing records", f)
 		}
 	}
 	if err != nil || !v.Closed || v.Decisions+4 < n || v.Last != n+2 {

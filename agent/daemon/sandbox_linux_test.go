@@ -169,7 +169,7 @@ func testConfined(t *testing.T, dir string) {
 		t.Skip("this kernel has no Landlock")
 	}
 	if d.sandbox == nil {
-		t.Fatal(d.noSandboxReason)
+		t.Fatalf("got no sandbox: %v", d.noSandboxReason)
 	}
 
 	p := &prober{t: t}

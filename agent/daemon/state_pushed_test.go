@@ -23,7 +23,7 @@ func TestPushedInventoryIsHeld(t *testing.T) {
 	}
 	files, err := filepath.Glob(filepath.Join(dir, inventoryFile+"*"))
 	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
+		t.Fatalf("got the files %q, %v; want the pushed inventory's", files, err)
 	}
 	for _, file := range files {
 		if err := os.WriteFile(file, []byte("damaged"), 0o600); err != nil {

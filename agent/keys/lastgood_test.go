@@ -185,7 +185,7 @@ func TestLastGoodFits(t *testing.T) {
 	parse := func(set []mint.JWK) []keys.Key {
 		parsed, left, err := keys.Parse(mint.JWKSOf(set...))
 		if err != nil || len(left) > 0 {
-			t.Fatal(left, err)
+			t.Fatalf("left out %v, %v; want all keys", left, err)
 		}
 		return parsed
 	}

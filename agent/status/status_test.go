@@ -113,7 +113,7 @@ tokens.remembered version
 func TestAt(t *testing.T) {
 	began := time.Now()
 	if got := status.At(began.Add(-time.Minute), began); got != status.Time(began.Unix()-60) {
-		t.Error(got)
+		t.Errorf("got %v, want a minute before %v", got, began)
 	}
 	if status.At(time.Time{}, began) != 0 {
 		t.Error("none is none")

@@ -389,7 +389,7 @@ func TestParseCapsItsSlices(t *testing.T) {
 		packet := []byte(text)
 		var r wire.Request
 		if got := r.Parse(packet, testLimit); got != wire.Undecided {
-			t.Fatal(got)
+			t.Fatalf("got %v, want a good packet", got)
 		}
 		for _, v := range append(r.Targets, r.Method, r.Authorization, r.Upgrade, r.ID, r.Kind, r.Name, r.Access,
 			r.Scope, r.Indicator, r.Refused, r.API, r.Model) {

@@ -150,7 +150,7 @@ func TestReplyAboutCommands(t *testing.T) {
 	var r wire.Request
 	if fault := r.Parse([]byte("control 1\napi=control\ncommand=2 1 1m1 root\nsubscribe=root.a b\n"+
 		"command=7 - 4m3 root.c\n"), 4096); fault != wire.Undecided {
-		t.Fatal(fault)
+		t.Fatalf("got %v, want a good packet", fault)
 	}
 	for _, verdicts := range [][]wire.Verdict{
 		{{Reason: wire.OK}, {Reason: wire.OK}, {Reason: wire.OK}},

@@ -203,7 +203,7 @@ func filesOf(t *testing.T, tree string) (files []string) {
 		return err
 	})
 	if err != nil || len(files) == 0 {
-		t.Fatal(tree, err)
+		t.Fatalf("%s: got %d files, %v; want some", tree, len(files), err)
 	}
 	return files
 }

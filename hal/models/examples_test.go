@@ -255,7 +255,7 @@ func TestLightStaysDark(t *testing.T) {
 func TestUUID5(t *testing.T) {
 	const dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8" // RFC 9562, appendix A.4
 	if got := uuid5(dns, "www.example.com"); got != "2ed6657d-e927-568b-95e1-2665a8aea6a2" {
-		t.Error(got)
+		t.Errorf("got %s, want that of RFC 9562", got)
 	}
 	if !isUUID(exampleSpace) {
 		t.Errorf("got %s, want a UUID", exampleSpace)

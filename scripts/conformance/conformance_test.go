@@ -240,7 +240,7 @@ func TestTable(t *testing.T) {
 		pass a`)
 	var out strings.Builder
 	if good, err := report(strings.NewReader(events), &out, twoRules, true); !good || err != nil {
-		t.Fatal(good, err)
+		t.Fatalf("got %v, %v; want a good report", good, err)
 	}
 	const want = `
 TOK-1    the first   a: TestX

@@ -144,7 +144,7 @@ func TestBusyBox(t *testing.T) {
 		}
 		fields := strings.Fields(m.must("grep -E 'MemTotal|MemAvailable' /proc/meminfo"))
 		if messages, _ := m.try("grep -i 'out of memory' /run/messages"); messages != "" {
-			m.t.Error(messages)
+			m.t.Errorf("got %s, want nothing killed for memory", messages)
 		}
 		return fmt.Sprintf("all allowed; %s; of %d MB the kernel leaves %s, and %s are still available",
 			m.memory(m.pid()), smallMemory, megabytes(m.t, fields[1]), megabytes(m.t, fields[4]))

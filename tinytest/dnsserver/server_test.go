@@ -76,7 +76,7 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	if q := s.Questions()[0]; q.String() != "PTR _nmos-auth._tcp.example.com. udp" || q.UDPSize != 1232 {
-		t.Errorf("%+v", q)
+		t.Errorf("got %+v, want a PTR question over UDP with 1,232 bytes", q)
 	}
 	s.Forget()
 	if err := s.SetZone("a.test. A 192.0.2.1"); err != nil {
@@ -178,7 +178,7 @@ func TestMisbehaveTimes(t *testing.T) {
 	}
 	if codes[0] != dns.RcodeRefused || codes[1] != dns.RcodeRefused || codes[2] != dns.RcodeServerFailure ||
 		codes[3] != dns.RcodeServerFailure {
-		t.Errorf("%v", codes)
+		t.Errorf("got the codes %v, want twice refused, twice failed", codes)
 	}
 	s.Behave()
 	if m, err := ask(t, s, "udp", "auth-1.example.com.", dns.TypeA); err != nil || m.Rcode != 0 {

@@ -349,7 +349,7 @@ func TestCloseEndsWebSockets(t *testing.T) {
 	d, _ := startDevice(t, always("allow 200", "reason=ok"))
 	r, _, _ := raw(t, d, upgrade(socketPath)) // left open by the client
 	if r.StatusCode != 101 {
-		t.Fatal(r.StatusCode)
+		t.Fatalf("got %d, want 101", r.StatusCode)
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)

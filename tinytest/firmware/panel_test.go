@@ -80,19 +80,19 @@ func TestPanelAsksInItsOwnTerms(t *testing.T) {
 func TestPanelDenies(t *testing.T) {
 	d, fake := startDevice(t, always("deny 403", "reason=path-not-granted", `www-authenticate=Bearer realm="x"`))
 	if got := panel(t, d, "write receiver in-1 on a"); got != "403 path-not-granted" {
-		t.Error(got)
+		t.Errorf("got %s, want 403 path-not-granted", got)
 	}
 	fake.say(always("deny 503", "reason=inventory-pending", "retry-after=2"))
 	if got := panel(t, d, "write receiver in-1 on a"); got != "503 inventory-pending" {
-		t.Error(got)
+		t.Errorf("got %s, want 503 inventory-pending", got)
 	}
 	fake.say(func(string) string { return "error 400\nreason=packet-value\n" })
 	if got := panel(t, d, "write receiver in-1 on a"); got != "400 packet-value" {
-		t.Error(got)
+		t.Errorf("got %s, want 400 packet-value", got)
 	}
 	fake.stop()
 	if got := panel(t, d, "write receiver in-1 on a"); got != "503 the authorization daemon cannot be asked" {
-		t.Error(got)
+		t.Errorf("got %s, want 503 and that the daemon cannot be asked", got)
 	}
 	if got := d.model.readNamed("receiver", "in-1"); got != "200 off" {
 		t.Errorf("it was done: %s", got)
@@ -133,7 +133,7 @@ func TestInventory(t *testing.T) {
 		t.Errorf("renamed: %s", text)
 	}
 	if got := panel(t, d, "read meter stage-left"); !strings.HasPrefix(got, "200 ") {
-		t.Error(got)
+		t.Errorf("got %s, want 200", got)
 	}
 	if d.Rename("meter", "meter-1", "x") == nil {
 		t.Error("renamed what is not there")

@@ -228,7 +228,7 @@ func TestKeys(t *testing.T) {
 	}
 	if k := set.Keys[0]; k["kty"] != "RSA" || k["alg"] != "RS512" || k["use"] != "sig" ||
 		k["kid"] != "a" || k["e"] != "AQAB" {
-		t.Errorf("%v", k)
+		t.Errorf("got the key %v, want a, RSA, RS512, sig", k)
 	}
 	if got := string(JWKSOf()); got != `{"keys":[]}` {
 		t.Errorf("the empty set is %s", got)
@@ -246,11 +246,11 @@ func TestObject(t *testing.T) {
 	o.Add("a", "2")
 	o.Set("a", []string{"x"})
 	if got := string(o.Bytes()); got != `{"a":["x"],"b":1,"a":2}` {
-		t.Error(got)
+		t.Errorf("got %s, want a twice, the first replaced", got)
 	}
 	o.Delete("a")
 	if got := string(o.Bytes()); got != `{"b":1}` {
-		t.Error(got)
+		t.Errorf("got %s, want b alone", got)
 	}
 	if o.Get("a") != nil || string(o.Get("b")) != "1" {
 		t.Error("Get")

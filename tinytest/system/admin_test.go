@@ -58,7 +58,7 @@ func TestAdminSocketRights(t *testing.T) {
 		t.Errorf("%v, user %d, group %d", info.Mode(), stat.Uid, stat.Gid)
 	}
 	if status, _ := b.admin("GET", "/inventory", ""); status != 404 { // root is not in allow_uids
-		t.Errorf("%d", status)
+		t.Errorf("got %d, want 404", status)
 	}
 	config.Sockets = "admin_group = \"0\"\n"
 	if err := dir.Write(config); err != nil {
@@ -78,7 +78,7 @@ func TestAdminHostileCallers(t *testing.T) {
 	b.waitLog(0, "keys fetched")
 	tok := server.Token(mint.Options{}).Sign()
 	if status, _ := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
-		t.Fatal(status)
+		t.Fatalf("got %d, want 204", status)
 	}
 	fine := func(after string) {
 		t.Helper()

@@ -109,7 +109,7 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 	if a := b.ask(get(senders + "/?a=b").bearing(short)); a.expires > 90 || a.path != senders+"/" {
-		t.Errorf("%+v", a)
+		t.Errorf("got %+v, want an end within 90 s and the path without its query", a)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestClockUnset(t *testing.T) {
 	good, broken := get(senders).bearing(everything(server).Sign()), get(senders).bearing("x.y.z")
 	b.await(good, 503, "clock-untrusted")
 	if a := b.askBoth(good); a.status != 503 || a.reason != "clock-untrusted" {
-		t.Errorf("%v", a)
+		t.Errorf("got %v, want 503 clock-untrusted", a)
 	}
 	if a := b.askBoth(broken); a.status != 401 {
 		t.Errorf("broken: %v", a)

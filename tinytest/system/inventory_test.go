@@ -204,7 +204,7 @@ func TestAskResource(t *testing.T) {
 	ask(1, "deny 503\nreason=inventory-pending\nerror=this device's inventory has not been read or pushed yet\n"+
 		"retry-after=2\n", "--resource", "meter", "in-1", "read")
 	if status, body := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
-		t.Fatal(status, body)
+		t.Fatalf("got %d %s, want 204", status, body)
 	}
 	ask(0, "path=/x-nmos/events/v1.0/sources/1/state\n", "--token", tok, "--resource", "meter", "in-1", "read")
 	ask(1, "deny 403\nreason=resource-unknown\nerror=", "--token", tok, "--resource", "meter", "in-1", "write")
@@ -250,7 +250,7 @@ func TestThousandsOfResources(t *testing.T) {
 		fmt.Fprintf(&text, ",\n{\"kind\": \"meter\", \"name\": %d, \"id\": \"6f1e0000-0000-4000-8000-%012x\"}", i, i)
 	}
 	if status, body := b.admin("PUT", "/inventory", `{"resources": [`+text.String()[1:]+`]}`); status != 204 {
-		t.Fatal(status, body)
+		t.Fatalf("got %d %s, want 204", status, body)
 	}
 	for _, i := range []int{0, n / 2, n - 1} {
 		b.wantResource("meter", fmt.Sprint(i), "read", "",

@@ -45,7 +45,7 @@ func TestTrustedIssuerIsLookedUp(t *testing.T) {
 			}
 			b.await(q, 200, "ok")
 			if a := b.askBoth(q); a.client != mint.DefaultClient {
-				t.Errorf("%+v", a)
+				t.Errorf("got %+v, want the client %s", a, mint.DefaultClient)
 			}
 			if n := server.Requests(authserver.PathJWKS); n != 1 {
 				t.Errorf("%d requests for keys", n)

@@ -168,7 +168,7 @@ func TestObserveReport(t *testing.T) {
 	report := b.observeReport(decisions + 4)
 	if report.Mode != "observe" || len(report.Controllers) != 4 ||
 		report.Denied+report.Off+report.Unseen+report.Unlisted != 0 || report.Would == 0 {
-		t.Errorf("%+v", report)
+		t.Errorf("got %+v, want four controllers and nothing denied", report)
 	}
 	text := command(t, "", "observe", "report", "--config", b.ConfigFile())
 	text.check(t, 0, `Client "new" of "`+server.Issuer()+`"`, "")
@@ -184,7 +184,7 @@ func TestObserveReport(t *testing.T) {
 	for _, c := range report.Controllers {
 		if c.Token == "refused" {
 			if len(c.Mend) != 2 || c.Claims != nil || c.Add != nil {
-				t.Errorf("%+v", c)
+				t.Errorf("got %+v, want two ways to repair it, and no claims", c)
 			}
 			continue
 		}
@@ -231,7 +231,7 @@ func TestObserveReport(t *testing.T) {
 	b.want(get("/x-nmos/node/v1.3/self"), 401, "no-token")
 	if r := b.observeReport(1); r.Denied != 1 || r.Would != 0 || len(r.Controllers) != 1 ||
 		r.Controllers[0].Accesses[0].Reason != "no-token" {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want one denial, no-token", r)
 	}
 }
 

@@ -71,7 +71,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	watched := b.watch("last=0")
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 	if status, _ := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 204 {
-		t.Fatal(status)
+		t.Fatalf("got %d, want 204", status)
 	}
 
 	// One who watches misses what he is slow to read, by design; so that this test sees all, it asks at his pace.
@@ -127,7 +127,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		status := b.auditStatus()
 		for _, s := range status.Sinks {
 			if s.Dropped > 0 {
-				t.Fatalf("%+v", status)
+				t.Fatalf("got %+v, want nothing dropped", status)
 			}
 			if logged, _ := syslog.tally(); s.Queued > 0 || logged.kept != s.Kept || watched.tally().kept != s.Kept {
 				return false

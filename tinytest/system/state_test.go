@@ -79,7 +79,7 @@ func TestRestartWithoutNetwork(t *testing.T) {
 		t.Logf("the first decision took %v", time.Since(begin))
 		if a := b.askBoth(get(senders).bearing(another(server).Sign())); a.status != 200 ||
 			a.client != mint.DefaultClient {
-			t.Errorf("%+v", a)
+			t.Errorf("got %+v, want 200 for %s", a, mint.DefaultClient)
 		}
 
 		forged := another(server)

@@ -77,7 +77,7 @@ func samples(t *testing.T, text string) map[string]string {
 		}
 		at := strings.LastIndexByte(line, ' ')
 		if _, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64); err != nil || all[line[:at]] != "" {
-			t.Fatalf("%q", line)
+			t.Fatalf("got the line %q, want a new name and a number", line)
 		}
 		all[line[:at]] = strings.TrimSpace(line[at+1:])
 	}
@@ -106,7 +106,7 @@ func TestStatus(t *testing.T) {
 		get(senders).bearing(good)} {
 		for range n + 1 {
 			if b.askBoth(q).status == 0 { // twice: a packet and a request
-				t.Fatal(q)
+				t.Fatalf("got no answer to %+v", q)
 			}
 		}
 	}
@@ -133,28 +133,28 @@ func TestStatus(t *testing.T) {
 	if len(s.Servers) != 1 || v.Issuer != strings.TrimSuffix(server.Issuer(), "/") ||
 		v.Origin != daemonstatus.Configured || !v.Used || v.Failing || !slices.Equal(v.KIDs, []string{"key-1"}) ||
 		v.Fetched < s.Since || v.Fetched > s.Time || v.Next <= s.Time {
-		t.Errorf("%+v", s.Servers)
+		t.Errorf("got %+v, want one server, used, with key-1", s.Servers)
 	}
 	sink := s.Audit.Sinks[0]
 	if s.Audit.Recorded != 20 || sink.Name != "log" || sink.Kept != 20 || sink.Dropped != 0 || len(sink.Head) != 32 {
-		t.Errorf("%+v", s.Audit)
+		t.Errorf("got %+v, want 20 recorded and kept", s.Audit)
 	}
 	if s.Tokens.Held != 1 || s.Tokens.Remembered+s.Tokens.Judged != 14 ||
 		s.Tokens.Remembered < 7 || s.Tokens.Judged < 2 {
-		t.Errorf("%+v", s.Tokens)
+		t.Errorf("got %+v, want one token for 14 questions", s.Tokens)
 	}
 	if age := time.Since(time.Unix(int64(s.Time), 0)); age < 0 || age > patience || s.Mode != "enforce" ||
 		s.Model == "" || !slices.Equal(s.Names, []string{"node-1.example.com"}) || s.State.Dir != "" ||
 		s.State.Kept || s.Inventory.Source != "" {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want what is configured, as of now", s)
 	}
 	if resident := s.Memory.Resident; resident < 1<<20 || resident > 200<<20 || s.Memory.Heap == 0 ||
 		s.Memory.Heap > resident {
-		t.Errorf("%+v", s.Memory)
+		t.Errorf("got %+v, want 1 to 200 MB resident, and a heap within", s.Memory)
 	}
 	if len(s.Sockets) != 3 || s.Sockets[0].Path != b.Authz() || s.Sockets[0].Open != 1 ||
 		s.Sockets[2].Name != "admin" || s.Sockets[2].Open != 1 {
-		t.Errorf("%+v", s.Sockets)
+		t.Errorf("got %+v, want three sockets, two with a connection", s.Sockets)
 	}
 	for _, line := range []string{"mode        enforce", "no-token", "decisions   20, denied 10", "chain " + sink.Head,
 		`1 key "key-1", fetched`} {
@@ -238,7 +238,7 @@ func TestStatusObserve(t *testing.T) {
 		t.Errorf("%d, %q\n%s", exit, s.Degraded, text)
 	}
 	if x := s.Sandbox; x.Landlock != 0 || len(x.Denied) > 0 || x.Why != "off, by [sandbox] landlock" {
-		t.Errorf("%+v", x)
+		t.Errorf("got %+v, want it off, by the configuration", x)
 	}
 	answered, would := counted(s)
 	if answered["observe"] != would["no-token"] || answered["observe"] == 0 || len(would) != 1 || len(answered) != 2 {
@@ -273,7 +273,7 @@ func TestStatusDegraded(t *testing.T) {
 	}
 	if v := s.Servers[0]; v.Failed < s.Since || v.Failed > s.Time || v.Fetched != 0 ||
 		!strings.Contains(v.Error, "500") {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want a failure with status 500", v)
 	}
 	eventually(t, "the service manager is told", func() bool {
 		return slices.ContainsFunc(b.Told(), func(told string) bool {
@@ -323,7 +323,7 @@ func TestStatusDegraded(t *testing.T) {
 	r := command(t, "", "status", "--config", b.ConfigFile())
 	if r.status != 1 || !strings.HasPrefix(r.out, "degraded: the configuration is refused") ||
 		!strings.Contains(r.errors, "nonsense") {
-		t.Errorf("%+v", r)
+		t.Errorf("got %+v, want degraded by the configuration", r)
 	}
 	b.reload(config)
 	b.awaitStatus("health", func(s *daemonstatus.Status) bool { return s.Healthy })
@@ -358,7 +358,7 @@ func TestStatusOfTheAudit(t *testing.T) {
 	}
 	if syslog.Kept != 0 || syslog.Queued+syslog.Dropped != asked || syslog.Queued < 5 || syslog.Queued > 50 ||
 		syslog.QueuedBytes < 1000 || syslog.QueuedBytes > 4096 || syslog.Head != "" {
-		t.Errorf("%+v", syslog)
+		t.Errorf("got %+v, want 5 to 50 queued, and the rest dropped", syslog)
 	}
 	if at := s.Audit.DroppedAt; at < s.Since || at > s.Time ||
 		!slices.Contains(s.Degraded, "audit: decisions of the last 10 minutes were not recorded") ||

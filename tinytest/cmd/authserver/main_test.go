@@ -69,12 +69,12 @@ func TestServe(t *testing.T) {
 	}
 	response.Body.Close()
 	if response.StatusCode != 200 {
-		t.Error(response.Status)
+		t.Errorf("got %s, want 200", response.Status)
 	}
 
 	rotate <- syscall.SIGUSR1
 	if got := next(t, out, "key"); got != filepath.Join(dir, "key-2.pem") {
-		t.Error(got)
+		t.Errorf("got the key %s, want key-2.pem", got)
 	}
 	text, err = os.ReadFile(filepath.Join(dir, "key-2.pem"))
 	if err != nil {

@@ -28,7 +28,7 @@ func TestServe(t *testing.T) {
 	}
 	if len(lines) < 5 || !strings.HasPrefix(lines[0], "url=http://127.0.0.1:") ||
 		!strings.HasPrefix(lines[3], "meter=") || !strings.HasPrefix(lines[4], "panel=127.0.0.1:") {
-		t.Fatalf("%q", lines)
+		t.Fatalf("got the lines %q, want url, meter and panel", lines)
 	}
 	response, err := http.Get(strings.TrimPrefix(lines[0], "url="))
 	if err != nil {
@@ -36,7 +36,7 @@ func TestServe(t *testing.T) {
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusServiceUnavailable { // nobody can be asked
-		t.Error(response.Status)
+		t.Errorf("got %s, want 503", response.Status)
 	}
 	cancel()
 	if code := <-ended; code != 0 {

@@ -49,7 +49,7 @@ func TestMint(t *testing.T) {
 	code, out, errs := mintIt("--key", key, "--iss", "https://a.example", "--aud", "x.example,y.example", "--scope",
 		"node", "--exp", "-1m", "--claims", `{"x-nmos-node":{"read":["self"]},"jti":"1"}`, "--without", "sub,iat")
 	if code != 0 {
-		t.Fatal(errs)
+		t.Fatalf("got exit status %d, want 0: %s", code, errs)
 	}
 	got := claims(t, strings.TrimSpace(out))
 	for name, want := range map[string]string{
