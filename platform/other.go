@@ -33,7 +33,9 @@ func GroupOf(path string) (gid int, err error) { return 0, unsupported("groups o
 func AwaitReadable(net.Conn) {}
 
 // PeerOf returns the process at the other end of a connection; not on this system.
-func PeerOf(c net.Conn) (Peer, error) { return Peer{}, unsupported("peer credentials") }
+func PeerOf(c net.Conn) (uid, gid uint32, pid int32, err error) {
+	return 0, 0, 0, unsupported("peer credentials")
+}
 
 // PeerInGroup would tell whether the other end is in a group; not on this system.
 func PeerInGroup(c net.Conn, group string) (bool, error) {

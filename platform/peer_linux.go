@@ -10,18 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerOf returns the process at the other end of a connection of a Unix socket, as it was when it connected
-// (SO_PEERCRED of unix(7)). Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
-func PeerOf(c net.Conn) (Peer, error) {
+// PeerOf returns the user, the group and the process at the other end of a connection of a Unix socket, as they were when
+// it connected (SO_PEERCRED of unix(7)). pid is 0 for a process that this one cannot see, in another PID namespace.
+// Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
+func PeerOf(c net.Conn) (uid, gid uint32, pid int32, err error) {
 	var cred *unix.Ucred
-	err := askPeer(c, func(fd int) (err error) {
+	err = askPeer(c, func(fd int) (err error) {
 		cred, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		return err
 	})
 	if err != nil {
-		return Peer{}, err
+		return 0, 0, 0, err
 	}
-	return Peer{UID: cred.Uid, GID: cred.Gid, PID: int(cred.Pid)}, nil
+	return cred.Uid, cred.Gid, cred.Pid, nil
 }
 
 // PeerInGroup reports whether the process at the other end of a connection was in a group when it connected, be it as
@@ -31,7 +32,7 @@ func PeerInGroup(c net.Conn, group string) (bool, error) {
 	if err != nil || want < 0 {
 		return false, err
 	}
-	if peer, err := PeerOf(c); err != nil || int(peer.GID) == want {
+	if _, gid, _, err := PeerOf(c); err != nil || int(gid) == want {
 		return err == nil, err
 	}
 	const most = 1 << 16 // NGROUPS_MAX

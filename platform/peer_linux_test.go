@@ -32,19 +32,20 @@ func accepted(t *testing.T) net.Conn {
 
 func TestPeerOf(t *testing.T) {
 	conn := accepted(t)
-	want := Peer{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: os.Getpid()}
 	for _, conn := range []net.Conn{conn, wrapped{conn}, wrapped{wrapped{conn}}} {
-		if peer, err := PeerOf(conn); err != nil || peer != want {
-			t.Errorf("%T: %+v, %v, want %+v", conn, peer, err, want)
+		uid, gid, pid, err := PeerOf(conn)
+		if err != nil || int(uid) != os.Getuid() || int(gid) != os.Getgid() || int(pid) != os.Getpid() {
+			t.Errorf("%T: got %d, %d, %d, %v; want %d, %d, %d", conn, uid, gid, pid, err,
+				os.Getuid(), os.Getgid(), os.Getpid())
 		}
 	}
 	conn.Close()
-	if peer, err := PeerOf(conn); err == nil {
-		t.Errorf("a closed connection has the peer %+v", peer)
+	if uid, _, pid, err := PeerOf(conn); err == nil {
+		t.Errorf("a closed connection has the peer %d, %d", uid, pid)
 	}
 	pipe, _ := net.Pipe()
-	if peer, err := PeerOf(pipe); err == nil {
-		t.Errorf("a pipe has the peer %+v", peer)
+	if uid, _, pid, err := PeerOf(pipe); err == nil {
+		t.Errorf("a pipe has the peer %d, %d", uid, pid)
 	}
 }
 

@@ -19,12 +19,6 @@ type Options struct {
 	Mode fs.FileMode
 }
 
-// Peer is the process at the other end of a connection, as it was when it connected.
-type Peer struct {
-	UID, GID uint32
-	PID      int // 0 for a process that this one cannot see, in another PID namespace
-}
-
 // wrap says what an error is about, or what was being done when it came; nil if there is none.
 func wrap(what string, err error) error {
 	if err == nil {

@@ -438,8 +438,8 @@ func (d *daemon) admit(peer agent.Peer) error {
 
 // peerOf returns who asks on a connection.
 func peerOf(conn net.Conn) (agent.Peer, error) {
-	peer, err := platform.PeerOf(conn)
-	return agent.Peer{UID: int64(peer.UID), GID: peer.GID, PID: int32(peer.PID)}, err
+	uid, gid, pid, err := platform.PeerOf(conn)
+	return agent.Peer{UID: int64(uid), GID: gid, PID: pid}, err
 }
 
 // close stops listening, answers the requests that have arrived, and closes the connections.
