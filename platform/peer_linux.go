@@ -11,8 +11,8 @@ import (
 )
 
 // PeerOf returns the user, the group and the process at the other end of a connection of a Unix socket, as they were
-// when it connected (SO_PEERCRED of unix(7)). pid is 0 for a process that this one cannot see, in another PID namespace.
-// Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
+// when it connected (SO_PEERCRED of unix(7)). pid is 0 for a process that this one cannot see, in another PID
+// namespace. Connections that are wrapped and say in what, as those of package tls do, are unwrapped.
 func PeerOf(c net.Conn) (uid, gid uint32, pid int32, err error) {
 	var cred *unix.Ucred
 	err = askPeer(c, func(fd int) (err error) {
