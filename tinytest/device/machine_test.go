@@ -396,7 +396,7 @@ func disk(t *testing.T, name string, size int, args ...string) string {
 // What a machine waits for because the host is busy is not its own time.
 func TestMachineTime(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
-		t.Skip(err)
+		t.Skip("this kernel does not count how long a thread waits for a processor:", err)
 	}
 	if err := exec.Command("taskset", "-c", "0", "true").Run(); err != nil {
 		t.Skipf("a processor cannot be chosen: %v", err)
