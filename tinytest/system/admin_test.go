@@ -129,11 +129,17 @@ func TestAdminHostileCallers(t *testing.T) {
 	}
 	defer slow.Close()
 	slow.SetDeadline(time.Now().Add(patience))
-	io.WriteString(slow, "PUT /inventory HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
-	eventually(t, "the place to be taken", func() bool {
-		status, _ := b.admin("PUT", "/inventory", metered("sources/1/state"))
-		return status == 503
-	})
+	// It is told to go on when it has the place; a push before that could take the place from it.
+	io.WriteString(slow, "PUT /inventory HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+	const goOn = "HTTP/1.1 100 Continue\r\n\r\n"
+	answer := make([]byte, len(goOn))
+	if _, err := io.ReadFull(slow, answer); err != nil || string(answer) != goOn {
+		t.Fatalf("the slow writer: %q, %v, want %q", answer, err, goOn)
+	}
+	io.WriteString(slow, "{")
+	if status, _ := b.admin("PUT", "/inventory", metered("sources/1/state")); status != 503 {
+		t.Errorf("while the slow writer has the place: %d, want 503", status)
+	}
 	fine("a slow writer began")
 	if answer, err := io.ReadAll(slow); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
 		t.Errorf("the slow writer: %q, %v", answer, err)
