@@ -78,3 +78,34 @@ func TestAudienceAtTheLimits(t *testing.T) {
 		}
 	}
 }
+
+// An audience is found among many, wherever it stands, and only among strings.
+func TestAudienceAfterTheSignature(t *testing.T) {
+	spec.Rules(t, "CLM-3", "CLM-4")
+	set := hold(t, map[string][]byte{mint.DefaultIssuer: mint.JWKS(mint.CachedKey(mint.DefaultKID, 2048))}).Set()
+	v := newVerifier(token.Options{})
+	for _, c := range []struct {
+		aud  string
+		want wire.Reason
+	}{
+		{`"` + mint.DefaultDevice + `"`, wire.OK},
+		{`["x","","` + mint.DefaultDevice + `","y"]`, wire.OK},
+		{`["` + strings.Repeat("x", 300) + `","` + mint.DefaultDevice + `"]`, wire.OK},
+		{`["x","y"]`, wire.Audience},
+		{`""`, wire.Audience},
+		{`[]`, wire.Audience},
+		{`[""]`, wire.Audience},
+		{`["` + mint.DefaultDevice + `",1]`, wire.AudienceMissing},
+		{`[1,"` + mint.DefaultDevice + `"]`, wire.AudienceMissing},
+		{`{"` + mint.DefaultDevice + `":"` + mint.DefaultDevice + `"}`, wire.AudienceMissing},
+	} {
+		tok := tokenFor("a")
+		tok.Claims.SetRaw("aud", c.aud)
+		var held token.Token
+		for _, when := range []string{"first", "again"} {
+			if got := v.Check([]byte(tok.Sign()), clock, set, &held); got.Reason != c.want {
+				t.Errorf("aud %.60s, %s: got %v, want %v", c.aud, when, got.Reason, c.want)
+			}
+		}
+	}
+}
