@@ -64,16 +64,20 @@ func main() {
 		usage(os.Stderr)
 		os.Exit(int(exitFail))
 	}
-	if name := os.Args[1]; name == "help" || isHelp(name) {
+	args := os.Args[1:]
+	if args[0] == "help" && len(args) > 1 {
+		args = append(args[1:], "-h")
+	}
+	if args[0] == "help" || isHelp(args[0]) {
 		usage(os.Stdout)
 		return
 	}
-	c := find(commands, os.Args[1])
+	c := find(commands, args[0])
 	if c == nil {
-		complain(fmt.Errorf("unknown command %q; \"nmos-authd help\" lists them", os.Args[1]))
+		complain(fmt.Errorf("unknown command %q; \"nmos-authd help\" lists them", args[0]))
 		os.Exit(int(exitFail))
 	}
-	os.Exit(int(tell(c.run(os.Args[2:]))))
+	os.Exit(int(tell(c.run(args[1:]))))
 }
 
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
