@@ -96,9 +96,11 @@ func (d *daemon) places(c *config.Config) (all []platform.Place) {
 		}
 	}
 	add.resolver()
-	file, err := filepath.Abs(d.file)
-	if err != nil { // the working directory is gone: the file cannot be reread anyway
-		file = d.file
+	file := d.file // in place of filepath.Abs, which takes 1,600 bytes of flash
+	if !filepath.IsAbs(file) {
+		if dir, err := os.Readlink("/proc/self/cwd"); err == nil {
+			file = filepath.Join(dir, file)
+		}
 	}
 	add.file("the configuration", file, false)
 	for _, path := range d.device.places.Reads {

@@ -228,6 +228,40 @@ func TestReloadOutsideSandbox(t *testing.T) {
 	b.await(get(senders).bearing(everything(server).Sign()), 200, "ok")
 }
 
+// A configuration file that is named from the working folder is reread as any other.
+func TestSandboxRelativeConfig(t *testing.T) {
+	t.Parallel()
+	dir, folder := newDir(t), t.TempDir()
+	config := trusting(t)
+	b := &box{t: t, config: config, caller: newCaller(t, dir)}
+	put := func() {
+		t.Helper()
+		if err := dir.Write(config); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(dir.ConfigFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		replaceFile(t, folder+"/etc/nmos-authd.toml", string(text))
+	}
+	if err := os.Mkdir(folder+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	script := fmt.Sprintf("exec '%s' run --config etc/nmos-authd.toml", program)
+	command := exec.Command("sh", "-c", script) // the arguments that are added are the shell's
+	command.Dir = folder
+	b.Daemon = startCommand(t, command, dir)
+	b.needSandbox()
+	b.waitLog(0, fmt.Sprintf("%q", folder+"/etc")) // what is read is named in full
+	b.want(get(senders), 401, "no-token")
+	config.Mode = "observe"
+	put()
+	b.hangUp("configuration reread")
+	b.want(get(senders), 200, "observe")
+}
+
 // A place that is not there is no reason not to start, and the log says what follows from it, then and when it comes.
 func TestSandboxPlaceMissing(t *testing.T) {
 	t.Parallel()
