@@ -40,6 +40,7 @@ func (s *Session) ServePackets(conn net.Conn) error {
 			return s.watch(conn, question)
 		}
 		c.Answered()
+		c.endTurn()
 	}
 }
 
@@ -62,6 +63,7 @@ type Server struct {
 	PeerOf func(net.Conn) (Peer, error) // nil if callers are not told apart
 	Own    func(Peer) bool              // nil if none; else these peers are served whatever the limit is
 	Await  func(net.Conn)               // nil, or waits until there is something to read, be it the end
+	Yield  func()                       // nil, or lets other threads have the processor
 	// nil if all may ask; else an error refuses a peer. An unknown one has the UID -1
 	Admit func(Peer) error
 
@@ -69,6 +71,7 @@ type Server struct {
 	slots
 	closed bool
 	served sync.WaitGroup // connections, those that wait included
+	rested atomic.Int64   // until when, in ns since the server began, turns have no end
 }
 
 // Conn is a connection of a Server. Its handler says when a question has come and when it is answered: a connection
@@ -83,6 +86,7 @@ type Conn struct {
 	came    int64   // when it came, in ns since the server began
 	state   atomic.Int64
 	asked   atomic.Bool // at least once
+	answers uint8       // by their number its turns are counted
 	leaving bool        // told to give way, or cut
 	stands  bool        // its question stands (watch-token)
 }
@@ -118,6 +122,34 @@ func (c *Conn) Answered() {
 		c.server.mu.Lock()
 		c.server.share()
 		c.server.mu.Unlock()
+	}
+}
+
+// A turn is so many answers. Then others have the processor: the caller takes its answer, and the next question is
+// there when it is read; and who asks over another connection does not wait until this one has nothing to ask. If the
+// processor comes back late, others compute and do not ask: yielding to them would give the daemon's share away, so
+// turns then have no end for many times as long.
+const (
+	turn     = 8
+	turnLate = int64(500 * time.Microsecond) // the kernel gives a thread that computes 0.7 ms or more
+	turnRest = 128
+)
+
+// endTurn is called after each answer.
+func (c *Conn) endTurn() {
+	if c == nil || c.server.Yield == nil {
+		return
+	}
+	if c.answers++; c.answers%turn != 0 {
+		return
+	}
+	s, began := c.server, c.server.now()
+	if began < s.rested.Load() {
+		return
+	}
+	s.Yield()
+	if took := s.now() - began; took > turnLate {
+		s.rested.Store(began + turnRest*took)
 	}
 }
 

@@ -32,6 +32,9 @@ func GroupOf(path string) (gid int, err error) { return 0, unsupported("groups o
 // AwaitReadable would wait until there is something to read from a connection; on this system it does not wait.
 func AwaitReadable(net.Conn) {}
 
+// Yield would let other threads have the processor; on this system it does not.
+func Yield() {}
+
 // PeerOf returns the process at the other end of a connection; not on this system.
 func PeerOf(c net.Conn) (uid, gid uint32, pid int32, err error) {
 	return 0, 0, 0, unsupported("peer credentials")

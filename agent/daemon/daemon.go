@@ -403,7 +403,7 @@ func (d *daemon) open(s socket, failed chan<- error) error {
 	}
 	server := &agent.Server{
 		Handle: s.handle, Report: d.report(s.path), Limit: d.startConfig.Limits.Connections,
-		PeerOf: peerOf, Await: platform.AwaitReadable, Own: own, Admit: s.admit,
+		PeerOf: peerOf, Await: platform.AwaitReadable, Yield: platform.Yield, Own: own, Admit: s.admit,
 	}
 	d.servers = append(d.servers, namedServer{s.name, s.path, l, server})
 	go func() {
