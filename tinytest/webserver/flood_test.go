@@ -233,6 +233,9 @@ func bareResponder(t *testing.T, known string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil { // a web server's workers may have a user of their own
+		t.Fatal(err)
+	}
 	socket := filepath.Join(dir, "bare.sock")
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), bareSocket+"="+socket, bareToken+"="+known)
@@ -264,6 +267,9 @@ const (
 func respondBare(socket, known string) error {
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
+		return err
+	}
+	if err := os.Chmod(socket, 0o666); err != nil {
 		return err
 	}
 	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
