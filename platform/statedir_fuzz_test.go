@@ -48,8 +48,10 @@ func FuzzStateDir(f *testing.F) {
 			if s.whole {
 				held[text] = true
 				text = slot(s.n, text)
-			} else if _, within, is := strings.Cut(text, "\n"); is {
-				held[within] = true // if it is a slot itself, as a seed is
+			} else if _, within, is := strings.Cut(text, "\n"); is { // it may be a slot itself, as a seed is
+				var n uint64
+				fmt.Sscanf(text, "nmos-authd-state-1 %d ", &n)
+				held[within] = held[within] || text == slot(n, within)
 			}
 			put(t, disk, s.name, text)
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -96,9 +97,9 @@ func (d *daemon) places(c *config.Config) (all []platform.Place) {
 		}
 	}
 	add.resolver()
-	file := d.file // in place of filepath.Abs, which takes 1,600 bytes of flash
-	if !filepath.IsAbs(file) {
-		if dir, err := os.Readlink("/proc/self/cwd"); err == nil {
+	file := d.file
+	if !filepath.IsAbs(file) { // filepath.Abs would ask $PWD, too, for 1,600 bytes of flash
+		if dir, err := syscall.Getwd(); err == nil { // else it is gone: the file cannot be reread anyway
 			file = filepath.Join(dir, file)
 		}
 	}
